@@ -1,0 +1,166 @@
+"""Paths, local or remote: find, open, and replace atomically.
+
+Everything goes through `tf.io.gfile`, so `gs://` works wherever a path does.
+TensorFlow is imported on first use, which keeps `electra-tf --help` quick.
+"""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from typing import IO, Any
+
+from electra_tf.errors import UserError
+
+
+def _gfile() -> Any:
+    import tensorflow as tf
+
+    return tf.io.gfile
+
+
+@contextlib.contextmanager
+def named_errors(path: str, doing: str) -> Iterator[None]:
+    """Turns file-system failures on `path` into a `UserError` naming it."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise UserError(f"cannot {doing} {path}: {error.message}") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot {doing} {path}: {reason}") from error
+
+
+def join(directory: str, *names: str) -> str:
+    """Joins path parts; keeps URL-like prefixes (`gs://bucket`) intact."""
+    return os.path.join(directory, *names)
+
+
+def exists(path: str) -> bool:
+    return _gfile().exists(path)
+
+
+def is_directory(path: str) -> bool:
+    return _gfile().isdir(path)
+
+
+def make_directory(path: str) -> None:
+    """Creates `path` and its parents; fine if it is there already."""
+    with named_errors(path, "create directory"):
+        _gfile().makedirs(path)
+
+
+def list_directory(path: str) -> list[str]:
+    """The names inside `path`, sorted, without trailing slashes."""
+    with named_errors(path, "list"):
+        return sorted(name.rstrip("/") for name in _gfile().listdir(path))
+
+
+def size(path: str) -> int:
+    """The length of the file in bytes."""
+    with named_errors(path, "read"):
+        return _gfile().stat(path).length
+
+
+def remove(path: str) -> None:
+    """Deletes a file or a whole directory; silent if it is not there."""
+    gfile = _gfile()
+    with named_errors(path, "remove"):
+        if gfile.isdir(path):
+            gfile.rmtree(path)
+        elif gfile.exists(path):
+            gfile.remove(path)
+
+
+def rename(source: str, target: str) -> None:
+    """Moves `source` to `target`, replacing a file that is there."""
+    with named_errors(target, "write"):
+        _gfile().rename(source, target, overwrite=True)
+
+
+def expand(patterns: str, flag: str = "--input") -> list[str]:
+    """The files that comma-separated glob `patterns` match, sorted.
+
+    Raises:
+      UserError: a pattern matches no file; it and `flag` are named.
+    """
+    found: set[str] = set()
+    gfile = _gfile()
+    for pattern in filter(None, (p.strip() for p in patterns.split(","))):
+        with named_errors(pattern, "look for"):
+            matches = [m for m in gfile.glob(pattern) if not gfile.isdir(m)]
+        if not matches:
+            hint = ""
+            if gfile.isdir(pattern):
+                hint = f" (it is a directory: did you mean '{pattern}/*'?)"
+            raise UserError(f"{flag}: no file matches '{pattern}'{hint}")
+        found.update(matches)
+    if not found:
+        raise UserError(f"{flag}: expected a path or glob, got '{patterns}'")
+    return sorted(found)
+
+
+@contextlib.contextmanager
+def open_read(path: str) -> Iterator[IO[bytes]]:
+    """Opens `path` for reading bytes; failures become `UserError`."""
+    with named_errors(path, "read"):
+        if not exists(path):
+            raise UserError(f"cannot read {path}: no such file")
+        if is_directory(path):
+            raise UserError(f"cannot read {path}: it is a directory")
+        with _gfile().GFile(path, "rb") as handle:
+            yield handle
+
+
+def read_bytes(path: str) -> bytes:
+    with open_read(path) as handle:
+        return handle.read()
+
+
+def read_text(path: str) -> str:
+    """The whole file as UTF-8 text.
+
+    Raises:
+      UserError: unreadable, or not UTF-8; the byte offset is named.
+    """
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"cannot read {path}: byte {error.start} is not UTF-8 text"
+        ) from error
+
+
+@contextlib.contextmanager
+def atomic_write(path: str) -> Iterator[IO[bytes]]:
+    """Writes bytes to a temporary neighbour, renamed to `path` at the end.
+
+    If the block fails, or the process dies in it, `path` keeps its old
+    content or stays absent.
+    """
+    temporary = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
+    gfile = _gfile()
+    try:
+        with named_errors(path, "write"):
+            if os.path.dirname(path):
+                gfile.makedirs(os.path.dirname(path))
+            with gfile.GFile(temporary, "wb") as handle:
+                yield handle
+            gfile.rename(temporary, path, overwrite=True)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            gfile.remove(temporary)
+        raise
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Replaces the file's content atomically."""
+    with atomic_write(path) as handle:
+        handle.write(content)
+
+
+def write_text(path: str, content: str) -> None:
+    """Replaces the file's content atomically, as UTF-8."""
+    write_bytes(path, content.encode("utf-8"))
