@@ -1,0 +1,1 @@
+"""The commands of `electra-tf`, one module each; `app` chooses among them."""

@@ -1,0 +1,57 @@
+"""ELECTRA pre-training for TensorFlow and Keras 3: the public names.
+
+Each name is imported when it is first asked for, so that `import electra_tf`
+is quick and does not start TensorFlow.
+"""
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+# The networks are TensorFlow's; Keras asks once, when it is first imported.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Discriminator": "electra_tf.hub.directory",
+    "ElectraPretrainer": "electra_tf.pretraining.pretrainer",
+    "Encoder": "electra_tf.hub.directory",
+    "Generator": "electra_tf.hub.directory",
+    "Tokenizer": "electra_tf.text.tokenizer",
+    "UserError": "electra_tf.errors",
+    "Vocab": "electra_tf.text.vocab",
+    "load_vocab": "electra_tf.text.vocab",
+}
+
+__all__ = [
+    "Discriminator",
+    "ElectraPretrainer",
+    "Encoder",
+    "Generator",
+    "Tokenizer",
+    "UserError",
+    "Vocab",
+    "__version__",
+    "load_vocab",
+]
+
+if TYPE_CHECKING:
+    from electra_tf.errors import UserError
+    from electra_tf.hub.directory import Discriminator, Encoder, Generator
+    from electra_tf.pretraining.pretrainer import ElectraPretrainer
+    from electra_tf.text.tokenizer import Tokenizer
+    from electra_tf.text.vocab import Vocab, load_vocab
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the public `name` from the module it lives in (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'electra_tf' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

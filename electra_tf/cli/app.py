@@ -1,0 +1,206 @@
+"""`electra-tf COMMAND --flags`: finds the command, parses, reports errors.
+
+Nothing here imports TensorFlow, so that help and mistakes are answered at
+once. A command is a module of this package whose docstring is its help, with
+`FLAGS` (absl flags) and `main(flags) -> exit status`.
+"""
+
+import copy
+import difflib
+import importlib
+import logging
+import os
+import sys
+import textwrap
+import types
+from collections.abc import Sequence
+
+import electra_tf
+from electra_tf.errors import UserError
+
+# name -> (module in this package, one line of help), in the order of use.
+COMMANDS = {
+    "build-vocab": ("build_vocab", "train a WordPiece vocabulary from text"),
+    "build-data": ("build_data", "turn text into pre-training examples"),
+    "pretrain": ("pretrain", "train a generator and a discriminator"),
+    "evaluate-pretraining": (
+        "evaluate_pretraining",
+        "held-out losses and accuracies of a run",
+    ),
+    "demo": ("demo", "all of the above, small, on the text that ships"),
+}
+
+_OK, _USER_ERROR, _INTERRUPTED, _BROKEN_PIPE = 0, 2, 130, 141
+_HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs one command.
+
+    Args:
+      argv: the words after `electra-tf`, e.g. `["build-vocab", "--input=x"]`.
+
+    Returns:
+      The exit status: 0 done, 2 a mistake of the user's (told on stderr in
+      one line), 130 interrupted, 141 the reader of our output went away.
+      What else goes wrong is a bug and raises.
+    """
+    name = argv[0] if argv else "--help"
+    try:
+        if name in _HELP or name == "help":
+            print(_overview(), flush=True)
+            return _OK
+        if name == "--version":
+            print(f"electra-tf {electra_tf.__version__}", flush=True)
+            return _OK
+        if name not in COMMANDS:
+            raise UserError(_unknown_command(name))
+        return _run_command(name, list(argv[1:]))
+    except UserError as error:
+        return _tell(name, str(error))
+    except KeyboardInterrupt:
+        print(f"\nelectra-tf {name}: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end; let that succeed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.split(".")[0] == "electra_tf":
+            raise
+        package = error.name.split(".")[0].replace("_", "-")
+        return _tell(
+            name,
+            f"needs the package '{package}': {error}; "
+            "install it, or electra-tf anew with its extras",
+        )
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return _tell(name, str(error))
+
+
+def entry() -> None:
+    """The `electra-tf` console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _run_command(name: str, arguments: list[str]) -> int:
+    """Imports the command's module, parses its flags and calls its `main`."""
+    from absl import flags
+
+    module = importlib.import_module(f"electra_tf.cli.{COMMANDS[name][0]}")
+    words = arguments[: arguments.index("--")] if "--" in arguments else None
+    if any(word in _HELP for word in words or arguments):
+        print(_command_help(name, module), flush=True)
+        return _OK
+    # A copy, so that one process can run a command twice.
+    values = copy.deepcopy(module.FLAGS)
+    values.set_gnu_getopt(True)  # flags may follow other words
+    try:
+        rest = values([f"electra-tf {name}", *arguments])[1:]
+    except flags.Error as error:
+        raise UserError(_flag_error(name, error)) from error
+    if rest:
+        raise UserError(
+            f"unexpected '{rest[0]}': everything is given as --flag=value"
+            + _see_help(name)
+        )
+    _quiet_libraries()
+    status = module.main(values)
+    sys.stdout.flush()
+    return status or _OK
+
+
+def _quiet_libraries() -> None:
+    """Keeps the libraries' own messages, short of errors, off the screen."""
+    from absl import logging as absl_logging
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def _tell(name: str, message: str) -> int:
+    """Prints a mistake of the user's; returns the exit status for it."""
+    command = f"electra-tf {name}" if name in COMMANDS else "electra-tf"
+    print(f"{command}: {message}", file=sys.stderr, flush=True)
+    return _USER_ERROR
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [
+        "ELECTRA pre-training for TensorFlow and Keras.",
+        "",
+        "usage: electra-tf COMMAND --flag=value ...",
+        "",
+        "commands:",
+    ]
+    for name, (_, summary) in COMMANDS.items():
+        lines.append(f"  {name:<{width}}  {summary}")
+    lines += [
+        "",
+        "electra-tf COMMAND --help  tells what a command does, and its flags",
+        "electra-tf --version       prints the version",
+    ]
+    return "\n".join(lines)
+
+
+def _unknown_command(name: str) -> str:
+    if name.startswith("-"):
+        return f"expected a command before '{name}' (see electra-tf --help)"
+    close = difflib.get_close_matches(name.replace("_", "-"), COMMANDS, n=1)
+    if close:
+        return f"unknown command '{name}'; did you mean '{close[0]}'?"
+    return f"unknown command '{name}'; known: {', '.join(COMMANDS)}"
+
+
+def _see_help(name: str) -> str:
+    return f" (see electra-tf {name} --help)"
+
+
+def _flag_error(name: str, error: Exception) -> str:
+    """absl's complaint in one plain line with a hint."""
+    text = " ".join(str(error).split())
+    if "must have a value other than None" in text:
+        flag = text.partition("=")[0].removeprefix("flag ")
+        return f"{flag} is required" + _see_help(name)
+    text = text.replace("Unknown command line flag '", "unknown flag '--")
+    text = text.replace("Did you mean: ", "did you mean --").replace(" ?", "?")
+    text = text.replace("Missing value for flag", "missing value for")
+    text = text.replace(
+        f"('Non-boolean argument to boolean flag', {'''"'''}", ""
+    )
+    return text.removeprefix("flag ") + _see_help(name)
+
+
+def _command_help(name: str, module: types.ModuleType) -> str:
+    """The module's docstring, then each flag with its default."""
+    lines = [
+        f"usage: electra-tf {name} --flag=value ...",
+        "",
+        (module.__doc__ or "").strip(),
+        "",
+        "flags:",
+    ]
+    own = module.FLAGS.flags_by_module_dict()
+    for flag in (flag for flags_ in own.values() for flag in flags_):
+        if flag.name in ("flagfile", "undefok"):  # absl's own
+            continue
+        kind = flag.flag_type()
+        head = f"--[no]{flag.name}" if kind == "bool" else f"--{flag.name}=..."
+        text = " ".join(flag.help.split())
+        if kind.startswith("multi"):
+            text = text.replace(
+                "; repeat this option to specify a list of values",
+                " (may be repeated)",
+            )
+        elif flag.default is not None and flag.default != "":
+            text += f" (default: {flag.default})"
+        lines.append(f"  {head}")
+        lines += textwrap.wrap(
+            text, 78, initial_indent=" " * 6, subsequent_indent=" " * 6
+        )
+    return "\n".join(lines)
