@@ -1,0 +1,10 @@
+"""Training any `keras.Model` with a train_step: optimizer, loop, checkpoints.
+
+optimizer.py    AdamW as ELECTRA uses it
+strategy.py     flag -> tf.distribute strategy
+loop.py         train() and evaluate()
+checkpoints.py  save, find and restore; whole or not at all
+reporting.py    progress line, metrics.jsonl, TensorBoard
+plots.py        metrics.jsonl -> PNG
+signals.py      SIGTERM and SIGINT ask for a stop
+"""

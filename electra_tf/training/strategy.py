@@ -1,0 +1,72 @@
+"""One function from a flag to a `tf.distribute` strategy."""
+
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+
+STRATEGIES = ("one_device", "mirrored", "multi_worker", "tpu")
+
+
+def make_strategy(
+    name: str = "one_device",
+    *,
+    tpu: str = "",
+    num_logical_cpus: int = 0,
+) -> tf.distribute.Strategy:
+    """The strategy to build the model and to train under.
+
+    Args:
+      name: `one_device` (the first GPU, else the CPU), `mirrored` (all GPUs of
+        this machine, else all its logical CPU devices), `multi_worker` (the
+        workers that the environment variable TF_CONFIG lists) or `tpu`.
+      tpu: name or address of the TPU; empty asks the environment.
+      num_logical_cpus: splits the CPU into this many devices first, to try
+        `mirrored` without GPUs; only before TensorFlow has used the CPU.
+
+    Raises:
+      UserError: an unknown name, or devices that are not there.
+    """
+    if num_logical_cpus > 0:
+        _split_cpu(num_logical_cpus)
+    if name == "one_device":
+        # The default strategy: TensorFlow's own placement, nothing in between.
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+        devices = tf.config.list_logical_devices(kind)
+        return tf.distribute.MirroredStrategy([d.name for d in devices])
+    if name == "multi_worker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "tpu":
+        return _tpu_strategy(tpu)
+    raise UserError(
+        f"unknown strategy '{name}': expected one of {', '.join(STRATEGIES)}"
+    )
+
+
+def _split_cpu(count: int) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * count
+        )
+    except RuntimeError as error:
+        if len(tf.config.list_logical_devices("CPU")) != count:
+            raise UserError(
+                f"cannot split the CPU into {count} devices: TensorFlow is"
+                " already running; make the strategy first"
+            ) from error
+
+
+def _tpu_strategy(address: str) -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(address)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, tf.errors.OpError) as error:
+        named = f"TPU '{address}'" if address else "TPU"
+        raise UserError(
+            f"no {named} found: {str(error).splitlines()[0]}; name one that is"
+            " running, or choose another strategy"
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
