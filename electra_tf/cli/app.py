@@ -170,9 +170,13 @@ def _flag_error(name: str, error: Exception) -> str:
     text = text.replace("Unknown command line flag '", "unknown flag '--")
     text = text.replace("Did you mean: ", "did you mean --").replace(" ?", "?")
     text = text.replace("Missing value for flag", "missing value for")
-    text = text.replace(
-        f"('Non-boolean argument to boolean flag', {'''"'''}", ""
-    )
+    flag, _, problem = text.removeprefix("flag ").partition(": ")
+    if problem.startswith("invalid literal for int()"):
+        text = f"{flag}: expected a whole number"
+    elif problem.startswith("could not convert string to float"):
+        text = f"{flag}: expected a number"
+    elif problem.startswith("('Non-boolean"):
+        text = f"{flag}: expected true or false"
     return text.removeprefix("flag ") + _see_help(name)
 
 
