@@ -1,0 +1,126 @@
+"""Which room may import which, and how large a file may be."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "electra_tf"
+
+# Importable from every room; they import only one another.
+FOUNDATION = {"errors", "files", "tensors"}
+
+# room -> the rooms it may import, besides itself and the foundation.
+ARROWS = {
+    "config": set(),
+    "text": set(),
+    "data": {"text"},
+    "models": set(),
+    "training": set(),
+    "pretraining": {"models"},
+    "hub": {"models", "text"},
+    "cli": None,  # composes anything
+    "__main__": {"cli"},
+    "__init__": None,  # the table of contents
+}
+# The fronts of the house: nobody imports them but `python -m`.
+FRONTS = {"cli", "tools"}
+MAX_LINES = 420
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+TOOLS = sorted((ROOT / "tools").rglob("*.py"))
+
+
+def room_of(path: pathlib.Path) -> str:
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else path.stem
+
+
+def imported(path: pathlib.Path, text: str) -> list[tuple[int, str]]:
+    """(line, absolute dotted module) of every import, wherever it stands."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                here = path.relative_to(ROOT).parts[: -node.level]
+                module = ".".join([*here, *filter(None, [module])])
+            found += [
+                (node.lineno, f"{module}.{alias.name}") for alias in node.names
+            ]
+    return found
+
+
+def violations(path: pathlib.Path, text: str) -> list[str]:
+    room, wrong = room_of(path), []
+    for line, module in imported(path, text):
+        parts = module.split(".")
+        place = f"{path.relative_to(ROOT)}:{line}"
+        if module.startswith(("keras.src", "keras_hub.src")):
+            wrong.append(f"{place}: private module {module}")
+        if parts[0] in ("tools", "tests"):
+            wrong.append(f"{place}: the package imports {parts[0]}")
+        if parts[0] != "electra_tf":
+            continue
+        target = parts[1] if len(parts) > 1 else "__init__"
+        known = target in ARROWS or target in FOUNDATION
+        if not known:
+            if room != "cli":  # `from electra_tf import __version__`
+                wrong.append(f"{place}: {module} is in no known room")
+            continue
+        if target == room or target in FOUNDATION:
+            continue
+        allowed = ARROWS.get(room, set()) if room not in FOUNDATION else set()
+        if target in FRONTS and room not in ("__main__", "cli"):
+            wrong.append(f"{place}: nothing imports {target}")
+        elif allowed is not None and target not in allowed:
+            wrong.append(f"{place}: {room} must not import {target}")
+    return wrong
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: room_of(p) + p.stem)
+def test_arrows(path):
+    assert room_of(path) in set(ARROWS) | FOUNDATION, f"add {path} to ARROWS"
+    assert violations(path, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", SOURCES + TOOLS, ids=lambda p: p.stem)
+def test_files_stay_small(path):
+    lines = path.read_text(encoding="utf-8").count("\n")
+    assert lines <= MAX_LINES, f"{path} has {lines} lines: divide it"
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("models/x.py", "from electra_tf.text import vocab"),
+        ("models/x.py", "from electra_tf import config"),
+        ("models/x.py", "def f():\n    import electra_tf.hub.directory"),
+        ("models/x.py", "from ..training import loop"),
+        ("data/x.py", "from electra_tf.models.encoder import Encoder"),
+        ("text/x.py", "from electra_tf.cli import app"),
+        ("hub/x.py", "from keras.src import ops"),
+        ("hub/x.py", "import tools.benchmark"),
+        ("files.py", "from electra_tf import config"),
+    ],
+)
+def test_wrong_arrows_are_seen(place, text):
+    assert violations(PACKAGE / place, text)
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("models/x.py", "from electra_tf.errors import UserError"),
+        ("models/x.py", "from electra_tf.models import layers"),
+        ("pretraining/x.py", "from electra_tf.models import layers"),
+        ("hub/x.py", "from electra_tf import files, tensors"),
+        ("cli/x.py", "from electra_tf.data import builder"),
+        ("data/x.py", "import numpy as np"),
+    ],
+)
+def test_right_arrows_are_let_through(place, text):
+    assert violations(PACKAGE / place, text) == []
