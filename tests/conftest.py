@@ -87,9 +87,16 @@ def small_text_file(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def few_threads() -> None:
-    """Two threads for TensorFlow, however many cores there are."""
+def devices() -> None:
+    """Two threads, and two logical CPUs for tests of several replicas.
+
+    Must precede the first operation; what asks for no device uses the first.
+    """
     import tensorflow as tf
 
     tf.config.threading.set_inter_op_parallelism_threads(2)
     tf.config.threading.set_intra_op_parallelism_threads(2)
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * 2,
+    )

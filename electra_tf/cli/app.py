@@ -1,19 +1,22 @@
 """`electra-tf COMMAND --flags`: finds the command, parses, reports errors.
 
-Nothing here imports TensorFlow, so that help and mistakes are answered at
-once. A command is a module of this package whose docstring is its help, with
-`FLAGS` (absl flags) and `main(flags) -> exit status`.
+TensorFlow is imported when the flags are understood, so that help and
+mistakes are answered at once. A command is a module of this package whose
+docstring is its help, with `FLAGS` (absl flags) and
+`main(flags) -> exit status`.
 """
 
+import contextlib
 import copy
 import difflib
 import importlib
 import logging
 import os
 import sys
+import tempfile
 import textwrap
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import electra_tf
 from electra_tf.errors import UserError
@@ -106,20 +109,46 @@ def _run_command(name: str, arguments: list[str]) -> int:
             f"unexpected '{rest[0]}': everything is given as --flag=value"
             + _see_help(name)
         )
-    _quiet_libraries()
+    _start_tensorflow()
     status = module.main(values)
     sys.stdout.flush()
     return status or _OK
 
 
-def _quiet_libraries() -> None:
-    """Keeps the libraries' own messages, short of errors, off the screen."""
+def _start_tensorflow() -> None:
+    """Imports TensorFlow without the notices it prints where no GPU is."""
     from absl import logging as absl_logging
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    with _held_stderr():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # looks for GPU drivers
+
+
+@contextlib.contextmanager
+def _held_stderr() -> Iterator[None]:
+    """Holds back what is written to file descriptor 2, unless we fail.
+
+    TensorFlow's libraries log before any setting of theirs is heard.
+    """
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(screen, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(screen, 2)
+            os.close(screen)
 
 
 def _tell(name: str, message: str) -> int:
