@@ -1,0 +1,284 @@
+"""Raw bytes -> clean lines and documents, with every repair counted.
+
+Everything works on UTF-8 bytes, which is what the tokenizer takes; a line
+becomes a `str` only for the options that need one.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+
+from electra_tf.errors import UserError
+
+MAX_LINE_BYTES = 1 << 15
+"""A longer line is cut at white space into pieces of at most this size."""
+
+# C0 controls and DEL vanish; vertical tab, form feed and the separators
+# FS..US divide words, so they become spaces.
+_CONTROLS = bytes(
+    c for c in (*range(32), 127) if c not in b"\t\n\r\v\f\x1c\x1d\x1e\x1f"
+)
+_SPACES = bytes.maketrans(b"\v\f\x1c\x1d\x1e\x1f", b" " * 6)
+_C1_CONTROL = re.compile(rb"\xc2[\x80-\x9f]")
+_ANY_CONTROL = re.compile(b"[" + re.escape(_CONTROLS) + rb"]|\xc2[\x80-\x9f]")
+_BLANK = rb"(?:[\x00-\x09\x0b-\x20\x7f]|\xc2\xa0|\xe3\x80\x80|\xef\xbb\xbf)*"
+_BLANK_LINE = re.compile(_BLANK)
+_BLANK_LATER = re.compile(rb"\n" + _BLANK + rb"\n")
+_BLANK_FIRST = re.compile(_BLANK + rb"\n")
+_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
+_REPLACEMENT = "\ufffd".encode()
+
+
+@dataclasses.dataclass(frozen=True)
+class Cleaning:
+    """What is done to lines beyond replacing bad bytes and controls.
+
+    Attributes:
+      repair_unicode: mend mojibake and the like with `ftfy`.
+      stop_words: words, in lower case, that are removed.
+      min_line_length: shorter lines (in characters) are left out.
+      strict: a bad byte is a `UserError` naming file and line.
+    """
+
+    repair_unicode: bool = False
+    stop_words: frozenset[str] = frozenset()
+    min_line_length: int = 0
+    strict: bool = False
+
+    @property
+    def looks_at_text(self) -> bool:
+        """Whether lines have to be decoded one by one."""
+        return bool(
+            self.repair_unicode or self.stop_words or self.min_line_length
+        )
+
+
+def first_blank_line(data: bytes, inside_line: bool) -> int:
+    """The offset just after the first blank line of `data`, or -1.
+
+    A line is blank if it holds only ASCII white space or controls, no-break
+    or ideographic spaces, or byte order marks.
+
+    Args:
+      data: raw bytes, cut anywhere.
+      inside_line: `data` starts in the middle of a line.
+    """
+    if not inside_line and (match := _BLANK_FIRST.match(data)):
+        return match.end()
+    match = _BLANK_LATER.search(data)
+    return match.end() if match else -1
+
+
+def last_blank_line(data: bytes, inside_line: bool) -> int:
+    """The offset just after a late blank line of `data`, or -1.
+
+    Late, not last: any boundary serves to cut a file, and looking for the
+    plain `\\n\\n` from the end is quick.
+    """
+    found = data.rfind(b"\n\n")
+    if found >= 0:
+        return found + 2
+    last = -1
+    for match in _BLANK_LATER.finditer(data):
+        last = match.end()
+    return last if last >= 0 else first_blank_line(data, inside_line)
+
+
+def _clean_bytes(
+    data: bytes,
+    cleaning: Cleaning,
+    counts: Counter[str],
+    where: Callable[[int], str],
+) -> bytes:
+    """Replaces invalid UTF-8, drops control characters, counts both."""
+    if cleaning.strict and (match := _ANY_CONTROL.search(data)):
+        raise UserError(
+            f"{where(match.start())}: control character "
+            f"0x{match[0][-1]:02x}; drop --strict to have it removed"
+        )
+    if not data.isascii():
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            if cleaning.strict:
+                raise UserError(
+                    f"{where(error.start)}: byte 0x{data[error.start]:02x} is "
+                    "not UTF-8; drop --strict to have it replaced"
+                ) from error
+            there = data.count(_REPLACEMENT)
+            data = data.decode("utf-8", "replace").encode("utf-8")
+            counts["invalid_utf8_replaced"] += data.count(_REPLACEMENT) - there
+        data, dropped = _C1_CONTROL.subn(b"", data)
+        counts["control_characters_dropped"] += dropped
+    cleaned = data.translate(_SPACES, _CONTROLS)
+    counts["control_characters_dropped"] += len(data) - len(cleaned)
+    return cleaned
+
+
+def _cut_long(line: bytes) -> list[bytes]:
+    """Pieces of at most `MAX_LINE_BYTES`, cut at white space if there is."""
+    pieces = []
+    while len(line) > MAX_LINE_BYTES:
+        at = cut_point(line[:MAX_LINE_BYTES])
+        pieces.append(line[:at])
+        line = line[at:]
+    pieces.append(line)
+    return pieces
+
+
+def cut_point(data: bytes) -> int:
+    """Where to cut a line that goes on after `data`: never inside a letter.
+
+    After the last ASCII white space in the second half, or else before the
+    last UTF-8 character, which may be incomplete.
+    """
+    half = len(data) // 2
+    at = max(data.rfind(b" ", half), data.rfind(b"\t", half)) + 1
+    if at:
+        return at
+    for back in range(1, min(4, half) + 1):
+        if data[-back] & 0xC0 != 0x80:  # not a continuation byte
+            # A lone ASCII byte is whole; anything else may lack its rest.
+            return len(data) - back + (data[-back] < 0x80)
+    return len(data)
+
+
+def _edit(line: bytes, cleaning: Cleaning, counts: Counter[str]) -> bytes:
+    """The options that need text; an empty result drops the line."""
+    text = line.decode("utf-8").strip()
+    if cleaning.repair_unicode:
+        import ftfy
+
+        repaired = " ".join(ftfy.fix_text(text).split("\n"))
+        counts["lines_repaired"] += repaired != text
+        text = repaired
+    if cleaning.stop_words:
+        words = cleaning.stop_words
+
+        def keep(match: re.Match[str]) -> str:
+            if match[0].lower() not in words:
+                return match[0]
+            counts["stop_words_removed"] += 1
+            return ""
+
+        text = " ".join(_WORD.sub(keep, text).split())
+    if len(text) < cleaning.min_line_length:
+        counts["short_lines_dropped"] += 1
+        return b""
+    return text.encode("utf-8")
+
+
+def _lines(
+    data: bytes,
+    cleaning: Cleaning,
+    counts: Counter[str],
+    split_at_blank: bool,
+    continues_line: bool = False,
+) -> list[list[bytes]]:
+    """The documents in clean `data`, each a list of lines that are not blank.
+
+    With `split_at_blank` false there is one document at most.
+    """
+    documents: list[list[bytes]] = []
+    current: list[bytes] = []
+    lines = data.split(b"\n")
+    if continues_line and len(lines[0]) > MAX_LINE_BYTES:
+        counts["long_lines_cut"] -= 1
+    for line in lines:
+        blank = not line or line.isspace()
+        if not blank and line[0] > 0x7F:
+            blank = _BLANK_LINE.fullmatch(line) is not None
+        if blank:
+            if split_at_blank and current:
+                documents.append(current)
+                current = []
+            continue
+        if len(line) > MAX_LINE_BYTES:
+            counts["long_lines_cut"] += 1
+            current.extend(_cut_long(line))
+        else:
+            current.append(line)
+    if current:
+        documents.append(current)
+    if cleaning.looks_at_text:
+        documents = [
+            [e for line in lines if (e := _edit(line, cleaning, counts))]
+            for lines in documents
+        ]
+        documents = [lines for lines in documents if lines]
+    return documents
+
+
+def clean_text(
+    data: bytes,
+    cleaning: Cleaning,
+    counts: Counter[str],
+    *,
+    split_at_blank: bool,
+    path: str,
+    first_line: int = 1,
+    continues_line: bool = False,
+) -> list[list[bytes]]:
+    """Documents in raw `data` as lists of clean UTF-8 lines.
+
+    Args:
+      data: raw bytes of whole lines.
+      cleaning: the options.
+      counts: repairs are added to it, by name.
+      split_at_blank: blank lines end a document (otherwise all is one).
+      path: for messages.
+      first_line: the number of the first line of `data` in the file.
+      continues_line: the first line is part of one that was cut before, and
+        so counted.
+
+    Raises:
+      UserError: with `cleaning.strict`, at the first bad byte.
+    """
+
+    def where(offset: int) -> str:
+        return f"{path}:{first_line + data.count(bytes([10]), 0, offset)}"
+
+    clean = _clean_bytes(data, cleaning, counts, where)
+    return _lines(clean, cleaning, counts, split_at_blank, continues_line)
+
+
+def clean_records(
+    data: bytes,
+    cleaning: Cleaning,
+    counts: Counter[str],
+    *,
+    text_field: str,
+    path: str,
+    first_line: int = 1,
+) -> list[list[bytes]]:
+    """One document for each JSON line in `data` that has `text_field`.
+
+    A line that is not a JSON object with that field as text is counted as
+    `bad_records` and left out. Arguments and errors as in `clean_text`.
+    """
+    documents = []
+    for number, line in enumerate(data.split(b"\n"), first_line):
+        if not line or line.isspace():
+            continue
+        place = f"{path}:{number}"
+        try:
+            raw = json.loads(line)[text_field].encode("utf-8", "surrogatepass")
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            if cleaning.strict:
+                raise UserError(
+                    f"{place}: not a JSON object with the text field "
+                    f"'{text_field}'; set --text_field or drop --strict"
+                ) from error
+            counts["bad_records"] += 1
+            continue
+        clean = _clean_bytes(raw, cleaning, counts, lambda _, p=place: p)
+        documents.extend(_lines(clean, cleaning, counts, False))
+    return documents
+
+
+def fingerprint(lines: list[bytes]) -> bytes:
+    """16 bytes that name a document's clean content."""
+    return hashlib.blake2b(b"\n".join(lines), digest_size=16).digest()

@@ -1,0 +1,263 @@
+"""Files of any size -> parts of bounded size, cut at document boundaries.
+
+The cut depends on the files alone, never on who works on the parts, so that
+whatever is made of them is the same for any number of workers.
+"""
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.text import cleaning as cleaning_lib
+from electra_tf.text import inputs
+from electra_tf.text.cleaning import Cleaning
+
+PART_BYTES = 1 << 21
+MAX_RECORD_BYTES = 1 << 26
+"""A JSON line longer than this is left out, and counted."""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A stretch of one file: whole documents, or a piece of a large one.
+
+    Attributes:
+      path: the file.
+      data: raw bytes, `part_bytes` at most (JSON lines may be longer).
+      first_line: number of its first line in the file, from 1.
+      layout: "blank" (blank lines end documents), "single" (the part is one
+        document or a piece of one) or "records" (JSON lines).
+      identity: 16 bytes that name the large document this is a piece of, or
+        None where the part holds whole documents.
+      piece: the piece's number in that document, from 0.
+      inside_line: it starts in the middle of a line that had to be cut.
+      cut_line: it ends in the middle of a line.
+    """
+
+    path: str
+    data: bytes
+    first_line: int = 1
+    layout: str = "blank"
+    identity: bytes | None = None
+    piece: int = 0
+    inside_line: bool = False
+    cut_line: bool = False
+
+
+class Reader:
+    """Streams `paths` as parts and counts what it meets.
+
+    Attributes:
+      bytes_read: bytes of the files taken so far (before decompression).
+      bytes_total: the sizes of all the files.
+      counts: `files`, `empty_files`, `long_lines_cut`, `bad_records`.
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[str],
+        *,
+        blank_lines_separate_documents: bool = True,
+        part_bytes: int = PART_BYTES,
+        strict: bool = False,
+    ):
+        self._paths = list(paths)
+        self._layout = "blank" if blank_lines_separate_documents else "single"
+        self._part_bytes = part_bytes
+        self._strict = strict
+        self._finished_bytes = 0
+        self._stream: inputs.ByteStream | None = None
+        self.bytes_total = sum(files.size(path) for path in self._paths)
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the files taken so far, before decompression."""
+        now = self._stream.position() if self._stream else 0
+        return self._finished_bytes + now
+
+    def __iter__(self) -> Iterator[Part]:
+        for path in self._paths:
+            self.counts["files"] += 1
+            empty = True
+            with inputs.open_input(path) as stream:
+                self._stream = stream
+                cut = (
+                    self._cut_records
+                    if inputs.holds_records(path)
+                    else self._cut_text
+                )
+                for part in cut(path, stream.read):
+                    empty = False
+                    yield part
+            self.counts["empty_files"] += empty
+            self._stream = None
+            self._finished_bytes += files.size(path)
+
+    def _cut_text(
+        self, path: str, read: Callable[[int], bytes]
+    ) -> Iterator[Part]:
+        buffer = _fill(b"", read, self._part_bytes)
+        buffer = buffer.removeprefix(_BYTE_ORDER_MARK)
+        line, piece, inside = 1, 0, False
+        identity: bytes | None = None
+        while True:
+            buffer = _fill(buffer, read, self._part_bytes)
+            if not buffer:
+                return
+            at_end = len(buffer) < self._part_bytes
+            blank = self._layout == "blank"
+            layout, cut_line, ends_document = self._layout, False, True
+            end = len(buffer)
+            if identity is not None:
+                layout = "single"
+                boundary = -1
+                if blank:
+                    boundary = cleaning_lib.first_blank_line(buffer, inside)
+                if boundary >= 0:
+                    end = boundary
+                elif not at_end:
+                    end, cut_line = _end_of_line(buffer)
+                    ends_document = False
+            elif not at_end:
+                boundary = -1
+                if blank:
+                    boundary = cleaning_lib.last_blank_line(buffer, inside)
+                if boundary >= 0:
+                    end = boundary
+                else:
+                    layout = "single"
+                    identity = _name(buffer)
+                    end, cut_line = _end_of_line(buffer)
+                    ends_document = False
+            data, buffer = buffer[:end], buffer[end:]
+            yield Part(
+                path, data, line, layout, identity, piece, inside, cut_line
+            )
+            self.counts["long_lines_cut"] += cut_line and not inside
+            line += data.count(b"\n")
+            inside = cut_line
+            piece = 0 if ends_document else piece + 1
+            identity = None if ends_document else identity
+
+    def _cut_records(
+        self, path: str, read: Callable[[int], bytes]
+    ) -> Iterator[Part]:
+        buffer = _fill(b"", read, self._part_bytes)
+        buffer = buffer.removeprefix(_BYTE_ORDER_MARK)
+        line = 1
+        while True:
+            wanted = self._part_bytes
+            buffer = _fill(buffer, read, wanted)
+            if not buffer:
+                return
+            end = buffer.rfind(b"\n") + 1
+            while not end and len(buffer) >= wanted:
+                if wanted >= MAX_RECORD_BYTES:
+                    buffer = self._skip_record(path, line, read)
+                    break
+                wanted *= 2
+                searched = len(buffer)
+                buffer = _fill(buffer, read, wanted)
+                end = buffer.rfind(b"\n", searched) + 1
+            else:
+                end = end if end and len(buffer) >= wanted else len(buffer)
+                data, buffer = buffer[:end], buffer[end:]
+                yield Part(path, data, line, "records")
+                line += data.count(b"\n")
+                continue
+            line += 1
+
+    def _skip_record(
+        self, path: str, line: int, read: Callable[[int], bytes]
+    ) -> bytes:
+        """Reads on to the end of the line; returns what follows it."""
+        if self._strict:
+            raise UserError(
+                f"{path}:{line}: a JSON line of more than "
+                f"{MAX_RECORD_BYTES >> 20} MiB; split it or drop --strict"
+            )
+        self.counts["bad_records"] += 1
+        while block := read(1 << 20):
+            end = block.find(b"\n") + 1
+            if end:
+                return block[end:]
+        return b""
+
+
+def _fill(buffer: bytes, read: Callable[[int], bytes], size: int) -> bytes:
+    """`buffer` extended to at least `size` bytes unless the file ends."""
+    blocks, have = [buffer], len(buffer)
+    while have < size and (block := read(size - have)):
+        blocks.append(block)
+        have += len(block)
+    return b"".join(blocks) if len(blocks) > 1 else buffer
+
+
+def _end_of_line(data: bytes) -> tuple[int, bool]:
+    """Where to cut `data`, and whether that is inside a line."""
+    end = data.rfind(b"\n") + 1
+    if end:
+        return end, False
+    return cleaning_lib.cut_point(data), True
+
+
+def _name(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def documents(
+    part: Part, cleaning: Cleaning, counts: Counter[str], text_field: str
+) -> list[list[bytes]]:
+    """The documents in `part`, each a list of clean UTF-8 lines.
+
+    Args:
+      part: what `Reader` gave; a piece of a large document counts as one.
+      cleaning: the options.
+      counts: repairs are added to it, by name.
+      text_field: the field of JSON lines that holds the text.
+
+    Raises:
+      UserError: with `cleaning.strict`, at the first bad byte or record.
+    """
+    if part.layout == "records":
+        return cleaning_lib.clean_records(
+            part.data,
+            cleaning,
+            counts,
+            text_field=text_field,
+            path=part.path,
+            first_line=part.first_line,
+        )
+    return cleaning_lib.clean_text(
+        part.data,
+        cleaning,
+        counts,
+        split_at_blank=part.layout == "blank",
+        path=part.path,
+        first_line=part.first_line,
+        continues_line=part.inside_line or part.cut_line,
+    )
+
+
+def iter_lines(paths: Iterable[str], text_field: str = "text") -> Iterator[str]:
+    """All lines of all `paths` that are not blank, clean, in order.
+
+    Memory stays bounded whatever the sizes of files and lines: a line of
+    more than 32 KiB comes in pieces.
+
+    Args:
+      paths: text or JSON-lines (`.jsonl`, `.ndjson`) files, plain or
+        compressed (`.gz`, `.xz`, `.zst`), told by their names.
+      text_field: the field of JSON lines that holds the text.
+    """
+    counts: Counter[str] = Counter()
+    for part in Reader(paths):
+        for lines in documents(part, Cleaning(), counts, text_field):
+            for line in lines:
+                yield line.decode("utf-8").strip()
