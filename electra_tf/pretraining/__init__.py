@@ -1,0 +1,1 @@
+"""Masking, objectives and the model that trains both networks."""

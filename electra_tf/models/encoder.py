@@ -1,0 +1,115 @@
+"""ElectraEncoder: embeddings and a stack of blocks."""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from electra_tf.models import layers, randomness
+from electra_tf.models.config import ModelConfig
+
+
+class EncoderOutput(NamedTuple):
+    """What the encoder computes; all of it, since heads differ in needs."""
+
+    sequence_output: tf.Tensor  # [B, L, H], after the last block
+    embedding_output: tf.Tensor  # [B, L, H], after the projection
+    all_layers: tuple[tf.Tensor, ...]  # [B, L, H] after each block
+
+
+class ElectraEncoder(keras.Model):
+    """The Transformer of BERT, with embeddings of their own size.
+
+    There is no pooler: ELECTRA reads the first token's last hidden state.
+
+    Args:
+      config: its shape.
+      embeddings: tables shared with another encoder; its own where None.
+      name: the scope of its variables.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        embeddings: layers.Embeddings | None = None,
+        name: str = "encoder",
+    ):
+        super().__init__(name=name)
+        self.config = config
+        self.owns_embeddings = embeddings is None
+        self.embeddings = embeddings or layers.Embeddings(config)
+        self.embeddings_project = None
+        if config.embedding_size != config.hidden_size:
+            # Glorot, as the original's (golden row 7 of its behaviour).
+            self.embeddings_project = layers.Dense(
+                config.hidden_size,
+                keras.initializers.GlorotUniform(),
+                name="embeddings_project",
+            )
+        self.blocks = [
+            layers.Block(config, name=f"layer_{i}")
+            for i in range(config.num_layers)
+        ]
+
+    def build(self, input_shape: object = None) -> None:
+        """Creates all variables; no input is needed for their shapes."""
+        config = self.config
+        if self.owns_embeddings:
+            self.embeddings.build()
+        if self.embeddings_project is not None:
+            self.embeddings_project.build((None, None, config.embedding_size))
+        for block in self.blocks:
+            block.build((None, None, config.hidden_size))
+        # Here rather than in __init__, so that its path carries our scope.
+        self.dropout_seed = keras.random.SeedGenerator(name="dropout_seed")
+        self.built = True
+
+    def call(
+        self,
+        input_ids: tf.Tensor,
+        input_mask: tf.Tensor | None = None,
+        segment_ids: tf.Tensor | None = None,
+        training: bool = False,
+        keys: tf.Tensor | None = None,
+    ) -> EncoderOutput:
+        """Encodes a batch.
+
+        Args:
+          input_ids: [B, L] int32 token ids.
+          input_mask: [B, L] 1 for real tokens, 0 for padding; all real where
+            None. Padding does not influence the outputs of real tokens.
+          segment_ids: [B, L] int32, 0 or 1; all 0 where None.
+          training: whether dropout is on.
+          keys: [B] uint32, what dropout is keyed by in training; drawn from
+            the layer's own generator where None.
+        """
+        if input_mask is None:
+            input_mask = tf.ones_like(input_ids)
+        if segment_ids is None:
+            segment_ids = tf.zeros_like(input_ids)
+        if not training:
+            keys = None
+        elif keys is None:
+            keys = self._fresh_keys(tf.shape(input_ids)[0])
+
+        def at(site: int) -> tf.Tensor | None:
+            return None if keys is None else randomness.salted(keys, site)
+
+        x = self.embeddings(input_ids, segment_ids, keys=at(0))
+        if self.embeddings_project is not None:
+            x = self.embeddings_project(x)
+        embedding_output = x
+        bias = layers.attention_bias(input_mask, x.dtype)
+        all_layers = []
+        for i, block in enumerate(self.blocks):
+            x = block(x, bias, keys=at(i + 1))
+            all_layers.append(x)
+        return EncoderOutput(x, embedding_output, tuple(all_layers))
+
+    def _fresh_keys(self, batch: tf.Tensor) -> tf.Tensor:
+        words = keras.random.randint(
+            (2,), 0, 2**31 - 1, dtype="int32", seed=self.dropout_seed
+        )
+        words = tf.cast(words, tf.uint32)
+        rows = tf.cast(tf.range(batch), tf.uint32)
+        return randomness.mix(randomness.mix(rows + words[0]) + words[1])

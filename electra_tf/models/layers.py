@@ -1,0 +1,276 @@
+"""The Transformer's parts: embeddings, attention, feed-forward, block.
+
+Shapes: B batch, L sequence length, E embedding size, H hidden size, A heads,
+D = H / A, I intermediate size, V vocabulary.
+"""
+
+import keras
+import tensorflow as tf
+
+from electra_tf.models import kernels, randomness
+from electra_tf.models.config import ModelConfig
+
+# What the original adds to the scores of padding: exp() of it is 0.
+MASKED_SCORE = -10000.0
+
+
+def truncated_normal(stddev: float) -> keras.initializers.Initializer:
+    """The original's initialiser of kernels and embeddings."""
+    return keras.initializers.TruncatedNormal(stddev=stddev)
+
+
+class Dense(keras.layers.Layer):
+    """x @ kernel [+ bias]; the bias may be left to the kernel that follows."""
+
+    def __init__(
+        self,
+        units: int,
+        initializer: keras.initializers.Initializer,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        self.units = units
+        self.initializer = initializer
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates kernel [input, units] and bias [units]."""
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], self.units),
+            initializer=self.initializer,
+            name="kernel",
+        )
+        self.bias = self.add_weight(
+            shape=(self.units,), initializer="zeros", name="bias"
+        )
+
+    def product(self, x: tf.Tensor) -> tf.Tensor:
+        """x @ kernel, without the bias: [..., input] -> [..., units]."""
+        kernel = tf.cast(self.kernel, x.dtype)
+        width = kernel.shape[0]
+        flat = tf.matmul(tf.reshape(x, [-1, width]), kernel)
+        shape = tf.concat([tf.shape(x)[:-1], [self.units]], axis=0)
+        flat = tf.reshape(flat, shape)
+        return tf.ensure_shape(flat, [*x.shape[:-1], self.units])
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """[..., input] -> [..., units]."""
+        return tf.nn.bias_add(self.product(x), tf.cast(self.bias, x.dtype))
+
+
+class LayerNorm(keras.layers.Layer):
+    """The scale and offset of a layer normalisation over the last axis."""
+
+    def __init__(self, epsilon: float, name: str | None = None):
+        super().__init__(name=name)
+        self.epsilon = epsilon
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates gamma and beta, both [H]."""
+        self.gamma = self.add_weight(
+            shape=(input_shape[-1],), initializer="ones", name="gamma"
+        )
+        self.beta = self.add_weight(
+            shape=(input_shape[-1],), initializer="zeros", name="beta"
+        )
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """[..., H] -> [..., H]."""
+        return kernels.layer_norm(
+            x,
+            tf.convert_to_tensor(self.gamma),
+            tf.convert_to_tensor(self.beta),
+            self.epsilon,
+        )
+
+
+class Embeddings(keras.layers.Layer):
+    """Token + segment + position, normalised.
+
+    One object serves generator and discriminator: the paper ties their
+    embeddings (section 3.2), and the original ties all three tables.
+    """
+
+    def __init__(self, config: ModelConfig, name: str = "embeddings"):
+        super().__init__(name=name)
+        self.config = config
+        self.norm = LayerNorm(config.layer_norm_epsilon, name="layer_norm")
+
+    def build(self, input_shape: tuple | None = None) -> None:
+        """Creates the tables [V, E], [segments, E], [positions, E]."""
+        config = self.config
+        size = config.embedding_size
+
+        def table(rows: int, name: str) -> keras.Variable:
+            return self.add_weight(
+                shape=(rows, size),
+                initializer=truncated_normal(config.initializer_range),
+                name=name,
+            )
+
+        self.word_embeddings = table(config.vocab_size, "word_embeddings")
+        self.token_type_embeddings = table(
+            config.type_vocab_size, "token_type_embeddings"
+        )
+        self.position_embeddings = table(
+            config.max_positions, "position_embeddings"
+        )
+        self.norm.build((None, None, size))
+
+    def call(
+        self,
+        input_ids: tf.Tensor,
+        segment_ids: tf.Tensor,
+        keys: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """[B, L] int32, [B, L] int32 -> [B, L, E].
+
+        Args:
+          input_ids: token ids.
+          segment_ids: 0 or 1.
+          keys: [B] uint32 dropout keys in training; None in inference.
+        """
+        words = tf.gather(tf.convert_to_tensor(self.word_embeddings), input_ids)
+        # A product with a one-hot of two columns: its gradient is a small
+        # matrix product, where a gather's would be a scatter of B * L rows.
+        types = tf.one_hot(
+            segment_ids, self.config.type_vocab_size, dtype=words.dtype
+        )
+        types = tf.einsum(
+            "bls,se->ble", types, tf.cast(self.token_type_embeddings, types.dtype)
+        )
+        length = tf.shape(input_ids)[1]
+        positions = tf.cast(self.position_embeddings, words.dtype)[:length]
+        return kernels.sum_norm_dropout(
+            words,
+            types,
+            positions,
+            tf.cast(self.norm.gamma, words.dtype),
+            tf.cast(self.norm.beta, words.dtype),
+            keys,
+            self.config.hidden_dropout,
+            self.config.layer_norm_epsilon,
+        )
+
+
+class SelfAttention(keras.layers.Layer):
+    """Multi-head scaled dot-product attention, without its output bias.
+
+    Query, key and value are one kernel [H, 3H], hence one matrix product.
+    """
+
+    def __init__(self, config: ModelConfig, name: str = "attention"):
+        super().__init__(name=name)
+        self.config = config
+        initializer = truncated_normal(config.initializer_range)
+        self.qkv = Dense(3 * config.hidden_size, initializer, name="qkv")
+        self.output_dense = Dense(
+            config.hidden_size, initializer, name="output"
+        )
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates qkv [H, 3H] and output [H, H] with their biases."""
+        self.qkv.build(input_shape)
+        self.output_dense.build(input_shape)
+
+    def call(
+        self, x: tf.Tensor, bias: tf.Tensor, keys: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """[B, L, H] -> [B, L, H], before the output bias.
+
+        Args:
+          x: hidden states.
+          bias: [B, 1, 1 or L, L], added to the scaled scores.
+          keys: [B] uint32 dropout keys in training; None in inference.
+        """
+        heads = self.config.num_heads
+        size = self.config.hidden_size // heads
+        batch, length = tf.shape(x)[0], tf.shape(x)[1]
+        qkv = tf.reshape(self.qkv(x), [batch, length, 3, heads, size])
+        query, key, value = tf.unstack(
+            tf.transpose(qkv, [2, 0, 3, 1, 4])
+        )  # each [B, A, L, D]
+        scores = tf.matmul(query, key, transpose_b=True)  # [B, A, L, L]
+        probabilities = kernels.attention_probabilities(
+            scores, bias, keys, self.config.attention_dropout, size**-0.5
+        )
+        context = tf.matmul(probabilities, value)  # [B, A, L, D]
+        context = tf.transpose(context, [0, 2, 1, 3])
+        context = tf.reshape(context, [batch, length, heads * size])
+        context = tf.ensure_shape(context, x.shape)
+        return self.output_dense.product(context)
+
+
+class Block(keras.layers.Layer):
+    """Attention and feed-forward, each with residual and normalisation."""
+
+    def __init__(self, config: ModelConfig, name: str):
+        super().__init__(name=name)
+        self.config = config
+        initializer = truncated_normal(config.initializer_range)
+        epsilon = config.layer_norm_epsilon
+        self.attention = SelfAttention(config)
+        self.attention_norm = LayerNorm(epsilon, name="attention_layer_norm")
+        self.intermediate = Dense(
+            config.intermediate_size, initializer, name="intermediate"
+        )
+        self.output_dense = Dense(
+            config.hidden_size, initializer, name="output"
+        )
+        self.output_norm = LayerNorm(epsilon, name="output_layer_norm")
+
+    def build(self, input_shape: tuple) -> None:
+        """Builds the parts for [B, L, H]."""
+        self.attention.build(input_shape)
+        self.attention_norm.build(input_shape)
+        self.intermediate.build(input_shape)
+        self.output_dense.build((None, None, self.config.intermediate_size))
+        self.output_norm.build(input_shape)
+
+    def call(
+        self, x: tf.Tensor, bias: tf.Tensor, keys: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """[B, L, H] -> [B, L, H]; arguments as `SelfAttention.call`."""
+        salted = [
+            None if keys is None else randomness.salted(keys, site)
+            for site in range(3)
+        ]
+        attended = self.attention(x, bias, keys=salted[0])
+        x = self._add_norm(
+            attended, self.attention.output_dense, x,
+            self.attention_norm, salted[1],
+        )  # fmt: skip
+        inner = kernels.bias_gelu(
+            self.intermediate.product(x),
+            tf.cast(self.intermediate.bias, x.dtype),
+            self.config.gelu,
+            training=keys is not None,
+        )  # [B, L, I]
+        return self._add_norm(
+            self.output_dense.product(inner), self.output_dense, x,
+            self.output_norm, salted[2],
+        )  # fmt: skip
+
+    def _add_norm(
+        self,
+        x: tf.Tensor,
+        dense: Dense,
+        residual: tf.Tensor,
+        norm: LayerNorm,
+        keys: tf.Tensor | None,
+    ) -> tf.Tensor:
+        return kernels.bias_dropout_residual_norm(
+            x,
+            tf.cast(dense.bias, x.dtype),
+            residual,
+            tf.cast(norm.gamma, x.dtype),
+            tf.cast(norm.beta, x.dtype),
+            keys,
+            self.config.hidden_dropout,
+            norm.epsilon,
+        )
+
+
+def attention_bias(input_mask: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """[B, L] of 1 (real) and 0 (padding) -> [B, 1, 1, L] score offsets."""
+    allowed = tf.cast(input_mask[:, None, None, :], dtype)
+    return (1.0 - allowed) * tf.cast(MASKED_SCORE, dtype)

@@ -1,0 +1,71 @@
+"""Random numbers from counters: the same on any device, in any batch.
+
+Every draw is a hash of (example key, salt, index). It depends on nothing
+else, so a run that is resumed, spread over replicas or batched differently
+sees the same masks, samples and dropout for the same example. The hash is
+elementwise integer work, which fuses into its neighbours; a stateful or
+Philox generator does not.
+"""
+
+import tensorflow as tf
+
+
+def _constant(value: int) -> tf.Tensor:
+    return tf.constant(value & 0xFFFFFFFF, tf.uint32)
+
+
+def mix(value: tf.Tensor) -> tf.Tensor:
+    """A bijection of uint32 with full avalanche (Wellons' lowbias32)."""
+    shift, xor = tf.bitwise.right_shift, tf.bitwise.bitwise_xor
+    value = xor(value, shift(value, _constant(16))) * _constant(0x7FEB352D)
+    value = xor(value, shift(value, _constant(15))) * _constant(0x846CA68B)
+    return xor(value, shift(value, _constant(16)))
+
+
+def example_keys(example_id: tf.Tensor, seed: int) -> tf.Tensor:
+    """One key for each example.
+
+    Args:
+      example_id: [B] int64, the example's position in the whole stream.
+      seed: the run's seed.
+
+    Returns:
+      [B] uint32.
+    """
+    example_id = tf.cast(example_id, tf.int64)
+    low = tf.cast(tf.bitwise.bitwise_and(example_id, 0xFFFFFFFF), tf.uint32)
+    high = tf.cast(tf.bitwise.right_shift(example_id, 32), tf.uint32)
+    key = mix(low + _constant(seed * 0x9E3779B9 + 0x5BD1E995))
+    return mix(tf.bitwise.bitwise_xor(key, high + _constant(seed >> 32)))
+
+
+def salted(keys: tf.Tensor, salt: int) -> tf.Tensor:
+    """Independent keys for another use: [B] uint32 -> [B] uint32."""
+    return mix(keys + _constant((salt + 1) * 0x9E3779B9))
+
+
+def bits(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
+    """`count` words for each key: [B] uint32 -> [B, count] uint32."""
+    index = tf.cast(tf.range(count), tf.uint32) * _constant(0x9E3779B9)
+    return mix(tf.bitwise.bitwise_xor(keys[:, None], mix(index)[None, :]))
+
+
+def uniform(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
+    """[B] uint32 -> [B, count] float32 in [0, 1), multiples of 2^-24."""
+    words = tf.bitwise.right_shift(bits(keys, count), _constant(8))
+    return tf.cast(words, tf.float32) * (1.0 / (1 << 24))
+
+
+def dropout(x: tf.Tensor, keys: tf.Tensor, rate: float) -> tf.Tensor:
+    """Zeroes a share `rate` of `x` and scales the rest by 1 / (1 - rate).
+
+    Args:
+      x: [B, ...] floats.
+      keys: [B] uint32.
+      rate: in [0, 1).
+    """
+    shape = tf.shape(x)
+    words = bits(keys, tf.reduce_prod(shape[1:]))
+    keep = words >= _constant(int(rate * (1 << 32)))
+    keep = tf.reshape(keep, shape)
+    return tf.where(keep, x * (1.0 / (1.0 - rate)), tf.zeros([], x.dtype))
