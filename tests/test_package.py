@@ -1,0 +1,126 @@
+"""The package as a whole: its public names, its text, its installation."""
+
+import os
+import pathlib
+import re
+import runpy
+import subprocess
+import sys
+
+import pytest
+import setuptools
+
+import electra_tf
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("name", electra_tf.__all__)
+def test_public_names_are_there(name):
+    assert getattr(electra_tf, name) is not None
+    assert name in dir(electra_tf)
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Generatr'"):
+        _ = electra_tf.Generatr
+
+
+def test_import_does_not_start_tensorflow():
+    code = (
+        "import sys, electra_tf; electra_tf.UserError; electra_tf.Vocab;"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_sample_text_is_plain_sentences_and_chapters(sample_text_dir):
+    novels = sorted(sample_text_dir.glob("*.txt"))
+    assert len(novels) == 3
+    total = 0
+    for novel in novels:
+        text = novel.read_bytes().decode("ascii")
+        total += len(text)
+        assert text.endswith("\n") and not text.endswith("\n\n")
+        assert "\n\n\n" not in text
+        chapters = text.split("\n\n")
+        assert len(chapters) >= 24
+        assert min(chapter.count("\n") for chapter in chapters) > 15
+        assert not re.search(r"gutenberg|^chapter|\s$|  |_", text, re.I)
+        for line in text.splitlines():
+            assert line == line.strip()
+    assert 1_000_000 < total < 2_100_000
+
+
+def test_sample_text_names_source_and_licence(sample_text_dir):
+    text = (sample_text_dir / "README.md").read_text(encoding="utf-8")
+    assert "public domain" in text
+    assert "Source" in text
+    for novel in sample_text_dir.glob("*.txt"):
+        assert novel.name in text
+
+
+@pytest.fixture(scope="module")
+def distribution():
+    """What setup.py tells setuptools."""
+    told = {}
+    original = setuptools.setup
+    try:
+        setuptools.setup = lambda **words: told.update(words)
+        cwd = os.getcwd()
+        os.chdir(ROOT)
+        try:
+            runpy.run_path(str(ROOT / "setup.py"))
+        finally:
+            os.chdir(cwd)
+    finally:
+        setuptools.setup = original
+    return told
+
+
+def test_distribution(distribution):
+    assert distribution["name"] == "electra-tf"
+    assert distribution["version"] == electra_tf.__version__
+    assert "electra_tf.text" in distribution["packages"]
+    assert not any(p.startswith("tests") for p in distribution["packages"])
+    extras = {"gpu", "beam", "hf", "serving", "seq2seq", "dev"}
+    assert set(distribution["extras_require"]) == extras
+
+
+def test_every_package_and_text_file_is_installed(distribution):
+    folders = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for path in (ROOT / "electra_tf").rglob("*.py")
+    }
+    assert folders == set(distribution["packages"])
+    found = set()
+    for pattern in distribution["package_data"]["electra_tf"]:
+        found |= set((ROOT / "electra_tf").glob(pattern))
+    assert found == set((ROOT / "electra_tf" / "sample_text").iterdir())
+
+
+def test_changelog_names_the_version():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## {electra_tf.__version__}" in text
+
+
+def test_ci_script_can_run():
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=True)
+
+
+def test_readme_tree_names_only_what_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = text.partition("## The repository")[2].partition("```")[2]
+    tree = tree.partition("```")[0]
+    assert tree
+    stack: list[tuple[int, str]] = []
+    for line in filter(str.strip, tree.splitlines()):
+        indent = len(line) - len(line.lstrip())
+        name = line.split()[0]
+        while stack and stack[-1][0] >= indent:
+            stack.pop()
+        path = pathlib.PurePath(*(part for _, part in stack), name)
+        assert list(ROOT.glob(str(path))), f"README names {path}: not there"
+        if name.endswith("/"):
+            stack.append((indent, name))
