@@ -1,11 +1,38 @@
 """The training loop: run steps, log, evaluate, checkpoint, resume, stop."""
 
 import dataclasses
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.training import checkpoints
+from electra_tf.training.evaluation import (
+    Evaluator,
+    evaluate,
+    reset_metrics,
+    take_metrics,
+)
+from electra_tf.training.reporting import Reporter
+from electra_tf.training.signals import StopRequest
+from electra_tf.training.steps import (
+    FiniteWatch,
+    iterate,
+    make_train_steps,
+    recorded_norm,
+)
+
+__all__ = [
+    "TrainConfig",
+    "TrainData",
+    "evaluate",
+    "make_deterministic",
+    "train",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +75,7 @@ def train(
     strategy: tf.distribute.Strategy,
     eval_data: tf.data.Dataset | None = None,
     run_config: dict[str, Any] | None = None,
-    reporter: Any | None = None,
+    reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Trains `model` to the last step, from the newest checkpoint if any.
 
@@ -75,25 +102,139 @@ def train(
       UserError: other settings in `run_dir`, a loss that is not finite, no
         room for a checkpoint, or data that ends too early.
     """
-    raise NotImplementedError
+    _check_arguments(model, config, strategy)
+    if reporter is None:
+        reporter = Reporter(
+            run_dir,
+            num_train_steps=config.num_train_steps,
+            batch_size=config.batch_size,
+        )
+    _check_run_config(run_dir, run_config)
+    checkpoints.clean(run_dir)
+    with strategy.scope():
+        # The slots must be there to be restored.
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        restored = checkpoints.restore(run_dir, model, model.optimizer)
+    step = restored.step if restored else 0
+    # Steps of the last record, evaluation and checkpoint.
+    logged = saved = step
+    evaluated = restored.state.get("evaluated_step") if restored else 0
+    result: dict[str, Any] = {
+        "step": step,
+        "stopped": False,
+        "resumed_from": step if restored else None,
+        "checkpoint": restored.path if restored else None,
+        "train": {},
+        "validation": {},
+    }
+    evaluation_owed = eval_data is not None and evaluated != step
+    if step >= config.num_train_steps and not evaluation_owed:
+        reporter.note(f"step {step} of {config.num_train_steps}: all done")
+        return result
+    if restored:
+        reporter.note(f"resuming from step {step} ({restored.path})")
 
+    train_steps = make_train_steps(
+        model,
+        strategy,
+        in_graph_loop=config.steps_per_loop > 1,
+        jit_compile=config.jit_compile,
+    )
+    evaluator = None
+    if eval_data is not None:
+        evaluator = Evaluator(model, eval_data, strategy, config.num_eval_steps)
+    batches = iterate(train_data(step), strategy)
+    watch = FiniteWatch()
 
-def evaluate(
-    model: keras.Model,
-    eval_data: tf.data.Dataset,
-    strategy: tf.distribute.Strategy,
-    num_steps: int | None = None,
-) -> dict[str, float]:
-    """Means of the model's metrics over held-out batches.
+    def log() -> None:
+        nonlocal logged
+        if logged == step:
+            return
+        logged = step
+        result["train"] = take_metrics(model, strategy)
+        extra = _optimizer_metrics(model.optimizer)
+        reporter.train(step, result["train"] | extra)
 
-    Args:
-      model: built under `strategy.scope()`; its metrics are reset before and
-        after.
-      eval_data: batches of the global size; the last may be smaller.
-      strategy: see `make_strategy`.
-      num_steps: batches to take; None for all.
-    """
-    raise NotImplementedError
+    def run_evaluation() -> None:
+        nonlocal evaluated
+        if evaluator is None or evaluated == step:
+            return
+        with reporter.paused():
+            metrics = evaluator.run(lambda: stop.requested)
+        if metrics is not None:
+            evaluated = step
+            result["validation"] = metrics
+            reporter.validation(step, metrics)
+
+    def save() -> None:
+        nonlocal saved
+        if saved == step:
+            return
+        saved = step
+        # Multi-worker training will write on the chief alone, from here.
+        with reporter.paused():
+            result["checkpoint"] = checkpoints.save(
+                run_dir,
+                step,
+                model,
+                model.optimizer,
+                data_position=step * config.batch_size,
+                run_config=run_config,
+                extra={"evaluated_step": evaluated},
+                keep=config.keep_checkpoints,
+                keep_every_steps=config.keep_every_steps,
+            )
+
+    reporter.begin(step)
+    try:
+        with StopRequest() as stop:
+            reset_metrics(model, strategy)
+            if _due(step, config.eval_every_steps):
+                run_evaluation()  # a stop may have cut it short
+            while step < config.num_train_steps and not stop.requested:
+                count = _steps_to_next_event(step, config)
+                try:
+                    outcome = train_steps(batches, count)
+                except tf.errors.OutOfRangeError as error:
+                    raise UserError(
+                        f"the training data ends within {count} steps after"
+                        f" step {step}, before step {config.num_train_steps}:"
+                        " give more data, let it repeat, or train less long"
+                    ) from error
+                # Checks the call before, so that the device is not kept idle.
+                watch.push(outcome, step, count, result["checkpoint"])
+                step += count
+                result["step"] = step
+                reporter.progress(step)
+                logs = _due(step, config.log_every_steps)
+                evaluates = _due(step, config.eval_every_steps)
+                saves = _due(step, config.checkpoint_every_steps)
+                if logs or evaluates or saves:
+                    watch.flush(result["checkpoint"])
+                if logs or evaluates:  # an evaluation resets the metrics
+                    log()
+                if evaluates:
+                    run_evaluation()
+                if saves:
+                    save()
+            watch.flush(result["checkpoint"])
+            log()
+            if not stop.requested:
+                run_evaluation()
+            save()
+            result["stopped"] = stop.requested
+        if result["stopped"]:
+            reporter.note(
+                f"{stop.signal_name}: stopped after step {step}; start again"
+                f" to go on from {result['checkpoint']}"
+            )
+        else:
+            for path in reporter.draw_plots():
+                reporter.note(f"plot: {path}")
+    finally:
+        reporter.close()
+    return result
 
 
 def make_deterministic(seed: int) -> None:
@@ -104,3 +245,86 @@ def make_deterministic(seed: int) -> None:
     """
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+
+
+def _check_arguments(
+    model: keras.Model, config: TrainConfig, strategy: tf.distribute.Strategy
+) -> None:
+    if not model.built or getattr(model, "optimizer", None) is None:
+        raise ValueError("train() takes a model that is built and compiled")
+    for name in ("num_train_steps", "batch_size", "steps_per_loop"):
+        if getattr(config, name) < 1:
+            raise UserError(f"{name} must be at least 1")
+    replicas = strategy.num_replicas_in_sync
+    if config.batch_size % replicas:
+        raise UserError(
+            f"batch_size {config.batch_size} cannot be shared by {replicas}"
+            f" replicas: make it a multiple of {replicas}"
+        )
+    if config.jit_compile and replicas > 1:
+        raise UserError(
+            "jit_compile works on one device: turn it off, or take the"
+            " strategy one_device"
+        )
+
+
+def _check_run_config(run_dir: str, run_config: dict[str, Any] | None) -> None:
+    """Writes the settings into a new run; compares them in an old one."""
+    if run_config is None:
+        return
+    path = files.join(run_dir, "config.json")
+    text = json.dumps(run_config, indent=2, sort_keys=True) + "\n"
+    if not files.exists(path):
+        files.write_text(path, text)
+        return
+    try:
+        before = json.loads(files.read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error})") from error
+    old, new = dict(_flatten(before)), dict(_flatten(json.loads(text)))
+    changed = [
+        f"{key}: {_show(old, key)} there, {_show(new, key)} now"
+        for key in sorted(old.keys() | new.keys())
+        if _show(old, key) != _show(new, key)
+    ]
+    if changed:
+        raise UserError(
+            f"{run_dir} holds a run with other settings ({'; '.join(changed)});"
+            " use those, or choose another output directory"
+        )
+
+
+def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flatten(inner, f"{prefix}.{key}" if prefix else key)
+    else:
+        yield prefix, value
+
+
+def _show(flat: Mapping[str, Any], key: str) -> str:
+    return json.dumps(flat[key]) if key in flat else "absent"
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _steps_to_next_event(step: int, config: TrainConfig) -> int:
+    ends = [config.num_train_steps, step + config.steps_per_loop]
+    for every in (
+        config.log_every_steps,
+        config.eval_every_steps,
+        config.checkpoint_every_steps,
+    ):
+        if every > 0:
+            ends.append((step // every + 1) * every)
+    return min(ends) - step
+
+
+def _optimizer_metrics(optimizer: Any) -> dict[str, float]:
+    metrics = {"learning_rate": float(optimizer.learning_rate)}
+    norm = recorded_norm(optimizer)
+    if norm is not None:
+        metrics["gradient_norm"] = float(norm.numpy())
+    return metrics

@@ -1,0 +1,254 @@
+"""What a run tells: a progress line, metrics.jsonl, TensorBoard, plots.
+
+Each line of `<run>/metrics.jsonl` is an object with `step` (updates done),
+`split` ("train" or "validation"), `time` (Unix seconds) and the metrics.
+"""
+
+import contextlib
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+import tensorflow as tf
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.training.plots import PlotGroup, write_plots
+
+# Seconds between redrawn lines on a terminal, and between lines elsewhere.
+_REDRAW_SECONDS = 0.5
+_LINE_SECONDS = 30.0
+
+
+def read_records(path: str) -> list[dict[str, Any]]:
+    """The records of a metrics.jsonl; none if there is no such file.
+
+    A last line that was cut short by a kill is left out.
+
+    Raises:
+      UserError: a line before the last is not a record; it is named.
+    """
+    if not files.exists(path):
+        return []
+    lines = files.read_bytes(path).split(b"\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            record["step"], record["split"]
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break
+            raise UserError(
+                f"{path}: line {number} is not a record of metrics; remove it"
+            ) from error
+        records.append(record)
+    return records
+
+
+class Reporter:
+    """Shows and records a run's metrics; `train()` calls it.
+
+    Args:
+      run_dir: metrics.jsonl, tensorboard/ and plots/ go there.
+      num_train_steps: the last step, for the time left.
+      batch_size: examples per step, for the rate.
+      shown: metrics on the progress line, in this order; None shows "loss"
+        and whatever ends in "accuracy".
+      plots: figures drawn at the end.
+      stream: where lines go; a terminal gets one line that is rewritten.
+      tensorboard: whether to write event files.
+    """
+
+    def __init__(
+        self,
+        run_dir: str,
+        *,
+        num_train_steps: int,
+        batch_size: int,
+        shown: Sequence[str] | None = None,
+        plots: Sequence[PlotGroup] = (),
+        stream: TextIO | None = None,
+        tensorboard: bool = True,
+    ):
+        self.run_dir = run_dir
+        self.num_train_steps = num_train_steps
+        self.batch_size = batch_size
+        self.shown = tuple(shown) if shown is not None else None
+        self.plots = tuple(plots)
+        self.tensorboard = tensorboard
+        self.metrics_path = files.join(run_dir, "metrics.jsonl")
+        self._stream = stream if stream is not None else sys.stderr
+        self._terminal = self._stream.isatty()
+        self._writers: dict[str, tf.summary.SummaryWriter] = {}
+        self._log: Any = None
+        self._text = ""  # the metrics part of the progress line
+        self._line_open = False
+        self._next_draw = 0.0
+        # Clocks start after the first call of the compiled function.
+        self._started: tuple[float, int] | None = None
+        self._mark: tuple[float, int] | None = None  # since the last record
+        self._paused = 0.0  # seconds since the mark that were not training
+        self.examples_per_second: float | None = None
+
+    def begin(self, step: int) -> None:
+        """Opens the files; records of steps after `step` are dropped."""
+        records = read_records(self.metrics_path)
+        kept = [r for r in records if r["step"] <= step]
+        if files.exists(self.metrics_path):
+            # Also mends a last line that was cut short.
+            text = "".join(json.dumps(r) + "\n" for r in kept)
+            files.write_text(self.metrics_path, text)
+        else:
+            files.make_directory(self.run_dir)
+        with files.named_errors(self.metrics_path, "write"):
+            self._log = tf.io.gfile.GFile(self.metrics_path, "a")
+
+    def progress(self, step: int) -> None:
+        """Notes that `step` updates are done; cheap, for every step."""
+        now = time.monotonic()
+        if self._started is None:
+            self._started = self._mark = (now, step)
+            self._paused = 0.0
+        if now >= self._next_draw:
+            self._draw(step, now)
+
+    def train(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Records training metrics, means since the last record."""
+        now = time.monotonic()
+        record = dict(metrics)
+        if self._mark is not None and step > self._mark[1]:
+            seconds = max(1e-9, now - self._mark[0] - self._paused)
+            steps = step - self._mark[1]
+            self.examples_per_second = steps * self.batch_size / seconds
+            record["examples_per_second"] = round(self.examples_per_second, 3)
+            self._mark, self._paused = (now, step), 0.0
+        self._record(step, "train", record)
+        self._text = self._describe(metrics)
+
+    def validation(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Records held-out metrics and gives them a line of their own."""
+        self._record(step, "validation", metrics)
+        self.note(f"step {step} held-out: {self._describe(metrics)}")
+
+    def note(self, text: str) -> None:
+        """Writes a line that stays."""
+        if self._line_open:
+            self._stream.write("\r\x1b[K")
+            self._line_open = False
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keeps what happens inside out of the training rate."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._paused += time.monotonic() - start
+
+    def draw_plots(self) -> list[str]:
+        """Draws the figures from metrics.jsonl; returns their paths."""
+        return write_plots(
+            read_records(self.metrics_path),
+            self.plots,
+            files.join(self.run_dir, "plots"),
+        )
+
+    def close(self) -> None:
+        """Ends the progress line and closes the files."""
+        if self._line_open:
+            self._stream.write("\n")
+            self._stream.flush()
+            self._line_open = False
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _record(
+        self, step: int, split: str, metrics: Mapping[str, float]
+    ) -> None:
+        record: dict[str, Any] = {
+            "step": step,
+            "split": split,
+            "time": round(time.time(), 3),
+        }
+        for name, value in metrics.items():
+            # JSON has no NaN; a metric that is undefined is null.
+            record[name] = value if math.isfinite(value) else None
+        with files.named_errors(self.metrics_path, "write"):
+            self._log.write(json.dumps(record) + "\n")
+            self._log.flush()
+        if not self.tensorboard:
+            return
+        if split not in self._writers:
+            directory = files.join(self.run_dir, "tensorboard", split)
+            self._writers[split] = tf.summary.create_file_writer(directory)
+        with self._writers[split].as_default(step=step):
+            for name, value in metrics.items():
+                _write_scalar(name, value)
+        self._writers[split].flush()
+
+    def _describe(self, metrics: Mapping[str, float]) -> str:
+        names = self.shown
+        if names is None:
+            names = [
+                n for n in metrics if n == "loss" or n.endswith("accuracy")
+            ]
+        return "  ".join(
+            f"{name} {metrics[name]:.4g}" for name in names if name in metrics
+        )
+
+    def _draw(self, step: int, now: float) -> None:
+        share = step / max(1, self.num_train_steps)
+        parts = [f"step {step}/{self.num_train_steps} ({share:.0%})"]
+        if self._text:
+            parts.append(self._text)
+        rate = self.examples_per_second
+        start, first = self._started or (now, step)
+        if rate is None and step > first:
+            rate = (step - first) * self.batch_size / max(1e-9, now - start)
+        if rate is not None:
+            parts.append(f"{rate:.4g} examples/s")
+        if step > first:
+            # Evaluations and checkpoints included: they will come again.
+            left = (self.num_train_steps - step) * (now - start)
+            parts.append(f"ETA {_duration(left / (step - first))}")
+        line = "  ".join(parts)
+        if self._terminal:
+            self._stream.write(f"\r\x1b[K{line}")
+            self._line_open = True
+            self._next_draw = now + _REDRAW_SECONDS
+        else:
+            self._stream.write(line + "\n")
+            self._next_draw = now + _LINE_SECONDS
+        self._stream.flush()
+
+
+def _write_scalar(name: str, value: float) -> None:
+    """What `tf.summary.scalar` writes; that one needs TensorBoard itself."""
+    metadata = tf.compat.v1.SummaryMetadata(
+        plugin_data={"plugin_name": "scalars"},
+        data_class="DATA_CLASS_SCALAR",
+    )
+    tf.summary.write(name, tf.constant(value, tf.float32), metadata=metadata)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {seconds:02d}s"

@@ -1,0 +1,132 @@
+"""The compiled steps: updates in the graph, and the watch over their losses."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+
+
+def iterate(
+    dataset: tf.data.Dataset, strategy: tf.distribute.Strategy
+) -> Iterator[Any]:
+    """An iterator over global batches, split over the replicas if several."""
+    if strategy.num_replicas_in_sync > 1:
+        dataset = strategy.experimental_distribute_dataset(dataset)
+    return iter(dataset)
+
+
+def make_train_steps(
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    *,
+    in_graph_loop: bool,
+    jit_compile: bool,
+) -> Callable[[Any, int], tf.Tensor]:
+    """A function of (iterator, count) that runs `count` updates in the graph.
+
+    It returns int32 [2]: how many updates went well before the loss, and
+    before the norm of the gradient, was first found not finite.
+
+    Args:
+      model: built; its optimizer too.
+      strategy: the one it was built under.
+      in_graph_loop: whether `count` may be more than 1.
+      jit_compile: compile the update with XLA.
+    """
+    # Not converted by AutoGraph: the step must be what fit() runs.
+    train_step = tf.autograph.experimental.do_not_convert(model.train_step)
+    if jit_compile:
+        train_step = tf.function(train_step, jit_compile=True)
+    norm = recorded_norm(model.optimizer)
+
+    def run_one(iterator: Any) -> tf.Tensor:
+        outputs = strategy.run(train_step, args=(next(iterator),))
+        losses = strategy.experimental_local_results(outputs["loss"])
+        loss_fine = tf.reduce_all([_is_finite(loss) for loss in losses])
+        norm_fine = True if norm is None else _is_finite(norm.value)
+        return tf.stack([loss_fine, norm_fine])
+
+    @tf.function(autograph=False)
+    def one_step(iterator: Any) -> tf.Tensor:
+        return tf.cast(run_one(iterator), tf.int32)
+
+    @tf.function(autograph=False)
+    def many_steps(iterator: Any, count: tf.Tensor) -> tf.Tensor:
+        def body(done: tf.Tensor, good: tf.Tensor) -> tuple[Any, Any]:
+            fine = tf.logical_and(run_one(iterator), tf.equal(good, done))
+            return done + 1, good + tf.cast(fine, tf.int32)
+
+        start = (tf.constant(0), tf.zeros([2], tf.int32))
+        return tf.while_loop(lambda done, _: done < count, body, start)[1]
+
+    if in_graph_loop:
+        return lambda iterator, count: many_steps(iterator, tf.constant(count))
+    return lambda iterator, count: one_step(iterator)
+
+
+def make_eval_step(
+    model: keras.Model, strategy: tf.distribute.Strategy
+) -> Callable[[Any], None]:
+    """A function of a batch that updates the model's metrics."""
+    test_step = tf.autograph.experimental.do_not_convert(model.test_step)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def eval_step(batch: Any) -> None:
+        strategy.run(test_step, args=(batch,))
+
+    return eval_step
+
+
+def recorded_norm(optimizer: Any) -> keras.Variable | None:
+    """The optimizer's record of the last gradient's norm, where it has one."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return getattr(inner, "last_global_norm", None)
+
+
+class FiniteWatch:
+    """Stops a run at the first loss or gradient that is not finite.
+
+    The outcome of a call is read when the next has been given to the device,
+    or by `flush` before anything is logged or saved.
+    """
+
+    def __init__(self) -> None:
+        self._pending: tuple[tf.Tensor, int, int] | None = None
+
+    def push(
+        self, outcome: tf.Tensor, step: int, count: int, good: str | None
+    ) -> None:
+        """Takes the outcome of `count` updates after `step`; checks the last.
+
+        Raises:
+          UserError: as `flush`.
+        """
+        self.flush(good)
+        self._pending = (outcome, step, count)
+
+    def flush(self, good: str | None) -> None:
+        """Checks the pending outcome; `good` is the last good checkpoint.
+
+        Raises:
+          UserError: a loss or gradient was not finite; its step is named.
+        """
+        if self._pending is None:
+            return
+        outcome, step, count = self._pending
+        self._pending = None
+        for what, fine in zip(("loss", "gradient"), outcome.numpy()):
+            if fine < count:
+                raise UserError(
+                    f"the {what} of step {step + int(fine) + 1} is not finite"
+                    " (NaN or infinite); stopped. The last good checkpoint is"
+                    f" {good or 'none'}: start again to go on from it; if this"
+                    " comes back, begin a run with a lower learning rate or a"
+                    " longer warm-up"
+                )
+
+
+def _is_finite(value: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_all(tf.math.is_finite(value))
