@@ -110,6 +110,8 @@ class ElectraPretrainer(keras.Model):
         super().compile(
             optimizer=optimizer, jit_compile=jit_compile, **options
         )
+        # Slots created inside a traced step would make it trace twice.
+        self.optimizer.build(self.trainable_variables)
 
     # --- the forward pass --------------------------------------------------
 
