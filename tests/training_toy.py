@@ -30,9 +30,7 @@ class Toy(keras.Model):
         self.layer_norm = keras.layers.LayerNormalization(name="layer_norm")
         self.classifier = keras.layers.Dense(CLASSES, name="classifier")
         self.loss_mean = keras.metrics.Mean(name="loss")
-        self.accuracy = keras.metrics.SparseCategoricalAccuracy(
-            name="accuracy"
-        )
+        self.accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
 
     def call(self, x, training=False):
         hidden = tf.reduce_mean(self.embeddings(x), axis=1)
@@ -115,9 +113,9 @@ def train_data(size: int = 8, seconds: float = 0.0, end: int = 1_000_000):
 
 
 def eval_data(examples: int = 21, size: int = 8) -> tf.data.Dataset:
-    return tf.data.Dataset.from_tensor_slices(
-        batch_at(10**6, examples)
-    ).batch(size)
+    return tf.data.Dataset.from_tensor_slices(batch_at(10**6, examples)).batch(
+        size
+    )
 
 
 def config(**settings) -> loop.TrainConfig:

@@ -263,8 +263,14 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
                     group=False,
                 )
 
-        replica.merge_call(update_all, args=(summed, scale, rate, step, norm))
-        self.iterations.assign_add(1)
+        # Nothing moves unless there is a gradient: where the data has ended,
+        # decay and the counter would go ahead of the failing step otherwise.
+        with tf.control_dependencies([norm]):
+            rate, step = tf.identity(rate), tf.identity(step)
+            replica.merge_call(
+                update_all, args=(summed, scale, rate, step, norm)
+            )
+            self.iterations.assign_add(1)
 
     def _clip_factor(self, norm: tf.Tensor) -> tf.Tensor:
         if self.max_grad_norm <= 0:
