@@ -1,0 +1,1 @@
+"""Models on disk: our directories now, other formats next to them."""
