@@ -1,0 +1,159 @@
+"""What a benchmark found, as Markdown for people and JSON for programs."""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import statistics
+from typing import Any
+
+PACKAGES = ("tensorflow", "tensorflow-text", "keras", "tokenizers", "numpy")
+
+
+@dataclasses.dataclass
+class Side:
+    """One measured side.
+
+    Attributes:
+      name: as the table shows it.
+      version: what it runs on.
+      rates: unit -> one figure a round; more is better.
+    """
+
+    name: str
+    version: str
+    rates: dict[str, list[float]]
+
+    def median(self, unit: str) -> float:
+        """Over the rounds."""
+        return statistics.median(self.rates[unit])
+
+
+@dataclasses.dataclass
+class Benchmark:
+    """One comparison.
+
+    Attributes:
+      name: the subcommand, with what was varied.
+      settings: what was measured, in words.
+      sides: ours and peers, in the order they ran in.
+      pairs: (ours, peer) names whose ratio is of interest.
+      facts: further lines, name -> value.
+    """
+
+    name: str
+    settings: str
+    sides: list[Side]
+    pairs: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def side(self, name: str) -> Side:
+        """The side of that name."""
+        return next(side for side in self.sides if side.name == name)
+
+    def ratios(self) -> list[dict[str, Any]]:
+        """For each pair and unit: ratio of medians, and of each round."""
+        found = []
+        for ours, peer in self.pairs:
+            a, b = self.side(ours), self.side(peer)
+            for unit in a.rates:
+                if unit not in b.rates:
+                    continue
+                rounds = [x / y for x, y in zip(a.rates[unit], b.rates[unit])]
+                found.append(
+                    {
+                        "ours": ours,
+                        "peer": peer,
+                        "unit": unit,
+                        "ratio": a.median(unit) / b.median(unit),
+                        "lowest": min(rounds),
+                        "highest": max(rounds),
+                    }
+                )
+        return found
+
+
+def machine() -> dict[str, str]:
+    """Processor, cores this process may use, and versions."""
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as handle:
+            for line in handle:
+                if line.startswith("model name"):
+                    model = line.partition(":")[2].strip()
+                    break
+    except OSError:
+        pass
+    cores = (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count()
+    )
+    found = {
+        "processor": model,
+        "cores": str(cores),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def to_json(benchmarks: list[Benchmark], on: dict[str, str]) -> dict[str, Any]:
+    """Everything, with medians and ratios spelled out."""
+    return {
+        "machine": on,
+        "benchmarks": [
+            {
+                **dataclasses.asdict(benchmark),
+                "medians": {
+                    side.name: {unit: side.median(unit) for unit in side.rates}
+                    for side in benchmark.sides
+                },
+                "ratios": benchmark.ratios(),
+            }
+            for benchmark in benchmarks
+        ],
+    }
+
+
+def to_markdown(benchmarks: list[Benchmark], on: dict[str, str]) -> str:
+    """Tables of medians (lowest to highest), then ratios and facts."""
+    lines = [", ".join(f"{name} {value}" for name, value in on.items())]
+    for benchmark in benchmarks:
+        units = list(dict.fromkeys(u for s in benchmark.sides for u in s.rates))
+        lines += ["", f"### {benchmark.name}", "", benchmark.settings, ""]
+        lines.append(f"| side | {' | '.join(units)} | version |")
+        lines.append("| --- |" + " ---: |" * len(units) + " --- |")
+        for side in benchmark.sides:
+            cells = [_cell(side.rates.get(unit)) for unit in units]
+            lines.append(
+                f"| {side.name} | {' | '.join(cells)} | {side.version} |"
+            )
+        ratios = benchmark.ratios()
+        if ratios:
+            lines.append("")
+        for ratio in ratios:
+            lines.append(
+                f"- {ratio['ours']} / {ratio['peer']}, {ratio['unit']}: "
+                f"**{ratio['ratio']:.2f}** "
+                f"({ratio['lowest']:.2f} to {ratio['highest']:.2f} by round)"
+            )
+        for name, value in benchmark.facts.items():
+            lines.append(f"- {name}: {_number(value)}")
+    return "\n".join(lines)
+
+
+def _cell(values: list[float] | None) -> str:
+    if not values:
+        return ""
+    median = _number(statistics.median(values))
+    return f"{median} ({_number(min(values))} to {_number(max(values))})"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,83 @@
+"""Examples built in plain Python, as the original implementation does it.
+
+A stand-in for the original, which needs TensorFlow 1: BERT's tokenizer in
+plain Python is taken from `transformers` (`BertTokenizer`, the slow one, of
+the same descent), and the loop below gathers lines into two-segment examples
+with the same choices. Nothing is serialised or written, which favours it.
+
+Settings: vocab, lines (a file), max_seq_length, cores.
+Requests: {"do": "build"}.
+"""
+
+import random
+
+from serve import serve
+
+
+def prepare(settings):
+    import transformers
+
+    tokenizer = transformers.BertTokenizer(settings["vocab"])
+    length = settings["max_seq_length"]
+
+    def handle_request(request):
+        rng = random.Random(0)
+        examples = tokens = 0
+        with open(settings["lines"], encoding="utf-8") as handle:
+            for example in build(handle, tokenizer, length, rng):
+                examples += 1
+                tokens += sum(example["input_mask"])
+        return {"examples": examples, "tokens": tokens}
+
+    version = f"transformers {transformers.__version__}"
+    return {"version": version}, handle_request
+
+
+def build(lines, tokenizer, length, rng):
+    """Yields padded examples from lines; a blank line ends a document."""
+    sentences, size, target = [], 0, length
+    for line in lines:
+        ids = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(line))
+        if ids:
+            sentences.append(ids)
+            size += len(ids)
+        if sentences and (not ids or size >= target):
+            yield example(sentences, length, tokenizer, rng)
+            sentences, size = [], 0
+            short = rng.random() < 0.05
+            target = rng.randint(5, length) if short else length
+    if sentences:
+        yield example(sentences, length, tokenizer, rng)
+
+
+def example(sentences, length, tokenizer, rng):
+    """Two segments from whole sentences; one in ten has the first alone."""
+    room = length - 3
+    wanted = 100_000 if rng.random() < 0.1 else room // 2
+    first, second = [], []
+    for sentence in sentences:
+        fits = len(first) + len(sentence) < wanted
+        over_half = not first or (
+            not second and len(first) < wanted and rng.random() < 0.5
+        )
+        if not second and (fits or over_half):
+            first += sentence
+        else:
+            second += sentence
+    first = first[: length - 2]
+    second = second[: max(0, length - len(first) - 3)]
+    ids = [tokenizer.cls_token_id, *first, tokenizer.sep_token_id]
+    segments = [0] * len(ids)
+    if second:
+        ids += [*second, tokenizer.sep_token_id]
+        segments += [1] * (len(second) + 1)
+    padding = [0] * (length - len(ids))
+    return {
+        "input_ids": ids + padding,
+        "input_mask": [1] * len(ids) + padding,
+        "segment_ids": segments + padding,
+    }
+
+
+if __name__ == "__main__":
+    serve(prepare)

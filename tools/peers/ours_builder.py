@@ -1,0 +1,49 @@
+"""`electra-tf build-data` with one worker, in a process already warm.
+
+Settings: vocab, lines (a file), max_seq_length, num_workers, cores.
+Requests: {"do": "build"}.
+"""
+
+import json
+import os
+import tempfile
+
+from serve import serve
+
+
+def prepare(settings):
+    import tensorflow as tf
+
+    from electra_tf.cli import app
+
+    def build(text, output):
+        status = app.run(
+            [
+                "build-data",
+                f"--input={text}",
+                f"--vocab={settings['vocab']}",
+                f"--output={output}",
+                f"--max_seq_length={settings['max_seq_length']}",
+                f"--num_workers={settings['num_workers']}",
+            ]
+        )
+        if status:
+            raise RuntimeError(f"build-data ended with status {status}")
+
+    def handle_request(request):
+        with tempfile.TemporaryDirectory() as folder:
+            output = os.path.join(folder, "data")
+            build(settings["lines"], output)
+            with open(os.path.join(output, "manifest.json")) as handle:
+                return {"manifest": json.load(handle)}
+
+    with tempfile.TemporaryDirectory() as folder:  # imports, traces, caches
+        text = os.path.join(folder, "warm.txt")
+        with open(text, "w") as handle:
+            handle.write("A few words to warm up with.\n" * 200)
+        build(text, os.path.join(folder, "data"))
+    return {"version": f"tensorflow {tf.__version__}"}, handle_request
+
+
+if __name__ == "__main__":
+    serve(prepare)

@@ -1,0 +1,48 @@
+"""The measured side of a benchmark: a process that works when it is told to.
+
+A side is a script that calls `serve`. It is started with its settings as JSON
+in the first argument, and speaks JSON lines over stdin and stdout. Between
+requests it is blocked on the pipe, so that the other side has the machine.
+Only the standard library is needed, whatever the environment.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+Handler = Callable[[dict], dict]
+
+
+def serve(prepare: Callable[[dict], tuple[dict, Handler]]) -> None:
+    """Prepares once, then answers requests until stdin ends.
+
+    Args:
+      prepare: settings -> (facts about this side, handler); it imports what
+        is slow to import, after the number of cores has been limited.
+    """
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints is no reply
+    settings = json.loads(sys.argv[1])
+    cores = settings.get("cores")
+    if cores and hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, allowed[:cores])
+    started = time.perf_counter()
+    facts, handler = prepare(settings)
+    facts["prepare_seconds"] = time.perf_counter() - started
+    print(json.dumps(facts), file=replies, flush=True)
+    for line in sys.stdin:
+        wall, cpu = time.perf_counter(), _cpu_seconds()
+        reply = handler(json.loads(line))
+        reply["seconds"] = time.perf_counter() - wall
+        reply["cpu_seconds"] = _cpu_seconds() - cpu
+        print(json.dumps(reply), file=replies, flush=True)
+
+
+def _cpu_seconds() -> float:
+    """Of this process with all its threads, and of children that ended."""
+    times = os.times()
+    ended = times.children_user + times.children_system
+    return time.process_time() + ended
