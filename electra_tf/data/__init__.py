@@ -1,0 +1,1 @@
+"""Token ids -> two-segment examples -> sharded TFRecords -> batches."""

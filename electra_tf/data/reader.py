@@ -1,0 +1,370 @@
+"""Data directory -> a deterministic, seekable stream of batches.
+
+The stream is a function of (data, seed): the shards are permuted for each
+epoch, and then windows of `SHUFFLE_WINDOW` examples are. Since each shard is
+an even sample of the whole corpus (see `builder`), that mixes well, and the
+stream can be entered anywhere without remembering a shuffle buffer.
+"""
+
+import atexit
+import dataclasses
+import os
+import shutil
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from electra_tf import files
+from electra_tf.data import framing, manifest, tfrecords
+from electra_tf.errors import UserError
+
+SHUFFLE_WINDOW = 1 << 15
+# Data up to this size is read through once before training, so that damage
+# shows at the start; of larger data only the sizes of the files are checked.
+_VERIFY_BYTES = 1 << 28
+_COUNT_BATCH = 4096
+_FOREVER = np.iinfo(np.int64).max
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleFiles:
+    """The TFRecord files of one split, looked over.
+
+    Attributes:
+      source: the directory or glob they come from.
+      paths: the files, in order.
+      counts: how many examples each holds.
+      max_seq_length: the longest example, or None if no manifest tells.
+      corrupt_records: how many records were left out as damaged.
+    """
+
+    source: str
+    paths: tuple[str, ...]
+    counts: tuple[int, ...]
+    max_seq_length: int | None
+    corrupt_records: int = 0
+
+    @property
+    def total(self) -> int:
+        """The number of examples."""
+        return sum(self.counts)
+
+    def first_record(self) -> bytes:
+        """The first record of the first file that has any."""
+        path = next(p for p, n in zip(self.paths, self.counts) if n)
+        return next(iter(tf.data.TFRecordDataset(path).take(1))).numpy()
+
+
+def find_examples(
+    source: str, split: str = "train", skip_corrupt: bool = False
+) -> ExampleFiles:
+    """Finds and checks the files of a split.
+
+    Args:
+      source: a directory made by `electra-tf build-data`; or a glob or a
+        directory of TFRecord files without a manifest, such as the
+        original's (all of it is the training split then, and it is read
+        through once to be counted).
+      split: "train" or "validation".
+      skip_corrupt: leave damaged records out and count them.
+
+    Raises:
+      UserError: nothing there, no such split, no examples; a truncated or
+        damaged file (names file and record).
+    """
+    if manifest.is_finished(source):
+        found = _from_manifest(source, split, skip_corrupt)
+    else:
+        found = _from_glob(source, split, skip_corrupt)
+    if found.corrupt_records:
+        logging.warning(
+            "%s: %d damaged records left out", source, found.corrupt_records
+        )
+    if not found.total:
+        hint = ""
+        if split == "validation":
+            hint = "; build it with a larger --validation_fraction"
+        raise UserError(f"{source}: no {split} examples there{hint}")
+    return found
+
+
+def _from_manifest(
+    directory: str, split: str, skip_corrupt: bool
+) -> ExampleFiles:
+    about = manifest.load_manifest(directory)
+    if split not in about.splits:
+        raise UserError(
+            f"{directory}: has no {split} split, only "
+            f"{', '.join(about.splits)}; build it with "
+            "--validation_fraction above 0"
+        )
+    shards = about.splits[split].shards
+    verify = skip_corrupt or sum(s.bytes for s in shards) <= _VERIFY_BYTES
+    paths, counts, lost = [], [], 0
+    for shard in shards:
+        path = files.join(directory, shard.file)
+        count: int | None = shard.examples
+        if not files.exists(path):
+            if not skip_corrupt:
+                raise UserError(
+                    f"{path}: missing, though {manifest.FILE} names it; copy "
+                    "the whole directory again, or build it again"
+                )
+            lost += shard.examples
+            continue
+        if files.size(path) != shard.bytes:
+            count = None
+        elif verify:
+            count = _count(path)
+        if count != shard.examples:
+            path, count, _ = _damaged(path, skip_corrupt, shard.examples)
+            lost += shard.examples - count
+        paths.append(path)
+        counts.append(count)
+    return ExampleFiles(
+        directory, tuple(paths), tuple(counts), about.max_seq_length, lost
+    )
+
+
+def _from_glob(source: str, split: str, skip_corrupt: bool) -> ExampleFiles:
+    if split != "train":
+        raise UserError(
+            f"{source}: files without a {manifest.FILE} have no {split} split"
+        )
+    pattern = source
+    if files.is_directory(source):
+        if files.exists(files.join(source, manifest.BUILDING)):
+            manifest.load_manifest(source)  # says that it is not finished
+        pattern = files.join(source, "*tfrecord*")
+    paths, counts, lost = [], [], 0
+    for path in files.expand(pattern, "--data"):
+        count = _count(path)
+        if count is None:
+            path, count, bad = _damaged(path, skip_corrupt, None)
+            lost += bad
+        paths.append(path)
+        counts.append(count)
+    return ExampleFiles(source, tuple(paths), tuple(counts), None, lost)
+
+
+def _count(path: str) -> int | None:
+    """How many records a file holds, or None if it is damaged."""
+    records = tf.data.TFRecordDataset(path, buffer_size=1 << 22)
+    count = 0
+    try:
+        for batch in records.batch(_COUNT_BATCH):
+            count += int(batch.shape[0])
+    except (tf.errors.DataLossError, tf.errors.OutOfRangeError):
+        return None
+    except tf.errors.OpError as error:
+        raise UserError(f"cannot read {path}: {error.message}") from error
+    return count
+
+
+def _damaged(
+    path: str, skip_corrupt: bool, expected: int | None
+) -> tuple[str, int, int]:
+    """A copy of the file without its damage: path, count, records lost."""
+    if not skip_corrupt:
+        raise UserError(_describe(path, expected))
+    folder = tempfile.mkdtemp(prefix="electra_tf-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    copy = os.path.join(folder, os.path.basename(path))
+    kept, lost = framing.copy_good_records(path, copy)
+    return copy, kept, lost
+
+
+def _describe(path: str, expected: int | None) -> str:
+    found = framing.find_corruption(path)
+    advice = (
+        "copy or build the file again, or set --skip_corrupt to leave "
+        "damaged records out"
+    )
+    if found is None:
+        return (
+            f"{path}: not the {expected} records that {manifest.FILE} "
+            f"promises; {advice}"
+        )
+    return (
+        f"{path}: record {found.record} (at byte {found.offset}) is damaged: "
+        f"{found.reason}; {advice}"
+    )
+
+
+def data_loss_error(source: str, split: str = "train") -> UserError:
+    """Explains a `tf.errors.DataLossError` met while reading `source`.
+
+    Reads all files until it finds the damage.
+    """
+    try:
+        if manifest.is_finished(source):
+            about = manifest.load_manifest(source)
+            paths = [
+                files.join(source, shard.file)
+                for shard in about.splits[split].shards
+            ]
+        else:
+            paths = list(_from_glob(source, split, False).paths)
+        for path in paths:
+            if _count(path) is None:
+                return UserError(_describe(path, None))
+    except UserError as error:
+        return error
+    return UserError(f"{source}: damaged data was read; read it again")
+
+
+def pretraining_dataset(
+    source: str,
+    *,
+    split: str = "train",
+    batch_size: int,
+    max_seq_length: int,
+    seed: int = 0,
+    start_example: int = 0,
+    shuffle: bool = True,
+    repeat: bool = True,
+    num_shards: int = 1,
+    shard_index: int = 0,
+    skip_corrupt: bool = False,
+    drop_remainder: bool = True,
+    shuffle_window: int = SHUFFLE_WINDOW,
+) -> tf.data.Dataset:
+    """Batches of pre-training examples.
+
+    The stream runs over epochs without a gap: batches go across their ends.
+    Entered at `start_example`, it equals the stream from 0 with that many
+    examples dropped, bit for bit.
+
+    Args:
+      source: directory or glob, see `find_examples`.
+      split: "train" or "validation"; the latter is never shuffled.
+      batch_size: examples in a batch of all workers together.
+      max_seq_length: the width L; what is shorter is padded with zeros.
+      seed: of the order of examples.
+      start_example: position in the stream to begin at.
+      shuffle: in another order each epoch; else in the order of the files.
+      repeat: for ever; else one epoch.
+      num_shards: workers, each of which reads an equal slice of each batch.
+      shard_index: which of them this is.
+      skip_corrupt: leave damaged records out (counted in the log).
+      drop_remainder: without `repeat`, whether to leave out a last batch
+        that is not full.
+      shuffle_window: how many examples are shuffled together.
+
+    Returns:
+      A dataset of dicts: `input_ids`, `input_mask`, `segment_ids`, int32
+      [B, L], and `example_id`, int64 [B], the positions in the stream, with
+      B = batch_size / num_shards.
+
+    Raises:
+      UserError: see `find_examples`; `max_seq_length` shorter than the
+        data's; a batch size that the workers cannot share.
+    """
+    if batch_size < 1 or batch_size % num_shards:
+        raise UserError(
+            f"a batch of {batch_size} cannot be shared by {num_shards} "
+            "workers; make it a multiple of their number"
+        )
+    found = find_examples(source, split, skip_corrupt)
+    if found.max_seq_length is not None:
+        tfrecords.check_length(max_seq_length, found.max_seq_length, source)
+    parse = tfrecords.parser(found.first_record(), max_seq_length, source)
+    records = _record_windows(
+        found,
+        seed=seed,
+        start_example=start_example,
+        shuffle=shuffle and split == "train",
+        repeat=repeat,
+        window=shuffle_window,
+    )
+    batches = records.rebatch(
+        batch_size, drop_remainder=drop_remainder or repeat
+    )
+    share = batch_size // num_shards
+    first = shard_index * share
+
+    def decode(index: tf.Tensor, batch: tf.Tensor) -> tfrecords.Batch:
+        position = start_example + index * batch_size
+        ids = position + tf.range(tf.shape(batch, tf.int64)[0])
+        features = parse(batch[first : first + share])
+        features["example_id"] = ids[first : first + share]
+        return features
+
+    data = batches.enumerate().map(
+        decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    options = tf.data.Options()
+    # Every worker reads every file and takes its slice of each batch.
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.OFF
+    )
+    options.deterministic = True
+    return data.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def _record_windows(
+    found: ExampleFiles,
+    *,
+    seed: int,
+    start_example: int,
+    shuffle: bool,
+    repeat: bool,
+    window: int,
+) -> tf.data.Dataset:
+    """Serialized examples in stream order, in string tensors of any size."""
+    first_epoch, skipped = divmod(start_example, found.total)
+    if not repeat and first_epoch:
+        first_epoch, skipped = 0, found.total
+    paths = tf.constant(found.paths)
+    base = tf.constant(
+        [seed & 0x7FFFFFFF, seed >> 31 & 0x7FFFFFFF], dtype=tf.int32
+    )
+
+    def epoch_windows(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = paths
+        if shuffle:
+            # Index -1 is no window's, so these numbers are its own.
+            order = tf.gather(paths, _permutation(base, epoch, -1, len(paths)))
+        records = tf.data.TFRecordDataset(order, buffer_size=1 << 22)
+        return (
+            records.batch(window)
+            .enumerate()
+            .map(lambda index, batch: (epoch, index, batch))
+        )
+
+    def mix(epoch: tf.Tensor, index: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        if not shuffle:
+            return batch
+        return tf.gather(
+            batch, _permutation(base, epoch, index, tf.shape(batch)[0])
+        )
+
+    epochs = tf.data.Dataset.range(
+        first_epoch, _FOREVER if repeat else first_epoch + 1
+    )
+    windows = epochs.flat_map(epoch_windows)
+    windows = windows.skip(skipped // window)
+    windows = windows.map(mix, num_parallel_calls=1, deterministic=True)
+    rest = skipped % window
+    if rest:
+        windows = windows.enumerate().map(
+            lambda i, batch: batch[tf.where(i == 0, rest, 0) :]
+        )
+    return windows.prefetch(1)
+
+
+def _permutation(
+    base: tf.Tensor,
+    epoch: tf.Tensor,
+    index: tf.Tensor | int,
+    size: tf.Tensor | int,
+) -> tf.Tensor:
+    """A random order of `size` things that depends on its arguments alone."""
+    seed = tf.random.fold_in(base, tf.cast(epoch, tf.int32), "philox")
+    seed = tf.random.fold_in(seed, tf.cast(index, tf.int32), "philox")
+    keys = tf.random.stateless_uniform(
+        [size], seed, minval=None, maxval=None, dtype=tf.int64, alg="philox"
+    )
+    return tf.argsort(keys, stable=True)

@@ -1,0 +1,227 @@
+"""What is done to one unit of work: clean, tokenize, make examples, serialize.
+
+A unit is some parts of files; the result depends on the unit alone (in legacy
+mode, also on the units before). This module imports TensorFlow only when a
+worker starts, so that a new process can set its environment first.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from electra_tf.data import examples as examples_lib
+from electra_tf.errors import UserError
+from electra_tf.text import corpus
+from electra_tf.text.cleaning import Cleaning, fingerprint
+
+_MASK64 = (1 << 64) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkSettings:
+    """Everything a worker needs to know.
+
+    Attributes:
+      vocab: path of the vocabulary.
+      lower_case: of the tokenizer.
+      strip_accents: of the tokenizer.
+      max_seq_length: the longest example, specials included.
+      cleaning: what is done to lines.
+      text_field: the field of JSON lines that holds the text.
+      seed: of the random numbers.
+      validation_fraction: share of documents that is held out.
+      legacy: make the original's examples, draw for draw.
+    """
+
+    vocab: str
+    lower_case: bool
+    strip_accents: bool | None
+    max_seq_length: int
+    cleaning: Cleaning
+    text_field: str
+    seed: int
+    validation_fraction: float
+    legacy: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitResult:
+    """What became of a unit; all arrays have one entry for each document.
+
+    Attributes:
+      records: serialized examples, document after document.
+      examples: how many records each document gave.
+      tokens: how many tokens these hold.
+      lines: how many lines it has.
+      source_tokens: how many tokens these hold.
+      held_out: whether it belongs to the validation split.
+      begins: false for a later piece of a large document.
+      fingerprints: 16 bytes for each document's (or piece's) clean content.
+      counts: repairs, by name.
+    """
+
+    records: list[bytes]
+    examples: np.ndarray
+    tokens: np.ndarray
+    lines: np.ndarray
+    source_tokens: np.ndarray
+    held_out: np.ndarray
+    begins: np.ndarray
+    fingerprints: list[bytes]
+    counts: Counter[str]
+
+
+class UnitWorker:
+    """Turns units into serialized examples."""
+
+    def __init__(self, settings: WorkSettings):
+        from electra_tf.text import tokenizer, vocab
+
+        self._settings = settings
+        words = vocab.load_vocab(settings.vocab)
+        self._tokenizer = tokenizer.Tokenizer(
+            words,
+            lower_case=settings.lower_case,
+            strip_accents=settings.strip_accents,
+        )
+        self._specials = {"cls_id": words.cls_id, "sep_id": words.sep_id}
+        self._legacy = None
+        if settings.legacy:
+            self._legacy = examples_lib.LegacyBuilder(
+                settings.max_seq_length, seed=settings.seed, **self._specials
+            )
+
+    def __call__(self, unit: Sequence[corpus.Part]) -> UnitResult:
+        """Works on one unit; `UserError` with `strict`, at the first flaw."""
+        from electra_tf.data import tfrecords
+
+        settings = self._settings
+        counts: Counter[str] = Counter()
+        documents: list[list[bytes]] = []
+        fingerprints: list[bytes] = []
+        identities: list[bytes] = []
+        pieces: list[int] = []
+        for part in unit:
+            found = corpus.documents(
+                part, settings.cleaning, counts, settings.text_field
+            )
+            names = [fingerprint(lines) for lines in found]
+            documents += found
+            fingerprints += names
+            identities += [part.identity or name for name in names]
+            pieces += [part.piece] * len(names)
+        lines = self._tokenize(documents)
+        keys, held_out = place(
+            identities,
+            pieces,
+            seed=settings.seed,
+            validation_fraction=settings.validation_fraction,
+        )
+        if self._legacy:
+            made = self._legacy.add(lines)
+        else:
+            made = examples_lib.build(
+                lines,
+                keys,
+                max_seq_length=settings.max_seq_length,
+                **self._specials,
+            )
+        ends = np.concatenate([[0], np.cumsum(made.per_document)])
+        return UnitResult(
+            records=tfrecords.serialize(made),
+            examples=made.per_document,
+            tokens=np.diff(made.starts[ends]),
+            lines=np.diff(lines.documents),
+            source_tokens=np.diff(lines.starts[lines.documents]),
+            held_out=held_out,
+            begins=np.array(pieces, np.int64) == 0,
+            fingerprints=fingerprints,
+            counts=counts,
+        )
+
+    def _tokenize(self, documents: list[list[bytes]]) -> examples_lib.Lines:
+        import tensorflow as tf
+
+        rows = [line for lines in documents for line in lines]
+        first = np.cumsum([0] + [len(lines) for lines in documents])
+        if not rows:
+            empty = np.zeros(1, np.int64)
+            return examples_lib.Lines(empty[:0].astype(np.int32), empty, first)
+        tokens = self._tokenizer(tf.constant(rows, tf.string))
+        return examples_lib.Lines(
+            tokens.flat_values.numpy(),
+            tokens.row_splits.numpy().astype(np.int64),
+            first,
+        )
+
+
+def place(
+    identities: Sequence[bytes],
+    pieces: Sequence[int],
+    *,
+    seed: int,
+    validation_fraction: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each document's source of random numbers, and its split.
+
+    The split depends on the content alone: not on the seed, so that runs
+    with other seeds are measured on the same held-out documents.
+
+    Args:
+      identities: 16 bytes for each document.
+      pieces: the piece's number, 0 where the document is whole.
+      seed: any integer.
+      validation_fraction: the share that is held out.
+
+    Returns:
+      uint64 keys and bool "held out", one for each document.
+    """
+    words = np.frombuffer(b"".join(identities), "<u8").reshape(-1, 2)
+    share = (words[:, 0] >> np.uint64(11)) * 2.0**-53
+    held_out = share < validation_fraction
+    mix = np.array([(seed * 0x9E3779B97F4A7C15 + 0x1234567) & _MASK64])
+    salt = (examples_lib.uniform(mix.astype(np.uint64), 0) * 2**53).astype(
+        np.uint64
+    )
+    number = np.array(pieces, np.uint64) * np.uint64(0xD1342543DE82EF95)
+    return words[:, 1] ^ salt ^ number, held_out
+
+
+_worker: UnitWorker | None = None
+
+
+def start(settings: WorkSettings) -> None:
+    """Makes this process a worker: one thread, no GPU, ends with its parent."""
+    import multiprocessing
+    import os
+    import signal
+    import threading
+
+    # Ctrl-C reaches the whole group; the parent ends us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent: Any = multiprocessing.parent_process()
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    global _worker
+    _worker = UnitWorker(settings)
+
+
+def work(unit: Sequence[corpus.Part]) -> UnitResult:
+    """Works on a unit in a process that `start` was called in."""
+    if _worker is None:
+        raise UserError("a data worker was not started")
+    return _worker(unit)
