@@ -239,6 +239,8 @@ class ElectraPretrainer(keras.Model):
         # share that is; of the replaced tokens, the share called so.
         self.disc_precision = mean(name="disc_precision")
         self.disc_recall = mean(name="disc_recall")
+        # What "always original" gets wrong: the baseline of disc_accuracy.
+        self.replaced_share = mean(name="replaced_share")
         self.disc_auc = keras.metrics.AUC(num_thresholds=1000, name="disc_auc")
 
     def _update_metrics(self, output: PretrainOutput) -> dict[str, tf.Tensor]:
@@ -263,6 +265,7 @@ class ElectraPretrainer(keras.Model):
         self.disc_accuracy.update_state(right, real)
         self.disc_precision.update_state(fake, called * real)
         self.disc_recall.update_state(called, fake * real)
+        self.replaced_share.update_state(fake, real)
         self.disc_auc.update_state(
             tf.reshape(fake, [-1]),
             tf.reshape(tf.sigmoid(output.disc_logits), [-1]),

@@ -1,0 +1,166 @@
+"""What `pretrain` and `evaluate-pretraining` share: settings, data, model."""
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from electra_tf import files
+from electra_tf.data import manifest, reader
+from electra_tf.errors import UserError
+from electra_tf.models.config import ModelConfig
+from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
+from electra_tf.pretraining.objectives import ObjectiveConfig
+from electra_tf.pretraining.pretrainer import ElectraPretrainer, GeneratorConfig
+from electra_tf.text.vocab import Vocab, load_vocab
+from electra_tf.training.loop import TrainConfig
+from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """How the examples are read."""
+
+    shuffle: bool = True  # files and examples, anew in each epoch
+    skip_corrupt: bool = False  # leave damaged records out and go on
+
+
+def _defaults(cls: type) -> Any:
+    return dataclasses.field(default_factory=cls)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainSettings:
+    """All that a file in configs/pretrain/ may say."""
+
+    model: ModelConfig = _defaults(ModelConfig)
+    generator: GeneratorConfig = _defaults(GeneratorConfig)
+    masking: MaskingConfig = _defaults(MaskingConfig)
+    objective: ObjectiveConfig = _defaults(ObjectiveConfig)
+    optimizer: OptimizerConfig = _defaults(OptimizerConfig)
+    train: TrainConfig = _defaults(TrainConfig)
+    data: DataConfig = _defaults(DataConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainData:
+    """A directory or glob of examples, and what is known of it."""
+
+    source: str
+    vocab: Vocab
+    max_seq_length: int
+    lower_case: bool
+    strip_accents: bool | None
+    held_out: bool  # whether there is a validation split
+
+    @property
+    def special(self) -> SpecialIds:
+        """The ids that masking has to know."""
+        vocab = self.vocab
+        return SpecialIds(vocab.cls_id, vocab.sep_id, vocab.mask_id)
+
+    def training(
+        self, settings: PretrainSettings, start_step: int
+    ) -> tf.data.Dataset:
+        """Endless batches from a step on."""
+        batch_size = settings.train.batch_size
+        return reader.pretraining_dataset(
+            self.source,
+            batch_size=batch_size,
+            max_seq_length=self.max_seq_length,
+            seed=settings.train.seed,
+            start_example=start_step * batch_size,
+            shuffle=settings.data.shuffle,
+            skip_corrupt=settings.data.skip_corrupt,
+        )
+
+    def validation(self, batch_size: int, skip_corrupt: bool = False):
+        """One pass over the held-out examples."""
+        return reader.pretraining_dataset(
+            self.source,
+            split="validation",
+            batch_size=batch_size,
+            max_seq_length=self.max_seq_length,
+            shuffle=False,
+            repeat=False,
+            drop_remainder=False,
+            skip_corrupt=skip_corrupt,
+        )
+
+
+def open_data(source: str, vocab_path: str | None) -> PretrainData:
+    """Looks at the examples; the vocabulary beside them is the default one.
+
+    Args:
+      source: made by build-data; or TFRecords of the original, which need
+        `vocab_path`.
+      vocab_path: the run's vocabulary, checked against the data's.
+
+    Raises:
+      UserError: no examples, no vocabulary, or two that differ.
+    """
+    if not manifest.is_finished(source):
+        found = reader.find_examples(source)  # explains what is missing
+        if vocab_path is None:
+            raise UserError(
+                f"--vocab: {source} has no {manifest.FILE}, so it does not "
+                "say which vocabulary made it; give the file"
+            )
+        example = tf.train.Example.FromString(found.first_record())
+        ids = example.features.feature["input_ids"].int64_list.value
+        vocab = load_vocab(vocab_path)
+        return PretrainData(source, vocab, len(ids), True, None, False)
+    about = manifest.load_manifest(source)
+    vocab = load_vocab(vocab_path or files.join(source, manifest.VOCAB_FILE))
+    manifest.check_vocab(about, vocab)
+    split = about.splits.get("validation")
+    return PretrainData(
+        source,
+        vocab,
+        about.max_seq_length,
+        about.lower_case,
+        about.strip_accents,
+        split is not None and split.examples > 0,
+    )
+
+
+def fit_to_data(
+    settings: PretrainSettings, data: PretrainData
+) -> PretrainSettings:
+    """The settings with the data's vocabulary size, checked against the data.
+
+    Raises:
+      UserError: a vocabulary size or position count that cannot be.
+    """
+    model, size = settings.model, len(data.vocab)
+    if model.vocab_size not in (ModelConfig.vocab_size, size):
+        raise UserError(
+            f"model.vocab_size is {model.vocab_size}, the vocabulary has "
+            f"{size} tokens; leave the key out"
+        )
+    if data.max_seq_length > model.max_positions:
+        raise UserError(
+            f"the data's sequences have {data.max_seq_length} tokens, "
+            f"model.max_positions is {model.max_positions}; raise it, or "
+            "build the data with a smaller --max_seq_length"
+        )
+    model = dataclasses.replace(model, vocab_size=size)
+    return dataclasses.replace(settings, model=model)
+
+
+def build_model(
+    settings: PretrainSettings, special: SpecialIds
+) -> ElectraPretrainer:
+    """A compiled pre-trainer; call it in `strategy.scope()`."""
+    model = ElectraPretrainer(
+        settings.model,
+        settings.generator,
+        settings.masking,
+        settings.objective,
+        special,
+        seed=settings.train.seed,
+    )
+    model.compile(
+        make_optimizer(settings.optimizer, settings.train.num_train_steps)
+    )
+    return model
