@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-
 import training_toy as toy
+
 from electra_tf.training.optimizer import (
     AdamWeightDecay,
     OptimizerConfig,

@@ -1,0 +1,54 @@
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.training.strategy import make_strategy
+
+
+def test_one_device_is_the_default_strategy():
+    strategy = make_strategy("one_device")
+    assert strategy.num_replicas_in_sync == 1
+
+
+def test_unknown_name():
+    with pytest.raises(UserError, match="'mirorred': expected one of one_dev"):
+        make_strategy("mirorred")
+
+
+def test_no_tpu():
+    with pytest.raises(UserError, match="no TPU found"):
+        make_strategy("tpu")
+
+
+def test_too_late_to_split_the_cpu():
+    tf.constant(1)
+    now = len(tf.config.list_logical_devices("CPU"))
+    with pytest.raises(UserError, match="make the strategy first"):
+        make_strategy("mirrored", num_logical_cpus=now + 1)
+    # Asking for what is there already is no error.
+    strategy = make_strategy("mirrored", num_logical_cpus=now)
+    assert strategy.num_replicas_in_sync == now
+
+
+@pytest.mark.slow
+def test_splits_the_cpu_in_a_fresh_process():
+    code = (
+        "from electra_tf.training.strategy import make_strategy\n"
+        "s = make_strategy('mirrored', num_logical_cpus=3)\n"
+        "print('replicas', s.num_replicas_in_sync)"
+    )
+    root = str(pathlib.Path(__file__).parent.parent)
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=dict(os.environ) | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "replicas 3" in run.stdout
