@@ -9,13 +9,14 @@ and counted; see manifest.json in the output. The same input, settings and
 seed give the same bytes whatever --num_workers is.
 """
 
-import os
 import signal
 import sys
 import time
 from typing import Any
 
 from absl import flags
+
+from electra_tf.cli import progress_line
 
 FLAGS = flags.FlagValues()
 
@@ -68,17 +69,21 @@ def main(flags_: flags.FlagValues) -> int:
     # A build is no work for a GPU, and should not take its memory.
     tf.config.set_visible_devices([], "GPU")
     values = {name: flags_[name].value for name in FLAGS}
-    values["num_workers"] = flags_.num_workers or min(8, os.cpu_count() or 1)
     settings = builder.BuildSettings(**values)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
-    bar = _ProgressLine()
+    bar = progress_line.ProgressLine()
     start = time.monotonic()
     try:
-        made = builder.build_data(settings, bar.update)
+        made = builder.build_data(
+            settings,
+            lambda done: bar.update(
+                done.bytes_read, done.bytes_total, f"{done.examples} examples"
+            ),
+        )
     finally:
         bar.close()
         signal.signal(signal.SIGTERM, before)
@@ -100,33 +105,3 @@ def main(flags_: flags.FlagValues) -> int:
     size = made.input["bytes"] / 1e6
     print(f"{size:.1f} MB in {seconds:.1f} s -> {settings.output}")
     return 0
-
-
-class _ProgressLine:
-    """One line on stderr: share done, rate, time left."""
-
-    def __init__(self):
-        self._terminal = sys.stderr.isatty()
-        self._start = self._last = time.monotonic()
-        self._shown = False
-
-    def update(self, progress: Any) -> None:
-        now = time.monotonic()
-        if now - self._last < (0.5 if self._terminal else 10):
-            return
-        self._last = now
-        rate = progress.bytes_read / (now - self._start)
-        left = (progress.bytes_total - progress.bytes_read) / max(rate, 1)
-        share = progress.bytes_read / max(progress.bytes_total, 1)
-        line = (
-            f"{share:4.0%}  {progress.bytes_read / 1e6:.0f} of "
-            f"{progress.bytes_total / 1e6:.0f} MB  {rate / 1e6:.1f} MB/s  "
-            f"{progress.examples} examples  {left:.0f} s left"
-        )
-        end = "\r" if self._terminal else "\n"
-        print(line.ljust(78), end=end, file=sys.stderr, flush=True)
-        self._shown = self._terminal
-
-    def close(self) -> None:
-        if self._shown:
-            print(file=sys.stderr)

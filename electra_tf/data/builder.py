@@ -8,6 +8,7 @@ the number of workers changes nothing but the time.
 import contextlib
 import dataclasses
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -25,6 +26,8 @@ from electra_tf.text.vocab import Vocab, load_vocab
 _SHARD_SOURCE_BYTES = 1 << 24
 _MAX_AUTOMATIC_SHARDS = 256
 _SHORTEST_EXAMPLE = 8
+_MAX_AUTOMATIC_WORKERS = 8
+_WORTH_A_WORKER_BYTES = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +39,8 @@ class BuildSettings:
       vocab: path of the vocabulary.
       output: the directory to make.
       max_seq_length: the longest example, specials included.
-      num_workers: processes; changes nothing but the time.
+      num_workers: processes; changes nothing but the time. None takes all
+        cores, 8 at most, and fewer for small input.
       lower_case: of the tokenizer.
       strip_accents: of the tokenizer; None does as `lower_case`.
       blank_lines_separate_documents: else each file is one document.
@@ -58,7 +62,7 @@ class BuildSettings:
     vocab: str
     output: str
     max_seq_length: int = 128
-    num_workers: int = 1
+    num_workers: int | None = None
     lower_case: bool = True
     strip_accents: bool | None = None
     blank_lines_separate_documents: bool = True
@@ -90,7 +94,7 @@ class BuildSettings:
             raise UserError(
                 f"--num_shards={self.num_shards}: expected 1 or more"
             )
-        if self.num_workers < 1:
+        if self.num_workers is not None and self.num_workers < 1:
             raise UserError(
                 f"--num_workers={self.num_workers}: expected 1 or more"
             )
@@ -154,10 +158,11 @@ def build_data(
             strict=settings.strict,
         )
         tally = _Tally(settings, building, reader.bytes_total)
-        units = _units(reader)
         with contextlib.closing(
             pool.results(
-                units, work, 1 if settings.legacy else settings.num_workers
+                _units(reader),
+                work,
+                _num_workers(settings, reader.bytes_total),
             )
         ) as results:
             for result in results:
@@ -177,6 +182,15 @@ def build_data(
             files.remove(building)
         raise
     return finished
+
+
+def _num_workers(settings: BuildSettings, input_bytes: int) -> int:
+    if settings.legacy:
+        return 1  # its examples depend on the ones before
+    if settings.num_workers:
+        return settings.num_workers
+    cores = min(os.cpu_count() or 1, _MAX_AUTOMATIC_WORKERS)
+    return min(cores, 1 + input_bytes // _WORTH_A_WORKER_BYTES)
 
 
 def _units(parts: Iterable[corpus.Part]) -> Iterator[list[corpus.Part]]:
@@ -287,7 +301,7 @@ def _work_settings(
     # These have their own places in the manifest, or change nothing.
     for name in (
         "max_seq_length", "lower_case", "strip_accents", "seed",
-        "output", "num_workers", "overwrite", "strict",
+        "output", "num_workers", "overwrite",
     ):  # fmt: skip
         del kept[name]
     kept |= {"stop_words_sha256": listed, "part_bytes": corpus.PART_BYTES}

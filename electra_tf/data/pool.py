@@ -11,6 +11,8 @@ from electra_tf.data import worker
 from electra_tf.errors import UserError
 from electra_tf.text.corpus import Part
 
+_PRELOAD = "electra_tf.data.worker_preload"
+
 
 def results(
     units: Iterable[Sequence[Part]],
@@ -61,10 +63,14 @@ def _pool(
 ) -> Iterator[futures.ProcessPoolExecutor]:
     """A pool whose processes are gone when the block is left, however."""
     others = set(multiprocessing.active_children())
-    # Spawned, not forked: TensorFlow's threads do not survive a fork.
+    # Never forked from this process: TensorFlow's threads do not survive it.
+    method = "spawn"
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        method = "forkserver"
+        multiprocessing.set_forkserver_preload([_PRELOAD])
     pool = futures.ProcessPoolExecutor(
         num_workers,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=multiprocessing.get_context(method),
         initializer=worker.start,
         initargs=(settings,),
     )

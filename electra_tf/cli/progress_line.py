@@ -1,0 +1,35 @@
+"""One line on stderr that tells how far a pass over files is."""
+
+import sys
+import time
+
+
+class ProgressLine:
+    """Share done, rate and time left, rewritten in place on a terminal."""
+
+    def __init__(self):
+        self._terminal = sys.stderr.isatty()
+        self._start = self._last = time.monotonic()
+        self._shown = False
+
+    def update(self, bytes_done: int, bytes_total: int, note: str) -> None:
+        """Prints the line if the last one is old enough; `note` ends it."""
+        now = time.monotonic()
+        if now - self._last < (0.5 if self._terminal else 10):
+            return
+        self._last = now
+        rate = bytes_done / (now - self._start)
+        left = (bytes_total - bytes_done) / max(rate, 1)
+        line = (
+            f"{bytes_done / max(bytes_total, 1):4.0%}  "
+            f"{bytes_done / 1e6:.0f} of {bytes_total / 1e6:.0f} MB  "
+            f"{rate / 1e6:.1f} MB/s  {left:.0f} s left  {note}"
+        )
+        end = "\r" if self._terminal else "\n"
+        print(line.ljust(78), end=end, file=sys.stderr, flush=True)
+        self._shown = self._terminal
+
+    def close(self) -> None:
+        """Leaves the line where it is and begins a new one."""
+        if self._shown:
+            print(file=sys.stderr)
