@@ -155,6 +155,7 @@ def build_data(
             blank_lines_separate_documents=(
                 settings.blank_lines_separate_documents
             ),
+            part_bytes=corpus.PART_BYTES,
             strict=settings.strict,
         )
         tally = _Tally(settings, building, reader.bytes_total)

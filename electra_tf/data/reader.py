@@ -25,6 +25,7 @@ SHUFFLE_WINDOW = 1 << 15
 # shows at the start; of larger data only the sizes of the files are checked.
 _VERIFY_BYTES = 1 << 28
 _COUNT_BATCH = 4096
+_BUFFER = 1 << 22
 _FOREVER = np.iinfo(np.int64).max
 
 
@@ -54,7 +55,8 @@ class ExampleFiles:
     def first_record(self) -> bytes:
         """The first record of the first file that has any."""
         path = next(p for p, n in zip(self.paths, self.counts) if n)
-        return next(iter(tf.data.TFRecordDataset(path).take(1))).numpy()
+        records = tf.data.TFRecordDataset(path, buffer_size=_BUFFER)
+        return next(iter(records.take(1))).numpy()
 
 
 def find_examples(
@@ -151,7 +153,7 @@ def _from_glob(source: str, split: str, skip_corrupt: bool) -> ExampleFiles:
 
 def _count(path: str) -> int | None:
     """How many records a file holds, or None if it is damaged."""
-    records = tf.data.TFRecordDataset(path, buffer_size=1 << 22)
+    records = tf.data.TFRecordDataset(path, buffer_size=_BUFFER)
     count = 0
     try:
         for batch in records.batch(_COUNT_BATCH):
@@ -327,7 +329,7 @@ def _record_windows(
         if shuffle:
             # Index -1 is no window's, so these numbers are its own.
             order = tf.gather(paths, _permutation(base, epoch, -1, len(paths)))
-        records = tf.data.TFRecordDataset(order, buffer_size=1 << 22)
+        records = tf.data.TFRecordDataset(order, buffer_size=_BUFFER)
         return (
             records.batch(window)
             .enumerate()

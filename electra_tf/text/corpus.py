@@ -183,7 +183,7 @@ class Reader:
                 f"{MAX_RECORD_BYTES >> 20} MiB; split it or drop --strict"
             )
         self.counts["bad_records"] += 1
-        while block := read(1 << 20):
+        while block := read(self._part_bytes):
             end = block.find(b"\n") + 1
             if end:
                 return block[end:]
