@@ -140,6 +140,23 @@ def is_stripped_mark(characters: tf.Tensor) -> tf.Tensor:
     return tf.strings.regex_full_match(characters, r"\p{Mn}")
 
 
+def row_numbers(ragged: tf.RaggedTensor) -> tf.Tensor:
+    """The row of each value, as `ragged.value_rowids()`.
+
+    That makes a matrix of rows by the longest row on the way; this does not.
+
+    Args:
+      ragged: [batch, (values)].
+
+    Returns:
+      int64 tensor [values].
+    """
+    ends = ragged.row_splits[1:]
+    size = tf.size(ragged.flat_values, tf.int64)
+    marks = tf.scatter_nd(ends[:, tf.newaxis], tf.ones_like(ends), [size + 1])
+    return tf.cumsum(marks)[:-1]
+
+
 def _on_rows(
     texts: tf.Tensor,
     mask: tf.Tensor,
@@ -196,14 +213,9 @@ def _overwrite_long_words(texts: tf.Tensor) -> tf.Tensor:
         flat, rf"[{SPACE}{PUNCTUATION}{CJK}]"
     )
     # A word is a run between boundaries or ends of rows.
-    row_starts = tf.concat(
-        [
-            [True],
-            characters.value_rowids()[1:] != characters.value_rowids()[:-1],
-        ],
-        axis=0,
-    )
-    starts = boundary | row_starts | tf.concat([[True], boundary[:-1]], axis=0)
+    row = row_numbers(characters)
+    after = boundary[:-1] | (row[1:] != row[:-1])
+    starts = boundary | tf.concat([[True], after], axis=0)
     word = tf.cumsum(tf.cast(starts, tf.int64)) - 1
     lengths = tf.math.bincount(tf.cast(word, tf.int32))
     long = tf.gather(lengths, word) > MAX_CHARS_PER_WORD

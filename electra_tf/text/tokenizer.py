@@ -5,6 +5,7 @@ ids of the original Python tokenizer; where the Unicode tables of TensorFlow
 know a character that Python's did not, it follows TensorFlow's.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ import tensorflow_text as tf_text
 from electra_tf.errors import UserError
 from electra_tf.text import detokenize, normalize
 from electra_tf.text.vocab import Vocab, load_vocab
+
+_BETWEEN_WORDS = re.compile(r"[\x00\s]")  # \s is Unicode's white space
 
 Texts = tf.Tensor | Sequence[str] | Sequence[bytes]
 
@@ -79,14 +82,17 @@ class Tokenizer(tf.Module):
         if strip_accents is None:
             strip_accents = lower_case
         self.strip_accents = strip_accents
-        model = tf_text.build_fast_wordpiece_model(
-            _matchable(self.vocab.tokens),
-            normalize.MAX_BYTES_PER_WORD,
-            "##",  # the suffix indicator
-            "[UNK]",
-            False,  # text comes with spaces and punctuation
-            False,  # no detokenizing by the operation
-        )
+        try:
+            model = tf_text.build_fast_wordpiece_model(
+                _matchable(self.vocab.tokens),
+                normalize.MAX_BYTES_PER_WORD,
+                "##",  # the suffix indicator
+                "[UNK]",
+                False,  # text comes with spaces and punctuation
+                False,  # no detokenizing by the operation
+            )
+        except RuntimeError as error:
+            raise UserError(f"cannot use the vocabulary: {error}") from error
         # Outside any graph, so that every graph can capture it.
         with tf.init_scope():
             model = tf.constant(np.frombuffer(model, np.uint8))
@@ -124,9 +130,9 @@ class Tokenizer(tf.Module):
         before_row = tf.cumsum(row_bytes, exclusive=True)
         lengths = tf.strings.unicode_decode_with_offsets(normalized, "UTF-8")[1]
         char_starts = lengths.flat_values + tf.gather(
-            before_row, lengths.value_rowids()
+            before_row, normalize.row_numbers(lengths)
         )
-        token_row = tf.gather(before_row, ids.value_rowids())
+        token_row = tf.gather(before_row, normalize.row_numbers(ids))
         first = tf.searchsorted(
             char_starts, starts.flat_values + token_row, out_type=tf.int64
         )
@@ -252,7 +258,7 @@ class Tokenizer(tf.Module):
     def _source_map(self, texts: tf.Tensor) -> "_SourceMap":
         """Where the characters of the normalised batch come from."""
         codes, starts = tf.strings.unicode_decode_with_offsets(texts, "UTF-8")
-        row = codes.value_rowids()
+        row = normalize.row_numbers(codes)
         # Normalisation goes character by character, but for the final sigma,
         # which is one character too.
         distinct, which = tf.unique(codes.flat_values)
@@ -320,11 +326,17 @@ def _as_batch(texts: Texts) -> tf.Tensor:
 
 
 def _matchable(tokens: Sequence[str]) -> list[str]:
-    """Tokens the WordPiece compiler takes; it refuses a bare "##".
+    """Tokens with those replaced that no word can hold.
 
-    No text can give that token, for "#" is a word by itself.
+    The WordPiece compiler refuses a bare "##" and NUL, and finds tokens with
+    spaces inside across words. "#" is a word by itself, control characters
+    are dropped, so none of these can be in a word; nor can their
+    replacements.
     """
-    return ["##\x00" if token == "##" else token for token in tokens]
+    return [
+        f"##\x01{i}" if token == "##" or _BETWEEN_WORDS.search(token) else token
+        for i, token in enumerate(tokens)
+    ]
 
 
 def _truncate(
