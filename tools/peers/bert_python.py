@@ -1,9 +1,9 @@
 """Examples built in plain Python, as the original implementation does it.
 
-A stand-in for the original, which needs TensorFlow 1: BERT's tokenizer in
-plain Python is taken from `transformers` (`BertTokenizer`, the slow one, of
-the same descent), and the loop below gathers lines into two-segment examples
-with the same choices. Nothing is serialised or written, which favours it.
+A stand-in for the original, which needs TensorFlow 1: BERT's basic and
+WordPiece tokenizers in plain Python are taken from `transformers` (of the same
+descent, and without the wrapper that slows them), and the loop below gathers lines into two-segment examples with the same choices. Nothing
+is serialised or written, which favours it.
 
 Settings: vocab, lines (a file), max_seq_length, cores.
 Requests: {"do": "build"}.
@@ -17,14 +17,23 @@ from serve import serve
 def prepare(settings):
     import transformers
 
-    tokenizer = transformers.BertTokenizer(settings["vocab"])
-    length = settings["max_seq_length"]
+    slow = transformers.BertTokenizer(settings["vocab"])
+    words, pieces = slow.basic_tokenizer, slow.wordpiece_tokenizer
+    ids, length = slow.vocab, settings["max_seq_length"]
+    special = ids["[CLS]"], ids["[SEP]"]
+
+    def encode(line):
+        return [
+            ids[piece]
+            for word in words.tokenize(line)
+            for piece in pieces.tokenize(word)
+        ]
 
     def handle_request(request):
         rng = random.Random(0)
         examples = tokens = 0
         with open(settings["lines"], encoding="utf-8") as handle:
-            for example in build(handle, tokenizer, length, rng):
+            for example in build(handle, encode, special, length, rng):
                 examples += 1
                 tokens += sum(example["input_mask"])
         return {"examples": examples, "tokens": tokens}
@@ -33,24 +42,24 @@ def prepare(settings):
     return {"version": version}, handle_request
 
 
-def build(lines, tokenizer, length, rng):
+def build(lines, encode, special, length, rng):
     """Yields padded examples from lines; a blank line ends a document."""
     sentences, size, target = [], 0, length
     for line in lines:
-        ids = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(line))
+        ids = encode(line)
         if ids:
             sentences.append(ids)
             size += len(ids)
         if sentences and (not ids or size >= target):
-            yield example(sentences, length, tokenizer, rng)
+            yield example(sentences, special, length, rng)
             sentences, size = [], 0
             short = rng.random() < 0.05
             target = rng.randint(5, length) if short else length
     if sentences:
-        yield example(sentences, length, tokenizer, rng)
+        yield example(sentences, special, length, rng)
 
 
-def example(sentences, length, tokenizer, rng):
+def example(sentences, special, length, rng):
     """Two segments from whole sentences; one in ten has the first alone."""
     room = length - 3
     wanted = 100_000 if rng.random() < 0.1 else room // 2
@@ -66,10 +75,11 @@ def example(sentences, length, tokenizer, rng):
             second += sentence
     first = first[: length - 2]
     second = second[: max(0, length - len(first) - 3)]
-    ids = [tokenizer.cls_token_id, *first, tokenizer.sep_token_id]
+    cls_id, sep_id = special
+    ids = [cls_id, *first, sep_id]
     segments = [0] * len(ids)
     if second:
-        ids += [*second, tokenizer.sep_token_id]
+        ids += [*second, sep_id]
         segments += [1] * (len(second) + 1)
     padding = [0] * (length - len(ids))
     return {
