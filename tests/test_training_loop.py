@@ -234,6 +234,31 @@ def test_mirrored_with_dropout_resumes_bit_for_bit(tmp_path):
     toy.assert_same(*ends)
 
 
+@pytest.mark.parametrize(
+    "name", ["one_device", pytest.param("mirrored", marks=pytest.mark.slow)]
+)
+def test_mixed_float16_with_loss_scaling(tmp_path, name):
+    strategy = make_strategy(name)
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_float16")
+        with strategy.scope():
+            model = toy.make_model(dropout=0.0)
+            scaled = keras.optimizers.LossScaleOptimizer(
+                model.optimizer, initial_scale=2.0**20, name="loss_scale"
+            )
+            model.compile(optimizer=scaled)
+        _, result = train(
+            tmp_path, model, strategy=strategy, eval_every_steps=0
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+    # The scale was too large at first: those steps moved nothing.
+    assert 15 < int(scaled.iterations.numpy()) < 30
+    assert float(scaled.dynamic_scale.numpy()) < 2.0**20
+    assert result["step"] == 30 and np.isfinite(result["validation"]["loss"])
+
+
 @pytest.mark.parametrize("steps_per_loop", [1, 4])
 def test_nan_stops_and_names_the_step(tmp_path, steps_per_loop):
     model = toy.make_model(poison_at=12)  # the 13th update

@@ -57,7 +57,9 @@ class Toy(keras.Model):
             weight = tf.where(bad, np.nan, 1.0)
         with tf.GradientTape() as tape:
             losses = self.forward(batch, training=True, weight=weight)
+            losses = tf.cast(losses, tf.float32)
             loss = tf.reduce_sum(losses) / self.global_batch
+            loss = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
         self.optimizer.apply_gradients(zip(gradients, variables))

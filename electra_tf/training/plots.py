@@ -76,6 +76,8 @@ def _draw(records: Sequence[Mapping[str, Any]], group: PlotGroup) -> Any:
             ]
             if points:
                 drawn += 1
+                if len(points) == 1:  # a line of one point does not show
+                    style = style | {"marker": "o", "markersize": 4}
                 axes.plot(
                     *zip(*points),
                     color=f"C{number}",
@@ -96,11 +98,9 @@ def _draw(records: Sequence[Mapping[str, Any]], group: PlotGroup) -> Any:
 
 def _label_log_axis(axes: Any) -> None:
     """Plain numbers on a logarithmic axis, within one decade too."""
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     axes.set_yscale("log")
-    formatter = ScalarFormatter()
-    formatter.set_scientific(False)
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(formatter)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
