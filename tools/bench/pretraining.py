@@ -98,4 +98,5 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
         found,
         [("electra_tf", "transformers")] if args.peer_python else [],
         notes,
+        ("steps/s", "steps per CPU second"),
     )

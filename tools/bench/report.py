@@ -38,6 +38,7 @@ class Benchmark:
       settings: what was measured, in words.
       sides: ours and peers, in the order they ran in.
       pairs: (ours, peer) names whose ratio is of interest.
+      compared: the units it is taken of; all where empty.
       facts: further lines, name -> value.
     """
 
@@ -46,6 +47,7 @@ class Benchmark:
     sides: list[Side]
     pairs: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    compared: tuple[str, ...] = ()
 
     def side(self, name: str) -> Side:
         """The side of that name."""
@@ -56,7 +58,7 @@ class Benchmark:
         found = []
         for ours, peer in self.pairs:
             a, b = self.side(ours), self.side(peer)
-            for unit in a.rates:
+            for unit in self.compared or a.rates:
                 if unit not in b.rates:
                     continue
                 rounds = [x / y for x, y in zip(a.rates[unit], b.rates[unit])]

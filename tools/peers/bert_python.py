@@ -2,8 +2,9 @@
 
 A stand-in for the original, which needs TensorFlow 1: BERT's basic and
 WordPiece tokenizers in plain Python are taken from `transformers` (of the same
-descent, and without the wrapper that slows them), and the loop below gathers lines into two-segment examples with the same choices. Nothing
-is serialised or written, which favours it.
+descent, without the wrapper that slows them), and the loop below gathers
+lines into two-segment examples with the same choices. Nothing is serialised
+or written, which favours it.
 
 Settings: vocab, lines (a file), max_seq_length, cores.
 Requests: {"do": "build"}.
