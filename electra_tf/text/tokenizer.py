@@ -93,8 +93,9 @@ class Tokenizer(tf.Module):
             )
         except RuntimeError as error:
             raise UserError(f"cannot use the vocabulary: {error}") from error
-        # Outside any graph, so that every graph can capture it.
-        with tf.init_scope():
+        # Outside any graph, so that every graph can capture it, and where the
+        # operation runs: there is none for GPUs.
+        with tf.init_scope(), tf.device("CPU:0"):
             model = tf.constant(np.frombuffer(model, np.uint8))
         self._wordpiece = tf_text.FastWordpieceTokenizer(
             token_out_type=tf.int32, model_buffer=model
