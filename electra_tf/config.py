@@ -29,8 +29,9 @@ _ABSENT = "(absent)"
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """Where values came from: a default place, and a place for some keys."""
+    """Where values came from, and the settings they are all meant for."""
 
+    root: type
     default: str
     places: Mapping[str, str]
 
@@ -66,7 +67,8 @@ def load(cls: type[T], path: str | None, overrides: Sequence[str] = ()) -> T:
         values, places = _read_yaml(path)
     for override in overrides:
         _apply_override(values, places, override)
-    return _build(cls, values, "", _Source(path or "settings", places))
+    source = _Source(cls, path or "settings", places)
+    return _build(cls, values, "", source)
 
 
 def from_dict(
@@ -82,7 +84,7 @@ def from_dict(
     Raises:
       UserError: as for `load`.
     """
-    return _build(cls, values, "", _Source(where, {}))
+    return _build(cls, values, "", _Source(cls, where, {}))
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
@@ -207,7 +209,7 @@ def _build(cls: type[T], values: Any, prefix: str, source: _Source) -> T:
         if name not in kinds:
             raise UserError(
                 f"{source.at(key)}: unknown key '{key}'; "
-                + _nearest(str(name), prefix, cls)
+                + _nearest(str(name), prefix, cls, source.root)
             )
         section = _section(kinds[name])
         if value is None and section is kinds[name]:
@@ -325,16 +327,17 @@ def _section(kind: Any) -> type | None:
     return None
 
 
-def _nearest(name: str, prefix: str, cls: type) -> str:
+def _nearest(name: str, prefix: str, cls: type, root: type) -> str:
     """Words that lead from an unknown `name` in section `cls` to a known."""
     here = list(_field_types(cls))
     close = difflib.get_close_matches(name, here, n=1)
     if close:
         return f"did you mean '{prefix}{close[0]}'?"
-    below = {key.rpartition(".")[2]: key for key in known_keys(cls)}
-    close = difflib.get_close_matches(name, below, n=1)
+    # The right name in the wrong section.
+    leaves = {key.rpartition(".")[2]: key for key in known_keys(root)}
+    close = difflib.get_close_matches(name, leaves, n=1)
     if close:
-        return f"did you mean '{prefix}{below[close[0]]}'?"
+        return f"did you mean '{leaves[close[0]]}'?"
     return f"known here: {', '.join(here)}"
 
 

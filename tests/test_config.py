@@ -124,6 +124,12 @@ def test_unknown_key_in_the_wrong_section_names_the_right_one(tmp_path):
     )
 
 
+def test_unknown_key_of_another_section_names_that_section():
+    assert "did you mean 'train.learning_rate'?" in _message(
+        None, "model.learning_rate=1"
+    )
+
+
 def test_unknown_key_with_no_near_one_lists_the_known():
     text = _message(None, "qqq=1")
     assert "--set qqq=1" in text
