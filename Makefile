@@ -28,7 +28,7 @@ help:
 $(INSTALLED): setup.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "needs Python 3.10 to 3.13 with its venv module: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	test -x $(RUN) || "$(PYTHON)" -m venv $(VENV)
-	@echo "installing into $(VENV): some 2 GB, a few minutes the first time"
+	@echo "installing into $(VENV): some 3 GB, a few minutes the first time"
 	$(RUN) -m pip install --disable-pip-version-check --quiet --editable '.[dev]'
 	touch $@
 
