@@ -80,10 +80,10 @@ def uniform(keys: np.ndarray, draw: np.ndarray | int) -> np.ndarray:
     Returns:
       float64 of the broadcast shape.
     """
-    counter = np.asarray(draw, np.uint64) + np.uint64(1)
-    state = keys + counter * _GOLDEN
-    state = (state ^ (state >> np.uint64(30))) * _MIX1
-    state = (state ^ (state >> np.uint64(27))) * _MIX2
+    with np.errstate(over="ignore"):  # modulo 2**64 is meant
+        state = keys + (np.asarray(draw, np.uint64) + np.uint64(1)) * _GOLDEN
+        state = (state ^ (state >> np.uint64(30))) * _MIX1
+        state = (state ^ (state >> np.uint64(27))) * _MIX2
     state = state ^ (state >> np.uint64(31))
     return (state >> np.uint64(11)) * 2.0**-53
 

@@ -87,6 +87,25 @@ def last_blank_line(data: bytes, inside_line: bool) -> int:
     return last if last >= 0 else first_blank_line(data, inside_line)
 
 
+def _refuse_flaws(data: bytes, where: Callable[[int], str]) -> None:
+    """Raises `UserError` at the first byte that would not be kept."""
+    bad = len(data)
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        bad = error.start
+    if match := _ANY_CONTROL.search(data, 0, bad):
+        raise UserError(
+            f"{where(match.start())}: control character "
+            f"0x{match[0][-1]:02x}; drop --strict to have it removed"
+        )
+    if bad < len(data):
+        raise UserError(
+            f"{where(bad)}: byte 0x{data[bad]:02x} is not UTF-8; drop "
+            "--strict to have it replaced"
+        )
+
+
 def _clean_bytes(
     data: bytes,
     cleaning: Cleaning,
@@ -94,20 +113,12 @@ def _clean_bytes(
     where: Callable[[int], str],
 ) -> bytes:
     """Replaces invalid UTF-8, drops control characters, counts both."""
-    if cleaning.strict and (match := _ANY_CONTROL.search(data)):
-        raise UserError(
-            f"{where(match.start())}: control character "
-            f"0x{match[0][-1]:02x}; drop --strict to have it removed"
-        )
+    if cleaning.strict:
+        _refuse_flaws(data, where)
     if not data.isascii():
         try:
             data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            if cleaning.strict:
-                raise UserError(
-                    f"{where(error.start)}: byte 0x{data[error.start]:02x} is "
-                    "not UTF-8; drop --strict to have it replaced"
-                ) from error
+        except UnicodeDecodeError:
             there = data.count(_REPLACEMENT)
             data = data.decode("utf-8", "replace").encode("utf-8")
             counts["invalid_utf8_replaced"] += data.count(_REPLACEMENT) - there
