@@ -39,10 +39,12 @@ def join(directory: str, *names: str) -> str:
 
 
 def exists(path: str) -> bool:
+    """Whether a file or directory is there."""
     return _gfile().exists(path)
 
 
 def is_directory(path: str) -> bool:
+    """Whether `path` is a directory."""
     return _gfile().isdir(path)
 
 
@@ -115,6 +117,7 @@ def open_read(path: str) -> Iterator[IO[bytes]]:
 
 
 def read_bytes(path: str) -> bytes:
+    """The whole file."""
     with open_read(path) as handle:
         return handle.read()
 

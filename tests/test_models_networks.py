@@ -25,7 +25,11 @@ def _count(model):
 def test_parameters_of_the_paper(size, millions):
     """14M, 110M and 335M in Tables 1 and 2, which round; BERT has a pooler."""
     config = ModelConfig.of_size(size)
-    h, e, i = config.hidden_size, config.embedding_size, config.intermediate_size
+    h, e, i = (
+        config.hidden_size,
+        config.embedding_size,
+        config.intermediate_size,
+    )
     block = 4 * (h * h + h) + 2 * h * i + i + h + 4 * h
     tables = (config.vocab_size + 512 + 2) * e + 2 * e
     projection = (e * h + h) if e != h else 0

@@ -95,10 +95,7 @@ def model(recorded):
 def output(model, recorded):
     _, _, golden = recorded
     masked = masking.MaskedBatch(
-        *(
-            tf.constant(golden[name])
-            for name in masking.MaskedBatch._fields
-        )
+        *(tf.constant(golden[name]) for name in masking.MaskedBatch._fields)
     )
     generated = model.generator(
         masked.masked_input_ids,

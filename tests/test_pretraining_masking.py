@@ -48,7 +48,9 @@ def test_positions_are_distinct_real_and_not_special():
         used = masked.masked_lm_weights.numpy()[row] > 0
         positions = masked.masked_lm_positions.numpy()[row][used]
         candidates = (real[row] == 1) & ~np.isin(ids[row], [2, 3])
-        wanted = np.clip(np.round(np.float32(0.15) * np.float32(lengths[row])), 1, 9)
+        wanted = np.clip(
+            np.round(np.float32(0.15) * np.float32(lengths[row])), 1, 9
+        )
         assert used.sum() == min(wanted, candidates.sum())
         assert len(set(positions)) == len(positions)
         assert candidates[positions].all()

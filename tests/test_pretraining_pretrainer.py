@@ -85,9 +85,7 @@ def test_mirrored_equals_one_device(tmp_path):
         np.testing.assert_allclose(
             [r[name] for r in two], [r[name] for r in one], rtol=1e-5
         )
-        assert two_held_out[name] == pytest.approx(
-            one_held_out[name], rel=1e-5
-        )
+        assert two_held_out[name] == pytest.approx(one_held_out[name], rel=1e-5)
 
 
 def test_fit_works_under_mirrored(plain_losses):
@@ -96,7 +94,9 @@ def test_fit_works_under_mirrored(plain_losses):
         model = tiny.model()
     history = model.fit(tiny.dataset(), epochs=1, verbose=0)
     assert np.isfinite(history.history["loss"][0])
-    result = model.evaluate(tiny.dataset(3, seed=1), verbose=0, return_dict=True)
+    result = model.evaluate(
+        tiny.dataset(3, seed=1), verbose=0, return_dict=True
+    )
     assert np.isfinite(result["mlm_loss"])
 
 
@@ -174,9 +174,7 @@ def test_rows_of_padding_weigh_nothing():
     batch = next(iter(tiny.dataset()))
     padded = {k: tf.pad(v, [[0, 2]] + [[0, 0]] * (v.shape.rank - 1))
               for k, v in batch.items()}  # fmt: skip
-    np.testing.assert_allclose(
-        model(padded).loss, model(batch).loss, rtol=1e-6
-    )
+    np.testing.assert_allclose(model(padded).loss, model(batch).loss, rtol=1e-6)
     gradients = []
     with tf.GradientTape() as tape:
         loss = model(padded, training=True).loss

@@ -1,7 +1,6 @@
 """What `pretrain` and `evaluate-pretraining` share: settings, data, model."""
 
 import dataclasses
-from typing import Any
 
 import tensorflow as tf
 
@@ -14,7 +13,7 @@ from electra_tf.pretraining.objectives import ObjectiveConfig
 from electra_tf.pretraining.pretrainer import ElectraPretrainer, GeneratorConfig
 from electra_tf.text.vocab import Vocab, load_vocab
 from electra_tf.training.loop import TrainConfig
-from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
+from electra_tf.training.optimizer import make_optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,21 +24,20 @@ class DataConfig:
     skip_corrupt: bool = False  # leave damaged records out and go on
 
 
-def _defaults(cls: type) -> Any:
-    return dataclasses.field(default_factory=cls)
-
-
 @dataclasses.dataclass(frozen=True)
 class PretrainSettings:
     """All that a file in configs/pretrain/ may say."""
 
-    model: ModelConfig = _defaults(ModelConfig)
-    generator: GeneratorConfig = _defaults(GeneratorConfig)
-    masking: MaskingConfig = _defaults(MaskingConfig)
-    objective: ObjectiveConfig = _defaults(ObjectiveConfig)
-    optimizer: OptimizerConfig = _defaults(OptimizerConfig)
-    train: TrainConfig = _defaults(TrainConfig)
-    data: DataConfig = _defaults(DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    generator: GeneratorConfig = dataclasses.field(
+        default_factory=GeneratorConfig
+    )
+    masking: MaskingConfig = dataclasses.field(default_factory=MaskingConfig)
+    objective: ObjectiveConfig = dataclasses.field(
+        default_factory=ObjectiveConfig
+    )
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +159,6 @@ def build_model(
         seed=settings.train.seed,
     )
     model.compile(
-        make_optimizer(settings.optimizer, settings.train.num_train_steps)
+        make_optimizer(settings.train, settings.train.num_train_steps)
     )
     return model

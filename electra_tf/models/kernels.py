@@ -128,9 +128,7 @@ def bias_gelu(
 # --- layer normalisation ---------------------------------------------------
 
 
-def _normalise(
-    z: tf.Tensor, epsilon: float
-) -> tuple[tf.Tensor, tf.Tensor]:
+def _normalise(z: tf.Tensor, epsilon: float) -> tuple[tf.Tensor, tf.Tensor]:
     centred = z - tf.reduce_mean(z, axis=-1, keepdims=True)
     variance = tf.reduce_mean(centred * centred, axis=-1, keepdims=True)
     inverse = tf.math.rsqrt(variance + epsilon)
@@ -162,9 +160,7 @@ def layer_norm(
       epsilon: added to the variance.
     """
     normal, _ = _normalise(_in_float32(x), epsilon)
-    return tf.cast(
-        normal * _in_float32(gamma) + _in_float32(beta), x.dtype
-    )
+    return tf.cast(normal * _in_float32(gamma) + _in_float32(beta), x.dtype)
 
 
 def _residual_functions(
@@ -297,7 +293,9 @@ def _softmax(scores: tf.Tensor, bias: tf.Tensor, scale: float) -> tf.Tensor:
     return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
 
 
-def _attention_functions(rate: float, scale: float) -> tuple[Callable, Callable]:
+def _attention_functions(
+    rate: float, scale: float
+) -> tuple[Callable, Callable]:
     def drop(x: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         return randomness.dropout(x, keys, rate) if rate else x
 

@@ -136,7 +136,9 @@ class Embeddings(keras.layers.Layer):
             segment_ids, self.config.type_vocab_size, dtype=words.dtype
         )
         types = tf.einsum(
-            "bls,se->ble", types, tf.cast(self.token_type_embeddings, types.dtype)
+            "bls,se->ble",
+            types,
+            tf.cast(self.token_type_embeddings, types.dtype),
         )
         length = tf.shape(input_ids)[1]
         positions = tf.cast(self.position_embeddings, words.dtype)[:length]

@@ -152,9 +152,7 @@ def mask(
         special,
         randomness.uniform(randomness.salted(keys, 0), length),
     )
-    uniform = randomness.uniform(
-        randomness.salted(keys, 1), positions.shape[1]
-    )
+    uniform = randomness.uniform(randomness.salted(keys, 1), positions.shape[1])
     used = tf.cast(weights, tf.bool)
     masked_lm_ids = tf.gather(input_ids, positions, batch_dims=1)
     masked = replace_at(

@@ -39,9 +39,7 @@ class TokenLoss(NamedTuple):
 
 
 @tf.function(jit_compile=True)
-def _exponentials(
-    scores: tf.Tensor, bias: tf.Tensor
-) -> tuple[tf.Tensor, ...]:
+def _exponentials(scores: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, ...]:
     logits = tf.cast(scores, tf.float32) + bias
     peak = tf.reduce_max(logits, axis=-1, keepdims=True)
     return tf.exp(logits - peak), peak[:, 0]
@@ -162,9 +160,7 @@ def token_loss_and_samples(
     return TokenLoss(*compute(scores, tf.cast(bias, tf.float32)))
 
 
-def replaced_token_loss(
-    logits: tf.Tensor, fake_labels: tf.Tensor
-) -> tf.Tensor:
+def replaced_token_loss(logits: tf.Tensor, fake_labels: tf.Tensor) -> tf.Tensor:
     """Binary cross-entropy at every position (paper, equation 2).
 
     Args:

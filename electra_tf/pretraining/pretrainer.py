@@ -107,9 +107,7 @@ class ElectraPretrainer(keras.Model):
             for: on a CPU that is about ten times slower.
           **options: run_eagerly, steps_per_execution, auto_scale_loss.
         """
-        super().compile(
-            optimizer=optimizer, jit_compile=jit_compile, **options
-        )
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **options)
         # Slots created inside a traced step would make it trace twice.
         self.optimizer.build(self.trainable_variables)
 
@@ -149,9 +147,7 @@ class ElectraPretrainer(keras.Model):
             randomness.salted(keys, _GENERATOR),
         )
         slots = tf.shape(masked.masked_lm_positions)
-        uniform = randomness.uniform(
-            randomness.salted(keys, _SAMPLE), slots[1]
-        )
+        uniform = randomness.uniform(randomness.salted(keys, _SAMPLE), slots[1])
         head = self.generator.head
         token = objectives.token_loss_and_samples(
             head.scores(hidden, training),

@@ -17,6 +17,7 @@ from electra_tf.training.evaluation import (
     reset_metrics,
     take_metrics,
 )
+from electra_tf.training.optimizer import OptimizerConfig
 from electra_tf.training.reporting import Reporter
 from electra_tf.training.signals import StopRequest
 from electra_tf.training.steps import (
@@ -36,8 +37,12 @@ __all__ = [
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """How long to train and what to do along the way; counts are in steps."""
+class TrainConfig(OptimizerConfig):
+    """How long to train and what to do along the way; counts are in steps.
+
+    The optimizer's settings are part of it: users find the learning rate
+    beside the number of steps.
+    """
 
     # Updates of the weights in the whole run.
     num_train_steps: int = 1_000_000
