@@ -62,8 +62,14 @@ def _clustered(
 
 
 def _rows(x: tf.Tensor) -> tf.Tensor:
-    """Sums over all axes but the last: a bias gradient."""
-    return tf.reduce_sum(x, axis=list(range(x.shape.rank - 1)))
+    """Sums over all axes but the last: a bias gradient.
+
+    As a product with ones: XLA on a CPU walks column sums badly (4 times the
+    whole of GELU's backward pass at 4,096 x 1,024).
+    """
+    flat = tf.reshape(x, [-1, x.shape[-1]])
+    ones = tf.ones([1, tf.shape(flat)[0]], x.dtype)
+    return tf.matmul(ones, flat)[0]
 
 
 # --- bias and GELU ---------------------------------------------------------

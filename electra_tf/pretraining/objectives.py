@@ -60,7 +60,8 @@ def _score_gradients(
     d = weights * (dy / total)[:, None]
     is_label = tf.range(tf.shape(weights)[1])[None, :] == labels[:, None]
     d -= tf.where(is_label, dy[:, None], 0.0)
-    return d, tf.reduce_sum(d, axis=0)
+    # A product with ones: much quicker than a sum over rows in XLA.
+    return d, tf.matmul(tf.ones([1, tf.shape(d)[0]]), d)[0]
 
 
 @tf.function(jit_compile=True)
