@@ -88,7 +88,8 @@ def test_mirrored_equals_one_device(tmp_path):
         assert two_held_out[name] == pytest.approx(one_held_out[name], rel=1e-5)
 
 
-def test_fit_works_under_mirrored(plain_losses):
+@pytest.mark.slow
+def test_fit_works_under_mirrored():
     strategy = make_strategy("mirrored")
     with strategy.scope():
         model = tiny.model()
@@ -100,6 +101,7 @@ def test_fit_works_under_mirrored(plain_losses):
     assert np.isfinite(result["mlm_loss"])
 
 
+@pytest.mark.slow
 def test_whole_step_compiles():
     model = tiny.model()
     batch = next(iter(tiny.dataset()))
@@ -160,8 +162,9 @@ def test_metrics_are_what_they_say():
         assert float(metrics[name]) == pytest.approx(value, abs=tolerance), name
 
 
-def test_batches_without_example_ids():
+def test_batches_without_example_ids_and_the_default_optimizer():
     model = tiny.model()
+    model.compile()
     data = tiny.dataset(4).map(
         lambda b: {k: v for k, v in b.items() if k != "example_id"}
     )

@@ -135,7 +135,7 @@ def test_matrix_products_of_a_small_step():
 
 
 def test_attainable_rate_is_the_harmonic_mean_over_work():
-    shapes = [(100, 100, 100, 1), (100, 100, 100, 3)]
+    shapes = [(1, 100, 100, 100, 1), (3, 100, 100, 100, 1)]
     assert flops.attainable(shapes, [50.0, 50.0]) == pytest.approx(50.0)
     assert flops.attainable(shapes, [10.0, 30.0]) == pytest.approx(20.0)
 

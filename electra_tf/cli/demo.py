@@ -16,13 +16,13 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer(
     "num_train_steps",
-    1200,
-    "length of the training, in updates of 32 examples",
+    1500,
+    "length of the training, in updates of 16 examples",
     lower_bound=1,
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
-    "vocab_size", 6000, "tokens", lower_bound=100, flag_values=FLAGS
+    "vocab_size", 4000, "tokens", lower_bound=100, flag_values=FLAGS
 )
 flags.DEFINE_integer(
     "num_sentences", 6, "sentences shown", lower_bound=1, flag_values=FLAGS
@@ -96,10 +96,11 @@ def _settings(num_train_steps: int) -> str:
         "model": model,
         "generator": {"hidden_fraction": GENERATOR_FRACTIONS["tiny"]},
         "train": {
-            "learning_rate": 2e-3,
-            "num_warmup_steps": min(200, num_train_steps // 5),
+            "learning_rate": 1e-3,
+            "num_warmup_steps": min(100, num_train_steps // 5),
+            "bias_correction": True,
             "num_train_steps": num_train_steps,
-            "batch_size": 32,
+            "batch_size": 16,
             "eval_every_steps": every,
             "checkpoint_every_steps": every,
             "log_every_steps": max(1, num_train_steps // 40),

@@ -95,14 +95,15 @@ class ElectraPretrainer(keras.Model):
 
     def compile(
         self,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
         jit_compile: bool = False,
         **options: bool | int,
     ) -> None:
         """As `keras.Model.compile`, without losses: they are the model's.
 
         Args:
-          optimizer: the optimizer.
+          optimizer: an optimizer or the name of one; AdamW at a constant
+            rate if None. `training.optimizer.make_optimizer` is ELECTRA's.
           jit_compile: whether XLA compiles the whole step. Off unless asked
             for: on a CPU that is about ten times slower.
           **options: run_eagerly, steps_per_execution, auto_scale_loss.

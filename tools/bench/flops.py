@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from electra_tf.models.config import ModelConfig
 
-# (rows, inner, columns, how often in a forward pass)
-Shape = tuple[int, int, int, int]
+# (products in one call, rows, inner, columns, calls in a forward pass)
+Shape = tuple[int, int, int, int, int]
 
 
 def step_shapes(
@@ -32,23 +32,27 @@ def step_shapes(
     hidden, size = generator.hidden_size, generator.embedding_size
     return [
         *_encoder(generator, batch_size, seq_length),
-        (slots, hidden, size, 1),
-        (slots, size, generator.vocab_size, 1),
+        (1, slots, hidden, size, 1),
+        (1, slots, size, generator.vocab_size, 1),
         *_encoder(model, batch_size, seq_length),
-        (tokens, model.hidden_size, model.hidden_size, 1),
-        (tokens, model.hidden_size, 1, 1),
+        (1, tokens, model.hidden_size, model.hidden_size, 1),
+        (1, tokens, model.hidden_size, 1, 1),
     ]
 
 
 def step_gflop(shapes: list[Shape]) -> float:
     """GFLOP of one training step: the backward pass costs twice the forward."""
-    return 3 * 2e-9 * sum(m * k * n * count for m, k, n, count in shapes)
+    return 3 * sum(_forward_gflop(shapes))
 
 
 def attainable(shapes: list[Shape], rates: list[float]) -> float:
     """GFLOP/s if each shape ran at its own measured rate (GFLOP/s)."""
-    work = [2e-9 * m * k * n * count for m, k, n, count in shapes]
+    work = _forward_gflop(shapes)
     return sum(work) / sum(w / rate for w, rate in zip(work, rates))
+
+
+def _forward_gflop(shapes: list[Shape]) -> list[float]:
+    return [2e-9 * b * m * k * n * count for b, m, k, n, count in shapes]
 
 
 def _encoder(
@@ -57,11 +61,13 @@ def _encoder(
     tokens = batch_size * seq_length
     hidden, layers = config.hidden_size, config.num_layers
     if config.embedding_size != hidden:
-        yield (tokens, config.embedding_size, hidden, 1)
-    yield (tokens, hidden, hidden, 4 * layers)  # query, key, value, output
+        yield (1, tokens, config.embedding_size, hidden, 1)
+    yield (1, tokens, hidden, 3 * hidden, layers)  # query, key, value
+    yield (1, tokens, hidden, hidden, layers)  # attention output
     heads = config.num_heads
-    pairs = batch_size * heads * layers
-    yield (seq_length, hidden // heads, seq_length, pairs)  # scores
-    yield (seq_length, seq_length, hidden // heads, pairs)  # context
-    yield (tokens, hidden, config.intermediate_size, layers)
-    yield (tokens, config.intermediate_size, hidden, layers)
+    pairs = batch_size * heads
+    size = hidden // heads
+    yield (pairs, seq_length, size, seq_length, layers)  # scores
+    yield (pairs, seq_length, seq_length, size, layers)  # context
+    yield (1, tokens, hidden, config.intermediate_size, layers)
+    yield (1, tokens, config.intermediate_size, hidden, layers)

@@ -55,19 +55,23 @@ def batches(settings):
     return tf.data.Dataset.from_tensor_slices(same).repeat().prefetch(2)
 
 
-def gflops(m, k, n, seconds):
-    """GFLOP/s of float32 [m, k] x [k, n], the best of repeated calls."""
+def gflops(b, m, k, n, seconds):
+    """GFLOP/s of b float32 [m, k] x [k, n] at once, best of repeated calls."""
     import tensorflow as tf
 
-    a, b = tf.random.normal((m, k)), tf.random.normal((k, n))
-    product = tf.function(tf.matmul)
-    product(a, b)
+    left, right = (m, k), (k, n)
+    if b > 1:
+        left, right = (b, *left), (b, *right)
+    left, right = tf.random.normal(left), tf.random.normal(right)
+    product = tf.function(lambda x, y: tf.reshape(tf.matmul(x, y), [-1]))
+    product(left, right)
     best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
         # One element comes back, so that an accelerator is waited for.
-        product(a, b)[0, 0].numpy()
-        best = max(best, 2e-9 * m * k * n / (time.perf_counter() - start))
+        product(left, right)[0].numpy()
+        elapsed = time.perf_counter() - start
+        best = max(best, 2e-9 * b * m * k * n / elapsed)
     return best
 
 
@@ -92,9 +96,9 @@ def prepare(settings):
     def handle_request(request):
         if request["do"] == "peak":
             return {
-                "square": gflops(2048, 2048, 2048, 0.5),
+                "square": gflops(1, 2048, 2048, 2048, 0.5),
                 "shapes": [
-                    gflops(m, k, n, 0.1) for m, k, n, _ in settings["shapes"]
+                    gflops(*shape, 0.1) for *shape, _ in settings["shapes"]
                 ],
             }
         for _ in range(request["count"]):

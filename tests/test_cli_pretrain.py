@@ -1,0 +1,259 @@
+"""pretrain, evaluate-pretraining and demo as a user runs them."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import electra_tf
+from electra_tf import config, tensors
+from electra_tf.cli import app, pretrain_settings
+from electra_tf.models.config import GENERATOR_FRACTIONS, SIZES, ModelConfig
+from electra_tf.text.vocab import load_vocab
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SMALL = (
+    "model.hidden_size=32", "model.embedding_size=16", "model.num_layers=1",
+    "model.num_heads=2", "model.intermediate_size=64",
+    "generator.hidden_fraction=0.5", "train.batch_size=4",
+    "train.num_warmup_steps=2", "train.log_every_steps=2",
+)  # fmt: skip
+
+
+def _flags(data, output, *settings):
+    return [
+        "pretrain", f"--data={data}", f"--output={output}",
+        *(f"--set={s}" for s in (*SMALL, *settings)),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, sample_text_dir):
+    """Examples of one shipped novel, with a vocabulary of their own."""
+    folder = tmp_path_factory.mktemp("data")
+    text = (sample_text_dir / "persuasion.txt").read_text()
+    (folder / "text.txt").write_text(text[:200_000])
+    assert not app.run(
+        ["build-vocab", f"--input={folder}/text.txt", "--vocab_size=500",
+         f"--output={folder}/vocab.txt"]
+    )  # fmt: skip
+    assert not app.run(
+        ["build-data", f"--input={folder}/text.txt", f"--output={folder}/out",
+         f"--vocab={folder}/vocab.txt", "--max_seq_length=32",
+         "--num_workers=1", "--validation_fraction=0.3"]
+    )  # fmt: skip
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data):
+    output = tmp_path_factory.mktemp("run") / "run"
+    steps = ("train.num_train_steps=6", "train.eval_every_steps=3")
+    assert app.run(_flags(data, output, *steps)) == 0
+    return output
+
+
+def test_a_run_leaves_what_it_should(run):
+    records = [json.loads(s) for s in open(run / "metrics.jsonl")]
+    assert {r["split"] for r in records} == {"train", "validation"}
+    assert records[-1]["step"] == 6
+    assert len(list((run / "plots").glob("*.png"))) == 5
+    assert list((run / "tensorboard" / "train").iterdir())
+    description = json.loads((run / "model" / "config.json").read_text())
+    assert description["step"] == 6
+    assert description["pretraining"]["train"]["batch_size"] == 4
+
+
+def test_the_model_loads(run):
+    discriminator = electra_tf.Discriminator.from_pretrained(str(run))
+    batch = discriminator.tokenizer.encode(["She was very happy."])
+    logits = discriminator(**batch).logits
+    assert logits.shape == batch["input_ids"].shape
+    generator = electra_tf.Generator.from_pretrained(str(run))
+    assert generator(**batch).logits.shape[-1] == 500
+
+
+def test_starting_again_finds_it_done(run, data, capfd):
+    steps = ("train.num_train_steps=6", "train.eval_every_steps=3")
+    before = (run / "model" / "model.safetensors").read_bytes()
+    assert app.run(_flags(data, run, *steps)) == 0
+    assert "all done" in capfd.readouterr().err
+    assert (run / "model" / "model.safetensors").read_bytes() == before
+
+
+def test_other_settings_are_refused(run, data, capfd):
+    assert app.run(_flags(data, run, "train.num_train_steps=7")) == 2
+    message = capfd.readouterr().err
+    assert "num_train_steps: 6 there, 7 now" in message
+
+
+def test_evaluation_repeats(run, data, tmp_path):
+    figures = []
+    for name in "ab":
+        path = tmp_path / f"{name}.json"
+        words = [f"--model={run}", f"--data={data}", f"--output={path}"]
+        assert app.run(["evaluate-pretraining", *words]) == 0
+        figures.append(json.loads(path.read_text()))
+    assert figures[0] == figures[1]
+    assert 0 < figures[0]["unigram_entropy"] < np.log(500)
+    assert figures[0]["always_original_accuracy"] == pytest.approx(
+        1 - figures[0]["replaced_share"]
+    )
+    # The same figures that the run itself ended with.
+    records = [json.loads(s) for s in open(run / "metrics.jsonl")]
+    last = [r for r in records if r["split"] == "validation"][-1]
+    for name in ("mlm_loss", "disc_loss", "disc_accuracy"):
+        assert figures[0][name] == pytest.approx(last[name], rel=1e-5)
+
+
+def test_other_vocabulary_is_refused(data, tmp_path, capfd):
+    tokens = load_vocab(str(data / "vocab.txt")).tokens
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join(tokens[:-1]) + "\n")
+    flags = _flags(data, tmp_path / "run")
+    assert app.run([*flags, f"--vocab={other}"]) == 2
+    message = capfd.readouterr().err
+    assert message.count("sha256:") == 2
+    assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("train.learning_rat=1", "learning_rate"),
+        ("model.num_heads=5", "num_heads"),
+        ("model.vocab_size=77", "vocab_size"),
+        ("model.max_positions=16", "max_positions"),
+        ("objective.temperature=0", "temperature"),
+        ("train.batch_size=many", "batch_size"),
+    ],
+)
+def test_wrong_settings_are_named(data, tmp_path, capfd, change, expected):
+    assert app.run(_flags(data, tmp_path / "run", change)) == 2
+    message = capfd.readouterr().err
+    assert expected in message and "Traceback" not in message
+
+
+def test_missing_data_is_named(tmp_path, capfd):
+    assert app.run(_flags(tmp_path / "nowhere", tmp_path / "run")) == 2
+    assert "nowhere" in capfd.readouterr().err
+    words = [f"--model={tmp_path}/none", f"--data={tmp_path}/none"]
+    assert app.run(["evaluate-pretraining", *words]) == 2
+    assert "none" in capfd.readouterr().err
+
+
+def test_corrupt_records_are_named_or_left_out(data, tmp_path, capfd):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(data, broken)
+    shard = next(broken.glob("train-*"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    shard.write_bytes(content)
+    flags = _flags(broken, tmp_path / "run", "train.num_train_steps=2")
+    assert app.run(flags) == 2
+    message = capfd.readouterr().err
+    assert shard.name in message and "record" in message
+    assert app.run([*flags, "--skip_corrupt"]) == 0
+
+
+def test_too_high_a_rate_stops_with_the_step(data, tmp_path, capfd):
+    settings = ("train.learning_rate=1e38", "train.num_warmup_steps=0")
+    assert app.run(_flags(data, tmp_path / "run", *settings)) == 2
+    message = capfd.readouterr().err
+    assert "step" in message and "Traceback" not in message
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+def test_shipped_configs_are_the_sizes(size):
+    path = str(ROOT / "configs" / "pretrain" / f"{size}.yaml")
+    settings = config.load(pretrain_settings.PretrainSettings, path, [])
+    assert settings.model == ModelConfig.of_size(size)
+    assert settings.generator.hidden_fraction == pytest.approx(
+        GENERATOR_FRACTIONS[size]
+    )
+    assert settings.objective.disc_weight == 50
+    with open(path) as handle:
+        head = handle.read().split("\n\n")[0]
+    assert "electra-tf pretrain" in head and "Expect" in head
+
+
+def _start(data, output, *settings):
+    return subprocess.Popen(
+        [sys.executable, "-m", "electra_tf", *_flags(data, output, *settings)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TF_NUM_INTRAOP_THREADS": "2"},
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_killed_three_times_ends_the_same(data, tmp_path):
+    """200 steps, straight and with kill -9 at random moments."""
+    settings = (
+        "train.num_train_steps=200", "train.checkpoint_every_steps=10",
+        "train.eval_every_steps=100",
+    )  # fmt: skip
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    process = _start(data, straight, *settings)
+    assert process.wait() == 0, process.stderr.read()
+    chance = random.Random(7)
+    for _ in range(3):
+        process = _start(data, broken, *settings)
+        seen = len(list(broken.glob("checkpoints/step-*")))
+        target = chance.randint(1, 3)
+        while process.poll() is None and (
+            len(_new_checkpoints(broken)) < seen + target
+        ):
+            time.sleep(0.05)
+        time.sleep(chance.random())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    process = _start(data, broken, *settings)
+    assert process.wait() == 0, process.stderr.read()
+    ours = tensors.load(str(broken / "model" / "model.safetensors"))
+    theirs = tensors.load(str(straight / "model" / "model.safetensors"))
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def _new_checkpoints(run_dir):
+    """Every checkpoint ever seen finished, by the highest step on disk."""
+    steps = [int(p.name[5:]) for p in run_dir.glob("checkpoints/step-*")]
+    return range(max(steps, default=0) // 10)
+
+
+@pytest.mark.slow
+def test_sigterm_writes_a_checkpoint_and_exits_0(data, tmp_path):
+    settings = ("train.num_train_steps=100000", "train.eval_every_steps=0")
+    process = _start(data, tmp_path / "run", *settings)
+    while not (tmp_path / "run" / "metrics.jsonl").exists() or not (
+        (tmp_path / "run" / "metrics.jsonl").read_text()
+    ):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+    assert not (tmp_path / "run" / "model").exists()
+
+
+@pytest.mark.slow
+def test_demo(tmp_path, capfd):
+    words = [f"--output={tmp_path}/demo", "--num_train_steps=8"]
+    assert app.run(["demo", *words]) == 0
+    out = capfd.readouterr().out
+    for part in ("unigram entropy", "always original", "became", "plots:"):
+        assert part in out
+    assert app.run(["demo", *words]) == 0  # goes on where it was: at the end
