@@ -85,7 +85,7 @@ def test_each_saves_alone_and_loads_again(saved, tmp_path):
 def test_a_run_is_found_through_its_model(saved, tmp_path):
     path, _, _ = saved
     assert directory.find(str(tmp_path)) == path
-    assert directory.describe(str(tmp_path))["step"] == 7
+    assert directory.load_config(path).step == 7
 
 
 def test_not_a_model(tmp_path):

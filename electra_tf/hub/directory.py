@@ -234,8 +234,3 @@ class Generator(_Pretrained, networks.Generator):
     """`Generator.from_pretrained(DIR)`; see `models.networks`."""
 
     _part = "generator"
-
-
-def describe(directory: str) -> dict[str, Any]:
-    """config.json of a model directory or run, as plain data."""
-    return dataclasses.asdict(load_config(find(directory)))
