@@ -35,7 +35,7 @@ def main(flags_: flags.FlagValues) -> int:
     import os
 
     from electra_tf import files
-    from electra_tf.cli import demo_sentences
+    from electra_tf.cli import demo_report
     from electra_tf.cli.app import run
     from electra_tf.data import manifest
 
@@ -74,8 +74,10 @@ def main(flags_: flags.FlagValues) -> int:
         f"--output={metrics_path}",
     ):  # fmt: skip
         return 2
-    print("\n" + _comparison(json.loads(files.read_text(metrics_path))))
-    print("\n" + demo_sentences.show(model, data, flags_.num_sentences))
+    print(
+        "\n" + demo_report.comparison(json.loads(files.read_text(metrics_path)))
+    )
+    print("\n" + demo_report.sentences(model, data, flags_.num_sentences))
     print(f"\nplots: {files.join(model, 'plots')}")
     print(f"model: electra_tf.Discriminator.from_pretrained('{model}')")
     return 0
@@ -107,35 +109,3 @@ def _settings(num_train_steps: int) -> str:
         },
     }
     return yaml.safe_dump(settings, sort_keys=False)
-
-
-def _comparison(metrics: dict) -> str:
-    """Each network beside what needs no learning."""
-    rows = [
-        (
-            "generator: loss per masked token (nats)",
-            metrics["mlm_loss"],
-            "unigram entropy",
-            metrics["unigram_entropy"],
-            metrics["mlm_loss"] < metrics["unigram_entropy"],
-        ),
-        (
-            "discriminator: accuracy",
-            metrics["disc_accuracy"],
-            "always original",
-            metrics["always_original_accuracy"],
-            metrics["disc_accuracy"] > metrics["always_original_accuracy"],
-        ),
-        (
-            "discriminator: area under the ROC curve",
-            metrics["disc_auc"],
-            "always original",
-            0.5,
-            metrics["disc_auc"] > 0.5,
-        ),
-    ]
-    return "\n".join(
-        f"{what:<40} {ours:8.4f}   {baseline:<16} {theirs:8.4f}   "
-        f"{'better' if better else 'not better: train longer'}"
-        for what, ours, baseline, theirs, better in rows
-    )

@@ -24,6 +24,12 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "batch_size", 32, "examples at once", lower_bound=1, flag_values=FLAGS
 )
+flags.DEFINE_bool(
+    "skip_corrupt",
+    False,
+    "leave damaged records out instead of stopping",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string(
     "output", None, "write the figures here as JSON too", flag_values=FLAGS
 )
@@ -35,7 +41,9 @@ def main(flags_: flags.FlagValues) -> int:
 
     from electra_tf import files
 
-    metrics = evaluate(flags_.model, flags_.data, flags_.batch_size)
+    metrics = evaluate(
+        flags_.model, flags_.data, flags_.batch_size, flags_.skip_corrupt
+    )
     print(table(metrics))
     if flags_.output:
         text = json.dumps(metrics, indent=2, sort_keys=True) + "\n"
@@ -43,13 +51,15 @@ def main(flags_: flags.FlagValues) -> int:
     return 0
 
 
-def evaluate(model_path: str, source: str, batch_size: int) -> dict:
+def evaluate(
+    model_path: str, source: str, batch_size: int, skip_corrupt: bool = False
+) -> dict:
     """Metric name -> value on the whole held-out split, with baselines."""
     import tensorflow as tf
 
     from electra_tf import config, files, tensors
     from electra_tf.cli import pretrain_settings
-    from electra_tf.data import reader
+    from electra_tf.data import manifest, reader
     from electra_tf.errors import UserError
     from electra_tf.hub import directory
     from electra_tf.pretraining import baselines
@@ -69,7 +79,10 @@ def evaluate(model_path: str, source: str, batch_size: int) -> dict:
         raise UserError(f"{path}: says nothing of pre-training")
     described = dict(described)
     fingerprint = described.pop("vocab_fingerprint")
-    data = pretrain_settings.open_data(source, None)
+    # What identifies the training data is no setting.
+    described["data"] = {"shuffle": described["data"]["shuffle"]}
+    manifest.load_manifest(source)  # only such directories hold examples out
+    data = pretrain_settings.open_data(source, None, skip_corrupt)
     if fingerprint != data.vocab.fingerprint():
         raise UserError(
             f"{source} was built with the vocabulary "

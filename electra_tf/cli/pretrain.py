@@ -46,86 +46,36 @@ flags.DEFINE_bool(
     "leave damaged records out instead of stopping",
     flag_values=FLAGS,
 )
+flags.DEFINE_bool(
+    "lower_case",
+    True,
+    "how the text of TFRecords without a manifest was treated",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "strip_accents", None, "the same; as --lower_case if unset",
+    flag_values=FLAGS,
+)  # fmt: skip
 
 
 def main(flags_: flags.FlagValues) -> int:
     """Composes settings, data, model and loop."""
-    import dataclasses
-
     from electra_tf import config
-    from electra_tf.cli import pretrain_settings
+    from electra_tf.cli import pretrain_run, pretrain_settings
 
     settings = config.load(
         pretrain_settings.PretrainSettings, flags_.config, flags_.set
     )
-    if flags_.skip_corrupt:
-        data = dataclasses.replace(settings.data, skip_corrupt=True)
-        settings = dataclasses.replace(settings, data=data)
-    result = run(
-        settings,
-        data_source=flags_.data,
-        output=flags_.output,
-        vocab=flags_.vocab,
-        strategy_name=flags_.strategy,
-        tpu=flags_.tpu,
+    data = pretrain_settings.open_data(
+        flags_.data,
+        flags_.vocab,
+        flags_.skip_corrupt,
+        flags_.lower_case,
+        flags_.strip_accents,
+    )
+    result = pretrain_run.run(
+        settings, data, flags_.output, flags_.strategy, flags_.tpu
     )
     if not result["stopped"]:
         print(f"model: {flags_.output}/model")
     return 0
-
-
-def run(
-    settings, data_source, output, vocab=None, strategy_name="one_device",
-    tpu="",
-) -> dict:  # fmt: skip
-    """Trains to the end, or until stopped, and writes the model directory.
-
-    Args:
-      settings: a `PretrainSettings`.
-      data_source: as the flag --data.
-      output: the run directory.
-      vocab: as the flag --vocab.
-      strategy_name: as the flag --strategy.
-      tpu: as the flag --tpu.
-
-    Returns:
-      What `training.loop.train` returns.
-    """
-    import tensorflow as tf
-
-    from electra_tf import config
-    from electra_tf.cli import pretrain_outputs, pretrain_settings
-    from electra_tf.data import reader
-    from electra_tf.training import loop, strategy
-
-    loop.make_deterministic(settings.train.seed)
-    chosen = strategy.make_strategy(strategy_name, tpu=tpu)
-    data = pretrain_settings.open_data(data_source, vocab)
-    settings = pretrain_settings.fit_to_data(settings, data)
-    described = config.to_dict(settings)
-    described["vocab_fingerprint"] = data.vocab.fingerprint()
-    with chosen.scope():
-        model = pretrain_settings.build_model(settings, data.special)
-    held_out = None
-    if data.held_out:
-        held_out = data.validation(
-            settings.train.batch_size, settings.data.skip_corrupt
-        )
-    try:
-        result = loop.train(
-            model,
-            lambda step: data.training(settings, step),
-            config=settings.train,
-            run_dir=output,
-            strategy=chosen,
-            eval_data=held_out,
-            run_config=described,
-            reporter=pretrain_outputs.reporter(output, settings.train),
-        )
-    except tf.errors.DataLossError as error:
-        raise reader.data_loss_error(data_source) from error
-    if not result["stopped"]:
-        pretrain_outputs.save_model(
-            output, model, data, described, result["step"]
-        )
-    return result

@@ -1,6 +1,9 @@
 """What `pretrain` and `evaluate-pretraining` share: settings, data, model."""
 
 import dataclasses
+import hashlib
+import json
+from typing import Any
 
 import tensorflow as tf
 
@@ -21,7 +24,6 @@ class DataConfig:
     """How the examples are read."""
 
     shuffle: bool = True  # files and examples, anew in each epoch
-    skip_corrupt: bool = False  # leave damaged records out and go on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,8 @@ class PretrainData:
     lower_case: bool
     strip_accents: bool | None
     held_out: bool  # whether there is a validation split
+    fingerprint: str  # of the examples, as far as their counts tell
+    skip_corrupt: bool = False  # leave damaged records out and go on
 
     @property
     def special(self) -> SpecialIds:
@@ -69,10 +73,10 @@ class PretrainData:
             seed=settings.train.seed,
             start_example=start_step * batch_size,
             shuffle=settings.data.shuffle,
-            skip_corrupt=settings.data.skip_corrupt,
+            skip_corrupt=self.skip_corrupt,
         )
 
-    def validation(self, batch_size: int, skip_corrupt: bool = False):
+    def validation(self, batch_size: int) -> tf.data.Dataset:
         """One pass over the held-out examples."""
         return reader.pretraining_dataset(
             self.source,
@@ -82,23 +86,33 @@ class PretrainData:
             shuffle=False,
             repeat=False,
             drop_remainder=False,
-            skip_corrupt=skip_corrupt,
+            skip_corrupt=self.skip_corrupt,
         )
 
 
-def open_data(source: str, vocab_path: str | None) -> PretrainData:
+def open_data(
+    source: str,
+    vocab_path: str | None,
+    skip_corrupt: bool = False,
+    lower_case: bool = True,
+    strip_accents: bool | None = None,
+) -> PretrainData:
     """Looks at the examples; the vocabulary beside them is the default one.
 
     Args:
       source: made by build-data; or TFRecords of the original, which need
         `vocab_path`.
       vocab_path: the run's vocabulary, checked against the data's.
+      skip_corrupt: leave damaged records out.
+      lower_case: how text was treated, where no manifest tells.
+      strip_accents: the same; None as lower_case.
 
     Raises:
       UserError: no examples, no vocabulary, or two that differ.
     """
     if not manifest.is_finished(source):
-        found = reader.find_examples(source)  # explains what is missing
+        # Explains what is missing, if it is.
+        found = reader.find_examples(source, skip_corrupt=skip_corrupt)
         if vocab_path is None:
             raise UserError(
                 f"--vocab: {source} has no {manifest.FILE}, so it does not "
@@ -107,7 +121,22 @@ def open_data(source: str, vocab_path: str | None) -> PretrainData:
         example = tf.train.Example.FromString(found.first_record())
         ids = example.features.feature["input_ids"].int64_list.value
         vocab = load_vocab(vocab_path)
-        return PretrainData(source, vocab, len(ids), True, None, False)
+        if max(ids) >= len(vocab):
+            raise UserError(
+                f"{source} holds token id {max(ids)}, but {vocab_path} has "
+                f"only {len(vocab)} tokens; give the vocabulary the data was "
+                "built with"
+            )
+        return PretrainData(
+            source,
+            vocab,
+            len(ids),
+            lower_case,
+            strip_accents,
+            held_out=False,
+            fingerprint=_fingerprint(found.counts),
+            skip_corrupt=skip_corrupt,
+        )
     about = manifest.load_manifest(source)
     vocab = load_vocab(vocab_path or files.join(source, manifest.VOCAB_FILE))
     manifest.check_vocab(about, vocab)
@@ -118,8 +147,15 @@ def open_data(source: str, vocab_path: str | None) -> PretrainData:
         about.max_seq_length,
         about.lower_case,
         about.strip_accents,
-        split is not None and split.examples > 0,
+        held_out=split is not None and split.examples > 0,
+        fingerprint=_fingerprint(dataclasses.asdict(about)),
+        skip_corrupt=skip_corrupt,
     )
+
+
+def _fingerprint(description: Any) -> str:
+    text = json.dumps(description, sort_keys=True)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def fit_to_data(

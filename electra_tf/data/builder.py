@@ -177,11 +177,13 @@ def build_data(
                         )
                     )
         finished = _manifest(settings, options, vocab, reader, tally)
-        _publish(settings.output, building, vocab, finished)
+        vocab.save(files.join(building, manifest.VOCAB_FILE))
     except BaseException:
         with contextlib.suppress(Exception):
             files.remove(building)
         raise
+    # From here on a failure leaves the folder, which says "not finished".
+    _publish(settings.output, building, finished)
     return finished
 
 
@@ -362,9 +364,7 @@ def _manifest(
     )
 
 
-def _publish(
-    output: str, building: str, vocab: Vocab, finished: manifest.Manifest
-) -> None:
+def _publish(output: str, building: str, finished: manifest.Manifest) -> None:
     """Moves the shards in place; what they replace goes first."""
     files.remove(files.join(output, manifest.FILE))
     for name in files.list_directory(output):
@@ -378,6 +378,9 @@ def _publish(
                 files.join(building, shard.file),
                 files.join(output, shard.file),
             )
-    vocab.save(files.join(output, manifest.VOCAB_FILE))
-    files.remove(building)
+    files.rename(
+        files.join(building, manifest.VOCAB_FILE),
+        files.join(output, manifest.VOCAB_FILE),
+    )
     finished.save(output)
+    files.remove(building)

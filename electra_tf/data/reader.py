@@ -8,13 +8,13 @@ stream can be entered anywhere without remembering a shuffle buffer.
 
 import atexit
 import dataclasses
+import logging
 import os
 import shutil
 import tempfile
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from electra_tf import files
 from electra_tf.data import framing, manifest, tfrecords
@@ -27,6 +27,8 @@ _VERIFY_BYTES = 1 << 28
 _COUNT_BATCH = 4096
 _BUFFER = 1 << 22
 _FOREVER = np.iinfo(np.int64).max
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +83,7 @@ def find_examples(
     else:
         found = _from_glob(source, split, skip_corrupt)
     if found.corrupt_records:
-        logging.warning(
+        _log.warning(
             "%s: %d damaged records left out", source, found.corrupt_records
         )
     if not found.total:

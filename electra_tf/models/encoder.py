@@ -40,7 +40,7 @@ class ElectraEncoder(keras.Model):
         self.embeddings = embeddings or layers.Embeddings(config)
         self.embeddings_project = None
         if config.embedding_size != config.hidden_size:
-            # Glorot, as the original's (golden row 7 of its behaviour).
+            # Glorot, as the original's.
             self.embeddings_project = layers.Dense(
                 config.hidden_size,
                 keras.initializers.GlorotUniform(),

@@ -163,10 +163,16 @@ class SelfAttention(keras.layers.Layer):
     def __init__(self, config: ModelConfig, name: str = "attention"):
         super().__init__(name=name)
         self.config = config
-        initializer = truncated_normal(config.initializer_range)
-        self.qkv = Dense(3 * config.hidden_size, initializer, name="qkv")
+        # One initialiser each: an initialiser draws the same numbers again.
+        self.qkv = Dense(
+            3 * config.hidden_size,
+            truncated_normal(config.initializer_range),
+            name="qkv",
+        )
         self.output_dense = Dense(
-            config.hidden_size, initializer, name="output"
+            config.hidden_size,
+            truncated_normal(config.initializer_range),
+            name="output",
         )
 
     def build(self, input_shape: tuple) -> None:
@@ -208,15 +214,17 @@ class Block(keras.layers.Layer):
     def __init__(self, config: ModelConfig, name: str):
         super().__init__(name=name)
         self.config = config
-        initializer = truncated_normal(config.initializer_range)
+        stddev = config.initializer_range
         epsilon = config.layer_norm_epsilon
         self.attention = SelfAttention(config)
         self.attention_norm = LayerNorm(epsilon, name="attention_layer_norm")
         self.intermediate = Dense(
-            config.intermediate_size, initializer, name="intermediate"
+            config.intermediate_size,
+            truncated_normal(stddev),
+            name="intermediate",
         )
         self.output_dense = Dense(
-            config.hidden_size, initializer, name="output"
+            config.hidden_size, truncated_normal(stddev), name="output"
         )
         self.output_norm = LayerNorm(epsilon, name="output_layer_norm")
 

@@ -49,7 +49,7 @@ class ElectraPretrainer(keras.Model):
     input_ids, input_mask, segment_ids, each [B, L] int32, and optionally
     example_id [B] int64: the example's position in the whole stream, which
     all masks, samples and dropout are keyed by. Without it they are keyed by
-    the optimizer's step and the row.
+    the row and, in training, the optimizer's step.
 
     Args:
       model: the discriminator's shape.
@@ -125,7 +125,8 @@ class ElectraPretrainer(keras.Model):
           seed: what draws are keyed by beside example_id; the run's if None.
         """
         keys = randomness.example_keys(
-            self._example_ids(batch), self.seed if seed is None else seed
+            self._example_ids(batch, training),
+            self.seed if seed is None else seed,
         )
         masked = masking.mask(
             batch,
@@ -198,12 +199,19 @@ class ElectraPretrainer(keras.Model):
             self.objective.gen_weight * mlm + self.objective.disc_weight * disc
         )
 
-    def _example_ids(self, batch: Batch) -> tf.Tensor:
+    def _example_ids(self, batch: Batch, training: bool) -> tf.Tensor:
         if "example_id" in batch:
             return batch["example_id"]
         rows = tf.shape(batch["input_ids"], out_type=tf.int64)[0]
-        step = 0 if self.optimizer is None else self.optimizer.iterations
-        return tf.cast(step, tf.int64) * rows + tf.range(rows)
+        step = tf.constant(0, tf.int64)
+        if training and self.optimizer is not None:
+            step = tf.cast(self.optimizer.iterations, tf.int64)
+        replica = tf.distribute.get_replica_context()
+        replicas, index = 1, 0
+        if replica is not None and replica.num_replicas_in_sync > 1:
+            replicas = replica.num_replicas_in_sync
+            index = tf.cast(replica.replica_id_in_sync_group, tf.int64)
+        return (step * replicas + index) * rows + tf.range(rows)
 
     # --- steps -------------------------------------------------------------
 

@@ -104,6 +104,14 @@ def _refuse_flaws(data: bytes, where: Callable[[int], str]) -> None:
             f"{where(bad)}: byte 0x{data[bad]:02x} is not UTF-8; drop "
             "--strict to have it replaced"
         )
+    offset = 0
+    for line in data.split(b"\n"):
+        if len(line) > MAX_LINE_BYTES:
+            raise UserError(
+                f"{where(offset)}: a line of {len(line)} bytes, over "
+                f"{MAX_LINE_BYTES}; drop --strict to have it cut"
+            )
+        offset += len(line) + 1
 
 
 def _clean_bytes(

@@ -95,6 +95,8 @@ class Reader:
                 for part in cut(path, stream.read):
                     empty = False
                     yield part
+            if empty and self._strict:
+                raise UserError(f"{path}:1: an empty file; drop --strict")
             self.counts["empty_files"] += empty
             self._stream = None
             self._finished_bytes += files.size(path)
@@ -136,6 +138,12 @@ class Reader:
                     end, cut_line = _end_of_line(buffer)
                     ends_document = False
             data, buffer = buffer[:end], buffer[end:]
+            if cut_line and self._strict:
+                number = line + data.count(b"\n")
+                raise UserError(
+                    f"{path}:{number}: a line of over "
+                    f"{self._part_bytes >> 20} MiB; split it or drop --strict"
+                )
             yield Part(
                 path, data, line, layout, identity, piece, inside, cut_line
             )

@@ -136,6 +136,7 @@ def train(
     evaluation_owed = eval_data is not None and evaluated != step
     if step >= config.num_train_steps and not evaluation_owed:
         reporter.note(f"step {step} of {config.num_train_steps}: all done")
+        _draw_plots(reporter)
         return result
     if restored:
         reporter.note(f"resuming from step {step} ({restored.path})")
@@ -221,7 +222,8 @@ def train(
                     log()
                 if evaluates:
                     run_evaluation()
-                if saves:
+                # The last checkpoint comes after the last evaluation.
+                if saves and step < config.num_train_steps:
                     save()
             watch.flush(result["checkpoint"])
             log()
@@ -235,11 +237,15 @@ def train(
                 f" to go on from {result['checkpoint']}"
             )
         else:
-            for path in reporter.draw_plots():
-                reporter.note(f"plot: {path}")
+            _draw_plots(reporter)
     finally:
         reporter.close()
     return result
+
+
+def _draw_plots(reporter: Reporter) -> None:
+    for path in reporter.draw_plots():
+        reporter.note(f"plot: {path}")
 
 
 def make_deterministic(seed: int) -> None:

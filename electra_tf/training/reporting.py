@@ -167,11 +167,14 @@ class Reporter:
             self._stream.write("\n")
             self._stream.flush()
             self._line_open = False
+        # Every record was flushed; on a full disk closing fails once more.
         for writer in self._writers.values():
-            writer.close()
+            with contextlib.suppress(tf.errors.OpError):
+                writer.close()
         self._writers.clear()
         if self._log is not None:
-            self._log.close()
+            with contextlib.suppress(tf.errors.OpError):
+                self._log.close()
             self._log = None
 
     def _record(
@@ -193,10 +196,13 @@ class Reporter:
         if split not in self._writers:
             directory = files.join(self.run_dir, "tensorboard", split)
             self._writers[split] = tf.summary.create_file_writer(directory)
-        with self._writers[split].as_default(step=step):
-            for name, value in metrics.items():
-                _write_scalar(name, value)
-        self._writers[split].flush()
+        with files.named_errors(
+            files.join(self.run_dir, "tensorboard"), "write"
+        ):
+            with self._writers[split].as_default(step=step):
+                for name, value in metrics.items():
+                    _write_scalar(name, value)
+            self._writers[split].flush()
 
     def _describe(self, metrics: Mapping[str, float]) -> str:
         names = self.shown

@@ -1,4 +1,4 @@
-"""Sentences with a word replaced, and what the discriminator says of each."""
+"""What the demo prints at its end: baselines, and sentences to look at."""
 
 import random
 
@@ -12,7 +12,39 @@ from electra_tf.text.tokenizer import Tokenizer
 _SHORTEST, _LONGEST = 8, 18  # words of a sentence worth showing
 
 
-def show(model: str, data: str, count: int, seed: int = 1) -> str:
+def comparison(metrics: dict[str, float]) -> str:
+    """Each network beside what needs no learning."""
+    rows = [
+        (
+            "generator: loss per masked token (nats)",
+            metrics["mlm_loss"],
+            "unigram entropy",
+            metrics["unigram_entropy"],
+            metrics["mlm_loss"] < metrics["unigram_entropy"],
+        ),
+        (
+            "discriminator: accuracy",
+            metrics["disc_accuracy"],
+            "always original",
+            metrics["always_original_accuracy"],
+            metrics["disc_accuracy"] > metrics["always_original_accuracy"],
+        ),
+        (
+            "discriminator: area under the ROC curve",
+            metrics["disc_auc"],
+            "always original",
+            0.5,
+            metrics["disc_auc"] > 0.5,
+        ),
+    ]
+    return "\n".join(
+        f"{what:<40} {ours:8.4f}   {baseline:<16} {theirs:8.4f}   "
+        f"{'better' if better else 'not better: train longer'}"
+        for what, ours, baseline, theirs, better in rows
+    )
+
+
+def sentences(model: str, data: str, count: int, seed: int = 1) -> str:
     """Replaces a word in held-out sentences and prints every word's score.
 
     Args:
@@ -24,8 +56,8 @@ def show(model: str, data: str, count: int, seed: int = 1) -> str:
     discriminator = Discriminator.from_pretrained(model)
     tokenizer = discriminator.tokenizer
     chance = random.Random(seed)
-    sentences = _sentences(data, tokenizer)
-    chance.shuffle(sentences)
+    found = _sentences(data, tokenizer)
+    chance.shuffle(found)
     words = [
         token
         for token in tokenizer.vocab.tokens
@@ -36,7 +68,7 @@ def show(model: str, data: str, count: int, seed: int = 1) -> str:
         "word: the probability, in per cent, that it was replaced.",
     ]
     hits = 0
-    for sentence in sentences[:count]:
+    for sentence in found[:count]:
         place = chance.choice(
             [i for i, w in enumerate(sentence) if w.isalpha()]
         )
@@ -54,7 +86,7 @@ def show(model: str, data: str, count: int, seed: int = 1) -> str:
         shown.append(f"  ({original!r} became {fake[place]!r})")
     shown.append(
         f"\nThe replaced word has the highest score in {hits} of "
-        f"{min(count, len(sentences))} sentences."
+        f"{min(count, len(found))} sentences."
     )
     return "\n".join(shown)
 
