@@ -16,7 +16,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer(
     "num_train_steps",
-    1500,
+    2000,
     "length of the training, in updates of 16 examples",
     lower_bound=1,
     flag_values=FLAGS,
@@ -57,7 +57,7 @@ def main(flags_: flags.FlagValues) -> int:
             f"--vocab_size={flags_.vocab_size}",
         ) and command(
             "build-data", f"--input={text}", f"--vocab={vocab}",
-            f"--output={data}", "--max_seq_length=128", "--num_workers=2",
+            f"--output={data}", "--max_seq_length=64", "--num_workers=2",
             "--validation_fraction=0.05",
         )  # fmt: skip
         if not done:
@@ -91,7 +91,14 @@ def _settings(num_train_steps: int) -> str:
 
     from electra_tf.models.config import GENERATOR_FRACTIONS, ModelConfig
 
-    model = dataclasses.asdict(ModelConfig.of_size("tiny"))
+    shape = ModelConfig.of_size(
+        "tiny",
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        initializer_range=0.05,
+        position_initializer="sinusoidal",
+    )
+    model = dataclasses.asdict(shape)
     del model["vocab_size"]  # the data says it
     every = max(1, num_train_steps // 4)
     settings = {
