@@ -108,6 +108,10 @@ class ElectraPretrainer(keras.Model):
             for: on a CPU that is about ten times slower.
           **options: run_eagerly, steps_per_execution, auto_scale_loss.
         """
+        if optimizer is None:
+            optimizer = keras.optimizers.AdamW(
+                5e-4, weight_decay=0.01, global_clipnorm=1.0
+            )
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **options)
         # Slots created inside a traced step would make it trace twice.
         self.optimizer.build(self.trainable_variables)

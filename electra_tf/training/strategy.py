@@ -1,5 +1,7 @@
 """One function from a flag to a `tf.distribute` strategy."""
 
+import functools
+
 import tensorflow as tf
 
 from electra_tf.errors import UserError
@@ -34,7 +36,7 @@ def make_strategy(
     if name == "mirrored":
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         devices = tf.config.list_logical_devices(kind)
-        return tf.distribute.MirroredStrategy([d.name for d in devices])
+        return _mirrored(tuple(d.name for d in devices))
     if name == "multi_worker":
         return tf.distribute.MultiWorkerMirroredStrategy()
     if name == "tpu":
@@ -42,6 +44,13 @@ def make_strategy(
     raise UserError(
         f"unknown strategy '{name}': expected one of {', '.join(STRATEGIES)}"
     )
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    """One for the process: each strategy numbers its collectives from the
+    same start, and TensorFlow mistakes the second's for the first's."""
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def _split_cpu(count: int) -> None:
