@@ -151,3 +151,18 @@ def test_tanh_gelu_is_another_function():
         a.assign(a * 3.0)
     difference = np.abs(erf(ids).logits - tanh(ids).logits).max()
     assert 0 < difference < 1e-2
+
+
+def test_no_two_kernels_start_alike():
+    """An initialiser object draws the same numbers each time it is used."""
+    model = networks.Discriminator(CONFIG)
+    model.build()
+    kernels_ = [
+        np.ravel(v)
+        for v in model.trainable_variables
+        if v.path.endswith(("kernel", "embeddings"))
+    ]
+    for i, a in enumerate(kernels_):
+        for b in kernels_[:i]:
+            size = min(a.size, b.size)
+            assert abs(np.corrcoef(a[:size], b[:size])[0, 1]) < 0.3

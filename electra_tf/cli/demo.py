@@ -96,7 +96,6 @@ def _settings(num_train_steps: int) -> str:
         hidden_dropout=0.0,
         attention_dropout=0.0,
         initializer_range=0.05,
-        position_initializer="sinusoidal",
     )
     model = dataclasses.asdict(shape)
     del model["vocab_size"]  # the data says it

@@ -22,10 +22,6 @@ class ModelConfig:
     attention_dropout: float = 0.1  # on attention probabilities
     gelu: Literal["erf", "tanh"] = "erf"  # the original's is erf
     initializer_range: float = 0.02  # stddev, truncated normal
-    # What the learned position embeddings start from. The original's is
-    # "normal"; with "sinusoidal" (Vaswani et al. 2017) neighbours are alike
-    # from the start, which spares a short run a long plateau.
-    position_initializer: Literal["normal", "sinusoidal"] = "normal"
     layer_norm_epsilon: float = 1e-12
 
     def __post_init__(self) -> None:

@@ -4,10 +4,7 @@ Shapes: B batch, L sequence length, E embedding size, H hidden size, A heads,
 D = H / A, I intermediate size, V vocabulary.
 """
 
-from typing import Any
-
 import keras
-import numpy as np
 import tensorflow as tf
 
 from electra_tf.models import kernels, randomness
@@ -20,29 +17,6 @@ MASKED_SCORE = -10000.0
 def truncated_normal(stddev: float) -> keras.initializers.Initializer:
     """The original's initialiser of kernels and embeddings."""
     return keras.initializers.TruncatedNormal(stddev=stddev)
-
-
-class Sinusoids(keras.initializers.Initializer):
-    """Sines and cosines of the row number (Vaswani et al. 2017, 3.5).
-
-    Args:
-      stddev: root mean square of the values.
-    """
-
-    def __init__(self, stddev: float):
-        self.stddev = stddev
-
-    def __call__(self, shape: tuple[int, int], dtype: Any = None) -> Any:
-        """[positions, E]: sines in the even columns, cosines in the odd."""
-        rows, columns = shape
-        pair = np.arange(columns) // 2
-        angle = np.arange(rows)[:, None] / 10000.0 ** (2.0 * pair / columns)
-        table = np.where(np.arange(columns) % 2, np.cos(angle), np.sin(angle))
-        return tf.cast(table * self.stddev * 2**0.5, dtype or tf.float32)
-
-    def get_config(self) -> dict[str, float]:
-        """The constructor's arguments."""
-        return {"stddev": self.stddev}
 
 
 class Dense(keras.layers.Layer):
@@ -126,13 +100,10 @@ class Embeddings(keras.layers.Layer):
         config = self.config
         size = config.embedding_size
 
-        def table(
-            rows: int, name: str, initializer: Any = None
-        ) -> keras.Variable:
+        def table(rows: int, name: str) -> keras.Variable:
             return self.add_weight(
                 shape=(rows, size),
-                initializer=initializer
-                or truncated_normal(config.initializer_range),
+                initializer=truncated_normal(config.initializer_range),
                 name=name,
             )
 
@@ -141,11 +112,7 @@ class Embeddings(keras.layers.Layer):
             config.type_vocab_size, "token_type_embeddings"
         )
         self.position_embeddings = table(
-            config.max_positions,
-            "position_embeddings",
-            Sinusoids(config.initializer_range)
-            if config.position_initializer == "sinusoidal"
-            else None,
+            config.max_positions, "position_embeddings"
         )
         self.norm.build((None, None, size))
 
