@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from electra_tf.models import randomness
 from electra_tf.models.config import ModelConfig
 from electra_tf.pretraining import masking, objectives
 from electra_tf.pretraining.pretrainer import ElectraPretrainer, GeneratorConfig
@@ -191,3 +192,67 @@ def test_corruption_of_the_recorded_samples(recorded):
         ours.fake_input_ids.numpy()[distinct],
         golden["fake_input_ids"][distinct],
     )
+
+
+def test_gradients_of_a_training_step(shared_dir):
+    """The fused path, against the recorded gradients of all variables."""
+    golden = np.load(shared_dir / "golden" / "train" / "electra" / "train.npz")
+
+    def out(name):
+        return tf.constant(golden[f"step0/out/{name}"])
+
+    table = golden["step0/var/electra/embeddings/word_embeddings"]
+    model = ElectraPretrainer(
+        ModelConfig(
+            vocab_size=table.shape[0], embedding_size=table.shape[1],
+            hidden_size=64, num_layers=2, num_heads=4, intermediate_size=256,
+            hidden_dropout=0.0, attention_dropout=0.0,
+        ),
+        GeneratorConfig(0.5),
+        masking.MaskingConfig(),
+        objectives.ObjectiveConfig(),
+        masking.SpecialIds(101, 102, 103),
+    )  # fmt: skip
+
+    def recorded_of(kind, variable):
+        parts = [golden[f"step0/{kind}/{n}"] for n in _name(variable.path)]
+        return np.concatenate(parts, axis=-1)
+
+    for variable in model.trainable_variables:
+        variable.assign(recorded_of("var", variable))
+    inputs = [tf.constant(golden[n]) for n in ("input_mask", "segment_ids")]
+    labels = out("masked_lm_ids")
+    keys = randomness.example_keys(tf.range(labels.shape[0]), 0)
+    masked = masking.MaskedBatch(
+        tf.constant(golden["input_ids"]), *inputs, out("masked_input_ids"),
+        out("masked_lm_positions"), labels, out("masked_lm_weights"),
+    )  # fmt: skip
+    with tf.GradientTape() as tape:
+        hidden, _ = model.generator.hidden_at(
+            masked.masked_input_ids, *inputs, masked.masked_lm_positions,
+            True, keys,
+        )  # fmt: skip
+        token = objectives.token_loss_and_samples(
+            model.generator.head.scores(hidden, True),
+            tf.convert_to_tensor(model.generator.head.output_bias),
+            tf.reshape(labels, [-1]),
+            tf.zeros([tf.size(labels)]),
+        )
+        token = objectives.TokenLoss(
+            *(tf.reshape(t, labels.shape) for t in token)
+        )
+        logits, _ = model.discriminator(
+            out("fake_input_ids"), *inputs, training=True, keys=keys
+        )
+        disc = objectives.replaced_token_loss(logits, out("fake_labels"))
+        loss = model._total_loss(masked, token, disc)
+    np.testing.assert_allclose(loss, out("loss"), rtol=1e-6)
+    variables = model.trainable_variables
+    for variable, gradient in zip(variables, tape.gradient(loss, variables)):
+        expected = recorded_of("grad", variable)
+        np.testing.assert_allclose(
+            tf.convert_to_tensor(gradient),
+            expected,
+            atol=1e-5 * np.abs(expected).max(),
+            err_msg=variable.path,
+        )
