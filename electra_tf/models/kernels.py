@@ -13,6 +13,7 @@ that tests and benchmarks compare with.
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator
 
@@ -36,6 +37,7 @@ def use(mode: str) -> Iterator[None]:
         _mode = before
 
 
+@functools.cache
 def _clustered(
     forward: Callable[..., tf.Tensor],
     backward: Callable[..., tuple[tf.Tensor, ...]],
@@ -169,11 +171,11 @@ def layer_norm(
     return tf.cast(normal * _in_float32(gamma) + _in_float32(beta), x.dtype)
 
 
+@functools.cache
 def _residual_functions(
     rate: float, epsilon: float
 ) -> tuple[Callable, Callable]:
-    def drop(x: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-        return randomness.dropout(x, keys, rate) if rate else x
+    drop = functools.partial(randomness.dropout, rate=rate)
 
     def forward(x, bias, residual, gamma, beta, keys):
         z = drop(x + bias, keys) + residual
@@ -189,9 +191,6 @@ def _residual_functions(
         return tuple(tf.cast(g, x.dtype) for g in found)
 
     return forward, backward
-
-
-_fused_residuals: dict[tuple[float, float], Callable] = {}
 
 
 def bias_dropout_residual_norm(
@@ -221,20 +220,17 @@ def bias_dropout_residual_norm(
     forward, backward = _residual_functions(rate, epsilon)
     if _mode == "plain":
         return forward(x, bias, residual, gamma, beta, keys)
-    op = _fused_residuals.setdefault(
-        (rate, epsilon), _clustered(forward, backward)
-    )
-    return op(x, bias, residual, gamma, beta, keys)
+    return _clustered(forward, backward)(x, bias, residual, gamma, beta, keys)
 
 
 # --- embeddings ------------------------------------------------------------
 
 
+@functools.cache
 def _embedding_functions(
     rate: float, epsilon: float
 ) -> tuple[Callable, Callable]:
-    def drop(x: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-        return randomness.dropout(x, keys, rate) if rate else x
+    drop = functools.partial(randomness.dropout, rate=rate)
 
     def forward(words, types, positions, gamma, beta, keys):
         z = words + types + positions[None]
@@ -251,9 +247,6 @@ def _embedding_functions(
         return tuple(tf.cast(g, words.dtype) for g in found)
 
     return forward, backward
-
-
-_fused_embeddings: dict[tuple[float, float], Callable] = {}
 
 
 def sum_norm_dropout(
@@ -283,10 +276,9 @@ def sum_norm_dropout(
     forward, backward = _embedding_functions(rate, epsilon)
     if _mode == "plain":
         return forward(words, types, positions, gamma, beta, keys)
-    op = _fused_embeddings.setdefault(
-        (rate, epsilon), _clustered(forward, backward)
+    return _clustered(forward, backward)(
+        words, types, positions, gamma, beta, keys
     )
-    return op(words, types, positions, gamma, beta, keys)
 
 
 # --- attention probabilities -----------------------------------------------
@@ -299,11 +291,11 @@ def _softmax(scores: tf.Tensor, bias: tf.Tensor, scale: float) -> tf.Tensor:
     return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
 
 
+@functools.cache
 def _attention_functions(
     rate: float, scale: float
 ) -> tuple[Callable, Callable]:
-    def drop(x: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-        return randomness.dropout(x, keys, rate) if rate else x
+    drop = functools.partial(randomness.dropout, rate=rate)
 
     def forward(scores, bias, keys):
         probabilities = _softmax(scores, bias, scale)
@@ -317,9 +309,6 @@ def _attention_functions(
         return ds, tf.zeros_like(bias)  # the mask is not trained
 
     return forward, backward
-
-
-_fused_attentions: dict[tuple[float, float], Callable] = {}
 
 
 def attention_probabilities(
@@ -344,7 +333,4 @@ def attention_probabilities(
     forward, backward = _attention_functions(rate, scale)
     if _mode == "plain":
         return forward(scores, tf.stop_gradient(bias), keys)
-    op = _fused_attentions.setdefault(
-        (rate, scale), _clustered(forward, backward)
-    )
-    return op(scores, bias, keys)
+    return _clustered(forward, backward)(scores, bias, keys)

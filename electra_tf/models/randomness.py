@@ -64,6 +64,8 @@ def dropout(x: tf.Tensor, keys: tf.Tensor, rate: float) -> tf.Tensor:
       keys: [B] uint32.
       rate: in [0, 1).
     """
+    if not rate:
+        return x
     shape = tf.shape(x)
     words = bits(keys, tf.reduce_prod(shape[1:]))
     keep = words >= _constant(int(rate * (1 << 32)))

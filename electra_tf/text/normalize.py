@@ -15,7 +15,8 @@ from collections.abc import Callable
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-MAX_CHARS_PER_WORD = 200
+from electra_tf.text.vocab import MAX_CHARS_PER_WORD
+
 # No word of 200 characters is longer than this in UTF-8.
 MAX_BYTES_PER_WORD = 4 * MAX_CHARS_PER_WORD
 
