@@ -22,6 +22,7 @@ class ModelConfig:
     attention_dropout: float = 0.1  # on attention probabilities
     gelu: Literal["erf", "tanh"] = "erf"  # the original's is erf
     initializer_range: float = 0.02  # stddev, truncated normal
+    local_start: bool = False  # heads begin on neighbours: initial.py
     layer_norm_epsilon: float = 1e-12
 
     def __post_init__(self) -> None:
@@ -46,6 +47,17 @@ class ModelConfig:
                     f"model.{name}: expected a share in [0, 1), got "
                     f"{getattr(self, name)}"
                 )
+
+        if self.local_start and (
+            self.hidden_size != self.embedding_size
+            or self.hidden_size % (2 * self.num_heads)
+        ):
+            raise UserError(
+                "model.local_start: needs hidden_size equal to embedding_size "
+                "and heads of an even size, got "
+                f"{self.hidden_size}, {self.embedding_size} and "
+                f"{self.hidden_size // self.num_heads}"
+            )
 
     @classmethod
     def of_size(cls, size: str, **overrides: Any) -> "ModelConfig":
@@ -82,7 +94,55 @@ class ModelConfig:
             num_layers=max(1, round(self.num_layers * layers_fraction)),
             num_heads=max(1, hidden // 64),
             intermediate_size=4 * hidden,
+            local_start=self.local_start and hidden == self.embedding_size,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorConfig:
+    """What fills masked positions (paper, sections 2 and 3.2).
+
+    Attributes:
+      kind: "separate", an encoder of its own; "tied", the discriminator's
+        encoder at its full size; "two_tower", one reader from the left and
+        one from the right, neither of which sees the token that it predicts
+        (Electric, Clark et al. 2020b); "uniform", every token alike.
+      embeddings: "shared" with the discriminator; "untied", tables of its
+        own whose size is its hidden size; "disentangled", shared but for a
+        difference that the discriminator learns alone (DeBERTaV3, He et al.
+        2021, section 3.3).
+      hidden_fraction: its hidden size / the discriminator's (Table 6).
+      layers_fraction: its layers / the discriminator's.
+      wrap_around: two_tower alone: the ends of a row see the other end, as
+        in the original. For comparisons with it: this leaks the answer.
+      frozen: it is not trained, only sampled from (Fast-ELECTRA, Dong et al.
+        2023); it has to come from a checkpoint.
+    """
+
+    kind: Literal["separate", "tied", "uniform", "two_tower"] = "separate"
+    embeddings: Literal["shared", "untied", "disentangled"] = "shared"
+    hidden_fraction: float = 0.25
+    layers_fraction: float = 1.0
+    wrap_around: bool = False
+    frozen: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_fraction", "layers_fraction"):
+            if not getattr(self, name) > 0:
+                raise UserError(
+                    f"generator.{name}: expected above 0, got "
+                    f"{getattr(self, name)}"
+                )
+        if self.wrap_around and self.kind != "two_tower":
+            raise UserError(
+                "generator.wrap_around: is for generator.kind two_tower, "
+                f"which is {self.kind}"
+            )
+        if self.kind in ("tied", "uniform") and self.embeddings != "shared":
+            raise UserError(
+                f"generator.embeddings: a generator of kind {self.kind} has "
+                f"no tables of its own to be {self.embeddings}; leave it out"
+            )
 
 
 def _shape(hidden: int, embedding: int, layers: int, heads: int) -> dict:

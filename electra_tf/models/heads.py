@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from electra_tf.models import kernels, layers
+from electra_tf.models import initial, kernels, layers
 from electra_tf.models.config import ModelConfig
 
 
@@ -24,7 +24,7 @@ class TokenLMHead(keras.layers.Layer):
         self.embeddings = embeddings
         self.dense = layers.Dense(
             config.embedding_size,
-            layers.truncated_normal(config.initializer_range),
+            initial.truncated_normal(config.initializer_range),
             name="dense",
         )
         self.norm = layers.LayerNorm(
@@ -72,7 +72,7 @@ class ReplacedTokenHead(keras.layers.Layer):
         self.config = config
         self.dense = layers.Dense(
             config.hidden_size,
-            layers.truncated_normal(config.initializer_range),
+            initial.truncated_normal(config.initializer_range),
             name="dense",
         )
         self.prediction = layers.Dense(

@@ -9,14 +9,15 @@ import tensorflow as tf
 
 from electra_tf.models import kernels, randomness
 from electra_tf.models.config import ModelConfig
+from electra_tf.models.initial import (
+    WORDS_TO_POSITIONS,
+    NeighbourAttention,
+    Sinusoids,
+    truncated_normal,
+)
 
 # What the original adds to the scores of padding: exp() of it is 0.
 MASKED_SCORE = -10000.0
-
-
-def truncated_normal(stddev: float) -> keras.initializers.Initializer:
-    """The original's initialiser of kernels and embeddings."""
-    return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
 class Dense(keras.layers.Layer):
@@ -100,19 +101,31 @@ class Embeddings(keras.layers.Layer):
         config = self.config
         size = config.embedding_size
 
-        def table(rows: int, name: str) -> keras.Variable:
+        words = positions = config.initializer_range
+        if config.local_start:
+            words *= WORDS_TO_POSITIONS
+
+        def table(
+            rows: int, name: str, initializer: keras.initializers.Initializer
+        ) -> keras.Variable:
             return self.add_weight(
-                shape=(rows, size),
-                initializer=truncated_normal(config.initializer_range),
-                name=name,
+                shape=(rows, size), initializer=initializer, name=name
             )
 
-        self.word_embeddings = table(config.vocab_size, "word_embeddings")
+        self.word_embeddings = table(
+            config.vocab_size, "word_embeddings", truncated_normal(words)
+        )
         self.token_type_embeddings = table(
-            config.type_vocab_size, "token_type_embeddings"
+            config.type_vocab_size,
+            "token_type_embeddings",
+            truncated_normal(words),
         )
         self.position_embeddings = table(
-            config.max_positions, "position_embeddings"
+            config.max_positions,
+            "position_embeddings",
+            Sinusoids(positions)
+            if config.local_start
+            else truncated_normal(positions),
         )
         self.norm.build((None, None, size))
 
@@ -164,15 +177,16 @@ class SelfAttention(keras.layers.Layer):
         super().__init__(name=name)
         self.config = config
         # One initialiser each: an initialiser draws the same numbers again.
+        stddev = config.initializer_range
         self.qkv = Dense(
             3 * config.hidden_size,
-            truncated_normal(config.initializer_range),
+            NeighbourAttention(stddev, config.num_heads)
+            if config.local_start
+            else truncated_normal(stddev),
             name="qkv",
         )
         self.output_dense = Dense(
-            config.hidden_size,
-            truncated_normal(config.initializer_range),
-            name="output",
+            config.hidden_size, truncated_normal(stddev), name="output"
         )
 
     def build(self, input_shape: tuple) -> None:

@@ -1,13 +1,12 @@
 """ElectraPretrainer: generator and discriminator trained together."""
 
-import dataclasses
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from electra_tf.models import layers, networks, randomness
-from electra_tf.models.config import ModelConfig
+from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import masking, objectives
 from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
 from electra_tf.pretraining.objectives import ObjectiveConfig
@@ -18,14 +17,6 @@ Batch = dict[str, tf.Tensor]
 _EVALUATION_SEED = 20200423
 # What the keys of an example are used for.
 _MASK, _SAMPLE, _GENERATOR, _DISCRIMINATOR = 1001, 1002, 1003, 1004
-
-
-@dataclasses.dataclass(frozen=True)
-class GeneratorConfig:
-    """The generator's size, as shares of the discriminator's."""
-
-    hidden_fraction: float = 0.25  # paper, section 3.2 and Table 6
-    layers_fraction: float = 1.0
 
 
 class PretrainOutput(NamedTuple):

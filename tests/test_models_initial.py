@@ -1,0 +1,57 @@
+"""Where variables start."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.models.config import ModelConfig
+from electra_tf.models.encoder import ElectraEncoder
+
+
+def _probabilities(config: ModelConfig) -> np.ndarray:
+    """Attention of the first block at its start, [A, L, L], mean of rows."""
+    tf.keras.utils.set_random_seed(3)
+    encoder = ElectraEncoder(config)
+    encoder.build()
+    ids = tf.random.uniform([8, 40], 5, config.vocab_size, tf.int32)
+    x = encoder(ids).embedding_output
+    heads = config.num_heads
+    qkv = encoder.blocks[0].attention.qkv(x)
+    qkv = tf.reshape(qkv, [8, 40, 3, heads, config.hidden_size // heads])
+    query, key, _ = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]))
+    scores = tf.matmul(query, key, transpose_b=True)
+    scores *= (config.hidden_size // heads) ** -0.5
+    return tf.nn.softmax(scores).numpy().mean(axis=0)
+
+
+@pytest.mark.parametrize("num_heads", [2, 4])
+def test_heads_start_on_neighbours(num_heads):
+    config = ModelConfig(
+        vocab_size=300,
+        embedding_size=128,
+        hidden_size=128,
+        num_layers=1,
+        num_heads=num_heads,
+        initializer_range=0.05,
+        local_start=True,
+    )
+    attention = _probabilities(config)
+    for head, offset in enumerate((-1, 1, -2, 2)[:num_heads]):
+        shares = {
+            o: np.diagonal(attention[head], o).mean() for o in range(-4, 5)
+        }
+        assert max(shares, key=shares.get) == offset
+        assert shares[offset] > 0.3
+
+
+def test_the_original_start_has_no_preference():
+    config = ModelConfig(
+        vocab_size=300, hidden_size=128, num_layers=1, num_heads=2
+    )
+    assert _probabilities(config).max() < 0.1
+
+
+def test_local_start_needs_positions_of_the_hidden_size():
+    with pytest.raises(UserError, match="local_start"):
+        ModelConfig(local_start=True)  # embeddings of 128, hidden size 256
