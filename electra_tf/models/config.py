@@ -103,6 +103,8 @@ class GeneratorConfig:
     """What fills masked positions (paper, sections 2 and 3.2).
 
     Attributes:
+      hidden_fraction: its hidden size / the discriminator's (Table 6).
+      layers_fraction: its layers / the discriminator's.
       kind: "separate", an encoder of its own; "tied", the discriminator's
         encoder at its full size; "two_tower", one reader from the left and
         one from the right, neither of which sees the token that it predicts
@@ -111,18 +113,16 @@ class GeneratorConfig:
         own whose size is its hidden size; "disentangled", shared but for a
         difference that the discriminator learns alone (DeBERTaV3, He et al.
         2021, section 3.3).
-      hidden_fraction: its hidden size / the discriminator's (Table 6).
-      layers_fraction: its layers / the discriminator's.
       wrap_around: two_tower alone: the ends of a row see the other end, as
         in the original. For comparisons with it: this leaks the answer.
       frozen: it is not trained, only sampled from (Fast-ELECTRA, Dong et al.
         2023); it has to come from a checkpoint.
     """
 
-    kind: Literal["separate", "tied", "uniform", "two_tower"] = "separate"
-    embeddings: Literal["shared", "untied", "disentangled"] = "shared"
     hidden_fraction: float = 0.25
     layers_fraction: float = 1.0
+    kind: Literal["separate", "tied", "uniform", "two_tower"] = "separate"
+    embeddings: Literal["shared", "untied", "disentangled"] = "shared"
     wrap_around: bool = False
     frozen: bool = False
 
