@@ -21,6 +21,8 @@ class ModelConfig:
     hidden_dropout: float = 0.1  # after embeddings and each sub-layer
     attention_dropout: float = 0.1  # on attention probabilities
     gelu: Literal["erf", "tanh"] = "erf"  # the original's is erf
+    head_gelu: Literal["erf", "tanh"] | None = None  # token LM head's; or gelu
+    tied_head: bool = True  # the token LM head scores with the token table
     initializer_range: float = 0.02  # stddev, truncated normal
     local_start: bool = False  # heads begin on neighbours: initial.py
     layer_norm_epsilon: float = 1e-12

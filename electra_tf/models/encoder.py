@@ -1,6 +1,6 @@
 """ElectraEncoder: embeddings and a stack of blocks."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -17,6 +17,9 @@ class EncoderOutput(NamedTuple):
     all_layers: tuple[tf.Tensor, ...]  # [B, L, H] after each block
 
 
+Direction = Literal["both", "left", "right"]
+
+
 class ElectraEncoder(keras.Model):
     """The Transformer of BERT, with embeddings of their own size.
 
@@ -26,6 +29,8 @@ class ElectraEncoder(keras.Model):
       config: its shape.
       embeddings: tables shared with another encoder; its own where None.
       name: the scope of its variables.
+      attends: what a position sees beside itself: "both" sides, or only what
+        stands to its "left", or to its "right".
     """
 
     def __init__(
@@ -33,9 +38,11 @@ class ElectraEncoder(keras.Model):
         config: ModelConfig,
         embeddings: layers.Embeddings | None = None,
         name: str = "encoder",
+        attends: Direction = "both",
     ):
         super().__init__(name=name)
         self.config = config
+        self.attends = attends
         self.owns_embeddings = embeddings is None
         self.embeddings = embeddings or layers.Embeddings(config)
         self.embeddings_project = None
@@ -99,12 +106,30 @@ class ElectraEncoder(keras.Model):
         if self.embeddings_project is not None:
             x = self.embeddings_project(x)
         embedding_output = x
-        bias = layers.attention_bias(input_mask, x.dtype)
+        bias = self._attention_bias(input_mask, x.dtype)
         all_layers = []
         for i, block in enumerate(self.blocks):
             x = block(x, bias, keys=at(i + 1))
             all_layers.append(x)
         return EncoderOutput(x, embedding_output, tuple(all_layers))
+
+    def _attention_bias(
+        self, input_mask: tf.Tensor, dtype: tf.DType
+    ) -> tf.Tensor:
+        """[B, L] mask -> [B, 1, 1, L], or [B, 1, L, L] with a direction."""
+        if self.attends == "both":
+            return layers.attention_bias(input_mask, dtype)
+        length = tf.shape(input_mask)[1]
+        seen = tf.linalg.band_part(
+            tf.ones([length, length], input_mask.dtype),
+            *((-1, 0) if self.attends == "left" else (0, -1)),
+        )
+        # Padding and direction are one condition, so that a row of scores
+        # with nothing allowed is treated as the original treats it.
+        allowed = tf.cast(
+            input_mask[:, None, None, :] * seen[None, None], dtype
+        )
+        return (1.0 - allowed) * tf.cast(layers.MASKED_SCORE, dtype)
 
     def _fresh_keys(self, batch: tf.Tensor) -> tf.Tensor:
         words = keras.random.randint(

@@ -8,9 +8,10 @@ from electra_tf.models.config import ModelConfig
 
 
 class TokenLMHead(keras.layers.Layer):
-    """Scores of every token of the vocabulary, with the embeddings tied.
+    """Scores of every token of the vocabulary.
 
-    Dense to E, GELU, LayerNorm, product with the token table, bias.
+    Dense to E, GELU, LayerNorm, product with the token table (or, untied,
+    one of its own), bias.
     """
 
     def __init__(
@@ -32,7 +33,10 @@ class TokenLMHead(keras.layers.Layer):
         )
 
     def build(self, input_shape: tuple) -> None:
-        """Creates dense [H, E], the normalisation and output_bias [V]."""
+        """Creates dense [H, E], the normalisation, output_bias [V].
+
+        And output_weights [V, E] where they are not the token table.
+        """
         self.dense.build(input_shape)
         self.norm.build((None, self.config.embedding_size))
         self.output_bias = self.add_weight(
@@ -40,17 +44,29 @@ class TokenLMHead(keras.layers.Layer):
             initializer="zeros",
             name="output_bias",
         )
+        self.output_weights = None
+        if not self.config.tied_head:
+            self.output_weights = self.add_weight(
+                shape=(self.config.vocab_size, self.config.embedding_size),
+                initializer=initial.truncated_normal(
+                    self.config.initializer_range
+                ),
+                name="output_weights",
+            )
 
     def scores(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
         """[..., H] hidden states -> [rows, V] logits without output_bias."""
         x = kernels.bias_gelu(
             self.dense.product(hidden),
             tf.cast(self.dense.bias, hidden.dtype),
-            self.config.gelu,
+            self.config.head_gelu or self.config.gelu,
             training,
         )
         x = self.norm(x)
-        table = tf.cast(self.embeddings.word_embeddings, x.dtype)
+        table = self.output_weights
+        if table is None:
+            table = self.embeddings.word_embeddings
+        table = tf.cast(table, x.dtype)
         flat = tf.reshape(x, [-1, self.config.embedding_size])
         return tf.matmul(flat, table, transpose_b=True)
 

@@ -10,8 +10,13 @@ block attends to one neighbour at first (-1, +1, -2, +2, ...): a shift is a
 rotation of each (sin, cos) pair.
 """
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
 import keras
 import numpy as np
+import tensorflow as tf
 
 _FAST, _SLOW = 2.8, 0.05  # radians a position, the ends of the spectrum
 # Share of a standard deviation that truncation at two of them leaves.
@@ -20,8 +25,37 @@ _TRUNCATED = 0.88
 WORDS_TO_POSITIONS = 0.5
 
 
+_blank = contextvars.ContextVar("blank", default=False)
+
+
+@contextlib.contextmanager
+def blank() -> Iterator[None]:
+    """Networks made inside have kernels and embeddings without values.
+
+    For those whose every weight is loaded next: a hundred million random
+    numbers take longer than reading as many from a file, and memory that is
+    not written to is not taken.
+    """
+    token = _blank.set(True)
+    try:
+        yield
+    finally:
+        _blank.reset(token)
+
+
+class _Blank(keras.initializers.Initializer):
+    """Whatever is in the memory."""
+
+    def __call__(self, shape: tuple, dtype: str | None = None) -> tf.Tensor:
+        return tf.raw_ops.Empty(
+            shape=shape, dtype=tf.as_dtype(dtype or "float32"), init=False
+        )
+
+
 def truncated_normal(stddev: float) -> keras.initializers.Initializer:
     """The original's initialiser of kernels and embeddings."""
+    if _blank.get():
+        return _Blank()
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 

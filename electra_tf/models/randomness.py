@@ -7,6 +7,7 @@ elementwise integer work, which fuses into its neighbours; a stateful or
 Philox generator does not.
 """
 
+import keras
 import tensorflow as tf
 
 
@@ -37,6 +38,21 @@ def example_keys(example_id: tf.Tensor, seed: int) -> tf.Tensor:
     high = tf.cast(tf.bitwise.right_shift(example_id, 32), tf.uint32)
     key = mix(low + _constant(seed * 0x9E3779B9 + 0x5BD1E995))
     return mix(tf.bitwise.bitwise_xor(key, high + _constant(seed >> 32)))
+
+
+def fresh_keys(
+    seed: keras.random.SeedGenerator, batch: int | tf.Tensor
+) -> tf.Tensor:
+    """[batch] uint32 keys that differ from call to call.
+
+    Args:
+      seed: the layer's generator; drawing moves it on.
+      batch: how many.
+    """
+    words = keras.random.randint((2,), 0, 2**31 - 1, dtype="int32", seed=seed)
+    words = tf.cast(words, tf.uint32)
+    rows = tf.cast(tf.range(batch), tf.uint32)
+    return mix(mix(rows + words[0]) + words[1])
 
 
 def salted(keys: tf.Tensor, salt: int) -> tf.Tensor:

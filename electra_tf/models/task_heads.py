@@ -1,0 +1,328 @@
+"""What stands on an encoder in fine-tuning: one head for each kind of task.
+
+Layer names are the names on disk: `task/output` is every head's last layer,
+except the joint span head's, which has a layer for each thing it predicts.
+
+Shapes: B batch, L sequence length, H hidden size, K beam, J joint layer.
+"""
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.models import kernels, layers, randomness
+
+KINDS = ("sequence", "token", "span", "joint_span")
+# Dropout sites of the head; the encoder's are small numbers.
+_SITE = 1 << 16
+# Taken from the logits of positions where no answer can be, as the original.
+_OUTSIDE = -1000.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskHeadConfig:
+    """The head of a fine-tuned model.
+
+    Attributes:
+      kind: "sequence", scores of the whole input; "token", scores of each
+        token; "span", independent start and end logits; "joint_span", the
+        end given the start, over a beam, as the original answers questions.
+      num_labels: of "sequence" and "token"; 1 for regression or ranking.
+      labels: their names in order; None where they have none.
+      hidden_layer: "sequence" alone: a dense layer and GELU (erf) before the
+        output, as in Hugging Face's class; the original has none.
+      dropout: on the hidden states that the head reads, in training.
+      answerable: "joint_span" alone: also predicts whether there is an
+        answer (SQuAD 2.0).
+      joint_size: width of the "joint_span" head's hidden layers.
+      beam_size: starts, and ends for each start, that "joint_span" returns.
+    """
+
+    kind: Literal["sequence", "token", "span", "joint_span"] = "sequence"
+    num_labels: int = 2
+    labels: tuple[str, ...] | None = None
+    hidden_layer: bool = False
+    dropout: float = 0.1
+    answerable: bool = False
+    joint_size: int = 512
+    beam_size: int = 20
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(
+                f"task.kind: expected one of {', '.join(KINDS)}, got "
+                f"'{self.kind}'"
+            )
+        for name in ("num_labels", "joint_size", "beam_size"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"task.{name}: expected at least 1, got "
+                    f"{getattr(self, name)}"
+                )
+        if not 0 <= self.dropout < 1:
+            raise UserError(
+                f"task.dropout: expected a share in [0, 1), got {self.dropout}"
+            )
+        if self.labels is not None:
+            # JSON has no tuples.
+            object.__setattr__(self, "labels", tuple(self.labels))
+            if len(self.labels) != self.num_labels:
+                raise UserError(
+                    f"task.labels: expected {self.num_labels} names, as "
+                    f"task.num_labels says, got {len(self.labels)}"
+                )
+        if self.hidden_layer and self.kind != "sequence":
+            raise UserError(
+                "task.hidden_layer: is for task.kind sequence, which is "
+                f"{self.kind}; leave it out"
+            )
+        if self.answerable and self.kind != "joint_span":
+            raise UserError(
+                "task.answerable: is for task.kind joint_span, which is "
+                f"{self.kind}; leave it out"
+            )
+
+
+def _dense(units: int, name: str) -> layers.Dense:
+    # Glorot, as the original's task heads.
+    return layers.Dense(units, keras.initializers.GlorotUniform(), name=name)
+
+
+def _drop(
+    x: tf.Tensor, keys: tf.Tensor | None, rate: float, site: int = 0
+) -> tf.Tensor:
+    if keys is None:
+        return x
+    return randomness.dropout(x, randomness.salted(keys, _SITE + site), rate)
+
+
+def _gelu(dense: layers.Dense, x: tf.Tensor, training: bool) -> tf.Tensor:
+    bias = tf.cast(dense.bias, x.dtype)
+    return kernels.bias_gelu(dense.product(x), bias, "erf", training)
+
+
+class SequenceHead(keras.layers.Layer):
+    """Scores of the whole input, from the first token's hidden state."""
+
+    def __init__(self, config: TaskHeadConfig, name: str = "task"):
+        super().__init__(name=name)
+        self.config = config
+        self.dense = None  # as wide as the encoder, so made in build()
+        self.output_dense = _dense(config.num_labels, "output")
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates dense [H, H] if there is one, and output [H, labels]."""
+        if self.config.hidden_layer:
+            self.dense = _dense(input_shape[-1], "dense")
+            self.dense.build(input_shape)
+        self.output_dense.build(input_shape)
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        training: bool = False,
+        keys: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """[B, H] -> [B, labels] float32 logits.
+
+        Args:
+          hidden: the first token's last hidden state.
+          training: whether gradients follow.
+          keys: [B] uint32 dropout keys in training; None for no dropout.
+        """
+        x = _drop(hidden, keys, self.config.dropout)
+        if self.dense is not None:
+            x = _gelu(self.dense, x, training)
+            x = _drop(x, keys, self.config.dropout, site=1)
+        return tf.cast(self.output_dense(x), tf.float32)
+
+
+class TokenHead(keras.layers.Layer):
+    """Scores of each token."""
+
+    def __init__(self, config: TaskHeadConfig, name: str = "task"):
+        super().__init__(name=name)
+        self.config = config
+        self.output_dense = _dense(config.num_labels, "output")
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates output [H, labels]."""
+        self.output_dense.build(input_shape)
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        training: bool = False,
+        keys: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """[B, L, H] -> [B, L, labels] float32; see `SequenceHead.call`."""
+        x = _drop(hidden, keys, self.config.dropout)
+        return tf.cast(self.output_dense(x), tf.float32)
+
+
+class SpanOutput(NamedTuple):
+    """Of the span heads; the joint head alone fills the beam.
+
+    The joint head has end logits in training alone, where the true start is
+    given to it; without it they are the ones that follow the best start.
+    """
+
+    start_logits: tf.Tensor  # [B, L] float32
+    end_logits: tf.Tensor  # [B, L] float32
+    impossible_logit: tf.Tensor | None = None  # [B]; above 0: no answer
+    start_top_log_probs: tf.Tensor | None = None  # [B, K]
+    start_top_index: tf.Tensor | None = None  # [B, K] int32
+    end_top_log_probs: tf.Tensor | None = None  # [B, K, K], by start
+    end_top_index: tf.Tensor | None = None  # [B, K, K] int32
+
+
+class SpanHead(keras.layers.Layer):
+    """Where an answer starts and where it ends, each by itself."""
+
+    def __init__(self, config: TaskHeadConfig, name: str = "task"):
+        super().__init__(name=name)
+        self.config = config
+        self.output_dense = _dense(2, "output")
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates output [H, 2]: start, end."""
+        self.output_dense.build(input_shape)
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        training: bool = False,
+        keys: tf.Tensor | None = None,
+    ) -> SpanOutput:
+        """[B, L, H] -> start and end logits; see `SequenceHead.call`."""
+        x = _drop(hidden, keys, self.config.dropout)
+        logits = tf.cast(self.output_dense(x), tf.float32)
+        return SpanOutput(*tf.unstack(logits, axis=-1))
+
+
+class JointSpanHead(keras.layers.Layer):
+    """The end of an answer given its start, as the original reads SQuAD.
+
+    Only tokens of the second segment can be part of an answer, and the first
+    token, which stands for "no answer".
+    """
+
+    def __init__(self, config: TaskHeadConfig, name: str = "task"):
+        super().__init__(name=name)
+        self.config = config
+        self.start = _dense(1, "start")
+        self.end_hidden = _dense(config.joint_size, "end_hidden")
+        self.end = _dense(1, "end")
+        self.answerable_hidden = self.answerable = None
+        if config.answerable:
+            self.answerable_hidden = _dense(
+                config.joint_size, "answerable_hidden"
+            )
+            self.answerable = _dense(1, "answerable")
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates start [H, 1], end_hidden [2H, J], end [J, 1] and so on."""
+        wide, joint = 2 * input_shape[-1], self.config.joint_size
+        self.start.build(input_shape)
+        self.end_hidden.build((None, wide))
+        self.end.build((None, joint))
+        if self.answerable is not None:
+            self.answerable_hidden.build((None, wide))
+            self.answerable.build((None, joint))
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        input_mask: tf.Tensor,
+        segment_ids: tf.Tensor,
+        start_positions: tf.Tensor | None = None,
+        training: bool = False,
+        keys: tf.Tensor | None = None,
+    ) -> SpanOutput:
+        """Predicts spans.
+
+        Args:
+          hidden: [B, L, H].
+          input_mask: [B, L] 1 for real tokens.
+          segment_ids: [B, L] 1 for the text that holds the answer.
+          start_positions: [B] int32, the true start, which end_logits are
+            then given; the beam is searched where None.
+          training: whether gradients follow.
+          keys: [B] uint32 dropout keys in training; None for no dropout.
+        """
+        hidden = _drop(hidden, keys, self.config.dropout)
+        length = tf.shape(hidden)[1]
+        allowed = tf.cast(input_mask * segment_ids, tf.float32)
+        allowed += tf.one_hot(0, length)[None, :]
+        outside = (1.0 - allowed) * _OUTSIDE  # [B, L]
+
+        start_logits = self._score(self.start, hidden) + outside
+        beam = tf.minimum(self.config.beam_size, length)
+        top_start, top_start_index = tf.nn.top_k(
+            tf.nn.log_softmax(start_logits), beam
+        )  # [B, K]
+        if start_positions is not None:
+            given = start_positions[:, None]
+            logits = self._end_logits(hidden, given, outside, training)
+            end_logits, top_end, top_end_index = logits[:, 0], None, None
+        else:
+            logits = self._end_logits(
+                hidden, top_start_index, outside, training
+            )  # [B, K, L]
+            end_logits = logits[:, 0]
+            top_end, top_end_index = tf.nn.top_k(
+                tf.nn.log_softmax(logits), beam
+            )  # [B, K, K]
+        return SpanOutput(
+            start_logits,
+            end_logits,
+            self._impossible(hidden, start_logits, training),
+            top_start,
+            top_start_index,
+            top_end,
+            top_end_index,
+        )
+
+    def _score(self, dense: layers.Dense, x: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.squeeze(dense(x), axis=-1), tf.float32)
+
+    def _end_logits(
+        self,
+        hidden: tf.Tensor,
+        starts: tf.Tensor,
+        outside: tf.Tensor,
+        training: bool,
+    ) -> tf.Tensor:
+        """[B, L, H], [B, K] starts -> [B, K, L]."""
+        size = hidden.shape[-1]
+        # The layer reads (the start, this token): the products of each half
+        # once, in place of one for each pair.
+        kernel = tf.cast(self.end_hidden.kernel, hidden.dtype)
+        of_token = tf.einsum("blh,hj->blj", hidden, kernel[size:])
+        of_start = tf.einsum(
+            "bkh,hj->bkj",
+            tf.gather(hidden, starts, batch_dims=1),
+            kernel[:size],
+        )
+        x = kernels.bias_gelu(
+            of_token[:, None] + of_start[:, :, None],
+            tf.cast(self.end_hidden.bias, hidden.dtype),
+            "erf",
+            training,
+        )  # [B, K, L, J]
+        return self._score(self.end, x) + outside[:, None]
+
+    def _impossible(
+        self, hidden: tf.Tensor, start_logits: tf.Tensor, training: bool
+    ) -> tf.Tensor | None:
+        if self.answerable is None:
+            return None
+        # The start as the model expects it, beside the first token.
+        weights = tf.cast(tf.nn.softmax(start_logits), hidden.dtype)
+        start = tf.einsum("bl,blh->bh", weights, hidden)
+        x = tf.concat([hidden[:, 0], start], axis=-1)
+        x = _gelu(self.answerable_hidden, x, training)
+        return self._score(self.answerable, x)

@@ -1,0 +1,122 @@
+"""Parameters and FLOPs of pre-training configs, in the paper's accounting.
+
+    python tools/flops.py --config=configs/pretrain/small.yaml
+    python tools/flops.py --all
+
+The first prints every part, the second a line for each file in
+configs/pretrain/. The sequence length is the one in the file's opening
+command unless --max_seq_length says otherwise. `electra_tf/models/flops.py`
+has the rules.
+"""
+
+import argparse
+import pathlib
+import re
+import sys
+
+from electra_tf import config
+from electra_tf.cli import pretrain_settings
+from electra_tf.errors import UserError
+from electra_tf.models import flops
+
+CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs/pretrain"
+_LENGTH = re.compile(r"^#.*--max_seq_length=(\d+)", re.MULTILINE)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = flags.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", help="a YAML file as pretrain takes it")
+    what.add_argument(
+        "--all", action="store_true", help="all files in configs/pretrain/"
+    )
+    flags.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="overrides a setting, as in pretrain",
+    )  # fmt: skip
+    flags.add_argument("--max_seq_length", type=int, help="tokens a sequence")
+    return flags
+
+
+def costs_of(
+    path: str, overrides: list[str], seq_length: int | None
+) -> flops.Costs:
+    """The costs of the run that a file describes.
+
+    Raises:
+      UserError: a wrong file, or one that does not tell a length.
+    """
+    settings = config.load(pretrain_settings.PretrainSettings, path, overrides)
+    if seq_length is None:
+        found = _LENGTH.search(pathlib.Path(path).read_text(encoding="utf-8"))
+        if found is None:
+            raise UserError(
+                f"{path}: its opening lines name no --max_seq_length; give "
+                "the flag"
+            )
+        seq_length = int(found.group(1))
+    return pretrain_settings.costs(settings, seq_length)
+
+
+def part_table(costs: flops.Costs) -> str:
+    """Markdown, a row for each part."""
+    lines = [
+        "| part | parameters | training FLOPs | inference FLOPs |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for part in dict.fromkeys([*costs.parameters, *costs.training]):
+        columns = [f"{costs.parameters.get(part, 0):,}"]
+        for counts in (costs.training, costs.inference):
+            columns.append(f"{counts[part]:.2e}" if part in counts else "")
+        lines.append(" | ".join(["| " + part, *columns]) + " |")
+    lines.append(
+        f"| all | {sum(costs.parameters.values()):,} "
+        f"| {costs.training_flops:.2e} | {costs.inference_flops:.2e} |"
+    )
+    return "\n".join(lines)
+
+
+def run_table(runs: dict[str, flops.Costs]) -> str:
+    """Markdown, a row for each run."""
+    lines = [
+        "| config | parameters | of the generator "
+        "| training FLOPs | inference FLOPs |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, costs in runs.items():
+        every = sum(costs.parameters.values())
+        lines.append(
+            f"| {name} | {flops.millions(costs.model_parameters)} "
+            f"| {flops.millions(every - costs.model_parameters)} "
+            f"| {costs.training_flops:.2e} | {costs.inference_flops:.2e} |"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints Markdown."""
+    args = parser().parse_args(argv)
+    try:
+        if args.config:
+            costs = costs_of(args.config, args.set, args.max_seq_length)
+            print(part_table(costs))
+            print(f"\n{costs.line()}")
+        else:
+            runs = {
+                path.stem: costs_of(str(path), args.set, args.max_seq_length)
+                for path in sorted(CONFIGS.glob("*.yaml"))
+            }
+            print(run_table(runs))
+    except UserError as error:
+        print(f"flops: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
