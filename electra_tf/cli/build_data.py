@@ -54,6 +54,13 @@ _define(_BOOL, "drop_duplicates", False, "Leave out repeated documents.")
 _define(_INTEGER, "min_line_length", 0, "Leave out shorter lines (characters).")
 _define(_BOOL, "repair_unicode", False, "Mend mojibake with ftfy.")
 _define(_BOOL, "legacy", False, "Make the original's examples exactly.")
+_define(
+    _STRING,
+    "word_segmenter",
+    None,
+    "Tells where words begin in Chinese text, for whole-word and span masking: "
+    "jieba.",
+)
 _define(_BOOL, "strict", False, "Stop at the first bad byte, naming its line.")
 _define(_BOOL, "overwrite", False, "Replace a finished build in --output.")
 for _name in ("input", "vocab", "output"):

@@ -19,7 +19,7 @@ from electra_tf import files
 from electra_tf.data import manifest, pool, tfrecords, worker
 from electra_tf.data.shards import ShardWriter
 from electra_tf.errors import UserError
-from electra_tf.text import corpus
+from electra_tf.text import corpus, segment
 from electra_tf.text.cleaning import Cleaning
 from electra_tf.text.vocab import Vocab, load_vocab
 
@@ -54,6 +54,8 @@ class BuildSettings:
       min_line_length: leave out lines with fewer characters.
       repair_unicode: mend mojibake with `ftfy`.
       legacy: make the original's examples, draw for draw.
+      word_segmenter: tells where words begin in text without spaces, for
+        masking by words; one of `text.segment.SEGMENTERS`, or None.
       strict: stop at the first bad byte or record.
       overwrite: replace a finished build in `output`.
     """
@@ -75,6 +77,7 @@ class BuildSettings:
     min_line_length: int = 0
     repair_unicode: bool = False
     legacy: bool = False
+    word_segmenter: str | None = None
     strict: bool = False
     overwrite: bool = False
 
@@ -299,6 +302,7 @@ def _work_settings(
         seed=settings.seed,
         validation_fraction=settings.validation_fraction,
         legacy=settings.legacy,
+        word_segmenter=settings.word_segmenter,
     )
     kept = dataclasses.asdict(settings)
     # These have their own places in the manifest, or change nothing.
@@ -308,6 +312,11 @@ def _work_settings(
     ):  # fmt: skip
         del kept[name]
     kept |= {"stop_words_sha256": listed, "part_bytes": corpus.PART_BYTES}
+    if settings.word_segmenter is None:
+        del kept["word_segmenter"]
+    else:
+        version = segment.check(settings.word_segmenter)
+        kept["word_segmenter_version"] = version
     return work, kept
 
 

@@ -260,7 +260,8 @@ def pretraining_dataset(
     Returns:
       A dataset of dicts: `input_ids`, `input_mask`, `segment_ids`, int32
       [B, L], and `example_id`, int64 [B], the positions in the stream, with
-      B = batch_size / num_shards.
+      B = batch_size / num_shards; of data built with a word segmenter also
+      `word_starts`, int32 [B, L], 1 at the tokens that begin a word.
 
     Raises:
       UserError: see `find_examples`; `max_seq_length` shorter than the

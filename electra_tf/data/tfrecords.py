@@ -4,7 +4,9 @@ A record of ours holds two features:
 
 * `input_ids`: int64 list, `[CLS] first [SEP]` or `[CLS] first [SEP] second
   [SEP]`, not padded;
-* `first_segment_length`: one int64, the length of `[CLS] first [SEP]`.
+* `first_segment_length`: one int64, the length of `[CLS] first [SEP]`;
+* `word_starts`, only if a segmenter told: int64 list, 1 at the tokens that
+  begin a word.
 
 A record of the original holds `input_ids`, `input_mask` and `segment_ids`,
 each padded to the sequence length. Both are read.
@@ -39,9 +41,18 @@ def serialize(examples: Examples) -> list[bytes]:
     payload, ends = _varints(examples.ids)
     bounds = ends[examples.starts].tolist()
     first = examples.first_lengths.tolist()
+    if examples.word_starts is None:
+        return [
+            _head(b - a, length) + payload[a:b]
+            for (a, b), length in zip(itertools.pairwise(bounds), first)
+        ]
+    flags = examples.word_starts.astype(np.uint8).tobytes()
+    places = examples.starts.tolist()
     return [
-        _head(b - a, length) + payload[a:b]
-        for (a, b), length in zip(itertools.pairwise(bounds), first)
+        _head(b - a, length, d - c) + payload[a:b] + _tail(d - c) + flags[c:d]
+        for (a, b), (c, d), length in zip(
+            itertools.pairwise(bounds), itertools.pairwise(places), first
+        )
     ]
 
 
@@ -84,25 +95,42 @@ def _field(tag: int, content: bytes) -> bytes:
 
 
 @functools.lru_cache(1 << 16)
-def _head(payload_length: int, first_length: int) -> bytes:
+def _head(payload_length: int, first_length: int, flags: int = 0) -> bytes:
     """All of a record that comes before the packed ids.
+
+    Args:
+      payload_length: bytes of the packed ids.
+      first_length: the feature `first_segment_length`.
+      flags: how many packed flags come after, behind their `_tail`.
+    """
+    ids = _before_values(b"input_ids", payload_length)
+    length = _field(3, _field(1, _varint(first_length)))
+    other = _field(1, _field(1, b"first_segment_length") + _field(2, length))
+    size = len(other) + len(ids) + payload_length
+    if flags:
+        size += len(_tail(flags)) + flags
+    return bytes([1 << 3 | 2]) + _varint(size) + other + ids
+
+
+@functools.lru_cache(1 << 10)
+def _tail(flags: int) -> bytes:
+    """What stands between the packed ids and the packed flags."""
+    return _before_values(b"word_starts", flags)
+
+
+def _before_values(name: bytes, payload_length: int) -> bytes:
+    """All of a feature that comes before its packed integers.
 
     Example.features(1).feature(1, a map: key 1, value 2).int64_list(3)
     .value(1, packed).
     """
-    ids_list = bytes([1 << 3 | 2]) + _varint(payload_length)
-    size = len(ids_list) + payload_length
-    feature = bytes([3 << 3 | 2]) + _varint(size) + ids_list
-    size += len(feature) - len(ids_list)
-    key = _field(1, b"input_ids")
-    entry = key + bytes([2 << 3 | 2]) + _varint(size) + feature
+    packed = bytes([1 << 3 | 2]) + _varint(payload_length)
+    size = len(packed) + payload_length
+    feature = bytes([3 << 3 | 2]) + _varint(size) + packed
+    size += len(feature) - len(packed)
+    entry = _field(1, name) + bytes([2 << 3 | 2]) + _varint(size) + feature
     size += len(entry) - len(feature)
-    ids = bytes([1 << 3 | 2]) + _varint(size) + entry
-    size += len(ids) - len(entry)
-    length = _field(3, _field(1, _varint(first_length)))
-    other = _field(1, _field(1, b"first_segment_length") + _field(2, length))
-    size += len(other)
-    return bytes([1 << 3 | 2]) + _varint(size) + other + ids
+    return bytes([1 << 3 | 2]) + _varint(size) + entry
 
 
 def keys_of(record: bytes) -> frozenset[str]:
@@ -129,7 +157,7 @@ def parser(
 
     Returns:
       A function of a string tensor [B] that gives `input_ids`, `input_mask`
-      and `segment_ids`, int32 [B, L].
+      and `segment_ids`, int32 [B, L], and `word_starts` if `record` has it.
 
     Raises:
       UserError: unknown features, or `max_seq_length` too small (for our
@@ -147,7 +175,11 @@ def parser(
             _parse_original, length=length, max_seq_length=max_seq_length
         )
     if keys >= OURS:
-        return functools.partial(_parse_ours, max_seq_length=max_seq_length)
+        return functools.partial(
+            _parse_ours,
+            max_seq_length=max_seq_length,
+            word_starts="word_starts" in keys,
+        )
     raise UserError(
         f"{where}: records have the features {sorted(keys)}; expected "
         f"{sorted(OURS)} or {sorted(ORIGINAL)}; make them with "
@@ -165,27 +197,37 @@ def check_length(max_seq_length: int, length: int, where: str) -> None:
         )
 
 
-def _parse_ours(records: tf.Tensor, max_seq_length: int) -> Batch:
+def _parse_ours(
+    records: tf.Tensor, max_seq_length: int, word_starts: bool
+) -> Batch:
+    row = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
+    features = {
+        "input_ids": row,
+        "first_segment_length": tf.io.FixedLenFeature([], tf.int64),
+    }
+    if word_starts:
+        features["word_starts"] = row
     parsed: Mapping[str, tf.RaggedTensor | tf.Tensor] = tf.io.parse_example(
-        records,
-        {
-            "input_ids": tf.io.RaggedFeature(
-                tf.int64, row_splits_dtype=tf.int64
-            ),
-            "first_segment_length": tf.io.FixedLenFeature([], tf.int64),
-        },
+        records, features
     )
     ids = parsed["input_ids"]
     position = tf.range(max_seq_length, dtype=tf.int64)[tf.newaxis]
     real = position < ids.row_lengths()[:, tf.newaxis]
     second = position >= parsed["first_segment_length"][:, tf.newaxis]
-    return {
+    batch = {
         "input_ids": tf.cast(
             ids.to_tensor(shape=[None, max_seq_length]), tf.int32
         ),
         "input_mask": tf.cast(real, tf.int32),
         "segment_ids": tf.cast(real & second, tf.int32),
     }
+    if word_starts:
+        # A record of other data, without it: every token is a word.
+        starts = parsed["word_starts"].to_tensor(
+            1, shape=[None, max_seq_length]
+        )
+        batch["word_starts"] = tf.where(real, tf.cast(starts, tf.int32), 0)
+    return batch
 
 
 def _parse_original(

@@ -34,6 +34,7 @@ class WorkSettings:
       seed: of the random numbers.
       validation_fraction: share of documents that is held out.
       legacy: make the original's examples, draw for draw.
+      word_segmenter: tells where words begin, or None; see `text.segment`.
     """
 
     vocab: str
@@ -45,6 +46,7 @@ class WorkSettings:
     seed: int
     validation_fraction: float
     legacy: bool
+    word_segmenter: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ class UnitWorker:
     """Turns units into serialized examples."""
 
     def __init__(self, settings: WorkSettings):
-        from electra_tf.text import tokenizer, vocab
+        from electra_tf.text import segment, tokenizer, vocab
 
         self._settings = settings
         words = vocab.load_vocab(settings.vocab)
@@ -88,6 +90,10 @@ class UnitWorker:
             strip_accents=settings.strip_accents,
         )
         self._specials = {"cls_id": words.cls_id, "sep_id": words.sep_id}
+        self._segmenter = None
+        if settings.word_segmenter:
+            self._segmenter = segment.Segmenter(settings.word_segmenter)
+            self._continues = np.array(words.continues)
         self._legacy = None
         if settings.legacy:
             self._legacy = examples_lib.LegacyBuilder(
@@ -129,6 +135,8 @@ class UnitWorker:
                 max_seq_length=settings.max_seq_length,
                 **self._specials,
             )
+        if self._segmenter:
+            made = examples_lib.read_word_starts(made)
         ends = np.concatenate([[0], np.cumsum(made.per_document)])
         return UnitResult(
             records=tfrecords.serialize(made),
@@ -150,12 +158,25 @@ class UnitWorker:
         if not rows:
             empty = np.zeros(1, np.int64)
             return examples_lib.Lines(empty[:0].astype(np.int32), empty, first)
-        tokens = self._tokenizer(tf.constant(rows, tf.string))
-        return examples_lib.Lines(
+        texts = tf.constant(rows, tf.string)
+        if self._segmenter is None:
+            tokens = self._tokenizer(texts)
+        else:
+            offsets = self._tokenizer.tokenize_with_offsets(texts)
+            tokens = offsets.ids
+        lines = examples_lib.Lines(
             tokens.flat_values.numpy(),
             tokens.row_splits.numpy().astype(np.int64),
             first,
         )
+        if self._segmenter is None:
+            return lines
+        word_starts = self._segmenter.word_starts(
+            rows, lines.starts, offsets.start_bytes.flat_values.numpy()
+        )
+        # Of scripts it does not know, the segmenter makes single letters.
+        word_starts &= ~self._continues[lines.ids]
+        return examples_lib.mark_word_starts(lines, word_starts)
 
 
 def place(

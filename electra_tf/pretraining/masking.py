@@ -5,12 +5,17 @@ may draw one twice and then writes the mean of two token ids there.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.models import randomness
+from electra_tf.pretraining import masking_units
+
+# What the keys of an example are used for here.
+_CHOOSE, _KEEP, _CUTS, _FROM_END = range(4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +25,23 @@ class MaskingConfig:
     mask_prob: float = 0.15  # share of the real tokens; 0.25 for large
     mask_token_rate: float = 0.85  # of the chosen become [MASK], rest stay
     max_predictions: int | None = None  # slots a row; None: from mask_prob
+    # What is masked whole or not at all.
+    unit: Literal["token", "whole_word", "span"] = "token"
+    max_span_length: int = 10  # the longest span, in words
+    span_geometric: float = 0.2  # p of its length's geometric distribution
 
     def __post_init__(self) -> None:
-        for name in ("mask_prob", "mask_token_rate"):
+        if self.unit not in ("token", "whole_word", "span"):
+            raise UserError(
+                "masking.unit: expected token, whole_word or span, got "
+                f"{self.unit}"
+            )
+        if self.max_span_length < 1:
+            raise UserError(
+                "masking.max_span_length: expected at least 1, got "
+                f"{self.max_span_length}"
+            )
+        for name in ("mask_prob", "mask_token_rate", "span_geometric"):
             if not 0 < getattr(self, name) <= 1:
                 raise UserError(
                     f"masking.{name}: expected a share in (0, 1], got "
@@ -43,11 +62,14 @@ class MaskingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SpecialIds:
-    """The vocabulary's ids that masking has to know."""
+    """What masking has to know of the vocabulary."""
 
     cls_id: int
     sep_id: int
     mask_id: int
+    # [V], whether a token goes on with the word before it ("##ing"); needed
+    # where units are words and the batch has no word_starts.
+    continues: tuple[bool, ...] | None = None
 
 
 class MaskedBatch(NamedTuple):
@@ -69,7 +91,7 @@ def choose_positions(
     special: SpecialIds,
     uniform: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws the positions to predict, without replacement.
+    """Draws the positions to predict, token by token, without replacement.
 
     A row asks for round(mask_prob * its real tokens) positions, at least
     one, at most N; [CLS], [SEP] and padding are never chosen. A row with
@@ -85,6 +107,21 @@ def choose_positions(
     Returns:
       masked_lm_positions [B, N] int32 and masked_lm_weights [B, N] float32.
     """
+    candidates, wanted = _budget(input_ids, input_mask, config, special)
+    slots = config.slots(input_ids.shape[1])
+    priority = tf.where(candidates, uniform, -1.0)
+    positions = tf.math.top_k(priority, k=slots).indices  # [B, N]
+    used = tf.range(slots)[None, :] < wanted[:, None]
+    return tf.where(used, positions, 0), tf.cast(used, tf.float32)
+
+
+def _budget(
+    input_ids: tf.Tensor,
+    input_mask: tf.Tensor,
+    config: MaskingConfig,
+    special: SpecialIds,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Tokens that may be chosen, [B, L] bool, and how many, [B] int32."""
     slots = config.slots(input_ids.shape[1])
     real = tf.cast(input_mask, tf.bool)
     candidates = (
@@ -98,10 +135,76 @@ def choose_positions(
     wanted = tf.minimum(
         wanted, tf.reduce_sum(tf.cast(candidates, tf.int32), axis=1)
     )
-    priority = tf.where(candidates, uniform, -1.0)
-    positions = tf.math.top_k(priority, k=slots).indices  # [B, N]
-    used = tf.range(slots)[None, :] < wanted[:, None]
-    return tf.where(used, positions, 0), tf.cast(used, tf.float32)
+    return candidates, wanted
+
+
+def word_starts(batch: dict[str, tf.Tensor], special: SpecialIds) -> tf.Tensor:
+    """Where words begin, [B, L] bool.
+
+    The batch's own word_starts tell, if there are any, as for Chinese text
+    that a segmenter has cut; a token that `special.continues` never begins
+    a word.
+
+    Args:
+      batch: input_ids and perhaps word_starts, [B, L].
+      special: with `continues`, unless there are word_starts.
+
+    Raises:
+      UserError: there is neither.
+    """
+    starts = tf.ones_like(batch["input_ids"], tf.bool)
+    if "word_starts" in batch:
+        starts = tf.cast(batch["word_starts"], tf.bool)
+    elif special.continues is None:
+        raise UserError(
+            "masking.unit: words are to be masked, but neither "
+            "SpecialIds.continues nor the batch's word_starts tell where "
+            "they begin; give one of them, or set masking.unit=token"
+        )
+    if special.continues is not None:
+        table = tf.constant(np.asarray(special.continues, bool))
+        starts &= ~tf.gather(table, batch["input_ids"])
+    return starts
+
+
+def _choose_units(
+    batch: dict[str, tf.Tensor],
+    config: MaskingConfig,
+    special: SpecialIds,
+    keys: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """As `choose_positions`, by words or spans; and [B, N], each one's unit."""
+    length = batch["input_ids"].shape[1]
+    candidates, wanted = _budget(
+        batch["input_ids"], batch["input_mask"], config, special
+    )
+    starts = word_starts(batch, special)
+
+    def draw(use: int) -> tf.Tensor:
+        return randomness.uniform(randomness.salted(keys, use), length)
+
+    if config.unit == "span":
+        cuts = masking_units.span_lengths(
+            draw(_CUTS), config.span_geometric, config.max_span_length
+        )
+        chosen = masking_units.choose_spans(
+            candidates,
+            starts,
+            wanted,
+            draw(_CHOOSE),
+            cuts,
+            draw(_FROM_END)[:, 0] < 0.5,
+        )
+    else:
+        chosen = masking_units.choose_words(
+            candidates, starts, wanted, draw(_CHOOSE)
+        )
+    # The chosen ones, from left to right, then the rest.
+    rank = tf.where(chosen.tokens, tf.range(length, 0, -1), 0)
+    found, positions = tf.math.top_k(rank, k=config.slots(length))
+    positions = tf.where(found > 0, positions, 0)
+    units = tf.gather(chosen.unit, positions, batch_dims=1)
+    return positions, tf.cast(found > 0, tf.float32), units
 
 
 def replace_at(
@@ -137,22 +240,35 @@ def mask(
 ) -> MaskedBatch:
     """Masks a batch anew (dynamic masking).
 
+    Whether what is chosen becomes [MASK] or stays is drawn for each unit,
+    as in SpanBERT: half a word left in view gives the other half away.
+
     Args:
-      batch: input_ids, input_mask, segment_ids, each [B, L].
-      config: rates.
-      special: the vocabulary's special ids.
+      batch: input_ids, input_mask, segment_ids, each [B, L]; for words and
+        spans, word_starts [B, L] is heeded if there.
+      config: the unit and rates.
+      special: what masking has to know of the vocabulary.
       keys: [B] uint32, one for each example; decides every draw.
+
+    Raises:
+      UserError: nothing tells where words begin; see `word_starts`.
     """
     input_ids = batch["input_ids"]
     length = input_ids.shape[1]
-    positions, weights = choose_positions(
-        input_ids,
-        batch["input_mask"],
-        config,
-        special,
-        randomness.uniform(randomness.salted(keys, 0), length),
-    )
-    uniform = randomness.uniform(randomness.salted(keys, 1), positions.shape[1])
+    keep_keys = randomness.salted(keys, _KEEP)
+    if config.unit == "token":
+        positions, weights = choose_positions(
+            input_ids,
+            batch["input_mask"],
+            config,
+            special,
+            randomness.uniform(randomness.salted(keys, _CHOOSE), length),
+        )
+        uniform = randomness.uniform(keep_keys, positions.shape[1])
+    else:
+        positions, weights, units = _choose_units(batch, config, special, keys)
+        uniform = randomness.uniform(keep_keys, length)
+        uniform = tf.gather(uniform, units, batch_dims=1)
     used = tf.cast(weights, tf.bool)
     masked_lm_ids = tf.gather(input_ids, positions, batch_dims=1)
     masked = replace_at(

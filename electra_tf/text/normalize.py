@@ -44,7 +44,7 @@ _NEWER_THAN_UNICODE_14 = (
 )
 # Control, format, private and unassigned characters: all that is not a
 # letter, mark, number, punctuation, symbol or separator.
-_DROPPED = (
+DROPPED = (
     r"[^\t\n\r\p{L}\p{M}\p{N}\p{P}\p{S}\p{Z}]+"
     rf"|[\x{{FFFD}}{_NEWER_THAN_UNICODE_14}]+"
 )
@@ -177,7 +177,7 @@ def _normalize_unicode(
     texts = _on_rows(texts, ~valid, _drop_invalid)
     # Before lower-casing: the final sigma looks at its neighbours, and the
     # ICU operation stops at a NUL.
-    texts = tf.strings.regex_replace(texts, _DROPPED, "")
+    texts = tf.strings.regex_replace(texts, DROPPED, "")
     if lower_case:
         texts = tf.strings.lower(texts)
         special = tf.strings.regex_full_match(

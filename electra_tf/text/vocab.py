@@ -41,6 +41,11 @@ class Vocab:
         """Token -> id."""
         return {token: i for i, token in enumerate(self.tokens)}
 
+    @functools.cached_property
+    def continues(self) -> tuple[bool, ...]:
+        """For each token, whether it goes on with a word ("##ing")."""
+        return tuple(token.startswith("##") for token in self.tokens)
+
     @property
     def pad_id(self) -> int:
         """The id of [PAD]."""
