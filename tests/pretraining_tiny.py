@@ -1,34 +1,87 @@
 """A very small pre-trainer and batches for it, for several tests."""
 
+import pathlib
+
 import numpy as np
 import tensorflow as tf
 
-from electra_tf.models.config import ModelConfig
+from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
 from electra_tf.pretraining.objectives import ObjectiveConfig
-from electra_tf.pretraining.pretrainer import ElectraPretrainer, GeneratorConfig
+from electra_tf.pretraining.pretrainer import ElectraPretrainer
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 VOCAB, LENGTH, BATCH = 150, 24, 8
+SPECIAL = SpecialIds(2, 3, 4)
 
 
-def model(seed=5, dropout=0.1):
+# Every objective and option by name: (generator, objective).
+VARIANTS = {
+    "electra": ({}, {}),
+    "electra_15": ({}, {"kind": "electra_15"}),
+    "mlm": ({}, {"kind": "mlm"}),
+    "electric": ({"kind": "two_tower"}, {"kind": "electric"}),
+    "replaced_mlm": ({}, {"kind": "replaced_mlm", "disc_weight": 1.0}),
+    "all_tokens_mlm": ({}, {"kind": "all_tokens_mlm", "disc_weight": 1.0}),
+    "tied": ({"kind": "tied"}, {}),
+    "untied": ({"embeddings": "untied"}, {}),
+    "disentangled": ({"embeddings": "disentangled"}, {}),
+    "uniform": ({"kind": "uniform"}, {}),
+    "two_tower": ({"kind": "two_tower"}, {}),
+    "two_tower_untied": ({"kind": "two_tower", "embeddings": "untied"}, {}),
+    "disallow_correct": ({}, {"disallow_correct": True}),
+    "adversarial": ({}, {"adversarial": True}),
+    "two_stage": (
+        {"hidden_fraction": 1.0, "embeddings": "untied"},
+        {"two_stage_steps": 3},
+    ),
+    "fast_electra": (
+        {"frozen": True, "embeddings": "untied"},
+        {"temperature_start": 2.0, "temperature_decay_steps": 5},
+    ),
+}
+
+
+def variant(name, **options):
+    """The tiny model with an objective or option of `VARIANTS`."""
+    generator, objective = VARIANTS[name]
+    if name == "two_stage":  # both networks of one shape
+        options = {
+            "embedding_size": 32, "num_heads": 1, "intermediate_size": 128
+        } | options  # fmt: skip
+    return model(
+        generator=GeneratorConfig(**{"hidden_fraction": 0.5} | generator),
+        objective=ObjectiveConfig(**objective),
+        **options,
+    )
+
+
+def model(
+    seed=5,
+    dropout=0.1,
+    generator=None,
+    objective=None,
+    **shape,
+):
     """One layer of width 32; its initial weights depend on `seed` alone."""
     import keras
 
     keras.utils.set_random_seed(seed)
+    sizes = {
+        "vocab_size": VOCAB, "embedding_size": 16, "hidden_size": 32,
+        "num_layers": 1, "num_heads": 2, "intermediate_size": 64,
+        "max_positions": LENGTH,
+        "hidden_dropout": dropout, "attention_dropout": dropout,
+    }  # fmt: skip
     pretrainer = ElectraPretrainer(
-        ModelConfig(
-            vocab_size=VOCAB, embedding_size=16, hidden_size=32, num_layers=1,
-            num_heads=2, intermediate_size=64, max_positions=LENGTH,
-            hidden_dropout=dropout, attention_dropout=dropout,
-        ),
-        GeneratorConfig(0.5),
+        ModelConfig(**sizes | shape),
+        generator or GeneratorConfig(0.5),
         MaskingConfig(),
-        ObjectiveConfig(),
-        SpecialIds(2, 3, 4),
+        objective or ObjectiveConfig(),
+        SPECIAL,
         seed=seed,
-    )  # fmt: skip
+    )
     pretrainer.compile(
         make_optimizer(
             OptimizerConfig(learning_rate=3e-3, num_warmup_steps=5), 200

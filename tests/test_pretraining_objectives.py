@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf.pretraining import objectives
+from electra_tf.pretraining import (
+    discrimination,
+    generation,
+    objectives,
+    sampling,
+)
 
 
 def _scores(rows, size, seed=0, spread=2.0):
@@ -46,7 +51,7 @@ def test_draw_follows_the_weights(size):
     weights[random.integers(0, size, size // 3)] = 0
     rows = 20_000
     uniform = (np.arange(rows, dtype="float32") + 0.5) / rows
-    drawn = objectives.draw(
+    drawn = sampling.draw(
         tf.constant(np.repeat(weights[None], rows, 0)), tf.constant(uniform)
     ).numpy()
     counts = np.bincount(drawn, minlength=size)
@@ -63,7 +68,7 @@ def test_draw_at_the_ends():
     weights[2, 300] = 5
     last = np.float32(1 - 2**-24)
     for u, expected in ((0.0, [599, 0, 300]), (last, [599, 599, 300])):
-        drawn = objectives.draw(tf.constant(weights), tf.fill([3], u))
+        drawn = sampling.draw(tf.constant(weights), tf.fill([3], u))
         np.testing.assert_array_equal(drawn, expected)
 
 
@@ -108,3 +113,109 @@ def test_replaced_token_loss():
 def test_weighted_mean_of_nothing_is_nought():
     zero = tf.zeros([2, 3])
     assert float(objectives.weighted_mean(zero + 5, zero, 0.0)) == 0.0
+
+
+def test_disallowed_labels_are_never_drawn():
+    """And the rest keeps its proportions, even beside a sure label."""
+    rows, size = 4000, 40
+    scores = _scores(1, size).numpy()
+    scores[0, 7] = 200.0
+    label = 7
+    uniform = (tf.range(rows, dtype=tf.float32) + 0.5) / rows
+    sampled = objectives.token_loss_and_samples(
+        tf.repeat(tf.constant(scores), rows, axis=0), tf.zeros([size]),
+        tf.fill([rows], label), uniform, disallow_correct=True,
+    ).sampled_ids  # fmt: skip
+    counts = np.bincount(sampled.numpy(), minlength=size) / rows
+    scores[0, label] = -np.inf
+    np.testing.assert_allclose(
+        counts, tf.nn.softmax(scores[0]).numpy(), atol=2e-3
+    )
+    assert counts[label] == 0
+
+
+def test_a_traced_temperature_is_a_constant_one():
+    scores, bias = _scores(30, 300), _scores(1, 300, seed=1)[0]
+    uniform = tf.random.stateless_uniform([30], [1, 2])
+    labels = tf.zeros([30], tf.int32)
+
+    @tf.function
+    def traced(temperature):
+        return objectives.token_loss_and_samples(
+            scores, bias, labels, uniform, temperature
+        ).sampled_ids
+
+    for temperature in (0.5, 1.0, 3.0):
+        np.testing.assert_array_equal(
+            traced(tf.constant(temperature)),
+            objectives.token_loss_and_samples(
+                scores, bias, labels, uniform, temperature
+            ).sampled_ids,
+        )
+
+
+def test_uniform_draws():
+    uniform = (tf.range(6000, dtype=tf.float32) + 0.5) / 6000
+    labels = tf.fill([6000], 3)
+    every = sampling.draw_uniform(6, labels, uniform)
+    np.testing.assert_array_equal(np.bincount(every), [1000] * 6)
+    others = sampling.draw_uniform(6, labels, uniform, disallow_correct=True)
+    np.testing.assert_array_equal(
+        np.bincount(others), [1200, 1200, 1200, 0, 1200, 1200]
+    )
+
+
+def test_temperature_falls():
+    at = [
+        float(sampling.temperature_at(tf.constant(step), 2.0, 1.0, 100))
+        for step in (0, 100, 10_000)
+    ]
+    np.testing.assert_allclose(at, [2.0, 1 + np.exp(-1), 1.0], rtol=1e-6)
+
+
+def test_no_samples_unless_asked_for():
+    token = objectives.token_loss_and_samples(
+        _scores(4, 20), tf.zeros([20]), tf.zeros([4], tf.int32)
+    )
+    assert token.sampled_ids is None
+    np.testing.assert_allclose(
+        token.log_z, tf.reduce_logsumexp(_scores(4, 20), axis=-1), rtol=1e-5
+    )
+
+
+def test_joint_loss_is_a_sum_of_weighted_means():
+    values, weights = tf.constant([1.0, 3.0]), tf.constant([1.0, 3.0])
+    loss = objectives.joint_loss(
+        [
+            objectives.Term(2.0, values, weights),
+            objectives.Term(10.0, values, tf.constant([0.0, 1.0])),
+        ]
+    )
+    assert float(loss) == pytest.approx(2 * 10 / 4 + 10 * 3)
+
+
+def test_the_copy_mechanism_is_a_distribution():
+    """Over all labels its probabilities sum to 1; argmax and gradient too."""
+    size = 30
+    scores, bias = _scores(1, size), _scores(1, size, seed=1)[0]
+    every = tf.range(size)
+    repeated = generation.Scores(tf.repeat(scores, size, axis=0), bias)
+    for copy, read in ((-3.0, 4), (0.0, 4), (3.0, 11)):
+        copy_logits = tf.fill([size], copy)
+        with tf.GradientTape() as tape:
+            tape.watch(copy_logits)
+            token = discrimination.with_copy(
+                copy_logits,
+                repeated,
+                objectives.token_loss_and_samples(*repeated, every),
+                every,
+                tf.fill([size], read),
+            )
+        p = np.exp(-token.loss.numpy())
+        assert p.sum() == pytest.approx(1, rel=1e-5)
+        expected = (1 - tf.sigmoid(copy)) * tf.nn.softmax(scores[0] + bias)
+        expected = expected.numpy()
+        expected[read] += tf.sigmoid(copy).numpy()
+        np.testing.assert_allclose(p, expected, rtol=1e-4)
+        np.testing.assert_array_equal(token.predictions, [p.argmax()] * size)
+        assert np.isfinite(tape.gradient(token.loss, copy_logits)).all()

@@ -136,7 +136,7 @@ def test_metrics_are_what_they_say():
 
     real = join(lambda o: o.masked.input_mask) == 1
     fake = join(lambda o: o.corrupted.fake_labels)[real]
-    logits = join(lambda o: o.disc_logits)[real]
+    logits = join(lambda o: o.detected.logits)[real]
     called = logits > 0
     used = join(lambda o: o.masked.masked_lm_weights) == 1
     gold = join(lambda o: o.masked.masked_lm_ids)[used]
@@ -148,7 +148,7 @@ def test_metrics_are_what_they_say():
         "sampled_accuracy": (
             join(lambda o: o.token.sampled_ids)[used] == gold
         ).mean(),
-        "disc_loss": join(lambda o: o.disc_per_token_loss)[real].mean(),
+        "disc_loss": join(lambda o: o.detected.loss)[real].mean(),
         "disc_accuracy": (called == (fake == 1)).mean(),
         "disc_precision": fake[called].mean() if called.any() else 0.0,
         "disc_recall": called[fake == 1].mean(),

@@ -1,33 +1,84 @@
-"""Loss functions of pre-training, pure: tensors in, tensors out.
+"""What is trained, and its loss functions: tensors in, tensors out.
 
 The token loss and the sample share one pass of exponentials over the
 [rows, V] scores, which are the largest tensor of the step.
 """
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
 
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.pretraining import sampling
 
-_BLOCK = 256  # tokens summed together before a sample is sought among them
+Kind = Literal[
+    "electra", "mlm", "electric", "electra_15", "replaced_mlm",
+    "all_tokens_mlm",
+]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig:
-    """The joint loss (paper, end of section 2; weights of Table 6)."""
+    """What is trained on what, and with which weight.
 
-    gen_weight: float = 1.0  # of the generator's token loss
-    disc_weight: float = 50.0  # of the discriminator's loss
-    temperature: float = 1.0  # of the distribution that samples are drawn from
+    Attributes:
+      kind: "electra", replaced token detection (paper, section 2); "mlm",
+        BERT's masked LM with a mask of its own in each epoch; "electric",
+        noise-contrastive estimation (Clark et al. 2020b); and the paper's
+        section 3.4: "electra_15", ELECTRA with the loss of masked positions
+        alone; "replaced_mlm", a masked LM that reads the generator's samples
+        in place of [MASK]; "all_tokens_mlm", the same, predicting every
+        token, with a copy mechanism.
+      gen_weight: of the generator's loss (Table 6).
+      disc_weight: of the discriminator's; 50 suits the binary losses (Table
+        6), 1 the others.
+      temperature: of the distribution that samples are drawn from.
+      temperature_start: where the temperature begins; it then decays to
+        `temperature` (Fast-ELECTRA, Dong et al. 2023). None: no decay.
+      temperature_decay_steps: steps in which the distance shrinks by e.
+      disallow_correct: samples are never the original token.
+      adversarial: the generator is trained to mislead the discriminator, by
+        REINFORCE (paper, appendix F). Weaker than maximum likelihood there;
+        for research.
+      two_stage_steps: so many steps train the generator alone; then the
+        discriminator starts from its weights and is trained, and the
+        generator is not (paper, section 3.2). Weaker than joint training
+        there; for research. 0: joint training.
+    """
+
+    kind: Kind = "electra"
+    gen_weight: float = 1.0
+    disc_weight: float = 50.0
+    temperature: float = 1.0
+    temperature_start: float | None = None
+    temperature_decay_steps: int = 10_000
+    disallow_correct: bool = False
+    adversarial: bool = False
+    two_stage_steps: int = 0
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
+        if self.kind not in get_args(Kind):
             raise UserError(
-                "objective.temperature: expected above 0, got "
-                f"{self.temperature}"
+                f"objective.kind: expected one of {', '.join(get_args(Kind))}"
+                f", got {self.kind}"
             )
+        for name in ("temperature", "temperature_start"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(
+                    f"objective.{name}: expected above 0, got {value}"
+                )
+        for name, least in (
+            ("temperature_decay_steps", 1),
+            ("two_stage_steps", 0),
+        ):
+            if getattr(self, name) < least:
+                raise UserError(
+                    f"objective.{name}: expected at least {least}, got "
+                    f"{getattr(self, name)}"
+                )
 
 
 class TokenLoss(NamedTuple):
@@ -35,7 +86,8 @@ class TokenLoss(NamedTuple):
 
     loss: tf.Tensor  # float32, -log p(label), nats
     predictions: tf.Tensor  # int32, the most probable token
-    sampled_ids: tf.Tensor  # int32, drawn from softmax(logits / temperature)
+    sampled_ids: tf.Tensor | None  # int32, drawn; None where none was asked
+    log_z: tf.Tensor  # float32, log of the sum of exp(logits); no gradient
 
 
 @tf.function(jit_compile=True)
@@ -43,14 +95,6 @@ def _exponentials(scores: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, ...]:
     logits = tf.cast(scores, tf.float32) + bias
     peak = tf.reduce_max(logits, axis=-1, keepdims=True)
     return tf.exp(logits - peak), peak[:, 0]
-
-
-@tf.function(jit_compile=True)
-def _tempered(
-    scores: tf.Tensor, bias: tf.Tensor, peak: tf.Tensor, temperature: float
-) -> tf.Tensor:
-    logits = tf.cast(scores, tf.float32) + bias
-    return tf.exp((logits - peak[:, None]) / temperature)
 
 
 @tf.function(jit_compile=True)
@@ -64,65 +108,30 @@ def _score_gradients(
     return d, tf.matmul(tf.ones([1, tf.shape(d)[0]]), d)[0]
 
 
-@tf.function(jit_compile=True)
-def _block_sums(weights: tf.Tensor) -> tf.Tensor:
-    rows, size = tf.shape(weights)[0], weights.shape[1]
-    blocks = -(-size // _BLOCK)
-    padded = tf.pad(weights, [[0, 0], [0, blocks * _BLOCK - size]])
-    return tf.reduce_sum(tf.reshape(padded, [rows, blocks, _BLOCK]), axis=-1)
-
-
-def _first_above(cumulative: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    below = tf.cast(cumulative <= target[:, None], tf.int32)
-    found = tf.reduce_sum(below, axis=-1)
-    return tf.minimum(found, tf.shape(cumulative)[1] - 1)
-
-
-def draw(weights: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-    """One index a row, with probability proportional to its weight.
-
-    Inverse of the cumulative distribution, in two stages: the same
-    distribution as adding Gumbel noise and taking the largest, with one
-    random number a row in place of V.
+def logits_of(
+    scores: tf.Tensor, bias: tf.Tensor, tokens: tf.Tensor
+) -> tf.Tensor:
+    """The logit of one token a row.
 
     Args:
-      weights: [rows, V] float32, not negative.
-      uniform: [rows] float32 in [0, 1).
+      scores: [rows, V] logits without their bias.
+      bias: [V] float32.
+      tokens: [rows] int32.
 
     Returns:
-      [rows] int32.
+      [rows] float32.
     """
-    size = weights.shape[1]
-    sums = tf.cumsum(_block_sums(weights), axis=-1)  # [rows, V / 256]
-    target = uniform * sums[:, -1]
-    block = _first_above(sums, target)
-    before = tf.where(
-        block > 0, tf.gather(sums, tf.maximum(block - 1, 0), batch_dims=1), 0.0
-    )
-    index = block[:, None] * _BLOCK + tf.range(_BLOCK)[None, :]
-    inside = tf.gather(
-        weights, tf.minimum(index, size - 1), batch_dims=1
-    ) * tf.cast(index < size, tf.float32)
-    inside = before[:, None] + tf.cumsum(inside, axis=-1)
-    # Rounding may leave the target above the block's own sum: then the last
-    # index whose weight is not zero.
-    target = tf.minimum(target, _just_below(inside[:, -1]))
-    offset = _first_above(inside, target)
-    return tf.minimum(block * _BLOCK + offset, size - 1)
-
-
-def _just_below(x: tf.Tensor) -> tf.Tensor:
-    return tf.math.nextafter(
-        tf.cast(x, tf.float32), tf.zeros_like(x, tf.float32)
-    )
+    chosen = tf.gather(scores, tokens, batch_dims=1)
+    return tf.cast(chosen, tf.float32) + tf.gather(bias, tokens)
 
 
 def token_loss_and_samples(
     scores: tf.Tensor,
     bias: tf.Tensor,
     labels: tf.Tensor,
-    uniform: tf.Tensor,
-    temperature: float = 1.0,
+    uniform: tf.Tensor | None = None,
+    temperature: float | tf.Tensor = 1.0,
+    disallow_correct: bool = False,
 ) -> TokenLoss:
     """Cross-entropy of a token LM, its argmax, and a sample from it.
 
@@ -133,32 +142,41 @@ def token_loss_and_samples(
       scores: [rows, V] logits without their bias.
       bias: [V] float32.
       labels: [rows] int32, the tokens that stood there.
-      uniform: [rows] float32 in [0, 1), decides the samples.
+      uniform: [rows] float32 in [0, 1), decides the samples; None for none.
       temperature: divides the logits before sampling.
+      disallow_correct: never draw the label.
     """
+    drawn_here = uniform is not None and sampling.is_plain(
+        temperature, disallow_correct
+    )
 
     @tf.custom_gradient
     def compute(scores: tf.Tensor, bias: tf.Tensor):
         weights, peak = _exponentials(scores, bias)
         total = tf.reduce_sum(weights, axis=-1)
-        label_logits = tf.cast(
-            tf.gather(scores, labels, batch_dims=1), tf.float32
-        ) + tf.gather(bias, labels)
-        loss = tf.math.log(total) + peak - label_logits
+        label_logits = logits_of(scores, bias, labels)
+        log_total = tf.math.log(total)
+        loss = log_total + peak - label_logits
         predictions = tf.argmax(weights, axis=-1, output_type=tf.int32)
-        if temperature != 1.0:
-            tempered = _tempered(scores, bias, peak, temperature)
-        else:
-            tempered = weights
-        sampled = draw(tempered, uniform)
+        found = (loss, predictions, log_total + peak)
+        if drawn_here:
+            found += (sampling.draw(weights, uniform),)
 
         def gradient(dy: tf.Tensor, *_: tf.Tensor) -> tuple:
             d_scores, d_bias = _score_gradients(weights, total, labels, dy)
             return tf.cast(d_scores, scores.dtype), d_bias
 
-        return (loss, predictions, sampled), gradient
+        return found, gradient
 
-    return TokenLoss(*compute(scores, tf.cast(bias, tf.float32)))
+    bias = tf.cast(bias, tf.float32)
+    loss, predictions, log_z, *sampled = compute(scores, bias)
+    if uniform is not None and not drawn_here:
+        sampled = [
+            sampling.draw_adjusted(
+                scores, bias, labels, uniform, temperature, disallow_correct
+            )
+        ]
+    return TokenLoss(loss, predictions, sampled[0] if sampled else None, log_z)
 
 
 def replaced_token_loss(logits: tf.Tensor, fake_labels: tf.Tensor) -> tf.Tensor:
@@ -188,3 +206,32 @@ def weighted_mean(
         that their results add up to the mean of the global batch.
     """
     return tf.reduce_sum(values * weights) / (1e-6 + total_weight)
+
+
+class Term(NamedTuple):
+    """A part of the joint loss: `factor` times a weighted mean."""
+
+    factor: float | tf.Tensor
+    values: tf.Tensor  # float32, nats
+    weights: tf.Tensor  # the same shape
+
+
+def joint_loss(terms: Sequence[Term]) -> tf.Tensor:
+    """The sum of the terms; over replicas these sums add up to the batch's.
+
+    Args:
+      terms: at least one.
+
+    Returns:
+      Scalar float32.
+    """
+    totals = tf.stack([tf.reduce_sum(term.weights) for term in terms])
+    replica = tf.distribute.get_replica_context()
+    if replica is not None and replica.num_replicas_in_sync > 1:
+        totals = replica.all_reduce(tf.distribute.ReduceOp.SUM, totals)
+    return tf.add_n(
+        [
+            term.factor * weighted_mean(term.values, term.weights, totals[i])
+            for i, term in enumerate(terms)
+        ]
+    )

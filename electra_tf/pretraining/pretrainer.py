@@ -7,8 +7,19 @@ import tensorflow as tf
 
 from electra_tf.models import layers, networks, randomness
 from electra_tf.models.config import GeneratorConfig, ModelConfig
-from electra_tf.pretraining import masking, objectives
+from electra_tf.pretraining import (
+    adversarial,
+    assembly,
+    combinations,
+    discrimination,
+    generation,
+    masking,
+    objectives,
+    sampling,
+    two_stage,
+)
 from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
+from electra_tf.pretraining.metrics import PretrainMetrics
 from electra_tf.pretraining.objectives import ObjectiveConfig
 
 Batch = dict[str, tf.Tensor]
@@ -20,20 +31,25 @@ _MASK, _SAMPLE, _GENERATOR, _DISCRIMINATOR = 1001, 1002, 1003, 1004
 
 
 class PretrainOutput(NamedTuple):
-    """Everything one forward pass computes."""
+    """Everything one forward pass computes; None where there is no such."""
 
     loss: tf.Tensor  # scalar; over replicas these sum to the batch's loss
     masked: masking.MaskedBatch
     token: objectives.TokenLoss  # each [B, N]
-    corrupted: masking.CorruptedBatch
-    disc_logits: tf.Tensor  # [B, L] float32
-    disc_per_token_loss: tf.Tensor  # [B, L] float32
-    generator: networks.encoders.EncoderOutput
-    discriminator: networks.encoders.EncoderOutput
+    cloze: generation.Cloze | None  # of a two-tower generator
+    corrupted: masking.CorruptedBatch | None
+    detected: discrimination.Detected | None  # which tokens were replaced
+    restored: discrimination.Restored | None  # what they were
+    generator: tuple | None  # what its encoder, or towers, computed
+    discriminator: networks.encoders.EncoderOutput | None
 
 
 class ElectraPretrainer(keras.Model):
     """Trains both networks on `gen_weight * MLM + disc_weight * RTD`.
+
+    `objective.kind` and the generator's kind change what the two losses are;
+    a masked LM has the first alone. All of it are settings: see
+    `ObjectiveConfig` and `GeneratorConfig`.
 
     Works in `compile(optimizer)` and `fit(dataset)`, in a loop of one's own
     over `train_step`, and under `tf.distribute`. Batches are dicts of
@@ -44,11 +60,14 @@ class ElectraPretrainer(keras.Model):
 
     Args:
       model: the discriminator's shape.
-      generator: the generator's size relative to it.
+      generator: the generator's kind, and its size relative to it.
       masking_config: masking rates.
-      objective: loss weights and sampling temperature.
+      objective: what is trained, loss weights and sampling.
       special: ids of [CLS], [SEP] and [MASK].
       seed: of masks, samples and dropout.
+
+    Raises:
+      UserError: settings that do not go together.
     """
 
     def __init__(
@@ -62,27 +81,50 @@ class ElectraPretrainer(keras.Model):
         name: str = "electra",
     ):
         super().__init__(name=name)
+        combinations.check(model, generator, masking_config, objective)
+        self.generator_config = generator
         self.masking_config = masking_config
         self.objective = objective
         self.special = special
         self.seed = seed
-        self.embeddings = layers.Embeddings(model)
-        self.generator = networks.Generator(
-            model.generator(
-                generator.hidden_fraction, generator.layers_fraction
-            ),
-            self.embeddings,
+        self.embeddings, self.generator, self.discriminator = assembly.assemble(
+            model, generator, objective
         )
-        self.discriminator = networks.Discriminator(model, self.embeddings)
-        self._create_metrics()
+        self.baseline = None
+        if objective.adversarial:
+            self.baseline = layers.Dense(
+                1, keras.initializers.Zeros(), name="baseline"
+            )
+        self._figures = PretrainMetrics(
+            objective, cloze=not self.generator.reads_masked
+        )
+        self._figure_list = self._figures.all  # Keras resets and returns these
         self.build()
+        self.generator.trainable = not generator.frozen
+        self._stages = None
+        if objective.two_stage_steps:
+            self._stages = two_stage.Stages(
+                self.generator, self.discriminator, objective.two_stage_steps
+            )
 
     def build(self, input_shape: object = None) -> None:
         """Creates all variables."""
         self.embeddings.build()
+        if self.generator_shares_encoder:
+            self.discriminator.build()
         self.generator.build()
-        self.discriminator.build()
+        if not self.discriminator.built:
+            self.discriminator.build()
+        if self.baseline is not None:
+            hidden_size = self.generator.config.hidden_size
+            self.baseline.build((None, None, hidden_size))
         self.built = True
+
+    @property
+    def generator_shares_encoder(self) -> bool:
+        """Whether the generator runs in the discriminator's encoder."""
+        encoder = getattr(self.generator, "encoder", None)
+        return encoder is self.discriminator.encoder
 
     def compile(
         self,
@@ -132,75 +174,159 @@ class ElectraPretrainer(keras.Model):
         return self.forward_masked(masked, keys, training)
 
     def forward_masked(
-        self, masked: masking.MaskedBatch, keys: tf.Tensor, training: bool
+        self,
+        masked: masking.MaskedBatch,
+        keys: tf.Tensor,
+        training: bool,
+        sampled_ids: tf.Tensor | None = None,
+        corrupted: masking.CorruptedBatch | None = None,
     ) -> PretrainOutput:
-        """The part after masking; arguments as `call`, keys [B] uint32."""
-        hidden, generator_output = self.generator.hidden_at(
-            masked.masked_input_ids,
-            masked.input_mask,
-            masked.segment_ids,
-            masked.masked_lm_positions,
+        """The part after masking; what it would draw can be given.
+
+        Args:
+          masked: the masked batch.
+          keys: [B] uint32, decide samples and dropout.
+          training: whether dropout is on.
+          sampled_ids: [B, N] int32, in place of samples from the generator.
+          corrupted: what the discriminator reads, in place of the batch with
+            the samples in.
+        """
+        generated = generation.generate(
+            self.generator,
+            masked,
+            self.special,
+            self._draws(masked, keys, training, wanted=sampled_ids is None),
             training,
             randomness.salted(keys, _GENERATOR),
         )
-        slots = tf.shape(masked.masked_lm_positions)
-        uniform = randomness.uniform(randomness.salted(keys, _SAMPLE), slots[1])
-        head = self.generator.head
-        token = objectives.token_loss_and_samples(
-            head.scores(hidden, training),
-            tf.convert_to_tensor(head.output_bias),
-            tf.reshape(masked.masked_lm_ids, [-1]),
-            tf.reshape(uniform, [-1]),
-            self.objective.temperature,
+        if sampled_ids is not None:
+            generated = generated._replace(
+                token=generated.token._replace(sampled_ids=sampled_ids)
+            )
+        corrupted, detected, restored, discriminator_output = (
+            self._discriminate(masked, generated, corrupted, keys, training)
         )
-        token = objectives.TokenLoss(*(tf.reshape(t, slots) for t in token))
-        corrupted = masking.corrupt(masked, token.sampled_ids)
-        disc_logits, discriminator_output = self.discriminator(
+        terms = self._terms(masked, generated, detected, restored, training)
+        return PretrainOutput(
+            objectives.joint_loss(terms),
+            masked,
+            generated.token,
+            generated.cloze,
+            corrupted,
+            detected,
+            restored,
+            generated.encoder,
+            discriminator_output,
+        )
+
+    def _draws(
+        self,
+        masked: masking.MaskedBatch,
+        keys: tf.Tensor,
+        training: bool,
+        wanted: bool,
+    ) -> generation.Draws:
+        objective = self.objective
+        if objective.kind == "mlm" or not wanted:
+            return generation.Draws(None)
+        slots = tf.shape(masked.masked_lm_positions)[1]
+        temperature = objective.temperature
+        if objective.temperature_start is not None and training:
+            temperature = sampling.temperature_at(
+                self._step(),
+                objective.temperature_start,
+                temperature,
+                objective.temperature_decay_steps,
+            )
+        return generation.Draws(
+            randomness.uniform(randomness.salted(keys, _SAMPLE), slots),
+            temperature,
+            objective.disallow_correct,
+        )
+
+    def _discriminate(
+        self,
+        masked: masking.MaskedBatch,
+        generated: generation.Generated,
+        corrupted: masking.CorruptedBatch | None,
+        keys: tf.Tensor,
+        training: bool,
+    ) -> tuple:
+        """corrupted, detected, restored and encoder of a `PretrainOutput`."""
+        kind = self.objective.kind
+        if kind == "mlm":
+            return None, None, None, None
+        if corrupted is None:
+            corrupted = discrimination.corrupt(
+                kind, masked, generated.token.sampled_ids
+            )
+        logits, output = self.discriminator(
             corrupted.fake_input_ids,
             masked.input_mask,
             masked.segment_ids,
             training=training,
             keys=randomness.salted(keys, _DISCRIMINATOR),
         )
-        disc_loss = objectives.replaced_token_loss(
-            disc_logits, corrupted.fake_labels
-        )
-        return PretrainOutput(
-            self._total_loss(masked, token, disc_loss),
-            masked,
-            token,
-            corrupted,
-            disc_logits,
-            disc_loss,
-            generator_output,
-            discriminator_output,
-        )
+        if kind in discrimination.RESTORED_TOKEN:
+            restored = discrimination.restore(
+                self.discriminator,
+                output.sequence_output,
+                masked,
+                corrupted,
+                training,
+            )
+            return corrupted, None, restored, output
+        if kind == "electric":
+            logits += discrimination.noise_logit(
+                generated.cloze,
+                corrupted.fake_input_ids,
+                self.masking_config.mask_prob,
+            )
+        detected = discrimination.detect(kind, logits, masked, corrupted)
+        return corrupted, detected, None, output
 
-    def _total_loss(
+    def _terms(
         self,
         masked: masking.MaskedBatch,
-        token: objectives.TokenLoss,
-        disc_loss: tf.Tensor,
-    ) -> tf.Tensor:
-        real = tf.cast(masked.input_mask, tf.float32)
-        weights = masked.masked_lm_weights
-        totals = tf.stack([tf.reduce_sum(weights), tf.reduce_sum(real)])
-        replica = tf.distribute.get_replica_context()
-        if replica is not None and replica.num_replicas_in_sync > 1:
-            totals = replica.all_reduce(tf.distribute.ReduceOp.SUM, totals)
-        mlm = objectives.weighted_mean(token.loss, weights, totals[0])
-        disc = objectives.weighted_mean(disc_loss, real, totals[1])
-        return (
-            self.objective.gen_weight * mlm + self.objective.disc_weight * disc
-        )
+        generated: generation.Generated,
+        detected: discrimination.Detected | None,
+        restored: discrimination.Restored | None,
+        training: bool,
+    ) -> list[objectives.Term]:
+        """The parts of the joint loss, the generator's first."""
+        gen_weight = self.objective.gen_weight
+        disc_weight = self.objective.disc_weight
+        if self._stages is not None and training:
+            first, second = two_stage.factors(
+                self._step(), self.objective.two_stage_steps
+            )
+            gen_weight, disc_weight = gen_weight * first, disc_weight * second
+        terms = []
+        if self.baseline is not None:
+            terms += adversarial.terms(
+                gen_weight, generated, masked, detected.loss, self.baseline
+            )
+        elif not self.generator_config.frozen:
+            # Left out, its backward pass is never computed.
+            terms.append(_maximum_likelihood(gen_weight, masked, generated))
+        for judged in (detected, restored):
+            if judged is not None:
+                terms.append(
+                    objectives.Term(disc_weight, judged.loss, judged.weights)
+                )
+        return terms
+
+    def _step(self) -> tf.Tensor:
+        """Updates done, int64; 0 where there is no optimizer."""
+        if self.optimizer is None:
+            return tf.constant(0, tf.int64)
+        return tf.cast(self.optimizer.iterations, tf.int64)
 
     def _example_ids(self, batch: Batch, training: bool) -> tf.Tensor:
         if "example_id" in batch:
             return batch["example_id"]
         rows = tf.shape(batch["input_ids"], out_type=tf.int64)[0]
-        step = tf.constant(0, tf.int64)
-        if training and self.optimizer is not None:
-            step = tf.cast(self.optimizer.iterations, tf.int64)
+        step = self._step() if training else tf.constant(0, tf.int64)
         replica = tf.distribute.get_replica_context()
         replicas, index = 1, 0
         if replica is not None and replica.num_replicas_in_sync > 1:
@@ -217,7 +343,12 @@ class ElectraPretrainer(keras.Model):
             loss = self.optimizer.scale_loss(output.loss)
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables))
+        if self._stages is None:
+            self.optimizer.apply_gradients(zip(gradients, variables))
+        else:
+            step, before = tf.identity(self._step()), self._stages.values()
+            self.optimizer.apply_gradients(zip(gradients, variables))
+            self._stages.settle(step, before)
         return self._update_metrics(output)
 
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
@@ -225,50 +356,20 @@ class ElectraPretrainer(keras.Model):
         output = self(batch, training=False, seed=_EVALUATION_SEED)
         return self._update_metrics(output)
 
-    # --- metrics -----------------------------------------------------------
-
-    def _create_metrics(self) -> None:
-        mean = keras.metrics.Mean
-        self.loss_metric = mean(name="loss")
-        self.mlm_loss = mean(name="mlm_loss")
-        self.mlm_accuracy = mean(name="mlm_accuracy")
-        self.sampled_accuracy = mean(name="sampled_accuracy")
-        self.disc_loss = mean(name="disc_loss")
-        self.disc_accuracy = mean(name="disc_accuracy")
-        # Means with the right weights: of the tokens called replaced, the
-        # share that is; of the replaced tokens, the share called so.
-        self.disc_precision = mean(name="disc_precision")
-        self.disc_recall = mean(name="disc_recall")
-        # What "always original" gets wrong: the baseline of disc_accuracy.
-        self.replaced_share = mean(name="replaced_share")
-        self.disc_auc = keras.metrics.AUC(num_thresholds=1000, name="disc_auc")
-
     def _update_metrics(self, output: PretrainOutput) -> dict[str, tf.Tensor]:
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        self.loss_metric.update_state(output.loss * replicas)
-
-        masked, token = output.masked, output.token
-        weights = masked.masked_lm_weights
-
-        def hit(ids: tf.Tensor) -> tf.Tensor:
-            return tf.cast(tf.equal(ids, masked.masked_lm_ids), tf.float32)
-
-        self.mlm_loss.update_state(token.loss, weights)
-        self.mlm_accuracy.update_state(hit(token.predictions), weights)
-        self.sampled_accuracy.update_state(hit(token.sampled_ids), weights)
-
-        real = tf.cast(masked.input_mask, tf.float32)
-        fake = tf.cast(output.corrupted.fake_labels, tf.float32)
-        called = tf.cast(output.disc_logits > 0, tf.float32)
-        right = tf.cast(tf.equal(called, fake), tf.float32)
-        self.disc_loss.update_state(output.disc_per_token_loss, real)
-        self.disc_accuracy.update_state(right, real)
-        self.disc_precision.update_state(fake, called * real)
-        self.disc_recall.update_state(called, fake * real)
-        self.replaced_share.update_state(fake, real)
-        self.disc_auc.update_state(
-            tf.reshape(fake, [-1]),
-            tf.reshape(tf.sigmoid(output.disc_logits), [-1]),
-            sample_weight=tf.reshape(real, [-1]),
-        )
+        self._figures.update(output)
         return self.get_metrics_result()
+
+
+def _maximum_likelihood(
+    factor: float | tf.Tensor,
+    masked: masking.MaskedBatch,
+    generated: generation.Generated,
+) -> objectives.Term:
+    """The generator's own loss: of the masked tokens, or of all of them."""
+    if generated.cloze is not None:
+        cloze = generated.cloze
+        return objectives.Term(factor, cloze.token.loss, cloze.weights)
+    return objectives.Term(
+        factor, generated.token.loss, masked.masked_lm_weights
+    )
