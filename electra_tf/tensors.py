@@ -1,14 +1,16 @@
-"""Named arrays in one safetensors file, written and read in a stream.
+"""Named arrays in one safetensors file, written and read one at a time.
 
-The format is that of Hugging Face `safetensors` (a length, a JSON header, raw
-little-endian data). Local files are read through the library, which maps them
-into memory; writing is ours, because the library's needs a second copy of all
-the data and a local path.
+The format is that of Hugging Face `safetensors`: a length, a JSON header, raw
+little-endian data. Reading and writing are ours: the library's writer holds a
+second copy of all the data, its reader maps the file into memory, where what
+was read stays beside the copy, and both know local paths alone.
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 
+import ml_dtypes
 import numpy as np
 
 from electra_tf import files
@@ -20,6 +22,11 @@ _NAMES = {
     "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8",
     "bool": "BOOL",
 }  # fmt: skip
+_DTYPES = {
+    code: np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+    for name, code in _NAMES.items()
+}
+_LONGEST_HEADER = 100_000_000  # bytes; the library's limit too
 
 
 def save(
@@ -31,7 +38,8 @@ def save(
 
     Args:
       path: target file.
-      tensors: name -> array (anything `np.asarray` takes).
+      tensors: name -> array (anything `np.asarray` takes). A mapping that
+        reads lazily is asked for each array twice, and none is kept.
       metadata: string pairs kept in the header.
     """
     header: dict[str, object] = {}
@@ -57,22 +65,110 @@ def save(
             handle.write(array.tobytes())
 
 
+class TensorFile(Mapping[str, np.ndarray]):
+    """The arrays of a safetensors file, each read when it is looked up.
+
+    Looked up twice, an array is read twice: nothing is kept but the header.
+
+    Attributes:
+      path: the file.
+      metadata: the string pairs of its header.
+      shapes: name -> shape, known without reading the array.
+    """
+
+    def __init__(self, path: str):
+        """Reads and checks the header.
+
+        Raises:
+          UserError: missing, truncated or not a safetensors file; names it.
+        """
+        self.path = path
+        self._places: dict[str, tuple[str, int, int]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        with files.open_read(path) as handle:
+            try:
+                start, header = _header(handle.read, files.size(path))
+                self.metadata = header.pop("__metadata__", None) or {}
+                self._take(header, start, files.size(path) - start)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UserError(
+                    f"cannot read {path}: not a whole safetensors file "
+                    f"({error})"
+                ) from error
+
+    def _take(self, header: dict, start: int, length: int) -> None:
+        reached = 0
+        for name, entry in sorted(
+            header.items(), key=lambda item: item[1]["data_offsets"]
+        ):
+            first, last = entry["data_offsets"]
+            if first != reached or last < first or last > length:
+                raise ValueError(f"its data has no place for {name}")
+            shape = tuple(entry["shape"])
+            dtype = _DTYPES.get(entry["dtype"])
+            if dtype and math.prod(shape) * dtype.itemsize != last - first:
+                raise ValueError(f"{name} has another size than its shape's")
+            self.shapes[name] = shape
+            self._places[name] = (entry["dtype"], start + first, last - first)
+            reached = last
+        if reached != length:
+            raise ValueError(f"{length - reached} bytes belong to no name")
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        code, offset, length = self._places[name]
+        if code not in _DTYPES:
+            raise UserError(
+                f"cannot read {self.path}: {name} is of type {code}, which "
+                "is not read; store it as F32, F16 or BF16"
+            )
+        data = read_at(self.path, offset, length)
+        return data.view(_DTYPES[code]).reshape(self.shapes[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    # Mapping's own reads the array.
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+
+def read_at(path: str, offset: int, length: int) -> np.ndarray:
+    """[length] uint8, writable: the bytes of the file from `offset` on.
+
+    Raises:
+      UserError: unreadable, or the file ends before.
+    """
+    with files.named_errors(path, "read"):
+        if "://" not in path:
+            # Straight into the array; gfile goes through two more copies.
+            data = np.fromfile(path, np.uint8, length, offset=offset)
+        else:
+            with files.open_read(path) as handle:
+                handle.seek(offset)
+                data = np.frombuffer(bytearray(handle.read(length)), np.uint8)
+    if len(data) != length:
+        raise UserError(f"cannot read {path}: it ends early; copy it again")
+    return data
+
+
+def _header(read: Callable[[int], bytes], size: int) -> tuple[int, dict]:
+    """Where the data begins, and the parsed header."""
+    length = int.from_bytes(read(8), "little")
+    if size < 8 or length > min(size - 8, _LONGEST_HEADER):
+        raise ValueError(f"{size} bytes do not hold its header")
+    header = json.loads(read(length).decode("utf-8"))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no mapping")
+    return 8 + length, header
+
+
 def load(path: str) -> dict[str, np.ndarray]:
-    """All arrays of a safetensors file.
+    """All arrays of a safetensors file at once.
 
     Raises:
       UserError: missing, truncated or not a safetensors file; names it.
     """
-    import safetensors
-    import safetensors.numpy
-
-    if not files.exists(path):
-        raise UserError(f"cannot read {path}: no such file")
-    try:
-        if "://" in path:
-            return safetensors.numpy.load(files.read_bytes(path))
-        return safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise UserError(
-            f"cannot read {path}: not a whole safetensors file ({error})"
-        ) from error
+    return dict(TensorFile(path))

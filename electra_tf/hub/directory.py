@@ -1,65 +1,141 @@
 """The model directory: `config.json`, `vocab.txt`, `model.safetensors`.
 
 Weights are named by their place: `embeddings/...` for the tables that both
-networks share, `generator/...` and `discriminator/...` for the rest.
+networks share, `generator/...` and `discriminator/...` for the rest,
+`task/...` for a fine-tuned head. Adam's slots, where a source had them, are in
+`optimizer.safetensors`.
 """
 
-import dataclasses
 import json
-import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
 
 import keras
 import numpy as np
 
 from electra_tf import files, tensors
 from electra_tf.errors import UserError
-from electra_tf.models import encoder, networks
-from electra_tf.models.config import ModelConfig
-from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.hub import config as configs
+from electra_tf.hub import parts, variables
+from electra_tf.hub.config import DirectoryConfig
+from electra_tf.hub.shapes import EXTRA, shapes
+from electra_tf.hub.source import Checkpoint, Lazy, Slots, shapes_of
+from electra_tf.hub.variables import weight_name as weight_name
 from electra_tf.text.vocab import Vocab, load_vocab
 
 CONFIG, VOCAB, WEIGHTS = "config.json", "vocab.txt", "model.safetensors"
-_FORMAT = "electra_tf model"
-_VERSION = 1
-
-_log = logging.getLogger(__name__)
+SLOTS = "optimizer.safetensors"
 
 
-@dataclasses.dataclass(frozen=True)
-class DirectoryConfig:
-    """The content of `config.json`.
+def recognises(path: str) -> bool:
+    """Whether `path` is a model directory, or a run that contains one."""
+    for candidate in (path, files.join(path, "model")):
+        file = files.join(candidate, CONFIG)
+        if not files.exists(file):
+            continue
+        try:
+            content = json.loads(files.read_text(file))
+        except ValueError:
+            continue
+        if isinstance(content, dict) and (
+            content.get("format") == configs.FORMAT
+        ):
+            return True
+    return False
 
-    Attributes:
-      discriminator: shape of the discriminator; None where it is absent.
-      generator: shape of the generator; None where it is absent.
-      lower_case: how the tokenizer is set.
-      strip_accents: how the tokenizer is set; None as lower_case.
-      vocab_fingerprint: of vocab.txt.
-      step: training steps behind the weights.
-      pretraining: the settings of the run that made it, if any.
+
+def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
+    """Reads a model directory; weights are read when they are looked up.
+
+    Args:
+      path: the directory, or a run that contains it.
+      overrides: `--set` texts; see `hub.config.parse`.
+
+    Raises:
+      UserError: not there or not whole; the file is named.
     """
+    folder = find(path)
+    config = load_config(folder)
+    vocab = load_vocab(files.join(folder, VOCAB))
+    if vocab.fingerprint() != config.vocab_fingerprint:
+        raise UserError(
+            f"{files.join(folder, VOCAB)}: is {vocab.fingerprint()}, but "
+            f"{CONFIG} says {config.vocab_fingerprint}; take both from the "
+            "same model"
+        )
+    config = configs.override(config, overrides or {})
+    weights = tensors.TensorFile(files.join(folder, WEIGHTS))
+    known = shapes(config)
+    return Checkpoint(
+        config=config,
+        weights=weights,
+        vocab=vocab,
+        slots=_read_slots(files.join(folder, SLOTS)),
+        leftover=tuple(
+            n for n in weights if n not in known and not n.startswith(EXTRA)
+        ),
+        source=weights.path,
+    )
 
-    discriminator: ModelConfig | None
-    generator: ModelConfig | None
-    lower_case: bool
-    strip_accents: bool | None
-    vocab_fingerprint: str
-    step: int = 0
-    pretraining: dict[str, Any] | None = None
+
+def _read_slots(path: str) -> Slots | None:
+    if not files.exists(path):
+        return None
+    arrays = tensors.TensorFile(path)
+    return Lazy(
+        lambda name: (arrays[f"{name}/m"], arrays[f"{name}/v"]),
+        {
+            name.removesuffix("/m"): shape
+            for name, shape in arrays.shapes.items()
+            if name.endswith("/m") and f"{name[:-1]}v" in arrays.shapes
+        },
+    )
 
 
-def weight_name(path: str) -> str:
-    """A variable's path in a model -> its name on disk."""
-    parts = path.split("/")
-    if "embeddings" in parts:
-        return "/".join(parts[parts.index("embeddings") :])
-    for i, part in enumerate(parts):
-        if part in ("generator", "discriminator"):
-            return "/".join(parts[i:])
-    # A bare encoder is the discriminator's: that is what is fine-tuned.
-    return "/".join(["discriminator", *parts])
+def write(
+    path: str, checkpoint: Checkpoint, part: parts.Part = "both"
+) -> tuple[str, ...]:
+    """Writes a model directory; config.json, which makes it one, comes last.
+
+    Args:
+      path: created if absent; files in it are replaced one by one.
+      checkpoint: what to write.
+      part: which of the networks.
+
+    Returns:
+      Sentences on what the format cannot hold: none.
+
+    Raises:
+      UserError: it cannot be written, or has no such part or no vocabulary.
+    """
+    checkpoint = parts.select(checkpoint, part)
+    if checkpoint.vocab is None:
+        raise UserError(
+            f"{checkpoint.source}: no vocabulary beside it, which a model "
+            "directory has; give --vocab=FILE"
+        )
+    files.make_directory(path)
+    checkpoint.vocab.save(files.join(path, VOCAB))
+    tensors.save(files.join(path, WEIGHTS), checkpoint.weights)
+    slots, file = checkpoint.slots, files.join(path, SLOTS)
+    if slots is None:
+        files.remove(file)  # another model's
+    else:
+        tensors.save(file, _flat(slots))
+    content = configs.to_json(checkpoint.config)
+    files.write_text(
+        files.join(path, CONFIG), json.dumps(content, indent=2) + "\n"
+    )
+    return ()
+
+
+def _flat(slots: Slots) -> Lazy[np.ndarray]:
+    def slot(name: str) -> np.ndarray:
+        return slots[name[:-2]]["mv".index(name[-1])]
+
+    found = shapes_of(slots) if hasattr(slots, "shapes") else {
+        name: m.shape for name, (m, _) in slots.items()
+    }  # fmt: skip
+    return Lazy(slot, {f"{n}/{s}": x for n, x in found.items() for s in "mv"})
 
 
 def save(
@@ -68,7 +144,7 @@ def save(
     networks_: Iterable[keras.Model],
     vocab: Vocab,
 ) -> None:
-    """Writes a model directory; config.json, which makes it one, comes last.
+    """Writes networks as a model directory.
 
     Args:
       directory: created if absent; files in it are replaced one by one.
@@ -76,19 +152,8 @@ def save(
       networks_: the networks whose weights go in.
       vocab: the vocabulary.
     """
-    weights = {
-        weight_name(v.path): np.asarray(v)
-        for network in networks_
-        for v in network.trainable_variables
-    }
-    files.make_directory(directory)
-    vocab.save(files.join(directory, VOCAB))
-    tensors.save(files.join(directory, WEIGHTS), weights)
-    content = {"format": _FORMAT, "version": _VERSION}
-    content |= dataclasses.asdict(config)
-    files.write_text(
-        files.join(directory, CONFIG), json.dumps(content, indent=2) + "\n"
-    )
+    weights = variables.stored(variables.named(networks_))
+    write(directory, Checkpoint(config, weights, vocab))
 
 
 def find(directory: str) -> str:
@@ -117,18 +182,13 @@ def load_config(directory: str) -> DirectoryConfig:
     path = files.join(directory, CONFIG)
     try:
         content = json.loads(files.read_text(path))
-        if content.pop("format", None) != _FORMAT:
-            raise ValueError("another kind of file")
-        if content.pop("version", None) != _VERSION:
-            raise ValueError("written by another version of electra_tf")
-        for part in ("discriminator", "generator"):
-            if content[part] is not None:
-                content[part] = ModelConfig(**content[part])
-        return DirectoryConfig(**content)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not isinstance(content, dict):
+            raise ValueError("no mapping")
+    except ValueError as error:
         raise UserError(
             f"{path}: not the config of an electra_tf model ({error})"
         ) from error
+    return configs.from_json(content, path)
 
 
 def load_weights(
@@ -145,92 +205,14 @@ def load_weights(
       UserError: a missing name, or another shape; it names the variable and
         both shapes. The model is unchanged then.
     """
-    targets = [(weight_name(v.path), v) for v in model.trainable_variables]
-    missing = [name for name, _ in targets if name not in weights]
+    targets = variables.named([model])
+    origin = variables.sources(targets, weights)
+    missing = [name for name in targets if name not in origin]
     if missing:
         raise UserError(
             f"{source}: lacks {len(missing)} of the model's {len(targets)} "
             f"weights, among them {missing[0]}"
         )
-    for name, variable in targets:
-        if tuple(weights[name].shape) != tuple(variable.shape):
-            raise UserError(
-                f"{source}: {name} has shape {list(weights[name].shape)}, "
-                f"the model's has {list(variable.shape)}"
-            )
-    for name, variable in targets:
-        variable.assign(weights[name])
-
-
-M = TypeVar("M", bound="_Pretrained")
-
-
-class _Pretrained:
-    """Loading for the three networks below."""
-
-    _part = "discriminator"
-
-    @classmethod
-    def from_pretrained(cls: type[M], directory: str) -> M:
-        """Loads the network from a model directory, or from a finished run.
-
-        The result has a `tokenizer` beside the network.
-
-        Args:
-          directory: local or remote path.
-
-        Raises:
-          UserError: not there, not whole, or without this network.
-        """
-        directory = find(directory)
-        config = load_config(directory)
-        shape = getattr(config, cls._part)
-        if shape is None:
-            raise UserError(f"{directory}: holds no {cls._part}")
-        vocab = load_vocab(files.join(directory, VOCAB))
-        if vocab.fingerprint() != config.vocab_fingerprint:
-            raise UserError(
-                f"{files.join(directory, VOCAB)}: is {vocab.fingerprint()}, "
-                f"but {CONFIG} says {config.vocab_fingerprint}; take both "
-                "from the same model"
-            )
-        path = files.join(directory, WEIGHTS)
-        model = cls(shape)
-        model.build()
-        load_weights(model, tensors.load(path), path)
-        model.tokenizer = Tokenizer(
-            vocab, config.lower_case, config.strip_accents
-        )
-        model.directory_config = config
-        return model
-
-    def save_pretrained(self, directory: str) -> None:
-        """Writes this network alone as a model directory."""
-        config = getattr(self, "directory_config", None)
-        if config is None:
-            raise ValueError("only a network from from_pretrained is saved so")
-        other = {"discriminator": None, "generator": None}
-        other[self._part] = self.config
-        save(
-            directory,
-            dataclasses.replace(config, **other),
-            [self],
-            self.tokenizer.vocab,
-        )
-
-
-class Encoder(_Pretrained, encoder.ElectraEncoder):
-    """The discriminator's encoder: what one fine-tunes.
-
-    `Encoder.from_pretrained(DIR)`, then as `models.encoder.ElectraEncoder`.
-    """
-
-
-class Discriminator(_Pretrained, networks.Discriminator):
-    """`Discriminator.from_pretrained(DIR)`; see `models.networks`."""
-
-
-class Generator(_Pretrained, networks.Generator):
-    """`Generator.from_pretrained(DIR)`; see `models.networks`."""
-
-    _part = "generator"
+    variables.check_shapes(targets, origin, weights, source)
+    for name, variable in targets.items():
+        variable.assign(variables.value(origin[name], weights))

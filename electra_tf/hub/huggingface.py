@@ -1,0 +1,300 @@
+"""Hugging Face directories: `config.json`, weights, tokenizer files.
+
+Weights are `model.safetensors` or `pytorch_model.bin`, whole or in shards.
+A directory holds one network: the generator is an ElectraForMaskedLM, the
+discriminator any of the other classes.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+import numpy as np
+
+from electra_tf import files, tensors
+from electra_tf.errors import UserError
+from electra_tf.hub import config as configs
+from electra_tf.hub import (
+    huggingface_config,
+    huggingface_tokenizer,
+    names,
+    pairs,
+    parts,
+    shapes,
+)
+from electra_tf.hub.config import DirectoryConfig
+from electra_tf.hub.huggingface_tokenizer import read_json
+from electra_tf.hub.names import Part
+from electra_tf.hub.pickle_reader import TorchFile
+from electra_tf.hub.source import Checkpoint, Lazy, shapes_of
+
+CONFIG = "config.json"
+_SAFE, _TORCH = "model.safetensors", "pytorch_model.bin"
+_INDEX = ".index.json"
+# As transformers: safetensors before pickles, whole files before shards.
+_WEIGHTS = (_SAFE, _SAFE + _INDEX, _TORCH, _TORCH + _INDEX)
+# Not weights: constants that older versions saved.
+_BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+
+
+def recognises(path: str) -> bool:
+    """Whether `path` is such a directory, of ELECTRA or of another model."""
+    if not files.is_directory(path):
+        return False
+    present = set(files.list_directory(path))
+    if present & set(_WEIGHTS[1:]):
+        return True
+    if CONFIG not in present:
+        return pairs.is_pair(path, recognises)
+    try:
+        content = read_json(files.join(path, CONFIG))
+    except UserError:
+        return False
+    return "model_type" in content or "architectures" in content
+
+
+def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
+    """Reads a directory; of the weights, names and shapes alone.
+
+    A directory with `discriminator/` and `generator/` below, as `write`
+    makes it, is one model again.
+
+    Args:
+      path: the directory.
+      overrides: `--set` texts, as of `hub.config.override`.
+
+    Raises:
+      UserError: a file is missing, damaged or of another model; it is named.
+    """
+    overrides = overrides or {}
+    if pairs.is_pair(path, recognises):
+        two = (read(files.join(path, part), overrides) for part in pairs.BOTH)
+        return pairs.joined(*two, path)
+    present = files.list_directory(path)
+    weights_file = next((n for n in _WEIGHTS if n in present), None)
+    if weights_file is None:
+        raise UserError(
+            f"{path}: no weights there; expected {', '.join(_WEIGHTS[:-1])} "
+            f"or {_WEIGHTS[-1]}"
+        )
+    weights_file = files.join(path, weights_file)
+    config_file = files.join(path, CONFIG)
+    content = read_json(config_file)
+    theirs = _normalised(_arrays(weights_file))
+    config, assumed = huggingface_config.to_ours(
+        content, config_file, theirs.shapes
+    )
+    tokenizer = huggingface_tokenizer.read(path)
+    vocab = tokenizer.vocab
+    config = dataclasses.replace(
+        config,
+        lower_case=tokenizer.lower_case,
+        strip_accents=tokenizer.strip_accents,
+        vocab_fingerprint=vocab.fingerprint() if vocab else "",
+    )
+    config = configs.override(config, overrides)
+    weights, leftover = _renamed(theirs, config)
+    shapes.check(config, weights, weights_file)
+    return Checkpoint(
+        config=config,
+        weights=weights,
+        vocab=vocab,
+        leftover=leftover,
+        assumed=assumed + tokenizer.assumed,
+        source=path,
+    )
+
+
+def _arrays(path: str) -> Mapping[str, np.ndarray]:
+    """The arrays of one file, or of the shards that an index names."""
+    if path.endswith(_SAFE):
+        return tensors.TensorFile(path)
+    if path.endswith(_TORCH):
+        return TorchFile(path)
+    places = read_json(path).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise UserError(f"cannot read {path}: no weight_map of names to files")
+    shards = {}
+    for shard in sorted(set(map(str, places.values()))):
+        # An index must not lead out of its directory.
+        if "/" in shard or "\\" in shard:
+            raise UserError(
+                f"{path}: weight_map: expected names of files beside it, got "
+                f"'{shard}'"
+            )
+        file = files.join(path.rpartition("/")[0] or ".", shard)
+        if not files.exists(file):
+            raise UserError(
+                f"cannot read {file}: no such file, but {path} names it; the "
+                "set of shards is not whole"
+            )
+        reader = TorchFile if ".bin" in path else tensors.TensorFile
+        shards[shard] = reader(file)
+        lacking = sorted(
+            name
+            for name, place in places.items()
+            if place == shard and name not in shards[shard]
+        )
+        if lacking:
+            raise UserError(
+                f"cannot read {file}: lacks {lacking[0]}, which {path} says "
+                "it holds; the shards are not of one set"
+            )
+    return Lazy(
+        lambda name: shards[places[name]][name],
+        {name: shards[place].shapes[name] for name, place in places.items()},
+    )
+
+
+def _normalised(arrays: Mapping[str, np.ndarray]) -> Lazy[np.ndarray]:
+    """Under today's names, prefixed as in a class with a head."""
+    raw = {}
+    for name in arrays:
+        short = name.removeprefix("electra.")
+        if short in _BUFFERS:
+            continue
+        for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+            if short.endswith("LayerNorm" + old):
+                short = short.removesuffix(old) + new
+        if short.startswith(("embeddings.", "embeddings_project.", "encoder.")):
+            short = "electra." + short
+        raw[short] = name
+    found = shapes_of(arrays)
+    return Lazy(
+        lambda name: arrays[raw[name]],
+        {name: tuple(found[old]) for name, old in raw.items()},
+    )
+
+
+def _part(config: DirectoryConfig) -> Part:
+    return "generator" if config.discriminator is None else "discriminator"
+
+
+def _table(config: DirectoryConfig, part: Part) -> names.Table:
+    task = names.task_places(config.task) if config.task else ()
+    return names.huggingface(*names.scopes(config, part), task)
+
+
+def _renamed(
+    theirs: Lazy[np.ndarray], config: DirectoryConfig
+) -> tuple[Lazy[np.ndarray], tuple[str, ...]]:
+    """The arrays that `config` asks for under our names; and the others'."""
+    expected = shapes.shapes(config)
+    found, unknown = _table(config, _part(config)).ours(theirs)
+    leftover = list(unknown)
+    kept = {}
+    for name, sources in found.items():
+        if name not in expected:
+            leftover += sources
+        elif all(source in theirs for source in sources):
+            kept[name] = sources
+    # Stored though it is tied: the token table once more, which transformers
+    # puts in its place.
+    leftover = [n for n in leftover if n != "generator_lm_head.weight"]
+
+    def compute(name: str) -> np.ndarray:
+        arrays = [_floats(theirs[n], n) for n in kept[name]]
+        return names.to_ours("huggingface", name, arrays)
+
+    ours = {
+        name: _our_shape(name, [theirs.shapes[n] for n in sources])
+        for name, sources in kept.items()
+    }
+    return Lazy(compute, ours), tuple(sorted(leftover))
+
+
+def _our_shape(name: str, theirs: list[tuple[int, ...]]) -> tuple[int, ...]:
+    shape = theirs[0][::-1] if name.endswith("/kernel") else theirs[0]
+    if len(set(theirs)) > 1 or not shape:  # for the check to find
+        return shape
+    return (*shape[:-1], len(theirs) * shape[-1])
+
+
+def _floats(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype.kind not in "fV":  # V: bfloat16
+        raise UserError(
+            f"{name} holds {array.dtype.name} numbers; expected floating "
+            "point: a quantised model has to be restored first"
+        )
+    return array.astype(np.float32, copy=False)
+
+
+def write(
+    path: str, checkpoint: Checkpoint, part: parts.Part = "both"
+) -> tuple[str, ...]:
+    """Writes a directory that transformers loads with no key missing.
+
+    Args:
+      path: the directory; of two networks it gets `discriminator/` and
+        `generator/`.
+      checkpoint: the model.
+      part: which network; of a model that has one, "both" is that one.
+
+    Returns:
+      Sentences on what the format cannot hold.
+
+    Raises:
+      UserError: there is no such network, or no class for it.
+    """
+    wanted = [part]
+    if part == "both":
+        wanted = pairs.present(checkpoint.config)
+    chosen = {one: parts.select(checkpoint, one) for one in wanted}
+    for one in wanted:  # before anything is written
+        huggingface_config.class_of(chosen[one].config, one)
+    notes: list[str] = []
+    for one in wanted:
+        place = path if len(wanted) == 1 else files.join(path, one)
+        notes += _write_one(place, chosen[one], one)
+    return tuple(dict.fromkeys(notes))
+
+
+def _write_one(directory: str, checkpoint: Checkpoint, part: Part) -> list[str]:
+    config, vocab = checkpoint.config, checkpoint.vocab
+    content, notes = huggingface_config.from_ours(config, part)
+    notes = list(notes)
+    weights, dropped = _their_weights(checkpoint, part)
+    if dropped:
+        notes.append(f"left out, with no place there: {', '.join(dropped)}")
+    content["pad_token_id"] = vocab.pad_id if vocab else 0
+    files.make_directory(directory)
+    tensors.save(files.join(directory, _SAFE), weights, {"format": "pt"})
+    if vocab is None:
+        notes.append("no tokenizer files: the source has no vocabulary")
+    else:
+        huggingface_tokenizer.write(
+            directory,
+            vocab,
+            config.lower_case,
+            config.strip_accents,
+            getattr(config, part).max_positions,
+        )
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    files.write_text(files.join(directory, CONFIG), text)
+    return notes
+
+
+def _their_weights(
+    checkpoint: Checkpoint, part: Part
+) -> tuple[Lazy[np.ndarray], list[str]]:
+    """Their names -> arrays, and our names of what has none."""
+    config = checkpoint.config
+    class_name = huggingface_config.class_of(config, part)
+    if config.task is not None:  # a class has one head
+        config = dataclasses.replace(config, replaced_token_head=False)
+    table = _table(config, part)
+    pieces = {}
+    for name in shapes.shapes(config):
+        for i, theirs in enumerate(table.theirs(name)):
+            if class_name == huggingface_config.ENCODER:
+                theirs = theirs.removeprefix("electra.")
+            pieces[theirs] = (name, i)
+    kept = {name for name, _ in pieces.values()}
+
+    def compute(theirs: str) -> np.ndarray:
+        name, i = pieces[theirs]
+        array = np.asarray(checkpoint.weights[name])
+        return names.to_theirs("huggingface", name, array)[i]
+
+    dropped = sorted(set(checkpoint.weights) - kept)
+    return Lazy(compute, dict.fromkeys(pieces, ())), dropped

@@ -1,0 +1,335 @@
+"""KerasHub presets of `ElectraBackbone`: an encoder, and perhaps a tokenizer.
+
+The library builds the backbone and knows the layout of its weight files; the
+names used here are the paths of the backbone's variables. A preset holds one
+encoder with the tanh GELU and a pooler, and no head of ELECTRA's.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.hub import config as configs
+from electra_tf.hub import names, pairs, parts, shapes
+from electra_tf.hub.config import DirectoryConfig
+from electra_tf.hub.huggingface_tokenizer import read_json
+from electra_tf.hub.names import Part
+from electra_tf.hub.source import Checkpoint, Lazy
+from electra_tf.models.config import ModelConfig
+from electra_tf.text.vocab import Vocab, load_vocab
+
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+_VOCAB = "assets/tokenizer/vocabulary.txt"
+# One file, or an index of several.
+_WEIGHTS, _INDEX = "model.weights.h5", "model.weights.json"
+_EPSILON = 1e-12  # the backbone's, which is no argument of it
+# Their argument -> our field.
+_SIZES = {
+    "vocab_size": "vocab_size",
+    "num_layers": "num_layers",
+    "num_heads": "num_heads",
+    "hidden_dim": "hidden_size",
+    "embedding_dim": "embedding_size",
+    "intermediate_dim": "intermediate_size",
+    "max_sequence_length": "max_positions",
+    "num_segments": "type_vocab_size",
+}
+_POOLER = ("pooled_dense/kernel", "pooled_dense/bias")
+
+
+def recognises(path: str) -> bool:
+    """Whether `path` is a preset, of ELECTRA or of another model."""
+    config = files.join(path, CONFIG)
+    if not files.is_directory(path):
+        return False
+    if not files.exists(config):
+        return pairs.is_pair(path, recognises)
+    try:
+        return "registered_name" in read_json(config)
+    except UserError:
+        return False
+
+
+def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
+    """Reads a preset; the pooler is left over.
+
+    Args:
+      path: a local directory.
+      overrides: `--set` texts, as of `hub.config.override`.
+
+    Raises:
+      UserError: a file is missing, damaged or of another model; it is named.
+    """
+    overrides = overrides or {}
+    if pairs.is_pair(path, recognises):
+        two = (
+            _read_one(files.join(path, part), overrides, part)
+            for part in pairs.BOTH
+        )
+        return pairs.joined(*two, path)
+    return _read_one(path, overrides, "discriminator")
+
+
+def _read_one(
+    path: str, overrides: Mapping[str, str], part: Part
+) -> Checkpoint:
+    """A preset, which does not tell which network it is."""
+    model = _model_config(path)
+    vocab, lower_case, strip_accents, assumed = _read_tokenizer(path)
+    config = DirectoryConfig(
+        **{other: None for other in pairs.BOTH} | {part: model},
+        lower_case=lower_case,
+        strip_accents=strip_accents,
+        vocab_fingerprint=vocab.fingerprint() if vocab else "",
+        replaced_token_head=part != "discriminator",  # neither has a head
+        token_lm_head=part != "generator",
+    )
+    config = configs.override(config, overrides)
+    weights_file = _weights_file(path)
+    with _named_errors(weights_file):
+        backbone = _backbone(getattr(config, part))
+        backbone.load_weights(weights_file)
+    variables = {v.path: v for v in backbone.weights}
+    table = names.keras_hub(*names.scopes(config, part))
+    found, leftover = table.ours(variables)
+
+    def compute(name: str) -> np.ndarray:
+        arrays = [
+            keras.ops.convert_to_numpy(variables[n].value) for n in found[name]
+        ]
+        return names.to_ours("keras_hub", name, arrays)
+
+    expected = shapes.shapes(config)
+    weights = Lazy(compute, {name: expected[name] for name in found})
+    return Checkpoint(
+        config=config,
+        weights=weights,
+        vocab=vocab,
+        leftover=leftover,
+        assumed=tuple(assumed),
+        source=path,
+    )
+
+
+def _model_config(path: str) -> ModelConfig:
+    file = files.join(path, CONFIG)
+    content = read_json(file)
+    name = str(content.get("registered_name"))
+    if name.rpartition(">")[2] != "ElectraBackbone":
+        raise UserError(
+            f"{file}: registered_name: expected 'keras_hub>ElectraBackbone', "
+            f"got '{name}'; only ELECTRA's presets are read"
+        )
+    settings = content.get("config")
+    if not isinstance(settings, dict):
+        raise UserError(f"{file}: config: expected the backbone's arguments")
+    sizes = {}
+    for theirs, ours in _SIZES.items():
+        value = settings.get(theirs, 2 if theirs == "num_segments" else None)
+        if type(value) is not int:
+            raise UserError(
+                f"{file}: config.{theirs}: expected a whole number, got "
+                f"{value!r}"
+            )
+        sizes[ours] = value
+    dropout = settings.get("dropout", 0.1)
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float):
+        raise UserError(
+            f"{file}: config.dropout: expected a number, got {dropout!r}"
+        )
+    try:
+        return ModelConfig(
+            **sizes,
+            hidden_dropout=float(dropout),
+            attention_dropout=float(dropout),
+            gelu="tanh",
+            layer_norm_epsilon=_EPSILON,
+        )
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+
+
+def _weights_file(path: str) -> str:
+    """The file of the weights, or the index of its shards, all there."""
+    single, index = files.join(path, _WEIGHTS), files.join(path, _INDEX)
+    if files.exists(single):
+        return single
+    if not files.exists(index):
+        raise UserError(
+            f"cannot read {single}: no such file, nor {_INDEX} beside it"
+        )
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise UserError(f"cannot read {index}: no weight_map of names to files")
+    for place in places.values():
+        for shard in [place] if isinstance(place, str) else place:
+            file = files.join(path, str(shard))
+            if not files.exists(file):
+                raise UserError(
+                    f"cannot read {file}: no such file, but {index} names "
+                    "it; the set of shards is not whole"
+                )
+    return index
+
+
+def _backbone(model: ModelConfig) -> keras.Model:
+    """KerasHub's backbone of that shape."""
+    # Seconds to import, and needed for this format alone.
+    import keras_hub
+
+    return keras_hub.models.ElectraBackbone(
+        **{theirs: getattr(model, ours) for theirs, ours in _SIZES.items()},
+        dropout=model.hidden_dropout,
+        dtype="float32",
+    )
+
+
+@contextlib.contextmanager
+def _named_errors(path: str) -> Iterator[None]:
+    """Turns what the library raises for a damaged file into one line."""
+    try:
+        yield
+    except Exception as error:  # of h5py and Keras, of any kind
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"cannot read {path}: not the weights of such a backbone "
+            f"({reason[:200]})"
+        ) from error
+
+
+def _read_tokenizer(
+    path: str,
+) -> tuple[Vocab | None, bool, bool | None, list[str]]:
+    """Vocabulary, lower_case, strip_accents, and what was assumed."""
+    vocab_file = files.join(path, _VOCAB)
+    if not files.exists(vocab_file):
+        return None, True, None, [f"no vocabulary: {_VOCAB} is not there"]
+    vocab = load_vocab(vocab_file)
+    file = files.join(path, TOKENIZER)
+    settings: Any = read_json(file).get("config") if files.exists(file) else {}
+    if not isinstance(settings, dict):
+        raise UserError(f"{file}: config: expected the tokenizer's arguments")
+    # As its class takes them where they are not there.
+    lower_case = settings.get("lowercase", False) is True
+    strip_accents = settings.get("strip_accents", False) is True
+    return vocab, lower_case, strip_accents, []
+
+
+def write(
+    path: str, checkpoint: Checkpoint, part: parts.Part = "both"
+) -> tuple[str, ...]:
+    """Writes a preset, tokenizer included.
+
+    Args:
+      path: the directory; of two networks it gets `discriminator/` and
+        `generator/`.
+      checkpoint: the model.
+      part: which network; of a model that has one, "both" is that one.
+
+    Returns:
+      Sentences on what the format cannot hold.
+
+    Raises:
+      UserError: there is no such network, or it is no such encoder.
+    """
+    config = checkpoint.config
+    wanted = [part]
+    if part == "both":
+        wanted = pairs.present(config)
+    if "generator" in wanted and config.generator_kind == "two_tower":
+        raise UserError(
+            "KerasHub has no backbone for a two_tower generator; convert "
+            "with --part=discriminator"
+        )
+    notes: list[str] = []
+    for one in wanted:
+        place = path if len(wanted) == 1 else files.join(path, one)
+        notes += _write_one(place, parts.select(checkpoint, one), one)
+    return tuple(dict.fromkeys(notes))
+
+
+def _write_one(directory: str, checkpoint: Checkpoint, part: Part) -> list[str]:
+    import keras_hub
+
+    config = checkpoint.config
+    model = getattr(config, part)
+    notes = _inexact(model)
+    backbone = _backbone(model)
+    variables = {v.path: v for v in backbone.weights}
+    table = names.keras_hub(*names.scopes(config, part))
+    dropped = []
+    for name in checkpoint.weights:
+        paths = table.theirs(name)
+        if not paths:
+            dropped.append(name)
+            continue
+        arrays = names.to_theirs(
+            "keras_hub", name, np.asarray(checkpoint.weights[name]),
+            model.num_heads,
+        )  # fmt: skip
+        for variable_path, array in zip(paths, arrays):
+            variables[variable_path].assign(array)
+    if dropped:
+        notes.append(f"left out, with no place there: {', '.join(dropped)}")
+    kernel, bias = (variables[name] for name in _POOLER)
+    kernel.assign(np.eye(model.hidden_size, dtype=np.float32))
+    bias.assign(np.zeros(model.hidden_size, np.float32))
+    notes.append(
+        "its pooler, which ELECTRA has not, is the identity: pooled_output is "
+        "tanh of the first token's state"
+    )
+    with tempfile.TemporaryDirectory() as local:
+        backbone.save_to_preset(local)
+        if checkpoint.vocab is None:
+            notes.append("no tokenizer: the source has no vocabulary")
+        else:
+            strip = config.strip_accents
+            keras_hub.models.ElectraTokenizer(
+                vocabulary=list(checkpoint.vocab.tokens),
+                lowercase=config.lower_case,
+                strip_accents=config.lower_case if strip is None else strip,
+            ).save_to_preset(local)
+        _copy(local, directory)
+    return notes
+
+
+def _inexact(model: ModelConfig) -> list[str]:
+    """Sentences on what the backbone computes otherwise."""
+    notes = []
+    if model.gelu != "tanh":
+        notes.append(
+            "KerasHub's backbone has the tanh GELU, this model the erf GELU: "
+            "outputs will differ in the third decimal"
+        )
+    if model.layer_norm_epsilon != _EPSILON:
+        notes.append(
+            f"KerasHub's backbone has LayerNorm epsilon {_EPSILON}, this "
+            f"model {model.layer_norm_epsilon}: outputs will differ"
+        )
+    if model.hidden_dropout != model.attention_dropout:
+        notes.append(
+            "KerasHub's backbone has one dropout: hidden_dropout "
+            f"{model.hidden_dropout}, for attention too"
+        )
+    return notes
+
+
+def _copy(local: str, directory: str) -> None:
+    """Copies a preset, each file atomically, config.json last."""
+    found = []
+    for folder, _, file_names in os.walk(local):
+        found += [os.path.join(folder, name) for name in file_names]
+    for source in sorted(found, key=lambda s: (s.endswith(f"/{CONFIG}"), s)):
+        target = files.join(
+            directory, *os.path.relpath(source, local).split("/")
+        )
+        with open(source, "rb") as reader, files.atomic_write(target) as writer:
+            shutil.copyfileobj(reader, writer, 1 << 22)

@@ -1,0 +1,398 @@
+"""One table of names: ours <-> TF1 <-> Hugging Face <-> KerasHub.
+
+A `Place` is a part of the network with its name in each format, relative to
+the network it belongs to; a `Table` is what comes of the places in one
+format. Query, key and value are one variable here and three everywhere else;
+Hugging Face's linear weights are transposed; KerasHub's attention kernels
+have an axis for the heads. `to_theirs` and `to_ours` do that.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from electra_tf.hub.config import DirectoryConfig
+from electra_tf.models.task_heads import TaskHeadConfig
+
+Format = Literal["tf1", "huggingface", "keras_hub"]
+Part = Literal["discriminator", "generator"]
+
+_QKV = ("query", "key", "value")
+# The endings of a part's variables: ours, and in the order of `Format`.
+_LEAVES = {
+    "linear": (
+        ("/kernel", "/kernel", ".weight", "/kernel"),
+        ("/bias", "/bias", ".bias", "/bias"),
+    ),
+    "norm": (
+        ("/gamma", "/gamma", ".weight", "/gamma"),
+        ("/beta", "/beta", ".bias", "/beta"),
+    ),
+    "table": (("", "", ".weight", "/embeddings"),),
+    "vector": (("", "", "", ""),),
+}
+_COLUMNS: tuple[Format, ...] = ("tf1", "huggingface", "keras_hub")
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A part of a network; `{i}` stands for the number of a layer.
+
+    Attributes:
+      ours: name here.
+      kind: which variables it has, a key of `_LEAVES`.
+      tf1: name there; three of them for query, key, value.
+      huggingface: likewise; None where there is no such part.
+      keras_hub: likewise.
+    """
+
+    ours: str
+    kind: Literal["linear", "norm", "table", "vector"]
+    tf1: str | tuple[str, ...] | None
+    huggingface: str | tuple[str, ...] | None
+    keras_hub: str | tuple[str, ...] | None = None
+
+
+# Below the scope of the embeddings.
+EMBEDDINGS = (
+    Place(
+        "word_embeddings", "table",
+        "word_embeddings", "word_embeddings", "token_embedding",
+    ),
+    Place(
+        "token_type_embeddings", "table",
+        "token_type_embeddings", "token_type_embeddings", "segment_embedding",
+    ),
+    Place(
+        "position_embeddings", "table",
+        "position_embeddings", "position_embeddings", "position_embedding",
+    ),
+    Place(
+        "layer_norm", "norm",
+        "LayerNorm", "LayerNorm", "embeddings_layer_norm",
+    ),
+)  # fmt: skip
+
+# Below the scope of an encoder.
+_T, _F = "encoder/layer_{i}/", "encoder.layer.{i}."
+_K = "transformer_layer_{i}/"
+ENCODER = (
+    Place(
+        "embeddings_project", "linear",
+        "embeddings_project", "embeddings_project", "embeddings_projection",
+    ),
+    Place(
+        "layer_{i}/attention/qkv", "linear",
+        tuple(f"{_T}attention/self/{x}" for x in _QKV),
+        tuple(f"{_F}attention.self.{x}" for x in _QKV),
+        tuple(f"{_K}self_attention_layer/{x}" for x in _QKV),
+    ),
+    Place(
+        "layer_{i}/attention/output", "linear",
+        f"{_T}attention/output/dense", f"{_F}attention.output.dense",
+        f"{_K}self_attention_layer/attention_output",
+    ),
+    Place(
+        "layer_{i}/attention_layer_norm", "norm",
+        f"{_T}attention/output/LayerNorm", f"{_F}attention.output.LayerNorm",
+        f"{_K}self_attention_layer_norm",
+    ),
+    Place(
+        "layer_{i}/intermediate", "linear",
+        f"{_T}intermediate/dense", f"{_F}intermediate.dense",
+        f"{_K}feedforward_intermediate_dense",
+    ),
+    Place(
+        "layer_{i}/output", "linear",
+        f"{_T}output/dense", f"{_F}output.dense",
+        f"{_K}feedforward_output_dense",
+    ),
+    Place(
+        "layer_{i}/output_layer_norm", "norm",
+        f"{_T}output/LayerNorm", f"{_F}output.LayerNorm",
+        f"{_K}feedforward_layer_norm",
+    ),
+)  # fmt: skip
+
+# Whole names. `{lm}` is generator_predictions, or what a two-tower generator
+# has in its place.
+HEADS = (
+    Place(
+        "discriminator/head/dense", "linear",
+        "discriminator_predictions/dense", "discriminator_predictions.dense",
+    ),
+    Place(
+        "discriminator/head/prediction", "linear",
+        "discriminator_predictions/dense_1",
+        "discriminator_predictions.dense_prediction",
+    ),
+    Place(
+        "generator/head/dense", "linear",
+        "{lm}/dense", "generator_predictions.dense",
+    ),
+    Place(
+        "generator/head/layer_norm", "norm",
+        "{lm}/LayerNorm", "generator_predictions.LayerNorm",
+    ),
+    Place(
+        "generator/head/output_bias", "vector",
+        "{lm}/output_bias", "generator_lm_head.bias",
+    ),
+    Place(
+        "generator/head/output_weights", "table",
+        None, "generator_lm_head",
+    ),
+)  # fmt: skip
+
+_TASK = "task_specific/{task}/"
+
+
+def task_places(head: TaskHeadConfig) -> tuple[Place, ...]:
+    """The parts of a fine-tuned head.
+
+    TF1 numbers a task's dense layers as they were made, whatever they are
+    for: dense, dense_1, ... `{task}` is the task's name there.
+    """
+
+    def linear(
+        ours: str, tf1: str | tuple[str, ...], huggingface: str | None = None
+    ) -> Place:
+        names = (tf1,) if isinstance(tf1, str) else tf1
+        return Place(
+            f"task/{ours}", "linear", tuple(_TASK + n for n in names),
+            huggingface,
+        )  # fmt: skip
+
+    if head.kind == "sequence" and head.hidden_layer:
+        return (
+            linear("dense", "dense", "classifier.dense"),
+            linear("output", "dense_1", "classifier.out_proj"),
+        )
+    if head.kind in ("sequence", "token"):
+        return (linear("output", "dense", "classifier"),)
+    if head.kind == "span":
+        return (linear("output", ("dense", "dense_1"), "qa_outputs"),)
+    places = (
+        linear("start", "dense"),
+        linear("end_hidden", "qa_hidden"),
+        linear("end", "dense_1"),
+    )
+    if head.answerable:
+        places += (
+            linear("answerable_hidden", "dense_2"),
+            linear("answerable", "dense_3"),
+        )
+    return places
+
+
+# Encoders and embeddings of TF1 checkpoints: our scope -> theirs.
+TF1_ENCODERS = {
+    "discriminator/encoder": "electra",
+    "generator/encoder": "generator",
+    "generator/ltr": "generator_ltr",
+    "generator/rtl": "generator_rtl",
+}
+TF1_EMBEDDINGS = {
+    "embeddings": "electra/embeddings",
+    "generator/embeddings": "generator/embeddings",
+    "generator/ltr/embeddings": "generator_ltr/embeddings",
+    "generator/rtl/embeddings": "generator_rtl/embeddings",
+}
+
+_NUMBER = re.compile(r"(?<=layer[_.])\d+(?=[/.])")
+
+
+class Table:
+    """Names of one format, both ways."""
+
+    def __init__(self, pairs: Iterable[tuple[str, tuple[str, ...]]]):
+        """Takes (our name, their names) pairs, `{i}` for a layer's number."""
+        self._theirs = dict(pairs)
+        self._ours = {
+            name: ours
+            for ours, theirs in self._theirs.items()
+            for name in theirs
+        }
+
+    def theirs(self, name: str) -> tuple[str, ...]:
+        """Our name -> theirs: three of query, key, value; () if unknown."""
+        template, number = _template(name)
+        return tuple(
+            n.replace("{i}", number) for n in self._theirs.get(template, ())
+        )
+
+    def ours(
+        self, names: Iterable[str]
+    ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+        """Their names -> {ours: theirs}, and the names that are unknown.
+
+        Of query, key and value all three are listed, even if `names` lacks
+        one.
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        unknown = []
+        for name in sorted(names):
+            template, number = _template(name)
+            if template in self._ours:
+                ours = self._ours[template].replace("{i}", number)
+                found[ours] = self.theirs(ours)
+            else:
+                unknown.append(name)
+        return found, tuple(unknown)
+
+
+def _template(name: str) -> tuple[str, str]:
+    match = _NUMBER.search(name)
+    if match is None:
+        return name, ""
+    return name[: match.start()] + "{i}" + name[match.end() :], match[0]
+
+
+def pairs(
+    places: Sequence[Place],
+    column: Format,
+    ours: str = "",
+    theirs: str = "",
+    replaced: Mapping[str, str] | None = None,
+) -> list[tuple[str, tuple[str, ...]]]:
+    """(our name, their names) of all variables of `places` in a format.
+
+    Args:
+      places: parts; those that the format lacks are left out.
+      column: the format.
+      ours: what goes before our names, with its separator.
+      theirs: what goes before theirs.
+      replaced: text in their names -> what to put in its place.
+    """
+    which = 1 + _COLUMNS.index(column)
+    result = []
+    for place in places:
+        names = getattr(place, column)
+        if names is None:
+            continue
+        names = (names,) if isinstance(names, str) else names
+        for old, new in (replaced or {}).items():
+            names = tuple(name.replace(old, new) for name in names)
+        for leaves in _LEAVES[place.kind]:
+            result.append(
+                (
+                    ours + place.ours + leaves[0],
+                    tuple(theirs + name + leaves[which] for name in names),
+                )
+            )
+    return result
+
+
+def tf1(
+    two_tower: bool = False,
+    task: Sequence[Place] = (),
+    task_name: str = "task",
+) -> Table:
+    """Names of TF1 checkpoints.
+
+    Args:
+      two_tower: whether the generator is of that kind.
+      task: the parts of a fine-tuned head, see `task_places`.
+      task_name: what the checkpoint calls it.
+    """
+    lm = "cloze_predictions" if two_tower else "generator_predictions"
+    replaced = {"{lm}": lm, "{task}": task_name}
+    result = pairs([*HEADS, *task], "tf1", replaced=replaced)
+    for ours, theirs in TF1_ENCODERS.items():
+        result += pairs(ENCODER, "tf1", f"{ours}/", f"{theirs}/")
+    for ours, theirs in TF1_EMBEDDINGS.items():
+        result += pairs(EMBEDDINGS, "tf1", f"{ours}/", f"{theirs}/")
+    return Table(result)
+
+
+def huggingface(
+    encoder: str = "discriminator/encoder",
+    embeddings: str = "embeddings",
+    task: Sequence[Place] = (),
+) -> Table:
+    """Names of a Hugging Face model, which holds one network.
+
+    Args:
+      encoder: our scope of its encoder; see `scopes`.
+      embeddings: our scope of its tables.
+      task: the parts of a fine-tuned head.
+    """
+    return Table(
+        pairs([*HEADS, *task], "huggingface")
+        + pairs(ENCODER, "huggingface", f"{encoder}/", "electra.")
+        + pairs(
+            EMBEDDINGS, "huggingface", f"{embeddings}/", "electra.embeddings."
+        )
+    )
+
+
+def keras_hub(
+    encoder: str = "discriminator/encoder", embeddings: str = "embeddings"
+) -> Table:
+    """Variable paths of a KerasHub backbone; arguments as `huggingface`'s."""
+    return Table(
+        pairs(ENCODER, "keras_hub", f"{encoder}/")
+        + pairs(EMBEDDINGS, "keras_hub", f"{embeddings}/")
+    )
+
+
+def scopes(config: DirectoryConfig, part: Part) -> tuple[str, str]:
+    """Where one network's encoder and tables are: (encoder, embeddings).
+
+    A two-tower generator has two encoders and so no such place; ask for its
+    kind first.
+    """
+    if part == "discriminator":
+        return "discriminator/encoder", "embeddings"
+    tied = config.generator_kind == "tied"
+    untied = config.generator_embeddings == "untied"
+    return (
+        "discriminator/encoder" if tied else "generator/encoder",
+        "generator/embeddings" if untied else "embeddings",
+    )
+
+
+def to_theirs(
+    column: Format,
+    name: str,
+    array: np.ndarray,
+    num_heads: int = 1,
+    pieces: int | None = None,
+) -> list[np.ndarray]:
+    """Our array as the arrays of another format, in the order of its names.
+
+    Args:
+      column: the format.
+      name: our name of it.
+      array: our array.
+      num_heads: of its encoder; KerasHub's shapes need it.
+      pieces: how many names it has there; 3 for query, key, value where None.
+    """
+    joined = "/attention/qkv/" in name
+    pieces = pieces or (3 if joined else 1)
+    arrays = np.split(array, pieces, axis=-1) if pieces > 1 else [array]
+    if column == "huggingface" and name.endswith("/kernel"):
+        arrays = [a.T for a in arrays]
+    if column == "keras_hub" and joined:
+        arrays = [a.reshape(*a.shape[:-1], num_heads, -1) for a in arrays]
+    if column == "keras_hub" and name.endswith("/attention/output/kernel"):
+        arrays = [a.reshape(num_heads, -1, a.shape[-1]) for a in arrays]
+    return arrays
+
+
+def to_ours(
+    column: Format, name: str, arrays: Sequence[np.ndarray]
+) -> np.ndarray:
+    """The inverse of `to_theirs`."""
+    if column == "huggingface" and name.endswith("/kernel"):
+        arrays = [a.T for a in arrays]
+    if column == "keras_hub" and "/attention/qkv/" in name:
+        arrays = [a.reshape(*a.shape[:-2], -1) for a in arrays]
+    if column == "keras_hub" and name.endswith("/attention/output/kernel"):
+        arrays = [a.reshape(-1, a.shape[-1]) for a in arrays]
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays, axis=-1)

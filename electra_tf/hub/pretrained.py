@@ -1,0 +1,216 @@
+"""Networks out of checkpoints: `from_pretrained`, `save_pretrained`."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import keras
+
+from electra_tf.errors import UserError
+from electra_tf.hub import directory, loading, parts, variables
+from electra_tf.hub.config import DirectoryConfig
+from electra_tf.hub.source import Checkpoint
+from electra_tf.models import (
+    encoder,
+    initial,
+    networks,
+    task_networks,
+    two_tower,
+)
+from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.vocab import Vocab
+
+_log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound="_Pretrained")
+
+
+class _Pretrained:
+    """Loading and saving for the networks below.
+
+    What `from_pretrained` returns has, beside the network, a `tokenizer` (None
+    where the checkpoint has no vocabulary), the `directory_config` and the
+    `load_report`.
+    """
+
+    _part: parts.Part = "discriminator"
+
+    @classmethod
+    def from_pretrained(
+        cls: type[M],
+        path: str,
+        *,
+        vocab: str | Vocab | None = None,
+        overrides: Mapping[str, str] | None = None,
+    ) -> M:
+        """Loads the network from a checkpoint of any format.
+
+        Args:
+          path: a model directory or finished run of ours, a Hugging Face
+            directory, a KerasHub preset, a TF1 checkpoint; local, remote, or
+            a handle: `hf://org/name`, `kaggle://...`.
+          vocab: a vocabulary, or its file, where there is none beside it.
+          overrides: settings that the source does not tell, as
+            `{"model.num_heads": "4"}`; see `hub.config.parse`.
+
+        Raises:
+          UserError: not there, not whole, or without this network.
+        """
+        checkpoint = parts.select(
+            loading.open_checkpoint(path, overrides, vocab), cls._part
+        )
+        # What is loaded anyway need not be drawn at random before; but a
+        # variable that the checkpoint lacks must be.
+        with initial.blank():
+            model = cls._create(checkpoint)
+            model.build()
+        if not set(variables.named([model])) <= set(checkpoint.weights):
+            model = cls._create(checkpoint)
+            model.build()
+        return _loaded(model, checkpoint)
+
+    @classmethod
+    def _create(cls, checkpoint: Checkpoint) -> Any:
+        return cls(checkpoint.config.discriminator)
+
+    def _saved_config(self, config: DirectoryConfig) -> DirectoryConfig:
+        """The config of this network alone."""
+        return config
+
+    def save_pretrained(self, path: str) -> None:
+        """Writes this network alone as a model directory of ours."""
+        config = getattr(self, "directory_config", None)
+        if config is None:
+            raise ValueError("only a network from from_pretrained is saved so")
+        if self.tokenizer is None:
+            raise UserError(
+                f"{path}: a model directory has a vocabulary, and this network "
+                "came without one; load it again with vocab=FILE"
+            )
+        directory.save(
+            path, self._saved_config(config), [self], self.tokenizer.vocab
+        )
+
+
+def _loaded(model: Any, checkpoint: Checkpoint) -> Any:
+    """The built model with the checkpoint's weights and what goes with it."""
+    config = checkpoint.config
+    model.load_report = loading.assign(model, checkpoint)
+    if model.load_report.new:
+        _log.warning("%s", model.load_report)
+    model.tokenizer = None
+    if checkpoint.vocab is not None:
+        model.tokenizer = Tokenizer(
+            checkpoint.vocab, config.lower_case, config.strip_accents
+        )
+    model.directory_config = config
+    return model
+
+
+class Encoder(_Pretrained, encoder.ElectraEncoder):
+    """The discriminator's encoder: what one fine-tunes.
+
+    `Encoder.from_pretrained(PATH)`, then as `models.encoder.ElectraEncoder`.
+    """
+
+    def _saved_config(self, config: DirectoryConfig) -> DirectoryConfig:
+        return dataclasses.replace(config, replaced_token_head=False, task=None)
+
+
+class Discriminator(_Pretrained, networks.Discriminator):
+    """`Discriminator.from_pretrained(PATH)`; see `models.networks`.
+
+    Where the checkpoint has no head for it, a new one is made and told.
+    """
+
+    @classmethod
+    def _create(cls, checkpoint: Checkpoint) -> Any:
+        heads = [
+            head
+            for head, name in (
+                ("replaced_token", "discriminator/head/"),
+                ("token_lm", "discriminator/lm_head/"),
+                ("copy", "discriminator/copy/"),
+            )
+            if any(n.startswith(name) for n in checkpoint.weights)
+        ]
+        return cls(
+            checkpoint.config.discriminator,
+            with_heads=heads or ["replaced_token"],
+        )
+
+    def _saved_config(self, config: DirectoryConfig) -> DirectoryConfig:
+        return dataclasses.replace(
+            config, replaced_token_head=self.head is not None, task=None
+        )
+
+
+class Generator(_Pretrained, networks.Generator):
+    """`Generator.from_pretrained(PATH)`; see `models.networks`.
+
+    Of a checkpoint with a two-tower generator that is a `TwoTowerGenerator`.
+    """
+
+    _part = "generator"
+
+    @classmethod
+    def _create(cls, checkpoint: Checkpoint) -> Any:
+        config = checkpoint.config
+        if config.generator_kind == "two_tower":
+            return TwoTowerGenerator._create(checkpoint)
+        return cls(config.generator)
+
+
+class TwoTowerGenerator(_Pretrained, two_tower.TwoTowerGenerator):
+    """`TwoTowerGenerator.from_pretrained(PATH)`; see `models.two_tower`."""
+
+    _part = "generator"
+
+    @classmethod
+    def _create(cls, checkpoint: Checkpoint) -> Any:
+        config = checkpoint.config
+        if config.generator_kind != "two_tower":
+            raise UserError(
+                f"{checkpoint.source}: its generator is "
+                f"{config.generator_kind}; load it as Generator"
+            )
+        return cls(
+            config.generator,
+            untied=config.generator_embeddings == "untied",
+            wrap_around=config.wrap_around,
+        )
+
+
+def load_task_network(
+    path: str,
+    *,
+    vocab: str | Vocab | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> keras.Model:
+    """A fine-tuned network: encoder and task head; see `models.task_networks`.
+
+    Args:
+      path: as `from_pretrained`'s, and so the others.
+      vocab: see there.
+      overrides: see there.
+
+    Returns:
+      The network, with `tokenizer`, `directory_config` and `load_report`.
+
+    Raises:
+      UserError: not there, not whole, or not fine-tuned.
+    """
+    checkpoint = parts.select(
+        loading.open_checkpoint(path, overrides, vocab), "discriminator"
+    )
+    config = checkpoint.config
+    if config.task is None:
+        raise UserError(
+            f"{checkpoint.source}: has no task head; expected a fine-tuned "
+            "model"
+        )
+    with initial.blank():
+        model = task_networks.task_network(config.discriminator, config.task)
+        model.build()
+    return _loaded(model, checkpoint)

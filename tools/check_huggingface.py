@@ -1,0 +1,342 @@
+"""Compares models and tokenizers with Hugging Face `transformers`, both ways.
+
+    python tools/check_huggingface.py --python=/path/to/torch/env/bin/python
+
+Random models of ELECTRA's six classes are saved by transformers and read
+here, and the other way round; outputs on the same inputs are compared, and
+transformers is asked for missing and unexpected keys. The other environment
+needs torch and transformers. Sizes are tiny, small and base, each with and
+without a projection of the embeddings.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import app, flags
+from bench.workers import Worker
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+STRINGS = ROOT / "tests" / "golden" / "tokenizer.json"
+TOLERANCE = 1e-5
+CLASSES = (
+    "ElectraModel",
+    "ElectraForPreTraining",
+    "ElectraForMaskedLM",
+    "ElectraForSequenceClassification",
+    "ElectraForTokenClassification",
+    "ElectraForQuestionAnswering",
+)
+STORES = ("safetensors", "sharded", "bin", "sharded_bin")
+# hidden, layers, heads, positions, vocabulary; then both embedding sizes.
+SIZES = {
+    "tiny": ((32, 2, 2, 24, 90), (16, 32)),
+    "small": ((256, 12, 4, 512, 30522), (128, 256)),
+    "base": ((768, 12, 12, 512, 30522), (768, 128)),
+}
+
+
+# Settings that change what a class computes, read at the smallest size.
+VARIANTS = (
+    {"hidden_act": "gelu_new"},
+    {"tie_word_embeddings": False},
+    {"type_vocab_size": 3, "layer_norm_eps": 1e-5},
+)
+
+
+class Outcome(NamedTuple):
+    """Of one comparison."""
+
+    name: str
+    difference: float  # largest, absolute
+    problems: list[str]  # keys missing, unexpected and so on
+    required: bool = True  # or for information alone
+
+    @property
+    def good(self) -> bool:
+        equal = self.difference <= TOLERANCE and not self.problems
+        return equal or not self.required
+
+
+def their_config(size: str, embedding: int, name: str) -> dict[str, Any]:
+    (hidden, layers, heads, positions, vocab), _ = SIZES[size]
+    return {
+        "vocab_size": vocab,
+        "embedding_size": embedding,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden,
+        "max_position_embeddings": positions,
+        "num_labels": 2 if name.endswith("QuestionAnswering") else 3,
+    }
+
+
+def our_config(size: str, embedding: int, name: str) -> Any:
+    from electra_tf.hub.config import DirectoryConfig
+    from electra_tf.models.config import ModelConfig
+    from electra_tf.models.task_heads import TaskHeadConfig
+
+    (hidden, layers, heads, positions, vocab), _ = SIZES[size]
+    model = ModelConfig(
+        vocab, embedding, hidden, layers, heads, 4 * hidden, positions
+    )
+    task = {
+        CLASSES[3]: TaskHeadConfig("sequence", 3, hidden_layer=True),
+        CLASSES[4]: TaskHeadConfig("token", 3, labels=("O", "B", "I")),
+        CLASSES[5]: TaskHeadConfig("span"),
+    }.get(name)
+    generator = name == "ElectraForMaskedLM"
+    return DirectoryConfig(
+        None if generator else model,
+        model if generator else None,
+        lower_case=True,
+        strip_accents=None,
+        vocab_fingerprint="",
+        replaced_token_head=name == "ElectraForPreTraining",
+        task=task,
+    )
+
+
+def network(config: Any) -> Any:
+    """Ours of the class that `config` speaks of, built."""
+    from electra_tf.models import encoder, networks, task_networks
+
+    if config.discriminator is None:
+        model = networks.Generator(config.generator)
+    elif config.task is not None:
+        model = task_networks.task_network(config.discriminator, config.task)
+    elif config.replaced_token_head:
+        model = networks.Discriminator(config.discriminator)
+    else:
+        model = encoder.ElectraEncoder(config.discriminator)
+    model.build()
+    return model
+
+
+def outputs(model: Any, inputs: Mapping[str, np.ndarray]) -> dict:
+    """What our network computes, under their names."""
+    result = model(
+        inputs["input_ids"], inputs["input_mask"], inputs["segment_ids"]
+    )
+    if hasattr(result, "spans"):
+        return {
+            "start_logits": result.spans.start_logits,
+            "end_logits": result.spans.end_logits,
+        }
+    if hasattr(result, "logits"):
+        return {"logits": result.logits}
+    return {"last_hidden_state": result.sequence_output}
+
+
+def random_inputs(size: str) -> dict[str, np.ndarray]:
+    positions, vocab = SIZES[size][0][3:]
+    length = min(positions, 48)
+    rng = np.random.default_rng(0)
+    ids = rng.integers(5, vocab, (3, length)).astype(np.int32)
+    mask, segments = np.ones_like(ids), np.zeros_like(ids)
+    mask[1, length // 2 :] = 0
+    ids[1, length // 2 :] = 0
+    segments[:, length // 3 :] = 1
+    return {"input_ids": ids, "input_mask": mask, "segment_ids": segments}
+
+
+def difference(ours: Mapping, theirs: Mapping) -> float:
+    return max(
+        float(np.abs(np.asarray(ours[key]) - theirs[key]).max()) for key in ours
+    )
+
+
+def compare(
+    peer: Worker, folder: pathlib.Path, sizes: Sequence[str]
+) -> Iterator[Outcome]:
+    """All classes, sizes, projections and directions, one after another."""
+    number = 0
+    for size in sizes:
+        inputs = random_inputs(size)
+        np.savez(folder / "inputs.npz", **inputs)
+        for name in CLASSES:
+            for embedding in SIZES[size][1]:
+                case = f"{name} {size} E={embedding}"
+                store = STORES[number % len(STORES)]
+                number += 1
+                request = {
+                    "class": name,
+                    "directory": str(folder / "model"),
+                    "inputs": str(folder / "inputs.npz"),
+                    "outputs": str(folder / "outputs.npz"),
+                }
+                for direction in (_from_theirs, _to_theirs):
+                    shutil.rmtree(folder / "model", ignore_errors=True)
+                    yield direction(
+                        peer, request, case, inputs, store,
+                        (size, embedding, name),
+                    )  # fmt: skip
+
+
+def compare_variants(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
+    """Unusual settings of tiny models, from Hugging Face."""
+    inputs = random_inputs("tiny")
+    np.savez(folder / "inputs.npz", **inputs)
+    for changes in VARIANTS:
+        for name in CLASSES:
+            shutil.rmtree(folder / "model", ignore_errors=True)
+            request = {
+                "class": name,
+                "directory": str(folder / "model"),
+                "inputs": str(folder / "inputs.npz"),
+                "outputs": str(folder / "outputs.npz"),
+            }
+            yield _from_theirs(
+                peer, request, f"{name} tiny {changes}", inputs, STORES[0],
+                ("tiny", 16, name), changes,
+            )  # fmt: skip
+
+
+def _from_theirs(
+    peer, request, case, inputs, store, which, changes=()
+) -> Outcome:
+    from electra_tf.hub import huggingface, loading
+
+    config = their_config(*which) | dict(changes)
+    peer.ask({**request, "do": "make", "config": config, "store": store})
+    checkpoint = huggingface.read(request["directory"])
+    model = network(checkpoint.config)
+    report = loading.assign(model, checkpoint)
+    theirs = np.load(request["outputs"])
+    problems = [f"new: {n}" for n in report.new if "dropout_seed" not in n]
+    problems += [f"left over: {n}" for n in report.leftover]
+    return Outcome(
+        f"{case} from Hugging Face ({store})",
+        difference(outputs(model, inputs), theirs),
+        problems,
+    )
+
+
+def _to_theirs(peer, request, case, inputs, store, which) -> Outcome:
+    from electra_tf.hub import directory, huggingface
+    from electra_tf.hub.source import Checkpoint
+
+    config = our_config(*which)
+    model = network(config)
+    rng = np.random.default_rng(1)
+    weights = {}
+    for variable in model.trainable_variables:
+        noise = rng.normal(0, 0.02, variable.shape).astype(np.float32)
+        variable.assign_add(noise)
+        weights[directory.weight_name(variable.path)] = variable.numpy()
+    notes = huggingface.write(
+        request["directory"], Checkpoint(config, weights, None)
+    )
+    told = peer.ask({**request, "do": "load"})
+    problems = [
+        f"{key}: {told[key]}"
+        for key in ("missing_keys", "unexpected_keys", "mismatched_keys")
+        if told[key]
+    ]
+    problems += [note for note in notes if "tokenizer" not in note]
+    return Outcome(
+        f"{case} to Hugging Face",
+        difference(outputs(model, inputs), np.load(request["outputs"])),
+        problems,
+    )
+
+
+def compare_tokenizers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
+    """Ids of awkward strings: our files there, their files here.
+
+    `difference` is the number of strings that differ. None may with the fast
+    tokenizer on our files. Their own have other tables of characters and no
+    word of more than 100, and so has the slow tokenizer on any files.
+    """
+    from electra_tf.hub import huggingface_tokenizer
+    from electra_tf.text.tokenizer import Tokenizer
+    from electra_tf.text.vocab import Vocab
+
+    golden = json.loads(STRINGS.read_text(encoding="utf-8"))
+    vocab = Vocab(tuple(golden["vocab"]))
+    # Here a special token in the text is text; there it is the token.
+    texts = [
+        case["text"]
+        for case in golden["cases"]
+        if not any(token in case["text"] for token in vocab.tokens[:5])
+    ]
+    for lower_case in (True, False):
+        ours = folder / f"tokenizer_{lower_case}"
+        ours.mkdir()
+        huggingface_tokenizer.write(str(ours), vocab, lower_case, None, 512)
+        theirs = folder / f"tokenizer_theirs_{lower_case}"
+        peer.ask(
+            {
+                "do": "save_tokenizer",
+                "source": str(ours / "vocab.txt"),
+                "directory": str(theirs),
+                "lower_case": lower_case,
+            }
+        )
+        for name, place in (("to", ours), ("from", theirs)):
+            read = huggingface_tokenizer.read(str(place))
+            tokenizer = Tokenizer(
+                read.vocab, read.lower_case, read.strip_accents
+            )
+            expected = tokenizer(texts).to_list()
+            told = peer.ask(
+                {"do": "tokenize", "directory": str(place), "texts": texts}
+            )
+            for kind in ("fast", "slow"):
+                wrong = [
+                    repr(text)[:60]
+                    for text, a, b in zip(texts, expected, told[kind])
+                    if a != b
+                ]
+                yield Outcome(
+                    f"tokenizer {name} Hugging Face, lower_case {lower_case}, "
+                    f"{told[f'{kind}_class']}, {len(texts)} strings",
+                    len(wrong),
+                    wrong,
+                    required=kind == "fast" and place == ours,
+                )
+
+
+def main(_: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        peer = Worker("hf_electra.py", {}, FLAGS.python)
+        print(peer.facts["version"], flush=True)
+        bad = worst = 0.0
+        try:
+            found = compare(peer, pathlib.Path(folder), FLAGS.sizes)
+            for outcome in found:
+                bad += not outcome.good
+                worst = max(worst, outcome.difference)
+                _show(outcome)
+            print(f"largest difference {worst:.2e}, not good: {bad:.0f}")
+            for outcome in compare_variants(peer, pathlib.Path(folder)):
+                _show(outcome)
+            for outcome in compare_tokenizers(peer, pathlib.Path(folder)):
+                _show(outcome)
+        finally:
+            peer.close()
+
+
+def _show(outcome: Outcome) -> None:
+    mark = "ok  " if outcome.good else "BAD "
+    if not outcome.required:
+        mark = "note"
+    print(mark, f"{outcome.difference:.2e}", outcome.name, flush=True)
+    for problem in outcome.problems:
+        print("     ", problem)
+
+
+if __name__ == "__main__":
+    FLAGS = flags.FLAGS
+    flags.DEFINE_string(
+        "python", None, "Python with torch and transformers", required=True
+    )
+    flags.DEFINE_list("sizes", ["small", "base"], f"of {', '.join(SIZES)}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    app.run(main)
