@@ -20,6 +20,7 @@ ARROWS = {
     "training": set(),
     "pretraining": {"models"},
     "hub": {"models", "text"},
+    "tasks": {"models", "training", "text", "hub"},
     "cli": None,  # composes anything
     "__main__": {"cli"},
     "__init__": None,  # the table of contents

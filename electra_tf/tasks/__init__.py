@@ -1,0 +1,1 @@
+"""What a model is fine-tuned for: features, losses, answers."""

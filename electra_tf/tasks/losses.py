@@ -1,0 +1,48 @@
+"""The losses of the task heads, one number for each example."""
+
+import tensorflow as tf
+
+from electra_tf.models.task_heads import SpanOutput
+
+
+def classification_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy: [..., labels] float32, [...] int32 -> [...]."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=labels, logits=logits
+    )
+
+
+def span_loss(
+    spans: SpanOutput,
+    start_positions: tf.Tensor,
+    end_positions: tf.Tensor,
+    is_impossible: tf.Tensor | None = None,
+    impossible_weight: float = 0.5,
+) -> tf.Tensor:
+    """Mean of the start's and the end's cross-entropy, and answerability's.
+
+    Args:
+      spans: what a span head gives; a joint one has been given the start.
+      start_positions: [B] int32, 0 where there is no answer.
+      end_positions: [B] int32, the same.
+      is_impossible: [B] 1 where the question has no answer in its text; a
+        must where the head predicts it.
+      impossible_weight: of its binary cross-entropy; the original's is 0.5.
+
+    Returns:
+      [B] float32.
+    """
+    loss = 0.5 * (
+        classification_loss(spans.start_logits, start_positions)
+        + classification_loss(spans.end_logits, end_positions)
+    )
+    if spans.impossible_logit is not None:
+        if is_impossible is None:
+            raise ValueError("the head predicts answerability: is_impossible?")
+        loss += impossible_weight * (
+            tf.nn.sigmoid_cross_entropy_with_logits(
+                labels=tf.cast(is_impossible, tf.float32),
+                logits=spans.impossible_logit,
+            )
+        )
+    return loss
