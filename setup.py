@@ -51,6 +51,8 @@ setuptools.setup(
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.22"],
         "beam": ["apache-beam>=2.60"],
         "hf": ["huggingface_hub>=0.24"],
+        "kaggle": ["kagglehub>=0.3"],
+        "zh": ["jieba>=0.42.1"],
         "serving": [
             "tensorflow-serving-api>=2.19",
             "grpcio>=1.60",
@@ -58,7 +60,13 @@ setuptools.setup(
             "uvicorn>=0.30",
         ],
         "seq2seq": ["sacrebleu>=2.4", "rouge-score>=0.1.2"],
-        "dev": ["hypothesis>=6.100", "psutil>=5.9", "pytest>=8", "ruff>=0.6"],
+        "dev": [
+            "hypothesis>=6.100",
+            "jieba>=0.42.1",
+            "psutil>=5.9",
+            "pytest>=8",
+            "ruff>=0.6",
+        ],
     },
     classifiers=[
         "Programming Language :: Python :: 3",

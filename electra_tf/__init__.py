@@ -14,10 +14,10 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Discriminator": "electra_tf.hub.directory",
+    "Discriminator": "electra_tf.hub.pretrained",
     "ElectraPretrainer": "electra_tf.pretraining.pretrainer",
-    "Encoder": "electra_tf.hub.directory",
-    "Generator": "electra_tf.hub.directory",
+    "Encoder": "electra_tf.hub.pretrained",
+    "Generator": "electra_tf.hub.pretrained",
     "Tokenizer": "electra_tf.text.tokenizer",
     "UserError": "electra_tf.errors",
     "Vocab": "electra_tf.text.vocab",
@@ -38,7 +38,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from electra_tf.errors import UserError
-    from electra_tf.hub.directory import Discriminator, Encoder, Generator
+    from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
     from electra_tf.pretraining.pretrainer import ElectraPretrainer
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab

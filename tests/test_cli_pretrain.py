@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from pretrain_command import build_data, flags
 
 import electra_tf
 from electra_tf import config, tensors
@@ -19,44 +20,21 @@ from electra_tf.models.config import GENERATOR_FRACTIONS, SIZES, ModelConfig
 from electra_tf.text.vocab import load_vocab
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SMALL = (
-    "model.hidden_size=32", "model.embedding_size=16", "model.num_layers=1",
-    "model.num_heads=2", "model.intermediate_size=64",
-    "generator.hidden_fraction=0.5", "train.batch_size=4",
-    "train.num_warmup_steps=2", "train.log_every_steps=2",
-)  # fmt: skip
-
-
-def _flags(data, output, *settings):
-    return [
-        "pretrain", f"--data={data}", f"--output={output}",
-        *(f"--set={s}" for s in (*SMALL, *settings)),
-    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, sample_text_dir):
     """Examples of one shipped novel, with a vocabulary of their own."""
-    folder = tmp_path_factory.mktemp("data")
     text = (sample_text_dir / "persuasion.txt").read_text()
-    (folder / "text.txt").write_text(text[:200_000])
-    assert not app.run(
-        ["build-vocab", f"--input={folder}/text.txt", "--vocab_size=500",
-         f"--output={folder}/vocab.txt"]
-    )  # fmt: skip
-    assert not app.run(
-        ["build-data", f"--input={folder}/text.txt", f"--output={folder}/out",
-         f"--vocab={folder}/vocab.txt", "--max_seq_length=32",
-         "--num_workers=1", "--validation_fraction=0.3"]
-    )  # fmt: skip
-    return folder / "out"
+    folder = tmp_path_factory.mktemp("data")
+    return build_data(folder, text[:200_000])
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, data):
     output = tmp_path_factory.mktemp("run") / "run"
     steps = ("train.num_train_steps=6", "train.eval_every_steps=3")
-    assert app.run(_flags(data, output, *steps)) == 0
+    assert app.run(flags(data, output, *steps)) == 0
     return output
 
 
@@ -83,13 +61,13 @@ def test_the_model_loads(run):
 def test_starting_again_finds_it_done(run, data, capfd):
     steps = ("train.num_train_steps=6", "train.eval_every_steps=3")
     before = (run / "model" / "model.safetensors").read_bytes()
-    assert app.run(_flags(data, run, *steps)) == 0
+    assert app.run(flags(data, run, *steps)) == 0
     assert "all done" in capfd.readouterr().err
     assert (run / "model" / "model.safetensors").read_bytes() == before
 
 
 def test_other_settings_are_refused(run, data, capfd):
-    assert app.run(_flags(data, run, "train.num_train_steps=7")) == 2
+    assert app.run(flags(data, run, "train.num_train_steps=7")) == 2
     message = capfd.readouterr().err
     assert "num_train_steps: 6 there, 7 now" in message
 
@@ -117,8 +95,8 @@ def test_other_vocabulary_is_refused(data, tmp_path, capfd):
     tokens = load_vocab(str(data / "vocab.txt")).tokens
     other = tmp_path / "other.txt"
     other.write_text("\n".join(tokens[:-1]) + "\n")
-    flags = _flags(data, tmp_path / "run")
-    assert app.run([*flags, f"--vocab={other}"]) == 2
+    words = flags(data, tmp_path / "run")
+    assert app.run([*words, f"--vocab={other}"]) == 2
     message = capfd.readouterr().err
     assert message.count("sha256:") == 2
     assert "Traceback" not in message
@@ -136,13 +114,13 @@ def test_other_vocabulary_is_refused(data, tmp_path, capfd):
     ],
 )
 def test_wrong_settings_are_named(data, tmp_path, capfd, change, expected):
-    assert app.run(_flags(data, tmp_path / "run", change)) == 2
+    assert app.run(flags(data, tmp_path / "run", change)) == 2
     message = capfd.readouterr().err
     assert expected in message and "Traceback" not in message
 
 
 def test_missing_data_is_named(tmp_path, capfd):
-    assert app.run(_flags(tmp_path / "nowhere", tmp_path / "run")) == 2
+    assert app.run(flags(tmp_path / "nowhere", tmp_path / "run")) == 2
     assert "nowhere" in capfd.readouterr().err
     words = [f"--model={tmp_path}/none", f"--data={tmp_path}/none"]
     assert app.run(["evaluate-pretraining", *words]) == 2
@@ -158,16 +136,16 @@ def test_corrupt_records_are_named_or_left_out(data, tmp_path, capfd):
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 0xFF
     shard.write_bytes(content)
-    flags = _flags(broken, tmp_path / "run", "train.num_train_steps=2")
-    assert app.run(flags) == 2
+    words = flags(broken, tmp_path / "run", "train.num_train_steps=2")
+    assert app.run(words) == 2
     message = capfd.readouterr().err
     assert shard.name in message and "record" in message
-    assert app.run([*flags, "--skip_corrupt"]) == 0
+    assert app.run([*words, "--skip_corrupt"]) == 0
 
 
 def test_too_high_a_rate_stops_with_the_step(data, tmp_path, capfd):
     settings = ("train.learning_rate=1e38", "train.num_warmup_steps=0")
-    assert app.run(_flags(data, tmp_path / "run", *settings)) == 2
+    assert app.run(flags(data, tmp_path / "run", *settings)) == 2
     message = capfd.readouterr().err
     assert "step" in message and "Traceback" not in message
 
@@ -192,7 +170,7 @@ def test_shipped_configs_are_the_sizes(size):
 
 def _start(data, output, *settings):
     return subprocess.Popen(
-        [sys.executable, "-m", "electra_tf", *_flags(data, output, *settings)],
+        [sys.executable, "-m", "electra_tf", *flags(data, output, *settings)],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -85,7 +85,9 @@ def test_distribution(distribution):
     assert distribution["version"] == electra_tf.__version__
     assert "electra_tf.text" in distribution["packages"]
     assert not any(p.startswith("tests") for p in distribution["packages"])
-    extras = {"gpu", "beam", "hf", "serving", "seq2seq", "dev"}
+    extras = {
+        "gpu", "beam", "hf", "kaggle", "zh", "serving", "seq2seq", "dev",
+    }  # fmt: skip
     assert set(distribution["extras_require"]) == extras
 
 

@@ -30,6 +30,10 @@ COMMANDS = {
         "evaluate_pretraining",
         "held-out losses and accuracies of a run",
     ),
+    "convert": (
+        "convert",
+        "a checkpoint from and to TF1, Hugging Face, KerasHub",
+    ),
     "demo": ("demo", "all of the above, small, on the text that ships"),
 }
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.data import reader
-from electra_tf.hub.directory import Discriminator
+from electra_tf.hub.pretrained import Discriminator
 from electra_tf.text.tokenizer import Tokenizer
 
 _SHORTEST, _LONGEST = 8, 18  # words of a sentence worth showing

@@ -58,7 +58,7 @@ def evaluate(
     import tensorflow as tf
 
     from electra_tf import config, files, tensors
-    from electra_tf.cli import pretrain_settings
+    from electra_tf.cli import pretrain_settings, pretrain_weights
     from electra_tf.data import manifest, reader
     from electra_tf.errors import UserError
     from electra_tf.hub import directory
@@ -95,9 +95,9 @@ def evaluate(
     settings = pretrain_settings.fit_to_data(settings, data)
     model = pretrain_settings.build_model(settings, data.special)
     arrays = tensors.load(weights)
-    directory.load_weights(
-        model, {directory.weight_name(n): a for n, a in arrays.items()}, weights
-    )
+    if checkpoint is not None:
+        arrays = {directory.weight_name(n): a for n, a in arrays.items()}
+    pretrain_weights.load(model, arrays, weights)
     held_out = data.validation(batch_size)
     try:
         metrics = evaluation.evaluate(
@@ -108,7 +108,8 @@ def evaluate(
         )
     except tf.errors.DataLossError as error:
         raise reader.data_loss_error(source, "validation") from error
-    metrics["always_original_accuracy"] = 1.0 - metrics["replaced_share"]
+    if "replaced_share" in metrics:
+        metrics["always_original_accuracy"] = 1.0 - metrics["replaced_share"]
     return metrics
 
 

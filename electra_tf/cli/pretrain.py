@@ -6,6 +6,10 @@ Started again with the same arguments it goes on from the last checkpoint;
 SIGTERM and Ctrl-C write one first. The run directory receives metrics.jsonl,
 tensorboard/, plots/, checkpoints/ and, at the end, model/: what
 `electra_tf.Discriminator.from_pretrained(RUN)` loads.
+
+With --init_from the run starts from a checkpoint of any format (a model
+directory, Hugging Face, KerasHub, TF1, hf:// or kaggle:// handle), whose
+shape it takes; a generator or head that is missing there starts afresh.
 """
 
 from absl import flags
@@ -32,6 +36,32 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string(
     "vocab", None, "vocabulary file; the data's by default", flag_values=FLAGS
+)
+flags.DEFINE_multi_string(
+    "init_from",
+    [],
+    "checkpoint to start from; twice for a discriminator and a generator that "
+    "are apart",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "init_optimizer",
+    False,
+    "carry over its optimizer's slots and step too, so that the schedule goes "
+    "on; otherwise the learning rate starts again",
+    flag_values=FLAGS,
+)
+flags.DEFINE_multi_string(
+    "init_set",
+    [],
+    "what that checkpoint does not tell, as model.num_heads=4; repeat",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "extend_vocab",
+    None,
+    "file of tokens, one a line, to append to that checkpoint's vocabulary",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "strategy",
@@ -61,7 +91,7 @@ flags.DEFINE_bool(
 def main(flags_: flags.FlagValues) -> int:
     """Composes settings, data, model and loop."""
     from electra_tf import config
-    from electra_tf.cli import pretrain_run, pretrain_settings
+    from electra_tf.cli import assignments, pretrain_run, pretrain_settings
 
     settings = config.load(
         pretrain_settings.PretrainSettings, flags_.config, flags_.set
@@ -73,8 +103,15 @@ def main(flags_: flags.FlagValues) -> int:
         flags_.lower_case,
         flags_.strip_accents,
     )
+    start = pretrain_run.Start(
+        tuple(flags_.init_from),
+        flags_.init_optimizer,
+        flags_.extend_vocab,
+        assignments.parse(flags_.init_set, "--init_set"),
+        flags_.vocab,
+    )
     result = pretrain_run.run(
-        settings, data, flags_.output, flags_.strategy, flags_.tpu
+        settings, data, flags_.output, flags_.strategy, flags_.tpu, start
     )
     if not result["stopped"]:
         print(f"model: {flags_.output}/model")

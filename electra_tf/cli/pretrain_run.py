@@ -1,15 +1,55 @@
 """Pre-training from settings and data to a model directory."""
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from electra_tf import config
-from electra_tf.cli import pretrain_outputs, pretrain_settings
+from electra_tf.cli import (
+    pretrain_outputs,
+    pretrain_settings,
+    pretrain_start,
+)
 from electra_tf.cli.pretrain_settings import PretrainData, PretrainSettings
 from electra_tf.data import reader
 from electra_tf.errors import UserError
+from electra_tf.hub.source import Checkpoint
 from electra_tf.training import loop, strategy
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where the weights come from; from nowhere, unless `paths` are given.
+
+    Attributes:
+      paths: see `pretrain_start.read`, as the last three.
+      with_optimizer: carry over the optimizer's slots and its step.
+      extend_vocab: see there.
+      overrides: see there.
+      vocab: see there.
+    """
+
+    paths: tuple[str, ...] = ()
+    with_optimizer: bool = False
+    extend_vocab: str | None = None
+    overrides: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    vocab: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.paths) > 2:
+            raise UserError(
+                "--init_from: expected one checkpoint, or a discriminator's "
+                f"and a generator's; got {len(self.paths)}"
+            )
+        for flag, value in (
+            ("--init_optimizer", self.with_optimizer),
+            ("--init_set", self.overrides),
+            ("--extend_vocab", self.extend_vocab),
+        ):
+            if value and not self.paths:
+                raise UserError(f"{flag}: needs --init_from")
 
 
 def run(
@@ -18,6 +58,7 @@ def run(
     output: str,
     strategy_name: str = "one_device",
     tpu: str = "",
+    start: Start = Start(),
 ) -> dict[str, Any]:
     """Trains to the end, or until stopped, and writes the model directory.
 
@@ -27,14 +68,27 @@ def run(
       output: the run directory; goes on from a checkpoint there.
       strategy_name: see `training.strategy.make_strategy`.
       tpu: see there.
+      start: where the weights come from.
 
     Returns:
       What `training.loop.train` returns.
     """
     loop.make_deterministic(settings.train.seed)
     chosen = strategy.make_strategy(strategy_name, tpu=tpu)
+    checkpoint = None
+    if start.paths:
+        resumed = pretrain_start.resumed_settings(settings, output)
+        if resumed is None:
+            checkpoint = _open(start, data)
+            resumed = pretrain_start.fit_settings(settings, checkpoint)
+        settings = resumed
     settings = pretrain_settings.fit_to_data(settings, data)
     described = config.to_dict(settings)
+    if start.paths:
+        described["init"] = {
+            "from": list(start.paths),
+            "optimizer": start.with_optimizer,
+        }
     # With other data the position that a checkpoint keeps would be void.
     described["data"] |= {
         "fingerprint": data.fingerprint,
@@ -43,9 +97,20 @@ def run(
     described["vocab_fingerprint"] = data.vocab.fingerprint()
     with chosen.scope():
         model = pretrain_settings.build_model(settings, data.special)
+        if checkpoint is not None:
+            print(pretrain_start.load(model, checkpoint, start.with_optimizer))
+            _check_step(settings, model.optimizer.iterations)
+        elif settings.generator.frozen and not start.paths:
+            raise UserError(
+                "generator.frozen: a generator that is not trained has to come "
+                "from a checkpoint; give --init_from, or set it to false"
+            )
+    costs = pretrain_settings.costs(settings, data.max_seq_length)
     held_out = None
     if data.held_out:
         held_out = data.validation(settings.train.batch_size)
+    reporter = pretrain_outputs.reporter(output, settings.train)
+    reporter.note(costs.line())
     try:
         result = loop.train(
             model,
@@ -55,7 +120,8 @@ def run(
             strategy=chosen,
             eval_data=held_out,
             run_config=described,
-            reporter=pretrain_outputs.reporter(output, settings.train),
+            reporter=reporter,
+            initial_step=int(model.optimizer.iterations.numpy()),
         )
     except tf.errors.OpError as error:
         raise explain(error, data) from error
@@ -64,6 +130,24 @@ def run(
             output, model, data, described, result["step"]
         )
     return result
+
+
+def _check_step(settings: PretrainSettings, iterations: Any) -> None:
+    step = int(iterations.numpy())
+    if step >= settings.train.num_train_steps:
+        raise UserError(
+            f"train.num_train_steps: {settings.train.num_train_steps}, but "
+            f"the checkpoint is at step {step} already; set it higher, or "
+            "leave --init_optimizer out to start counting again"
+        )
+
+
+def _open(start: Start, data: PretrainData) -> Checkpoint:
+    checkpoint = pretrain_start.read(
+        start.paths, start.overrides, start.vocab, start.extend_vocab
+    )
+    pretrain_start.check_vocab(checkpoint, data)
+    return checkpoint
 
 
 def explain(error: tf.errors.OpError, data: PretrainData) -> Exception:

@@ -10,10 +10,12 @@ import tensorflow as tf
 from electra_tf import files
 from electra_tf.data import manifest, reader
 from electra_tf.errors import UserError
+from electra_tf.models import flops
 from electra_tf.models.config import ModelConfig
 from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
 from electra_tf.pretraining.objectives import ObjectiveConfig
 from electra_tf.pretraining.pretrainer import ElectraPretrainer, GeneratorConfig
+from electra_tf.text import segment
 from electra_tf.text.vocab import Vocab, load_vocab
 from electra_tf.training.loop import TrainConfig
 from electra_tf.training.optimizer import make_optimizer
@@ -54,12 +56,15 @@ class PretrainData:
     held_out: bool  # whether there is a validation split
     fingerprint: str  # of the examples, as far as their counts tell
     skip_corrupt: bool = False  # leave damaged records out and go on
+    word_starts: bool = False  # whether they say where words begin
 
     @property
     def special(self) -> SpecialIds:
-        """The ids that masking has to know."""
+        """What masking has to know of the vocabulary."""
         vocab = self.vocab
-        return SpecialIds(vocab.cls_id, vocab.sep_id, vocab.mask_id)
+        return SpecialIds(
+            vocab.cls_id, vocab.sep_id, vocab.mask_id, vocab.continues
+        )
 
     def training(
         self, settings: PretrainSettings, start_step: int
@@ -136,6 +141,7 @@ def open_data(
             held_out=False,
             fingerprint=_fingerprint(found.counts),
             skip_corrupt=skip_corrupt,
+            word_starts="word_starts" in example.features.feature,
         )
     about = manifest.load_manifest(source)
     vocab = load_vocab(vocab_path or files.join(source, manifest.VOCAB_FILE))
@@ -150,6 +156,7 @@ def open_data(
         held_out=split is not None and split.examples > 0,
         fingerprint=_fingerprint(dataclasses.asdict(about)),
         skip_corrupt=skip_corrupt,
+        word_starts="word_segmenter" in about.settings,
     )
 
 
@@ -164,8 +171,11 @@ def fit_to_data(
     """The settings with the data's vocabulary size, checked against the data.
 
     Raises:
-      UserError: a vocabulary size or position count that cannot be.
+      UserError: a vocabulary size or position count that cannot be; words
+        are to be masked where every token is one.
     """
+    if settings.masking.unit == "whole_word" and not data.word_starts:
+        segment.check_pieces(data.vocab, data.source)
     model, size = settings.model, len(data.vocab)
     if model.vocab_size not in (ModelConfig.vocab_size, size):
         raise UserError(
@@ -180,6 +190,20 @@ def fit_to_data(
         )
     model = dataclasses.replace(model, vocab_size=size)
     return dataclasses.replace(settings, model=model)
+
+
+def costs(settings: PretrainSettings, max_seq_length: int) -> flops.Costs:
+    """Parameters and FLOPs of the run, in the paper's accounting."""
+    return flops.pretraining_costs(
+        settings.model,
+        settings.generator,
+        seq_length=max_seq_length,
+        predictions=settings.masking.slots(max_seq_length),
+        batch_size=settings.train.batch_size,
+        num_train_steps=settings.train.num_train_steps,
+        objective=settings.objective.kind,
+        two_stage_steps=settings.objective.two_stage_steps,
+    )
 
 
 def build_model(

@@ -81,6 +81,7 @@ def train(
     eval_data: tf.data.Dataset | None = None,
     run_config: dict[str, Any] | None = None,
     reporter: Reporter | None = None,
+    initial_step: int = 0,
 ) -> dict[str, Any]:
     """Trains `model` to the last step, from the newest checkpoint if any.
 
@@ -97,6 +98,8 @@ def train(
       run_config: all settings of the run, kept in the run directory; starting
         again with others is an error.
       reporter: shows and records metrics; None makes a `Reporter`.
+      initial_step: updates behind the model and its optimizer, where training
+        that began elsewhere goes on and `run_dir` has no checkpoint yet.
 
     Returns:
       step (int), stopped (True after SIGTERM or SIGINT), resumed_from (step or
@@ -121,7 +124,7 @@ def train(
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         restored = checkpoints.restore(run_dir, model, model.optimizer)
-    step = restored.step if restored else 0
+    step = restored.step if restored else initial_step
     # Steps of the last record, evaluation and checkpoint.
     logged = saved = step
     evaluated = restored.state.get("evaluated_step") if restored else 0

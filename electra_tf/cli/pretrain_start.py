@@ -1,0 +1,308 @@
+"""What a pre-training run starts from, where it is not from scratch."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from electra_tf import config, files
+from electra_tf.cli.pretrain_settings import PretrainData, PretrainSettings
+from electra_tf.errors import UserError
+from electra_tf.hub import loading, vocab_extension, warm_start
+from electra_tf.hub.report import Report
+from electra_tf.hub.source import Checkpoint, Lazy, shapes_of
+from electra_tf.models.config import GeneratorConfig, ModelConfig
+from electra_tf.pretraining import combinations
+from electra_tf.pretraining.pretrainer import ElectraPretrainer
+from electra_tf.training import checkpoints
+
+# What a checkpoint decides; the rest of a ModelConfig is about training.
+_SHAPE = (
+    "vocab_size", "embedding_size", "hidden_size", "num_layers", "num_heads",
+    "intermediate_size", "max_positions", "type_vocab_size", "gelu",
+    "layer_norm_epsilon",
+)  # fmt: skip
+_TABLES, _GENERATOR_TABLES = "embeddings/", "generator/embeddings/"
+
+
+def read(
+    paths: Sequence[str],
+    overrides: Mapping[str, str] | None = None,
+    vocab: str | None = None,
+    extend_vocab: str | None = None,
+) -> Checkpoint:
+    """Opens the checkpoint to start from, of any format.
+
+    Args:
+      paths: one; or two, of which the second is a generator alone, as in
+        Hugging Face's form.
+      overrides: what the source does not tell, as `hub.config.parse` has it.
+      vocab: vocabulary file, where the source has none.
+      extend_vocab: file of tokens to append to its vocabulary.
+
+    Raises:
+      UserError: not to be read, or two that do not go together.
+    """
+    checkpoint = loading.open_checkpoint(paths[0], overrides, vocab)
+    for path in paths[1:]:
+        other = loading.open_checkpoint(path, overrides, vocab)
+        checkpoint = _joined(checkpoint, other)
+    if extend_vocab is None:
+        return checkpoint
+    return vocab_extension.extended(checkpoint, extend_vocab)
+
+
+def _joined(first: Checkpoint, second: Checkpoint) -> Checkpoint:
+    """A discriminator's checkpoint and a generator's as one."""
+    if first.config.discriminator is None:
+        first, second = second, first
+    if (
+        first.config.discriminator is None
+        or first.config.generator is not None
+        or second.config.discriminator is not None
+        or second.config.generator is None
+    ):
+        raise UserError(
+            f"--init_from: {first.source} and {second.source}; expected a "
+            "discriminator alone and a generator alone"
+        )
+    vocabs = first.vocab, second.vocab
+    if None not in vocabs and vocabs[0].tokens != vocabs[1].tokens:
+        raise UserError(
+            f"--init_from: {first.source} and {second.source} have different "
+            "vocabularies"
+        )
+    tables = f"{_TABLES}word_embeddings"
+    held = shapes_of(second.weights)
+    equal = np.array_equal(first.weights[tables], second.weights[tables])
+    renamed = {
+        _untied(name): name
+        for name in held
+        if not (equal and name.startswith(_TABLES))
+    }
+    shapes = dict(shapes_of(first.weights))
+    shapes |= {name: held[there] for name, there in renamed.items()}
+
+    def weight(name: str) -> np.ndarray:
+        if name in renamed:
+            return second.weights[renamed[name]]
+        return first.weights[name]
+
+    return dataclasses.replace(
+        first,
+        config=dataclasses.replace(
+            first.config,
+            generator=second.config.generator,
+            generator_kind=second.config.generator_kind,
+            generator_embeddings="shared" if equal else "untied",
+            token_lm_head=second.config.token_lm_head,
+        ),
+        weights=Lazy(weight, shapes),
+        slots=None,
+        leftover=first.leftover + second.leftover,
+        assumed=first.assumed + second.assumed,
+        source=f"{first.source} and {second.source}",
+    )
+
+
+def _untied(name: str) -> str:
+    if name.startswith(_TABLES):
+        return _GENERATOR_TABLES + name.removeprefix(_TABLES)
+    return name
+
+
+def fit_settings(
+    settings: PretrainSettings, checkpoint: Checkpoint
+) -> PretrainSettings:
+    """The settings with the shapes of the checkpoint's networks.
+
+    Dropout and the like stay the settings'; a network that the checkpoint
+    lacks, too.
+
+    Raises:
+      UserError: a generator of a shape that no settings give.
+    """
+    about, objective = checkpoint.config, settings.objective
+    model, generator = settings.model, settings.generator
+    masked_lm = objective.kind == "mlm"
+    source = about.discriminator or (about.generator if masked_lm else None)
+    if source is not None:
+        model = _reshaped(model, source)
+    else:
+        # A generator alone: its vocabulary is the run's.
+        model = dataclasses.replace(
+            model, vocab_size=about.generator.vocab_size
+        )
+    if not masked_lm and about.generator_kind == "uniform":
+        generator = dataclasses.replace(generator, kind="uniform")
+    elif not masked_lm and about.generator is not None:
+        generator = _generator(generator, model, checkpoint)
+        made = combinations.generator_shape(model, generator, objective)
+        unlike = [
+            f"{name} {getattr(about.generator, name)}, not "
+            f"{getattr(made, name)}"
+            for name in _SHAPE
+            if getattr(about.generator, name) != getattr(made, name)
+        ]
+        if unlike:
+            raise UserError(
+                f"{checkpoint.source}: its generator has {', '.join(unlike)}, "
+                "which a generator beside such a discriminator cannot have; "
+                "start from the discriminator alone"
+            )
+    return dataclasses.replace(settings, model=model, generator=generator)
+
+
+def _reshaped(model: ModelConfig, source: ModelConfig) -> ModelConfig:
+    shape = {name: getattr(source, name) for name in _SHAPE}
+    return dataclasses.replace(model, local_start=False, **shape)
+
+
+def _generator(
+    wanted: GeneratorConfig, model: ModelConfig, checkpoint: Checkpoint
+) -> GeneratorConfig:
+    about = checkpoint.config
+    embeddings = about.generator_embeddings
+    if wanted.embeddings == "disentangled" or (
+        about.discriminator is None and about.generator_kind == "separate"
+    ):
+        embeddings = wanted.embeddings
+    return dataclasses.replace(
+        wanted,
+        kind=about.generator_kind,
+        embeddings=embeddings,
+        wrap_around=about.wrap_around,
+        hidden_fraction=about.generator.hidden_size / model.hidden_size,
+        layers_fraction=about.generator.num_layers / model.num_layers,
+    )
+
+
+def check_vocab(checkpoint: Checkpoint, data: PretrainData) -> None:
+    """Refuses data that was built with another vocabulary.
+
+    Raises:
+      UserError: it shows where the two differ.
+    """
+    if checkpoint.vocab is None:
+        return  # its size is checked with the model's
+    ours, theirs = checkpoint.vocab.tokens, data.vocab.tokens
+    if ours == theirs:
+        return
+    place = next(
+        (i for i, pair in enumerate(zip(ours, theirs)) if pair[0] != pair[1]),
+        min(len(ours), len(theirs)),
+    )
+    raise UserError(
+        f"{data.source} was built with another vocabulary than that of "
+        f"{checkpoint.source}: {len(theirs)} tokens against {len(ours)}, the "
+        f"first difference in line {place + 1}; build the data with the "
+        "checkpoint's (`electra-tf convert --to=electra_tf` writes it as "
+        "vocab.txt, with --extend_vocab if tokens are appended)"
+    )
+
+
+def load(
+    model: ElectraPretrainer, checkpoint: Checkpoint, with_optimizer: bool
+) -> Report:
+    """Puts the checkpoint into a compiled pre-trainer.
+
+    Args:
+      model: of the shapes that `fit_settings` gives.
+      checkpoint: from `read`.
+      with_optimizer: carry over the optimizer's slots and its step.
+
+    Raises:
+      UserError: a shape differs, or there are no slots to carry over.
+    """
+    slots = iterations = None
+    if with_optimizer:
+        iterations = model.optimizer.iterations
+        slots = warm_start.slot_variables(
+            model.optimizer, model.trainable_variables
+        )
+    checkpoint = _arranged(model, checkpoint)
+    report = warm_start.warm_start(model, checkpoint, slots, iterations)
+    frozen = model.generator_config.frozen
+    if frozen and any(name.startswith("generator/") for name in report.new):
+        raise UserError(
+            f"generator.frozen: {checkpoint.source} has no generator; a "
+            "frozen one has to come from a checkpoint (--init_from)"
+        )
+    return report
+
+
+def _arranged(model: ElectraPretrainer, checkpoint: Checkpoint) -> Checkpoint:
+    """Names as the run has them, where a network plays another part."""
+    about = checkpoint.config
+    rename: dict[str, str | None] = {}
+    for name in checkpoint.weights:
+        if model.objective.kind == "mlm":
+            if about.discriminator is None:
+                # The masked LM that goes on as one.
+                rename[name] = name.replace(
+                    "generator/encoder/", "discriminator/encoder/"
+                )
+            elif about.generator_kind != "tied" and name.startswith(
+                "generator/"
+            ):
+                rename[name] = None
+        elif (
+            about.discriminator is None
+            and model.generator_config.embeddings == "untied"
+        ):
+            rename[name] = _untied(name)
+    if not rename:
+        return checkpoint
+    names = {
+        rename.get(name, name): name
+        for name in checkpoint.weights
+        if rename.get(name, name) is not None
+    }
+    dropped = tuple(n for n in checkpoint.weights if n not in names.values())
+
+    def renamed(values: Mapping, shapes: Mapping) -> Lazy:
+        there = {ours: name for ours, name in names.items() if name in values}
+        return Lazy(
+            lambda name: values[there[name]],
+            {ours: shapes[name] for ours, name in there.items()},
+        )
+
+    shapes = shapes_of(checkpoint.weights)
+    slots = checkpoint.slots
+    return dataclasses.replace(
+        checkpoint,
+        weights=renamed(checkpoint.weights, shapes),
+        slots=None if slots is None else renamed(slots, shapes),
+        leftover=checkpoint.leftover + dropped,
+    )
+
+
+def resumed_settings(
+    settings: PretrainSettings, run_dir: str
+) -> PretrainSettings | None:
+    """Settings with the shapes of the run that goes on; None where none does.
+
+    So that what the run started from may be gone by then.
+    """
+    if checkpoints.latest(run_dir) is None:
+        return None
+    kept = json.loads(files.read_text(files.join(run_dir, "config.json")))
+    where = files.join(run_dir, "config.json")
+    model = config.from_dict(ModelConfig, kept["model"], where=where)
+    generator = config.from_dict(
+        GeneratorConfig, kept["generator"], where=where
+    )
+    return dataclasses.replace(
+        settings,
+        model=_with_shape(settings.model, model),
+        generator=dataclasses.replace(
+            generator, frozen=settings.generator.frozen
+        ),
+    )
+
+
+def _with_shape(model: ModelConfig, kept: ModelConfig) -> ModelConfig:
+    return dataclasses.replace(
+        _reshaped(model, kept), local_start=kept.local_start
+    )

@@ -1,0 +1,108 @@
+"""`electra-tf convert`: what it writes, says and refuses."""
+
+import hub_random
+import pytest
+
+from electra_tf.cli import app
+from electra_tf.hub import loading
+from electra_tf.hub.config import DirectoryConfig
+from electra_tf.models.config import ModelConfig
+
+MODEL = ModelConfig(
+    vocab_size=len(hub_random.VOCAB), embedding_size=6, hidden_size=8,
+    num_layers=2, num_heads=2, intermediate_size=16, max_positions=7,
+)  # fmt: skip
+CONFIG = DirectoryConfig(MODEL, MODEL.generator(0.5), True, None, "", step=5)
+
+
+@pytest.fixture
+def tf1_folder(tmp_path):
+    path = tmp_path / "source"
+    loading.format_module("tf1").write(
+        str(path), hub_random.checkpoint(CONFIG, slots=True)
+    )
+    return path
+
+
+def _run(capsys, *words):
+    status = app.run(["convert", *map(str, words)])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_there_and_back(tf1_folder, tmp_path, capsys):
+    ours, back = tmp_path / "ours", tmp_path / "back"
+    status, out, _ = _run(
+        capsys, f"--from={tf1_folder}", "--to=electra_tf", f"--output={ours}"
+    )
+    assert status == 0
+    assert "loaded 66 variables" in out
+    assert "slots of 66 variables, at step 5" in out
+    assert f"written as electra_tf to {ours}" in out
+    status, _, _ = _run(
+        capsys, f"--from={ours}", "--to=tf1", f"--output={back}"
+    )
+    assert status == 0
+    hub_random.same(
+        loading.open_checkpoint(str(back)),
+        loading.open_checkpoint(str(tf1_folder)),
+    )
+
+
+def test_one_network_without_its_optimizer(tf1_folder, tmp_path, capsys):
+    output = tmp_path / "hf"
+    status, out, _ = _run(
+        capsys, f"--from={tf1_folder}", "--to=huggingface",
+        f"--output={output}",
+    )  # fmt: skip
+    assert status == 0
+    assert "not carried over: the optimizer's slots" in out
+    assert "left over (31): generator/encoder (26), generator/head (5)" in out
+    read = loading.open_checkpoint(str(output))
+    assert read.config.generator is None and read.slots is None
+    status, out, _ = _run(
+        capsys, f"--from={tf1_folder}", "--to=electra_tf",
+        f"--output={tmp_path / 'gen'}", "--part=generator",
+    )  # fmt: skip
+    assert status == 0 and "discriminator/head (4)" in out
+    read = loading.open_checkpoint(str(tmp_path / "gen"))
+    assert read.config.discriminator is None
+
+
+def test_what_variables_do_not_tell(tf1_folder, tmp_path, capsys):
+    (tf1_folder / "config.json").unlink()
+    vocab = tf1_folder / "vocab.txt"
+    vocab = vocab.rename(tmp_path / "vocab.txt")
+    output = tmp_path / "ours"
+    words = [f"--from={tf1_folder}", "--to=electra_tf", f"--output={output}"]
+    status, _, err = _run(capsys, *words)
+    assert status == 2 and "give --vocab=FILE" in err
+    status, out, _ = _run(
+        capsys, *words, f"--vocab={vocab}", "--set=model.num_heads=4",
+        "--nolower_case",
+    )  # fmt: skip
+    assert status == 0
+    assert "taken by default: generator.num_heads 1" in out
+    config = loading.open_checkpoint(str(output)).config
+    assert config.discriminator.num_heads == 4 and not config.lower_case
+
+
+def test_refusals(tf1_folder, tmp_path, capsys):
+    words = [f"--from={tf1_folder}", "--to=tf1", f"--output={tmp_path / 'x'}"]
+    for bad, message in (
+        ([*words, "--set=model.num_heads"], "--set: expected section.key"),
+        ([*words, "--set=model.heads=2"], "did you mean 'model.num_heads'"),
+        ([*words, "--to=pytorch"], "--to"),
+        ([*words[1:], "--from=/nowhere"], "/nowhere: no such"),
+        ([*words[:2], f"--output={tmp_path}"], "is not empty"),
+        ([*words[:2], f"--output={tf1_folder}/", "--overwrite"], "is --from"),
+        (words[1:], "--from"),
+    ):
+        status, _, err = _run(capsys, *bad)
+        assert status == 2 and message in err
+        assert err.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "old").touch()
+    assert _run(capsys, *words)[0] == 2
+    assert _run(capsys, *words, "--overwrite")[0] == 0

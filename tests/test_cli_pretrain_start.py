@@ -1,0 +1,220 @@
+"""pretrain --init_from: from one's own runs and from elsewhere."""
+
+import json
+import shutil
+
+import numpy as np
+import pretrain_command
+import pytest
+
+import electra_tf
+from electra_tf import tensors
+from electra_tf.cli import app
+from electra_tf.text.vocab import load_vocab
+
+STEPS = ("train.num_train_steps=2", "train.eval_every_steps=2")
+
+
+@pytest.fixture(scope="module")
+def text(sample_text_dir):
+    return (sample_text_dir / "persuasion.txt").read_text()[:60_000]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, text):
+    return pretrain_command.build_data(tmp_path_factory.mktemp("d"), text)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data):
+    """A run of two steps."""
+    output = tmp_path_factory.mktemp("run") / "run"
+    assert app.run(pretrain_command.flags(data, output, *STEPS)) == 0
+    return output
+
+
+def _start(data, output, *words, settings=(), small=False):
+    flags = pretrain_command.flags(
+        data, output, *STEPS, "train.batch_size=4", *settings, small=small
+    )
+    return app.run([*flags, *words])
+
+
+def _weights(run):
+    return tensors.load(str(run / "model" / "model.safetensors"))
+
+
+def _still(*settings):
+    """Settings under which no weight moves."""
+    return ("train.learning_rate=0", "train.weight_decay_rate=0", *settings)
+
+
+def test_a_run_goes_on_as_another(run, data, tmp_path, capfd):
+    code = _start(data, tmp_path / "b", f"--init_from={run}", settings=_still())
+    printed = capfd.readouterr()
+    assert code == 0, printed.err
+    assert "loaded" in printed.out and "newly" not in printed.out
+    before, after = _weights(run), _weights(tmp_path / "b")
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, after[name], err_msg=name)
+    # The schedule starts again.
+    config = json.loads((tmp_path / "b" / "model" / "config.json").read_text())
+    assert config["step"] == 2
+
+
+def test_what_it_started_from_may_be_gone(run, data, tmp_path, capfd):
+    shutil.copytree(run, tmp_path / "a")
+    words = f"--init_from={tmp_path / 'a'}"
+    assert _start(data, tmp_path / "b", words) == 0
+    shutil.rmtree(tmp_path / "a")
+    assert _start(data, tmp_path / "b", words) == 0
+    assert "all done" in capfd.readouterr().err
+    assert _start(data, tmp_path / "b", f"--init_from={run}") == 2
+    assert "init" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["discriminator", "both"])
+def test_from_hugging_face(run, data, tmp_path, capfd, part):
+    converted = tmp_path / "hf"
+    words = [f"--from={run}", "--to=huggingface", f"--output={converted}"]
+    assert app.run(["convert", *words, f"--part={part}"]) == 0
+    if part == "both":
+        words = [f"--init_from={converted / p}" for p in
+                 ("discriminator", "generator")]  # fmt: skip
+    else:
+        words = [f"--init_from={converted}"]
+    settings = _still("generator.hidden_fraction=0.5")
+    assert _start(data, tmp_path / "b", *words, settings=settings) == 0
+    printed = capfd.readouterr().out
+    before, after = _weights(run), _weights(tmp_path / "b")
+    assert before.keys() == after.keys()
+    if part == "both":
+        assert "newly initialised" not in printed
+    else:
+        assert "newly initialised" in printed and "generator" in printed
+    for name in before:
+        if part == "both" or not name.startswith("generator/"):
+            np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_a_masked_lm_starts_from_the_discriminator(run, data, tmp_path):
+    settings = _still("objective.kind=mlm")
+    words = f"--init_from={run}"
+    assert _start(data, tmp_path / "b", words, settings=settings) == 0
+    before, after = _weights(run), _weights(tmp_path / "b")
+    name = "discriminator/encoder/layer_0/intermediate/kernel"
+    np.testing.assert_array_equal(before[name], after[name])
+    assert "discriminator/head/dense/kernel" not in after
+    # And ELECTRA with that masked LM as its frozen generator.
+    settings = (
+        "generator.frozen=true", "generator.embeddings=disentangled",
+        "objective.temperature_start=2", "model.hidden_dropout=0.1",
+    )  # fmt: skip
+    code = _start(
+        data, tmp_path / "c", f"--init_from={tmp_path / 'b'}",
+        settings=settings,
+    )  # fmt: skip
+    assert code == 2  # it is the discriminator's encoder: tied, not frozen
+
+
+def test_a_frozen_generator_stays_as_it_is(run, data, tmp_path):
+    settings = ("generator.frozen=true", "generator.embeddings=disentangled")
+    words = f"--init_from={run}"
+    assert _start(data, tmp_path / "b", words, settings=settings) == 0
+    before, after = _weights(run), _weights(tmp_path / "b")
+    for name in before:
+        if name.startswith("generator/"):
+            np.testing.assert_array_equal(before[name], after[name])
+    np.testing.assert_array_equal(
+        before["embeddings/word_embeddings"],
+        after["generator/embeddings/word_embeddings"],
+    )
+    assert not np.array_equal(
+        before["embeddings/word_embeddings"],
+        after["embeddings/word_embeddings"],
+    )
+
+
+def test_a_frozen_generator_has_to_come_from_somewhere(data, tmp_path, capfd):
+    settings = ("generator.frozen=true", "generator.embeddings=disentangled")
+    assert _start(data, tmp_path / "b", settings=settings, small=True) == 2
+    assert "--init_from" in capfd.readouterr().err
+
+
+def test_more_tokens(run, data, text, tmp_path, capfd):
+    (tmp_path / "new.txt").write_text("baronetage\nsomersetshire\n")
+    extended = tmp_path / "extended"
+    words = [f"--from={run}", "--to=electra_tf", f"--output={extended}",
+             f"--extend_vocab={tmp_path / 'new.txt'}"]  # fmt: skip
+    assert app.run(["convert", *words]) == 0
+    vocab = load_vocab(str(extended / "vocab.txt"))
+    assert vocab.tokens[-2:] == ("baronetage", "somersetshire")
+    other = pretrain_command.build_data(
+        tmp_path / "d", text, extended / "vocab.txt"
+    )
+    # Extended before, or on the way: the same.
+    assert (
+        _start(
+            other, tmp_path / "b", f"--init_from={extended}", settings=_still()
+        )
+        == 0
+    )
+    words = f"--extend_vocab={tmp_path / 'new.txt'}"
+    assert (
+        _start(
+            other, tmp_path / "c", f"--init_from={run}", words,
+            settings=_still(),
+        )
+        == 0
+    )  # fmt: skip
+    tables = [
+        _weights(tmp_path / name)["embeddings/word_embeddings"] for name in "bc"
+    ]
+    assert tables[0].shape[0] == len(vocab)
+    np.testing.assert_array_equal(*tables)
+    # Data of the old vocabulary is refused.
+    capfd.readouterr()
+    assert _start(data, tmp_path / "e", f"--init_from={extended}") == 2
+    assert "another vocabulary" in capfd.readouterr().err
+    network = electra_tf.Encoder.from_pretrained(str(tmp_path / "b"))
+    ids = network.tokenizer(["Baronetage"]).to_list()
+    assert ids == [[len(vocab) - 2]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--init_optimizer"], "needs --init_from"),
+        (["--extend_vocab=x"], "needs --init_from"),
+        (["--init_from=/nowhere"], "/nowhere"),
+        (["--init_from=RUN", "--init_optimizer"], "no optimizer slots"),
+        (["--init_from=RUN", "--init_from=RUN"], "a generator alone"),
+        (["--init_from=RUN", "--init_set=model.num_heads"], "key=value"),
+        (["--init_from=RUN", "--init_set=model.heads=2"], "num_heads"),
+    ],
+)
+def test_mistakes(run, data, tmp_path, capfd, words, said):
+    words = [word.replace("RUN", str(run)) for word in words]
+    assert _start(data, tmp_path / "b", *words) == 2
+    assert said in capfd.readouterr().err
+
+
+def test_the_originals_slots_carry_over(shared_dir, tmp_path, capfd):
+    golden = shared_dir / "golden"
+    flags = [
+        "pretrain", f"--data={golden}/cli_run/pretrain_data.tfrecord*",
+        f"--vocab={golden}/vocab_4k.txt", f"--output={tmp_path / 'b'}",
+        f"--init_from={golden}/cli_run/model.ckpt-6",
+        "--init_set=model.num_heads=4", "--set=train.batch_size=8",
+        "--set=train.log_every_steps=1",
+    ]  # fmt: skip
+    assert app.run([*flags, "--init_optimizer",
+                    "--set=train.num_train_steps=6"]) == 2  # fmt: skip
+    assert "step 6 already" in capfd.readouterr().err
+    assert app.run([*flags, "--init_optimizer",
+                    "--set=train.num_train_steps=7"]) == 0  # fmt: skip
+    records = [json.loads(s) for s in open(tmp_path / "b" / "metrics.jsonl")]
+    assert [r["step"] for r in records] == [7]
+    # The original's log ends with 27.3 at step 6.
+    assert 24 < records[0]["loss"] < 31

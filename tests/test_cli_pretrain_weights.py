@@ -1,0 +1,126 @@
+"""What a run of each objective saves: whole, loadable, computing the same."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pretraining_tiny as tiny
+import pytest
+import tensorflow as tf
+
+import electra_tf
+from electra_tf import config
+from electra_tf.cli import pretrain_outputs, pretrain_settings, pretrain_weights
+from electra_tf.hub import directory, loading, shapes
+from electra_tf.text.vocab import SPECIALS, Vocab
+
+VOCAB = Vocab((*SPECIALS, *(f"w{i}" for i in range(tiny.VOCAB - 5))))
+
+
+@pytest.fixture(scope="module", params=tiny.VARIANTS)
+def saved(request, tmp_path_factory):
+    """A pre-trainer with weights of its own everywhere, and its directory."""
+    model = tiny.variant(request.param, dropout=0.0)
+    random = np.random.default_rng(0)
+    for v in model.weights:
+        v.assign(v + random.normal(size=v.shape) * 0.05)
+    run = str(tmp_path_factory.mktemp(request.param))
+    data = types.SimpleNamespace(
+        vocab=VOCAB, lower_case=True, strip_accents=None
+    )
+    pretrain_outputs.save_model(run, model, data, {}, 7)
+    return request.param, model, run
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return next(iter(tiny.dataset(1)))
+
+
+def test_the_directory_is_whole(saved):
+    """Its config asks for what is there, and for no more."""
+    name, _, run = saved
+    checkpoint = loading.open_checkpoint(run)
+    expected = set(shapes.shapes(checkpoint.config))
+    extra = {n for n in checkpoint.weights if n.startswith(shapes.EXTRA)}
+    assert set(checkpoint.weights) == expected | extra
+    assert bool(extra) == (name in ("replaced_mlm", "all_tokens_mlm"))
+    assert not checkpoint.leftover
+
+
+def test_the_pre_trainer_comes_back(saved, batch):
+    name, model, run = saved
+    again = tiny.variant(name, dropout=0.0)
+    path = f"{run}/model/{directory.WEIGHTS}"
+    pretrain_weights.load(again, directory.read(run).weights, path)
+    # One sample for both: rounding may draw another where two are as likely.
+    expected = model(batch, seed=1)
+    found = again.forward_masked(
+        expected.masked,
+        tf.zeros([tiny.BATCH], tf.uint32),
+        False,
+        sampled_ids=expected.token.sampled_ids,
+    )
+    np.testing.assert_allclose(found.token.loss, expected.token.loss, atol=1e-4)
+    if name != "adversarial":  # its baseline is training's alone
+        np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-5)
+    if expected.discriminator is not None:
+        np.testing.assert_allclose(
+            found.discriminator.sequence_output,
+            expected.discriminator.sequence_output,
+            atol=1e-4,
+        )
+
+
+def test_each_network_loads_alone(saved, batch):
+    name, model, run = saved
+    inputs = (batch["input_ids"], batch["input_mask"], batch["segment_ids"])
+    encoder = electra_tf.Encoder.from_pretrained(run)
+    np.testing.assert_allclose(
+        encoder(*inputs).sequence_output,
+        model.discriminator.encoder(*inputs).sequence_output,
+        atol=1e-5,
+    )
+    if name == "uniform":
+        return
+    generator = electra_tf.Generator.from_pretrained(run)
+    np.testing.assert_allclose(
+        generator(*inputs).logits, model.generator(*inputs).logits, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((tiny.ROOT / "configs" / "pretrain" / "objectives").glob("*.yaml")),
+    ids=lambda p: p.stem,
+)
+def test_shipped_configs_are_possible(path):
+    """They load, say how to run them, and build; each option has one."""
+    settings = config.load(pretrain_settings.PretrainSettings, str(path), [])
+    small = dataclasses.replace(settings.model, vocab_size=50, max_positions=16)
+    settings = dataclasses.replace(settings, model=small)
+    model = pretrain_settings.build_model(settings, tiny.SPECIAL)
+    assert model.objective == settings.objective
+    head = path.read_text().split("\n\n")[0]
+    assert f"--config=configs/pretrain/objectives/{path.name}" in head
+    assert "electra-tf pretrain" in head and "Expect" in head
+
+
+def test_every_variant_has_a_config():
+    names = {
+        p.stem.removeprefix("tiny_")
+        for p in (tiny.ROOT / "configs" / "pretrain" / "objectives").iterdir()
+    }
+    # ELECTRA itself is configs/pretrain/tiny.yaml.
+    assert set(tiny.VARIANTS) - {"electra", "two_tower_untied"} == names
+
+
+def test_a_disentangled_run_from_shared_tables(batch):
+    """It starts where the other was."""
+    shared = tiny.variant("electra", dropout=0.0, seed=1)
+    parted = tiny.variant("disentangled", dropout=0.0, seed=2)
+    weights = pretrain_weights.to_directory(shared)
+    pretrain_weights.load(parted, weights, "shared")
+    assert float(parted(batch, seed=1).loss) == pytest.approx(
+        float(shared(batch, seed=1).loss), rel=1e-5
+    )

@@ -1,0 +1,41 @@
+"""The comparison with transformers, at a tiny size.
+
+It needs another environment: ELECTRA_TF_TORCH_PYTHON names its Python, which
+has torch and transformers.
+"""
+
+import os
+
+import check_huggingface
+import pytest
+from bench.workers import Worker
+
+
+@pytest.fixture(scope="module")
+def peer():
+    python = os.environ.get("ELECTRA_TF_TORCH_PYTHON")
+    if not python:
+        pytest.skip(
+            "set ELECTRA_TF_TORCH_PYTHON to a Python with torch and "
+            "transformers"
+        )
+    worker = Worker("hf_electra.py", {}, python)
+    yield worker
+    worker.close()
+
+
+def test_models_compute_the_same_both_ways(peer, tmp_path):
+    outcomes = list(check_huggingface.compare(peer, tmp_path, ["tiny"]))
+    assert len(outcomes) == 24  # classes, projections, directions
+    assert [o for o in outcomes if not o.good] == []
+
+
+def test_unusual_settings_are_heeded(peer, tmp_path):
+    outcomes = list(check_huggingface.compare_variants(peer, tmp_path))
+    assert len(outcomes) == 18
+    assert [o for o in outcomes if not o.good] == []
+
+
+def test_tokenizers_give_the_same_ids(peer, tmp_path):
+    outcomes = list(check_huggingface.compare_tokenizers(peer, tmp_path))
+    assert [o for o in outcomes if not o.good] == []
