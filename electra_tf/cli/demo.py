@@ -96,13 +96,18 @@ def _settings(num_train_steps: int) -> str:
         hidden_dropout=0.0,
         attention_dropout=0.0,
         initializer_range=0.05,
+        local_start=True,
     )
     model = dataclasses.asdict(shape)
     del model["vocab_size"]  # the data says it
     every = max(1, num_train_steps // 4)
     settings = {
         "model": model,
-        "generator": {"hidden_fraction": GENERATOR_FRACTIONS["tiny"]},
+        "generator": {
+            "hidden_fraction": GENERATOR_FRACTIONS["tiny"],
+            "layers_fraction": 0.5,
+        },
+        "objective": {"disc_weight": 20.0, "temperature": 1.75},
         "train": {
             "learning_rate": 1e-3,
             "num_warmup_steps": min(100, num_train_steps // 5),

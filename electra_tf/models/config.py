@@ -169,7 +169,7 @@ SIZES: dict[str, dict[str, int]] = {
 # Generator hidden size / discriminator hidden size, same table. Ours have
 # larger ones: a narrow generator learns too little in an hour.
 GENERATOR_FRACTIONS: dict[str, float] = {
-    "tiny": 0.5,
+    "tiny": 1.0,
     "mini": 1.0,
     "small": 0.25,
     "base": 1 / 3,

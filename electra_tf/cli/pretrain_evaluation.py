@@ -1,0 +1,96 @@
+"""Held-out figures of a pre-training run: from its files to metrics."""
+
+import json
+from collections.abc import Sequence
+
+import tensorflow as tf
+import yaml
+
+from electra_tf import config, files, tensors
+from electra_tf.cli import assignments, pretrain_settings, pretrain_weights
+from electra_tf.data import manifest, reader
+from electra_tf.errors import UserError
+from electra_tf.hub import directory
+from electra_tf.pretraining import baselines
+from electra_tf.training import checkpoints, evaluation
+
+
+def evaluate(
+    model_path: str,
+    source: str,
+    batch_size: int,
+    skip_corrupt: bool = False,
+    overrides: Sequence[str] = (),
+) -> dict:
+    """Metric name -> value on the whole held-out split, with baselines.
+
+    Args:
+      model_path: a run, or the model directory of one.
+      source: examples with a held-out split.
+      batch_size: examples at once.
+      skip_corrupt: leave damaged records out.
+      overrides: "section.key=value" over the run's settings.
+
+    Raises:
+      UserError: no such run or data, or data of another vocabulary.
+    """
+    checkpoint = checkpoints.latest(model_path)
+    if checkpoint is not None:
+        path = files.join(model_path, directory.CONFIG)
+        described = _json_of(path)
+        weights = files.join(checkpoint, directory.WEIGHTS)
+    else:
+        found = directory.find(model_path)
+        path = files.join(found, directory.CONFIG)
+        described = directory.load_config(found).pretraining
+        weights = files.join(found, directory.WEIGHTS)
+    if described is None:
+        raise UserError(f"{path}: says nothing of pre-training")
+    described = dict(described)
+    fingerprint = described.pop("vocab_fingerprint")
+    described.pop("init", None)  # where the run started is no setting
+    # What identifies the training data is no setting.
+    described["data"] = {"shuffle": described["data"]["shuffle"]}
+    manifest.load_manifest(source)  # only such directories hold examples out
+    data = pretrain_settings.open_data(source, None, skip_corrupt)
+    if fingerprint != data.vocab.fingerprint():
+        raise UserError(
+            f"{source} was built with the vocabulary "
+            f"{data.vocab.fingerprint()}, {model_path} with {fingerprint}; "
+            "build the data with the model's vocab.txt"
+        )
+    for key, text in assignments.parse(overrides, "--set").items():
+        section, _, name = key.rpartition(".")
+        described[section] = described.get(section, {}) | {
+            name: yaml.safe_load(text)
+        }
+    settings = config.from_dict(
+        pretrain_settings.PretrainSettings, described, path
+    )
+    settings = pretrain_settings.fit_to_data(settings, data)
+    model = pretrain_settings.build_model(settings, data.special)
+    arrays = tensors.load(weights)
+    if checkpoint is not None:
+        arrays = {directory.weight_name(n): a for n, a in arrays.items()}
+    pretrain_weights.load(model, arrays, weights)
+    held_out = data.validation(batch_size)
+    try:
+        metrics = evaluation.evaluate(
+            model, held_out, tf.distribute.get_strategy()
+        )
+        metrics["unigram_entropy"] = baselines.unigram_entropy(
+            held_out, len(data.vocab), data.special
+        )
+    except tf.errors.DataLossError as error:
+        raise reader.data_loss_error(source, "validation") from error
+    if "replaced_share" in metrics:
+        metrics["always_original_accuracy"] = 1.0 - metrics["replaced_share"]
+    return metrics
+
+
+def _json_of(path: str) -> dict:
+    """The JSON object in the file at `path`."""
+    try:
+        return dict(json.loads(files.read_text(path)))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error})") from error
