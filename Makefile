@@ -38,7 +38,7 @@ demo: $(INSTALLED)
 	$(RUN) -m electra_tf demo --output=$(DEMO_OUTPUT) $(DEMO_FLAGS)
 
 test: $(INSTALLED)
-	$(RUN) -m pytest -q -m "not slow" $(TEST_FLAGS)
+	$(RUN) -m pytest -q -m "not slow" -n 2 --dist loadfile $(TEST_FLAGS)
 
 test-all: $(INSTALLED)
 	$(RUN) -m pytest -q $(TEST_FLAGS)

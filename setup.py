@@ -65,6 +65,7 @@ setuptools.setup(
             "jieba>=0.42.1",
             "psutil>=5.9",
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "ruff>=0.6",
         ],
     },

@@ -84,6 +84,15 @@ def test_evaluation_repeats(run, data, tmp_path):
     assert figures[0]["always_original_accuracy"] == pytest.approx(
         1 - figures[0]["replaced_share"]
     )
+    # Other settings give other figures, and mistakes in them are told.
+    words = [f"--model={run}", f"--data={data}", f"--output={tmp_path}/c"]
+    change = "--set=objective.disallow_correct=true"
+    assert app.run(["evaluate-pretraining", *words, change]) == 0
+    other = json.loads((tmp_path / "c").read_text())
+    assert other["sampled_accuracy"] == 0
+    assert other["mlm_loss"] == figures[0]["mlm_loss"]
+    words.append("--set=objective.temprature=2")
+    assert app.run(["evaluate-pretraining", *words]) == 2
     # The same figures that the run itself ended with.
     records = [json.loads(s) for s in open(run / "metrics.jsonl")]
     last = [r for r in records if r["split"] == "validation"][-1]
@@ -157,12 +166,13 @@ def test_shipped_configs_are_the_sizes(size):
     shape = ModelConfig.of_size(size)
     for name in SIZES[size]:
         assert getattr(settings.model, name) == getattr(shape, name), name
-    if size in ("small", "base", "large"):
+    if size in ("small", "base", "large"):  # the paper's; the rest is ours
         assert settings.model == shape
+        assert settings.objective.disc_weight == 50
+        assert settings.objective.temperature == 1
     assert settings.generator.hidden_fraction == pytest.approx(
         GENERATOR_FRACTIONS[size]
     )
-    assert settings.objective.disc_weight == 50
     with open(path) as handle:
         head = handle.read().split("\n\n")[0]
     assert "electra-tf pretrain" in head and "Expect" in head

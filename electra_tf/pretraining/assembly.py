@@ -36,29 +36,33 @@ def assemble(
     embeddings = tables = layers.Embeddings(model)
     if generator.embeddings == "disentangled":
         tables = disentangled.DisentangledEmbeddings(model, embeddings)
-    discriminator = networks.Discriminator(
-        model,
-        tables,
-        with_heads=_HEADS.get(objective.kind, ("replaced_token",)),
-    )
     shape = combinations.generator_shape(model, generator, objective)
-    return Networks(
-        embeddings,
-        _generator(shape, generator, embeddings, discriminator),
-        discriminator,
-    )
+
+    def discriminator() -> networks.Discriminator:
+        return networks.Discriminator(
+            model,
+            tables,
+            with_heads=_HEADS.get(objective.kind, ("replaced_token",)),
+        )
+
+    if shape is model:  # the generator runs in the discriminator's encoder
+        first = discriminator()
+        shared = networks.Generator(shape, encoder=first.encoder)
+        return Networks(embeddings, shared, first)
+    # In this order: initial values depend on it.
+    own = _generator(shape, generator, embeddings, model.vocab_size)
+    return Networks(embeddings, own, discriminator())
 
 
 def _generator(
     shape: ModelConfig | None,
     generator: GeneratorConfig,
     embeddings: layers.Embeddings,
-    discriminator: networks.Discriminator,
+    vocab_size: int,
 ) -> AnyGenerator:
+    """A generator that shares no more than embeddings."""
     if shape is None:
-        return networks.UniformGenerator(discriminator.config.vocab_size)
-    if shape is discriminator.config:
-        return networks.Generator(shape, encoder=discriminator.encoder)
+        return networks.UniformGenerator(vocab_size)
     untied = generator.embeddings == "untied"
     if generator.kind == "two_tower":
         return two_tower.TwoTowerGenerator(
