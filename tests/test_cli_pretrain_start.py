@@ -136,6 +136,24 @@ def test_a_frozen_generator_stays_as_it_is(run, data, tmp_path):
     )
 
 
+def test_a_generator_alone_for_a_new_discriminator(data, tmp_path, capfd):
+    untied = ("generator.embeddings=untied",)
+    assert _start(data, tmp_path / "a", settings=untied, small=True) == 0
+    words = [f"--from={tmp_path / 'a'}", "--to=electra_tf",
+             f"--output={tmp_path / 'g'}", "--part=generator"]  # fmt: skip
+    assert app.run(["convert", *words]) == 0
+    settings = (*untied, "generator.frozen=true")
+    words = f"--init_from={tmp_path / 'g'}"
+    code = _start(data, tmp_path / "b", words, settings=settings, small=True)
+    assert code == 0, capfd.readouterr().err
+    assert "newly initialised" in capfd.readouterr().out
+    before, after = _weights(tmp_path / "a"), _weights(tmp_path / "b")
+    assert before.keys() == after.keys()
+    for name in before:
+        if name.startswith("generator/"):
+            np.testing.assert_array_equal(before[name], after[name])
+
+
 def test_a_frozen_generator_has_to_come_from_somewhere(data, tmp_path, capfd):
     settings = ("generator.frozen=true", "generator.embeddings=disentangled")
     assert _start(data, tmp_path / "b", settings=settings, small=True) == 2
