@@ -1,0 +1,114 @@
+"""Rows of tokens of different lengths, and their targets, without padding."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+INPUTS = ("input_ids", "input_mask", "segment_ids")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Features:
+    """What a network reads, as N rows; padding comes with the batches.
+
+    Attributes:
+      row_splits: int64 [N + 1], where each row starts in the token arrays.
+      tokens: name -> [T] array over all tokens of all rows: `input_ids` and
+        `segment_ids` int32, and labels of tokens where there are any.
+        (`input_mask` is made with the batch.)
+      rows: name -> [N, ...] array, the targets of rows: labels, positions.
+        Of groups: [N / group, ...].
+      padding: name -> value of padded tokens, 0 where a name is absent.
+      group: so many rows in a row belong together and are one unit of
+        training (a query's candidates); their batches are [B, group, L].
+      examples: int64 [N], the example that each row is of; None where row i
+        is of example i.
+      extra: what the task's `predictions` needs beside the outputs.
+    """
+
+    row_splits: np.ndarray
+    tokens: Mapping[str, np.ndarray]
+    rows: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    padding: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    group: int = 1
+    examples: np.ndarray | None = None
+    extra: Any = None
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.row_splits) - 1
+
+    @property
+    def units(self) -> int:
+        """Rows, or groups of them."""
+        return len(self) // self.group
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 [N]."""
+        return np.diff(self.row_splits)
+
+    def batch(
+        self, units: Sequence[int] | np.ndarray, length: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Some units, padded.
+
+        Args:
+          units: B numbers of rows, or of groups.
+          length: L; the longest row's where None.
+
+        Returns:
+          `input_ids`, `input_mask`, `segment_ids` and the other token arrays
+          [B, L], or [B, group, L]; row arrays [B, ...].
+        """
+        units = np.asarray(units, "int64")
+        rows = units
+        if self.group > 1:
+            rows = (units[:, None] * self.group + np.arange(self.group)).ravel()
+        lengths = self.lengths[rows]
+        if length is None:
+            length = int(lengths.max(initial=1))
+        within = np.arange(length)[None]
+        real = within < lengths[:, None]
+        # Positions past a row's end read token 0, and are overwritten.
+        source = np.where(real, self.row_splits[rows][:, None] + within, 0)
+        shape = [len(units), self.group, length]
+        if self.group == 1:
+            shape = [len(units), length]
+        found = {"input_mask": real.astype("int32").reshape(shape)}
+        for name, values in self.tokens.items():
+            padded = np.full(
+                real.shape, self.padding.get(name, 0), values.dtype
+            )
+            if len(values):
+                padded[real] = values[source[real]]
+            found[name] = padded.reshape(shape)
+        for name, values in self.rows.items():
+            found[name] = values[units]
+        return found
+
+
+def from_rows(
+    rows: Sequence[Mapping[str, np.ndarray]],
+    names: Sequence[str] = ("input_ids", "segment_ids"),
+    **others: Any,
+) -> Features:
+    """Features from one mapping of token arrays a row.
+
+    Args:
+      rows: N mappings, the arrays of one of them all of one length.
+      names: the token arrays.
+      **others: the other attributes of `Features`.
+    """
+    lengths = [len(row[names[0]]) for row in rows]
+    tokens = {
+        name: np.concatenate(
+            [np.asarray(row[name], "int32") for row in rows]
+            or [np.zeros([0], "int32")]
+        )
+        for name in names
+    }
+    splits = np.concatenate([[0], np.cumsum(lengths)]).astype("int64")
+    return Features(splits, tokens, **others)

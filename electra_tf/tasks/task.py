@@ -1,0 +1,221 @@
+"""The contract of a task: what fine-tuning must know of it, and no more."""
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.tasks.features import Features
+from electra_tf.text.tokenizer import Tokenizer
+
+Prediction = dict[str, Any]  # one example's answer, ready for JSON
+
+
+class Task(abc.ABC):
+    """Something an encoder is fine-tuned for.
+
+    A task reads splits into examples (objects of its own), makes features of
+    them, says which head stands on the encoder and what its loss is, turns
+    outputs into predictions and scores those. It holds no network and no
+    training state, so one object serves training, evaluation and serving.
+
+    What it learns from the data (labels, class weights, a threshold) goes into
+    `state`, which is kept in the model directory and given back to the
+    constructor when that is loaded.
+
+    Attributes:
+      Options: a frozen dataclass, its fields all with defaults; the keys that
+        a settings file may have under `options`.
+      name: as the user gave it, such as "glue/rte".
+      options: an instance of `Options`.
+      data: the user's --data, a directory or file; None where not given.
+      state: JSON values; see above.
+    """
+
+    Options: ClassVar[type]
+    # The metric that chooses the best checkpoint; higher is better.
+    metric: str
+
+    def __init__(
+        self,
+        name: str,
+        options: Any = None,
+        data: str | None = None,
+        state: Mapping[str, Any] | None = None,
+    ):
+        self.name = name
+        self.options = self.Options() if options is None else options
+        self.data = data
+        self.state: dict[str, Any] = dict(state or {})
+
+    # --- examples ----------------------------------------------------------
+
+    @property
+    def validation_splits(self) -> tuple[str, ...]:
+        """Scored during and after training; the first one selects."""
+        return ("validation",)
+
+    @property
+    def test_splits(self) -> tuple[str, ...]:
+        """Predicted, and where labels are there scored, at the end."""
+        return ("test",)
+
+    @abc.abstractmethod
+    def read(self, split: str) -> Sequence[Any] | None:
+        """The examples of a split, in its order.
+
+        Args:
+          split: "train", or one of the above.
+
+        Returns:
+          None where the data has no such split.
+
+        Raises:
+          UserError: data that is missing or wrong; file and line are named.
+        """
+
+    def fit(self, examples: Sequence[Any]) -> None:
+        """Learns what there is to learn from training examples: `state`.
+
+        Called once, before `head` and `features`.
+        """
+
+    @abc.abstractmethod
+    def example(self, record: Mapping[str, Any], place: str) -> Any:
+        """One example without its answer, from a record to predict for.
+
+        Args:
+          record: column -> value; values are texts from TSV and CSV, JSON
+            values from JSON Lines and from Python.
+          place: where it stands ("file:line"), for messages.
+
+        Raises:
+          UserError: a column is missing or wrong.
+        """
+
+    def record(self, item: Any) -> Mapping[str, Any]:
+        """What `predict` takes in Python -> a record for `example`.
+
+        By default a mapping is one already, a text is {"text": text}, and
+        a pair is {"text": first, "text_pair": second}.
+
+        Raises:
+          UserError: neither.
+        """
+        from electra_tf.errors import UserError
+
+        if isinstance(item, Mapping):
+            return item
+        if isinstance(item, str):
+            return {"text": item}
+        if isinstance(item, tuple | list) and len(item) == 2:
+            return {"text": item[0], "text_pair": item[1]}
+        raise UserError(
+            f"expected a text, a pair of texts or a mapping, got {item!r:.60}"
+        )
+
+    # --- the model's side --------------------------------------------------
+
+    @abc.abstractmethod
+    def head(self) -> TaskHeadConfig:
+        """The head on the encoder."""
+
+    @abc.abstractmethod
+    def features(
+        self, tokenizer: Tokenizer, examples: Sequence[Any], training: bool
+    ) -> Features:
+        """Model inputs, and in training targets, of examples in order.
+
+        Args:
+          tokenizer: the model's.
+          examples: as `read` or `example` give them.
+          training: whether targets are wanted; an example that cannot be
+            trained on is left out then, counted and told.
+        """
+
+    @abc.abstractmethod
+    def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """[B] float32, the loss of each unit (row, or group of rows).
+
+        Args:
+          outputs: what the network returns (`models.task_networks`), for the
+            B * G rows of a batch with groups of G.
+          batch: inputs and targets, groups still together: [B, G, L].
+        """
+
+    def network_inputs(
+        self, batch: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """What of the batch the network is given beside the three inputs.
+
+        In training alone; a joint span head takes `start_positions`.
+        """
+        return {}
+
+    @abc.abstractmethod
+    def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """Of the network's outputs, what predictions need: [rows, ...].
+
+        Runs in the graph; small tensors make prediction fast.
+        """
+
+    # --- answers -----------------------------------------------------------
+
+    @abc.abstractmethod
+    def predictions(
+        self,
+        examples: Sequence[Any],
+        features: Features,
+        outputs: Sequence[Mapping[str, Any]],
+    ) -> list[Prediction]:
+        """One prediction for each example.
+
+        Args:
+          examples: N of them.
+          features: what `features(..., training=False)` made of them.
+          outputs: for each row of the features, in order, what `outputs` gave,
+            as arrays; a dimension of padded length is still padded.
+        """
+
+    @abc.abstractmethod
+    def scores(
+        self, examples: Sequence[Any], predictions: Sequence[Prediction]
+    ) -> dict[str, float]:
+        """Metrics of predictions against the examples' answers.
+
+        All as the field reports them: shares in percent (0 to 100).
+
+        Returns:
+          Name -> value, `metric` among them; empty where the examples have
+          no answers.
+        """
+
+    def tune(
+        self, examples: Sequence[Any], predictions: Sequence[Prediction]
+    ) -> None:
+        """Chooses what is chosen on held-out data (a threshold): `state`.
+
+        Called at the end of training, with the best weights.
+        """
+
+    def files(
+        self,
+        split: str,
+        examples: Sequence[Any],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, bytes]:
+        """Files to write beside the predictions of a split: name -> content.
+
+        Such as n-best lists, or what a leaderboard takes.
+        """
+        return {}
+
+    def constant(self, train: Sequence[Any], held_out: Sequence[Any]) -> list:
+        """Predictions for `held_out` that look at the training answers alone.
+
+        The score to beat: the most frequent label, the mean, the first
+        words. An empty list where there is no such thing.
+        """
+        return []
