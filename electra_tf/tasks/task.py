@@ -76,7 +76,7 @@ class Task(abc.ABC):
           UserError: data that is missing or wrong; file and line are named.
         """
 
-    def fit(self, examples: Sequence[Any]) -> None:
+    def fit(self, examples: Sequence[Any]) -> None:  # noqa: B027
         """Learns what there is to learn from training examples: `state`.
 
         Called once, before `head` and `features`.
@@ -192,7 +192,7 @@ class Task(abc.ABC):
           no answers.
         """
 
-    def tune(
+    def tune(  # noqa: B027
         self, examples: Sequence[Any], predictions: Sequence[Prediction]
     ) -> None:
         """Chooses what is chosen on held-out data (a threshold): `state`.
