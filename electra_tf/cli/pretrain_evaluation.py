@@ -1,17 +1,19 @@
 """Held-out figures of a pre-training run: from its files to metrics."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 import yaml
 
 from electra_tf import config, files, tensors
-from electra_tf.cli import assignments, pretrain_settings, pretrain_weights
+from electra_tf.cli import assignments, pretrain_settings
 from electra_tf.data import manifest, reader
 from electra_tf.errors import UserError
-from electra_tf.hub import directory
+from electra_tf.hub import directory, variables
 from electra_tf.pretraining import baselines
+from electra_tf.pretraining.pretrainer import ElectraPretrainer
 from electra_tf.training import checkpoints, evaluation
 
 
@@ -72,7 +74,7 @@ def evaluate(
     arrays = tensors.load(weights)
     if checkpoint is not None:
         arrays = {directory.weight_name(n): a for n, a in arrays.items()}
-    pretrain_weights.load(model, arrays, weights)
+    load_weights(model, arrays, weights)
     held_out = data.validation(batch_size)
     try:
         metrics = evaluation.evaluate(
@@ -86,6 +88,29 @@ def evaluate(
     if "replaced_share" in metrics:
         metrics["always_original_accuracy"] = 1.0 - metrics["replaced_share"]
     return metrics
+
+
+def load_weights(
+    model: ElectraPretrainer, weights: Mapping[str, np.ndarray], source: str
+) -> None:
+    """Assigns all weights from a model directory's, or a checkpoint's.
+
+    The baseline of an adversarial run, which only training needs, may be
+    missing.
+
+    Args:
+      model: built.
+      weights: name on disk -> array.
+      source: the file, for messages.
+
+    Raises:
+      UserError: a missing name, or another shape. The model is unchanged
+        then.
+    """
+    if model.baseline is not None:
+        own = variables.stored(variables.named([model.baseline]))
+        weights = {**own, **weights}
+    directory.load_weights(model, weights, source)
 
 
 def _json_of(path: str) -> dict:

@@ -3,11 +3,9 @@
 from typing import Any
 
 from electra_tf import files
-from electra_tf.cli import pretrain_weights
 from electra_tf.cli.pretrain_settings import PretrainData
 from electra_tf.hub import directory
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.hub.source import Checkpoint
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
 from electra_tf.training.loop import TrainConfig
 from electra_tf.training.plots import PlotGroup
@@ -82,7 +80,9 @@ def save_model(
         replaced_token_head=model.discriminator.head is not None,
         token_lm_head=kind != "uniform",
     )
-    directory.write(
+    directory.save(
         files.join(run_dir, "model"),
-        Checkpoint(config, pretrain_weights.to_directory(model), data.vocab),
+        config,
+        [model.discriminator, model.generator],
+        data.vocab,
     )

@@ -10,8 +10,12 @@ import tensorflow as tf
 
 import electra_tf
 from electra_tf import config
-from electra_tf.cli import pretrain_outputs, pretrain_settings, pretrain_weights
-from electra_tf.hub import directory, loading, shapes
+from electra_tf.cli import (
+    pretrain_evaluation,
+    pretrain_outputs,
+    pretrain_settings,
+)
+from electra_tf.hub import directory, loading, shapes, variables
 from electra_tf.text.vocab import SPECIALS, Vocab
 
 VOCAB = Vocab((*SPECIALS, *(f"w{i}" for i in range(tiny.VOCAB - 5))))
@@ -52,7 +56,7 @@ def test_the_pre_trainer_comes_back(saved, batch):
     name, model, run = saved
     again = tiny.variant(name, dropout=0.0)
     path = f"{run}/model/{directory.WEIGHTS}"
-    pretrain_weights.load(again, directory.read(run).weights, path)
+    pretrain_evaluation.load_weights(again, directory.read(run).weights, path)
     # One sample for both: rounding may draw another where two are as likely.
     expected = model(batch, seed=1)
     found = again.forward_masked(
@@ -119,8 +123,9 @@ def test_a_disentangled_run_from_shared_tables(batch):
     """It starts where the other was."""
     shared = tiny.variant("electra", dropout=0.0, seed=1)
     parted = tiny.variant("disentangled", dropout=0.0, seed=2)
-    weights = pretrain_weights.to_directory(shared)
-    pretrain_weights.load(parted, weights, "shared")
+    networks = [shared.discriminator, shared.generator]
+    weights = variables.stored(variables.named(networks))
+    pretrain_evaluation.load_weights(parted, weights, "shared")
     assert float(parted(batch, seed=1).loss) == pytest.approx(
         float(shared(batch, seed=1).loss), rel=1e-5
     )
