@@ -236,26 +236,16 @@ def write(
     Raises:
       UserError: there is no such network, or no class for it.
     """
-    wanted = [part]
-    if part == "both":
-        wanted = pairs.present(checkpoint.config)
-    chosen = {one: parts.select(checkpoint, one) for one in wanted}
-    for one in wanted:  # before anything is written
-        huggingface_config.class_of(chosen[one].config, one)
-    notes: list[str] = []
-    for one in wanted:
-        place = path if len(wanted) == 1 else files.join(path, one)
-        notes += _write_one(place, chosen[one], one)
-    return tuple(dict.fromkeys(notes))
+    for one in pairs.chosen(checkpoint.config, part):  # before any is written
+        huggingface_config.class_of(parts.select(checkpoint, one).config, one)
+    return pairs.write(path, checkpoint, part, _write_one)
 
 
 def _write_one(directory: str, checkpoint: Checkpoint, part: Part) -> list[str]:
     config, vocab = checkpoint.config, checkpoint.vocab
     content, notes = huggingface_config.from_ours(config, part)
-    notes = list(notes)
     weights, dropped = _their_weights(checkpoint, part)
-    if dropped:
-        notes.append(f"left out, with no place there: {', '.join(dropped)}")
+    notes = [*notes, *pairs.left_out(dropped)]
     content["pad_token_id"] = vocab.pad_id if vocab else 0
     files.make_directory(directory)
     tensors.save(files.join(directory, _SAFE), weights, {"format": "pt"})

@@ -241,19 +241,15 @@ def write(
       UserError: there is no such network, or it is no such encoder.
     """
     config = checkpoint.config
-    wanted = [part]
-    if part == "both":
-        wanted = pairs.present(config)
-    if "generator" in wanted and config.generator_kind == "two_tower":
+    if (
+        "generator" in pairs.chosen(config, part)
+        and config.generator_kind == "two_tower"
+    ):
         raise UserError(
             "KerasHub has no backbone for a two_tower generator; convert "
             "with --part=discriminator"
         )
-    notes: list[str] = []
-    for one in wanted:
-        place = path if len(wanted) == 1 else files.join(path, one)
-        notes += _write_one(place, parts.select(checkpoint, one), one)
-    return tuple(dict.fromkeys(notes))
+    return pairs.write(path, checkpoint, part, _write_one)
 
 
 def _write_one(directory: str, checkpoint: Checkpoint, part: Part) -> list[str]:
@@ -277,8 +273,7 @@ def _write_one(directory: str, checkpoint: Checkpoint, part: Part) -> list[str]:
         )  # fmt: skip
         for variable_path, array in zip(paths, arrays):
             variables[variable_path].assign(array)
-    if dropped:
-        notes.append(f"left out, with no place there: {', '.join(dropped)}")
+    notes += pairs.left_out(dropped)
     kernel, bias = (variables[name] for name in _POOLER)
     kernel.assign(np.eye(model.hidden_size, dtype=np.float32))
     bias.assign(np.zeros(model.hidden_size, np.float32))

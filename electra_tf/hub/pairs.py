@@ -4,12 +4,13 @@
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.hub import parts
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.names import Part
 from electra_tf.hub.source import Checkpoint, Lazy, shapes_of
@@ -20,6 +21,11 @@ BOTH: tuple[Part, ...] = ("discriminator", "generator")
 def present(config: DirectoryConfig) -> list[Part]:
     """The networks that have variables."""
     return [part for part in BOTH if getattr(config, part) is not None]
+
+
+def chosen(config: DirectoryConfig, part: parts.Part) -> list[Part]:
+    """The networks that `part` means; "both" are those that are present."""
+    return present(config) if part == "both" else [part]
 
 
 def is_pair(path: str, recognises: Callable[[str], bool]) -> bool:
@@ -82,6 +88,38 @@ def joined(one: Checkpoint, other: Checkpoint, source: str) -> Checkpoint:
         assumed=tuple(dict.fromkeys(one.assumed + other.assumed)),
         source=source,
     )
+
+
+def write(
+    path: str,
+    checkpoint: Checkpoint,
+    part: parts.Part,
+    write_one: Callable[[str, Checkpoint, Part], list[str]],
+) -> tuple[str, ...]:
+    """Writes one network into a directory, or two into two below it.
+
+    Args:
+      path: the directory.
+      checkpoint: the model.
+      part: which network; of a model that has one, "both" is that one.
+      write_one: writes the directory of a network; returns sentences on what
+        could not be held.
+
+    Returns:
+      The sentences, each once.
+    """
+    wanted = chosen(checkpoint.config, part)
+    notes: list[str] = []
+    for one in wanted:
+        place = path if len(wanted) == 1 else files.join(path, one)
+        notes += write_one(place, parts.select(checkpoint, one), one)
+    return tuple(dict.fromkeys(notes))
+
+
+def left_out(names: Iterable[str]) -> list[str]:
+    """The sentence on weights that a format has no place for, if any."""
+    listed = ", ".join(names)
+    return [f"left out, with no place there: {listed}"] if listed else []
 
 
 def _plain(config: object) -> object:

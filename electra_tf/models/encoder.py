@@ -97,7 +97,9 @@ class ElectraEncoder(keras.Model):
         if not training:
             keys = None
         elif keys is None:
-            keys = self._fresh_keys(tf.shape(input_ids)[0])
+            keys = randomness.fresh_keys(
+                self.dropout_seed, tf.shape(input_ids)[0]
+            )
 
         def at(site: int) -> tf.Tensor | None:
             return None if keys is None else randomness.salted(keys, site)
@@ -130,11 +132,3 @@ class ElectraEncoder(keras.Model):
             input_mask[:, None, None, :] * seen[None, None], dtype
         )
         return (1.0 - allowed) * tf.cast(layers.MASKED_SCORE, dtype)
-
-    def _fresh_keys(self, batch: tf.Tensor) -> tf.Tensor:
-        words = keras.random.randint(
-            (2,), 0, 2**31 - 1, dtype="int32", seed=self.dropout_seed
-        )
-        words = tf.cast(words, tf.uint32)
-        rows = tf.cast(tf.range(batch), tf.uint32)
-        return randomness.mix(randomness.mix(rows + words[0]) + words[1])
