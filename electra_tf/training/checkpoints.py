@@ -16,7 +16,7 @@ import logging
 import platform
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -54,6 +54,7 @@ def save(
     extra: dict[str, Any] | None = None,
     keep: int = 3,
     keep_every_steps: int = 0,
+    protected: Collection[int] = (),
 ) -> str:
     """Writes a checkpoint and removes those no longer kept.
 
@@ -67,6 +68,7 @@ def save(
       extra: what else to keep in `state.json`.
       keep: how many of the newest checkpoints stay.
       keep_every_steps: checkpoints of multiples of this stay too; 0 for none.
+      protected: steps whose checkpoints stay in any case.
 
     Returns:
       The checkpoint's directory.
@@ -74,7 +76,7 @@ def save(
     Raises:
       UserError: it cannot be written; older checkpoints are as they were.
     """
-    target = files.join(_directory(run_dir), f"step-{step:08d}")
+    target = path_at(run_dir, step)
     suffix = uuid.uuid4().hex[:8]
     temporary = f"{target}.tmp-{suffix}"
     files.make_directory(temporary)
@@ -110,7 +112,7 @@ def save(
     except BaseException:
         _remove_quietly(temporary)
         raise
-    _prune(run_dir, keep, keep_every_steps)
+    _prune(run_dir, keep, keep_every_steps, protected)
     return target
 
 
@@ -208,6 +210,30 @@ def restore(
     return None
 
 
+def load_weights(checkpoint_dir: str, model: keras.Model) -> Checkpoint:
+    """Loads one checkpoint into the model; the optimizer stays as it is.
+
+    Args:
+      checkpoint_dir: as `save` returned it.
+      model: built; each variable's every copy is assigned.
+
+    Raises:
+      UserError: it is missing or damaged, or does not fit the model.
+    """
+    state = _read_state(checkpoint_dir)
+    path = files.join(checkpoint_dir, _MODEL)
+    weights = tensors.load(path)
+    variables = _named_model_variables(model)
+    _check(variables, weights, path)
+    _assign(variables, weights)
+    return Checkpoint(checkpoint_dir, state["step"], state)
+
+
+def path_at(run_dir: str, step: int) -> str:
+    """Where the checkpoint of a step is, or would be."""
+    return files.join(_directory(run_dir), f"step-{step:08d}")
+
+
 def _directory(run_dir: str) -> str:
     return files.join(run_dir, "checkpoints")
 
@@ -231,8 +257,12 @@ def _read_state(path: str) -> dict[str, Any]:
     return state
 
 
-def _prune(run_dir: str, keep: int, keep_every_steps: int) -> None:
+def _prune(
+    run_dir: str, keep: int, keep_every_steps: int, protected: Collection[int]
+) -> None:
     for step, path in list(all_steps(run_dir).items())[: -max(1, keep)]:
+        if step in protected:
+            continue
         if not keep_every_steps or step % keep_every_steps:
             files.remove(path)
 

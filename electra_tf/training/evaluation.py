@@ -1,13 +1,20 @@
 """Held-out metrics of a model with a `test_step`."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.training.steps import iterate, make_eval_step
+
+
+class EvaluatorLike(Protocol):
+    """What `train` evaluates with."""
+
+    def run(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
+        """The metrics of the model as it is, or None if asked to stop."""
 
 
 def evaluate(

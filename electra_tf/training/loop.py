@@ -1,24 +1,24 @@
 """The training loop: run steps, log, evaluate, checkpoint, resume, stop."""
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.training import checkpoints
+from electra_tf.training import checkpoints, run_settings
 from electra_tf.training.evaluation import (
     Evaluator,
+    EvaluatorLike,
     evaluate,
     reset_metrics,
     take_metrics,
 )
 from electra_tf.training.optimizer import OptimizerConfig
 from electra_tf.training.reporting import Reporter
+from electra_tf.training.selection import Selection, Tracker
 from electra_tf.training.signals import StopRequest
 from electra_tf.training.steps import (
     FiniteWatch,
@@ -79,6 +79,8 @@ def train(
     run_dir: str,
     strategy: tf.distribute.Strategy,
     eval_data: tf.data.Dataset | None = None,
+    evaluator: EvaluatorLike | None = None,
+    selection: Selection | None = None,
     run_config: dict[str, Any] | None = None,
     reporter: Reporter | None = None,
     initial_step: int = 0,
@@ -94,7 +96,12 @@ def train(
       run_dir: holds config.json, checkpoints/, metrics.jsonl, tensorboard/
         and plots/.
       strategy: see `make_strategy`.
-      eval_data: held-out batches, read from the start at each evaluation.
+      eval_data: held-out batches, read from the start at each evaluation
+        with the model's `test_step`.
+      evaluator: what evaluates in their place, with metrics of its own.
+      selection: by which metric the best checkpoint is chosen, and whether
+        training stops early. Each gain is written at once, and the best one
+        is never removed.
       run_config: all settings of the run, kept in the run directory; starting
         again with others is an error.
       reporter: shows and records metrics; None makes a `Reporter`.
@@ -104,20 +111,27 @@ def train(
     Returns:
       step (int), stopped (True after SIGTERM or SIGINT), resumed_from (step or
       None), checkpoint (the newest one's directory), train and validation (the
-      last metrics of each).
+      last metrics of each), best (with a selection and after an evaluation:
+      step, value and checkpoint) and stopped_early.
 
     Raises:
       UserError: other settings in `run_dir`, a loss that is not finite, no
         room for a checkpoint, or data that ends too early.
     """
     _check_arguments(model, config, strategy)
+    if eval_data is not None and evaluator is not None:
+        raise ValueError("train() takes eval_data or an evaluator, not both")
+    if eval_data is not None:
+        evaluator = Evaluator(model, eval_data, strategy, config.num_eval_steps)
+    if selection is not None and evaluator is None:
+        raise ValueError("a selection needs eval_data or an evaluator")
     if reporter is None:
         reporter = Reporter(
             run_dir,
             num_train_steps=config.num_train_steps,
             batch_size=config.batch_size,
         )
-    _check_run_config(run_dir, run_config)
+    run_settings.check(run_dir, run_config)
     checkpoints.clean(run_dir)
     with strategy.scope():
         # The slots must be there to be restored.
@@ -125,9 +139,13 @@ def train(
             model.optimizer.build(model.trainable_variables)
         restored = checkpoints.restore(run_dir, model, model.optimizer)
     step = restored.step if restored else initial_step
-    # Steps of the last record, evaluation and checkpoint.
-    logged = saved = step
+    # Steps of the last record and evaluation; the checkpoint knows of both.
+    logged = step
     evaluated = restored.state.get("evaluated_step") if restored else 0
+    saved = (step, evaluated)
+    tracker = Tracker(
+        selection, restored.state.get("selection") if restored else None
+    )
     result: dict[str, Any] = {
         "step": step,
         "stopped": False,
@@ -135,9 +153,20 @@ def train(
         "checkpoint": restored.path if restored else None,
         "train": {},
         "validation": {},
+        "best": None,
+        "stopped_early": False,
     }
-    evaluation_owed = eval_data is not None and evaluated != step
-    if step >= config.num_train_steps and not evaluation_owed:
+
+    def settled() -> bool:
+        """Whether there is nothing more to train."""
+        done = step >= config.num_train_steps
+        result["stopped_early"] = not done and tracker.exhausted
+        if tracker.best is not None:
+            path = checkpoints.path_at(run_dir, tracker.best["step"])
+            result["best"] = tracker.best | {"checkpoint": path}
+        return done or tracker.exhausted
+
+    if settled() and (evaluator is None or evaluated == step):
         reporter.note(f"step {step} of {config.num_train_steps}: all done")
         _draw_plots(reporter)
         return result
@@ -150,9 +179,6 @@ def train(
         in_graph_loop=config.steps_per_loop > 1,
         jit_compile=config.jit_compile,
     )
-    evaluator = None
-    if eval_data is not None:
-        evaluator = Evaluator(model, eval_data, strategy, config.num_eval_steps)
     batches = iterate(train_data(step), strategy)
     watch = FiniteWatch()
 
@@ -175,12 +201,14 @@ def train(
             evaluated = step
             result["validation"] = metrics
             reporter.validation(step, metrics)
+            if tracker.update(step, metrics):
+                save()
 
     def save() -> None:
         nonlocal saved
-        if saved == step:
+        if saved == (step, evaluated):
             return
-        saved = step
+        saved = (step, evaluated)
         # Multi-worker training will write on the chief alone, from here.
         with reporter.paused():
             result["checkpoint"] = checkpoints.save(
@@ -190,7 +218,8 @@ def train(
                 model.optimizer,
                 data_position=step * config.batch_size,
                 run_config=run_config,
-                extra={"evaluated_step": evaluated},
+                extra={"evaluated_step": evaluated} | tracker.state(),
+                protected=tracker.protected,
                 keep=config.keep_checkpoints,
                 keep_every_steps=config.keep_every_steps,
             )
@@ -201,7 +230,7 @@ def train(
             reset_metrics(model, strategy)
             if _due(step, config.eval_every_steps):
                 run_evaluation()  # a stop may have cut it short
-            while step < config.num_train_steps and not stop.requested:
+            while not settled() and not stop.requested:
                 count = _steps_to_next_event(step, config)
                 try:
                     outcome = train_steps(batches, count)
@@ -233,7 +262,10 @@ def train(
             if not stop.requested:
                 run_evaluation()
             save()
+            settled()
             result["stopped"] = stop.requested
+        if result["stopped_early"]:
+            reporter.note(f"stopped early at step {step}: {tracker.describe()}")
         if result["stopped"]:
             reporter.note(
                 f"{stop.signal_name}: stopped after step {step}; start again"
@@ -280,44 +312,6 @@ def _check_arguments(
             "jit_compile works on one device: turn it off, or take the"
             " strategy one_device"
         )
-
-
-def _check_run_config(run_dir: str, run_config: dict[str, Any] | None) -> None:
-    """Writes the settings into a new run; compares them in an old one."""
-    if run_config is None:
-        return
-    path = files.join(run_dir, "config.json")
-    text = json.dumps(run_config, indent=2, sort_keys=True) + "\n"
-    if not files.exists(path):
-        files.write_text(path, text)
-        return
-    try:
-        before = json.loads(files.read_text(path))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error})") from error
-    old, new = dict(_flatten(before)), dict(_flatten(json.loads(text)))
-    changed = [
-        f"{key}: {_show(old, key)} there, {_show(new, key)} now"
-        for key in sorted(old.keys() | new.keys())
-        if _show(old, key) != _show(new, key)
-    ]
-    if changed:
-        raise UserError(
-            f"{run_dir} holds a run with other settings ({'; '.join(changed)});"
-            " use those, or choose another output directory"
-        )
-
-
-def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _flatten(inner, f"{prefix}.{key}" if prefix else key)
-    else:
-        yield prefix, value
-
-
-def _show(flat: Mapping[str, Any], key: str) -> str:
-    return json.dumps(flat[key]) if key in flat else "absent"
 
 
 def _due(step: int, every: int) -> bool:

@@ -1,0 +1,54 @@
+"""The settings of a run, kept in its directory and compared at each start."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from electra_tf import files
+from electra_tf.errors import UserError
+
+
+def check(run_dir: str, run_config: dict[str, Any] | None) -> None:
+    """Writes the settings into a new run; compares them in an old one.
+
+    Args:
+      run_dir: holds config.json, or will.
+      run_config: JSON values; None does nothing.
+
+    Raises:
+      UserError: the run has other settings; each is named.
+    """
+    if run_config is None:
+        return
+    path = files.join(run_dir, "config.json")
+    text = json.dumps(run_config, indent=2, sort_keys=True) + "\n"
+    if not files.exists(path):
+        files.write_text(path, text)
+        return
+    try:
+        before = json.loads(files.read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error})") from error
+    old, new = dict(_flatten(before)), dict(_flatten(json.loads(text)))
+    changed = [
+        f"{key}: {_show(old, key)} there, {_show(new, key)} now"
+        for key in sorted(old.keys() | new.keys())
+        if _show(old, key) != _show(new, key)
+    ]
+    if changed:
+        raise UserError(
+            f"{run_dir} holds a run with other settings ({'; '.join(changed)});"
+            " use those, or choose another output directory"
+        )
+
+
+def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flatten(inner, f"{prefix}.{key}" if prefix else key)
+    else:
+        yield prefix, value
+
+
+def _show(flat: Mapping[str, Any], key: str) -> str:
+    return json.dumps(flat[key]) if key in flat else "absent"
