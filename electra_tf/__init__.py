@@ -1,4 +1,4 @@
-"""ELECTRA pre-training for TensorFlow and Keras 3: the public names.
+"""ELECTRA for TensorFlow and Keras 3: the public names.
 
 Each name is imported when it is first asked for, so that `import electra_tf`
 is quick and does not start TensorFlow.
@@ -21,6 +21,7 @@ _HOMES = {
     "Tokenizer": "electra_tf.text.tokenizer",
     "UserError": "electra_tf.errors",
     "Vocab": "electra_tf.text.vocab",
+    "load": "electra_tf.tasks.predictor",
     "load_vocab": "electra_tf.text.vocab",
 }
 
@@ -33,6 +34,7 @@ __all__ = [
     "UserError",
     "Vocab",
     "__version__",
+    "load",
     "load_vocab",
 ]
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from electra_tf.errors import UserError
     from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
     from electra_tf.pretraining.pretrainer import ElectraPretrainer
+    from electra_tf.tasks.predictor import load
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab
 

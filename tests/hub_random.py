@@ -42,6 +42,7 @@ TASKS = (
     TaskHeadConfig("sequence", 1, hidden_layer=True),
     TaskHeadConfig("token", 5),
     TaskHeadConfig("span"),
+    TaskHeadConfig("span", joint_size=6, answerable=True),
     TaskHeadConfig("joint_span", joint_size=6, beam_size=3),
     TaskHeadConfig("joint_span", joint_size=6, answerable=True),
 )

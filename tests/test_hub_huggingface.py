@@ -274,6 +274,14 @@ def test_gelu_that_the_class_has_not_is_told(tmp_path):
         ),
         (
             hub_models.directory_config(
+                hub_models.TINY,
+                None,
+                task=TaskHeadConfig("span", answerable=True),
+            ),
+            "answerable true",
+        ),
+        (
+            hub_models.directory_config(
                 hub_models.TINY, None, task=TaskHeadConfig("sequence")
             ),
             "hidden_layer",

@@ -198,6 +198,7 @@ def test_a_config_of_bert_beside_it(folder, inside):
         (TaskHeadConfig("sequence", 2, hidden_layer=True), "cola"),
         (TaskHeadConfig("span"), "squadv1"),
         (TaskHeadConfig("joint_span", joint_size=5), "squad"),
+        (TaskHeadConfig("span", joint_size=5, answerable=True), "squad"),
     ],
 )
 def test_a_task_is_known_by_its_variables(tmp_path, task, name):

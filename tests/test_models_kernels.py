@@ -127,3 +127,42 @@ def test_dropout_does_not_depend_on_the_batch():
     np.testing.assert_array_equal(whole[2:], half)
     assert abs((whole == 0).mean() - 0.1) < 0.015
     np.testing.assert_allclose(whole[whole > 0], 1 / 0.9, rtol=1e-6)
+
+
+def test_dropout_does_not_depend_on_padding():
+    x = tf.ones([4, 3, 9, 9])
+    index = randomness.square_index([3, 9, 9])
+    assert len(set(index.numpy().ravel())) == 243
+    wide = randomness.dropout(x, _keys(), 0.2, index).numpy()
+    narrow = randomness.dropout(
+        x[..., :5, :5], _keys(), 0.2, randomness.square_index([3, 5, 5])
+    )
+    np.testing.assert_array_equal(wide[..., :5, :5], narrow)
+    assert abs((wide == 0).mean() - 0.2) < 0.03
+    # Hidden states, whose first axis is the length.
+    x = tf.ones([4, 9, 16])
+    np.testing.assert_array_equal(
+        randomness.dropout(x, _keys(), 0.2)[:, :5],
+        randomness.dropout(x[:, :5], _keys(), 0.2),
+    )
+
+
+@pytest.mark.parametrize("mode", ["xla", "plain"])
+def test_attention_does_not_depend_on_padding(mode):
+    scores, weights = _random(4, 2, 9, 9), _random(4, 2, 5, 5, seed=1)
+    mask = tf.constant([[[[0.0] * 5 + [-10000.0] * 4]]] * 4)
+
+    @tf.function
+    def run(scores, mask):
+        with kernels.use(mode), tf.GradientTape() as tape:
+            tape.watch(scores)
+            p = kernels.attention_probabilities(
+                scores, mask, _keys(), 0.3, 0.25
+            )
+            loss = tf.reduce_sum(p[..., :5, :5] * weights)
+        return p, tape.gradient(loss, scores)
+
+    narrow = run(scores[..., :5, :5], mask[..., :5])
+    for few, many in zip(narrow, run(scores, mask)):
+        np.testing.assert_allclose(few, many[..., :5, :5], atol=1e-6)
+    assert 0.1 < (narrow[0].numpy() == 0).mean() < 0.5

@@ -20,6 +20,7 @@ CONFIGS = {
     "hidden": TaskHeadConfig(num_labels=3, hidden_layer=True),
     "token": TaskHeadConfig("token", num_labels=5),
     "span": TaskHeadConfig("span"),
+    "span_answerable": TaskHeadConfig("span", joint_size=24, answerable=True),
     "joint": TaskHeadConfig("joint_span", joint_size=24, beam_size=4),
     "answerable": TaskHeadConfig(
         "joint_span", joint_size=24, beam_size=4, answerable=True
@@ -30,6 +31,9 @@ NAMES = {
     "hidden": {"dense": (32, 32), "output": (32, 3)},
     "token": {"output": (32, 5)},
     "span": {"output": (32, 2)},
+    "span_answerable": {
+        "output": (32, 2), "answerable_hidden": (64, 24), "answerable": (24, 1),
+    },
     "joint": {"start": (32, 1), "end_hidden": (64, 24), "end": (24, 1)},
     "answerable": {
         "start": (32, 1), "end_hidden": (64, 24), "end": (24, 1),
@@ -225,7 +229,7 @@ def test_masks_may_be_left_out():
         ("task.dropout", {"dropout": 1.0}),
         ("task.labels", {"labels": ("yes",)}),
         ("task.hidden_layer", {"kind": "token", "hidden_layer": True}),
-        ("task.answerable", {"kind": "span", "answerable": True}),
+        ("task.answerable", {"kind": "token", "answerable": True}),
     ],
 )
 def test_impossible_heads(key, fields):

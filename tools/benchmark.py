@@ -3,11 +3,14 @@
   tools/benchmark.py tokenize    against Hugging Face `tokenizers`
   tools/benchmark.py build       against examples built in plain Python
   tools/benchmark.py pretrain    against `transformers` modules in PyTorch
-  tools/benchmark.py all         the three of them
+  tools/benchmark.py questions   against SQuAD's preprocessing in plain Python
+  tools/benchmark.py finetune    against the Trainer of `transformers`
+  tools/benchmark.py all         all of them
 
-Both sides run in processes of their own, in turn (A B A B ...), and sleep
-while the other is measured. The last two need an environment with torch and
-transformers 4: --peer_python=PATH/bin/python; without it ours runs alone.
+All sides run in processes of their own, in turn (A B A B ...), and sleep
+while another is measured. All but the first need an environment with torch
+and transformers 4 (finetune: and accelerate): --peer_python=PATH/bin/python;
+without it ours runs alone.
 """
 
 import argparse
@@ -15,13 +18,25 @@ import json
 import pathlib
 import sys
 
-from bench import building, inputs, pretraining, report, tokenizing, workers
+from bench import (
+    building,
+    finetuning,
+    inputs,
+    pretraining,
+    questions,
+    report,
+    tokenizing,
+    workers,
+)
 
 MEASURES = {
     "tokenize": tokenizing.measure,
     "build": building.measure,
     "pretrain": pretraining.measure,
+    "questions": questions.measure,
+    "finetune": finetuning.measure,
 }
+TRAINING = ("pretrain", "finetune")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,12 +54,16 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--peer_python", help="interpreter with torch")
     inputs.add_flags(flags)
     flags.add_argument(
+        "--data", help="folder of SST-2's train.tsv, to fine-tune on"
+    )
+    flags.add_argument(
         "--size", default="small", help="of the model, or several: tiny,small"
     )
     flags.add_argument("--batch_size", type=int, help="32, or 1024 lines")
     flags.add_argument("--seq_length", type=int, default=128)
     flags.add_argument("--max_seq_length", type=int, default=128)
     flags.add_argument("--vocab_size", type=int, default=30522)
+    flags.add_argument("--questions", type=int, default=3000)
     flags.add_argument("--steps", type=int, help="a round; depends on size")
     flags.add_argument("--jit_compile", action="store_true")
     flags.add_argument(
@@ -52,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="set in the environment of the pre-training sides",
+        help="set in the environment of the training sides",
     )
     return flags
 
@@ -64,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in MEASURES if args.what == "all" else [args.what]:
         own = argparse.Namespace(**vars(args))
         if own.batch_size is None or args.what == "all":
-            own.batch_size = 32 if name == "pretrain" else 1024
+            own.batch_size = 32 if name in TRAINING else 1024
         try:
             found += MEASURES[name](own)
         except workers.SideError as error:

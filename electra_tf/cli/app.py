@@ -30,6 +30,9 @@ COMMANDS = {
         "evaluate_pretraining",
         "held-out losses and accuracies of a run",
     ),
+    "finetune": ("finetune", "train a model for a task, and report"),
+    "evaluate": ("evaluate", "scores of a fine-tuned model"),
+    "predict": ("predict", "answers of a fine-tuned model, for a file"),
     "convert": (
         "convert",
         "a checkpoint from and to TF1, Hugging Face, KerasHub",
@@ -165,7 +168,7 @@ def _tell(name: str, message: str) -> int:
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [
-        "ELECTRA pre-training for TensorFlow and Keras.",
+        "ELECTRA for TensorFlow and Keras.",
         "",
         "usage: electra-tf COMMAND --flag=value ...",
         "",

@@ -33,3 +33,29 @@ class ProgressLine:
         """Leaves the line where it is and begins a new one."""
         if self._shown:
             print(file=sys.stderr)
+
+
+class RowProgress:
+    """Rows done, rate and time left of a pass over one file."""
+
+    def __init__(self, bytes_total: int):
+        self._total = bytes_total
+        self._line = ProgressLine()
+        self._first: tuple[int, int] | None = None  # rows, bytes
+        self._start = time.monotonic()
+
+    def update(self, rows: int, taken: int) -> None:
+        """Tells of rows done; what the first call tells was done before."""
+        if self._first is None:
+            self._first = rows, taken
+        before, passed = self._first
+        rate = (rows - before) / max(1e-9, time.monotonic() - self._start)
+        self._line.update(
+            taken - passed,
+            self._total - passed,
+            f"{rows:,} rows  {rate:.0f} rows/s",
+        )
+
+    def close(self) -> None:
+        """Begins a new line."""
+        self._line.close()

@@ -50,6 +50,9 @@ class DirectoryConfig:
       replaced_token_head: whether the discriminator has its head.
       token_lm_head: whether the generator has its head.
       task: the head of a fine-tuned model; None where there is none.
+      fine_tuning: what `tasks` made it with, as JSON: `task` (its name),
+        `options`, `state`, `metrics`, `settings`; None where it was not, or
+        elsewhere.
     """
 
     discriminator: ModelConfig | None
@@ -65,6 +68,7 @@ class DirectoryConfig:
     replaced_token_head: bool = True
     token_lm_head: bool = True
     task: TaskHeadConfig | None = None
+    fine_tuning: dict[str, Any] | None = None
 
     @property
     def vocab_size(self) -> int:

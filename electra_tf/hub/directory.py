@@ -27,8 +27,10 @@ SLOTS = "optimizer.safetensors"
 
 
 def recognises(path: str) -> bool:
-    """Whether `path` is a model directory, or a run that contains one."""
-    for candidate in (path, files.join(path, "model")):
+    """Whether `path` is a model directory, or a run that contains some."""
+    inside = files.join(path, "model")
+    names = models_in(inside)
+    for candidate in [path, *(files.join(inside, name) for name in names)]:
         file = files.join(candidate, CONFIG)
         if not files.exists(file):
             continue
@@ -167,10 +169,27 @@ def find(directory: str) -> str:
     for candidate in (directory, files.join(directory, "model")):
         if files.exists(files.join(candidate, WEIGHTS)):
             return candidate
+    inside = files.join(directory, "model")
+    several = models_in(inside)
+    if several:
+        raise UserError(
+            f"{directory}: holds several models; name one: "
+            + ", ".join(files.join(inside, name) for name in several)
+        )
     raise UserError(
         f"{directory}: no {WEIGHTS} there; expected a model directory, or a "
-        "run of `electra-tf pretrain` that has ended"
+        "run of `electra-tf pretrain` or `finetune` that has ended"
     )
+
+
+def models_in(folder: str) -> list[str]:
+    """Names of the model directories in a folder; "" if it is one itself."""
+    if not files.is_directory(folder):
+        return []
+    names = files.list_directory(folder)
+    if CONFIG in names:
+        return [""]
+    return [n for n in names if files.exists(files.join(folder, n, CONFIG))]
 
 
 def load_config(directory: str) -> DirectoryConfig:

@@ -277,13 +277,16 @@ def class_of(config: DirectoryConfig, part: Part) -> str:
     task = config.task
     if task is None:
         return _PRETRAINING if config.replaced_token_head else ENCODER
-    if task.kind == "joint_span" or (
-        task.kind == "sequence" and not task.hidden_layer
+    if (
+        task.kind == "joint_span"
+        or task.answerable
+        or (task.kind == "sequence" and not task.hidden_layer)
     ):
         raise UserError(
             "Hugging Face has no class for this task head (task.kind "
-            f"{task.kind}, task.hidden_layer {str(task.hidden_layer).lower()})"
-            "; expected span, token, or sequence with hidden_layer"
+            f"{task.kind}, task.hidden_layer {str(task.hidden_layer).lower()}, "
+            f"task.answerable {str(task.answerable).lower()}); expected token, "
+            "span without answerable, or sequence with hidden_layer"
         )
     return next(name for name, kind in _TASKS.items() if kind == task.kind)
 

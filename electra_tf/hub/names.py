@@ -174,12 +174,13 @@ def task_places(head: TaskHeadConfig) -> tuple[Place, ...]:
     if head.kind in ("sequence", "token"):
         return (linear("output", "dense", "classifier"),)
     if head.kind == "span":
-        return (linear("output", ("dense", "dense_1"), "qa_outputs"),)
-    places = (
-        linear("start", "dense"),
-        linear("end_hidden", "qa_hidden"),
-        linear("end", "dense_1"),
-    )
+        places = (linear("output", ("dense", "dense_1"), "qa_outputs"),)
+    else:
+        places = (
+            linear("start", "dense"),
+            linear("end_hidden", "qa_hidden"),
+            linear("end", "dense_1"),
+        )
     if head.answerable:
         places += (
             linear("answerable_hidden", "dense_2"),

@@ -99,7 +99,9 @@ def _lone_generator(
 ) -> tuple[DirectoryConfig, dict[str, str]]:
     """The generator's own config, and {name in it: name in the whole}."""
     encoder, embeddings = names.scopes(config, "generator")
-    config = dataclasses.replace(config, discriminator=None, task=None)
+    config = dataclasses.replace(
+        config, discriminator=None, task=None, fine_tuning=None
+    )
     if config.generator_kind == "two_tower":
         return config, {name: name for name in shapes(config)}
     config = dataclasses.replace(

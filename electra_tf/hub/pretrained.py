@@ -115,7 +115,9 @@ class Encoder(_Pretrained, encoder.ElectraEncoder):
     """
 
     def _saved_config(self, config: DirectoryConfig) -> DirectoryConfig:
-        return dataclasses.replace(config, replaced_token_head=False, task=None)
+        return dataclasses.replace(
+            config, replaced_token_head=False, task=None, fine_tuning=None
+        )
 
 
 class Discriminator(_Pretrained, networks.Discriminator):
@@ -142,7 +144,10 @@ class Discriminator(_Pretrained, networks.Discriminator):
 
     def _saved_config(self, config: DirectoryConfig) -> DirectoryConfig:
         return dataclasses.replace(
-            config, replaced_token_head=self.head is not None, task=None
+            config,
+            replaced_token_head=self.head is not None,
+            task=None,
+            fine_tuning=None,
         )
 
 

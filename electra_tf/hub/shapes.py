@@ -87,15 +87,14 @@ def encoder_shapes(scope: str, config: ModelConfig) -> Shapes:
 def task_shapes(head: TaskHeadConfig, hidden_size: int) -> Shapes:
     """Shapes of a fine-tuned head's variables."""
     result: Shapes = {}
+    wide, joint = 2 * hidden_size, head.joint_size
+    if head.answerable:
+        result |= _linear("task/answerable_hidden", wide, joint)
+        result |= _linear("task/answerable", joint, 1)
     if head.kind == "joint_span":
-        wide, joint = 2 * hidden_size, head.joint_size
         result |= _linear("task/start", hidden_size, 1)
         result |= _linear("task/end_hidden", wide, joint)
-        result |= _linear("task/end", joint, 1)
-        if head.answerable:
-            result |= _linear("task/answerable_hidden", wide, joint)
-            result |= _linear("task/answerable", joint, 1)
-        return result
+        return result | _linear("task/end", joint, 1)
     if head.hidden_layer:
         result |= _linear("task/dense", hidden_size, hidden_size)
     labels = 2 if head.kind == "span" else head.num_labels

@@ -322,7 +322,13 @@ class _Look:
         if found("dense_1"):
             second = self.shape(f"{scope}/dense_1/kernel")
             if first[1] == second[1] == 1 and first[0] > 1:
-                return {"kind": "span"}
+                kind = {"kind": "span"}
+                if found("dense_3"):
+                    kind["answerable"] = True
+                    kind["joint_size"] = self.shape(f"{scope}/dense_2/kernel")[
+                        1
+                    ]
+                return kind
             return {
                 "kind": "sequence", "hidden_layer": True,
                 "num_labels": second[1],

@@ -295,7 +295,10 @@ def _softmax(scores: tf.Tensor, bias: tf.Tensor, scale: float) -> tf.Tensor:
 def _attention_functions(
     rate: float, scale: float
 ) -> tuple[Callable, Callable]:
-    drop = functools.partial(randomness.dropout, rate=rate)
+    def drop(x, keys):
+        # The same for an example however far it is padded.
+        index = randomness.square_index(tf.shape(x)[1:])
+        return randomness.dropout(x, keys, rate, index)
 
     def forward(scores, bias, keys):
         probabilities = _softmax(scores, bias, scale)

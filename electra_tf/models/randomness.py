@@ -62,8 +62,14 @@ def salted(keys: tf.Tensor, salt: int) -> tf.Tensor:
 
 def bits(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
     """`count` words for each key: [B] uint32 -> [B, count] uint32."""
-    index = tf.cast(tf.range(count), tf.uint32) * _constant(0x9E3779B9)
-    return mix(tf.bitwise.bitwise_xor(keys[:, None], mix(index)[None, :]))
+    return bits_at(keys, tf.cast(tf.range(count), tf.uint32))
+
+
+def bits_at(keys: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """The words of some numbers: [B] uint32, [...] uint32 -> [B, ...]."""
+    index = mix(index * _constant(0x9E3779B9))
+    keys = tf.reshape(keys, [-1] + [1] * index.shape.rank)
+    return mix(tf.bitwise.bitwise_xor(keys, index[None]))
 
 
 def uniform(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
@@ -72,18 +78,45 @@ def uniform(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
     return tf.cast(words, tf.float32) * (1.0 / (1 << 24))
 
 
-def dropout(x: tf.Tensor, keys: tf.Tensor, rate: float) -> tf.Tensor:
+def dropout(
+    x: tf.Tensor,
+    keys: tf.Tensor,
+    rate: float,
+    index: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Zeroes a share `rate` of `x` and scales the rest by 1 / (1 - rate).
 
     Args:
       x: [B, ...] floats.
       keys: [B] uint32.
       rate: in [0, 1).
+      index: uint32 as x[0], the number of each place, which decides over it
+        together with the key. Where None they are counted: no number changes
+        when the first axis of x[0] grows, but all do when another one does.
     """
     if not rate:
         return x
-    shape = tf.shape(x)
-    words = bits(keys, tf.reduce_prod(shape[1:]))
-    keep = words >= _constant(int(rate * (1 << 32)))
-    keep = tf.reshape(keep, shape)
+    if index is None:
+        shape = tf.shape(x)[1:]
+        index = tf.range(tf.reduce_prod(shape))
+        index = tf.reshape(tf.cast(index, tf.uint32), shape)
+        index = tf.ensure_shape(index, x.shape[1:])
+    keep = bits_at(keys, index) >= _constant(int(rate * (1 << 32)))
     return tf.where(keep, x * (1.0 / (1.0 - rate)), tf.zeros([], x.dtype))
+
+
+def square_index(shape: tf.Tensor) -> tf.Tensor:
+    """Numbers for the places of [A, L, L] that do not change when L grows.
+
+    Args:
+      shape: int32 [3]. Numbers come again above an L of 4,096.
+
+    Returns:
+      uint32 [A, L, L].
+    """
+    head, row, column = (
+        tf.cast(tf.range(shape[axis]), tf.uint32) for axis in range(3)
+    )
+    head = tf.bitwise.left_shift(head, _constant(24))
+    row = tf.bitwise.left_shift(row, _constant(12))
+    return head[:, None, None] + row[:, None] + column

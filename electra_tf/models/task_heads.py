@@ -35,9 +35,10 @@ class TaskHeadConfig:
       hidden_layer: "sequence" alone: a dense layer and GELU (erf) before the
         output, as in Hugging Face's class; the original has none.
       dropout: on the hidden states that the head reads, in training.
-      answerable: "joint_span" alone: also predicts whether there is an
+      answerable: "span" and "joint_span": also predicts whether there is an
         answer (SQuAD 2.0).
-      joint_size: width of the "joint_span" head's hidden layers.
+      joint_size: width of the hidden layers of "joint_span", and of that
+        which tells whether there is an answer.
       beam_size: starts, and ends for each start, that "joint_span" returns.
     """
 
@@ -79,10 +80,10 @@ class TaskHeadConfig:
                 "task.hidden_layer: is for task.kind sequence, which is "
                 f"{self.kind}; leave it out"
             )
-        if self.answerable and self.kind != "joint_span":
+        if self.answerable and self.kind not in ("span", "joint_span"):
             raise UserError(
-                "task.answerable: is for task.kind joint_span, which is "
-                f"{self.kind}; leave it out"
+                "task.answerable: is for task.kind span or joint_span, which "
+                f"is {self.kind}; leave it out"
             )
 
 
@@ -177,6 +178,51 @@ class SpanOutput(NamedTuple):
     start_top_index: tf.Tensor | None = None  # [B, K] int32
     end_top_log_probs: tf.Tensor | None = None  # [B, K, K], by start
     end_top_index: tf.Tensor | None = None  # [B, K, K] int32
+    # [B, L], to be added to the logits of a head that has not done so.
+    outside: tf.Tensor | None = None
+
+    def inside(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Start and end logits, low where no answer can be; each [B, L]."""
+        if self.outside is None:
+            return self.start_logits, self.end_logits
+        return self.start_logits + self.outside, self.end_logits + self.outside
+
+
+def _outside(input_mask: tf.Tensor, segment_ids: tf.Tensor) -> tf.Tensor:
+    """[B, L] float32: 0 in the second segment and at the first token."""
+    allowed = tf.cast(input_mask * segment_ids, tf.float32)
+    first = tf.one_hot(0, tf.shape(input_mask)[1])[None, :]
+    return (1.0 - tf.maximum(allowed, first)) * _OUTSIDE
+
+
+def _answerable_layers(
+    config: TaskHeadConfig,
+) -> tuple[layers.Dense | None, layers.Dense | None]:
+    if not config.answerable:
+        return None, None
+    hidden = _dense(config.joint_size, "answerable_hidden")
+    return hidden, _dense(1, "answerable")
+
+
+def _score(dense: layers.Dense, x: tf.Tensor) -> tf.Tensor:
+    """[..., J] -> [...] float32."""
+    return tf.cast(tf.squeeze(dense(x), axis=-1), tf.float32)
+
+
+def _impossible(
+    head: "SpanHead | JointSpanHead",
+    hidden: tf.Tensor,
+    start_logits: tf.Tensor,
+    training: bool,
+) -> tf.Tensor | None:
+    """[B] logits, from the first token and the start as it is expected."""
+    if head.answerable is None:
+        return None
+    weights = tf.cast(tf.nn.softmax(start_logits), hidden.dtype)
+    start = tf.einsum("bl,blh->bh", weights, hidden)
+    x = tf.concat([hidden[:, 0], start], axis=-1)
+    x = _gelu(head.answerable_hidden, x, training)
+    return _score(head.answerable, x)
 
 
 class SpanHead(keras.layers.Layer):
@@ -186,21 +232,43 @@ class SpanHead(keras.layers.Layer):
         super().__init__(name=name)
         self.config = config
         self.output_dense = _dense(2, "output")
+        self.answerable_hidden, self.answerable = _answerable_layers(config)
 
     def build(self, input_shape: tuple) -> None:
-        """Creates output [H, 2]: start, end."""
+        """Creates output [H, 2]: start, end; and those of answerability."""
         self.output_dense.build(input_shape)
+        if self.answerable is not None:
+            self.answerable_hidden.build((None, 2 * input_shape[-1]))
+            self.answerable.build((None, self.config.joint_size))
 
     def call(
         self,
         hidden: tf.Tensor,
+        input_mask: tf.Tensor | None = None,
+        segment_ids: tf.Tensor | None = None,
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> SpanOutput:
-        """[B, L, H] -> start and end logits; see `SequenceHead.call`."""
-        x = _drop(hidden, keys, self.config.dropout)
-        logits = tf.cast(self.output_dense(x), tf.float32)
-        return SpanOutput(*tf.unstack(logits, axis=-1))
+        """Predicts spans; the logits are of all tokens, `outside` apart.
+
+        Args:
+          hidden: [B, L, H].
+          input_mask: [B, L] 1 for real tokens; None where all are.
+          segment_ids: [B, L] 1 for the text that holds the answer; None where
+            every token may be an answer.
+          training: whether gradients follow.
+          keys: [B] uint32 dropout keys in training; None for no dropout.
+        """
+        hidden = _drop(hidden, keys, self.config.dropout)
+        logits = tf.cast(self.output_dense(hidden), tf.float32)
+        start, end = tf.unstack(logits, axis=-1)
+        ones = tf.ones(tf.shape(hidden)[:2], tf.int32)
+        outside = _outside(
+            ones if input_mask is None else input_mask,
+            ones if segment_ids is None else segment_ids,
+        )
+        impossible = _impossible(self, hidden, start + outside, training)
+        return SpanOutput(start, end, impossible, outside=outside)
 
 
 class JointSpanHead(keras.layers.Layer):
@@ -216,12 +284,7 @@ class JointSpanHead(keras.layers.Layer):
         self.start = _dense(1, "start")
         self.end_hidden = _dense(config.joint_size, "end_hidden")
         self.end = _dense(1, "end")
-        self.answerable_hidden = self.answerable = None
-        if config.answerable:
-            self.answerable_hidden = _dense(
-                config.joint_size, "answerable_hidden"
-            )
-            self.answerable = _dense(1, "answerable")
+        self.answerable_hidden, self.answerable = _answerable_layers(config)
 
     def build(self, input_shape: tuple) -> None:
         """Creates start [H, 1], end_hidden [2H, J], end [J, 1] and so on."""
@@ -255,11 +318,9 @@ class JointSpanHead(keras.layers.Layer):
         """
         hidden = _drop(hidden, keys, self.config.dropout)
         length = tf.shape(hidden)[1]
-        allowed = tf.cast(input_mask * segment_ids, tf.float32)
-        allowed += tf.one_hot(0, length)[None, :]
-        outside = (1.0 - allowed) * _OUTSIDE  # [B, L]
+        outside = _outside(input_mask, segment_ids)  # [B, L]
 
-        start_logits = self._score(self.start, hidden) + outside
+        start_logits = _score(self.start, hidden) + outside
         beam = tf.minimum(self.config.beam_size, length)
         top_start, top_start_index = tf.nn.top_k(
             tf.nn.log_softmax(start_logits), beam
@@ -279,15 +340,12 @@ class JointSpanHead(keras.layers.Layer):
         return SpanOutput(
             start_logits,
             end_logits,
-            self._impossible(hidden, start_logits, training),
+            _impossible(self, hidden, start_logits, training),
             top_start,
             top_start_index,
             top_end,
             top_end_index,
         )
-
-    def _score(self, dense: layers.Dense, x: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.squeeze(dense(x), axis=-1), tf.float32)
 
     def _end_logits(
         self,
@@ -307,22 +365,22 @@ class JointSpanHead(keras.layers.Layer):
             tf.gather(hidden, starts, batch_dims=1),
             kernel[:size],
         )
-        x = kernels.bias_gelu(
-            of_token[:, None] + of_start[:, :, None],
-            tf.cast(self.end_hidden.bias, hidden.dtype),
-            "erf",
-            training,
-        )  # [B, K, L, J]
-        return self._score(self.end, x) + outside[:, None]
+        bias = tf.cast(self.end_hidden.bias, hidden.dtype)
 
-    def _impossible(
-        self, hidden: tf.Tensor, start_logits: tf.Tensor, training: bool
-    ) -> tf.Tensor | None:
-        if self.answerable is None:
-            return None
-        # The start as the model expects it, beside the first token.
-        weights = tf.cast(tf.nn.softmax(start_logits), hidden.dtype)
-        start = tf.einsum("bl,blh->bh", weights, hidden)
-        x = tf.concat([hidden[:, 0], start], axis=-1)
-        x = _gelu(self.answerable_hidden, x, training)
-        return self._score(self.answerable, x)
+        def of_one(start: tf.Tensor) -> tf.Tensor:
+            """[B, J] of one start for each row -> [B, L]."""
+            x = of_token + start[:, None]  # [B, L, J]
+            return _score(self.end, kernels.bias_gelu(x, bias, "erf", training))
+
+        if starts.shape[1] == 1:
+            logits = of_one(of_start[:, 0])[:, None]
+        else:
+            # One after another: [B, K, L, J] is a gigabyte before long.
+            logits = tf.map_fn(
+                of_one,
+                tf.transpose(of_start, [1, 0, 2]),
+                fn_output_signature=tf.TensorSpec(None, tf.float32),
+                parallel_iterations=1,
+            )
+            logits = tf.transpose(logits, [1, 0, 2])
+        return logits + outside[:, None]

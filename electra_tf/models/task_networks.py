@@ -1,6 +1,7 @@
 """An encoder with a task head: what fine-tuning trains and hands out."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import keras
@@ -67,25 +68,26 @@ class _TaskNetwork(keras.Model):
         self.dropout_seed = keras.random.SeedGenerator(name="dropout_seed")
         self.built = True
 
-    def _encode(
-        self,
-        input_ids: tf.Tensor,
-        input_mask: tf.Tensor | None,
-        segment_ids: tf.Tensor | None,
-        training: bool,
-        keys: tf.Tensor | None,
-    ) -> tuple[encoders.EncoderOutput, tf.Tensor | None]:
-        """The encoder's output, and the keys of the head's dropout."""
-        if not training:
-            keys = None
-        elif keys is None:
-            keys = randomness.fresh_keys(
-                self.dropout_seed, tf.shape(input_ids)[0]
-            )
-        output = self.encoder(
-            input_ids, input_mask, segment_ids, training=training, keys=keys
+
+def _encode(
+    network: "_TaskNetwork | MultitaskNetwork",
+    input_ids: tf.Tensor,
+    input_mask: tf.Tensor | None,
+    segment_ids: tf.Tensor | None,
+    training: bool,
+    keys: tf.Tensor | None,
+) -> tuple[encoders.EncoderOutput, tf.Tensor | None]:
+    """The encoder's output, and the keys of the head's dropout."""
+    if not training:
+        keys = None
+    elif keys is None:
+        keys = randomness.fresh_keys(
+            network.dropout_seed, tf.shape(input_ids)[0]
         )
-        return output, keys
+    output = network.encoder(
+        input_ids, input_mask, segment_ids, training=training, keys=keys
+    )
+    return output, keys
 
 
 class SequenceClassifier(_TaskNetwork):
@@ -109,13 +111,10 @@ class SequenceClassifier(_TaskNetwork):
         keys: tf.Tensor | None = None,
     ) -> ClassifierOutput:
         """[B, L] int32 -> [B, labels] logits; see `ElectraEncoder.call`."""
-        output, keys = self._encode(
-            input_ids, input_mask, segment_ids, training, keys
+        output, keys = _encode(
+            self, input_ids, input_mask, segment_ids, training, keys
         )
-        first = output.sequence_output[:, 0]  # [B, H]
-        return ClassifierOutput(
-            self.head(first, training=training, keys=keys), output
-        )
+        return _answer(self.head, output, training=training, keys=keys)
 
 
 class TokenClassifier(_TaskNetwork):
@@ -139,11 +138,10 @@ class TokenClassifier(_TaskNetwork):
         keys: tf.Tensor | None = None,
     ) -> ClassifierOutput:
         """[B, L] int32 -> [B, L, labels] logits; see `ElectraEncoder.call`."""
-        output, keys = self._encode(
-            input_ids, input_mask, segment_ids, training, keys
+        output, keys = _encode(
+            self, input_ids, input_mask, segment_ids, training, keys
         )
-        logits = self.head(output.sequence_output, training=training, keys=keys)
-        return ClassifierOutput(logits, output)
+        return _answer(self.head, output, training=training, keys=keys)
 
 
 class QuestionAnswerer(_TaskNetwork):
@@ -182,18 +180,13 @@ class QuestionAnswerer(_TaskNetwork):
             input_mask = tf.ones_like(input_ids)
         if segment_ids is None:
             segment_ids = tf.zeros_like(input_ids)
-        output, keys = self._encode(
-            input_ids, input_mask, segment_ids, training, keys
+        output, keys = _encode(
+            self, input_ids, input_mask, segment_ids, training, keys
         )
-        hidden = output.sequence_output
-        if self.head_config.kind == "span":
-            spans = self.head(hidden, training=training, keys=keys)
-        else:
-            spans = self.head(
-                hidden, input_mask, segment_ids, start_positions,
-                training=training, keys=keys,
-            )  # fmt: skip
-        return QuestionAnswererOutput(spans, output)
+        return _answer(
+            self.head, output, input_mask, segment_ids, start_positions,
+            training=training, keys=keys,
+        )  # fmt: skip
 
 
 _HEADS = {
@@ -209,15 +202,160 @@ NETWORKS: dict[str, type[_TaskNetwork]] = {
 }
 
 
+def _answer(
+    head: keras.layers.Layer,
+    output: encoders.EncoderOutput,
+    input_mask: tf.Tensor | None = None,
+    segment_ids: tf.Tensor | None = None,
+    start_positions: tf.Tensor | None = None,
+    *,
+    training: bool,
+    keys: tf.Tensor | None,
+) -> ClassifierOutput | QuestionAnswererOutput:
+    """What a head makes of the encoder's output; the mask is for spans."""
+    kind, hidden = head.config.kind, output.sequence_output
+    if kind in ("sequence", "token"):
+        read = hidden[:, 0] if kind == "sequence" else hidden
+        logits = head(read, training=training, keys=keys)
+        return ClassifierOutput(logits, output)
+    inputs = [hidden, input_mask, segment_ids]
+    if kind == "joint_span":
+        inputs.append(start_positions)
+    spans = head(*inputs, training=training, keys=keys)
+    return QuestionAnswererOutput(spans, output)
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiHeadConfig:
+    """Several heads on one encoder.
+
+    Attributes:
+      heads: by their names, which are part of variables' names: no slashes.
+    """
+
+    heads: Mapping[str, TaskHeadConfig]
+
+
+class MultitaskOutput(NamedTuple):
+    """Of `MultitaskNetwork.call`."""
+
+    heads: dict[str, ClassifierOutput | QuestionAnswererOutput]
+    encoder: encoders.EncoderOutput
+
+
+class _Heads(keras.layers.Layer):
+    """Heads by name, below one scope: `task/NAME/...`."""
+
+    def __init__(self, config: MultiHeadConfig, name: str = "task"):
+        super().__init__(name=name)
+        self.heads = {
+            key: _HEADS[head.kind](head, name=key)
+            for key, head in config.heads.items()
+        }
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates the variables of all heads."""
+        for head in self.heads.values():
+            head.build(input_shape)
+
+
+class MultitaskNetwork(keras.Model):
+    """One encoder with several heads; every head sees every row.
+
+    Variables are named as those of the networks with one head, but for the
+    heads': `discriminator/task/NAME/...`.
+
+    Args:
+      config: shape of the encoder.
+      head_config: the heads.
+      name: the scope of its variables.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        head_config: MultiHeadConfig,
+        name: str = "discriminator",
+    ):
+        super().__init__(name=name)
+        self.config = config
+        self.head_config = head_config
+        self.encoder = encoders.ElectraEncoder(config)
+        self.head = _Heads(head_config)
+
+    def build(self, input_shape: object = None) -> None:
+        """Creates all variables; no input is needed for their shapes."""
+        self.encoder.build()
+        self.head.build((None, None, self.config.hidden_size))
+        self.dropout_seed = keras.random.SeedGenerator(name="dropout_seed")
+        self.built = True
+
+    def call(
+        self,
+        input_ids: tf.Tensor,
+        input_mask: tf.Tensor | None = None,
+        segment_ids: tf.Tensor | None = None,
+        start_positions: Mapping[str, tf.Tensor] | None = None,
+        training: bool = False,
+        keys: tf.Tensor | None = None,
+    ) -> MultitaskOutput:
+        """The outputs of all heads; see `QuestionAnswerer.call`.
+
+        Args:
+          input_ids: [B, L] int32.
+          input_mask: [B, L] int32.
+          segment_ids: [B, L] int32.
+          start_positions: [B] int32 for each joint head that is given any.
+          training: whether dropout is on.
+          keys: [B] uint32 dropout keys.
+        """
+        if input_mask is None:
+            input_mask = tf.ones_like(input_ids)
+        if segment_ids is None:
+            segment_ids = tf.zeros_like(input_ids)
+        starts = start_positions or {}
+        output, keys = _encode(
+            self, input_ids, input_mask, segment_ids, training, keys
+        )
+        found = {
+            key: _answer(
+                head, output, input_mask, segment_ids, starts.get(key),
+                training=training, keys=keys,
+            )
+            for key, head in self.head.heads.items()
+        }  # fmt: skip
+        return MultitaskOutput(found, output)
+
+    def part(self, name: str) -> _TaskNetwork:
+        """A network of its own with the encoder's weights and a head's.
+
+        Args:
+          name: the head's.
+        """
+        network = task_network(self.config, self.head_config.heads[name])
+        network.build()
+        values = {
+            v.path.replace(f"/task/{name}/", "/task/"): v for v in self.weights
+        }
+        for variable in (
+            *network.encoder.trainable_variables,
+            *network.head.trainable_variables,
+        ):
+            variable.assign(values[variable.path])
+        return network
+
+
 def task_network(
-    config: ModelConfig, head_config: TaskHeadConfig
-) -> SequenceClassifier | TokenClassifier | QuestionAnswerer:
+    config: ModelConfig, head_config: TaskHeadConfig | MultiHeadConfig
+) -> SequenceClassifier | TokenClassifier | QuestionAnswerer | MultitaskNetwork:
     """The network, not yet built, that a head's kind asks for.
 
     Args:
       config: shape of the encoder.
-      head_config: of the head.
+      head_config: of the head, or of several.
     """
+    if isinstance(head_config, MultiHeadConfig):
+        return MultitaskNetwork(config, head_config)
     return NETWORKS[head_config.kind](config, head_config)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from electra_tf.tasks.mixture import Mixture
+
 INPUTS = ("input_ids", "input_mask", "segment_ids")
 
 
@@ -26,6 +28,8 @@ class Features:
       examples: int64 [N], the example that each row is of; None where row i
         is of example i.
       extra: what the task's `predictions` needs beside the outputs.
+      mixture: how often units are seen in an epoch of training; each once
+        where None.
     """
 
     row_splits: np.ndarray
@@ -35,6 +39,7 @@ class Features:
     group: int = 1
     examples: np.ndarray | None = None
     extra: Any = None
+    mixture: Mixture | None = None
 
     def __len__(self) -> int:
         """Rows."""
@@ -44,6 +49,17 @@ class Features:
     def units(self) -> int:
         """Rows, or groups of them."""
         return len(self) // self.group
+
+    @property
+    def epoch_units(self) -> int:
+        """Units that an epoch of training has."""
+        return sum(self.mixture.draws) if self.mixture else self.units
+
+    def epoch(self, number: int, seed: int) -> np.ndarray:
+        """The units of an epoch, int64 [epoch_units], not yet shuffled."""
+        if self.mixture:
+            return self.mixture.epoch(number, seed)
+        return np.arange(self.units)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -92,6 +108,7 @@ class Features:
 
 def from_rows(
     rows: Sequence[Mapping[str, np.ndarray]],
+    /,
     names: Sequence[str] = ("input_ids", "segment_ids"),
     **others: Any,
 ) -> Features:

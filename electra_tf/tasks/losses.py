@@ -32,9 +32,10 @@ def span_loss(
     Returns:
       [B] float32.
     """
+    start_logits, end_logits = spans.inside()
     loss = 0.5 * (
-        classification_loss(spans.start_logits, start_positions)
-        + classification_loss(spans.end_logits, end_positions)
+        classification_loss(start_logits, start_positions)
+        + classification_loss(end_logits, end_positions)
     )
     if spans.impossible_logit is not None:
         if is_impossible is None:

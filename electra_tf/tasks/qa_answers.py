@@ -1,10 +1,11 @@
 """Scores of positions -> answers in words, the best and the next best."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from electra_tf.models.task_heads import SpanOutput
 from electra_tf.tasks.qa_features import Window
@@ -35,6 +36,8 @@ class Candidate(NamedTuple):
     text: str
     score: float  # start's and end's, added
     probability: float  # among the candidates
+    start: int  # in characters of the context
+    end: int  # the character after it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,46 +56,65 @@ class Prediction:
     n_best: tuple[Candidate, ...]
 
 
-def joint_beams(spans: SpanOutput) -> list[Beam]:
-    """The beams of a batch from a joint head, one for each of its rows.
+# Of a context without a token.
+NOTHING = Prediction("", None, ())
+
+
+def beam_tensors(spans: SpanOutput, size: int) -> dict[str, tf.Tensor]:
+    """Of a span head's output, what answers are made from; runs in the graph.
 
     Args:
       spans: of `QuestionAnswerer`, without a given start.
+      size: starts and ends to keep of an independent head's.
+
+    Returns:
+      The fields of `Beam`, [B, ...] each; those of ends are [B, M] where they
+      are the same for all starts.
     """
-    impossible = spans.impossible_logit
-    rows = zip(
-        spans.start_top_index.numpy(),
-        spans.start_top_log_probs.numpy(),
-        spans.end_top_index.numpy(),
-        spans.end_top_log_probs.numpy(),
-    )
-    if impossible is None:
-        return [Beam(*row) for row in rows]
-    return [
-        Beam(*row, impossible=float(logit))
-        for row, logit in zip(rows, impossible.numpy())
-    ]
+    if spans.start_top_index is not None:
+        log_probs = tf.nn.log_softmax(spans.start_logits)
+        found = {
+            "starts": spans.start_top_index,
+            "start_scores": spans.start_top_log_probs,
+            "ends": spans.end_top_index,
+            "end_scores": spans.end_top_log_probs,
+            # What has no answer is trained to start, and end, at [CLS]; the
+            # end follows from the start.
+            "null_score": log_probs[:, 0],
+        }
+    else:
+        size = tf.minimum(size, tf.shape(spans.start_logits)[1])
+        start, end = spans.inside()
+        found = {"null_score": start[:, 0] + end[:, 0]}
+        found["start_scores"], found["starts"] = tf.nn.top_k(start, size)
+        found["end_scores"], found["ends"] = tf.nn.top_k(end, size)
+    if spans.impossible_logit is not None:
+        found["impossible"] = spans.impossible_logit
+    return found
 
 
-def independent_beam(
-    start_logits: np.ndarray, end_logits: np.ndarray, size: int
-) -> Beam:
-    """The beam of a head whose ends do not depend on starts.
+def beam_of(row: Mapping[str, np.ndarray], answerable: bool) -> Beam:
+    """The beam of one window.
 
     Args:
-      start_logits: [L] float32 of one window.
-      end_logits: [L] float32.
-      size: starts and ends to keep.
+      row: of `beam_tensors`, as arrays.
+      answerable: whether the model was told of questions without an answer;
+        if not, its odds mean nothing.
     """
-    starts = np.argsort(-start_logits, kind="stable")[:size]
-    ends = np.argsort(-end_logits, kind="stable")[:size]
-    shape = (len(starts), len(ends))
+    starts, ends = row["starts"], row["ends"]
+    shape = (len(starts), ends.shape[-1])
+    null = impossible = None
+    if answerable:
+        null = float(row["null_score"])
+        if "impossible" in row:
+            impossible = float(row["impossible"])
     return Beam(
         starts,
-        start_logits[starts],
+        row["start_scores"],
         np.broadcast_to(ends, shape),
-        np.broadcast_to(end_logits[ends], shape),
-        null_score=float(start_logits[0] + end_logits[0]),
+        np.broadcast_to(row["end_scores"], shape),
+        impossible,
+        null,
     )
 
 
@@ -114,16 +136,17 @@ def predict(
     score = np.concatenate(scores)
     span = np.concatenate(spans)
     document = windows[0].document
-    found: dict[str, float] = {}
+    best: dict[str, int] = {}  # the first of equal texts
     for i in np.argsort(-score, kind="stable"):
-        if len(found) == config.n_best_size:
+        if len(best) == config.n_best_size:
             break
-        found.setdefault(document.text(*span[i]), float(score[i]))
-    best = list(found.items())
-    weights = np.exp([s - best[0][1] for _, s in best])
+        best.setdefault(document.text(*span[i]), i)
+    chosen = list(best.values())
+    weights = np.exp(score[chosen] - score[chosen[:1]])
+    weights /= weights.sum()
     n_best = tuple(
-        Candidate(text, s, float(w / weights.sum()))
-        for (text, s), w in zip(best, weights)
+        Candidate(text, float(score[i]), float(w), *document.span(*span[i]))
+        for (text, i), w in zip(best.items(), weights)
     )
     return Prediction(
         n_best[0].text if n_best else "",

@@ -11,9 +11,26 @@ from collections.abc import Sequence
 import numpy as np
 
 from electra_tf.errors import UserError
-from electra_tf.tasks.qa_examples import QAExample, locate_answer, split_words
+from electra_tf.tasks.features import Features
+from electra_tf.tasks.qa_documents import (
+    Document,
+    Documents,
+    make_documents,
+    ranges,
+    token_rows,
+)
+from electra_tf.tasks.qa_examples import (
+    QAExample,
+    answer_span,
+    contexts_of,
+    locate_answer,
+)
+from electra_tf.tasks.qa_words import WORDS, Splitter
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab
+
+# Windows that are filled at once: bounds the memory that this takes.
+_ROWS_AT_ONCE = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,37 +56,10 @@ class QAFeatureConfig:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Document:
-    """A context in words and WordPieces.
-
-    Attributes:
-      words: what stands between white space.
-      ids: int32 [pieces].
-      word_of: int64 [pieces], the word of each piece.
-      first_piece: int64 [words], the number of pieces before each word.
-      starts: int64 [pieces], first character of the piece in its word.
-      ends: int64 [pieces], the character after it.
-    """
-
-    words: tuple[str, ...]
-    ids: np.ndarray
-    word_of: np.ndarray
-    first_piece: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
-
-    def text(self, first: int, last: int) -> str:
-        """The text of pieces `first` to `last`; white space is one space."""
-        start, end = int(self.word_of[first]), int(self.word_of[last])
-        words = list(self.words[start : end + 1])
-        words[-1] = words[-1][: self.ends[last]]
-        words[0] = words[0][self.starts[first] :]
-        return " ".join(words)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class Window:
     """A question and the part of its text that the model sees at once.
+
+    A view into `Windows`.
 
     Attributes:
       example: which example it is of.
@@ -78,7 +68,8 @@ class Window:
       document: the whole text.
       start: first piece of the text that is seen.
       length: how many are.
-      max_context: bool [length]: no other window shows more around it.
+      starts: int64 [W], `start` of all windows of the example.
+      lengths: int64 [W], their `length`.
       answer_start: position of the answer's first token in the input; 0, the
         [CLS], where the window does not hold all of it.
       answer_end: position of its last token, or 0.
@@ -91,7 +82,8 @@ class Window:
     document: Document
     start: int
     length: int
-    max_context: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
     answer_start: int = 0
     answer_end: int = 0
     impossible: bool = False
@@ -106,39 +98,78 @@ class Window:
         """Tokens of the input, special ones included."""
         return self.offset + self.length + 1
 
+    @property
+    def max_context(self) -> np.ndarray:
+        """bool [length]: no other window shows more around the piece.
 
-def make_documents(
-    tokenizer: Tokenizer, contexts: Sequence[str]
-) -> list[Document]:
-    """Tokenizes contexts; each different word once.
+        That is the one with most pieces on the poorer side; a longer window
+        wins by a little, then an earlier one.
+        """
+        if len(self.starts) == 1:
+            return np.ones([self.length], bool)
+        seen = np.arange(self.start, self.start + self.length)
+        left = seen - self.starts[:, None]  # [W, length]
+        right = self.lengths[:, None] - 1 - left
+        poorer = np.minimum(left, right)
+        score = poorer + 0.01 * self.lengths[:, None]
+        score[poorer < 0] = -1.0  # not seen there
+        return score.argmax(axis=0) == self.index
 
-    Args:
-      tokenizer: the model's.
-      contexts: texts.
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Windows:
+    """N windows of E examples, in the order of these; arrays.
+
+    Attributes:
+      documents: the texts.
+      document: int64 [E], which text is each example's.
+      questions: int32, the kept ids of all questions.
+      question_splits: int64 [E + 1], where those of each start.
+      splits: int64 [E + 1], where the windows of each example start.
+      example, index, start, length, answer_start, answer_end: int64 [N], and
+      impossible: bool [N], as those of `Window`.
     """
-    numbers: dict[str, int] = {}
-    split = [split_words(context)[0] for context in contexts]
-    words = [
-        np.array([numbers.setdefault(w, len(numbers)) for w in row], "int64")
-        for row in split
-    ]
-    table = tokenizer.tokenize_with_offsets([*numbers, ""])
-    ids = table.ids.flat_values.numpy()
-    starts = table.start_chars.flat_values.numpy()
-    ends = table.end_chars.flat_values.numpy()
-    splits = table.ids.row_splits.numpy()
 
-    documents = []
-    for row, numbered in zip(split, words):
-        pieces = splits[numbered + 1] - splits[numbered]
-        first = np.cumsum(pieces) - pieces
-        word_of = np.repeat(np.arange(len(row)), pieces)
-        where = np.arange(len(word_of)) + (splits[numbered] - first)[word_of]
-        documents.append(
-            Document(row, ids[where], word_of, first, starts[where],
-                     ends[where])
-        )  # fmt: skip
-    return documents
+    documents: Documents
+    document: np.ndarray
+    questions: np.ndarray
+    question_splits: np.ndarray
+    splits: np.ndarray
+    example: np.ndarray
+    index: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    answer_start: np.ndarray
+    answer_end: np.ndarray
+    impossible: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.example)
+
+    def __getitem__(self, row: int) -> Window:
+        example = int(self.example[row])  # IndexError ends an iteration
+        own = slice(self.splits[example], self.splits[example + 1])
+        question = slice(*self.question_splits[example : example + 2])
+        return Window(
+            example=example,
+            index=int(self.index[row]),
+            question=self.questions[question],
+            document=self.documents[self.document[example]],
+            start=int(self.start[row]),
+            length=int(self.length[row]),
+            starts=self.start[own],
+            lengths=self.length[own],
+            answer_start=int(self.answer_start[row]),
+            answer_end=int(self.answer_end[row]),
+            impossible=bool(self.impossible[row]),
+        )
+
+    def of(self, example: int) -> list[Window]:
+        """The windows of one example."""
+        return [
+            self[row]
+            for row in range(self.splits[example], self.splits[example + 1])
+        ]
 
 
 def make_windows(
@@ -146,7 +177,8 @@ def make_windows(
     examples: Sequence[QAExample],
     config: QAFeatureConfig,
     training: bool,
-) -> list[Window]:
+    splitter: Splitter = WORDS,
+) -> Windows:
     """All windows of `examples`, in their order.
 
     A context without a token has no window.
@@ -157,123 +189,168 @@ def make_windows(
         answer that `locate_answer` finds.
       config: lengths.
       training: whether answers are looked for.
+      splitter: of the contexts, into words.
 
     Raises:
       ValueError: in training, an answer that cannot be found.
     """
-    contexts = list(dict.fromkeys(e.context for e in examples))
-    documents = dict(zip(contexts, make_documents(tokenizer, contexts)))
-    questions = _rows(tokenizer, [e.question for e in examples])
-    # The answers' own tokens, to find them among the context's.
-    answers = _rows(
-        tokenizer, [e.answers[0] if e.answers else "" for e in examples]
+    contexts, document = contexts_of(examples)
+    documents = make_documents(tokenizer, contexts, splitter)
+    questions, question_splits = _cut(
+        *token_rows(tokenizer, [e.question for e in examples]),
+        config.max_query_length,
     )
-    windows: list[Window] = []
-    for i, example in enumerate(examples):
-        document = documents[example.context]
-        span = None
-        if training and not example.impossible:
-            words = locate_answer(example)
-            if words is None:
-                raise ValueError(f"{example.question_id}: answer not found")
-            span = _answer_pieces(document, words, answers[i])
-        question = questions[i][: config.max_query_length]
-        windows += _windows(
-            i, question, document, span, config,
-            impossible=training and example.impossible,
-        )  # fmt: skip
-    return windows
+    asked = np.diff(question_splits)  # [E] tokens
+
+    room = config.max_seq_length - 3 - asked
+    step = np.minimum(room, config.doc_stride)
+    total = np.diff(documents.splits)[document]
+    more = np.maximum(total - room, 0)
+    counts = np.where(total > 0, 1 - (-more // step), 0)
+    example = np.repeat(np.arange(len(examples)), counts)
+    index = ranges(np.zeros_like(counts), counts)
+    start = index * step[example]
+    length = np.minimum(room[example], total[example] - start)
+
+    first = last = np.zeros_like(start)
+    impossible = np.zeros(start.shape, bool)
+    if training:
+        spans = _answer_pieces(
+            tokenizer, examples, documents, document, splitter
+        )[example]
+        first, last = spans[:, 0] - start, spans[:, 1] - start
+        held = (first >= 0) & (first <= last) & (last < length)
+        offset = asked[example] + 2
+        first = np.where(held, first + offset, 0)
+        last = np.where(held, last + offset, 0)
+        impossible = np.array([e.impossible for e in examples], bool)[example]
+    return Windows(
+        documents, document, questions, question_splits,
+        np.concatenate([[0], np.cumsum(counts)]),
+        example, index, start, length, first, last, impossible,
+    )  # fmt: skip
 
 
-def _rows(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
-    ids = tokenizer([*texts, ""])  # an empty one, so that there is one
-    return np.split(ids.flat_values.numpy(), ids.row_splits.numpy()[1:-1])
+def _cut(
+    values: np.ndarray, splits: np.ndarray, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of at most `limit` values."""
+    kept = np.minimum(np.diff(splits), limit)
+    return (
+        values[ranges(splits[:-1], kept)],
+        np.concatenate([[0], np.cumsum(kept)]),
+    )
 
 
 def _answer_pieces(
+    tokenizer: Tokenizer,
+    examples: Sequence[QAExample],
+    documents: Documents,
+    document: np.ndarray,
+    splitter: Splitter,
+) -> np.ndarray:
+    """First and last piece (inclusive) of the answers, int64 [E, 2].
+
+    These are the pieces that are the answer's characters and no others.
+    Where an answer begins or ends inside a piece, they are what the original
+    trains on: the first run of pieces, in the words that hold the answer,
+    which is the answer's own; and all pieces of those words if there is none.
+    -1 for the impossible.
+    """
+    exact = [None if e.impossible else answer_span(e) for e in examples]
+    at = np.array([span or (0, 0) for span in exact], "int64").reshape(-1, 2)
+    first, last, found = documents.pieces_at(document, at)
+    found &= np.array([span is not None for span in exact], bool)
+    pieces = np.where(found[:, None], np.stack([first, last], axis=-1), -1)
+
+    others = [
+        i for i in np.flatnonzero(~found) if not examples[i].impossible
+    ]  # fmt: skip
+    ids, splits = token_rows(
+        tokenizer, [examples[i].target or "" for i in others]
+    )
+    for n, i in enumerate(others):
+        words = locate_answer(examples[i], splitter)
+        if words is None:
+            raise ValueError(f"{examples[i].question_id}: answer not found")
+        answer = ids[splits[n] : splits[n + 1]]
+        pieces[i] = _pieces_in_words(documents[document[i]], words, answer)
+    return pieces
+
+
+def _pieces_in_words(
     document: Document, words: tuple[int, int], answer: np.ndarray
 ) -> tuple[int, int]:
-    """First and last piece (inclusive) of an answer inside some words.
+    """First and last piece of an answer inside some words.
 
-    The words may be wider than the answer: "(1895-1943)." for "1895". The
-    first run of pieces that are the answer's is it; all where there is none.
+    The words may be wider than the answer: "(1895-1943)." for "1895".
     """
     first = int(document.first_piece[words[0]])
     after = words[1] + 1
     last = len(document.ids)
-    if after < len(document.words):
+    if after < len(document.first_piece):
         last = int(document.first_piece[after])
     size = len(answer)
-    if size:
-        for start in range(first, last - size + 1):
-            if np.array_equal(document.ids[start : start + size], answer):
-                return start, start + size - 1
+    if size and last - first >= size:
+        runs = np.lib.stride_tricks.sliding_window_view(
+            document.ids[first:last], size
+        )
+        same = np.flatnonzero((runs == answer).all(axis=1))
+        if len(same):
+            return first + int(same[0]), first + int(same[0]) + size - 1
     return first, last - 1
 
 
-def _windows(
-    number: int,
-    question: np.ndarray,
-    document: Document,
-    span: tuple[int, int] | None,
-    config: QAFeatureConfig,
-    impossible: bool,
-) -> list[Window]:
-    total = len(document.ids)
-    room = config.max_seq_length - len(question) - 3
-    step = min(room, config.doc_stride)
-    starts = [0] if total else []
-    while starts and starts[-1] + room < total:
-        starts.append(starts[-1] + step)
-    lengths = [min(room, total - start) for start in starts]
-    best = _best_windows(np.array(starts), np.array(lengths), total)
-    offset = len(question) + 2
+def window_features(windows: Windows, vocab: Vocab) -> Features:
+    """Windows as rows of tokens, without targets.
 
-    windows = []
-    for index, (start, length) in enumerate(zip(starts, lengths)):
-        place = (0, 0)
-        if span and start <= span[0] and span[1] < start + length:
-            place = (span[0] - start + offset, span[1] - start + offset)
-        window = Window(
-            example=number,
-            index=index,
-            question=question,
-            document=document,
-            start=start,
-            length=length,
-            max_context=best[start : start + length] == index,
-            answer_start=place[0],
-            answer_end=place[1],
-            impossible=impossible,
-        )
-        windows.append(window)
-    return windows
-
-
-def _best_windows(
-    starts: np.ndarray, lengths: np.ndarray, total: int
-) -> np.ndarray:
-    """The window that shows each piece best: int64 [total].
-
-    That is the one with most pieces on the poorer side; a longer window wins
-    by a little, then an earlier one.
+    Args:
+      windows: N windows.
+      vocab: the tokenizer's.
     """
-    best = np.zeros([total], "int64")
-    score = np.full([total], -1.0)
-    for index, (start, length) in enumerate(zip(starts, lengths)):
-        seen = slice(start, start + length)
-        left = np.arange(length)
-        here = np.minimum(left, length - 1 - left) + 0.01 * length
-        better = here > score[seen]
-        best[seen][better] = index
-        score[seen][better] = here[better]
-    return best
+    asked = np.diff(windows.question_splits)[windows.example]
+    sizes = asked + windows.length + 3
+    splits = np.concatenate([[0], np.cumsum(sizes)])
+    ids = np.empty([splits[-1]], "int32")
+    segments = np.zeros([splits[-1]], "int32")
+    for begin in range(0, len(windows), _ROWS_AT_ONCE):
+        rows = slice(begin, begin + _ROWS_AT_ONCE)
+        example, start = windows.example[rows], splits[:-1][rows]
+        q, length = asked[rows], windows.length[rows]
+        source = ranges(windows.question_splits[example], q)
+        ids[ranges(start + 1, q)] = windows.questions[source]
+        source = windows.documents.splits[windows.document[example]]
+        source = ranges(source + windows.start[rows], length)
+        target = ranges(start + q + 2, length)
+        ids[target] = windows.documents.ids[source]
+        segments[target] = 1
+    ids[splits[:-1]] = vocab.cls_id
+    ids[splits[:-1] + asked + 1] = vocab.sep_id
+    ids[splits[1:] - 1] = vocab.sep_id
+    segments[splits[1:] - 1] = 1
+    return Features(
+        splits,
+        {"input_ids": ids, "segment_ids": segments},
+        padding={"input_ids": vocab.pad_id},
+        examples=windows.example,
+    )
+
+
+def targets(windows: Windows) -> dict[str, np.ndarray]:
+    """What the loss needs: int32 [N] `start_positions`, `end_positions` and
+    `is_impossible`.
+    """
+    return {
+        "start_positions": windows.answer_start.astype("int32"),
+        "end_positions": windows.answer_end.astype("int32"),
+        "is_impossible": windows.impossible.astype("int32"),
+    }
 
 
 def window_arrays(
-    windows: Sequence[Window], vocab: Vocab, length: int | None = None
+    windows: Windows, vocab: Vocab, length: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Windows as the model's inputs and the loss's targets.
+    """Windows as the model's inputs and the loss's targets, padded.
 
     Args:
       windows: N windows.
@@ -284,26 +361,7 @@ def window_arrays(
       int32 arrays: `input_ids`, `input_mask`, `segment_ids` [N, length], and
       `start_positions`, `end_positions`, `is_impossible` [N].
     """
-    if length is None:
-        length = max((w.size for w in windows), default=0)
-    rows = len(windows)
-    ids = np.full([rows, length], vocab.pad_id, "int32")
-    mask = np.zeros([rows, length], "int32")
-    segments = np.zeros([rows, length], "int32")
-    for i, window in enumerate(windows):
-        offset, end = window.offset, window.size - 1
-        seen = slice(window.start, window.start + window.length)
-        ids[i, 0] = vocab.cls_id
-        ids[i, 1 : offset - 1] = window.question
-        ids[i, [offset - 1, end]] = vocab.sep_id
-        ids[i, offset:end] = window.document.ids[seen]
-        mask[i, : end + 1] = 1
-        segments[i, offset : end + 1] = 1
-    return {
-        "input_ids": ids,
-        "input_mask": mask,
-        "segment_ids": segments,
-        "start_positions": np.array([w.answer_start for w in windows], "int32"),
-        "end_positions": np.array([w.answer_end for w in windows], "int32"),
-        "is_impossible": np.array([w.impossible for w in windows], "int32"),
-    }
+    features = dataclasses.replace(
+        window_features(windows, vocab), rows=targets(windows)
+    )
+    return features.batch(np.arange(len(windows)), length)

@@ -15,10 +15,12 @@ FAMILIES = {
     "regression": "electra_tf.tasks.classification:Regression",
     "glue": "electra_tf.tasks.glue:Glue",
     "squad": "electra_tf.tasks.qa:QuestionAnswering",
+    "xquad": "electra_tf.tasks.qa_xquad:XQuAD",
     "mrqa": "electra_tf.tasks.qa_mrqa:Mrqa",
     "chinese_qa": "electra_tf.tasks.qa_chinese:ChineseQA",
     "tagging": "electra_tf.tasks.tagging:Tagging",
     "ranking": "electra_tf.tasks.ranking:Ranking",
+    "multitask": "electra_tf.tasks.multitask:Multitask",
 }
 
 

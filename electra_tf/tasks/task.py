@@ -37,6 +37,10 @@ class Task(abc.ABC):
     Options: ClassVar[type]
     # The metric that chooses the best checkpoint; higher is better.
     metric: str
+    # Passes over the training data, where the settings do not say; a class or
+    # a property may have another number (paper, appendix: 10 for RTE and
+    # STS-B, 2 for SQuAD).
+    default_epochs: float = 3.0
 
     def __init__(
         self,
@@ -161,6 +165,17 @@ class Task(abc.ABC):
         Runs in the graph; small tensors make prediction fast.
         """
 
+    def models(self, network: Any) -> dict[str, "tuple[Task, Any]"]:
+        """What of a trained network is kept as model directories.
+
+        Args:
+          network: with the head that `head` asked for.
+
+        Returns:
+          Folder in RUN/model -> a task and its network; "" is RUN/model.
+        """
+        return {"": (self, network)}
+
     # --- answers -----------------------------------------------------------
 
     @abc.abstractmethod
@@ -211,6 +226,15 @@ class Task(abc.ABC):
         Such as n-best lists, or what a leaderboard takes.
         """
         return {}
+
+    def truth(self, example: Any) -> str | None:
+        """The label to set against `prediction["label"]` in a confusion matrix.
+
+        None where answers are no labels, or the example has none; by default
+        its attribute `label`, if that is a text.
+        """
+        label = getattr(example, "label", None)
+        return label if isinstance(label, str) else None
 
     def constant(self, train: Sequence[Any], held_out: Sequence[Any]) -> list:
         """Predictions for `held_out` that look at the training answers alone.

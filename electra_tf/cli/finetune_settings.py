@@ -1,0 +1,90 @@
+"""Settings of `finetune`: the task's name first, then all of its keys."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from electra_tf import config
+from electra_tf.errors import UserError
+from electra_tf.tasks import predictor, settings
+from electra_tf.tasks.settings import FinetuneSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sections:
+    """The file before it is known which keys the task has."""
+
+    task: str | None = None
+    options: Any | None = None
+    train: Any | None = None
+    model: Any | None = None
+
+
+def load(
+    path: str | None,
+    task: str | None,
+    overrides: Sequence[str],
+    num_trials: int | None,
+) -> FinetuneSettings:
+    """Reads a settings file; flags win over it.
+
+    Args:
+      path: YAML; None starts from the defaults.
+      task: in place of the file's.
+      overrides: `section.key=value`.
+      num_trials: in place of the file's.
+
+    Raises:
+      UserError: no task, or see `config.load`.
+    """
+    words = list(overrides)
+    if num_trials is not None:
+        words.append(f"train.num_trials={num_trials}")
+    if task is not None:
+        words.append(f"task={json.dumps(task)}")
+    name = config.load(_Sections, path, words).task
+    if name is None:
+        raise UserError(
+            "--task: name one, as --task=glue/rte, or a settings file that "
+            "does (configs/finetune/)"
+        )
+    return config.load(settings.settings_class(name), path, words)
+
+
+def load_predictor(
+    path: str,
+    task: str | None,
+    data: str | None,
+    overrides: Sequence[str],
+    batch_size: int,
+) -> predictor.Predictor:
+    """A fine-tuned model, with `options.key=value` over what it was made with.
+
+    Raises:
+      UserError: see `predictor.load` and `config.load`.
+    """
+    options = None
+    if overrides:
+        about = predictor.fine_tuning_of(path)
+        kind = settings.settings_class(task or about["task"])
+        known = {f.name for f in dataclasses.fields(kind().options)}
+        values = {k: v for k, v in about["options"].items() if k in known}
+        before = {"options": values}
+        options = config.load(
+            kind, None, [*_as_overrides(before), *overrides]
+        ).options
+    return predictor.load(
+        path, task=task, options=options, data=data, batch_size=batch_size
+    )
+
+
+def _as_overrides(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Nested values as the texts that `config.load` takes."""
+    found = []
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value and not prefix:
+            found += _as_overrides(value, f"{key}.")
+        else:
+            found.append(f"{prefix}{key}={json.dumps(value)}")
+    return found

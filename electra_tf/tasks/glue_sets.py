@@ -1,0 +1,141 @@
+"""The ten sets of GLUE: texts, labels, metrics, sizes, as officially named."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class GlueSet:
+    """One of them.
+
+    Attributes:
+      name: as TensorFlow Datasets has it after `glue/`.
+      folder: of the official files.
+      texts: the texts' names in TensorFlow Datasets.
+      columns: the same texts' names in the official files.
+      labels: in the order of TensorFlow Datasets; None where a number is
+        asked for.
+      label_column: in the official files.
+      metric: selects the best weights.
+      metrics: the official ones, and the mean of two where there are two.
+      rows: split -> how many rows there officially are.
+      files: split -> the official file, without `.tsv`.
+      site: test split -> the name under which the leaderboard takes it.
+      site_numbers: whether it wants labels as numbers.
+      epochs: in the paper's appendix.
+      turn_pairs: the original trains on both orders.
+    """
+
+    name: str
+    folder: str
+    texts: tuple[str, ...]
+    columns: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    label_column: str
+    metric: str
+    metrics: tuple[str, ...]
+    rows: dict[str, int]
+    files: dict[str, str]
+    site: dict[str, str]
+    site_numbers: bool = False
+    epochs: float = 3.0
+    turn_pairs: bool = False
+
+    @property
+    def validation_splits(self) -> tuple[str, ...]:
+        """In order; the first one selects."""
+        return tuple(n for n in self.files if n.startswith("validation"))
+
+    @property
+    def test_splits(self) -> tuple[str, ...]:
+        """In order."""
+        return tuple(n for n in self.files if n.startswith("test"))
+
+
+# Labels are missing in the official test files.
+UNLABELLED = -1
+_FILES = {"train": "train", "validation": "dev", "test": "test"}
+_SENTENCE = ("sentence",)
+_PAIR = ("sentence1", "sentence2")
+_TWO = ("entailment", "not_entailment")
+_THREE = ("entailment", "neutral", "contradiction")
+
+
+def _sizes(train: int, validation: int, test: int) -> dict[str, int]:
+    return {"train": train, "validation": validation, "test": test}
+
+
+SETS = {
+    found.name: found
+    for found in (
+        GlueSet(
+            "cola", "CoLA", _SENTENCE, _SENTENCE,
+            ("unacceptable", "acceptable"), "is_acceptable",
+            "mcc", ("mcc",), _sizes(8551, 1043, 1063), _FILES,
+            {"test": "CoLA"}, site_numbers=True,
+        ),
+        GlueSet(
+            "sst2", "SST-2", _SENTENCE, _SENTENCE,
+            ("negative", "positive"), "label",
+            "accuracy", ("accuracy",), _sizes(67349, 872, 1821), _FILES,
+            {"test": "SST-2"}, site_numbers=True,
+        ),
+        GlueSet(
+            "mrpc", "MRPC", _PAIR, ("#1 String", "#2 String"),
+            ("not_equivalent", "equivalent"), "Quality",
+            "accuracy_f1", ("accuracy", "f1", "accuracy_f1"),
+            _sizes(3668, 408, 1725), _FILES,
+            {"test": "MRPC"}, site_numbers=True, turn_pairs=True,
+        ),
+        GlueSet(
+            "stsb", "STS-B", _PAIR, _PAIR, None, "score",
+            "pearson_spearman", ("pearson", "spearman", "pearson_spearman"),
+            _sizes(5749, 1500, 1379), _FILES,
+            {"test": "STS-B"}, epochs=10.0, turn_pairs=True,
+        ),
+        GlueSet(
+            "qqp", "QQP", ("question1", "question2"),
+            ("question1", "question2"),
+            ("not_duplicate", "duplicate"), "is_duplicate",
+            "accuracy_f1", ("accuracy", "f1", "accuracy_f1"),
+            _sizes(363846, 40430, 390965), _FILES,
+            {"test": "QQP"}, site_numbers=True,
+        ),
+        GlueSet(
+            "mnli", "MNLI", ("premise", "hypothesis"), _PAIR,
+            _THREE, "gold_label", "accuracy", ("accuracy",),
+            {
+                "train": 392702,
+                "validation_matched": 9815, "validation_mismatched": 9832,
+                "test_matched": 9796, "test_mismatched": 9847,
+            },
+            {
+                "train": "train",
+                "validation_matched": "dev_matched",
+                "validation_mismatched": "dev_mismatched",
+                "test_matched": "test_matched",
+                "test_mismatched": "test_mismatched",
+            },
+            {"test_matched": "MNLI-m", "test_mismatched": "MNLI-mm"},
+        ),
+        GlueSet(
+            "qnli", "QNLI", ("question", "sentence"), ("question", "sentence"),
+            _TWO, "label", "accuracy", ("accuracy",),
+            _sizes(104743, 5463, 5463), _FILES, {"test": "QNLI"},
+        ),
+        GlueSet(
+            "rte", "RTE", _PAIR, _PAIR, _TWO, "label",
+            "accuracy", ("accuracy",), _sizes(2490, 277, 3000), _FILES,
+            {"test": "RTE"}, epochs=10.0,
+        ),
+        GlueSet(
+            "wnli", "WNLI", _PAIR, _PAIR, _TWO[::-1], "label",
+            "accuracy", ("accuracy",), _sizes(635, 71, 146), _FILES,
+            {"test": "WNLI"}, site_numbers=True,
+        ),
+        GlueSet(
+            "ax", "AX", ("premise", "hypothesis"), _PAIR,
+            _THREE, "label", "mcc", ("mcc", "accuracy"),
+            {"test": 1104}, {"test": "AX"}, {"test": "AX"},
+        ),
+    )
+}  # fmt: skip

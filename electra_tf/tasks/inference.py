@@ -1,0 +1,85 @@
+"""What a network gives for features, row by row."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from electra_tf.tasks.batches import inference_batches
+from electra_tf.tasks.features import INPUTS, Features
+from electra_tf.tasks.task import Task
+
+
+class Inference:
+    """Runs a network over features; compiled once, for all lengths.
+
+    The network's variables are read at each run: between two of them they may
+    have been trained, or loaded.
+
+    Args:
+      network: built (`models.task_networks`).
+      task: its `outputs` are what is kept.
+      batch_size: rows at a time; results do not depend on it.
+      pad_to_multiple: of lengths; results do not depend on it either.
+      bucket: whether rows are taken by length, which is much faster, or in
+        their order.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        task: Task,
+        batch_size: int = 32,
+        pad_to_multiple: int = 8,
+        bucket: bool = True,
+    ):
+        self.network = network
+        self.task = task
+        self.batch_size = batch_size
+        self.pad_to_multiple = pad_to_multiple
+        self.bucket = bucket
+
+        @tf.function(
+            autograph=False,
+            input_signature=[tf.TensorSpec([None, None], tf.int32)] * 3,
+        )
+        def forward(
+            input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
+            found = network(input_ids, input_mask, segment_ids, training=False)
+            return task.outputs(found)
+
+        self._forward = forward
+
+    def run(
+        self,
+        features: Features,
+        progress: Callable[[int, int], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> list[dict[str, np.ndarray]] | None:
+        """The task's outputs of each row, in the order of the rows.
+
+        Args:
+          features: N rows; groups are taken apart, targets not looked at.
+          progress: called with (rows done, N) after each batch.
+          should_stop: asked before each batch.
+
+        Returns:
+          N mappings; None if it was asked to stop before the end.
+        """
+        total, done = len(features), 0
+        results: list[dict[str, np.ndarray]] = [{}] * total
+        for rows, batch in inference_batches(
+            features, self.batch_size, self.pad_to_multiple, self.bucket
+        ):
+            if should_stop is not None and should_stop():
+                return None
+            outputs = self._forward(*(batch[name] for name in INPUTS))
+            arrays = {name: value.numpy() for name, value in outputs.items()}
+            for i, row in enumerate(rows):
+                results[row] = {n: value[i] for n, value in arrays.items()}
+            done += len(rows)
+            if progress is not None:
+                progress(done, total)
+        return results

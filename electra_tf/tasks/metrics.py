@@ -1,0 +1,161 @@
+"""Scores of answers, by scikit-learn and SciPy, as the field reports them.
+
+Shares, F1 and correlations are in percent. No score is ever undefined: where
+the formula divides by nothing, as for predictions that are all the same, it is
+0, and no warning is written.
+"""
+
+import warnings
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+Labels = Sequence[Hashable] | np.ndarray
+Numbers = Sequence[float] | np.ndarray
+
+
+def accuracy(gold: Labels, predicted: Labels) -> float:
+    """Share of right answers; 0 of none."""
+    gold, predicted = _codes(gold, predicted)
+    return 100.0 * float(np.mean(gold == predicted)) if len(gold) else 0.0
+
+
+def precision_recall_f1(
+    gold: Labels, predicted: Labels, positive: Hashable
+) -> tuple[float, float, float]:
+    """Of one class against all others.
+
+    Precision is 0 where the class is never predicted, recall where it never
+    is the answer, and F1 in both cases.
+    """
+    if not len(gold):
+        return 0.0, 0.0, 0.0
+    from sklearn.metrics import precision_recall_fscore_support
+
+    found = precision_recall_fscore_support(
+        [label == positive for label in gold],
+        [label == positive for label in predicted],
+        average="binary",
+        pos_label=True,
+        zero_division=0.0,
+    )
+    return tuple(100.0 * float(value) for value in found[:3])
+
+
+def macro_f1(gold: Labels, predicted: Labels) -> float:
+    """Mean of the classes' F1, of those that occur in either."""
+    from sklearn.metrics import f1_score
+
+    gold, predicted = _codes(gold, predicted)
+    if not len(gold):
+        return 0.0
+    return 100.0 * float(
+        f1_score(gold, predicted, average="macro", zero_division=0.0)
+    )
+
+
+def multi_label_f1(
+    gold: np.ndarray, predicted: np.ndarray
+) -> tuple[float, float]:
+    """Micro F1, over all decisions, and macro F1, over labels.
+
+    Labels that occur in neither are no part of the mean; both are 0 where no
+    label occurs at all.
+
+    Args:
+      gold: [N, labels] 0 and 1.
+      predicted: the same.
+    """
+    from sklearn.metrics import f1_score
+
+    gold, predicted = np.asarray(gold, int), np.asarray(predicted, int)
+    occurs = np.any(gold | predicted, axis=0)
+    if not occurs.any():
+        return 0.0, 0.0
+    gold, predicted = gold[:, occurs], predicted[:, occurs]
+    # Flat, micro F1 is the F1 of yes against no; scikit-learn would take a
+    # single column for two classes.
+    micro = f1_score(gold.ravel(), predicted.ravel(), zero_division=0.0)
+    macro = np.mean(
+        [f1_score(g, p, zero_division=0.0) for g, p in zip(gold.T, predicted.T)]
+    )
+    return 100.0 * float(micro), 100.0 * float(macro)
+
+
+def matthews(gold: Labels, predicted: Labels) -> float:
+    """Matthews correlation; 0 where either has one class alone."""
+    from sklearn.metrics import matthews_corrcoef
+
+    gold, predicted = _codes(gold, predicted)
+    if len(set(gold)) < 2 or len(set(predicted)) < 2:
+        return 0.0
+    return 100.0 * float(matthews_corrcoef(gold, predicted))
+
+
+def pearson(gold: Numbers, predicted: Numbers) -> float:
+    """Linear correlation; 0 where it is not defined (see `_correlates`)."""
+    from scipy.stats import pearsonr
+
+    return _correlation(pearsonr, gold, predicted)
+
+
+def spearman(gold: Numbers, predicted: Numbers) -> float:
+    """Rank correlation, ties sharing ranks; 0 where it is not defined."""
+    from scipy.stats import spearmanr
+
+    return _correlation(spearmanr, gold, predicted)
+
+
+def mean_squared_error(gold: Numbers, predicted: Numbers) -> float:
+    """A plain number; infinite where a prediction is not finite."""
+    gold, predicted = np.asarray(gold, float), np.asarray(predicted, float)
+    if not np.isfinite(predicted).all():
+        return float("inf")
+    return float(np.mean((gold - predicted) ** 2)) if len(gold) else 0.0
+
+
+def determination(gold: Numbers, predicted: Numbers) -> float:
+    """R squared: 100 is perfect, 0 is as good as the mean.
+
+    It orders predictions as the squared error does. 0 where the answers are
+    all the same; -infinite where a prediction is not finite.
+    """
+    gold = np.asarray(gold, float)
+    spread = float(np.var(gold)) if len(gold) else 0.0
+    if spread == 0.0:
+        return 0.0
+    return 100.0 * (1.0 - mean_squared_error(gold, predicted) / spread)
+
+
+def _codes(gold: Labels, predicted: Labels) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of any type as whole numbers, which compare quickly."""
+    if len(gold) != len(predicted):
+        raise ValueError(f"{len(gold)} answers, {len(predicted)} predictions")
+    numbers: dict[Hashable, int] = {}
+    codes = [
+        np.asarray(
+            [numbers.setdefault(label, len(numbers)) for label in labels], int
+        )
+        for labels in (gold, predicted)
+    ]
+    return codes[0], codes[1]
+
+
+def _correlation(function, gold: Numbers, predicted: Numbers) -> float:
+    gold, predicted = np.asarray(gold, float), np.asarray(predicted, float)
+    if gold.shape != predicted.shape:
+        raise ValueError(f"{len(gold)} answers, {len(predicted)} predictions")
+    if not (_correlates(gold) and _correlates(predicted)):
+        return 0.0
+    with warnings.catch_warnings():
+        # Of values that are nearly all the same.
+        warnings.simplefilter("ignore")
+        found = float(function(gold, predicted)[0])
+    return 100.0 * found if np.isfinite(found) else 0.0
+
+
+def _correlates(values: np.ndarray) -> bool:
+    """Whether correlation is defined: two different values, all finite."""
+    return bool(
+        len(values) > 1 and np.isfinite(values).all() and np.ptp(values) > 0
+    )

@@ -1,0 +1,110 @@
+"""Predictions in files: JSON Lines, TSV and CSV."""
+
+import contextlib
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any
+
+import numpy as np
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.tasks import records
+
+# A TSV cell can hold neither; no quote means anything there.
+_BREAKS = str.maketrans("\t\r\n", "   ")
+
+
+def dumps(value: Any) -> str:
+    """One line of JSON; NumPy's numbers and arrays are as Python's."""
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def write_jsonl(path: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes JSON Lines, atomically."""
+    with files.atomic_write(path) as handle:
+        for row in rows:
+            handle.write((dumps(row) + "\n").encode("utf-8"))
+
+
+def check_name(path: str, flag: str) -> records.Format:
+    """The format that an output file's name tells.
+
+    Raises:
+      UserError: none that can be written.
+    """
+    found = records.format_of(path, flag)
+    if path.endswith((".xz", ".zst")):
+        raise UserError(f"{flag}: {path}: only .gz is compressed here")
+    return found
+
+
+def write_rows(
+    path: str,
+    format: records.Format,
+    columns: Sequence[str],
+    rows: Iterable[bytes],
+) -> None:
+    """Writes a file of rows, atomically; compressed where `.gz` says so.
+
+    Args:
+      path: the file.
+      format: JSON Lines take the rows as they are; in tables each has all
+        columns. A cell that is no text holds JSON; in TSV a tab or line
+        feed within a text becomes a space.
+      columns: of a table, in order.
+      rows: a line of JSON each, with its line feed.
+    """
+    with files.atomic_write(path) as raw, _compressed(path, raw) as handle:
+        if format == "jsonl":
+            for row in rows:
+                handle.write(row)
+            return
+        encode = _tsv_line if format == "tsv" else _csv_encoder()
+        handle.write(encode(columns))
+        for row in rows:
+            values = json.loads(row)
+            handle.write(encode([_cell(values.get(n)) for n in columns]))
+
+
+@contextlib.contextmanager
+def _compressed(path: str, raw: IO[bytes]) -> Iterator[IO[bytes]]:
+    if not path.endswith(".gz"):
+        yield raw
+        return
+    # Without name and time in it: the same rows, the same bytes.
+    with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as handle:
+        yield handle
+
+
+def _tsv_line(cells: Sequence[str]) -> bytes:
+    line = "\t".join(cell.translate(_BREAKS) for cell in cells)
+    return f"{line}\n".encode()
+
+
+def _csv_encoder() -> Callable[[Sequence[str]], bytes]:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+
+    def encode(cells: Sequence[str]) -> bytes:
+        buffer.seek(0)
+        buffer.truncate()
+        writer.writerow(cells)
+        return buffer.getvalue().encode("utf-8")
+
+    return encode
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else dumps(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no JSON value: {value!r:.60}")

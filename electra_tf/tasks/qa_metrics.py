@@ -1,0 +1,170 @@
+"""Scores of answers, as SQuAD's evaluation scripts define them.
+
+Texts are compared without case, ASCII punctuation, the articles "a", "an" and
+"the", and the kind of white space. The exact score of an answer is whether
+one of the true answers is the same; its F1 is over the words that it shares
+with one of them, the best of these counting. Shares are in percent.
+"""
+
+import collections
+import re
+import string
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+Scorer = Callable[[str, str], float]
+
+
+def normalize(text: str) -> str:
+    """What of a text is compared."""
+    text = text.lower().translate(_NO_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", text).split())
+
+
+def exact(truth: str, answer: str) -> float:
+    """1 if they are the same once normalised, else 0."""
+    return float(normalize(truth) == normalize(answer))
+
+
+def f1(truth: str, answer: str) -> float:
+    """Harmonic mean of precision and recall of words, repeated ones too.
+
+    Texts without a word share nothing, even with one another (SQuAD 1.1).
+    """
+    expected, given = normalize(truth).split(), normalize(answer).split()
+    common = collections.Counter(expected) & collections.Counter(given)
+    return f1_of_counts(common.total(), len(expected), len(given))
+
+
+def f1_of_counts(common: int, expected: int, given: int) -> float:
+    """F1 from the sizes of two sets and of what they share."""
+    if not common:
+        return 0.0
+    precision, recall = common / given, common / expected
+    return 2 * precision * recall / (precision + recall)
+
+
+def f1_with_null(truth: str, answer: str) -> float:
+    """As `f1`, but two texts without a word are the same (SQuAD 2.0)."""
+    if not (normalize(truth) and normalize(answer)):
+        return exact(truth, answer)
+    return f1(truth, answer)
+
+
+def best(scorer: Scorer, truths: Sequence[str], answer: str) -> float:
+    """The score against the truth that it is best against."""
+    return max(scorer(truth, answer) for truth in truths)
+
+
+def squad1_scores(
+    truths: Sequence[Sequence[str]], answers: Sequence[str]
+) -> dict[str, float]:
+    """SQuAD 1.1's scores.
+
+    Args:
+      truths: the true answers of N questions, one or more each.
+      answers: the predicted ones; "" where there is none.
+
+    Returns:
+      `exact_match` and `f1`; nothing where there are no questions.
+    """
+    if not truths:
+        return {}
+    exacts = [best(exact, t, a) for t, a in zip(truths, answers)]
+    f1s = [best(f1, t, a) for t, a in zip(truths, answers)]
+    return {
+        "exact_match": 100.0 * float(np.mean(exacts)),
+        "f1": 100.0 * float(np.mean(f1s)),
+    }
+
+
+def squad2_scores(
+    truths: Sequence[Sequence[str]],
+    answers: Sequence[str],
+    null_odds: Sequence[float],
+    threshold: float,
+) -> dict[str, float]:
+    """SQuAD 2.0's scores, with odds that there is no answer.
+
+    Args:
+      truths: the true answers of N questions; none where there is no answer.
+      answers: the best answers, whatever their odds.
+      null_odds: the higher, the likelier there is no answer.
+      threshold: above it, "no answer" is given.
+
+    Returns:
+      `exact`, `f1` and `total`; the same of the questions with and without an
+      answer, if any (`HasAns_exact`, ...; `NoAns_exact`, ...); what the best
+      threshold for each gives (`best_exact`, `best_f1`), and those thresholds
+      (`best_exact_thresh`, `best_f1_thresh`). Nothing where there are no
+      questions.
+    """
+    if not truths:
+        return {}
+    # An answer of punctuation and articles alone is none.
+    real = [[t for t in ts if normalize(t)] or [""] for ts in truths]
+    has_answer = np.array([bool(ts) for ts in truths], bool)
+    null = np.array(null_odds, "float64") > threshold
+    raw, scores = {}, {}
+    for name, scorer in (("exact", exact), ("f1", f1_with_null)):
+        raw[name] = np.array(
+            [best(scorer, t, a) for t, a in zip(real, answers)], "float64"
+        )
+        scores[name] = np.where(null, ~has_answer, raw[name])
+    found = _means(scores, np.ones_like(has_answer), "")
+    found |= _means(scores, has_answer, "HasAns_")
+    found |= _means(scores, ~has_answer, "NoAns_")
+    given = np.array([bool(answer) for answer in answers], bool)
+    for name, values in raw.items():
+        value, where = best_threshold(values, given, has_answer, null_odds)
+        found[f"best_{name}"] = value
+        found[f"best_{name}_thresh"] = where
+    return found
+
+
+def _means(
+    scores: dict[str, np.ndarray], chosen: np.ndarray, prefix: str
+) -> dict[str, float]:
+    total = int(chosen.sum())
+    if not total:
+        return {}
+    means = {
+        f"{prefix}{name}": 100.0 * float(values[chosen].mean())
+        for name, values in scores.items()
+    }
+    return means | {f"{prefix}total": float(total)}
+
+
+def best_threshold(
+    scores: np.ndarray,
+    given: np.ndarray,
+    has_answer: np.ndarray,
+    null_odds: Sequence[float],
+) -> tuple[float, float]:
+    """The threshold on null odds that scores best.
+
+    Thresholds are tried from "never an answer" on, each question's odds in
+    rising order; the first of equally good ones is taken.
+
+    Args:
+      scores: [N] of each answer, were it given.
+      given: bool [N], whether the answer is a text at all.
+      has_answer: bool [N], whether there is one.
+      null_odds: [N].
+
+    Returns:
+      The score in percent, and the threshold; 0 where it is best never to
+      answer.
+    """
+    odds = np.array(null_odds, "float64")
+    order = np.argsort(odds, kind="stable")
+    # What answering, in place of not answering, gains and loses.
+    gain = np.where(has_answer, scores, -1.0 * given)[order]
+    totals = (~has_answer).sum() + np.concatenate([[0.0], np.cumsum(gain)])
+    top = int(np.argmax(totals))
+    threshold = float(odds[order[top - 1]]) if top else 0.0
+    return 100.0 * float(totals[top]) / len(scores), threshold

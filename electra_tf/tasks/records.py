@@ -1,0 +1,292 @@
+"""Streams the rows of TSV, CSV and JSON Lines files, with their places.
+
+The first line of a TSV or CSV file names its columns. TSV is the plain kind:
+a tab separates, a line feed ends, and no quote means anything (GLUE's files).
+CSV has quotes, and line feeds within them. JSON Lines has an object a line.
+"""
+
+import csv
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+from electra_tf.errors import UserError
+from electra_tf.text import inputs
+
+Format = Literal["tsv", "csv", "jsonl"]
+Record = dict[str, Any]
+
+# What a file's name ends in, compression aside -> its format.
+SUFFIXES: dict[str, Format] = {
+    ".tsv": "tsv",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_CHUNK = 1 << 16  # bytes read at once
+_MAX_FIELD = 1 << 24  # characters; csv's own limit is below a long document
+
+
+@dataclasses.dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be read.
+
+    Attributes:
+      message: what is wrong with it, its place aside.
+      record: what of it could be read.
+    """
+
+    message: str
+    record: Record
+
+
+def format_of(path: str, flag: str | None = None) -> Format:
+    """The format that a file's name tells.
+
+    Args:
+      path: its name, ending in `.tsv`, `.csv`, `.jsonl` or `.ndjson`, and
+        perhaps `.gz`, `.xz` or `.zst` after that.
+      flag: what gave the path, for the message.
+
+    Raises:
+      UserError: another name.
+    """
+    plain = inputs.plain_name(path).lower()
+    for suffix, format_ in SUFFIXES.items():
+        if plain.endswith(suffix):
+            return format_
+    raise UserError(
+        (f"{flag}: " if flag else "")
+        + f"{path}: expected a name that ends in {', '.join(SUFFIXES)}, and "
+        "perhaps .gz after that"
+    )
+
+
+def read_records(
+    path: str,
+    format: Format | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    bad_rows: bool = False,
+    position: Callable[[int], None] | None = None,
+) -> Iterator[tuple[Record | BadRow, str]]:
+    """Yields each row, as column -> value, and its place, "file:line".
+
+    Values are texts from TSV and CSV, JSON values from JSON Lines. The file
+    is read as it is asked for; little of it is in memory. Empty lines are
+    passed over; but those of a table of one column, the last ones aside, are
+    rows with an empty value.
+
+    Args:
+      path: the file, `.gz`, `.xz` and `.zst` too.
+      format: None takes it from the name.
+      columns: their names, where the file's first line does not tell them.
+      bad_rows: yield a `BadRow` for one that cannot be read, and go on.
+      position: is told, now and then, how many bytes of the file were taken.
+
+    Raises:
+      UserError: no such file, damaged, without a header; and for a bad row
+        unless `bad_rows`. File and line are named.
+    """
+    format = format or format_of(path)
+    with inputs.open_input(path) as stream:
+        taken = lines(_Stream(stream, position))
+        if format == "jsonl":
+            rows = _json_rows(taken)
+        else:
+            rows = _table_rows(taken, format, path, columns)
+        empty = True
+        for line, row in rows:
+            empty = False
+            if isinstance(row, BadRow) and not bad_rows:
+                raise UserError(f"{path}:{line}: {row.message}")
+            yield row, f"{path}:{line}"
+    if empty:
+        raise UserError(f"{path}: holds no rows")
+
+
+def columns_of(path: str, format: Format | None = None) -> list[str]:
+    """The columns that the header, or the first JSON object, names.
+
+    Raises:
+      UserError: as `read_records`.
+    """
+    rows = read_records(path, format)
+    try:
+        return list(next(rows)[0])
+    finally:
+        rows.close()
+
+
+def lines(handle: Any) -> Iterator[bytes]:
+    """Lines of bytes with their line feeds.
+
+    Only \\n ends one, as texts hold U+2028 and the like.
+
+    Args:
+      handle: what has `read(size)`.
+    """
+    rest = b""
+    while block := handle.read(_CHUNK):
+        *whole, rest = (rest + block).split(b"\n")
+        for line in whole:
+            yield line + b"\n"
+    if rest:
+        yield rest
+
+
+_Rows = Iterator[tuple[int, Record | BadRow]]
+
+
+class _Stream:
+    """An input without its byte-order mark, which tells how far it is."""
+
+    def __init__(
+        self,
+        stream: inputs.ByteStream,
+        position: Callable[[int], None] | None,
+    ):
+        self._stream = stream
+        self._position = position
+        self._first = True
+
+    def read(self, size: int) -> bytes:
+        block = self._stream.read(size)
+        if self._first:
+            self._first = False
+            block = block.removeprefix(_BYTE_ORDER_MARK)
+        if self._position is not None:
+            self._position(self._stream.position())
+        return block
+
+
+def _json_rows(lines: Iterator[bytes]) -> _Rows:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+        except UnicodeDecodeError as error:
+            yield number, BadRow(_not_utf8(error.start), {})
+        except (ValueError, RecursionError) as error:
+            yield number, BadRow(f"not JSON ({error})", {})
+        else:
+            if not isinstance(found, dict):
+                kind = type(found).__name__
+                message = f"expected a JSON object a line, got a {kind}"
+                yield number, BadRow(message, {})
+            elif _has_half_characters(line, found):
+                message = "holds half of a surrogate pair (\\ud800 to \\udfff)"
+                yield number, BadRow(message, {})
+            else:
+                yield number, found
+
+
+def _has_half_characters(line: bytes, found: Record) -> bool:
+    """Whether a JSON text escapes what no UTF-8 text can hold."""
+    if b"\\ud" not in line.lower():
+        return False
+    try:
+        json.dumps(found, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _table_rows(
+    lines: Iterator[bytes],
+    format: Format,
+    path: str,
+    columns: Sequence[str] | None,
+) -> _Rows:
+    parse = _tsv_cells if format == "tsv" else _csv_cells
+    header = None if columns is None else list(columns)
+    blank: list[int] = []
+    for number, cells in parse(lines):
+        if isinstance(cells, str):
+            if header is None:
+                raise UserError(f"{path}:{number}: {cells}")
+            yield number, BadRow(cells, {})
+            continue
+        if not cells:
+            blank.append(number)
+            continue
+        if header is None:
+            header = _checked_header(cells, f"{path}:{number}")
+            continue
+        if len(header) == 1:
+            for before in blank:
+                yield before, {header[0]: ""}
+        blank.clear()
+        bad = next(filter(None, map(_bad_text, cells)), None)
+        if bad:
+            yield number, BadRow(bad, {})
+        elif len(cells) != len(header):
+            yield (
+                number,
+                BadRow(
+                    f"{len(cells)} columns, expected {len(header)}: "
+                    + ", ".join(header),
+                    dict(zip(header, cells)),
+                ),
+            )
+        else:
+            yield number, dict(zip(header, cells))
+
+
+def _tsv_cells(lines: Iterator[bytes]) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(lines, 1):
+        text = line.decode("utf-8", "surrogateescape")
+        text = text.removesuffix("\n").removesuffix("\r")
+        yield number, text.split("\t") if text else []
+
+
+def _csv_cells(
+    lines: Iterator[bytes],
+) -> Iterator[tuple[int, list[str] | str]]:
+    """(first line, cells, or what is wrong with them)."""
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
+    texts = (line.decode("utf-8", "surrogateescape") for line in lines)
+    # Strict, or a quote that is never closed would swallow the rest unseen.
+    reader = csv.reader(texts, strict=True)
+    while True:
+        first = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            message = f"not CSV ({error})"
+            if reader.line_num > first:
+                message = (
+                    f"not CSV ({error}, lines {first} to {reader.line_num}): "
+                    "is a quote not closed?"
+                )
+            yield first, message
+        else:
+            yield first, cells
+
+
+def _checked_header(cells: list[str], place: str) -> list[str]:
+    for number, name in enumerate(cells):
+        bad = _bad_text(name)
+        if bad:
+            raise UserError(f"{place}: {bad}")
+        if name in cells[:number]:
+            raise UserError(f"{place}: the column '{name}' is there twice")
+    return cells
+
+
+def _bad_text(text: str) -> str | None:
+    """What is wrong with a text decoded with surrogates for bad bytes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "not UTF-8 text; save the file as UTF-8"
+    return None
+
+
+def _not_utf8(byte: int) -> str:
+    return f"byte {byte + 1} of the line is not UTF-8 text"

@@ -1,0 +1,166 @@
+"""Sentences -> rows of tokens, and the place of each word in them.
+
+A word is tagged at its first piece. A sentence that is longer than a row is
+seen through several, cut between words, that overlap; each word is tagged in
+the one that shows most around it.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from electra_tf.errors import UserError
+from electra_tf.tasks import ragged
+from electra_tf.tasks.features import Features
+from electra_tf.text.tokenizer import Tokenizer
+
+IGNORED = -1  # the label of tokens that are not tagged
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WordPlaces:
+    """Where the words of N sentences stand.
+
+    Attributes:
+      splits: int64 [N + 1], where each sentence starts among all W words.
+      row: int64 [W], the row that a word is tagged in; -1 where it has no
+        pieces, and so no place.
+      position: int64 [W], of its first piece in that row.
+    """
+
+    splits: np.ndarray
+    row: np.ndarray
+    position: np.ndarray
+
+
+class _Rows(NamedTuple):
+    """R rows; words are numbered over all sentences."""
+
+    sentence: np.ndarray  # int64 [R]
+    first: np.ndarray  # int64 [R], the first word that is seen
+    end: np.ndarray  # int64 [R], the word after the last
+    own_first: np.ndarray  # int64 [R], the first word that is tagged there
+    own_end: np.ndarray  # int64 [R]
+
+
+def make_features(
+    tokenizer: Tokenizer,
+    sentences: Sequence[Sequence[str]],
+    max_length: int,
+    labels: np.ndarray | None = None,
+) -> Features:
+    """`[CLS] words [SEP]`, all of segment 0.
+
+    Each different word is tokenized once. Of a word of more pieces than a row
+    has room for, the first are seen.
+
+    Args:
+      tokenizer: the model's.
+      sentences: N lists of words.
+      max_length: tokens a row, specials included.
+      labels: int [W], of all words, where there are any. Rows without a word
+        to learn from are left out then.
+
+    Returns:
+      Features whose `extra` are the `WordPlaces`. With labels they have the
+      token array `labels`, `IGNORED` at all but first pieces, and the row
+      array `scale` float32, the same for all: 1 / the labels of a mean row.
+
+    Raises:
+      UserError: `max_length` leaves no room for a word.
+    """
+    room = max_length - 2
+    if room < 1:
+        raise UserError(
+            f"max_seq_length is {max_length}; expected at least 3, two "
+            "special tokens and a word"
+        )
+    lengths = np.array([len(s) for s in sentences], "int64")
+    splits = np.concatenate([[0], np.cumsum(lengths)])
+    pieces = ragged.pieces(tokenizer, (w for s in sentences for w in s))
+    counts = np.minimum(pieces.count, room)
+    rows = _rows(splits, counts, room)
+    if labels is not None:
+        before = np.concatenate([[0], np.cumsum(counts)])
+        kept = before[rows.own_end] > before[rows.own_first]
+        rows = _Rows(*(column[kept] for column in rows))
+    word, row_of = ragged.ranges(rows.first, rows.end)  # words seen, row by row
+    count = counts[word]
+    size = np.bincount(row_of, count, len(rows.first)).astype("int64") + 2
+    row_splits = np.concatenate([[0], np.cumsum(size)])
+
+    # The place of each seen word: pieces before it, and the specials.
+    place = np.cumsum(count) - count + 1 + 2 * row_of
+    ids = np.full([row_splits[-1]], tokenizer.vocab.sep_id, "int32")
+    ids[row_splits[:-1]] = tokenizer.vocab.cls_id
+    source, of_word = ragged.ranges(
+        pieces.start[word], pieces.start[word] + count
+    )
+    within = source - pieces.start[word][of_word]
+    ids[place[of_word] + within] = pieces.table[source]
+
+    own = (rows.own_first[row_of] <= word) & (word < rows.own_end[row_of])
+    own &= count > 0
+    places = WordPlaces(
+        splits, np.full([splits[-1]], -1), np.full([splits[-1]], -1)
+    )
+    places.row[word[own]] = row_of[own]
+    places.position[word[own]] = (place - row_splits[row_of])[own]
+
+    tokens = {"input_ids": ids, "segment_ids": np.zeros_like(ids)}
+    targets = {}
+    if labels is not None:
+        of_token = np.full_like(ids, IGNORED)
+        of_token[place[own]] = labels[word[own]]
+        tokens["labels"] = of_token
+        mean = own.sum() / max(len(size), 1)
+        targets["scale"] = np.full([len(size)], 1 / max(mean, 1), "float32")
+    return Features(
+        row_splits,
+        tokens,
+        targets,
+        padding={"input_ids": tokenizer.vocab.pad_id, "labels": IGNORED},
+        examples=rows.sentence,
+        extra=places,
+    )
+
+
+def _rows(splits: np.ndarray, count: np.ndarray, room: int) -> _Rows:
+    before = np.concatenate([[0], np.cumsum(count)])
+    total = np.diff(before[splits])
+    number = np.arange(len(total))
+    first, end = splits[:-1], splits[1:]
+    short = total <= room
+    parts = [_Rows(*(c[short] for c in (number, first, end, first, end)))]
+    parts += [_cut(i, first[i], end[i], before, room) for i in number[~short]]
+    columns = [np.concatenate(column) for column in zip(*parts)]
+    order = np.argsort(columns[0], kind="stable")
+    return _Rows(*(column[order] for column in columns))
+
+
+def _cut(
+    sentence: int, first: int, end: int, before: np.ndarray, room: int
+) -> _Rows:
+    """The rows of a long sentence, about a quarter shared with the next."""
+    bounds = []
+    start = first
+    while True:
+        stop = int(np.searchsorted(before, before[start] + room, "right")) - 1
+        stop = min(stop, end)
+        bounds.append((start, stop))
+        if stop == end:
+            break
+        back = before[stop] - room // 4
+        start = max(int(np.searchsorted(before, back)), start + 1)
+    rows = np.array(bounds, "int64")
+    # What two rows share is divided in the middle.
+    cuts = (rows[1:, 0] + rows[:-1, 1] + 1) // 2
+    return _Rows(
+        np.full([len(rows)], sentence),
+        rows[:, 0],
+        rows[:, 1],
+        np.concatenate([[first], cuts]),
+        np.concatenate([cuts, [end]]),
+    )

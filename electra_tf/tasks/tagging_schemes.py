@@ -1,0 +1,230 @@
+"""How tags spell spans of words: BIO, IOB1, BIOES, BILOU.
+
+A tag is "O", or a letter, a hyphen and a type: "B-PER". The letters say where
+in its span a word stands:
+
+  bio    B at the first word, I at the others (also called IOB2)
+  iob1   I; B at the first word of a span that follows one of the same type
+  bioes  B first, I inside, E last; S for a span of one word
+  bilou  the same with L for E and U for S
+
+In the scheme "none" tags are names that spell nothing: parts of speech.
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+SCHEMES = ("bio", "iob1", "bioes", "bilou", "none")
+OUTSIDE = "O"
+
+# Letters for: first, inside, last, alone.
+_LETTERS = {
+    "bio": "BIIB", "iob1": "IIII", "bioes": "BIES", "bilou": "BILU",
+}  # fmt: skip
+_SPAN_TAG = re.compile(r"O|[BIESLU](-.+)?", re.DOTALL)
+# BILOU's letters as BIOES has them.
+_ALIASES = {"L": "E", "U": "S"}
+
+
+class Span(NamedTuple):
+    """Words of one type."""
+
+    start: int
+    end: int  # exclusive
+    type: str
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """("B", "PER") of "B-PER"; ("O", "") of "O"."""
+    letter, _, kind = tag.partition("-")
+    return letter, kind
+
+
+def join_tag(letter: str, kind: str) -> str:
+    """The reverse of `split_tag`."""
+    return f"{letter}-{kind}" if kind else letter
+
+
+def belongs(tag: str, scheme: str) -> bool:
+    """Whether a tag can be of a scheme, whatever stands around it."""
+    if scheme == "none":
+        return True
+    if tag == OUTSIDE:
+        return True
+    letters = {*_LETTERS[scheme], "B"}
+    return bool(_SPAN_TAG.fullmatch(tag)) and tag[0] in letters
+
+
+def looks_like_spans(tag: str) -> bool:
+    """Whether a tag is one like "B-PER", of any scheme, or "O"."""
+    return bool(_SPAN_TAG.fullmatch(tag)) and (tag == OUTSIDE or "-" in tag)
+
+
+def detect(sentences: Iterable[Sequence[str]]) -> str:
+    """The scheme that these tags are of.
+
+    Tags of B, I and O are IOB1 if reading them as BIO finds more mistakes
+    than reading them as IOB1 does. Where some tag is none that spells a span,
+    or the letters are mixed, the scheme is "none".
+
+    Args:
+      sentences: tags of each.
+    """
+    bigrams = {
+        pair for tags in sentences for pair in zip((OUTSIDE, *tags), tags)
+    }
+    found = {tag for _, tag in bigrams}
+    if not all(_SPAN_TAG.fullmatch(tag) for tag in found):
+        return "none"
+    letters = {tag[0] for tag in found} - {OUTSIDE}
+    if not letters:
+        return "none"
+    if letters <= set("BI"):
+        wrong_in_bio = any(
+            tag[0] == "I" and not _same_span_type(before, tag)
+            for before, tag in bigrams
+        )
+        wrong_in_iob1 = any(
+            tag[0] == "B" and not _same_span_type(before, tag)
+            for before, tag in bigrams
+        )
+        return "iob1" if wrong_in_bio and not wrong_in_iob1 else "bio"
+    for scheme in ("bioes", "bilou"):
+        if letters <= set(_LETTERS[scheme]):
+            return scheme
+    return "none"
+
+
+def _same_span_type(before: str, tag: str) -> bool:
+    return before != OUTSIDE and split_tag(before)[1] == split_tag(tag)[1]
+
+
+def spans(tags: Sequence[str]) -> list[Span]:
+    """The spans that tags of any scheme spell, as conlleval reads them.
+
+    Mistakes are read too: a span begins at a word with B or S, after E or S,
+    after O, and where the type changes. It is what `seqeval` reads.
+    """
+    found: list[Span] = []
+    start, before, kind_before = 0, OUTSIDE, ""
+    for i, tag in enumerate([*tags, OUTSIDE]):
+        letter, kind = split_tag(tag)
+        letter = _ALIASES.get(letter, letter)
+        begins = letter in "BS" or before in "OES" or kind != kind_before
+        if before != OUTSIDE and (begins or letter == OUTSIDE):
+            found.append(Span(start, i, kind_before))
+        if letter != OUTSIDE and begins:
+            start = i
+        before, kind_before = letter, kind
+    return found
+
+
+def joined_spans(tags: Sequence[str]) -> list[Span]:
+    """The spans as the original reads them.
+
+    They begin at B or S and after O alone, and have the type of their last
+    word. On valid tags of BIO and BIOES that is what `spans` finds.
+    """
+    cuts = [
+        i
+        for i, tag in enumerate(tags)
+        if i == 0 or tags[i - 1] == OUTSIDE or tag[0] in "BSUO"
+    ]
+    return [
+        Span(start, end, split_tag(tags[end - 1])[1])
+        for start, end in zip(cuts, [*cuts[1:], len(tags)])
+        if tags[start] != OUTSIDE
+    ]
+
+
+def write(found: Iterable[Span], length: int, scheme: str) -> list[str]:
+    """Tags that spell some spans.
+
+    Args:
+      found: spans that do not overlap, in order.
+      length: words.
+      scheme: of `SCHEMES`, "none" aside.
+    """
+    first, inside, last, alone = _LETTERS[scheme]
+    tags = [OUTSIDE] * length
+    end_before, type_before = -1, ""
+    for start, end, kind in found:
+        letters = [first, *inside * (end - start - 2), last]
+        if end - start == 1:
+            letters = [alone]
+        if scheme == "iob1" and (end_before, type_before) == (start, kind):
+            letters[0] = "B"
+        tags[start:end] = [join_tag(letter, kind) for letter in letters]
+        end_before, type_before = end, kind
+    return tags
+
+
+def convert(tags: Sequence[str], scheme: str) -> list[str]:
+    """Tags of any scheme -> valid tags of this one, for the same `spans`."""
+    if scheme == "none":
+        return list(tags)
+    return write(spans(tags), len(tags), scheme)
+
+
+def labels(types: Iterable[str], scheme: str) -> tuple[str, ...]:
+    """All tags of a scheme for some types: "O", then type by type."""
+    letters = sorted({*_LETTERS[scheme], "B"}, key="BIELSU".index)
+    return (
+        OUTSIDE,
+        *(join_tag(x, kind) for kind in sorted(set(types)) for x in letters),
+    )
+
+
+class Grammar(NamedTuple):
+    """Which sequences of K labels are valid; all bool."""
+
+    first: np.ndarray  # [K] may a sentence begin with it
+    next: np.ndarray  # [K, K] may the second follow the first
+    last: np.ndarray  # [K] may a sentence end with it
+
+
+def grammar(names: Sequence[str], scheme: str) -> Grammar:
+    """The valid sequences of labels of a scheme.
+
+    Args:
+      names: the labels.
+      scheme: their scheme; in "none" everything is valid.
+    """
+    size = len(names)
+    if scheme == "none":
+        every = np.ones([size], bool)
+        return Grammar(every, np.ones([size, size], bool), every)
+    tags = [split_tag(name) for name in names]
+    may_follow = [
+        [_may_follow(before, tag, scheme) for tag in tags] for before in tags
+    ]
+    first = [_may_follow((OUTSIDE, ""), tag, scheme) for tag in tags]
+    last = [_may_follow(tag, (OUTSIDE, ""), scheme) for tag in tags]
+    return Grammar(np.array(first), np.array(may_follow), np.array(last))
+
+
+def _may_follow(
+    before: tuple[str, str], tag: tuple[str, str], scheme: str
+) -> bool:
+    same = before[0] != OUTSIDE and before[1] == tag[1]
+    if scheme == "bio":
+        return same if tag[0] == "I" else True
+    if scheme == "iob1":
+        return same if tag[0] == "B" else True
+    goes_on = tag[0] in "IEL"
+    is_open = before[0] in "BI"
+    return same and goes_on if is_open else not goes_on
+
+
+def is_valid(tags: Sequence[str], scheme: str) -> bool:
+    """Whether tags are a valid sequence of their scheme."""
+    if scheme == "none":
+        return True
+    parts = [split_tag(tag) for tag in (OUTSIDE, *tags, OUTSIDE)]
+    return all(belongs(tag, scheme) for tag in tags) and all(
+        _may_follow(a, b, scheme) for a, b in itertools.pairwise(parts)
+    )

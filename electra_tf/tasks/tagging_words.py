@@ -1,0 +1,85 @@
+"""A plain text -> the words that are tagged, and where they stand.
+
+The words are about those of the Penn Treebank, on which most English sets are
+made: punctuation by itself, "do n't" and "John 's", numbers, hyphened words,
+abbreviations and addresses whole. Each Chinese or Japanese character is a
+word.
+"""
+
+import re
+import unicodedata
+
+# Each character is looked at as one that stands for its kind, so that letters
+# of all scripts, with their accents, are words.
+_LETTER, _DIGIT, _IDEOGRAPH, _SPACE = "x", "0", "\u4e00", " "
+
+_ABBREVIATIONS = (
+    "mr mrs ms dr prof st jr sr gen col sgt capt lt gov sen rep rev hon inc"
+    " corp co ltd bros vs jan feb mar apr jun jul aug sep sept oct nov dec"
+).split()
+_WORD = re.compile(
+    rf"""
+    {_IDEOGRAPH}
+    | (?:https?://|www\.)[^ {_IDEOGRAPH}]*[a-z0-9/]   # addresses
+    | (?:[a-z]\.){{2,}}                               # U.S.
+    | (?:{"|".join(_ABBREVIATIONS)})\.(?=\ ?[a-z0-9])
+    | no\.(?=\ ?[0-9])
+    | [od]'[a-z0-9]{{2,}}                              # O'Brien
+    | [a-z]+(?=n't(?![a-z0-9]))                       # do n't
+    | n't(?![a-z0-9])
+    | '(?:s|m|d|re|ve|ll)(?![a-z0-9])                 # John 's
+    | [0-9]+(?:[.,:/][0-9]+)*[a-z]*(?:-[a-z0-9]+)*    # 1,000.5 10:30 5th
+    | [@\#]?[a-z0-9_]+(?:[-.@&_/][a-z0-9_]+)*         # e-mail AT&T a@b.c
+    | ([^ a-z0-9])\1*                                 # ... --
+    """,
+    re.VERBOSE,
+)
+
+
+class _Kinds(dict):
+    """Code point -> the character that stands for its kind."""
+
+    def __missing__(self, code: int) -> str:
+        kind = self[code] = _kind(chr(code))
+        return kind
+
+
+def _kind(character: str) -> str:
+    if character.isascii():
+        if character.isspace() or not character.isprintable():
+            return _SPACE
+        return character.lower()
+    if character in "\u2019\u02bc\uff07":
+        return "'"
+    if character.isspace():
+        return _SPACE
+    if _is_ideograph(ord(character)):
+        return _IDEOGRAPH
+    category = unicodedata.category(character)
+    if category == "Nd":
+        return _DIGIT
+    if category == "Cc":
+        return _SPACE
+    # Marks, and joiners inside words.
+    return _LETTER if category[0] in "LMN" or category == "Cf" else character
+
+
+def _is_ideograph(code: int) -> bool:
+    """The tokenizer's Chinese characters, and the kana."""
+    return (
+        0x3040 <= code <= 0x30FF
+        or 0x3400 <= code <= 0x4DBF
+        or 0x4E00 <= code <= 0x9FFF
+        or 0xF900 <= code <= 0xFAFF
+        or 0x20000 <= code <= 0x2FA1F
+    )
+
+
+_KINDS = _Kinds()
+
+
+def split_words(text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The words of a text, and the character at which each starts."""
+    found = [m.span() for m in _WORD.finditer(text.translate(_KINDS))]
+    words = tuple(text[start:end] for start, end in found)
+    return words, tuple(start for start, _ in found)

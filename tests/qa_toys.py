@@ -1,0 +1,77 @@
+"""Small files of questions, and models that know the answers."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from electra_tf.tasks.features import Features
+from electra_tf.tasks.qa_features import Windows
+
+TEXT = "the cat sat on a mat , she ran with the dog to his house and was good"
+
+
+def question(name: str, answer: str | None, text: str = TEXT) -> dict[str, Any]:
+    """One of SQuAD's `qas`; None for the answer marks it as impossible."""
+    if answer is None:
+        return {
+            "id": name, "question": "which cat?", "answers": [],
+            "is_impossible": True,
+        }  # fmt: skip
+    place = {"text": answer, "answer_start": text.index(answer)}
+    return {"id": name, "question": "who ran?", "answers": [place]}
+
+
+def squad(qas: Sequence[dict[str, Any]], context: str = TEXT) -> dict[str, Any]:
+    """The form of SQuAD."""
+    return {"data": [{"paragraphs": [{"context": context, "qas": list(qas)}]}]}
+
+
+def write(path: pathlib.Path, content: Any) -> str:
+    """Writes JSON; returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return str(path)
+
+
+def knowing(
+    features: Features, spans: Sequence[tuple[str, str, float] | None]
+) -> list[dict[str, np.ndarray]]:
+    """What a task's `outputs` would be, of a model that is sure.
+
+    Args:
+      features: without targets.
+      spans: for each example, its answer, the next best answer, and the logit
+        of being unanswerable; None for nothing valid at all.
+    """
+    windows: Windows = features.extra
+    rows = []
+    for window in windows:
+        wanted = spans[window.example]
+        found = [(0, 0)]
+        for text in (wanted or ())[:2]:
+            at = window.document.context.index(text)
+            first = int(np.searchsorted(window.document.starts, at))
+            last = int(
+                np.searchsorted(window.document.ends, at + len(text), "right")
+            )
+            shift = window.offset - window.start
+            found.append((first + shift, last - 1 + shift))
+        starts = np.array([start for start, _ in found])
+        ends = np.tile([end for _, end in found], (len(found), 1))
+        scores = np.full(ends.shape, -50.0, "float32")
+        for i in range(1, len(found)):
+            scores[i, i] = -float(i)
+        rows.append(
+            {
+                "starts": starts,
+                "start_scores": np.zeros(len(starts), "float32"),
+                "ends": ends,
+                "end_scores": scores,
+                "null_score": np.float32(-3.0),
+                "impossible": np.float32(wanted[2] if wanted else 9.0),
+            }
+        )
+    return rows

@@ -1,0 +1,286 @@
+"""finetune, evaluate and predict as a user runs them."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import word_task
+from finetune_command import TASK, flags
+
+import electra_tf
+from electra_tf.cli import app
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return word_task.write_data(tmp_path_factory.mktemp("data") / "d")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data, tiny_vocab_file):
+    output = tmp_path_factory.mktemp("run") / "run"
+    assert app.run(flags(data, tiny_vocab_file, output)) == 0
+    return output
+
+
+def error_of(words, capfd):
+    assert app.run(words) == 2
+    found = capfd.readouterr().err.strip().splitlines()
+    return found[-1]
+
+
+def test_from_the_command_to_answers(run, data, tmp_path, capsys):
+    scores = tmp_path / "scores.json"
+    words = [f"--model={run}", f"--data={data}"]
+    assert app.run(["evaluate", *words, f"--output={scores}"]) == 0
+    shown = capsys.readouterr().out
+    found = json.loads(scores.read_text())
+    accuracy = found["scores"]["validation"]["accuracy"]
+    assert f"{accuracy:.4f}" in shown
+    report = json.loads((run / "report.json").read_text())
+    ended = report["trials"][0]["scores"]["validation"]["accuracy"]
+    assert accuracy == ended > 90
+
+    target = tmp_path / "out.tsv"
+    words = [f"--model={run}", f"--input={data}/test.tsv"]
+    assert app.run(["predict", *words, f"--output={target}"]) == 0
+    assert "20 rows" in capsys.readouterr().out
+    header, *rows = [s.split("\t") for s in target.read_text().splitlines()]
+    assert header == [
+        "text", "label", "predicted_label", "probabilities", "error",
+    ]  # fmt: skip
+    right = [row[1] == row[2] for row in rows]
+    assert (
+        100 * sum(right) / len(right)
+        == (report["trials"][0]["scores"]["test"]["accuracy"])
+    )
+    (answer,) = electra_tf.load(str(run)).predict([rows[0][0]])
+    assert answer["label"] == rows[0][2]
+
+
+def test_a_fine_tuned_model_goes_on(run, data, tmp_path, capfd):
+    """The same head; and a new one where it is asked for."""
+    for flag, told in (
+        ((), "goes on with it"),
+        (("--new_head",), "with a new head (asked for)"),
+        (("--random_weights",), "random weights (shape and vocabulary of"),
+    ):
+        output = tmp_path / f"run{len(flag) and flag[0]}"
+        words = flags(
+            data, None, output, f"--model={run}", *flag, num_train_epochs=0.1
+        )
+        assert app.run(words) == 0
+        captured = capfd.readouterr()
+        assert told in captured.err
+        best = json.loads((output / "report.json").read_text())["summary"]
+        accuracy = best["validation"]["accuracy"]["best"]
+        if told != "with a new head (asked for)":  # which may be lucky
+            assert (accuracy > 90) == (not flag)
+
+
+def test_convert_keeps_the_task_in_our_format_alone(run, tmp_path):
+    source = f"--from={run}"
+    ours, back = tmp_path / "ours", tmp_path / "back"
+    words = ["convert", source, f"--output={ours}", "--to=electra_tf"]
+    assert app.run(words) == 0
+    config = json.loads((ours / "config.json").read_text())
+    assert config["fine_tuning"]["task"] == TASK
+    theirs = tmp_path / "theirs"
+    words = ["convert", source, f"--output={theirs}", "--to=huggingface"]
+    assert app.run([*words, "--overwrite"]) == 2  # no class for this head
+    words = ["convert", source, f"--output={back}", "--to=tf1"]
+    assert app.run(words) in (0, 2)
+
+
+def test_settings_from_a_file_and_flags_over_it(
+    data, tiny_vocab_file, tmp_path
+):
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        f"task: {TASK}\noptions:\n  max_seq_length: 10\ntrain:\n"
+        "  num_trials: 3\n  num_train_epochs: 0.1\n  batch_size: 8\n"
+        "model:\n  size: tiny\n  num_layers: 1\n"
+    )
+    output = tmp_path / "run"
+    assert app.run([
+        "finetune", f"--config={path}", f"--data={data}", "--num_trials=1",
+        f"--vocab={tiny_vocab_file}", f"--output={output}",
+        "--set=train.batch_size=16", "--set=options.max_seq_length=12",
+        "--nolower_case",
+    ]) == 0  # fmt: skip
+    config = json.loads((output / "config.json").read_text())
+    assert config["options"]["max_seq_length"] == 12
+    assert config["train"]["batch_size"] == 16
+    assert config["model"]["num_layers"] == 1
+    assert config["start"]["lower_case"] is False
+    report = json.loads((output / "report.json").read_text())
+    assert len(report["trials"]) == 1
+    found = json.loads((output / "model" / "config.json").read_text())
+    assert found["lower_case"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--task=glew/rte"], "task 'glew/rte' is not known; did you mean"),
+        ([f"--task={TASK}", "--set=train.bach_size=1"],
+         "unknown key 'train.bach_size'; did you mean 'train.batch_size'?"),
+        ([f"--task={TASK}", "--set=options.max_seq_lenght=1"],
+         "did you mean 'options.max_seq_length'?"),
+        ([f"--task={TASK}", "--set=optins.max_seq_length=1"],
+         "unknown key 'optins'; did you mean 'options'?"),
+        ([f"--task={TASK}", "--model=nowhere/at/all"],
+         "nowhere/at/all: no such model directory"),
+        ([f"--task={TASK}"], "--model: name a checkpoint to start from"),
+        ([f"--task={TASK}", "--new_head"], "--new_head: needs --model"),
+        ([f"--task={TASK}", "--random_weights"], "needs --model"),
+        ([f"--task={TASK}", "--num_trials=0"], "num_trials"),
+        ([f"--task={TASK}", "--strategy=two"], "unknown strategy 'two'"),
+        ([], "--task: name one, as --task=glue/rte"),
+        (["--config=none.yaml"], "none.yaml: no such file"),
+        (["--task=missing.py:Task"], "no such file as missing.py"),
+        ([f"--task={TASK}er"], "has no class WordTasker"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_finetune(words, told, tmp_path, capfd):
+    line = error_of(["finetune", f"--output={tmp_path}/run", *words], capfd)
+    assert line.startswith("electra-tf finetune: ") and told in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_mistakes_with_runs(run, data, tiny_vocab_file, tmp_path, capfd):
+    line = error_of(flags(data, tiny_vocab_file, run, seed=7), capfd)
+    assert "train.seed: 42 there, 7 now" in line
+    line = error_of(
+        flags(str(tmp_path), tiny_vocab_file, tmp_path / "r"), capfd
+    )
+    assert "train.tsv: no such file; give --data" in line
+    line = error_of(flags(data, None, tmp_path / "q", f"--model={data}"), capfd)
+    assert f"{data}: holds no model.safetensors" in line
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "config.json").write_text((run / "config.json").read_text())
+    line = error_of(
+        ["evaluate", f"--model={unfinished}", f"--data={data}"], capfd
+    )
+    assert "unfinished" in line and "expected a model directory" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--input=none.tsv", "--output=o.tsv"], "none.tsv: no such file"),
+        (["--input={in}", "--output=o.txt"], "--output: o.txt: expected a na"),
+        (["--input={in}.txt", "--output=o.tsv"], "--input: "),
+        (["--input={in}", "--output={in}"], "is there already"),
+        (["--input={in}", "--output=o.tsv", "--keep=text,lable"],
+         "--keep: {in} has no column 'lable'"),
+        (["--input={in}", "--output=o.tsv", "--set=options.refuse=1"],
+         "did you mean 'options.refused'"),
+        (["--input={in}", "--output=o.tsv", "--task=tagging"],
+         "with which tagging cannot answer"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_predict(
+    words, told, run, data, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    source = f"{data}/test.tsv"
+    words = [word.replace("{in}", source) for word in words]
+    line = error_of(["predict", f"--model={run}", *words], capfd)
+    assert told.replace("{in}", source) in line
+    assert not os.listdir(tmp_path)
+
+
+def test_help_needs_no_tensorflow():
+    code = (
+        "import sys; from electra_tf.cli import app\n"
+        "for name in ('finetune', 'evaluate', 'predict'):\n"
+        "    assert app.run([name, '--help']) == 0\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--num_trials" in done.stdout and "--keep" in done.stdout
+
+
+def start_process(words):
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "electra_tf", *words], cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment,
+    )  # fmt: skip
+
+
+def wait_for(process, path, seconds=240):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, f"no {path}"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "where"),
+    [(signal.SIGKILL, "trial_1/checkpoints/step-00000020"),
+     (signal.SIGINT, "trial_2/metrics.jsonl")],
+    ids=["kill", "interrupt"],
+)  # fmt: skip
+def test_a_process_that_was_ended_goes_on(
+    number, where, data, tiny_vocab_file, tmp_path
+):
+    """To the same numbers as one that was not."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    words = ("--num_trials=2",)
+    # Another process, as devices differ from those of the tests.
+    process = start_process(flags(data, tiny_vocab_file, whole, *words))
+    assert process.wait() == 0
+    process = start_process(flags(data, tiny_vocab_file, cut, *words))
+    wait_for(process, cut / where)
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode == (0 if number == signal.SIGINT else -number)
+    assert not (cut / "report.json").exists()
+    process = start_process(flags(data, tiny_vocab_file, cut, *words))
+    _, err = process.communicate()
+    assert process.returncode == 0 and "resuming from step" in err
+    a, b = (
+        json.loads((path / "report.json").read_text())["summary"]
+        for path in (whole, cut)
+    )
+    assert a == b
+    assert (whole / "model/model.safetensors").read_bytes() == (
+        (cut / "model/model.safetensors").read_bytes()
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_prediction_goes_on(run, tmp_path):
+    source, target = tmp_path / "in.tsv", tmp_path / "out.csv"
+    lines = [f"{i}\tthe {'cat' if i % 3 else 'house'} {i}\n" for i in range(
+        60_000)]  # fmt: skip
+    source.write_text("id\ttext\n" + "".join(lines))
+    words = ["predict", f"--model={run}", f"--input={source}"]
+    process = start_process([*words, f"--output={target}"])
+    wait_for(process, tmp_path / "out.csv.partial" / "part-000001.jsonl")
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and not target.exists()
+    process = start_process([*words, f"--output={target}"])
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "going on after 32,768 rows" in err and "60,000 rows" in out
+    process = start_process([*words, f"--output={tmp_path}/whole.csv"])
+    process.communicate()
+    assert target.read_bytes() == (tmp_path / "whole.csv").read_bytes()

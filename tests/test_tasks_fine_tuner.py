@@ -1,0 +1,220 @@
+"""FineTuner: the same update however a batch is cut, spread and padded."""
+
+import finetuning_toy as toy
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from electra_tf.models import kernels
+from electra_tf.tasks import batches
+from electra_tf.tasks.fine_tuner import FineTuner
+from electra_tf.training import loop
+from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
+from electra_tf.training.strategy import make_strategy
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick():
+    """Compiling for each length would take most of the time."""
+    with kernels.use("plain"):
+        yield
+
+
+def tuner(kind="sequence", parts=1, dropout=0.1, rate=0.01, seed=42):
+    model = FineTuner(
+        toy.network(kind, dropout), toy.ToyTask(kind), seed, parts
+    )
+    # A large epsilon: Adam would make gradients of rounding errors large.
+    config = OptimizerConfig(
+        learning_rate=rate, num_warmup_steps=0, epsilon=1e-3
+    )
+    model.compile(make_optimizer(config, 1000))
+    return model
+
+
+def stepper(model):
+    return tf.function(model.train_step, autograph=False, reduce_retracing=True)
+
+
+def train(model, data, steps=3):
+    step = stepper(model)
+    for batch in data.take(steps):
+        step(batch)
+    return {v.path: v.numpy() for v in model.trainable_variables}
+
+
+def data(group=1, tags=False, size=8, multiple=8):
+    return batches.training_dataset(
+        toy.features(40, group, tags), size, seed=5, pad_to_multiple=multiple
+    )
+
+
+def assert_close(a, b, tolerance=1e-5):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_allclose(
+            a[name], b[name], atol=tolerance, err_msg=name
+        )
+
+
+def test_the_variables_are_the_networks_own():
+    model = tuner()
+    assert [v.path for v in model.trainable_variables] == [
+        v.path for v in model.network.trainable_variables
+    ]
+    assert all(
+        v.path.startswith("discriminator/") for v in model.trainable_variables
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "parts"),
+    [("sequence", 1, 4), ("sequence", 3, 2), ("token", 1, 8)],
+)
+def test_accumulation_changes_nothing(kind, group, parts):
+    given = data(group, kind == "token")
+    whole = train(tuner(kind), given)
+    start = {v.path: v.numpy() for v in tuner(kind).network.trainable_variables}
+    assert any(np.abs(whole[n] - start[n]).max() > 1e-3 for n in whole)
+    assert_close(train(tuner(kind, parts), given), whole)
+
+
+def test_the_loss_is_the_mean_since_the_reset():
+    for parts in (1, 4):
+        model = tuner(parts=parts, rate=0.0, dropout=0.0)
+        step = stepper(model)
+        expected = []
+        for batch in data().take(3):
+            found = step(batch)
+            expected.append(float(tf.reduce_mean(model(batch))))
+        assert float(found["loss"]) == pytest.approx(np.mean(expected), 1e-5)
+        assert set(found) == {"loss"}
+        model.reset_metrics()
+        assert float(step(batch)["loss"]) == pytest.approx(expected[-1], 1e-5)
+        model.reset_metrics()
+        model.test_step(batch)
+        assert float(model.get_metrics_result()["loss"]) == pytest.approx(
+            expected[-1], 1e-5
+        )
+
+
+def test_a_batch_that_cannot_be_cut():
+    model = tuner(parts=3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="3 equal parts"):
+        train(model, data(), 1)
+    with pytest.raises(ValueError, match="gradient_accumulation"):
+        tuner(parts=0)
+
+
+@pytest.mark.parametrize("kind", ["sequence", "token"])
+def test_padding_changes_nothing(kind):
+    """Dropout is on: it goes by the place of a number, not by the width."""
+    tags = kind == "token"
+    little = train(tuner(kind), data(tags=tags, multiple=1))
+    much = train(tuner(kind), data(tags=tags, multiple=64))
+    assert_close(little, much)
+
+
+def test_dropout_goes_by_example_step_and_seed():
+    model = tuner(dropout=0.5)
+    batch = next(iter(data()))
+
+    def losses(**changes):
+        return model({**batch, **changes}, training=True).numpy()
+
+    first = losses()
+    np.testing.assert_array_equal(losses(), first)
+    turned = {name: value[::-1] for name, value in batch.items()}
+    np.testing.assert_allclose(losses(**turned)[::-1], first, atol=1e-6)
+    assert np.abs(losses(example_id=batch["example_id"] + 1) - first).max() > 0
+    model.optimizer.iterations.assign(1)
+    assert np.abs(losses() - first).max() > 0
+    model.optimizer.iterations.assign(0)
+    other = tuner(dropout=0.5, seed=43)
+    other.network.set_weights(model.network.get_weights())
+    assert np.abs(other(batch, training=True).numpy() - first).max() > 0
+    no_ids = {n: v for n, v in batch.items() if n != "example_id"}
+    numbered = losses(example_id=tf.range(8, dtype=tf.int64))
+    np.testing.assert_array_equal(model(no_ids, training=True), numbered)
+
+
+def test_rows_of_a_group_have_dropout_of_their_own():
+    model = tuner(dropout=0.5)
+    batch = dict(next(iter(data(group=2))))
+    for name in ("input_ids", "input_mask", "segment_ids"):
+        batch[name] = tf.repeat(batch[name][:, :1], 2, axis=1)
+    # Two equal rows would score the same: a loss of log 2.
+    losses = model(batch, training=True).numpy()
+    assert np.abs(losses - np.log(2)).max() > 1e-3
+    np.testing.assert_allclose(model(batch).numpy(), np.log(2), atol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_mirrored_equals_one_device(tmp_path, parts):
+    found = []
+    for name in ("one_device", "mirrored"):
+        strategy = make_strategy(name)
+        with strategy.scope():
+            model = tuner(parts=parts)
+        result = loop.train(
+            model,
+            lambda step: batches.training_dataset(
+                toy.features(40), 8, seed=5, start_step=step
+            ),
+            config=loop.TrainConfig(
+                num_train_steps=4, batch_size=8, log_every_steps=4
+            ),
+            run_dir=str(tmp_path / name),
+            strategy=strategy,
+        )
+        weights = {v.path: v.numpy() for v in model.trainable_variables}
+        found.append((weights, result["train"]["loss"]))
+    assert strategy.num_replicas_in_sync == 2
+    assert_close(found[0][0], found[1][0])
+    assert found[0][1] == pytest.approx(found[1][1], abs=1e-5)
+
+
+def test_one_trace_serves_all_lengths(tmp_path):
+    model = tuner()
+    traces = []
+    inner = model.network.encoder.call
+
+    def counted(*args, **kwargs):
+        traces.append(1)
+        return inner(*args, **kwargs)
+
+    model.network.encoder.call = counted
+    lengths = {b["input_ids"].shape[1] for b in data().take(10)}
+    assert len(lengths) > 1
+    loop.train(
+        model,
+        lambda step: data(),
+        config=loop.TrainConfig(num_train_steps=10, batch_size=8),
+        run_dir=str(tmp_path),
+        strategy=make_strategy("one_device"),
+    )
+    assert len(traces) == 1
+
+
+def test_it_learns():
+    model = tuner(rate=0.01)
+    features = toy.features(200)
+    step = stepper(model)
+    given = batches.training_dataset(features, 16, seed=1)
+    losses = []
+    for batch in given.take(120):
+        model.reset_metrics()
+        losses.append(float(step(batch)["loss"]))
+    assert np.mean(losses[-20:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_loss_scaling():
+    plain = train(tuner(dropout=0.0), data())
+    model = tuner(dropout=0.0, parts=2)
+    model.compile(
+        keras.optimizers.LossScaleOptimizer(
+            model.optimizer, initial_scale=1024.0
+        )
+    )
+    assert_close(train(model, data()), plain)

@@ -1,0 +1,452 @@
+"""A fine-tuned model that answers, from any format; files of answers."""
+
+import csv
+import dataclasses
+import gzip
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import word_task
+from finetune_command import SHAPE, TASK
+
+import electra_tf
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.hub import directory, loading
+from electra_tf.models import task_networks
+from electra_tf.models.config import ModelConfig
+from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.tasks import evaluating, predicting, prediction_files, predictor
+from electra_tf.text.vocab import load_vocab
+
+HEAD = TaskHeadConfig("sequence", 2, ("animal", "thing"), hidden_layer=True)
+
+
+def save(path, vocab_file, head=HEAD, task=TASK, state=None, options=None):
+    """A model with random weights, as if it were fine-tuned."""
+    vocab = load_vocab(vocab_file)
+    config = ModelConfig(vocab_size=len(vocab), **SHAPE)
+    network = task_networks.task_network(config, head)
+    network.build()
+    about = None
+    if task is not None:
+        about = {
+            "task": task,
+            "options": {"hidden_layer": head.hidden_layer} | (options or {}),
+            "state": state or {"labels": ["animal", "thing"]},
+            "metrics": {},
+            "settings": {},
+        }
+    directory.save(
+        str(path),
+        directory.DirectoryConfig(
+            config, None, True, None, vocab.fingerprint(),
+            replaced_token_head=False, token_lm_head=False, task=head,
+            fine_tuning=about,
+        ),
+        [network],
+        vocab,
+    )  # fmt: skip
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, tiny_vocab_file):
+    return save(tmp_path_factory.mktemp("m") / "run" / "model", tiny_vocab_file)
+
+
+@pytest.fixture(scope="module")
+def loaded(model):
+    return electra_tf.load(model)
+
+
+def test_it_answers_lists(loaded, model):
+    texts = ["the cat sat", "a house", "", "not that " * 30]
+    answers = loaded.predict(texts[:2] + texts[3:])
+    assert [set(a) for a in answers] == [{"label", "probabilities"}] * 3
+    for answer in answers:
+        assert sum(answer["probabilities"].values()) == pytest.approx(1)
+        best = max(answer["probabilities"], key=answer["probabilities"].get)
+        assert answer["label"] == best
+    assert (
+        loaded.predict([{"text": "a house"}])[0]["label"]
+        == (answers[1]["label"])
+    )
+    assert loaded.predict([]) == []
+    # The run around the directory does as well.
+    again = electra_tf.load(os.path.dirname(model))
+    assert again.predict(texts[:2] + texts[3:]) == answers
+    with pytest.raises(UserError, match="item 3: the text is empty"):
+        loaded.predict(texts)
+    with pytest.raises(UserError, match="item 2: expected a text, a pair"):
+        loaded.predict(["a", 7])
+    with pytest.raises(UserError, match=r"options.max_seq_length: a row has"):
+        options = word_task.WordOptions(max_seq_length=99, hidden_layer=True)
+        electra_tf.load(model, options=options).predict(texts[3:])
+    with pytest.raises(UserError, match="expected a list"):
+        loaded.predict("the cat")
+
+
+def test_answers_are_the_networks(loaded):
+    batch = loaded.tokenizer.encode(["the cat sat"])
+    logits = loaded.network(**batch).logits.numpy()[0]
+    shares = np.exp(logits) / np.exp(logits).sum()
+    (answer,) = loaded.predict(["the cat sat"])
+    np.testing.assert_allclose(
+        list(answer["probabilities"].values()), shares, rtol=1e-5
+    )
+
+
+def test_evaluate(loaded, tmp_path):
+    data = word_task.write_data(tmp_path / "d", 10, 20, 0)
+    task = type(loaded.task)(TASK, loaded.task.options, data, loaded.task.state)
+    examples = task.read("validation")
+    scores, answers = loaded.evaluate(examples)
+    right = [e.label == a["label"] for e, a in zip(examples, answers)]
+    assert scores == {"accuracy": pytest.approx(100 * np.mean(right))}
+
+
+@pytest.mark.parametrize("format", ["huggingface", "electra_tf"])
+def test_other_formats_keep_the_answers(model, loaded, tmp_path, format):
+    """Ours keeps the task too; elsewhere the head and its labels are kept."""
+    there = str(tmp_path / "there")
+    loading.format_module(format).write(
+        there, loading.open_checkpoint(model), "discriminator"
+    )
+    found = electra_tf.load(there)
+    answers = loaded.predict(["the cat", "a house of cards"])
+    for ours, theirs in zip(
+        answers, found.predict(["the cat", "a house of cards"])
+    ):
+        assert ours["label"] == theirs["label"]
+        assert ours["probabilities"] == pytest.approx(theirs["probabilities"])
+    kept = found.directory_config.fine_tuning
+    assert (kept is not None) == (format == "electra_tf")
+    # And back.
+    back = str(tmp_path / "back")
+    loading.format_module("electra_tf").write(
+        back, loading.open_checkpoint(there), "discriminator"
+    )
+    assert (
+        electra_tf.load(back).predict(["the cat"])[0]["label"]
+        == (answers[0]["label"])
+    )
+    assert directory.load_config(back).fine_tuning == kept
+
+
+@pytest.mark.parametrize(
+    ("head", "item", "keys"),
+    [
+        (TaskHeadConfig("sequence", 3), "the cat", {"label", "probabilities"}),
+        (TaskHeadConfig("sequence", 1), "the cat", {"score"}),
+        (TaskHeadConfig("token", 3, ("O", "B-x", "I-x")), "the cat sat",
+         {"tokens", "tags", "entities"}),
+        (TaskHeadConfig("token", 2), "the cat sat", {"tokens", "tags"}),
+        (TaskHeadConfig("span"), ("who sat", "the cat sat"),
+         {"answer", "start", "end", "score"}),
+        (TaskHeadConfig("joint_span", beam_size=3, answerable=True),
+         ("who sat", "the cat sat"), {"answer", "null_odds"}),
+    ],
+)  # fmt: skip
+def test_a_head_alone_tells_the_task(
+    tmp_path, tiny_vocab_file, head, item, keys
+):
+    path = save(tmp_path / "m", tiny_vocab_file, head, task=None)
+    options = {}
+    if "span" in head.kind:
+        from electra_tf.tasks.qa import QAOptions
+
+        options["options"] = QAOptions(
+            max_seq_length=32, doc_stride=8, max_query_length=8,
+            head="joint" if head.kind == "joint_span" else "independent",
+            answerability="head" if head.answerable else "first_token",
+        )  # fmt: skip
+    (answer,) = electra_tf.load(path, **options).predict([item])
+    assert keys <= set(answer)
+    if "probabilities" in keys:
+        assert list(answer["probabilities"]) == [
+            "LABEL_0",
+            "LABEL_1",
+            "LABEL_2",
+        ]
+
+
+def test_mistakes_are_told(tmp_path, tiny_vocab_file, model):
+    with pytest.raises(UserError, match="no such model directory"):
+        electra_tf.load(str(tmp_path / "none"))
+    vocab = load_vocab(tiny_vocab_file)
+    config = directory.load_config(model)
+    plain = dataclasses.replace(config, task=None, fine_tuning=None)
+    network = electra_tf.Encoder.from_pretrained(model)
+    directory.save(str(tmp_path / "plain"), plain, [network], vocab)
+    for call in (electra_tf.load, predictor.fine_tuning_of):
+        with pytest.raises(UserError, match="has no task head; expected a"):
+            call(str(tmp_path / "plain"))
+    other = save(
+        tmp_path / "other", tiny_vocab_file, TaskHeadConfig("token", 2),
+        task=None,
+    )  # fmt: skip
+    with pytest.raises(UserError, match="is a model of tagging, with which"):
+        electra_tf.load(other, task=TASK)
+    three = save(
+        tmp_path / "three", tiny_vocab_file, HEAD,
+        state={"labels": ["animal", "plant", "thing"]},
+    )  # fmt: skip
+    with pytest.raises(UserError, match="num_labels 2 there, 3 needed"):
+        electra_tf.load(three)
+    strange = save(tmp_path / "s", tiny_vocab_file, options={"colour": 1})
+    with pytest.raises(UserError, match="options do not fit the task"):
+        electra_tf.load(strange)
+    gone = save(tmp_path / "g", tiny_vocab_file, task="nowhere/task.py:Task")
+    with pytest.raises(UserError, match="no such file as nowhere"):
+        electra_tf.load(gone)
+
+
+# --- files of answers --------------------------------------------------------
+
+ROWS = "id\ttext\tlabel\n1\tthe cat is in\tx\n2\n3\t\ty\n4\tthat house\tz\n"
+
+
+def write(path, text=ROWS):
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def read_jsonl(path):
+    return [json.loads(line) for line in open(path, encoding="utf-8")]
+
+
+def test_rows_repeat_the_input_and_bad_ones_go_on(loaded, tmp_path):
+    source = write(tmp_path / "in.tsv")
+    target = str(tmp_path / "out.jsonl")
+    done = predicting.predict_file(loaded, source, target)
+    first, second, third, fourth = read_jsonl(target)
+    (answer,) = loaded.predict(["the cat is in"])
+    assert first == {
+        "id": "1", "text": "the cat is in", "label": "x",
+        "predicted_label": answer["label"],
+        "probabilities": pytest.approx(answer["probabilities"]),
+    }  # fmt: skip
+    assert second == {
+        "id": "2",
+        "error": f"{source}:3: 1 columns, expected 3: id, text, label",
+    }
+    assert third["error"] == f"{source}:4: the text is empty"
+    assert fourth["id"] == "4" and "error" not in fourth
+    assert (done.rows, done.errors) == (4, 2)
+    assert done.first_error == second["error"]
+    assert not os.path.exists(f"{target}.partial")
+
+
+@pytest.mark.parametrize("ending", ["tsv", "csv", "csv.gz"])
+def test_tables(loaded, tmp_path, ending):
+    source = str(tmp_path / "in.jsonl")
+    texts = ["the\tcat", 'a "house", and\nmore', "dog"]
+    prediction_files.write_jsonl(
+        source,
+        [{"text": t, "n": i, "more": {"a": [i]}} for i, t in enumerate(texts)]
+        + [{"n": 7, "late": None}],
+    )
+    target = str(tmp_path / f"out.{ending}")
+    predicting.predict_file(loaded, source, target)
+    content = files.read_bytes(target)
+    if ending.endswith("gz"):
+        content = gzip.decompress(content)
+    lines = content.decode().splitlines(keepends=True)
+    if ending == "tsv":
+        rows = [line.rstrip("\n").split("\t") for line in lines]
+        texts = ["the cat", 'a "house", and more', "dog"]
+    else:
+        rows = list(csv.reader(lines))
+    assert rows[0] == [
+        "text", "n", "more", "late", "label", "probabilities", "error",
+    ]  # fmt: skip
+    assert [row[0] for row in rows[1:4]] == texts
+    assert [row[1] for row in rows[1:]] == ["0", "1", "2", "7"]
+    assert json.loads(rows[2][2]) == {"a": [1]}
+    assert json.loads(rows[1][5]).keys() == {"animal", "thing"}
+    assert rows[1][-1] == "" and "no column 'text'" in rows[4][-1]
+
+
+def test_columns_to_keep(loaded, tmp_path):
+    source, target = write(tmp_path / "in.tsv"), str(tmp_path / "o.jsonl")
+    predicting.predict_file(loaded, source, target, keep=["id"])
+    assert list(read_jsonl(target)[0]) == ["id", "label", "probabilities"]
+    with pytest.raises(UserError, match=r"--keep: .* no column 'idd'"):
+        predicting.predict_file(loaded, source, target, keep=["idd"])
+
+
+def test_what_the_task_refuses_late_is_told_apart(model, tmp_path):
+    options = word_task.WordOptions(refused="mat", hidden_layer=True)
+    found = electra_tf.load(model, options=options)
+    lines = [f"{i}\ta {'mat' if i in (3, 11) else 'dog'}" for i in range(20)]
+    source = write(tmp_path / "in.tsv", "id\ttext\n" + "\n".join(lines))
+    target = str(tmp_path / "o.jsonl")
+    done = predicting.predict_file(found, source, target)
+    bad = {r["id"]: r["error"] for r in read_jsonl(target) if "error" in r}
+    assert set(bad) == {"3", "11"} and bad["3"] == f"{source}:5: refused"
+    assert (done.rows, done.errors) == (20, 2)
+
+
+class Killed(BaseException):
+    """What stands for the end of the process."""
+
+
+@pytest.fixture
+def many(tmp_path, monkeypatch):
+    """Ten parts of four rows, in chunks of two; the expected answers."""
+    monkeypatch.setattr(predictor, "_MANY", 2)
+    monkeypatch.setattr(predicting, "_PART_ROWS", 4)
+    lines = [f"{i}\tthe {'cat' if i % 3 else 'house'} {i}" for i in range(39)]
+    return write(tmp_path / "in.tsv", "id\ttext\n" + "\n".join(lines) + "\n")
+
+
+def killed_after(parts, monkeypatch):
+    """`predict_file` whose process dies before part number `parts` is there."""
+
+    write_part = predicting._Part.write
+
+    def write_or_die(self, partial, number):
+        if number == parts:
+            # As a kill in the middle of writing: a temporary file stays.
+            files.write_text(
+                files.join(partial, f"part-{number:06d}.jsonl.tmp-1"), "{"
+            )
+            raise Killed
+        return write_part(self, partial, number)
+
+    monkeypatch.setattr(predicting._Part, "write", write_or_die)
+
+
+@pytest.mark.parametrize("parts", [0, 1, 7, 9])
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_killed_it_goes_on_to_the_same_bytes(
+    model, many, tmp_path, monkeypatch, parts, ending
+):
+    loaded = electra_tf.load(model)
+    whole, target = str(tmp_path / f"w.{ending}"), str(tmp_path / f"t.{ending}")
+    predicting.predict_file(loaded, many, whole)
+    with monkeypatch.context() as patch:
+        killed_after(parts, patch)
+        with pytest.raises(Killed):
+            predicting.predict_file(loaded, many, target)
+    assert not os.path.exists(target)
+    asked, notes, seen = [], [], []
+    answer = predictor.Predictor.answer
+    monkeypatch.setattr(
+        predictor.Predictor, "answer",
+        lambda self, e: asked.extend(e) or answer(self, e),
+    )  # fmt: skip
+    done = predicting.predict_file(
+        electra_tf.load(model), many, target, note=notes.append,
+        progress=lambda rows, taken: seen.append(rows),
+    )  # fmt: skip
+    assert done.rows == 39 and len(asked) == 39 - 4 * parts
+    assert seen[0] == 4 * parts and seen[-1] == 39
+    assert bool(notes) == bool(parts)
+    assert files.read_bytes(target) == files.read_bytes(whole)
+    assert not os.path.exists(f"{target}.partial")
+
+
+def test_parts_of_something_else_are_not_taken(
+    model, many, tmp_path, tiny_vocab_file, monkeypatch
+):
+    loaded, target = electra_tf.load(model), str(tmp_path / "t.jsonl")
+
+    def begin():
+        with monkeypatch.context() as patch:
+            killed_after(3, patch)
+            with pytest.raises(Killed):
+                predicting.predict_file(loaded, many, target)
+
+    def told(chosen, source=many, **options):
+        notes = []
+        predicting.predict_file(
+            chosen, source, target, note=notes.append, **options
+        )
+        return notes[0]
+
+    begin()
+    assert "going on after 12 rows" in told(loaded)
+    begin()
+    assert "another columns to keep" in told(loaded, keep=["id"])
+    begin()
+    os.utime(many, (1, 1))
+    assert "another time of the input; starting afresh" in told(loaded)
+    begin()
+    other = electra_tf.load(save(tmp_path / "other", tiny_vocab_file))
+    assert "another weights" in told(other)
+    begin()
+    options = word_task.WordOptions(max_seq_length=5, hidden_layer=True)
+    assert "another options" in told(electra_tf.load(model, options=options))
+    begin()
+    shutil.copy(many, tmp_path / "copy.tsv")
+    assert "another input" in told(loaded, str(tmp_path / "copy.tsv"))
+    # Not ours to remove.
+    os.mkdir(f"{target}.partial")
+    (tmp_path / "t.jsonl.partial" / "mine").write_text("")
+    with pytest.raises(UserError, match="is in the way"):
+        predicting.predict_file(loaded, many, target)
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(loaded, tmp_path, monkeypatch):
+    """The parts that are there stay; later it goes on."""
+    import errno
+
+    source, target = write(tmp_path / "in.tsv"), str(tmp_path / "o.jsonl")
+    write_rows = prediction_files.write_rows
+
+    def full(*arguments):
+        with files.named_errors(target, "write"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(prediction_files, "write_rows", full)
+    with pytest.raises(UserError, match=r"cannot write .*o.jsonl: No space"):
+        predicting.predict_file(loaded, source, target)
+    monkeypatch.setattr(prediction_files, "write_rows", write_rows)
+    assert not os.path.exists(target)
+    notes = []
+    done = predicting.predict_file(loaded, source, target, note=notes.append)
+    assert done.rows == 4 and "going on after 4 rows" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("o.txt", "expected a name"), ("o.tsv.xz", "only .gz")],
+)
+def test_wrong_outputs(loaded, tmp_path, name, told):
+    source = write(tmp_path / "in.tsv")
+    with pytest.raises(UserError, match=told):
+        predicting.predict_file(loaded, source, str(tmp_path / name))
+
+
+# --- whole splits ------------------------------------------------------------
+
+
+def test_splits(model, tmp_path):
+    data = word_task.write_data(tmp_path / "d", 10, 20, 5)
+    found = electra_tf.load(model, data=data)
+    scores = evaluating.evaluate(found, predictions=str(tmp_path / "p"))
+    assert set(scores) == {"validation"}
+    assert len(read_jsonl(tmp_path / "p/validation/predictions.jsonl")) == 20
+    assert (tmp_path / "p/validation/validation.txt").exists()
+    scores = evaluating.evaluate(found, ["test", "train"])
+    assert set(scores) == {"test", "train"}
+    with pytest.raises(UserError, match="found no split dev in"):
+        evaluating.evaluate(found, ["test", "dev"])
+    only = word_task.write_data(tmp_path / "t", 0, 0, 5)
+    assert set(evaluating.evaluate(electra_tf.load(model, data=only))) == {
+        "test"
+    }
+    (tmp_path / "t" / "test.tsv").write_text("text\tlabel\nthe cat\t\n")
+    with pytest.raises(UserError, match="test: has no answers to score"):
+        evaluating.evaluate(electra_tf.load(model, data=only))
+    evaluating.evaluate(
+        electra_tf.load(model, data=only), predictions=str(tmp_path / "q")
+    )
+    assert (tmp_path / "q/test/predictions.jsonl").exists()
+    with pytest.raises(UserError, match="found no split of validation or te"):
+        evaluating.evaluate(electra_tf.load(model, data=str(tmp_path / "no")))
