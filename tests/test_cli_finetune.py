@@ -13,7 +13,7 @@ import word_task
 from finetune_command import TASK, flags
 
 import electra_tf
-from electra_tf.cli import app
+from electra_tf.cli import app, finetune_settings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -197,6 +197,18 @@ def test_mistakes_in_predict(
     line = error_of(["predict", f"--model={run}", *words], capfd)
     assert told.replace("{in}", source) in line
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "configs" / "finetune").glob("*.yaml")),
+    ids=lambda path: path.stem,
+)
+def test_the_files_that_ship(path):
+    found = finetune_settings.load(str(path), None, ["train.seed=7"], 3)
+    assert found.train.num_trials == 3 and found.train.seed == 7
+    first = path.read_text().splitlines()[:12]
+    assert any("electra-tf finetune" in line for line in first)
 
 
 def test_help_needs_no_tensorflow():

@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 
 from electra_tf.models import kernels
-from electra_tf.tasks import batches
+from electra_tf.models.config import ModelConfig
+from electra_tf.tasks import batches, kernel_choice
+from electra_tf.tasks.features import Features
 from electra_tf.tasks.fine_tuner import FineTuner
 from electra_tf.training import loop
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
@@ -195,6 +197,42 @@ def test_one_trace_serves_all_lengths(tmp_path):
         strategy=make_strategy("one_device"),
     )
     assert len(traces) == 1
+
+
+def test_kernels_are_chosen_for_the_step():
+    """Compiled or not, the update is the same, and the mode does not leak."""
+    plain = train(tuner(), data(), 1)
+    model = tuner()
+    model.kernel_mode = "xla"
+    used = []
+    inner = model.network.encoder.call
+
+    def watched(*args, **kwargs):
+        used.append(kernels.mode())
+        return inner(*args, **kwargs)
+
+    model.network.encoder.call = watched
+    assert_close(train(model, data(), 1), plain)
+    assert set(used) == {"xla"} and kernels.mode() == "plain"
+
+
+@pytest.mark.parametrize(
+    ("size", "rows", "steps", "expected"),
+    [
+        ("small", 2000, 2000, "xla"),
+        ("small", 2000, 4, "plain"),
+        ("large", 2000, 100, "xla"),
+        ("tiny", 50, 20, "plain"),
+        ("small", 0, 100, "plain"),
+    ],
+)
+def test_compiling_must_pay(size, rows, steps, expected):
+    config = ModelConfig.of_size(size, vocab_size=100)
+    features = toy.features(rows or 1)
+    if not rows:
+        features = Features(np.zeros([1], "int64"), {})
+    found = kernel_choice.kernel_mode(config, features, 32, steps)
+    assert found == expected
 
 
 def test_it_learns():

@@ -205,6 +205,16 @@ def test_mistakes_are_told(tmp_path, tiny_vocab_file, model):
         electra_tf.load(gone)
 
 
+def test_a_run_of_several_models_names_them(tmp_path, tiny_vocab_file):
+    for name in ("a", "b"):
+        save(tmp_path / "run" / "model" / name, tiny_vocab_file)
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"several models; name one: .*model/b"):
+        electra_tf.load(str(tmp_path / "run"))
+    found = electra_tf.load(str(tmp_path / "run" / "model" / "b"))
+    assert found.predict(["the cat"])
+
+
 # --- files of answers --------------------------------------------------------
 
 ROWS = "id\ttext\tlabel\n1\tthe cat is in\tx\n2\n3\t\ty\n4\tthat house\tz\n"

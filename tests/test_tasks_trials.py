@@ -165,7 +165,15 @@ def stop_at_evaluation(monkeypatch, number):
 
 # 4 evaluations of a trial while it trains, then its validation and its test
 # split; and then the same of the second one.
-@pytest.mark.parametrize("evaluation", [1, 3, 5, 8])
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        1,
+        pytest.param(3, marks=pytest.mark.slow),
+        pytest.param(5, marks=pytest.mark.slow),
+        8,
+    ],
+)
 def test_a_stopped_run_goes_on_to_the_same_end(
     finished, data, tiny_vocab_file, tmp_path, monkeypatch, evaluation
 ):

@@ -195,3 +195,21 @@ def test_our_step_is_measured_alone(capsys):
     out = capsys.readouterr().out
     assert "### pretrain tiny" in out
     assert "no --peer_python" in out
+
+
+@pytest.mark.slow
+def test_our_fine_tuning_is_measured_alone(tmp_path, capsys):
+    lines = [f"a good film number {i}\t{i % 2}" for i in range(9)]
+    text = "\n".join(["sentence\tlabel", *lines]) + "\n"
+    (tmp_path / "train.tsv").write_text(text, encoding="utf-8")
+    argv = ["finetune", "--size=tiny", "--rounds=1", "--steps=2"]
+    argv += ["--batch_size=4", f"--data={tmp_path}"]
+    assert benchmark.main(argv) == 0
+    out = capsys.readouterr().out
+    assert "### finetune tiny" in out and "SST-2's training" in out
+    assert "no --peer_python" in out
+    with pytest.raises(SystemExit, match="9 rows are too few"):
+        benchmark.main([*argv, "--steps=3"])
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\nx y\n")
+    with pytest.raises(SystemExit, match="is no train"):
+        benchmark.main(argv)

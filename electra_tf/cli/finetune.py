@@ -8,10 +8,10 @@ It gets a new head, unless it is fine-tuned already and its head is the same.
 Without --model, or with --random_weights, training starts from nothing.
 
 Tasks: glue/NAME, classification, regression, squad, mrqa, chinese_qa, tagging,
-ranking, or FILE.py:CLASS for one of your own. Started again with the same
-arguments it goes on; SIGTERM and Ctrl-C write a checkpoint first. The run
-directory receives report.md, report.json, plots/, a directory for each trial
-and model/, the best one: what `electra_tf.load(RUN)` loads.
+ranking, multitask, or FILE.py:CLASS for one of your own. Started again with
+the same arguments it goes on; SIGTERM and Ctrl-C write a checkpoint first. The
+run directory receives report.md, report.json, plots/, a directory for each
+trial and model/, the best one: what `electra_tf.load(RUN)` loads.
 """
 
 from absl import flags

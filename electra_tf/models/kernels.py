@@ -25,16 +25,21 @@ _mode = "xla"
 
 
 @contextlib.contextmanager
-def use(mode: str) -> Iterator[None]:
+def use(wanted: str) -> Iterator[None]:
     """Traces what follows with "xla" clusters or "plain" operations."""
     global _mode
-    if mode not in ("xla", "plain"):
-        raise ValueError(f"mode: expected 'xla' or 'plain', got {mode!r}")
-    before, _mode = _mode, mode
+    if wanted not in ("xla", "plain"):
+        raise ValueError(f"mode: expected 'xla' or 'plain', got {wanted!r}")
+    before, _mode = _mode, wanted
     try:
         yield
     finally:
         _mode = before
+
+
+def mode() -> str:
+    """What is in force: "xla" or "plain"."""
+    return _mode
 
 
 @functools.cache

@@ -1,12 +1,13 @@
 """FineTuner: a task's network, trained on the task's loss."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from electra_tf.models import randomness
+from electra_tf.models import kernels, randomness
 from electra_tf.tasks.features import INPUTS
 from electra_tf.tasks.task import Task
 
@@ -29,6 +30,8 @@ class FineTuner(keras.Model):
       gradient_accumulation: into how many parts a replica cuts its share of
         the batch, to go through them in turn and need less memory. The update
         is that of the whole.
+      kernel_mode: how training steps run the fused kernels, "xla" or "plain"
+        (`tasks.kernel_choice`); as `models.kernels.use` says where None.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class FineTuner(keras.Model):
         task: Task,
         seed: int = 42,
         gradient_accumulation: int = 1,
+        kernel_mode: str | None = None,
         name: str = "fine_tuner",
     ):
         super().__init__(name=name)
@@ -46,6 +50,7 @@ class FineTuner(keras.Model):
         self.task = task
         self.seed = seed
         self.gradient_accumulation = gradient_accumulation
+        self.kernel_mode = kernel_mode
         self.loss_mean = keras.metrics.Mean(name="loss")
         self.built = True
 
@@ -104,7 +109,11 @@ class FineTuner(keras.Model):
         replica = tf.distribute.get_replica_context()
         if replica is not None and replica.num_replicas_in_sync > 1:
             total = replica.all_reduce(tf.distribute.ReduceOp.SUM, count)
-        loss, gradients = self._gradients(batch, self._keys(batch), total)
+        mode = contextlib.nullcontext()
+        if self.kernel_mode is not None:
+            mode = kernels.use(self.kernel_mode)
+        with mode:
+            loss, gradients = self._gradients(batch, self._keys(batch), total)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
         self.loss_mean.update_state(loss / count, sample_weight=count)
         return self.get_metrics_result()

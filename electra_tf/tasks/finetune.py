@@ -17,6 +17,7 @@ from electra_tf.tasks.batches import training_dataset
 from electra_tf.tasks.fine_tuner import FineTuner
 from electra_tf.tasks.held_out import HeldOut
 from electra_tf.tasks.inference import Inference
+from electra_tf.tasks.kernel_choice import kernel_mode
 from electra_tf.tasks.settings import FinetuneTrainConfig, fit
 from electra_tf.tasks.splits import Splits
 from electra_tf.tasks.start import Start
@@ -93,7 +94,16 @@ def run_trial(
     with strategy.scope():
         network, report = start.build(task.head())
         tuner = FineTuner(
-            network, task, config.seed, config.gradient_accumulation
+            network,
+            task,
+            config.seed,
+            config.gradient_accumulation,
+            kernel_mode(
+                start.config,
+                splits.features,
+                train.batch_size,
+                train.num_train_steps,
+            ),
         )
         rates = task_networks.layer_rates(decay, start.config.num_layers)
         tuner.compile(

@@ -61,13 +61,10 @@ def summarise(
         "baseline": read.baseline(),
         "summary": {
             split: {
-                name: _spread(
-                    [r["scores"][split][name] for r in results.values()],
-                    results[best]["scores"][split][name],
-                )
-                for name in first["scores"][split]
+                name: _spread(_values(results, split, name), value)
+                for name, value in metrics.items()
             }
-            for split in first["scores"]
+            for split, metrics in results[best]["scores"].items()
         },
         "best_trial": best,
         "trials": [
@@ -77,6 +74,14 @@ def summarise(
         "seconds": round(sum(r["seconds"] for r in results.values()), 1),
         "tensorflow": tf.__version__,
     }
+
+
+def _values(
+    results: Mapping[int, Mapping[str, Any]], split: str, name: str
+) -> list[float]:
+    """Of the trials that have it: a metric may need a label to be there."""
+    found = (r["scores"].get(split, {}).get(name) for r in results.values())
+    return [value for value in found if value is not None]
 
 
 def _spread(values: list[float], best: float) -> dict[str, float]:
@@ -119,7 +124,7 @@ def headline(summary: Mapping[str, Any]) -> str:
 def table(summary: Mapping[str, Any]) -> str:
     """Scores of all splits, as a Markdown table."""
     lines = [
-        "| split | metric | constant | median | best trial | std | min to max |",
+        "| split | metric | constant | median | best trial | std | range |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for split, metrics in summary["summary"].items():

@@ -106,11 +106,11 @@ class Splits:
     def baseline(self) -> dict[str, dict[str, float]]:
         """Scores of the predictor that looks at training answers alone.
 
-        Validation split -> metric -> value; without what the task has none
-        for.
+        Split -> metric -> value, of the splits that have answers; empty
+        where the task has no such predictor.
         """
         found = {}
-        for split in self.validation:
+        for split in self.validation + self.test:
             predictions = self.task.constant(self.train, split.examples)
             if len(predictions):
                 found[split.name] = self.task.scores(
