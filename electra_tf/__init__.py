@@ -21,7 +21,7 @@ _HOMES = {
     "Tokenizer": "electra_tf.text.tokenizer",
     "UserError": "electra_tf.errors",
     "Vocab": "electra_tf.text.vocab",
-    "load": "electra_tf.tasks.predictor",
+    "load": "electra_tf.tasks.prediction.predictor",
     "load_vocab": "electra_tf.text.vocab",
 }
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from electra_tf.errors import UserError
     from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
     from electra_tf.pretraining.pretrainer import ElectraPretrainer
-    from electra_tf.tasks.predictor import load
+    from electra_tf.tasks.prediction.predictor import load
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab
 

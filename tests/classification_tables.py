@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.models.task_networks import ClassifierOutput
-from electra_tf.tasks.classification import Classification
+from electra_tf.tasks.texts.classification import Classification
 
 
 def table(path, rows, header="text\tlabel"):

@@ -1,6 +1,6 @@
 """Small folders in the layout of GLUE's official files."""
 
-from electra_tf.tasks.glue_sets import SETS
+from electra_tf.tasks.glue.sets import SETS
 
 HEADERS = {
     "cola": ("", "index\tsentence"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from electra_tf.tasks.features import Features
-from electra_tf.tasks.qa_features import Windows
+from electra_tf.tasks.qa.features import Windows
 
 TEXT = "the cat sat on a mat , she ran with the dog to his house and was good"
 

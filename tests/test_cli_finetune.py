@@ -122,6 +122,11 @@ def test_settings_from_a_file_and_flags_over_it(
     assert config["start"]["lower_case"] is False
     report = json.loads((output / "report.json").read_text())
     assert len(report["trials"]) == 1
+    # A length in steps takes the place of the file's in epochs.
+    steps = finetune_settings.load(
+        str(path), None, ["train.num_train_steps=7"], None
+    ).train
+    assert (steps.num_train_steps, steps.num_train_epochs) == (7, None)
     found = json.loads((output / "model" / "config.json").read_text())
     assert found["lower_case"] is False
 

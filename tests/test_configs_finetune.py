@@ -5,8 +5,8 @@ import pathlib
 import pytest
 
 from electra_tf.cli import finetune_settings
-from electra_tf.tasks.glue import Glue
-from electra_tf.tasks.glue_sets import SETS
+from electra_tf.tasks.glue.sets import SETS
+from electra_tf.tasks.glue.task import Glue
 from electra_tf.tasks.registry import task_class
 
 FOLDER = pathlib.Path(__file__).parent.parent / "configs" / "finetune"

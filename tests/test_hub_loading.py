@@ -197,6 +197,8 @@ def test_nothing_known(tmp_path):
     _fails(tmp_path / "photo.jpg", r"photo\.jpg: no checkpoint; expected")
     (tmp_path / "config.json").write_text('{"format": "mp3"}')
     _fails(tmp_path, r"config\.json: of no known kind")
+    (tmp_path / "checkpoints").mkdir()
+    _fails(tmp_path, "a run that has no model yet; start it again")
 
 
 def test_weights_that_are_not_the_configs(tmp_path):

@@ -25,6 +25,19 @@ ARROWS = {
     "__main__": {"cli"},
     "__init__": None,  # the table of contents
 }
+# Within tasks: the kinds of tasks know only the files that lie beside them
+# (the contract, rows, batches), what answers knows no training.
+TASK_ARROWS = {
+    "": set(),
+    "texts": {""},
+    "glue": {"", "texts"},
+    "qa": {""},
+    "tagging": {""},
+    "ranking": {""},
+    "multitask": {""},
+    "prediction": {""},
+    "finetuning": {"", "prediction"},
+}
 # The fronts of the house: nobody imports them but `python -m`.
 FRONTS = {"cli", "tools"}
 MAX_LINES = 420
@@ -36,6 +49,11 @@ TOOLS = sorted((ROOT / "tools").rglob("*.py"))
 def room_of(path: pathlib.Path) -> str:
     parts = path.relative_to(PACKAGE).parts
     return parts[0] if len(parts) > 1 else path.stem
+
+
+def task_room(parts: tuple[str, ...]) -> str:
+    """ "qa" of ("tasks", "qa", "task"), "" of ("tasks", "task")."""
+    return parts[1] if len(parts) > 1 and parts[1] in TASK_ARROWS else ""
 
 
 def imported(path: pathlib.Path, text: str) -> list[tuple[int, str]]:
@@ -72,6 +90,11 @@ def violations(path: pathlib.Path, text: str) -> list[str]:
             if room != "cli":  # `from electra_tf import __version__`
                 wrong.append(f"{place}: {module} is in no known room")
             continue
+        if target == room == "tasks":
+            here = task_room(path.relative_to(PACKAGE).parts)
+            there = task_room(tuple(parts[1:]))
+            if there not in {here, *TASK_ARROWS[here]}:
+                wrong.append(f"{place}: tasks/{here} must not import {module}")
         if target == room or target in FOUNDATION:
             continue
         allowed = ARROWS.get(room, set()) if room not in FOUNDATION else set()
@@ -85,6 +108,9 @@ def violations(path: pathlib.Path, text: str) -> list[str]:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: room_of(p) + p.stem)
 def test_arrows(path):
     assert room_of(path) in set(ARROWS) | FOUNDATION, f"add {path} to ARROWS"
+    below = path.relative_to(PACKAGE).parts[:-1]
+    if below[:1] == ("tasks",):
+        assert "".join(below[1:]) in TASK_ARROWS, f"add {path} to TASK_ARROWS"
     assert violations(path, path.read_text(encoding="utf-8")) == []
 
 
@@ -105,6 +131,9 @@ def test_files_stay_small(path):
         ("text/x.py", "from electra_tf.cli import app"),
         ("hub/x.py", "from keras.src import ops"),
         ("hub/x.py", "import tools.benchmark"),
+        ("tasks/qa/x.py", "from electra_tf.tasks.tagging import words"),
+        ("tasks/x.py", "from electra_tf.tasks.qa.task import QAOptions"),
+        ("tasks/prediction/x.py", "import electra_tf.tasks.finetuning.trial"),
         ("files.py", "from electra_tf import config"),
     ],
 )
@@ -120,6 +149,8 @@ def test_wrong_arrows_are_seen(place, text):
         ("pretraining/x.py", "from electra_tf.models import layers"),
         ("hub/x.py", "from electra_tf import files, tensors"),
         ("cli/x.py", "from electra_tf.data import builder"),
+        ("tasks/qa/x.py", "from electra_tf.tasks.task import Task"),
+        ("tasks/qa/x.py", "from electra_tf.tasks.qa import metrics"),
         ("data/x.py", "import numpy as np"),
     ],
 )

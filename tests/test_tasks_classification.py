@@ -8,8 +8,8 @@ import sklearn.metrics
 from classification_tables import fitted, losses, predicted, table
 
 from electra_tf.errors import UserError
-from electra_tf.tasks.classification import Classification, Regression
-from electra_tf.tasks.classification_features import pair_features
+from electra_tf.tasks.texts.classification import Classification, Regression
+from electra_tf.tasks.texts.features import pair_features
 from electra_tf.text.tokenizer import Tokenizer
 
 

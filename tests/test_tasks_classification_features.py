@@ -6,8 +6,8 @@ import pytest
 from hypothesis import strategies as st
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import classification_features
-from electra_tf.tasks.classification_features import pair_features
+from electra_tf.tasks.texts import features as classification_features
+from electra_tf.tasks.texts.features import pair_features
 from electra_tf.text.tokenizer import Tokenizer
 
 

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import strategies as st
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import classification_tables as tables
-from electra_tf.tasks.classification import Classification
-from electra_tf.tasks.classification import ClassificationOptions as Options
-from electra_tf.tasks.classification_tables import TableOptions
+from electra_tf.tasks.texts import tables
+from electra_tf.tasks.texts.classification import Classification
+from electra_tf.tasks.texts.classification import (
+    ClassificationOptions as Options,
+)
+from electra_tf.tasks.texts.tables import TableOptions
 
 ROWS = [("good cat", "yes"), ("bad dog", "no"), ("a mat, sat", "yes")]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from electra_tf.tasks import confusion
+from electra_tf.tasks.finetuning import confusion
 
 
 def test_rows_are_truths_and_columns_predictions():
@@ -13,6 +13,16 @@ def test_rows_are_truths_and_columns_predictions():
         confusion.counts(truths, predicted, ["a", "b", "c"]),
         [[1, 2, 0], [0, 1, 0], [1, 0, 0]],
     )
+
+
+def test_letters_of_the_east_are_drawn_where_a_font_has_them():
+    from matplotlib import font_manager
+
+    *_, last = confusion._families()
+    if last == "DejaVu Sans":
+        pytest.skip("no font with Chinese letters on this machine")
+    here = font_manager.findfont(last, fallback_to_default=False)
+    assert 0x597D in font_manager.get_font(here).get_charmap()
 
 
 @pytest.mark.parametrize("labels", [1, 2, 30, 90])

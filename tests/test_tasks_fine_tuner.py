@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from electra_tf.models import kernels
 from electra_tf.models.config import ModelConfig
-from electra_tf.tasks import batches, kernel_choice
+from electra_tf.tasks import batches
 from electra_tf.tasks.features import Features
-from electra_tf.tasks.fine_tuner import FineTuner
+from electra_tf.tasks.finetuning import step_plan
+from electra_tf.tasks.finetuning.fine_tuner import FineTuner
 from electra_tf.training import loop
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
 from electra_tf.training.strategy import make_strategy
@@ -231,8 +232,64 @@ def test_compiling_must_pay(size, rows, steps, expected):
     features = toy.features(rows or 1)
     if not rows:
         features = Features(np.zeros([1], "int64"), {})
-    found = kernel_choice.kernel_mode(config, features, 32, steps)
-    assert found == expected
+    found = step_plan.plan(config, features, 32, steps, make_strategy())
+    assert found.kernel_mode == expected
+    whole = step_plan.plan(
+        config, features, 32, steps, make_strategy(), jit_compile=True
+    )
+    assert (whole.pad_to_multiple, whole.side_by_side) == (8, 1)
+
+
+def test_lengths_are_fine_where_compiling_them_pays():
+    config = ModelConfig.of_size("small", vocab_size=100)
+    features = toy.features(2000, longest=100)
+    multiples = [
+        step_plan.plan(
+            config, features, 32, steps, make_strategy()
+        ).pad_to_multiple
+        for steps in (250, 20_000)
+    ]
+    assert multiples == [8, 4]
+
+
+@pytest.mark.parametrize("kind", ["sequence", "token"])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_lanes_give_the_gradients_of_the_whole(kind, parts):
+    """Of embeddings, of weights, and of what the loss does not reach."""
+    given = data(tags=kind == "token")
+    whole = train(tuner(kind), given)
+    model = tuner(kind, parts)
+    model.side_by_side = 2
+    assert_close(train(model, given), whole)
+
+
+def test_lanes_run_beside_each_other():
+    """No operation of one lane waits for one of the other."""
+    model = tuner()
+    model.side_by_side = 2
+    (batch,) = data().take(1)
+    graph = stepper(model).get_concrete_function(batch).graph
+    softmax = [op for op in graph.get_operations() if op.type == "Exp"]
+    before = [_ancestors(op) for op in softmax]
+    assert len(softmax) >= 2 and len(softmax) % 2 == 0
+    half = len(softmax) // 2
+    assert not set(softmax[:half]) & set.union(*before[half:])
+
+
+def _ancestors(op):
+    found, left = set(), [op]
+    while left:
+        here = left.pop()
+        above = {i.op for i in here.inputs} | set(here.control_inputs)
+        left += above - found
+        found |= above
+    return found
+
+
+def test_an_odd_batch_has_one_lane():
+    model = tuner()
+    model.side_by_side = 2
+    assert_close(train(model, data(size=7)), train(tuner(), data(size=7)))
 
 
 def test_it_learns():

@@ -9,8 +9,8 @@ import tensorflow_datasets as tfds
 
 from electra_tf.errors import UserError
 from electra_tf.tasks import registry
-from electra_tf.tasks.glue import Glue, GlueOptions
-from electra_tf.tasks.glue_sets import SETS
+from electra_tf.tasks.glue.sets import SETS
+from electra_tf.tasks.glue.task import Glue, GlueOptions
 from electra_tf.text.tokenizer import Tokenizer
 
 SIZES = {"train": 5, "validation": 3, "test": 4}

@@ -8,10 +8,10 @@ import glue_zip as tool
 import pytest
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import glue_submission
-from electra_tf.tasks.glue import Glue
-from electra_tf.tasks.glue_sets import SETS
-from electra_tf.tasks.text_task import TextExample
+from electra_tf.tasks.glue import submission as glue_submission
+from electra_tf.tasks.glue.sets import SETS
+from electra_tf.tasks.glue.task import Glue
+from electra_tf.tasks.texts.task import TextExample
 
 # What the site asks for.
 NAMES = (

@@ -9,13 +9,11 @@ import tensorflow as tf
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.models.task_networks import layer_rates, task_network
-from electra_tf.tasks import (
-    classification_features,
-    losses,
-    qa_answers,
-    qa_examples,
-    qa_features,
-)
+from electra_tf.tasks import losses
+from electra_tf.tasks.qa import answers as qa_answers
+from electra_tf.tasks.qa import examples as qa_examples
+from electra_tf.tasks.qa import features as qa_features
+from electra_tf.tasks.texts import features as classification_features
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
 

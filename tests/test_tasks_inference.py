@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf.tasks.features import Features
-from electra_tf.tasks.inference import Inference
+from electra_tf.tasks.prediction.inference import Inference
 
 
 def run(model, features, kind="sequence", **settings):

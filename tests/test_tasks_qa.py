@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import SpanOutput
-from electra_tf.tasks import losses, qa_answers, qa_examples, qa_features
-from electra_tf.tasks.qa_examples import QAExample, locate_answer
-from electra_tf.tasks.qa_features import QAFeatureConfig
+from electra_tf.tasks import losses
+from electra_tf.tasks.qa import answers as qa_answers
+from electra_tf.tasks.qa import examples as qa_examples
+from electra_tf.tasks.qa import features as qa_features
+from electra_tf.tasks.qa.examples import QAExample, locate_answer
+from electra_tf.tasks.qa.features import QAFeatureConfig
 from electra_tf.text.tokenizer import Tokenizer
 
 SMALL = QAFeatureConfig(max_seq_length=16, doc_stride=4, max_query_length=4)

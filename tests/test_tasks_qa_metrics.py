@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from electra_tf.tasks import qa_examples, qa_features, qa_metrics
+from electra_tf.tasks.qa import examples as qa_examples
+from electra_tf.tasks.qa import features as qa_features
+from electra_tf.tasks.qa import metrics as qa_metrics
 from electra_tf.text.tokenizer import Tokenizer
 
 

@@ -10,15 +10,13 @@ import pytest
 import qa_toys
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import (
-    qa_chinese,
-    qa_documents,
-    qa_examples,
-    qa_features,
-    qa_words,
-)
-from electra_tf.tasks.qa_examples import QAExample
-from electra_tf.tasks.qa_mrqa import read_mrqa
+from electra_tf.tasks.qa import chinese as qa_chinese
+from electra_tf.tasks.qa import documents as qa_documents
+from electra_tf.tasks.qa import examples as qa_examples
+from electra_tf.tasks.qa import features as qa_features
+from electra_tf.tasks.qa import words as qa_words
+from electra_tf.tasks.qa.examples import QAExample
+from electra_tf.tasks.qa.mrqa import read_mrqa
 from electra_tf.tasks.registry import task_class
 from electra_tf.text.tokenizer import Tokenizer
 

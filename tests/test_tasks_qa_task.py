@@ -13,8 +13,9 @@ from electra_tf.errors import UserError
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import SpanOutput
 from electra_tf.models.task_networks import task_network
-from electra_tf.tasks import losses, qa_answers
-from electra_tf.tasks.qa_options import QAOptions
+from electra_tf.tasks import losses
+from electra_tf.tasks.qa import answers as qa_answers
+from electra_tf.tasks.qa.options import QAOptions
 from electra_tf.tasks.registry import task_class
 from electra_tf.text.tokenizer import Tokenizer
 

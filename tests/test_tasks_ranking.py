@@ -1,5 +1,6 @@
 """Ranking: files, groups, rows, answers."""
 
+import collections
 import json
 
 import numpy as np
@@ -8,9 +9,10 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.models.task_networks import ClassifierOutput
-from electra_tf.tasks import ranking_features, ranking_files
-from electra_tf.tasks.ranking import Ranking, RankingOptions
-from electra_tf.tasks.ranking_files import Columns, Pair, read_pairs
+from electra_tf.tasks.ranking import features as ranking_features
+from electra_tf.tasks.ranking import files as ranking_files
+from electra_tf.tasks.ranking.files import Columns, Pair, read_pairs
+from electra_tf.tasks.ranking.task import Ranking, RankingOptions
 from electra_tf.tasks.registry import task_class
 from electra_tf.text.tokenizer import Tokenizer
 
@@ -145,6 +147,16 @@ def test_queries_are_held_out_whole(tmp_path):
     train, held_out = task.read("train"), task.read("validation")
     assert len(train) + len(held_out) == 540 and held_out
     assert not {p.query for p in train} & {p.query for p in held_out}
+
+
+def test_queries_are_drawn_whole():
+    pairs = [Pair(f"q{i // 4}", f"p{i}", i % 4 == 0) for i in range(400)]
+    drawn = ranking().draw(pairs, 42, seed=3)
+    assert len(drawn) == 44 and drawn == ranking().draw(pairs, 42, seed=3)
+    assert drawn == sorted(drawn, key=pairs.index)
+    counts = collections.Counter(pair.query for pair in drawn)
+    assert len(counts) == 11 and set(counts.values()) == {4}
+    assert drawn != ranking().draw(pairs, 42, seed=4)
 
 
 def test_hard_negatives_from_a_file(tmp_path):

@@ -9,8 +9,9 @@ import tensorflow as tf
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from electra_tf.tasks import ranking_losses, ranking_metrics
-from electra_tf.tasks.ranking_metrics import ranking_scores
+from electra_tf.tasks.ranking import losses as ranking_losses
+from electra_tf.tasks.ranking import metrics as ranking_metrics
+from electra_tf.tasks.ranking.metrics import ranking_scores
 
 
 def scores_of(*queries, relevant_from=1.0):

@@ -12,14 +12,14 @@ from electra_tf.errors import UserError
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_networks import task_network
 from electra_tf.tasks import registry
-from electra_tf.tasks.classification import (
+from electra_tf.tasks.finetuning.fine_tuner import FineTuner
+from electra_tf.tasks.prediction.inference import Inference
+from electra_tf.tasks.texts.classification import (
     Classification,
     ClassificationOptions,
     Regression,
     RegressionOptions,
 )
-from electra_tf.tasks.fine_tuner import FineTuner
-from electra_tf.tasks.inference import Inference
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
 

@@ -10,8 +10,8 @@ from finetune_command import TASK
 from electra_tf import config
 from electra_tf.errors import UserError
 from electra_tf.models.config import ModelConfig
-from electra_tf.tasks import settings
-from electra_tf.tasks.settings import FinetuneTrainConfig, fit
+from electra_tf.tasks.finetuning import settings
+from electra_tf.tasks.finetuning.settings import FinetuneTrainConfig, fit
 
 
 @pytest.mark.parametrize(

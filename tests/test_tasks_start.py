@@ -10,8 +10,8 @@ from electra_tf.errors import UserError
 from electra_tf.hub import loading
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.tasks import start
-from electra_tf.tasks.settings import ModelSettings
+from electra_tf.tasks.finetuning import start
+from electra_tf.tasks.finetuning.settings import ModelSettings
 
 SHAPE = ModelConfig(
     vocab_size=len(hub_random.VOCAB), embedding_size=4, hidden_size=8,

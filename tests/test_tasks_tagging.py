@@ -10,13 +10,11 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.models.task_networks import ClassifierOutput
-from electra_tf.tasks import (
-    tagging_metrics,
-    tagging_schemes,
-)
 from electra_tf.tasks.registry import task_class
-from electra_tf.tasks.tagging import Tagging, TaggingOptions
-from electra_tf.tasks.tagging_files import Sentence
+from electra_tf.tasks.tagging import metrics as tagging_metrics
+from electra_tf.tasks.tagging import schemes as tagging_schemes
+from electra_tf.tasks.tagging.files import Sentence
+from electra_tf.tasks.tagging.task import Tagging, TaggingOptions
 from electra_tf.text.tokenizer import Tokenizer
 
 TRAIN = [

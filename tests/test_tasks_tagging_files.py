@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from electra_tf.errors import UserError
 from electra_tf.tasks import split_files
-from electra_tf.tasks.tagging_files import read_columns
+from electra_tf.tasks.tagging.files import read_columns
 
 
 @pytest.fixture

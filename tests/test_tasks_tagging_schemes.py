@@ -9,8 +9,9 @@ import pytest
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from electra_tf.tasks import tagging_decoding, tagging_schemes
-from electra_tf.tasks.tagging_schemes import SCHEMES, Span
+from electra_tf.tasks.tagging import decoding as tagging_decoding
+from electra_tf.tasks.tagging import schemes as tagging_schemes
+from electra_tf.tasks.tagging.schemes import SCHEMES, Span
 
 SPELLING = [scheme for scheme in SCHEMES if scheme != "none"]
 

@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from electra_tf.tasks.tagging_words import split_words
+from electra_tf.tasks.tagging.words import split_words
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import qa_toys
 from bench import questions, workers
 from hypothesis import strategies as st
 
-from electra_tf.tasks import qa_examples, qa_features
+from electra_tf.tasks.qa import examples as qa_examples
+from electra_tf.tasks.qa import features as qa_features
 from electra_tf.text.tokenizer import Tokenizer
 
 WORDS = "the cats mat , (ran good) house. Was hers it's".split()

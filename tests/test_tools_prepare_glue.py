@@ -7,8 +7,8 @@ import glue_files as made
 import prepare_glue as tool
 import pytest
 
-from electra_tf.tasks.glue import Glue
-from electra_tf.tasks.glue_sets import SETS
+from electra_tf.tasks.glue.sets import SETS
+from electra_tf.tasks.glue.task import Glue
 
 SIZES = {"train": 5, "validation": 3, "test": 4}
 MNLI = {

@@ -18,8 +18,10 @@ import sys
 import numpy as np
 
 from electra_tf import Tokenizer
-from electra_tf.tasks import qa_answers, qa_features, qa_metrics
-from electra_tf.tasks.qa_examples import QAExample, unusable
+from electra_tf.tasks.qa import answers as qa_answers
+from electra_tf.tasks.qa import features as qa_features
+from electra_tf.tasks.qa import metrics as qa_metrics
+from electra_tf.tasks.qa.examples import QAExample, unusable
 
 ANY_LENGTH = 1 << 30
 

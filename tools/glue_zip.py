@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.tasks import glue_submission
+from electra_tf.tasks.glue import submission as glue_submission
 
 
 def find(path: str) -> list[str]:

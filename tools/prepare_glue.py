@@ -27,8 +27,9 @@ from absl import logging
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.tasks import glue_files, glue_tfds
-from electra_tf.tasks.glue_sets import SETS, GlueSet
+from electra_tf.tasks.glue import files as glue_files
+from electra_tf.tasks.glue import tfds as glue_tfds
+from electra_tf.tasks.glue.sets import SETS, GlueSet
 
 _BOM = b"\xef\xbb\xbf"
 _MRPC_IDS = ("#1 ID", "#2 ID")

@@ -59,7 +59,8 @@ def main(flags_: flags.FlagValues) -> int:
     """Loads, predicts, prints a table."""
     from electra_tf import files
     from electra_tf.cli import finetune_settings
-    from electra_tf.tasks import evaluating, prediction_files
+    from electra_tf.tasks.prediction import evaluating
+    from electra_tf.tasks.prediction import files as prediction_files
 
     predictor = finetune_settings.load_predictor(
         flags_.model, flags_.task, flags_.data, flags_.set, flags_.batch_size

@@ -7,10 +7,10 @@ Hugging Face directory, a KerasHub preset, a TF1 checkpoint, hf:// or kaggle://.
 It gets a new head, unless it is fine-tuned already and its head is the same.
 Without --model, or with --random_weights, training starts from nothing.
 
-Tasks: glue/NAME, classification, regression, squad, mrqa, chinese_qa, tagging,
-ranking, multitask, or FILE.py:CLASS for one of your own. Started again with
-the same arguments it goes on; SIGTERM and Ctrl-C write a checkpoint first. The
-run directory receives report.md, report.json, plots/, a directory for each
+Tasks: glue/NAME, classification, regression, squad, xquad, mrqa, chinese_qa,
+tagging, ranking, multitask, or FILE.py:CLASS for one of your own. Started again
+with the same arguments it goes on; SIGTERM and Ctrl-C write a checkpoint first.
+The run directory receives report.md, report.json, plots/, a directory for each
 trial and model/, the best one: what `electra_tf.load(RUN)` loads.
 """
 
@@ -85,7 +85,7 @@ flags.DEFINE_string("tpu", "", "name or address of a TPU", flag_values=FLAGS)
 def main(flags_: flags.FlagValues) -> int:
     """Composes settings, start and trials; prints the scores."""
     from electra_tf.cli import finetune_settings, finetune_start
-    from electra_tf.tasks import report, trials
+    from electra_tf.tasks.finetuning import report, trials
     from electra_tf.training import strategy
 
     settings = finetune_settings.load(

@@ -7,8 +7,15 @@ from typing import Any
 
 from electra_tf import config
 from electra_tf.errors import UserError
-from electra_tf.tasks import predictor, settings
-from electra_tf.tasks.settings import FinetuneSettings
+from electra_tf.tasks.finetuning import settings
+from electra_tf.tasks.finetuning.settings import FinetuneSettings
+from electra_tf.tasks.prediction import predictor
+
+# (one way to say how long, the other one)
+_EITHER = (
+    ("train.num_train_steps", "train.num_train_epochs"),
+    ("train.num_train_epochs", "train.num_train_steps"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +56,17 @@ def load(
             "--task: name one, as --task=glue/rte, or a settings file that "
             "does (configs/finetune/)"
         )
-    return config.load(settings.settings_class(name), path, words)
+    return config.load(settings.settings_class(name), path, _lengths(words))
+
+
+def _lengths(overrides: list[str]) -> list[str]:
+    """With a length in steps the file's in epochs is void, and vice versa."""
+    keys = {word.partition("=")[0].strip() for word in overrides}
+    given = keys & {key for pair in _EITHER for key in pair}
+    void = [
+        f"{b}=null" for a, b in _EITHER if a in given and b not in given
+    ]  # fmt: skip
+    return void + overrides
 
 
 def load_predictor(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import start
+from electra_tf.tasks.finetuning import start
 
 
 def make(
@@ -27,7 +27,7 @@ def make(
       strip_accents: the same.
 
     Raises:
-      UserError: flags that do not go together; see `tasks.start`.
+      UserError: flags that do not go together; see `tasks.finetuning.start`.
     """
     if path is None:
         for flag, given in (

@@ -26,6 +26,8 @@ FORMATS = {
     "huggingface": "huggingface",
     "keras_hub": "keras_hub",
 }
+# What a run of ours holds before it holds a model.
+_UNFINISHED = ("checkpoints", "trial_1")
 _SLICE = 1 << 22  # bytes of an array that are assigned at once
 _EXPECTED = (
     "expected a model directory of electra_tf, a Hugging Face directory "
@@ -50,6 +52,11 @@ def recognise(path: str) -> str:
     if not files.exists(path):
         raise UserError(f"{path}: no such model directory or checkpoint")
     config = files.join(path, directory.CONFIG)
+    if any(files.exists(files.join(path, name)) for name in _UNFINISHED):
+        raise UserError(
+            f"{path}: a run that has no model yet; start it again with the "
+            "same arguments, and it goes on to its end"
+        )
     if files.is_directory(path) and files.exists(config):
         raise UserError(f"{config}: of no known kind of model; {_EXPECTED}")
     if files.is_directory(path):

@@ -23,7 +23,8 @@ from electra_tf.tasks.features import Features
 # Batches in a pool, at most. More make the lengths in a batch more alike, and
 # less of its choice random.
 POOL = 64
-# Units whose lengths differ by less are not sorted, but stay at random.
+# Lengths are sorted by what they come to when rounded up to this, which the
+# usual multiples of padding are multiples of; others stay at random.
 _LENGTH_STEP = 4
 
 
@@ -130,7 +131,7 @@ class BatchStream:
         size = self.batch_size
         positions = np.arange(first * size, end * size, dtype="int64")
         if end - first > 1:
-            lengths = self._lengths[self._at(positions)] // _LENGTH_STEP
+            lengths = -(-self._lengths[self._at(positions)] // _LENGTH_STEP)
             positions = positions[np.argsort(lengths, kind="stable")]
         batches = positions.reshape(-1, size)
         rng = np.random.default_rng([self.seed, 1, first])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from electra_tf.errors import UserError
 from electra_tf.tasks.mixture import Mixture
 
 INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -129,3 +130,18 @@ def from_rows(
     }
     splits = np.concatenate([[0], np.cumsum(lengths)]).astype("int64")
     return Features(splits, tokens, **others)
+
+
+def check_lengths(features: Features, max_positions: int) -> None:
+    """Refuses rows that are longer than the model can read.
+
+    Raises:
+      UserError: there are some.
+    """
+    longest = int(features.lengths.max(initial=0))
+    if longest > max_positions:
+        raise UserError(
+            f"options.max_seq_length: a row has {longest} tokens, and the "
+            f"model has {max_positions} positions; set it to {max_positions} "
+            "or less"
+        )

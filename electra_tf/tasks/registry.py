@@ -11,16 +11,16 @@ from electra_tf.tasks.task import Task
 
 # A name is a family, and for some families a member: "glue/rte".
 FAMILIES = {
-    "classification": "electra_tf.tasks.classification:Classification",
-    "regression": "electra_tf.tasks.classification:Regression",
-    "glue": "electra_tf.tasks.glue:Glue",
-    "squad": "electra_tf.tasks.qa:QuestionAnswering",
-    "xquad": "electra_tf.tasks.qa_xquad:XQuAD",
-    "mrqa": "electra_tf.tasks.qa_mrqa:Mrqa",
-    "chinese_qa": "electra_tf.tasks.qa_chinese:ChineseQA",
-    "tagging": "electra_tf.tasks.tagging:Tagging",
-    "ranking": "electra_tf.tasks.ranking:Ranking",
-    "multitask": "electra_tf.tasks.multitask:Multitask",
+    "classification": "texts.classification:Classification",
+    "regression": "texts.classification:Regression",
+    "glue": "glue.task:Glue",
+    "squad": "qa.task:QuestionAnswering",
+    "xquad": "qa.xquad:XQuAD",
+    "mrqa": "qa.mrqa:Mrqa",
+    "chinese_qa": "qa.chinese:ChineseQA",
+    "tagging": "tagging.task:Tagging",
+    "ranking": "ranking.task:Ranking",
+    "multitask": "multitask.task:Multitask",
 }
 
 
@@ -45,7 +45,9 @@ def task_class(name: str) -> type[Task]:
         )  # fmt: skip
         raise UserError(f"task '{name}' is not known; {hint}")
     module, _, attribute = FAMILIES[family].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return getattr(
+        importlib.import_module(f"electra_tf.tasks.{module}"), attribute
+    )
 
 
 def _from_file(path: str, attribute: str) -> type[Task]:

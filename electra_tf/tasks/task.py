@@ -4,6 +4,7 @@ import abc
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 from electra_tf.models.task_heads import TaskHeadConfig
@@ -79,6 +80,15 @@ class Task(abc.ABC):
         Raises:
           UserError: data that is missing or wrong; file and line are named.
         """
+
+    def draw(
+        self, examples: Sequence[Any], count: int, seed: int
+    ) -> Sequence[Any]:
+        """`count` of the training examples at random, in their order."""
+        chosen = np.random.default_rng(seed).choice(
+            len(examples), count, replace=False
+        )
+        return [examples[i] for i in np.sort(chosen)]
 
     def fit(self, examples: Sequence[Any]) -> None:  # noqa: B027
         """Learns what there is to learn from training examples: `state`.

@@ -5,19 +5,26 @@ batch_size, steps (an epoch of the rows), jit_compile, cores.
 Requests: {"do": "steps", "count": n}.
 """
 
+import os
 import time
 
 import numpy as np
 from serve import serve
 
+# The run whose steps are laid out: SST-2's training sentences, three times.
+SENTENCES, EPOCHS = 67_349, 3
+
 
 def build(settings):
     """The model and the data; the one place to adapt."""
+    import tensorflow as tf
+
     from electra_tf.models.config import ModelConfig
     from electra_tf.models.task_networks import layer_rates, task_network
     from electra_tf.tasks.batches import training_dataset
     from electra_tf.tasks.features import Features
-    from electra_tf.tasks.fine_tuner import FineTuner
+    from electra_tf.tasks.finetuning import step_plan
+    from electra_tf.tasks.finetuning.fine_tuner import FineTuner
     from electra_tf.tasks.registry import task_class
     from electra_tf.training import optimizer
 
@@ -34,7 +41,20 @@ def build(settings):
     )
     network = task_network(config, task.head())
     network.build()
-    model = FineTuner(network, task)
+    layout = step_plan.plan(
+        config,
+        features,
+        settings["batch_size"],
+        EPOCHS * SENTENCES // settings["batch_size"],
+        tf.distribute.get_strategy(),
+        settings["jit_compile"],
+    )
+    model = FineTuner(
+        network,
+        task,
+        side_by_side=layout.side_by_side,
+        kernel_mode=layout.kernel_mode,
+    )
     rates = optimizer.OptimizerConfig(
         learning_rate=3e-4, num_warmup_steps=1000, weight_decay_rate=0.0
     )
@@ -45,10 +65,17 @@ def build(settings):
             learning_rate_multipliers=layer_rates(0.8, config.num_layers),
         )
     )
-    return model, training_dataset(features, settings["batch_size"], seed=0)
+    return model, training_dataset(
+        features,
+        settings["batch_size"],
+        seed=0,
+        pad_to_multiple=layout.pad_to_multiple,
+    )
 
 
 def prepare(settings):
+    # As the command does (cli/app.py).
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     import tensorflow as tf
 
     from electra_tf.training import steps

@@ -15,7 +15,7 @@ def prepare(settings):
     import tensorflow as tf
 
     from electra_tf import Tokenizer
-    from electra_tf.tasks.qa import QuestionAnswering
+    from electra_tf.tasks.qa.task import QuestionAnswering
 
     tokenizer = Tokenizer(settings["vocab"])
     names = ("max_seq_length", "doc_stride", "max_query_length")

@@ -1,0 +1,1 @@
+"""Training on a task: settings, batches, trials, reports."""

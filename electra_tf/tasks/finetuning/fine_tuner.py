@@ -1,0 +1,237 @@
+"""FineTuner: a task's network, trained on the task's loss."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from electra_tf.models import kernels, randomness
+from electra_tf.tasks.features import INPUTS
+from electra_tf.tasks.task import Task
+
+Batch = Mapping[str, tf.Tensor]
+
+
+class FineTuner(keras.Model):
+    """Trains a network in `training.loop.train`, or in a loop of one's own.
+
+    The loss is the mean of `task.loss` over the units of a batch, those of all
+    replicas together. Batches are what `tasks.batches` makes. Dropout is keyed
+    by `example_id` and the step, so that it does not depend on how a batch is
+    padded, cut into parts or spread over replicas.
+
+    Args:
+      network: built (`models.task_networks`). Its variables are all that this
+        model has, under their own names.
+      task: gives the loss.
+      seed: of dropout.
+      gradient_accumulation: into how many parts a replica cuts its share of
+        the batch, to go through them in turn and need less memory. The update
+        is that of the whole.
+      side_by_side: into how many parts a batch (or such a part of it) is
+        cut, whose gradients may be computed at the same time, for processors
+        that a whole one leaves half idle. Memory is not less.
+      kernel_mode: how training steps run the fused kernels, "xla" or "plain";
+        as `models.kernels.use` says where None. See `step_plan` for both.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        task: Task,
+        seed: int = 42,
+        gradient_accumulation: int = 1,
+        side_by_side: int = 1,
+        kernel_mode: str | None = None,
+        name: str = "fine_tuner",
+    ):
+        super().__init__(name=name)
+        if gradient_accumulation < 1:
+            raise ValueError("gradient_accumulation must be at least 1")
+        self.network = network
+        self.task = task
+        self.seed = seed
+        self.gradient_accumulation = gradient_accumulation
+        self.side_by_side = side_by_side
+        self.kernel_mode = kernel_mode
+        self.loss_mean = keras.metrics.Mean(name="loss")
+        self.built = True
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The running mean of the loss."""
+        return [self.loss_mean]
+
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        jit_compile: bool = False,
+        **options: bool | int,
+    ) -> None:
+        """As `keras.Model.compile`, without losses: the task has them.
+
+        Args:
+          optimizer: `training.optimizer.make_optimizer` is ELECTRA's.
+          jit_compile: whether XLA compiles the whole step.
+          **options: run_eagerly, steps_per_execution, auto_scale_loss.
+        """
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **options)
+        # Slots created inside a traced step would make it trace twice.
+        self.optimizer.build(self.trainable_variables)
+
+    def call(
+        self,
+        batch: Batch,
+        training: bool = False,
+        keys: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """The losses of a batch, [B] float32.
+
+        Args:
+          batch: inputs and targets, [B, L] or [B, group, L].
+          training: whether dropout is on.
+          keys: [B] uint32, what dropout is keyed by; those of the batch's
+            examples and the step where None.
+        """
+        length = tf.shape(batch["input_ids"])[-1]
+        inputs = [tf.reshape(batch[name], [-1, length]) for name in INPUTS]
+        given: Mapping[str, tf.Tensor] = {}
+        if training:
+            keys = self._keys(batch) if keys is None else keys
+            if batch["input_ids"].shape.rank == 3:
+                group = tf.shape(batch["input_ids"])[1]
+                keys = tf.reshape(randomness.bits(keys, group), [-1])
+            given = self.task.network_inputs(batch)
+        outputs = self.network(*inputs, training=training, keys=keys, **given)
+        return self.task.loss(outputs, batch)
+
+    def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """One update; returns the running metrics since their reset."""
+        count = tf.cast(tf.shape(batch["input_ids"])[0], tf.float32)
+        total = count
+        replica = tf.distribute.get_replica_context()
+        if replica is not None and replica.num_replicas_in_sync > 1:
+            total = replica.all_reduce(tf.distribute.ReduceOp.SUM, count)
+        mode = contextlib.nullcontext()
+        if self.kernel_mode is not None:
+            mode = kernels.use(self.kernel_mode)
+        with mode:
+            loss, gradients = self._gradients(batch, self._keys(batch), total)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
+        self.loss_mean.update_state(loss / count, sample_weight=count)
+        return self.get_metrics_result()
+
+    def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """The loss of held-out examples, without dropout."""
+        self.loss_mean.update_state(self(batch, training=False))
+        return self.get_metrics_result()
+
+    def _keys(self, batch: Batch) -> tf.Tensor:
+        """[B] uint32, one for each unit and step."""
+        step = tf.constant(0, tf.int64)
+        if self.optimizer is not None:
+            step = tf.cast(self.optimizer.iterations, tf.int64)
+        if "example_id" in batch:
+            ids = batch["example_id"]
+        else:
+            ids = _row_numbers(batch)
+        keys = randomness.example_keys(ids, self.seed)
+        return randomness.mix(
+            tf.bitwise.bitwise_xor(
+                keys, randomness.mix(tf.cast(step, tf.uint32))
+            )
+        )
+
+    def _gradients(
+        self, batch: Batch, keys: tf.Tensor, total: tf.Tensor
+    ) -> tuple[tf.Tensor, list[Any]]:
+        """Sum of the losses, and gradients of that sum / total."""
+        if self.gradient_accumulation == 1:
+            return self._gradients_of_part(batch, keys, total)
+        variables = self.trainable_variables
+        rows, parts = tf.shape(keys)[0], self.gradient_accumulation
+        fits = tf.debugging.assert_equal(
+            rows % parts,
+            0,
+            f"a batch cannot be cut into {parts} equal parts"
+            " (gradient_accumulation): make its size on each replica a"
+            " multiple of it",
+        )
+        with tf.control_dependencies([fits] if fits is not None else []):
+            size = rows // parts
+        unused: set[int] = set()  # variables that the loss does not reach
+
+        def body(part: tf.Tensor, loss: tf.Tensor, sums: list) -> tuple:
+            at = slice(part * size, (part + 1) * size)
+            rows_of_part = {name: value[at] for name, value in batch.items()}
+            more, gradients = self._gradients_of_part(
+                rows_of_part, keys[at], total
+            )
+            unused.update(
+                i for i, gradient in enumerate(gradients) if gradient is None
+            )
+            sums = [
+                old if new is None else old + tf.convert_to_tensor(new)
+                for old, new in zip(sums, gradients)
+            ]
+            return part + 1, loss + more, sums
+
+        zeros = [tf.zeros(v.shape, v.dtype) for v in variables]
+        _, loss, sums = tf.while_loop(
+            lambda part, *_: part < parts,
+            body,
+            (tf.constant(0), tf.constant(0.0), zeros),
+            parallel_iterations=1,
+        )
+        return loss, [None if i in unused else s for i, s in enumerate(sums)]
+
+    def _gradients_of_part(
+        self, batch: Batch, keys: tf.Tensor, total: tf.Tensor
+    ) -> tuple[tf.Tensor, list[Any]]:
+        """The same of some units, in lanes that do not wait for each other."""
+        rows, lanes = keys.shape[0], self.side_by_side
+        if rows is None or rows % lanes:
+            lanes = 1
+        if lanes == 1:
+            return self._gradients_of_lane(batch, keys, total)
+        size = rows // lanes
+        found = []
+        for start in range(0, rows, size):
+            at = slice(start, start + size)
+            units = {name: value[at] for name, value in batch.items()}
+            found.append(self._gradients_of_lane(units, keys[at], total))
+        losses, gradients = zip(*found)
+        return tf.add_n(losses), [_sum(parts) for parts in zip(*gradients)]
+
+    def _gradients_of_lane(
+        self, batch: Batch, keys: tf.Tensor, total: tf.Tensor
+    ) -> tuple[tf.Tensor, list[Any]]:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(self(batch, training=True, keys=keys))
+            scaled = self.optimizer.scale_loss(loss / total)
+        return loss, tape.gradient(scaled, self.trainable_variables)
+
+
+def _sum(gradients: Sequence[Any]) -> Any:
+    """Of one variable; those of embeddings stay lists of rows."""
+    if gradients[0] is None:
+        return None
+    if not all(isinstance(g, tf.IndexedSlices) for g in gradients):
+        return tf.add_n([tf.convert_to_tensor(g) for g in gradients])
+    return tf.IndexedSlices(
+        tf.concat([g.values for g in gradients], axis=0),
+        tf.concat([g.indices for g in gradients], axis=0),
+        gradients[0].dense_shape,
+    )
+
+
+def _row_numbers(batch: Batch) -> tf.Tensor:
+    """The place in the global batch, int64 [B]."""
+    rows = tf.shape(batch["input_ids"], out_type=tf.int64)[0]
+    first = tf.constant(0, tf.int64)
+    replica = tf.distribute.get_replica_context()
+    if replica is not None and replica.num_replicas_in_sync > 1:
+        first = rows * tf.cast(replica.replica_id_in_sync_group, tf.int64)
+    return first + tf.range(rows)

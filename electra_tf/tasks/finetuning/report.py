@@ -1,0 +1,223 @@
+"""What a fine-tuning run came to: report.json and report.md."""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from electra_tf import files
+from electra_tf.tasks.finetuning.splits import Splits
+
+JSON, MARKDOWN = "report.json", "report.md"
+# Of a trial's result, what the report repeats.
+_OF_TRIAL = (
+    "seed", "steps", "epochs", "chosen_step", "stopped_early", "seconds",
+    "resumed_from", "examples_per_second", "scores",
+)  # fmt: skip
+
+
+def summarise(
+    results: Mapping[int, Mapping[str, Any]],
+    described: Mapping[str, Any],
+    read: Splits,
+    start: str,
+) -> dict[str, Any]:
+    """The content of report.json.
+
+    Args:
+      results: trial number -> what `finetune.run_trial` returned.
+      described: all settings.
+      read: the data.
+      start: a sentence, where the weights came from.
+    """
+    metric = read.task.metric
+    selected_on = read.validation[0].name if read.validation else None
+    first = next(iter(results.values()))
+
+    def value(number: int) -> float:
+        found = results[number]["scores"].get(selected_on, {}).get(metric)
+        usable = found is not None and math.isfinite(found)
+        return found if usable else -math.inf
+
+    best = max(results, key=lambda number: (value(number), -number))
+    return {
+        "task": read.task.name,
+        "metric": metric,
+        "selected_on": selected_on,
+        "start": start,
+        "parameters": first["parameters"],
+        "data": {
+            "path": read.task.data,
+            "examples": read.sizes,
+            "training_rows": len(read.features),
+            "tokens_per_row": float(read.features.lengths.mean()),
+        },
+        "learning_rate": first["learning_rate"],
+        "layerwise_lr_decay": first["layerwise_lr_decay"],
+        "settings": dict(described),
+        "baseline": read.baseline(),
+        "summary": {
+            split: {
+                name: _spread(_values(results, split, name), value)
+                for name, value in metrics.items()
+            }
+            for split, metrics in results[best]["scores"].items()
+        },
+        "best_trial": best,
+        "trials": [
+            {"trial": number, **{key: result[key] for key in _OF_TRIAL}}
+            for number, result in results.items()
+        ],
+        "seconds": round(sum(r["seconds"] for r in results.values()), 1),
+        "tensorflow": tf.__version__,
+    }
+
+
+def _values(
+    results: Mapping[int, Mapping[str, Any]], split: str, name: str
+) -> list[float]:
+    """Of the trials that have it: a metric may need a label to be there."""
+    found = (r["scores"].get(split, {}).get(name) for r in results.values())
+    return [value for value in found if value is not None]
+
+
+def _spread(values: list[float], best: float) -> dict[str, float]:
+    return {
+        "median": statistics.median(values),
+        "best": best,
+        "mean": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "min": min(values),
+        "max": max(values),
+    }
+
+
+def write(output: str, summary: Mapping[str, Any]) -> None:
+    """Writes both files; report.json, which tells that all is done, last."""
+    files.write_text(files.join(output, MARKDOWN), markdown(output, summary))
+    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    files.write_text(files.join(output, JSON), text)
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """The score in one line."""
+    metric, split = summary["metric"], summary["selected_on"]
+    found = summary["summary"].get(split, {}).get(metric)
+    if found is None:
+        return f"{summary['task']}: trained; no validation data to score"
+    text = f"{summary['task']}: {split} {metric} {found['median']:.2f}"
+    count = len(summary["trials"])
+    if count > 1:
+        text += (
+            f" (median of {count} trials, best {found['best']:.2f}, standard "
+            f"deviation {found['std']:.2f})"
+        )
+    constant = summary["baseline"].get(split, {}).get(metric)
+    if constant is not None:
+        text += f"; constant answer {constant:.2f}"
+    return text
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """Scores of all splits, as a Markdown table."""
+    lines = [
+        "| split | metric | constant | median | best trial | std | range |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for split, metrics in summary["summary"].items():
+        for name, found in metrics.items():
+            constant = summary["baseline"].get(split, {}).get(name)
+            cells = [
+                split,
+                name,
+                "" if constant is None else _number(constant),
+                _number(found["median"]),
+                _number(found["best"]),
+                _number(found["std"]),
+                f"{_number(found['min'])} to {_number(found['max'])}",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def markdown(output: str, summary: Mapping[str, Any]) -> str:
+    """report.md."""
+    data, train = summary["data"], summary["settings"]["train"]
+    sizes = ", ".join(f"{n:,} {name}" for name, n in data["examples"].items())
+    trials = len(summary["trials"])
+    many = f"{trials} trials, seeds" if trials > 1 else "one trial, seed"
+    seeds = ", ".join(str(trial["seed"]) for trial in summary["trials"])
+    lines = [
+        f"# {headline(summary)}",
+        "",
+        f"- start: {summary['start']}; {summary['parameters']:,} parameters",
+        f"- data: {data['path'] or 'found by the task'}; {sizes} examples; "
+        f"{data['training_rows']:,} training rows of "
+        f"{data['tokens_per_row']:.0f} tokens on average",
+        f"- training: {summary['trials'][0]['epochs']:.3g} epochs, batches of "
+        f"{train['batch_size']}, rate {summary['learning_rate']:g}, factor "
+        f"between layers {summary['layerwise_lr_decay']:g}; {many} {seeds}",
+        f"- time: {_duration(summary['seconds'])} in all",
+        f"- model: `model/`, of trial {summary['best_trial']}",
+        "",
+        "## Scores",
+        "",
+        "Shares, F1 and correlations are in percent. Constant: a predictor "
+        "that looks at the training answers alone. Std: the standard "
+        "deviation over trials.",
+        "",
+        table(summary),
+        "",
+        "## Trials",
+        "",
+        *_trial_table(summary),
+        "",
+        "![learning curves](plots/learning_curves.png)",
+        "",
+    ]
+    if files.exists(files.join(output, "plots", "confusion_matrix.png")):
+        lines += ["![confusion matrix](plots/confusion_matrix.png)", ""]
+    settings = json.dumps(summary["settings"], indent=2, ensure_ascii=False)
+    lines += ["## Settings", "", "```json", settings, "```", ""]
+    return "\n".join(lines)
+
+
+def _trial_table(summary: Mapping[str, Any]) -> list[str]:
+    metric, split = summary["metric"], summary["selected_on"]
+    score = f"{split} {metric}" if split else "score"
+    lines = [
+        f"| trial | seed | {score} | steps | chosen step | examples/s | time |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for trial in summary["trials"]:
+        value = trial["scores"].get(split, {}).get(metric)
+        early = " (early)" if trial["stopped_early"] else ""
+        rate = trial["examples_per_second"]
+        resumed = trial["resumed_from"]
+        cells = [
+            str(trial["trial"]),
+            str(trial["seed"]),
+            "" if value is None else _number(value),
+            f"{trial['steps']:,}{early}",
+            f"{trial['chosen_step']:,}",
+            "" if rate is None else f"{rate:.4g}",
+            _duration(trial["seconds"])
+            + (f" since step {resumed:,}" if resumed else ""),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) > 1000 else f"{value:.2f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -1,0 +1,162 @@
+"""The data of a fine-tuning run: examples, features, what identifies them."""
+
+import copy
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from electra_tf.errors import UserError
+from electra_tf.tasks.features import Features, check_lengths
+from electra_tf.tasks.task import Task
+from electra_tf.text.tokenizer import Tokenizer
+
+
+class Split:
+    """Examples of one split; their features are made when asked for."""
+
+    def __init__(
+        self,
+        name: str,
+        examples: Sequence[Any],
+        task: Task,
+        tokenizer: Tokenizer,
+        max_positions: int,
+    ):
+        self.name = name
+        self.examples = examples
+        self._task, self._tokenizer = task, tokenizer
+        self._max_positions = max_positions
+
+    @functools.cached_property
+    def features(self) -> Features:
+        """Inputs without targets."""
+        found = self._task.features(
+            self._tokenizer, self.examples, training=False
+        )
+        check_lengths(found, self._max_positions)
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """What a task reads, ready for training.
+
+    Attributes:
+      task: fitted to the training examples.
+      train: those examples.
+      features: their inputs and targets.
+      validation: in the task's order; the first one selects.
+      test: the same.
+    """
+
+    task: Task
+    train: Sequence[Any]
+    features: Features
+    validation: tuple[Split, ...]
+    test: tuple[Split, ...]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of the training features; of the other splits, the sizes."""
+        digest = hashlib.sha256()
+        features = self.features
+        for name, array in sorted(
+            {
+                "row_splits": features.row_splits,
+                **features.tokens,
+                **features.rows,
+            }.items()
+        ):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(repr(sorted(self.sizes.items())).encode())
+        return "sha256:" + digest.hexdigest()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Examples of each split."""
+        others = {s.name: len(s.examples) for s in self.validation + self.test}
+        return {"train": len(self.train), **others}
+
+    def fresh_task(self) -> Task:
+        """The task as fitted, with a state of its own to change."""
+        task = self.task
+        state = copy.deepcopy(task.state)
+        return type(task)(task.name, task.options, task.data, state)
+
+    def baseline(self) -> dict[str, dict[str, float]]:
+        """Scores of the predictor that looks at training answers alone.
+
+        Split -> metric -> value, of the splits that have answers; empty
+        where the task has no such predictor.
+        """
+        found = {}
+        for split in self.validation + self.test:
+            predictions = self.task.constant(self.train, split.examples)
+            if len(predictions):
+                found[split.name] = self.task.scores(
+                    split.examples, predictions
+                )
+        return {name: scores for name, scores in found.items() if scores}
+
+
+def read(
+    task: Task,
+    tokenizer: Tokenizer,
+    max_positions: int,
+    max_train_examples: int | None,
+    seed: int,
+) -> Splits:
+    """Reads all splits, fits the task and makes the training features.
+
+    Args:
+      task: not fitted yet.
+      tokenizer: the model's.
+      max_positions: the model's.
+      max_train_examples: so many training examples, drawn at random and kept
+        in order; None takes all.
+      seed: of the draw.
+
+    Raises:
+      UserError: no training examples, or what the task finds wrong.
+    """
+    train = task.read("train")
+    if train is None:
+        where = f" in {task.data}" if task.data else ""
+        raise UserError(
+            f"task {task.name}: found no training data{where}; give --data"
+        )
+    if max_train_examples is not None and max_train_examples < len(train):
+        train = task.draw(train, max_train_examples, seed)
+    if not len(train):
+        raise UserError(f"task {task.name}: the training data is empty")
+    # Before the other splits are read: their answers can then be checked.
+    task.fit(train)
+    others = {}
+    for name in (*task.validation_splits, *task.test_splits):
+        examples = task.read(name)
+        if examples is not None and len(examples):
+            others[name] = examples
+    features = task.features(tokenizer, train, training=True)
+    check_lengths(features, max_positions)
+    if not features.units:
+        raise UserError(f"task {task.name}: no training example can be used")
+
+    def splits(names: Sequence[str]) -> tuple[Split, ...]:
+        return tuple(
+            Split(name, others[name], task, tokenizer, max_positions)
+            for name in names
+            if name in others
+        )
+
+    return Splits(
+        task,
+        train,
+        features,
+        splits(task.validation_splits),
+        splits(task.test_splits),
+    )

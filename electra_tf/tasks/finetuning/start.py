@@ -1,0 +1,251 @@
+"""Where a network that is to be fine-tuned starts: a checkpoint, or chance."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from electra_tf.errors import UserError
+from electra_tf.hub import loading, parts
+from electra_tf.hub.config import DirectoryConfig
+from electra_tf.hub.report import Report
+from electra_tf.hub.source import Checkpoint, Lazy, shapes_of
+from electra_tf.models import task_networks
+from electra_tf.models.config import ModelConfig
+from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.tasks.prediction import heads
+from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.vocab import Vocab, load_vocab
+
+# In fine-tuning, whatever there was in pre-training (paper, appendix B).
+_DROPOUT = {"hidden_dropout": 0.1, "attention_dropout": 0.1}
+_HEAD = "task/"
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """An encoder to begin with, and what goes with it.
+
+    Attributes:
+      config: its shape, with the dropout of fine-tuning.
+      vocab: its vocabulary.
+      lower_case: how the tokenizer is set.
+      strip_accents: how the tokenizer is set; None as lower_case.
+      checkpoint: weights, of a discriminator alone; None for random ones.
+      new_head: start the head afresh though there may be one that fits.
+      source: the path as given; None where there was none.
+    """
+
+    config: ModelConfig
+    vocab: Vocab
+    lower_case: bool
+    strip_accents: bool | None
+    checkpoint: Checkpoint | None = None
+    new_head: bool = False
+    source: str | None = None
+
+    def tokenizer(self) -> Tokenizer:
+        """The model's."""
+        return Tokenizer(self.vocab, self.lower_case, self.strip_accents)
+
+    def goes_on_with(self, head: TaskHeadConfig) -> bool:
+        """Whether the checkpoint's head is taken."""
+        if self.checkpoint is None or self.new_head:
+            return False
+        there = self.checkpoint.config.task
+        return there is not None and heads.fits(there, head)
+
+    def build(self, head: TaskHeadConfig) -> tuple[keras.Model, Report | None]:
+        """The built network with its first weights; call it in a scope.
+
+        What is random comes from Keras' global seed.
+
+        Returns:
+          The network, and what was loaded; None where all is random.
+
+        Raises:
+          UserError: the weights do not fit.
+        """
+        network = task_networks.task_network(self.config, head)
+        network.build()
+        if self.checkpoint is None:
+            return network, None
+        checkpoint = self.checkpoint
+        if not self.goes_on_with(head):
+            checkpoint = _without_head(checkpoint)
+        return network, loading.assign(network, checkpoint)
+
+    def describe(self, head: TaskHeadConfig) -> str:
+        """A sentence for people: where encoder and head come from."""
+        if self.checkpoint is None:
+            shape = f" (shape and vocabulary of {self.source})"
+            return "random weights" + (shape if self.source else "")
+        step = self.checkpoint.config.step
+        text = f"{self.source}" + (f", at step {step:,}" if step else "")
+        if self.goes_on_with(head):
+            return f"{text}, which has this head already and goes on with it"
+        if self.checkpoint.config.task is not None:
+            why = "asked for" if self.new_head else "the one there differs"
+            return f"{text}, with a new head ({why})"
+        return f"{text}, with a new head"
+
+    def directory_config(
+        self,
+        head: TaskHeadConfig,
+        step: int,
+        fine_tuning: dict[str, Any],
+    ) -> DirectoryConfig:
+        """What the fine-tuned model's config.json says."""
+        return DirectoryConfig(
+            discriminator=self.config,
+            generator=None,
+            lower_case=self.lower_case,
+            strip_accents=self.strip_accents,
+            vocab_fingerprint=self.vocab.fingerprint(),
+            step=step,
+            replaced_token_head=False,
+            token_lm_head=False,
+            task=head,
+            fine_tuning=fine_tuning,
+        )
+
+
+def from_checkpoint(
+    path: str,
+    model: Any,
+    *,
+    vocab: str | None = None,
+    overrides: Mapping[str, str] | None = None,
+    random_weights: bool = False,
+    new_head: bool = False,
+) -> Start:
+    """Starts from a checkpoint of any format.
+
+    Args:
+      path: a directory, a run, a TF1 prefix or a handle; of a generator
+        alone its encoder is taken.
+      model: `settings.ModelSettings`; dropout, and what the source does not
+        tell.
+      vocab: a vocabulary file in place of the source's.
+      overrides: other settings of the source, as `lower_case`.
+      random_weights: take its shape and vocabulary alone.
+      new_head: see `Start`.
+
+    Raises:
+      UserError: not there, damaged, without vocabulary; settings that do not
+        fit.
+    """
+    given = _given(model)
+    if "size" in given:
+        raise UserError(
+            "model.size: is for a new model; leave it out, or --model"
+        )
+    overrides = dict(overrides or {})
+    for key, value in given.items():
+        overrides[f"model.{key}"] = _yaml(value)
+    checkpoint = _encoder_of(loading.open_checkpoint(path, overrides, vocab))
+    if checkpoint.vocab is None:
+        raise UserError(f"{path}: no vocabulary beside it; give --vocab=FILE")
+    config = checkpoint.config
+    return Start(
+        config=dataclasses.replace(
+            config.discriminator,
+            **{k: given.get(k, rate) for k, rate in _DROPOUT.items()},
+        ),
+        vocab=checkpoint.vocab,
+        lower_case=config.lower_case,
+        strip_accents=config.strip_accents,
+        checkpoint=None if random_weights else checkpoint,
+        new_head=new_head,
+        source=path,
+    )
+
+
+def from_nothing(
+    model: Any,
+    vocab: str | None,
+    lower_case: bool = True,
+    strip_accents: bool | None = None,
+) -> Start:
+    """Starts with random weights.
+
+    Args:
+      model: `settings.ModelSettings`, the shape; ELECTRA-Small's where it
+        says nothing.
+      vocab: a vocabulary file.
+      lower_case: how the tokenizer is set.
+      strip_accents: how the tokenizer is set.
+
+    Raises:
+      UserError: no vocabulary, or a shape that cannot be.
+    """
+    if vocab is None:
+        raise UserError(
+            "--model: name a checkpoint to start from; or, for random "
+            "weights, give --vocab=FILE and a model section (model.size)"
+        )
+    loaded = load_vocab(vocab)
+    given = _given(model)
+    if given.get("vocab_size", len(loaded)) != len(loaded):
+        raise UserError(
+            f"model.vocab_size: {given['vocab_size']}, but {vocab} has "
+            f"{len(loaded)} tokens; leave the key out"
+        )
+    given["vocab_size"] = len(loaded)
+    config = ModelConfig.of_size(given.pop("size", "small"), **given)
+    return Start(config, loaded, lower_case, strip_accents)
+
+
+def _given(model: Any) -> dict[str, Any]:
+    values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _encoder_of(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint as a discriminator's, with a head where it has one."""
+    config = checkpoint.config
+    alone = config.discriminator is None and config.generator is not None
+    if not alone or config.generator_kind == "two_tower":
+        return parts.select(checkpoint, "discriminator")
+    checkpoint = parts.select(checkpoint, "generator")
+    weights, found = checkpoint.weights, shapes_of(checkpoint.weights)
+    there = {
+        name.replace("generator/encoder/", "discriminator/encoder/"): name
+        for name in found
+        if not name.startswith("generator/head/")
+    }
+    config = dataclasses.replace(
+        checkpoint.config,
+        discriminator=checkpoint.config.generator,
+        generator=None,
+        replaced_token_head=False,
+        token_lm_head=False,
+    )
+    return dataclasses.replace(
+        checkpoint,
+        config=config,
+        weights=Lazy(
+            lambda name: weights[there[name]],
+            {ours: found[name] for ours, name in there.items()},
+        ),
+        slots=None,
+    )
+
+
+def _without_head(checkpoint: Checkpoint) -> Checkpoint:
+    weights, found = checkpoint.weights, shapes_of(checkpoint.weights)
+    return dataclasses.replace(
+        checkpoint,
+        config=dataclasses.replace(
+            checkpoint.config, task=None, fine_tuning=None
+        ),
+        weights=Lazy(
+            lambda name: weights[name],
+            {n: s for n, s in found.items() if not n.startswith(_HEAD)},
+        ),
+    )

@@ -1,0 +1,166 @@
+"""Several trials of one fine-tuning run, and what comes of them.
+
+    <run>/config.json     all settings
+    <run>/trial_1/        config.json, metrics.jsonl, plots/, predictions/,
+                          tensorboard/, model/, result.json (written last),
+                          checkpoints/ until then
+    <run>/model/          the best trial's; of several tasks a directory each
+    <run>/plots/  <run>/report.md  <run>/report.json
+
+A run that was interrupted goes on: finished trials are kept, an unfinished one
+resumes from its last checkpoint.
+"""
+
+import dataclasses
+import gc
+import json
+import sys
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.hub import directory
+from electra_tf.tasks.finetuning import report, report_plots, splits
+from electra_tf.tasks.finetuning import trial as finetune
+from electra_tf.tasks.finetuning.settings import FinetuneSettings
+from electra_tf.tasks.finetuning.start import Start
+from electra_tf.tasks.registry import task_class
+from electra_tf.training import run_settings
+
+# Settings that do not change what a trial comes to.
+_FREE = ("num_trials", "eval_batch_size", "keep_checkpoints")
+
+
+def run_trials(
+    settings: FinetuneSettings,
+    start: Start,
+    data: str | None,
+    output: str,
+    strategy: tf.distribute.Strategy,
+) -> dict[str, Any] | None:
+    """Trains, predicts and reports, as far as that is not done yet.
+
+    Args:
+      settings: all of them.
+      start: the first weights of every trial.
+      data: what the task reads.
+      output: the run directory.
+      strategy: see `training.strategy.make_strategy`.
+
+    Returns:
+      The content of report.json; None if a signal stopped it.
+
+    Raises:
+      UserError: other settings or data there; what the task finds wrong.
+    """
+    described = describe(settings, start, data)
+    run_settings.check(output, described)
+    train = settings.train
+    results = {
+        number: finetune.result_of(_trial(output, number))
+        for number in range(1, train.num_trials + 1)
+    }
+    path = files.join(output, report.JSON)
+    if all(results.values()) and files.exists(path):
+        before = json.loads(files.read_text(path))
+        if len(before["trials"]) == len(results):
+            _note(f"{output}: all {len(results)} trials are done")
+            return before
+    task = task_class(settings.task)(settings.task, settings.options, data)
+    read = splits.read(
+        task,
+        start.tokenizer(),
+        start.config.max_positions,
+        train.max_train_examples,
+        train.seed,
+    )
+    head = read.task.head()
+    _note(_describe_data(read))
+    _note(f"start: {start.describe(head)}")
+    for number, result in results.items():
+        if result is not None:
+            _check_data(output, number, result, read)
+            continue
+        if train.num_trials > 1:
+            _note(f"trial {number} of {train.num_trials}")
+        results[number] = finetune.run_trial(
+            _trial(output, number),
+            read,
+            start,
+            dataclasses.replace(train, seed=train.seed + number - 1),
+            strategy,
+            described,
+        )
+        if results[number] is None:
+            return None
+        # The next trial's network must not find this one's still there.
+        keras.backend.clear_session()
+        gc.collect()
+    summary = report.summarise(
+        {number: result for number, result in results.items() if result},
+        described,
+        read,
+        start.describe(head),
+    )
+    best = _trial(output, summary["best_trial"])
+    for name in directory.models_in(files.join(best, "model")):
+        directory.write(
+            files.join(output, "model", name).rstrip("/"),
+            directory.read(files.join(best, "model", name).rstrip("/")),
+        )
+    report_plots.write(output, summary)
+    report.write(output, summary)
+    return summary
+
+
+def describe(
+    settings: FinetuneSettings, start: Start, data: str | None
+) -> dict[str, Any]:
+    """All that decides what a run comes to, as JSON values."""
+    train = dataclasses.asdict(settings.train)
+    found = {
+        "task": settings.task,
+        "options": dataclasses.asdict(settings.options),
+        "train": {k: v for k, v in train.items() if k not in _FREE},
+        "model": dataclasses.asdict(start.config),
+        "data": data,
+        "start": {
+            "from": start.source,
+            "random_weights": start.checkpoint is None,
+            "new_head": start.new_head,
+            "lower_case": start.lower_case,
+            "strip_accents": start.strip_accents,
+            "vocab_fingerprint": start.vocab.fingerprint(),
+        },
+    }
+    return json.loads(json.dumps(found))
+
+
+def _trial(output: str, number: int) -> str:
+    return files.join(output, f"trial_{number}")
+
+
+def _describe_data(read: splits.Splits) -> str:
+    sizes = ", ".join(f"{name} {n:,}" for name, n in read.sizes.items())
+    lengths = read.features.lengths
+    return (
+        f"task {read.task.name}: {sizes} examples; {len(lengths):,} training "
+        f"rows of {lengths.mean():.0f} tokens, at most {lengths.max()}"
+    )
+
+
+def _check_data(
+    output: str, number: int, result: dict[str, Any], read: splits.Splits
+) -> None:
+    if result["data_fingerprint"] != read.fingerprint:
+        raise UserError(
+            f"{_trial(output, number)} was trained on other data than is there "
+            "now; bring that back, or choose another output directory"
+        )
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

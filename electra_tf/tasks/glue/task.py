@@ -1,0 +1,216 @@
+"""The GLUE benchmark: ten sets of English sentences and pairs."""
+
+import dataclasses
+import difflib
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.tasks.glue import files as glue_files
+from electra_tf.tasks.glue import submission as glue_submission
+from electra_tf.tasks.glue import tfds as glue_tfds
+from electra_tf.tasks.glue.files import GlueRow
+from electra_tf.tasks.glue.sets import SETS, GlueSet
+from electra_tf.tasks.task import Prediction
+from electra_tf.tasks.texts.tables import missing
+from electra_tf.tasks.texts.targets import Classes, Number
+from electra_tf.tasks.texts.task import TextExample, TextOptions, TextTask
+
+_log = logging.getLogger(__name__)
+
+_SCALE = 5.0  # of STS-B's scores, as in the original
+_DIAGNOSTIC = "ax"
+
+
+class DiagnosticExample(TextExample):
+    """Of AX, which is scored otherwise than MNLI."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GlueOptions(TextOptions):
+    """Options of `Glue`; see `TextOptions` for the others.
+
+    Attributes:
+      double_unordered: train on each pair in both orders; None does so for
+        MRPC and STS-B, as the original.
+    """
+
+    double_unordered: bool | None = None
+
+
+class Glue(TextTask):
+    """ "glue/NAME": cola sst2 mrpc stsb qqp mnli qnli rte wnli ax.
+
+    `data` is a folder of official TSV files (the set's own, or the one with
+    all sets' folders), or else where TensorFlow Datasets keeps its data; its
+    default place where not given.
+
+    MNLI is tested on AX too, the diagnostic set, where that is to be had. AX
+    by itself has nothing to train on: evaluate a model of MNLI.
+    """
+
+    Options = GlueOptions
+
+    def __init__(
+        self,
+        name: str,
+        options: GlueOptions | None = None,
+        data: str | None = None,
+        state: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(name, options, data, state)
+        self.set = _set_of(name)
+        self.metric = self.set.metric
+        self._target = Number(scale=_SCALE)
+        if self.set.labels is not None:
+            self._target = Classes(self.set.labels)
+        self._downloaded: dict[str, dict[str, list[GlueRow]]] = {}
+
+    @property
+    def default_epochs(self) -> float:
+        """The paper's."""
+        return self.set.epochs
+
+    @property
+    def both_orders(self) -> bool:
+        """As the options say, or the original does."""
+        asked = self.options.double_unordered
+        return self.set.turn_pairs if asked is None else asked
+
+    @property
+    def validation_splits(self) -> tuple[str, ...]:
+        """MNLI's are two."""
+        return self.set.validation_splits
+
+    @property
+    def test_splits(self) -> tuple[str, ...]:
+        """MNLI's are two, and AX."""
+        extra = (_DIAGNOSTIC,) if self.set.name == "mnli" else ()
+        return self.set.test_splits + extra
+
+    def read(self, split: str) -> list[TextExample] | None:
+        """See `Task.read`; test sets have no answers."""
+        if split == _DIAGNOSTIC:
+            found = self._diagnostic()
+        elif split in self.set.files:
+            found = self._rows(self.set, split)
+        elif split == "train":
+            raise UserError(
+                f"{self.name}: is a test set alone; fine-tune glue/mnli, which "
+                "is tested on it"
+            )
+        else:
+            found = None
+        if found is None:
+            return None
+        diagnostic = _DIAGNOSTIC in (split, self.set.name)
+        kind = DiagnosticExample if diagnostic else TextExample
+        return [_example(row, kind) for row in found]
+
+    def example(self, record: Mapping[str, Any], place: str) -> TextExample:
+        """See `Task.example`.
+
+        Texts stand under the names of TensorFlow Datasets, of the official
+        files, or "text" and "text_pair".
+        """
+        texts = []
+        for names in zip(self.set.texts, self.set.columns, _PLAIN):
+            name = next((name for name in names if name in record), None)
+            if name is None:
+                raise missing(record, place, names[0])
+            if not isinstance(record[name], str) or not record[name].strip():
+                raise UserError(
+                    f"{place}: expected a text in '{name}', got "
+                    f"{record[name]!r:.40}"
+                )
+            texts.append(record[name])
+        return _example(GlueRow(tuple(texts), None, 0, place))
+
+    def scores(
+        self,
+        examples: Sequence[TextExample],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, float]:
+        """The official metrics, and the loss."""
+        found = super().scores(examples, predictions)
+        glue_set = self.set
+        if found and isinstance(examples[0], DiagnosticExample):
+            glue_set = SETS[_DIAGNOSTIC]
+        kept = (*glue_set.metrics, "loss")
+        return {name: found[name] for name in kept if name in found}
+
+    def files(
+        self,
+        split: str,
+        examples: Sequence[TextExample],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, bytes]:
+        """Of a test split, the file that gluebenchmark.com takes."""
+        glue_set = SETS[_DIAGNOSTIC] if split == _DIAGNOSTIC else self.set
+        name = glue_set.site.get("test" if split == _DIAGNOSTIC else split)
+        if name is None:
+            return {}
+        indices = [example.index for example in examples]
+        content = glue_submission.tsv(glue_set, indices, predictions)
+        return {f"{name}.tsv": content}
+
+    def _rows(self, glue_set: GlueSet, split: str) -> list[GlueRow] | None:
+        folder = self._folder(glue_set)
+        if folder is not None:
+            path = glue_files.path_of(glue_set, folder, split)
+            return None if path is None else list(
+                glue_files.rows(glue_set, path)
+            )  # fmt: skip
+        if glue_set.name not in self._downloaded:
+            self._downloaded[glue_set.name] = glue_tfds.rows(
+                glue_set, tuple(glue_set.files), self.data
+            )
+        return self._downloaded[glue_set.name].get(split)
+
+    def _folder(self, glue_set: GlueSet) -> str | None:
+        """Where the official files are; None if TFDS has the data."""
+        if self.data is None:
+            return None
+        if not files.is_directory(self.data):
+            raise UserError(
+                f"--data: no such directory as {self.data}; expected a folder "
+                "of official GLUE files, or where TensorFlow Datasets is to "
+                "keep its data"
+            )
+        return glue_files.folder_of(glue_set, self.data)
+
+    def _diagnostic(self) -> list[GlueRow] | None:
+        """AX's rows for a model of MNLI, from where MNLI's come from."""
+        glue_set = SETS[_DIAGNOSTIC]
+        try:
+            if self._folder(self.set) and not self._folder(glue_set):
+                return None
+            return self._rows(glue_set, "test")
+        except UserError as error:
+            _log.info("glue/mnli without the diagnostic set: %s", error)
+            return None
+
+
+_PLAIN = ("text", "text_pair")
+
+
+def _set_of(name: str) -> GlueSet:
+    member = name.partition("/")[2]
+    if member in SETS:
+        return SETS[member]
+    near = difflib.get_close_matches(
+        member.lower().replace("-", ""), SETS, n=1, cutoff=0.5
+    )
+    hint = f"did you mean 'glue/{near[0]}'? " if near else ""
+    raise UserError(
+        f"task '{name}' is not known; {hint}known: glue/" + ", glue/".join(SETS)
+    )
+
+
+def _example(
+    row: GlueRow, kind: type[TextExample] = TextExample
+) -> TextExample:
+    second = row.texts[1] if len(row.texts) > 1 else None
+    return kind(row.texts[0], second, row.answer, row.place, row.index)

@@ -1,0 +1,1 @@
+"""Several tasks over one encoder."""

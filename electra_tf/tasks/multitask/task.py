@@ -1,0 +1,315 @@
+"""Several tasks over one encoder, each with a head of its own.
+
+Batches mix the rows of all tasks. Every head sees every row; a row's loss is
+that of its task. Each task is saved as a model of its own.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.models.task_networks import MultiHeadConfig, MultitaskNetwork
+from electra_tf.tasks.features import INPUTS, Features
+from electra_tf.tasks.multitask import features as multitask_features
+from electra_tf.tasks.multitask.features import TASK_INDEX
+from electra_tf.tasks.multitask.options import (
+    Member,
+    MultitaskOptions,
+    parse,
+)
+from electra_tf.tasks.registry import task_class
+from electra_tf.tasks.task import Prediction, Task
+from electra_tf.text.tokenizer import Tokenizer
+
+
+class MemberExample(NamedTuple):
+    """An example, and the key of the task that it is of."""
+
+    key: str
+    example: Any
+
+
+class Multitask(Task):
+    """The task of tasks; see `tasks.task.Task`.
+
+    A prediction is that of its task, and `task`, its key. Scores are called
+    "KEY/metric"; `mean` is that of the metrics by which the tasks select.
+
+    Attributes:
+      tasks: by their keys.
+    """
+
+    Options = MultitaskOptions
+    options: MultitaskOptions
+    metric = "mean"
+
+    def __init__(
+        self,
+        name: str = "multitask",
+        options: MultitaskOptions | None = None,
+        data: str | None = None,
+        state: Mapping[str, Any] | None = None,
+    ):
+        options = MultitaskOptions() if options is None else options
+        if not options.tasks:
+            raise UserError(
+                "multitask: options.tasks: name the tasks, each with `name` "
+                "and, if need be, `options` and `data`"
+            )
+        state = state or {}
+        self.tasks = {
+            member.key: _make(member, data, state.get(member.key))
+            for member in options.tasks
+        }
+        super().__init__(name, options, data, state)
+
+    @property
+    def state(self) -> dict[str, Any]:  # type: ignore[override]
+        """The tasks' states by their keys."""
+        return {key: task.state for key, task in self.tasks.items()}
+
+    @state.setter
+    def state(self, values: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            self.tasks[key].state = dict(value)
+
+    # --- examples ----------------------------------------------------------
+
+    @property
+    def validation_splits(self) -> tuple[str, ...]:
+        """All tasks' first ones as one, then the others as "KEY.split"."""
+        others = (
+            f"{key}.{split}"
+            for key, task in self.tasks.items()
+            for split in task.validation_splits[1:]
+        )
+        return ("validation", *others)
+
+    @property
+    def test_splits(self) -> tuple[str, ...]:
+        """Each of them, as "KEY.split"."""
+        return tuple(
+            f"{key}.{split}"
+            for key, task in self.tasks.items()
+            for split in task.test_splits
+        )
+
+    def read(self, split: str) -> Sequence[MemberExample] | None:
+        """The examples of all tasks, or of the split's; see `Task.read`."""
+        key, _, own = split.rpartition(".")
+        if key:
+            examples = self.tasks[key].read(own)
+            if examples is None:
+                return None
+            return [MemberExample(key, example) for example in examples]
+        found = []
+        for key, task in self.tasks.items():
+            own = "train" if split == "train" else task.validation_splits[0]
+            examples = task.read(own)
+            if examples is None:
+                if split == "train":
+                    raise UserError(
+                        f"multitask: {key} has no training data"
+                        + (f" in {task.data}" if task.data else "")
+                    )
+                continue
+            found += [MemberExample(key, example) for example in examples]
+        return found or None
+
+    def _by_task(
+        self, examples: Sequence[MemberExample]
+    ) -> Iterator[tuple[str, Task, np.ndarray, list[Any]]]:
+        """Of each task that has any: the numbers of its examples, and they."""
+        for key, task in self.tasks.items():
+            numbers = [i for i, e in enumerate(examples) if e.key == key]
+            if numbers:
+                own = [examples[i].example for i in numbers]
+                yield key, task, np.array(numbers), own
+
+    def fit(self, examples: Sequence[MemberExample]) -> None:
+        """Each task learns from its own."""
+        fitted = set()
+        for key, task, _, own in self._by_task(examples):
+            task.fit(own)
+            fitted.add(key)
+        for key in self.tasks:
+            if key not in fitted:
+                raise UserError(
+                    f"multitask: {key} has no training example; are there "
+                    "any, and is train.max_train_examples large enough?"
+                )
+
+    def example(self, record: Mapping[str, Any], place: str) -> Any:
+        """There is no model of all tasks to predict with."""
+        raise UserError(
+            "a multi-task run has a model for each task: take "
+            f"{' or '.join(f'RUN/model/{key}' for key in self.tasks)}"
+        )
+
+    # --- the model's side --------------------------------------------------
+
+    def head(self) -> MultiHeadConfig:  # type: ignore[override]
+        """The heads of all tasks."""
+        return MultiHeadConfig(
+            {key: task.head() for key, task in self.tasks.items()}
+        )
+
+    def features(
+        self,
+        tokenizer: Tokenizer,
+        examples: Sequence[MemberExample],
+        training: bool,
+    ) -> Features:
+        """See `multitask_features.join`."""
+        parts = {}
+        for key, task, numbers, own in self._by_task(examples):
+            features = task.features(tokenizer, own, training)
+            if training and not len(features):
+                raise UserError(
+                    f"multitask: no training example of {key} can be used"
+                )
+            parts[key] = (features, numbers)
+        power = self.options.power if training else None
+        return multitask_features.join(parts, power)
+
+    def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """[B]: of each row the loss of its task."""
+        index = batch[TASK_INDEX]
+        total = tf.zeros(tf.shape(index), tf.float32)
+        for number, (key, task) in enumerate(self.tasks.items()):
+            loss = task.loss(outputs.heads[key], _own(batch, key))
+            total += tf.where(index == number, loss, 0.0)
+        return total
+
+    def network_inputs(self, batch: Mapping[str, tf.Tensor]) -> dict[str, Any]:
+        """Input -> task -> its tensor, for the heads that take one."""
+        found: dict[str, Any] = {}
+        for key, task in self.tasks.items():
+            for name, value in task.network_inputs(_own(batch, key)).items():
+                found.setdefault(name, {})[key] = value
+        return found
+
+    def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """Those of all tasks, as "KEY/name"."""
+        return {
+            f"{key}/{name}": value
+            for key, task in self.tasks.items()
+            for name, value in task.outputs(outputs.heads[key]).items()
+        }
+
+    def models(self, network: MultitaskNetwork) -> dict[str, tuple[Task, Any]]:
+        """Each task with a network of its own, by its key."""
+        return {
+            key: (task, network.part(key)) for key, task in self.tasks.items()
+        }
+
+    # --- answers -----------------------------------------------------------
+
+    def predictions(
+        self,
+        examples: Sequence[MemberExample],
+        features: Features,
+        outputs: Sequence[Mapping[str, Any]],
+    ) -> list[Prediction]:
+        """Those of each example's task, with its key as `task`."""
+        found: list[Prediction] = [{}] * len(examples)
+        for key, part in features.extra.items():
+            own = [
+                {
+                    name.removeprefix(f"{key}/"): value
+                    for name, value in output.items()
+                    if name.startswith(f"{key}/")
+                }
+                for output in outputs[part.rows]
+            ]
+            answers = self.tasks[key].predictions(
+                [examples[i].example for i in part.examples],
+                part.features,
+                own,
+            )
+            for i, answer in zip(part.examples, answers):
+                found[i] = {"task": key, **answer}
+        return found
+
+    def scores(
+        self,
+        examples: Sequence[MemberExample],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, float]:
+        """The tasks' scores, and `mean` over their selecting metrics."""
+        found, chosen = {}, []
+        for key, task, numbers, own in self._by_task(examples):
+            scores = task.scores(own, [predictions[i] for i in numbers])
+            found |= {f"{key}/{name}": v for name, v in scores.items()}
+            if task.metric in scores:
+                chosen.append(scores[task.metric])
+        return {"mean": float(np.mean(chosen)), **found} if chosen else found
+
+    def tune(
+        self,
+        examples: Sequence[MemberExample],
+        predictions: Sequence[Prediction],
+    ) -> None:
+        """Each task on its own."""
+        for _, task, numbers, own in self._by_task(examples):
+            task.tune(own, [predictions[i] for i in numbers])
+
+    def files(
+        self,
+        split: str,
+        examples: Sequence[MemberExample],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, bytes]:
+        """The tasks' files, each in a directory of its key."""
+        split = split.rpartition(".")[2]
+        return {
+            f"{key}/{name}": content
+            for key, task, numbers, own in self._by_task(examples)
+            for name, content in task.files(
+                split, own, [predictions[i] for i in numbers]
+            ).items()
+        }
+
+    def constant(
+        self,
+        train: Sequence[MemberExample],
+        held_out: Sequence[MemberExample],
+    ) -> list[Prediction]:
+        """Those of the tasks; none where one has none."""
+        answers = {key: own for key, _, _, own in self._by_task(train)}
+        found: list[Prediction] = [{}] * len(held_out)
+        for key, task, numbers, own in self._by_task(held_out):
+            constants = task.constant(answers[key], own)
+            if not len(constants):
+                return []
+            for i, constant in zip(numbers, constants):
+                found[i] = {"task": key, **constant}
+        return found
+
+
+def _make(
+    member: Member, data: str | None, state: Mapping[str, Any] | None
+) -> Task:
+    cls = task_class(member.name)
+    if issubclass(cls, Multitask):
+        raise UserError("multitask: options.tasks: cannot be one of them")
+    where = f"options.tasks: {member.key}: options"
+    options = parse(cls.Options, member.options, where)
+    if member.data is not None:
+        inside = member.data if data is None else files.join(data, member.data)
+        given = files.exists(member.data) and not files.exists(inside)
+        data = member.data if given else inside
+    return cls(member.name, options, data, state)
+
+
+def _own(batch: Mapping[str, tf.Tensor], key: str) -> dict[str, tf.Tensor]:
+    """The inputs, and a task's arrays under its own names."""
+    found = {name: batch[name] for name in INPUTS}
+    for name, value in batch.items():
+        if name.startswith(f"{key}/"):
+            found[name.removeprefix(f"{key}/")] = value
+    return found

@@ -1,0 +1,1 @@
+"""What a fine-tuned model answers: to Python, to files, to tests."""

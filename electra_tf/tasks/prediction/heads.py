@@ -1,0 +1,128 @@
+"""What a task head tells of the task that it was trained for."""
+
+import dataclasses
+from typing import Any
+
+from electra_tf.errors import UserError
+from electra_tf.models.task_heads import TaskHeadConfig
+
+# Dropout and the width of a search are no part of what was learned.
+_UNLEARNED = ("dropout", "beam_size")
+
+
+def fits(there: TaskHeadConfig, wanted: TaskHeadConfig) -> bool:
+    """Whether one head's weights mean the same in another."""
+    return _learned(there) == _learned(wanted)
+
+
+def check(there: TaskHeadConfig, wanted: TaskHeadConfig, what: str) -> None:
+    """Refuses a head whose outputs mean something else to a task.
+
+    Args:
+      there: the model's.
+      wanted: the task's.
+      what: the sentence that the differences are told after.
+
+    Raises:
+      UserError: they differ.
+    """
+    _compare(_learned(there), _learned(wanted), what)
+
+
+def check_outputs(
+    there: TaskHeadConfig, wanted: TaskHeadConfig, what: str
+) -> None:
+    """As `check`, of a head without names: the kind and number of outputs."""
+    names = ("kind", "num_labels", "answerable")
+    _compare(
+        {name: getattr(there, name, None) for name in names},
+        {name: getattr(wanted, name, None) for name in names},
+        what,
+    )
+
+
+def _compare(there: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
+    changed = [
+        f"{name} {_short(there[name])} there, {_short(wanted.get(name))} needed"
+        for name in there
+        if there[name] != wanted.get(name)
+    ]
+    if changed:
+        raise UserError(f"{what}: {'; '.join(changed)}")
+
+
+def described(head: TaskHeadConfig) -> dict[str, Any]:
+    """Task, options and state of a head that came without them.
+
+    A model of another format says no more than its head does.
+
+    Raises:
+      UserError: no task of ours answers with such a head.
+    """
+    kind = getattr(head, "kind", None)
+    if kind == "sequence" and head.num_labels == 1:
+        return {
+            "task": "regression",
+            "options": {"hidden_layer": head.hidden_layer},
+            "state": {"offset": 0.0, "scale": 1.0},
+        }
+    if kind == "sequence":
+        return {
+            "task": "classification",
+            "options": {"hidden_layer": head.hidden_layer},
+            "state": {"labels": list(names(head))},
+        }
+    if kind == "token":
+        labels = list(names(head))
+        scheme = _scheme(labels)
+        return {
+            "task": "tagging",
+            # As its own framework does: the best label of each word.
+            "options": {"constrained": False},
+            "state": {
+                "scheme": scheme,
+                "learned": scheme,
+                "labels": labels,
+                "default": "O" if "O" in labels else labels[0],
+            },
+        }
+    if kind in ("span", "joint_span"):
+        return {
+            "task": "squad",
+            "options": {
+                "head": "joint" if kind == "joint_span" else "independent",
+                "answerability": "head" if head.answerable else "first_token",
+            },
+            "state": {"unanswerable": head.answerable},
+        }
+    raise UserError("the model says nothing of its task; name one with --task")
+
+
+def names(head: TaskHeadConfig) -> tuple[str, ...]:
+    """The labels' names; numbers where they have none."""
+    if head.labels is not None:
+        return head.labels
+    return tuple(f"LABEL_{i}" for i in range(head.num_labels))
+
+
+def _scheme(labels: list[str]) -> str:
+    """How tags spell spans, from their letters."""
+    letters = {label.partition("-")[0] for label in labels if label != "O"}
+    named = all("-" in label for label in labels if label != "O")
+    if named and letters and letters <= {"B", "I"}:
+        return "bio"
+    if named and letters and letters <= set("BIES"):
+        return "bioes"
+    if named and letters and letters <= set("BILU"):
+        return "bilou"
+    return "none"
+
+
+def _learned(head: Any) -> dict[str, Any]:
+    values = dataclasses.asdict(head)
+    return {k: v for k, v in values.items() if k not in _UNLEARNED}
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,245 @@
+"""A fine-tuned model that answers: `electra_tf.load(RUN)`."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import keras
+
+from electra_tf.errors import UserError
+from electra_tf.hub import directory, handles, loading, pretrained
+from electra_tf.hub.config import DirectoryConfig
+from electra_tf.tasks.features import check_lengths
+from electra_tf.tasks.plain import from_plain
+from electra_tf.tasks.prediction import heads
+from electra_tf.tasks.prediction.inference import Inference
+from electra_tf.tasks.records import BadRow
+from electra_tf.tasks.registry import task_class
+from electra_tf.tasks.task import Prediction, Task
+from electra_tf.text.tokenizer import Tokenizer
+
+# Rows for which features are in memory together: texts, long documents.
+_MANY, _FEW = 1024, 64
+
+T = TypeVar("T")
+Row = Mapping[str, Any] | BadRow
+
+
+class Predictor:
+    """A task, and a network that has learned it.
+
+    Attributes:
+      task: knows labels and options.
+      network: encoder and head; see `models.task_networks`.
+      tokenizer: the model's.
+      directory_config: what the model's config.json says.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        network: keras.Model,
+        tokenizer: Tokenizer,
+        directory_config: DirectoryConfig,
+        batch_size: int = 64,
+    ):
+        self.task = task
+        self.network = network
+        self.tokenizer = tokenizer
+        self.directory_config = directory_config
+        self._inference = Inference(network, task, batch_size)
+        kind = getattr(directory_config.task, "kind", "")
+        self._at_once = _FEW if "span" in kind else _MANY
+
+    def predict(self, items: Iterable[Any]) -> list[Prediction]:
+        """One prediction for each item, in order.
+
+        Args:
+          items: texts, pairs of texts or mappings, as the task takes them:
+            `{"question": ..., "context": ...}`.
+
+        Returns:
+          What the task predicts: a label with probabilities, tags, an answer
+          or a score.
+
+        Raises:
+          UserError: an item is not what the task takes; its number is told.
+        """
+        if isinstance(items, str | Mapping):
+            raise UserError(
+                "predict: expected a list of texts, pairs or mappings; put "
+                "a single one into a list"
+            )
+        found: list[Prediction] = []
+        for chunk in _chunks(enumerate(items, 1), self._at_once):
+            examples = []
+            for number, item in chunk:
+                place = f"item {number}"
+                try:
+                    record = self.task.record(item)
+                except UserError as error:
+                    raise UserError(f"{place}: {error}") from error
+                examples.append(self.task.example(record, place))
+            found += self.answer(examples)
+        return found
+
+    def predict_chunks(
+        self, rows: Iterable[tuple[Row, str]]
+    ) -> Iterator[list[tuple[Row, Prediction]]]:
+        """Rows with their predictions; little is in memory at once.
+
+        Args:
+          rows: what `records.read_records(..., bad_rows=True)` yields.
+
+        Yields:
+          Some rows with their predictions, in order; `{"error": ...}` for a
+          row that has none.
+        """
+        for chunk in _chunks(rows, self._at_once):
+            found: list[Prediction] = [{}] * len(chunk)
+            examples: dict[int, Any] = {}
+            for i, (row, place) in enumerate(chunk):
+                try:
+                    if isinstance(row, BadRow):
+                        raise UserError(f"{place}: {row.message}")
+                    examples[i] = self.task.example(row, place)
+                except UserError as error:
+                    found[i] = {"error": str(error)}
+            answers = self._answers(list(examples.values()))
+            for i, answer in zip(examples, answers):
+                found[i] = answer
+            yield [(row, answer) for (row, _), answer in zip(chunk, found)]
+
+    def evaluate(
+        self, examples: Sequence[Any]
+    ) -> tuple[dict[str, float], list[Prediction]]:
+        """Scores, and predictions, of examples that `task.read` gave."""
+        predictions = self.answer(examples)
+        return self.task.scores(examples, predictions), predictions
+
+    def answer(self, examples: Sequence[Any]) -> list[Prediction]:
+        """Predictions for examples of the task."""
+        if not len(examples):
+            return []
+        features = self.task.features(self.tokenizer, examples, training=False)
+        check_lengths(features, self.network.config.max_positions)
+        outputs = self._inference.run(features)
+        return self.task.predictions(examples, features, outputs)
+
+    def _answers(self, examples: list[Any]) -> list[Prediction]:
+        """As `answer`; what cannot be answered is told by its error."""
+        try:
+            return self.answer(examples)
+        except UserError as error:
+            if len(examples) == 1:
+                return [{"error": str(error)}]
+        half = len(examples) // 2
+        return self._answers(examples[:half]) + self._answers(examples[half:])
+
+
+def load(
+    path: str,
+    *,
+    task: str | None = None,
+    options: Any = None,
+    data: str | None = None,
+    batch_size: int = 64,
+) -> Predictor:
+    """Loads a fine-tuned model.
+
+    Args:
+      path: a run of `electra-tf finetune`, one of its trials, a model
+        directory, or a fine-tuned model of another format or a handle.
+      task: another task than the one it was fine-tuned for, with the same
+        head ("glue/ax" for a model of "glue/mnli").
+      options: an instance of that task's `Options`; those of the fine-tuning
+        where None.
+      data: what `task.read` reads, if anything.
+      batch_size: rows at once; results do not depend on it.
+
+    Raises:
+      UserError: not there, not whole, not fine-tuned, or of another task.
+    """
+    if handles.is_handle(path):
+        path = handles.fetch(path)
+    network = pretrained.load_task_network(path)
+    config = network.directory_config
+    if network.tokenizer is None:
+        raise UserError(f"{path}: has no vocabulary beside it")
+    made = _task(path, config, task, options, data)
+    return Predictor(made, network, network.tokenizer, config, batch_size)
+
+
+def fine_tuning_of(path: str) -> dict[str, Any]:
+    """What the model's directory says of its task: `task`, `options`, `state`.
+
+    Made up from the head where the model is of another format.
+
+    Raises:
+      UserError: not there, or not fine-tuned.
+    """
+    if loading.recognise(path) == "electra_tf":
+        config = directory.load_config(directory.find(path))
+    else:
+        config = loading.open_checkpoint(path).config
+    return _described(path, config)
+
+
+def _described(path: str, config: DirectoryConfig) -> dict[str, Any]:
+    if config.task is None:
+        raise UserError(
+            f"{path}: has no task head; expected a model that was fine-tuned "
+            "(electra-tf finetune --model=...)"
+        )
+    if config.fine_tuning is not None:
+        return config.fine_tuning
+    return heads.described(config.task)
+
+
+def _task(
+    path: str,
+    config: DirectoryConfig,
+    name: str | None,
+    options: Any,
+    data: str | None,
+) -> Task:
+    about = _described(path, config)
+    name = name or about["task"]
+    cls = task_class(name)
+    if options is None:
+        known = {field.name for field in dataclasses.fields(cls.Options)}
+        same = name == about["task"]
+        try:
+            options = from_plain(
+                cls.Options,
+                {
+                    key: value
+                    for key, value in about["options"].items()
+                    if same or key in known
+                },
+            )
+        except (TypeError, UserError) as error:
+            raise UserError(
+                f"{path}: its options do not fit the task {name} ({error}); "
+                "was it made by another version?"
+            ) from error
+    made = cls(name, options, data, about["state"])
+    what = f"{path} is a model of {about['task']}"
+    if name != about["task"]:
+        what += f", with which {name} cannot answer"
+    try:
+        wanted = made.head()
+    except (KeyError, UserError) as error:  # no labels in that state
+        raise UserError(what) from error
+    if config.fine_tuning is not None:
+        heads.check(config.task, wanted, what)
+    else:
+        heads.check_outputs(config.task, wanted, what)
+    return made
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk

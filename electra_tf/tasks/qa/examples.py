@@ -1,0 +1,251 @@
+"""Questions on a text, as SQuAD's JSON holds them."""
+
+import dataclasses
+import gzip
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.tasks.qa.words import WORDS, Splitter, split_words
+
+_FORM = (
+    "expected data / paragraphs / context and qas / id, question, answers / "
+    "text, answer_start"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class QAExample:
+    """One question.
+
+    Attributes:
+      question_id: unique in its file.
+      question: its text.
+      context: the text that may hold the answer.
+      answers: the true answers; empty in an unanswerable question, and where
+        they are not known.
+      answer_start: of the answer that is trained on, in characters of the
+        context.
+      impossible: whether the question is marked as unanswerable.
+      answer_text: what stands at `answer_start`; the first of `answers` where
+        None.
+      place: where the question was read, for messages.
+    """
+
+    question_id: str
+    question: str
+    context: str
+    answers: tuple[str, ...] = ()
+    answer_start: int = 0
+    impossible: bool = False
+    answer_text: str | None = None
+    place: str = ""
+
+    @property
+    def target(self) -> str | None:
+        """The answer that is trained on; None where there is none."""
+        if self.answer_text is None and self.answers:
+            return self.answers[0]
+        return self.answer_text
+
+
+def read_squad(path: str) -> list[QAExample]:
+    """The questions of a JSON file in the form of SQuAD (`.gz` too).
+
+    Raises:
+      UserError: no such file, not JSON, not of this form, a question twice or
+        without an id; the file and the place in it are named.
+    """
+    content = files.read_bytes(path)
+    try:
+        if path.endswith(".gz"):
+            content = gzip.decompress(content)
+        parsed = json.loads(content.decode("utf-8-sig"))
+    except (OSError, EOFError) as error:
+        raise UserError(f"{path}: damaged gzip file ({error})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: byte {error.start} is not UTF-8 text"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}:{error.lineno}: not JSON ({error.msg}, column "
+            f"{error.colno}); expected a file in the form of SQuAD"
+        ) from error
+    return squad_examples(parsed, path)
+
+
+def squad_examples(content: Mapping[str, Any], where: str) -> list[QAExample]:
+    """The questions of a SQuAD file (1.1 or 2.0), in its order.
+
+    Args:
+      content: the parsed JSON.
+      where: the file, for messages.
+
+    Raises:
+      UserError: not of this form, or a question twice; the file and the place
+        are named.
+    """
+    examples = []
+    place = where
+    try:
+        for i, article in enumerate(content["data"]):
+            place = f"{where}: data[{i}]"
+            for j, paragraph in enumerate(article["paragraphs"]):
+                part = place = f"{where}: data[{i}].paragraphs[{j}]"
+                context = _text(paragraph, "context")
+                for k, question in enumerate(paragraph["qas"]):
+                    place = f"{part}.qas[{k}]"
+                    examples.append(_example(context, question, place))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{place}: not in the form of SQuAD ({_reason(error)}); {_FORM}"
+        ) from error
+    check_ids(examples)
+    return examples
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    return str(error)
+
+
+def _text(record: Mapping[str, Any], key: str) -> str:
+    text = record[key]
+    if not isinstance(text, str):
+        raise TypeError(f"{key} is no text but {text!r:.40}")
+    if not text.isascii():
+        check_unicode(text, key)
+    return text
+
+
+def check_unicode(text: str, what: str) -> None:
+    """Refuses half characters (lone surrogates), which JSON can hold.
+
+    Raises:
+      ValueError: there is one; `what` and its place are told.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{what} has half a character, {text[error.start]!r}, at "
+            f"{error.start}"
+        ) from error
+
+
+def _example(
+    context: str, question: Mapping[str, Any], place: str
+) -> QAExample:
+    if question.get("id") in (None, ""):
+        raise KeyError("id")
+    impossible = bool(question.get("is_impossible", False))
+    answers = [] if impossible else question.get("answers") or []
+    return QAExample(
+        question_id=str(question["id"]),
+        question=_text(question, "question"),
+        context=context,
+        answers=tuple(_text(answer, "text") for answer in answers),
+        answer_start=int(answers[0]["answer_start"]) if answers else 0,
+        impossible=impossible,
+        place=place,
+    )
+
+
+def check_ids(examples: Iterable[QAExample]) -> None:
+    """Refuses a question id that comes twice.
+
+    Raises:
+      UserError: one does; both places are named.
+    """
+    places: dict[str, str] = {}
+    for example in examples:
+        name = example.question_id
+        if name in places:
+            raise UserError(
+                f"{example.place}: question id '{name}' comes twice, before "
+                f"at {places[name]}; ids must differ"
+            )
+        places[name] = example.place
+
+
+def locate_answer(
+    example: QAExample, splitter: Splitter = WORDS
+) -> tuple[int, int] | None:
+    """First and last word (inclusive) that hold the answer to train on.
+
+    Returns:
+      None where there is no answer, or where it does not stand at its place
+      in the context: such an example cannot be trained on.
+    """
+    span = _span(example)
+    if span is None:
+        return None
+    words, starts = split_words(example.context, splitter)
+    first, last = np.searchsorted(starts, [span[0], span[1] - 1], "right") - 1
+    if first < 0:
+        return None
+    end = starts[last] + len(words[last])
+    there = example.context[starts[first] : end]
+    if _spaced(example.target) not in _spaced(there):
+        return None
+    return int(first), int(last)
+
+
+def answer_span(example: QAExample) -> tuple[int, int] | None:
+    """The characters of the answer to train on, from the first to after the
+    last, white space around it aside.
+
+    Returns:
+      None where it does not stand there, to the letter.
+    """
+    span = _span(example)
+    if span is None or example.context[slice(*span)] != example.target.strip():
+        return None
+    return span
+
+
+def _span(example: QAExample) -> tuple[int, int] | None:
+    """Where the answer should be; None where that is not in the context."""
+    answer, start = example.target, example.answer_start
+    if not answer or start < 0 or start + len(answer) > len(example.context):
+        return None
+    bare = answer.strip()
+    if not bare:
+        return None
+    start += len(answer) - len(answer.lstrip())
+    return start, start + len(bare)
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split()).lower()
+
+
+def unusable(example: QAExample, splitter: Splitter = WORDS) -> str | None:
+    """Why an example cannot be trained on; None where it can."""
+    if not example.context.strip():
+        return "its context is empty"
+    if not example.question.strip():
+        return "its question is empty"
+    if example.impossible:
+        return None
+    if example.target is None:
+        return "it has no answer"
+    if answer_span(example) or locate_answer(example, splitter):
+        return None
+    return (
+        f"its answer '{example.target:.60}' does not stand at character "
+        f"{example.answer_start} of its context"
+    )
+
+
+def contexts_of(examples: Sequence[QAExample]) -> tuple[list[str], np.ndarray]:
+    """The different contexts, and which one is each example's, int64 [E]."""
+    numbers: dict[str, int] = {}
+    which = [numbers.setdefault(e.context, len(numbers)) for e in examples]
+    return list(numbers), np.array(which, "int64")

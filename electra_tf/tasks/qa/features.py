@@ -1,0 +1,367 @@
+"""Questions on a text -> windows of tokens, as the original makes them.
+
+A text longer than the model reads is seen through windows that overlap. Each
+token belongs to the window that shows most around it; answers may start there
+alone.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from electra_tf.errors import UserError
+from electra_tf.tasks.features import Features
+from electra_tf.tasks.qa.documents import (
+    Document,
+    Documents,
+    make_documents,
+    ranges,
+    token_rows,
+)
+from electra_tf.tasks.qa.examples import (
+    QAExample,
+    answer_span,
+    contexts_of,
+    locate_answer,
+)
+from electra_tf.tasks.qa.words import WORDS, Splitter
+from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.vocab import Vocab
+
+# Windows that are filled at once: bounds the memory that this takes.
+_ROWS_AT_ONCE = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class QAFeatureConfig:
+    """How questions are cut; the original's defaults for SQuAD."""
+
+    max_seq_length: int = 512  # tokens a window, question and specials too
+    doc_stride: int = 128  # tokens between the starts of two windows
+    max_query_length: int = 64  # tokens of a question that are kept
+
+    def __post_init__(self) -> None:
+        for name in ("doc_stride", "max_query_length"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"{name}: expected at least 1, got {getattr(self, name)}"
+                )
+        if self.max_seq_length < self.max_query_length + 4:
+            raise UserError(
+                f"max_seq_length: expected at least {self.max_query_length} "
+                "(max_query_length) and 4 more for special tokens and the "
+                f"text, got {self.max_seq_length}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Window:
+    """A question and the part of its text that the model sees at once.
+
+    A view into `Windows`.
+
+    Attributes:
+      example: which example it is of.
+      index: which of that example's windows it is.
+      question: int32 [q] ids.
+      document: the whole text.
+      start: first piece of the text that is seen.
+      length: how many are.
+      starts: int64 [W], `start` of all windows of the example.
+      lengths: int64 [W], their `length`.
+      answer_start: position of the answer's first token in the input; 0, the
+        [CLS], where the window does not hold all of it.
+      answer_end: position of its last token, or 0.
+      impossible: in training, whether the question is unanswerable.
+    """
+
+    example: int
+    index: int
+    question: np.ndarray
+    document: Document
+    start: int
+    length: int
+    starts: np.ndarray
+    lengths: np.ndarray
+    answer_start: int = 0
+    answer_end: int = 0
+    impossible: bool = False
+
+    @property
+    def offset(self) -> int:
+        """Position in the input of the first piece that is seen."""
+        return len(self.question) + 2
+
+    @property
+    def size(self) -> int:
+        """Tokens of the input, special ones included."""
+        return self.offset + self.length + 1
+
+    @property
+    def max_context(self) -> np.ndarray:
+        """bool [length]: no other window shows more around the piece.
+
+        That is the one with most pieces on the poorer side; a longer window
+        wins by a little, then an earlier one.
+        """
+        if len(self.starts) == 1:
+            return np.ones([self.length], bool)
+        seen = np.arange(self.start, self.start + self.length)
+        left = seen - self.starts[:, None]  # [W, length]
+        right = self.lengths[:, None] - 1 - left
+        poorer = np.minimum(left, right)
+        score = poorer + 0.01 * self.lengths[:, None]
+        score[poorer < 0] = -1.0  # not seen there
+        return score.argmax(axis=0) == self.index
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Windows:
+    """N windows of E examples, in the order of these; arrays.
+
+    Attributes:
+      documents: the texts.
+      document: int64 [E], which text is each example's.
+      questions: int32, the kept ids of all questions.
+      question_splits: int64 [E + 1], where those of each start.
+      splits: int64 [E + 1], where the windows of each example start.
+      example, index, start, length, answer_start, answer_end: int64 [N], and
+      impossible: bool [N], as those of `Window`.
+    """
+
+    documents: Documents
+    document: np.ndarray
+    questions: np.ndarray
+    question_splits: np.ndarray
+    splits: np.ndarray
+    example: np.ndarray
+    index: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    answer_start: np.ndarray
+    answer_end: np.ndarray
+    impossible: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.example)
+
+    def __getitem__(self, row: int) -> Window:
+        example = int(self.example[row])  # IndexError ends an iteration
+        own = slice(self.splits[example], self.splits[example + 1])
+        question = slice(*self.question_splits[example : example + 2])
+        return Window(
+            example=example,
+            index=int(self.index[row]),
+            question=self.questions[question],
+            document=self.documents[self.document[example]],
+            start=int(self.start[row]),
+            length=int(self.length[row]),
+            starts=self.start[own],
+            lengths=self.length[own],
+            answer_start=int(self.answer_start[row]),
+            answer_end=int(self.answer_end[row]),
+            impossible=bool(self.impossible[row]),
+        )
+
+    def of(self, example: int) -> list[Window]:
+        """The windows of one example."""
+        return [
+            self[row]
+            for row in range(self.splits[example], self.splits[example + 1])
+        ]
+
+
+def make_windows(
+    tokenizer: Tokenizer,
+    examples: Sequence[QAExample],
+    config: QAFeatureConfig,
+    training: bool,
+    splitter: Splitter = WORDS,
+) -> Windows:
+    """All windows of `examples`, in their order.
+
+    A context without a token has no window.
+
+    Args:
+      tokenizer: the model's.
+      examples: questions. In training each must be impossible or have an
+        answer that `locate_answer` finds.
+      config: lengths.
+      training: whether answers are looked for.
+      splitter: of the contexts, into words.
+
+    Raises:
+      ValueError: in training, an answer that cannot be found.
+    """
+    contexts, document = contexts_of(examples)
+    documents = make_documents(tokenizer, contexts, splitter)
+    questions, question_splits = _cut(
+        *token_rows(tokenizer, [e.question for e in examples]),
+        config.max_query_length,
+    )
+    asked = np.diff(question_splits)  # [E] tokens
+
+    room = config.max_seq_length - 3 - asked
+    step = np.minimum(room, config.doc_stride)
+    total = np.diff(documents.splits)[document]
+    more = np.maximum(total - room, 0)
+    counts = np.where(total > 0, 1 - (-more // step), 0)
+    example = np.repeat(np.arange(len(examples)), counts)
+    index = ranges(np.zeros_like(counts), counts)
+    start = index * step[example]
+    length = np.minimum(room[example], total[example] - start)
+
+    first = last = np.zeros_like(start)
+    impossible = np.zeros(start.shape, bool)
+    if training:
+        spans = _answer_pieces(
+            tokenizer, examples, documents, document, splitter
+        )[example]
+        first, last = spans[:, 0] - start, spans[:, 1] - start
+        held = (first >= 0) & (first <= last) & (last < length)
+        offset = asked[example] + 2
+        first = np.where(held, first + offset, 0)
+        last = np.where(held, last + offset, 0)
+        impossible = np.array([e.impossible for e in examples], bool)[example]
+    return Windows(
+        documents, document, questions, question_splits,
+        np.concatenate([[0], np.cumsum(counts)]),
+        example, index, start, length, first, last, impossible,
+    )  # fmt: skip
+
+
+def _cut(
+    values: np.ndarray, splits: np.ndarray, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of at most `limit` values."""
+    kept = np.minimum(np.diff(splits), limit)
+    return (
+        values[ranges(splits[:-1], kept)],
+        np.concatenate([[0], np.cumsum(kept)]),
+    )
+
+
+def _answer_pieces(
+    tokenizer: Tokenizer,
+    examples: Sequence[QAExample],
+    documents: Documents,
+    document: np.ndarray,
+    splitter: Splitter,
+) -> np.ndarray:
+    """First and last piece (inclusive) of the answers, int64 [E, 2].
+
+    These are the pieces that are the answer's characters and no others.
+    Where an answer begins or ends inside a piece, they are what the original
+    trains on: the first run of pieces, in the words that hold the answer,
+    which is the answer's own; and all pieces of those words if there is none.
+    -1 for the impossible.
+    """
+    exact = [None if e.impossible else answer_span(e) for e in examples]
+    at = np.array([span or (0, 0) for span in exact], "int64").reshape(-1, 2)
+    first, last, found = documents.pieces_at(document, at)
+    found &= np.array([span is not None for span in exact], bool)
+    pieces = np.where(found[:, None], np.stack([first, last], axis=-1), -1)
+
+    others = [
+        i for i in np.flatnonzero(~found) if not examples[i].impossible
+    ]  # fmt: skip
+    ids, splits = token_rows(
+        tokenizer, [examples[i].target or "" for i in others]
+    )
+    for n, i in enumerate(others):
+        words = locate_answer(examples[i], splitter)
+        if words is None:
+            raise ValueError(f"{examples[i].question_id}: answer not found")
+        answer = ids[splits[n] : splits[n + 1]]
+        pieces[i] = _pieces_in_words(documents[document[i]], words, answer)
+    return pieces
+
+
+def _pieces_in_words(
+    document: Document, words: tuple[int, int], answer: np.ndarray
+) -> tuple[int, int]:
+    """First and last piece of an answer inside some words.
+
+    The words may be wider than the answer: "(1895-1943)." for "1895".
+    """
+    first = int(document.first_piece[words[0]])
+    after = words[1] + 1
+    last = len(document.ids)
+    if after < len(document.first_piece):
+        last = int(document.first_piece[after])
+    size = len(answer)
+    if size and last - first >= size:
+        runs = np.lib.stride_tricks.sliding_window_view(
+            document.ids[first:last], size
+        )
+        same = np.flatnonzero((runs == answer).all(axis=1))
+        if len(same):
+            return first + int(same[0]), first + int(same[0]) + size - 1
+    return first, last - 1
+
+
+def window_features(windows: Windows, vocab: Vocab) -> Features:
+    """Windows as rows of tokens, without targets.
+
+    Args:
+      windows: N windows.
+      vocab: the tokenizer's.
+    """
+    asked = np.diff(windows.question_splits)[windows.example]
+    sizes = asked + windows.length + 3
+    splits = np.concatenate([[0], np.cumsum(sizes)])
+    ids = np.empty([splits[-1]], "int32")
+    segments = np.zeros([splits[-1]], "int32")
+    for begin in range(0, len(windows), _ROWS_AT_ONCE):
+        rows = slice(begin, begin + _ROWS_AT_ONCE)
+        example, start = windows.example[rows], splits[:-1][rows]
+        q, length = asked[rows], windows.length[rows]
+        source = ranges(windows.question_splits[example], q)
+        ids[ranges(start + 1, q)] = windows.questions[source]
+        source = windows.documents.splits[windows.document[example]]
+        source = ranges(source + windows.start[rows], length)
+        target = ranges(start + q + 2, length)
+        ids[target] = windows.documents.ids[source]
+        segments[target] = 1
+    ids[splits[:-1]] = vocab.cls_id
+    ids[splits[:-1] + asked + 1] = vocab.sep_id
+    ids[splits[1:] - 1] = vocab.sep_id
+    segments[splits[1:] - 1] = 1
+    return Features(
+        splits,
+        {"input_ids": ids, "segment_ids": segments},
+        padding={"input_ids": vocab.pad_id},
+        examples=windows.example,
+    )
+
+
+def targets(windows: Windows) -> dict[str, np.ndarray]:
+    """What the loss needs: int32 [N] `start_positions`, `end_positions` and
+    `is_impossible`.
+    """
+    return {
+        "start_positions": windows.answer_start.astype("int32"),
+        "end_positions": windows.answer_end.astype("int32"),
+        "is_impossible": windows.impossible.astype("int32"),
+    }
+
+
+def window_arrays(
+    windows: Windows, vocab: Vocab, length: int | None = None
+) -> dict[str, np.ndarray]:
+    """Windows as the model's inputs and the loss's targets, padded.
+
+    Args:
+      windows: N windows.
+      vocab: the tokenizer's.
+      length: tokens a row; the longest window's where None.
+
+    Returns:
+      int32 arrays: `input_ids`, `input_mask`, `segment_ids` [N, length], and
+      `start_positions`, `end_positions`, `is_impossible` [N].
+    """
+    features = dataclasses.replace(
+        window_features(windows, vocab), rows=targets(windows)
+    )
+    return features.batch(np.arange(len(windows)), length)

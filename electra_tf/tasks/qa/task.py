@@ -1,0 +1,391 @@
+"""Question answering: SQuAD 1.1 and 2.0, and files of their form."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.tasks import losses
+from electra_tf.tasks.features import Features
+from electra_tf.tasks.qa import answers as qa_answers
+from electra_tf.tasks.qa import features as qa_features
+from electra_tf.tasks.qa import metrics as qa_metrics
+from electra_tf.tasks.qa.examples import (
+    QAExample,
+    check_unicode,
+    read_squad,
+    unusable,
+)
+from electra_tf.tasks.qa.files import find_file
+from electra_tf.tasks.qa.options import HEADS, QAOptions
+from electra_tf.tasks.qa.words import WORDS, Splitter
+from electra_tf.tasks.task import Prediction, Task
+from electra_tf.text.tokenizer import Tokenizer
+
+_log = logging.getLogger(__name__)
+_TOLD = 5  # examples that cannot be trained on, in the log
+
+
+class QuestionAnswering(Task):
+    """Spans of a context that answer a question.
+
+    "squad/v1.1" has an answer to every question, "squad/v2.0" has not; of
+    plain "squad" the training data tells.
+
+    Attributes:
+      skipped: of the examples last made into training features, those that
+        cannot be trained on: "place, id: reason".
+    """
+
+    Options = QAOptions
+    splitter: ClassVar[Splitter] = WORDS
+    default_epochs = 2.0  # the paper's
+    # Whether every question of the family has an answer.
+    answered: ClassVar[bool] = False
+    # Member of the family -> split -> names in --data; "" is the family
+    # without a member, "*" any other member.
+    file_names: ClassVar[Mapping[str, Mapping[str, Sequence[str]]]] = {
+        "": {
+            "train": ("train.json", "train-v1.1.json", "train-v2.0.json"),
+            "validation": ("dev.json", "dev-v1.1.json", "dev-v2.0.json"),
+            "test": ("test.json",),
+        },
+        "v1.1": {
+            "train": ("train-v1.1.json",),
+            "validation": ("dev-v1.1.json",),
+            "test": ("test-v1.1.json",),
+        },
+        "v2.0": {
+            "train": ("train-v2.0.json",),
+            "validation": ("dev-v2.0.json",),
+            "test": ("test-v2.0.json",),
+        },
+    }
+
+    def __init__(
+        self,
+        name: str,
+        options: QAOptions | None = None,
+        data: str | None = None,
+        state: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(name, options, data, state)
+        self.skipped: list[str] = []
+        family, _, self._member = name.partition("/")
+        names = self.file_names
+        if self._member not in names and not (self._member and "*" in names):
+            known = [f"{family}/{m}".removesuffix("/") for m in names]
+            raise UserError(
+                f"task '{name}' is not known; expected {' or '.join(known)}"
+            )
+        if self.answered or self._member in ("v1.1", "v2.0"):
+            self.state["unanswerable"] = self._member == "v2.0"
+
+    @property
+    def unanswerable(self) -> bool:
+        """Whether there may be questions without an answer."""
+        return bool(self.state.get("unanswerable", False))
+
+    @property
+    def metric(self) -> str:
+        """F1; that at the best threshold, where there is one."""
+        return "best_f1" if self.unanswerable else "f1"
+
+    # --- examples ----------------------------------------------------------
+
+    def read(self, split: str) -> list[QAExample] | None:
+        """The questions of a split; see `Task.read`."""
+        path = self._path(split)
+        return None if path is None else read_squad(path)
+
+    def _path(self, split: str) -> str | None:
+        names = self.file_names.get(self._member) or self.file_names["*"]
+        return find_file(
+            self.name,
+            self.data,
+            split,
+            getattr(self.options, f"{split}_file", None),
+            [name.format(member=self._member) for name in names.get(split, ())],
+        )
+
+    def fit(self, examples: Sequence[QAExample]) -> None:
+        """Whether there are questions without an answer."""
+        self.state.setdefault(
+            "unanswerable", any(e.impossible for e in examples)
+        )
+
+    def record(self, item: Any) -> Mapping[str, Any]:
+        """A mapping with question and context, or a pair of them."""
+        if isinstance(item, Mapping):
+            return item
+        if isinstance(item, tuple | list) and len(item) == 2:
+            return {"question": item[0], "context": item[1]}
+        raise UserError(
+            "expected a pair (question, context) or a mapping with these, "
+            f"got {item!r:.60}"
+        )
+
+    def example(self, record: Mapping[str, Any], place: str) -> QAExample:
+        """From `question`, `context` and, if it has one, `id`."""
+        texts = {}
+        for name in ("question", "context"):
+            text = record.get(name)
+            if text is None:
+                raise UserError(
+                    f"{place}: no '{name}'; expected question and context, "
+                    f"got {', '.join(map(str, record)) or 'nothing'}"
+                )
+            if not isinstance(text, str) or not text.strip():
+                kind = "empty" if isinstance(text, str) else "no text"
+                raise UserError(f"{place}: its {name} is {kind}")
+            try:
+                check_unicode(text, name)
+            except ValueError as error:
+                raise UserError(f"{place}: {error}") from error
+            texts[name] = text
+        return QAExample(str(record.get("id", place)), **texts, place=place)
+
+    # --- the model's side --------------------------------------------------
+
+    def head(self) -> TaskHeadConfig:
+        """A span head, joint or not."""
+        options = self.options
+        return TaskHeadConfig(
+            HEADS[options.head],
+            dropout=options.dropout,
+            answerable=self.unanswerable and options.answerability == "head",
+            beam_size=options.beam_size,
+        )
+
+    def features(
+        self,
+        tokenizer: Tokenizer,
+        examples: Sequence[QAExample],
+        training: bool,
+    ) -> Features:
+        """Windows of the questions; see `Task.features`."""
+        chosen = np.arange(len(examples))
+        if training:
+            chosen = self._usable(examples)
+            examples = [examples[i] for i in chosen]
+        windows = qa_features.make_windows(
+            tokenizer, examples, self.options.features(), training,
+            self.splitter,
+        )  # fmt: skip
+        made = qa_features.window_features(windows, tokenizer.vocab)
+        if not training:
+            return dataclasses.replace(made, extra=windows)
+        return dataclasses.replace(
+            made,
+            rows=qa_features.targets(windows),
+            examples=chosen[windows.example],
+        )
+
+    def _usable(self, examples: Sequence[QAExample]) -> np.ndarray:
+        """Numbers of those that can be trained on, int64; tells the others."""
+        reasons = [unusable(e, self.splitter) for e in examples]
+        self.skipped = [
+            f"{e.place}, {e.question_id}: {reason}"
+            for e, reason in zip(examples, reasons)
+            if reason
+        ]
+        if self.skipped:
+            shown = "; ".join(self.skipped[:_TOLD])
+            more = len(self.skipped) - _TOLD
+            _log.warning(
+                "%d of %d questions are not trained on: %s%s",
+                len(self.skipped), len(examples), shown,
+                f"; and {more} more" if more > 0 else "",
+            )  # fmt: skip
+        return np.array([i for i, r in enumerate(reasons) if not r], "int64")
+
+    def network_inputs(
+        self, batch: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """The true start, which a joint head's end is trained on."""
+        return {"start_positions": batch["start_positions"]}
+
+    def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """[B]; see `losses.span_loss`."""
+        return losses.span_loss(
+            outputs.spans,
+            batch["start_positions"],
+            batch["end_positions"],
+            batch["is_impossible"],
+            self.options.answerable_weight,
+        )
+
+    def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """The best starts and ends; see `qa_answers.beam_tensors`."""
+        return qa_answers.beam_tensors(outputs.spans, self.options.beam_size)
+
+    # --- answers -----------------------------------------------------------
+
+    def predictions(
+        self,
+        examples: Sequence[QAExample],
+        features: Features,
+        outputs: Sequence[Mapping[str, Any]],
+    ) -> list[Prediction]:
+        """Answers, with where they stand; "" for no answer."""
+        windows: qa_features.Windows = features.extra
+        config = qa_answers.AnswerConfig(
+            self.options.n_best_size, self.options.max_answer_length
+        )
+        found = []
+        for i in range(len(examples)):
+            rows = range(windows.splits[i], windows.splits[i + 1])
+            if not rows:  # a context without a token
+                found.append(self._prediction(qa_answers.NOTHING))
+                continue
+            beams = [
+                qa_answers.beam_of(outputs[row], self.unanswerable)
+                for row in rows
+            ]
+            found.append(
+                self._prediction(
+                    qa_answers.predict(windows.of(i), beams, config)
+                )
+            )
+        return found
+
+    def _prediction(self, found: qa_answers.Prediction) -> Prediction:
+        best = [candidate._asdict() for candidate in found.n_best]
+        prediction = {
+            "answer": "",
+            "start": None,
+            "end": None,
+            "score": best[0]["probability"] if best else 0.0,
+            "null_odds": found.null_odds,
+            "n_best": best,
+        }
+        if best and not self._is_null(found.null_odds):
+            prediction["answer"] = best[0]["text"]
+            prediction["start"] = best[0]["start"]
+            prediction["end"] = best[0]["end"]
+        return prediction
+
+    @property
+    def _threshold(self) -> float:
+        if self.options.null_threshold is not None:
+            return self.options.null_threshold
+        return float(self.state.get("null_threshold", 0.0))
+
+    def _is_null(self, null_odds: float | None) -> bool:
+        return null_odds is not None and null_odds > self._threshold
+
+    def _answer(self, prediction: Prediction) -> str:
+        """At the threshold as it is now."""
+        if self._is_null(prediction["null_odds"]):
+            return ""
+        return _best_text(prediction)
+
+    def scores(
+        self, examples: Sequence[QAExample], predictions: Sequence[Prediction]
+    ) -> dict[str, float]:
+        """Those of `qa_metrics`, over questions whose answer is known."""
+        known = [
+            (example.answers, prediction)
+            for example, prediction in zip(examples, predictions)
+            if example.answers or example.impossible
+        ]
+        truths = [answers for answers, _ in known]
+        if self.unanswerable:
+            return qa_metrics.squad2_scores(
+                truths,
+                [_best_text(p) for _, p in known],
+                [p["null_odds"] or 0.0 for _, p in known],
+                self._threshold,
+            )
+        return self._scores(
+            [ts or ("",) for ts in truths], [_best_text(p) for _, p in known]
+        )
+
+    def _scores(
+        self, truths: Sequence[Sequence[str]], answers: Sequence[str]
+    ) -> dict[str, float]:
+        """Where every question has an answer."""
+        return qa_metrics.squad1_scores(truths, answers)
+
+    def tune(
+        self, examples: Sequence[QAExample], predictions: Sequence[Prediction]
+    ) -> None:
+        """The threshold with the best F1."""
+        if self.unanswerable:
+            found = self.scores(examples, predictions)
+            if found:
+                self.state["null_threshold"] = found["best_f1_thresh"]
+
+    def files(
+        self,
+        split: str,
+        examples: Sequence[QAExample],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, bytes]:
+        """What SQuAD's script and leaderboards take, and what was left out.
+
+        `predictions.json` (id -> answer, "" for none), `nbest_predictions.json`
+        (id -> the best answers, whatever the odds), and where questions may be
+        unanswerable `null_odds.json` (id -> odds). `skipped.txt` lists the
+        questions that were not trained on.
+        """
+        named = [(e.question_id, p) for e, p in zip(examples, predictions)]
+        contents = {
+            "predictions.json": {name: self._answer(p) for name, p in named},
+            "nbest_predictions.json": {name: p["n_best"] for name, p in named},
+        }
+        if self.unanswerable:
+            contents["null_odds.json"] = {
+                name: p["null_odds"] or 0.0 for name, p in named
+            }
+        found = {name: _json(content) for name, content in contents.items()}
+        if self.skipped:
+            found["skipped.txt"] = "".join(
+                f"{line}\n" for line in self.skipped
+            ).encode()
+        return found
+
+    def constant(
+        self, train: Sequence[QAExample], held_out: Sequence[QAExample]
+    ) -> list[Prediction]:
+        """No answer where there are such questions; else the first words.
+
+        As many as the median answer has.
+        """
+        lengths = [len(e.target) for e in train if e.target]
+        length = int(np.median(lengths)) if lengths else 0
+        found = []
+        for example in held_out:
+            end = 0 if self.unanswerable else _word_end(example.context, length)
+            text = example.context[:end]
+            candidate = qa_answers.Candidate(text, 0.0, 1.0, 0, end)
+            odds = self._threshold + 1 if self.unanswerable else None
+            found.append(
+                self._prediction(
+                    qa_answers.Prediction(text, odds, (candidate,))
+                )
+            )
+        return found
+
+
+def _best_text(prediction: Prediction) -> str:
+    """The best answer, whatever the odds that there is none."""
+    best = prediction["n_best"]
+    return best[0]["text"] if best else ""
+
+
+def _word_end(context: str, length: int) -> int:
+    """Where the word that holds character `length - 1` ends."""
+    end = context.find(" ", length)
+    return len(context) if end < 0 else end
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    text = json.dumps(content, ensure_ascii=False, indent=1)
+    return f"{text}\n".encode()

@@ -1,0 +1,1 @@
+"""Passages in the order in which they answer a query."""

@@ -1,0 +1,338 @@
+"""Ranking: a cross-encoder that scores a passage for a query."""
+
+import collections
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.tasks import split_files
+from electra_tf.tasks.features import Features
+from electra_tf.tasks.ranking import features as ranking_features
+from electra_tf.tasks.ranking import files as ranking_files
+from electra_tf.tasks.ranking import losses as ranking_losses
+from electra_tf.tasks.ranking import metrics as ranking_metrics
+from electra_tf.tasks.ranking.files import Columns, Form, Pair
+from electra_tf.tasks.task import Prediction, Task
+from electra_tf.text.tokenizer import Tokenizer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class RankingOptions:
+    """The files, what is learned from them, and how."""
+
+    # Null finds them in --data by their names: train, dev or valid, test.
+    train_file: str | None = None
+    validation_file: str | None = None
+    test_file: str | None = None
+    # More negatives for the training queries: query, negatives [...].
+    negatives_file: str | None = None
+    # Queries held out of the training file where there is no validation file.
+    validation_share: float = 0.1
+    split_seed: int = 0
+    form: Form = "auto"  # of the training file: triples, rows, lists
+    query_column: str = "query"
+    passage_column: str = "passage"
+    relevance_column: str = "relevance"
+    query_id_column: str = "query_id"
+    passage_id_column: str = "passage_id"
+    # The least relevance that is relevant: in a positive, and for MRR and MAP.
+    relevant_from: float = 1.0
+    loss: Literal["pairwise", "listwise", "listnet", "pointwise"] = "listwise"
+    num_negatives: int = 7  # beside each positive; fewer if none has as many
+    # Null makes as many groups as use each negative once.
+    groups_per_positive: int | None = None
+    negatives_seed: int = 0
+    metric: Literal["mrr@10", "ndcg@10", "map"] = "mrr@10"  # selects
+    max_seq_length: int = 256
+    max_query_length: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("num_negatives", "groups_per_positive",
+                     "max_query_length"):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name}: expected at least 1, got {value}")
+        if not 0 < self.validation_share < 1:
+            raise UserError(
+                "validation_share: expected a share between 0 and 1, got "
+                f"{self.validation_share}"
+            )
+        if self.max_seq_length < self.max_query_length + 4:
+            raise UserError(
+                f"max_seq_length: expected at least {self.max_query_length} "
+                "(max_query_length) and 4 more for special tokens and the "
+                f"passage, got {self.max_seq_length}"
+            )
+
+    @property
+    def columns(self) -> Columns:
+        """The names of the columns."""
+        return Columns(
+            self.query_column,
+            self.passage_column,
+            self.relevance_column,
+            self.query_id_column,
+            self.passage_id_column,
+        )
+
+
+class Ranking(Task):
+    """The task; see `tasks.task.Task`. Its examples are pairs."""
+
+    Options = RankingOptions
+    options: RankingOptions
+
+    def __init__(
+        self,
+        name: str = "ranking",
+        options: RankingOptions | None = None,
+        data: str | None = None,
+        state: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(name, options, data, state)
+        if "/" in name:
+            raise UserError(
+                f"task '{name}' is not known; did you mean ranking?"
+            )
+
+    @property
+    def metric(self) -> str:  # type: ignore[override]
+        """As the options say."""
+        return self.options.metric
+
+    # --- examples ----------------------------------------------------------
+
+    def read(self, split: str) -> Sequence[Pair] | None:
+        """The pairs of a split; see `Task.read`."""
+        path = self._locate(split)
+        if split == "test":
+            return None if path is None else self._read(path, judged=False)
+        if split == "validation" and path is not None:
+            return self._judged(self._read(path), path)
+        whole = self._locate("train")
+        if whole is None:
+            raise split_files.missing(self.data, "train.tsv or the like")
+        pairs = self._read(whole, form=self.options.form)
+        if self._locate("validation") is None:
+            share, seed = self.options.validation_share, self.options.split_seed
+            pairs = [
+                pair
+                for pair in pairs
+                if split_files.held_out(pair.query, share, seed)
+                == (split == "validation")
+            ]
+            if not pairs:
+                raise UserError(
+                    f"{whole}: too few queries: with a validation_share of "
+                    f"{share} none of them is for {split}; give "
+                    "options.validation_file"
+                )
+        if split == "validation":
+            return self._judged(pairs, whole)
+        return pairs + self._negatives(pairs)
+
+    def draw(
+        self, examples: Sequence[Pair], count: int, seed: int
+    ) -> Sequence[Pair]:
+        """Whole queries at random, until they have `count` pairs or more.
+
+        Of a query with a part of its passages nothing could be learned.
+        """
+        sizes = collections.Counter(pair.query for pair in examples)
+        queries = list(sizes)
+        taken, chosen = 0, set()
+        for i in np.random.default_rng(seed).permutation(len(queries)):
+            if taken >= count:
+                break
+            chosen.add(queries[i])
+            taken += sizes[queries[i]]
+        return [pair for pair in examples if pair.query in chosen]
+
+    def _locate(self, split: str) -> str | None:
+        option = f"{split}_file"
+        given = getattr(self.options, option)
+        return split_files.locate(split, self.data, given, option)
+
+    def _read(
+        self, path: str, form: Form = "auto", judged: bool = True
+    ) -> list[Pair]:
+        columns = self.options.columns
+        return ranking_files.read_pairs(path, columns, form, judged)
+
+    def _judged(self, pairs: list[Pair], path: str) -> list[Pair]:
+        least = self.options.relevant_from
+        queries = {pair.query_id for pair in pairs}
+        telling = {p.query_id for p in pairs if p.relevance >= least}
+        if len(telling) < len(queries):
+            _log.warning(
+                "%s: %d of %d validation queries have no relevant passage, and "
+                "do not count", path, len(queries) - len(telling), len(queries),
+            )  # fmt: skip
+        if not telling:
+            raise UserError(
+                f"{path}: no query for validation has a passage of relevance "
+                f"{least:g} or more (options.relevant_from)"
+            )
+        return pairs
+
+    def _negatives(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Of the extra file, those for queries that are trained on."""
+        given = self.options.negatives_file
+        if given is None:
+            return []
+        path = split_files.locate("train", self.data, given, "negatives_file")
+        queries = {pair.query for pair in pairs}
+        extra = self._read(path)
+        kept = [pair for pair in extra if pair.query in queries]
+        if not kept:
+            raise UserError(
+                f"{path}: none of its {len(extra)} passages is for a query of "
+                "the training file; queries must be written the same"
+            )
+        return kept
+
+    def fit(self, examples: Sequence[Pair]) -> None:
+        """Refuses what nothing can be learned from."""
+        if not self._groups(examples).pairs.size:
+            least = self.options.relevant_from
+            raise UserError(
+                "ranking: no training query has both a passage of relevance "
+                f"{least:g} or more (options.relevant_from) and one of less: "
+                "nothing to learn"
+            )
+
+    def example(self, record: Mapping[str, Any], place: str) -> Pair:
+        """A pair from the query's and the passage's column."""
+        return ranking_files.pair_of(record, self.options.columns, place)
+
+    def record(self, item: Any) -> Mapping[str, Any]:
+        """(query, passage), or a mapping with both."""
+        if isinstance(item, tuple | list) and len(item) == 2:
+            columns = self.options.columns
+            return {columns.query: item[0], columns.passage: item[1]}
+        if isinstance(item, str):
+            raise UserError(
+                f"expected a pair of query and passage, got a text {item!r:.40}"
+            )
+        return super().record(item)
+
+    # --- the model's side --------------------------------------------------
+
+    def head(self) -> TaskHeadConfig:
+        """One score."""
+        return TaskHeadConfig("sequence", num_labels=1)
+
+    def features(
+        self, tokenizer: Tokenizer, examples: Sequence[Pair], training: bool
+    ) -> Features:
+        """Rows; in training groups of G, and `relevance` [units, G].
+
+        With the pointwise loss there are no groups but single rows, of the
+        same pairs, and `relevance` is [rows], 0 or 1.
+        """
+        options = self.options
+        if not training:
+            return self._rows(tokenizer, examples)
+        groups = self._groups(examples)
+        if groups.unused:
+            _log.warning(
+                "%d training queries have no positive, or no negative "
+                "passage, and are left out", groups.unused,
+            )  # fmt: skip
+        numbers = groups.pairs
+        if options.loss == "pointwise":
+            numbers = np.unique(numbers)
+        chosen = [examples[i] for i in numbers.ravel()]
+        grades = np.array([pair.relevance for pair in chosen], "float32")
+        if options.loss == "pointwise":
+            relevant = (grades >= options.relevant_from).astype("float32")
+            rows = self._rows(tokenizer, chosen)
+            return dataclasses.replace(
+                rows, rows={"relevance": relevant}, examples=numbers
+            )
+        return dataclasses.replace(
+            self._rows(tokenizer, chosen),
+            rows={"relevance": grades.reshape(numbers.shape)},
+            group=groups.size,
+            examples=numbers.ravel(),
+        )
+
+    def _rows(self, tokenizer: Tokenizer, pairs: Sequence[Pair]) -> Features:
+        options = self.options
+        return ranking_features.pair_rows(
+            tokenizer, pairs, options.max_seq_length, options.max_query_length
+        )
+
+    def _groups(self, pairs: Sequence[Pair]) -> ranking_features.Groups:
+        options = self.options
+        return ranking_features.make_groups(
+            pairs,
+            options.relevant_from,
+            options.num_negatives,
+            options.groups_per_positive,
+            options.negatives_seed,
+        )
+
+    def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """[B]: the loss of each group; pointwise, of each row."""
+        relevance = batch["relevance"]
+        scores = tf.reshape(outputs.logits, tf.shape(relevance))
+        if self.options.loss == "pointwise":
+            return ranking_losses.pointwise(scores, relevance)
+        return ranking_losses.LOSSES[self.options.loss](scores, relevance)
+
+    def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """`score` [rows]."""
+        return {"score": outputs.logits[:, 0]}
+
+    # --- answers -----------------------------------------------------------
+
+    def predictions(
+        self,
+        examples: Sequence[Pair],
+        features: Features,
+        outputs: Sequence[Mapping[str, Any]],
+    ) -> list[Prediction]:
+        """`score` of each pair: a logit, to be compared for one query."""
+        return [{"score": float(output["score"])} for output in outputs]
+
+    def scores(
+        self, examples: Sequence[Pair], predictions: Sequence[Prediction]
+    ) -> dict[str, float]:
+        """MRR@10, nDCG@10 and MAP; see `ranking_metrics`."""
+        queries: dict[str, list[tuple[float, float]]] = {}
+        for pair, prediction in zip(examples, predictions):
+            if pair.relevance is not None:
+                queries.setdefault(pair.query_id, []).append(
+                    (prediction["score"], pair.relevance)
+                )
+        return ranking_metrics.ranking_scores(
+            (tuple(np.array(rows).T) for rows in queries.values()),
+            self.options.relevant_from,
+        )
+
+    def files(
+        self,
+        split: str,
+        examples: Sequence[Pair],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, bytes]:
+        """The ranking in TREC's form."""
+        scores = [prediction["score"] for prediction in predictions]
+        text = ranking_files.run_text(examples, scores, "electra_tf")
+        return {f"{split}_run.txt": text.encode("utf-8")}
+
+    def constant(
+        self, train: Sequence[Pair], held_out: Sequence[Pair]
+    ) -> list[Prediction]:
+        """A random order, always the same one."""
+        draws = np.random.default_rng(0).random(len(held_out))
+        return [{"score": float(score)} for score in draws]

@@ -1,0 +1,394 @@
+"""Tagging: a tag for each word. Chunks, named entities, parts of speech.
+
+A word is a column of a file, or found in a text; its tag is predicted at its
+first piece. Every word gets one, in sentences of any length.
+"""
+
+import collections
+import difflib
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.tasks import split_files
+from electra_tf.tasks.features import Features
+from electra_tf.tasks.tagging import answers as tagging_answers
+from electra_tf.tasks.tagging import features as tagging_features
+from electra_tf.tasks.tagging import files as tagging_files
+from electra_tf.tasks.tagging import metrics as tagging_metrics
+from electra_tf.tasks.tagging import schemes as tagging_schemes
+from electra_tf.tasks.tagging.files import Sentence
+from electra_tf.tasks.tagging.options import (
+    MEMBERS,
+    SEPARATORS,
+    TaggingOptions,
+)
+from electra_tf.tasks.tagging.words import split_words
+from electra_tf.tasks.task import Prediction, Task
+from electra_tf.text.tokenizer import Tokenizer
+
+_log = logging.getLogger(__name__)
+
+
+class Tagging(Task):
+    """The task; see `tasks.task.Task`.
+
+    `state`: `scheme` of the data, `labels` that the model learns, `learned`,
+    their scheme, and `default`, the most frequent tag.
+    """
+
+    Options = TaggingOptions
+    options: TaggingOptions
+
+    def __init__(
+        self,
+        name: str = "tagging",
+        options: TaggingOptions | None = None,
+        data: str | None = None,
+        state: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(name, options, data, state)
+        member = name.partition("/")[2]
+        if member and member not in MEMBERS:
+            close = difflib.get_close_matches(member, MEMBERS, n=1)
+            raise UserError(
+                f"task '{name}' is not known; "
+                + (f"did you mean 'tagging/{close[0]}'?" if close else
+                   f"known: {', '.join(f'tagging/{m}' for m in MEMBERS)}")
+            )  # fmt: skip
+        self._usual = MEMBERS.get(member, {})
+
+    @property
+    def metric(self) -> str:  # type: ignore[override]
+        """Entity F1; of tags that spell no entities, accuracy."""
+        return "accuracy" if self.state.get("scheme") == "none" else "f1"
+
+    # --- examples ----------------------------------------------------------
+
+    def read(self, split: str) -> Sequence[Sentence] | None:
+        """The sentences of a split; see `Task.read`."""
+        path = self._locate(split)
+        if split == "test" or (split == "validation" and path is not None):
+            return None if path is None else self._read(path)
+        whole = self._locate("train")
+        if whole is None:
+            raise split_files.missing(self.data, "train.txt")
+        sentences = self._read(whole)
+        if split == "train" and self._locate("validation") is not None:
+            return sentences
+        share, seed = self.options.validation_share, self.options.split_seed
+        chosen = [
+            sentence
+            for sentence in sentences
+            if split_files.held_out(" ".join(sentence.tokens), share, seed)
+            == (split == "validation")
+        ]
+        if not chosen:
+            raise UserError(
+                f"{whole}: {len(sentences)} sentences, and with a "
+                f"validation_share of {share} none of them is for {split}; "
+                "give options.validation_file"
+            )
+        return chosen
+
+    def _locate(self, split: str) -> str | None:
+        option = f"{split}_file"
+        given = getattr(self.options, option)
+        return split_files.locate(split, self.data, given, option)
+
+    def _read(self, path: str) -> list[Sentence]:
+        options = self.options
+        separator = options.separator or self._usual.get("separator")
+        if separator is not None:
+            separator = SEPARATORS.get(separator, separator)
+        sentences = tagging_files.read_columns(
+            path, options.token_column, options.tag_column, separator
+        )
+        if "scheme" in self.state:
+            self._check(sentences)
+        return sentences
+
+    def _check(self, sentences: Sequence[Sentence]) -> None:
+        """Tags that are of another scheme, or that training did not have."""
+        scheme = self.state["scheme"]
+        known, new = set(self._known()), collections.Counter()
+        first = ""
+        for sentence in sentences:
+            for i, tag in enumerate(sentence.tags or ()):
+                if tag in known:
+                    continue
+                if not tagging_schemes.belongs(tag, scheme):
+                    raise UserError(
+                        f"{_place(sentence, i)}: the tag '{tag}' is none of "
+                        f"the scheme {scheme}; mend it, or set options.scheme"
+                    )
+                first = first or _place(sentence, i)
+                new[tag] += 1
+        if new:
+            _log.warning(
+                "%s: %d words have tags that no training sentence has (%s); "
+                "they count as wrong",
+                first, new.total(), ", ".join(sorted(new)),
+            )  # fmt: skip
+
+    def _known(self) -> Sequence[str]:
+        """All tags that can be predicted, as the data spells them."""
+        scheme, labels = self.state["scheme"], self.state["labels"]
+        if scheme == self.state["learned"]:
+            return labels
+        outside = tagging_schemes.OUTSIDE
+        kinds = {
+            tagging_schemes.split_tag(label)[1]
+            for label in labels
+            if label != outside
+        }
+        return tagging_schemes.labels(kinds, scheme)
+
+    def fit(self, examples: Sequence[Sentence]) -> None:
+        """Finds the scheme and the labels."""
+        tags = [sentence.tags for sentence in examples]
+        if not examples or None in tags:
+            place = examples[tags.index(None)].place if examples else self.data
+            raise UserError(f"{place}: no tags, and they are to be learned")
+        counts = collections.Counter(tag for row in tags for tag in row)
+        if len(counts) < 2:
+            raise UserError(
+                f"{examples[0].place}: all {counts.total()} training words "
+                f"have the tag '{next(iter(counts))}': nothing to learn"
+            )
+        scheme = self.options.scheme
+        if scheme == "auto":
+            scheme = self._usual.get("scheme") or self._detect(examples)
+        learned = self.options.convert_to or scheme
+        self.state = {"scheme": scheme, "learned": learned, "labels": ["O"]}
+        self.state["default"] = counts.most_common(1)[0][0]
+        if scheme == "none":
+            if learned != "none":
+                raise UserError(
+                    f"options.convert_to: is {learned}, but the tags "
+                    f"({', '.join(sorted(counts)[:3])}, ...) spell no spans; "
+                    "leave it out, or set options.scheme"
+                )
+            self.state["labels"] = sorted(counts)
+            return
+        kinds = {
+            tagging_schemes.split_tag(tag)[1]
+            for tag in counts
+            if tag != tagging_schemes.OUTSIDE
+        }
+        self.state["labels"] = list(tagging_schemes.labels(kinds, learned))
+        self._check(examples)
+        wrong = [
+            sentence
+            for sentence in examples
+            if not tagging_schemes.is_valid(sentence.tags, scheme)
+        ]
+        if wrong:
+            _log.warning(
+                "%s: the tags of %d sentences, of which this is the first, "
+                "are not valid %s; they are read as conlleval reads them",
+                wrong[0].place, len(wrong), scheme,
+            )  # fmt: skip
+
+    def _detect(self, examples: Sequence[Sentence]) -> str:
+        scheme = tagging_schemes.detect(s.tags for s in examples)
+        if scheme != "none":
+            return scheme
+        places = {
+            tag: (sentence, i)
+            for sentence in reversed(examples)
+            for i, tag in enumerate(sentence.tags)
+        }
+        like = {t for t in places if tagging_schemes.looks_like_spans(t)}
+        if like <= {tagging_schemes.OUTSIDE}:
+            return scheme
+        odd = min(places.keys() - like or places)
+        raise UserError(
+            f"{_place(*places[odd])}: the tags are those of no one scheme: "
+            f"'{odd}' beside '{max(like - {odd})}'; mend them, or set "
+            "options.scheme (none: tags that spell no spans)"
+        )
+
+    def example(self, record: Mapping[str, Any], place: str) -> Sentence:
+        """A sentence from `tokens` (a list), or from `text`."""
+        tokens = record.get("tokens")
+        if tokens is not None:
+            if isinstance(tokens, str):
+                tokens = tokens.split()
+            if not isinstance(tokens, list | tuple) or not all(
+                isinstance(token, str) for token in tokens
+            ):
+                raise UserError(
+                    f"{place}: tokens: expected a list of texts, got "
+                    f"{tokens!r:.60}"
+                )
+            if not tokens:
+                raise UserError(f"{place}: tokens: the list is empty")
+            return Sentence(tuple(tokens), place=place)
+        text = record.get("text")
+        if not isinstance(text, str):
+            raise UserError(
+                f"{place}: expected a column 'text', or 'tokens', got "
+                f"{', '.join(record) or 'none'}"
+            )
+        words, starts = split_words(text)
+        if not words:
+            raise UserError(f"{place}: the text is empty")
+        return Sentence(words, text=text, starts=starts, place=place)
+
+    def record(self, item: Any) -> Mapping[str, Any]:
+        """A text, a list of words, or a mapping with one of them."""
+        if isinstance(item, list | tuple):
+            return {"tokens": list(item)}
+        return super().record(item)
+
+    # --- the model's side --------------------------------------------------
+
+    def head(self) -> TaskHeadConfig:
+        """Scores of the labels, for each token."""
+        labels = tuple(self.state["labels"])
+        return TaskHeadConfig("token", len(labels), labels)
+
+    def features(
+        self, tokenizer: Tokenizer, examples: Sequence[Sentence], training: bool
+    ) -> Features:
+        """See `tagging_features.make_features`."""
+        labels = None
+        if training:
+            numbers = {tag: i for i, tag in enumerate(self.state["labels"])}
+            labels = np.array(
+                [
+                    numbers.get(tag, tagging_features.IGNORED)
+                    for sentence in examples
+                    for tag in tagging_schemes.convert(
+                        sentence.tags, self.state["learned"]
+                    )
+                ],
+                "int32",
+            )
+        tokens = [sentence.tokens for sentence in examples]
+        found = tagging_features.make_features(
+            tokenizer, tokens, self.options.max_seq_length, labels
+        )
+        if training:
+            unseen = len(examples) - len(np.unique(found.examples))
+            if unseen:
+                _log.warning(
+                    "%d training sentences hold nothing that the tokenizer "
+                    "knows, and are left out", unseen,
+                )  # fmt: skip
+        return found
+
+    def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """[B]: cross-entropy of the words; each weighs the same."""
+        labels = batch["labels"]  # [B, L]
+        tagged = tf.cast(labels >= 0, tf.float32)
+        words = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            labels=tf.maximum(labels, 0), logits=outputs.logits
+        )
+        return tf.reduce_sum(words * tagged, axis=-1) * batch["scale"]
+
+    def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """All labels' scores where a search needs them, or the best ones."""
+        log_probs = tf.nn.log_softmax(outputs.logits)  # [B, L, K]
+        if self._grammar() is not None:
+            return {"log_probs": log_probs}
+        return {
+            "label": tf.argmax(log_probs, axis=-1, output_type=tf.int32),
+            "log_prob": tf.reduce_max(log_probs, axis=-1),
+        }
+
+    def _grammar(self) -> tagging_schemes.Grammar | None:
+        learned = self.state["learned"]
+        if learned == "none" or not self.options.constrained:
+            return None
+        return tagging_schemes.grammar(self.state["labels"], learned)
+
+    # --- answers -----------------------------------------------------------
+
+    def predictions(
+        self,
+        examples: Sequence[Sentence],
+        features: Features,
+        outputs: Sequence[Mapping[str, Any]],
+    ) -> list[Prediction]:
+        """`tokens`, `tags` and `entities` of each sentence.
+
+        An entity has its `type`, where it starts and ends in the given text
+        (given tokens are thought of with a space between), its `text`, and
+        the product of its tags' probabilities.
+        """
+        labels, log_probs = tagging_answers.word_labels(
+            features.extra, outputs, self._grammar(), self._default_label()
+        )
+        scheme, learned = self.state["scheme"], self.state["learned"]
+        names, splits = self.state["labels"], features.extra.splits
+        found = []
+        for sentence, start, end in zip(examples, splits, splits[1:]):
+            tags = [names[label] for label in labels[start:end]]
+            if learned != scheme:
+                tags = tagging_schemes.convert(tags, scheme)
+            found.append(
+                tagging_answers.prediction(
+                    sentence, tags, log_probs[start:end], scheme
+                )
+            )
+        return found
+
+    def _default_label(self) -> int:
+        names = self.state["labels"]
+        if self.state["learned"] == "none":
+            return names.index(self.state["default"])
+        outside = tagging_schemes.OUTSIDE
+        return names.index(outside) if outside in names else 0
+
+    def scores(
+        self, examples: Sequence[Sentence], predictions: Sequence[Prediction]
+    ) -> dict[str, float]:
+        """Entity F1, precision, recall; and the accuracy of words."""
+        gold, given = tagging_answers.known_tags(examples, predictions)
+        if not gold:
+            return {}
+        found = {}
+        scheme = self.state["scheme"]
+        if scheme != "none":
+            found = tagging_metrics.entity_scores(
+                gold, given, scheme, self.options.scorer
+            )
+        return found | {"accuracy": tagging_metrics.accuracy(gold, given)}
+
+    def files(
+        self,
+        split: str,
+        examples: Sequence[Sentence],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, bytes]:
+        """The column form that `conlleval` reads, and scores by type."""
+        text = tagging_answers.column_text(examples, predictions)
+        found = {f"{split}_predictions.txt": text}
+        gold, given = tagging_answers.known_tags(examples, predictions)
+        if gold and self.state["scheme"] != "none":
+            report = tagging_metrics.type_report(gold, given)
+            found[f"{split}_types.txt"] = report
+        return {name: text.encode("utf-8") for name, text in found.items()}
+
+    def constant(
+        self, train: Sequence[Sentence], held_out: Sequence[Sentence]
+    ) -> list[Prediction]:
+        """Every word has the most frequent tag."""
+        tag = self.state["default"]
+        return [
+            {"tokens": list(s.tokens), "tags": [tag] * len(s.tokens),
+             "entities": []}
+            for s in held_out
+        ]  # fmt: skip
+
+
+def _place(sentence: Sentence, word: int) -> str:
+    path, _, line = sentence.place.rpartition(":")
+    return f"{path}:{int(line) + word}"

@@ -1,0 +1,1 @@
+"""Classes, labels or numbers for texts and pairs, from any table."""

@@ -1,0 +1,332 @@
+"""Classification and regression of one's own texts, from any table."""
+
+import collections
+import dataclasses
+import difflib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from electra_tf.errors import UserError
+from electra_tf.tasks.texts.table import TableTask
+from electra_tf.tasks.texts.tables import TableOptions
+from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
+from electra_tf.tasks.texts.task import TextExample
+
+_METRICS = ("accuracy", "macro_f1", "mcc")
+_BINARY = ("f1", "accuracy_f1", "precision", "recall")
+_OF_SETS = ("micro_f1", "macro_f1", "exact_match")
+_OF_NUMBERS = ("pearson", "spearman", "pearson_spearman", "r2")
+_MOST_SHOWN = 12  # labels in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationOptions(TableOptions):
+    """Options of `Classification`; see `TableOptions` for the others.
+
+    Attributes:
+      labels: all there may be, in order; those found in the training data,
+        sorted, where None.
+      multi_label: a text may have any number of labels: a list in JSON, or
+        divided by `separator`.
+      separator: between labels.
+      threshold: with multi_label, the probability from which a label is said
+        to be there.
+      class_weights: of each class in the loss: "none"; "balanced", so that
+        all classes weigh the same; or label -> weight, 1 for the others.
+        With multi_label of a label's presence, its absence weighing 1.
+      metric: selects the best weights: accuracy, macro_f1, mcc; of two
+        classes f1, accuracy_f1 (their mean), precision, recall too; with
+        multi_label micro_f1, macro_f1, exact_match. None is the first.
+      positive_label: the one that f1 is of; the second where None.
+    """
+
+    labels: tuple[str, ...] | None = None
+    multi_label: bool = False
+    separator: str = ","
+    threshold: float = 0.5
+    class_weights: str | dict[str, float] | None = None
+    metric: str | None = None
+    positive_label: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels is not None:
+            least = 1 if self.multi_label else 2
+            if len(set(self.labels)) != len(self.labels):
+                raise UserError("labels: one of them is given twice")
+            if len(self.labels) < least:
+                raise UserError(
+                    f"labels: expected at least {least}, got {len(self.labels)}"
+                )
+        if not 0 < self.threshold < 1:
+            raise UserError(
+                "threshold: expected a probability in (0, 1), got "
+                f"{self.threshold}"
+            )
+        if not self.separator:
+            raise UserError("separator: expected a text, got an empty one")
+        weights = self.class_weights
+        if isinstance(weights, str) and weights not in ("none", "balanced"):
+            raise UserError(
+                "class_weights: expected none, balanced or label: weight, "
+                f"got '{weights}'"
+            )
+        if isinstance(weights, dict) and any(
+            not weight >= 0 for weight in weights.values()
+        ):
+            raise UserError("class_weights: expected weights of at least 0")
+        known = _OF_SETS if self.multi_label else _METRICS + _BINARY
+        _check_metric(self.metric, known)
+
+
+class Classification(TableTask):
+    """One class, or with `multi_label` any number of labels, for each text."""
+
+    Options = ClassificationOptions
+
+    def __init__(
+        self,
+        name: str = "classification",
+        options: ClassificationOptions | None = None,
+        data: str | None = None,
+        state: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(name, options, data, state)
+        default = _OF_SETS[0] if self.options.multi_label else _METRICS[0]
+        self.metric = self.options.metric or default
+        self._labels = self.state.get("labels") or self.options.labels
+        if self._labels:
+            self._target = self._make_target()
+
+    def answer(self, value: Any, place: str) -> str | tuple[str, ...]:
+        """A label, or of `multi_label` those that there are."""
+        if not self.options.multi_label:
+            return _label(value, place)
+        if isinstance(value, str):
+            value = value.split(self.options.separator)
+            value = [part for part in value if part.strip()]
+        if not isinstance(value, list):
+            raise UserError(
+                f"{place}: expected a list of labels, or a text with them, "
+                f"got {value!r:.40}"
+            )
+        # A label named twice is there once.
+        return tuple(dict.fromkeys(_label(part, place) for part in value))
+
+    def look(self, examples: Sequence[TextExample]) -> None:
+        """Finds the labels, unless they are given."""
+        if self.options.labels is None:
+            self._labels = _sorted(
+                {label for example in examples for label in _all(example)}
+            )
+
+    def check(self, examples: Sequence[TextExample]) -> None:
+        """Refuses labels that are not known, if any are."""
+        if not self._labels:
+            return
+        known = set(self._labels)
+        for example in examples:
+            for label in _all(example):
+                if label not in known:
+                    raise self._unknown(label, example.place)
+
+    def fit(self, examples: Sequence[TextExample]) -> None:
+        """Keeps the labels and their weights.
+
+        Raises:
+          UserError: all examples are of one class, or have no labels.
+        """
+        if not self._labels:
+            self.look(examples)
+        self.check(examples)
+        counts = collections.Counter(
+            label for example in examples for label in _all(example)
+        )
+        where = examples[0].place.rpartition(":")[0] or "the training data"
+        column = self.options.label_column
+        if not counts:
+            raise UserError(f"{where}: no row has a label in '{column}'")
+        if len(counts) == 1 and not self.options.multi_label:
+            raise UserError(
+                f"{where}: every row's '{column}' is '{next(iter(counts))}'; "
+                "expected at least two classes"
+            )
+        self.state["labels"] = list(self._labels)
+        weights = self._weights(counts, len(examples))
+        if weights is not None:
+            self.state["class_weights"] = weights
+        positive = self.options.positive_label
+        if positive is not None and positive not in self._labels:
+            raise UserError(
+                f"options.positive_label: '{positive}' is no label; there "
+                f"are {_listed(self._labels)}"
+            )
+        if self.metric in _BINARY and len(self._labels) != 2:
+            raise UserError(
+                f"options.metric: {self.metric} is of two classes, and there "
+                f"are {len(self._labels)}; choose one of {', '.join(_METRICS)}"
+            )
+        self._target = self._make_target()
+
+    def _weights(
+        self, counts: Mapping[str, int], examples: int
+    ) -> list[float] | None:
+        given = self.options.class_weights
+        if given is None or given == "none":
+            return None
+        if given == "balanced":
+            if self.options.multi_label:
+                return [
+                    (examples - counts[n]) / counts[n] if counts[n] else 1.0
+                    for n in self._labels
+                ]
+            # Mean 1 over the training examples; absent classes weigh nothing.
+            return [
+                examples / (len(counts) * counts[n]) if counts[n] else 0.0
+                for n in self._labels
+            ]
+        for label in given:
+            if label not in self._labels:
+                raise self._unknown(label, "options.class_weights")
+        return [float(given.get(label, 1.0)) for label in self._labels]
+
+    def _make_target(self) -> Target:
+        weights = self.state.get("class_weights")
+        if self.options.multi_label:
+            return LabelSets(self._labels, weights, self.options.threshold)
+        return Classes(self._labels, weights, self.options.positive_label)
+
+    def _unknown(self, label: str, place: str) -> UserError:
+        near = difflib.get_close_matches(label, self._labels, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        found = "" if self.options.labels else " in the training data"
+        return UserError(
+            f"{place}: unknown label '{label:.60}'; {hint}"
+            f"known{found}: {_listed(self._labels)}"
+        )
+
+    @property
+    def may_be_empty(self) -> bool:
+        """A set of labels may."""
+        return self.options.multi_label
+
+
+@dataclasses.dataclass(frozen=True)
+class RegressionOptions(TableOptions):
+    """Options of `Regression`; see `TableOptions` for the others.
+
+    Attributes:
+      scale: the head is trained on numbers divided by it (5 for STS-B);
+        None takes the mean of the training data off and divides by their
+        standard deviation.
+      metric: selects the best weights: pearson, spearman, pearson_spearman
+        (their mean), r2 (by squared error). None is the first.
+    """
+
+    scale: float | None = None
+    metric: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale is not None and not self.scale > 0:
+            raise UserError(f"scale: expected above 0, got {self.scale}")
+        _check_metric(self.metric, _OF_NUMBERS)
+
+
+class Regression(TableTask):
+    """A number for each text."""
+
+    Options = RegressionOptions
+
+    def __init__(
+        self,
+        name: str = "regression",
+        options: RegressionOptions | None = None,
+        data: str | None = None,
+        state: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(name, options, data, state)
+        self.metric = self.options.metric or _OF_NUMBERS[0]
+        if "scale" in self.state:
+            self._target = Number(self.state["offset"], self.state["scale"])
+        elif self.options.scale is not None:
+            self._target = Number(0.0, self.options.scale)
+
+    def answer(self, value: Any, place: str) -> float:
+        """A finite number."""
+        try:
+            number = float("x" if isinstance(value, bool) else value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise UserError(
+                f"{place}: expected a number in "
+                f"'{self.options.label_column}', got {value!r:.40}"
+            )
+        return number
+
+    def fit(self, examples: Sequence[TextExample]) -> None:
+        """Keeps how numbers are scaled.
+
+        Raises:
+          UserError: they are all the same.
+        """
+        numbers = np.asarray([example.answer for example in examples], float)
+        if np.ptp(numbers) == 0:
+            where = examples[0].place.rpartition(":")[0] or "the training data"
+            raise UserError(
+                f"{where}: every row's '{self.options.label_column}' is "
+                f"{numbers[0]:g}; there is nothing to learn"
+            )
+        offset, scale = 0.0, self.options.scale
+        if scale is None:
+            offset, scale = float(numbers.mean()), float(numbers.std())
+        self.state |= {"offset": offset, "scale": scale}
+        self._target = Number(offset, scale)
+
+
+def _label(value: Any, place: str) -> str:
+    """A label's name; of JSON's other scalars as JSON writes them."""
+    if isinstance(value, str):
+        value = value.strip()
+    elif isinstance(value, bool | int | float):
+        value = json.dumps(value)
+    else:
+        raise UserError(f"{place}: expected a label, got {value!r:.40}")
+    if not value:
+        raise UserError(f"{place}: the label is empty")
+    return value
+
+
+def _all(example: TextExample) -> tuple[str, ...]:
+    if example.answer is None:
+        return ()
+    answer = example.answer
+    return (answer,) if isinstance(answer, str) else answer
+
+
+def _sorted(labels: set[str]) -> tuple[str, ...]:
+    """By number if all are whole numbers, else by name."""
+    if all(label.isascii() and label.isdigit() for label in labels):
+        return tuple(sorted(labels, key=lambda label: (int(label), label)))
+    return tuple(sorted(labels))
+
+
+def _listed(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:_MOST_SHOWN])
+    more = len(labels) - _MOST_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _check_metric(metric: str | None, known: Sequence[str]) -> None:
+    if metric is None or metric in known:
+        return
+    near = difflib.get_close_matches(metric, known, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise UserError(
+        f"metric: '{metric}' is not known; {hint}known: {', '.join(known)}"
+    )

@@ -1,0 +1,156 @@
+"""What tasks on a text or a pair have in common, wherever texts come from."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.models.task_networks import ClassifierOutput
+from electra_tf.tasks.features import Features
+from electra_tf.tasks.task import Prediction, Task
+from electra_tf.tasks.texts.features import pair_rows
+from electra_tf.tasks.texts.targets import Target
+from electra_tf.text.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class TextExample:
+    """A text or a pair, and what is to be said of it.
+
+    Attributes:
+      text: the first, or only, text.
+      text_pair: the second; None where there is none.
+      answer: a label, a tuple of labels or a number; None if not known.
+      place: where it stands, "file:line".
+      index: its number in the source, where that has one.
+    """
+
+    text: str
+    text_pair: str | None = None
+    answer: Any = None
+    place: str = ""
+    index: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class TextOptions:
+    """Options of all tasks on texts.
+
+    Attributes:
+      max_seq_length: tokens a row, special ones included; longer texts are
+        cut.
+      dropout: in the head.
+      hidden_layer: a hidden layer in the head; the original has none.
+    """
+
+    max_seq_length: int = 128
+    dropout: float = 0.1
+    hidden_layer: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_seq_length < 3:
+            raise UserError(
+                "max_seq_length: expected at least 3, the special tokens of "
+                f"a pair, got {self.max_seq_length}"
+            )
+
+
+class TextTask(Task):
+    """Says something of a text or a pair, with a "sequence" head.
+
+    Attributes:
+      both_orders: train on (second, first) as well.
+    """
+
+    Options = TextOptions
+    both_orders = False
+    _target: Target | None = None
+
+    @property
+    def target(self) -> Target:
+        """What is said; known from the options, the state or `fit`."""
+        if self._target is None:
+            raise UserError(
+                f"{self.name}: its labels are not known; give `labels`, or a "
+                "model that was fine-tuned for it"
+            )
+        return self._target
+
+    def head(self) -> TaskHeadConfig:
+        """A "sequence" head."""
+        return TaskHeadConfig(
+            "sequence",
+            num_labels=self.target.num_outputs,
+            labels=self.target.labels,
+            hidden_layer=self.options.hidden_layer,
+            dropout=self.options.dropout,
+        )
+
+    def features(
+        self,
+        tokenizer: Tokenizer,
+        examples: Sequence[TextExample],
+        training: bool,
+    ) -> Features:
+        """A row an example; training in both orders has the turned after."""
+        first = [example.text for example in examples]
+        second = None
+        if any(example.text_pair is not None for example in examples):
+            second = [example.text_pair or "" for example in examples]
+        length = self.options.max_seq_length
+        if not training:
+            return pair_rows(tokenizer, first, second, length)
+        answers = [example.answer for example in examples]
+        rows = self.target.rows(answers)
+        numbers = None
+        if self.both_orders and second is not None:
+            first, second = first + second, second + first
+            rows = {n: np.concatenate([v, v]) for n, v in rows.items()}
+            numbers = np.tile(np.arange(len(examples)), 2)
+        found = pair_rows(tokenizer, first, second, length)
+        return dataclasses.replace(found, rows=rows, examples=numbers)
+
+    def loss(
+        self, outputs: ClassifierOutput, batch: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """The target's."""
+        return self.target.loss(outputs.logits, batch)
+
+    def outputs(self, outputs: ClassifierOutput) -> dict[str, tf.Tensor]:
+        """The target's."""
+        return self.target.outputs(outputs.logits)
+
+    def predictions(
+        self,
+        examples: Sequence[TextExample],
+        features: Features,
+        outputs: Sequence[Mapping[str, Any]],
+    ) -> list[Prediction]:
+        """The target's, a row each."""
+        return [self.target.prediction(output) for output in outputs]
+
+    def scores(
+        self,
+        examples: Sequence[TextExample],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, float]:
+        """The target's; none where an example has no answer."""
+        answers = [example.answer for example in examples]
+        if not answers or any(answer is None for answer in answers):
+            return {}
+        return self.target.scores(answers, predictions)
+
+    def truth(self, example: TextExample) -> str | None:
+        """The example's label, where it has just one."""
+        return example.answer if isinstance(example.answer, str) else None
+
+    def constant(
+        self, train: Sequence[TextExample], held_out: Sequence[TextExample]
+    ) -> list[Prediction]:
+        """The most frequent label, or the mean, for all."""
+        found = self.target.constant([example.answer for example in train])
+        return [found] * len(held_out)
