@@ -21,6 +21,7 @@ ARROWS = {
     "pretraining": {"models"},
     "hub": {"models", "text"},
     "tasks": {"models", "training", "text", "hub"},
+    "serving": {"models", "hub", "text", "tasks"},
     "cli": None,  # composes anything
     "__main__": {"cli"},
     "__init__": None,  # the table of contents

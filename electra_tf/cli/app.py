@@ -37,6 +37,7 @@ COMMANDS = {
         "convert",
         "a checkpoint from and to TF1, Hugging Face, KerasHub",
     ),
+    "export": ("export", "a model that takes texts, ready to be served"),
     "demo": ("demo", "all of the above, small, on the text that ships"),
 }
 

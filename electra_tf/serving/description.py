@@ -1,0 +1,80 @@
+"""What an export says of itself: `assets.extra/electra_tf.json`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from electra_tf.serving import examples
+from electra_tf.serving.servable import Servable
+from electra_tf.text import normalize
+from electra_tf.text.vocab import Vocab
+
+FORMAT, VERSION = "electra_tf export", 1
+FILE = "electra_tf.json"
+FOLDER = "assets.extra"
+
+# Shares of the vocabulary that make a model's language.
+_CHINESE, _ENGLISH = 0.2, 0.7
+
+
+def describe(
+    servable: Servable, name: str, signatures: Mapping[str, Callable]
+) -> dict[str, Any]:
+    """The content of electra_tf.json.
+
+    Args:
+      servable: what is exported.
+      name: of the model, under which it is served.
+      signatures: name -> tf.function with an input signature.
+    """
+    language = language_of(servable.tokenizer.vocab)
+    labels = servable.labels
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": name,
+        "task": servable.kind,
+        "task_name": servable.task_name,
+        "labels": None if labels is None else list(labels),
+        "pair": servable.pair,
+        "language": language,
+        "max_seq_length": servable.max_seq_length,
+        "signatures": {
+            key: _signature(function.get_concrete_function())
+            for key, function in signatures.items()
+        },
+        "examples": examples.of(servable.kind, servable.pair, language),
+    }
+
+
+def language_of(vocab: Vocab) -> Literal["en", "zh"] | None:
+    """By the characters of its pieces; None if neither.
+
+    Chinese where more than a fifth of them are Chinese characters, English
+    where nearly all are ASCII.
+    """
+    pieces = [token.removeprefix("##") for token in vocab.tokens]
+    chinese = tf.strings.regex_full_match(pieces, f"[{normalize.CJK}]+")
+    if int(tf.math.count_nonzero(chinese)) > _CHINESE * len(pieces):
+        return "zh"
+    plain = sum(piece.isascii() for piece in pieces)
+    return "en" if plain > _ENGLISH * len(pieces) else None
+
+
+def _signature(function: Any) -> dict[str, Any]:
+    _, inputs = function.structured_input_signature
+    positional, _ = function.structured_input_signature
+    specs = {spec.name: spec for spec in (*positional, *inputs.values())}
+    return {
+        "inputs": {name: _tensor(spec) for name, spec in specs.items()},
+        "outputs": {
+            name: _tensor(spec)
+            for name, spec in function.structured_outputs.items()
+        },
+    }
+
+
+def _tensor(spec: Any) -> dict[str, Any]:
+    dtype = "float" if spec.dtype == tf.float32 else spec.dtype.name
+    return {"dtype": dtype, "shape": spec.shape.as_list()}

@@ -1,0 +1,149 @@
+"""Writes a model as a SavedModel that takes texts.
+
+    DIR/1/saved_model.pb, variables/, assets/, fingerprint.pb
+    DIR/1/assets.extra/electra_tf.json   what the model is; see `description`
+
+A version is made under a temporary name beside its place and renamed when it
+is whole, so that a server which watches DIR never sees a part of one. All of
+the graph is operations of TensorFlow and TensorFlow Text: it runs wherever
+these are, Python or not.
+"""
+
+import contextlib
+import json
+import logging
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.serving import description, signatures
+from electra_tf.serving.servable import Servable
+
+# What servers take as a model's name in an address and in a file.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class Export(NamedTuple):
+    """What was written."""
+
+    path: str  # DIR/version
+    version: int
+    description: dict[str, Any]  # of electra_tf.json
+
+
+def export(
+    servable: Servable,
+    output: str,
+    version: int | None = None,
+    names: Iterable[str] | None = None,
+) -> Export:
+    """Writes the next version of a model.
+
+    Args:
+      servable: the model.
+      output: directory of its versions, created if absent; its name is the
+        model's.
+      version: a number from 1; the next one where None.
+      names: of signatures; all where None.
+
+    Raises:
+      UserError: that version is there, the name is none for a server, or it
+        cannot be written.
+    """
+    name = model_name(output)
+    if version is not None:
+        _check_version(output, version)
+    made = signatures.make(servable, names)
+    about = description.describe(servable, name, made)
+    files.make_directory(output)
+    temporary = files.join(output, f".tmp-{uuid.uuid4().hex[:8]}")
+    try:
+        _save(servable, made, temporary)
+        write_description(temporary, about)
+        if version is None:
+            version = max(versions(output), default=0) + 1
+        path = files.join(output, str(version))
+        _check_version(output, version)
+        files.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            files.remove(temporary)
+        raise
+    return Export(path, version, about)
+
+
+def model_name(output: str) -> str:
+    """The name of the model whose versions are in `output`.
+
+    Raises:
+      UserError: servers do not take such a name.
+    """
+    name = output.rstrip("/").rpartition("/")[2]
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"--output: {output}: the directory's name is the model's; "
+            f"expected letters, digits, '-', '_' and '.', got '{name}'"
+        )
+    return name
+
+
+def versions(output: str) -> list[int]:
+    """The versions in a directory, ascending; none if it is not there."""
+    if not files.is_directory(output):
+        return []
+    return sorted(
+        int(name)
+        for name in files.list_directory(output)
+        if name.isascii() and name.isdigit()
+    )
+
+
+def _check_version(output: str, version: int) -> None:
+    path = files.join(output, str(version))
+    if version in versions(output) or files.exists(path):
+        raise UserError(
+            f"--version: {path} is there already; leave the flag out for the "
+            "next one"
+        )
+
+
+def write_description(folder: str, about: Mapping[str, Any]) -> None:
+    """Writes electra_tf.json of the export in `folder`."""
+    extra = files.join(folder, description.FOLDER)
+    files.make_directory(extra)
+    files.write_text(
+        files.join(extra, description.FILE),
+        json.dumps(about, ensure_ascii=False, indent=2) + "\n",
+    )
+
+
+def _save(
+    servable: Servable, made: Mapping[str, Callable], folder: str
+) -> None:
+    module = tf.Module(name="model")
+    # The variables alone: of Keras's own bookkeeping nothing is needed.
+    module.weights = [v.value for v in servable.network.weights]
+    module.tokenizer = servable.tokenizer
+    concrete = {
+        name: function.get_concrete_function()
+        for name, function in made.items()
+    }
+    with _quiet(), files.named_errors(folder, "write"):
+        tf.saved_model.save(module, folder, signatures=concrete)
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Without TensorFlow's own word on what it wrote and where."""
+    logger = logging.getLogger("tensorflow")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

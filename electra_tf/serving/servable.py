@@ -1,0 +1,163 @@
+"""A model that is to be served: opened, and what kind it is."""
+
+import dataclasses
+from typing import Any, Literal
+
+from electra_tf.errors import UserError
+from electra_tf.hub import loading, pretrained
+from electra_tf.serving import text_signatures
+from electra_tf.tasks.prediction import predictor as predicting
+from electra_tf.tasks.prediction.predictor import Predictor
+from electra_tf.tasks.qa.task import QuestionAnswering
+from electra_tf.tasks.ranking.task import Ranking
+from electra_tf.tasks.tagging.task import Tagging
+from electra_tf.tasks.task import Task
+from electra_tf.tasks.texts.targets import Classes, LabelSets, Number
+from electra_tf.tasks.texts.task import TextTask
+from electra_tf.text.tokenizer import Tokenizer
+
+Kind = Literal[
+    "classification",
+    "multilabel",
+    "regression",
+    "ranking",
+    "tagging",
+    "qa",
+    "discriminator",
+    "generator",
+]
+Part = Literal["discriminator", "generator"]
+
+_TARGETS: dict[type, Kind] = {
+    Classes: "classification",
+    LabelSets: "multilabel",
+    Number: "regression",
+}
+_TASKS: dict[type, Kind] = {
+    Ranking: "ranking",
+    Tagging: "tagging",
+    QuestionAnswering: "qa",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Servable:
+    """A model, fine-tuned or pre-trained.
+
+    Attributes:
+      kind: what it answers.
+      network: fine-tuned (`models.task_networks`) or pre-trained
+        (`hub.pretrained`).
+      tokenizer: the model's.
+      max_seq_length: tokens that it reads at once, specials included.
+      predictor: of a fine-tuned model; None of others.
+    """
+
+    kind: Kind
+    network: Any
+    tokenizer: Tokenizer
+    max_seq_length: int
+    predictor: Predictor | None = None
+
+    @property
+    def task_name(self) -> str | None:
+        """As the model's directory says: "glue/sst2"; None if pre-trained."""
+        return self.predictor.task.name if self.predictor else None
+
+    @property
+    def pair(self) -> bool:
+        """Whether `serving_default` takes two texts."""
+        if self.predictor is None:
+            return False
+        return self.kind == "qa" or text_signatures.reads_pairs(
+            self.predictor.task
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Of classes, sets of labels, tags; None of what has none."""
+        if self.kind in ("classification", "multilabel"):
+            return tuple(self.predictor.task.target.labels)
+        if self.kind == "tagging":
+            return tuple(self.predictor.task.state["labels"])
+        return None
+
+
+def is_fine_tuned(path: str) -> bool:
+    """Whether the model at `path` has a task head.
+
+    Raises:
+      UserError: nothing is there, or nothing known.
+    """
+    return loading.open_checkpoint(path).config.task is not None
+
+
+def of_predictor(predictor: Predictor) -> Servable:
+    """A fine-tuned model.
+
+    Raises:
+      UserError: of a task that cannot be exported, or with rows that are
+        longer than the model can read.
+    """
+    task = predictor.task
+    kind = _kind(task)
+    length = task.options.max_seq_length
+    most = predictor.network.config.max_positions
+    if length > most:
+        raise UserError(
+            f"options.max_seq_length: {length}, and the model has {most} "
+            f"positions; give --set=options.max_seq_length={most}"
+        )
+    return Servable(
+        kind, predictor.network, predictor.tokenizer, length, predictor
+    )
+
+
+def open_fine_tuned(path: str) -> Servable:
+    """`of_predictor(electra_tf.load(path))`."""
+    return of_predictor(predicting.load(path))
+
+
+def open_pretrained(path: str, part: Part | None = None) -> Servable:
+    """A discriminator or a generator.
+
+    Args:
+      path: as `from_pretrained`'s.
+      part: which of the two; the discriminator where None, if there is one.
+
+    Raises:
+      UserError: not there, without a vocabulary, or without this part or
+        its head.
+    """
+    config = loading.open_checkpoint(path).config
+    if part is None:
+        part = "discriminator" if config.discriminator else "generator"
+    if part == "generator":
+        network = pretrained.Generator.from_pretrained(path)
+    else:
+        network = pretrained.Discriminator.from_pretrained(path)
+    if network.tokenizer is None:
+        raise UserError(f"{path}: has no vocabulary beside it")
+    if network.load_report.new or getattr(network, "head", None) is None:
+        raise UserError(
+            f"{path}: its {part} has no pre-training head, and nothing was "
+            "fine-tuned: there is nothing that it could answer"
+        )
+    return Servable(
+        part, network, network.tokenizer, network.config.max_positions
+    )
+
+
+def _kind(task: Task) -> Kind:
+    if isinstance(task, TextTask):
+        for target, kind in _TARGETS.items():
+            if isinstance(task.target, target):
+                return kind
+    for cls, kind in _TASKS.items():
+        if isinstance(task, cls):
+            return kind
+    raise UserError(
+        f"task {task.name}: only models of the tasks that come with "
+        "electra_tf, and of tasks derived from them, are exported; this one "
+        "answers in a way of its own"
+    )
