@@ -1,0 +1,202 @@
+"""Signatures of pre-trained models: replaced tokens, filled masks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from electra_tf.models.networks import Discriminator
+from electra_tf.serving import inputs, parts, spans
+from electra_tf.text.tokenizer import Tokenizer
+
+_MASK = "[MASK]"
+_ANSWERS = 5  # tokens for each mask
+_MASKS = 64  # filled together: each takes as much memory as the vocabulary
+
+Tensors = dict[str, tf.Tensor]
+
+
+def signatures(network: Any) -> dict[str, Callable]:
+    """`serving_default` of a network from `hub.pretrained`.
+
+    Both kinds take `text` string [B], and read as much of it as the model has
+    positions for. W is the most tokens, M the most masks, that a text of the
+    request has in it.
+
+    A discriminator returns, for each token but the special ones:
+
+    - `tokens` string [B, W]: its bytes in the text; padding "";
+    - `replaced_probability` float32 [B, W]; padding 0;
+    - `start_bytes`, `end_bytes`, `start_chars`, `end_chars` int64 [B, W]:
+      where it stands (see `text.tokenizer.Offsets`); padding -1;
+    - `num_tokens` int32 [B].
+
+    A generator returns, for each "[MASK]" in the text:
+
+    - `tokens` string [B, M, 5]: the likeliest WordPieces; padding "";
+    - `probabilities` float32 [B, M, 5]; padding 0;
+    - `num_masks` int32 [B].
+
+    Args:
+      network: with its `tokenizer`.
+    """
+    make = _fill
+    if isinstance(network, Discriminator):
+        make = _discriminate
+    function = tf.function(
+        make(network, network.tokenizer),
+        input_signature=[tf.TensorSpec([None], tf.string, "text")],
+        autograph=False,
+    )
+    return {"serving_default": function}
+
+
+def _discriminate(
+    network: Any, tokenizer: Tokenizer
+) -> Callable[[tf.Tensor], Tensors]:
+    room = network.config.max_positions - 2
+
+    def discriminate(text: tf.Tensor) -> Tensors:
+        found = tokenizer.tokenize_with_offsets(text)
+        counts = tf.minimum(found.ids.row_lengths(), room)
+        found = type(found)(*(inputs.first_tokens(x, counts) for x in found))
+        rows = inputs.single_rows(tokenizer, found.ids)
+        width = tf.cast(tf.reduce_max(counts), tf.int32)
+        width = tf.maximum(width, 0)  # of no counts the least there is
+
+        def forward(
+            input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
+        ) -> Tensors:
+            logits = network(
+                input_ids, input_mask, segment_ids, training=False
+            ).logits
+            # [CLS] off, and all parts as wide as the longest.
+            logits = tf.pad(logits[:, 1:], [[0, 0], [0, width]])
+            return {"logits": logits[:, :width]}
+
+        logits = parts.over_rows(
+            forward, rows, {"logits": tf.TensorSpec([None, None])}
+        )["logits"]
+        real = tf.sequence_mask(counts, width, tf.float32)
+        return {
+            "tokens": spans.cut(
+                text, found.start_bytes, found.end_bytes
+            ).to_tensor(""),
+            "replaced_probability": tf.sigmoid(logits) * real,
+            "start_bytes": found.start_bytes.to_tensor(-1),
+            "end_bytes": found.end_bytes.to_tensor(-1),
+            "start_chars": found.start_chars.to_tensor(-1),
+            "end_chars": found.end_chars.to_tensor(-1),
+            "num_tokens": tf.cast(counts, tf.int32),
+        }
+
+    return discriminate
+
+
+def masked_tokens(tokenizer: Tokenizer, text: tf.Tensor) -> tf.RaggedTensor:
+    """Token ids, with that of [MASK] where the text says "[MASK]".
+
+    What stands between the masks is tokenized by itself: a mask ends a word.
+
+    Args:
+      tokenizer: the model's.
+      text: string [B].
+
+    Returns:
+      int32 RaggedTensor [B, (tokens)].
+    """
+    pieces = tf.strings.split(text, _MASK)
+    tokens = tokenizer(pieces.flat_values)
+    # A mask after each piece but the last of its text.
+    ends = tf.maximum(pieces.row_splits[1:], 1) - 1
+    last = tf.scatter_nd(
+        ends[:, tf.newaxis],
+        tf.ones_like(ends, tf.int32),
+        [tf.size(pieces.flat_values, tf.int64) + 1],
+    )[:-1]
+    masks = tf.cast(last == 0, tf.int64)
+    mask = tf.RaggedTensor.from_row_lengths(
+        tf.fill([tf.reduce_sum(masks)], tokenizer.vocab.mask_id), masks
+    )
+    tokens = tf.concat([tokens, mask], axis=1)
+    return tf.RaggedTensor.from_row_splits(
+        tokens.flat_values, tf.gather(tokens.row_splits, pieces.row_splits)
+    )
+
+
+def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
+    vocab, config = tokenizer.vocab, network.config
+    # The table may have more rows than the vocabulary has tokens.
+    unnamed = config.vocab_size - len(vocab)
+    names = [*vocab.tokens, *([""] * unnamed)]
+    answers = min(_ANSWERS, config.vocab_size)
+
+    def best(hidden: tf.Tensor) -> Tensors:
+        """[N, H] states at masks -> [N, 5] probabilities and tokens."""
+
+        def some(start: tf.Tensor, end: tf.Tensor) -> Tensors:
+            logits = network.head(hidden[start:end], training=False)
+            values, indices = tf.math.top_k(tf.nn.softmax(logits), answers)
+            missing = [[0, 0], [0, _ANSWERS - answers]]
+            return {
+                "probabilities": tf.pad(values, missing),
+                "indices": tf.pad(indices, missing, constant_values=-1),
+            }
+
+        return parts.in_parts(
+            some,
+            tf.shape(hidden)[0],
+            _MASKS,
+            {
+                "probabilities": tf.TensorSpec([None, _ANSWERS]),
+                "indices": tf.TensorSpec([None, _ANSWERS], tf.int32),
+            },
+        )
+
+    def fill(text: tf.Tensor) -> Tensors:
+        ids = masked_tokens(tokenizer, text)
+        room = tf.constant(config.max_positions - 2, tf.int64)
+        ids = inputs.first_tokens(ids, tf.minimum(ids.row_lengths(), room))
+        rows = inputs.single_rows(tokenizer, ids)
+        is_mask = rows.input_ids == vocab.mask_id
+        counts = tf.math.count_nonzero(is_mask, axis=1, dtype=tf.int32)
+        most = tf.maximum(tf.reduce_max(counts), 0)
+
+        def forward(
+            input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
+        ) -> Tensors:
+            hidden, _ = network.hidden_at(
+                input_ids, input_mask, segment_ids, None
+            )
+            # Rows of the part, and which of its masks each is.
+            here = input_ids == vocab.mask_id
+            at = tf.where(here)
+            number = tf.cumsum(tf.cast(here, tf.int64), axis=1) - 1
+            place = tf.stack([at[:, 0], tf.gather_nd(number, at)], axis=1)
+            shape = tf.stack([tf.shape(input_ids)[0], most, _ANSWERS])
+            found = best(tf.gather_nd(hidden, at))
+            return {
+                "probabilities": tf.scatter_nd(
+                    place, found["probabilities"], tf.cast(shape, tf.int64)
+                ),
+                # No token is 0 here, so that what is not written is none.
+                "indices": tf.scatter_nd(
+                    place, found["indices"] + 1, tf.cast(shape, tf.int64)
+                ),
+            }
+
+        found = parts.over_rows(
+            forward,
+            rows,
+            {
+                "probabilities": tf.TensorSpec([None, None, _ANSWERS]),
+                "indices": tf.TensorSpec([None, None, _ANSWERS], tf.int32),
+            },
+        )
+        return {
+            "tokens": tf.gather(tf.constant(["", *names]), found["indices"]),
+            "probabilities": found["probabilities"],
+            "num_masks": counts,
+        }
+
+    return fill
