@@ -1,0 +1,66 @@
+// The answer to a question, where it stands in its context.
+
+import { element } from "./dom.js";
+import { markedText } from "./marked_text.js";
+import { decimal } from "./numbers.js";
+
+export const qa = {
+  title: "What does the text answer?",
+  about: "The model marks the words of the context that answer the question.",
+  fields: () => [
+    { name: "question", label: "Question", kind: "line" },
+    { name: "context", label: "Context", kind: "text" },
+  ],
+  rows: ({ question, context }) => [{ question, context }],
+
+  show([found], { context }, { description }) {
+    const { answer, start, end, score, no_answer } = found;
+    const parts = start < 0 || end <= start ? [] : [answered(start, end)];
+    const { node, marks } = markedText(context, parts, {
+      label: "Context with the answer marked",
+      language: description.language,
+      hint: null,
+    });
+    return {
+      summary: parts.length ? answer : "No answer in this context",
+      language: description.language,
+      body: element(
+        "section",
+        {},
+        element(
+          "dl",
+          { class: "figures" },
+          figure("Score", score),
+          no_answer
+            ? figure("Odds of no answer", no_answer, "higher: likelier none")
+            : null,
+        ),
+        node,
+      ),
+      shown: () => marks[0]?.scrollIntoView({ block: "nearest" }),
+    };
+  },
+};
+
+function answered(start, end) {
+  return {
+    start,
+    end,
+    node: (piece) => element("mark", { class: "mark answer" }, piece),
+    reading: "The answer",
+  };
+}
+
+function figure(name, value, note) {
+  return element(
+    "div",
+    {},
+    element("dt", {}, name),
+    element(
+      "dd",
+      {},
+      decimal(value, 2),
+      note ? element("span", { class: "note" }, ` (${note})`) : null,
+    ),
+  );
+}
