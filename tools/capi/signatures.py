@@ -1,6 +1,7 @@
 """Signatures of a SavedModel, read out of its MetaGraphDef."""
 
 import collections
+import pathlib
 from typing import NamedTuple
 
 from google.protobuf.empty_pb2 import Empty
@@ -25,6 +26,16 @@ class Signature(NamedTuple):
 
     inputs: dict[str, TensorInfo]
     outputs: dict[str, TensorInfo]
+
+
+def of_folder(path: str) -> dict[str, Signature]:
+    """Those of the first graph of a SavedModel, which is not loaded.
+
+    Args:
+      path: the folder with saved_model.pb.
+    """
+    content = (pathlib.Path(path) / "saved_model.pb").read_bytes()
+    return read(_fields(content)[2][0])
 
 
 def read(meta_graph: bytes) -> dict[str, Signature]:

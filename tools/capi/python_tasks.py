@@ -1,0 +1,191 @@
+"""What fine-tuned models answer, in the form of their export's outputs."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from capi.texts import Row
+from electra_tf.errors import UserError
+from electra_tf.tasks.prediction.inference import Inference
+from electra_tf.tasks.prediction.predictor import Predictor
+from electra_tf.tasks.qa.examples import QAExample
+from electra_tf.tasks.ranking.files import Pair
+from electra_tf.tasks.tagging import answers as tagging_answers
+from electra_tf.tasks.tagging.files import Sentence
+from electra_tf.tasks.tagging.words import split_words
+from electra_tf.tasks.task import Prediction
+from electra_tf.tasks.texts.task import TextExample
+
+Outputs = dict[str, Any]
+
+
+def _predicted(
+    predictor: Predictor, rows: Sequence[Row], by_hand: Callable[[Row], Any]
+) -> list[Prediction | None]:
+    """What `predict` gives, row by row.
+
+    Args:
+      predictor: the model.
+      rows: of one or two texts.
+      by_hand: makes an example of a row that `predict` refuses, such as one
+        without a text; None where there is no such thing.
+    """
+    examples = []
+    for row in rows:
+        try:
+            texts = [text.decode() for text in row]
+            item = texts[0] if len(texts) == 1 else tuple(texts)
+            record = predictor.task.record(item)
+            examples.append(predictor.task.example(record, "row"))
+        except (UnicodeDecodeError, UserError):
+            examples.append(by_hand(row))
+    known = [i for i, example in enumerate(examples) if example is not None]
+    answers = predictor.answer([examples[i] for i in known])
+    found: list[Prediction | None] = [None] * len(rows)
+    for i, answer in zip(known, answers):
+        found[i] = answer
+    return found
+
+
+def _said(predictor: Predictor, rows: Sequence[Row]) -> list[Prediction]:
+    return _predicted(predictor, rows, lambda row: TextExample(*row))
+
+
+def classes(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
+    """Of classes and of sets of labels."""
+    found = []
+    for said in _said(predictor, rows):
+        outputs = {
+            "labels": _objects(said["probabilities"]),
+            "probabilities": np.array(list(said["probabilities"].values())),
+        }
+        if "label" in said:
+            outputs["label"] = said["label"].encode()
+        else:
+            outputs["selected"] = np.array(
+                [name in said["labels"] for name in said["probabilities"]]
+            )
+        found.append(outputs)
+    return found
+
+
+def numbers(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
+    """Of regression."""
+    return [{"score": said["score"]} for said in _said(predictor, rows)]
+
+
+def ranks(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
+    """Of ranking."""
+    found = _predicted(predictor, rows, lambda row: Pair(*row))
+    return [{"score": said["score"]} for said in found]
+
+
+def tags(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
+    """Of tagging; None for what is not UTF-8."""
+    texts = [_text(row[0]) for row in rows]
+    sentences = {}
+    for i, text in enumerate(texts):
+        if text is not None:
+            words, starts = split_words(text)
+            sentences[i] = Sentence(words, text=text, starts=starts)
+    examples = list(sentences.values())
+    said = predictor.answer(examples)
+    probabilities = _tag_probabilities(predictor, examples)
+    found: list[Outputs | None] = [None] * len(rows)
+    for i, sentence, answer, sure in zip(
+        sentences, examples, said, probabilities
+    ):
+        starts = np.array(sentence.starts, "int64")
+        sizes = np.array([len(t) for t in sentence.tokens], "int64")
+        found[i] = {
+            "tokens": _objects(sentence.tokens),
+            "tags": _objects(answer["tags"]),
+            "probabilities": sure,
+            "num_tokens": len(starts),
+            "start_chars": starts,
+            "end_chars": starts + sizes,
+            "start_bytes": _bytes(sentence.text, starts),
+            "end_bytes": _bytes(sentence.text, starts + sizes),
+        }
+        for entity in answer["entities"]:  # a product over its words
+            inside = (starts >= entity["start"]) & (starts < entity["end"])
+            assert math.isclose(
+                entity["probability"], np.prod(sure[inside]), abs_tol=1e-4
+            )
+    return found
+
+
+def _tag_probabilities(
+    predictor: Predictor, examples: Sequence[Sentence]
+) -> list[np.ndarray]:
+    """Of each word's tag; `predict` tells those of whole entities."""
+    if not examples:
+        return []
+    task = predictor.task
+    features = task.features(predictor.tokenizer, examples, training=False)
+    outputs = Inference(predictor.network, task).run(features)
+    _, log_probs = tagging_answers.word_labels(
+        features.extra, outputs, task.grammar(), task.default_label()
+    )
+    return np.split(np.exp(log_probs), features.extra.splits[1:-1])
+
+
+def answers(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
+    """Of question answering; None for what is not UTF-8."""
+
+    def by_hand(row: Row) -> QAExample | None:
+        texts = [_text(text) for text in row]
+        if None in texts:
+            return None
+        return QAExample("row", *texts)
+
+    found: list[Outputs | None] = []
+    for row, said in zip(rows, _predicted(predictor, rows, by_hand)):
+        if said is None:
+            found.append(None)
+            continue
+        outputs = {
+            "answer": said["answer"].encode(),
+            "score": said["score"],
+            "no_answer": said["null_odds"] or 0.0,
+        }
+        for name in ("start", "end"):
+            at = said[name]
+            there = at is not None
+            outputs[name] = at if there else -1
+            outputs[f"{name}_byte"] = (
+                _bytes(row[1].decode(), [at])[0] if there else -1
+            )
+        found.append(outputs)
+    return found
+
+
+def _text(text: bytes) -> str | None:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _bytes(text: str, places: Sequence[int]) -> np.ndarray:
+    """Places in characters -> in bytes of UTF-8."""
+    sizes = [len(character.encode()) for character in text]
+    return np.cumsum([0, *sizes])[np.asarray(places, "int64")]
+
+
+def _objects(texts: Sequence[str]) -> np.ndarray:
+    found = np.empty([len(texts)], object)
+    found[:] = [text.encode() for text in texts]
+    return found
+
+
+ANSWERS: dict[str, Callable[[Predictor, Sequence[Row]], list]] = {
+    "classification": classes,
+    "multilabel": classes,
+    "regression": numbers,
+    "ranking": ranks,
+    "tagging": tags,
+    "qa": answers,
+}

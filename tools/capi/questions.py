@@ -1,0 +1,90 @@
+"""What an export is asked."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from capi import texts
+from capi.processes import Request
+from capi.texts import Row
+from electra_tf.errors import UserError
+
+_ORDER = ("text", "text_pair", "query", "passage", "question", "context")
+_BATCH = 64
+_ALONE = 3  # real rows that are asked for by themselves too
+
+
+class Asked(NamedTuple):
+    """A request."""
+
+    signature: str
+    inputs: tuple[str, ...]  # in the order of a row's texts
+    rows: list[Row]
+
+    @property
+    def request(self) -> Request:
+        """As processes take it."""
+        columns = list(zip(*self.rows)) or [()] * len(self.inputs)
+        return self.signature, dict(zip(self.inputs, map(list, columns)))
+
+
+def find(path: str) -> tuple[pathlib.Path, dict[str, Any]]:
+    """The newest version of an export, and its description.
+
+    Raises:
+      UserError: there is none.
+    """
+    folder = pathlib.Path(path)
+    if not (folder / "saved_model.pb").exists():
+        versions = [
+            child
+            for child in (folder.iterdir() if folder.is_dir() else ())
+            if child.name.isdigit() and (child / "saved_model.pb").exists()
+        ]
+        if not versions:
+            raise UserError(
+                f"{path}: no export; expected what electra-tf export "
+                "--output=DIR writes"
+            )
+        folder = max(versions, key=lambda child: int(child.name))
+    about = folder / "assets.extra" / "electra_tf.json"
+    if not about.exists():
+        return folder, {}
+    return folder, json.loads(about.read_text(encoding="utf-8"))
+
+
+def ask(
+    signatures: Mapping[str, Sequence[str]],
+    kind: str | None,
+    lines: Sequence[str],
+    records: Sequence[dict[str, str]],
+    longest: int,
+) -> list[Asked]:
+    """All requests: real rows in batches and alone, none, odd and long ones."""
+    found = []
+    for name, inputs in signatures.items():
+        inputs = tuple(sorted(inputs, key=_place))
+        width = len(inputs)
+        masked = kind == "generator" and name == "serving_default"
+        real = texts.rows(inputs, lines, records, masked)
+        batches = [real[i : i + _BATCH] for i in range(0, len(real), _BATCH)]
+        batches += [[row] for row in real[:_ALONE]]
+        batches += [[], texts.odd(width)]
+        if longest:
+            long = texts.long(width, longest)
+            batches += [long, [long[0]]]
+        found += [Asked(name, inputs, rows) for rows in batches]
+    return found
+
+
+def rows(asked: Sequence[Asked]) -> dict[str, list[Row]]:
+    """Signature -> its different rows."""
+    found: dict[str, dict[Row, None]] = {}
+    for one in asked:
+        found.setdefault(one.signature, {}).update(dict.fromkeys(one.rows))
+    return {name: list(rows) for name, rows in found.items()}
+
+
+def _place(name: str) -> int:
+    return _ORDER.index(name) if name in _ORDER else len(_ORDER)

@@ -1,0 +1,170 @@
+"""Runs an export as TensorFlow Serving would, and compares what it answers.
+
+  tools/check_export.py DIR --model=RUN [--texts=FILE] [--tolerance=1e-5]
+
+DIR is what `electra-tf export --output=DIR` wrote, or one version in it. Every
+signature is run through TensorFlow's C API, in a process without Python
+TensorFlow; once more in a Python that has only tensorflow and tensorflow-text;
+and by the model that the export was made of. Texts are English and Chinese,
+odd ones and very long ones. The status is 0 if all agree, 1 if not.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from capi import checks, processes, questions, signatures, texts
+from capi.checks import Line
+from capi.processes import ProcessError
+
+from electra_tf.errors import UserError
+
+_SHOWN = 20  # problems
+
+
+def check(
+    path: str,
+    model: str | None = None,
+    texts_file: str | None = None,
+    tolerance: float = 1e-5,
+    longest: int = 100_000,
+    plain: bool = True,
+) -> list[Line]:
+    """Runs all and compares.
+
+    Args:
+      path: an export, or a version of it.
+      model: what it was made of; not compared with where None.
+      texts_file: lines or JSON Lines; built-in texts where None.
+      tolerance: between numbers, absolute; of those above 1, relative.
+      longest: bytes of the longest texts; 0 for none.
+      plain: whether the plain process runs too.
+
+    Raises:
+      UserError: no export, texts or model there.
+      ProcessError: a process died before it answered.
+    """
+    folder, about = questions.find(path)
+    kind = about.get("task")
+    if model and not kind:
+        raise UserError(
+            f"{folder}: has no assets.extra/electra_tf.json, so it cannot be "
+            "compared with a model; leave --model out"
+        )
+    lines, records = texts.built_in(), []
+    if texts_file:
+        lines, records = texts.read(texts_file)
+    with tempfile.TemporaryDirectory() as exchange:
+        asked = questions.ask(
+            {
+                name: tuple(signature.inputs)
+                for name, signature in signatures.of_folder(folder).items()
+            },
+            kind,
+            lines,
+            records,
+            longest,
+        )
+        requests = [one.request for one in asked]
+        _tell(f"the C API: {len(requests)} requests")
+        capi = processes.run_capi(folder, requests, exchange)
+        found = checks.check_answers(asked, capi, tolerance)
+        if plain:
+            _tell("a Python with tensorflow and tensorflow-text alone")
+            answers = processes.run_plain(folder, requests, exchange)
+            found += checks.check_plain(asked, capi, answers, tolerance)
+        if model:
+            _tell(f"the Python model {model}")
+            wanted = questions.rows(asked)
+            question = {
+                "model": model,
+                "kind": kind,
+                "max_seq_length": about["max_seq_length"],
+                "rows": wanted,
+            }
+            answers = processes.run_model(question, exchange)
+            found += checks.check_model(asked, capi, answers, wanted, tolerance)
+    return found
+
+
+def report(lines: Sequence[Line]) -> str:
+    """A table, and below it what is wrong."""
+    rows = [("signature", "run by", "rows", "values", "difference", "wrong")]
+    for line in sorted(lines, key=lambda line: line.signature):
+        found = line.found
+        rows.append(
+            (
+                line.signature,
+                line.what,
+                str(line.rows),
+                f"{found.values:,}",
+                f"{found.difference:.1e}" if found.values else "",
+                str(len(found.problems)),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    table = [
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    ]
+    wrong = [
+        f"{line.what}: {problem}"
+        for line in lines
+        for problem in line.found.problems
+    ]
+    more = [f"... and {len(wrong) - _SHOWN} more"] * (len(wrong) > _SHOWN)
+    return "\n".join([*table, *wrong[:_SHOWN], *more])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table; returns the status."""
+    flags = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    flags.add_argument("export", metavar="DIR", help="the export")
+    flags.add_argument("--model", help="what it was made of: a run or model")
+    flags.add_argument(
+        "--texts",
+        help="a text a line, or JSON Lines (.jsonl) with the inputs' names; "
+        "built-in ones by default",
+    )
+    flags.add_argument(
+        "--tolerance", type=float, default=1e-5,
+        help="between numbers; of those above 1, relative",
+    )  # fmt: skip
+    flags.add_argument(
+        "--longest", type=int, default=100_000,
+        help="bytes of the longest odd texts; 0 for none",
+    )  # fmt: skip
+    flags.add_argument(
+        "--no-plain", dest="plain", action="store_false",
+        help="leave out the Python that has TensorFlow alone",
+    )  # fmt: skip
+    args = flags.parse_args(argv)
+    try:
+        lines = check(
+            args.export, args.model, args.texts, args.tolerance, args.longest,
+            args.plain,
+        )  # fmt: skip
+    except UserError as error:
+        print(f"check_export: {error}", file=sys.stderr)
+        return 2
+    except ProcessError as error:
+        print(f"check_export: {error}")
+        return 1
+    print(report(lines))
+    return 1 if any(line.found.problems for line in lines) else 0
+
+
+def _tell(text: str) -> None:
+    print(f"{text} ...", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
