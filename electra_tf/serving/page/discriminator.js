@@ -62,8 +62,10 @@ function wordsOf(text, answer) {
     const piece = characters.slice(start, end);
     const joins = IN_WORD.test(piece) && !ALONE.test(piece);
     const last = words.at(-1);
-    if (inWord && joins && last.end === start) {
-      last.end = end;
+    const goesOn = inWord && joins && last.end === start;
+    // Pieces of one character, which spells several letters, overlap.
+    if (goesOn || start < last?.end) {
+      last.end = Math.max(last.end, end);
       last.share = Math.max(last.share, share);
     } else {
       words.push({ start, end, share });
@@ -74,11 +76,11 @@ function wordsOf(text, answer) {
   return words;
 }
 
-function shaded({ start, end, name, share }) {
+function shaded({ start, end, share }) {
   return {
     start,
     end,
-    reading: `${name}: ${percent(share)}`,
+    reading: (piece) => `${piece}: ${percent(share)}`,
     node: (piece) => {
       const strong = share >= 0.5 ? " strong" : "";
       const node = element("span", { class: `mark shaded${strong}` }, piece);

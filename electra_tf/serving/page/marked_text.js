@@ -7,8 +7,9 @@ import { element } from "./dom.js";
 /**
  * @param {string} text
  * @param {{start: number, end: number, node: function(string): Element,
- *   reading: string}[]} parts in order, none over another; characters.
- *   `node` makes the element of a part's text, `reading` is said of it.
+ *   reading: function(string): string}[]} parts in order, none over another;
+ *   characters. `node` makes the element of a part's text, `reading` what is
+ *   said of it.
  * @param {{label: string, language?: string, hint?: string|null}} options
  *   null for no reading
  * @returns {{node: Element, marks: Element[]}}
@@ -29,8 +30,9 @@ export function markedText(
   for (const { start, end, node, reading } of parts) {
     if (start < done || end <= start) continue; // not ours to draw
     body.append(characters.slice(done, start));
-    marks.push(node(characters.slice(start, end)));
-    readings.push(reading);
+    const piece = characters.slice(start, end);
+    marks.push(node(piece));
+    readings.push(reading(piece));
     body.append(marks.at(-1));
     done = end;
   }

@@ -72,22 +72,18 @@ function colourOfType(labels, counts) {
 }
 
 function marked({ start, end, type, probability }, colour) {
-  let words = "";
   return {
     start,
     end,
-    node: (piece) => {
-      words = piece;
-      return element(
+    node: (piece) =>
+      element(
         "mark",
         { class: `mark entity colour-${colour}`, "data-type": type },
         piece,
         element("span", { class: "type" }, type),
-      );
-    },
-    get reading() {
-      return `${words}: ${type}, at least ${percent(probability)} at each word`;
-    },
+      ),
+    reading: (piece) =>
+      `${piece}: ${type}, at least ${percent(probability)} at each word`,
   };
 }
 
