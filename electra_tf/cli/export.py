@@ -67,15 +67,37 @@ flags.DEFINE_multi_string(
     "options.key=value, over those of the fine-tuning; repeat",
     flag_values=FLAGS,
 )
+flags.DEFINE_bool(
+    "float16",
+    False,
+    "keep the weights in half the bytes; outputs differ by 3 % at most, "
+    "usually by much less",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "optimize",
+    False,
+    "freeze the weights into the graph, which runs faster on a CPU; outputs "
+    "differ by 1e-5 at most",
+    flag_values=FLAGS,
+)
 
 
 def main(flags_: flags.FlagValues) -> int:
     """Opens, writes, reports."""
+    from electra_tf.errors import UserError
     from electra_tf.serving import export
 
+    if flags_.float16 and flags_.optimize:
+        raise UserError("--float16 and --optimize: give one of them")
+    storage = "float16" if flags_.float16 else "float32"
     export.model_name(flags_.output)
     written = export.export(
-        _open(flags_), flags_.output, flags_.version, flags_.signatures
+        _open(flags_),
+        flags_.output,
+        flags_.version,
+        flags_.signatures,
+        "constants" if flags_.optimize else storage,
     )
     about = written.description
     print(f"{about['name']}, version {written.version}: {written.path}")

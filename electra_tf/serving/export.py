@@ -2,6 +2,8 @@
 
     DIR/1/saved_model.pb, variables/, assets/, fingerprint.pb
     DIR/1/assets.extra/electra_tf.json   what the model is; see `description`
+    DIR/1/assets.extra/tf_serving_warmup_requests   see `warmup`
+    DIR/models.config ...                see `serving_files`
 
 A version is made under a temporary name beside its place and renamed when it
 is whole, so that a server which watches DIR never sees a part of one. All of
@@ -14,14 +16,20 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.serving import description, signatures
+from electra_tf.serving import (
+    description,
+    serving_files,
+    signatures,
+    warmup,
+    weights,
+)
 from electra_tf.serving.servable import Servable
 
 # What servers take as a model's name in an address and in a file.
@@ -41,6 +49,7 @@ def export(
     output: str,
     version: int | None = None,
     names: Iterable[str] | None = None,
+    storage: weights.Storage = "float32",
 ) -> Export:
     """Writes the next version of a model.
 
@@ -50,21 +59,37 @@ def export(
         model's.
       version: a number from 1; the next one where None.
       names: of signatures; all where None.
+      storage: how the weights are kept; but for "float32" the answers to the
+        examples are compared with the model's own.
 
     Raises:
-      UserError: that version is there, the name is none for a server, or it
-        cannot be written.
+      UserError: that version is there, the name is none for a server, it
+        cannot be written, or it answers otherwise than the model.
     """
     name = model_name(output)
     if version is not None:
         _check_version(output, version)
     made = signatures.make(servable, names)
     about = description.describe(servable, name, made)
+    about["weights"] = storage
+    requests = warmup.requests(about)
     files.make_directory(output)
     temporary = files.join(output, f".tmp-{uuid.uuid4().hex[:8]}")
     try:
-        _save(servable, made, temporary)
-        write_description(temporary, about)
+        kept = weights.stored(made, servable.network, storage)
+        _save(servable, kept, temporary)
+        extra = files.join(temporary, description.FOLDER)
+        files.make_directory(extra)
+        files.write_text(
+            files.join(extra, description.FILE),
+            json.dumps(about, ensure_ascii=False, indent=2) + "\n",
+        )
+        warmup.write(
+            files.join(extra, warmup.FILE),
+            [warmup.message(name, *request) for request in requests],
+        )
+        if storage != "float32":
+            _compare(made, temporary, requests, storage)
         if version is None:
             version = max(versions(output), default=0) + 1
         path = files.join(output, str(version))
@@ -74,7 +99,15 @@ def export(
         with contextlib.suppress(Exception):
             files.remove(temporary)
         raise
+    serving_files.write(output, name, _curl(about))
     return Export(path, version, about)
+
+
+def _curl(about: Mapping[str, Any]) -> str:
+    """The body of a request that can be tried."""
+    row = about["examples"][0]
+    instance = row if len(row) > 1 else next(iter(row.values()))
+    return json.dumps({"instances": [instance]}, ensure_ascii=False)
 
 
 def model_name(output: str) -> str:
@@ -112,33 +145,44 @@ def _check_version(output: str, version: int) -> None:
         )
 
 
-def write_description(folder: str, about: Mapping[str, Any]) -> None:
-    """Writes electra_tf.json of the export in `folder`."""
-    extra = files.join(folder, description.FOLDER)
-    files.make_directory(extra)
-    files.write_text(
-        files.join(extra, description.FILE),
-        json.dumps(about, ensure_ascii=False, indent=2) + "\n",
-    )
-
-
-def _save(
-    servable: Servable, made: Mapping[str, Callable], folder: str
-) -> None:
+def _save(servable: Servable, kept: weights.Stored, folder: str) -> None:
     module = tf.Module(name="model")
     # The variables alone: of Keras's own bookkeeping nothing is needed.
-    module.weights = [v.value for v in servable.network.weights]
+    module.weights = kept.variables
     module.tokenizer = servable.tokenizer
     concrete = {
         name: function.get_concrete_function()
-        for name, function in made.items()
+        for name, function in kept.functions.items()
     }
     with _quiet(), files.named_errors(folder, "write"):
         tf.saved_model.save(module, folder, signatures=concrete)
 
 
+def _compare(
+    made: Mapping[str, Callable],
+    folder: str,
+    requests: Iterable[tuple[str, Mapping[str, Sequence[str]]]],
+    storage: weights.Storage,
+) -> None:
+    """Refuses an export whose answers are too far from the model's own."""
+    loaded = tf.saved_model.load(folder)
+    tolerance = weights.TOLERANCES[storage]
+    for name, texts in requests:
+        inputs = {key: tf.constant(value) for key, value in texts.items()}
+        share = weights.largest_difference(
+            made[name](**inputs), loaded.signatures[name](**inputs), tolerance
+        )
+        if share > 1.0:
+            raise UserError(
+                f"with weights kept as {storage}, {name} answers otherwise "
+                f"than the model itself: {share * tolerance:.1g}, more than "
+                f"{tolerance:g}, and nothing was written; leave --float16 or "
+                "--optimize out"
+            )
+
+
 @contextlib.contextmanager
-def _quiet() -> Any:
+def _quiet() -> Iterator[None]:
     """Without TensorFlow's own word on what it wrote and where."""
     logger = logging.getLogger("tensorflow")
     before = logger.level

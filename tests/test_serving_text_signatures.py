@@ -1,0 +1,198 @@
+"""Classes, labels, numbers and ranks out of a SavedModel, as Python's."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import serving_models
+import tensorflow as tf
+from serving_models import BAD_BYTES, ODD_TEXTS
+
+from electra_tf.serving import export, servable, text_signatures
+from electra_tf.tasks.ranking.files import Pair
+from electra_tf.tasks.texts.task import TextExample
+
+PAIRED = ("pair", "glue", "ranking")
+# What stands beside the odd texts: short ones, long ones, none.
+OTHERS = [("the dog " * (7 * i % 40)) for i in range(len(ODD_TEXTS))]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, tiny_vocab_file):
+    """Name -> what is served, and its export."""
+    folder = tmp_path_factory.mktemp("serving")
+    found = {}
+    for name in serving_models.FINE_TUNED:
+        path = serving_models.fine_tuned(
+            folder / "runs" / name, tiny_vocab_file, name
+        )
+        opened = servable.open_fine_tuned(path)
+        found[name] = (
+            opened,
+            export.export(
+                opened, str(folder / "models" / name),
+                names=None if name == "classification" else ["serving_default"],
+            ),
+        )  # fmt: skip
+    return found
+
+
+def columns(name):
+    if name == "ranking":
+        return ("query", "passage")
+    return ("text", "text_pair") if name in PAIRED else ("text",)
+
+
+def requested(name):
+    texts = [*ODD_TEXTS, *BAD_BYTES]
+    others = [*OTHERS, *(b"dog \xff" for _ in BAD_BYTES)]
+    return {
+        column: tf.constant(values)
+        for column, values in zip(columns(name), (texts, others))
+    }
+
+
+def of_python(opened, name):
+    """The task's predictions; empty texts are refused before, not here."""
+    if name == "ranking":
+        examples = [Pair(a, b) for a, b in zip(ODD_TEXTS, OTHERS)]
+    else:
+        examples = [
+            TextExample(a, b if name in PAIRED else None)
+            for a, b in zip(ODD_TEXTS, OTHERS)
+        ]
+    return opened.predictor.answer(examples)
+
+
+# Where TensorFlow and TensorFlow Text are all there is of packages.
+FRESH = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+import tensorflow_text
+arrays = {}
+for name, path, columns in json.load(sys.stdin):
+    loaded = tf.saved_model.load(path)
+    requests = np.load("requests.npz", allow_pickle=True)
+    inputs = {c: tf.constant(list(requests[f"{name}/{c}"])) for c in columns}
+    function = loaded.signatures["serving_default"]
+    for key, value in function(**inputs).items():
+        arrays[f"{name}/{key}"] = value.numpy()
+    none = {c: tf.constant([], tf.string) for c in columns}
+    assert all(len(v) == 0 for v in function(**none).values()), name
+    long = {c: tf.constant([b"cat " * 60_000]) for c in columns}
+    assert all(len(v) == 1 for v in function(**long).values()), name
+assert not [m for m in sys.modules if m.startswith("electra_tf")]
+np.savez("answers.npz", **arrays)
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(models, tmp_path_factory):
+    """`name/output` -> array, of a process without electra_tf."""
+    folder = tmp_path_factory.mktemp("fresh")
+    requests = {
+        f"{name}/{column}": value.numpy()
+        for name in models
+        for column, value in requested(name).items()
+    }
+    np.savez(folder / "requests.npz", **requests)
+    wanted = [(n, models[n][1].path, columns(n)) for n in models]
+    subprocess.run(
+        [sys.executable, "-c", FRESH],
+        input=json.dumps(wanted), text=True, cwd=folder, check=True,
+    )  # fmt: skip
+    return dict(np.load(folder / "answers.npz", allow_pickle=True))
+
+
+@pytest.mark.parametrize("name", serving_models.FINE_TUNED)
+def test_answers_are_those_of_python(models, answers, name):
+    opened, _ = models[name]
+    expected = of_python(opened, name)
+    rows = len(ODD_TEXTS) + len(BAD_BYTES)
+    found = {
+        key.partition("/")[2]: value
+        for key, value in answers.items()
+        if key.partition("/")[0] == name
+    }
+    assert all(len(value) == rows for value in found.values())
+    if "score" in found:
+        scores = [e["score"] for e in expected]
+        assert np.ptp(scores) > 0.1
+        np.testing.assert_allclose(
+            found["score"][: len(scores)], scores, atol=1e-5
+        )
+        return
+    labels = opened.labels
+    shares = [list(e["probabilities"].values()) for e in expected]
+    assert np.ptp(np.array(shares), axis=0).max() > 0.1
+    np.testing.assert_allclose(
+        found["probabilities"][: len(shares)], shares, atol=1e-5
+    )
+    assert [b.decode() for b in found["labels"][0]] == list(labels)
+    assert (found["labels"] == found["labels"][0]).all()
+    if name == "multilabel":
+        chosen = [
+            [label for label, is_there in zip(labels, row) if is_there]
+            for row in found["selected"]
+        ]
+        assert chosen[: len(shares)] == [e["labels"] for e in expected]
+        assert {len(c) for c in chosen} > {1}
+    else:
+        said = [label.decode() for label in found["label"]]
+        assert said[: len(shares)] == [e["label"] for e in expected]
+        assert set(said) <= set(labels)
+
+
+def test_results_do_not_depend_on_the_others_in_a_request(models):
+    _, written = models["classification"]
+    function = tf.saved_model.load(written.path).signatures["serving_default"]
+    whole = function(**requested("classification"))["probabilities"].numpy()
+    for i, text in enumerate([*ODD_TEXTS, *BAD_BYTES]):
+        alone = function(text=tf.constant([text]))["probabilities"].numpy()
+        np.testing.assert_allclose(alone[0], whole[i], atol=1e-6)
+
+
+def test_vectors(models):
+    opened, written = models["classification"]
+    loaded = tf.saved_model.load(written.path)
+    texts = [*ODD_TEXTS, *BAD_BYTES]
+    mean = loaded.signatures["embed"](text=tf.constant(texts))["embedding"]
+    first = loaded.signatures["embed_first"](text=tf.constant(texts))
+    for i, text in enumerate(texts[::4]):
+        batch = opened.tokenizer.encode([text], max_length=32)
+        hidden = opened.network(**batch).encoder.sequence_output.numpy()[0]
+        real = hidden[batch["input_mask"].numpy()[0] > 0]
+        np.testing.assert_allclose(mean[4 * i], real.mean(0), atol=1e-5)
+        np.testing.assert_allclose(
+            first["embedding"][4 * i], hidden[0], atol=1e-5
+        )
+
+
+def test_the_description(models):
+    for name, (opened, written) in models.items():
+        path = pathlib.Path(written.path) / "assets.extra" / "electra_tf.json"
+        about = json.loads(path.read_text(encoding="utf-8"))
+        assert about == written.description
+        kind = {"pair": "classification", "glue": "classification"}.get(
+            name, name
+        )
+        assert about["task"] == kind and about["name"] == name
+        assert about["pair"] == (name in PAIRED)
+        assert about["language"] == "en" and about["max_seq_length"] == 32
+        signature = about["signatures"]["serving_default"]
+        assert signature["inputs"] == {
+            c: {"dtype": "string", "shape": [None]} for c in columns(name)
+        }
+        kinds = {o["dtype"] for o in signature["outputs"].values()}
+        assert kinds <= {"float", "string", "bool"}
+        assert 3 <= len(about["examples"]) <= 5
+        assert all(tuple(e) == columns(name) for e in about["examples"])
+        assert about["labels"] == (opened.labels and list(opened.labels))
+        assert text_signatures.reads_pairs(opened.predictor.task) == (
+            name in PAIRED
+        )
+    assert models["glue"][1].description["task_name"] == "glue/rte"
