@@ -50,7 +50,7 @@ class Small(tf.Module):
     )
     def joined(self, first, second):
         with tf.control_dependencies(
-            [tf.debugging.assert_none_equal(first, "bad", "it is bad")]
+            [tf.debugging.assert_none_equal(first, "bad", message="it is bad")]
         ):
             return {"joined": first + second}
 
