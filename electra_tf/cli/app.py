@@ -38,8 +38,11 @@ COMMANDS = {
         "a checkpoint from and to TF1, Hugging Face, KerasHub",
     ),
     "export": ("export", "a model that takes texts, ready to be served"),
+    "serve": ("serve", "answer over HTTP with exported models"),
+    "client": ("client", "ask a server for answers, for texts or a file"),
     "demo": ("demo", "all of the above, small, on the text that ships"),
 }
+_WITHOUT_TENSORFLOW = ("client",)
 
 _OK, _USER_ERROR, _INTERRUPTED, _BROKEN_PIPE = 0, 2, 130, 141
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
@@ -117,7 +120,8 @@ def _run_command(name: str, arguments: list[str]) -> int:
             f"unexpected '{rest[0]}': everything is given as --flag=value"
             + _see_help(name)
         )
-    _start_tensorflow(pooled=not name.startswith("build-"))
+    if name not in _WITHOUT_TENSORFLOW:
+        _start_tensorflow(pooled=not name.startswith("build-"))
     status = module.main(values)
     sys.stdout.flush()
     return status or _OK

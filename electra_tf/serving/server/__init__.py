@@ -1,0 +1,1 @@
+"""One machine's model server, with TensorFlow Serving's REST interface."""

@@ -1,0 +1,271 @@
+"""The server's application: paths, errors, headers."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import pathlib
+import time
+from http import HTTPStatus
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from electra_tf.serving.server import metrics as counting
+from electra_tf.serving.server import urls
+from electra_tf.serving.server.connections import Guard
+from electra_tf.serving.server.model_versions import ModelVersions
+from electra_tf.serving.server.predicting import Predicting
+from electra_tf.serving.server.request_error import (
+    RequestError,
+    invalid,
+    not_found,
+)
+
+PAGE = pathlib.Path(__file__).resolve().parent.parent / "page"
+_LOG = logging.getLogger("electra_tf.serving")
+_CLIENT_GONE = 499  # nginx's number for it; never sent
+_RETRY_SECONDS = 1
+
+# The page loads its own files and talks to this server, nothing else.
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; "
+        "img-src 'self'; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+
+class App:
+    """The ASGI application.
+
+    Args:
+      versions: the models.
+      predicting: answers predict requests.
+      metrics: counts.
+      guard: knows the connections.
+      page: the directory of the page's files.
+    """
+
+    def __init__(
+        self,
+        versions: ModelVersions,
+        predicting: Predicting,
+        metrics: counting.Metrics,
+        guard: Guard,
+        page: pathlib.Path = PAGE,
+    ) -> None:
+        self.stopping = False
+        self._versions = versions
+        self._predicting = predicting
+        self._metrics = metrics
+        self._guard = guard
+        self._page = page
+        self._active = 0
+        static = StaticFiles(directory=page, check_dir=False)
+        self._router = Starlette(
+            routes=[
+                Route("/", self._index, methods=["GET"]),
+                Route("/healthz", self._health, methods=["GET"]),
+                Route("/metrics", self._numbers, methods=["GET"]),
+                Mount("/static", _with_page_headers(static)),
+            ],
+            exception_handlers={HTTPException: _http_error},
+        )
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """One request, or the start and end of the server."""
+        if scope["type"] != "http":
+            await self._router(scope, receive, send)
+            return
+        self._guard.request_began(scope["client"])
+        self._active += 1
+        self._metrics.active_requests.set(self._active)
+        try:
+            path = scope["path"]
+            if path.lower().startswith(urls.PREFIX):
+                response = await self._rest(Request(scope, receive))
+                await response(scope, receive, send)
+            elif "\0" in path:
+                response = error_response(invalid("Malformed path"))
+                await response(scope, receive, send)
+            else:
+                await self._router(scope, receive, send)
+        finally:
+            self._active -= 1
+            self._metrics.active_requests.set(self._active)
+            self._guard.request_ended(scope["client"])
+
+    async def _rest(self, request: Request) -> Response:
+        """Everything under /v1/."""
+        began = time.monotonic()
+        model, verb = "", ""
+        response: Response
+        try:
+            target = urls.parse(request.method, request.scope["path"])
+            verb = target.verb
+            if target.model in self._versions.names:
+                model = target.model
+            if verb in ("predict", "classify", "regress"):
+                body = await self._predicting.answer(request, target)
+                response = _json_response(body)
+            else:
+                response = _json_response(self._told(target))
+            status = response.status_code
+        except RequestError as error:
+            status = error.status
+            response = error_response(error)
+        except ClientDisconnect:
+            status = _CLIENT_GONE
+            response = Response(status_code=HTTPStatus.BAD_REQUEST)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            _LOG.exception("%s %s", request.method, request.url.path)
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            response = error_response(
+                RequestError(status, "The server failed; see its log")
+            )
+        self._metrics.requests.labels(model, verb, int(status)).inc()
+        if verb == "predict" and status == HTTPStatus.OK:
+            seconds = time.monotonic() - began
+            self._metrics.request_seconds.labels(model).observe(seconds)
+        return response
+
+    def _told(self, target: urls.Target) -> bytes:
+        """The answer to what reads only."""
+        if target.verb == "models":
+            return _encoded({"models": self._listed()})
+        if target.verb == "status":
+            states = self._versions.status(target.model, target.version)
+            return _encoded({"model_version_status": states})
+        model = self._versions.get(target.model, target.version)
+        signatures = {k: v.as_json() for k, v in model.signatures.items()}
+        return _encoded(
+            {
+                "model_spec": {
+                    "name": model.name,
+                    "signature_name": "",
+                    "version": str(model.version),
+                },
+                "metadata": {"signature_def": {"signature_def": signatures}},
+            }
+        )
+
+    def _listed(self) -> list[dict[str, Any]]:
+        found = []
+        for name in self._versions.names:
+            with contextlib.suppress(RequestError):
+                model = self._versions.get(name)
+                found.append(
+                    {
+                        "name": name,
+                        "version": str(model.version),
+                        "description": model.description,
+                    }
+                )
+        return found
+
+    async def _index(self, request: Request) -> Response:
+        path = self._page / "index.html"
+        if not path.is_file():
+            return error_response(not_found("This server has no page"))
+        return Response(
+            path.read_bytes(),
+            media_type="text/html",
+            headers=_PAGE_HEADERS,
+        )
+
+    async def _health(self, request: Request) -> Response:
+        missing = [
+            name
+            for name in self._versions.names
+            if name not in {each["name"] for each in self._listed()}
+        ]
+        if self.stopping:
+            state = "stopping"
+        elif missing:
+            state = f"no version of {', '.join(missing)}"
+        else:
+            state = "ok"
+        status = (
+            HTTPStatus.OK if state == "ok" else HTTPStatus.SERVICE_UNAVAILABLE
+        )
+        return _json_response(_encoded({"status": state}), status)
+
+    async def _numbers(self, request: Request) -> Response:
+        return Response(
+            self._metrics.page(),
+            headers={"Content-Type": counting.CONTENT_TYPE},
+        )
+
+
+def error_response(error: RequestError) -> Response:
+    """TensorFlow Serving's form of an error."""
+    response = _json_response(_encoded({"error": error.message}), error.status)
+    if error.close:
+        response.headers["Connection"] = "close"
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(_RETRY_SECONDS)
+    return response
+
+
+def _json_response(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(
+        body,
+        status_code=status,
+        media_type="application/json",
+        headers={
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-store",
+        },
+    )
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    # What cannot be encoded came from a client and is only told back.
+    text = json.dumps(document, ensure_ascii=False)
+    return text.encode("utf-8", errors="replace")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What the router refuses: an unknown path, another method."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    response = error_response(
+        RequestError(status, f"{status.phrase}: {request.url.path[:200]}")
+    )
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+def _with_page_headers(app: ASGIApp) -> ASGIApp:
+    """Adds the page's headers to what `app` answers."""
+    headers = [
+        (name.lower().encode(), value.encode())
+        for name, value in _PAGE_HEADERS.items()
+    ]
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message}
+                message["headers"] = [*message.get("headers", []), *headers]
+            await send(message)
+
+        await app(scope, receive, send_with_headers)
+
+    return wrapped

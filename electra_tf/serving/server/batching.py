@@ -1,0 +1,284 @@
+"""Dynamic batching: the rows of requests that come together run together.
+
+A request's rows wait until a call is full or until their time is up, and
+then for a free place among the calls that run. While all places are taken
+rows gather, so the busier the server, the fuller the calls. Requests of more
+rows than a call takes are divided.
+
+Everything but the calls themselves happens on the event loop; no locks.
+"""
+
+import asyncio
+import collections
+import dataclasses
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+
+import numpy as np
+
+from electra_tf.serving.server import padding
+from electra_tf.serving.server.limits import Batching
+from electra_tf.serving.server.padding import Arrays
+from electra_tf.serving.server.request_error import RequestError, overloaded
+from electra_tf.serving.server.signature_info import SignatureInfo
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """A signature of a loaded model.
+
+    Attributes:
+      owner: tells apart what must not share a call: the model and version.
+      signature: its name.
+      info: its inputs and outputs.
+      run: arrays in, arrays out; called in a thread. Raises RequestError for
+        inputs that the model cannot take.
+    """
+
+    owner: Hashable
+    signature: str
+    info: SignatureInfo
+    run: Callable[[Arrays], Arrays]
+
+
+@dataclasses.dataclass
+class _Part:
+    """Rows of one request that stay together."""
+
+    inputs: Arrays
+    rows: int
+    arrived: float
+    result: asyncio.Future[Arrays]
+
+
+@dataclasses.dataclass
+class _Queue:
+    """Parts that may share a call, the oldest first."""
+
+    work: Work
+    shared: bool
+    parts: collections.deque[_Part] = dataclasses.field(
+        default_factory=collections.deque
+    )
+
+
+class Batcher:
+    """Collects rows of all models, and runs them.
+
+    Args:
+      settings: sizes and times.
+      pending_rows: the most that may wait or run.
+      observe: called with the rows of each call and its seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Batching,
+        pending_rows: int,
+        observe: Callable[[Work, int, float], None] = lambda *_: None,
+    ) -> None:
+        self._settings = settings
+        self._limit = pending_rows
+        self._observe = observe
+        self._executor = ThreadPoolExecutor(
+            settings.parallel, thread_name_prefix="model"
+        )
+        self._queues: dict[Hashable, _Queue] = {}
+        self._running = 0
+        self._pending = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def pending_rows(self) -> int:
+        """Rows that wait or run now."""
+        return self._pending
+
+    async def submit(self, work: Work, inputs: Arrays) -> Arrays:
+        """Runs one request's rows, maybe with those of others.
+
+        Args:
+          work: what to run.
+          inputs: an array for each input; their first axes are equal if the
+            signature is batched.
+
+        Returns:
+          An array for each output, as if the request had been alone.
+
+        Raises:
+          RequestError: 503 too much is waiting; or what `run` raised.
+        """
+        shared = padding.divisible(work.info)
+        count = _rows(work.info, inputs)
+        if self._pending and self._pending + count > self._limit:
+            raise overloaded(
+                f"The server is busy: {self._pending} rows are waiting; try "
+                "again later"
+            )
+        self._pending += count
+        waiting: collections.deque[asyncio.Future[Arrays]] = collections.deque()
+        done = []
+        try:
+            for piece in self._divided(inputs, count, shared):
+                # A long request does not take all the places in the queue.
+                if len(waiting) > self._settings.parallel:
+                    done.append(await waiting.popleft())
+                waiting.append(self._enqueue(work, shared, piece))
+                self._start_calls()
+            while waiting:
+                done.append(await waiting.popleft())
+        finally:
+            self._pending -= count
+            for result in waiting:
+                result.cancel()
+        return padding.join(done)
+
+    def close(self) -> None:
+        """Waits for the calls that run; what waits is cancelled."""
+        for queue in self._queues.values():
+            for part in queue.parts:
+                part.result.cancel()
+        self._queues.clear()
+        self._executor.shutdown(wait=True)
+
+    def _divided(
+        self, inputs: Arrays, count: int, shared: bool
+    ) -> Iterator[Arrays]:
+        size = self._settings.rows
+        if not shared or count <= size:
+            yield inputs
+            return
+        for start in range(0, count, size):
+            end = start + size
+            yield {name: array[start:end] for name, array in inputs.items()}
+
+    def _enqueue(
+        self, work: Work, shared: bool, inputs: Arrays
+    ) -> asyncio.Future[Arrays]:
+        result: asyncio.Future[Arrays] = (
+            asyncio.get_running_loop().create_future()
+        )
+        rows = _rows(work.info, inputs)
+        part = _Part(inputs, rows, time.monotonic(), result)
+        # Rows can be put together if their own shapes are the same.
+        inner = tuple(array.shape[1:] for array in inputs.values())
+        key: Hashable = (work.owner, work.signature, inner)
+        if not shared:
+            key = object()  # a queue of its own
+        if key not in self._queues:
+            self._queues[key] = _Queue(work, shared)
+        self._queues[key].parts.append(part)
+        return result
+
+    def _start_calls(self) -> None:
+        """Fills the free places with what is due, the oldest first."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        while self._running < self._settings.parallel:
+            self._drop_cancelled()
+            if not self._queues:
+                return
+            due = {key: self._due(queue) for key, queue in self._queues.items()}
+            key = min(due, key=due.__getitem__)
+            wait = due[key] - time.monotonic()
+            if wait > 0:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(wait, self._start_calls)
+                return
+            self._start(self._queues[key])
+
+    def _drop_cancelled(self) -> None:
+        for key, queue in list(self._queues.items()):
+            if any(part.result.done() for part in queue.parts):
+                queue.parts = collections.deque(
+                    part for part in queue.parts if not part.result.done()
+                )
+            if not queue.parts:
+                del self._queues[key]
+
+    def _due(self, queue: _Queue) -> float:
+        """When the queue's next call may begin."""
+        arrived = queue.parts[0].arrived
+        rows = sum(part.rows for part in queue.parts)
+        if not queue.shared or rows >= self._settings.rows:
+            return arrived
+        return arrived + self._settings.wait_seconds
+
+    def _start(self, queue: _Queue) -> None:
+        chosen = [queue.parts.popleft()]
+        rows = chosen[0].rows
+        while queue.parts and rows + queue.parts[0].rows <= self._settings.rows:
+            chosen.append(queue.parts.popleft())
+            rows += chosen[-1].rows
+        self._running += 1
+        loop = asyncio.get_running_loop()
+        call = loop.run_in_executor(
+            self._executor, self._run, queue.work, [p.inputs for p in chosen]
+        )
+        call.add_done_callback(lambda done: self._finish(chosen, done))
+
+    def _finish(
+        self,
+        parts: Sequence[_Part],
+        call: asyncio.Future[list[Arrays | Exception]],
+    ) -> None:
+        self._running -= 1
+        failure = _stopped() if call.cancelled() else call.exception()
+        outcomes = [failure] * len(parts) if failure else call.result()
+        for part, outcome in zip(parts, outcomes):
+            if part.result.done():
+                continue  # its client has gone
+            if isinstance(outcome, BaseException):
+                part.result.set_exception(outcome)
+            else:
+                part.result.set_result(outcome)
+        self._start_calls()
+
+    def _run(
+        self, work: Work, inputs: Sequence[Arrays]
+    ) -> list[Arrays | Exception]:
+        """One call, in a thread; an outcome for each of the `inputs`."""
+        began = time.monotonic()
+        try:
+            joined = {
+                name: np.concatenate([each[name] for each in inputs])
+                if len(inputs) > 1
+                else inputs[0][name]
+                for name in inputs[0]
+            }
+            outputs = work.run(joined)
+        except Exception as error:
+            if len(inputs) == 1:
+                return [error]
+            # One of them is at fault: the others shall not suffer for it.
+            return [self._run(work, [each])[0] for each in inputs]
+        count = sum(_rows(work.info, each) for each in inputs)
+        self._observe(work, count, time.monotonic() - began)
+        if not padding.divisible(work.info):
+            return [outputs]
+        return _apart(work.info, inputs, outputs)
+
+
+def _rows(info: SignatureInfo, inputs: Arrays) -> int:
+    """The first axis; 1 for inputs that have no rows."""
+    return len(next(iter(inputs.values()))) if info.batched else 1
+
+
+def _apart(
+    info: SignatureInfo, inputs: Sequence[Arrays], outputs: Arrays
+) -> list[Arrays | Exception]:
+    found: list[Arrays | Exception] = []
+    start = 0
+    for each in inputs:
+        end = start + _rows(info, each)
+        found.append(padding.rows(outputs, start, end, info))
+        start = end
+    return found
+
+
+def _stopped() -> RequestError:
+    return RequestError(
+        HTTPStatus.SERVICE_UNAVAILABLE, "The server is stopping"
+    )

@@ -1,0 +1,160 @@
+"""What a connection may do before and after a request.
+
+uvicorn closes a connection that idles between two requests. This closes also
+one whose headers do not come and one whose answer is not read, and keeps
+their number bounded.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from electra_tf.serving.server.limits import Limits
+from electra_tf.serving.server.metrics import Metrics
+
+_FULL = json.dumps({"error": "The server has too many connections"}).encode()
+_FULL_ANSWER = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    b"Content-Type: application/json\r\n"
+    b"Retry-After: 1\r\n"
+    b"Connection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(_FULL), _FULL)
+)
+
+
+class Guard:
+    """Knows the connections of one server.
+
+    The application tells it when a request has begun and ended; that is how
+    it knows a connection that owes its headers.
+    """
+
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+        self.limits = limits
+        self.metrics = metrics
+        self._open: dict[Any, GuardedProtocol] = {}
+
+    def protocol(self) -> Callable[..., asyncio.Protocol]:
+        """What makes a protocol for each connection, for uvicorn's `http`."""
+
+        def make(*arguments: Any, **words: Any) -> asyncio.Protocol:
+            return GuardedProtocol(self, *arguments, **words)
+
+        return make
+
+    def opened(self, peer: Any, protocol: "GuardedProtocol") -> bool:
+        """Notes a connection; False if there are too many."""
+        if len(self._open) >= self.limits.connections:
+            return False
+        self._open[peer] = protocol
+        self.metrics.connections.set(len(self._open))
+        return True
+
+    def lost(self, peer: Any, protocol: "GuardedProtocol") -> None:
+        """Forgets a connection."""
+        if self._open.get(peer) is protocol:
+            del self._open[peer]
+            self.metrics.connections.set(len(self._open))
+
+    def request_began(self, client: Any) -> None:
+        """Its headers are here."""
+        protocol = self._open.get(_key(client))
+        if protocol:
+            protocol.owes_headers(False)
+
+    def request_ended(self, client: Any) -> None:
+        """It is answered; what comes next are headers again."""
+        protocol = self._open.get(_key(client))
+        if protocol:
+            protocol.answered()
+
+
+class GuardedProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1, with clocks for headers and for unread answers."""
+
+    def __init__(self, guard: Guard, *arguments: Any, **words: Any) -> None:
+        super().__init__(*arguments, **words)
+        self._guard = guard
+        self._peer: Any = None
+        self._in_request = False
+        self._header_clock: asyncio.TimerHandle | None = None
+        self._write_clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """A client has connected."""
+        super().connection_made(transport)
+        self._peer = _key(transport.get_extra_info("peername"))
+        # To hear of anything that the client does not take.
+        transport.set_write_buffer_limits(high=0)
+        if self._guard.opened(self._peer, self):
+            self.owes_headers(True)
+        else:
+            self._guard.metrics.closed_connections.labels("too_many").inc()
+            transport.write(_FULL_ANSWER)
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has gone, or was closed."""
+        self._guard.lost(self._peer, self)
+        self._stop_clocks()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a request."""
+        if self.transport.is_closing():
+            return
+        if not self._in_request and self._header_clock is None:
+            self.owes_headers(True)
+        try:
+            super().data_received(data)
+        except (UnicodeDecodeError, h11.ProtocolError):
+            # Bytes in the path that are no text; nonsense after a request.
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        super().pause_writing()
+        if self._write_clock is None:
+            self._write_clock = asyncio.get_running_loop().call_later(
+                self._guard.limits.write_seconds, self._abort, "unread"
+            )
+
+    def resume_writing(self) -> None:
+        """It does."""
+        super().resume_writing()
+        if self._write_clock:
+            self._write_clock.cancel()
+            self._write_clock = None
+
+    def owes_headers(self, owes: bool) -> None:
+        """Starts or stops the clock for headers."""
+        if self._header_clock:
+            self._header_clock.cancel()
+            self._header_clock = None
+        self._in_request = not owes
+        if owes:
+            self._header_clock = asyncio.get_running_loop().call_later(
+                self._guard.limits.header_seconds, self._abort, "headers"
+            )
+
+    def answered(self) -> None:
+        """The clock starts with the next bytes; until then the client idles."""
+        self._in_request = False
+
+    def _abort(self, reason: str) -> None:
+        self._guard.metrics.closed_connections.labels(reason).inc()
+        self.transport.abort()
+
+    def _stop_clocks(self) -> None:
+        for clock in (self._header_clock, self._write_clock):
+            if clock:
+                clock.cancel()
+
+
+def _key(peer: Any) -> Any:
+    """The address and port that tell a connection from the others."""
+    return tuple(peer[:2]) if peer else None

@@ -1,0 +1,51 @@
+"""How much the server takes on, and how long it waits."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Bounds that keep a server standing, whatever is sent to it.
+
+    Attributes:
+      request_bytes: the largest body; more is answered with 413.
+      request_rows: the most rows of one request; more is answered with 413.
+      pending_rows: rows that wait or run; a request beyond is answered with
+        503.
+      pending_bytes: of all bodies held at once; beyond, 503.
+      connections: open at once; a further one gets 503 and is closed.
+      header_seconds: from the first byte, or the connection, to the end of
+        the headers; then the connection is closed.
+      body_seconds: from the headers to the end of the body; then 408.
+      answer_seconds: from the body to the answer; then 504.
+      write_seconds: for which a client may leave an answer unread.
+      idle_seconds: a kept connection may stay without a request.
+      stop_seconds: for requests in flight when the server stops.
+    """
+
+    request_bytes: int = 4 * 2**20
+    request_rows: int = 4096
+    pending_rows: int = 16384
+    pending_bytes: int = 256 * 2**20
+    connections: int = 512
+    header_seconds: float = 10.0
+    body_seconds: float = 20.0
+    answer_seconds: float = 60.0
+    write_seconds: float = 30.0
+    idle_seconds: int = 30
+    stop_seconds: int = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Batching:
+    """How rows of several requests are put into one call.
+
+    Attributes:
+      rows: the most in one call.
+      wait_seconds: for which a first row may wait for others.
+      parallel: calls that run at the same time.
+    """
+
+    rows: int = 32
+    wait_seconds: float = 0.002
+    parallel: int = 2

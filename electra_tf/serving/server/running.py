@@ -1,0 +1,179 @@
+"""Puts the server together, listens, and stops in good order."""
+
+import dataclasses
+import logging
+import socket
+import threading
+from collections.abc import Callable, Mapping
+
+import uvicorn
+
+from electra_tf.errors import UserError
+from electra_tf.serving.server.app import App
+from electra_tf.serving.server.batching import Batcher, Work
+from electra_tf.serving.server.connections import Guard
+from electra_tf.serving.server.limits import Batching, Limits
+from electra_tf.serving.server.metrics import Metrics
+from electra_tf.serving.server.model_versions import ModelVersions, Poller
+from electra_tf.serving.server.predicting import Predicting
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a server serves, and how.
+
+    Attributes:
+      models: name -> directory of versions.
+      host: the address to listen on.
+      port: 0 takes a free one.
+      newest: how many versions of each model are served.
+      poll_seconds: between two looks for new versions; 0 means never.
+      limits: sizes and times.
+      batching: sizes and times.
+    """
+
+    models: Mapping[str, str]
+    host: str = "127.0.0.1"
+    port: int = 8501
+    newest: int = 1
+    poll_seconds: float = 1.0
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    batching: Batching = dataclasses.field(default_factory=Batching)
+
+
+class ModelServer:
+    """A server that can be run once, in the main thread or another.
+
+    Args:
+      settings: what to serve.
+
+    Raises:
+      UserError: the port is taken, a model cannot be loaded.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        limits = settings.limits
+        metrics = Metrics()
+        # Bound first, so that a port in use is told before models are loaded;
+        # nobody can connect until `run`.
+        self._socket = _bound(settings.host, settings.port)
+        self.host, self.port = self._socket.getsockname()[:2]
+        try:
+            self.versions = ModelVersions(
+                settings.models, settings.newest, metrics.version_changed
+            )
+            self.versions.load_all()
+        except BaseException:
+            self._socket.close()
+            raise
+        self._poller = Poller(self.versions, settings.poll_seconds)
+
+        def observe(work: Work, rows: int, seconds: float) -> None:
+            model = getattr(work.owner, "name", "")
+            metrics.call_rows.labels(model).observe(rows)
+            metrics.call_seconds.labels(model).observe(seconds)
+
+        self._batcher = Batcher(settings.batching, limits.pending_rows, observe)
+        guard = Guard(limits, metrics)
+        predicting = Predicting(self.versions, self._batcher, limits, metrics)
+        self._app = App(self.versions, predicting, metrics, guard)
+        # What it would print of malformed requests is counted instead.
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+        self._server = _Server(
+            uvicorn.Config(
+                self._app,
+                loop="asyncio",
+                http=guard.protocol(),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=limits.idle_seconds,
+                timeout_graceful_shutdown=limits.stop_seconds,
+                h11_max_incomplete_event_size=64 * 1024,
+            ),
+            self._app,
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it listens, with the real port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Serves until SIGTERM, SIGINT or `stop`.
+
+        Then it takes no more connections, finishes what is in flight and
+        returns.
+
+        Args:
+          ready: called once when clients can connect.
+        """
+        self._server.ready = ready
+        self._poller.start()
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._poller.stop()
+            self._batcher.close()
+
+    def stop(self) -> None:
+        """Asks `run`, in another thread, to end."""
+        self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens, and the application when it stops."""
+
+    def __init__(self, config: uvicorn.Config, app: App) -> None:
+        super().__init__(config)
+        self.ready: Callable[[], None] = lambda: None
+        self._app = app
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready()
+
+    async def shutdown(
+        self, sockets: list[socket.socket] | None = None
+    ) -> None:
+        self._app.stopping = True
+        await super().shutdown(sockets)
+
+
+def in_thread(server: ModelServer) -> threading.Thread:
+    """Runs a server in a new thread; returns when clients can connect."""
+    ready = threading.Event()
+    thread = threading.Thread(
+        target=server.run, args=(ready.set,), name="server", daemon=True
+    )
+    thread.start()
+    while not ready.wait(0.05):
+        if not thread.is_alive():
+            raise RuntimeError("the server has ended before it listened")
+    return thread
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket with the address, not yet listening."""
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (socket.gaierror, UnicodeError) as error:
+        raise UserError(f"--host: {host}: no such address") from error
+    family, kind, protocol, _, address = found[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise UserError(
+            f"--host, --port: cannot listen on {host}:{port}: "
+            f"{error.strerror}; --port=0 takes a free port"
+        ) from error
+    return bound

@@ -1,0 +1,178 @@
+"""A small SavedModel that takes texts, and a server for it, for tests."""
+
+import contextlib
+import http.client
+import json
+import pathlib
+import shutil
+import socket
+
+import tensorflow as tf
+
+from electra_tf.serving.server import running
+
+
+class Toy(tf.Module):
+    """Counts, splits and repeats; its answers are easily foretold."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = tf.Variable(factor)
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name="text")],
+        autograph=False,
+    )
+    def words(self, text):
+        """The words, padded to the longest row of the call."""
+        words = tf.strings.split(text)
+        lengths = tf.cast(words.row_lengths(), tf.int32)
+        tokens = words.to_tensor("")
+        places = tf.ragged.range(words.row_lengths()).to_tensor(-1)
+        sizes = tf.cast(tf.strings.length(text), tf.float32)
+        return {
+            "tokens": tokens,
+            "places": places,
+            "num_tokens": lengths,
+            "score": sizes * self.factor,
+            "raw_bytes": text,
+        }
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name="text")],
+        autograph=False,
+    )
+    def size(self, text):
+        """One output; fails for a row that says so."""
+        bad = tf.reduce_any(tf.equal(text, "fail"))
+        guard = tf.debugging.assert_equal(bad, False, "a row says fail")
+        with tf.control_dependencies([guard]):
+            sizes = tf.cast(tf.strings.length(text), tf.float32)
+            return {"size": sizes * self.factor}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="text"),
+            tf.TensorSpec([None], tf.string, name="text_pair"),
+        ],
+        autograph=False,
+    )
+    def pair(self, text, text_pair):
+        """Two inputs."""
+        return {
+            "both": tf.strings.join([text, text_pair], "|"),
+            "same": tf.equal(text, text_pair),
+        }
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 2], tf.float32, name="x"),
+            tf.TensorSpec([None], tf.int32, name="n"),
+        ],
+        autograph=False,
+    )
+    def numbers(self, x, n):
+        """Inputs that are no text."""
+        return {"sum": tf.reduce_sum(x, axis=1) + tf.cast(n, tf.float32)}
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name="text")],
+        autograph=False,
+    )
+    def slow(self, text):
+        """Takes a second or so."""
+        x = tf.ones([700, 700])
+        x = tf.while_loop(
+            lambda i, _: i < 60,
+            lambda i, y: (i + 1, tf.matmul(y, x) / 700.0),
+            [0, x],
+        )[1]
+        size = tf.cast(tf.strings.length(text), tf.float32)
+        return {"size": size * x[0, 0]}
+
+
+def save(directory: pathlib.Path, factor: float = 1.0) -> None:
+    """Writes the SavedModel with a description."""
+    toy = Toy(factor)
+    tf.saved_model.save(
+        toy,
+        str(directory),
+        signatures={
+            "serving_default": toy.words,
+            "size": toy.size,
+            "pair": toy.pair,
+            "numbers": toy.numbers,
+            "slow": toy.slow,
+        },
+    )
+    extra = directory / "assets.extra"
+    extra.mkdir(exist_ok=True)
+    description = {
+        "format": "electra_tf export",
+        "version": 1,
+        "name": "toy",
+        "task": "tagging",
+        "examples": [{"text": "one two"}, {"text": ""}],
+    }
+    (extra / "electra_tf.json").write_text(json.dumps(description))
+
+
+def add_version(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Copies a version so that it appears all at once."""
+    hidden = target.parent / f".tmp-{target.name}"
+    shutil.copytree(source, hidden)
+    hidden.rename(target)
+
+
+@contextlib.contextmanager
+def served(models: dict[str, pathlib.Path], **settings):
+    """A running server on a free port; stopped at the end."""
+    server = running.ModelServer(
+        running.Settings(
+            models={name: str(path) for name, path in models.items()},
+            port=0,
+            **{"poll_seconds": 0.1, **settings},
+        )
+    )
+    thread = running.in_thread(server)
+    try:
+        yield server
+    finally:
+        server.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def ask(server, method: str, path: str, body=None, headers=None):
+    """(status, headers, content) of one request on a new connection."""
+    connection = http.client.HTTPConnection(
+        server.host, server.port, timeout=30
+    )
+    try:
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, dict(response.headers), response.read()
+    finally:
+        connection.close()
+
+
+def predict(server, body, model: str = "toy"):
+    """(status, answer as JSON) of a predict request."""
+    status, _, content = ask(
+        server, "POST", f"/v1/models/{model}:predict", body
+    )
+    return status, json.loads(content)
+
+
+def raw(server, data: bytes, seconds: float = 10.0) -> bytes:
+    """What comes back for raw bytes, until the server closes or silence."""
+    with socket.create_connection((server.host, server.port)) as connection:
+        connection.settimeout(seconds)
+        connection.sendall(data)
+        found = b""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while chunk := connection.recv(65536):
+                found += chunk
+        return found

@@ -1,0 +1,398 @@
+"""The server's REST interface, case by case, over a real socket."""
+
+import base64
+import json
+import threading
+
+import numpy as np
+import pytest
+import serving_toy
+from serving_toy import ask, predict
+
+from electra_tf.errors import UserError
+from electra_tf.serving.server import limits, running
+
+pytest.importorskip("uvicorn")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """A model directory with version 3."""
+    path = tmp_path_factory.mktemp("models") / "toy"
+    serving_toy.save(path / "3")
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(toy):
+    bounds = limits.Limits(request_rows=100, body_seconds=1.0)
+    with serving_toy.served({"toy": toy, "twin": toy}, limits=bounds) as found:
+        yield found
+
+
+ROWS = ["one two three", "four", ""]
+
+
+def test_status(server):
+    status, headers, content = ask(server, "GET", "/v1/models/toy")
+    assert status == 200
+    assert headers["content-type"] == "application/json"
+    assert json.loads(content) == {
+        "model_version_status": [
+            {
+                "version": "3",
+                "state": "AVAILABLE",
+                "status": {"error_code": "OK", "error_message": ""},
+            }
+        ]
+    }
+    assert ask(server, "GET", "/v1/models/toy/versions/3")[2] == content
+    assert ask(server, "GET", "/V1/Models/toy/Versions/3")[2] == content
+
+
+def test_metadata(server):
+    status, _, content = ask(server, "GET", "/v1/models/toy/metadata")
+    assert status == 200
+    found = json.loads(content)
+    assert found["model_spec"] == {
+        "name": "toy", "signature_name": "", "version": "3",
+    }  # fmt: skip
+    signatures = found["metadata"]["signature_def"]["signature_def"]
+    assert set(signatures) == {
+        "serving_default", "size", "pair", "numbers", "slow",
+    }  # fmt: skip
+    assert signatures["numbers"]["inputs"]["x"] == {
+        "dtype": "DT_FLOAT",
+        "tensor_shape": {
+            "dim": [{"size": "-1", "name": ""}, {"size": "2", "name": ""}],
+            "unknown_rank": False,
+        },
+        "name": "numbers_x:0",
+    }
+    assert signatures["size"]["method_name"] == "tensorflow/serving/predict"
+    assert signatures["size"]["outputs"]["size"]["dtype"] == "DT_FLOAT"
+
+
+def test_rows(server):
+    status, answer = predict(server, {"instances": ROWS})
+    assert status == 200
+    assert list(answer) == ["predictions"]
+    assert [row["tokens"] for row in answer["predictions"]] == [
+        ["one", "two", "three"], ["four", "", ""], ["", "", ""],
+    ]  # fmt: skip
+    assert [row["places"] for row in answer["predictions"]] == [
+        [0, 1, 2], [0, -1, -1], [-1, -1, -1],
+    ]  # fmt: skip
+    assert [row["num_tokens"] for row in answer["predictions"]] == [3, 1, 0]
+    assert [row["score"] for row in answer["predictions"]] == [13.0, 4.0, 0.0]
+    encoded = base64.b64encode(b"four").decode()
+    assert answer["predictions"][1]["raw_bytes"] == {"b64": encoded}
+    named = [{"text": text} for text in ROWS]
+    assert predict(server, {"instances": named})[1] == answer
+
+
+def test_columns(server):
+    status, answer = predict(server, {"inputs": {"text": ROWS}})
+    assert status == 200
+    assert list(answer) == ["outputs"]
+    assert answer["outputs"]["num_tokens"] == [3, 1, 0]
+    assert answer["outputs"]["tokens"][0] == ["one", "two", "three"]
+    assert predict(server, {"inputs": ROWS})[1] == answer
+
+
+def test_one_output_has_no_name(server):
+    rows = {"signature_name": "size", "instances": ["ab", "c"]}
+    assert predict(server, rows) == (200, {"predictions": [2.0, 1.0]})
+    columns = {"signature_name": "size", "inputs": ["ab", "c"]}
+    assert predict(server, columns) == (200, {"outputs": [2.0, 1.0]})
+
+
+def test_empty_column(server):
+    body = {"signature_name": "size", "inputs": []}
+    assert predict(server, body) == (200, {"outputs": []})
+
+
+def test_two_inputs(server):
+    rows = [{"text": "a", "text_pair": "b"}, {"text": "c", "text_pair": "c"}]
+    body = {"signature_name": "pair", "instances": rows}
+    assert predict(server, body) == (
+        200,
+        {
+            "predictions": [
+                {"both": "a|b", "same": False},
+                {"both": "c|c", "same": True},
+            ]
+        },
+    )
+
+
+def test_numbers(server):
+    rows = [{"x": [1, 2.5], "n": 3}, {"x": [0.1, 0], "n": 0}]
+    body = {"signature_name": "numbers", "instances": rows}
+    # As few digits as tell a 32-bit number from its neighbours.
+    assert predict(server, body) == (200, {"predictions": [6.5, 0.1]})
+    body = b'{"signature_name":"numbers","inputs":{"x":[[NaN,0]],"n":[1]}}'
+    status, answer = predict(server, body)
+    assert status == 200
+    assert np.isnan(answer["outputs"][0])
+
+
+def test_bytes(server):
+    data = b"\xff\x00 \xfe"
+    encoded = {"b64": base64.b64encode(data).decode()}
+    for body in ({"instances": [encoded]}, {"inputs": {"text": [encoded]}}):
+        status, answer = predict(server, body)
+        assert status == 200
+        row = answer.get("predictions", [answer.get("outputs")])[0]
+        raw = row["raw_bytes"]
+        assert (raw[0] if isinstance(raw, list) else raw) == encoded
+    assert "\ufffd" in json.dumps(answer, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("text", ["\0", "a\0b", "中文", "\U0001f600", "\\u"])
+def test_any_text(server, text):
+    status, answer = predict(server, {"instances": [text]})
+    assert status == 200
+    size = len(text.encode())
+    assert answer["predictions"][0]["score"] == size
+
+
+def test_versions_and_models(server):
+    body = {"signature_name": "size", "instances": ["ab"]}
+    for path in (
+        "/v1/models/toy/versions/3:predict",
+        "/v1/models/twin:predict",
+    ):
+        status, _, content = ask(server, "POST", path, body)
+        assert (status, json.loads(content)) == (200, {"predictions": [2.0]})
+    found = json.loads(ask(server, "GET", "/v1/models")[2])["models"]
+    assert [(each["name"], each["version"]) for each in found] == [
+        ("toy", "3"), ("twin", "3"),
+    ]  # fmt: skip
+    assert found[0]["description"]["task"] == "tagging"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("POST", "/v1/models/no:predict", 404, "Latest(no)"),
+        ("POST", "/v1/models/toy/versions/9:predict", 404, "Specific(toy, 9)"),
+        ("GET", "/v1/models/no", 404, "Could not find any versions"),
+        ("GET", "/v1/models/toy/versions/9", 404, "Could not find version 9"),
+        ("GET", "/v1/models/no/metadata", 404, "Latest(no)"),
+        ("GET", "/v1/models/toy:predict", 400, "Malformed request: GET"),
+        ("POST", "/v1/models/toy", 400, "Malformed request: POST"),
+        ("POST", "/v1/models/toy:generate", 400, "Malformed request"),
+        ("POST", "/v1/models/toy/versions/x:predict", 400, "Malformed"),
+        ("GET", f"/v1/models/toy/versions/{2**64}", 400, "to numeric"),
+        ("GET", f"/v1/models/toy/versions/{'9' * 5000}", 400, "to numeric"),
+        ("GET", "/v1/models/toy/labels/stable", 400, "version label: stable"),
+        ("POST", "/v1/models/toy:classify", 400, "tensorflow/serving/predict"),
+        ("PUT", "/v1/models/toy:predict", 400, "Malformed"),
+        ("FOO", "/v1/models/toy:predict", 400, "Malformed"),
+        ("GET", "/v1/%00", 400, "Malformed"),
+        ("GET", "/nowhere", 404, "Not Found"),
+        ("GET", "/static/%2e%2e/client.py", 404, "Not Found"),
+        ("GET", "/static/..%2fclient.py", 404, "Not Found"),
+        ("GET", "/static/%00", 400, "Malformed"),
+        ("POST", "/healthz", 405, "Not Allowed"),
+    ],
+)
+def test_wrong_paths(server, method, path, status, message):
+    body = b'{"instances": ["a"]}' if method == "POST" else None
+    got, headers, content = ask(server, method, path, body)
+    assert got == status
+    assert headers["content-type"] == "application/json"
+    error = json.loads(content)
+    assert list(error) == ["error"]
+    assert message in error["error"]
+
+
+WRONG_BODIES = {
+    "empty": (b"", "The document is empty"),
+    "no json": (b"instances = [1, 2]", "JSON Parse error"),
+    "cut": (b'{"instances": ["a"', "JSON Parse error"),
+    "not utf-8": (b'{"instances": ["\xff"]}', "not UTF-8"),
+    "list": (b"[1]", "Is not object"),
+    "null": (b"null", "Is not object"),
+    "no key": (b"{}", "Missing 'inputs' or 'instances'"),
+    "both": (b'{"inputs": ["a"], "instances": ["a"]}', "only one of"),
+    "no list": (b'{"instances": "a"}', "to be an list/array"),
+    "no values": (b'{"instances": []}', "No values"),
+    "signature": (b'{"signature_name": 1, "inputs": []}', "must be a string"),
+    "unknown": (b'{"signature_name": "x", "inputs": []}', 'name: "x"'),
+    "number": (b'{"instances": ["a", 1]}', "expected type: string"),
+    "none": (b'{"instances": [null]}', "Type: Null"),
+    "NaN": (b'{"instances": [NaN]}', "Type: Number"),
+    "truth": (b'{"inputs": {"text": [true]}}', "Type: True"),
+    "too deep": (b'{"instances": [["a"]]}', "Expecting shape [-1]"),
+    "ragged": (b'{"instances": [["a"], ["a", "b"]]}', "unexpected size"),
+    "mixed": (b'{"instances": [["a"], "b"]}', "incorrect level"),
+    "mixed 2": (b'{"instances": ["a", ["b"]]}', "unexpected level"),
+    "a scalar": (b'{"inputs": "a"}', "Expecting shape [-1]"),
+    "names": (b'{"instances": [{"txt": "a"}]}', "keys must be equal to: text"),
+    "more names": (b'{"instances": [{"text": "", "x": 1}]}', "equal to: text"),
+    "some named": (b'{"instances": [{"text": "a"}, "b"]}', "at item 1"),
+    "none named": (b'{"instances": ["b", {"text": "a"}]}', "at item 1"),
+    "column": (b'{"inputs": {"txt": ["a"]}}', "Missing named input: text"),
+    "b64": (b'{"instances": [{"b64": "!!!"}]}', "base64"),
+    "b64 type": (b'{"instances": [{"b64": 3}]}', "equal to: text"),
+    "surrogate": (b'{"instances": ["\\ud800"]}', "surrogate"),
+    "nested": (b'{"instances": ' + b"[" * 100_000, "nested too deeply"),
+    "nested 2": (
+        b'{"instances": ' + b"[" * 30 + b"]" * 30 + b"}",
+        "deeper than",
+    ),
+    "objects": (b'{"a":' * 100_000, "nested too deeply"),
+    "digits": (b'{"instances": [' + b"9" * 6000 + b"]}", "JSON"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_BODIES)
+def test_wrong_bodies(server, name):
+    body, message = WRONG_BODIES[name]
+    status, answer = predict(server, body)
+    assert status == 400
+    assert list(answer) == ["error"]
+    assert message in answer["error"]
+    assert len(answer["error"]) < 500
+
+
+@pytest.mark.parametrize(
+    ("x", "n", "message"),
+    [
+        ([[1, 2]], [1.5], "expected type: int32"),
+        ([[1, 2]], [2**31], "expected type: int32"),
+        ([[1, True]], [1], "expected type: float"),
+        ([[1, "2"]], [1], "expected type: float"),
+        ([[1, 1e300]], [1], "without loss of precision"),
+        ([[1, 10**400]], [1], "without loss of precision"),
+        ([[1, 2, 3]], [1], "Expecting shape [-1, 2]"),
+        ([[1, 2]], [1, 2], "equal 0th-dimension size"),
+    ],
+)
+def test_wrong_numbers(server, x, n, message):
+    body = {"signature_name": "numbers", "inputs": {"x": x, "n": n}}
+    status, answer = predict(server, body)
+    assert status == 400
+    assert message in answer["error"]
+
+
+def test_two_inputs_need_names(server):
+    for form in ({"instances": ["a"]}, {"inputs": ["a"]}):
+        status, answer = predict(server, {"signature_name": "pair", **form})
+        assert status == 400
+        assert "text,text_pair" in answer["error"]
+
+
+def test_what_tensorflow_refuses(server):
+    body = {"signature_name": "size", "instances": ["a", "fail"]}
+    status, answer = predict(server, body)
+    assert status == 400
+    assert "a row says fail" in answer["error"]
+
+
+def test_large_requests(server):
+    status, answer = predict(server, {"instances": ["x"] * 101})
+    assert status == 413
+    assert "101 rows" in answer["error"]
+    body = b'{"instances": ["' + b"x" * 5_000_000 + b'"]}'
+    status, answer = predict(server, body)
+    assert status == 413
+    assert "4194304 bytes" in answer["error"]
+    text = "x" * 2_000_000
+    status, answer = predict(
+        server, {"signature_name": "size", "instances": [text]}
+    )
+    assert (status, answer) == (200, {"predictions": [2_000_000.0]})
+    head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\n"
+    found = serving_toy.raw(
+        server, head + b"Content-Length: %d\r\n\r\n" % 10**9
+    )
+    assert found.startswith(b"HTTP/1.1 413 ")
+    found = serving_toy.raw(
+        server,
+        head + b"Expect: 100-continue\r\nContent-Length: 5000000\r\n\r\n",
+    )
+    assert found.startswith(b"HTTP/1.1 413 ")
+
+
+def test_codings_are_refused(server):
+    headers = {"Content-Encoding": "gzip"}
+    path = "/v1/models/toy:predict"
+    assert ask(server, "POST", path, b"xx", headers)[0] == 415
+
+
+def test_health_and_metrics(server):
+    status, _, content = ask(server, "GET", "/healthz")
+    assert (status, json.loads(content)) == (200, {"status": "ok"})
+    predict(server, {"instances": ["x"]})
+    predict(server, {"instances": [1]}, model="made-up")
+    status, headers, content = ask(server, "GET", "/metrics")
+    assert status == 200
+    assert headers["content-type"].startswith("text/plain")
+    text = content.decode()
+    told = 'electra_tf_requests_total{model="toy",status="200",verb="predict"}'
+    assert told in text
+    assert 'electra_tf_model_version{model="toy"} 3.0' in text
+    assert "made-up" not in text  # nobody outside makes series
+    assert "electra_tf_batch_rows_bucket" in text
+
+
+def test_page(server):
+    status, headers, content = ask(server, "GET", "/")
+    assert status == 200
+    assert headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert b"static/app.js" in content
+    status, headers, _ = ask(server, "GET", "/static/app.js")
+    assert status == 200
+    assert "javascript" in headers["content-type"]
+    assert "script-src 'self'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_requests_share_calls_and_keep_their_own(server):
+    """Whatever runs beside it, a request gets what it would get alone."""
+    generator = np.random.default_rng(5)
+    texts = [
+        [" ".join(["w"] * int(n)) for n in generator.integers(0, 30, size)]
+        for size in generator.integers(1, 60, 48)
+    ]
+    found = [None] * len(texts)
+
+    def go(start):
+        for index in range(start, len(texts), 12):
+            found[index] = predict(server, {"inputs": texts[index]})
+
+    threads = [threading.Thread(target=go, args=(n,)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for rows, (status, answer) in zip(texts, found):
+        assert status == 200
+        outputs = answer["outputs"]
+        lengths = [len(text.split()) for text in rows]
+        width = max(lengths)
+        assert outputs["num_tokens"] == lengths
+        assert outputs["tokens"] == [
+            ["w"] * n + [""] * (width - n) for n in lengths
+        ]
+        assert outputs["places"] == [
+            [*range(n), *([-1] * (width - n))] for n in lengths
+        ]
+
+
+def test_mistakes_before_it_listens(toy, tmp_path, server):
+    def fails(message, **settings):
+        with pytest.raises(UserError, match=message):
+            running.ModelServer(running.Settings(**settings))
+
+    fails("no such directory", models={"x": str(tmp_path / "x")}, port=0)
+    fails("has no version", models={"x": str(tmp_path)}, port=0)
+    fails("this is one version", models={"x": str(toy / "3")}, port=0)
+    fails("cannot listen on", models={"x": str(toy)}, port=server.port)
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"\x01junk")
+    fails("cannot load", models={"x": str(tmp_path)}, port=0)
