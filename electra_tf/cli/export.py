@@ -81,6 +81,13 @@ flags.DEFINE_bool(
     "differ by 1e-5 at most",
     flag_values=FLAGS,
 )
+flags.DEFINE_bool(
+    "tflite",
+    False,
+    "write a classifier for TensorFlow Lite too, DIR/1/assets.extra/"
+    "model.tflite: token ids in, for the tokenizer is not part of it",
+    flag_values=FLAGS,
+)
 
 
 def main(flags_: flags.FlagValues) -> int:
@@ -98,6 +105,7 @@ def main(flags_: flags.FlagValues) -> int:
         flags_.version,
         flags_.signatures,
         "constants" if flags_.optimize else storage,
+        flags_.tflite,
     )
     about = written.description
     print(f"{about['name']}, version {written.version}: {written.path}")
@@ -105,6 +113,8 @@ def main(flags_: flags.FlagValues) -> int:
         inputs = ", ".join(signature["inputs"])
         outputs = ", ".join(signature["outputs"])
         print(f"  {name}: {inputs} -> {outputs}")
+    if "tflite" in about:
+        print(f"  for TensorFlow Lite: assets.extra/{about['tflite']['file']}")
     return 0
 
 

@@ -3,6 +3,7 @@
     DIR/1/saved_model.pb, variables/, assets/, fingerprint.pb
     DIR/1/assets.extra/electra_tf.json   what the model is; see `description`
     DIR/1/assets.extra/tf_serving_warmup_requests   see `warmup`
+    DIR/1/assets.extra/model.tflite      if asked for; see `tflite`
     DIR/models.config ...                see `serving_files`
 
 A version is made under a temporary name beside its place and renamed when it
@@ -27,6 +28,7 @@ from electra_tf.serving import (
     description,
     serving_files,
     signatures,
+    tflite,
     warmup,
     weights,
 )
@@ -50,6 +52,7 @@ def export(
     version: int | None = None,
     names: Iterable[str] | None = None,
     storage: weights.Storage = "float32",
+    with_tflite: bool = False,
 ) -> Export:
     """Writes the next version of a model.
 
@@ -61,12 +64,16 @@ def export(
       names: of signatures; all where None.
       storage: how the weights are kept; but for "float32" the answers to the
         examples are compared with the model's own.
+      with_tflite: write a classifier for TensorFlow Lite beside it; see
+        `tflite`.
 
     Raises:
       UserError: that version is there, the name is none for a server, it
         cannot be written, or it answers otherwise than the model.
     """
     name = model_name(output)
+    if with_tflite:
+        tflite.check_kind(servable)
     if version is not None:
         _check_version(output, version)
     made = signatures.make(servable, names)
@@ -80,6 +87,10 @@ def export(
         _save(servable, kept, temporary)
         extra = files.join(temporary, description.FOLDER)
         files.make_directory(extra)
+        if with_tflite:
+            about["tflite"] = tflite.write(
+                servable, files.join(extra, tflite.FILE)
+            )
         files.write_text(
             files.join(extra, description.FILE),
             json.dumps(about, ensure_ascii=False, indent=2) + "\n",
