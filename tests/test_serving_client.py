@@ -1,0 +1,290 @@
+"""The client, against the real server and against a gRPC server."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+import serving_toy
+
+import electra_tf
+from electra_tf.cli import app
+from electra_tf.errors import UserError
+from electra_tf.serving.client import ServingError
+
+pytest.importorskip("uvicorn")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A directory of versions."""
+    path = tmp_path_factory.mktemp("client") / "toy"
+    serving_toy.save(path / "2")
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(models):
+    with serving_toy.served({"toy": models}) as found:
+        yield found
+
+
+@pytest.fixture
+def client(server):
+    with electra_tf.Client(server.url) as found:
+        yield found
+
+
+def test_rows(client):
+    first, second = client.predict(["one two", b"\xff"])
+    assert first["tokens"] == ["one", "two"]
+    assert first["raw_bytes"] == b"one two"
+    assert second["raw_bytes"] == b"\xff"
+    assert second["num_tokens"] == 1
+    assert client.predict(["ab", "c"], signature="size") == [2.0, 1.0]
+    assert client.predict([]) == []
+
+
+def test_columns(client):
+    found = client.predict({"text": ["one two", "three"]})
+    assert found["tokens"] == [["one", "two"], ["three", ""]]
+    assert client.predict({"text": ["ab"]}, signature="size") == [2.0]
+    rows = [{"text": "a", "text_pair": "b"}]
+    assert client.predict(rows, signature="pair") == [
+        {"both": "a|b", "same": False}
+    ]
+
+
+def test_what_it_tells(client):
+    (model,) = client.models()
+    assert (model["name"], model["version"]) == ("toy", "2")
+    assert model["description"]["task"] == "tagging"
+    assert client.status()[0]["state"] == "AVAILABLE"
+    assert client.metadata()["pair"]["inputs"].keys() == {"text", "text_pair"}
+
+
+def test_versions(server):
+    client = electra_tf.Client(server.url, "toy", version=2)
+    assert client.predict(["ab"], signature="size") == [2.0]
+    client = electra_tf.Client(server.url, "toy", version=7)
+    with pytest.raises(ServingError, match=r"404 .*Specific\(toy, 7\)") as told:
+        client.predict(["ab"])
+    assert told.value.status == 404
+
+
+def test_refusals(client, server):
+    with pytest.raises(ServingError, match=r"400 Bad Request: .*name: .x"):
+        client.predict(["a"], signature="x")
+    with pytest.raises(ServingError, match="expected type: string"):
+        client.predict([1])
+    with pytest.raises(UserError, match="a list of texts, not one"):
+        client.predict("a")
+    with pytest.raises(ServingError, match="404"):
+        electra_tf.Client(server.url, "other").predict(["a"])
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost:8501", "ftp://x", "http://", "http://x:99999",
+     "http://me:secret@x", "http://x/?a=1"],
+)  # fmt: skip
+def test_addresses(url):
+    with pytest.raises(UserError) as told:
+        electra_tf.Client(url)
+    assert "secret" not in str(told.value)
+
+
+def test_threads_share_a_client(client):
+    found = {}
+
+    def go(number):
+        texts = ["x" * number, "y" * (number + 1)]
+        found[number] = client.predict(texts, signature="size")
+
+    threads = [threading.Thread(target=go, args=(n,)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {n: [float(n), float(n + 1)] for n in range(20)}
+
+
+def answers(*replies: bytes):
+    """A server that gives each connection the next reply; its URL.
+
+    An empty reply cuts the connection.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def go():
+        with listener:
+            for reply in replies:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.settimeout(5)
+                    connection.recv(65536)
+                    connection.sendall(reply)
+
+    threading.Thread(target=go, daemon=True).start()
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def reply(status: bytes, body: bytes, *headers: bytes) -> bytes:
+    lines = [b"HTTP/1.1 " + status, *headers, b"Connection: close"]
+    lines.append(b"Content-Length: %d" % len(body))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+GOOD = reply(b"200 OK", b'{"predictions": [1]}')
+BUSY = reply(b"503 Busy", b'{"error": "busy"}', b"Retry-After: 0")
+
+
+def test_it_tries_again_where_that_is_safe():
+    client = electra_tf.Client(answers(b"", BUSY, GOOD), "m")
+    assert client.predict(["a"]) == [1]
+
+
+def test_it_gives_up_in_the_end():
+    client = electra_tf.Client(answers(BUSY, BUSY), "m", retries=1)
+    with pytest.raises(ServingError, match=r"503 .*busy") as told:
+        client.predict(["a"])
+    assert told.value.status == 503
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    client = electra_tf.Client(f"http://127.0.0.1:{port}", "m", retries=0)
+    with pytest.raises(ServingError, match="cannot be reached"):
+        client.predict(["a"])
+
+
+def test_it_does_not_repeat_what_failed():
+    failed = reply(b"500 Oh", b"<html>")
+    client = electra_tf.Client(answers(failed, GOOD), "m")
+    with pytest.raises(ServingError, match="500 Internal Server Error: <html>"):
+        client.predict(["a"])
+
+
+def test_time_out():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        client = electra_tf.Client(url, "m", timeout=0.3)
+        with pytest.raises(ServingError, match=r"no answer within 0\.3"):
+            client.predict(["a"])
+
+
+def test_answers_of_others():
+    for body in (b"not json", b"[]", b"{}"):
+        client = electra_tf.Client(answers(reply(b"200 OK", body)), "m")
+        with pytest.raises(ServingError):
+            client.predict(["a"])
+
+
+def test_tensorflow_serving_does_not_list_its_models():
+    refused = reply(b"400 Bad", b'{"error": "Missing model name"}')
+    states = reply(
+        b"200 OK",
+        b'{"model_version_status": [{"version": "12", "state": "AVAILABLE",'
+        b' "status": {"error_code": "OK", "error_message": ""}}]}',
+    )
+    client = electra_tf.Client(answers(refused, states), "m")
+    assert client.models() == [
+        {"name": "m", "version": "12", "description": None}
+    ]
+    with pytest.raises(UserError, match="name one"):
+        electra_tf.Client(answers(refused)).predict(["a"])
+
+
+def test_no_tensorflow(server):
+    code = (
+        "import sys, electra_tf\n"
+        f"client = electra_tf.Client({server.url!r})\n"
+        "assert client.predict(['ab'], signature='size') == [2.0]\n"
+        "from electra_tf.cli import app\n"
+        f"status = app.run(['client', '--url={server.url}', '--text=ab',"
+        " '--signature=size'])\n"
+        "assert status == 0\n"
+        "loaded = {'tensorflow', 'keras', 'numpy'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b"2.0\n"
+
+
+def test_command(server, tmp_path, capsys):
+    rows = tmp_path / "rows.jsonl"
+    texts = ["ab", "", "中"]
+    rows.write_text("\n".join(map(json.dumps, texts)) + "\n\n")
+    url = f"--url={server.url}"
+    size = "--signature=size"
+    status = app.run(["client", url, size, f"--input={rows}", "--batch_size=2"])
+    assert status == 0
+    assert capsys.readouterr().out == "2.0\n0.0\n3.0\n"
+    target = tmp_path / "out.jsonl"
+    status = app.run(["client", url, "--text=一 二", f"--output={target}"])
+    assert status == 0
+    answer = json.loads(target.read_text(encoding="utf-8"))
+    assert answer["tokens"] == ["一", "二"]
+    assert set(answer["raw_bytes"]) == {"b64"}
+    assert app.run(["client", url]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "toy"
+
+
+def test_mistakes_of_the_command(server, tmp_path, capsys):
+    def fails(message, *words):
+        assert app.run(["client", f"--url={server.url}", *words]) == 2
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1
+        assert message in told
+
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('"a"\n{\n')
+    fails("not both", "--text=a", f"--input={rows}")
+    fails("line 2 is not JSON", f"--input={rows}")
+    fails("No such file", f"--input={tmp_path / 'no'}")
+    fails("404 Not Found", "--model=x", "--text=a")
+
+
+@pytest.fixture(scope="module")
+def grpc_url(models):
+    """TensorFlow Serving's gRPC interface over the same model."""
+    grpc = pytest.importorskip("grpc")
+    pytest.importorskip("tensorflow_serving.apis.predict_pb2")
+    from concurrent import futures
+
+    import serving_grpc
+
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    serving_grpc.add_to(server, models / "2")
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"grpc://127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+def test_grpc(grpc_url, client):
+    other = electra_tf.Client(grpc_url, "toy")
+    texts = ["one two", b"\xff", ""]
+    assert other.predict(texts) == client.predict(texts)
+    columns = {"text": ["one two", "three"]}
+    assert other.predict(columns) == client.predict(columns)
+    assert other.predict(["ab"], signature="size") == [2.0]
+    rows = [{"text": "a", "text_pair": "b"}]
+    assert other.predict(rows, signature="pair") == [
+        {"both": "a|b", "same": False}
+    ]
+    assert other.metadata() == client.metadata()
+    assert other.status() == client.status()
+    assert other.models()[0]["version"] == "2"
+    with pytest.raises(ServingError, match="has no signature 'x'"):
+        other.predict(["a"], signature="x")
+    with pytest.raises(ServingError, match="input 'text'"):
+        other.predict([1.5])
+    with pytest.raises(ServingError, match="NOT_FOUND"):
+        electra_tf.Client(grpc_url, "other").predict(["a"])
+    with pytest.raises(UserError, match="name one"):
+        electra_tf.Client(grpc_url).predict(["a"])
+    other.close()
