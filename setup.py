@@ -27,7 +27,13 @@ setuptools.setup(
     license_files=["LICENSE"],
     python_requires=">=3.10,<3.14",
     packages=setuptools.find_packages(include=["electra_tf", "electra_tf.*"]),
-    package_data={"electra_tf": ["sample_text/*.txt", "sample_text/*.md"]},
+    package_data={
+        "electra_tf": [
+            "sample_text/*.txt",
+            "sample_text/*.md",
+            "serving/page/*",
+        ]
+    },
     entry_points={"console_scripts": ["electra-tf = electra_tf.cli.app:entry"]},
     install_requires=[
         # Each tensorflow-text asks for the tensorflow of its own minor
@@ -59,6 +65,7 @@ setuptools.setup(
         "serving": [
             "tensorflow-serving-api>=2.19",
             "grpcio>=1.60",
+            "prometheus-client>=0.20",
             "starlette>=0.40",
             "uvicorn>=0.30",
         ],
@@ -66,10 +73,13 @@ setuptools.setup(
         "dev": [
             "hypothesis>=6.100",
             "jieba>=0.42.1",
+            "prometheus-client>=0.20",
             "psutil>=5.9",
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.6",
+            "starlette>=0.40",
+            "uvicorn>=0.30",
         ],
     },
     classifiers=[

@@ -66,8 +66,12 @@ def learn(task, vocab_file, steps, batch_size):
         learning_rate=1e-3, num_warmup_steps=10, bias_correction=True
     )
     tuner.compile(make_optimizer(settings, steps))
-    step = tf.function(tuner.train_step, autograph=False, reduce_retracing=True)
     batches = training_dataset(features, batch_size, seed=0)
+    step = tf.function(
+        tuner.train_step,
+        autograph=False,
+        input_signature=[batches.element_spec],
+    )
     for batch in batches.take(steps):
         step(batch)
     examples = task.read("validation")
