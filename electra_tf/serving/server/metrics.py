@@ -1,7 +1,5 @@
 """What the server counts, for Prometheus."""
 
-import platform
-
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -11,8 +9,6 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-
-import electra_tf
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (
@@ -31,12 +27,6 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        Gauge(
-            "electra_tf_info",
-            "What is running.",
-            ["version", "python"],
-            registry=self._registry,
-        ).labels(electra_tf.__version__, platform.python_version()).set(1)
         self.requests = Counter(
             "electra_tf_requests_total",
             "Requests, by what was asked and the HTTP status.",
