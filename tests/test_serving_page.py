@@ -1,0 +1,409 @@
+"""The page, in a real browser, on the real server, with models of each kind."""
+
+import functools
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+from serving_page_checks import answered, bar_names, check_answer
+
+PAGE = pathlib.Path(__file__).parent.parent / "electra_tf/serving/page"
+QUICK = ("discriminator", "classification")
+KINDS = (
+    "generator", "pairs", "multilabel", "regression", "ranking", "tagging",
+    "qa",
+)  # fmt: skip
+kinds = pytest.mark.parametrize(
+    "kind",
+    [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS)],
+)
+HOSTILE = (
+    '<script>window.broken = 1</script> 😀 the cat\'s "mat" & '
+    "<img src=x onerror='window.broken = 1'> 中国 </textarea> [MASK]"
+)
+REQUEST_BYTES = 64 * 1024
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+)  # fmt: skip
+
+
+def browser_path():
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+# --- the files -------------------------------------------------------------
+
+
+def test_no_text_becomes_markup_and_nothing_comes_from_elsewhere():
+    markup = re.compile(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser"
+        r"|srcdoc|\beval\(|new Function|createContextualFragment"
+    )
+    for path in PAGE.iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert not markup.search(text), path
+        remote = re.sub(r'xmlns="http://www\.w3\.org/2000/svg"', "", text)
+        assert not re.search(r"https?://|['\"(]//", remote), path
+    html = (PAGE / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?! type)", html)
+
+
+# --- the browser -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory, tiny_tokens):
+    """Kinds -> the address of a server of such models."""
+    if browser_path() is None:
+        pytest.skip("no Chromium on the PATH")
+    pytest.importorskip("playwright", reason="needs the package playwright")
+    for name in ("starlette", "uvicorn", "prometheus_client"):
+        pytest.importorskip(name, reason="needs electra-tf[serving]")
+    import check_export_models
+
+    from electra_tf.serving import export, servable
+    from electra_tf.serving.server import running
+    from electra_tf.serving.server.limits import Limits
+
+    folder = tmp_path_factory.mktemp("page")
+    started = {}
+
+    @functools.cache
+    def exported(kind):
+        output = str(folder / "models" / kind)
+        if kind == "plain":  # one that nobody described
+            shutil.copytree(
+                exported("classification"),
+                output,
+                ignore=shutil.ignore_patterns("electra_tf.json"),
+            )
+            return output
+        if kind in ("tagging", "qa"):
+            pytest.importorskip(f"electra_tf.serving.{kind}_signatures")
+        saved = check_export_models.save(
+            folder / "saved" / kind, kind, tiny_tokens
+        )
+        if kind in ("discriminator", "generator"):
+            model = servable.open_pretrained(saved)
+        else:
+            model = servable.open_fine_tuned(saved)
+        export.export(model, output, names=["serving_default"])
+        return output
+
+    def serve(*kinds):
+        if kinds not in started:
+            server = running.ModelServer(
+                running.Settings(
+                    models={kind: exported(kind) for kind in kinds},
+                    port=0,
+                    poll_seconds=0,
+                    limits=Limits(request_bytes=REQUEST_BYTES),
+                )
+            )
+            started[kinds] = server, running.in_thread(server)
+        return started[kinds][0].url
+
+    yield serve
+    for server, _ in started.values():
+        server.stop()
+    for _, thread in started.values():
+        thread.join(30)
+
+
+@pytest.fixture(scope="module")
+def browser(serve):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=browser_path(), headless=True, args=FLAGS
+        )
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def errors():
+    """What the browser's console complained of."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def shared_page(browser, errors):
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, color_scheme="light"
+    )
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "console",
+        lambda message: (
+            errors.append(message.text)
+            if message.type in ("error", "warning")
+            else None
+        ),
+    )
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def page(shared_page, errors):
+    """A page that must not complain."""
+    errors.clear()
+    yield shared_page
+    assert errors == []
+
+
+def visit(page, url, kind):
+    """The page as it is when somebody comes to it."""
+    page.goto("about:blank")
+    page.goto(f"{url}/#model={kind}")
+    page.wait_for_selector("#panel:not([hidden])")
+    assert page.title().startswith(kind)
+
+
+def write(page, text):
+    """The same text into every field; into two passages of a list."""
+    for area in page.locator("#fields textarea").all():
+        area.fill(text)
+
+
+@kinds
+def test_by_click(serve, page, kind):
+    visit(page, serve(kind), kind)
+    page.locator(".example").first.click()
+    answered(page)
+    check_answer(page, kind)
+    assert re.match(r"[\d.]+ ms ", page.inner_text("#latency"))
+    # The button runs as the example did.
+    page.click("#run")
+    answered(page)
+    check_answer(page, kind)
+
+
+@kinds
+def test_by_keyboard(serve, page, kind):
+    """No pointer."""
+    visit(page, serve(kind), kind)
+    for _ in range(30):  # past the examples to the first field
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.tagName") == "TEXTAREA":
+            break
+    outline = page.evaluate("getComputedStyle(document.activeElement).outline")
+    assert "solid 2px" in outline or "2px" in outline
+    for number in range(page.locator("#fields textarea").count()):
+        page.keyboard.insert_text(f"the [MASK] {number} sat.\non the mat")
+        for _ in range(2):  # past a button to remove a passage
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.tagName") == "TEXTAREA":
+                break
+    page.keyboard.press("Control+Enter")
+    answered(page)
+    check_answer(page, kind)
+
+
+@kinds
+def test_text_is_shown_as_text(serve, page, kind):
+    visit(page, serve(kind), kind)
+    scripts = page.locator("script").count()
+    write(page, HOSTILE)
+    page.keyboard.press("Control+Enter")
+    answered(page)
+    check_answer(page, kind)
+    assert page.locator("script").count() == scripts
+    assert page.locator("img").count() == 0
+    assert page.evaluate("window.broken") is None
+
+
+@kinds
+def test_on_a_phone(serve, browser, kind):
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, color_scheme="dark"
+    )
+    try:
+        page = context.new_page()
+        visit(page, serve(kind), kind)
+        page.locator(".example").first.click()
+        answered(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    finally:
+        context.close()
+
+
+def test_marked_text_is_read_with_the_arrow_keys(serve, page):
+    visit(page, serve("discriminator"), "discriminator")
+    write(page, "😀 the cat")
+    page.keyboard.press("Control+Enter")
+    answered(page)
+    page.focus("#body .marked")
+    page.keyboard.press("End")
+    assert page.inner_text("#body .reading").startswith("cat: ")
+    page.keyboard.press("ArrowLeft")
+    assert page.inner_text("#body .reading").startswith("the: ")
+    assert page.text_content("#body .current") == "the"
+
+
+@pytest.mark.slow
+def test_a_guess_is_chosen_and_kept(serve, page):
+    visit(page, serve("generator"), "generator")
+    write(page, "the sat.")
+    page.locator("#fields textarea").focus()
+    page.keyboard.press("Control+Home")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    page.get_by_role("button", name="Insert [MASK]").click()
+    page.keyboard.insert_text(" ")
+    assert page.input_value("#fields textarea") == "the [MASK] sat."
+    page.keyboard.press("Control+Enter")
+    answered(page)
+    page.locator(".guess input").first.focus()
+    page.keyboard.press("ArrowDown")
+    second = page.locator(".guess .name").nth(1).inner_text()
+    assert page.inner_text(".filled .mark") == second.removeprefix("##")
+    sentence = page.text_content(".filled")
+    page.get_by_role("button", name="Keep this sentence").click()
+    assert page.input_value("#fields textarea") == sentence
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#error:not(:empty)")
+    assert "[MASK]" in page.inner_text("#error")
+
+
+@pytest.mark.slow
+def test_passages_are_added_and_taken_away(serve, page):
+    visit(page, serve("ranking"), "ranking")
+    areas = page.locator("#fields .text-list textarea")
+    page.locator("#fields textarea").first.fill("the cat")
+    for number in range(3):
+        if number == 2:
+            page.get_by_role("button", name="Add a passage").press("Enter")
+        areas.nth(number).fill(f"the cat sat {'on the mat ' * number}")
+    page.keyboard.press("Control+Enter")
+    answered(page)
+    assert len(bar_names(page)) == 3
+    page.get_by_role("button", name="Remove passage 2").press("Enter")
+    assert areas.count() == 2
+    assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+    page.keyboard.press("Control+Enter")
+    page.locator("#body .bars li").nth(2).wait_for(state="detached")
+    assert len(bar_names(page)) == 2
+
+
+@pytest.mark.slow
+def test_the_legend_hides_and_shows(serve, page):
+    visit(page, serve("tagging"), "tagging")
+    write(page, "the cat sat on the mat with her sister , and ran " * 3)
+    page.keyboard.press("Control+Enter")
+    answered(page)
+    key = page.locator(".legend .key").first
+    shown = page.locator("#body .entity:not(.off)").count()
+    key.press("Enter")
+    assert key.get_attribute("aria-pressed") == "false"
+    assert page.locator("#body .entity:not(.off)").count() < shown
+    key.press("Enter")
+    assert page.locator("#body .entity:not(.off)").count() == shown
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+def test_the_curl_command_gives_what_is_shown(serve, page):
+    visit(page, serve("classification"), "classification")
+    write(page, HOSTILE + "\n$(echo no) `no` \\ !! 'quoted'")
+    page.keyboard.press("Control+Enter")
+    answered(page)
+    page.get_by_role("button", name="Copy").press("Enter")
+    page.get_by_text("Copied").wait_for()
+    command = page.evaluate("navigator.clipboard.readText()")
+    ran = subprocess.run(
+        ["sh", "-c", f"{command} --silent"],
+        capture_output=True, check=True, timeout=60,
+    )  # fmt: skip
+    page.get_by_text("The answer in JSON").press("Enter")
+    shown = page.locator("#request details pre")
+    shown.filter(has_text="predictions").wait_for()
+    told, shown = json.loads(ran.stdout), json.loads(shown.inner_text())
+    assert told["predictions"][0].pop("probabilities") == pytest.approx(
+        shown["predictions"][0].pop("probabilities"), abs=1e-5
+    )
+    assert told == shown
+
+
+def test_a_model_without_a_description_is_asked_in_json(serve, page):
+    visit(page, serve("plain"), "plain")
+    write(page, '["the cat", "the dog"]')
+    page.keyboard.press("Control+Enter")
+    assert answered(page) == "2 predictions"
+    write(page, "the cat")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#error:not(:empty)")
+    assert "JSON" in page.inner_text("#error")
+
+
+def test_errors_are_told_in_words(serve, page, errors):
+    visit(page, serve("classification"), "classification")
+    page.click("#run")
+    assert "first" in page.inner_text("#error")
+    area = page.locator("#fields textarea")
+    assert area.get_attribute("aria-invalid") == "true"
+    assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+
+    area.fill("x" * (REQUEST_BYTES + 1))
+    page.click("#run")
+    page.wait_for_selector("#error:not(:empty)")
+    page.get_by_text("larger than this server takes").wait_for()
+
+    area.fill("the cat")
+    page.context.set_offline(True)
+    try:
+        page.click("#run")
+        page.get_by_text("cannot be reached").wait_for()
+    finally:
+        page.context.set_offline(False)
+    page.click("#run")
+    answered(page)
+    assert page.inner_text("#error") == ""
+    assert all("Failed to load" in error for error in errors)
+    errors.clear()  # of the browser itself, on what failed
+
+
+def test_several_models(serve, page):
+    """One is chosen by keyboard; what was written stays with its model."""
+    visit(page, serve("classification", "discriminator"), "classification")
+    write(page, "the cat")
+    page.keyboard.press("Control+Enter")
+    headline = answered(page)
+    page.focus("#model")
+    page.keyboard.type("disc")
+    assert page.title().startswith("discriminator")
+    assert page.input_value("#fields textarea") == ""
+    assert page.inner_text("#summary") == ""
+    page.keyboard.press("ArrowUp")
+    assert page.title().startswith("classification")
+    assert page.input_value("#fields textarea") == "the cat"
+    assert page.inner_text("#summary") == headline
+    assert page.url.endswith("#model=classification")
+
+
+def test_light_and_dark(serve, browser):
+    context = browser.new_context(color_scheme="dark")
+    try:
+        page = context.new_page()
+        page.goto(serve("classification"))
+        ground = "getComputedStyle(document.body).backgroundColor"
+        dark = page.evaluate(ground)
+        page.get_by_role("button", name="Use light colours").press("Enter")
+        light = page.evaluate(ground)
+        assert light != dark
+        page.reload()  # it is remembered
+        assert page.evaluate(ground) == light
+        page.get_by_role("button", name="Use dark colours").press("Space")
+        assert page.evaluate(ground) == dark
+    finally:
+        context.close()
