@@ -1,0 +1,111 @@
+"""Replaced tokens and filled masks out of a SavedModel."""
+
+import numpy as np
+import pytest
+import serving_models
+import tensorflow as tf
+from serving_models import BAD_BYTES, ODD_TEXTS
+
+from electra_tf.errors import UserError
+from electra_tf.serving import export, servable
+
+TEXTS = [text.encode() for text in ODD_TEXTS] + list(BAD_BYTES)
+MASKED = [
+    b"the cat sat [MASK] the [MASK].",
+    b"[MASK]",
+    b"[MASK][MASK]",
+    "中国 [MASK]cat É 😀".encode(),
+    b"x [MASK] " * 100,
+    b"[MASK \xff mask] [MASK]",
+    *(b"cat " * n + b"[MASK]" for n in range(36, 40)),
+    *TEXTS,
+]
+ROOM = serving_models.SHAPE["max_positions"] - 2
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_vocab_file):
+    folder = tmp_path_factory.mktemp("pretrained")
+    serving_models.pretrained(folder / "run", tiny_vocab_file)
+    return folder
+
+
+def test_replaced_tokens(folder):
+    opened = servable.open_pretrained(str(folder / "run"))
+    path = export.export(opened, str(folder / "discriminator")).path
+    loaded = tf.saved_model.load(path)
+    function = loaded.signatures["serving_default"]
+    found = {k: v.numpy() for k, v in function(text=TEXTS).items()}
+    vocab = opened.tokenizer.vocab
+    offsets = opened.tokenizer.tokenize_with_offsets(TEXTS)
+    for i, text in enumerate(TEXTS):
+        ids, *places = (x[i].numpy()[:ROOM] for x in offsets)
+        count = len(ids)
+        assert found["num_tokens"][i] == count
+        for name, place in zip(offsets._fields[1:], places):
+            assert found[name][i, :count].tolist() == place.tolist()
+            assert (found[name][i, count:] == -1).all()
+        start, end = places[:2]
+        tokens = [text[a:b] for a, b in zip(start, end)]
+        assert found["tokens"][i, :count].tolist() == tokens
+        assert (found["tokens"][i, count:] == b"").all()
+        if i % 3 == 0:
+            row = tf.constant([[vocab.cls_id, *ids, vocab.sep_id]])
+            shares = tf.sigmoid(opened.network(row).logits)[0, 1:-1]
+            np.testing.assert_allclose(
+                found["replaced_probability"][i, :count], shares, atol=1e-5
+            )
+        assert (found["replaced_probability"][i, count:] == 0).all()
+    for none in ([], [""], ["\0"]):
+        rows = function(text=tf.constant(none, tf.string))
+        assert {len(value) for value in rows.values()} == {len(none)}
+        assert rows["tokens"].shape[1] == 0
+    assert loaded.signatures["embed"](text=TEXTS)["embedding"].shape == (
+        len(TEXTS), 32,
+    )  # fmt: skip
+
+
+def test_filled_masks(folder):
+    opened = servable.open_pretrained(str(folder / "run"), "generator")
+    written = export.export(opened, str(folder / "generator"))
+    assert written.description["task"] == "generator"
+    loaded = tf.saved_model.load(written.path)
+    function = loaded.signatures["serving_default"]
+    found = {k: v.numpy() for k, v in function(text=MASKED).items()}
+    tokenizer, vocab = opened.tokenizer, opened.tokenizer.vocab
+    for i, text in enumerate(MASKED):
+        ids = []
+        for number, piece in enumerate(text.split(b"[MASK]")):
+            ids += [vocab.mask_id] if number else []
+            ids += tokenizer([piece])[0].numpy().tolist()
+        ids = [vocab.cls_id, *ids[:ROOM], vocab.sep_id]
+        masks = [k for k, x in enumerate(ids) if x == vocab.mask_id]
+        assert found["num_masks"][i] == len(masks)
+        assert (found["tokens"][i, len(masks) :] == b"").all()
+        assert (found["probabilities"][i, len(masks) :] == 0).all()
+        if not masks:
+            continue
+        logits = opened.network(tf.constant([ids])).logits
+        shares = tf.nn.softmax(logits)[0].numpy()[masks]
+        best = np.argsort(-shares, kind="stable")[:, :5]
+        np.testing.assert_allclose(
+            found["probabilities"][i, : len(masks)],
+            np.take_along_axis(shares, best, axis=1),
+            atol=1e-5,
+        )
+        said = np.vectorize(bytes.decode)(found["tokens"][i, : len(masks)])
+        assert said.tolist() == np.array(vocab.tokens)[best].tolist()
+    for none in ([], [""], ["no mask"]):
+        rows = function(text=tf.constant(none, tf.string))
+        assert {len(value) for value in rows.values()} == {len(none)}
+        assert rows["tokens"].shape[1:] == (0, 5)
+
+
+def test_what_has_no_answer_is_refused(folder, tiny_vocab_file):
+    path = serving_models.fine_tuned(
+        folder / "tuned", tiny_vocab_file, "regression"
+    )
+    with pytest.raises(UserError, match="its discriminator has no pre-train"):
+        servable.open_pretrained(path)
+    with pytest.raises(UserError, match="no such model directory"):
+        servable.open_pretrained(str(folder / "none"))
