@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from capi import checks, processes, questions, signatures, texts
 from capi.checks import Line
-from capi.processes import ProcessError
+from capi.processes import Answers, ProcessError
 
 from electra_tf.errors import UserError
 
@@ -69,10 +69,12 @@ def check(
         requests = [one.request for one in asked]
         _tell(f"the C API: {len(requests)} requests")
         capi = processes.run_capi(folder, requests, exchange)
+        _alone(capi, "the C API's process")
         found = checks.check_answers(asked, capi, tolerance)
         if plain:
             _tell("a Python with tensorflow and tensorflow-text alone")
             answers = processes.run_plain(folder, requests, exchange)
+            _alone(answers, "the plain process")
             found += checks.check_plain(asked, capi, answers, tolerance)
         if model:
             _tell(f"the Python model {model}")
@@ -86,6 +88,14 @@ def check(
             answers = processes.run_model(question, exchange)
             found += checks.check_model(asked, capi, answers, wanted, tolerance)
     return found
+
+
+def _alone(answers: Answers, who: str) -> None:
+    """Refuses a process with what it should do without."""
+    if answers.facts["foreign"]:
+        raise ProcessError(
+            f"{who} has imported {', '.join(answers.facts['foreign'])}"
+        )
 
 
 def report(lines: Sequence[Line]) -> str:

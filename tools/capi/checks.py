@@ -36,8 +36,10 @@ def check_answers(
         if isinstance(outputs, str):
             line.found.problems.append(f"{_shown(one)}: {outputs}")
             continue
-        for wrong in comparing.wrong_batch(outputs, len(one.rows)):
-            line.found.problems.append(f"{_shown(one)}: {wrong}")
+        wrong_batch = list(comparing.wrong_batch(outputs, len(one.rows)))
+        line.found.problems += [f"{_shown(one)}: {w}" for w in wrong_batch]
+        if wrong_batch:
+            continue
         for i, row in enumerate(one.rows):
             own = comparing.rows_of(outputs, i)
             line.found.problems += [
@@ -81,14 +83,21 @@ def check_model(
     """That the C API gives what the Python model gives."""
     expected: dict[tuple[str, Row], Any] = {}
     lines = {}
-    for (name, rows), answers in zip(wanted.items(), model.outputs):
+    for number, (name, rows) in enumerate(wanted.items()):
+        answers = _outputs(model, number)
         found = comparing.Comparison(tolerance)
+        lines[name] = Line(name, "Python model", 0, found)
+        if isinstance(answers, str):
+            found.problems.append(f"{name}: {answers}")
+            continue
         known = sum(answer is not None for answer in answers)
-        lines[name] = Line(name, "Python model", known, found)
+        lines[name] = lines[name]._replace(rows=known)
         expected |= {(name, row): a for row, a in zip(rows, answers)}
     for number, one in enumerate(asked):
         outputs = _outputs(capi, number)
-        if isinstance(outputs, str):
+        if isinstance(outputs, str) or any(
+            comparing.wrong_batch(outputs, len(one.rows))
+        ):
             continue  # told already
         for i, row in enumerate(one.rows):
             answer = expected.get((one.signature, row))
