@@ -272,13 +272,14 @@ class QuestionAnswering(Task):
         return prediction
 
     @property
-    def _threshold(self) -> float:
+    def threshold(self) -> float:
+        """The odds above which there is no answer."""
         if self.options.null_threshold is not None:
             return self.options.null_threshold
         return float(self.state.get("null_threshold", 0.0))
 
     def _is_null(self, null_odds: float | None) -> bool:
-        return null_odds is not None and null_odds > self._threshold
+        return null_odds is not None and null_odds > self.threshold
 
     def _answer(self, prediction: Prediction) -> str:
         """At the threshold as it is now."""
@@ -301,7 +302,7 @@ class QuestionAnswering(Task):
                 truths,
                 [_best_text(p) for _, p in known],
                 [p["null_odds"] or 0.0 for _, p in known],
-                self._threshold,
+                self.threshold,
             )
         return self._scores(
             [ts or ("",) for ts in truths], [_best_text(p) for _, p in known]
@@ -365,7 +366,7 @@ class QuestionAnswering(Task):
             end = 0 if self.unanswerable else _word_end(example.context, length)
             text = example.context[:end]
             candidate = qa_answers.Candidate(text, 0.0, 1.0, 0, end)
-            odds = self._threshold + 1 if self.unanswerable else None
+            odds = self.threshold + 1 if self.unanswerable else None
             found.append(
                 self._prediction(
                     qa_answers.Prediction(text, odds, (candidate,))

@@ -40,12 +40,18 @@ def word_labels(
             _at_words(places, outputs, "label", np.int64(default)),
             _at_words(places, outputs, "log_prob", np.float32(0)),
         )
-    # Next to it, a label that goes on with a span.
-    unseen = -_SLIGHTLY * (1 + grammar.first.astype("float32"))
-    unseen[default] = 0.0
+    unseen = unseen_scores(grammar, default)
     scores = _at_words(places, outputs, "log_probs", unseen)
     labels = tagging_decoding.best_labels(scores, places.splits, grammar)
     return labels, scores[np.arange(len(labels)), labels]
+
+
+def unseen_scores(grammar: Grammar, default: int) -> np.ndarray:
+    """float32 [K], of the labels of a word that the model does not see."""
+    # Next to the default, a label that goes on with a span.
+    unseen = -_SLIGHTLY * (1 + grammar.first.astype("float32"))
+    unseen[default] = 0.0
+    return unseen
 
 
 def _at_words(

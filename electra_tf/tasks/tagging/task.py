@@ -296,14 +296,15 @@ class Tagging(Task):
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
         """All labels' scores where a search needs them, or the best ones."""
         log_probs = tf.nn.log_softmax(outputs.logits)  # [B, L, K]
-        if self._grammar() is not None:
+        if self.grammar() is not None:
             return {"log_probs": log_probs}
         return {
             "label": tf.argmax(log_probs, axis=-1, output_type=tf.int32),
             "log_prob": tf.reduce_max(log_probs, axis=-1),
         }
 
-    def _grammar(self) -> tagging_schemes.Grammar | None:
+    def grammar(self) -> tagging_schemes.Grammar | None:
+        """Which sequences of labels are predicted; None where all may be."""
         learned = self.state["learned"]
         if learned == "none" or not self.options.constrained:
             return None
@@ -324,7 +325,7 @@ class Tagging(Task):
         the product of its tags' probabilities.
         """
         labels, log_probs = tagging_answers.word_labels(
-            features.extra, outputs, self._grammar(), self._default_label()
+            features.extra, outputs, self.grammar(), self.default_label()
         )
         scheme, learned = self.state["scheme"], self.state["learned"]
         names, splits = self.state["labels"], features.extra.splits
@@ -340,7 +341,8 @@ class Tagging(Task):
             )
         return found
 
-    def _default_label(self) -> int:
+    def default_label(self) -> int:
+        """The label of words of which the model sees nothing."""
         names = self.state["labels"]
         if self.state["learned"] == "none":
             return names.index(self.state["default"])

@@ -11,18 +11,18 @@ import unicodedata
 
 # Each character is looked at as one that stands for its kind, so that letters
 # of all scripts, with their accents, are words.
-_LETTER, _DIGIT, _IDEOGRAPH, _SPACE = "x", "0", "\u4e00", " "
+LETTER, DIGIT, IDEOGRAPH, SPACE = "x", "0", "\u4e00", " "
 
-_ABBREVIATIONS = (
+ABBREVIATIONS = (
     "mr mrs ms dr prof st jr sr gen col sgt capt lt gov sen rep rev hon inc"
     " corp co ltd bros vs jan feb mar apr jun jul aug sep sept oct nov dec"
 ).split()
 _WORD = re.compile(
     rf"""
-    {_IDEOGRAPH}
-    | (?:https?://|www\.)[^ {_IDEOGRAPH}]*[a-z0-9/]   # addresses
+    {IDEOGRAPH}
+    | (?:https?://|www\.)[^ {IDEOGRAPH}]*[a-z0-9/]   # addresses
     | (?:[a-z]\.){{2,}}                               # U.S.
-    | (?:{"|".join(_ABBREVIATIONS)})\.(?=\ ?[a-z0-9])
+    | (?:{"|".join(ABBREVIATIONS)})\.(?=\ ?[a-z0-9])
     | no\.(?=\ ?[0-9])
     | [od]'[a-z0-9]{{2,}}                              # O'Brien
     | [a-z]+(?=n't(?![a-z0-9]))                       # do n't
@@ -40,28 +40,29 @@ class _Kinds(dict):
     """Code point -> the character that stands for its kind."""
 
     def __missing__(self, code: int) -> str:
-        kind = self[code] = _kind(chr(code))
+        kind = self[code] = kind_of(chr(code))
         return kind
 
 
-def _kind(character: str) -> str:
+def kind_of(character: str) -> str:
+    """The character that stands for this one's kind."""
     if character.isascii():
         if character.isspace() or not character.isprintable():
-            return _SPACE
+            return SPACE
         return character.lower()
     if character in "\u2019\u02bc\uff07":
         return "'"
     if character.isspace():
-        return _SPACE
+        return SPACE
     if _is_ideograph(ord(character)):
-        return _IDEOGRAPH
+        return IDEOGRAPH
     category = unicodedata.category(character)
     if category == "Nd":
-        return _DIGIT
+        return DIGIT
     if category == "Cc":
-        return _SPACE
+        return SPACE
     # Marks, and joiners inside words.
-    return _LETTER if category[0] in "LMN" or category == "Cf" else character
+    return LETTER if category[0] in "LMN" or category == "Cf" else character
 
 
 def _is_ideograph(code: int) -> bool:

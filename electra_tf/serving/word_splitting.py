@@ -1,0 +1,232 @@
+"""The words of a text, as the tasks find them, in graph operations."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf.serving import spans
+from electra_tf.serving.character_classes import (
+    BLOCK,
+    CODE_POINTS,
+    CharacterClasses,
+)
+from electra_tf.tasks.qa.words import Splitter
+from electra_tf.tasks.tagging import words as tagging_words
+from electra_tf.text.normalize import row_numbers
+
+
+class Words(NamedTuple):
+    """The words of B texts, each a RaggedTensor [B, (words)].
+
+    Ends are exclusive. Bytes that are not UTF-8 are characters too, which
+    stand for themselves.
+
+    Attributes:
+      text: string, the text's own bytes.
+      start_bytes, end_bytes: int64, in the text's bytes.
+      start_chars, end_chars: int64, in its characters.
+    """
+
+    text: tf.RaggedTensor
+    start_bytes: tf.RaggedTensor
+    end_bytes: tf.RaggedTensor
+    start_chars: tf.RaggedTensor
+    end_chars: tf.RaggedTensor
+
+
+class _Characters(NamedTuple):
+    """N characters of B texts."""
+
+    codes: tf.RaggedTensor  # int32 [B, (characters)]
+    row: tf.Tensor  # int64 [N]
+    start_bytes: tf.Tensor  # int64 [N], in its text
+    end_bytes: tf.Tensor  # int64 [N]
+
+
+def _characters(texts: tf.Tensor) -> _Characters:
+    codes, starts = tf.strings.unicode_decode_with_offsets(texts, "UTF-8")
+    row, starts = row_numbers(codes), starts.flat_values
+    sizes = tf.cast(tf.strings.length(texts), tf.int64)
+    following = tf.concat([starts, [0]], axis=0)[1:]
+    is_last = tf.concat([row, [-1]], axis=0)[1:] != row
+    ends = tf.where(is_last, tf.gather(sizes, row), following)
+    return _Characters(codes, row, starts, ends)
+
+
+def _words(
+    texts: tf.Tensor,
+    characters: _Characters,
+    first: tf.Tensor,
+    end: tf.Tensor,
+) -> Words:
+    """Words from the numbers, among all characters, of first and after-last.
+
+    Args:
+      texts: string [B].
+      characters: theirs.
+      first: int64 [W], in order.
+      end: int64 [W].
+    """
+    row = tf.gather(characters.row, first)
+    row_start = tf.gather(characters.codes.row_starts(), row)
+    start_bytes = tf.gather(characters.start_bytes, first)
+    end_bytes = tf.gather(characters.end_bytes, end - 1)
+    splits = tf.searchsorted(first, characters.codes.row_splits)
+
+    def ragged(values: tf.Tensor) -> tf.RaggedTensor:
+        return tf.RaggedTensor.from_row_splits(
+            values, tf.cast(splits, tf.int64), validate=False
+        )
+
+    starts, ends = ragged(start_bytes), ragged(end_bytes)
+    return Words(
+        spans.cut(texts, starts, ends),
+        starts,
+        ends,
+        ragged(first - row_start),
+        ragged(end - row_start),
+    )
+
+
+# --- tagging ---------------------------------------------------------------
+
+# In place of characters outside ASCII. Look-ahead, which the engine has not,
+# is put into characters of its own before words are looked for.
+_DOT_NUMBER, _DOT_WORD = "\x01", "\x02"  # a dot before a number, a word
+_N, _SUFFIX = "\x03", "\x04"  # of n't; the apostrophe of 's, 'll
+_IDEOGRAPH, _SYMBOL, _AGAIN = "\x05", "\x06", "\x07"  # again: as before it
+_START, _END = "\x0e", "\x0f"  # of a word
+
+_LOOK_AHEAD = (
+    (r"\.( ?[0-9])", _DOT_NUMBER + r"\1"),
+    (r"\.( ?[a-z])", _DOT_WORD + r"\1"),
+    (r"n('t)([^a-z0-9]|\z)", _N + r"\1\2"),
+    # Twice: a match takes the character after it, which may begin the next.
+    *[
+        (
+            rf"'(s|m|d|re|ve|ll)([^a-z0-9{_N}]|\z)",
+            _SUFFIX + r"\1\2",
+        )
+    ]
+    * 2,
+)
+
+
+def _word_pattern() -> str:
+    """`tagging.words`'s, over the characters above."""
+    dots = f".{_DOT_NUMBER}{_DOT_WORD}"
+    letters = f"a-z{_N}"
+    word = f"{letters}0-9"
+    abbreviations = "|".join(tagging_words.ABBREVIATIONS)
+    runs = [rf"[{dots}]+", rf"['{_SUFFIX}]+", f"[{_SYMBOL}{_AGAIN}]{_AGAIN}*"]
+    runs += [rf"\x{ord(c):02x}+" for c in '!"#$%&()*+,-/:;<=>?@[\\]^_`{|}~']
+    before_n = "|".join(
+        [
+            _IDEOGRAPH,
+            rf"(?:https?://|www[{dots}])[^ {_IDEOGRAPH}]*[{word}/]",
+            rf"(?:[{letters}][{dots}]){{2,}}",
+            rf"(?:{abbreviations})[{_DOT_NUMBER}{_DOT_WORD}]",
+            f"no{_DOT_NUMBER}",
+            rf"[od]['{_SUFFIX}][{word}]{{2,}}",
+        ]
+    )
+    after_n = "|".join(
+        [
+            f"{_N}'t",
+            f"{_SUFFIX}(?:s|m|d|re|ve|ll)",
+            rf"[0-9]+(?:[{dots},:/][0-9]+)*[{letters}]*(?:-[{word}]+)*",
+            rf"[@#]?[{word}_]+(?:[-{dots}@&_/][{word}_]+)*",
+            *runs,
+        ]
+    )
+    return f"({before_n})|([a-z]+)({_N}'t)|({after_n})"
+
+
+@functools.cache
+def _kinds() -> CharacterClasses:
+    """Code point -> code of the character that stands for its kind."""
+    found = np.full([CODE_POINTS], ord(_SYMBOL), "uint8")
+    for code in range(CODE_POINTS):
+        kind = tagging_words.kind_of(chr(code))
+        if kind == tagging_words.IDEOGRAPH:
+            found[code] = ord(_IDEOGRAPH)
+        elif kind.isascii():
+            found[code] = ord(kind)
+    return CharacterClasses(found)
+
+
+def split_words(texts: tf.Tensor) -> Words:
+    """The words that are tagged: `tasks.tagging.words.split_words`.
+
+    Args:
+      texts: string [B], whatever bytes.
+    """
+    characters = _characters(texts)
+    codes = characters.codes.flat_values
+    kinds = _kinds()(codes)
+    again = tf.concat([[-1], codes], axis=0)[:-1] == codes
+    again &= kinds == ord(_SYMBOL)
+    kinds = tf.where(again, ord(_AGAIN), kinds)
+    marked = tf.strings.unicode_encode(
+        characters.codes.with_flat_values(kinds), "UTF-8"
+    )
+    for pattern, rewrite in _LOOK_AHEAD:
+        marked = tf.strings.regex_replace(marked, pattern, rewrite)
+    # Where a part is empty, so is its word.
+    marked = tf.strings.regex_replace(
+        marked,
+        _word_pattern(),
+        rf"{_START}\1\2\4{_END}{_START}\3{_END}",
+    )
+    found = tf.strings.unicode_decode(marked, "UTF-8").flat_values
+    is_start, is_end = found == ord(_START), found == ord(_END)
+    before = tf.cumsum(tf.cast(~(is_start | is_end), tf.int64), exclusive=True)
+    first, end = before[is_start], before[is_end]
+    full = first < end
+    return _words(texts, characters, first[full], end[full])
+
+
+# --- question answering ----------------------------------------------------
+
+_BETWEEN, _ALONE, _TOGETHER = range(3)
+
+
+@functools.cache
+def _classes(splitter: Splitter) -> CharacterClasses:
+    """Whether a character is a word, part of one, or neither."""
+    found = np.full([CODE_POINTS], _BETWEEN, "uint8")
+    for start in range(0, CODE_POINTS, BLOCK):
+        block = [chr(code) for code in range(start, start + BLOCK)]
+        if splitter.word.fullmatch("".join(block)):  # mostly: one long word
+            found[start : start + BLOCK] = _TOGETHER
+            continue
+        # Each twice: as one word, or as two.
+        for word in splitter.word.findall(" ".join(c * 2 for c in block)):
+            found[ord(word[0])] = _TOGETHER if len(word) == 2 else _ALONE
+    return CharacterClasses(found)
+
+
+def split_runs(texts: tf.Tensor, splitter: Splitter) -> Words:
+    """The words of contexts: `tasks.qa.words.split_words`.
+
+    Args:
+      texts: string [B], whatever bytes.
+      splitter: whose words are characters alone, and runs of others.
+    """
+    characters = _characters(texts)
+    classes = _classes(splitter)(characters.codes.flat_values)
+    row = characters.row
+    same_row = tf.concat([[-1], row], axis=0)[:-1] == row
+    before = tf.concat([[_BETWEEN], classes], axis=0)[:-1]
+    goes_on = same_row & (classes == _TOGETHER) & (before == _TOGETHER)
+    starts = (classes != _BETWEEN) & ~goes_on
+    continues = tf.concat([goes_on, [False]], axis=0)[1:]
+    ends = (classes != _BETWEEN) & ~continues
+    return _words(
+        texts,
+        characters,
+        tf.where(starts)[:, 0],
+        tf.where(ends)[:, 0] + 1,
+    )
