@@ -8,8 +8,8 @@ const COLOURS = 8;
 const SPAN_TAG = /^(?:O|[BIESLU]-.+)$/s;
 
 export const tagging = {
-  title: "What is named, and where?",
-  about: "The model tags each word; words of one thing are marked together.",
+  title: "Which tags do the words get?",
+  about: "Words that make one entity, or one part, are marked together.",
   fields: () => [{ name: "text", label: "Text", kind: "text" }],
   rows: ({ text }) => [text],
 
