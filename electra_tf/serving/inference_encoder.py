@@ -7,6 +7,7 @@ are constants.
 """
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,10 +87,7 @@ class _Encoder:
         x = _norm(
             block.attention_norm, _dense(attention.output_dense, attended) + x
         )
-        inner = tf.nn.gelu(
-            _dense(block.intermediate, x),
-            approximate=self.config.gelu == "tanh",
-        )
+        inner = _gelu(_dense(block.intermediate, x), self.config.gelu)
         return _norm(block.output_norm, _dense(block.output_dense, inner) + x)
 
     def _attend(
@@ -113,6 +111,13 @@ def _dense(dense: layers.Dense, x: tf.Tensor) -> tf.Tensor:
         tf.matmul(x, tf.convert_to_tensor(dense.kernel)),
         tf.convert_to_tensor(dense.bias),
     )
+
+
+def _gelu(x: tf.Tensor, kind: str) -> tf.Tensor:
+    """As the optimiser knows it; `tf.nn.gelu` itself has another form."""
+    if kind == "tanh":
+        return tf.nn.gelu(x, approximate=True)
+    return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
 
 
 def _norm(norm: layers.LayerNorm, x: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,261 @@
+"""Versions, names, files beside them, and how weights are kept."""
+
+import dataclasses
+import json
+import pathlib
+import warnings
+
+import numpy as np
+import pytest
+import serving_models
+import tensorflow as tf
+import yaml
+from google.protobuf import text_format
+
+import electra_tf
+from electra_tf.cli import app
+from electra_tf.hub import directory
+from electra_tf.serving import description, examples, weights
+from electra_tf.text.vocab import SPECIALS, Vocab
+
+TEXTS = list(serving_models.ODD_TEXTS)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_vocab_file):
+    return serving_models.fine_tuned(
+        tmp_path_factory.mktemp("run") / "run" / "model",
+        tiny_vocab_file, "classification",
+    )  # fmt: skip
+
+
+def command(*flags):
+    return app.run(["export", *flags])
+
+
+@pytest.fixture(scope="module")
+def exports(run, tmp_path_factory):
+    """Storage -> the folder of a version."""
+    output = tmp_path_factory.mktemp("models") / "colours"
+    flags = {"float32": [], "float16": ["--float16"],
+             "constants": ["--optimize", "--tflite"]}  # fmt: skip
+    found = {}
+    for number, (storage, more) in enumerate(flags.items(), 1):
+        assert command(f"--model={run}", f"--output={output}", *more) == 0
+        found[storage] = output / str(number)
+    return found
+
+
+def answers(path, signature="serving_default"):
+    loaded = tf.saved_model.load(str(path))
+    found = loaded.signatures[signature](text=tf.constant(TEXTS))
+    return {name: value.numpy() for name, value in found.items()}
+
+
+@pytest.mark.parametrize("storage", ["float16", "constants"])
+def test_other_weights_answer_the_same(exports, storage):
+    tolerance = weights.TOLERANCES[storage]
+    for signature, name in (
+        ("serving_default", "probabilities"),
+        ("embed", "embedding"),
+    ):
+        one = answers(exports["float32"], signature)[name]
+        other = answers(exports[storage], signature)[name]
+        np.testing.assert_allclose(other, one, atol=tolerance, rtol=tolerance)
+    assert f'"weights": "{storage}"' in (
+        exports[storage] / description.FOLDER / description.FILE
+    ).read_text(encoding="utf-8")
+
+
+def test_half_the_bytes(exports):
+    data = "variables.data-00000-of-00001"
+    bytes_ = {
+        storage: (path / "variables" / data).stat().st_size
+        for storage, path in exports.items()
+        if storage != "constants"
+    }
+    assert bytes_["float16"] < 0.6 * bytes_["float32"]
+
+
+def test_frozen_weights_are_fused(exports):
+    """TensorFlow's optimiser knows the products of the frozen encoder."""
+    kinds = set()
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta = tf.compat.v1.saved_model.load(
+            session, ["serve"], str(exports["constants"])
+        )
+        signature = meta.signature_def["serving_default"]
+        found = tf.compat.v1.RunMetadata()
+        session.run(
+            signature.outputs["probabilities"].name,
+            {signature.inputs["text"].name: ["the cat"]},
+            tf.compat.v1.RunOptions(output_partition_graphs=True),
+            found,
+        )
+        for graph in found.partition_graphs:
+            for node in graph.node:
+                fused = node.attr["fused_ops"].list.s
+                kinds.add((node.op, *fused))
+            for function in graph.library.function:
+                kinds |= {
+                    (n.op, *n.attr["fused_ops"].list.s)
+                    for n in function.node_def
+                }
+    assert any(b"BiasAdd" in kind for kind in kinds), kinds
+
+
+def test_tensorflow_lite_gives_the_same_labels(run, exports):
+    folder = exports["constants"]
+    about = json.loads(
+        (folder / description.FOLDER / description.FILE).read_text("utf-8")
+    )["tflite"]
+    path = folder / description.FOLDER / about["file"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        interpreter = tf.lite.Interpreter(model_path=str(path))
+    classify = interpreter.get_signature_runner()
+    inputs = about["inputs"]
+    _, length = inputs["input_ids"]["shape"]
+    tokenizer = electra_tf.load(run).tokenizer
+    expected = answers(exports["float32"])["probabilities"]
+    for text, wanted in zip(TEXTS, expected):
+        batch = tokenizer.encode([text], max_length=length)
+        found = classify(**{name: batch[name].numpy() for name in inputs})
+        np.testing.assert_allclose(found["probabilities"][0], wanted, atol=1e-4)
+        assert found["probabilities"].argmax() == wanted.argmax()
+
+
+def test_versions(run, exports, tmp_path, capsys):
+    output = exports["float32"].parent
+    assert {p.name for p in output.iterdir()} == {
+        "1", "2", "3", "models.config", "batching_parameters.txt",
+        "compose.yaml",
+    }  # fmt: skip
+    assert (exports["float32"] / "saved_model.pb").exists()
+    flags = [f"--model={run}", "--signatures=embed"]
+    # One's own changes stay; versions are numbers, and nothing else is.
+    (tmp_path / "m" / "12x").mkdir(parents=True)
+    (tmp_path / "m" / "models.config").write_text("mine")
+    here = f"--output={tmp_path / 'm'}"
+    assert command(*flags, here, "--version=7") == 0
+    assert command(*flags, here) == 0
+    said = capsys.readouterr().out
+    assert f"m, version 8: {tmp_path / 'm' / '8'}" in said
+    assert "  embed: text -> embedding" in said
+    assert (tmp_path / "m" / "models.config").read_text() == "mine"
+    loaded = tf.saved_model.load(str(tmp_path / "m" / "8"))
+    assert set(loaded.signatures) == {"embed"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--version=1"], "is there already; leave the flag out"),
+        (["--output=/tmp/my model"], "the directory's name is the model's"),
+        (["--signatures=embed,ebmed"], "there is no 'ebmed' of a classificat"),
+        (["--part=generator"], "--part: is of pre-trained models"),
+        (["--set=options.max_seq_length=99"], "the model has 40 positions"),
+        (["--float16", "--optimize"], "give one of them"),
+        (["--model=nowhere"], "nowhere: no such model directory"),
+    ],
+)
+def test_mistakes_are_told(run, exports, flags, message, capsys):
+    output = exports["float32"].parent
+    before = sorted(output.iterdir())
+    assert command(f"--model={run}", f"--output={output}", *flags) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert sorted(output.iterdir()) == before
+
+
+def test_a_weight_too_large_for_half_is_told(run, tmp_path, capsys):
+    checkpoint = directory.read(run)
+    arrays = {n: np.array(v) for n, v in checkpoint.weights.items()}
+    arrays["task/output/bias"][:] = 1e6
+    directory.write(
+        str(tmp_path / "m"), dataclasses.replace(checkpoint, weights=arrays)
+    )
+    assert command(
+        f"--model={tmp_path / 'm'}", f"--output={tmp_path / 'o'}", "--float16"
+    ) == 2  # fmt: skip
+    assert "which float16 cannot hold" in capsys.readouterr().err
+    assert not list((tmp_path / "o").iterdir())
+
+
+def test_warm_up_requests(exports):
+    logs = pytest.importorskip(
+        "tensorflow_serving.apis.prediction_log_pb2",
+        reason="needs tensorflow-serving-api, to read what was written",
+    )
+    path = exports["float32"] / "assets.extra" / "tf_serving_warmup_requests"
+    loaded = tf.saved_model.load(str(exports["float32"]))
+    seen = set()
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        log = logs.PredictionLog.FromString(record)
+        assert log.SerializeToString() == record
+        request = log.predict_log.request
+        assert request.model_spec.name == "colours"
+        name = request.model_spec.signature_name
+        inputs = {k: tf.make_ndarray(v) for k, v in request.inputs.items()}
+        loaded.signatures[name](
+            **{k: tf.constant(v) for k, v in inputs.items()}
+        )
+        seen.add((name, len(inputs["text"])))
+    assert {name for name, _ in seen} == {
+        "serving_default", "embed", "embed_first",
+    }  # fmt: skip
+    assert {rows for _, rows in seen} == {1, 4}
+
+
+def test_models_config(exports):
+    config = pytest.importorskip(
+        "tensorflow_serving.config.model_server_config_pb2",
+        reason="needs tensorflow-serving-api, to read what was written",
+    )
+    output = exports["float32"].parent
+    found = text_format.Parse(
+        (output / "models.config").read_text(), config.ModelServerConfig()
+    )
+    (model,) = found.model_config_list.config
+    assert (model.name, model.base_path) == ("colours", "/models/colours")
+
+
+def test_compose_file(exports):
+    text = (exports["float32"].parent / "compose.yaml").read_text()
+    (service,) = yaml.safe_load(text)["services"].values()
+    assert all(p.startswith("127.0.0.1:") for p in service["ports"])
+    assert service["volumes"] == [".:/models/colours:ro"]
+
+
+def test_languages_have_examples():
+    chinese = [chr(0x4E00 + i) for i in range(60)]
+    letters = [chr(97 + i) for i in range(26)]
+    greek = [chr(0x3B1 + i) for i in range(24)]
+    for pieces, language in (
+        ([*chinese, *letters], "zh"),
+        ([*chinese[:6], *letters], "en"),
+        ([*greek, *letters], None),
+    ):
+        vocab = Vocab((*SPECIALS, *pieces))
+        assert description.language_of(vocab) == language
+    kinds = "classification multilabel regression ranking tagging qa".split()
+    for kind in [*kinds, "discriminator", "generator"]:
+        for language in ("en", "zh", None):
+            for pair in (False, True):
+                rows = examples.of(kind, pair, language)
+                assert 3 <= len(rows) <= 5
+                assert all(all(row.values()) for row in rows)
+
+
+def test_a_version_appears_whole(run, tmp_path, monkeypatch):
+    """What fails on the way leaves nothing behind."""
+
+    def broken(*args, **kwargs):
+        here = [p.name for p in (tmp_path / "m").iterdir()]
+        assert len(here) == 1 and here[0].startswith(".tmp-")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("electra_tf.serving.warmup.write", broken)
+    output = tmp_path / "m"
+    assert command(f"--model={run}", f"--output={output}") == 130
+    assert list(pathlib.Path(output).iterdir()) == []
