@@ -1,0 +1,66 @@
+"""Taggers and readers with random weights, and their exports."""
+
+import numpy as np
+import tensorflow as tf
+from finetune_command import SHAPE
+
+import electra_tf
+from electra_tf.hub import directory
+from electra_tf.models import task_networks
+from electra_tf.models.config import ModelConfig
+from electra_tf.tasks.prediction.predictor import Predictor
+from electra_tf.tasks.registry import task_class
+from electra_tf.text.vocab import load_vocab
+
+
+def make(path, vocab_file, name, options, state) -> Predictor:
+    """A model with random weights, as if it were fine-tuned, loaded."""
+    cls = task_class(name)
+    task = cls(name, cls.Options(**options), None, state)
+    vocab = load_vocab(vocab_file)
+    config = ModelConfig(vocab_size=len(vocab), **SHAPE)
+    network = task_networks.task_network(config, task.head())
+    network.build()
+    rng = np.random.default_rng(0)
+    for variable in network.trainable_variables:
+        value = rng.normal(size=variable.shape) * (
+            1.0 if "task" in variable.path else 0.3
+        )
+        variable.assign(variable + value)
+    about = {
+        "task": name, "options": options, "state": state, "metrics": {},
+        "settings": {},
+    }  # fmt: skip
+    directory.save(
+        str(path),
+        directory.DirectoryConfig(
+            config, None, True, None, vocab.fingerprint(),
+            replaced_token_head=False, token_lm_head=False, task=task.head(),
+            fine_tuning=about,
+        ),
+        [network],
+        vocab,
+    )  # fmt: skip
+    return electra_tf.load(str(path))
+
+
+def exported(predictor, function, path):
+    """`function` after it was saved and loaded again."""
+    module = tf.Module()
+    module.network = predictor.network
+    module.tokenizer = predictor.tokenizer
+    module.function = function
+    tf.saved_model.save(
+        module, str(path), signatures={"serving_default": function}
+    )
+    loaded = tf.saved_model.load(str(path))
+    signature = loaded.signatures["serving_default"]
+
+    def call(**inputs):
+        found = signature(
+            **{name: tf.constant(v, tf.string) for name, v in inputs.items()}
+        )
+        return {name: value.numpy() for name, value in found.items()}
+
+    call.model = loaded  # what the signature reads
+    return call
