@@ -209,7 +209,7 @@ def test_weights_in_the_graph_change_nothing(made, lines_file, capsys):
 
 @pytest.mark.slow
 def test_another_model_does_not_agree(made, tiny_tokens, tmp_path, capsys):
-    _, output = made("regression")
+    _, output = made("regression", names=("serving_default",))
     other = models.save(tmp_path / "m", "regression", tiny_tokens, seed=1)
     file = tmp_path / "rows.jsonl"
     file.write_text(json.dumps({"text": LINES[0]}) + "\n", encoding="utf-8")
@@ -218,6 +218,7 @@ def test_another_model_does_not_agree(made, tiny_tokens, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "Python model: serving_default, row 0 of " in told
     assert " where " in told and " is expected" in told
+    assert "Python model: serving_default: " in told and " more\n" in told
 
 
 def test_bad_usage_is_told(small, tmp_path, capsys):

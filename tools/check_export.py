@@ -20,7 +20,7 @@ from capi.processes import Answers, ProcessError
 
 from electra_tf.errors import UserError
 
-_SHOWN = 20  # problems
+_SHOWN = 5  # problems of each line of the table
 
 
 def check(
@@ -121,13 +121,14 @@ def report(lines: Sequence[Line]) -> str:
         ).rstrip()
         for row in rows
     ]
-    wrong = [
-        f"{line.what}: {problem}"
-        for line in lines
-        for problem in line.found.problems
-    ]
-    more = [f"... and {len(wrong) - _SHOWN} more"] * (len(wrong) > _SHOWN)
-    return "\n".join([*table, *wrong[:_SHOWN], *more])
+    wrong = []
+    for line in lines:
+        problems = line.found.problems
+        wrong += [f"{line.what}: {problem}" for problem in problems[:_SHOWN]]
+        if len(problems) > _SHOWN:
+            more = len(problems) - _SHOWN
+            wrong.append(f"{line.what}: {line.signature}: {more} more")
+    return "\n".join([*table, *wrong])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
