@@ -73,7 +73,7 @@ def _word_labels(
     task, network = predictor.task, predictor.network
     grammar, default = task.grammar(), task.default_label()
     size = len(task.state["labels"])
-    width = tf.shape(rows.rows.input_ids)[1]
+    width = tf.maximum(tf.shape(rows.rows.input_ids)[1], 1)
     specs = {"log_probs": tf.TensorSpec([None, None, size])}
     if grammar is None:
         specs = {
