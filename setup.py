@@ -79,6 +79,7 @@ setuptools.setup(
             "pytest-xdist>=3.5",
             "ruff>=0.6",
             "starlette>=0.40",
+            "tensorflow-serving-api>=2.19",
             "uvicorn>=0.30",
         ],
     },
