@@ -84,8 +84,6 @@ def serve(tmp_path_factory, tiny_tokens):
                 ignore=shutil.ignore_patterns("electra_tf.json"),
             )
             return output
-        if kind in ("tagging", "qa"):
-            pytest.importorskip(f"electra_tf.serving.{kind}_signatures")
         saved = check_export_models.save(
             folder / "saved" / kind, kind, tiny_tokens
         )
