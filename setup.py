@@ -73,6 +73,7 @@ setuptools.setup(
         "dev": [
             "hypothesis>=6.100",
             "jieba>=0.42.1",
+            "playwright>=1.50",
             "prometheus-client>=0.20",
             "psutil>=5.9",
             "pytest>=8",
