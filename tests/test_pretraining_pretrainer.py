@@ -76,6 +76,7 @@ def test_our_loop_equals_fit(plain_losses, tmp_path):
     assert 0 < held_out["disc_accuracy"] < 1
 
 
+@pytest.mark.slow
 def test_mirrored_equals_one_device(tmp_path):
     """Dropout, masks and samples included: they are keyed by the example."""
     one, one_held_out = _loop_losses(tmp_path / "a", "one_device")

@@ -242,6 +242,7 @@ def test_two_stages():
     assert still(model.generator) and not still(model.discriminator)
 
 
+@pytest.mark.slow
 def test_two_stages_go_on_after_a_checkpoint(tmp_path):
     """Cut before and at the change of stage, the result is one."""
     whole = tiny.variant("two_stage")

@@ -78,7 +78,11 @@ def test_the_variables_are_the_networks_own():
 
 @pytest.mark.parametrize(
     ("kind", "group", "parts"),
-    [("sequence", 1, 4), ("sequence", 3, 2), ("token", 1, 8)],
+    [
+        ("sequence", 3, 2),
+        pytest.param("sequence", 1, 4, marks=pytest.mark.slow),
+        pytest.param("token", 1, 8, marks=pytest.mark.slow),
+    ],
 )
 def test_accumulation_changes_nothing(kind, group, parts):
     given = data(group, kind == "token")
@@ -158,7 +162,7 @@ def test_rows_of_a_group_have_dropout_of_their_own():
     np.testing.assert_allclose(model(batch).numpy(), np.log(2), atol=1e-6)
 
 
-@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_mirrored_equals_one_device(tmp_path, parts):
     found = []
     for name in ("one_device", "mirrored"):
@@ -289,6 +293,7 @@ def _ancestors(op):
     return found
 
 
+@pytest.mark.slow
 def test_an_odd_batch_has_one_lane():
     model = tuner()
     model.side_by_side = 2

@@ -12,6 +12,7 @@ from electra_tf.errors import UserError
 from electra_tf.models.config import ModelConfig
 from electra_tf.tasks.finetuning import settings
 from electra_tf.tasks.finetuning.settings import FinetuneTrainConfig, fit
+from electra_tf.tasks.plain import from_plain
 
 
 @pytest.mark.parametrize(
@@ -161,11 +162,11 @@ def test_options_come_back_from_json():
         {"free": [1, 2]},
     )
     plain = json.loads(json.dumps(dataclasses.asdict(value)))
-    assert settings.from_plain(Outer, plain) == value
-    assert settings.from_plain(Outer, {}) == Outer()
+    assert from_plain(Outer, plain) == value
+    assert from_plain(Outer, {}) == Outer()
     with pytest.raises(TypeError):
-        settings.from_plain(Outer, {"other": 1})
+        from_plain(Outer, {"other": 1})
     options = word_task.WordOptions(max_seq_length=3)
-    assert settings.from_plain(
+    assert from_plain(
         word_task.WordOptions, dataclasses.asdict(options)
     ) == options  # fmt: skip

@@ -135,6 +135,7 @@ def test_the_same_seed_gives_the_same_run(
     assert ours == theirs.read_bytes()
 
 
+@pytest.mark.slow
 def test_more_trials_later(finished, data, tiny_vocab_file, tmp_path):
     output = tmp_path / "more"
     shutil.copytree(finished[0], output)
@@ -280,6 +281,7 @@ def test_bad_data_is_told(changes, told, tiny_vocab_file, tmp_path):
     assert told in str(error.value)
 
 
+@pytest.mark.slow
 def test_trials_leave_no_memory_behind(
     data, tiny_vocab_file, tmp_path, monkeypatch
 ):
