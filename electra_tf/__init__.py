@@ -14,7 +14,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Client": "electra_tf.serving.client",
+    "Client": "electra_tf.serving.clients.client",
     "Discriminator": "electra_tf.hub.pretrained",
     "ElectraPretrainer": "electra_tf.pretraining.pretrainer",
     "Encoder": "electra_tf.hub.pretrained",
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from electra_tf.errors import UserError
     from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
     from electra_tf.pretraining.pretrainer import ElectraPretrainer
-    from electra_tf.serving.client import Client
+    from electra_tf.serving.clients.client import Client
     from electra_tf.tasks.prediction.predictor import load
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab

@@ -118,6 +118,7 @@ def test_a_masked_lm_starts_from_the_discriminator(run, data, tmp_path):
     assert code == 2  # it is the discriminator's encoder: tied, not frozen
 
 
+@pytest.mark.slow
 def test_a_frozen_generator_stays_as_it_is(run, data, tmp_path):
     settings = ("generator.frozen=true", "generator.embeddings=disentangled")
     words = f"--init_from={run}"
@@ -136,6 +137,7 @@ def test_a_frozen_generator_stays_as_it_is(run, data, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_generator_alone_for_a_new_discriminator(data, tmp_path, capfd):
     untied = ("generator.embeddings=untied",)
     assert _start(data, tmp_path / "a", settings=untied, small=True) == 0

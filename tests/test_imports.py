@@ -26,18 +26,29 @@ ARROWS = {
     "__main__": {"cli"},
     "__init__": None,  # the table of contents
 }
-# Within tasks: the kinds of tasks know only the files that lie beside them
-# (the contract, rows, batches), what answers knows no training.
-TASK_ARROWS = {
-    "": set(),
-    "texts": {""},
-    "glue": {"", "texts"},
-    "qa": {""},
-    "tagging": {""},
-    "ranking": {""},
-    "multitask": {""},
-    "prediction": {""},
-    "finetuning": {"", "prediction"},
+# room -> the rooms within it -> those of them that they may import; "" are
+# the files that lie beside them.
+INNER_ARROWS = {
+    # The kinds of tasks know only the contract; what answers, no training.
+    "tasks": {
+        "": set(),
+        "texts": {""},
+        "glue": {"", "texts"},
+        "qa": {""},
+        "tagging": {""},
+        "ranking": {""},
+        "multitask": {""},
+        "prediction": {""},
+        "finetuning": {"", "prediction"},
+    },
+    # A server knows an export by what is written in it.
+    "serving": {
+        "": set(),
+        "graphs": set(),
+        "exporting": {"graphs"},
+        "server": set(),
+        "clients": set(),
+    },
 }
 # The fronts of the house: nobody imports them but `python -m`.
 FRONTS = {"cli", "tools"}
@@ -52,9 +63,10 @@ def room_of(path: pathlib.Path) -> str:
     return parts[0] if len(parts) > 1 else path.stem
 
 
-def task_room(parts: tuple[str, ...]) -> str:
-    """ "qa" of ("tasks", "qa", "task"), "" of ("tasks", "task")."""
-    return parts[1] if len(parts) > 1 and parts[1] in TASK_ARROWS else ""
+def inner_room(parts: tuple[str, ...]) -> str:
+    """`qa` of (tasks, qa, task); nothing of (tasks, task)."""
+    known = INNER_ARROWS[parts[0]]
+    return parts[1] if len(parts) > 1 and parts[1] in known else ""
 
 
 def imported(path: pathlib.Path, text: str) -> list[tuple[int, str]]:
@@ -91,11 +103,11 @@ def violations(path: pathlib.Path, text: str) -> list[str]:
             if room != "cli":  # `from electra_tf import __version__`
                 wrong.append(f"{place}: {module} is in no known room")
             continue
-        if target == room == "tasks":
-            here = task_room(path.relative_to(PACKAGE).parts)
-            there = task_room(tuple(parts[1:]))
-            if there not in {here, *TASK_ARROWS[here]}:
-                wrong.append(f"{place}: tasks/{here} must not import {module}")
+        if target == room and room in INNER_ARROWS:
+            here = inner_room(path.relative_to(PACKAGE).parts)
+            there = inner_room(tuple(parts[1:]))
+            if there not in {here, *INNER_ARROWS[room][here]}:
+                wrong.append(f"{place}: {room}/{here} must not import {module}")
         if target == room or target in FOUNDATION:
             continue
         allowed = ARROWS.get(room, set()) if room not in FOUNDATION else set()
@@ -110,8 +122,9 @@ def violations(path: pathlib.Path, text: str) -> list[str]:
 def test_arrows(path):
     assert room_of(path) in set(ARROWS) | FOUNDATION, f"add {path} to ARROWS"
     below = path.relative_to(PACKAGE).parts[:-1]
-    if below[:1] == ("tasks",):
-        assert "".join(below[1:]) in TASK_ARROWS, f"add {path} to TASK_ARROWS"
+    if below and below[0] in INNER_ARROWS:
+        inner = INNER_ARROWS[below[0]]
+        assert "".join(below[1:]) in inner, f"add {path} to INNER_ARROWS"
     assert violations(path, path.read_text(encoding="utf-8")) == []
 
 
@@ -135,6 +148,7 @@ def test_files_stay_small(path):
         ("tasks/qa/x.py", "from electra_tf.tasks.tagging import words"),
         ("tasks/x.py", "from electra_tf.tasks.qa.task import QAOptions"),
         ("tasks/prediction/x.py", "import electra_tf.tasks.finetuning.trial"),
+        ("serving/server/x.py", "from electra_tf.serving.graphs import parts"),
         ("files.py", "from electra_tf import config"),
     ],
 )

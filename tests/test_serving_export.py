@@ -15,7 +15,7 @@ from google.protobuf import text_format
 import electra_tf
 from electra_tf.cli import app
 from electra_tf.hub import directory
-from electra_tf.serving import description, examples, weights
+from electra_tf.serving.exporting import description, examples, weights
 from electra_tf.text.vocab import SPECIALS, Vocab
 
 TEXTS = list(serving_models.ODD_TEXTS)
@@ -52,6 +52,7 @@ def answers(path, signature="serving_default"):
     return {name: value.numpy() for name, value in found.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["float16", "constants"])
 def test_other_weights_answer_the_same(exports, storage):
     tolerance = weights.TOLERANCES[storage]
@@ -255,7 +256,7 @@ def test_a_version_appears_whole(run, tmp_path, monkeypatch):
         assert len(here) == 1 and here[0].startswith(".tmp-")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("electra_tf.serving.warmup.write", broken)
+    monkeypatch.setattr("electra_tf.serving.exporting.warmup.write", broken)
     output = tmp_path / "m"
     assert command(f"--model={run}", f"--output={output}") == 130
     assert list(pathlib.Path(output).iterdir()) == []

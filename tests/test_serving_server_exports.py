@@ -9,8 +9,12 @@ import serving_toy
 from serving_models import ODD_TEXTS
 
 import electra_tf
-from electra_tf.serving import export, servable
+from electra_tf.serving.exporting import servable
+from electra_tf.serving.exporting import writer as export
 from electra_tf.serving.server import limits, padding
+
+# Real exports of two networks: half a minute before the first answer.
+pytestmark = pytest.mark.slow
 
 pytest.importorskip("uvicorn")
 

@@ -261,7 +261,10 @@ def test_lengths_are_fine_where_compiling_them_pays():
     assert multiples == [8, 4]
 
 
-@pytest.mark.parametrize(("kind", "parts"), [("sequence", 1), ("token", 2)])
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [("sequence", 1), pytest.param("token", 2, marks=pytest.mark.slow)],
+)
 def test_lanes_give_the_gradients_of_the_whole(kind, parts):
     """Of embeddings, of weights, and of what the loss does not reach."""
     given = data(tags=kind == "token")

@@ -169,7 +169,7 @@ def stop_at_evaluation(monkeypatch, number):
 @pytest.mark.parametrize(
     "evaluation",
     [
-        1,
+        pytest.param(1, marks=pytest.mark.slow),
         pytest.param(3, marks=pytest.mark.slow),
         pytest.param(5, marks=pytest.mark.slow),
         8,

@@ -18,7 +18,8 @@ import pytest
 import tensorflow as tf
 from capi import plain_process, processes, questions, signatures
 
-from electra_tf.serving import export, servable
+from electra_tf.serving.exporting import servable
+from electra_tf.serving.exporting import writer as export
 
 KINDS = (*models.TASKS, "discriminator", "generator")
 LINES = (
@@ -75,8 +76,6 @@ def made(tmp_path_factory, tiny_tokens):
     def make(kind, storage="float32", names=None):
         key = (kind, storage, names)
         if key not in found:
-            if kind in ("tagging", "qa"):
-                pytest.importorskip(f"electra_tf.serving.{kind}_signatures")
             model = models.save(folder / f"model_{kind}", kind, tiny_tokens)
             if kind in models.TASKS:
                 opened = servable.open_fine_tuned(model)

@@ -69,7 +69,7 @@ def main(flags_: flags.FlagValues) -> int:
     import sys
 
     from electra_tf.errors import UserError
-    from electra_tf.serving.client import Client
+    from electra_tf.serving.clients.client import Client
 
     if flags_.text and flags_.input:
         raise UserError("give --text or --input, not both")

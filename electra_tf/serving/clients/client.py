@@ -2,7 +2,7 @@
 
 Needs nothing but Python's standard library: no TensorFlow, no NumPy. With an
 address that begins with grpc:// it speaks gRPC, which needs the extra
-`serving`; see `electra_tf.serving.grpc_client`.
+`serving`; see `electra_tf.serving.clients.grpc_client`.
 """
 
 import base64
@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from electra_tf.errors import UserError
-from electra_tf.serving.http_transport import HttpTransport, ServingError
+from electra_tf.serving.clients.http_transport import (
+    HttpTransport,
+    ServingError,
+)
 
 Value = str | bytes | int | float | bool | Sequence[Any] | Mapping[str, Any]
 Rows = Sequence[Value]
@@ -85,7 +88,7 @@ class Client:
         self._version = version
         self._api: Api
         if urllib.parse.urlsplit(url).scheme == "grpc":
-            from electra_tf.serving.grpc_client import GrpcApi
+            from electra_tf.serving.clients.grpc_client import GrpcApi
 
             self._api = GrpcApi(url, timeout, retries, headers)
         else:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from electra_tf.serving import parts, qa_search, qa_windows
-from electra_tf.serving.parts import Tensors
-from electra_tf.serving.qa_windows import Windows
+from electra_tf.serving.graphs import parts, qa_search, qa_windows
+from electra_tf.serving.graphs.parts import Tensors
+from electra_tf.serving.graphs.qa_windows import Windows
 from electra_tf.tasks.prediction.predictor import Predictor
 from electra_tf.tasks.qa.answers import AnswerConfig
 from electra_tf.tasks.qa.task import QuestionAnswering

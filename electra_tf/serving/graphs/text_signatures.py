@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from electra_tf.serving import inputs, parts
-from electra_tf.serving.inputs import Rows
+from electra_tf.serving.graphs import inputs, parts
+from electra_tf.serving.graphs.inputs import Rows
 from electra_tf.tasks.glue.task import Glue
 from electra_tf.tasks.prediction.predictor import Predictor
 from electra_tf.tasks.ranking.task import Ranking

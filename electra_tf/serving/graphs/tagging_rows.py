@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from electra_tf.serving import inputs
+from electra_tf.serving.graphs import inputs
 from electra_tf.text.tokenizer import Tokenizer
 
 

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.serving import inference_encoder
-from electra_tf.serving.servable import Servable
+from electra_tf.serving.exporting import inference_encoder
+from electra_tf.serving.exporting.servable import Servable
 
 FILE = "model.tflite"
 INPUTS = ("input_ids", "input_mask", "segment_ids")

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from electra_tf.serving import parts, tag_search, tagging_rows
-from electra_tf.serving.parts import Tensors
-from electra_tf.serving.tag_spelling import TagSpelling
-from electra_tf.serving.word_splitting import split_words
+from electra_tf.serving.graphs import parts, tag_search, tagging_rows
+from electra_tf.serving.graphs.parts import Tensors
+from electra_tf.serving.graphs.tag_spelling import TagSpelling
+from electra_tf.serving.graphs.word_splitting import split_words
 from electra_tf.tasks.prediction.predictor import Predictor
 from electra_tf.tasks.tagging import answers
 from electra_tf.tasks.tagging.task import Tagging

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from electra_tf.errors import UserError
 from electra_tf.hub import loading, pretrained
-from electra_tf.serving import text_signatures
+from electra_tf.serving.graphs import text_signatures
 from electra_tf.tasks.prediction import predictor as predicting
 from electra_tf.tasks.prediction.predictor import Predictor
 from electra_tf.tasks.qa.task import QuestionAnswering

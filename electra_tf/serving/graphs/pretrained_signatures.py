@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from electra_tf.models.networks import Discriminator
-from electra_tf.serving import inputs, parts, spans
+from electra_tf.serving.graphs import inputs, parts, spans
 from electra_tf.text.tokenizer import Tokenizer
 
 _MASK = "[MASK]"

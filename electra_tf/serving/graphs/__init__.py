@@ -1,0 +1,1 @@
+"""Texts in, answers out, in operations of TensorFlow alone."""
