@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import fine_tuned_models
 import hub_models
 from capi import texts
 
@@ -69,13 +70,9 @@ def save(
         name, options, state = TASKS[kind]
         cls = task_class(name)
         task = cls(name, cls.Options(max_seq_length=48, **options), None, state)
-        about = {
-            "task": name,
-            "options": dataclasses.asdict(task.options),
-            "state": task.state,
-            "metrics": {},
-            "settings": {},
-        }
+        about = fine_tuned_models.about(
+            name, dataclasses.asdict(task.options), task.state
+        )
         config = hub_models.directory_config(
             shape, replaced_token_head=False, token_lm_head=False,
             task=task.head(), fine_tuning=about,

@@ -1,5 +1,6 @@
 """Tiny models with random weights, of each kind, for tests of serving."""
 
+import fine_tuned_models
 import keras
 
 from electra_tf.hub import directory
@@ -55,21 +56,8 @@ def fine_tuned(path, vocab_file, name, seed=3):
     keras.utils.set_random_seed(seed)
     network = task_networks.task_network(config, head)
     network.build()
-    about = {
-        "task": task, "options": options, "state": state, "metrics": {},
-        "settings": {},
-    }  # fmt: skip
-    directory.save(
-        str(path),
-        directory.DirectoryConfig(
-            config, None, True, None, vocab.fingerprint(),
-            replaced_token_head=False, token_lm_head=False, task=head,
-            fine_tuning=about,
-        ),
-        [network],
-        vocab,
-    )  # fmt: skip
-    return str(path)
+    about = fine_tuned_models.about(task, options, state)
+    return fine_tuned_models.save(path, network, vocab, about)
 
 
 def pretrained(path, vocab_file, seed=3):

@@ -1,11 +1,11 @@
 """Taggers and readers with random weights, and their exports."""
 
+import fine_tuned_models
 import numpy as np
 import tensorflow as tf
 from finetune_command import SHAPE
 
 import electra_tf
-from electra_tf.hub import directory
 from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.tasks.prediction.predictor import Predictor
@@ -27,21 +27,8 @@ def make(path, vocab_file, name, options, state) -> Predictor:
             1.0 if "task" in variable.path else 0.3
         )
         variable.assign(variable + value)
-    about = {
-        "task": name, "options": options, "state": state, "metrics": {},
-        "settings": {},
-    }  # fmt: skip
-    directory.save(
-        str(path),
-        directory.DirectoryConfig(
-            config, None, True, None, vocab.fingerprint(),
-            replaced_token_head=False, token_lm_head=False, task=task.head(),
-            fine_tuning=about,
-        ),
-        [network],
-        vocab,
-    )  # fmt: skip
-    return electra_tf.load(str(path))
+    about = fine_tuned_models.about(name, options, state)
+    return electra_tf.load(fine_tuned_models.save(path, network, vocab, about))
 
 
 def exported(predictor, function, path):

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 
+import fine_tuned_models
 import numpy as np
 import pytest
 import word_task
@@ -35,24 +36,12 @@ def save(path, vocab_file, head=HEAD, task=TASK, state=None, options=None):
     network.build()
     about = None
     if task is not None:
-        about = {
-            "task": task,
-            "options": {"hidden_layer": head.hidden_layer} | (options or {}),
-            "state": state or {"labels": ["animal", "thing"]},
-            "metrics": {},
-            "settings": {},
-        }
-    directory.save(
-        str(path),
-        directory.DirectoryConfig(
-            config, None, True, None, vocab.fingerprint(),
-            replaced_token_head=False, token_lm_head=False, task=head,
-            fine_tuning=about,
-        ),
-        [network],
-        vocab,
-    )  # fmt: skip
-    return str(path)
+        about = fine_tuned_models.about(
+            task,
+            {"hidden_layer": head.hidden_layer} | (options or {}),
+            state or {"labels": ["animal", "thing"]},
+        )
+    return fine_tuned_models.save(path, network, vocab, about)
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,7 @@ from electra_tf.tasks.finetuning import settings
 from electra_tf.tasks.finetuning.settings import FinetuneSettings
 from electra_tf.tasks.prediction import predictor
 
-# (one way to say how long, the other one)
-_EITHER = (
-    ("train.num_train_steps", "train.num_train_epochs"),
-    ("train.num_train_epochs", "train.num_train_steps"),
-)
+_STEPS, _EPOCHS = "train.num_train_steps", "train.num_train_epochs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +57,11 @@ def load(
 
 def _lengths(overrides: list[str]) -> list[str]:
     """With a length in steps the file's in epochs is void, and vice versa."""
-    keys = {word.partition("=")[0].strip() for word in overrides}
-    given = keys & {key for pair in _EITHER for key in pair}
-    void = [
-        f"{b}=null" for a, b in _EITHER if a in given and b not in given
-    ]  # fmt: skip
-    return void + overrides
+    given = {word.partition("=")[0].strip() for word in overrides}
+    if (_STEPS in given) == (_EPOCHS in given):
+        return overrides
+    void = _EPOCHS if _STEPS in given else _STEPS
+    return [f"{void}=null", *overrides]
 
 
 def load_predictor(

@@ -253,10 +253,11 @@ def unit_lengths(features: Features) -> np.ndarray:
 def padded_lengths(features: Features, multiple: int = 8) -> np.ndarray:
     """What each unit by itself would be padded to, int64 [units]."""
     lengths = unit_lengths(features)
-    rounded = -(-lengths // multiple) * multiple
-    return np.clip(rounded, 1, max(1, lengths.max(initial=1)))
+    return padded_length(lengths, multiple, int(lengths.max(initial=1)))
 
 
-def padded_length(length: int, multiple: int, longest: int) -> int:
+def padded_length(
+    length: int | np.ndarray, multiple: int, longest: int
+) -> int | np.ndarray:
     """`length` rounded up to a multiple, but not above the longest of all."""
-    return max(1, min(-(-length // multiple) * multiple, longest))
+    return np.clip(-(-length // multiple) * multiple, 1, max(1, longest))

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from electra_tf.errors import UserError
-from electra_tf.text import detokenize, normalize
+from electra_tf.text import detokenize, normalize, truncation
 from electra_tf.text.vocab import Vocab, load_vocab
 
 _BETWEEN_WORDS = re.compile(r"[\x00\s]")  # \s is Unicode's white space
@@ -197,7 +197,7 @@ class Tokenizer(tf.Module):
         room = None if max_length is None else max_length - specials
         segments = [self(text)] if pair is None else [self(text), self(pair)]
         if room is not None:
-            segments = _truncate(segments, room)
+            segments = truncation.fit(segments, room)
         cls = tf.fill([segments[0].nrows(), 1], self.vocab.cls_id)
         sep = tf.fill([segments[0].nrows(), 1], self.vocab.sep_id)
         parts = [tf.concat([cls, segments[0], sep], axis=1)]
@@ -337,24 +337,4 @@ def _matchable(tokens: Sequence[str]) -> list[str]:
     return [
         f"##\x01{i}" if token == "##" or _BETWEEN_WORDS.search(token) else token
         for i, token in enumerate(tokens)
-    ]
-
-
-def _truncate(
-    segments: list[tf.RaggedTensor], room: int
-) -> list[tf.RaggedTensor]:
-    """Cuts the end of the longer segment until all fit into `room`."""
-    if len(segments) == 1:
-        return [segments[0][:, :room]]
-    first, second = (s.row_lengths() for s in segments)
-    # The second loses the token when both are equally long.
-    keep = tf.minimum(first, tf.maximum(-(-room // 2), room - second))
-    kept = [keep, tf.minimum(second, room - keep)]
-    return [
-        tf.ragged.boolean_mask(
-            segment,
-            tf.ragged.range(segment.row_lengths())
-            < tf.cast(length[:, tf.newaxis], tf.int64),
-        )
-        for segment, length in zip(segments, kept)
     ]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.truncation import first_tokens, fit
 
 
 class Rows(NamedTuple):
@@ -27,11 +28,8 @@ def text_rows(tokenizer: Tokenizer, text: tf.Tensor, max_length: int) -> Rows:
       text: string [B], whatever bytes.
       max_length: tokens a row, specials included.
     """
-    ids = tokenizer(text)
-    room = tf.constant(max_length - 2, tf.int64)
-    return single_rows(
-        tokenizer, first_tokens(ids, tf.minimum(ids.row_lengths(), room))
-    )
+    (ids,) = fit([tokenizer(text)], max_length - 2)
+    return single_rows(tokenizer, ids)
 
 
 def pair_rows(
@@ -49,14 +47,9 @@ def pair_rows(
       max_length: tokens a row, specials included; at least 3.
     """
     a, b = tokenizer(text), tokenizer(pair)
-    a_length, b_length = a.row_lengths(), b.row_lengths()
-    paired = tf.cast(b_length > 0, tf.int64)
-    room = max_length - 2 - paired
-    half = tf.where(paired > 0, (room + 1) // 2, room)
-    a_kept = tf.minimum(a_length, tf.maximum(half, room - b_length))
-    b_kept = tf.minimum(b_length, room - a_kept)
+    paired = tf.cast(b.row_lengths() > 0, tf.int64)
     return _paired_rows(
-        tokenizer, first_tokens(a, a_kept), first_tokens(b, b_kept), paired
+        tokenizer, *fit([a, b], max_length - 2 - paired), paired
     )
 
 
@@ -86,18 +79,6 @@ def query_rows(
         first_tokens(b, b_kept),
         tf.ones_like(a_kept),
     )
-
-
-def first_tokens(tokens: tf.RaggedTensor, counts: tf.Tensor) -> tf.RaggedTensor:
-    """The beginning of each row.
-
-    Args:
-      tokens: [B, (tokens)], int32 or another type.
-      counts: int64 [B], how many of each row; no more than it has.
-    """
-    starts = tokens.row_starts()
-    at = tf.ragged.range(starts, starts + counts)
-    return at.with_flat_values(tf.gather(tokens.flat_values, at.flat_values))
 
 
 def single_rows(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> Rows:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from electra_tf.models.networks import Discriminator
 from electra_tf.serving.graphs import inputs, parts, spans
 from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.truncation import first_tokens
 
 _MASK = "[MASK]"
 _ANSWERS = 5  # tokens for each mask
@@ -59,7 +60,7 @@ def _discriminate(
     def discriminate(text: tf.Tensor) -> Tensors:
         found = tokenizer.tokenize_with_offsets(text)
         counts = tf.minimum(found.ids.row_lengths(), room)
-        found = type(found)(*(inputs.first_tokens(x, counts) for x in found))
+        found = type(found)(*(first_tokens(x, counts) for x in found))
         rows = inputs.single_rows(tokenizer, found.ids)
         width = tf.cast(tf.reduce_max(counts), tf.int32)
         width = tf.maximum(width, 0)  # of no counts the least there is
@@ -156,7 +157,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
     def fill(text: tf.Tensor) -> Tensors:
         ids = masked_tokens(tokenizer, text)
         room = tf.constant(config.max_positions - 2, tf.int64)
-        ids = inputs.first_tokens(ids, tf.minimum(ids.row_lengths(), room))
+        ids = first_tokens(ids, tf.minimum(ids.row_lengths(), room))
         rows = inputs.single_rows(tokenizer, ids)
         is_mask = rows.input_ids == vocab.mask_id
         counts = tf.math.count_nonzero(is_mask, axis=1, dtype=tf.int32)

@@ -10,6 +10,7 @@ from electra_tf.tasks.qa.features import QAFeatureConfig
 from electra_tf.tasks.qa.words import Splitter
 from electra_tf.text.normalize import row_numbers
 from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.truncation import first_tokens
 
 
 class ContextPieces(NamedTuple):
@@ -135,7 +136,7 @@ def make_windows(
     """
     question = tokenizer(questions)
     asked = tf.minimum(question.row_lengths(), config.max_query_length)
-    question = inputs.first_tokens(question, asked)
+    question = first_tokens(question, asked)
     room = config.max_seq_length - 3 - asked
     step = tf.minimum(room, config.doc_stride)
     total = pieces.ids.row_lengths()

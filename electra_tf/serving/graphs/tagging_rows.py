@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from electra_tf.serving.graphs import inputs
 from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.truncation import first_tokens
 
 
 class WordRows(NamedTuple):
@@ -29,7 +30,7 @@ def make_rows(
     room = max_length - 2
     pieces = tokenizer(words.flat_values)
     counts = tf.minimum(pieces.row_lengths(), room)
-    pieces = inputs.first_tokens(pieces, counts)
+    pieces = first_tokens(pieces, counts)
     before = tf.concat([[0], tf.cumsum(counts)], axis=0)  # int64 [W + 1]
     first, end, own_first = _cut(words.row_splits, before, room)
 

@@ -71,13 +71,14 @@ def draw(
     names = [_short(label) for label in labels]
     if len(labels) <= _NAMED:
         places = range(len(labels))
+        families = _families()
         upright = max(map(len, names), default=0) > 4 or len(labels) > 12
         axes.set_xticks(
             places, names, rotation=45 if upright else 0,
             ha="right" if upright else "center", rotation_mode="anchor",
-            fontfamily=_families(),
+            fontfamily=families,
         )  # fmt: skip
-        axes.set_yticks(places, names, fontfamily=_families())
+        axes.set_yticks(places, names, fontfamily=families)
     else:
         axes.set_xticks([])
         axes.set_yticks([])

@@ -99,8 +99,7 @@ def _kept(
     a_length: np.ndarray, b_length: np.ndarray, room: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """How many tokens of each text stay, all int64 [N]."""
-    half = np.where(b_length > 0, -(-room // 2), room)
-    a_kept = np.minimum(a_length, np.maximum(half, room - b_length))
+    a_kept = np.minimum(a_length, np.maximum(-(-room // 2), room - b_length))
     return a_kept, np.minimum(b_length, room - a_kept)
 
 
