@@ -20,8 +20,10 @@ ARROWS = {
     "training": set(),
     "pretraining": {"models"},
     "hub": {"models", "text"},
-    "tasks": {"models", "training", "text", "hub"},
-    "serving": {"models", "hub", "text", "tasks"},
+    "generation": {"models", "hub", "text"},
+    "retrieval": {"text"},
+    "tasks": {"models", "training", "text", "hub", "generation"},
+    "serving": {"models", "hub", "text", "tasks", "generation"},
     "cli": None,  # composes anything
     "__main__": {"cli"},
     "__init__": None,  # the table of contents
@@ -37,6 +39,8 @@ INNER_ARROWS = {
         "qa": {""},
         "tagging": {""},
         "ranking": {""},
+        "seq2seq": {""},
+        "summarization": {""},
         "multitask": {""},
         "prediction": {""},
         "finetuning": {"", "prediction"},
