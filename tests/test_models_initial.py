@@ -9,12 +9,26 @@ from electra_tf.models.config import ModelConfig
 from electra_tf.models.encoder import ElectraEncoder
 
 
-def _probabilities(config: ModelConfig) -> np.ndarray:
-    """Attention of the first block at its start, [A, L, L], mean of rows."""
+def _probabilities(
+    config: ModelConfig, twice: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Attention of the first block at its start, [A, L, L], mean of rows.
+
+    The words are random; those at the two positions `twice` are the same.
+    """
     tf.keras.utils.set_random_seed(3)
     encoder = ElectraEncoder(config)
     encoder.build()
     ids = tf.random.uniform([8, 40], 5, config.vocab_size, tf.int32)
+    if twice:
+        ids = tf.concat(
+            [
+                ids[:, : twice[1]],
+                ids[:, twice[0], None],
+                ids[:, twice[1] + 1 :],
+            ],
+            axis=1,
+        )
     x = encoder(ids).embedding_output
     heads = config.num_heads
     qkv = encoder.blocks[0].attention.qkv(x)
@@ -43,6 +57,50 @@ def test_heads_start_on_neighbours(num_heads):
         }
         assert max(shares, key=shares.get) == offset
         assert shares[offset] > 0.3
+
+
+def test_last_heads_start_on_equal_words():
+    config = ModelConfig(
+        vocab_size=300,
+        embedding_size=128,
+        hidden_size=128,
+        num_layers=1,
+        num_heads=4,
+        initializer_range=0.05,
+        local_start=True,
+        match_heads=2,
+    )
+    attention = _probabilities(config, twice=(7, 24))
+    for head, offset in enumerate((-1, 1)):
+        assert np.diagonal(attention[head], offset).mean() > 0.5
+    for head in (2, 3):
+        assert attention[head][7, 24] > 0.1
+        assert attention[head][24, 7] > 0.1
+        others = attention[head][7, [3, 11, 19, 28]]
+        assert others.max() < 0.05
+
+
+def test_match_heads_reach_the_generator():
+    config = ModelConfig.of_size(
+        "mini", num_heads=4, local_start=True, match_heads=2
+    )
+    same = config.generator(1.0)
+    assert (same.num_heads, same.match_heads) == (4, 2)
+    narrow = config.generator(0.5)
+    assert (narrow.num_heads, narrow.match_heads) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"match_heads": 2},
+        {"match_heads": 4, "local_start": True},
+        {"match_heads": -1, "local_start": True},
+    ],
+)
+def test_match_heads_need_a_local_start_and_neighbours(wrong):
+    with pytest.raises(UserError, match="match_heads"):
+        ModelConfig.of_size("mini", num_heads=4, **wrong)
 
 
 def test_the_original_start_has_no_preference():

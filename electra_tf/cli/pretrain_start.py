@@ -156,7 +156,7 @@ def fit_settings(
 
 def _reshaped(model: ModelConfig, source: ModelConfig) -> ModelConfig:
     shape = {name: getattr(source, name) for name in _SHAPE}
-    return dataclasses.replace(model, local_start=False, **shape)
+    return dataclasses.replace(model, local_start=False, match_heads=0, **shape)
 
 
 def _generator(
@@ -304,5 +304,7 @@ def resumed_settings(
 
 def _with_shape(model: ModelConfig, kept: ModelConfig) -> ModelConfig:
     return dataclasses.replace(
-        _reshaped(model, kept), local_start=kept.local_start
+        _reshaped(model, kept),
+        local_start=kept.local_start,
+        match_heads=kept.match_heads,
     )

@@ -25,6 +25,7 @@ class ModelConfig:
     tied_head: bool = True  # the token LM head scores with the token table
     initializer_range: float = 0.02  # stddev, truncated normal
     local_start: bool = False  # heads begin on neighbours: initial.py
+    match_heads: int = 0  # of them, those that begin on equal words: there
     layer_norm_epsilon: float = 1e-12
 
     def __post_init__(self) -> None:
@@ -50,6 +51,9 @@ class ModelConfig:
                     f"{getattr(self, name)}"
                 )
 
+        self._check_start()
+
+    def _check_start(self) -> None:
         if self.local_start and (
             self.hidden_size != self.embedding_size
             or self.hidden_size % (2 * self.num_heads)
@@ -59,6 +63,16 @@ class ModelConfig:
                 "and heads of an even size, got "
                 f"{self.hidden_size}, {self.embedding_size} and "
                 f"{self.hidden_size // self.num_heads}"
+            )
+        if self.match_heads and (
+            not self.local_start
+            or not 0 < self.match_heads < self.num_heads
+            or self.hidden_size % 4
+        ):
+            raise UserError(
+                f"model.match_heads: {self.match_heads} needs "
+                "model.local_start: true, a hidden_size that 4 divides and "
+                f"fewer than model.num_heads, which is {self.num_heads}"
             )
 
     @classmethod
@@ -83,20 +97,26 @@ class ModelConfig:
     ) -> "ModelConfig":
         """The generator's config: this one, narrowed (paper, section 3.2).
 
-        Heads are hidden // 64, at least one, as in the original.
+        As many heads at the same width; else hidden // 64, at least one, as
+        in the original, whose heads all have that width.
 
         Args:
           hidden_fraction: generator hidden size / ours.
           layers_fraction: generator layers / ours.
         """
         hidden = round(self.hidden_size * hidden_fraction)
+        heads, local = self.num_heads, self.local_start
+        if hidden != self.hidden_size:
+            heads = max(1, hidden // 64)
+            local = local and hidden == self.embedding_size
         return dataclasses.replace(
             self,
             hidden_size=hidden,
             num_layers=max(1, round(self.num_layers * layers_fraction)),
-            num_heads=max(1, hidden // 64),
+            num_heads=heads,
             intermediate_size=4 * hidden,
-            local_start=self.local_start and hidden == self.embedding_size,
+            local_start=local,
+            match_heads=self.match_heads if local else 0,
         )
 
 

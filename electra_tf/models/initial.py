@@ -8,6 +8,12 @@ search. It changes no shape and no formula, only where training begins:
 positions start as sinusoids, and queries and keys so that each head of each
 block attends to one neighbour at first (-1, +1, -2, +2, ...): a shift is a
 rotation of each (sin, cos) pair.
+
+What compares two texts has to find equal words in them, which takes longer
+still. `ModelConfig.match_heads` spares that search: positions leave one half
+of the columns to words alone, and the last heads of each block start with
+equal queries and keys there, so that a token attends to its like (and to
+itself, which adds nothing new).
 """
 
 import contextlib
@@ -23,6 +29,13 @@ _FAST, _SLOW = 2.8, 0.05  # radians a position, the ends of the spectrum
 _TRUNCATED = 0.88
 # Words start smaller than positions, or tokens would attend to their like.
 WORDS_TO_POSITIONS = 0.5
+# Scores of a neighbour and of an equal word before the softmax, where half
+# of the columns is for words: 60 other tokens together then get less than it.
+_SHARPER = 2.0
+_EQUAL_WORD = 6.0
+# Variance of a column of words alone, once a row is normalised: 1, in a mean
+# of 1 there and 1 + WORDS_TO_POSITIONS**2 in the other half.
+_WORD_VARIANCE = 1 / (1 + WORDS_TO_POSITIONS**2 / 2)
 
 
 _blank = contextvars.ContextVar("blank", default=False)
@@ -64,24 +77,49 @@ def _frequencies(pairs: int) -> np.ndarray:
 
 
 class Sinusoids(keras.initializers.Initializer):
-    """[positions, E]: a sine and a cosine for each of E / 2 frequencies.
+    """[positions, E]: a sine and a cosine for each frequency.
 
     Args:
       stddev: of the truncated normal whose size the table shall have.
+      beside_words: the second half of the columns stays 0.
+    """
+
+    def __init__(self, stddev: float, beside_words: bool = False):
+        self.stddev = stddev
+        self.beside_words = beside_words
+
+    def __call__(self, shape: tuple, dtype: str | None = None) -> object:
+        """The table of `shape`; a last odd column is 0."""
+        rows, size = shape
+        width = size // 2 if self.beside_words else size
+        angles = np.arange(rows)[:, None] * _frequencies(width // 2)[None, :]
+        pairs = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
+        table = np.zeros(shape)
+        table[:, : width // 2 * 2] = pairs.reshape(rows, -1)
+        table *= _TRUNCATED * self.stddev * 2**0.5
+        return keras.ops.convert_to_tensor(table, dtype or "float32")
+
+    def get_config(self) -> dict[str, float | bool]:
+        """For Keras."""
+        return {"stddev": self.stddev, "beside_words": self.beside_words}
+
+
+class WordsBesidePositions(keras.initializers.Initializer):
+    """[V, E]: truncated normal, smaller in the half that positions use.
+
+    Args:
+      stddev: of the half that is for words alone.
     """
 
     def __init__(self, stddev: float):
         self.stddev = stddev
 
     def __call__(self, shape: tuple, dtype: str | None = None) -> object:
-        """The table of `shape`; a last odd column is 0."""
-        rows, size = shape
-        angles = np.arange(rows)[:, None] * _frequencies(size // 2)[None, :]
-        pairs = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
-        table = np.zeros(shape)
-        table[:, : size // 2 * 2] = pairs.reshape(rows, -1)
-        table *= _TRUNCATED * self.stddev * 2**0.5
-        return keras.ops.convert_to_tensor(table, dtype or "float32")
+        """The table of `shape`."""
+        scale = np.ones(shape[-1])
+        scale[: shape[-1] // 2] = WORDS_TO_POSITIONS
+        words = truncated_normal(self.stddev)(shape, dtype=dtype)
+        return words * keras.ops.convert_to_tensor(scale, dtype or "float32")
 
     def get_config(self) -> dict[str, float]:
         """For Keras."""
@@ -89,44 +127,68 @@ class Sinusoids(keras.initializers.Initializer):
 
 
 class NeighbourAttention(keras.initializers.Initializer):
-    """The [H, 3H] kernel of query, key, value, with heads on neighbours.
+    """The [H, 3H] kernel of query, key, value: neighbours, equal words.
 
     Args:
       stddev: of the truncated normal that is added everywhere.
       num_heads: heads.
+      match_heads: of them, the last ones, which begin on equal words; where
+        there are any, positions have the first half of the columns alone.
     """
 
-    def __init__(self, stddev: float, num_heads: int):
+    def __init__(self, stddev: float, num_heads: int, match_heads: int = 0):
         self.stddev = stddev
         self.num_heads = num_heads
+        self.match_heads = match_heads
 
     def __call__(self, shape: tuple, dtype: str | None = None) -> object:
         """The kernel of `shape`, (H, 3H)."""
         hidden = shape[0]
-        size = hidden // self.num_heads
-        frequencies = _frequencies(hidden // 2)
         query = np.zeros([hidden, hidden])
         key = np.zeros([hidden, hidden])
+        self._neighbours(query, key)
+        self._equal_words(query, key)
+        start = np.concatenate([query, key, np.zeros_like(query)], axis=-1)
+        noise = truncated_normal(self.stddev)(shape, dtype=dtype)
+        return noise + keras.ops.convert_to_tensor(start, dtype or "float32")
+
+    def _neighbours(self, query: np.ndarray, key: np.ndarray) -> None:
+        hidden, size = len(query), len(query) // self.num_heads
+        heads = self.num_heads - self.match_heads
+        pairs = hidden // 4 if self.match_heads else hidden // 2
+        frequencies = _frequencies(pairs)
         # Scores are divided by sqrt(size): narrower heads need more.
         gain = (64 / size) ** 0.25
-        for head in range(self.num_heads):
+        if self.match_heads:
+            gain *= _SHARPER**0.5
+        for head in range(heads):
             offset = (head // 2 + 1) * (-1 if head % 2 == 0 else 1)
             for j in range(size // 2):
                 # Every head gets frequencies from the whole spectrum.
-                pair = (j * self.num_heads + head) % (hidden // 2)
+                pair = (j * heads + head) % pairs
                 sine, cosine = 2 * pair, 2 * pair + 1
                 column = head * size + 2 * j
                 turn = frequencies[pair] * offset
-                query[sine, column] = query[cosine, column + 1] = np.cos(turn)
-                query[cosine, column] = np.sin(turn)
-                query[sine, column + 1] = -np.sin(turn)
-                key[sine, column] = key[cosine, column + 1] = 1.0
-        start = np.concatenate([query, key, np.zeros_like(query)], axis=-1)
-        noise = truncated_normal(self.stddev)(shape, dtype=dtype)
-        return noise + keras.ops.convert_to_tensor(
-            gain * start, dtype or "float32"
-        )
+                query[sine, column] = gain * np.cos(turn)
+                query[cosine, column + 1] = gain * np.cos(turn)
+                query[cosine, column] = gain * np.sin(turn)
+                query[sine, column + 1] = -gain * np.sin(turn)
+                key[sine, column] = key[cosine, column + 1] = gain
+
+    def _equal_words(self, query: np.ndarray, key: np.ndarray) -> None:
+        hidden, size = len(query), len(query) // self.num_heads
+        half = hidden // 2
+        gain = (_EQUAL_WORD / (_WORD_VARIANCE * size**0.5)) ** 0.5
+        for head in range(self.match_heads):
+            first = (self.num_heads - self.match_heads + head) * size
+            for j in range(size):
+                word = half + (head * size + j) % half
+                query[word, first + j] = key[word, first + j] = gain
 
     def get_config(self) -> dict[str, float | int]:
         """For Keras."""
-        return {"stddev": self.stddev, "num_heads": self.num_heads}
+        return {
+            "stddev": self.stddev,
+            "num_heads": self.num_heads,
+            "match_heads": self.match_heads,
+        }

@@ -13,6 +13,7 @@ from electra_tf.models.initial import (
     WORDS_TO_POSITIONS,
     NeighbourAttention,
     Sinusoids,
+    WordsBesidePositions,
     truncated_normal,
 )
 
@@ -104,6 +105,7 @@ class Embeddings(keras.layers.Layer):
         words = positions = config.initializer_range
         if config.local_start:
             words *= WORDS_TO_POSITIONS
+        beside_words = config.match_heads > 0
 
         def table(
             rows: int, name: str, initializer: keras.initializers.Initializer
@@ -113,7 +115,11 @@ class Embeddings(keras.layers.Layer):
             )
 
         self.word_embeddings = table(
-            config.vocab_size, "word_embeddings", truncated_normal(words)
+            config.vocab_size,
+            "word_embeddings",
+            WordsBesidePositions(positions)
+            if beside_words
+            else truncated_normal(words),
         )
         self.token_type_embeddings = table(
             config.type_vocab_size,
@@ -123,7 +129,7 @@ class Embeddings(keras.layers.Layer):
         self.position_embeddings = table(
             config.max_positions,
             "position_embeddings",
-            Sinusoids(positions)
+            Sinusoids(positions, beside_words)
             if config.local_start
             else truncated_normal(positions),
         )
@@ -180,7 +186,7 @@ class SelfAttention(keras.layers.Layer):
         stddev = config.initializer_range
         self.qkv = Dense(
             3 * config.hidden_size,
-            NeighbourAttention(stddev, config.num_heads)
+            NeighbourAttention(stddev, config.num_heads, config.match_heads)
             if config.local_start
             else truncated_normal(stddev),
             name="qkv",
