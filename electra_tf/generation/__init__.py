@@ -1,0 +1,1 @@
+"""Scoring, filling and generating text with the two pre-trained networks."""

@@ -1,0 +1,266 @@
+"""Beam search over any model that scores next tokens; greedy with one beam.
+
+All in the graph, a `tf.while_loop` without XLA, so that it can be exported. A
+source's search does not depend on the others of its batch: it ends when as
+many hypotheses as there are beams have ended, or at the longest length, and
+what the loop does after that for others changes nothing of it.
+
+Shapes: B sources, K beams, R = B * K rows, V vocabulary, T longest target.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+
+_NEVER = float("-inf")
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """How hypotheses are searched and ranked.
+
+    Attributes:
+      beam_size: K; 1 takes the best token at each step.
+      max_length: T, tokens of a hypothesis, its end included.
+      length_penalty: alpha of Wu et al. 2016 (GNMT, equation 14): a log
+        probability is divided by ((5 + length) / 6) ** alpha; 0 favours short
+        hypotheses.
+      no_repeat_ngram: no n tokens in a row come twice in a hypothesis; 0
+        allows it.
+    """
+
+    beam_size: int = 4
+    max_length: int = 128
+    length_penalty: float = 0.6
+    no_repeat_ngram: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("beam_size", 1),
+            ("max_length", 1),
+            ("length_penalty", 0),
+            ("no_repeat_ngram", 0),
+        ):
+            value = getattr(self, name)
+            if value < least:
+                raise UserError(
+                    f"{name}: expected at least {least}, got {value}"
+                )
+
+
+class Hypotheses(NamedTuple):
+    """The best hypotheses of each source, the best first.
+
+    Those that have ended come before those that were cut at the longest
+    length. Where there are fewer than K the rest have a score of -inf.
+    """
+
+    ids: tf.Tensor  # int32 [B, K, T], the end's id from the end on
+    lengths: tf.Tensor  # int32 [B, K], tokens without the end
+    scores: tf.Tensor  # float32 [B, K], log probability over the penalty
+
+
+# (ids int32 [R], position int32, cache) -> ([R, V] logits, cache). The rows
+# of a source stand side by side.
+Step = Callable[[tf.Tensor, tf.Tensor, Any], tuple[tf.Tensor, Any]]
+
+
+def search(
+    step: Step,
+    cache: Any,
+    shapes: Any,
+    batch: tf.Tensor,
+    config: SearchConfig,
+    start_id: int,
+    end_id: int,
+    banned: tf.Tensor | None = None,
+) -> Hypotheses:
+    """Searches the best continuations of the start token.
+
+    Args:
+      step: scores what follows the tokens of all rows.
+      cache: what `step` keeps of a row from step to step: nested tensors
+        [R, ...], as they are before the first.
+      shapes: a `tf.TensorShape` for each of them, None where it grows.
+      batch: B, int32; may be 0.
+      config: see there.
+      start_id: the token before the first.
+      end_id: the token that ends a hypothesis.
+      banned: bool [V], tokens that are never written.
+    """
+    beams, length = config.beam_size, config.max_length
+    state = _State(
+        tokens=tf.fill([batch, beams, length], end_id),
+        # At first all beams of a source are one.
+        log_probs=tf.tile([[0.0] + [_NEVER] * (beams - 1)], [batch, 1]),
+        ended=tf.fill([batch, beams, length], end_id),
+        ended_lengths=tf.zeros([batch, beams], tf.int32),
+        ended_scores=tf.fill([batch, beams], _NEVER),
+        num_ended=tf.zeros([batch], tf.int32),
+    )
+
+    def open_(position: tf.Tensor, state: _State, cache: Any) -> tf.Tensor:
+        return (position < length) & tf.reduce_any(state.num_ended < beams)
+
+    def body(position: tf.Tensor, state: _State, cache: Any) -> tuple:
+        last = state.tokens[:, :, tf.maximum(position - 1, 0)]
+        last = tf.where(position == 0, start_id, last)
+        logits, cache = step(tf.reshape(last, [-1]), position, cache)
+        log_probs = tf.nn.log_softmax(tf.cast(logits, tf.float32))
+        if banned is not None:
+            log_probs = tf.where(banned, _NEVER, log_probs)
+        if config.no_repeat_ngram:
+            log_probs = _without_repeats(
+                log_probs, tf.reshape(state.tokens, [-1, length]), position,
+                config.no_repeat_ngram,
+            )  # fmt: skip
+        state, origin = _advance(state, log_probs, position, config, end_id)
+        if beams > 1:
+            rows = tf.range(batch)[:, tf.newaxis] * beams + origin
+            rows = tf.reshape(rows, [-1])
+            cache = tf.nest.map_structure(lambda x: tf.gather(x, rows), cache)
+        return position + 1, state, cache
+
+    fixed = tf.nest.map_structure(lambda x: x.shape, state)
+    position, state, _ = tf.while_loop(
+        open_,
+        body,
+        (tf.constant(0), state, cache),
+        shape_invariants=(tf.TensorShape([]), fixed, shapes),
+        parallel_iterations=1,
+    )
+    return _best(state, position, config)
+
+
+class _State(NamedTuple):
+    """What a step begins with."""
+
+    tokens: tf.Tensor  # int32 [B, K, T], of those that go on
+    log_probs: tf.Tensor  # float32 [B, K]
+    ended: tf.Tensor  # int32 [B, K, T], the best of those that have ended
+    ended_lengths: tf.Tensor  # int32 [B, K], without the end
+    ended_scores: tf.Tensor  # float32 [B, K], -inf where there is none
+    num_ended: tf.Tensor  # int32 [B], K or more: the source is done
+
+
+def _advance(
+    state: _State,
+    log_probs: tf.Tensor,
+    position: tf.Tensor,
+    config: SearchConfig,
+    end_id: int,
+) -> tuple[_State, tf.Tensor]:
+    """The next state, and the beams [B, K] that its own come from.
+
+    Of the 2 K best candidates at most K end, one of each beam, so that K are
+    left to go on. Those that end count if they are among the K best.
+    """
+    beams, vocab = config.beam_size, log_probs.shape[-1]
+    log_probs = tf.reshape(log_probs, [-1, beams, vocab])
+    totals = state.log_probs[:, :, tf.newaxis] + log_probs
+    totals, flat = tf.nn.top_k(
+        tf.reshape(totals, [-1, beams * vocab]), min(2 * beams, beams * vocab)
+    )  # [B, C]
+    origin, token = flat // vocab, flat % vocab
+    ends = token == end_id
+    here = tf.range(config.max_length) == position  # [T]
+
+    # Those that go on.
+    going, chosen = tf.nn.top_k(tf.where(ends, _NEVER, totals), beams)
+    next_origin = tf.gather(origin, chosen, batch_dims=1)
+    tokens = tf.where(
+        here,
+        tf.gather(token, chosen, batch_dims=1)[:, :, tf.newaxis],
+        tf.gather(state.tokens, next_origin, batch_dims=1),
+    )
+
+    # Those that end: the best of them and of those before.
+    counts = ends[:, :beams] & tf.math.is_finite(totals[:, :beams])
+    counts &= (state.num_ended < beams)[:, tf.newaxis]
+    scores = totals[:, :beams] / _penalty(position + 1, config)
+    all_scores = tf.concat(
+        [state.ended_scores, tf.where(counts, scores, _NEVER)], axis=1
+    )
+    best_scores, best = tf.nn.top_k(all_scores, beams)
+    new = tf.gather(state.tokens, origin[:, :beams], batch_dims=1)
+    ended = tf.concat([state.ended, new], axis=1)
+    new_lengths = tf.zeros_like(state.ended_lengths) + position
+    lengths = tf.concat([state.ended_lengths, new_lengths], axis=1)
+    number = tf.reduce_sum(tf.cast(counts, tf.int32), axis=1)
+    return _State(
+        tokens,
+        going,
+        tf.gather(ended, best, batch_dims=1),
+        tf.gather(lengths, best, batch_dims=1),
+        best_scores,
+        state.num_ended + number,
+    ), next_origin
+
+
+def _best(
+    state: _State, position: tf.Tensor, config: SearchConfig
+) -> Hypotheses:
+    """Those that have ended, then those that were cut."""
+    beams = config.beam_size
+    done = (state.num_ended >= beams)[:, tf.newaxis]
+    cut = state.log_probs / _penalty(position, config)
+    cut = tf.where(done, _NEVER, cut)
+    scores = tf.concat([state.ended_scores, cut], axis=1)  # [B, 2 K]
+    exists = tf.cast(tf.math.is_finite(scores), tf.int32)
+    has_ended = tf.constant([[1] * beams + [0] * beams])
+    # Both halves are sorted already, by score.
+    order = tf.argsort(
+        exists * (1 + has_ended), direction="DESCENDING", stable=True
+    )[:, :beams]
+    lengths = tf.concat(
+        [state.ended_lengths, tf.zeros_like(state.ended_lengths) + position],
+        axis=1,
+    )
+    ids = tf.concat([state.ended, state.tokens], axis=1)
+    return Hypotheses(
+        tf.gather(ids, order, batch_dims=1),
+        tf.gather(lengths, order, batch_dims=1),
+        tf.gather(scores, order, batch_dims=1),
+    )
+
+
+def _penalty(length: tf.Tensor, config: SearchConfig) -> tf.Tensor:
+    """Of a length in tokens, the end included."""
+    length = tf.cast(length, tf.float32)
+    return tf.pow((5.0 + length) / 6.0, config.length_penalty)
+
+
+def _without_repeats(
+    log_probs: tf.Tensor, tokens: tf.Tensor, position: tf.Tensor, n: int
+) -> tf.Tensor:
+    """-inf where a token would complete n tokens that are there already.
+
+    Args:
+      log_probs: [R, V].
+      tokens: int32 [R, T], of which the first `position` are there.
+      position: int32.
+      n: tokens in a row.
+    """
+    length = tokens.shape[1]
+    if length < n:
+        return log_probs
+    windows = length - n + 1
+    # A window is a repetition if its first n - 1 tokens are the last ones.
+    same = tf.range(windows) <= position - n
+    same = tf.repeat(same[tf.newaxis], tf.shape(tokens)[0], axis=0)
+    for i in range(n - 1):
+        last = tokens[:, tf.maximum(position - (n - 1) + i, 0)]
+        same &= tokens[:, i : i + windows] == last[:, tf.newaxis]
+    completed = tokens[:, n - 1 :]  # [R, windows]
+    rows = tf.repeat(
+        tf.range(tf.shape(tokens)[0])[:, tf.newaxis], windows, axis=1
+    )
+    return tf.tensor_scatter_nd_min(
+        log_probs,
+        tf.stack([rows, completed], axis=-1),
+        tf.where(same, _NEVER, float("inf")),
+    )
