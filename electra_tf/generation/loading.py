@@ -66,6 +66,34 @@ def load_discriminator(path: str, vocab: str | None = None) -> Any:
     return network
 
 
+def load_critic(path: str, vocab: str | None = None) -> Any:
+    """As `load_discriminator`, of a model that judges as ELECTRA does.
+
+    Raises:
+      UserError: it has none, or one of Electric's kind.
+    """
+    network = load_discriminator(path, vocab)
+    if objective(network.directory_config) == "electric":
+        raise UserError(
+            f"{path}: is an Electric model, whose discriminator gives "
+            "energies; name another critic, or give --nocritic"
+        )
+    return network
+
+
+def check_reads_masks(path: str, generator: Any) -> None:
+    """Refuses a generator that has never seen [MASK].
+
+    Raises:
+      UserError: it is a two-tower one.
+    """
+    if not generator.reads_masked:
+        raise UserError(
+            f"{path}: has a two-tower generator, which has never seen [MASK]; "
+            "expected a model with a masked one (generator.kind=separate)"
+        )
+
+
 def check_same_vocab(path: str, one: Tokenizer, other: Tokenizer) -> None:
     """Refuses two networks that do not read the same token ids.
 

@@ -1,0 +1,415 @@
+"""Texts drawn from a masked language model, with the critic's help."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.generation import drawing, loading, rows, unigrams, writing
+from electra_tf.models import randomness
+from electra_tf.text import detokenize
+
+Method = Literal["mask_predict", "gibbs", "one_shot", "unigram"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+# Rows at once, always as many: a row's numbers then do not depend on what
+# else is drawn.
+_ROWS = 32
+_ITERATIONS = {"mask_predict": 10, "gibbs": 10, "one_shot": 1, "unigram": 1}
+# What a sample's key is salted with to choose places; draws begin at 0.
+_CHOICES = 1_000_003
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleConfig:
+    """How texts are drawn.
+
+    Attributes:
+      method: "mask_predict" (Ghazvininejad et al. 2019, section 3): all
+        places are drawn at once, and then, in each iteration, fewer and fewer
+        of them, those that are the least sure, again; "gibbs" (Wang and Cho
+        2019, section 3): one place at a time is drawn again; "one_shot": all
+        places at once, and that is it; "unigram": words by how often they
+        occur, whatever stands beside them, for comparison.
+      num_iterations: passes of mask_predict, or of gibbs over all places;
+        None for 10.
+      draw: temperature, top-k and top-p.
+      critic: whether the discriminator chooses the places that are drawn
+        again, those that it takes for replaced. Else they are the least
+        probable ones under the generator (mask_predict), or all in a random
+        order (gibbs).
+    """
+
+    method: Method = "mask_predict"
+    num_iterations: int | None = None
+    draw: drawing.Draw = dataclasses.field(default_factory=drawing.Draw)
+    critic: bool = True
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UserError(
+                f"--method={self.method}: expected one of {', '.join(METHODS)}"
+            )
+        if self.num_iterations is not None and self.num_iterations < 1:
+            raise UserError(
+                f"--num_iterations={self.num_iterations}: expected at least 1"
+            )
+
+    @property
+    def iterations(self) -> int:
+        """As many as asked for, or the method's default."""
+        if self.method in ("one_shot", "unigram"):
+            return 1
+        return self.num_iterations or _ITERATIONS[self.method]
+
+    @property
+    def uses_critic(self) -> bool:
+        """Whether a discriminator is needed."""
+        return self.critic and self.method in ("mask_predict", "gibbs")
+
+
+class Sample(NamedTuple):
+    """One text that was drawn."""
+
+    text: str  # the prompt as it was given, and what was drawn
+    continuation: str  # what was drawn alone
+    tokens: tuple[str, ...]  # of the continuation
+
+
+class Sampler:
+    """Draws texts that begin with a prompt.
+
+    The same seed gives the same samples, one by one: sample 7 of 10 is sample
+    7 of 100. Special tokens and [UNK] are never written, and pieces ("##ing")
+    only where they go on with a word.
+
+    Attributes:
+      tokenizer: the model's.
+      max_length: tokens that the model reads at once, specials included.
+    """
+
+    def __init__(
+        self,
+        generator: Any,
+        critic: Any | None = None,
+        *,
+        max_seq_length: int | None = None,
+    ):
+        """Takes networks out of `generation.loading`.
+
+        Args:
+          generator: one that reads [MASK].
+          critic: a discriminator with the same vocabulary, if any.
+          max_seq_length: tokens read at once, specials included; None for
+            those of the generator's pre-training.
+        """
+        self.tokenizer = generator.tokenizer
+        self.max_length = loading.longest(generator, max_seq_length)
+        self._writer = writing.Writer(generator, self.tokenizer.vocab)
+        self._critic = critic
+        matrix = tf.TensorSpec([None, None], tf.int32)
+        self._suspicion = tf.function(
+            lambda ids, mask: critic(ids, mask, training=False).logits,
+            input_signature=[matrix] * 2,
+            autograph=False,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str,
+        *,
+        critic: bool | str = True,
+        vocab: str | None = None,
+        max_seq_length: int | None = None,
+    ) -> "Sampler":
+        """Loads a generator, and a discriminator to judge what it writes.
+
+        Args:
+          path: a run, a model directory, a checkpoint of another format, or
+            a handle.
+          critic: whether to load the discriminator beside the generator; or
+            the path of another one.
+          vocab: a vocabulary file, where there is none beside the model.
+          max_seq_length: as the constructor's.
+
+        Raises:
+          UserError: no such model, or it cannot write.
+        """
+        path, _ = loading.describe(path)
+        generator = loading.load_generator(path, vocab)
+        loading.check_reads_masks(path, generator)
+        judge = None
+        if critic:
+            where = path
+            if isinstance(critic, str):
+                where, _ = loading.describe(critic)
+            judge = loading.load_critic(where, vocab)
+            loading.check_same_vocab(
+                where, generator.tokenizer, judge.tokenizer
+            )
+        return cls(generator, judge, max_seq_length=max_seq_length)
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        length: int,
+        num_samples: int = 1,
+        config: SampleConfig | None = None,
+        seed: int = 0,
+        counts: Mapping[str, int] | None = None,
+    ) -> list[list[Sample]]:
+        """Draws `num_samples` texts for each prompt.
+
+        Args:
+          prompts: what the texts begin with; "" for nothing. Of one too long
+            for the model, its end is what is read.
+          length: tokens to draw after the prompt.
+          num_samples: for each prompt; 0 gives empty lists.
+          config: how; the defaults where None.
+          seed: any integer.
+          counts: token -> how often it occurs, for the method unigram.
+
+        Returns:
+          For each prompt its samples.
+
+        Raises:
+          UserError: more tokens than the model reads at once, or the critic
+            or counts are missing.
+        """
+        config = config or SampleConfig()
+        self._check(length, num_samples, config, counts)
+        tasks = self._tasks(prompts, length, num_samples)
+        written = np.zeros([len(tasks), length], "int64")
+        if config.method == "unigram":
+            table = unigrams.Table(self.tokenizer.vocab, counts or {})
+            written = table.draw([t.number for t in tasks], length, seed)
+        elif tasks:
+            for some, ids in self._batches(tasks, length):
+                batch = _Batch.of(tasks, some, ids, length, seed)
+                getattr(self, f"_{config.method}")(batch, config)
+                self._repair(batch, config.draw)
+                written[some] = batch.written[: len(some)]
+        samples = iter(written.tolist())
+        return [
+            [self._read(prompt, next(samples)) for _ in range(num_samples)]
+            for prompt in prompts
+        ]
+
+    def prompt_room(self, length: int) -> int:
+        """Tokens of a prompt that are read when `length` are drawn."""
+        return self.max_length - loading.SPECIALS - length
+
+    def _check(
+        self,
+        length: int,
+        num_samples: int,
+        config: SampleConfig,
+        counts: Mapping[str, int] | None,
+    ) -> None:
+        if num_samples < 0:
+            raise UserError(f"--num_samples={num_samples}: expected 0 or above")
+        most = self.max_length - loading.SPECIALS
+        if not 1 <= length <= most:
+            raise UserError(
+                f"--length={length}: expected 1 to {most}, the tokens that "
+                "the model reads at once"
+            )
+        if config.uses_critic and self._critic is None:
+            raise UserError(
+                "--critic: no discriminator was loaded; give one, or --nocritic"
+            )
+        if config.method == "unigram" and not counts:
+            raise UserError(
+                "--method=unigram: needs a text to count words in; give "
+                "--counts_from=FILE"
+            )
+
+    def _tasks(
+        self, prompts: Sequence[str], length: int, num_samples: int
+    ) -> "list[_Task]":
+        if not prompts:
+            return []
+        room = self.prompt_room(length)
+        tasks = []
+        for ids in self.tokenizer(list(prompts)).to_list():
+            ids = ids[max(0, len(ids) - room) :]
+            tasks += [_Task(ids, number) for number in range(num_samples)]
+        return tasks
+
+    def _batches(
+        self, tasks: "list[_Task]", length: int
+    ) -> Iterator[tuple[np.ndarray, rows.Batch]]:
+        """Tasks whose rows have one padded length, `_ROWS` at a time."""
+        vocab = self.tokenizer.vocab
+        whole = [
+            [vocab.cls_id, *t.prompt, *[vocab.mask_id] * length, vocab.sep_id]
+            for t in tasks
+        ]
+        lengths = np.array(
+            [rows.padded_length(len(row), self.max_length) for row in whole]
+        )
+        for padded in np.unique(lengths):
+            chosen = np.flatnonzero(lengths == padded)
+            for start in range(0, len(chosen), _ROWS):
+                some = chosen[start : start + _ROWS]
+                filled = np.resize(some, _ROWS)  # rows again, thrown away
+                yield some, rows.padded(whole, filled, int(padded))
+
+    def _one_shot(self, batch: "_Batch", config: SampleConfig) -> None:
+        """All places at once."""
+        self._write(batch, batch.all_places, config.draw)
+
+    def _mask_predict(self, batch: "_Batch", config: SampleConfig) -> None:
+        """All places, and then those again that are the least sure."""
+        length, total = batch.length, config.iterations
+        sure = self._write(batch, batch.all_places, config.draw)
+        for iteration in range(1, total):
+            # Ghazvininejad et al. 2019, section 3.1: n = N (T - t) / T.
+            count = length * (total - iteration) // total
+            if not count:
+                break
+            if config.uses_critic:
+                sure = -self._judge(batch)
+            chosen = np.argsort(sure, axis=1, kind="stable")[:, :count]
+            log_probs = self._write(
+                batch, batch.first[:, None] + chosen, config.draw
+            )
+            np.put_along_axis(sure, chosen, log_probs, axis=1)
+
+    def _gibbs(self, batch: "_Batch", config: SampleConfig) -> None:
+        """All places, and then one after the other again."""
+        self._write(batch, batch.all_places, config.draw)
+        for sweep in range(config.iterations):
+            chance = batch.uniform(_CHOICES + sweep, batch.length)
+            order = np.argsort(chance, axis=1, kind="stable")
+            for step in range(batch.length):
+                place = order[:, step : step + 1]
+                if config.uses_critic:
+                    # In proportion to p(replaced).
+                    odds = 1 / (1 + np.exp(-self._judge(batch)))
+                    total = np.cumsum(odds, axis=1)
+                    target = chance[:, step : step + 1] * total[:, -1:]
+                    place = (total <= target).sum(axis=1, keepdims=True)
+                    place = np.minimum(place, batch.length - 1)
+                self._write(batch, batch.first[:, None] + place, config.draw)
+
+    def _repair(self, batch: "_Batch", how: drawing.Draw) -> None:
+        """Draws pieces again that go on with no word, from the left."""
+        never = np.zeros([_ROWS], bool)  # a prompt's word is left alone
+        for _ in range(batch.length):
+            broken = self._writer.pieces.broken(batch.written, never)
+            if not broken.any():
+                return
+            place = np.argmax(broken, axis=1)
+            kept = batch.ids.copy()
+            where = (batch.first + place)[:, None]
+            self._write(batch, where, how, whole_from=where[:, 0])
+            whole = ~broken.any(axis=1)
+            batch.ids[whole] = kept[whole]
+
+    def _write(
+        self,
+        batch: "_Batch",
+        places: np.ndarray,
+        how: drawing.Draw,
+        whole_from: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Draws for the places [B, K]; log-probabilities of the same shape."""
+        uniform = batch.uniform(batch.draws, places.shape[1])
+        batch.draws += 1
+        written = self._writer.write(
+            batch.ids,
+            batch.mask,
+            places.astype("int32"),
+            batch.first if whole_from is None else whole_from.astype("int32"),
+            uniform,
+            how,
+        )
+        batch.ids = written.input_ids.numpy()
+        return written.log_probs.numpy()
+
+    def _judge(self, batch: "_Batch") -> np.ndarray:
+        """[B, N] the critic's logits of the places: above 0, replaced."""
+        logits = self._suspicion(batch.ids, batch.mask).numpy()
+        return np.take_along_axis(logits, batch.all_places, axis=1)
+
+    def _read(self, prompt: str, ids: list[int]) -> Sample:
+        """The sample as text, after the prompt as the user wrote it."""
+        vocab = self.tokenizer.vocab
+        tokens = tuple(vocab.tokens[i] for i in ids)
+        before = [
+            vocab.tokens[i] for i in self.tokenizer([prompt]).to_list()[0]
+        ]
+        head = detokenize.join(before)
+        whole = detokenize.join([*before, *tokens])
+        if prompt.strip() and whole.startswith(head):
+            text = prompt.rstrip() + whole[len(head) :]
+        else:
+            text = whole
+        return Sample(text, detokenize.join(tokens), tokens)
+
+
+class _Task(NamedTuple):
+    prompt: list[int]
+    number: int  # of the sample among those of its prompt
+
+
+@dataclasses.dataclass
+class _Batch:
+    """Rows that are being written; B is `_ROWS`.
+
+    Attributes:
+      ids: int32 [B, L].
+      mask: int32 [B, L].
+      first: int32 [B], where the places begin.
+      length: N, places of a row.
+      keys: uint32 [B].
+      draws: so many have been made.
+    """
+
+    ids: np.ndarray
+    mask: np.ndarray
+    first: np.ndarray
+    length: int
+    keys: tf.Tensor
+    draws: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        tasks: Sequence[_Task],
+        some: np.ndarray,
+        rows_: rows.Batch,
+        length: int,
+        seed: int,
+    ) -> "_Batch":
+        """Rows of tasks, not yet begun."""
+        chosen = [tasks[i] for i in np.resize(some, _ROWS)]
+        first = [1 + len(task.prompt) for task in chosen]
+        numbers = tf.constant([task.number for task in chosen], tf.int64)
+        return cls(
+            rows_.input_ids,
+            rows_.input_mask,
+            np.array(first, "int32"),
+            length,
+            randomness.example_keys(numbers, seed),
+        )
+
+    @property
+    def all_places(self) -> np.ndarray:
+        """int32 [B, N]."""
+        return self.first[:, None] + np.arange(self.length, dtype="int32")
+
+    @property
+    def written(self) -> np.ndarray:
+        """int32 [B, N], the tokens there."""
+        return np.take_along_axis(self.ids, self.all_places, axis=1)
+
+    def uniform(self, salt: int, count: int) -> np.ndarray:
+        """float32 [B, count] in [0, 1)."""
+        keys = randomness.salted(self.keys, salt)
+        return randomness.uniform(keys, count).numpy()
