@@ -80,16 +80,27 @@ class App:
                 Route("/metrics", self._numbers, methods=["GET"]),
                 Mount("/static", _with_page_headers(static)),
             ],
-            exception_handlers={HTTPException: _http_error},
+            exception_handlers={
+                HTTPException: _http_error,
+                Exception: _failure,
+            },
         )
+        # A redirection would name whatever the client calls this server.
+        self._router.router.redirect_slashes = False
 
     async def __call__(
-        self, scope: Scope, receive: Receive, send: Send
+        self, scope: Scope, receive: Receive, send_plain: Send
     ) -> None:
         """One request, or the start and end of the server."""
         if scope["type"] != "http":
-            await self._router(scope, receive, send)
+            await self._router(scope, receive, send_plain)
             return
+
+        async def send(message: Any) -> None:
+            if self.stopping and message["type"] == "http.response.start":
+                message = _last(message)
+            await send_plain(message)
+
         self._guard.request_began(scope["client"])
         self._active += 1
         self._metrics.active_requests.set(self._active)
@@ -133,11 +144,8 @@ class App:
         except asyncio.CancelledError:
             raise
         except Exception:
-            _LOG.exception("%s %s", request.method, request.url.path)
-            status = HTTPStatus.INTERNAL_SERVER_ERROR
-            response = error_response(
-                RequestError(status, "The server failed; see its log")
-            )
+            response = await _failure(request)
+            status = response.status_code
         self._metrics.requests.labels(model, verb, int(status)).inc()
         if verb == "predict" and status == HTTPStatus.OK:
             seconds = time.monotonic() - began
@@ -244,12 +252,32 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """What the router refuses: an unknown path, another method."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
-    response = error_response(
-        RequestError(status, f"{status.phrase}: {request.url.path[:200]}")
-    )
+    path = request.scope["path"][:200]
+    response = error_response(RequestError(status, f"{status.phrase}: {path}"))
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
     return response
+
+
+async def _failure(
+    request: Request, error: Exception | None = None
+) -> Response:
+    """A mistake of ours; called while it is handled."""
+    _LOG.exception("%s %s", request.method, request.scope["path"][:200])
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return error_response(
+        RequestError(status, "The server failed; see its log")
+    )
+
+
+def _last(message: Any) -> Any:
+    """A response after which the connection is closed."""
+    headers = [
+        (name, value)
+        for name, value in message.get("headers", [])
+        if name.lower() != b"connection"
+    ]
+    return {**message, "headers": [*headers, (b"connection", b"close")]}
 
 
 def _with_page_headers(app: ASGIApp) -> ASGIApp:

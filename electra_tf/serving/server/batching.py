@@ -19,7 +19,7 @@ from http import HTTPStatus
 import numpy as np
 
 from electra_tf.serving.server import padding
-from electra_tf.serving.server.limits import Batching
+from electra_tf.serving.server.limits import Batching, Limits
 from electra_tf.serving.server.padding import Arrays
 from electra_tf.serving.server.request_error import RequestError, overloaded
 from electra_tf.serving.server.signature_info import SignatureInfo
@@ -49,6 +49,7 @@ class _Part:
 
     inputs: Arrays
     rows: int
+    longest: int  # bytes of a row
     arrived: float
     result: asyncio.Future[Arrays]
 
@@ -69,18 +70,18 @@ class Batcher:
 
     Args:
       settings: sizes and times.
-      pending_rows: the most that may wait or run.
+      limits: of what waits or runs, and of an answer.
       observe: called with the rows of each call and its seconds.
     """
 
     def __init__(
         self,
         settings: Batching,
-        pending_rows: int,
+        limits: Limits,
         observe: Callable[[Work, int, float], None] = lambda *_: None,
     ) -> None:
         self._settings = settings
-        self._limit = pending_rows
+        self._limits = limits
         self._observe = observe
         self._executor = ThreadPoolExecutor(
             settings.parallel, thread_name_prefix="model"
@@ -107,11 +108,13 @@ class Batcher:
           An array for each output, as if the request had been alone.
 
         Raises:
-          RequestError: 503 too much is waiting; or what `run` raised.
+          RequestError: 503 too much is waiting, 413 the answer would be too
+            large; or what `run` raised.
         """
         shared = padding.divisible(work.info)
         count = _rows(work.info, inputs)
-        if self._pending and self._pending + count > self._limit:
+        limit = self._limits.pending_rows
+        if self._pending and self._pending + count > limit:
             raise overloaded(
                 f"The server is busy: {self._pending} rows are waiting; try "
                 "again later"
@@ -120,18 +123,22 @@ class Batcher:
         waiting: collections.deque[asyncio.Future[Arrays]] = collections.deque()
         done = []
         try:
-            for piece in self._divided(inputs, count, shared):
+            for piece, longest in self._divided(inputs, shared):
                 # A long request does not take all the places in the queue.
                 if len(waiting) > self._settings.parallel:
                     done.append(await waiting.popleft())
-                waiting.append(self._enqueue(work, shared, piece))
+                    self._check_size(done)
+                waiting.append(self._enqueue(work, shared, piece, longest))
                 self._start_calls()
             while waiting:
                 done.append(await waiting.popleft())
+                self._check_size(done)
         finally:
             self._pending -= count
             for result in waiting:
-                result.cancel()
+                # One that has failed is told of by the first.
+                if not result.cancel() and not result.cancelled():
+                    result.exception()
         return padding.join(done)
 
     def close(self) -> None:
@@ -143,24 +150,36 @@ class Batcher:
         self._executor.shutdown(wait=True)
 
     def _divided(
-        self, inputs: Arrays, count: int, shared: bool
-    ) -> Iterator[Arrays]:
-        size = self._settings.rows
-        if not shared or count <= size:
-            yield inputs
+        self, inputs: Arrays, shared: bool
+    ) -> Iterator[tuple[Arrays, int]]:
+        """Pieces of a request, and the bytes of their longest rows."""
+        if not shared:
+            yield inputs, 0
             return
-        for start in range(0, count, size):
-            end = start + size
-            yield {name: array[start:end] for name, array in inputs.items()}
+        sizes = padding.row_bytes(inputs)
+        settings = self._settings
+        for cut in padding.cuts(sizes, settings.rows, settings.padded_bytes):
+            piece = {name: array[cut] for name, array in inputs.items()}
+            yield piece, int(sizes[cut].max(initial=0))
+
+    def _check_size(self, parts: Sequence[Arrays]) -> None:
+        values = padding.joined_values(parts)
+        if values > self._limits.answer_values:
+            raise RequestError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"The answer would have more than {self._limits.answer_values} "
+                "values; ask in several requests, long texts apart from short "
+                "ones: rows are padded to the longest",
+            )
 
     def _enqueue(
-        self, work: Work, shared: bool, inputs: Arrays
+        self, work: Work, shared: bool, inputs: Arrays, longest: int
     ) -> asyncio.Future[Arrays]:
         result: asyncio.Future[Arrays] = (
             asyncio.get_running_loop().create_future()
         )
         rows = _rows(work.info, inputs)
-        part = _Part(inputs, rows, time.monotonic(), result)
+        part = _Part(inputs, rows, longest, time.monotonic(), result)
         # Rows can be put together if their own shapes are the same.
         inner = tuple(array.shape[1:] for array in inputs.values())
         key: Hashable = (work.owner, work.signature, inner)
@@ -208,10 +227,15 @@ class Batcher:
 
     def _start(self, queue: _Queue) -> None:
         chosen = [queue.parts.popleft()]
-        rows = chosen[0].rows
-        while queue.parts and rows + queue.parts[0].rows <= self._settings.rows:
+        rows, longest = chosen[0].rows, chosen[0].longest
+        while queue.parts:
+            rows += queue.parts[0].rows
+            longest = max(longest, queue.parts[0].longest)
+            if rows > self._settings.rows:
+                break
+            if rows * longest > self._settings.padded_bytes:
+                break
             chosen.append(queue.parts.popleft())
-            rows += chosen[-1].rows
         self._running += 1
         loop = asyncio.get_running_loop()
         call = loop.run_in_executor(

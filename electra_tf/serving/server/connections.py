@@ -7,7 +7,9 @@ their number bounded.
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -16,13 +18,28 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from electra_tf.serving.server.limits import Limits
 from electra_tf.serving.server.metrics import Metrics
 
-_FULL = json.dumps({"error": "The server has too many connections"}).encode()
-_FULL_ANSWER = (
-    b"HTTP/1.1 503 Service Unavailable\r\n"
-    b"Content-Type: application/json\r\n"
-    b"Retry-After: 1\r\n"
-    b"Connection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%s" % (len(_FULL), _FULL)
+# Of a mistake in HTTP, the characters that are told.
+_SHOWN = 200
+
+
+def _last_answer(status: HTTPStatus, message: str, *headers: str) -> bytes:
+    """An error for a connection that is closed after it."""
+    body = json.dumps({"error": message}).encode()
+    lines = [
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        "Content-Type: application/json",
+        "X-Content-Type-Options: nosniff",
+        "Connection: close",
+        f"Content-Length: {len(body)}",
+        *headers,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+_FULL_ANSWER = _last_answer(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "The server has too many connections",
+    "Retry-After: 1",
 )
 
 
@@ -114,6 +131,23 @@ class GuardedProtocol(H11Protocol):
         except (UnicodeDecodeError, h11.ProtocolError):
             # Bytes in the path that are no text; nonsense after a request.
             self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what is no HTTP, in the form of all errors."""
+        self._guard.metrics.closed_connections.labels("malformed").inc()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            error = sys.exc_info()[1]
+            status = getattr(error, "error_status_hint", 400)
+            # What h11 says may quote all that was sent.
+            told = str(error or msg)[:_SHOWN]
+            self.transport.write(
+                _last_answer(HTTPStatus(status), f"Malformed HTTP: {told}")
+            )
+        if self.cycle and not self.cycle.response_complete:
+            # Whoever reads its body hears that no more comes.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """The client does not read."""

@@ -159,7 +159,7 @@ def _string(leaf: Any) -> bytes:
                 f"JSON Value: {shown(leaf)} not formatted correctly for "
                 "base64 data"
             )
-        text = leaf["b64"]
+        text = "".join(leaf["b64"].split())  # lines may be broken
         try:
             padded = text + "=" * (-len(text) % 4)
             return base64.b64decode(padded, validate=True)
@@ -169,14 +169,15 @@ def _string(leaf: Any) -> bytes:
 
 
 def _decimal(leaf: int | float, dtype: str) -> float:
-    try:
-        value = float(leaf)
-    except OverflowError:
-        value = math.inf
-    largest = float(np.finfo(NUMPY_TYPES[dtype]).max)
-    if abs(value) > largest and not (
-        isinstance(leaf, float) and math.isinf(leaf)
-    ):
+    """A number as it is; a whole one must have no more digits than fit."""
+    about = np.finfo(NUMPY_TYPES[dtype])
+    if isinstance(leaf, int):
+        fits = abs(leaf) < 2 ** (about.nmant + 1)
+        value = float(leaf) if fits else math.inf
+    else:
+        value = leaf
+        fits = abs(value) <= float(about.max) or not math.isfinite(value)
+    if not fits:
         raise invalid(
             f"Cannot convert JSON value: {shown(leaf)} to "
             f"{_type_name(dtype)} without loss of precision."

@@ -10,6 +10,8 @@ class Limits:
     Attributes:
       request_bytes: the largest body; more is answered with 413.
       request_rows: the most rows of one request; more is answered with 413.
+      answer_values: the most numbers and texts of one answer, padding
+        included; more is answered with 413.
       pending_rows: rows that wait or run; a request beyond is answered with
         503.
       pending_bytes: of all bodies held at once; beyond, 503.
@@ -25,6 +27,7 @@ class Limits:
 
     request_bytes: int = 4 * 2**20
     request_rows: int = 4096
+    answer_values: int = 4 * 2**20
     pending_rows: int = 16384
     pending_bytes: int = 256 * 2**20
     connections: int = 512
@@ -42,10 +45,13 @@ class Batching:
 
     Attributes:
       rows: the most in one call.
+      padded_bytes: the most text of the rows in one call, each counted as
+        long as the longest of them; what is padded grows with it.
       wait_seconds: for which a first row may wait for others.
       parallel: calls that run at the same time.
     """
 
     rows: int = 32
+    padded_bytes: int = 2**20
     wait_seconds: float = 0.002
     parallel: int = 2

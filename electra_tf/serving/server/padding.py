@@ -6,7 +6,8 @@ real in an output `num_...`; so a row taken out of a larger call can get back
 the width that it would have had alone.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -56,6 +57,47 @@ def divisible(signature: SignatureInfo) -> bool:
     if None in inner:
         return False
     return not padded or count_output(signature) is not None
+
+
+def row_bytes(inputs: Arrays) -> np.ndarray:
+    """How long the texts of each row are, int64 [rows]; 0 without texts."""
+    rows = max((len(array) for array in inputs.values()), default=0)
+    sizes = np.zeros(rows, np.int64)
+    for array in inputs.values():
+        if array.dtype == object and array.size:
+            lengths = [len(leaf) for leaf in array.ravel()]
+            sizes += np.reshape(lengths, (rows, -1)).sum(axis=1)
+    return sizes
+
+
+def cuts(sizes: np.ndarray, rows: int, padded_bytes: int) -> Iterator[slice]:
+    """Where to divide rows, so that no call is too large.
+
+    Args:
+      sizes: the bytes of each row.
+      rows: the most in one call.
+      padded_bytes: the most that the rows of a call may take if each is as
+        long as the longest; one row may be longer.
+    """
+    start, longest = 0, 0
+    for index, size in enumerate(sizes.tolist()):
+        longest = max(longest, size)
+        count = index + 1 - start
+        if index > start and (count > rows or count * longest > padded_bytes):
+            yield slice(start, index)
+            start, longest = index, size
+    yield slice(start, len(sizes))
+
+
+def joined_values(parts: Sequence[Arrays]) -> int:
+    """How many values `join` would make of these parts."""
+    total = 0
+    for name in parts[0]:
+        shapes = [part[name].shape for part in parts]
+        count = sum(shape[0] if shape else 1 for shape in shapes)
+        inner = max(math.prod(shape[1:]) for shape in shapes)
+        total += count * inner
+    return total
 
 
 def rows(outputs: Arrays, start: int, end: int, info: SignatureInfo) -> Arrays:

@@ -19,6 +19,8 @@ from electra_tf.serving.server.urls import Target
 
 # Larger bodies and answers are parsed and written beside the event loop.
 _LARGE = 32 * 1024
+# What no signature of an export is for, in TensorFlow Serving's words.
+_METHODS = {"classify": "classification", "regress": "regression"}
 
 
 class Predicting:
@@ -54,10 +56,10 @@ class Predicting:
         with self._bodies.holding() as holding:
             body = await self._bodies.read(request, holding)
             model = self._versions.get(target.model, target.version)
-            if target.verb != "predict":
+            if target.verb in _METHODS:
                 raise invalid(
-                    f"Expected {target.verb} signature method_name to be "
-                    f"tensorflow/serving/{target.verb}. Was: {PREDICT}"
+                    f"Expected {_METHODS[target.verb]} signature method_name "
+                    f"to be tensorflow/serving/{target.verb}. Was: {PREDICT}"
                 )
             large = len(body) > _LARGE
             if large:

@@ -1,9 +1,12 @@
 """Puts the server together, listens, and stops in good order."""
 
+import asyncio
+import contextlib
 import dataclasses
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 import uvicorn
@@ -16,6 +19,10 @@ from electra_tf.serving.server.limits import Batching, Limits
 from electra_tf.serving.server.metrics import Metrics
 from electra_tf.serving.server.model_versions import ModelVersions, Poller
 from electra_tf.serving.server.predicting import Predicting
+
+_LOG = logging.getLogger("electra_tf.serving")
+# For which a server that stops keeps connections that may bring a request.
+_LINGER_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +80,7 @@ class ModelServer:
             metrics.call_rows.labels(model).observe(rows)
             metrics.call_seconds.labels(model).observe(seconds)
 
-        self._batcher = Batcher(settings.batching, limits.pending_rows, observe)
+        self._batcher = Batcher(settings.batching, limits, observe)
         guard = Guard(limits, metrics)
         predicting = Predicting(self.versions, self._batcher, limits, metrics)
         self._app = App(self.versions, predicting, metrics, guard)
@@ -126,7 +133,7 @@ class ModelServer:
 
 
 class _Server(uvicorn.Server):
-    """Tells when it listens, and the application when it stops."""
+    """Tells when it listens, and loses no request when it stops."""
 
     def __init__(self, config: uvicorn.Config, app: App) -> None:
         super().__init__(config)
@@ -134,14 +141,60 @@ class _Server(uvicorn.Server):
         self._app = app
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:
+            # Another server may have bound the same port, and listened first.
+            raise UserError(
+                f"--host, --port: cannot listen: {error.strerror}; --port=0 "
+                "takes a free port"
+            ) from error
         self.ready()
 
     async def shutdown(
         self, sockets: list[socket.socket] | None = None
     ) -> None:
+        # From now on an answer says that it is its connection's last.
         self._app.stopping = True
+        waiting = [c for each in sockets or [] for c in _accepted(each)]
+        for server in self.servers:
+            server.close()
+        for connection in waiting:
+            with contextlib.suppress(OSError):
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    self._protocol, connection
+                )
+        connections = self.server_state.connections
+        _LOG.info("stopping; %d connections are open", len(connections))
+        # What is on its way over a kept connection is still answered.
+        end = time.monotonic() + _LINGER_SECONDS
+        while connections and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+        # So that what has arrived has been read.
+        for _ in range(2):
+            await asyncio.sleep(0)
         await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+
+
+def _accepted(listener: socket.socket) -> list[socket.socket]:
+    """The clients that have connected and wait to be taken.
+
+    Closing the listener would throw them out.
+    """
+    found = []
+    with contextlib.suppress(OSError):  # there are no more
+        while True:
+            connection = listener.accept()[0]
+            connection.setblocking(False)
+            found.append(connection)
+    return found
 
 
 def in_thread(server: ModelServer) -> threading.Thread:

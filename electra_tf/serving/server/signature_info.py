@@ -71,4 +71,5 @@ class SignatureInfo:
             "inputs": {k: info.as_json() for k, info in self.inputs.items()},
             "outputs": {k: info.as_json() for k, info in self.outputs.items()},
             "method_name": self.method_name,
+            "defaults": {},
         }
