@@ -134,12 +134,13 @@ def replaced(network: Any, texts: Sequence[bytes], length: int) -> list:
 
 def filled(network: Any, texts: Sequence[bytes], length: int) -> list:
     """`serving_default` of a generator."""
-    vocab, ids = network.tokenizer.vocab, []
+    vocab, ids, written = network.tokenizer.vocab, [], []
     for text in texts:
         row: list[int] = []
         for i, part in enumerate(text.split(MASK.encode())):
             row += [vocab.mask_id] * (i > 0)
             row += network.tokenizer([part]).to_list()[0]
+        written.append(row.count(vocab.mask_id))
         ids.append(row[: length - 2])
     places = tf.ragged.constant(
         [
@@ -151,7 +152,8 @@ def filled(network: Any, texts: Sequence[bytes], length: int) -> list:
     positions = places.to_tensor()
     logits = network(**_rows(network, ids), positions=positions).logits
     found = []
-    for count, scores in zip(places.row_lengths().numpy(), logits):
+    counts = places.row_lengths().numpy()
+    for count, all_masks, scores in zip(counts, written, logits):
         best = tf.nn.top_k(tf.nn.softmax(scores[:count]), _BEST)
         names = [vocab.tokens[i].encode() for i in best.indices.numpy().ravel()]
         found.append(
@@ -159,6 +161,7 @@ def filled(network: Any, texts: Sequence[bytes], length: int) -> list:
                 "tokens": _objects(names).reshape(best.indices.shape),
                 "probabilities": best.values.numpy(),
                 "num_masks": int(count),
+                "num_unread_masks": int(all_masks - count),
             }
         )
     return found

@@ -36,7 +36,9 @@ def signatures(network: Any) -> dict[str, Callable]:
 
     - `tokens` string [B, M, 5]: the likeliest WordPieces; padding "";
     - `probabilities` float32 [B, M, 5]; padding 0;
-    - `num_masks` int32 [B].
+    - `num_masks` int32 [B];
+    - `num_unread_masks` int32 [B]: those behind the end of what the model
+      reads, which get no answer.
 
     Args:
       network: with its `tokenizer`.
@@ -156,6 +158,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
 
     def fill(text: tf.Tensor) -> Tensors:
         ids = masked_tokens(tokenizer, text)
+        written = tf.reduce_sum(tf.cast(ids == vocab.mask_id, tf.int32), axis=1)
         room = tf.constant(config.max_positions - 2, tf.int64)
         ids = first_tokens(ids, tf.minimum(ids.row_lengths(), room))
         rows = inputs.single_rows(tokenizer, ids)
@@ -198,6 +201,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
             "tokens": tf.gather(tf.constant(["", *names]), found["indices"]),
             "probabilities": found["probabilities"],
             "num_masks": counts,
+            "num_unread_masks": written - counts,
         }
 
     return fill
