@@ -83,7 +83,7 @@ def test_filled_masks(folder):
         ids = [vocab.cls_id, *ids[:ROOM], vocab.sep_id]
         masks = [k for k, x in enumerate(ids) if x == vocab.mask_id]
         assert found["num_masks"][i] == len(masks)
-        assert found["num_unread_masks"][i] == written - len(masks)
+        assert found["unread_masks"][i] == written - len(masks)
         assert (found["tokens"][i, len(masks) :] == b"").all()
         assert (found["probabilities"][i, len(masks) :] == 0).all()
         if not masks:
@@ -98,7 +98,7 @@ def test_filled_masks(folder):
         )
         said = np.vectorize(bytes.decode)(found["tokens"][i, : len(masks)])
         assert said.tolist() == np.array(vocab.tokens)[best].tolist()
-    assert found["num_unread_masks"].max() > 60  # of b"x [MASK] " * 100
+    assert found["unread_masks"].max() > 60  # of b"x [MASK] " * 100
     for none in ([], [""], ["no mask"]):
         rows = function(text=tf.constant(none, tf.string))
         assert {len(value) for value in rows.values()} == {len(none)}

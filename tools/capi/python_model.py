@@ -161,7 +161,7 @@ def filled(network: Any, texts: Sequence[bytes], length: int) -> list:
                 "tokens": _objects(names).reshape(best.indices.shape),
                 "probabilities": best.values.numpy(),
                 "num_masks": int(count),
-                "num_unread_masks": int(all_masks - count),
+                "unread_masks": int(all_masks - count),
             }
         )
     return found

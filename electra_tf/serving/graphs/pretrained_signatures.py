@@ -37,7 +37,7 @@ def signatures(network: Any) -> dict[str, Callable]:
     - `tokens` string [B, M, 5]: the likeliest WordPieces; padding "";
     - `probabilities` float32 [B, M, 5]; padding 0;
     - `num_masks` int32 [B];
-    - `num_unread_masks` int32 [B]: those behind the end of what the model
+    - `unread_masks` int32 [B]: those behind the end of what the model
       reads, which get no answer.
 
     Args:
@@ -201,7 +201,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
             "tokens": tf.gather(tf.constant(["", *names]), found["indices"]),
             "probabilities": found["probabilities"],
             "num_masks": counts,
-            "num_unread_masks": written - counts,
+            "unread_masks": written - counts,
         }
 
     return fill
