@@ -142,6 +142,15 @@ def test_thresholds(pair):
     assert len({answer["answer"] == "" for answer in expected}) == 2
 
 
+def test_as_many_questions_as_contexts(pair):
+    _, export = pair
+    for questions in (["who?"], [], ["who?"] * 3):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match="question and context: exp"
+        ):
+            export(question=questions, context=["the cat.", "the dog."])
+
+
 def test_whatever_comes_is_answered(pair):
     _, export = pair
     empty = export(question=[], context=[])

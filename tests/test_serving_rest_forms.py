@@ -301,6 +301,12 @@ ERRORS = {
         "doc:predict", named("three", inputs={"tag": ["x"]}), 400,
         "in 'inputs' object.",
     ),
+    "columns of other lengths": (
+        "doc:predict",
+        named("pictures", inputs={"image": ["a"], "caption": ["b", "c"]}),
+        400, "Input tensors must have equal 0th-dimension size, but they "
+        "have image: 1, caption: 2",
+    ),
     "text for a number": (
         "doc:predict", {"instances": ["1"]}, 400,
         'JSON Value: "1" Type: String is not of expected type: float',

@@ -20,6 +20,23 @@ class Rows(NamedTuple):
     lengths: tf.Tensor  # int32 [B], tokens of each row
 
 
+def as_many(a: tf.Tensor, b: tf.Tensor, names: str) -> list[tf.Tensor]:
+    """The two texts of each row; refuses more of one than of the other.
+
+    Args:
+      a: string [B].
+      b: string [B].
+      names: of both, for the message of the InvalidArgumentError.
+    """
+    check = tf.debugging.assert_equal(
+        tf.size(a),
+        tf.size(b),
+        message=f"{names}: expected as many of one as of the other",
+    )
+    with tf.control_dependencies([check]):
+        return [tf.identity(a), tf.identity(b)]
+
+
 def text_rows(tokenizer: Tokenizer, text: tf.Tensor, max_length: int) -> Rows:
     """`[CLS] text [SEP]`, cut to `max_length`.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from electra_tf.serving.graphs import parts, qa_search, qa_windows
+from electra_tf.serving.graphs import inputs, parts, qa_search, qa_windows
 from electra_tf.serving.graphs.parts import Tensors
 from electra_tf.serving.graphs.qa_windows import Windows
 from electra_tf.tasks.prediction.predictor import Predictor
@@ -31,8 +31,8 @@ def signatures(predictor: Predictor) -> dict[str, Callable]:
     assert isinstance(task, QuestionAnswering)
 
     def answer(question: tf.Tensor, context: tf.Tensor) -> Tensors:
-        question, context = _as_many(question, context)
-        return _answers(predictor, question, context)
+        both = inputs.as_many(question, context, "question and context")
+        return _answers(predictor, *both)
 
     return {
         "serving_default": tf.function(
@@ -44,17 +44,6 @@ def signatures(predictor: Predictor) -> dict[str, Callable]:
             autograph=False,
         )
     }
-
-
-def _as_many(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Refuses a request with more of one than of the other."""
-    check = tf.debugging.assert_equal(
-        tf.size(a),
-        tf.size(b),
-        message="question and context: expected as many of one as of the other",
-    )
-    with tf.control_dependencies([check]):
-        return tf.identity(a), tf.identity(b)
 
 
 def _answers(

@@ -47,9 +47,10 @@ def signatures(predictor: Predictor) -> dict[str, Callable]:
         answer = _ranked(predictor)
 
         def of_query(query: tf.Tensor, passage: tf.Tensor) -> Tensors:
+            both = inputs.as_many(query, passage, "query and passage")
             return answer(
                 inputs.query_rows(
-                    tokenizer, query, passage, length, options.max_query_length
+                    tokenizer, *both, length, options.max_query_length
                 )
             )
 
@@ -61,7 +62,8 @@ def signatures(predictor: Predictor) -> dict[str, Callable]:
         return answer(inputs.text_rows(tokenizer, text, length))
 
     def of_pair(text: tf.Tensor, text_pair: tf.Tensor) -> Tensors:
-        return answer(inputs.pair_rows(tokenizer, text, text_pair, length))
+        both = inputs.as_many(text, text_pair, "text and text_pair")
+        return answer(inputs.pair_rows(tokenizer, *both, length))
 
     if reads_pairs(task):
         return {"serving_default": _function(of_pair, "text", "text_pair")}
