@@ -11,6 +11,7 @@ import yaml
 
 from electra_tf.errors import UserError
 from electra_tf.models.config import ModelConfig
+from electra_tf.models.decoder import DecoderConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 
 FORMAT = "electra_tf model"
@@ -49,7 +50,8 @@ class DirectoryConfig:
       wrap_around: as in `GeneratorConfig`.
       replaced_token_head: whether the discriminator has its head.
       token_lm_head: whether the generator has its head.
-      task: the head of a fine-tuned model; None where there is none.
+      task: the head, or decoder, of a fine-tuned model; None where there is
+        none.
       fine_tuning: what `tasks` made it with, as JSON: `task` (its name),
         `options`, `state`, `metrics`, `settings`; None where it was not, or
         elsewhere.
@@ -67,7 +69,7 @@ class DirectoryConfig:
     wrap_around: bool = False
     replaced_token_head: bool = True
     token_lm_head: bool = True
-    task: TaskHeadConfig | None = None
+    task: TaskHeadConfig | DecoderConfig | None = None
     fine_tuning: dict[str, Any] | None = None
 
     @property
@@ -99,7 +101,9 @@ def from_json(content: Mapping[str, Any], path: str) -> DirectoryConfig:
             if content[part] is not None:
                 content[part] = ModelConfig(**content[part])
         if content.get("task") is not None:
-            content["task"] = TaskHeadConfig(**content["task"])
+            decodes = content["task"].get("kind") == "decoder"
+            kind = DecoderConfig if decodes else TaskHeadConfig
+            content["task"] = kind(**content["task"])
         return DirectoryConfig(**content)
     except (
         ValueError, KeyError, TypeError, AttributeError, UserError,
@@ -171,6 +175,11 @@ def override(
     if task and config.task is None:
         raise UserError(
             f"--set task.{next(iter(task))}: the model has no task head"
+        )
+    if task and isinstance(config.task, DecoderConfig):
+        raise UserError(
+            f"--set task.{next(iter(task))}: is not for a model that writes "
+            "texts; leave it out"
         )
     if task:
         changes["task"] = dataclasses.replace(config.task, **task)

@@ -277,6 +277,11 @@ def class_of(config: DirectoryConfig, part: Part) -> str:
     task = config.task
     if task is None:
         return _PRETRAINING if config.replaced_token_head else ENCODER
+    if task.kind == "decoder":
+        raise UserError(
+            "Hugging Face has no class of ELECTRA with a decoder; keep the "
+            "model as a model directory of electra_tf"
+        )
     if (
         task.kind == "joint_span"
         or task.answerable

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from electra_tf.errors import UserError
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 
@@ -155,7 +156,15 @@ def task_places(head: TaskHeadConfig) -> tuple[Place, ...]:
 
     TF1 numbers a task's dense layers as they were made, whatever they are
     for: dense, dense_1, ... `{task}` is the task's name there.
+
+    Raises:
+      UserError: a decoder, which ours alone has.
     """
+    if head.kind == "decoder":
+        raise UserError(
+            "a model that writes texts has a decoder, which this format has "
+            "no place for; keep it as a model directory of electra_tf"
+        )
 
     def linear(
         ours: str, tf1: str | tuple[str, ...], huggingface: str | None = None

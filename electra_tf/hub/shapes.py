@@ -6,6 +6,7 @@ from electra_tf.errors import UserError
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.source import shapes_of
 from electra_tf.models.config import ModelConfig
+from electra_tf.models.decoder import DecoderConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 
 Shapes = dict[str, tuple[int, ...]]
@@ -29,7 +30,9 @@ def shapes(config: DirectoryConfig) -> Shapes:
     if generator is not None:
         result |= _generator(config, generator)
     encoder = discriminator or generator
-    if config.task is not None and encoder is not None:
+    if isinstance(config.task, DecoderConfig) and encoder is not None:
+        result |= decoder_shapes(config.task, encoder)
+    elif config.task is not None and encoder is not None:
         result |= task_shapes(config.task, encoder.hidden_size)
     return result
 
@@ -74,14 +77,25 @@ def encoder_shapes(scope: str, config: ModelConfig) -> Shapes:
             f"{scope}/embeddings_project", config.embedding_size, size
         )
     for i in range(config.num_layers):
-        layer = f"{scope}/layer_{i}"
-        result |= _linear(f"{layer}/attention/qkv", size, 3 * size)
-        result |= _linear(f"{layer}/attention/output", size, size)
-        result |= _norm(f"{layer}/attention_layer_norm", size)
-        result |= _linear(f"{layer}/intermediate", size, inner)
-        result |= _linear(f"{layer}/output", inner, size)
-        result |= _norm(f"{layer}/output_layer_norm", size)
+        result |= _block(f"{scope}/layer_{i}", size, inner)
     return result
+
+
+def decoder_shapes(decoder: DecoderConfig, config: ModelConfig) -> Shapes:
+    """Shapes of a decoder's variables, without the shared embeddings."""
+    size, narrow = config.hidden_size, config.embedding_size
+    result: Shapes = {}
+    for i in range(decoder.num_layers):
+        layer = f"task/layer_{i}"
+        result |= _block(f"{layer}/block", size, config.intermediate_size)
+        cross = f"{layer}/cross_attention"
+        result |= _linear(f"{cross}/query", size, size)
+        result |= _linear(f"{cross}/key_value", size, 2 * size)
+        result |= _linear(f"{cross}/output", size, size)
+        result |= _norm(f"{cross}_layer_norm", size)
+    result |= _linear("task/prediction/dense", size, narrow)
+    result |= _norm("task/prediction/layer_norm", narrow)
+    return result | {"task/prediction/output_bias": (config.vocab_size,)}
 
 
 def task_shapes(head: TaskHeadConfig, hidden_size: int) -> Shapes:
@@ -99,6 +113,17 @@ def task_shapes(head: TaskHeadConfig, hidden_size: int) -> Shapes:
         result |= _linear("task/dense", hidden_size, hidden_size)
     labels = 2 if head.kind == "span" else head.num_labels
     return result | _linear("task/output", hidden_size, labels)
+
+
+def _block(layer: str, size: int, inner: int) -> Shapes:
+    return {
+        **_linear(f"{layer}/attention/qkv", size, 3 * size),
+        **_linear(f"{layer}/attention/output", size, size),
+        **_norm(f"{layer}/attention_layer_norm", size),
+        **_linear(f"{layer}/intermediate", size, inner),
+        **_linear(f"{layer}/output", inner, size),
+        **_norm(f"{layer}/output_layer_norm", size),
+    }
 
 
 def _linear(name: str, rows: int, columns: int) -> Shapes:

@@ -148,6 +148,25 @@ class Embeddings(keras.layers.Layer):
           segment_ids: 0 or 1.
           keys: [B] uint32 dropout keys in training; None in inference.
         """
+        positions = tf.convert_to_tensor(self.position_embeddings)
+        positions = positions[: tf.shape(input_ids)[1]]
+        return self.embed(input_ids, segment_ids, positions, keys)
+
+    def embed(
+        self,
+        input_ids: tf.Tensor,
+        segment_ids: tf.Tensor,
+        positions: tf.Tensor,
+        keys: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """As `call`, of tokens that need not stand at the beginning.
+
+        Args:
+          input_ids: token ids, [B, L] int32.
+          segment_ids: 0 or 1, [B, L] int32.
+          positions: [L, E], their rows of the position table.
+          keys: [B] uint32 dropout keys in training; None in inference.
+        """
         words = tf.gather(tf.convert_to_tensor(self.word_embeddings), input_ids)
         # A product with a one-hot of two columns: its gradient is a small
         # matrix product, where a gather's would be a scatter of B * L rows.
@@ -159,12 +178,10 @@ class Embeddings(keras.layers.Layer):
             types,
             tf.cast(self.token_type_embeddings, types.dtype),
         )
-        length = tf.shape(input_ids)[1]
-        positions = tf.cast(self.position_embeddings, words.dtype)[:length]
         return kernels.sum_norm_dropout(
             words,
             types,
-            positions,
+            tf.cast(positions, words.dtype),
             tf.cast(self.norm.gamma, words.dtype),
             tf.cast(self.norm.beta, words.dtype),
             keys,
@@ -265,22 +282,33 @@ class Block(keras.layers.Layer):
             for site in range(3)
         ]
         attended = self.attention(x, bias, keys=salted[0])
-        x = self._add_norm(
+        x = self.add_norm(
             attended, self.attention.output_dense, x,
             self.attention_norm, salted[1],
         )  # fmt: skip
+        return self.feed_forward(x, salted[2])
+
+    def feed_forward(
+        self, x: tf.Tensor, keys: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """The second half: [B, L, H] -> [B, L, H].
+
+        Args:
+          x: what the first half gave.
+          keys: [B] uint32 dropout keys in training; None in inference.
+        """
         inner = kernels.bias_gelu(
             self.intermediate.product(x),
             tf.cast(self.intermediate.bias, x.dtype),
             self.config.gelu,
             training=keys is not None,
         )  # [B, L, I]
-        return self._add_norm(
+        return self.add_norm(
             self.output_dense.product(inner), self.output_dense, x,
-            self.output_norm, salted[2],
+            self.output_norm, keys,
         )  # fmt: skip
 
-    def _add_norm(
+    def add_norm(
         self,
         x: tf.Tensor,
         dense: Dense,
@@ -288,6 +316,15 @@ class Block(keras.layers.Layer):
         norm: LayerNorm,
         keys: tf.Tensor | None,
     ) -> tf.Tensor:
+        """The end of a half: bias, dropout, residual and normalisation.
+
+        Args:
+          x: [B, L, H], a product without its bias.
+          dense: whose bias it lacks.
+          residual: [B, L, H], what went in.
+          norm: the normalisation.
+          keys: [B] uint32 dropout keys in training; None in inference.
+        """
         return kernels.bias_dropout_residual_norm(
             x,
             tf.cast(dense.bias, x.dtype),

@@ -11,6 +11,8 @@ from electra_tf.errors import UserError
 from electra_tf.models import encoder as encoders
 from electra_tf.models import layers, randomness, task_heads
 from electra_tf.models.config import ModelConfig
+from electra_tf.models.decoder import DecoderConfig
+from electra_tf.models.seq2seq import Seq2Seq
 from electra_tf.models.task_heads import TaskHeadConfig
 
 
@@ -346,15 +348,27 @@ class MultitaskNetwork(keras.Model):
 
 
 def task_network(
-    config: ModelConfig, head_config: TaskHeadConfig | MultiHeadConfig
-) -> SequenceClassifier | TokenClassifier | QuestionAnswerer | MultitaskNetwork:
+    config: ModelConfig,
+    head_config: TaskHeadConfig | DecoderConfig | MultiHeadConfig,
+) -> _TaskNetwork | Seq2Seq | MultitaskNetwork:
     """The network, not yet built, that a head's kind asks for.
 
     Args:
       config: shape of the encoder.
-      head_config: of the head, or of several.
+      head_config: of the head, of a decoder, or of several heads.
+
+    Raises:
+      UserError: a decoder among several heads.
     """
+    if isinstance(head_config, DecoderConfig):
+        return Seq2Seq(config, head_config)
     if isinstance(head_config, MultiHeadConfig):
+        for name, head in head_config.heads.items():
+            if head.kind == "decoder":
+                raise UserError(
+                    f"task '{name}': a model that writes texts is trained "
+                    "alone, not with other tasks"
+                )
         return MultitaskNetwork(config, head_config)
     return NETWORKS[head_config.kind](config, head_config)
 
