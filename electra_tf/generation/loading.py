@@ -38,6 +38,16 @@ def has_generator(config: DirectoryConfig) -> bool:
     return config.generator is not None and config.token_lm_head
 
 
+def has_critic(config: DirectoryConfig) -> bool:
+    """Whether there is a discriminator that judges as ELECTRA's does."""
+    return (
+        config.discriminator is not None
+        and config.replaced_token_head
+        and config.task is None
+        and objective(config) in (None, "electra", "electra_15")
+    )
+
+
 def load_generator(path: str, vocab: str | None = None) -> Any:
     """The token language model at `path`, with its tokenizer.
 

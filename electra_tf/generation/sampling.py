@@ -9,15 +9,12 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.generation import drawing, loading, rows, unigrams, writing
-from electra_tf.models import randomness
+from electra_tf.generation.sample_rows import ROWS, SampleRows, SampleTask
 from electra_tf.text import detokenize
 
 Method = Literal["mask_predict", "gibbs", "one_shot", "unigram"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-# Rows at once, always as many: a row's numbers then do not depend on what
-# else is drawn.
-_ROWS = 32
 _ITERATIONS = {"mask_predict": 10, "gibbs": 10, "one_shot": 1, "unigram": 1}
 # What a sample's key is salted with to choose places; draws begin at 0.
 _CHOICES = 1_000_003
@@ -64,6 +61,10 @@ class SampleConfig:
         if self.method in ("one_shot", "unigram"):
             return 1
         return self.num_iterations or _ITERATIONS[self.method]
+
+    def with_critic(self, critic: bool) -> "SampleConfig":
+        """The same, with or without."""
+        return dataclasses.replace(self, critic=critic)
 
     @property
     def uses_critic(self) -> bool:
@@ -189,7 +190,7 @@ class Sampler:
             written = table.draw([t.number for t in tasks], length, seed)
         elif tasks:
             for some, ids in self._batches(tasks, length):
-                batch = _Batch.of(tasks, some, ids, length, seed)
+                batch = SampleRows.of(tasks, some, ids, length, seed)
                 getattr(self, f"_{config.method}")(batch, config)
                 self._repair(batch, config.draw)
                 written[some] = batch.written[: len(some)]
@@ -198,6 +199,17 @@ class Sampler:
             [self._read(prompt, next(samples)) for _ in range(num_samples)]
             for prompt in prompts
         ]
+
+    def cut(self, prompt: str, length: int) -> str | None:
+        """A sentence on what of a prompt is not read; None if all is."""
+        room = self.prompt_room(length)
+        found = len(self.tokenizer([prompt]).to_list()[0])
+        if found <= room:
+            return None
+        return (
+            f"has {found} tokens; beside the {length} to draw, the model reads "
+            f"its last {max(0, room)}"
+        )
 
     def prompt_room(self, length: int) -> int:
         """Tokens of a prompt that are read when `length` are drawn."""
@@ -230,20 +242,20 @@ class Sampler:
 
     def _tasks(
         self, prompts: Sequence[str], length: int, num_samples: int
-    ) -> "list[_Task]":
+    ) -> list[SampleTask]:
         if not prompts:
             return []
         room = self.prompt_room(length)
         tasks = []
         for ids in self.tokenizer(list(prompts)).to_list():
             ids = ids[max(0, len(ids) - room) :]
-            tasks += [_Task(ids, number) for number in range(num_samples)]
+            tasks += [SampleTask(ids, number) for number in range(num_samples)]
         return tasks
 
     def _batches(
-        self, tasks: "list[_Task]", length: int
+        self, tasks: list[SampleTask], length: int
     ) -> Iterator[tuple[np.ndarray, rows.Batch]]:
-        """Tasks whose rows have one padded length, `_ROWS` at a time."""
+        """Tasks whose rows have one padded length, `ROWS` at a time."""
         vocab = self.tokenizer.vocab
         whole = [
             [vocab.cls_id, *t.prompt, *[vocab.mask_id] * length, vocab.sep_id]
@@ -254,16 +266,16 @@ class Sampler:
         )
         for padded in np.unique(lengths):
             chosen = np.flatnonzero(lengths == padded)
-            for start in range(0, len(chosen), _ROWS):
-                some = chosen[start : start + _ROWS]
-                filled = np.resize(some, _ROWS)  # rows again, thrown away
+            for start in range(0, len(chosen), ROWS):
+                some = chosen[start : start + ROWS]
+                filled = np.resize(some, ROWS)  # rows again, thrown away
                 yield some, rows.padded(whole, filled, int(padded))
 
-    def _one_shot(self, batch: "_Batch", config: SampleConfig) -> None:
+    def _one_shot(self, batch: SampleRows, config: SampleConfig) -> None:
         """All places at once."""
         self._write(batch, batch.all_places, config.draw)
 
-    def _mask_predict(self, batch: "_Batch", config: SampleConfig) -> None:
+    def _mask_predict(self, batch: SampleRows, config: SampleConfig) -> None:
         """All places, and then those again that are the least sure."""
         length, total = batch.length, config.iterations
         sure = self._write(batch, batch.all_places, config.draw)
@@ -280,7 +292,7 @@ class Sampler:
             )
             np.put_along_axis(sure, chosen, log_probs, axis=1)
 
-    def _gibbs(self, batch: "_Batch", config: SampleConfig) -> None:
+    def _gibbs(self, batch: SampleRows, config: SampleConfig) -> None:
         """All places, and then one after the other again."""
         self._write(batch, batch.all_places, config.draw)
         for sweep in range(config.iterations):
@@ -297,9 +309,9 @@ class Sampler:
                     place = np.minimum(place, batch.length - 1)
                 self._write(batch, batch.first[:, None] + place, config.draw)
 
-    def _repair(self, batch: "_Batch", how: drawing.Draw) -> None:
+    def _repair(self, batch: SampleRows, how: drawing.Draw) -> None:
         """Draws pieces again that go on with no word, from the left."""
-        never = np.zeros([_ROWS], bool)  # a prompt's word is left alone
+        never = np.zeros([ROWS], bool)  # a prompt's word is left alone
         for _ in range(batch.length):
             broken = self._writer.pieces.broken(batch.written, never)
             if not broken.any():
@@ -313,7 +325,7 @@ class Sampler:
 
     def _write(
         self,
-        batch: "_Batch",
+        batch: SampleRows,
         places: np.ndarray,
         how: drawing.Draw,
         whole_from: np.ndarray | None = None,
@@ -332,7 +344,7 @@ class Sampler:
         batch.ids = written.input_ids.numpy()
         return written.log_probs.numpy()
 
-    def _judge(self, batch: "_Batch") -> np.ndarray:
+    def _judge(self, batch: SampleRows) -> np.ndarray:
         """[B, N] the critic's logits of the places: above 0, replaced."""
         logits = self._suspicion(batch.ids, batch.mask).numpy()
         return np.take_along_axis(logits, batch.all_places, axis=1)
@@ -351,65 +363,3 @@ class Sampler:
         else:
             text = whole
         return Sample(text, detokenize.join(tokens), tokens)
-
-
-class _Task(NamedTuple):
-    prompt: list[int]
-    number: int  # of the sample among those of its prompt
-
-
-@dataclasses.dataclass
-class _Batch:
-    """Rows that are being written; B is `_ROWS`.
-
-    Attributes:
-      ids: int32 [B, L].
-      mask: int32 [B, L].
-      first: int32 [B], where the places begin.
-      length: N, places of a row.
-      keys: uint32 [B].
-      draws: so many have been made.
-    """
-
-    ids: np.ndarray
-    mask: np.ndarray
-    first: np.ndarray
-    length: int
-    keys: tf.Tensor
-    draws: int = 0
-
-    @classmethod
-    def of(
-        cls,
-        tasks: Sequence[_Task],
-        some: np.ndarray,
-        rows_: rows.Batch,
-        length: int,
-        seed: int,
-    ) -> "_Batch":
-        """Rows of tasks, not yet begun."""
-        chosen = [tasks[i] for i in np.resize(some, _ROWS)]
-        first = [1 + len(task.prompt) for task in chosen]
-        numbers = tf.constant([task.number for task in chosen], tf.int64)
-        return cls(
-            rows_.input_ids,
-            rows_.input_mask,
-            np.array(first, "int32"),
-            length,
-            randomness.example_keys(numbers, seed),
-        )
-
-    @property
-    def all_places(self) -> np.ndarray:
-        """int32 [B, N]."""
-        return self.first[:, None] + np.arange(self.length, dtype="int32")
-
-    @property
-    def written(self) -> np.ndarray:
-        """int32 [B, N], the tokens there."""
-        return np.take_along_axis(self.ids, self.all_places, axis=1)
-
-    def uniform(self, salt: int, count: int) -> np.ndarray:
-        """float32 [B, count] in [0, 1)."""
-        keys = randomness.salted(self.keys, salt)
-        return randomness.uniform(keys, count).numpy()
