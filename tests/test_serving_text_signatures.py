@@ -158,6 +158,17 @@ def test_results_do_not_depend_on_the_others_in_a_request(models):
         np.testing.assert_allclose(alone[0], whole[i], atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["pair", "ranking"])
+def test_as_many_of_one_text_as_of_the_other(models, name):
+    _, written = models[name]
+    function = tf.saved_model.load(written.path).signatures["serving_default"]
+    texts = dict(zip(columns(name), (["the cat"], ["sat", "ran"])))
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="as many of one as of the other"
+    ):
+        function(**{key: tf.constant(value) for key, value in texts.items()})
+
+
 def test_vectors(models):
     opened, written = models["classification"]
     loaded = tf.saved_model.load(written.path)
