@@ -25,7 +25,7 @@ class Toy:
         self.table = rng.normal(scale=2.0, size=shape).astype("float32")
         if steady:  # at every place alike, and late to end: it goes in circles
             self.table[:] = self.table[:, :1]
-            self.table[..., END] -= 3.0
+            self.table[..., END] -= 8.0
 
     def cache(self, sources, beams):
         rows = np.repeat(np.array(sources, "int32"), beams)

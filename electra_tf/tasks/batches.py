@@ -76,13 +76,19 @@ class BatchStream:
         self.pad_to_multiple = pad_to_multiple
         self.bucket = bucket
         self._lengths = unit_lengths(features)
+        # Units are sorted by the longest of what is padded in them.
+        self._longest = np.max(
+            [self._lengths, *(s.lengths for s in features.sequences.values())],
+            axis=0,
+        )
         # A pool reaches into the next epoch by less than a batch.
         self._permutation = functools.lru_cache(maxsize=4)(self._permute)
         self._pool = functools.lru_cache(maxsize=2)(self._make_pool)
 
     def signature(self) -> dict[str, tf.TensorSpec]:
         """Token arrays are [B, None] or [B, group, None]."""
-        changing = {"input_mask", *self.features.tokens}
+        features = self.features
+        changing = {"input_mask", *features.tokens, *features.sequences}
         return {
             name: tf.TensorSpec(
                 (*value.shape[:-1], None) if name in changing else value.shape,
@@ -103,7 +109,8 @@ class BatchStream:
             self.pad_to_multiple,
             int(self._lengths.max()),
         )
-        return self.features.batch(units, length) | {"example_id": positions}
+        found = self.features.batch(units, length, self.pad_to_multiple)
+        return found | {"example_id": positions}
 
     def units(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Batch number `step`: its units, and their positions, int64 [B]."""
@@ -131,7 +138,7 @@ class BatchStream:
         size = self.batch_size
         positions = np.arange(first * size, end * size, dtype="int64")
         if end - first > 1:
-            lengths = -(-self._lengths[self._at(positions)] // _LENGTH_STEP)
+            lengths = -(-self._longest[self._at(positions)] // _LENGTH_STEP)
             positions = positions[np.argsort(lengths, kind="stable")]
         batches = positions.reshape(-1, size)
         rng = np.random.default_rng([self.seed, 1, first])

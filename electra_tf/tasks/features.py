@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,29 @@ from electra_tf.errors import UserError
 from electra_tf.tasks.mixture import Mixture
 
 INPUTS = ("input_ids", "input_mask", "segment_ids")
+
+
+class Sequences(NamedTuple):
+    """Rows of tokens with lengths of their own: what is to be written.
+
+    They are padded with 0.
+    """
+
+    row_splits: np.ndarray  # int64 [N + 1], where each row starts
+    tokens: np.ndarray  # int32 [T], of all rows
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 [N]."""
+        return np.diff(self.row_splits)
+
+    def batch(self, rows: np.ndarray, length: int) -> np.ndarray:
+        """Some rows, padded to `length`: int32 [B, length]."""
+        real = np.arange(length)[None] < self.lengths[rows][:, None]
+        at = self.row_splits[rows][:, None] + np.arange(length)[None]
+        found = np.zeros(real.shape, "int32")
+        found[real] = self.tokens[at[real]]
+        return found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,6 +46,7 @@ class Features:
         (`input_mask` is made with the batch.)
       rows: name -> [N, ...] array, the targets of rows: labels, positions.
         Of groups: [N / group, ...].
+      sequences: name -> N rows of tokens with lengths of their own.
       padding: name -> value of padded tokens, 0 where a name is absent.
       group: so many rows in a row belong together and are one unit of
         training (a query's candidates); their batches are [B, group, L].
@@ -36,6 +60,7 @@ class Features:
     row_splits: np.ndarray
     tokens: Mapping[str, np.ndarray]
     rows: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    sequences: Mapping[str, Sequences] = dataclasses.field(default_factory=dict)
     padding: Mapping[str, int] = dataclasses.field(default_factory=dict)
     group: int = 1
     examples: np.ndarray | None = None
@@ -68,17 +93,23 @@ class Features:
         return np.diff(self.row_splits)
 
     def batch(
-        self, units: Sequence[int] | np.ndarray, length: int | None = None
+        self,
+        units: Sequence[int] | np.ndarray,
+        length: int | None = None,
+        multiple: int = 1,
     ) -> dict[str, np.ndarray]:
         """Some units, padded.
 
         Args:
           units: B numbers of rows, or of groups.
           length: L; the longest row's where None.
+          multiple: lengths of sequences are rounded up to it, but not above
+            the longest of all.
 
         Returns:
           `input_ids`, `input_mask`, `segment_ids` and the other token arrays
-          [B, L], or [B, group, L]; row arrays [B, ...].
+          [B, L], or [B, group, L]; row arrays [B, ...]; sequences [B, their
+          own length].
         """
         units = np.asarray(units, "int64")
         rows = units
@@ -104,6 +135,12 @@ class Features:
             found[name] = padded.reshape(shape)
         for name, values in self.rows.items():
             found[name] = values[units]
+        for name, sequence in self.sequences.items():
+            most = int(sequence.lengths.max(initial=1))
+            own = int(sequence.lengths[rows].max(initial=1))
+            found[name] = sequence.batch(
+                rows, min(-(-own // multiple) * multiple, most)
+            )
         return found
 
 
@@ -145,3 +182,11 @@ def check_lengths(features: Features, max_positions: int) -> None:
             f"model has {max_positions} positions; set it to {max_positions} "
             "or less"
         )
+    for sequence in features.sequences.values():
+        longest = int(sequence.lengths.max(initial=0))
+        if longest > max_positions:
+            raise UserError(
+                f"options.max_target_length: a target has {longest} tokens, "
+                f"and the model has {max_positions} positions; set it to "
+                f"{max_positions - 2} or less"
+            )

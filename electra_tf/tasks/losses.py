@@ -1,5 +1,8 @@
 """The losses of the task heads, one number for each example."""
 
+import functools
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from electra_tf.models.task_heads import SpanOutput
@@ -47,3 +50,52 @@ def span_loss(
             )
         )
     return loss
+
+
+def smoothed_token_loss(
+    logits: tf.Tensor, labels: tf.Tensor, smoothing: float
+) -> tf.Tensor:
+    """Cross-entropy of tokens with smoothed labels (Szegedy et al. 2016, 7).
+
+    Args:
+      logits: [B, T, V] float32.
+      labels: [B, T] int32.
+      smoothing: share of the truth that is spread evenly over all V.
+
+    Returns:
+      [B, T] float32.
+    """
+    vocab = logits.shape[-1]
+    flat = tf.reshape(logits, [-1, vocab])
+    losses = _smoothed(smoothing)(flat, tf.reshape(labels, [-1]))
+    return tf.reshape(losses, tf.shape(labels))
+
+
+@functools.cache
+def _smoothed(smoothing: float) -> Callable[..., tf.Tensor]:
+    """One pass of exponentials gives the loss and its gradient."""
+
+    @tf.custom_gradient
+    def op(
+        logits: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple]]:
+        vocab = logits.shape[-1]
+        top = tf.reduce_max(logits, axis=-1, keepdims=True)
+        weights = tf.exp(logits - top)
+        total = tf.reduce_sum(weights, axis=-1, keepdims=True)
+        at = tf.stack([tf.range(tf.shape(labels)[0]), labels], axis=1)
+        truth = tf.gather_nd(logits, at)
+        spread = tf.reduce_mean(logits, axis=-1)
+        losses = (tf.math.log(total) + top)[:, 0]
+        losses -= (1.0 - smoothing) * truth + smoothing * spread
+
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, None]:
+            given = dy[:, tf.newaxis]
+            found = weights * (given / total) - given * (smoothing / vocab)
+            return tf.tensor_scatter_nd_sub(
+                found, at, (1.0 - smoothing) * dy
+            ), None
+
+        return losses, gradient
+
+    return op

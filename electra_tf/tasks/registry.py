@@ -20,6 +20,10 @@ FAMILIES = {
     "chinese_qa": "qa.chinese:ChineseQA",
     "tagging": "tagging.task:Tagging",
     "ranking": "ranking.task:Ranking",
+    "translation": "seq2seq.translation:Translation",
+    "abstractive_summarization": (
+        "seq2seq.summarization:AbstractiveSummarization"
+    ),
     "multitask": "multitask.task:Multitask",
 }
 

@@ -5,18 +5,23 @@ import re
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.text import inputs
 
 # Words in the names of files that tell the split.
 _NAMES = {
     "train": ("train",),
-    "validation": ("dev", "valid", "validation", "testa", "devel"),
+    "validation": ("dev", "val", "valid", "validation", "testa", "devel"),
     "test": ("test", "testb"),
 }
 _NOT_DATA = (".md", ".json", ".yaml", ".py", ".zip", ".tar", ".tgz", ".html")
 
 
 def locate(
-    split: str, data: str | None, given: str | None, option: str
+    split: str,
+    data: str | None,
+    given: str | None,
+    option: str,
+    suffix: str = "",
 ) -> str | None:
     """The file of a split.
 
@@ -25,6 +30,7 @@ def locate(
       data: the user's --data, a directory or the training file.
       given: the file that the options name, in `data` or anywhere.
       option: its name, for messages.
+      suffix: what the names of files that count end in, compression aside.
 
     Returns:
       None where there is none.
@@ -47,10 +53,10 @@ def locate(
     names = [
         name
         for name in files.list_directory(data)
-        if _tells(name, split) and not files.is_directory(
-            files.join(data, name)
-        )
-    ]  # fmt: skip
+        if _tells(name, split)
+        and inputs.plain_name(name).endswith(suffix)
+        and not files.is_directory(files.join(data, name))
+    ]
     if len(names) > 1:
         raise UserError(
             f"{data}: which file is for {split}: {', '.join(names)}? Say "

@@ -186,6 +186,35 @@ class Task(abc.ABC):
         """
         return {"": (self, network)}
 
+    def infer(
+        self,
+        network: Any,
+        input_ids: tf.Tensor,
+        input_mask: tf.Tensor,
+        segment_ids: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """From rows to what predictions need of them, in the graph.
+
+        By default the network's outputs, as `outputs` keeps them. A task
+        that writes texts searches here.
+
+        Args:
+          network: with the head that `head` asked for.
+          input_ids: [B, L] int32.
+          input_mask: [B, L] int32.
+          segment_ids: [B, L] int32.
+        """
+        return self.outputs(
+            network(input_ids, input_mask, segment_ids, training=False)
+        )
+
+    def quick(self) -> "Task":
+        """The task as it is scored while it is trained.
+
+        Itself, unless its answers can be had at less cost.
+        """
+        return self
+
     # --- answers -----------------------------------------------------------
 
     @abc.abstractmethod

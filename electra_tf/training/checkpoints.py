@@ -229,6 +229,42 @@ def load_weights(checkpoint_dir: str, model: keras.Model) -> Checkpoint:
     return Checkpoint(checkpoint_dir, state["step"], state)
 
 
+def load_mean(
+    checkpoint_dirs: Sequence[str], model: keras.Model
+) -> list[Checkpoint]:
+    """Loads the mean of several checkpoints' weights into the model.
+
+    Args:
+      checkpoint_dirs: one at least; what is not a float is the last one's.
+      model: see `load_weights`.
+
+    Raises:
+      UserError: see `load_weights`.
+    """
+    variables = _named_model_variables(model)
+    sums: dict[str, np.ndarray] = {}
+    found = []
+    for directory in checkpoint_dirs:
+        state = _read_state(directory)
+        path = files.join(directory, _MODEL)
+        weights = tensors.load(path)
+        _check(variables, weights, path)
+        found.append(Checkpoint(directory, state["step"], state))
+        for name, array in weights.items():
+            if name in sums and np.issubdtype(array.dtype, np.floating):
+                sums[name] = sums[name] + array.astype("float64")
+            else:
+                sums[name] = array
+    means = {
+        name: (total / len(found)).astype(variables[name].dtype)
+        if np.issubdtype(total.dtype, np.floating)
+        else total
+        for name, total in sums.items()
+    }
+    _assign(variables, means)
+    return found
+
+
 def path_at(run_dir: str, step: int) -> str:
     """Where the checkpoint of a step is, or would be."""
     return files.join(_directory(run_dir), f"step-{step:08d}")

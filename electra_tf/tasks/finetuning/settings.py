@@ -69,6 +69,10 @@ class FinetuneTrainConfig:
     early_stopping_patience: int | None = None
     # Take the weights of the best evaluation; off, the last ones.
     select_best: bool = True
+    # Take the mean of the weights of so many checkpoints, the last ones
+    # (Vaswani et al. 2017, section 6.1), unless select_best finds the best one
+    # better; 1 takes none.
+    average_checkpoints: int = 1
     # Steps between checkpoints to resume from; null writes some 10 in all.
     checkpoint_every_steps: int | None = None
     # Checkpoints that stay when a trial has ended; its model is kept anyway.
@@ -88,6 +92,7 @@ class FinetuneTrainConfig:
             ("batch_size", 1),
             ("gradient_accumulation", 1),
             ("eval_batch_size", 1),
+            ("average_checkpoints", 1),
             ("early_stopping_patience", 1),
             ("steps_per_loop", 1),
             ("eval_every", 0),
@@ -163,7 +168,9 @@ def fit(
         checkpoint_every_steps=_or(
             config.checkpoint_every_steps, -(-steps // _CHECKPOINTS)
         ),
-        keep_checkpoints=max(1, config.keep_checkpoints),
+        keep_checkpoints=max(
+            config.average_checkpoints, config.keep_checkpoints
+        ),
         log_every_steps=_or(config.log_every_steps, max(1, steps // 50)),
         steps_per_loop=config.steps_per_loop,
         jit_compile=config.jit_compile,

@@ -69,6 +69,7 @@ class Splits:
                 "row_splits": features.row_splits,
                 **features.tokens,
                 **features.rows,
+                **{n: s.tokens for n, s in features.sequences.items()},
             }.items()
         ):
             digest.update(name.encode())

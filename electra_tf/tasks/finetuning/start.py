@@ -13,6 +13,7 @@ from electra_tf.hub.report import Report
 from electra_tf.hub.source import Checkpoint, Lazy, shapes_of
 from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
+from electra_tf.models.seq2seq import Seq2Seq
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.tasks.prediction import heads
 from electra_tf.text.tokenizer import Tokenizer
@@ -74,7 +75,10 @@ class Start:
         checkpoint = self.checkpoint
         if not self.goes_on_with(head):
             checkpoint = _without_head(checkpoint)
-        return network, loading.assign(network, checkpoint)
+        report = loading.assign(network, checkpoint)
+        if isinstance(network, Seq2Seq) and not self.goes_on_with(head):
+            network.start_head()
+        return network, report
 
     def describe(self, head: TaskHeadConfig) -> str:
         """A sentence for people: where encoder and head come from."""

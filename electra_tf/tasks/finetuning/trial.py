@@ -13,7 +13,11 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.models import task_networks
 from electra_tf.tasks.batches import training_dataset
-from electra_tf.tasks.finetuning import step_plan, trial_outputs
+from electra_tf.tasks.finetuning import (
+    chosen_weights,
+    step_plan,
+    trial_outputs,
+)
 from electra_tf.tasks.finetuning.fine_tuner import FineTuner
 from electra_tf.tasks.finetuning.held_out import HeldOut
 from electra_tf.tasks.finetuning.settings import FinetuneTrainConfig, fit
@@ -120,7 +124,10 @@ def run_trial(
     inference = Inference(network, task, config.eval_batch_size)
     evaluator = selection = None
     if splits.validation:
-        evaluator = HeldOut(task, inference, splits.validation, reporter)
+        quick, while_trained = task.quick(), inference
+        if quick is not task:
+            while_trained = Inference(network, quick, config.eval_batch_size)
+        evaluator = HeldOut(quick, while_trained, splits.validation, reporter)
         if config.select_best or config.early_stopping_patience:
             selection = Selection(task.metric, config.early_stopping_patience)
     outcome = loop.train(
@@ -143,10 +150,9 @@ def run_trial(
     )
     if outcome["stopped"]:
         return None
-    step = outcome["step"]
-    if config.select_best and outcome["best"]:
-        step = outcome["best"]["step"]
-        checkpoints.load_weights(outcome["best"]["checkpoint"], tuner)
+    chosen = chosen_weights.load(
+        run_dir, tuner, outcome, config, evaluator, task.metric
+    )
     with StopRequest() as stop:
         scores = trial_outputs.predict_all(
             run_dir, task, inference, splits, lambda: stop.requested
@@ -156,7 +162,8 @@ def run_trial(
         return None
     result = _result(outcome, train, network, splits) | {
         "seed": config.seed,
-        "chosen_step": step,
+        "chosen_step": chosen.step,
+        "averaged_steps": chosen.averaged,
         "examples_per_second": _median(trial_outputs.draw_curves(run_dir)),
         # Of the process that ended it; an earlier one may have begun it.
         "seconds": round(time.monotonic() - began, 1),
@@ -164,7 +171,7 @@ def run_trial(
         "state": task.state,
     }
     trial_outputs.save_models(
-        run_dir, task, network, start, step, scores, described
+        run_dir, task, network, start, chosen.step, scores, described
     )
     text = prediction_files.dumps(result)
     files.write_text(files.join(run_dir, RESULT), text + "\n")

@@ -6,8 +6,9 @@ from typing import Any
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
 
-# Dropout and the width of a search are no part of what was learned.
-_UNLEARNED = ("dropout", "beam_size")
+# Dropout, the width of a search and where weights began are no part of what
+# was learned.
+_UNLEARNED = ("dropout", "beam_size", "from_encoder")
 
 
 def fits(there: TaskHeadConfig, wanted: TaskHeadConfig) -> bool:

@@ -47,8 +47,7 @@ class Inference:
         def forward(
             input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
         ) -> dict[str, tf.Tensor]:
-            found = network(input_ids, input_mask, segment_ids, training=False)
-            return task.outputs(found)
+            return task.infer(network, input_ids, input_mask, segment_ids)
 
         self._forward = forward
 

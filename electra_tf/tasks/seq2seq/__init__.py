@@ -1,0 +1,1 @@
+"""Texts out of texts: translation, summaries in words of one's own."""
