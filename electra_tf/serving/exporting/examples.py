@@ -31,6 +31,7 @@ _NAMES = {
     "ranking": ("query", "passage"),
     "tagging": ("text",),
     "qa": ("question", "context"),
+    "seq2seq": ("text",),
     "discriminator": ("text",),
     "generator": ("text",),
 }
@@ -77,6 +78,11 @@ _ENGLISH: dict[str, list[tuple[str, ...]]] = {
         ("What makes black tea darker?", _TEA),
         ("When was the bridge opened?", _BRIDGE),
         ("How many people live in Berlin?", _RIVER),
+    ],
+    "seq2seq": [
+        ("A man in a blue shirt is standing on a ladder.",),
+        ("Two children are playing in the snow.",),
+        ("The train to the coast leaves at nine in the morning.",),
     ],
     "discriminator": [
         ("The chef cooked the meal and served it to the piano.",),
@@ -126,6 +132,11 @@ _CHINESE: dict[str, list[tuple[str, ...]]] = {
         ("长江在哪里注入东海？", _CHINESE_RIVER),  # noqa: RUF001
         ("长江发源于哪里？", _CHINESE_RIVER),  # noqa: RUF001
         ("红茶的颜色为什么更深？", _CHINESE_TEA),  # noqa: RUF001
+    ],
+    "seq2seq": [
+        ("两个孩子在雪地里玩耍。",),
+        ("一位穿蓝衬衫的男子站在梯子上。",),
+        ("开往海边的火车早上九点出发。",),
     ],
     "discriminator": [
         ("太阳从东方升起，在西方落汤。",),  # noqa: RUF001

@@ -10,6 +10,7 @@ from electra_tf.tasks.prediction import predictor as predicting
 from electra_tf.tasks.prediction.predictor import Predictor
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.ranking.task import Ranking
+from electra_tf.tasks.seq2seq.task import Seq2SeqTask
 from electra_tf.tasks.tagging.task import Tagging
 from electra_tf.tasks.task import Task
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number
@@ -23,6 +24,7 @@ Kind = Literal[
     "ranking",
     "tagging",
     "qa",
+    "seq2seq",
     "discriminator",
     "generator",
 ]
@@ -37,6 +39,7 @@ _TASKS: dict[type, Kind] = {
     Ranking: "ranking",
     Tagging: "tagging",
     QuestionAnswering: "qa",
+    Seq2SeqTask: "seq2seq",
 }
 
 

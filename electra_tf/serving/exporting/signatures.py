@@ -17,6 +17,7 @@ _MODULES = {
     "ranking": "text_signatures",
     "tagging": "tagging_signatures",
     "qa": "qa_signatures",
+    "seq2seq": "seq2seq_signatures",
     "discriminator": "pretrained_signatures",
     "generator": "pretrained_signatures",
 }
