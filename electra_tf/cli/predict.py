@@ -5,8 +5,8 @@ electra-tf predict --model=RUN --input=FILE.tsv --output=FILE.jsonl
 Both files are TSV or CSV with a header, or JSON Lines, by their names; .gz
 too. The input has the columns that the task was trained with (text, or
 question and context, or tokens). An output row repeats them and adds the
-prediction: label and probabilities, score, tags and entities, or answer. A
-column that is there already gets the name predicted_...; in tables a value
+prediction: label and probabilities, score, tags and entities, answer, or text.
+A column that is there already gets the name predicted_...; in tables a value
 that is no text is JSON. A row that cannot be answered has an error instead.
 
 The file is read bit by bit, whatever its size. Interrupted at any moment and
