@@ -25,6 +25,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import pathlib
 import shutil
 import statistics
@@ -98,7 +99,9 @@ async def _run(
     process: server_process.ServerProcess | None,
     models: pathlib.Path | None,
 ) -> dict[str, Any]:
-    found = await world.look(host, port, args.num_answers, args.seed)
+    found = await world.look(
+        host, port, args.num_answers, args.seed, args.signature
+    )
     started = await _process_start(found)
     tally = Tally()
     report: dict[str, Any] = {"mode": args.mode, "times": []}
@@ -106,6 +109,7 @@ async def _run(
         before = server_process.usage(pid) if pid else None
         plan = mixed_load.Plan(
             requests=args.num_requests,
+            seconds=args.max_seconds,
             connections=args.connections,
             slow=args.slow,
             seed=args.seed,
@@ -145,7 +149,7 @@ async def _settled(
     before: dict[str, float],
 ) -> dict[str, Any]:
     """Compares the server at the end with the server at 10 %."""
-    tenth = 0.1 * args.num_requests
+    tenth = 0.1 * tally.sent
     early = [r for r in journal.rows if tenth <= r["requests"] <= 2 * tenth]
     late = [r for r in journal.rows if r["requests"] >= 9 * tenth]
     found: dict[str, Any] = {"before": before}
@@ -235,6 +239,14 @@ def _flags() -> argparse.ArgumentParser:
     flags.add_argument("--output", default="abuse_results")
     flags.add_argument("--pid", type=int, help="of the server at --url")
     flags.add_argument("--num_requests", type=int, default=100_000)
+    flags.add_argument(
+        "--max_seconds", type=float, default=math.inf,
+        help="mixed: send no more after so long",
+    )  # fmt: skip
+    flags.add_argument(
+        "--signature", action="append",
+        help="of those that take texts, only this; repeat",
+    )  # fmt: skip
     flags.add_argument("--connections", type=int, default=32)
     flags.add_argument("--slow", type=int, default=6, help="slow clients")
     flags.add_argument("--seed", type=int, default=1)

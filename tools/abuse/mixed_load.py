@@ -3,7 +3,9 @@
 import asyncio
 import dataclasses
 import itertools
+import math
 import random
+import time
 from collections.abc import Iterator, Sequence
 
 from abuse import rude_clients, wire, wrong_bodies
@@ -22,6 +24,7 @@ class Plan:
 
     Attributes:
       requests: how many, slow ones not counted.
+      seconds: none are sent after so many.
       connections: at once.
       slow: clients that dawdle, beside them.
       seed: the same seed sends the same.
@@ -29,6 +32,7 @@ class Plan:
     """
 
     requests: int = 100_000
+    seconds: float = math.inf
     connections: int = 32
     slow: int = 6
     seed: int = 1
@@ -63,7 +67,7 @@ async def run(
       pid: the server's, if it is on this machine.
     """
     progress = Progress(plan.requests)
-    numbers = iter(range(plan.requests))
+    numbers = _until(time.monotonic() + plan.seconds, plan.requests)
     clients = [
         asyncio.ensure_future(_client(plan, world, tally, numbers))
         for _ in range(plan.connections)
@@ -82,6 +86,13 @@ async def run(
         for task in (*clients, *dawdlers, watch):
             task.cancel()
         progress.close()
+
+
+def _until(end: float, count: int) -> Iterator[int]:
+    for number in range(count):
+        if time.monotonic() > end:
+            return
+        yield number
 
 
 async def _all(tasks: Sequence["asyncio.Future[None]"]) -> None:

@@ -40,7 +40,9 @@ def garbage(draw: random.Random, world: World) -> Attack:
             _HTTP2,
         ]
     )
-    return Attack("garbage", (data,), refused(400), silence=True, end="close")
+    return Attack(
+        "garbage", (data,), refused(400, 505), silence=True, end="close"
+    )
 
 
 def odd_hosts(draw: random.Random, world: World) -> Attack:

@@ -1,9 +1,11 @@
 """The server that is abused: what it serves, and what it answers in peace."""
 
+import asyncio
 import base64
 import dataclasses
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from capi import texts
@@ -76,7 +78,13 @@ class World:
         ]
 
 
-async def look(host: str, port: int, count: int, seed: int) -> World:
+async def look(
+    host: str,
+    port: int,
+    count: int,
+    seed: int,
+    only: Sequence[str] | None = None,
+) -> World:
     """Asks in peace, one request at a time.
 
     Args:
@@ -84,14 +92,20 @@ async def look(host: str, port: int, count: int, seed: int) -> World:
       port: where it listens.
       count: how many different predictions to ask.
       seed: of them.
+      only: these signatures; all that take texts where None.
 
     Raises:
       UserError: it is no server of ours, or none of its signatures takes
         texts alone.
     """
-    connection = await wire.Connection.open(host, port)
     try:
-        return await _look(connection, host, port, count, seed)
+        connection = await wire.Connection.open(host, port)
+    except (OSError, asyncio.TimeoutError) as error:
+        raise UserError(
+            f"cannot connect to http://{host}:{port}: {error}"
+        ) from error
+    try:
+        return await _look(connection, host, port, count, seed, only)
     except (wire.NoAnswer, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"http://{host}:{port} does not answer as electra-tf serve: "
@@ -102,7 +116,12 @@ async def look(host: str, port: int, count: int, seed: int) -> World:
 
 
 async def _look(
-    connection: wire.Connection, host: str, port: int, count: int, seed: int
+    connection: wire.Connection,
+    host: str,
+    port: int,
+    count: int,
+    seed: int,
+    only: Sequence[str] | None,
 ) -> World:
     model = (await _get(connection, "/v1/models")).json()["models"][0]
     name = model["name"]
@@ -112,9 +131,10 @@ async def _look(
         key: sorted(signature["inputs"])
         for key, signature in found.items()
         if all(_is_text(info) for info in signature["inputs"].values())
+        and (only is None or key in only)
     }
     if not signatures:
-        raise UserError(f"model {name}: no signature takes texts alone")
+        raise UserError(f"model {name}: no such signature takes texts alone")
     examples = (model["description"] or {}).get("examples") or []
     lines = [text for row in examples for text in row.values()]
     lines += [*texts.built_in(), "", "\0", "a\0b", "<script>", "[MASK] a"]

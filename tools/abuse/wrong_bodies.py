@@ -218,6 +218,7 @@ def large_and_wrong(draw: random.Random, world: World) -> Attack:
         [
             b'{"instances": [' + b"1," * (size // 2) + b"1]}",
             b'{"instances": [' + b"[]," * (size // 3) + b"[]]}",
+            b'{"instances": [[' + b"[]," * (size // 3) + b"[]]]}",
             b'{"a": [' + b"{}," * (size // 3) + b"1]}",
             b'{"instances": ["' + b"\\u0000" * (size // 6),
             b"{" + b'"a":"b",' * (size // 8) + b"}",

@@ -106,7 +106,11 @@ class App:
         self._metrics.active_requests.set(self._active)
         try:
             path = scope["path"]
-            if path.lower().startswith(urls.PREFIX):
+            if not scope["http_version"].startswith("1."):
+                status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+                error = RequestError(status, "HTTP/1.1 is spoken here", True)
+                await error_response(error)(scope, receive, send)
+            elif path.lower().startswith(urls.PREFIX):
                 response = await self._rest(Request(scope, receive))
                 await response(scope, receive, send)
             elif "\0" in path:

@@ -33,6 +33,7 @@ NUMPY_TYPES = {
 # Outputs with such a name hold bytes, not text.
 _BYTES_SUFFIX = "_bytes"
 _MAX_RANK = 16
+_MANY = 10_000
 _SHOWN = 60
 
 
@@ -83,15 +84,22 @@ def to_array(value: Any, info: TensorInfo) -> np.ndarray:
         # An empty list has no inner axes of its own: it takes the tensor's.
         missing = info.shape[len(shape) :]
         shape += [0 if size is None else size for size in missing]
+    if max(shape, default=0) > _MANY and not info.fits(tuple(shape)):
+        # Its first elements tell; to look at all of them would take long.
+        raise _wrong_shape(shape, info)
     leaves: list[Any] = []
     _collect(value, shape, 0, leaves)
     array = np.empty(len(leaves), NUMPY_TYPES[info.dtype])
     array[:] = _values(leaves, info.dtype)
     array = array.reshape(shape)
     if not info.fits(array.shape):
-        expected = [-1 if size is None else size for size in info.shape or ()]
-        raise invalid(f"Expecting shape {expected} but got: {shape}")
+        raise _wrong_shape(shape, info)
     return array
+
+
+def _wrong_shape(shape: list[int], info: TensorInfo) -> RequestError:
+    expected = [-1 if size is None else size for size in info.shape or ()]
+    return invalid(f"Expecting shape {expected} but got: {shape}")
 
 
 def _collect(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,9 @@ class PredictRequest:
 
 
 def parse(
-    body: bytes, find_signature: Callable[[str], SignatureInfo]
+    body: bytes,
+    find_signature: Callable[[str], SignatureInfo],
+    max_rows: int = 2**31,
 ) -> PredictRequest:
     """Reads a request.
 
@@ -38,9 +41,11 @@ def parse(
       body: JSON, `{"instances": [...]}` or `{"inputs": ...}`, with an
         optional `"signature_name"`.
       find_signature: the signature of a name, or RequestError.
+      max_rows: more are not looked at.
 
     Raises:
-      RequestError: 400, with TensorFlow Serving's words for it.
+      RequestError: 400, with TensorFlow Serving's words for it; 413, too many
+        rows.
     """
     document = _document(body)
     name = document.get("signature_name", "")
@@ -57,12 +62,24 @@ def parse(
             "'inputs' or 'instances' keys to exist "
         )
     if "instances" in document:
+        _check_rows(document["instances"], max_rows)
         columns = _columns(document["instances"], signature)
         return PredictRequest(name, _arrays(columns, signature), True)
     if "inputs" in document:
         columns = _named(document["inputs"], signature)
+        for column in columns.values():
+            _check_rows(column, max_rows)
         return PredictRequest(name, _arrays(columns, signature), False)
     raise invalid("Missing 'inputs' or 'instances' key")
+
+
+def _check_rows(value: Any, most: int) -> None:
+    if isinstance(value, list) and len(value) > most:
+        raise RequestError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"The request has {len(value)} rows; at most {most} are answered "
+            "at once",
+        )
 
 
 def _document(body: bytes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A predict request from its bytes to its answer."""
 
 import asyncio
+import functools
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
@@ -11,7 +12,6 @@ from electra_tf.serving.server.limits import Limits
 from electra_tf.serving.server.metrics import Metrics
 from electra_tf.serving.server.model_versions import ModelVersions
 from electra_tf.serving.server.padding import Arrays
-from electra_tf.serving.server.predict_json import PredictRequest
 from electra_tf.serving.server.request_body import BodyReader
 from electra_tf.serving.server.request_error import RequestError, invalid
 from electra_tf.serving.server.signature_info import PREDICT
@@ -62,14 +62,18 @@ class Predicting:
                     f"to be tensorflow/serving/{target.verb}. Was: {PREDICT}"
                 )
             large = len(body) > _LARGE
-            if large:
-                asked = await asyncio.to_thread(
-                    predict_json.parse, body, model.find_signature
-                )
-            else:
-                asked = predict_json.parse(body, model.find_signature)
-            del body
-            rows = self._checked_rows(asked)
+            parse = functools.partial(
+                predict_json.parse,
+                body,
+                model.find_signature,
+                self._limits.request_rows,
+            )
+            asked = await asyncio.to_thread(parse) if large else parse()
+            del body, parse
+            rows = max(
+                (len(x) if x.ndim else 1 for x in asked.inputs.values()),
+                default=1,
+            )
             work = Work(
                 model,
                 asked.signature,
@@ -83,20 +87,6 @@ class Predicting:
                     predict_json.answer, outputs, asked.by_row
                 )
             return predict_json.answer(outputs, asked.by_row)
-
-    def _checked_rows(self, asked: PredictRequest) -> int:
-        """How many rows; 1 where inputs have none."""
-        rows = max(
-            (len(each) if each.ndim else 1 for each in asked.inputs.values()),
-            default=1,
-        )
-        if rows > self._limits.request_rows:
-            raise RequestError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"The request has {rows} rows; at most "
-                f"{self._limits.request_rows} are answered at once",
-            )
-        return rows
 
     async def _run(
         self, request: Request, work: Work, inputs: Arrays
