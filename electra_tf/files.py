@@ -150,6 +150,7 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
             if os.path.dirname(path):
                 gfile.makedirs(os.path.dirname(path))
             with gfile.GFile(temporary, "wb") as handle:
+                handle.write(b"")  # else a file that stays empty is not made
                 yield handle
             gfile.rename(temporary, path, overwrite=True)
     except BaseException:

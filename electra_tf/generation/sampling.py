@@ -88,6 +88,7 @@ class Sampler:
     only where they go on with a word.
 
     Attributes:
+      generator: the network.
       tokenizer: the model's.
       max_length: tokens that the model reads at once, specials included.
     """
@@ -107,6 +108,7 @@ class Sampler:
           max_seq_length: tokens read at once, specials included; None for
             those of the generator's pre-training.
         """
+        self.generator = generator
         self.tokenizer = generator.tokenizer
         self.max_length = loading.longest(generator, max_seq_length)
         self._writer = writing.Writer(generator, self.tokenizer.vocab)
@@ -201,14 +203,17 @@ class Sampler:
         ]
 
     def cut(self, prompt: str, length: int) -> str | None:
-        """A sentence on what of a prompt is not read; None if all is."""
+        """What of a prompt is not read, in words; None if all is.
+
+        Nor is anything told of a `length` that cannot be drawn at all.
+        """
         room = self.prompt_room(length)
         found = len(self.tokenizer([prompt]).to_list()[0])
-        if found <= room:
+        if found <= room or room < 0:
             return None
         return (
             f"has {found} tokens; beside the {length} to draw, the model reads "
-            f"its last {max(0, room)}"
+            f"its last {room}"
         )
 
     def prompt_room(self, length: int) -> int:

@@ -1,0 +1,68 @@
+"""fill as a user runs it."""
+
+import json
+
+import generation_models as models
+import pytest
+
+from electra_tf.cli import app
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, tiny_tokens):
+    return models.save(tmp_path_factory.mktemp("m"), tiny_tokens)
+
+
+def run(model, *words):
+    return app.run(["fill", f"--model={model}", *words])
+
+
+def test_shown(model, capsys):
+    words = ["--text=The cat [MASK] on the [MASK].", "--top_k=3"]
+    assert run(model, *words) == 0
+    text, *shown = capsys.readouterr().out.splitlines()
+    assert text.startswith("The cat") and "[MASK]" not in text
+    assert [line.split()[0] for line in shown] == list("111222")
+    assert run(model, *words, "--joint") == 0
+
+
+def test_a_file(model, tmp_path, capsys):
+    source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    far = "the cat. " * 20
+    lines = ["今天[MASK]", "nothing here", "", f"[MASK] {far} [MASK]", "[MASK]"]
+    source.write_text("\n".join(lines), "utf-8")
+    words = [f"--input={source}", f"--output={target}", "--joint"]
+    assert run(model, *words) == 0
+    assert "5 lines" in capsys.readouterr().out
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [row["text"] for row in rows] == lines
+    assert rows[0]["filled"].startswith("今天")
+    assert rows[0]["blanks"][0][0]["text"] == rows[0]["filled"]
+    assert rows[1]["filled"] == "nothing here" and rows[1]["blanks"] == []
+    assert rows[2]["filled"] == "" and "62 tokens" in rows[3]["error"]
+    assert rows[4]["error"] is None and len(rows[4]["blanks"][0]) == 5
+    shown = tmp_path / "out.tsv"
+    assert run(model, f"--input={source}", f"--output={shown}") == 0
+    header, *table = shown.read_text("utf-8").splitlines()
+    assert header.split("\t")[:2] == ["text", "filled"] and len(table) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "give --text"),
+        (["--text=[MASK]", "--input=x"], "give --text"),
+        (["--text=the cat"], "--text: 'the cat' has no [MASK]"),
+        (["--text="], "--text: '' has no [MASK]"),
+        (["--input=/no/such"], "--input: /no/such: no such file"),
+        (["--text=[MASK]", "--top_k=0"], "--top_k"),
+        (["--text=[MASK]", "--output=a.doc"], "--output: a.doc"),
+        (
+            ["--joint", "--text=[MASK]" + " the" * 40 + "[MASK]"],
+            "its blanks are 42 tokens apart",
+        ),
+    ],
+)
+def test_mistakes_are_told_in_one_line(model, words, told, capfd):
+    assert run(model, *words) == 2
+    assert told in capfd.readouterr().err.strip().splitlines()[-1]

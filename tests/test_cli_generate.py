@@ -1,0 +1,99 @@
+"""generate as a user runs it."""
+
+import json
+
+import generation_models as models
+import pytest
+
+from electra_tf.cli import app
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, tiny_tokens):
+    return models.save(tmp_path_factory.mktemp("m"), tiny_tokens)
+
+
+def run(model, *words):
+    return app.run(["generate", f"--model={model}", *words])
+
+
+def test_shown_and_written(model, tmp_path, capsys):
+    words = ["--prompt=The cat", "--prompt=今天", "--num_samples=3", "--seed=4"]
+    words += ["--length=6", "--num_iterations=3"]
+    assert run(model, *words) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 6 and len(set(shown)) > 3
+    assert [t.startswith("The cat") for t in shown] == [True] * 3 + [False] * 3
+    rows = tmp_path / "out.jsonl"
+    assert run(model, *words, f"--output={rows}") == 0
+    found = [json.loads(line) for line in rows.read_text("utf-8").splitlines()]
+    assert [row["text"] for row in found] == shown
+    assert [row["sample"] for row in found] == [0, 1, 2] * 2
+
+
+@pytest.mark.slow  # every call loads and traces
+def test_other_samples_without_the_critic(model, tmp_path, capsys):
+    words = ["--num_samples=3", "--length=8", "--num_iterations=4"]
+    assert run(model, *words) == 0
+    shown = capsys.readouterr().out.splitlines()
+    plain = tmp_path / "out.txt"
+    assert run(model, *words, f"--output={plain}") == 0
+    assert plain.read_text("utf-8").splitlines() == shown
+    capsys.readouterr()
+    assert run(model, *words, "--nocritic") == 0
+    assert capsys.readouterr().out.splitlines() != shown
+
+
+def test_none(model, capsys):
+    assert run(model, "--num_samples=0") == 0
+    told = capsys.readouterr()
+    assert told.out == "" and "nothing to draw" in told.err
+
+
+def test_a_long_prompt_is_told(model, capsys):
+    words = ["--length=4", "--method=one_shot"]
+    assert run(model, "--prompt=" + "the cat. " * 20, *words) == 0
+    told = capsys.readouterr()
+    assert "has 60 tokens" in told.err and told.out.startswith("the cat. the")
+
+
+def test_unigrams(model, tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("cat dog cat")
+    words = ["--method=unigram", f"--counts_from={text}", "--length=20"]
+    assert run(model, *words) == 0
+    assert set(capsys.readouterr().out.split()) == {"cat", "dog"}
+
+
+@pytest.mark.slow
+def test_without_a_discriminator(tmp_path, tiny_tokens, model, capfd):
+    alone = models.save(tmp_path, tiny_tokens, discriminator=False)
+    words = ["--length=4", "--num_iterations=2"]
+    assert run(alone, *words) == 0
+    plain = capfd.readouterr().out
+    assert run(alone, "--critic", *words) == 2
+    assert "--critic_model=DIR" in capfd.readouterr().err
+    assert run(alone, f"--critic_model={model}", *words) == 0
+    assert capfd.readouterr().out.strip() and plain.strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--prompt=the [MASK]"], "electra-tf fill fills"),
+        (["--length=0"], "--length=0: expected 1 to 22"),
+        (["--length=23"], "--length=23: expected 1 to 22"),
+        (["--num_samples=-1"], "--num_samples=-1"),
+        (["--temperature=-1"], "--temperature=-1"),
+        (["--top_p=0"], "--top_p=0"),
+        (["--num_iterations=0"], "--num_iterations=0"),
+        (["--method=unigram"], "--counts_from=FILE"),
+        (["--counts_from=/no/such"], "--counts_from: /no/such"),
+        (["--output=a.doc"], "--output: a.doc"),
+        (["--critic_model=/no/such"], "/no/such: no such model"),
+        (["--model=/no/such"], "/no/such: no such model"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(model, words, told, capfd):
+    assert run(model, *words) == 2
+    assert told in capfd.readouterr().err.strip().splitlines()[-1]

@@ -1,0 +1,214 @@
+"""score as a user runs it: files, n-best lists, clean-up, going on."""
+
+import gzip
+import json
+
+import generation_models as models
+import pytest
+
+from electra_tf.cli import app, line_run, score_run
+from electra_tf.generation.scoring import Scorer
+
+LINES = [
+    "the cat sat on the mat.",
+    "mat the on sat cat the.",
+    "",
+    "a good dog",
+    "☃ Ж ☃",
+    "今天天气很好\uff0c阳光明媚。",
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, tiny_tokens):
+    return models.save(tmp_path_factory.mktemp("m"), tiny_tokens)
+
+
+@pytest.fixture(scope="module")
+def scores(model):
+    return {
+        s.text: s for s in Scorer.from_pretrained(model, "pll").score(LINES)
+    }
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes("\ufeff".encode() + "\r\n".join(LINES).encode())
+    return path
+
+
+def run(model, source, *words):
+    return app.run(["score", f"--model={model}", f"--input={source}", *words])
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_a_row_for_each_line(model, scores, text, tmp_path, capsys):
+    target = tmp_path / "out.jsonl"
+    assert run(model, text, f"--output={target}", "--per_token") == 0
+    found = rows_of(target)
+    assert [row["text"] for row in found] == LINES
+    for row in found:
+        want = scores[row["text"]]
+        assert (row["tokens"], row["unknown"]) == (
+            len(want.tokens), want.unknown,
+        )  # fmt: skip
+        assert [t for t, _ in row["token_scores"]] == list(want.tokens)
+        if want.score is None:
+            assert row["score"] is None is row["mean"]
+        else:
+            assert row["score"] == pytest.approx(want.score, rel=1e-4)
+            assert row["mean"] == pytest.approx(want.mean, rel=1e-4)
+    told = capsys.readouterr()
+    assert "6 lines" in told.err and "pll" in told.err
+    assert str(target) in told.out
+    assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+
+
+def test_shown_without_an_output(model, scores, text, capsys):
+    assert run(model, text) == 0
+    header, *shown = capsys.readouterr().out.splitlines()
+    assert header.split("\t") == ["text", "score", "mean", "tokens", "unknown"]
+    assert [line.split("\t")[0] for line in shown] == LINES
+    assert float(shown[0].split("\t")[1]) == pytest.approx(
+        scores[LINES[0]].score, rel=1e-4
+    )
+
+
+def test_rerank(model, scores, tmp_path, capsys):
+    source = tmp_path / "lists.tsv"
+    source.write_text(
+        f"u1\t{LINES[0]}\nu1\t{LINES[1]}\nu1\t\nu2\t{LINES[3]}\n", "utf-8"
+    )
+    target, best = tmp_path / "out.tsv", tmp_path / "best.tsv"
+    words = ["--rerank", f"--output={target}", f"--best={best}"]
+    assert run(model, source, *words) == 0
+    header, *found = [
+        line.split("\t") for line in target.read_text("utf-8").splitlines()
+    ]
+    assert header == ["id", "rank", "text", "total", "score", "other"]
+    ordered = sorted(LINES[:2], key=lambda t: -scores[t].score)
+    assert [row[:3] for row in found] == [
+        ["u1", "1", ordered[0]], ["u1", "2", ordered[1]], ["u1", "3", ""],
+        ["u2", "1", LINES[3]],
+    ]  # fmt: skip
+    assert best.read_text("utf-8") == (
+        f"id\ttext\nu1\t{ordered[0]}\nu2\t{LINES[3]}\n"
+    )
+    assert "4 candidates in 2 lists" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_rerank_beside_another_score(model, scores, tmp_path):
+    source, target = tmp_path / "lists.tsv", tmp_path / "out.tsv"
+    ordered = sorted(LINES[:2], key=lambda t: -scores[t].score)
+    # Another score, and a weight that makes ours count for little.
+    source.write_text(f"u1\t{ordered[0]}\t-2\nu1\t{ordered[1]}\t-1\n", "utf-8")
+    words = [f"--output={target}", "--rerank", "--weight=1e-6"]
+    assert run(model, source, *words) == 0
+    first = target.read_text("utf-8").splitlines()[1].split("\t")
+    assert first[2] == ordered[1] and float(first[3]) == pytest.approx(-1, 1e-3)
+
+
+def test_clean_up_by_share(model, scores, text, tmp_path, capsys):
+    target = tmp_path / "clean.txt"
+    assert run(model, text, f"--output={target}", "--keep_share=0.4") == 0
+    # Two of five lines with tokens; the snowmen are not known.
+    known = [t for t in LINES if t and "☃" not in t]
+    best = sorted(known, key=lambda t: -scores[t].mean)[:2]
+    want = [t for t in LINES if not t or t in best]
+    assert target.read_text("utf-8").split("\n") == [*want, ""]
+    told = capsys.readouterr().err
+    assert "before: 5 lines" in told and "after:  2 lines (40.0 %)" in told
+    assert "1 of tokens that the model does not know" in told
+    assert "1 empty lines stay" in told
+
+
+def test_clean_up_above_a_score(model, scores, text, tmp_path):
+    target = tmp_path / "clean.txt.gz"
+    limit = scores[LINES[3]].mean - 1e-3
+    words = ["--max_unknown_share=1", f"--keep_above={limit}"]
+    assert run(model, text, f"--output={target}", *words) == 0
+    with gzip.open(target, "rt", encoding="utf-8") as handle:
+        kept = handle.read().split("\n")[:-1]
+    assert kept == [t for t in LINES if not t or scores[t].mean >= limit]
+
+
+def test_it_goes_on(model, text, tmp_path, monkeypatch, capsys):
+    """What was done before the end is not done again."""
+    target = tmp_path / "out.jsonl"
+    monkeypatch.setattr(line_run, "_PART_SECONDS", -1.0)
+    monkeypatch.setattr(score_run, "CHUNK", 2)
+    asked = []
+    whole = Scorer.score
+
+    def until_the_third(self, texts):
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.append(list(texts))
+        return whole(self, texts)
+
+    monkeypatch.setattr(Scorer, "score", until_the_third)
+    assert run(model, text, f"--output={target}") == 130
+    assert not target.exists()
+    asked.clear()
+    assert run(model, text, f"--output={target}") == 0
+    assert asked == [LINES[4:]]
+    assert "going on after 4 lines" in capsys.readouterr().err
+    once = tmp_path / "once.jsonl"
+    monkeypatch.setattr(Scorer, "score", whole)
+    assert run(model, text, f"--output={once}") == 0
+    assert target.read_bytes() == once.read_bytes()
+
+
+def test_what_was_begun_with_other_settings(model, text, tmp_path, capsys):
+    target = tmp_path / "out.jsonl"
+    run_ = line_run.LineRun(str(text), str(target), {"model": "other"}, print)
+    run_.answer(lambda lines, _: [{}] * len(lines), 2, lambda rows, taken: None)
+    assert run(model, text, f"--output={target}") == 0
+    assert "was begun with another model" in capsys.readouterr().err
+    assert len(rows_of(target)) == len(LINES)
+
+
+def test_an_empty_file(model, tmp_path, capsys):
+    empty, target = tmp_path / "empty.txt", tmp_path / "out.jsonl"
+    empty.touch()
+    assert run(model, empty, f"--output={target}") == 0
+    assert target.read_bytes() == b""
+    assert "0 lines, 0 tokens" in capsys.readouterr().err
+    target = tmp_path / "clean.txt"
+    assert run(model, empty, f"--output={target}", "--keep_share=0.9") == 0
+    assert target.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--input=/no/such"], "--input: /no/such: no such file"),
+        (["--keep_above=1", "--keep_share=1"], "give one of them"),
+        (["--keep_share=1.5"], "keep_share"),
+        (["--rerank", "--keep_share=1"], "--keep_share: not with --rerank"),
+        (["--rerank"], "text.txt:1: expected id, candidate"),
+        (["--best=x.tsv"], "--best: only with --rerank"),
+        (["--output=scores.doc"], "--output: scores.doc: expected a name"),
+        (["--method=electric"], "was not pre-trained with"),
+        (["--method=best"], "--method"),
+        (["--model=/no/such"], "/no/such: no such model"),
+        (["--max_seq_length=2"], "--max_seq_length=2: expected 3 to 40"),
+        (["--weight=nan"], "--weight=nan: expected a finite number"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(model, text, words, told, capfd):
+    assert run(model, text, *words) == 2
+    assert told in capfd.readouterr().err.strip().splitlines()[-1]
+
+
+def test_an_output_that_is_there(model, text, tmp_path, capfd):
+    target = tmp_path / "out.jsonl"
+    target.write_text("mine")
+    assert run(model, text, f"--output={target}") == 2
+    assert "give --overwrite" in capfd.readouterr().err
+    assert target.read_text() == "mine"

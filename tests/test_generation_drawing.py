@@ -1,0 +1,96 @@
+"""Draws of tokens, and which of them may be written."""
+
+import numpy as np
+import pytest
+
+from electra_tf.errors import UserError
+from electra_tf.generation.drawing import BANNED, Draw, draw
+from electra_tf.generation.pieces import Pieces
+from electra_tf.text.vocab import SPECIALS, Vocab
+
+STEPS = 4000
+LOGITS = np.log(np.array([0.05, 0.4, 0.3, 0.2, 0.05], "float32"))
+
+
+def shares(how, logits=LOGITS):
+    """How often each token is drawn by evenly spaced numbers."""
+    uniform = (np.arange(STEPS, dtype="float32") + 0.5) / STEPS
+    tokens = draw(np.repeat([logits], STEPS, 0), uniform, how).numpy()
+    return np.bincount(tokens, minlength=len(logits)) / STEPS
+
+
+@pytest.mark.parametrize(
+    ("how", "want"),
+    [
+        (Draw(), [0.05, 0.4, 0.3, 0.2, 0.05]),
+        (Draw(temperature=0.5), np.square([0.05, 0.4, 0.3, 0.2, 0.05]) / 0.295),
+        (Draw(temperature=0), [0, 1, 0, 0, 0]),
+        (Draw(top_k=1), [0, 1, 0, 0, 0]),
+        (Draw(top_k=2), [0, 4 / 7, 3 / 7, 0, 0]),
+        (Draw(top_k=99), [0.05, 0.4, 0.3, 0.2, 0.05]),
+        # The third passes 0.65 of the first two, and is in.
+        (Draw(top_p=0.75), [0, 4 / 9, 3 / 9, 2 / 9, 0]),
+        (Draw(top_p=0.3), [0, 1, 0, 0, 0]),
+        (Draw(top_k=3, top_p=0.7), [0, 4 / 7, 3 / 7, 0, 0]),
+    ],
+)
+def test_shares(how, want):
+    np.testing.assert_allclose(shares(how), want, atol=2e-3)
+
+
+@pytest.mark.parametrize("how", [Draw(), Draw(top_k=4), Draw(top_p=0.999)])
+def test_what_is_banned_is_never_drawn(how):
+    logits = np.where([True, False, True, True, True], BANNED, LOGITS)
+    assert shares(how, logits.astype("float32")).tolist() == [0, 1, 0, 0, 0]
+
+
+def test_the_ends_of_the_numbers():
+    logits = np.where([True, False, False, False, True], BANNED, LOGITS)
+    ends = np.array([0, np.nextafter(np.float32(1), np.float32(0))], "float32")
+    found = draw(np.float32([logits, logits]), ends, Draw()).numpy()
+    assert found.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": -1}, {"temperature": float("nan")},
+        {"temperature": float("inf")}, {"top_k": -1}, {"top_p": 0},
+        {"top_p": 1.1},
+    ],
+)  # fmt: skip
+def test_wrong_settings(wrong):
+    with pytest.raises(UserError, match=f"--{next(iter(wrong))}="):
+        Draw(**wrong)
+
+
+WORDS = (
+    *SPECIALS, "[unused1]", "cat", "##s", "##国", "国", ",", "[", "##", "é",
+    "\u200b", "##ing", "3",
+)  # fmt: skip
+
+
+def test_what_may_be_written():
+    pieces = Pieces(Vocab(WORDS), len(WORDS) + 2)
+    allowed = [t for t, no in zip(WORDS, pieces.banned) if not no]
+    assert allowed == ["cat", "##s", "国", ",", "[", "##", "é", "##ing", "3"]
+    assert pieces.banned[len(WORDS) :].all()
+    carries = [t for t, yes in zip(WORDS, pieces.carries) if yes]
+    assert carries == ["cat", "##s", "é", "##ing", "3"]
+
+
+def test_broken_pieces():
+    vocab = Vocab(WORDS)
+    pieces = Pieces(vocab, len(WORDS))
+    ids = np.array(
+        [
+            [vocab.ids[t] for t in row.split()]
+            for row in ("##s cat ##s ##ing", ", ##s ##s 国", "##s 国 ##s cat")
+        ]
+    )
+    found = pieces.broken(ids, np.array([False, False, True]))
+    assert found.tolist() == [
+        [True, False, False, False],
+        [False, True, False, False],
+        [False, False, True, False],
+    ]
