@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from electra_tf.errors import UserError
+from electra_tf.models import kernels
 from electra_tf.tasks import batches
 from electra_tf.tasks.losses import smoothed_token_loss
 from electra_tf.tasks.registry import task_class
@@ -204,8 +205,9 @@ def test_batches_are_padded_to_their_own_longest(tokenizer):
 # --- loss ------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("mode", ["plain", "xla"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_smoothed_loss(smoothing):
+def test_the_smoothed_loss(smoothing, mode):
     rng = np.random.default_rng(0)
     logits = tf.constant(rng.normal(size=[2, 3, 7]).astype("float32") * 3)
     labels = tf.constant(rng.integers(0, 7, [2, 3]).astype("int32"))
@@ -219,7 +221,7 @@ def test_the_smoothed_loss(smoothing):
     for function in (
         plain, lambda x: smoothed_token_loss(x, labels, smoothing)
     ):  # fmt: skip
-        with tf.GradientTape() as tape:
+        with kernels.use(mode), tf.GradientTape() as tape:
             tape.watch(logits)
             losses = function(logits)
             total = tf.reduce_sum(losses * weights)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from electra_tf.models import kernels
 from electra_tf.models.task_heads import SpanOutput
 
 
@@ -67,34 +68,57 @@ def smoothed_token_loss(
     """
     vocab = logits.shape[-1]
     flat = tf.reshape(logits, [-1, vocab])
-    losses = _smoothed(smoothing)(flat, tf.reshape(labels, [-1]))
+    loss = _smoothed(smoothing, kernels.mode())
+    losses = loss(flat, tf.reshape(labels, [-1]))
     return tf.reshape(losses, tf.shape(labels))
 
 
+def _exponentials(logits: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """exp(logits - peak), the peak and the mean of each row."""
+    peak = tf.reduce_max(logits, axis=-1, keepdims=True)
+    return tf.exp(logits - peak), peak[:, 0], tf.reduce_mean(logits, axis=-1)
+
+
+def _smoothed_gradient(
+    weights: tf.Tensor,
+    total: tf.Tensor,
+    labels: tf.Tensor,
+    dy: tf.Tensor,
+    smoothing: float,
+) -> tf.Tensor:
+    vocab = weights.shape[-1]
+    found = weights * (dy / total)[:, tf.newaxis]
+    is_label = tf.range(vocab)[tf.newaxis] == labels[:, tf.newaxis]
+    truth = tf.where(is_label, 1.0 - smoothing, 0.0) + smoothing / vocab
+    return found - truth * dy[:, tf.newaxis]
+
+
 @functools.cache
-def _smoothed(smoothing: float) -> Callable[..., tf.Tensor]:
-    """One pass of exponentials gives the loss and its gradient."""
+def _smoothed(smoothing: float, mode: str) -> Callable[..., tf.Tensor]:
+    """One pass of exponentials gives the loss and its gradient.
+
+    Args:
+      smoothing: see `smoothed_token_loss`.
+      mode: of `models.kernels`; "xla" compiles what walks over the logits.
+    """
+    exponentials = _exponentials
+    gradients = functools.partial(_smoothed_gradient, smoothing=smoothing)
+    if mode == "xla":
+        exponentials = tf.function(exponentials, jit_compile=True)
+        gradients = tf.function(gradients, jit_compile=True)
 
     @tf.custom_gradient
     def op(
         logits: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple]]:
-        vocab = logits.shape[-1]
-        top = tf.reduce_max(logits, axis=-1, keepdims=True)
-        weights = tf.exp(logits - top)
-        total = tf.reduce_sum(weights, axis=-1, keepdims=True)
-        at = tf.stack([tf.range(tf.shape(labels)[0]), labels], axis=1)
-        truth = tf.gather_nd(logits, at)
-        spread = tf.reduce_mean(logits, axis=-1)
-        losses = (tf.math.log(total) + top)[:, 0]
-        losses -= (1.0 - smoothing) * truth + smoothing * spread
+        weights, peak, mean = exponentials(logits)
+        total = tf.reduce_sum(weights, axis=-1)
+        truth = tf.gather(logits, labels, batch_dims=1)
+        losses = tf.math.log(total) + peak
+        losses -= (1.0 - smoothing) * truth + smoothing * mean
 
         def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, None]:
-            given = dy[:, tf.newaxis]
-            found = weights * (given / total) - given * (smoothing / vocab)
-            return tf.tensor_scatter_nd_sub(
-                found, at, (1.0 - smoothing) * dy
-            ), None
+            return gradients(weights, total, labels, dy), None
 
         return losses, gradient
 
