@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 import pytest
+import serving_toy
 from serving_page_checks import answered, bar_names, check_answer
 
 PAGE = pathlib.Path(__file__).parent.parent / "electra_tf/serving/page"
@@ -108,6 +109,7 @@ def serve(tmp_path_factory, tiny_tokens):
             started[kinds] = server, running.in_thread(server)
         return started[kinds][0].url
 
+    serve.exported = exported
     yield serve
     for server, _ in started.values():
         server.stop()
@@ -309,6 +311,61 @@ def test_the_legend_hides_and_shows(serve, page):
     assert page.locator("#body .entity:not(.off)").count() < shown
     key.press("Enter")
     assert page.locator("#body .entity:not(.off)").count() == shown
+
+
+def add_version(source, target, **changes):
+    """A version with something else in its description."""
+    hidden = target.parent / f".tmp-{target.name}"
+    shutil.copytree(source, hidden)
+    path = hidden / "assets.extra/electra_tf.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(about | changes), encoding="utf-8")
+    hidden.rename(target)
+
+
+def test_a_new_version_is_noticed(serve, page, tmp_path):
+    source = pathlib.Path(serve.exported("classification"), "1")
+    folder = tmp_path / "classification"
+    folder.mkdir()
+
+    def come_back(text):
+        """To the window, until the server has loaded what is new."""
+        page.wait_for_function(
+            "text => { dispatchEvent(new Event('focus'));"
+            " return document.getElementById('facts').textContent"
+            ".startsWith(text); }",
+            arg=text,
+            polling=200,
+        )
+
+    add_version(source, folder / "1")
+    with serving_toy.served({"classification": folder}) as server:
+        visit(page, server.url, "classification")
+        assert page.inner_text("#facts").startswith("version 1 ")
+        assert page.inner_text("#news") == ""
+        write(page, "the cat")
+        page.keyboard.press("Control+Enter")
+        headline = answered(page)
+        page.locator("#fields textarea").focus()
+        new = [{"text": "the dog"}]
+        add_version(source, folder / "2", examples=new)
+        come_back("version 2 ")
+        assert page.inner_text("#news") == (
+            "Version 2 is loaded now. Run again for its answer."
+        )
+        # What was written and answered stays, and the cursor where it was.
+        assert page.inner_text("#summary") == headline
+        assert page.evaluate("document.activeElement.value") == "the cat"
+        assert page.locator(".example").all_inner_texts() == ["the dog"]
+        page.keyboard.press("Control+Enter")
+        page.wait_for_selector("#news:empty", state="attached")
+        answered(page)
+        # Of another task: another form.
+        add_version(source, folder / "3", task="multilabel")
+        come_back("version 3 ")
+        assert page.input_value("#fields textarea") == ""
+        assert page.inner_text("#summary") == ""
+        assert page.inner_text("#news") == "Version 3 is loaded now."
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")

@@ -35,7 +35,7 @@ export class PredictRequest {
   /** The command that sends the same bytes from a POSIX shell. */
   curl() {
     const start =
-      `curl -X POST ${quoted(this.url)} \\\n` +
+      `curl ${quoted(this.url)} \\\n` +
       "  -H 'Content-Type: application/json' \\\n";
     const argument = quoted(this.body);
     if (argument.length < MAX_ARGUMENT) return `${start}  -d ${argument}`;

@@ -12,11 +12,12 @@ import { ranking } from "./ranking.js";
 import { raw } from "./raw.js";
 import { regression } from "./regression.js";
 import { showRequest } from "./request_panel.js";
+import { seq2seq } from "./seq2seq.js";
 import { tagging } from "./tagging.js";
 import { attachThemeButton } from "./theme.js";
 
 const WIDGETS = {
-  classification, multilabel, regression, ranking, tagging, qa,
+  classification, multilabel, regression, ranking, tagging, qa, seq2seq,
   discriminator, generator,
 };
 
@@ -24,16 +25,26 @@ const at = (id) => document.getElementById(id);
 
 /** A model on the page: what was written and answered stays with it. */
 class Panel {
-  constructor({ name, version, description }) {
+  constructor(model) {
+    this.running = null; // an AbortController
+    this.take(model);
+  }
+
+  /** Is the model as the server has it; what was written stays in its form. */
+  take({ name, version, description }) {
+    const widget = WIDGETS[description?.task] ?? raw;
     this.name = name;
     this.version = version;
-    this.widget = WIDGETS[description?.task] ?? raw;
     this.description = description ?? {};
-    this.memory = {}; // the widget's own, for this visit
     const language = this.description.language;
-    this.fields = new Fields(this.widget.fields(this.description), language);
+    const forms = widget.fields(this.description);
+    const form = JSON.stringify([description?.task, language, forms]);
+    if (form === this.form) return;
+    this.form = form;
+    this.widget = widget;
+    this.fields = new Fields(forms, language);
+    this.memory = {}; // the widget's own, for this visit
     this.answer = null;
-    this.running = null; // an AbortController
   }
 
   examples() {
@@ -64,6 +75,7 @@ class Panel {
   }
 }
 
+const panels = new Map(); // by the models' names
 let panel = null;
 
 /** Puts a model on the page. */
@@ -72,14 +84,20 @@ function open(next) {
   panel = next;
   at("model").value = panel.name;
   document.title = `${panel.name} · electra_tf`;
-  at("title").textContent = panel.widget.title;
-  at("about").textContent = panel.widget.about;
-  at("facts").textContent = panel.facts();
+  at("news").textContent = "";
+  showModel();
   refill(at("fields"), ...panel.fields.nodes);
-  showExamples(panel.examples());
   showAnswer(panel.answer);
   at("panel").hidden = false;
   panel.fields.refit();
+}
+
+/** What the page says of its model, which may be of another version now. */
+function showModel() {
+  at("title").textContent = panel.widget.title;
+  at("about").textContent = panel.widget.about;
+  at("facts").textContent = panel.facts();
+  showExamples(panel.examples());
 }
 
 function showExamples(examples) {
@@ -125,6 +143,7 @@ async function run() {
   const request = new PredictRequest(asked.name, asked.widget.rows(values));
   const control = new AbortController();
   asked.running = control;
+  at("news").textContent = "";
   setBusy(true);
   try {
     const answer = await request.send(control.signal);
@@ -140,7 +159,50 @@ async function run() {
       asked.running = null;
       if (panel === asked) setBusy(false);
     }
+    refresh();
   }
+}
+
+let refreshing = false;
+
+/** Takes over what the server has loaded since it was last asked. */
+async function refresh() {
+  if (refreshing || !panel) return;
+  refreshing = true;
+  try {
+    takeModels(await loadedModels());
+  } catch (error) {
+    // Whoever runs the model will be told.
+    if (!(error instanceof ServerError)) throw error;
+  } finally {
+    refreshing = false;
+  }
+}
+
+function takeModels(models) {
+  for (const model of models) {
+    const known = panels.get(model.name);
+    if (!known) panels.set(model.name, new Panel(model));
+    // One that runs is taken over when it has answered.
+    if (!known || known.running || known.version === model.version) continue;
+    const { form } = known;
+    known.take(model);
+    if (known !== panel) continue;
+    if (known.form === form) showModel();
+    else open(known);
+    const again = known.answer ? " Run again for its answer." : "";
+    at("news").textContent = `Version ${model.version} is loaded now.${again}`;
+  }
+  listModels();
+}
+
+/** Offers the models, if there are others than before. */
+function listModels() {
+  const names = [...panels.keys()];
+  const offered = [...at("model").options].map((option) => option.value);
+  if (names.join("\n") === offered.join("\n")) return;
+  refill(at("model"), ...names.map((name) => element("option", {}, name)));
+  if (panel) at("model").value = panel.name;
 }
 
 /** The widget's view of an answer; a ServerError where it has other parts. */
@@ -226,11 +288,7 @@ async function start() {
   try {
     const models = await loadedModels();
     if (!models.length) throw new ServerError("The server has no model yet.");
-    const panels = new Map(models.map((model) => [model.name, new Panel(model)]));
-    refill(
-      at("model"),
-      ...[...panels.keys()].map((name) => element("option", {}, name)),
-    );
+    takeModels(models);
     const select = () => {
       open(panels.get(at("model").value));
       history.replaceState(null, "", `#${new URLSearchParams({ model: panel.name })}`);
@@ -239,6 +297,10 @@ async function start() {
     const hash = new URLSearchParams(location.hash.slice(1));
     open(panels.get(hash.get("model")) ?? [...panels.values()][0]);
     at("loading").hidden = true;
+    addEventListener("focus", refresh);
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) refresh();
+    });
   } catch (error) {
     at("loading").textContent = `${error.message} Load the page again.`;
     if (!(error instanceof ServerError)) throw error;

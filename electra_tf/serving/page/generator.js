@@ -47,8 +47,8 @@ export const generator = {
     const left = pieces.length - 1 - chosen.length;
     return {
       summary: chosen.length
-        ? chosen.map((token, i) => `${token}, ${percent(probabilities[i][0])}`)
-            .join("; ")
+        ? chosen.map((token, i) => `“${token}” ${percent(probabilities[i][0])}`)
+            .join(", ")
         : "No mask was read",
       body: element(
         "section",
