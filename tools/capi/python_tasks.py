@@ -162,6 +162,22 @@ def answers(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
     return found
 
 
+def texts(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
+    """Of what writes texts; None for what `predict` refuses."""
+    found: list[Outputs | None] = []
+    for said in _predicted(predictor, rows, lambda row: None):
+        if said is None:
+            found.append(None)
+            continue
+        outputs = {"text": said["text"].encode(), "score": said["score"]}
+        best = said.get("n_best")
+        if best:  # padded by the export where there are fewer
+            outputs["n_best_texts"] = _objects([b["text"] for b in best])
+            outputs["n_best_scores"] = np.array([b["score"] for b in best])
+        found.append(outputs)
+    return found
+
+
 def _text(text: bytes) -> str | None:
     try:
         return text.decode()
@@ -188,4 +204,5 @@ ANSWERS: dict[str, Callable[[Predictor, Sequence[Row]], list]] = {
     "ranking": ranks,
     "tagging": tags,
     "qa": answers,
+    "seq2seq": texts,
 }
