@@ -16,7 +16,9 @@ def vocab(tiny_tokens):
     return Vocab((*tiny_tokens, *CHINESE, "##国", "[unused1]"))
 
 
-def save(path, tokens, objective="electra", discriminator=True, **fields):
+def save(
+    path, tokens, objective="electra", discriminator=True, scale=3, **fields
+):
     """Writes a model directory; returns its path as a str."""
     known = vocab(tokens)
     shape = ModelConfig(
@@ -38,11 +40,11 @@ def save(path, tokens, objective="electra", discriminator=True, **fields):
         **fields,
     )
     made = checkpoint(config, known)
-    # Large enough for what stands beside a token to matter.
-    weights = {name: 3 * value for name, value in made.weights.items()}
+    # By default large enough for what stands beside a token to matter.
+    weights = {name: scale * value for name, value in made.weights.items()}
     directory.write(str(path), dataclasses.replace(made, weights=weights))
     return str(path)
 
 
-def electric(path, tokens):
-    return save(path, tokens, "electric", generator_kind="two_tower")
+def electric(path, tokens, **fields):
+    return save(path, tokens, "electric", generator_kind="two_tower", **fields)

@@ -206,11 +206,14 @@ def test_a_two_tower_generator_needs_one_pass(electric_model):
     )
 
 
-def test_the_sum_that_electric_leaves_out(electric_model):
+def test_the_sum_that_electric_leaves_out(tmp_path, tiny_tokens):
     """With many candidates the estimate is the sum over all tokens."""
-    many = electric.NormalizedScorer(electric_model, num_candidates=1500)
+    mild = models.electric(tmp_path, tiny_tokens, scale=1)
+    many = electric.NormalizedScorer(mild, num_candidates=300)
     (found,) = many.score(["the cat"])
-    scorer = Scorer.from_pretrained(electric_model)
+    scorer = Scorer.from_pretrained(mild)
+    (once,) = scorer.score(["the cat"])
+    assert np.abs(once.log_probs - found).min() > 1  # there is one
     vocab = scorer.tokenizer.vocab
     row = framed(scorer, [vocab.ids["the"], vocab.ids["cat"]])
     size = scorer.network.config.vocab_size
@@ -219,7 +222,7 @@ def test_the_sum_that_electric_leaves_out(electric_model):
         others[:, place] = np.arange(size)
         energy = scorer.network(tf.constant(others, tf.int32)).logits[:, place]
         exact = tf.nn.log_softmax(-energy)[row[place]].numpy()
-        assert found[place - 1] == pytest.approx(exact, abs=0.2)
+        assert found[place - 1] == pytest.approx(exact, abs=0.1)
     with pytest.raises(UserError, match="text 2: 30 tokens"):
         many.score(["the", "the " * 30])
 
