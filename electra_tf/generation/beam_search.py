@@ -1,9 +1,10 @@
 """Beam search over any model that scores next tokens; greedy with one beam.
 
 All in the graph, a `tf.while_loop` without XLA, so that it can be exported. A
-source's search does not depend on the others of its batch: it ends when as
-many hypotheses as there are beams have ended, or at the longest length, and
-what the loop does after that for others changes nothing of it.
+source's search does not depend on the others of its batch: it is done when as
+many hypotheses as there are beams have ended and none that goes on scores
+better as it is, or at the longest length; what the loop does after that for
+others changes nothing of it.
 
 Shapes: B sources, K beams, R = B * K rows, V vocabulary, T longest target.
 """
@@ -100,11 +101,11 @@ def search(
         ended=tf.fill([batch, beams, length], end_id),
         ended_lengths=tf.zeros([batch, beams], tf.int32),
         ended_scores=tf.fill([batch, beams], _NEVER),
-        num_ended=tf.zeros([batch], tf.int32),
+        done=tf.zeros([batch], tf.bool),
     )
 
     def open_(position: tf.Tensor, state: _State, cache: Any) -> tf.Tensor:
-        return (position < length) & tf.reduce_any(state.num_ended < beams)
+        return (position < length) & ~tf.reduce_all(state.done)
 
     def body(position: tf.Tensor, state: _State, cache: Any) -> tuple:
         last = state.tokens[:, :, tf.maximum(position - 1, 0)]
@@ -144,7 +145,7 @@ class _State(NamedTuple):
     ended: tf.Tensor  # int32 [B, K, T], the best of those that have ended
     ended_lengths: tf.Tensor  # int32 [B, K], without the end
     ended_scores: tf.Tensor  # float32 [B, K], -inf where there is none
-    num_ended: tf.Tensor  # int32 [B], K or more: the source is done
+    done: tf.Tensor  # bool [B], nothing better is to be found
 
 
 def _advance(
@@ -180,8 +181,9 @@ def _advance(
 
     # Those that end: the best of them and of those before.
     counts = ends[:, :beams] & tf.math.is_finite(totals[:, :beams])
-    counts &= (state.num_ended < beams)[:, tf.newaxis]
-    scores = totals[:, :beams] / _penalty(position + 1, config)
+    counts &= ~state.done[:, tf.newaxis]
+    penalty = _penalty(position + 1, config)
+    scores = totals[:, :beams] / penalty
     all_scores = tf.concat(
         [state.ended_scores, tf.where(counts, scores, _NEVER)], axis=1
     )
@@ -190,14 +192,17 @@ def _advance(
     ended = tf.concat([state.ended, new], axis=1)
     new_lengths = tf.zeros_like(state.ended_lengths) + position
     lengths = tf.concat([state.ended_lengths, new_lengths], axis=1)
-    number = tf.reduce_sum(tf.cast(counts, tf.int32), axis=1)
+    # None goes on, or none that would be among the best if it ended as it is.
+    worst, hope = best_scores[:, -1], going[:, 0]
+    done = tf.math.is_finite(worst) & (hope / penalty <= worst)
+    done |= ~tf.math.is_finite(hope)
     return _State(
         tokens,
         going,
         tf.gather(ended, best, batch_dims=1),
         tf.gather(lengths, best, batch_dims=1),
         best_scores,
-        state.num_ended + number,
+        state.done | done,
     ), next_origin
 
 
@@ -206,9 +211,8 @@ def _best(
 ) -> Hypotheses:
     """Those that have ended, then those that were cut."""
     beams = config.beam_size
-    done = (state.num_ended >= beams)[:, tf.newaxis]
     cut = state.log_probs / _penalty(position, config)
-    cut = tf.where(done, _NEVER, cut)
+    cut = tf.where(state.done[:, tf.newaxis], _NEVER, cut)
     scores = tf.concat([state.ended_scores, cut], axis=1)  # [B, 2 K]
     exists = tf.cast(tf.math.is_finite(scores), tf.int32)
     has_ended = tf.constant([[1] * beams + [0] * beams])
