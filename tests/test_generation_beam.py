@@ -160,7 +160,9 @@ def repeats(tokens, n):
 def test_no_ngram_comes_twice(n, beams):
     toy = Toy(12, seed=4, steady=True)
     options = {"beam_size": beams, "max_length": 12}
-    free, lengths, _ = run(toy, range(12), **options)
+    # What goes on as long as it can.
+    endless = tf.constant([False, True, False, False])
+    free, lengths, _ = run(toy, range(12), endless, **options)
     ids, kept, scores = run(toy, range(12), no_repeat_ngram=n, **options)
     rows = [
         ids[b, k, : kept[b, k]].tolist()
@@ -222,3 +224,16 @@ def test_fewer_hypotheses_than_beams():
 def test_wrong_settings(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         SearchConfig(**wrong)
+
+
+def test_it_goes_on_while_a_better_one_has_not_ended():
+    """Poor hypotheses that end early do not stop the search for the best."""
+    toy = Toy(1)
+    # 2 six times and then the end is nearly sure; else the end is likeliest.
+    toy.table[:] = 0.0
+    toy.table[..., END] = 3.0
+    toy.table[:, :6, ..., 2] = 9.0
+    toy.table[:, 6, ..., END] = 9.0
+    for beams in (1, 2, 3):
+        ids, lengths, _ = run(toy, [0], beam_size=beams, max_length=9)
+        assert ids[0, 0, : lengths[0, 0]].tolist() == [2] * 6
