@@ -12,6 +12,7 @@ from capi import texts
 from electra_tf.hub import directory
 from electra_tf.models.config import ModelConfig
 from electra_tf.tasks.registry import task_class
+from electra_tf.tasks.seq2seq import features
 from electra_tf.text.vocab import Vocab
 
 SHAPE = {
@@ -43,6 +44,11 @@ TASKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"doc_stride": 16, "max_query_length": 12, "max_answer_length": 8},
         {"unanswerable": True, "null_threshold": 0.5},
     ),
+    "seq2seq": (
+        "translation",
+        {"max_target_length": 12, "decoder_layers": 2, "beam_size": 2},
+        {"spacing": [[".", ","], ["("]]},
+    ),
 }  # fmt: skip
 
 
@@ -68,6 +74,8 @@ def save(
         )
     else:
         name, options, state = TASKS[kind]
+        if kind == "seq2seq":
+            state = {**state, "specials": features.specials(vocab)}
         cls = task_class(name)
         task = cls(name, cls.Options(max_seq_length=48, **options), None, state)
         about = fine_tuned_models.about(

@@ -113,11 +113,20 @@ def check_qa(page, rows, texts):
         assert shown == [row["answer"]]
 
 
+def check_seq2seq(page, rows, texts):
+    (row,) = rows
+    shown = page.text_content("#summary")
+    assert shown == (row["text"] or "Nothing was written")
+    score = f"{row['score']:.3f}".replace("-", "\u2212")
+    assert page.inner_text("#body .note") == f"Score {score}"
+
+
 CHECKS = {
     "discriminator": check_discriminator, "generator": check_generator,
     "classification": check_classification, "pairs": check_classification,
     "multilabel": check_multilabel, "regression": check_regression,
     "ranking": check_ranking, "tagging": check_tagging, "qa": check_qa,
+    "seq2seq": check_seq2seq,
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ PAGE = pathlib.Path(__file__).parent.parent / "electra_tf/serving/page"
 QUICK = ("discriminator", "classification")
 KINDS = (
     "generator", "pairs", "multilabel", "regression", "ranking", "tagging",
-    "qa",
+    "qa", "seq2seq",
 )  # fmt: skip
 kinds = pytest.mark.parametrize(
     "kind",
