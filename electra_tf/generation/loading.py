@@ -54,8 +54,11 @@ def load_generator(path: str, vocab: str | None = None) -> Any:
     Raises:
       UserError: it has none, or not all of it, or no vocabulary.
     """
+    config = loading.open_checkpoint(path, vocab=vocab).config
+    if config.generator is not None and not config.token_lm_head:
+        raise _lacks(path, "its generator's head")
     network = pretrained.Generator.from_pretrained(path, vocab=vocab)
-    _check_whole(path, network, "generator", "head/")
+    _check_whole(path, network, "generator")
     return network
 
 
@@ -65,8 +68,11 @@ def load_discriminator(path: str, vocab: str | None = None) -> Any:
     Raises:
       UserError: it has none, or no replaced-token head, or no vocabulary.
     """
+    config = loading.open_checkpoint(path, vocab=vocab).config
+    if config.discriminator is not None and not config.replaced_token_head:
+        raise _lacks(path, "its discriminator's head")
     network = pretrained.Discriminator.from_pretrained(path, vocab=vocab)
-    _check_whole(path, network, "discriminator", "head/")
+    _check_whole(path, network, "discriminator")
     if network.head is None:
         raise UserError(
             f"{path}: its discriminator predicts tokens and has no "
@@ -148,15 +154,18 @@ def longest(network: Any, max_seq_length: int | None = None) -> int:
     return max_seq_length
 
 
-def _check_whole(path: str, network: Any, part: str, head: str) -> None:
+def _check_whole(path: str, network: Any, part: str) -> None:
     if network.tokenizer is None:
         raise UserError(
             f"{path}: has no vocabulary beside it; give --vocab=FILE"
         )
     absent = [n for n in network.load_report.new if n.startswith(part)]
     if absent:
-        what = f"its {part}'s head" if head in absent[0] else absent[0]
-        raise UserError(
-            f"{path}: lacks {what}, so that what it says would be random; "
-            "expected a pre-trained model with this network whole"
-        )
+        raise _lacks(path, absent[0])
+
+
+def _lacks(path: str, what: str) -> UserError:
+    return UserError(
+        f"{path}: lacks {what}, so that what it says would be random; "
+        "expected a pre-trained model with this network whole"
+    )
