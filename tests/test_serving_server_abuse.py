@@ -107,6 +107,17 @@ def test_metrics_are_what_prometheus_reads(server):
     assert value("process_open_fds") > 0
 
 
+def test_outputs_come_in_the_order_of_their_names(server):
+    for form in ("instances", "inputs"):
+        _, answer = predict(server, {form: ["a b"]})
+        found = answer.get("outputs") or answer["predictions"][0]
+        assert list(found) == sorted(found) and len(found) == 5
+    text = ask(server, "GET", "/v1/models/toy/metadata")[2].decode()
+    signature = json.loads(text)["metadata"]["signature_def"]["signature_def"]
+    assert [*signature["pair"]["inputs"]] == ["text", "text_pair"]
+    assert [*signature["pair"]["outputs"]] == ["both", "same"]
+
+
 def test_answers_that_would_be_too_large(server):
     """Rows are padded to the longest: few texts can make a huge answer."""
     rows = ["w " * 100, *["w"] * 20]

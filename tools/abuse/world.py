@@ -249,7 +249,7 @@ def compare(
     elif type(found) is not type(wanted):
         pass
     elif isinstance(wanted, dict):
-        if list(found) == list(wanted):
+        if found.keys() == wanted.keys():
             parts = [
                 compare(found[key], wanted[key], tolerance, f"{place}.{key}")
                 for key in wanted

@@ -24,6 +24,8 @@ from electra_tf.serving.server.signature_info import (
 SAVED_MODEL = "saved_model.pb"
 _DESCRIPTION = ("assets.extra", "electra_tf.json")
 _INIT_SIGNATURE = "__saved_model_init_op"
+# Lines of TensorFlow's messages that tell nothing of the cause.
+_NO_REASONS = ("Graph execution", "Detected at", "You may be trying")
 _LOG = logging.getLogger("electra_tf.serving")
 
 # HTTP statuses of TensorFlow's errors, as TensorFlow Serving gives them.
@@ -83,7 +85,7 @@ class LoadedModel:
           inputs: an array for each input; strings are `bytes` objects.
 
         Returns:
-          An array for each output.
+          An array for each output, in the order of their names.
 
         Raises:
           RequestError: TensorFlow refused; the status is the one that
@@ -103,7 +105,7 @@ class LoadedModel:
                 for name, array in inputs.items()
             }
             outputs = self.functions[signature](**tensors)
-            return {name: value.numpy() for name, value in outputs.items()}
+            return {name: outputs[name].numpy() for name in info.outputs}
         except tf.errors.OpError as error:
             status = _STATUSES.get(
                 type(error).__name__, HTTPStatus.INTERNAL_SERVER_ERROR
@@ -173,7 +175,8 @@ def load(name: str, version: int, directory: str) -> LoadedModel:
     except Exception as error:
         # TensorFlow has no one exception for what it cannot load.
         raise UserError(
-            f"cannot load {directory}: {_reason(str(error))}"
+            f"cannot load {directory}: {_reason(str(error))}; if it is not "
+            "whole, copy or export it again"
         ) from error
     return model
 
@@ -193,8 +196,9 @@ def _signatures(directory: str) -> dict[str, SignatureInfo]:
         raise UserError(f"{directory}: no graph is tagged for serving")
     return {
         name: SignatureInfo(
-            {k: _tensor_info(v) for k, v in definition.inputs.items()},
-            {k: _tensor_info(v) for k, v in definition.outputs.items()},
+            # Protocol buffers keep them in another order in each process.
+            {k: _tensor_info(v) for k, v in sorted(definition.inputs.items())},
+            {k: _tensor_info(v) for k, v in sorted(definition.outputs.items())},
             definition.method_name or PREDICT,
         )
         for name, definition in sorted(graphs[0].signature_def.items())
@@ -242,10 +246,6 @@ def _reason(message: str) -> str:
     """What went wrong, without the node and the lines that made it."""
     head = message.partition("[[{{node")[0]
     lines = [line.strip() for line in head.splitlines()]
-    told = [
-        line
-        for line in lines
-        if line and not line.startswith(("Graph execution", "Detected at"))
-    ]
+    told = [line for line in lines if line and not line.startswith(_NO_REASONS)]
     # Where the graph was made comes first, if it comes at all.
     return (told[-1] if told else message)[:500]

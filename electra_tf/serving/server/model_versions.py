@@ -284,6 +284,8 @@ def _settle() -> None:
 def _no_version(directory: str) -> str:
     """Why a directory cannot be served, and what may help."""
     if not files.is_directory(directory):
+        if files.exists(directory):
+            return f"{directory}: is a file; name a directory of versions"
         return f"{directory}: no such directory"
     if files.exists(files.join(directory, SAVED_MODEL)):
         return f"{directory}: this is one version; name the directory above it"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import logging
 import socket
 import threading
@@ -23,6 +24,11 @@ from electra_tf.serving.server.predicting import Predicting
 _LOG = logging.getLogger("electra_tf.serving")
 # For which a server that stops keeps connections that may bring a request.
 _LINGER_SECONDS = 1.0
+_HINTS = {
+    errno.EADDRINUSE: "; --port=0 takes a free port",
+    errno.EACCES: "; ports below 1024 need rights, take a higher one",
+    errno.EADDRNOTAVAIL: "; it is no address of this machine",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +152,8 @@ class _Server(uvicorn.Server):
         except OSError as error:
             # Another server may have bound the same port, and listened first.
             raise UserError(
-                f"--host, --port: cannot listen: {error.strerror}; --port=0 "
-                "takes a free port"
+                f"--host, --port: cannot listen: {error.strerror}"
+                f"{_HINTS.get(error.errno, '')}"
             ) from error
         self.ready()
 
@@ -227,6 +233,6 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.close()
         raise UserError(
             f"--host, --port: cannot listen on {host}:{port}: "
-            f"{error.strerror}; --port=0 takes a free port"
+            f"{error.strerror}{_HINTS.get(error.errno, '')}"
         ) from error
     return bound
