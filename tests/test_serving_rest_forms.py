@@ -305,7 +305,7 @@ ERRORS = {
         "doc:predict",
         named("pictures", inputs={"image": ["a"], "caption": ["b", "c"]}),
         400, "Input tensors must have equal 0th-dimension size, but they "
-        "have image: 1, caption: 2",
+        "have caption: 2, image: 1",
     ),
     "text for a number": (
         "doc:predict", {"instances": ["1"]}, 400,

@@ -175,7 +175,7 @@ def _arrays(
     if signature.batched:
         lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{k}: {n}" for k, n in lengths.items())
+            told = ", ".join(f"{k}: {n}" for k, n in sorted(lengths.items()))
             raise invalid(
                 "Input tensors must have equal 0th-dimension size, but they "
                 f"have {told}"
