@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 import serving_toy
+import tensorflow as tf
 from serving_page_checks import answered, bar_names, check_answer
 
 PAGE = pathlib.Path(__file__).parent.parent / "electra_tf/serving/page"
@@ -366,6 +367,30 @@ def test_a_new_version_is_noticed(serve, page, tmp_path):
         assert page.input_value("#fields textarea") == ""
         assert page.inner_text("#summary") == ""
         assert page.inner_text("#news") == "Version 3 is loaded now."
+
+
+def test_numbers_that_json_has_not(serve, page, tmp_path):
+    """The server writes them as TensorFlow Serving does."""
+    module = tf.Module()
+    spec = tf.TensorSpec([None], tf.float32, name="x")
+    module.log = tf.function(
+        lambda x: {"log": tf.math.log(x), "said": tf.fill(tf.shape(x), '"NaN')},
+        input_signature=[spec],
+        autograph=False,
+    )
+    tf.saved_model.save(
+        module, str(tmp_path / "1"), signatures={"serving_default": module.log}
+    )
+    with serving_toy.served({"log": tmp_path}) as server:
+        visit(page, server.url, "log")
+        write(page, "[0, 1, -1]")
+        page.keyboard.press("Control+Enter")
+        assert answered(page) == "3 predictions"
+        said = {"said": '"NaN'}
+        assert json.loads(page.inner_text("#body pre")) == [
+            {"log": "-Infinity", **said}, {"log": 0, **said},
+            {"log": "NaN", **said},
+        ]  # fmt: skip
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")

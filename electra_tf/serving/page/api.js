@@ -79,12 +79,23 @@ async function speak(url, options = {}) {
   return { answer, milliseconds };
 }
 
+/** JSON, in which the numbers that it has not become texts; null if none. */
 function parsed(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
+  for (const read of [(json) => json, withoutInfinity]) {
+    try {
+      return JSON.parse(read(text));
+    } catch {
+      // The other way, or none.
+    }
   }
+  return null;
+}
+
+/** The REST interface writes NaN, Infinity and -Infinity as they stand. */
+function withoutInfinity(json) {
+  return json.replace(/"(?:[^"\\]|\\.)*"|-?Infinity|NaN/g, (part) =>
+    part.startsWith('"') ? part : `"${part}"`,
+  );
 }
 
 const MEANINGS = {
