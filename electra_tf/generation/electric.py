@@ -14,6 +14,8 @@ import tensorflow as tf
 from electra_tf.errors import UserError
 from electra_tf.generation import loading, rows
 
+_ROWS = 256  # at once
+
 
 class NormalizedScorer:
     """log p(token | context) of Electric, with an estimate of Z.
@@ -93,14 +95,18 @@ class NormalizedScorer:
         log_q = self._log_q(*batch[1:]).numpy()[0, 1 : 1 + count]  # [n, V]
         energy = self._energies(*batch[1:]).numpy()[0, 1 : 1 + count]
         tokens = _even_steps(log_q, self.num_candidates)  # [n, K]
-        log_weights = np.empty(tokens.shape)
-        for k in range(self.num_candidates):
-            # One row for each place, with another token there.
-            ids = np.repeat(batch.input_ids, count, 0)
-            ids[np.arange(count), places] = tokens[:, k]
-            mask = np.repeat(batch.input_mask, count, 0)
+        # A row for each place and candidate, with the candidate there.
+        place = np.repeat(places, self.num_candidates)
+        log_weights = np.empty([len(place)])
+        for start in range(0, len(place), _ROWS):
+            here = place[start : start + _ROWS]
+            each = np.arange(len(here))
+            ids = np.repeat(batch.input_ids, len(here), 0)
+            ids[each, here] = tokens.ravel()[start : start + _ROWS]
+            mask = np.repeat(batch.input_mask, len(here), 0)
             there = self._energies(ids, mask).numpy()
-            log_weights[:, k] = -there[np.arange(count), places]
+            log_weights[start : start + _ROWS] = -there[each, here]
+        log_weights = log_weights.reshape(tokens.shape)
         log_weights -= np.take_along_axis(log_q, tokens, 1)
         log_z = np.logaddexp.reduce(log_weights, axis=1)
         log_z -= np.log(self.num_candidates)
