@@ -10,10 +10,6 @@ import tensorflow as tf
 from electra_tf.generation import rows
 from electra_tf.models import randomness
 
-# Rows at once, always as many: a row's numbers then do not depend on what
-# else is drawn.
-ROWS = 32
-
 
 class SampleTask(NamedTuple):
     """One sample that is to be drawn."""
@@ -24,7 +20,7 @@ class SampleTask(NamedTuple):
 
 @dataclasses.dataclass
 class SampleRows:
-    """Rows that are being written; B is `ROWS`.
+    """Rows that are being written.
 
     Attributes:
       ids: int32 [B, L].
@@ -52,7 +48,7 @@ class SampleRows:
         seed: int,
     ) -> "SampleRows":
         """Rows of tasks, not yet begun."""
-        chosen = [tasks[i] for i in np.resize(some, ROWS)]
+        chosen = [tasks[i] for i in np.resize(some, len(padded.input_ids))]
         first = [1 + len(task.prompt) for task in chosen]
         numbers = tf.constant([task.number for task in chosen], tf.int64)
         return cls(

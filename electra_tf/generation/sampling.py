@@ -9,13 +9,17 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.generation import drawing, loading, rows, unigrams, writing
-from electra_tf.generation.sample_rows import ROWS, SampleRows, SampleTask
+from electra_tf.generation.sample_rows import SampleRows, SampleTask
 from electra_tf.text import detokenize
 
 Method = Literal["mask_predict", "gibbs", "one_shot", "unigram"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-_ITERATIONS = {"mask_predict": 10, "gibbs": 10, "one_shot": 1, "unigram": 1}
+_ITERATIONS = 10
+# Rows at once, and numbers that their logits have at most. What is drawn
+# decides how many rows there are, and not how much: a row's numbers then do
+# not depend on what else is drawn.
+_ROWS, _LOGITS = 32, 1 << 25
 # What a sample's key is salted with to choose places; draws begin at 0.
 _CHOICES = 1_000_003
 
@@ -60,7 +64,7 @@ class SampleConfig:
         """As many as asked for, or the method's default."""
         if self.method in ("one_shot", "unigram"):
             return 1
-        return self.num_iterations or _ITERATIONS[self.method]
+        return self.num_iterations or _ITERATIONS
 
     def with_critic(self, critic: bool) -> "SampleConfig":
         """The same, with or without."""
@@ -260,8 +264,10 @@ class Sampler:
     def _batches(
         self, tasks: list[SampleTask], length: int
     ) -> Iterator[tuple[np.ndarray, rows.Batch]]:
-        """Tasks whose rows have one padded length, `ROWS` at a time."""
+        """Tasks whose rows have one padded length, some at a time."""
         vocab = self.tokenizer.vocab
+        size = self.generator.config.vocab_size
+        count = max(1, min(_ROWS, _LOGITS // (size * length)))
         whole = [
             [vocab.cls_id, *t.prompt, *[vocab.mask_id] * length, vocab.sep_id]
             for t in tasks
@@ -271,9 +277,9 @@ class Sampler:
         )
         for padded in np.unique(lengths):
             chosen = np.flatnonzero(lengths == padded)
-            for start in range(0, len(chosen), ROWS):
-                some = chosen[start : start + ROWS]
-                filled = np.resize(some, ROWS)  # rows again, thrown away
+            for start in range(0, len(chosen), count):
+                some = chosen[start : start + count]
+                filled = np.resize(some, count)  # rows again, thrown away
                 yield some, rows.padded(whole, filled, int(padded))
 
     def _one_shot(self, batch: SampleRows, config: SampleConfig) -> None:
@@ -316,7 +322,9 @@ class Sampler:
 
     def _repair(self, batch: SampleRows, how: drawing.Draw) -> None:
         """Draws pieces again that go on with no word, from the left."""
-        never = np.zeros([ROWS], bool)  # a prompt's word is left alone
+        never = np.zeros(
+            [len(batch.ids)], bool
+        )  # a prompt's word is left alone
         for _ in range(batch.length):
             broken = self._writer.pieces.broken(batch.written, never)
             if not broken.any():
