@@ -15,7 +15,7 @@ from electra_tf.serving.clients.http_transport import ServingError
 try:
     import grpc
     import tensorflow as tf
-    from tensorflow.core.framework import types_pb2
+    from google.protobuf import json_format
     from tensorflow_serving.apis import (
         get_model_metadata_pb2,
         get_model_status_pb2,
@@ -132,11 +132,11 @@ class GrpcApi:
     def metadata(self, model: str, version: int | None) -> dict[str, Any]:
         """See `Api`."""
         return {
-            name: {
-                "inputs": _tensors(definition.inputs),
-                "outputs": _tensors(definition.outputs),
-                "method_name": definition.method_name,
-            }
+            name: json_format.MessageToDict(
+                definition,
+                preserving_proto_field_name=True,
+                always_print_fields_with_no_presence=True,
+            )
             for name, definition in self._definitions(model, version).items()
         }
 
@@ -225,20 +225,3 @@ def _values(name: str, array: Any) -> Any:
     values = array.tolist()
     is_text = array.dtype == object and not name.endswith("_bytes")
     return text(values) if is_text else values
-
-
-def _tensors(infos: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: {
-            "dtype": types_pb2.DataType.Name(info.dtype),
-            "tensor_shape": {
-                "dim": [
-                    {"size": str(dim.size), "name": dim.name}
-                    for dim in info.tensor_shape.dim
-                ],
-                "unknown_rank": info.tensor_shape.unknown_rank,
-            },
-            "name": info.name,
-        }
-        for name, info in infos.items()
-    }
