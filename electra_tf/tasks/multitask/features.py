@@ -94,7 +94,7 @@ def join(
         np.concatenate([[0], np.cumsum(lengths)]),
         tokens,
         rows,
-        padding,
+        padding=padding,
         examples=np.concatenate(examples),
         extra=found,
         mixture=None if power is None else mixture.by_size(sizes, power),
