@@ -59,6 +59,31 @@ def test_heads_start_on_neighbours(num_heads):
         assert shares[offset] > 0.3
 
 
+@pytest.mark.parametrize("hidden", [64, 32])
+def test_narrow_heads_start_on_neighbours_too(hidden):
+    config = ModelConfig(
+        vocab_size=300,
+        embedding_size=128,
+        hidden_size=128,
+        num_layers=1,
+        num_heads=4,
+        initializer_range=0.05,
+        local_start=True,
+        match_heads=2,
+    ).generator(hidden / 128)
+    assert config.hidden_size == hidden and config.local_start
+    attention = _probabilities(config, twice=(7, 24))
+    for head, offset in enumerate((-1, 1)):
+        shares = {
+            o: np.diagonal(attention[head], o).mean() for o in range(-4, 5)
+        }
+        assert max(shares, key=shares.get) == offset
+        assert shares[offset] > 0.2
+    for head in (2, 3):
+        others = np.median(attention[head][7])
+        assert attention[head][7, 24] > 3 * others
+
+
 def test_last_heads_start_on_equal_words():
     config = ModelConfig(
         vocab_size=300,
@@ -87,7 +112,9 @@ def test_match_heads_reach_the_generator():
     same = config.generator(1.0)
     assert (same.num_heads, same.match_heads) == (4, 2)
     narrow = config.generator(0.5)
-    assert (narrow.num_heads, narrow.match_heads) == (1, 0)
+    assert (narrow.num_heads, narrow.match_heads) == (4, 2)
+    odd = config.generator(0.75)  # 96 does not divide 128
+    assert (odd.num_heads, odd.match_heads, odd.local_start) == (1, 0, False)
 
 
 @pytest.mark.parametrize(

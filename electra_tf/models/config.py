@@ -55,12 +55,12 @@ class ModelConfig:
 
     def _check_start(self) -> None:
         if self.local_start and (
-            self.hidden_size != self.embedding_size
+            self.embedding_size % self.hidden_size
             or self.hidden_size % (2 * self.num_heads)
         ):
             raise UserError(
-                "model.local_start: needs hidden_size equal to embedding_size "
-                "and heads of an even size, got "
+                "model.local_start: needs a hidden_size that divides "
+                "embedding_size and heads of an even size, got "
                 f"{self.hidden_size}, {self.embedding_size} and "
                 f"{self.hidden_size // self.num_heads}"
             )
@@ -97,8 +97,9 @@ class ModelConfig:
     ) -> "ModelConfig":
         """The generator's config: this one, narrowed (paper, section 3.2).
 
-        As many heads at the same width; else hidden // 64, at least one, as
-        in the original, whose heads all have that width.
+        As many heads at the same width, or where they begin on neighbours;
+        else hidden // 64, at least one, as in the original, whose heads all
+        have that width.
 
         Args:
           hidden_fraction: generator hidden size / ours.
@@ -107,8 +108,12 @@ class ModelConfig:
         hidden = round(self.hidden_size * hidden_fraction)
         heads, local = self.num_heads, self.local_start
         if hidden != self.hidden_size:
-            heads = max(1, hidden // 64)
-            local = local and hidden == self.embedding_size
+            local = (
+                local
+                and self.embedding_size % hidden == 0
+                and hidden % (4 * heads) == 0
+            )
+            heads = heads if local else max(1, hidden // 64)
         return dataclasses.replace(
             self,
             hidden_size=hidden,

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from electra_tf.models import layers, randomness
 from electra_tf.models.config import ModelConfig
+from electra_tf.models.initial import EveryNthPair
 
 
 class EncoderOutput(NamedTuple):
@@ -47,10 +48,11 @@ class ElectraEncoder(keras.Model):
         self.embeddings = embeddings or layers.Embeddings(config)
         self.embeddings_project = None
         if config.embedding_size != config.hidden_size:
-            # Glorot, as the original's.
             self.embeddings_project = layers.Dense(
                 config.hidden_size,
-                keras.initializers.GlorotUniform(),
+                EveryNthPair(config.initializer_range)
+                if config.local_start
+                else keras.initializers.GlorotUniform(),  # the original's
                 name="embeddings_project",
             )
         self.blocks = [

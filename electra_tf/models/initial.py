@@ -14,6 +14,9 @@ still. `ModelConfig.match_heads` spares that search: positions leave one half
 of the columns to words alone, and the last heads of each block start with
 equal queries and keys there, so that a token attends to its like (and to
 itself, which adds nothing new).
+
+An encoder that is narrower than its embeddings, as generators are, begins with
+a projection that keeps some (sin, cos) pairs and drops the others.
 """
 
 import contextlib
@@ -72,8 +75,10 @@ def truncated_normal(stddev: float) -> keras.initializers.Initializer:
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
-def _frequencies(pairs: int) -> np.ndarray:
-    return np.exp(np.linspace(np.log(_FAST), np.log(_SLOW), pairs))
+def _frequencies(pairs: int, narrowing: int = 1) -> np.ndarray:
+    """Of `pairs` pairs, every so many-th of those that the table has."""
+    all_pairs = np.linspace(np.log(_FAST), np.log(_SLOW), pairs * narrowing)
+    return np.exp(all_pairs)[::narrowing]
 
 
 class Sinusoids(keras.initializers.Initializer):
@@ -102,6 +107,33 @@ class Sinusoids(keras.initializers.Initializer):
     def get_config(self) -> dict[str, float | bool]:
         """For Keras."""
         return {"stddev": self.stddev, "beside_words": self.beside_words}
+
+
+class EveryNthPair(keras.initializers.Initializer):
+    """The [E, H] kernel of a projection that keeps E / H-th pairs of columns.
+
+    Their order stays, so that halves of the columns remain halves.
+
+    Args:
+      stddev: of the truncated normal that is added everywhere.
+    """
+
+    def __init__(self, stddev: float):
+        self.stddev = stddev
+
+    def __call__(self, shape: tuple, dtype: str | None = None) -> object:
+        """The kernel of `shape`, (E, H); H divides E."""
+        size, hidden = shape
+        kept = np.zeros(shape)
+        columns = np.arange(hidden)
+        pairs = columns // 2 * (size // hidden)
+        kept[2 * pairs + columns % 2, columns] = 1.0
+        noise = truncated_normal(self.stddev)(shape, dtype=dtype)
+        return noise + keras.ops.convert_to_tensor(kept, dtype or "float32")
+
+    def get_config(self) -> dict[str, float]:
+        """For Keras."""
+        return {"stddev": self.stddev}
 
 
 class WordsBesidePositions(keras.initializers.Initializer):
@@ -134,12 +166,20 @@ class NeighbourAttention(keras.initializers.Initializer):
       num_heads: heads.
       match_heads: of them, the last ones, which begin on equal words; where
         there are any, positions have the first half of the columns alone.
+      narrowing: size of the embeddings / H: `EveryNthPair` came before.
     """
 
-    def __init__(self, stddev: float, num_heads: int, match_heads: int = 0):
+    def __init__(
+        self,
+        stddev: float,
+        num_heads: int,
+        match_heads: int = 0,
+        narrowing: int = 1,
+    ):
         self.stddev = stddev
         self.num_heads = num_heads
         self.match_heads = match_heads
+        self.narrowing = narrowing
 
     def __call__(self, shape: tuple, dtype: str | None = None) -> object:
         """The kernel of `shape`, (H, 3H)."""
@@ -156,7 +196,7 @@ class NeighbourAttention(keras.initializers.Initializer):
         hidden, size = len(query), len(query) // self.num_heads
         heads = self.num_heads - self.match_heads
         pairs = hidden // 4 if self.match_heads else hidden // 2
-        frequencies = _frequencies(pairs)
+        frequencies = _frequencies(pairs, self.narrowing)
         # Scores are divided by sqrt(size): narrower heads need more.
         gain = (64 / size) ** 0.25
         if self.match_heads:
@@ -191,4 +231,5 @@ class NeighbourAttention(keras.initializers.Initializer):
             "stddev": self.stddev,
             "num_heads": self.num_heads,
             "match_heads": self.match_heads,
+            "narrowing": self.narrowing,
         }

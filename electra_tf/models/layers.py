@@ -203,7 +203,12 @@ class SelfAttention(keras.layers.Layer):
         stddev = config.initializer_range
         self.qkv = Dense(
             3 * config.hidden_size,
-            NeighbourAttention(stddev, config.num_heads, config.match_heads)
+            NeighbourAttention(
+                stddev,
+                config.num_heads,
+                config.match_heads,
+                config.embedding_size // config.hidden_size,
+            )
             if config.local_start
             else truncated_normal(stddev),
             name="qkv",
