@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -129,6 +130,7 @@ def test_a_small_network_learns_it(tmp_path, tokenizer, tiny_tokens, name):
         rows.append((f"{rest} {word}", said))
     cls = registry.task_class(name)
     task, examples = fitted(table(tmp_path / "a.tsv", rows), cls)
+    keras.utils.set_random_seed(0)
     model = task_network(
         ModelConfig.of_size(
             "tiny", vocab_size=len(tiny_tokens), embedding_size=16,
@@ -137,7 +139,6 @@ def test_a_small_network_learns_it(tmp_path, tokenizer, tiny_tokens, name):
         ),
         task.head(),
     )  # fmt: skip
-    tf.random.set_seed(0)
     model.build()
     features = task.features(tokenizer, examples, training=True)
     tuner = FineTuner(model, task)
