@@ -10,6 +10,8 @@ context can beat; the discriminator beside "always original".
 
 from absl import flags
 
+from electra_tf.cli import distribution
+
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
     "model", None, "run or model directory", required=True, flag_values=FLAGS
@@ -39,6 +41,7 @@ flags.DEFINE_multi_string(
 flags.DEFINE_string(
     "output", None, "write the figures here as JSON too", flag_values=FLAGS
 )
+distribution.define(FLAGS, tpu=False)
 
 
 def main(flags_: flags.FlagValues) -> int:
@@ -47,16 +50,20 @@ def main(flags_: flags.FlagValues) -> int:
 
     from electra_tf import files
     from electra_tf.cli import pretrain_evaluation
+    from electra_tf.training import workers
 
-    metrics = pretrain_evaluation.evaluate(
-        flags_.model,
-        flags_.data,
-        flags_.batch_size,
-        flags_.skip_corrupt,
-        flags_.set,
-    )
+    with distribution.strategy_of(flags_) as strategy:
+        metrics = pretrain_evaluation.evaluate(
+            flags_.model,
+            flags_.data,
+            flags_.batch_size,
+            flags_.skip_corrupt,
+            flags_.set,
+            strategy,
+        )
+        chief = workers.of(strategy).is_chief
     print(table(metrics))
-    if flags_.output:
+    if flags_.output and chief:
         text = json.dumps(metrics, indent=2, sort_keys=True) + "\n"
         files.write_text(flags_.output, text)
     return 0

@@ -16,6 +16,8 @@ trial and model/, the best one: what `electra_tf.load(RUN)` loads.
 
 from absl import flags
 
+from electra_tf.cli import distribution
+
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
     "config",
@@ -73,37 +75,30 @@ flags.DEFINE_bool(
     "strip_accents", None, "the same; as --lower_case if unset",
     flag_values=FLAGS,
 )  # fmt: skip
-flags.DEFINE_string(
-    "strategy",
-    "one_device",
-    "one_device, mirrored, multi_worker or tpu",
-    flag_values=FLAGS,
-)
-flags.DEFINE_string("tpu", "", "name or address of a TPU", flag_values=FLAGS)
+distribution.define(FLAGS)
 
 
 def main(flags_: flags.FlagValues) -> int:
     """Composes settings, start and trials; prints the scores."""
     from electra_tf.cli import finetune_settings, finetune_start
     from electra_tf.tasks.finetuning import report, trials
-    from electra_tf.training import strategy
 
     settings = finetune_settings.load(
         flags_.config, flags_.task, flags_.set, flags_.num_trials
     )
-    chosen = strategy.make_strategy(flags_.strategy, tpu=flags_.tpu)
-    start = finetune_start.make(
-        settings.model,
-        flags_.model,
-        flags_.random_weights,
-        flags_.new_head,
-        flags_.vocab,
-        flags_.lower_case,
-        flags_.strip_accents,
-    )
-    summary = trials.run_trials(
-        settings, start, flags_.data, flags_.output, chosen
-    )
+    with distribution.strategy_of(flags_) as strategy:
+        start = finetune_start.make(
+            settings.model,
+            flags_.model,
+            flags_.random_weights,
+            flags_.new_head,
+            flags_.vocab,
+            flags_.lower_case,
+            flags_.strip_accents,
+        )
+        summary = trials.run_trials(
+            settings, start, flags_.data, flags_.output, strategy
+        )
     if summary is not None:
         print(report.table(summary))
         print(report.headline(summary))

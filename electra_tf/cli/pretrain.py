@@ -14,6 +14,8 @@ shape it takes; a generator or head that is missing there starts afresh.
 
 from absl import flags
 
+from electra_tf.cli import distribution
+
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
     "config",
@@ -63,13 +65,7 @@ flags.DEFINE_string(
     "file of tokens, one a line, to append to that checkpoint's vocabulary",
     flag_values=FLAGS,
 )
-flags.DEFINE_string(
-    "strategy",
-    "one_device",
-    "one_device, mirrored, multi_worker or tpu",
-    flag_values=FLAGS,
-)
-flags.DEFINE_string("tpu", "", "name or address of a TPU", flag_values=FLAGS)
+distribution.define(FLAGS)
 flags.DEFINE_bool(
     "skip_corrupt",
     False,
@@ -96,23 +92,24 @@ def main(flags_: flags.FlagValues) -> int:
     settings = config.load(
         pretrain_settings.PretrainSettings, flags_.config, flags_.set
     )
-    data = pretrain_settings.open_data(
-        flags_.data,
-        flags_.vocab,
-        flags_.skip_corrupt,
-        flags_.lower_case,
-        flags_.strip_accents,
-    )
-    start = pretrain_run.Start(
-        tuple(flags_.init_from),
-        flags_.init_optimizer,
-        flags_.extend_vocab,
-        assignments.parse(flags_.init_set, "--init_set"),
-        flags_.vocab,
-    )
-    result = pretrain_run.run(
-        settings, data, flags_.output, flags_.strategy, flags_.tpu, start
-    )
+    with distribution.strategy_of(flags_) as strategy:
+        data = pretrain_settings.open_data(
+            flags_.data,
+            flags_.vocab,
+            flags_.skip_corrupt,
+            flags_.lower_case,
+            flags_.strip_accents,
+        )
+        start = pretrain_run.Start(
+            tuple(flags_.init_from),
+            flags_.init_optimizer,
+            flags_.extend_vocab,
+            assignments.parse(flags_.init_set, "--init_set"),
+            flags_.vocab,
+        )
+        result = pretrain_run.run(
+            settings, data, flags_.output, strategy, start
+        )
     if not result["stopped"]:
         print(f"model: {flags_.output}/model")
     return 0

@@ -14,7 +14,7 @@ from electra_tf.errors import UserError
 from electra_tf.hub import directory, variables
 from electra_tf.pretraining import baselines
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
-from electra_tf.training import checkpoints, evaluation
+from electra_tf.training import checkpoints, evaluation, workers
 
 
 def evaluate(
@@ -23,6 +23,7 @@ def evaluate(
     batch_size: int,
     skip_corrupt: bool = False,
     overrides: Sequence[str] = (),
+    strategy: tf.distribute.Strategy | None = None,
 ) -> dict:
     """Metric name -> value on the whole held-out split, with baselines.
 
@@ -32,6 +33,7 @@ def evaluate(
       batch_size: examples at once.
       skip_corrupt: leave damaged records out.
       overrides: "section.key=value" over the run's settings.
+      strategy: whose workers share the examples; one device where None.
 
     Raises:
       UserError: no such run or data, or data of another vocabulary.
@@ -70,18 +72,20 @@ def evaluate(
         pretrain_settings.PretrainSettings, described, path
     )
     settings = pretrain_settings.fit_to_data(settings, data)
-    model = pretrain_settings.build_model(settings, data.special)
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        model = pretrain_settings.build_model(settings, data.special)
     arrays = tensors.load(weights)
     if checkpoint is not None:
         arrays = {directory.weight_name(n): a for n, a in arrays.items()}
     load_weights(model, arrays, weights)
-    held_out = data.validation(batch_size)
+    share = workers.of(strategy).share
     try:
         metrics = evaluation.evaluate(
-            model, held_out, tf.distribute.get_strategy()
+            model, data.validation(batch_size, share), strategy
         )
         metrics["unigram_entropy"] = baselines.unigram_entropy(
-            held_out, len(data.vocab), data.special
+            data.validation(batch_size), len(data.vocab), data.special
         )
     except tf.errors.DataLossError as error:
         raise reader.data_loss_error(source, "validation") from error

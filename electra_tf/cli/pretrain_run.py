@@ -16,7 +16,7 @@ from electra_tf.cli.pretrain_settings import PretrainData, PretrainSettings
 from electra_tf.data import reader
 from electra_tf.errors import UserError
 from electra_tf.hub.source import Checkpoint
-from electra_tf.training import loop, strategy
+from electra_tf.training import loop, workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +56,7 @@ def run(
     settings: PretrainSettings,
     data: PretrainData,
     output: str,
-    strategy_name: str = "one_device",
-    tpu: str = "",
+    strategy: tf.distribute.Strategy,
     start: Start = Start(),
 ) -> dict[str, Any]:
     """Trains to the end, or until stopped, and writes the model directory.
@@ -66,15 +65,14 @@ def run(
       settings: all of the run's settings.
       data: examples and vocabulary.
       output: the run directory; goes on from a checkpoint there.
-      strategy_name: see `training.strategy.make_strategy`.
-      tpu: see there.
+      strategy: see `training.strategy.make_strategy`.
       start: where the weights come from.
 
     Returns:
       What `training.loop.train` returns.
     """
     loop.make_deterministic(settings.train.seed)
-    chosen = strategy.make_strategy(strategy_name, tpu=tpu)
+    team = workers.of(strategy)
     checkpoint = None
     if start.paths:
         resumed = pretrain_start.resumed_settings(settings, output)
@@ -95,10 +93,14 @@ def run(
         "max_seq_length": data.max_seq_length,
     }
     described["vocab_fingerprint"] = data.vocab.fingerprint()
-    with chosen.scope():
+    with strategy.scope():
         model = pretrain_settings.build_model(settings, data.special)
         if checkpoint is not None:
-            print(pretrain_start.load(model, checkpoint, start.with_optimizer))
+            report = pretrain_start.load(
+                model, checkpoint, start.with_optimizer
+            )
+            if team.is_chief:
+                print(report)
             _check_step(settings, model.optimizer.iterations)
         elif settings.generator.frozen and not start.paths:
             raise UserError(
@@ -108,16 +110,17 @@ def run(
     costs = pretrain_settings.costs(settings, data.max_seq_length)
     held_out = None
     if data.held_out:
-        held_out = data.validation(settings.train.batch_size)
+        held_out = data.validation(settings.train.batch_size, team.share)
     reporter = pretrain_outputs.reporter(output, settings.train)
+    reporter.recording = team.is_chief
     reporter.note(costs.line())
     try:
         result = loop.train(
             model,
-            lambda step: data.training(settings, step),
+            lambda step: data.training(settings, step, team.share),
             config=settings.train,
             run_dir=output,
-            strategy=chosen,
+            strategy=strategy,
             eval_data=held_out,
             run_config=described,
             reporter=reporter,
@@ -125,7 +128,7 @@ def run(
         )
     except tf.errors.OpError as error:
         raise explain(error, data) from error
-    if not result["stopped"]:
+    if team.is_chief and not result["stopped"]:
         pretrain_outputs.save_model(
             output, model, data, described, result["step"]
         )

@@ -19,6 +19,7 @@ from electra_tf.text import segment
 from electra_tf.text.vocab import Vocab, load_vocab
 from electra_tf.training.loop import TrainConfig
 from electra_tf.training.optimizer import make_optimizer
+from electra_tf.training.workers import WHOLE, Share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +68,12 @@ class PretrainData:
         )
 
     def training(
-        self, settings: PretrainSettings, start_step: int
+        self,
+        settings: PretrainSettings,
+        start_step: int,
+        share: Share = WHOLE,
     ) -> tf.data.Dataset:
-        """Endless batches from a step on."""
+        """Endless batches from a step on; of several workers, one's share."""
         batch_size = settings.train.batch_size
         return reader.pretraining_dataset(
             self.source,
@@ -78,11 +82,15 @@ class PretrainData:
             seed=settings.train.seed,
             start_example=start_step * batch_size,
             shuffle=settings.data.shuffle,
+            num_shards=share.count,
+            shard_index=share.index,
             skip_corrupt=self.skip_corrupt,
         )
 
-    def validation(self, batch_size: int) -> tf.data.Dataset:
-        """One pass over the held-out examples."""
+    def validation(
+        self, batch_size: int, share: Share = WHOLE
+    ) -> tf.data.Dataset:
+        """One pass over the held-out examples, or a share of each batch."""
         return reader.pretraining_dataset(
             self.source,
             split="validation",
@@ -90,6 +98,8 @@ class PretrainData:
             max_seq_length=self.max_seq_length,
             shuffle=False,
             repeat=False,
+            num_shards=share.count,
+            shard_index=share.index,
             drop_remainder=False,
             skip_corrupt=self.skip_corrupt,
         )

@@ -2,6 +2,8 @@
 
 optimizer.py    AdamW as ELECTRA uses it
 strategy.py     flag -> tf.distribute strategy
+cluster.py      TF_CONFIG: who the workers are, and waiting for them
+workers.py      what the workers tell each other
 loop.py         train() and evaluate()
 checkpoints.py  save, find and restore; whole or not at all
 reporting.py    progress line, metrics.jsonl, TensorBoard

@@ -28,7 +28,8 @@ def evaluate(
     Args:
       model: built under `strategy.scope()`; its metrics are reset before and
         after.
-      eval_data: batches of the global size; the last may be smaller.
+      eval_data: batches of the global size, the last may be smaller; of
+        several workers, this one's shares, empty ones included.
       strategy: see `make_strategy`.
       num_steps: batches to take; None for all.
 

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.training import checkpoints, run_settings
+from electra_tf.training import checkpoints, run_settings, workers
 from electra_tf.training.evaluation import (
     Evaluator,
     EvaluatorLike,
@@ -46,7 +46,7 @@ class TrainConfig(OptimizerConfig):
 
     # Updates of the weights in the whole run.
     num_train_steps: int = 1_000_000
-    # Examples per update, over all replicas.
+    # Examples per update, over all replicas of all workers.
     batch_size: int = 128
     # Between held-out evaluations; 0 evaluates at the end alone.
     eval_every_steps: int = 10_000
@@ -91,14 +91,16 @@ def train(
       model: built and compiled with an optimizer under `strategy.scope()`;
         its `train_step(batch)` returns scalars with "loss" among them, running
         means of its metrics since they were reset.
-      train_data: step -> batches of the global size from that step on.
+      train_data: step -> batches of the global size from that step on; of
+        several workers, this one's share of each (`workers.Share`).
       config: see `TrainConfig`.
       run_dir: holds config.json, checkpoints/, metrics.jsonl, tensorboard/
-        and plots/.
+        and plots/. Several workers need the same one: the chief writes it.
       strategy: see `make_strategy`.
       eval_data: held-out batches, read from the start at each evaluation
-        with the model's `test_step`.
-      evaluator: what evaluates in their place, with metrics of its own.
+        with the model's `test_step`; of several workers, this one's shares.
+      evaluator: what evaluates in their place, with metrics of its own; the
+        same ones on all workers.
       selection: by which metric the best checkpoint is chosen, and whether
         training stops early. Each gain is written at once, and the best one
         is never removed.
@@ -131,14 +133,20 @@ def train(
             num_train_steps=config.num_train_steps,
             batch_size=config.batch_size,
         )
-    run_settings.check(run_dir, run_config)
-    checkpoints.clean(run_dir)
+    team = workers.of(strategy)
+    team.agree("the settings", run_config)
+    reporter.recording &= team.is_chief
+    run_settings.check(run_dir, run_config, write=team.is_chief)
+    if team.is_chief:
+        checkpoints.clean(run_dir)
+    team.barrier()
     with strategy.scope():
         # The slots must be there to be restored.
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         restored = checkpoints.restore(run_dir, model, model.optimizer)
     step = restored.step if restored else initial_step
+    team.agree(f"the step of the newest checkpoint in {run_dir}", step)
     # Steps of the last record and evaluation; the checkpoint knows of both.
     logged = step
     evaluated = restored.state.get("evaluated_step") if restored else 0
@@ -196,7 +204,7 @@ def train(
         if evaluator is None or evaluated == step:
             return
         with reporter.paused():
-            metrics = evaluator.run(lambda: stop.requested)
+            metrics = evaluator.run(stopping)
         if metrics is not None:
             evaluated = step
             result["validation"] = metrics
@@ -209,7 +217,9 @@ def train(
         if saved == (step, evaluated):
             return
         saved = (step, evaluated)
-        # Multi-worker training will write on the chief alone, from here.
+        if not team.is_chief:
+            result["checkpoint"] = checkpoints.path_at(run_dir, step)
+            return
         with reporter.paused():
             result["checkpoint"] = checkpoints.save(
                 run_dir,
@@ -224,13 +234,23 @@ def train(
                 keep_every_steps=config.keep_every_steps,
             )
 
+    def stopping() -> bool:
+        """Whether a worker was asked to stop; the same answer on all.
+
+        A flag that all see after the same step is less than what TensorFlow's
+        PreemptionCheckpointHandler does, which agrees on a step to come, and
+        writes checkpoints in a form of its own.
+        """
+        result["stopped"] = result["stopped"] or team.any(stop.requested)
+        return result["stopped"]
+
     reporter.begin(step)
     try:
         with StopRequest() as stop:
             reset_metrics(model, strategy)
             if _due(step, config.eval_every_steps):
                 run_evaluation()  # a stop may have cut it short
-            while not settled() and not stop.requested:
+            while not settled() and not stopping():
                 count = _steps_to_next_event(step, config)
                 try:
                     outcome = train_steps(batches, count)
@@ -259,17 +279,17 @@ def train(
                     save()
             watch.flush(result["checkpoint"])
             log()
-            if not stop.requested:
+            if not stopping():
                 run_evaluation()
             save()
             settled()
-            result["stopped"] = stop.requested
+            stopping()
         if result["stopped_early"]:
             reporter.note(f"stopped early at step {step}: {tracker.describe()}")
         if result["stopped"]:
             reporter.note(
-                f"{stop.signal_name}: stopped after step {step}; start again"
-                f" to go on from {result['checkpoint']}"
+                f"{stop.signal_name or 'another worker'}: stopped after step"
+                f" {step}; start again to go on from {result['checkpoint']}"
             )
         else:
             _draw_plots(reporter)

@@ -63,6 +63,10 @@ class Reporter:
       plots: figures drawn at the end.
       stream: where lines go; a terminal gets one line that is rewritten.
       tensorboard: whether to write event files.
+
+    Attributes:
+      recording: whether anything is shown or written at all; of several
+        workers the chief alone does.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Reporter:
         self.shown = tuple(shown) if shown is not None else None
         self.plots = tuple(plots)
         self.tensorboard = tensorboard
+        self.recording = True
         self.metrics_path = files.join(run_dir, "metrics.jsonl")
         self._stream = stream if stream is not None else sys.stderr
         self._terminal = self._stream.isatty()
@@ -98,6 +103,8 @@ class Reporter:
 
     def begin(self, step: int) -> None:
         """Opens the files; records of steps after `step` are dropped."""
+        if not self.recording:
+            return
         records = read_records(self.metrics_path)
         kept = [r for r in records if r["step"] <= step]
         if files.exists(self.metrics_path):
@@ -138,6 +145,8 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """Writes a line that stays."""
+        if not self.recording:
+            return
         if self._line_open:
             self._stream.write("\r\x1b[K")
             self._line_open = False
@@ -155,6 +164,8 @@ class Reporter:
 
     def draw_plots(self) -> list[str]:
         """Draws the figures from metrics.jsonl; returns their paths."""
+        if not self.recording:
+            return []
         return write_plots(
             read_records(self.metrics_path),
             self.plots,
@@ -180,6 +191,8 @@ class Reporter:
     def _record(
         self, step: int, split: str, metrics: Mapping[str, float]
     ) -> None:
+        if not self.recording:
+            return
         record: dict[str, Any] = {
             "step": step,
             "split": split,
@@ -215,6 +228,8 @@ class Reporter:
         )
 
     def _draw(self, step: int, now: float) -> None:
+        if not self.recording:
+            return
         share = step / max(1, self.num_train_steps)
         parts = [f"step {step}/{self.num_train_steps} ({share:.0%})"]
         if self._text:

@@ -8,12 +8,15 @@ from electra_tf import files
 from electra_tf.errors import UserError
 
 
-def check(run_dir: str, run_config: dict[str, Any] | None) -> None:
+def check(
+    run_dir: str, run_config: dict[str, Any] | None, write: bool = True
+) -> None:
     """Writes the settings into a new run; compares them in an old one.
 
     Args:
       run_dir: holds config.json, or will.
       run_config: JSON values; None does nothing.
+      write: whether a new run is given them.
 
     Raises:
       UserError: the run has other settings; each is named.
@@ -23,7 +26,8 @@ def check(run_dir: str, run_config: dict[str, Any] | None) -> None:
     path = files.join(run_dir, "config.json")
     text = json.dumps(run_config, indent=2, sort_keys=True) + "\n"
     if not files.exists(path):
-        files.write_text(path, text)
+        if write:
+            files.write_text(path, text)
         return
     try:
         before = json.loads(files.read_text(path))

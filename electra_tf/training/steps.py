@@ -1,5 +1,7 @@
 """The compiled steps: updates in the graph, and the watch over their losses."""
 
+import functools
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,15 +9,47 @@ import keras
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.training import workers
 
 
 def iterate(
     dataset: tf.data.Dataset, strategy: tf.distribute.Strategy
 ) -> Iterator[Any]:
-    """An iterator over global batches, split over the replicas if several."""
-    if strategy.num_replicas_in_sync > 1:
+    """An iterator over batches, split over the replicas if several.
+
+    Args:
+      dataset: global batches; of several workers, this one's share of them.
+      strategy: whose replicas they go to.
+    """
+    replicas = strategy.num_replicas_in_sync
+    count = workers.of(strategy).share.count
+    if count > 1 and replicas > count:
+        dataset = split(dataset, replicas // count)
+        return iter(
+            strategy.distribute_datasets_from_function(lambda _: dataset)
+        )
+    if count == 1 and replicas > 1:
         dataset = strategy.experimental_distribute_dataset(dataset)
+    # A worker with one replica needs nothing in between.
     return iter(dataset)
+
+
+def split(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
+    """Cuts each batch into `parts` that are as equal as may be."""
+
+    def cut(batch: Any) -> tf.data.Dataset:
+        first = tf.nest.flatten(batch)[0]
+        rows = first.shape[0] or tf.shape(first)[0]
+        shares = [workers.Share(i, parts).of(rows) for i in range(parts)]
+        pieces = [
+            tf.data.Dataset.from_tensors(
+                tf.nest.map_structure(operator.itemgetter(at), batch)
+            )
+            for at in shares
+        ]
+        return functools.reduce(lambda a, b: a.concatenate(b), pieces)
+
+    return dataset.flat_map(cut)
 
 
 def make_train_steps(

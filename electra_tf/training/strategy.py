@@ -1,10 +1,13 @@
 """One function from a flag to a `tf.distribute` strategy."""
 
 import functools
+import signal
+import threading
 
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.training import cluster
 
 STRATEGIES = ("one_device", "mirrored", "multi_worker", "tpu")
 
@@ -14,6 +17,7 @@ def make_strategy(
     *,
     tpu: str = "",
     num_logical_cpus: int = 0,
+    join_seconds: float = 300.0,
 ) -> tf.distribute.Strategy:
     """The strategy to build the model and to train under.
 
@@ -24,9 +28,12 @@ def make_strategy(
       tpu: name or address of the TPU; empty asks the environment.
       num_logical_cpus: splits the CPU into this many devices first, to try
         `mirrored` without GPUs; only before TensorFlow has used the CPU.
+      join_seconds: how long `multi_worker` waits for the other workers; then
+        the process ends with status 2 and says which one is missing.
 
     Raises:
-      UserError: an unknown name, or devices that are not there.
+      UserError: an unknown name, devices that are not there, a TF_CONFIG
+        that cannot be, an address in use.
     """
     if num_logical_cpus > 0:
         _split_cpu(num_logical_cpus)
@@ -38,7 +45,7 @@ def make_strategy(
         devices = tf.config.list_logical_devices(kind)
         return _mirrored(tuple(d.name for d in devices))
     if name == "multi_worker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _multi_worker(join_seconds)
     if name == "tpu":
         return _tpu_strategy(tpu)
     raise UserError(
@@ -51,6 +58,25 @@ def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
     """One for the process: each strategy numbers its collectives from the
     same start, and TensorFlow mistakes the second's for the first's."""
     return tf.distribute.MirroredStrategy(devices)
+
+
+@functools.cache
+def _multi_worker(join_seconds: float) -> tf.distribute.Strategy:
+    """One for the process, which listens at one address."""
+    found = cluster.read_tf_config()
+    cluster.check_port(found)
+    with cluster.joining(found, join_seconds):
+        try:
+            made = tf.distribute.MultiWorkerMirroredStrategy()
+        except RuntimeError as error:
+            raise UserError(
+                "strategy multi_worker: TensorFlow is already running; make "
+                f"the strategy first ({error})"
+            ) from error
+    if threading.current_thread() is threading.main_thread():
+        # TensorFlow's own handler does nothing at all with a SIGTERM.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    return made
 
 
 def _split_cpu(count: int) -> None:

@@ -1,0 +1,205 @@
+"""TF_CONFIG: which processes train together, and waiting for them to come."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from electra_tf.errors import UserError
+
+_EXAMPLE = (
+    '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": '
+    '"worker", "index": 0}}'
+)
+# Seconds within which a machine that is there takes up a connection.
+_CONNECT_SECONDS = 2.0
+_USER_ERROR = 2  # exit status
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """The processes of a job.
+
+    Attributes:
+      addresses: "host:port" of each, the chief's first.
+      index: which of them this process is.
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+
+    def describe(self, index: int) -> str:
+        """A worker as words to show."""
+        return f"worker {index} ({self.addresses[index]})"
+
+    def missing(self, seconds: float = 0.0) -> list[str]:
+        """The other workers that cannot be reached, described.
+
+        Args:
+          seconds: asks again for so long as all of them can be.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            found = [
+                self.describe(index)
+                for index, address in enumerate(self.addresses)
+                if index != self.index and not _reachable(address)
+            ]
+            if found or time.monotonic() >= end:
+                return found
+            time.sleep(0.2)
+
+
+def read_tf_config(text: str | None = None) -> Cluster:
+    """The cluster that TF_CONFIG describes.
+
+    Args:
+      text: its value; that of the environment where None.
+
+    Raises:
+      UserError: it is missing or malformed; the key is named.
+    """
+    text = os.environ.get("TF_CONFIG", "") if text is None else text
+    if not text.strip():
+        raise UserError(
+            "strategy multi_worker: the environment variable TF_CONFIG is not "
+            f"set; expected such as {_EXAMPLE}, with another index on each "
+            "worker"
+        )
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UserError(
+            f"TF_CONFIG: is not JSON ({error}); expected such as {_EXAMPLE}"
+        ) from error
+    cluster, task = _of(found, "cluster", dict), _of(found, "task", dict)
+    for job in cluster:
+        if job not in ("chief", "worker"):
+            raise UserError(
+                f"TF_CONFIG: cluster.{job}: expected workers alone, in "
+                "cluster.worker; leave it out"
+            )
+    jobs = {
+        job: _of(cluster, job, list, "cluster.")
+        for job in ("chief", "worker")
+        if job in cluster
+    }
+    addresses = [address for job in jobs.values() for address in job]
+    _check_addresses(addresses)
+    if len(jobs.get("chief", ())) > 1:
+        raise UserError("TF_CONFIG: cluster.chief: expected one address")
+    kind = _of(task, "type", str, "task.")
+    if kind not in jobs:
+        raise UserError(
+            f"TF_CONFIG: task.type: '{kind}' has no addresses in cluster; "
+            f"expected {' or '.join(jobs)}"
+        )
+    try:
+        index = int(task["index"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            "TF_CONFIG: task.index: expected a whole number, the place of this "
+            f"process in cluster.{kind}"
+        ) from error
+    if not 0 <= index < len(jobs[kind]):
+        raise UserError(
+            f"TF_CONFIG: task.index: {index}, but cluster.{kind} has "
+            f"{len(jobs[kind])} addresses; expected 0 to {len(jobs[kind]) - 1}"
+        )
+    before = len(jobs.get("chief", ())) if kind == "worker" else 0
+    return Cluster(tuple(addresses), before + index)
+
+
+def check_port(cluster: Cluster) -> None:
+    """Tells early of an address in use, which gRPC would share silently.
+
+    Raises:
+      UserError: another process listens at this worker's port.
+    """
+    port = int(cluster.addresses[cluster.index].rpartition(":")[2])
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise UserError(
+                f"TF_CONFIG: cannot listen as {cluster.describe(cluster.index)}"
+                f": {error.strerror}; is an earlier run still there? Choose "
+                "another port on every worker, or end what holds it"
+            ) from error
+
+
+@contextlib.contextmanager
+def joining(cluster: Cluster, seconds: float) -> Iterator[None]:
+    """Ends the process where the others do not come within `seconds`.
+
+    TensorFlow waits for them inside a call that nothing interrupts.
+    """
+    joined = threading.Event()
+
+    def watch() -> None:
+        if joined.wait(seconds):
+            return
+        missing = ", ".join(cluster.missing())
+        print(
+            "electra-tf: strategy multi_worker: waited "
+            f"{seconds:g} s, and "
+            + (
+                f"cannot reach {missing}; start every worker that TF_CONFIG "
+                "names, and see that their ports are open"
+                if missing
+                else "all workers answer, but do not join: see that TF_CONFIG "
+                "has the same cluster on each, and that none is of an earlier "
+                "run"
+            ),
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(_USER_ERROR)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        joined.set()
+
+
+def _of(parent: Any, key: str, kind: type, prefix: str = "") -> Any:
+    value = parent.get(key) if isinstance(parent, dict) else None
+    if not isinstance(value, kind) or not value:
+        names = {dict: "an object", list: "a list of addresses", str: "a name"}
+        raise UserError(
+            f"TF_CONFIG: {prefix}{key}: expected {names[kind]}, as in "
+            f"{_EXAMPLE}"
+        )
+    return value
+
+
+def _check_addresses(addresses: Sequence[Any]) -> None:
+    for address in addresses:
+        host, _, port = str(address).rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            raise UserError(
+                f"TF_CONFIG: cluster: {address!r} is no address; expected "
+                "host:port"
+            )
+    twice = {a for a in addresses if list(addresses).count(a) > 1}
+    if twice:
+        raise UserError(f"TF_CONFIG: cluster: {min(twice)} is there twice")
+
+
+def _reachable(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection(
+            (host.strip("[]"), int(port)), _CONNECT_SECONDS
+        ):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,129 @@
+"""TF_CONFIG, and the workers that it names."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.training import cluster, steps, workers
+from electra_tf.training.strategy import make_strategy
+
+
+def _config(jobs, kind="worker", index=0) -> str:
+    return json.dumps({"cluster": jobs, "task": {"type": kind, "index": index}})
+
+
+TWO = {"worker": ["a:1", "b:2"]}
+
+
+def test_workers_by_their_place():
+    found = cluster.read_tf_config(_config(TWO, index=1))
+    assert found == cluster.Cluster(("a:1", "b:2"), 1)
+
+
+def test_a_chief_comes_first():
+    jobs = {"worker": ["a:1", "b:2"], "chief": ["[::1]:3"]}
+    assert cluster.read_tf_config(_config(jobs, "chief")).index == 0
+    found = cluster.read_tf_config(_config(jobs, "worker", 1))
+    assert found == cluster.Cluster(("[::1]:3", "a:1", "b:2"), 2)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "TF_CONFIG is not set; expected such as"),
+        ("{", "is not JSON"),
+        ("[1]", "cluster: expected an object"),
+        ('{"cluster": {"worker": ["a:1"]}}', "task: expected an object"),
+        (_config({"worker": []}), "cluster.worker: expected a list"),
+        (_config({"worker": "a:1"}), "cluster.worker: expected a list"),
+        (_config({"worker": ["a"]}), "'a' is no address; expected host:port"),
+        (_config({"worker": ["a:x"]}), "'a:x' is no address"),
+        (_config({"worker": ["a:70000"]}), "'a:70000' is no address"),
+        (_config({"worker": ["a:1", "a:1"]}), "a:1 is there twice"),
+        (_config(TWO | {"ps": ["c:3"]}), "cluster.ps: expected workers alone"),
+        (_config(TWO, "chief"), "'chief' has no addresses"),
+        (_config(TWO, index=2), "index: 2, but .* 2 addresses; .* 0 to 1"),
+        (_config(TWO, index=-1), "index: -1, but"),
+        (_config(TWO, index="first"), "task.index: expected a whole number"),
+        (_config(TWO, kind=""), "task.type: expected a name"),
+        (
+            _config({"worker": ["c:3"], "chief": ["a:1", "b:2"]}),
+            "cluster.chief: expected one address",
+        ),
+    ],
+)
+def test_malformed(text, message):
+    with pytest.raises(UserError, match=message):
+        cluster.read_tf_config(text)
+
+
+def test_address_in_use(monkeypatch):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        jobs = {"worker": [f"127.0.0.1:{port}"]}
+        monkeypatch.setenv("TF_CONFIG", _config(jobs))
+        with pytest.raises(UserError, match=f"worker 0 .*{port}.*in use"):
+            make_strategy("multi_worker")
+
+
+def test_who_is_missing():
+    with socket.socket() as there:
+        there.bind(("127.0.0.1", 0))
+        there.listen()
+        here = f"127.0.0.1:{there.getsockname()[1]}"
+        found = cluster.Cluster((here, "127.0.0.1:1", "127.0.0.1:2"), 1)
+        assert found.missing() == ["worker 2 (127.0.0.1:2)"]
+
+
+def test_a_missing_worker_ends_the_process():
+    code = (
+        "from electra_tf.training import cluster\n"
+        "import time\n"
+        "here = cluster.Cluster(('127.0.0.1:1', '127.0.0.1:2'), 0)\n"
+        "with cluster.joining(here, 10.0): pass\n"
+        "with cluster.joining(here, 0.1): time.sleep(60)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert run.returncode == 2
+    assert "waited 0.1 s, and cannot reach worker 1 (127.0.0.1:2)" in run.stderr
+
+
+def test_one_process_answers_itself():
+    team = workers.of(make_strategy("one_device"))
+    assert team.is_chief and team.share == workers.WHOLE
+    assert team.any(True) and not team.any(False)
+    assert team.gather(b"abc") == [b"abc"]
+    team.agree("nothing", 1)
+    team.barrier()
+    with pytest.raises(tf.errors.UnavailableError), team.watched():
+        raise tf.errors.UnavailableError(None, None, "no worker's fault")
+
+
+def test_shares_are_the_whole():
+    for rows in (0, 1, 5, 8):
+        whole = list(range(rows))
+        for count in (1, 2, 3):
+            shares = [workers.Share(i, count).of(rows) for i in range(count)]
+            parts = [whole[share] for share in shares]
+            assert [row for part in parts for row in part] == whole
+            assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_batches_are_split_for_the_replicas_of_a_worker():
+    data = tf.data.Dataset.range(7).batch(4).map(lambda x: {"x": x})
+    found = [batch["x"].numpy().tolist() for batch in steps.split(data, 2)]
+    assert found == [[0, 1], [2, 3], [4], [5, 6]]
+    static = tf.data.Dataset.range(8).batch(4, drop_remainder=True)
+    assert steps.split(static, 2).element_spec.shape == [2]
