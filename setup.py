@@ -69,7 +69,7 @@ setuptools.setup(
             "starlette>=0.40",
             "uvicorn>=0.30",
         ],
-        "seq2seq": ["sacrebleu>=2.4", "rouge-score>=0.1.2"],
+        "seq2seq": ["sacrebleu>=2.4", "rouge-score>=0.1.2", "sentencex>=1.0"],
         "dev": [
             "hypothesis>=6.100",
             "jieba>=0.42.1",
@@ -81,6 +81,7 @@ setuptools.setup(
             "rouge-score>=0.1.2",
             "ruff>=0.6",
             "sacrebleu>=2.4",
+            "sentencex>=1.0",
             "starlette>=0.40",
             "tensorflow-serving-api>=2.19",
             "uvicorn>=0.30",

@@ -12,10 +12,14 @@ import yaml
 from electra_tf.errors import UserError
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.decoder import DecoderConfig
+from electra_tf.models.sentence_scorer import SentenceHeadConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 
 FORMAT = "electra_tf model"
 VERSION = 1
+
+# Kinds of heads with a config of their own; the others are `TaskHeadConfig`'s.
+_HEADS_APART = {"decoder": DecoderConfig, "sentences": SentenceHeadConfig}
 
 GeneratorKind = Literal["separate", "tied", "uniform", "two_tower"]
 
@@ -69,7 +73,7 @@ class DirectoryConfig:
     wrap_around: bool = False
     replaced_token_head: bool = True
     token_lm_head: bool = True
-    task: TaskHeadConfig | DecoderConfig | None = None
+    task: TaskHeadConfig | DecoderConfig | SentenceHeadConfig | None = None
     fine_tuning: dict[str, Any] | None = None
 
     @property
@@ -101,9 +105,9 @@ def from_json(content: Mapping[str, Any], path: str) -> DirectoryConfig:
             if content[part] is not None:
                 content[part] = ModelConfig(**content[part])
         if content.get("task") is not None:
-            decodes = content["task"].get("kind") == "decoder"
-            kind = DecoderConfig if decodes else TaskHeadConfig
-            content["task"] = kind(**content["task"])
+            kind = content["task"].get("kind")
+            head = _HEADS_APART.get(kind, TaskHeadConfig)
+            content["task"] = head(**content["task"])
         return DirectoryConfig(**content)
     except (
         ValueError, KeyError, TypeError, AttributeError, UserError,
@@ -176,10 +180,10 @@ def override(
         raise UserError(
             f"--set task.{next(iter(task))}: the model has no task head"
         )
-    if task and isinstance(config.task, DecoderConfig):
+    if task and not isinstance(config.task, TaskHeadConfig):
         raise UserError(
             f"--set task.{next(iter(task))}: is not for a model that writes "
-            "texts; leave it out"
+            "texts or chooses sentences; leave it out"
         )
     if task:
         changes["task"] = dataclasses.replace(config.task, **task)

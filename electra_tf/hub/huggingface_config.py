@@ -277,10 +277,13 @@ def class_of(config: DirectoryConfig, part: Part) -> str:
     task = config.task
     if task is None:
         return _PRETRAINING if config.replaced_token_head else ENCODER
-    if task.kind == "decoder":
+    if task.kind in ("decoder", "sentences"):
+        what = "with a decoder"
+        if task.kind == "sentences":
+            what = "that chooses sentences"
         raise UserError(
-            "Hugging Face has no class of ELECTRA with a decoder; keep the "
-            "model as a model directory of electra_tf"
+            f"Hugging Face has no class of ELECTRA {what}; keep the model as "
+            "a model directory of electra_tf"
         )
     if (
         task.kind == "joint_span"

@@ -158,8 +158,13 @@ def task_places(head: TaskHeadConfig) -> tuple[Place, ...]:
     for: dense, dense_1, ... `{task}` is the task's name there.
 
     Raises:
-      UserError: a decoder, which ours alone has.
+      UserError: a decoder, or a head for sentences, which ours alone has.
     """
+    if head.kind == "sentences":
+        raise UserError(
+            "a model that chooses sentences has a head for which this format "
+            "has no place; keep it as a model directory of electra_tf"
+        )
     if head.kind == "decoder":
         raise UserError(
             "a model that writes texts has a decoder, which this format has "

@@ -7,6 +7,7 @@ from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.source import shapes_of
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.decoder import DecoderConfig
+from electra_tf.models.sentence_scorer import SentenceHeadConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 
 Shapes = dict[str, tuple[int, ...]]
@@ -32,6 +33,10 @@ def shapes(config: DirectoryConfig) -> Shapes:
     encoder = discriminator or generator
     if isinstance(config.task, DecoderConfig) and encoder is not None:
         result |= decoder_shapes(config.task, encoder)
+    elif isinstance(config.task, SentenceHeadConfig) and encoder is not None:
+        size = encoder.hidden_size
+        result |= _linear("task/dense", size, size)
+        result |= _linear("task/output", size, 1)
     elif config.task is not None and encoder is not None:
         result |= task_shapes(config.task, encoder.hidden_size)
     return result

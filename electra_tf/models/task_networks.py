@@ -12,6 +12,7 @@ from electra_tf.models import encoder as encoders
 from electra_tf.models import layers, randomness, task_heads
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.decoder import DecoderConfig
+from electra_tf.models.sentence_scorer import SentenceHeadConfig, SentenceScorer
 from electra_tf.models.seq2seq import Seq2Seq
 from electra_tf.models.task_heads import TaskHeadConfig
 
@@ -349,8 +350,10 @@ class MultitaskNetwork(keras.Model):
 
 def task_network(
     config: ModelConfig,
-    head_config: TaskHeadConfig | DecoderConfig | MultiHeadConfig,
-) -> _TaskNetwork | Seq2Seq | MultitaskNetwork:
+    head_config: (
+        TaskHeadConfig | DecoderConfig | SentenceHeadConfig | MultiHeadConfig
+    ),
+) -> _TaskNetwork | Seq2Seq | SentenceScorer | MultitaskNetwork:
     """The network, not yet built, that a head's kind asks for.
 
     Args:
@@ -358,16 +361,18 @@ def task_network(
       head_config: of the head, of a decoder, or of several heads.
 
     Raises:
-      UserError: a decoder among several heads.
+      UserError: a decoder, or a head for sentences, among several heads.
     """
+    if isinstance(head_config, SentenceHeadConfig):
+        return SentenceScorer(config, head_config)
     if isinstance(head_config, DecoderConfig):
         return Seq2Seq(config, head_config)
     if isinstance(head_config, MultiHeadConfig):
         for name, head in head_config.heads.items():
-            if head.kind == "decoder":
+            if not isinstance(head, TaskHeadConfig):
                 raise UserError(
-                    f"task '{name}': a model that writes texts is trained "
-                    "alone, not with other tasks"
+                    f"task '{name}': a model that writes texts or chooses "
+                    "sentences is trained alone, not with other tasks"
                 )
         return MultitaskNetwork(config, head_config)
     return NETWORKS[head_config.kind](config, head_config)

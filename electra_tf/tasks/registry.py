@@ -24,6 +24,7 @@ FAMILIES = {
     "abstractive_summarization": (
         "seq2seq.summarization:AbstractiveSummarization"
     ),
+    "extractive_summarization": "summarization.task:ExtractiveSummarization",
     "multitask": "multitask.task:Multitask",
 }
 

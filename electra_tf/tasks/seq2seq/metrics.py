@@ -1,13 +1,11 @@
-"""BLEU, chrF and ROUGE, by the packages that the field quotes."""
+"""BLEU and chrF, by the package that the field quotes."""
 
 import importlib
-import re
 from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
 from electra_tf.errors import UserError
-from electra_tf.text.detokenize import is_cjk
 
 # sacreBLEU's tokenizers of languages that put no spaces between words.
 _TOKENIZERS = {"zh": "zh", "ja": "char", "th": "char"}
@@ -71,67 +69,11 @@ def chrf(
     return Score(float(found.score), str(metric.get_signature()))
 
 
-def rouge(
-    texts: Sequence[str], references: Sequence[str], stem: bool = True
-) -> dict[str, float]:
-    """Mean F of ROUGE-1, -2 and -L (Lin 2004) by rouge-score, in percent.
-
-    Words of scripts without spaces are their characters.
-
-    Args:
-      texts: what was written.
-      references: one for each.
-      stem: whether English words are compared by their stems.
-    """
-    package = _package("rouge_score")
-    scorer = package.rouge_scorer.RougeScorer(
-        ["rouge1", "rouge2", "rougeL"],
-        tokenizer=_Words(package.tokenizers.DefaultTokenizer(stem)),
-    )
-    totals = dict.fromkeys(("rouge1", "rouge2", "rougeL"), 0.0)
-    for text, reference in zip(texts, references):
-        for name, found in scorer.score(reference, text).items():
-            totals[name] += found.fmeasure
-    number = max(1, len(texts))
-    return {name: 100.0 * total / number for name, total in totals.items()}
-
-
-class _Words:
-    """rouge-score's own words of a text, CJK characters each by itself.
-
-    Its tokenizer drops whatever is not a Latin letter or a digit.
-    """
-
-    def __init__(self, latin: object):
-        self._latin = latin
-
-    def tokenize(self, text: str) -> list[str]:
-        """The words in their order."""
-        found: list[str] = []
-        for part in re.split(r"(\s+)", text):
-            if not any(map(is_cjk, part)):
-                found += self._latin.tokenize(part)
-                continue
-            run = ""
-            for character in part:
-                if is_cjk(character):
-                    found += [*self._latin.tokenize(run), character]
-                    run = ""
-                else:
-                    run += character
-            found += self._latin.tokenize(run)
-        return found
-
-
 def _package(name: str) -> ModuleType:
     try:
-        module = importlib.import_module(name)
-        for part in ("rouge_scorer", "tokenizers"):
-            if name == "rouge_score":
-                importlib.import_module(f"{name}.{part}")
+        return importlib.import_module(name)
     except ImportError as error:
         raise UserError(
-            "scores of translations and summaries need sacrebleu and "
-            "rouge-score: pip install 'electra-tf[seq2seq]'"
+            "scores of translations need sacrebleu: pip install "
+            "'electra-tf[seq2seq]'"
         ) from error
-    return module

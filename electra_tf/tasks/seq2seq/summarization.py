@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from electra_tf.tasks.seq2seq import metrics
+from electra_tf.tasks import rouge
 from electra_tf.tasks.seq2seq.options import Seq2SeqOptions
 from electra_tf.tasks.seq2seq.pairs import Pair
 from electra_tf.tasks.seq2seq.task import Seq2SeqTask, answered
@@ -41,4 +41,4 @@ class AbstractiveSummarization(Seq2SeqTask):
     ) -> dict[str, float]:
         """Mean F of ROUGE-1, -2 and -L."""
         known = answered(examples, predictions)
-        return {} if known is None else metrics.rouge(*known, self.options.stem)
+        return {} if known is None else rouge.rouge(*known, self.options.stem)

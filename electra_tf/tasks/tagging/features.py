@@ -7,12 +7,11 @@ the one that shows most around it.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import ragged
+from electra_tf.tasks import ragged, windows
 from electra_tf.tasks.features import Features
 from electra_tf.text.tokenizer import Tokenizer
 
@@ -33,16 +32,6 @@ class WordPlaces:
     splits: np.ndarray
     row: np.ndarray
     position: np.ndarray
-
-
-class _Rows(NamedTuple):
-    """R rows; words are numbered over all sentences."""
-
-    sentence: np.ndarray  # int64 [R]
-    first: np.ndarray  # int64 [R], the first word that is seen
-    end: np.ndarray  # int64 [R], the word after the last
-    own_first: np.ndarray  # int64 [R], the first word that is tagged there
-    own_end: np.ndarray  # int64 [R]
 
 
 def make_features(
@@ -81,11 +70,11 @@ def make_features(
     splits = np.concatenate([[0], np.cumsum(lengths)])
     pieces = ragged.pieces(tokenizer, (w for s in sentences for w in s))
     counts = np.minimum(pieces.count, room)
-    rows = _rows(splits, counts, room)
+    rows = windows.cut(splits, counts, room)
     if labels is not None:
         before = np.concatenate([[0], np.cumsum(counts)])
         kept = before[rows.own_end] > before[rows.own_first]
-        rows = _Rows(*(column[kept] for column in rows))
+        rows = windows.Windows(*(column[kept] for column in rows))
     word, row_of = ragged.ranges(rows.first, rows.end)  # words seen, row by row
     count = counts[word]
     size = np.bincount(row_of, count, len(rows.first)).astype("int64") + 2
@@ -122,45 +111,6 @@ def make_features(
         tokens,
         targets,
         padding={"input_ids": tokenizer.vocab.pad_id, "labels": IGNORED},
-        examples=rows.sentence,
+        examples=rows.group,
         extra=places,
-    )
-
-
-def _rows(splits: np.ndarray, count: np.ndarray, room: int) -> _Rows:
-    before = np.concatenate([[0], np.cumsum(count)])
-    total = np.diff(before[splits])
-    number = np.arange(len(total))
-    first, end = splits[:-1], splits[1:]
-    short = total <= room
-    parts = [_Rows(*(c[short] for c in (number, first, end, first, end)))]
-    parts += [_cut(i, first[i], end[i], before, room) for i in number[~short]]
-    columns = [np.concatenate(column) for column in zip(*parts)]
-    order = np.argsort(columns[0], kind="stable")
-    return _Rows(*(column[order] for column in columns))
-
-
-def _cut(
-    sentence: int, first: int, end: int, before: np.ndarray, room: int
-) -> _Rows:
-    """The rows of a long sentence, about a quarter shared with the next."""
-    bounds = []
-    start = first
-    while True:
-        stop = int(np.searchsorted(before, before[start] + room, "right")) - 1
-        stop = min(stop, end)
-        bounds.append((start, stop))
-        if stop == end:
-            break
-        back = before[stop] - room // 4
-        start = max(int(np.searchsorted(before, back)), start + 1)
-    rows = np.array(bounds, "int64")
-    # What two rows share is divided in the middle.
-    cuts = (rows[1:, 0] + rows[:-1, 1] + 1) // 2
-    return _Rows(
-        np.full([len(rows)], sentence),
-        rows[:, 0],
-        rows[:, 1],
-        np.concatenate([[first], cuts]),
-        np.concatenate([cuts, [end]]),
     )

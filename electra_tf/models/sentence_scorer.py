@@ -1,0 +1,184 @@
+"""SentenceScorer: which sentences of a text say the most.
+
+BertSum's reading of a text (Liu & Lapata 2019, "Text Summarization with
+Pretrained Encoders"): a [CLS] before each sentence, segments in turn, a score
+at each [CLS]. It gives the sentences' vectors their places in the text; here
+they are counted from the start of the text even where a window begins later.
+
+Shapes: B batch, L sequence length, H hidden size.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.models import encoder as encoders
+from electra_tf.models import kernels, layers, randomness
+from electra_tf.models.config import ModelConfig
+
+# Dropout sites of the head; the encoder's are small numbers.
+_SITE = 1 << 16
+_LONGEST_WAVE = 10_000.0  # of the places, as Vaswani et al. 2017 have it
+
+
+@dataclasses.dataclass(frozen=True)
+class SentenceHeadConfig:
+    """A score for each sentence.
+
+    Attributes:
+      kind: "sentences".
+      dropout: on the hidden states that the head reads, in training.
+    """
+
+    kind: str = "sentences"
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.kind != "sentences":
+            raise UserError(f"task.kind: expected sentences, got '{self.kind}'")
+        if not 0 <= self.dropout < 1:
+            raise UserError(
+                f"task.dropout: expected a share in [0, 1), got {self.dropout}"
+            )
+
+
+class SentenceOutput(NamedTuple):
+    """Of `SentenceScorer.call`."""
+
+    logits: tf.Tensor  # [B, L] float32; they are of sentences at their [CLS]
+    encoder: encoders.EncoderOutput
+
+
+class SentenceHead(keras.layers.Layer):
+    """A score from a sentence's hidden state and its number in the text."""
+
+    def __init__(self, config: SentenceHeadConfig, name: str = "task"):
+        super().__init__(name=name)
+        self.config = config
+        self.dense = None  # as wide as the encoder, so made in build()
+        self.output_dense = _dense(1, "output")
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates dense [H, H] and output [H, 1]."""
+        self.dense = _dense(input_shape[-1], "dense")
+        self.dense.build(input_shape)
+        self.output_dense.build(input_shape)
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        numbers: tf.Tensor,
+        training: bool = False,
+        keys: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """[B, L, H] -> [B, L] float32 logits.
+
+        Args:
+          hidden: the last hidden states.
+          numbers: [B, L] int32, of the sentence that a token is in.
+          training: whether gradients follow.
+          keys: [B] uint32 dropout keys in training; None for no dropout.
+        """
+        places = waves(numbers, hidden.shape[-1])
+        x = _drop(hidden + tf.cast(places, hidden.dtype), keys, self.config, 0)
+        bias = tf.cast(self.dense.bias, x.dtype)
+        x = kernels.bias_gelu(self.dense.product(x), bias, "erf", training)
+        x = _drop(x, keys, self.config, 1)
+        return tf.cast(tf.squeeze(self.output_dense(x), axis=-1), tf.float32)
+
+
+def waves(numbers: tf.Tensor, size: int) -> tf.Tensor:
+    """Sines and cosines of numbers: [...] int32 -> [..., size] float32.
+
+    Defined for any number, so that a text may have more sentences than those
+    that were trained on.
+    """
+    half = (size + 1) // 2
+    rates = _LONGEST_WAVE ** (-tf.range(half, dtype=tf.float32) / half)
+    angles = tf.cast(numbers, tf.float32)[..., tf.newaxis] * rates
+    both = tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
+    return both[..., :size]
+
+
+class SentenceScorer(keras.Model):
+    """The encoder with a `SentenceHead`; scores of a text's sentences.
+
+    Variables are named like those of the other fine-tuned networks:
+    `discriminator/encoder/...`, `discriminator/task/...`.
+
+    Args:
+      config: shape of the encoder.
+      head_config: of the head.
+      name: the scope of its variables.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        head_config: SentenceHeadConfig,
+        name: str = "discriminator",
+    ):
+        super().__init__(name=name)
+        self.config = config
+        self.head_config = head_config
+        self.encoder = encoders.ElectraEncoder(config)
+        self.head = SentenceHead(head_config)
+
+    def build(self, input_shape: object = None) -> None:
+        """Creates all variables; no input is needed for their shapes."""
+        self.encoder.build()
+        self.head.build((None, None, self.config.hidden_size))
+        self.dropout_seed = keras.random.SeedGenerator(name="dropout_seed")
+        self.built = True
+
+    def call(
+        self,
+        input_ids: tf.Tensor,
+        input_mask: tf.Tensor | None = None,
+        segment_ids: tf.Tensor | None = None,
+        training: bool = False,
+        keys: tf.Tensor | None = None,
+    ) -> SentenceOutput:
+        """Scores all tokens; those of the [CLS] are the sentences'.
+
+        Args:
+          input_ids: [B, L] int32.
+          input_mask: [B, L] int32.
+          segment_ids: [B, L] int32, the number of each token's sentence in
+            the whole text; the encoder is given 0 and 1 in turn.
+          training: whether dropout is on.
+          keys: [B] uint32 dropout keys.
+        """
+        if segment_ids is None:
+            segment_ids = tf.zeros_like(input_ids)
+        if not training:
+            keys = None
+        elif keys is None:
+            keys = randomness.fresh_keys(
+                self.dropout_seed, tf.shape(input_ids)[0]
+            )
+        output = self.encoder(
+            input_ids, input_mask, segment_ids % 2,
+            training=training, keys=keys,
+        )  # fmt: skip
+        logits = self.head(
+            output.sequence_output, segment_ids, training=training, keys=keys
+        )
+        return SentenceOutput(logits, output)
+
+
+def _dense(units: int, name: str) -> layers.Dense:
+    # Glorot, as the original's task heads.
+    return layers.Dense(units, keras.initializers.GlorotUniform(), name=name)
+
+
+def _drop(
+    x: tf.Tensor, keys: tf.Tensor | None, config: SentenceHeadConfig, site: int
+) -> tf.Tensor:
+    if keys is None:
+        return x
+    keys = randomness.salted(keys, _SITE + site)
+    return randomness.dropout(x, keys, config.dropout)

@@ -1,0 +1,1 @@
+"""Summaries out of a text's own sentences."""

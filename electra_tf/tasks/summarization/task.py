@@ -1,0 +1,304 @@
+"""Extractive summarisation: a text's own sentences, the ones that say most.
+
+As BertSum (Liu & Lapata 2019): every sentence is scored with the others around
+it, the best ones that do not repeat each other are the summary.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.models.sentence_scorer import SentenceHeadConfig, SentenceOutput
+from electra_tf.tasks import rouge, split_files
+from electra_tf.tasks.features import Features
+from electra_tf.tasks.summarization import articles, oracle, selection
+from electra_tf.tasks.summarization import features as summary_features
+from electra_tf.tasks.summarization.articles import Article
+from electra_tf.tasks.summarization.options import SummaryOptions
+from electra_tf.tasks.summarization.sentences import join, words
+from electra_tf.tasks.task import Prediction, Task
+from electra_tf.text.tokenizer import Tokenizer
+
+_log = logging.getLogger(__name__)
+
+_LEAD = selection.Length(sentences=3)
+
+
+class ExtractiveSummarization(Task):
+    """A document -> some of its sentences, in their order.
+
+    `data` is a directory of tables, or a table. In training a table without
+    others is divided; a model that is there already is evaluated on all of
+    it, unless it was trained on a part of that very file: then on the other.
+
+    `state`: `ratio`, how long summaries are of their documents; `divided`, the
+    fingerprint of a file that was.
+    """
+
+    Options = SummaryOptions
+    options: SummaryOptions
+    metric = "rouge2"
+    default_epochs = 5.0
+
+    def __init__(
+        self,
+        name: str = "extractive_summarization",
+        options: SummaryOptions | None = None,
+        data: str | None = None,
+        state: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(name, options, data, state)
+        self._trained = bool(state)
+        self._compare = self.options.baselines
+
+    # --- examples ----------------------------------------------------------
+
+    def read(self, split: str) -> Sequence[Article] | None:
+        """The documents of a split; see `Task.read`."""
+        whole = self._whole_file()
+        if whole is not None:
+            if split != "validation":
+                return None
+            found = articles.read(whole, self.options, summarized=True)
+            if _fingerprint(whole) == self.state.get("divided"):
+                return self._part(found, split)
+            return found
+        path = self._locate(split)
+        if split == "test" or (split == "validation" and path is not None):
+            return path and articles.read(
+                path, self.options, summarized=split != "test"
+            )
+        train = self._locate("train")
+        if train is None:
+            if split == "train":
+                raise split_files.missing(self.data, "train.jsonl")
+            return None
+        found = articles.read(train, self.options, summarized=True)
+        fraction = self.options.validation_fraction
+        if not fraction or self._locate("validation") is not None:
+            return found if split == "train" else None
+        self.state["divided"] = _fingerprint(train)
+        return self._part(found, split)
+
+    def _locate(self, split: str) -> str | None:
+        option = f"{split}_file"
+        given = getattr(self.options, option)
+        return split_files.locate(split, self.data, given, option)
+
+    def _whole_file(self) -> str | None:
+        """The table that a trained model is evaluated on."""
+        if not self._trained or self.data is None:
+            return None
+        if not files.exists(self.data) or files.is_directory(self.data):
+            return None
+        return self.data
+
+    def _part(self, found: Sequence[Article], split: str) -> list[Article]:
+        fraction = self.options.validation_fraction
+        return [
+            article
+            for article in found
+            if split_files.held_out(article.text, fraction, seed=0)
+            == (split == "validation")
+        ]
+
+    def fit(self, examples: Sequence[Article]) -> None:
+        """How long summaries are."""
+        ratios = [
+            len(words(article.summary or ""))
+            / max(1, sum(len(article.words[i]) for i in article.candidates))
+            for article in examples
+        ]
+        self.state["ratio"] = float(np.clip(np.mean(ratios), 0.01, 1.0))
+
+    def example(self, record: Mapping[str, Any], place: str) -> Article:
+        """From the document's column, or from `text`."""
+        column = self.options.document_column
+        if column not in record and "text" in record:
+            record = {column: record["text"]}
+        record = {column: record[column]} if column in record else record
+        return articles.article(record, place, self.options, summarized=False)
+
+    def record(self, item: Any) -> Mapping[str, Any]:
+        """A text, or a mapping with one."""
+        if isinstance(item, str):
+            return {self.options.document_column: item}
+        if isinstance(item, Mapping):
+            return item
+        raise UserError(f"expected a text or a mapping, got {item!r:.60}")
+
+    # --- the model's side --------------------------------------------------
+
+    def head(self) -> SentenceHeadConfig:  # type: ignore[override]
+        """A score for each sentence."""
+        return SentenceHeadConfig()
+
+    def features(
+        self, tokenizer: Tokenizer, examples: Sequence[Article], training: bool
+    ) -> Features:
+        """See `summary_features.make_features`.
+
+        In training, documents that have nothing in common with their
+        summaries are left out.
+        """
+        length = self.options.max_seq_length
+        if not training:
+            return summary_features.make_features(
+                tokenizer, [article.texts for article in examples], length
+            )
+        labels = [self._labels(article) for article in examples]
+        chosen = [i for i, row in enumerate(labels) if any(row)]
+        if len(chosen) < len(examples):
+            place = next(
+                a.place for a, row in zip(examples, labels) if not any(row)
+            )
+            _log.warning(
+                "%d of %d documents are not trained on: no sentence of theirs "
+                "shares a word with the summary; the first is %s",
+                len(examples) - len(chosen), len(examples), place,
+            )  # fmt: skip
+        return summary_features.make_features(
+            tokenizer,
+            [examples[i].texts for i in chosen],
+            length,
+            [labels[i] for i in chosen],
+        )
+
+    def _labels(self, article: Article) -> list[bool | None]:
+        """Of all sentences; None of a title, which cannot be taken."""
+        candidates = article.candidates
+        texts = [article.texts[i] for i in candidates]
+        found = oracle.labels(texts, article.summary or "")
+        return [None] * candidates.start + found
+
+    def loss(
+        self, outputs: SentenceOutput, batch: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """[B]: cross-entropy of the sentences; each weighs the same."""
+        labels = batch["labels"]  # [B, L]
+        scored = tf.cast(labels >= 0, tf.float32)
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(
+            labels=tf.cast(tf.maximum(labels, 0), tf.float32),
+            logits=outputs.logits,
+        )
+        return tf.reduce_sum(losses * scored, axis=-1) * batch["scale"]
+
+    def outputs(self, outputs: SentenceOutput) -> dict[str, tf.Tensor]:
+        """[B, L] probabilities; those of the [CLS] count."""
+        return {"probabilities": tf.sigmoid(outputs.logits)}
+
+    def quick(self) -> "ExtractiveSummarization":
+        """Scored while trained without the baselines."""
+        made = type(self)(self.name, self.options, self.data, self.state)
+        made._trained, made._compare = self._trained, False
+        return made
+
+    # --- answers -----------------------------------------------------------
+
+    def predictions(
+        self,
+        examples: Sequence[Article],
+        features: Features,
+        outputs: Sequence[Mapping[str, Any]],
+    ) -> list[Prediction]:
+        """`summary`, and the `sentences` that it is made of.
+
+        A sentence has its `text`, where it starts and ends in the document,
+        its number there (from 0), and its probability.
+        """
+        scores = summary_features.sentence_scores(
+            features.extra, [output["probabilities"] for output in outputs]
+        )
+        found = []
+        for article, row in zip(examples, scores):
+            order = sorted(article.candidates, key=lambda i: -row[i])
+            taken = self._take(article, order, self.options.trigram_blocking)
+            texts = article.texts
+            sentences = [
+                {
+                    "text": texts[i],
+                    "start": article.spans[i].start,
+                    "end": article.spans[i].end,
+                    "number": i,
+                    "score": float(row[i]),
+                }
+                for i in taken
+            ]
+            found.append(
+                {"summary": join([texts[i] for i in taken]),
+                 "sentences": sentences}
+            )  # fmt: skip
+        return found
+
+    def _take(
+        self, article: Article, order: Sequence[int], block: bool = False
+    ) -> list[int]:
+        length = self.options.length(self.state["ratio"])
+        return selection.take(order, article.words, length, block)
+
+    def scores(
+        self, examples: Sequence[Article], predictions: Sequence[Prediction]
+    ) -> dict[str, float]:
+        """Mean F of ROUGE-1, -2 and -L; `lead3/...` and so on of baselines.
+
+        `lead` takes the first sentences and `random` ones by chance until
+        they are as long as ours are to be.
+        """
+        references = [article.summary for article in examples]
+        if not references or any(r is None for r in references):
+            return {}
+        stem = self.options.stem
+        found = rouge.rouge(
+            [p["summary"] for p in predictions], references, stem
+        )
+        # What is no prediction of a model's is not compared.
+        if self._compare and all("sentences" in p for p in predictions):
+            for name, texts in self._baselines(examples).items():
+                for metric, value in rouge.rouge(
+                    texts, references, stem
+                ).items():
+                    found[f"{name}/{metric}"] = value
+        return found
+
+    def _baselines(self, examples: Sequence[Article]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {"lead3": [], "lead": [], "random": []}
+        for article in examples:
+            texts, candidates = article.texts, article.candidates
+            chance = selection.shuffled(candidates, article.text)
+            for name, taken in (
+                ("lead3", selection.take(candidates, article.words, _LEAD)),
+                ("lead", self._take(article, candidates)),
+                ("random", self._take(article, chance)),
+            ):
+                found[name].append(join([texts[i] for i in taken]))
+        return found
+
+    def files(
+        self,
+        split: str,
+        examples: Sequence[Article],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, bytes]:
+        """`summaries.txt`, a summary a line."""
+        lines = (" ".join(p["summary"].split()) + "\n" for p in predictions)
+        return {"summaries.txt": "".join(lines).encode("utf-8")}
+
+    def constant(
+        self, train: Sequence[Article], held_out: Sequence[Article]
+    ) -> list[Prediction]:
+        """The first sentences, until they are as long as ours are to be."""
+        return [{"summary": text} for text in self._baselines(held_out)["lead"]]
+
+
+def _fingerprint(path: str) -> str:
+    digest = hashlib.sha256()
+    with files.open_read(path) as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return f"sha256:{digest.hexdigest()}"
