@@ -86,7 +86,8 @@ def test_distribution(distribution):
     assert "electra_tf.text" in distribution["packages"]
     assert not any(p.startswith("tests") for p in distribution["packages"])
     extras = {
-        "gpu", "beam", "hf", "kaggle", "zh", "serving", "seq2seq", "dev",
+        "gpu", "beam", "hf", "kaggle", "zh", "serving", "seq2seq",
+        "retrieval", "dev",
     }  # fmt: skip
     assert set(distribution["extras_require"]) == extras
 

@@ -3,7 +3,8 @@
 TensorFlow is imported when the flags are understood, so that help and
 mistakes are answered at once. A command is a module of this package whose
 docstring is its help, with `FLAGS` (absl flags) and
-`main(flags) -> exit status`.
+`main(flags) -> exit status`; perhaps with `WORDS`, the flag that words without
+a flag belong to.
 """
 
 import contextlib
@@ -40,6 +41,7 @@ COMMANDS = {
     "score": ("score", "how good a model finds sentences; rerank, clean up"),
     "fill": ("fill", "the most probable tokens for [MASK] in a text"),
     "generate": ("generate", "texts that begin with a prompt"),
+    "ask": ("ask", "answers to questions from one's own documents"),
     "export": ("export", "a model that takes texts, ready to be served"),
     "serve": ("serve", "answer over HTTP with exported models"),
     "client": ("client", "ask a server for answers, for texts or a file"),
@@ -118,7 +120,9 @@ def _run_command(name: str, arguments: list[str]) -> int:
         rest = values([f"electra-tf {name}", *arguments])[1:]
     except flags.Error as error:
         raise UserError(_flag_error(name, error)) from error
-    if rest:
+    if rest and (flag := getattr(module, "WORDS", None)):
+        values[flag].value = [*values[flag].value, *rest]
+    elif rest:
         raise UserError(
             f"unexpected '{rest[0]}': everything is given as --flag=value"
             + _see_help(name)

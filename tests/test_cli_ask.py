@@ -1,0 +1,201 @@
+"""ask as a user runs it; the models are of random weights."""
+
+import json
+
+import pytest
+import serving_models
+import span_models
+
+from electra_tf.cli import app, ask_run, line_run
+
+SHEEP = (
+    "The sheep of the island were counted in spring by two brothers, who wrote"
+    " the number on the wall of a house near the harbour."
+)
+SHIPS = (
+    "Ships carried coal along the river until winter, and the harbour was"
+    " closed from the first of december to the end of march each year."
+)
+QUESTION = "Where did the ships carry coal?"
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory, tiny_vocab_file):
+    path = tmp_path_factory.mktemp("reader")
+    options = {"max_seq_length": 32, "doc_stride": 8, "max_query_length": 8}
+    predictor = span_models.make(
+        path, tiny_vocab_file, "squad/v1.1", options, {"unanswerable": False}
+    )
+    return str(path), predictor
+
+
+@pytest.fixture(scope="module")
+def ranker(tmp_path_factory, tiny_vocab_file):
+    path = tmp_path_factory.mktemp("ranker")
+    return serving_models.fine_tuned(path, tiny_vocab_file, "ranking")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "documents"
+    (path / "below").mkdir(parents=True)
+    (path / "sheep.md").write_text(f"# Sheep\n\n{SHEEP}\n")
+    (path / "below" / "ships.txt").write_text(f"\n\n{SHIPS}\n\n{SHEEP}\n")
+    return path
+
+
+@pytest.fixture
+def run(reader, folder):
+    def call(*words):
+        return app.run(
+            ["ask", f"--model={reader[0]}", f"--documents={folder}", *words]
+        )
+
+    return call
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_answers_with_their_places(run, reader, folder, tmp_path, capsys):
+    target = tmp_path / "out.jsonl"
+    assert run(QUESTION, f"--output={target}") == 0
+    assert "2 documents, 3 passages" in capsys.readouterr().err
+    (row,) = rows_of(target)
+    assert row["question"] == QUESTION and row["error"] is None
+    assert len(row["answers"]) == 3  # each has "the", at least
+    assert sum(a["score"] for a in row["answers"]) == pytest.approx(1, abs=1e-5)
+    for answer in row["answers"]:
+        with open(answer["file"], encoding="utf-8") as handle:
+            text = handle.read()
+        assert text[answer["start"] : answer["end"]] == answer["answer"] != ""
+        line = text.count("\n", 0, answer["start"]) + 1
+        assert answer["line"] == line
+        assert answer["passage"] in text
+        alone = reader[1].predict([(QUESTION, answer["passage"])])[0]
+        assert alone["answer"] == answer["answer"]
+        assert alone["n_best"][0]["score"] == pytest.approx(
+            answer["reading_score"], abs=1e-4
+        )
+    best = max(row["answers"], key=lambda a: a["retrieval_score"])
+    assert best["passage"] == SHIPS
+
+
+def test_shown(run, folder, capsys):
+    words = [QUESTION, "--top_k=1", "--reading_weight=0"]
+    assert run(*words) == 0
+    question, answer, place, around = capsys.readouterr().out.splitlines()
+    assert question == QUESTION
+    assert answer.split()[:2] == ["1", "1.000"]
+    assert place.strip().startswith(f"{folder}/below/ships.txt:3, characters")
+    assert answer.split(maxsplit=2)[2] in around
+
+
+def test_many_questions_and_going_on(run, tmp_path, monkeypatch, capsys):
+    source, target = tmp_path / "questions.txt", tmp_path / "out.jsonl"
+    asked = [QUESTION, "", "Xylophones?", "[CLS] [SEP]", "Who? " * 400, "羊"]
+    source.write_text("\n".join(asked), "utf-8")
+    words = [f"--questions={source}", f"--output={target}", "--top_k=2"]
+    monkeypatch.setattr(line_run, "_PART_SECONDS", -1.0)
+    monkeypatch.setattr("electra_tf.cli.ask._CHUNK", 3)
+    whole, done = ask_run.Asker.answer, []
+
+    def interrupted(self, questions, number=1):
+        if done:
+            raise KeyboardInterrupt
+        done.append(number)
+        return whole(self, questions, number)
+
+    monkeypatch.setattr(ask_run.Asker, "answer", interrupted)
+    assert run(*words) == 130
+    monkeypatch.setattr(ask_run.Asker, "answer", whole)
+    assert run(*words) == 0
+    assert "going on after 3 lines" in capsys.readouterr().err
+    rows = rows_of(target)
+    assert [row["question"] for row in rows] == asked
+    assert [len(row["answers"]) for row in rows] == [2, 0, 0, 0, 2, 0]
+    assert rows[1]["error"] == "an empty question"
+    assert rows[2]["error"] == "no passage has a word of the question"
+    assert rows[4]["error"] is None
+
+
+def test_a_ranking_model_orders(run, ranker, reader, folder):
+    documents = ask_run.load_documents(str(folder), "text")
+    index = ask_run.load_index(documents, ask_run.Terms(), "text", None, False)
+    model = ask_run.load_model(ranker, ask_run.Ranking, "--ranker")
+    asker = ask_run.Asker(index, reader[1], model, top_k=2, candidates=3)
+    scores = {
+        p.text: model.predict([(QUESTION, p.text)])[0]["score"]
+        for p in documents.passages
+    }
+    found = asker.passages(QUESTION)
+    assert [f.passage.text for f in found] == sorted(
+        (p.text for p in documents.passages), key=lambda t: -scores[t]
+    )[:2]
+    assert [f.score for f in found] == pytest.approx(
+        sorted(scores.values(), reverse=True)[:2], abs=1e-4
+    )
+    assert run(QUESTION, f"--ranker={ranker}") == 0
+
+
+def test_no_answer_there(reader, folder):
+    class Silent:
+        def predict(self, items):
+            return [{"answer": "", "n_best": []} for _ in items]
+
+    documents = ask_run.load_documents(str(folder), "text")
+    index = ask_run.load_index(documents, ask_run.Terms(), "text", None, False)
+    (row,) = ask_run.Asker(index, Silent()).answer([QUESTION])
+    assert row["answers"] == []
+    assert row["error"] == "no answer in the passages that were read"
+
+
+def test_an_index_that_is_kept(run, folder, tmp_path, monkeypatch, capsys):
+    words = [QUESTION, f"--index={tmp_path / 'index'}"]
+    assert run(*words) == 0
+    first = capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        patch.setattr("electra_tf.retrieval.index._built", None)
+        assert run(*words) == 0
+    assert capsys.readouterr().out == first
+    (folder / "sheep.md").write_text(SHIPS)
+    assert run(*words) == 2
+    assert "sheep.md is changed" in capsys.readouterr().err
+    assert run(*words, "--overwrite") == 0
+    assert run(*words) == 0
+    assert run(QUESTION, f"--index={folder}", "--overwrite") == 2
+    assert (folder / "sheep.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], 'give "a question", in quotes'),
+        ([""], "the question is empty"),
+        ([" \t"], "the question is empty"),
+        (["who", "ran"], "put the question in quotes"),
+        (["who?", "--questions=x"], 'give "a question"'),
+        (["--questions=/no/such"], "--questions: /no/such: no such file"),
+        (["who?", "--documents=/no/such"], "--documents: no file matches"),
+        (["who?", "--model=/no/such"], "/no/such: no such"),
+        (["who?", "--language=klingon"], "--language=klingon: no stemmer"),
+        (["who?", "--top_k=0"], "top_k"),
+        (["who?", "--reading_weight=2"], "reading_weight"),
+        (["who?", "--output=a.doc"], "--output: a.doc: expected a name"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(run, words, told, capfd):
+    assert run(*words) == 2
+    assert told in capfd.readouterr().err.strip().splitlines()[-1]
+
+
+def test_models_of_other_tasks(run, reader, ranker, tmp_path, capfd):
+    assert run("who?", f"--model={ranker}") == 2
+    assert "is a model of ranking; expected one" in capfd.readouterr().err
+    assert run("who?", f"--ranker={reader[0]}") == 2
+    assert "is a model of squad/v1.1" in capfd.readouterr().err
+    assert run("who?", f"--documents={tmp_path / 'empty'}") == 2
+    (tmp_path / "empty").mkdir()
+    assert run("who?", f"--documents={tmp_path / 'empty'}") == 2
+    assert "has no documents in it" in capfd.readouterr().err

@@ -1,0 +1,131 @@
+"""Documents into passages, with their places."""
+
+import gzip
+import json
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from electra_tf.errors import UserError
+from electra_tf.retrieval import passages
+
+LONG = "The cat sat on the mat, and the dog lay in the sun before the house"
+
+
+def texts_of(text, **words):
+    return [p.text for p in passages.divide(text, "a.txt", **words)]
+
+
+def test_paragraphs_and_their_places():
+    text = f"{LONG}.\r\n \r\n\n{LONG}!\nIt rained.\n\n\n  {LONG}?\n" + "\n" * 3
+    found = list(passages.divide(text, "a.txt", 80))
+    assert [p.text for p in found] == [
+        f"{LONG}.", f"{LONG}!\nIt rained.", f"{LONG}?",
+    ]  # fmt: skip
+    assert [p.line for p in found] == [1, 4, 8]
+    for passage in found:
+        assert text[passage.start :].startswith(passage.text)
+    at = found[1].text.index("It")
+    assert found[1].place(at) == (5, text.index("It rained"))
+
+
+def test_short_ones_go_with_the_next():
+    text = f"# Heading\n\n{LONG * 2}.\n\nThe end\n"
+    assert texts_of(text) == [f"# Heading\n\n{LONG * 2}.", "The end"]
+    # Where there is room for it.
+    assert texts_of(text, longest=140)[0] == "# Heading"
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("aa bb cc.\ndd ee ff", ["aa bb cc.", "dd ee ff"]),
+        ("aaa bbb. cc dd ee", ["aaa bbb.", "cc dd ee"]),
+        ("a" * 25, ["a" * 12, "a" * 12, "a"]),
+        ("今天天气很好。阳光明媚", ["今天天气很好。阳光明媚"]),
+        ("今天天气很好。阳光明媚啊啊啊", ["今天天气很好。", "阳光明媚啊啊啊"]),
+    ],
+)
+def test_long_ones_are_divided(text, want):
+    assert texts_of(text, longest=12) == want
+
+
+@hypothesis.given(
+    st.text(st.sampled_from("ab .\n\r\t中。\u3000é"), max_size=80),
+    st.integers(1, 30),
+)
+def test_nothing_is_lost_and_places_are_right(text, longest):
+    found = list(passages.divide(text, "a.txt", longest))
+    assert "".join("".join(p.text.split()) for p in found) == "".join(
+        text.split()
+    )
+    for passage in found:
+        start = passage.start
+        assert text[start : start + len(passage.text)] == passage.text
+        assert passage.line == text.count("\n", 0, start) + 1
+        assert 0 < len(passage.text) <= longest
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "b.txt").write_bytes(
+        b"\xef\xbb\xbf" + f"{LONG} in b \xff".encode("latin-1")
+    )
+    with gzip.open(tmp_path / "below" / "a.md.gz", "wb") as handle:
+        handle.write(LONG.encode())
+    rows = [
+        json.dumps({"text": f"{LONG} one\n\n{LONG} two"}), "", "no JSON",
+        json.dumps({"other": 1}), json.dumps({"text": "\ud800 three"}),
+    ]  # fmt: skip
+    (tmp_path / "c.jsonl").write_text("\n".join(rows))
+    (tmp_path / ".hidden.txt").write_text(LONG)
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    return tmp_path
+
+
+def test_a_folder(folder):
+    found = passages.find(str(folder))
+    assert [name for _, name in found] == ["b.txt", "below/a.md.gz", "c.jsonl"]
+    read = passages.read(found, longest=100)
+    assert set(read.digests) == {name for _, name in found}
+    assert read.skipped == 2
+    b, a, one, two, three = read.passages
+    assert b.text == f"{LONG} in b \ufffd" and b[1:3] == (1, 0)
+    assert a.file == str(folder / "below/a.md.gz") and a.text == LONG
+    assert one[1:] == (1, 0, f"{LONG} one")
+    assert two[1:3] == (1, len(LONG) + 6) and two.place(3) == (1, two.start + 3)
+    assert three[1:] == (5, 0, "? three")
+
+
+def test_files_by_glob(folder):
+    found = passages.find(f"{folder}/b*.txt,{folder}/c.jsonl")
+    assert [name for _, name in found] == [
+        f"{folder}/b.txt", f"{folder}/c.jsonl",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("nothing", None, "has no documents in it"),
+        ("a.png", "x", "has no documents in it"),
+        ("a.txt", " \n\n", "no text in 1 files"),
+        ("a.jsonl", '{"body": "x"}', "no text field 'text': set --text_field"),
+        ("a.txt.gz", "not gzip", "damaged or cut-off"),
+    ],
+)
+def test_folders_without_text(tmp_path, name, content, told):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=told):
+        passages.read(passages.find(str(tmp_path)))
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="--documents: no file matches"):
+        passages.find(str(tmp_path / "no"))
+    (tmp_path / "a.png").touch()
+    with pytest.raises(UserError, match=r"a\.png: expected a name that ends"):
+        passages.find(str(tmp_path / "a.png"))
