@@ -11,6 +11,7 @@ from electra_tf.tasks.prediction.predictor import Predictor
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.ranking.task import Ranking
 from electra_tf.tasks.seq2seq.task import Seq2SeqTask
+from electra_tf.tasks.summarization.task import ExtractiveSummarization
 from electra_tf.tasks.tagging.task import Tagging
 from electra_tf.tasks.task import Task
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number
@@ -159,6 +160,12 @@ def _kind(task: Task) -> Kind:
     for cls, kind in _TASKS.items():
         if isinstance(task, cls):
             return kind
+    if isinstance(task, ExtractiveSummarization):
+        raise UserError(
+            f"task {task.name}: is not exported, as texts are divided into "
+            "sentences outside of the graph; use electra-tf predict, or "
+            "electra_tf.load"
+        )
     raise UserError(
         f"task {task.name}: only models of the tasks that come with "
         "electra_tf, and of tasks derived from them, are exported; this one "

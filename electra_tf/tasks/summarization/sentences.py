@@ -57,9 +57,17 @@ def split(text: str, language: str = "en") -> list[Span]:
         part = text[begin:stop]
         if _WORD.search(part):
             first = begin + len(part) - len(part.lstrip())
-            spans.append(Span(first, begin + len(part.rstrip())))
+            last = begin + len(part.rstrip())
+            if spans and _goes_on(text, spans[-1].end, first):
+                first = spans.pop().start
+            spans.append(Span(first, last))
         begin = stop
     return spans
+
+
+def _goes_on(text: str, end: int, start: int) -> bool:
+    """Whether a sentence goes on after a quotation in it: "So?" she said."""
+    return text[end - 1] in "\"'”’»" and text[start].islower()  # noqa: RUF001
 
 
 def words(text: str) -> list[str]:
