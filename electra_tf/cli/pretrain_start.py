@@ -156,7 +156,9 @@ def fit_settings(
 
 def _reshaped(model: ModelConfig, source: ModelConfig) -> ModelConfig:
     shape = {name: getattr(source, name) for name in _SHAPE}
-    return dataclasses.replace(model, local_start=False, match_heads=0, **shape)
+    return dataclasses.replace(
+        model, local_start=False, match_heads=0, words_apart=False, **shape
+    )
 
 
 def _generator(
@@ -307,4 +309,5 @@ def _with_shape(model: ModelConfig, kept: ModelConfig) -> ModelConfig:
         _reshaped(model, kept),
         local_start=kept.local_start,
         match_heads=kept.match_heads,
+        words_apart=kept.words_apart,
     )

@@ -26,6 +26,7 @@ class ModelConfig:
     initializer_range: float = 0.02  # stddev, truncated normal
     local_start: bool = False  # heads begin on neighbours: initial.py
     match_heads: int = 0  # of them, those that begin on equal words: there
+    words_apart: bool = False  # positions begin in half the columns alone
     layer_norm_epsilon: float = 1e-12
 
     def __post_init__(self) -> None:
@@ -74,6 +75,11 @@ class ModelConfig:
                 "model.local_start: true, a hidden_size that 4 divides and "
                 f"fewer than model.num_heads, which is {self.num_heads}"
             )
+        if self.words_apart and (not self.local_start or self.hidden_size % 4):
+            raise UserError(
+                "model.words_apart: needs model.local_start: true and a "
+                f"hidden_size that 4 divides, which is {self.hidden_size}"
+            )
 
     @classmethod
     def of_size(cls, size: str, **overrides: Any) -> "ModelConfig":
@@ -97,23 +103,19 @@ class ModelConfig:
     ) -> "ModelConfig":
         """The generator's config: this one, narrowed (paper, section 3.2).
 
-        As many heads at the same width, or where they begin on neighbours;
-        else hidden // 64, at least one, as in the original, whose heads all
-        have that width.
+        As many heads at the same width; else hidden // 64, at least one, as
+        in the original, whose heads all have that width.
 
         Args:
           hidden_fraction: generator hidden size / ours.
           layers_fraction: generator layers / ours.
         """
         hidden = round(self.hidden_size * hidden_fraction)
-        heads, local = self.num_heads, self.local_start
+        heads, matching = self.num_heads, self.match_heads
+        local = self.local_start
         if hidden != self.hidden_size:
-            local = (
-                local
-                and self.embedding_size % hidden == 0
-                and hidden % (4 * heads) == 0
-            )
-            heads = heads if local else max(1, hidden // 64)
+            heads, matching = max(1, hidden // 64), 0
+            local = local and self.embedding_size % hidden == 0
         return dataclasses.replace(
             self,
             hidden_size=hidden,
@@ -121,7 +123,9 @@ class ModelConfig:
             num_heads=heads,
             intermediate_size=4 * hidden,
             local_start=local,
-            match_heads=self.match_heads if local else 0,
+            match_heads=matching,
+            words_apart=local
+            and (self.words_apart or self.match_heads > matching),
         )
 
 

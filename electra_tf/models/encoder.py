@@ -14,6 +14,7 @@ class EncoderOutput(NamedTuple):
     """What the encoder computes; all of it, since heads differ in needs."""
 
     sequence_output: tf.Tensor  # [B, L, H], after the last block
+    first_output: tf.Tensor  # [B, H], of that the first tokens
     embedding_output: tf.Tensor  # [B, L, H], after the projection
     all_layers: tuple[tf.Tensor, ...]  # [B, L, H] after each block
 
@@ -115,7 +116,7 @@ class ElectraEncoder(keras.Model):
         for i, block in enumerate(self.blocks):
             x = block(x, bias, keys=at(i + 1))
             all_layers.append(x)
-        return EncoderOutput(x, embedding_output, tuple(all_layers))
+        return EncoderOutput(x, x[:, 0], embedding_output, tuple(all_layers))
 
     def _attention_bias(
         self, input_mask: tf.Tensor, dtype: tf.DType

@@ -164,8 +164,9 @@ class NeighbourAttention(keras.initializers.Initializer):
     Args:
       stddev: of the truncated normal that is added everywhere.
       num_heads: heads.
-      match_heads: of them, the last ones, which begin on equal words; where
-        there are any, positions have the first half of the columns alone.
+      match_heads: of them, the last ones, which begin on equal words.
+      beside_words: positions have the first half of the columns alone, which
+        match_heads need.
       narrowing: size of the embeddings / H: `EveryNthPair` came before.
     """
 
@@ -174,11 +175,13 @@ class NeighbourAttention(keras.initializers.Initializer):
         stddev: float,
         num_heads: int,
         match_heads: int = 0,
+        beside_words: bool = False,
         narrowing: int = 1,
     ):
         self.stddev = stddev
         self.num_heads = num_heads
         self.match_heads = match_heads
+        self.beside_words = beside_words
         self.narrowing = narrowing
 
     def __call__(self, shape: tuple, dtype: str | None = None) -> object:
@@ -195,11 +198,11 @@ class NeighbourAttention(keras.initializers.Initializer):
     def _neighbours(self, query: np.ndarray, key: np.ndarray) -> None:
         hidden, size = len(query), len(query) // self.num_heads
         heads = self.num_heads - self.match_heads
-        pairs = hidden // 4 if self.match_heads else hidden // 2
+        pairs = hidden // 4 if self.beside_words else hidden // 2
         frequencies = _frequencies(pairs, self.narrowing)
         # Scores are divided by sqrt(size): narrower heads need more.
         gain = (64 / size) ** 0.25
-        if self.match_heads:
+        if self.beside_words:
             gain *= _SHARPER**0.5
         for head in range(heads):
             offset = (head // 2 + 1) * (-1 if head % 2 == 0 else 1)
@@ -231,5 +234,6 @@ class NeighbourAttention(keras.initializers.Initializer):
             "stddev": self.stddev,
             "num_heads": self.num_heads,
             "match_heads": self.match_heads,
+            "beside_words": self.beside_words,
             "narrowing": self.narrowing,
         }
