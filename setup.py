@@ -32,6 +32,7 @@ setuptools.setup(
             "sample_text/*.txt",
             "sample_text/*.md",
             "serving/page/*",
+            "text/stop_word_lists/*.txt",
         ]
     },
     entry_points={"console_scripts": ["electra-tf = electra_tf.cli.app:entry"]},

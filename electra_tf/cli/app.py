@@ -24,6 +24,7 @@ from electra_tf.errors import UserError
 
 # name -> (module in this package, one line of help), in the order of use.
 COMMANDS = {
+    "prepare-text": ("prepare_text", "clean text up, and count what is left"),
     "build-vocab": ("build_vocab", "train a WordPiece vocabulary from text"),
     "build-data": ("build_data", "turn text into pre-training examples"),
     "pretrain": ("pretrain", "train a generator and a discriminator"),

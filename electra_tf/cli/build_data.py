@@ -49,7 +49,13 @@ _define(_FLOAT, "validation_fraction", 0.01, "Share of documents held out.")
 _define(_INTEGER, "seed", 0, "Of all random choices.")
 _define(_INTEGER, "num_shards", None, "Files to write; by default by size.")
 _define(_STRING, "text_field", "text", "Field of JSON lines with the text.")
-_define(_STRING, "stop_words", None, "File of words to remove, one a line.")
+_define(
+    _STRING,
+    "stop_words",
+    None,
+    "Words to remove: files, one a line, or english, chinese (this with "
+    "--word_segmenter), by commas.",
+)
 _define(_BOOL, "drop_duplicates", False, "Leave out repeated documents.")
 _define(_INTEGER, "min_line_length", 0, "Leave out shorter lines (characters).")
 _define(_BOOL, "repair_unicode", False, "Mend mojibake with ftfy.")

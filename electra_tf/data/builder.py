@@ -7,105 +7,24 @@ the number of workers changes nothing but the time.
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from electra_tf import files
-from electra_tf.data import manifest, pool, tfrecords, worker
+from electra_tf.data import finishing, manifest, pool, worker
+from electra_tf.data.build_settings import (
+    BuildSettings,
+    open_build,
+    shard_numbers,
+)
 from electra_tf.data.shards import ShardWriter
-from electra_tf.errors import UserError
-from electra_tf.text import corpus, segment
-from electra_tf.text.cleaning import Cleaning
-from electra_tf.text.vocab import Vocab, load_vocab
+from electra_tf.text import corpus
 
-_SHARD_SOURCE_BYTES = 1 << 24
-_MAX_AUTOMATIC_SHARDS = 256
-_SHORTEST_EXAMPLE = 8
 _MAX_AUTOMATIC_WORKERS = 8
 _WORTH_A_WORKER_BYTES = 1 << 24
-
-
-@dataclasses.dataclass(frozen=True)
-class BuildSettings:
-    """What `build_data` is asked for.
-
-    Attributes:
-      input: comma-separated globs.
-      vocab: path of the vocabulary.
-      output: the directory to make.
-      max_seq_length: the longest example, specials included.
-      num_workers: processes; changes nothing but the time. None takes all
-        cores, 8 at most, and fewer for small input.
-      lower_case: of the tokenizer.
-      strip_accents: of the tokenizer; None does as `lower_case`.
-      blank_lines_separate_documents: else each file is one document.
-      validation_fraction: share of documents that is held out.
-      seed: of the random numbers.
-      num_shards: training shards; None makes one for each 16 MiB of input,
-        256 at most.
-      text_field: the field of JSON lines that holds the text.
-      stop_words: a file with one word a line; they are removed from the text.
-      drop_duplicates: leave out documents that were there before.
-      min_line_length: leave out lines with fewer characters.
-      repair_unicode: mend mojibake with `ftfy`.
-      legacy: make the original's examples, draw for draw.
-      word_segmenter: tells where words begin in text without spaces, for
-        masking by words; one of `text.segment.SEGMENTERS`, or None.
-      strict: stop at the first bad byte or record.
-      overwrite: replace a finished build in `output`.
-    """
-
-    input: str
-    vocab: str
-    output: str
-    max_seq_length: int = 128
-    num_workers: int | None = None
-    lower_case: bool = True
-    strip_accents: bool | None = None
-    blank_lines_separate_documents: bool = True
-    validation_fraction: float = 0.01
-    seed: int = 0
-    num_shards: int | None = None
-    text_field: str = "text"
-    stop_words: str | None = None
-    drop_duplicates: bool = False
-    min_line_length: int = 0
-    repair_unicode: bool = False
-    legacy: bool = False
-    word_segmenter: str | None = None
-    strict: bool = False
-    overwrite: bool = False
-
-    def check(self) -> None:
-        """Raises `UserError` for values that make no sense."""
-        if self.max_seq_length < _SHORTEST_EXAMPLE:
-            raise UserError(
-                f"--max_seq_length={self.max_seq_length}: expected "
-                f"{_SHORTEST_EXAMPLE} or more"
-            )
-        if not 0 <= self.validation_fraction < 1:
-            raise UserError(
-                f"--validation_fraction={self.validation_fraction}: expected "
-                "0 or more, and less than 1"
-            )
-        if self.num_shards is not None and self.num_shards < 1:
-            raise UserError(
-                f"--num_shards={self.num_shards}: expected 1 or more"
-            )
-        if self.num_workers is not None and self.num_workers < 1:
-            raise UserError(
-                f"--num_workers={self.num_workers}: expected 1 or more"
-            )
-        if self.legacy and self.validation_fraction:
-            raise UserError(
-                "--legacy makes one sequence of examples of all documents, "
-                "none held out; add --validation_fraction=0"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,20 +54,7 @@ def build_data(
       UserError: bad settings; no input; unreadable or unwritable files; a
         finished build in the way; with `strict`, the first flaw in the text.
     """
-    settings.check()
-    if manifest.is_finished(settings.output) and not settings.overwrite:
-        raise UserError(
-            f"{settings.output}: holds a finished build; choose another "
-            "--output or add --overwrite"
-        )
-    paths = files.expand(settings.input)
-    vocab = load_vocab(settings.vocab)
-    if len(vocab) > tfrecords.MAX_ID:
-        raise UserError(
-            f"{settings.vocab}: more than {tfrecords.MAX_ID} tokens"
-        )
-    work, options = _work_settings(settings)
-
+    paths, vocab, work, kept = open_build(settings)
     building = files.join(settings.output, manifest.BUILDING)
     files.remove(building)
     files.make_directory(building)
@@ -179,14 +85,18 @@ def build_data(
                             tally.examples,
                         )
                     )
-        finished = _manifest(settings, options, vocab, reader, tally)
+        counts = Counter(reader.counts)
+        counts.update(tally.repairs)
+        finished = finishing.summarise(
+            settings, kept, vocab, reader.bytes_total, counts, tally.close()
+        )
         vocab.save(files.join(building, manifest.VOCAB_FILE))
     except BaseException:
         with contextlib.suppress(Exception):
             files.remove(building)
         raise
     # From here on a failure leaves the folder, which says "not finished".
-    _publish(settings.output, building, finished)
+    finishing.publish(settings.output, building, finished)
     return finished
 
 
@@ -219,14 +129,7 @@ class _Tally:
     def __init__(
         self, settings: BuildSettings, directory: str, input_bytes: int
     ):
-        train = settings.num_shards or min(
-            _MAX_AUTOMATIC_SHARDS, -(-input_bytes // _SHARD_SOURCE_BYTES) or 1
-        )
-        number = {"train": train}
-        if settings.validation_fraction:
-            number["validation"] = max(
-                1, round(train * settings.validation_fraction)
-            )
+        number = shard_numbers(settings, input_bytes)
         self.writers = {
             split: ShardWriter(directory, split, n)
             for split, n in number.items()
@@ -262,134 +165,19 @@ class _Tally:
             for name in ("lines", "source_tokens", "tokens", "examples"):
                 counts[name] += int(getattr(result, name)[chosen].sum())
 
+    def close(self) -> dict[str, manifest.Split]:
+        """Finishes the shards."""
+        return {
+            split: manifest.Split(
+                **{n: self.counts[split][n] for n in finishing.SPLIT_COUNTS},
+                shards=writer.close(),
+            )
+            for split, writer in self.writers.items()
+        }
+
     def _is_new(self, name: bytes) -> bool:
         if name in self._seen:
             self.repairs["duplicate_documents_dropped"] += 1
             return False
         self._seen.add(name)
         return True
-
-
-def _work_settings(
-    settings: BuildSettings,
-) -> tuple[worker.WorkSettings, dict[str, Any]]:
-    """Settings for the workers, and those the manifest keeps."""
-    words: frozenset[str] = frozenset()
-    listed = None
-    if settings.stop_words:
-        text = files.read_text(settings.stop_words)
-        words = frozenset(w.strip().lower() for w in text.split("\n")) - {""}
-        listed = hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()
-    if settings.repair_unicode:
-        try:
-            import ftfy  # noqa: F401
-        except ImportError as error:
-            raise UserError(
-                "--repair_unicode needs the package ftfy; install it"
-            ) from error
-    work = worker.WorkSettings(
-        vocab=settings.vocab,
-        lower_case=settings.lower_case,
-        strip_accents=settings.strip_accents,
-        max_seq_length=settings.max_seq_length,
-        cleaning=Cleaning(
-            repair_unicode=settings.repair_unicode,
-            stop_words=words,
-            min_line_length=settings.min_line_length,
-            strict=settings.strict,
-        ),
-        text_field=settings.text_field,
-        seed=settings.seed,
-        validation_fraction=settings.validation_fraction,
-        legacy=settings.legacy,
-        word_segmenter=settings.word_segmenter,
-    )
-    kept = dataclasses.asdict(settings)
-    # These have their own places in the manifest, or change nothing.
-    for name in (
-        "max_seq_length", "lower_case", "strip_accents", "seed",
-        "output", "num_workers", "overwrite",
-    ):  # fmt: skip
-        del kept[name]
-    kept |= {"stop_words_sha256": listed, "part_bytes": corpus.PART_BYTES}
-    if settings.word_segmenter is None:
-        del kept["word_segmenter"]
-    else:
-        version = segment.check(settings.word_segmenter)
-        kept["word_segmenter_version"] = version
-    return work, kept
-
-
-_NO_REPAIRS = dict.fromkeys(
-    ("invalid_utf8_replaced", "control_characters_dropped", "long_lines_cut",
-     "bad_records"), 0
-)  # fmt: skip
-
-
-def _manifest(
-    settings: BuildSettings,
-    options: dict[str, Any],
-    vocab: Vocab,
-    reader: corpus.Reader,
-    tally: _Tally,
-) -> manifest.Manifest:
-    """Closes the shards and sums up."""
-    found = Counter(reader.counts)
-    about = {name: found.pop(name, 0) for name in ("files", "empty_files")}
-    repairs = Counter(_NO_REPAIRS)
-    repairs.update(found)
-    repairs.update(tally.repairs)
-    splits = {}
-    for split, writer in tally.writers.items():
-        counts = tally.counts[split]
-        splits[split] = manifest.Split(
-            **{
-                name: counts[name]
-                for name in (
-                    "documents", "lines", "source_tokens", "tokens", "examples"
-                )
-            },
-            shards=writer.close(),
-        )  # fmt: skip
-    if not splits["train"].examples:
-        hint = ""
-        if repairs["bad_records"]:
-            hint = (
-                f" ({repairs['bad_records']} JSON lines have no text field "
-                f"'{settings.text_field}': set --text_field)"
-            )
-        raise UserError(f"--input={settings.input}: no text to train on{hint}")
-    return manifest.Manifest(
-        max_seq_length=settings.max_seq_length,
-        vocab_fingerprint=vocab.fingerprint(),
-        vocab_size=len(vocab),
-        lower_case=settings.lower_case,
-        strip_accents=settings.strip_accents,
-        seed=settings.seed,
-        splits=splits,
-        input={**about, "bytes": reader.bytes_total},
-        repairs=dict(sorted(repairs.items())),
-        settings=options,
-    )
-
-
-def _publish(output: str, building: str, finished: manifest.Manifest) -> None:
-    """Moves the shards in place; what they replace goes first."""
-    files.remove(files.join(output, manifest.FILE))
-    for name in files.list_directory(output):
-        if name.startswith(("train-", "validation-")) and name.endswith(
-            ".tfrecord"
-        ):
-            files.remove(files.join(output, name))
-    for split in finished.splits.values():
-        for shard in split.shards:
-            files.rename(
-                files.join(building, shard.file),
-                files.join(output, shard.file),
-            )
-    files.rename(
-        files.join(building, manifest.VOCAB_FILE),
-        files.join(output, manifest.VOCAB_FILE),
-    )
-    finished.save(output)
-    files.remove(building)

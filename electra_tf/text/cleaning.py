@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from electra_tf.errors import UserError
+from electra_tf.text import segment
 
 MAX_LINE_BYTES = 1 << 15
 """A longer line is cut at white space into pieces of at most this size."""
@@ -30,6 +31,9 @@ _BLANK_LATER = re.compile(rb"\n" + _BLANK + rb"\n")
 _BLANK_FIRST = re.compile(_BLANK + rb"\n")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 _REPLACEMENT = "\ufffd".encode()
+# Of ftfy's repairs: what was decoded wrongly, not what is written otherwise,
+# as Chinese commas and curled quotes.
+_MENDED = {"fix_character_width": False, "uncurl_quotes": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +43,14 @@ class Cleaning:
     Attributes:
       repair_unicode: mend mojibake and the like with `ftfy`.
       stop_words: words, in lower case, that are removed.
+      word_segmenter: finds those in text without spaces; see `text.segment`.
       min_line_length: shorter lines (in characters) are left out.
       strict: a bad byte is a `UserError` naming file and line.
     """
 
     repair_unicode: bool = False
     stop_words: frozenset[str] = frozenset()
+    word_segmenter: str | None = None
     min_line_length: int = 0
     strict: bool = False
 
@@ -171,23 +177,38 @@ def _edit(line: bytes, cleaning: Cleaning, counts: Counter[str]) -> bytes:
     if cleaning.repair_unicode:
         import ftfy
 
-        repaired = " ".join(ftfy.fix_text(text).split("\n"))
+        repaired = " ".join(ftfy.fix_text(text, **_MENDED).split("\n"))
         counts["lines_repaired"] += repaired != text
         text = repaired
     if cleaning.stop_words:
-        words = cleaning.stop_words
-
-        def keep(match: re.Match[str]) -> str:
-            if match[0].lower() not in words:
-                return match[0]
-            counts["stop_words_removed"] += 1
-            return ""
-
-        text = " ".join(_WORD.sub(keep, text).split())
+        text = _without_stop_words(text, cleaning, counts)
     if len(text) < cleaning.min_line_length:
         counts["short_lines_dropped"] += 1
         return b""
     return text.encode("utf-8")
+
+
+def _without_stop_words(
+    text: str, cleaning: Cleaning, counts: Counter[str]
+) -> str:
+    words = cleaning.stop_words
+    cut = None
+    if cleaning.word_segmenter and not text.isascii():
+        cut = segment.segmenter(cleaning.word_segmenter).cut
+
+    def keep(match: re.Match[str]) -> str:
+        run = match[0]
+        if run.lower() in words:
+            counts["stop_words_removed"] += 1
+            return ""
+        if cut is None or run.isascii():
+            return run
+        found = cut(run)
+        kept = [word for word in found if word.lower() not in words]
+        counts["stop_words_removed"] += len(found) - len(kept)
+        return "".join(kept)
+
+    return " ".join(_WORD.sub(keep, text).split())
 
 
 def _lines(

@@ -4,6 +4,7 @@ A segmenter is a package of its own, installed by those who need it. This
 file calls it, and carries what it says over to tokens.
 """
 
+import functools
 import logging
 import tempfile
 import warnings
@@ -99,6 +100,12 @@ def _jieba_cut() -> Callable[[str], Iterator[str]]:
     return tokenizer.cut
 
 
+@functools.cache
+def segmenter(name: str) -> "Segmenter":
+    """The segmenter of that name, made once: its dictionary takes a second."""
+    return Segmenter(name)
+
+
 class Segmenter:
     """Cuts lines into words.
 
@@ -123,6 +130,10 @@ class Segmenter:
         return [
             word.encode("utf-8", "surrogateescape") for word in self._cut(text)
         ]
+
+    def cut(self, text: str) -> list[str]:
+        """As `words`, of a text."""
+        return list(self._cut(text))
 
     def word_starts(
         self,
