@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.serving.exporting import inference_encoder
+from electra_tf.models import packed_encoder
 
 # "float32": variables. "float16": variables of half the size, widened at each
 # request. "constants": in the graph, which TensorFlow then fuses and folds.
@@ -63,7 +63,7 @@ def stored(
         def reading() -> Iterator[None]:
             with (
                 keras.StatelessScope(list(zip(network.weights, constants))),
-                inference_encoder.installed(network),
+                packed_encoder.installed(network),
             ):
                 yield
 

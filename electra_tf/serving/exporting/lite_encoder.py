@@ -1,9 +1,8 @@
-"""The encoder as TensorFlow runs it fastest on a CPU, without training.
+"""The encoder as it is converted for TensorFlow Lite, without training.
 
-The same sums as `models.encoder`, in forms that TensorFlow's graph optimiser
-knows and fuses: positions of all rows in one matrix, bias and GELU right
-behind their matrix product, softmax as one operation. That takes weights that
-are constants.
+The same sums as `models.encoder`, in forms that the converter knows and fuses:
+positions of all rows in one matrix, bias right behind its matrix product,
+softmax as one operation.
 """
 
 import contextlib
@@ -69,7 +68,10 @@ class _Encoder:
             x = self._block(block, x, bias, rows)
             all_layers.append(self._apart(x, rows))
         return EncoderOutput(
-            all_layers[-1], embedding_output, tuple(all_layers)
+            all_layers[-1],
+            all_layers[-1][:, 0],
+            embedding_output,
+            tuple(all_layers),
         )
 
     def _apart(self, x: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
