@@ -1,0 +1,142 @@
+"""A summariser is trained, scored, asked and kept, by command."""
+
+import json
+
+import numpy as np
+import pytest
+from finetune_command import SHAPE
+
+import electra_tf
+from electra_tf.cli import app
+
+WORDS = "the of and to in was he she it his that not with for on as at".split()
+
+
+def documents(count, seed=0):
+    """Sentences without a meaning; those with a cat are the summary."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        cats = rng.permutation(8) < 3
+        texts = [
+            " ".join(["cat" if cat else "dog", *rng.choice(WORDS, 5)])
+            for cat in cats
+        ]
+        texts = [f"{text.capitalize()}." for text in texts]
+        chosen = [text for text, cat in zip(texts, cats) if cat]
+        rows.append({"document": " ".join(texts), "summary": " ".join(chosen)})
+    return rows
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_vocab_file):
+    folder = tmp_path_factory.mktemp("summaries")
+    write(folder / "train.jsonl", documents(80))
+    write(folder / "dev.jsonl", documents(6, seed=1))
+    sections = {
+        "model": SHAPE | {
+            "max_positions": 40, "local_start": "true", "hidden_dropout": 0.0,
+            "attention_dropout": 0.0,
+        },
+        "options": {
+            "max_seq_length": 40, "num_sentences": 3,
+            "trigram_blocking": "false",
+        },
+        "train": {
+            "num_train_steps": 120, "batch_size": 16, "learning_rate": 0.004,
+            "layerwise_lr_decay": 1.0, "bias_correction": "true",
+            "eval_every_steps": 120,
+        },
+    }  # fmt: skip
+    words = [
+        f"--set={section}.{key}={value}"
+        for section, values in sections.items()
+        for key, value in values.items()
+    ]
+    status = app.run(
+        ["finetune", "--task=extractive_summarization", f"--data={folder}",
+         f"--vocab={tiny_vocab_file}", f"--output={folder / 'run'}", *words]
+    )  # fmt: skip
+    assert status == 0
+    return folder / "run"
+
+
+def test_it_finds_the_sentences(run):
+    rows = documents(6, seed=2)  # none that it was trained on
+    found = electra_tf.load(str(run)).predict([r["document"] for r in rows])
+    assert [answer["summary"] for answer in found] == [
+        row["summary"] for row in rows
+    ]
+    scores = json.loads((run / "report.json").read_text())["summary"]
+    scores = scores["validation"]
+    assert scores["rouge2"]["best"] == pytest.approx(100.0)
+    for name in ("lead3", "lead", "random"):
+        assert scores[f"{name}/rouge2"]["best"] < 80
+    report = (run / "report.md").read_text()
+    assert "| validation | lead3/rouge1 |" in report
+    folder = run / "trial_1" / "predictions" / "validation"
+    texts = (folder / "summaries.txt").read_text().splitlines()
+    assert texts == [row["summary"] for row in documents(6, seed=1)]
+
+
+def test_answers_do_not_depend_on_what_stands_beside(run):
+    predictor = electra_tf.load(str(run))
+    rows = [r["document"] for r in documents(5, seed=3)] + ["The cat."]
+    together = predictor.predict(rows)
+    for text, answer in zip(rows, together):
+        alone = predictor.predict([text])[0]
+        assert alone["summary"] == answer["summary"]
+        assert [s["score"] for s in alone["sentences"]] == pytest.approx(
+            [s["score"] for s in answer["sentences"]], abs=1e-5
+        )
+
+
+def test_predict_and_evaluate_by_command(run, tmp_path, capsys):
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    rows = documents(2, seed=4)
+    write(source, [*rows, {"document": ""}, {"other": "x"}])
+    words = [f"--model={run}", f"--input={source}", f"--output={target}"]
+    assert app.run(["predict", *words, "--set=options.num_sentences=1"]) == 0
+    found = [json.loads(line) for line in target.read_text().splitlines()]
+    for row, answer in zip(rows, found[:2]):
+        assert answer["predicted_summary"] in row["summary"]
+        assert len(answer["sentences"]) == 1
+    assert "in.jsonl:3: document: the text is empty" in found[2]["error"]
+    assert "in.jsonl:4: no column 'document'" in found[3]["error"]
+    table = tmp_path / "other.jsonl"
+    write(table, rows)
+    capsys.readouterr()
+    assert app.run(["evaluate", f"--model={run}", f"--data={table}"]) == 0
+    told = capsys.readouterr().out
+    assert "random/rouge2" in told and "100.0" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["export"], "is not exported"),
+        (["convert", "--to=huggingface"], "chooses sentences"),
+        (["convert", "--to=tf1"], "chooses sentences"),
+    ],
+)
+def test_what_others_have_no_place_for(run, tmp_path, words, message, capsys):
+    command, *more = words
+    flags = {
+        "export": [f"--model={run}"],
+        "convert": [f"--from={run}/model"],
+    }[command]
+    status = app.run([command, *flags, f"--output={tmp_path / 'x'}", *more])
+    assert status == 2
+    assert message in capsys.readouterr().err
+
+
+def test_too_long_for_the_model(run, capsys):
+    words = [f"--model={run}", f"--data={run.parent}"]
+    more = "--set=options.max_seq_length=64"
+    assert app.run(["evaluate", *words, more]) == 2
+    told = capsys.readouterr().err
+    assert "max_seq_length" in told and "40 positions" in told
