@@ -51,6 +51,9 @@ class FinetuneTrainConfig:
     # Power of the decay to 0; 1 is a straight line.
     lr_decay_power: float = 1.0
     weight_decay_rate: float = 0.0
+    # Train the head alone: a probe of what the encoder has learned. It wants a
+    # rate some ten times as high.
+    freeze_encoder: bool = False
     # Gradients are scaled down to this global L2 norm; 0 turns it off.
     max_grad_norm: float = 1.0
     beta_1: float = 0.9

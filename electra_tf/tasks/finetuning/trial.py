@@ -105,6 +105,7 @@ def run_trial(
     )
     with strategy.scope():
         network, report = start.build(task.head())
+        network.encoder.trainable = not config.freeze_encoder
         tuner = FineTuner(
             network,
             task,
