@@ -6,7 +6,8 @@ Input may be text or JSON lines (.jsonl, .ndjson), plain or compressed (.gz,
 .xz, .zst), of any size. Documents end at blank lines, or each file is one
 (--noblank_lines_separate_documents), or each JSON line. Bad bytes are replaced
 and counted; see manifest.json in the output. The same input, settings and
-seed give the same bytes whatever --num_workers is.
+seed give the same bytes whatever --num_workers is, and with --runner=beam on
+many machines.
 """
 
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from electra_tf.cli import progress_line
+from electra_tf.cli import beam_flags, progress_line
 
 FLAGS = flags.FlagValues()
 
@@ -69,6 +70,8 @@ _define(
 )
 _define(_BOOL, "strict", False, "Stop at the first bad byte, naming its line.")
 _define(_BOOL, "overwrite", False, "Replace a finished build in --output.")
+_SETTINGS = tuple(FLAGS)
+beam_flags.define(FLAGS)
 for _name in ("input", "vocab", "output"):
     flags.mark_flag_as_required(_name, flag_values=FLAGS)
 
@@ -81,7 +84,7 @@ def main(flags_: flags.FlagValues) -> int:
 
     # A build is no work for a GPU, and should not take its memory.
     tf.config.set_visible_devices([], "GPU")
-    values = {name: flags_[name].value for name in FLAGS}
+    values = {name: flags_[name].value for name in _SETTINGS}
     settings = builder.BuildSettings(**values)
 
     def interrupt(*_: object) -> None:
@@ -91,12 +94,21 @@ def main(flags_: flags.FlagValues) -> int:
     bar = progress_line.ProgressLine()
     start = time.monotonic()
     try:
-        made = builder.build_data(
-            settings,
-            lambda done: bar.update(
-                done.bytes_read, done.bytes_total, f"{done.examples} examples"
-            ),
-        )
+        if flags_.runner == "beam":
+            from electra_tf.data import beam
+
+            made = beam.build_data(
+                settings, flags_.beam_args, settings.num_workers or 1
+            )
+        else:
+            made = builder.build_data(
+                settings,
+                lambda done: bar.update(
+                    done.bytes_read,
+                    done.bytes_total,
+                    f"{done.examples} examples",
+                ),
+            )
     finally:
         bar.close()
         signal.signal(signal.SIGTERM, before)

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 
 from absl import flags
 
+from electra_tf.cli import beam_flags
+
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
     "input",
@@ -49,6 +51,14 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "text_field", "text", "the field of .jsonl records", flag_values=FLAGS
 )
+flags.DEFINE_integer(
+    "num_workers",
+    1,
+    "processes, with --runner=beam on this machine",
+    lower_bound=1,
+    flag_values=FLAGS,
+)
+beam_flags.define(FLAGS)
 
 
 def main(flags_: flags.FlagValues) -> int:
@@ -64,10 +74,23 @@ def main(flags_: flags.FlagValues) -> int:
             f" such as {files.join(flags_.output, 'vocab.txt')}"
         )
     paths = files.expand(flags_.input)
-    lines = iter_lines(paths, text_field=flags_.text_field)
-    counts = vocab_lib.count_words(
-        _with_progress(lines), flags_.lower_case, flags_.strip_accents
-    )
+    if flags_.runner == "beam":
+        from electra_tf.data import beam_words
+
+        counts = beam_words.count(
+            paths,
+            f"{flags_.output}.counting",
+            lower_case=flags_.lower_case,
+            strip_accents=flags_.strip_accents,
+            text_field=flags_.text_field,
+            beam_args=flags_.beam_args,
+            num_workers=flags_.num_workers,
+        )
+    else:
+        lines = iter_lines(paths, text_field=flags_.text_field)
+        counts = vocab_lib.count_words(
+            _with_progress(lines), flags_.lower_case, flags_.strip_accents
+        )
     if not counts:
         raise UserError(f"--input: no text in {len(paths)} file(s)")
     words = sum(counts.values())

@@ -10,6 +10,11 @@ from electra_tf.data.manifest import Shard
 from electra_tf.errors import UserError
 
 
+def shard_name(split: str, index: int, num_shards: int) -> str:
+    """The name of a file."""
+    return f"{split}-{index:05d}-of-{num_shards:05d}.tfrecord"
+
+
 class ShardWriter:
     """Spreads records evenly: the i-th goes to shard i modulo their number.
 
@@ -25,8 +30,7 @@ class ShardWriter:
     def __init__(self, directory: str, split: str, num_shards: int):
         self._directory = directory
         self._names = [
-            f"{split}-{i:05d}-of-{num_shards:05d}.tfrecord"
-            for i in range(num_shards)
+            shard_name(split, index, num_shards) for index in range(num_shards)
         ]
         self._examples = [0] * num_shards
         self._bytes = [0] * num_shards

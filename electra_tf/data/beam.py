@@ -1,0 +1,367 @@
+"""The build of examples as Apache Beam transforms.
+
+The same functions work on the same parts of the files as in `builder`, and an
+example's place follows from how many come before it: whatever the runner and
+its order of work, the files have the bytes of the local build.
+
+    paths -> parts -> examples of each part -> counts -> where each part begins
+                           |                                       |
+                           +-----> records with their places <-----+
+                                           |
+                                   shards, one a group -> summary
+
+A worker holds one shard in memory at a time.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+
+from electra_tf import files
+from electra_tf.data import (
+    beam_parts,
+    beam_runs,
+    finishing,
+    framing,
+    manifest,
+    worker,
+)
+from electra_tf.data.build_settings import (
+    BuildSettings,
+    open_build,
+    shard_numbers,
+)
+from electra_tf.data.shards import shard_name
+from electra_tf.errors import UserError
+from electra_tf.text import corpus
+
+# Beam chooses by these types how to send what has them.
+Order = tuple[int, int]  # file, part in it
+Made = tuple[Order, worker.UnitResult]
+Shard = tuple[str, int]  # split, number
+Placed = tuple[Shard, tuple[int, list[bytes]]]  # place of the first record
+_SUMMARY = "summary.json"
+# A shard of this much text still fits into a worker's memory well.
+_LARGEST_SHARD_BYTES = 1 << 28
+
+
+def build_data(
+    settings: BuildSettings, beam_args: str = "", num_workers: int = 1
+) -> manifest.Manifest:
+    """As `builder.build_data`, on an Apache Beam runner.
+
+    All its workers must reach the input, the vocabulary and the output by the
+    same paths, and have this package installed.
+
+    Args:
+      settings: what to do; `num_workers` is not looked at.
+      beam_args: see `beam_runs.run`.
+      num_workers: see there.
+
+    Raises:
+      UserError: see `builder.build_data`; or see `beam_runs.run`.
+    """
+    if settings.legacy:
+        raise UserError(
+            "--legacy makes one sequence of examples of all documents, in one "
+            "process; leave out --runner=beam"
+        )
+    paths, vocab, work, kept = open_build(settings)
+    building = files.join(settings.output, manifest.BUILDING)
+    files.remove(building)
+    files.make_directory(building)
+    try:
+        input_bytes = sum(files.size(path) for path in paths)
+        numbers = _shard_numbers(settings, input_bytes)
+        beam_runs.run(
+            lambda pipeline: _compose(
+                pipeline, paths, settings, work, numbers, building
+            ),
+            beam_args,
+            num_workers,
+        )
+        summary = json.loads(files.read_text(files.join(building, _SUMMARY)))
+        finished = finishing.summarise(
+            settings,
+            kept,
+            vocab,
+            input_bytes,
+            summary["counts"],
+            _splits(summary, numbers),
+        )
+        vocab.save(files.join(building, manifest.VOCAB_FILE))
+    except BaseException:
+        files.remove(building)
+        raise
+    finishing.publish(settings.output, building, finished)
+    return finished
+
+
+def _shard_numbers(settings: BuildSettings, input_bytes: int) -> dict[str, int]:
+    """Those of the local build, and more where shards would get large."""
+    numbers = shard_numbers(settings, input_bytes)
+    if settings.num_shards is not None:
+        return numbers
+    train = max(numbers["train"], -(-input_bytes // _LARGEST_SHARD_BYTES))
+    settings = dataclasses.replace(settings, num_shards=train)
+    return shard_numbers(settings, input_bytes)
+
+
+def _compose(
+    pipeline: beam.Pipeline,
+    paths: list[str],
+    settings: BuildSettings,
+    work: worker.WorkSettings,
+    numbers: Mapping[str, int],
+    building: str,
+) -> None:
+    parts = beam_parts.read(
+        pipeline,
+        paths,
+        blank_lines_separate_documents=settings.blank_lines_separate_documents,
+        strict=settings.strict,
+    )
+    made = parts.parts | "Examples" >> beam.ParDo(MakeExamples(work))
+    if settings.drop_duplicates:
+        made = _without_duplicates(made)
+    counts = made | "CountPart" >> beam.Map(_count_part)
+    begins = beam.pvalue.AsSingleton(
+        counts
+        | "SizesOfPart" >> beam.Map(_sizes_of)
+        | "ListSizes" >> beam.combiners.ToList()
+        | "WherePartsBegin" >> beam.Map(_begins)
+    )
+    shards = [
+        (split, index)
+        for split, number in numbers.items()
+        for index in range(number)
+    ]
+    records = made | "Place" >> beam.FlatMap(_placed, begins, dict(numbers))
+    # Shards without records are files too.
+    empty = (
+        pipeline
+        | "AllShards"
+        >> beam.Create([(s, (0, [])) for s in shards]).with_output_types(Placed)
+    )  # fmt: skip
+    written = (
+        (records, empty)
+        | "WithAllShards" >> beam.Flatten()
+        | "Group" >> beam.GroupByKey()
+        | "Write" >> beam.Map(_write, building, dict(numbers))
+    )
+    figures = (
+        (
+            counts | "CountsOfParts" >> beam.Map(_counts_of),
+            parts.counts,
+        )
+        | "AllCounts" >> beam.Flatten()
+        | "Sum" >> beam.CombineGlobally(_sum)
+    )
+    _ = (
+        written
+        | "ListShards" >> beam.combiners.ToList()
+        | "Summary"
+        >> beam.Map(_write_summary, beam.pvalue.AsSingleton(figures), building)
+    )
+
+
+class MakeExamples(beam.DoFn):
+    """(order, part) -> (order, UnitResult)."""
+
+    def __init__(self, settings: worker.WorkSettings):
+        self._settings = settings
+        self._worker: worker.UnitWorker | None = None
+
+    def setup(self) -> None:
+        """Loads the vocabulary; once for each thread of a worker."""
+        with contextlib.suppress(RuntimeError):  # TensorFlow runs already
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+        self._worker = worker.UnitWorker(self._settings)
+
+    def process(self, element: tuple[Order, corpus.Part]) -> Iterator[Made]:
+        """Works on one part."""
+        order, part = element
+        yield order, self._worker([part])
+
+
+def _without_duplicates(made: Any) -> Any:
+    """Leaves out the documents that came before; the first one stays."""
+    dropped = (
+        made
+        | "Fingerprints" >> beam.FlatMap(_fingerprints)
+        | "SameDocuments" >> beam.GroupByKey()
+        | "AllButFirst" >> beam.FlatMap(_all_but_first)
+    )
+    return (
+        {"made": made, "dropped": dropped}
+        | "WithDropped" >> beam.CoGroupByKey()
+        | "Drop" >> beam.Map(_drop)
+    )
+
+
+def _fingerprints(
+    element: Made,
+) -> Iterator[tuple[bytes, tuple[Order, int]]]:
+    order, result = element
+    for number, name in enumerate(result.fingerprints):
+        yield name, (order, number)
+
+
+def _all_but_first(
+    same: tuple[bytes, Iterable[tuple[Order, int]]],
+) -> list[tuple[Order, int]]:
+    return sorted(same[1])[1:]
+
+
+def _drop(element: tuple[Order, dict[str, Iterable[Any]]]) -> Made:
+    order, found = element
+    (result,) = found["made"]
+    wanted = np.ones(len(result.fingerprints), bool)
+    wanted[list(found["dropped"])] = False
+    keep = np.repeat(wanted, result.examples)
+    counts = Counter(result.counts)
+    if not wanted.all():
+        counts["duplicate_documents_dropped"] += int((~wanted).sum())
+    arrays = (
+        "examples",
+        "tokens",
+        "lines",
+        "source_tokens",
+        "held_out",
+        "begins",
+    )
+    return order, dataclasses.replace(
+        result,
+        records=list(itertools.compress(result.records, keep)),
+        fingerprints=list(itertools.compress(result.fingerprints, wanted)),
+        counts=counts,
+        **{name: getattr(result, name)[wanted] for name in arrays},
+    )
+
+
+def _count_part(element: Made) -> tuple[Order, dict[str, int], Counter]:
+    """Order, examples of each split, and all counts by "split/name"."""
+    order, result = element
+    sizes, counts = {}, Counter(result.counts)
+    for split, chosen in _of_split(result).items():
+        sizes[split] = int(result.examples[chosen].sum())
+        counts[f"{split}/documents"] = int(result.begins[chosen].sum())
+        for name in finishing.SPLIT_COUNTS[1:]:
+            total = int(getattr(result, name)[chosen].sum())
+            counts[f"{split}/{name}"] = total
+    return order, sizes, counts
+
+
+def _sizes_of(
+    part: tuple[Order, dict[str, int], Counter],
+) -> tuple[Order, dict[str, int]]:
+    return part[0], part[1]
+
+
+def _counts_of(part: tuple[Order, dict[str, int], Counter]) -> Counter:
+    return part[2]
+
+
+def _of_split(result: worker.UnitResult) -> dict[str, np.ndarray]:
+    return {"train": ~result.held_out, "validation": result.held_out}
+
+
+def _begins(
+    parts: Iterable[tuple[Order, dict[str, int]]],
+) -> dict[Order, dict[str, int]]:
+    """How many examples of each split come before each part."""
+    before: Counter[str] = Counter()
+    found = {}
+    for order, sizes in sorted(parts, key=lambda part: part[0]):
+        found[order] = dict(before)
+        before.update(sizes)
+    return found
+
+
+def _placed(
+    element: Made,
+    begins: Mapping[Order, Mapping[str, int]],
+    numbers: Mapping[str, int],
+) -> Iterator[Placed]:
+    """((split, shard), (place, records)): what a part gives to each shard."""
+    order, result = element
+    for split, chosen in _of_split(result).items():
+        if not chosen.any():
+            continue
+        keep = np.repeat(chosen, result.examples)
+        records = list(itertools.compress(result.records, keep))
+        first, number = begins[order].get(split, 0), numbers[split]
+        for start in range(min(number, len(records))):
+            place = first + start
+            yield (split, place % number), (place, records[start::number])
+
+
+def _write(
+    element: tuple[Shard, Iterable[tuple[int, list[bytes]]]],
+    building: str,
+    numbers: Mapping[str, int],
+) -> tuple[str, int, int, int]:
+    """Writes one shard; a worker that is run again writes it again."""
+    (split, index), pieces = element
+    name = shard_name(split, index, numbers[split])
+    path = files.join(building, name)
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}"
+    examples = size = 0
+    with files.named_errors(path, "write"):
+        with tf.io.TFRecordWriter(temporary) as writer:
+            for _, records in sorted(pieces, key=lambda piece: piece[0]):
+                for record in records:
+                    writer.write(record)
+                    examples += 1
+                    size += len(record) + framing.OVERHEAD
+    files.rename(temporary, path)
+    return split, index, examples, size
+
+
+def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for found in counts:
+        total.update(found)
+    return total
+
+
+def _write_summary(
+    shards: list[tuple[str, int, int, int]],
+    counts: Mapping[str, int],
+    building: str,
+) -> None:
+    found = {"shards": sorted(shards), "counts": dict(counts)}
+    files.write_text(files.join(building, _SUMMARY), json.dumps(found))
+
+
+def _splits(
+    summary: dict[str, Any], numbers: Mapping[str, int]
+) -> dict[str, manifest.Split]:
+    """From the summary, which keeps the other counts."""
+    counts = summary["counts"]
+    splits = {}
+    for split in ("train", "validation"):
+        figures = {
+            name: counts.pop(f"{split}/{name}", 0)
+            for name in finishing.SPLIT_COUNTS
+        }
+        if split in numbers:
+            shards = tuple(
+                manifest.Shard(
+                    shard_name(split, index, numbers[split]), examples, size
+                )
+                for name, index, examples, size in summary["shards"]
+                if name == split
+            )
+            splits[split] = manifest.Split(**figures, shards=shards)
+    return splits
