@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from electra_tf.models import packed_encoder
 from electra_tf.tasks.batches import inference_batches
 from electra_tf.tasks.features import INPUTS, Features
 from electra_tf.tasks.task import Task
@@ -47,7 +48,8 @@ class Inference:
         def forward(
             input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
         ) -> dict[str, tf.Tensor]:
-            return task.infer(network, input_ids, input_mask, segment_ids)
+            with packed_encoder.where_fastest(network):
+                return task.infer(network, input_ids, input_mask, segment_ids)
 
         self._forward = forward
 
