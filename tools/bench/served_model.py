@@ -1,0 +1,177 @@
+"""A classifier with random weights, in every form that is measured."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+NAME = "classifier"
+LABELS = ("negative", "positive")
+
+
+class Forms(NamedTuple):
+    """One model and what it is asked; paths."""
+
+    run: str  # the model directory, as fine-tuning writes it
+    export: str  # directory of its versions
+    huggingface: str
+    texts: str  # a .json list
+
+
+def read_texts(folder: str | None, text_file: str, count: int | None) -> list:
+    """What the classifier is asked about.
+
+    Args:
+      folder: of SST-2's dev.tsv; lines of a text where None.
+      text_file: that text.
+      count: at most so many.
+    """
+    if folder is None:
+        with open(text_file, encoding="utf-8") as source:
+            lines = [line.strip() for line in source if line.strip()]
+        # Not one chapter after another: lines of all lengths come together.
+        random.Random(0).shuffle(lines)
+        return lines[: count or 872]
+    path = pathlib.Path(folder) / "dev.tsv"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()[1:]
+        texts = [line.rsplit("\t", 1)[0].strip() for line in lines]
+    except OSError as error:
+        sys.exit(f"benchmark: {path} is no dev.tsv of SST-2: {error}")
+    if not texts:
+        sys.exit(f"benchmark: {path} is no dev.tsv of SST-2: it has no rows")
+    return texts[:count]
+
+
+@contextlib.contextmanager
+def prepared(
+    size: str,
+    texts: list[str],
+    vocab_file: str,
+    max_seq_length: int,
+    other_forms: bool,
+) -> Iterator[Forms]:
+    """Writes the model; yields where.
+
+    Args:
+      size: of the model.
+      texts: what it is to be asked.
+      vocab_file: its vocabulary.
+      max_seq_length: tokens of a text, specials included.
+      other_forms: whether Hugging Face's form is needed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        place = pathlib.Path(folder)
+        forms = Forms(
+            str(place / "run"),
+            str(place / NAME),
+            str(place / "huggingface"),
+            str(place / "texts.json"),
+        )
+        pathlib.Path(forms.texts).write_text(json.dumps(texts), "utf-8")
+        _write_run(forms.run, size, vocab_file, max_seq_length)
+        _command("export", f"--model={forms.run}", f"--output={forms.export}",
+                 "--optimize", "--signatures=serving_default")  # fmt: skip
+        if other_forms:
+            _command("convert", f"--from={forms.run}", "--to=huggingface",
+                     f"--output={forms.huggingface}")  # fmt: skip
+        yield forms
+
+
+def _write_run(
+    path: str, size: str, vocab_file: str, max_seq_length: int
+) -> None:
+    import keras
+
+    from electra_tf.hub import directory
+    from electra_tf.models import task_networks
+    from electra_tf.models.config import ModelConfig
+    from electra_tf.models.task_heads import TaskHeadConfig
+    from electra_tf.text.vocab import load_vocab
+
+    vocab = load_vocab(vocab_file)
+    # Hugging Face's head has a hidden layer.
+    head = TaskHeadConfig("sequence", len(LABELS), LABELS, hidden_layer=True)
+    keras.utils.set_random_seed(0)
+    # With weights so large the answers are not all the same.
+    config = dataclasses.replace(
+        ModelConfig.of_size(size, vocab_size=len(vocab)), initializer_range=0.1
+    )
+    network = task_networks.task_network(config, head)
+    network.build()
+    about = {
+        "task": "classification",
+        "options": {"max_seq_length": max_seq_length, "hidden_layer": True},
+        "state": {"labels": LABELS},
+        "metrics": {},
+        "settings": {},
+    }
+    directory.save(
+        path,
+        directory.DirectoryConfig(
+            network.config, None, True, None, vocab.fingerprint(),
+            replaced_token_head=False, token_lm_head=False,
+            task=head, fine_tuning=about,
+        ),
+        [network],
+        vocab,
+    )  # fmt: skip
+
+
+def _command(*arguments: str) -> None:
+    from electra_tf.cli import app
+
+    with contextlib.redirect_stdout(sys.stderr):
+        status = app.run(arguments)
+    if status:
+        sys.exit(f"benchmark: electra-tf {arguments[0]} ended with {status}")
+
+
+@contextlib.contextmanager
+def served(
+    export: str, environment: dict[str, str], cores: int | None
+) -> Iterator[str]:
+    """Runs `electra-tf serve` in a process of its own.
+
+    Args:
+      export: directory of the model's versions.
+      environment: of the process.
+      cores: that it may use; all where None.
+
+    Yields:
+      host:port.
+    """
+
+    def limit() -> None:
+        if cores and hasattr(os, "sched_setaffinity"):
+            allowed = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, allowed[:cores])
+
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "electra_tf", "serve",
+             f"--model={export}", "--port=0", "--poll_seconds=0"],
+            stdout=subprocess.PIPE, stderr=errors, text=True, env=environment,
+            preexec_fn=limit,
+        )  # fmt: skip
+        try:
+            for line in process.stdout:
+                found = re.search(r"http://([^/\s]+)", line)
+                if found:
+                    yield found[1]
+                    return
+            errors.seek(0)
+            last = errors.read().decode("utf-8", "replace")[-1500:]
+            sys.exit(f"benchmark: the server did not start: {last}")
+        finally:
+            process.terminate()
+            process.wait()
+            process.stdout.close()
