@@ -10,7 +10,11 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.models.config import ModelConfig
-from electra_tf.models.sentence_scorer import SentenceHeadConfig, waves
+from electra_tf.models.sentence_scorer import (
+    SentenceHeadConfig,
+    sentence_means,
+    waves,
+)
 from electra_tf.models.task_networks import task_network
 from electra_tf.tasks import windows
 from electra_tf.tasks.registry import task_class
@@ -285,6 +289,20 @@ def test_a_window_knows_where_in_the_text_it_is(network):
     same = network(ids, mask, numbers + 2).encoder.sequence_output
     np.testing.assert_allclose(
         network(ids, mask, numbers).encoder.sequence_output, same, atol=1e-6
+    )
+
+
+def test_means_of_sentences():
+    hidden = tf.reshape(tf.range(16, dtype=tf.float32), [2, 4, 2])
+    numbers = tf.constant([[3, 3, 4, 0], [0, 1, 1, 1]])
+    mask = tf.constant([[1, 1, 1, 0], [1, 1, 1, 1]])
+    found = sentence_means(hidden, mask, numbers)
+    np.testing.assert_allclose(
+        found,
+        [
+            [[1, 2], [1, 2], [4, 5], [0, 0]],
+            [[8, 9], [12, 13], [12, 13], [12, 13]],
+        ],
     )
 
 

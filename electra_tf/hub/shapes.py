@@ -35,7 +35,7 @@ def shapes(config: DirectoryConfig) -> Shapes:
         result |= decoder_shapes(config.task, encoder)
     elif isinstance(config.task, SentenceHeadConfig) and encoder is not None:
         size = encoder.hidden_size
-        result |= _linear("task/dense", size, size)
+        result |= _linear("task/dense", 2 * size, size)
         result |= _linear("task/output", size, 1)
     elif config.task is not None and encoder is not None:
         result |= task_shapes(config.task, encoder.hidden_size)

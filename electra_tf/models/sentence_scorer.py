@@ -4,6 +4,9 @@ BertSum's reading of a text (Liu & Lapata 2019, "Text Summarization with
 Pretrained Encoders"): a [CLS] before each sentence, segments in turn, a score
 at each [CLS]. It gives the sentences' vectors their places in the text; here
 they are counted from the start of the text even where a window begins later.
+Beside the [CLS] the head reads the mean of the sentence's tokens: a [CLS]
+inside a row is nothing that pre-training knows, and it takes long to learn
+what to look at.
 
 Shapes: B batch, L sequence length, H hidden size.
 """
@@ -53,7 +56,7 @@ class SentenceOutput(NamedTuple):
 
 
 class SentenceHead(keras.layers.Layer):
-    """A score from a sentence's hidden state and its number in the text."""
+    """A score from a sentence's hidden states and its number in the text."""
 
     def __init__(self, config: SentenceHeadConfig, name: str = "task"):
         super().__init__(name=name)
@@ -62,14 +65,16 @@ class SentenceHead(keras.layers.Layer):
         self.output_dense = _dense(1, "output")
 
     def build(self, input_shape: tuple) -> None:
-        """Creates dense [H, H] and output [H, 1]."""
-        self.dense = _dense(input_shape[-1], "dense")
-        self.dense.build(input_shape)
+        """Creates dense [2H, H] and output [H, 1]."""
+        size = input_shape[-1]
+        self.dense = _dense(size, "dense")
+        self.dense.build((None, None, 2 * size))
         self.output_dense.build(input_shape)
 
     def call(
         self,
         hidden: tf.Tensor,
+        input_mask: tf.Tensor,
         numbers: tf.Tensor,
         training: bool = False,
         keys: tf.Tensor | None = None,
@@ -78,16 +83,43 @@ class SentenceHead(keras.layers.Layer):
 
         Args:
           hidden: the last hidden states.
+          input_mask: [B, L] int32, 1 for real tokens.
           numbers: [B, L] int32, of the sentence that a token is in.
           training: whether gradients follow.
           keys: [B] uint32 dropout keys in training; None for no dropout.
         """
-        places = waves(numbers, hidden.shape[-1])
-        x = _drop(hidden + tf.cast(places, hidden.dtype), keys, self.config, 0)
+        places = tf.cast(waves(numbers, hidden.shape[-1]), hidden.dtype)
+        means = sentence_means(hidden, input_mask, numbers)
+        x = tf.concat([hidden + places, means], axis=-1)  # [B, L, 2H]
+        x = _drop(x, keys, self.config, 0)
         bias = tf.cast(self.dense.bias, x.dtype)
         x = kernels.bias_gelu(self.dense.product(x), bias, "erf", training)
         x = _drop(x, keys, self.config, 1)
         return tf.cast(tf.squeeze(self.output_dense(x), axis=-1), tf.float32)
+
+
+def sentence_means(
+    hidden: tf.Tensor, input_mask: tf.Tensor, numbers: tf.Tensor
+) -> tf.Tensor:
+    """Each token's sentence's mean: [B, L, H] -> [B, L, H]; 0 for padding.
+
+    Args:
+      hidden: of tokens.
+      input_mask: [B, L] int32, 1 for real tokens.
+      numbers: [B, L] int32, of sentences, one after another in a row.
+    """
+    shape, size = tf.shape(hidden), hidden.shape[-1]
+    row = tf.range(shape[0])[:, tf.newaxis] * shape[1]
+    at = tf.where(input_mask > 0, row + numbers - numbers[:, :1], -1)
+    at = tf.reshape(at, [-1])
+    flat = tf.reshape(hidden, [-1, size])
+    sums = tf.math.unsorted_segment_sum(flat, at, shape[0] * shape[1])
+    counts = tf.math.unsorted_segment_sum(
+        tf.ones_like(flat[:, :1]), at, shape[0] * shape[1]
+    )
+    means = tf.gather(sums / tf.maximum(counts, 1), tf.maximum(at, 0))
+    means = tf.where((at >= 0)[:, tf.newaxis], means, tf.zeros_like(means))
+    return tf.reshape(means, shape)
 
 
 def waves(numbers: tf.Tensor, size: int) -> tf.Tensor:
@@ -152,6 +184,8 @@ class SentenceScorer(keras.Model):
           training: whether dropout is on.
           keys: [B] uint32 dropout keys.
         """
+        if input_mask is None:
+            input_mask = tf.ones_like(input_ids)
         if segment_ids is None:
             segment_ids = tf.zeros_like(input_ids)
         if not training:
@@ -165,8 +199,9 @@ class SentenceScorer(keras.Model):
             training=training, keys=keys,
         )  # fmt: skip
         logits = self.head(
-            output.sequence_output, segment_ids, training=training, keys=keys
-        )
+            output.sequence_output, input_mask, segment_ids,
+            training=training, keys=keys,
+        )  # fmt: skip
         return SentenceOutput(logits, output)
 
 
