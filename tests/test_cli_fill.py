@@ -47,6 +47,31 @@ def test_a_file(model, tmp_path, capsys):
     assert header.split("\t")[:2] == ["text", "filled"] and len(table) == 5
 
 
+def test_nothing_but_special_tokens(model, tmp_path, capsys):
+    words = ["--text=[CLS] [MASK] [SEP]", "--text=[MASK]", "--top_k=100000"]
+    assert run(model, *words) == 0
+    shown = capsys.readouterr().out.splitlines()
+    texts = [line for line in shown if not line.startswith("  ")]
+    assert texts[0].startswith("[CLS] ") and texts[0].endswith(" [SEP]")
+    assert len(texts) == 2 and "[MASK]" not in "".join(shown)
+    source = tmp_path / "in.txt"
+    source.write_text("\n[CLS]\n\u200b\n", "utf-8")
+    assert run(model, f"--input={source}") == 0
+    assert capsys.readouterr().out == "\n[CLS]\n\u200b\n"
+    source.write_text("")
+    target = tmp_path / "out.jsonl"
+    assert run(model, f"--input={source}", f"--output={target}") == 0
+    assert target.read_bytes() == b""
+
+
+def test_a_blank_in_a_text_too_long(model, capsys):
+    words = ["--text=" + "the " * 300 + "[MASK]" + " cat" * 300]
+    assert run(model, *words, "--top_k=1") == 0
+    text, _ = capsys.readouterr().out.splitlines()
+    assert text.startswith("the the") and text.endswith("cat cat")
+    assert "[MASK]" not in text
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -43,10 +43,28 @@ def test_other_samples_without_the_critic(model, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() != shown
 
 
-def test_none(model, capsys):
+def test_none(model, tmp_path, capsys):
     assert run(model, "--num_samples=0") == 0
     told = capsys.readouterr()
     assert told.out == "" and "nothing to draw" in told.err
+
+    target = tmp_path / "out.txt"
+    assert run(model, "--num_samples=0", f"--output={target}") == 0
+    assert target.read_bytes() == b""
+
+
+def test_odd_prompts(model, tmp_path):
+    """Special tokens are text like any other, unknown scripts stay."""
+    prompts = ["", " \t", "[CLS] [SEP]", "[PAD]", "\u0436\u2603", "\0"]
+    target = tmp_path / "out.jsonl"
+    words = [f"--prompt={prompt}" for prompt in prompts]
+    words += ["--length=3", "--method=one_shot", f"--output={target}"]
+    assert run(model, *words) == 0
+    rows = [json.loads(r) for r in target.read_text("utf-8").splitlines()]
+    assert [row["prompt"] for row in rows] == prompts
+    for row in rows:
+        assert row["text"].startswith(row["prompt"].strip())
+        assert row["continuation"]
 
 
 def test_a_long_prompt_is_told(model, capsys):
@@ -87,6 +105,11 @@ def test_without_a_discriminator(tmp_path, tiny_tokens, model, capfd):
         (["--top_p=0"], "--top_p=0"),
         (["--num_iterations=0"], "--num_iterations=0"),
         (["--method=unigram"], "--counts_from=FILE"),
+        (
+            ["--method=unigram", "--counts_from=/dev/null"],
+            "--counts_from: /dev/null: no words",
+        ),
+        (["--temperature=nan"], "--temperature=nan"),
         (["--counts_from=/no/such"], "--counts_from: /no/such"),
         (["--output=a.doc"], "--output: a.doc"),
         (["--critic_model=/no/such"], "/no/such: no such model"),

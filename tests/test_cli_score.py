@@ -183,6 +183,30 @@ def test_an_empty_file(model, tmp_path, capsys):
     assert target.read_bytes() == b""
 
 
+def test_nothing_but_special_tokens(model, tmp_path, capsys):
+    """They are text like any other; what has no token has no score."""
+    source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    lines = ["[CLS] [SEP]", "[MASK]", "[PAD]", " \t", "\u200b", "\0\1"]
+    source.write_text("\n".join(lines), "utf-8")
+    assert run(model, source, f"--output={target}") == 0
+    rows = rows_of(target)
+    assert [row["text"] for row in rows] == lines
+    assert [row["score"] is None for row in rows] == [False] * 3 + [True] * 3
+    assert "6 lines" in capsys.readouterr().err
+    clean = tmp_path / "clean.txt"
+    source.write_text("\n\n", "utf-8")
+    assert run(model, source, f"--output={clean}", "--keep_share=1") == 0
+    assert clean.read_text() == "\n\n"
+
+
+def test_lists_of_nothing(model, tmp_path, capsys):
+    source, target = tmp_path / "lists.tsv", tmp_path / "out.tsv"
+    source.touch()
+    assert run(model, source, "--rerank", f"--output={target}") == 0
+    assert len(target.read_text().splitlines()) == 1
+    assert "0 candidates in 0 lists" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -53,6 +53,9 @@ def test_empty_and_long_sources(predictor):
     empty = {"text": "", "score": 0.0}
     expected = empty | {"n_best": [empty]}
     assert predictor.predict(["", "   ", "\u200b"]) == [expected] * 3
+    # Special tokens in a text are letters like any other.
+    special = predictor.predict(["[CLS] [SEP]", "[PAD]", "\u0436\u2603"])
+    assert all(isinstance(answer["text"], str) for answer in special)
     long = "cat sat " * 30
     assert predictor.predict([long]) == predictor.predict(["cat sat " * 7])
 
@@ -126,6 +129,8 @@ def test_it_goes_on_from_a_translator(run, tmp_path, capsys):
         ("options.beam_size=0", "beam_size"),
         ("options.label_smoothing=1", "label_smoothing"),
         ("options.target_language=en", "target_language"),
+        ("options.target_language=tlh", "tlh"),
+        ("options.bleu_tokenizer=klingon", "bleu_tokenizer"),
     ],
 )
 def test_wrong_options(run, word, message, capsys):

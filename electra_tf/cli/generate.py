@@ -152,6 +152,8 @@ def main(flags_: flags.FlagValues) -> int:
         counts = unigrams.count(
             sampler.tokenizer, line_run.read_lines(flags_.counts_from)
         )
+        if not counts:
+            raise UserError(f"--counts_from: {flags_.counts_from}: no words")
     for prompt in prompts:
         told = sampler.cut(prompt, flags_.length)
         if told:
