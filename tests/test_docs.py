@@ -1,0 +1,67 @@
+"""Commands in README and docs have flags, settings and files that exist."""
+
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from electra_tf.cli import app, finetune_settings
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands(page):
+    """The words of each indented command, of all its lines."""
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    for line in text.splitlines():
+        found = re.match(r" {4,}(?:\$ )?electra-tf (.*)", line)
+        if found:
+            words = shlex.split(found[1], comments=True)
+            yield [w for w in words if not w.startswith("$")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_exist(page):
+    found = list(commands(page))
+    assert len(found) > 10
+    for name, *words in found:
+        module = __import__(
+            f"electra_tf.cli.{app.COMMANDS[name][0]}", fromlist=["FLAGS"]
+        )
+        for word in words:
+            flag = re.match(r"--(?:no)?(\w+)", word)
+            assert flag is None or (
+                flag[1] in module.FLAGS or flag[0][2:] in module.FLAGS
+            ), f"{page.name}: electra-tf {name} {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_settings_exist(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for name, *words in commands(page):
+        configs = [w.partition("=")[2] for w in words if "--config=" in w]
+        for config in configs:
+            assert pathlib.Path(config).exists(), config
+        if name == "finetune" and configs:
+            # "--set=key=value" and "--set key=value" alike.
+            given = [
+                w.removeprefix("--set=")
+                for before, w in zip(["", *words], words)
+                if before == "--set" or w.startswith("--set=")
+            ]
+            finetune_settings.load(configs[0], None, given, None)
+
+
+def test_links_lead_somewhere():
+    page = ROOT / "docs" / "what-electra-does.md"
+    text = page.read_text("utf-8")
+    headings = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^## (.*)", text, re.MULTILINE)
+    }
+    anchors = re.findall(r"\]\(#([^)]*)\)", text)
+    assert len(anchors) > 10 and set(anchors) <= headings
+    for path in re.findall(r"`((?:tools|electra_tf)/[\w/]+\.py)`", text):
+        assert (ROOT / path).exists(), path
