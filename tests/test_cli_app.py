@@ -64,7 +64,9 @@ def test_unknown_command_names_the_nearest(capsys):
         "electra-tf: unknown command 'pretain'; did you mean 'pretrain'?"
     )
     assert "did you mean 'build-data'?" in _fails(capsys, ["build_data"])
-    assert "known: prepare-text, build-vocab, build-data" in _fails(capsys, ["qqq"])
+    assert "known: prepare-text, build-vocab, build-data" in _fails(
+        capsys, ["qqq"]
+    )
     assert "expected a command before '--x'" in _fails(capsys, ["--x"])
 
 
