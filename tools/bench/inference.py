@@ -120,20 +120,21 @@ def _by_http(
     count: int,
 ) -> Benchmark:
     """A server and clients in processes of their own, in turn with a side."""
-    with served_model.served(forms.export, environment, args.cores) as address:
-        asking = settings | {"address": address, "model": served_model.NAME}
-        clients = workers.Worker("http_clients.py", asking)
+    with served_model.served(forms.export, environment, args.cores) as server:
+        asking = {"address": server.address, "model": served_model.NAME}
+        clients = workers.Worker("http_clients.py", settings | asking)
+        both = _ClientsAndServer(clients, server)
         try:
             clients.ask({"do": "ask", "clients": max(CLIENTS)})
-            known = {f"HTTP, {n} clients": n for n in CLIENTS}
-            known["HTTP, 1 client"] = known.pop("HTTP, 1 clients")
+            known = {
+                f"HTTP, {n} client{'s' if n > 1 else ''}": n for n in CLIENTS
+            }
             requests = {EXPORT: {"do": "batches"}}
             requests |= {
                 name: {"do": "ask", "clients": n} for name, n in known.items()
             }
             running = {
-                name: offline if name == EXPORT else clients
-                for name in requests
+                name: offline if name == EXPORT else both for name in requests
             }
             replies = workers.interleave(
                 running, list(requests.values()), args.rounds
@@ -147,7 +148,6 @@ def _by_http(
             "offline" if name == EXPORT else version,
             replies[name],
             count,
-            EXPORT == name,
         )
         for name in requests
     ]
@@ -173,8 +173,28 @@ def _by_http(
         named,
         [(name, EXPORT) for name in known],
         notes,
-        (RATE,),
+        (RATE, OF_CPU),
     )
+
+
+class _ClientsAndServer:
+    """As a worker; the processor's time is that of both processes.
+
+    Args:
+      clients: the worker.
+      server: that it asks.
+    """
+
+    def __init__(self, clients: workers.Worker, server: served_model.Server):
+        self._clients = clients
+        self._server = server
+
+    def ask(self, request: Mapping) -> dict:
+        """See `workers.Worker.ask`."""
+        before = self._server.cpu_seconds()
+        reply = self._clients.ask(request)
+        used = self._server.cpu_seconds() - before
+        return reply | {"cpu_seconds": reply["cpu_seconds"] + used}
 
 
 def _side(
@@ -182,12 +202,12 @@ def _side(
     version: str,
     replies: list[dict],
     count: int,
-    with_cpu: bool = True,
 ) -> Side:
     """Rates of each round; and, of calls, milliseconds that many take."""
-    rates = {RATE: [count / reply["seconds"] for reply in replies]}
-    if with_cpu:
-        rates[OF_CPU] = [count / reply["cpu_seconds"] for reply in replies]
+    rates = {
+        RATE: [count / reply["seconds"] for reply in replies],
+        OF_CPU: [count / reply["cpu_seconds"] for reply in replies],
+    }
     if "milliseconds" in replies[0]:
         for share in (50, 99):
             rates[f"p{share} of a call, ms"] = [

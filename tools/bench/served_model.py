@@ -135,19 +135,32 @@ def _command(*arguments: str) -> None:
         sys.exit(f"benchmark: electra-tf {arguments[0]} ended with {status}")
 
 
+class Server(NamedTuple):
+    """A process of `electra-tf serve`."""
+
+    address: str  # host:port
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """That it has used; NaN where the system does not tell."""
+        try:
+            with open(f"/proc/{self.pid}/stat", encoding="ascii") as handle:
+                fields = handle.read().rpartition(")")[2].split()
+        except OSError:
+            return float("nan")
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextlib.contextmanager
 def served(
     export: str, environment: dict[str, str], cores: int | None
-) -> Iterator[str]:
+) -> Iterator[Server]:
     """Runs `electra-tf serve` in a process of its own.
 
     Args:
       export: directory of the model's versions.
       environment: of the process.
       cores: that it may use; all where None.
-
-    Yields:
-      host:port.
     """
 
     def limit() -> None:
@@ -166,7 +179,7 @@ def served(
             for line in process.stdout:
                 found = re.search(r"http://([^/\s]+)", line)
                 if found:
-                    yield found[1]
+                    yield Server(found[1], process.pid)
                     return
             errors.seek(0)
             last = errors.read().decode("utf-8", "replace")[-1500:]

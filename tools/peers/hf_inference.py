@@ -34,7 +34,7 @@ def on_torch(model):
     return run, f"torch {torch.__version__}"
 
 
-def on_onnxruntime(model, fused, spinning):
+def on_onnxruntime(model, fused, cores, spinning):
     """The same, by ONNX Runtime."""
     import onnxruntime
     import torch
@@ -67,6 +67,8 @@ def on_onnxruntime(model, fused, spinning):
             fusions = optimised.get_fused_operator_statistics()
             optimised.save_model_to_file(path)
         options = onnxruntime.SessionOptions()
+        # Of itself it counts the machine's cores, not those it may use.
+        options.intra_op_num_threads = cores or 0
         options.add_session_config_entry(
             "session.intra_op.allow_spinning", str(int(spinning))
         )
@@ -103,7 +105,10 @@ def prepare(settings):
         run, version = on_torch(model)
     else:
         run, version = on_onnxruntime(
-            model, engine.endswith("+"), settings["spinning"]
+            model,
+            engine.endswith("+"),
+            settings["cores"],
+            settings["spinning"],
         )
 
     def call(batch):
