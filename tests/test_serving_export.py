@@ -103,6 +103,14 @@ def test_frozen_weights_are_fused(exports):
                     for n in function.node_def
                 }
     assert any(b"BiasAdd" in kind for kind in kinds), kinds
+    if any(op.startswith("_Mkl") for op, *_ in kinds):  # oneDNN is there
+        product = "_MklNativeFusedMatMul"
+        assert kinds >= {
+            (product, b"BiasAdd", b"GeluExact"),
+            (product, b"BiasAdd", b"Add"),
+            ("_MklFusedBatchMatMulV2", b"Mul", b"Add"),
+            ("_MklLayerNorm",),
+        }, kinds
 
 
 def test_tensorflow_lite_gives_the_same_labels(run, exports):
