@@ -218,7 +218,7 @@ def _answer(
     """What a head makes of the encoder's output; the mask is for spans."""
     kind, hidden = head.config.kind, output.sequence_output
     if kind in ("sequence", "token"):
-        read = hidden[:, 0] if kind == "sequence" else hidden
+        read = output.first_output if kind == "sequence" else hidden
         logits = head(read, training=training, keys=keys)
         return ClassifierOutput(logits, output)
     inputs = [hidden, input_mask, segment_ids]
