@@ -74,7 +74,7 @@ class Job:
     def said(self, index: int) -> str:
         return self._paths[index].read_text()
 
-    def wait(self, seconds: float = 240.0) -> list[int]:
+    def wait(self, seconds: float = 900.0) -> list[int]:
         """The exit statuses, once all have ended."""
         end = time.monotonic() + seconds
         return [
@@ -82,7 +82,7 @@ class Job:
             for process in self.processes.values()
         ]
 
-    def signal_at(self, index, number, reached, seconds=240.0) -> None:
+    def signal_at(self, index, number, reached, seconds=900.0) -> None:
         """Sends a signal as soon as `reached()` is true."""
         end = time.monotonic() + seconds
         while not reached():

@@ -12,11 +12,13 @@ from electra_tf.data import manifest, reader
 from electra_tf.errors import UserError
 from electra_tf.models import flops
 from electra_tf.models.config import ModelConfig
+from electra_tf.pretraining.assembly import encoders_of
 from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
 from electra_tf.pretraining.objectives import ObjectiveConfig
 from electra_tf.pretraining.pretrainer import ElectraPretrainer, GeneratorConfig
 from electra_tf.text import segment
 from electra_tf.text.vocab import Vocab, load_vocab
+from electra_tf.training import precision
 from electra_tf.training.loop import TrainConfig
 from electra_tf.training.optimizer import make_optimizer
 from electra_tf.training.workers import WHOLE, Share
@@ -220,15 +222,19 @@ def build_model(
     settings: PretrainSettings, special: SpecialIds
 ) -> ElectraPretrainer:
     """A compiled pre-trainer; call it in `strategy.scope()`."""
-    model = ElectraPretrainer(
-        settings.model,
-        settings.generator,
-        settings.masking,
-        settings.objective,
-        special,
-        seed=settings.train.seed,
-    )
-    model.compile(
-        make_optimizer(settings.train, settings.train.num_train_steps)
-    )
+    train = settings.train
+    with precision.policy(train.precision):
+        model = ElectraPretrainer(
+            settings.model,
+            settings.generator,
+            settings.masking,
+            settings.objective,
+            special,
+            seed=train.seed,
+            gradient_accumulation=train.gradient_accumulation,
+        )
+    for encoder in encoders_of(model.generator, model.discriminator):
+        encoder.recompute = train.recompute
+    optimizer = make_optimizer(train, train.num_train_steps)
+    model.compile(precision.scaled(optimizer, train.precision))
     return model

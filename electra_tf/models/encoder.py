@@ -33,6 +33,10 @@ class ElectraEncoder(keras.Model):
       name: the scope of its variables.
       attends: what a position sees beside itself: "both" sides, or only what
         stands to its "left", or to its "right".
+
+    Attributes:
+      recompute: whether training computes each block's activations again in
+        the backward pass, where long sequences leave no room to keep them.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class ElectraEncoder(keras.Model):
         super().__init__(name=name)
         self.config = config
         self.attends = attends
+        self.recompute = False
         self.owns_embeddings = embeddings is None
         self.embeddings = embeddings or layers.Embeddings(config)
         self.embeddings_project = None
@@ -114,9 +119,25 @@ class ElectraEncoder(keras.Model):
         bias = self._attention_bias(input_mask, x.dtype)
         all_layers = []
         for i, block in enumerate(self.blocks):
-            x = block(x, bias, keys=at(i + 1))
+            x = self._run(block, x, bias, at(i + 1))
             all_layers.append(x)
         return EncoderOutput(x, x[:, 0], embedding_output, tuple(all_layers))
+
+    def _run(
+        self,
+        block: layers.Block,
+        x: tf.Tensor,
+        bias: tf.Tensor,
+        keys: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """One block: [B, L, H] -> [B, L, H]."""
+        if keys is None or not self.recompute:
+            return block(x, bias, keys=keys)
+        # Its own activations are not kept, only what goes in.
+        forget = tf.recompute_grad(
+            lambda x, bias, keys: block(x, bias, keys=keys)
+        )
+        return forget(x, bias, keys)
 
     def _attention_bias(
         self, input_mask: tf.Tensor, dtype: tf.DType

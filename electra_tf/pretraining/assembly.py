@@ -2,8 +2,11 @@
 
 from typing import NamedTuple
 
+import keras
+
 from electra_tf.models import disentangled, layers, networks, two_tower
 from electra_tf.models.config import GeneratorConfig, ModelConfig
+from electra_tf.models.encoder import ElectraEncoder
 from electra_tf.pretraining import combinations
 from electra_tf.pretraining.generation import AnyGenerator
 from electra_tf.pretraining.objectives import ObjectiveConfig
@@ -74,3 +77,13 @@ def _generator(
     return networks.Generator(
         shape, layers.Embeddings(shape) if untied else embeddings
     )
+
+
+def encoders_of(*parts: keras.Model) -> list[ElectraEncoder]:
+    """The encoders, or towers, that a pre-trainer's networks run in."""
+    return [
+        getattr(network, name)
+        for network in parts
+        for name in ("encoder", "ltr", "rtl")
+        if hasattr(network, name)
+    ]

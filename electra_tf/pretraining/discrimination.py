@@ -83,6 +83,20 @@ def noise_logit(
     return tf.stop_gradient(log_q) + odds
 
 
+def weights_of(kind: str, masked: MaskedBatch) -> tf.Tensor:
+    """Where the loss of `detect` or `restore` counts, float32.
+
+    Args:
+      kind: of the objective.
+      masked: the masked batch.
+    """
+    if kind == "replaced_mlm":
+        return masked.masked_lm_weights
+    if kind == "electra_15":
+        return tf.cast(masked_here(masked), tf.float32)
+    return tf.cast(masked.input_mask, tf.float32)
+
+
 def detect(
     kind: str,
     logits: tf.Tensor,
@@ -97,13 +111,10 @@ def detect(
       masked: the masked batch.
       corrupted: what was read, and the labels.
     """
-    where = masked.input_mask
-    if kind == "electra_15":
-        where = masked_here(masked)
     return Detected(
         logits,
         objectives.replaced_token_loss(logits, corrupted.fake_labels),
-        tf.cast(where, tf.float32),
+        weights_of(kind, masked),
     )
 
 

@@ -189,3 +189,21 @@ def _two_tower(
         None,
         Cloze(cloze, candidates(masked, special), scores),
     )
+
+
+def likelihood_term(
+    factor: float | tf.Tensor, masked: MaskedBatch, generated: Generated
+) -> objectives.Term:
+    """The generator's own loss: of the masked tokens, or of all of them.
+
+    Args:
+      factor: its weight.
+      masked: the masked batch.
+      generated: what `generate` gave for it.
+    """
+    if generated.cloze is not None:
+        cloze = generated.cloze
+        return objectives.Term(factor, cloze.token.loss, cloze.weights)
+    return objectives.Term(
+        factor, generated.token.loss, masked.masked_lm_weights
+    )

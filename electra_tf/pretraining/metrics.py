@@ -53,14 +53,15 @@ class PretrainMetrics:
         """Every metric, in the order of their names' appearance."""
         return [*self._means.values(), *([self._auc] if self._auc else [])]
 
-    def update(self, output) -> None:
+    def update(self, output, parts: int = 1) -> None:
         """Adds a step.
 
         Args:
           output: a `PretrainOutput`.
+          parts: into how many the batch is cut; one of them is added.
         """
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        self._add("loss", output.loss * replicas)
+        self._add("loss", output.loss * (replicas * parts))
         self._add_generator(output)
         if output.detected is not None:
             self._add_detected(output)

@@ -208,6 +208,15 @@ def weighted_mean(
     return tf.reduce_sum(values * weights) / (1e-6 + total_weight)
 
 
+def total_weights(weights: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Their sums over all replicas, [terms] float32."""
+    totals = tf.stack([tf.reduce_sum(w) for w in weights])
+    replica = tf.distribute.get_replica_context()
+    if replica is not None and replica.num_replicas_in_sync > 1:
+        totals = replica.all_reduce(tf.distribute.ReduceOp.SUM, totals)
+    return totals
+
+
 class Term(NamedTuple):
     """A part of the joint loss: `factor` times a weighted mean."""
 
@@ -216,19 +225,20 @@ class Term(NamedTuple):
     weights: tf.Tensor  # the same shape
 
 
-def joint_loss(terms: Sequence[Term]) -> tf.Tensor:
+def joint_loss(
+    terms: Sequence[Term], totals: tf.Tensor | None = None
+) -> tf.Tensor:
     """The sum of the terms; over replicas these sums add up to the batch's.
 
     Args:
       terms: at least one.
+      totals: `total_weights` of the whole batch, where these are a part's.
 
     Returns:
       Scalar float32.
     """
-    totals = tf.stack([tf.reduce_sum(term.weights) for term in terms])
-    replica = tf.distribute.get_replica_context()
-    if replica is not None and replica.num_replicas_in_sync > 1:
-        totals = replica.all_reduce(tf.distribute.ReduceOp.SUM, totals)
+    if totals is None:
+        totals = total_weights([term.weights for term in terms])
     return tf.add_n(
         [
             term.factor * weighted_mean(term.values, term.weights, totals[i])

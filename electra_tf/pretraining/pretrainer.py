@@ -8,6 +8,7 @@ import tensorflow as tf
 from electra_tf.models import layers, networks, randomness
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import (
+    accumulation,
     adversarial,
     assembly,
     combinations,
@@ -65,6 +66,9 @@ class ElectraPretrainer(keras.Model):
       objective: what is trained, loss weights and sampling.
       special: ids of [CLS], [SEP] and [MASK].
       seed: of masks, samples and dropout.
+      gradient_accumulation: into how many parts a replica cuts its share of
+        the batch, to go through them in turn and need less memory. The update
+        is that of the whole.
 
     Raises:
       UserError: settings that do not go together.
@@ -78,6 +82,7 @@ class ElectraPretrainer(keras.Model):
         objective: ObjectiveConfig,
         special: SpecialIds,
         seed: int = 0,
+        gradient_accumulation: int = 1,
         name: str = "electra",
     ):
         super().__init__(name=name)
@@ -87,6 +92,7 @@ class ElectraPretrainer(keras.Model):
         self.objective = objective
         self.special = special
         self.seed = seed
+        self.gradient_accumulation = gradient_accumulation
         self.embeddings, self.generator, self.discriminator = assembly.assemble(
             model, generator, objective
         )
@@ -152,7 +158,11 @@ class ElectraPretrainer(keras.Model):
     # --- the forward pass --------------------------------------------------
 
     def call(
-        self, batch: Batch, training: bool = False, seed: int | None = None
+        self,
+        batch: Batch,
+        training: bool = False,
+        seed: int | None = None,
+        totals: tf.Tensor | None = None,
     ) -> PretrainOutput:
         """Masks, generates, corrupts, discriminates.
 
@@ -160,7 +170,15 @@ class ElectraPretrainer(keras.Model):
           batch: as the class says.
           training: whether dropout is on.
           seed: what draws are keyed by beside example_id; the run's if None.
+          totals: see `objectives.joint_loss`.
         """
+        masked, keys = self._mask(batch, training, seed)
+        return self.forward_masked(masked, keys, training, totals=totals)
+
+    def _mask(
+        self, batch: Batch, training: bool, seed: int | None = None
+    ) -> tuple[masking.MaskedBatch, tf.Tensor]:
+        """The masked batch, and the keys of its examples, [B] uint32."""
         keys = randomness.example_keys(
             self._example_ids(batch, training),
             self.seed if seed is None else seed,
@@ -171,7 +189,7 @@ class ElectraPretrainer(keras.Model):
             self.special,
             randomness.salted(keys, _MASK),
         )
-        return self.forward_masked(masked, keys, training)
+        return masked, keys
 
     def forward_masked(
         self,
@@ -180,6 +198,7 @@ class ElectraPretrainer(keras.Model):
         training: bool,
         sampled_ids: tf.Tensor | None = None,
         corrupted: masking.CorruptedBatch | None = None,
+        totals: tf.Tensor | None = None,
     ) -> PretrainOutput:
         """The part after masking; what it would draw can be given.
 
@@ -190,6 +209,7 @@ class ElectraPretrainer(keras.Model):
           sampled_ids: [B, N] int32, in place of samples from the generator.
           corrupted: what the discriminator reads, in place of the batch with
             the samples in.
+          totals: see `objectives.joint_loss`.
         """
         generated = generation.generate(
             self.generator,
@@ -208,7 +228,7 @@ class ElectraPretrainer(keras.Model):
         )
         terms = self._terms(masked, generated, detected, restored, training)
         return PretrainOutput(
-            objectives.joint_loss(terms),
+            objectives.joint_loss(terms, totals),
             masked,
             generated.token,
             generated.cloze,
@@ -308,13 +328,30 @@ class ElectraPretrainer(keras.Model):
             )
         elif not self.generator_config.frozen:
             # Left out, its backward pass is never computed.
-            terms.append(_maximum_likelihood(gen_weight, masked, generated))
+            terms.append(
+                generation.likelihood_term(gen_weight, masked, generated)
+            )
         for judged in (detected, restored):
             if judged is not None:
                 terms.append(
                     objectives.Term(disc_weight, judged.loss, judged.weights)
                 )
         return terms
+
+    def _total_weights(self, batch: Batch) -> tf.Tensor:
+        """Of `_terms`, of the whole batch; no network decides over them."""
+        masked, _ = self._mask(batch, training=True)
+        found = [masked.masked_lm_weights]
+        if self.baseline is not None:
+            found *= 2
+        elif self.generator_config.frozen:
+            found = []
+        elif not self.generator.reads_masked:
+            found = [generation.candidates(masked, self.special)]
+        if self.objective.kind != "mlm":
+            kind = self.objective.kind
+            found.append(discrimination.weights_of(kind, masked))
+        return objectives.total_weights(found)
 
     def _step(self) -> tf.Tensor:
         """Updates done, int64; 0 where there is no optimizer."""
@@ -338,18 +375,38 @@ class ElectraPretrainer(keras.Model):
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """One update; returns the running metrics since their reset."""
-        with tf.GradientTape() as tape:
-            output = self(batch, training=True)
-            loss = self.optimizer.scale_loss(output.loss)
         variables = self.trainable_variables
-        gradients = tape.gradient(loss, variables)
+        if self.gradient_accumulation == 1:
+            gradients = self._gradients(batch)
+        else:
+            # Keyed by the row, where they have no number, before it is cut.
+            batch = batch | {"example_id": self._example_ids(batch, True)}
+            totals = self._total_weights(batch)
+            gradients = accumulation.gradients(
+                batch,
+                self.gradient_accumulation,
+                lambda part: self._gradients(part, totals),
+                variables,
+            )
         if self._stages is None:
             self.optimizer.apply_gradients(zip(gradients, variables))
         else:
             step, before = tf.identity(self._step()), self._stages.values()
             self.optimizer.apply_gradients(zip(gradients, variables))
             self._stages.settle(step, before)
-        return self._update_metrics(output)
+        return self.get_metrics_result()
+
+    def _gradients(
+        self, batch: Batch, totals: tf.Tensor | None = None
+    ) -> list[tf.Tensor | None]:
+        """Of a batch, or of a part where there are `totals`; adds metrics."""
+        with tf.GradientTape() as tape:
+            output = self(batch, training=True, totals=totals)
+            loss = self.optimizer.scale_loss(output.loss)
+        gradients = tape.gradient(loss, self.trainable_variables)
+        parts = 1 if totals is None else self.gradient_accumulation
+        self._figures.update(output, parts)
+        return gradients
 
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Held-out metrics: no dropout, the same masks at every call."""
@@ -359,17 +416,3 @@ class ElectraPretrainer(keras.Model):
     def _update_metrics(self, output: PretrainOutput) -> dict[str, tf.Tensor]:
         self._figures.update(output)
         return self.get_metrics_result()
-
-
-def _maximum_likelihood(
-    factor: float | tf.Tensor,
-    masked: masking.MaskedBatch,
-    generated: generation.Generated,
-) -> objectives.Term:
-    """The generator's own loss: of the masked tokens, or of all of them."""
-    if generated.cloze is not None:
-        cloze = generated.cloze
-        return objectives.Term(factor, cloze.token.loss, cloze.weights)
-    return objectives.Term(
-        factor, generated.token.loss, masked.masked_lm_weights
-    )

@@ -5,6 +5,7 @@ strategy.py     flag -> tf.distribute strategy
 cluster.py      TF_CONFIG: who the workers are, and waiting for them
 workers.py      what the workers tell each other
 loop.py         train() and evaluate()
+precision.py    16-bit numbers
 checkpoints.py  save, find and restore; whole or not at all
 reporting.py    progress line, metrics.jsonl, TensorBoard
 plots.py        metrics.jsonl -> PNG

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -48,6 +48,9 @@ class TrainConfig(OptimizerConfig):
     num_train_steps: int = 1_000_000
     # Examples per update, over all replicas of all workers.
     batch_size: int = 128
+    # Into how many parts a replica cuts its share of the batch, if memory is
+    # short; the caller makes the model accordingly.
+    gradient_accumulation: int = 1
     # Between held-out evaluations; 0 evaluates at the end alone.
     eval_every_steps: int = 10_000
     # Batches of an evaluation; None takes all the held-out data.
@@ -64,6 +67,12 @@ class TrainConfig(OptimizerConfig):
     steps_per_loop: int = 1
     # Compile the step with XLA: for GPUs and TPUs, slower on CPUs.
     jit_compile: bool = False
+    # Compute activations again in the backward pass, where long sequences leave
+    # no room to keep them. The caller makes the model accordingly.
+    recompute: bool = False
+    # Number format: 16 bits are for GPUs and TPUs, slower on CPUs. The caller
+    # makes the model accordingly.
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     # Seed of weights, masking and dropout; the caller hands it on.
     seed: int = 42
 
@@ -282,6 +291,7 @@ def train(
             if not stopping():
                 run_evaluation()
             save()
+            team.barrier()  # who returns finds the checkpoint
             settled()
             stopping()
         if result["stopped_early"]:
@@ -318,7 +328,10 @@ def _check_arguments(
 ) -> None:
     if not model.built or getattr(model, "optimizer", None) is None:
         raise ValueError("train() takes a model that is built and compiled")
-    for name in ("num_train_steps", "batch_size", "steps_per_loop"):
+    for name in (
+        "num_train_steps", "batch_size", "gradient_accumulation",
+        "steps_per_loop",
+    ):  # fmt: skip
         if getattr(config, name) < 1:
             raise UserError(f"{name} must be at least 1")
     replicas = strategy.num_replicas_in_sync

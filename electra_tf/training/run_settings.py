@@ -7,6 +7,13 @@ from typing import Any
 from electra_tf import files
 from electra_tf.errors import UserError
 
+# Settings that came later, and what runs from before them did.
+_LATER = {
+    "train.precision": "float32",
+    "train.gradient_accumulation": 1,
+    "train.recompute": False,
+}
+
 
 def check(
     run_dir: str, run_config: dict[str, Any] | None, write: bool = True
@@ -34,6 +41,8 @@ def check(
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error})") from error
     old, new = dict(_flatten(before)), dict(_flatten(json.loads(text)))
+    for key in _LATER.keys() & new.keys():
+        old.setdefault(key, _LATER[key])
     changed = [
         f"{key}: {_show(old, key)} there, {_show(new, key)} now"
         for key in sorted(old.keys() | new.keys())

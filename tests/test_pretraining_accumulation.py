@@ -1,0 +1,76 @@
+"""A batch in parts is the whole batch."""
+
+import numpy as np
+import pretraining_tiny as tiny
+import pytest
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.models import kernels
+from electra_tf.pretraining.accumulation import gradients
+
+CHEAP = ("electra", "mlm")
+
+
+def _names():
+    return [
+        n if n in CHEAP else pytest.param(n, marks=pytest.mark.slow)
+        for n in tiny.VARIANTS
+    ]
+
+
+def _step(name, parts, batch):
+    """The metrics of one step, and what the optimizer is given."""
+    model = tiny.variant(name)
+    model.gradient_accumulation = parts
+    given = []
+
+    def take(pairs):
+        given.extend(
+            tf.convert_to_tensor(gradient)
+            for gradient, _ in pairs
+            if gradient is not None
+        )
+
+    model.optimizer.apply_gradients = take
+
+    @tf.function
+    def step(batch):
+        return model.train_step(batch), given
+
+    with kernels.use("plain"):  # XLA's compiling would take most of the time
+        return step(batch)
+
+
+@pytest.mark.parametrize("name", _names())
+def test_parts_are_the_whole(name):
+    """32 examples at once, and four times 8: dropout, masks, samples too."""
+    batch = next(iter(tiny.dataset(batch=32)))
+    one, gradients_one = _step(name, 1, batch)
+    four, gradients_four = _step(name, 4, batch)
+    assert len(gradients_one) == len(gradients_four) > 10
+    largest = max(np.abs(gradient).max() for gradient in gradients_one)
+    for a, b in zip(gradients_one, gradients_four):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * largest)
+    for key, value in one.items():
+        assert float(four[key]) == pytest.approx(float(value), abs=1e-5), key
+
+
+def test_weights_after_updates():
+    """Two updates in the loop's own step give the same weights to 1e-6."""
+    ends = []
+    for parts in (1, 4):
+        model = tiny.variant("electra")
+        model.gradient_accumulation = parts
+        step = tf.function(model.train_step)
+        with kernels.use("plain"):
+            for batch in tiny.dataset(2, batch=32):
+                step(batch)
+        ends.append([v.numpy() for v in model.trainable_variables])
+    for a, b in zip(*ends):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+def test_parts_that_do_not_divide():
+    with pytest.raises(UserError, match="gradient_accumulation: a replica's 6"):
+        gradients({"x": tf.zeros([6, 2])}, 4, lambda part: [], [])
