@@ -9,6 +9,7 @@ from electra_tf.errors import UserError
 from electra_tf.tasks import batches
 from electra_tf.tasks.features import INPUTS, Features
 from electra_tf.training.strategy import make_strategy
+from electra_tf.training.workers import Share
 
 
 def take(data, count):
@@ -206,3 +207,28 @@ def test_bad_arguments():
         stream(toy.features(3), 0)
     with pytest.raises(UserError, match="pad_to_multiple"):
         stream(toy.features(3), 1, pad_to_multiple=0)
+
+
+def test_one_shape_where_all_is_padded_to_the_longest():
+    found = toy.features(50)
+    whole = batches.longest(found)
+    data = batches.training_dataset(found, 8, seed=1, pad_to_multiple=whole)
+    assert data.element_spec["input_ids"].shape == [8, whole]
+    shapes = {batch["input_ids"].shape for batch in data.take(20)}
+    assert shapes == {tf.TensorShape([8, whole])}
+
+
+def test_shares_of_workers_are_the_whole_batch():
+    found = toy.features(50)
+    whole = batches.training_dataset(found, 8, seed=1).take(5)
+    shares = [
+        batches.training_dataset(found, 8, seed=1, share=Share(index, 2)).take(
+            5
+        )
+        for index in range(2)
+    ]
+    assert shares[0].element_spec["labels"].shape == [4]
+    for batch, *parts in zip(whole, *shares):
+        for name, value in batch.items():
+            joined = np.concatenate([part[name] for part in parts])
+            np.testing.assert_array_equal(joined, value)

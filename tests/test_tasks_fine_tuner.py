@@ -324,3 +324,18 @@ def test_loss_scaling():
         )
     )
     assert_close(train(model, data()), plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sequence", "token"])
+def test_whole_step_compiles(kind):
+    losses = []
+    for compile_ in (False, True):
+        model = tuner(kind)
+        step = tf.function(model.train_step, jit_compile=compile_)
+        found = []
+        for batch in data(tags=kind == "token").take(5):
+            found.append(float(step(batch)["loss"]))
+            model.reset_metrics()
+        losses.append(found)
+    np.testing.assert_allclose(*losses, rtol=1e-4)

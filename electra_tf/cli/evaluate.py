@@ -8,6 +8,8 @@ writes what was predicted too, and the files that a leaderboard takes.
 
 from absl import flags
 
+from electra_tf.cli import distribution
+
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
     "model",
@@ -53,6 +55,7 @@ flags.DEFINE_string(
     "directory for the predictions of each split",
     flag_values=FLAGS,
 )
+distribution.define(FLAGS, tpu=False)
 
 
 def main(flags_: flags.FlagValues) -> int:
@@ -61,13 +64,23 @@ def main(flags_: flags.FlagValues) -> int:
     from electra_tf.cli import finetune_settings
     from electra_tf.tasks.prediction import evaluating
     from electra_tf.tasks.prediction import files as prediction_files
+    from electra_tf.training import workers
 
-    predictor = finetune_settings.load_predictor(
-        flags_.model, flags_.task, flags_.data, flags_.set, flags_.batch_size
-    )
-    scores = evaluating.evaluate(predictor, flags_.split, flags_.predictions)
+    with distribution.strategy_of(flags_) as strategy:
+        team = workers.of(strategy)
+        predictor = finetune_settings.load_predictor(
+            flags_.model,
+            flags_.task,
+            flags_.data,
+            flags_.set,
+            flags_.batch_size,
+            team,
+        )
+        scores = evaluating.evaluate(
+            predictor, flags_.split, flags_.predictions, write=team.is_chief
+        )
     print(table(scores))
-    if flags_.output:
+    if flags_.output and team.is_chief:
         found = {
             "model": flags_.model,
             "task": predictor.task.name,

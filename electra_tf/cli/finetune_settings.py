@@ -10,6 +10,7 @@ from electra_tf.errors import UserError
 from electra_tf.tasks.finetuning import settings
 from electra_tf.tasks.finetuning.settings import FinetuneSettings
 from electra_tf.tasks.prediction import predictor
+from electra_tf.training.workers import Workers
 
 _STEPS, _EPOCHS = "train.num_train_steps", "train.num_train_epochs"
 
@@ -70,6 +71,7 @@ def load_predictor(
     data: str | None,
     overrides: Sequence[str],
     batch_size: int,
+    workers: Workers | None = None,
 ) -> predictor.Predictor:
     """A fine-tuned model, with `options.key=value` over what it was made with.
 
@@ -87,7 +89,12 @@ def load_predictor(
             kind, None, [*_as_overrides(before), *overrides]
         ).options
     return predictor.load(
-        path, task=task, options=options, data=data, batch_size=batch_size
+        path,
+        task=task,
+        options=options,
+        data=data,
+        batch_size=batch_size,
+        workers=workers,
     )
 
 

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.tasks.features import Features
+from electra_tf.training.workers import WHOLE, Share
 
 # Batches in a pool, at most. More make the lengths in a batch more alike, and
 # less of its choice random.
@@ -77,18 +78,20 @@ class BatchStream:
         self.bucket = bucket
         self._lengths = unit_lengths(features)
         # Units are sorted by the longest of what is padded in them.
-        self._longest = np.max(
-            [self._lengths, *(s.lengths for s in features.sequences.values())],
-            axis=0,
-        )
+        self._longest = _longest(features)
         # A pool reaches into the next epoch by less than a batch.
         self._permutation = functools.lru_cache(maxsize=4)(self._permute)
         self._pool = functools.lru_cache(maxsize=2)(self._make_pool)
 
     def signature(self) -> dict[str, tf.TensorSpec]:
-        """Token arrays are [B, None] or [B, group, None]."""
+        """Token arrays are [B, None] or [B, group, None].
+
+        Where all rows are padded to the longest, that is their length.
+        """
         features = self.features
         changing = {"input_mask", *features.tokens, *features.sequences}
+        if self.pad_to_multiple >= longest(self.features):
+            changing = set()
         return {
             name: tf.TensorSpec(
                 (*value.shape[:-1], None) if name in changing else value.shape,
@@ -166,6 +169,7 @@ def training_dataset(
     start_step: int = 0,
     pad_to_multiple: int = 8,
     bucket: bool = True,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Endless batches; entered at a step they are the same as from 0.
 
@@ -176,30 +180,42 @@ def training_dataset(
       start_step: batches before the first.
       pad_to_multiple: see `BatchStream`.
       bucket: see `BatchStream`.
+      share: of each batch, where several workers train.
 
     Raises:
       UserError: see `BatchStream`.
     """
     stream = BatchStream(features, batch_size, seed, pad_to_multiple, bucket)
-    return dataset_of(stream, start_step)
+    return dataset_of(stream, start_step, share)
 
 
-def dataset_of(stream: Stream, start_step: int = 0) -> tf.data.Dataset:
+def dataset_of(
+    stream: Stream, start_step: int = 0, share: Share = WHOLE
+) -> tf.data.Dataset:
     """The batches of a stream from a step on, some of them made ahead.
 
     Under a strategy each batch is cut along its first axis, one part for each
-    replica. Every worker reads the whole stream.
+    replica. Of several workers each makes the whole batch, padded as one
+    process would pad it, and takes its share.
     """
+
+    def rows(value: np.ndarray | tf.TensorSpec) -> slice:
+        return share.of(value.shape[0])
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
         step = start_step
         while True:
-            yield stream.batch(step)
+            batch = stream.batch(step)
+            yield {name: value[rows(value)] for name, value in batch.items()}
             step += 1
 
-    data = tf.data.Dataset.from_generator(
-        batches, output_signature=stream.signature()
-    )
+    signature = {
+        name: tf.TensorSpec(
+            [len(range(spec.shape[0])[rows(spec)]), *spec.shape[1:]], spec.dtype
+        )
+        for name, spec in stream.signature().items()
+    }
+    data = tf.data.Dataset.from_generator(batches, output_signature=signature)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.OFF
@@ -255,6 +271,19 @@ def unit_lengths(features: Features) -> np.ndarray:
     if features.group > 1:
         return lengths.reshape(-1, features.group).max(axis=1)
     return lengths
+
+
+def longest(features: Features) -> int:
+    """Of all that is padded in a batch; a multiple that makes one shape."""
+    return int(_longest(features).max(initial=1))
+
+
+def _longest(features: Features) -> np.ndarray:
+    """Of what is padded in each unit, int64 [units]."""
+    sequences = features.sequences.values()
+    return np.max(
+        [unit_lengths(features), *(s.lengths for s in sequences)], axis=0
+    )
 
 
 def padded_lengths(features: Features, multiple: int = 8) -> np.ndarray:

@@ -86,6 +86,11 @@ class FinetuneTrainConfig:
     steps_per_loop: int = 1
     # Compile the step with XLA: for GPUs and TPUs, slower on CPUs.
     jit_compile: bool = False
+    # Compute activations again in the backward pass, where long sequences leave
+    # no room to keep them.
+    recompute: bool = False
+    # Number format: 16 bits are for GPUs and TPUs, slower on CPUs.
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -177,6 +182,7 @@ def fit(
         log_every_steps=_or(config.log_every_steps, max(1, steps // 50)),
         steps_per_loop=config.steps_per_loop,
         jit_compile=config.jit_compile,
+        precision=config.precision,
         seed=config.seed,
     ), decay
 

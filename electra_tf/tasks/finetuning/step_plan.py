@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.models.config import ModelConfig
-from electra_tf.tasks.batches import padded_lengths
+from electra_tf.tasks.batches import longest, padded_lengths
 from electra_tf.tasks.features import Features
 
 # Measured with a small encoder on a CPU: what it takes to compile the kernels
@@ -62,6 +62,9 @@ def plan(
       strategy: where it runs.
       jit_compile: whether XLA compiles the whole step.
     """
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        # One shape for all batches, all of which XLA compiles anyway.
+        return StepPlan("plain", longest(features), 1)
     devices = {
         device.device_type for device in tf.config.list_logical_devices()
     }

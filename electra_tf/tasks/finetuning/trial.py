@@ -25,7 +25,7 @@ from electra_tf.tasks.finetuning.splits import Splits
 from electra_tf.tasks.finetuning.start import Start
 from electra_tf.tasks.prediction import files as prediction_files
 from electra_tf.tasks.prediction.inference import Inference
-from electra_tf.training import checkpoints, loop
+from electra_tf.training import checkpoints, loop, precision, workers
 from electra_tf.training.loop import TrainConfig
 from electra_tf.training.optimizer import make_optimizer
 from electra_tf.training.reporting import Reporter
@@ -65,7 +65,8 @@ def run_trial(
     """Trains from the start, or from where an earlier process came to.
 
     Args:
-      run_dir: the trial's directory; see `trials` for what is in it.
+      run_dir: the trial's directory; see `trials` for what is in it. Of
+        several workers the chief writes it.
       splits: the data.
       start: the first weights.
       config: its seed is the trial's.
@@ -95,6 +96,8 @@ def run_trial(
         batch_size=train.batch_size,
         shown=("loss",),
     )
+    team = workers.of(strategy)
+    reporter.recording = team.is_chief
     layout = step_plan.plan(
         start.config,
         splits.features,
@@ -103,9 +106,10 @@ def run_trial(
         strategy,
         train.jit_compile,
     )
-    with strategy.scope():
+    with strategy.scope(), precision.policy(train.precision):
         network, report = start.build(task.head())
         network.encoder.trainable = not config.freeze_encoder
+        network.encoder.recompute = config.recompute
         tuner = FineTuner(
             network,
             task,
@@ -115,19 +119,20 @@ def run_trial(
             layout.kernel_mode,
         )
         rates = task_networks.layer_rates(decay, start.config.num_layers)
-        tuner.compile(
-            make_optimizer(
-                train, train.num_train_steps, learning_rate_multipliers=rates
-            )
+        optimizer = make_optimizer(
+            train, train.num_train_steps, learning_rate_multipliers=rates
         )
+        tuner.compile(precision.scaled(optimizer, train.precision))
     if report is not None and checkpoints.latest(run_dir) is None:
         reporter.note(str(report))
-    inference = Inference(network, task, config.eval_batch_size)
+    inference = Inference(network, task, config.eval_batch_size, workers=team)
     evaluator = selection = None
     if splits.validation:
         quick, while_trained = task.quick(), inference
         if quick is not task:
-            while_trained = Inference(network, quick, config.eval_batch_size)
+            while_trained = Inference(
+                network, quick, config.eval_batch_size, workers=team
+            )
         evaluator = HeldOut(quick, while_trained, splits.validation, reporter)
         if config.select_best or config.early_stopping_patience:
             selection = Selection(task.metric, config.early_stopping_patience)
@@ -140,6 +145,7 @@ def run_trial(
             start_step=step,
             pad_to_multiple=layout.pad_to_multiple,
             bucket=config.bucket_by_length,
+            share=team.share,
         ),
         config=train,
         run_dir=run_dir,
@@ -156,28 +162,37 @@ def run_trial(
     )
     with StopRequest() as stop:
         scores = trial_outputs.predict_all(
-            run_dir, task, inference, splits, lambda: stop.requested
+            run_dir if team.is_chief else None,
+            task,
+            inference,
+            splits,
+            lambda: team.any(stop.requested),
         )
     if scores is None:
-        reporter.note(f"{stop.signal_name}: stopped; start again to go on")
+        who = stop.signal_name or "another worker"
+        reporter.note(f"{who}: stopped; start again to go on")
         return None
     result = _result(outcome, train, network, splits) | {
         "seed": config.seed,
         "chosen_step": chosen.step,
         "averaged_steps": chosen.averaged,
-        "examples_per_second": _median(trial_outputs.draw_curves(run_dir)),
+        "examples_per_second": _median(
+            trial_outputs.draw_curves(run_dir) if team.is_chief else []
+        ),
         # Of the process that ended it; an earlier one may have begun it.
         "seconds": round(time.monotonic() - began, 1),
         "scores": scores,
         "state": task.state,
     }
-    trial_outputs.save_models(
-        run_dir, task, network, start, chosen.step, scores, described
-    )
     text = prediction_files.dumps(result)
-    files.write_text(files.join(run_dir, RESULT), text + "\n")
-    if not config.keep_checkpoints:
-        files.remove(files.join(run_dir, "checkpoints"))
+    team.barrier()  # all have read what they need
+    if team.is_chief:
+        trial_outputs.save_models(
+            run_dir, task, network, start, chosen.step, scores, described
+        )
+        files.write_text(files.join(run_dir, RESULT), text + "\n")
+        if not config.keep_checkpoints:
+            files.remove(files.join(run_dir, "checkpoints"))
     return json.loads(text)
 
 

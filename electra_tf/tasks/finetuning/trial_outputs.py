@@ -65,13 +65,21 @@ def _lasting(name: str) -> str:
 
 
 def predict_all(
-    run_dir: str,
+    run_dir: str | None,
     task: Task,
     inference: Inference,
     splits: Splits,
     should_stop: Callable[[], bool],
 ) -> dict[str, dict[str, float]] | None:
-    """Predicts, tunes, writes; the scores of each split that has answers."""
+    """Predicts, tunes, writes; the scores of each split that has answers.
+
+    Args:
+      run_dir: the trial's directory; None writes nothing.
+      task: is tuned on the first validation split.
+      inference: of the trained network.
+      splits: what to predict.
+      should_stop: then the result is None.
+    """
     found: dict[str, dict[str, float]] = {}
     for split in (*splits.validation, *splits.test):
         outputs = inference.run(split.features, should_stop=should_stop)
@@ -86,14 +94,18 @@ def predict_all(
                 predictions = task.predictions(
                     examples, split.features, outputs
                 )
-            _draw_confusion(run_dir, task, split.name, examples, predictions)
-        evaluating.write_predictions(
-            files.join(run_dir, "predictions"),
-            task,
-            split.name,
-            examples,
-            predictions,
-        )
+            if run_dir is not None:
+                _draw_confusion(
+                    run_dir, task, split.name, examples, predictions
+                )
+        if run_dir is not None:
+            evaluating.write_predictions(
+                files.join(run_dir, "predictions"),
+                task,
+                split.name,
+                examples,
+                predictions,
+            )
         scores = task.scores(examples, predictions)
         if scores:
             found[split.name] = {n: float(v) for n, v in scores.items()}

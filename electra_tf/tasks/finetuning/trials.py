@@ -28,7 +28,7 @@ from electra_tf.tasks.finetuning import trial as finetune
 from electra_tf.tasks.finetuning.settings import FinetuneSettings
 from electra_tf.tasks.finetuning.start import Start
 from electra_tf.tasks.registry import task_class
-from electra_tf.training import run_settings
+from electra_tf.training import run_settings, workers
 
 # Settings that do not change what a trial comes to.
 _FREE = ("num_trials", "eval_batch_size", "keep_checkpoints")
@@ -57,17 +57,21 @@ def run_trials(
       UserError: other settings or data there; what the task finds wrong.
     """
     described = describe(settings, start, data)
-    run_settings.check(output, described)
+    team = workers.of(strategy)
+    team.agree("the settings", described)
+    run_settings.check(output, described, write=team.is_chief)
     train = settings.train
     results = {
         number: finetune.result_of(_trial(output, number))
         for number in range(1, train.num_trials + 1)
     }
+    team.agree(f"the results in {output}", results)
+    note = _note if team.is_chief else _silent
     path = files.join(output, report.JSON)
     if all(results.values()) and files.exists(path):
         before = json.loads(files.read_text(path))
         if len(before["trials"]) == len(results):
-            _note(f"{output}: all {len(results)} trials are done")
+            note(f"{output}: all {len(results)} trials are done")
             return before
     task = task_class(settings.task)(settings.task, settings.options, data)
     read = splits.read(
@@ -78,14 +82,14 @@ def run_trials(
         train.seed,
     )
     head = read.task.head()
-    _note(_describe_data(read))
-    _note(f"start: {start.describe(head)}")
+    note(_describe_data(read))
+    note(f"start: {start.describe(head)}")
     for number, result in results.items():
         if result is not None:
             _check_data(output, number, result, read)
             continue
         if train.num_trials > 1:
-            _note(f"trial {number} of {train.num_trials}")
+            note(f"trial {number} of {train.num_trials}")
         results[number] = finetune.run_trial(
             _trial(output, number),
             read,
@@ -105,6 +109,8 @@ def run_trials(
         read,
         start.describe(head),
     )
+    if not team.is_chief:
+        return summary
     best = _trial(output, summary["best_trial"])
     for name in directory.models_in(files.join(best, "model")):
         directory.write(
@@ -164,3 +170,7 @@ def _check_data(
 
 def _note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _silent(text: str) -> None:
+    pass

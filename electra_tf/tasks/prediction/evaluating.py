@@ -14,6 +14,7 @@ def evaluate(
     predictor: Predictor,
     splits: Sequence[str] = (),
     predictions: str | None = None,
+    write: bool = True,
 ) -> dict[str, dict[str, float]]:
     """Split -> metric -> value.
 
@@ -22,6 +23,7 @@ def evaluate(
       splits: their names; those for validation where none is given, or those
         for testing if the data has no others.
       predictions: a directory for `write_predictions`.
+      write: whether this process writes them; of several workers one does.
 
     Raises:
       UserError: no such split, or one without answers and `predictions` not
@@ -39,7 +41,7 @@ def evaluate(
                 continue
             seen.append(split)
             scores, answers = predictor.evaluate(examples)
-            if predictions is not None:
+            if predictions is not None and write:
                 write_predictions(predictions, task, split, examples, answers)
             if scores:
                 found[split] = {n: float(v) for n, v in scores.items()}

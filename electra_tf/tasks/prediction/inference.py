@@ -1,5 +1,6 @@
 """What a network gives for features, row by row."""
 
+import io
 from collections.abc import Callable
 
 import keras
@@ -10,6 +11,9 @@ from electra_tf.models import packed_encoder
 from electra_tf.tasks.batches import inference_batches
 from electra_tf.tasks.features import INPUTS, Features
 from electra_tf.tasks.task import Task
+from electra_tf.training.workers import WHOLE, Workers
+
+Batch = tuple[np.ndarray, dict[str, np.ndarray]]  # rows and their outputs
 
 
 class Inference:
@@ -25,6 +29,8 @@ class Inference:
       pad_to_multiple: of lengths; results do not depend on it either.
       bucket: whether rows are taken by length, which is much faster, or in
         their order.
+      workers: several processes that take the batches in turn and tell one
+        another the results; all of them call `run`. None is this one alone.
     """
 
     def __init__(
@@ -34,12 +40,14 @@ class Inference:
         batch_size: int = 32,
         pad_to_multiple: int = 8,
         bucket: bool = True,
+        workers: Workers | None = None,
     ):
         self.network = network
         self.task = task
         self.batch_size = batch_size
         self.pad_to_multiple = pad_to_multiple
         self.bucket = bucket
+        self.workers = workers
 
         @tf.function(
             autograph=False,
@@ -71,16 +79,47 @@ class Inference:
         """
         total, done = len(features), 0
         results: list[dict[str, np.ndarray]] = [{}] * total
-        for rows, batch in inference_batches(
-            features, self.batch_size, self.pad_to_multiple, self.bucket
+        share = self.workers.share if self.workers else WHOLE
+        own: list[Batch] = []
+        for number, (rows, batch) in enumerate(
+            inference_batches(
+                features, self.batch_size, self.pad_to_multiple, self.bucket
+            )
         ):
-            if should_stop is not None and should_stop():
+            # In rounds of a batch a worker, so that all ask equally often.
+            turn = number % share.count
+            if turn == 0 and should_stop is not None and should_stop():
                 return None
-            outputs = self._forward(*(batch[name] for name in INPUTS))
-            arrays = {name: value.numpy() for name, value in outputs.items()}
-            for i, row in enumerate(rows):
-                results[row] = {n: value[i] for n, value in arrays.items()}
+            if turn == share.index:
+                outputs = self._forward(*(batch[name] for name in INPUTS))
+                own.append((rows, {n: v.numpy() for n, v in outputs.items()}))
             done += len(rows)
             if progress is not None:
                 progress(done, total)
+        found = own
+        if share.count > 1:
+            told = self.workers.gather(_dumps(own))
+            found = [batch for data in told for batch in _loads(data)]
+        for rows, arrays in found:
+            for i, row in enumerate(rows):
+                results[row] = {n: value[i] for n, value in arrays.items()}
         return results
+
+
+def _dumps(batches: list[Batch]) -> bytes:
+    arrays = {}
+    for number, (rows, outputs) in enumerate(batches):
+        arrays[f"{number}/"] = rows
+        arrays |= {f"{number}/{name}": v for name, v in outputs.items()}
+    target = io.BytesIO()
+    np.savez(target, **arrays)
+    return target.getvalue()
+
+
+def _loads(data: bytes) -> list[Batch]:
+    batches: dict[str, dict[str, np.ndarray]] = {}
+    with np.load(io.BytesIO(data)) as arrays:
+        for key in arrays:
+            number, _, name = key.partition("/")
+            batches.setdefault(number, {})[name] = arrays[key]
+    return [(found.pop(""), found) for found in batches.values()]

@@ -18,6 +18,7 @@ from electra_tf.tasks.records import BadRow
 from electra_tf.tasks.registry import task_class
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.training.workers import Workers
 
 # Rows for which features are in memory together: texts, long documents.
 _MANY, _FEW = 1024, 64
@@ -34,6 +35,8 @@ class Predictor:
       network: encoder and head; see `models.task_networks`.
       tokenizer: the model's.
       directory_config: what the model's config.json says.
+
+    With `workers` they share the examples, and all of them ask alike.
     """
 
     def __init__(
@@ -43,12 +46,13 @@ class Predictor:
         tokenizer: Tokenizer,
         directory_config: DirectoryConfig,
         batch_size: int = 64,
+        workers: Workers | None = None,
     ):
         self.task = task
         self.network = network
         self.tokenizer = tokenizer
         self.directory_config = directory_config
-        self._inference = Inference(network, task, batch_size)
+        self._inference = Inference(network, task, batch_size, workers=workers)
         kind = getattr(directory_config.task, "kind", "")
         self._at_once = _FEW if "span" in kind else _MANY
 
@@ -145,6 +149,7 @@ def load(
     options: Any = None,
     data: str | None = None,
     batch_size: int = 64,
+    workers: Workers | None = None,
 ) -> Predictor:
     """Loads a fine-tuned model.
 
@@ -157,6 +162,7 @@ def load(
         where None.
       data: what `task.read` reads, if anything.
       batch_size: rows at once; results do not depend on it.
+      workers: see `Predictor`.
 
     Raises:
       UserError: not there, not whole, not fine-tuned, or of another task.
@@ -168,7 +174,9 @@ def load(
     if network.tokenizer is None:
         raise UserError(f"{path}: has no vocabulary beside it")
     made = _task(path, config, task, options, data)
-    return Predictor(made, network, network.tokenizer, config, batch_size)
+    return Predictor(
+        made, network, network.tokenizer, config, batch_size, workers
+    )
 
 
 def fine_tuning_of(path: str) -> dict[str, Any]:
