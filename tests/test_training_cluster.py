@@ -2,11 +2,12 @@
 
 import json
 import socket
-import subprocess
-import sys
+import time
+from concurrent import futures
 
 import pytest
 import tensorflow as tf
+import two_workers
 
 from electra_tf.errors import UserError
 from electra_tf.training import cluster, steps, workers
@@ -82,22 +83,26 @@ def test_who_is_missing():
         assert found.missing() == ["worker 2 (127.0.0.1:2)"]
 
 
-def test_a_missing_worker_ends_the_process():
-    code = (
-        "from electra_tf.training import cluster\n"
-        "import time\n"
-        "here = cluster.Cluster(('127.0.0.1:1', '127.0.0.1:2'), 0)\n"
-        "with cluster.joining(here, 10.0): pass\n"
-        "with cluster.joining(here, 0.1): time.sleep(60)\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
-    assert run.returncode == 2
-    assert "waited 0.1 s, and cannot reach worker 1 (127.0.0.1:2)" in run.stderr
+def test_a_worker_that_does_not_come():
+    (port,) = two_workers.free_ports(1)
+    here = cluster.Cluster((f"127.0.0.1:{port}", "127.0.0.1:2"), 0)
+    with pytest.raises(
+        UserError, match=r"waited 0.1 s, and cannot reach worker 1 .*:2\)"
+    ):
+        cluster.meet(here, 0.1)
+
+
+def test_workers_meet_whoever_comes_first():
+    addresses = tuple(f"127.0.0.1:{port}" for port in two_workers.free_ports(3))
+    with futures.ThreadPoolExecutor(3) as pool:
+        met = []
+        for index in (2, 0, 1):
+            one = cluster.Cluster(addresses, index)
+            met.append(pool.submit(cluster.meet, one, 20.0))
+            time.sleep(0.3)
+            assert all(m.running() for m in met)
+        for one in met:
+            one.result()
 
 
 def test_one_process_answers_itself():

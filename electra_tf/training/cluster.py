@@ -1,14 +1,11 @@
 """TF_CONFIG: which processes train together, and waiting for them to come."""
 
-import contextlib
 import dataclasses
 import json
 import os
 import socket
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from electra_tf.errors import UserError
@@ -19,7 +16,7 @@ _EXAMPLE = (
 )
 # Seconds within which a machine that is there takes up a connection.
 _CONNECT_SECONDS = 2.0
-_USER_ERROR = 2  # exit status
+_POLL_SECONDS = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,58 +113,48 @@ def read_tf_config(text: str | None = None) -> Cluster:
     return Cluster(tuple(addresses), before + index)
 
 
-def check_port(cluster: Cluster) -> None:
-    """Tells early of an address in use, which gRPC would share silently.
+def meet(cluster: Cluster, seconds: float) -> None:
+    """Waits until every other worker has been reached at its address.
+
+    TensorFlow would wait for them for ever, inside a call that nothing
+    interrupts; and it would share a port with another process silently.
+
+    Args:
+      cluster: who is to come.
+      seconds: how long to wait.
 
     Raises:
-      UserError: another process listens at this worker's port.
+      UserError: a worker does not come, or this one's address is in use.
     """
+    here = cluster.describe(cluster.index)
     port = int(cluster.addresses[cluster.index].rpartition(":")[2])
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    others = [i for i in range(len(cluster.addresses)) if i != cluster.index]
+    end = time.monotonic() + seconds
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", port))
+            listener.bind(("", port))
         except OSError as error:
             raise UserError(
-                f"TF_CONFIG: cannot listen as {cluster.describe(cluster.index)}"
-                f": {error.strerror}; is an earlier run still there? Choose "
-                "another port on every worker, or end what holds it"
+                f"TF_CONFIG: cannot listen as {here}: {error.strerror}; is an "
+                "earlier run still there? Choose another port on every "
+                "worker, or end what holds it"
             ) from error
-
-
-@contextlib.contextmanager
-def joining(cluster: Cluster, seconds: float) -> Iterator[None]:
-    """Ends the process where the others do not come within `seconds`.
-
-    TensorFlow waits for them inside a call that nothing interrupts.
-    """
-    joined = threading.Event()
-
-    def watch() -> None:
-        if joined.wait(seconds):
-            return
-        missing = ", ".join(cluster.missing())
-        print(
-            "electra-tf: strategy multi_worker: waited "
-            f"{seconds:g} s, and "
-            + (
-                f"cannot reach {missing}; start every worker that TF_CONFIG "
-                "names, and see that their ports are open"
-                if missing
-                else "all workers answer, but do not join: see that TF_CONFIG "
-                "has the same cluster on each, and that none is of an earlier "
-                "run"
-            ),
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(_USER_ERROR)
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        joined.set()
+        listener.listen(max(128, len(others)))
+        while True:
+            others = [i for i in others if not _reachable(cluster.addresses[i])]
+            if not others:
+                break
+            if time.monotonic() >= end:
+                missing = ", ".join(map(cluster.describe, others))
+                raise UserError(
+                    f"strategy multi_worker: waited {seconds:g} s, and cannot "
+                    f"reach {missing}; start every worker that TF_CONFIG "
+                    "names, and see that their ports are open"
+                )
+            time.sleep(_POLL_SECONDS)
+        # Those that came first look for us still.
+        time.sleep(2 * _POLL_SECONDS)
 
 
 def _of(parent: Any, key: str, kind: type, prefix: str = "") -> Any:

@@ -28,12 +28,11 @@ def make_strategy(
       tpu: name or address of the TPU; empty asks the environment.
       num_logical_cpus: splits the CPU into this many devices first, to try
         `mirrored` without GPUs; only before TensorFlow has used the CPU.
-      join_seconds: how long `multi_worker` waits for the other workers; then
-        the process ends with status 2 and says which one is missing.
+      join_seconds: how long `multi_worker` waits for the other workers.
 
     Raises:
       UserError: an unknown name, devices that are not there, a TF_CONFIG
-        that cannot be, an address in use.
+        that cannot be, an address in use, a worker that does not come.
     """
     if num_logical_cpus > 0:
         _split_cpu(num_logical_cpus)
@@ -64,15 +63,14 @@ def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
 def _multi_worker(join_seconds: float) -> tf.distribute.Strategy:
     """One for the process, which listens at one address."""
     found = cluster.read_tf_config()
-    cluster.check_port(found)
-    with cluster.joining(found, join_seconds):
-        try:
-            made = tf.distribute.MultiWorkerMirroredStrategy()
-        except RuntimeError as error:
-            raise UserError(
-                "strategy multi_worker: TensorFlow is already running; make "
-                f"the strategy first ({error})"
-            ) from error
+    cluster.meet(found, join_seconds)
+    try:
+        made = tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise UserError(
+            "strategy multi_worker: TensorFlow is already running; make the "
+            f"strategy first ({error})"
+        ) from error
     if threading.current_thread() is threading.main_thread():
         # TensorFlow's own handler does nothing at all with a SIGTERM.
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
