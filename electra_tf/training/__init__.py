@@ -2,7 +2,7 @@
 
 optimizer.py    AdamW as ELECTRA uses it
 strategy.py     flag -> tf.distribute strategy
-cluster.py      TF_CONFIG: who the workers are, and waiting for them
+cluster.py      TF_CONFIG: who the workers are; they meet
 workers.py      what the workers tell each other
 loop.py         train() and evaluate()
 precision.py    16-bit numbers

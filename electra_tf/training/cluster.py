@@ -1,4 +1,4 @@
-"""TF_CONFIG: which processes train together, and waiting for them to come."""
+"""TF_CONFIG: which processes train together, and where they meet."""
 
 import dataclasses
 import json
