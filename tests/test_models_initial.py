@@ -101,9 +101,7 @@ def test_last_heads_start_on_equal_words():
 
 
 def test_match_heads_reach_the_generator():
-    config = ModelConfig.of_size(
-        "mini", local_start=True, match_heads=2
-    )
+    config = ModelConfig.of_size("mini", local_start=True, match_heads=2)
     same = config.generator(1.0)
     assert (same.num_heads, same.match_heads) == (4, 2)
     narrow = config.generator(0.5)
