@@ -130,7 +130,7 @@ def main(flags_: flags.FlagValues) -> int:
     """Loads, listens, stops."""
     import logging
 
-    from electra_tf.serving.server import limits, running
+    from electra_tf.serving.server import limits, memory, running
     from electra_tf.training.signals import StopRequest
 
     log = logging.getLogger("electra_tf.serving")
@@ -141,6 +141,7 @@ def main(flags_: flags.FlagValues) -> int:
     log.propagate = False
 
     models = named(flags_.model)
+    memory.keep_few_arenas()
     # A signal while models are loaded ends it too; uvicorn hears those after.
     with StopRequest() as stop:
         server = running.ModelServer(

@@ -155,6 +155,7 @@ class Upheavals:
         self, good: Good, connection: wire.Connection | None
     ) -> wire.Connection | None:
         """Sends until there is an answer; the connection, if it is kept."""
+        lost = False
         while True:
             began = time.monotonic()
             reused = connection is not None
@@ -180,7 +181,10 @@ class Upheavals:
                 await connection.close()
                 connection = None
                 if self._at_a_kill(began):
-                    self.lost += 1
+                    # Sent again at once it may reach the dying server's
+                    # socket, and be lost once more.
+                    self.lost += not lost
+                    lost = True
                     continue
                 kind = "a kept" if reused else "a new"
                 outcome.statuses.append(0)

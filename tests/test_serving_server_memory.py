@@ -1,0 +1,46 @@
+"""Heaps of the C library."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import ctypes, re, sys, tempfile, threading
+from electra_tf.serving.server import memory
+
+if sys.argv[1] == "few":
+    if not memory.keep_few_arenas():
+        sys.exit(77)
+barrier = threading.Barrier(8)
+
+def work():
+    barrier.wait()
+    ctypes.CDLL(None).malloc(1000)
+    barrier.wait()
+
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+path = tempfile.mktemp()
+file = ctypes.c_void_p(libc.fopen(path.encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+print(len(re.findall("<heap nr=", open(path).read())))
+"""
+
+
+def heaps(how: str) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True
+    )
+    if done.returncode == 77:
+        pytest.skip("the C library is not glibc")
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_threads_share_heaps():
+    assert heaps("few") <= 2 < heaps("many")
