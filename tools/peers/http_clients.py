@@ -1,7 +1,9 @@
 """Clients that ask a server for one text after another, at the same time.
 
 Each has a connection of its own, which it keeps, and sends its next request
-when the last one is answered. Only the standard library is needed.
+when the last one is answered. They share one thread and read no more of an
+answer than where it ends: they run on the machine that is measured, and what
+they use the server lacks. Only the standard library is needed.
 
 Settings: address (host:port), model (its name), texts (a .json list), cores.
 Requests: {"do": "ask", "clients": how many}: all texts once, shared among
@@ -9,51 +11,85 @@ them; replies with `milliseconds` of each request. {"do": "answers"}:
 probabilities of all texts, asked by one client.
 """
 
-import http.client
-import itertools
 import json
-import threading
+import re
+import selectors
+import socket
 import time
 
 from serve import serve
+
+_HEAD = (
+    "POST /v1/models/{}:predict HTTP/1.1\r\nHost: {}\r\n"
+    "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+)
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+
+class _Client:
+    """A connection and the request that it waits for."""
+
+    def __init__(self, address: str):
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, number: int, request: bytes) -> None:
+        """Sends request `number`."""
+        self.number, self._read = number, b""
+        self.started = time.perf_counter()
+        self.socket.sendall(request)
+
+    def receive(self) -> bytes | None:
+        """What has come; the answer's body, once it is whole."""
+        piece = self.socket.recv(1 << 16)
+        if not piece:
+            raise RuntimeError("the server has closed a connection")
+        self._read += piece
+        head, end, body = self._read.partition(b"\r\n\r\n")
+        if not end:
+            return None
+        if not head.startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(f"{head!r}: {body!r}")
+        wanted = int(_LENGTH.search(head)[1])
+        return body if len(body) == wanted else None
 
 
 def prepare(settings):
     with open(settings["texts"], encoding="utf-8") as handle:
         texts = json.load(handle)
     bodies = [json.dumps({"instances": [text]}).encode() for text in texts]
-    path = f"/v1/models/{settings['model']}:predict"
+    address = settings["address"]
+    requests = [
+        _HEAD.format(settings["model"], address, len(body)).encode() + body
+        for body in bodies
+    ]
 
-    def ask_all(clients):
+    def ask_all(count):
         """Milliseconds and answers, in the order of the texts."""
-        found = [None] * len(bodies)
-        failed = []
-        numbers = itertools.count()  # `next` of it is atomic
-
-        def client():
-            connection = http.client.HTTPConnection(settings["address"])
-            try:
-                while (number := next(numbers)) < len(bodies) and not failed:
-                    started = time.perf_counter()
-                    connection.request("POST", path, bodies[number])
-                    response = connection.getresponse()
-                    answer = response.read()
-                    took = 1e3 * (time.perf_counter() - started)
-                    if response.status != 200:
-                        raise RuntimeError(f"{response.status}: {answer!r}")
-                    found[number] = took, answer
-            except Exception as error:
-                failed.append(error)
-            finally:
-                connection.close()
-
-        threads = [threading.Thread(target=client) for _ in range(clients)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise failed[0]
+        found = [None] * len(requests)
+        following = iter(enumerate(requests))
+        with selectors.DefaultSelector() as selector:
+            for number, request in following:
+                client = _Client(address)
+                client.send(number, request)
+                selector.register(client.socket, selectors.EVENT_READ, client)
+                if number + 1 == count:
+                    break
+            while selector.get_map():
+                for key, _ in selector.select():
+                    client = key.data
+                    answer = client.receive()
+                    if answer is None:
+                        continue
+                    took = 1e3 * (time.perf_counter() - client.started)
+                    found[client.number] = took, answer
+                    after = next(following, None)
+                    if after is None:
+                        selector.unregister(client.socket)
+                        client.socket.close()
+                    else:
+                        client.send(*after)
         return found
 
     def handle_request(request):
