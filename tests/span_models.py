@@ -1,6 +1,7 @@
 """Taggers and readers with random weights, and their exports."""
 
 import fine_tuned_models
+import keras
 import numpy as np
 import tensorflow as tf
 from finetune_command import SHAPE
@@ -19,6 +20,7 @@ def make(path, vocab_file, name, options, state) -> Predictor:
     task = cls(name, cls.Options(**options), None, state)
     vocab = load_vocab(vocab_file)
     config = ModelConfig(vocab_size=len(vocab), **SHAPE)
+    keras.utils.set_random_seed(0)
     network = task_networks.task_network(config, task.head())
     network.build()
     rng = np.random.default_rng(0)
