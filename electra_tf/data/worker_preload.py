@@ -5,6 +5,7 @@ starts no threads (with one BLAS thread), and nothing is computed before the
 fork, which is what makes it safe.
 """
 
+import gc
 import os
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -22,3 +23,7 @@ finally:
     os.dup2(_screen, 2)
     os.close(_screen)
     os.close(_nowhere)
+
+# What is forked stays shared: the workers' collector does not write to it.
+gc.collect()
+gc.freeze()
