@@ -81,6 +81,11 @@ class ModelConfig:
                 f"hidden_size that 4 divides, which is {self.hidden_size}"
             )
 
+    @property
+    def beside_words(self) -> bool:
+        """Whether positions begin in half of the columns alone."""
+        return self.words_apart or self.match_heads > 0
+
     @classmethod
     def of_size(cls, size: str, **overrides: Any) -> "ModelConfig":
         """The discriminator of a named size, with fields overridden.

@@ -105,7 +105,7 @@ class Embeddings(keras.layers.Layer):
         words = positions = config.initializer_range
         if config.local_start:
             words *= WORDS_TO_POSITIONS
-        beside_words = config.match_heads > 0 or config.words_apart
+        beside_words = config.beside_words
 
         def table(
             rows: int, name: str, initializer: keras.initializers.Initializer
@@ -207,7 +207,7 @@ class SelfAttention(keras.layers.Layer):
                 stddev,
                 config.num_heads,
                 config.match_heads,
-                config.match_heads > 0 or config.words_apart,
+                config.beside_words,
                 config.embedding_size // config.hidden_size,
             )
             if config.local_start

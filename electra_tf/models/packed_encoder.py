@@ -16,7 +16,7 @@ Shapes as in `layers`; T is the number of real tokens.
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -27,17 +27,20 @@ from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
 
 
 @contextlib.contextmanager
-def installed(network: keras.Model) -> Iterator[None]:
-    """Has the network use this encoder; those of another kind stay.
+def installed(
+    network: keras.Model, make: Callable[[ElectraEncoder], Any] | None = None
+) -> Iterator[None]:
+    """Has the network use another encoder; those of another kind stay.
 
     Args:
       network: with an `encoder`, or without.
+      make: the encoder that stands for it; `PackedEncoder` where None.
     """
     before = getattr(network, "encoder", None)
     if not isinstance(before, ElectraEncoder) or before.attends != "both":
         yield
         return
-    network.encoder = PackedEncoder(before)
+    network.encoder = (make or PackedEncoder)(before)
     try:
         yield
     finally:

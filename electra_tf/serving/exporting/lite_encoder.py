@@ -5,37 +5,16 @@ positions of all rows in one matrix, bias right behind its matrix product,
 softmax as one operation.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from electra_tf.models import layers
 from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
 
 
-@contextlib.contextmanager
-def installed(network: keras.Model) -> Iterator[None]:
-    """Has the network use this encoder; those of another kind stay.
-
-    Args:
-      network: with an `encoder`, or without.
-    """
-    before = getattr(network, "encoder", None)
-    if not isinstance(before, ElectraEncoder) or before.attends != "both":
-        yield
-        return
-    network.encoder = _Encoder(before)
-    try:
-        yield
-    finally:
-        network.encoder = before
-
-
-class _Encoder:
+class LiteEncoder:
     """Called as the encoder that it stands for, in inference."""
 
     def __init__(self, encoder: ElectraEncoder):

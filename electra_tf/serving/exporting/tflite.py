@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.serving.exporting import lite_encoder
+from electra_tf.models import packed_encoder
+from electra_tf.serving.exporting.lite_encoder import LiteEncoder
 from electra_tf.serving.exporting.servable import Servable
 
 FILE = "model.tflite"
@@ -66,7 +67,7 @@ def write(servable: Servable, path: str) -> dict[str, Any]:
     ) -> dict[str, tf.Tensor]:
         with (
             keras.StatelessScope(list(zip(network.weights, constants))),
-            lite_encoder.installed(network),
+            packed_encoder.installed(network, LiteEncoder),
         ):
             found = network(input_ids, input_mask, segment_ids, training=False)
             return task.outputs(found)
