@@ -2,6 +2,7 @@
 
 import flops as tool
 import pytest
+from bench import plan
 
 
 @pytest.fixture
@@ -42,3 +43,46 @@ def test_errors_are_one_line(config, capsys):
     assert "--max_seq_length" in capsys.readouterr().err
     assert tool.main([f"--config={config}", "--set=model.nmu=3"]) == 2
     assert "nmu" in capsys.readouterr().err
+
+
+def test_plan_by_hand():
+    small, base, large, longer = plan.runs()
+    assert [run.steps for run in (small, base, large, longer)] == [
+        1_000_000, 766_000, 400_000, 1_750_000,
+    ]  # fmt: skip
+    assert [run.seq_length for run in (small, base, large)] == [128, 512, 512]
+    assert longer.teraflop == pytest.approx(large.teraflop * 1750 / 400)
+    # At 1 TFLOP/s a TFLOP takes a second.
+    assert base.hours(1.0) == pytest.approx(base.teraflop / 3600)
+    steps = base.sequences_per_second(2.0) / 256
+    assert steps == pytest.approx(2.0 / (base.teraflop / base.steps))
+    # Products forward and twice backward, against forward and as much again
+    # in the paper's count, which has a little besides.
+    counted = tool.costs_of(str(plan.CONFIGS / "base.yaml"), [], None)
+    without_tables = sum(
+        n for part, n in counted.training.items() if "embeddings" not in part
+    )
+    assert 1.4 < 1e12 * base.teraflop / without_tables < 1.5
+
+
+def test_plan_is_printed_with_its_assumptions(capsys):
+    assert tool.main(["--plan"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("| TPU v4-32 |") == 4 and "45% to 30%" in out
+    assert "assumed, prices of" in out and "4 days on 16 TPU v3" in out
+    assert tool.main(["--plan", "--utilisation=0.5,0.5", "--gpu_price=1"]) == 0
+    row = next(
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("| base ") and "| 1 A100 |" in line
+    )
+    cells = [cell.strip() for cell in row.split("|")]
+    assert cells[5] == cells[6]  # a dollar an hour
+    hours = plan.runs()[1].hours(0.5 * 312)
+    assert cells[5] == f"{hours:,.0f}"
+
+
+@pytest.mark.parametrize("text", ["0.3", "0,0.5", "0.4,1.2", "a,b"])
+def test_wrong_shares_are_told(text, capsys):
+    assert tool.main(["--plan", f"--utilisation={text}"]) == 2
+    assert "expected two shares as in 0.3,0.45" in capsys.readouterr().err

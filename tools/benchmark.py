@@ -1,45 +1,60 @@
 """How fast electra_tf is, against named peers, in one run.
 
-  tools/benchmark.py tokenize    against Hugging Face `tokenizers`
-  tools/benchmark.py build       against examples built in plain Python
-  tools/benchmark.py pretrain    against `transformers` modules in PyTorch
-  tools/benchmark.py questions   against SQuAD's preprocessing in plain Python
-  tools/benchmark.py finetune    against the Trainer of `transformers`
-  tools/benchmark.py inference   against PyTorch and ONNX Runtime, and by HTTP
-  tools/benchmark.py all         all of them
+  tools/benchmark.py startup       imports, and the first training step
+  tools/benchmark.py tokenize      against Hugging Face `tokenizers`
+  tools/benchmark.py build         against examples built in plain Python
+  tools/benchmark.py build-memory  memory of a large build over time
+  tools/benchmark.py input         reading examples against the training step
+  tools/benchmark.py questions     against SQuAD's preprocessing in plain Python
+  tools/benchmark.py pretrain      against `transformers` modules in PyTorch
+  tools/benchmark.py finetune      against the Trainer of `transformers`
+  tools/benchmark.py inference     against PyTorch and ONNX Runtime, and by HTTP
+  tools/benchmark.py all           all of them at several sizes, into --output
+  tools/benchmark.py render        tables and plots again, from --output
 
 All sides run in processes of their own, in turn (A B A B ...), and sleep
-while another is measured. All but the first need an environment with torch
-and transformers 4 (finetune: and accelerate; inference: and onnxruntime,
-onnx, onnxscript): --peer_python=PATH/bin/python; without it ours runs alone.
+while another is measured. Peers need an environment with torch and
+transformers 4 (finetune: and accelerate; inference: and onnxruntime, onnx,
+onnxscript): --peer_python=PATH/bin/python; without it ours runs alone.
+`all` writes results.json, report.md and plots; with --docs it also renews the
+marked sections of a document. docs/performance.md says how to read them.
 """
 
 import argparse
 import json
 import pathlib
 import sys
+from collections.abc import Callable
 
 from bench import (
     building,
+    building_memory,
     finetuning,
     inference,
     inputs,
+    outputs,
     pretraining,
     questions,
+    reading,
     report,
+    startup,
+    suite,
     tokenizing,
     workers,
 )
 
-MEASURES = {
+MEASURES: dict[str, Callable[[argparse.Namespace], list]] = {
+    "startup": startup.measure,
     "tokenize": tokenizing.measure,
     "build": building.measure,
-    "pretrain": pretraining.measure,
+    "build-memory": building_memory.measure,
+    "input": reading.measure,
     "questions": questions.measure,
+    "pretrain": pretraining.measure,
     "finetune": finetuning.measure,
     "inference": inference.measure,
 }
-MODELS = ("pretrain", "finetune", "inference")
+LINES = ("tokenize", "build", "build-memory", "questions")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,10 +64,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    flags.add_argument("what", choices=[*MEASURES, "all"])
-    flags.add_argument(
-        "--rounds", type=int, default=5, help="of A B (%(default)s)"
-    )
+    flags.add_argument("what", choices=[*MEASURES, "all", "render"])
+    flags.add_argument("--rounds", type=int, help="of A B; 5, or all's own")
     flags.add_argument("--json", help="write everything to this file")
     flags.add_argument("--peer_python", help="interpreter with torch")
     inputs.add_flags(flags)
@@ -76,6 +89,10 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("--plot", help="PNG of latency by HTTP")
     flags.add_argument("--steps", type=int, help="a round; depends on size")
+    flags.add_argument("--batches", type=int, default=1000, help="of input")
+    flags.add_argument("--gigabytes", type=float, help="of build-memory; 1")
+    flags.add_argument("--workers", type=int, default=2, help="of build-memory")
+    flags.add_argument("--scratch", help="folder for what build-memory builds")
     flags.add_argument("--jit_compile", action="store_true")
     flags.add_argument(
         "--env",
@@ -84,28 +101,87 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="set in the environment of the sides that run models",
     )
+    flags.add_argument("--output", help="folder of all, render")
+    flags.add_argument(
+        "--only",
+        help="of all: these measures anew (pretrain,input); the others stay "
+        "as they are in --output",
+    )
+    flags.add_argument(
+        "--quick", action="store_true", help="of all: tiny, to try it"
+    )
+    flags.add_argument(
+        "--docs", help="of all, render: a document with marked sections"
+    )
     return flags
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measures, prints Markdown, writes JSON where asked."""
-    args = parser().parse_args(argv)
-    found = []
-    for name in MEASURES if args.what == "all" else [args.what]:
-        own = argparse.Namespace(**vars(args))
-        if own.batch_size is None or args.what == "all":
-            own.batch_size = 32 if name in MODELS else 1024
-        try:
-            found += MEASURES[name](own)
-        except workers.SideError as error:
-            print(f"benchmark {name}: {error}", file=sys.stderr)
-            return 1
+    """Measures, prints Markdown, writes what is asked for."""
+    flags = parser()
+    args = flags.parse_args(argv)
+    if args.what in ("all", "render"):
+        if not args.output:
+            flags.error(f"{args.what}: needs --output, a folder")
+        if args.what == "all":
+            return _all(flags, args)
+        if not (pathlib.Path(args.output) / outputs.RESULTS).exists():
+            flags.error(f"--output: no {outputs.RESULTS} in {args.output}")
+        print(outputs.render(pathlib.Path(args.output), args.docs))
+        return 0
+    try:
+        found = _measure(args.what, args)
+    except workers.SideError as error:
+        print(f"benchmark {args.what}: {error}", file=sys.stderr)
+        return 1
     on = report.machine()
     print(report.to_markdown(found, on))
     if args.json:
         text = json.dumps(report.to_json(found, on), indent=2)
         pathlib.Path(args.json).write_text(text + "\n", encoding="utf-8")
     return 0
+
+
+def _measure(name: str, args: argparse.Namespace) -> list[report.Benchmark]:
+    """One measure, with the defaults that are its own."""
+    own = argparse.Namespace(**vars(args))
+    if own.batch_size is None:
+        own.batch_size = 1024 if name in LINES else 32
+    own.rounds = own.rounds or 5
+    own.gigabytes = own.gigabytes or 1.0
+    found = MEASURES[name](own)
+    for benchmark in found:
+        benchmark.parameters.setdefault("measure", name)
+    return found
+
+
+def _all(flags: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    names = args.only.split(",") if args.only else list(MEASURES)
+    for name in names:
+        if name not in MEASURES:
+            flags.error(f"--only: no '{name}'; known: {', '.join(MEASURES)}")
+    folder = pathlib.Path(args.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for name in names:
+        try:
+            found = []
+            for own in suite.settings(name, args):
+                found += _measure(name, own)
+        except workers.SideError as error:
+            print(f"benchmark {name}: {error}", file=sys.stderr)
+            failed.append(name)
+            continue
+        # After each: what was measured is kept, whatever comes next.
+        outputs.record(folder, name, found, list(MEASURES))
+    print(outputs.render(folder, args.docs))
+    if failed:
+        print(
+            f"benchmark: failed, see above: {', '.join(failed)}; repeat with "
+            f"--only={','.join(failed)}",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

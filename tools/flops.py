@@ -2,25 +2,27 @@
 
     python tools/flops.py --config=configs/pretrain/small.yaml
     python tools/flops.py --all
+    python tools/flops.py --plan
 
 The first prints every part, the second a line for each file in
 configs/pretrain/. The sequence length is the one in the file's opening
 command unless --max_seq_length says otherwise. `electra_tf/models/flops.py`
-has the rules.
+has the rules. The third prints hours and cost of the paper's runs on large
+machines under the assumptions that its flags state: `bench/plan.py`.
 """
 
 import argparse
 import pathlib
-import re
 import sys
+
+from bench import outputs, plan
 
 from electra_tf import config
 from electra_tf.cli import pretrain_settings
 from electra_tf.errors import UserError
 from electra_tf.models import flops
 
-CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs/pretrain"
-_LENGTH = re.compile(r"^#.*--max_seq_length=(\d+)", re.MULTILINE)
+CONFIGS = plan.CONFIGS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,6 +36,13 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--config", help="a YAML file as pretrain takes it")
     what.add_argument(
         "--all", action="store_true", help="all files in configs/pretrain/"
+    )
+    what.add_argument(
+        "--plan", action="store_true", help="hours and cost of the paper's runs"
+    )
+    plan.add_flags(flags)
+    flags.add_argument(
+        "--results", help="of --plan: results.json of tools/benchmark.py all"
     )
     flags.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
@@ -53,13 +62,7 @@ def costs_of(
     """
     settings = config.load(pretrain_settings.PretrainSettings, path, overrides)
     if seq_length is None:
-        found = _LENGTH.search(pathlib.Path(path).read_text(encoding="utf-8"))
-        if found is None:
-            raise UserError(
-                f"{path}: its opening lines name no --max_seq_length; give "
-                "the flag"
-            )
-        seq_length = int(found.group(1))
+        seq_length = plan.seq_length(path)
     return pretrain_settings.costs(settings, seq_length)
 
 
@@ -102,7 +105,19 @@ def main(argv: list[str] | None = None) -> int:
     """Prints Markdown."""
     args = parser().parse_args(argv)
     try:
-        if args.config:
+        if args.plan:
+            measured = []
+            if args.results:
+                measured, _ = outputs.load(pathlib.Path(args.results))
+            print(
+                plan.tables(
+                    measured,
+                    plan.shares(args.utilisation),
+                    args.gpu_price,
+                    args.tpu_price,
+                )
+            )
+        elif args.config:
             costs = costs_of(args.config, args.set, args.max_seq_length)
             print(part_table(costs))
             print(f"\n{costs.line()}")

@@ -18,11 +18,13 @@ class Side:
       name: as the table shows it.
       version: what it runs on.
       rates: unit -> one figure a round; more is better.
+      memory: the most that its process had at once, MB; None if not measured.
     """
 
     name: str
     version: str
     rates: dict[str, list[float]]
+    memory: float | None = None
 
     def median(self, unit: str) -> float:
         """Over the rounds."""
@@ -48,6 +50,8 @@ class Benchmark:
     pairs: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     compared: tuple[str, ...] = ()
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    series: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
     def side(self, name: str) -> Side:
         """The side of that name."""
@@ -73,6 +77,16 @@ class Benchmark:
                     }
                 )
         return found
+
+    def memory_ratio(self, ours: str, peer: str) -> float | None:
+        """Our peak memory as a share of a peer's; None if not measured."""
+        a, b = self.side(ours).memory, self.side(peer).memory
+        return a / b if a and b else None
+
+
+def peak_memory(replies: list[dict[str, Any]]) -> float | None:
+    """MB, of a side that gave these replies; None if the system tells none."""
+    return max(reply["peak_bytes"] for reply in replies) / 1e6 or None
 
 
 def machine() -> dict[str, str]:
@@ -123,16 +137,34 @@ def to_json(benchmarks: list[Benchmark], on: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def from_json(found: dict[str, Any]) -> tuple[list[Benchmark], dict[str, str]]:
+    """What `to_json` was given."""
+    names = {field.name for field in dataclasses.fields(Benchmark)}
+    benchmarks = []
+    for one in found["benchmarks"]:
+        known = {name: one[name] for name in names if name in one}
+        known["sides"] = [Side(**side) for side in one["sides"]]
+        known["pairs"] = [tuple(pair) for pair in one["pairs"]]
+        known["compared"] = tuple(one["compared"])
+        benchmarks.append(Benchmark(**known))
+    return benchmarks, found["machine"]
+
+
 def to_markdown(benchmarks: list[Benchmark], on: dict[str, str]) -> str:
     """Tables of medians (lowest to highest), then ratios and facts."""
     lines = [", ".join(f"{name} {value}" for name, value in on.items())]
     for benchmark in benchmarks:
         units = list(dict.fromkeys(u for s in benchmark.sides for u in s.rates))
         lines += ["", f"### {benchmark.name}", "", benchmark.settings, ""]
-        lines.append(f"| side | {' | '.join(units)} | version |")
-        lines.append("| --- |" + " ---: |" * len(units) + " --- |")
+        columns = list(units)
+        if any(side.memory for side in benchmark.sides):
+            columns.append("peak memory, MB")
+        lines.append(f"| side | {' | '.join(columns)} | version |")
+        lines.append("| --- |" + " ---: |" * len(columns) + " --- |")
         for side in benchmark.sides:
             cells = [_cell(side.rates.get(unit)) for unit in units]
+            if len(columns) > len(units):
+                cells.append(f"{side.memory:.0f}" if side.memory else "")
             lines.append(
                 f"| {side.name} | {' | '.join(cells)} | {side.version} |"
             )
@@ -145,6 +177,10 @@ def to_markdown(benchmarks: list[Benchmark], on: dict[str, str]) -> str:
                 f"**{ratio['ratio']:.2f}** "
                 f"({ratio['lowest']:.2f} to {ratio['highest']:.2f} by round)"
             )
+        for ours, peer in benchmark.pairs:
+            share = benchmark.memory_ratio(ours, peer)
+            if share:
+                lines.append(f"- {ours} / {peer}, peak memory: **{share:.2f}**")
         for name, value in benchmark.facts.items():
             lines.append(f"- {name}: {_number(value)}")
     return "\n".join(lines)

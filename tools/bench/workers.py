@@ -47,6 +47,11 @@ class Worker:
             ) from error
         self.facts = self._answer()
 
+    @property
+    def pid(self) -> int:
+        """Of the side's process."""
+        return self._process.pid
+
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Sends a request; returns the reply with seconds, cpu_seconds."""
         try:

@@ -1,6 +1,7 @@
-"""`electra-tf build-data` with one worker, in a process already warm.
+"""`electra-tf build-data`, in a process already warm.
 
-Settings: vocab, lines (a file), max_seq_length, num_workers, cores.
+Settings: vocab, lines (a file, or a glob), max_seq_length, num_workers, cores,
+scratch (a folder for what is built; null: the system's).
 Requests: {"do": "build"}.
 """
 
@@ -31,7 +32,8 @@ def prepare(settings):
             raise RuntimeError(f"build-data ended with status {status}")
 
     def handle_request(request):
-        with tempfile.TemporaryDirectory() as folder:
+        scratch = settings.get("scratch")
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
             output = os.path.join(folder, "data")
             build(settings["lines"], output)
             with open(os.path.join(output, "manifest.json")) as handle:

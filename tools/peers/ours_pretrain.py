@@ -1,8 +1,7 @@
 """Our pre-training step: mask, generate, corrupt, discriminate, update.
 
-Settings: size, batch_size, seq_length, vocab_size, jit_compile, shapes (of
-matrix products, for the peak), cores.
-Requests: {"do": "steps", "count": n}, {"do": "peak"}.
+Settings: size, batch_size, seq_length, vocab_size, jit_compile, cores.
+Requests: {"do": "steps", "count": n}.
 """
 
 import time
@@ -55,26 +54,6 @@ def batches(settings):
     return tf.data.Dataset.from_tensor_slices(same).repeat().prefetch(2)
 
 
-def gflops(b, m, k, n, seconds):
-    """GFLOP/s of b float32 [m, k] x [k, n] at once, best of repeated calls."""
-    import tensorflow as tf
-
-    left, right = (m, k), (k, n)
-    if b > 1:
-        left, right = (b, *left), (b, *right)
-    left, right = tf.random.normal(left), tf.random.normal(right)
-    product = tf.function(lambda x, y: tf.reshape(tf.matmul(x, y), [-1]))
-    product(left, right)
-    best, end = 0.0, time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        # One element comes back, so that an accelerator is waited for.
-        product(left, right)[0].numpy()
-        elapsed = time.perf_counter() - start
-        best = max(best, 2e-9 * b * m * k * n / elapsed)
-    return best
-
-
 def prepare(settings):
     import tensorflow as tf
 
@@ -94,13 +73,6 @@ def prepare(settings):
     run(iterator, 1).numpy()
 
     def handle_request(request):
-        if request["do"] == "peak":
-            return {
-                "square": gflops(1, 2048, 2048, 2048, 0.5),
-                "shapes": [
-                    gflops(*shape, 0.1) for *shape, _ in settings["shapes"]
-                ],
-            }
         for _ in range(request["count"]):
             done = run(iterator, 1)
         if not np.all(done.numpy() == 1):

@@ -3,6 +3,8 @@
 A side is a script that calls `serve`. It is started with its settings as JSON
 in the first argument, and speaks JSON lines over stdin and stdout. Between
 requests it is blocked on the pipe, so that the other side has the machine.
+Each reply tells the seconds it took (`seconds`, and `cpu_seconds` of the
+processor) and the process's most memory until then (`peak_bytes`).
 Only the standard library is needed, whatever the environment.
 """
 
@@ -38,7 +40,21 @@ def serve(prepare: Callable[[dict], tuple[dict, Handler]]) -> None:
         reply = handler(json.loads(line))
         reply["seconds"] = time.perf_counter() - wall
         reply["cpu_seconds"] = _cpu_seconds() - cpu
+        reply["peak_bytes"] = peak_bytes()
         print(json.dumps(reply), file=replies, flush=True)
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has had at once, without its children."""
+    try:
+        # Not ru_maxrss: a child begins with its parent's.
+        with open("/proc/self/status", encoding="ascii") as handle:
+            for line in handle:
+                if line.startswith("VmHWM:"):
+                    return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    return 0  # not told
 
 
 def _cpu_seconds() -> float:

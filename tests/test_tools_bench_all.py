@@ -1,0 +1,236 @@
+"""`benchmark.py all`: what it measures, its tables, plots and document."""
+
+import json
+import struct
+
+import benchmark
+import pytest
+from bench import outputs, plots, pretraining, report, sections, suite, workers
+from bench.report import Benchmark, Side
+
+
+def step(size, rows, length, rate, peer=None):
+    """A result of `pretrain`."""
+
+    def rates(value):
+        return {
+            "steps/s": [value, 1.1 * value],
+            "examples/s": [rows * value] * 2,
+            "GFLOP/s": [100 * value] * 2,
+        }
+
+    sides = [Side("electra_tf", "tensorflow 2", rates(rate), 800.0)]
+    if peer:
+        sides.append(Side("transformers", "torch 2", rates(peer), 1600.0))
+    return Benchmark(
+        f"pretrain {size}, {rows} x {length}",
+        "a step",
+        sides,
+        [("electra_tf", "transformers")] if peer else [],
+        {
+            pretraining.SHARE_OF_SQUARE: 0.6,
+            pretraining.SHARE_OF_SHAPES: 0.7,
+        },
+        ("steps/s",),
+        {
+            "measure": "pretrain", "size": size, "batch_size": rows,
+            "seq_length": length,
+            "parameters": {"tiny": 1e6, "small": 1.4e7}[size],
+        },
+    )  # fmt: skip
+
+
+@pytest.fixture
+def steps():
+    return [
+        step("tiny", 8, 128, 20.0, 9.0),
+        step("tiny", 32, 128, 8.0, 3.0),
+        step("tiny", 8, 512, 6.0, 2.0),
+        step("small", 32, 128, 1.0, 0.3),
+        step("small", 8, 512, 0.8),
+    ]
+
+
+@pytest.fixture
+def data():
+    """Results of the measures of data."""
+    names = ("electra_tf, 1 worker", "electra_tf, 2 workers", "plain Python")
+    build = Benchmark(
+        "build", "text",
+        [Side(n, "1", {"MB/s": [v]}) for n, v in zip(names, (10.0, 19.0, 0.5))],
+        [(names[0], names[2])], parameters={"measure": "build"},
+    )  # fmt: skip
+    memory = Benchmark(
+        "build-memory", "much text",
+        [Side("electra_tf", "1", {"MB/s": [19.0]}, 1234.0)],
+        parameters={
+            "measure": "build-memory", "workers": 2, "megabytes": 1000.0,
+        },
+        series={"seconds": [1.0, 2.0, 3.0], "MB": [900.0, 1234.0, 1200.0]},
+    )  # fmt: skip
+    reading = Benchmark(
+        "input small", "batches",
+        [Side(n, "1", {"batches/s": [v]}) for n, v in
+         (("read", 900.0), ("masked", 600.0), ("step", 1.0))],
+        [("read", "step")],
+        parameters={
+            "measure": "input", "size": "small", "batch_size": 32,
+            "seq_length": 128,
+        },
+    )  # fmt: skip
+    return [build, memory, reading]
+
+
+def picture_size(path):
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    return struct.unpack(">II", content[16:24])
+
+
+def test_results_come_back_from_json(steps, data):
+    every = [*steps, *data]
+    plain = json.loads(json.dumps(report.to_json(every, {"cores": "2"})))
+    assert report.from_json(plain) == (every, {"cores": "2"})
+
+
+def test_memory_is_told_and_compared(steps):
+    assert steps[0].memory_ratio("electra_tf", "transformers") == 0.5
+    text = report.to_markdown(steps[:1], {})
+    assert "| 800 | tensorflow 2 |" in text
+    assert "- electra_tf / transformers, peak memory: **0.50**" in text
+    replies = [{"peak_bytes": 3_000_000}, {"peak_bytes": 5_000_000}]
+    assert report.peak_memory(replies) == 5.0
+    assert report.peak_memory([{"peak_bytes": 0}]) is None
+
+
+def test_what_is_measured_again_takes_the_old_place(tmp_path, steps, data):
+    order = ["build", "pretrain", "input"]
+    outputs.record(tmp_path, "pretrain", steps, order)
+    outputs.record(tmp_path, "build", data[:1], order)
+    outputs.record(tmp_path, "pretrain", steps[:2], order)
+    found, on = outputs.load(tmp_path / outputs.RESULTS)
+    assert [b.name for b in found] == [
+        "build", "pretrain tiny, 8 x 128", "pretrain tiny, 32 x 128",
+    ]  # fmt: skip
+    assert "measured" in found[0].parameters and on["processor"]
+
+
+def test_tables_plots_and_document(tmp_path, steps, data):
+    order = list(benchmark.MEASURES)
+    outputs.record(tmp_path, "pretrain", steps, order)
+    for one in data:
+        outputs.record(tmp_path, one.parameters["measure"], [one], order)
+    document = tmp_path / "performance.md"
+    marks = "<!-- {0}: begin -->\nold\n<!-- {0}: end -->\n"
+    document.write_text(
+        f"Before.\n{marks.format('benchmark')}Between.\n"
+        f"{marks.format('plan')}After.\n"
+    )
+    argv = ["render", f"--output={tmp_path}", f"--docs={document}"]
+    assert benchmark.main(argv) == 0
+    text = document.read_text()
+    assert "old" not in text
+    for part in ("Before.\n", "\nBetween.\n", "\nAfter.\n"):
+        assert part in text
+    assert (
+        "| pretrain small, 32 x 128 | 1.05 steps/s | 0.315 (transformers) "
+        "| **3.33** (3.33 to 3.33) | 0.50 | 60 %, 70 % |" in text
+    )
+    assert "| build: electra_tf, 2 workers | 19 MB/s |" in text
+    assert "peers: plain" not in text and "torch 2" in text
+    assert "| small | 105 GFLOP/s" in text or "| small | 100 GFLOP/s" in text
+    for name in ("pretrain.png", "growth.png", "data.png"):
+        assert f"](performance/{name})" in text
+        width, height = picture_size(tmp_path / "performance" / name)
+        assert width > 600 and height > 200
+    assert "http.png" not in text
+    again = (tmp_path / "performance" / outputs.RESULTS).parent
+    assert benchmark.main(["render", f"--output={again}"]) == 0
+    assert benchmark.main([*argv]) == 0 and document.read_text() == text
+
+
+def test_plots_need_no_peer_and_no_more_than_one_measure(tmp_path, data):
+    alone = [step("tiny", 8, 128, 20.0)]
+    assert plots.draw(alone, tmp_path) == ["pretrain.png", "growth.png"]
+    assert plots.draw(data[:1], tmp_path) == ["data.png"]
+    assert plots.draw([], tmp_path) == []
+
+
+def test_sections_are_marked_once():
+    text = "a\n<!-- x: begin -->\n<!-- x: end -->\nb\n"
+    assert sections.replaced(text, "x", "new") == (
+        "a\n<!-- x: begin -->\nnew\n<!-- x: end -->\nb\n"
+    )
+    for wrong in ("", "<!-- x: end --><!-- x: begin -->", text + text):
+        with pytest.raises(SystemExit, match="<!-- x: begin -->"):
+            sections.replaced(wrong, "x", "new")
+
+
+def test_the_suite_holds_all_measures_and_shapes(tmp_path):
+    assert set(suite.FULL) == set(suite.QUICK) == set(benchmark.MEASURES)
+    shapes = {(size, length) for size, _, length, *_ in suite.STEPS}
+    assert shapes >= {
+        (s, n) for s in ("tiny", "small", "base") for n in (128, 512)
+    }
+    given = ["all", f"--output={tmp_path}", "--gigabytes=10"]
+    args = benchmark.parser().parse_args(given)
+    (large,) = suite.settings("build-memory", args)
+    assert large.gigabytes == 10 and large.rounds is None
+    first, *_ = suite.settings("pretrain", args)
+    assert (first.size, first.seq_length, first.rounds) == ("tiny", 128, 3)
+    args = benchmark.parser().parse_args([*given, "--rounds=7", "--quick"])
+    assert [a.rounds for a in suite.settings("pretrain", args)] == [7, 7, 7]
+    (served,) = suite.settings("inference", args)
+    assert served.plot == str(tmp_path / "http.png")
+
+
+def test_one_failure_does_not_lose_the_rest(
+    tmp_path, monkeypatch, capsys, data
+):
+    def fail(args):
+        raise workers.SideError("no torch")
+
+    measures = {"build": lambda args: data[:1], "input": fail}
+    monkeypatch.setattr(benchmark, "MEASURES", measures)
+    argv = ["all", f"--output={tmp_path / 'new'}", "--quick"]
+    assert benchmark.main(argv) == 1
+    captured = capsys.readouterr()
+    assert "benchmark input: no torch" in captured.err
+    assert "repeat with --only=input" in captured.err
+    assert "| build: electra_tf, 1 worker | 10 MB/s" in captured.out
+    measures["input"] = lambda args: data[2:]
+    assert benchmark.main([*argv, "--only=input"]) == 0
+    out = capsys.readouterr().out
+    assert "| build: " in out and "| input small: read | 900 batches/s" in out
+
+
+def test_wrong_flags_are_told(tmp_path, capsys):
+    for argv, message in (
+        (["all"], "all: needs --output"),
+        (["render"], "render: needs --output"),
+        (["all", f"--output={tmp_path}", "--only=trian"], "no 'trian'; known"),
+        (["render", f"--output={tmp_path}"], "no results.json"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            benchmark.main(argv)
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_all_that_needs_no_peer(tmp_path, capsys):
+    argv = ["all", "--quick", f"--output={tmp_path}"]
+    argv.append("--only=startup,build,build-memory,input")
+    assert benchmark.main(argv) == 0
+    out = capsys.readouterr().out
+    for row in (
+        "| startup, imports: import tensorflow | ",
+        "| startup, first step of tiny: electra_tf | ",
+        "| build: electra_tf, 2 workers | ",
+        "| build-memory: electra_tf | ",
+        "| input tiny: batches read and masked | ",
+    ):
+        assert row in out
+    assert (tmp_path / "data.png").exists()
+    found, _ = outputs.load(tmp_path / outputs.RESULTS)
+    memory = next(b for b in found if b.name == "build-memory")
+    assert memory.facts["text, MB"] >= 60

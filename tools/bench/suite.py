@@ -1,0 +1,90 @@
+"""What `tools/benchmark.py all` measures, in which sizes and how often.
+
+Some 20 minutes on two quiet cores; `--quick` tries the same code in two.
+"""
+
+import argparse
+import pathlib
+from typing import Any
+
+# (size, sequences, tokens each, rounds, steps a round). The first and the
+# longest sequences of a size hold equally many tokens as one at 128.
+STEPS = (
+    ("tiny", 8, 128, 3, 80),
+    ("tiny", 32, 128, 5, 20),
+    ("tiny", 128, 128, 3, 5),
+    ("tiny", 8, 512, 3, 15),
+    ("small", 8, 128, 3, 8),
+    ("small", 32, 128, 5, 3),
+    ("small", 64, 128, 3, 1),
+    ("small", 16, 256, 3, 2),
+    ("small", 8, 512, 3, 2),
+    ("base", 2, 128, 3, 3),
+    ("base", 8, 128, 5, 1),
+    ("base", 2, 512, 3, 1),
+)
+
+FULL: dict[str, list[dict[str, Any]]] = {
+    "startup": [{"size": "small", "rounds": 3}],
+    "tokenize": [{"rounds": 3}],
+    "build": [{"rounds": 3, "megabytes": 6.0}],
+    "build-memory": [{}],
+    "input": [
+        {"size": "tiny", "rounds": 3},
+        {"size": "small", "rounds": 3},
+        {"size": "base", "batch_size": 8, "rounds": 3},
+    ],
+    "questions": [{"rounds": 3}],
+    "pretrain": [
+        {
+            "size": size,
+            "batch_size": rows,
+            "seq_length": length,
+            "rounds": rounds,
+            "steps": steps,
+        }
+        for size, rows, length, rounds, steps in STEPS
+    ],
+    "finetune": [{"size": "small", "rounds": 3, "steps": 8}],
+    "inference": [{"size": "small", "rounds": 3}],
+}
+
+_TRIED = {"size": "tiny", "rounds": 1, "vocab_size": 2000}
+QUICK: dict[str, list[dict[str, Any]]] = {
+    "startup": [_TRIED | {"batch_size": 4}],
+    "tokenize": [{"rounds": 1, "megabytes": 0.3}],
+    "build": [{"rounds": 1, "megabytes": 0.2}],
+    "build-memory": [{"gigabytes": 0.06}],
+    "input": [_TRIED | {"batch_size": 8, "megabytes": 1.0, "batches": 50}],
+    "questions": [{"rounds": 1, "questions": 50, "megabytes": 0.3}],
+    "pretrain": [
+        _TRIED | {"batch_size": rows, "seq_length": length, "steps": 1}
+        for rows, length in ((2, 128), (8, 128), (2, 512))
+    ],
+    "finetune": [_TRIED | {"steps": 2, "megabytes": 0.3}],
+    "inference": [
+        _TRIED | {"sentences": 48, "megabytes": 0.3, "cores": 1},
+    ],
+}
+
+
+def settings(name: str, args: argparse.Namespace) -> list[argparse.Namespace]:
+    """The flags that a measure is run with, one after the other.
+
+    Args:
+      name: of the measure.
+      args: as they were given; --rounds and --gigabytes, if given, go before
+        what stands here.
+    """
+    found = []
+    for own in (QUICK if args.quick else FULL)[name]:
+        given = {
+            flag: value
+            for flag in ("rounds", "gigabytes")
+            if (value := getattr(args, flag)) is not None
+        }
+        flags = argparse.Namespace(**vars(args) | own | given)
+        if name == "inference":
+            flags.plot = str(pathlib.Path(args.output) / "http.png")
+        found.append(flags)
+    return found

@@ -1,0 +1,48 @@
+"""How fast TensorFlow multiplies matrices here: what no step can exceed.
+
+In a process of its own, so that its memory counts for no other side.
+
+Settings: shapes (products at once, rows, inner, columns, calls), cores.
+Requests: {"do": "peak"}; replies with GFLOP/s of a large `square` product and
+of each of the `shapes`.
+"""
+
+import time
+
+from serve import serve
+
+
+def gflops(b, m, k, n, seconds):
+    """GFLOP/s of b float32 [m, k] x [k, n] at once, best of repeated calls."""
+    import tensorflow as tf
+
+    left, right = (m, k), (k, n)
+    if b > 1:
+        left, right = (b, *left), (b, *right)
+    left, right = tf.random.normal(left), tf.random.normal(right)
+    product = tf.function(lambda x, y: tf.reshape(tf.matmul(x, y), [-1]))
+    product(left, right)
+    best, end = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        # One element comes back, so that an accelerator is waited for.
+        product(left, right)[0].numpy()
+        elapsed = time.perf_counter() - start
+        best = max(best, 2e-9 * b * m * k * n / elapsed)
+    return best
+
+
+def prepare(settings):
+    import tensorflow as tf
+
+    def handle_request(request):
+        return {
+            "square": gflops(1, 2048, 2048, 2048, 0.5),
+            "shapes": [gflops(*shape, 0.1) for *shape, _ in settings["shapes"]],
+        }
+
+    return {"version": f"tensorflow {tf.__version__}"}, handle_request
+
+
+if __name__ == "__main__":
+    serve(prepare)
