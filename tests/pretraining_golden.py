@@ -81,7 +81,8 @@ class Recorded:
 
     def masked(self) -> MaskedBatch:
         """The recorded masking."""
-        return MaskedBatch(*(tf.constant(self[n]) for n in MaskedBatch._fields))
+        names = [n for n in MaskedBatch._fields if n != "packed"]
+        return MaskedBatch(*(tf.constant(self[n]) for n in names))
 
     def corrupted(self) -> CorruptedBatch:
         """What the recorded discriminator read, and its labels."""

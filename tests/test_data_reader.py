@@ -280,3 +280,34 @@ def test_nothing_there(tmp_path):
     empty.write_bytes(b"")
     with pytest.raises(UserError, match="no train examples"):
         _read(str(empty), 1)
+
+
+def test_packed_rows_hold_the_same_examples_from_any_step(data):
+    def read(start=0, **options):
+        batches = reader.pretraining_dataset(
+            data,
+            batch_size=16,
+            max_seq_length=24,
+            seed=5,
+            start_example=start,
+            shuffle_window=16,
+            **options,
+        )
+        return list(batches.take(6).as_numpy_iterator())
+
+    plain, packed = read(), read(pack_rows_by=2)
+    for before, after in zip(plain, packed):
+        assert len(after["input_ids"]) % 2 == 0
+        assert after["input_mask"].sum() == before["input_mask"].sum()
+        ids = after["example_id"]
+        assert sorted(ids[ids >= 0]) == before["example_id"].tolist()
+    # Entered later, it is the same stream.
+    for expected, found in zip(packed[2:], read(32, pack_rows_by=2)):
+        assert expected.keys() == found.keys()
+        for name, array in expected.items():
+            np.testing.assert_array_equal(array, found[name])
+    # A worker packs its own share.
+    second = read(pack_rows_by=1, num_shards=2, shard_index=1)
+    for before, after in zip(plain, second):
+        ids = after["example_id"]
+        assert sorted(ids[ids >= 0]) == before["example_id"][8:].tolist()

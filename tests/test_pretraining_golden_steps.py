@@ -55,6 +55,7 @@ def _forward(model, golden, step):
     fields = {
         name: tf.constant(golden[name]) if name in golden else out(name)
         for name in masking.MaskedBatch._fields
+        if name != "packed"
     }
     masked = masking.MaskedBatch(**fields)
     keys = randomness.example_keys(tf.range(4, dtype=tf.int64), 0)

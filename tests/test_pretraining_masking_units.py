@@ -278,7 +278,8 @@ def test_compiled_and_eager_agree(unit):
     plain = run(_keys(8))
     for jit in (False, True):
         compiled = tf.function(run, jit_compile=jit)(_keys(8))
-        for a, b in zip(plain, compiled):
+        assert plain.packed is compiled.packed is None
+        for a, b in zip(plain[:-1], compiled[:-1]):
             assert a.shape == b.shape
             np.testing.assert_array_equal(a, b)
 

@@ -1,5 +1,6 @@
 """Held-out figures of a pre-training run: from its files to metrics."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
@@ -72,6 +73,11 @@ def evaluate(
         pretrain_settings.PretrainSettings, described, path
     )
     settings = pretrain_settings.fit_to_data(settings, data)
+    # The run's device may have had a kernel that this one has not.
+    settings = dataclasses.replace(
+        settings,
+        train=dataclasses.replace(settings.train, attention="composed"),
+    )
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = pretrain_settings.build_model(settings, data.special)

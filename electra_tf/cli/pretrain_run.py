@@ -13,7 +13,7 @@ from electra_tf.cli import (
     pretrain_start,
 )
 from electra_tf.cli.pretrain_settings import PretrainData, PretrainSettings
-from electra_tf.data import reader
+from electra_tf.data import packing, reader
 from electra_tf.errors import UserError
 from electra_tf.hub.source import Checkpoint
 from electra_tf.training import loop, workers
@@ -71,6 +71,13 @@ def run(
     Returns:
       What `training.loop.train` returns.
     """
+    if settings.data.pack_examples and isinstance(
+        strategy, tf.distribute.TPUStrategy
+    ):
+        raise UserError(
+            "data.pack_examples, --strategy=tpu: TPUs need the same number of "
+            "rows in every batch; set data.pack_examples to false"
+        )
     loop.make_deterministic(settings.train.seed)
     team = workers.of(strategy)
     checkpoint = None
@@ -107,17 +114,18 @@ def run(
                 "generator.frozen: a generator that is not trained has to come "
                 "from a checkpoint; give --init_from, or set it to false"
             )
-    costs = pretrain_settings.costs(settings, data.max_seq_length)
+    replicas = strategy.num_replicas_in_sync // team.share.count
     held_out = None
     if data.held_out:
         held_out = data.validation(settings.train.batch_size, team.share)
     reporter = pretrain_outputs.reporter(output, settings.train)
     reporter.recording = team.is_chief
-    reporter.note(costs.line())
+    for line in _costs(settings, data, team.share, replicas):
+        reporter.note(line)
     try:
         result = loop.train(
             model,
-            lambda step: data.training(settings, step, team.share),
+            lambda step: data.training(settings, step, team.share, replicas),
             config=settings.train,
             run_dir=output,
             strategy=strategy,
@@ -133,6 +141,25 @@ def run(
             output, model, data, described, result["step"]
         )
     return result
+
+
+def _costs(
+    settings: PretrainSettings,
+    data: PretrainData,
+    share: workers.Share,
+    replicas: int,
+) -> list[str]:
+    """Size and FLOPs of the run, and what packing saves, in lines."""
+    length, batch_size = data.max_seq_length, settings.train.batch_size
+    if not settings.data.pack_examples:
+        return [pretrain_settings.costs(settings, length).line()]
+    batches = data.training(settings, 0, share, replicas)
+    rows, filled = packing.fill(batches)
+    return [
+        pretrain_settings.costs(settings, length, rows * share.count).line(),
+        f"packing: {batch_size // share.count} examples in {rows:.1f} rows of "
+        f"{length}, {filled:.0%} of their positions filled",
+    ]
 
 
 def _check_step(settings: PretrainSettings, iterations: Any) -> None:

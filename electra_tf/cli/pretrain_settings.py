@@ -9,9 +9,11 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.data import manifest, reader
+from electra_tf.data import packing as data_packing
 from electra_tf.errors import UserError
-from electra_tf.models import flops
+from electra_tf.models import flops, fused_attention
 from electra_tf.models.config import ModelConfig
+from electra_tf.pretraining import packing
 from electra_tf.pretraining.assembly import encoders_of
 from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
 from electra_tf.pretraining.objectives import ObjectiveConfig
@@ -29,6 +31,9 @@ class DataConfig:
     """How the examples are read."""
 
     shuffle: bool = True  # files and examples, anew in each epoch
+    # Several examples a row, where they are short: the same losses sooner.
+    # train.batch_size goes on counting examples.
+    pack_examples: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +79,20 @@ class PretrainData:
         settings: PretrainSettings,
         start_step: int,
         share: Share = WHOLE,
+        replicas: int = 1,
     ) -> tf.data.Dataset:
-        """Endless batches from a step on; of several workers, one's share."""
+        """Endless batches from a step on; of several workers, one's share.
+
+        Args:
+          settings: of the run.
+          start_step: the first batch's.
+          share: this worker's.
+          replicas: of this worker, which share its batches.
+        """
         batch_size = settings.train.batch_size
+        rows_by = None
+        if settings.data.pack_examples:
+            rows_by = replicas * settings.train.gradient_accumulation
         return reader.pretraining_dataset(
             self.source,
             batch_size=batch_size,
@@ -87,6 +103,7 @@ class PretrainData:
             num_shards=share.count,
             shard_index=share.index,
             skip_corrupt=self.skip_corrupt,
+            pack_rows_by=rows_by,
         )
 
     def validation(
@@ -184,8 +201,14 @@ def fit_to_data(
 
     Raises:
       UserError: a vocabulary size or position count that cannot be; words
-        are to be masked where every token is one.
+        are to be masked where every token is one; examples are to be packed
+        for a generator that reads across the ends of a row.
     """
+    if settings.data.pack_examples and settings.generator.wrap_around:
+        raise UserError(
+            "data.pack_examples, generator.wrap_around: what is beyond the end "
+            "of an example is another one then; set one of them to false"
+        )
     if settings.masking.unit == "whole_word" and not data.word_starts:
         segment.check_pieces(data.vocab, data.source)
     model, size = settings.model, len(data.vocab)
@@ -204,14 +227,27 @@ def fit_to_data(
     return dataclasses.replace(settings, model=model)
 
 
-def costs(settings: PretrainSettings, max_seq_length: int) -> flops.Costs:
-    """Parameters and FLOPs of the run, in the paper's accounting."""
+def costs(
+    settings: PretrainSettings, max_seq_length: int, rows: float | None = None
+) -> flops.Costs:
+    """Parameters and FLOPs of the run, in the paper's accounting.
+
+    Args:
+      settings: of the run.
+      max_seq_length: L.
+      rows: of a batch, [rows, L]; one an example where None.
+    """
+    packed = settings.data.pack_examples
     return flops.pretraining_costs(
         settings.model,
         settings.generator,
         seq_length=max_seq_length,
-        predictions=settings.masking.slots(max_seq_length),
-        batch_size=settings.train.batch_size,
+        predictions=packing.slots(
+            settings.masking,
+            max_seq_length,
+            data_packing.places(max_seq_length) if packed else 1,
+        ),
+        batch_size=rows or settings.train.batch_size,
         num_train_steps=settings.train.num_train_steps,
         objective=settings.objective.kind,
         two_stage_steps=settings.objective.two_stage_steps,
@@ -221,8 +257,13 @@ def costs(settings: PretrainSettings, max_seq_length: int) -> flops.Costs:
 def build_model(
     settings: PretrainSettings, special: SpecialIds
 ) -> ElectraPretrainer:
-    """A compiled pre-trainer; call it in `strategy.scope()`."""
+    """A compiled pre-trainer; call it in `strategy.scope()`.
+
+    Raises:
+      UserError: attention as no device here, or no such model, computes it.
+    """
     train = settings.train
+    fused_attention.check(train.attention, settings.model.attention_dropout)
     with precision.policy(train.precision):
         model = ElectraPretrainer(
             settings.model,
@@ -235,6 +276,7 @@ def build_model(
         )
     for encoder in encoders_of(model.generator, model.discriminator):
         encoder.recompute = train.recompute
+        encoder.attention = train.attention
     optimizer = make_optimizer(train, train.num_train_steps)
     model.compile(precision.scaled(optimizer, train.precision))
     return model

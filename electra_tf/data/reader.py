@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf import files
-from electra_tf.data import framing, manifest, tfrecords
+from electra_tf.data import framing, manifest, packing, tfrecords
 from electra_tf.errors import UserError
 
 SHUFFLE_WINDOW = 1 << 15
@@ -234,6 +234,7 @@ def pretraining_dataset(
     skip_corrupt: bool = False,
     drop_remainder: bool = True,
     shuffle_window: int = SHUFFLE_WINDOW,
+    pack_rows_by: int | None = None,
 ) -> tf.data.Dataset:
     """Batches of pre-training examples.
 
@@ -256,12 +257,15 @@ def pretraining_dataset(
       drop_remainder: without `repeat`, whether to leave out a last batch
         that is not full.
       shuffle_window: how many examples are shuffled together.
+      pack_rows_by: put several examples of a batch into one row; the number
+        of rows is then a multiple of this. See `packing.pack`.
 
     Returns:
       A dataset of dicts: `input_ids`, `input_mask`, `segment_ids`, int32
       [B, L], and `example_id`, int64 [B], the positions in the stream, with
       B = batch_size / num_shards; of data built with a word segmenter also
-      `word_starts`, int32 [B, L], 1 at the tokens that begin a word.
+      `word_starts`, int32 [B, L], 1 at the tokens that begin a word. With
+      `pack_rows_by`, what `packing.pack` makes of that.
 
     Raises:
       UserError: see `find_examples`; `max_seq_length` shorter than the
@@ -295,7 +299,9 @@ def pretraining_dataset(
         ids = position + tf.range(tf.shape(batch, tf.int64)[0])
         features = parse(batch[first : first + share])
         features["example_id"] = ids[first : first + share]
-        return features
+        if pack_rows_by is None:
+            return features
+        return packing.pack(features, pack_rows_by)
 
     data = batches.enumerate().map(
         decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import keras
 import tensorflow as tf
 
-from electra_tf.models import layers, randomness
+from electra_tf.models import fused_attention, layers, randomness
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.initial import EveryNthPair
 
@@ -37,6 +37,8 @@ class ElectraEncoder(keras.Model):
     Attributes:
       recompute: whether training computes each block's activations again in
         the backward pass, where long sequences leave no room to keep them.
+      attention: by which means attention is computed, see `fused_attention`.
+        Results are the same.
     """
 
     def __init__(
@@ -66,6 +68,16 @@ class ElectraEncoder(keras.Model):
             for i in range(config.num_layers)
         ]
 
+    @property
+    def attention(self) -> fused_attention.Kind:
+        """By which means the blocks compute attention."""
+        return self.blocks[0].attention.kind
+
+    @attention.setter
+    def attention(self, kind: fused_attention.Kind) -> None:
+        for block in self.blocks:
+            block.attention.kind = kind
+
     def build(self, input_shape: object = None) -> None:
         """Creates all variables; no input is needed for their shapes."""
         config = self.config
@@ -86,6 +98,7 @@ class ElectraEncoder(keras.Model):
         segment_ids: tf.Tensor | None = None,
         training: bool = False,
         keys: tf.Tensor | None = None,
+        sequence_ids: tf.Tensor | None = None,
     ) -> EncoderOutput:
         """Encodes a batch.
 
@@ -97,6 +110,9 @@ class ElectraEncoder(keras.Model):
           training: whether dropout is on.
           keys: [B] uint32, what dropout is keyed by in training; drawn from
             the layer's own generator where None.
+          sequence_ids: [B, L] int32, which of several sequences in a row a
+            position belongs to, each a stretch of the row; one a row where
+            None. A sequence is encoded as if it stood alone.
         """
         if input_mask is None:
             input_mask = tf.ones_like(input_ids)
@@ -112,11 +128,18 @@ class ElectraEncoder(keras.Model):
         def at(site: int) -> tf.Tensor | None:
             return None if keys is None else randomness.salted(keys, site)
 
-        x = self.embeddings(input_ids, segment_ids, keys=at(0))
+        same = position_ids = None
+        if sequence_ids is not None:
+            same = sequence_ids[:, :, None] == sequence_ids[:, None, :]
+            first = tf.argmax(tf.cast(same, tf.int32), -1, output_type=tf.int32)
+            position_ids = tf.range(tf.shape(input_ids)[1]) - first
+        x = self.embeddings(
+            input_ids, segment_ids, keys=at(0), position_ids=position_ids
+        )
         if self.embeddings_project is not None:
             x = self.embeddings_project(x)
         embedding_output = x
-        bias = self._attention_bias(input_mask, x.dtype)
+        bias = self._attention_bias(input_mask, same, x.dtype)
         all_layers = []
         for i, block in enumerate(self.blocks):
             x = self._run(block, x, bias, at(i + 1))
@@ -140,19 +163,29 @@ class ElectraEncoder(keras.Model):
         return forget(x, bias, keys)
 
     def _attention_bias(
-        self, input_mask: tf.Tensor, dtype: tf.DType
+        self, input_mask: tf.Tensor, same: tf.Tensor | None, dtype: tf.DType
     ) -> tf.Tensor:
-        """[B, L] mask -> [B, 1, 1, L], or [B, 1, L, L] with a direction."""
-        if self.attends == "both":
+        """Score offsets, [B, 1, 1, L], or [B, 1, L, L] where queries differ.
+
+        Args:
+          input_mask: [B, L].
+          same: [B, L, L] bool, pairs of positions of one sequence; all where
+            None.
+          dtype: of the scores.
+        """
+        if self.attends == "both" and same is None:
             return layers.attention_bias(input_mask, dtype)
-        length = tf.shape(input_mask)[1]
-        seen = tf.linalg.band_part(
-            tf.ones([length, length], input_mask.dtype),
-            *((-1, 0) if self.attends == "left" else (0, -1)),
-        )
-        # Padding and direction are one condition, so that a row of scores
-        # with nothing allowed is treated as the original treats it.
-        allowed = tf.cast(
-            input_mask[:, None, None, :] * seen[None, None], dtype
-        )
+        # Padding, direction and sequence are one condition, so that a row of
+        # scores with nothing allowed is treated as the original treats it.
+        allowed = input_mask[:, None, None, :]
+        if self.attends != "both":
+            length = tf.shape(input_mask)[1]
+            seen = tf.linalg.band_part(
+                tf.ones([length, length], input_mask.dtype),
+                *((-1, 0) if self.attends == "left" else (0, -1)),
+            )
+            allowed *= seen[None, None]
+        if same is not None:
+            allowed *= tf.cast(same, allowed.dtype)[:, None]
+        allowed = tf.cast(allowed, dtype)
         return (1.0 - allowed) * tf.cast(layers.MASKED_SCORE, dtype)

@@ -79,7 +79,7 @@ def pretraining_costs(
     *,
     seq_length: int,
     predictions: float,
-    batch_size: int,
+    batch_size: float,
     num_train_steps: int,
     objective: str = "electra",
     two_stage_steps: int = 0,

@@ -238,17 +238,17 @@ def _embedding_functions(
     drop = functools.partial(randomness.dropout, rate=rate)
 
     def forward(words, types, positions, gamma, beta, keys):
-        z = words + types + positions[None]
+        z = words + types + positions
         return drop(layer_norm(z, gamma, beta, epsilon), keys)
 
     def backward(words, types, positions, gamma, beta, keys, dy):
-        z = _in_float32(words + types + positions[None])
+        z = _in_float32(words + types + positions)
         normal, inverse = _normalise(z, epsilon)
         dy = _in_float32(drop(dy, keys))
         dz = _normalise_backward(normal, inverse, dy * _in_float32(gamma))
-        found = (
-            dz, dz, tf.reduce_sum(dz, axis=0), _rows(normal * dy), _rows(dy)
-        )  # fmt: skip
+        own = positions.shape.rank == 3
+        of_positions = dz if own else tf.reduce_sum(dz, axis=0)
+        found = dz, dz, of_positions, _rows(normal * dy), _rows(dy)
         return tuple(tf.cast(g, words.dtype) for g in found)
 
     return forward, backward
@@ -269,7 +269,7 @@ def sum_norm_dropout(
     Args:
       words: [B, L, E] token embeddings.
       types: [B, L, E] segment embeddings.
-      positions: [L, E] position embeddings.
+      positions: [L, E] position embeddings, or [B, L, E].
       gamma: [E] scale of the normalisation.
       beta: [E] offset of the normalisation.
       keys: [B] uint32 dropout keys in training; None in inference.
@@ -277,7 +277,7 @@ def sum_norm_dropout(
       epsilon: added to the variance.
     """
     if keys is None:
-        return layer_norm(words + types + positions[None], gamma, beta, epsilon)
+        return layer_norm(words + types + positions, gamma, beta, epsilon)
     forward, backward = _embedding_functions(rate, epsilon)
     if _mode == "plain":
         return forward(words, types, positions, gamma, beta, keys)

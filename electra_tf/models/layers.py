@@ -7,7 +7,7 @@ D = H / A, I intermediate size, V vocabulary.
 import keras
 import tensorflow as tf
 
-from electra_tf.models import kernels, randomness
+from electra_tf.models import fused_attention, kernels, randomness
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.initial import (
     WORDS_TO_POSITIONS,
@@ -140,6 +140,7 @@ class Embeddings(keras.layers.Layer):
         input_ids: tf.Tensor,
         segment_ids: tf.Tensor,
         keys: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """[B, L] int32, [B, L] int32 -> [B, L, E].
 
@@ -147,9 +148,13 @@ class Embeddings(keras.layers.Layer):
           input_ids: token ids.
           segment_ids: 0 or 1.
           keys: [B] uint32 dropout keys in training; None in inference.
+          position_ids: [B, L] int32; counted from 0 where None.
         """
         positions = tf.convert_to_tensor(self.position_embeddings)
-        positions = positions[: tf.shape(input_ids)[1]]
+        if position_ids is None:
+            positions = positions[: tf.shape(input_ids)[1]]
+        else:
+            positions = tf.gather(positions, position_ids)
         return self.embed(input_ids, segment_ids, positions, keys)
 
     def embed(
@@ -164,7 +169,7 @@ class Embeddings(keras.layers.Layer):
         Args:
           input_ids: token ids, [B, L] int32.
           segment_ids: 0 or 1, [B, L] int32.
-          positions: [L, E], their rows of the position table.
+          positions: [L, E] or [B, L, E], their rows of the position table.
           keys: [B] uint32 dropout keys in training; None in inference.
         """
         words = tf.gather(tf.convert_to_tensor(self.word_embeddings), input_ids)
@@ -194,11 +199,15 @@ class SelfAttention(keras.layers.Layer):
     """Multi-head scaled dot-product attention, without its output bias.
 
     Query, key and value are one kernel [H, 3H], hence one matrix product.
+
+    Attributes:
+      kind: by which means; see `fused_attention`. Results are the same.
     """
 
     def __init__(self, config: ModelConfig, name: str = "attention"):
         super().__init__(name=name)
         self.config = config
+        self.kind: fused_attention.Kind = "composed"
         # One initialiser each: an initialiser draws the same numbers again.
         stddev = config.initializer_range
         self.qkv = Dense(
@@ -237,18 +246,33 @@ class SelfAttention(keras.layers.Layer):
         size = self.config.hidden_size // heads
         batch, length = tf.shape(x)[0], tf.shape(x)[1]
         qkv = tf.reshape(self.qkv(x), [batch, length, 3, heads, size])
+        if self.kind == "composed":
+            context = self._context(qkv, bias, keys)
+        else:
+            context = fused_attention.attend(
+                qkv, bias, size**-0.5, flash=self.kind == "flash"
+            )
+        context = tf.reshape(context, [batch, length, heads * size])
+        context = tf.ensure_shape(context, x.shape)
+        return self.output_dense.product(context)
+
+    def _context(
+        self, qkv: tf.Tensor, bias: tf.Tensor, keys: tf.Tensor | None
+    ) -> tf.Tensor:
+        """[B, L, 3, A, D] -> [B, L, A, D]; arguments as `call`'s."""
         query, key, value = tf.unstack(
             tf.transpose(qkv, [2, 0, 3, 1, 4])
         )  # each [B, A, L, D]
         scores = tf.matmul(query, key, transpose_b=True)  # [B, A, L, L]
         probabilities = kernels.attention_probabilities(
-            scores, bias, keys, self.config.attention_dropout, size**-0.5
+            scores,
+            bias,
+            keys,
+            self.config.attention_dropout,
+            qkv.shape[-1] ** -0.5,
         )
         context = tf.matmul(probabilities, value)  # [B, A, L, D]
-        context = tf.transpose(context, [0, 2, 1, 3])
-        context = tf.reshape(context, [batch, length, heads * size])
-        context = tf.ensure_shape(context, x.shape)
-        return self.output_dense.product(context)
+        return tf.transpose(context, [0, 2, 1, 3])
 
 
 class Block(keras.layers.Layer):

@@ -95,10 +95,19 @@ class Generator(keras.Model):
         positions: tf.Tensor | None,
         training: bool = False,
         keys: tf.Tensor | None = None,
+        sequence_ids: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, encoders.EncoderOutput]:
-        """The hidden states that the head reads; arguments as `call`'s."""
+        """The hidden states that the head reads; arguments as `call`'s.
+
+        And `sequence_ids`, as in `ElectraEncoder.call`.
+        """
         output = self.encoder(
-            input_ids, input_mask, segment_ids, training=training, keys=keys
+            input_ids,
+            input_mask,
+            segment_ids,
+            training=training,
+            keys=keys,
+            sequence_ids=sequence_ids,
         )
         hidden = output.sequence_output
         if positions is not None:
@@ -195,10 +204,16 @@ class Discriminator(keras.Model):
         segment_ids: tf.Tensor | None = None,
         training: bool = False,
         keys: tf.Tensor | None = None,
+        sequence_ids: tf.Tensor | None = None,
     ) -> DiscriminatorOutput:
         """[B, L] int32 ids -> [B, L] logits; see `ElectraEncoder.call`."""
         output = self.encoder(
-            input_ids, input_mask, segment_ids, training=training, keys=keys
+            input_ids,
+            input_mask,
+            segment_ids,
+            training=training,
+            keys=keys,
+            sequence_ids=sequence_ids,
         )
         logits = None
         if self.head is not None:

@@ -102,8 +102,14 @@ class TwoTowerGenerator(keras.Model):
         positions: tf.Tensor | None,
         training: bool = False,
         keys: tf.Tensor | None = None,
+        sequence_ids: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, TowersOutput]:
-        """[B, N or L, 2H] states that the head reads; arguments as `call`'s."""
+        """[B, N or L, 2H] states that the head reads; arguments as `call`'s.
+
+        And `sequence_ids`, as in `ElectraEncoder.call`; not with wrap_around.
+        """
+        if sequence_ids is not None and self.wrap_around:
+            raise ValueError("wrap_around takes one sequence a row")
         if input_mask is None:
             input_mask = tf.ones_like(input_ids)
         output = TowersOutput(
@@ -114,6 +120,7 @@ class TwoTowerGenerator(keras.Model):
                     segment_ids,
                     training=training,
                     keys=_salted(keys, i),
+                    sequence_ids=sequence_ids,
                 )
                 for i, tower in enumerate((self.ltr, self.rtl))
             )
@@ -123,10 +130,15 @@ class TwoTowerGenerator(keras.Model):
             left, right = tf.roll(left, 1, axis=1), tf.roll(right, -1, axis=1)
         else:
             real = tf.cast(input_mask, right.dtype)[:, :, None]
-            left = tf.pad(left[:, :-1], [[0, 0], [1, 0], [0, 0]])
             # On padding the right reader has nothing to attend to, and a
             # softmax over nothing attends to everything.
-            right = tf.pad((right * real)[:, 1:], [[0, 0], [0, 1], [0, 0]])
+            left, right = left[:, :-1], (right * real)[:, 1:]
+            if sequence_ids is not None:
+                goes_on = sequence_ids[:, 1:] == sequence_ids[:, :-1]
+                goes_on = tf.cast(goes_on, right.dtype)[:, :, None]
+                left, right = left * goes_on, right * goes_on
+            left = tf.pad(left, [[0, 0], [1, 0], [0, 0]])
+            right = tf.pad(right, [[0, 0], [0, 1], [0, 0]])
         hidden = tf.concat([left, right], axis=-1)
         if positions is not None:
             hidden = tf.gather(hidden, positions, batch_dims=1)  # [B, N, 2H]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from electra_tf.models import heads, networks, two_tower
-from electra_tf.pretraining import objectives, sampling
+from electra_tf.pretraining import objectives, packing, sampling
 from electra_tf.pretraining.masking import MaskedBatch, SpecialIds
 from electra_tf.pretraining.objectives import TokenLoss
 
@@ -28,6 +28,39 @@ class Draws:
     uniform: tf.Tensor | None
     temperature: float | tf.Tensor = 1.0
     disallow_correct: bool = False
+
+
+def draws(
+    objective: objectives.ObjectiveConfig,
+    masked: MaskedBatch,
+    keys: tf.Tensor,
+    count: int,
+    step: tf.Tensor | None,
+) -> Draws:
+    """How an objective draws.
+
+    Args:
+      objective: what is trained.
+      masked: the masked batch.
+      keys: uint32, decide: [B], or [B, E] for several examples a row.
+      count: the most predictions of one of several examples in a row.
+      step: updates done, in training; else None.
+    """
+    temperature: float | tf.Tensor = objective.temperature
+    if objective.temperature_start is not None and step is not None:
+        temperature = sampling.temperature_at(
+            step,
+            objective.temperature_start,
+            temperature,
+            objective.temperature_decay_steps,
+        )
+    if masked.packed is None:
+        count = tf.shape(masked.masked_lm_positions)[1]
+    return Draws(
+        packing.uniform(keys, count, masked.packed),
+        temperature,
+        objective.disallow_correct,
+    )
 
 
 class Scores(NamedTuple):
@@ -85,6 +118,7 @@ def generate(
         masked.masked_lm_positions,
         training,
         keys,
+        masked.sequence_ids,
     )
     scores = score(generator.head, hidden, training)
     token = objectives.token_loss_and_samples(
@@ -150,6 +184,7 @@ def _two_tower(
         None,
         training,
         keys,
+        masked.sequence_ids,
     )
     scores = score(generator.head, hidden, training)
     cloze = shaped(

@@ -72,6 +72,15 @@ class SpecialIds:
     continues: tuple[bool, ...] | None = None
 
 
+class Packed(NamedTuple):
+    """Of rows that hold several examples; see `packing`."""
+
+    sequence_ids: tf.Tensor  # [B, L] int32, whose a token is; 0 for padding
+    # [B, N] int32, which of the E * N draws of a row's examples decide over
+    # a prediction.
+    draws: tf.Tensor
+
+
 class MaskedBatch(NamedTuple):
     """A batch with its masked-out copy; names as the original's."""
 
@@ -82,6 +91,12 @@ class MaskedBatch(NamedTuple):
     masked_lm_positions: tf.Tensor  # [B, N] int32, 0 in unused slots
     masked_lm_ids: tf.Tensor  # [B, N] int32, the tokens that stood there
     masked_lm_weights: tf.Tensor  # [B, N] float32, 1 used, 0 unused
+    packed: Packed | None = None
+
+    @property
+    def sequence_ids(self) -> tf.Tensor | None:
+        """As in `Packed`; None where each row is one example."""
+        return None if self.packed is None else self.packed.sequence_ids
 
 
 def choose_positions(

@@ -16,7 +16,7 @@ from electra_tf.pretraining import (
     generation,
     masking,
     objectives,
-    sampling,
+    packing,
     two_stage,
 )
 from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
@@ -57,7 +57,9 @@ class ElectraPretrainer(keras.Model):
     input_ids, input_mask, segment_ids, each [B, L] int32, and optionally
     example_id [B] int64: the example's position in the whole stream, which
     all masks, samples and dropout are keyed by. Without it they are keyed by
-    the row and, in training, the optimizer's step.
+    the row and, in training, the optimizer's step. A row of several examples
+    has sequence_ids [B, L] too, and an example_id for each, [B, E]: see
+    `packing.mask`. They are learned from as if each had a row of its own.
 
     Args:
       model: the discriminator's shape.
@@ -178,12 +180,13 @@ class ElectraPretrainer(keras.Model):
     def _mask(
         self, batch: Batch, training: bool, seed: int | None = None
     ) -> tuple[masking.MaskedBatch, tf.Tensor]:
-        """The masked batch, and the keys of its examples, [B] uint32."""
+        """The masked batch, and the keys of its examples, as example_id."""
         keys = randomness.example_keys(
             self._example_ids(batch, training),
             self.seed if seed is None else seed,
         )
-        masked = masking.mask(
+        choose = packing.mask if "sequence_ids" in batch else masking.mask
+        masked = choose(
             batch,
             self.masking_config,
             self.special,
@@ -204,18 +207,30 @@ class ElectraPretrainer(keras.Model):
 
         Args:
           masked: the masked batch.
-          keys: [B] uint32, decide samples and dropout.
+          keys: uint32, decide samples and dropout: [B], or [B, E] for several
+            examples a row. Then the first one's decides over dropout.
           training: whether dropout is on.
           sampled_ids: [B, N] int32, in place of samples from the generator.
           corrupted: what the discriminator reads, in place of the batch with
             the samples in.
           totals: see `objectives.joint_loss`.
         """
+        draws = generation.Draws(None)
+        if self.objective.kind != "mlm" and sampled_ids is None:
+            draws = generation.draws(
+                self.objective,
+                masked,
+                randomness.salted(keys, _SAMPLE),
+                self.masking_config.slots(masked.input_ids.shape[1]),
+                self._step() if training else None,
+            )
+        if masked.packed is not None:
+            keys = keys[:, 0]
         generated = generation.generate(
             self.generator,
             masked,
             self.special,
-            self._draws(masked, keys, training, wanted=sampled_ids is None),
+            draws,
             training,
             randomness.salted(keys, _GENERATOR),
         )
@@ -237,31 +252,6 @@ class ElectraPretrainer(keras.Model):
             restored,
             generated.encoder,
             discriminator_output,
-        )
-
-    def _draws(
-        self,
-        masked: masking.MaskedBatch,
-        keys: tf.Tensor,
-        training: bool,
-        wanted: bool,
-    ) -> generation.Draws:
-        objective = self.objective
-        if objective.kind == "mlm" or not wanted:
-            return generation.Draws(None)
-        slots = tf.shape(masked.masked_lm_positions)[1]
-        temperature = objective.temperature
-        if objective.temperature_start is not None and training:
-            temperature = sampling.temperature_at(
-                self._step(),
-                objective.temperature_start,
-                temperature,
-                objective.temperature_decay_steps,
-            )
-        return generation.Draws(
-            randomness.uniform(randomness.salted(keys, _SAMPLE), slots),
-            temperature,
-            objective.disallow_correct,
         )
 
     def _discriminate(
@@ -286,6 +276,7 @@ class ElectraPretrainer(keras.Model):
             masked.segment_ids,
             training=training,
             keys=randomness.salted(keys, _DISCRIMINATOR),
+            sequence_ids=masked.sequence_ids,
         )
         if kind in discrimination.RESTORED_TOKEN:
             restored = discrimination.restore(

@@ -12,6 +12,8 @@ _LATER = {
     "train.precision": "float32",
     "train.gradient_accumulation": 1,
     "train.recompute": False,
+    "train.attention": "composed",
+    "data.pack_examples": False,
 }
 
 

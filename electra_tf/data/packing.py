@@ -1,0 +1,125 @@
+"""Several short examples in one row, so that less of a batch is padding.
+
+A batch keeps its examples, and with them its place in the stream: they are
+put into as few rows as they need, and everything else goes on counting
+examples. All of it is graph operations on whole numbers, the same everywhere.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+Batch = dict[str, tf.Tensor]
+
+# No example takes less than so many positions: a row then holds at most so
+# many examples, and what is kept for each of them has a fixed shape.
+_PLACE = 8
+# Numbers of rows have so many steps between two powers of two: each number is
+# a shape that is compiled for, and what is rounded up is padding.
+_STEPS = 16
+
+
+def places(max_seq_length: int) -> int:
+    """E, the most examples in a row of `max_seq_length` positions."""
+    return max(1, max_seq_length // _PLACE)
+
+
+def pack(batch: Batch, multiple: int = 1) -> Batch:
+    """The same examples in fewer rows: R in place of B.
+
+    First-fit decreasing: the longest example first, each into the first row
+    with room for it. The number of rows is rounded up a little, so that few
+    different ones occur; rows without an example are padding.
+
+    Args:
+      batch: `input_ids`, `input_mask`, `segment_ids` and what else there is
+        of each token, int32 [B, L]; `example_id`, int64 [B].
+      multiple: R can be cut into so many equal parts.
+
+    Returns:
+      What was [B, L] as [R, L]; `sequence_ids`, int32 [R, L], which of the
+      row's examples a token belongs to, from 1, and 0 for padding;
+      `example_id`, int64 [R, E], those of the row's examples, in their order,
+      and -1 where there are no more (E as in `places`).
+    """
+    length = batch["input_ids"].shape[1]
+    lengths = tf.reduce_sum(batch["input_mask"], axis=1)
+    longest = tf.argsort(lengths, direction="DESCENDING", stable=True)
+    size = -(-length // places(length))
+    rows = _first_fit(
+        tf.maximum(tf.gather(lengths, longest), min(size, length)), length
+    )
+    by_row = tf.argsort(rows, stable=True)
+    order, rows = tf.gather(longest, by_row), tf.gather(rows, by_row)
+    needed = rows[-1] + 1
+    total = _rounded_up(needed, tf.shape(rows)[0], multiple)
+    counts = tf.math.bincount(rows, minlength=total, maxlength=total)
+    number = tf.range(tf.shape(rows)[0]) - tf.gather(
+        tf.cumsum(counts, exclusive=True), rows
+    )  # of each example in its row
+    lengths = tf.gather(lengths, order)
+    filled = tf.math.segment_sum(lengths, rows)
+    filled = tf.pad(filled, [[0, total - needed]])
+
+    def in_rows(values: tf.Tensor, lengths: tf.Tensor, width: int, rest: int):
+        ragged = tf.RaggedTensor.from_row_lengths(
+            values, tf.cast(lengths, tf.int64), validate=False
+        )
+        return ragged.to_tensor(rest, shape=[None, width])
+
+    real = tf.gather(batch["input_mask"], order) > 0
+    packed = {
+        name: in_rows(
+            tf.boolean_mask(tf.gather(values, order), real), filled, length, 0
+        )
+        for name, values in batch.items()
+        if name != "example_id"
+    }
+    packed["sequence_ids"] = in_rows(
+        tf.repeat(number + 1, lengths), filled, length, 0
+    )
+    packed["example_id"] = in_rows(
+        tf.gather(batch["example_id"], order), counts, places(length), -1
+    )
+    return packed
+
+
+def _first_fit(sizes: tf.Tensor, room: int) -> tf.Tensor:
+    """The first row with room for each, in turn: [B] int32 -> [B] int32."""
+    count = tf.shape(sizes)[0]
+
+    def put(
+        i: tf.Tensor, left: tf.Tensor, rows: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        row = tf.argmax(left >= sizes[i], output_type=tf.int32)
+        left = tf.tensor_scatter_nd_sub(left, [[row]], [sizes[i]])
+        return i + 1, left, tf.tensor_scatter_nd_update(rows, [[i]], [row])
+
+    start = (tf.constant(0), tf.fill([count], room), tf.zeros_like(sizes))
+    return tf.while_loop(
+        lambda i, *_: i < count, put, start, parallel_iterations=1
+    )[2]
+
+
+def _rounded_up(needed: tf.Tensor, most: tf.Tensor, multiple: int) -> tf.Tensor:
+    """A number of rows of which few occur: `needed`, or a little more."""
+    units = -(-needed // multiple)
+    powers = tf.constant([1 << i for i in range(24)])
+    step = tf.reduce_max(tf.where(powers * _STEPS <= units, powers, 1))
+    rounded = -(-units // step) * step * multiple
+    return tf.minimum(rounded, -(-most // multiple) * multiple)
+
+
+def fill(data: tf.data.Dataset, batches: int = 8) -> tuple[float, float]:
+    """What packing makes of the first batches.
+
+    Args:
+      data: packed batches.
+      batches: how many to look at.
+
+    Returns:
+      Rows of a batch, and the share of their positions that hold tokens;
+      means.
+    """
+    masks = [b["input_mask"] for b in data.take(batches).as_numpy_iterator()]
+    rows = [len(mask) for mask in masks]
+    return float(np.mean(rows)), float(np.mean(np.concatenate(masks)))
