@@ -81,18 +81,18 @@ def _pretraining(steps: Sequence[Benchmark]) -> Any:
     colours = [_COLOURS.get(b.parameters["size"], "tab:gray") for b in steps]
     ratios = [b.ratios() for b in steps]
     values = [r[0]["ratio"] if r else 0.0 for r in ratios]
-    bars = speed.barh(places, values, color=colours)
-    speed.bar_label(
-        bars, [f" {v:.2f}" if v else " no peer" for v in values], fontsize=8
-    )
+    speed.barh(places, values, color=colours)
     for place, found in zip(places, ratios):
+        end, told = 0.0, " no peer"
         if found:
-            ends = [found[0]["lowest"], found[0]["highest"]]
+            end, told = found[0]["highest"], f" {found[0]['ratio']:.2f}"
+            ends = [found[0]["lowest"], end]
             speed.plot(ends, [place, place], color="black", linewidth=1)
+        speed.text(end, place, told, va="center", fontsize=8)
     speed.axvline(1, color="black", linestyle=":", linewidth=1)
     speed.set_yticks(places, labels)
     speed.invert_yaxis()
-    speed.margins(x=0.16)
+    speed.set_xlim(0, 1.16 * max(1.0, *_ends(ratios)))
     speed.set(xlabel="steps/s, times the torch peer's", title="speed")
     for name, offset, alpha in ((OURS, -0.2, 1.0), (PEER, 0.2, 0.4)):
         sizes = [
@@ -104,7 +104,7 @@ def _pretraining(steps: Sequence[Benchmark]) -> Any:
             color=colours, alpha=alpha,
         )  # fmt: skip
     memory.set(
-        xlabel="GB at the highest (dark: electra_tf, light: torch)",
+        xlabel="GB at its highest\n(dark: electra_tf, light: torch)",
         title="memory",
     )
     for name, marker, label in (
@@ -118,9 +118,16 @@ def _pretraining(steps: Sequence[Benchmark]) -> Any:
         )  # fmt: skip
     peak.set_xlim(0, 100)
     peak.grid(axis="x", alpha=0.3)
-    peak.legend(title="peak of products", fontsize=8, title_fontsize=8)
+    peak.legend(
+        title="peak of products", fontsize=8, title_fontsize=8,
+        loc="lower left",
+    )  # fmt: skip
     peak.set(xlabel="% of the measured peak", title="matrix products")
     return figure
+
+
+def _ends(ratios: Sequence[Sequence[dict]]) -> list[float]:
+    return [found[0]["highest"] for found in ratios if found] or [1.0]
 
 
 def _growth(steps: Sequence[Benchmark]) -> Any:
@@ -228,8 +235,13 @@ def _build(axes: Any, found: Sequence[Benchmark]) -> None:
     labels = [s.name.replace("electra_tf, ", "") for s in sides]
     values = [side.median("MB/s") for side in sides]
     colours = ["tab:blue" if "worker" in n else "tab:gray" for n in labels]
-    bars = axes.bar(range(len(sides)), values, color=colours)
-    axes.bar_label(bars, fmt="%.3g", fontsize=8)
+    axes.bar(range(len(sides)), values, color=colours)
+    for place, value in enumerate(values):
+        # Inside of high bars: above them is the dotted line.
+        inside = {"va": "top", "color": "white"}
+        above = {"va": "bottom", "color": "black"}
+        how = inside if value > 0.2 * max(values) else above
+        axes.text(place, value, f"{value:.3g}", ha="center", fontsize=9, **how)
     axes.plot([0.6, 1.4], [2 * values[0]] * 2, "k:", label="twice 1 worker")
     axes.set_xticks(range(len(sides)), labels, fontsize=8)
     axes.legend(fontsize=8, loc="lower right" if len(sides) < 3 else "best")
@@ -254,13 +266,14 @@ def _input(axes: Any, found: Sequence[Benchmark]) -> None:
         places = [at + (i - 1) * width for at in range(len(found))]
         values = [b.side(name).median("batches/s") for b in found]
         bars = axes.bar(places, values, width, label=name)
-        axes.bar_label(bars, fmt="%.2g", fontsize=7)
+        told = [f"{v:.0f}" if v >= 10 else f"{v:.2g}" for v in values]
+        axes.bar_label(bars, told, fontsize=6)
     labels = [
         "{size}\n{batch_size} x {seq_length}".format(**b.parameters)
         for b in found
     ]
     axes.set_xticks(range(len(found)), labels, fontsize=8)
     axes.set_yscale("log")
-    axes.margins(y=0.3)
-    axes.legend(fontsize=7)
+    axes.set_ylim(top=100 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(fontsize=7, loc="upper right")
     axes.set(ylabel="batches/s", title="input against the step")

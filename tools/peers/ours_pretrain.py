@@ -4,6 +4,7 @@ Settings: size, batch_size, seq_length, vocab_size, jit_compile, cores.
 Requests: {"do": "steps", "count": n}.
 """
 
+import os
 import time
 
 import numpy as np
@@ -55,6 +56,8 @@ def batches(settings):
 
 
 def prepare(settings):
+    # As the command does (cli/app.py).
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     import tensorflow as tf
 
     from electra_tf.training import steps
