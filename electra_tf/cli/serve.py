@@ -63,16 +63,26 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_float(
     "batch_wait_ms",
-    2.0,
-    "a row may wait so long for others to share its call",
+    5.0,
+    "while calls run a row may wait so long for others to share its own",
     lower_bound=0.0,
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
     "parallel_calls",
-    2,
-    "calls of models that run at the same time",
-    lower_bound=1,
+    0,
+    "calls of models that run at the same time; 0: one for each core, two "
+    "where there is a GPU",
+    lower_bound=0,
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "intra_op_threads",
+    1,
+    "threads that share one operation of a call; 0: as many as cores. One is "
+    "best where requests keep the cores busy; for a large model that few ask "
+    "take more, and fewer --parallel_calls",
+    lower_bound=0,
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
@@ -130,7 +140,7 @@ def main(flags_: flags.FlagValues) -> int:
     """Loads, listens, stops."""
     import logging
 
-    from electra_tf.serving.server import limits, memory, running
+    from electra_tf.serving.server import limits, memory, running, threads
     from electra_tf.training.signals import StopRequest
 
     log = logging.getLogger("electra_tf.serving")
@@ -142,6 +152,8 @@ def main(flags_: flags.FlagValues) -> int:
 
     models = named(flags_.model)
     memory.keep_few_arenas()
+    if not threads.set_intra_op(flags_.intra_op_threads):
+        log.info("--intra_op_threads is not heeded: TensorFlow runs already")
     # A signal while models are loaded ends it too; uvicorn hears those after.
     with StopRequest() as stop:
         server = running.ModelServer(
@@ -164,7 +176,7 @@ def main(flags_: flags.FlagValues) -> int:
                 batching=limits.Batching(
                     rows=flags_.batch_rows,
                     wait_seconds=flags_.batch_wait_ms / 1000,
-                    parallel=flags_.parallel_calls,
+                    parallel=flags_.parallel_calls or threads.places(),
                 ),
             )
         )

@@ -1,9 +1,12 @@
 """Dynamic batching: the rows of requests that come together run together.
 
-A request's rows wait until a call is full or until their time is up, and
-then for a free place among the calls that run. While all places are taken
-rows gather, so the busier the server, the fuller the calls. Requests of more
-rows than a call takes are divided.
+There are as many places as calls may run at the same time, and a call takes
+its share: the rows that have been there at once of late, divided by the
+places. Were it to take all that wait, as many clients as fit into one call
+would be answered together, ask again together, and leave the other places
+empty. Rows wait until there is a share of them or until their time is up, and
+then for a free place; so the busier the server, the fuller the calls, and on
+an idle one nobody waits. A request's own rows are divided among the places.
 
 Everything but the calls themselves happens on the event loop; no locks.
 """
@@ -11,6 +14,7 @@ Everything but the calls themselves happens on the event loop; no locks.
 import asyncio
 import collections
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +27,9 @@ from electra_tf.serving.server.limits import Batching, Limits
 from electra_tf.serving.server.padding import Arrays
 from electra_tf.serving.server.request_error import RequestError, overloaded
 from electra_tf.serving.server.signature_info import SignatureInfo
+
+# Of a load that is over, what counts after each call.
+_FADING = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +96,7 @@ class Batcher:
         self._queues: dict[Hashable, _Queue] = {}
         self._running = 0
         self._pending = 0
+        self._load = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -120,6 +128,7 @@ class Batcher:
                 "again later"
             )
         self._pending += count
+        self._load = max(self._load, self._pending)
         waiting: collections.deque[asyncio.Future[Arrays]] = collections.deque()
         done = []
         try:
@@ -157,10 +166,15 @@ class Batcher:
             yield inputs, 0
             return
         sizes = padding.row_bytes(inputs)
-        settings = self._settings
-        for cut in padding.cuts(sizes, settings.rows, settings.padded_bytes):
+        share = self._share(len(sizes))
+        for cut in padding.cuts(sizes, share, self._settings.padded_bytes):
             piece = {name: array[cut] for name, array in inputs.items()}
             yield piece, int(sizes[cut].max(initial=0))
+
+    def _share(self, rows: float) -> int:
+        """A place's part of these rows, within what a call takes."""
+        share = math.ceil(rows / self._settings.parallel)
+        return max(1, min(share, self._settings.rows))
 
     def _check_size(self, parts: Sequence[Arrays]) -> None:
         values = padding.joined_values(parts)
@@ -220,18 +234,21 @@ class Batcher:
     def _due(self, queue: _Queue) -> float:
         """When the queue's next call may begin."""
         arrived = queue.parts[0].arrived
+        if not queue.shared:
+            return arrived
         rows = sum(part.rows for part in queue.parts)
-        if not queue.shared or rows >= self._settings.rows:
+        if rows >= self._share(self._load):
             return arrived
         return arrived + self._settings.wait_seconds
 
     def _start(self, queue: _Queue) -> None:
+        most = self._share(self._load)
         chosen = [queue.parts.popleft()]
         rows, longest = chosen[0].rows, chosen[0].longest
         while queue.parts:
             rows += queue.parts[0].rows
             longest = max(longest, queue.parts[0].longest)
-            if rows > self._settings.rows:
+            if rows > most:
                 break
             if rows * longest > self._settings.padded_bytes:
                 break
@@ -249,6 +266,7 @@ class Batcher:
         call: asyncio.Future[list[Arrays | Exception]],
     ) -> None:
         self._running -= 1
+        self._load = max(self._pending, _FADING * self._load)
         failure = _stopped() if call.cancelled() else call.exception()
         outcomes = [failure] * len(parts) if failure else call.result()
         for part, outcome in zip(parts, outcomes):

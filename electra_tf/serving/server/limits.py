@@ -47,11 +47,12 @@ class Batching:
       rows: the most in one call.
       padded_bytes: the most text of the rows in one call, each counted as
         long as the longest of them; what is padded grows with it.
-      wait_seconds: for which a first row may wait for others.
+      wait_seconds: for which a first row may wait for others while a call
+        runs.
       parallel: calls that run at the same time.
     """
 
     rows: int = 32
     padded_bytes: int = 2**20
-    wait_seconds: float = 0.002
+    wait_seconds: float = 0.005
     parallel: int = 2

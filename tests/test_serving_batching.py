@@ -1,0 +1,125 @@
+"""Which rows share a call."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from electra_tf.serving.server.batching import Batcher, Work
+from electra_tf.serving.server.limits import Batching, Limits
+from electra_tf.serving.server.signature_info import SignatureInfo, TensorInfo
+
+INFO = SignatureInfo(
+    {"text": TensorInfo("DT_STRING", (None,), "text")},
+    {"score": TensorInfo("DT_FLOAT", (None,), "score")},
+    "predict",
+)
+LONG = 5.0  # seconds that no test waits
+
+
+class Model:
+    """Answers with the texts' lengths, when it is let; notes its calls."""
+
+    def __init__(self):
+        self.calls = []
+        self.go = threading.Event()
+        self.go.set()
+
+    def run(self, inputs):
+        self.calls.append(len(inputs["text"]))
+        assert self.go.wait(LONG)
+        lengths = [len(text) for text in inputs["text"]]
+        return {"score": np.asarray(lengths, np.float32)}
+
+
+def texts(*lengths):
+    array = np.empty(len(lengths), object)
+    array[:] = [b"x" * length for length in lengths]
+    return {"text": array}
+
+
+def batching(wait_seconds=LONG, rows=32, parallel=2):
+    return Batching(rows=rows, wait_seconds=wait_seconds, parallel=parallel)
+
+
+@pytest.fixture
+def model():
+    return Model()
+
+
+def run(model, settings, scenario):
+    """`scenario(ask)` on a loop; `ask(inputs)` is a request."""
+
+    async def main():
+        batcher = Batcher(settings, Limits())
+        work = Work(model, "serving_default", INFO, model.run)
+        try:
+            return await scenario(lambda x: batcher.submit(work, x))
+        finally:
+            model.go.set()
+            batcher.close()
+
+    return asyncio.run(main())
+
+
+def test_a_row_that_is_alone_does_not_wait(model):
+    async def scenario(ask):
+        return await asyncio.wait_for(ask(texts(3)), LONG / 2)
+
+    found = run(model, batching(), scenario)
+    assert found["score"].tolist() == [3]
+
+
+def test_rows_that_keep_coming_are_shared_among_the_places(model):
+    async def client(ask, length):
+        for _ in range(20):
+            assert (await ask(texts(length)))["score"].tolist() == [length]
+
+    async def scenario(ask):
+        await asyncio.gather(*(client(ask, 1 + i) for i in range(16)))
+
+    run(model, batching(wait_seconds=0.5), scenario)
+    assert sum(model.calls) == 16 * 20
+    # Neither in one call of all, nor in many of few.
+    steady = model.calls[8:-4]
+    assert np.mean(steady) == pytest.approx(8, abs=1)
+    assert max(steady) <= 9
+
+
+def test_a_long_request_is_divided_among_the_places(model):
+    async def scenario(ask):
+        return await ask(texts(*range(32)))
+
+    found = run(model, batching(), scenario)
+    assert found["score"].tolist() == list(range(32))
+    assert model.calls == [16, 16]
+
+
+def test_no_call_takes_more_than_its_limit(model):
+    async def scenario(ask):
+        model.go.clear()
+        asked = [asyncio.ensure_future(ask(texts(i))) for i in range(40)]
+        await asyncio.sleep(0.05)
+        model.go.set()
+        return await asyncio.gather(*asked)
+
+    found = run(model, batching(wait_seconds=0.01, rows=5), scenario)
+    assert [x["score"].item() for x in found] == list(range(40))
+    assert max(model.calls) == 5
+
+
+def test_after_a_rush_a_lone_row_waits_no_more(model):
+    async def scenario(ask):
+        await asyncio.gather(*(ask(texts(i)) for i in range(16)))
+        # At first it waits for those of the rush to come again.
+        for _ in range(25):
+            await ask(texts(1))
+        began = time.monotonic()
+        for _ in range(10):
+            await ask(texts(1))
+        return time.monotonic() - began
+
+    assert run(model, batching(wait_seconds=0.1), scenario) < 10 * 0.1
+    assert model.calls[-35:] == [1] * 35
