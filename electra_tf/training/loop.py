@@ -71,9 +71,8 @@ class TrainConfig(OptimizerConfig):
     # no room to keep them. The caller makes the model accordingly.
     recompute: bool = False
     # How attention is computed: by our own kernels; by Keras' operation
-    # ("fused": without dropout on attention, and not faster on CPUs); or by
-    # its flash kernel, where the device has one. The caller makes the model
-    # accordingly.
+    # ("fused": without dropout on attention, not faster on CPUs); or by its
+    # flash kernel, once it has one. The caller makes the model accordingly.
     attention: Literal["composed", "fused", "flash"] = "composed"
     # Number format: 16 bits are for GPUs and TPUs, slower on CPUs. The caller
     # makes the model accordingly.
