@@ -24,9 +24,7 @@ def commands(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_commands_exist(page):
-    found = list(commands(page))
-    assert len(found) > 10
-    for name, *words in found:
+    for name, *words in commands(page):
         module = __import__(
             f"electra_tf.cli.{app.COMMANDS[name][0]}", fromlist=["FLAGS"]
         )
@@ -35,6 +33,23 @@ def test_commands_exist(page):
             assert flag is None or (
                 flag[1] in module.FLAGS or flag[0][2:] in module.FLAGS
             ), f"{page.name}: electra-tf {name} {word}"
+
+
+def test_commands_are_found():
+    counts = {page.name: len(list(commands(page))) for page in PAGES}
+    assert counts["README.md"] > 10
+    assert counts["what-electra-does.md"] > 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_tools_exist(page):
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    for path, rest in re.findall(r"python (tools/\w+\.py)(.*)", text):
+        assert (ROOT / path).exists(), path
+        sources = [ROOT / path, *(ROOT / "tools" / "bench").glob("*.py")]
+        known = "".join(each.read_text("utf-8") for each in sources)
+        for flag in re.findall(r" (--\w+)", rest):
+            assert f'"{flag}"' in known, f"{page.name}: {path} {flag}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
