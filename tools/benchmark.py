@@ -95,6 +95,11 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--scratch", help="folder for what build-memory builds")
     flags.add_argument("--jit_compile", action="store_true")
     flags.add_argument(
+        "--recompute",
+        action="store_true",
+        help="of pretrain: ours with train.recompute, for less memory",
+    )
+    flags.add_argument(
         "--env",
         action="append",
         default=[],

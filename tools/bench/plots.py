@@ -47,7 +47,12 @@ def draw(found: Sequence[Benchmark], folder: pathlib.Path) -> list[str]:
 
 
 def _of(found: Sequence[Benchmark], measure: str) -> list[Benchmark]:
-    return [b for b in found if b.parameters.get("measure") == measure]
+    return [
+        b
+        for b in found
+        if b.parameters.get("measure") == measure
+        and not b.parameters.get("recompute")  # another step than the others
+    ]
 
 
 def _figure(width: float, height: float, columns: int, **shared: Any) -> Any:

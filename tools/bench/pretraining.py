@@ -44,6 +44,7 @@ def settings(args: argparse.Namespace, size: str) -> dict:
         "vocab_size": args.vocab_size,
         "masked": masked,
         "jit_compile": args.jit_compile,
+        "recompute": args.recompute,
         "shapes": flops.step_shapes(
             model, generator, args.batch_size, args.seq_length, masked
         ),
@@ -108,8 +109,9 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
         notes[f"parameters of {name}"] = facts[name]["parameters"]
     if not args.peer_python:
         notes["peer"] = ALONE
+    again = ", recompute" if args.recompute else ""
     return Benchmark(
-        f"pretrain {size}, {args.batch_size} x {args.seq_length}",
+        f"pretrain {size}, {args.batch_size} x {args.seq_length}{again}",
         f"forward, backward and update with dropout, batch {args.batch_size} "
         f"x {args.seq_length}, {told['masked']} masked, vocabulary "
         f"{args.vocab_size}, float32; GFLOP/s count the products our step "
@@ -120,6 +122,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
         ("steps/s", "steps per CPU second"),
         {
             "measure": "pretrain",
+            "recompute": args.recompute,
             "size": size,
             "batch_size": args.batch_size,
             "seq_length": args.seq_length,

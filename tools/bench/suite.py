@@ -7,21 +7,23 @@ import argparse
 import pathlib
 from typing import Any
 
-# (size, sequences, tokens each, rounds, steps a round). The first and the
+# (size, sequences, tokens each, rounds, steps a round, whether ours computes
+# activations again in the backward pass to save memory). The first and the
 # longest sequences of a size hold equally many tokens as one at 128.
 STEPS = (
-    ("tiny", 8, 128, 3, 80),
-    ("tiny", 32, 128, 5, 20),
-    ("tiny", 128, 128, 3, 5),
-    ("tiny", 8, 512, 3, 15),
-    ("small", 8, 128, 3, 8),
-    ("small", 32, 128, 5, 3),
-    ("small", 64, 128, 3, 1),
-    ("small", 16, 256, 3, 2),
-    ("small", 8, 512, 3, 2),
-    ("base", 2, 128, 3, 3),
-    ("base", 8, 128, 5, 1),
-    ("base", 2, 512, 3, 1),
+    ("tiny", 8, 128, 3, 80, False),
+    ("tiny", 32, 128, 5, 20, False),
+    ("tiny", 128, 128, 3, 5, False),
+    ("tiny", 8, 512, 3, 15, False),
+    ("small", 8, 128, 3, 8, False),
+    ("small", 32, 128, 5, 3, False),
+    ("small", 64, 128, 3, 1, False),
+    ("small", 16, 256, 3, 2, False),
+    ("small", 8, 512, 3, 2, False),
+    ("base", 2, 128, 3, 3, False),
+    ("base", 8, 128, 5, 1, False),
+    ("base", 8, 128, 3, 1, True),
+    ("base", 2, 512, 3, 1, False),
 )
 
 FULL: dict[str, list[dict[str, Any]]] = {
@@ -42,8 +44,9 @@ FULL: dict[str, list[dict[str, Any]]] = {
             "seq_length": length,
             "rounds": rounds,
             "steps": steps,
+            "recompute": recompute,
         }
-        for size, rows, length, rounds, steps in STEPS
+        for size, rows, length, rounds, steps, recompute in STEPS
     ],
     "finetune": [{"size": "small", "rounds": 3, "steps": 8}],
     "inference": [{"size": "small", "rounds": 3}],

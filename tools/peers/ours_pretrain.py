@@ -1,6 +1,7 @@
 """Our pre-training step: mask, generate, corrupt, discriminate, update.
 
-Settings: size, batch_size, seq_length, vocab_size, jit_compile, cores.
+Settings: size, batch_size, seq_length, vocab_size, jit_compile, recompute,
+cores.
 Requests: {"do": "steps", "count": n}.
 """
 
@@ -34,6 +35,8 @@ def build(settings):
         optimizer.make_optimizer(optimizer.OptimizerConfig(), 1_000_000)
     )
     model.optimizer.build(model.trainable_variables)
+    for network in (model.generator, model.discriminator):
+        network.encoder.recompute = settings["recompute"]
     return model
 
 
