@@ -173,12 +173,11 @@ def _all(flags: argparse.ArgumentParser, args: argparse.Namespace) -> int:
             found = []
             for own in suite.settings(name, args):
                 found += _measure(name, own)
+                # What was measured is kept, whatever comes next.
+                outputs.record(folder, name, found, list(MEASURES))
         except workers.SideError as error:
             print(f"benchmark {name}: {error}", file=sys.stderr)
             failed.append(name)
-            continue
-        # After each: what was measured is kept, whatever comes next.
-        outputs.record(folder, name, found, list(MEASURES))
     print(outputs.render(folder, args.docs))
     if failed:
         print(
