@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.models import heads, kernels, layers, randomness
+from electra_tf.models import heads, layers, products, randomness
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.encoder import ElectraEncoder
 from electra_tf.models.initial import truncated_normal
@@ -378,11 +378,16 @@ def _attend(
     config: ModelConfig,
 ) -> tf.Tensor:
     """[R, A, T, D] queries, keys and values -> [R, T, H]."""
-    scores = tf.matmul(query, key, transpose_b=True)
-    probabilities = kernels.attention_probabilities(
-        scores, bias, keys, config.attention_dropout, query.shape[-1] ** -0.5
+    context = products.attend(
+        query,
+        key,
+        value,
+        bias,
+        keys,
+        config.attention_dropout,
+        query.shape[-1] ** -0.5,
     )
-    context = tf.transpose(tf.matmul(probabilities, value), [0, 2, 1, 3])
+    context = tf.transpose(context, [0, 2, 1, 3])
     rows = tf.shape(context)
     return tf.reshape(context, [rows[0], rows[1], config.hidden_size])
 

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from electra_tf.models import initial, kernels, layers
+from electra_tf.models import initial, kernels, layers, shared_table
 from electra_tf.models.config import ModelConfig
 
 
@@ -65,7 +65,7 @@ class TokenLMHead(keras.layers.Layer):
         x = self.norm(x)
         table = self.output_weights
         if table is None:
-            table = self.embeddings.word_embeddings
+            table = shared_table.read(self.embeddings.word_embeddings).outputs
         table = tf.cast(table, x.dtype)
         flat = tf.reshape(x, [-1, self.config.embedding_size])
         return tf.matmul(flat, table, transpose_b=True)

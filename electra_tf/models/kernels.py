@@ -5,8 +5,8 @@ operations that each walk through memory. Here every such group is one
 function. Under training it is compiled by XLA on its own, forward and
 backward (the backward pass recomputes the forward from the inputs, so nothing
 in between is stored); matrix products stay outside, where TensorFlow's
-library is faster than XLA's. In inference the same functions run as ordinary
-operations, which exports anywhere.
+library is faster than XLA's: see `products` for what stands before one. In
+inference the same functions run as ordinary operations, which exports anywhere.
 
 `use("plain")` selects ordinary operations for training as well: the reference
 that tests and benchmarks compare with.
@@ -16,6 +16,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -42,28 +43,45 @@ def mode() -> str:
     return _mode
 
 
+class Cluster(NamedTuple):
+    """A group and its gradient, each compiled by XLA."""
+
+    forward: Callable[..., tf.Tensor]
+    backward: Callable[..., tuple[tf.Tensor, ...]]  # of (*inputs, dy)
+
+
+@functools.cache
+def _compiled(forward: Callable, backward: Callable) -> Cluster:
+    return Cluster(
+        tf.function(forward, jit_compile=True),
+        tf.function(backward, jit_compile=True),
+    )
+
+
 @functools.cache
 def _clustered(
     forward: Callable[..., tf.Tensor],
     backward: Callable[..., tuple[tf.Tensor, ...]],
+    finish: Callable[..., tuple[tf.Tensor, ...]] | None = None,
 ) -> Callable[..., tf.Tensor]:
     """`forward(*inputs)` and `backward(*inputs, dy)` as two XLA clusters.
 
     `backward` returns a gradient for each floating input, in order; integer
-    inputs have none.
+    inputs have none. Or `finish(dy, *what it returns)` does, by ordinary
+    operations.
     """
-    compiled_forward = tf.function(forward, jit_compile=True)
-    compiled_backward = tf.function(backward, jit_compile=True)
+    cluster = _compiled(forward, backward)
 
     @tf.custom_gradient
     def op(*inputs: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def gradient(dy: tf.Tensor) -> list[tf.Tensor | None]:
-            found = iter(compiled_backward(*inputs, dy))
+            found = cluster.backward(*inputs, dy)
+            found = iter(finish(dy, *found) if finish else found)
             return [
                 next(found) if x.dtype.is_floating else None for x in inputs
             ]
 
-        return compiled_forward(*inputs), gradient
+        return cluster.forward(*inputs), gradient
 
     return op
 
@@ -116,11 +134,15 @@ def _gelu_tanh_backward(
     return dx, _rows(dx)
 
 
-_GELUS = {"erf": _gelu_erf, "tanh": _gelu_tanh}
-_FUSED_GELUS = {
-    "erf": _clustered(_gelu_erf, _gelu_erf_backward),
-    "tanh": _clustered(_gelu_tanh, _gelu_tanh_backward),
+_GELU_PAIRS = {
+    "erf": (_gelu_erf, _gelu_erf_backward),
+    "tanh": (_gelu_tanh, _gelu_tanh_backward),
 }
+
+
+def gelu_cluster(kind: str) -> Cluster:
+    """(x, bias) -> GELU(x + bias), and (x, bias, dy) -> (dx, dbias)."""
+    return _compiled(*_GELU_PAIRS[kind])
 
 
 def bias_gelu(
@@ -134,8 +156,10 @@ def bias_gelu(
       kind: which GELU.
       training: whether gradients follow.
     """
-    fused = training and _mode == "xla"
-    return (_FUSED_GELUS if fused else _GELUS)[kind](x, bias)
+    forward, backward = _GELU_PAIRS[kind]
+    if training and _mode == "xla":
+        return _clustered(forward, backward)(x, bias)
+    return forward(x, bias)
 
 
 # --- layer normalisation ---------------------------------------------------
@@ -179,7 +203,7 @@ def layer_norm(
 @functools.cache
 def _residual_functions(
     rate: float, epsilon: float
-) -> tuple[Callable, Callable]:
+) -> tuple[Callable, Callable, Callable]:
     drop = functools.partial(randomness.dropout, rate=rate)
 
     def forward(x, bias, residual, gamma, beta, keys):
@@ -191,11 +215,19 @@ def _residual_functions(
         normal, inverse = _normalise(z, epsilon)
         dy = _in_float32(dy)
         dz = _normalise_backward(normal, inverse, dy * _in_float32(gamma))
-        dx = drop(dz, keys)
-        found = dx, _rows(dx), dz, _rows(normal * dy), _rows(dy)
-        return tuple(tf.cast(g, x.dtype) for g in found)
+        return (
+            tf.cast(drop(dz, keys), x.dtype),
+            tf.cast(dz, x.dtype),
+            (normal * dy),
+        )
 
-    return forward, backward
+    def finish(dy, dx, dz, dgamma):
+        # Outside: XLA computes the whole group again for each of these sums,
+        # which at a width of 768 takes three times as long.
+        sums = _rows(dx), dz, _rows(dgamma), _rows(_in_float32(dy))
+        return dx, *(tf.cast(g, dx.dtype) for g in sums)
+
+    return forward, backward, finish
 
 
 def bias_dropout_residual_norm(
@@ -222,10 +254,10 @@ def bias_dropout_residual_norm(
     """
     if keys is None:
         return layer_norm(x + bias + residual, gamma, beta, epsilon)
-    forward, backward = _residual_functions(rate, epsilon)
+    functions = _residual_functions(rate, epsilon)
     if _mode == "plain":
-        return forward(x, bias, residual, gamma, beta, keys)
-    return _clustered(forward, backward)(x, bias, residual, gamma, beta, keys)
+        return functions[0](x, bias, residual, gamma, beta, keys)
+    return _clustered(*functions)(x, bias, residual, gamma, beta, keys)
 
 
 # --- embeddings ------------------------------------------------------------
@@ -313,10 +345,19 @@ def _attention_functions(
         p = _softmax(scores, bias, scale)
         dp = drop(_in_float32(dy), keys)
         along = tf.reduce_sum(dp * p, axis=-1, keepdims=True)
-        ds = tf.cast((dp - along) * p * scale, scores.dtype)
-        return ds, tf.zeros_like(bias)  # the mask is not trained
+        ds = (dp - along) * p * scale
+        return tf.cast(ds, scores.dtype), tf.cast(drop(p, keys), scores.dtype)
 
     return forward, backward
+
+
+def attention_cluster(rate: float, scale: float) -> Cluster:
+    """`attention_probabilities`, and (its inputs, dy) -> (dscores, y).
+
+    What the probabilities were is returned once more, as they are cheap there;
+    the mask is not trained.
+    """
+    return _compiled(*_attention_functions(rate, scale))
 
 
 def attention_probabilities(
@@ -326,7 +367,7 @@ def attention_probabilities(
     rate: float,
     scale: float,
 ) -> tf.Tensor:
-    """dropout(softmax(scores * scale + bias)) over the last axis.
+    """dropout(softmax(scores * scale + bias)) over the last axis; plain.
 
     Args:
       scores: [B, A, L, L] products of queries and keys.
@@ -338,7 +379,5 @@ def attention_probabilities(
     """
     if keys is None:
         return tf.cast(_softmax(scores, bias, scale), scores.dtype)
-    forward, backward = _attention_functions(rate, scale)
-    if _mode == "plain":
-        return forward(scores, tf.stop_gradient(bias), keys)
-    return _clustered(forward, backward)(scores, bias, keys)
+    forward, _ = _attention_functions(rate, scale)
+    return forward(scores, tf.stop_gradient(bias), keys)

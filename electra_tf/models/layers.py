@@ -7,7 +7,13 @@ D = H / A, I intermediate size, V vocabulary.
 import keras
 import tensorflow as tf
 
-from electra_tf.models import fused_attention, kernels, randomness
+from electra_tf.models import (
+    fused_attention,
+    kernels,
+    products,
+    randomness,
+    shared_table,
+)
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.initial import (
     WORDS_TO_POSITIONS,
@@ -47,12 +53,7 @@ class Dense(keras.layers.Layer):
 
     def product(self, x: tf.Tensor) -> tf.Tensor:
         """x @ kernel, without the bias: [..., input] -> [..., units]."""
-        kernel = tf.cast(self.kernel, x.dtype)
-        width = kernel.shape[0]
-        flat = tf.matmul(tf.reshape(x, [-1, width]), kernel)
-        shape = tf.concat([tf.shape(x)[:-1], [self.units]], axis=0)
-        flat = tf.reshape(flat, shape)
-        return tf.ensure_shape(flat, [*x.shape[:-1], self.units])
+        return products.product(x, tf.cast(self.kernel, x.dtype))
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[..., input] -> [..., units]."""
@@ -172,7 +173,10 @@ class Embeddings(keras.layers.Layer):
           positions: [L, E] or [B, L, E], their rows of the position table.
           keys: [B] uint32 dropout keys in training; None in inference.
         """
-        words = tf.gather(tf.convert_to_tensor(self.word_embeddings), input_ids)
+        table = shared_table.read(self.word_embeddings).lookups
+        # The reading may be float32 where a layer's own is in its precision.
+        dtype = tf.convert_to_tensor(self.norm.gamma).dtype
+        words = tf.cast(tf.gather(table, input_ids), dtype)
         # A product with a one-hot of two columns: its gradient is a small
         # matrix product, where a gather's would be a scatter of B * L rows.
         types = tf.one_hot(
@@ -263,15 +267,15 @@ class SelfAttention(keras.layers.Layer):
         query, key, value = tf.unstack(
             tf.transpose(qkv, [2, 0, 3, 1, 4])
         )  # each [B, A, L, D]
-        scores = tf.matmul(query, key, transpose_b=True)  # [B, A, L, L]
-        probabilities = kernels.attention_probabilities(
-            scores,
+        context = products.attend(
+            query,
+            key,
+            value,
             bias,
             keys,
             self.config.attention_dropout,
             qkv.shape[-1] ** -0.5,
-        )
-        context = tf.matmul(probabilities, value)  # [B, A, L, D]
+        )  # [B, A, L, D]
         return tf.transpose(context, [0, 2, 1, 3])
 
 
@@ -327,16 +331,16 @@ class Block(keras.layers.Layer):
           x: what the first half gave.
           keys: [B] uint32 dropout keys in training; None in inference.
         """
-        inner = kernels.bias_gelu(
-            self.intermediate.product(x),
+        outer = products.gelu_product(
+            self.intermediate.product(x),  # [B, L, I]
             tf.cast(self.intermediate.bias, x.dtype),
+            tf.cast(self.output_dense.kernel, x.dtype),
             self.config.gelu,
             training=keys is not None,
-        )  # [B, L, I]
+        )  # [B, L, H]
         return self.add_norm(
-            self.output_dense.product(inner), self.output_dense, x,
-            self.output_norm, keys,
-        )  # fmt: skip
+            outer, self.output_dense, x, self.output_norm, keys
+        )
 
     def add_norm(
         self,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from electra_tf.models import layers, networks, randomness
+from electra_tf.models import layers, networks, randomness, shared_table
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import (
     accumulation,
@@ -391,8 +391,10 @@ class ElectraPretrainer(keras.Model):
         self, batch: Batch, totals: tf.Tensor | None = None
     ) -> list[tf.Tensor | None]:
         """Of a batch, or of a part where there are `totals`; adds metrics."""
+        table = self.embeddings.word_embeddings
         with tf.GradientTape() as tape:
-            output = self(batch, training=True, totals=totals)
+            with shared_table.once(table):
+                output = self(batch, training=True, totals=totals)
             loss = self.optimizer.scale_loss(output.loss)
         gradients = tape.gradient(loss, self.trainable_variables)
         parts = 1 if totals is None else self.gradient_accumulation

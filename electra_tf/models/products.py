@@ -1,0 +1,146 @@
+"""Products of what `kernels` compute, which need not be kept for training.
+
+The gradient of a product needs both its factors. A factor that is one of our
+elementwise groups costs little to compute, and much memory to keep: of a block
+of `base`, the activated intermediate layer and the attention's scores and
+probabilities are two fifths of all that is kept. So they are computed once more
+when the backward pass reaches them: 1 % of a step.
+"""
+
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from electra_tf.models import kernels
+
+
+def product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """x @ kernel as one product of matrices: [..., I] @ [I, O] -> [..., O]."""
+    width, units = kernel.shape
+    flat = tf.matmul(tf.reshape(x, [-1, width]), kernel)
+    shape = tf.concat([tf.shape(x)[:-1], [units]], axis=0)
+    flat = tf.reshape(flat, shape)
+    return tf.ensure_shape(flat, [*x.shape[:-1], units])
+
+
+# --- after GELU ------------------------------------------------------------
+
+
+def gelu_product(
+    x: tf.Tensor, bias: tf.Tensor, kernel: tf.Tensor, kind: str, training: bool
+) -> tf.Tensor:
+    """GELU(x + bias) @ kernel.
+
+    Args:
+      x: [..., I].
+      bias: [I].
+      kernel: [I, O].
+      kind: which GELU, as `kernels.bias_gelu`'s.
+      training: whether gradients follow.
+
+    Returns:
+      [..., O].
+    """
+    if training and kernels.mode() == "xla":
+        return _gelu_product(kind)(x, bias, kernel)
+    return product(kernels.bias_gelu(x, bias, kind, training), kernel)
+
+
+@functools.cache
+def _gelu_product(kind: str) -> Callable[..., tf.Tensor]:
+    gelu = kernels.gelu_cluster(kind)
+
+    @tf.custom_gradient
+    def op(
+        x: tf.Tensor, bias: tf.Tensor, kernel: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable]:
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            dy = _rows_of(dy)
+            d_gelu = tf.matmul(dy, kernel, transpose_b=True)
+            dx, d_bias = gelu.backward(x, bias, tf.reshape(d_gelu, tf.shape(x)))
+            with _once_there(dy):
+                again = gelu.forward(x, bias)
+            d_kernel = tf.matmul(_rows_of(again), dy, transpose_a=True)
+            return dx, d_bias, d_kernel
+
+        return product(gelu.forward(x, bias), kernel), gradient
+
+    return op
+
+
+def _rows_of(x: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(x, [-1, x.shape[-1]])
+
+
+# --- attention -------------------------------------------------------------
+
+
+def attend(
+    query: tf.Tensor,
+    key: tf.Tensor,
+    value: tf.Tensor,
+    bias: tf.Tensor,
+    keys: tf.Tensor | None,
+    rate: float,
+    scale: float,
+) -> tf.Tensor:
+    """dropout(softmax(scale * query @ key + bias)) @ value.
+
+    Args:
+      query: [B, A, T, D].
+      key: [B, A, L, D].
+      value: [B, A, L, D].
+      bias: [B, 1, 1 or T, L], 0 where attention is allowed and a large
+        negative number elsewhere. Not differentiated.
+      keys: [B] uint32 dropout keys in training; None in inference.
+      rate: dropout rate.
+      scale: 1 / sqrt(D).
+
+    Returns:
+      [B, A, T, D].
+    """
+    if keys is not None and kernels.mode() == "xla":
+        return _attention(rate, scale)(query, key, value, bias, keys)
+    scores = tf.matmul(query, key, transpose_b=True)
+    return tf.matmul(
+        kernels.attention_probabilities(scores, bias, keys, rate, scale), value
+    )
+
+
+@functools.cache
+def _attention(rate: float, scale: float) -> Callable[..., tf.Tensor]:
+    probabilities = kernels.attention_cluster(rate, scale)
+
+    @tf.custom_gradient
+    def op(
+        query: tf.Tensor,
+        key: tf.Tensor,
+        value: tf.Tensor,
+        bias: tf.Tensor,
+        keys: tf.Tensor,
+    ) -> tuple[tf.Tensor, Callable]:
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
+            with _once_there(dy):
+                again = tf.matmul(query, key, transpose_b=True)
+            d_scores, p = probabilities.backward(
+                again, bias, keys, tf.matmul(dy, value, transpose_b=True)
+            )
+            return (
+                tf.matmul(d_scores, key),
+                tf.matmul(d_scores, query, transpose_a=True),
+                tf.matmul(p, dy, transpose_a=True),
+                tf.zeros_like(bias),  # the mask is not trained
+                None,
+            )
+
+        scores = tf.matmul(query, key, transpose_b=True)
+        p = probabilities.forward(scores, bias, keys)
+        return tf.matmul(p, value), gradient
+
+    return op
+
+
+def _once_there(dy: tf.Tensor) -> tf.control_dependencies:
+    """Computed again when `dy` is there: not before, nor taken from before."""
+    return tf.control_dependencies([dy])

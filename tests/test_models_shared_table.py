@@ -1,0 +1,97 @@
+"""One reading of a table gives what several do."""
+
+import contextlib
+import threading
+
+import keras
+import numpy as np
+import pretraining_tiny as tiny
+import pytest
+import tensorflow as tf
+
+from electra_tf.models import shared_table
+
+
+def _table():
+    values = np.random.default_rng(0).normal(size=[50, 4])
+    return keras.Variable(values.astype("float32"), name="table")
+
+
+def _gradient(table, ids, read_once, with_outputs=True):
+    with tf.GradientTape() as tape:
+        if read_once:
+            with shared_table.once(table):
+                loss = _loss(table, ids, with_outputs)
+        else:
+            loss = _loss(table, ids, with_outputs)
+    return tf.convert_to_tensor(tape.gradient(loss, table.value))
+
+
+def _loss(table, ids, with_outputs):
+    x = tf.gather(shared_table.read(table).lookups, ids)
+    y = tf.gather(shared_table.read(table).lookups, ids[::2])
+    loss = tf.reduce_sum(y**3) + tf.reduce_sum(x)
+    if with_outputs:
+        scores = tf.matmul(
+            x, shared_table.read(table).outputs, transpose_b=True
+        )
+        loss += tf.reduce_sum(scores**2)
+    return loss
+
+
+@pytest.mark.parametrize("how", ["eager", "graph", "compiled"])
+@pytest.mark.parametrize("with_outputs", [True, False])
+def test_the_same_gradient(how, with_outputs):
+    table, ids = _table(), tf.constant([1, 2, 3, 3, 7])
+
+    def run(read_once):
+        def gradient(ids):
+            return _gradient(table, ids, read_once, with_outputs)
+
+        if how != "eager":
+            gradient = tf.function(
+                gradient, jit_compile=how == "compiled", autograph=False
+            )
+        return gradient(ids)
+
+    np.testing.assert_allclose(run(True), run(False), rtol=1e-5, atol=1e-5)
+
+
+def test_only_what_is_inside_and_only_this_table_and_thread():
+    table, other = _table(), _table()
+    alone = shared_table.read(table)
+    assert alone.lookups is alone.outputs
+    with shared_table.once(table):
+        first = shared_table.read(table)
+        assert shared_table.read(table) is first
+        assert shared_table.read(other).lookups is not first.lookups
+        with shared_table.once(other):
+            assert shared_table.read(table) is first
+        found = []
+        thread = threading.Thread(
+            target=lambda: found.append(shared_table.read(table))
+        )
+        thread.start()
+        thread.join()
+        assert found[0] is not first
+    assert shared_table.read(table) is not first
+
+
+@pytest.mark.parametrize(
+    "name", ["electra", "two_tower", "disentangled", "untied", "mlm"]
+)
+def test_a_step_of_pretraining(name, monkeypatch):
+    batch = next(iter(tiny.dataset()))
+
+    def step():
+        model = tiny.variant(name)
+        model.compile(keras.optimizers.SGD(1.0))
+        tf.function(model.train_step)(batch)
+        return [v.numpy() for v in model.trainable_variables]
+
+    together = step()
+    monkeypatch.setattr(
+        shared_table, "once", lambda table: contextlib.nullcontext()
+    )
+    for a, b in zip(together, step(), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-6)
