@@ -101,6 +101,9 @@ def test_signals_end_the_build_cleanly(
         ],
         stderr=subprocess.PIPE,
         text=True,
+        # In the background of a shell, SIGINT is ignored, and children
+        # inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     building = out / manifest.BUILDING
     for _ in range(600):

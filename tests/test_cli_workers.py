@@ -119,3 +119,30 @@ def test_fine_tuning(tmp_path, tiny_vocab_file):
         lines = (folder / "validation" / "predictions.jsonl").read_text()
         found.append((json.loads(output.read_text())["scores"], lines))
     assert found[0] == found[1]
+
+
+def test_packed_rows(tmp_path, small_text_file):
+    """Each worker packs its share of the examples of a batch."""
+    text = pathlib.Path(small_text_file).read_text()[:20_000]
+    sentences = [" ".join(s.split()) for s in text.split(".")]
+    lines = [f"{s}.\n\n" for s in sentences if 2 < len(s.split()) < 12]
+    data = pretrain_command.build_data(tmp_path / "data", "".join(lines))
+    settings = (
+        "train.num_train_steps=5", "train.log_every_steps=1",
+        "train.batch_size=16", "model.hidden_dropout=0",
+        "model.attention_dropout=0",
+    )  # fmt: skip
+    found = []
+    for name, flags, packed, count in (
+        ("rows", (), "false", 1),
+        ("one", (), "true", 1),
+        ("two", (MULTI,), "true", 2),
+    ):
+        words = pretrain_command.flags(
+            data, tmp_path / name, *settings, f"data.pack_examples={packed}"
+        )
+        two_workers.succeed([*words, *flags], tmp_path / f"{name}.job", count)
+        found.append(_losses(tmp_path / name))
+    assert len(found[0]) >= 5
+    for packed in found[1:]:
+        np.testing.assert_allclose(packed, found[0], rtol=0, atol=1e-4)
