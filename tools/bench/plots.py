@@ -137,7 +137,7 @@ def _ends(ratios: Sequence[Sequence[dict]]) -> list[float]:
 
 def _growth(steps: Sequence[Benchmark]) -> Any:
     """Time a token, by batch, by sequence length and by parameters."""
-    figure, (batch, length, size) = _figure(10, 3.6, 3)
+    figure, (batch, length, size) = _figure(10, 3.9, 3)
     panels = (
         (batch, "batch_size", "sequences of 128 in a batch", _at_128(steps)),
         (length, "seq_length", "tokens a sequence", _as_many_tokens(steps)),
@@ -184,7 +184,11 @@ def _growth(steps: Sequence[Benchmark]) -> Any:
     size.set(
         xlabel="million parameters, both networks", title="model, best batch"
     )
-    batch.legend(fontsize=7)
+    # Below all panels: inside, it would cover lines.
+    figure.legend(
+        *batch.get_legend_handles_labels(),
+        loc="outside lower center", ncols=6, fontsize=7,
+    )  # fmt: skip
     size.legend(fontsize=7)
     return figure
 
