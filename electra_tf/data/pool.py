@@ -80,5 +80,5 @@ def _pool(
     finally:
         ours = set(multiprocessing.active_children()) - others
         for process in ours:
-            process.terminate()
+            process.terminate()  # they give up their work, see `worker.start`
         pool.shutdown(wait=True, cancel_futures=True)

@@ -214,8 +214,34 @@ def place(
 _worker: UnitWorker | None = None
 
 
+class Stopped(Exception):
+    """The parent wants no more results."""
+
+
+class _Stop:
+    """SIGTERM gives up the unit in hand, and any other.
+
+    It does not end the process: killed while it sends a result, it would leave
+    the parent waiting for the rest of it.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = self.at_work = False
+
+    def __call__(self, *_: object) -> None:
+        self.wanted = True
+        if self.at_work:
+            raise Stopped
+
+
+_stop = _Stop()
+
+
 def start(settings: WorkSettings) -> None:
-    """Makes this process a worker: one thread, no GPU, ends with its parent."""
+    """Makes this process a worker: one thread, no GPU, ends with its parent.
+
+    SIGTERM makes `work` raise `Stopped`, from then on.
+    """
     import multiprocessing
     import os
     import signal
@@ -223,6 +249,7 @@ def start(settings: WorkSettings) -> None:
 
     # Ctrl-C reaches the whole group; the parent ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
     parent: Any = multiprocessing.parent_process()
 
     def follow() -> None:
@@ -241,7 +268,17 @@ def start(settings: WorkSettings) -> None:
 
 
 def work(unit: Sequence[corpus.Part]) -> UnitResult:
-    """Works on a unit in a process that `start` was called in."""
+    """Works on a unit in a process that `start` was called in.
+
+    Raises:
+      Stopped: SIGTERM has come.
+    """
     if _worker is None:
         raise UserError("a data worker was not started")
-    return _worker(unit)
+    if _stop.wanted:
+        raise Stopped
+    _stop.at_work = True
+    try:
+        return _worker(unit)
+    finally:
+        _stop.at_work = False

@@ -1,0 +1,43 @@
+"""What a worker process does when the build is given up."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from electra_tf.data import worker
+
+
+@pytest.fixture
+def stop(monkeypatch):
+    """As `worker.start` installs it, in this process."""
+    stop = worker._Stop()
+    monkeypatch.setattr(worker, "_stop", stop)
+    before = signal.signal(signal.SIGTERM, stop)
+    yield stop
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_gives_up_the_unit_in_hand_and_all_others(stop, monkeypatch):
+    def long_work(unit):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr(worker, "_worker", long_work)
+    start = time.monotonic()
+    with pytest.raises(worker.Stopped):
+        worker.work([])
+    assert time.monotonic() - start < 30
+    monkeypatch.setattr(worker, "_worker", lambda unit: "result")
+    with pytest.raises(worker.Stopped):
+        worker.work([])
+
+
+def test_sigterm_between_units_interrupts_nothing(stop, monkeypatch):
+    monkeypatch.setattr(worker, "_worker", lambda unit: "result")
+    assert worker.work([]) == "result"
+    os.kill(os.getpid(), signal.SIGTERM)  # a result may be on its way
+    assert stop.wanted
+    with pytest.raises(worker.Stopped):
+        worker.work([])
