@@ -3,17 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from kernel_inputs import keys as _keys
+from kernel_inputs import random as _random
 
 from electra_tf.models import kernels, randomness
-
-
-def _keys():
-    return randomness.example_keys(tf.range(4, dtype=tf.int64), seed=3)
-
-
-def _random(*shape, seed=0):
-    values = np.random.default_rng(seed).normal(size=shape)
-    return tf.constant(values.astype("float32"))
 
 
 def _with_gradients(function, inputs, mode):

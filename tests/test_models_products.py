@@ -3,17 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from kernel_inputs import keys as _keys
+from kernel_inputs import random as _random
 
-from electra_tf.models import kernels, products, randomness
-
-
-def _keys():
-    return randomness.example_keys(tf.range(4, dtype=tf.int64), seed=3)
-
-
-def _random(*shape, seed=0):
-    values = np.random.default_rng(seed).normal(size=shape)
-    return tf.constant(values.astype("float32"))
+from electra_tf.models import kernels, products
 
 
 def _with_gradients(function, inputs, mode):
@@ -72,8 +65,10 @@ def test_attention(rate, targets, per_query):
 
 @pytest.mark.parametrize("mode", ["xla", "plain"])
 def test_attention_does_not_depend_on_padding(mode):
-    sides = [_random(4, 2, 9, 8, seed=i) for i in range(3)]
-    weights = _random(4, 2, 5, 8, seed=4)
+    # With these values the context is the probabilities.
+    values = tf.eye(9, batch_shape=[4, 2])
+    sides = [_random(4, 2, 9, 8), _random(4, 2, 9, 8, seed=1), values]
+    weights = _random(4, 2, 5, 9, seed=4)
     mask = tf.constant([[[[0.0] * 5 + [-10000.0] * 4]]] * 4)
 
     @tf.function
@@ -86,7 +81,8 @@ def test_attention_does_not_depend_on_padding(mode):
 
     narrow = run(mask[..., :5], *(side[..., :5, :] for side in sides))
     for few, many in zip(narrow, run(mask, *sides)):
-        np.testing.assert_allclose(few, many[..., :5, :], atol=1e-5)
+        np.testing.assert_allclose(few, many[..., :5, :], atol=1e-6)
+    assert 0.1 < (narrow[0].numpy()[..., :5] == 0).mean() < 0.5
 
 
 @pytest.mark.parametrize("mode", ["xla", "plain"])

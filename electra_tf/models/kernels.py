@@ -218,7 +218,7 @@ def _residual_functions(
         return (
             tf.cast(drop(dz, keys), x.dtype),
             tf.cast(dz, x.dtype),
-            (normal * dy),
+            normal * dy,
         )
 
     def finish(dy, dx, dz, dgamma):

@@ -1,6 +1,6 @@
 """What `tools/benchmark.py all` measures, in which sizes and how often.
 
-Some 30 minutes on two quiet cores; `--quick` tries the same code in two.
+Some 40 minutes on two quiet cores; `--quick` tries the same code in two.
 """
 
 import argparse
