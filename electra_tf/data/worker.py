@@ -221,7 +221,7 @@ class Stopped(Exception):
 class _Stop:
     """SIGTERM gives up the unit in hand, and any other.
 
-    It does not end the process: killed while it sends a result, it would leave
+    It does not end the process at once: killed while it sends a result, it would leave
     the parent waiting for the rest of it.
     """
 
@@ -240,7 +240,7 @@ _stop = _Stop()
 def start(settings: WorkSettings) -> None:
     """Makes this process a worker: one thread, no GPU, ends with its parent.
 
-    SIGTERM makes `work` raise `Stopped`, from then on.
+    SIGTERM makes `work` raise `Stopped`, and ends the process soon after.
     """
     import multiprocessing
     import os
@@ -249,7 +249,16 @@ def start(settings: WorkSettings) -> None:
 
     # Ctrl-C reaches the whole group; the parent ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stop)
+
+    def end(*_: object) -> None:
+        # Where no end of work is announced, as after another worker's death:
+        # by now what was being sent has been.
+        timer = threading.Timer(2.0, os._exit, (1,))
+        timer.daemon = True
+        timer.start()
+        _stop()
+
+    signal.signal(signal.SIGTERM, end)
     parent: Any = multiprocessing.parent_process()
 
     def follow() -> None:
