@@ -221,8 +221,8 @@ class Stopped(Exception):
 class _Stop:
     """SIGTERM gives up the unit in hand, and any other.
 
-    It does not end the process at once: killed while it sends a result, it would leave
-    the parent waiting for the rest of it.
+    It does not end the process at once: killed while it sends a result, it
+    would leave the parent waiting for the rest of it.
     """
 
     def __init__(self) -> None:
