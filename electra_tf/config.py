@@ -1,18 +1,24 @@
 """Settings: frozen dataclasses, filled from YAML and `--set key=value`.
 
-No settings live here. Each room declares its own dataclass with defaults, and
-a command composes them into one. This module turns YAML into such a dataclass
+Each package declares its own dataclass on `Settings`. What a field means and
+which values it may have stand in its annotation:
+
+    batch_size: Annotated[int, Setting("Examples per update.", at_least=1)] = 32
+
+This module turns YAML into such a dataclass, checks it however it was made,
 and answers mistakes with the file, the line, the key and the nearest known
 key. Keys are written with dots: `train.learning_rate`.
 """
 
 import dataclasses
 import difflib
+import functools
+import numbers
 import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union
 
 import yaml
 
@@ -21,10 +27,85 @@ from electra_tf.errors import UserError
 
 T = TypeVar("T")
 
+# What a caller gives as settings: an instance, nested dicts, a YAML file.
+Config = Any
+# `section.key=value` texts, or dotted keys with values.
+Overrides = Sequence[str] | Mapping[str, Any]
+
 # YAML 1.1 reads `1e-3` (no point, or no sign in the exponent) as text.
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _NOTHING = ("none", "None", "null", "")
 _ABSENT = "(absent)"
+_HOW_NEAR = 0.6
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What a field means and which values it may have.
+
+    Attributes:
+      text: one line that says what it does.
+      at_least: the smallest number it may be.
+      above: it is above this number.
+      at_most: the largest number it may be.
+      below: it is below this number.
+      formerly: older names of the key, which files may still have.
+    """
+
+    text: str = ""
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    formerly: tuple[str, ...] = ()
+
+    def bounds(self) -> str:
+        """Says in words which numbers are allowed; empty where any is."""
+        words = []
+        for word, value in (
+            ("at least", self.at_least),
+            ("above", self.above),
+            ("at most", self.at_most),
+            ("below", self.below),
+        ):
+            if value is not None:
+                words.append(f"{word} {value:g}")
+        return " and ".join(words)
+
+    def allows(self, value: float) -> bool:
+        """Says whether a number is within the bounds; NaN never is."""
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+
+class Settings:
+    """Base of settings dataclasses: checks each field against its annotation.
+
+    A subclass that checks several fields together does so in its own
+    `__post_init__`, after `super().__post_init__()`.
+    """
+
+    def __post_init__(self) -> None:
+        source = _Source(type(self), "", {})
+        for name, kind in _field_types(type(self)).items():
+            value = getattr(self, name)
+            checked = _convert(value, kind, name, source)
+            if checked is not value:
+                object.__setattr__(self, name, checked)
+
+
+class Key(NamedTuple):
+    """A key of a settings class, as a reference shows it."""
+
+    key: str  # dotted
+    kind: str  # its type in words
+    default: str  # as in YAML; "required" where there is none
+    bounds: str  # "" where any value of the type is allowed
+    text: str  # what it does
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,39 +117,92 @@ class _Source:
     places: Mapping[str, str]
 
     def at(self, key: str) -> str:
-        """The place of `key`, or of the nearest section around it."""
+        """The place of `key`, or of the nearest section around it.
+
+        It ends in ": " and is empty where nothing is known of it.
+        """
         while key:
             if key in self.places:
-                return self.places[key]
+                return f"{self.places[key]}: "
             key = key.rpartition(".")[0]
-        return self.default
+        return f"{self.default}: " if self.default else ""
 
 
-def load(cls: type[T], path: str | None, overrides: Sequence[str] = ()) -> T:
+def load(cls: type[T], path: str | None, overrides: Overrides = ()) -> T:
     """Reads settings from a YAML file and applies overrides to them.
 
     Args:
       cls: a frozen dataclass; its fields may be dataclasses in turn.
       path: a YAML file, local or remote; None starts from the defaults.
-      overrides: `section.key=value` strings, the value written as in YAML;
-        later ones win.
+      overrides: `section.key=value` strings, the value written as in YAML, or
+        a mapping of dotted keys to values; later ones win.
 
     Returns:
       An instance of `cls`. Keys that are not given keep their defaults.
 
     Raises:
       UserError: unreadable or malformed file, unknown or repeated key, value
-        of the wrong type, missing key without a default. It names the place
-        (`file:line` or the override) and, for unknown keys, the nearest one.
+        of the wrong type or out of its bounds, missing key without a default.
+        It names the place (`file:line` or the override) and, for unknown
+        keys, the nearest one.
     """
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     if path:
         values, places = _read_yaml(path)
-    for override in overrides:
-        _apply_override(values, places, override)
-    source = _Source(cls, path or "settings", places)
-    return _build(cls, values, "", source)
+    _apply_overrides(values, places, overrides)
+    return _build(cls, values, "", _Source(cls, path or "settings", places))
+
+
+def resolve(
+    cls: type[T],
+    config: Config = None,
+    overrides: Overrides = (),
+    **sections: Mapping[str, Any] | None,
+) -> T:
+    """Makes settings from whatever form a caller has them in.
+
+    Args:
+      cls: a frozen dataclass.
+      config: an instance of `cls`, nested dicts, a YAML file's path, or None
+        for the defaults.
+      overrides: as for `load`; they win over everything else.
+      **sections: a mapping of keys for each section, over `config`.
+
+    Raises:
+      UserError: as for `load`.
+    """
+    values: dict[str, Any]
+    places: dict[str, str] = {}
+    default = "settings"
+    if config is None:
+        values = {}
+    elif isinstance(config, str):
+        (values, places), default = _read_yaml(config), config
+    elif dataclasses.is_dataclass(config):
+        values = to_dict(config)
+    elif isinstance(config, Mapping):
+        values = _plain(config)
+    else:
+        raise UserError(
+            "config: expected a settings object, a mapping or the path of a "
+            f"YAML file, got {_describe(config)}"
+        )
+    for section, given in sections.items():
+        if given is None:
+            continue
+        if dataclasses.is_dataclass(given):
+            given = to_dict(given)
+        if not isinstance(given, Mapping):
+            raise UserError(
+                f"{section}: expected a mapping of keys to values, got "
+                f"{_describe(given)}"
+            )
+        for name, value in given.items():
+            key = f"{section}.{name}"
+            _write(values, places, key, _plain(value), f"{section}=")
+    _apply_overrides(values, places, overrides)
+    return _build(cls, values, "", _Source(cls, default, places))
 
 
 def from_dict(
@@ -88,7 +222,10 @@ def from_dict(
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
-    """A dataclass as nested dicts of plain values (tuples become lists)."""
+    """Turns a dataclass into nested dicts of plain values.
+
+    Tuples become lists.
+    """
     return {
         field.name: _plain(getattr(settings, field.name))
         for field in dataclasses.fields(settings)
@@ -113,15 +250,69 @@ def differences(
 
 
 def known_keys(cls: type) -> list[str]:
-    """The dotted keys of all leaves of a settings dataclass, in order."""
-    keys = []
+    """Lists the dotted keys of all leaves of a settings class, in order."""
+    return [key.key for key in describe(cls)]
+
+
+def describe(cls: type, prefix: str = "") -> list[Key]:
+    """Lists every key of a settings class with type, default and meaning.
+
+    Args:
+      cls: a dataclass; its sections are described too.
+      prefix: what the keys begin with, such as "train.".
+
+    Returns:
+      A `Key` for each leaf, in the order of the fields.
+    """
+    found = []
+    fields = {field.name: field for field in dataclasses.fields(cls)}
     for name, kind in _field_types(cls).items():
         section = _section(kind)
-        if section is None:
-            keys.append(name)
-        else:
-            keys.extend(f"{name}.{key}" for key in known_keys(section))
-    return keys
+        if section is not None:
+            found += describe(section, f"{prefix}{name}.")
+            continue
+        setting = setting_of(kind)
+        found.append(
+            Key(
+                prefix + name,
+                _name(kind),
+                _default(fields[name]),
+                setting.bounds(),
+                " ".join(setting.text.split()),
+            )
+        )
+    return found
+
+
+def setting_of(kind: Any) -> Setting:
+    """Finds the `Setting` in an annotation; an empty one where none is."""
+    if typing.get_origin(kind) is Annotated:
+        for extra in typing.get_args(kind)[1:]:
+            if isinstance(extra, Setting):
+                return extra
+    if typing.get_origin(kind) in (Union, types.UnionType):
+        for part in typing.get_args(kind):
+            found = setting_of(part)
+            if found != Setting():
+                return found
+    return Setting()
+
+
+def check_value(name: str, value: Any, kind: Any) -> Any:
+    """Checks an argument of a function against its annotation.
+
+    Args:
+      name: of the argument.
+      value: what was given.
+      kind: the annotation, with `Setting` or without.
+
+    Returns:
+      The value, as the annotated type.
+
+    Raises:
+      UserError: another type, or out of bounds.
+    """
+    return _convert(value, kind, name, _Source(object, "", {}))
 
 
 def _read_yaml(path: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -162,21 +353,41 @@ def _key_places(
         yield from _key_places(value_node, f"{prefix}{name}.", path)
 
 
-def _apply_override(
-    values: dict[str, Any], places: dict[str, str], override: str
+def _apply_overrides(
+    values: dict[str, Any], places: dict[str, str], overrides: Overrides
 ) -> None:
-    """Writes one `section.key=value` into `values` and `places`."""
-    key, equals, text = override.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise UserError(f"--set: expected section.key=value, got '{override}'")
-    place = f"--set {override}"
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"{place}: '{text}' is not a YAML value; quote it"
-        ) from error
+    """Writes overrides of either form into `values` and `places`."""
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            _write(values, places, key, _plain(value), f"overrides '{key}'")
+        return
+    if isinstance(overrides, str):
+        overrides = [overrides]
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UserError(
+                f"--set: expected section.key=value, got '{override}'"
+            )
+        place = f"--set {override}"
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(
+                f"{place}: '{text}' is not a YAML value; quote it"
+            ) from error
+        _write(values, places, key, value, place)
+
+
+def _write(
+    values: dict[str, Any],
+    places: dict[str, str],
+    key: str,
+    value: Any,
+    place: str,
+) -> None:
+    """Writes one value at a dotted key, over what is there."""
     *sections, leaf = key.split(".")
     target = values
     for depth, name in enumerate(sections):
@@ -199,17 +410,23 @@ def _build(cls: type[T], values: Any, prefix: str, source: _Source) -> T:
     if not isinstance(values, Mapping):
         section = prefix.rstrip(".") or "settings"
         raise UserError(
-            f"{source.at(section)}: {section}: expected a section of "
+            f"{source.at(section)}{section}: expected a section of "
             f"'key: value', got {_describe(values)}"
         )
     kinds = _field_types(cls)
+    current = _current_names(cls)
     arguments: dict[str, Any] = {}
-    for name, value in values.items():
-        key = f"{prefix}{name}"
+    for given, value in values.items():
+        key, name = f"{prefix}{given}", current.get(given, given)
         if name not in kinds:
             raise UserError(
-                f"{source.at(key)}: unknown key '{key}'; "
-                + _nearest(str(name), prefix, cls, source.root)
+                f"{source.at(key)}unknown key '{key}'; "
+                + _nearest(str(given), prefix, cls, source.root)
+            )
+        if name in arguments:
+            raise UserError(
+                f"{source.at(key)}'{key}' is an older name of "
+                f"'{prefix}{name}'; leave one of them out"
             )
         section = _section(kinds[name])
         if value is None and section is kinds[name]:
@@ -222,18 +439,39 @@ def _build(cls: type[T], values: Any, prefix: str, source: _Source) -> T:
             and field.default_factory is dataclasses.MISSING
         ):
             key = f"{prefix}{field.name}"
-            raise UserError(f"{source.at(key)}: key '{key}' is required")
+            raise UserError(f"{source.at(key)}key '{key}' is required")
     try:
         return cls(**arguments)
     except (UserError, ValueError) as error:  # from __post_init__
-        place = source.at(prefix.rstrip("."))
-        section = f"{prefix.rstrip('.')}: " if prefix else ""
-        raise UserError(f"{place}: {section}{error}") from error
+        section = prefix.rstrip(".")
+        text = str(error)
+        head = text.partition(":")[0]
+        key = next(
+            (f"{prefix}{name}" for name in arguments if name == head), section
+        )
+        if section and not text.startswith(prefix):
+            joint = "." if key != section else ": "
+            text = f"{section}{joint}{text}"
+        elif text.startswith(prefix):
+            key = head if head in source.places else section
+        raise UserError(f"{source.at(key)}{text}") from error
 
 
 def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
     """`value` as the annotated type `kind`, or a `UserError` naming `key`."""
-    if dataclasses.is_dataclass(kind):
+    if typing.get_origin(kind) is Annotated:
+        setting = setting_of(kind)
+        value = _convert(value, typing.get_args(kind)[0], key, source)
+        for part in value if isinstance(value, tuple) else (value,):
+            if _is_number(part) and not setting.allows(part):
+                raise UserError(
+                    f"{source.at(key)}{key}: expected {setting.bounds()}, "
+                    f"got {_describe(part)}"
+                )
+        return value
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if isinstance(value, kind):
+            return value
         return _build(kind, value, f"{key}.", source)
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
@@ -261,7 +499,7 @@ def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
         converted = _convert_scalar(value, kind)
         if converted is not None:
             return converted
-    message = f"{source.at(key.split('[')[0])}: {key}: expected "
+    message = f"{source.at(key.split('[')[0])}{key}: expected "
     message += f"{_name(kind)}, got {_describe(value)}"
     if kind is str and isinstance(value, bool | int | float):
         message += "; put it in quotes"
@@ -276,7 +514,7 @@ def _convert_union(
     if len(others) < len(parts):
         if value is None:
             return None
-        if str not in others and value in _NOTHING:
+        if str not in map(_bare, others) and _is_nothing(value):
             return None
     if len(others) == 1:
         return _convert(value, others[0], key, source)
@@ -287,7 +525,7 @@ def _convert_union(
             continue
     wanted = " or ".join(_name(part) for part in parts)
     raise UserError(
-        f"{source.at(key)}: {key}: expected {wanted}, got {_describe(value)}"
+        f"{source.at(key)}{key}: expected {wanted}, got {_describe(value)}"
     )
 
 
@@ -297,12 +535,13 @@ def _convert_scalar(value: Any, kind: Any) -> Any:
         return value
     if kind in (bool, str):
         return value if isinstance(value, kind) else None
-    if kind not in (int, float) or isinstance(value, bool):
-        return None
+    if kind not in (int, float):
+        known = isinstance(kind, type) and isinstance(value, kind)
+        return value if known else None
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         digits = value.replace("_", "")
         value = int(digits) if digits.lstrip("+-").isdigit() else float(digits)
-    if not isinstance(value, int | float):
+    if not _is_number(value):
         return None
     if kind is float:
         return float(value)
@@ -310,12 +549,37 @@ def _convert_scalar(value: Any, kind: Any) -> Any:
     return int(value) if value == value // 1 else None
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_nothing(value: Any) -> bool:
+    return isinstance(value, str) and value in _NOTHING
+
+
+def _bare(kind: Any) -> Any:
+    """An annotation without its `Setting`."""
+    annotated = typing.get_origin(kind) is Annotated
+    return typing.get_args(kind)[0] if annotated else kind
+
+
+@functools.cache
 def _field_types(cls: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     return {
         field.name: hints[field.name]
         for field in dataclasses.fields(cls)
         if field.init
+    }
+
+
+@functools.cache
+def _current_names(cls: type) -> dict[str, str]:
+    """Older name -> name of today, for the fields of `cls`."""
+    return {
+        older: name
+        for name, kind in _field_types(cls).items()
+        for older in setting_of(kind).formerly
     }
 
 
@@ -330,19 +594,42 @@ def _section(kind: Any) -> type | None:
 def _nearest(name: str, prefix: str, cls: type, root: type) -> str:
     """Words that lead from an unknown `name` in section `cls` to a known."""
     here = list(_field_types(cls))
-    close = difflib.get_close_matches(name, here, n=1)
-    if close:
-        return f"did you mean '{prefix}{close[0]}'?"
-    # The right name in the wrong section.
     leaves = {key.rpartition(".")[2]: key for key in known_keys(root)}
-    close = difflib.get_close_matches(name, leaves, n=1)
-    if close:
-        return f"did you mean '{leaves[close[0]]}'?"
+    found = _close(name, here)
+    if found:
+        return f"did you mean '{prefix}{found}'?"
+    found = _close(name, leaves)  # the right name in the wrong section
+    if found:
+        return f"did you mean '{leaves[found]}'?"
     return f"known here: {', '.join(here)}"
+
+
+def _close(name: str, known: typing.Iterable[str]) -> str | None:
+    """The name that is spelled most alike, or has all the words of `name`."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=_HOW_NEAR)
+    if close:
+        return close[0]
+    words = set(name.split("_"))
+    holds = [one for one in known if words <= set(one.split("_"))]
+    return min(holds, key=len) if holds else None
+
+
+def _default(field: dataclasses.Field) -> str:
+    """The default of a field as YAML has it."""
+    if field.default is not dataclasses.MISSING:
+        value = field.default
+    elif field.default_factory is not dataclasses.MISSING:
+        value = field.default_factory()
+    else:
+        return "required"
+    text = yaml.safe_dump(_plain(value), default_flow_style=True, width=1e9)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def _name(kind: Any) -> str:
     """An annotated type in words."""
+    kind = _bare(kind)
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return "one of " + ", ".join(repr(part) for part in parts)
@@ -354,7 +641,7 @@ def _name(kind: Any) -> str:
         return "a list of " + ", ".join(_name(part) for part in parts)
     words = {
         int: "a whole number", float: "a number", bool: "true or false",
-        str: "text", type(None): "null", dict: "a mapping",
+        str: "text", type(None): "null", dict: "a mapping", Any: "any value",
     }  # fmt: skip
     return words.get(origin or kind, str(kind))
 

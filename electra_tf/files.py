@@ -1,11 +1,13 @@
 """Paths, local or remote: find, open, and replace atomically.
 
-Everything goes through `tf.io.gfile`, so `gs://` works wherever a path does.
-TensorFlow is imported on first use, which keeps `electra-tf --help` quick.
+Remote paths go through `tf.io.gfile`, so `gs://` works wherever a path does.
+TensorFlow is imported on first use, and reading a small local file does not
+need it: help and mistakes in settings are answered at once.
 """
 
 import contextlib
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from typing import IO, Any
@@ -22,15 +24,24 @@ def _gfile() -> Any:
 @contextlib.contextmanager
 def named_errors(path: str, doing: str) -> Iterator[None]:
     """Turns file-system failures on `path` into a `UserError` naming it."""
-    import tensorflow as tf
-
     try:
         yield
-    except tf.errors.OpError as error:
-        raise UserError(f"cannot {doing} {path}: {error.message}") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"cannot {doing} {path}: {reason}") from error
+    except Exception as error:
+        if "tensorflow" not in sys.modules:  # then it is no error of its
+            raise
+        import tensorflow as tf
+
+        if not isinstance(error, tf.errors.OpError):
+            raise
+        raise UserError(f"cannot {doing} {path}: {error.message}") from error
+
+
+def is_local(path: str) -> bool:
+    """Says whether the operating system itself opens `path`."""
+    return "://" not in path
 
 
 def join(directory: str, *names: str) -> str:
@@ -40,11 +51,15 @@ def join(directory: str, *names: str) -> str:
 
 def exists(path: str) -> bool:
     """Whether a file or directory is there."""
+    if is_local(path):
+        return os.path.exists(path)
     return _gfile().exists(path)
 
 
 def is_directory(path: str) -> bool:
     """Whether `path` is a directory."""
+    if is_local(path):
+        return os.path.isdir(path)
     return _gfile().isdir(path)
 
 
@@ -117,8 +132,11 @@ def open_read(path: str) -> Iterator[IO[bytes]]:
 
 
 def read_bytes(path: str) -> bytes:
-    """The whole file."""
-    with open_read(path) as handle:
+    """Reads the whole file."""
+    if not (is_local(path) and os.path.isfile(path)):
+        with open_read(path) as handle:
+            return handle.read()
+    with named_errors(path, "read"), open(path, "rb") as handle:
         return handle.read()
 
 

@@ -1,10 +1,8 @@
 """`electra-tf COMMAND --flags`: finds the command, parses, reports errors.
 
-TensorFlow is imported when the flags are understood, so that help and
-mistakes are answered at once. A command is a module of this package whose
-docstring is its help, with `FLAGS` (absl flags) and
-`main(flags) -> exit status`; perhaps with `WORDS`, the flag that words without
-a flag belong to.
+A command is a function: its flags come from its signature and docstring
+(`cli.flags`), what it returns is printed. TensorFlow is imported when flags
+and settings are understood, so that help and mistakes are answered at once.
 """
 
 import contextlib
@@ -18,11 +16,35 @@ import tempfile
 import textwrap
 import types
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import electra_tf
+from electra_tf import config
 from electra_tf.errors import UserError
 
-# name -> (module in this package, one line of help), in the order of use.
+if TYPE_CHECKING:
+    from absl import flags
+
+
+class Command(NamedTuple):
+    """What `electra-tf NAME` runs.
+
+    Its module may have `settings_class(**arguments)`: the settings that
+    `--config` and `--set` fill, or None; they are checked at once.
+    """
+
+    function: str  # "module:name" in this package
+    summary: str  # one line of help
+    words: str | None = None  # the flag of words that are given without one
+    tensorflow: bool = True  # whether it needs TensorFlow
+    # Keep freed memory for the next step. With batches of many lengths the
+    # system's allocator gives it back and asks again: a third of the time of
+    # fine-tuning went into that. Building data is better without, where
+    # several processes share the memory.
+    pooled: bool = True
+
+
+# In the order of use.
 COMMANDS = {
     "prepare-text": ("prepare_text", "clean text up, and count what is left"),
     "build-vocab": ("build_vocab", "train a WordPiece vocabulary from text"),
@@ -52,6 +74,7 @@ _WITHOUT_TENSORFLOW = ("client",)
 
 _OK, _USER_ERROR, _INTERRUPTED, _BROKEN_PIPE = 0, 2, 130, 141
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
+_SETTINGS_HELP = "--help=settings"
 
 
 def run(argv: Sequence[str]) -> int:
@@ -105,29 +128,83 @@ def entry() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def _run_command(name: str, arguments: list[str]) -> int:
-    """Imports the command's module, parses its flags and calls its `main`."""
+def _run_command(name: str, words: list[str]) -> int:
+    """Parses the words after the command, and calls its function."""
+    command = COMMANDS[name]
+    if not isinstance(command, Command):
+        return _run_module(name, words)
+    from electra_tf.cli import flags as command_flags
+
+    path, _, attribute = command.function.partition(":")
+    module = importlib.import_module(f"electra_tf.{path}")
+    function = getattr(module, attribute)
+    own = getattr(module, "settings_class", None)
+    before = words[: words.index("--")] if "--" in words else words
+    if any(word in _HELP for word in before):
+        print(command_flags.show(name, function, own is not None), flush=True)
+        return _OK
+    asks_settings = _SETTINGS_HELP in before
+    if asks_settings:
+        words = [word for word in words if word != _SETTINGS_HELP]
+    values = command_flags.define(function)
+    if asks_settings:  # nothing is required to read about settings
+        for flag in values:
+            with contextlib.suppress(AttributeError):
+                values[flag].validators.clear()
+    _parse(name, values, words, command.words)
+    arguments = command_flags.arguments(function, values)
+    settings = None if own is None else own(**arguments)
+    if asks_settings:
+        if settings is None:
+            raise UserError("--help=settings: this command has no settings")
+        print(command_flags.show_settings(settings), flush=True)
+        return _OK
+    if settings is not None:
+        config.resolve(
+            settings, arguments.get("config"), arguments.get("overrides", ())
+        )
+    if command.tensorflow:
+        _start_tensorflow(command.pooled)
+    result = function(**arguments)
+    status = result if isinstance(result, int) else _OK
+    if result is not None and not isinstance(result, int):
+        text = str(result)
+        if text:
+            print(text)
+    sys.stdout.flush()
+    return status
+
+
+def _parse(
+    name: str, values: "flags.FlagValues", words: list[str], rest_to: str | None
+) -> None:
+    """Parses `words` into `values`; what is no flag belongs to `rest_to`."""
     from absl import flags
 
-    module = importlib.import_module(f"electra_tf.cli.{COMMANDS[name][0]}")
-    words = arguments[: arguments.index("--")] if "--" in arguments else None
-    if any(word in _HELP for word in words or arguments):
-        print(_command_help(name, module), flush=True)
-        return _OK
-    # A copy, so that one process can run a command twice.
-    values = copy.deepcopy(module.FLAGS)
     values.set_gnu_getopt(True)  # flags may follow other words
     try:
-        rest = values([f"electra-tf {name}", *arguments])[1:]
+        rest = values([f"electra-tf {name}", *words])[1:]
     except flags.Error as error:
         raise UserError(_flag_error(name, error)) from error
-    if rest and (flag := getattr(module, "WORDS", None)):
-        values[flag].value = [*values[flag].value, *rest]
+    if rest and rest_to:
+        values[rest_to].value = [*values[rest_to].value, *rest]
     elif rest:
         raise UserError(
             f"unexpected '{rest[0]}': everything is given as --flag=value"
             + _see_help(name)
         )
+
+
+def _run_module(name: str, words: list[str]) -> int:
+    """Runs a command that is a module with FLAGS and main."""
+    module = importlib.import_module(f"electra_tf.cli.{COMMANDS[name][0]}")
+    before = words[: words.index("--")] if "--" in words else words
+    if any(word in _HELP for word in before):
+        print(_command_help(name, module), flush=True)
+        return _OK
+    # A copy, so that one process can run a command twice.
+    values = copy.deepcopy(module.FLAGS)
+    _parse(name, values, words, getattr(module, "WORDS", None))
     if name not in _WITHOUT_TENSORFLOW:
         _start_tensorflow(pooled=not name.startswith("build-"))
     status = module.main(values)
@@ -139,10 +216,7 @@ def _start_tensorflow(pooled: bool) -> None:
     """Imports TensorFlow without the notices it prints where no GPU is.
 
     Args:
-      pooled: keep freed memory for the next step. With batches of many lengths
-        the system's allocator gives it back and asks again: a third of the
-        time of fine-tuning went into that. Building data is better without,
-        where several processes share the memory.
+      pooled: see `Command`.
     """
     from absl import logging as absl_logging
 
@@ -196,11 +270,12 @@ def _overview() -> str:
         "",
         "commands:",
     ]
-    for name, (_, summary) in COMMANDS.items():
-        lines.append(f"  {name:<{width}}  {summary}")
+    for name, command in COMMANDS.items():
+        lines.append(f"  {name:<{width}}  {command[1]}")
     lines += [
         "",
         "electra-tf COMMAND --help  tells what a command does, and its flags",
+        "electra-tf COMMAND --help=settings  lists its settings, if it has any",
         "electra-tf --version       prints the version",
     ]
     return "\n".join(lines)

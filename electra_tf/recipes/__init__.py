@@ -1,0 +1,7 @@
+"""One typed function for each job: the Python API, and all that the shell does.
+
+A recipe takes plain arguments and settings, returns a small frozen result
+whose `str()` is what the command prints, and raises `UserError`. Importing one
+starts neither TensorFlow nor NumPy. `electra_tf.cli` makes each recipe's flags
+from its signature and docstring.
+"""
