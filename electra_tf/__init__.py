@@ -22,7 +22,7 @@ _HOMES = {
     "Tokenizer": "electra_tf.text.tokenizer",
     "UserError": "electra_tf.errors",
     "Vocab": "electra_tf.text.vocab",
-    "load": "electra_tf.tasks.prediction.predictor",
+    "load": "electra_tf.prediction.predictor",
     "load_vocab": "electra_tf.text.vocab",
 }
 
@@ -43,9 +43,9 @@ __all__ = [
 if TYPE_CHECKING:
     from electra_tf.errors import UserError
     from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
+    from electra_tf.prediction.predictor import load
     from electra_tf.pretraining.pretrainer import ElectraPretrainer
     from electra_tf.serving.clients.client import Client
-    from electra_tf.tasks.prediction.predictor import load
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab
 

@@ -35,7 +35,6 @@ Overrides = Sequence[str] | Mapping[str, Any]
 # YAML 1.1 reads `1e-3` (no point, or no sign in the exponent) as text.
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _NOTHING = ("none", "None", "null", "")
-_ABSENT = "(absent)"
 _HOW_NEAR = 0.6
 
 
@@ -61,16 +60,11 @@ class Setting:
 
     def bounds(self) -> str:
         """Says in words which numbers are allowed; empty where any is."""
-        words = []
-        for word, value in (
-            ("at least", self.at_least),
-            ("above", self.above),
-            ("at most", self.at_most),
-            ("below", self.below),
-        ):
-            if value is not None:
-                words.append(f"{word} {value:g}")
-        return " and ".join(words)
+        return " and ".join(
+            f"{name.replace('_', ' ')} {value:g}"
+            for name in ("at_least", "above", "at_most", "below")
+            if (value := getattr(self, name)) is not None
+        )
 
     def allows(self, value: float) -> bool:
         """Says whether a number is within the bounds; NaN never is."""
@@ -146,12 +140,7 @@ def load(cls: type[T], path: str | None, overrides: Overrides = ()) -> T:
         It names the place (`file:line` or the override) and, for unknown
         keys, the nearest one.
     """
-    values: dict[str, Any] = {}
-    places: dict[str, str] = {}
-    if path:
-        values, places = _read_yaml(path)
-    _apply_overrides(values, places, overrides)
-    return _build(cls, values, "", _Source(cls, path or "settings", places))
+    return resolve(cls, path, overrides)
 
 
 def resolve(
@@ -172,35 +161,27 @@ def resolve(
     Raises:
       UserError: as for `load`.
     """
-    values: dict[str, Any]
+    values: dict[str, Any] = {}
     places: dict[str, str] = {}
     default = "settings"
-    if config is None:
-        values = {}
-    elif isinstance(config, str):
+    if isinstance(config, str):
         (values, places), default = _read_yaml(config), config
-    elif dataclasses.is_dataclass(config):
-        values = to_dict(config)
-    elif isinstance(config, Mapping):
+    elif dataclasses.is_dataclass(config) or isinstance(config, Mapping):
         values = _plain(config)
-    else:
+    elif config is not None:
         raise UserError(
             "config: expected a settings object, a mapping or the path of a "
             f"YAML file, got {_describe(config)}"
         )
     for section, given in sections.items():
-        if given is None:
-            continue
-        if dataclasses.is_dataclass(given):
-            given = to_dict(given)
+        given = {} if given is None else _plain(given)
         if not isinstance(given, Mapping):
             raise UserError(
                 f"{section}: expected a mapping of keys to values, got "
                 f"{_describe(given)}"
             )
         for name, value in given.items():
-            key = f"{section}.{name}"
-            _write(values, places, key, _plain(value), f"{section}=")
+            _write(values, places, f"{section}.{name}", value, f"{section}=")
     _apply_overrides(values, places, overrides)
     return _build(cls, values, "", _Source(cls, default, places))
 
@@ -230,28 +211,6 @@ def to_dict(settings: Any) -> dict[str, Any]:
         field.name: _plain(getattr(settings, field.name))
         for field in dataclasses.fields(settings)
     }
-
-
-def differences(
-    a: Mapping[str, Any], b: Mapping[str, Any]
-) -> list[tuple[str, Any, Any]]:
-    """Compares two nested dicts of settings.
-
-    Returns:
-      (dotted key, value in a, value in b) for each leaf that differs, sorted
-      by key; a leaf that one side lacks shows as "(absent)" there.
-    """
-    left, right = dict(_leaves(a)), dict(_leaves(b))
-    return [
-        (key, left.get(key, _ABSENT), right.get(key, _ABSENT))
-        for key in sorted(left.keys() | right.keys())
-        if left.get(key, _ABSENT) != right.get(key, _ABSENT)
-    ]
-
-
-def known_keys(cls: type) -> list[str]:
-    """Lists the dotted keys of all leaves of a settings class, in order."""
-    return [key.key for key in describe(cls)]
 
 
 def describe(cls: type, prefix: str = "") -> list[Key]:
@@ -296,23 +255,6 @@ def setting_of(kind: Any) -> Setting:
             if found != Setting():
                 return found
     return Setting()
-
-
-def check_value(name: str, value: Any, kind: Any) -> Any:
-    """Checks an argument of a function against its annotation.
-
-    Args:
-      name: of the argument.
-      value: what was given.
-      kind: the annotation, with `Setting` or without.
-
-    Returns:
-      The value, as the annotated type.
-
-    Raises:
-      UserError: another type, or out of bounds.
-    """
-    return _convert(value, kind, name, _Source(object, "", {}))
 
 
 def _read_yaml(path: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -594,7 +536,7 @@ def _section(kind: Any) -> type | None:
 def _nearest(name: str, prefix: str, cls: type, root: type) -> str:
     """Words that lead from an unknown `name` in section `cls` to a known."""
     here = list(_field_types(cls))
-    leaves = {key.rpartition(".")[2]: key for key in known_keys(root)}
+    leaves = {each.key.rpartition(".")[2]: each.key for each in describe(root)}
     found = _close(name, here)
     if found:
         return f"did you mean '{prefix}{found}'?"
@@ -617,11 +559,10 @@ def _close(name: str, known: typing.Iterable[str]) -> str | None:
 
 def _default(field: dataclasses.Field) -> str:
     """The default of a field as YAML has it."""
-    if field.default is not dataclasses.MISSING:
-        value = field.default
-    elif field.default_factory is not dataclasses.MISSING:
+    value = field.default
+    if field.default_factory is not dataclasses.MISSING:
         value = field.default_factory()
-    else:
+    if value is dataclasses.MISSING:
         return "required"
     text = yaml.safe_dump(_plain(value), default_flow_style=True, width=1e9)
     return text.removesuffix("\n").removesuffix("\n...")
@@ -664,14 +605,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def _leaves(
-    values: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{key}.")
-        else:
-            yield key, _plain(value)

@@ -9,7 +9,7 @@ from finetune_command import SHAPE
 import electra_tf
 from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
-from electra_tf.tasks.prediction.predictor import Predictor
+from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.registry import task_class
 from electra_tf.text.vocab import load_vocab
 

@@ -224,17 +224,6 @@ def test_to_dict_survives_json():
     assert config.from_dict(Run, plain) == run
 
 
-def test_differences_are_dotted_and_sorted():
-    a = config.to_dict(Run(extra=Model()))
-    b = config.to_dict(Run(train=Train(steps=2), model=Model(layers=(9,))))
-    assert [d for d in config.differences(a, b) if "extra" not in d[0]] == [
-        ("model.layers", [1, 2], [9]),
-        ("train.steps", 1000, 2),
-    ]
-    assert ("extra", "(absent)", None) in config.differences(a, b)
-    assert config.differences({"x": (1, 2)}, {"x": [1, 2]}) == []
-
-
 _YAML_VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: (

@@ -9,11 +9,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "electra_tf"
 
 # Importable from every room; they import only one another.
-FOUNDATION = {"errors", "files", "tensors"}
+FOUNDATION = {"errors", "files", "tensors", "config"}
 
 # room -> the rooms it may import, besides itself and the foundation.
 ARROWS = {
-    "config": set(),
     "text": set(),
     "data": {"text"},
     "models": set(),
@@ -23,15 +22,27 @@ ARROWS = {
     "generation": {"models", "hub", "text"},
     "retrieval": {"text"},
     "tasks": {"models", "training", "text", "hub", "generation"},
-    "serving": {"models", "hub", "text", "tasks", "generation"},
-    "cli": None,  # composes anything
+    "prediction": {"tasks", "models", "training", "text", "hub"},
+    "finetuning": {"prediction", "tasks", "models", "training", "text", "hub"},
+    "exporting": {
+        "prediction", "tasks", "generation", "models", "text", "hub",
+    },
+    "serving": set(),  # a server knows an export by what is written in it
+    # The networks' way in and out, for programs of one's own.
+    "keras_api": {"pretraining", "data", "models", "training", "text", "hub"},
+    "recipes": {
+        "keras_api", "exporting", "finetuning", "prediction", "tasks",
+        "retrieval", "generation", "hub", "pretraining", "training", "models",
+        "data", "text", "serving",
+    },
+    "cli": None,
     "__main__": {"cli"},
     "__init__": None,  # the table of contents
-}
+}  # fmt: skip
 # room -> the rooms within it -> those of them that they may import; "" are
 # the files that lie beside them.
 INNER_ARROWS = {
-    # The kinds of tasks know only the contract; what answers, no training.
+    # The kinds of tasks know only the contract.
     "tasks": {
         "": set(),
         "texts": {""},
@@ -42,21 +53,18 @@ INNER_ARROWS = {
         "seq2seq": {""},
         "summarization": {""},
         "multitask": {""},
-        "prediction": {""},
-        "finetuning": {"", "prediction"},
     },
-    # A server knows an export by what is written in it.
-    "serving": {
-        "": set(),
-        "graphs": set(),
-        "exporting": {"graphs"},
-        "server": set(),
-        "clients": set(),
+    "exporting": {"": {"graphs"}, "graphs": set()},
+    "serving": {"": set(), "server": set(), "clients": set()},
+    "pretraining": {
+        "": {"objectives", "generators"},
+        "objectives": {"", "generators"},
+        "generators": {""},
     },
 }
 # The fronts of the house: nobody imports them but `python -m`.
 FRONTS = {"cli", "tools"}
-MAX_LINES = 420
+MAX_LINES = 600
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 TOOLS = sorted((ROOT / "tools").rglob("*.py"))
@@ -142,7 +150,7 @@ def test_files_stay_small(path):
     ("place", "text"),
     [
         ("models/x.py", "from electra_tf.text import vocab"),
-        ("models/x.py", "from electra_tf import config"),
+        ("models/x.py", "from electra_tf.recipes import pretrain"),
         ("models/x.py", "def f():\n    import electra_tf.hub.directory"),
         ("models/x.py", "from ..training import loop"),
         ("data/x.py", "from electra_tf.models.encoder import Encoder"),
@@ -151,9 +159,12 @@ def test_files_stay_small(path):
         ("hub/x.py", "import tools.benchmark"),
         ("tasks/qa/x.py", "from electra_tf.tasks.tagging import words"),
         ("tasks/x.py", "from electra_tf.tasks.qa.task import QAOptions"),
-        ("tasks/prediction/x.py", "import electra_tf.tasks.finetuning.trial"),
-        ("serving/server/x.py", "from electra_tf.serving.graphs import parts"),
-        ("files.py", "from electra_tf import config"),
+        ("prediction/x.py", "import electra_tf.finetuning.trial"),
+        (
+            "serving/server/x.py",
+            "from electra_tf.exporting.graphs import parts",
+        ),
+        ("files.py", "from electra_tf.text import vocab"),
     ],
 )
 def test_wrong_arrows_are_seen(place, text):
@@ -167,7 +178,7 @@ def test_wrong_arrows_are_seen(place, text):
         ("models/x.py", "from electra_tf.models import layers"),
         ("pretraining/x.py", "from electra_tf.models import layers"),
         ("hub/x.py", "from electra_tf import files, tensors"),
-        ("cli/x.py", "from electra_tf.data import builder"),
+        ("recipes/x.py", "from electra_tf.data import builder"),
         ("tasks/qa/x.py", "from electra_tf.tasks.task import Task"),
         ("tasks/qa/x.py", "from electra_tf.tasks.qa import metrics"),
         ("data/x.py", "import numpy as np"),

@@ -14,8 +14,8 @@ from google.protobuf import text_format
 
 import electra_tf
 from electra_tf.cli import app
+from electra_tf.exporting import description, examples, weights
 from electra_tf.hub import directory
-from electra_tf.serving.exporting import description, examples, weights
 from electra_tf.text.vocab import SPECIALS, Vocab
 
 TEXTS = list(serving_models.ODD_TEXTS)
@@ -264,7 +264,7 @@ def test_a_version_appears_whole(run, tmp_path, monkeypatch):
         assert len(here) == 1 and here[0].startswith(".tmp-")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("electra_tf.serving.exporting.warmup.write", broken)
+    monkeypatch.setattr("electra_tf.exporting.warmup.write", broken)
     output = tmp_path / "m"
     assert command(f"--model={run}", f"--output={output}") == 130
     assert list(pathlib.Path(output).iterdir()) == []

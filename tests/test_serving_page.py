@@ -69,8 +69,8 @@ def serve(tmp_path_factory, tiny_tokens):
         pytest.importorskip(name, reason="needs electra-tf[serving]")
     import check_export_models
 
-    from electra_tf.serving.exporting import servable
-    from electra_tf.serving.exporting import writer as export
+    from electra_tf.exporting import servable
+    from electra_tf.exporting import writer as export
     from electra_tf.serving.server import running
     from electra_tf.serving.server.limits import Limits
 

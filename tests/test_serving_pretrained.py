@@ -7,8 +7,8 @@ import tensorflow as tf
 from serving_models import BAD_BYTES, ODD_TEXTS
 
 from electra_tf.errors import UserError
-from electra_tf.serving.exporting import servable
-from electra_tf.serving.exporting import writer as export
+from electra_tf.exporting import servable
+from electra_tf.exporting import writer as export
 
 TEXTS = [text.encode() for text in ODD_TEXTS] + list(BAD_BYTES)
 MASKED = [

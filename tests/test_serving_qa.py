@@ -8,7 +8,7 @@ import span_models
 import tensorflow as tf
 from qa_toys import TEXT
 
-from electra_tf.serving.graphs import qa_signatures, qa_windows
+from electra_tf.exporting.graphs import qa_signatures, qa_windows
 from electra_tf.tasks.qa import features as qa_features
 from electra_tf.tasks.qa.examples import QAExample
 from electra_tf.tasks.qa.features import QAFeatureConfig

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from electra_tf.cli import app
 from electra_tf.errors import UserError
+from electra_tf.exporting.graphs import seq2seq_signatures
 from electra_tf.hub import directory, loading
-from electra_tf.serving.graphs import seq2seq_signatures
 from electra_tf.tasks.seq2seq import features
 from electra_tf.text.vocab import load_vocab
 

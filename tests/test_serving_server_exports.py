@@ -9,8 +9,8 @@ import serving_toy
 from serving_models import ODD_TEXTS
 
 import electra_tf
-from electra_tf.serving.exporting import servable
-from electra_tf.serving.exporting import writer as export
+from electra_tf.exporting import servable
+from electra_tf.exporting import writer as export
 from electra_tf.serving.server import limits, padding
 
 # Real exports of two networks: half a minute before the first answer.

@@ -7,7 +7,7 @@ import pytest
 import span_models
 import tensorflow as tf
 
-from electra_tf.serving.graphs import (
+from electra_tf.exporting.graphs import (
     tag_search,
     tag_spelling,
     tagging_rows,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from electra_tf.errors import UserError
-from electra_tf.tasks.finetuning import chosen_weights
-from electra_tf.tasks.finetuning.settings import FinetuneTrainConfig
+from electra_tf.finetuning import chosen_weights
+from electra_tf.finetuning.settings import FinetuneTrainConfig
 from electra_tf.training import checkpoints
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from electra_tf.tasks.finetuning import confusion
+from electra_tf.finetuning import confusion
 
 
 def test_rows_are_truths_and_columns_predictions():

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from electra_tf.finetuning import step_plan
+from electra_tf.finetuning.fine_tuner import FineTuner
 from electra_tf.models import kernels
 from electra_tf.models.config import ModelConfig
 from electra_tf.tasks import batches
 from electra_tf.tasks.features import Features
-from electra_tf.tasks.finetuning import step_plan
-from electra_tf.tasks.finetuning.fine_tuner import FineTuner
 from electra_tf.training import loop
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
 from electra_tf.training.strategy import make_strategy

@@ -6,7 +6,7 @@ import word_task
 from finetune_command import SHAPE, TASK, TRAIN
 
 from electra_tf import tensors
-from electra_tf.tasks.finetuning import settings, start, trials
+from electra_tf.finetuning import settings, start, trials
 from electra_tf.training import strategy
 
 

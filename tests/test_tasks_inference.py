@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from electra_tf.prediction.inference import Inference
 from electra_tf.tasks.features import Features
-from electra_tf.tasks.prediction.inference import Inference
 
 
 def run(model, features, kind="sequence", **settings):

@@ -6,17 +6,17 @@ import pytest
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.finetuning.fine_tuner import FineTuner
 from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.models.task_networks import MultiHeadConfig, task_network
+from electra_tf.prediction.inference import Inference
 from electra_tf.tasks import mixture
 from electra_tf.tasks.features import Features
-from electra_tf.tasks.finetuning.fine_tuner import FineTuner
 from electra_tf.tasks.multitask import features as multitask_features
 from electra_tf.tasks.multitask.options import Member, MultitaskOptions
 from electra_tf.tasks.multitask.task import Multitask
-from electra_tf.tasks.prediction.inference import Inference
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
 

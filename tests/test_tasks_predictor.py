@@ -20,9 +20,9 @@ from electra_tf.hub import directory, loading
 from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.tasks.prediction import evaluating, predictor
-from electra_tf.tasks.prediction import file_run as predicting
-from electra_tf.tasks.prediction import files as prediction_files
+from electra_tf.prediction import evaluating, predictor
+from electra_tf.prediction import file_run as predicting
+from electra_tf.prediction import files as prediction_files
 from electra_tf.text.vocab import load_vocab
 
 HEAD = TaskHeadConfig("sequence", 2, ("animal", "thing"), hidden_layer=True)

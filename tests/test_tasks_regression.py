@@ -10,11 +10,11 @@ from classification_tables import fitted, losses, predicted, table
 
 from electra_tf.config import from_dict, load
 from electra_tf.errors import UserError
+from electra_tf.finetuning.fine_tuner import FineTuner
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_networks import task_network
+from electra_tf.prediction.inference import Inference
 from electra_tf.tasks import registry
-from electra_tf.tasks.finetuning.fine_tuner import FineTuner
-from electra_tf.tasks.prediction.inference import Inference
 from electra_tf.tasks.texts.classification import (
     Classification,
     ClassificationOptions,

@@ -9,9 +9,9 @@ from finetune_command import TASK
 
 from electra_tf import config
 from electra_tf.errors import UserError
+from electra_tf.finetuning import settings
+from electra_tf.finetuning.settings import FinetuneTrainConfig, fit
 from electra_tf.models.config import ModelConfig
-from electra_tf.tasks.finetuning import settings
-from electra_tf.tasks.finetuning.settings import FinetuneTrainConfig, fit
 from electra_tf.tasks.plain import from_plain
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from electra_tf.errors import UserError
+from electra_tf.finetuning import start
+from electra_tf.finetuning.settings import ModelSettings
 from electra_tf.hub import loading
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.tasks.finetuning import start
-from electra_tf.tasks.finetuning.settings import ModelSettings
 
 SHAPE = ModelConfig(
     vocab_size=len(hub_random.VOCAB), embedding_size=4, hidden_size=8,

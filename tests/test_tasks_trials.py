@@ -12,8 +12,8 @@ from finetune_command import SHAPE, TASK, TRAIN
 
 from electra_tf import tensors
 from electra_tf.errors import UserError
+from electra_tf.finetuning import settings, start, trials
 from electra_tf.hub import directory
-from electra_tf.tasks.finetuning import settings, start, trials
 from electra_tf.training import strategy
 
 

@@ -18,8 +18,8 @@ import pytest
 import tensorflow as tf
 from capi import plain_process, processes, questions, signatures
 
-from electra_tf.serving.exporting import servable
-from electra_tf.serving.exporting import writer as export
+from electra_tf.exporting import servable
+from electra_tf.exporting import writer as export
 
 KINDS = (*models.TASKS, "discriminator", "generator")
 LINES = (

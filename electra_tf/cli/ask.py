@@ -91,8 +91,8 @@ def main(flags_: flags.FlagValues) -> int:
     """Checks, loads, finds, reads, shows or writes."""
     from electra_tf.cli import ask_run, line_run, score_outputs
     from electra_tf.errors import UserError
+    from electra_tf.prediction import files as prediction_files
     from electra_tf.retrieval.terms import Terms
-    from electra_tf.tasks.prediction import files as prediction_files
     from electra_tf.tasks.qa.task import QuestionAnswering
     from electra_tf.tasks.ranking.task import Ranking
 

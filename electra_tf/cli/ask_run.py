@@ -7,10 +7,10 @@ from typing import Any
 from electra_tf import files
 from electra_tf.cli import line_run
 from electra_tf.errors import UserError
+from electra_tf.prediction import predictor
 from electra_tf.retrieval import combining, passages
 from electra_tf.retrieval import index as index_lib
 from electra_tf.retrieval.terms import Terms
-from electra_tf.tasks.prediction import predictor
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.ranking.task import Ranking
 from electra_tf.tasks.registry import task_class

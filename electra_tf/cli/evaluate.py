@@ -62,8 +62,8 @@ def main(flags_: flags.FlagValues) -> int:
     """Loads, predicts, prints a table."""
     from electra_tf import files
     from electra_tf.cli import finetune_settings
-    from electra_tf.tasks.prediction import evaluating
-    from electra_tf.tasks.prediction import files as prediction_files
+    from electra_tf.prediction import evaluating
+    from electra_tf.prediction import files as prediction_files
     from electra_tf.training import workers
 
     with distribution.strategy_of(flags_) as strategy:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 if TYPE_CHECKING:
-    from electra_tf.serving.exporting.servable import Servable
+    from electra_tf.exporting.servable import Servable
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
@@ -93,7 +93,7 @@ flags.DEFINE_bool(
 def main(flags_: flags.FlagValues) -> int:
     """Opens, writes, reports."""
     from electra_tf.errors import UserError
-    from electra_tf.serving.exporting import writer as export
+    from electra_tf.exporting import writer as export
 
     if flags_.float16 and flags_.optimize:
         raise UserError("--float16 and --optimize: give one of them")
@@ -122,8 +122,8 @@ def _open(flags_: flags.FlagValues) -> "Servable":
     """The model, as what the flags say."""
     from electra_tf.cli import finetune_settings
     from electra_tf.errors import UserError
+    from electra_tf.exporting import servable
     from electra_tf.hub import handles
-    from electra_tf.serving.exporting import servable
 
     path = flags_.model
     if handles.is_handle(path):

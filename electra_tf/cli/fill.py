@@ -61,7 +61,7 @@ def main(flags_: flags.FlagValues) -> int:
     from electra_tf.cli import line_run, score_outputs
     from electra_tf.errors import UserError
     from electra_tf.generation import filling
-    from electra_tf.tasks.prediction import files as prediction_files
+    from electra_tf.prediction import files as prediction_files
 
     if bool(flags_.text) == bool(flags_.input):
         raise UserError('give --text="... [MASK] ..." or --input=FILE')

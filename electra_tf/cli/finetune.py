@@ -81,7 +81,7 @@ distribution.define(FLAGS)
 def main(flags_: flags.FlagValues) -> int:
     """Composes settings, start and trials; prints the scores."""
     from electra_tf.cli import finetune_settings, finetune_start
-    from electra_tf.tasks.finetuning import report, trials
+    from electra_tf.finetuning import report, trials
 
     settings = finetune_settings.load(
         flags_.config, flags_.task, flags_.set, flags_.num_trials

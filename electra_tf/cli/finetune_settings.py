@@ -7,9 +7,9 @@ from typing import Any
 
 from electra_tf import config
 from electra_tf.errors import UserError
-from electra_tf.tasks.finetuning import settings
-from electra_tf.tasks.finetuning.settings import FinetuneSettings
-from electra_tf.tasks.prediction import predictor
+from electra_tf.finetuning import settings
+from electra_tf.finetuning.settings import FinetuneSettings
+from electra_tf.prediction import predictor
 from electra_tf.training.workers import Workers
 
 _STEPS, _EPOCHS = "train.num_train_steps", "train.num_train_epochs"

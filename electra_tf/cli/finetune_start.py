@@ -3,7 +3,7 @@
 from typing import Any
 
 from electra_tf.errors import UserError
-from electra_tf.tasks.finetuning import start
+from electra_tf.finetuning import start
 
 
 def make(

@@ -110,7 +110,7 @@ def main(flags_: flags.FlagValues) -> int:
         sampling,
         unigrams,
     )
-    from electra_tf.tasks.prediction import files as prediction_files
+    from electra_tf.prediction import files as prediction_files
 
     prompts = flags_.prompt or [""]
     for prompt in prompts:

@@ -19,8 +19,8 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.prediction import files as prediction_files
 from electra_tf.tasks import records
-from electra_tf.tasks.prediction import files as prediction_files
 from electra_tf.text import inputs
 
 _PART_SECONDS = 20.0

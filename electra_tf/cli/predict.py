@@ -69,9 +69,9 @@ def main(flags_: flags.FlagValues) -> int:
     from electra_tf import files
     from electra_tf.cli import finetune_settings, progress_line
     from electra_tf.errors import UserError
+    from electra_tf.prediction import file_run as predicting
+    from electra_tf.prediction import files as prediction_files
     from electra_tf.tasks import records
-    from electra_tf.tasks.prediction import file_run as predicting
-    from electra_tf.tasks.prediction import files as prediction_files
 
     source, target = flags_.input, flags_.output
     prediction_files.check_name(target, "--output")

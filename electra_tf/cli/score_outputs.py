@@ -11,7 +11,7 @@ import numpy as np
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.generation import nbest, scoring
-from electra_tf.tasks.prediction import files as prediction_files
+from electra_tf.prediction import files as prediction_files
 
 Row = Mapping[str, Any]
 Rows = Callable[[], Iterable[Row]]  # they are read once or twice

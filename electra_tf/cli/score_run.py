@@ -11,7 +11,7 @@ from electra_tf.cli import line_run
 from electra_tf.cli import score_outputs as outputs
 from electra_tf.errors import UserError
 from electra_tf.generation import nbest, scoring
-from electra_tf.tasks.prediction import files as prediction_files
+from electra_tf.prediction import files as prediction_files
 
 CHUNK = 512  # lines that are sorted by length together
 size = files.size

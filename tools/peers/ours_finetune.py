@@ -19,12 +19,12 @@ def build(settings):
     """The model and the data; the one place to adapt."""
     import tensorflow as tf
 
+    from electra_tf.finetuning import step_plan
+    from electra_tf.finetuning.fine_tuner import FineTuner
     from electra_tf.models.config import ModelConfig
     from electra_tf.models.task_networks import layer_rates, task_network
     from electra_tf.tasks.batches import training_dataset
     from electra_tf.tasks.features import Features
-    from electra_tf.tasks.finetuning import step_plan
-    from electra_tf.tasks.finetuning.fine_tuner import FineTuner
     from electra_tf.tasks.registry import task_class
     from electra_tf.training import optimizer
 

@@ -22,9 +22,9 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.prediction import files as prediction_files
+from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks import records
-from electra_tf.tasks.prediction import files as prediction_files
-from electra_tf.tasks.prediction.predictor import Predictor
 from electra_tf.tasks.records import BadRow
 from electra_tf.tasks.task import Prediction
 

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from electra_tf.serving.graphs import spans
-from electra_tf.serving.graphs.parts import Tensors
-from electra_tf.serving.graphs.qa_windows import ContextPieces, Windows
+from electra_tf.exporting.graphs import spans
+from electra_tf.exporting.graphs.parts import Tensors
+from electra_tf.exporting.graphs.qa_windows import ContextPieces, Windows
 from electra_tf.tasks.qa.answers import AnswerConfig
 from electra_tf.tasks.qa.words import Splitter
 from electra_tf.text.normalize import row_numbers

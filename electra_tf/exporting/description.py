@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from electra_tf.serving.exporting import examples
-from electra_tf.serving.exporting.servable import Servable
+from electra_tf.exporting import examples
+from electra_tf.exporting.servable import Servable
 from electra_tf.text import normalize
 from electra_tf.text.vocab import Vocab
 

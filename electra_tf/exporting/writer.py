@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.serving.exporting import (
+from electra_tf.exporting import (
     description,
     serving_files,
     signatures,
@@ -32,7 +32,7 @@ from electra_tf.serving.exporting import (
     warmup,
     weights,
 )
-from electra_tf.serving.exporting.servable import Servable
+from electra_tf.exporting.servable import Servable
 
 # What servers take as a model's name in an address and in a file.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from electra_tf.serving.graphs import inputs, parts, qa_search, qa_windows
-from electra_tf.serving.graphs.parts import Tensors
-from electra_tf.serving.graphs.qa_windows import Windows
-from electra_tf.tasks.prediction.predictor import Predictor
+from electra_tf.exporting.graphs import inputs, parts, qa_search, qa_windows
+from electra_tf.exporting.graphs.parts import Tensors
+from electra_tf.exporting.graphs.qa_windows import Windows
+from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.qa.answers import AnswerConfig
 from electra_tf.tasks.qa.task import QuestionAnswering
 

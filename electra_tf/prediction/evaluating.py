@@ -5,8 +5,8 @@ from typing import Any
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.tasks.prediction import files as prediction_files
-from electra_tf.tasks.prediction.predictor import Predictor
+from electra_tf.prediction import files as prediction_files
+from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.task import Prediction, Task
 
 

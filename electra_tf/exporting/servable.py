@@ -4,10 +4,10 @@ import dataclasses
 from typing import Any, Literal
 
 from electra_tf.errors import UserError
+from electra_tf.exporting.graphs import text_signatures
 from electra_tf.hub import loading, pretrained
-from electra_tf.serving.graphs import text_signatures
-from electra_tf.tasks.prediction import predictor as predicting
-from electra_tf.tasks.prediction.predictor import Predictor
+from electra_tf.prediction import predictor as predicting
+from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.ranking.task import Ranking
 from electra_tf.tasks.seq2seq.task import Seq2SeqTask

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from electra_tf.serving.graphs import spans
-from electra_tf.serving.graphs.character_classes import (
+from electra_tf.exporting.graphs import spans
+from electra_tf.exporting.graphs.character_classes import (
     BLOCK,
     CODE_POINTS,
     CharacterClasses,

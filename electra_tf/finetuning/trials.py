@@ -22,11 +22,11 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.finetuning import report, report_plots, splits
+from electra_tf.finetuning import trial as finetune
+from electra_tf.finetuning.settings import FinetuneSettings
+from electra_tf.finetuning.start import Start
 from electra_tf.hub import directory
-from electra_tf.tasks.finetuning import report, report_plots, splits
-from electra_tf.tasks.finetuning import trial as finetune
-from electra_tf.tasks.finetuning.settings import FinetuneSettings
-from electra_tf.tasks.finetuning.start import Start
 from electra_tf.tasks.registry import task_class
 from electra_tf.training import run_settings, workers
 

@@ -11,20 +11,20 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.models import task_networks
-from electra_tf.tasks.batches import training_dataset
-from electra_tf.tasks.finetuning import (
+from electra_tf.finetuning import (
     chosen_weights,
     step_plan,
     trial_outputs,
 )
-from electra_tf.tasks.finetuning.fine_tuner import FineTuner
-from electra_tf.tasks.finetuning.held_out import HeldOut
-from electra_tf.tasks.finetuning.settings import FinetuneTrainConfig, fit
-from electra_tf.tasks.finetuning.splits import Splits
-from electra_tf.tasks.finetuning.start import Start
-from electra_tf.tasks.prediction import files as prediction_files
-from electra_tf.tasks.prediction.inference import Inference
+from electra_tf.finetuning.fine_tuner import FineTuner
+from electra_tf.finetuning.held_out import HeldOut
+from electra_tf.finetuning.settings import FinetuneTrainConfig, fit
+from electra_tf.finetuning.splits import Splits
+from electra_tf.finetuning.start import Start
+from electra_tf.models import task_networks
+from electra_tf.prediction import files as prediction_files
+from electra_tf.prediction.inference import Inference
+from electra_tf.tasks.batches import training_dataset
 from electra_tf.training import checkpoints, loop, precision, workers
 from electra_tf.training.loop import TrainConfig
 from electra_tf.training.optimizer import make_optimizer

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from electra_tf.serving.graphs import inputs, parts
+from electra_tf.exporting.graphs import inputs, parts
 from electra_tf.text.tokenizer import Tokenizer
 
 

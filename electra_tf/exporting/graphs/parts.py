@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from electra_tf.serving.graphs.inputs import Rows
+from electra_tf.exporting.graphs.inputs import Rows
 
 _ROWS = 16  # run together: as alike in length as rows of a request can be
 _TOKENS = 8192  # run together, padding included

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from electra_tf.serving.graphs import inputs
-from electra_tf.serving.graphs.word_splitting import split_runs
+from electra_tf.exporting.graphs import inputs
+from electra_tf.exporting.graphs.word_splitting import split_runs
 from electra_tf.tasks.qa.features import QAFeatureConfig
 from electra_tf.tasks.qa.words import Splitter
 from electra_tf.text.normalize import row_numbers

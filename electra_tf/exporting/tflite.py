@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.exporting.lite_encoder import LiteEncoder
+from electra_tf.exporting.servable import Servable
 from electra_tf.models import packed_encoder
-from electra_tf.serving.exporting.lite_encoder import LiteEncoder
-from electra_tf.serving.exporting.servable import Servable
 
 FILE = "model.tflite"
 INPUTS = ("input_ids", "input_mask", "segment_ids")

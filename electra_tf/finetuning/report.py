@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from electra_tf import files
-from electra_tf.tasks.finetuning.splits import Splits
+from electra_tf.finetuning.splits import Splits
 
 JSON, MARKDOWN = "report.json", "report.md"
 # Of a trial's result, what the report repeats.

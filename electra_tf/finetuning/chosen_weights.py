@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import keras
 
-from electra_tf.tasks.finetuning.held_out import HeldOut
-from electra_tf.tasks.finetuning.settings import FinetuneTrainConfig
+from electra_tf.finetuning.held_out import HeldOut
+from electra_tf.finetuning.settings import FinetuneTrainConfig
 from electra_tf.training import checkpoints
 
 

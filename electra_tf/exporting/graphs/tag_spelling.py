@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from electra_tf.serving.graphs import tag_search
+from electra_tf.exporting.graphs import tag_search
 from electra_tf.tasks.tagging import schemes
 from electra_tf.tasks.tagging.schemes import Span
 

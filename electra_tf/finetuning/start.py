@@ -15,7 +15,7 @@ from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.seq2seq import Seq2Seq
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.tasks.prediction import heads
+from electra_tf.prediction import heads
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab, load_vocab
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from electra_tf.serving.graphs import parts, tag_search, tagging_rows
-from electra_tf.serving.graphs.parts import Tensors
-from electra_tf.serving.graphs.tag_spelling import TagSpelling
-from electra_tf.serving.graphs.word_splitting import split_words
-from electra_tf.tasks.prediction.predictor import Predictor
+from electra_tf.exporting.graphs import parts, tag_search, tagging_rows
+from electra_tf.exporting.graphs.parts import Tensors
+from electra_tf.exporting.graphs.tag_spelling import TagSpelling
+from electra_tf.exporting.graphs.word_splitting import split_words
+from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.tagging import answers
 from electra_tf.tasks.tagging.task import Tagging
 

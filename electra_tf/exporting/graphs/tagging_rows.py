@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from electra_tf.serving.graphs import inputs
+from electra_tf.exporting.graphs import inputs
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.truncation import first_tokens
 

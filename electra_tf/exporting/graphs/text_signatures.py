@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from electra_tf.serving.graphs import inputs, parts
-from electra_tf.serving.graphs.inputs import Rows
+from electra_tf.exporting.graphs import inputs, parts
+from electra_tf.exporting.graphs.inputs import Rows
+from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.glue.task import Glue
-from electra_tf.tasks.prediction.predictor import Predictor
 from electra_tf.tasks.ranking.task import Ranking
 from electra_tf.tasks.task import Task
 from electra_tf.tasks.texts.table import TableTask

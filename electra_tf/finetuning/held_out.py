@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from electra_tf.tasks.finetuning.splits import Split
-from electra_tf.tasks.prediction.inference import Inference
+from electra_tf.finetuning.splits import Split
+from electra_tf.prediction.inference import Inference
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.training.reporting import Reporter
 

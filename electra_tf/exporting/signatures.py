@@ -4,8 +4,8 @@ import importlib
 from collections.abc import Callable, Iterable
 
 from electra_tf.errors import UserError
-from electra_tf.serving.exporting.servable import Servable
-from electra_tf.serving.graphs import embedding_signatures
+from electra_tf.exporting.graphs import embedding_signatures
+from electra_tf.exporting.servable import Servable
 
 DEFAULT = "serving_default"
 
@@ -40,7 +40,7 @@ def make(
       UserError: it has no signature of such a name.
     """
     module = importlib.import_module(
-        f"electra_tf.serving.graphs.{_MODULES[servable.kind]}"
+        f"electra_tf.exporting.graphs.{_MODULES[servable.kind]}"
     )
     found = module.signatures(servable.predictor or servable.network)
     found |= embedding_signatures.signatures(

@@ -10,10 +10,10 @@ import keras
 from electra_tf.errors import UserError
 from electra_tf.hub import directory, handles, loading, pretrained
 from electra_tf.hub.config import DirectoryConfig
+from electra_tf.prediction import heads
+from electra_tf.prediction.inference import Inference
 from electra_tf.tasks.features import check_lengths
 from electra_tf.tasks.plain import from_plain
-from electra_tf.tasks.prediction import heads
-from electra_tf.tasks.prediction.inference import Inference
 from electra_tf.tasks.records import BadRow
 from electra_tf.tasks.registry import task_class
 from electra_tf.tasks.task import Prediction, Task

@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from electra_tf.exporting.graphs import inputs, parts, spans
 from electra_tf.models.networks import Discriminator
-from electra_tf.serving.graphs import inputs, parts, spans
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.truncation import first_tokens
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from electra_tf.serving.graphs import inputs, parts
-from electra_tf.serving.graphs.parts import Tensors
-from electra_tf.tasks.prediction.predictor import Predictor
+from electra_tf.exporting.graphs import inputs, parts
+from electra_tf.exporting.graphs.parts import Tensors
+from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.seq2seq.task import Seq2SeqTask
 from electra_tf.text.detokenize_graph import Detokenizer
 

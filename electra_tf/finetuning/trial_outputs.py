@@ -9,12 +9,12 @@ from typing import Any
 import keras
 
 from electra_tf import files
+from electra_tf.finetuning import confusion
+from electra_tf.finetuning.splits import Splits
+from electra_tf.finetuning.start import Start
 from electra_tf.hub import directory
-from electra_tf.tasks.finetuning import confusion
-from electra_tf.tasks.finetuning.splits import Splits
-from electra_tf.tasks.finetuning.start import Start
-from electra_tf.tasks.prediction import evaluating
-from electra_tf.tasks.prediction.inference import Inference
+from electra_tf.prediction import evaluating
+from electra_tf.prediction.inference import Inference
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.training.plots import PlotGroup, write_plots
 from electra_tf.training.reporting import read_records
