@@ -143,8 +143,9 @@ def rows_of(
 
 def _write_file(flags_: flags.FlagValues, filler: Any, answer: Any) -> int:
     from electra_tf import files
-    from electra_tf.cli import progress_line, score_outputs
+    from electra_tf.cli import score_outputs
     from electra_tf.prediction import resumable
+    from electra_tf.recipes.progress import RowProgress
 
     about = {
         name: getattr(flags_, name) for name in ("model", "top_k", "joint")
@@ -159,7 +160,7 @@ def _write_file(flags_: flags.FlagValues, filler: Any, answer: Any) -> int:
         },
         score_outputs.note,
     )
-    line = progress_line.RowProgress(files.size(flags_.input))
+    line = RowProgress(files.size(flags_.input))
     try:
         run.answer(answer, _CHUNK, line.update)
     finally:

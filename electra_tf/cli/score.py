@@ -104,10 +104,11 @@ flags.DEFINE_bool(
 
 def main(flags_: flags.FlagValues) -> int:
     """Checks, loads, scores, writes."""
-    from electra_tf.cli import progress_line, score_run
+    from electra_tf.cli import score_run
     from electra_tf.cli import score_outputs as outputs
     from electra_tf.generation import scoring
     from electra_tf.prediction import resumable
+    from electra_tf.recipes.progress import RowProgress
 
     score_run.check(flags_)
     scorer = scoring.Scorer.from_pretrained(
@@ -138,7 +139,7 @@ def main(flags_: flags.FlagValues) -> int:
         },
         outputs.note,
     )
-    line = progress_line.RowProgress(score_run.size(flags_.input))
+    line = RowProgress(score_run.size(flags_.input))
     try:
         run.answer(answer, score_run.CHUNK, line.update)
     finally:
