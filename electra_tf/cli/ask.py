@@ -148,7 +148,8 @@ def _write_file(
     flags_: flags.FlagValues, asker: object, documents: object
 ) -> int:
     from electra_tf import files
-    from electra_tf.cli import line_run, progress_line, score_outputs
+    from electra_tf.cli import line_run, score_outputs
+    from electra_tf.recipes.progress import RowProgress
 
     about = {
         name: getattr(flags_, name)
@@ -168,7 +169,7 @@ def _write_file(
         },
         score_outputs.note,
     )
-    line = progress_line.RowProgress(files.size(flags_.questions))
+    line = RowProgress(files.size(flags_.questions))
     try:
         run.answer(asker.answer, _CHUNK, line.update)
     finally:

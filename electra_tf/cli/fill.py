@@ -142,7 +142,8 @@ def rows_of(
 
 def _write_file(flags_: flags.FlagValues, filler: Any, answer: Any) -> int:
     from electra_tf import files
-    from electra_tf.cli import line_run, progress_line, score_outputs
+    from electra_tf.cli import line_run, score_outputs
+    from electra_tf.recipes.progress import RowProgress
 
     about = {
         name: getattr(flags_, name) for name in ("model", "top_k", "joint")
@@ -157,7 +158,7 @@ def _write_file(flags_: flags.FlagValues, filler: Any, answer: Any) -> int:
         },
         score_outputs.note,
     )
-    line = progress_line.RowProgress(files.size(flags_.input))
+    line = RowProgress(files.size(flags_.input))
     try:
         run.answer(answer, _CHUNK, line.update)
     finally:

@@ -84,8 +84,9 @@ flags.DEFINE_bool(
 def main(flags_: flags.FlagValues) -> int:
     """Checks, reads, cleans, writes, counts."""
     from electra_tf import files
-    from electra_tf.cli import line_run, progress_line, score_outputs
+    from electra_tf.cli import line_run, score_outputs
     from electra_tf.errors import UserError
+    from electra_tf.recipes.progress import ProgressLine
     from electra_tf.text import corpus, prepare, segment, stop_words
     from electra_tf.text.cleaning import Cleaning
 
@@ -120,7 +121,7 @@ def main(flags_: flags.FlagValues) -> int:
         blank_lines_separate_documents=flags_.blank_lines_separate_documents,
         strict=flags_.strict,
     )
-    bar = progress_line.ProgressLine()
+    bar = ProgressLine()
 
     def lines() -> Iterator[str]:
         first = True

@@ -104,9 +104,10 @@ flags.DEFINE_bool(
 
 def main(flags_: flags.FlagValues) -> int:
     """Checks, loads, scores, writes."""
-    from electra_tf.cli import line_run, progress_line, score_run
+    from electra_tf.cli import line_run, score_run
     from electra_tf.cli import score_outputs as outputs
     from electra_tf.generation import scoring
+    from electra_tf.recipes.progress import RowProgress
 
     score_run.check(flags_)
     scorer = scoring.Scorer.from_pretrained(
@@ -135,7 +136,7 @@ def main(flags_: flags.FlagValues) -> int:
         },
         outputs.note,
     )
-    line = progress_line.RowProgress(score_run.size(flags_.input))
+    line = RowProgress(score_run.size(flags_.input))
     try:
         run.answer(answer, score_run.CHUNK, line.update)
     finally:
