@@ -104,8 +104,8 @@ flags.DEFINE_bool(
 
 def main(flags_: flags.FlagValues) -> int:
     """Checks, loads, scores, writes."""
-    from electra_tf.cli import score_run
     from electra_tf.cli import score_outputs as outputs
+    from electra_tf.cli import score_run
     from electra_tf.generation import scoring
     from electra_tf.prediction import resumable
     from electra_tf.recipes.progress import RowProgress
