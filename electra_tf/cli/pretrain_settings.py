@@ -11,7 +11,7 @@ from electra_tf import files
 from electra_tf.data import manifest, reader
 from electra_tf.data import packing as data_packing
 from electra_tf.errors import UserError
-from electra_tf.models import flops, fused_attention
+from electra_tf.models import flops, products
 from electra_tf.models.config import ModelConfig
 from electra_tf.pretraining import packing
 from electra_tf.pretraining.assembly import encoders_of
@@ -270,7 +270,7 @@ def build_model(
       UserError: attention as no device here, or no such model, computes it.
     """
     train = settings.train
-    fused_attention.check(train.attention, settings.model.attention_dropout)
+    products.check_attention(train.attention, settings.model.attention_dropout)
     with precision.policy(train.precision):
         model = ElectraPretrainer(
             settings.model,

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from electra_tf.models import layers
 from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
+from electra_tf.models.rows import as_rows
 
 
 class LiteEncoder:
@@ -22,19 +23,12 @@ class LiteEncoder:
         self.config = encoder.config
 
     def __call__(
-        self,
-        input_ids: tf.Tensor,
-        input_mask: tf.Tensor | None = None,
-        segment_ids: tf.Tensor | None = None,
-        training: bool = False,
-        keys: None = None,
+        self, *parts: Any, training: bool = False, **named: Any
     ) -> EncoderOutput:
-        """See `ElectraEncoder.call`; training is not possible."""
+        """Called as every `rows.Network`; training is not possible."""
         encoder = self._encoder
-        if input_mask is None:
-            input_mask = tf.ones_like(input_ids)
-        if segment_ids is None:
-            segment_ids = tf.zeros_like(input_ids)
+        read = as_rows(*parts, **named).filled()
+        input_ids, input_mask, segment_ids, *_ = read
         rows = tf.shape(input_ids)  # B, L
         x = encoder.embeddings(input_ids, segment_ids, keys=None)
         x = tf.reshape(x, [-1, self.config.embedding_size])  # [B * L, E]

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from electra_tf.errors import UserError
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.source import shapes_of
-from electra_tf.models.config import ModelConfig
-from electra_tf.models.decoder import DecoderConfig
-from electra_tf.models.sentence_scorer import SentenceHeadConfig
-from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.models.config import (
+    DecoderConfig,
+    ModelConfig,
+    SentenceHeadConfig,
+    TaskHeadConfig,
+)
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs, parts
+from electra_tf.models.rows import Rows
 from electra_tf.text.tokenizer import Tokenizer
 
 
@@ -46,7 +47,7 @@ def _function(
     ) -> dict[str, tf.Tensor]:
         if hasattr(network, "hidden_at"):  # a generator
             hidden, _ = network.hidden_at(
-                input_ids, input_mask, segment_ids, None
+                Rows(input_ids, input_mask, segment_ids)
             )
         else:
             hidden = network.encoder(

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs, parts, spans
 from electra_tf.models.networks import Discriminator
+from electra_tf.models.rows import Rows
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.truncation import first_tokens
 
@@ -170,7 +171,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
             input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
         ) -> Tensors:
             hidden, _ = network.hidden_at(
-                input_ids, input_mask, segment_ids, None
+                Rows(input_ids, input_mask, segment_ids)
             )
             # Rows of the part, and which of its masks each is.
             here = input_ids == vocab.mask_id
