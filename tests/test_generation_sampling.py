@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from electra_tf.errors import UserError
-from electra_tf.generation import drawing, unigrams
 from electra_tf.generation.filling import Filler
-from electra_tf.generation.pieces import Pieces
-from electra_tf.generation.sampling import METHODS, SampleConfig, Sampler
+from electra_tf.generation.sampling import Sampler, count_words
+from electra_tf.generation.settings import METHODS, Draw, SampleConfig
+from electra_tf.generation.writing import Pieces
 
 COUNTS = {"the": 5, "cat": 3, "##s": 4, ",": 2, "[UNK]": 9, "好": 1}
 CONFIGS = {
@@ -18,8 +18,8 @@ CONFIGS = {
     "gibbs without": SampleConfig("gibbs", 1, critic=False),
     "one_shot": SampleConfig("one_shot"),
     "unigram": SampleConfig("unigram"),
-    "cold": SampleConfig(num_iterations=2, draw=drawing.Draw(0.0)),
-    "top": SampleConfig(num_iterations=2, draw=drawing.Draw(0.7, 20, 0.9)),
+    "cold": SampleConfig(num_iterations=2, draw=Draw(0.0)),
+    "top": SampleConfig(num_iterations=2, draw=Draw(0.7, 20, 0.9)),
 }
 
 
@@ -85,7 +85,7 @@ def test_pieces_are_written_where_they_go_on(sampler):
 def test_one_pass_draws_from_the_generator(sampler):
     """Cold, the first place holds the best token for a blank there."""
     (found,) = sampler.sample(
-        ["the cat,"], 1, 1, SampleConfig("one_shot", draw=drawing.Draw(0.0))
+        ["the cat,"], 1, 1, SampleConfig("one_shot", draw=Draw(0.0))
     )
     filler = Filler(sampler.generator)
     (filled,) = filler.fill(["the cat, [MASK]"], 1)
@@ -141,7 +141,7 @@ def test_prompts_of_other_scripts(sampler):
 
 
 def test_unigrams(sampler):
-    counts = unigrams.count(sampler.tokenizer, ["the cats, the cat"] * 3)
+    counts = count_words(sampler.tokenizer, ["the cats, the cat"] * 3)
     assert counts == {"the": 6, "cat": 6, "##s": 3, ",": 3}
     (found,) = sampler.sample(
         [""], 10, 200, SampleConfig("unigram"), counts=counts

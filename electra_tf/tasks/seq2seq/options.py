@@ -3,7 +3,7 @@
 import dataclasses
 
 from electra_tf.errors import UserError
-from electra_tf.generation.beam_search import SearchConfig
+from electra_tf.generation.settings import SearchConfig
 
 
 @dataclasses.dataclass(frozen=True)
