@@ -22,6 +22,7 @@ _HOMES = {
     "Tokenizer": "electra_tf.text.tokenizer",
     "UserError": "electra_tf.errors",
     "Vocab": "electra_tf.text.vocab",
+    "convert": "electra_tf.recipes.convert",
     "load": "electra_tf.prediction.predictor",
     "load_vocab": "electra_tf.text.vocab",
 }
@@ -36,6 +37,7 @@ __all__ = [
     "UserError",
     "Vocab",
     "__version__",
+    "convert",
     "load",
     "load_vocab",
 ]
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
     from electra_tf.prediction.predictor import load
     from electra_tf.pretraining.pretrainer import ElectraPretrainer
+    from electra_tf.recipes.convert import convert
     from electra_tf.serving.clients.client import Client
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab

@@ -157,8 +157,8 @@ def test_unigrams(sampler):
 
 def test_wrong_settings():
     for wrong, told in (
-        ({"method": "beam"}, "--method=beam"),
-        ({"num_iterations": 0}, "--num_iterations=0"),
+        ({"method": "beam"}, "method: expected one of .*, got 'beam'"),
+        ({"num_iterations": 0}, "num_iterations: .* at least 1, got 0"),
     ):
         with pytest.raises(UserError, match=told):
             SampleConfig(**wrong)

@@ -123,11 +123,11 @@ def _open(flags_: flags.FlagValues) -> "Servable":
     from electra_tf.cli import finetune_settings
     from electra_tf.errors import UserError
     from electra_tf.exporting import servable
-    from electra_tf.hub import handles
+    from electra_tf.hub import loading
 
     path = flags_.model
-    if handles.is_handle(path):
-        path = handles.fetch(path)
+    if loading.is_handle(path):
+        path = loading.fetch(path)
     if servable.is_fine_tuned(path):
         if flags_.part is not None:
             raise UserError(

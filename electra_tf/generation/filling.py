@@ -134,9 +134,7 @@ class Filler:
         read, places, whole = [], [], []
         for text in texts:
             for blank in text.blanks:
-                start, end = rows.around(
-                    blank, blank + 1, len(text.ids), room
-                )
+                start, end = rows.around(blank, blank + 1, len(text.ids), room)
                 read.append(self._row(text.ids[start:end]))
                 places.append(1 + blank - start)
                 # What the blank before it is filled with is not known.

@@ -106,7 +106,7 @@ def convert(
         )
     if source.rstrip("/") == output.rstrip("/"):
         raise UserError("--output: is --from; name another directory")
-    texts = configs.texts_of(overrides)
+    texts = configs.assigned(overrides)
     if lower_case is not None:
         texts["lower_case"] = str(lower_case).lower()
     checkpoint = loading.open_checkpoint(source, texts, vocab)

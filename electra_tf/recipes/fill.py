@@ -91,19 +91,19 @@ def fill(
     """
     from electra_tf.generation import filling
     from electra_tf.prediction import files as prediction_files
-    from electra_tf.prediction import line_run
+    from electra_tf.prediction import resumable
 
     texts = [text] if isinstance(text, str) else list(text)
     if bool(texts) == bool(input):
         raise UserError('give --text="... [MASK] ..." or --input=FILE')
     if input:
-        line_run.check_input(input)
+        prediction_files.check_input(input)
     for each in texts:
         if filling.BLANK not in each:
             raise UserError(
                 f"--text: '{each[:60]}' has no {filling.BLANK} to fill"
             )
-    line_run.check_output(output, overwrite)
+    prediction_files.check_output(output, overwrite)
     if output:
         prediction_files.check_name(output, "--output")
     filler = filling.Filler.from_pretrained(
@@ -120,7 +120,7 @@ def fill(
             "top_k": top_k,
             "joint": joint,
             "max_seq_length": filler.max_length,
-            "weights": line_run.weights_digest([filler.generator]),
+            "weights": resumable.weights_digest([filler.generator]),
         }
         with lines.answered(
             input, output, answer, about, chunk=_CHUNK, progress=progress
@@ -129,7 +129,7 @@ def fill(
         return Filled((), output, count, True)
     rows: Sequence[lines.Row]
     if input:
-        rows = line_run.in_memory(input, answer, _CHUNK)
+        rows = resumable.answer_in_memory(input, answer, _CHUNK)
     else:
         rows = answer(texts, 1)
         wrong = next((row["error"] for row in rows if row["error"]), None)

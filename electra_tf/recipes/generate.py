@@ -99,7 +99,7 @@ def generate(
     """
     from electra_tf.generation import filling, loading, sampling
     from electra_tf.prediction import files as prediction_files
-    from electra_tf.prediction import line_run
+    from electra_tf.prediction import resumable
 
     note = lines.note_on(progress)
     prompts = [prompt] if isinstance(prompt, str) else list(prompt) or [""]
@@ -114,12 +114,12 @@ def generate(
         Draw(temperature, top_k, top_p),
         critic is not False,
     )
-    line_run.check_output(output, overwrite)
+    prediction_files.check_output(output, overwrite)
     as_text = bool(output and output.endswith(".txt"))
     if output and not as_text:
         prediction_files.check_name(output, "--output")
     if counts_from:
-        line_run.check_input(counts_from, "--counts_from")
+        prediction_files.check_input(counts_from, "--counts_from")
     path, found = loading.describe(model)
     judge: bool | str = False
     if how.uses_critic:
@@ -136,7 +136,7 @@ def generate(
     counts = None
     if method == "unigram" and counts_from:
         counts = sampling.count_words(
-            sampler.tokenizer, line_run.read_lines(counts_from)
+            sampler.tokenizer, resumable.read_lines(counts_from)
         )
         if not counts:
             raise UserError(f"--counts_from: {counts_from}: no words")

@@ -46,10 +46,10 @@ def answered(
       What reads the answers, in the order of the lines.
     """
     from electra_tf import files
-    from electra_tf.prediction import line_run
+    from electra_tf.prediction import resumable
     from electra_tf.recipes.progress import RowProgress
 
-    run = line_run.LineRun(source, output, about, note_on(progress))
+    run = resumable.ResumableRun(source, output, about, note_on(progress))
     line = RowProgress(files.size(source), progress)
     try:
         run.answer(answer, chunk, line.update)

@@ -134,7 +134,7 @@ def score(
         no n-best lists.
     """
     from electra_tf.generation import scoring
-    from electra_tf.prediction import line_run
+    from electra_tf.prediction import resumable
 
     keeps = keep_above is not None or keep_share is not None
     _check_together(keep_above, keep_share, per_token, rerank, best, weight)
@@ -167,7 +167,7 @@ def score(
         return dataclasses.replace(found, method=scorer.method)
 
     if not output:
-        whole = line_run.in_memory(input, answer, _CHUNK)
+        whole = resumable.answer_in_memory(input, answer, _CHUNK)
         return finished(lambda: whole)
     about = {
         "model": model,
@@ -176,7 +176,7 @@ def score(
         "batch_tokens": batch_tokens,
         "method": scorer.method,
         "max_seq_length": scorer.max_length,
-        "weights": line_run.weights_digest([scorer.network]),
+        "weights": resumable.weights_digest([scorer.network]),
     }
     with lines.answered(
         input, output, answer, about, chunk=_CHUNK, progress=progress
@@ -220,10 +220,9 @@ def _check_files(
     """Looks at paths before anything large is loaded."""
     from electra_tf import files
     from electra_tf.prediction import files as prediction_files
-    from electra_tf.prediction import line_run
 
-    line_run.check_input(source)
-    line_run.check_output(output, overwrite)
+    prediction_files.check_input(source)
+    prediction_files.check_output(output, overwrite)
     if output and not keeps:
         prediction_files.check_name(output, "--output")
     if best:
@@ -398,7 +397,7 @@ class _Kept:
     Attributes:
       threshold: the score a token from which on lines are kept.
       max_unknown_share: of a line that is kept.
-      lines: [before, after], those without tokens aside.
+      texts: [before, after], those without tokens aside.
       tokens: the same.
       empty: lines without tokens, which are kept: they divide paragraphs.
       unknown: lines left out since the model does not know their tokens.
@@ -406,7 +405,7 @@ class _Kept:
 
     threshold: float
     max_unknown_share: float
-    lines: list[int] = dataclasses.field(default_factory=lambda: [0, 0])
+    texts: list[int] = dataclasses.field(default_factory=lambda: [0, 0])
     tokens: list[int] = dataclasses.field(default_factory=lambda: [0, 0])
     empty: int = 0
     unknown: int = 0
@@ -420,12 +419,12 @@ class _Kept:
         self.unknown += not known
         stays = known and row["mean"] >= self.threshold
         for i in range(1 + stays):
-            self.lines[i] += 1
+            self.texts[i] += 1
             self.tokens[i] += row["tokens"]
         return stays
 
     def __str__(self) -> str:
-        before, after = self.lines
+        before, after = self.texts
         share = 100 * after / max(1, before)
         return (
             f"before: {before:,} lines, {self.tokens[0]:,} tokens\n"
@@ -447,8 +446,8 @@ def _write_kept(rows: Rows, output: str | None, kept: _Kept) -> Scores:
     return Scores(
         "",
         str(kept),
-        kept.empty + kept.lines[0],
-        kept=kept.lines[1],
+        kept.empty + kept.texts[0],
+        kept=kept.texts[1],
         threshold=kept.threshold,
         output=output,
         rows=shown,
