@@ -22,6 +22,8 @@ _HOMES = {
     "Tokenizer": "electra_tf.text.tokenizer",
     "UserError": "electra_tf.errors",
     "Vocab": "electra_tf.text.vocab",
+    "build_data": "electra_tf.recipes.build_data",
+    "build_vocab": "electra_tf.recipes.build_vocab",
     "load": "electra_tf.prediction.predictor",
     "load_vocab": "electra_tf.text.vocab",
 }
@@ -36,6 +38,8 @@ __all__ = [
     "UserError",
     "Vocab",
     "__version__",
+    "build_data",
+    "build_vocab",
     "load",
     "load_vocab",
 ]
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
     from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
     from electra_tf.prediction.predictor import load
     from electra_tf.pretraining.pretrainer import ElectraPretrainer
+    from electra_tf.recipes.build_data import build_data
+    from electra_tf.recipes.build_vocab import build_vocab
     from electra_tf.serving.clients.client import Client
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab

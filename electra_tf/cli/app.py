@@ -47,8 +47,16 @@ class Command(NamedTuple):
 # In the order of use.
 COMMANDS = {
     "prepare-text": ("prepare_text", "clean text up, and count what is left"),
-    "build-vocab": ("build_vocab", "train a WordPiece vocabulary from text"),
-    "build-data": ("build_data", "turn text into pre-training examples"),
+    "build-vocab": Command(
+        "recipes.build_vocab:build_vocab",
+        "train a WordPiece vocabulary from text",
+        pooled=False,
+    ),
+    "build-data": Command(
+        "recipes.build_data:build_data",
+        "turn text into pre-training examples",
+        pooled=False,
+    ),
     "pretrain": ("pretrain", "train a generator and a discriminator"),
     "evaluate-pretraining": (
         "evaluate_pretraining",
@@ -230,6 +238,9 @@ def _start_tensorflow(pooled: bool) -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # looks for GPU drivers
+        if not pooled:  # no work for a GPU, nor should it take its memory
+            with contextlib.suppress(RuntimeError):  # it runs already
+                tf.config.set_visible_devices([], "GPU")
 
 
 @contextlib.contextmanager
