@@ -1,7 +1,7 @@
 # Each target makes the virtual environment it needs; a second call is quick.
 #   make demo                      text -> vocabulary -> data -> training -> results
 #   make test                      the quick tests       make test-all   all of them
-#   make lint                      style and mistakes    make bench      speed against peers
+#   make lint                      style and types      make bench      speed against peers
 # PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment's place.
 
 VENV ?= .venv
@@ -46,9 +46,10 @@ test-all: $(INSTALLED)
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 bench: $(INSTALLED)
 	$(RUN) tools/benchmark.py $(BENCH) $(BENCH_FLAGS)
 
 clean:
-	rm -rf $(VENV) $(DEMO_OUTPUT) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO_OUTPUT) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -203,10 +203,7 @@ def from_dict(
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
-    """Turns a dataclass into nested dicts of plain values.
-
-    Tuples become lists.
-    """
+    """Turns a dataclass into nested dicts; its tuples become lists."""
     return {
         field.name: _plain(getattr(settings, field.name))
         for field in dataclasses.fields(settings)
@@ -231,14 +228,9 @@ def describe(cls: type, prefix: str = "") -> list[Key]:
             found += describe(section, f"{prefix}{name}.")
             continue
         setting = setting_of(kind)
+        default, text = _default(fields[name]), " ".join(setting.text.split())
         found.append(
-            Key(
-                prefix + name,
-                _name(kind),
-                _default(fields[name]),
-                setting.bounds(),
-                " ".join(setting.text.split()),
-            )
+            Key(prefix + name, _name(kind), default, setting.bounds(), text)
         )
     return found
 
@@ -341,6 +333,7 @@ def _write(
             outer = ".".join(sections[: depth + 1])
             raise UserError(f"{place}: '{outer}' is not a section")
         target = inner
+    target.pop(leaf, None)  # the last one written wins, by whatever name
     target[leaf] = value
     for old in [k for k in places if k.startswith(f"{key}.")]:
         del places[old]
@@ -365,10 +358,10 @@ def _build(cls: type[T], values: Any, prefix: str, source: _Source) -> T:
                 f"{source.at(key)}unknown key '{key}'; "
                 + _nearest(str(given), prefix, cls, source.root)
             )
-        if name in arguments:
+        if name in arguments and source.at(key).startswith(source.default):
             raise UserError(
-                f"{source.at(key)}'{key}' is an older name of "
-                f"'{prefix}{name}'; leave one of them out"
+                f"{source.at(key)}'{prefix}{name}' is given twice, once by an "
+                "older name; leave one of them out"
             )
         section = _section(kinds[name])
         if value is None and section is kinds[name]:
@@ -389,7 +382,7 @@ def _build(cls: type[T], values: Any, prefix: str, source: _Source) -> T:
         text = str(error)
         head = text.partition(":")[0]
         key = next(
-            (f"{prefix}{name}" for name in arguments if name == head), section
+            (f"{prefix}{name}" for name in kinds if name == head), section
         )
         if section and not text.startswith(prefix):
             joint = "." if key != section else ": "

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from electra_tf.cli import app, progress_line
+from electra_tf.cli import app
 from electra_tf.data import manifest
+from electra_tf.recipes.progress import ProgressLine
 from electra_tf.text import corpus
 
 
@@ -67,7 +68,7 @@ def test_nothing_held_out_is_told(flags, capsys):
 def test_progress_line_tells_rate_and_time_left(capsys, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    line = progress_line.ProgressLine()
+    line = ProgressLine()
     now[0] += 20
     line.update(40_000_000, 100_000_000, "7 examples")
     line.update(41_000_000, 100_000_000, "8 examples")

@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
-from typing import Any, Literal
+import math
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from electra_tf import config
+from electra_tf.config import Setting
 from electra_tf.errors import UserError
 
 
@@ -261,3 +265,141 @@ def test_any_override_gives_settings_or_a_user_error(text):
             config.load(Run, None, [f"{key}={text}"])
         except UserError:
             pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounded(config.Settings):
+    share: Annotated[
+        float, Setting("Share that is kept.", at_least=0, below=1)
+    ] = 0.1
+    steps: Annotated[
+        int, Setting("Updates.", at_least=1, formerly=("updates",))
+    ] = 10
+    rate: Annotated[float, Setting("Peak; null takes 1.", above=0)] | None = (
+        None
+    )
+    kind: Annotated[Literal["a", "b"], Setting("Which one.")] = "a"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.kind == "b" and self.rate is None:
+            raise UserError("rate: kind b needs one")
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundedRun:
+    part: Bounded = dataclasses.field(default_factory=Bounded)
+    train: Train = Train()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"share": 1.0}, "share: expected at least 0 and below 1, got 1.0"),
+        ({"share": -0.1}, "share: expected at least 0 and below 1, got -0.1"),
+        ({"share": math.nan}, "share: expected at least 0 and below 1, got"),
+        ({"steps": 0}, "steps: expected at least 1, got 0"),
+        ({"steps": 1.5}, "steps: expected a whole number, got 1.5"),
+        ({"steps": True}, "steps: expected a whole number, got true"),
+        ({"rate": 0}, "rate: expected above 0, got 0"),
+        ({"kind": "c"}, "kind: expected one of 'a', 'b', got 'c'"),
+        ({"kind": "b"}, "rate: kind b needs one"),
+    ],
+)
+def test_values_are_checked_however_settings_are_made(
+    tmp_path, values, message
+):
+    with pytest.raises(UserError) as caught:
+        Bounded(**values)
+    assert str(caught.value).startswith(message)
+    name, value = next(iter(values.items()))
+    lines = yaml.safe_dump({"part": values})
+    path = _write(tmp_path, lines)
+    with pytest.raises(UserError) as caught:
+        config.load(BoundedRun, path)
+    assert str(caught.value).startswith(f"{path}:")
+    assert f": part.{message}" in str(caught.value)
+    if "kind b" not in message:
+        assert str(caught.value).startswith(f"{path}:2: part.{message}")
+    word = f"part.{name}={json.dumps(value)}"
+    with pytest.raises(UserError) as caught:
+        config.load(BoundedRun, None, [word])
+    assert str(caught.value).startswith(f"--set {word}: part.")
+    with pytest.raises(UserError, match=f"part.{message.partition(':')[0]}"):
+        config.resolve(BoundedRun, part=values)
+
+
+def test_numbers_of_numpy_and_whole_floats_are_numbers():
+    made = Bounded(share=np.float32(0.5), steps=np.int64(3), rate=2)
+    assert made == Bounded(0.5, 3, 2.0)
+    assert [type(made.share), type(made.steps), type(made.rate)] == [
+        float, int, float,
+    ]  # fmt: skip
+    assert Bounded(steps=1e3).steps == 1000
+
+
+def test_bounds_hold_for_replaced_values():
+    with pytest.raises(UserError, match="steps: expected at least 1"):
+        dataclasses.replace(Bounded(), steps=-1)
+
+
+def test_older_names_are_read_and_written_anew(tmp_path):
+    path = _write(tmp_path, "part: {updates: 7}\n")
+    run = config.load(BoundedRun, path)
+    assert run.part.steps == 7
+    assert config.to_dict(run)["part"]["steps"] == 7
+    for word in ("part.steps=8", "part.updates=8"):
+        assert config.load(BoundedRun, path, [word]).part.steps == 8
+    path = _write(tmp_path, "part: {updates: 7, steps: 8}\n")
+    with pytest.raises(UserError, match=r"yaml:1: 'part.steps' is given twice"):
+        config.load(BoundedRun, path)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        BoundedRun(Bounded(steps=4)),
+        {"part": {"steps": 4}},
+        {"part": Bounded(steps=4)},
+    ],
+)
+def test_resolve_takes_objects_and_mappings(given):
+    assert config.resolve(BoundedRun, given).part.steps == 4
+    assert config.resolve(BoundedRun, given, part={"steps": 5}).part.steps == 5
+    both = config.resolve(
+        BoundedRun, given, {"part.steps": 6}, part={"share": 0.5}
+    )
+    assert both.part == Bounded(0.5, 6)
+    # What was given is left as it was.
+    assert config.resolve(BoundedRun, given).part.steps == 4
+
+
+def test_resolve_takes_a_file_and_names_what_is_wrong(tmp_path):
+    path = _write(tmp_path, "train: {steps: 5}\n")
+    assert config.resolve(BoundedRun, path, train={"clip": 3}).train == Train(
+        steps=5, clip=3.0
+    )
+    with pytest.raises(UserError, match=r"^train=: unknown key 'train.stps'"):
+        config.resolve(BoundedRun, path, train={"stps": 1})
+    with pytest.raises(UserError, match="train: expected a mapping"):
+        config.resolve(BoundedRun, path, train=3)
+    with pytest.raises(UserError, match="config: expected a settings object"):
+        config.resolve(BoundedRun, 3)
+
+
+def test_a_word_of_a_key_finds_its_home():
+    text = _message(None, "train.rate=1")
+    assert "did you mean 'train.learning_rate'?" in text
+
+
+def test_describe_tells_type_default_bounds_and_meaning():
+    keys = {key.key: key for key in config.describe(BoundedRun)}
+    assert keys["part.share"] == (
+        "part.share", "a number", "0.1", "at least 0 and below 1",
+        "Share that is kept.",
+    )  # fmt: skip
+    assert keys["part.rate"][1:4] == ("a number or null", "null", "above 0")
+    assert keys["part.kind"].kind == "one of 'a', 'b'"
+    assert keys["train.resume"].default == "true"
+    strict = {key.key: key for key in config.describe(Strict)}
+    assert strict["data"].default == "required"

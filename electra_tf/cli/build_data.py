@@ -17,7 +17,8 @@ from typing import Any
 
 from absl import flags
 
-from electra_tf.cli import beam_flags, progress_line
+from electra_tf.cli import beam_flags
+from electra_tf.recipes.progress import ProgressLine
 
 FLAGS = flags.FlagValues()
 
@@ -91,7 +92,7 @@ def main(flags_: flags.FlagValues) -> int:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
-    bar = progress_line.ProgressLine()
+    bar = ProgressLine()
     start = time.monotonic()
     try:
         if flags_.runner == "beam":

@@ -67,10 +67,11 @@ def main(flags_: flags.FlagValues) -> int:
     import sys
 
     from electra_tf import files
-    from electra_tf.cli import finetune_settings, progress_line
+    from electra_tf.cli import finetune_settings
     from electra_tf.errors import UserError
     from electra_tf.prediction import file_run as predicting
     from electra_tf.prediction import files as prediction_files
+    from electra_tf.recipes.progress import RowProgress
     from electra_tf.tasks import records
 
     source, target = flags_.input, flags_.output
@@ -87,7 +88,7 @@ def main(flags_: flags.FlagValues) -> int:
     predictor = finetune_settings.load_predictor(
         flags_.model, flags_.task, None, flags_.set, flags_.batch_size
     )
-    line = progress_line.RowProgress(files.size(source))
+    line = RowProgress(files.size(source))
     try:
         done = predicting.predict_file(
             predictor,

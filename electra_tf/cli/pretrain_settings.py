@@ -21,8 +21,8 @@ from electra_tf.pretraining.pretrainer import ElectraPretrainer, GeneratorConfig
 from electra_tf.text import segment
 from electra_tf.text.vocab import Vocab, load_vocab
 from electra_tf.training import precision
-from electra_tf.training.loop import TrainConfig
 from electra_tf.training.optimizer import make_optimizer
+from electra_tf.training.settings import ComputeConfig, TrainConfig
 from electra_tf.training.workers import WHOLE, Share
 
 
@@ -37,6 +37,11 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PretrainTrainConfig(TrainConfig, ComputeConfig):
+    """The section `train`: how long, how, and by what the model computes."""
+
+
+@dataclasses.dataclass(frozen=True)
 class PretrainSettings:
     """All that a file in configs/pretrain/ may say."""
 
@@ -48,7 +53,9 @@ class PretrainSettings:
     objective: ObjectiveConfig = dataclasses.field(
         default_factory=ObjectiveConfig
     )
-    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    train: PretrainTrainConfig = dataclasses.field(
+        default_factory=PretrainTrainConfig
+    )
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
 
 

@@ -182,8 +182,6 @@ def fit(
         log_every_steps=_or(config.log_every_steps, max(1, steps // 50)),
         steps_per_loop=config.steps_per_loop,
         jit_compile=config.jit_compile,
-        precision=config.precision,
-        seed=config.seed,
     ), decay
 
 

@@ -106,7 +106,7 @@ def run_trial(
         strategy,
         train.jit_compile,
     )
-    with strategy.scope(), precision.policy(train.precision):
+    with strategy.scope(), precision.policy(config.precision):
         network, report = start.build(task.head())
         network.encoder.trainable = not config.freeze_encoder
         network.encoder.recompute = config.recompute
@@ -122,7 +122,7 @@ def run_trial(
         optimizer = make_optimizer(
             train, train.num_train_steps, learning_rate_multipliers=rates
         )
-        tuner.compile(precision.scaled(optimizer, train.precision))
+        tuner.compile(precision.scaled(optimizer, config.precision))
     if report is not None and checkpoints.latest(run_dir) is None:
         reporter.note(str(report))
     inference = Inference(network, task, config.eval_batch_size, workers=team)

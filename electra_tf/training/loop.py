@@ -1,8 +1,7 @@
 """The training loop: run steps, log, evaluate, checkpoint, resume, stop."""
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,9 +15,9 @@ from electra_tf.training.evaluation import (
     reset_metrics,
     take_metrics,
 )
-from electra_tf.training.optimizer import OptimizerConfig
 from electra_tf.training.reporting import Reporter
 from electra_tf.training.selection import Selection, Tracker
+from electra_tf.training.settings import TrainConfig
 from electra_tf.training.signals import StopRequest
 from electra_tf.training.steps import (
     FiniteWatch,
@@ -34,51 +33,6 @@ __all__ = [
     "make_deterministic",
     "train",
 ]
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig(OptimizerConfig):
-    """How long to train and what to do along the way; counts are in steps.
-
-    The optimizer's settings are part of it: users find the learning rate
-    beside the number of steps.
-    """
-
-    # Updates of the weights in the whole run.
-    num_train_steps: int = 1_000_000
-    # Examples per update, over all replicas of all workers.
-    batch_size: int = 128
-    # Into how many parts a replica cuts its share of the batch, if memory is
-    # short; the caller makes the model accordingly.
-    gradient_accumulation: int = 1
-    # Between held-out evaluations; 0 evaluates at the end alone.
-    eval_every_steps: int = 10_000
-    # Batches of an evaluation; None takes all the held-out data.
-    num_eval_steps: int | None = None
-    # Between checkpoints; 0 writes one at the end alone.
-    checkpoint_every_steps: int = 10_000
-    # How many of the newest checkpoints stay on disk.
-    keep_checkpoints: int = 3
-    # Every checkpoint whose step this divides stays as well; 0 for none.
-    keep_every_steps: int = 0
-    # Between records of the training metrics (means since the last record).
-    log_every_steps: int = 100
-    # Updates in one call of the compiled function; more for fast devices.
-    steps_per_loop: int = 1
-    # Compile the step with XLA: for GPUs and TPUs, slower on CPUs.
-    jit_compile: bool = False
-    # Compute activations again in the backward pass, where long sequences leave
-    # no room to keep them. The caller makes the model accordingly.
-    recompute: bool = False
-    # How attention is computed: by our own kernels; by Keras' operation
-    # ("fused": without dropout on attention, not faster on CPUs); or by its
-    # flash kernel, once it has one. The caller makes the model accordingly.
-    attention: Literal["composed", "fused", "flash"] = "composed"
-    # Number format: 16 bits are for GPUs and TPUs, slower on CPUs. The caller
-    # makes the model accordingly.
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    # Seed of weights, masking and dropout; the caller hands it on.
-    seed: int = 42
 
 
 TrainData = Callable[[int], tf.data.Dataset]
@@ -332,12 +286,6 @@ def _check_arguments(
 ) -> None:
     if not model.built or getattr(model, "optimizer", None) is None:
         raise ValueError("train() takes a model that is built and compiled")
-    for name in (
-        "num_train_steps", "batch_size", "gradient_accumulation",
-        "steps_per_loop",
-    ):  # fmt: skip
-        if getattr(config, name) < 1:
-            raise UserError(f"{name} must be at least 1")
     replicas = strategy.num_replicas_in_sync
     if config.batch_size % replicas:
         raise UserError(

@@ -16,44 +16,21 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from electra_tf.training.settings import OptimizerConfig
+
+__all__ = [
+    "AdamWeightDecay",
+    "OptimizerConfig",
+    "WarmupPolynomialDecay",
+    "make_optimizer",
+]
+
 _log = logging.getLogger(__name__)
 
 # LayerNorm scales and offsets, and biases, are not decayed; embeddings are.
 NO_DECAY_PATTERNS = ("layer_norm", "LayerNorm", "bias")
 
 Multipliers = Mapping[str, float] | Callable[[str], float]
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    """How the weights are updated; defaults pre-train ELECTRA-Small.
-
-    Sources: Clark et al. 2020, Table 6 and the released code.
-    """
-
-    # Peak rate, reached when warm-up ends (5e-4 small, 2e-4 base and large).
-    learning_rate: float = 5e-4
-    # Steps over which the rate rises from 0; 0 turns warm-up off.
-    num_warmup_steps: int = 10000
-    # Power of the polynomial decay over all steps; 1 is a straight line.
-    lr_decay_power: float = 1.0
-    # The rate the decay ends at.
-    end_learning_rate: float = 0.0
-    # Decoupled weight decay: each step takes rate * this * weight away.
-    weight_decay_rate: float = 0.01
-    # Decay of the running mean of gradients, per step.
-    beta_1: float = 0.9
-    # Decay of the running mean of squared gradients, per step.
-    beta_2: float = 0.999
-    # Added to the root of the second moment (outside the root).
-    epsilon: float = 1e-6
-    # Gradients are scaled down to this global L2 norm; 0 turns it off.
-    max_grad_norm: float = 1.0
-    # Divide the moments by 1 - beta^step, as Adam's paper has it.
-    bias_correction: bool = False
-    # Fine-tuning: factor between the rates of neighbouring layers (0.8 small
-    # and base, 0.9 large); None gives every layer the same rate.
-    layerwise_lr_decay: float | None = None
 
 
 @keras.saving.register_keras_serializable(package="electra_tf")

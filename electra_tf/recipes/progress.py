@@ -7,7 +7,13 @@ import time
 class ProgressLine:
     """Share done, rate and time left, rewritten in place on a terminal."""
 
-    def __init__(self):
+    def __init__(self, enabled: bool = True):
+        """Starts the clock.
+
+        Args:
+          enabled: whether anything is printed; a recipe's `progress`.
+        """
+        self._enabled = enabled
         self._terminal = sys.stderr.isatty()
         self._start = self._last = time.monotonic()
         self._shown = False
@@ -15,7 +21,8 @@ class ProgressLine:
     def update(self, bytes_done: int, bytes_total: int, note: str) -> None:
         """Prints the line if the last one is old enough; `note` ends it."""
         now = time.monotonic()
-        if now - self._last < (0.5 if self._terminal else 10):
+        pause = 0.5 if self._terminal else 10
+        if not self._enabled or now - self._last < pause:
             return
         self._last = now
         rate = bytes_done / (now - self._start)
@@ -38,9 +45,15 @@ class ProgressLine:
 class RowProgress:
     """Rows done, rate and time left of a pass over one file."""
 
-    def __init__(self, bytes_total: int):
+    def __init__(self, bytes_total: int, enabled: bool = True):
+        """Starts the clock.
+
+        Args:
+          bytes_total: the length of the file.
+          enabled: whether anything is printed; a recipe's `progress`.
+        """
         self._total = bytes_total
-        self._line = ProgressLine()
+        self._line = ProgressLine(enabled)
         self._first: tuple[int, int] | None = None  # rows, bytes
         self._start = time.monotonic()
 

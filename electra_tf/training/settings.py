@@ -1,0 +1,221 @@
+"""What can be set about training; importing this starts no TensorFlow.
+
+`TrainConfig` is all that the loop reads. `ComputeConfig` is what the loop has
+no use for: how the model is made, which is its caller's business. The section
+`train` of a settings file holds the keys of both.
+"""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from electra_tf.config import Setting, Settings
+
+# What jobs run under; see `training.strategy.make_strategy`.
+StrategyName = Literal["one_device", "mirrored", "multi_worker", "tpu"]
+# Those of a job that reads and writes no gradients.
+ForwardStrategyName = Literal["one_device", "multi_worker"]
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig(Settings):
+    """How the weights are updated; defaults pre-train ELECTRA-Small.
+
+    Sources: Clark et al. 2020, Table 6 and the released code.
+    """
+
+    learning_rate: Annotated[
+        float,
+        Setting(
+            "Peak learning rate, reached when warm-up ends (5e-4 small, 2e-4 "
+            "base and large).",
+            at_least=0,
+        ),
+    ] = 5e-4
+    num_warmup_steps: Annotated[
+        int,
+        Setting(
+            "Steps over which the learning rate rises from 0; 0 turns warm-up "
+            "off.",
+            at_least=0,
+        ),
+    ] = 10000
+    lr_decay_power: Annotated[
+        float,
+        Setting(
+            "Power of the polynomial decay over all steps; 1 is a straight "
+            "line.",
+            at_least=0,
+        ),
+    ] = 1.0
+    end_learning_rate: Annotated[
+        float, Setting("The learning rate that the decay ends at.", at_least=0)
+    ] = 0.0
+    weight_decay_rate: Annotated[
+        float,
+        Setting(
+            "Decoupled weight decay: each step takes learning rate * this * "
+            "weight away.",
+            at_least=0,
+        ),
+    ] = 0.01
+    beta_1: Annotated[
+        float,
+        Setting(
+            "Decay of the running mean of gradients, per step.",
+            at_least=0,
+            below=1,
+        ),
+    ] = 0.9
+    beta_2: Annotated[
+        float,
+        Setting(
+            "Decay of the running mean of squared gradients, per step.",
+            at_least=0,
+            below=1,
+        ),
+    ] = 0.999
+    epsilon: Annotated[
+        float,
+        Setting(
+            "Added to the root of the second moment, outside the root.",
+            at_least=0,
+        ),
+    ] = 1e-6
+    max_grad_norm: Annotated[
+        float,
+        Setting(
+            "Gradients are scaled down to this global L2 norm; 0 turns it off.",
+            at_least=0,
+        ),
+    ] = 1.0
+    bias_correction: Annotated[
+        bool,
+        Setting("Divide the moments by 1 - beta^step, as Adam's paper has it."),
+    ] = False
+    layerwise_lr_decay: Annotated[
+        float | None,
+        Setting(
+            "For fine-tuning: the factor between the learning rates of "
+            "neighbouring layers (0.8 small and base, 0.9 large); null gives "
+            "every layer the same rate.",
+            above=0,
+        ),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(OptimizerConfig):
+    """How long to train and what to do along the way; counts are in steps.
+
+    The optimizer's settings are part of it: users find the learning rate
+    beside the number of steps.
+    """
+
+    num_train_steps: Annotated[
+        int, Setting("Updates of the weights in the whole run.", at_least=1)
+    ] = 1_000_000
+    batch_size: Annotated[
+        int,
+        Setting(
+            "Examples per update, over all replicas of all workers.",
+            at_least=1,
+        ),
+    ] = 128
+    eval_every_steps: Annotated[
+        int,
+        Setting(
+            "Steps between held-out evaluations; 0 evaluates at the end alone.",
+            at_least=0,
+        ),
+    ] = 10_000
+    num_eval_steps: Annotated[
+        int | None,
+        Setting(
+            "Batches of an evaluation; null takes all the held-out data.",
+            at_least=1,
+        ),
+    ] = None
+    checkpoint_every_steps: Annotated[
+        int,
+        Setting(
+            "Steps between checkpoints; 0 writes one at the end alone.",
+            at_least=0,
+        ),
+    ] = 10_000
+    keep_checkpoints: Annotated[
+        int,
+        Setting(
+            "How many of the newest checkpoints stay on disk; the newest one "
+            "always does.",
+            at_least=0,
+        ),
+    ] = 3
+    keep_every_steps: Annotated[
+        int,
+        Setting(
+            "Every checkpoint whose step this divides stays as well; 0 keeps "
+            "none for that.",
+            at_least=0,
+        ),
+    ] = 0
+    log_every_steps: Annotated[
+        int,
+        Setting(
+            "Steps between records of the training metrics, which are means "
+            "since the last record; 0 records at evaluations and the end "
+            "alone.",
+            at_least=0,
+        ),
+    ] = 100
+    steps_per_loop: Annotated[
+        int,
+        Setting(
+            "Updates in one call of the compiled function; more for fast "
+            "devices.",
+            at_least=1,
+        ),
+    ] = 1
+    jit_compile: Annotated[
+        bool,
+        Setting(
+            "Compile the step with XLA: for GPUs and TPUs, slower on CPUs."
+        ),
+    ] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ComputeConfig(Settings):
+    """How the model computes; the loop leaves it to who makes the model."""
+
+    gradient_accumulation: Annotated[
+        int,
+        Setting(
+            "Into how many parts a replica cuts its share of the batch, if "
+            "memory is short.",
+            at_least=1,
+        ),
+    ] = 1
+    recompute: Annotated[
+        bool,
+        Setting(
+            "Compute activations again in the backward pass, where long "
+            "sequences leave no room to keep them."
+        ),
+    ] = False
+    attention: Annotated[
+        Literal["composed", "fused", "flash"],
+        Setting(
+            "How attention is computed: by our own kernels; by Keras' "
+            "operation (fused: without dropout on attention, not faster on "
+            "CPUs); or by its flash kernel, once it has one."
+        ),
+    ] = "composed"
+    precision: Annotated[
+        Literal["float32", "mixed_bfloat16", "mixed_float16"],
+        Setting(
+            "Number format: 16 bits are for GPUs and TPUs, slower on CPUs."
+        ),
+    ] = "float32"
+    seed: Annotated[
+        int, Setting("Seed of weights, masking, dropout and shuffling.")
+    ] = 42
