@@ -6,7 +6,8 @@ import pytest
 import serving_models
 import span_models
 
-from electra_tf.cli import app, ask_run, line_run
+from electra_tf.cli import app, ask_run
+from electra_tf.prediction import resumable
 
 SHEEP = (
     "The sheep of the island were counted in spring by two brothers, who wrote"
@@ -97,7 +98,7 @@ def test_many_questions_and_going_on(run, tmp_path, monkeypatch, capsys):
     asked = [QUESTION, "", "Xylophones?", "[CLS] [SEP]", "Who? " * 400, "羊"]
     source.write_text("\n".join(asked), "utf-8")
     words = [f"--questions={source}", f"--output={target}", "--top_k=2"]
-    monkeypatch.setattr(line_run, "_PART_SECONDS", -1.0)
+    monkeypatch.setattr(resumable, "PART_SECONDS", -1.0)
     monkeypatch.setattr("electra_tf.cli.ask._CHUNK", 3)
     whole, done = ask_run.Asker.answer, []
 

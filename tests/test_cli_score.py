@@ -6,8 +6,9 @@ import json
 import generation_models as models
 import pytest
 
-from electra_tf.cli import app, line_run, score_run
+from electra_tf.cli import app, score_run
 from electra_tf.generation.scoring import Scorer
+from electra_tf.prediction import resumable
 
 LINES = [
     "the cat sat on the mat.",
@@ -140,7 +141,7 @@ def test_clean_up_above_a_score(model, scores, text, tmp_path):
 def test_it_goes_on(model, scores, text, tmp_path, monkeypatch, capsys):
     """What was done before the end is not done again."""
     target = tmp_path / "out.jsonl"
-    monkeypatch.setattr(line_run, "_PART_SECONDS", -1.0)
+    monkeypatch.setattr(resumable, "PART_SECONDS", -1.0)
     monkeypatch.setattr(score_run, "CHUNK", 2)
     asked = []
     whole = Scorer.score
@@ -165,7 +166,9 @@ def test_it_goes_on(model, scores, text, tmp_path, monkeypatch, capsys):
 
 def test_what_was_begun_with_other_settings(model, text, tmp_path, capsys):
     target = tmp_path / "out.jsonl"
-    run_ = line_run.LineRun(str(text), str(target), {"model": "other"}, print)
+    run_ = resumable.ResumableRun(
+        str(text), str(target), {"model": "other"}, print
+    )
     run_.answer(lambda lines, _: [{}] * len(lines), 2, lambda rows, taken: None)
     assert run(model, text, f"--output={target}") == 0
     assert "was begun with another model" in capsys.readouterr().err

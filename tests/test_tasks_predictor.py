@@ -20,7 +20,7 @@ from electra_tf.hub import directory, loading
 from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.prediction import evaluating, predictor
+from electra_tf.prediction import evaluating, predictor, resumable
 from electra_tf.prediction import file_run as predicting
 from electra_tf.prediction import files as prediction_files
 from electra_tf.text.vocab import load_vocab
@@ -302,7 +302,7 @@ class Killed(BaseException):
 def many(tmp_path, monkeypatch):
     """Ten parts of four rows, in chunks of two; the expected answers."""
     monkeypatch.setattr(predictor, "_MANY", 2)
-    monkeypatch.setattr(predicting, "_PART_ROWS", 4)
+    monkeypatch.setattr(resumable, "PART_ROWS", 4)
     lines = [f"{i}\tthe {'cat' if i % 3 else 'house'} {i}" for i in range(39)]
     return write(tmp_path / "in.tsv", "id\ttext\n" + "\n".join(lines) + "\n")
 
@@ -310,18 +310,16 @@ def many(tmp_path, monkeypatch):
 def killed_after(parts, monkeypatch):
     """`predict_file` whose process dies before part number `parts` is there."""
 
-    write_part = predicting._Part.write
+    write_text = files.write_text
 
-    def write_or_die(self, partial, number):
-        if number == parts:
+    def write_or_die(path, text):
+        if path.endswith(f"part-{parts:06d}.jsonl"):
             # As a kill in the middle of writing: a temporary file stays.
-            files.write_text(
-                files.join(partial, f"part-{number:06d}.jsonl.tmp-1"), "{"
-            )
+            write_text(f"{path}.tmp-1", "{")
             raise Killed
-        return write_part(self, partial, number)
+        write_text(path, text)
 
-    monkeypatch.setattr(predicting._Part, "write", write_or_die)
+    monkeypatch.setattr(files, "write_text", write_or_die)
 
 
 @pytest.mark.parametrize("parts", [0, 1, 7, 9])

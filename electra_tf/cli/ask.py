@@ -89,9 +89,10 @@ _COLUMNS = ("question", "answers", "error")
 
 def main(flags_: flags.FlagValues) -> int:
     """Checks, loads, finds, reads, shows or writes."""
-    from electra_tf.cli import ask_run, line_run, score_outputs
+    from electra_tf.cli import ask_run, score_outputs
     from electra_tf.errors import UserError
     from electra_tf.prediction import files as prediction_files
+    from electra_tf.prediction import resumable
     from electra_tf.retrieval.terms import Terms
     from electra_tf.tasks.qa.task import QuestionAnswering
     from electra_tf.tasks.ranking.task import Ranking
@@ -105,7 +106,7 @@ def main(flags_: flags.FlagValues) -> int:
         raise UserError("the question is empty")
     if flags_.questions:
         ask_run.check_questions(flags_.questions)
-    line_run.check_output(flags_.output, flags_.overwrite)
+    prediction_files.check_output(flags_.output, flags_.overwrite)
     if flags_.output:
         prediction_files.check_name(flags_.output, "--output")
     terms = Terms(flags_.language)
@@ -134,7 +135,9 @@ def main(flags_: flags.FlagValues) -> int:
     if questions:
         rows = asker.answer(questions)
     else:
-        rows = line_run.in_memory(flags_.questions, asker.answer, _CHUNK)
+        rows = resumable.answer_in_memory(
+            flags_.questions, asker.answer, _CHUNK
+        )
     if flags_.output:
         score_outputs.write(flags_.output, _COLUMNS, rows)
         print(flags_.output)
@@ -148,7 +151,8 @@ def _write_file(
     flags_: flags.FlagValues, asker: object, documents: object
 ) -> int:
     from electra_tf import files
-    from electra_tf.cli import line_run, score_outputs
+    from electra_tf.cli import score_outputs
+    from electra_tf.prediction import resumable
     from electra_tf.recipes.progress import RowProgress
 
     about = {
@@ -159,13 +163,13 @@ def _write_file(
         )
     }  # fmt: skip
     networks = [m.network for m in (asker.reader, asker.ranker) if m]
-    run = line_run.LineRun(
+    run = resumable.ResumableRun(
         flags_.questions,
         flags_.output,
         about
         | {
             "content of the documents": documents.digests,
-            "weights": line_run.weights_digest(networks),
+            "weights": resumable.weights_digest(networks),
         },
         score_outputs.note,
     )

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from electra_tf import files
-from electra_tf.cli import line_run
 from electra_tf.errors import UserError
+from electra_tf.prediction import files as prediction_files
 from electra_tf.prediction import predictor
 from electra_tf.retrieval import combining, passages
 from electra_tf.retrieval import index as index_lib
@@ -97,7 +97,7 @@ class Asker:
 
         Args:
           questions: any; what is wrong with one is told in its row.
-          number: unused; `line_run.Answer` has it.
+          number: unused; `resumable.Answer` has it.
 
         Returns:
           `question`, `answers` (best first; see the command's help) and
@@ -181,7 +181,7 @@ def check_questions(path: str) -> None:
     Raises:
       UserError: it is not there, or a table.
     """
-    line_run.check_input(path, "--questions")
+    prediction_files.check_input(path, "--questions")
     if path.lower().endswith((".jsonl", ".ndjson", ".tsv", ".csv")):
         raise UserError(
             f"--questions: {path}: expected a text file, a question a line"

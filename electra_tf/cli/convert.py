@@ -72,8 +72,8 @@ def main(flags_: flags.FlagValues) -> int:
     import dataclasses
 
     from electra_tf import files
-    from electra_tf.cli import assignments
     from electra_tf.errors import UserError
+    from electra_tf.hub import config as configs
     from electra_tf.hub import loading, parts, vocab_extension
 
     output, target = flags_.output, flags_.to
@@ -89,7 +89,7 @@ def main(flags_: flags.FlagValues) -> int:
     source = flags_["from"].value
     if source.rstrip("/") == output.rstrip("/"):
         raise UserError("--output: is --from; name another directory")
-    overrides = assignments.parse(flags_.set, "--set")
+    overrides = configs.assigned(flags_.set)
     if flags_.lower_case is not None:
         overrides["lower_case"] = str(flags_.lower_case).lower()
     checkpoint = loading.open_checkpoint(source, overrides, flags_.vocab)

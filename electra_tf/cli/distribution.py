@@ -51,18 +51,15 @@ def strategy_of(
     Raises:
       UserError: see `make_strategy`; another worker is gone.
     """
-    from electra_tf.errors import UserError
-    from electra_tf.training import strategy, workers
+    from electra_tf.training import strategy
 
     tpu = flags_["tpu"].value if "tpu" in flags_ else None
-    if tpu is None and flags_.strategy not in ("one_device", "multi_worker"):
-        raise UserError(
-            f"--strategy={flags_.strategy}: expected one_device or multi_worker"
-        )
-    chosen = strategy.make_strategy(
-        flags_.strategy, tpu=tpu or "", join_seconds=flags_.join_seconds
-    )
-    team = workers.of(chosen)
-    with team.watched():
+    with strategy.distributed(
+        flags_.strategy,
+        tpu=tpu or "",
+        join_seconds=flags_.join_seconds,
+        among=strategy.STRATEGIES
+        if "tpu" in flags_
+        else strategy.FORWARD_STRATEGIES,
+    ) as chosen:
         yield chosen
-        team.barrier()

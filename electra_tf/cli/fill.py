@@ -58,21 +58,22 @@ _COLUMNS = ("text", "filled", "log_prob", "blanks", "error")
 
 def main(flags_: flags.FlagValues) -> int:
     """Checks, loads, fills, shows or writes."""
-    from electra_tf.cli import line_run, score_outputs
+    from electra_tf.cli import score_outputs
     from electra_tf.errors import UserError
     from electra_tf.generation import filling
     from electra_tf.prediction import files as prediction_files
+    from electra_tf.prediction import resumable
 
     if bool(flags_.text) == bool(flags_.input):
         raise UserError('give --text="... [MASK] ..." or --input=FILE')
     if flags_.input:
-        line_run.check_input(flags_.input)
+        prediction_files.check_input(flags_.input)
     for text in flags_.text:
         if filling.BLANK not in text:
             raise UserError(
                 f"--text: '{text[:60]}' has no {filling.BLANK} to fill"
             )
-    line_run.check_output(flags_.output, flags_.overwrite)
+    prediction_files.check_output(flags_.output, flags_.overwrite)
     if flags_.output:
         prediction_files.check_name(flags_.output, "--output")
     filler = filling.Filler.from_pretrained(
@@ -91,7 +92,7 @@ def main(flags_: flags.FlagValues) -> int:
         if wrong:
             raise UserError(wrong)
     elif not flags_.output:
-        rows = line_run.in_memory(flags_.input, answer, _CHUNK)
+        rows = resumable.answer_in_memory(flags_.input, answer, _CHUNK)
     else:
         return _write_file(flags_, filler, answer)
     if flags_.output:
@@ -142,19 +143,20 @@ def rows_of(
 
 def _write_file(flags_: flags.FlagValues, filler: Any, answer: Any) -> int:
     from electra_tf import files
-    from electra_tf.cli import line_run, score_outputs
+    from electra_tf.cli import score_outputs
+    from electra_tf.prediction import resumable
     from electra_tf.recipes.progress import RowProgress
 
     about = {
         name: getattr(flags_, name) for name in ("model", "top_k", "joint")
     }
-    run = line_run.LineRun(
+    run = resumable.ResumableRun(
         flags_.input,
         flags_.output,
         about
         | {
             "max_seq_length": filler.max_length,
-            "weights": line_run.weights_digest([filler.generator]),
+            "weights": resumable.weights_digest([filler.generator]),
         },
         score_outputs.note,
     )

@@ -101,7 +101,7 @@ flags.DEFINE_bool(
 
 def main(flags_: flags.FlagValues) -> int:
     """Checks, loads, draws, shows or writes."""
-    from electra_tf.cli import line_run, score_outputs
+    from electra_tf.cli import score_outputs
     from electra_tf.errors import UserError
     from electra_tf.generation import (
         drawing,
@@ -111,6 +111,7 @@ def main(flags_: flags.FlagValues) -> int:
         unigrams,
     )
     from electra_tf.prediction import files as prediction_files
+    from electra_tf.prediction import resumable
 
     prompts = flags_.prompt or [""]
     for prompt in prompts:
@@ -125,12 +126,12 @@ def main(flags_: flags.FlagValues) -> int:
         drawing.Draw(flags_.temperature, flags_.top_k, flags_.top_p),
         flags_.critic is not False,
     )
-    line_run.check_output(flags_.output, flags_.overwrite)
+    prediction_files.check_output(flags_.output, flags_.overwrite)
     as_text = bool(flags_.output) and flags_.output.endswith(".txt")
     if flags_.output and not as_text:
         prediction_files.check_name(flags_.output, "--output")
     if flags_.counts_from:
-        line_run.check_input(flags_.counts_from, "--counts_from")
+        prediction_files.check_input(flags_.counts_from, "--counts_from")
     path, found = loading.describe(flags_.model)
     critic: bool | str = False
     if config.uses_critic:
@@ -150,7 +151,7 @@ def main(flags_: flags.FlagValues) -> int:
     counts = None
     if flags_.method == "unigram" and flags_.counts_from:
         counts = unigrams.count(
-            sampler.tokenizer, line_run.read_lines(flags_.counts_from)
+            sampler.tokenizer, resumable.read_lines(flags_.counts_from)
         )
         if not counts:
             raise UserError(f"--counts_from: {flags_.counts_from}: no words")

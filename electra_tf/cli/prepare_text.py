@@ -84,8 +84,9 @@ flags.DEFINE_bool(
 def main(flags_: flags.FlagValues) -> int:
     """Checks, reads, cleans, writes, counts."""
     from electra_tf import files
-    from electra_tf.cli import line_run, score_outputs
+    from electra_tf.cli import score_outputs
     from electra_tf.errors import UserError
+    from electra_tf.prediction import files as prediction_files
     from electra_tf.recipes.progress import ProgressLine
     from electra_tf.text import corpus, prepare, segment, stop_words
     from electra_tf.text.cleaning import Cleaning
@@ -95,7 +96,7 @@ def main(flags_: flags.FlagValues) -> int:
             "--divide_words: by what? give "
             f"--word_segmenter={segment.SEGMENTERS[0]}"
         )
-    line_run.check_output(flags_.output, flags_.overwrite)
+    prediction_files.check_output(flags_.output, flags_.overwrite)
     if flags_.output and flags_.output.endswith((".xz", ".zst", ".jsonl")):
         raise UserError(
             f"--output: {flags_.output}: is written as text, or text in .gz"

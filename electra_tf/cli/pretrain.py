@@ -87,7 +87,8 @@ flags.DEFINE_bool(
 def main(flags_: flags.FlagValues) -> int:
     """Composes settings, data, model and loop."""
     from electra_tf import config
-    from electra_tf.cli import assignments, pretrain_run, pretrain_settings
+    from electra_tf.cli import pretrain_run, pretrain_settings
+    from electra_tf.hub import config as configs
 
     settings = config.load(
         pretrain_settings.PretrainSettings, flags_.config, flags_.set
@@ -104,7 +105,7 @@ def main(flags_: flags.FlagValues) -> int:
             tuple(flags_.init_from),
             flags_.init_optimizer,
             flags_.extend_vocab,
-            assignments.parse(flags_.init_set, "--init_set"),
+            configs.assigned(flags_.init_set, "--init_set"),
             flags_.vocab,
         )
         result = pretrain_run.run(

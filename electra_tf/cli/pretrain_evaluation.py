@@ -9,9 +9,10 @@ import tensorflow as tf
 import yaml
 
 from electra_tf import config, files, tensors
-from electra_tf.cli import assignments, pretrain_settings
+from electra_tf.cli import pretrain_settings
 from electra_tf.data import manifest, reader
 from electra_tf.errors import UserError
+from electra_tf.hub import config as configs
 from electra_tf.hub import directory, variables
 from electra_tf.pretraining import baselines
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
@@ -64,7 +65,7 @@ def evaluate(
             f"{data.vocab.fingerprint()}, {model_path} with {fingerprint}; "
             "build the data with the model's vocab.txt"
         )
-    for key, text in assignments.parse(overrides, "--set").items():
+    for key, text in configs.assigned(overrides).items():
         section, _, name = key.rpartition(".")
         described[section] = described.get(section, {}) | {
             name: yaml.safe_load(text)

@@ -104,9 +104,10 @@ flags.DEFINE_bool(
 
 def main(flags_: flags.FlagValues) -> int:
     """Checks, loads, scores, writes."""
-    from electra_tf.cli import line_run, score_run
     from electra_tf.cli import score_outputs as outputs
+    from electra_tf.cli import score_run
     from electra_tf.generation import scoring
+    from electra_tf.prediction import resumable
     from electra_tf.recipes.progress import RowProgress
 
     score_run.check(flags_)
@@ -119,20 +120,22 @@ def main(flags_: flags.FlagValues) -> int:
     )
     answer = score_run.answer(scorer, flags_)
     if not flags_.output:
-        found = line_run.in_memory(flags_.input, answer, score_run.CHUNK)
+        found = resumable.answer_in_memory(
+            flags_.input, answer, score_run.CHUNK
+        )
         return score_run.write(flags_, lambda: found, scorer.method)
     about = {
         name: getattr(flags_, name)
         for name in ("model", "per_token", "rerank", "batch_tokens")
     }
-    run = line_run.LineRun(
+    run = resumable.ResumableRun(
         flags_.input,
         flags_.output,
         about
         | {
             "method": scorer.method,
             "max_seq_length": scorer.max_length,
-            "weights": line_run.weights_digest([scorer.network]),
+            "weights": resumable.weights_digest([scorer.network]),
         },
         outputs.note,
     )

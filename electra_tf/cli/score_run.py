@@ -7,11 +7,11 @@ from typing import Any
 from absl import flags
 
 from electra_tf import files
-from electra_tf.cli import line_run
 from electra_tf.cli import score_outputs as outputs
 from electra_tf.errors import UserError
 from electra_tf.generation import nbest, scoring
 from electra_tf.prediction import files as prediction_files
+from electra_tf.prediction import resumable
 
 CHUNK = 512  # lines that are sorted by length together
 size = files.size
@@ -42,8 +42,8 @@ def check(flags_: flags.FlagValues) -> None:
         value = getattr(flags_, name)
         if value is not None and not math.isfinite(value):
             raise UserError(f"--{name}={value}: expected a finite number")
-    line_run.check_input(flags_.input)
-    line_run.check_output(flags_.output, flags_.overwrite)
+    prediction_files.check_input(flags_.input)
+    prediction_files.check_output(flags_.output, flags_.overwrite)
     if flags_.output and not keeps:
         prediction_files.check_name(flags_.output, "--output")
     if flags_.best:
@@ -52,7 +52,9 @@ def check(flags_: flags.FlagValues) -> None:
             raise UserError(f"--best: {flags_.best} is there already")
 
 
-def answer(scorer: scoring.Scorer, flags_: flags.FlagValues) -> line_run.Answer:
+def answer(
+    scorer: scoring.Scorer, flags_: flags.FlagValues
+) -> resumable.Answer:
     """What scores lines, or the candidates in them."""
 
     def score(lines: Sequence[str], number: int) -> list[dict[str, Any]]:

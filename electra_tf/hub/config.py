@@ -2,9 +2,10 @@
 
 import dataclasses
 import difflib
+import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import yaml
@@ -115,6 +116,33 @@ def from_json(content: Mapping[str, Any], path: str) -> DirectoryConfig:
         raise UserError(
             f"{path}: not the config of an electra_tf model ({error})"
         ) from error
+
+
+def assigned(
+    overrides: Sequence[str] | Mapping[str, Any], flag: str = "--set"
+) -> dict[str, str]:
+    """Takes assignments apart: ["a.b=c"] becomes {"a.b": "c"}.
+
+    Args:
+      overrides: `section.key=value` texts; or a mapping of such keys to
+        values, as a Python caller may give.
+      flag: what messages call it.
+
+    Raises:
+      UserError: a text without an equals sign.
+    """
+    if isinstance(overrides, Mapping):
+        return {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in overrides.items()
+        }
+    found = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"{flag}: expected section.key=value, got '{text}'")
+        found[key.strip()] = value.strip()
+    return found
 
 
 def parse(overrides: Mapping[str, str]) -> dict[str, Any]:

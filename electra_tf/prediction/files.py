@@ -42,6 +42,31 @@ def check_name(path: str, flag: str) -> records.Format:
     return found
 
 
+def check_output(target: str | None, overwrite: bool) -> None:
+    """Refuses to replace a file unasked.
+
+    Raises:
+      UserError: it is there.
+    """
+    if target and files.exists(target) and not overwrite:
+        raise UserError(
+            f"--output: {target} is there already; name another file, or give "
+            "--overwrite"
+        )
+
+
+def check_input(source: str, flag: str = "--input") -> None:
+    """Looks for an input before anything large is loaded.
+
+    Raises:
+      UserError: it is not there.
+    """
+    if not files.exists(source):
+        raise UserError(f"{flag}: {source}: no such file")
+    if files.is_directory(source):
+        raise UserError(f"{flag}: {source}: is a directory; name a file")
+
+
 def write_rows(
     path: str,
     format: records.Format,

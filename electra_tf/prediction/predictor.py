@@ -1,6 +1,5 @@
 """A fine-tuned model that answers: `electra_tf.load(RUN)`."""
 
-import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,9 +12,8 @@ from electra_tf.hub.config import DirectoryConfig
 from electra_tf.prediction import heads
 from electra_tf.prediction.inference import Inference
 from electra_tf.tasks.features import check_lengths
-from electra_tf.tasks.plain import from_plain
 from electra_tf.tasks.records import BadRow
-from electra_tf.tasks.registry import task_class
+from electra_tf.tasks.registry import stored_options, task_class
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.training.workers import Workers
@@ -35,6 +33,7 @@ class Predictor:
       network: encoder and head; see `models.task_networks`.
       tokenizer: the model's.
       directory_config: what the model's config.json says.
+      rows_at_once: items whose features are in memory together.
 
     With `workers` they share the examples, and all of them ask alike.
     """
@@ -54,7 +53,7 @@ class Predictor:
         self.directory_config = directory_config
         self._inference = Inference(network, task, batch_size, workers=workers)
         kind = getattr(directory_config.task, "kind", "")
-        self._at_once = _FEW if "span" in kind else _MANY
+        self.rows_at_once = _FEW if "span" in kind else _MANY
 
     def predict(self, items: Iterable[Any]) -> list[Prediction]:
         """One prediction for each item, in order.
@@ -76,7 +75,7 @@ class Predictor:
                 "a single one into a list"
             )
         found: list[Prediction] = []
-        for chunk in _chunks(enumerate(items, 1), self._at_once):
+        for chunk in _chunks(enumerate(items, 1), self.rows_at_once):
             examples = []
             for number, item in chunk:
                 place = f"item {number}"
@@ -88,32 +87,29 @@ class Predictor:
             found += self.answer(examples)
         return found
 
-    def predict_chunks(
-        self, rows: Iterable[tuple[Row, str]]
-    ) -> Iterator[list[tuple[Row, Prediction]]]:
-        """Rows with their predictions; little is in memory at once.
+    def predict_rows(self, rows: Sequence[tuple[Row, str]]) -> list[Prediction]:
+        """One prediction for each row of a file.
 
         Args:
-          rows: what `records.read_records(..., bad_rows=True)` yields.
+          rows: what `records.read_records(..., bad_rows=True)` yields; at
+            most `rows_at_once`, as their features are in memory together.
 
-        Yields:
-          Some rows with their predictions, in order; `{"error": ...}` for a
-          row that has none.
+        Returns:
+          The predictions in order; `{"error": ...}` for a row without one.
         """
-        for chunk in _chunks(rows, self._at_once):
-            found: list[Prediction] = [{}] * len(chunk)
-            examples: dict[int, Any] = {}
-            for i, (row, place) in enumerate(chunk):
-                try:
-                    if isinstance(row, BadRow):
-                        raise UserError(f"{place}: {row.message}")
-                    examples[i] = self.task.example(row, place)
-                except UserError as error:
-                    found[i] = {"error": str(error)}
-            answers = self._answers(list(examples.values()))
-            for i, answer in zip(examples, answers):
-                found[i] = answer
-            yield [(row, answer) for (row, _), answer in zip(chunk, found)]
+        found: list[Prediction] = [{}] * len(rows)
+        examples: dict[int, Any] = {}
+        for i, (row, place) in enumerate(rows):
+            try:
+                if isinstance(row, BadRow):
+                    raise UserError(f"{place}: {row.message}")
+                examples[i] = self.task.example(row, place)
+            except UserError as error:
+                found[i] = {"error": str(error)}
+        answers = self._answers(list(examples.values()))
+        for i, answer in zip(examples, answers):
+            found[i] = answer
+        return found
 
     def evaluate(
         self, examples: Sequence[Any]
@@ -216,18 +212,9 @@ def _task(
     name = name or about["task"]
     cls = task_class(name)
     if options is None:
-        known = {field.name for field in dataclasses.fields(cls.Options)}
-        same = name == about["task"]
         try:
-            options = from_plain(
-                cls.Options,
-                {
-                    key: value
-                    for key, value in about["options"].items()
-                    if same or key in known
-                },
-            )
-        except (TypeError, UserError) as error:
+            options = stored_options(name, about["options"], about["task"])
+        except UserError as error:
             raise UserError(
                 f"{path}: its options do not fit the task {name} ({error}); "
                 "was it made by another version?"

@@ -10,6 +10,11 @@ from typing import Annotated, Literal
 
 from electra_tf.config import Setting, Settings
 
+# What jobs run under; see `training.strategy.make_strategy`.
+StrategyName = Literal["one_device", "mirrored", "multi_worker", "tpu"]
+# Those of a job that reads and writes no gradients.
+ForwardStrategyName = Literal["one_device", "multi_worker"]
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig(Settings):

@@ -1,15 +1,61 @@
-"""One function from a flag to a `tf.distribute` strategy."""
+"""From a name to a `tf.distribute` strategy, and a job that runs under it."""
 
+import contextlib
 import functools
 import signal
 import threading
+import typing
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.training import cluster
+from electra_tf.training import cluster, workers
+from electra_tf.training.settings import ForwardStrategyName, StrategyName
 
-STRATEGIES = ("one_device", "mirrored", "multi_worker", "tpu")
+STRATEGIES = typing.get_args(StrategyName)
+FORWARD_STRATEGIES = typing.get_args(ForwardStrategyName)
+
+
+@contextlib.contextmanager
+def distributed(
+    name: str = "one_device",
+    *,
+    join_seconds: float = 300.0,
+    tpu: str = "",
+    among: Sequence[str] = STRATEGIES,
+) -> Iterator[tf.distribute.Strategy]:
+    """Runs a job under a strategy, on one device or by several workers.
+
+    Enter it before TensorFlow does anything else. At the end the workers wait
+    for one another: done means that the chief has written what there is to
+    write. An error that comes of a lost worker names that worker.
+
+    Args:
+      name: see `make_strategy`.
+      join_seconds: see there.
+      tpu: see there.
+      among: the strategies that the job knows.
+
+    Yields:
+      The strategy; `workers.of(strategy)` are the workers.
+
+    Raises:
+      UserError: see `make_strategy`; another worker is gone.
+    """
+    if name not in among:
+        raise UserError(
+            f"unknown strategy '{name}': expected one of {', '.join(among)}"
+        )
+    if join_seconds < 0:
+        raise UserError(
+            f"--join_seconds: expected at least 0, got {join_seconds:g}"
+        )
+    chosen = make_strategy(name, tpu=tpu, join_seconds=join_seconds)
+    team = workers.of(chosen)
+    with team.watched():
+        yield chosen
+        team.barrier()
 
 
 def make_strategy(

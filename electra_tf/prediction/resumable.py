@@ -1,0 +1,249 @@
+"""One resumable run: a result for each line or row of a file, on disk.
+
+While the output is made, what is done stands beside it:
+
+    <output>.partial/about.json         the input, and what decides the results
+    <output>.partial/part-000000.jsonl  how many results, then one a line
+
+Each part is renamed into place whole, so that those that are there are good
+whenever the process dies.
+"""
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.prediction import files as prediction_files
+from electra_tf.tasks import records
+from electra_tf.text import inputs
+
+# A part is written when it has so many results, or after so many seconds.
+PART_ROWS, PART_SECONDS = 16_384, 20.0
+_ABOUT = "about.json"
+_BYTE_ORDER_MARK = "\ufeff"
+
+# Items, and the number of the first of them from 1 -> a result for each.
+Answer = Callable[[Sequence[Any], int], Sequence[Mapping[str, Any]]]
+# Is told of items done, and of bytes taken of the input.
+Progress = Callable[[int, int], None]
+Note = Callable[[str], None]
+Position = Callable[[int], None]
+
+
+def read_lines(
+    path: str, position: Position = lambda taken: None
+) -> Iterator[str]:
+    """Yields the lines of a text file without their ends.
+
+    What is not UTF-8 becomes U+FFFD.
+
+    Args:
+      path: the file; `.gz`, `.xz` and `.zst` are unpacked.
+      position: is told how many bytes of it were taken.
+
+    Raises:
+      UserError: no such file, or damaged.
+    """
+    with inputs.open_input(path) as stream:
+        for number, line in enumerate(records.lines(stream)):
+            text = line.decode("utf-8", "replace")
+            if not number:
+                text = text.removeprefix(_BYTE_ORDER_MARK)
+            position(stream.position())
+            yield text.removesuffix("\n").removesuffix("\r")
+
+
+def answer_in_memory(
+    source: str, answer: Answer, chunk: int
+) -> list[Mapping[str, Any]]:
+    """Returns the results of all lines at once, to be shown, not written."""
+    found: list[Mapping[str, Any]] = []
+    for lines in _chunks(read_lines(source), chunk):
+        found += answer(lines, len(found) + 1)
+    return found
+
+
+class ResumableRun:
+    """The results of a file's items, in parts beside the output.
+
+    Attributes:
+      heads: a mapping for each part, what its first line says; `rows` is how
+        many results it holds.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        target: str,
+        about: Mapping[str, Any],
+        note: Note = lambda text: None,
+        unit: str = "lines",
+    ):
+        """Finds what an earlier process has done, if it was at the same.
+
+        Args:
+          source: the input.
+          target: the output that it is for.
+          about: what decides the results, the input aside; JSON values.
+          note: is told that work is resumed, or begins afresh.
+          unit: what the items are called in that note.
+
+        Raises:
+          UserError: no such input; or something else is where the parts go.
+        """
+        self.heads: list[dict[str, Any]] = []
+        self._source = source
+        self._partial = f"{target}.partial"
+        self._resume(_identity(source) | dict(about), note, unit)
+
+    @property
+    def done(self) -> int:
+        """How many items have results."""
+        return sum(head["rows"] for head in self.heads)
+
+    def answer(
+        self,
+        answer: Answer,
+        chunk: int,
+        progress: Progress = lambda done, taken: None,
+        read: Callable[[str, Position], Iterator[Any]] = read_lines,
+        head: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Makes the results that are missing.
+
+        Args:
+          answer: makes them.
+          chunk: items that it is given at a time. A part ends with a chunk,
+            so that an item is always beside the same others.
+          progress: is told how far it is, after each chunk.
+          read: yields the items of the input.
+          head: what a part's first line says beside the number of rows; asked
+            once for each part, when all of its results are made.
+        """
+        taken, since = 0, time.monotonic()
+
+        def position(count: int) -> None:
+            nonlocal taken
+            taken = count
+
+        items = read(self._source, position)
+        done = self.done
+        for _ in range(done):
+            next(items, None)
+        progress(done, taken)
+        ready: list[str] = []
+
+        def write() -> None:
+            rows = {"rows": len(ready)}
+            # A number alone, where there is no more to say.
+            first = rows["rows"] if head is None else rows | dict(head())
+            lines = [prediction_files.dumps(first), *ready]
+            text = "".join(f"{line}\n" for line in lines)
+            files.write_text(self._path(len(self.heads)), text)
+            self.heads.append(_head(lines[0]))
+
+        for some in _chunks(items, chunk):
+            found = answer(some, done + 1)
+            ready += map(prediction_files.dumps, found)
+            done += len(found)
+            late = time.monotonic() - since > PART_SECONDS
+            if late or len(ready) >= PART_ROWS:
+                write()
+                ready, since = [], time.monotonic()
+            progress(done, taken)
+        if ready:
+            write()
+
+    def lines(self) -> Iterator[bytes]:
+        """Yields the results as lines of JSON, in the order of the items."""
+        for number in range(len(self.heads)):
+            with files.open_read(self._path(number)) as handle:
+                lines = records.lines(handle)
+                next(lines)
+                yield from lines
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yields the results, in the order of the items."""
+        return map(json.loads, self.lines())
+
+    def close(self) -> None:
+        """Removes what stood beside the output."""
+        files.remove(self._partial)
+
+    def _path(self, number: int) -> str:
+        return files.join(self._partial, f"part-{number:06d}.jsonl")
+
+    def _resume(self, about: dict[str, Any], note: Note, unit: str) -> None:
+        about = json.loads(prediction_files.dumps(about))
+        path = files.join(self._partial, _ABOUT)
+        if files.exists(path):
+            try:
+                before = dict(json.loads(files.read_text(path)))
+            except ValueError:
+                before = {}
+            changed = [key for key in about if before.get(key) != about[key]]
+            if not changed:
+                while files.exists(self._path(len(self.heads))):
+                    with files.open_read(self._path(len(self.heads))) as part:
+                        self.heads.append(_head(next(records.lines(part))))
+                if self.done:
+                    note(
+                        f"going on after {self.done:,} {unit}, in "
+                        f"{self._partial}"
+                    )
+                return
+            note(
+                f"{self._partial}: was begun with another "
+                f"{', '.join(changed)}; starting afresh"
+            )
+            files.remove(self._partial)
+        elif files.exists(self._partial) and not _is_empty(self._partial):
+            raise UserError(f"{self._partial}: is in the way; remove it")
+        files.make_directory(self._partial)
+        files.write_text(path, prediction_files.dumps(about) + "\n")
+
+
+def weights_digest(networks: Iterable[Any]) -> str:
+    """Returns a text that tells one set of weights from another."""
+    sums = [
+        float(np.sum(np.asarray(variable), dtype="float64"))
+        for network in networks
+        for variable in network.weights
+    ]
+    # Numbers that change with any of the sums, and with their order.
+    values = np.array(sums, "float64")
+    folded = values.sum(), values @ np.arange(1, len(values) + 1)
+    return " ".join(f"{value:.17g}" for value in (len(sums), *folded))
+
+
+def _head(line: str | bytes) -> dict[str, Any]:
+    """What the first line of a part says."""
+    found = json.loads(line)
+    return {"rows": found} if isinstance(found, int) else found
+
+
+def _is_empty(path: str) -> bool:
+    return files.is_directory(path) and not files.list_directory(path)
+
+
+def _identity(source: str) -> dict[str, Any]:
+    with files.named_errors(source, "read"):
+        stat = tf.io.gfile.stat(source)
+    return {
+        "input": source,
+        "size of the input": stat.length,
+        "time of the input": stat.mtime_nsec,
+    }
+
+
+def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
