@@ -14,7 +14,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Client": "electra_tf.serving.clients.client",
+    "Client": "electra_tf.serving.client",
     "Discriminator": "electra_tf.hub.pretrained",
     "ElectraPretrainer": "electra_tf.pretraining.pretrainer",
     "Encoder": "electra_tf.hub.pretrained",
@@ -24,6 +24,7 @@ _HOMES = {
     "Vocab": "electra_tf.text.vocab",
     "build_data": "electra_tf.recipes.build_data",
     "build_vocab": "electra_tf.recipes.build_vocab",
+    "export": "electra_tf.recipes.export",
     "load": "electra_tf.prediction.predictor",
     "load_vocab": "electra_tf.text.vocab",
 }
@@ -40,6 +41,7 @@ __all__ = [
     "__version__",
     "build_data",
     "build_vocab",
+    "export",
     "load",
     "load_vocab",
 ]
@@ -51,7 +53,8 @@ if TYPE_CHECKING:
     from electra_tf.pretraining.pretrainer import ElectraPretrainer
     from electra_tf.recipes.build_data import build_data
     from electra_tf.recipes.build_vocab import build_vocab
-    from electra_tf.serving.clients.client import Client
+    from electra_tf.recipes.export import export
+    from electra_tf.serving.client import Client
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab
 

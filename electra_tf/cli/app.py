@@ -73,12 +73,19 @@ COMMANDS = {
     "fill": ("fill", "the most probable tokens for [MASK] in a text"),
     "generate": ("generate", "texts that begin with a prompt"),
     "ask": ("ask", "answers to questions from one's own documents"),
-    "export": ("export", "a model that takes texts, ready to be served"),
-    "serve": ("serve", "answer over HTTP with exported models"),
-    "client": ("client", "ask a server for answers, for texts or a file"),
+    "export": Command(
+        "recipes.export:export", "a model that takes texts, ready to be served"
+    ),
+    "serve": Command(
+        "recipes.serve:serve", "answer over HTTP with exported models"
+    ),
+    "client": Command(
+        "recipes.client:client",
+        "ask a server for answers, for texts or a file",
+        tensorflow=False,
+    ),
     "demo": ("demo", "all of the above, small, on the text that ships"),
 }
-_WITHOUT_TENSORFLOW = ("client",)
 
 _OK, _USER_ERROR, _INTERRUPTED, _BROKEN_PIPE = 0, 2, 130, 141
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
@@ -213,8 +220,7 @@ def _run_module(name: str, words: list[str]) -> int:
     # A copy, so that one process can run a command twice.
     values = copy.deepcopy(module.FLAGS)
     _parse(name, values, words, getattr(module, "WORDS", None))
-    if name not in _WITHOUT_TENSORFLOW:
-        _start_tensorflow(pooled=not name.startswith("build-"))
+    _start_tensorflow(pooled=not name.startswith("build-"))
     status = module.main(values)
     sys.stdout.flush()
     return status or _OK
