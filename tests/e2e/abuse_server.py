@@ -1,0 +1,301 @@
+"""Sends a server what clients should not send, and watches what it does.
+
+  tests/e2e/abuse_server.py --model=DIR [--num_requests=100000] [--output=DIR]
+  tests/e2e/abuse_server.py --url=http://127.0.0.1:8501 [--pid=N]
+  tests/e2e/abuse_server.py --model=DIR --mode=kill [--every=2000]
+
+DIR is what `electra-tf export` wrote; the server is started with it as a
+process. --mode says what is done:
+
+  mixed      two good requests, one malformed, and so on, from many
+             connections; slow clients beside them
+  kill       good requests; SIGKILL and a new start now and then
+  terminate  the same with SIGTERM
+  reload     good requests; a new version of the model now and then
+
+The answers to good requests are known: they were asked for once in peace.
+Wrong are: a good request without its answer (in kill: unless it was in flight
+at a kill), another answer, a status that does not fit what was sent, a server
+that dies, memory, threads or open files that grow. Then the status is 1.
+The output holds metrics.jsonl (the server each second), plot.png, report.json
+and the server's log.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import math
+import pathlib
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from abuse import mixed_load, plot, server_process, wire, world
+from abuse.tally import Journal, Tally
+from abuse.upheavals import Upheavals
+
+from electra_tf.errors import UserError
+
+MODES = ("mixed", "kill", "terminate", "reload")
+_SETTLING = 90.0  # seconds in which a server is rid of what clients left
+
+
+def abuse(args: argparse.Namespace) -> dict[str, Any]:
+    """Does what the flags say.
+
+    Returns:
+      The report; its "problems" are empty if all is well.
+
+    Raises:
+      UserError: the server cannot be started, or is none of ours.
+    """
+    output = pathlib.Path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        models = stack.enter_context(_copied(args)) if args.model else None
+        process = None
+        if models:
+            log = output / "server.log"
+            log.write_bytes(b"")
+            process = server_process.ServerProcess(
+                [str(models)], log, ["--poll_seconds=0.2", *args.serve_flag]
+            )
+            stack.enter_context(server_process.running(process))
+            host, port, pid = process.host, process.port, process.pid
+        else:
+            host, port = _address(args.url)
+            pid = args.pid
+        journal = Journal(output)
+        stack.callback(journal.close)
+        report = asyncio.run(
+            _run(args, host, port, pid, journal, process, models)
+        )
+        if process:
+            told = process.tracebacks()
+            report["problems"] += [f"the server's log: {t}" for t in told]
+    plot.draw(
+        journal.rows,
+        output / "plot.png",
+        f"{args.mode}: {report['sent']:,} requests",
+        {args.mode: report["times"]} if report["times"] else {},
+    )
+    content = json.dumps(report, indent=2, ensure_ascii=False)
+    (output / "report.json").write_text(content + "\n", encoding="utf-8")
+    return report
+
+
+async def _run(
+    args: argparse.Namespace,
+    host: str,
+    port: int,
+    pid: int | None,
+    journal: Journal,
+    process: server_process.ServerProcess | None,
+    models: pathlib.Path | None,
+) -> dict[str, Any]:
+    found = await world.look(
+        host, port, args.num_answers, args.seed, args.signature
+    )
+    started = await _process_start(found)
+    tally = Tally()
+    report: dict[str, Any] = {"mode": args.mode, "times": []}
+    if args.mode == "mixed":
+        before = server_process.usage(pid) if pid else None
+        plan = mixed_load.Plan(
+            requests=args.num_requests,
+            seconds=args.max_seconds,
+            connections=args.connections,
+            slow=args.slow,
+            seed=args.seed,
+            tolerance=args.tolerance,
+        )
+        await mixed_load.run(plan, found, tally, journal, pid)
+        report["restarts"] = int(await _process_start(found) != started)
+        if report["restarts"]:
+            tally.problem("the server is another than before")
+        if pid and before:
+            report["memory"] = await _settled(args, journal, tally, pid, before)
+    else:
+        assert process and models
+        begin = time.monotonic()
+        upheavals = Upheavals(
+            args.mode, process, found, tally, journal, args.num_requests,
+            args.connections, args.every, args.seed, args.tolerance,
+        )  # fmt: skip
+        await upheavals.run(models)
+        report["times"] = [when - begin for when in upheavals.times]
+        report["starts"] = process.starts
+        report["lost_in_flight"] = upheavals.lost
+        report["refused"] = upheavals.refused
+        if upheavals.lost > len(upheavals.times) * args.connections:
+            tally.problem("more were lost than can have been in flight")
+        if process.ended() is not None:
+            tally.problem("the server has ended")
+    print(tally.table())
+    return report | tally.as_json()
+
+
+async def _settled(
+    args: argparse.Namespace,
+    journal: Journal,
+    tally: Tally,
+    pid: int,
+    before: dict[str, float],
+) -> dict[str, Any]:
+    """Compares the server at the end with the server at 10 %."""
+    tenth = 0.1 * tally.sent
+    early = [r for r in journal.rows if tenth <= r["requests"] <= 2 * tenth]
+    late = [r for r in journal.rows if r["requests"] >= 9 * tenth]
+    found: dict[str, Any] = {"before": before}
+    if early and late:
+        for name, rows in (("early", early), ("late", late)):
+            found[name] = {
+                key: statistics.median(row[key] for row in rows)
+                for key in ("rss_mb", "threads", "fds")
+            }
+        growth = found["late"]["rss_mb"] / found["early"]["rss_mb"] - 1
+        found["growth"] = growth
+        if growth > args.max_growth:
+            tally.problem(f"memory has grown by {growth:.0%}")
+        if found["late"]["threads"] > found["early"]["threads"] + 8:
+            tally.problem("the threads grow")
+    deadline = time.monotonic() + _SETTLING
+    while True:
+        after = server_process.usage(pid)
+        journal.add(tally.sent, **after)
+        if after["fds"] <= before["fds"] + 4:
+            break
+        if time.monotonic() > deadline:
+            tally.problem(
+                f"{after['fds']} files are open, before it were {before['fds']}"
+            )
+            break
+        await asyncio.sleep(1)
+    found["after"] = after
+    return found
+
+
+async def _process_start(found: world.World) -> str:
+    """When the server was started, as its metrics tell."""
+    connection = await wire.Connection.open(found.host, found.port)
+    try:
+        await connection.send(wire.request("GET", "/metrics"))
+        text = (await connection.answer()).body.decode()
+    except wire.NoAnswer as error:
+        raise UserError(f"/metrics does not answer: {error}") from error
+    finally:
+        await connection.close()
+    name = "process_start_time_seconds"
+    lines = [line for line in text.split("\n") if line.startswith(name)]
+    return lines[0] if lines else ""
+
+
+@contextlib.contextmanager
+def _copied(args: argparse.Namespace) -> Iterator[pathlib.Path]:
+    """The model's directory; a copy if versions are added to it."""
+    source = pathlib.Path(args.model)
+    if not source.is_dir():
+        raise UserError(f"--model={args.model}: no such directory")
+    if args.mode != "reload":
+        yield source
+        return
+    numbers = [int(p.name) for p in source.iterdir() if p.name.isdigit()]
+    if not numbers:
+        raise UserError(f"--model={args.model}: has no version")
+    with tempfile.TemporaryDirectory() as folder:
+        newest = str(max(numbers))
+        copy = pathlib.Path(folder) / source.resolve().name
+        shutil.copytree(source / newest, copy / newest)
+        yield copy
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urllib.parse.urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "http" or not parts.hostname or not port:
+        raise UserError(f"--url={url}: expected http://HOST:PORT")
+    return parts.hostname, port
+
+
+def _flags() -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = flags.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", help="an export, to start a server with")
+    what.add_argument("--url", help="of a server that runs; mixed only")
+    flags.add_argument("--mode", choices=MODES, default="mixed")
+    flags.add_argument("--output", default="abuse_results")
+    flags.add_argument("--pid", type=int, help="of the server at --url")
+    flags.add_argument("--num_requests", type=int, default=100_000)
+    flags.add_argument(
+        "--max_seconds", type=float, default=math.inf,
+        help="mixed: send no more after so long",
+    )  # fmt: skip
+    flags.add_argument(
+        "--signature", action="append",
+        help="of those that take texts, only this; repeat",
+    )  # fmt: skip
+    flags.add_argument("--connections", type=int, default=32)
+    flags.add_argument("--slow", type=int, default=6, help="slow clients")
+    flags.add_argument("--seed", type=int, default=1)
+    flags.add_argument(
+        "--num_answers", type=int, default=300,
+        help="different good requests",
+    )  # fmt: skip
+    flags.add_argument(
+        "--every", type=int, default=2000,
+        help="requests between two kills, stops or versions",
+    )  # fmt: skip
+    flags.add_argument(
+        "--tolerance", type=float, default=1e-5,
+        help="between decimals; of those above 1, relative",
+    )  # fmt: skip
+    flags.add_argument(
+        "--max_growth", type=float, default=0.1,
+        help="of resident memory, from the second tenth of the run to the last",
+    )  # fmt: skip
+    flags.add_argument(
+        "--serve_flag", action="append", default=[],
+        help="for electra-tf serve, as --serve_flag=--batch_rows=8; repeat",
+    )  # fmt: skip
+    return flags
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints what was found; returns the status."""
+    args = _flags().parse_args(argv)
+    try:
+        if args.url and args.mode != "mixed":
+            raise UserError(f"--mode={args.mode} needs --model, not --url")
+        if args.num_requests < 1 or args.connections < 1 or args.every < 1:
+            raise UserError(
+                "--num_requests, --connections, --every: at least 1"
+            )
+        report = abuse(args)
+    except (UserError, OSError) as error:
+        print(f"abuse_server: {error}", file=sys.stderr)
+        return 2
+    facts = {
+        key: value
+        for key, value in report.items()
+        if key not in ("kinds", "problems", "times")
+    }
+    print(json.dumps(facts))
+    print(f"{len(report['problems'])} problems; more in {args.output}")
+    return 1 if report["problems"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Fine-tuning a sentence classifier: ours against `transformers.Trainer`."""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks import inputs, workers
+from benchmarks.report import Benchmark, Side
+
+ALONE = "no --peer_python: the Trainer was not measured"
+# Steps a round, which are an epoch of the rows.
+STEPS = 32
+PADDED = 128
+LONGEST = "Trainer, longest"
+FIXED = f"Trainer, {PADDED}"
+
+
+def measure(args: argparse.Namespace) -> list[Benchmark]:
+    """Examples/s of each size, once all shapes have been seen."""
+    with _rows(args) as (path, vocab_file, vocab_size, named):
+        return [
+            _measure_size(args, size, path, vocab_file, vocab_size, named)
+            for size in args.size.split(",")
+        ]
+
+
+@contextlib.contextmanager
+def _rows(args: argparse.Namespace) -> Iterator[tuple[str, str, int, str]]:
+    """Yields (rows as .npz, vocabulary, its size, what they are)."""
+    from electra_tf.text.tokenizer import Tokenizer
+    from electra_tf.text.vocab import load_vocab
+
+    with inputs.prepared(args) as (text_file, vocab_file, _):
+        vocab = load_vocab(vocab_file)
+        tokenizer = Tokenizer(vocab)
+        wanted = (args.steps or STEPS) * args.batch_size
+        if args.data:
+            texts, labels = _sst2(args.data)
+            named = "SST-2's training sentences"
+        else:
+            with open(text_file, encoding="utf-8") as source:
+                texts = [line for line in source if line.strip()]
+            labels = np.arange(len(texts)) % 2
+            named = "lines of the sample text (no --data)"
+        if len(texts) < wanted:
+            sys.exit(
+                f"benchmark: {len(texts)} rows are too few for a round of "
+                f"{wanted}: take fewer --steps"
+            )
+        chosen = np.random.default_rng(0).permutation(len(texts))[:wanted]
+        tokens = tokenizer([texts[i] for i in chosen]).to_list()
+        rows = [
+            [vocab.cls_id, *row[: PADDED - 2], vocab.sep_id] for row in tokens
+        ]
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "rows.npz"
+            np.savez(
+                path,
+                row_splits=np.cumsum([0, *map(len, rows)]),
+                input_ids=np.concatenate(rows).astype("int32"),
+                labels=np.asarray(labels)[chosen].astype("int32"),
+            )
+            mean = np.mean([len(row) for row in rows])
+            named += f", {mean:.1f} tokens a row"
+            yield str(path), vocab_file, len(vocab.tokens), named
+
+
+def _sst2(folder: str) -> tuple[list[str], list[int]]:
+    """Sentences and labels of train.tsv."""
+    path = pathlib.Path(folder) / "train.tsv"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()[1:]
+        pairs = [line.rsplit("\t", 1) for line in lines]
+        return [p[0] for p in pairs], [int(p[1]) for p in pairs]
+    except (OSError, ValueError, IndexError) as error:
+        sys.exit(f"benchmark: {path} is no train.tsv of SST-2: {error}")
+
+
+def _measure_size(
+    args: argparse.Namespace,
+    size: str,
+    rows: str,
+    vocab_file: str,
+    vocab_size: int,
+    named: str,
+) -> Benchmark:
+    from electra_tf.models.config import ModelConfig
+
+    count = args.steps or STEPS
+    settings = {
+        "size": size,
+        "shape": dataclasses.asdict(
+            ModelConfig.of_size(size, vocab_size=vocab_size)
+        ),
+        "rows": rows,
+        "vocab_file": vocab_file,
+        "vocab_size": vocab_size,
+        "batch_size": args.batch_size,
+        "steps": count,
+        "jit_compile": args.jit_compile,
+    }
+    sides = {"electra_tf": ("ours_finetune.py", settings, sys.executable)}
+    if args.peer_python:
+        for name, pad_to in ((LONGEST, None), (FIXED, PADDED)):
+            sides[name] = (
+                "hf_trainer.py",
+                settings | {"pad_to": pad_to},
+                args.peer_python,
+            )
+    environment = {**os.environ, **dict(e.split("=", 1) for e in args.env)}
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with workers.started(sides, environment) as running:
+        request = {"do": "steps", "count": count}
+        replies = workers.interleave(
+            running, [request] * len(running), args.rounds
+        )
+        facts = {name: worker.facts for name, worker in running.items()}
+    found = [
+        Side(
+            name,
+            facts[name]["version"],
+            {
+                "examples/s": [
+                    count * args.batch_size / reply["seconds"]
+                    for reply in replies[name]
+                ],
+                "examples per CPU second": [
+                    count * args.batch_size / reply["cpu_seconds"]
+                    for reply in replies[name]
+                ],
+            },
+        )
+        for name in sides
+    ]
+    notes = {}
+    for name in sides:
+        notes[f"first step of {name}, s"] = facts[name]["first_step_seconds"]
+        notes[f"parameters of {name}"] = facts[name]["parameters"]
+    notes["first epoch of electra_tf with tracing and compiling, s"] = facts[
+        "electra_tf"
+    ]["first_epoch_seconds"]
+    if not args.peer_python:
+        notes["peer"] = ALONE
+    return Benchmark(
+        f"finetune {size}",
+        f"a classifier of two classes, batch {args.batch_size}, float32, "
+        f"an epoch of {count * args.batch_size} rows a round: {named}; "
+        f"transformers.Trainer pads to the longest of a batch, or to {PADDED}",
+        found,
+        [("electra_tf", name) for name in sides if name != "electra_tf"],
+        notes,
+    )

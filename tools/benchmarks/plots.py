@@ -1,0 +1,288 @@
+"""Pictures of what `tools/benchmark.py all` found."""
+
+import io
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks import pretraining
+from benchmarks.report import Benchmark
+
+OURS, PEER = "electra_tf", "transformers"
+_COLOURS = {"tiny": "tab:green", "small": "tab:blue", "base": "tab:red"}
+_STYLES = {OURS: ("o-", "electra_tf"), PEER: ("s--", "torch")}
+
+
+def draw(found: Sequence[Benchmark], folder: pathlib.Path) -> list[str]:
+    """Draws every picture that there are results for.
+
+    Args:
+      found: the results.
+      folder: where the PNGs go.
+
+    Returns:
+      Their names.
+    """
+    steps = _of(found, "pretrain")
+    figures = {}
+    if steps:
+        figures["pretrain.png"] = _pretraining(steps)
+        figures["growth.png"] = _growth(steps)
+    data = [
+        (draw_panel, chosen)
+        for measure, draw_panel in (
+            ("build", _build),
+            ("build-memory", _memory),
+            ("input", _input),
+        )
+        if (chosen := _of(found, measure))
+    ]
+    if data:
+        figures["data.png"] = _panels(data)
+    for name, figure in figures.items():
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=100)
+        (folder / name).write_bytes(picture.getvalue())
+    return list(figures)
+
+
+def _of(found: Sequence[Benchmark], measure: str) -> list[Benchmark]:
+    return [
+        b
+        for b in found
+        if b.parameters.get("measure") == measure
+        and not b.parameters.get("recompute")  # another step than the others
+    ]
+
+
+def _figure(width: float, height: float, columns: int, **shared: Any) -> Any:
+    # Figures of their own, without pyplot: no display and no global state.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False, **shared)[0]
+    for one in axes:
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _sides(benchmark: Benchmark) -> list[str]:
+    names = [side.name for side in benchmark.sides]
+    return [name for name in _STYLES if name in names]
+
+
+# --- training steps --------------------------------------------------------
+
+
+def _pretraining(steps: Sequence[Benchmark]) -> Any:
+    """Three panels, a row for each shape of a step."""
+    height = 1.3 + 0.34 * len(steps)
+    figure, (speed, memory, peak) = _figure(10, height, 3, sharey=True)
+    places = range(len(steps))
+    labels = [
+        "{size} {batch_size} x {seq_length}".format(**b.parameters)
+        for b in steps
+    ]
+    colours = [_COLOURS.get(b.parameters["size"], "tab:gray") for b in steps]
+    ratios = [b.ratios() for b in steps]
+    values = [r[0]["ratio"] if r else 0.0 for r in ratios]
+    speed.barh(places, values, color=colours)
+    for place, found in zip(places, ratios):
+        end, told = 0.0, " no peer"
+        if found:
+            end, told = found[0]["highest"], f" {found[0]['ratio']:.2f}"
+            ends = [found[0]["lowest"], end]
+            speed.plot(ends, [place, place], color="black", linewidth=1)
+        speed.text(end, place, told, va="center", fontsize=8)
+    speed.axvline(1, color="black", linestyle=":", linewidth=1)
+    speed.set_yticks(places, labels)
+    speed.invert_yaxis()
+    speed.set_xlim(0, 1.16 * max(1.0, *_ends(ratios)))
+    speed.set(xlabel="steps/s, times the torch peer's", title="speed")
+    for name, offset, alpha in ((OURS, -0.2, 1.0), (PEER, 0.2, 0.4)):
+        sizes = [
+            (b.side(name).memory or 0) / 1e3 if name in _sides(b) else 0
+            for b in steps
+        ]
+        memory.barh(
+            [place + offset for place in places], sizes, 0.38,
+            color=colours, alpha=alpha,
+        )  # fmt: skip
+    memory.set(
+        xlabel="GB at its highest\n(dark: electra_tf, light: torch)",
+        title="memory",
+    )
+    for name, marker, label in (
+        (pretraining.SHARE_OF_SQUARE, "D", "2048³"),
+        (pretraining.SHARE_OF_SHAPES, "o", "its own shapes"),
+    ):
+        peak.plot(
+            [100 * b.facts[name] for b in steps], places, marker,
+            color="black", fillstyle="none" if marker == "D" else "full",
+            label=label, markersize=5,
+        )  # fmt: skip
+    peak.set_xlim(0, 100)
+    peak.grid(axis="x", alpha=0.3)
+    peak.legend(
+        title="peak of products", fontsize=8, title_fontsize=8,
+        loc="lower left",
+    )  # fmt: skip
+    peak.set(xlabel="% of the measured peak", title="matrix products")
+    return figure
+
+
+def _ends(ratios: Sequence[Sequence[dict]]) -> list[float]:
+    return [found[0]["highest"] for found in ratios if found] or [1.0]
+
+
+def _growth(steps: Sequence[Benchmark]) -> Any:
+    """Time a token, by batch, by sequence length and by parameters."""
+    figure, (batch, length, size) = _figure(10, 3.9, 3)
+    panels = (
+        (batch, "batch_size", "sequences of 128 in a batch", _at_128(steps)),
+        (length, "seq_length", "tokens a sequence", _as_many_tokens(steps)),
+    )
+    for axes, key, label, chosen in panels:
+        for name in dict.fromkeys(b.parameters["size"] for b in chosen):
+            own = [b for b in chosen if b.parameters["size"] == name]
+            for side, (style, spoken) in _STYLES.items():
+                points = sorted(
+                    (b.parameters[key], _microseconds(b, side))
+                    for b in own
+                    if side in _sides(b)
+                )
+                if points:
+                    axes.plot(
+                        *zip(*points), style, color=_COLOURS.get(name),
+                        label=f"{name}, {spoken}", markersize=4,
+                    )  # fmt: skip
+        _logarithmic(axes, sorted({b.parameters[key] for b in chosen}))
+        axes.set_xlabel(label)
+    batch.set(ylabel="microseconds a token", title="batch")
+    length.set(title="length, in batches of as many tokens")
+    at_best = {
+        name: _at_128([b for b in steps if b.parameters["size"] == name])
+        for name in dict.fromkeys(b.parameters["size"] for b in steps)
+    }
+    for side, (style, spoken) in _STYLES.items():
+        points = sorted(
+            (
+                own[0].parameters["parameters"] / 1e6,
+                min(_microseconds(b, side) for b in own),
+            )
+            for own in at_best.values()
+            if own and all(side in _sides(b) for b in own)
+        )
+        if points:
+            size.plot(
+                *zip(*points), style, color="black", label=spoken, markersize=4
+            )
+    millions = sorted(
+        {round(b.parameters["parameters"] / 1e6) for b in _at_128(steps)}
+    )
+    _logarithmic(size, millions)
+    size.set(
+        xlabel="million parameters, both networks", title="model, best batch"
+    )
+    # Below all panels: inside, it would cover lines.
+    figure.legend(
+        *batch.get_legend_handles_labels(),
+        loc="outside lower center", ncols=6, fontsize=7,
+    )  # fmt: skip
+    size.legend(fontsize=7)
+    return figure
+
+
+def _at_128(steps: Sequence[Benchmark]) -> list[Benchmark]:
+    return [b for b in steps if b.parameters["seq_length"] == 128]
+
+
+def _as_many_tokens(steps: Sequence[Benchmark]) -> list[Benchmark]:
+    """Of each size, batches of that many tokens that come in most lengths."""
+    groups: dict[tuple[str, int], list[Benchmark]] = {}
+    for b in steps:
+        tokens = b.parameters["batch_size"] * b.parameters["seq_length"]
+        groups.setdefault((b.parameters["size"], tokens), []).append(b)
+    best: dict[str, list[Benchmark]] = {}
+    for (size, _), own in groups.items():
+        if len(own) > len(best.get(size, [])):
+            best[size] = own
+    return [b for own in best.values() for b in own]
+
+
+def _microseconds(benchmark: Benchmark, side: str) -> float:
+    rate = benchmark.side(side).median("examples/s")
+    return 1e6 / rate / benchmark.parameters["seq_length"]
+
+
+def _logarithmic(axes: Any, ticks: Sequence[float]) -> None:
+    """Both axes; plain numbers, ticks below where something was measured."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.grid(True, which="major", alpha=0.25)
+
+
+# --- data ------------------------------------------------------------------
+
+
+def _panels(data: Sequence[tuple]) -> Any:
+    figure, axes = _figure(3.4 * len(data), 3.4, len(data))
+    for one, (draw_panel, chosen) in zip(axes, data):
+        draw_panel(one, chosen)
+    return figure
+
+
+def _build(axes: Any, found: Sequence[Benchmark]) -> None:
+    sides = found[0].sides
+    labels = [s.name.replace("electra_tf, ", "") for s in sides]
+    values = [side.median("MB/s") for side in sides]
+    colours = ["tab:blue" if "worker" in n else "tab:gray" for n in labels]
+    axes.bar(range(len(sides)), values, color=colours)
+    for place, value in enumerate(values):
+        # Inside of high bars: above them is the dotted line.
+        inside = {"va": "top", "color": "white"}
+        above = {"va": "bottom", "color": "black"}
+        how = inside if value > 0.2 * max(values) else above
+        axes.text(place, value, f"{value:.3g}", ha="center", fontsize=9, **how)
+    axes.plot([0.6, 1.4], [2 * values[0]] * 2, "k:", label="twice 1 worker")
+    axes.set_xticks(range(len(sides)), labels, fontsize=8)
+    axes.legend(fontsize=8, loc="lower right" if len(sides) < 3 else "best")
+    axes.set(ylabel="MB/s of text", title="building examples")
+    axes.margins(y=0.12)
+
+
+def _memory(axes: Any, found: Sequence[Benchmark]) -> None:
+    for benchmark in found:
+        axes.plot(benchmark.series["seconds"], benchmark.series["MB"])
+        gigabytes = benchmark.parameters["megabytes"] / 1e3
+        workers = benchmark.parameters["workers"]
+        axes.set_title(f"{gigabytes:.1f} GB of text, {workers} workers")
+    axes.set_ylim(bottom=0)
+    axes.set(xlabel="seconds", ylabel="MB, all processes (PSS)")
+
+
+def _input(axes: Any, found: Sequence[Benchmark]) -> None:
+    names = [side.name for side in found[0].sides]
+    width = 0.8 / len(names)
+    for i, name in enumerate(names):
+        places = [at + (i - 1) * width for at in range(len(found))]
+        values = [b.side(name).median("batches/s") for b in found]
+        bars = axes.bar(places, values, width, label=name)
+        told = [f"{v:.0f}" if v >= 10 else f"{v:.2g}" for v in values]
+        axes.bar_label(bars, told, fontsize=6)
+    labels = [
+        "{size}\n{batch_size} x {seq_length}".format(**b.parameters)
+        for b in found
+    ]
+    axes.set_xticks(range(len(found)), labels, fontsize=8)
+    axes.set_yscale("log")
+    axes.set_ylim(top=100 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(fontsize=7, loc="upper right")
+    axes.set(ylabel="batches/s", title="input against the step")
