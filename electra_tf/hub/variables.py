@@ -2,7 +2,7 @@
 
 On disk there are tables: `embeddings/...`, and `generator/embeddings/...`
 where the generator's are others. A model may hold them in another way, as the
-generator's and a difference (`models.disentangled`).
+generator's and a difference (`models.embeddings`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from electra_tf.errors import UserError
-from electra_tf.hub.source import Lazy, shapes_of
+from electra_tf.hub.checkpoint import Lazy, shapes_of
 
 _TABLES = "embeddings/"
 # Where a model has the differences, and a normalisation beside them.
