@@ -47,8 +47,16 @@ class Command(NamedTuple):
 # In the order of use.
 COMMANDS = {
     "prepare-text": ("prepare_text", "clean text up, and count what is left"),
-    "build-vocab": ("build_vocab", "train a WordPiece vocabulary from text"),
-    "build-data": ("build_data", "turn text into pre-training examples"),
+    "build-vocab": Command(
+        "recipes.build_vocab:build_vocab",
+        "train a WordPiece vocabulary from text",
+        pooled=False,
+    ),
+    "build-data": Command(
+        "recipes.build_data:build_data",
+        "turn text into pre-training examples",
+        pooled=False,
+    ),
     "pretrain": ("pretrain", "train a generator and a discriminator"),
     "evaluate-pretraining": (
         "evaluate_pretraining",
@@ -57,14 +65,25 @@ COMMANDS = {
     "finetune": ("finetune", "train a model for a task, and report"),
     "evaluate": ("evaluate", "scores of a fine-tuned model"),
     "predict": ("predict", "answers of a fine-tuned model, for a file"),
-    "convert": (
-        "convert",
+    "convert": Command(
+        "recipes.convert:convert",
         "a checkpoint from and to TF1, Hugging Face, KerasHub",
     ),
-    "score": ("score", "how good a model finds sentences; rerank, clean up"),
-    "fill": ("fill", "the most probable tokens for [MASK] in a text"),
-    "generate": ("generate", "texts that begin with a prompt"),
-    "ask": ("ask", "answers to questions from one's own documents"),
+    "score": Command(
+        "recipes.score:score",
+        "how good a model finds sentences; rerank, clean up",
+    ),
+    "fill": Command(
+        "recipes.fill:fill", "the most probable tokens for [MASK] in a text"
+    ),
+    "generate": Command(
+        "recipes.generate:generate", "texts that begin with a prompt"
+    ),
+    "ask": Command(
+        "recipes.ask:ask",
+        "answers to questions from one's own documents",
+        words="question",
+    ),
     "export": Command(
         "recipes.export:export", "a model that takes texts, ready to be served"
     ),
@@ -236,6 +255,9 @@ def _start_tensorflow(pooled: bool) -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # looks for GPU drivers
+        if not pooled:  # no work for a GPU, nor should it take its memory
+            with contextlib.suppress(RuntimeError):  # it runs already
+                tf.config.set_visible_devices([], "GPU")
 
 
 @contextlib.contextmanager

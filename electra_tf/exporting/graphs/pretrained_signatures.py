@@ -9,8 +9,7 @@ from electra_tf.exporting.graphs import inputs
 from electra_tf.exporting.graphs.inputs import Tensors
 from electra_tf.exporting.graphs.word_splitting import cut_spans
 from electra_tf.models.networks import Discriminator
-from electra_tf.text.tokenizer import Tokenizer
-from electra_tf.text.truncation import first_tokens
+from electra_tf.text.tokenizer import Tokenizer, first_tokens
 
 _MASK = "[MASK]"
 _ANSWERS = 5  # tokens for each mask

@@ -13,7 +13,7 @@ from electra_tf.tasks.seq2seq.task import Seq2SeqTask
 from electra_tf.tasks.task import Task
 from electra_tf.tasks.texts.table import TableTask
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
-from electra_tf.text.detokenize_graph import Detokenizer
+from electra_tf.text.detokenize import Detokenizer
 
 
 def reads_pairs(task: Task) -> bool:
