@@ -49,9 +49,11 @@ COMMANDS = {
     "prepare-text": ("prepare_text", "clean text up, and count what is left"),
     "build-vocab": ("build_vocab", "train a WordPiece vocabulary from text"),
     "build-data": ("build_data", "turn text into pre-training examples"),
-    "pretrain": ("pretrain", "train a generator and a discriminator"),
-    "evaluate-pretraining": (
-        "evaluate_pretraining",
+    "pretrain": Command(
+        "recipes.pretrain:pretrain", "train a generator and a discriminator"
+    ),
+    "evaluate-pretraining": Command(
+        "recipes.evaluate_pretraining:evaluate_pretraining",
         "held-out losses and accuracies of a run",
     ),
     "finetune": ("finetune", "train a model for a task, and report"),

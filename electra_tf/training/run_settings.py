@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from electra_tf import files
+from electra_tf.config import up_to_date
 from electra_tf.errors import UserError
 
 # Settings that came later, and what runs from before them did.
@@ -18,7 +19,10 @@ _LATER = {
 
 
 def check(
-    run_dir: str, run_config: dict[str, Any] | None, write: bool = True
+    run_dir: str,
+    run_config: dict[str, Any] | None,
+    write: bool = True,
+    cls: type | None = None,
 ) -> None:
     """Writes the settings into a new run; compares them in an old one.
 
@@ -26,6 +30,9 @@ def check(
       run_dir: holds config.json, or will.
       run_config: JSON values; None does nothing.
       write: whether a new run is given them.
+      cls: the settings class that they were made of. Of an older run, keys
+        that have another name by now are compared under that one, and keys
+        that came later count as their defaults.
 
     Raises:
       UserError: the run has other settings; each is named.
@@ -42,6 +49,8 @@ def check(
         before = json.loads(files.read_text(path))
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error})") from error
+    if cls is not None:
+        before = up_to_date(cls, before)
     old, new = dict(_flatten(before)), dict(_flatten(json.loads(text)))
     for key in _LATER.keys() & new.keys():
         old.setdefault(key, _LATER[key])
