@@ -8,11 +8,11 @@ import word_task
 from finetune_command import TASK
 
 from electra_tf import config
+from electra_tf.config import from_dict
 from electra_tf.errors import UserError
 from electra_tf.finetuning import settings
 from electra_tf.finetuning.settings import FinetuneTrainConfig, fit
 from electra_tf.models.config import ModelConfig
-from electra_tf.tasks.plain import from_plain
 
 
 @pytest.mark.parametrize(
@@ -162,11 +162,11 @@ def test_options_come_back_from_json():
         {"free": [1, 2]},
     )
     plain = json.loads(json.dumps(dataclasses.asdict(value)))
-    assert from_plain(Outer, plain) == value
-    assert from_plain(Outer, {}) == Outer()
-    with pytest.raises(TypeError):
-        from_plain(Outer, {"other": 1})
+    assert from_dict(Outer, plain) == value
+    assert from_dict(Outer, {}) == Outer()
+    with pytest.raises(UserError, match="other"):
+        from_dict(Outer, {"other": 1})
     options = word_task.WordOptions(max_seq_length=3)
-    assert from_plain(
+    assert from_dict(
         word_task.WordOptions, dataclasses.asdict(options)
     ) == options  # fmt: skip

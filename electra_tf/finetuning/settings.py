@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from electra_tf.errors import UserError
 from electra_tf.models.config import SIZES, ModelConfig
-from electra_tf.tasks.registry import task_class
+from electra_tf.tasks.registry import options_class
 from electra_tf.training.loop import TrainConfig
 
 # By the encoder's width: learning rate, factor between layers' rates.
@@ -230,7 +230,7 @@ def settings_class(task: str) -> type:
     """
     kinds = {
         "task": str,
-        "options": task_class(task).Options,
+        "options": options_class(task),
         "train": FinetuneTrainConfig,
         "model": ModelSettings,
     }

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf.data import framing
+from electra_tf.data import shards
 
 RECORDS = [b"", b"a", b"hello", bytes(range(256)) * 3, b"x" * 37]
 
@@ -17,7 +17,7 @@ def path(tmp_path):
 
 
 def _begin(record):
-    return sum(len(r) + framing.OVERHEAD for r in RECORDS[:record])
+    return sum(len(r) + shards.OVERHEAD for r in RECORDS[:record])
 
 
 def _damage(path, offset):
@@ -29,15 +29,15 @@ def _damage(path, offset):
 
 
 def test_sound_file_has_no_corruption(path, tmp_path):
-    assert framing.find_corruption(path) is None
+    assert shards.find_corruption(path) is None
     empty = tmp_path / "empty"
     empty.write_bytes(b"")
-    assert framing.find_corruption(str(empty)) is None
+    assert shards.find_corruption(str(empty)) is None
 
 
 def test_crc_is_castagnoli_masked():
     data = np.frombuffer(b"123456789", np.uint8)
-    crc = framing.masked_crcs(data, np.array([0]), np.array([9]))[0]
+    crc = shards.masked_crcs(data, np.array([0]), np.array([9]))[0]
     value = 0xE3069283  # the check value of CRC-32C
     rotated = (value >> 15 | value << 17) & 0xFFFFFFFF
     assert crc == (rotated + 0xA282EAD8) & 0xFFFFFFFF
@@ -48,9 +48,9 @@ def test_crc_is_castagnoli_masked():
     [(0, "length"), (9, "length"), (12, "data"), (300, "data"), (-1, "data")],
 )
 def test_damaged_record_is_named(path, offset, reason):
-    end = _begin(3) + len(RECORDS[3]) + framing.OVERHEAD
+    end = _begin(3) + len(RECORDS[3]) + shards.OVERHEAD
     _damage(path, end - 1 if offset < 0 else _begin(3) + offset)
-    found = framing.find_corruption(path)
+    found = shards.find_corruption(path)
     assert (found.record, found.offset) == (3, _begin(3))
     assert reason in found.reason
 
@@ -59,7 +59,7 @@ def test_damaged_record_is_named(path, offset, reason):
 def test_cut_off_record_is_named(path, kept):
     with open(path, "r+b") as handle:
         handle.truncate(_begin(3) + kept)
-    found = framing.find_corruption(path)
+    found = shards.find_corruption(path)
     assert (found.record, found.offset) == (3, _begin(3))
     assert "ends inside" in found.reason
 
@@ -67,8 +67,8 @@ def test_cut_off_record_is_named(path, kept):
 def test_good_records_are_copied(path, tmp_path):
     _damage(path, _begin(2) + 13)
     copy = str(tmp_path / "copy")
-    assert framing.copy_good_records(path, copy) == (4, 1)
+    assert shards.copy_good_records(path, copy) == (4, 1)
     records = [r.numpy() for r in tf.data.TFRecordDataset(copy)]
     assert records == RECORDS[:2] + RECORDS[3:]
     _damage(path, _begin(4))
-    assert framing.copy_good_records(path, copy) == (3, 2)
+    assert shards.copy_good_records(path, copy) == (3, 2)
