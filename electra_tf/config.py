@@ -210,31 +210,6 @@ def to_dict(settings: Any) -> dict[str, Any]:
     }
 
 
-def up_to_date(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as an older version wrote them, as this one would.
-
-    Args:
-      cls: a dataclass.
-      values: nested dicts, as `to_dict` gave them.
-
-    Returns:
-      The same with the names of today, and with the defaults of keys that
-      came later. What `cls` does not know stays.
-    """
-    current, kinds = _current_names(cls), _field_types(cls)
-    found = {current.get(name, name): value for name, value in values.items()}
-    for field in dataclasses.fields(cls):
-        section = _section(kinds.get(field.name))
-        if section is not None and isinstance(found.get(field.name), Mapping):
-            found[field.name] = up_to_date(section, found[field.name])
-        elif field.name not in found:
-            if field.default is not dataclasses.MISSING:
-                found[field.name] = _plain(field.default)
-            elif field.default_factory is not dataclasses.MISSING:
-                found[field.name] = _plain(field.default_factory())
-    return found
-
-
 def describe(cls: type, prefix: str = "") -> list[Key]:
     """Lists every key of a settings class with type, default and meaning.
 
