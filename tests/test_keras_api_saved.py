@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import electra_tf
 from electra_tf import config
-from electra_tf.hub import directory, loading, shapes, variables
+from electra_tf.hub import directory, loading, names, variables
 from electra_tf.keras_api.pretrainer import ElectraPretrainer
 from electra_tf.keras_api.settings import PretrainSettings
 from electra_tf.recipes.evaluate_pretraining import load_weights
@@ -51,8 +51,8 @@ def test_the_directory_is_whole(saved):
     """Its config asks for what is there, and for no more."""
     name, _, run = saved
     checkpoint = loading.open_checkpoint(run)
-    expected = set(shapes.shapes(checkpoint.config))
-    extra = {n for n in checkpoint.weights if n.startswith(shapes.EXTRA)}
+    expected = set(names.shapes(checkpoint.config))
+    extra = {n for n in checkpoint.weights if n.startswith(names.EXTRA)}
     assert set(checkpoint.weights) == expected | extra
     assert bool(extra) == (name in ("replaced_mlm", "all_tokens_mlm"))
     assert not checkpoint.leftover

@@ -14,8 +14,8 @@ from electra_tf import config as configs
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import directory
+from electra_tf.hub.checkpoint import Report
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.hub.report import Report
 from electra_tf.keras_api import start
 from electra_tf.keras_api.data import special_ids
 from electra_tf.keras_api.settings import PretrainSettings, recorded
