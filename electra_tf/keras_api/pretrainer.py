@@ -23,8 +23,7 @@ from electra_tf.models import fused_attention
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import pretrainer
 from electra_tf.pretraining.assembly import encoders_of
-from electra_tf.pretraining.masking import MaskingConfig
-from electra_tf.pretraining.objectives import ObjectiveConfig
+from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab, load_vocab
 from electra_tf.training import precision

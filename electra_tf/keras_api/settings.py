@@ -19,8 +19,7 @@ from electra_tf.models.config import (
     GeneratorConfig,
     ModelConfig,
 )
-from electra_tf.pretraining.masking import MaskingConfig
-from electra_tf.pretraining.objectives import ObjectiveConfig
+from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
 from electra_tf.training.settings import ComputeConfig, TrainConfig
 
 _CONFIG = "config.json"
