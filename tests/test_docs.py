@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from electra_tf.cli import app, finetune_settings
+from electra_tf.cli import app, finetune_settings, flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
