@@ -24,6 +24,7 @@ _HOMES = {
     "Vocab": "electra_tf.text.vocab",
     "build_data": "electra_tf.recipes.build_data",
     "build_vocab": "electra_tf.recipes.build_vocab",
+    "convert": "electra_tf.recipes.convert",
     "export": "electra_tf.recipes.export",
     "load": "electra_tf.prediction.predictor",
     "load_vocab": "electra_tf.text.vocab",
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "build_data",
     "build_vocab",
+    "convert",
     "export",
     "load",
     "load_vocab",
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from electra_tf.pretraining.pretrainer import ElectraPretrainer
     from electra_tf.recipes.build_data import build_data
     from electra_tf.recipes.build_vocab import build_vocab
+    from electra_tf.recipes.convert import convert
     from electra_tf.recipes.export import export
     from electra_tf.recipes.prepare_text import prepare_text
     from electra_tf.serving.client import Client

@@ -68,14 +68,25 @@ COMMANDS = {
     "finetune": ("finetune", "train a model for a task, and report"),
     "evaluate": ("evaluate", "scores of a fine-tuned model"),
     "predict": ("predict", "answers of a fine-tuned model, for a file"),
-    "convert": (
-        "convert",
+    "convert": Command(
+        "recipes.convert:convert",
         "a checkpoint from and to TF1, Hugging Face, KerasHub",
     ),
-    "score": ("score", "how good a model finds sentences; rerank, clean up"),
-    "fill": ("fill", "the most probable tokens for [MASK] in a text"),
-    "generate": ("generate", "texts that begin with a prompt"),
-    "ask": ("ask", "answers to questions from one's own documents"),
+    "score": Command(
+        "recipes.score:score",
+        "how good a model finds sentences; rerank, clean up",
+    ),
+    "fill": Command(
+        "recipes.fill:fill", "the most probable tokens for [MASK] in a text"
+    ),
+    "generate": Command(
+        "recipes.generate:generate", "texts that begin with a prompt"
+    ),
+    "ask": Command(
+        "recipes.ask:ask",
+        "answers to questions from one's own documents",
+        words="question",
+    ),
     "export": Command(
         "recipes.export:export", "a model that takes texts, ready to be served"
     ),

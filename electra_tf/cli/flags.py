@@ -18,7 +18,7 @@ from absl import flags
 
 from electra_tf import config
 
-_RENAMED = {"overrides": "set"}
+_RENAMED = {"overrides": "set", "source": "from"}
 _PYTHON_ONLY = ("progress",)
 _ENTRY = re.compile(r"(\*{0,2}\w+)(?: \([^)]*\))?: ?(.*)")
 _SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:", "Example:")

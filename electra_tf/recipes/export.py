@@ -116,10 +116,10 @@ def _open(
 ) -> "Servable":
     """Opens the model as what the arguments say."""
     from electra_tf.exporting import servable
-    from electra_tf.hub import handles
+    from electra_tf.hub import loading
 
-    if handles.is_handle(path):
-        path = handles.fetch(path)
+    if loading.is_handle(path):
+        path = loading.fetch(path)
     if servable.is_fine_tuned(path):
         if part is not None:
             raise UserError(
