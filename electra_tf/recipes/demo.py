@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+_LENGTH = 64  # tokens of an example
 _SHORTEST, _LONGEST = 8, 18  # words of a sentence worth showing
 
 
@@ -60,7 +61,7 @@ def demo(
         _run(build_vocab, input=text, output=vocab, vocab_size=vocab_size)
         _run(
             build_data, input=text, vocab=vocab, output=data,
-            max_seq_length=64, num_workers=2, validation_fraction=0.05,
+            max_seq_length=_LENGTH, num_workers=2, validation_fraction=0.05,
         )  # fmt: skip
     settings = files.join(output, "demo.yaml")
     files.write_text(settings, _settings(num_train_steps))
@@ -215,12 +216,11 @@ def _held_out_sentences(data: str, tokenizer: "Tokenizer") -> list[list[str]]:
     """Whole sentences of the held-out examples, as lists of words."""
     from electra_tf.data import reader
 
-    found = reader.find_examples(data, "validation")
     batches = reader.pretraining_dataset(
         data,
         split="validation",
         batch_size=64,
-        max_seq_length=found.max_seq_length,
+        max_seq_length=_LENGTH,
         repeat=False,
         drop_remainder=False,
     )

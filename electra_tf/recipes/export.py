@@ -146,7 +146,7 @@ def _predictor(
     from electra_tf.finetuning import settings
     from electra_tf.prediction import predictor
 
-    options = None
+    options: Any = None
     if overrides:
         about = predictor.fine_tuning_of(path)
         kind = settings.settings_class(task or about["task"])
