@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
-from electra_tf.exporting.graphs.inputs import Tensors
+from electra_tf.exporting.graphs.inputs import Signatures, Tensors
 from electra_tf.exporting.graphs.word_splitting import cut_spans
 from electra_tf.models.networks import Discriminator
 from electra_tf.models.rows import Rows
@@ -17,7 +17,7 @@ _ANSWERS = 5  # tokens for each mask
 _MASKS = 64  # filled together: each takes as much memory as the vocabulary
 
 
-def signatures(network: Any) -> dict[str, Callable]:
+def signatures(network: Any) -> Signatures:
     """`serving_default` of a network from `hub.pretrained`.
 
     Both kinds take `text` string [B], and read as much of it as the model has
@@ -205,7 +205,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
 
 def embedding_signatures(
     network: Any, tokenizer: Tokenizer, max_length: int
-) -> dict[str, Callable]:
+) -> Signatures:
     """`embed`, the mean over a row's positions; `embed_first`, its first's.
 
     Both are `text` string [B] -> `embedding` float32 [B, H], of the last
