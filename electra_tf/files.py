@@ -6,13 +6,17 @@ need it: help and mistakes in settings are answered at once.
 """
 
 import contextlib
+import importlib.util
 import os
+import pathlib
 import sys
 import uuid
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from electra_tf.errors import UserError
+
+C = TypeVar("C")
 
 
 def _gfile() -> Any:
@@ -186,3 +190,36 @@ def write_bytes(path: str, content: bytes) -> None:
 def write_text(path: str, content: str) -> None:
     """Replaces the file's content atomically, as UTF-8."""
     write_bytes(path, content.encode("utf-8"))
+
+
+def class_of_file(path: str, name: str, parent: type[C], what: str) -> type[C]:
+    """A class that a user has written in a Python file, which is run.
+
+    Args:
+      path: the file.
+      name: of the class.
+      parent: what it has to be a subclass of.
+      what: what such a class is, in a word for messages.
+
+    Raises:
+      UserError: no such file, it cannot be imported, or has no such class.
+    """
+    file = pathlib.Path(path)
+    if not file.is_file():
+        raise UserError(f"{what} {path}:{name}: no such file as {path}")
+    module_name = f"electra_tf_{what}_{file.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look themselves up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{path}: cannot be imported: {error!r}") from error
+    found = getattr(module, name, None)
+    if not (isinstance(found, type) and issubclass(found, parent)):
+        raise UserError(
+            f"{path}: has no class {name} that is an "
+            f"{parent.__module__}.{parent.__name__}"
+        )
+    return found

@@ -16,7 +16,7 @@ from electra_tf.hub.directory import load_weights, save
 from electra_tf.hub.loading import slot_variables, warm_start
 from electra_tf.hub.variables import named, stored
 from electra_tf.models.config import GeneratorConfig, ModelConfig
-from electra_tf.pretraining import masking, objectives
+from electra_tf.pretraining import masking, settings
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
 from electra_tf.training.optimizer import AdamWeightDecay
 
@@ -31,7 +31,7 @@ def _pretrainer(model=MODEL, fraction=0.5, **generator):
         model,
         GeneratorConfig(fraction, **generator),
         masking.MaskingConfig(),
-        objectives.ObjectiveConfig(),
+        settings.ObjectiveConfig(),
         masking.SpecialIds(2, 3, 4),
     )
 

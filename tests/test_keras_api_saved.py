@@ -124,7 +124,7 @@ def test_shipped_configs_are_possible(path):
     small = dataclasses.replace(settings.model, max_positions=16)
     settings = dataclasses.replace(settings, model=small)
     model = ElectraPretrainer.from_config(settings, vocab=VOCAB)
-    assert model.objective == settings.objective
+    assert model.objective.config == settings.objective
     head = path.read_text().split("\n\n")[0]
     assert f"--config=configs/pretrain/objectives/{path.name}" in head
     assert "electra-tf pretrain" in head and "Expect" in head

@@ -5,14 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from electra_tf.models import flops
 from electra_tf.models.config import (
     GENERATOR_FRACTIONS,
     GeneratorConfig,
     ModelConfig,
 )
-from electra_tf.pretraining import assembly, combinations
-from electra_tf.pretraining.settings import ObjectiveConfig
+from electra_tf.pretraining.masking import SpecialIds
+from electra_tf.pretraining.objectives import base as objectives
+from electra_tf.pretraining.pretrainer import ElectraPretrainer
+from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
 
 TINY = ModelConfig(
     vocab_size=60, embedding_size=8, hidden_size=16, num_layers=2,
@@ -23,10 +24,17 @@ RUN = {
 }  # fmt: skip
 
 
+def pretraining_costs(
+    model, generator, objective="electra", two_stage_steps=0, **run
+):
+    config = ObjectiveConfig(kind=objective, two_stage_steps=two_stage_steps)
+    return objectives.make(config).costs(model, generator, **run)
+
+
 def paper_costs(
     size, length, batch_size, steps, objective="electra", fraction=None
 ):
-    return flops.pretraining_costs(
+    return pretraining_costs(
         ModelConfig.of_size(size),
         GeneratorConfig(fraction or GENERATOR_FRACTIONS[size]),
         seq_length=length,
@@ -103,32 +111,24 @@ KINDS = [
     ids=[f"{g.kind}-{g.embeddings}-{o}" for g, o in KINDS],
 )
 def test_parameters_are_the_networks(generator, objective):
-    config = ObjectiveConfig(kind=objective)
-    built = assembly.assemble(TINY, generator, config)
-    for tables in (built.embeddings, built.discriminator.encoder.embeddings):
-        if not tables.built:
-            tables.build()
-            tables.built = True
-    variables = {}
-    for network in (built.discriminator, built.generator):
-        network.build()
-        for variable in network.trainable_variables:
-            variables[id(variable)] = int(np.prod(variable.shape))
-    # Tables that only the generator reads, and those that both do.
-    for variable in built.embeddings.trainable_variables:
-        variables[id(variable)] = int(np.prod(variable.shape))
-    costs = flops.pretraining_costs(TINY, generator, objective=objective, **RUN)
-    assert sum(costs.parameters.values()) == sum(variables.values())
+    built = ElectraPretrainer(
+        TINY,
+        generator,
+        MaskingConfig(),
+        ObjectiveConfig(kind=objective),
+        SpecialIds(1, 2, 3),
+    )
+    count = sum(int(np.prod(v.shape)) for v in built.trainable_variables)
+    costs = pretraining_costs(TINY, generator, objective=objective, **RUN)
+    assert sum(costs.parameters.values()) == count
     assert all(isinstance(n, int) for n in costs.parameters.values())
 
 
 def test_generator_shape_is_the_one_trained():
     generator = GeneratorConfig(0.5, embeddings="untied")
-    shape = combinations.generator_shape(TINY, generator, ObjectiveConfig())
-    costs = flops.pretraining_costs(TINY, generator, **RUN)
-    alone = flops.pretraining_costs(
-        shape, GeneratorConfig(), objective="mlm", **RUN
-    )
+    shape = objectives.Objective().generator_kind(generator).shape(TINY)
+    costs = pretraining_costs(TINY, generator, **RUN)
+    alone = pretraining_costs(shape, GeneratorConfig(), objective="mlm", **RUN)
     for part in ("embeddings", "attention", "feed_forward", "softmax"):
         assert (
             costs.training[f"generator/{part}"]
@@ -140,8 +140,7 @@ def test_frozen_generator_has_no_backward_pass():
     generator = GeneratorConfig(0.5, embeddings="untied")
     frozen = dataclasses.replace(generator, frozen=True)
     costs, cheaper = (
-        flops.pretraining_costs(TINY, g, **RUN).training
-        for g in (generator, frozen)
+        pretraining_costs(TINY, g, **RUN).training for g in (generator, frozen)
     )
     for part, count in costs.items():
         share = 0.5 if part.startswith("generator/") else 1.0
@@ -151,7 +150,7 @@ def test_frozen_generator_has_no_backward_pass():
 def test_two_stages():
     generator = GeneratorConfig(0.5, embeddings="untied")
     costs, staged = (
-        flops.pretraining_costs(
+        pretraining_costs(
             TINY, generator, two_stage_steps=steps, **RUN
         ).training
         for steps in (0, 4)
@@ -164,12 +163,10 @@ def test_two_stages():
 
 
 def test_uniform_and_tied_generators():
-    uniform = flops.pretraining_costs(
-        TINY, GeneratorConfig(kind="uniform"), **RUN
-    )
+    uniform = pretraining_costs(TINY, GeneratorConfig(kind="uniform"), **RUN)
     assert not any(n.startswith("generator/") for n in uniform.training)
     assert "generator" not in uniform.line()
-    tied = flops.pretraining_costs(TINY, GeneratorConfig(kind="tied"), **RUN)
+    tied = pretraining_costs(TINY, GeneratorConfig(kind="tied"), **RUN)
     assert (
         tied.training["generator/attention"] == tied.training["model/attention"]
     )
@@ -177,7 +174,7 @@ def test_uniform_and_tied_generators():
 
 def test_two_towers_predict_every_token():
     one, two = (
-        flops.pretraining_costs(TINY, GeneratorConfig(0.5, kind=kind), **RUN)
+        pretraining_costs(TINY, GeneratorConfig(0.5, kind=kind), **RUN)
         for kind in ("separate", "two_tower")
     )
     assert two.training["generator/attention"] == (
@@ -191,8 +188,8 @@ def test_two_towers_predict_every_token():
 
 
 def test_operations_grow_as_they_should():
-    costs = flops.pretraining_costs(TINY, GeneratorConfig(0.5), **RUN)
-    longer = flops.pretraining_costs(
+    costs = pretraining_costs(TINY, GeneratorConfig(0.5), **RUN)
+    longer = pretraining_costs(
         TINY, GeneratorConfig(0.5), **RUN | {"num_train_steps": 30}
     )
     assert longer.training_flops == pytest.approx(3 * costs.training_flops)

@@ -8,7 +8,6 @@ import tensorflow as tf
 from electra_tf.models import kernels
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.encoder import ElectraEncoder
-from electra_tf.pretraining.assembly import encoders_of
 
 CONFIG = ModelConfig(
     vocab_size=50, embedding_size=16, hidden_size=32, num_layers=3,
@@ -51,5 +50,5 @@ def test_the_same_gradients(mode):
 
 def test_all_encoders_of_a_pretrainer():
     model = tiny.variant("two_tower")
-    found = encoders_of(model.generator, model.discriminator)
+    found = model.encoders
     assert [e.name for e in found] == ["ltr", "rtl", "encoder"]

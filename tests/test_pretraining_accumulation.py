@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.models import kernels
-from electra_tf.pretraining.accumulation import gradients
+from electra_tf.pretraining.pretrainer import accumulated
 
 CHEAP = ("electra", "mlm")
 
@@ -73,4 +73,4 @@ def test_weights_after_updates():
 
 def test_parts_that_do_not_divide():
     with pytest.raises(UserError, match="gradient_accumulation: a replica's 6"):
-        gradients({"x": tf.zeros([6, 2])}, 4, lambda part: [], [])
+        accumulated({"x": tf.zeros([6, 2])}, 4, lambda part: [], [])

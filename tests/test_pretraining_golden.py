@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf.models import randomness
-from electra_tf.pretraining import discrimination, masking
+from electra_tf.pretraining import masking
 
 TOLERANCE = 2e-5
 CONFIGS = ("electra", "electric", "mlm", "tied", "uniform", "disallow")
@@ -122,17 +122,17 @@ def test_cloze(output, recorded):
 
 def test_discriminator(output, recorded):
     if "disc_loss" not in recorded:
-        assert output.detected is None and output.discriminator is None
+        assert output.judged is None and output.discriminator is None
         return
-    detected = output.detected
-    _close(detected.logits, recorded["disc_logits"])
-    _close(tf.sigmoid(detected.logits), recorded["disc_probs"])
-    np.testing.assert_array_equal(detected.logits > 0, recorded["disc_preds"])
+    judged = output.judged
+    _close(judged.logits, recorded["disc_logits"])
+    _close(tf.sigmoid(judged.logits), recorded["disc_probs"])
+    np.testing.assert_array_equal(judged.logits > 0, recorded["disc_preds"])
     np.testing.assert_array_equal(
         output.corrupted.fake_labels, recorded["disc_labels"]
     )
     weights = recorded["input_mask"].astype("float32")
-    losses = detected.loss * weights
+    losses = judged.loss * weights
     _close(
         np.sum(losses, -1) / (1e-6 + weights.sum(-1)),
         recorded["disc_per_example_loss"],
@@ -148,7 +148,8 @@ def test_total_loss(output, recorded):
 
 def test_metrics_that_mean_the_same(output, recorded, model):
     model.reset_metrics()
-    ours = model._update_metrics(output)
+    model._update_metrics(output)
+    ours = model.get_metrics_result()
     model.reset_metrics()
     for theirs, name in {
         "masked_lm_accuracy": "mlm_accuracy",
@@ -170,18 +171,18 @@ def test_metrics_that_mean_another_thing(output, recorded):
         return
     weights = recorded["input_mask"].astype("float32")
     labels = recorded["disc_labels"]
-    called = np.asarray(output.detected.logits > 0)
+    called = np.asarray(output.judged.logits > 0)
     right = (called == labels).astype("float32")
     auc = keras.metrics.AUC(num_thresholds=200)
     auc.update_state(
         np.ravel(labels * weights),
-        np.ravel(tf.sigmoid(output.detected.logits) * weights),
+        np.ravel(tf.sigmoid(output.judged.logits) * weights),
     )
 
     def mean(values, weights):
         return np.sum(values * weights) / max(1e-6, np.sum(weights))
 
-    rows = np.sum(output.detected.loss * weights, -1) / weights.sum(-1)
+    rows = np.sum(output.judged.loss * weights, -1) / weights.sum(-1)
     _close(rows.mean(), recorded["metric/disc_loss"])
     _close(mean(right, called * weights), recorded["metric/disc_precision"])
     _close(mean(right, labels * weights), recorded["metric/disc_recall"])
@@ -197,8 +198,8 @@ def test_corruption_of_the_recorded_samples(recorded, model):
             recorded["masked_lm_positions"], recorded["masked_lm_weights"]
         )
     ]
-    ours = discrimination.corrupt(
-        model.objective.kind, masked, tf.constant(recorded["sampled_tokids"])
+    ours = model.objective.corrupt(
+        masked, tf.constant(recorded["sampled_tokids"])
     )
     for name in masking.CorruptedBatch._fields:
         np.testing.assert_array_equal(

@@ -150,7 +150,7 @@ def test_recorded_losses(model, golden, step):
     for ours, name in (
         (output.loss, "loss"),
         (mean(output.token.loss, masked.masked_lm_weights), "mlm_loss"),
-        (mean(output.detected.loss, real), "disc_loss"),
+        (mean(output.judged.loss, real), "disc_loss"),
     ):
         np.testing.assert_allclose(
             ours, golden[f"step{step}/out/{name}"], rtol=2e-6

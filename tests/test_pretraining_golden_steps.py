@@ -120,7 +120,7 @@ def test_five_steps_end_to_end(model, golden, folder):
         for ours, name in (
             (output.loss, "loss"),
             (_mean(output.token.loss, weights), "mlm_loss"),
-            (_mean(output.detected.loss, real), "disc_loss"),
+            (_mean(output.judged.loss, real), "disc_loss"),
         ):
             np.testing.assert_allclose(
                 ours, golden[f"step{step}/out/{name}"], rtol=2e-6, atol=1e-4

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from electra_tf.errors import UserError
 from electra_tf.models import randomness
-from electra_tf.pretraining import masking, masking_units
+from electra_tf.pretraining import masking
 from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
 
 CLS, SEP, MASK = 2, 3, 4
@@ -114,7 +114,7 @@ def test_words_are_taken_one_by_one(sizes, budget, seed):
     starts[0, np.cumsum([0, *sizes[:-1]])] = True
     members = np.arange(length)[None] < sum(sizes)
     draw = np.random.default_rng(seed).random([1, length], np.float32)
-    chosen = masking_units.choose_words(
+    chosen = masking.choose_words(
         tf.constant(members),
         tf.constant(starts),
         tf.constant([budget]),
@@ -182,15 +182,15 @@ def test_long_words_are_not_forgotten_in_short_rows():
 
 def test_span_lengths_are_spanberts():
     uniform = tf.constant(np.random.default_rng(0).random(200_000, np.float32))
-    got = masking_units.span_lengths(uniform, 0.2, 10).numpy()
+    got = masking.span_lengths(uniform, 0.2, 10).numpy()
     shares = 0.2 * 0.8 ** np.arange(10)
     shares /= shares.sum()
     counts = np.bincount(got, minlength=11)
     assert len(counts) == 11 and counts[0] == 0
     np.testing.assert_allclose(counts[1:] / 200_000, shares, atol=0.004)
     assert got.mean() == pytest.approx(3.8, abs=0.02)  # as the paper says
-    assert (masking_units.span_lengths(uniform, 0.2, 1).numpy() == 1).all()
-    assert (masking_units.span_lengths(uniform, 1.0, 9).numpy() == 1).all()
+    assert (masking.span_lengths(uniform, 0.2, 1).numpy() == 1).all()
+    assert (masking.span_lengths(uniform, 1.0, 9).numpy() == 1).all()
 
 
 def test_masked_spans_have_the_drawn_lengths():

@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf.pretraining import (
-    discrimination,
-    generation,
-    objectives,
-    sampling,
-)
+from electra_tf.pretraining import losses
+from electra_tf.pretraining.objectives import restored
 
 
 def _scores(rows, size, seed=0, spread=2.0):
@@ -25,7 +21,7 @@ def test_token_loss_and_gradient(size):
     weights = tf.constant(np.linspace(0, 1, 12), tf.float32)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([scores, bias])
-        ours = objectives.token_loss_and_samples(
+        ours = losses.token_loss_and_samples(
             scores, bias, labels, tf.zeros([12])
         )
         expected = tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -51,7 +47,7 @@ def test_draw_follows_the_weights(size):
     weights[random.integers(0, size, size // 3)] = 0
     rows = 20_000
     uniform = (np.arange(rows, dtype="float32") + 0.5) / rows
-    drawn = sampling.draw(
+    drawn = losses.draw(
         tf.constant(np.repeat(weights[None], rows, 0)), tf.constant(uniform)
     ).numpy()
     counts = np.bincount(drawn, minlength=size)
@@ -68,7 +64,7 @@ def test_draw_at_the_ends():
     weights[2, 300] = 5
     last = np.float32(1 - 2**-24)
     for u, expected in ((0.0, [599, 0, 300]), (last, [599, 599, 300])):
-        drawn = sampling.draw(tf.constant(weights), tf.fill([3], u))
+        drawn = losses.draw(tf.constant(weights), tf.fill([3], u))
         np.testing.assert_array_equal(drawn, expected)
 
 
@@ -78,7 +74,7 @@ def test_temperature_sharpens_samples():
     uniform = (tf.range(rows, dtype=tf.float32) + 0.5) / rows
     shares = {}
     for temperature in (0.25, 1.0, 4.0):
-        sampled = objectives.token_loss_and_samples(
+        sampled = losses.token_loss_and_samples(
             scores, tf.zeros([50]), tf.zeros([rows], tf.int32), uniform,
             temperature,
         ).sampled_ids  # fmt: skip
@@ -93,7 +89,7 @@ def test_samples_carry_no_gradient():
     scores = _scores(4, 20)
     with tf.GradientTape() as tape:
         tape.watch(scores)
-        token = objectives.token_loss_and_samples(
+        token = losses.token_loss_and_samples(
             scores, tf.zeros([20]), tf.zeros([4], tf.int32), tf.fill([4], 0.5)
         )
         loss = tf.reduce_sum(tf.cast(token.sampled_ids, tf.float32))
@@ -106,13 +102,13 @@ def test_replaced_token_loss():
     p = 1 / (1 + np.exp(-logits.numpy()))
     expected = -np.where(labels == 1, np.log(p), np.log(1 - p))
     np.testing.assert_allclose(
-        objectives.replaced_token_loss(logits, labels), expected, rtol=1e-5
+        losses.replaced_token_loss(logits, labels), expected, rtol=1e-5
     )
 
 
 def test_weighted_mean_of_nothing_is_nought():
     zero = tf.zeros([2, 3])
-    assert float(objectives.weighted_mean(zero + 5, zero, 0.0)) == 0.0
+    assert float(losses.weighted_mean(zero + 5, zero, 0.0)) == 0.0
 
 
 def test_disallowed_labels_are_never_drawn():
@@ -122,7 +118,7 @@ def test_disallowed_labels_are_never_drawn():
     scores[0, 7] = 200.0
     label = 7
     uniform = (tf.range(rows, dtype=tf.float32) + 0.5) / rows
-    sampled = objectives.token_loss_and_samples(
+    sampled = losses.token_loss_and_samples(
         tf.repeat(tf.constant(scores), rows, axis=0), tf.zeros([size]),
         tf.fill([rows], label), uniform, disallow_correct=True,
     ).sampled_ids  # fmt: skip
@@ -141,14 +137,14 @@ def test_a_traced_temperature_is_a_constant_one():
 
     @tf.function
     def traced(temperature):
-        return objectives.token_loss_and_samples(
+        return losses.token_loss_and_samples(
             scores, bias, labels, uniform, temperature
         ).sampled_ids
 
     for temperature in (0.5, 1.0, 3.0):
         np.testing.assert_array_equal(
             traced(tf.constant(temperature)),
-            objectives.token_loss_and_samples(
+            losses.token_loss_and_samples(
                 scores, bias, labels, uniform, temperature
             ).sampled_ids,
         )
@@ -157,9 +153,9 @@ def test_a_traced_temperature_is_a_constant_one():
 def test_uniform_draws():
     uniform = (tf.range(6000, dtype=tf.float32) + 0.5) / 6000
     labels = tf.fill([6000], 3)
-    every = sampling.draw_uniform(6, labels, uniform)
+    every = losses.draw_uniform(6, labels, uniform)
     np.testing.assert_array_equal(np.bincount(every), [1000] * 6)
-    others = sampling.draw_uniform(6, labels, uniform, disallow_correct=True)
+    others = losses.draw_uniform(6, labels, uniform, disallow_correct=True)
     np.testing.assert_array_equal(
         np.bincount(others), [1200, 1200, 1200, 0, 1200, 1200]
     )
@@ -167,14 +163,14 @@ def test_uniform_draws():
 
 def test_temperature_falls():
     at = [
-        float(sampling.temperature_at(tf.constant(step), 2.0, 1.0, 100))
+        float(losses.temperature_at(tf.constant(step), 2.0, 1.0, 100))
         for step in (0, 100, 10_000)
     ]
     np.testing.assert_allclose(at, [2.0, 1 + np.exp(-1), 1.0], rtol=1e-6)
 
 
 def test_no_samples_unless_asked_for():
-    token = objectives.token_loss_and_samples(
+    token = losses.token_loss_and_samples(
         _scores(4, 20), tf.zeros([20]), tf.zeros([4], tf.int32)
     )
     assert token.sampled_ids is None
@@ -185,10 +181,10 @@ def test_no_samples_unless_asked_for():
 
 def test_joint_loss_is_a_sum_of_weighted_means():
     values, weights = tf.constant([1.0, 3.0]), tf.constant([1.0, 3.0])
-    loss = objectives.joint_loss(
+    loss = losses.joint_loss(
         [
-            objectives.Term(2.0, values, weights),
-            objectives.Term(10.0, values, tf.constant([0.0, 1.0])),
+            losses.Term(2.0, values, weights),
+            losses.Term(10.0, values, tf.constant([0.0, 1.0])),
         ]
     )
     assert float(loss) == pytest.approx(2 * 10 / 4 + 10 * 3)
@@ -199,15 +195,15 @@ def test_the_copy_mechanism_is_a_distribution():
     size = 30
     scores, bias = _scores(1, size), _scores(1, size, seed=1)[0]
     every = tf.range(size)
-    repeated = generation.Scores(tf.repeat(scores, size, axis=0), bias)
+    repeated = losses.Scores(tf.repeat(scores, size, axis=0), bias)
     for copy, read in ((-3.0, 4), (0.0, 4), (3.0, 11)):
         copy_logits = tf.fill([size], copy)
         with tf.GradientTape() as tape:
             tape.watch(copy_logits)
-            token = discrimination.with_copy(
+            token = restored.with_copy(
                 copy_logits,
                 repeated,
-                objectives.token_loss_and_samples(*repeated, every),
+                losses.token_loss_and_samples(*repeated, every),
                 every,
                 tf.fill([size], read),
             )

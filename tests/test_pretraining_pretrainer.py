@@ -6,7 +6,7 @@ import pretraining_tiny as tiny
 import pytest
 import tensorflow as tf
 
-from electra_tf.pretraining import baselines
+from electra_tf.pretraining import masking
 from electra_tf.pretraining.masking import SpecialIds
 from electra_tf.training import loop
 from electra_tf.training.strategy import make_strategy
@@ -130,14 +130,15 @@ def test_metrics_are_what_they_say():
     batches[1] = {k: v[:3] for k, v in batches[1].items()}
     outputs = [model(b, training=False) for b in batches]
     for output in outputs:
-        metrics = model._update_metrics(output)
+        model._update_metrics(output)
+    metrics = model.get_metrics_result()
 
     def join(pick):
         return np.concatenate([np.ravel(pick(o)) for o in outputs])
 
     real = join(lambda o: o.masked.input_mask) == 1
     fake = join(lambda o: o.corrupted.fake_labels)[real]
-    logits = join(lambda o: o.detected.logits)[real]
+    logits = join(lambda o: o.judged.logits)[real]
     called = logits > 0
     used = join(lambda o: o.masked.masked_lm_weights) == 1
     gold = join(lambda o: o.masked.masked_lm_ids)[used]
@@ -149,7 +150,7 @@ def test_metrics_are_what_they_say():
         "sampled_accuracy": (
             join(lambda o: o.token.sampled_ids)[used] == gold
         ).mean(),
-        "disc_loss": join(lambda o: o.detected.loss)[real].mean(),
+        "disc_loss": join(lambda o: o.judged.loss)[real].mean(),
         "disc_accuracy": (called == (fake == 1)).mean(),
         "disc_precision": fake[called].mean() if called.any() else 0.0,
         "disc_recall": called[fake == 1].mean(),
@@ -193,5 +194,5 @@ def test_unigram_entropy():
         {"input_ids": ids, "input_mask": (ids > 0).astype("int32")}
     )
     expected = -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3))
-    entropy = baselines.unigram_entropy(data, 10, SpecialIds(2, 3, 4))
+    entropy = masking.unigram_entropy(data, 10, SpecialIds(2, 3, 4))
     assert entropy == pytest.approx(expected)

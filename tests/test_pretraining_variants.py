@@ -88,7 +88,7 @@ def test_sampling_passes_no_gradient(batch):
     for name in ("electra", "untied", "two_tower"):
         model = tiny.variant(name, dropout=0.0)
         gradients = _gradients(
-            model, batch, lambda o: tf.reduce_sum(o.detected.loss)
+            model, batch, lambda o: tf.reduce_sum(o.judged.loss)
         )
         assert not _moved(gradients, "generator/")
         assert _moved(gradients, "discriminator/")
@@ -96,15 +96,13 @@ def test_sampling_passes_no_gradient(batch):
 
 def test_the_noise_of_electric_is_not_differentiated(batch):
     model = tiny.variant("electric", dropout=0.0)
-    gradients = _gradients(
-        model, batch, lambda o: tf.reduce_sum(o.detected.loss)
-    )
+    gradients = _gradients(model, batch, lambda o: tf.reduce_sum(o.judged.loss))
     assert not _moved(gradients, "generator/")
 
 
 def test_disentangled_tables_are_the_generators_alone(batch):
     model = tiny.variant("disentangled", dropout=0.0)
-    disc = _gradients(model, batch, lambda o: tf.reduce_sum(o.detected.loss))
+    disc = _gradients(model, batch, lambda o: tf.reduce_sum(o.judged.loss))
     assert not _moved(disc, "embeddings/") and not _moved(disc, "generator/")
     assert len(_moved(disc, "discriminator/embedding_differences/")) == 5
     mlm = _gradients(model, batch, lambda o: tf.reduce_sum(o.token.loss))
@@ -132,7 +130,7 @@ def test_the_adversarial_reward(batch):
     output = model(batch, training=True)
     masked = output.masked
     reward = tf.gather(
-        output.detected.loss, masked.masked_lm_positions, batch_dims=1
+        output.judged.loss, masked.masked_lm_positions, batch_dims=1
     )
     log_p = tf.nn.log_softmax(
         model.generator(
@@ -150,14 +148,14 @@ def test_the_adversarial_reward(batch):
     real = tf.cast(masked.input_mask, tf.float32)
     expected = tf.reduce_sum((policy + fit) * weights) / tf.reduce_sum(
         weights
-    ) + 50 * tf.reduce_sum(output.detected.loss * real) / tf.reduce_sum(real)
+    ) + 50 * tf.reduce_sum(output.judged.loss * real) / tf.reduce_sum(real)
     assert float(output.loss) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_electra_15_counts_masked_positions_alone(batch):
     model = tiny.variant("electra_15", dropout=0.0)
     output = model(batch)
-    weights = output.detected.weights.numpy()
+    weights = output.judged.weights.numpy()
     expected = np.zeros_like(weights)
     for row, (positions, used) in enumerate(
         zip(

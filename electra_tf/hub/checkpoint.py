@@ -242,7 +242,7 @@ def _wanted(
     """The part's own config, and {name in it: name in the whole}."""
     config = checkpoint.config
     if getattr(config, part) is None:
-        uniform = config.generator_kind == "uniform"
+        uniform = not config.generator_traits.has_weights
         raise UserError(
             f"{checkpoint.source}: holds no {part}"
             + (" (a uniform one has no variables)" if uniform else "")
@@ -269,7 +269,7 @@ def _lone_generator(
     config = dataclasses.replace(
         config, discriminator=None, task=None, fine_tuning=None
     )
-    if config.generator_kind == "two_tower":
+    if config.generator_traits.two_towers:
         return config, {name: name for name in shapes(config)}
     config = dataclasses.replace(
         config, generator_kind="separate", generator_embeddings="shared"

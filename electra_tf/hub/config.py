@@ -12,7 +12,9 @@ import yaml
 
 from electra_tf.errors import UserError
 from electra_tf.models.config import (
+    GENERATOR_KINDS,
     DecoderConfig,
+    GeneratorTraits,
     ModelConfig,
     SentenceHeadConfig,
     TaskHeadConfig,
@@ -78,6 +80,11 @@ class DirectoryConfig:
     token_lm_head: bool = True
     task: TaskHeadConfig | DecoderConfig | SentenceHeadConfig | None = None
     fine_tuning: dict[str, Any] | None = None
+
+    @property
+    def generator_traits(self) -> GeneratorTraits:
+        """What its kind of generator is made of."""
+        return GENERATOR_KINDS[self.generator_kind]
 
     @property
     def vocab_size(self) -> int:
@@ -194,13 +201,14 @@ def override(
     both = {k: v for k, v in model.items() if k in BOTH}
     changes = {k: v for k, v in values.items() if "." not in k}
     kind = changes.get("generator_kind", config.generator_kind)
+    traits = GENERATOR_KINDS[kind]
     if config.discriminator is not None:
         changes["discriminator"] = replaced(config.discriminator, model)
     elif config.generator is not None:
         generator = {**model, **generator}
-    if kind == "uniform":
+    if not traits.has_weights:
         changes["generator"] = None
-    elif kind == "tied" and config.discriminator and config.generator:
+    elif traits.shares_encoder and config.discriminator and config.generator:
         changes["generator"] = changes["discriminator"]
     elif config.generator is not None:
         changes["generator"] = replaced(config.generator, {**both, **generator})

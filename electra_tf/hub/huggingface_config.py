@@ -268,7 +268,8 @@ def class_of(config: DirectoryConfig, part: Network) -> str:
       UserError: none computes what it does.
     """
     if part == "generator":
-        if config.generator_kind not in ("separate", "tied"):
+        traits = config.generator_traits
+        if traits.two_towers or not traits.has_weights:
             raise UserError(
                 f"Hugging Face has no class for a {config.generator_kind} "
                 "generator; convert with --part=discriminator"

@@ -253,7 +253,7 @@ def write(
     config = checkpoint.config
     if (
         "generator" in chosen(config, part)
-        and config.generator_kind == "two_tower"
+        and config.generator_traits.two_towers
     ):
         raise UserError(
             "KerasHub has no backbone for a two_tower generator; convert "

@@ -368,7 +368,7 @@ def scopes(config: DirectoryConfig, part: Network) -> tuple[str, str]:
     """
     if part == "discriminator":
         return "discriminator/encoder", "embeddings"
-    tied = config.generator_kind == "tied"
+    tied = config.generator_traits.shares_encoder
     untied = config.generator_embeddings == "untied"
     return (
         "discriminator/encoder" if tied else "generator/encoder",
@@ -453,15 +453,15 @@ def shapes(config: DirectoryConfig) -> Shapes:
 
 def _generator(config: DirectoryConfig, generator: ModelConfig) -> Shapes:
     result: Shapes = {}
-    kind, hidden = config.generator_kind, generator.hidden_size
+    traits, hidden = config.generator_traits, generator.hidden_size
     untied = config.generator_embeddings == "untied"
-    if kind == "two_tower":
+    if traits.two_towers:
         for tower in ("generator/ltr", "generator/rtl"):
             result |= encoder_shapes(tower, generator)
             if untied:
                 result |= _embeddings(f"{tower}/embeddings", generator)
         hidden *= 2
-    elif kind == "tied":
+    elif traits.shares_encoder:
         result |= encoder_shapes("discriminator/encoder", generator)
     else:
         result |= encoder_shapes("generator/encoder", generator)

@@ -156,7 +156,7 @@ class Generator(_Pretrained, networks.Generator):
     @classmethod
     def _create(cls, checkpoint: Checkpoint) -> Any:
         config = checkpoint.config
-        if config.generator_kind == "two_tower":
+        if config.generator_traits.two_towers:
             return TwoTowerGenerator._create(checkpoint)
         return cls(config.generator)
 
@@ -169,7 +169,7 @@ class TwoTowerGenerator(_Pretrained, networks.TwoTowerGenerator):
     @classmethod
     def _create(cls, checkpoint: Checkpoint) -> Any:
         config = checkpoint.config
-        if config.generator_kind != "two_tower":
+        if not config.generator_traits.two_towers:
             raise UserError(
                 f"{checkpoint.source}: its generator is "
                 f"{config.generator_kind}; load it as Generator"

@@ -220,7 +220,7 @@ def _files_of(prefix: str) -> list[str]:
 
 def _table(config: DirectoryConfig, task: str) -> names.Table:
     return names.tf1(
-        config.generator_kind == "two_tower",
+        config.generator_traits.two_towers,
         names.task_places(config.task) if config.task else (),
         task or _TASK,
     )

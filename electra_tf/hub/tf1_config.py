@@ -15,7 +15,7 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import config as configs
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.models.config import ModelConfig
+from electra_tf.models.config import GENERATOR_KINDS, ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -195,7 +195,9 @@ def infer(
         generator_kind=kind,
         generator_embeddings="untied" if untied else "shared",
         # The original's towers do wrap around.
-        wrap_around=told.values.get("wrap_around", kind == "two_tower"),
+        wrap_around=told.values.get(
+            "wrap_around", GENERATOR_KINDS[kind].two_towers
+        ),
         replaced_token_head=look.has("discriminator_predictions/"),
         token_lm_head=generator is not None
         and (look.has("generator_predictions/") or look.has("cloze_pred")),

@@ -22,7 +22,6 @@ from electra_tf.keras_api.settings import PretrainSettings, recorded
 from electra_tf.models import products
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import pretrainer
-from electra_tf.pretraining.assembly import encoders_of
 from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab, load_vocab
@@ -289,7 +288,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
                 seed=train.seed,
                 gradient_accumulation=train.gradient_accumulation,
             )
-        for encoder in encoders_of(made.generator, made.discriminator):
+        for encoder in made.encoders:
             encoder.recompute = train.recompute
             encoder.attention = train.attention
         made.settings = settings
@@ -357,7 +356,8 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         """
         vocab, generator = self.vocab, self.generator_config
         kind = "tied" if self.generator_shares_encoder else generator.kind
-        shared = kind == "uniform" or generator.embeddings == "shared"
+        traits = generator.traits
+        shared = not traits.encoders or generator.embeddings == "shared"
         about = DirectoryConfig(
             discriminator=self.discriminator.config,
             generator=self.generator.config,
@@ -370,7 +370,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
             generator_embeddings="shared" if shared else "untied",
             wrap_around=generator.wrap_around,
             replaced_token_head=self.discriminator.head is not None,
-            token_lm_head=kind != "uniform",
+            token_lm_head=traits.has_weights,
         )
         with _written_aside(path) as aside:
             networks = [self.discriminator, self.generator]

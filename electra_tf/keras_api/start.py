@@ -12,7 +12,7 @@ from electra_tf.hub import loading, vocab_extension
 from electra_tf.hub.checkpoint import Checkpoint, Lazy, Report, shapes_of
 from electra_tf.keras_api.settings import PretrainSettings, recorded
 from electra_tf.models.config import GeneratorConfig, ModelConfig
-from electra_tf.pretraining import combinations
+from electra_tf.pretraining.objectives import base as objectives
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
 from electra_tf.text.vocab import Vocab
 from electra_tf.training import checkpoints
@@ -123,9 +123,9 @@ def fit_settings(
     Raises:
       UserError: a generator of a shape that no settings give.
     """
-    about, objective = checkpoint.config, settings.objective
+    about, objective = checkpoint.config, objectives.make(settings.objective)
     model, generator = settings.model, settings.generator
-    masked_lm = objective.kind == "mlm"
+    masked_lm = not objective.discriminates
     source = about.discriminator or (about.generator if masked_lm else None)
     if source is not None:
         model = _reshaped(model, source)
@@ -134,11 +134,11 @@ def fit_settings(
         model = dataclasses.replace(
             model, vocab_size=about.generator.vocab_size
         )
-    if not masked_lm and about.generator_kind == "uniform":
+    if not masked_lm and not about.generator_traits.has_weights:
         generator = dataclasses.replace(generator, kind="uniform")
     elif not masked_lm and about.generator is not None:
         generator = _generator(generator, model, checkpoint)
-        made = combinations.generator_shape(model, generator, objective)
+        made = objective.generator_kind(generator).shape(model)
         unlike = [
             f"{name} {getattr(about.generator, name)}, not "
             f"{getattr(made, name)}"
@@ -167,7 +167,7 @@ def _generator(
     about = checkpoint.config
     embeddings = about.generator_embeddings
     if wanted.embeddings == "disentangled" or (
-        about.discriminator is None and about.generator_kind == "separate"
+        about.discriminator is None and about.generator_traits.encoders == 1
     ):
         embeddings = wanted.embeddings
     return dataclasses.replace(
@@ -244,13 +244,13 @@ def _arranged(model: ElectraPretrainer, checkpoint: Checkpoint) -> Checkpoint:
     about = checkpoint.config
     rename: dict[str, str | None] = {}
     for name in checkpoint.weights:
-        if model.objective.kind == "mlm":
+        if not model.objective.discriminates:
             if about.discriminator is None:
                 # The masked LM that goes on as one.
                 rename[name] = name.replace(
                     "generator/encoder/", "discriminator/encoder/"
                 )
-            elif about.generator_kind != "tied" and name.startswith(
+            elif not about.generator_traits.shares_encoder and name.startswith(
                 "generator/"
             ):
                 rename[name] = None

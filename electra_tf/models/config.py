@@ -199,6 +199,11 @@ class GeneratorTraits(NamedTuple):
     shares_encoder: bool = False
 
     @property
+    def two_towers(self) -> bool:
+        """Whether it reads from both ends."""
+        return self.encoders > 1
+
+    @property
     def has_weights(self) -> bool:
         """Whether there is anything to learn."""
         return self.encoders > 0 or self.shares_encoder

@@ -10,6 +10,7 @@ comparing methods. What a machine does is less (tables are gathered) and more
 
 import dataclasses
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 
@@ -73,61 +74,100 @@ def millions(count: int) -> str:
     return f"{count / 1e6:.1f}M"
 
 
+class Head(NamedTuple):
+    """What stands on the model's encoder in pre-training."""
+
+    operations: Parts  # of a forward pass over one sequence
+    parameters: int
+
+
+def replaced_token_head(model: ModelConfig, positions: float) -> Head:
+    """One logit for each of some positions."""
+    hidden = model.hidden_size
+    each = 2 * hidden * hidden + (1 + _GELU) * hidden + 2 * hidden
+    return Head(
+        {"head": float(positions * each)}, hidden * hidden + 2 * hidden + 1
+    )
+
+
+def token_lm_head(
+    model: ModelConfig,
+    positions: float,
+    width: int | None = None,
+    copies: bool = False,
+) -> Head:
+    """Scores of all tokens at some positions.
+
+    Args:
+      model: shape of the encoder.
+      positions: where.
+      width: of the states that it reads; the encoder's where None.
+      copies: with a copy mechanism.
+    """
+    width, size = width or model.hidden_size, model.embedding_size
+    dense = 2 * width * size + (1 + _GELU + _LAYER_NORM) * size
+    # The product with the table, softmax, and the target's score.
+    softmax = (2 * size + _SOFTMAX + 2) * model.vocab_size
+    operations = {
+        "head": float(positions * dense),
+        "softmax": float(positions * softmax),
+    }
+    own = 0 if model.tied_head else model.vocab_size * size
+    parameters = width * size + 3 * size + model.vocab_size + own
+    if copies:
+        operations["copy"] = 2.0 * width * positions
+        parameters += width + 1
+    return Head(operations, parameters)
+
+
 def pretraining_costs(
     model: ModelConfig,
-    generator: GeneratorConfig,
+    generator: GeneratorConfig | None,
+    head: Head,
     *,
     seq_length: int,
     predictions: float,
     batch_size: float,
     num_train_steps: int,
-    objective: str = "electra",
     two_stage_steps: int = 0,
 ) -> Costs:
     """The costs of a pre-training run.
 
     Args:
-      model: the discriminator's shape, or the masked LM's.
-      generator: what fills masked positions; not read for "mlm".
+      model: the shape of the network that is kept.
+      generator: what fills masked positions; None for a masked LM.
+      head: what stands on the model's encoder.
       seq_length: tokens a sequence.
       predictions: masked tokens a sequence.
       batch_size: sequences a step.
       num_train_steps: steps.
-      objective: as `objective.kind` of the settings.
-      two_stage_steps: as `objective.two_stage_steps`: steps that train the
-        generator alone, before the others train the model alone.
+      two_stage_steps: steps that train the generator alone, before the others
+        train the model alone.
     """
-    slots, length = predictions, seq_length
-    encoder, head = _encoder(model, length), _binary_head(model, length)
-    parameters = _encoder_parameters(model)
-    if objective == "mlm":
-        head = _token_head(model, model.hidden_size, slots)
-        parameters["head"] = _token_head_parameters(model, model.hidden_size)
-        filler, filler_parameters = {}, {}
-    else:
-        if objective == "replaced_mlm":
-            head = _token_head(model, model.hidden_size, slots)
-        elif objective == "all_tokens_mlm":
-            head = _token_head(model, model.hidden_size, length)
-            head["copy"] = 2.0 * model.hidden_size * length
-        parameters["head"] = _head_parameters(model, objective)
-        filler, filler_parameters = _generator(model, generator, length, slots)
+    encoder = _encoder(model, seq_length)
+    parameters = _encoder_parameters(model) | {"head": head.parameters}
+    filler: Parts = {}
+    filler_parameters: dict[str, int] = {}
+    model_steps = generator_steps = _FORWARD_AND_BACKWARD * num_train_steps
+    if generator is not None:
+        filler, filler_parameters = _generator(
+            model, generator, seq_length, predictions
+        )
         if generator.embeddings == "disentangled":
             # The model's tables are the generator's, and differences.
             parameters["embeddings"] *= 2
-
-    model_steps = generator_steps = _FORWARD_AND_BACKWARD * num_train_steps
+        if generator.frozen:
+            generator_steps = num_train_steps
     if two_stage_steps:
         rest = num_train_steps - two_stage_steps
         model_steps = _FORWARD_AND_BACKWARD * rest
         generator_steps = _FORWARD_AND_BACKWARD * two_stage_steps + rest
-    elif generator.frozen:
-        generator_steps = num_train_steps
+    binary = replaced_token_head(model, seq_length)
     return Costs(
         _named("model", parameters) | _named("generator", filler_parameters),
-        _named("model", encoder | head, batch_size * model_steps)
+        _named("model", encoder | head.operations, batch_size * model_steps)
         | _named("generator", filler, batch_size * generator_steps),
-        _named("model", encoder | _binary_head(model, length)),
+        _named("model", encoder | binary.operations),
     )
 
 
@@ -146,14 +186,13 @@ def _generator(
     slots: float,
 ) -> tuple[Parts, dict[str, int]]:
     """Operations of a forward pass, and what it stores of its own."""
-    if generator.kind == "uniform":
+    traits = generator.traits
+    if not traits.has_weights:
         return {}, {}
-    if generator.kind == "tied":
-        width = model.hidden_size
-        return (
-            _encoder(model, length) | _token_head(model, width, slots),
-            {"head": _token_head_parameters(model, width)},
-        )
+    if traits.shares_encoder:
+        head = token_lm_head(model, slots)
+        encoder = _encoder(model, length)
+        return encoder | head.operations, {"head": head.parameters}
     shape = model.generator(
         generator.hidden_fraction, generator.layers_fraction
     )
@@ -161,15 +200,14 @@ def _generator(
     if untied:
         shape = dataclasses.replace(shape, embedding_size=shape.hidden_size)
     # Two towers predict every token, from the states of both.
-    towers = 2 if generator.kind == "two_tower" else 1
+    towers = traits.encoders
     slots = slots if towers == 1 else length
-    width = towers * shape.hidden_size
+    head = token_lm_head(shape, slots, towers * shape.hidden_size)
     operations = {n: towers * c for n, c in _encoder(shape, length).items()}
     stored = {n: towers * c for n, c in _encoder_parameters(shape).items()}
     if not untied:
         del stored["embeddings"]
-    stored["head"] = _token_head_parameters(shape, width)
-    return operations | _token_head(shape, width, slots), stored
+    return operations | head.operations, stored | {"head": head.parameters}
 
 
 def _encoder(config: ModelConfig, length: int) -> Parts:
@@ -201,24 +239,6 @@ def _encoder(config: ModelConfig, length: int) -> Parts:
     }
 
 
-def _binary_head(config: ModelConfig, positions: float) -> Parts:
-    hidden = config.hidden_size
-    each = 2 * hidden * hidden + (1 + _GELU) * hidden + 2 * hidden
-    return {"head": float(positions * each)}
-
-
-def _token_head(config: ModelConfig, width: int, positions: float) -> Parts:
-    """Of a token LM that reads states of `width` at some positions."""
-    size = config.embedding_size
-    dense = 2 * width * size + (1 + _GELU + _LAYER_NORM) * size
-    # The product with the table, softmax, and the target's score.
-    softmax = (2 * size + _SOFTMAX + 2) * config.vocab_size
-    return {
-        "head": float(positions * dense),
-        "softmax": float(positions * softmax),
-    }
-
-
 def _encoder_parameters(config: ModelConfig) -> dict[str, int]:
     hidden, inner = config.hidden_size, config.intermediate_size
     size = config.embedding_size
@@ -233,18 +253,3 @@ def _encoder_parameters(config: ModelConfig) -> dict[str, int]:
         "attention": config.num_layers * attention,
         "feed_forward": config.num_layers * feed_forward,
     }
-
-
-def _token_head_parameters(config: ModelConfig, width: int) -> int:
-    size = config.embedding_size
-    own = 0 if config.tied_head else config.vocab_size * size
-    return width * size + 3 * size + config.vocab_size + own
-
-
-def _head_parameters(config: ModelConfig, objective: str) -> int:
-    hidden = config.hidden_size
-    if objective == "replaced_mlm":
-        return _token_head_parameters(config, hidden)
-    if objective == "all_tokens_mlm":
-        return _token_head_parameters(config, hidden) + hidden + 1
-    return hidden * hidden + hidden + hidden + 1

@@ -41,18 +41,21 @@ def slots(config: MaskingConfig, length: int, examples: int) -> int:
 def mask(
     batch: Batch, config: MaskingConfig, special: SpecialIds, keys: tf.Tensor
 ) -> MaskedBatch:
-    """As `masking.mask`, of rows with several examples each.
+    """Masks a batch, as `masking.mask`, also of several examples a row.
 
     Args:
-      batch: as there, [R, L]; `sequence_ids`, int32 [R, L], which of the
-        row's examples a token belongs to, from 1, and 0 for padding.
+      batch: as there, [R, L]; if rows hold several examples, `sequence_ids`,
+        int32 [R, L]: which of the row's examples a token belongs to, from 1,
+        and 0 for padding.
       config: the unit and rates.
       special: what masking has to know of the vocabulary.
-      keys: [R, E] uint32, one for each example of each row.
+      keys: [R, E] uint32, one for each example of each row; or [R].
 
     Returns:
-      A batch of rows, with `packed`.
+      A batch of rows, with `packed` if they hold several examples.
     """
+    if "sequence_ids" not in batch:
+        return masking.mask(batch, config, special, keys)
     sequence_ids = batch["sequence_ids"]
     length, examples = sequence_ids.shape[1], keys.shape[1]
     alone, begins = _apart(batch, examples)

@@ -1,56 +1,49 @@
 """ElectraPretrainer: generator and discriminator trained together."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from electra_tf.models import embeddings, layers, networks, randomness
+from electra_tf.errors import UserError
+from electra_tf.models import networks, randomness
 from electra_tf.models.config import GeneratorConfig, ModelConfig
-from electra_tf.pretraining import (
-    accumulation,
-    adversarial,
-    assembly,
-    combinations,
-    discrimination,
-    generation,
-    masking,
-    objectives,
-    packing,
-    two_stage,
+from electra_tf.models.embeddings import (
+    DisentangledEmbeddings,
+    Embeddings,
+    read_together,
 )
-from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
-from electra_tf.pretraining.metrics import PretrainMetrics
-from electra_tf.pretraining.settings import ObjectiveConfig
+from electra_tf.models.encoder import ElectraEncoder
+from electra_tf.pretraining import losses, packing
+from electra_tf.pretraining.generators.base import Draws
+from electra_tf.pretraining.masking import (
+    CorruptedBatch,
+    MaskedBatch,
+    SpecialIds,
+)
+from electra_tf.pretraining.objectives import base as objectives
+from electra_tf.pretraining.objectives.base import (
+    Objective,
+    PretrainOutput,
+    Reading,
+)
+from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
 
-Batch = dict[str, tf.Tensor]
+Batch = Mapping[str, tf.Tensor]
 
 # Held-out masks do not depend on the run's seed, so that runs compare.
 _EVALUATION_SEED = 20200423
 # What the keys of an example are used for.
 _MASK, _SAMPLE, _GENERATOR, _DISCRIMINATOR = 1001, 1002, 1003, 1004
-
-
-class PretrainOutput(NamedTuple):
-    """Everything one forward pass computes; None where there is no such."""
-
-    loss: tf.Tensor  # scalar; over replicas these sum to the batch's loss
-    masked: masking.MaskedBatch
-    token: objectives.TokenLoss  # each [B, N]
-    cloze: generation.Cloze | None  # of a two-tower generator
-    corrupted: masking.CorruptedBatch | None
-    detected: discrimination.Detected | None  # which tokens were replaced
-    restored: discrimination.Restored | None  # what they were
-    generator: tuple | None  # what its encoder, or towers, computed
-    discriminator: networks.EncoderOutput | None
+_PARTS = ("input_ids", "input_mask", "segment_ids")
 
 
 class ElectraPretrainer(keras.Model):
     """Trains both networks on `gen_weight * MLM + disc_weight * RTD`.
 
-    `objective.kind` and the generator's kind change what the two losses are;
-    a masked LM has the first alone. All of it are settings: see
-    `ObjectiveConfig` and `GeneratorConfig`.
+    The objective says what the two losses are, and whether there are two;
+    the generator's settings, what fills masked positions.
 
     Works in `compile(optimizer)` and `fit(dataset)`, in a loop of one's own
     over `train_step`, and under `tf.distribute`. Batches are dicts of
@@ -65,7 +58,8 @@ class ElectraPretrainer(keras.Model):
       model: the discriminator's shape.
       generator: the generator's kind, and its size relative to it.
       masking_config: masking rates.
-      objective: what is trained, loss weights and sampling.
+      objective: what is trained, loss weights and sampling: settings, or an
+        `Objective` of one's own.
       special: ids of [CLS], [SEP] and [MASK].
       seed: of masks, samples and dropout.
       gradient_accumulation: into how many parts a replica cuts its share of
@@ -81,39 +75,36 @@ class ElectraPretrainer(keras.Model):
         model: ModelConfig,
         generator: GeneratorConfig,
         masking_config: MaskingConfig,
-        objective: ObjectiveConfig,
+        objective: ObjectiveConfig | Objective,
         special: SpecialIds,
         seed: int = 0,
         gradient_accumulation: int = 1,
         name: str = "electra",
     ):
         super().__init__(name=name)
-        combinations.check(model, generator, masking_config, objective)
         self.generator_config = generator
         self.masking_config = masking_config
-        self.objective = objective
+        self.objective = objectives.make(objective)
+        self.objective.set_up(model, generator, masking_config, special)
         self.special = special
         self.seed = seed
         self.gradient_accumulation = gradient_accumulation
-        self.embeddings, self.generator, self.discriminator = assembly.assemble(
-            model, generator, objective
+        # The generator's tables, which the discriminator shares or follows.
+        self.embeddings = tables = Embeddings(model)
+        if generator.embeddings == "disentangled":
+            tables = DisentangledEmbeddings(model, self.embeddings)
+        self.generator, self.discriminator = self.objective.generator.networks(
+            model,
+            self.embeddings,
+            lambda: networks.Discriminator(
+                model, tables, with_heads=self.objective.heads
+            ),
         )
-        self.baseline = None
-        if objective.adversarial:
-            self.baseline = layers.Dense(
-                1, keras.initializers.Zeros(), name="baseline"
-            )
-        self._figures = PretrainMetrics(
-            objective, cloze=not self.generator.reads_masked
-        )
-        self._figure_list = self._figures.all  # Keras resets and returns these
+        # Only training needs them.
+        self.objective_layers = self.objective.make_layers()
+        self._own_metrics = self.objective.metrics()
         self.build()
         self.generator.trainable = not generator.frozen
-        self._stages = None
-        if objective.two_stage_steps:
-            self._stages = two_stage.Stages(
-                self.generator, self.discriminator, objective.two_stage_steps
-            )
 
     def build(self, input_shape: object = None) -> None:
         """Creates all variables."""
@@ -123,9 +114,7 @@ class ElectraPretrainer(keras.Model):
         self.generator.build()
         if not self.discriminator.built:
             self.discriminator.build()
-        if self.baseline is not None:
-            hidden_size = self.generator.config.hidden_size
-            self.baseline.build((None, None, hidden_size))
+        self.objective.build(self.generator, self.discriminator)
         self.built = True
 
     @property
@@ -134,13 +123,28 @@ class ElectraPretrainer(keras.Model):
         encoder = getattr(self.generator, "encoder", None)
         return encoder is self.discriminator.encoder
 
+    @property
+    def encoders(self) -> list[ElectraEncoder]:
+        """The encoders, or towers, that both networks run in."""
+        return [
+            getattr(network, name)
+            for network in (self.generator, self.discriminator)
+            for name in ("encoder", "ltr", "rtl")
+            if hasattr(network, name)
+        ]
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The objective's running metrics; the loss is the first of them."""
+        return list(self._own_metrics)
+
     def compile(
         self,
         optimizer: keras.optimizers.Optimizer | str | None = None,
         jit_compile: bool = False,
-        **options: bool | int,
+        **options: Any,
     ) -> None:
-        """As `keras.Model.compile`, without losses: they are the model's.
+        """As `keras.Model.compile`, without losses: they are the objective's.
 
         Args:
           optimizer: an optimizer or the name of one; AdamW at a constant
@@ -148,7 +152,19 @@ class ElectraPretrainer(keras.Model):
           jit_compile: whether XLA compiles the whole step. Off unless asked
             for: on a CPU that is about ten times slower.
           **options: run_eagerly, steps_per_execution, auto_scale_loss.
+
+        Raises:
+          UserError: a loss or metrics are given.
         """
+        for name in (
+            "loss", "loss_weights", "metrics", "weighted_metrics",
+        ):  # fmt: skip
+            if options.pop(name, None):
+                raise UserError(
+                    f"compile({name}=...): the losses and metrics of "
+                    "pre-training are its objective's; leave it out, or give "
+                    "the pre-trainer another objective (docs/objectives.md)"
+                )
         if optimizer is None:
             optimizer = keras.optimizers.AdamW(
                 5e-4, weight_decay=0.01, global_clipnorm=1.0
@@ -172,21 +188,20 @@ class ElectraPretrainer(keras.Model):
           batch: as the class says.
           training: whether dropout is on.
           seed: what draws are keyed by beside example_id; the run's if None.
-          totals: see `objectives.joint_loss`.
+          totals: see `losses.joint_loss`.
         """
-        masked, keys = self._mask(batch, training, seed)
+        masked, keys = self._mask(_batch_of(batch), training, seed)
         return self.forward_masked(masked, keys, training, totals=totals)
 
     def _mask(
         self, batch: Batch, training: bool, seed: int | None = None
-    ) -> tuple[masking.MaskedBatch, tf.Tensor]:
+    ) -> tuple[MaskedBatch, tf.Tensor]:
         """The masked batch, and the keys of its examples, as example_id."""
         keys = randomness.example_keys(
             self._example_ids(batch, training),
             self.seed if seed is None else seed,
         )
-        choose = packing.mask if "sequence_ids" in batch else masking.mask
-        masked = choose(
+        masked = packing.mask(
             batch,
             self.masking_config,
             self.special,
@@ -196,11 +211,11 @@ class ElectraPretrainer(keras.Model):
 
     def forward_masked(
         self,
-        masked: masking.MaskedBatch,
+        masked: MaskedBatch,
         keys: tf.Tensor,
         training: bool,
         sampled_ids: tf.Tensor | None = None,
-        corrupted: masking.CorruptedBatch | None = None,
+        corrupted: CorruptedBatch | None = None,
         totals: tf.Tensor | None = None,
     ) -> PretrainOutput:
         """The part after masking; what it would draw can be given.
@@ -213,142 +228,63 @@ class ElectraPretrainer(keras.Model):
           sampled_ids: [B, N] int32, in place of samples from the generator.
           corrupted: what the discriminator reads, in place of the batch with
             the samples in.
-          totals: see `objectives.joint_loss`.
+          totals: see `losses.joint_loss`.
         """
-        draws = generation.Draws(None)
-        if self.objective.kind != "mlm" and sampled_ids is None:
-            draws = generation.draws(
-                self.objective,
-                masked,
-                randomness.salted(keys, _SAMPLE),
-                self.masking_config.slots(masked.input_ids.shape[1]),
-                self._step() if training else None,
+        objective = self.objective
+        step = self._step() if training else None
+
+        # The generator predicts masked tokens, and samples replace them.
+        draws = Draws(None)
+        if sampled_ids is None:
+            draws = objective.draws(
+                masked, randomness.salted(keys, _SAMPLE), step
             )
         if masked.packed is not None:
             keys = keys[:, 0]
-        generated = generation.generate(
+        generated = objective.generator.generate(
             self.generator,
             masked,
-            self.special,
             draws,
             training,
             randomness.salted(keys, _GENERATOR),
         )
-        if sampled_ids is not None:
-            generated = generated._replace(
-                token=generated.token._replace(sampled_ids=sampled_ids)
+        if sampled_ids is None:
+            sampled_ids = generated.token.sampled_ids
+
+        # The discriminator reads them, and is asked.
+        judged = encoder = None
+        if objective.discriminates:
+            if corrupted is None:
+                corrupted = objective.corrupt(masked, sampled_ids)
+            keys = randomness.salted(keys, _DISCRIMINATOR)
+            read = self.discriminator(
+                masked.rows(corrupted.fake_input_ids, keys), training=training
             )
-        corrupted, detected, restored, discriminator_output = (
-            self._discriminate(masked, generated, corrupted, keys, training)
+            encoder = read.encoder
+            judged = objective.judge(
+                Reading(
+                    self.discriminator, read, masked, corrupted, generated,
+                    training,
+                )
+            )  # fmt: skip
+
+        terms = objective.terms(
+            masked, generated, judged, objective.factors(step)
         )
-        terms = self._terms(masked, generated, detected, restored, training)
         return PretrainOutput(
-            objectives.joint_loss(terms, totals),
+            losses.joint_loss(terms, totals),
             masked,
-            generated.token,
+            generated.token._replace(sampled_ids=sampled_ids),
             generated.cloze,
             corrupted,
-            detected,
-            restored,
+            judged,
             generated.encoder,
-            discriminator_output,
+            encoder,
         )
-
-    def _discriminate(
-        self,
-        masked: masking.MaskedBatch,
-        generated: generation.Generated,
-        corrupted: masking.CorruptedBatch | None,
-        keys: tf.Tensor,
-        training: bool,
-    ) -> tuple:
-        """corrupted, detected, restored and encoder of a `PretrainOutput`."""
-        kind = self.objective.kind
-        if kind == "mlm":
-            return None, None, None, None
-        if corrupted is None:
-            corrupted = discrimination.corrupt(
-                kind, masked, generated.token.sampled_ids
-            )
-        logits, output = self.discriminator(
-            networks.Rows(
-                corrupted.fake_input_ids,
-                masked.input_mask,
-                masked.segment_ids,
-                randomness.salted(keys, _DISCRIMINATOR),
-                masked.sequence_ids,
-            ),
-            training=training,
-        )
-        if kind in discrimination.RESTORED_TOKEN:
-            restored = discrimination.restore(
-                self.discriminator,
-                output.sequence_output,
-                masked,
-                corrupted,
-                training,
-            )
-            return corrupted, None, restored, output
-        if kind == "electric":
-            logits += discrimination.noise_logit(
-                generated.cloze,
-                corrupted.fake_input_ids,
-                self.masking_config.mask_prob,
-            )
-        detected = discrimination.detect(kind, logits, masked, corrupted)
-        return corrupted, detected, None, output
-
-    def _terms(
-        self,
-        masked: masking.MaskedBatch,
-        generated: generation.Generated,
-        detected: discrimination.Detected | None,
-        restored: discrimination.Restored | None,
-        training: bool,
-    ) -> list[objectives.Term]:
-        """The parts of the joint loss, the generator's first."""
-        gen_weight = self.objective.gen_weight
-        disc_weight = self.objective.disc_weight
-        if self._stages is not None and training:
-            first, second = two_stage.factors(
-                self._step(), self.objective.two_stage_steps
-            )
-            gen_weight, disc_weight = gen_weight * first, disc_weight * second
-        terms = []
-        if self.baseline is not None:
-            terms += adversarial.terms(
-                gen_weight, generated, masked, detected.loss, self.baseline
-            )
-        elif not self.generator_config.frozen:
-            # Left out, its backward pass is never computed.
-            terms.append(
-                generation.likelihood_term(gen_weight, masked, generated)
-            )
-        for judged in (detected, restored):
-            if judged is not None:
-                terms.append(
-                    objectives.Term(disc_weight, judged.loss, judged.weights)
-                )
-        return terms
-
-    def _total_weights(self, batch: Batch) -> tf.Tensor:
-        """Of `_terms`, of the whole batch; no network decides over them."""
-        masked, _ = self._mask(batch, training=True)
-        found = [masked.masked_lm_weights]
-        if self.baseline is not None:
-            found *= 2
-        elif self.generator_config.frozen:
-            found = []
-        elif not self.generator.reads_masked:
-            found = [generation.candidates(masked, self.special)]
-        if self.objective.kind != "mlm":
-            kind = self.objective.kind
-            found.append(discrimination.weights_of(kind, masked))
-        return objectives.total_weights(found)
 
     def _step(self) -> tf.Tensor:
         """Updates done, int64; 0 where there is no optimizer."""
-        if self.optimizer is None:
+        if getattr(self, "optimizer", None) is None:
             return tf.constant(0, tf.int64)
         return tf.cast(self.optimizer.iterations, tf.int64)
 
@@ -368,46 +304,171 @@ class ElectraPretrainer(keras.Model):
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """One update; returns the running metrics since their reset."""
+        batch = _batch_of(batch)
         variables = self.trainable_variables
         if self.gradient_accumulation == 1:
             gradients = self._gradients(batch)
         else:
             # Keyed by the row, where they have no number, before it is cut.
-            batch = batch | {"example_id": self._example_ids(batch, True)}
-            totals = self._total_weights(batch)
-            gradients = accumulation.gradients(
+            batch = {**batch, "example_id": self._example_ids(batch, True)}
+            masked, _ = self._mask(batch, training=True)
+            totals = losses.total_weights(self.objective.term_weights(masked))
+            gradients = accumulated(
                 batch,
                 self.gradient_accumulation,
                 lambda part: self._gradients(part, totals),
                 variables,
             )
-        if self._stages is None:
-            self.optimizer.apply_gradients(zip(gradients, variables))
-        else:
-            step, before = tf.identity(self._step()), self._stages.values()
-            self.optimizer.apply_gradients(zip(gradients, variables))
-            self._stages.settle(step, before)
+        self.objective.update(
+            self._step,
+            lambda: self.optimizer.apply_gradients(zip(gradients, variables)),
+        )
         return self.get_metrics_result()
 
     def _gradients(
         self, batch: Batch, totals: tf.Tensor | None = None
     ) -> list[tf.Tensor | None]:
         """Of a batch, or of a part where there are `totals`; adds metrics."""
-        table = self.embeddings.word_embeddings
         with tf.GradientTape() as tape:
-            with embeddings.read_together(table):
+            with read_together(self.embeddings.word_embeddings):
                 output = self(batch, training=True, totals=totals)
             loss = self.optimizer.scale_loss(output.loss)
         gradients = tape.gradient(loss, self.trainable_variables)
         parts = 1 if totals is None else self.gradient_accumulation
-        self._figures.update(output, parts)
+        self._update_metrics(output, parts)
         return gradients
 
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Held-out metrics: no dropout, the same masks at every call."""
+        batch = _batch_of(batch)
         output = self(batch, training=False, seed=_EVALUATION_SEED)
-        return self._update_metrics(output)
-
-    def _update_metrics(self, output: PretrainOutput) -> dict[str, tf.Tensor]:
-        self._figures.update(output)
+        self._update_metrics(output)
         return self.get_metrics_result()
+
+    def predict_step(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """What both networks say of each row, masked as `test_step` does.
+
+        Returns:
+          masked_lm_positions, masked_lm_ids, masked_lm_weights and
+          predictions, each [B, N]; and where there is a second network
+          fake_input_ids, [B, L], the loss, labels and weights that it is
+          trained on, and its logits or restored tokens.
+        """
+        output = self(_batch_of(batch), training=False, seed=_EVALUATION_SEED)
+        masked, token, judged = output.masked, output.token, output.judged
+        found = {
+            "masked_lm_positions": masked.masked_lm_positions,
+            "masked_lm_ids": masked.masked_lm_ids,
+            "masked_lm_weights": masked.masked_lm_weights,
+            "predictions": token.predictions,
+        }
+        if judged is not None:
+            found |= {
+                "fake_input_ids": output.corrupted.fake_input_ids,
+                "disc_loss": judged.loss,
+                "disc_labels": judged.labels,
+                "disc_weights": judged.weights,
+                "disc_logits": judged.logits,
+                "restored": judged.predictions,
+            }
+        return {k: v for k, v in found.items() if v is not None}
+
+    def _update_metrics(self, output: PretrainOutput, parts: int = 1) -> None:
+        """Adds a step, or one of `parts` of a step."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        updates = self.objective.measure(output)
+        updates["loss"] = (output.loss * (replicas * parts),)
+        for metric in self._own_metrics:
+            metric.update_state(*updates[metric.name])
+
+
+def _batch_of(data: Any) -> Batch:
+    """The batch in what Keras hands to a step.
+
+    Raises:
+      UserError: it is no batch of pre-training.
+    """
+    if isinstance(data, (tuple, list)):
+        batch, *more = data or (None,)
+        if any(part is not None for part in more):
+            raise UserError(
+                "pre-training: expected batches without labels or sample "
+                "weights; masks make them"
+            )
+    else:
+        batch = data
+    wanted = f"a dict of {', '.join(_PARTS)}, each [B, L] int32"
+    if not isinstance(batch, Mapping):
+        raise UserError(
+            f"pre-training: expected each batch to be {wanted}, got "
+            f"{type(batch).__name__}"
+        )
+    for name in _PARTS:
+        if name not in batch:
+            raise UserError(
+                f"pre-training: the batch has no '{name}'; expected {wanted}, "
+                f"and got {', '.join(map(str, batch)) or 'nothing'}"
+            )
+    return batch
+
+
+def accumulated(
+    batch: Batch,
+    parts: int,
+    of_part: Callable[[Batch], Sequence[Any]],
+    variables: Sequence[Any],
+) -> list[Any]:
+    """The sums of what `of_part` gives, which is run once for each part.
+
+    Args:
+      batch: arrays [B, ...].
+      parts: a divisor of B.
+      of_part: a batch [B / parts, ...] -> a gradient for each variable, or
+        None; those of all parts add up to the whole batch's.
+      variables: what they are of.
+
+    Raises:
+      UserError: `parts` does not divide B.
+    """
+    rows = next(iter(batch.values())).shape[0]
+    if rows is not None and rows % parts:
+        raise UserError(
+            f"train.gradient_accumulation: a replica's {rows} examples cannot "
+            f"be cut into {parts} equal parts; make train.batch_size a multiple"
+        )
+    cut = {
+        name: tf.reshape(
+            value,
+            tf.concat(
+                [[parts, -1 if rows is None else rows // parts],
+                 tf.shape(value)[1:]], axis=0
+            ),
+        )
+        for name, value in batch.items()
+    }  # fmt: skip
+    shapes = {name: value.shape for name, value in batch.items()}
+    size = None if rows is None else rows // parts
+    unused: set[int] = set()  # variables that no loss reaches
+
+    def body(part: tf.Tensor, sums: list[tf.Tensor]) -> tuple:
+        found = of_part(
+            {
+                name: tf.ensure_shape(value[part], [size, *shapes[name][1:]])
+                for name, value in cut.items()
+            }
+        )
+        unused.update(i for i, gradient in enumerate(found) if gradient is None)
+        sums = [
+            old if new is None else old + tf.convert_to_tensor(new)
+            for old, new in zip(sums, found)
+        ]
+        return part + 1, sums
+
+    zeros = [tf.zeros(v.shape, v.dtype) for v in variables]
+    _, sums = tf.while_loop(
+        lambda part, _: part < parts,
+        body,
+        (tf.constant(0), zeros),
+        parallel_iterations=1,
+    )
+    return [None if i in unused else s for i, s in enumerate(sums)]

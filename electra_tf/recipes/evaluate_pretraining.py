@@ -102,7 +102,7 @@ def evaluate_pretraining(
     from electra_tf.hub import directory
     from electra_tf.keras_api.data import PretrainingData
     from electra_tf.keras_api.pretrainer import ElectraPretrainer
-    from electra_tf.pretraining import baselines
+    from electra_tf.pretraining import masking
     from electra_tf.training import checkpoints, evaluation, workers
     from electra_tf.training import strategy as strategies
 
@@ -139,7 +139,7 @@ def evaluate_pretraining(
             metrics = evaluation.evaluate(
                 pretrainer, examples.validation(batch_size, team.share), chosen
             )
-            metrics["unigram_entropy"] = baselines.unigram_entropy(
+            metrics["unigram_entropy"] = masking.unigram_entropy(
                 examples.validation(batch_size),
                 len(examples.vocab),
                 examples.special,
@@ -176,8 +176,7 @@ def load_weights(
 ) -> None:
     """Assigns all weights from a model directory's, or a checkpoint's.
 
-    The baseline of an adversarial run, which only training needs, may be
-    missing.
+    The objective's own layers, which only training needs, may be missing.
 
     Args:
       pretrainer: built.
@@ -190,7 +189,6 @@ def load_weights(
     """
     from electra_tf.hub import directory, variables
 
-    if pretrainer.baseline is not None:
-        own = variables.stored(variables.named([pretrainer.baseline]))
-        weights = {**own, **weights}
+    own = variables.stored(variables.named(pretrainer.objective_layers))
+    weights = {**own, **weights}
     directory.load_weights(pretrainer, weights, source)

@@ -298,21 +298,19 @@ def costs(
       rows: of a batch, [rows, L]; one an example where None.
     """
     from electra_tf.data import packing as data_packing
-    from electra_tf.models import flops
     from electra_tf.pretraining import packing
+    from electra_tf.pretraining.objectives import base as objectives
 
     places = 1
     if settings.data.pack_examples:
         places = data_packing.places(max_seq_length)
-    return flops.pretraining_costs(
+    return objectives.make(settings.objective).costs(
         settings.model,
         settings.generator,
         seq_length=max_seq_length,
         predictions=packing.slots(settings.masking, max_seq_length, places),
         batch_size=rows or settings.train.batch_size,
         num_train_steps=settings.train.num_train_steps,
-        objective=settings.objective.kind,
-        two_stage_steps=settings.objective.two_stage_steps,
     )
 
 

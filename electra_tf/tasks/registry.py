@@ -5,15 +5,12 @@ The options of the tasks here are known without importing TensorFlow.
 
 import difflib
 import importlib
-import importlib.util
-import pathlib
-import sys
 import typing
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from electra_tf import config
+from electra_tf import config, files
 from electra_tf.errors import UserError
 
 if typing.TYPE_CHECKING:
@@ -131,22 +128,4 @@ def _module(name: str) -> ModuleType:
 def _from_file(path: str, attribute: str) -> "type[Task]":
     from electra_tf.tasks.task import Task
 
-    file = pathlib.Path(path)
-    if not file.is_file():
-        raise UserError(f"task {path}:{attribute}: no such file as {path}")
-    module_name = f"electra_tf_task_{file.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look themselves up there
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{path}: cannot be imported: {error!r}") from error
-    found = getattr(module, attribute, None)
-    if not (isinstance(found, type) and issubclass(found, Task)):
-        raise UserError(
-            f"{path}: has no class {attribute} that is an electra_tf "
-            "tasks.task.Task"
-        )
-    return found
+    return files.class_of_file(path, attribute, Task, "task")

@@ -13,20 +13,6 @@ import keras
 import tensorflow as tf
 
 
-def factors(step: tf.Tensor, two_stage_steps: int) -> tuple[tf.Tensor, ...]:
-    """What the generator's and the discriminator's losses are multiplied by.
-
-    Args:
-      step: scalar, updates done.
-      two_stage_steps: length of the first stage.
-
-    Returns:
-      (1, 0) in the first stage, (0, 1) in the second; float32.
-    """
-    first = tf.cast(step < two_stage_steps, tf.float32)
-    return first, 1.0 - first
-
-
 class Stages:
     """The variables of both networks, and what happens to them.
 
@@ -50,6 +36,18 @@ class Stages:
         self._sources = tuple(
             by_place.get(_place(v.path)) for v in self._discriminator
         )
+
+    def factors(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the generator's and the discriminator's losses are times.
+
+        Args:
+          step: scalar, updates done.
+
+        Returns:
+          (1, 0) in the first stage, (0, 1) in the second; float32.
+        """
+        first = tf.cast(step < self._steps, tf.float32)
+        return first, 1.0 - first
 
     def values(self) -> tuple[tf.Tensor, ...]:
         """The weights of both networks, to be handed to `settle`."""

@@ -1,0 +1,1 @@
+"""What fills masked positions: one class a kind of generator."""

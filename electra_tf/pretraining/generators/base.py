@@ -1,0 +1,186 @@
+"""What a kind of generator has to say and to do."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.models.config import GeneratorConfig, ModelConfig
+from electra_tf.models.embeddings import Embeddings
+from electra_tf.models.networks import Discriminator
+from electra_tf.models.rows import Network
+from electra_tf.pretraining.losses import Scores, TokenLoss
+from electra_tf.pretraining.masking import MaskedBatch, SpecialIds
+
+
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """How samples are drawn.
+
+    Attributes:
+      uniform: [B, N] float32 in [0, 1), decides them; None for no samples.
+      temperature: divides the logits.
+      disallow_correct: never draw the original token.
+    """
+
+    uniform: tf.Tensor | None
+    temperature: float | tf.Tensor = 1.0
+    disallow_correct: bool = False
+
+
+class Cloze(NamedTuple):
+    """A two-tower generator's prediction of every token from the others."""
+
+    token: TokenLoss  # each [B, L]; no samples
+    weights: tf.Tensor  # [B, L] float32, 1 for the tokens it is trained on
+    scores: Scores  # rows: B * L
+
+
+class Generated(NamedTuple):
+    """What a generator computes for a masked batch."""
+
+    token: TokenLoss  # each [B, N]
+    # What the generator itself is trained on: nats and weights.
+    loss: tf.Tensor
+    weights: tf.Tensor
+    encoder: Any = None  # what its encoder, or its towers, computed
+    # Of a generator that reads [MASK]: what the head read and gave.
+    hidden: tf.Tensor | None = None  # [B, N, H]
+    scores: Scores | None = None  # rows: B * N
+    cloze: Cloze | None = None  # of a two-tower generator
+
+
+class GeneratorKind:
+    """A kind of generator: its shape, its network, what it does in a step.
+
+    Args:
+      config: its settings.
+      special: ids that are never masked; not needed for its shape.
+
+    Attributes:
+      reads_masked: whether its input has [MASK] where a token is asked for.
+      can_freeze: whether it has weights of its own to stay as they are.
+    """
+
+    reads_masked: ClassVar[bool] = True
+    can_freeze: ClassVar[bool] = True
+
+    def __init__(
+        self, config: GeneratorConfig, special: SpecialIds | None = None
+    ):
+        self.config = config
+        self.special = special
+
+    def check(self) -> None:
+        """Refuses settings of the generator that contradict each other.
+
+        Raises:
+          UserError: it names the keys, and what to do.
+        """
+        if not self.config.frozen:
+            return
+        if not self.can_freeze:
+            raise UserError(
+                "generator.frozen, generator.kind: a "
+                f"{self.config.kind} generator has no weights of its own to "
+                "stay as they are; set generator.kind to separate or two_tower"
+            )
+        if self.config.embeddings == "shared":
+            raise UserError(
+                "generator.frozen, generator.embeddings: shared tables are "
+                "trained with the discriminator; set generator.embeddings to "
+                "untied or disentangled"
+            )
+
+    def shape(self, model: ModelConfig) -> ModelConfig | None:
+        """The shape of its encoder, or of each of its towers; None: no such.
+
+        Args:
+          model: the discriminator's.
+        """
+        config = self.config
+        shape = model.generator(config.hidden_fraction, config.layers_fraction)
+        if config.embeddings == "untied":
+            # Tables of its own fit its width: there is no projection.
+            shape = dataclasses.replace(
+                shape,
+                embedding_size=shape.hidden_size,
+                local_start=model.local_start,
+            )
+        if config.frozen:
+            # It only answers; nothing is to be regularised.
+            shape = dataclasses.replace(
+                shape, hidden_dropout=0.0, attention_dropout=0.0
+            )
+        return shape
+
+    def networks(
+        self,
+        model: ModelConfig,
+        embeddings: Embeddings,
+        discriminator: Callable[[], Discriminator],
+    ) -> tuple[Network, Discriminator]:
+        """Makes both networks, not built yet.
+
+        Args:
+          model: the discriminator's shape.
+          embeddings: tables to share.
+          discriminator: makes the discriminator.
+        """
+        # In this order: initial values depend on it.
+        own = self.network(model, embeddings)
+        return own, discriminator()
+
+    def network(self, model: ModelConfig, embeddings: Embeddings) -> Network:
+        """Makes a generator that shares no more than embeddings.
+
+        Args:
+          model: the discriminator's shape.
+          embeddings: tables to share.
+        """
+        raise NotImplementedError
+
+    def generate(
+        self,
+        network: Any,
+        masked: MaskedBatch,
+        draws: Draws,
+        training: bool,
+        keys: tf.Tensor | None,
+    ) -> Generated:
+        """Predicts the masked tokens and draws replacements for them.
+
+        Args:
+          network: from `networks`.
+          masked: the masked batch.
+          draws: how samples are drawn.
+          training: whether dropout is on.
+          keys: [B] uint32 dropout keys.
+        """
+        raise NotImplementedError
+
+    def weights(self, masked: MaskedBatch) -> tf.Tensor:
+        """Where its own loss counts, float32; as in `Generated`."""
+        return masked.masked_lm_weights
+
+
+def make(
+    config: GeneratorConfig, special: SpecialIds | None = None
+) -> GeneratorKind:
+    """The kind of generator that the settings name.
+
+    Args:
+      config: its settings.
+      special: ids that are never masked.
+    """
+    from electra_tf.pretraining.generators import separate, two_tower
+
+    kinds: dict[str, type[GeneratorKind]] = {
+        "separate": separate.Separate,
+        "tied": separate.Tied,
+        "uniform": separate.Uniform,
+        "two_tower": two_tower.TwoTower,
+    }
+    return kinds[config.kind](config, special)

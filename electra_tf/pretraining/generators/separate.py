@@ -1,0 +1,111 @@
+"""Generators that read [MASK]: an encoder of their own, shared, or none."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from electra_tf.models import networks
+from electra_tf.models.config import ModelConfig
+from electra_tf.models.embeddings import Embeddings
+from electra_tf.pretraining import losses
+from electra_tf.pretraining.generators.base import (
+    Draws,
+    Generated,
+    GeneratorKind,
+)
+from electra_tf.pretraining.losses import TokenLoss
+from electra_tf.pretraining.masking import MaskedBatch
+
+
+class Separate(GeneratorKind):
+    """A masked LM with an encoder of its own (paper, equation 1)."""
+
+    def network(
+        self, model: ModelConfig, embeddings: Embeddings
+    ) -> networks.Generator:
+        """Makes a generator that shares no more than embeddings."""
+        shape = self.shape(model)
+        if self.config.embeddings == "untied":
+            embeddings = Embeddings(shape)
+        return networks.Generator(shape, embeddings)
+
+    def generate(
+        self,
+        network: Any,
+        masked: MaskedBatch,
+        draws: Draws,
+        training: bool,
+        keys: tf.Tensor | None,
+    ) -> Generated:
+        """Predicts the masked tokens and draws replacements for them."""
+        positions = masked.masked_lm_positions
+        hidden, output = network.hidden_at(
+            masked.rows(masked.masked_input_ids, keys), positions, training
+        )
+        scores = losses.scores_of(network.head, hidden, training)
+        token = losses.token_loss_and_samples(
+            *scores,
+            tf.reshape(masked.masked_lm_ids, [-1]),
+            None if draws.uniform is None else tf.reshape(draws.uniform, [-1]),
+            draws.temperature,
+            draws.disallow_correct,
+        ).shaped(tf.shape(positions))
+        return Generated(
+            token, token.loss, self.weights(masked), output, hidden, scores
+        )
+
+
+class Tied(Separate):
+    """The discriminator's encoder, at its full size, with a head of its own."""
+
+    can_freeze = False
+
+    def shape(self, model: ModelConfig) -> ModelConfig:
+        """The discriminator's shape."""
+        return model
+
+    def networks(
+        self,
+        model: ModelConfig,
+        embeddings: Embeddings,
+        discriminator: Callable[[], networks.Discriminator],
+    ) -> tuple[networks.Generator, networks.Discriminator]:
+        """Makes both networks, which run in one encoder."""
+        first = discriminator()
+        return networks.Generator(model, encoder=first.encoder), first
+
+
+class Uniform(GeneratorKind):
+    """Finds every token equally likely."""
+
+    can_freeze = False
+
+    def shape(self, model: ModelConfig) -> None:
+        """There is no encoder."""
+        return None
+
+    def network(
+        self, model: ModelConfig, embeddings: Embeddings
+    ) -> networks.UniformGenerator:
+        """Makes a generator without variables."""
+        return networks.UniformGenerator(model.vocab_size)
+
+    def generate(
+        self,
+        network: Any,
+        masked: MaskedBatch,
+        draws: Draws,
+        training: bool,
+        keys: tf.Tensor | None,
+    ) -> Generated:
+        """Draws tokens of the vocabulary, all equally likely."""
+        ids = masked.masked_lm_ids
+        log_z = tf.fill(tf.shape(ids), tf.math.log(float(network.vocab_size)))
+        sampled = None
+        if draws.uniform is not None:
+            sampled = losses.draw_uniform(
+                network.vocab_size, ids, draws.uniform, draws.disallow_correct
+            )
+        token = TokenLoss(log_z, tf.zeros_like(ids), sampled, log_z)
+        return Generated(token, token.loss, self.weights(masked))

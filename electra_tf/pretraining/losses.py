@@ -1,0 +1,353 @@
+"""Losses, and samples from the scores of a language model.
+
+Tensors in, tensors out. The token loss and the sample share one pass of
+exponentials over the [rows, V] scores, which are the largest tensor of the
+step.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from electra_tf.models.networks import TokenLMHead
+
+_BLOCK = 256  # tokens summed together before a sample is sought among them
+# What the original takes from the score of a token that must not be drawn.
+_DISALLOWED = 1000.0
+
+
+class Scores(NamedTuple):
+    """Logits of a token LM as two parts, whose sum is never stored."""
+
+    scores: tf.Tensor  # [rows, V]
+    bias: tf.Tensor  # [V] float32
+
+
+def scores_of(head: TokenLMHead, hidden: tf.Tensor, training: bool) -> Scores:
+    """The head's `Scores` of [..., H] hidden states."""
+    bias = tf.cast(head.output_bias, tf.float32)
+    return Scores(head.scores(hidden, training), bias)
+
+
+class TokenLoss(NamedTuple):
+    """Of `token_loss_and_samples`, each [rows]."""
+
+    loss: tf.Tensor  # float32, -log p(label), nats
+    predictions: tf.Tensor  # int32, the most probable token
+    sampled_ids: tf.Tensor | None  # int32, drawn; None where none was asked
+    log_z: tf.Tensor  # float32, log of the sum of exp(logits); no gradient
+
+    def shaped(self, shape: tf.Tensor) -> "TokenLoss":
+        """The same with its rows in another shape."""
+        return TokenLoss(
+            *(None if t is None else tf.reshape(t, shape) for t in self)
+        )
+
+
+@tf.function(jit_compile=True)
+def _exponentials(scores: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    logits = tf.cast(scores, tf.float32) + bias
+    peak = tf.reduce_max(logits, axis=-1, keepdims=True)
+    return tf.exp(logits - peak), peak[:, 0]
+
+
+@tf.function(jit_compile=True)
+def _score_gradients(
+    weights: tf.Tensor, total: tf.Tensor, labels: tf.Tensor, dy: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    d = weights * (dy / total)[:, None]
+    is_label = tf.range(tf.shape(weights)[1])[None, :] == labels[:, None]
+    d -= tf.where(is_label, dy[:, None], 0.0)
+    # A product with ones: much quicker than a sum over rows in XLA.
+    return d, tf.matmul(tf.ones([1, tf.shape(d)[0]]), d)[0]
+
+
+def logits_of(
+    scores: tf.Tensor, bias: tf.Tensor, tokens: tf.Tensor
+) -> tf.Tensor:
+    """The logit of one token a row.
+
+    Args:
+      scores: [rows, V] logits without their bias.
+      bias: [V] float32.
+      tokens: [rows] int32.
+
+    Returns:
+      [rows] float32.
+    """
+    chosen = tf.gather(scores, tokens, batch_dims=1)
+    return tf.cast(chosen, tf.float32) + tf.gather(bias, tokens)
+
+
+def token_loss_and_samples(
+    scores: tf.Tensor,
+    bias: tf.Tensor,
+    labels: tf.Tensor,
+    uniform: tf.Tensor | None = None,
+    temperature: float | tf.Tensor = 1.0,
+    disallow_correct: bool = False,
+) -> TokenLoss:
+    """Cross-entropy of a token LM, its argmax, and a sample from it.
+
+    Gradients flow into `scores` and `bias` from the loss alone: sampling is
+    not differentiated (paper, section 2).
+
+    Args:
+      scores: [rows, V] logits without their bias.
+      bias: [V] float32.
+      labels: [rows] int32, the tokens that stood there.
+      uniform: [rows] float32 in [0, 1), decides the samples; None for none.
+      temperature: divides the logits before
+      disallow_correct: never draw the label.
+    """
+    drawn_here = uniform is not None and is_plain(temperature, disallow_correct)
+
+    @tf.custom_gradient
+    def compute(scores: tf.Tensor, bias: tf.Tensor):
+        weights, peak = _exponentials(scores, bias)
+        total = tf.reduce_sum(weights, axis=-1)
+        label_logits = logits_of(scores, bias, labels)
+        log_total = tf.math.log(total)
+        loss = log_total + peak - label_logits
+        predictions = tf.argmax(weights, axis=-1, output_type=tf.int32)
+        found = (loss, predictions, log_total + peak)
+        if drawn_here:
+            found += (draw(weights, uniform),)
+
+        def gradient(dy: tf.Tensor, *_: tf.Tensor) -> tuple:
+            d_scores, d_bias = _score_gradients(weights, total, labels, dy)
+            return tf.cast(d_scores, scores.dtype), d_bias
+
+        return found, gradient
+
+    bias = tf.cast(bias, tf.float32)
+    loss, predictions, log_z, *sampled = compute(scores, bias)
+    if uniform is not None and not drawn_here:
+        sampled = [
+            draw_adjusted(
+                scores, bias, labels, uniform, temperature, disallow_correct
+            )
+        ]
+    return TokenLoss(loss, predictions, sampled[0] if sampled else None, log_z)
+
+
+def replaced_token_loss(logits: tf.Tensor, fake_labels: tf.Tensor) -> tf.Tensor:
+    """Binary cross-entropy at every position (paper, equation 2).
+
+    Args:
+      logits: [B, L] float32.
+      fake_labels: [B, L] int, 1 where the token was replaced.
+
+    Returns:
+      [B, L] float32, nats.
+    """
+    return tf.nn.sigmoid_cross_entropy_with_logits(
+        labels=tf.cast(fake_labels, tf.float32), logits=logits
+    )
+
+
+def weighted_mean(
+    values: tf.Tensor, weights: tf.Tensor, total_weight: tf.Tensor
+) -> tf.Tensor:
+    """sum(values * weights) / (1e-6 + total_weight), as the original's.
+
+    Args:
+      values: any shape, float32.
+      weights: the same shape.
+      total_weight: scalar; over all replicas, where there are several, so
+        that their results add up to the mean of the global batch.
+    """
+    return tf.reduce_sum(values * weights) / (1e-6 + total_weight)
+
+
+def total_weights(weights: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Their sums over all replicas, [terms] float32."""
+    totals = tf.stack([tf.reduce_sum(w) for w in weights])
+    replica = tf.distribute.get_replica_context()
+    if replica is not None and replica.num_replicas_in_sync > 1:
+        totals = replica.all_reduce(tf.distribute.ReduceOp.SUM, totals)
+    return totals
+
+
+class Term(NamedTuple):
+    """A part of the joint loss: `factor` times a weighted mean."""
+
+    factor: float | tf.Tensor
+    values: tf.Tensor  # float32, nats
+    weights: tf.Tensor  # the same shape
+
+
+def joint_loss(
+    terms: Sequence[Term], totals: tf.Tensor | None = None
+) -> tf.Tensor:
+    """The sum of the terms; over replicas these sums add up to the batch's.
+
+    Args:
+      terms: at least one.
+      totals: `total_weights` of the whole batch, where these are a part's.
+
+    Returns:
+      Scalar float32.
+    """
+    if totals is None:
+        totals = total_weights([term.weights for term in terms])
+    return tf.add_n(
+        [
+            term.factor * weighted_mean(term.values, term.weights, totals[i])
+            for i, term in enumerate(terms)
+        ]
+    )
+
+
+# --- samples ----------------------------------------------------------------
+
+
+@tf.function(jit_compile=True)
+def _block_sums(weights: tf.Tensor) -> tf.Tensor:
+    rows, size = tf.shape(weights)[0], weights.shape[1]
+    blocks = -(-size // _BLOCK)
+    padded = tf.pad(weights, [[0, 0], [0, blocks * _BLOCK - size]])
+    return tf.reduce_sum(tf.reshape(padded, [rows, blocks, _BLOCK]), axis=-1)
+
+
+def _first_above(cumulative: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    below = tf.cast(cumulative <= target[:, None], tf.int32)
+    found = tf.reduce_sum(below, axis=-1)
+    return tf.minimum(found, tf.shape(cumulative)[1] - 1)
+
+
+def draw(weights: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+    """One index a row, with probability proportional to its weight.
+
+    Inverse of the cumulative distribution, in two stages: the same
+    distribution as adding Gumbel noise and taking the largest, with one
+    random number a row in place of V.
+
+    Args:
+      weights: [rows, V] float32, not negative.
+      uniform: [rows] float32 in [0, 1).
+
+    Returns:
+      [rows] int32.
+    """
+    size = weights.shape[1]
+    sums = tf.cumsum(_block_sums(weights), axis=-1)  # [rows, V / 256]
+    target = uniform * sums[:, -1]
+    block = _first_above(sums, target)
+    before = tf.where(
+        block > 0, tf.gather(sums, tf.maximum(block - 1, 0), batch_dims=1), 0.0
+    )
+    index = block[:, None] * _BLOCK + tf.range(_BLOCK)[None, :]
+    inside = tf.gather(
+        weights, tf.minimum(index, size - 1), batch_dims=1
+    ) * tf.cast(index < size, tf.float32)
+    inside = before[:, None] + tf.cumsum(inside, axis=-1)
+    # Rounding may leave the target above the block's own sum: then the last
+    # index whose weight is not zero.
+    target = tf.minimum(target, _just_below(inside[:, -1]))
+    offset = _first_above(inside, target)
+    return tf.minimum(block * _BLOCK + offset, size - 1)
+
+
+def _just_below(x: tf.Tensor) -> tf.Tensor:
+    return tf.math.nextafter(
+        tf.cast(x, tf.float32), tf.zeros_like(x, tf.float32)
+    )
+
+
+@tf.function(jit_compile=True)
+def adjusted_weights(
+    scores: tf.Tensor,
+    bias: tf.Tensor,
+    labels: tf.Tensor,
+    temperature: tf.Tensor,
+    disallow_correct: bool,
+) -> tf.Tensor:
+    """exp((scores + bias) / temperature), up to a factor for each row.
+
+    Args:
+      scores: [rows, V] logits without their bias.
+      bias: [V] float32.
+      labels: [rows] int32, the right tokens.
+      temperature: scalar float32.
+      disallow_correct: whether the right token gets no weight.
+    """
+    logits = (tf.cast(scores, tf.float32) + bias) / temperature
+    if disallow_correct:
+        right = tf.range(tf.shape(scores)[1])[None, :] == labels[:, None]
+        logits -= tf.where(right, _DISALLOWED, 0.0)
+    return tf.exp(logits - tf.reduce_max(logits, axis=-1, keepdims=True))
+
+
+def is_plain(temperature: float | tf.Tensor, disallow_correct: bool) -> bool:
+    """Whether samples come from the softmax as it is."""
+    plain = isinstance(temperature, (int, float)) and temperature == 1.0
+    return plain and not disallow_correct
+
+
+def draw_adjusted(
+    scores: tf.Tensor,
+    bias: tf.Tensor,
+    labels: tf.Tensor,
+    uniform: tf.Tensor,
+    temperature: float | tf.Tensor = 1.0,
+    disallow_correct: bool = False,
+) -> tf.Tensor:
+    """[rows] int32 samples from adjusted scores; not differentiated.
+
+    Args:
+      scores: [rows, V] logits without their bias.
+      bias: [V] float32.
+      labels: [rows] int32, the right tokens.
+      uniform: [rows] float32 in [0, 1), decides the samples.
+      temperature: divides the logits.
+      disallow_correct: never draw the right token.
+    """
+    weights = adjusted_weights(
+        tf.stop_gradient(scores),
+        tf.stop_gradient(bias),
+        labels,
+        tf.cast(temperature, tf.float32),
+        disallow_correct,
+    )
+    return draw(weights, uniform)
+
+
+def draw_uniform(
+    vocab_size: int,
+    labels: tf.Tensor,
+    uniform: tf.Tensor,
+    disallow_correct: bool = False,
+) -> tf.Tensor:
+    """Tokens of the vocabulary, all equally likely.
+
+    Args:
+      vocab_size: V.
+      labels: int32, any shape, the right tokens.
+      uniform: float32 in [0, 1), the same shape.
+      disallow_correct: never draw the right token.
+    """
+    size = vocab_size - int(disallow_correct)
+    drawn = tf.minimum(tf.cast(uniform * float(size), tf.int32), size - 1)
+    if disallow_correct:
+        drawn += tf.cast(drawn >= labels, tf.int32)
+    return drawn
+
+
+def temperature_at(
+    step: tf.Tensor, start: float, end: float, decay_steps: int
+) -> tf.Tensor:
+    """`end + (start - end) * exp(-step / decay_steps)`, scalar float32.
+
+    Easy negatives first: samples begin closer to uniform and come down to
+    the generator's own distribution (Fast-ELECTRA, Dong et al. 2023).
+
+    Args:
+      step: scalar, updates done.
+      start: at step 0.
+      end: what it comes down to.
+      decay_steps: steps in which the distance shrinks by e.
+    """
+    passed = tf.cast(step, tf.float32) / float(decay_steps)
+    return end + (start - end) * tf.exp(-passed)

@@ -1,0 +1,1 @@
+"""What a pre-training run trains: one class an objective."""

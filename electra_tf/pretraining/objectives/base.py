@@ -1,0 +1,372 @@
+"""What an objective of pre-training has to say and to do.
+
+A step of the pre-trainer goes through an objective's methods in this order:
+`draws`, `corrupt`, `judge`, `factors`, `terms`; then `measure` and `update`.
+See docs/objectives.md for one of your own.
+"""
+
+import difflib
+import importlib
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.models import flops, networks
+from electra_tf.models.config import GeneratorConfig, ModelConfig
+from electra_tf.pretraining import losses, masking, packing
+from electra_tf.pretraining.generators import base as generators
+from electra_tf.pretraining.losses import Term, TokenLoss
+from electra_tf.pretraining.masking import (
+    CorruptedBatch,
+    MaskedBatch,
+    SpecialIds,
+)
+from electra_tf.pretraining.settings import (
+    OBJECTIVES,
+    MaskingConfig,
+    ObjectiveConfig,
+)
+
+Factor = float | tf.Tensor
+
+
+class Judged(NamedTuple):
+    """What the discriminator says of some places, and what that costs.
+
+    The places are all of a row, [B, L], or the masked ones, [B, N].
+    """
+
+    loss: tf.Tensor  # float32, nats
+    weights: tf.Tensor  # float32, 1 where the loss counts
+    labels: tf.Tensor  # int32, the right answers
+    predictions: tf.Tensor | None = None  # int32, its answers
+    logits: tf.Tensor | None = None  # float32; above 0: replaced
+
+
+class Reading(NamedTuple):
+    """What the discriminator has read, and all that was computed before."""
+
+    discriminator: Any  # a `networks.Discriminator` with the objective's heads
+    output: networks.DiscriminatorOutput  # what it computed
+    masked: MaskedBatch
+    corrupted: CorruptedBatch  # what it read
+    generated: generators.Generated
+    training: bool  # whether gradients follow
+
+
+class PretrainOutput(NamedTuple):
+    """Everything one forward pass computes; None where there is no such."""
+
+    loss: tf.Tensor  # scalar; over replicas these sum to the batch's loss
+    masked: MaskedBatch
+    token: TokenLoss  # of the generator, each [B, N]
+    cloze: generators.Cloze | None  # of a two-tower generator
+    corrupted: CorruptedBatch | None  # what the discriminator reads
+    judged: Judged | None  # what it says
+    generator: Any  # what the generator's encoder, or its towers, computed
+    discriminator: networks.EncoderOutput | None
+
+
+class Objective:
+    """What a pre-training run trains.
+
+    This class itself is joint training: the generator fills masked positions
+    and is trained on them, the discriminator reads its samples and is trained
+    on what `judge` says. Subclasses say what the discriminator is asked.
+
+    Args:
+      config: its settings; the defaults where None.
+
+    Attributes:
+      heads: what stands on the discriminator's encoder.
+      discriminates: whether a second network reads the generator's samples.
+    """
+
+    heads: ClassVar[tuple[networks.DiscriminatorHead, ...]] = (
+        "replaced_token",
+    )
+    discriminates: ClassVar[bool] = True
+
+    def __init__(self, config: ObjectiveConfig | None = None):
+        self.config = config or ObjectiveConfig()
+
+    # --- before a run ------------------------------------------------------
+
+    def set_up(
+        self,
+        model: ModelConfig,
+        generator: GeneratorConfig,
+        masking_config: MaskingConfig,
+        special: SpecialIds,
+    ) -> None:
+        """Learns the run's other settings; the pre-trainer calls it first.
+
+        Args:
+          model: the discriminator's shape.
+          generator: what fills masked positions.
+          masking_config: masking rates.
+          special: ids that are never masked.
+
+        Raises:
+          UserError: settings that do not go together.
+        """
+        self.model, self.masking_config = model, masking_config
+        self.generator = self.generator_kind(generator, special)
+        self.check()
+
+    def generator_kind(
+        self, config: GeneratorConfig, special: SpecialIds | None = None
+    ) -> generators.GeneratorKind:
+        """What fills masked positions here, as the settings say."""
+        return generators.make(config, special)
+
+    def check(self) -> None:
+        """Refuses settings that contradict each other.
+
+        Raises:
+          UserError: it names the keys, and what to do.
+        """
+        self.generator.check()
+        for key in ("adversarial", "two_stage_steps"):
+            if getattr(self.config, key):
+                raise UserError(
+                    f"objective.{key}, objective.kind: is for electra and "
+                    f"electra_15, not for {self.config.kind}"
+                )
+
+    def make_layers(self) -> list[keras.layers.Layer]:
+        """Layers beside the networks, which only training needs."""
+        return []
+
+    def build(self, generator: Any, discriminator: Any) -> None:
+        """Builds those layers; called when both networks are built."""
+
+    # --- a step ------------------------------------------------------------
+
+    def draws(
+        self, masked: MaskedBatch, keys: tf.Tensor, step: tf.Tensor | None
+    ) -> generators.Draws:
+        """How the generator draws.
+
+        Args:
+          masked: the masked batch.
+          keys: uint32, decide: [B], or [B, E] for several examples a row.
+          step: updates done, in training; else None.
+        """
+        config = self.config
+        temperature: Factor = config.temperature
+        if config.temperature_start is not None and step is not None:
+            temperature = losses.temperature_at(
+                step,
+                config.temperature_start,
+                temperature,
+                config.temperature_decay_steps,
+            )
+        if masked.packed is None:
+            count = tf.shape(masked.masked_lm_positions)[1]
+        else:  # the most predictions of one of the row's examples
+            count = self.masking_config.slots(masked.input_ids.shape[1])
+        return generators.Draws(
+            packing.uniform(keys, count, masked.packed),
+            temperature,
+            config.disallow_correct,
+        )
+
+    def corrupt(
+        self, masked: MaskedBatch, sampled_ids: tf.Tensor
+    ) -> CorruptedBatch:
+        """What the discriminator reads, and which tokens are replaced there.
+
+        Args:
+          masked: the masked batch.
+          sampled_ids: [B, N] int32, the generator's.
+        """
+        return masking.corrupt(masked, sampled_ids)
+
+    def judge(self, reading: Reading) -> Judged:
+        """What the discriminator says of the corrupted batch, and its loss."""
+        raise NotImplementedError
+
+    def weights(self, masked: MaskedBatch) -> tf.Tensor:
+        """Where the loss of `judge` counts, float32; of all real tokens."""
+        return tf.cast(masked.input_mask, tf.float32)
+
+    def factors(self, step: tf.Tensor | None) -> tuple[Factor, Factor]:
+        """What the generator's and the discriminator's losses are weighed by.
+
+        Args:
+          step: updates done, in training; else None.
+        """
+        return self.config.gen_weight, self.config.disc_weight
+
+    def terms(
+        self,
+        masked: MaskedBatch,
+        generated: generators.Generated,
+        judged: Judged | None,
+        factors: tuple[Factor, Factor],
+    ) -> list[Term]:
+        """The parts of the joint loss, the generator's first.
+
+        Args:
+          masked: the masked batch.
+          generated: what the generator computed.
+          judged: what the discriminator said.
+          factors: from `factors`.
+        """
+        terms = []
+        if not self.generator.config.frozen:
+            # Left out, its backward pass is never computed.
+            terms.append(Term(factors[0], generated.loss, generated.weights))
+        if judged is not None:
+            terms.append(Term(factors[1], judged.loss, judged.weights))
+        return terms
+
+    def term_weights(self, masked: MaskedBatch) -> list[tf.Tensor]:
+        """The weights of `terms`, which no network decides over."""
+        weights = []
+        if not self.generator.config.frozen:
+            weights.append(self.generator.weights(masked))
+        if self.discriminates:
+            weights.append(self.weights(masked))
+        return weights
+
+    def update(
+        self, step: Callable[[], tf.Tensor], apply: Callable[[], None]
+    ) -> None:
+        """The optimizer's update, and what else moves weights.
+
+        Args:
+          step: gives the updates done.
+          apply: does one.
+        """
+        apply()
+
+    # --- metrics -----------------------------------------------------------
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The running metrics, in the order they are shown; "loss" first.
+
+        `mlm_*`: the generator at the masked positions. `sampled_accuracy`:
+        how often a sample is the original token. `cloze_*`: a two-tower
+        generator at every token.
+        """
+        names = ["loss", "mlm_loss", "mlm_accuracy"]
+        if self.discriminates:
+            names.append("sampled_accuracy")
+        if not self.generator.reads_masked:
+            names += ["cloze_loss", "cloze_accuracy"]
+        return [keras.metrics.Mean(name=name) for name in names]
+
+    def measure(self, output: PretrainOutput) -> dict[str, tuple]:
+        """What a step adds to each of `metrics` but the loss, by name.
+
+        Args:
+          output: of the step.
+
+        Returns:
+          Arguments of the metric's `update_state`: of a mean, values and
+          weights.
+        """
+        masked, token, cloze = output.masked, output.token, output.cloze
+        weights, ids = masked.masked_lm_weights, masked.masked_lm_ids
+        found = {
+            "mlm_loss": (token.loss, weights),
+            "mlm_accuracy": (equal(token.predictions, ids), weights),
+        }
+        if self.discriminates:
+            found["sampled_accuracy"] = (equal(token.sampled_ids, ids), weights)
+        if cloze is not None:
+            right = equal(cloze.token.predictions, masked.input_ids)
+            found["cloze_loss"] = (cloze.token.loss, cloze.weights)
+            found["cloze_accuracy"] = (right, cloze.weights)
+        return found
+
+    # --- costs -------------------------------------------------------------
+
+    def head_costs(
+        self, model: ModelConfig, seq_length: int, predictions: float
+    ) -> flops.Head:
+        """Of what stands on the discriminator's encoder.
+
+        Args:
+          model: the discriminator's shape.
+          seq_length: tokens a sequence.
+          predictions: masked tokens a sequence.
+        """
+        return flops.replaced_token_head(model, seq_length)
+
+    def costs(
+        self,
+        model: ModelConfig,
+        generator: GeneratorConfig,
+        *,
+        seq_length: int,
+        predictions: float,
+        batch_size: float,
+        num_train_steps: int,
+    ) -> flops.Costs:
+        """The costs of a run, in the paper's accounting.
+
+        Args:
+          model: the discriminator's shape.
+          generator: what fills masked positions.
+          seq_length: tokens a sequence.
+          predictions: masked tokens a sequence.
+          batch_size: sequences a step.
+          num_train_steps: steps.
+        """
+        return flops.pretraining_costs(
+            model,
+            generator if self.discriminates else None,
+            self.head_costs(model, seq_length, predictions),
+            seq_length=seq_length,
+            predictions=predictions,
+            batch_size=batch_size,
+            num_train_steps=num_train_steps,
+            two_stage_steps=self.config.two_stage_steps,
+        )
+
+
+def equal(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """1 where two tensors agree, else 0: float32."""
+    return tf.cast(tf.equal(a, b), tf.float32)
+
+
+def objective_class(kind: str) -> type[Objective]:
+    """The class of an objective.
+
+    Args:
+      kind: a name, or "FILE.py:CLASS" for an objective of one's own in a
+        Python file.
+
+    Raises:
+      UserError: no such objective; the nearest name is told.
+    """
+    path, colon, attribute = kind.rpartition(":")
+    if colon and path.endswith(".py"):
+        return files.class_of_file(path, attribute, Objective, "objective")
+    if kind not in OBJECTIVES:
+        close = difflib.get_close_matches(kind, OBJECTIVES, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else (
+            f"known: {', '.join(OBJECTIVES)}; or FILE.py:CLASS"
+        )  # fmt: skip
+        raise UserError(f"objective '{kind}' is not known; {hint}")
+    module, _, attribute = OBJECTIVES[kind].partition(":")
+    package = __name__.rpartition(".")[0]
+    return getattr(importlib.import_module(f"{package}.{module}"), attribute)
+
+
+def make(config: ObjectiveConfig | Objective) -> Objective:
+    """The objective that the settings name; one that is made already stays.
+
+    Raises:
+      UserError: no such objective.
+    """
+    if isinstance(config, Objective):
+        return config
+    return objective_class(config.kind)(config)
