@@ -15,7 +15,7 @@ from electra_tf.exporting.graphs import (
     word_splitting,
 )
 from electra_tf.tasks.qa import words as qa_words
-from electra_tf.tasks.tagging import decoding, features, schemes
+from electra_tf.tasks.tagging import answers, features, schemes
 from electra_tf.tasks.tagging.words import split_words
 from electra_tf.text.tokenizer import Tokenizer
 
@@ -143,7 +143,7 @@ def test_labels_are_those_of_python(scheme, step):
     search = tf.function(
         lambda s, p: tag_search.best_labels(s, p, grammar), autograph=False
     )
-    expected = decoding.best_labels(scores, splits, grammar)
+    expected = answers.best_labels(scores, splits, grammar)
     np.testing.assert_array_equal(search(scores, splits), expected)
     assert search(scores[:0], splits[:1]).shape == [0]
 

@@ -236,7 +236,9 @@ def prepare(
         }
         print(f"  rows: {_compared(glue_set, counts)}")
         if build:
-            built = glue_files.downloaded_rows(glue_set, tuple(glue_set.files), data_dir)
+            built = glue_files.downloaded_rows(
+                glue_set, tuple(glue_set.files), data_dir
+            )
             counts = {split: len(rows) for split, rows in built.items()}
             print(f"  built: {_compared(glue_set, counts)}")
         done += 1

@@ -1,4 +1,4 @@
-"""Scores of labels at words -> labels; `tasks.tagging.decoding` as a graph."""
+"""Scores of labels at words -> labels; `tasks.tagging.answers` as a graph."""
 
 import numpy as np
 import tensorflow as tf

@@ -10,7 +10,7 @@ from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.glue.task import Glue
 from electra_tf.tasks.ranking.task import Ranking
 from electra_tf.tasks.task import Task
-from electra_tf.tasks.texts.table import TableTask
+from electra_tf.tasks.texts.classification import TableTask
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
 
 Tensors = dict[str, tf.Tensor]

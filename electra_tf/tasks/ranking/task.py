@@ -55,7 +55,7 @@ class Ranking(FileTask):
         """The pairs of a split; see `FileTask.read`."""
         pairs = super().read(split)
         if pairs and split == "validation":
-            self._check_judged(pairs)
+            self._check_judged(pairs, self._source(split)[0][0])
         if pairs and split == "train":
             return [*pairs, *self._negatives(pairs)]
         return pairs
@@ -86,18 +86,18 @@ class Ranking(FileTask):
             taken += sizes[queries[i]]
         return [pair for pair in examples if pair.query in chosen]
 
-    def _check_judged(self, pairs: Sequence[Pair]) -> None:
+    def _check_judged(self, pairs: Sequence[Pair], path: str) -> None:
         least = self.options.relevant_from
         queries = {pair.query_id for pair in pairs}
         telling = {p.query_id for p in pairs if p.relevance >= least}
         if len(telling) < len(queries):
             _log.warning(
-                "%d of %d validation queries have no relevant passage, and do "
-                "not count", len(queries) - len(telling), len(queries),
+                "%s: %d of %d validation queries have no relevant passage, and "
+                "do not count", path, len(queries) - len(telling), len(queries),
             )  # fmt: skip
         if not telling:
             raise UserError(
-                "ranking: no query for validation has a passage of relevance "
+                f"{path}: no query for validation has a passage of relevance "
                 f"{least:g} or more (options.relevant_from)"
             )
 
