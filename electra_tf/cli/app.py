@@ -46,7 +46,10 @@ class Command(NamedTuple):
 
 # In the order of use.
 COMMANDS = {
-    "prepare-text": ("prepare_text", "clean text up, and count what is left"),
+    "prepare-text": Command(
+        "recipes.prepare_text:prepare_text",
+        "clean text up, and count what is left",
+    ),
     "build-vocab": Command(
         "recipes.build_vocab:build_vocab",
         "train a WordPiece vocabulary from text",
