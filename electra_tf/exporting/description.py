@@ -5,11 +5,11 @@ up on them. They know nothing of what the model was trained for; they are of
 the kind of text that a model of its kind and language reads.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import tensorflow as tf
 
+from electra_tf.exporting.graphs.inputs import Signatures
 from electra_tf.exporting.servable import Servable
 from electra_tf.text import normalize
 from electra_tf.text.vocab import Vocab
@@ -26,7 +26,7 @@ Language = Literal["en", "zh"] | None
 
 
 def describe(
-    servable: Servable, name: str, signatures: Mapping[str, Callable]
+    servable: Servable, name: str, signatures: Signatures
 ) -> dict[str, Any]:
     """The content of electra_tf.json.
 

@@ -4,13 +4,12 @@ Contexts become windows of tokens as in `tasks.qa.features`, and scores of
 positions the best answer as in `tasks.qa.answers`.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
-from electra_tf.exporting.graphs.inputs import Rows, Tensors
+from electra_tf.exporting.graphs.inputs import Rows, Signatures, Tensors
 from electra_tf.exporting.graphs.word_splitting import cut_spans, split_runs
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.qa.answers import AnswerConfig
@@ -361,7 +360,7 @@ def best_answers(
     )
 
 
-def signatures(predictor: Predictor) -> dict[str, Callable]:
+def signatures(predictor: Predictor) -> Signatures:
     """`serving_default`: `question` and `context`, string [B], -> answers.
 
     All outputs are [B]:
@@ -376,8 +375,6 @@ def signatures(predictor: Predictor) -> dict[str, Callable]:
     Args:
       predictor: of question answering.
     """
-    task = predictor.task
-    assert isinstance(task, QuestionAnswering)
 
     def answer(question: tf.Tensor, context: tf.Tensor) -> Tensors:
         both = inputs.as_many(question, context, "question and context")
@@ -390,6 +387,7 @@ def _answers(
     predictor: Predictor, question: tf.Tensor, context: tf.Tensor
 ) -> Tensors:
     task, tokenizer = predictor.task, predictor.tokenizer
+    assert isinstance(task, QuestionAnswering)
     options, splitter = task.options, task.splitter
     config = AnswerConfig(options.n_best_size, options.max_answer_length)
     pieces = context_pieces(tokenizer, context, splitter)
@@ -465,6 +463,7 @@ def _null_odds(
     predictor: Predictor, windows: Windows, beams: Tensors, score: tf.Tensor
 ) -> tf.Tensor | None:
     """float64 [B] as `qa.answers` reckons them; None of what cannot tell."""
+    assert isinstance(predictor.task, QuestionAnswering)
     if not predictor.task.unanswerable:
         return None
     is_told = "impossible" in beams

@@ -4,14 +4,14 @@ Words become rows as in `tasks.tagging.features`, scores of labels are decoded
 as in `tasks.tagging.answers`, and labels spelled as `schemes.convert` does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
-from electra_tf.exporting.graphs.inputs import Rows, Tensors
+from electra_tf.exporting.graphs.inputs import Rows, Signatures, Tensors
 from electra_tf.exporting.graphs.word_splitting import split_words
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.tagging import answers, schemes
@@ -390,7 +390,7 @@ def _spellings(kind: str | None, scheme: str) -> list[str]:
     return found
 
 
-def signatures(predictor: Predictor) -> dict[str, Callable]:
+def signatures(predictor: Predictor) -> Signatures:
     """`serving_default`: `text` string [B] -> the words of each text.
 
     Outputs are padded to the text with most words, W:
@@ -440,6 +440,7 @@ def _word_labels(
     As `tasks.tagging.answers.word_labels`.
     """
     task = predictor.task
+    assert isinstance(task, Tagging)
     grammar, default = task.grammar(), task.default_label()
     size = len(task.state["labels"])
     width = tf.maximum(tf.shape(rows.rows.input_ids)[1], 1)
