@@ -307,17 +307,16 @@ def choose_method(path: str, config: DirectoryConfig, method: Method) -> str:
         raise UserError(
             f"--method={method}: expected one of {', '.join(METHODS)}"
         )
-    objective = loading.objective(config)
     if method == "auto":
-        if objective == "electric":
+        if config.gives_energies:
             return "electric"
         return "pll" if loading.has_generator(config) else "replaced"
-    if method == "electric" and objective != "electric":
+    if method == "electric" and not config.gives_energies:
         raise UserError(
             f"--method=electric: {path} was not pre-trained with "
             "objective.kind=electric; use --method=pll or replaced"
         )
-    if method == "replaced" and objective == "electric":
+    if method == "replaced" and config.gives_energies:
         raise UserError(
             f"--method=replaced: {path} is an Electric model, whose "
             "discriminator gives energies; use --method=electric"
@@ -399,7 +398,7 @@ class NormalizedScorer:
           UserError: no Electric model with its two-tower generator.
         """
         path, config = loading.describe(path)
-        if loading.objective(config) != "electric":
+        if not config.gives_energies:
             raise UserError(
                 f"{path}: was not pre-trained with objective.kind=electric"
             )

@@ -269,7 +269,7 @@ def _lone_generator(
     config = dataclasses.replace(
         config, discriminator=None, task=None, fine_tuning=None
     )
-    if config.generator_kind == "two_tower":
+    if config.is_two_tower:
         return config, {name: name for name in shapes(config)}
     config = dataclasses.replace(
         config, generator_kind="separate", generator_embeddings="shared"

@@ -251,10 +251,7 @@ def write(
       UserError: there is no such network, or it is no such encoder.
     """
     config = checkpoint.config
-    if (
-        "generator" in chosen(config, part)
-        and config.generator_kind == "two_tower"
-    ):
+    if "generator" in chosen(config, part) and config.is_two_tower:
         raise UserError(
             "KerasHub has no backbone for a two_tower generator; convert "
             "with --part=discriminator"

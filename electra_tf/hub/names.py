@@ -366,11 +366,9 @@ def scopes(config: DirectoryConfig, part: Network) -> tuple[str, str]:
     """
     if part == "discriminator":
         return "discriminator/encoder", "embeddings"
-    tied = config.generator_kind == "tied"
-    untied = config.generator_embeddings == "untied"
     return (
-        "discriminator/encoder" if tied else "generator/encoder",
-        "generator/embeddings" if untied else "embeddings",
+        "discriminator/encoder" if config.is_tied else "generator/encoder",
+        "generator/embeddings" if config.is_untied else "embeddings",
     )
 
 
@@ -451,15 +449,14 @@ def shapes(config: DirectoryConfig) -> Shapes:
 
 def _generator(config: DirectoryConfig, generator: ModelConfig) -> Shapes:
     result: Shapes = {}
-    kind, hidden = config.generator_kind, generator.hidden_size
-    untied = config.generator_embeddings == "untied"
-    if kind == "two_tower":
+    hidden, untied = generator.hidden_size, config.is_untied
+    if config.is_two_tower:
         for tower in ("generator/ltr", "generator/rtl"):
             result |= encoder_shapes(tower, generator)
             if untied:
                 result |= _embeddings(f"{tower}/embeddings", generator)
         hidden *= 2
-    elif kind == "tied":
+    elif config.is_tied:
         result |= encoder_shapes("discriminator/encoder", generator)
     else:
         result |= encoder_shapes("generator/encoder", generator)

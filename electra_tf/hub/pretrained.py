@@ -162,7 +162,7 @@ class Generator(_Pretrained, networks.Generator):
     @classmethod
     def _create(cls, checkpoint: Checkpoint) -> Any:
         config = checkpoint.config
-        if config.generator_kind == "two_tower":
+        if config.is_two_tower:
             return TwoTowerGenerator._create(checkpoint)
         return cls(config.generator)
 
@@ -175,14 +175,14 @@ class TwoTowerGenerator(_Pretrained, two_tower.TwoTowerGenerator):
     @classmethod
     def _create(cls, checkpoint: Checkpoint) -> Any:
         config = checkpoint.config
-        if config.generator_kind != "two_tower":
+        if not config.is_two_tower:
             raise UserError(
                 f"{checkpoint.source}: its generator is "
                 f"{config.generator_kind}; load it as Generator"
             )
         return cls(
             config.generator,
-            untied=config.generator_embeddings == "untied",
+            untied=config.is_untied,
             wrap_around=config.wrap_around,
         )
 
