@@ -14,6 +14,7 @@ from electra_tf.hub.config import DirectoryConfig
 from electra_tf.text.vocab import Vocab
 
 Method = Literal["auto", "pll", "pll_word", "electric", "replaced"]
+Chosen = Literal["pll", "pll_word", "electric", "replaced"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 # Numbers that a batch's largest tensor has at most: logits, or states.
@@ -84,7 +85,7 @@ class Scorer:
     def __init__(
         self,
         network: Any,
-        method: Literal["pll", "pll_word", "electric", "replaced"],
+        method: Chosen,
         *,
         max_seq_length: int | None = None,
         batch_tokens: int = 8192,
@@ -148,19 +149,19 @@ class Scorer:
           UserError: no such model, or without what the method needs.
         """
         path, config = loading.describe(path)
-        method = choose_method(path, config, method)
+        chosen = choose_method(path, config, method)
         load = loading.load_discriminator
-        if method in ("pll", "pll_word"):
+        if chosen in ("pll", "pll_word"):
             load = loading.load_generator
         network = load(path, vocab)
-        if method == "pll_word" and not network.reads_masked:
+        if chosen == "pll_word" and not network.reads_masked:
             raise UserError(
                 f"--method=pll_word: {path} has a two-tower generator, which "
                 "reads no [MASK]; use --method=pll"
             )
         return cls(
             network,
-            method,
+            chosen,
             max_seq_length=max_seq_length,
             batch_tokens=batch_tokens,
         )
@@ -292,7 +293,7 @@ class _Target(NamedTuple):
 _Targets = list[_Target]
 
 
-def choose_method(path: str, config: DirectoryConfig, method: Method) -> str:
+def choose_method(path: str, config: DirectoryConfig, method: Method) -> Chosen:
     """The method that "auto" stands for, or the one asked for if it can be.
 
     Args:

@@ -274,7 +274,7 @@ def parse(overrides: Mapping[str, Any]) -> dict[str, Any]:
             f"--set {key}={texts[key]}: is a section; name a key in it, as "
             f"{key}.{dataclasses.fields(_SECTIONS[key])[0].name}"
         )
-    told = config_lib.resolve(
+    told: Any = config_lib.resolve(
         _keys(), None, [f"{key}={text}" for key, text in texts.items()]
     )
     return {
@@ -349,13 +349,13 @@ def override(
         raise UserError(
             f"--set task.{next(iter(task))}: the model has no task head"
         )
-    if task and not isinstance(config.task, TaskHeadConfig):
+    if isinstance(config.task, TaskHeadConfig):
+        changes["task"] = dataclasses.replace(config.task, **task)
+    elif task:
         raise UserError(
             f"--set task.{next(iter(task))}: is not for a model that writes "
             "texts or chooses sentences; leave it out"
         )
-    if task:
-        changes["task"] = dataclasses.replace(config.task, **task)
     return dataclasses.replace(config, **changes)
 
 

@@ -117,8 +117,8 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
     """
     overrides = overrides or {}
     if is_pair(path, recognises):
-        two = (read(files.join(path, part), overrides) for part in NETWORKS)
-        return joined(*two, path)
+        one, other = (read(files.join(path, n), overrides) for n in NETWORKS)
+        return joined(one, other, path)
     present = files.list_directory(path)
     weights_file = next((n for n in _WEIGHTS if n in present), None)
     if weights_file is None:
@@ -290,9 +290,9 @@ def _write_one(
     directory: str, checkpoint: Checkpoint, part: Network
 ) -> list[str]:
     config, vocab = checkpoint.config, checkpoint.vocab
-    content, notes = _from_ours(config, part)
+    content, inexact = _from_ours(config, part)
     weights, dropped = _their_weights(checkpoint, part)
-    notes = [*notes, *left_out(dropped)]
+    notes = [*inexact, *left_out(dropped)]
     content["pad_token_id"] = vocab.pad_id if vocab else 0
     files.make_directory(directory)
     tensors.save(files.join(directory, _SAFE), weights, {"format": "pt"})
@@ -388,31 +388,28 @@ def _to_ours(
             f"no head: config.json names {name}, but {_MARKS[name]} is not "
             "among the weights"
         )
-    tokenizer = {
-        "lower_case": True, "strip_accents": None, "vocab_fingerprint": "",
-    }  # fmt: skip
+    config = DirectoryConfig(None, None, True, None, "")
     if name == _MASKED_LM:
         tied = fields.get("tie_word_embeddings", (bool,), True)
-        return DirectoryConfig(
-            None,
-            ModelConfig(
-                **model,
-                tied_head=tied or not present,
-                # That class has the one GELU whatever hidden_act says.
-                head_gelu="erf" if model["gelu"] == "tanh" else None,
-            ),
-            token_lm_head=present,
-            **tokenizer,
-        ), tuple(assumed)
-    config = DirectoryConfig(
-        ModelConfig(**model),
-        None,
-        replaced_token_head=name == _PRETRAINING and present,
-        **tokenizer,
-    )
+        generator = ModelConfig(
+            **model,
+            tied_head=tied or not present,
+            # That class has the one GELU whatever hidden_act says.
+            head_gelu="erf" if model["gelu"] == "tanh" else None,
+        )
+        config = dataclasses.replace(
+            config, generator=generator, token_lm_head=present
+        )
+        return config, tuple(assumed)
+    task = None
     if name in _TASKS and present:
         task = _task(fields, _TASKS[name], found, model["hidden_dropout"])
-        config = dataclasses.replace(config, task=task)
+    config = dataclasses.replace(
+        config,
+        discriminator=ModelConfig(**model),
+        replaced_token_head=name == _PRETRAINING and present,
+        task=task,
+    )
     return config, tuple(assumed)
 
 
@@ -545,7 +542,7 @@ def _class_of(config: DirectoryConfig, part: Network) -> str:
     task = config.task
     if task is None:
         return _PRETRAINING if config.replaced_token_head else _ENCODER
-    if task.kind in ("decoder", "sentences"):
+    if not isinstance(task, TaskHeadConfig):
         decoder = task.kind == "decoder"
         what = "with a decoder" if decoder else "that chooses sentences"
         raise UserError(
@@ -592,7 +589,7 @@ def _from_ours(
                 f"{name}: logits will differ in the third decimal"
             )
     task = config.task
-    if name in _TASKS and task.kind != "span":
+    if isinstance(task, TaskHeadConfig) and task.kind != "span":
         labels = task.labels or _unnamed(task.num_labels)
         content["classifier_dropout"] = task.dropout
         content["id2label"] = {str(i): n for i, n in enumerate(labels)}

@@ -275,6 +275,7 @@ def warm_start(
       UserError: a shape differs, or slots are asked for and there are none;
         the model is unchanged.
     """
+    held = checkpoint.slots or {}
     if slots is not None and checkpoint.slots is None:
         raise UserError(
             f"{checkpoint.source}: has no optimizer slots to go on with; "
@@ -288,9 +289,9 @@ def warm_start(
     for name, (m, v) in slots.items():
         there = origin.get(name, ())
         # A difference of tables has no slots of its own in a source.
-        if len(there) == 1 and there[0] in checkpoint.slots:
+        if len(there) == 1 and there[0] in held:
             filled += 1
-            for variable, array in zip((m, v), checkpoint.slots[there[0]]):
+            for variable, array in zip((m, v), held[there[0]]):
                 variable.assign(array)
         else:
             for variable in (m, v):

@@ -155,7 +155,9 @@ HEADS = (
 _TASK = "task_specific/{task}/"
 
 
-def task_places(head: TaskHeadConfig) -> tuple[Place, ...]:
+def task_places(
+    head: TaskHeadConfig | DecoderConfig | SentenceHeadConfig,
+) -> tuple[Place, ...]:
     """The parts of a fine-tuned head.
 
     TF1 numbers a task's dense layers as they were made, whatever they are
@@ -164,12 +166,12 @@ def task_places(head: TaskHeadConfig) -> tuple[Place, ...]:
     Raises:
       UserError: a decoder, or a head for sentences, which ours alone has.
     """
-    if head.kind == "sentences":
+    if isinstance(head, SentenceHeadConfig):
         raise UserError(
             "a model that chooses sentences has a head for which this format "
             "has no place; keep it as a model directory of electra_tf"
         )
-    if head.kind == "decoder":
+    if isinstance(head, DecoderConfig):
         raise UserError(
             "a model that writes texts has a decoder, which this format has "
             "no place for; keep it as a model directory of electra_tf"
@@ -191,6 +193,7 @@ def task_places(head: TaskHeadConfig) -> tuple[Place, ...]:
         )
     if head.kind in ("sequence", "token"):
         return (linear("output", "dense", "classifier"),)
+    places: tuple[Place, ...]
     if head.kind == "span":
         places = (linear("output", ("dense", "dense_1"), "qa_outputs"),)
     else:
@@ -442,7 +445,7 @@ def shapes(config: DirectoryConfig) -> Shapes:
         size = encoder.hidden_size
         result |= _linear("task/dense", 2 * size, size)
         result |= _linear("task/output", size, 1)
-    elif config.task is not None and encoder is not None:
+    elif isinstance(config.task, TaskHeadConfig) and encoder is not None:
         result |= task_shapes(config.task, encoder.hidden_size)
     return result
 

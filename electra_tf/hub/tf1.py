@@ -172,7 +172,7 @@ def find(path: str) -> str:
             f"{prefix}.index: missing beside {found[0]}; copy it too"
         )
     shards = [name for name in found if _DATA.search(name)]
-    count = int(_DATA.search(shards[0])[1]) if shards else 1
+    count = int(shards[0].rpartition("-of-")[2]) if shards else 1
     for i in range(count):
         name = f"{prefix}.data-{i:05d}-of-{count:05d}"
         if name not in shards:

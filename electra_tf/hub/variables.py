@@ -92,10 +92,10 @@ def sources(
       nothing are left out.
     """
     held = set(held)
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     sums = _is_disentangled(variables) and not _is_disentangled(held)
     for name in variables:
-        wanted = (name,)
+        wanted: tuple[str, ...] = (name,)
         own = name.replace(_DIFFERENCES, _TABLES)
         if sums and own.startswith(_TABLES):
             base = next(
