@@ -28,6 +28,7 @@ _HOMES = {
     "export": "electra_tf.recipes.export",
     "load": "electra_tf.prediction.predictor",
     "load_vocab": "electra_tf.text.vocab",
+    "prepare_text": "electra_tf.recipes.prepare_text",
 }
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "export",
     "load",
     "load_vocab",
+    "prepare_text",
 ]
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from electra_tf.recipes.build_vocab import build_vocab
     from electra_tf.recipes.convert import convert
     from electra_tf.recipes.export import export
+    from electra_tf.recipes.prepare_text import prepare_text
     from electra_tf.serving.client import Client
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab

@@ -1,12 +1,13 @@
 """Commands in README and docs have flags, settings and files that exist."""
 
+import importlib
 import pathlib
 import re
 import shlex
 
 import pytest
 
-from electra_tf.cli import app, finetune_settings
+from electra_tf.cli import app, finetune_settings, flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,14 +26,23 @@ def commands(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_commands_exist(page):
     for name, *words in commands(page):
-        module = __import__(
-            f"electra_tf.cli.{app.COMMANDS[name][0]}", fromlist=["FLAGS"]
-        )
+        known = flags_of(name)
         for word in words:
             flag = re.match(r"--(?:no)?(\w+)", word)
-            assert flag is None or (
-                flag[1] in module.FLAGS or flag[0][2:] in module.FLAGS
-            ), f"{page.name}: electra-tf {name} {word}"
+            assert flag is None or (flag[1] in known or flag[0][2:] in known), (
+                f"{page.name}: electra-tf {name} {word}"
+            )
+
+
+def flags_of(name):
+    """The flags of a command."""
+    command = app.COMMANDS[name]
+    if not isinstance(command, app.Command):
+        module = importlib.import_module(f"electra_tf.cli.{command[0]}")
+        return module.FLAGS
+    module, _, function = command.function.partition(":")
+    module = importlib.import_module(f"electra_tf.{module}")
+    return flags.define(getattr(module, function))
 
 
 def test_commands_are_found():

@@ -9,12 +9,8 @@ import pytest
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.models.config import ModelConfig
-from electra_tf.models.sentence_scorer import (
-    SentenceHeadConfig,
-    sentence_means,
-    waves,
-)
+from electra_tf.models.config import ModelConfig, SentenceHeadConfig
+from electra_tf.models.task_heads import sentence_means, waves
 from electra_tf.models.task_networks import task_network
 from electra_tf.tasks import windows
 from electra_tf.tasks.registry import task_class

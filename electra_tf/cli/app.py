@@ -46,7 +46,10 @@ class Command(NamedTuple):
 
 # In the order of use.
 COMMANDS = {
-    "prepare-text": ("prepare_text", "clean text up, and count what is left"),
+    "prepare-text": Command(
+        "recipes.prepare_text:prepare_text",
+        "clean text up, and count what is left",
+    ),
     "build-vocab": Command(
         "recipes.build_vocab:build_vocab",
         "train a WordPiece vocabulary from text",
@@ -57,9 +60,11 @@ COMMANDS = {
         "turn text into pre-training examples",
         pooled=False,
     ),
-    "pretrain": ("pretrain", "train a generator and a discriminator"),
-    "evaluate-pretraining": (
-        "evaluate_pretraining",
+    "pretrain": Command(
+        "recipes.pretrain:pretrain", "train a generator and a discriminator"
+    ),
+    "evaluate-pretraining": Command(
+        "recipes.evaluate_pretraining:evaluate_pretraining",
         "held-out losses and accuracies of a run",
     ),
     "finetune": ("finetune", "train a model for a task, and report"),
@@ -95,7 +100,9 @@ COMMANDS = {
         "ask a server for answers, for texts or a file",
         tensorflow=False,
     ),
-    "demo": ("demo", "all of the above, small, on the text that ships"),
+    "demo": Command(
+        "recipes.demo:demo", "all of the above, small, on the text that ships"
+    ),
 }
 
 _OK, _USER_ERROR, _INTERRUPTED, _BROKEN_PIPE = 0, 2, 130, 141

@@ -13,8 +13,8 @@ from electra_tf.hub.checkpoint import Checkpoint, Lazy, Report, shapes_of
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
-from electra_tf.models.seq2seq import Seq2Seq
 from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.models.task_networks import Seq2Seq
 from electra_tf.prediction import heads
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab, load_vocab

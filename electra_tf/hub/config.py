@@ -13,10 +13,12 @@ from typing import Any, Literal
 
 from electra_tf import config as config_lib
 from electra_tf.errors import UserError
-from electra_tf.models.config import ModelConfig
-from electra_tf.models.decoder import DecoderConfig
-from electra_tf.models.sentence_scorer import SentenceHeadConfig
-from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.models.config import (
+    DecoderConfig,
+    ModelConfig,
+    SentenceHeadConfig,
+    TaskHeadConfig,
+)
 
 FORMAT = "electra_tf model"
 VERSION = 1

@@ -17,10 +17,12 @@ import numpy as np
 
 from electra_tf.errors import UserError
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.models.config import ModelConfig
-from electra_tf.models.decoder import DecoderConfig
-from electra_tf.models.sentence_scorer import SentenceHeadConfig
-from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.models.config import (
+    DecoderConfig,
+    ModelConfig,
+    SentenceHeadConfig,
+    TaskHeadConfig,
+)
 
 Format = Literal["tf1", "huggingface", "keras_hub"]
 Network = Literal["discriminator", "generator"]

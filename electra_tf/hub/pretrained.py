@@ -11,13 +11,7 @@ from electra_tf.errors import UserError
 from electra_tf.hub import directory, loading, variables
 from electra_tf.hub.checkpoint import Checkpoint, Part, Report, select
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.models import (
-    encoder,
-    initial,
-    networks,
-    task_networks,
-    two_tower,
-)
+from electra_tf.models import encoder, initial, networks, task_networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab
@@ -183,8 +177,8 @@ class Generator(_Pretrained, networks.Generator):
         return cls(_there(config.generator))
 
 
-class TwoTowerGenerator(_Pretrained, two_tower.TwoTowerGenerator):
-    """`TwoTowerGenerator.from_pretrained(PATH)`; see `models.two_tower`."""
+class TwoTowerGenerator(_Pretrained, networks.TwoTowerGenerator):
+    """`TwoTowerGenerator.from_pretrained(PATH)`; see `models.networks`."""
 
     _part = "generator"
 

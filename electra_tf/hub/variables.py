@@ -2,7 +2,7 @@
 
 On disk there are tables: `embeddings/...`, and `generator/embeddings/...`
 where the generator's are others. A model may hold them in another way, as the
-generator's and a difference (`models.disentangled`).
+generator's and a difference (`models.embeddings`).
 """
 
 from collections.abc import Iterable, Mapping

@@ -10,11 +10,14 @@ from typing import IO, Annotated, Any
 
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
+from electra_tf.recipes.arguments import checked
 
 
+@checked
 def client(
     url: str = "http://127.0.0.1:8501",
     model: str | None = None,
+    *,
     version: Annotated[int, Setting(at_least=0)] | None = None,
     signature: str | None = None,
     text: Sequence[str] = (),
@@ -35,16 +38,16 @@ def client(
     TensorFlow. Programs have `electra_tf.Client`.
 
     Args:
-      url: address of the server: http://, https:// or grpc://.
-      model: its name on the server; not needed if there is only one.
-      version: of the model; the newest if not given.
+      url: address of the server: http://, https:// or grpc://
+      model: its name on the server; not needed if there is only one
+      version: of the model; the newest if not given
       signature: what to ask for: embed, say; the model's main one if not
-        given.
-      text: a text; repeat.
-      input: file with a row of JSON in each line.
-      output: write the answers here, not to the screen.
-      batch_size: rows in a request.
-      timeout: seconds to wait for an answer.
+        given
+      text: a text; repeat
+      input: file with a row of JSON in each line
+      output: write the answers here, not to the screen
+      batch_size: rows in a request
+      timeout: seconds to wait for an answer
 
     Raises:
       UserError: a line of the file is no JSON, or the server refused or could

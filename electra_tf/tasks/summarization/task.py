@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.models.sentence_scorer import SentenceHeadConfig, SentenceOutput
+from electra_tf.models.config import SentenceHeadConfig
+from electra_tf.models.task_networks import SentenceOutput
 from electra_tf.tasks import rouge, split_files
 from electra_tf.tasks.features import Features
 from electra_tf.tasks.summarization import articles, oracle, selection
