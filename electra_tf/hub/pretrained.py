@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import keras
 
 from electra_tf.errors import UserError
-from electra_tf.hub import directory, loading, variables
+from electra_tf.hub import directory, loading
 from electra_tf.hub.checkpoint import Checkpoint, Part, Report, select
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models import encoder, initial, networks, task_networks
@@ -63,7 +63,9 @@ class _Pretrained:
         with initial.blank():
             model = cls._create(checkpoint)
             model.build()
-        if not set(variables.named([model])) <= set(checkpoint.weights):
+        if not set(directory.named_variables([model])) <= set(
+            checkpoint.weights
+        ):
             model = cls._create(checkpoint)
             model.build()
         return _loaded(model, checkpoint)
