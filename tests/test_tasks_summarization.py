@@ -190,8 +190,8 @@ def tokenizer(tiny_vocab_file):
 
 def test_rows(tokenizer):
     documents = [["the cat", "zz"], ["sat", "the the", "dog"], ["good"]]
-    found = articles.make_features(
-        tokenizer, documents, 12, [[True, False], [None, True, False], [True]]
+    found = task_features.unit_features(
+        tokenizer, documents, 12, np.array([1, 0, -1, 1, 0, 1]), framed=True
     )
     tokens = [
         [tokenizer.vocab.tokens[i] for i in found.tokens["input_ids"][a:b]]
@@ -224,7 +224,7 @@ def test_every_sentence_is_scored_once_with_others_around_it(tokenizer):
         for _ in range(30)
     ] + [["cat " * 99, "dog", "sat " * 99, "cat"]]
     room = 40
-    found = articles.make_features(tokenizer, documents, room)
+    found = task_features.unit_features(tokenizer, documents, room, framed=True)
     assert found.lengths.max() <= room
     places = found.extra
     vocab = tokenizer.vocab

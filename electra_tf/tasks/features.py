@@ -16,6 +16,7 @@ from electra_tf.text.vocab import Vocab
 
 # Texts tokenized, and rows filled, at once: bounds memory.
 _TEXTS, _ROWS = 1 << 15, 4096
+IGNORED = -1  # the label of tokens that nothing is learned at
 INPUTS = ("input_ids", "input_mask", "segment_ids")
 
 
@@ -386,4 +387,102 @@ def _long(
         rows[:, 1],
         np.concatenate([[first], cuts]),
         np.concatenate([cuts, [end]]),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Places:
+    """Where the units of N groups stand: the words of sentences, or the like.
+
+    Attributes:
+      splits: int64 [N + 1], where each group starts among all U units.
+      row: int64 [U], the row that a unit is answered for in; -1 where it has
+        no token, and so no place.
+      position: int64 [U], of its first token in that row.
+    """
+
+    splits: np.ndarray
+    row: np.ndarray
+    position: np.ndarray
+
+
+def unit_features(
+    tokenizer: Tokenizer,
+    groups: Sequence[Sequence[str]],
+    max_length: int,
+    labels: np.ndarray | None = None,
+    framed: bool = False,
+) -> Features:
+    """`[CLS] units [SEP]`, all of segment 0; or `[CLS] unit [SEP]` each.
+
+    A group that is longer than a row is read through several (`Windows`). Each
+    different unit is tokenized once. Of a unit of more pieces than a row has
+    room for, the first are seen.
+
+    Args:
+      tokenizer: the model's.
+      groups: the units (words, sentences) of N groups.
+      max_length: tokens a row, specials included.
+      labels: int [U], of all units, `IGNORED` where there is none. Rows without
+        a unit to learn from are left out then.
+      framed: whether each unit has a [CLS] and a [SEP] of its own. Segment ids
+        are then the numbers of units in their group.
+
+    Returns:
+      Features whose `extra` are the `Places`. With labels they have the token
+      array `labels`, `IGNORED` at all but the first tokens of units that are
+      answered for there, and the row array `scale` float32, the same for all:
+      1 / the labels of a mean row.
+    """
+    vocab, extra = tokenizer.vocab, 2 * framed
+    splits = np.concatenate([[0], np.cumsum([len(g) for g in groups])])
+    splits = splits.astype("int64")
+    pieces = tokenize_all(tokenizer, (unit for g in groups for unit in g))
+    kept = np.minimum(pieces.count, max_length - 2)
+    rows = cut_windows(splits, kept + extra, max_length - 2 + extra)
+    if labels is not None:
+        before = np.concatenate([[0], np.cumsum(kept + extra)])
+        some = before[rows.own_end] > before[rows.own_first]
+        rows = Windows(*(column[some] for column in rows))
+    unit, row_of = ranges(rows.first, rows.end)  # units seen, row by row
+    count = kept[unit]
+    size = np.bincount(row_of, count + extra, len(rows.first)).astype("int64")
+    row_splits = np.concatenate([[0], np.cumsum(size + 2 - extra)])
+
+    # Of each seen unit: the tokens before it, and the specials.
+    place = np.cumsum(count + extra) - (count + extra)
+    if not framed:
+        place += 1 + 2 * row_of
+    ids = np.full([row_splits[-1]], vocab.sep_id, "int32")
+    ids[place if framed else row_splits[:-1]] = vocab.cls_id
+    source, of = ranges(pieces.start[unit], pieces.start[unit] + count)
+    within = source - pieces.start[unit][of] + framed
+    ids[place[of] + within] = pieces.table[source]
+    segments = np.zeros_like(ids)
+    if framed:
+        number = unit - splits[:-1][rows.group[row_of]]
+        segments = np.repeat(number, count + extra).astype("int32")
+
+    own = (rows.own_first[row_of] <= unit) & (unit < rows.own_end[row_of])
+    own &= count + extra > 0
+    places = Places(
+        splits, np.full([splits[-1]], -1), np.full([splits[-1]], -1)
+    )
+    places.row[unit[own]] = row_of[own]
+    places.position[unit[own]] = (place - row_splits[row_of])[own]
+
+    tokens = {"input_ids": ids, "segment_ids": segments}
+    targets = {}
+    if labels is not None:
+        tokens["labels"] = np.full_like(ids, IGNORED)
+        tokens["labels"][place[own]] = labels[unit[own]]
+        mean = (tokens["labels"] != IGNORED).sum() / max(len(size), 1)
+        targets["scale"] = np.full([len(size)], 1 / max(mean, 1), "float32")
+    return Features(
+        row_splits,
+        tokens,
+        targets,
+        padding={"input_ids": vocab.pad_id, "labels": IGNORED},
+        examples=rows.group,
+        extra=places,
     )

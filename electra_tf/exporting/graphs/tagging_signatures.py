@@ -1,7 +1,7 @@
 """The signature of tagging: text in, words with their tags out.
 
-Words become rows as in `tasks.tagging.features`, scores of labels are decoded
-as in `tasks.tagging.answers`, and labels spelled as `schemes.convert` does.
+Words become rows as in `tasks.features.unit_features`, scores of labels are
+decoded as in `tasks.tagging.answers`, labels spelled as `schemes.convert` does.
 """
 
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ from electra_tf.errors import UserError
 from electra_tf.models.config import SentenceHeadConfig
 from electra_tf.models.task_networks import SentenceOutput
 from electra_tf.tasks import metrics
-from electra_tf.tasks.features import Features
+from electra_tf.tasks.features import IGNORED, Features, unit_features
 from electra_tf.tasks.summarization import articles, selection
 from electra_tf.tasks.summarization.articles import Article, join, words
 from electra_tf.tasks.summarization.options import Length, SummaryOptions
@@ -87,40 +87,42 @@ class ExtractiveSummarization(FileTask):
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Article], training: bool
     ) -> Features:
-        """See `articles.make_features`.
+        """Windows of sentences, `[CLS] sentence [SEP] [CLS] ...`, as BertSum.
 
-        In training, documents that have nothing in common with their
+        Segment ids are the numbers of sentences in the whole document: the
+        network makes 0 and 1 in turn of them, and knows where it reads. In
+        training, documents that have nothing in common with their
         summaries are left out.
         """
         length = self.options.max_seq_length
         if not training:
-            return articles.make_features(
-                tokenizer, [article.texts for article in examples], length
-            )
+            texts = [article.texts for article in examples]
+            return unit_features(tokenizer, texts, length, framed=True)
         labels = [self._labels(article) for article in examples]
-        chosen = [i for i, row in enumerate(labels) if any(row)]
+        chosen = [i for i, row in enumerate(labels) if 1 in row]
         if len(chosen) < len(examples):
             place = next(
-                a.place for a, row in zip(examples, labels) if not any(row)
+                a.place for a, row in zip(examples, labels) if 1 not in row
             )
             _log.warning(
                 "%d of %d documents are not trained on: no sentence of theirs "
                 "shares a word with the summary; the first is %s",
                 len(examples) - len(chosen), len(examples), place,
             )  # fmt: skip
-        return articles.make_features(
+        return unit_features(
             tokenizer,
             [examples[i].texts for i in chosen],
             length,
-            [labels[i] for i in chosen],
+            np.array([x for i in chosen for x in labels[i]], "int32"),
+            framed=True,
         )
 
-    def _labels(self, article: Article) -> list[bool | None]:
-        """Of all sentences; None of a title, which cannot be taken."""
+    def _labels(self, article: Article) -> list[int]:
+        """Of all sentences; a title, which cannot be taken, has none."""
         candidates = article.candidates
         texts = [article.texts[i] for i in candidates]
         found = selection.labels(texts, article.summary or "")
-        return [None] * candidates.start + found
+        return [IGNORED] * candidates.start + list(map(int, found))
 
     def loss(
         self, outputs: SentenceOutput, batch: Mapping[str, tf.Tensor]

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from electra_tf.tasks.features import Places
 from electra_tf.tasks.tagging import schemes as tagging_schemes
-from electra_tf.tasks.tagging.features import WordPlaces
 from electra_tf.tasks.tagging.options import Scorer
 from electra_tf.tasks.tagging.schemes import Grammar, Span
 from electra_tf.tasks.tagging.words import Sentence
@@ -21,7 +21,7 @@ _SLIGHTLY = 1e-3
 
 
 def word_labels(
-    places: WordPlaces,
+    places: Places,
     outputs: Sequence[Mapping[str, np.ndarray]],
     grammar: Grammar | None,
     default: int,
@@ -59,7 +59,7 @@ def unseen_scores(grammar: Grammar, default: int) -> np.ndarray:
 
 
 def _at_words(
-    places: WordPlaces,
+    places: Places,
     outputs: Sequence[Mapping[str, np.ndarray]],
     name: str,
     unseen: np.ndarray,

@@ -15,9 +15,8 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.tasks.features import Features
+from electra_tf.tasks.features import IGNORED, Features, unit_features
 from electra_tf.tasks.tagging import answers as tagging_answers
-from electra_tf.tasks.tagging import features as tagging_features
 from electra_tf.tasks.tagging import schemes as tagging_schemes
 from electra_tf.tasks.tagging.options import (
     MEMBERS,
@@ -232,13 +231,13 @@ class Tagging(FileTask):
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Sentence], training: bool
     ) -> Features:
-        """See `tagging_features.make_features`."""
+        """`[CLS] words [SEP]`; a word is tagged at its first piece."""
         labels = None
         if training:
             numbers = {tag: i for i, tag in enumerate(self.state["labels"])}
             labels = np.array(
                 [
-                    numbers.get(tag, tagging_features.IGNORED)
+                    numbers.get(tag, IGNORED)
                     for sentence in examples
                     for tag in tagging_schemes.convert(
                         sentence.tags or (), self.state["learned"]
@@ -247,7 +246,7 @@ class Tagging(FileTask):
                 "int32",
             )
         tokens = [sentence.tokens for sentence in examples]
-        found = tagging_features.make_features(
+        found = unit_features(
             tokenizer, tokens, self.options.max_seq_length, labels
         )
         if training and found.examples is not None:
