@@ -46,7 +46,7 @@ def test_tools_exist(page):
     text = page.read_text("utf-8").replace("\\\n", " ")
     for path, rest in re.findall(r"python (tools/\w+\.py)(.*)", text):
         assert (ROOT / path).exists(), path
-        sources = [ROOT / path, *(ROOT / "tools" / "bench").glob("*.py")]
+        sources = [ROOT / path, *(ROOT / "tools" / "benchmarks").glob("*.py")]
         known = "".join(each.read_text("utf-8") for each in sources)
         for flag in re.findall(r" (--\w+)", rest):
             assert f'"{flag}"' in known, f"{page.name}: {path} {flag}"

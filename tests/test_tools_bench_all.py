@@ -5,8 +5,16 @@ import struct
 
 import benchmark
 import pytest
-from bench import outputs, plots, pretraining, report, sections, suite, workers
-from bench.report import Benchmark, Side
+from benchmarks import (
+    outputs,
+    plots,
+    pretraining,
+    report,
+    sections,
+    suite,
+    workers,
+)
+from benchmarks.report import Benchmark, Side
 
 
 def step(size, rows, length, rate, peer=None):

@@ -8,7 +8,7 @@ from typing import ClassVar
 import benchmark
 import numpy as np
 import pytest
-from bench import inference, latencies, served_model, workers
+from benchmarks import inference, latencies, served_model, workers
 
 
 class _Server(http.server.BaseHTTPRequestHandler):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from bench import building_memory, memory, startup, workers
+from benchmarks import building_memory, memory, startup, workers
 
 linux = pytest.mark.skipif(
     not os.path.exists("/proc/self/smaps_rollup"), reason="needs /proc"

@@ -8,7 +8,7 @@ import hypothesis
 import numpy as np
 import pytest
 import qa_toys
-from bench import questions, workers
+from benchmarks import questions, workers
 from hypothesis import strategies as st
 
 from electra_tf.tasks.qa import examples as qa_examples
@@ -20,7 +20,7 @@ WORDS = "the cats mat , (ran good) house. Was hers it's".split()
 
 @pytest.fixture(scope="module")
 def peer():
-    """tools/peers/squad_python.py; it needs no package until it is asked."""
+    """benchmarks/peers/squad_python.py; needs no package until it is asked."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(workers.PEERS))
         yield importlib.import_module("squad_python")

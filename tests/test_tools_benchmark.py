@@ -7,7 +7,7 @@ import textwrap
 
 import benchmark
 import pytest
-from bench import flops, report, workers
+from benchmarks import flops, report, workers
 
 from electra_tf.models.config import GENERATOR_FRACTIONS, ModelConfig
 

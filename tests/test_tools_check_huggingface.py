@@ -8,7 +8,7 @@ import os
 
 import check_huggingface
 import pytest
-from bench.workers import Worker
+from benchmarks.workers import Worker
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import flops as tool
 import pytest
-from bench import plan
+from benchmarks import plan
 
 
 @pytest.fixture

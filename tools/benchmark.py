@@ -26,7 +26,7 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-from bench import (
+from benchmarks import (
     building,
     building_memory,
     finetuning,

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import app, flags
-from bench.workers import Worker
+from benchmarks.workers import Worker
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STRINGS = ROOT / "tests" / "golden" / "tokenizer.json"

@@ -8,14 +8,14 @@ The first prints every part, the second a line for each file in
 configs/pretrain/. The sequence length is the one in the file's opening
 command unless --max_seq_length says otherwise. `electra_tf/models/flops.py`
 has the rules. The third prints hours and cost of the paper's runs on large
-machines under the assumptions that its flags state: `bench/plan.py`.
+machines under the assumptions that its flags state: `benchmarks/plan.py`.
 """
 
 import argparse
 import pathlib
 import sys
 
-from bench import outputs, plan
+from benchmarks import outputs, plan
 
 from electra_tf import config
 from electra_tf.cli import pretrain_settings

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-PEERS = pathlib.Path(__file__).resolve().parent.parent / "peers"
+PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 
 
 class SideError(Exception):
@@ -17,7 +17,7 @@ class SideError(Exception):
 
 
 class Worker:
-    """A running side; see `tools/peers/serve.py` for what it speaks.
+    """A running side; see `tools/benchmarks/peers/serve.py` for what it speaks.
 
     Attributes:
       facts: what the side told of itself when it was ready.

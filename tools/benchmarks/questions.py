@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from bench import inputs, workers
-from bench.report import Benchmark, Side
+from benchmarks import inputs, workers
+from benchmarks.report import Benchmark, Side
 
 ALONE = "no --peer_python: the plain-Python side was not measured"
 _WORDS = 120  # of a context that is made from running text

@@ -8,8 +8,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from bench import inputs, pretraining, workers
-from bench.report import Benchmark, Side
+from benchmarks import inputs, pretraining, workers
+from benchmarks.report import Benchmark, Side
 
 READ, MASK, STEP = "batches read", "batches read and masked", "training step"
 

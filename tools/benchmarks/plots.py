@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from bench import pretraining
-from bench.report import Benchmark
+from benchmarks import pretraining
+from benchmarks.report import Benchmark
 
 OURS, PEER = "electra_tf", "transformers"
 _COLOURS = {"tiny": "tab:green", "small": "tab:blue", "base": "tab:red"}

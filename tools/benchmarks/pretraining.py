@@ -6,8 +6,8 @@ import os
 import statistics
 import sys
 
-from bench import flops, report, workers
-from bench.report import Benchmark, Side
+from benchmarks import flops, report, workers
+from benchmarks.report import Benchmark, Side
 
 ALONE = "no --peer_python: transformers in PyTorch was not measured"
 SHARE_OF_SQUARE = "electra_tf's share of the first peak"

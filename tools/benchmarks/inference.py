@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench import inputs, latencies, served_model, workers
-from bench.report import Benchmark, Side
+from benchmarks import inputs, latencies, served_model, workers
+from benchmarks.report import Benchmark, Side
 
 ALONE = "no --peer_python: PyTorch and ONNX Runtime were not measured"
 EXPORT = "electra_tf, an export"

@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from bench import pretraining, workers
-from bench.report import Benchmark, Side
+from benchmarks import pretraining, workers
+from benchmarks.report import Benchmark, Side
 
 # What a process does, and prints: seconds of each statement.
 _TIMED = """

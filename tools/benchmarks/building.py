@@ -7,8 +7,8 @@ has not, and it would be over at once.
 import argparse
 import sys
 
-from bench import inputs, workers
-from bench.report import Benchmark, Side
+from benchmarks import inputs, workers
+from benchmarks.report import Benchmark, Side
 
 ALONE = "no --peer_python: the plain-Python builder was not measured"
 # Of the original, one process, in MB/s: the plain-Python peer is as fast.

@@ -7,8 +7,8 @@ import shutil
 import time
 from collections.abc import Sequence
 
-from bench import plan, plots, report, sections, summary
-from bench.report import Benchmark
+from benchmarks import plan, plots, report, sections, summary
+from benchmarks.report import Benchmark
 
 RESULTS, REPORT = "results.json", "report.md"
 # Sections of the document.

@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from bench import inputs, workers
-from bench.report import Benchmark, Side
+from benchmarks import inputs, workers
+from benchmarks.report import Benchmark, Side
 
 
 def measure(args: argparse.Namespace) -> list[Benchmark]:

@@ -1,8 +1,8 @@
 """Sends a server what clients should not send, and watches what it does.
 
-  tools/abuse_server.py --model=DIR [--num_requests=100000] [--output=DIR]
-  tools/abuse_server.py --url=http://127.0.0.1:8501 [--pid=N]
-  tools/abuse_server.py --model=DIR --mode=kill [--every=2000]
+  tests/e2e/abuse_server.py --model=DIR [--num_requests=100000] [--output=DIR]
+  tests/e2e/abuse_server.py --url=http://127.0.0.1:8501 [--pid=N]
+  tests/e2e/abuse_server.py --model=DIR --mode=kill [--every=2000]
 
 DIR is what `electra-tf export` wrote; the server is started with it as a
 process. --mode says what is done:

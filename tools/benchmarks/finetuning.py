@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench import inputs, workers
-from bench.report import Benchmark, Side
+from benchmarks import inputs, workers
+from benchmarks.report import Benchmark, Side
 
 ALONE = "no --peer_python: the Trainer was not measured"
 # Steps a round, which are an epoch of the rows.

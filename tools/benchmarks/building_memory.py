@@ -9,8 +9,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from bench import inputs, memory, workers
-from bench.report import Benchmark, Side
+from benchmarks import inputs, memory, workers
+from benchmarks.report import Benchmark, Side
 
 # From one look at the memory to the next.
 _SECONDS, _LOOKS = 1.0, 400

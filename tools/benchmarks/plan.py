@@ -11,8 +11,8 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from bench import flops
-from bench.report import Benchmark
+from benchmarks import flops
+from benchmarks.report import Benchmark
 from electra_tf import config
 from electra_tf.cli.pretrain_settings import PretrainSettings
 from electra_tf.errors import UserError

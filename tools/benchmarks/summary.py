@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from bench import pretraining
-from bench.report import Benchmark
+from benchmarks import pretraining
+from benchmarks.report import Benchmark
 
 _HEAD = (
     "| what | ours | peer | ratio (by round) | peak memory, of the peer's "
