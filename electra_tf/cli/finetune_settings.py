@@ -10,6 +10,7 @@ from electra_tf.errors import UserError
 from electra_tf.finetuning import settings
 from electra_tf.finetuning.settings import FinetuneSettings
 from electra_tf.prediction import predictor
+from electra_tf.tasks import registry
 from electra_tf.training.workers import Workers
 
 _STEPS, _EPOCHS = "train.num_train_steps", "train.num_train_epochs"
@@ -82,9 +83,10 @@ def load_predictor(
     if overrides:
         about = predictor.fine_tuning_of(path)
         kind = settings.settings_class(task or about["task"])
-        known = {f.name for f in dataclasses.fields(kind().options)}
-        values = {k: v for k, v in about["options"].items() if k in known}
-        before = {"options": values}
+        stored = registry.stored_options(
+            task or about["task"], about["options"], about["task"]
+        )
+        before = {"options": config.to_dict(stored)}
         options = config.load(
             kind, None, [*_as_overrides(before), *overrides]
         ).options

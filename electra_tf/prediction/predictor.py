@@ -1,6 +1,5 @@
 """A fine-tuned model that answers: `electra_tf.load(RUN)`."""
 
-import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,9 +12,8 @@ from electra_tf.hub.config import DirectoryConfig
 from electra_tf.prediction import heads
 from electra_tf.prediction.inference import Inference
 from electra_tf.tasks.features import check_lengths
-from electra_tf.tasks.plain import from_plain
 from electra_tf.tasks.records import BadRow
-from electra_tf.tasks.registry import task_class
+from electra_tf.tasks.registry import stored_options, task_class
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.training.workers import Workers
@@ -214,18 +212,9 @@ def _task(
     name = name or about["task"]
     cls = task_class(name)
     if options is None:
-        known = {field.name for field in dataclasses.fields(cls.Options)}
-        same = name == about["task"]
         try:
-            options = from_plain(
-                cls.Options,
-                {
-                    key: value
-                    for key, value in about["options"].items()
-                    if same or key in known
-                },
-            )
-        except (TypeError, UserError) as error:
+            options = stored_options(name, about["options"], about["task"])
+        except UserError as error:
             raise UserError(
                 f"{path}: its options do not fit the task {name} ({error}); "
                 "was it made by another version?"

@@ -1,35 +1,52 @@
-"""Names of tasks -> their classes, imported when they are asked for."""
+"""Names of tasks -> their classes and options, imported when asked for.
+
+The options of the tasks here are known without importing TensorFlow.
+"""
 
 import difflib
 import importlib
 import importlib.util
 import pathlib
 import sys
+import typing
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
 
+from electra_tf import config
 from electra_tf.errors import UserError
-from electra_tf.tasks.task import Task
 
-# A name is a family, and for some families a member: "glue/rte".
+if typing.TYPE_CHECKING:
+    from electra_tf.tasks.task import Task
+
+# A name is a family, and for some families a member: "glue/rte". Of each the
+# task and its options, as package, class in `task.py` or another module, and
+# class in `options.py`.
 FAMILIES = {
-    "classification": "texts.classification:Classification",
-    "regression": "texts.classification:Regression",
-    "glue": "glue.task:Glue",
-    "squad": "qa.task:QuestionAnswering",
-    "xquad": "qa.xquad:XQuAD",
-    "mrqa": "qa.mrqa:Mrqa",
-    "chinese_qa": "qa.chinese:ChineseQA",
-    "tagging": "tagging.task:Tagging",
-    "ranking": "ranking.task:Ranking",
-    "translation": "seq2seq.translation:Translation",
-    "abstractive_summarization": (
-        "seq2seq.summarization:AbstractiveSummarization"
+    "classification": (
+        "texts.classification:Classification", "ClassificationOptions",
     ),
-    "extractive_summarization": "summarization.task:ExtractiveSummarization",
-    "multitask": "multitask.task:Multitask",
-}
+    "regression": ("texts.classification:Regression", "RegressionOptions"),
+    "glue": ("glue.task:Glue", "GlueOptions"),
+    "squad": ("qa.task:QuestionAnswering", "QAOptions"),
+    "xquad": ("qa.xquad:XQuAD", "QAOptions"),
+    "mrqa": ("qa.mrqa:Mrqa", "QAOptions"),
+    "chinese_qa": ("qa.chinese:ChineseQA", "ChineseQAOptions"),
+    "tagging": ("tagging.task:Tagging", "TaggingOptions"),
+    "ranking": ("ranking.task:Ranking", "RankingOptions"),
+    "translation": ("seq2seq.translation:Translation", "TranslationOptions"),
+    "abstractive_summarization": (
+        "seq2seq.summarization:AbstractiveSummarization",
+        "SummarizationOptions",
+    ),
+    "extractive_summarization": (
+        "summarization.task:ExtractiveSummarization", "SummaryOptions",
+    ),
+    "multitask": ("multitask.task:Multitask", "MultitaskOptions"),
+}  # fmt: skip
 
 
-def task_class(name: str) -> type[Task]:
+def task_class(name: str) -> "type[Task]":
     """The class of a task.
 
     Args:
@@ -39,9 +56,64 @@ def task_class(name: str) -> type[Task]:
     Raises:
       UserError: no such task; the nearest name is told.
     """
-    path, colon, attribute = name.rpartition(":")
-    if colon and path.endswith(".py"):
+    path, attribute = _own(name)
+    if path:
         return _from_file(path, attribute)
+    module, _, attribute = _family(name)[0].partition(":")
+    return getattr(_module(module), attribute)
+
+
+def options_class(name: str) -> type:
+    """The class of a task's options; imports a file, but not TensorFlow.
+
+    Args:
+      name: as for `task_class`.
+
+    Raises:
+      UserError: as for `task_class`.
+    """
+    path, attribute = _own(name)
+    if path:
+        return _from_file(path, attribute).Options
+    task, options = _family(name)
+    package = task.partition(".")[0]
+    return getattr(_module(f"{package}.options"), options)
+
+
+def stored_options(
+    name: str, values: Mapping[str, Any], made_for: str | None = None
+) -> Any:
+    """Options out of what a model or a run has kept of them.
+
+    Keys of older versions are read by the names they had.
+
+    Args:
+      name: of the task.
+      values: the options, as JSON has them.
+      made_for: the task that they were kept for; what only that one has is
+        left out where it is another.
+
+    Raises:
+      UserError: they do not fit the task.
+    """
+    cls = options_class(name)
+    if made_for not in (None, name):
+        known: set[str] = set()
+        for field, kind in typing.get_type_hints(
+            cls, include_extras=True
+        ).items():
+            known |= {field, *config.setting_of(kind).formerly}
+        values = {key: v for key, v in values.items() if key in known}
+    return config.from_dict(cls, values, where="options")
+
+
+def _own(name: str) -> tuple[str, str]:
+    """The file and the class of one's own task; empty of others."""
+    path, colon, attribute = name.rpartition(":")
+    return (path, attribute) if colon and path.endswith(".py") else ("", "")
+
+
+def _family(name: str) -> tuple[str, str]:
     family = name.partition("/")[0]
     if family not in FAMILIES:
         close = difflib.get_close_matches(family, FAMILIES, n=1)
@@ -49,18 +121,22 @@ def task_class(name: str) -> type[Task]:
             f"known: {', '.join(FAMILIES)}; or FILE.py:CLASS"
         )  # fmt: skip
         raise UserError(f"task '{name}' is not known; {hint}")
-    module, _, attribute = FAMILIES[family].partition(":")
-    return getattr(
-        importlib.import_module(f"electra_tf.tasks.{module}"), attribute
-    )
+    return FAMILIES[family]
 
 
-def _from_file(path: str, attribute: str) -> type[Task]:
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"electra_tf.tasks.{name}")
+
+
+def _from_file(path: str, attribute: str) -> "type[Task]":
+    from electra_tf.tasks.task import Task
+
     file = pathlib.Path(path)
     if not file.is_file():
         raise UserError(f"task {path}:{attribute}: no such file as {path}")
     module_name = f"electra_tf_task_{file.stem}"
     spec = importlib.util.spec_from_file_location(module_name, file)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look themselves up there
     try:

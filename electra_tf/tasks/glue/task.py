@@ -1,6 +1,5 @@
 """The GLUE benchmark: ten sets of English sentences and pairs."""
 
-import dataclasses
 import difflib
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,12 @@ from electra_tf.tasks.glue import files as glue_files
 from electra_tf.tasks.glue import submission as glue_submission
 from electra_tf.tasks.glue import tfds as glue_tfds
 from electra_tf.tasks.glue.files import GlueRow
+from electra_tf.tasks.glue.options import GlueOptions
 from electra_tf.tasks.glue.sets import SETS, GlueSet
 from electra_tf.tasks.task import Prediction
 from electra_tf.tasks.texts.tables import missing
 from electra_tf.tasks.texts.targets import Classes, Number
-from electra_tf.tasks.texts.task import TextExample, TextOptions, TextTask
+from electra_tf.tasks.texts.task import TextExample, TextTask
 
 _log = logging.getLogger(__name__)
 
@@ -26,18 +26,6 @@ _DIAGNOSTIC = "ax"
 
 class DiagnosticExample(TextExample):
     """Of AX, which is scored otherwise than MNLI."""
-
-
-@dataclasses.dataclass(frozen=True)
-class GlueOptions(TextOptions):
-    """Options of `Glue`; see `TextOptions` for the others.
-
-    Attributes:
-      double_unordered: train on each pair in both orders; None does so for
-        MRPC and STS-B, as the original.
-    """
-
-    double_unordered: bool | None = None
 
 
 class Glue(TextTask):

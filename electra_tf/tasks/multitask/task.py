@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from electra_tf import files
+from electra_tf import config, files
 from electra_tf.errors import UserError
 from electra_tf.models.task_networks import MultiHeadConfig, MultitaskNetwork
 from electra_tf.tasks.features import INPUTS, Features
@@ -19,7 +19,6 @@ from electra_tf.tasks.multitask.features import TASK_INDEX
 from electra_tf.tasks.multitask.options import (
     Member,
     MultitaskOptions,
-    parse,
 )
 from electra_tf.tasks.registry import task_class
 from electra_tf.tasks.task import Prediction, Task
@@ -298,7 +297,7 @@ def _make(
     if issubclass(cls, Multitask):
         raise UserError("multitask: options.tasks: cannot be one of them")
     where = f"options.tasks: {member.key}: options"
-    options = parse(cls.Options, member.options, where)
+    options = config.from_dict(cls.Options, member.options, where)
     if member.data is not None:
         inside = member.data if data is None else files.join(data, member.data)
         given = files.exists(member.data) and not files.exists(inside)

@@ -1,6 +1,5 @@
 """Question answering in Chinese: CMRC 2018 and DRCD."""
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -8,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from electra_tf.tasks.qa import metrics as qa_metrics
-from electra_tf.tasks.qa.options import QAOptions
+from electra_tf.tasks.qa.options import ChineseQAOptions
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.qa.words import CHARACTERS
 
@@ -21,13 +20,6 @@ _UNITS = re.compile(
     r"|(?:(?![\u4e00-\u9fa5])\w)+(?:[.,](?:(?![\u4e00-\u9fa5])\w)+)*"
     r"|[^\w\s]"
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class ChineseQAOptions(QAOptions):
-    """See `QAOptions`; answers are clauses at times, and so may be longer."""
-
-    max_answer_length: int = 50
 
 
 class ChineseQA(QuestionAnswering):

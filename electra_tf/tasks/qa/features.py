@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from electra_tf.errors import UserError
 from electra_tf.tasks.features import Features
 from electra_tf.tasks.qa.documents import (
     Document,
@@ -25,34 +24,13 @@ from electra_tf.tasks.qa.examples import (
     contexts_of,
     locate_answer,
 )
+from electra_tf.tasks.qa.options import QAFeatureConfig
 from electra_tf.tasks.qa.words import WORDS, Splitter
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab
 
 # Windows that are filled at once: bounds the memory that this takes.
 _ROWS_AT_ONCE = 4096
-
-
-@dataclasses.dataclass(frozen=True)
-class QAFeatureConfig:
-    """How questions are cut; the original's defaults for SQuAD."""
-
-    max_seq_length: int = 512  # tokens a window, question and specials too
-    doc_stride: int = 128  # tokens between the starts of two windows
-    max_query_length: int = 64  # tokens of a question that are kept
-
-    def __post_init__(self) -> None:
-        for name in ("doc_stride", "max_query_length"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"{name}: expected at least 1, got {getattr(self, name)}"
-                )
-        if self.max_seq_length < self.max_query_length + 4:
-            raise UserError(
-                f"max_seq_length: expected at least {self.max_query_length} "
-                "(max_query_length) and 4 more for special tokens and the "
-                f"text, got {self.max_seq_length}"
-            )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

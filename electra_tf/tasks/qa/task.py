@@ -43,7 +43,7 @@ class QuestionAnswering(Task):
         cannot be trained on: "place, id: reason".
     """
 
-    Options = QAOptions
+    Options: ClassVar[type] = QAOptions
     splitter: ClassVar[Splitter] = WORDS
     default_epochs = 2.0  # the paper's
     # Whether every question of the family has an answer.

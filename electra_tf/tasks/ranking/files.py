@@ -6,17 +6,15 @@ lists, JSON Lines of a query with its positives and negatives.
 """
 
 import csv
-import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from electra_tf.errors import UserError
 from electra_tf.tasks import records
+from electra_tf.tasks.ranking.options import Columns, Form
 from electra_tf.text import inputs
-
-Form = Literal["auto", "triples", "rows", "lists"]
 
 _TRIPLE = ("query", "positive", "negative")
 # Names under which lists are in circulation.
@@ -32,17 +30,6 @@ class Pair(NamedTuple):
     relevance: float | None = None  # the more the better; None: not known
     query_id: str = ""
     passage_id: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Columns:
-    """The names of columns in rows."""
-
-    query: str = "query"
-    passage: str = "passage"
-    relevance: str = "relevance"
-    query_id: str = "query_id"
-    passage_id: str = "passage_id"
 
 
 def read_pairs(

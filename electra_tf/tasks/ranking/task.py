@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,71 +17,12 @@ from electra_tf.tasks.ranking import features as ranking_features
 from electra_tf.tasks.ranking import files as ranking_files
 from electra_tf.tasks.ranking import losses as ranking_losses
 from electra_tf.tasks.ranking import metrics as ranking_metrics
-from electra_tf.tasks.ranking.files import Columns, Form, Pair
+from electra_tf.tasks.ranking.files import Pair
+from electra_tf.tasks.ranking.options import Form, RankingOptions
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.text.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class RankingOptions:
-    """The files, what is learned from them, and how."""
-
-    # Null finds them in --data by their names: train, dev or valid, test.
-    train_file: str | None = None
-    validation_file: str | None = None
-    test_file: str | None = None
-    # More negatives for the training queries: query, negatives [...].
-    negatives_file: str | None = None
-    # Queries held out of the training file where there is no validation file.
-    validation_share: float = 0.1
-    split_seed: int = 0
-    form: Form = "auto"  # of the training file: triples, rows, lists
-    query_column: str = "query"
-    passage_column: str = "passage"
-    relevance_column: str = "relevance"
-    query_id_column: str = "query_id"
-    passage_id_column: str = "passage_id"
-    # The least relevance that is relevant: in a positive, and for MRR and MAP.
-    relevant_from: float = 1.0
-    loss: Literal["pairwise", "listwise", "listnet", "pointwise"] = "listwise"
-    num_negatives: int = 7  # beside each positive; fewer if none has as many
-    # Null makes as many groups as use each negative once.
-    groups_per_positive: int | None = None
-    negatives_seed: int = 0
-    metric: Literal["mrr@10", "ndcg@10", "map"] = "mrr@10"  # selects
-    max_seq_length: int = 256
-    max_query_length: int = 64
-
-    def __post_init__(self) -> None:
-        for name in ("num_negatives", "groups_per_positive",
-                     "max_query_length"):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name}: expected at least 1, got {value}")
-        if not 0 < self.validation_share < 1:
-            raise UserError(
-                "validation_share: expected a share between 0 and 1, got "
-                f"{self.validation_share}"
-            )
-        if self.max_seq_length < self.max_query_length + 4:
-            raise UserError(
-                f"max_seq_length: expected at least {self.max_query_length} "
-                "(max_query_length) and 4 more for special tokens and the "
-                f"passage, got {self.max_seq_length}"
-            )
-
-    @property
-    def columns(self) -> Columns:
-        """The names of the columns."""
-        return Columns(
-            self.query_column,
-            self.passage_column,
-            self.relevance_column,
-            self.query_id_column,
-            self.passage_id_column,
-        )
 
 
 class Ranking(Task):
@@ -122,7 +63,10 @@ class Ranking(Task):
             raise split_files.missing(self.data, "train.tsv or the like")
         pairs = self._read(whole, form=self.options.form)
         if self._locate("validation") is None:
-            share, seed = self.options.validation_share, self.options.split_seed
+            share, seed = (
+                self.options.validation_fraction,
+                self.options.split_seed,
+            )
             pairs = [
                 pair
                 for pair in pairs
@@ -131,7 +75,7 @@ class Ranking(Task):
             ]
             if not pairs:
                 raise UserError(
-                    f"{whole}: too few queries: with a validation_share of "
+                    f"{whole}: too few queries: with a validation_fraction of "
                     f"{share} none of them is for {split}; give "
                     "options.validation_file"
                 )
@@ -164,7 +108,7 @@ class Ranking(Task):
     def _read(
         self, path: str, form: Form = "auto", judged: bool = True
     ) -> list[Pair]:
-        columns = self.options.columns
+        columns = self.options.column_names
         return ranking_files.read_pairs(path, columns, form, judged)
 
     def _judged(self, pairs: list[Pair], path: str) -> list[Pair]:
@@ -211,12 +155,12 @@ class Ranking(Task):
 
     def example(self, record: Mapping[str, Any], place: str) -> Pair:
         """A pair from the query's and the passage's column."""
-        return ranking_files.pair_of(record, self.options.columns, place)
+        return ranking_files.pair_of(record, self.options.column_names, place)
 
     def record(self, item: Any) -> Mapping[str, Any]:
         """(query, passage), or a mapping with both."""
         if isinstance(item, tuple | list) and len(item) == 2:
-            columns = self.options.columns
+            columns = self.options.column_names
             return {columns.query: item[0], columns.passage: item[1]}
         if isinstance(item, str):
             raise UserError(

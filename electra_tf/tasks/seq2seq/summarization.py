@@ -1,29 +1,12 @@
 """Summaries in words of one's own, with ROUGE."""
 
-import dataclasses
 from collections.abc import Sequence
 
 from electra_tf.tasks import rouge
-from electra_tf.tasks.seq2seq.options import Seq2SeqOptions
+from electra_tf.tasks.seq2seq.options import SummarizationOptions
 from electra_tf.tasks.seq2seq.pairs import Pair
 from electra_tf.tasks.seq2seq.task import Seq2SeqTask, answered
 from electra_tf.tasks.task import Prediction
-
-
-@dataclasses.dataclass(frozen=True)
-class SummarizationOptions(Seq2SeqOptions):
-    """Options of `abstractive_summarization`.
-
-    Attributes:
-      stem: whether scores compare English words by their stems.
-    """
-
-    source_column: str = "document"
-    target_column: str = "summary"
-    max_seq_length: int = 512
-    no_repeat_ngram: int = 3
-    length_penalty: float = 1.0
-    stem: bool = True
 
 
 class AbstractiveSummarization(Seq2SeqTask):

@@ -1,28 +1,13 @@
 """Translation, with sacreBLEU and chrF."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 
 from electra_tf.tasks.seq2seq import metrics, tfds
-from electra_tf.tasks.seq2seq.options import Seq2SeqOptions
+from electra_tf.tasks.seq2seq.options import TranslationOptions
 from electra_tf.tasks.seq2seq.pairs import Pair
 from electra_tf.tasks.seq2seq.task import Seq2SeqTask, answered
 from electra_tf.tasks.task import Prediction
-
-
-@dataclasses.dataclass(frozen=True)
-class TranslationOptions(Seq2SeqOptions):
-    """Options of `translation`.
-
-    Attributes:
-      bleu_tokenizer: sacreBLEU's name of one; None takes that of the target
-        language, or 13a.
-      lower_case_scores: whether scores ignore case.
-    """
-
-    bleu_tokenizer: str | None = None
-    lower_case_scores: bool = False
 
 
 class Translation(Seq2SeqTask):

@@ -2,25 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
+from electra_tf.tasks.summarization.options import Length
+
 _N = 3  # of the n-grams that no two sentences of a summary may share
-
-
-class Length(NamedTuple):
-    """How long a summary is; one of them is given.
-
-    Attributes:
-      sentences: so many.
-      words: as near to so many as whole sentences come.
-      ratio: the same, of the words of the text.
-    """
-
-    sentences: int | None = None
-    words: float | None = None
-    ratio: float | None = None
 
 
 def take(

@@ -20,14 +20,14 @@ from electra_tf.tasks.features import Features
 from electra_tf.tasks.summarization import articles, oracle, selection
 from electra_tf.tasks.summarization import features as summary_features
 from electra_tf.tasks.summarization.articles import Article
-from electra_tf.tasks.summarization.options import SummaryOptions
+from electra_tf.tasks.summarization.options import Length, SummaryOptions
 from electra_tf.tasks.summarization.sentences import join, words
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.text.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
 
-_LEAD = selection.Length(sentences=3)
+_LEAD = Length(sentences=3)
 
 
 class ExtractiveSummarization(Task):

@@ -1,13 +1,12 @@
 """How well tags agree: entity F1 by `seqeval`, and the share of words."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from electra_tf.tasks.tagging import schemes as tagging_schemes
+from electra_tf.tasks.tagging.options import Scorer
 from electra_tf.tasks.tagging.schemes import Span
 
 Tags = Sequence[Sequence[str]]
-Scorer = Literal["seqeval", "strict", "original"]
 
 
 def entity_scores(

@@ -81,7 +81,7 @@ class Tagging(Task):
         sentences = self._read(whole)
         if split == "train" and self._locate("validation") is not None:
             return sentences
-        share, seed = self.options.validation_share, self.options.split_seed
+        share, seed = self.options.validation_fraction, self.options.split_seed
         chosen = [
             sentence
             for sentence in sentences
@@ -91,7 +91,7 @@ class Tagging(Task):
         if not chosen:
             raise UserError(
                 f"{whole}: {len(sentences)} sentences, and with a "
-                f"validation_share of {share} none of them is for {split}; "
+                f"validation_fraction of {share} none of them is for {split}; "
                 "give options.validation_file"
             )
         return chosen

@@ -1,7 +1,6 @@
 """Classification and regression of one's own texts, from any table."""
 
 import collections
-import dataclasses
 import difflib
 import json
 import math
@@ -11,76 +10,19 @@ from typing import Any
 import numpy as np
 
 from electra_tf.errors import UserError
+from electra_tf.tasks.texts.options import (
+    OF_CLASSES,
+    OF_LABEL_SETS,
+    OF_NUMBERS,
+    OF_TWO_CLASSES,
+    ClassificationOptions,
+    RegressionOptions,
+)
 from electra_tf.tasks.texts.table import TableTask
-from electra_tf.tasks.texts.tables import TableOptions
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
 from electra_tf.tasks.texts.task import TextExample
 
-_METRICS = ("accuracy", "macro_f1", "mcc")
-_BINARY = ("f1", "accuracy_f1", "precision", "recall")
-_OF_SETS = ("micro_f1", "macro_f1", "exact_match")
-_OF_NUMBERS = ("pearson", "spearman", "pearson_spearman", "r2")
 _MOST_SHOWN = 12  # labels in a message
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassificationOptions(TableOptions):
-    """Options of `Classification`; see `TableOptions` for the others.
-
-    Attributes:
-      labels: all there may be, in order; those found in the training data,
-        sorted, where None.
-      multi_label: a text may have any number of labels: a list in JSON, or
-        divided by `separator`.
-      separator: between labels.
-      threshold: with multi_label, the probability from which a label is said
-        to be there.
-      class_weights: of each class in the loss: "none"; "balanced", so that
-        all classes weigh the same; or label -> weight, 1 for the others.
-        With multi_label of a label's presence, its absence weighing 1.
-      metric: selects the best weights: accuracy, macro_f1, mcc; of two
-        classes f1, accuracy_f1 (their mean), precision, recall too; with
-        multi_label micro_f1, macro_f1, exact_match. None is the first.
-      positive_label: the one that f1 is of; the second where None.
-    """
-
-    labels: tuple[str, ...] | None = None
-    multi_label: bool = False
-    separator: str = ","
-    threshold: float = 0.5
-    class_weights: str | dict[str, float] | None = None
-    metric: str | None = None
-    positive_label: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.labels is not None:
-            least = 1 if self.multi_label else 2
-            if len(set(self.labels)) != len(self.labels):
-                raise UserError("labels: one of them is given twice")
-            if len(self.labels) < least:
-                raise UserError(
-                    f"labels: expected at least {least}, got {len(self.labels)}"
-                )
-        if not 0 < self.threshold < 1:
-            raise UserError(
-                "threshold: expected a probability in (0, 1), got "
-                f"{self.threshold}"
-            )
-        if not self.separator:
-            raise UserError("separator: expected a text, got an empty one")
-        weights = self.class_weights
-        if isinstance(weights, str) and weights not in ("none", "balanced"):
-            raise UserError(
-                "class_weights: expected none, balanced or label: weight, "
-                f"got '{weights}'"
-            )
-        if isinstance(weights, dict) and any(
-            not weight >= 0 for weight in weights.values()
-        ):
-            raise UserError("class_weights: expected weights of at least 0")
-        known = _OF_SETS if self.multi_label else _METRICS + _BINARY
-        _check_metric(self.metric, known)
 
 
 class Classification(TableTask):
@@ -96,7 +38,9 @@ class Classification(TableTask):
         state: Mapping[str, Any] | None = None,
     ):
         super().__init__(name, options, data, state)
-        default = _OF_SETS[0] if self.options.multi_label else _METRICS[0]
+        default = (
+            OF_LABEL_SETS[0] if self.options.multi_label else OF_CLASSES[0]
+        )
         self.metric = self.options.metric or default
         self._labels = self.state.get("labels") or self.options.labels
         if self._labels:
@@ -165,10 +109,11 @@ class Classification(TableTask):
                 f"options.positive_label: '{positive}' is no label; there "
                 f"are {_listed(self._labels)}"
             )
-        if self.metric in _BINARY and len(self._labels) != 2:
+        if self.metric in OF_TWO_CLASSES and len(self._labels) != 2:
             raise UserError(
                 f"options.metric: {self.metric} is of two classes, and there "
-                f"are {len(self._labels)}; choose one of {', '.join(_METRICS)}"
+                f"are {len(self._labels)}; choose one of "
+                + ", ".join(OF_CLASSES)
             )
         self._target = self._make_target()
 
@@ -215,28 +160,6 @@ class Classification(TableTask):
         return self.options.multi_label
 
 
-@dataclasses.dataclass(frozen=True)
-class RegressionOptions(TableOptions):
-    """Options of `Regression`; see `TableOptions` for the others.
-
-    Attributes:
-      scale: the head is trained on numbers divided by it (5 for STS-B);
-        None takes the mean of the training data off and divides by their
-        standard deviation.
-      metric: selects the best weights: pearson, spearman, pearson_spearman
-        (their mean), r2 (by squared error). None is the first.
-    """
-
-    scale: float | None = None
-    metric: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.scale is not None and not self.scale > 0:
-            raise UserError(f"scale: expected above 0, got {self.scale}")
-        _check_metric(self.metric, _OF_NUMBERS)
-
-
 class Regression(TableTask):
     """A number for each text."""
 
@@ -250,7 +173,7 @@ class Regression(TableTask):
         state: Mapping[str, Any] | None = None,
     ):
         super().__init__(name, options, data, state)
-        self.metric = self.options.metric or _OF_NUMBERS[0]
+        self.metric = self.options.metric or OF_NUMBERS[0]
         if "scale" in self.state:
             self._target = Number(self.state["offset"], self.state["scale"])
         elif self.options.scale is not None:
@@ -320,13 +243,3 @@ def _listed(labels: Sequence[str]) -> str:
     shown = ", ".join(labels[:_MOST_SHOWN])
     more = len(labels) - _MOST_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _check_metric(metric: str | None, known: Sequence[str]) -> None:
-    if metric is None or metric in known:
-        return
-    near = difflib.get_close_matches(metric, known, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    raise UserError(
-        f"metric: '{metric}' is not known; {hint}known: {', '.join(known)}"
-    )

@@ -7,7 +7,8 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.tasks.task import Prediction
 from electra_tf.tasks.texts import tables
-from electra_tf.tasks.texts.tables import Row, TableOptions
+from electra_tf.tasks.texts.options import TextTableOptions
+from electra_tf.tasks.texts.tables import Row
 from electra_tf.tasks.texts.task import TextExample, TextTask
 
 
@@ -15,17 +16,17 @@ class TableTask(TextTask):
     """Reads tables; what stands in the label column is the subclass's.
 
     `data` is a directory of tables, or one table. In training such a table is
-    divided (`TableOptions.validation_fraction`). A model that is there already
+    divided (`options.validation_fraction`). A model that is there already
     is evaluated on the whole of a table, unless it was trained on a part of
     that very table: then on the other part.
     """
 
-    Options = TableOptions
+    Options = TextTableOptions
 
     def __init__(
         self,
         name: str,
-        options: TableOptions | None = None,
+        options: TextTableOptions | None = None,
         data: str | None = None,
         state: Mapping[str, Any] | None = None,
     ):

@@ -14,58 +14,7 @@ from electra_tf.tasks.records import (
     format_of,
     read_records,
 )
-from electra_tf.tasks.texts.task import TextOptions
-
-
-@dataclasses.dataclass(frozen=True)
-class TableOptions(TextOptions):
-    """Options of tasks that read tables: TSV, CSV or JSON Lines.
-
-    Attributes:
-      train_file: a path, inside --data or anywhere; found by its name where
-        None (train, dev or validation, test), or --data itself.
-      validation_file: the same.
-      test_file: the same; it may lack the answers.
-      validation_fraction: of the training rows, held out by a hash of their
-        texts where there is no validation file.
-      text_column: the text's name.
-      text_pair_column: the second text's; None for texts alone.
-      label_column: the answer's.
-      columns: names for files without a header, all in order. A file has one
-        if its first line holds the name `text_column`.
-      double_unordered: train on each pair in both orders, as the original
-        does where order means nothing.
-    """
-
-    train_file: str | None = None
-    validation_file: str | None = None
-    test_file: str | None = None
-    validation_fraction: float = 0.1
-    text_column: str = "text"
-    text_pair_column: str | None = None
-    label_column: str = "label"
-    columns: tuple[str, ...] | None = None
-    double_unordered: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.validation_fraction < 1:
-            raise UserError(
-                "validation_fraction: expected a share in [0, 1), got "
-                f"{self.validation_fraction}"
-            )
-        if self.columns is not None:
-            for key in ("text_column", "text_pair_column", "label_column"):
-                name = getattr(self, key)
-                if name is not None and name not in self.columns:
-                    raise UserError(
-                        f"columns: '{name}' is not among them, which {key} "
-                        f"names; there are {', '.join(self.columns)}"
-                    )
-        if self.double_unordered and self.text_pair_column is None:
-            raise UserError(
-                "double_unordered: is for pairs; give text_pair_column"
-            )
+from electra_tf.tasks.texts.options import TextTableOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +34,7 @@ class Row:
     place: str
 
 
-def find(data: str | None, options: TableOptions, split: str) -> str | None:
+def find(data: str | None, options: TextTableOptions, split: str) -> str | None:
     """The file of a split; None where there is none.
 
     Args:
@@ -115,7 +64,7 @@ def nothing_to_train_on(data: str | None) -> UserError:
     )
 
 
-def read(path: str, options: TableOptions, labelled: bool) -> Iterator[Row]:
+def read(path: str, options: TextTableOptions, labelled: bool) -> Iterator[Row]:
     """The rows of a table.
 
     Args:
@@ -136,7 +85,7 @@ def read(path: str, options: TableOptions, labelled: bool) -> Iterator[Row]:
         yield row(record, place, options)
 
 
-def _has_header(path: str, options: TableOptions) -> bool:
+def _has_header(path: str, options: TextTableOptions) -> bool:
     """Whether the first line holds the text column's name, or need not."""
     if format_of(path) == "jsonl":
         return True
@@ -148,7 +97,9 @@ def _has_header(path: str, options: TableOptions) -> bool:
     return options.text_column in first.values()
 
 
-def row(record: Mapping[str, Any], place: str, options: TableOptions) -> Row:
+def row(
+    record: Mapping[str, Any], place: str, options: TextTableOptions
+) -> Row:
     """A record with its texts checked.
 
     Raises:

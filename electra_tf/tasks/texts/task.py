@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,7 @@ from electra_tf.models.task_networks import ClassifierOutput
 from electra_tf.tasks.features import Features
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.tasks.texts.features import pair_rows
+from electra_tf.tasks.texts.options import TextOptions
 from electra_tf.tasks.texts.targets import Target
 from electra_tf.text.tokenizer import Tokenizer
 
@@ -36,29 +37,6 @@ class TextExample:
     index: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class TextOptions:
-    """Options of all tasks on texts.
-
-    Attributes:
-      max_seq_length: tokens a row, special ones included; longer texts are
-        cut.
-      dropout: in the head.
-      hidden_layer: a hidden layer in the head; the original has none.
-    """
-
-    max_seq_length: int = 128
-    dropout: float = 0.1
-    hidden_layer: bool = False
-
-    def __post_init__(self) -> None:
-        if self.max_seq_length < 3:
-            raise UserError(
-                "max_seq_length: expected at least 3, the special tokens of "
-                f"a pair, got {self.max_seq_length}"
-            )
-
-
 class TextTask(Task):
     """Says something of a text or a pair, with a "sequence" head.
 
@@ -66,7 +44,7 @@ class TextTask(Task):
       both_orders: train on (second, first) as well.
     """
 
-    Options = TextOptions
+    Options: ClassVar[type] = TextOptions
     both_orders = False
     _target: Target | None = None
 

@@ -1,0 +1,184 @@
+"""The options of tasks that say something of a text or a pair of texts."""
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from typing import Annotated
+
+from electra_tf.config import Setting, Settings
+from electra_tf.errors import UserError
+from electra_tf.tasks.splits import TableOptions
+
+# Metrics that may select the best weights; the first one does by default.
+OF_CLASSES = ("accuracy", "macro_f1", "mcc")
+OF_TWO_CLASSES = ("f1", "accuracy_f1", "precision", "recall")
+OF_LABEL_SETS = ("micro_f1", "macro_f1", "exact_match")
+OF_NUMBERS = ("pearson", "spearman", "pearson_spearman", "r2")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextOptions(Settings):
+    """Options of all tasks on texts."""
+
+    max_seq_length: Annotated[
+        int,
+        Setting(
+            "Tokens of a row, special ones included; longer texts are "
+            "truncated.",
+            at_least=3,
+        ),
+    ] = 128
+    dropout: Annotated[
+        float, Setting("Dropout rate in the head.", at_least=0, below=1)
+    ] = 0.1
+    hidden_layer: Annotated[
+        bool, Setting("Give the head a hidden layer; the original has none.")
+    ] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class TextTableOptions(TextOptions, TableOptions):
+    """Options of tasks whose texts and answers are in tables."""
+
+    text_column: Annotated[str, Setting("Column of the text.")] = "text"
+    text_pair_column: Annotated[
+        str | None,
+        Setting("Column of the second text; null for texts by themselves."),
+    ] = None
+    label_column: Annotated[str, Setting("Column of the answer.")] = "label"
+    double_unordered: Annotated[
+        bool,
+        Setting(
+            "Train on each pair in both orders, as the original does where "
+            "order means nothing."
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.columns is not None:
+            for key in ("text_column", "text_pair_column", "label_column"):
+                name = getattr(self, key)
+                if name is not None and name not in self.columns:
+                    raise UserError(
+                        f"columns: '{name}' is not among them, which {key} "
+                        f"names; there are {', '.join(self.columns)}"
+                    )
+        if self.double_unordered and self.text_pair_column is None:
+            raise UserError(
+                "double_unordered: is for pairs; give text_pair_column"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationOptions(TextTableOptions):
+    """Options of `classification`."""
+
+    labels: Annotated[
+        tuple[str, ...] | None,
+        Setting(
+            "All labels there may be, in order; null takes those of the "
+            "training data, sorted."
+        ),
+    ] = None
+    multi_label: Annotated[
+        bool,
+        Setting(
+            "Let a text have any number of labels: a list in JSON, or divided "
+            "by `separator`."
+        ),
+    ] = False
+    separator: Annotated[str, Setting("Text between the labels of a cell.")] = (
+        ","
+    )
+    threshold: Annotated[
+        float,
+        Setting(
+            "Probability from which a label is predicted with multi_label.",
+            above=0,
+            below=1,
+        ),
+    ] = 0.5
+    class_weights: Annotated[
+        str | dict[str, float] | None,
+        Setting(
+            "Weights of the classes in the loss: none; balanced, all classes "
+            "weigh the same; or label: weight, 1 for the others. With "
+            "multi_label they are of a label's presence."
+        ),
+    ] = None
+    metric: Annotated[
+        str | None,
+        Setting(
+            "Metric that selects the best weights: accuracy, macro_f1, mcc; of "
+            "two classes f1, accuracy_f1, precision, recall; with multi_label "
+            "micro_f1, macro_f1, exact_match. null is the first."
+        ),
+    ] = None
+    positive_label: Annotated[
+        str | None,
+        Setting("Label that f1 is of; null takes the second one."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels is not None:
+            least = 1 if self.multi_label else 2
+            if len(set(self.labels)) != len(self.labels):
+                raise UserError("labels: one of them is given twice")
+            if len(self.labels) < least:
+                raise UserError(
+                    f"labels: expected at least {least}, got {len(self.labels)}"
+                )
+        if not self.separator:
+            raise UserError("separator: expected a text, got an empty one")
+        weights = self.class_weights
+        if isinstance(weights, str) and weights not in ("none", "balanced"):
+            raise UserError(
+                "class_weights: expected none, balanced or label: weight, "
+                f"got '{weights}'"
+            )
+        if isinstance(weights, dict) and any(
+            not weight >= 0 for weight in weights.values()
+        ):
+            raise UserError("class_weights: expected weights of at least 0")
+        _check_metric(
+            self.metric,
+            OF_LABEL_SETS if self.multi_label else OF_CLASSES + OF_TWO_CLASSES,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class RegressionOptions(TextTableOptions):
+    """Options of `regression`."""
+
+    scale: Annotated[
+        float | None,
+        Setting(
+            "Number that the targets are divided by (5 for STS-B); null takes "
+            "the mean of the training data off and divides by their standard "
+            "deviation.",
+            above=0,
+        ),
+    ] = None
+    metric: Annotated[
+        str | None,
+        Setting(
+            "Metric that selects the best weights: pearson, spearman, "
+            "pearson_spearman (their mean), r2. null is the first."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_metric(self.metric, OF_NUMBERS)
+
+
+def _check_metric(metric: str | None, known: Sequence[str]) -> None:
+    if metric is None or metric in known:
+        return
+    near = difflib.get_close_matches(metric, known, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise UserError(
+        f"metric: '{metric}' is not known; {hint}known: {', '.join(known)}"
+    )
