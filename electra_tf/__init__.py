@@ -22,8 +22,11 @@ _HOMES = {
     "Tokenizer": "electra_tf.text.tokenizer",
     "UserError": "electra_tf.errors",
     "Vocab": "electra_tf.text.vocab",
+    "evaluate": "electra_tf.recipes.evaluate",
+    "finetune": "electra_tf.recipes.finetune",
     "load": "electra_tf.prediction.predictor",
     "load_vocab": "electra_tf.text.vocab",
+    "predict": "electra_tf.recipes.predict",
 }
 
 __all__ = [
@@ -36,8 +39,11 @@ __all__ = [
     "UserError",
     "Vocab",
     "__version__",
+    "evaluate",
+    "finetune",
     "load",
     "load_vocab",
+    "predict",
 ]
 
 if TYPE_CHECKING:
@@ -45,6 +51,9 @@ if TYPE_CHECKING:
     from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
     from electra_tf.prediction.predictor import load
     from electra_tf.pretraining.pretrainer import ElectraPretrainer
+    from electra_tf.recipes.evaluate import evaluate
+    from electra_tf.recipes.finetune import finetune
+    from electra_tf.recipes.predict import predict
     from electra_tf.serving.clients.client import Client
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab

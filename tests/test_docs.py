@@ -1,12 +1,14 @@
 """Commands in README and docs have flags, settings and files that exist."""
 
+import importlib
 import pathlib
 import re
 import shlex
 
 import pytest
 
-from electra_tf.cli import app, finetune_settings
+from electra_tf.cli import app, flags
+from electra_tf.finetuning import settings as finetune_settings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,14 +27,19 @@ def commands(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_commands_exist(page):
     for name, *words in commands(page):
-        module = __import__(
-            f"electra_tf.cli.{app.COMMANDS[name][0]}", fromlist=["FLAGS"]
-        )
+        command = app.COMMANDS[name]
+        if isinstance(command, app.Command):
+            path, _, attribute = command.function.partition(":")
+            module = importlib.import_module(f"electra_tf.{path}")
+            known = flags.define(getattr(module, attribute))
+        else:
+            module = importlib.import_module(f"electra_tf.cli.{command[0]}")
+            known = module.FLAGS
         for word in words:
             flag = re.match(r"--(?:no)?(\w+)", word)
-            assert flag is None or (
-                flag[1] in module.FLAGS or flag[0][2:] in module.FLAGS
-            ), f"{page.name}: electra-tf {name} {word}"
+            assert flag is None or (flag[1] in known or flag[0][2:] in known), (
+                f"{page.name}: electra-tf {name} {word}"
+            )
 
 
 def test_commands_are_found():
@@ -66,7 +73,7 @@ def test_settings_exist(page, monkeypatch):
                 for before, w in zip(["", *words], words)
                 if before == "--set" or w.startswith("--set=")
             ]
-            finetune_settings.load(configs[0], None, given, None)
+            finetune_settings.load(configs[0], given)
 
 
 def test_links_lead_somewhere():

@@ -120,10 +120,10 @@ def main(flags_: flags.FlagValues) -> int:
 
 def _open(flags_: flags.FlagValues) -> "Servable":
     """The model, as what the flags say."""
-    from electra_tf.cli import finetune_settings
     from electra_tf.errors import UserError
     from electra_tf.exporting import servable
     from electra_tf.hub import handles
+    from electra_tf.prediction import predictor
 
     path = flags_.model
     if handles.is_handle(path):
@@ -135,9 +135,7 @@ def _open(flags_: flags.FlagValues) -> "Servable":
                 "fine-tuned; leave it out"
             )
         return servable.of_predictor(
-            finetune_settings.load_predictor(
-                path, flags_.task, None, flags_.set, batch_size=64
-            )
+            predictor.load(path, task=flags_.task, overrides=flags_.set)
         )
     for flag in ("task", "set"):
         if flags_[flag].value:

@@ -262,7 +262,6 @@ def _model_settings() -> type:
         [(n, kind, dataclasses.field(default=None)) for n, kind in kinds],
         bases=(Settings,),
         frozen=True,
-        module=__name__,
     )
 
 

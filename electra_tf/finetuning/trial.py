@@ -1,5 +1,7 @@
 """One trial: train a network on a task, choose its best weights, use them."""
 
+import contextlib
+import io
 import json
 import math
 import statistics
@@ -9,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from electra_tf import config as configs
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.finetuning import (
@@ -22,9 +25,11 @@ from electra_tf.finetuning.settings import FinetuneTrainConfig, fit
 from electra_tf.finetuning.splits import Splits
 from electra_tf.finetuning.start import Start
 from electra_tf.models import task_networks
+from electra_tf.models.config import ModelConfig
 from electra_tf.prediction import files as prediction_files
 from electra_tf.prediction.inference import Inference
 from electra_tf.tasks.batches import training_dataset
+from electra_tf.tasks.registry import stored_options
 from electra_tf.training import checkpoints, loop, precision, workers
 from electra_tf.training.loop import TrainConfig
 from electra_tf.training.optimizer import make_optimizer
@@ -34,6 +39,10 @@ from electra_tf.training.signals import StopRequest
 
 # Written last: a trial that has it is finished.
 RESULT = "result.json"
+
+
+# Settings that do not change what a trial comes to.
+FREE = ("num_trials", "eval_batch_size", "keep_checkpoints")
 
 
 def result_of(run_dir: str) -> dict[str, Any] | None:
@@ -61,6 +70,7 @@ def run_trial(
     config: FinetuneTrainConfig,
     strategy: tf.distribute.Strategy,
     described: dict[str, Any],
+    progress: bool = True,
 ) -> dict[str, Any] | None:
     """Trains from the start, or from where an earlier process came to.
 
@@ -73,6 +83,7 @@ def run_trial(
       strategy: see `training.strategy.make_strategy`.
       described: all settings, kept in config.json; starting again with
         others is an error.
+      progress: whether to tell on stderr how far it is.
 
     Returns:
       What RESULT holds: seed, steps, seconds, scores of each split, best,
@@ -95,6 +106,7 @@ def run_trial(
         num_train_steps=train.num_train_steps,
         batch_size=train.batch_size,
         shown=("loss",),
+        stream=None if progress else io.StringIO(),
     )
     team = workers.of(strategy)
     reporter.recording = team.is_chief
@@ -153,6 +165,7 @@ def run_trial(
         evaluator=evaluator,
         selection=selection,
         run_config=described | {"data_fingerprint": splits.fingerprint},
+        translate=translated,
         reporter=reporter,
     )
     if outcome["stopped"]:
@@ -194,6 +207,26 @@ def run_trial(
         if not config.keep_checkpoints:
             files.remove(files.join(run_dir, "checkpoints"))
     return json.loads(text)
+
+
+def translated(described: dict[str, Any]) -> dict[str, Any]:
+    """Returns what `trials.describe` said before, in the names of today.
+
+    Args:
+      described: from a run's config.json; what cannot be understood stays.
+    """
+    found = dict(described)
+    for name, translate in (
+        ("train", lambda v: configs.from_dict(FinetuneTrainConfig, v)),
+        ("options", lambda v: stored_options(described["task"], v)),
+        ("model", lambda v: configs.from_dict(ModelConfig, v)),
+    ):
+        with contextlib.suppress(KeyError, UserError):
+            found[name] = configs.to_dict(translate(described[name]))
+            if name == "train":
+                for key in FREE:
+                    del found[name][key]
+    return found
 
 
 def _result(

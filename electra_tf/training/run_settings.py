@@ -1,7 +1,7 @@
 """The settings of a run, kept in its directory and compared at each start."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from electra_tf import files
@@ -18,7 +18,10 @@ _LATER = {
 
 
 def check(
-    run_dir: str, run_config: dict[str, Any] | None, write: bool = True
+    run_dir: str,
+    run_config: dict[str, Any] | None,
+    write: bool = True,
+    translate: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> None:
     """Writes the settings into a new run; compares them in an old one.
 
@@ -26,6 +29,8 @@ def check(
       run_dir: holds config.json, or will.
       run_config: JSON values; None does nothing.
       write: whether a new run is given them.
+      translate: old settings, perhaps of an older version, with the names of
+        today.
 
     Raises:
       UserError: the run has other settings; each is named.
@@ -39,9 +44,10 @@ def check(
             files.write_text(path, text)
         return
     try:
-        before = json.loads(files.read_text(path))
-    except ValueError as error:
+        before = dict(json.loads(files.read_text(path)))
+    except (TypeError, ValueError) as error:
         raise UserError(f"{path} is not JSON ({error})") from error
+    before = translate(before)
     old, new = dict(_flatten(before)), dict(_flatten(json.loads(text)))
     for key in _LATER.keys() & new.keys():
         old.setdefault(key, _LATER[key])
