@@ -101,7 +101,7 @@ def test_every_form_of_settings(data, tiny_vocab_file, tmp_path):
     for given in (
         {"config": {"task": TASK} | sections},
         {"config": made(
-            options=word_task.WordOptions(max_seq_length=12),
+            options=type(made().options)(max_seq_length=12),
             train=settings.FinetuneTrainConfig(**SHORT),
             model=settings.ModelSettings(**SHAPE),
         )},
