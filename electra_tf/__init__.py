@@ -14,7 +14,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Client": "electra_tf.serving.clients.client",
+    "Client": "electra_tf.serving.client",
     "Discriminator": "electra_tf.hub.pretrained",
     "ElectraPretrainer": "electra_tf.pretraining.pretrainer",
     "Encoder": "electra_tf.hub.pretrained",
@@ -22,6 +22,10 @@ _HOMES = {
     "Tokenizer": "electra_tf.text.tokenizer",
     "UserError": "electra_tf.errors",
     "Vocab": "electra_tf.text.vocab",
+    "build_data": "electra_tf.recipes.build_data",
+    "build_vocab": "electra_tf.recipes.build_vocab",
+    "convert": "electra_tf.recipes.convert",
+    "export": "electra_tf.recipes.export",
     "evaluate": "electra_tf.recipes.evaluate",
     "finetune": "electra_tf.recipes.finetune",
     "load": "electra_tf.prediction.predictor",
@@ -39,7 +43,11 @@ __all__ = [
     "UserError",
     "Vocab",
     "__version__",
+    "build_data",
+    "build_vocab",
+    "convert",
     "evaluate",
+    "export",
     "finetune",
     "load",
     "load_vocab",
@@ -51,10 +59,14 @@ if TYPE_CHECKING:
     from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
     from electra_tf.prediction.predictor import load
     from electra_tf.pretraining.pretrainer import ElectraPretrainer
+    from electra_tf.recipes.build_data import build_data
+    from electra_tf.recipes.build_vocab import build_vocab
+    from electra_tf.recipes.convert import convert
     from electra_tf.recipes.evaluate import evaluate
+    from electra_tf.recipes.export import export
     from electra_tf.recipes.finetune import finetune
     from electra_tf.recipes.predict import predict
-    from electra_tf.serving.clients.client import Client
+    from electra_tf.serving.client import Client
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab
 

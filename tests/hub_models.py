@@ -8,9 +8,9 @@ import numpy as np
 
 from electra_tf import tensors
 from electra_tf.hub import huggingface
+from electra_tf.hub.checkpoint import Checkpoint
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.hub.shapes import shapes
-from electra_tf.hub.source import Checkpoint
+from electra_tf.hub.names import shapes
 from electra_tf.models.config import ModelConfig
 from electra_tf.text.vocab import Vocab
 

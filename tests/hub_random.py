@@ -5,9 +5,9 @@ import dataclasses
 import hypothesis.strategies as st
 import numpy as np
 
+from electra_tf.hub.checkpoint import Checkpoint
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.hub.shapes import shapes
-from electra_tf.hub.source import Checkpoint
+from electra_tf.hub.names import shapes
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.text.vocab import SPECIALS, Vocab

@@ -14,8 +14,8 @@ from electra_tf.pretraining.masking import (
     MaskingConfig,
     SpecialIds,
 )
-from electra_tf.pretraining.objectives import ObjectiveConfig
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
+from electra_tf.pretraining.settings import ObjectiveConfig
 
 
 class Recorded:

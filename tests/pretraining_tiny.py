@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
-from electra_tf.pretraining.objectives import ObjectiveConfig
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
+from electra_tf.pretraining.settings import ObjectiveConfig
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

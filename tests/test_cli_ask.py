@@ -6,8 +6,10 @@ import pytest
 import serving_models
 import span_models
 
-from electra_tf.cli import app, ask_run
+from electra_tf.cli import app
 from electra_tf.prediction import resumable
+from electra_tf.recipes import ask as recipe
+from electra_tf.retrieval.index import Terms
 
 SHEEP = (
     "The sheep of the island were counted in spring by two brothers, who wrote"
@@ -99,8 +101,8 @@ def test_many_questions_and_going_on(run, tmp_path, monkeypatch, capsys):
     source.write_text("\n".join(asked), "utf-8")
     words = [f"--questions={source}", f"--output={target}", "--top_k=2"]
     monkeypatch.setattr(resumable, "PART_SECONDS", -1.0)
-    monkeypatch.setattr("electra_tf.cli.ask._CHUNK", 3)
-    whole, done = ask_run.Asker.answer, []
+    monkeypatch.setattr(recipe, "_CHUNK", 3)
+    whole, done = recipe.Asker.answer, []
 
     def interrupted(self, questions, number=1):
         if done:
@@ -108,9 +110,9 @@ def test_many_questions_and_going_on(run, tmp_path, monkeypatch, capsys):
         done.append(number)
         return whole(self, questions, number)
 
-    monkeypatch.setattr(ask_run.Asker, "answer", interrupted)
+    monkeypatch.setattr(recipe.Asker, "answer", interrupted)
     assert run(*words) == 130
-    monkeypatch.setattr(ask_run.Asker, "answer", whole)
+    monkeypatch.setattr(recipe.Asker, "answer", whole)
     assert run(*words) == 0
     assert "going on after 3 lines" in capsys.readouterr().err
     rows = rows_of(target)
@@ -122,10 +124,10 @@ def test_many_questions_and_going_on(run, tmp_path, monkeypatch, capsys):
 
 
 def test_a_ranking_model_orders(run, ranker, reader, folder):
-    documents = ask_run.load_documents(str(folder), "text")
-    index = ask_run.load_index(documents, ask_run.Terms(), "text", None, False)
-    model = ask_run.load_model(ranker, ask_run.Ranking, "--ranker")
-    asker = ask_run.Asker(index, reader[1], model, top_k=2, candidates=3)
+    documents = recipe.load_documents(str(folder))
+    index = recipe.load_index(documents, Terms())
+    model = recipe.load_model(ranker, "ranker", "--ranker")
+    asker = recipe.Asker(index, reader[1], model, top_k=2, candidates=3)
     scores = {
         p.text: model.predict([(QUESTION, p.text)])[0]["score"]
         for p in documents.passages
@@ -145,9 +147,9 @@ def test_no_answer_there(reader, folder):
         def predict(self, items):
             return [{"answer": "", "n_best": []} for _ in items]
 
-    documents = ask_run.load_documents(str(folder), "text")
-    index = ask_run.load_index(documents, ask_run.Terms(), "text", None, False)
-    (row,) = ask_run.Asker(index, Silent()).answer([QUESTION])
+    documents = recipe.load_documents(str(folder))
+    index = recipe.load_index(documents, Terms())
+    (row,) = recipe.Asker(index, Silent()).answer([QUESTION])
     assert row["answers"] == []
     assert row["error"] == "no answer in the passages that were read"
 

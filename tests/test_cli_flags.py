@@ -46,7 +46,7 @@ def toy(
 ) -> str:
     """Does a toy thing.
 
-    At length: electra-tf toy --source=x.
+    At length: electra-tf toy --from=x.
 
     Args:
       source: files to read, and where
@@ -84,7 +84,7 @@ def command(monkeypatch):
     return module
 
 
-_REQUIRED = ["toy", "--source=x", "--output=y"]
+_REQUIRED = ["toy", "--from=x", "--output=y"]
 
 
 def _run(capsys, *argv: str, status: int = 0) -> str:
@@ -142,7 +142,7 @@ def test_settings_are_checked_before_the_function_is_called(capsys, command):
 
 
 def test_required_flags_are_asked_for(capsys, command):
-    assert app.run(["toy", "--source=x"]) == 2
+    assert app.run(["toy", "--from=x"]) == 2
     assert "--output is required" in capsys.readouterr().err
 
 
@@ -150,7 +150,7 @@ def test_help_shows_docstring_and_flags(capsys, command):
     told = _run(capsys, "--help")
     assert "Does a toy thing.\n\nAt length: electra-tf toy" in told
     assert "Returns" not in told
-    assert "  --source=...\n      files to read, and where they are.\n" in told
+    assert "  --from=...\n      files to read, and where they are.\n" in told
     assert "how fast: as a number." in told
     assert "how often. (default: 3)" in told
     assert "--[no]lower_case" in told

@@ -15,7 +15,7 @@ from electra_tf.cli import (
     pretrain_outputs,
     pretrain_settings,
 )
-from electra_tf.hub import directory, loading, shapes, variables
+from electra_tf.hub import directory, loading, names, variables
 from electra_tf.text.vocab import SPECIALS, Vocab
 
 VOCAB = Vocab((*SPECIALS, *(f"w{i}" for i in range(tiny.VOCAB - 5))))
@@ -45,8 +45,8 @@ def test_the_directory_is_whole(saved):
     """Its config asks for what is there, and for no more."""
     name, _, run = saved
     checkpoint = loading.open_checkpoint(run)
-    expected = set(shapes.shapes(checkpoint.config))
-    extra = {n for n in checkpoint.weights if n.startswith(shapes.EXTRA)}
+    expected = set(names.shapes(checkpoint.config))
+    extra = {n for n in checkpoint.weights if n.startswith(names.EXTRA)}
     assert set(checkpoint.weights) == expected | extra
     assert bool(extra) == (name in ("replaced_mlm", "all_tokens_mlm"))
     assert not checkpoint.leftover

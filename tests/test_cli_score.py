@@ -6,9 +6,10 @@ import json
 import generation_models as models
 import pytest
 
-from electra_tf.cli import app, score_run
+from electra_tf.cli import app
 from electra_tf.generation.scoring import Scorer
 from electra_tf.prediction import resumable
+from electra_tf.recipes import score as recipe
 
 LINES = [
     "the cat sat on the mat.",
@@ -142,7 +143,7 @@ def test_it_goes_on(model, scores, text, tmp_path, monkeypatch, capsys):
     """What was done before the end is not done again."""
     target = tmp_path / "out.jsonl"
     monkeypatch.setattr(resumable, "PART_SECONDS", -1.0)
-    monkeypatch.setattr(score_run, "CHUNK", 2)
+    monkeypatch.setattr(recipe, "_CHUNK", 2)
     asked = []
     whole = Scorer.score
 

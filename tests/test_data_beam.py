@@ -5,10 +5,10 @@ import json
 import pathlib
 
 import pytest
+from data_builds import settings_of
 
 from electra_tf.cli import app
 from electra_tf.data import builder
-from electra_tf.data.build_settings import BuildSettings
 
 pytest.importorskip(
     "apache_beam",
@@ -34,8 +34,8 @@ def texts(tmp_path_factory, sample_text_dir):
     return folder
 
 
-def _settings(texts, vocab, output, **more) -> BuildSettings:
-    return BuildSettings(
+def _settings(texts, vocab, output, **more):
+    return settings_of(
         input=f"{texts}/*",
         vocab=vocab,
         output=str(output),

@@ -13,9 +13,11 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from data_builds import settings_of
 
 from electra_tf.data import builder, manifest
 from electra_tf.errors import UserError
+from electra_tf.recipes.build_data import build_data
 from electra_tf.text import corpus
 from electra_tf.text.vocab import load_vocab
 
@@ -41,7 +43,7 @@ def build(tmp_path, tiny_vocab_file):
             "overwrite": True,
             **options,
         }
-        settings = builder.BuildSettings(
+        settings = settings_of(
             input=str(source / "*"), vocab=tiny_vocab_file, **options
         )
         return builder.build_data(settings, progress)
@@ -230,13 +232,17 @@ def test_strict_stops_at_the_first_flaw(build, tmp_path, monkeypatch, workers):
         ({"validation_fraction": 1.0}, "--validation_fraction=1.0"),
         ({"num_shards": 0}, "--num_shards=0"),
         ({"num_workers": 0}, "--num_workers=0"),
+        ({"runner": "cloud"}, "--runner=cloud"),
         ({"legacy": True}, "--validation_fraction=0"),
         ({"stop_words": "/nowhere/words"}, "/nowhere/words: no such file"),
     ],
 )
-def test_bad_settings_are_named(build, options, message):
+def test_bad_settings_are_named(tmp_path, tiny_vocab_file, options, message):
+    source, out = tmp_path / "text.txt", tmp_path / "out"
+    source.write_bytes(_text(5))
     with pytest.raises(UserError, match=message):
-        build(_text(5), **options)
+        build_data(str(source), tiny_vocab_file, str(out), **options)
+    assert not out.exists()
 
 
 def test_no_text_is_an_error(build, tmp_path):
@@ -315,12 +321,14 @@ def test_legacy_is_one_sequence(build, tmp_path, monkeypatch):
 def _command(tmp_path, vocab, *more):
     (tmp_path / "text.txt").write_bytes(_text(20_000))
     program = (
-        "import sys; from electra_tf.data import builder;"
+        "import sys; sys.path.insert(0, 'tests');"
+        "from data_builds import settings_of;"
+        "from electra_tf.data import builder;"
         "from electra_tf.errors import UserError;"
         "import resource, signal;"
         "limit = int(sys.argv[4]);"
         "limit and resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit));"
-        "s = builder.BuildSettings(input=sys.argv[1], vocab=sys.argv[2],"
+        "s = settings_of(input=sys.argv[1], vocab=sys.argv[2],"
         " output=sys.argv[3], num_workers=1, num_shards=2)\n"
         "def show(p): print(p.examples, flush=True)\n"
         "try: builder.build_data(s, show)\n"
@@ -371,6 +379,7 @@ def test_workers_end_with_their_parent(tmp_path, tiny_vocab_file):
     (tmp_path / "text.txt").write_bytes(_text(100))
     program = (
         "import multiprocessing, os, sys, time\n"
+        "from data_builds import settings_of\n"
         "from electra_tf.data import builder\n"
         "from electra_tf.text import corpus\n"
         "corpus.PART_BYTES = 2048\n"
@@ -379,7 +388,7 @@ def test_workers_end_with_their_parent(tmp_path, tiny_vocab_file):
         " flush=True)\n"
         "    time.sleep(60)\n"
         "if __name__ == '__main__':\n"
-        "    builder.build_data(builder.BuildSettings("
+        "    builder.build_data(settings_of("
         "input=sys.argv[1], vocab=sys.argv[2], output=sys.argv[3],"
         " num_workers=2), show)\n"
     )
@@ -396,7 +405,7 @@ def test_workers_end_with_their_parent(tmp_path, tiny_vocab_file):
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
     )
     pids = [int(pid) for pid in child.stdout.readline().split()]
     assert len(pids) == 2

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from data_builds import settings_of
 
 from electra_tf.data import builder, manifest, reader
 from electra_tf.errors import UserError
@@ -29,7 +30,7 @@ def data(tmp_path_factory, tiny_vocab_file):
             handle.write("\n")
     out = str(folder / "data")
     builder.build_data(
-        builder.BuildSettings(
+        settings_of(
             input=str(folder / "text.txt"),
             vocab=tiny_vocab_file,
             output=out,

@@ -9,6 +9,7 @@ import random
 import numpy as np
 import pytest
 import tensorflow as tf
+from data_builds import settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,7 +61,7 @@ def _build(corpus_files, output, **options):
         **options,
     }
     return builder.build_data(
-        builder.BuildSettings(
+        settings_of(
             input=str(folder / "text.txt"), output=str(output), **settings
         )
     )

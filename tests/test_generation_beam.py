@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.generation.beam_search import SearchConfig, search
+from electra_tf.generation.beam_search import search
+from electra_tf.generation.settings import SearchConfig
 
 START, END, VOCAB = 0, 1, 4
 

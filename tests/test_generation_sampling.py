@@ -1,14 +1,16 @@
 """Texts that are drawn: the same for a seed, and never of broken pieces."""
 
+import dataclasses
+
 import generation_models as models
 import numpy as np
 import pytest
 
 from electra_tf.errors import UserError
-from electra_tf.generation import drawing, unigrams
 from electra_tf.generation.filling import Filler
-from electra_tf.generation.pieces import Pieces
-from electra_tf.generation.sampling import METHODS, SampleConfig, Sampler
+from electra_tf.generation.sampling import Sampler, count_words
+from electra_tf.generation.settings import METHODS, Draw, SampleConfig
+from electra_tf.generation.writing import Pieces
 
 COUNTS = {"the": 5, "cat": 3, "##s": 4, ",": 2, "[UNK]": 9, "好": 1}
 CONFIGS = {
@@ -18,8 +20,8 @@ CONFIGS = {
     "gibbs without": SampleConfig("gibbs", 1, critic=False),
     "one_shot": SampleConfig("one_shot"),
     "unigram": SampleConfig("unigram"),
-    "cold": SampleConfig(num_iterations=2, draw=drawing.Draw(0.0)),
-    "top": SampleConfig(num_iterations=2, draw=drawing.Draw(0.7, 20, 0.9)),
+    "cold": SampleConfig(num_iterations=2, draw=Draw(0.0)),
+    "top": SampleConfig(num_iterations=2, draw=Draw(0.7, 20, 0.9)),
 }
 
 
@@ -85,7 +87,7 @@ def test_pieces_are_written_where_they_go_on(sampler):
 def test_one_pass_draws_from_the_generator(sampler):
     """Cold, the first place holds the best token for a blank there."""
     (found,) = sampler.sample(
-        ["the cat,"], 1, 1, SampleConfig("one_shot", draw=drawing.Draw(0.0))
+        ["the cat,"], 1, 1, SampleConfig("one_shot", draw=Draw(0.0))
     )
     filler = Filler(sampler.generator)
     (filled,) = filler.fill(["the cat, [MASK]"], 1)
@@ -96,11 +98,15 @@ def test_the_critic_chooses(model, sampler):
     """Other places are drawn again than without it."""
     config = SampleConfig(num_iterations=4)
     with_it = sampler.sample(["the"], 8, 4, config)
-    assert with_it != sampler.sample(["the"], 8, 4, config.with_critic(False))
+    assert with_it != sampler.sample(
+        ["the"], 8, 4, dataclasses.replace(config, critic=False)
+    )
     alone = Sampler.from_pretrained(model, critic=False)
     with pytest.raises(UserError, match="--critic: no discriminator"):
         alone.sample(["the"], 8, 4, config)
-    assert alone.sample(["the"], 8, 4, config.with_critic(False))
+    assert alone.sample(
+        ["the"], 8, 4, dataclasses.replace(config, critic=False)
+    )
 
 
 def test_none_and_too_many(sampler):
@@ -141,7 +147,7 @@ def test_prompts_of_other_scripts(sampler):
 
 
 def test_unigrams(sampler):
-    counts = unigrams.count(sampler.tokenizer, ["the cats, the cat"] * 3)
+    counts = count_words(sampler.tokenizer, ["the cats, the cat"] * 3)
     assert counts == {"the": 6, "cat": 6, "##s": 3, ",": 3}
     (found,) = sampler.sample(
         [""], 10, 200, SampleConfig("unigram"), counts=counts
@@ -157,8 +163,8 @@ def test_unigrams(sampler):
 
 def test_wrong_settings():
     for wrong, told in (
-        ({"method": "beam"}, "--method=beam"),
-        ({"num_iterations": 0}, "--num_iterations=0"),
+        ({"method": "beam"}, "method: expected one of .*, got 'beam'"),
+        ({"num_iterations": 0}, "num_iterations: .* at least 1, got 0"),
     ):
         with pytest.raises(UserError, match=told):
             SampleConfig(**wrong)

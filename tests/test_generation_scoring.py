@@ -1,4 +1,4 @@
-"""Scores: what they are by definition, whatever the batches and windows."""
+"""Scores: what they are by definition, whatever the batches and rows."""
 
 import generation_models as models
 import hypothesis.strategies as st
@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given
 
 from electra_tf.errors import UserError
-from electra_tf.generation import electric, loading, rows, windows
+from electra_tf.generation import loading, rows, scoring
 from electra_tf.generation.scoring import Scorer
 
 TEXTS = [
@@ -63,7 +63,7 @@ def by_hand(scorer, ids, whole_words=False):
 @given(st.integers(0, 300), st.integers(1, 40))
 def test_each_token_is_looked_at_once(length, room):
     seen = []
-    for start, end, first, last in windows.windows(length, room):
+    for start, end, first, last in rows.windows(length, room):
         assert 0 <= start <= first < last <= end <= length
         assert end - start <= room
         for token in range(first, last):
@@ -80,7 +80,7 @@ def test_a_window_has_its_tokens_in_the_middle(data):
     room = data.draw(st.integers(1, 40))
     first = data.draw(st.integers(0, length - 1))
     last = data.draw(st.integers(first + 1, min(length, first + room)))
-    start, end = windows.around(first, last, length, room)
+    start, end = rows.around(first, last, length, room)
     assert 0 <= start <= first < last <= end <= length
     assert end - start == min(room, length)
 
@@ -153,7 +153,7 @@ def test_long_texts_are_read_in_windows(pll):
     ((same, found),) = pll.score_ids([ids])
     assert same == ids and len(found) == 70 and np.all(found < 0)
     room = models.LENGTH - loading.SPECIALS
-    for window in windows.windows(70, room):
+    for window in rows.windows(70, room):
         part = by_hand(pll, ids[window.start : window.end])
         first = window.first - window.start
         np.testing.assert_allclose(
@@ -209,7 +209,7 @@ def test_a_two_tower_generator_needs_one_pass(electric_model):
 def test_the_sum_that_electric_leaves_out(tmp_path, tiny_tokens):
     """With many candidates the estimate is the sum over all tokens."""
     mild = models.electric(tmp_path, tiny_tokens, scale=1)
-    many = electric.NormalizedScorer(mild, num_candidates=300)
+    many = scoring.NormalizedScorer(mild, num_candidates=300)
     (found,) = many.score(["the cat"])
     scorer = Scorer.from_pretrained(mild)
     (once,) = scorer.score(["the cat"])

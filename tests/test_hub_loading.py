@@ -13,17 +13,10 @@ import tensorflow as tf
 
 import electra_tf
 from electra_tf.errors import UserError
-from electra_tf.hub import (
-    directory,
-    handles,
-    loading,
-    parts,
-    pretrained,
-    shapes,
-    tf1,
-)
+from electra_tf.hub import checkpoint as checkpoints
+from electra_tf.hub import directory, loading, pretrained, tf1
+from electra_tf.hub.checkpoint import Report
 from electra_tf.hub.config import DirectoryConfig, override, parse
-from electra_tf.hub.report import Report
 from electra_tf.models import networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
@@ -121,7 +114,7 @@ def test_generators_of_every_kind_stand_alone(tmp_path, kind, embeddings):
     loaded = electra_tf.Generator.from_pretrained(again)
     assert type(loaded) is type(generator)
     np.testing.assert_array_equal(loaded(IDS).logits, generator(IDS).logits)
-    shapes.check(
+    checkpoints.check(
         loaded.directory_config, loading.open_checkpoint(again).weights, again
     )
     towers = kind == "two_tower"
@@ -274,12 +267,12 @@ def test_handles(tmp_path, monkeypatch):
     fake = types.SimpleNamespace(snapshot_download=snapshot_download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
     assert loading.open_checkpoint("hf://org/name").source.startswith(path)
-    assert handles.fetch("hf://org/name@v1") == path
+    assert loading.fetch("hf://org/name@v1") == path
     assert asked == [("org/name", None), ("org/name", "v1")]
     _fails("hf://org/none", "hf://org/none: cannot be fetched .*copy")
     kaggle = types.SimpleNamespace(model_download=lambda name: path)
     monkeypatch.setitem(sys.modules, "kagglehub", kaggle)
-    assert handles.fetch("kaggle://keras/electra/keras/small") == path
+    assert loading.fetch("kaggle://keras/electra/keras/small") == path
     for package in ("huggingface_hub", "kagglehub"):
         monkeypatch.setitem(sys.modules, package, None)
     _fails("hf://org/name", "pip install huggingface_hub")
@@ -331,7 +324,7 @@ def test_wrong_overrides(key, value, match):
 
 
 def test_report_reads_well():
-    report = parts.report(hub_random.checkpoint(CONFIG), "discriminator")
+    report = checkpoints.report(hub_random.checkpoint(CONFIG), "discriminator")
     text = str(dataclasses.replace(report, source="DIR", assumed=("a 1", "b")))
     first, second, third = text.split("\n")
     assert first.startswith("loaded 35 variables (")

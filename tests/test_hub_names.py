@@ -5,7 +5,8 @@ import hypothesis
 import numpy as np
 import pytest
 
-from electra_tf.hub import names, parts, shapes
+from electra_tf.hub import checkpoint as checkpoints
+from electra_tf.hub import names
 from electra_tf.models.task_heads import TaskHeadConfig
 
 
@@ -14,7 +15,7 @@ from electra_tf.models.task_heads import TaskHeadConfig
 def test_tf1_names_are_one_to_one(config):
     task = names.task_places(config.task) if config.task else ()
     table = names.tf1(config.generator_kind == "two_tower", task, "mrpc")
-    ours = shapes.shapes(config)
+    ours = names.shapes(config)
     theirs = [name for n in ours for name in table.theirs(n)]
     assert all(table.theirs(name) for name in ours)
     assert len(set(theirs)) == len(theirs)
@@ -29,7 +30,7 @@ def test_huggingface_and_keras_hub_have_every_part(config):
     for part in ("discriminator", "generator"):
         if getattr(config, part) is None:
             continue
-        alone, _ = parts._wanted(hub_random.checkpoint(config), part)
+        alone, _ = checkpoints._wanted(hub_random.checkpoint(config), part)
         if alone.generator_kind == "two_tower":
             continue
         encoder, embeddings = names.scopes(alone, part)
@@ -39,7 +40,7 @@ def test_huggingface_and_keras_hub_have_every_part(config):
         places = names.task_places(task) if task else ()
         table = names.huggingface(encoder, embeddings, places)
         backbone = names.keras_hub(encoder, embeddings)
-        for name in shapes.shapes(alone):
+        for name in names.shapes(alone):
             if name.startswith("task/") and task is None:
                 continue  # in no class there
             assert table.theirs(name), name

@@ -16,7 +16,8 @@ import tensorflow as tf
 
 import electra_tf
 from electra_tf.errors import UserError
-from electra_tf.hub import loading, parts, tf1
+from electra_tf.hub import checkpoint as checkpoints
+from electra_tf.hub import loading, tf1
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
@@ -277,10 +278,10 @@ def test_parts(folder):
         path = f"{folder}/{part}"
         tf1.write(path, whole, part)
         alone = tf1.read(path)
-        hub_random.same(alone, parts.select(whole, part))
+        hub_random.same(alone, checkpoints.select(whole, part))
         assert (alone.config.discriminator is None) == (part == "generator")
     with pytest.raises(UserError, match="holds no discriminator"):
-        parts.select(alone, "discriminator")
+        checkpoints.select(alone, "discriminator")
 
 
 @pytest.mark.parametrize("kind", ["tied", "untied"])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from electra_tf.errors import UserError
-from electra_tf.hub import shapes
+from electra_tf.hub.checkpoint import check
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.vocab_extension import extend, read_tokens
 from electra_tf.models.config import ModelConfig
@@ -41,7 +41,7 @@ def test_rows_are_the_mean_of_the_pieces(tokenizer, untied):
     assert after.config.discriminator.vocab_size == size
     assert after.config.generator.vocab_size == size
     assert after.config.vocab_fingerprint == after.vocab.fingerprint()
-    shapes.check(after.config, after.weights, "x")
+    check(after.config, after.weights, "x")
     tables = ["embeddings/word_embeddings", "generator/head/output_bias"]
     if untied:
         tables.append("generator/embeddings/word_embeddings")
@@ -73,7 +73,7 @@ def test_spare_rows_are_used_first(tokenizer):
     config = DirectoryConfig(MODEL, None, True, None, "")
     after = extend(hub_random.checkpoint(config), ("abba",), tokenizer)
     assert after.config.discriminator.vocab_size == len(VOCAB) + 2
-    shapes.check(after.config, after.weights, "x")
+    check(after.config, after.weights, "x")
 
 
 def _file(tmp_path, text):

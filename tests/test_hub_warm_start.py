@@ -9,11 +9,12 @@ import pytest
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.hub import loading, names, parts, tf1
+from electra_tf.hub import checkpoint as checkpoints
+from electra_tf.hub import loading, names, tf1
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.directory import load_weights, save
+from electra_tf.hub.loading import slot_variables, warm_start
 from electra_tf.hub.variables import named, stored
-from electra_tf.hub.warm_start import slot_variables, warm_start
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import masking, objectives
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
@@ -141,7 +142,7 @@ def test_disentangled_tables_are_saved_whole_and_come_back(tmp_path):
     assert report.new == report.leftover == ()
     for a, b in zip(outputs(again), outputs(model)):
         np.testing.assert_allclose(a, b, atol=1e-5)
-    alone = parts.select(saved, "generator")
+    alone = checkpoints.select(saved, "generator")
     np.testing.assert_array_equal(
         alone.weights["embeddings/word_embeddings"],
         model.embeddings.word_embeddings,

@@ -12,7 +12,7 @@ from electra_tf.models.config import (
     ModelConfig,
 )
 from electra_tf.pretraining import assembly, combinations
-from electra_tf.pretraining.objectives import ObjectiveConfig
+from electra_tf.pretraining.settings import ObjectiveConfig
 
 TINY = ModelConfig(
     vocab_size=60, embedding_size=8, hidden_size=16, num_layers=2,

@@ -223,10 +223,10 @@ def test_masks_may_be_left_out():
 @pytest.mark.parametrize(
     ("key", "fields"),
     [
-        ("task.kind", {"kind": "sentence"}),
-        ("task.num_labels", {"num_labels": 0}),
-        ("task.beam_size", {"beam_size": 0}),
-        ("task.dropout", {"dropout": 1.0}),
+        ("^kind: expected", {"kind": "sentence"}),
+        ("^num_labels: expected", {"num_labels": 0}),
+        ("^beam_size: expected", {"beam_size": 0}),
+        ("^dropout: expected", {"dropout": 1.0}),
         ("task.labels", {"labels": ("yes",)}),
         ("task.hidden_layer", {"kind": "token", "hidden_layer": True}),
         ("task.answerable", {"kind": "token", "answerable": True}),

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.models.config import GeneratorConfig
-from electra_tf.pretraining.objectives import ObjectiveConfig
+from electra_tf.pretraining.settings import ObjectiveConfig
 from electra_tf.training import checkpoints, loop
 from electra_tf.training.strategy import make_strategy
 

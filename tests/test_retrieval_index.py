@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from electra_tf.errors import UserError
-from electra_tf.retrieval import combining, index, passages
-from electra_tf.retrieval.terms import Terms
+from electra_tf.retrieval import index, passages
+from electra_tf.retrieval.index import Terms
 
 TEXTS = (
     "The café opened in 1921 and was rebuilt by two sisters from Vienna.",
@@ -141,12 +141,12 @@ def test_a_save_that_fails_leaves_nothing(made, tmp_path):
 
 
 def test_scores_together():
-    shares = combining.combined([2.0, 1.0, 0.0], [0.0, 3.0, 1.0], 0.5)
+    shares = index.combined([2.0, 1.0, 0.0], [0.0, 3.0, 1.0], 0.5)
     want = np.exp([1.0, 2.0, 0.5])
     np.testing.assert_allclose(shares, want / want.sum())
-    assert combining.combined([2, 1], [0, 9], 0.0).argmax() == 0
-    assert combining.combined([2, 1], [0, 9], 1.0).argmax() == 1
-    assert combining.combined([-1e9, 1e9], [0, 0], 0.5).tolist() == [0, 1]
-    assert combining.combined([], [], 0.5).shape == (0,)
+    assert index.combined([2, 1], [0, 9], 0.0).argmax() == 0
+    assert index.combined([2, 1], [0, 9], 1.0).argmax() == 1
+    assert index.combined([-1e9, 1e9], [0, 0], 0.5).tolist() == [0, 1]
+    assert index.combined([], [], 0.5).shape == (0,)
     with pytest.raises(UserError, match="--reading_weight=2"):
-        combining.combined([1], [1], 2)
+        index.combined([1], [1], 2)

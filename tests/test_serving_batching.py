@@ -9,7 +9,7 @@ import pytest
 
 from electra_tf.serving.server.batching import Batcher, Work
 from electra_tf.serving.server.limits import Batching, Limits
-from electra_tf.serving.server.signature_info import SignatureInfo, TensorInfo
+from electra_tf.serving.server.signatures import SignatureInfo, TensorInfo
 
 INFO = SignatureInfo(
     {"text": TensorInfo("DT_STRING", (None,), "text")},

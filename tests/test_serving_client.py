@@ -12,7 +12,7 @@ import serving_toy
 import electra_tf
 from electra_tf.cli import app
 from electra_tf.errors import UserError
-from electra_tf.serving.clients.client import ServingError
+from electra_tf.serving.client import ServingError
 
 pytest.importorskip("uvicorn")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies
 from serving_toy import ask, predict
 
 from electra_tf.errors import UserError
-from electra_tf.serving.server import limits, padding, running
+from electra_tf.serving.server import limits, running, signatures
 
 pytest.importorskip("uvicorn")
 
@@ -152,7 +152,7 @@ def test_long_rows_take_calls_of_their_own(toy):
 )
 def test_cuts(sizes, rows, padded_bytes):
     sizes = np.array(sizes, np.int64)
-    found = list(padding.cuts(sizes, rows, padded_bytes))
+    found = list(signatures.cuts(sizes, rows, padded_bytes))
     assert np.concatenate([sizes[cut] for cut in found]).tolist() == [*sizes]
     for cut in found:
         count = len(sizes[cut])

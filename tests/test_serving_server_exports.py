@@ -11,7 +11,7 @@ from serving_models import ODD_TEXTS
 import electra_tf
 from electra_tf.exporting import servable
 from electra_tf.exporting import writer as export
-from electra_tf.serving.server import limits, padding
+from electra_tf.serving.server import limits
 
 # Real exports of two networks: half a minute before the first answer.
 pytestmark = pytest.mark.slow
@@ -68,7 +68,7 @@ def test_every_signature_shares_calls(server):
     for name in ("discriminator", "generator"):
         model = server.versions.get(name)
         for info in model.signatures.values():
-            assert padding.divisible(info)
+            assert info.divisible
         client = electra_tf.Client(server.url, name)
         vectors = client.predict(TEXTS, signature="embed")
         size = serving_models.SHAPE["hidden_size"]

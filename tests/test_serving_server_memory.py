@@ -7,10 +7,10 @@ import pytest
 
 PROGRAM = """
 import ctypes, re, sys, tempfile, threading
-from electra_tf.serving.server import memory
+from electra_tf.serving.server import running
 
 if sys.argv[1] == "few":
-    if not memory.keep_few_arenas():
+    if not running.keep_few_arenas():
         sys.exit(77)
 barrier = threading.Barrier(8)
 

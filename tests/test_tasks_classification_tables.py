@@ -12,7 +12,7 @@ from electra_tf.tasks.texts.classification import Classification
 from electra_tf.tasks.texts.classification import (
     ClassificationOptions as Options,
 )
-from electra_tf.tasks.texts.tables import TableOptions
+from electra_tf.tasks.texts.options import TextTableOptions
 
 ROWS = [("good cat", "yes"), ("bad dog", "no"), ("a mat, sat", "yes")]
 
@@ -89,14 +89,14 @@ def test_named_columns_where_there_is_no_header(tmp_path):
 
 def test_a_wider_header_than_the_names_given(tmp_path):
     path = write(tmp_path / "a.tsv", "id\tx\ttext\tlabel\n1\t2\tcat\tno\n")
-    options = TableOptions(columns=("text", "label"))
+    options = TextTableOptions(columns=("text", "label"))
     (row,) = tables.read(path, options, labelled=True)
     assert (row.text, row.label) == ("cat", "no")
 
 
 def test_headerless_rows_with_equal_cells(tmp_path):
     path = write(tmp_path / "a.tsv", "cat\tcat\tno\ndog\tdog\tyes\n")
-    options = TableOptions(
+    options = TextTableOptions(
         text_pair_column="second", columns=("text", "second", "label")
     )
     found = list(tables.read(path, options, labelled=True))
@@ -167,7 +167,7 @@ CELLS = st.text(
 )
 def test_what_is_written_is_read(tmp_path, rows, kind):
     path = write(tmp_path / f"a.{kind}", table(kind, rows))
-    found = tables.read(path, TableOptions(), labelled=True)
+    found = tables.read(path, TextTableOptions(), labelled=True)
     assert [(row.text, row.label) for row in found] == rows
 
 
@@ -227,11 +227,11 @@ def test_wrong_data(tmp_path):
     ("options", "message"),
     [
         ({"max_seq_length": 2}, "max_seq_length: expected at least 3"),
-        ({"validation_fraction": 1.0}, "validation_fraction: expected a share"),
+        ({"validation_fraction": 1.0}, "validation_fraction: .* below 1"),
         ({"columns": ("a", "label")}, "columns: 'text' is not among them"),
         ({"double_unordered": True}, "double_unordered: is for pairs"),
     ],
 )
 def test_wrong_options(options, message):
     with pytest.raises(UserError, match=message):
-        TableOptions(**options)
+        TextTableOptions(**options)

@@ -334,7 +334,7 @@ def test_predicts_pairs(tokenizer):
     "options",
     [
         {"num_negatives": 0}, {"groups_per_positive": 0},
-        {"max_query_length": 0}, {"validation_share": 1.0},
+        {"max_query_length": 0}, {"validation_fraction": 1.0},
         {"max_seq_length": 60},
     ],
 )  # fmt: skip

@@ -20,8 +20,7 @@ from electra_tf.tasks import windows
 from electra_tf.tasks.registry import task_class
 from electra_tf.tasks.summarization import features as summary_features
 from electra_tf.tasks.summarization import oracle, selection, sentences
-from electra_tf.tasks.summarization.options import SummaryOptions
-from electra_tf.tasks.summarization.selection import Length
+from electra_tf.tasks.summarization.options import Length, SummaryOptions
 from electra_tf.tasks.summarization.task import ExtractiveSummarization
 from electra_tf.text.tokenizer import Tokenizer
 

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from electra_tf.text import detokenize
-from electra_tf.text.detokenize import Spacing
-from electra_tf.text.detokenize_graph import Detokenizer
+from electra_tf.text.detokenize import Detokenizer, Spacing
 from electra_tf.text.vocab import SPECIALS, Vocab
 
 PIECES = (

@@ -5,11 +5,9 @@ import sys
 import pytest
 
 from electra_tf.errors import UserError
-from electra_tf.text.vocab import (
-    SPECIALS,
-    Vocab,
+from electra_tf.text.vocab import SPECIALS, Vocab, load_vocab
+from electra_tf.text.vocab_training import (
     count_words,
-    load_vocab,
     train_vocab,
     unknown_share,
 )
@@ -131,7 +129,7 @@ def test_same_text_same_bytes_in_any_process(sample_text_dir):
     """Fresh hash seeds and other thread counts change nothing."""
     program = (
         "import pathlib, sys\n"
-        "from electra_tf.text.vocab import train_vocab\n"
+        "from electra_tf.text.vocab_training import train_vocab\n"
         "text = sorted(pathlib.Path(sys.argv[1]).glob('*.txt'))[0]\n"
         "lines = text.read_text('utf-8').splitlines()\n"
         "print(train_vocab(lines, 3000).fingerprint())\n"

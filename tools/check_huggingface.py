@@ -220,7 +220,7 @@ def _from_theirs(
 
 def _to_theirs(peer, request, case, inputs, store, which) -> Outcome:
     from electra_tf.hub import directory, huggingface
-    from electra_tf.hub.source import Checkpoint
+    from electra_tf.hub.checkpoint import Checkpoint
 
     config = our_config(*which)
     model = network(config)

@@ -22,14 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from electra_tf.cli import ask_run
 from electra_tf.errors import UserError
-from electra_tf.retrieval import combining
+from electra_tf.recipes import ask
+from electra_tf.retrieval.index import Terms, combined
 from electra_tf.retrieval.passages import Passage
-from electra_tf.retrieval.terms import Terms
 from electra_tf.tasks.qa import metrics as qa_metrics
-from electra_tf.tasks.qa.task import QuestionAnswering
-from electra_tf.tasks.ranking.task import Ranking
 
 FIRST = (1, 5, 10, 20)
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -92,7 +89,7 @@ def holds(passage: Passage, question: Question) -> bool:
     )
 
 
-def ranks(asker: ask_run.Asker, questions: list[Question]) -> np.ndarray:
+def ranks(asker: ask.Asker, questions: list[Question]) -> np.ndarray:
     """Where the right passage is, from 0; of 10**6 if it is not found."""
     found = []
     for question in questions:
@@ -111,7 +108,7 @@ def answer_scores(
     best = []
     for row in rows:
         answers = row["answers"]
-        shares = combining.combined(
+        shares = combined(
             [a["retrieval_score"] for a in answers],
             [a["reading_score"] for a in answers],
             weight,
@@ -140,17 +137,15 @@ def main(words: list[str] | None = None) -> int:
             asked.questions, asked.seed,
         )  # fmt: skip
         start = time.monotonic()
-        documents = ask_run.load_documents(asked.output, "text")
+        documents = ask.load_documents(asked.output)
         terms = Terms(asked.language)
-        index = ask_run.load_index(documents, terms, "text", None, False)
+        index = ask.load_index(documents, terms)
         seconds = time.monotonic() - start
         reader = ranker = None
         if asked.ranker:
-            ranker = ask_run.load_model(asked.ranker, Ranking, "--ranker")
+            ranker = ask.load_model(asked.ranker, "ranker", "--ranker")
         if asked.model:
-            reader = ask_run.load_model(
-                asked.model, QuestionAnswering, "--model"
-            )
+            reader = ask.load_model(asked.model, "reader", "--model")
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -162,7 +157,7 @@ def main(words: list[str] | None = None) -> int:
         if name == "ranker" and ranker is None:
             continue
         start = time.monotonic()
-        where = ranks(ask_run.Asker(index, reader, model, FIRST[-1]), questions)
+        where = ranks(ask.Asker(index, reader, model, FIRST[-1]), questions)
         seconds = time.monotonic() - start
         shares = ", ".join(
             f"{100 * (where < first).mean():.1f} % in {first}"
@@ -170,7 +165,7 @@ def main(words: list[str] | None = None) -> int:
         )
         print(f"{name}: {shares}; {1e3 * seconds / len(where):.1f} ms each")
     if reader:
-        asker = ask_run.Asker(index, reader, ranker, asked.top_k)
+        asker = ask.Asker(index, reader, ranker, asked.top_k)
         rows = asker.answer([q.text for q in questions])
         for weight in WEIGHTS:
             scores = answer_scores(rows, questions, weight)

@@ -21,8 +21,7 @@ from score_pairs import sentences
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.generation import loading
-from electra_tf.generation.electric import NormalizedScorer
-from electra_tf.generation.scoring import Scorer
+from electra_tf.generation.scoring import NormalizedScorer, Scorer
 
 
 def compare(

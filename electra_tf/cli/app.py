@@ -48,8 +48,16 @@ class Command(NamedTuple):
 # In the order of use.
 COMMANDS = {
     "prepare-text": ("prepare_text", "clean text up, and count what is left"),
-    "build-vocab": ("build_vocab", "train a WordPiece vocabulary from text"),
-    "build-data": ("build_data", "turn text into pre-training examples"),
+    "build-vocab": Command(
+        "recipes.build_vocab:build_vocab",
+        "train a WordPiece vocabulary from text",
+        pooled=False,
+    ),
+    "build-data": Command(
+        "recipes.build_data:build_data",
+        "turn text into pre-training examples",
+        pooled=False,
+    ),
     "pretrain": ("pretrain", "train a generator and a discriminator"),
     "evaluate-pretraining": (
         "evaluate_pretraining",
@@ -64,20 +72,38 @@ COMMANDS = {
     "predict": Command(
         "recipes.predict:predict", "answers of a fine-tuned model, for a file"
     ),
-    "convert": (
-        "convert",
+    "convert": Command(
+        "recipes.convert:convert",
         "a checkpoint from and to TF1, Hugging Face, KerasHub",
     ),
-    "score": ("score", "how good a model finds sentences; rerank, clean up"),
-    "fill": ("fill", "the most probable tokens for [MASK] in a text"),
-    "generate": ("generate", "texts that begin with a prompt"),
-    "ask": ("ask", "answers to questions from one's own documents"),
-    "export": ("export", "a model that takes texts, ready to be served"),
-    "serve": ("serve", "answer over HTTP with exported models"),
-    "client": ("client", "ask a server for answers, for texts or a file"),
+    "score": Command(
+        "recipes.score:score",
+        "how good a model finds sentences; rerank, clean up",
+    ),
+    "fill": Command(
+        "recipes.fill:fill", "the most probable tokens for [MASK] in a text"
+    ),
+    "generate": Command(
+        "recipes.generate:generate", "texts that begin with a prompt"
+    ),
+    "ask": Command(
+        "recipes.ask:ask",
+        "answers to questions from one's own documents",
+        words="question",
+    ),
+    "export": Command(
+        "recipes.export:export", "a model that takes texts, ready to be served"
+    ),
+    "serve": Command(
+        "recipes.serve:serve", "answer over HTTP with exported models"
+    ),
+    "client": Command(
+        "recipes.client:client",
+        "ask a server for answers, for texts or a file",
+        tensorflow=False,
+    ),
     "demo": ("demo", "all of the above, small, on the text that ships"),
 }
-_WITHOUT_TENSORFLOW = ("client",)
 
 _OK, _USER_ERROR, _INTERRUPTED, _BROKEN_PIPE = 0, 2, 130, 141
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
@@ -215,8 +241,7 @@ def _run_module(name: str, words: list[str]) -> int:
     # A copy, so that one process can run a command twice.
     values = copy.deepcopy(module.FLAGS)
     _parse(name, values, words, getattr(module, "WORDS", None))
-    if name not in _WITHOUT_TENSORFLOW:
-        _start_tensorflow(pooled=not name.startswith("build-"))
+    _start_tensorflow(pooled=not name.startswith("build-"))
     status = module.main(values)
     sys.stdout.flush()
     return status or _OK
@@ -240,6 +265,9 @@ def _start_tensorflow(pooled: bool) -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # looks for GPU drivers
+        if not pooled:  # no work for a GPU, nor should it take its memory
+            with contextlib.suppress(RuntimeError):  # it runs already
+                tf.config.set_visible_devices([], "GPU")
 
 
 @contextlib.contextmanager

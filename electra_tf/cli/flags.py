@@ -18,7 +18,7 @@ from absl import flags
 
 from electra_tf import config
 
-_RENAMED = {"overrides": "set"}
+_RENAMED = {"overrides": "set", "source": "from"}
 _PYTHON_ONLY = ("progress",)
 _ENTRY = re.compile(r"(\*{0,2}\w+)(?: \([^)]*\))?: ?(.*)")
 _SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:", "Example:")
@@ -187,7 +187,10 @@ def _define_one(
         scalar = str
     if scalar is list:
         flags.DEFINE_multi_string(
-            name, list(default or []), text, flag_values=values
+            name,
+            None if default is None else list(default),
+            text,
+            flag_values=values,
         )
     elif scalar is bool:
         flags.DEFINE_bool(name, default, text, flag_values=values)

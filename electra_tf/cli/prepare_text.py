@@ -84,12 +84,12 @@ flags.DEFINE_bool(
 def main(flags_: flags.FlagValues) -> int:
     """Checks, reads, cleans, writes, counts."""
     from electra_tf import files
-    from electra_tf.cli import score_outputs
     from electra_tf.errors import UserError
     from electra_tf.prediction import files as prediction_files
+    from electra_tf.recipes.lines import write_lines
     from electra_tf.recipes.progress import ProgressLine
-    from electra_tf.text import corpus, prepare, segment, stop_words
-    from electra_tf.text.cleaning import Cleaning
+    from electra_tf.text import corpus, prepare, segment
+    from electra_tf.text.cleaning import Cleaning, load_stop_words
 
     if flags_.divide_words and not flags_.word_segmenter:
         raise UserError(
@@ -103,7 +103,7 @@ def main(flags_: flags.FlagValues) -> int:
         )
     words: frozenset[str] = frozenset()
     if flags_.stop_words:
-        words = stop_words.load(flags_.stop_words)
+        words = load_stop_words(flags_.stop_words)
     preparation = prepare.Preparation(
         Cleaning(
             repair_unicode=flags_.repair_unicode,
@@ -138,7 +138,7 @@ def main(flags_: flags.FlagValues) -> int:
 
     try:
         if flags_.output:
-            score_outputs.write_lines(flags_.output, lines())
+            write_lines(flags_.output, lines())
         else:
             for _ in lines():
                 pass

@@ -15,7 +15,7 @@ from electra_tf.cli import (
 from electra_tf.cli.pretrain_settings import PretrainData, PretrainSettings
 from electra_tf.data import packing, reader
 from electra_tf.errors import UserError
-from electra_tf.hub.source import Checkpoint
+from electra_tf.hub.checkpoint import Checkpoint
 from electra_tf.training import loop, workers
 
 

@@ -16,8 +16,8 @@ from electra_tf.models.config import ModelConfig
 from electra_tf.pretraining import packing
 from electra_tf.pretraining.assembly import encoders_of
 from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
-from electra_tf.pretraining.objectives import ObjectiveConfig
 from electra_tf.pretraining.pretrainer import ElectraPretrainer, GeneratorConfig
+from electra_tf.pretraining.settings import ObjectiveConfig
 from electra_tf.text import segment
 from electra_tf.text.vocab import Vocab, load_vocab
 from electra_tf.training import precision

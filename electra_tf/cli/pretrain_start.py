@@ -9,9 +9,8 @@ import numpy as np
 from electra_tf import config, files
 from electra_tf.cli.pretrain_settings import PretrainData, PretrainSettings
 from electra_tf.errors import UserError
-from electra_tf.hub import loading, vocab_extension, warm_start
-from electra_tf.hub.report import Report
-from electra_tf.hub.source import Checkpoint, Lazy, shapes_of
+from electra_tf.hub import loading, vocab_extension
+from electra_tf.hub.checkpoint import Checkpoint, Lazy, Report, shapes_of
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import combinations
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
@@ -220,11 +219,11 @@ def load(
     slots = iterations = None
     if with_optimizer:
         iterations = model.optimizer.iterations
-        slots = warm_start.slot_variables(
+        slots = loading.slot_variables(
             model.optimizer, model.trainable_variables
         )
     checkpoint = _arranged(model, checkpoint)
-    report = warm_start.warm_start(model, checkpoint, slots, iterations)
+    report = loading.warm_start(model, checkpoint, slots, iterations)
     frozen = model.generator_config.frozen
     if frozen and any(name.startswith("generator/") for name in report.new):
         raise UserError(

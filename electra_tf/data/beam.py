@@ -22,27 +22,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
 from electra_tf import files
-from electra_tf.data import (
-    beam_parts,
-    beam_runs,
-    finishing,
-    framing,
-    manifest,
-    worker,
-)
-from electra_tf.data.build_settings import (
-    BuildSettings,
-    open_build,
-    shard_numbers,
-)
-from electra_tf.data.shards import shard_name
+from electra_tf.data import beam_runs, builder, manifest, worker
+from electra_tf.data.beam_runs import beam  # says so where it is missing
+from electra_tf.data.build_settings import BuildSettings, OpenedBuild
+from electra_tf.data.shards import OVERHEAD, shard_name
 from electra_tf.errors import UserError
 from electra_tf.text import corpus
+from electra_tf.text.cleaning import Cleaning
 
 # Beam chooses by these types how to send what has them.
 Order = tuple[int, int]  # file, part in it
@@ -75,62 +65,51 @@ def build_data(
             "--legacy makes one sequence of examples of all documents, in one "
             "process; leave out --runner=beam"
         )
-    paths, vocab, work, kept = open_build(settings)
-    building = files.join(settings.output, manifest.BUILDING)
-    files.remove(building)
-    files.make_directory(building)
-    try:
-        input_bytes = sum(files.size(path) for path in paths)
+
+    def make(opened: OpenedBuild, building: str) -> builder.Made:
+        input_bytes = sum(files.size(path) for path in opened.paths)
         numbers = _shard_numbers(settings, input_bytes)
         beam_runs.run(
             lambda pipeline: _compose(
-                pipeline, paths, settings, work, numbers, building
+                pipeline, opened, settings, numbers, building
             ),
             beam_args,
             num_workers,
         )
         summary = json.loads(files.read_text(files.join(building, _SUMMARY)))
-        finished = finishing.summarise(
-            settings,
-            kept,
-            vocab,
-            input_bytes,
-            summary["counts"],
-            _splits(summary, numbers),
-        )
-        vocab.save(files.join(building, manifest.VOCAB_FILE))
-    except BaseException:
-        files.remove(building)
-        raise
-    finishing.publish(settings.output, building, finished)
-    return finished
+        splits = _splits(summary, numbers)  # takes its counts out
+        return builder.Made(input_bytes, summary["counts"], splits)
+
+    return builder.assemble(settings, make)
 
 
 def _shard_numbers(settings: BuildSettings, input_bytes: int) -> dict[str, int]:
     """Those of the local build, and more where shards would get large."""
-    numbers = shard_numbers(settings, input_bytes)
+    numbers = settings.num_shards_of(input_bytes)
     if settings.num_shards is not None:
         return numbers
     train = max(numbers["train"], -(-input_bytes // _LARGEST_SHARD_BYTES))
-    settings = dataclasses.replace(settings, num_shards=train)
-    return shard_numbers(settings, input_bytes)
+    return dataclasses.replace(settings, num_shards=train).num_shards_of(
+        input_bytes
+    )
 
 
 def _compose(
     pipeline: beam.Pipeline,
-    paths: list[str],
+    opened: OpenedBuild,
     settings: BuildSettings,
-    work: worker.WorkSettings,
     numbers: Mapping[str, int],
     building: str,
 ) -> None:
-    parts = beam_parts.read(
+    parts = beam_runs.read_parts(
         pipeline,
-        paths,
+        opened.paths,
         blank_lines_separate_documents=settings.blank_lines_separate_documents,
         strict=settings.strict,
     )
-    made = parts.parts | "Examples" >> beam.ParDo(MakeExamples(work))
+    made = parts.parts | "Examples" >> beam.ParDo(
+        MakeExamples(settings, opened.cleaning)
+    )
     if settings.drop_duplicates:
         made = _without_duplicates(made)
     counts = made | "CountPart" >> beam.Map(_count_part)
@@ -177,8 +156,8 @@ def _compose(
 class MakeExamples(beam.DoFn):
     """(order, part) -> (order, UnitResult)."""
 
-    def __init__(self, settings: worker.WorkSettings):
-        self._settings = settings
+    def __init__(self, settings: BuildSettings, cleaning: Cleaning):
+        self._arguments = settings, cleaning
         self._worker: worker.UnitWorker | None = None
 
     def setup(self) -> None:
@@ -186,7 +165,7 @@ class MakeExamples(beam.DoFn):
         with contextlib.suppress(RuntimeError):  # TensorFlow runs already
             tf.config.threading.set_intra_op_parallelism_threads(1)
             tf.config.threading.set_inter_op_parallelism_threads(1)
-        self._worker = worker.UnitWorker(self._settings)
+        self._worker = worker.UnitWorker(*self._arguments)
 
     def process(self, element: tuple[Order, corpus.Part]) -> Iterator[Made]:
         """Works on one part."""
@@ -256,7 +235,7 @@ def _count_part(element: Made) -> tuple[Order, dict[str, int], Counter]:
     for split, chosen in _of_split(result).items():
         sizes[split] = int(result.examples[chosen].sum())
         counts[f"{split}/documents"] = int(result.begins[chosen].sum())
-        for name in finishing.SPLIT_COUNTS[1:]:
+        for name in builder.SPLIT_COUNTS[1:]:
             total = int(getattr(result, name)[chosen].sum())
             counts[f"{split}/{name}"] = total
     return order, sizes, counts
@@ -323,7 +302,7 @@ def _write(
                 for record in records:
                     writer.write(record)
                     examples += 1
-                    size += len(record) + framing.OVERHEAD
+                    size += len(record) + OVERHEAD
     files.rename(temporary, path)
     return split, index, examples, size
 
@@ -353,7 +332,7 @@ def _splits(
     for split in ("train", "validation"):
         figures = {
             name: counts.pop(f"{split}/{name}", 0)
-            for name in finishing.SPLIT_COUNTS
+            for name in builder.SPLIT_COUNTS
         }
         if split in numbers:
             shards = tuple(

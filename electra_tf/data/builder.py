@@ -9,22 +9,30 @@ import contextlib
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from electra_tf import files
-from electra_tf.data import finishing, manifest, pool, worker
+from electra_tf.data import manifest, worker
 from electra_tf.data.build_settings import (
     BuildSettings,
+    OpenedBuild,
     open_build,
-    shard_numbers,
 )
 from electra_tf.data.shards import ShardWriter
+from electra_tf.errors import UserError
 from electra_tf.text import corpus
 
 _MAX_AUTOMATIC_WORKERS = 8
 _WORTH_A_WORKER_BYTES = 1 << 24
+_NO_REPAIRS = dict.fromkeys(
+    ("invalid_utf8_replaced", "control_characters_dropped", "long_lines_cut",
+     "bad_records"), 0
+)  # fmt: skip
+# What is counted of each split, beside its shards.
+SPLIT_COUNTS = ("documents", "lines", "source_tokens", "tokens", "examples")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,31 +44,37 @@ class Progress:
     examples: int
 
 
+class Made(NamedTuple):
+    """What the work has put into the folder of an unfinished build.
+
+    Attributes:
+      input_bytes: of all files.
+      counts: of files and repairs, by name.
+      splits: with their shards.
+    """
+
+    input_bytes: int
+    counts: Mapping[str, int]
+    splits: dict[str, manifest.Split]
+
+
 def build_data(
     settings: BuildSettings,
     progress: Callable[[Progress], None] | None = None,
 ) -> manifest.Manifest:
-    """Builds `settings.output`: shards, a copy of the vocabulary, a manifest.
-
-    The shards are written in a folder inside, moved when all are complete,
-    and the manifest comes last: an interrupted build leaves nothing that
-    looks finished, and the next one clears what it left.
+    """Builds `settings.output` with processes of this machine.
 
     Args:
       settings: what to do.
       progress: called after each unit of work.
 
     Raises:
-      UserError: bad settings; no input; unreadable or unwritable files; a
-        finished build in the way; with `strict`, the first flaw in the text.
+      UserError: see `assemble`.
     """
-    paths, vocab, work, kept = open_build(settings)
-    building = files.join(settings.output, manifest.BUILDING)
-    files.remove(building)
-    files.make_directory(building)
-    try:
+
+    def make(opened: OpenedBuild, building: str) -> Made:
         reader = corpus.Reader(
-            paths,
+            opened.paths,
             blank_lines_separate_documents=(
                 settings.blank_lines_separate_documents
             ),
@@ -69,9 +83,10 @@ def build_data(
         )
         tally = _Tally(settings, building, reader.bytes_total)
         with contextlib.closing(
-            pool.results(
+            worker.results(
                 _units(reader),
-                work,
+                settings,
+                opened.cleaning,
                 _num_workers(settings, reader.bytes_total),
             )
         ) as results:
@@ -87,17 +102,93 @@ def build_data(
                     )
         counts = Counter(reader.counts)
         counts.update(tally.repairs)
-        finished = finishing.summarise(
-            settings, kept, vocab, reader.bytes_total, counts, tally.close()
-        )
-        vocab.save(files.join(building, manifest.VOCAB_FILE))
+        return Made(reader.bytes_total, counts, tally.close())
+
+    return assemble(settings, make)
+
+
+def assemble(
+    settings: BuildSettings, make: Callable[[OpenedBuild, str], Made]
+) -> manifest.Manifest:
+    """Builds `settings.output`: shards, a copy of the vocabulary, a manifest.
+
+    The shards are written in a folder inside, moved when all are complete,
+    and the manifest comes last: an interrupted build leaves nothing that
+    looks finished, and the next one clears what it left.
+
+    Args:
+      settings: what to do.
+      make: writes the shards into the folder that it is given.
+
+    Raises:
+      UserError: bad settings; no input; unreadable or unwritable files; a
+        finished build in the way; with `strict`, the first flaw in the text.
+    """
+    opened = open_build(settings)
+    building = files.join(settings.output, manifest.BUILDING)
+    files.remove(building)
+    files.make_directory(building)
+    try:
+        finished = _summarise(settings, opened, make(opened, building))
+        opened.vocab.save(files.join(building, manifest.VOCAB_FILE))
     except BaseException:
         with contextlib.suppress(Exception):
             files.remove(building)
         raise
     # From here on a failure leaves the folder, which says "not finished".
-    finishing.publish(settings.output, building, finished)
+    _publish(settings.output, building, finished)
     return finished
+
+
+def _summarise(
+    settings: BuildSettings, opened: OpenedBuild, made: Made
+) -> manifest.Manifest:
+    """The manifest of what was built; refuses one without training text."""
+    repairs = Counter(_NO_REPAIRS)
+    repairs.update(made.counts)
+    about = {name: repairs.pop(name, 0) for name in ("files", "empty_files")}
+    if not made.splits["train"].examples:
+        hint = ""
+        if repairs["bad_records"]:
+            hint = (
+                f" ({repairs['bad_records']} JSON lines have no text field "
+                f"'{settings.text_field}': set --text_field)"
+            )
+        raise UserError(f"--input={settings.input}: no text to train on{hint}")
+    return manifest.Manifest(
+        max_seq_length=settings.max_seq_length,
+        vocab_fingerprint=opened.vocab.fingerprint(),
+        vocab_size=len(opened.vocab),
+        lower_case=settings.lower_case,
+        strip_accents=settings.strip_accents,
+        seed=settings.seed,
+        splits=made.splits,
+        input={**about, "bytes": made.input_bytes},
+        repairs=dict(sorted(repairs.items())),
+        settings=opened.kept,
+    )
+
+
+def _publish(output: str, building: str, finished: manifest.Manifest) -> None:
+    """Moves the shards in place; what they replace goes first."""
+    files.remove(files.join(output, manifest.FILE))
+    for name in files.list_directory(output):
+        if name.startswith(("train-", "validation-")) and name.endswith(
+            ".tfrecord"
+        ):
+            files.remove(files.join(output, name))
+    for split in finished.splits.values():
+        for shard in split.shards:
+            files.rename(
+                files.join(building, shard.file),
+                files.join(output, shard.file),
+            )
+    files.rename(
+        files.join(building, manifest.VOCAB_FILE),
+        files.join(output, manifest.VOCAB_FILE),
+    )
+    finished.save(output)
+    files.remove(building)
 
 
 def _num_workers(settings: BuildSettings, input_bytes: int) -> int:
@@ -129,7 +220,7 @@ class _Tally:
     def __init__(
         self, settings: BuildSettings, directory: str, input_bytes: int
     ):
-        number = shard_numbers(settings, input_bytes)
+        number = settings.num_shards_of(input_bytes)
         self.writers = {
             split: ShardWriter(directory, split, n)
             for split, n in number.items()
@@ -162,14 +253,14 @@ class _Tally:
                 records = [r for r, k in zip(result.records, keep) if k]
             self.writers[split].write(records)
             counts["documents"] += int(result.begins[chosen].sum())
-            for name in ("lines", "source_tokens", "tokens", "examples"):
+            for name in SPLIT_COUNTS[1:]:
                 counts[name] += int(getattr(result, name)[chosen].sum())
 
     def close(self) -> dict[str, manifest.Split]:
         """Finishes the shards."""
         return {
             split: manifest.Split(
-                **{n: self.counts[split][n] for n in finishing.SPLIT_COUNTS},
+                **{n: self.counts[split][n] for n in SPLIT_COUNTS},
                 shards=writer.close(),
             )
             for split, writer in self.writers.items()

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf import files
-from electra_tf.data import framing, manifest, packing, tfrecords
+from electra_tf.data import manifest, packing, shards, tfrecords
 from electra_tf.errors import UserError
 
 SHUFFLE_WINDOW = 1 << 15
@@ -104,10 +104,10 @@ def _from_manifest(
             f"{', '.join(about.splits)}; build it with "
             "--validation_fraction above 0"
         )
-    shards = about.splits[split].shards
-    verify = skip_corrupt or sum(s.bytes for s in shards) <= _VERIFY_BYTES
+    listed = about.splits[split].shards
+    verify = skip_corrupt or sum(s.bytes for s in listed) <= _VERIFY_BYTES
     paths, counts, lost = [], [], 0
-    for shard in shards:
+    for shard in listed:
         path = files.join(directory, shard.file)
         count: int | None = shard.examples
         if not files.exists(path):
@@ -176,12 +176,12 @@ def _damaged(
     folder = tempfile.mkdtemp(prefix="electra_tf-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     copy = os.path.join(folder, os.path.basename(path))
-    kept, lost = framing.copy_good_records(path, copy)
+    kept, lost = shards.copy_good_records(path, copy)
     return copy, kept, lost
 
 
 def _describe(path: str, expected: int | None) -> str:
-    found = framing.find_corruption(path)
+    found = shards.find_corruption(path)
     advice = (
         "copy or build the file again, or set --skip_corrupt to leave "
         "damaged records out"

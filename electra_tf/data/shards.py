@@ -1,13 +1,25 @@
-"""Writes the shards of one split."""
+"""TFRecord files: written shard by shard, and searched for damage.
 
+A record is: its length (uint64), the masked CRC-32C of those eight bytes, the
+data, the masked CRC-32C of the data (all little-endian). TensorFlow stops at
+the first bad one without saying which; `find_corruption` finds it, and what
+lies behind.
+"""
+
+import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from electra_tf import files
-from electra_tf.data import framing
 from electra_tf.data.manifest import Shard
 from electra_tf.errors import UserError
+
+OVERHEAD = 16
+"""Bytes that framing adds to each record."""
+
+_HEADER = 12
 
 
 def shard_name(split: str, index: int, num_shards: int) -> str:
@@ -52,7 +64,7 @@ class ShardWriter:
             for record in records:
                 self._writers[n].write(record)
                 self._examples[n] += 1
-                self._bytes[n] += len(record) + framing.OVERHEAD
+                self._bytes[n] += len(record) + OVERHEAD
                 n = (n + 1) % len(self._writers)
         except (tf.errors.OpError, OSError) as error:
             with files.named_errors(self._path(n), "write"):
@@ -80,3 +92,138 @@ class ShardWriter:
 
     def _path(self, index: int) -> str:
         return files.join(self._directory, self._names[index])
+
+
+def _table() -> np.ndarray:
+    """CRC-32C (Castagnoli, reflected 0x82F63B78) of each byte, uint32."""
+    table = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        odd = (table & 1).astype(bool)
+        table = (table >> 1) ^ np.where(odd, np.uint32(0x82F63B78), 0)
+    return table.astype(np.uint32)
+
+
+_CRC = _table()
+
+
+def masked_crcs(
+    data: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+) -> np.ndarray:
+    """The masked CRC-32C of many stretches of `data` at once.
+
+    Args:
+      data: uint8 [bytes].
+      starts: int64 [n], where each begins.
+      lengths: int64 [n].
+
+    Returns:
+      uint32 [n].
+    """
+    order = np.argsort(-lengths, kind="stable")
+    starts, sizes = starts[order], lengths[order]
+    crc = np.full(len(starts), 0xFFFFFFFF, np.uint32)
+    active = len(starts)
+    for i in range(int(sizes[0]) if len(sizes) else 0):
+        while active and sizes[active - 1] <= i:
+            active -= 1
+        now = crc[:active]
+        crc[:active] = _CRC[(now ^ data[starts[:active] + i]) & 0xFF] ^ (
+            now >> 8
+        )
+    crc = ~crc
+    masked = np.empty_like(crc)
+    rotated = (crc >> 15) | (crc << 17)
+    masked[order] = rotated + np.uint32(0xA282EAD8)
+    return masked
+
+
+@dataclasses.dataclass(frozen=True)
+class Corruption:
+    """The first thing wrong in a TFRecord file.
+
+    Attributes:
+      record: which record, from 0.
+      offset: where it begins, in bytes.
+      reason: in words.
+    """
+
+    record: int
+    offset: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scan:
+    content: bytes
+    starts: np.ndarray  # where each record's framing begins
+    lengths: np.ndarray  # of the data
+    good: np.ndarray  # whether its data is what was written
+    end: Corruption | None  # what stopped the scan
+
+
+def _scan(path: str) -> _Scan:
+    content = files.read_bytes(path)
+    data = np.frombuffer(content, np.uint8)
+    starts, lengths, at = [], [], 0
+    while at + _HEADER <= len(content):
+        length = int.from_bytes(content[at : at + 8], "little")
+        starts.append(at)
+        lengths.append(length)
+        at += OVERHEAD + length
+    end = None
+    first = np.array(starts, np.int64)
+    headers = masked_crcs(data, first, np.full(len(first), 8))
+    bad = np.flatnonzero(headers != _stored(data, first + 8))
+    if len(bad):
+        k = int(bad[0])
+        end = Corruption(k, starts[k], "its length is damaged")
+    elif at > len(content):
+        k = len(starts) - 1
+        end = Corruption(k, starts[k], "the file ends inside it")
+    elif at < len(content):
+        k = len(starts)
+        end = Corruption(k, at, "the file ends inside it")
+    if end:
+        first = first[: end.record]
+    size = np.array(lengths[: len(first)], np.int64)
+    crcs = masked_crcs(data, first + _HEADER, size)
+    good = crcs == _stored(data, first + _HEADER + size)
+    return _Scan(content, first, size, good, end)
+
+
+def _stored(data: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The little-endian uint32 at each place."""
+    stored = np.zeros(len(at), np.uint32)
+    for k in range(4):
+        stored |= data[at + k].astype(np.uint32) << np.uint32(8 * k)
+    return stored
+
+
+def find_corruption(path: str) -> Corruption | None:
+    """The first bad record of a TFRecord file, or None if it is sound.
+
+    Reads the whole file into memory.
+    """
+    scan = _scan(path)
+    bad = np.flatnonzero(~scan.good)
+    if len(bad):
+        k = int(bad[0])
+        return Corruption(k, int(scan.starts[k]), "its data is damaged")
+    return scan.end
+
+
+def copy_good_records(source: str, target: str) -> tuple[int, int]:
+    """Writes the sound records of `source` to `target`.
+
+    Returns:
+      How many were copied, and how many are known to be lost (what follows a
+      damaged length or a cut counts as one).
+    """
+    scan = _scan(source)
+    with files.atomic_write(target) as handle:
+        for k in np.flatnonzero(scan.good):
+            start = scan.starts[k]
+            end = start + OVERHEAD + scan.lengths[k]
+            handle.write(scan.content[start:end])
+    kept = int(scan.good.sum())
+    return kept, len(scan.good) - kept + (scan.end is not None)

@@ -1,52 +1,34 @@
-"""What is done to one unit of work: clean, tokenize, make examples, serialize.
+"""Units of work -> results: clean, tokenize, make examples, serialize.
 
 A unit is some parts of files; the result depends on the unit alone (in legacy
-mode, also on the units before). This module imports TensorFlow only when a
-worker starts, so that a new process can set its environment first.
+mode, also on the units before). Units are worked on right here, or by a pool
+of processes. This module imports TensorFlow only when a worker starts, so that
+a new process can set its environment first.
 """
 
+import collections
+import contextlib
 import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import numpy as np
 
 from electra_tf.data import examples as examples_lib
+from electra_tf.data.build_settings import BuildSettings
 from electra_tf.errors import UserError
 from electra_tf.text import corpus
 from electra_tf.text.cleaning import Cleaning, fingerprint
 
 _MASK64 = (1 << 64) - 1
-
-
-@dataclasses.dataclass(frozen=True)
-class WorkSettings:
-    """Everything a worker needs to know.
-
-    Attributes:
-      vocab: path of the vocabulary.
-      lower_case: of the tokenizer.
-      strip_accents: of the tokenizer.
-      max_seq_length: the longest example, specials included.
-      cleaning: what is done to lines.
-      text_field: the field of JSON lines that holds the text.
-      seed: of the random numbers.
-      validation_fraction: share of documents that is held out.
-      legacy: make the original's examples, draw for draw.
-      word_segmenter: tells where words begin, or None; see `text.segment`.
-    """
-
-    vocab: str
-    lower_case: bool
-    strip_accents: bool | None
-    max_seq_length: int
-    cleaning: Cleaning
-    text_field: str
-    seed: int
-    validation_fraction: float
-    legacy: bool
-    word_segmenter: str | None = None
+_PRELOAD = "electra_tf.data.worker_preload"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +61,10 @@ class UnitResult:
 class UnitWorker:
     """Turns units into serialized examples."""
 
-    def __init__(self, settings: WorkSettings):
+    def __init__(self, settings: BuildSettings, cleaning: Cleaning):
         from electra_tf.text import segment, tokenizer, vocab
 
-        self._settings = settings
+        self._settings, self._cleaning = settings, cleaning
         words = vocab.load_vocab(settings.vocab)
         self._tokenizer = tokenizer.Tokenizer(
             words,
@@ -112,7 +94,7 @@ class UnitWorker:
         pieces: list[int] = []
         for part in unit:
             found = corpus.documents(
-                part, settings.cleaning, counts, settings.text_field
+                part, self._cleaning, counts, settings.text_field
             )
             names = [fingerprint(lines) for lines in found]
             documents += found
@@ -158,12 +140,13 @@ class UnitWorker:
         if not rows:
             empty = np.zeros(1, np.int64)
             return examples_lib.Lines(empty[:0].astype(np.int32), empty, first)
-        texts = tf.constant(rows, tf.string)
-        if self._segmenter is None:
-            tokens = self._tokenizer(texts)
-        else:
-            offsets = self._tokenizer.tokenize_with_offsets(texts)
-            tokens = offsets.ids
+        with tf.device("CPU:0"):  # also where the caller's process has a GPU
+            texts = tf.constant(rows, tf.string)
+            if self._segmenter is None:
+                tokens = self._tokenizer(texts)
+            else:
+                offsets = self._tokenizer.tokenize_with_offsets(texts)
+                tokens = offsets.ids
         lines = examples_lib.Lines(
             tokens.flat_values.numpy(),
             tokens.row_splits.numpy().astype(np.int64),
@@ -237,16 +220,11 @@ class _Stop:
 _stop = _Stop()
 
 
-def start(settings: WorkSettings) -> None:
+def start(settings: BuildSettings, cleaning: Cleaning) -> None:
     """Makes this process a worker: one thread, no GPU, ends with its parent.
 
     SIGTERM makes `work` raise `Stopped`, and ends the process soon after.
     """
-    import multiprocessing
-    import os
-    import signal
-    import threading
-
     # Ctrl-C reaches the whole group; the parent ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -273,7 +251,7 @@ def start(settings: WorkSettings) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     global _worker
-    _worker = UnitWorker(settings)
+    _worker = UnitWorker(settings, cleaning)
 
 
 def work(unit: Sequence[corpus.Part]) -> UnitResult:
@@ -291,3 +269,75 @@ def work(unit: Sequence[corpus.Part]) -> UnitResult:
         return _worker(unit)
     finally:
         _stop.at_work = False
+
+
+def results(
+    units: Iterable[Sequence[corpus.Part]],
+    settings: BuildSettings,
+    cleaning: Cleaning,
+    num_workers: int,
+) -> Iterator[UnitResult]:
+    """Works on all units; results come in the order of the units.
+
+    Args:
+      units: read as they are needed, a few ahead.
+      settings: of the build.
+      cleaning: what is done to lines.
+      num_workers: processes; 1 works in this one.
+
+    Raises:
+      UserError: from a worker, or if a worker process died.
+    """
+    if num_workers <= 1:
+        local = UnitWorker(settings, cleaning)
+        for unit in units:
+            yield local(unit)
+        return
+    with _pool(num_workers, (settings, cleaning)) as pool:
+        waiting: collections.deque[futures.Future[UnitResult]] = (
+            collections.deque()
+        )
+        try:
+            for unit in units:
+                waiting.append(pool.submit(work, unit))
+                # One in hand and one in wait for each worker: memory stays
+                # bounded, and nobody starves.
+                while len(waiting) >= 2 * num_workers or (
+                    waiting and waiting[0].done()
+                ):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a worker process died (killed, or out of memory); nothing "
+                "finished was changed: run the command again, with a smaller "
+                "--num_workers if memory was short"
+            ) from error
+
+
+@contextlib.contextmanager
+def _pool(
+    num_workers: int, arguments: tuple[BuildSettings, Cleaning]
+) -> Iterator[futures.ProcessPoolExecutor]:
+    """A pool whose processes are gone when the block is left, however."""
+    others = set(multiprocessing.active_children())
+    # Never forked from this process: TensorFlow's threads do not survive it.
+    method = "spawn"
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        method = "forkserver"
+        multiprocessing.set_forkserver_preload([_PRELOAD])
+    pool = futures.ProcessPoolExecutor(
+        num_workers,
+        mp_context=multiprocessing.get_context(method),
+        initializer=start,
+        initargs=arguments,
+    )
+    try:
+        yield pool
+        pool.shutdown()
+    finally:
+        ours = set(multiprocessing.active_children()) - others
+        for process in ours:
+            process.terminate()  # they give up their work, see `start`
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -282,9 +282,10 @@ class FinetuneSettings(Settings):
     """
 
     task: Annotated[str, Setting("The task's name, as glue/rte.")]
-    options: Annotated[
-        Any, Setting("The task's own; --task=NAME lists them.")
-    ] = None
+    options: (
+        Annotated[Any, Setting("The task's own; --task=NAME lists them.")]
+        | None
+    ) = None
     train: FinetuneTrainConfig = dataclasses.field(
         default_factory=FinetuneTrainConfig
     )
@@ -330,8 +331,8 @@ def load(
     *,
     task: str | None = None,
     num_trials: int | None = None,
-    options: Mapping[str, Any] | None = None,
-    train: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | Settings | None = None,
+    train: Mapping[str, Any] | Settings | None = None,
 ) -> FinetuneSettings:
     """Makes the settings from whatever form they are given in.
 
@@ -356,8 +357,15 @@ def load(
     # With a length in steps the file's in epochs is void, and vice versa.
     given = [key.removeprefix("train.") for key in _keys(overrides)]
     before = {f"train.{key}": None for key in _other_length(given)}
-    if train is not None:
-        train = dict.fromkeys(_other_length(train)) | dict(train)
+    sections = {
+        name: configs.to_dict(section)
+        if dataclasses.is_dataclass(section)
+        else section
+        for name, section in (("options", options), ("train", train))
+    }
+    if sections["train"]:
+        void = dict.fromkeys(_other_length(sections["train"]))
+        sections["train"] = void | sections["train"]
     flags: dict[str, Any] = {"task": name}
     if num_trials is not None:
         flags["train.num_trials"] = num_trials
@@ -366,9 +374,7 @@ def load(
     else:
         texts = [overrides] if isinstance(overrides, str) else overrides
         overrides = [*_texts(before), *texts, *_texts(flags)]
-    return configs.resolve(
-        settings_class(name), config, overrides, options=options, train=train
-    )
+    return configs.resolve(settings_class(name), config, overrides, **sections)
 
 
 def _other_length(given: Iterable[str]) -> list[str]:

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 
 from electra_tf.errors import UserError
-from electra_tf.hub import loading, parts
+from electra_tf.hub import checkpoint as checkpoints
+from electra_tf.hub import loading
+from electra_tf.hub.checkpoint import Checkpoint, Lazy, Report, shapes_of
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.hub.report import Report
-from electra_tf.hub.source import Checkpoint, Lazy, shapes_of
 from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.seq2seq import Seq2Seq
@@ -215,8 +215,8 @@ def _encoder_of(checkpoint: Checkpoint) -> Checkpoint:
     config = checkpoint.config
     alone = config.discriminator is None and config.generator is not None
     if not alone or config.generator_kind == "two_tower":
-        return parts.select(checkpoint, "discriminator")
-    checkpoint = parts.select(checkpoint, "generator")
+        return checkpoints.select(checkpoint, "discriminator")
+    checkpoint = checkpoints.select(checkpoint, "generator")
     weights, found = checkpoint.weights, shapes_of(checkpoint.weights)
     there = {
         name.replace("generator/encoder/", "discriminator/encoder/"): name

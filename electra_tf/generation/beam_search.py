@@ -9,48 +9,14 @@ others changes nothing of it.
 Shapes: B sources, K beams, R = B * K rows, V vocabulary, T longest target.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from electra_tf.errors import UserError
+from electra_tf.generation.settings import SearchConfig
 
 _NEVER = float("-inf")
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchConfig:
-    """How hypotheses are searched and ranked.
-
-    Attributes:
-      beam_size: K; 1 takes the best token at each step.
-      max_length: T, tokens of a hypothesis, its end included.
-      length_penalty: alpha of Wu et al. 2016 (GNMT, equation 14): a log
-        probability is divided by ((5 + length) / 6) ** alpha; 0 favours short
-        hypotheses.
-      no_repeat_ngram: no n tokens in a row come twice in a hypothesis; 0
-        allows it.
-    """
-
-    beam_size: int = 4
-    max_length: int = 128
-    length_penalty: float = 0.6
-    no_repeat_ngram: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("beam_size", 1),
-            ("max_length", 1),
-            ("length_penalty", 0),
-            ("no_repeat_ngram", 0),
-        ):
-            value = getattr(self, name)
-            if value < least:
-                raise UserError(
-                    f"{name}: expected at least {least}, got {value}"
-                )
 
 
 class Hypotheses(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from electra_tf.errors import UserError
-from electra_tf.generation import loading, rows, windows, writing
+from electra_tf.generation import loading, rows, writing
 from electra_tf.text import detokenize
 
 BLANK = "[MASK]"
@@ -134,9 +134,7 @@ class Filler:
         read, places, whole = [], [], []
         for text in texts:
             for blank in text.blanks:
-                start, end = windows.around(
-                    blank, blank + 1, len(text.ids), room
-                )
+                start, end = rows.around(blank, blank + 1, len(text.ids), room)
                 read.append(self._row(text.ids[start:end]))
                 places.append(1 + blank - start)
                 # What the blank before it is filled with is not known.
@@ -168,7 +166,7 @@ class Filler:
                 f"text {number}: its blanks are {last - first} tokens apart, "
                 f"and the model reads {room} at once; leave --joint out"
             )
-        start, end = windows.around(first, last, len(text.ids), room)
+        start, end = rows.around(first, last, len(text.ids), room)
         row = self._row(text.ids[start:end])
         length = rows.padded_length(len(row), self.max_length)
         batch = rows.padded([row], np.zeros([1], "int64"), length)

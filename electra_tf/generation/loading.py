@@ -3,7 +3,7 @@
 from typing import Any
 
 from electra_tf.errors import UserError
-from electra_tf.hub import handles, loading, pretrained
+from electra_tf.hub import loading, pretrained
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.text.tokenizer import Tokenizer
 
@@ -22,8 +22,8 @@ def describe(path: str) -> tuple[str, DirectoryConfig]:
     Raises:
       UserError: no model is there.
     """
-    if handles.is_handle(path):
-        path = handles.fetch(path)
+    if loading.is_handle(path):
+        path = loading.fetch(path)
     return path, loading.open_checkpoint(path).config
 
 

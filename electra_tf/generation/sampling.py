@@ -1,21 +1,21 @@
 """Texts drawn from a masked language model, with the critic's help."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.generation import drawing, loading, rows, unigrams, writing
-from electra_tf.generation.sample_rows import SampleRows, SampleTask
+from electra_tf.generation import loading, rows, writing
+from electra_tf.generation.settings import Draw, SampleConfig
+from electra_tf.models import randomness
 from electra_tf.text import detokenize
+from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.vocab import Vocab
 
-Method = Literal["mask_predict", "gibbs", "one_shot", "unigram"]
-METHODS: tuple[Method, ...] = get_args(Method)
-
-_ITERATIONS = 10
 # Rows at once, and numbers that their logits have at most. What is drawn
 # decides how many rows there are, and not how much: a row's numbers then do
 # not depend on what else is drawn.
@@ -24,64 +24,76 @@ _ROWS, _LOGITS = 32, 1 << 25
 _CHOICES = 1_000_003
 
 
-@dataclasses.dataclass(frozen=True)
-class SampleConfig:
-    """How texts are drawn.
-
-    Attributes:
-      method: "mask_predict" (Ghazvininejad et al. 2019, section 3): all
-        places are drawn at once, and then, in each iteration, fewer and fewer
-        of them, those that are the least sure, again; "gibbs" (Wang and Cho
-        2019, section 3): one place at a time is drawn again; "one_shot": all
-        places at once, and that is it; "unigram": words by how often they
-        occur, whatever stands beside them, for comparison.
-      num_iterations: passes of mask_predict, or of gibbs over all places;
-        None for 10.
-      draw: temperature, top-k and top-p.
-      critic: whether the discriminator chooses the places that are drawn
-        again, those that it takes for replaced. Else they are the least
-        probable ones under the generator (mask_predict), or all in a random
-        order (gibbs).
-    """
-
-    method: Method = "mask_predict"
-    num_iterations: int | None = None
-    draw: drawing.Draw = dataclasses.field(default_factory=drawing.Draw)
-    critic: bool = True
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UserError(
-                f"--method={self.method}: expected one of {', '.join(METHODS)}"
-            )
-        if self.num_iterations is not None and self.num_iterations < 1:
-            raise UserError(
-                f"--num_iterations={self.num_iterations}: expected at least 1"
-            )
-
-    @property
-    def iterations(self) -> int:
-        """As many as asked for, or the method's default."""
-        if self.method in ("one_shot", "unigram"):
-            return 1
-        return self.num_iterations or _ITERATIONS
-
-    def with_critic(self, critic: bool) -> "SampleConfig":
-        """The same, with or without."""
-        return dataclasses.replace(self, critic=critic)
-
-    @property
-    def uses_critic(self) -> bool:
-        """Whether a discriminator is needed."""
-        return self.critic and self.method in ("mask_predict", "gibbs")
-
-
 class Sample(NamedTuple):
     """One text that was drawn."""
 
     text: str  # the prompt as it was given, and what was drawn
     continuation: str  # what was drawn alone
     tokens: tuple[str, ...]  # of the continuation
+
+
+class _SampleTask(NamedTuple):
+    """One sample that is to be drawn."""
+
+    prompt: list[int]  # token ids
+    number: int  # of the sample among those of its prompt
+
+
+@dataclasses.dataclass
+class _SampleRows:
+    """Rows that are being written.
+
+    Attributes:
+      ids: int32 [B, L].
+      mask: int32 [B, L].
+      first: int32 [B], where the places begin.
+      length: N, places of a row.
+      keys: uint32 [B].
+      draws: so many have been made.
+    """
+
+    ids: np.ndarray
+    mask: np.ndarray
+    first: np.ndarray
+    length: int
+    keys: tf.Tensor
+    draws: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        tasks: Sequence[_SampleTask],
+        some: np.ndarray,
+        padded: rows.Batch,
+        length: int,
+        seed: int,
+    ) -> "_SampleRows":
+        """Rows of tasks, not yet begun."""
+        chosen = [tasks[i] for i in np.resize(some, len(padded.input_ids))]
+        first = [1 + len(task.prompt) for task in chosen]
+        numbers = tf.constant([task.number for task in chosen], tf.int64)
+        return cls(
+            padded.input_ids,
+            padded.input_mask,
+            np.array(first, "int32"),
+            length,
+            randomness.example_keys(numbers, seed),
+        )
+
+    @property
+    def all_places(self) -> np.ndarray:
+        """int32 [B, N]."""
+        return self.first[:, None] + np.arange(self.length, dtype="int32")
+
+    @property
+    def written(self) -> np.ndarray:
+        """int32 [B, N], the tokens there."""
+        return np.take_along_axis(self.ids, self.all_places, axis=1)
+
+    def uniform(self, salt: int, count: int) -> np.ndarray:
+        """float32 [B, count] in [0, 1)."""
+        keys = randomness.salted(self.keys, salt)
+        return randomness.uniform(keys, count).numpy()
 
 
 class Sampler:
@@ -192,11 +204,11 @@ class Sampler:
         tasks = self._tasks(prompts, length, num_samples)
         written = np.zeros([len(tasks), length], "int64")
         if config.method == "unigram":
-            table = unigrams.Table(self.tokenizer.vocab, counts or {})
+            table = _Unigrams(self.tokenizer.vocab, counts or {})
             written = table.draw([t.number for t in tasks], length, seed)
         elif tasks:
             for some, ids in self._batches(tasks, length):
-                batch = SampleRows.of(tasks, some, ids, length, seed)
+                batch = _SampleRows.of(tasks, some, ids, length, seed)
                 getattr(self, f"_{config.method}")(batch, config)
                 self._repair(batch, config.draw)
                 written[some] = batch.written[: len(some)]
@@ -251,18 +263,18 @@ class Sampler:
 
     def _tasks(
         self, prompts: Sequence[str], length: int, num_samples: int
-    ) -> list[SampleTask]:
+    ) -> list[_SampleTask]:
         if not prompts:
             return []
         room = self.prompt_room(length)
         tasks = []
         for ids in self.tokenizer(list(prompts)).to_list():
             ids = ids[max(0, len(ids) - room) :]
-            tasks += [SampleTask(ids, number) for number in range(num_samples)]
+            tasks += [_SampleTask(ids, number) for number in range(num_samples)]
         return tasks
 
     def _batches(
-        self, tasks: list[SampleTask], length: int
+        self, tasks: list[_SampleTask], length: int
     ) -> Iterator[tuple[np.ndarray, rows.Batch]]:
         """Tasks whose rows have one padded length, some at a time."""
         vocab = self.tokenizer.vocab
@@ -282,11 +294,11 @@ class Sampler:
                 filled = np.resize(some, count)  # rows again, thrown away
                 yield some, rows.padded(whole, filled, int(padded))
 
-    def _one_shot(self, batch: SampleRows, config: SampleConfig) -> None:
+    def _one_shot(self, batch: _SampleRows, config: SampleConfig) -> None:
         """All places at once."""
         self._write(batch, batch.all_places, config.draw)
 
-    def _mask_predict(self, batch: SampleRows, config: SampleConfig) -> None:
+    def _mask_predict(self, batch: _SampleRows, config: SampleConfig) -> None:
         """All places, and then those again that are the least sure."""
         length, total = batch.length, config.iterations
         sure = self._write(batch, batch.all_places, config.draw)
@@ -303,7 +315,7 @@ class Sampler:
             )
             np.put_along_axis(sure, chosen, log_probs, axis=1)
 
-    def _gibbs(self, batch: SampleRows, config: SampleConfig) -> None:
+    def _gibbs(self, batch: _SampleRows, config: SampleConfig) -> None:
         """All places, and then one after the other again."""
         self._write(batch, batch.all_places, config.draw)
         for sweep in range(config.iterations):
@@ -320,7 +332,7 @@ class Sampler:
                     place = np.minimum(place, batch.length - 1)
                 self._write(batch, batch.first[:, None] + place, config.draw)
 
-    def _repair(self, batch: SampleRows, how: drawing.Draw) -> None:
+    def _repair(self, batch: _SampleRows, how: Draw) -> None:
         """Draws pieces again that go on with no word, from the left."""
         never = np.zeros(
             [len(batch.ids)], bool
@@ -338,9 +350,9 @@ class Sampler:
 
     def _write(
         self,
-        batch: SampleRows,
+        batch: _SampleRows,
         places: np.ndarray,
-        how: drawing.Draw,
+        how: Draw,
         whole_from: np.ndarray | None = None,
     ) -> np.ndarray:
         """Draws for the places [B, K]; log-probabilities of the same shape."""
@@ -357,7 +369,7 @@ class Sampler:
         batch.ids = written.input_ids.numpy()
         return written.log_probs.numpy()
 
-    def _judge(self, batch: SampleRows) -> np.ndarray:
+    def _judge(self, batch: _SampleRows) -> np.ndarray:
         """[B, N] the critic's logits of the places: above 0, replaced."""
         logits = self._suspicion(batch.ids, batch.mask).numpy()
         return np.take_along_axis(logits, batch.all_places, axis=1)
@@ -376,3 +388,62 @@ class Sampler:
         else:
             text = whole
         return Sample(text, detokenize.join(tokens), tokens)
+
+
+def count_words(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:
+    """How often each token occurs in texts."""
+    found: Counter[int] = Counter()
+    batch: list[str] = []
+    for text in texts:
+        batch.append(text)
+        if len(batch) == 1024:
+            found.update(tokenizer(batch).flat_values.numpy().tolist())
+            batch = []
+    if batch:
+        found.update(tokenizer(batch).flat_values.numpy().tolist())
+    return Counter({tokenizer.vocab.tokens[i]: n for i, n in found.items()})
+
+
+class _Unigrams:
+    """Draws tokens by their counts, pieces only where they go on."""
+
+    def __init__(self, vocab: Vocab, counts: Mapping[str, int]):
+        """Takes the counts of tokens that may be written.
+
+        Raises:
+          UserError: of none of them.
+        """
+        self._pieces = writing.Pieces(vocab, len(vocab))
+        weights = np.array([counts.get(t, 0) for t in vocab.tokens], "float64")
+        weights[self._pieces.banned] = 0
+        whole = np.where(self._pieces.continues, 0, weights)
+        if not whole.sum():
+            raise UserError(
+                "--counts_from: holds no word that the model may write"
+            )
+        self._any, self._whole = np.cumsum(weights), np.cumsum(whole)
+
+    def draw(
+        self, numbers: Sequence[int], length: int, seed: int
+    ) -> np.ndarray:
+        """int64 [samples, length] token ids.
+
+        Args:
+          numbers: of the samples.
+          length: tokens of each.
+          seed: any integer.
+        """
+        found = np.zeros([len(numbers), length], "int64")
+        if not len(numbers):
+            return found
+        keys = randomness.example_keys(tf.constant(numbers, tf.int64), seed)
+        uniform = randomness.uniform(keys, length).numpy()
+        carried = np.zeros([len(numbers)], bool)
+        for i in range(length):
+            for may_continue, table in ((0, self._whole), (1, self._any)):
+                here = carried == bool(may_continue)
+                found[here, i] = np.searchsorted(
+                    table, uniform[here, i] * table[-1], side="right"
+                )
+            carried = self._pieces.carries[found[:, i]]
+        return found

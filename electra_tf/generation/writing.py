@@ -1,11 +1,123 @@
-"""The graph functions that write tokens into places of a text."""
+"""Writing tokens into places of a text.
 
+Which tokens may be written there (`Pieces`), how one is sampled from logits
+(`draw`), and the graph functions that do it for a batch (`Writer`).
+"""
+
+import unicodedata
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from electra_tf.generation import drawing, pieces
-from electra_tf.text.vocab import Vocab
+from electra_tf.generation.settings import Draw
+from electra_tf.text import detokenize
+from electra_tf.text.vocab import SPECIALS, Vocab
+
+BANNED = -1e9  # the logit of a token that is never drawn
+
+
+class Pieces:
+    """The tokens of a vocabulary as a writer has to know them.
+
+    Attributes:
+      banned: bool [V], never written: special tokens, [UNK], [unused1] and
+        its like, pieces without text or of characters that are words by
+        themselves, and rows of the token table that no token has.
+      continues: bool [V], "##ing": goes on with the word before it.
+      carries: bool [V], what such a piece may follow.
+    """
+
+    def __init__(self, vocab: Vocab, size: int):
+        """Looks at each token once.
+
+        Args:
+          vocab: the vocabulary.
+          size: V, rows of the token table, at least the tokens' number.
+        """
+        self.banned = np.ones([size], bool)
+        self.continues = np.zeros([size], bool)
+        self.carries = np.zeros([size], bool)
+        for i, token in enumerate(vocab.tokens):
+            continues = vocab.continues[i] and len(token) > 2
+            body = token[2:] if continues else token
+            in_word = _inside_word(body[-1])
+            self.continues[i] = continues
+            self.carries[i] = in_word
+            self.banned[i] = (
+                token in SPECIALS
+                or (len(token) > 2 and token[0] == "[" and token[-1] == "]")
+                or any(_unwritable(c) for c in body)
+                or (continues and not all(map(_inside_word, body)))
+            )
+
+    def broken(self, ids: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """Where a piece goes on with a word that is not there.
+
+        Args:
+          ids: int [B, N], what was written.
+          before: bool [B], whether a word may go on from what stands before.
+
+        Returns:
+          bool [B, N].
+        """
+        carried = np.concatenate(
+            [before[:, None], self.carries[ids[:, :-1]]], axis=1
+        )
+        return self.continues[ids] & ~carried
+
+
+def _inside_word(character: str) -> bool:
+    """Whether the tokenizer leaves it inside of words."""
+    kind = unicodedata.category(character)[0]
+    return kind in "LNM" and not detokenize.is_cjk(character)
+
+
+def _unwritable(character: str) -> bool:
+    """White space, controls, and what Unicode has not assigned."""
+    kind = unicodedata.category(character)[0]
+    return kind in "CZ" or character.isspace()
+
+
+def draw(logits: tf.Tensor, uniform: tf.Tensor, how: Draw) -> tf.Tensor:
+    """One token a row.
+
+    By the inverse of the cumulative distribution: the number decides, so the
+    same numbers give the same tokens in any batch.
+
+    Args:
+      logits: [rows, V] float32; `BANNED` at what must not be drawn.
+      uniform: [rows] float32 in [0, 1).
+      how: temperature, top-k, top-p.
+
+    Returns:
+      [rows] int32.
+    """
+    if how.temperature == 0 or how.top_k == 1:
+        return tf.argmax(logits, axis=-1, output_type=tf.int32)
+    scaled = logits / how.temperature
+    size = tf.shape(logits)[-1]
+    if not how.top_k and how.top_p == 1:
+        return _inverse(tf.nn.softmax(scaled), uniform)
+    kept = tf.minimum(how.top_k or size, size)
+    values, tokens = tf.math.top_k(scaled, k=kept)  # the largest first
+    weights = tf.nn.softmax(values)
+    if how.top_p < 1:
+        before = tf.cumsum(weights, axis=-1, exclusive=True)
+        weights = tf.where(before < how.top_p, weights, 0.0)
+    return tf.gather(tokens, _inverse(weights, uniform), batch_dims=1)
+
+
+def _inverse(weights: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+    """[rows, V] weights, [rows] in [0, 1) -> [rows] int32 indices."""
+    cumulative = tf.cumsum(weights, axis=-1)
+    total = cumulative[:, -1]
+    # Rounding must not take the target to the end, where weights may be 0.
+    target = tf.minimum(
+        uniform * total, tf.math.nextafter(total, tf.zeros_like(total))
+    )
+    below = tf.cast(cumulative <= target[:, None], tf.int32)
+    return tf.reduce_sum(below, axis=-1)
 
 
 class Written(NamedTuple):
@@ -37,7 +149,7 @@ class Writer:
           vocab: its vocabulary.
         """
         size = generator.config.vocab_size
-        self.pieces = pieces.Pieces(vocab, size)
+        self.pieces = Pieces(vocab, size)
         self._generator = generator
         self._mask_id = vocab.mask_id
         with tf.init_scope():
@@ -46,7 +158,7 @@ class Writer:
             carries = self.pieces.carries.copy()
             carries[vocab.mask_id] = True  # what comes there is not known yet
             self._carries = tf.constant(carries)
-        self._draws: dict[drawing.Draw, Any] = {}
+        self._draws: dict[Draw, Any] = {}
         matrix = tf.TensorSpec([None, None], tf.int32)
         self._best = tf.function(
             self._candidates,
@@ -62,7 +174,7 @@ class Writer:
         positions: tf.Tensor,
         whole_from: tf.Tensor,
         uniform: tf.Tensor,
-        how: drawing.Draw,
+        how: Draw,
     ) -> Written:
         """Draws tokens for all the places at once, each from the others.
 
@@ -118,11 +230,11 @@ class Writer:
         positions: tf.Tensor,
         whole_from: tf.Tensor,
         uniform: tf.Tensor,
-        how: drawing.Draw,
+        how: Draw,
     ) -> Written:
         logits, _ = self._logits(input_ids, input_mask, positions, whole_from)
         rows = tf.reshape(logits, [-1, tf.shape(logits)[-1]])
-        tokens = drawing.draw(rows, tf.reshape(uniform, [-1]), how)
+        tokens = draw(rows, tf.reshape(uniform, [-1]), how)
         tokens = tf.reshape(tokens, tf.shape(positions))
         chosen = tf.gather(logits, tokens, batch_dims=2)
         log_probs = chosen - tf.reduce_logsumexp(logits, axis=-1)
@@ -165,7 +277,7 @@ class Writer:
         banned = self._banned | (
             self._continues & ~may_continue[:, :, None]
         )  # [B, K, V]
-        return tf.where(banned, drawing.BANNED, logits), log_z
+        return tf.where(banned, BANNED, logits), log_z
 
 
 def _put(

@@ -15,10 +15,17 @@ import numpy as np
 from electra_tf import files, tensors
 from electra_tf.errors import UserError
 from electra_tf.hub import config as configs
-from electra_tf.hub import parts, variables
+from electra_tf.hub import variables
+from electra_tf.hub.checkpoint import (
+    Checkpoint,
+    Lazy,
+    Part,
+    Slots,
+    select,
+    shapes_of,
+)
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.hub.shapes import EXTRA, shapes
-from electra_tf.hub.source import Checkpoint, Lazy, Slots, shapes_of
+from electra_tf.hub.names import EXTRA, shapes
 from electra_tf.hub.variables import weight_name as weight_name
 from electra_tf.text.vocab import Vocab, load_vocab
 
@@ -94,7 +101,7 @@ def _read_slots(path: str) -> Slots | None:
 
 
 def write(
-    path: str, checkpoint: Checkpoint, part: parts.Part = "both"
+    path: str, checkpoint: Checkpoint, part: Part = "both"
 ) -> tuple[str, ...]:
     """Writes a model directory; config.json, which makes it one, comes last.
 
@@ -109,7 +116,7 @@ def write(
     Raises:
       UserError: it cannot be written, or has no such part or no vocabulary.
     """
-    checkpoint = parts.select(checkpoint, part)
+    checkpoint = select(checkpoint, part)
     if checkpoint.vocab is None:
         raise UserError(
             f"{checkpoint.source}: no vocabulary beside it, which a model "

@@ -18,15 +18,25 @@ from electra_tf.hub import (
     huggingface_config,
     huggingface_tokenizer,
     names,
-    pairs,
-    parts,
-    shapes,
+)
+from electra_tf.hub.checkpoint import (
+    NETWORKS,
+    Checkpoint,
+    Lazy,
+    Part,
+    check,
+    chosen,
+    is_pair,
+    joined,
+    left_out,
+    select,
+    shapes_of,
+    write_each,
 )
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.huggingface_tokenizer import read_json
-from electra_tf.hub.names import Part
+from electra_tf.hub.names import Network
 from electra_tf.hub.pickle_reader import TorchFile
-from electra_tf.hub.source import Checkpoint, Lazy, shapes_of
 
 CONFIG = "config.json"
 _SAFE, _TORCH = "model.safetensors", "pytorch_model.bin"
@@ -45,7 +55,7 @@ def recognises(path: str) -> bool:
     if present & set(_WEIGHTS[1:]):
         return True
     if CONFIG not in present:
-        return pairs.is_pair(path, recognises)
+        return is_pair(path, recognises)
     try:
         content = read_json(files.join(path, CONFIG))
     except UserError:
@@ -67,9 +77,9 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
       UserError: a file is missing, damaged or of another model; it is named.
     """
     overrides = overrides or {}
-    if pairs.is_pair(path, recognises):
-        two = (read(files.join(path, part), overrides) for part in pairs.BOTH)
-        return pairs.joined(*two, path)
+    if is_pair(path, recognises):
+        two = (read(files.join(path, part), overrides) for part in NETWORKS)
+        return joined(*two, path)
     present = files.list_directory(path)
     weights_file = next((n for n in _WEIGHTS if n in present), None)
     if weights_file is None:
@@ -94,7 +104,7 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
     )
     config = configs.override(config, overrides)
     weights, leftover = _renamed(theirs, config)
-    shapes.check(config, weights, weights_file)
+    check(config, weights, weights_file)
     return Checkpoint(
         config=config,
         weights=weights,
@@ -166,11 +176,11 @@ def _normalised(arrays: Mapping[str, np.ndarray]) -> Lazy[np.ndarray]:
     )
 
 
-def _part(config: DirectoryConfig) -> Part:
+def _part(config: DirectoryConfig) -> Network:
     return "generator" if config.discriminator is None else "discriminator"
 
 
-def _table(config: DirectoryConfig, part: Part) -> names.Table:
+def _table(config: DirectoryConfig, part: Network) -> names.Table:
     task = names.task_places(config.task) if config.task else ()
     return names.huggingface(*names.scopes(config, part), task)
 
@@ -179,7 +189,7 @@ def _renamed(
     theirs: Lazy[np.ndarray], config: DirectoryConfig
 ) -> tuple[Lazy[np.ndarray], tuple[str, ...]]:
     """The arrays that `config` asks for under our names; and the others'."""
-    expected = shapes.shapes(config)
+    expected = names.shapes(config)
     found, unknown = _table(config, _part(config)).ours(theirs)
     leftover = list(unknown)
     kept = {}
@@ -220,7 +230,7 @@ def _floats(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def write(
-    path: str, checkpoint: Checkpoint, part: parts.Part = "both"
+    path: str, checkpoint: Checkpoint, part: Part = "both"
 ) -> tuple[str, ...]:
     """Writes a directory that transformers loads with no key missing.
 
@@ -236,16 +246,18 @@ def write(
     Raises:
       UserError: there is no such network, or no class for it.
     """
-    for one in pairs.chosen(checkpoint.config, part):  # before any is written
-        huggingface_config.class_of(parts.select(checkpoint, one).config, one)
-    return pairs.write(path, checkpoint, part, _write_one)
+    for one in chosen(checkpoint.config, part):  # before any is written
+        huggingface_config.class_of(select(checkpoint, one).config, one)
+    return write_each(path, checkpoint, part, _write_one)
 
 
-def _write_one(directory: str, checkpoint: Checkpoint, part: Part) -> list[str]:
+def _write_one(
+    directory: str, checkpoint: Checkpoint, part: Network
+) -> list[str]:
     config, vocab = checkpoint.config, checkpoint.vocab
     content, notes = huggingface_config.from_ours(config, part)
     weights, dropped = _their_weights(checkpoint, part)
-    notes = [*notes, *pairs.left_out(dropped)]
+    notes = [*notes, *left_out(dropped)]
     content["pad_token_id"] = vocab.pad_id if vocab else 0
     files.make_directory(directory)
     tensors.save(files.join(directory, _SAFE), weights, {"format": "pt"})
@@ -265,7 +277,7 @@ def _write_one(directory: str, checkpoint: Checkpoint, part: Part) -> list[str]:
 
 
 def _their_weights(
-    checkpoint: Checkpoint, part: Part
+    checkpoint: Checkpoint, part: Network
 ) -> tuple[Lazy[np.ndarray], list[str]]:
     """Their names -> arrays, and our names of what has none."""
     config = checkpoint.config
@@ -274,7 +286,7 @@ def _their_weights(
         config = dataclasses.replace(config, replaced_token_head=False)
     table = _table(config, part)
     pieces = {}
-    for name in shapes.shapes(config):
+    for name in names.shapes(config):
         for i, theirs in enumerate(table.theirs(name)):
             if class_name == huggingface_config.ENCODER:
                 theirs = theirs.removeprefix("electra.")

@@ -5,7 +5,7 @@ from typing import Any
 
 from electra_tf.errors import UserError
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.hub.names import Part
+from electra_tf.hub.names import Network
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 
@@ -261,7 +261,7 @@ def _unnamed(number: int) -> tuple[str, ...]:
     return tuple(f"LABEL_{i}" for i in range(number))
 
 
-def class_of(config: DirectoryConfig, part: Part) -> str:
+def class_of(config: DirectoryConfig, part: Network) -> str:
     """The class that one network is saved as.
 
     Raises:
@@ -300,7 +300,7 @@ def class_of(config: DirectoryConfig, part: Part) -> str:
 
 
 def from_ours(
-    config: DirectoryConfig, part: Part
+    config: DirectoryConfig, part: Network
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """One network's config.json, and sentences on what it cannot say."""
     name = class_of(config, part)

@@ -18,11 +18,21 @@ import numpy as np
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import config as configs
-from electra_tf.hub import names, pairs, parts, shapes
+from electra_tf.hub import names
+from electra_tf.hub.checkpoint import (
+    NETWORKS,
+    Checkpoint,
+    Lazy,
+    Part,
+    chosen,
+    is_pair,
+    joined,
+    left_out,
+    write_each,
+)
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.huggingface_tokenizer import read_json
-from electra_tf.hub.names import Part
-from electra_tf.hub.source import Checkpoint, Lazy
+from electra_tf.hub.names import Network
 from electra_tf.models.config import ModelConfig
 from electra_tf.text.vocab import Vocab, load_vocab
 
@@ -51,7 +61,7 @@ def recognises(path: str) -> bool:
     if not files.is_directory(path):
         return False
     if not files.exists(config):
-        return pairs.is_pair(path, recognises)
+        return is_pair(path, recognises)
     try:
         return "registered_name" in read_json(config)
     except UserError:
@@ -69,23 +79,23 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
       UserError: a file is missing, damaged or of another model; it is named.
     """
     overrides = overrides or {}
-    if pairs.is_pair(path, recognises):
+    if is_pair(path, recognises):
         two = (
             _read_one(files.join(path, part), overrides, part)
-            for part in pairs.BOTH
+            for part in NETWORKS
         )
-        return pairs.joined(*two, path)
+        return joined(*two, path)
     return _read_one(path, overrides, "discriminator")
 
 
 def _read_one(
-    path: str, overrides: Mapping[str, str], part: Part
+    path: str, overrides: Mapping[str, str], part: Network
 ) -> Checkpoint:
     """A preset, which does not tell which network it is."""
     model = _model_config(path)
     vocab, lower_case, strip_accents, assumed = _read_tokenizer(path)
     config = DirectoryConfig(
-        **{other: None for other in pairs.BOTH} | {part: model},
+        **{other: None for other in NETWORKS} | {part: model},
         lower_case=lower_case,
         strip_accents=strip_accents,
         vocab_fingerprint=vocab.fingerprint() if vocab else "",
@@ -107,7 +117,7 @@ def _read_one(
         ]
         return names.to_ours("keras_hub", name, arrays)
 
-    expected = shapes.shapes(config)
+    expected = names.shapes(config)
     weights = Lazy(compute, {name: expected[name] for name in found})
     return Checkpoint(
         config=config,
@@ -224,7 +234,7 @@ def _read_tokenizer(
 
 
 def write(
-    path: str, checkpoint: Checkpoint, part: parts.Part = "both"
+    path: str, checkpoint: Checkpoint, part: Part = "both"
 ) -> tuple[str, ...]:
     """Writes a preset, tokenizer included.
 
@@ -242,17 +252,19 @@ def write(
     """
     config = checkpoint.config
     if (
-        "generator" in pairs.chosen(config, part)
+        "generator" in chosen(config, part)
         and config.generator_kind == "two_tower"
     ):
         raise UserError(
             "KerasHub has no backbone for a two_tower generator; convert "
             "with --part=discriminator"
         )
-    return pairs.write(path, checkpoint, part, _write_one)
+    return write_each(path, checkpoint, part, _write_one)
 
 
-def _write_one(directory: str, checkpoint: Checkpoint, part: Part) -> list[str]:
+def _write_one(
+    directory: str, checkpoint: Checkpoint, part: Network
+) -> list[str]:
     import keras_hub
 
     config = checkpoint.config
@@ -273,7 +285,7 @@ def _write_one(directory: str, checkpoint: Checkpoint, part: Part) -> list[str]:
         )  # fmt: skip
         for variable_path, array in zip(paths, arrays):
             variables[variable_path].assign(array)
-    notes += pairs.left_out(dropped)
+    notes += left_out(dropped)
     kernel, bias = (variables[name] for name in _POOLER)
     kernel.assign(np.eye(model.hidden_size, dtype=np.float32))
     bias.assign(np.zeros(model.hidden_size, np.float32))

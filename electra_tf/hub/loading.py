@@ -1,9 +1,14 @@
-"""Opening a checkpoint of any format, and putting it into a model."""
+"""Opening a checkpoint of any format, and putting it into a model.
+
+It is a path or a handle: `hf://org/name`,
+`kaggle://owner/model/framework/variation`.
+"""
 
 import dataclasses
 import importlib
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 
 import keras
@@ -12,9 +17,8 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.hub import directory, handles, shapes, variables
-from electra_tf.hub.report import Report
-from electra_tf.hub.source import Checkpoint, shapes_of
+from electra_tf.hub import directory, variables
+from electra_tf.hub.checkpoint import Checkpoint, Report, check, shapes_of
 from electra_tf.text.vocab import Vocab, load_vocab
 
 # Name -> module of this package with recognises(), read() and write(); in the
@@ -26,13 +30,80 @@ FORMATS = {
     "huggingface": "huggingface",
     "keras_hub": "keras_hub",
 }
+# What is never needed of a handle: other frameworks' copies of the weights.
+_IGNORED = ["tf_model.h5", "*.msgpack", "*.onnx", "*.ot", "*.tflite", "onnx/*"]
 # What a run of ours holds before it holds a model.
 _UNFINISHED = ("checkpoints", "trial_1")
+SlotVariables = Mapping[str, tuple[keras.Variable, keras.Variable]]
+
 _SLICE = 1 << 22  # bytes of an array that are assigned at once
 _EXPECTED = (
     "expected a model directory of electra_tf, a Hugging Face directory "
     "(config.json and weights), a KerasHub preset, or a TF1 checkpoint"
 )
+
+
+def is_handle(path: str) -> bool:
+    """Whether `path` names something to fetch."""
+    return path.startswith(("hf://", "kaggle://"))
+
+
+def fetch(handle: str) -> str:
+    """Downloads what a handle names, once; returns the local directory.
+
+    Args:
+      handle: `hf://org/name` or `hf://org/name@revision`, or
+        `kaggle://owner/model/framework/variation`.
+
+    Raises:
+      UserError: malformed, the package for it is not installed, or it cannot
+        be had (no network, no such model, no right to read it).
+    """
+    scheme, _, name = handle.partition("://")
+    if scheme == "hf":
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name):
+            raise UserError(f"{handle}: expected hf://org/name")
+        return _fetched(handle, "huggingface_hub", _from_hugging_face, name)
+    if name.count("/") < 3:
+        raise UserError(
+            f"{handle}: expected kaggle://owner/model/framework/variation"
+        )
+    return _fetched(handle, "kagglehub", _from_kaggle, name)
+
+
+def _from_hugging_face(name: str) -> str:
+    import huggingface_hub
+
+    name, _, revision = name.partition("@")
+    return huggingface_hub.snapshot_download(
+        name, revision=revision or None, ignore_patterns=_IGNORED
+    )
+
+
+def _from_kaggle(name: str) -> str:
+    import kagglehub
+
+    return kagglehub.model_download(name)
+
+
+def _fetched(
+    handle: str, package: str, download: Callable[[str], str], name: str
+) -> str:
+    try:
+        return download(name)
+    except ImportError as error:
+        raise UserError(
+            f"{handle}: needs the package {package}; pip install {package}"
+        ) from error
+    # Each package, and the HTTP library below it, has exceptions of its own.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        if len(reason) > 160:
+            reason = reason[:157] + "..."
+        raise UserError(
+            f"{handle}: cannot be fetched ({type(error).__name__}: {reason}); "
+            "without a network, give the directory of a copy"
+        ) from error
 
 
 def format_module(name: str) -> ModuleType:
@@ -75,21 +146,21 @@ def open_checkpoint(
     """Opens a checkpoint of any format; weights are read when looked up.
 
     Args:
-      path: a directory, a TF1 prefix, or a handle (see `hub.handles`).
+      path: a directory, a TF1 prefix, or a handle (see `fetch`).
       overrides: `--set` texts for what the source does not tell.
       vocab: a vocabulary, or its file, in place of the source's.
 
     Raises:
       UserError: nothing known, damaged, or at odds with its config.
     """
-    if handles.is_handle(path):
-        path = handles.fetch(path)
+    if is_handle(path):
+        path = fetch(path)
     checkpoint = format_module(recognise(path)).read(path, overrides or {})
     if vocab is not None:
         if isinstance(vocab, str):
             vocab = load_vocab(vocab)
         checkpoint = dataclasses.replace(checkpoint, vocab=vocab)
-    shapes.check(checkpoint.config, checkpoint.weights, checkpoint.source)
+    check(checkpoint.config, checkpoint.weights, checkpoint.source)
     if checkpoint.vocab is None:
         # Its networks can be used all the same, on token ids.
         none = "no vocabulary beside it, hence no tokenizer (--vocab)"
@@ -177,3 +248,79 @@ def assign(model: keras.Model, checkpoint: Checkpoint) -> Report:
         ),
         assumed=checkpoint.assumed,
     )
+
+
+def warm_start(
+    model: keras.Model,
+    checkpoint: Checkpoint,
+    slots: SlotVariables | None = None,
+    iterations: keras.Variable | None = None,
+) -> Report:
+    """Puts weights, and if asked for Adam's slots and the step, into a model.
+
+    Args:
+      model: a built pre-trainer. What the checkpoint lacks, a generator or a
+        head, stays as it was initialised.
+      checkpoint: of any format.
+      slots: name on disk -> the (m, v) variables of its optimizer, see
+        `slot_variables`, to go on where training stopped; None to start its
+        optimizer afresh. Those that the checkpoint lacks become 0.
+      iterations: the optimizer's counter, set to the checkpoint's step where
+        `slots` are given.
+
+    Returns:
+      What was loaded, newly initialised and left over.
+
+    Raises:
+      UserError: a shape differs, or slots are asked for and there are none;
+        the model is unchanged.
+    """
+    if slots is not None and checkpoint.slots is None:
+        raise UserError(
+            f"{checkpoint.source}: has no optimizer slots to go on with; "
+            "start the optimizer afresh"
+        )
+    report = assign(model, checkpoint)
+    if slots is None:
+        return report
+    origin = variables.sources(variables.named([model]), report.loaded)
+    filled = 0
+    for name, (m, v) in slots.items():
+        there = origin.get(name, ())
+        # A difference of tables has no slots of its own in a source.
+        if len(there) == 1 and there[0] in checkpoint.slots:
+            filled += 1
+            for variable, array in zip((m, v), checkpoint.slots[there[0]]):
+                variable.assign(array)
+        else:
+            for variable in (m, v):
+                variable.assign(keras.ops.zeros_like(variable))
+    step = checkpoint.config.step
+    if iterations is not None:
+        iterations.assign(step)
+    return dataclasses.replace(report, slots=filled, step=step)
+
+
+def slot_variables(
+    optimizer: keras.optimizers.Optimizer, trained: Sequence[keras.Variable]
+) -> SlotVariables:
+    """Name on disk -> the (m, v) variables of a built Adam-like optimizer.
+
+    Args:
+      optimizer: one whose slots are named after a variable's path, `/`
+        replaced by `_`, and `_m` or `_v`.
+      trained: the variables that it was built with.
+
+    Raises:
+      ValueError: it has no such slots.
+    """
+    by_path = {v.path.rpartition("/")[2]: v for v in optimizer.variables}
+    found = {}
+    for variable in trained:
+        stem = variable.path.replace("/", "_")
+        try:
+            slots = by_path[f"{stem}_m"], by_path[f"{stem}_v"]
+        except KeyError as error:
+            raise ValueError(f"no slots for {variable.path}") from error
+        found[variables.weight_name(variable.path)] = slots
+    return found

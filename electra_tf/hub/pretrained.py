@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import keras
 
 from electra_tf.errors import UserError
-from electra_tf.hub import directory, loading, parts, variables
+from electra_tf.hub import directory, loading, variables
+from electra_tf.hub.checkpoint import Checkpoint, Part, select
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.hub.source import Checkpoint
 from electra_tf.models import (
     encoder,
     initial,
@@ -34,7 +34,7 @@ class _Pretrained:
     `load_report`.
     """
 
-    _part: parts.Part = "discriminator"
+    _part: Part = "discriminator"
 
     @classmethod
     def from_pretrained(
@@ -57,7 +57,7 @@ class _Pretrained:
         Raises:
           UserError: not there, not whole, or without this network.
         """
-        checkpoint = parts.select(
+        checkpoint = select(
             loading.open_checkpoint(path, overrides, vocab), cls._part
         )
         # What is loaded anyway need not be drawn at random before; but a
@@ -206,7 +206,7 @@ def load_task_network(
     Raises:
       UserError: not there, not whole, or not fine-tuned.
     """
-    checkpoint = parts.select(
+    checkpoint = select(
         loading.open_checkpoint(path, overrides, vocab), "discriminator"
     )
     config = checkpoint.config

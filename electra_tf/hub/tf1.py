@@ -19,10 +19,10 @@ import tensorflow as tf
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import config as configs
-from electra_tf.hub import names, parts, tf1_config
+from electra_tf.hub import names, tf1_config
+from electra_tf.hub.checkpoint import Checkpoint, Lazy, Part, select
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.hub.shapes import EXTRA, shapes
-from electra_tf.hub.source import Checkpoint, Lazy
+from electra_tf.hub.names import EXTRA, shapes
 from electra_tf.text.vocab import load_vocab
 
 CONFIG, VOCAB = "config.json", "vocab.txt"
@@ -92,7 +92,7 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
 
 
 def write(
-    path: str, checkpoint: Checkpoint, part: parts.Part = "both"
+    path: str, checkpoint: Checkpoint, part: Part = "both"
 ) -> tuple[str, ...]:
     """Writes `model.ckpt` (`model.ckpt-STEP` after training) and what goes
     beside it: config.json, vocab.txt, and `checkpoint`, which names it.
@@ -108,7 +108,7 @@ def write(
     Raises:
       UserError: it cannot be written, or has no such part.
     """
-    checkpoint = parts.select(checkpoint, part)
+    checkpoint = select(checkpoint, part)
     config = checkpoint.config
     table = _table(config, _TASK)
     arrays: dict[str, Any] = {}

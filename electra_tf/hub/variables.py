@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from electra_tf.errors import UserError
-from electra_tf.hub.source import Lazy, shapes_of
+from electra_tf.hub.checkpoint import Lazy, shapes_of
 
 _TABLES = "embeddings/"
 # Where a model has the differences, and a normalisation beside them.

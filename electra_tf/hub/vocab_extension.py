@@ -7,7 +7,7 @@ import numpy as np
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.hub.source import Checkpoint, Lazy, shapes_of
+from electra_tf.hub.checkpoint import Checkpoint, Lazy, shapes_of
 from electra_tf.models.config import ModelConfig
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab

@@ -1,60 +1,113 @@
-"""The shape of an encoder: a frozen config and the sizes of the paper."""
+"""Shapes of networks as settings; importable without TensorFlow."""
 
 import dataclasses
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
+from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
+
+Gelu = Literal["erf", "tanh"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """One Transformer encoder (Clark et al. 2020, Table 6)."""
 
-    vocab_size: int = 30522  # rows of the token embedding table
-    embedding_size: int = 128  # E, projected to H where they differ
-    hidden_size: int = 256  # H, width of the residual stream
-    num_layers: int = 12
-    num_heads: int = 4  # must divide hidden_size
-    intermediate_size: int = 1024  # width of the feed-forward layer
-    max_positions: int = 512  # rows of the position embedding table
-    type_vocab_size: int = 2  # segments
-    hidden_dropout: float = 0.1  # after embeddings and each sub-layer
-    attention_dropout: float = 0.1  # on attention probabilities
-    gelu: Literal["erf", "tanh"] = "erf"  # the original's is erf
-    head_gelu: Literal["erf", "tanh"] | None = None  # token LM head's; or gelu
-    tied_head: bool = True  # the token LM head scores with the token table
-    initializer_range: float = 0.02  # stddev, truncated normal
-    local_start: bool = False  # heads begin on neighbours: initial.py
-    match_heads: int = 0  # of them, those that begin on equal words: there
-    words_apart: bool = False  # positions begin in half the columns alone
-    layer_norm_epsilon: float = 1e-12
+    vocab_size: Annotated[
+        int, Setting("Rows of the token embedding table.", at_least=1)
+    ] = 30522
+    embedding_size: Annotated[
+        int,
+        Setting(
+            "Width of the embeddings, projected to hidden_size where they "
+            "differ.",
+            at_least=1,
+        ),
+    ] = 128
+    hidden_size: Annotated[
+        int, Setting("Width of the residual stream.", at_least=1)
+    ] = 256
+    num_layers: Annotated[int, Setting("Number of blocks.", at_least=1)] = 12
+    num_heads: Annotated[
+        int,
+        Setting(
+            "Attention heads of a block; they divide hidden_size.", at_least=1
+        ),
+    ] = 4
+    intermediate_size: Annotated[
+        int, Setting("Width of the feed-forward layer.", at_least=1)
+    ] = 1024
+    max_positions: Annotated[
+        int,
+        Setting(
+            "Rows of the position table: the longest possible input.",
+            at_least=1,
+        ),
+    ] = 512
+    type_vocab_size: Annotated[
+        int, Setting("Number of segments.", at_least=1)
+    ] = 2
+    hidden_dropout: Annotated[
+        float,
+        Setting(
+            "Dropout rate after the embeddings and after each sub-layer.",
+            at_least=0,
+            below=1,
+        ),
+    ] = 0.1
+    attention_dropout: Annotated[
+        float,
+        Setting(
+            "Dropout rate on attention probabilities.", at_least=0, below=1
+        ),
+    ] = 0.1
+    gelu: Annotated[
+        Gelu, Setting("Form of the activation; the original's is erf.")
+    ] = "erf"
+    head_gelu: Annotated[
+        Gelu | None,
+        Setting("Form of it in the token LM head; null means as gelu."),
+    ] = None
+    tied_head: Annotated[
+        bool,
+        Setting("Whether the token LM head scores with the token table."),
+    ] = True
+    initializer_range: Annotated[
+        float,
+        Setting("Standard deviation of initial weights, truncated normal."),
+    ] = 0.02
+    local_start: Annotated[
+        bool,
+        Setting(
+            "Whether attention heads begin on neighbouring tokens; models "
+            "trained for an hour on a CPU learn context sooner."
+        ),
+    ] = False
+    match_heads: Annotated[
+        int,
+        Setting(
+            "How many of them begin on equal tokens instead; needs local_start."
+        ),
+    ] = 0
+    words_apart: Annotated[
+        bool,
+        Setting(
+            "Whether positions begin in half of the columns alone, as with "
+            "match_heads; needs local_start."
+        ),
+    ] = False
+    layer_norm_epsilon: Annotated[
+        float, Setting("Added to variances in layer normalisation.")
+    ] = 1e-12
 
     def __post_init__(self) -> None:
-        for name in (
-            "vocab_size", "embedding_size", "hidden_size", "num_layers",
-            "num_heads", "intermediate_size", "max_positions",
-            "type_vocab_size",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"model.{name}: expected at least 1, got "
-                    f"{getattr(self, name)}"
-                )
+        super().__post_init__()
         if self.hidden_size % self.num_heads:
             raise UserError(
                 f"model.num_heads: {self.num_heads} does not divide "
                 f"model.hidden_size {self.hidden_size}"
             )
-        for name in ("hidden_dropout", "attention_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(
-                    f"model.{name}: expected a share in [0, 1), got "
-                    f"{getattr(self, name)}"
-                )
-
-        self._check_start()
-
-    def _check_start(self) -> None:
         if self.local_start and (
             self.embedding_size % self.hidden_size
             or self.hidden_size % (2 * self.num_heads)
@@ -134,51 +187,229 @@ class ModelConfig:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class GeneratorConfig:
-    """What fills masked positions (paper, sections 2 and 3.2).
+class GeneratorTraits(NamedTuple):
+    """What a kind of generator is made of, for files and counts.
 
     Attributes:
-      hidden_fraction: its hidden size / the discriminator's (Table 6).
-      layers_fraction: its layers / the discriminator's.
-      kind: "separate", an encoder of its own; "tied", the discriminator's
-        encoder at its full size; "two_tower", one reader from the left and
-        one from the right, neither of which sees the token that it predicts
-        (Electric, Clark et al. 2020b); "uniform", every token alike.
-      embeddings: "shared" with the discriminator; "untied", tables of its
-        own whose size is its hidden size; "disentangled", shared but for a
-        difference that the discriminator learns alone (DeBERTaV3, He et al.
-        2021, section 3.3).
-      wrap_around: two_tower alone: the ends of a row see the other end, as
-        in the original. For comparisons with it: this leaks the answer.
-      frozen: it is not trained, only sampled from (Fast-ELECTRA, Dong et al.
-        2023); it has to come from a checkpoint.
+      encoders: how many encoders of its own it has.
+      shares_encoder: whether it runs in the discriminator's.
     """
 
-    hidden_fraction: float = 0.25
-    layers_fraction: float = 1.0
-    kind: Literal["separate", "tied", "uniform", "two_tower"] = "separate"
-    embeddings: Literal["shared", "untied", "disentangled"] = "shared"
-    wrap_around: bool = False
-    frozen: bool = False
+    encoders: int
+    shares_encoder: bool = False
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is anything to learn."""
+        return self.encoders > 0 or self.shares_encoder
+
+
+# `pretraining.generators` has a class for each of them.
+GENERATOR_KINDS = {
+    "separate": GeneratorTraits(1),
+    "tied": GeneratorTraits(0, shares_encoder=True),
+    "two_tower": GeneratorTraits(2),
+    "uniform": GeneratorTraits(0),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorConfig(Settings):
+    """What fills masked positions (paper, sections 2 and 3.2)."""
+
+    hidden_fraction: Annotated[
+        float,
+        Setting(
+            "The generator's hidden size as a share of the discriminator's "
+            "(Table 6).",
+            above=0,
+        ),
+    ] = 0.25
+    layers_fraction: Annotated[
+        float,
+        Setting("Its layers as a share of the discriminator's.", above=0),
+    ] = 1.0
+    kind: Annotated[
+        Literal["separate", "tied", "uniform", "two_tower"],
+        Setting(
+            "separate: an encoder of its own; tied: the discriminator's "
+            "encoder at its full size; two_tower: one reader from the left "
+            "and one from the right, neither of which sees the token that it "
+            "predicts (Electric, Clark et al. 2020b); uniform: every token "
+            "alike."
+        ),
+    ] = "separate"
+    embeddings: Annotated[
+        Literal["shared", "untied", "disentangled"],
+        Setting(
+            "shared with the discriminator; untied: tables of its own whose "
+            "size is its hidden size; disentangled: shared but for a "
+            "difference that the discriminator learns alone (DeBERTaV3, He "
+            "et al. 2021, section 3.3)."
+        ),
+    ] = "shared"
+    wrap_around: Annotated[
+        bool,
+        Setting(
+            "two_tower alone: the ends of a row see the other end, as in the "
+            "original. For comparisons with it: this leaks the answer."
+        ),
+    ] = False
+    frozen: Annotated[
+        bool,
+        Setting(
+            "Whether it is not trained, only sampled from (Fast-ELECTRA, "
+            "Dong et al. 2023); it then has to come from a checkpoint."
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
-        for name in ("hidden_fraction", "layers_fraction"):
-            if not getattr(self, name) > 0:
-                raise UserError(
-                    f"generator.{name}: expected above 0, got "
-                    f"{getattr(self, name)}"
-                )
-        if self.wrap_around and self.kind != "two_tower":
+        super().__post_init__()
+        if self.wrap_around and self.traits.encoders < 2:
             raise UserError(
                 "generator.wrap_around: is for generator.kind two_tower, "
                 f"which is {self.kind}"
             )
-        if self.kind in ("tied", "uniform") and self.embeddings != "shared":
+        if not self.traits.encoders and self.embeddings != "shared":
             raise UserError(
                 f"generator.embeddings: a generator of kind {self.kind} has "
                 f"no tables of its own to be {self.embeddings}; leave it out"
             )
+
+    @property
+    def traits(self) -> GeneratorTraits:
+        """What its kind is made of."""
+        return GENERATOR_KINDS[self.kind]
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskHeadConfig(Settings):
+    """The head of a fine-tuned model."""
+
+    kind: Annotated[
+        Literal["sequence", "token", "span", "joint_span"],
+        Setting(
+            "sequence: scores of the whole input; token: scores of each "
+            "token; span: independent start and end logits; joint_span: the "
+            "end given the start, over a beam, as the original answers "
+            "questions."
+        ),
+    ] = "sequence"
+    num_labels: Annotated[
+        int,
+        Setting(
+            "Labels of sequence and token; 1 for regression or ranking.",
+            at_least=1,
+        ),
+    ] = 2
+    labels: Annotated[
+        tuple[str, ...] | None,
+        Setting("Their names in order; null where they have none."),
+    ] = None
+    hidden_layer: Annotated[
+        bool,
+        Setting(
+            "sequence alone: whether a dense layer and GELU (erf) stand "
+            "before the output, as in Hugging Face's class; the original has "
+            "none."
+        ),
+    ] = False
+    dropout: Annotated[
+        float,
+        Setting(
+            "Dropout rate on the hidden states that the head reads.",
+            at_least=0,
+            below=1,
+        ),
+    ] = 0.1
+    answerable: Annotated[
+        bool,
+        Setting(
+            "span and joint_span: whether the head also predicts if there is "
+            "an answer (SQuAD 2.0)."
+        ),
+    ] = False
+    joint_size: Annotated[
+        int,
+        Setting(
+            "Width of the hidden layers of joint_span, and of that which "
+            "tells whether there is an answer.",
+            at_least=1,
+        ),
+    ] = 512
+    beam_size: Annotated[
+        int,
+        Setting(
+            "Starts, and ends for each start, that joint_span returns.",
+            at_least=1,
+        ),
+    ] = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels is not None and len(self.labels) != self.num_labels:
+            raise UserError(
+                f"task.labels: expected {self.num_labels} names, as "
+                f"task.num_labels says, got {len(self.labels)}"
+            )
+        if self.hidden_layer and self.kind != "sequence":
+            raise UserError(
+                "task.hidden_layer: is for task.kind sequence, which is "
+                f"{self.kind}; leave it out"
+            )
+        if self.answerable and self.kind not in ("span", "joint_span"):
+            raise UserError(
+                "task.answerable: is for task.kind span or joint_span, which "
+                f"is {self.kind}; leave it out"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig(Settings):
+    """The decoder of a fine-tuned model; its width is the encoder's."""
+
+    kind: Annotated[
+        Literal["decoder"],
+        Setting("What sort of head it is, beside those of TaskHeadConfig."),
+    ] = "decoder"
+    num_layers: Annotated[int, Setting("Number of blocks.", at_least=1)] = 3
+    from_encoder: Annotated[
+        bool,
+        Setting(
+            "Whether blocks begin with the encoder's weights, where it comes "
+            "from a checkpoint (Rothe et al. 2020); cross-attention has none "
+            "to begin with."
+        ),
+    ] = True
+
+
+@dataclasses.dataclass(frozen=True)
+class SentenceHeadConfig(Settings):
+    """A score for each sentence."""
+
+    kind: Annotated[
+        Literal["sentences"],
+        Setting("What sort of head it is, beside those of TaskHeadConfig."),
+    ] = "sentences"
+    dropout: Annotated[
+        float,
+        Setting(
+            "Dropout rate on the hidden states that the head reads.",
+            at_least=0,
+            below=1,
+        ),
+    ] = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiHeadConfig:
+    """Several heads on one encoder.
+
+    Attributes:
+      heads: by their names, which are part of variables' names: no slashes.
+    """
+
+    heads: Mapping[str, TaskHeadConfig]
 
 
 def _shape(hidden: int, embedding: int, layers: int, heads: int) -> dict:

@@ -11,44 +11,18 @@ length, H hidden size, A heads, D = H / A, V vocabulary.
 """
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from electra_tf.errors import UserError
 from electra_tf.models import heads, layers, products, randomness
-from electra_tf.models.config import ModelConfig
+from electra_tf.models.config import DecoderConfig, ModelConfig
 from electra_tf.models.encoder import ElectraEncoder
 from electra_tf.models.initial import truncated_normal
 
 # Dropout sites of the decoder; the encoder's are small numbers.
 _SITE = 1 << 17
-
-
-@dataclasses.dataclass(frozen=True)
-class DecoderConfig:
-    """The decoder of a fine-tuned model; its width is the encoder's.
-
-    Attributes:
-      kind: what sort of head it is, beside those of `TaskHeadConfig`.
-      num_layers: blocks.
-      from_encoder: blocks begin with the encoder's weights, where it comes
-        from a checkpoint (Rothe et al. 2020); cross-attention has none to
-        begin with.
-    """
-
-    kind: Literal["decoder"] = "decoder"
-    num_layers: int = 3
-    from_encoder: bool = True
-
-    def __post_init__(self) -> None:
-        if self.kind != "decoder":
-            raise UserError(f"task.kind: expected decoder, got '{self.kind}'")
-        if self.num_layers < 1:
-            raise UserError(
-                f"task.num_layers: expected at least 1, got {self.num_layers}"
-            )
 
 
 class Memory(NamedTuple):

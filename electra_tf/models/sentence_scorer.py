@@ -11,41 +11,18 @@ what to look at.
 Shapes: B batch, L sequence length, H hidden size.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from electra_tf.errors import UserError
 from electra_tf.models import encoder as encoders
 from electra_tf.models import kernels, layers, randomness
-from electra_tf.models.config import ModelConfig
+from electra_tf.models.config import ModelConfig, SentenceHeadConfig
 
 # Dropout sites of the head; the encoder's are small numbers.
 _SITE = 1 << 16
 _LONGEST_WAVE = 10_000.0  # of the places, as Vaswani et al. 2017 have it
-
-
-@dataclasses.dataclass(frozen=True)
-class SentenceHeadConfig:
-    """A score for each sentence.
-
-    Attributes:
-      kind: "sentences".
-      dropout: on the hidden states that the head reads, in training.
-    """
-
-    kind: str = "sentences"
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.kind != "sentences":
-            raise UserError(f"task.kind: expected sentences, got '{self.kind}'")
-        if not 0 <= self.dropout < 1:
-            raise UserError(
-                f"task.dropout: expected a share in [0, 1), got {self.dropout}"
-            )
 
 
 class SentenceOutput(NamedTuple):

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from electra_tf.models import encoder as encoders
 from electra_tf.models import randomness
-from electra_tf.models.config import ModelConfig
-from electra_tf.models.decoder import Decoder, DecoderConfig, Memory
+from electra_tf.models.config import DecoderConfig, ModelConfig
+from electra_tf.models.decoder import Decoder, Memory
 
 
 class Seq2SeqOutput(NamedTuple):

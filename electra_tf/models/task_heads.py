@@ -6,85 +6,18 @@ except the joint span head's, which has a layer for each thing it predicts.
 Shapes: B batch, L sequence length, H hidden size, K beam, J joint layer.
 """
 
-import dataclasses
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from electra_tf.errors import UserError
 from electra_tf.models import kernels, layers, randomness
+from electra_tf.models.config import TaskHeadConfig
 
-KINDS = ("sequence", "token", "span", "joint_span")
 # Dropout sites of the head; the encoder's are small numbers.
 _SITE = 1 << 16
 # Taken from the logits of positions where no answer can be, as the original.
 _OUTSIDE = -1000.0
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskHeadConfig:
-    """The head of a fine-tuned model.
-
-    Attributes:
-      kind: "sequence", scores of the whole input; "token", scores of each
-        token; "span", independent start and end logits; "joint_span", the
-        end given the start, over a beam, as the original answers questions.
-      num_labels: of "sequence" and "token"; 1 for regression or ranking.
-      labels: their names in order; None where they have none.
-      hidden_layer: "sequence" alone: a dense layer and GELU (erf) before the
-        output, as in Hugging Face's class; the original has none.
-      dropout: on the hidden states that the head reads, in training.
-      answerable: "span" and "joint_span": also predicts whether there is an
-        answer (SQuAD 2.0).
-      joint_size: width of the hidden layers of "joint_span", and of that
-        which tells whether there is an answer.
-      beam_size: starts, and ends for each start, that "joint_span" returns.
-    """
-
-    kind: Literal["sequence", "token", "span", "joint_span"] = "sequence"
-    num_labels: int = 2
-    labels: tuple[str, ...] | None = None
-    hidden_layer: bool = False
-    dropout: float = 0.1
-    answerable: bool = False
-    joint_size: int = 512
-    beam_size: int = 20
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UserError(
-                f"task.kind: expected one of {', '.join(KINDS)}, got "
-                f"'{self.kind}'"
-            )
-        for name in ("num_labels", "joint_size", "beam_size"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"task.{name}: expected at least 1, got "
-                    f"{getattr(self, name)}"
-                )
-        if not 0 <= self.dropout < 1:
-            raise UserError(
-                f"task.dropout: expected a share in [0, 1), got {self.dropout}"
-            )
-        if self.labels is not None:
-            # JSON has no tuples.
-            object.__setattr__(self, "labels", tuple(self.labels))
-            if len(self.labels) != self.num_labels:
-                raise UserError(
-                    f"task.labels: expected {self.num_labels} names, as "
-                    f"task.num_labels says, got {len(self.labels)}"
-                )
-        if self.hidden_layer and self.kind != "sequence":
-            raise UserError(
-                "task.hidden_layer: is for task.kind sequence, which is "
-                f"{self.kind}; leave it out"
-            )
-        if self.answerable and self.kind not in ("span", "joint_span"):
-            raise UserError(
-                "task.answerable: is for task.kind span or joint_span, which "
-                f"is {self.kind}; leave it out"
-            )
 
 
 def _dense(units: int, name: str) -> layers.Dense:

@@ -1,6 +1,5 @@
 """An encoder with a task head: what fine-tuning trains and hands out."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -10,11 +9,15 @@ import tensorflow as tf
 from electra_tf.errors import UserError
 from electra_tf.models import encoder as encoders
 from electra_tf.models import layers, randomness, task_heads
-from electra_tf.models.config import ModelConfig
-from electra_tf.models.decoder import DecoderConfig
-from electra_tf.models.sentence_scorer import SentenceHeadConfig, SentenceScorer
+from electra_tf.models.config import (
+    DecoderConfig,
+    ModelConfig,
+    MultiHeadConfig,
+    SentenceHeadConfig,
+    TaskHeadConfig,
+)
+from electra_tf.models.sentence_scorer import SentenceScorer
 from electra_tf.models.seq2seq import Seq2Seq
-from electra_tf.models.task_heads import TaskHeadConfig
 
 
 class ClassifierOutput(NamedTuple):
@@ -226,17 +229,6 @@ def _answer(
         inputs.append(start_positions)
     spans = head(*inputs, training=training, keys=keys)
     return QuestionAnswererOutput(spans, output)
-
-
-@dataclasses.dataclass(frozen=True)
-class MultiHeadConfig:
-    """Several heads on one encoder.
-
-    Attributes:
-      heads: by their names, which are part of variables' names: no slashes.
-    """
-
-    heads: Mapping[str, TaskHeadConfig]
 
 
 class MultitaskOutput(NamedTuple):

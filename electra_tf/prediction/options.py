@@ -49,7 +49,11 @@ def settings_class(task: str | None) -> type:
       UserError: no such task.
     """
     about = Setting("The task's own; --model=... or --task=... lists them.")
-    field: tuple[str, Any, Any] = ("options", Annotated[Any, about], None)
+    field: tuple[str, Any, Any] = (
+        "options",
+        Annotated[Any, about] | None,
+        None,
+    )
     if task is not None:
         kind = registry.options_class(task)
         field = ("options", kind, dataclasses.field(default_factory=kind))

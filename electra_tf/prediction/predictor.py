@@ -8,7 +8,7 @@ import keras
 
 from electra_tf.config import Overrides
 from electra_tf.errors import UserError
-from electra_tf.hub import directory, handles, loading, pretrained
+from electra_tf.hub import directory, loading, pretrained
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.prediction import heads
 from electra_tf.prediction import options as model_options
@@ -167,8 +167,8 @@ def load(
     Raises:
       UserError: not there, not whole, not fine-tuned, or of another task.
     """
-    if handles.is_handle(path):
-        path = handles.fetch(path)
+    if loading.is_handle(path):
+        path = loading.fetch(path)
     network = pretrained.load_task_network(path)
     config = network.directory_config
     if network.tokenizer is None:

@@ -9,7 +9,7 @@ from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.models.encoder import ElectraEncoder
 from electra_tf.pretraining import combinations
 from electra_tf.pretraining.generation import AnyGenerator
-from electra_tf.pretraining.objectives import ObjectiveConfig
+from electra_tf.pretraining.settings import ObjectiveConfig
 
 _HEADS: dict[str, tuple[networks.DiscriminatorHead, ...]] = {
     "mlm": (),

@@ -5,7 +5,7 @@ import dataclasses
 from electra_tf.errors import UserError
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining.masking import MaskingConfig
-from electra_tf.pretraining.objectives import ObjectiveConfig
+from electra_tf.pretraining.settings import ObjectiveConfig
 
 
 def generator_shape(

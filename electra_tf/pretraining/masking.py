@@ -5,7 +5,7 @@ may draw one twice and then writes the mean of two token ids there.
 """
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,51 +13,10 @@ import tensorflow as tf
 from electra_tf.errors import UserError
 from electra_tf.models import randomness
 from electra_tf.pretraining import masking_units
+from electra_tf.pretraining.settings import MaskingConfig
 
 # What the keys of an example are used for here.
 _CHOOSE, _KEEP, _CUTS, _FROM_END = range(4)
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskingConfig:
-    """How many tokens are masked, and how (paper, section 3.1)."""
-
-    mask_prob: float = 0.15  # share of the real tokens; 0.25 for large
-    mask_token_rate: float = 0.85  # of the chosen become [MASK], rest stay
-    max_predictions: int | None = None  # slots a row; None: from mask_prob
-    # What is masked whole or not at all.
-    unit: Literal["token", "whole_word", "span"] = "token"
-    max_span_length: int = 10  # the longest span, in words
-    span_geometric: float = 0.2  # p of its length's geometric distribution
-
-    def __post_init__(self) -> None:
-        if self.unit not in ("token", "whole_word", "span"):
-            raise UserError(
-                "masking.unit: expected token, whole_word or span, got "
-                f"{self.unit}"
-            )
-        if self.max_span_length < 1:
-            raise UserError(
-                "masking.max_span_length: expected at least 1, got "
-                f"{self.max_span_length}"
-            )
-        for name in ("mask_prob", "mask_token_rate", "span_geometric"):
-            if not 0 < getattr(self, name) <= 1:
-                raise UserError(
-                    f"masking.{name}: expected a share in (0, 1], got "
-                    f"{getattr(self, name)}"
-                )
-        if self.max_predictions is not None and self.max_predictions < 1:
-            raise UserError(
-                "masking.max_predictions: expected at least 1, got "
-                f"{self.max_predictions}"
-            )
-
-    def slots(self, length: int) -> int:
-        """N, the most predictions in a row of `length` positions."""
-        if self.max_predictions is not None:
-            return min(self.max_predictions, length)
-        return max(1, min(length, int((self.mask_prob + 0.005) * length)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from electra_tf.pretraining.discrimination import (
     REPLACED_TOKEN,
     RESTORED_TOKEN,
 )
-from electra_tf.pretraining.objectives import ObjectiveConfig
+from electra_tf.pretraining.settings import ObjectiveConfig
 
 
 class PretrainMetrics:

@@ -4,81 +4,13 @@ The token loss and the sample share one pass of exponentials over the
 [rows, V] scores, which are the largest tensor of the step.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from electra_tf.errors import UserError
 from electra_tf.pretraining import sampling
-
-Kind = Literal[
-    "electra", "mlm", "electric", "electra_15", "replaced_mlm",
-    "all_tokens_mlm",
-]  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class ObjectiveConfig:
-    """What is trained on what, and with which weight.
-
-    Attributes:
-      kind: "electra", replaced token detection (paper, section 2); "mlm",
-        BERT's masked LM with a mask of its own in each epoch; "electric",
-        noise-contrastive estimation (Clark et al. 2020b); and the paper's
-        section 3.4: "electra_15", ELECTRA with the loss of masked positions
-        alone; "replaced_mlm", a masked LM that reads the generator's samples
-        in place of [MASK]; "all_tokens_mlm", the same, predicting every
-        token, with a copy mechanism.
-      gen_weight: of the generator's loss (Table 6).
-      disc_weight: of the discriminator's; 50 suits the binary losses (Table
-        6), 1 the others.
-      temperature: of the distribution that samples are drawn from.
-      temperature_start: where the temperature begins; it then decays to
-        `temperature` (Fast-ELECTRA, Dong et al. 2023). None: no decay.
-      temperature_decay_steps: steps in which the distance shrinks by e.
-      disallow_correct: samples are never the original token.
-      adversarial: the generator is trained to mislead the discriminator, by
-        REINFORCE (paper, appendix F). Weaker than maximum likelihood there;
-        for research.
-      two_stage_steps: so many steps train the generator alone; then the
-        discriminator starts from its weights and is trained, and the
-        generator is not (paper, section 3.2). Weaker than joint training
-        there; for research. 0: joint training.
-    """
-
-    kind: Kind = "electra"
-    gen_weight: float = 1.0
-    disc_weight: float = 50.0
-    temperature: float = 1.0
-    temperature_start: float | None = None
-    temperature_decay_steps: int = 10_000
-    disallow_correct: bool = False
-    adversarial: bool = False
-    two_stage_steps: int = 0
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise UserError(
-                f"objective.kind: expected one of {', '.join(get_args(Kind))}"
-                f", got {self.kind}"
-            )
-        for name in ("temperature", "temperature_start"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UserError(
-                    f"objective.{name}: expected above 0, got {value}"
-                )
-        for name, least in (
-            ("temperature_decay_steps", 1),
-            ("two_stage_steps", 0),
-        ):
-            if getattr(self, name) < least:
-                raise UserError(
-                    f"objective.{name}: expected at least {least}, got "
-                    f"{getattr(self, name)}"
-                )
+from electra_tf.pretraining.settings import ObjectiveConfig as ObjectiveConfig
 
 
 class TokenLoss(NamedTuple):

@@ -21,7 +21,7 @@ from electra_tf.pretraining import (
 )
 from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
 from electra_tf.pretraining.metrics import PretrainMetrics
-from electra_tf.pretraining.objectives import ObjectiveConfig
+from electra_tf.pretraining.settings import ObjectiveConfig
 
 Batch = dict[str, tf.Tensor]
 

@@ -1,16 +1,26 @@
-"""BM25 over passages, by bm25s; in memory, or kept on disk.
+"""Texts -> terms -> BM25 over passages, by bm25s; in memory or on disk.
 
     <index>/about.json   of which documents, and how they were divided
     <index>/bm25s/...    what bm25s writes
 
 The passages themselves are read from the documents each time.
+
+Terms are words without case, accents and endings (Snowball's stems). Chinese
+and Japanese, which have no spaces, by their characters and pairs of
+neighbours. Measured: on SQuAD's questions stems find the paragraph among the
+first five 1.5 to 2 points more often than WordPieces or plain words do, and
+leaving stop words out does not help; for Chinese, pairs are well above the
+words of a segmenter and above single characters.
 """
 
 import json
+import logging
 import pathlib
+import re
 import tempfile
+import unicodedata
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +28,87 @@ import numpy as np
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.retrieval import passages as passages_lib
-from electra_tf.retrieval.terms import Terms, package
 
+NO_STEMS = "none"
 _ABOUT, _BM25 = "about.json", "bm25s"
 _VERSION = 1
 # Lucene's; of those tried on SQuAD's questions the best, by a little.
 _K1, _B = 1.2, 0.75
+# Han with its extensions and compatibility forms, kana.
+_UNSPACED = (
+    "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
+)
+_RUN = re.compile(rf"([{_UNSPACED}]+)|[^\W_{_UNSPACED}]+")
+_ACCENT = re.compile("[\u0300-\u036f]")
+
+
+def package(name: str) -> Any:
+    """A package of the extra `retrieval`.
+
+    Raises:
+      UserError: it is not installed.
+    """
+    try:
+        found = __import__(name)
+    except ImportError as error:
+        raise UserError(
+            f"looking through documents needs the package {name}: pip install "
+            "'electra-tf[retrieval]'"
+        ) from error
+    if name == "bm25s":
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return found
+
+
+class Terms:
+    """Makes terms of texts.
+
+    Attributes:
+      language: whose endings are left out; `NO_STEMS` for nobody's.
+    """
+
+    def __init__(self, language: str = "english"):
+        """Looks the language up.
+
+        Raises:
+          UserError: there is no stemmer for it.
+        """
+        self.language = language
+        self._stems = None
+        if language != NO_STEMS:
+            stemmer = package("Stemmer")
+            known = stemmer.algorithms()
+            if language not in known:
+                raise UserError(
+                    f"--language={language}: no stemmer for it; expected "
+                    f"{NO_STEMS} or one of {', '.join(sorted(known))}"
+                )
+            self._stems = stemmer.Stemmer(language).stemWords
+
+    def __call__(self, text: str) -> list[str]:
+        """The terms of a text, in order, as often as they occur."""
+        found = list(_terms(plain(text)))
+        return found if self._stems is None else self._stems(found)
+
+
+def plain(text: str) -> str:
+    """`text` without case, accents and widths of characters."""
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFKD", text.casefold())
+    return unicodedata.normalize("NFKC", _ACCENT.sub("", text))
+
+
+def _terms(text: str) -> Iterator[str]:
+    for match in _RUN.finditer(text):
+        run = match[0]
+        if match[1] is None:
+            yield run
+            continue
+        yield from run
+        for i in range(len(run) - 1):
+            yield run[i : i + 2]
 
 
 class Found(NamedTuple):
@@ -194,3 +279,34 @@ def _changed(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
                 return f"{name} is gone"
             return f"{name} is {'changed' if name in before else 'new'}"
     return ""
+
+
+def combined(
+    retrieval: Sequence[float], reading: Sequence[float], weight: float
+) -> np.ndarray:
+    """The share of each answer among all answers to one question.
+
+    A softmax over `(1 - weight) * retrieval + weight * reading`: the weighted
+    product of two distributions over the passages, each a softmax of its
+    scores. Added like this, with scores as they are, BM25 and a reader answer
+    together in BERTserini (Yang et al. 2019).
+
+    Args:
+      retrieval: of each answer's passage: BM25, or a ranking model's logit.
+      reading: of each answer: the reader's score of its span.
+      weight: of the reading, 0 to 1.
+
+    Returns:
+      float64, one for each, that add up to 1.
+
+    Raises:
+      UserError: `weight` is no such number.
+    """
+    if not 0 <= weight <= 1:
+        raise UserError(f"--reading_weight={weight}: expected 0 to 1")
+    scores = np.asarray(retrieval, "float64") * (1 - weight)
+    scores = scores + np.asarray(reading, "float64") * weight
+    if not len(scores):
+        return scores
+    shares = np.exp(scores - scores.max())
+    return shares / shares.sum()

@@ -7,10 +7,12 @@ becomes a `str` only for the options that need one.
 import dataclasses
 import hashlib
 import json
+import pathlib
 import re
 from collections import Counter
 from collections.abc import Callable
 
+from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.text import segment
 
@@ -31,6 +33,9 @@ _BLANK_LATER = re.compile(rb"\n" + _BLANK + rb"\n")
 _BLANK_FIRST = re.compile(_BLANK + rb"\n")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 _REPLACEMENT = "\ufffd".encode()
+# Function words of a language, for what counts words (topics, search); a
+# network that reads sentences wants them left in.
+_STOP_WORD_LISTS = pathlib.Path(__file__).parent / "stop_word_lists"
 # Of ftfy's repairs: what was decoded wrongly, not what is written otherwise,
 # as Chinese commas and curled quotes.
 _MENDED = {"fix_character_width": False, "uncurl_quotes": False}
@@ -322,3 +327,34 @@ def clean_records(
 def fingerprint(lines: list[bytes]) -> bytes:
     """16 bytes that name a document's clean content."""
     return hashlib.blake2b(b"\n".join(lines), digest_size=16).digest()
+
+
+def load_stop_words(names: str) -> frozenset[str]:
+    """Reads lists of words that are removed from texts, in lower case.
+
+    Args:
+      names: files, a word a line, or languages that a list ships for; several
+        are divided by commas. Lines that begin with # say something of the
+        list.
+
+    Raises:
+      UserError: no such file, and no such language.
+    """
+    shipped = {path.stem: path for path in _STOP_WORD_LISTS.glob("*.txt")}
+    words: set[str] = set()
+    for name in filter(None, (n.strip() for n in names.split(","))):
+        if files.exists(name):
+            text = files.read_text(name)
+        elif name in shipped:
+            text = shipped[name].read_text("utf-8")
+        else:
+            raise UserError(
+                f"--stop_words: {name}: no such file, and no list of ours "
+                f"({', '.join(sorted(shipped))})"
+            )
+        words |= {
+            word.strip().lower()
+            for word in text.split("\n")
+            if not word.startswith("#")
+        }
+    return frozenset(words - {""})

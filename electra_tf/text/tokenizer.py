@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from electra_tf.errors import UserError
-from electra_tf.text import detokenize, normalize, truncation
+from electra_tf.text import detokenize, normalize
 from electra_tf.text.vocab import Vocab, load_vocab
 
 _BETWEEN_WORDS = re.compile(r"[\x00\s]")  # \s is Unicode's white space
@@ -197,7 +197,7 @@ class Tokenizer(tf.Module):
         room = None if max_length is None else max_length - specials
         segments = [self(text)] if pair is None else [self(text), self(pair)]
         if room is not None:
-            segments = truncation.fit(segments, room)
+            segments = fit(segments, room)
         cls = tf.fill([segments[0].nrows(), 1], self.vocab.cls_id)
         sep = tf.fill([segments[0].nrows(), 1], self.vocab.sep_id)
         parts = [tf.concat([cls, segments[0], sep], axis=1)]
@@ -297,6 +297,41 @@ class Tokenizer(tf.Module):
             start_chars,
             tf.gather(tf.math.segment_max(start_chars + 1, group), group),
         )
+
+
+def first_tokens(tokens: tf.RaggedTensor, counts: tf.Tensor) -> tf.RaggedTensor:
+    """The beginning of each row.
+
+    Args:
+      tokens: [B, (tokens)], int32 or another type.
+      counts: int64 [B], how many of each row; no more than it has.
+    """
+    starts = tokens.row_starts()
+    at = tf.ragged.range(starts, starts + counts)
+    return at.with_flat_values(tf.gather(tokens.flat_values, at.flat_values))
+
+
+def fit(
+    segments: Sequence[tf.RaggedTensor], room: int | tf.Tensor
+) -> list[tf.RaggedTensor]:
+    """Cuts the end of the longer segment until all fit into `room`.
+
+    Where both are equally long it is the second that loses a token.
+
+    Args:
+      segments: one or two, each [B, (tokens)].
+      room: tokens that all segments of a row have together; a number, or
+        int64 [B].
+    """
+    first = segments[0].row_lengths()
+    if len(segments) == 1:
+        return [first_tokens(segments[0], tf.minimum(first, room))]
+    second = segments[1].row_lengths()
+    kept = tf.minimum(first, tf.maximum(-(-room // 2), room - second))
+    return [
+        first_tokens(segments[0], kept),
+        first_tokens(segments[1], tf.minimum(second, room - kept)),
+    ]
 
 
 class _SourceMap(NamedTuple):

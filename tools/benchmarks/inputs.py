@@ -46,7 +46,7 @@ def prepared(args: argparse.Namespace) -> Iterator[tuple[str, str, float]]:
                     size += target.write(data)
         vocab = args.vocab
         if not vocab:
-            from electra_tf.text.vocab import train_vocab
+            from electra_tf.text.vocab_training import train_vocab
 
             print("training a vocabulary ...", file=sys.stderr, flush=True)
             with open(names[0], encoding="utf-8") as source:

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from electra_tf.text.tokenizer import Tokenizer
-from electra_tf.text.truncation import first_tokens, fit
+from electra_tf.text.tokenizer import Tokenizer, first_tokens, fit
 
 
 class Rows(NamedTuple):

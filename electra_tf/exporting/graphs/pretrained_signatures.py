@@ -7,8 +7,7 @@ import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs, parts, spans
 from electra_tf.models.networks import Discriminator
-from electra_tf.text.tokenizer import Tokenizer
-from electra_tf.text.truncation import first_tokens
+from electra_tf.text.tokenizer import Tokenizer, first_tokens
 
 _MASK = "[MASK]"
 _ANSWERS = 5  # tokens for each mask

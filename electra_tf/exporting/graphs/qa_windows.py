@@ -9,8 +9,7 @@ from electra_tf.exporting.graphs.word_splitting import split_runs
 from electra_tf.tasks.qa.features import QAFeatureConfig
 from electra_tf.tasks.qa.words import Splitter
 from electra_tf.text.normalize import row_numbers
-from electra_tf.text.tokenizer import Tokenizer
-from electra_tf.text.truncation import first_tokens
+from electra_tf.text.tokenizer import Tokenizer, first_tokens
 
 
 class ContextPieces(NamedTuple):

@@ -8,7 +8,7 @@ from electra_tf.exporting.graphs import inputs, parts
 from electra_tf.exporting.graphs.parts import Tensors
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.seq2seq.task import Seq2SeqTask
-from electra_tf.text.detokenize_graph import Detokenizer
+from electra_tf.text.detokenize import Detokenizer
 
 
 def signatures(predictor: Predictor) -> dict[str, Callable]:

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
-from electra_tf.text.tokenizer import Tokenizer
-from electra_tf.text.truncation import first_tokens
+from electra_tf.text.tokenizer import Tokenizer, first_tokens
 
 
 class WordRows(NamedTuple):

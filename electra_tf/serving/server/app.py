@@ -18,14 +18,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from electra_tf.serving.server import metrics as counting
-from electra_tf.serving.server import urls
 from electra_tf.serving.server.connections import Guard
+from electra_tf.serving.server.limits import RequestError, invalid, not_found
 from electra_tf.serving.server.model_versions import ModelVersions
-from electra_tf.serving.server.predicting import Predicting
-from electra_tf.serving.server.request_error import (
-    RequestError,
-    invalid,
-    not_found,
+from electra_tf.serving.server.predicting import (
+    PREFIX,
+    Predicting,
+    Target,
+    parse_path,
 )
 
 PAGE = pathlib.Path(__file__).resolve().parent.parent / "page"
@@ -110,7 +110,7 @@ class App:
                 status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
                 error = RequestError(status, "HTTP/1.1 is spoken here", True)
                 await error_response(error)(scope, receive, send)
-            elif path.lower().startswith(urls.PREFIX):
+            elif path.lower().startswith(PREFIX):
                 response = await self._rest(Request(scope, receive))
                 await response(scope, receive, send)
             elif "\0" in path:
@@ -129,7 +129,7 @@ class App:
         model, verb = "", ""
         response: Response
         try:
-            target = urls.parse(request.method, request.scope["path"])
+            target = parse_path(request.method, request.scope["path"])
             verb = target.verb
             if target.model in self._versions.names:
                 model = target.model
@@ -156,7 +156,7 @@ class App:
             self._metrics.request_seconds.labels(model).observe(seconds)
         return response
 
-    def _told(self, target: urls.Target) -> bytes:
+    def _told(self, target: Target) -> bytes:
         """The answer to what reads only."""
         if target.verb == "models":
             return _encoded({"models": self._listed()})

@@ -22,11 +22,14 @@ from http import HTTPStatus
 
 import numpy as np
 
-from electra_tf.serving.server import padding
-from electra_tf.serving.server.limits import Batching, Limits
-from electra_tf.serving.server.padding import Arrays
-from electra_tf.serving.server.request_error import RequestError, overloaded
-from electra_tf.serving.server.signature_info import SignatureInfo
+from electra_tf.serving.server import signatures
+from electra_tf.serving.server.limits import (
+    Batching,
+    Limits,
+    RequestError,
+    overloaded,
+)
+from electra_tf.serving.server.signatures import Arrays, SignatureInfo
 
 # Of a load that is over, what counts after each call.
 _FADING = 0.9
@@ -119,7 +122,7 @@ class Batcher:
           RequestError: 503 too much is waiting, 413 the answer would be too
             large; or what `run` raised.
         """
-        shared = padding.divisible(work.info)
+        shared = work.info.divisible
         count = _rows(work.info, inputs)
         limit = self._limits.pending_rows
         if self._pending and self._pending + count > limit:
@@ -148,7 +151,7 @@ class Batcher:
                 # One that has failed is told of by the first.
                 if not result.cancel() and not result.cancelled():
                     result.exception()
-        return padding.join(done)
+        return signatures.join(done)
 
     def close(self) -> None:
         """Waits for the calls that run; what waits is cancelled."""
@@ -165,9 +168,9 @@ class Batcher:
         if not shared:
             yield inputs, 0
             return
-        sizes = padding.row_bytes(inputs)
+        sizes = signatures.row_bytes(inputs)
         share = self._share(len(sizes))
-        for cut in padding.cuts(sizes, share, self._settings.padded_bytes):
+        for cut in signatures.cuts(sizes, share, self._settings.padded_bytes):
             piece = {name: array[cut] for name, array in inputs.items()}
             yield piece, int(sizes[cut].max(initial=0))
 
@@ -177,7 +180,7 @@ class Batcher:
         return max(1, min(share, self._settings.rows))
 
     def _check_size(self, parts: Sequence[Arrays]) -> None:
-        values = padding.joined_values(parts)
+        values = signatures.joined_values(parts)
         if values > self._limits.answer_values:
             raise RequestError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -298,7 +301,7 @@ class Batcher:
             return [self._run(work, [each])[0] for each in inputs]
         count = sum(_rows(work.info, each) for each in inputs)
         self._observe(work, count, time.monotonic() - began)
-        if not padding.divisible(work.info):
+        if not work.info.divisible:
             return [outputs]
         return _apart(work.info, inputs, outputs)
 
@@ -315,7 +318,7 @@ def _apart(
     start = 0
     for each in inputs:
         end = start + _rows(info, each)
-        found.append(padding.rows(outputs, start, end, info))
+        found.append(info.take(outputs, start, end))
         start = end
     return found
 

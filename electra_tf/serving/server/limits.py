@@ -1,6 +1,7 @@
-"""How much the server takes on, and how long it waits."""
+"""How much the server takes on, how long it waits, how it refuses the rest."""
 
 import dataclasses
+from http import HTTPStatus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,3 +57,36 @@ class Batching:
     padded_bytes: int = 2**20
     wait_seconds: float = 0.005
     parallel: int = 2
+
+
+class RequestError(Exception):
+    """A request that gets no answer but an error.
+
+    Args:
+      status: the HTTP status, 4xx or 5xx.
+      message: what was wrong, for whoever sent the request.
+      close: end the connection after it, because unread bytes may follow.
+    """
+
+    def __init__(
+        self, status: HTTPStatus, message: str, close: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.close = close
+
+
+def invalid(message: str) -> RequestError:
+    """400: the request itself is at fault."""
+    return RequestError(HTTPStatus.BAD_REQUEST, message)
+
+
+def not_found(message: str) -> RequestError:
+    """404: no such model, version or page."""
+    return RequestError(HTTPStatus.NOT_FOUND, message)
+
+
+def overloaded(message: str) -> RequestError:
+    """503: come back later."""
+    return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, message)

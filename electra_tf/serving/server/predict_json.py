@@ -1,18 +1,44 @@
-"""The bodies of `:predict`: requests and answers, by row and by column."""
+"""The bodies of `:predict`: requests and answers, by row and by column.
 
+JSON is mapped to arrays and back as TensorFlow Serving does: a tensor is
+nested lists; text that is no UTF-8 is `{"b64": "..."}`. The numbers NaN,
+Infinity and -Infinity are taken and given. Nothing here imports TensorFlow.
+"""
+
+import base64
+import binascii
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 import numpy as np
 
-from electra_tf.serving.server import json_tensors
-from electra_tf.serving.server.request_error import RequestError, invalid
-from electra_tf.serving.server.signature_info import SignatureInfo
+from electra_tf.serving.server.limits import RequestError, invalid
+from electra_tf.serving.server.signatures import SignatureInfo, TensorInfo
 
 DEFAULT_SIGNATURE = "serving_default"
+_NUMPY_TYPES = {
+    "DT_STRING": np.dtype(object),
+    "DT_FLOAT": np.dtype(np.float32),
+    "DT_DOUBLE": np.dtype(np.float64),
+    "DT_INT8": np.dtype(np.int8),
+    "DT_INT16": np.dtype(np.int16),
+    "DT_INT32": np.dtype(np.int32),
+    "DT_INT64": np.dtype(np.int64),
+    "DT_UINT8": np.dtype(np.uint8),
+    "DT_UINT16": np.dtype(np.uint16),
+    "DT_UINT32": np.dtype(np.uint32),
+    "DT_UINT64": np.dtype(np.uint64),
+    "DT_BOOL": np.dtype(np.bool_),
+}
+# Outputs with such a name hold bytes, not text.
+_BYTES_SUFFIX = "_bytes"
+_MAX_RANK = 16
+_MANY = 10_000
+_SHOWN = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,9 +127,7 @@ def _document(body: bytes) -> dict[str, Any]:
     except ValueError as error:  # a whole number of thousands of digits
         raise invalid(f"JSON Parse error: {error}") from error
     if not isinstance(document, dict):
-        raise invalid(
-            f"JSON Value: {json_tensors.shown(document)} Is not object"
-        )
+        raise invalid(f"JSON Value: {_shown(document)} Is not object")
     return document
 
 
@@ -156,11 +180,11 @@ def _named(inputs: Any, signature: SignatureInfo) -> dict[str, Any]:
 
 
 def _is_named(value: Any) -> bool:
-    return isinstance(value, dict) and not json_tensors.is_bytes(value)
+    return isinstance(value, dict) and not _is_bytes(value)
 
 
 def _keys(row: dict[str, Any]) -> str:
-    return json_tensors.shown(",".join(sorted(row)))
+    return _shown(",".join(sorted(row)))
 
 
 def _arrays(
@@ -169,7 +193,7 @@ def _arrays(
     arrays = {}
     for name, value in columns.items():
         try:
-            arrays[name] = json_tensors.to_array(value, signature.inputs[name])
+            arrays[name] = _to_array(value, signature.inputs[name])
         except RequestError as error:
             raise invalid(f"input '{name}': {error}") from error
     if signature.batched:
@@ -194,10 +218,7 @@ def answer(outputs: dict[str, np.ndarray], by_row: bool) -> bytes:
     Raises:
       RequestError: 400, asked by row for outputs that are no rows.
     """
-    columns = {
-        name: json_tensors.to_json(name, array)
-        for name, array in outputs.items()
-    }
+    columns = {name: _to_json(name, array) for name, array in outputs.items()}
     if not by_row:
         one = len(columns) == 1
         found = next(iter(columns.values())) if one else columns
@@ -216,3 +237,208 @@ def answer(outputs: dict[str, np.ndarray], by_row: bool) -> bytes:
 
 def _encoded(document: dict[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode("utf-8")
+
+
+def _shown(value: Any) -> str:
+    """A JSON value for an error message, cut to a readable length."""
+    if isinstance(value, list | dict):
+        kind = "list" if isinstance(value, list) else "object"
+        return f"a {kind} of {len(value)}"
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def _is_bytes(value: Any) -> bool:
+    """Whether `value` is `{"b64": "..."}`."""
+    return (
+        isinstance(value, dict)
+        and len(value) == 1
+        and isinstance(value.get("b64"), str)
+    )
+
+
+def _to_array(value: Any, info: TensorInfo) -> np.ndarray:
+    """The array of a JSON value.
+
+    Args:
+      value: a number, text, truth value, `{"b64": ...}`, or lists of them.
+      info: the type it shall have, and the shape it shall fit.
+
+    Returns:
+      An array of the type's NumPy type; strings are `bytes` in an object
+      array.
+
+    Raises:
+      RequestError: 400, another type, ragged lists, another shape.
+    """
+    if info.dtype not in _NUMPY_TYPES:
+        raise invalid(f"Conversion of JSON to type {info.dtype} is unknown")
+    shape: list[int] = []
+    inner = value
+    while isinstance(inner, list):
+        shape.append(len(inner))
+        if len(shape) > _MAX_RANK:
+            raise invalid(f"Lists are nested deeper than {_MAX_RANK}")
+        if not inner:
+            break
+        inner = inner[0]
+    if shape and shape[-1] == 0 and info.shape is not None:
+        # An empty list has no inner axes of its own: it takes the tensor's.
+        missing = info.shape[len(shape) :]
+        shape += [0 if size is None else size for size in missing]
+    if max(shape, default=0) > _MANY and not info.fits(tuple(shape)):
+        # Its first elements tell; to look at all of them would take long.
+        raise _wrong_shape(shape, info)
+    leaves: list[Any] = []
+    _collect(value, shape, 0, leaves)
+    array = np.empty(len(leaves), _NUMPY_TYPES[info.dtype])
+    array[:] = _values(leaves, info.dtype)
+    array = array.reshape(shape)
+    if not info.fits(array.shape):
+        raise _wrong_shape(shape, info)
+    return array
+
+
+def _wrong_shape(shape: list[int], info: TensorInfo) -> RequestError:
+    expected = [-1 if size is None else size for size in info.shape or ()]
+    return invalid(f"Expecting shape {expected} but got: {shape}")
+
+
+def _collect(
+    value: Any, shape: list[int], level: int, leaves: list[Any]
+) -> None:
+    """Appends what lies in the innermost lists, all of the same length."""
+    if not isinstance(value, list):
+        if not shape:
+            leaves.append(value)
+            return
+        raise invalid(
+            f"JSON Value: {_shown(value)} found at incorrect level: "
+            f"{level + 1} in the JSON DOM. Expected at level: {len(shape)}"
+        )
+    if len(value) != shape[level]:
+        raise invalid(
+            f"Encountered list at unexpected size: {len(value)} at level: "
+            f"{level} expected size: {shape[level]}"
+        )
+    if level + 1 < len(shape):
+        for element in value:
+            _collect(element, shape, level + 1, leaves)
+    elif any(isinstance(element, list) for element in value):
+        raise invalid(
+            f"Encountered list at unexpected level: {level + 1} expected < "
+            f"{level + 1}"
+        )
+    else:
+        leaves += value
+
+
+def _values(leaves: list[Any], dtype: str) -> list[Any]:
+    if dtype == "DT_STRING":
+        return [_string(leaf) for leaf in leaves]
+    kind = _NUMPY_TYPES[dtype].kind
+    if kind == "b":
+        for leaf in leaves:
+            if not isinstance(leaf, bool):
+                raise _wrong_type(leaf, dtype)
+        return leaves
+    for leaf in leaves:
+        # To Python a truth value is a number; to JSON it is not.
+        if isinstance(leaf, bool) or not isinstance(leaf, int | float):
+            raise _wrong_type(leaf, dtype)
+    if kind == "f":
+        return [_decimal(leaf, dtype) for leaf in leaves]
+    limits = np.iinfo(_NUMPY_TYPES[dtype])
+    for leaf in leaves:
+        if isinstance(leaf, float) or not limits.min <= leaf <= limits.max:
+            raise _wrong_type(leaf, dtype)
+    return leaves
+
+
+def _string(leaf: Any) -> bytes:
+    if isinstance(leaf, str):
+        try:
+            return leaf.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise invalid(
+                "JSON Parse error: The surrogate pair in string is invalid"
+            ) from error
+    if isinstance(leaf, dict):
+        if not _is_bytes(leaf):
+            raise invalid(
+                f"JSON Value: {_shown(leaf)} not formatted correctly for "
+                "base64 data"
+            )
+        text = "".join(leaf["b64"].split())  # lines may be broken
+        try:
+            padded = text + "=" * (-len(text) % 4)
+            return base64.b64decode(padded, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise invalid("Unable to base64 decode") from error
+    raise _wrong_type(leaf, "DT_STRING")
+
+
+def _decimal(leaf: int | float, dtype: str) -> float:
+    """A number as it is; a whole one must have no more digits than fit."""
+    about = np.finfo(_NUMPY_TYPES[dtype])
+    if isinstance(leaf, int):
+        fits = abs(leaf) < 2 ** (about.nmant + 1)
+        value = float(leaf) if fits else math.inf
+    else:
+        value = leaf
+        fits = abs(value) <= float(about.max) or not math.isfinite(value)
+    if not fits:
+        raise invalid(
+            f"Cannot convert JSON value: {_shown(leaf)} to "
+            f"{_type_name(dtype)} without loss of precision."
+        )
+    return value
+
+
+def _wrong_type(leaf: Any, dtype: str) -> RequestError:
+    kinds = {
+        type(None): "Null",
+        bool: "True" if leaf is True else "False",
+        dict: "Object",
+        list: "Array",
+        str: "String",
+    }
+    return invalid(
+        f"JSON Value: {_shown(leaf)} Type: {kinds.get(type(leaf), 'Number')} "
+        f"is not of expected type: {_type_name(dtype)}"
+    )
+
+
+def _type_name(dtype: str) -> str:
+    return dtype.removeprefix("DT_").lower()
+
+
+def _to_json(name: str, array: np.ndarray) -> Any:
+    """The nested lists of an array.
+
+    Args:
+      name: the output's name: what ends in "_bytes" is written in base64.
+      array: numbers, truth values, or `bytes` in an object array.
+
+    Returns:
+      Nested lists as deep as the array has axes, a bare value if it has
+      none. Bytes that are no UTF-8 become the replacement character. A
+      32-bit number gets as few digits as tell it from its neighbours.
+    """
+    if array.dtype == object:
+        write = _base64 if name.endswith(_BYTES_SUFFIX) else _text
+        leaves = np.empty(array.size, object)
+        leaves[:] = [write(leaf) for leaf in array.ravel()]
+        return leaves.reshape(array.shape).tolist()
+    if array.dtype == np.float32:
+        # NumPy's own text of a float32 is the shortest that reads back.
+        return array.astype("U").astype(np.float64).tolist()
+    return array.tolist()
+
+
+def _text(leaf: bytes) -> str:
+    return leaf.decode("utf-8", errors="replace")
+
+
+def _base64(leaf: bytes) -> dict[str, str]:
+    return {"b64": base64.b64encode(leaf).decode("ascii")}

@@ -1,26 +1,192 @@
-"""A predict request from its bytes to its answer."""
+"""A request from its path and its bytes to its answer."""
 
 import asyncio
+import contextlib
+import dataclasses
 import functools
+import re
+from collections.abc import Iterator
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 
 from electra_tf.serving.server import predict_json
 from electra_tf.serving.server.batching import Batcher, Work
-from electra_tf.serving.server.limits import Limits
+from electra_tf.serving.server.limits import (
+    Limits,
+    RequestError,
+    invalid,
+    overloaded,
+)
 from electra_tf.serving.server.metrics import Metrics
 from electra_tf.serving.server.model_versions import ModelVersions
-from electra_tf.serving.server.padding import Arrays
-from electra_tf.serving.server.request_body import BodyReader
-from electra_tf.serving.server.request_error import RequestError, invalid
-from electra_tf.serving.server.signature_info import PREDICT
-from electra_tf.serving.server.urls import Target
+from electra_tf.serving.server.signatures import PREDICT, Arrays
 
+# The paths of TensorFlow Serving's REST interface.
+PREFIX = "/v1/"
+_MODEL = r"/v1/models/(?P<model>[^/:]+)"
+_VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+_VERB = re.compile(
+    _MODEL + _VERSION + r":(?P<verb>classify|regress|predict)", re.IGNORECASE
+)
+_READ = re.compile(_MODEL + _VERSION + r"(?P<verb>/metadata)?", re.IGNORECASE)
+_LIST = re.compile(r"/v1/models/?", re.IGNORECASE)
+_LARGEST_VERSION = 2**63 - 1
+# A body that is too large is still read up to this many times the limit: a
+# client that is told before it has sent everything may miss the answer.
+_DRAINED = 8
 # Larger bodies and answers are parsed and written beside the event loop.
 _LARGE = 32 * 1024
 # What no signature of an export is for, in TensorFlow Serving's words.
 _METHODS = {"classify": "classification", "regress": "regression"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a path names.
+
+    Attributes:
+      verb: "models", "status", "metadata", "predict", "classify", "regress".
+      model: its name; "" with "models".
+      version: its number; None means the newest.
+    """
+
+    verb: str
+    model: str = ""
+    version: int | None = None
+
+
+def parse_path(method: str, path: str) -> Target:
+    """Finds out what is asked.
+
+    Args:
+      method: of HTTP; HEAD asks as GET does.
+      path: decoded, begins with `/v1/`.
+
+    Raises:
+      RequestError: 400, as TensorFlow Serving answers to what it does not
+        know under this prefix.
+    """
+    if method == "POST":
+        found = _VERB.fullmatch(path)
+    elif method in ("GET", "HEAD"):
+        if _LIST.fullmatch(path):
+            return Target("models")
+        found = _READ.fullmatch(path)
+    else:
+        found = None
+    if not found:
+        raise invalid(f"Malformed request: {method} {path[:200]}")
+    if found["label"] is not None:
+        raise invalid(f"Unrecognized servable version label: {found['label']}")
+    version = None
+    if found["version"] is not None:
+        # Checked as text first: Python refuses numbers of very many digits.
+        digits = found["version"].lstrip("0")
+        if len(digits) > 19 or int(digits or "0") > _LARGEST_VERSION:
+            raise invalid(
+                f"Failed to convert version: {digits[:40]} to numeric."
+            )
+        version = int(digits or "0")
+    verb = (found["verb"] or "status").lower().removeprefix("/")
+    return Target(verb, found["model"], version)
+
+
+class Holding:
+    """The bytes that one request holds."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+
+class BodyReader:
+    """Reads bodies, and knows how much of them is held in memory."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._held = 0
+
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[Holding]:
+        """While entered, a request's bytes count as held."""
+        holding = Holding()
+        try:
+            yield holding
+        finally:
+            self._held -= holding.size
+
+    async def read(self, request: Request, holding: Holding) -> bytes:
+        """The whole body.
+
+        Args:
+          request: one whose body nobody has read.
+          holding: of this request.
+
+        Raises:
+          RequestError: 408 too slow, 413 too large, 400 or 415 headers that
+            say something else, 503 too much is held already.
+          starlette.requests.ClientDisconnect: the client has gone.
+        """
+        self._check_headers(request)
+        try:
+            return await asyncio.wait_for(
+                self._read(request, holding), self._limits.body_seconds
+            )
+        except asyncio.TimeoutError as error:
+            raise RequestError(
+                HTTPStatus.REQUEST_TIMEOUT,
+                "The request did not come within "
+                f"{self._limits.body_seconds:g} seconds",
+                close=True,
+            ) from error
+
+    def _check_headers(self, request: Request) -> None:
+        coding = request.headers.get("content-encoding", "identity")
+        if coding.lower() != "identity":
+            raise RequestError(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                f"Content-Encoding {coding[:40]} is not understood",
+                close=True,
+            )
+        length = request.headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()) or len(length) > 18:
+            error = invalid("Content-Length is not a number")
+            error.close = True
+            raise error
+        limit = self._limits.request_bytes
+        waits = request.headers.get("expect", "").lower() == "100-continue"
+        if int(length) > (limit if waits else limit * _DRAINED):
+            raise self._too_large(close=True)
+
+    async def _read(self, request: Request, holding: Holding) -> bytes:
+        limit = self._limits.request_bytes
+        chunks, size = [], 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                self._held -= holding.size
+                holding.size = 0
+                chunks.clear()
+                if size > limit * _DRAINED:
+                    raise self._too_large(close=True)
+                continue
+            if self._held + len(chunk) > self._limits.pending_bytes:
+                error = overloaded("The server is busy; try again later")
+                error.close = True
+                raise error
+            holding.size += len(chunk)
+            self._held += len(chunk)
+            chunks.append(chunk)
+        if size > limit:
+            raise self._too_large(close=False)
+        return b"".join(chunks)
+
+    def _too_large(self, close: bool) -> RequestError:
+        return RequestError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"The request has more than {self._limits.request_bytes} bytes",
+            close=close,
+        )
 
 
 class Predicting:

@@ -1,14 +1,12 @@
 """The options of tasks that write texts."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
+from electra_tf.generation.settings import SearchConfig
 from electra_tf.tasks.splits import Fraction, TableOptions
-
-if TYPE_CHECKING:
-    from electra_tf.generation.beam_search import SearchConfig
 
 _SOURCE = "Column of the text that is read."
 _TARGET = "Column of the text that is written."
@@ -111,10 +109,8 @@ class Seq2SeqOptions(TableOptions):
                 "a search has no more than that to tell"
             )
 
-    def search(self) -> "SearchConfig":
+    def search(self) -> SearchConfig:
         """How texts are searched; the end takes a token of its own."""
-        from electra_tf.generation.beam_search import SearchConfig
-
         return SearchConfig(
             self.beam_size,
             self.max_target_length + 1,

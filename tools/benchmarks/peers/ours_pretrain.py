@@ -16,11 +16,11 @@ def build(settings):
     """The model as `electra-tf pretrain` makes it; the one place to adapt."""
     from electra_tf.models.config import GENERATOR_FRACTIONS, ModelConfig
     from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
-    from electra_tf.pretraining.objectives import ObjectiveConfig
     from electra_tf.pretraining.pretrainer import (
         ElectraPretrainer,
         GeneratorConfig,
     )
+    from electra_tf.pretraining.settings import ObjectiveConfig
     from electra_tf.training import optimizer
 
     size = settings["size"]

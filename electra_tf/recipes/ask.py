@@ -1,0 +1,389 @@
+"""Answers to questions from one's own documents."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from electra_tf.config import Setting
+from electra_tf.errors import UserError
+from electra_tf.recipes import lines
+from electra_tf.recipes.arguments import checked
+
+if TYPE_CHECKING:
+    from electra_tf.prediction.predictor import Predictor
+    from electra_tf.retrieval.index import Found, Index, Terms
+    from electra_tf.retrieval.passages import Documents
+
+_CHUNK = 16  # questions at a time
+_COLUMNS = ("question", "answers", "error")
+_AROUND = 60  # characters of the passage that are shown beside an answer
+
+
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """What `ask` found.
+
+    Attributes:
+      rows: a mapping for each question: `question`, `answers` (best first)
+        and `error`, None where there are answers; empty where they went from
+        a file to a file.
+      output: the file that was written, if one was.
+      count: questions.
+      from_file: whether the questions came from a file.
+    """
+
+    rows: Sequence[lines.Row]
+    output: str | None
+    count: int
+    from_file: bool
+
+    def __str__(self) -> str:
+        if self.output and self.from_file:
+            return f"{self.count:,} questions: {self.output}"
+        if self.output:
+            return self.output
+        return "\n".join(line for row in self.rows for line in _shown(row))
+
+
+@checked
+def ask(
+    model: str,
+    documents: str,
+    question: Sequence[str] = (),
+    *,
+    questions: str | None = None,
+    output: str | None = None,
+    ranker: str | None = None,
+    top_k: Annotated[int, Setting(at_least=1)] = 5,
+    candidates: Annotated[int, Setting(at_least=1)] = 50,
+    reading_weight: Annotated[float, Setting(at_least=0, at_most=1)] = 0.5,
+    language: str = "english",
+    text_field: str = "text",
+    index: str | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Answered:
+    """Answers questions from one's documents, with file and place.
+
+    electra-tf ask --model=QA_RUN --documents=DIR "When did she come?"
+    electra-tf ask --model=QA_RUN --documents=DIR --questions=FILE.txt \\
+        --output=ANSWERS.jsonl
+
+    Documents are .txt, .md and .jsonl files (.gz, .xz, .zst too), in the
+    folder and those below it. They are divided into paragraphs. BM25 finds
+    those that share words with the question; with --ranker a model that was
+    fine-tuned for ranking orders the best of them again; the model reads
+    --top_k of them and finds an answer in each.
+
+    The score of an answer is its share among all answers to the question:
+    softmax((1 - w) * retrieval_score + w * reading_score), where w is
+    --reading_weight, retrieval_score is BM25's or the ranking model's, and
+    reading_score is the model's, of the words that it chose.
+
+    A row of the output has the question and its answers, best first: answer,
+    score, file, line, start and end (in characters of the file; in .jsonl, of
+    the text of that line), the two scores, and the passage. --index keeps the
+    index of the documents, and is refused once they have changed.
+
+    Args:
+      model: run of finetune for question answering, or such a model of
+        another format
+      documents: folder of documents, or files: globs, separated by commas
+      question: what is asked; the flag's name may be left out
+      questions: text file, a question a line
+      output: file to write: .jsonl, .tsv or .csv
+      ranker: run of finetune for ranking
+      top_k: passages to read, and answers
+      candidates: passages for the ranking model to order
+      reading_weight: of the reading in an answer's score, 0 to 1
+      language: whose word endings are left out when looking for words; none
+        for others. Chinese and Japanese need nothing here
+      text_field: field of JSON lines with the text
+      index: directory to keep the index in
+      overwrite: replace an output, and an index, that is there
+      progress: whether to tell on stderr what was read, and how far it is.
+
+    Returns:
+      The answers, or the file that they are in.
+
+    Raises:
+      UserError: no question, no documents, or models of other tasks.
+    """
+    from electra_tf.prediction import files as prediction_files
+    from electra_tf.prediction import resumable
+    from electra_tf.retrieval.index import Terms
+
+    asked = [question] if isinstance(question, str) else list(question)
+    _check_questions(asked, questions)
+    prediction_files.check_output(output, overwrite)
+    if output:
+        prediction_files.check_name(output, "--output")
+    terms = Terms(language)
+    read = load_documents(documents, text_field)
+    found = load_index(read, terms, text_field, path=index, overwrite=overwrite)
+    asker = Asker(
+        found,
+        load_model(model, "reader", "--model"),
+        load_model(ranker, "ranker", "--ranker") if ranker else None,
+        top_k,
+        candidates,
+        reading_weight,
+    )
+    note = lines.note_on(progress)
+    skipped = f"; {read.skipped:,} lines without a text" if read.skipped else ""
+    note(
+        f"{len(read.digests):,} documents, {len(read.passages):,} passages"
+        + skipped
+    )
+    if questions and output:
+        about = {
+            "model": model,
+            "ranker": ranker,
+            "top_k": top_k,
+            "candidates": candidates,
+            "reading_weight": reading_weight,
+            "language": language,
+            "documents": documents,
+            "content of the documents": read.digests,
+            "weights": resumable.weights_digest(
+                m.network for m in (asker.reader, asker.ranker) if m
+            ),
+        }
+        with lines.answered(
+            questions,
+            output,
+            asker.answer,
+            about,
+            chunk=_CHUNK,
+            progress=progress,
+        ) as answers:
+            count = lines.write(output, _COLUMNS, answers())
+        return Answered((), output, count, True)
+    rows: Sequence[lines.Row]
+    if questions:
+        rows = resumable.answer_in_memory(questions, asker.answer, _CHUNK)
+    else:
+        rows = asker.answer(asked)
+        if output:
+            lines.write(output, _COLUMNS, rows)
+    return Answered(rows, output, len(rows), bool(questions))
+
+
+def load_documents(path: str, text_field: str = "text") -> "Documents":
+    """Reads all passages; see `passages.find` and `passages.read`."""
+    from electra_tf.retrieval import passages
+
+    return passages.read(passages.find(path), text_field)
+
+
+def load_index(
+    documents: "Documents",
+    terms: "Terms",
+    text_field: str = "text",
+    *,
+    path: str | None = None,
+    overwrite: bool = False,
+) -> "Index":
+    """Reads the index of the documents where it is kept, or makes it.
+
+    Args:
+      documents: what is asked about.
+      terms: makes terms of texts.
+      text_field: with which they were read.
+      path: where the index is kept, if it is.
+      overwrite: make it again.
+
+    Raises:
+      UserError: the one that is kept is of other documents, or damaged.
+    """
+    from electra_tf import files
+    from electra_tf.retrieval import index, passages
+
+    about = index.about(
+        documents, terms, text_field=text_field, longest=passages.LONGEST
+    )
+    if path and files.exists(path) and not overwrite:
+        return index.load(path, documents.passages, terms, about)
+    made = index.Index(documents.passages, terms)
+    if path:
+        if files.exists(path):
+            index.check_is_index(path)
+        made.save(path, about)
+    return made
+
+
+def load_model(
+    path: str, kind: Literal["reader", "ranker"], flag: str
+) -> "Predictor":
+    """Loads a model that was fine-tuned to read, or to rank passages.
+
+    Raises:
+      UserError: not there, or of another task; told before it is loaded.
+    """
+    from electra_tf.prediction import predictor
+    from electra_tf.tasks.qa.task import QuestionAnswering
+    from electra_tf.tasks.ranking.task import Ranking
+    from electra_tf.tasks.registry import task_class
+
+    wanted, words = {
+        "reader": (QuestionAnswering, "question answering"),
+        "ranker": (Ranking, "ranking"),
+    }[kind]
+    name = predictor.fine_tuning_of(path)["task"]
+    if not issubclass(task_class(name), wanted):
+        raise UserError(
+            f"{flag}: {path} is a model of {name}; expected one that was "
+            f"fine-tuned for {words}"
+        )
+    return predictor.load(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asker:
+    """Answers questions.
+
+    Attributes:
+      index: of the documents.
+      reader: finds answers in passages.
+      ranker: orders passages, or None for BM25's order.
+      top_k: passages that are read.
+      candidates: passages that are ordered by the ranker.
+      reading_weight: see `retrieval.index.combined`.
+    """
+
+    index: "Index"
+    reader: "Predictor"
+    ranker: "Predictor | None" = None
+    top_k: int = 5
+    candidates: int = 50
+    reading_weight: float = 0.5
+
+    def answer(
+        self, questions: Sequence[str], number: int = 1
+    ) -> list[dict[str, Any]]:
+        """Makes a row for each question.
+
+        Args:
+          questions: any; what is wrong with one is told in its row.
+          number: unused; `resumable.Answer` has it.
+
+        Returns:
+          `question`, `answers` (best first; see `ask`) and `error`, None
+          where there are answers.
+        """
+        del number
+        rows: list[dict[str, Any]] = [
+            {"question": q, "answers": [], "error": None} for q in questions
+        ]
+        asked: list[tuple[dict[str, Any], list[Found]]] = []
+        for row in rows:
+            if not row["question"].strip():
+                row["error"] = "an empty question"
+                continue
+            found = self.passages(row["question"])
+            if not found:
+                row["error"] = "no passage has a word of the question"
+                continue
+            asked.append((row, found))
+        # All at once: what is alike in length is read together.
+        read = iter(
+            self.reader.predict(
+                {"question": row["question"], "context": one.passage.text}
+                for row, found in asked
+                for one in found
+            )
+        )
+        for row, found in asked:
+            row["answers"] = self._answers([(one, next(read)) for one in found])
+            if not row["answers"]:
+                row["error"] = "no answer in the passages that were read"
+        return rows
+
+    def passages(self, question: str) -> "list[Found]":
+        """Finds the passages that are read, best first."""
+        if self.ranker is None:
+            return self.index.search(question, self.top_k)
+        found = self.index.search(question, max(self.candidates, self.top_k))
+        scores = self.ranker.predict(
+            (question, one.passage.text) for one in found
+        )
+        ranked = [
+            one._replace(score=score["score"])
+            for one, score in zip(found, scores)
+        ]
+        ranked.sort(key=lambda one: -one.score)
+        return ranked[: self.top_k]
+
+    def _answers(
+        self, read: "Sequence[tuple[Found, Any]]"
+    ) -> list[dict[str, Any]]:
+        from electra_tf.retrieval.index import combined
+
+        told = [(one, said) for one, said in read if said["answer"]]
+        reading = [said["n_best"][0]["score"] for _, said in told]
+        shares = combined(
+            [one.score for one, _ in told], reading, self.reading_weight
+        )
+        rows = []
+        for (one, said), score, share in zip(told, reading, shares):
+            line, start = one.passage.place(said["start"])
+            rows.append(
+                {
+                    "answer": said["answer"],
+                    "score": round(float(share), 6),
+                    "file": one.passage.file,
+                    "line": line,
+                    "start": start,
+                    "end": start + said["end"] - said["start"],
+                    "retrieval_score": round(one.score, 6),
+                    "reading_score": round(score, 6),
+                    "passage": one.passage.text,
+                    "passage_start": one.passage.start,
+                }
+            )
+        return sorted(rows, key=lambda row: -row["score"])
+
+
+def _check_questions(asked: Sequence[str], path: str | None) -> None:
+    """Refuses what is no question, and what is no file of questions."""
+    from electra_tf.prediction import files as prediction_files
+
+    if bool(asked) == bool(path):
+        raise UserError('give "a question", in quotes, or --questions=FILE')
+    if len(asked) > 1 and not any(" " in q for q in asked):
+        raise UserError("put the question in quotes")
+    if not all(q.strip() for q in asked):
+        raise UserError("the question is empty")
+    if path:
+        prediction_files.check_input(path, "--questions")
+        if path.lower().endswith((".jsonl", ".ndjson", ".tsv", ".csv")):
+            raise UserError(
+                f"--questions: {path}: expected a text file, a question a line"
+            )
+
+
+def _shown(row: lines.Row) -> list[str]:
+    """A question's answers, with the words around them."""
+    shown = [row["question"]]
+    if row["error"]:
+        shown.append(f"  {row['error']}")
+    for number, answer in enumerate(row["answers"], 1):
+        shown += [
+            f"  {number}  {answer['score']:.3f}  {answer['answer']}",
+            f"     {answer['file']}:{answer['line']}, characters "
+            f"{answer['start']} to {answer['end']}",
+            f"     {_around(answer)}",
+        ]
+    return shown
+
+
+def _around(answer: lines.Row) -> str:
+    text = answer["passage"]
+    start = answer["start"] - answer["passage_start"]
+    end = answer["end"] - answer["passage_start"]
+    before, after = text[:start], text[end:]
+    if len(before) > _AROUND:
+        before = f"... {before[-_AROUND:]}"
+    if len(after) > _AROUND:
+        after = f"{after[:_AROUND]} ..."
+    return " ".join(f"{before}>{text[start:end]}<{after}".split())

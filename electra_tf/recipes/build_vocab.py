@@ -1,0 +1,155 @@
+"""Trains a WordPiece vocabulary from text files."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Literal
+
+from electra_tf.config import Setting
+from electra_tf.recipes.arguments import checked
+
+
+@dataclasses.dataclass(frozen=True)
+class BuiltVocab:
+    """A vocabulary that was trained; as text, what the command prints.
+
+    Attributes:
+      path: the file.
+      size: how many tokens it has, specials included.
+      asked_size: how many there should be at most.
+      min_frequency: how often each piece was seen at least.
+      words: how many words the text has.
+      different_words: how many of them are different.
+      unknown_share: the share of the words that are [UNK], 0 to 1.
+    """
+
+    path: str
+    size: int
+    asked_size: int
+    min_frequency: int
+    words: int
+    different_words: int
+    unknown_share: float
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.words:,} words, {self.different_words:,} different",
+            f"{self.path}: {self.size:,} tokens",
+        ]
+        if self.size < self.asked_size:
+            lines.append(
+                f"The text has no more pieces seen {self.min_frequency} times "
+                f"or more; {self.asked_size:,} were asked for."
+            )
+        lines.append(f"{self.unknown_share:.4%} of the words are [UNK]")
+        return "\n".join(lines)
+
+
+@checked
+def build_vocab(
+    input: str | Sequence[str],
+    output: str,
+    *,
+    vocab_size: Annotated[int, Setting(at_least=1)] = 8000,
+    lower_case: bool = True,
+    strip_accents: bool | None = None,
+    min_frequency: Annotated[int, Setting(at_least=1)] = 2,
+    text_field: str = "text",
+    num_workers: Annotated[int, Setting(at_least=1)] = 1,
+    runner: Literal["local", "beam"] = "local",
+    beam_args: str = "",
+    progress: bool = True,
+) -> BuiltVocab:
+    """Trains a WordPiece vocabulary from text files.
+
+      electra-tf build-vocab --input='text/*.txt' --output=vocab.txt \\
+          --vocab_size=8000
+
+    The special tokens come first, then single characters, then pieces, the
+    most useful ones first. The same text gives the same file. Tell the
+    tokenizer, when you use the vocabulary, the same --lower_case and
+    --strip_accents.
+
+    Args:
+      input: text files: paths or globs, separated by commas; .gz, .xz, .zst
+        and .jsonl are understood
+      output: the vocabulary file
+      vocab_size: how many tokens, specials included
+      lower_case: lower-case text
+      strip_accents: drop accents; as --lower_case unless given
+      min_frequency: leave out characters and pieces seen less often
+      text_field: the field of .jsonl records
+      num_workers: processes, with --runner=beam on this machine
+      runner: processes of this machine, or Apache Beam (the extra 'beam')
+      beam_args: Beam's own flags in one string, as '--runner=FlinkRunner
+        --flink_master=host:8081'; without, Beam too runs on this machine
+      progress: tell on a terminal how much was read
+
+    Returns:
+      The file, and what it makes of the text.
+
+    Raises:
+      UserError: no such file, no text in it, or more different characters
+        than `vocab_size` holds; nothing is written then.
+    """
+    from electra_tf import files
+    from electra_tf.errors import UserError
+    from electra_tf.text import vocab_training
+    from electra_tf.text.corpus import iter_lines
+
+    if files.is_directory(output):
+        raise UserError(
+            f"--output: {output} is a directory; expected a file name,"
+            f" such as {files.join(output, 'vocab.txt')}"
+        )
+    paths = files.expand(input if isinstance(input, str) else ",".join(input))
+    if runner == "beam":
+        from electra_tf.data import beam_runs
+
+        counts = beam_runs.count_words_of(
+            paths,
+            f"{output}.counting",
+            lower_case=lower_case,
+            strip_accents=strip_accents,
+            text_field=text_field,
+            beam_args=beam_args,
+            num_workers=num_workers,
+        )
+    else:
+        lines = iter_lines(paths, text_field=text_field)
+        if progress and sys.stderr.isatty():
+            lines = _with_progress(lines)
+        counts = vocab_training.count_words(lines, lower_case, strip_accents)
+    if not counts:
+        raise UserError(f"--input: no text in {len(paths)} file(s)")
+    vocab = vocab_training.train_vocab_from_counts(
+        counts, vocab_size, min_frequency
+    )
+    vocab.save(output)
+    return BuiltVocab(
+        output,
+        len(vocab),
+        vocab_size,
+        min_frequency,
+        sum(counts.values()),
+        len(counts),
+        vocab_training.unknown_share(vocab, counts),
+    )
+
+
+def _with_progress(lines: Iterable[str]) -> Iterator[str]:
+    """Passes lines on; tells a terminal how much was read."""
+    read, shown = 0, time.monotonic()
+    for line in lines:
+        yield line
+        read += len(line)
+        if time.monotonic() - shown > 0.5:
+            shown = time.monotonic()
+            print(
+                f"\r{read / 1e6:,.0f} million characters read",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
+    print("\r\033[K", end="", file=sys.stderr, flush=True)

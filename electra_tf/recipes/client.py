@@ -1,0 +1,98 @@
+"""`client`: answers of a server for a file or a few texts; no TensorFlow."""
+
+import base64
+import contextlib
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import IO, Annotated, Any
+
+from electra_tf.config import Setting
+from electra_tf.errors import UserError
+
+
+def client(
+    url: str = "http://127.0.0.1:8501",
+    model: str | None = None,
+    version: Annotated[int, Setting(at_least=0)] | None = None,
+    signature: str | None = None,
+    text: Sequence[str] = (),
+    input: str | None = None,
+    output: str | None = None,
+    batch_size: Annotated[int, Setting(at_least=1)] = 32,
+    timeout: Annotated[float, Setting(at_least=0.001)] = 60.0,
+) -> None:
+    """Asks a server for answers: electra-tf serve or TensorFlow Serving.
+
+    electra-tf client --url=http://127.0.0.1:8501 --text="a fine film"
+    electra-tf client --url=... --input=FILE.jsonl --output=ANSWERS.jsonl
+
+    Prints one JSON value for each row. A row of the file is a text in quotes,
+    or an object with the model's inputs ({"question": ..., "context": ...}).
+    Without --text and --input it tells what the server serves. An address
+    grpc://HOST:8500 speaks gRPC with TensorFlow Serving. Does not start
+    TensorFlow. Programs have `electra_tf.Client`.
+
+    Args:
+      url: address of the server: http://, https:// or grpc://.
+      model: its name on the server; not needed if there is only one.
+      version: of the model; the newest if not given.
+      signature: what to ask for: embed, say; the model's main one if not
+        given.
+      text: a text; repeat.
+      input: file with a row of JSON in each line.
+      output: write the answers here, not to the screen.
+      batch_size: rows in a request.
+      timeout: seconds to wait for an answer.
+
+    Raises:
+      UserError: a line of the file is no JSON, or the server refused or could
+        not be reached.
+    """
+    from electra_tf.serving.client import Client
+
+    if text and input:
+        raise UserError("give --text or --input, not both")
+    with contextlib.ExitStack() as stack:
+        asked = stack.enter_context(
+            Client(url, model, version=version, timeout=timeout)
+        )
+        target: IO[str] = sys.stdout
+        if output:
+            target = stack.enter_context(open(output, "w", encoding="utf-8"))
+        if not text and not input:
+            for each in asked.models():
+                print(json.dumps(each, ensure_ascii=False), file=target)
+            return
+        rows = iter(_rows(input) if input else text)
+        while batch := list(itertools.islice(rows, batch_size)):
+            for answer in asked.predict(batch, signature=signature):
+                line = json.dumps(_shown(answer), ensure_ascii=False)
+                print(line, file=target)
+            target.flush()
+
+
+def _rows(path: str) -> Iterator[Any]:
+    """Reads the rows of a file of JSON lines; a line that is none is named."""
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise UserError(
+                    f"--input: {path}: line {number} is not JSON: {error}"
+                ) from error
+
+
+def _shown(value: Any) -> Any:
+    """An answer as JSON can hold it: bytes in base64."""
+    if isinstance(value, bytes):
+        return {"b64": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, dict):
+        return {name: _shown(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_shown(each) for each in value]
+    return value

@@ -1,0 +1,125 @@
+"""A checkpoint from one format to another."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Literal
+
+from electra_tf.config import Overrides
+from electra_tf.errors import UserError
+from electra_tf.recipes.arguments import checked
+
+if TYPE_CHECKING:
+    from electra_tf.hub.checkpoint import Report
+
+Format = Literal["huggingface", "tf1", "keras_hub", "electra_tf"]
+
+# Formats that hold one network; of two they make two directories.
+_SINGLE = ("huggingface", "keras_hub")
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """What `convert` wrote.
+
+    Attributes:
+      output: the directory.
+      format: of what is in it.
+      report: what of the source was taken, left over and assumed.
+      lost: sentences: what the format cannot hold.
+      slots_lost: whether the source had an optimizer's state and the format
+        has no place for it.
+    """
+
+    output: str
+    format: Format
+    report: "Report"
+    lost: tuple[str, ...]
+    slots_lost: bool
+
+    def __str__(self) -> str:
+        lines = ["not carried over: the optimizer's slots"] * self.slots_lost
+        lines += [str(self.report)]
+        lines += [f"written as {self.format} to {self.output}"]
+        lines += [f"not carried over: {sentence}" for sentence in self.lost]
+        return "\n".join(lines)
+
+
+@checked
+def convert(
+    source: str,
+    to: Format,
+    output: str,
+    *,
+    part: Literal["discriminator", "generator", "both"] | None = None,
+    vocab: str | None = None,
+    lower_case: bool | None = None,
+    overrides: Overrides = (),
+    extend_vocab: str | None = None,
+    overwrite: bool = False,
+) -> Converted:
+    """A checkpoint from one format to another, weights bit for bit.
+
+    electra-tf convert --from=PATH --to=huggingface --output=DIR
+
+    The source is recognised: a model directory or finished run of electra_tf,
+    a Hugging Face directory, a KerasHub preset, a TF1 checkpoint of the
+    original ELECTRA (a prefix, its .index file or its directory), or a handle
+    (hf://org/name, kaggle://owner/model/framework/variation).
+
+    TF1 checkpoints tell their sizes alone. What else there is comes from a
+    config.json beside them or from --set, as in --set=model.num_heads=4; what
+    is taken by default is printed.
+
+    Args:
+      source: checkpoint to convert
+      to: format to write: huggingface, tf1, keras_hub or electra_tf
+      output: directory to write
+      part: which network; if not given, both, but of huggingface and
+        keras_hub, which hold one, the discriminator
+      vocab: vocabulary, where there is none
+      lower_case: whether the tokenizer lower-cases, where the source does not
+        tell
+      overrides: setting of the source, section.key=value
+      extend_vocab: file of tokens, one a line, to append to the vocabulary:
+        build data with the vocab.txt that is written, then pretrain
+        --init_from
+      overwrite: write into a directory that is not empty
+
+    Returns:
+      What was written, and what was not carried over.
+
+    Raises:
+      UserError: no such checkpoint, damaged, or not for this format.
+    """
+    from electra_tf import files
+    from electra_tf.hub import checkpoint as checkpoints
+    from electra_tf.hub import config as configs
+    from electra_tf.hub import loading, vocab_extension
+
+    if (
+        files.is_directory(output)
+        and files.list_directory(output)
+        and not overwrite
+    ):
+        raise UserError(
+            f"--output: {output} is not empty; name another directory, or "
+            "give --overwrite"
+        )
+    if source.rstrip("/") == output.rstrip("/"):
+        raise UserError("--output: is --from; name another directory")
+    texts = configs.assigned(overrides)
+    if lower_case is not None:
+        texts["lower_case"] = str(lower_case).lower()
+    checkpoint = loading.open_checkpoint(source, texts, vocab)
+    if extend_vocab is not None:
+        checkpoint = vocab_extension.extended(checkpoint, extend_vocab)
+    if part is None:
+        part = "both"
+        if to in _SINGLE:
+            has_both = checkpoint.config.discriminator is not None
+            part = "discriminator" if has_both else "generator"
+    slots_lost = to in _SINGLE and checkpoint.slots is not None
+    if slots_lost:
+        checkpoint = dataclasses.replace(checkpoint, slots=None)
+    report = checkpoints.report(checkpoint, part)
+    lost = loading.format_module(to).write(output, checkpoint, part)
+    return Converted(output, to, report, tuple(lost), slots_lost)

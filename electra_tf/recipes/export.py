@@ -1,0 +1,153 @@
+"""`export`: a model as a SavedModel that takes texts."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from electra_tf import config
+from electra_tf.config import Setting
+from electra_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from electra_tf.exporting.servable import Servable
+    from electra_tf.prediction.predictor import Predictor
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A version of a model that was written.
+
+    Attributes:
+      path: its directory, `output/version`.
+      version: its number.
+      description: the content of its `assets.extra/electra_tf.json`.
+    """
+
+    path: str
+    version: int
+    description: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        about = self.description
+        lines = [f"{about['name']}, version {self.version}: {self.path}"]
+        for name, signature in about["signatures"].items():
+            inputs = ", ".join(signature["inputs"])
+            outputs = ", ".join(signature["outputs"])
+            lines.append(f"  {name}: {inputs} -> {outputs}")
+        if "tflite" in about:
+            file = about["tflite"]["file"]
+            lines.append(f"  for TensorFlow Lite: assets.extra/{file}")
+        return "\n".join(lines)
+
+
+def export(
+    model: str,
+    output: str,
+    version: Annotated[int, Setting(at_least=1)] | None = None,
+    signatures: str | Sequence[str] | None = None,
+    part: Literal["discriminator", "generator"] | None = None,
+    task: str | None = None,
+    overrides: config.Overrides = (),
+    float16: bool = False,
+    optimize: bool = False,
+    tflite: bool = False,
+) -> Exported:
+    """Writes a model as a TensorFlow SavedModel that takes texts, to be served.
+
+    electra-tf export --model=RUN --output=DIR
+
+    Writes DIR/1, or the next number if there are some already: text in,
+    answers out, with the tokenizer inside. The directory's name is the
+    model's. A server that watches DIR never sees a version that is not whole.
+
+    A fine-tuned model answers as its task does; a pre-trained discriminator
+    tells for each token of a text whether it was replaced, a generator fills
+    in [MASK]. All of them turn texts into vectors too (signatures embed, the
+    mean, and embed_first, the first token's).
+
+    Args:
+      model: run of finetune or pretrain, model directory, or a model of
+        another format.
+      output: directory for the model's versions.
+      version: number of this version; the next one if not given.
+      signatures: names, divided by commas; all by default.
+      part: of a pre-trained model: discriminator, if there is one, or
+        generator.
+      task: answer as this task, if its head is the same.
+      overrides: options.key=value, over those of the fine-tuning; repeat.
+      float16: keep the weights in half the bytes; outputs differ by 3 % at
+        most, usually by much less.
+      optimize: freeze the weights into the graph, which runs faster on a CPU;
+        outputs differ by 1e-5 at most.
+      tflite: write a classifier for TensorFlow Lite too,
+        DIR/1/assets.extra/model.tflite: token ids in, for the tokenizer is
+        not part of it.
+
+    Returns:
+      What was written.
+
+    Raises:
+      UserError: no such model, nothing that it could answer, a version that
+        is there already, or answers that are not the model's own.
+    """
+    from electra_tf.exporting import writer
+
+    if float16 and optimize:
+        raise UserError("--float16 and --optimize: give one of them")
+    if isinstance(signatures, str):
+        signatures = [name.strip() for name in signatures.split(",") if name]
+    writer.model_name(output)  # told before the model is read
+    written = writer.export(
+        _open(model, part, task, overrides),
+        output,
+        version,
+        signatures,
+        "constants" if optimize else "float16" if float16 else "float32",
+        tflite,
+    )
+    return Exported(written.path, written.version, written.description)
+
+
+def _open(
+    path: str,
+    part: Literal["discriminator", "generator"] | None,
+    task: str | None,
+    overrides: config.Overrides,
+) -> "Servable":
+    """Opens the model as what the arguments say."""
+    from electra_tf.exporting import servable
+    from electra_tf.hub import loading
+
+    if loading.is_handle(path):
+        path = loading.fetch(path)
+    if servable.is_fine_tuned(path):
+        if part is not None:
+            raise UserError(
+                f"--part: is of pre-trained models, and {path} was "
+                "fine-tuned; leave it out"
+            )
+        return servable.of_predictor(_predictor(path, task, overrides))
+    for flag, value in (("task", task), ("set", overrides)):
+        if value:
+            raise UserError(
+                f"--{flag}: is of fine-tuned models, and {path} was not; "
+                "leave it out"
+            )
+    return servable.open_pretrained(path, part)
+
+
+def _predictor(
+    path: str, task: str | None, overrides: config.Overrides
+) -> "Predictor":
+    """A fine-tuned model, with `overrides` over the options of its training."""
+    from electra_tf.finetuning import settings
+    from electra_tf.prediction import predictor
+
+    options = None
+    if overrides:
+        about = predictor.fine_tuning_of(path)
+        kind = settings.settings_class(task or about["task"])
+        known = {field.name for field in dataclasses.fields(kind().options)}
+        before = {k: v for k, v in about["options"].items() if k in known}
+        options = config.resolve(kind, {"options": before}, overrides).options
+    return predictor.load(path, task=task, options=options)

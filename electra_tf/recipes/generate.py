@@ -1,0 +1,159 @@
+"""Texts that begin with a prompt, sampled from a masked language model."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+from electra_tf.config import Setting
+from electra_tf.errors import UserError
+from electra_tf.generation.settings import Draw, Method, SampleConfig
+from electra_tf.recipes import lines
+from electra_tf.recipes.arguments import checked
+
+_COLUMNS = ("prompt", "sample", "text", "continuation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated:
+    """What `generate` sampled.
+
+    Attributes:
+      rows: a mapping for each text: `prompt`, `sample` (its number among
+        those of the prompt, from 0), `text` and `continuation`.
+      output: the file that was written, if one was.
+    """
+
+    rows: Sequence[lines.Row]
+    output: str | None
+
+    def __str__(self) -> str:
+        if self.output:
+            return f"{len(self.rows):,} texts: {self.output}"
+        return "\n".join(row["text"] for row in self.rows)
+
+
+@checked
+def generate(
+    model: str,
+    *,
+    prompt: Sequence[str] = (),
+    length: int = 20,
+    num_samples: Annotated[int, Setting(at_least=0)] = 1,
+    seed: int = 0,
+    method: Method = "mask_predict",
+    num_iterations: Annotated[int, Setting(at_least=1)] | None = None,
+    temperature: Annotated[float, Setting(at_least=0, below=math.inf)] = 1.0,
+    top_k: Annotated[int, Setting(at_least=0)] = 0,
+    top_p: Annotated[float, Setting(above=0, at_most=1)] = 1.0,
+    critic: bool | None = None,
+    critic_model: str | None = None,
+    counts_from: str | None = None,
+    max_seq_length: int | None = None,
+    vocab: str | None = None,
+    output: str | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Generated:
+    """Texts that begin with a prompt, sampled from a masked language model.
+
+    electra-tf generate --model=RUN --prompt="The old man" --num_samples=10
+
+    Methods: mask_predict samples all tokens at once and then, in some
+    iterations, fewer and fewer of them again; gibbs samples one token at a
+    time again; one_shot and unigram are there to compare with. With --critic
+    the discriminator chooses what is sampled again: what it takes for
+    replaced. The same seed gives the same samples, sample by sample.
+
+    An ELECTRA generator is small and was trained to fill blanks: expect
+    phrases, not stories.
+
+    Args:
+      model: run of pretrain, model directory, checkpoint of another format or
+        handle
+      prompt: what the texts begin with; nothing if not given; repeat
+      length: tokens after it
+      num_samples: texts for each prompt
+      seed: another gives others
+      method: how texts are sampled
+      num_iterations: passes of mask_predict, or of gibbs over all tokens; 10
+        by default
+      temperature: below 1: more probable tokens; 0: the most probable
+      top_k: sample from so many tokens; 0: all
+      top_p: sample from the fewest tokens of this probability
+      critic: whether the discriminator chooses what is sampled again; if not
+        given, where there is one
+      critic_model: model with the discriminator, if it is not in --model
+      counts_from: text, for unigram: its words
+      max_seq_length: tokens read at once; those of the pre-training by default
+      vocab: vocabulary, if none is beside the model
+      output: file to write: .jsonl, .tsv or .csv; or .txt, a text a line
+      overwrite: replace an output that is there
+      progress: whether to tell on stderr of a prompt that is too long.
+
+    Returns:
+      The texts, and the file that they are in.
+
+    Raises:
+      UserError: no such model or file, or more tokens than it reads at once.
+    """
+    from electra_tf.generation import filling, loading, sampling
+    from electra_tf.prediction import files as prediction_files
+    from electra_tf.prediction import resumable
+
+    note = lines.note_on(progress)
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt) or [""]
+    if any(filling.BLANK in each for each in prompts):
+        raise UserError(
+            f"--prompt: has {filling.BLANK} in it; electra-tf fill fills "
+            "blanks, generate goes on after the prompt"
+        )
+    how = SampleConfig(
+        method,
+        num_iterations,
+        Draw(temperature, top_k, top_p),
+        critic is not False,
+    )
+    prediction_files.check_output(output, overwrite)
+    as_text = bool(output and output.endswith(".txt"))
+    if output and not as_text:
+        prediction_files.check_name(output, "--output")
+    if counts_from:
+        prediction_files.check_input(counts_from, "--counts_from")
+    path, found = loading.describe(model)
+    judge: bool | str = False
+    if how.uses_critic:
+        judge = critic_model or loading.has_critic(found)
+        if not judge and critic:
+            raise UserError(
+                f"--critic: {path} has no discriminator that could judge; "
+                "name one with --critic_model=DIR"
+            )
+    how = dataclasses.replace(how, critic=bool(judge))
+    sampler = sampling.Sampler.from_pretrained(
+        path, critic=judge, vocab=vocab, max_seq_length=max_seq_length
+    )
+    counts = None
+    if method == "unigram" and counts_from:
+        counts = sampling.count_words(
+            sampler.tokenizer, resumable.read_lines(counts_from)
+        )
+        if not counts:
+            raise UserError(f"--counts_from: {counts_from}: no words")
+    for each in prompts:
+        told = sampler.cut(each, length)
+        if told:
+            note(f"--prompt: {told}")
+    samples = sampler.sample(prompts, length, num_samples, how, seed, counts)
+    rows = [
+        dict(zip(_COLUMNS, (each, number, one.text, one.continuation)))
+        for each, own in zip(prompts, samples)
+        for number, one in enumerate(own)
+    ]
+    if output and as_text:
+        lines.write_lines(output, (str(row["text"]) for row in rows))
+    elif output:
+        lines.write(output, _COLUMNS, rows)
+    elif not rows:
+        note("--num_samples=0: nothing to draw")
+    return Generated(rows, output)

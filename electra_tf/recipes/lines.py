@@ -1,0 +1,108 @@
+"""What recipes share that answer a text line by line, or show rows."""
+
+import contextlib
+import gzip
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+Note = Callable[[str], None]
+
+
+def note_on(progress: bool) -> Note:
+    """Returns what tells something on stderr, or what tells nothing."""
+
+    def note(text: str) -> None:
+        if progress:
+            print(text, file=sys.stderr, flush=True)
+
+    return note
+
+
+@contextlib.contextmanager
+def answered(
+    source: str,
+    output: str,
+    answer: Callable[[Sequence[str], int], Sequence[Row]],
+    about: Mapping[str, Any],
+    *,
+    chunk: int,
+    progress: bool,
+) -> Iterator[Callable[[], Iterable[Row]]]:
+    """Answers each line of a file; resumes where it was interrupted.
+
+    Args:
+      source: the file.
+      output: what the answers are for; while they are made they stand in
+        `<output>.partial`, which is removed when the block ends well.
+      answer: lines, and the number of the first from 1 -> their answers.
+      about: what decides the answers, the file aside: with another, the work
+        starts afresh.
+      chunk: lines that are answered together.
+      progress: whether to tell on stderr how far it is.
+
+    Yields:
+      What reads the answers, in the order of the lines.
+    """
+    from electra_tf import files
+    from electra_tf.prediction import resumable
+    from electra_tf.recipes.progress import RowProgress
+
+    run = resumable.ResumableRun(source, output, about, note_on(progress))
+    line = RowProgress(files.size(source), progress)
+    try:
+        run.answer(answer, chunk, line.update)
+    finally:
+        line.close()
+    yield run.rows
+    run.close()
+
+
+def write(output: str, columns: Sequence[str], rows: Iterable[Row]) -> int:
+    """Writes rows in the format that the file's name tells; counts them."""
+    from electra_tf.prediction import files as prediction_files
+
+    count = 0
+
+    def encoded() -> Iterator[bytes]:
+        nonlocal count
+        for row in rows:
+            count += 1
+            yield (prediction_files.dumps(row) + "\n").encode()
+
+    format_ = prediction_files.check_name(output, "--output")
+    prediction_files.write_rows(output, format_, columns, encoded())
+    return count
+
+
+def table(columns: Sequence[str], rows: Iterable[Row]) -> str:
+    """Returns rows as lines of cells that tabs divide, the names first."""
+    return "\n".join(
+        ["\t".join(columns)]
+        + ["\t".join(_shown(row.get(n)) for n in columns) for row in rows]
+    )
+
+
+def write_lines(output: str, lines: Iterable[str]) -> None:
+    """Writes text lines, atomically; compressed where `.gz` says so."""
+    from electra_tf import files
+
+    with files.atomic_write(output) as raw, contextlib.ExitStack() as stack:
+        handle: Any = raw
+        if output.endswith(".gz"):
+            handle = stack.enter_context(
+                gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
+            )
+        for line in lines:
+            handle.write(f"{line}\n".encode())
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return " ".join(value.split("\t"))
+    from electra_tf.prediction import files as prediction_files
+
+    return prediction_files.dumps(value)

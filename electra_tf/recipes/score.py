@@ -1,0 +1,476 @@
+"""How good a pre-trained model finds sentences."""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from electra_tf.config import Setting
+from electra_tf.errors import UserError
+from electra_tf.recipes import lines
+from electra_tf.recipes.arguments import checked
+
+if TYPE_CHECKING:
+    from electra_tf.generation import nbest, scoring
+
+Rows = Callable[[], Iterable[lines.Row]]  # they are read once or twice
+Share = Annotated[float, Setting(at_least=0, at_most=1)]
+
+_CHUNK = 512  # lines that are sorted by length together
+_SCORE_COLUMNS = ("text", "score", "mean", "tokens", "unknown")
+_RERANK_COLUMNS = ("id", "rank", "text", "total", "score", "other")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What `score` found.
+
+    Attributes:
+      method: how the scores were made.
+      summary: what is said of all of them, in words.
+      count: lines that were scored, or candidates.
+      mean: score a token, over all lines; None where none has a token, and
+        of n-best lists and texts that were cleaned up.
+      lists: of candidates; None where the input was no n-best lists.
+      kept: lines with tokens that were kept of a text; None where all were.
+      threshold: the score a token from which on lines were kept, or None.
+      output: the file that was written, if one was.
+      best: the file with the best of each list, if it was asked for.
+      columns: names of what is in `rows`; empty where these are lines of text.
+      rows: a mapping for each line; empty where a file was written.
+    """
+
+    method: str
+    summary: str
+    count: int
+    mean: float | None = None
+    lists: int | None = None
+    kept: int | None = None
+    threshold: float | None = None
+    output: str | None = None
+    best: str | None = None
+    columns: Sequence[str] = ()
+    rows: Sequence[lines.Row] = ()
+
+    def __str__(self) -> str:
+        shown = []
+        if not self.output and self.columns:
+            shown = [lines.table(self.columns, self.rows)]
+        elif not self.output:
+            shown = [row["text"] for row in self.rows]
+        return "\n".join([*shown, *filter(None, (self.output, self.best))])
+
+
+@checked
+def score(
+    model: str,
+    input: str,
+    output: str | None = None,
+    *,
+    method: Literal["auto", "pll", "pll_word", "electric", "replaced"] = "auto",
+    per_token: bool = False,
+    rerank: bool = False,
+    weight: float = 1.0,
+    normalize: bool = False,
+    best: str | None = None,
+    keep_above: float | None = None,
+    keep_share: Share | None = None,
+    max_unknown_share: Share = 0.5,
+    max_seq_length: int | None = None,
+    vocab: str | None = None,
+    batch_tokens: Annotated[int, Setting(at_least=1)] = 8192,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Scores:
+    """How good a pre-trained model finds sentences: one score a line.
+
+    electra-tf score --model=RUN --input=TEXT.txt [--output=SCORES.jsonl]
+
+    A score is a log-probability in nats, the higher the better; `mean` is
+    that a token. Methods: pll, the generator's pseudo-log-likelihood, a pass
+    for each token; pll_word, the same with the rest of its word masked;
+    electric, one pass of a model that was pre-trained with
+    objective.kind=electric; replaced, one pass of a discriminator, which says
+    of each token whether it was replaced. Empty lines have no score.
+
+    --rerank orders n-best lists: lines of id, candidate and perhaps another
+    score, by tabs, those of one id together. The order is by other score plus
+    --weight times ours; --best writes the first of each list.
+
+    --keep_above and --keep_share clean a text up: --output then is the text
+    without the lines of low score a token, and the counts are told.
+
+    Without --output the scores are shown. Interrupted at any moment and
+    started again with the same arguments, it resumes.
+
+    Args:
+      model: run of pretrain, model directory, checkpoint of another format or
+        handle
+      input: text, one sentence a line; .gz too
+      output: file to write: .jsonl, .tsv or .csv; a text with --keep_...
+      method: auto: electric where the model was trained so, else pll where
+        there is a generator, else replaced
+      per_token: write the score of each token too
+      rerank: the input is n-best lists
+      weight: of our score beside the other one
+      normalize: rerank by the score a token
+      best: file for the best of each list (TSV)
+      keep_above: keep lines of this score a token
+      keep_share: keep this share of the lines, the best ones
+      max_unknown_share: leave lines out of whose tokens more are [UNK]; with
+        --keep_...
+      max_seq_length: tokens read at once; those of the pre-training by default
+      vocab: vocabulary, if none is beside the model
+      batch_tokens: tokens at once
+      overwrite: replace an output that is there
+      progress: whether to tell on stderr how far it is, and the summary.
+
+    Returns:
+      The scores, or the files that they are in.
+
+    Raises:
+      UserError: arguments that do not go together, no such model or file, or
+        no n-best lists.
+    """
+    from electra_tf.generation import scoring
+    from electra_tf.prediction import resumable
+
+    keeps = keep_above is not None or keep_share is not None
+    _check_together(keep_above, keep_share, per_token, rerank, best, weight)
+    _check_files(input, output, best, keeps, overwrite)
+    scorer = scoring.Scorer.from_pretrained(
+        model,
+        method,
+        vocab=vocab,
+        max_seq_length=max_seq_length,
+        batch_tokens=batch_tokens,
+    )
+    answer = _answer(scorer, per_token, input if rerank else None)
+
+    def finished(rows: Rows) -> Scores:
+        if rerank:
+            lists = _reranked(rows(), weight, normalize, input)
+            found = _write_lists(lists, output, best)
+        elif keeps:
+            threshold = keep_above
+            if threshold is None:
+                threshold = _threshold(
+                    rows(), keep_share or 0.0, max_unknown_share
+                )
+            kept = _Kept(threshold, max_unknown_share)
+            found = _write_kept(rows, output, kept)
+        else:
+            columns = [*_SCORE_COLUMNS, *["token_scores"] * per_token]
+            found = _write_scores(rows(), output, columns, scorer.method)
+        lines.note_on(progress)(found.summary)
+        return dataclasses.replace(found, method=scorer.method)
+
+    if not output:
+        whole = resumable.answer_in_memory(input, answer, _CHUNK)
+        return finished(lambda: whole)
+    about = {
+        "model": model,
+        "per_token": per_token,
+        "rerank": rerank,
+        "batch_tokens": batch_tokens,
+        "method": scorer.method,
+        "max_seq_length": scorer.max_length,
+        "weights": resumable.weights_digest([scorer.network]),
+    }
+    with lines.answered(
+        input, output, answer, about, chunk=_CHUNK, progress=progress
+    ) as rows:
+        return finished(rows)
+
+
+def _check_together(
+    keep_above: float | None,
+    keep_share: float | None,
+    per_token: bool,
+    rerank: bool,
+    best: str | None,
+    weight: float,
+) -> None:
+    """Refuses arguments that do not go together."""
+    given = {"keep_above": keep_above, "keep_share": keep_share}
+    keeps = [name for name, value in given.items() if value is not None]
+    if len(keeps) == 2:
+        raise UserError("--keep_above and --keep_share: give one of them")
+    if keeps and rerank:
+        raise UserError(f"--{keeps[0]}: not with --rerank; give one of them")
+    if keeps and per_token:
+        raise UserError(f"--per_token: --{keeps[0]} writes text alone")
+    if rerank and per_token:
+        raise UserError("--per_token: not with --rerank; give one of them")
+    if best and not rerank:
+        raise UserError("--best: only with --rerank")
+    for name, value in (("weight", weight), ("keep_above", keep_above)):
+        if value is not None and not math.isfinite(value):
+            raise UserError(f"--{name}={value}: expected a finite number")
+
+
+def _check_files(
+    source: str,
+    output: str | None,
+    best: str | None,
+    keeps: bool,
+    overwrite: bool,
+) -> None:
+    """Looks at paths before anything large is loaded."""
+    from electra_tf import files
+    from electra_tf.prediction import files as prediction_files
+
+    prediction_files.check_input(source)
+    prediction_files.check_output(output, overwrite)
+    if output and not keeps:
+        prediction_files.check_name(output, "--output")
+    if best:
+        prediction_files.check_name(best, "--best")
+        if files.exists(best) and not overwrite:
+            raise UserError(f"--best: {best} is there already")
+
+
+def _answer(
+    scorer: "scoring.Scorer", per_token: bool, lists: str | None
+) -> Callable[[Sequence[str], int], list[dict[str, Any]]]:
+    """Returns what scores lines, or the candidates in those of `lists`."""
+    from electra_tf.generation import nbest
+
+    def answer(some: Sequence[str], number: int) -> list[dict[str, Any]]:
+        if lists is None:
+            return [_row(found, per_token) for found in scorer.score(some)]
+        candidates = [
+            nbest.parse(line, number + i, lists) for i, line in enumerate(some)
+        ]
+        found = scorer.score([c.text if c else "" for c in candidates])
+        return [
+            {"line": line, **_row(one, False)} for line, one in zip(some, found)
+        ]
+
+    return answer
+
+
+def _row(found: "scoring.Scored", per_token: bool) -> dict[str, Any]:
+    """A score as it is written; the text's tokens if they are wanted."""
+    row: dict[str, Any] = {
+        "text": found.text,
+        "score": _rounded(found.score),
+        "mean": _rounded(found.mean),
+        "tokens": len(found.tokens),
+        "unknown": found.unknown,
+    }
+    if per_token:
+        row["token_scores"] = [
+            [token, _rounded(float(value))]
+            for token, value in zip(found.tokens, found.log_probs)
+        ]
+    return row
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _write_scores(
+    rows: Iterable[lines.Row],
+    output: str | None,
+    columns: Sequence[str],
+    method: str,
+) -> Scores:
+    """Writes the scores of lines, and sums them up."""
+    total, tokens = 0.0, 0
+
+    def summed() -> Iterator[lines.Row]:
+        nonlocal total, tokens
+        for row in rows:
+            total += row["score"] or 0.0
+            tokens += row["tokens"]
+            yield row
+
+    count, shown = _written(output, columns, summed())
+    mean = total / tokens if tokens else None
+    told = "nothing to score" if mean is None else f"{mean:.4f} a token"
+    return Scores(
+        method,
+        f"{count:,} lines, {tokens:,} tokens, {method}: {told}",
+        count,
+        mean=mean,
+        output=output,
+        columns=columns,
+        rows=shown,
+    )
+
+
+def _written(
+    output: str | None, columns: Sequence[str], rows: Iterable[lines.Row]
+) -> tuple[int, Sequence[lines.Row]]:
+    """Writes rows, or keeps them to be shown; and their number."""
+    if output:
+        return lines.write(output, columns, rows), ()
+    shown = list(rows)
+    return len(shown), shown
+
+
+def _write_lists(
+    lists: Iterable[list[dict[str, Any]]], output: str | None, best: str | None
+) -> Scores:
+    """Writes n-best lists, and perhaps the first of each."""
+    first: list[dict[str, Any]] = []
+
+    def flat() -> Iterator[lines.Row]:
+        for ranked in lists:
+            first.append({name: ranked[0][name] for name in ("id", "text")})
+            yield from ranked
+
+    count, shown = _written(output, _RERANK_COLUMNS, flat())
+    if best:
+        lines.write(best, ("id", "text"), first)
+    return Scores(
+        "",
+        f"{count:,} candidates in {len(first):,} lists",
+        count,
+        lists=len(first),
+        output=output,
+        best=best,
+        columns=_RERANK_COLUMNS,
+        rows=shown,
+    )
+
+
+def _reranked(
+    rows: Iterable[lines.Row], weight: float, normalize: bool, source: str
+) -> Iterator[list[dict[str, Any]]]:
+    """Yields n-best lists in their new order, best first.
+
+    Args:
+      rows: `line`, and the score of the candidate in it.
+      weight: of the model's score.
+      normalize: order by the score a token, not the sum.
+      source: the file, for messages.
+
+    Raises:
+      UserError: the file is no n-best file; see `generation.nbest`.
+    """
+    from electra_tf.generation import nbest
+
+    scores: dict[int, float | None] = {}
+
+    def candidates() -> Iterator["nbest.Candidate"]:
+        for number, row in enumerate(rows, 1):
+            found = nbest.parse(row["line"], number, source)
+            if found is not None:
+                scores[number] = row["mean" if normalize else "score"]
+                yield found
+
+    with _located(source):
+        for some in nbest.lists(candidates()):
+            own = [scores.pop(candidate.line) for candidate in some]
+            yield [
+                {
+                    "id": ranked.candidate.list_id,
+                    "rank": ranked.rank,
+                    "text": ranked.candidate.text,
+                    "total": _rounded(ranked.total),
+                    "score": ranked.score,
+                    "other": ranked.candidate.other,
+                }
+                for ranked in nbest.rerank(some, own, weight)
+            ]
+
+
+@contextlib.contextmanager
+def _located(source: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        if text.startswith(source):
+            raise
+        raise UserError(f"--input: {source}: {text}") from error
+
+
+@dataclasses.dataclass
+class _Kept:
+    """Counts of a text that is cleaned up.
+
+    Attributes:
+      threshold: the score a token from which on lines are kept.
+      max_unknown_share: of a line that is kept.
+      texts: [before, after], those without tokens aside.
+      tokens: the same.
+      empty: lines without tokens, which are kept: they divide paragraphs.
+      unknown: lines left out since the model does not know their tokens.
+    """
+
+    threshold: float
+    max_unknown_share: float
+    texts: list[int] = dataclasses.field(default_factory=lambda: [0, 0])
+    tokens: list[int] = dataclasses.field(default_factory=lambda: [0, 0])
+    empty: int = 0
+    unknown: int = 0
+
+    def keeps(self, row: lines.Row) -> bool:
+        """Counts a line, and says whether it stays."""
+        if row["mean"] is None:
+            self.empty += 1
+            return True
+        known = _unknown_share(row) <= self.max_unknown_share
+        self.unknown += not known
+        stays = known and row["mean"] >= self.threshold
+        for i in range(1 + stays):
+            self.texts[i] += 1
+            self.tokens[i] += row["tokens"]
+        return stays
+
+    def __str__(self) -> str:
+        before, after = self.texts
+        share = 100 * after / max(1, before)
+        return (
+            f"before: {before:,} lines, {self.tokens[0]:,} tokens\n"
+            f"after:  {after:,} lines ({share:.1f} %), {self.tokens[1]:,} "
+            f"tokens\nleft out: {before - after - self.unknown:,} below "
+            f"{self.threshold:.4f} a token, {self.unknown:,} of tokens that "
+            f"the model does not know; {self.empty:,} empty lines stay"
+        )
+
+
+def _write_kept(rows: Rows, output: str | None, kept: _Kept) -> Scores:
+    """Writes the lines of a text that are kept."""
+    chosen: Iterable[lines.Row] = (row for row in rows() if kept.keeps(row))
+    shown: list[lines.Row] = []
+    if output:
+        lines.write_lines(output, (row["text"] for row in chosen))
+    else:
+        shown = [{"text": row["text"]} for row in chosen]
+    return Scores(
+        "",
+        str(kept),
+        kept.empty + kept.texts[0],
+        kept=kept.texts[1],
+        threshold=kept.threshold,
+        output=output,
+        rows=shown,
+    )
+
+
+def _unknown_share(row: lines.Row) -> float:
+    """[UNK] among the tokens of a line, 0 to 1."""
+    return row["unknown"] / max(1, row["tokens"])
+
+
+def _threshold(
+    rows: Iterable[lines.Row], share: float, max_unknown_share: float
+) -> float:
+    """The score a token that `share` of the lines with tokens reach.
+
+    Lines with too many unknown tokens count among them, and reach nothing.
+    """
+    count, means = 0, []
+    for row in rows:
+        if row["mean"] is not None:
+            count += 1
+            if _unknown_share(row) <= max_unknown_share:
+                means.append(row["mean"])
+    wanted = min(round(share * count), len(means))
+    return sorted(means)[-wanted] if wanted else math.inf

@@ -1,0 +1,153 @@
+"""`serve`: exported models over HTTP."""
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Annotated
+
+from electra_tf.config import Setting
+from electra_tf.errors import UserError
+
+
+def serve(
+    model: Sequence[str],
+    host: str = "127.0.0.1",
+    port: Annotated[int, Setting(at_least=0, at_most=65535)] = 8501,
+    versions: Annotated[int, Setting(at_least=1)] = 1,
+    poll_seconds: Annotated[float, Setting(at_least=0)] = 1.0,
+    batch_rows: Annotated[int, Setting(at_least=1)] = 32,
+    batch_wait_ms: Annotated[float, Setting(at_least=0)] = 5.0,
+    parallel_calls: Annotated[int, Setting(at_least=0)] = 0,
+    intra_op_threads: Annotated[int, Setting(at_least=0)] = 1,
+    max_request_bytes: Annotated[int, Setting(at_least=1)] = 4 * 2**20,
+    max_request_rows: Annotated[int, Setting(at_least=1)] = 4096,
+    max_pending_rows: Annotated[int, Setting(at_least=1)] = 16384,
+    max_connections: Annotated[int, Setting(at_least=1)] = 512,
+    read_timeout: Annotated[float, Setting(at_least=0.001)] = 20.0,
+    answer_timeout: Annotated[float, Setting(at_least=0.001)] = 60.0,
+    stop_timeout: Annotated[int, Setting(at_least=0)] = 60,
+) -> None:
+    """Serves exported models on this machine: TensorFlow Serving's REST API.
+
+    electra-tf serve --model=DIR [--model=NAME=DIR ...] [--port=8501]
+
+    DIR is what electra-tf export wrote: numbered versions. The newest is
+    served under the directory's name, or under NAME; a newer one that appears
+    there takes over without a failed request. Open the printed address for a
+    page to try it.
+
+      POST /v1/models/NAME:predict   {"instances": [...]} or {"inputs": {...}}
+      GET  /v1/models/NAME           also /metadata; /versions/N before them
+      GET  /v1/models                all of them, with their descriptions
+      GET  /healthz   GET /metrics   for whoever watches over it
+
+    Rows of requests that come together run together. SIGTERM or ctrl-C ends
+    it when what is in flight is answered. It has no passwords and no
+    encryption: beyond this machine it belongs behind a proxy that has.
+
+    Args:
+      model: directory of versions, or NAME=DIRECTORY; repeat for more models.
+      host: address to listen on; 0.0.0.0 is every address of this machine.
+      port: port to listen on; 0 takes a free one, which is printed.
+      versions: serve so many of the newest versions of each model.
+      poll_seconds: look for new versions so often; 0 never.
+      batch_rows: the most rows in one call of the model.
+      batch_wait_ms: while calls run a row may wait so long for others to
+        share its own.
+      parallel_calls: calls of models that run at the same time; 0: one for
+        each core, two where there is a GPU.
+      intra_op_threads: threads that share one operation of a call; 0: as many
+        as cores. One is best where requests keep the cores busy; for a large
+        model that few ask take more, and fewer --parallel_calls.
+      max_request_bytes: answer larger requests with 413.
+      max_request_rows: answer requests of more rows with 413.
+      max_pending_rows: answer 503 while so many rows wait.
+      max_connections: answer 503 to further connections.
+      read_timeout: seconds in which a request's body must have come.
+      answer_timeout: seconds after which a request that waits is answered
+        with 504.
+      stop_timeout: seconds for what is in flight when the server is told to
+        stop.
+
+    Raises:
+      UserError: no such model, none that loads, or a port that is taken.
+    """
+    from electra_tf.serving.server import limits, running
+    from electra_tf.training.signals import StopRequest
+
+    log = logging.getLogger("electra_tf.serving")
+    log.setLevel(logging.INFO)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    log.propagate = False
+
+    models = _named(model)
+    running.keep_few_arenas()
+    if not running.set_intra_op_threads(intra_op_threads):
+        log.info("--intra_op_threads is not heeded: TensorFlow runs already")
+    # A signal while models are loaded ends it too; uvicorn hears those after.
+    with StopRequest() as stop:
+        server = running.ModelServer(
+            running.Settings(
+                models=models,
+                host=host,
+                port=port,
+                newest=versions,
+                poll_seconds=poll_seconds,
+                limits=limits.Limits(
+                    request_bytes=max_request_bytes,
+                    request_rows=max_request_rows,
+                    pending_rows=max_pending_rows,
+                    connections=max_connections,
+                    body_seconds=read_timeout,
+                    header_seconds=min(read_timeout, 10.0),
+                    answer_seconds=answer_timeout,
+                    stop_seconds=stop_timeout,
+                ),
+                batching=limits.Batching(
+                    rows=batch_rows,
+                    wait_seconds=batch_wait_ms / 1000,
+                    parallel=parallel_calls or running.parallel_calls(),
+                ),
+            )
+        )
+        if not stop.requested:
+            server.run(lambda: _announce(server.url, list(models)))
+    log.removeHandler(handler)
+    print("stopped", flush=True)
+
+
+def _named(models: Sequence[str]) -> dict[str, str]:
+    """Reads `["DIR", "NAME=DIR"]` as name -> directory.
+
+    Raises:
+      UserError: a name twice, or one that no path can hold.
+    """
+    found: dict[str, str] = {}
+    for model in models:
+        name, equals, directory = model.partition("=")
+        if not equals or "/" in name:
+            directory = model
+            name = os.path.basename(os.path.abspath(model))
+        if not directory:
+            raise UserError(f"--model={model}: names no directory")
+        if not name or set(name) & set("/:") or not name.isprintable():
+            raise UserError(
+                f"--model={model}: '{name}' can be no model's name; give "
+                f"--model=NAME={directory}"
+            )
+        if name in found:
+            raise UserError(
+                f"--model={model}: there is a model '{name}' already; give "
+                f"--model=OTHER_NAME={directory}"
+            )
+        found[name] = directory
+    return found
+
+
+def _announce(url: str, models: Sequence[str]) -> None:
+    """Prints where the models are; called when clients can connect."""
+    for name in models:
+        print(f"model {name}: {url}/v1/models/{name}:predict", flush=True)
+    print(f"listening on {url}", flush=True)

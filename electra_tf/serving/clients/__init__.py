@@ -1,1 +1,0 @@
-"""Asking a server, without TensorFlow."""

@@ -1,0 +1,227 @@
+"""gRPC with TensorFlow Serving, for `electra_tf.Client("grpc://HOST:8500")`.
+
+Needs the extra `serving`, whose messages import TensorFlow; nothing else of
+the client does.
+"""
+
+import time
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from electra_tf.errors import UserError
+from electra_tf.serving.client import ServingError
+
+try:
+    import grpc
+    import tensorflow as tf
+    from google.protobuf import json_format
+    from tensorflow_serving.apis import (
+        get_model_metadata_pb2,
+        get_model_status_pb2,
+        model_pb2,
+        model_service_pb2_grpc,
+        predict_pb2,
+        prediction_service_pb2_grpc,
+    )
+except ImportError as import_error:
+    raise UserError(
+        f"gRPC needs more packages: pip install 'electra-tf[serving]' "
+        f"({import_error})"
+    ) from import_error
+
+_DEFAULT_SIGNATURE = "serving_default"
+# Servers take 4 MB unless told; answers may be as large as they are.
+_OPTIONS = [("grpc.max_receive_message_length", -1)]
+_PAUSE = 0.1
+
+
+class GrpcApi:
+    """A server's gRPC interface; see `electra_tf.serving.client.Api`.
+
+    Args:
+      url: grpc://HOST:PORT.
+      timeout: seconds for an answer.
+      retries: further attempts while the server is unavailable.
+      headers: sent with each call as metadata.
+
+    Raises:
+      UserError: the address is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float,
+        retries: int,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if not parts.netloc or parts.path.strip("/"):
+            raise UserError(
+                f"{url}: expected an address such as grpc://127.0.0.1:8500"
+            )
+        self._url, self._timeout, self._retries = url, timeout, retries
+        self._headers = [(k.lower(), v) for k, v in (headers or {}).items()]
+        self._channel = grpc.insecure_channel(parts.netloc, options=_OPTIONS)
+        self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(
+            self._channel
+        )
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._signatures: dict[Any, dict[str, Any]] = {}
+
+    def predict(
+        self,
+        model: str,
+        version: int | None,
+        signature: str | None,
+        data: Sequence[Any] | Mapping[str, Sequence[Any]],
+    ) -> Any:
+        """See `Api`."""
+        name = signature or _DEFAULT_SIGNATURE
+        types = self._input_types(model, version, name)
+        by_row = not isinstance(data, Mapping)
+        request = predict_pb2.PredictRequest(
+            model_spec=_spec(model, version, name)
+        )
+        columns = _columns(data, list(types)) if by_row else data
+        for key, values in columns.items():
+            if key not in types:
+                raise ServingError(
+                    f"{model} takes {', '.join(types)}, no '{key}'"
+                )
+            try:
+                tensor = tf.make_tensor_proto(values, dtype=types[key])
+            except (TypeError, ValueError) as error:
+                raise ServingError(f"input '{key}': {error}") from error
+            request.inputs[key].CopyFrom(tensor)
+        answer = self._call(self._predictions.Predict, request)
+        outputs = {
+            key: _values(key, tf.make_ndarray(tensor))
+            for key, tensor in answer.outputs.items()
+        }
+        if len(outputs) == 1:
+            return next(iter(outputs.values()))
+        if not by_row:
+            return outputs
+        return [dict(zip(outputs, row)) for row in zip(*outputs.values())]
+
+    def models(self) -> None:
+        """gRPC has no call that lists the models."""
+        return None
+
+    def status(self, model: str, version: int | None) -> list[dict[str, Any]]:
+        """See `Api`."""
+        request = get_model_status_pb2.GetModelStatusRequest(
+            model_spec=_spec(model, version)
+        )
+        answer = self._call(self._models.GetModelStatus, request)
+        states = get_model_status_pb2.ModelVersionStatus.State
+        return [
+            {
+                "version": str(each.version),
+                "state": states.Name(each.state),
+                "status": {
+                    "error_code": "UNKNOWN" if each.status.error_code else "OK",
+                    "error_message": each.status.error_message,
+                },
+            }
+            for each in answer.model_version_status
+        ]
+
+    def metadata(self, model: str, version: int | None) -> dict[str, Any]:
+        """See `Api`."""
+        return {
+            name: json_format.MessageToDict(
+                definition,
+                preserving_proto_field_name=True,
+                always_print_fields_with_no_presence=True,
+            )
+            for name, definition in self._definitions(model, version).items()
+        }
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._channel.close()
+
+    def _definitions(
+        self, model: str, version: int | None
+    ) -> Mapping[str, Any]:
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=_spec(model, version), metadata_field=["signature_def"]
+        )
+        answer = self._call(self._predictions.GetModelMetadata, request)
+        found = get_model_metadata_pb2.SignatureDefMap()
+        answer.metadata["signature_def"].Unpack(found)
+        return found.signature_def
+
+    def _input_types(
+        self, model: str, version: int | None, signature: str
+    ) -> dict[str, Any]:
+        """Input name -> type, asked once for each signature."""
+        key = (model, version, signature)
+        if key not in self._signatures:
+            definitions = self._definitions(model, version)
+            if signature not in definitions:
+                raise ServingError(
+                    f"{model} has no signature '{signature}': it has "
+                    + ", ".join(sorted(definitions))
+                )
+            self._signatures[key] = {
+                name: tf.dtypes.as_dtype(info.dtype)
+                for name, info in definitions[signature].inputs.items()
+            }
+        return self._signatures[key]
+
+    def _call(self, method: Callable[..., Any], request: Any) -> Any:
+        for attempt in range(self._retries + 1):
+            try:
+                return method(
+                    request, timeout=self._timeout, metadata=self._headers
+                )
+            except grpc.RpcError as error:
+                code = error.code()
+                again = code == grpc.StatusCode.UNAVAILABLE
+                if again and attempt < self._retries:
+                    time.sleep(_PAUSE * 2**attempt)
+                    continue
+                raise ServingError(
+                    f"{self._url}: {code.name}: {error.details()}"
+                ) from error
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _spec(model: str, version: int | None, signature: str = "") -> Any:
+    spec = model_pb2.ModelSpec(name=model, signature_name=signature)
+    if version is not None:
+        spec.version.value = version
+    return spec
+
+
+def _columns(rows: Sequence[Any], names: list[str]) -> dict[str, list[Any]]:
+    """Rows to one list for each input."""
+    if not isinstance(rows[0], Mapping):
+        if len(names) != 1:
+            raise ServingError(
+                f"each row must name the inputs: {', '.join(names)}"
+            )
+        return {names[0]: list(rows)}
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping) or set(row) != set(names):
+            raise ServingError(
+                f"row {number}: expected the inputs {', '.join(names)}"
+            )
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def _values(name: str, array: Any) -> Any:
+    """Nested lists; text decoded, unless its name says that it is bytes."""
+
+    def text(value: Any) -> Any:
+        if isinstance(value, list):
+            return [text(each) for each in value]
+        return value.decode("utf-8", errors="replace")
+
+    values = array.tolist()
+    is_text = array.dtype == object and not name.endswith("_bytes")
+    return text(values) if is_text else values
