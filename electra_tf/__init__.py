@@ -31,6 +31,7 @@ _HOMES = {
     "load": "electra_tf.prediction.predictor",
     "load_vocab": "electra_tf.text.vocab",
     "predict": "electra_tf.recipes.predict",
+    "prepare_text": "electra_tf.recipes.prepare_text",
 }
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "load",
     "load_vocab",
     "predict",
+    "prepare_text",
 ]
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from electra_tf.recipes.export import export
     from electra_tf.recipes.finetune import finetune
     from electra_tf.recipes.predict import predict
+    from electra_tf.recipes.prepare_text import prepare_text
     from electra_tf.serving.client import Client
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab

@@ -13,9 +13,11 @@ from data_builds import settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from electra_tf.cli import app, pretrain_settings
+from electra_tf.cli import app
 from electra_tf.data import builder, examples, manifest, reader, tfrecords
 from electra_tf.errors import UserError
+from electra_tf.keras_api.data import PretrainingData
+from electra_tf.keras_api.settings import PretrainSettings
 from electra_tf.pretraining import masking
 from electra_tf.text import corpus, segment
 from electra_tf.text.vocab import SPECIALS
@@ -188,11 +190,9 @@ def test_batches_say_where_words_begin_and_masking_heeds_it(
     _, validation = _read(tmp_path / "yes", split="validation", repeat=False)
     assert validation["word_starts"].any()
 
-    data = pretrain_settings.open_data(str(tmp_path / "yes"), None)
+    data = PretrainingData.open(str(tmp_path / "yes"))
     assert data.word_starts
-    assert not pretrain_settings.open_data(
-        str(tmp_path / "no"), None
-    ).word_starts
+    assert not PretrainingData.open(str(tmp_path / "no")).word_starts
     for unit in ("whole_word", "span"):
         masked = masking.mask(
             {name: tf.constant(value) for name, value in batch.items()},
@@ -216,16 +216,14 @@ def test_whole_words_are_refused_where_there_are_none(corpus_files, tmp_path):
     vocab = tmp_path / "vocab.txt"
     vocab.write_text("\n".join(plain), encoding="utf-8")
     _build(corpus_files, tmp_path / "data", vocab=str(vocab))
-    data = pretrain_settings.open_data(str(tmp_path / "data"), None)
-    settings = pretrain_settings.PretrainSettings(
+    data = PretrainingData.open(str(tmp_path / "data"))
+    settings = PretrainSettings(
         masking=masking.MaskingConfig(unit="whole_word")
     )
     with pytest.raises(UserError, match=r"no pieces .* masking\.unit=token"):
-        pretrain_settings.fit_to_data(settings, data)
-    settings = pretrain_settings.PretrainSettings(
-        masking=masking.MaskingConfig(unit="span")
-    )
-    pretrain_settings.fit_to_data(settings, data)
+        data.fit(settings)
+    settings = PretrainSettings(masking=masking.MaskingConfig(unit="span"))
+    data.fit(settings)
 
 
 _rows = st.lists(

@@ -27,19 +27,23 @@ def commands(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_commands_exist(page):
     for name, *words in commands(page):
-        command = app.COMMANDS[name]
-        if isinstance(command, app.Command):
-            path, _, attribute = command.function.partition(":")
-            module = importlib.import_module(f"electra_tf.{path}")
-            known = flags.define(getattr(module, attribute))
-        else:
-            module = importlib.import_module(f"electra_tf.cli.{command[0]}")
-            known = module.FLAGS
+        known = flags_of(name)
         for word in words:
             flag = re.match(r"--(?:no)?(\w+)", word)
             assert flag is None or (flag[1] in known or flag[0][2:] in known), (
                 f"{page.name}: electra-tf {name} {word}"
             )
+
+
+def flags_of(name):
+    """The flags of a command."""
+    command = app.COMMANDS[name]
+    if not isinstance(command, app.Command):
+        module = importlib.import_module(f"electra_tf.cli.{command[0]}")
+        return module.FLAGS
+    module, _, function = command.function.partition(":")
+    module = importlib.import_module(f"electra_tf.{module}")
+    return flags.define(getattr(module, function))
 
 
 def test_commands_are_found():

@@ -12,9 +12,12 @@ import word_task
 from finetune_command import SHAPE, TASK, TRAIN, flags
 
 import electra_tf
+from electra_tf import config
 from electra_tf.cli import app
 from electra_tf.errors import UserError
 from electra_tf.finetuning import settings
+from electra_tf.models.config import ModelConfig
+from electra_tf.training import run_settings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHORT = TRAIN | {"num_train_epochs": 1}
@@ -247,22 +250,29 @@ def test_settings_of_the_commands_are_shown(run, capsys):
         assert ("train.num_trials" in shown) == (words[0] == "finetune")
 
 
-def test_a_run_with_older_names_of_keys_is_resumed(
-    data, tiny_vocab_file, tmp_path
-):
+def test_a_run_with_older_names_of_keys_is_resumed(tmp_path):
     """What came later is as it was; names are translated, then compared."""
-    from electra_tf.finetuning import trial
-
-    described = {
+    path = tmp_path / "config.json"
+    before = {
         "task": "classification",
         "options": {"validation_share": 0.25},
         "train": {"batch_size": 8},
+        "model": {},
         "data": None,
     }
-    found = trial.translated(described)
-    assert found["options"]["validation_fraction"] == 0.25
-    assert found["train"]["batch_size"] == 8
-    assert found["train"]["precision"] == "float32"
-    assert not {"num_trials", "keep_checkpoints"} & set(found["train"])
-    unknown = {"task": "classification", "options": {"x": 1}, "data": "d"}
-    assert trial.translated(unknown) == unknown
+    path.write_text(json.dumps(before))
+    chosen = settings.load(
+        {"task": "classification", "options": {"validation_fraction": 0.25}},
+        train={"batch_size": 8},
+    )
+    now = config.to_dict(chosen) | {
+        "data": None,
+        "model": config.to_dict(ModelConfig()),
+    }
+    for key in settings.FREE:
+        del now["train"][key]
+    cls = settings.run_class("classification")
+    run_settings.check(str(tmp_path), now, cls=cls)
+    now["options"]["validation_fraction"] = 0.3
+    with pytest.raises(UserError, match=r"validation_fraction: 0.25 there"):
+        run_settings.check(str(tmp_path), now, cls=cls)

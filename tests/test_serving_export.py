@@ -14,7 +14,7 @@ from google.protobuf import text_format
 
 import electra_tf
 from electra_tf.cli import app
-from electra_tf.exporting import description, examples, weights
+from electra_tf.exporting import description, writer
 from electra_tf.hub import directory
 from electra_tf.text.vocab import SPECIALS, Vocab
 
@@ -55,7 +55,7 @@ def answers(path, signature="serving_default"):
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", ["float16", "constants"])
 def test_other_weights_answer_the_same(exports, storage):
-    tolerance = weights.TOLERANCES[storage]
+    tolerance = writer.TOLERANCES[storage]
     for signature, name in (
         ("serving_default", "probabilities"),
         ("embed", "embedding"),
@@ -251,7 +251,7 @@ def test_languages_have_examples():
     for kind in [*kinds, "discriminator", "generator"]:
         for language in ("en", "zh", None):
             for pair in (False, True):
-                rows = examples.of(kind, pair, language)
+                rows = description.examples_of(kind, pair, language)
                 assert 3 <= len(rows) <= 5
                 assert all(all(row.values()) for row in rows)
 
@@ -264,7 +264,9 @@ def test_a_version_appears_whole(run, tmp_path, monkeypatch):
         assert len(here) == 1 and here[0].startswith(".tmp-")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("electra_tf.exporting.warmup.write", broken)
+    monkeypatch.setattr(
+        "electra_tf.exporting.serving_files.write_warmup", broken
+    )
     output = tmp_path / "m"
     assert command(f"--model={run}", f"--output={output}") == 130
     assert list(pathlib.Path(output).iterdir()) == []

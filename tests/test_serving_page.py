@@ -69,6 +69,7 @@ def serve(tmp_path_factory, tiny_tokens):
         pytest.importorskip(name, reason="needs electra-tf[serving]")
     import check_export_models
 
+    import electra_tf
     from electra_tf.exporting import servable
     from electra_tf.exporting import writer as export
     from electra_tf.serving.server import running
@@ -93,7 +94,7 @@ def serve(tmp_path_factory, tiny_tokens):
         if kind in ("discriminator", "generator"):
             model = servable.open_pretrained(saved)
         else:
-            model = servable.open_fine_tuned(saved)
+            model = servable.of_predictor(electra_tf.load(saved))
         export.export(model, output, names=["serving_default"])
         return output
 

@@ -8,7 +8,7 @@ import span_models
 import tensorflow as tf
 from qa_toys import TEXT
 
-from electra_tf.exporting.graphs import qa_signatures, qa_windows
+from electra_tf.exporting.graphs import qa_signatures
 from electra_tf.tasks.qa import features as qa_features
 from electra_tf.tasks.qa.examples import QAExample
 from electra_tf.tasks.qa.features import QAFeatureConfig
@@ -37,8 +37,8 @@ def test_windows_are_those_of_python(tiny_vocab_file, splitter, lengths):
     )
     batch = qa_features.window_arrays(expected, tokenizer.vocab)
     questions, contexts = (tf.constant(texts) for texts in zip(*PAIRS))
-    pieces = qa_windows.context_pieces(tokenizer, contexts, splitter)
-    found = qa_windows.make_windows(tokenizer, questions, pieces, config)
+    pieces = qa_signatures.context_pieces(tokenizer, contexts, splitter)
+    found = qa_signatures.make_windows(tokenizer, questions, pieces, config)
     for i, (_, context) in enumerate(PAIRS):
         document = expected.documents[expected.document[i]]
         np.testing.assert_array_equal(pieces.start_chars[i], document.starts)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from electra_tf.cli import app
 from electra_tf.errors import UserError
-from electra_tf.exporting.graphs import seq2seq_signatures
+from electra_tf.exporting.graphs import text_signatures
 from electra_tf.hub import directory, loading
 from electra_tf.tasks.seq2seq import features
 from electra_tf.text.vocab import load_vocab
@@ -51,7 +51,7 @@ def save(predictor, path):
 
 
 def test_the_same_texts(predictor, tmp_path):
-    function = seq2seq_signatures.signatures(predictor)["serving_default"]
+    function = text_signatures.seq2seq_signatures(predictor)["serving_default"]
     export = span_models.exported(predictor, function, tmp_path / "export")
     for texts in (TEXTS, TEXTS[1:2], []):
         found = export(text=texts)

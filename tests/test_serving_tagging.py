@@ -8,9 +8,6 @@ import span_models
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import (
-    tag_search,
-    tag_spelling,
-    tagging_rows,
     tagging_signatures,
     word_splitting,
 )
@@ -113,7 +110,7 @@ def test_rows_are_those_of_python(tiny_vocab_file, max_length):
     ]
     sentences.append(["\u200b"] * 9)
     expected = features.make_features(tokenizer, sentences, max_length)
-    found = tagging_rows.make_rows(
+    found = tagging_signatures.make_rows(
         tokenizer, tf.ragged.constant(sentences, dtype=tf.string), max_length
     )
     np.testing.assert_array_equal(found.row, expected.extra.row)
@@ -141,7 +138,8 @@ def test_labels_are_those_of_python(scheme, step):
     if step:  # many are equal
         scores = np.round(scores / step).astype("float32")
     search = tf.function(
-        lambda s, p: tag_search.best_labels(s, p, grammar), autograph=False
+        lambda s, p: tagging_signatures.best_labels(s, p, grammar),
+        autograph=False,
     )
     expected = decoding.best_labels(scores, splits, grammar)
     np.testing.assert_array_equal(search(scores, splits), expected)
@@ -156,7 +154,7 @@ def test_tags_are_converted_as_in_python(learned, scheme, data):
     names = schemes.labels(["", "A", "B-C"], learned)
     number = st.integers(0, len(names) - 1)
     sentences = data.draw(st.lists(st.lists(number, max_size=8), max_size=5))
-    spelling = tag_spelling.TagSpelling(names, learned, scheme)
+    spelling = tagging_signatures.TagSpelling(names, learned, scheme)
     ragged = tf.ragged.constant(
         [*sentences, []],
         dtype=tf.int32,

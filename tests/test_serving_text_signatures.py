@@ -11,6 +11,7 @@ import serving_models
 import tensorflow as tf
 from serving_models import BAD_BYTES, ODD_TEXTS
 
+import electra_tf
 from electra_tf.exporting import servable
 from electra_tf.exporting import writer as export
 from electra_tf.exporting.graphs import text_signatures
@@ -31,7 +32,7 @@ def models(tmp_path_factory, tiny_vocab_file):
         path = serving_models.fine_tuned(
             folder / "runs" / name, tiny_vocab_file, name
         )
-        opened = servable.open_fine_tuned(path)
+        opened = servable.of_predictor(electra_tf.load(path))
         found[name] = (
             opened,
             export.export(

@@ -18,6 +18,7 @@ import pytest
 import tensorflow as tf
 from capi import plain_process, processes, questions, signatures
 
+import electra_tf
 from electra_tf.exporting import servable
 from electra_tf.exporting import writer as export
 
@@ -78,7 +79,7 @@ def made(tmp_path_factory, tiny_tokens):
         if key not in found:
             model = models.save(folder / f"model_{kind}", kind, tiny_tokens)
             if kind in models.TASKS:
-                opened = servable.open_fine_tuned(model)
+                opened = servable.of_predictor(electra_tf.load(model))
             else:
                 opened = servable.open_pretrained(model)
             output = str(folder / f"{kind}_{len(found)}")

@@ -18,9 +18,10 @@ import sys
 from benchmarks import outputs, plan
 
 from electra_tf import config
-from electra_tf.cli import pretrain_settings
 from electra_tf.errors import UserError
+from electra_tf.keras_api.settings import PretrainSettings
 from electra_tf.models import flops
+from electra_tf.recipes import pretrain
 
 CONFIGS = plan.CONFIGS
 
@@ -60,10 +61,10 @@ def costs_of(
     Raises:
       UserError: a wrong file, or one that does not tell a length.
     """
-    settings = config.load(pretrain_settings.PretrainSettings, path, overrides)
+    settings = config.load(PretrainSettings, path, overrides)
     if seq_length is None:
         seq_length = plan.seq_length(path)
-    return pretrain_settings.costs(settings, seq_length)
+    return pretrain.costs(settings, seq_length)
 
 
 def part_table(costs: flops.Costs) -> str:

@@ -47,7 +47,10 @@ class Command(NamedTuple):
 
 # In the order of use.
 COMMANDS = {
-    "prepare-text": ("prepare_text", "clean text up, and count what is left"),
+    "prepare-text": Command(
+        "recipes.prepare_text:prepare_text",
+        "clean text up, and count what is left",
+    ),
     "build-vocab": Command(
         "recipes.build_vocab:build_vocab",
         "train a WordPiece vocabulary from text",
@@ -58,9 +61,11 @@ COMMANDS = {
         "turn text into pre-training examples",
         pooled=False,
     ),
-    "pretrain": ("pretrain", "train a generator and a discriminator"),
-    "evaluate-pretraining": (
-        "evaluate_pretraining",
+    "pretrain": Command(
+        "recipes.pretrain:pretrain", "train a generator and a discriminator"
+    ),
+    "evaluate-pretraining": Command(
+        "recipes.evaluate_pretraining:evaluate_pretraining",
         "held-out losses and accuracies of a run",
     ),
     "finetune": Command(

@@ -156,9 +156,10 @@ def _compose(
 class MakeExamples(beam.DoFn):
     """(order, part) -> (order, UnitResult)."""
 
+    _worker: worker.UnitWorker  # `setup` makes it where the work is done
+
     def __init__(self, settings: BuildSettings, cleaning: Cleaning):
         self._arguments = settings, cleaning
-        self._worker: worker.UnitWorker | None = None
 
     def setup(self) -> None:
         """Loads the vocabulary; once for each thread of a worker."""

@@ -22,6 +22,7 @@ import dataclasses
 import itertools
 import random
 from bisect import bisect_left
+from typing import Any
 
 import numpy as np
 
@@ -353,7 +354,7 @@ class LegacyBuilder:
         if draw() < SHORT_TARGET_SHARE:
             self._target = self._random.randint(SHORTEST_TARGET, self._max)
         a = np.concatenate(segments[0])[: self._max - 2]
-        ids = [[self._cls], a, [self._sep]]
+        ids: list[Any] = [[self._cls], a, [self._sep]]
         room = max(0, self._max - len(a) - _SPECIALS)
         if second and room:
             ids += [np.concatenate(segments[1])[:room], [self._sep]]

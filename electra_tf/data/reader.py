@@ -8,6 +8,7 @@ stream can be entered anywhere without remembering a shuffle buffer.
 
 import atexit
 import dataclasses
+import itertools
 import logging
 import os
 import shutil
@@ -229,6 +230,7 @@ def pretraining_dataset(
     start_example: int = 0,
     shuffle: bool = True,
     repeat: bool = True,
+    new_epochs: bool = False,
     num_shards: int = 1,
     shard_index: int = 0,
     skip_corrupt: bool = False,
@@ -251,6 +253,9 @@ def pretraining_dataset(
       start_example: position in the stream to begin at.
       shuffle: in another order each epoch; else in the order of the files.
       repeat: for ever; else one epoch.
+      new_epochs: without `repeat`, each pass over the dataset is the next
+        epoch, from 0 on, whose examples are in another order and have
+        positions of their own; else all passes are the first.
       num_shards: workers, each of which reads an equal slice of each batch.
       shard_index: which of them this is.
       skip_corrupt: leave damaged records out (counted in the log).
@@ -280,32 +285,51 @@ def pretraining_dataset(
     if found.max_seq_length is not None:
         tfrecords.check_length(max_seq_length, found.max_seq_length, source)
     parse = tfrecords.parser(found.first_record(), max_seq_length, source)
-    records = _record_windows(
-        found,
-        seed=seed,
-        start_example=start_example,
-        shuffle=shuffle and split == "train",
-        repeat=repeat,
-        window=shuffle_window,
-    )
-    batches = records.rebatch(
-        batch_size, drop_remainder=drop_remainder or repeat
-    )
     share = batch_size // num_shards
     first = shard_index * share
 
-    def decode(index: tf.Tensor, batch: tf.Tensor) -> tfrecords.Batch:
-        position = start_example + index * batch_size
-        ids = position + tf.range(tf.shape(batch, tf.int64)[0])
-        features = parse(batch[first : first + share])
-        features["example_id"] = ids[first : first + share]
-        if pack_rows_by is None:
-            return features
-        return packing.pack(features, pack_rows_by)
+    def stream(epoch: int | tf.Tensor, skipped: int = 0) -> tf.data.Dataset:
+        """The batches from a position in an epoch on."""
+        start = epoch * found.total + skipped
 
-    data = batches.enumerate().map(
-        decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
+        def decode(index: tf.Tensor, batch: tf.Tensor) -> tfrecords.Batch:
+            position = start + index * batch_size
+            ids = position + tf.range(tf.shape(batch, tf.int64)[0])
+            features = parse(batch[first : first + share])
+            features["example_id"] = ids[first : first + share]
+            if pack_rows_by is None:
+                return features
+            return packing.pack(features, pack_rows_by)
+
+        records = _record_windows(
+            found,
+            seed=seed,
+            first_epoch=epoch,
+            skipped=skipped,
+            shuffle=shuffle and split == "train",
+            repeat=repeat,
+            window=shuffle_window,
+        )
+        batches = records.rebatch(
+            batch_size, drop_remainder=drop_remainder or repeat
+        )
+        return batches.enumerate().map(
+            decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+
+    if new_epochs:
+        data = _passes().flat_map(stream)
+        whole, rest = divmod(found.total, batch_size)
+        data = data.apply(
+            tf.data.experimental.assert_cardinality(
+                whole + (rest > 0 and not drop_remainder)
+            )
+        )
+    else:
+        epoch, skipped = divmod(start_example, found.total)
+        if not repeat and epoch:
+            epoch, skipped = 0, found.total
+        data = stream(epoch, skipped)
     options = tf.data.Options()
     # Every worker reads every file and takes its slice of each batch.
     options.experimental_distribute.auto_shard_policy = (
@@ -315,19 +339,30 @@ def pretraining_dataset(
     return data.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
+def _passes() -> tf.data.Dataset:
+    """The number of the pass over the dataset, int64, from 0 on."""
+    numbers = itertools.count()
+
+    def count(_: tf.Tensor) -> tf.Tensor:
+        number = tf.numpy_function(
+            lambda: np.int64(next(numbers)), [], tf.int64
+        )
+        return tf.ensure_shape(number, [])
+
+    return tf.data.Dataset.range(1).map(count)
+
+
 def _record_windows(
     found: ExampleFiles,
     *,
     seed: int,
-    start_example: int,
+    first_epoch: int | tf.Tensor,
+    skipped: int,
     shuffle: bool,
     repeat: bool,
     window: int,
 ) -> tf.data.Dataset:
     """Serialized examples in stream order, in string tensors of any size."""
-    first_epoch, skipped = divmod(start_example, found.total)
-    if not repeat and first_epoch:
-        first_epoch, skipped = 0, found.total
     paths = tf.constant(found.paths)
     base = tf.constant(
         [seed & 0x7FFFFFFF, seed >> 31 & 0x7FFFFFFF], dtype=tf.int32

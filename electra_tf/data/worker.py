@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -276,7 +276,7 @@ def results(
     settings: BuildSettings,
     cleaning: Cleaning,
     num_workers: int,
-) -> Iterator[UnitResult]:
+) -> Generator[UnitResult, None, None]:
     """Works on all units; results come in the order of the units.
 
     Args:

@@ -1,12 +1,17 @@
-"""A model that is to be served: opened, and what kind it is."""
+"""A model that is to be served: opened, what kind it is, its signatures."""
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from electra_tf.errors import UserError
-from electra_tf.exporting.graphs import text_signatures
+from electra_tf.exporting.graphs import (
+    pretrained_signatures,
+    qa_signatures,
+    tagging_signatures,
+    text_signatures,
+)
 from electra_tf.hub import loading, pretrained
-from electra_tf.prediction import predictor as predicting
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.ranking.task import Ranking
@@ -41,6 +46,18 @@ _TASKS: dict[type, Kind] = {
     Tagging: "tagging",
     QuestionAnswering: "qa",
     Seq2SeqTask: "seq2seq",
+}
+# Makes a kind's own signatures of its predictor or network.
+_SIGNATURES: dict[Kind, Callable[[Any], dict[str, Callable]]] = {
+    "classification": text_signatures.signatures,
+    "multilabel": text_signatures.signatures,
+    "regression": text_signatures.signatures,
+    "ranking": text_signatures.signatures,
+    "tagging": tagging_signatures.signatures,
+    "qa": qa_signatures.signatures,
+    "seq2seq": text_signatures.seq2seq_signatures,
+    "discriminator": pretrained_signatures.signatures,
+    "generator": pretrained_signatures.signatures,
 }
 
 
@@ -86,6 +103,34 @@ class Servable:
             return tuple(self.predictor.task.state["labels"])
         return None
 
+    def signatures(
+        self, names: Iterable[str] | None = None
+    ) -> dict[str, Callable]:
+        """Makes the model's signatures, `serving_default` first.
+
+        Args:
+          names: those that are wanted; all where None.
+
+        Returns:
+          Name -> tf.function of string tensors [B] that returns tensors
+          [B, ...] by name.
+
+        Raises:
+          UserError: it has no signature of such a name.
+        """
+        found = _SIGNATURES[self.kind](self.predictor or self.network)
+        found |= pretrained_signatures.embedding_signatures(
+            self.network, self.tokenizer, self.max_seq_length
+        )
+        wanted = tuple(found if names is None else names)
+        for name in wanted:
+            if name not in found:
+                raise UserError(
+                    f"--signatures: there is no '{name}' of a {self.kind} "
+                    f"model; there are {', '.join(found)}"
+                )
+        return {name: one for name, one in found.items() if name in wanted}
+
 
 def is_fine_tuned(path: str) -> bool:
     """Whether the model at `path` has a task head.
@@ -115,11 +160,6 @@ def of_predictor(predictor: Predictor) -> Servable:
     return Servable(
         kind, predictor.network, predictor.tokenizer, length, predictor
     )
-
-
-def open_fine_tuned(path: str) -> Servable:
-    """`of_predictor(electra_tf.load(path))`."""
-    return of_predictor(predicting.load(path))
 
 
 def open_pretrained(path: str, part: Part | None = None) -> Servable:

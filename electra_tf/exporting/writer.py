@@ -2,7 +2,7 @@
 
     DIR/1/saved_model.pb, variables/, assets/, fingerprint.pb
     DIR/1/assets.extra/electra_tf.json   what the model is; see `description`
-    DIR/1/assets.extra/tf_serving_warmup_requests   see `warmup`
+    DIR/1/assets.extra/tf_serving_warmup_requests   see `serving_files`
     DIR/1/assets.extra/model.tflite      if asked for; see `tflite`
     DIR/models.config ...                see `serving_files`
 
@@ -13,29 +13,43 @@ these are, Python or not.
 """
 
 import contextlib
+import functools
 import json
 import logging
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.exporting import (
-    description,
-    serving_files,
-    signatures,
-    tflite,
-    warmup,
-    weights,
-)
+from electra_tf.exporting import description, serving_files, tflite
 from electra_tf.exporting.servable import Servable
+from electra_tf.models import packed_encoder
 
 # What servers take as a model's name in an address and in a file.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+# "float32": variables. "float16": variables of half the size, widened at each
+# request. "constants": in the graph, which TensorFlow then fuses and folds.
+Storage = Literal["float32", "float16", "constants"]
+
+# How far outputs may be from those of the model itself: by so much, and by
+# this share of their size.
+TOLERANCES: dict[Storage, float] = {
+    "float32": 1e-5, "float16": 3e-2, "constants": 1e-5,
+}  # fmt: skip
+
+
+class _Stored(NamedTuple):
+    """Signatures, and what they read."""
+
+    functions: dict[str, Callable]  # tf.functions
+    variables: list[tf.Variable]
 
 
 class Export(NamedTuple):
@@ -51,7 +65,7 @@ def export(
     output: str,
     version: int | None = None,
     names: Iterable[str] | None = None,
-    storage: weights.Storage = "float32",
+    storage: Storage = "float32",
     with_tflite: bool = False,
 ) -> Export:
     """Writes the next version of a model.
@@ -76,14 +90,14 @@ def export(
         tflite.check_kind(servable)
     if version is not None:
         _check_version(output, version)
-    made = signatures.make(servable, names)
+    made = servable.signatures(names)
     about = description.describe(servable, name, made)
     about["weights"] = storage
-    requests = warmup.requests(about)
+    requests = serving_files.warmup_requests(about)
     files.make_directory(output)
     temporary = files.join(output, f".tmp-{uuid.uuid4().hex[:8]}")
     try:
-        kept = weights.stored(made, servable.network, storage)
+        kept = _stored(made, servable.network, storage)
         _save(servable, kept, temporary)
         extra = files.join(temporary, description.FOLDER)
         files.make_directory(extra)
@@ -95,9 +109,12 @@ def export(
             files.join(extra, description.FILE),
             json.dumps(about, ensure_ascii=False, indent=2) + "\n",
         )
-        warmup.write(
-            files.join(extra, warmup.FILE),
-            [warmup.message(name, *request) for request in requests],
+        serving_files.write_warmup(
+            files.join(extra, serving_files.WARMUP_FILE),
+            [
+                serving_files.warmup_message(name, *request)
+                for request in requests
+            ],
         )
         if storage != "float32":
             _compare(made, temporary, requests, storage)
@@ -156,7 +173,7 @@ def _check_version(output: str, version: int) -> None:
         )
 
 
-def _save(servable: Servable, kept: weights.Stored, folder: str) -> None:
+def _save(servable: Servable, kept: _Stored, folder: str) -> None:
     module = tf.Module(name="model")
     # The variables alone: of Keras's own bookkeeping nothing is needed.
     module.weights = kept.variables
@@ -173,14 +190,14 @@ def _compare(
     made: Mapping[str, Callable],
     folder: str,
     requests: Iterable[tuple[str, Mapping[str, Sequence[str]]]],
-    storage: weights.Storage,
+    storage: Storage,
 ) -> None:
     """Refuses an export whose answers are too far from the model's own."""
     loaded = tf.saved_model.load(folder)
-    tolerance = weights.TOLERANCES[storage]
+    tolerance = TOLERANCES[storage]
     for name, texts in requests:
         inputs = {key: tf.constant(value) for key, value in texts.items()}
-        share = weights.largest_difference(
+        share = _largest_difference(
             made[name](**inputs), loaded.signatures[name](**inputs), tolerance
         )
         if share > 1.0:
@@ -202,3 +219,93 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+def _stored(
+    functions: Mapping[str, Callable], network: keras.Model, storage: Storage
+) -> _Stored:
+    """Signatures that read the weights as they are kept.
+
+    Args:
+      functions: tf.functions with an input signature that call the network,
+        and no tf.function inside.
+      network: read now; what it is trained later is not seen, but for
+        "float32".
+      storage: how.
+
+    Raises:
+      UserError: a weight is too large for float16.
+    """
+    if storage == "float32":
+        return _Stored(dict(functions), [v.value for v in network.weights])
+    variables: list[tf.Variable] = []
+    if storage == "float16":
+        variables = [_half(v) for v in network.weights]
+
+        @contextlib.contextmanager
+        def reading() -> Iterator[None]:
+            values = [tf.cast(v, tf.float32) for v in variables]
+            with keras.StatelessScope(list(zip(network.weights, values))):
+                yield
+    else:
+        constants = [tf.constant(v.numpy()) for v in network.weights]
+
+        @contextlib.contextmanager
+        def reading() -> Iterator[None]:
+            with (
+                keras.StatelessScope(list(zip(network.weights, constants))),
+                packed_encoder.installed(network),
+            ):
+                yield
+
+    return _Stored(
+        {n: _reading(f, reading) for n, f in functions.items()}, variables
+    )
+
+
+def _half(variable: keras.Variable) -> tf.Variable:
+    value = variable.numpy()
+    if np.abs(value).max(initial=0.0) > np.finfo(np.float16).max:
+        raise UserError(
+            f"--float16: {variable.path} has a weight of "
+            f"{np.abs(value).max():g}, which float16 cannot hold; leave the "
+            "flag out"
+        )
+    return tf.Variable(value.astype(np.float16), trainable=False)
+
+
+def _reading(function: Callable, reading: Callable) -> Callable:
+    """The tf.function, traced anew while `reading()` is in force."""
+    inner = function.python_function
+
+    @functools.wraps(inner)
+    def call(*args: tf.Tensor) -> dict[str, tf.Tensor]:
+        with reading():
+            return inner(*args)
+
+    return tf.function(
+        call, input_signature=function.input_signature, autograph=False
+    )
+
+
+def _largest_difference(
+    one: Mapping[str, Any], other: Mapping[str, Any], tolerance: float
+) -> float:
+    """Between outputs, as a share of what is allowed.
+
+    Args:
+      one: name -> tensor, of the model itself.
+      other: the same, of the export; other than floats they are not looked
+        at.
+      tolerance: allowed, and allowed again for each 1 of `one`'s size.
+
+    Returns:
+      1 where the largest is just allowed.
+    """
+    worst = 0.0
+    for name, value in one.items():
+        if value.dtype.is_floating and tf.size(value) > 0:
+            a, b = value.numpy(), other[name].numpy()
+            share = np.abs(a - b) / (tolerance * (1.0 + np.abs(a)))
+            worst = max(worst, float(np.nan_to_num(share, nan=np.inf).max()))
+    return worst

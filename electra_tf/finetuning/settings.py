@@ -28,6 +28,8 @@ from electra_tf.training.settings import (
 _BY_WIDTH = ((256, 3e-4, 0.8), (768, 1e-4, 0.8), (math.inf, 5e-5, 0.9))
 # Checkpoints of a trial, for resuming: so many in all unless said otherwise.
 _CHECKPOINTS = 10
+# Settings that do not change what a trial comes to: no part of config.json.
+FREE = ("num_trials", "eval_batch_size", "keep_checkpoints")
 # Two ways to say how long; what is said last makes the other void.
 _LENGTHS = ("num_train_steps", "num_train_epochs")
 
@@ -314,6 +316,34 @@ def settings_class(task: str | None) -> type[FinetuneSettings]:
         fields.append(("task", about, dataclasses.field(default=task)))
     return dataclasses.make_dataclass(
         "FinetuneSettings", fields, bases=(FinetuneSettings,), frozen=True
+    )
+
+
+def run_class(task: str) -> type:
+    """Returns the class of what a run's config.json says of its settings.
+
+    It compares runs of older versions in today's names; see
+    `training.run_settings`.
+
+    Args:
+      task: the task's name.
+    """
+    hints = typing.get_type_hints(FinetuneTrainConfig, include_extras=True)
+    train = dataclasses.make_dataclass(
+        "KeptTrainConfig",
+        [
+            (field.name, hints[field.name], field.default)
+            for field in dataclasses.fields(FinetuneTrainConfig)
+            if field.name not in FREE
+        ],
+    )
+    return dataclasses.make_dataclass(
+        "FinetuneRun",
+        [
+            ("options", registry.options_class(task)),
+            ("train", train),
+            ("model", ModelConfig),
+        ],
     )
 
 

@@ -1,6 +1,5 @@
 """One trial: train a network on a task, choose its best weights, use them."""
 
-import contextlib
 import io
 import json
 import math
@@ -11,7 +10,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from electra_tf import config as configs
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.finetuning import (
@@ -21,15 +19,13 @@ from electra_tf.finetuning import (
 )
 from electra_tf.finetuning.fine_tuner import FineTuner
 from electra_tf.finetuning.held_out import HeldOut
-from electra_tf.finetuning.settings import FinetuneTrainConfig, fit
+from electra_tf.finetuning.settings import FinetuneTrainConfig, fit, run_class
 from electra_tf.finetuning.splits import Splits
 from electra_tf.finetuning.start import Start
 from electra_tf.models import task_networks
-from electra_tf.models.config import ModelConfig
 from electra_tf.prediction import files as prediction_files
 from electra_tf.prediction.inference import Inference
 from electra_tf.tasks.batches import training_dataset
-from electra_tf.tasks.registry import stored_options
 from electra_tf.training import checkpoints, loop, precision, workers
 from electra_tf.training.loop import TrainConfig
 from electra_tf.training.optimizer import make_optimizer
@@ -39,10 +35,6 @@ from electra_tf.training.signals import StopRequest
 
 # Written last: a trial that has it is finished.
 RESULT = "result.json"
-
-
-# Settings that do not change what a trial comes to.
-FREE = ("num_trials", "eval_batch_size", "keep_checkpoints")
 
 
 def result_of(run_dir: str) -> dict[str, Any] | None:
@@ -165,7 +157,7 @@ def run_trial(
         evaluator=evaluator,
         selection=selection,
         run_config=described | {"data_fingerprint": splits.fingerprint},
-        translate=translated,
+        settings_class=run_class(described["task"]),
         reporter=reporter,
     )
     if outcome["stopped"]:
@@ -207,26 +199,6 @@ def run_trial(
         if not config.keep_checkpoints:
             files.remove(files.join(run_dir, "checkpoints"))
     return json.loads(text)
-
-
-def translated(described: dict[str, Any]) -> dict[str, Any]:
-    """Returns what `trials.describe` said before, in the names of today.
-
-    Args:
-      described: from a run's config.json; what cannot be understood stays.
-    """
-    found = dict(described)
-    for name, translate in (
-        ("train", lambda v: configs.from_dict(FinetuneTrainConfig, v)),
-        ("options", lambda v: stored_options(described["task"], v)),
-        ("model", lambda v: configs.from_dict(ModelConfig, v)),
-    ):
-        with contextlib.suppress(KeyError, UserError):
-            found[name] = configs.to_dict(translate(described[name]))
-            if name == "train":
-                for key in FREE:
-                    del found[name][key]
-    return found
 
 
 def _result(

@@ -24,7 +24,7 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.finetuning import report, report_plots, splits
 from electra_tf.finetuning import trial as finetune
-from electra_tf.finetuning.settings import FinetuneSettings
+from electra_tf.finetuning.settings import FREE, FinetuneSettings, run_class
 from electra_tf.finetuning.start import Start
 from electra_tf.hub import directory
 from electra_tf.tasks.registry import task_class
@@ -58,7 +58,9 @@ def run_trials(
     described = describe(settings, start, data)
     team = workers.of(strategy)
     team.agree("the settings", described)
-    run_settings.check(output, described, team.is_chief, finetune.translated)
+    run_settings.check(
+        output, described, team.is_chief, run_class(settings.task)
+    )
     train = settings.train
     results = {
         number: finetune.result_of(_trial(output, number))
@@ -134,7 +136,7 @@ def describe(
     found = {
         "task": settings.task,
         "options": dataclasses.asdict(settings.options),
-        "train": {k: v for k, v in train.items() if k not in finetune.FREE},
+        "train": {k: v for k, v in train.items() if k not in FREE},
         "model": dataclasses.asdict(start.config),
         "data": data,
         "start": {

@@ -49,7 +49,7 @@ def train(
     evaluator: EvaluatorLike | None = None,
     selection: Selection | None = None,
     run_config: dict[str, Any] | None = None,
-    translate: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    settings_class: type | None = None,
     reporter: Reporter | None = None,
     initial_step: int = 0,
 ) -> dict[str, Any]:
@@ -74,7 +74,8 @@ def train(
         is never removed.
       run_config: all settings of the run, kept in the run directory; starting
         again with others is an error.
-      translate: see `run_settings.check`.
+      settings_class: what `run_config` was made of; it knows older names of
+        keys, and what was done before there were some of them.
       reporter: shows and records metrics; None makes a `Reporter`.
       initial_step: updates behind the model and its optimizer, where training
         that began elsewhere goes on and `run_dir` has no checkpoint yet.
@@ -105,7 +106,9 @@ def train(
     team = workers.of(strategy)
     team.agree("the settings", run_config)
     reporter.recording &= team.is_chief
-    run_settings.check(run_dir, run_config, team.is_chief, translate)
+    run_settings.check(
+        run_dir, run_config, write=team.is_chief, cls=settings_class
+    )
     if team.is_chief:
         checkpoints.clean(run_dir)
     team.barrier()

@@ -16,7 +16,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from electra_tf.training.settings import OptimizerConfig
+from electra_tf.config import resolve
+from electra_tf.errors import UserError
+from electra_tf.training.settings import OptimizerConfig, TrainConfig
 
 __all__ = [
     "AdamWeightDecay",
@@ -348,8 +350,8 @@ class _Slots:
 
 
 def make_optimizer(
-    config: OptimizerConfig,
-    num_train_steps: int,
+    config: OptimizerConfig | Mapping[str, Any] | None = None,
+    num_train_steps: int | None = None,
     *,
     learning_rate_multipliers: Multipliers | None = None,
     no_decay_patterns: Sequence[str] = NO_DECAY_PATTERNS,
@@ -357,12 +359,23 @@ def make_optimizer(
     """The optimizer that `config` describes; create it in strategy.scope().
 
     Args:
-      config: settings; `layerwise_lr_decay` is for the caller, who knows the
-        layers and passes the factors as `learning_rate_multipliers`.
-      num_train_steps: length of the schedule in updates.
+      config: settings, or a mapping of some of them to change the defaults;
+        `layerwise_lr_decay` is for the caller, who knows the layers and
+        passes the factors as `learning_rate_multipliers`.
+      num_train_steps: length of the schedule in updates; None takes that of a
+        `TrainConfig`.
       learning_rate_multipliers: see `AdamWeightDecay`.
       no_decay_patterns: see `AdamWeightDecay`.
+
+    Raises:
+      UserError: an unknown setting, or a value out of its bounds; no length.
     """
+    if not isinstance(config, OptimizerConfig):
+        config = resolve(OptimizerConfig, config)
+    if num_train_steps is None:
+        if not isinstance(config, TrainConfig):
+            raise UserError("num_train_steps: say how long the schedule is")
+        num_train_steps = config.num_train_steps
     schedule = WarmupPolynomialDecay(
         config.learning_rate,
         num_train_steps,

@@ -63,6 +63,7 @@ class Reporter:
       plots: figures drawn at the end.
       stream: where lines go; a terminal gets one line that is rewritten.
       tensorboard: whether to write event files.
+      progress: whether to show anything; off, it records alone.
 
     Attributes:
       recording: whether anything is shown or written at all; of several
@@ -79,6 +80,7 @@ class Reporter:
         plots: Sequence[PlotGroup] = (),
         stream: TextIO | None = None,
         tensorboard: bool = True,
+        progress: bool = True,
     ):
         self.run_dir = run_dir
         self.num_train_steps = num_train_steps
@@ -87,6 +89,7 @@ class Reporter:
         self.plots = tuple(plots)
         self.tensorboard = tensorboard
         self.recording = True
+        self._progress = progress
         self.metrics_path = files.join(run_dir, "metrics.jsonl")
         self._stream = stream if stream is not None else sys.stderr
         self._terminal = self._stream.isatty()
@@ -145,7 +148,7 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """Writes a line that stays."""
-        if not self.recording:
+        if not (self.recording and self._progress):
             return
         if self._line_open:
             self._stream.write("\r\x1b[K")
@@ -228,7 +231,7 @@ class Reporter:
         )
 
     def _draw(self, step: int, now: float) -> None:
-        if not self.recording:
+        if not (self.recording and self._progress):
             return
         share = step / max(1, self.num_train_steps)
         parts = [f"step {step}/{self.num_train_steps} ({share:.0%})"]

@@ -1,10 +1,13 @@
 """The settings of a run, kept in its directory and compared at each start."""
 
+import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+import typing
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from electra_tf import files
+from electra_tf.config import setting_of
 from electra_tf.errors import UserError
 
 # Settings that came later, and what runs from before them did.
@@ -21,7 +24,7 @@ def check(
     run_dir: str,
     run_config: dict[str, Any] | None,
     write: bool = True,
-    translate: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    cls: type | None = None,
 ) -> None:
     """Writes the settings into a new run; compares them in an old one.
 
@@ -29,8 +32,9 @@ def check(
       run_dir: holds config.json, or will.
       run_config: JSON values; None does nothing.
       write: whether a new run is given them.
-      translate: old settings, perhaps of an older version, with the names of
-        today.
+      cls: the settings class that they were made of. Of an older run, keys
+        that have another name by now are compared under that one, and keys
+        that came later count as their defaults.
 
     Raises:
       UserError: the run has other settings; each is named.
@@ -44,10 +48,11 @@ def check(
             files.write_text(path, text)
         return
     try:
-        before = dict(json.loads(files.read_text(path)))
-    except (TypeError, ValueError) as error:
+        before = json.loads(files.read_text(path))
+    except ValueError as error:
         raise UserError(f"{path} is not JSON ({error})") from error
-    before = translate(before)
+    if cls is not None:
+        before = _up_to_date(cls, before)
     old, new = dict(_flatten(before)), dict(_flatten(json.loads(text)))
     for key in _LATER.keys() & new.keys():
         old.setdefault(key, _LATER[key])
@@ -61,6 +66,27 @@ def check(
             f"{run_dir} holds a run with other settings ({'; '.join(changed)});"
             " use those, or choose another output directory"
         )
+
+
+def _up_to_date(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as an older version wrote them, as this one would.
+
+    Names become those of today, and keys that came later get their defaults.
+    What `cls` does not know stays.
+    """
+    kinds = typing.get_type_hints(cls, include_extras=True)
+    found = dict(values)
+    for field in dataclasses.fields(cls):
+        name, kind = field.name, kinds[field.name]
+        for older in setting_of(kind).formerly:
+            if older in found:
+                found[name] = found.pop(older)
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            if isinstance(found.get(name, {}), Mapping):
+                found[name] = _up_to_date(kind, found.get(name, {}))
+        elif name not in found and field.default is not dataclasses.MISSING:
+            found[name] = field.default
+    return json.loads(json.dumps(found))  # tuples are lists in JSON
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

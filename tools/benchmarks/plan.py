@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from benchmarks import flops
 from benchmarks.report import Benchmark
 from electra_tf import config
-from electra_tf.cli.pretrain_settings import PretrainSettings
 from electra_tf.errors import UserError
+from electra_tf.keras_api.settings import PretrainSettings
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs/pretrain"
 _LENGTH = re.compile(r"^#.*--max_seq_length=(\d+)", re.MULTILINE)

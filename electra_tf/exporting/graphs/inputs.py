@@ -1,14 +1,24 @@
-"""Rows of token ids out of texts, as graph operations.
+"""Rows of token ids out of texts, and networks over them, some at a time.
 
 The same rows as those of the tasks: `tasks.texts.features.pair_rows` for a
 text or a pair, `tasks.ranking.features.pair_rows` for query and passage.
 """
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from electra_tf.prediction.predictor import Predictor
 from electra_tf.text.tokenizer import Tokenizer, first_tokens, fit
+
+# What bounds the memory that a request takes.
+_ROWS = 16  # run together: as alike in length as rows of a request can be
+_TOKENS = 8192  # run together, padding included
+
+Tensors = dict[str, tf.Tensor]
+# `input_ids`, `input_mask`, `segment_ids`, each int32 [P, L] -> [P, ...].
+Forward = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Tensors]
 
 
 class Rows(NamedTuple):
@@ -64,9 +74,7 @@ def pair_rows(
     """
     a, b = tokenizer(text), tokenizer(pair)
     paired = tf.cast(b.row_lengths() > 0, tf.int64)
-    return _paired_rows(
-        tokenizer, *fit([a, b], max_length - 2 - paired), paired
-    )
+    return paired_rows(tokenizer, *fit([a, b], max_length - 2 - paired), paired)
 
 
 def query_rows(
@@ -89,7 +97,7 @@ def query_rows(
     most = tf.constant(max_query_length, tf.int64)
     a_kept = tf.minimum(a.row_lengths(), most)
     b_kept = tf.minimum(b.row_lengths(), max_length - 3 - a_kept)
-    return _paired_rows(
+    return paired_rows(
         tokenizer,
         first_tokens(a, a_kept),
         first_tokens(b, b_kept),
@@ -111,13 +119,20 @@ def single_rows(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> Rows:
     return Rows(input_ids, tf.zeros_like(input_ids), _lengths(rows))
 
 
-def _paired_rows(
+def paired_rows(
     tokenizer: Tokenizer,
     a: tf.RaggedTensor,
     b: tf.RaggedTensor,
     closed: tf.Tensor,
 ) -> Rows:
-    """Rows of two segments; [SEP] after the second where `closed` is 1."""
+    """Rows of two segments, `[CLS] a [SEP] b [SEP]`.
+
+    Args:
+      tokenizer: the model's.
+      a: int32 [B, (tokens)].
+      b: int32 [B, (tokens)].
+      closed: int64 [B], 1 where there is a [SEP] after `b`, or 0.
+    """
     vocab = tokenizer.vocab
     one = tf.ones([a.nrows(), 1], tf.int32)
     end = tf.RaggedTensor.from_row_lengths(
@@ -136,3 +151,111 @@ def _paired_rows(
 
 def _lengths(rows: tf.RaggedTensor) -> tf.Tensor:
     return tf.cast(rows.row_lengths(), tf.int32)
+
+
+def over_rows(
+    forward: Forward, rows: Rows, outputs: Mapping[str, tf.TensorSpec]
+) -> Tensors:
+    """Calls `forward` on the rows by length; results come in the rows' order.
+
+    Args:
+      forward: gets P rows, perhaps 0, cut to the longest of them.
+      rows: B of them; B may be 0.
+      outputs: what `forward` returns; shapes [None, ...].
+
+    Returns:
+      Tensors [B, ...].
+    """
+    # Without rows there is a column all the same: heads read the first one.
+    width = tf.maximum(tf.shape(rows.input_ids)[1], 1)
+    missing = [[0, 0], [0, width - tf.shape(rows.input_ids)[1]]]
+    input_ids = tf.pad(rows.input_ids, missing)
+    segment_ids = tf.pad(rows.segment_ids, missing)
+    size = tf.clip_by_value(_TOKENS // width, 1, _ROWS)
+    order = tf.argsort(rows.lengths)
+
+    def run(start: tf.Tensor, end: tf.Tensor) -> Tensors:
+        some = order[start:end]
+        lengths = tf.gather(rows.lengths, some)
+        length = tf.maximum(tf.reduce_max(lengths), 1)
+        return forward(
+            tf.gather(input_ids, some)[:, :length],
+            tf.sequence_mask(lengths, length, tf.int32),
+            tf.gather(segment_ids, some)[:, :length],
+        )
+
+    found = in_parts(run, tf.shape(order)[0], size, outputs)
+    back = tf.math.invert_permutation(order)
+    return {name: tf.gather(value, back) for name, value in found.items()}
+
+
+def in_parts(
+    run: Callable[[tf.Tensor, tf.Tensor], Tensors],
+    count: tf.Tensor,
+    size: tf.Tensor | int,
+    outputs: Mapping[str, tf.TensorSpec],
+) -> Tensors:
+    """`run(start, end)` over 0 to `count`, one part after another, joined.
+
+    Args:
+      run: int32 bounds of a part -> tensors [end - start, ...]; where
+        `count` is 0 it is called once, with (0, 0).
+      count: int32.
+      size: of a part; the last one is what is left.
+      outputs: what `run` returns; shapes [None, ...].
+
+    Returns:
+      Tensors [count, ...].
+    """
+    size = tf.convert_to_tensor(size)
+    number = tf.maximum((count + size - 1) // size, 1)
+    arrays = {
+        name: tf.TensorArray(
+            spec.dtype, number, element_shape=spec.shape, infer_shape=False
+        )
+        for name, spec in outputs.items()
+    }
+
+    def body(i: tf.Tensor, arrays: dict) -> tuple[tf.Tensor, dict]:
+        start = i * size
+        found = run(start, tf.minimum(start + size, count))
+        return i + 1, {
+            name: array.write(i, found[name]) for name, array in arrays.items()
+        }
+
+    _, arrays = tf.while_loop(
+        lambda i, _: i < number,
+        body,
+        (0, arrays),
+        parallel_iterations=2,
+    )
+    return {name: array.concat() for name, array in arrays.items()}
+
+
+def task_outputs(predictor: Predictor) -> Forward:
+    """What the task keeps of its network's outputs."""
+
+    def forward(
+        input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
+    ) -> Tensors:
+        return predictor.task.outputs(
+            predictor.network(
+                input_ids, input_mask, segment_ids, training=False
+            )
+        )
+
+    return forward
+
+
+def signature(answer: Callable[..., Tensors], *names: str) -> Callable:
+    """Makes a signature of a function of texts.
+
+    Args:
+      answer: string tensors [B] -> tensors [B, ...].
+      names: of its inputs.
+    """
+    return tf.function(
+        answer,
+        input_signature=[tf.TensorSpec([None], tf.string, n) for n in names],
+        autograph=False,
+    )

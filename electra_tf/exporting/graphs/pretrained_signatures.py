@@ -1,19 +1,19 @@
-"""Signatures of pre-trained models: replaced tokens, filled masks."""
+"""Signatures without a task: replaced tokens, filled masks, vectors."""
 
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from electra_tf.exporting.graphs import inputs, parts, spans
+from electra_tf.exporting.graphs import inputs
+from electra_tf.exporting.graphs.inputs import Tensors
+from electra_tf.exporting.graphs.word_splitting import cut_spans
 from electra_tf.models.networks import Discriminator
 from electra_tf.text.tokenizer import Tokenizer, first_tokens
 
 _MASK = "[MASK]"
 _ANSWERS = 5  # tokens for each mask
 _MASKS = 64  # filled together: each takes as much memory as the vocabulary
-
-Tensors = dict[str, tf.Tensor]
 
 
 def signatures(network: Any) -> dict[str, Callable]:
@@ -45,11 +45,7 @@ def signatures(network: Any) -> dict[str, Callable]:
     make = _fill
     if isinstance(network, Discriminator):
         make = _discriminate
-    function = tf.function(
-        make(network, network.tokenizer),
-        input_signature=[tf.TensorSpec([None], tf.string, "text")],
-        autograph=False,
-    )
+    function = inputs.signature(make(network, network.tokenizer), "text")
     return {"serving_default": function}
 
 
@@ -76,12 +72,12 @@ def _discriminate(
             logits = tf.pad(logits[:, 1:], [[0, 0], [0, width]])
             return {"logits": logits[:, :width]}
 
-        logits = parts.over_rows(
+        logits = inputs.over_rows(
             forward, rows, {"logits": tf.TensorSpec([None, None])}
         )["logits"]
         real = tf.sequence_mask(counts, width, tf.float32)
         return {
-            "tokens": spans.cut(
+            "tokens": cut_spans(
                 text, found.start_bytes, found.end_bytes
             ).to_tensor(""),
             "replaced_probability": tf.sigmoid(logits) * real,
@@ -145,7 +141,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
                 "indices": tf.pad(indices, missing, constant_values=-1),
             }
 
-        return parts.in_parts(
+        return inputs.in_parts(
             some,
             tf.shape(hidden)[0],
             _MASKS,
@@ -188,7 +184,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
                 ),
             }
 
-        found = parts.over_rows(
+        found = inputs.over_rows(
             forward,
             rows,
             {
@@ -204,3 +200,60 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
         }
 
     return fill
+
+
+def embedding_signatures(
+    network: Any, tokenizer: Tokenizer, max_length: int
+) -> dict[str, Callable]:
+    """`embed`, the mean over a row's positions; `embed_first`, its first's.
+
+    Both are `text` string [B] -> `embedding` float32 [B, H], of the last
+    hidden states; special tokens are part of the mean, padding is not. The
+    width is 2 H where the model reads from both sides separately.
+
+    Args:
+      network: any of `models.networks`, `two_tower` or `task_networks`.
+      tokenizer: the model's.
+      max_length: tokens a row, specials included; longer texts are cut.
+    """
+
+    def mean(hidden: tf.Tensor, input_mask: tf.Tensor) -> tf.Tensor:
+        real = tf.cast(input_mask, hidden.dtype)[:, :, tf.newaxis]
+        # One real position at least, but for no row at all.
+        return tf.reduce_sum(hidden * real, 1) / tf.reduce_sum(real, 1)
+
+    def first(hidden: tf.Tensor, input_mask: tf.Tensor) -> tf.Tensor:
+        return hidden[:, 0]
+
+    return {
+        "embed": _embed(network, tokenizer, max_length, mean),
+        "embed_first": _embed(network, tokenizer, max_length, first),
+    }
+
+
+def _embed(
+    network: Any, tokenizer: Tokenizer, max_length: int, pool: Callable
+) -> Callable:
+    def forward(
+        input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
+    ) -> Tensors:
+        if hasattr(network, "hidden_at"):  # a generator
+            hidden, _ = network.hidden_at(
+                input_ids, input_mask, segment_ids, None
+            )
+        else:
+            hidden = network.encoder(
+                input_ids, input_mask, segment_ids, training=False
+            ).sequence_output
+        return {"embedding": pool(hidden, input_mask)}
+
+    towers = 2 if hasattr(network, "rtl") else 1
+    width = towers * network.config.hidden_size
+
+    def embed(text: tf.Tensor) -> Tensors:
+        rows = inputs.text_rows(tokenizer, text, max_length)
+        return inputs.over_rows(
+            forward, rows, {"embedding": tf.TensorSpec([None, width])}
+        )
+
+    return inputs.signature(embed, "text")

@@ -1,15 +1,364 @@
-"""The signature of question answering: question and context in, answer out."""
+"""The signature of question answering: question and context in, answer out.
+
+Contexts become windows of tokens as in `tasks.qa.features`, and scores of
+positions the best answer as in `tasks.qa.answers`.
+"""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from electra_tf.exporting.graphs import inputs, parts, qa_search, qa_windows
-from electra_tf.exporting.graphs.parts import Tensors
-from electra_tf.exporting.graphs.qa_windows import Windows
+from electra_tf.exporting.graphs import inputs
+from electra_tf.exporting.graphs.inputs import Rows, Tensors
+from electra_tf.exporting.graphs.word_splitting import cut_spans, split_runs
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.qa.answers import AnswerConfig
+from electra_tf.tasks.qa.features import QAFeatureConfig
 from electra_tf.tasks.qa.task import QuestionAnswering
+from electra_tf.tasks.qa.words import Splitter
+from electra_tf.text.normalize import row_numbers
+from electra_tf.text.tokenizer import Tokenizer, first_tokens
+
+
+class ContextPieces(NamedTuple):
+    """WordPieces of B contexts; each a RaggedTensor [B, (pieces)].
+
+    Ends are exclusive, and offsets int64 in the context.
+    """
+
+    ids: tf.RaggedTensor  # int32
+    start_bytes: tf.RaggedTensor
+    end_bytes: tf.RaggedTensor
+    start_chars: tf.RaggedTensor
+    end_chars: tf.RaggedTensor
+
+
+class Windows(NamedTuple):
+    """N windows of B questions, in the order of these; int64 but for `rows`.
+
+    Attributes:
+      rows: `[CLS] question [SEP] part of the context [SEP]`.
+      splits: [B + 1], where the windows of each question start.
+      example: [N], the question that each is of.
+      index: [N], which of its windows it is.
+      start: [N], first piece of the context that is seen.
+      length: [N], how many are.
+      offset: [N], position in the row of the first piece that is seen.
+      step: [B], pieces between two windows.
+      room: [B], pieces of the context that a window has room for.
+      total: [B], pieces of the context.
+    """
+
+    rows: Rows
+    splits: tf.Tensor
+    example: tf.Tensor
+    index: tf.Tensor
+    start: tf.Tensor
+    length: tf.Tensor
+    offset: tf.Tensor
+    step: tf.Tensor
+    room: tf.Tensor
+    total: tf.Tensor
+
+    def shows_most(self, example: tf.Tensor, piece: tf.Tensor) -> tf.Tensor:
+        """The window that shows most around a piece: `Window.max_context`.
+
+        Args:
+          example: int64 [C], whose context the piece is of.
+          piece: int64 [C], in its context.
+
+        Returns:
+          int64 [C], `index` of that window.
+        """
+        step = tf.gather(self.step, example)[:, tf.newaxis]
+        room = tf.gather(self.room, example)[:, tf.newaxis]
+        total = tf.gather(self.total, example)[:, tf.newaxis]
+        counts = self.splits[1:] - self.splits[:-1]
+        last = tf.gather(counts, example)[:, tf.newaxis] - 1
+        piece = piece[:, tf.newaxis]
+        most = tf.maximum(tf.reduce_max((self.room - 1) // self.step), 0)
+        latest = tf.minimum(piece // step, last)
+        window = latest - tf.range(most, -1, -1)[tf.newaxis]  # [C, most + 1]
+        left = piece - window * step
+        length = tf.minimum(room, total - window * step)
+        poorer = tf.minimum(left, length - 1 - left)
+        # Reckoned as there: in float64, the first of equal ones.
+        score = tf.cast(poorer, tf.float64)
+        score += 0.01 * tf.cast(length, tf.float64)
+        seen = (poorer >= 0) & (window >= 0)
+        score = tf.where(seen, score, -1.0)
+        best = tf.reduce_max(score, axis=1, keepdims=True)
+        return tf.reduce_min(tf.where(score == best, window, last), axis=1)
+
+
+def context_pieces(
+    tokenizer: Tokenizer, contexts: tf.Tensor, splitter: Splitter
+) -> ContextPieces:
+    """The pieces of contexts, word by word: `qa.documents.make_documents`.
+
+    Args:
+      tokenizer: the model's.
+      contexts: string [B], whatever bytes.
+      splitter: the task's.
+    """
+    words = split_runs(contexts, splitter)
+    found = tokenizer.tokenize_with_offsets(words.text.flat_values)
+    of_word = row_numbers(found.ids)
+    splits = tf.gather(found.ids.row_splits, words.text.row_splits)
+
+    def of_context(values: tf.RaggedTensor) -> tf.RaggedTensor:
+        return tf.RaggedTensor.from_row_splits(
+            values.flat_values, splits, validate=False
+        )
+
+    def shifted(
+        values: tf.RaggedTensor, starts: tf.RaggedTensor
+    ) -> tf.RaggedTensor:
+        values = of_context(values)
+        place = tf.gather(starts.flat_values, of_word)
+        return values.with_flat_values(values.flat_values + place)
+
+    return ContextPieces(
+        of_context(found.ids),
+        shifted(found.start_bytes, words.start_bytes),
+        shifted(found.end_bytes, words.start_bytes),
+        shifted(found.start_chars, words.start_chars),
+        shifted(found.end_chars, words.start_chars),
+    )
+
+
+def make_windows(
+    tokenizer: Tokenizer,
+    questions: tf.Tensor,
+    pieces: ContextPieces,
+    config: QAFeatureConfig,
+) -> Windows:
+    """The windows; a context without a piece has none.
+
+    Args:
+      tokenizer: the model's.
+      questions: string [B].
+      pieces: of the contexts.
+      config: lengths.
+    """
+    question = tokenizer(questions)
+    asked = tf.minimum(question.row_lengths(), config.max_query_length)
+    question = first_tokens(question, asked)
+    room = config.max_seq_length - 3 - asked
+    step = tf.minimum(room, config.doc_stride)
+    total = pieces.ids.row_lengths()
+    more = tf.maximum(total - room, 0)
+    counts = tf.where(total > 0, 1 + (more + step - 1) // step, 0)
+
+    index = tf.ragged.range(counts)
+    example = row_numbers(index)
+    index = index.flat_values
+    start = index * tf.gather(step, example)
+    length = tf.minimum(
+        tf.gather(room, example), tf.gather(total, example) - start
+    )
+    first = tf.gather(pieces.ids.row_starts(), example) + start
+    seen = tf.ragged.range(first, first + length)
+    seen = seen.with_flat_values(
+        tf.gather(pieces.ids.flat_values, seen.flat_values)
+    )
+    offset = tf.gather(asked, example) + 2
+    return Windows(
+        inputs.paired_rows(
+            tokenizer,
+            tf.gather(question, example),
+            seen,
+            tf.ones_like(length),
+        ),
+        tf.concat([[0], tf.cumsum(counts)], axis=0),
+        example, index, start, length, offset, step, room, total,
+    )  # fmt: skip
+
+
+class Candidates(NamedTuple):
+    """C spans that may be answers: by question, the best first.
+
+    Attributes:
+      splits: int64 [B + 1], where those of each question start.
+      score: float32 [C].
+      first: int64 [C], number of the first piece among those of all contexts.
+      last: int64 [C], of the last piece.
+    """
+
+    splits: tf.Tensor
+    score: tf.Tensor
+    first: tf.Tensor
+    last: tf.Tensor
+
+
+class Best(NamedTuple):
+    """The best answer to each of B questions.
+
+    Attributes:
+      found: bool [B], whether there is any.
+      text: string [B].
+      score: float32 [B], of the model; 0 where there is none.
+      probability: float32 [B], among the n best; 0 where there is none.
+      first: int64 [B], as `Candidates`'s; 0 where there is none.
+      last: int64 [B].
+    """
+
+    found: tf.Tensor
+    text: tf.Tensor
+    score: tf.Tensor
+    probability: tf.Tensor
+    first: tf.Tensor
+    last: tf.Tensor
+
+
+def find_candidates(
+    windows: Windows,
+    pieces: ContextPieces,
+    beams: Tensors,
+    max_answer_length: int,
+) -> Candidates:
+    """The valid spans of all beams.
+
+    Args:
+      windows: N of them.
+      pieces: of the contexts.
+      beams: `starts` int32 [N, K] and `start_scores` float32, `ends` int32
+        [N, K, M] and `end_scores` float32; -1 for what is no position.
+      max_answer_length: in pieces.
+    """
+    ends = tf.cast(beams["ends"], tf.int64)
+    starts = tf.cast(beams["starts"], tf.int64)[:, :, tf.newaxis]
+    starts = tf.broadcast_to(starts, tf.shape(ends))
+
+    def of_window(values: tf.Tensor) -> tf.Tensor:
+        return values[:, tf.newaxis, tf.newaxis]
+
+    first = starts - of_window(windows.offset)
+    last = ends - of_window(windows.offset)
+    length, size = of_window(windows.length), last - first + 1
+    keep = (first >= 0) & (last < length) & (size > 0)
+    keep = tf.where(keep & (size <= max_answer_length))  # [C, 3]
+    score = beams["start_scores"][:, :, tf.newaxis] + beams["end_scores"]
+    score = tf.gather_nd(score, keep)
+    window = keep[:, 0]
+    example = tf.gather(windows.example, window)
+    start = tf.gather(windows.start, window)
+    first = tf.gather_nd(first, keep) + start
+    last = tf.gather_nd(last, keep) + start
+    own = windows.shows_most(example, first) == tf.gather(windows.index, window)
+
+    # By score, then by question; of equal ones the earlier stays before.
+    order = tf.where(own)[:, 0]
+    for key, direction in ((-score, "ASCENDING"), (example, "ASCENDING")):
+        found = tf.argsort(
+            tf.gather(key, order), direction=direction, stable=True
+        )
+        order = tf.gather(order, found)
+    example = tf.gather(example, order)
+    before = tf.gather(pieces.ids.row_starts(), example)
+    questions = tf.range(pieces.ids.nrows() + 1)
+    return Candidates(
+        tf.searchsorted(example, questions, out_type=tf.int64),
+        tf.gather(score, order),
+        tf.gather(first, order) + before,
+        tf.gather(last, order) + before,
+    )
+
+
+def best_answers(
+    contexts: tf.Tensor,
+    pieces: ContextPieces,
+    found: Candidates,
+    splitter: Splitter,
+    config: AnswerConfig,
+) -> Best:
+    """The best answers, and their shares among the n best.
+
+    Of candidates with equal texts the first counts. They are looked at some
+    at a time, until there are enough different ones.
+
+    Args:
+      contexts: string [B].
+      pieces: theirs.
+      found: the candidates.
+      splitter: the task's.
+      config: how many are kept.
+    """
+    n_best, at_once = config.n_best_size, 2 * config.n_best_size
+    starts, ends = found.splits[:-1], found.splits[1:]
+    score = tf.concat([found.score, [0.0]], axis=0)  # one at least
+    highest = tf.gather(score, starts)  # [B]; of an empty one, any
+
+    def texts_of(at: tf.RaggedTensor) -> tf.RaggedTensor:
+        """[B, (candidates)] -> their texts."""
+
+        def bytes_of(which: tf.Tensor, offsets: tf.RaggedTensor):
+            piece = tf.gather(which, at.flat_values)
+            return at.with_flat_values(tf.gather(offsets.flat_values, piece))
+
+        cut = cut_spans(
+            contexts,
+            bytes_of(found.first, pieces.start_bytes),
+            bytes_of(found.last, pieces.end_bytes),
+        )
+        if splitter.space is None:
+            return cut
+        return cut.with_flat_values(
+            tf.strings.regex_replace(
+                cut.flat_values, splitter.space.pattern, " "
+            )
+        )
+
+    def look(
+        start: tf.Tensor, texts: tf.Tensor, total: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        at = tf.ragged.range(start, tf.minimum(start + at_once, ends))
+        some = texts_of(at).to_tensor("", shape=[None, at_once])
+        every = tf.concat([texts, some], axis=1)  # [B, n_best + at_once]
+        number = tf.reshape(
+            tf.unique(tf.reshape(every, [-1])).idx, tf.shape(every)
+        )
+        same = number[:, :, tf.newaxis] == number[:, tf.newaxis]
+        size = n_best + at_once
+        earlier = tf.range(size)[:, tf.newaxis] > tf.range(size)
+        new = (every != "") & ~tf.reduce_any(same & earlier, axis=2)
+        rank = tf.cumsum(tf.cast(new, tf.int32), axis=1)
+        new &= rank <= n_best
+        values = at.with_flat_values(
+            tf.gather(score, at.flat_values)
+            - tf.gather(highest, row_numbers(at))
+        ).to_tensor(float("-inf"), shape=[None, at_once])
+        added = tf.where(new[:, n_best:], tf.exp(values), 0.0)
+        texts = tf.ragged.boolean_mask(every, new).to_tensor(
+            "", shape=[None, n_best]
+        )
+        start = tf.minimum(start + at_once, ends)
+        return start, texts, total + tf.reduce_sum(added, axis=1)
+
+    empty = tf.fill([tf.size(starts), n_best], "")
+    _, texts, total = tf.while_loop(
+        lambda start, texts, _: tf.reduce_any(
+            (texts[:, -1] == "") & (start < ends)
+        ),
+        look,
+        (starts, empty, tf.zeros_like(highest)),
+        parallel_iterations=1,
+    )
+    some = starts < ends
+    at = tf.where(some, starts, tf.size(found.score, tf.int64))
+
+    def piece(values: tf.Tensor) -> tf.Tensor:
+        return tf.gather(tf.concat([values, [0]], axis=0), at)
+
+    return Best(
+        some,
+        texts[:, 0],
+        tf.where(some, highest, 0.0),
+        tf.where(some, 1.0 / tf.where(some, total, 1.0), 0.0),
+        piece(found.first),
+        piece(found.last),
+    )
 
 
 def signatures(predictor: Predictor) -> dict[str, Callable]:
@@ -34,16 +383,7 @@ def signatures(predictor: Predictor) -> dict[str, Callable]:
         both = inputs.as_many(question, context, "question and context")
         return _answers(predictor, *both)
 
-    return {
-        "serving_default": tf.function(
-            answer,
-            input_signature=[
-                tf.TensorSpec([None], tf.string, name)
-                for name in ("question", "context")
-            ],
-            autograph=False,
-        )
-    }
+    return {"serving_default": inputs.signature(answer, "question", "context")}
 
 
 def _answers(
@@ -52,15 +392,11 @@ def _answers(
     task, tokenizer = predictor.task, predictor.tokenizer
     options, splitter = task.options, task.splitter
     config = AnswerConfig(options.n_best_size, options.max_answer_length)
-    pieces = qa_windows.context_pieces(tokenizer, context, splitter)
-    windows = qa_windows.make_windows(
-        tokenizer, question, pieces, options.features()
-    )
+    pieces = context_pieces(tokenizer, context, splitter)
+    windows = make_windows(tokenizer, question, pieces, options.features())
     beams = _beams(predictor, windows)
-    found = qa_search.candidates(
-        windows, pieces, beams, config.max_answer_length
-    )
-    best = qa_search.best(context, pieces, found, splitter, config)
+    found = find_candidates(windows, pieces, beams, config.max_answer_length)
+    best = best_answers(context, pieces, found, splitter, config)
     odds = _null_odds(predictor, windows, beams, best.score)
     told = best.found
     if odds is not None:
@@ -103,12 +439,10 @@ def _beams(predictor: Predictor, windows: Windows) -> Tensors:
     if network.head_config.answerable:
         specs["impossible"] = tf.TensorSpec([None])
 
-    def forward(
-        input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
-    ) -> Tensors:
-        found = task.outputs(
-            network(input_ids, input_mask, segment_ids, training=False)
-        )
+    outputs_of = inputs.task_outputs(predictor)
+
+    def forward(*rows: tf.Tensor) -> Tensors:
+        found = outputs_of(*rows)
         number = tf.shape(found["starts"])[1]
         for name in ("ends", "end_scores"):
             if found[name].shape.rank == 2:  # the same for all starts
@@ -124,7 +458,7 @@ def _beams(predictor: Predictor, windows: Windows) -> Tensors:
             found[name] = tf.pad(found[name], by)
         return found
 
-    return parts.over_rows(forward, windows.rows, specs)
+    return inputs.over_rows(forward, windows.rows, specs)
 
 
 def _null_odds(

@@ -1,16 +1,393 @@
-"""The signature of tagging: text in, words with their tags out."""
+"""The signature of tagging: text in, words with their tags out.
 
-from collections.abc import Callable
+Words become rows as in `tasks.tagging.features`, scores of labels are decoded
+as in `tasks.tagging.decoding`, and labels spelled as `schemes.convert` does.
+"""
 
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
 import tensorflow as tf
 
-from electra_tf.exporting.graphs import parts, tag_search, tagging_rows
-from electra_tf.exporting.graphs.parts import Tensors
-from electra_tf.exporting.graphs.tag_spelling import TagSpelling
+from electra_tf.exporting.graphs import inputs
+from electra_tf.exporting.graphs.inputs import Rows, Tensors
 from electra_tf.exporting.graphs.word_splitting import split_words
 from electra_tf.prediction.predictor import Predictor
-from electra_tf.tasks.tagging import answers
+from electra_tf.tasks.tagging import answers, schemes
+from electra_tf.tasks.tagging.schemes import Grammar, Span
 from electra_tf.tasks.tagging.task import Tagging
+from electra_tf.text.tokenizer import Tokenizer, first_tokens
+
+
+class WordRows(NamedTuple):
+    """Rows, and the place where each of W words is tagged."""
+
+    rows: Rows
+    row: tf.Tensor  # int64 [W], -1 for a word without pieces
+    position: tf.Tensor  # int64 [W], of its first piece in that row
+
+
+def make_rows(
+    tokenizer: Tokenizer, words: tf.RaggedTensor, max_length: int
+) -> WordRows:
+    """`[CLS] words [SEP]`; long sentences are seen through several rows.
+
+    Args:
+      tokenizer: the model's.
+      words: string [B, (words)].
+      max_length: tokens a row, specials included; at least 3.
+    """
+    room = max_length - 2
+    pieces = tokenizer(words.flat_values)
+    counts = tf.minimum(pieces.row_lengths(), room)
+    pieces = first_tokens(pieces, counts)
+    before = tf.concat([[0], tf.cumsum(counts)], axis=0)  # int64 [W + 1]
+    first, end, own_first = _cut_sentences(words.row_splits, before, room)
+
+    # The pieces of words that stand together stand together too.
+    at = tf.ragged.range(tf.gather(before, first), tf.gather(before, end))
+    ids = at.with_flat_values(tf.gather(pieces.flat_values, at.flat_values))
+
+    word = tf.range(tf.size(counts, tf.int64))
+    row = tf.searchsorted(own_first, word, side="right", out_type=tf.int64) - 1
+    position = tf.gather(before, word) - tf.gather(
+        before, tf.gather(first, row)
+    )
+    return WordRows(
+        inputs.single_rows(tokenizer, ids),
+        tf.where(counts > 0, row, -1),
+        position + 1,
+    )
+
+
+def _cut_sentences(
+    splits: tf.Tensor, before: tf.Tensor, room: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Cuts sentences between words; about a quarter is shared with the next.
+
+    Args:
+      splits: int64 [B + 1], where each sentence starts among all words.
+      before: int64 [W + 1], the pieces before each word.
+      room: pieces of a row.
+
+    Returns:
+      Of each row, in the order of the sentences, int64 [R]: the first word
+      that is seen, the word after the last, and the first that is tagged
+      there.
+    """
+    end = splits[1:]
+
+    def array(dtype: tf.DType) -> tf.TensorArray:
+        return tf.TensorArray(
+            dtype, 1, dynamic_size=True, element_shape=splits[1:].shape
+        )
+
+    def step(
+        i: tf.Tensor,
+        start: tf.Tensor,
+        done: tf.Tensor,
+        starts: tf.TensorArray,
+        stops: tf.TensorArray,
+        used: tf.TensorArray,
+    ) -> tuple:
+        full = tf.gather(before, start) + room
+        stop = tf.searchsorted(before, full, "right", out_type=tf.int64) - 1
+        stop = tf.minimum(stop, end)
+        starts, stops = starts.write(i, start), stops.write(i, stop)
+        used = used.write(i, ~done)
+        done |= stop >= end
+        back = tf.gather(before, stop) - room // 4
+        following = tf.searchsorted(before, back, out_type=tf.int64)
+        following = tf.maximum(following, start + 1)
+        start = tf.where(done, start, following)
+        return i + 1, start, done, starts, stops, used
+
+    *_, starts, stops, used = tf.while_loop(
+        lambda i, start, done, *_: (i == 0) | ~tf.reduce_all(done),
+        step,
+        (
+            0,
+            splits[:-1],
+            tf.zeros_like(end, tf.bool),
+            array(tf.int64),
+            array(tf.int64),
+            array(tf.bool),
+        ),
+        parallel_iterations=1,
+    )
+    starts, stops, used = (
+        tf.transpose(a.stack()) for a in (starts, stops, used)
+    )
+    # What two rows share is divided in the middle.
+    own = tf.concat(
+        [starts[:, :1], (starts[:, 1:] + stops[:, :-1] + 1) // 2], axis=1
+    )
+    return tuple(tf.boolean_mask(a, used) for a in (starts, stops, own))
+
+
+def first_best(scores: tf.Tensor, axis: int) -> tf.Tensor:
+    """int32 place of the highest score, the first of equal ones.
+
+    Args:
+      scores: float32.
+      axis: along which.
+    """
+    # The operation argmax does not say which of equal ones it takes.
+    highest = tf.reduce_max(scores, axis=axis, keepdims=True)
+    size = tf.shape(scores)[axis]
+    shape = [1] * scores.shape.rank
+    shape[axis] = -1
+    place = tf.reshape(tf.range(size), shape)
+    found = tf.reduce_min(tf.where(scores == highest, place, size), axis=axis)
+    return tf.minimum(found, size - 1)
+
+
+def best_labels(
+    scores: tf.Tensor, splits: tf.Tensor, grammar: Grammar | None
+) -> tf.Tensor:
+    """The labels of B sentences whose scores add up to most.
+
+    Args:
+      scores: float32 [W, K], log-probabilities of all words' labels.
+      splits: int64 [B + 1], where each sentence starts among the words.
+      grammar: which sequences may be chosen; None for any.
+
+    Returns:
+      int32 [W]. Of labels with equal scores the first is taken.
+    """
+    best = first_best(scores, axis=1)
+    if grammar is None:
+        return best
+    wrong = tf.where(~_valid(best, splits, grammar))[:, 0]
+    return tf.cond(
+        tf.size(wrong) > 0,
+        lambda: _search(scores, best, splits, wrong, grammar),
+        lambda: best,
+    )
+
+
+def _valid(labels: tf.Tensor, splits: tf.Tensor, grammar: Grammar) -> tf.Tensor:
+    """bool [B]: which sentences are valid; empty ones are."""
+    size = len(grammar.first)
+    # What stands before and after a sentence is one label more.
+    follows = np.ones([size + 1, size + 1], bool)
+    follows[:size, :size] = grammar.next
+    follows[size, :size] = grammar.first
+    follows[:size, size] = grammar.last
+    before, after = neighbours(labels, splits, size)
+    ok = tf.gather_nd(tf.constant(follows), tf.stack([before, labels], -1))
+    ok &= tf.gather_nd(tf.constant(follows), tf.stack([labels, after], -1))
+    bad = tf.cumsum(tf.cast(~ok, tf.int32))
+    bad = tf.concat([[0], bad], axis=0)
+    return tf.gather(bad, splits[1:]) == tf.gather(bad, splits[:-1])
+
+
+def neighbours(
+    labels: tf.Tensor, splits: tf.Tensor, outside: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The labels before and after each, `outside` at sentences' ends.
+
+    Args:
+      labels: int32 [W].
+      splits: int64 [B + 1].
+      outside: what stands there.
+
+    Returns:
+      int32 [W], int32 [W].
+    """
+    cuts = tf.tensor_scatter_nd_update(
+        tf.zeros([tf.size(labels) + 1], tf.bool),
+        splits[:, tf.newaxis],
+        tf.ones_like(splits, tf.bool),
+    )
+    ends = tf.constant([outside])
+    before = tf.concat([ends, labels], axis=0)[:-1]
+    after = tf.concat([labels, ends], axis=0)[1:]
+    return (
+        tf.where(cuts[:-1], outside, before),
+        tf.where(cuts[1:], outside, after),
+    )
+
+
+def _search(
+    scores: tf.Tensor,
+    labels: tf.Tensor,
+    splits: tf.Tensor,
+    wrong: tf.Tensor,
+    grammar: Grammar,
+) -> tf.Tensor:
+    """`labels` with those of some sentences by Viterbi's search.
+
+    Args:
+      scores: float32 [W, K].
+      labels: int32 [W].
+      splits: int64 [B + 1].
+      wrong: int64 [S], which sentences; none of them is empty.
+      grammar: what is valid.
+    """
+
+    def barred(allowed: np.ndarray) -> tf.Tensor:
+        return tf.constant(np.where(allowed, 0.0, -np.inf), tf.float32)
+
+    between, first, last = map(
+        barred, (grammar.next, grammar.first, grammar.last)
+    )
+    lengths = tf.gather(splits[1:] - splits[:-1], wrong)
+    order = tf.argsort(lengths, stable=True)  # shortest first
+    lengths = tf.gather(lengths, order)
+    starts = tf.gather(splits, tf.gather(wrong, order))
+    longest = tf.cast(lengths[-1], tf.int32)
+    size = len(grammar.first)
+
+    def go_on(t: tf.Tensor) -> tf.Tensor:
+        """The first sentence that has a word number t."""
+        t = tf.cast(t, tf.int64)[tf.newaxis]
+        return tf.searchsorted(lengths, t, side="right")[0]
+
+    def array(shape: list[int | None]) -> tf.TensorArray:
+        return tf.TensorArray(
+            tf.int32,
+            longest,
+            element_shape=shape,
+            infer_shape=False,
+            clear_after_read=False,
+        )
+
+    def step(
+        t: tf.Tensor, total: tf.Tensor, back: tf.TensorArray
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
+        here = go_on(t)
+        paths = total[here:, :, tf.newaxis] + between
+        back = back.write(t, first_best(paths, axis=1))
+        at = starts[here:] + tf.cast(t, tf.int64)
+        reached = tf.reduce_max(paths, axis=1) + tf.gather(scores, at)
+        total = tf.concat([total[:here], reached], axis=0)
+        return t + 1, tf.ensure_shape(total, [None, size]), back
+
+    total = tf.ensure_shape(first + tf.gather(scores, starts), [None, size])
+    _, total, back = tf.while_loop(
+        lambda t, *_: t < longest,
+        step,
+        (1, total, array([None, size])),
+        parallel_iterations=1,
+    )
+    label = first_best(total + last, axis=1)
+
+    def unwind(
+        t: tf.Tensor, label: tf.Tensor, found: tf.TensorArray
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
+        here = go_on(t)
+        found = found.write(t, label[here:])
+        behind = tf.cond(
+            t > 0,
+            lambda: tf.gather(back.read(t), label[here:], batch_dims=1),
+            lambda: label[here:],
+        )
+        return t - 1, tf.concat([label[:here], behind], axis=0), found
+
+    _, _, found = tf.while_loop(
+        lambda t, *_: t >= 0,
+        unwind,
+        (longest - 1, label, array([None])),
+        parallel_iterations=1,
+    )
+    # Word by word, the sentences that have it.
+    word = tf.range(tf.cast(longest, tf.int64))
+    here = tf.cast(tf.searchsorted(lengths, word, side="right"), tf.int64)
+    sentence = tf.ragged.range(
+        here, tf.fill(tf.shape(here), tf.size(lengths, tf.int64))
+    )
+    number = tf.repeat(word, sentence.row_lengths())
+    at = tf.gather(starts, sentence.flat_values) + number
+    return tf.tensor_scatter_nd_update(
+        labels, at[:, tf.newaxis], found.concat()
+    )
+
+
+class TagSpelling:
+    """`schemes.convert`, by tables over pairs of labels.
+
+    Where spans begin follows from a label and the one before it, and how a
+    word is spelled from where its span begins and ends.
+
+    Args:
+      labels: the K names that were learned, in the scheme `learned`.
+      learned: that scheme.
+      scheme: the data's.
+    """
+
+    def __init__(self, labels: Sequence[str], learned: str, scheme: str):
+        self._labels = tuple(labels)
+        self._converts = learned != scheme
+        if not self._converts:
+            return
+        tags = (*labels, schemes.OUTSIDE)  # the last: beyond the sentence
+        kinds = [
+            None if t == schemes.OUTSIDE else schemes.split_tag(t)[1]
+            for t in tags
+        ]
+        self._inside = np.array([kind is not None for kind in kinds])
+        self._begins = np.array(
+            [[_begins(a, b) for b in tags] for a in tags], bool
+        )
+        self._touches = np.array(
+            [[a is not None and a == b for b in kinds] for a in kinds], bool
+        )
+        self._spellings = [
+            spelling for kind in kinds for spelling in _spellings(kind, scheme)
+        ]
+
+    def __call__(self, labels: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
+        """The tags of words.
+
+        Args:
+          labels: int32 [W].
+          splits: int64 [B + 1], where each sentence starts among the words.
+
+        Returns:
+          string [W].
+        """
+        if not self._converts:
+            return tf.gather(tf.constant(self._labels), labels)
+        edge = len(self._labels)
+        before, after = neighbours(labels, splits, edge)
+
+        def of_pairs(
+            table: np.ndarray, a: tf.Tensor, b: tf.Tensor
+        ) -> tf.Tensor:
+            return tf.gather_nd(tf.constant(table), tf.stack([a, b], axis=-1))
+
+        begins = of_pairs(self._begins, before, labels)
+        ends = ~tf.gather(tf.constant(self._inside), after)
+        ends |= of_pairs(self._begins, labels, after)
+        touches = begins & of_pairs(self._touches, before, labels)
+        form = sum(
+            tf.cast(bit, tf.int32) * weight
+            for bit, weight in ((begins, 4), (ends, 2), (touches, 1))
+        )
+        return tf.gather(tf.constant(self._spellings), labels * 8 + form)
+
+
+def _begins(before: str, tag: str) -> bool:
+    return any(span.start == 1 for span in schemes.spans([before, tag]))
+
+
+def _spellings(kind: str | None, scheme: str) -> list[str]:
+    """Of a word, by 4 * begins + 2 * ends + touches an equal span before."""
+    if kind is None:
+        return [schemes.OUTSIDE] * 8
+    found = []
+    for begins in (False, True):
+        for ends in (False, True):
+            for touches in (False, True):
+                start = 1 if touches else 2
+                first = start if begins else start - 1
+                before = [Span(0, 1, kind)] if begins and touches else []
+                span = Span(first, start + (1 if ends else 2), kind)
+                tags = schemes.write([*before, span], start + 2, scheme)
+                found.append(tags[start])
+    return found
 
 
 def signatures(predictor: Predictor) -> dict[str, Callable]:
@@ -35,9 +412,7 @@ def signatures(predictor: Predictor) -> dict[str, Callable]:
     def tag(text: tf.Tensor) -> Tensors:
         words = split_words(text)
         splits = words.text.row_splits
-        rows = tagging_rows.make_rows(
-            tokenizer, words.text, task.options.max_seq_length
-        )
+        rows = make_rows(tokenizer, words.text, task.options.max_seq_length)
         chosen, log_probs = _word_labels(predictor, rows, splits)
 
         def padded(values: tf.Tensor, default: float | str) -> tf.Tensor:
@@ -54,23 +429,17 @@ def signatures(predictor: Predictor) -> dict[str, Callable]:
             "num_tokens": tf.cast(words.text.row_lengths(), tf.int32),
         }
 
-    return {
-        "serving_default": tf.function(
-            tag,
-            input_signature=[tf.TensorSpec([None], tf.string, "text")],
-            autograph=False,
-        )
-    }
+    return {"serving_default": inputs.signature(tag, "text")}
 
 
 def _word_labels(
-    predictor: Predictor, rows: tagging_rows.WordRows, splits: tf.Tensor
+    predictor: Predictor, rows: WordRows, splits: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """int32 [W] labels and the float32 [W] logarithms of their probabilities.
 
     As `tasks.tagging.answers.word_labels`.
     """
-    task, network = predictor.task, predictor.network
+    task = predictor.task
     grammar, default = task.grammar(), task.default_label()
     size = len(task.state["labels"])
     width = tf.maximum(tf.shape(rows.rows.input_ids)[1], 1)
@@ -81,12 +450,10 @@ def _word_labels(
             "log_prob": tf.TensorSpec([None, None]),
         }
 
-    def forward(
-        input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
-    ) -> Tensors:
-        found = task.outputs(
-            network(input_ids, input_mask, segment_ids, training=False)
-        )
+    outputs_of = inputs.task_outputs(predictor)
+
+    def forward(input_ids: tf.Tensor, *others: tf.Tensor) -> Tensors:
+        found = outputs_of(input_ids, *others)
         missing = width - tf.shape(input_ids)[1]  # parts are joined
         return {
             name: tf.pad(
@@ -95,7 +462,7 @@ def _word_labels(
             for name, value in found.items()
         }
 
-    outputs = parts.over_rows(forward, rows.rows, specs)
+    outputs = inputs.over_rows(forward, rows.rows, specs)
     seen = rows.row >= 0
     at = tf.stack([tf.maximum(rows.row, 0), rows.position], axis=-1)
     at = tf.where(seen[:, tf.newaxis], at, 0)
@@ -110,5 +477,5 @@ def _word_labels(
         found["log_probs"],
         answers.unseen_scores(grammar, default),
     )
-    labels = tag_search.best_labels(scores, splits, grammar)
+    labels = best_labels(scores, splits, grammar)
     return labels, tf.gather(scores, labels, batch_dims=1)

@@ -1,19 +1,19 @@
-"""Signatures of tasks on a text, a pair, or a query with a passage."""
+"""Signatures of tasks on a text or two: classes, numbers, ranks, new texts."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from electra_tf.exporting.graphs import inputs, parts
-from electra_tf.exporting.graphs.inputs import Rows
+from electra_tf.exporting.graphs import inputs
+from electra_tf.exporting.graphs.inputs import Rows, Tensors
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.glue.task import Glue
 from electra_tf.tasks.ranking.task import Ranking
+from electra_tf.tasks.seq2seq.task import Seq2SeqTask
 from electra_tf.tasks.task import Task
 from electra_tf.tasks.texts.table import TableTask
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
-
-Tensors = dict[str, tf.Tensor]
+from electra_tf.text.detokenize import Detokenizer
 
 
 def reads_pairs(task: Task) -> bool:
@@ -44,17 +44,20 @@ def signatures(predictor: Predictor) -> dict[str, Callable]:
     options = task.options
     length = options.max_seq_length
     if isinstance(task, Ranking):
-        answer = _ranked(predictor)
+        forward = inputs.task_outputs(predictor)
 
         def of_query(query: tf.Tensor, passage: tf.Tensor) -> Tensors:
             both = inputs.as_many(query, passage, "query and passage")
-            return answer(
-                inputs.query_rows(
-                    tokenizer, *both, length, options.max_query_length
-                )
+            rows = inputs.query_rows(
+                tokenizer, *both, length, options.max_query_length
+            )
+            return inputs.over_rows(
+                forward, rows, {"score": tf.TensorSpec([None])}
             )
 
-        return {"serving_default": _function(of_query, "query", "passage")}
+        return {
+            "serving_default": inputs.signature(of_query, "query", "passage")
+        }
 
     answer = _said(predictor)
 
@@ -66,49 +69,22 @@ def signatures(predictor: Predictor) -> dict[str, Callable]:
         return answer(inputs.pair_rows(tokenizer, *both, length))
 
     if reads_pairs(task):
-        return {"serving_default": _function(of_pair, "text", "text_pair")}
-    return {"serving_default": _function(of_text, "text")}
-
-
-def _function(function: Callable, *names: str) -> Callable:
-    return tf.function(
-        function,
-        input_signature=[tf.TensorSpec([None], tf.string, n) for n in names],
-        autograph=False,
-    )
-
-
-def _forward(predictor: Predictor) -> Callable[..., Tensors]:
-    """Rows of a part -> what the task keeps of the network's outputs."""
-
-    def forward(
-        input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
-    ) -> Tensors:
-        found = predictor.network(
-            input_ids, input_mask, segment_ids, training=False
-        )
-        return predictor.task.outputs(found)
-
-    return forward
-
-
-def _ranked(predictor: Predictor) -> Callable[[Rows], Tensors]:
-    forward = _forward(predictor)
-    return lambda rows: parts.over_rows(
-        forward, rows, {"score": tf.TensorSpec([None])}
-    )
+        return {
+            "serving_default": inputs.signature(of_pair, "text", "text_pair")
+        }
+    return {"serving_default": inputs.signature(of_text, "text")}
 
 
 def _said(predictor: Predictor) -> Callable[[Rows], Tensors]:
     """Rows -> what the target says of them."""
-    forward, target = _forward(predictor), predictor.task.target
+    forward, target = inputs.task_outputs(predictor), predictor.task.target
     if isinstance(target, Number):
         spec = {"score": tf.TensorSpec([None])}
     else:
         spec = {"probabilities": tf.TensorSpec([None, target.num_outputs])}
 
     def answer(rows: Rows) -> Tensors:
-        return _in_words(target, parts.over_rows(forward, rows, spec))
+        return _in_words(target, inputs.over_rows(forward, rows, spec))
 
     return answer
 
@@ -130,3 +106,59 @@ def _in_words(target: Target, outputs: Tensors) -> Tensors:
     assert isinstance(target, Classes)
     best = tf.argmax(probabilities, axis=-1)
     return found | {"label": tf.gather(names, best)}
+
+
+def seq2seq_signatures(predictor: Predictor) -> dict[str, Callable]:
+    """`serving_default`: input `text` string [B], another text for each.
+
+    - `text` string [B], what was written, "" for a text without tokens;
+    - `score` float32 [B], its log probability over the length penalty;
+    - where the options tell several, `n_best_texts` string [B, N] and
+      `n_best_scores` float32 [B, N], the best first; "" and -inf where the
+      search has found fewer.
+
+    Args:
+      predictor: of a task that writes texts.
+    """
+    task, tokenizer = predictor.task, predictor.tokenizer
+    assert isinstance(task, Seq2SeqTask)
+    options, detokenizer = task.options, Detokenizer(
+        tokenizer.vocab, task.spacing
+    )  # fmt: skip
+    best, length = options.n_best, options.search().max_length
+
+    def forward(
+        input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
+    ) -> Tensors:
+        return task.infer(predictor.network, input_ids, input_mask, segment_ids)
+
+    def write(text: tf.Tensor) -> Tensors:
+        rows = inputs.text_rows(tokenizer, text, options.max_seq_length)
+        found = inputs.over_rows(
+            forward,
+            rows,
+            {
+                "ids": tf.TensorSpec([None, best, length], tf.int32),
+                "lengths": tf.TensorSpec([None, best], tf.int32),
+                "scores": tf.TensorSpec([None, best]),
+            },
+        )
+        something = (rows.lengths > 2)[:, tf.newaxis]
+        exists = tf.math.is_finite(found["scores"]) & something
+        ids = tf.RaggedTensor.from_tensor(
+            tf.reshape(found["ids"], [-1, length]),
+            lengths=tf.reshape(tf.where(exists, found["lengths"], 0), [-1]),
+        )
+        texts = tf.reshape(detokenizer(ids), [-1, best])
+        scores = tf.where(something, found["scores"], 0.0)
+        answer = {"text": texts[:, 0], "score": scores[:, 0]}
+        if best > 1:
+            # Of a text without tokens there is one, the empty one.
+            first = (tf.range(best) == 0)[tf.newaxis]
+            answer["n_best_texts"] = texts
+            answer["n_best_scores"] = tf.where(
+                something | first, scores, float("-inf")
+            )
+        return answer
+
+    return {"serving_default": inputs.signature(write, "text")}

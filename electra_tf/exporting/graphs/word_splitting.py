@@ -1,20 +1,69 @@
 """The words of a text, as the tasks find them, in graph operations."""
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from electra_tf.exporting.graphs import spans
-from electra_tf.exporting.graphs.character_classes import (
-    BLOCK,
-    CODE_POINTS,
-    CharacterClasses,
-)
 from electra_tf.tasks.qa.words import Splitter
 from electra_tf.tasks.tagging import words as tagging_words
 from electra_tf.text.normalize import row_numbers
+
+_CODE_POINTS, _BLOCK = 0x110000, 256
+
+
+class _CharacterClasses:
+    """A small number for each code point, looked up in the graph.
+
+    Blocks of code points that are alike are kept once.
+
+    Args:
+      classes: uint8 [_CODE_POINTS].
+    """
+
+    def __init__(self, classes: np.ndarray | Sequence[int]):
+        blocks = np.asarray(classes, "uint8").reshape(-1, _BLOCK)
+        different, which = np.unique(blocks, axis=0, return_inverse=True)
+        self._blocks = different.ravel()
+        self._which = which.ravel().astype("int32")
+
+    def __call__(self, codes: tf.Tensor) -> tf.Tensor:
+        """int32 [N] code points -> int32 [N] classes."""
+        block = tf.gather(self._which, codes // _BLOCK)
+        found = tf.gather(self._blocks, block * _BLOCK + codes % _BLOCK)
+        return tf.cast(found, tf.int32)
+
+
+def cut_spans(
+    texts: tf.Tensor, starts: tf.RaggedTensor, ends: tf.RaggedTensor
+) -> tf.RaggedTensor:
+    """Cuts the bytes from `starts` to `ends` out of each text.
+
+    Takes time and memory in proportion to the bytes that are cut out, and to
+    those before the last of them; a substring operation would copy each text
+    once for every piece.
+
+    Args:
+      texts: string [B].
+      starts: int64 [B, (pieces)], offsets of bytes.
+      ends: int64 [B, (pieces)], exclusive.
+
+    Returns:
+      String RaggedTensor [B, (pieces)].
+    """
+    used = tf.maximum(tf.reduce_max(ends, axis=1), 0)
+    texts = tf.strings.substr(texts, tf.zeros_like(used), used)
+    single = tf.strings.bytes_split(texts)
+    row = tf.gather(single.row_starts(), row_numbers(starts))
+    at = tf.ragged.range(starts.flat_values + row, ends.flat_values + row)
+    joined = tf.strings.unsorted_segment_join(
+        tf.gather(single.flat_values, at.flat_values),
+        row_numbers(at),
+        at.nrows(),
+    )
+    return starts.with_flat_values(joined)
 
 
 class Words(NamedTuple):
@@ -82,7 +131,7 @@ def _words(
 
     starts, ends = ragged(start_bytes), ragged(end_bytes)
     return Words(
-        spans.cut(texts, starts, ends),
+        cut_spans(texts, starts, ends),
         starts,
         ends,
         ragged(first - row_start),
@@ -145,16 +194,16 @@ def _word_pattern() -> str:
 
 
 @functools.cache
-def _kinds() -> CharacterClasses:
+def _kinds() -> _CharacterClasses:
     """Code point -> code of the character that stands for its kind."""
-    found = np.full([CODE_POINTS], ord(_SYMBOL), "uint8")
-    for code in range(CODE_POINTS):
+    found = np.full([_CODE_POINTS], ord(_SYMBOL), "uint8")
+    for code in range(_CODE_POINTS):
         kind = tagging_words.kind_of(chr(code))
         if kind == tagging_words.IDEOGRAPH:
             found[code] = ord(_IDEOGRAPH)
         elif kind.isascii():
             found[code] = ord(kind)
-    return CharacterClasses(found)
+    return _CharacterClasses(found)
 
 
 def split_words(texts: tf.Tensor) -> Words:
@@ -194,18 +243,18 @@ _BETWEEN, _ALONE, _TOGETHER = range(3)
 
 
 @functools.cache
-def _classes(splitter: Splitter) -> CharacterClasses:
+def _classes(splitter: Splitter) -> _CharacterClasses:
     """Whether a character is a word, part of one, or neither."""
-    found = np.full([CODE_POINTS], _BETWEEN, "uint8")
-    for start in range(0, CODE_POINTS, BLOCK):
-        block = [chr(code) for code in range(start, start + BLOCK)]
+    found = np.full([_CODE_POINTS], _BETWEEN, "uint8")
+    for start in range(0, _CODE_POINTS, _BLOCK):
+        block = [chr(code) for code in range(start, start + _BLOCK)]
         if splitter.word.fullmatch("".join(block)):  # mostly: one long word
-            found[start : start + BLOCK] = _TOGETHER
+            found[start : start + _BLOCK] = _TOGETHER
             continue
         # Each twice: as one word, or as two.
         for word in splitter.word.findall(" ".join(c * 2 for c in block)):
             found[ord(word[0])] = _TOGETHER if len(word) == 2 else _ALONE
-    return CharacterClasses(found)
+    return _CharacterClasses(found)
 
 
 def split_runs(texts: tf.Tensor, splitter: Splitter) -> Words:

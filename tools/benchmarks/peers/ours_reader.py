@@ -14,11 +14,11 @@ from serve import serve
 def prepare(settings):
     import tensorflow as tf
 
-    from electra_tf.cli import pretrain_settings
     from electra_tf.data import reader
+    from electra_tf.keras_api.data import PretrainingData
     from electra_tf.pretraining import masking
 
-    special = pretrain_settings.open_data(settings["data"], None).special
+    special = PretrainingData.open(settings["data"]).special
     batches = reader.pretraining_dataset(
         settings["data"],
         batch_size=settings["batch_size"],

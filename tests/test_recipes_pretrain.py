@@ -15,7 +15,8 @@ from pretrain_command import build_data, flags
 
 import electra_tf
 from electra_tf import config, tensors
-from electra_tf.cli import app, pretrain_settings
+from electra_tf.cli import app
+from electra_tf.keras_api.settings import PretrainSettings
 from electra_tf.models.config import GENERATOR_FRACTIONS, SIZES, ModelConfig
 from electra_tf.text.vocab import load_vocab
 
@@ -162,7 +163,8 @@ def test_too_high_a_rate_stops_with_the_step(data, tmp_path, capfd):
 @pytest.mark.parametrize("size", list(SIZES))
 def test_shipped_configs_are_the_sizes(size):
     path = str(ROOT / "configs" / "pretrain" / f"{size}.yaml")
-    settings = config.load(pretrain_settings.PretrainSettings, path, [])
+    settings = config.load(PretrainSettings, path)
+    assert settings == PretrainSettings.of_size(size)
     shape = ModelConfig.of_size(size)
     for name in SIZES[size]:
         assert getattr(settings.model, name) == getattr(shape, name), name

@@ -1,7 +1,6 @@
 """What a run of each objective saves: whole, loadable, computing the same."""
 
 import dataclasses
-import types
 
 import numpy as np
 import pretraining_tiny as tiny
@@ -10,29 +9,36 @@ import tensorflow as tf
 
 import electra_tf
 from electra_tf import config
-from electra_tf.cli import (
-    pretrain_evaluation,
-    pretrain_outputs,
-    pretrain_settings,
-)
 from electra_tf.hub import directory, loading, names, variables
+from electra_tf.keras_api.pretrainer import ElectraPretrainer
+from electra_tf.keras_api.settings import PretrainSettings
+from electra_tf.recipes.evaluate_pretraining import load_weights
 from electra_tf.text.vocab import SPECIALS, Vocab
 
 VOCAB = Vocab((*SPECIALS, *(f"w{i}" for i in range(tiny.VOCAB - 5))))
 
 
+def made(name):
+    """The public pre-trainer of a variant of the tiny one."""
+    like = tiny.variant(name, dropout=0.0)
+    return ElectraPretrainer.from_config(
+        vocab=VOCAB,
+        model=like.discriminator.config,
+        generator=like.generator_config,
+        masking=like.masking_config,
+        objective=like.objective,
+    )
+
+
 @pytest.fixture(scope="module", params=tiny.VARIANTS)
 def saved(request, tmp_path_factory):
     """A pre-trainer with weights of its own everywhere, and its directory."""
-    model = tiny.variant(request.param, dropout=0.0)
+    model = made(request.param)
     random = np.random.default_rng(0)
     for v in model.weights:
         v.assign(v + random.normal(size=v.shape) * 0.05)
     run = str(tmp_path_factory.mktemp(request.param))
-    data = types.SimpleNamespace(
-        vocab=VOCAB, lower_case=True, strip_accents=None
-    )
-    pretrain_outputs.save_model(run, model, data, {}, 7)
+    model.save_pretrained(f"{run}/model", step=7)
     return request.param, model, run
 
 
@@ -56,7 +62,7 @@ def test_the_pre_trainer_comes_back(saved, batch):
     name, model, run = saved
     again = tiny.variant(name, dropout=0.0)
     path = f"{run}/model/{directory.WEIGHTS}"
-    pretrain_evaluation.load_weights(again, directory.read(run).weights, path)
+    load_weights(again, directory.read(run).weights, path)
     # One sample for both: rounding may draw another where two are as likely.
     expected = model(batch, seed=1)
     found = again.forward_masked(
@@ -74,6 +80,20 @@ def test_the_pre_trainer_comes_back(saved, batch):
             expected.discriminator.sequence_output,
             atol=1e-4,
         )
+
+
+def test_from_pretrained_is_what_was_saved(saved):
+    name, model, run = saved
+    again = ElectraPretrainer.from_pretrained(run)
+    assert again.settings == model.settings
+    # Its baseline is training's alone.
+    assert bool(again.load_report.new) == (name == "adversarial")
+    for ours, theirs in zip(again.weights, model.weights, strict=True):
+        if "baseline" not in ours.path:
+            # A difference of tables is computed from both of them.
+            np.testing.assert_allclose(
+                ours, theirs, rtol=0, atol=3e-8, err_msg=ours.path
+            )
 
 
 def test_each_network_loads_alone(saved, batch):
@@ -100,10 +120,10 @@ def test_each_network_loads_alone(saved, batch):
 )
 def test_shipped_configs_are_possible(path):
     """They load, say how to run them, and build; each option has one."""
-    settings = config.load(pretrain_settings.PretrainSettings, str(path), [])
-    small = dataclasses.replace(settings.model, vocab_size=50, max_positions=16)
+    settings = config.load(PretrainSettings, str(path))
+    small = dataclasses.replace(settings.model, max_positions=16)
     settings = dataclasses.replace(settings, model=small)
-    model = pretrain_settings.build_model(settings, tiny.SPECIAL)
+    model = ElectraPretrainer.from_config(settings, vocab=VOCAB)
     assert model.objective == settings.objective
     head = path.read_text().split("\n\n")[0]
     assert f"--config=configs/pretrain/objectives/{path.name}" in head
@@ -125,7 +145,7 @@ def test_a_disentangled_run_from_shared_tables(batch):
     parted = tiny.variant("disentangled", dropout=0.0, seed=2)
     networks = [shared.discriminator, shared.generator]
     weights = variables.stored(variables.named(networks))
-    pretrain_evaluation.load_weights(parted, weights, "shared")
+    load_weights(parted, weights, "shared")
     assert float(parted(batch, seed=1).loss) == pytest.approx(
         float(shared(batch, seed=1).loss), rel=1e-5
     )

@@ -1,4 +1,4 @@
-"""What a pre-training run starts from, where it is not from scratch."""
+"""What pre-training starts from, where it is not from scratch."""
 
 import dataclasses
 import json
@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from electra_tf import config, files
-from electra_tf.cli.pretrain_settings import PretrainData, PretrainSettings
+from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import loading, vocab_extension
 from electra_tf.hub.checkpoint import Checkpoint, Lazy, Report, shapes_of
+from electra_tf.keras_api.settings import PretrainSettings, recorded
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import combinations
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
+from electra_tf.text.vocab import Vocab
 from electra_tf.training import checkpoints
 
 # What a checkpoint decides; the rest of a ModelConfig is about training.
@@ -179,15 +180,20 @@ def _generator(
     )
 
 
-def check_vocab(checkpoint: Checkpoint, data: PretrainData) -> None:
+def check_vocab(checkpoint: Checkpoint, vocab: Vocab, source: str) -> None:
     """Refuses data that was built with another vocabulary.
+
+    Args:
+      checkpoint: from `read`.
+      vocab: the data's.
+      source: the data, for messages.
 
     Raises:
       UserError: it shows where the two differ.
     """
     if checkpoint.vocab is None:
         return  # its size is checked with the model's
-    ours, theirs = checkpoint.vocab.tokens, data.vocab.tokens
+    ours, theirs = checkpoint.vocab.tokens, vocab.tokens
     if ours == theirs:
         return
     place = next(
@@ -195,7 +201,7 @@ def check_vocab(checkpoint: Checkpoint, data: PretrainData) -> None:
         min(len(ours), len(theirs)),
     )
     raise UserError(
-        f"{data.source} was built with another vocabulary than that of "
+        f"{source} was built with another vocabulary than that of "
         f"{checkpoint.source}: {len(theirs)} tokens against {len(ours)}, the "
         f"first difference in line {place + 1}; build the data with the "
         "checkpoint's (`electra-tf convert --to=electra_tf` writes it as "
@@ -288,17 +294,13 @@ def resumed_settings(
     """
     if checkpoints.latest(run_dir) is None:
         return None
-    kept = json.loads(files.read_text(files.join(run_dir, "config.json")))
     where = files.join(run_dir, "config.json")
-    model = config.from_dict(ModelConfig, kept["model"], where=where)
-    generator = config.from_dict(
-        GeneratorConfig, kept["generator"], where=where
-    )
+    kept = recorded(json.loads(files.read_text(where)), where)
     return dataclasses.replace(
         settings,
-        model=_with_shape(settings.model, model),
+        model=_with_shape(settings.model, kept.model),
         generator=dataclasses.replace(
-            generator, frozen=settings.generator.frozen
+            kept.generator, frozen=settings.generator.frozen
         ),
     )
 

@@ -1,0 +1,268 @@
+"""Built examples as batches, and what is known of them."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from electra_tf import files
+from electra_tf.data import manifest, reader
+from electra_tf.errors import UserError
+from electra_tf.keras_api.settings import PretrainSettings
+from electra_tf.pretraining.masking import SpecialIds
+from electra_tf.text import segment
+from electra_tf.text.vocab import Vocab, load_vocab
+from electra_tf.training.workers import WHOLE, Share
+
+
+def pretraining_dataset(
+    data: str,
+    *,
+    batch_size: int = 32,
+    split: Literal["train", "validation"] = "train",
+    seed: int = 42,
+    shuffle: bool = True,
+    repeat: bool = False,
+    max_seq_length: int | None = None,
+    skip_corrupt: bool = False,
+) -> tf.data.Dataset:
+    """Batches of pre-training examples, for `ElectraPretrainer.fit`.
+
+    One pass is one epoch, and as many batches as `cardinality()` says. Each
+    further pass over "train" has an order of its own and positions of its own
+    in the stream, and with them masks of its own; those over "validation" are
+    all the same.
+
+    Args:
+      data: a directory made by build-data; or a glob of the original's
+        TFRecords, which is all "train".
+      batch_size: examples in a batch, over all replicas.
+      split: "train", whose last batch is left out if it is not full; or
+        "validation", never shuffled and whole.
+      seed: of the order of examples.
+      shuffle: whether "train" is in another order in each epoch.
+      repeat: for ever, batches going across the ends of epochs: the stream of
+        the recipe `pretrain`. `fit` needs steps_per_epoch then.
+      max_seq_length: the width L of a batch; None takes the data's.
+      skip_corrupt: leave damaged records out instead of stopping.
+
+    Returns:
+      Dicts of `input_ids`, `input_mask`, `segment_ids`, int32 [B, L], and
+      `example_id`, int64 [B]; see `data.reader.pretraining_dataset`.
+
+    Raises:
+      UserError: no such data or split, damaged files, fewer examples than a
+        batch.
+    """
+    found = reader.find_examples(data, split, skip_corrupt)
+    training = split == "train"
+    if training and not repeat and found.total < batch_size:
+        raise UserError(
+            f"{data}: its {found.total} training examples make no batch of "
+            f"{batch_size}; choose a smaller batch_size"
+        )
+    length = max_seq_length or found.max_seq_length
+    if length is None:
+        example = tf.train.Example.FromString(found.first_record())
+        length = len(example.features.feature["input_ids"].int64_list.value)
+    return reader.pretraining_dataset(
+        data,
+        split=split,
+        batch_size=batch_size,
+        max_seq_length=length,
+        seed=seed,
+        shuffle=shuffle,
+        repeat=repeat,
+        new_epochs=training and not repeat,
+        drop_remainder=training,
+        skip_corrupt=skip_corrupt,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingData:
+    """A directory or glob of examples, and what is known of it."""
+
+    source: str
+    vocab: Vocab
+    max_seq_length: int
+    lower_case: bool
+    strip_accents: bool | None
+    held_out: bool  # whether there is a validation split
+    fingerprint: str  # of the examples, as far as their counts tell
+    skip_corrupt: bool = False  # leave damaged records out and go on
+    word_starts: bool = False  # whether they say where words begin
+
+    @classmethod
+    def open(
+        cls,
+        source: str,
+        vocab_path: str | None = None,
+        skip_corrupt: bool = False,
+        lower_case: bool = True,
+        strip_accents: bool | None = None,
+    ) -> "PretrainingData":
+        """Looks at the examples; their own vocabulary is the default one.
+
+        Args:
+          source: made by build-data; or TFRecords of the original, which need
+            `vocab_path`.
+          vocab_path: the run's vocabulary, checked against the data's.
+          skip_corrupt: leave damaged records out.
+          lower_case: how text was treated, where no manifest tells.
+          strip_accents: the same; None as lower_case.
+
+        Raises:
+          UserError: no examples, no vocabulary, or two that differ.
+        """
+        if not manifest.is_finished(source):
+            # Explains what is missing, if it is.
+            found = reader.find_examples(source, skip_corrupt=skip_corrupt)
+            if vocab_path is None:
+                raise UserError(
+                    f"--vocab: {source} has no {manifest.FILE}, so it does not "
+                    "say which vocabulary made it; give the file"
+                )
+            example = tf.train.Example.FromString(found.first_record())
+            ids = example.features.feature["input_ids"].int64_list.value
+            vocab = load_vocab(vocab_path)
+            if max(ids) >= len(vocab):
+                raise UserError(
+                    f"{source} holds token id {max(ids)}, but {vocab_path} has "
+                    f"only {len(vocab)} tokens; give the vocabulary the data "
+                    "was built with"
+                )
+            return cls(
+                source,
+                vocab,
+                len(ids),
+                lower_case,
+                strip_accents,
+                held_out=False,
+                fingerprint=_fingerprint(found.counts),
+                skip_corrupt=skip_corrupt,
+                word_starts="word_starts" in example.features.feature,
+            )
+        about = manifest.load_manifest(source)
+        vocab = load_vocab(
+            vocab_path or files.join(source, manifest.VOCAB_FILE)
+        )
+        manifest.check_vocab(about, vocab)
+        split = about.splits.get("validation")
+        return cls(
+            source,
+            vocab,
+            about.max_seq_length,
+            about.lower_case,
+            about.strip_accents,
+            held_out=split is not None and split.examples > 0,
+            fingerprint=_fingerprint(dataclasses.asdict(about)),
+            skip_corrupt=skip_corrupt,
+            word_starts="word_segmenter" in about.settings,
+        )
+
+    @property
+    def special(self) -> SpecialIds:
+        """What masking has to know of the vocabulary."""
+        return special_ids(self.vocab)
+
+    def training(
+        self,
+        settings: PretrainSettings,
+        start_step: int,
+        share: Share = WHOLE,
+        replicas: int = 1,
+    ) -> tf.data.Dataset:
+        """Endless batches from a step on; of several workers, one's share.
+
+        Args:
+          settings: of the run.
+          start_step: the first batch's.
+          share: this worker's.
+          replicas: of this worker, which share its batches.
+        """
+        train = settings.train
+        rows_by = None
+        if settings.data.pack_examples:
+            rows_by = replicas * train.gradient_accumulation
+        return reader.pretraining_dataset(
+            self.source,
+            batch_size=train.batch_size,
+            max_seq_length=self.max_seq_length,
+            seed=train.seed,
+            start_example=start_step * train.batch_size,
+            shuffle=settings.data.shuffle,
+            num_shards=share.count,
+            shard_index=share.index,
+            skip_corrupt=self.skip_corrupt,
+            pack_rows_by=rows_by,
+        )
+
+    def validation(
+        self, batch_size: int, share: Share = WHOLE
+    ) -> tf.data.Dataset:
+        """One pass over the held-out examples, or a share of each batch."""
+        return reader.pretraining_dataset(
+            self.source,
+            split="validation",
+            batch_size=batch_size,
+            max_seq_length=self.max_seq_length,
+            shuffle=False,
+            repeat=False,
+            num_shards=share.count,
+            shard_index=share.index,
+            drop_remainder=False,
+            skip_corrupt=self.skip_corrupt,
+        )
+
+    def fit(self, settings: PretrainSettings) -> PretrainSettings:
+        """The settings with the vocabulary's size, checked against the data.
+
+        Raises:
+          UserError: a vocabulary size or position count that cannot be; words
+            are to be masked where every token is one; examples are to be
+            packed for a generator that reads across the ends of a row.
+        """
+        if settings.data.pack_examples and settings.generator.wrap_around:
+            raise UserError(
+                "data.pack_examples, generator.wrap_around: what is beyond the "
+                "end of an example is another one then; set one of them to "
+                "false"
+            )
+        if settings.masking.unit == "whole_word" and not self.word_starts:
+            segment.check_pieces(self.vocab, self.source)
+        settings = settings.with_vocab_size(len(self.vocab))
+        if self.max_seq_length > settings.model.max_positions:
+            raise UserError(
+                f"the data's sequences have {self.max_seq_length} tokens, "
+                f"model.max_positions is {settings.model.max_positions}; raise "
+                "it, or build the data with a smaller --max_seq_length"
+            )
+        return settings
+
+    def explain(self, error: tf.errors.OpError) -> Exception:
+        """What to tell of an error of the graph: the data's fault, or a bug."""
+        if isinstance(error, tf.errors.DataLossError):
+            found = reader.data_loss_error(self.source)
+            if "read it again" in str(found) and self.held_out:
+                return reader.data_loss_error(self.source, "validation")
+            return found
+        if isinstance(
+            error, tf.errors.NotFoundError | tf.errors.PermissionDeniedError
+        ):
+            return UserError(f"{self.source}: {error.message}")
+        return error
+
+
+def special_ids(vocab: Vocab) -> SpecialIds:
+    """What masking has to know of a vocabulary."""
+    return SpecialIds(
+        vocab.cls_id, vocab.sep_id, vocab.mask_id, vocab.continues
+    )
+
+
+def _fingerprint(description: Any) -> str:
+    text = json.dumps(description, sort_keys=True)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

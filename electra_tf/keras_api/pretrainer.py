@@ -1,0 +1,415 @@
+"""The public pre-trainer: made from a size, settings or a checkpoint; saved."""
+
+import contextlib
+import dataclasses
+import logging
+import random
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import keras
+
+from electra_tf import config as configs
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.hub import directory
+from electra_tf.hub.checkpoint import Report
+from electra_tf.hub.config import DirectoryConfig
+from electra_tf.keras_api import start
+from electra_tf.keras_api.data import special_ids
+from electra_tf.keras_api.settings import PretrainSettings, recorded
+from electra_tf.models import fused_attention
+from electra_tf.models.config import GeneratorConfig, ModelConfig
+from electra_tf.pretraining import pretrainer
+from electra_tf.pretraining.assembly import encoders_of
+from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
+from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.vocab import Vocab, load_vocab
+from electra_tf.training import precision
+from electra_tf.training.optimizer import make_optimizer
+from electra_tf.training.settings import TrainConfig
+
+_log = logging.getLogger(__name__)
+
+P = TypeVar("P", bound="ElectraPretrainer")
+
+AnyVocab = str | Vocab
+# Sections of settings: objects, or mappings of some of their keys.
+AnyModel = Mapping[str, Any] | ModelConfig | None
+AnyGenerator = Mapping[str, Any] | GeneratorConfig | None
+AnyMasking = Mapping[str, Any] | MaskingConfig | None
+AnyObjective = Mapping[str, Any] | ObjectiveConfig | None
+AnyTrain = Mapping[str, Any] | TrainConfig | None
+
+
+class ElectraPretrainer(pretrainer.ElectraPretrainer):
+    """Generator and discriminator, trained together in `fit`.
+
+        pretrainer = ElectraPretrainer.from_size("tiny", tokenizer=tokenizer)
+        pretrainer.compile()
+        pretrainer.fit(pretraining_dataset("data", batch_size=16))
+        pretrainer.save_pretrained("run")
+
+    `fit` takes the steps of the recipe `pretrain`: with the same settings,
+    under `keras.utils.set_random_seed` and enabled op determinism, on
+    batches of `pretraining_dataset(..., repeat=True)`, weights are the same
+    to the last bit on a CPU. Without `repeat` the first epoch is the recipe's
+    up to its last full batch; the next begins at a batch of its own there,
+    which in the recipe goes across the end of the epoch. Beyond that the
+    recipe resumes, evaluates and keeps checkpoints as its settings say, where
+    `fit` has Keras' callbacks.
+
+    Under a `tf.distribute` strategy make it, and compile it, in its scope.
+
+    Attributes:
+      settings: all of them; None where it was made from parts of one's own,
+        with the constructor of `pretraining.pretrainer.ElectraPretrainer`.
+      vocab: the vocabulary, None likewise.
+      lower_case: how the text of its examples was treated.
+      strip_accents: the same; None as lower_case.
+      load_report: what came from a checkpoint, None where nothing did.
+    """
+
+    settings: PretrainSettings | None = None
+    vocab: Vocab | None = None
+    lower_case: bool = True
+    strip_accents: bool | None = None
+    load_report: Report | None = None
+
+    @classmethod
+    def from_size(
+        cls: type[P],
+        size: str,
+        *,
+        tokenizer: Tokenizer | None = None,
+        vocab: AnyVocab | None = None,
+        model: AnyModel = None,
+        generator: AnyGenerator = None,
+        masking: AnyMasking = None,
+        objective: AnyObjective = None,
+        train: AnyTrain = None,
+        seed: int | None = None,
+    ) -> P:
+        """Makes a pre-trainer of a named size with new weights.
+
+        Args:
+          size: "tiny", "mini", "small", "base" or "large": what
+            configs/pretrain/ has under that name.
+          tokenizer: what the data was built with; or
+          vocab: the vocabulary, or its file.
+          model: changes to the discriminator's shape and dropout.
+          generator: changes to what the generator is.
+          masking: changes to how tokens are masked.
+          objective: changes to what is trained.
+          train: changes to how it is trained; `compile` and the networks read
+            it, the number of steps for the learning rate's schedule.
+          seed: of weights, masks, samples and dropout; `train.seed` if None.
+
+        Raises:
+          UserError: no such size or setting, or settings that do not go
+            together.
+        """
+        return cls.from_config(
+            PretrainSettings.of_size(size),
+            tokenizer=tokenizer,
+            vocab=vocab,
+            model=model,
+            generator=generator,
+            masking=masking,
+            objective=objective,
+            train=train,
+            seed=seed,
+        )
+
+    @classmethod
+    def from_config(
+        cls: type[P],
+        config: configs.Config = None,
+        *,
+        overrides: configs.Overrides = (),
+        tokenizer: Tokenizer | None = None,
+        vocab: AnyVocab | None = None,
+        lower_case: bool = True,
+        strip_accents: bool | None = None,
+        model: AnyModel = None,
+        generator: AnyGenerator = None,
+        masking: AnyMasking = None,
+        objective: AnyObjective = None,
+        train: AnyTrain = None,
+        seed: int | None = None,
+    ) -> P:
+        """Makes a pre-trainer from settings with new weights.
+
+        Args:
+          config: a `PretrainSettings`, nested mappings, or the path of a YAML
+            file such as those in configs/pretrain/; None takes the defaults.
+          overrides: as `{"train.learning_rate": 1e-3}`, over all the others.
+          tokenizer: what the data was built with; or
+          vocab: the vocabulary, or its file.
+          lower_case: how the text of the examples was treated, where no
+            tokenizer tells.
+          strip_accents: the same; None as lower_case.
+          model: changes to the discriminator's shape and dropout.
+          generator: changes to what the generator is.
+          masking: changes to how tokens are masked.
+          objective: changes to what is trained.
+          train: changes to how it is trained.
+          seed: of weights, masks, samples and dropout; `train.seed` if None.
+
+        Raises:
+          UserError: see `from_size`; `vocab_size` is another than the
+            vocabulary's.
+        """
+        settings = configs.resolve(
+            PretrainSettings,
+            config,
+            overrides,
+            model=model,
+            generator=generator,
+            masking=masking,
+            objective=objective,
+            train=train,
+        )
+        if seed is not None:
+            train_config = dataclasses.replace(settings.train, seed=seed)
+            settings = dataclasses.replace(settings, train=train_config)
+        if tokenizer is not None:
+            vocab = vocab if vocab is not None else tokenizer.vocab
+            lower_case = tokenizer.lower_case
+            strip_accents = tokenizer.strip_accents
+        if vocab is None:
+            raise UserError(
+                "tokenizer: give the tokenizer, or the vocabulary, that the "
+                "data was built with"
+            )
+        if isinstance(vocab, str):
+            vocab = load_vocab(vocab)
+        return cls._create(settings, vocab, lower_case, strip_accents)
+
+    @classmethod
+    def from_pretrained(
+        cls: type[P],
+        path: str | Sequence[str],
+        *,
+        config: configs.Config = None,
+        overrides: configs.Overrides = (),
+        vocab: AnyVocab | None = None,
+        source_overrides: Mapping[str, str] | None = None,
+        extend_vocab: str | None = None,
+        model: AnyModel = None,
+        generator: AnyGenerator = None,
+        masking: AnyMasking = None,
+        objective: AnyObjective = None,
+        train: AnyTrain = None,
+        seed: int | None = None,
+    ) -> P:
+        """Makes a pre-trainer that starts from a checkpoint.
+
+        Networks that the checkpoint lacks start afresh; see `load_report`.
+
+        Args:
+          path: a model directory or finished run of ours, whose settings are
+            taken unless others are given; or a checkpoint of any format, whose
+            shapes are taken. Two for a discriminator and a generator apart.
+          config: settings, as for `from_config`.
+          overrides: see there.
+          vocab: a vocabulary, or its file, where there is none beside it.
+          source_overrides: what the checkpoint does not tell, as
+            `{"model.num_heads": "4"}`; see `hub.config.parse`.
+          extend_vocab: file of tokens to append to its vocabulary.
+          model: see `from_config`, as the rest.
+          generator: see there.
+          masking: see there.
+          objective: see there.
+          train: see there.
+          seed: see there.
+
+        Raises:
+          UserError: not there, not whole, or settings of other networks.
+        """
+        paths = [path] if isinstance(path, str) else list(path)
+        checkpoint = start.read(paths, source_overrides, vocab, extend_vocab)
+        about = checkpoint.config
+        if checkpoint.vocab is None:
+            raise UserError(
+                f"{checkpoint.source}: has no vocabulary beside it; give vocab"
+            )
+        kept = None
+        if about.pretraining is not None and config is None:
+            kept = recorded(about.pretraining, checkpoint.source)
+        settings = configs.resolve(
+            PretrainSettings,
+            kept if config is None else config,
+            overrides,
+            model=model,
+            generator=generator,
+            masking=masking,
+            objective=objective,
+            train=train,
+        )
+        if (
+            kept is None
+            or extend_vocab
+            or _networks(kept) != _networks(settings)
+        ):
+            settings = start.fit_settings(settings, checkpoint)
+        made = cls.from_config(
+            settings,
+            vocab=checkpoint.vocab,
+            lower_case=about.lower_case,
+            strip_accents=about.strip_accents,
+            seed=seed,
+        )
+        made.load_report = start.load(made, checkpoint, with_optimizer=False)
+        if made.load_report.new:
+            _log.warning("%s", made.load_report)
+        return made
+
+    @classmethod
+    def _create(
+        cls: type[P],
+        settings: PretrainSettings,
+        vocab: Vocab,
+        lower_case: bool,
+        strip_accents: bool | None,
+    ) -> P:
+        settings = settings.with_vocab_size(len(vocab))
+        train = settings.train
+        fused_attention.check(train.attention, settings.model.attention_dropout)
+        with precision.policy(train.precision), _initial_seed(train.seed):
+            made = cls(
+                settings.model,
+                settings.generator,
+                settings.masking,
+                settings.objective,
+                special_ids(vocab),
+                seed=train.seed,
+                gradient_accumulation=train.gradient_accumulation,
+            )
+        for encoder in encoders_of(made.generator, made.discriminator):
+            encoder.recompute = train.recompute
+            encoder.attention = train.attention
+        made.settings = settings
+        made.vocab = vocab
+        made.lower_case, made.strip_accents = lower_case, strip_accents
+        return made
+
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
+        jit_compile: bool = False,
+        **options: bool | int,
+    ) -> None:
+        """Compiles it as `keras.Model.compile`, without losses: it has its own.
+
+        Args:
+          optimizer: an optimizer or the name of one; None takes ELECTRA's, as
+            `settings.train` says: a learning rate that rises and then falls
+            over `num_train_steps`.
+          jit_compile: whether XLA compiles the whole step. Off unless asked
+            for: on a CPU that is about ten times slower.
+          **options: run_eagerly, steps_per_execution, auto_scale_loss.
+        """
+        if optimizer is None and self.settings is not None:
+            train = self.settings.train
+            optimizer = precision.scaled(make_optimizer(train), train.precision)
+        super().compile(optimizer, jit_compile, **options)
+
+    def save_pretrained(self, path: str, step: int | None = None) -> None:
+        """Writes both networks, vocabulary and settings as a model directory.
+
+        It is what `from_pretrained`, fine-tuning, `convert` and
+        `evaluate_pretraining` read. It is written beside `path` and renamed
+        when whole.
+
+        Args:
+          path: the directory; a model that is there is replaced.
+          step: updates behind the weights; None asks the optimizer.
+
+        Raises:
+          ValueError: it was made from parts of one's own, not by from_size,
+            from_config or from_pretrained.
+          UserError: it cannot be written.
+        """
+        if self.settings is None or self.vocab is None:
+            raise ValueError(
+                "a pre-trainer without settings: make it by from_size, "
+                "from_config or from_pretrained to save it"
+            )
+        if step is None:
+            step = 0
+            if self.optimizer is not None:
+                step = int(self.optimizer.iterations.numpy())
+        record = configs.to_dict(self.settings)
+        record["vocab_fingerprint"] = self.vocab.fingerprint()
+        self.save_as_run(path, record, step)
+
+    def save_as_run(self, path: str, record: dict[str, Any], step: int) -> None:
+        """Writes a model directory as a run leaves it.
+
+        Args:
+          path: the directory.
+          record: the run's settings, as its config.json has them.
+          step: updates behind the weights.
+        """
+        vocab, generator = self.vocab, self.generator_config
+        kind = "tied" if self.generator_shares_encoder else generator.kind
+        shared = kind == "uniform" or generator.embeddings == "shared"
+        about = DirectoryConfig(
+            discriminator=self.discriminator.config,
+            generator=self.generator.config,
+            lower_case=self.lower_case,
+            strip_accents=self.strip_accents,
+            vocab_fingerprint=vocab.fingerprint(),
+            step=step,
+            pretraining=record,
+            generator_kind=kind,
+            generator_embeddings="shared" if shared else "untied",
+            wrap_around=generator.wrap_around,
+            replaced_token_head=self.discriminator.head is not None,
+            token_lm_head=kind != "uniform",
+        )
+        with _written_aside(path) as aside:
+            networks = [self.discriminator, self.generator]
+            directory.save(aside, about, networks, vocab)
+
+
+def _networks(settings: PretrainSettings) -> tuple[Any, ...]:
+    """What decides which networks there are, and their shapes."""
+    return settings.model, settings.generator, settings.objective.kind
+
+
+@contextlib.contextmanager
+def _initial_seed(seed: int) -> Iterator[None]:
+    """Draws initial weights from `seed`; other random numbers go on as before.
+
+    Keras seeds initializers from Python's generator.
+    """
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+@contextlib.contextmanager
+def _written_aside(path: str) -> Iterator[str]:
+    """A directory to write to, which then becomes `path`, or replaces it.
+
+    Of a directory that is there, each file is replaced at once, the one that
+    makes it a model directory last; other files in it stay.
+    """
+    aside = f"{path.rstrip('/')}.tmp-{uuid.uuid4().hex[:8]}"
+    try:
+        yield aside
+        if not files.exists(path):
+            files.rename(aside, path)
+            return
+        names = files.list_directory(aside)
+        for name in sorted(names, key=directory.CONFIG.__eq__):
+            files.rename(files.join(aside, name), files.join(path, name))
+    finally:
+        with contextlib.suppress(UserError):
+            files.remove(aside)

@@ -1,0 +1,199 @@
+"""What can be set about pre-training; importing this starts no TensorFlow.
+
+`PretrainSettings` is what a file in configs/pretrain/ may say. A run keeps its
+settings in its config.json, and so does the model directory it ends with.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from electra_tf import config as configs
+from electra_tf import files
+from electra_tf.config import Setting, Settings
+from electra_tf.errors import UserError
+from electra_tf.models.config import (
+    GENERATOR_FRACTIONS,
+    SIZES,
+    GeneratorConfig,
+    ModelConfig,
+)
+from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
+from electra_tf.training.settings import ComputeConfig, TrainConfig
+
+_CONFIG = "config.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Settings):
+    """How the examples are read."""
+
+    shuffle: Annotated[
+        bool, Setting("Shuffle files and examples, anew in each epoch.")
+    ] = True
+    pack_examples: Annotated[
+        bool,
+        Setting(
+            "Put several examples in a row, where they are short: the same "
+            "losses sooner. train.batch_size goes on counting examples."
+        ),
+    ] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainTrainConfig(TrainConfig, ComputeConfig):
+    """How long to train, how, and by what the model computes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainSettings(Settings):
+    """All that can be set about a pre-training run."""
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    generator: GeneratorConfig = dataclasses.field(
+        default_factory=GeneratorConfig
+    )
+    masking: MaskingConfig = dataclasses.field(default_factory=MaskingConfig)
+    objective: ObjectiveConfig = dataclasses.field(
+        default_factory=ObjectiveConfig
+    )
+    train: PretrainTrainConfig = dataclasses.field(
+        default_factory=PretrainTrainConfig
+    )
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+
+    @classmethod
+    def of_size(cls, size: str) -> "PretrainSettings":
+        """The settings of configs/pretrain/<size>.yaml.
+
+        Args:
+          size: "tiny", "mini", "small", "base" or "large".
+
+        Raises:
+          UserError: no such size.
+        """
+        if size not in SIZES:
+            raise UserError(
+                f"size '{size}': expected one of {', '.join(SIZES)}"
+            )
+        sections: dict[str, dict[str, Any]] = {
+            "model": dict(SIZES[size]),
+            "generator": {"hidden_fraction": GENERATOR_FRACTIONS[size]},
+        }
+        for section, values in _OF_SIZES[size].items():
+            sections[section] = sections.get(section, {}) | values
+        return configs.from_dict(cls, sections)
+
+    def with_vocab_size(self, size: int) -> "PretrainSettings":
+        """The settings for a vocabulary of `size` tokens.
+
+        Raises:
+          UserError: `model.vocab_size` is set to another number.
+        """
+        if self.model.vocab_size not in (ModelConfig.vocab_size, size):
+            raise UserError(
+                f"model.vocab_size is {self.model.vocab_size}, the vocabulary "
+                f"has {size} tokens; leave the key out"
+            )
+        model = dataclasses.replace(self.model, vocab_size=size)
+        return dataclasses.replace(self, model=model)
+
+
+# What configs/pretrain/ says of each size, beside shapes. small, base, large:
+# Table 6 of the paper. tiny and mini train for minutes, on CPUs.
+_SHORT = {"hidden_dropout": 0.0, "attention_dropout": 0.0,
+          "initializer_range": 0.05, "local_start": True}  # fmt: skip
+_OF_SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "tiny": {
+        "model": _SHORT,
+        "generator": {"layers_fraction": 0.5},
+        "objective": {"disc_weight": 20.0, "temperature": 1.75},
+        "train": {
+            "learning_rate": 1e-3, "num_warmup_steps": 100,
+            "bias_correction": True, "num_train_steps": 2000,
+            "batch_size": 16, "eval_every_steps": 500,
+            "checkpoint_every_steps": 500, "log_every_steps": 50,
+        },
+    },
+    "mini": {
+        "model": {**_SHORT, "match_heads": 2},
+        "generator": {"layers_fraction": 0.25},
+        "objective": {"disc_weight": 20.0},
+        "train": {
+            "learning_rate": 1e-3, "num_warmup_steps": 300,
+            "bias_correction": True, "num_train_steps": 22_000,
+            "batch_size": 16, "eval_every_steps": 1000, "num_eval_steps": 40,
+            "checkpoint_every_steps": 500,
+        },
+    },
+    "small": {},
+    "base": {
+        "train": {
+            "learning_rate": 2e-4, "num_train_steps": 766_000,
+            "batch_size": 256,
+        },
+    },
+    "large": {
+        "masking": {"mask_prob": 0.25},
+        "train": {
+            "learning_rate": 2e-4, "num_train_steps": 400_000,
+            "batch_size": 2048,
+        },
+    },
+}  # fmt: skip
+
+
+def recorded(content: Mapping[str, Any], where: str) -> PretrainSettings:
+    """The settings that a run has kept of itself.
+
+    Args:
+      content: what config.json of a run holds, or "pretraining" in that of a
+        model directory: settings, and what identifies data and start.
+      where: the file, for messages.
+
+    Raises:
+      UserError: no such settings.
+    """
+    known = {field.name for field in dataclasses.fields(PretrainSettings)}
+    values = {name: content[name] for name in known & content.keys()}
+    # What identifies the training data is no setting.
+    keys = {field.name for field in dataclasses.fields(DataConfig)}
+    data = values.get("data", {})
+    values["data"] = {name: data[name] for name in keys & data.keys()}
+    return configs.from_dict(PretrainSettings, values, where)
+
+
+def read_record(path: str) -> tuple[dict[str, Any], str]:
+    """What a run, or the model directory of one, has kept of its settings.
+
+    Args:
+      path: the directory; a run's own record comes before its model's.
+
+    Returns:
+      As `recorded` takes it, with "vocab_fingerprint" in it; and the file.
+
+    Raises:
+      UserError: nothing there, or it was not pre-trained by a run.
+    """
+    if not files.is_directory(path):
+        raise UserError(f"{path}: no such model directory")
+    found = [
+        file
+        for folder in (path, files.join(path, "model"))
+        if files.exists(file := files.join(folder, _CONFIG))
+    ]
+    if not found:
+        raise UserError(
+            f"{path}: no {_CONFIG} there; expected a run of `electra-tf "
+            "pretrain`, or its model directory"
+        )
+    try:
+        content = dict(json.loads(files.read_text(found[0])))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{found[0]} is not JSON ({error})") from error
+    if "format" in content:  # of a model directory
+        content = content.get("pretraining") or {}
+    if "vocab_fingerprint" not in content:
+        raise UserError(f"{found[0]}: says nothing of pre-training")
+    return content, found[0]

@@ -1,0 +1,196 @@
+"""Held-out metrics of a pre-training run."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from electra_tf import config as configs
+from electra_tf import files
+from electra_tf.config import Setting
+from electra_tf.errors import UserError
+from electra_tf.keras_api.settings import (
+    PretrainSettings,
+    read_record,
+    recorded,
+)
+from electra_tf.training.settings import ForwardStrategyName
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+
+    from electra_tf.keras_api.pretrainer import ElectraPretrainer
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingMetrics:
+    """Held-out metrics of a pre-training run.
+
+    Attributes:
+      metrics: name -> value, baselines last.
+      output: the JSON file they were written to, or None.
+    """
+
+    metrics: dict[str, float]
+    output: str | None = None
+
+    def __str__(self) -> str:
+        """The metrics, one a line."""
+        width = max(map(len, self.metrics))
+        return "\n".join(
+            f"{name:<{width}}  {value:10.4f}"
+            for name, value in self.metrics.items()
+        )
+
+
+def settings_class(
+    model: str | None = None,
+    overrides: configs.Overrides = (),
+    **_: Any,
+) -> type | None:
+    """What `overrides` change; they are checked here, over the run's own."""
+    if model is None or not overrides:
+        return PretrainSettings
+    _settings(model, overrides)
+    return None
+
+
+def evaluate_pretraining(
+    model: str,
+    data: str,
+    *,
+    batch_size: Annotated[int, Setting(at_least=1)] = 32,
+    skip_corrupt: bool = False,
+    overrides: configs.Overrides = (),
+    output: str | None = None,
+    strategy: ForwardStrategyName = "one_device",
+    join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
+) -> PretrainingMetrics:
+    """Held-out losses and accuracies of a pre-training run, beside baselines.
+
+    electra-tf evaluate-pretraining --model=RUN --data=DATA
+
+    Reads the run's newest checkpoint, or the model directory. Masks and
+    samples are the same at every call, so metrics of different runs compare.
+    The generator stands beside the unigram entropy, which no predictor without
+    context can beat; the discriminator beside "always original".
+
+    Args:
+      model: run or model directory
+      data: directory made by build-data with --validation_fraction
+      batch_size: examples at once
+      skip_corrupt: leave damaged records out instead of stopping
+      overrides: section.key=value over the run's settings, as
+        objective.temperature=1
+      output: write the metrics here as JSON too
+      strategy: one_device or multi_worker; the workers of multi_worker are
+        what the environment variable TF_CONFIG says
+      join_seconds: how long to wait for the other workers at the start
+
+    Returns:
+      The metrics on the whole held-out split.
+
+    Raises:
+      UserError: no such run or data, or data of another vocabulary.
+    """
+    import json
+
+    import tensorflow as tf
+
+    from electra_tf import tensors
+    from electra_tf.data import manifest, reader
+    from electra_tf.hub import directory
+    from electra_tf.keras_api.data import PretrainingData
+    from electra_tf.keras_api.pretrainer import ElectraPretrainer
+    from electra_tf.pretraining import baselines
+    from electra_tf.training import checkpoints, evaluation, workers
+    from electra_tf.training import strategy as strategies
+
+    with strategies.distributed(
+        strategy,
+        join_seconds=join_seconds,
+        among=strategies.FORWARD_STRATEGIES,
+    ) as chosen:
+        team = workers.of(chosen)
+        checkpoint = checkpoints.latest(model)
+        if checkpoint is not None:
+            folder, weights_folder = model, checkpoint
+        else:
+            folder = weights_folder = directory.find(model)
+        settings, fingerprint = _settings(folder, overrides)
+        manifest.load_manifest(data)  # only such directories hold examples out
+        examples = PretrainingData.open(data, None, skip_corrupt)
+        if fingerprint != examples.vocab.fingerprint():
+            raise UserError(
+                f"{data} was built with the vocabulary "
+                f"{examples.vocab.fingerprint()}, {model} with {fingerprint}; "
+                "build the data with the model's vocab.txt"
+            )
+        with chosen.scope():
+            pretrainer = ElectraPretrainer.from_config(
+                examples.fit(settings), vocab=examples.vocab
+            )
+        path = files.join(weights_folder, directory.WEIGHTS)
+        arrays = tensors.load(path)
+        if checkpoint is not None:
+            arrays = {directory.weight_name(n): a for n, a in arrays.items()}
+        load_weights(pretrainer, arrays, path)
+        try:
+            metrics = evaluation.evaluate(
+                pretrainer, examples.validation(batch_size, team.share), chosen
+            )
+            metrics["unigram_entropy"] = baselines.unigram_entropy(
+                examples.validation(batch_size),
+                len(examples.vocab),
+                examples.special,
+            )
+        except tf.errors.DataLossError as error:
+            raise reader.data_loss_error(data, "validation") from error
+        if "replaced_share" in metrics:
+            share = metrics["replaced_share"]
+            metrics["always_original_accuracy"] = 1.0 - share
+        if output and team.is_chief:
+            text = json.dumps(metrics, indent=2, sort_keys=True) + "\n"
+            files.write_text(output, text)
+    return PretrainingMetrics(metrics, output)
+
+
+def _settings(
+    model: str, overrides: configs.Overrides
+) -> tuple[PretrainSettings, str]:
+    """The run's settings with changes, and its vocabulary's fingerprint."""
+    record, where = read_record(model)
+    settings = configs.resolve(
+        PretrainSettings, recorded(record, where), overrides
+    )
+    # The run's device may have had a kernel that this one has not.
+    train = dataclasses.replace(settings.train, attention="composed")
+    settings = dataclasses.replace(settings, train=train)
+    return settings, record["vocab_fingerprint"]
+
+
+def load_weights(
+    pretrainer: "ElectraPretrainer",
+    weights: Mapping[str, "np.ndarray"],
+    source: str,
+) -> None:
+    """Assigns all weights from a model directory's, or a checkpoint's.
+
+    The baseline of an adversarial run, which only training needs, may be
+    missing.
+
+    Args:
+      pretrainer: built.
+      weights: name on disk -> array.
+      source: the file, for messages.
+
+    Raises:
+      UserError: a missing name, or another shape. The model is unchanged
+        then.
+    """
+    from electra_tf.hub import directory, variables
+
+    if pretrainer.baseline is not None:
+        own = variables.stored(variables.named([pretrainer.baseline]))
+        weights = {**own, **weights}
+    directory.load_weights(pretrainer, weights, source)

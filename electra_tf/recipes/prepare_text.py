@@ -1,0 +1,163 @@
+"""Cleans text up, and counts documents, lines and words before and after."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated
+
+from electra_tf.config import Setting
+from electra_tf.recipes.arguments import checked
+from electra_tf.recipes.lines import write_lines
+from electra_tf.recipes.progress import ProgressLine
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedText:
+    """A text that was cleaned up; as text, what the command prints.
+
+    Attributes:
+      path: the file that was written, or None.
+      before: how many documents, lines, words and characters there were.
+      after: how many are left.
+      repairs: what was done, and how often.
+    """
+
+    path: str | None
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    repairs: Mapping[str, int]
+
+    def __str__(self) -> str:
+        rows = [f"{'':<12}{'before':>15}{'after':>15}"]
+        for name, before in self.before.items():
+            after = self.after[name]
+            share = f"{100 * after / before:8.1f} %" if before else ""
+            rows.append(f"{name:<12}{before:>15,}{after:>15,}{share}")
+        rows += [
+            f"{name.replace('_', ' ')}: {n:,}"
+            for name, n in sorted(self.repairs.items())
+        ]
+        if self.path:
+            rows.append(self.path)
+        return "\n".join(rows)
+
+
+@checked
+def prepare_text(
+    input: str | Sequence[str],
+    output: str | None = None,
+    *,
+    stop_words: str | None = None,
+    word_segmenter: str | None = None,
+    divide_words: bool = False,
+    repair_unicode: bool = False,
+    min_line_length: Annotated[int, Setting(at_least=0)] = 0,
+    drop_duplicates: bool = False,
+    blank_lines_separate_documents: bool = True,
+    text_field: str = "text",
+    strict: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> PreparedText:
+    """Cleans text up, and counts documents, lines and words before and after.
+
+      electra-tf prepare-text --input='raw/*.txt' --output=clean.txt \\
+          --repair_unicode --drop_duplicates --min_line_length=20
+      electra-tf prepare-text --input=zh.txt --output=words.txt \\
+          --word_segmenter=jieba --divide_words --stop_words=chinese
+
+    Input may be text or JSON lines (.jsonl, .ndjson), plain or compressed
+    (.gz, .xz, .zst), of any size. Bytes that are not UTF-8 are replaced,
+    control characters removed. The output is what build-data would read with
+    the same flags: a line a line, a blank line between documents; .gz
+    compresses it. Without --output only the counts are told.
+
+    Stop words are for what counts words. A network that reads sentences wants
+    them left in: do not remove them before pre-training or fine-tuning.
+
+    Args:
+      input: text files: globs, separated by commas
+      output: file to write; .gz compresses
+      stop_words: words to remove: files, one a line, or english, chinese; by
+        commas. In Chinese they are found with --word_segmenter
+      word_segmenter: finds words in Chinese text: jieba
+      divide_words: put a space between the words that it finds
+      repair_unicode: mend mojibake with ftfy
+      min_line_length: leave out shorter lines (characters)
+      drop_duplicates: leave out repeated documents
+      blank_lines_separate_documents: a blank line ends a document; else each
+        file is one
+      text_field: field of JSON lines with the text
+      strict: stop at the first bad byte, naming its line
+      overwrite: replace an output that is there
+      progress: tell on stderr how far it is
+
+    Returns:
+      The counts, and the file if one was asked for.
+
+    Raises:
+      UserError: no such file, an output in the way or of a format that is not
+        written, an unknown segmenter; with `strict`, the first flaw.
+    """
+    from electra_tf import files
+    from electra_tf.errors import UserError
+    from electra_tf.prediction.files import check_output
+    from electra_tf.text import corpus, prepare, segment
+    from electra_tf.text.cleaning import Cleaning, load_stop_words
+
+    if divide_words and not word_segmenter:
+        raise UserError(
+            "--divide_words: by what? give "
+            f"--word_segmenter={segment.SEGMENTERS[0]}"
+        )
+    check_output(output, overwrite)
+    if output and output.endswith((".xz", ".zst", ".jsonl")):
+        raise UserError(
+            f"--output: {output}: is written as text, or text in .gz"
+        )
+    words = load_stop_words(stop_words) if stop_words else frozenset()
+    preparation = prepare.Preparation(
+        Cleaning(
+            repair_unicode=repair_unicode,
+            stop_words=words,
+            word_segmenter=word_segmenter,
+            min_line_length=min_line_length,
+            strict=strict,
+        ),
+        drop_duplicates=drop_duplicates,
+        word_segmenter=word_segmenter,
+        divide_words=divide_words,
+        text_field=text_field,
+    )
+    reader = corpus.Reader(
+        files.expand(input if isinstance(input, str) else ",".join(input)),
+        blank_lines_separate_documents=blank_lines_separate_documents,
+        strict=strict,
+    )
+    bar = ProgressLine(progress)
+
+    def lines() -> Iterator[str]:
+        first = True
+        for document in preparation.run(reader):
+            if not first:
+                yield ""
+            first = False
+            yield from document
+            done = preparation.after["documents"]
+            bar.update(
+                reader.bytes_read, reader.bytes_total, f"{done:,} documents"
+            )
+
+    try:
+        if output:
+            write_lines(output, lines())
+        else:
+            for _ in lines():
+                pass
+    finally:
+        bar.close()
+    return PreparedText(
+        output,
+        {name: preparation.before[name] for name in prepare.COUNTED},
+        {name: preparation.after[name] for name in prepare.COUNTED},
+        {name: n for name, n in preparation.repairs.items() if n},
+    )
