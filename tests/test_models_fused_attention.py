@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.models import fused_attention, kernels
+from electra_tf.models import kernels, products
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.encoder import ElectraEncoder
 
@@ -49,17 +49,17 @@ def test_outputs_and_gradients_are_equal(attends, packed):
 
 
 def test_dropout_on_attention_is_refused():
-    fused_attention.check("composed", 0.1)
-    fused_attention.check("fused", 0.0)
+    products.check_attention("composed", 0.1)
+    products.check_attention("fused", 0.0)
     with pytest.raises(UserError, match="attention_dropout"):
-        fused_attention.check("fused", 0.1)
+        products.check_attention("fused", 0.1)
     with pytest.raises(UserError, match="composed, fused, flash"):
-        fused_attention.check("quick", 0.0)
+        products.check_attention("quick", 0.0)
 
 
 def test_flash_is_refused_where_there_is_none():
     with pytest.raises(UserError, match="no flash attention with tensorflow"):
-        fused_attention.check("flash", 0.0)
+        products.check_attention("flash", 0.0)
 
 
 def test_sequences_of_a_row_do_not_see_each_other():

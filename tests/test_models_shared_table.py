@@ -9,7 +9,7 @@ import pretraining_tiny as tiny
 import pytest
 import tensorflow as tf
 
-from electra_tf.models import shared_table
+from electra_tf.models import embeddings
 
 
 def _table():
@@ -20,7 +20,7 @@ def _table():
 def _gradient(table, ids, read_once, with_outputs=True):
     with tf.GradientTape() as tape:
         if read_once:
-            with shared_table.once(table):
+            with embeddings.read_together(table):
                 loss = _loss(table, ids, with_outputs)
         else:
             loss = _loss(table, ids, with_outputs)
@@ -28,12 +28,12 @@ def _gradient(table, ids, read_once, with_outputs=True):
 
 
 def _loss(table, ids, with_outputs):
-    x = tf.gather(shared_table.read(table).lookups, ids)
-    y = tf.gather(shared_table.read(table).lookups, ids[::2])
+    x = tf.gather(embeddings.read_table(table).lookups, ids)
+    y = tf.gather(embeddings.read_table(table).lookups, ids[::2])
     loss = tf.reduce_sum(y**3) + tf.reduce_sum(x)
     if with_outputs:
         scores = tf.matmul(
-            x, shared_table.read(table).outputs, transpose_b=True
+            x, embeddings.read_table(table).outputs, transpose_b=True
         )
         loss += tf.reduce_sum(scores**2)
     return loss
@@ -59,22 +59,22 @@ def test_the_same_gradient(how, with_outputs):
 
 def test_only_what_is_inside_and_only_this_table_and_thread():
     table, other = _table(), _table()
-    alone = shared_table.read(table)
+    alone = embeddings.read_table(table)
     assert alone.lookups is alone.outputs
-    with shared_table.once(table):
-        first = shared_table.read(table)
-        assert shared_table.read(table) is first
-        assert shared_table.read(other).lookups is not first.lookups
-        with shared_table.once(other):
-            assert shared_table.read(table) is first
+    with embeddings.read_together(table):
+        first = embeddings.read_table(table)
+        assert embeddings.read_table(table) is first
+        assert embeddings.read_table(other).lookups is not first.lookups
+        with embeddings.read_together(other):
+            assert embeddings.read_table(table) is first
         found = []
         thread = threading.Thread(
-            target=lambda: found.append(shared_table.read(table))
+            target=lambda: found.append(embeddings.read_table(table))
         )
         thread.start()
         thread.join()
         assert found[0] is not first
-    assert shared_table.read(table) is not first
+    assert embeddings.read_table(table) is not first
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_step_of_pretraining(name, monkeypatch):
 
     together = step()
     monkeypatch.setattr(
-        shared_table, "once", lambda table: contextlib.nullcontext()
+        embeddings, "read_together", lambda table: contextlib.nullcontext()
     )
     for a, b in zip(together, step(), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-6)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf.models import encoder, layers, two_tower
+from electra_tf.models import encoder, networks
 from electra_tf.models.config import ModelConfig
+from electra_tf.models.embeddings import Embeddings
 
 CONFIG = ModelConfig(
     vocab_size=60, embedding_size=16, hidden_size=32, num_layers=2,
@@ -16,7 +17,7 @@ LENGTH = 10
 
 
 def _generator(**options):
-    model = two_tower.TwoTowerGenerator(CONFIG, **options)
+    model = networks.TwoTowerGenerator(CONFIG, **options)
     model.build()
     return model
 
@@ -95,7 +96,7 @@ def test_tables_and_names():
     untied = {v.path for v in _generator(untied=True).trainable_variables}
     for tower in ("ltr", "rtl"):
         assert f"generator/{tower}/embeddings/word_embeddings" in untied
-    given = layers.Embeddings(CONFIG)
+    given = Embeddings(CONFIG)
     given.build()
     model = _generator(embeddings=given)
     assert model.ltr.embeddings is model.rtl.embeddings is given

@@ -17,8 +17,8 @@ import tensorflow as tf
 from electra_tf.models import randomness
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import masking
-from electra_tf.pretraining.objectives import ObjectiveConfig
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
+from electra_tf.pretraining.settings import ObjectiveConfig
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
 
 FILE = pathlib.Path(__file__).parent / "golden" / "pretraining_steps.npz"

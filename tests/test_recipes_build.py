@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -16,6 +17,7 @@ from electra_tf.errors import UserError
 from electra_tf.recipes.build_data import build_data
 from electra_tf.recipes.build_vocab import build_vocab
 from electra_tf.recipes.prepare_text import prepare_text
+from electra_tf.recipes.progress import ProgressLine
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A program as a user writes it; it prints what the commands print.
@@ -220,3 +222,19 @@ def test_a_build_in_another_thread(arguments):
     thread.start()
     thread.join()
     assert made[0].manifest.splits["train"].examples
+
+
+def test_progress_line_tells_rate_and_time_left(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    line, silent = ProgressLine(), ProgressLine(enabled=False)
+    now[0] += 20
+    silent.update(40_000_000, 100_000_000, "never")
+    silent.close()
+    line.update(40_000_000, 100_000_000, "7 examples")
+    line.update(41_000_000, 100_000_000, "8 examples")
+    line.close()
+    shown = capsys.readouterr().err
+    assert shown.split() == (
+        "40% 40 of 100 MB 2.0 MB/s 30 s left 7 examples".split()
+    )

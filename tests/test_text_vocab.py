@@ -98,30 +98,30 @@ def test_trained_vocabulary(tmp_path):
     counts = count_words(LINES)
     assert counts["quick"] == 40
     assert counts["cafe"] == counts["deja"] == counts["快"] == 20
-    vocab = train_vocab(LINES, 100)
+    vocab = train_vocab(counts, 100)
     assert len(vocab) == 100
     assert vocab.tokens[:5] == SPECIALS
     assert {"狐", "狸", "跳", "。", "quick", "##u"} <= vocab.ids.keys()
     assert not any(len(t) > 1 and "狐" in t for t in vocab.tokens)
     assert unknown_share(vocab, counts) == 0
     assert unknown_share(vocab, {"fox": 3, "ж": 1}) == 0.25
-    cased = train_vocab(LINES, 120, lower_case=False)
+    cased = train_vocab(count_words(LINES, lower_case=False), 120)
     assert "é" in cased.ids and "T" in cased.ids
     # A text that has no more to give.
-    assert 100 < len(train_vocab(LINES, 10_000)) < 10_000
+    assert 100 < len(train_vocab(counts, 10_000)) < 10_000
 
 
 def test_rare_characters_are_left_out():
-    lines = [*LINES, "ж ж ж q" + "ж", "ы"]
-    assert "ы" not in train_vocab(lines, 100).ids
-    assert "ж" in train_vocab(lines, 100, min_frequency=4).ids
-    assert "ж" not in train_vocab(lines, 100, min_frequency=5).ids
-    assert "ы" in train_vocab(lines, 110, min_frequency=1).ids
+    counts = count_words([*LINES, "ж ж ж q" + "ж", "ы"])
+    assert "ы" not in train_vocab(counts, 100).ids
+    assert "ж" in train_vocab(counts, 100, min_frequency=4).ids
+    assert "ж" not in train_vocab(counts, 100, min_frequency=5).ids
+    assert "ы" in train_vocab(counts, 110, min_frequency=1).ids
 
 
 def test_too_small_for_the_alphabet():
     with pytest.raises(UserError, match=r"vocab_size is 30.* raise vocab_size"):
-        train_vocab(LINES, 30)
+        train_vocab(count_words(LINES), 30)
 
 
 @pytest.mark.slow
@@ -129,10 +129,10 @@ def test_same_text_same_bytes_in_any_process(sample_text_dir):
     """Fresh hash seeds and other thread counts change nothing."""
     program = (
         "import pathlib, sys\n"
-        "from electra_tf.text.vocab_training import train_vocab\n"
+        "from electra_tf.text.vocab_training import count_words, train_vocab\n"
         "text = sorted(pathlib.Path(sys.argv[1]).glob('*.txt'))[0]\n"
         "lines = text.read_text('utf-8').splitlines()\n"
-        "print(train_vocab(lines, 3000).fingerprint())\n"
+        "print(train_vocab(count_words(lines), 3000).fingerprint())\n"
     )
     prints = set()
     for threads in ("1", "3"):

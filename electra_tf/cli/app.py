@@ -107,7 +107,9 @@ COMMANDS = {
         "ask a server for answers, for texts or a file",
         tensorflow=False,
     ),
-    "demo": ("demo", "all of the above, small, on the text that ships"),
+    "demo": Command(
+        "recipes.demo:demo", "all of the above, small, on the text that ships"
+    ),
 }
 
 _OK, _USER_ERROR, _INTERRUPTED, _BROKEN_PIPE = 0, 2, 130, 141

@@ -115,7 +115,7 @@ def _compose(
     counts = made | "CountPart" >> beam.Map(_count_part)
     begins = beam.pvalue.AsSingleton(
         counts
-        | "SizesOfPart" >> beam.Map(_sizes_of)
+        | "SizesOfPart" >> beam.Map(lambda part: (part[0], part[1]))
         | "ListSizes" >> beam.combiners.ToList()
         | "WherePartsBegin" >> beam.Map(_begins)
     )
@@ -139,7 +139,7 @@ def _compose(
     )
     figures = (
         (
-            counts | "CountsOfParts" >> beam.Map(_counts_of),
+            counts | "CountsOfParts" >> beam.Map(lambda part: part[2]),
             parts.counts,
         )
         | "AllCounts" >> beam.Flatten()
@@ -240,16 +240,6 @@ def _count_part(element: Made) -> tuple[Order, dict[str, int], Counter]:
             total = int(getattr(result, name)[chosen].sum())
             counts[f"{split}/{name}"] = total
     return order, sizes, counts
-
-
-def _sizes_of(
-    part: tuple[Order, dict[str, int], Counter],
-) -> tuple[Order, dict[str, int]]:
-    return part[0], part[1]
-
-
-def _counts_of(part: tuple[Order, dict[str, int], Counter]) -> Counter:
-    return part[2]
 
 
 def _of_split(result: worker.UnitResult) -> dict[str, np.ndarray]:

@@ -6,10 +6,11 @@ It is written last, so a directory that has one is finished.
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.text.vocab import Vocab
 
 FILE = "manifest.json"
 VOCAB_FILE = "vocab.txt"
@@ -133,14 +134,7 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
     return Manifest(**{**content, "splits": splits})
 
 
-class HasFingerprint(Protocol):
-    """A vocabulary, as far as this file cares."""
-
-    def fingerprint(self) -> str:
-        """`sha256:...`."""
-
-
-def check_vocab(manifest: Manifest, vocab: HasFingerprint) -> None:
+def check_vocab(manifest: Manifest, vocab: Vocab) -> None:
     """Refuses a vocabulary other than the data's.
 
     Raises:

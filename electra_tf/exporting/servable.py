@@ -11,6 +11,7 @@ from electra_tf.exporting.graphs import (
     tagging_signatures,
     text_signatures,
 )
+from electra_tf.exporting.graphs.inputs import Signatures
 from electra_tf.hub import loading, pretrained
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.qa.task import QuestionAnswering
@@ -48,7 +49,7 @@ _TASKS: dict[type, Kind] = {
     Seq2SeqTask: "seq2seq",
 }
 # Makes a kind's own signatures of its predictor or network.
-_SIGNATURES: dict[Kind, Callable[[Any], dict[str, Callable]]] = {
+_SIGNATURES: dict[Kind, Callable[[Any], Signatures]] = {
     "classification": text_signatures.signatures,
     "multilabel": text_signatures.signatures,
     "regression": text_signatures.signatures,
@@ -97,23 +98,21 @@ class Servable:
     @property
     def labels(self) -> tuple[str, ...] | None:
         """Of classes, sets of labels, tags; None of what has none."""
-        if self.kind in ("classification", "multilabel"):
-            return tuple(self.predictor.task.target.labels)
-        if self.kind == "tagging":
-            return tuple(self.predictor.task.state["labels"])
+        task = self.predictor.task if self.predictor else None
+        if isinstance(task, TextTask) and task.target.labels is not None:
+            return tuple(task.target.labels)
+        if isinstance(task, Tagging):
+            return tuple(task.state["labels"])
         return None
 
-    def signatures(
-        self, names: Iterable[str] | None = None
-    ) -> dict[str, Callable]:
+    def signatures(self, names: Iterable[str] | None = None) -> Signatures:
         """Makes the model's signatures, `serving_default` first.
 
         Args:
           names: those that are wanted; all where None.
 
         Returns:
-          Name -> tf.function of string tensors [B] that returns tensors
-          [B, ...] by name.
+          Name -> tf.function with an input signature.
 
         Raises:
           UserError: it has no signature of such a name.

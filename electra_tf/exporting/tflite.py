@@ -18,6 +18,8 @@ from electra_tf.errors import UserError
 from electra_tf.exporting.servable import Servable
 from electra_tf.models import layers, packed_encoder
 from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
+from electra_tf.models.rows import as_rows
+from electra_tf.tasks.texts.task import TextTask
 
 FILE = "model.tflite"
 INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -26,8 +28,8 @@ _ROWS = 32  # on which it is compared with the model
 _TOLERANCE = 1e-4  # of probabilities
 
 
-def check_kind(servable: Servable) -> None:
-    """Refuses what is no classifier.
+def classifier(servable: Servable) -> TextTask:
+    """Returns the task of a classifier.
 
     Raises:
       UserError: it is none.
@@ -37,6 +39,10 @@ def check_kind(servable: Servable) -> None:
             f"--tflite: is of classifiers, and this is a {servable.kind} "
             "model; leave it out"
         )
+    assert servable.predictor is not None
+    task = servable.predictor.task
+    assert isinstance(task, TextTask)
+    return task
 
 
 def write(servable: Servable, path: str) -> dict[str, Any]:
@@ -52,9 +58,8 @@ def write(servable: Servable, path: str) -> dict[str, Any]:
     Raises:
       UserError: no classifier, or its labels are not those of the model.
     """
-    check_kind(servable)
-    length = servable.max_seq_length
-    network, task = servable.network, servable.predictor.task
+    task, length = classifier(servable), servable.max_seq_length
+    network = servable.network
     constants = [tf.constant(v.numpy()) for v in network.weights]
 
     @tf.function(
@@ -98,7 +103,7 @@ def write(servable: Servable, path: str) -> dict[str, Any]:
 
 def _compare(servable: Servable, content: bytes) -> None:
     """Same labels and, nearly, probabilities, on rows of random tokens."""
-    network, task = servable.network, servable.predictor.task
+    network, task = servable.network, classifier(servable)
     vocab, length = servable.tokenizer.vocab, servable.max_seq_length
     with warnings.catch_warnings():
         # That it will be a package of its own.
@@ -119,7 +124,7 @@ def _compare(servable: Servable, content: bytes) -> None:
         output = network(**{k: tf.constant(v) for k, v in batch.items()})
         wanted = task.outputs(output)["probabilities"].numpy()
         near = np.abs(found - wanted).max() <= _TOLERANCE
-        same = _label(servable, found) == _label(servable, wanted)
+        same = _label(task, found) == _label(task, wanted)
         if not (near and same):
             raise UserError(
                 "--tflite: the converted model answers otherwise than the "
@@ -128,10 +133,8 @@ def _compare(servable: Servable, content: bytes) -> None:
             )
 
 
-def _label(servable: Servable, probabilities: np.ndarray) -> Any:
-    said = servable.predictor.task.target.prediction(
-        {"probabilities": probabilities[0]}
-    )
+def _label(task: TextTask, probabilities: np.ndarray) -> Any:
+    said = task.target.prediction({"probabilities": probabilities[0]})
     return said.get("label", said.get("labels"))
 
 
@@ -147,19 +150,12 @@ class _LiteEncoder:
         self.config = encoder.config
 
     def __call__(
-        self,
-        input_ids: tf.Tensor,
-        input_mask: tf.Tensor | None = None,
-        segment_ids: tf.Tensor | None = None,
-        training: bool = False,
-        keys: None = None,
+        self, *parts: Any, training: bool = False, **named: Any
     ) -> EncoderOutput:
-        """See `ElectraEncoder.call`; training is not possible."""
+        """Called as every `rows.Network`; training is not possible."""
         encoder = self._encoder
-        if input_mask is None:
-            input_mask = tf.ones_like(input_ids)
-        if segment_ids is None:
-            segment_ids = tf.zeros_like(input_ids)
+        read = as_rows(*parts, **named).filled()
+        input_ids, input_mask, segment_ids, *_ = read
         rows = tf.shape(input_ids)  # B, L
         x = encoder.embeddings(input_ids, segment_ids, keys=None)
         x = tf.reshape(x, [-1, self.config.embedding_size])  # [B * L, E]

@@ -28,6 +28,7 @@ import tensorflow as tf
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.exporting import description, serving_files, tflite
+from electra_tf.exporting.graphs.inputs import Signatures
 from electra_tf.exporting.servable import Servable
 from electra_tf.models import packed_encoder
 
@@ -48,7 +49,7 @@ TOLERANCES: dict[Storage, float] = {
 class _Stored(NamedTuple):
     """Signatures, and what they read."""
 
-    functions: dict[str, Callable]  # tf.functions
+    functions: Signatures
     variables: list[tf.Variable]
 
 
@@ -87,7 +88,7 @@ def export(
     """
     name = model_name(output)
     if with_tflite:
-        tflite.check_kind(servable)
+        tflite.classifier(servable)
     if version is not None:
         _check_version(output, version)
     made = servable.signatures(names)
@@ -187,7 +188,7 @@ def _save(servable: Servable, kept: _Stored, folder: str) -> None:
 
 
 def _compare(
-    made: Mapping[str, Callable],
+    made: Signatures,
     folder: str,
     requests: Iterable[tuple[str, Mapping[str, Sequence[str]]]],
     storage: Storage,
@@ -222,7 +223,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _stored(
-    functions: Mapping[str, Callable], network: keras.Model, storage: Storage
+    functions: Signatures, network: keras.Model, storage: Storage
 ) -> _Stored:
     """Signatures that read the weights as they are kept.
 
@@ -274,7 +275,10 @@ def _half(variable: keras.Variable) -> tf.Variable:
     return tf.Variable(value.astype(np.float16), trainable=False)
 
 
-def _reading(function: Callable, reading: Callable) -> Callable:
+def _reading(
+    function: tf.types.experimental.GenericFunction,
+    reading: Callable[[], contextlib.AbstractContextManager[None]],
+) -> tf.types.experimental.GenericFunction:
     """The tf.function, traced anew while `reading()` is in force."""
     inner = function.python_function
 

@@ -13,8 +13,8 @@ from electra_tf.hub.checkpoint import Checkpoint, Lazy, Report, shapes_of
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
-from electra_tf.models.seq2seq import Seq2Seq
 from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.models.task_networks import Seq2Seq
 from electra_tf.prediction import heads
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab, load_vocab
@@ -214,7 +214,7 @@ def _encoder_of(checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint as a discriminator's, with a head where it has one."""
     config = checkpoint.config
     alone = config.discriminator is None and config.generator is not None
-    if not alone or config.generator_kind == "two_tower":
+    if not alone or config.is_two_tower:
         return checkpoints.select(checkpoint, "discriminator")
     checkpoint = checkpoints.select(checkpoint, "generator")
     weights, found = checkpoint.weights, shapes_of(checkpoint.weights)

@@ -19,7 +19,7 @@ from electra_tf.hub.config import DirectoryConfig
 from electra_tf.keras_api import start
 from electra_tf.keras_api.data import special_ids
 from electra_tf.keras_api.settings import PretrainSettings, recorded
-from electra_tf.models import fused_attention
+from electra_tf.models import products
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import pretrainer
 from electra_tf.pretraining.assembly import encoders_of
@@ -276,7 +276,9 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
     ) -> P:
         settings = settings.with_vocab_size(len(vocab))
         train = settings.train
-        fused_attention.check(train.attention, settings.model.attention_dropout)
+        products.check_attention(
+            train.attention, settings.model.attention_dropout
+        )
         with precision.policy(train.precision), _initial_seed(train.seed):
             made = cls(
                 settings.model,

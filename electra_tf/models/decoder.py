@@ -16,7 +16,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from electra_tf.models import heads, layers, products, randomness
+from electra_tf.models import layers, networks, products, randomness
 from electra_tf.models.config import DecoderConfig, ModelConfig
 from electra_tf.models.encoder import ElectraEncoder
 from electra_tf.models.initial import truncated_normal
@@ -200,7 +200,7 @@ class Decoder(keras.layers.Layer):
             DecoderBlock(config, name=f"layer_{i}")
             for i in range(decoder_config.num_layers)
         ]
-        self.prediction = heads.TokenLMHead(
+        self.prediction = networks.TokenLMHead(
             dataclasses.replace(config, tied_head=True),
             encoder.embeddings,
             name="prediction",

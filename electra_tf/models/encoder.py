@@ -5,9 +5,11 @@ from typing import Literal, NamedTuple
 import keras
 import tensorflow as tf
 
-from electra_tf.models import fused_attention, layers, randomness
+from electra_tf.models import layers, products
 from electra_tf.models.config import ModelConfig
+from electra_tf.models.embeddings import Embeddings
 from electra_tf.models.initial import EveryNthPair
+from electra_tf.models.rows import Network, Rows
 
 
 class EncoderOutput(NamedTuple):
@@ -22,7 +24,7 @@ class EncoderOutput(NamedTuple):
 Direction = Literal["both", "left", "right"]
 
 
-class ElectraEncoder(keras.Model):
+class ElectraEncoder(Network):
     """The Transformer of BERT, with embeddings of their own size.
 
     There is no pooler: ELECTRA reads the first token's last hidden state.
@@ -37,14 +39,14 @@ class ElectraEncoder(keras.Model):
     Attributes:
       recompute: whether training computes each block's activations again in
         the backward pass, where long sequences leave no room to keep them.
-      attention: by which means attention is computed, see `fused_attention`.
+      attention: by which means attention is computed, see `products`.
         Results are the same.
     """
 
     def __init__(
         self,
         config: ModelConfig,
-        embeddings: layers.Embeddings | None = None,
+        embeddings: Embeddings | None = None,
         name: str = "encoder",
         attends: Direction = "both",
     ):
@@ -53,7 +55,7 @@ class ElectraEncoder(keras.Model):
         self.attends = attends
         self.recompute = False
         self.owns_embeddings = embeddings is None
-        self.embeddings = embeddings or layers.Embeddings(config)
+        self.embeddings = embeddings or Embeddings(config)
         self.embeddings_project = None
         if config.embedding_size != config.hidden_size:
             self.embeddings_project = layers.Dense(
@@ -69,12 +71,12 @@ class ElectraEncoder(keras.Model):
         ]
 
     @property
-    def attention(self) -> fused_attention.Kind:
+    def attention(self) -> products.AttentionKind:
         """By which means the blocks compute attention."""
         return self.blocks[0].attention.kind
 
     @attention.setter
-    def attention(self, kind: fused_attention.Kind) -> None:
+    def attention(self, kind: products.AttentionKind) -> None:
         for block in self.blocks:
             block.attention.kind = kind
 
@@ -91,42 +93,18 @@ class ElectraEncoder(keras.Model):
         self.dropout_seed = keras.random.SeedGenerator(name="dropout_seed")
         self.built = True
 
-    def call(
-        self,
-        input_ids: tf.Tensor,
-        input_mask: tf.Tensor | None = None,
-        segment_ids: tf.Tensor | None = None,
-        training: bool = False,
-        keys: tf.Tensor | None = None,
-        sequence_ids: tf.Tensor | None = None,
-    ) -> EncoderOutput:
-        """Encodes a batch.
+    def call(self, rows: Rows, training: bool = False) -> EncoderOutput:
+        """Encodes a batch; called as every `Network`.
 
         Args:
-          input_ids: [B, L] int32 token ids.
-          input_mask: [B, L] 1 for real tokens, 0 for padding; all real where
-            None. Padding does not influence the outputs of real tokens.
-          segment_ids: [B, L] int32, 0 or 1; all 0 where None.
+          rows: what is read.
           training: whether dropout is on.
-          keys: [B] uint32, what dropout is keyed by in training; drawn from
-            the layer's own generator where None.
-          sequence_ids: [B, L] int32, which of several sequences in a row a
-            position belongs to, each a stretch of the row; one a row where
-            None. A sequence is encoded as if it stood alone.
         """
-        if input_mask is None:
-            input_mask = tf.ones_like(input_ids)
-        if segment_ids is None:
-            segment_ids = tf.zeros_like(input_ids)
-        if not training:
-            keys = None
-        elif keys is None:
-            keys = randomness.fresh_keys(
-                self.dropout_seed, tf.shape(input_ids)[0]
-            )
+        rows = rows.filled().keyed(self.dropout_seed, training)
+        input_ids, input_mask, segment_ids, _, sequence_ids = rows
 
         def at(site: int) -> tf.Tensor | None:
-            return None if keys is None else randomness.salted(keys, site)
+            return rows.salted(site).keys
 
         same = position_ids = None
         if sequence_ids is not None:

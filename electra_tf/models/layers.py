@@ -1,4 +1,4 @@
-"""The Transformer's parts: embeddings, attention, feed-forward, block.
+"""The Transformer's parts: attention, feed-forward, block.
 
 Shapes: B batch, L sequence length, E embedding size, H hidden size, A heads,
 D = H / A, I intermediate size, V vocabulary.
@@ -7,21 +7,9 @@ D = H / A, I intermediate size, V vocabulary.
 import keras
 import tensorflow as tf
 
-from electra_tf.models import (
-    fused_attention,
-    kernels,
-    products,
-    randomness,
-    shared_table,
-)
+from electra_tf.models import kernels, products, randomness
 from electra_tf.models.config import ModelConfig
-from electra_tf.models.initial import (
-    WORDS_TO_POSITIONS,
-    NeighbourAttention,
-    Sinusoids,
-    WordsBesidePositions,
-    truncated_normal,
-)
+from electra_tf.models.initial import NeighbourAttention, truncated_normal
 
 # What the original adds to the scores of padding: exp() of it is 0.
 MASKED_SCORE = -10000.0
@@ -86,132 +74,19 @@ class LayerNorm(keras.layers.Layer):
         )
 
 
-class Embeddings(keras.layers.Layer):
-    """Token + segment + position, normalised.
-
-    One object serves generator and discriminator: the paper ties their
-    embeddings (section 3.2), and the original ties all three tables.
-    """
-
-    def __init__(self, config: ModelConfig, name: str = "embeddings"):
-        super().__init__(name=name)
-        self.config = config
-        self.norm = LayerNorm(config.layer_norm_epsilon, name="layer_norm")
-
-    def build(self, input_shape: tuple | None = None) -> None:
-        """Creates the tables [V, E], [segments, E], [positions, E]."""
-        config = self.config
-        size = config.embedding_size
-
-        words = positions = config.initializer_range
-        if config.local_start:
-            words *= WORDS_TO_POSITIONS
-        beside_words = config.beside_words
-
-        def table(
-            rows: int, name: str, initializer: keras.initializers.Initializer
-        ) -> keras.Variable:
-            return self.add_weight(
-                shape=(rows, size), initializer=initializer, name=name
-            )
-
-        self.word_embeddings = table(
-            config.vocab_size,
-            "word_embeddings",
-            WordsBesidePositions(positions)
-            if beside_words
-            else truncated_normal(words),
-        )
-        self.token_type_embeddings = table(
-            config.type_vocab_size,
-            "token_type_embeddings",
-            truncated_normal(words),
-        )
-        self.position_embeddings = table(
-            config.max_positions,
-            "position_embeddings",
-            Sinusoids(positions, beside_words)
-            if config.local_start
-            else truncated_normal(positions),
-        )
-        self.norm.build((None, None, size))
-
-    def call(
-        self,
-        input_ids: tf.Tensor,
-        segment_ids: tf.Tensor,
-        keys: tf.Tensor | None = None,
-        position_ids: tf.Tensor | None = None,
-    ) -> tf.Tensor:
-        """[B, L] int32, [B, L] int32 -> [B, L, E].
-
-        Args:
-          input_ids: token ids.
-          segment_ids: 0 or 1.
-          keys: [B] uint32 dropout keys in training; None in inference.
-          position_ids: [B, L] int32; counted from 0 where None.
-        """
-        positions = tf.convert_to_tensor(self.position_embeddings)
-        if position_ids is None:
-            positions = positions[: tf.shape(input_ids)[1]]
-        else:
-            positions = tf.gather(positions, position_ids)
-        return self.embed(input_ids, segment_ids, positions, keys)
-
-    def embed(
-        self,
-        input_ids: tf.Tensor,
-        segment_ids: tf.Tensor,
-        positions: tf.Tensor,
-        keys: tf.Tensor | None = None,
-    ) -> tf.Tensor:
-        """As `call`, of tokens that need not stand at the beginning.
-
-        Args:
-          input_ids: token ids, [B, L] int32.
-          segment_ids: 0 or 1, [B, L] int32.
-          positions: [L, E] or [B, L, E], their rows of the position table.
-          keys: [B] uint32 dropout keys in training; None in inference.
-        """
-        table = shared_table.read(self.word_embeddings).lookups
-        # The reading may be float32 where a layer's own is in its precision.
-        dtype = tf.convert_to_tensor(self.norm.gamma).dtype
-        words = tf.cast(tf.gather(table, input_ids), dtype)
-        # A product with a one-hot of two columns: its gradient is a small
-        # matrix product, where a gather's would be a scatter of B * L rows.
-        types = tf.one_hot(
-            segment_ids, self.config.type_vocab_size, dtype=words.dtype
-        )
-        types = tf.einsum(
-            "bls,se->ble",
-            types,
-            tf.cast(self.token_type_embeddings, types.dtype),
-        )
-        return kernels.sum_norm_dropout(
-            words,
-            types,
-            tf.cast(positions, words.dtype),
-            tf.cast(self.norm.gamma, words.dtype),
-            tf.cast(self.norm.beta, words.dtype),
-            keys,
-            self.config.hidden_dropout,
-            self.config.layer_norm_epsilon,
-        )
-
-
 class SelfAttention(keras.layers.Layer):
     """Multi-head scaled dot-product attention, without its output bias.
 
     Query, key and value are one kernel [H, 3H], hence one matrix product.
 
     Attributes:
-      kind: by which means; see `fused_attention`. Results are the same.
+      kind: by which means; see `products.AttentionKind`. Results are the same.
     """
 
     def __init__(self, config: ModelConfig, name: str = "attention"):
         super().__init__(name=name)
         self.config = config
-        self.kind: fused_attention.Kind = "composed"
+        self.kind: products.AttentionKind = "composed"
         # One initialiser each: an initialiser draws the same numbers again.
         stddev = config.initializer_range
         self.qkv = Dense(
@@ -253,7 +128,7 @@ class SelfAttention(keras.layers.Layer):
         if self.kind == "composed":
             context = self._context(qkv, bias, keys)
         else:
-            context = fused_attention.attend(
+            context = products.fused_attend(
                 qkv, bias, size**-0.5, flash=self.kind == "flash"
             )
         context = tf.reshape(context, [batch, length, heads * size])

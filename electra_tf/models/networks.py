@@ -1,4 +1,4 @@
-"""The two networks: an encoder with its pre-training head."""
+"""The networks of pre-training: encoders with their heads."""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -6,11 +6,117 @@ from typing import Literal, NamedTuple
 import keras
 import tensorflow as tf
 
-from electra_tf.models import encoder as encoders
-from electra_tf.models import heads, layers
+from electra_tf.models import initial, kernels, layers
 from electra_tf.models.config import ModelConfig
+from electra_tf.models.embeddings import Embeddings, read_table
+from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
+from electra_tf.models.rows import Network, Rows
 
 DiscriminatorHead = Literal["replaced_token", "token_lm", "copy"]
+
+
+class TokenLMHead(keras.layers.Layer):
+    """Scores of every token of the vocabulary.
+
+    Dense to E, GELU, LayerNorm, product with the token table (or, untied,
+    one of its own), bias.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        embeddings: Embeddings,
+        name: str = "head",
+    ):
+        super().__init__(name=name)
+        self.config = config
+        self.embeddings = embeddings
+        self.dense = layers.Dense(
+            config.embedding_size,
+            initial.truncated_normal(config.initializer_range),
+            name="dense",
+        )
+        self.norm = layers.LayerNorm(
+            config.layer_norm_epsilon, name="layer_norm"
+        )
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates dense [H, E], the normalisation, output_bias [V].
+
+        And output_weights [V, E] where they are not the token table.
+        """
+        self.dense.build(input_shape)
+        self.norm.build((None, self.config.embedding_size))
+        self.output_bias = self.add_weight(
+            shape=(self.config.vocab_size,),
+            initializer="zeros",
+            name="output_bias",
+        )
+        self.output_weights = None
+        if not self.config.tied_head:
+            self.output_weights = self.add_weight(
+                shape=(self.config.vocab_size, self.config.embedding_size),
+                initializer=initial.truncated_normal(
+                    self.config.initializer_range
+                ),
+                name="output_weights",
+            )
+
+    def scores(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """[..., H] hidden states -> [rows, V] logits without output_bias."""
+        x = kernels.bias_gelu(
+            self.dense.product(hidden),
+            tf.cast(self.dense.bias, hidden.dtype),
+            self.config.head_gelu or self.config.gelu,
+            training,
+        )
+        x = self.norm(x)
+        table = self.output_weights
+        if table is None:
+            table = read_table(self.embeddings.word_embeddings).outputs
+        table = tf.cast(table, x.dtype)
+        flat = tf.reshape(x, [-1, self.config.embedding_size])
+        return tf.matmul(flat, table, transpose_b=True)
+
+    def call(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """[..., H] hidden states -> [..., V] float32 logits."""
+        logits = tf.cast(self.scores(hidden, training), tf.float32)
+        logits += tf.cast(self.output_bias, tf.float32)
+        shape = tf.concat(
+            [tf.shape(hidden)[:-1], [self.config.vocab_size]], axis=0
+        )
+        return tf.reshape(logits, shape)
+
+
+class ReplacedTokenHead(keras.layers.Layer):
+    """One logit for each position: was this token replaced?"""
+
+    def __init__(self, config: ModelConfig, name: str = "head"):
+        super().__init__(name=name)
+        self.config = config
+        self.dense = layers.Dense(
+            config.hidden_size,
+            initial.truncated_normal(config.initializer_range),
+            name="dense",
+        )
+        self.prediction = layers.Dense(
+            1, keras.initializers.GlorotUniform(), name="prediction"
+        )
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates dense [H, H] and prediction [H, 1]."""
+        self.dense.build(input_shape)
+        self.prediction.build(input_shape)
+
+    def call(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """[B, L, H] -> [B, L] float32 logits."""
+        x = kernels.bias_gelu(
+            self.dense.product(hidden),
+            tf.cast(self.dense.bias, hidden.dtype),
+            self.config.gelu,
+            training,
+        )
+        return tf.cast(tf.squeeze(self.prediction(x), axis=-1), tf.float32)
 
 
 class GeneratorOutput(NamedTuple):
@@ -25,10 +131,10 @@ class DiscriminatorOutput(NamedTuple):
 
     # [B, L] float32; above 0: replaced. None without that head.
     logits: tf.Tensor | None
-    encoder: encoders.EncoderOutput
+    encoder: EncoderOutput
 
 
-class Generator(keras.Model):
+class Generator(Network):
     """A masked language model (paper, equation 1).
 
     Args:
@@ -44,14 +150,14 @@ class Generator(keras.Model):
     def __init__(
         self,
         config: ModelConfig,
-        embeddings: layers.Embeddings | None = None,
+        embeddings: Embeddings | None = None,
         name: str = "generator",
-        encoder: encoders.ElectraEncoder | None = None,
+        encoder: ElectraEncoder | None = None,
     ):
         super().__init__(name=name)
         self.config = config
-        self.encoder = encoder or encoders.ElectraEncoder(config, embeddings)
-        self.head = heads.TokenLMHead(config, self.encoder.embeddings)
+        self.encoder = encoder or ElectraEncoder(config, embeddings)
+        self.head = TokenLMHead(config, self.encoder.embeddings)
 
     def build(self, input_shape: object = None) -> None:
         """Creates all variables; a shared encoder is built by its owner."""
@@ -65,57 +171,146 @@ class Generator(keras.Model):
 
     def call(
         self,
-        input_ids: tf.Tensor,
-        input_mask: tf.Tensor | None = None,
-        segment_ids: tf.Tensor | None = None,
+        rows: Rows,
         positions: tf.Tensor | None = None,
         training: bool = False,
-        keys: tf.Tensor | None = None,
     ) -> GeneratorOutput:
         """Predicts tokens, at `positions` alone where they are given.
 
         Args:
-          input_ids: [B, L] int32, with [MASK] where a token is asked for.
-          input_mask: [B, L], as in `ElectraEncoder.call`.
-          segment_ids: [B, L], as there.
+          rows: with [MASK] where a token is asked for.
           positions: [B, N] int32 positions to predict; all where None.
           training: whether dropout is on.
-          keys: [B] uint32 dropout keys, as there.
         """
-        hidden, output = self.hidden_at(
-            input_ids, input_mask, segment_ids, positions, training, keys
-        )
+        hidden, output = self.hidden_at(rows, positions, training)
         return GeneratorOutput(self.head(hidden, training=training), output)
 
     def hidden_at(
         self,
-        input_ids: tf.Tensor,
-        input_mask: tf.Tensor | None,
-        segment_ids: tf.Tensor | None,
-        positions: tf.Tensor | None,
+        rows: Rows,
+        positions: tf.Tensor | None = None,
         training: bool = False,
-        keys: tf.Tensor | None = None,
-        sequence_ids: tf.Tensor | None = None,
-    ) -> tuple[tf.Tensor, encoders.EncoderOutput]:
-        """The hidden states that the head reads; arguments as `call`'s.
-
-        And `sequence_ids`, as in `ElectraEncoder.call`.
-        """
-        output = self.encoder(
-            input_ids,
-            input_mask,
-            segment_ids,
-            training=training,
-            keys=keys,
-            sequence_ids=sequence_ids,
-        )
+    ) -> tuple[tf.Tensor, EncoderOutput]:
+        """The hidden states that the head reads; arguments as `call`'s."""
+        output = self.encoder(rows, training=training)
         hidden = output.sequence_output
         if positions is not None:
             hidden = tf.gather(hidden, positions, batch_dims=1)  # [B, N, H]
         return hidden, output
 
 
-class UniformGenerator(keras.Model):
+class TowersOutput(NamedTuple):
+    """What the two encoders compute."""
+
+    ltr: EncoderOutput  # reads from the left
+    rtl: EncoderOutput  # reads from the right
+
+
+class TwoTowerGenerator(Network):
+    """A cloze model: p(token | all others) in one pass (Clark et al. 2020b).
+
+    One encoder reads from the left, one from the right. A position is
+    predicted from the left reader's state one before it and the right
+    reader's one after it, so the input is not masked. Before the first and
+    after the last real token there is nothing: zeros.
+
+    Args:
+      config: shape of each tower.
+      embeddings: tables that both towers share, built by their owner; made
+        for the two of them where None.
+      untied: each tower has tables of its own; the head's is the left one's.
+      wrap_around: what is beyond one end of a row is its other end, padding
+        included, as in the original. For comparisons with it: this shows the
+        first and the last token to the head that predicts them.
+      name: the scope of its variables.
+    """
+
+    reads_masked = False
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        embeddings: Embeddings | None = None,
+        untied: bool = False,
+        wrap_around: bool = False,
+        name: str = "generator",
+    ):
+        super().__init__(name=name)
+        self.config = config
+        self.wrap_around = wrap_around
+        if embeddings is None and not untied:
+            embeddings = Embeddings(config)
+            # Here, not in build(), so that its path has neither scope.
+            embeddings.build()
+        self.ltr = ElectraEncoder(
+            config, embeddings, name="ltr", attends="left"
+        )
+        self.rtl = ElectraEncoder(
+            config, embeddings, name="rtl", attends="right"
+        )
+        self.head = TokenLMHead(config, self.ltr.embeddings)
+
+    def build(self, input_shape: object = None) -> None:
+        """Creates all variables."""
+        self.ltr.build()
+        self.rtl.build()
+        self.head.build((None, None, 2 * self.config.hidden_size))
+        self.built = True
+
+    def call(
+        self,
+        rows: Rows,
+        positions: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> GeneratorOutput:
+        """Predicts each token from the others, at `positions` if given.
+
+        Args:
+          rows: not masked.
+          positions: [B, N] int32 positions to predict; all where None.
+          training: whether dropout is on.
+        """
+        hidden, output = self.hidden_at(rows, positions, training)
+        return GeneratorOutput(self.head(hidden, training=training), output)
+
+    def hidden_at(
+        self,
+        rows: Rows,
+        positions: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, TowersOutput]:
+        """[B, N or L, 2H] states that the head reads; arguments as `call`'s.
+
+        Rows of several sequences are not for wrap_around.
+        """
+        if rows.sequence_ids is not None and self.wrap_around:
+            raise ValueError("wrap_around takes one sequence a row")
+        rows = rows._replace(input_mask=rows.mask)
+        output = TowersOutput(
+            self.ltr(rows.salted(2001), training=training),
+            self.rtl(rows.salted(2002), training=training),
+        )
+        left, right = (o.sequence_output for o in output)
+        if self.wrap_around:
+            left, right = tf.roll(left, 1, axis=1), tf.roll(right, -1, axis=1)
+        else:
+            real = tf.cast(rows.input_mask, right.dtype)[:, :, None]
+            # On padding the right reader has nothing to attend to, and a
+            # softmax over nothing attends to everything.
+            left, right = left[:, :-1], (right * real)[:, 1:]
+            if rows.sequence_ids is not None:
+                goes_on = rows.sequence_ids[:, 1:] == rows.sequence_ids[:, :-1]
+                goes_on = tf.cast(goes_on, right.dtype)[:, :, None]
+                left, right = left * goes_on, right * goes_on
+            left = tf.pad(left, [[0, 0], [1, 0], [0, 0]])
+            right = tf.pad(right, [[0, 0], [0, 1], [0, 0]])
+        hidden = tf.concat([left, right], axis=-1)
+        if positions is not None:
+            hidden = tf.gather(hidden, positions, batch_dims=1)  # [B, N, 2H]
+        return hidden, output
+
+
+class UniformGenerator(Network):
     """Finds every token equally likely; has no variables.
 
     Args:
@@ -136,20 +331,17 @@ class UniformGenerator(keras.Model):
 
     def call(
         self,
-        input_ids: tf.Tensor,
-        input_mask: tf.Tensor | None = None,
-        segment_ids: tf.Tensor | None = None,
+        rows: Rows,
         positions: tf.Tensor | None = None,
         training: bool = False,
-        keys: tf.Tensor | None = None,
     ) -> GeneratorOutput:
         """Logits of 0; arguments as `Generator.call`'s."""
-        where = input_ids if positions is None else positions
+        where = rows.input_ids if positions is None else positions
         shape = tf.concat([tf.shape(where), [self.vocab_size]], axis=0)
         return GeneratorOutput(tf.zeros(shape), None)
 
 
-class Discriminator(keras.Model):
+class Discriminator(Network):
     """Tells replaced tokens from original ones (paper, equation 2).
 
     The paper's section 3.4 puts other heads on the same encoder.
@@ -166,19 +358,19 @@ class Discriminator(keras.Model):
     def __init__(
         self,
         config: ModelConfig,
-        embeddings: layers.Embeddings | None = None,
+        embeddings: Embeddings | None = None,
         name: str = "discriminator",
         with_heads: Iterable[DiscriminatorHead] = ("replaced_token",),
     ):
         super().__init__(name=name)
         self.config = config
-        self.encoder = encoders.ElectraEncoder(config, embeddings)
+        self.encoder = ElectraEncoder(config, embeddings)
         wanted = frozenset(with_heads)
         self.head = self.lm_head = self.copy_head = None
         if "replaced_token" in wanted:
-            self.head = heads.ReplacedTokenHead(config)
+            self.head = ReplacedTokenHead(config)
         if "token_lm" in wanted:
-            self.lm_head = heads.TokenLMHead(
+            self.lm_head = TokenLMHead(
                 config, self.encoder.embeddings, name="lm_head"
             )
         if "copy" in wanted:
@@ -197,24 +389,9 @@ class Discriminator(keras.Model):
                 head.build((None, None, self.config.hidden_size))
         self.built = True
 
-    def call(
-        self,
-        input_ids: tf.Tensor,
-        input_mask: tf.Tensor | None = None,
-        segment_ids: tf.Tensor | None = None,
-        training: bool = False,
-        keys: tf.Tensor | None = None,
-        sequence_ids: tf.Tensor | None = None,
-    ) -> DiscriminatorOutput:
-        """[B, L] int32 ids -> [B, L] logits; see `ElectraEncoder.call`."""
-        output = self.encoder(
-            input_ids,
-            input_mask,
-            segment_ids,
-            training=training,
-            keys=keys,
-            sequence_ids=sequence_ids,
-        )
+    def call(self, rows: Rows, training: bool = False) -> DiscriminatorOutput:
+        """[B, L] int32 ids -> [B, L] logits; called as every `Network`."""
+        output = self.encoder(rows, training=training)
         logits = None
         if self.head is not None:
             logits = self.head(output.sequence_output, training=training)

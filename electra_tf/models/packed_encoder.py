@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from electra_tf.models import layers
 from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
+from electra_tf.models.rows import as_rows
 
 
 @contextlib.contextmanager
@@ -83,23 +84,16 @@ class PackedEncoder:
         self.config = encoder.config
 
     def __call__(
-        self,
-        input_ids: tf.Tensor,
-        input_mask: tf.Tensor | None = None,
-        segment_ids: tf.Tensor | None = None,
-        training: bool = False,
-        keys: None = None,
+        self, *parts: Any, training: bool = False, **named: Any
     ) -> EncoderOutput:
-        """See `ElectraEncoder.call`; training is not possible.
+        """Called as every `rows.Network`; training is not possible.
 
         The outputs of padding are 0. L is at least 1, and a row without a
         real token counts as one of one token.
         """
         encoder = self._encoder
-        if input_mask is None:
-            input_mask = tf.ones_like(input_ids)
-        if segment_ids is None:
-            segment_ids = tf.zeros_like(input_ids)
+        rows = as_rows(*parts, **named)
+        input_ids, input_mask, segment_ids, *_ = rows.filled()
         places = _places(input_mask, self.config.num_heads)
         x = self._embed(input_ids, segment_ids, places)
         if encoder.embeddings_project is not None:

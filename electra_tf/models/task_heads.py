@@ -12,12 +12,13 @@ import keras
 import tensorflow as tf
 
 from electra_tf.models import kernels, layers, randomness
-from electra_tf.models.config import TaskHeadConfig
+from electra_tf.models.config import SentenceHeadConfig, TaskHeadConfig
 
 # Dropout sites of the head; the encoder's are small numbers.
 _SITE = 1 << 16
 # Taken from the logits of positions where no answer can be, as the original.
 _OUTSIDE = -1000.0
+_LONGEST_WAVE = 10_000.0  # of the places, as Vaswani et al. 2017 have it
 
 
 def _dense(units: int, name: str) -> layers.Dense:
@@ -317,3 +318,92 @@ class JointSpanHead(keras.layers.Layer):
             )
             logits = tf.transpose(logits, [1, 0, 2])
         return logits + outside[:, None]
+
+
+class SentenceHead(keras.layers.Layer):
+    """A score from a sentence's hidden states and its number in the text.
+
+    BertSum's reading of a text (Liu & Lapata 2019, "Text Summarization with
+    Pretrained Encoders"): a [CLS] before each sentence, segments in turn, a
+    score at each [CLS]. It gives the sentences' vectors their places in the
+    text; here they are counted from the start of the text even where a window
+    begins later. Beside the [CLS] the head reads the mean of the sentence's
+    tokens: a [CLS] inside a row is nothing that pre-training knows, and it
+    takes long to learn what to look at.
+    """
+
+    def __init__(self, config: SentenceHeadConfig, name: str = "task"):
+        super().__init__(name=name)
+        self.config = config
+        self.dense = None  # as wide as the encoder, so made in build()
+        self.output_dense = _dense(1, "output")
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates dense [2H, H] and output [H, 1]."""
+        size = input_shape[-1]
+        self.dense = _dense(size, "dense")
+        self.dense.build((None, None, 2 * size))
+        self.output_dense.build(input_shape)
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        input_mask: tf.Tensor,
+        numbers: tf.Tensor,
+        training: bool = False,
+        keys: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """[B, L, H] -> [B, L] float32 logits.
+
+        Args:
+          hidden: the last hidden states.
+          input_mask: [B, L] int32, 1 for real tokens.
+          numbers: [B, L] int32, of the sentence that a token is in.
+          training: whether gradients follow.
+          keys: [B] uint32 dropout keys in training; None for no dropout.
+        """
+        places = tf.cast(waves(numbers, hidden.shape[-1]), hidden.dtype)
+        means = sentence_means(hidden, input_mask, numbers)
+        x = tf.concat([hidden + places, means], axis=-1)  # [B, L, 2H]
+        x = _drop(x, keys, self.config.dropout)
+        bias = tf.cast(self.dense.bias, x.dtype)
+        x = kernels.bias_gelu(self.dense.product(x), bias, "erf", training)
+        x = _drop(x, keys, self.config.dropout, 1)
+        return tf.cast(tf.squeeze(self.output_dense(x), axis=-1), tf.float32)
+
+
+def sentence_means(
+    hidden: tf.Tensor, input_mask: tf.Tensor, numbers: tf.Tensor
+) -> tf.Tensor:
+    """Each token's sentence's mean: [B, L, H] -> [B, L, H]; 0 for padding.
+
+    Args:
+      hidden: of tokens.
+      input_mask: [B, L] int32, 1 for real tokens.
+      numbers: [B, L] int32, of sentences, one after another in a row.
+    """
+    shape, size = tf.shape(hidden), hidden.shape[-1]
+    row = tf.range(shape[0])[:, tf.newaxis] * shape[1]
+    at = tf.where(input_mask > 0, row + numbers - numbers[:, :1], -1)
+    at = tf.reshape(at, [-1])
+    flat = tf.reshape(hidden, [-1, size])
+    sums = tf.math.unsorted_segment_sum(flat, at, shape[0] * shape[1])
+    counts = tf.math.unsorted_segment_sum(
+        tf.ones_like(flat[:, :1]), at, shape[0] * shape[1]
+    )
+    means = tf.gather(sums / tf.maximum(counts, 1), tf.maximum(at, 0))
+    means = tf.where((at >= 0)[:, tf.newaxis], means, tf.zeros_like(means))
+    return tf.reshape(means, shape)
+
+
+def waves(numbers: tf.Tensor, size: int) -> tf.Tensor:
+    """Sines and cosines of numbers: [...] int32 -> [..., size] float32.
+
+    Defined for any number, so that a text may have more sentences than those
+    that were trained on.
+    """
+    half = (size + 1) // 2
+    rates = _LONGEST_WAVE ** (-tf.range(half, dtype=tf.float32) / half)
+    angles = tf.cast(numbers, tf.float32)[..., tf.newaxis] * rates
+    both = tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
+    return both[..., :size]

@@ -1,14 +1,13 @@
 """An encoder with a task head: what fine-tuning trains and hands out."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.models import encoder as encoders
-from electra_tf.models import layers, randomness, task_heads
+from electra_tf.models import task_heads
 from electra_tf.models.config import (
     DecoderConfig,
     ModelConfig,
@@ -16,25 +15,49 @@ from electra_tf.models.config import (
     SentenceHeadConfig,
     TaskHeadConfig,
 )
-from electra_tf.models.sentence_scorer import SentenceScorer
-from electra_tf.models.seq2seq import Seq2Seq
+from electra_tf.models.decoder import Decoder, Memory
+from electra_tf.models.embeddings import Embeddings
+from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
+from electra_tf.models.rows import Network, Rows
 
 
 class ClassifierOutput(NamedTuple):
     """Of `SequenceClassifier.call` and `TokenClassifier.call`."""
 
     logits: tf.Tensor  # [B, labels], or [B, L, labels]; float32
-    encoder: encoders.EncoderOutput
+    encoder: EncoderOutput
 
 
 class QuestionAnswererOutput(NamedTuple):
     """Of `QuestionAnswerer.call`."""
 
     spans: task_heads.SpanOutput
-    encoder: encoders.EncoderOutput
+    encoder: EncoderOutput
 
 
-class _TaskNetwork(keras.Model):
+class Seq2SeqOutput(NamedTuple):
+    """Of `Seq2Seq.call`."""
+
+    encoder: EncoderOutput
+    memory: Memory  # what the decoder reads of the sources
+    logits: tf.Tensor | None  # [B, T, V] float32; None without a target
+
+
+class SentenceOutput(NamedTuple):
+    """Of `SentenceScorer.call`."""
+
+    logits: tf.Tensor  # [B, L] float32; they are of sentences at their [CLS]
+    encoder: EncoderOutput
+
+
+class MultitaskOutput(NamedTuple):
+    """Of `MultitaskNetwork.call`."""
+
+    heads: dict[str, ClassifierOutput | QuestionAnswererOutput]
+    encoder: EncoderOutput
+
+
+class TaskNetwork(Network):
     """The encoder, the head and the dropout keys of both.
 
     Variables are named like the discriminator's, whose encoder is the one
@@ -52,20 +75,23 @@ class _TaskNetwork(keras.Model):
     def __init__(
         self,
         config: ModelConfig,
-        head_config: TaskHeadConfig,
-        embeddings: layers.Embeddings | None = None,
+        head_config: Any,
+        embeddings: Embeddings | None = None,
         name: str = "discriminator",
     ):
         super().__init__(name=name)
-        if head_config.kind not in self._kinds:
-            raise UserError(
-                f"task.kind: {type(self).__name__} needs "
-                f"{' or '.join(self._kinds)}, got {head_config.kind}"
-            )
         self.config = config
         self.head_config = head_config
-        self.encoder = encoders.ElectraEncoder(config, embeddings)
-        self.head = _HEADS[head_config.kind](head_config)
+        self.encoder = ElectraEncoder(config, embeddings)
+        self.head = self._make_head()
+
+    def _make_head(self) -> keras.layers.Layer:
+        if self.head_config.kind not in self._kinds:
+            raise UserError(
+                f"task.kind: {type(self).__name__} needs "
+                f"{' or '.join(self._kinds)}, got {self.head_config.kind}"
+            )
+        return _HEADS[self.head_config.kind](self.head_config)
 
     def build(self, input_shape: object = None) -> None:
         """Creates all variables; no input is needed for their shapes."""
@@ -75,133 +101,61 @@ class _TaskNetwork(keras.Model):
         self.built = True
 
 
-def _encode(
-    network: "_TaskNetwork | MultitaskNetwork",
-    input_ids: tf.Tensor,
-    input_mask: tf.Tensor | None,
-    segment_ids: tf.Tensor | None,
-    training: bool,
-    keys: tf.Tensor | None,
-) -> tuple[encoders.EncoderOutput, tf.Tensor | None]:
-    """The encoder's output, and the keys of the head's dropout."""
-    if not training:
-        keys = None
-    elif keys is None:
-        keys = randomness.fresh_keys(
-            network.dropout_seed, tf.shape(input_ids)[0]
-        )
-    output = network.encoder(
-        input_ids, input_mask, segment_ids, training=training, keys=keys
-    )
-    return output, keys
-
-
-class SequenceClassifier(_TaskNetwork):
-    """Classes, a number or a rank for a text or a pair; see `_TaskNetwork`.
-
-    Args:
-      config: shape of the encoder.
-      head_config: of kind "sequence".
-      embeddings: tables shared with another encoder; its own where None.
-      name: the scope of its variables.
-    """
+class SequenceClassifier(TaskNetwork):
+    """Classes, a number or a rank for a text or a pair; see `TaskNetwork`."""
 
     _kinds = ("sequence",)
 
-    def call(
-        self,
-        input_ids: tf.Tensor,
-        input_mask: tf.Tensor | None = None,
-        segment_ids: tf.Tensor | None = None,
-        training: bool = False,
-        keys: tf.Tensor | None = None,
-    ) -> ClassifierOutput:
-        """[B, L] int32 -> [B, labels] logits; see `ElectraEncoder.call`."""
-        output, keys = _encode(
-            self, input_ids, input_mask, segment_ids, training, keys
-        )
-        return _answer(self.head, output, training=training, keys=keys)
+    def call(self, rows: Rows, training: bool = False) -> ClassifierOutput:
+        """[B, L] int32 -> [B, labels] logits; called as every `Network`."""
+        rows = rows.keyed(self.dropout_seed, training)
+        output = self.encoder(rows, training=training)
+        return _answer(self.head, output, rows, training)
 
 
-class TokenClassifier(_TaskNetwork):
-    """A class for each token: tagging.
-
-    Args:
-      config: shape of the encoder.
-      head_config: of kind "token".
-      embeddings: tables shared with another encoder; its own where None.
-      name: the scope of its variables.
-    """
+class TokenClassifier(TaskNetwork):
+    """A class for each token: tagging; see `TaskNetwork`."""
 
     _kinds = ("token",)
 
-    def call(
-        self,
-        input_ids: tf.Tensor,
-        input_mask: tf.Tensor | None = None,
-        segment_ids: tf.Tensor | None = None,
-        training: bool = False,
-        keys: tf.Tensor | None = None,
-    ) -> ClassifierOutput:
-        """[B, L] int32 -> [B, L, labels] logits; see `ElectraEncoder.call`."""
-        output, keys = _encode(
-            self, input_ids, input_mask, segment_ids, training, keys
-        )
-        return _answer(self.head, output, training=training, keys=keys)
+    def call(self, rows: Rows, training: bool = False) -> ClassifierOutput:
+        """[B, L] int32 -> [B, L, labels] logits; called as every `Network`."""
+        rows = rows.keyed(self.dropout_seed, training)
+        output = self.encoder(rows, training=training)
+        return _answer(self.head, output, rows, training)
 
 
-class QuestionAnswerer(_TaskNetwork):
-    """Answers that are spans of the second segment.
-
-    Args:
-      config: shape of the encoder.
-      head_config: of kind "span" or "joint_span".
-      embeddings: tables shared with another encoder; its own where None.
-      name: the scope of its variables.
-    """
+class QuestionAnswerer(TaskNetwork):
+    """Answers that are spans of the second segment; see `TaskNetwork`."""
 
     _kinds = ("span", "joint_span")
 
     def call(
         self,
-        input_ids: tf.Tensor,
-        input_mask: tf.Tensor | None = None,
-        segment_ids: tf.Tensor | None = None,
+        rows: Rows,
         start_positions: tf.Tensor | None = None,
         training: bool = False,
-        keys: tf.Tensor | None = None,
     ) -> QuestionAnswererOutput:
-        """Predicts spans; the other arguments as `ElectraEncoder.call`'s.
+        """Predicts spans; called as every `Network`.
 
         Args:
-          input_ids: [B, L] int32.
-          input_mask: [B, L] int32.
-          segment_ids: [B, L] int32, 0 for the question and 1 for the text.
+          rows: segment 0 is the question and 1 the text.
           start_positions: [B] int32 true starts, for the loss of a joint
             head; others ignore them.
           training: whether dropout is on.
-          keys: [B] uint32 dropout keys.
         """
-        if input_mask is None:
-            input_mask = tf.ones_like(input_ids)
-        if segment_ids is None:
-            segment_ids = tf.zeros_like(input_ids)
-        output, keys = _encode(
-            self, input_ids, input_mask, segment_ids, training, keys
-        )
-        return _answer(
-            self.head, output, input_mask, segment_ids, start_positions,
-            training=training, keys=keys,
-        )  # fmt: skip
+        rows = rows.filled().keyed(self.dropout_seed, training)
+        output = self.encoder(rows, training=training)
+        return _answer(self.head, output, rows, training, start_positions)
 
 
-_HEADS = {
+_HEADS: dict[str, Any] = {
     "sequence": task_heads.SequenceHead,
     "token": task_heads.TokenHead,
     "span": task_heads.SpanHead,
     "joint_span": task_heads.JointSpanHead,
 }
-NETWORKS: dict[str, type[_TaskNetwork]] = {
+NETWORKS: dict[str, type[TaskNetwork]] = {
     kind: network
     for network in (SequenceClassifier, TokenClassifier, QuestionAnswerer)
     for kind in network._kinds
@@ -209,33 +163,103 @@ NETWORKS: dict[str, type[_TaskNetwork]] = {
 
 
 def _answer(
-    head: keras.layers.Layer,
-    output: encoders.EncoderOutput,
-    input_mask: tf.Tensor | None = None,
-    segment_ids: tf.Tensor | None = None,
-    start_positions: tf.Tensor | None = None,
-    *,
+    head: Any,
+    output: EncoderOutput,
+    rows: Rows,
     training: bool,
-    keys: tf.Tensor | None,
-) -> ClassifierOutput | QuestionAnswererOutput:
-    """What a head makes of the encoder's output; the mask is for spans."""
+    start_positions: tf.Tensor | None = None,
+) -> Any:
+    """What a head makes of the encoder's output of keyed rows."""
     kind, hidden = head.config.kind, output.sequence_output
+    options = {"training": training, "keys": rows.keys}
     if kind in ("sequence", "token"):
         read = output.first_output if kind == "sequence" else hidden
-        logits = head(read, training=training, keys=keys)
-        return ClassifierOutput(logits, output)
-    inputs = [hidden, input_mask, segment_ids]
+        return ClassifierOutput(head(read, **options), output)
+    inputs = [hidden, rows.input_mask, rows.segment_ids]
     if kind == "joint_span":
         inputs.append(start_positions)
-    spans = head(*inputs, training=training, keys=keys)
-    return QuestionAnswererOutput(spans, output)
+    return QuestionAnswererOutput(head(*inputs, **options), output)
 
 
-class MultitaskOutput(NamedTuple):
-    """Of `MultitaskNetwork.call`."""
+class Seq2Seq(TaskNetwork):
+    """An ELECTRA encoder and a decoder with cross-attention.
 
-    heads: dict[str, ClassifierOutput | QuestionAnswererOutput]
-    encoder: encoders.EncoderOutput
+    Variables of the encoder are named like the discriminator's, those of the
+    decoder like a task head's: `discriminator/task/...`.
+
+    Args:
+      config: shape of the encoder.
+      head_config: of the decoder, a `DecoderConfig`.
+      name: the scope of its variables.
+    """
+
+    def _make_head(self) -> keras.layers.Layer:
+        return Decoder(self.config, self.head_config, self.encoder)
+
+    def call(
+        self,
+        rows: Rows,
+        target_ids: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> Seq2SeqOutput:
+        """Reads the sources; with targets, scores their tokens too.
+
+        Args:
+          rows: the sources.
+          target_ids: [B, T] int32, from [CLS] on; each position's logits are
+            of the token that follows.
+          training: whether dropout is on.
+        """
+        rows = rows._replace(input_mask=rows.mask)
+        rows = rows.keyed(self.dropout_seed, training)
+        output = self.encoder(rows, training=training)
+        memory = self.head.read(output.sequence_output, rows.input_mask)
+        logits = None
+        if target_ids is not None:
+            logits = self.head(
+                target_ids, memory, training=training, keys=rows.keys
+            )
+        return Seq2SeqOutput(output, memory, logits)
+
+    def start_head(self) -> None:
+        """Begins the decoder with the encoder's weights, if it is to be."""
+        if self.head_config.from_encoder:
+            self.head.start_from(self.encoder)
+
+
+class SentenceScorer(TaskNetwork):
+    """The encoder with a `SentenceHead`; scores of a text's sentences.
+
+    Variables are named like those of the other fine-tuned networks:
+    `discriminator/encoder/...`, `discriminator/task/...`.
+
+    Args:
+      config: shape of the encoder.
+      head_config: of the head, a `SentenceHeadConfig`.
+      name: the scope of its variables.
+    """
+
+    def _make_head(self) -> keras.layers.Layer:
+        return task_heads.SentenceHead(self.head_config)
+
+    def call(self, rows: Rows, training: bool = False) -> SentenceOutput:
+        """Scores all tokens; those of the [CLS] are the sentences'.
+
+        Args:
+          rows: the segment of a token is the number of its sentence in the
+            whole text; the encoder is given 0 and 1 in turn.
+          training: whether dropout is on.
+        """
+        rows = rows.filled().keyed(self.dropout_seed, training)
+        numbers = rows.segments
+        output = self.encoder(
+            rows._replace(segment_ids=numbers % 2), training=training
+        )
+        logits = self.head(
+            output.sequence_output, rows.input_mask, numbers,
+            training=training, keys=rows.keys,
+        )  # fmt: skip
+        return SentenceOutput(logits, output)
 
 
 class _Heads(keras.layers.Layer):
@@ -254,7 +278,7 @@ class _Heads(keras.layers.Layer):
             head.build(input_shape)
 
 
-class MultitaskNetwork(keras.Model):
+class MultitaskNetwork(TaskNetwork):
     """One encoder with several heads; every head sees every row.
 
     Variables are named as those of the networks with one head, but for the
@@ -262,66 +286,36 @@ class MultitaskNetwork(keras.Model):
 
     Args:
       config: shape of the encoder.
-      head_config: the heads.
+      head_config: the heads, a `MultiHeadConfig`.
       name: the scope of its variables.
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        head_config: MultiHeadConfig,
-        name: str = "discriminator",
-    ):
-        super().__init__(name=name)
-        self.config = config
-        self.head_config = head_config
-        self.encoder = encoders.ElectraEncoder(config)
-        self.head = _Heads(head_config)
-
-    def build(self, input_shape: object = None) -> None:
-        """Creates all variables; no input is needed for their shapes."""
-        self.encoder.build()
-        self.head.build((None, None, self.config.hidden_size))
-        self.dropout_seed = keras.random.SeedGenerator(name="dropout_seed")
-        self.built = True
+    def _make_head(self) -> keras.layers.Layer:
+        return _Heads(self.head_config)
 
     def call(
         self,
-        input_ids: tf.Tensor,
-        input_mask: tf.Tensor | None = None,
-        segment_ids: tf.Tensor | None = None,
+        rows: Rows,
         start_positions: Mapping[str, tf.Tensor] | None = None,
         training: bool = False,
-        keys: tf.Tensor | None = None,
     ) -> MultitaskOutput:
         """The outputs of all heads; see `QuestionAnswerer.call`.
 
         Args:
-          input_ids: [B, L] int32.
-          input_mask: [B, L] int32.
-          segment_ids: [B, L] int32.
+          rows: what is read.
           start_positions: [B] int32 for each joint head that is given any.
           training: whether dropout is on.
-          keys: [B] uint32 dropout keys.
         """
-        if input_mask is None:
-            input_mask = tf.ones_like(input_ids)
-        if segment_ids is None:
-            segment_ids = tf.zeros_like(input_ids)
+        rows = rows.filled().keyed(self.dropout_seed, training)
+        output = self.encoder(rows, training=training)
         starts = start_positions or {}
-        output, keys = _encode(
-            self, input_ids, input_mask, segment_ids, training, keys
-        )
         found = {
-            key: _answer(
-                head, output, input_mask, segment_ids, starts.get(key),
-                training=training, keys=keys,
-            )
+            key: _answer(head, output, rows, training, starts.get(key))
             for key, head in self.head.heads.items()
-        }  # fmt: skip
+        }
         return MultitaskOutput(found, output)
 
-    def part(self, name: str) -> _TaskNetwork:
+    def part(self, name: str) -> TaskNetwork:
         """A network of its own with the encoder's weights and a head's.
 
         Args:
@@ -345,7 +339,7 @@ def task_network(
     head_config: (
         TaskHeadConfig | DecoderConfig | SentenceHeadConfig | MultiHeadConfig
     ),
-) -> _TaskNetwork | Seq2Seq | SentenceScorer | MultitaskNetwork:
+) -> TaskNetwork:
     """The network, not yet built, that a head's kind asks for.
 
     Args:

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import keras
 
-from electra_tf.models import disentangled, layers, networks, two_tower
+from electra_tf.models import embeddings as tables_
+from electra_tf.models import networks
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.models.encoder import ElectraEncoder
 from electra_tf.pretraining import combinations
@@ -21,7 +22,7 @@ _HEADS: dict[str, tuple[networks.DiscriminatorHead, ...]] = {
 class Networks(NamedTuple):
     """Not built yet; `embeddings` is to be built first."""
 
-    embeddings: layers.Embeddings  # shared, or the discriminator's
+    embeddings: tables_.Embeddings  # shared, or the discriminator's
     generator: AnyGenerator
     discriminator: networks.Discriminator
 
@@ -36,9 +37,9 @@ def assemble(
       generator: what the generator is.
       objective: decides the discriminator's heads.
     """
-    embeddings = tables = layers.Embeddings(model)
+    embeddings = tables = tables_.Embeddings(model)
     if generator.embeddings == "disentangled":
-        tables = disentangled.DisentangledEmbeddings(model, embeddings)
+        tables = tables_.DisentangledEmbeddings(model, embeddings)
     shape = combinations.generator_shape(model, generator, objective)
 
     def discriminator() -> networks.Discriminator:
@@ -60,7 +61,7 @@ def assemble(
 def _generator(
     shape: ModelConfig | None,
     generator: GeneratorConfig,
-    embeddings: layers.Embeddings,
+    embeddings: tables_.Embeddings,
     vocab_size: int,
 ) -> AnyGenerator:
     """A generator that shares no more than embeddings."""
@@ -68,14 +69,14 @@ def _generator(
         return networks.UniformGenerator(vocab_size)
     untied = generator.embeddings == "untied"
     if generator.kind == "two_tower":
-        return two_tower.TwoTowerGenerator(
+        return networks.TwoTowerGenerator(
             shape,
             None if untied else embeddings,
             untied=untied,
             wrap_around=generator.wrap_around,
         )
     return networks.Generator(
-        shape, layers.Embeddings(shape) if untied else embeddings
+        shape, tables_.Embeddings(shape) if untied else embeddings
     )
 
 

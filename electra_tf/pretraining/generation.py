@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from electra_tf.models import heads, networks, two_tower
+from electra_tf.models import networks
 from electra_tf.pretraining import objectives, packing, sampling
 from electra_tf.pretraining.masking import MaskedBatch, SpecialIds
 from electra_tf.pretraining.objectives import TokenLoss
 
 AnyGenerator = (
-    networks.Generator | two_tower.TwoTowerGenerator | networks.UniformGenerator
+    networks.Generator | networks.TwoTowerGenerator | networks.UniformGenerator
 )
 
 
@@ -112,13 +112,15 @@ def generate(
     if not generator.reads_masked:
         return _two_tower(generator, masked, special, draws, training, keys)
     hidden, output = generator.hidden_at(
-        masked.masked_input_ids,
-        masked.input_mask,
-        masked.segment_ids,
+        networks.Rows(
+            masked.masked_input_ids,
+            masked.input_mask,
+            masked.segment_ids,
+            keys,
+            masked.sequence_ids,
+        ),
         masked.masked_lm_positions,
         training,
-        keys,
-        masked.sequence_ids,
     )
     scores = score(generator.head, hidden, training)
     token = objectives.token_loss_and_samples(
@@ -132,7 +134,9 @@ def generate(
     return Generated(token, output, hidden, scores, None)
 
 
-def score(head: heads.TokenLMHead, hidden: tf.Tensor, training: bool) -> Scores:
+def score(
+    head: networks.TokenLMHead, hidden: tf.Tensor, training: bool
+) -> Scores:
     """The head's `Scores` of [..., H] hidden states."""
     bias = tf.cast(head.output_bias, tf.float32)
     return Scores(head.scores(hidden, training), bias)
@@ -169,7 +173,7 @@ def _uniform(vocab_size: int, masked: MaskedBatch, draws: Draws) -> Generated:
 
 
 def _two_tower(
-    generator: two_tower.TwoTowerGenerator,
+    generator: networks.TwoTowerGenerator,
     masked: MaskedBatch,
     special: SpecialIds,
     draws: Draws,
@@ -178,13 +182,15 @@ def _two_tower(
 ) -> Generated:
     """Every token is predicted, in one pass; the masked ones are sampled."""
     hidden, output = generator.hidden_at(
-        masked.input_ids,
-        masked.input_mask,
-        masked.segment_ids,
+        networks.Rows(
+            masked.input_ids,
+            masked.input_mask,
+            masked.segment_ids,
+            keys,
+            masked.sequence_ids,
+        ),
         None,
         training,
-        keys,
-        masked.sequence_ids,
     )
     scores = score(generator.head, hidden, training)
     cloze = shaped(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from electra_tf.models import layers, networks, randomness, shared_table
+from electra_tf.models import embeddings, layers, networks, randomness
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import (
     accumulation,
@@ -42,7 +42,7 @@ class PretrainOutput(NamedTuple):
     detected: discrimination.Detected | None  # which tokens were replaced
     restored: discrimination.Restored | None  # what they were
     generator: tuple | None  # what its encoder, or towers, computed
-    discriminator: networks.encoders.EncoderOutput | None
+    discriminator: networks.EncoderOutput | None
 
 
 class ElectraPretrainer(keras.Model):
@@ -271,12 +271,14 @@ class ElectraPretrainer(keras.Model):
                 kind, masked, generated.token.sampled_ids
             )
         logits, output = self.discriminator(
-            corrupted.fake_input_ids,
-            masked.input_mask,
-            masked.segment_ids,
+            networks.Rows(
+                corrupted.fake_input_ids,
+                masked.input_mask,
+                masked.segment_ids,
+                randomness.salted(keys, _DISCRIMINATOR),
+                masked.sequence_ids,
+            ),
             training=training,
-            keys=randomness.salted(keys, _DISCRIMINATOR),
-            sequence_ids=masked.sequence_ids,
         )
         if kind in discrimination.RESTORED_TOKEN:
             restored = discrimination.restore(
@@ -393,7 +395,7 @@ class ElectraPretrainer(keras.Model):
         """Of a batch, or of a part where there are `totals`; adds metrics."""
         table = self.embeddings.word_embeddings
         with tf.GradientTape() as tape:
-            with shared_table.once(table):
+            with embeddings.read_together(table):
                 output = self(batch, training=True, totals=totals)
             loss = self.optimizer.scale_loss(output.loss)
         gradients = tape.gradient(loss, self.trainable_variables)

@@ -123,9 +123,7 @@ def build_vocab(
         counts = vocab_training.count_words(lines, lower_case, strip_accents)
     if not counts:
         raise UserError(f"--input: no text in {len(paths)} file(s)")
-    vocab = vocab_training.train_vocab_from_counts(
-        counts, vocab_size, min_frequency
-    )
+    vocab = vocab_training.train_vocab(counts, vocab_size, min_frequency)
     vocab.save(output)
     return BuiltVocab(
         output,

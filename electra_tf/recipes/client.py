@@ -1,6 +1,5 @@
 """`client`: answers of a server for a file or a few texts; no TensorFlow."""
 
-import base64
 import contextlib
 import itertools
 import json
@@ -10,11 +9,14 @@ from typing import IO, Annotated, Any
 
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
+from electra_tf.recipes.arguments import checked
 
 
+@checked
 def client(
     url: str = "http://127.0.0.1:8501",
     model: str | None = None,
+    *,
     version: Annotated[int, Setting(at_least=0)] | None = None,
     signature: str | None = None,
     text: Sequence[str] = (),
@@ -35,22 +37,22 @@ def client(
     TensorFlow. Programs have `electra_tf.Client`.
 
     Args:
-      url: address of the server: http://, https:// or grpc://.
-      model: its name on the server; not needed if there is only one.
-      version: of the model; the newest if not given.
+      url: address of the server: http://, https:// or grpc://
+      model: its name on the server; not needed if there is only one
+      version: of the model; the newest if not given
       signature: what to ask for: embed, say; the model's main one if not
-        given.
-      text: a text; repeat.
-      input: file with a row of JSON in each line.
-      output: write the answers here, not to the screen.
-      batch_size: rows in a request.
-      timeout: seconds to wait for an answer.
+        given
+      text: a text; repeat
+      input: file with a row of JSON in each line
+      output: write the answers here, not to the screen
+      batch_size: rows in a request
+      timeout: seconds to wait for an answer
 
     Raises:
       UserError: a line of the file is no JSON, or the server refused or could
         not be reached.
     """
-    from electra_tf.serving.client import Client
+    from electra_tf.serving.client import Client, encoded
 
     if text and input:
         raise UserError("give --text or --input, not both")
@@ -68,7 +70,7 @@ def client(
         rows = iter(_rows(input) if input else text)
         while batch := list(itertools.islice(rows, batch_size)):
             for answer in asked.predict(batch, signature=signature):
-                line = json.dumps(_shown(answer), ensure_ascii=False)
+                line = json.dumps(encoded(answer), ensure_ascii=False)
                 print(line, file=target)
             target.flush()
 
@@ -85,14 +87,3 @@ def _rows(path: str) -> Iterator[Any]:
                 raise UserError(
                     f"--input: {path}: line {number} is not JSON: {error}"
                 ) from error
-
-
-def _shown(value: Any) -> Any:
-    """An answer as JSON can hold it: bytes in base64."""
-    if isinstance(value, bytes):
-        return {"b64": base64.b64encode(value).decode("ascii")}
-    if isinstance(value, dict):
-        return {name: _shown(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_shown(each) for each in value]
-    return value

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from electra_tf import config
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
+from electra_tf.recipes.arguments import checked
 
 if TYPE_CHECKING:
     from electra_tf.exporting.servable import Servable
@@ -40,9 +41,11 @@ class Exported:
         return "\n".join(lines)
 
 
+@checked
 def export(
     model: str,
     output: str,
+    *,
     version: Annotated[int, Setting(at_least=1)] | None = None,
     signatures: str | Sequence[str] | None = None,
     part: Literal["discriminator", "generator"] | None = None,
@@ -67,21 +70,21 @@ def export(
 
     Args:
       model: run of finetune or pretrain, model directory, or a model of
-        another format.
-      output: directory for the model's versions.
-      version: number of this version; the next one if not given.
-      signatures: names, divided by commas; all by default.
+        another format
+      output: directory for the model's versions
+      version: number of this version; the next one if not given
+      signatures: names, divided by commas; all by default
       part: of a pre-trained model: discriminator, if there is one, or
-        generator.
-      task: answer as this task, if its head is the same.
-      overrides: options.key=value, over those of the fine-tuning; repeat.
+        generator
+      task: answer as this task, if its head is the same
+      overrides: options.key=value, over those of the fine-tuning; repeat
       float16: keep the weights in half the bytes; outputs differ by 3 % at
-        most, usually by much less.
+        most, usually by much less
       optimize: freeze the weights into the graph, which runs faster on a CPU;
-        outputs differ by 1e-5 at most.
+        outputs differ by 1e-5 at most
       tflite: write a classifier for TensorFlow Lite too,
         DIR/1/assets.extra/model.tflite: token ids in, for the tokenizer is
-        not part of it.
+        not part of it
 
     Returns:
       What was written.
@@ -143,7 +146,7 @@ def _predictor(
     from electra_tf.finetuning import settings
     from electra_tf.prediction import predictor
 
-    options = None
+    options: Any = None
     if overrides:
         about = predictor.fine_tuning_of(path)
         kind = settings.settings_class(task or about["task"])

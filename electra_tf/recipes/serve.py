@@ -7,10 +7,13 @@ from typing import Annotated
 
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
+from electra_tf.recipes.arguments import checked
 
 
+@checked
 def serve(
     model: Sequence[str],
+    *,
     host: str = "127.0.0.1",
     port: Annotated[int, Setting(at_least=0, at_most=65535)] = 8501,
     versions: Annotated[int, Setting(at_least=1)] = 1,
@@ -46,28 +49,28 @@ def serve(
     encryption: beyond this machine it belongs behind a proxy that has.
 
     Args:
-      model: directory of versions, or NAME=DIRECTORY; repeat for more models.
-      host: address to listen on; 0.0.0.0 is every address of this machine.
-      port: port to listen on; 0 takes a free one, which is printed.
-      versions: serve so many of the newest versions of each model.
-      poll_seconds: look for new versions so often; 0 never.
-      batch_rows: the most rows in one call of the model.
+      model: directory of versions, or NAME=DIRECTORY; repeat for more models
+      host: address to listen on; 0.0.0.0 is every address of this machine
+      port: port to listen on; 0 takes a free one, which is printed
+      versions: serve so many of the newest versions of each model
+      poll_seconds: look for new versions so often; 0 never
+      batch_rows: the most rows in one call of the model
       batch_wait_ms: while calls run a row may wait so long for others to
-        share its own.
+        share its own
       parallel_calls: calls of models that run at the same time; 0: one for
-        each core, two where there is a GPU.
+        each core, two where there is a GPU
       intra_op_threads: threads that share one operation of a call; 0: as many
         as cores. One is best where requests keep the cores busy; for a large
-        model that few ask take more, and fewer --parallel_calls.
-      max_request_bytes: answer larger requests with 413.
-      max_request_rows: answer requests of more rows with 413.
-      max_pending_rows: answer 503 while so many rows wait.
-      max_connections: answer 503 to further connections.
-      read_timeout: seconds in which a request's body must have come.
+        model that few ask take more, and fewer --parallel_calls
+      max_request_bytes: answer larger requests with 413
+      max_request_rows: answer requests of more rows with 413
+      max_pending_rows: answer 503 while so many rows wait
+      max_connections: answer 503 to further connections
+      read_timeout: seconds in which a request's body must have come
       answer_timeout: seconds after which a request that waits is answered
-        with 504.
+        with 504
       stop_timeout: seconds for what is in flight when the server is told to
-        stop.
+        stop
 
     Raises:
       UserError: no such model, none that loads, or a port that is taken.

@@ -80,11 +80,12 @@ class GrpcApi:
         """See `Api`."""
         name = signature or _DEFAULT_SIGNATURE
         types = self._input_types(model, version, name)
-        by_row = not isinstance(data, Mapping)
         request = predict_pb2.PredictRequest(
             model_spec=_spec(model, version, name)
         )
-        columns = _columns(data, list(types)) if by_row else data
+        columns = (
+            data if isinstance(data, Mapping) else _columns(data, list(types))
+        )
         for key, values in columns.items():
             if key not in types:
                 raise ServingError(
@@ -102,7 +103,7 @@ class GrpcApi:
         }
         if len(outputs) == 1:
             return next(iter(outputs.values()))
-        if not by_row:
+        if isinstance(data, Mapping):
             return outputs
         return [dict(zip(outputs, row)) for row in zip(*outputs.values())]
 

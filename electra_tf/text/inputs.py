@@ -5,7 +5,7 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Iterator
-from typing import IO, Protocol
+from typing import IO
 
 from electra_tf import files
 from electra_tf.errors import UserError
@@ -14,23 +14,14 @@ _COMPRESSED = (".gz", ".xz", ".zst")
 _RECORDS = (".jsonl", ".ndjson")
 
 
-class ByteStream(Protocol):
-    """What an opened input offers."""
+class ByteStream:
+    """An opened input: bytes after decompression, place before it."""
+
+    def __init__(self, path: str, raw: IO[bytes], plain: "IO[bytes] | _Zstd"):
+        self._path, self._raw, self._plain = path, raw, plain
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes after decompression; empty at the end."""
-
-    def position(self) -> int:
-        """How many bytes of the file itself have been taken."""
-
-
-class _Stream:
-    def __init__(self, path: str, raw: IO[bytes], plain: IO[bytes]):
-        self._path = path
-        self._raw = raw
-        self._plain = plain
-
-    def read(self, size: int) -> bytes:
+        """Reads at most `size` bytes; empty at the end."""
         try:
             return self._plain.read(size)
         except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as e:
@@ -40,10 +31,11 @@ class _Stream:
             ) from e
 
     def position(self) -> int:
+        """Says how many bytes of the file itself have been taken."""
         return self._raw.tell()
 
 
-class _ZstdFrames:
+class _Zstd:
     """`zstandard`'s reader with its error turned into `EOFError`."""
 
     def __init__(self, path: str, raw: IO[bytes]):
@@ -103,11 +95,11 @@ def open_input(path: str) -> Iterator[ByteStream]:
       UserError: unreadable, or damaged compressed data; names the file.
     """
     with files.open_read(path) as raw:
-        plain: IO[bytes] = raw
+        plain: IO[bytes] | _Zstd = raw
         if path.endswith(".gz"):
             plain = gzip.GzipFile(fileobj=raw, mode="rb")
         elif path.endswith(".xz"):
             plain = lzma.LZMAFile(raw)
         elif path.endswith(".zst"):
-            plain = _ZstdFrames(path, raw)
-        yield _Stream(path, raw, plain)
+            plain = _Zstd(path, raw)
+        yield ByteStream(path, raw, plain)

@@ -17,43 +17,21 @@ _MAX_DISTINCT_WORDS = 8_000_000
 _MAX_TRAINING_WORDS = 100_000_000
 
 
-def train_vocab(
-    lines: Iterable[str],
-    vocab_size: int,
-    lower_case: bool = True,
-    strip_accents: bool | None = None,
-    min_frequency: int = 2,
-) -> Vocab:
-    """Trains a WordPiece vocabulary; the same lines give the same tokens.
-
-    Args:
-      lines: text.
-      vocab_size: how many tokens, specials included; fewer come out if the
-        text has no more.
-      lower_case: as the tokenizer will be told.
-      strip_accents: as the tokenizer will be told; None follows
-        `lower_case`.
-      min_frequency: characters and pieces seen less often are left out.
-
-    Returns:
-      The vocabulary: `SPECIALS`, then characters, then pieces.
-
-    Raises:
-      UserError: `vocab_size` does not hold the specials and the characters.
-    """
-    counts = count_words(lines, lower_case, strip_accents)
-    return train_vocab_from_counts(counts, vocab_size, min_frequency)
-
-
 def count_words(
     lines: Iterable[str],
     lower_case: bool = True,
     strip_accents: bool | None = None,
 ) -> Counter[str]:
-    """How often each word occurs, words as the tokenizer makes them.
+    """Counts how often each word occurs, words as the tokenizer makes them.
 
     Memory is bounded: past 8 million different words, those seen once are
     forgotten.
+
+    Args:
+      lines: text.
+      lower_case: as the tokenizer will be told.
+      strip_accents: as the tokenizer will be told; None follows
+        `lower_case`.
     """
     if strip_accents is None:
         strip_accents = lower_case
@@ -86,10 +64,23 @@ def _batches(
         yield batch
 
 
-def train_vocab_from_counts(
+def train_vocab(
     counts: Mapping[str, int], vocab_size: int, min_frequency: int = 2
 ) -> Vocab:
-    """`train_vocab` from the counts of `count_words`."""
+    """Trains a WordPiece vocabulary; the same words give the same tokens.
+
+    Args:
+      counts: how often each word occurs, as `count_words` says.
+      vocab_size: how many tokens, specials included; fewer come out if the
+        text has no more.
+      min_frequency: characters and pieces seen less often are left out.
+
+    Returns:
+      The vocabulary: `SPECIALS`, then characters, then pieces.
+
+    Raises:
+      UserError: `vocab_size` does not hold the specials and the characters.
+    """
     first, following = _alphabet(counts, min_frequency)
     alphabet = sorted(first) + ["##" + c for c in sorted(following)]
     smallest = len(SPECIALS) + len(alphabet)

@@ -46,11 +46,11 @@ def prepared(args: argparse.Namespace) -> Iterator[tuple[str, str, float]]:
                     size += target.write(data)
         vocab = args.vocab
         if not vocab:
-            from electra_tf.text.vocab_training import train_vocab
+            from electra_tf.text.vocab_training import count_words, train_vocab
 
             print("training a vocabulary ...", file=sys.stderr, flush=True)
             with open(names[0], encoding="utf-8") as source:
-                trained = train_vocab(source, 8000)
+                trained = train_vocab(count_words(source), 8000)
             vocab = str(pathlib.Path(folder) / "vocab.txt")
             trained.save(vocab)
         yield str(path), vocab, size / 1e6

@@ -20,6 +20,7 @@ import tensorflow as tf
 import electra_tf
 from capi.python_tasks import ANSWERS
 from capi.texts import MASK, Row
+from electra_tf.models.rows import Rows
 
 _TOGETHER = 16  # texts in one run of a network
 _BEST = 5  # tokens for a [MASK]
@@ -90,9 +91,7 @@ def _hidden(network: Any, texts: Sequence[bytes], length: int) -> list:
     ids = [row[: length - 2] for row in network.tokenizer(texts).to_list()]
     inputs = _rows(network, ids)
     if hasattr(network, "hidden_at"):
-        hidden, _ = network.hidden_at(
-            inputs["input_ids"], inputs["input_mask"], None, None
-        )
+        hidden, _ = network.hidden_at(Rows(**inputs))
     else:
         hidden = network.encoder(**inputs).sequence_output
     return [row[: len(i) + 2] for row, i in zip(hidden.numpy(), ids)]

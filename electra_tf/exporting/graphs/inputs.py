@@ -1,7 +1,7 @@
 """Rows of token ids out of texts, and networks over them, some at a time.
 
-The same rows as those of the tasks: `tasks.texts.features.pair_rows` for a
-text or a pair, `tasks.ranking.features.pair_rows` for query and passage.
+The same rows as those of the tasks: `tasks.texts.task.pair_rows` for a
+text or a pair, `tasks.ranking.pairs.pair_rows` for query and passage.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +19,8 @@ _TOKENS = 8192  # run together, padding included
 Tensors = dict[str, tf.Tensor]
 # `input_ids`, `input_mask`, `segment_ids`, each int32 [P, L] -> [P, ...].
 Forward = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Tensors]
+# Name -> a tf.function of string tensors [B] that returns tensors [B, ...].
+Signatures = dict[str, tf.types.experimental.GenericFunction]
 
 
 class Rows(NamedTuple):
@@ -29,7 +31,9 @@ class Rows(NamedTuple):
     lengths: tf.Tensor  # int32 [B], tokens of each row
 
 
-def as_many(a: tf.Tensor, b: tf.Tensor, names: str) -> list[tf.Tensor]:
+def as_many(
+    a: tf.Tensor, b: tf.Tensor, names: str
+) -> tuple[tf.Tensor, tf.Tensor]:
     """The two texts of each row; refuses more of one than of the other.
 
     Args:
@@ -43,7 +47,7 @@ def as_many(a: tf.Tensor, b: tf.Tensor, names: str) -> list[tf.Tensor]:
         message=f"{names}: expected as many of one as of the other",
     )
     with tf.control_dependencies([check]):
-        return [tf.identity(a), tf.identity(b)]
+        return tf.identity(a), tf.identity(b)
 
 
 def text_rows(tokenizer: Tokenizer, text: tf.Tensor, max_length: int) -> Rows:
@@ -74,7 +78,8 @@ def pair_rows(
     """
     a, b = tokenizer(text), tokenizer(pair)
     paired = tf.cast(b.row_lengths() > 0, tf.int64)
-    return paired_rows(tokenizer, *fit([a, b], max_length - 2 - paired), paired)
+    a, b = fit([a, b], max_length - 2 - paired)
+    return paired_rows(tokenizer, a, b, paired)
 
 
 def query_rows(
@@ -247,7 +252,9 @@ def task_outputs(predictor: Predictor) -> Forward:
     return forward
 
 
-def signature(answer: Callable[..., Tensors], *names: str) -> Callable:
+def signature(
+    answer: Callable[..., Tensors], *names: str
+) -> tf.types.experimental.GenericFunction:
     """Makes a signature of a function of texts.
 
     Args:

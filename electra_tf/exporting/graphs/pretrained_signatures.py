@@ -6,9 +6,10 @@ from typing import Any
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
-from electra_tf.exporting.graphs.inputs import Tensors
-from electra_tf.exporting.graphs.word_splitting import cut_spans
+from electra_tf.exporting.graphs.inputs import Signatures, Tensors
+from electra_tf.exporting.graphs.word_splitting import cut_spans, places
 from electra_tf.models.networks import Discriminator
+from electra_tf.models.rows import Rows
 from electra_tf.text.tokenizer import Tokenizer, first_tokens
 
 _MASK = "[MASK]"
@@ -16,7 +17,7 @@ _ANSWERS = 5  # tokens for each mask
 _MASKS = 64  # filled together: each takes as much memory as the vocabulary
 
 
-def signatures(network: Any) -> dict[str, Callable]:
+def signatures(network: Any) -> Signatures:
     """`serving_default` of a network from `hub.pretrained`.
 
     Both kinds take `text` string [B], and read as much of it as the model has
@@ -81,10 +82,7 @@ def _discriminate(
                 text, found.start_bytes, found.end_bytes
             ).to_tensor(""),
             "replaced_probability": tf.sigmoid(logits) * real,
-            "start_bytes": found.start_bytes.to_tensor(-1),
-            "end_bytes": found.end_bytes.to_tensor(-1),
-            "start_chars": found.start_chars.to_tensor(-1),
-            "end_chars": found.end_chars.to_tensor(-1),
+            **places(found),
             "num_tokens": tf.cast(counts, tf.int32),
         }
 
@@ -165,7 +163,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
             input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
         ) -> Tensors:
             hidden, _ = network.hidden_at(
-                input_ids, input_mask, segment_ids, None
+                Rows(input_ids, input_mask, segment_ids)
             )
             # Rows of the part, and which of its masks each is.
             here = input_ids == vocab.mask_id
@@ -204,7 +202,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
 
 def embedding_signatures(
     network: Any, tokenizer: Tokenizer, max_length: int
-) -> dict[str, Callable]:
+) -> Signatures:
     """`embed`, the mean over a row's positions; `embed_first`, its first's.
 
     Both are `text` string [B] -> `embedding` float32 [B, H], of the last
@@ -239,7 +237,7 @@ def _embed(
     ) -> Tensors:
         if hasattr(network, "hidden_at"):  # a generator
             hidden, _ = network.hidden_at(
-                input_ids, input_mask, segment_ids, None
+                Rows(input_ids, input_mask, segment_ids)
             )
         else:
             hidden = network.encoder(

@@ -4,13 +4,12 @@ Contexts become windows of tokens as in `tasks.qa.features`, and scores of
 positions the best answer as in `tasks.qa.answers`.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
-from electra_tf.exporting.graphs.inputs import Rows, Tensors
+from electra_tf.exporting.graphs.inputs import Rows, Signatures, Tensors
 from electra_tf.exporting.graphs.word_splitting import cut_spans, split_runs
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.qa.answers import AnswerConfig
@@ -18,20 +17,7 @@ from electra_tf.tasks.qa.features import QAFeatureConfig
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.qa.words import Splitter
 from electra_tf.text.normalize import row_numbers
-from electra_tf.text.tokenizer import Tokenizer, first_tokens
-
-
-class ContextPieces(NamedTuple):
-    """WordPieces of B contexts; each a RaggedTensor [B, (pieces)].
-
-    Ends are exclusive, and offsets int64 in the context.
-    """
-
-    ids: tf.RaggedTensor  # int32
-    start_bytes: tf.RaggedTensor
-    end_bytes: tf.RaggedTensor
-    start_chars: tf.RaggedTensor
-    end_chars: tf.RaggedTensor
+from electra_tf.text.tokenizer import Offsets, Tokenizer, first_tokens
 
 
 class Windows(NamedTuple):
@@ -94,7 +80,7 @@ class Windows(NamedTuple):
 
 def context_pieces(
     tokenizer: Tokenizer, contexts: tf.Tensor, splitter: Splitter
-) -> ContextPieces:
+) -> Offsets:
     """The pieces of contexts, word by word: `qa.documents.make_documents`.
 
     Args:
@@ -119,7 +105,7 @@ def context_pieces(
         place = tf.gather(starts.flat_values, of_word)
         return values.with_flat_values(values.flat_values + place)
 
-    return ContextPieces(
+    return Offsets(
         of_context(found.ids),
         shifted(found.start_bytes, words.start_bytes),
         shifted(found.end_bytes, words.start_bytes),
@@ -131,7 +117,7 @@ def context_pieces(
 def make_windows(
     tokenizer: Tokenizer,
     questions: tf.Tensor,
-    pieces: ContextPieces,
+    pieces: Offsets,
     config: QAFeatureConfig,
 ) -> Windows:
     """The windows; a context without a piece has none.
@@ -214,7 +200,7 @@ class Best(NamedTuple):
 
 def find_candidates(
     windows: Windows,
-    pieces: ContextPieces,
+    pieces: Offsets,
     beams: Tensors,
     max_answer_length: int,
 ) -> Candidates:
@@ -268,7 +254,7 @@ def find_candidates(
 
 def best_answers(
     contexts: tf.Tensor,
-    pieces: ContextPieces,
+    pieces: Offsets,
     found: Candidates,
     splitter: Splitter,
     config: AnswerConfig,
@@ -361,7 +347,7 @@ def best_answers(
     )
 
 
-def signatures(predictor: Predictor) -> dict[str, Callable]:
+def signatures(predictor: Predictor) -> Signatures:
     """`serving_default`: `question` and `context`, string [B], -> answers.
 
     All outputs are [B]:
@@ -376,8 +362,6 @@ def signatures(predictor: Predictor) -> dict[str, Callable]:
     Args:
       predictor: of question answering.
     """
-    task = predictor.task
-    assert isinstance(task, QuestionAnswering)
 
     def answer(question: tf.Tensor, context: tf.Tensor) -> Tensors:
         both = inputs.as_many(question, context, "question and context")
@@ -390,6 +374,7 @@ def _answers(
     predictor: Predictor, question: tf.Tensor, context: tf.Tensor
 ) -> Tensors:
     task, tokenizer = predictor.task, predictor.tokenizer
+    assert isinstance(task, QuestionAnswering)
     options, splitter = task.options, task.splitter
     config = AnswerConfig(options.n_best_size, options.max_answer_length)
     pieces = context_pieces(tokenizer, context, splitter)
@@ -465,6 +450,7 @@ def _null_odds(
     predictor: Predictor, windows: Windows, beams: Tensors, score: tf.Tensor
 ) -> tf.Tensor | None:
     """float64 [B] as `qa.answers` reckons them; None of what cannot tell."""
+    assert isinstance(predictor.task, QuestionAnswering)
     if not predictor.task.unanswerable:
         return None
     is_told = "impossible" in beams

@@ -1,18 +1,18 @@
 """The signature of tagging: text in, words with their tags out.
 
 Words become rows as in `tasks.tagging.features`, scores of labels are decoded
-as in `tasks.tagging.decoding`, and labels spelled as `schemes.convert` does.
+as in `tasks.tagging.answers`, and labels spelled as `schemes.convert` does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
-from electra_tf.exporting.graphs.inputs import Rows, Tensors
-from electra_tf.exporting.graphs.word_splitting import split_words
+from electra_tf.exporting.graphs.inputs import Rows, Signatures, Tensors
+from electra_tf.exporting.graphs.word_splitting import places, split_words
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.tagging import answers, schemes
 from electra_tf.tasks.tagging.schemes import Grammar, Span
@@ -390,7 +390,7 @@ def _spellings(kind: str | None, scheme: str) -> list[str]:
     return found
 
 
-def signatures(predictor: Predictor) -> dict[str, Callable]:
+def signatures(predictor: Predictor) -> Signatures:
     """`serving_default`: `text` string [B] -> the words of each text.
 
     Outputs are padded to the text with most words, W:
@@ -422,10 +422,7 @@ def signatures(predictor: Predictor) -> dict[str, Callable]:
             "tokens": words.text.to_tensor(""),
             "tags": padded(spelling(chosen, splits), ""),
             "probabilities": padded(tf.exp(log_probs), 0.0),
-            "start_bytes": words.start_bytes.to_tensor(-1),
-            "end_bytes": words.end_bytes.to_tensor(-1),
-            "start_chars": words.start_chars.to_tensor(-1),
-            "end_chars": words.end_chars.to_tensor(-1),
+            **places(words),
             "num_tokens": tf.cast(words.text.row_lengths(), tf.int32),
         }
 
@@ -440,6 +437,7 @@ def _word_labels(
     As `tasks.tagging.answers.word_labels`.
     """
     task = predictor.task
+    assert isinstance(task, Tagging)
     grammar, default = task.grammar(), task.default_label()
     size = len(task.state["labels"])
     width = tf.maximum(tf.shape(rows.rows.input_ids)[1], 1)

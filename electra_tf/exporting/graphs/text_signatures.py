@@ -5,14 +5,15 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
-from electra_tf.exporting.graphs.inputs import Rows, Tensors
+from electra_tf.exporting.graphs.inputs import Rows, Signatures, Tensors
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.glue.task import Glue
 from electra_tf.tasks.ranking.task import Ranking
 from electra_tf.tasks.seq2seq.task import Seq2SeqTask
 from electra_tf.tasks.task import Task
-from electra_tf.tasks.texts.table import TableTask
+from electra_tf.tasks.texts.classification import TableTask
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
+from electra_tf.tasks.texts.task import TextTask
 from electra_tf.text.detokenize import Detokenizer
 
 
@@ -25,7 +26,7 @@ def reads_pairs(task: Task) -> bool:
     return isinstance(task, Ranking)
 
 
-def signatures(predictor: Predictor) -> dict[str, Callable]:
+def signatures(predictor: Predictor) -> Signatures:
     """`serving_default`, by what is said of the text.
 
     Inputs are `text` and, of a task on pairs, `text_pair`; of ranking `query`
@@ -77,7 +78,9 @@ def signatures(predictor: Predictor) -> dict[str, Callable]:
 
 def _said(predictor: Predictor) -> Callable[[Rows], Tensors]:
     """Rows -> what the target says of them."""
-    forward, target = inputs.task_outputs(predictor), predictor.task.target
+    task, forward = predictor.task, inputs.task_outputs(predictor)
+    assert isinstance(task, TextTask)
+    target = task.target
     if isinstance(target, Number):
         spec = {"score": tf.TensorSpec([None])}
     else:
@@ -108,7 +111,7 @@ def _in_words(target: Target, outputs: Tensors) -> Tensors:
     return found | {"label": tf.gather(names, best)}
 
 
-def seq2seq_signatures(predictor: Predictor) -> dict[str, Callable]:
+def seq2seq_signatures(predictor: Predictor) -> Signatures:
     """`serving_default`: input `text` string [B], another text for each.
 
     - `text` string [B], what was written, "" for a text without tokens;

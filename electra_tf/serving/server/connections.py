@@ -8,7 +8,6 @@ their number bounded.
 import asyncio
 import json
 import sys
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -55,7 +54,7 @@ class Guard:
         self.metrics = metrics
         self._open: dict[Any, GuardedProtocol] = {}
 
-    def protocol(self) -> Callable[..., asyncio.Protocol]:
+    def protocol(self) -> Any:
         """What makes a protocol for each connection, for uvicorn's `http`."""
 
         def make(*arguments: Any, **words: Any) -> asyncio.Protocol:
@@ -101,7 +100,9 @@ class GuardedProtocol(H11Protocol):
         self._header_clock: asyncio.TimerHandle | None = None
         self._write_clock: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(  # type: ignore[override]
+        self, transport: asyncio.Transport
+    ) -> None:
         """A client has connected."""
         super().connection_made(transport)
         self._peer = _key(transport.get_extra_info("peername"))

@@ -20,7 +20,7 @@ from electra_tf.serving.server.limits import RequestError, invalid
 from electra_tf.serving.server.signatures import SignatureInfo, TensorInfo
 
 DEFAULT_SIGNATURE = "serving_default"
-_NUMPY_TYPES = {
+_NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "DT_STRING": np.dtype(object),
     "DT_FLOAT": np.dtype(np.float32),
     "DT_DOUBLE": np.dtype(np.float64),

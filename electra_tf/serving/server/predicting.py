@@ -160,7 +160,8 @@ class BodyReader:
 
     async def _read(self, request: Request, holding: Holding) -> bytes:
         limit = self._limits.request_bytes
-        chunks, size = [], 0
+        chunks: list[bytes] = []
+        size = 0
         async for chunk in request.stream():
             size += len(chunk)
             if size > limit:

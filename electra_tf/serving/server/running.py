@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import uvicorn
 
@@ -156,7 +157,7 @@ class _Server(uvicorn.Server):
             # Another server may have bound the same port, and listened first.
             raise UserError(
                 f"--host, --port: cannot listen: {error.strerror}"
-                f"{_HINTS.get(error.errno, '')}"
+                f"{_HINTS.get(error.errno or 0, '')}"
             ) from error
         self.ready()
 
@@ -185,7 +186,8 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _protocol(self) -> asyncio.Protocol:
-        return self.config.http_protocol_class(
+        make: Any = self.config.http_protocol_class
+        return make(
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,
@@ -236,7 +238,7 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.close()
         raise UserError(
             f"--host, --port: cannot listen on {host}:{port}: "
-            f"{error.strerror}{_HINTS.get(error.errno, '')}"
+            f"{error.strerror}{_HINTS.get(error.errno or 0, '')}"
         ) from error
     return bound
 

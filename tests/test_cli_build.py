@@ -1,3 +1,6 @@
+"""build-vocab, build-data and prepare-text, as a user types them."""
+
+import gzip
 import signal
 import subprocess
 import sys
@@ -7,8 +10,8 @@ import pytest
 
 from electra_tf.cli import app
 from electra_tf.data import manifest
-from electra_tf.recipes.progress import ProgressLine
 from electra_tf.text import corpus
+from electra_tf.text.vocab import SPECIALS, load_vocab
 
 
 @pytest.fixture
@@ -65,20 +68,6 @@ def test_nothing_held_out_is_told(flags, capsys):
     assert "no document fell into the held-out" in capsys.readouterr().err
 
 
-def test_progress_line_tells_rate_and_time_left(capsys, monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    line = ProgressLine()
-    now[0] += 20
-    line.update(40_000_000, 100_000_000, "7 examples")
-    line.update(41_000_000, 100_000_000, "8 examples")
-    line.close()
-    shown = capsys.readouterr().err
-    assert shown.split() == (
-        "40% 40 of 100 MB 2.0 MB/s 30 s left 7 examples".split()
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_the_build_cleanly(
@@ -117,3 +106,70 @@ def test_signals_end_the_build_cleanly(
     assert child.returncode == 130
     assert "interrupted" in error and "Traceback" not in error
     assert list(out.iterdir()) == []
+
+
+@pytest.fixture
+def text(tmp_path):
+    lines = "The cat sat on the mat.\nA catalogue of mats, matted cats.\n"
+    (tmp_path / "one.txt").write_text(lines * 5, encoding="utf-8")
+    with gzip.open(tmp_path / "two.txt.gz", "wt", encoding="utf-8") as handle:
+        handle.write("中国人 cat\n" * 3)
+    return tmp_path
+
+
+def train(text, *flags):
+    return app.run(["build-vocab", f"--output={text}/out/vocab.txt", *flags])
+
+
+def test_trains_the_same_file_twice(text, capsys):
+    flags = (f"--input={text}/one.txt,{text}/*.gz", "--vocab_size=50")
+    assert train(text, *flags) == 0
+    printed = capsys.readouterr().out
+    assert " 50 tokens" in printed
+    assert "0.0000% of the words are [UNK]" in printed
+    first = (text / "out/vocab.txt").read_bytes()
+    vocab = load_vocab(str(text / "out/vocab.txt"))
+    assert vocab.tokens[:5] == SPECIALS
+    assert {"中", "国", "cat"} <= vocab.ids.keys()
+    assert train(text, *flags) == 0
+    assert (text / "out/vocab.txt").read_bytes() == first
+
+
+def test_flags_reach_the_training(text, capsys):
+    flags = (f"--input={text}/one.txt", "--vocab_size=500")
+    assert train(text, *flags, "--nolower_case", "--min_frequency=1") == 0
+    vocab = load_vocab(str(text / "out/vocab.txt"))
+    assert "T" in vocab.ids and "catalogue" in vocab.ids
+    assert "500 were asked for" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--input={}/none*.txt"], "none*.txt"),
+        (["--input={}/one.txt", "--vocab_size=20"], "vocab_size is 20"),
+        (["--input={}/empty"], "no text"),
+        (["--input={}/one.txt", "--output={}"], "is a directory"),
+    ],
+)
+def test_no_vocabulary_is_left_of_mistakes(text, capsys, flags, message):
+    (text / "empty").write_bytes(b"")
+    assert train(text, *(flag.format(text) for flag in flags)) == 2
+    assert message in capsys.readouterr().err
+    assert not (text / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--input=/no/such"], "--input: no file matches '/no/such'"),
+        (["--stop_words=klingon"], "--stop_words: klingon: no such file"),
+        (["--word_segmenter=best"], "--word_segmenter=best: unknown"),
+        (["--divide_words"], "--divide_words: by what?"),
+        (["--min_line_length=-1"], "min_line_length"),
+        (["--output=a.jsonl"], "--output: a.jsonl: is written as text"),
+    ],
+)
+def test_mistakes_of_prepare_text(flags, words, told, capfd):
+    assert app.run(["prepare-text", flags[1], *words]) == 2
+    assert told in capfd.readouterr().err.strip().splitlines()[-1]

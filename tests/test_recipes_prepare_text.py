@@ -1,0 +1,113 @@
+"""What is left of a text that is cleaned up, and what is told of it."""
+
+import gzip
+import json
+import re
+from unittest.mock import ANY
+
+import pytest
+
+from electra_tf.errors import UserError
+from electra_tf.recipes.build_data import build_data
+from electra_tf.recipes.prepare_text import prepare_text
+
+ENGLISH = "The caf\u00c3\u00a9 was closed, and the cat sat in the sun."
+CHINESE = "今天的天气很好\uff0c我们在公园里散步。"
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(f"{ENGLISH}\n\n{ENGLISH}\n\n{CHINESE}\nshort\n", "utf-8")
+    return path
+
+
+def test_all_of_it(text, tmp_path):
+    pytest.importorskip("jieba")
+    target = tmp_path / "out.txt.gz"
+    made = prepare_text(
+        str(text),
+        str(target),
+        stop_words="english,chinese",
+        word_segmenter="jieba",
+        divide_words=True,
+        repair_unicode=True,
+        drop_duplicates=True,
+        min_line_length=6,
+    )
+    with gzip.open(target, "rt", encoding="utf-8") as handle:
+        text = handle.read()
+    # The comma of Chinese is as it was.
+    assert text == (
+        "café closed, cat sat sun.\n\n今天天气 好 \uff0c 公园 散步 。\n"
+    )
+    assert (made.before["documents"], made.after["documents"]) == (3, 2)
+    assert (made.before["lines"], made.after["lines"]) == (4, 2)
+    assert made.before["words"] > 2 * made.after["words"]
+    assert made.repairs == {
+        "duplicate_documents_dropped": 1, "short_lines_dropped": 1,
+        "lines_repaired": 2, "stop_words_removed": ANY,
+    }  # fmt: skip
+    told = str(made).splitlines()
+    assert re.fullmatch(r"documents +3 +2 +66\.7 %", told[1])
+    assert "short lines dropped: 1" in told
+    assert told[-1] == made.path == str(target)
+
+
+def test_counts_alone(text):
+    made = prepare_text(str(text))
+    assert made.before == made.after and made.path is None
+    assert all(made.before.values())
+
+
+def test_json_lines(tmp_path):
+    source, target = tmp_path / "a.jsonl", tmp_path / "out.txt"
+    rows = [json.dumps({"body": "one two"}), json.dumps({"x": 1}), "no JSON"]
+    source.write_text("\n".join(rows))
+    made = prepare_text(str(source), str(target), text_field="body")
+    assert target.read_text() == "one two\n"
+    assert made.repairs == {"bad_records": 2}
+
+
+def test_an_empty_file(tmp_path):
+    source, target = tmp_path / "a.txt", tmp_path / "out.txt"
+    source.touch()
+    made = prepare_text(str(source), str(target))
+    assert target.read_bytes() == b""
+    assert made.before["lines"] == made.after["lines"] == 0
+    assert made.repairs == {"empty_files": 1}
+
+
+def test_what_build_data_reads(text, tmp_path, tiny_vocab_file):
+    """The same arguments, the same text."""
+    more = {
+        "drop_duplicates": True, "stop_words": "english", "min_line_length": 6,
+    }  # fmt: skip
+    clean = tmp_path / "clean.txt"
+    prepare_text(str(text), str(clean), **more)
+    for source, options, name in ((text, more, "a"), (clean, {}, "b")):
+        build_data(
+            str(source),
+            tiny_vocab_file,
+            str(tmp_path / name),
+            num_workers=1,
+            validation_fraction=0,
+            **options,
+        )
+    shards = sorted((tmp_path / "a").glob("*.tfrecord"))
+    assert shards
+    for shard in shards:
+        again = tmp_path / "b" / shard.name
+        assert shard.read_bytes() == again.read_bytes()
+
+
+def test_nothing_is_left_of_a_failure(text, tmp_path):
+    text.write_bytes(b"good line\nbad \xff line\n")
+    target = tmp_path / "out.txt"
+    with pytest.raises(UserError, match=r"text\.txt:2: byte 0xff"):
+        prepare_text(str(text), str(target), strict=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["text.txt"]
+    target.write_text("mine")
+    with pytest.raises(UserError, match="is there already"):
+        prepare_text(str(text), str(target))
+    assert target.read_text() == "mine"
