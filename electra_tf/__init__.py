@@ -31,9 +31,12 @@ _HOMES = {
     "convert": "electra_tf.recipes.convert",
     "evaluate_pretraining": "electra_tf.recipes.evaluate_pretraining",
     "export": "electra_tf.recipes.export",
+    "evaluate": "electra_tf.recipes.evaluate",
+    "finetune": "electra_tf.recipes.finetune",
     "load": "electra_tf.prediction.predictor",
     "load_vocab": "electra_tf.text.vocab",
     "make_optimizer": "electra_tf.training.optimizer",
+    "predict": "electra_tf.recipes.predict",
     "prepare_text": "electra_tf.recipes.prepare_text",
     "pretrain": "electra_tf.recipes.pretrain",
     "pretraining_dataset": "electra_tf.keras_api.data",
@@ -56,11 +59,14 @@ __all__ = [
     "build_data",
     "build_vocab",
     "convert",
+    "evaluate",
     "evaluate_pretraining",
     "export",
+    "finetune",
     "load",
     "load_vocab",
     "make_optimizer",
+    "predict",
     "prepare_text",
     "pretrain",
     "pretraining_dataset",
@@ -77,8 +83,11 @@ if TYPE_CHECKING:
     from electra_tf.recipes.build_data import build_data
     from electra_tf.recipes.build_vocab import build_vocab
     from electra_tf.recipes.convert import convert
+    from electra_tf.recipes.evaluate import evaluate
     from electra_tf.recipes.evaluate_pretraining import evaluate_pretraining
     from electra_tf.recipes.export import export
+    from electra_tf.recipes.finetune import finetune
+    from electra_tf.recipes.predict import predict
     from electra_tf.recipes.prepare_text import prepare_text
     from electra_tf.recipes.pretrain import pretrain
     from electra_tf.serving.client import Client
