@@ -163,7 +163,7 @@ def test_too_high_a_rate_stops_with_the_step(data, tmp_path, capfd):
 @pytest.mark.parametrize("size", list(SIZES))
 def test_shipped_configs_are_the_sizes(size):
     path = str(ROOT / "configs" / "pretrain" / f"{size}.yaml")
-    settings = config.load(PretrainSettings, path)
+    settings = config.resolve(PretrainSettings, path)
     assert settings == PretrainSettings.of_size(size)
     shape = ModelConfig.of_size(size)
     for name in SIZES[size]:

@@ -96,7 +96,7 @@ def test_a_file_has_the_keys_of_its_task(tmp_path):
         "model:\n  size: tiny\n  hidden_dropout: 0.2\n"
     )
     cls = settings.settings_class(TASK)
-    found = config.load(cls, str(path), ["options.hidden_layer=true"])
+    found = config.resolve(cls, str(path), ["options.hidden_layer=true"])
     assert isinstance(found, settings.FinetuneSettings)
     assert dataclasses.asdict(found.options) == {
         "max_seq_length": 9, "hidden_layer": True, "extra_metric": False,
@@ -125,7 +125,7 @@ def test_misspelt_keys_are_told_with_their_line(tmp_path, text, told):
     path = tmp_path / "a.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as error:
-        config.load(settings.settings_class(TASK), str(path))
+        config.resolve(settings.settings_class(TASK), str(path))
     assert str(error.value).startswith(f"{path}:")
     assert told in str(error.value)
 

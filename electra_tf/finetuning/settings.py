@@ -291,7 +291,9 @@ class FinetuneSettings(Settings):
     train: FinetuneTrainConfig = dataclasses.field(
         default_factory=FinetuneTrainConfig
     )
-    model: Any = dataclasses.field(default_factory=ModelSettings)
+    model: Annotated[
+        Any, Setting("Keys of the model's shape and dropout, and its size.")
+    ] = dataclasses.field(default_factory=ModelSettings)
 
 
 def settings_class(task: str | None) -> type[FinetuneSettings]:
