@@ -19,7 +19,7 @@ _OPENING = """\
 
 Every key that a file in `configs/` may have, and `--set KEY=VALUE` with it;
 `tools/settings_reference.py` writes this page. From Python the keys of a
-section are a mapping: `electra_tf.pretrain(..., train={"learning_rate": 1e-3})`.
+section are a mapping: `train={"learning_rate": 1e-3}`.
 """
 
 
