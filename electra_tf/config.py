@@ -161,36 +161,29 @@ def resolve(
     Raises:
       UserError: as for `load`.
     """
-    values, places, default = _gather(config, overrides, sections)
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    default = "settings"
+    if isinstance(config, str):
+        (values, places), default = _read_yaml(config), config
+    elif dataclasses.is_dataclass(config) or isinstance(config, Mapping):
+        values = _plain(config)
+    elif config is not None:
+        raise UserError(
+            "config: expected a settings object, a mapping or the path of a "
+            f"YAML file, got {_describe(config)}"
+        )
+    for section, given in sections.items():
+        given = {} if given is None else _plain(given)
+        if not isinstance(given, Mapping):
+            raise UserError(
+                f"{section}: expected a mapping of keys to values, got "
+                f"{_describe(given)}"
+            )
+        for name, value in given.items():
+            _write(values, places, f"{section}.{name}", value, f"{section}=")
+    _apply_overrides(values, places, overrides)
     return _build(cls, values, "", _Source(cls, default, places))
-
-
-def peek(
-    key: str,
-    config: Config = None,
-    overrides: Overrides = (),
-    **sections: Mapping[str, Any] | None,
-) -> Any:
-    """Returns what is given for one key, before anything is checked.
-
-    For settings whose class depends on one of them.
-
-    Args:
-      key: dotted.
-      config: as for `resolve`.
-      overrides: the same.
-      **sections: the same.
-
-    Returns:
-      The value as it is given; None where it is not.
-
-    Raises:
-      UserError: unreadable or malformed file or override.
-    """
-    found: Any = _gather(config, overrides, sections)[0]
-    for name in key.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
 
 
 def from_dict(
@@ -254,37 +247,6 @@ def setting_of(kind: Any) -> Setting:
             if found != Setting():
                 return found
     return Setting()
-
-
-def _gather(
-    config: Config,
-    overrides: Overrides,
-    sections: Mapping[str, Mapping[str, Any] | None],
-) -> tuple[dict[str, Any], dict[str, str], str]:
-    """All that is given: values, their places, and the place of the rest."""
-    values: dict[str, Any] = {}
-    places: dict[str, str] = {}
-    default = "settings"
-    if isinstance(config, str):
-        (values, places), default = _read_yaml(config), config
-    elif dataclasses.is_dataclass(config) or isinstance(config, Mapping):
-        values = _plain(config)
-    elif config is not None:
-        raise UserError(
-            "config: expected a settings object, a mapping or the path of a "
-            f"YAML file, got {_describe(config)}"
-        )
-    for section, given in sections.items():
-        given = {} if given is None else _plain(given)
-        if not isinstance(given, Mapping):
-            raise UserError(
-                f"{section}: expected a mapping of keys to values, got "
-                f"{_describe(given)}"
-            )
-        for name, value in given.items():
-            _write(values, places, f"{section}.{name}", value, f"{section}=")
-    _apply_overrides(values, places, overrides)
-    return values, places, default
 
 
 def _read_yaml(path: str) -> tuple[dict[str, Any], dict[str, str]]:
