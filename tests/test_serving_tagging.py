@@ -12,7 +12,7 @@ from electra_tf.exporting.graphs import (
     word_splitting,
 )
 from electra_tf.tasks.qa import words as qa_words
-from electra_tf.tasks.tagging import decoding, features, schemes
+from electra_tf.tasks.tagging import answers, features, schemes
 from electra_tf.tasks.tagging.words import split_words
 from electra_tf.text.tokenizer import Tokenizer
 
@@ -141,7 +141,7 @@ def test_labels_are_those_of_python(scheme, step):
         lambda s, p: tagging_signatures.best_labels(s, p, grammar),
         autograph=False,
     )
-    expected = decoding.best_labels(scores, splits, grammar)
+    expected = answers.best_labels(scores, splits, grammar)
     np.testing.assert_array_equal(search(scores, splits), expected)
     assert search(scores[:0], splits[:1]).shape == [0]
 

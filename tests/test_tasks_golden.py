@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from text_rows import pair_features
 
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
@@ -13,7 +14,6 @@ from electra_tf.tasks import losses
 from electra_tf.tasks.qa import answers as qa_answers
 from electra_tf.tasks.qa import examples as qa_examples
 from electra_tf.tasks.qa import features as qa_features
-from electra_tf.tasks.texts import features as classification_features
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
 
@@ -169,7 +169,7 @@ def stored_features(task, split, data_dir):
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_classification_features(task, split, tokenizer, data_dir):
     rows = rows_of(task, split, data_dir)
-    ours = classification_features.pair_features(
+    ours = pair_features(
         tokenizer,
         [row[0] for row in rows],
         [row[1] for row in rows] if len(rows[0]) > 1 else None,
@@ -187,7 +187,7 @@ def test_recorded_arrays_are_the_stored_ones(shared_dir, tokenizer, data_dir):
     recorded = Recorded(shared_dir, "mrpc")
     for split in ("train", "dev"):
         rows = rows_of("mrpc", split, data_dir)
-        ours = classification_features.pair_features(
+        ours = pair_features(
             tokenizer, [r[0] for r in rows], [r[1] for r in rows], 64
         )
         golden = recorded.batch(split)

@@ -242,6 +242,32 @@ def beam_for(window, spans, impossible=None):
     )
 
 
+@pytest.mark.parametrize("least", [0, 1])
+@pytest.mark.parametrize("head", [True, False])
+def test_all_windows_of_a_question_tell_whether_it_has_an_answer(
+    tokenizer, least, head
+):
+    """The one that believes most in an answer decides, wherever it stands."""
+    windows = list(windows_of(tokenizer, [example()], training=False))
+    assert len(windows) > 1
+    odds = [2.5 - 4.0 * (i == least) for i in range(len(windows))]
+    beams = []
+    for window, value in zip(windows, odds):
+        piece = window.start + int(np.argmax(window.max_context))
+        row = beam_for(window, [(piece, piece, -3.0)])._asdict()
+        row |= {"null_score": np.float32(value), "impossible": None}
+        if head:
+            row |= {"impossible": value, "null_score": np.float32(-9.0)}
+        beams.append(qa_answers.Beam(**row))
+    found = qa_answers.predict(windows, beams, qa_answers.AnswerConfig())
+    assert found.text and found.null_odds == (-1.5 if head else -1.5 + 3.0)
+    # One window by itself says otherwise: no threshold of theirs fits both.
+    alone = qa_answers.predict(
+        windows[:1], beams[:1], qa_answers.AnswerConfig()
+    ).null_odds
+    assert (alone == found.null_odds) == (least == 0)
+
+
 def test_best_answers(tokenizer):
     windows = windows_of(tokenizer, [example()], training=False)
     beams = [

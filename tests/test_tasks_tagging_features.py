@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from electra_tf.errors import UserError
 from electra_tf.models.task_networks import ClassifierOutput
 from electra_tf.tasks.tagging import features as tagging_features
-from electra_tf.tasks.tagging.files import Sentence
 from electra_tf.tasks.tagging.task import Tagging, TaggingOptions
+from electra_tf.tasks.tagging.words import Sentence
 from electra_tf.text.tokenizer import Tokenizer
 
 TRAIN = [

@@ -190,9 +190,11 @@ def load_weights(
       UserError: a missing name, or another shape. The model is unchanged
         then.
     """
-    from electra_tf.hub import directory, variables
+    from electra_tf.hub import directory
 
     if pretrainer.baseline is not None:
-        own = variables.stored(variables.named([pretrainer.baseline]))
+        own = directory.stored_weights(
+            directory.named_variables([pretrainer.baseline])
+        )
         weights = {**own, **weights}
     directory.load_weights(pretrainer, weights, source)

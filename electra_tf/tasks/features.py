@@ -1,15 +1,77 @@
-"""Rows of tokens of different lengths, and their targets, without padding."""
+"""Rows of tokens of different lengths, and their targets, without padding.
+
+And what makes them: texts tokenized together, windows over long texts, how
+often each kind is seen in an epoch.
+"""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from electra_tf.errors import UserError
-from electra_tf.tasks.mixture import Mixture
+from electra_tf.text.tokenizer import Tokenizer
 
+_TEXTS = 1 << 15  # tokenized at once
 INPUTS = ("input_ids", "input_mask", "segment_ids")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """Units of S kinds, those of a kind side by side.
+
+    Attributes:
+      sizes: how many units of each kind there are, each at least 1.
+      draws: how many of each an epoch has. Where that is fewer than there
+        are, the next epoch goes on with the others; where more, some come
+        again. Over the epochs all units of a kind are seen equally often.
+    """
+
+    sizes: tuple[int, ...]
+    draws: tuple[int, ...]
+
+    def epoch(self, number: int, seed: int) -> np.ndarray:
+        """The units of an epoch, int64 [sum of draws], kind by kind.
+
+        Args:
+          number: the epoch, from 0.
+          seed: of the order in which a kind's units are taken.
+        """
+        found, first = [], 0
+        for kind, (size, draws) in enumerate(zip(self.sizes, self.draws)):
+            rounds, within = np.divmod(
+                np.arange(number * draws, (number + 1) * draws), size
+            )
+            units = np.empty_like(within)
+            for turn in np.unique(rounds):
+                rng = np.random.default_rng([seed, 2, kind, int(turn)])
+                here = rounds == turn
+                units[here] = rng.permutation(size)[within[here]]
+            found.append(first + units)
+            first += size
+        return np.concatenate(found).astype("int64")
+
+
+def mix_by_size(sizes: Sequence[int], power: float) -> Mixture:
+    """Kinds drawn in proportion to their size to a power.
+
+    An epoch is as long as all units together; each kind is drawn at least
+    once in it.
+
+    Args:
+      sizes: units of each kind, each at least 1.
+      power: 1 draws every unit once, 0 all kinds equally often.
+    """
+    shares = np.asarray(sizes, "float64") ** power
+    exact = shares / shares.sum() * sum(sizes)
+    draws = np.maximum(np.floor(exact), 1).astype("int64")
+    # What rounding down left goes to those that lost most.
+    for kind in np.argsort(draws - exact, kind="stable"):
+        if draws.sum() >= sum(sizes):
+            break
+        draws[kind] += 1
+    return Mixture(tuple(map(int, sizes)), tuple(map(int, draws)))
 
 
 class Sequences(NamedTuple):
@@ -190,3 +252,117 @@ def check_lengths(features: Features, max_positions: int) -> None:
                 f"and the model has {max_positions} positions; set it to "
                 f"{max_positions - 2} or less"
             )
+
+
+def ranges(first: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of R ranges, one after another.
+
+    Args:
+      first: int64 [R], where each begins.
+      end: int64 [R], the number after its last.
+
+    Returns:
+      int64 numbers, and the range that each is of.
+    """
+    count = end - first
+    of = np.repeat(np.arange(len(first)), count)
+    within = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)
+    return first[of] + within, of
+
+
+class Pieces(NamedTuple):
+    """The WordPieces of N texts, of which some may be equal."""
+
+    table: np.ndarray  # int32, those of the different texts
+    start: np.ndarray  # int64 [N], where a text's are in the table
+    count: np.ndarray  # int64 [N], how many
+
+
+def tokenize_all(tokenizer: Tokenizer, texts: Iterable[str]) -> Pieces:
+    """Tokenizes texts; each different one once.
+
+    Args:
+      tokenizer: the model's.
+      texts: N of them.
+    """
+    numbers: dict[str, int] = {}
+    text = np.array(
+        [numbers.setdefault(t, len(numbers)) for t in texts], "int64"
+    )
+    different = [*numbers, ""]  # one at least
+    tables, counts = [], []
+    for i in range(0, len(different), _TEXTS):
+        table = tokenizer(different[i : i + _TEXTS])
+        tables.append(table.flat_values.numpy())
+        counts.append(table.row_lengths().numpy())
+    count = np.concatenate(counts)
+    start = np.cumsum(count) - count
+    return Pieces(np.concatenate(tables), start[text], count[text])
+
+
+class Windows(NamedTuple):
+    """R windows over long rows of units (words, sentences), which overlap.
+
+    A unit is never cut, and is answered for in the one window that shows most
+    around it. Units are numbered over all groups.
+
+    Attributes:
+      group: int64 [R], whose units are seen: a text's, a sentence's.
+      first: int64 [R], the first unit that is seen.
+      end: int64 [R], the unit after the last.
+      own_first: int64 [R], the first unit that is answered for there.
+      own_end: int64 [R], the unit after the last of these.
+    """
+
+    group: np.ndarray
+    first: np.ndarray
+    end: np.ndarray
+    own_first: np.ndarray
+    own_end: np.ndarray
+
+
+def cut_windows(splits: np.ndarray, count: np.ndarray, room: int) -> Windows:
+    """One window for each group that fits, several for a longer one.
+
+    About a quarter of a window is shared with the next.
+
+    Args:
+      splits: int64 [N + 1], where each group starts among all U units.
+      count: int64 [U], the tokens of each unit, none above `room`.
+      room: tokens of a window.
+    """
+    before = np.concatenate([[0], np.cumsum(count)])
+    total = np.diff(before[splits])
+    number = np.arange(len(total))
+    first, end = splits[:-1], splits[1:]
+    short = total <= room
+    parts = [Windows(*(c[short] for c in (number, first, end, first, end)))]
+    parts += [_long(i, first[i], end[i], before, room) for i in number[~short]]
+    columns = [np.concatenate(column) for column in zip(*parts)]
+    order = np.argsort(columns[0], kind="stable")
+    return Windows(*(column[order] for column in columns))
+
+
+def _long(
+    group: int, first: int, end: int, before: np.ndarray, room: int
+) -> Windows:
+    bounds = []
+    start = first
+    while True:
+        stop = int(np.searchsorted(before, before[start] + room, "right")) - 1
+        stop = min(stop, end)
+        bounds.append((start, stop))
+        if stop == end:
+            break
+        back = before[stop] - room // 4
+        start = max(int(np.searchsorted(before, back)), start + 1)
+    rows = np.array(bounds, "int64")
+    # What two windows share is divided in the middle.
+    cuts = (rows[1:, 0] + rows[:-1, 1] + 1) // 2
+    return Windows(
+        np.full([len(rows)], group),
+        rows[:, 0],
+        rows[:, 1],
+        np.concatenate([[first], cuts]),
+        np.concatenate([cuts, [end]]),
+    )

@@ -11,13 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from electra_tf.tasks.features import Features
-from electra_tf.tasks.qa.documents import (
-    Document,
-    Documents,
-    make_documents,
-    ranges,
-    token_rows,
-)
 from electra_tf.tasks.qa.examples import (
     QAExample,
     answer_span,
@@ -25,7 +18,15 @@ from electra_tf.tasks.qa.examples import (
     locate_answer,
 )
 from electra_tf.tasks.qa.options import QAFeatureConfig
-from electra_tf.tasks.qa.words import WORDS, Splitter
+from electra_tf.tasks.qa.words import (
+    WORDS,
+    Document,
+    Documents,
+    Splitter,
+    make_documents,
+    ranges,
+    token_rows,
+)
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab
 

@@ -1,15 +1,121 @@
-"""Documents and their summaries, out of the rows of files."""
+"""Documents and their summaries: files, sentences, windows of sentences.
+
+Windows are `[CLS] sentence [SEP] [CLS] sentence [SEP] ...`, as BertSum has it.
+The segment ids are the numbers of sentences in the whole document: its network
+makes 0 and 1 in turn of them, and knows where in the document it reads.
+"""
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import records
-from electra_tf.tasks.summarization import sentences
+from electra_tf.tasks.features import (
+    Features,
+    cut_windows,
+    ranges,
+    tokenize_all,
+)
+from electra_tf.tasks.records import read_table, text_in
 from electra_tf.tasks.summarization.options import SummaryOptions
-from electra_tf.tasks.summarization.sentences import Span
+from electra_tf.text.detokenize import is_cjk
+from electra_tf.text.tokenizer import Tokenizer
+
+IGNORED = -1  # the label of tokens that stand for no sentence
+_HINT = "options.document_column and options.summary_column name them"
+# sentencex keeps a quotation in one piece, however many sentences it has.
+# Blanks in place of the marks do not change places in the text.
+_QUOTES = str.maketrans(dict.fromkeys('"“”„‟«»「」『』', " "))
+# An opening mark at a sentence's end belongs to the next one: a mark that
+# opens, or one that may do either right before the next sentence.
+_OPENING = re.compile(r"\s*(?:[“„‟«「『(（\[【]+\s*|(?<=\s)[\"'‘]+)$")  # noqa: RUF001
+_WORD = re.compile(r"[^\W_]+")
+
+
+class Span(NamedTuple):
+    """Where a sentence stands in its text, in characters."""
+
+    start: int
+    end: int  # exclusive
+
+
+def split(text: str, language: str = "en") -> list[Span]:
+    """The sentences of a text in their order, without the space around them.
+
+    By sentencex, and inside quotations too. An empty line ends a sentence;
+    what holds no letter and no digit is none.
+
+    Args:
+      text: may be empty.
+      language: of it, as "en", for its abbreviations; the marks of all
+        scripts are known to every language.
+
+    Raises:
+      UserError: no sentencex.
+    """
+    try:
+        import sentencex
+    except ImportError as error:
+        raise UserError(
+            "summaries need sentencex: pip install 'electra-tf[seq2seq]'"
+        ) from error
+    bounds = [
+        (found["start_index"], found["end_index"])
+        for found in sentencex.get_sentence_boundaries(
+            language, text.translate(_QUOTES)
+        )
+    ]
+    spans, begin = [], 0
+    for start, end in bounds:
+        begin = min(begin, start)
+        opening = _OPENING.search(text, begin, end)
+        stop = opening.start() if opening and end < len(text) else end
+        part = text[begin:stop]
+        if _WORD.search(part):
+            first = begin + len(part) - len(part.lstrip())
+            last = begin + len(part.rstrip())
+            if spans and _goes_on(text, spans[-1].end, first):
+                first = spans.pop().start
+            spans.append(Span(first, last))
+        begin = stop
+    return spans
+
+
+def _goes_on(text: str, end: int, start: int) -> bool:
+    """Whether a sentence goes on after a quotation in it: "So?" she said."""
+    return text[end - 1] in "\"'”’»" and text[start].islower()  # noqa: RUF001
+
+
+def words(text: str) -> list[str]:
+    """Its words in lower case; of scripts without spaces, the characters."""
+    found: list[str] = []
+    for match in _WORD.finditer(text.lower()):
+        word = match.group()
+        if not any(map(is_cjk, word)):
+            found.append(word)
+            continue
+        run = ""
+        for character in word:
+            if is_cjk(character):
+                found += [run, character] if run else [character]
+                run = ""
+            else:
+                run += character
+        found += [run] if run else []
+    return found
+
+
+def join(texts: Sequence[str]) -> str:
+    """Sentences as one text, with spaces where the script has them."""
+    joined = ""
+    for text in texts:
+        glued = not joined or is_cjk(joined[-1]) or is_cjk(text[0])
+        joined += text if glued else f" {text}"
+    return joined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +150,7 @@ class Article:
     @functools.cached_property
     def words(self) -> list[list[str]]:
         """Of each sentence."""
-        return [sentences.words(text) for text in self.texts]
+        return [words(text) for text in self.texts]
 
 
 def read(path: str, options: SummaryOptions, summarized: bool) -> list[Article]:
@@ -59,9 +165,9 @@ def read(path: str, options: SummaryOptions, summarized: bool) -> list[Article]:
       UserError: unreadable; a column is missing, is no text, or is empty.
         File and line are named.
     """
+    rows = read_table(path, options, options.document_column)
     return [
-        article(record, place, options, summarized)
-        for record, place in records.read_records(path)
+        article(record, place, options, summarized) for record, place in rows
     ]
 
 
@@ -72,8 +178,8 @@ def article(
     summarized: bool,
 ) -> Article:
     """A record as a document; see `read`."""
-    text = _text(record, options.document_column, place)
-    spans = sentences.split(text, options.language)
+    text = text_in(record, options.document_column, place, _HINT)
+    spans = split(text, options.language)
     if not spans:
         raise UserError(
             f"{place}: {options.document_column}: expected a text with a "
@@ -81,22 +187,111 @@ def article(
         )
     summary = None
     if summarized or record.get(options.summary_column) not in (None, ""):
-        summary = _text(record, options.summary_column, place)
+        summary = text_in(record, options.summary_column, place, _HINT)
     return Article(text, tuple(spans), options.title_line, summary, place)
 
 
-def _text(record: Mapping[str, Any], column: str, place: str) -> str:
-    if column not in record:
-        there = ", ".join(f"'{name:.30}'" for name in list(record)[:12])
-        raise UserError(
-            f"{place}: no column '{column}'; there are {there or 'none'} "
-            "(options.document_column and options.summary_column name them)"
+@dataclasses.dataclass(frozen=True, eq=False)
+class SentencePlaces:
+    """Where the sentences of N documents are scored.
+
+    Attributes:
+      splits: int64 [N + 1], where each document starts among all S sentences.
+      row: int64 [S], the window that a sentence is scored in.
+      position: int64 [S], of its [CLS] there.
+    """
+
+    splits: np.ndarray
+    row: np.ndarray
+    position: np.ndarray
+
+
+def make_features(
+    tokenizer: Tokenizer,
+    documents: Sequence[Sequence[str]],
+    max_length: int,
+    labels: Sequence[Sequence[bool | None]] | None = None,
+) -> Features:
+    """Windows of documents.
+
+    Of a sentence of more pieces than a window has room for, the first are
+    seen.
+
+    Args:
+      tokenizer: the model's.
+      documents: the sentences of N documents.
+      max_length: tokens of a window.
+      labels: of all sentences, in training; None of those that nothing is
+        learned from.
+
+    Returns:
+      Features whose `extra` are the `SentencePlaces`. With labels they have
+      the token array `labels`, `IGNORED` at all but the [CLS] of sentences
+      that are scored there, and the row array `scale` float32, the same for
+      all: 1 / the labels of a mean window.
+    """
+    lengths = np.array([len(texts) for texts in documents], "int64")
+    splits = np.concatenate([[0], np.cumsum(lengths)])
+    pieces = tokenize_all(tokenizer, (t for texts in documents for t in texts))
+    kept = np.minimum(pieces.count, max_length - 2)
+    rows = cut_windows(splits, kept + 2, max_length)
+
+    seen, row_of = ranges(rows.first, rows.end)  # window by window
+    count = kept[seen]
+    size = np.bincount(row_of, count + 2, len(rows.first)).astype("int64")
+    row_splits = np.concatenate([[0], np.cumsum(size)])
+    place = np.cumsum(count + 2) - (count + 2)  # of each [CLS]
+
+    vocab = tokenizer.vocab
+    ids = np.full([row_splits[-1]], vocab.sep_id, "int32")
+    ids[place] = vocab.cls_id
+    source, of = ranges(pieces.start[seen], pieces.start[seen] + count)
+    ids[place[of] + 1 + source - pieces.start[seen][of]] = pieces.table[source]
+    number = seen - splits[:-1][rows.group[row_of]]
+    numbers = np.repeat(number, count + 2).astype("int32")
+
+    own = (rows.own_first[row_of] <= seen) & (seen < rows.own_end[row_of])
+    places = SentencePlaces(
+        splits, np.zeros([splits[-1]], "int64"), np.zeros([splits[-1]], "int64")
+    )
+    places.row[seen[own]] = row_of[own]
+    places.position[seen[own]] = (place - row_splits[row_of])[own]
+
+    tokens = {"input_ids": ids, "segment_ids": numbers}
+    targets = {}
+    if labels is not None:
+        given = np.array(
+            [
+                IGNORED if label is None else int(label)
+                for row in labels
+                for label in row
+            ],
+            "int32",
         )
-    value = record[column]
-    if not isinstance(value, str):
-        raise UserError(
-            f"{place}: {column}: expected a text, got {value!r:.40}"
-        )
-    if not value.strip():
-        raise UserError(f"{place}: {column}: the text is empty")
-    return value
+        tokens["labels"] = np.full_like(ids, IGNORED)
+        tokens["labels"][place[own]] = given[seen[own]]
+        mean = (tokens["labels"] >= 0).sum() / max(len(size), 1)
+        targets["scale"] = np.full([len(size)], 1 / max(mean, 1), "float32")
+    return Features(
+        row_splits,
+        tokens,
+        targets,
+        padding={"input_ids": vocab.pad_id, "labels": IGNORED},
+        examples=rows.group,
+        extra=places,
+    )
+
+
+def sentence_scores(
+    places: SentencePlaces, scores: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """The scores of each document's sentences.
+
+    Args:
+      places: of N documents.
+      scores: float32 [L] of the tokens of each window.
+    """
+    found = np.array(
+        [scores[r][p] for r, p in zip(places.row, places.position)], "float32"
+    )
+    return np.split(found, places.splits[1:-1])

@@ -11,8 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import ragged, windows
-from electra_tf.tasks.features import Features
+from electra_tf.tasks.features import (
+    Features,
+    Windows,
+    cut_windows,
+    ranges,
+    tokenize_all,
+)
 from electra_tf.text.tokenizer import Tokenizer
 
 IGNORED = -1  # the label of tokens that are not tagged
@@ -68,14 +73,14 @@ def make_features(
         )
     lengths = np.array([len(s) for s in sentences], "int64")
     splits = np.concatenate([[0], np.cumsum(lengths)])
-    pieces = ragged.pieces(tokenizer, (w for s in sentences for w in s))
+    pieces = tokenize_all(tokenizer, (w for s in sentences for w in s))
     counts = np.minimum(pieces.count, room)
-    rows = windows.cut(splits, counts, room)
+    rows = cut_windows(splits, counts, room)
     if labels is not None:
         before = np.concatenate([[0], np.cumsum(counts)])
         kept = before[rows.own_end] > before[rows.own_first]
-        rows = windows.Windows(*(column[kept] for column in rows))
-    word, row_of = ragged.ranges(rows.first, rows.end)  # words seen, row by row
+        rows = Windows(*(column[kept] for column in rows))
+    word, row_of = ranges(rows.first, rows.end)  # words seen, row by row
     count = counts[word]
     size = np.bincount(row_of, count, len(rows.first)).astype("int64") + 2
     row_splits = np.concatenate([[0], np.cumsum(size)])
@@ -84,9 +89,7 @@ def make_features(
     place = np.cumsum(count) - count + 1 + 2 * row_of
     ids = np.full([row_splits[-1]], tokenizer.vocab.sep_id, "int32")
     ids[row_splits[:-1]] = tokenizer.vocab.cls_id
-    source, of_word = ragged.ranges(
-        pieces.start[word], pieces.start[word] + count
-    )
+    source, of_word = ranges(pieces.start[word], pieces.start[word] + count)
     within = source - pieces.start[word][of_word]
     ids[place[of_word] + within] = pieces.table[source]
 

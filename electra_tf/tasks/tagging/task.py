@@ -8,42 +8,44 @@ import collections
 import difflib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.tasks import split_files
 from electra_tf.tasks.features import Features
 from electra_tf.tasks.tagging import answers as tagging_answers
 from electra_tf.tasks.tagging import features as tagging_features
-from electra_tf.tasks.tagging import files as tagging_files
-from electra_tf.tasks.tagging import metrics as tagging_metrics
 from electra_tf.tasks.tagging import schemes as tagging_schemes
-from electra_tf.tasks.tagging.files import Sentence
 from electra_tf.tasks.tagging.options import (
     MEMBERS,
     SEPARATORS,
     TaggingOptions,
 )
-from electra_tf.tasks.tagging.words import split_words
-from electra_tf.tasks.task import Prediction, Task
+from electra_tf.tasks.tagging.words import (
+    Sentence,
+    read_columns,
+    split_words,
+)
+from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.text.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
 
 
-class Tagging(Task):
+class Tagging(FileTask):
     """The task; see `tasks.task.Task`.
 
     `state`: `scheme` of the data, `labels` that the model learns, `learned`,
     their scheme, and `default`, the most frequent tag.
     """
 
-    Options = TaggingOptions
+    Options: ClassVar[type] = TaggingOptions
     options: TaggingOptions
+    usual_file = "train.txt"
+    strict_parts = True
 
     def __init__(
         self,
@@ -70,48 +72,26 @@ class Tagging(Task):
 
     # --- examples ----------------------------------------------------------
 
-    def read(self, split: str) -> Sequence[Sentence] | None:
-        """The sentences of a split; see `Task.read`."""
-        path = self._locate(split)
-        if split == "test" or (split == "validation" and path is not None):
-            return None if path is None else self._read(path)
-        whole = self._locate("train")
-        if whole is None:
-            raise split_files.missing(self.data, "train.txt")
-        sentences = self._read(whole)
-        if split == "train" and self._locate("validation") is not None:
-            return sentences
-        share, seed = self.options.validation_fraction, self.options.split_seed
-        chosen = [
-            sentence
-            for sentence in sentences
-            if split_files.held_out(" ".join(sentence.tokens), share, seed)
-            == (split == "validation")
-        ]
-        if not chosen:
-            raise UserError(
-                f"{whole}: {len(sentences)} sentences, and with a "
-                f"validation_fraction of {share} none of them is for {split}; "
-                "give options.validation_file"
-            )
-        return chosen
-
-    def _locate(self, split: str) -> str | None:
-        option = f"{split}_file"
-        given = getattr(self.options, option)
-        return split_files.locate(split, self.data, given, option)
-
-    def _read(self, path: str) -> list[Sentence]:
+    def read_files(self, paths: Sequence[str], split: str) -> list[Sentence]:
+        """The sentences of a column file."""
         options = self.options
         separator = options.separator or self._usual.get("separator")
         if separator is not None:
             separator = SEPARATORS.get(separator, separator)
-        sentences = tagging_files.read_columns(
-            path, options.token_column, options.tag_column, separator
+        sentences = read_columns(
+            paths[0],
+            options.token_column,
+            options.tag_column,
+            separator,
+            options.format,
         )
         if "scheme" in self.state:
             self._check(sentences)
         return sentences
+
+    def identity(self, example: Sentence) -> str:
+        """Its words."""
+        return " ".join(example.tokens)
 
     def _check(self, sentences: Sequence[Sentence]) -> None:
         """Tags that are of another scheme, or that training did not have."""
@@ -165,7 +145,7 @@ class Tagging(Task):
         if scheme == "auto":
             scheme = self._usual.get("scheme") or self._detect(examples)
         learned = self.options.convert_to or scheme
-        self.state = {"scheme": scheme, "learned": learned, "labels": ["O"]}
+        self.state |= {"scheme": scheme, "learned": learned, "labels": ["O"]}
         self.state["default"] = counts.most_common(1)[0][0]
         if scheme == "none":
             if learned != "none":
@@ -359,10 +339,10 @@ class Tagging(Task):
         found = {}
         scheme = self.state["scheme"]
         if scheme != "none":
-            found = tagging_metrics.entity_scores(
+            found = tagging_answers.entity_scores(
                 gold, given, scheme, self.options.scorer
             )
-        return found | {"accuracy": tagging_metrics.accuracy(gold, given)}
+        return found | {"accuracy": tagging_answers.accuracy(gold, given)}
 
     def files(
         self,
@@ -375,7 +355,7 @@ class Tagging(Task):
         found = {f"{split}_predictions.txt": text}
         gold, given = tagging_answers.known_tags(examples, predictions)
         if gold and self.state["scheme"] != "none":
-            report = tagging_metrics.type_report(gold, given)
+            report = tagging_answers.type_report(gold, given)
             found[f"{split}_types.txt"] = report
         return {name: text.encode("utf-8") for name, text in found.items()}
 
