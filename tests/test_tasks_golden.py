@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import qa_toys
 import tensorflow as tf
 from text_rows import pair_features
 
@@ -215,7 +216,7 @@ def windows_of(task, split, tokenizer, data_dir):
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_question_features(task, split, tokenizer, data_dir):
     _, windows = windows_of(task, split, tokenizer, data_dir)
-    ours = qa_features.window_arrays(windows, tokenizer.vocab, 64)
+    ours = qa_toys.window_arrays(windows, tokenizer.vocab, 64)
     place = {1000 * w.example + w.index: i for i, w in enumerate(windows)}
     stored = stored_features(task, split, data_dir)
     assert len(stored) == len(windows)
@@ -231,7 +232,7 @@ def test_recorded_question_features(shared_dir, tokenizer, data_dir):
     recorded = Recorded(shared_dir, "squad")
     for split in ("train", "dev"):
         _, windows = windows_of("squad", split, tokenizer, data_dir)
-        ours = qa_features.window_arrays(windows, tokenizer.vocab, 64)
+        ours = qa_toys.window_arrays(windows, tokenizer.vocab, 64)
         golden = recorded.batch(split)
         place = {1000 * w.example + w.index: i for i, w in enumerate(windows)}
         rows = [place[e] for e in golden["eid"].numpy()[: len(windows)]]

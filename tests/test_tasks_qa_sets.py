@@ -10,6 +10,7 @@ import pytest
 import qa_toys
 
 from electra_tf.errors import UserError
+from electra_tf.tasks import features as task_features
 from electra_tf.tasks.qa import examples as qa_examples
 from electra_tf.tasks.qa import features as qa_features
 from electra_tf.tasks.qa import metrics as qa_metrics
@@ -193,13 +194,13 @@ def test_large_data_is_tokenized_in_parts(tokenizer, monkeypatch):
     contexts = [f"the cats {'sat ' * i}\n中国 (mat)" for i in range(9)] + [""]
     whole = qa_words.make_documents(tokenizer, contexts)
     monkeypatch.setattr(qa_words, "_CHARACTERS_AT_ONCE", 40)
-    monkeypatch.setattr(qa_words, "_TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr(task_features, "_TEXTS", 2)
     parts = qa_words.make_documents(tokenizer, contexts)
     for name in ("ids", "starts", "ends", "splits"):
         np.testing.assert_array_equal(
             getattr(whole, name), getattr(parts, name)
         )
-    monkeypatch.setattr(qa_features, "_ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(task_features, "_ROWS", 3)
     examples = [QAExample(str(i), "who?", c) for i, c in enumerate(contexts)]
     windows = qa_features.make_windows(
         tokenizer, examples, qa_features.QAFeatureConfig(16, 4, 4), False

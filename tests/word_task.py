@@ -10,12 +10,11 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
-from text_rows import pair_features
+from text_rows import from_rows, pair_features
 
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.tasks.features import from_rows
 from electra_tf.tasks.records import read_records
 from electra_tf.tasks.task import Task
 

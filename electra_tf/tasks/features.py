@@ -12,8 +12,10 @@ import numpy as np
 
 from electra_tf.errors import UserError
 from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.vocab import Vocab
 
-_TEXTS = 1 << 15  # tokenized at once
+# Texts tokenized, and rows filled, at once: bounds memory.
+_TEXTS, _ROWS = 1 << 15, 4096
 INPUTS = ("input_ids", "input_mask", "segment_ids")
 
 
@@ -206,31 +208,6 @@ class Features:
         return found
 
 
-def from_rows(
-    rows: Sequence[Mapping[str, np.ndarray]],
-    /,
-    names: Sequence[str] = ("input_ids", "segment_ids"),
-    **others: Any,
-) -> Features:
-    """Features from one mapping of token arrays a row.
-
-    Args:
-      rows: N mappings, the arrays of one of them all of one length.
-      names: the token arrays.
-      **others: the other attributes of `Features`.
-    """
-    lengths = [len(row[names[0]]) for row in rows]
-    tokens = {
-        name: np.concatenate(
-            [np.asarray(row[name], "int32") for row in rows]
-            or [np.zeros([0], "int32")]
-        )
-        for name in names
-    }
-    splits = np.concatenate([[0], np.cumsum(lengths)]).astype("int64")
-    return Features(splits, tokens, **others)
-
-
 def check_lengths(features: Features, max_positions: int) -> None:
     """Refuses rows that are longer than the model can read.
 
@@ -275,7 +252,7 @@ class Pieces(NamedTuple):
 
     table: np.ndarray  # int32, those of the different texts
     start: np.ndarray  # int64 [N], where a text's are in the table
-    count: np.ndarray  # int64 [N], how many
+    count: np.ndarray  # type: ignore[assignment]  # int64 [N], how many
 
 
 def tokenize_all(tokenizer: Tokenizer, texts: Iterable[str]) -> Pieces:
@@ -298,6 +275,50 @@ def tokenize_all(tokenizer: Tokenizer, texts: Iterable[str]) -> Pieces:
     count = np.concatenate(counts)
     start = np.cumsum(count) - count
     return Pieces(np.concatenate(tables), start[text], count[text])
+
+
+def join_pairs(
+    vocab: Vocab,
+    first: Pieces,
+    second: Pieces,
+    first_kept: np.ndarray,
+    second_kept: np.ndarray,
+    paired: np.ndarray,
+) -> Features:
+    """`[CLS] first [SEP]`, and where paired `second [SEP]` in segment 1.
+
+    Args:
+      vocab: the tokenizer's.
+      first: the WordPieces of N texts.
+      second: those of N others.
+      first_kept: int64 [N], how many pieces of each are kept.
+      second_kept: the same.
+      paired: bool [N], whether there is a second text.
+    """
+    ends = np.cumsum(first_kept + second_kept + 2 + paired)
+    splits = np.concatenate([[0], ends]).astype("int64")
+    starts = splits[:-1]
+    # What is neither text's is [SEP], the first of each row aside.
+    ids = np.full([splits[-1]], vocab.sep_id, "int32")
+    segments = np.zeros([splits[-1]], "int32")
+    ids[starts] = vocab.cls_id
+    for begin in range(0, len(starts), _ROWS):
+        rows = slice(begin, begin + _ROWS)
+        after = (starts + first_kept + 2)[rows]
+        for pieces, kept, at in (
+            (first, first_kept[rows], starts[rows] + 1),
+            (second, second_kept[rows], after),
+        ):
+            target, _ = ranges(at, at + kept)
+            start = pieces.start[rows]
+            source, _ = ranges(start, start + kept)
+            ids[target] = pieces.table[source]
+        segments[ranges(after, splits[1:][rows])[0]] = 1
+    return Features(
+        splits,
+        {"input_ids": ids, "segment_ids": segments},
+        padding={"input_ids": vocab.pad_id},
+    )
 
 
 class Windows(NamedTuple):

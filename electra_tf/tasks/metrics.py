@@ -12,7 +12,7 @@ import re
 import warnings
 from collections.abc import Hashable, Sequence
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,7 +52,8 @@ def precision_recall_f1(
         pos_label=True,
         zero_division=0.0,
     )
-    return tuple(100.0 * float(value) for value in found[:3])
+    precision, recall, f1 = (100.0 * float(value) for value in found[:3])
+    return precision, recall, f1
 
 
 def macro_f1(gold: Labels, predicted: Labels) -> float:
@@ -213,7 +214,7 @@ class _Words:
     Its tokenizer drops whatever is not a Latin letter or a digit.
     """
 
-    def __init__(self, latin: object):
+    def __init__(self, latin: Any):
         self._latin = latin
 
     def tokenize(self, text: str) -> list[str]:

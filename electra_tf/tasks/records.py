@@ -5,11 +5,12 @@ a tab separates, a line feed ends, and no quote means anything (GLUE's files).
 CSV has quotes, and line feeds within them. JSON Lines has an object a line.
 """
 
+import contextlib
 import csv
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from electra_tf.errors import UserError
 from electra_tf.tasks.splits import TableOptions
@@ -65,6 +66,28 @@ def format_of(path: str, flag: str | None = None) -> Format:
     )
 
 
+@overload
+def read_records(
+    path: str,
+    format: Format | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    bad_rows: Literal[False] = False,
+    position: Callable[[int], None] | None = None,
+) -> Iterator[tuple[Record, str]]: ...
+
+
+@overload
+def read_records(
+    path: str,
+    format: Format | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    bad_rows: bool,
+    position: Callable[[int], None] | None = None,
+) -> Iterator[tuple[Record | BadRow, str]]: ...
+
+
 def read_records(
     path: str,
     format: Format | None = None,
@@ -72,7 +95,7 @@ def read_records(
     columns: Sequence[str] | None = None,
     bad_rows: bool = False,
     position: Callable[[int], None] | None = None,
-) -> Iterator[tuple[Record | BadRow, str]]:
+) -> Iterator[tuple[Any, str]]:
     """Yields each row, as column -> value, and its place, "file:line".
 
     Values are texts from TSV and CSV, JSON values from JSON Lines. The file
@@ -114,11 +137,8 @@ def columns_of(path: str, format: Format | None = None) -> list[str]:
     Raises:
       UserError: as `read_records`.
     """
-    rows = read_records(path, format)
-    try:
+    with contextlib.closing(read_records(path, format)) as rows:  # type: ignore
         return list(next(rows)[0])
-    finally:
-        rows.close()
 
 
 def read_table(
@@ -142,7 +162,7 @@ def read_table(
     columns = options.columns or names
     if columns and (format == "jsonl" or key in first_row(path, format)):
         columns = None
-    return read_records(path, format, columns=columns)  # type: ignore
+    return read_records(path, format, columns=columns)
 
 
 def first_row(path: str, format: Format) -> list[str]:
@@ -218,6 +238,23 @@ def lines(handle: Any) -> Iterator[bytes]:
             yield line + b"\n"
     if rest:
         yield rest
+
+
+def text_lines(path: str) -> Iterator[tuple[int, str]]:
+    """Yields the number, from 1, and the text of each line of a text file.
+
+    Raises:
+      UserError: unreadable, or not UTF-8; file and line are named.
+    """
+    with inputs.open_input(path) as stream:
+        for number, line in enumerate(lines(_Stream(stream, None)), 1):
+            try:
+                yield number, line.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{path}:{number}: {_not_utf8(error.start)}; save the file "
+                    "as UTF-8"
+                ) from error
 
 
 _Rows = Iterator[tuple[int, Record | BadRow]]

@@ -36,6 +36,7 @@ class Task(abc.ABC):
       options: an instance of `Options`.
       data: the user's --data, a directory or file; None where not given.
       state: JSON values; see above.
+      trained: whether it was made with a state, of a model that is there.
     """
 
     Options: ClassVar[type]
@@ -48,15 +49,24 @@ class Task(abc.ABC):
 
     def __init__(
         self,
-        name: str,
+        name: str = "",
         options: Any = None,
         data: str | None = None,
         state: Mapping[str, Any] | None = None,
     ):
-        self.name = name
+        self.name = name or type(self).__name__.lower()
         self.options = self.Options() if options is None else options
         self.data = data
         self.state: dict[str, Any] = dict(state or {})
+        self.trained = bool(state)
+        self.set_up()
+
+    def set_up(self) -> None:  # noqa: B027
+        """Ends the construction: what follows from name, options and state.
+
+        Raises:
+          UserError: a name or options that cannot be.
+        """
 
     # --- examples ----------------------------------------------------------
 
@@ -305,16 +315,6 @@ class FileTask(Task):
     # read the part that is held out of any file.
     strict_parts: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        name: str,
-        options: Any = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
-        self._trained = bool(state)
-
     @abc.abstractmethod
     def read_files(self, paths: Sequence[str], split: str) -> Sequence[Any]:
         """Reads all examples of a split's files, as `find` gives them.
@@ -394,8 +394,8 @@ class FileTask(Task):
     def _source(self, split: str) -> tuple[tuple[str, ...], bool]:
         """A split's files, and whether it is but a part of them."""
         fraction = self.options.validation_fraction
-        if self._trained and self.data and not files.is_directory(self.data):
-            paths = (self.data,)
+        if self.trained and self.data and not files.is_directory(self.data):
+            paths: tuple[str, ...] = (self.data,)
             known = not self.strict_parts or "divided" in self.state
             divided = bool(fraction) and (
                 not known

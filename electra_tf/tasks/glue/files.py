@@ -53,7 +53,7 @@ class GlueRow(NamedTuple):
 
     texts: tuple[str, ...]
     answer: str | float | None
-    index: int
+    index: int  # type: ignore[assignment]
     place: str
 
 
@@ -89,7 +89,7 @@ def folder_of(glue_set: GlueSet, data: str) -> str | None:
 
 def path_of(glue_set: GlueSet, folder: str, split: str) -> str | None:
     """The file of a split in the set's folder; None where it is missing."""
-    names = (glue_set.files[split],)
+    names: tuple[str, ...] = (glue_set.files[split],)
     if glue_set.name == "ax":
         names = _AX_NAMES
         if folder.rstrip("/").rpartition("/")[2] not in _AX_FOLDERS[:2]:

@@ -39,15 +39,9 @@ class Glue(TextTask):
 
     Options = GlueOptions
 
-    def __init__(
-        self,
-        name: str,
-        options: GlueOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
-        self.set = _set_of(name)
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
+        self.set = _set_of(self.name)
         self.metric = self.set.metric
         self._target = Number(scale=_SCALE)
         if self.set.labels is not None:
@@ -55,12 +49,12 @@ class Glue(TextTask):
         self._downloaded: dict[str, dict[str, list[GlueRow]]] = {}
 
     @property
-    def default_epochs(self) -> float:
+    def default_epochs(self) -> float:  # type: ignore[override]
         """The paper's."""
         return self.set.epochs
 
     @property
-    def both_orders(self) -> bool:
+    def both_orders(self) -> bool:  # type: ignore[override]
         """As the options say, or the original does."""
         asked = self.options.double_unordered
         return self.set.turn_pairs if asked is None else asked

@@ -89,7 +89,7 @@ class Multitask(Task):
         super().__init__(name, options, data, state)
 
     @property
-    def state(self) -> dict[str, Any]:  # type: ignore[override]
+    def state(self) -> dict[str, Any]:
         """The tasks' states by their keys."""
         return {key: task.state for key, task in self.tasks.items()}
 
@@ -262,7 +262,8 @@ class Multitask(Task):
         predictions: Sequence[Prediction],
     ) -> dict[str, float]:
         """The tasks' scores, and `mean` over their selecting metrics."""
-        found, chosen = {}, []
+        found: dict[str, float] = {}
+        chosen: list[float] = []
         for key, task, numbers, own in self._by_task(examples):
             scores = task.scores(own, [predictions[i] for i in numbers])
             found |= {f"{key}/{name}": v for name, v in scores.items()}
@@ -319,7 +320,7 @@ def _make(
     if issubclass(cls, Multitask):
         raise UserError("multitask: options.tasks: cannot be one of them")
     where = f"options.tasks: {member.key}: options"
-    options = config.from_dict(cls.Options, member.options, where)
+    options: Any = config.from_dict(cls.Options, member.options, where)
     if member.data is not None:
         inside = member.data if data is None else files.join(data, member.data)
         given = files.exists(member.data) and not files.exists(inside)

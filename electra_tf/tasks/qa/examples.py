@@ -253,7 +253,7 @@ def locate_answer(
         return None
     end = starts[last] + len(words[last])
     there = example.context[starts[first] : end]
-    if _spaced(example.target) not in _spaced(there):
+    if _spaced(example.target or "") not in _spaced(there):
         return None
     return int(first), int(last)
 
@@ -265,8 +265,8 @@ def answer_span(example: QAExample) -> tuple[int, int] | None:
     Returns:
       None where it does not stand there, to the letter.
     """
-    span = _span(example)
-    if span is None or example.context[slice(*span)] != example.target.strip():
+    span, answer = _span(example), (example.target or "").strip()
+    if span is None or example.context[slice(*span)] != answer:
         return None
     return span
 

@@ -71,21 +71,16 @@ class QuestionAnswering(FileTask):
         },
     }
 
-    def __init__(
-        self,
-        name: str,
-        options: QAOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
         self.skipped: list[str] = []
-        family, _, self._member = name.partition("/")
+        family, _, self._member = self.name.partition("/")
         names = self.official_names
         if self._member not in names and not (self._member and "*" in names):
             known = [f"{family}/{m}".removesuffix("/") for m in names]
             raise UserError(
-                f"task '{name}' is not known; expected {' or '.join(known)}"
+                f"task '{self.name}' is not known; expected "
+                + " or ".join(known)
             )
         if self.answered or self._member in ("v1.1", "v2.0"):
             self.state["unanswerable"] = self._member == "v2.0"
@@ -96,7 +91,7 @@ class QuestionAnswering(FileTask):
         return bool(self.state.get("unanswerable", False))
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> str:  # type: ignore[override]
         """F1; that at the best threshold, where there is one."""
         return "best_f1" if self.unanswerable else "f1"
 
@@ -158,7 +153,9 @@ class QuestionAnswering(FileTask):
             except ValueError as error:
                 raise UserError(f"{place}: {error}") from error
             texts[name] = text
-        return QAExample(str(record.get("id", place)), **texts, place=place)
+        name = str(record.get("id", place))
+        question, context = texts["question"], texts["context"]
+        return QAExample(name, question, context, place=place)
 
     # --- the model's side --------------------------------------------------
 
@@ -182,7 +179,7 @@ class QuestionAnswering(FileTask):
         chosen = np.arange(len(examples))
         if training:
             chosen = self._usable(examples)
-            examples = [examples[i] for i in chosen]
+            examples = [examples[int(i)] for i in chosen]
         windows = qa_features.make_windows(
             tokenizer, examples, self.options.features(), training,
             self.splitter,

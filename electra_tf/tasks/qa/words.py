@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from electra_tf.tasks.features import ranges
 from electra_tf.text.tokenizer import Tokenizer
 
 # Tokenized at once: bounds the memory that this takes.
 _CHARACTERS_AT_ONCE = 4_000_000
-_TEXTS_AT_ONCE = 1 << 14
 
 # The original's white space, which is narrower than Python's.
 _SPACE = " \t\r\n\u202f"
@@ -102,7 +102,7 @@ class Document:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Documents(Sequence[Document]):
+class Documents:
     """D contexts, in arrays over the P pieces of all.
 
     Attributes:
@@ -205,7 +205,7 @@ def _make_part(
     table = tokenizer.tokenize_with_offsets([*numbers, ""])
     splits = table.ids.row_splits.numpy()
     sizes = np.diff(splits)[word]
-    source = ranges(splits[word], sizes)
+    source, _ = ranges(splits[word], splits[word] + sizes)
     of_word = np.repeat(place, sizes)
     pieces_before = np.concatenate([[0], np.cumsum(sizes)])[counts]
     return (
@@ -220,21 +220,3 @@ def _shifted(
     offsets: tf.RaggedTensor, source: np.ndarray, places: np.ndarray
 ) -> np.ndarray:
     return (offsets.flat_values.numpy()[source] + places).astype("int32")
-
-
-def token_rows(
-    tokenizer: Tokenizer, texts: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of texts: int32 [tokens of all], and int64 [N + 1] splits."""
-    values, lengths = [np.zeros([0], "int32")], [np.zeros([1], "int64")]
-    for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        ids = tokenizer(list(texts[start : start + _TEXTS_AT_ONCE]))
-        values.append(ids.flat_values.numpy())
-        lengths.append(ids.row_lengths().numpy())
-    return np.concatenate(values), np.cumsum(np.concatenate(lengths))
-
-
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """`starts[i], starts[i] + 1, ...`, `lengths[i]` of them, for each i."""
-    before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())

@@ -14,7 +14,7 @@ import numpy as np
 
 from electra_tf.errors import UserError
 from electra_tf.tasks import records
-from electra_tf.tasks.features import Features, ranges, tokenize_all
+from electra_tf.tasks.features import Features, join_pairs, tokenize_all
 from electra_tf.tasks.ranking.options import Columns, Form, RankingOptions
 from electra_tf.text.tokenizer import Tokenizer
 
@@ -169,7 +169,9 @@ def _passages(value: Any, name: str, place: str) -> list[str]:
     if not isinstance(value, list):
         raise UserError(f"{place}: {name}: expected a list of texts")
     # A passage is its text, or an object with one.
-    texts = [v.get("text") if isinstance(v, dict) else v for v in value]
+    texts: list[Any] = [
+        v.get("text") if isinstance(v, dict) else v for v in value
+    ]
     for text in texts:
         if not isinstance(text, str) or not text.strip():
             raise UserError(
@@ -253,25 +255,8 @@ def pair_rows(
     passage = tokenize_all(tokenizer, (pair.passage for pair in pairs))
     first = np.minimum(query.count, max_query_length)
     second = np.minimum(passage.count, max_length - 3 - first)
-    splits = np.concatenate([[0], np.cumsum(first + second + 3)])
-    ids = np.full([splits[-1]], tokenizer.vocab.sep_id, "int32")
-    segments = np.zeros([splits[-1]], "int32")
-    starts = splits[:-1]
-    ids[starts] = tokenizer.vocab.cls_id
-    for pieces, count, at in (
-        (query, first, starts + 1),
-        (passage, second, starts + first + 2),
-    ):
-        target, _ = ranges(at, at + count)
-        source, _ = ranges(pieces.start, pieces.start + count)
-        ids[target] = pieces.table[source]
-    of_passage, _ = ranges(starts + first + 2, splits[1:])
-    segments[of_passage] = 1
-    return Features(
-        splits,
-        {"input_ids": ids, "segment_ids": segments},
-        padding={"input_ids": tokenizer.vocab.pad_id},
-    )
+    paired = np.ones([len(pairs)], bool)
+    return join_pairs(tokenizer.vocab, query, passage, first, second, paired)
 
 
 def make_groups(
@@ -297,13 +282,13 @@ def make_groups(
     """
     pools: list[tuple[int, list[int]]] = []
     unused = 0
-    for numbers in _distinct(pairs):
+    grades = [pair.relevance or 0.0 for pair in pairs]
+    for numbers in _distinct(pairs, grades):
         before = len(pools)
         for i in numbers:
-            grade = pairs[i].relevance
-            if grade < relevant_from:
+            if grades[i] < relevant_from:
                 continue
-            worse = [j for j in numbers if pairs[j].relevance < grade]
+            worse = [j for j in numbers if grades[j] < grades[i]]
             if worse:
                 pools.append((i, worse))
         unused += len(pools) == before
@@ -324,12 +309,14 @@ def make_groups(
     )
 
 
-def _distinct(pairs: Sequence[Pair]) -> list[list[int]]:
+def _distinct(
+    pairs: Sequence[Pair], grades: Sequence[float]
+) -> list[list[int]]:
     """The numbers of each query's different passages, the best judged."""
     queries: dict[str, dict[str, int]] = {}
     for i, pair in enumerate(pairs):
         passages = queries.setdefault(pair.query, {})
         known = passages.setdefault(pair.passage, i)
-        if pair.relevance > pairs[known].relevance:
+        if grades[i] > grades[known]:
             passages[pair.passage] = i
     return [list(passages.values()) for passages in queries.values()]

@@ -31,17 +31,11 @@ class Ranking(FileTask):
     usual_file = "train.tsv or the like"
     strict_parts = True
 
-    def __init__(
-        self,
-        name: str = "ranking",
-        options: RankingOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
-        if "/" in name:
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
+        if "/" in self.name:
             raise UserError(
-                f"task '{name}' is not known; did you mean ranking?"
+                f"task '{self.name}' is not known; did you mean ranking?"
             )
 
     @property
@@ -89,7 +83,7 @@ class Ranking(FileTask):
     def _check_judged(self, pairs: Sequence[Pair], path: str) -> None:
         least = self.options.relevant_from
         queries = {pair.query_id for pair in pairs}
-        telling = {p.query_id for p in pairs if p.relevance >= least}
+        telling = {p.query_id for p in pairs if (p.relevance or 0.0) >= least}
         if len(telling) < len(queries):
             _log.warning(
                 "%s: %d of %d validation queries have no relevant passage, and "
@@ -108,7 +102,7 @@ class Ranking(FileTask):
             return []
         path = splits.locate("train", self.data, given, "negatives_file")
         queries = {pair.query for pair in pairs}
-        extra = read_pairs(path, self.options)
+        extra = read_pairs(path or given, self.options)
         kept = [pair for pair in extra if pair.query in queries]
         if not kept:
             raise UserError(

@@ -19,9 +19,8 @@ from electra_tf.tasks.features import (
     ranges,
     tokenize_all,
 )
-from electra_tf.tasks.records import lines, read_table, text_in
+from electra_tf.tasks.records import read_table, text_in, text_lines
 from electra_tf.tasks.seq2seq.options import Seq2SeqOptions
-from electra_tf.text import inputs
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab
 
@@ -87,33 +86,18 @@ def pair(
 
 
 def _parallel(source: str, target: str) -> Iterator[Pair]:
-    for number, (first, second) in enumerate(
-        itertools.zip_longest(_texts(source), _texts(target)), 1
+    for first, second in itertools.zip_longest(
+        text_lines(source), text_lines(target)
     ):
         if first is None or second is None:
-            ends, other = source, target
+            ends, other, (number, _) = source, target, second or first
             if second is None:
                 ends, other = target, source
             raise UserError(
                 f"{ends}: ends after {number - 1:,} lines, and {other} goes "
                 "on; expected as many lines in both"
             )
-        yield Pair(first, second, f"{source}:{number}")
-
-
-def _texts(path: str) -> Iterator[str]:
-    with inputs.open_input(path) as stream:
-        for number, line in enumerate(lines(stream), 1):
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path}:{number}: byte {error.start + 1} of the line is "
-                    "not UTF-8 text; save the file as UTF-8"
-                ) from error
-            if number == 1:
-                text = text.removeprefix("\ufeff")
-            yield text.rstrip("\r\n")
+        yield Pair(first[1], second[1], f"{source}:{first[0]}")
 
 
 def read_set(name: str, split: str, data_dir: str | None) -> list[Pair] | None:
@@ -144,7 +128,7 @@ def read_set(name: str, split: str, data_dir: str | None) -> list[Pair] | None:
     known = builder.info.splits  # empty under tfds.testing.mock_data
     if known and split not in known:
         return None
-    found = []
+    found: list[Pair] = []
     batches = builder.as_dataset(split=split, shuffle_files=False).batch(_BATCH)
     for batch in batches.as_numpy_iterator():
         for texts in zip(batch[source].tolist(), batch[target].tolist()):

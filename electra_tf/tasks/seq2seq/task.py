@@ -43,15 +43,9 @@ class Seq2SeqTask(FileTask):
     Options: ClassVar[type] = Seq2SeqOptions
     default_epochs = 20.0
 
-    def __init__(
-        self,
-        name: str,
-        options: Any = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
-        self._set = name.partition("/")[2]
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
+        self._set = self.name.partition("/")[2]
 
     # --- examples ----------------------------------------------------------
 
@@ -175,7 +169,7 @@ class Seq2SeqTask(FileTask):
         )
         targets = pairs.target_rows(
             tokenizer,
-            [examples[i].target for i in chosen],
+            [examples[i].target or "" for i in chosen],
             options.max_target_length,
         )
         predicted = targets.lengths - 1  # [CLS] is given
@@ -270,7 +264,7 @@ class Seq2SeqTask(FileTask):
         """Scored while trained by the best token at each step."""
         options = dataclasses.replace(self.options, beam_size=1, n_best=1)
         made = type(self)(self.name, options, self.data, self.state)
-        made._trained = self._trained
+        made.trained = self.trained
         return made
 
     # --- answers -----------------------------------------------------------

@@ -69,7 +69,8 @@ def split(text: str, language: str = "en") -> list[Span]:
             language, text.translate(_QUOTES)
         )
     ]
-    spans, begin = [], 0
+    spans: list[Span] = []
+    begin = 0
     for start, end in bounds:
         begin = min(begin, start)
         opening = _OPENING.search(text, begin, end)

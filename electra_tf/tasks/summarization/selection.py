@@ -118,7 +118,7 @@ def greedy(texts: Sequence[str], summary: str) -> list[bool]:
     measures = [_Overlap(own, reference, n) for n in (1, 2)]
     found, best = np.zeros(len(texts), bool), 0.0
     while not found.all():
-        gains = sum(measure.after() for measure in measures)
+        gains = measures[0].after() + measures[1].after()
         gains[found] = -1.0
         top = int(gains.argmax())
         if gains[top] <= best:

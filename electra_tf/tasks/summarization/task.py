@@ -39,14 +39,8 @@ class ExtractiveSummarization(FileTask):
     metric = "rouge2"
     default_epochs = 5.0
 
-    def __init__(
-        self,
-        name: str = "extractive_summarization",
-        options: SummaryOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
         self._compare = self.options.baselines
 
     # --- examples ----------------------------------------------------------
@@ -147,7 +141,7 @@ class ExtractiveSummarization(FileTask):
     def quick(self) -> "ExtractiveSummarization":
         """Scored while trained without the baselines."""
         made = type(self)(self.name, self.options, self.data, self.state)
-        made._trained, made._compare = self._trained, False
+        made.trained, made._compare = self.trained, False
         return made
 
     # --- answers -----------------------------------------------------------
@@ -201,8 +195,12 @@ class ExtractiveSummarization(FileTask):
         `lead` takes the first sentences and `random` ones by chance until
         they are as long as ours are to be.
         """
-        references = [article.summary for article in examples]
-        if not references or any(r is None for r in references):
+        references = [
+            article.summary
+            for article in examples
+            if article.summary is not None
+        ]
+        if not references or len(references) < len(examples):
             return {}
         stem = self.options.stem
         found = metrics.rouge(

@@ -92,7 +92,7 @@ def prediction(
     entities = []
     if scheme != "none":
         text, starts = sentence.text, sentence.starts
-        if text is None:
+        if text is None or starts is None:
             text = " ".join(tokens)
             sizes = [len(token) + 1 for token in tokens]
             starts = np.cumsum([0, *sizes[:-1]]).tolist()

@@ -47,19 +47,13 @@ class Tagging(FileTask):
     usual_file = "train.txt"
     strict_parts = True
 
-    def __init__(
-        self,
-        name: str = "tagging",
-        options: TaggingOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
-        member = name.partition("/")[2]
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
+        member = self.name.partition("/")[2]
         if member and member not in MEMBERS:
             close = difflib.get_close_matches(member, MEMBERS, n=1)
             raise UserError(
-                f"task '{name}' is not known; "
+                f"task '{self.name}' is not known; "
                 + (f"did you mean 'tagging/{close[0]}'?" if close else
                    f"known: {', '.join(f'tagging/{m}' for m in MEMBERS)}")
             )  # fmt: skip
@@ -96,7 +90,8 @@ class Tagging(FileTask):
     def _check(self, sentences: Sequence[Sentence]) -> None:
         """Tags that are of another scheme, or that training did not have."""
         scheme = self.state["scheme"]
-        known, new = set(self._known()), collections.Counter()
+        known = set(self._known())
+        new: collections.Counter[str] = collections.Counter()
         first = ""
         for sentence in sentences:
             for i, tag in enumerate(sentence.tags or ()):
@@ -135,13 +130,13 @@ class Tagging(FileTask):
         if not examples or None in tags:
             place = examples[tags.index(None)].place if examples else self.data
             raise UserError(f"{place}: no tags, and they are to be learned")
-        counts = collections.Counter(tag for row in tags for tag in row)
+        counts = collections.Counter(t for row in tags for t in row or ())
         if len(counts) < 2:
             raise UserError(
                 f"{examples[0].place}: all {counts.total()} training words "
                 f"have the tag '{next(iter(counts))}': nothing to learn"
             )
-        scheme = self.options.scheme
+        scheme: str = self.options.scheme
         if scheme == "auto":
             scheme = self._usual.get("scheme") or self._detect(examples)
         learned = self.options.convert_to or scheme
@@ -166,7 +161,7 @@ class Tagging(FileTask):
         wrong = [
             sentence
             for sentence in examples
-            if not tagging_schemes.is_valid(sentence.tags, scheme)
+            if not tagging_schemes.is_valid(sentence.tags or (), scheme)
         ]
         if wrong:
             _log.warning(
@@ -176,13 +171,13 @@ class Tagging(FileTask):
             )  # fmt: skip
 
     def _detect(self, examples: Sequence[Sentence]) -> str:
-        scheme = tagging_schemes.detect(s.tags for s in examples)
+        scheme = tagging_schemes.detect(s.tags or () for s in examples)
         if scheme != "none":
             return scheme
         places = {
             tag: (sentence, i)
             for sentence in reversed(examples)
-            for i, tag in enumerate(sentence.tags)
+            for i, tag in enumerate(sentence.tags or ())
         }
         like = {t for t in places if tagging_schemes.looks_like_spans(t)}
         if like <= {tagging_schemes.OUTSIDE}:
@@ -246,7 +241,7 @@ class Tagging(FileTask):
                     numbers.get(tag, tagging_features.IGNORED)
                     for sentence in examples
                     for tag in tagging_schemes.convert(
-                        sentence.tags, self.state["learned"]
+                        sentence.tags or (), self.state["learned"]
                     )
                 ],
                 "int32",
@@ -255,8 +250,8 @@ class Tagging(FileTask):
         found = tagging_features.make_features(
             tokenizer, tokens, self.options.max_seq_length, labels
         )
-        if training:
-            unseen = len(examples) - len(np.unique(found.examples))
+        if training and found.examples is not None:
+            unseen = len(examples) - len(set(found.examples.tolist()))
             if unseen:
                 _log.warning(
                     "%d training sentences hold nothing that the tokenizer "

@@ -12,9 +12,10 @@ character is a word.
 import dataclasses
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from electra_tf.errors import UserError
+from electra_tf.tasks.records import text_lines
 from electra_tf.text import inputs
 
 _DOCUMENT_START = "-DOCSTART-"
@@ -163,7 +164,7 @@ def read_columns(
             sentences.append(_sentence(rows, columns, place))
             rows.clear()
 
-    for number, line in _lines(path):
+    for number, line in text_lines(path):
         if not line.strip(" \t") or line.startswith(_DOCUMENT_START):
             end()
             continue
@@ -194,23 +195,6 @@ def read_columns(
     if not sentences:
         raise UserError(f"{path}: holds no words")
     return sentences
-
-
-def _lines(path: str) -> Iterator[tuple[int, str]]:
-    """Only a line feed ends a line: words may hold U+2028 and the like."""
-    blocks = []
-    with inputs.open_input(path) as stream:
-        while block := stream.read(1 << 20):
-            blocks.append(block)
-    content = b"".join(blocks).removeprefix(b"\xef\xbb\xbf")
-    for number, line in enumerate(content.split(b"\n"), 1):
-        try:
-            yield number, line.decode("utf-8").rstrip("\r")
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{path}:{number}: byte {error.start + 1} of the line is not "
-                "UTF-8 text; save the file as UTF-8"
-            ) from error
 
 
 def _check(columns: tuple[int, int], width: int, place: str) -> None:

@@ -44,7 +44,7 @@ class TableTask(FileTask, TextTask):
     usual_file = "a table of texts, train.tsv or the like"
 
     @property
-    def both_orders(self) -> bool:
+    def both_orders(self) -> bool:  # type: ignore[override]
         """As the options say."""
         return self.options.double_unordered
 
@@ -75,7 +75,7 @@ class TableTask(FileTask, TextTask):
             rows.append(self._row(record, place))
         return self._examples(rows, needed)
 
-    def read(self, split: str) -> list[TextExample] | None:
+    def read(self, split: str) -> Sequence[TextExample] | None:
         """See `FileTask.read`."""
         found = super().read(split)
         if found is not None:
@@ -147,14 +147,8 @@ class Classification(TableTask):
 
     Options = ClassificationOptions
 
-    def __init__(
-        self,
-        name: str = "classification",
-        options: ClassificationOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
         default = (
             OF_LABEL_SETS[0] if self.options.multi_label else OF_CLASSES[0]
         )
@@ -282,14 +276,8 @@ class Regression(TableTask):
 
     Options = RegressionOptions
 
-    def __init__(
-        self,
-        name: str = "regression",
-        options: RegressionOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
         self.metric = self.options.metric or OF_NUMBERS[0]
         if "scale" in self.state:
             self._target = Number(self.state["offset"], self.state["scale"])

@@ -13,13 +13,11 @@ import tensorflow as tf
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.models.task_networks import ClassifierOutput
-from electra_tf.tasks.features import Features
+from electra_tf.tasks.features import Features, join_pairs, tokenize_all
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.tasks.texts.options import TextOptions
 from electra_tf.tasks.texts.targets import Target
 from electra_tf.text.tokenizer import Tokenizer
-
-_CHUNK = 8192  # texts tokenized at once: bounds memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +47,7 @@ class TextTask(Task):
     """
 
     Options: ClassVar[type] = TextOptions
-    both_orders = False
+    both_orders: bool = False
     _target: Target | None = None
 
     @property
@@ -67,7 +65,7 @@ class TextTask(Task):
         return TaskHeadConfig(
             "sequence",
             num_labels=self.target.num_outputs,
-            labels=self.target.labels,
+            labels=self.target.labels or None,
             hidden_layer=self.options.hidden_layer,
             dropout=self.options.dropout,
         )
@@ -169,59 +167,10 @@ def pair_rows(
             f"max_length is {max_length}; expected at least 3, the special "
             "tokens of a pair"
         )
-    vocab = tokenizer.vocab
-    a, a_length = _tokens(tokenizer, first)
-    b, b_length = np.zeros([0], "int32"), np.zeros_like(a_length)
-    if second is not None:
-        b, b_length = _tokens(tokenizer, second)
-    paired = b_length > 0
-    a_kept, b_kept = _kept(a_length, b_length, max_length - 2 - paired)
-
-    splits = np.zeros([len(first) + 1], "int64")
-    np.cumsum(a_kept + b_kept + 2 + paired, out=splits[1:])
-    starts, ends = splits[:-1], splits[1:]
-    b_starts = starts + a_kept + 2
-    # What is neither text's is [SEP], the first of each row aside.
-    ids = np.full([splits[-1]], vocab.sep_id, "int32")
-    ids[starts] = vocab.cls_id
-    _fill(ids, a, a_length, a_kept, starts + 1)
-    _fill(ids, b, b_length, b_kept, b_starts)
-    segments = np.arange(len(ids)) >= np.repeat(b_starts, ends - starts)
-    return Features(
-        splits,
-        {"input_ids": ids, "segment_ids": segments.astype("int32")},
-        padding={"input_ids": vocab.pad_id},
-    )
-
-
-def _tokens(
-    tokenizer: Tokenizer, texts: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """All tokens of all texts, int32, and how many each has, int64 [N]."""
-    values, lengths = [np.zeros([0], "int32")], [np.zeros([0], "int64")]
-    for start in range(0, len(texts), _CHUNK):
-        found = tokenizer(list(texts[start : start + _CHUNK]))
-        values.append(found.flat_values.numpy())
-        lengths.append(found.row_lengths().numpy())
-    return np.concatenate(values), np.concatenate(lengths)
-
-
-def _kept(
-    a_length: np.ndarray, b_length: np.ndarray, room: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """How many tokens of each text stay, all int64 [N]."""
-    a_kept = np.minimum(a_length, np.maximum(-(-room // 2), room - b_length))
-    return a_kept, np.minimum(b_length, room - a_kept)
-
-
-def _fill(
-    target: np.ndarray,
-    values: np.ndarray,
-    lengths: np.ndarray,
-    kept: np.ndarray,
-    starts: np.ndarray,
-) -> None:
-    """Writes the first `kept` values of each text to `starts` and on."""
-    within = np.arange(kept.sum()) - np.repeat(np.cumsum(kept) - kept, kept)
-    source = np.repeat(np.cumsum(lengths) - lengths, kept) + within
-    target[np.repeat(starts, kept) + within] = values[source]
+    a = tokenize_all(tokenizer, first)
+    b = tokenize_all(tokenizer, [""] * len(first) if second is None else second)
+    paired = b.count > 0
+    room = max_length - 2 - paired
+    a_kept = np.minimum(a.count, np.maximum(-(-room // 2), room - b.count))
+    b_kept = np.minimum(b.count, room - a_kept)
+    return join_pairs(tokenizer.vocab, a, b, a_kept, b_kept, paired)
