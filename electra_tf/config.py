@@ -148,25 +148,29 @@ def resolve(
         It names the place (`file:line` or the override) and, for unknown
         keys, the nearest one.
     """
-    values, places, default = _gather(config, overrides, sections)
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    default = "settings"
+    if isinstance(config, str):
+        (values, places), default = _read_yaml(config), config
+    elif dataclasses.is_dataclass(config) or isinstance(config, Mapping):
+        values = _plain(config)
+    elif config is not None:
+        raise UserError(
+            "config: expected a settings object, a mapping or the path of a "
+            f"YAML file, got {_describe(config)}"
+        )
+    for section, given in sections.items():
+        given = {} if given is None else _plain(given)
+        if not isinstance(given, Mapping):
+            raise UserError(
+                f"{section}: expected a mapping of keys to values, got "
+                f"{_describe(given)}"
+            )
+        for name, value in given.items():
+            _write(values, places, f"{section}.{name}", value, f"{section}=")
+    _apply_overrides(values, places, overrides)
     return _build(cls, values, "", _Source(cls, default, places))
-
-
-def peek(
-    key: str,
-    config: Config = None,
-    overrides: Overrides = (),
-    **sections: Mapping[str, Any] | None,
-) -> Any:
-    """Returns what is given for one dotted key, before anything is checked.
-
-    For settings whose class depends on one of them; arguments and errors are
-    those of `resolve`. None where the key is not given.
-    """
-    found: Any = _gather(config, overrides, sections)[0]
-    for name in key.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
 
 
 def from_dict(
@@ -225,37 +229,6 @@ def setting_of(kind: Any) -> Setting:
             if (found := setting_of(part)) != Setting():
                 return found
     return Setting()
-
-
-def _gather(
-    config: Config,
-    overrides: Overrides,
-    sections: Mapping[str, Mapping[str, Any] | None],
-) -> tuple[dict[str, Any], dict[str, str], str]:
-    """All that is given: values, their places, and the place of the rest."""
-    values: dict[str, Any] = {}
-    places: dict[str, str] = {}
-    default = "settings"
-    if isinstance(config, str):
-        (values, places), default = _read_yaml(config), config
-    elif dataclasses.is_dataclass(config) or isinstance(config, Mapping):
-        values = _plain(config)
-    elif config is not None:
-        raise UserError(
-            "config: expected a settings object, a mapping or the path of a "
-            f"YAML file, got {_describe(config)}"
-        )
-    for section, given in sections.items():
-        given = {} if given is None else _plain(given)
-        if not isinstance(given, Mapping):
-            raise UserError(
-                f"{section}: expected a mapping of keys to values, got "
-                f"{_describe(given)}"
-            )
-        for name, value in given.items():
-            _write(values, places, f"{section}.{name}", value, f"{section}=")
-    _apply_overrides(values, places, overrides)
-    return values, places, default
 
 
 def _read_yaml(path: str) -> tuple[dict[str, Any], dict[str, str]]:

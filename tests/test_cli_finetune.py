@@ -231,7 +231,10 @@ def test_help_needs_no_tensorflow():
 
 
 def start_process(words):
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
+    environment = os.environ | {
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",  # the task's file
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "electra_tf", *words], cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

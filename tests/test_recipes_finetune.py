@@ -30,7 +30,11 @@ def process(code, *words):
         cwd=ROOT,
         text=True,
         capture_output=True,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
+        env=os.environ
+        | {
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",  # the task's file
+        },
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

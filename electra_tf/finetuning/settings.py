@@ -12,7 +12,10 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
+import yaml
+
 from electra_tf import config as configs
+from electra_tf import files
 from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
 from electra_tf.models.config import SIZES, ModelConfig
@@ -352,9 +355,24 @@ def run_class(task: str) -> type:
 def task_of(
     config: configs.Config, overrides: configs.Overrides, task: str | None
 ) -> str | None:
-    """Returns the task's name, from wherever it is given; None if nowhere."""
-    found = task or configs.peek("task", config, overrides)
-    return found if isinstance(found, str) else None
+    """Returns the task's name, from wherever it is given; None if nowhere.
+
+    What is wrong with the settings is not told here.
+    """
+    given = overrides
+    if not isinstance(given, Mapping):
+        texts = [given] if isinstance(given, str) else given
+        given = dict(text.partition("=")[::2] for text in texts)
+    if task or "task" in given:
+        return task or str(given["task"]).strip("\"' ")
+    if isinstance(config, str):
+        try:
+            config = yaml.safe_load(files.read_text(config))
+        except yaml.YAMLError:
+            return None
+    if isinstance(config, Mapping):
+        return config.get("task")
+    return getattr(config, "task", None)
 
 
 def load(
@@ -382,6 +400,7 @@ def load(
     """
     name = task_of(config, overrides, task)
     if name is None:
+        configs.resolve(settings_class(None), config, {"task": "unknown"})
         raise UserError(
             "--task: name one, as --task=glue/rte, or a settings file that "
             "does (configs/finetune/)"
