@@ -120,7 +120,7 @@ def test_each_network_loads_alone(saved, batch):
 )
 def test_shipped_configs_are_possible(path):
     """They load, say how to run them, and build; each option has one."""
-    settings = config.load(PretrainSettings, str(path))
+    settings = config.resolve(PretrainSettings, str(path))
     small = dataclasses.replace(settings.model, max_positions=16)
     settings = dataclasses.replace(settings, model=small)
     model = ElectraPretrainer.from_config(settings, vocab=VOCAB)

@@ -14,6 +14,7 @@ from electra_tf.keras_api.settings import (
     read_record,
     recorded,
 )
+from electra_tf.recipes.arguments import checked
 from electra_tf.training.settings import ForwardStrategyName
 
 if typing.TYPE_CHECKING:
@@ -55,6 +56,7 @@ def settings_class(
     return None
 
 
+@checked
 def evaluate_pretraining(
     model: str,
     data: str,
