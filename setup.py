@@ -31,6 +31,7 @@ setuptools.setup(
         "electra_tf": [
             "sample_text/*.txt",
             "sample_text/*.md",
+            "exporting/examples.yaml",
             "serving/page/*",
             "text/stop_word_lists/*.txt",
         ]

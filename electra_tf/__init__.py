@@ -16,19 +16,30 @@ __version__ = "0.1.0"
 _HOMES = {
     "Client": "electra_tf.serving.client",
     "Discriminator": "electra_tf.hub.pretrained",
-    "ElectraPretrainer": "electra_tf.pretraining.pretrainer",
+    "ElectraPretrainer": "electra_tf.keras_api.pretrainer",
     "Encoder": "electra_tf.hub.pretrained",
     "Generator": "electra_tf.hub.pretrained",
+    "GeneratorConfig": "electra_tf.models.config",
+    "MaskingConfig": "electra_tf.pretraining.settings",
+    "ModelConfig": "electra_tf.models.config",
+    "ObjectiveConfig": "electra_tf.pretraining.settings",
     "Tokenizer": "electra_tf.text.tokenizer",
     "UserError": "electra_tf.errors",
     "Vocab": "electra_tf.text.vocab",
     "build_data": "electra_tf.recipes.build_data",
     "build_vocab": "electra_tf.recipes.build_vocab",
     "convert": "electra_tf.recipes.convert",
+    "evaluate_pretraining": "electra_tf.recipes.evaluate_pretraining",
     "export": "electra_tf.recipes.export",
+    "evaluate": "electra_tf.recipes.evaluate",
+    "finetune": "electra_tf.recipes.finetune",
     "load": "electra_tf.prediction.predictor",
     "load_vocab": "electra_tf.text.vocab",
+    "make_optimizer": "electra_tf.training.optimizer",
+    "predict": "electra_tf.recipes.predict",
     "prepare_text": "electra_tf.recipes.prepare_text",
+    "pretrain": "electra_tf.recipes.pretrain",
+    "pretraining_dataset": "electra_tf.keras_api.data",
 }
 
 __all__ = [
@@ -37,6 +48,10 @@ __all__ = [
     "ElectraPretrainer",
     "Encoder",
     "Generator",
+    "GeneratorConfig",
+    "MaskingConfig",
+    "ModelConfig",
+    "ObjectiveConfig",
     "Tokenizer",
     "UserError",
     "Vocab",
@@ -44,25 +59,41 @@ __all__ = [
     "build_data",
     "build_vocab",
     "convert",
+    "evaluate",
+    "evaluate_pretraining",
     "export",
+    "finetune",
     "load",
     "load_vocab",
+    "make_optimizer",
+    "predict",
     "prepare_text",
+    "pretrain",
+    "pretraining_dataset",
 ]
 
 if TYPE_CHECKING:
     from electra_tf.errors import UserError
     from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
+    from electra_tf.keras_api.data import pretraining_dataset
+    from electra_tf.keras_api.pretrainer import ElectraPretrainer
+    from electra_tf.models.config import GeneratorConfig, ModelConfig
     from electra_tf.prediction.predictor import load
-    from electra_tf.pretraining.pretrainer import ElectraPretrainer
+    from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
     from electra_tf.recipes.build_data import build_data
     from electra_tf.recipes.build_vocab import build_vocab
     from electra_tf.recipes.convert import convert
+    from electra_tf.recipes.evaluate import evaluate
+    from electra_tf.recipes.evaluate_pretraining import evaluate_pretraining
     from electra_tf.recipes.export import export
+    from electra_tf.recipes.finetune import finetune
+    from electra_tf.recipes.predict import predict
     from electra_tf.recipes.prepare_text import prepare_text
+    from electra_tf.recipes.pretrain import pretrain
     from electra_tf.serving.client import Client
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab
+    from electra_tf.training.optimizer import make_optimizer
 
 
 def __getattr__(name: str) -> Any:

@@ -5,15 +5,15 @@ which values it may have stand in its annotation:
 
     batch_size: Annotated[int, Setting("Examples per update.", at_least=1)] = 32
 
-This module turns YAML into such a dataclass, checks it however it was made,
-and answers mistakes with the file, the line, the key and the nearest known
-key. Keys are written with dots: `train.learning_rate`.
+This module checks them however they are made; of a mistake it names the file,
+the line, the key and the nearest known key: `train.learning_rate`.
 """
 
 import dataclasses
 import difflib
 import functools
 import numbers
+import operator
 import re
 import types
 import typing
@@ -35,7 +35,6 @@ Overrides = Sequence[str] | Mapping[str, Any]
 # YAML 1.1 reads `1e-3` (no point, or no sign in the exponent) as text.
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _NOTHING = ("none", "None", "null", "")
-_HOW_NEAR = 0.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,19 +67,20 @@ class Setting:
 
     def allows(self, value: float) -> bool:
         """Says whether a number is within the bounds; NaN never is."""
-        return (
-            (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.at_most is None or value <= self.at_most)
-            and (self.below is None or value < self.below)
-        )
+        return all(
+            bound is None or holds(value, bound)
+            for bound, holds in (
+                (self.at_least, operator.ge), (self.above, operator.gt),
+                (self.at_most, operator.le), (self.below, operator.lt),
+            )
+        )  # fmt: skip
 
 
 class Settings:
     """Base of settings dataclasses: checks each field against its annotation.
 
-    A subclass that checks several fields together does so in its own
-    `__post_init__`, after `super().__post_init__()`.
+    A subclass that checks several fields together does so in `__post_init__`,
+    after `super().__post_init__()`.
     """
 
     def __post_init__(self) -> None:
@@ -122,27 +122,6 @@ class _Source:
         return f"{self.default}: " if self.default else ""
 
 
-def load(cls: type[T], path: str | None, overrides: Overrides = ()) -> T:
-    """Reads settings from a YAML file and applies overrides to them.
-
-    Args:
-      cls: a frozen dataclass; its fields may be dataclasses in turn.
-      path: a YAML file, local or remote; None starts from the defaults.
-      overrides: `section.key=value` strings, the value written as in YAML, or
-        a mapping of dotted keys to values; later ones win.
-
-    Returns:
-      An instance of `cls`. Keys that are not given keep their defaults.
-
-    Raises:
-      UserError: unreadable or malformed file, unknown or repeated key, value
-        of the wrong type or out of its bounds, missing key without a default.
-        It names the place (`file:line` or the override) and, for unknown
-        keys, the nearest one.
-    """
-    return resolve(cls, path, overrides)
-
-
 def resolve(
     cls: type[T],
     config: Config = None,
@@ -152,14 +131,22 @@ def resolve(
     """Makes settings from whatever form a caller has them in.
 
     Args:
-      cls: a frozen dataclass.
-      config: an instance of `cls`, nested dicts, a YAML file's path, or None
-        for the defaults.
-      overrides: as for `load`; they win over everything else.
+      cls: a frozen dataclass; its fields may be dataclasses in turn.
+      config: an instance of `cls`, nested dicts, a YAML file's path (local or
+        remote), or None for the defaults.
+      overrides: `section.key=value` strings, the value written as in YAML, or
+        a mapping of dotted keys to values. They win over everything else,
+        later ones over earlier ones.
       **sections: a mapping of keys for each section, over `config`.
 
+    Returns:
+      An instance of `cls`. Keys that are not given keep their defaults.
+
     Raises:
-      UserError: as for `load`.
+      UserError: unreadable or malformed file, unknown or repeated key, value
+        of the wrong type or out of its bounds, missing key without a default.
+        It names the place (`file:line` or the override) and, for unknown
+        keys, the nearest one.
     """
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
@@ -197,7 +184,7 @@ def from_dict(
       where: what an error message names as the origin, e.g. a file.
 
     Raises:
-      UserError: as for `load`.
+      UserError: as for `resolve`.
     """
     return _build(cls, values, "", _Source(cls, where, {}))
 
@@ -211,14 +198,11 @@ def to_dict(settings: Any) -> dict[str, Any]:
 
 
 def describe(cls: type, prefix: str = "") -> list[Key]:
-    """Lists every key of a settings class with type, default and meaning.
+    """Lists every key of a settings class, of its sections too, in order.
 
     Args:
-      cls: a dataclass; its sections are described too.
+      cls: a dataclass.
       prefix: what the keys begin with, such as "train.".
-
-    Returns:
-      A `Key` for each leaf, in the order of the fields.
     """
     found = []
     fields = {field.name: field for field in dataclasses.fields(cls)}
@@ -237,14 +221,12 @@ def describe(cls: type, prefix: str = "") -> list[Key]:
 
 def setting_of(kind: Any) -> Setting:
     """Finds the `Setting` in an annotation; an empty one where none is."""
-    if typing.get_origin(kind) is Annotated:
-        for extra in typing.get_args(kind)[1:]:
-            if isinstance(extra, Setting):
-                return extra
+    for extra in getattr(kind, "__metadata__", ()):
+        if isinstance(extra, Setting):
+            return extra
     if typing.get_origin(kind) in (Union, types.UnionType):
         for part in typing.get_args(kind):
-            found = setting_of(part)
-            if found != Setting():
+            if (found := setting_of(part)) != Setting():
                 return found
     return Setting()
 
@@ -261,8 +243,7 @@ def _read_yaml(path: str) -> tuple[dict[str, Any], dict[str, str]]:
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "unreadable"
         raise UserError(f"{path}{line}: not valid YAML: {problem}") from error
-    if values is None:
-        values = {}
+    values = {} if values is None else values
     if not isinstance(values, dict):
         raise UserError(
             f"{path}: expected 'key: value' lines, got {_describe(values)}"
@@ -325,8 +306,7 @@ def _write(
     *sections, leaf = key.split(".")
     target = values
     for depth, name in enumerate(sections):
-        inner = target.get(name)
-        if inner is None:
+        if (inner := target.get(name)) is None:
             inner = target[name] = {}
             places[".".join(sections[: depth + 1])] = place
         if not isinstance(inner, dict):
@@ -349,10 +329,9 @@ def _build(cls: type[T], values: Any, prefix: str, source: _Source) -> T:
             f"'key: value', got {_describe(values)}"
         )
     kinds = _field_types(cls)
-    current = _current_names(cls)
     arguments: dict[str, Any] = {}
     for given, value in values.items():
-        key, name = f"{prefix}{given}", current.get(given, given)
+        key, name = f"{prefix}{given}", _current_names(cls).get(given, given)
         if name not in kinds:
             raise UserError(
                 f"{source.at(key)}unknown key '{key}'; "
@@ -449,7 +428,7 @@ def _convert_union(
     if len(others) < len(parts):
         if value is None:
             return None
-        if str not in map(_bare, others) and _is_nothing(value):
+        if str not in map(_bare, others) and value in _NOTHING:
             return None
     if len(others) == 1:
         return _convert(value, others[0], key, source)
@@ -486,10 +465,6 @@ def _convert_scalar(value: Any, kind: Any) -> Any:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _is_nothing(value: Any) -> bool:
-    return isinstance(value, str) and value in _NOTHING
 
 
 def _bare(kind: Any) -> Any:
@@ -542,7 +517,7 @@ def _nearest(name: str, prefix: str, cls: type, root: type) -> str:
 def _close(name: str, known: typing.Iterable[str]) -> str | None:
     """The name that is spelled most alike, or has all the words of `name`."""
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=_HOW_NEAR)
+    close = difflib.get_close_matches(name, known, n=1)
     if close:
         return close[0]
     words = set(name.split("_"))

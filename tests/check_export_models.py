@@ -12,7 +12,7 @@ from capi import texts
 from electra_tf.hub import directory
 from electra_tf.models.config import ModelConfig
 from electra_tf.tasks.registry import task_class
-from electra_tf.tasks.seq2seq import features
+from electra_tf.tasks.seq2seq import pairs
 from electra_tf.text.vocab import Vocab
 
 SHAPE = {
@@ -75,7 +75,7 @@ def save(
     else:
         name, options, state = TASKS[kind]
         if kind == "seq2seq":
-            state = {**state, "specials": features.specials(vocab)}
+            state = {**state, "specials": pairs.specials(vocab)}
         cls = task_class(name)
         task = cls(name, cls.Options(max_seq_length=48, **options), None, state)
         about = fine_tuned_models.about(

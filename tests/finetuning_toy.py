@@ -5,11 +5,12 @@ import dataclasses
 import keras
 import numpy as np
 import tensorflow as tf
+from text_rows import from_rows
 
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.models.task_networks import task_network
-from electra_tf.tasks.features import Features, from_rows
+from electra_tf.tasks.features import Features
 from electra_tf.tasks.task import Task
 
 VOCAB, LONGEST = 60, 30

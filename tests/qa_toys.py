@@ -1,5 +1,6 @@
 """Small files of questions, and models that know the answers."""
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from electra_tf.tasks.features import Features
-from electra_tf.tasks.qa.features import Windows
+from electra_tf.tasks.qa.features import Windows, targets, window_features
 
 TEXT = "the cat sat on a mat , she ran with the dog to his house and was good"
 
@@ -75,3 +76,14 @@ def knowing(
             }
         )
     return rows
+
+
+def window_arrays(windows, vocab, length=None):
+    """Windows as model inputs and targets, int32, padded to a length.
+
+    That is the longest window's where None.
+    """
+    features = dataclasses.replace(
+        window_features(windows, vocab), rows=targets(windows)
+    )
+    return features.batch(np.arange(len(windows)), length)

@@ -13,7 +13,8 @@ import word_task
 from finetune_command import TASK, flags
 
 import electra_tf
-from electra_tf.cli import app, finetune_settings
+from electra_tf.cli import app
+from electra_tf.finetuning import settings as finetune_settings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -123,9 +124,7 @@ def test_settings_from_a_file_and_flags_over_it(
     report = json.loads((output / "report.json").read_text())
     assert len(report["trials"]) == 1
     # A length in steps takes the place of the file's in epochs.
-    steps = finetune_settings.load(
-        str(path), None, ["train.num_train_steps=7"], None
-    ).train
+    steps = finetune_settings.load(str(path), ["train.num_train_steps=7"]).train
     assert (steps.num_train_steps, steps.num_train_epochs) == (7, None)
     found = json.loads((output / "model" / "config.json").read_text())
     assert found["lower_case"] is False
@@ -147,7 +146,8 @@ def test_settings_from_a_file_and_flags_over_it(
         ([f"--task={TASK}", "--new_head"], "--new_head: needs --model"),
         ([f"--task={TASK}", "--random_weights"], "needs --model"),
         ([f"--task={TASK}", "--num_trials=0"], "num_trials"),
-        ([f"--task={TASK}", "--strategy=two"], "unknown strategy 'two'"),
+        ([f"--task={TASK}", "--strategy=two"],
+         "--strategy=two: value should be one of <one_device|mirrored|"),
         ([], "--task: name one, as --task=glue/rte"),
         (["--config=none.yaml"], "none.yaml: no such file"),
         (["--task=missing.py:Task"], "no such file as missing.py"),
@@ -210,7 +210,7 @@ def test_mistakes_in_predict(
     ids=lambda path: path.stem,
 )
 def test_the_files_that_ship(path):
-    found = finetune_settings.load(str(path), None, ["train.seed=7"], 3)
+    found = finetune_settings.load(str(path), ["train.seed=7"], num_trials=3)
     assert found.train.num_trials == 3 and found.train.seed == 7
     first = path.read_text().splitlines()[:12]
     assert any("electra-tf finetune" in line for line in first)
@@ -231,7 +231,10 @@ def test_help_needs_no_tensorflow():
 
 
 def start_process(words):
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
+    environment = os.environ | {
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",  # the task's file
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "electra_tf", *words], cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -59,17 +59,17 @@ def _write(tmp_path, text: str) -> str:
 
 def _message(path: str | None, *overrides: str, cls: type = Run) -> str:
     with pytest.raises(UserError) as caught:
-        config.load(cls, path, overrides)
+        config.resolve(cls, path, overrides)
     return str(caught.value)
 
 
 def test_no_file_gives_the_defaults():
-    assert config.load(Run, None) == Run()
+    assert config.resolve(Run, None) == Run()
 
 
 def test_empty_file_and_empty_section_give_the_defaults(tmp_path):
-    assert config.load(Run, _write(tmp_path, "# nothing\n")) == Run()
-    assert config.load(Run, _write(tmp_path, "train:\n")) == Run()
+    assert config.resolve(Run, _write(tmp_path, "# nothing\n")) == Run()
+    assert config.resolve(Run, _write(tmp_path, "train:\n")) == Run()
 
 
 def test_file_then_overrides_in_order(tmp_path):
@@ -79,7 +79,7 @@ def test_file_then_overrides_in_order(tmp_path):
         "model: {size: base, layers: [3], pair: [4, b], names: {x: 1}}\n"
         "extra: {size: tiny}\n",
     )
-    run = config.load(
+    run = config.resolve(
         Run, path, ["train.steps=7", "train.steps=8", "train.resume=false"]
     )
     assert run.train == Train(1e-3, 8, "linear", None, False)
@@ -104,13 +104,15 @@ def test_file_then_overrides_in_order(tmp_path):
     ],
 )
 def test_override_values(override, section, name, value):
-    found = getattr(getattr(config.load(Run, None, [override]), section), name)
+    found = getattr(
+        getattr(config.resolve(Run, None, [override]), section), name
+    )
     assert found == value
     assert type(found) is type(value)
 
 
 def test_whole_section_can_be_overridden():
-    run = config.load(Run, None, ["train={steps: 3}", "train.clip=2"])
+    run = config.resolve(Run, None, ["train={steps: 3}", "train.clip=2"])
     assert run.train == Train(steps=3, clip=2.0)
 
 
@@ -262,7 +264,7 @@ def test_any_mapping_gives_settings_or_a_user_error(values):
 def test_any_override_gives_settings_or_a_user_error(text):
     for key in ("train.steps", "model.size", "seed"):
         try:
-            config.load(Run, None, [f"{key}={text}"])
+            config.resolve(Run, None, [f"{key}={text}"])
         except UserError:
             pass
 
@@ -316,14 +318,14 @@ def test_values_are_checked_however_settings_are_made(
     lines = yaml.safe_dump({"part": values})
     path = _write(tmp_path, lines)
     with pytest.raises(UserError) as caught:
-        config.load(BoundedRun, path)
+        config.resolve(BoundedRun, path)
     assert str(caught.value).startswith(f"{path}:")
     assert f": part.{message}" in str(caught.value)
     if "kind b" not in message:
         assert str(caught.value).startswith(f"{path}:2: part.{message}")
     word = f"part.{name}={json.dumps(value)}"
     with pytest.raises(UserError) as caught:
-        config.load(BoundedRun, None, [word])
+        config.resolve(BoundedRun, None, [word])
     assert str(caught.value).startswith(f"--set {word}: part.")
     with pytest.raises(UserError, match=f"part.{message.partition(':')[0]}"):
         config.resolve(BoundedRun, part=values)
@@ -345,14 +347,14 @@ def test_bounds_hold_for_replaced_values():
 
 def test_older_names_are_read_and_written_anew(tmp_path):
     path = _write(tmp_path, "part: {updates: 7}\n")
-    run = config.load(BoundedRun, path)
+    run = config.resolve(BoundedRun, path)
     assert run.part.steps == 7
     assert config.to_dict(run)["part"]["steps"] == 7
     for word in ("part.steps=8", "part.updates=8"):
-        assert config.load(BoundedRun, path, [word]).part.steps == 8
+        assert config.resolve(BoundedRun, path, [word]).part.steps == 8
     path = _write(tmp_path, "part: {updates: 7, steps: 8}\n")
     with pytest.raises(UserError, match=r"yaml:1: 'part.steps' is given twice"):
-        config.load(BoundedRun, path)
+        config.resolve(BoundedRun, path)
 
 
 @pytest.mark.parametrize(

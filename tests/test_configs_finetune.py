@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from electra_tf.cli import finetune_settings
+from electra_tf.finetuning import settings as finetune_settings
 from electra_tf.tasks.glue.sets import SETS
 from electra_tf.tasks.glue.task import Glue
 from electra_tf.tasks.registry import task_class
@@ -15,7 +15,7 @@ FILES = sorted(FOLDER.glob("*.yaml"))
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_loads_and_opens_with_its_command(path):
-    settings = finetune_settings.load(str(path), None, [], None)
+    settings = finetune_settings.load(str(path))
     assert issubclass(task_class(settings.task), object)
     text = path.read_text(encoding="utf-8")
     command = f"# electra-tf finetune --config=configs/finetune/{path.name} "
@@ -27,7 +27,7 @@ def test_every_set_of_glue_has_one():
         if name == "ax":  # answered by a model of MNLI
             continue
         path = str(FOLDER / f"{name}.yaml")
-        settings = finetune_settings.load(path, None, [], None)
+        settings = finetune_settings.load(path)
         task = Glue(settings.task, settings.options)
         assert task.set == glue_set
         assert settings.train.num_train_epochs == task.default_epochs

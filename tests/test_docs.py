@@ -7,7 +7,8 @@ import shlex
 
 import pytest
 
-from electra_tf.cli import app, finetune_settings, flags
+from electra_tf.cli import app, flags
+from electra_tf.finetuning import settings as finetune_settings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -76,7 +77,7 @@ def test_settings_exist(page, monkeypatch):
                 for before, w in zip(["", *words], words)
                 if before == "--set" or w.startswith("--set=")
             ]
-            finetune_settings.load(configs[0], None, given, None)
+            finetune_settings.load(configs[0], given)
 
 
 def test_links_lead_somewhere():

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 
 from electra_tf.errors import UserError
-from electra_tf.generation.nbest import Candidate, lists, parse, rerank
+from electra_tf.generation.scoring import Candidate, rerank
+from electra_tf.generation.scoring import candidate_lists as lists
+from electra_tf.generation.scoring import parse_candidate as parse
 
 
 def test_lines():

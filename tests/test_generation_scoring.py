@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given
+from score_electric import NormalizedScorer
 
 from electra_tf.errors import UserError
-from electra_tf.generation import loading, rows, scoring
+from electra_tf.generation import loading, rows
 from electra_tf.generation.scoring import Scorer
 
 TEXTS = [
@@ -209,7 +210,7 @@ def test_a_two_tower_generator_needs_one_pass(electric_model):
 def test_the_sum_that_electric_leaves_out(tmp_path, tiny_tokens):
     """With many candidates the estimate is the sum over all tokens."""
     mild = models.electric(tmp_path, tiny_tokens, scale=1)
-    many = scoring.NormalizedScorer(mild, num_candidates=300)
+    many = NormalizedScorer(mild, num_candidates=300)
     (found,) = many.score(["the cat"])
     scorer = Scorer.from_pretrained(mild)
     (once,) = scorer.score(["the cat"])

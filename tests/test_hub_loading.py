@@ -309,12 +309,14 @@ def test_overrides():
     ("key", "value", "match"),
     [
         ("model.num_head", "4", "did you mean 'model.num_heads'"),
-        ("x", "4", "expected model"),
+        ("x", "4", "known here: model, generator"),
         ("model.num_heads", "four", "a whole number"),
         ("model.num_heads", "1.5", "a whole number"),
-        ("model.gelu", "relu", "erf or tanh"),
+        ("model.gelu", "relu", "one of 'erf', 'tanh'"),
         ("lower_case", "7", "true or false"),
-        ("model.hidden_dropout", "[", "a number"),
+        ("model.hidden_dropout", "[", "not a YAML value"),
+        ("model.hidden_dropout", "1", "at least 0 and below 1"),
+        ("model", "{}", "is a section"),
         ("task.labels", "x", "a list"),
     ],
 )

@@ -12,9 +12,13 @@ from electra_tf.errors import UserError
 from electra_tf.hub import checkpoint as checkpoints
 from electra_tf.hub import loading, names, tf1
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.hub.directory import load_weights, save
+from electra_tf.hub.directory import (
+    load_weights,
+    named_variables,
+    save,
+    stored_weights,
+)
 from electra_tf.hub.loading import slot_variables, warm_start
-from electra_tf.hub.variables import named, stored
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import masking, settings
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
@@ -60,7 +64,7 @@ def test_weights_slots_and_step():
     hub_random.same(
         dataclasses.replace(
             source,
-            weights=stored(named([model])),
+            weights=stored_weights(named_variables([model])),
             slots={n: tuple(map(np.asarray, s)) for n, s in slots.items()},
         ),
         source,
@@ -81,7 +85,7 @@ def test_without_slots_the_optimizer_starts_afresh():
 
 def test_what_is_missing_is_new_and_told():
     model = _pretrainer()
-    before = {n: v.numpy() for n, v in named([model]).items()}
+    before = {n: v.numpy() for n, v in named_variables([model]).items()}
     config = _config(generator=None, replaced_token_head=False)
     source = hub_random.checkpoint(config, slots=True)
     optimizer = _optimizer(model, 1e-3)
@@ -92,7 +96,9 @@ def test_what_is_missing_is_new_and_told():
     assert report.new and all("/head/" in n or "gener" in n for n in report.new)
     assert "newly initialised" in str(report)
     for name in report.new:
-        np.testing.assert_array_equal(named([model])[name], before[name])
+        np.testing.assert_array_equal(
+            named_variables([model])[name], before[name]
+        )
         assert not np.any(slots[name][1])
     assert report.slots == len(source.weights)
 
@@ -154,10 +160,10 @@ def test_the_names_of_variables_themselves_are_taken_as_they_are():
     model = _pretrainer(fraction=1.0, embeddings="disentangled")
     for variable in model.weights:
         variable.assign(np.random.default_rng(0).normal(size=variable.shape))
-    weights = {n: v.numpy() for n, v in named([model]).items()}
+    weights = {n: v.numpy() for n, v in named_variables([model]).items()}
     again = _pretrainer(fraction=1.0, embeddings="disentangled")
     load_weights(again, weights, "there")
-    for name, variable in named([again]).items():
+    for name, variable in named_variables([again]).items():
         np.testing.assert_array_equal(variable, weights[name])
 
 
@@ -193,7 +199,7 @@ def test_recorded_steps_from_its_slots(shared_dir):
     checkpoint = _opened(folder / "step0.ckpt", shared_dir)
     model, optimizer = _started(checkpoint, 1.0, max_grad_norm=0.0)
     table = names.tf1()
-    variables = named([model])
+    variables = named_variables([model])
 
     def recorded(step, kind, name, slot=""):
         keys = [f"step{step}/{kind}/{n}{slot}" for n in table.theirs(name)]
@@ -240,7 +246,7 @@ def test_the_next_step_of_a_run(shared_dir):
     assert checkpoint.config.step == 6
     model, optimizer = _started(checkpoint, 2e-3, max_grad_norm=0.0)
     assert int(optimizer.iterations) == 6
-    variables = named([model])
+    variables = named_variables([model])
     rng = np.random.default_rng(0)
     gradients = {
         name: rng.normal(size=v.shape).astype(np.float32)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import electra_tf
 from electra_tf import config
-from electra_tf.hub import directory, loading, names, variables
+from electra_tf.hub import directory, loading, names
 from electra_tf.keras_api.pretrainer import ElectraPretrainer
 from electra_tf.keras_api.settings import PretrainSettings
 from electra_tf.recipes.evaluate_pretraining import load_weights
@@ -120,7 +120,7 @@ def test_each_network_loads_alone(saved, batch):
 )
 def test_shipped_configs_are_possible(path):
     """They load, say how to run them, and build; each option has one."""
-    settings = config.load(PretrainSettings, str(path))
+    settings = config.resolve(PretrainSettings, str(path))
     small = dataclasses.replace(settings.model, max_positions=16)
     settings = dataclasses.replace(settings, model=small)
     model = ElectraPretrainer.from_config(settings, vocab=VOCAB)
@@ -144,7 +144,7 @@ def test_a_disentangled_run_from_shared_tables(batch):
     shared = tiny.variant("electra", dropout=0.0, seed=1)
     parted = tiny.variant("disentangled", dropout=0.0, seed=2)
     networks = [shared.discriminator, shared.generator]
-    weights = variables.stored(variables.named(networks))
+    weights = directory.stored_weights(directory.named_variables(networks))
     load_weights(parted, weights, "shared")
     assert float(parted(batch, seed=1).loss) == pytest.approx(
         float(shared(batch, seed=1).loss), rel=1e-5

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.hub import names, variables
+from electra_tf.hub import directory, names
 from electra_tf.hub.config import DirectoryConfig, from_json, to_json
 from electra_tf.models import kernels
 from electra_tf.models.config import ModelConfig
@@ -165,7 +165,7 @@ def test_names_and_shapes_on_disk(embedding_size):
         config, None, True, None, "", replaced_token_head=False,
         token_lm_head=False, task=head,
     )  # fmt: skip
-    held = variables.named([made])
+    held = directory.named_variables([made])
     wanted = names.shapes(about)
     found = {n: tuple(v.shape) for n, v in held.items() if "seed" not in n}
     assert found == wanted

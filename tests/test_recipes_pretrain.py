@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from pretrain_command import build_data, flags
+from pretrain_command import SMALL, build_data, flags
 
 import electra_tf
 from electra_tf import config, tensors
@@ -163,7 +163,7 @@ def test_too_high_a_rate_stops_with_the_step(data, tmp_path, capfd):
 @pytest.mark.parametrize("size", list(SIZES))
 def test_shipped_configs_are_the_sizes(size):
     path = str(ROOT / "configs" / "pretrain" / f"{size}.yaml")
-    settings = config.load(PretrainSettings, path)
+    settings = config.resolve(PretrainSettings, path)
     assert settings == PretrainSettings.of_size(size)
     shape = ModelConfig.of_size(size)
     for name in SIZES[size]:
@@ -250,3 +250,98 @@ def test_demo(tmp_path, capfd):
     for part in ("unigram entropy", "always original", "became", "plots:"):
         assert part in out
     assert app.run(["demo", *words]) == 0  # goes on where it was: at the end
+
+
+PROGRAM = """
+import sys
+import electra_tf
+
+data, out = sys.argv[1:]
+print(electra_tf.pretrain(
+    data, f"{out}/run", progress=False,
+    model=dict(
+        hidden_size=32, embedding_size=16, num_layers=1, num_heads=2,
+        intermediate_size=64,
+    ),
+    generator={"hidden_fraction": 0.5},
+    train=dict(batch_size=4, num_warmup_steps=2, log_every_steps=2),
+    overrides={"train.num_train_steps": 6},
+))
+print(electra_tf.evaluate_pretraining(
+    f"{out}/run", data, output=f"{out}/metrics.json",
+))
+"""
+
+
+def _process(*words):
+    done = subprocess.run(
+        [sys.executable, *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_python_and_the_shell_make_the_same(data, tmp_path):
+    python, shell = tmp_path / "python", tmp_path / "shell"
+    (tmp_path / "program.py").write_text(PROGRAM)
+    told = _process(str(tmp_path / "program.py"), str(data), str(python))
+    assert "step" not in told.stderr
+    command = ("-m", "electra_tf")
+    words = flags(data, shell / "run", "train.num_train_steps=6")
+    also_told = _process(*command, *words)
+    assert "held-out" in also_told.stderr
+    output = also_told.stdout
+    output += _process(
+        *command, "evaluate-pretraining", f"--model={shell}/run",
+        f"--data={data}", f"--output={shell}/metrics.json",
+    ).stdout  # fmt: skip
+    assert told.stdout.replace(str(python), str(shell)) == output
+    for name in (
+        "metrics.json", "run/config.json", "run/model/config.json",
+        "run/model/vocab.txt", "run/model/model.safetensors",
+        "run/checkpoints/step-00000006/model.safetensors",
+        "run/checkpoints/step-00000006/optimizer.safetensors",
+    ):  # fmt: skip
+        ours, theirs = (folder / name for folder in (python, shell))
+        assert ours.read_bytes() == theirs.read_bytes(), name
+
+
+def test_a_result_says_what_there_is(run, data):
+    steps = {"train.num_train_steps": 6, "train.eval_every_steps": 3}
+    small = dict(setting.split("=") for setting in SMALL)
+    result = electra_tf.pretrain(
+        str(data),
+        str(run),
+        overrides=[f"{k}={v}" for k, v in (small | steps).items()],
+        progress=False,
+    )
+    assert str(result) == f"model: {run}/model"
+    assert (result.step, result.stopped, result.start) == (6, False, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"train": {"batch_siz": 3}}, "did you mean 'train.batch_size'"),
+        ({"strategy": "two"}, "expected one of one_device"),
+        ({"init_optimizer": True}, "needs --init_from"),
+        ({"join_seconds": -1.0}, "join_seconds"),
+    ],
+)
+def test_mistakes_of_a_program(data, tmp_path, arguments, told):
+    with pytest.raises(electra_tf.UserError, match=told):
+        electra_tf.pretrain(str(data), str(tmp_path / "run"), **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_of_a_run_are_checked_before_anything(run, capfd):
+    """The run's own are the base of what --set changes."""
+    words = [f"--model={run}", "--data=x", "--set=objective.temprature=2"]
+    assert app.run(["evaluate-pretraining", *words]) == 2
+    assert "did you mean 'objective.temperature'" in capfd.readouterr().err
+    assert app.run(["evaluate-pretraining", "--help=settings"]) == 0
+    assert "objective.temperature" in capfd.readouterr().out

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import qa_toys
 import span_models
 import tensorflow as tf
 from qa_toys import TEXT
@@ -35,7 +36,7 @@ def test_windows_are_those_of_python(tiny_vocab_file, splitter, lengths):
     expected = qa_features.make_windows(
         tokenizer, examples, config, False, splitter
     )
-    batch = qa_features.window_arrays(expected, tokenizer.vocab)
+    batch = qa_toys.window_arrays(expected, tokenizer.vocab)
     questions, contexts = (tf.constant(texts) for texts in zip(*PAIRS))
     pieces = qa_signatures.context_pieces(tokenizer, contexts, splitter)
     found = qa_signatures.make_windows(tokenizer, questions, pieces, config)

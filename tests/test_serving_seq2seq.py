@@ -11,7 +11,7 @@ from electra_tf.cli import app
 from electra_tf.errors import UserError
 from electra_tf.exporting.graphs import text_signatures
 from electra_tf.hub import directory, loading
-from electra_tf.tasks.seq2seq import features
+from electra_tf.tasks.seq2seq import pairs
 from electra_tf.text.vocab import load_vocab
 
 TEXTS = [
@@ -34,7 +34,7 @@ def predictor(request, tmp_path_factory, tiny_vocab_file):
         "beam_size": beams, "n_best": beams, "no_repeat_ngram": 2,
     }  # fmt: skip
     state = {
-        "specials": features.specials(load_vocab(tiny_vocab_file)),
+        "specials": pairs.specials(load_vocab(tiny_vocab_file)),
         "spacing": [[".", ",", "-"], ["-", "("]],
     }
     path = tmp_path_factory.mktemp("mt") / "model"

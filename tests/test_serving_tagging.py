@@ -11,8 +11,9 @@ from electra_tf.exporting.graphs import (
     tagging_signatures,
     word_splitting,
 )
+from electra_tf.tasks.features import unit_features
 from electra_tf.tasks.qa import words as qa_words
-from electra_tf.tasks.tagging import decoding, features, schemes
+from electra_tf.tasks.tagging import answers, schemes
 from electra_tf.tasks.tagging.words import split_words
 from electra_tf.text.tokenizer import Tokenizer
 
@@ -109,7 +110,7 @@ def test_rows_are_those_of_python(tiny_vocab_file, max_length):
         list(rng.choice(known, size)) for size in (0, 3, 40, 0, 1, 7, 25, 0)
     ]
     sentences.append(["\u200b"] * 9)
-    expected = features.make_features(tokenizer, sentences, max_length)
+    expected = unit_features(tokenizer, sentences, max_length)
     found = tagging_signatures.make_rows(
         tokenizer, tf.ragged.constant(sentences, dtype=tf.string), max_length
     )
@@ -141,7 +142,7 @@ def test_labels_are_those_of_python(scheme, step):
         lambda s, p: tagging_signatures.best_labels(s, p, grammar),
         autograph=False,
     )
-    expected = decoding.best_labels(scores, splits, grammar)
+    expected = answers.best_labels(scores, splits, grammar)
     np.testing.assert_array_equal(search(scores, splits), expected)
     assert search(scores[:0], splits[:1]).shape == [0]
 

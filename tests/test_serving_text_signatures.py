@@ -15,7 +15,7 @@ import electra_tf
 from electra_tf.exporting import servable
 from electra_tf.exporting import writer as export
 from electra_tf.exporting.graphs import text_signatures
-from electra_tf.tasks.ranking.files import Pair
+from electra_tf.tasks.ranking.pairs import Pair
 from electra_tf.tasks.texts.task import TextExample
 
 PAIRED = ("pair", "glue", "ranking")

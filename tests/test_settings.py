@@ -74,3 +74,12 @@ def test_settings_are_known_without_tensorflow():
         [sys.executable, "-c", code], capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def test_reference_page_is_of_today():
+    import settings_reference
+
+    found = settings_reference.PAGE.read_text(encoding="utf-8")
+    assert found == settings_reference.page(), (
+        "run python tools/settings_reference.py"
+    )

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import sklearn.metrics
 from classification_tables import fitted, losses, predicted, table
+from text_rows import pair_features
 
 from electra_tf.errors import UserError
 from electra_tf.tasks.texts.classification import Classification, Regression
-from electra_tf.tasks.texts.features import pair_features
 from electra_tf.text.tokenizer import Tokenizer
 
 

@@ -4,10 +4,9 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from text_rows import pair_features
 
 from electra_tf.errors import UserError
-from electra_tf.tasks.texts import features as classification_features
-from electra_tf.tasks.texts.features import pair_features
 from electra_tf.text.tokenizer import Tokenizer
 
 
@@ -74,7 +73,7 @@ def test_wrong_arguments(tokenizer):
 )
 @hypothesis.settings(max_examples=40)
 def test_truncation_takes_from_the_longer_text(tokenizer, lengths, width):
-    features = classification_features.pair_features(
+    features = pair_features(
         tokenizer,
         ["the " * a for a, _ in lengths],
         ["dog " * b for _, b in lengths],

@@ -13,7 +13,6 @@ from electra_tf.training import strategy
 def run(data, output, begin, **train):
     chosen = settings.settings_class(TASK)(
         task=TASK,
-        options=settings.task_class(TASK).Options(),
         train=settings.FinetuneTrainConfig(**(TRAIN | train)),
         model=settings.ModelSettings(**SHAPE),
     )

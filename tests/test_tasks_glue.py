@@ -273,7 +273,7 @@ def test_records_to_predict_for():
         assert (example.text, example.text_pair) == ("a", "b")
     with pytest.raises(UserError, match="f:2: no column 'sentence2'; there"):
         task.example({"sentence1": "a"}, "f:2")
-    with pytest.raises(UserError, match="f:2: expected a text in 'sentence1'"):
+    with pytest.raises(UserError, match=r"f:2: the text in .sentence1"):
         task.example({"sentence1": " ", "sentence2": "b"}, "f:2")
     assert Glue("glue/cola").example({"sentence": "a"}, "").text_pair is None
 

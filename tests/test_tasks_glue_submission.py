@@ -8,7 +8,7 @@ import glue_zip as tool
 import pytest
 
 from electra_tf.errors import UserError
-from electra_tf.tasks.glue import submission as glue_submission
+from electra_tf.tasks.glue import sets as glue_sets
 from electra_tf.tasks.glue.sets import SETS
 from electra_tf.tasks.glue.task import Glue
 from electra_tf.tasks.texts.task import TextExample
@@ -65,28 +65,28 @@ def test_what_is_missing_is_filled_in():
         b"%d\t%s\n" % (i, [b"entailment", b"not_entailment"][i % 2])
         for i in range(3000)
     )
-    packed, missing = glue_submission.pack({"RTE": given})
+    packed, missing = glue_sets.pack({"RTE": given})
     assert sorted([*missing, "RTE"]) == sorted(NAMES)
     found = unpack(packed)
     assert list(found) and set(found) == {f"{name}.tsv" for name in NAMES}
     assert found["RTE.tsv"] == given
-    for name, (glue_set, split) in glue_submission.site_files().items():
+    for name, (glue_set, split) in glue_sets.site_files().items():
         header, *rows = lines(found[f"{name}.tsv"])
         assert header == "index\tprediction"
         assert len(rows) == glue_set.rows[split]
         assert rows[-1].startswith(f"{len(rows) - 1}\t")
     assert lines(found["WNLI.tsv"])[1] == "0\t0"
     assert lines(found["QNLI.tsv"])[1] == "0\tentailment"
-    assert packed == glue_submission.pack({"RTE": given})[0]
+    assert packed == glue_sets.pack({"RTE": given})[0]
 
 
 def test_wrong_files():
     with pytest.raises(UserError, match=r"rte.tsv: not a file of the site"):
-        glue_submission.pack({"rte": b""})
+        glue_sets.pack({"rte": b""})
     with pytest.raises(UserError, match=r"RTE.tsv: 1 rows, .* has 3000"):
-        glue_submission.pack({"RTE": b"index\tprediction\n0\tentailment\n"})
+        glue_sets.pack({"RTE": b"index\tprediction\n0\tentailment\n"})
     with pytest.raises(UserError, match=r"RTE.tsv: expected the header"):
-        glue_submission.pack({"RTE": b"0\tentailment\n"})
+        glue_sets.pack({"RTE": b"0\tentailment\n"})
 
 
 def test_a_zip_of_runs(tmp_path, capsys):

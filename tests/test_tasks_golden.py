@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import qa_toys
 import tensorflow as tf
+from text_rows import pair_features
 
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
@@ -13,7 +15,6 @@ from electra_tf.tasks import losses
 from electra_tf.tasks.qa import answers as qa_answers
 from electra_tf.tasks.qa import examples as qa_examples
 from electra_tf.tasks.qa import features as qa_features
-from electra_tf.tasks.texts import features as classification_features
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
 
@@ -169,7 +170,7 @@ def stored_features(task, split, data_dir):
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_classification_features(task, split, tokenizer, data_dir):
     rows = rows_of(task, split, data_dir)
-    ours = classification_features.pair_features(
+    ours = pair_features(
         tokenizer,
         [row[0] for row in rows],
         [row[1] for row in rows] if len(rows[0]) > 1 else None,
@@ -187,7 +188,7 @@ def test_recorded_arrays_are_the_stored_ones(shared_dir, tokenizer, data_dir):
     recorded = Recorded(shared_dir, "mrpc")
     for split in ("train", "dev"):
         rows = rows_of("mrpc", split, data_dir)
-        ours = classification_features.pair_features(
+        ours = pair_features(
             tokenizer, [r[0] for r in rows], [r[1] for r in rows], 64
         )
         golden = recorded.batch(split)
@@ -215,7 +216,7 @@ def windows_of(task, split, tokenizer, data_dir):
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_question_features(task, split, tokenizer, data_dir):
     _, windows = windows_of(task, split, tokenizer, data_dir)
-    ours = qa_features.window_arrays(windows, tokenizer.vocab, 64)
+    ours = qa_toys.window_arrays(windows, tokenizer.vocab, 64)
     place = {1000 * w.example + w.index: i for i, w in enumerate(windows)}
     stored = stored_features(task, split, data_dir)
     assert len(stored) == len(windows)
@@ -231,7 +232,7 @@ def test_recorded_question_features(shared_dir, tokenizer, data_dir):
     recorded = Recorded(shared_dir, "squad")
     for split in ("train", "dev"):
         _, windows = windows_of("squad", split, tokenizer, data_dir)
-        ours = qa_features.window_arrays(windows, tokenizer.vocab, 64)
+        ours = qa_toys.window_arrays(windows, tokenizer.vocab, 64)
         golden = recorded.batch(split)
         place = {1000 * w.example + w.index: i for i, w in enumerate(windows)}
         rows = [place[e] for e in golden["eid"].numpy()[: len(windows)]]

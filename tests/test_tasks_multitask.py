@@ -12,11 +12,9 @@ from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.models.task_networks import MultiHeadConfig, task_network
 from electra_tf.prediction.inference import Inference
-from electra_tf.tasks import mixture
-from electra_tf.tasks.features import Features
-from electra_tf.tasks.multitask import features as multitask_features
+from electra_tf.tasks.features import Features, Mixture, mix_by_size
 from electra_tf.tasks.multitask.options import Member, MultitaskOptions
-from electra_tf.tasks.multitask.task import Multitask
+from electra_tf.tasks.multitask.task import TASK_INDEX, Multitask
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
 
@@ -71,18 +69,18 @@ def network_of(task, tokenizer):
 
 
 def test_shares_follow_the_power():
-    assert mixture.by_size([81, 16], 1.0).draws == (81, 16)
-    assert mixture.by_size([81, 16], 0.0).draws in ((49, 48), (48, 49))
+    assert mix_by_size([81, 16], 1.0).draws == (81, 16)
+    assert mix_by_size([81, 16], 0.0).draws in ((49, 48), (48, 49))
     # 81^0.75 is 27, 16^0.75 is 8.
-    draws = mixture.by_size([8100, 1600], 0.75).draws
+    draws = mix_by_size([8100, 1600], 0.75).draws
     assert sum(draws) == 9700
     assert draws[0] / draws[1] == pytest.approx(27 / 8, rel=1e-3)
-    assert mixture.by_size([10**6, 1], 0.75).draws[1] >= 1
-    assert sum(mixture.by_size([7, 5, 3], 0.3).draws) == 15
+    assert mix_by_size([10**6, 1], 0.75).draws[1] >= 1
+    assert sum(mix_by_size([7, 5, 3], 0.3).draws) == 15
 
 
 def test_units_are_seen_equally_often():
-    mixed = mixture.Mixture((10, 4), (6, 8))
+    mixed = Mixture((10, 4), (6, 8))
     epochs = [mixed.epoch(e, seed=3) for e in range(10)]
     assert all(epoch.shape == (14,) for epoch in epochs)
     counts = np.bincount(np.concatenate(epochs), minlength=14)
@@ -294,4 +292,4 @@ def test_no_padding_is_a_label(task, tokenizer):
     longest = int(features.lengths.max())
     batch = features.batch([0], longest + 2)
     assert batch["chunks/labels"][0, -1] == -1
-    assert multitask_features.TASK_INDEX in batch
+    assert TASK_INDEX in batch

@@ -5,6 +5,7 @@ import json
 import hypothesis
 import numpy as np
 import pytest
+import qa_toys
 import tensorflow as tf
 from hypothesis import strategies as st
 
@@ -111,7 +112,7 @@ def test_windows(tokenizer):
     # 18 words, 3 of the question and 3 special tokens: 10 fit.
     assert [(w.start, w.length) for w in windows] == [(0, 10), (4, 10), (8, 10)]
     assert [w.index for w in windows] == [0, 1, 2]
-    arrays = qa_features.window_arrays(windows, tokenizer.vocab)
+    arrays = qa_toys.window_arrays(windows, tokenizer.vocab)
     assert arrays["input_ids"].shape == (3, 16)
     tokens = [tokenizer.vocab.tokens[i] for i in arrays["input_ids"][1]]
     text = TEXT.split()
@@ -126,13 +127,13 @@ def test_windows(tokenizer):
 
 def test_padding_to_a_length(tokenizer):
     windows = windows_of(tokenizer, [example(context="the cat")], False)
-    arrays = qa_features.window_arrays(windows, tokenizer.vocab, 20)
+    arrays = qa_toys.window_arrays(windows, tokenizer.vocab, 20)
     assert arrays["input_ids"].shape == (1, 20)
     assert arrays["input_mask"].sum() == 8
-    short = qa_features.window_arrays(windows, tokenizer.vocab)
+    short = qa_toys.window_arrays(windows, tokenizer.vocab)
     assert short["input_ids"].shape == (1, 8)
     none = windows_of(tokenizer, [], False)
-    none = qa_features.window_arrays(none, tokenizer.vocab)
+    none = qa_toys.window_arrays(none, tokenizer.vocab)
     assert none["input_ids"].shape[0] == 0
 
 
@@ -144,11 +145,11 @@ def test_long_questions_are_cut(tokenizer):
 
 def test_targets_are_of_training_alone(tokenizer):
     examples = [example("she ran"), example(impossible=True)]
-    train = qa_features.window_arrays(
+    train = qa_toys.window_arrays(
         windows_of(tokenizer, examples), tokenizer.vocab
     )
     assert train["is_impossible"].tolist() == [0] * 3 + [1] * 3
-    dev = qa_features.window_arrays(
+    dev = qa_toys.window_arrays(
         windows_of(tokenizer, examples, training=False), tokenizer.vocab
     )
     for name in ("start_positions", "end_positions", "is_impossible"):
@@ -240,6 +241,32 @@ def beam_for(window, spans, impossible=None):
     return qa_answers.Beam(
         first, np.zeros(len(spans), "float32"), ends, scores, impossible
     )
+
+
+@pytest.mark.parametrize("least", [0, 1])
+@pytest.mark.parametrize("head", [True, False])
+def test_all_windows_of_a_question_tell_whether_it_has_an_answer(
+    tokenizer, least, head
+):
+    """The one that believes most in an answer decides, wherever it stands."""
+    windows = list(windows_of(tokenizer, [example()], training=False))
+    assert len(windows) > 1
+    odds = [2.5 - 4.0 * (i == least) for i in range(len(windows))]
+    beams = []
+    for window, value in zip(windows, odds):
+        piece = window.start + int(np.argmax(window.max_context))
+        row = beam_for(window, [(piece, piece, -3.0)])._asdict()
+        row |= {"null_score": np.float32(value), "impossible": None}
+        if head:
+            row |= {"impossible": value, "null_score": np.float32(-9.0)}
+        beams.append(qa_answers.Beam(**row))
+    found = qa_answers.predict(windows, beams, qa_answers.AnswerConfig())
+    assert found.text and found.null_odds == (-1.5 if head else -1.5 + 3.0)
+    # One window by itself says otherwise: no threshold of theirs fits both.
+    alone = qa_answers.predict(
+        windows[:1], beams[:1], qa_answers.AnswerConfig()
+    ).null_odds
+    assert (alone == found.null_odds) == (least == 0)
 
 
 def test_best_answers(tokenizer):

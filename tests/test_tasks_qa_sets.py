@@ -10,13 +10,12 @@ import pytest
 import qa_toys
 
 from electra_tf.errors import UserError
-from electra_tf.tasks.qa import chinese as qa_chinese
-from electra_tf.tasks.qa import documents as qa_documents
+from electra_tf.tasks import features as task_features
 from electra_tf.tasks.qa import examples as qa_examples
 from electra_tf.tasks.qa import features as qa_features
+from electra_tf.tasks.qa import metrics as qa_metrics
 from electra_tf.tasks.qa import words as qa_words
-from electra_tf.tasks.qa.examples import QAExample
-from electra_tf.tasks.qa.mrqa import read_mrqa
+from electra_tf.tasks.qa.examples import QAExample, read_mrqa
 from electra_tf.tasks.registry import task_class
 from electra_tf.text.tokenizer import Tokenizer
 
@@ -118,7 +117,7 @@ def test_words_of_chinese_are_characters():
 
 @pytest.mark.parametrize("split", [qa_words.WORDS, qa_words.CHARACTERS])
 def test_splitting_leaves_the_tokens_as_they_are(split, tokenizer):
-    (document,) = qa_documents.make_documents(tokenizer, [CHINESE], split)
+    (document,) = qa_words.make_documents(tokenizer, [CHINESE], split)
     whole = tokenizer.tokenize_with_offsets([CHINESE])
     for ours, theirs in (
         (document.ids, whole.ids),
@@ -133,7 +132,7 @@ def test_the_place_of_a_repeated_answer_counts(tokenizer, tmp_path):
     qas = [{"id": "a", "question": "国人", "answers": [answer]}]
     path = qa_toys.write(tmp_path / "d.json", qa_toys.squad(qas, CHINESE))
     task = make("chinese_qa/drcd", path, max_seq_length=24, max_query_length=4)
-    examples = task.read("validation")
+    examples = task.read("train")
     features = task.features(tokenizer, examples, training=True)
     windows = qa_features.make_windows(
         tokenizer, examples, task.options.features(), True, task.splitter
@@ -181,9 +180,9 @@ def test_official_names_of_chinese_sets(tmp_path):
     ],
 )
 def test_scores_by_character(truth, answer, same, f1):
-    assert qa_chinese.exact(truth, answer) == same
-    assert qa_chinese.f1(truth, answer) == pytest.approx(f1)
-    found = qa_chinese.cmrc_scores([["无", truth]], [answer])
+    assert qa_metrics.cmrc_exact(truth, answer) == same
+    assert qa_metrics.cmrc_f1(truth, answer) == pytest.approx(f1)
+    found = qa_metrics.cmrc_scores([["无", truth]], [answer])
     assert found["exact_match"] == 100 * same
     assert found["average"] == pytest.approx(50 * (same + f1))
 
@@ -193,15 +192,15 @@ def test_scores_by_character(truth, answer, same, f1):
 
 def test_large_data_is_tokenized_in_parts(tokenizer, monkeypatch):
     contexts = [f"the cats {'sat ' * i}\n中国 (mat)" for i in range(9)] + [""]
-    whole = qa_documents.make_documents(tokenizer, contexts)
-    monkeypatch.setattr(qa_documents, "_CHARACTERS_AT_ONCE", 40)
-    monkeypatch.setattr(qa_documents, "_TEXTS_AT_ONCE", 2)
-    parts = qa_documents.make_documents(tokenizer, contexts)
+    whole = qa_words.make_documents(tokenizer, contexts)
+    monkeypatch.setattr(qa_words, "_CHARACTERS_AT_ONCE", 40)
+    monkeypatch.setattr(task_features, "_TEXTS", 2)
+    parts = qa_words.make_documents(tokenizer, contexts)
     for name in ("ids", "starts", "ends", "splits"):
         np.testing.assert_array_equal(
             getattr(whole, name), getattr(parts, name)
         )
-    monkeypatch.setattr(qa_features, "_ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(task_features, "_ROWS", 3)
     examples = [QAExample(str(i), "who?", c) for i, c in enumerate(contexts)]
     windows = qa_features.make_windows(
         tokenizer, examples, qa_features.QAFeatureConfig(16, 4, 4), False

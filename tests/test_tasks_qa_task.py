@@ -35,7 +35,7 @@ def make(name="squad", data=None, state=None, **options):
 def read(tmp_path, qas, **options):
     """A task, and the questions of a file."""
     path = qa_toys.write(tmp_path / "one.json", qa_toys.squad(qas))
-    task = make(data=path, **options)
+    task = make(validation_file=path, **options)
     return task, task.read("validation")
 
 
@@ -61,7 +61,7 @@ def test_official_names_are_found(tmp_path):
     assert ids("xquad/de", "test") == ["xquad.de"]
     assert ids("xquad/de", "train") == ["train-v1.1"]
     assert ids("squad", "validation") == ["dev-v1.1"]
-    with pytest.raises(UserError, match=r"train-v1\.1.*or.*options\.train_fi"):
+    with pytest.raises(UserError, match=r"train-v1\.1.*, train-v2.*.*train_f"):
         ids("squad", "train")
 
 
@@ -72,10 +72,13 @@ def test_files_of_ones_own(tmp_path):
     task = make(data=str(tmp_path), train_file="mine.json.gz")
     assert len(task.read("train")) == 1
     assert len(make(train_file=str(path)).read("train")) == 1
-    # A file is for evaluation.
+    # A file is for training; with a model, for whatever is asked for.
     task = make(data=str(path))
-    assert len(task.read("validation")) == 1
-    assert task.read("train") is None and task.read("test") is None
+    assert len(task.read("train")) == 1
+    assert task.read("validation") is None and task.read("test") is None
+    trained = make(data=str(path), state={"unanswerable": False})
+    assert len(trained.read("validation")) == 1
+    assert len(trained.read("test")) == 1
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,7 @@ def test_files_of_ones_own(tmp_path):
         ("squad", None, {}, "--data.*train.json"),
         ("squad", "/no/such", {}, "--data.*no/such"),
         ("squad", ".", {"train_file": "no.json"}, r"options\.train_file.*no\."),
-        ("squad/v2.0", "tests", {}, r"has no train-v2\.0\.json"),
+        ("squad/v2.0", "tests", {}, r"such as train-v2\.0\.json"),
     ],
 )
 def test_data_that_is_not_there(name, data, options, message):
@@ -113,14 +116,14 @@ def test_wrong_json_is_told_with_its_line(tmp_path):
     path = tmp_path / "dev.json"
     path.write_text('{"data": [\n{"paragraphs": }]}')
     with pytest.raises(UserError, match=r"dev\.json:2: not JSON"):
-        make(data=str(path)).read("validation")
+        make(validation_file=str(path)).read("validation")
     path.write_bytes(b'{"data": "\xff"}')
     with pytest.raises(UserError, match=r"dev\.json: byte 10 is not UTF-8"):
-        make(data=str(path)).read("validation")
+        make(validation_file=str(path)).read("validation")
     path = tmp_path / "dev.json.gz"
     path.write_bytes(b"{}")
     with pytest.raises(UserError, match="damaged gzip"):
-        make(data=str(path)).read("validation")
+        make(validation_file=str(path)).read("validation")
 
 
 def test_a_question_twice_is_told_with_both_places(tmp_path):
@@ -234,7 +237,7 @@ def test_answers_stand_in_the_context(tmp_path, tokenizer):
         qa_toys.squad([qa_toys.question("q", "cat", context)], context),
     )
     task = make("squad/v1.1", path)
-    examples = task.read("validation")
+    examples = task.read("train")
     features = task.features(tokenizer, examples, training=False)
     outputs = qa_toys.knowing(features, [("the  cat\nsat", "a mat", 0.0)])
     (found,) = task.predictions(examples, features, outputs)

@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.models.task_networks import ClassifierOutput
-from electra_tf.tasks.ranking import features as ranking_features
-from electra_tf.tasks.ranking import files as ranking_files
-from electra_tf.tasks.ranking.files import Columns, Pair, read_pairs
+from electra_tf.tasks.ranking import pairs as ranking_pairs
+from electra_tf.tasks.ranking.pairs import Pair, read_pairs
 from electra_tf.tasks.ranking.task import Ranking, RankingOptions
 from electra_tf.tasks.registry import task_class
 from electra_tf.text.tokenizer import Tokenizer
@@ -39,7 +38,7 @@ def write(folder, name, text):
 
 
 def read(folder, name, text, **options):
-    return read_pairs(write(folder, name, text), Columns(), **options)
+    return read_pairs(write(folder, name, text), RankingOptions(), **options)
 
 
 # --- files -----------------------------------------------------------------
@@ -95,7 +94,7 @@ def test_judgements_may_be_left_out(tmp_path):
     ("name", "text", "message"),
     [
         ("x.tsv", "a\tb\n", r":1: expected a header .*got 2 columns: 'a\tb'"),
-        ("x.tsv", "a\tb\tc\na\t \tc\n", r":2: positive: the text is empty"),
+        ("x.tsv", "a\tb\tc\na\t \tc\n", r":2: the text in 'positive' is empty"),
         ("x.tsv", "a\tb\tc\na\tb\n", r":2: 2 columns, expected 3"),
         ("x.tsv", "query\tpassage\trelevance\na\tb\tgood\n",
          r":2: relevance: expected a number.*'good'"),
@@ -108,7 +107,7 @@ def test_judgements_may_be_left_out(tmp_path):
         ("x.jsonl", '{"query": "q", "positives": 3}', r":1: positives: exp"),
         ("x.jsonl", '{"query": "q", "negatives": [""]}', r":1: negatives: exp"),
         ("x.jsonl", '{"negatives": ["a"]}', r":1: no column 'query'"),
-        ("x.jsonl", '{"query": 3, "passage": "a"}', r":1: query: expected a t"),
+        ("x.jsonl", '{"query": 3, "passage": "a"}', r":1: expected a text"),
     ],
 )  # fmt: skip
 def test_bad_files_are_named(tmp_path, name, text, message):
@@ -121,7 +120,7 @@ def test_run_file():
         Pair("a", "x", 1.0, "q 1", "p1"), Pair("b", "y", 0.0, "q2", "p1"),
         Pair("a", "z", 0.0, "q 1", "p2"),
     ]  # fmt: skip
-    assert ranking_files.run_text(pairs, [0.5, 1, 2], "me").splitlines() == [
+    assert ranking_pairs.run_text(pairs, [0.5, 1, 2], "me").splitlines() == [
         "q_1 Q0 p2 1 2.000000 me",
         "q_1 Q0 p1 2 0.500000 me",
         "q2 Q0 p1 1 1.000000 me",
@@ -171,7 +170,7 @@ def test_hard_negatives_from_a_file(tmp_path):
     task = ranking(str(tmp_path), negatives_file="hard.jsonl")
     train = task.read("train")
     assert {p.query for p in train} == {"the cat"}
-    groups = ranking_features.make_groups(train, 1.0, 7, None, 0)
+    groups = ranking_pairs.make_groups(train, 1.0, 7, None, 0)
     passages = [train[i].passage for i in groups.pairs[0]]
     assert passages[0] == "a cat sat"
     assert sorted(passages[1:]) == ["a dog sat", "hard one", "she ran"]
@@ -190,7 +189,7 @@ def test_what_cannot_be_learned_or_scored_is_told(tmp_path):
     task = ranking(str(tmp_path), relevant_from=3)
     with pytest.raises(UserError, match=r"dev\.tsv: no query .*relevant_from"):
         task.read("validation")
-    with pytest.raises(UserError, match="no training data: say --data"):
+    with pytest.raises(UserError, match="--data: expected a directory"):
         ranking().read("train")
     with pytest.raises(UserError, match="ranking/msmarco"):
         task_class("ranking/msmarco")("ranking/msmarco")
@@ -205,7 +204,7 @@ def judged(query, *grades):
 
 def test_groups_have_the_positive_first():
     pairs = judged("a", 0, 1, 0, 0) + judged("b", 2, 1, 0) + judged("c", 1)
-    groups = ranking_features.make_groups(pairs, 1.0, 2, 1, 0)
+    groups = ranking_pairs.make_groups(pairs, 1.0, 2, 1, 0)
     assert groups.size == 3 and groups.unused == 1
     assert groups.pairs[:, 0].tolist() == [1, 4, 5]
     for positive, *negatives in groups.pairs:
@@ -218,18 +217,18 @@ def test_groups_have_the_positive_first():
 
 def test_every_negative_is_used_once():
     pairs = judged("a", 1, *[0] * 6)
-    groups = ranking_features.make_groups(pairs, 1.0, 2, None, 0)
+    groups = ranking_pairs.make_groups(pairs, 1.0, 2, None, 0)
     assert groups.pairs.shape == (3, 3)
     assert sorted(groups.pairs[:, 1:].ravel()) == [1, 2, 3, 4, 5, 6]
-    other = ranking_features.make_groups(pairs, 1.0, 2, None, 1)
+    other = ranking_pairs.make_groups(pairs, 1.0, 2, None, 1)
     assert other.pairs.tolist() != groups.pairs.tolist()
     # No larger than the most negatives that there are.
-    assert ranking_features.make_groups(pairs, 1.0, 50, None, 0).size == 7
+    assert ranking_pairs.make_groups(pairs, 1.0, 50, None, 0).size == 7
 
 
 def test_a_passage_counts_once_with_its_best_judgement():
     pairs = [Pair("a", "x", 0.0), Pair("a", "y", 0.0), Pair("a", "x", 1.0)]
-    groups = ranking_features.make_groups(pairs, 1.0, 5, None, 0)
+    groups = ranking_pairs.make_groups(pairs, 1.0, 5, None, 0)
     assert groups.pairs.tolist() == [[2, 1]]
 
 
@@ -239,7 +238,7 @@ def test_rows_of_tokens(tokenizer):
         Pair("the cat sat on", "she ran"),
         Pair("the", "\u200b"),
     ]
-    features = ranking_features.pair_rows(tokenizer, pairs, 9, 3)
+    features = ranking_pairs.pair_rows(tokenizer, pairs, 9, 3)
     batch = features.batch([0, 1, 2])
     tokens = [
         " ".join(tokenizer.vocab.tokens[i] for i in row)
@@ -323,7 +322,7 @@ def test_predicts_pairs(tokenizer):
     assert found == [{"score": 1.0}, {"score": 2.0}]
     for wrong, message in (
         ("a", "expected a pair"),
-        (("a", ""), "item 1: p: the text is empty"),
+        (("a", ""), "item 1: the text in 'p' is empty"),
         ({"q": "a"}, "item 1: no column 'p'"),
     ):
         with pytest.raises(UserError, match=message):

@@ -9,9 +9,8 @@ import tensorflow as tf
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from electra_tf.tasks.ranking import losses as ranking_losses
-from electra_tf.tasks.ranking import metrics as ranking_metrics
-from electra_tf.tasks.ranking.metrics import ranking_scores
+from electra_tf.tasks.ranking import scores
+from electra_tf.tasks.ranking.scores import ranking_scores
 
 
 def scores_of(*queries, relevant_from=1.0):
@@ -76,7 +75,7 @@ SCORES = np.array([[1.0, 3.0, -2.0], [0.0, 0.5, 0.5]], "float32")
 
 def test_pairwise():
     relevance = tf.constant([[2.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
-    found = ranking_losses.pairwise(SCORES, relevance).numpy()
+    found = scores.pairwise(SCORES, relevance).numpy()
 
     def soft(x):
         return math.log1p(math.exp(x))
@@ -84,13 +83,13 @@ def test_pairwise():
     first = (soft(3 - 1) + soft(-2 - 1) + soft(3 - -2)) / 3
     np.testing.assert_allclose(found, [first, soft(0.5)], rtol=1e-5)
     # Nothing to compare is no loss.
-    same = ranking_losses.pairwise(SCORES, np.ones_like(SCORES))
+    same = scores.pairwise(SCORES, np.ones_like(SCORES))
     np.testing.assert_array_equal(same, [0, 0])
 
 
 def test_listwise():
     relevance = tf.constant([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0]])
-    found = ranking_losses.listwise(SCORES, relevance).numpy()
+    found = scores.listwise(SCORES, relevance).numpy()
     log_probs = tf.nn.log_softmax(SCORES).numpy()
     np.testing.assert_allclose(
         found, [-log_probs[0, 0], -log_probs[1, [0, 2]].mean()], rtol=1e-5
@@ -99,24 +98,22 @@ def test_listwise():
 
 def test_listnet():
     relevance = tf.constant([[3.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
-    found = ranking_losses.listnet(SCORES, relevance).numpy()
+    found = scores.listnet(SCORES, relevance).numpy()
     wanted = np.exp(relevance) / np.exp(relevance).sum(-1, keepdims=True)
     log_probs = tf.nn.log_softmax(SCORES).numpy()
     np.testing.assert_allclose(found, -(wanted * log_probs).sum(-1), rtol=1e-5)
 
 
 def test_pointwise():
-    found = ranking_losses.pointwise(
-        tf.constant([2.0, -1.0]), tf.constant([1.0, 0.0])
-    )
+    found = scores.pointwise(tf.constant([2.0, -1.0]), tf.constant([1.0, 0.0]))
     expected = [math.log1p(math.exp(-2)), math.log1p(math.exp(-1))]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ranking_losses.LOSSES)
+@pytest.mark.parametrize("name", scores.LOSSES)
 def test_losses_fall_as_the_order_mends(name):
     relevance = tf.constant([[1.0, 0.0, 0.0]])
-    loss = ranking_losses.LOSSES[name]
+    loss = scores.LOSSES[name]
     bad, good = (
         loss(tf.constant([scores]), relevance).numpy()[0]
         for scores in ([0.0, 4.0, 1.0], [4.0, 0.0, 1.0])
@@ -125,4 +122,4 @@ def test_losses_fall_as_the_order_mends(name):
 
 
 def test_cut_off_is_named():
-    assert ranking_metrics.CUTOFF == 10
+    assert scores.CUTOFF == 10

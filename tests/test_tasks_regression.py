@@ -68,7 +68,7 @@ def test_regression(tmp_path, tokenizer):
     [
         ("labels: [a, a]", "labels: one of them is given twice"),
         ("labels: [a]", "labels: expected at least 2, got 1"),
-        ("threshold: 1.5", "threshold: expected .*below 1"),
+        ("threshold: 1.5", "threshold: expected above 0 and below 1"),
         ("class_weights: some", "class_weights: expected none, balanced or"),
         ("class_weights: {a: -1}", "class_weights: expected weights of at"),
         ("metric: acuracy", "'acuracy' is not known; did you mean 'accuracy'"),

@@ -11,11 +11,10 @@ import tensorflow_datasets as tfds
 
 from electra_tf.errors import UserError
 from electra_tf.models import kernels
-from electra_tf.tasks import batches, rouge
+from electra_tf.tasks import batches, metrics
 from electra_tf.tasks.losses import smoothed_token_loss
 from electra_tf.tasks.registry import task_class
-from electra_tf.tasks.seq2seq import features as seq2seq_features
-from electra_tf.tasks.seq2seq import metrics
+from electra_tf.tasks.seq2seq import pairs as seq2seq_pairs
 from electra_tf.tasks.seq2seq.pairs import Pair
 from electra_tf.text.tokenizer import Tokenizer
 
@@ -174,7 +173,7 @@ def test_rows(tokenizer):
     assert rows["num_predicted"].tolist() == [3, 3]
     np.testing.assert_allclose(rows["target_weight"], 1 / 3)
     assert found.examples.tolist() == [0, 2]
-    assert made.state["specials"] == seq2seq_features.specials(vocab)
+    assert made.state["specials"] == seq2seq_pairs.specials(vocab)
     inference = made.features(tokenizer, examples, training=False)
     assert inference.lengths.tolist() == [5, 3, 5, 2]
 
@@ -244,10 +243,10 @@ def test_scores_are_those_of_the_packages():
     assert "tok:13a" in found.signature and "version:" in found.signature
     assert "tok:zh" in metrics.bleu(["中国"], ["中国"], "zh").signature
     assert "case:lc" in metrics.bleu(["A"], ["a"], lower_case=True).signature
-    found = rouge.rouge(["the cats sat"], ["the cat ran off"])
+    found = metrics.rouge(["the cats sat"], ["the cat ran off"])
     assert found["rouge1"] == pytest.approx(100 * 2 * (2 / 3 * 1 / 2) / (7 / 6))
     assert found["rouge2"] == pytest.approx(100 * 2 * (1 / 2 * 1 / 3) / (5 / 6))
-    chinese = rouge.rouge(["今天天气好ok"], ["今天天气很好ok"])
+    chinese = metrics.rouge(["今天天气好ok"], ["今天天气很好ok"])
     assert chinese["rouge1"] == pytest.approx(100 * 2 * (6 / 7) / (13 / 7))
     with pytest.raises(UserError, match="bleu_tokenizer"):
         metrics.bleu(["a"], ["a"], tokenizer="none_such")

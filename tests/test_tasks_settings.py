@@ -8,7 +8,6 @@ import word_task
 from finetune_command import TASK
 
 from electra_tf import config
-from electra_tf.config import from_dict
 from electra_tf.errors import UserError
 from electra_tf.finetuning import settings
 from electra_tf.finetuning.settings import FinetuneTrainConfig, fit
@@ -97,7 +96,7 @@ def test_a_file_has_the_keys_of_its_task(tmp_path):
         "model:\n  size: tiny\n  hidden_dropout: 0.2\n"
     )
     cls = settings.settings_class(TASK)
-    found = config.load(cls, str(path), ["options.hidden_layer=true"])
+    found = config.resolve(cls, str(path), ["options.hidden_layer=true"])
     assert isinstance(found, settings.FinetuneSettings)
     assert dataclasses.asdict(found.options) == {
         "max_seq_length": 9, "hidden_layer": True, "extra_metric": False,
@@ -118,14 +117,15 @@ def test_a_file_has_the_keys_of_its_task(tmp_path):
         ("train:\n  batch: 9\n", ":2: unknown key 'train.batch'"),
         ("model:\n  size: giant\n", ":2: model.size: expected one of 'tiny'"),
         ("optoins: {}\n", ":1: unknown key 'optoins'; did you mean 'options'"),
-        ("train:\n  batch_size: 0\n", "train: batch_size: expected at least 1"),
+        ("train:\n  batch_size: 0\n",
+         ":2: train.batch_size: expected at least 1, got 0"),
     ],
 )  # fmt: skip
 def test_misspelt_keys_are_told_with_their_line(tmp_path, text, told):
     path = tmp_path / "a.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as error:
-        config.load(settings.settings_class(TASK), str(path))
+        config.resolve(settings.settings_class(TASK), str(path))
     assert str(error.value).startswith(f"{path}:")
     assert told in str(error.value)
 
@@ -162,11 +162,11 @@ def test_options_come_back_from_json():
         {"free": [1, 2]},
     )
     plain = json.loads(json.dumps(dataclasses.asdict(value)))
-    assert from_dict(Outer, plain) == value
-    assert from_dict(Outer, {}) == Outer()
+    assert config.from_dict(Outer, plain) == value
+    assert config.from_dict(Outer, {}) == Outer()
     with pytest.raises(UserError, match="other"):
-        from_dict(Outer, {"other": 1})
+        config.from_dict(Outer, {"other": 1})
     options = word_task.WordOptions(max_seq_length=3)
-    assert from_dict(
+    assert config.from_dict(
         word_task.WordOptions, dataclasses.asdict(options)
     ) == options  # fmt: skip

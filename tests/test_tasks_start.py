@@ -39,9 +39,11 @@ def written(path, format, found):
 
 
 def values(network):
-    from electra_tf.hub import variables
+    from electra_tf.hub import directory
 
-    return {n: v.numpy() for n, v in variables.named([network]).items()}
+    return {
+        n: v.numpy() for n, v in directory.named_variables([network]).items()
+    }
 
 
 @pytest.mark.parametrize(

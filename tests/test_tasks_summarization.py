@@ -12,10 +12,9 @@ from electra_tf.errors import UserError
 from electra_tf.models.config import ModelConfig, SentenceHeadConfig
 from electra_tf.models.task_heads import sentence_means, waves
 from electra_tf.models.task_networks import task_network
-from electra_tf.tasks import windows
+from electra_tf.tasks import features as task_features
 from electra_tf.tasks.registry import task_class
-from electra_tf.tasks.summarization import features as summary_features
-from electra_tf.tasks.summarization import oracle, selection, sentences
+from electra_tf.tasks.summarization import articles, selection
 from electra_tf.tasks.summarization.options import Length, SummaryOptions
 from electra_tf.tasks.summarization.task import ExtractiveSummarization
 from electra_tf.text.tokenizer import Tokenizer
@@ -32,7 +31,7 @@ def task(data=None, state=None, **options):
 
 
 def split(text, language="en"):
-    return [text[a:b] for a, b in sentences.split(text, language)]
+    return [text[a:b] for a, b in articles.split(text, language)]
 
 
 def write(path, rows):
@@ -58,7 +57,7 @@ def row(document=TEXT, summary="A dog ran off!"):
         ("A title\n\nOne line\nof text.  Next. ", ["A title",
                                                   "One line\nof text.",
                                                   "Next."]),
-        # Inside quotations; the marks stay with their sentences.
+        # Inside quotations; the marks stay with their articles.
         ('He said: "I go. You stay." Then he went. "So?" she said.',
          ['He said: "I go.', 'You stay."', "Then he went.",
           '"So?" she said.']),
@@ -76,12 +75,12 @@ def test_sentences(text, expected):
 
 
 def test_words_and_joined_texts():
-    assert sentences.words("It's 今天ok好, 3.5 A_b") == [
+    assert articles.words("It's 今天ok好, 3.5 A_b") == [
         "it", "s", "今", "天", "ok", "好", "3", "5", "a", "b",
     ]  # fmt: skip
-    assert sentences.join(["A b.", "C."]) == "A b. C."
-    assert sentences.join(["今天。", "很好。"]) == "今天。很好。"
-    assert sentences.join([]) == ""
+    assert articles.join(["A b.", "C."]) == "A b. C."
+    assert articles.join(["今天。", "很好。"]) == "今天。很好。"
+    assert articles.join([]) == ""
 
 
 # --- labels ------------------------------------------------------------------
@@ -90,12 +89,12 @@ def test_words_and_joined_texts():
 def test_sentences_that_stand_in_the_summary_are_the_labels():
     texts = split(TEXT)
     # In another order, and without spaces between them.
-    assert oracle.labels(texts, "They said so.The  cat sat.") == [
+    assert selection.labels(texts, "They said so.The  cat sat.") == [
         True, False, False, True,
     ]  # fmt: skip
     # A sentence that is a part of another is not found in that one's place.
     texts = ["They said so.", "said so."]
-    assert oracle.labels(texts, "They said so.") == [True, False]
+    assert selection.labels(texts, "They said so.") == [True, False]
 
 
 def rouge_sum(texts, reference):
@@ -104,7 +103,7 @@ def rouge_sum(texts, reference):
     for n in (1, 2):
 
         def grams(text, n=n):
-            found = sentences.words(text)
+            found = articles.words(text)
             return [tuple(found[i : i + n]) for i in range(len(found) - n + 1)]
 
         have = [gram for text in texts for gram in grams(text)]
@@ -135,13 +134,13 @@ def test_otherwise_those_that_gain_most():
                 break
             best = gains[top]
             expected.append(top)
-        found = oracle.greedy(texts, summary)
+        found = selection.greedy(texts, summary)
         assert [i for i in range(6) if found[i]] == sorted(expected)
 
 
 def test_nothing_in_common():
-    assert oracle.labels(split(TEXT), "Nothing here") == [False] * 4
-    assert oracle.labels(split(TEXT), "?!") == [False] * 4
+    assert selection.labels(split(TEXT), "Nothing here") == [False] * 4
+    assert selection.labels(split(TEXT), "?!") == [False] * 4
 
 
 # --- selection ---------------------------------------------------------------
@@ -191,8 +190,8 @@ def tokenizer(tiny_vocab_file):
 
 def test_rows(tokenizer):
     documents = [["the cat", "zz"], ["sat", "the the", "dog"], ["good"]]
-    found = summary_features.make_features(
-        tokenizer, documents, 12, [[True, False], [None, True, False], [True]]
+    found = task_features.unit_features(
+        tokenizer, documents, 12, np.array([1, 0, -1, 1, 0, 1]), framed=True
     )
     tokens = [
         [tokenizer.vocab.tokens[i] for i in found.tokens["input_ids"][a:b]]
@@ -225,7 +224,7 @@ def test_every_sentence_is_scored_once_with_others_around_it(tokenizer):
         for _ in range(30)
     ] + [["cat " * 99, "dog", "sat " * 99, "cat"]]
     room = 40
-    found = summary_features.make_features(tokenizer, documents, room)
+    found = task_features.unit_features(tokenizer, documents, room, framed=True)
     assert found.lengths.max() <= room
     places = found.extra
     vocab = tokenizer.vocab
@@ -253,7 +252,7 @@ def test_every_sentence_is_scored_once_with_others_around_it(tokenizer):
 
 
 def test_windows_of_nothing():
-    found = windows.cut(np.array([0]), np.array([], "int64"), 8)
+    found = task_features.cut_windows(np.array([0]), np.array([], "int64"), 8)
     assert [len(column) for column in found] == [0] * 5
 
 
@@ -352,12 +351,12 @@ def test_a_file_by_itself_is_divided(tmp_path):
     [
         ({"document": TEXT}, "no column 'summary'; there are 'document'"),
         ({"text": TEXT, "summary": "A"}, "no column 'document'"),
-        (row(document=""), "document: the text is empty"),
-        (row(document=" \n "), "document: the text is empty"),
+        (row(document=""), "the text in 'document' is empty"),
+        (row(document=" \n "), "the text in 'document' is empty"),
         (row(document="... !"), "expected a text with a sentence"),
-        (row(document=7), "document: expected a text, got 7"),
-        (row(summary=None), "summary: expected a text, got None"),
-        (row(summary=" "), "summary: the text is empty"),
+        (row(document=7), "expected a text in 'document', got 7"),
+        (row(summary=None), "expected a text in 'summary', got None"),
+        (row(summary=" "), "the text in 'summary' is empty"),
     ],
 )
 def test_bad_rows_are_named(tmp_path, bad, message):

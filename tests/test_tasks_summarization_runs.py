@@ -105,7 +105,7 @@ def test_predict_and_evaluate_by_command(run, tmp_path, capsys):
     for row, answer in zip(rows, found[:2]):
         assert answer["predicted_summary"] in row["summary"]
         assert len(answer["sentences"]) == 1
-    assert "in.jsonl:3: document: the text is empty" in found[2]["error"]
+    assert "in.jsonl:3: the text in 'document' is empty" in found[2]["error"]
     assert "in.jsonl:4: no column 'document'" in found[3]["error"]
     table = tmp_path / "other.jsonl"
     write(table, rows)

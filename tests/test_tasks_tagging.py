@@ -11,10 +11,10 @@ import tensorflow as tf
 from electra_tf.errors import UserError
 from electra_tf.models.task_networks import ClassifierOutput
 from electra_tf.tasks.registry import task_class
-from electra_tf.tasks.tagging import metrics as tagging_metrics
+from electra_tf.tasks.tagging import answers as tagging_answers
 from electra_tf.tasks.tagging import schemes as tagging_schemes
-from electra_tf.tasks.tagging.files import Sentence
 from electra_tf.tasks.tagging.task import Tagging, TaggingOptions
+from electra_tf.tasks.tagging.words import Sentence
 from electra_tf.text.tokenizer import Tokenizer
 
 TRAIN = [
@@ -204,10 +204,10 @@ def test_recorded_scores(shared_dir):
         [[names[i] for i in row[key][: row["n"]]] for row in tag["rows"]]
         for key in ("labels", "predictions")
     )
-    found = tagging_metrics.entity_scores(gold, predicted, "bioes", "original")
+    found = tagging_answers.entity_scores(gold, predicted, "bioes", "original")
     for name, value in found.items():
         assert value == pytest.approx(tag["entity"][name], abs=1e-9)
-    accuracy = tagging_metrics.accuracy(gold, predicted)
+    accuracy = tagging_answers.accuracy(gold, predicted)
     assert accuracy == pytest.approx(tag["accuracy"]["accuracy"], abs=1e-9)
 
 
@@ -221,9 +221,9 @@ def test_scores_are_seqevals():
     gold, given = (
         [names[rng.integers(0, 5, n)].tolist() for n in sizes] for _ in "ab"
     )
-    lenient = tagging_metrics.entity_scores(gold, given, "bio")
+    lenient = tagging_answers.entity_scores(gold, given, "bio")
     assert lenient["f1"] == pytest.approx(100 * f1_score(gold, given))
-    strict = tagging_metrics.entity_scores(gold, given, "bio", "strict")
+    strict = tagging_answers.entity_scores(gold, given, "bio", "strict")
     assert strict["f1"] == pytest.approx(
         100 * f1_score(gold, given, mode="strict", scheme=IOB2)
     )
@@ -232,14 +232,14 @@ def test_scores_are_seqevals():
     bioes = [tagging_schemes.convert(tags, "bioes") for tags in gold]
     bilou = [tagging_schemes.convert(tags, "bilou") for tags in gold]
     for scorer in ("seqeval", "strict", "original"):
-        a = tagging_metrics.entity_scores(bioes, bioes, "bioes", scorer)
-        b = tagging_metrics.entity_scores(bilou, bilou, "bilou", scorer)
+        a = tagging_answers.entity_scores(bioes, bioes, "bioes", scorer)
+        b = tagging_answers.entity_scores(bilou, bilou, "bilou", scorer)
         assert a == b == {"f1": 100, "precision": 100, "recall": 100}
 
 
 def test_nothing_predicted_scores_nothing():
     for scorer in ("seqeval", "strict", "original"):
-        found = tagging_metrics.entity_scores(
+        found = tagging_answers.entity_scores(
             [["B-X", "O"]], [["O", "O"]], "bio", scorer
         )
         assert set(found.values()) == {0.0}
@@ -302,7 +302,7 @@ def test_tags_that_training_lacks_count_as_wrong(tmp_path, tokenizer, caplog):
          r"options\.convert_to"),
         ({"train": "a\nb\n"}, {}, r"train\.txt:1: no tags"),
         ({"train": "a O\n"}, {"train_file": "x"}, r"options\.train_file"),
-        ({}, {}, r"no file there is called train\.txt"),
+        ({}, {}, r"no training file such as train\.txt"),
     ],
 )  # fmt: skip
 def test_bad_data_is_named(tmp_path, texts, options, message):

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from electra_tf.errors import UserError
 from electra_tf.models.task_networks import ClassifierOutput
-from electra_tf.tasks.tagging import features as tagging_features
-from electra_tf.tasks.tagging.files import Sentence
+from electra_tf.tasks.features import unit_features
 from electra_tf.tasks.tagging.task import Tagging, TaggingOptions
+from electra_tf.tasks.tagging.words import Sentence
 from electra_tf.text.tokenizer import Tokenizer
 
 TRAIN = [
@@ -71,7 +71,7 @@ def pieces(tokenizer):
 )
 def test_every_word_has_a_place(tokenizer, pieces, sentences, max_length):
     labels = np.arange(sum(map(len, sentences)))
-    features = tagging_features.make_features(tokenizer, sentences, max_length)
+    features = unit_features(tokenizer, sentences, max_length)
     places = features.extra
     assert features.lengths.max() <= max_length
     assert features.lengths.min() >= 2
@@ -90,9 +90,7 @@ def test_every_word_has_a_place(tokenizer, pieces, sentences, max_length):
                 assert position + len(ids) < features.lengths[row]
             word += 1
     # In training each of these words is learned once.
-    trained = tagging_features.make_features(
-        tokenizer, sentences, max_length, labels
-    )
+    trained = unit_features(tokenizer, sentences, max_length, labels)
     learned = trained.tokens["labels"]
     assert (
         sorted(learned[learned >= 0]) == np.nonzero(places.row >= 0)[0].tolist()
@@ -101,7 +99,7 @@ def test_every_word_has_a_place(tokenizer, pieces, sentences, max_length):
 
 def test_words_of_a_long_sentence_see_both_sides(tokenizer):
     words = ["cat"] * 50
-    features = tagging_features.make_features(tokenizer, [words], 18)
+    features = unit_features(tokenizer, [words], 18)
     assert len(features) == 4 and features.lengths.tolist() == [18, 18, 18, 16]
     places = features.extra
     inside = places.row[2:-2]

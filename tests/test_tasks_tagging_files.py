@@ -7,8 +7,8 @@ import pytest
 from hypothesis import strategies as st
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import split_files
-from electra_tf.tasks.tagging.files import read_columns
+from electra_tf.tasks import splits
+from electra_tf.tasks.tagging.words import read_columns
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_finds_files(tmp_path, names):
     for name in filter(None, [*names, "README.md", ".train.swp"]):
         (tmp_path / name).write_text("a O\n")
     found = [
-        split_files.locate(split, str(tmp_path), None, "x_file")
+        splits.locate(split, str(tmp_path), None, "x_file")
         for split in ("train", "validation", "test")
     ]
     assert found == [name and str(tmp_path / name) for name in names]
@@ -154,21 +154,21 @@ def test_finds_no_file_where_two_may_be_meant(tmp_path):
     with pytest.raises(
         UserError, match=r"train\.conll, train\.txt.*train_file"
     ):
-        split_files.locate("train", data, None, "train_file")
-    named = split_files.locate("train", data, "train.txt", "train_file")
+        splits.locate("train", data, None, "train_file")
+    named = splits.locate("train", data, "train.txt", "train_file")
     assert named == f"{data}/train.txt"
     with pytest.raises(
         UserError, match=r"train_file: no such file as .*x\.txt"
     ):
-        split_files.locate("train", data, "x.txt", "train_file")
+        splits.locate("train", data, "x.txt", "train_file")
     with pytest.raises(UserError, match="no such file or directory as /no"):
-        split_files.locate("train", "/no", None, "train_file")
+        splits.locate("train", "/no", None, "train_file")
 
 
 def test_a_share_is_held_out():
     keys = [f"sentence {i}" for i in range(4000)]
-    chosen = {k for k in keys if split_files.held_out(k, 0.1, 0)}
+    chosen = {k for k in keys if splits.held_out(k, 0.1, 0)}
     assert 320 < len(chosen) < 480
-    assert chosen == {k for k in keys if split_files.held_out(k, 0.1, 0)}
-    assert chosen != {k for k in keys if split_files.held_out(k, 0.1, 1)}
-    assert not any(split_files.held_out(k, 0.0, 0) for k in keys)
+    assert chosen == {k for k in keys if splits.held_out(k, 0.1, 0)}
+    assert chosen != {k for k in keys if splits.held_out(k, 0.1, 1)}
+    assert not any(splits.held_out(k, 0.0, 0) for k in keys)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from electra_tf.tasks.tagging import decoding as tagging_decoding
+from electra_tf.tasks.tagging import answers as tagging_answers
 from electra_tf.tasks.tagging import schemes as tagging_schemes
 from electra_tf.tasks.tagging.schemes import SCHEMES, Span
 
@@ -142,7 +142,7 @@ def test_search_finds_the_best_valid_tags(scheme):
     splits = np.concatenate([[0], np.cumsum(lengths)])
     for _ in range(10):
         scores = rng.normal(size=[splits[-1], len(names)]).astype("float32")
-        found = tagging_decoding.best_labels(scores, splits, rules)
+        found = tagging_answers.best_labels(scores, splits, rules)
         for a, b in itertools.pairwise(splits):
             if b > a:
                 expected = brute_force(scores[a:b], rules)
@@ -152,14 +152,14 @@ def test_search_finds_the_best_valid_tags(scheme):
 def test_search_leaves_valid_ones_and_anything_where_all_is_valid():
     scores = np.array([[0, 1, 2], [3, 1, 0]], "float32")
     splits = np.array([0, 2])
-    free = tagging_decoding.best_labels(scores, splits, None)
+    free = tagging_answers.best_labels(scores, splits, None)
     assert free.tolist() == [2, 0]
     names = ("O", "B-X", "I-X")
     rules = tagging_schemes.grammar(names, "bio")
-    best = tagging_decoding.best_labels(scores, splits, rules)
+    best = tagging_answers.best_labels(scores, splits, rules)
     assert best.tolist() == [1, 0]
     empty = np.zeros([0, 3], "float32")
-    none = tagging_decoding.best_labels(empty, np.array([0, 0]), rules)
+    none = tagging_answers.best_labels(empty, np.array([0, 0]), rules)
     assert none.shape == (0,)
 
 

@@ -14,6 +14,7 @@ from electra_tf import tensors
 from electra_tf.errors import UserError
 from electra_tf.finetuning import settings, start, trials
 from electra_tf.hub import directory
+from electra_tf.tasks import registry
 from electra_tf.training import strategy
 
 
@@ -21,7 +22,6 @@ def make(**train):
     cls = settings.settings_class(TASK)
     return cls(
         task=TASK,
-        options=settings.task_class(TASK).Options(),
         train=settings.FinetuneTrainConfig(**(TRAIN | train)),
         model=settings.ModelSettings(**SHAPE),
     )
@@ -149,7 +149,7 @@ def test_more_trials_later(finished, data, tiny_vocab_file, tmp_path):
 
 def stop_at_evaluation(monkeypatch, number):
     """SIGTERM to this process in the middle of an evaluation."""
-    task = settings.task_class(TASK)
+    task = registry.task_class(TASK)
     seen = []
 
     def scores(self, examples, predictions, original=task.scores):

@@ -69,7 +69,7 @@ def test_windows_are_those_of_the_plain_algorithm(
         qa_features.QAFeatureConfig(length, stride, 5),
         training=True,
     )
-    found = qa_features.window_arrays(windows, tokenizer.vocab, length)
+    found = qa_toys.window_arrays(windows, tokenizer.vocab, length)
     for name, values in found.items():
         if name != "is_impossible":
             np.testing.assert_array_equal(values, [r[name] for r in expected])

@@ -287,3 +287,20 @@ def test_inside_a_loss_scale_optimizer():
     update(tf.constant([np.inf, 0.0]))
     np.testing.assert_array_equal(weight.numpy(), before)
     assert float(scaled.dynamic_scale.numpy()) == 512.0
+
+
+@pytest.mark.parametrize(
+    ("limit", "norm", "factor"),
+    [(1.0, 0.5, 1.0), (1.0, 1.0, 1.0), (1.0, 4.0, 0.25), (0.0, 4.0, 1.0)],
+)
+def test_only_gradients_above_the_limit_are_scaled(limit, norm, factor):
+    """One update from zero leaves (1 - beta_1) times what came through."""
+    optimizer = AdamWeightDecay(0.1, max_grad_norm=limit)
+    weights = [variable(np.zeros(2), "a"), variable(np.zeros(2), "b")]
+    optimizer.build(weights)
+    gradients = [norm * np.float32([0.6, 0.0]), norm * np.float32([0.0, 0.8])]
+    optimizer.apply([tf.constant(g) for g in gradients], weights)
+    moments = [v.numpy() for v in optimizer.variables if v.name.endswith("_m")]
+    for moment, gradient in zip(moments, gradients, strict=True):
+        np.testing.assert_allclose(moment, 0.1 * factor * gradient, rtol=1e-6)
+    assert float(optimizer.last_global_norm.numpy()) == pytest.approx(norm)

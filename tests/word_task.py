@@ -10,14 +10,13 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
+from text_rows import from_rows, pair_features
 
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.tasks.features import from_rows
 from electra_tf.tasks.records import read_records
 from electra_tf.tasks.task import Task
-from electra_tf.tasks.texts.features import pair_features
 
 WORDS = {"cat": "animal", "dog": "animal", "house": "thing", "mat": "thing"}
 

@@ -61,7 +61,7 @@ def costs_of(
     Raises:
       UserError: a wrong file, or one that does not tell a length.
     """
-    settings = config.load(PretrainSettings, path, overrides)
+    settings = config.resolve(PretrainSettings, path, overrides)
     if seq_length is None:
         seq_length = plan.seq_length(path)
     return pretrain.costs(settings, seq_length)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.tasks.glue import submission as glue_submission
+from electra_tf.tasks.glue import sets as glue_sets
 
 
 def find(path: str) -> list[str]:
@@ -25,7 +25,7 @@ def find(path: str) -> list[str]:
 
     Of a run with several trials, those of the best one.
     """
-    names = {f"{name}.tsv" for name in glue_submission.site_files()}
+    names = {f"{name}.tsv" for name in glue_sets.site_files()}
     if not files.exists(path):
         raise UserError(f"--runs: no such file or folder as {path}")
     if not files.is_directory(path):
@@ -65,7 +65,7 @@ def pack(runs: Sequence[str], output: str) -> list[str]:
             f"--runs: found no predictions in {', '.join(runs)}; expected "
             "files such as RTE.tsv"
         )
-    packed, missing = glue_submission.pack(
+    packed, missing = glue_sets.pack(
         {name: files.read_bytes(path) for name, path in paths.items()}
     )
     files.write_bytes(output, packed)

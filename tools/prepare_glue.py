@@ -28,7 +28,6 @@ from absl import logging
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.tasks.glue import files as glue_files
-from electra_tf.tasks.glue import tfds as glue_tfds
 from electra_tf.tasks.glue.sets import SETS, GlueSet
 
 _BOM = b"\xef\xbb\xbf"
@@ -84,7 +83,7 @@ def mrpc_files(paths: Mapping[str, str]) -> dict[str, bytes]:
     ids = "".join("\t".join(pair) + "\n" for pair in dev)
     table = _BOM + ("\n".join(lines) + "\n").encode("utf-8")
     contents = (table, test, ids.encode("utf-8"))
-    return dict(zip(glue_tfds.MRPC_FILES, contents))
+    return dict(zip(glue_files.MRPC_FILES, contents))
 
 
 def _mrpc_rows(path: str) -> list[list[str]]:
@@ -111,7 +110,7 @@ def ax_file(paths: Mapping[str, str]) -> bytes:
 def stand_in(columns: Sequence[str]) -> bytes:
     """A test file of one row that says that there is none."""
     header = "\t".join(["index", *columns])
-    row = "\t".join(["0", *[glue_tfds.NO_FILE] * len(columns)])
+    row = "\t".join(["0", *[glue_files.NO_FILE] * len(columns)])
     return f"{header}\n{row}\n".encode()
 
 
@@ -123,7 +122,7 @@ def downloads(
         contents = mrpc_files(paths)
         return {
             url: contents[builder.url_infos[url].filename]
-            for url in glue_tfds.cached_files(builder)
+            for url in glue_files.cached_files(builder)
         }
     config = builder.builder_config
     if glue_set.name == "ax":
@@ -142,8 +141,8 @@ def lay(
     Raises:
       UserError: other files are there already, and `overwrite` is not set.
     """
-    builder = glue_tfds.builder_of(glue_set, data_dir)
-    places = glue_tfds.cached_files(builder)
+    builder = glue_files.builder_of(glue_set, data_dir)
+    places = glue_files.cached_files(builder)
     changed = {
         url: content
         for url, content in downloads(glue_set, paths, builder).items()
@@ -183,7 +182,7 @@ def lay(
 
 def _forget(builder: Any, name: str) -> None:
     """Removes what was unpacked from an earlier archive of this name."""
-    extracted = files.join(glue_tfds.downloads_folder(builder), "extracted")
+    extracted = files.join(glue_files.downloads_folder(builder), "extracted")
     for folder in (extracted, files.join(extracted, "glue")):
         if files.is_directory(folder):
             for entry in files.list_directory(folder):
@@ -237,7 +236,9 @@ def prepare(
         }
         print(f"  rows: {_compared(glue_set, counts)}")
         if build:
-            built = glue_tfds.rows(glue_set, tuple(glue_set.files), data_dir)
+            built = glue_files.downloaded_rows(
+                glue_set, tuple(glue_set.files), data_dir
+            )
             counts = {split: len(rows) for split, rows in built.items()}
             print(f"  built: {_compared(glue_set, counts)}")
         done += 1

@@ -13,15 +13,128 @@ import argparse
 import random
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from scipy import stats
 from score_pairs import sentences
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.generation import loading
-from electra_tf.generation.scoring import NormalizedScorer, Scorer
+from electra_tf.generation import loading, rows
+from electra_tf.generation.scoring import Scorer
+
+_ROWS_AT_ONCE = 256
+
+
+class NormalizedScorer:
+    """log p(token | context) of Electric, with an estimate of Z.
+
+    Electric models p(token | context) as exp(-energy) / Z(context), and its
+    training drives Z towards 1 (Clark et al. 2020b, sections 2.1 and 2.3).
+    `Scorer` takes it to be 1, in one pass. Here Z is estimated, with many.
+
+    Z = E over q of exp(-energy) / q, q the noise distribution that the
+    two-tower generator gives for the token's place. The expectation is a mean
+    over tokens that stand at even steps of q's cumulative distribution, half
+    a step off its ends: no random numbers, and less variance than with them.
+
+    Attributes:
+      num_candidates: tokens of the vocabulary that Z is estimated from, and
+        so passes for each token of a text.
+      max_length: tokens of a text that are read, specials included.
+    """
+
+    def __init__(
+        self, path: str, num_candidates: int = 16, vocab: str | None = None
+    ):
+        """Loads both networks of an Electric model.
+
+        Args:
+          path: as `Scorer.from_pretrained` takes it.
+          num_candidates: the more, the better the estimate.
+          vocab: a vocabulary file, where there is none beside the model.
+
+        Raises:
+          UserError: no Electric model with its two-tower generator.
+        """
+        path, config = loading.describe(path)
+        if not config.gives_energies:
+            raise UserError(
+                f"{path}: was not pre-trained with objective.kind=electric"
+            )
+        self.num_candidates = num_candidates
+        self._noise: Any = loading.load_generator(path, vocab)
+        self._network: Any = loading.load_discriminator(path, vocab)
+        self.tokenizer = self._network.tokenizer
+        self.max_length = loading.longest(self._network)
+        matrix = tf.TensorSpec([None, None], tf.int32)
+        self._log_q = tf.function(
+            lambda ids, mask: tf.nn.log_softmax(
+                self._noise(ids, mask, training=False).logits
+            ),
+            input_signature=[matrix] * 2,
+            autograph=False,
+        )
+        self._energies = tf.function(
+            lambda ids, mask: self._network(ids, mask, training=False).logits,
+            input_signature=[matrix] * 2,
+            autograph=False,
+        )
+
+    def score(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """float32 [tokens] log-probabilities of each text's tokens.
+
+        Raises:
+          UserError: a text is longer than what the model reads at once.
+        """
+        vocab = self.tokenizer.vocab
+        room = self.max_length - loading.SPECIALS
+        found = []
+        for number, ids in enumerate(self.tokenizer(list(texts)).to_list(), 1):
+            if len(ids) > room:
+                raise UserError(
+                    f"text {number}: {len(ids)} tokens, and the model reads "
+                    f"{room} at once"
+                )
+            found.append(self._score([vocab.cls_id, *ids, vocab.sep_id]))
+        return found
+
+    def _score(self, row: list[int]) -> np.ndarray:
+        """[tokens] of a row with [CLS] and [SEP]."""
+        length = rows.padded_length(len(row), self.max_length)
+        batch = rows.padded([row], np.zeros([1], "int64"), length)
+        count = len(row) - loading.SPECIALS
+        places = 1 + np.arange(count)
+        log_q = self._log_q(*batch[1:]).numpy()[0, 1 : 1 + count]  # [n, V]
+        energy = self._energies(*batch[1:]).numpy()[0, 1 : 1 + count]
+        tokens = _even_steps(log_q, self.num_candidates)  # [n, K]
+        # A row for each place and candidate, with the candidate there.
+        place = np.repeat(places, self.num_candidates)
+        log_weights = np.empty([len(place)])
+        for start in range(0, len(place), _ROWS_AT_ONCE):
+            here = place[start : start + _ROWS_AT_ONCE]
+            each = np.arange(len(here))
+            ids = np.repeat(batch.input_ids, len(here), 0)
+            ids[each, here] = tokens.ravel()[start : start + _ROWS_AT_ONCE]
+            mask = np.repeat(batch.input_mask, len(here), 0)
+            there = self._energies(ids, mask).numpy()
+            log_weights[start : start + _ROWS_AT_ONCE] = -there[each, here]
+        log_weights = log_weights.reshape(tokens.shape)
+        log_weights -= np.take_along_axis(log_q, tokens, 1)
+        log_z = np.logaddexp.reduce(log_weights, axis=1)
+        log_z -= np.log(self.num_candidates)
+        return (-energy - log_z).astype("float32")
+
+
+def _even_steps(log_q: np.ndarray, count: int) -> np.ndarray:
+    """[n, V] log-probabilities -> [n, count] tokens at even steps of them."""
+    cumulative = np.cumsum(np.exp(log_q.astype("float64")), axis=1)
+    steps = (np.arange(count) + 0.5) / count
+    found = [np.searchsorted(c, steps * c[-1]) for c in cumulative]
+    return np.array(found, "int64").reshape(-1, count)
 
 
 def compare(

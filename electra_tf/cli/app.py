@@ -30,7 +30,8 @@ class Command(NamedTuple):
     """What `electra-tf NAME` runs.
 
     Its module may have `settings_class(**arguments)`: the settings that
-    `--config` and `--set` fill, or None; they are checked at once.
+    `--config` and `--set` fill, or None; they are checked at once. Where that
+    takes more than those two, `check_settings(**arguments)` does it.
     """
 
     function: str  # "module:name" in this package
@@ -67,9 +68,15 @@ COMMANDS = {
         "recipes.evaluate_pretraining:evaluate_pretraining",
         "held-out losses and accuracies of a run",
     ),
-    "finetune": ("finetune", "train a model for a task, and report"),
-    "evaluate": ("evaluate", "scores of a fine-tuned model"),
-    "predict": ("predict", "answers of a fine-tuned model, for a file"),
+    "finetune": Command(
+        "recipes.finetune:finetune", "train a model for a task, and report"
+    ),
+    "evaluate": Command(
+        "recipes.evaluate:evaluate", "scores of a fine-tuned model"
+    ),
+    "predict": Command(
+        "recipes.predict:predict", "answers of a fine-tuned model, for a file"
+    ),
     "convert": Command(
         "recipes.convert:convert",
         "a checkpoint from and to TF1, Hugging Face, KerasHub",
@@ -192,7 +199,10 @@ def _run_command(name: str, words: list[str]) -> int:
             raise UserError("--help=settings: this command has no settings")
         print(command_flags.show_settings(settings), flush=True)
         return _OK
-    if settings is not None:
+    check = getattr(module, "check_settings", None)
+    if check is not None:
+        check(**arguments)
+    elif settings is not None:
         config.resolve(
             settings, arguments.get("config"), arguments.get("overrides", ())
         )

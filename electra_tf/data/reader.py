@@ -372,7 +372,9 @@ def _record_windows(
         order = paths
         if shuffle:
             # Index -1 is no window's, so these numbers are its own.
-            order = tf.gather(paths, _permutation(base, epoch, -1, len(paths)))
+            order = tf.gather(
+                paths, _permutation(base, epoch, -1, len(found.paths))
+            )
         records = tf.data.TFRecordDataset(order, buffer_size=_BUFFER)
         return (
             records.batch(window)

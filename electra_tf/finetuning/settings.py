@@ -1,130 +1,194 @@
-"""What a settings file of `finetune` may say, and what it comes to.
+"""What can be set about fine-tuning, and what it comes to.
 
-Defaults are those of the paper (Clark et al. 2020, appendix B); where they
-depend on the encoder's size or the task a key is null until both are known.
+Importing this starts no TensorFlow. Defaults are those of the paper (Clark et
+al. 2020, appendix B); where they depend on the encoder's size or the task a
+key is null until both are known.
 """
 
 import dataclasses
+import json
 import math
 import typing
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
+import yaml
+
+from electra_tf import config as configs
+from electra_tf import files
+from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
 from electra_tf.models.config import SIZES, ModelConfig
-from electra_tf.tasks.registry import options_class
-from electra_tf.training.loop import TrainConfig
+from electra_tf.tasks import registry
+from electra_tf.training.settings import (
+    AdamConfig,
+    BasicComputeConfig,
+    StepConfig,
+    TrainConfig,
+)
 
 # By the encoder's width: learning rate, factor between layers' rates.
 _BY_WIDTH = ((256, 3e-4, 0.8), (768, 1e-4, 0.8), (math.inf, 5e-5, 0.9))
 # Checkpoints of a trial, for resuming: so many in all unless said otherwise.
 _CHECKPOINTS = 10
+# Settings that do not change what a trial comes to: no part of config.json.
+FREE = ("num_trials", "eval_batch_size", "keep_checkpoints")
+# Two ways to say how long; what is said last makes the other void.
+_LENGTHS = ("num_train_steps", "num_train_epochs")
 
 
 @dataclasses.dataclass(frozen=True)
-class FinetuneTrainConfig:
+class FinetuneTrainConfig(BasicComputeConfig, StepConfig, AdamConfig):
     """How a task is trained."""
 
-    # Runs from one start, each with a seed of its own: seed, seed + 1, ...
-    num_trials: int = 1
-    seed: int = 42
-    # Passes over the training data; null takes the task's (3; 10 for RTE and
-    # STS-B, 2 for SQuAD).
-    num_train_epochs: float | None = None
-    # Updates, in place of epochs.
-    num_train_steps: int | None = None
-    # Take so many training examples alone, drawn at random.
-    max_train_examples: int | None = None
-    # Examples per update, over all replicas.
-    batch_size: int = 32
-    # Into how many parts a replica cuts its share of the batch, if memory is
-    # short.
-    gradient_accumulation: int = 1
-    # Batches of like lengths: faster, and the same results but for the order.
-    bucket_by_length: bool = True
-    # Peak rate; null: 3e-4 up to 256 wide, 1e-4 up to 768, 5e-5 above.
-    learning_rate: float | None = None
-    # Factor between the rates of neighbouring layers; null: 0.8, above 768
-    # wide 0.9; 1 for the same rate everywhere.
-    layerwise_lr_decay: float | None = None
-    # Share of the steps over which the rate rises from 0.
-    warmup_proportion: float = 0.1
-    # Power of the decay to 0; 1 is a straight line.
-    lr_decay_power: float = 1.0
-    weight_decay_rate: float = 0.0
-    # Train the head alone: a probe of what the encoder has learned. It wants a
-    # rate some ten times as high.
-    freeze_encoder: bool = False
-    # Gradients are scaled down to this global L2 norm; 0 turns it off.
-    max_grad_norm: float = 1.0
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-6
-    # Divide Adam's moments by 1 - beta^step. Off, as the original: the first
-    # hundreds of updates are larger so, which its rates reckon with.
-    bias_correction: bool = False
-    # Epochs between evaluations; 0 evaluates at the end alone.
-    eval_every: float = 1.0
-    # The same in steps, in place of it.
-    eval_every_steps: int | None = None
-    # Rows at once when predicting; results do not depend on it.
-    eval_batch_size: int = 64
-    # Stop after so many evaluations without a gain; null never does.
-    early_stopping_patience: int | None = None
-    # Take the weights of the best evaluation; off, the last ones.
-    select_best: bool = True
-    # Take the mean of the weights of so many checkpoints, the last ones
-    # (Vaswani et al. 2017, section 6.1), unless select_best finds the best one
-    # better; 1 takes none.
-    average_checkpoints: int = 1
-    # Steps between checkpoints to resume from; null writes some 10 in all.
-    checkpoint_every_steps: int | None = None
-    # Checkpoints that stay when a trial has ended; its model is kept anyway.
-    keep_checkpoints: int = 0
-    # Steps between records of the loss; null makes some 50 in all.
-    log_every_steps: int | None = None
-    # Updates in one call of the compiled function; more for fast devices.
-    steps_per_loop: int = 1
-    # Compile the step with XLA: for GPUs and TPUs, slower on CPUs.
-    jit_compile: bool = False
-    # Compute activations again in the backward pass, where long sequences leave
-    # no room to keep them.
-    recompute: bool = False
-    # Number format: 16 bits are for GPUs and TPUs, slower on CPUs.
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    num_trials: Annotated[
+        int,
+        Setting(
+            "Trials from one start, each with a seed of its own: seed, seed "
+            "+ 1 and so on.",
+            at_least=1,
+        ),
+    ] = 1
+    num_train_epochs: Annotated[
+        float | None,
+        Setting(
+            "Passes over the training data; null takes the task's own number "
+            "(3; 10 for RTE and STS-B, 2 for SQuAD).",
+            above=0,
+        ),
+    ] = None
+    num_train_steps: Annotated[
+        int | None,
+        Setting(
+            "Updates of the weights, in place of epochs; null counts epochs.",
+            at_least=1,
+        ),
+    ] = None
+    max_train_examples: Annotated[
+        int | None,
+        Setting(
+            "Train on so many examples alone, drawn at random; null takes all.",
+            at_least=1,
+        ),
+    ] = None
+    batch_size: Annotated[
+        int,
+        Setting("Examples per update, over all replicas.", at_least=1),
+    ] = 32
+    bucket_by_length: Annotated[
+        bool,
+        Setting(
+            "Make batches of like lengths: faster, and the same results but "
+            "for the order."
+        ),
+    ] = True
+    learning_rate: Annotated[
+        float | None,
+        Setting(
+            "Peak learning rate; null takes 3e-4 up to 256 wide, 1e-4 up to "
+            "768, 5e-5 above.",
+            above=0,
+        ),
+    ] = None
+    layerwise_lr_decay: Annotated[
+        float | None,
+        Setting(
+            "Factor between the learning rates of neighbouring layers, 1 for "
+            "the same everywhere; null takes 0.8, above 768 wide 0.9.",
+            above=0,
+        ),
+    ] = None
+    warmup_proportion: Annotated[
+        float,
+        Setting(
+            "Share of the steps over which the learning rate rises from 0.",
+            at_least=0,
+            at_most=1,
+        ),
+    ] = 0.1
+    weight_decay_rate: Annotated[
+        float,
+        Setting(
+            "Decoupled weight decay: each step takes learning rate * this * "
+            "weight away.",
+            at_least=0,
+        ),
+    ] = 0.0
+    freeze_encoder: Annotated[
+        bool,
+        Setting(
+            "Train the head alone: a probe of what the encoder has learned. "
+            "It wants a learning rate some ten times as high."
+        ),
+    ] = False
+    eval_every: Annotated[
+        float,
+        Setting(
+            "Epochs between evaluations; 0 evaluates at the end alone.",
+            at_least=0,
+        ),
+    ] = 1.0
+    eval_every_steps: Annotated[
+        int | None,
+        Setting(
+            "Steps between evaluations, in place of eval_every; null counts "
+            "epochs.",
+            at_least=0,
+        ),
+    ] = None
+    eval_batch_size: Annotated[
+        int,
+        Setting(
+            "Rows at once when predicting; results do not depend on it.",
+            at_least=1,
+        ),
+    ] = 64
+    early_stopping_patience: Annotated[
+        int | None,
+        Setting(
+            "Stop after so many evaluations without a gain; null never does.",
+            at_least=1,
+        ),
+    ] = None
+    select_best: Annotated[
+        bool,
+        Setting("Keep the weights of the best evaluation, not the last ones."),
+    ] = True
+    average_checkpoints: Annotated[
+        int,
+        Setting(
+            "Keep the mean of the weights of so many checkpoints, the last "
+            "ones (Vaswani et al. 2017, section 6.1), unless select_best "
+            "finds the best one better; 1 averages none.",
+            at_least=1,
+        ),
+    ] = 1
+    checkpoint_every_steps: Annotated[
+        int | None,
+        Setting(
+            "Steps between checkpoints to resume from; null writes some 10 in "
+            "all, 0 one at the end alone.",
+            at_least=0,
+        ),
+    ] = None
+    keep_checkpoints: Annotated[
+        int,
+        Setting(
+            "Checkpoints that stay when a trial has ended; its model is kept "
+            "anyway.",
+            at_least=0,
+        ),
+    ] = 0
+    log_every_steps: Annotated[
+        int | None,
+        Setting(
+            "Steps between records of the loss; null makes some 50 in all.",
+            at_least=1,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("num_trials", 1),
-            ("num_train_steps", 1),
-            ("max_train_examples", 1),
-            ("batch_size", 1),
-            ("gradient_accumulation", 1),
-            ("eval_batch_size", 1),
-            ("average_checkpoints", 1),
-            ("early_stopping_patience", 1),
-            ("steps_per_loop", 1),
-            ("eval_every", 0),
-            ("eval_every_steps", 0),
-            ("checkpoint_every_steps", 0),
-            ("keep_checkpoints", 0),
-            ("log_every_steps", 1),
-            ("weight_decay_rate", 0),
-            ("max_grad_norm", 0),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(
-                    f"{name}: expected at least {least}, got {value}"
-                )
-        for name in ("num_train_epochs", "learning_rate", "layerwise_lr_decay"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UserError(f"{name}: expected above 0, got {value}")
-        if not 0 <= self.warmup_proportion <= 1:
-            raise UserError(
-                "warmup_proportion: expected a share in [0, 1], got "
-                f"{self.warmup_proportion}"
-            )
+        super().__post_init__()
         if None not in (self.num_train_epochs, self.num_train_steps):
             raise UserError("give num_train_epochs or num_train_steps")
 
@@ -159,16 +223,15 @@ def fit(
             # Evenly, so that the last one is not a step before the end.
             times = round(steps / per_epoch / config.eval_every)
             evaluate = -(-steps // max(1, times))
+    shared = {
+        field.name: getattr(config, field.name)
+        for kind in (AdamConfig, StepConfig)
+        for field in dataclasses.fields(kind)
+    }
     return TrainConfig(
+        **shared,
         learning_rate=config.learning_rate or rate,
         num_warmup_steps=round(config.warmup_proportion * steps),
-        lr_decay_power=config.lr_decay_power,
-        weight_decay_rate=config.weight_decay_rate,
-        beta_1=config.beta_1,
-        beta_2=config.beta_2,
-        epsilon=config.epsilon,
-        max_grad_norm=config.max_grad_norm,
-        bias_correction=config.bias_correction,
         layerwise_lr_decay=decay,
         num_train_steps=steps,
         batch_size=config.batch_size,
@@ -180,8 +243,6 @@ def fit(
             config.average_checkpoints, config.keep_checkpoints
         ),
         log_every_steps=_or(config.log_every_steps, max(1, steps // 50)),
-        steps_per_loop=config.steps_per_loop,
-        jit_compile=config.jit_compile,
     ), decay
 
 
@@ -189,57 +250,195 @@ def _or(value: int | None, default: int) -> int:
     return default if value is None else value
 
 
-# The keys of `ModelConfig`, each null unless given, and `size`.
-ModelSettings = dataclasses.make_dataclass(
-    "ModelSettings",
-    [("size", Literal[tuple(SIZES)] | None, dataclasses.field(default=None))]
-    + [
-        (field.name, kind | None, dataclasses.field(default=None))
-        for field, kind in zip(
-            dataclasses.fields(ModelConfig),
-            typing.get_type_hints(ModelConfig).values(),
-        )
-    ],
-    frozen=True,
-)
+def _model_settings() -> type:
+    """`ModelConfig` with every key null unless given, and `size`."""
+    sizes = Literal[tuple(SIZES)]  # type: ignore[valid-type]
+    size = Annotated[
+        sizes | None,
+        Setting("Size of a new model; null is small. Its other keys win."),
+    ]
+    hints = typing.get_type_hints(ModelConfig, include_extras=True)
+    kinds = [("size", size)] + [
+        (field.name, hints[field.name] | None)
+        for field in dataclasses.fields(ModelConfig)
+    ]
+    return dataclasses.make_dataclass(
+        "ModelSettings",
+        [(n, kind, dataclasses.field(default=None)) for n, kind in kinds],
+        bases=(Settings,),
+        frozen=True,
+    )
+
+
+ModelSettings: Any = _model_settings()
 
 
 @dataclasses.dataclass(frozen=True)
-class FinetuneSettings:
+class FinetuneSettings(Settings):
     """All that a file in configs/finetune/ may say.
 
     Attributes:
       task: its name; see `tasks.registry`.
-      options: the task's own, an instance of its `Options`.
-      train: see there.
-      model: overrides of the model's dropout, or where there is no model
-        the shape of a new one.
+      options: the task's own, an instance of its `Options`; None for their
+        defaults.
+      train: how it is trained.
+      model: `ModelSettings`: overrides of the model's dropout, or where there
+        is no model the shape of a new one.
     """
 
-    task: str
-    options: Any
-    train: FinetuneTrainConfig
-    model: Any  # ModelSettings
+    task: Annotated[str, Setting("The task's name, as glue/rte.")]
+    options: (
+        Annotated[Any, Setting("The task's own; --task=NAME lists them.")]
+        | None
+    ) = None
+    train: FinetuneTrainConfig = dataclasses.field(
+        default_factory=FinetuneTrainConfig
+    )
+    model: Annotated[
+        Any, Setting("Keys of the model's shape and dropout, and its size.")
+    ] = dataclasses.field(default_factory=ModelSettings)
 
 
-def settings_class(task: str) -> type:
-    """`FinetuneSettings` with the options of this task, and all defaults.
+def settings_class(task: str | None) -> type[FinetuneSettings]:
+    """Returns `FinetuneSettings` with the options of this task.
+
+    Args:
+      task: its name, which becomes the default; None where it is not known:
+        then any options are taken.
 
     Raises:
       UserError: no such task.
     """
-    kinds = {
-        "task": str,
-        "options": options_class(task),
-        "train": FinetuneTrainConfig,
-        "model": ModelSettings,
-    }
-    fields: list = [("task", str, dataclasses.field(default=task))]
-    fields += [
+    kinds = {"train": FinetuneTrainConfig, "model": ModelSettings}
+    if task is not None:
+        kinds = {"options": registry.options_class(task)} | kinds
+    fields: list[Any] = [
         (name, kind, dataclasses.field(default_factory=kind))
         for name, kind in kinds.items()
-        if name != "task"
     ]
+    if task is not None:
+        about = FinetuneSettings.__annotations__["task"]
+        fields.append(("task", about, dataclasses.field(default=task)))
     return dataclasses.make_dataclass(
         "FinetuneSettings", fields, bases=(FinetuneSettings,), frozen=True
     )
+
+
+def run_class(task: str) -> type:
+    """Returns the class of what a run's config.json says of its settings.
+
+    It compares runs of older versions in today's names; see
+    `training.run_settings`.
+
+    Args:
+      task: the task's name.
+    """
+    hints = typing.get_type_hints(FinetuneTrainConfig, include_extras=True)
+    train = dataclasses.make_dataclass(
+        "KeptTrainConfig",
+        [
+            (field.name, hints[field.name], field.default)
+            for field in dataclasses.fields(FinetuneTrainConfig)
+            if field.name not in FREE
+        ],
+    )
+    return dataclasses.make_dataclass(
+        "FinetuneRun",
+        [
+            ("options", registry.options_class(task)),
+            ("train", train),
+            ("model", ModelConfig),
+        ],
+    )
+
+
+def task_of(
+    config: configs.Config, overrides: configs.Overrides, task: str | None
+) -> str | None:
+    """Returns the task's name, from wherever it is given; None if nowhere.
+
+    What is wrong with the settings is not told here.
+    """
+    given = overrides
+    if not isinstance(given, Mapping):
+        texts = [given] if isinstance(given, str) else given
+        given = dict(text.partition("=")[::2] for text in texts)
+    if task or "task" in given:
+        return task or str(given["task"]).strip("\"' ")
+    if isinstance(config, str):
+        try:
+            config = yaml.safe_load(files.read_text(config))
+        except yaml.YAMLError:
+            return None
+    if isinstance(config, Mapping):
+        return config.get("task")
+    return getattr(config, "task", None)
+
+
+def load(
+    config: configs.Config = None,
+    overrides: configs.Overrides = (),
+    *,
+    task: str | None = None,
+    num_trials: int | None = None,
+    options: Mapping[str, Any] | Settings | None = None,
+    train: Mapping[str, Any] | Settings | None = None,
+) -> FinetuneSettings:
+    """Makes the settings from whatever form they are given in.
+
+    Args:
+      config: a YAML file's path, nested dicts, a settings object, or None for
+        the defaults.
+      overrides: `section.key=value` texts, or dotted keys with values.
+      task: the task, over all others.
+      num_trials: the number of trials, over all others.
+      options: keys of the task's options, over `config`.
+      train: keys of the section `train`, over `config`.
+
+    Raises:
+      UserError: no task, or see `config.resolve`.
+    """
+    name = task_of(config, overrides, task)
+    if name is None:
+        configs.resolve(settings_class(None), config, {"task": "unknown"})
+        raise UserError(
+            "--task: name one, as --task=glue/rte, or a settings file that "
+            "does (configs/finetune/)"
+        )
+    # With a length in steps the file's in epochs is void, and vice versa.
+    given = [key.removeprefix("train.") for key in _keys(overrides)]
+    before = {f"train.{key}": None for key in _other_length(given)}
+    sections = {
+        name: configs.to_dict(section)
+        if dataclasses.is_dataclass(section)
+        else section
+        for name, section in (("options", options), ("train", train))
+    }
+    if sections["train"]:
+        void = dict.fromkeys(_other_length(sections["train"]))
+        sections["train"] = void | sections["train"]
+    flags: dict[str, Any] = {"task": name}
+    if num_trials is not None:
+        flags["train.num_trials"] = num_trials
+    if isinstance(overrides, Mapping):
+        overrides = before | dict(overrides) | flags
+    else:
+        texts = [overrides] if isinstance(overrides, str) else overrides
+        overrides = [*_texts(before), *texts, *_texts(flags)]
+    return configs.resolve(settings_class(name), config, overrides, **sections)
+
+
+def _other_length(given: Iterable[str]) -> list[str]:
+    """The length that is void where only the other one is given."""
+    void = [name for name in _LENGTHS if name not in given]
+    return void if len(void) == 1 else []
+
+
+def _keys(overrides: configs.Overrides) -> list[str]:
+    if isinstance(overrides, str):
+        overrides = [overrides]
+    return [text.partition("=")[0].strip() for text in overrides]
+
+
+def _texts(values: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={json.dumps(value)}" for key, value in values.items()]

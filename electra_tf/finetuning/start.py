@@ -214,7 +214,7 @@ def _encoder_of(checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint as a discriminator's, with a head where it has one."""
     config = checkpoint.config
     alone = config.discriminator is None and config.generator is not None
-    if not alone or config.generator_traits.two_towers:
+    if not alone or config.is_two_tower:
         return checkpoints.select(checkpoint, "discriminator")
     checkpoint = checkpoints.select(checkpoint, "generator")
     weights, found = checkpoint.weights, shapes_of(checkpoint.weights)

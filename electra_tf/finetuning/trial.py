@@ -1,5 +1,6 @@
 """One trial: train a network on a task, choose its best weights, use them."""
 
+import io
 import json
 import math
 import statistics
@@ -18,7 +19,7 @@ from electra_tf.finetuning import (
 )
 from electra_tf.finetuning.fine_tuner import FineTuner
 from electra_tf.finetuning.held_out import HeldOut
-from electra_tf.finetuning.settings import FinetuneTrainConfig, fit
+from electra_tf.finetuning.settings import FinetuneTrainConfig, fit, run_class
 from electra_tf.finetuning.splits import Splits
 from electra_tf.finetuning.start import Start
 from electra_tf.models import task_networks
@@ -61,6 +62,7 @@ def run_trial(
     config: FinetuneTrainConfig,
     strategy: tf.distribute.Strategy,
     described: dict[str, Any],
+    progress: bool = True,
 ) -> dict[str, Any] | None:
     """Trains from the start, or from where an earlier process came to.
 
@@ -73,6 +75,7 @@ def run_trial(
       strategy: see `training.strategy.make_strategy`.
       described: all settings, kept in config.json; starting again with
         others is an error.
+      progress: whether to tell on stderr how far it is.
 
     Returns:
       What RESULT holds: seed, steps, seconds, scores of each split, best,
@@ -95,6 +98,7 @@ def run_trial(
         num_train_steps=train.num_train_steps,
         batch_size=train.batch_size,
         shown=("loss",),
+        stream=None if progress else io.StringIO(),
     )
     team = workers.of(strategy)
     reporter.recording = team.is_chief
@@ -153,6 +157,7 @@ def run_trial(
         evaluator=evaluator,
         selection=selection,
         run_config=described | {"data_fingerprint": splits.fingerprint},
+        settings_class=run_class(described["task"]),
         reporter=reporter,
     )
     if outcome["stopped"]:

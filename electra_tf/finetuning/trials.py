@@ -24,14 +24,11 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.finetuning import report, report_plots, splits
 from electra_tf.finetuning import trial as finetune
-from electra_tf.finetuning.settings import FinetuneSettings
+from electra_tf.finetuning.settings import FREE, FinetuneSettings, run_class
 from electra_tf.finetuning.start import Start
 from electra_tf.hub import directory
 from electra_tf.tasks.registry import task_class
 from electra_tf.training import run_settings, workers
-
-# Settings that do not change what a trial comes to.
-_FREE = ("num_trials", "eval_batch_size", "keep_checkpoints")
 
 
 def run_trials(
@@ -40,6 +37,7 @@ def run_trials(
     data: str | None,
     output: str,
     strategy: tf.distribute.Strategy,
+    progress: bool = True,
 ) -> dict[str, Any] | None:
     """Trains, predicts and reports, as far as that is not done yet.
 
@@ -49,6 +47,7 @@ def run_trials(
       data: what the task reads.
       output: the run directory.
       strategy: see `training.strategy.make_strategy`.
+      progress: whether to tell on stderr how far it is.
 
     Returns:
       The content of report.json; None if a signal stopped it.
@@ -59,14 +58,20 @@ def run_trials(
     described = describe(settings, start, data)
     team = workers.of(strategy)
     team.agree("the settings", described)
-    run_settings.check(output, described, write=team.is_chief)
+    run_settings.check(
+        output, described, team.is_chief, run_class(settings.task)
+    )
     train = settings.train
     results = {
         number: finetune.result_of(_trial(output, number))
         for number in range(1, train.num_trials + 1)
     }
     team.agree(f"the results in {output}", results)
-    note = _note if team.is_chief else _silent
+
+    def note(text: str) -> None:
+        if progress and team.is_chief:
+            print(text, file=sys.stderr, flush=True)
+
     path = files.join(output, report.JSON)
     if all(results.values()) and files.exists(path):
         before = json.loads(files.read_text(path))
@@ -97,6 +102,7 @@ def run_trials(
             dataclasses.replace(train, seed=train.seed + number - 1),
             strategy,
             described,
+            progress,
         )
         if results[number] is None:
             return None
@@ -130,7 +136,7 @@ def describe(
     found = {
         "task": settings.task,
         "options": dataclasses.asdict(settings.options),
-        "train": {k: v for k, v in train.items() if k not in _FREE},
+        "train": {k: v for k, v in train.items() if k not in FREE},
         "model": dataclasses.asdict(start.config),
         "data": data,
         "start": {
@@ -166,11 +172,3 @@ def _check_data(
             f"{_trial(output, number)} was trained on other data than is there "
             "now; bring that back, or choose another output directory"
         )
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _silent(text: str) -> None:
-    pass

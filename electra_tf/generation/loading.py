@@ -27,12 +27,6 @@ def describe(path: str) -> tuple[str, DirectoryConfig]:
     return path, loading.open_checkpoint(path).config
 
 
-def objective(config: DirectoryConfig) -> str | None:
-    """What a model was pre-trained for ("electric"); None where untold."""
-    settings = (config.pretraining or {}).get("objective") or {}
-    return settings.get("kind", "electra" if settings else None)
-
-
 def has_generator(config: DirectoryConfig) -> bool:
     """Whether there is a token language model to ask."""
     return config.generator is not None and config.token_lm_head
@@ -44,7 +38,7 @@ def has_critic(config: DirectoryConfig) -> bool:
         config.discriminator is not None
         and config.replaced_token_head
         and config.task is None
-        and objective(config) in (None, "electra", "electra_15")
+        and config.judges_tokens
     )
 
 
@@ -89,7 +83,7 @@ def load_critic(path: str, vocab: str | None = None) -> Any:
       UserError: it has none, or one of Electric's kind.
     """
     network = load_discriminator(path, vocab)
-    if objective(network.directory_config) == "electric":
+    if network.directory_config.gives_energies:
         raise UserError(
             f"{path}: is an Electric model, whose discriminator gives "
             "energies; name another critic, or give --nocritic"

@@ -1,6 +1,7 @@
 """Texts drawn from a masked language model, with the critic's help."""
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -131,7 +132,7 @@ class Sampler:
         self._critic = critic
         matrix = tf.TensorSpec([None, None], tf.int32)
         self._suspicion = tf.function(
-            lambda ids, mask: critic(ids, mask, training=False).logits,
+            functools.partial(_suspicion, critic),
             input_signature=[matrix] * 2,
             autograph=False,
         )
@@ -447,3 +448,10 @@ class _Unigrams:
                 )
             carried = self._pieces.carries[found[:, i]]
         return found
+
+
+def _suspicion(
+    critic: Any, input_ids: tf.Tensor, input_mask: tf.Tensor
+) -> tf.Tensor:
+    """[B, L] float32, the critic's logits: above 0, replaced."""
+    return critic(input_ids, input_mask, training=False).logits

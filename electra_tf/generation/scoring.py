@@ -1,8 +1,8 @@
-"""How good a model finds sentences, and each of their tokens."""
+"""How good a model finds sentences and their tokens; n-best lists in order."""
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -14,11 +14,11 @@ from electra_tf.hub.config import DirectoryConfig
 from electra_tf.text.vocab import Vocab
 
 Method = Literal["auto", "pll", "pll_word", "electric", "replaced"]
+Chosen = Literal["pll", "pll_word", "electric", "replaced"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 # Numbers that a batch's largest tensor has at most: logits, or states.
 _LOGITS = 1 << 24
-_ROWS_AT_ONCE = 256  # of estimating what Electric leaves out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Scorer:
     def __init__(
         self,
         network: Any,
-        method: Literal["pll", "pll_word", "electric", "replaced"],
+        method: Chosen,
         *,
         max_seq_length: int | None = None,
         batch_tokens: int = 8192,
@@ -148,19 +148,19 @@ class Scorer:
           UserError: no such model, or without what the method needs.
         """
         path, config = loading.describe(path)
-        method = choose_method(path, config, method)
+        chosen = choose_method(path, config, method)
         load = loading.load_discriminator
-        if method in ("pll", "pll_word"):
+        if chosen in ("pll", "pll_word"):
             load = loading.load_generator
         network = load(path, vocab)
-        if method == "pll_word" and not network.reads_masked:
+        if chosen == "pll_word" and not network.reads_masked:
             raise UserError(
                 f"--method=pll_word: {path} has a two-tower generator, which "
                 "reads no [MASK]; use --method=pll"
             )
         return cls(
             network,
-            method,
+            chosen,
             max_seq_length=max_seq_length,
             batch_tokens=batch_tokens,
         )
@@ -292,7 +292,7 @@ class _Target(NamedTuple):
 _Targets = list[_Target]
 
 
-def choose_method(path: str, config: DirectoryConfig, method: Method) -> str:
+def choose_method(path: str, config: DirectoryConfig, method: Method) -> Chosen:
     """The method that "auto" stands for, or the one asked for if it can be.
 
     Args:
@@ -307,17 +307,16 @@ def choose_method(path: str, config: DirectoryConfig, method: Method) -> str:
         raise UserError(
             f"--method={method}: expected one of {', '.join(METHODS)}"
         )
-    objective = loading.objective(config)
     if method == "auto":
-        if objective == "electric":
+        if config.gives_energies:
             return "electric"
         return "pll" if loading.has_generator(config) else "replaced"
-    if method == "electric" and objective != "electric":
+    if method == "electric" and not config.gives_energies:
         raise UserError(
             f"--method=electric: {path} was not pre-trained with "
             "objective.kind=electric; use --method=pll or replaced"
         )
-    if method == "replaced" and objective == "electric":
+    if method == "replaced" and config.gives_energies:
         raise UserError(
             f"--method=replaced: {path} is an Electric model, whose "
             "discriminator gives energies; use --method=electric"
@@ -367,109 +366,135 @@ def _word_end(row: Sequence[int], place: int, vocab: Vocab) -> int:
     return end
 
 
-class NormalizedScorer:
-    """log p(token | context) of Electric, with an estimate of Z.
-
-    Electric models p(token | context) as exp(-energy) / Z(context), and its
-    training drives Z towards 1 (Clark et al. 2020b, sections 2.1 and 2.3).
-    `Scorer` takes it to be 1, in one pass. Here Z is estimated, with many.
-
-    Z = E over q of exp(-energy) / q, q the noise distribution that the
-    two-tower generator gives for the token's place. The expectation is a mean
-    over tokens that stand at even steps of q's cumulative distribution, half
-    a step off its ends: no random numbers, and less variance than with them.
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One answer of a recogniser or translator.
 
     Attributes:
-      num_candidates: tokens of the vocabulary that Z is estimated from, and
-        so passes for each token of a text.
-      max_length: tokens of a text that are read, specials included.
+      list_id: the utterance or sentence that it is for.
+      text: the answer.
+      other: the score that came with it; the higher the better.
+      line: of the file that it is from, for messages.
     """
 
-    def __init__(
-        self, path: str, num_candidates: int = 16, vocab: str | None = None
-    ):
-        """Loads both networks of an Electric model.
+    list_id: str
+    text: str
+    other: float | None = None
+    line: int = 0
 
-        Args:
-          path: as `Scorer.from_pretrained` takes it.
-          num_candidates: the more, the better the estimate.
-          vocab: a vocabulary file, where there is none beside the model.
 
-        Raises:
-          UserError: no Electric model with its two-tower generator.
-        """
-        path, config = loading.describe(path)
-        if loading.objective(config) != "electric":
+@dataclasses.dataclass(frozen=True)
+class Ranked:
+    """A candidate in its place.
+
+    Attributes:
+      candidate: which.
+      rank: 1 is the best.
+      score: the model's; None of a text without tokens.
+      total: what it is ordered by; None as `score`.
+    """
+
+    candidate: Candidate
+    rank: int
+    score: float | None
+    total: float | None
+
+
+def parse_candidate(line: str, number: int, source: str) -> Candidate | None:
+    """A line of an n-best file: id, candidate and perhaps a score, by tabs.
+
+    Args:
+      line: without its line feed.
+      number: from 1.
+      source: the file, for messages.
+
+    Returns:
+      The candidate; None for an empty line.
+
+    Raises:
+      UserError: another number of fields, or a score that is no number.
+    """
+    if not line.strip():
+        return None
+    fields = line.split("\t")
+    if len(fields) not in (2, 3):
+        raise UserError(
+            f"{source}:{number}: expected id, candidate and perhaps a score, "
+            f"divided by tabs; got {len(fields)} field(s)"
+        )
+    other = None
+    if len(fields) == 3:
+        try:
+            other = float(fields[2])
+        except ValueError:
+            other = float("nan")
+        if other != other:
             raise UserError(
-                f"{path}: was not pre-trained with objective.kind=electric"
+                f"{source}:{number}: the score '{fields[2]}' is no number"
             )
-        self.num_candidates = num_candidates
-        self._noise: Any = loading.load_generator(path, vocab)
-        self._network: Any = loading.load_discriminator(path, vocab)
-        self.tokenizer = self._network.tokenizer
-        self.max_length = loading.longest(self._network)
-        matrix = tf.TensorSpec([None, None], tf.int32)
-        self._log_q = tf.function(
-            lambda ids, mask: tf.nn.log_softmax(
-                self._noise(ids, mask, training=False).logits
-            ),
-            input_signature=[matrix] * 2,
-            autograph=False,
+    return Candidate(fields[0], fields[1], other, number)
+
+
+def candidate_lists(
+    candidates: Iterable[Candidate],
+) -> Iterator[list[Candidate]]:
+    """Candidates that follow one another with the same id.
+
+    Raises:
+      UserError: an id comes again after another one, or a list has scores
+        for some candidates alone; the line is told.
+    """
+    seen: set[str] = set()
+    current: list[Candidate] = []
+    for candidate in candidates:
+        if current and candidate.list_id != current[0].list_id:
+            yield _checked(current)
+            seen.add(current[0].list_id)
+            current = []
+        if candidate.list_id in seen:
+            raise UserError(
+                f"line {candidate.line}: the id '{candidate.list_id}' comes "
+                "again after another; sort the file by id"
+            )
+        current.append(candidate)
+    if current:
+        yield _checked(current)
+
+
+def rerank(
+    candidates: Sequence[Candidate],
+    scores: Sequence[float | None],
+    weight: float = 1.0,
+) -> list[Ranked]:
+    """Orders one list: other score + weight * model's score, best first.
+
+    With no other scores the model's alone decide (shallow fusion as Salazar
+    et al. 2020, section 3, rescore with it).
+
+    Args:
+      candidates: of one list.
+      scores: the model's, the higher the better; None sorts last.
+      weight: of the model's score beside the other one.
+
+    Returns:
+      All candidates; equal ones stay in their order.
+    """
+    found = []
+    for candidate, score in zip(candidates, scores, strict=True):
+        total = score
+        if score is not None and candidate.other is not None:
+            total = candidate.other + weight * score
+        found.append((candidate, score, total))
+    found.sort(key=lambda x: (x[2] is None, -(x[2] or 0.0)))
+    return [Ranked(c, i, s, t) for i, (c, s, t) in enumerate(found, 1)]
+
+
+def _checked(candidates: list[Candidate]) -> list[Candidate]:
+    given = [c.other is not None for c in candidates]
+    if any(given) and not all(given):
+        line = candidates[given.index(False)].line
+        raise UserError(
+            f"line {line}: has no score, and other candidates of "
+            f"'{candidates[0].list_id}' have one"
         )
-        self._energies = tf.function(
-            lambda ids, mask: self._network(ids, mask, training=False).logits,
-            input_signature=[matrix] * 2,
-            autograph=False,
-        )
-
-    def score(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """float32 [tokens] log-probabilities of each text's tokens.
-
-        Raises:
-          UserError: a text is longer than what the model reads at once.
-        """
-        vocab = self.tokenizer.vocab
-        room = self.max_length - loading.SPECIALS
-        found = []
-        for number, ids in enumerate(self.tokenizer(list(texts)).to_list(), 1):
-            if len(ids) > room:
-                raise UserError(
-                    f"text {number}: {len(ids)} tokens, and the model reads "
-                    f"{room} at once"
-                )
-            found.append(self._score([vocab.cls_id, *ids, vocab.sep_id]))
-        return found
-
-    def _score(self, row: list[int]) -> np.ndarray:
-        """[tokens] of a row with [CLS] and [SEP]."""
-        length = rows.padded_length(len(row), self.max_length)
-        batch = rows.padded([row], np.zeros([1], "int64"), length)
-        count = len(row) - loading.SPECIALS
-        places = 1 + np.arange(count)
-        log_q = self._log_q(*batch[1:]).numpy()[0, 1 : 1 + count]  # [n, V]
-        energy = self._energies(*batch[1:]).numpy()[0, 1 : 1 + count]
-        tokens = _even_steps(log_q, self.num_candidates)  # [n, K]
-        # A row for each place and candidate, with the candidate there.
-        place = np.repeat(places, self.num_candidates)
-        log_weights = np.empty([len(place)])
-        for start in range(0, len(place), _ROWS_AT_ONCE):
-            here = place[start : start + _ROWS_AT_ONCE]
-            each = np.arange(len(here))
-            ids = np.repeat(batch.input_ids, len(here), 0)
-            ids[each, here] = tokens.ravel()[start : start + _ROWS_AT_ONCE]
-            mask = np.repeat(batch.input_mask, len(here), 0)
-            there = self._energies(ids, mask).numpy()
-            log_weights[start : start + _ROWS_AT_ONCE] = -there[each, here]
-        log_weights = log_weights.reshape(tokens.shape)
-        log_weights -= np.take_along_axis(log_q, tokens, 1)
-        log_z = np.logaddexp.reduce(log_weights, axis=1)
-        log_z -= np.log(self.num_candidates)
-        return (-energy - log_z).astype("float32")
-
-
-def _even_steps(log_q: np.ndarray, count: int) -> np.ndarray:
-    """[n, V] log-probabilities -> [n, count] tokens at even steps of them."""
-    cumulative = np.cumsum(np.exp(log_q.astype("float64")), axis=1)
-    steps = (np.arange(count) + 0.5) / count
-    found = [np.searchsorted(c, steps * c[-1]) for c in cumulative]
-    return np.array(found, "int64").reshape(-1, count)
+    return candidates

@@ -4,6 +4,7 @@ Which tokens may be written there (`Pieces`), how one is sampled from logits
 (`draw`), and the graph functions that do it for a batch (`Writer`).
 """
 
+import functools
 import unicodedata
 from typing import Any, NamedTuple
 
@@ -190,7 +191,7 @@ class Writer:
         if how not in self._draws:
             matrix = tf.TensorSpec([None, None], tf.int32)
             self._draws[how] = tf.function(
-                lambda *tensors: self._write(*tensors, how),
+                functools.partial(self._write, how=how),
                 input_signature=[matrix] * 3
                 + [
                     tf.TensorSpec([None], tf.int32),

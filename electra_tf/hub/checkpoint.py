@@ -7,7 +7,7 @@ became of it.
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.names import EXTRA, Network, scopes, shapes
+from electra_tf.models.config import ModelConfig
 from electra_tf.text.vocab import Vocab
 
 Slots = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -84,7 +85,7 @@ class Lazy(Mapping[str, T], Generic[T]):
 
 
 def shapes_of(
-    weights: Mapping[str, np.ndarray],
+    weights: Mapping[str, Any],
 ) -> Mapping[str, tuple[int, ...]]:
     """Name -> shape; of a lazy mapping without reading its arrays."""
     shapes = getattr(weights, "shapes", None)
@@ -94,7 +95,7 @@ def shapes_of(
 
 
 def check(
-    config: DirectoryConfig, weights: Mapping[str, object], source: str
+    config: DirectoryConfig, weights: Mapping[str, np.ndarray], source: str
 ) -> None:
     """Compares the shapes of `weights` to those that `config` asks for.
 
@@ -269,7 +270,7 @@ def _lone_generator(
     config = dataclasses.replace(
         config, discriminator=None, task=None, fine_tuning=None
     )
-    if config.generator_traits.two_towers:
+    if config.is_two_tower:
         return config, {name: name for name in shapes(config)}
     config = dataclasses.replace(
         config, generator_kind="separate", generator_embeddings="shared"
@@ -331,11 +332,13 @@ def joined(one: Checkpoint, other: Checkpoint, source: str) -> Checkpoint:
     for part, checkpoint in zip(NETWORKS, (one, other)):
         if getattr(checkpoint.config, part) is None:
             raise UserError(f"{checkpoint.source}: holds no {part}")
-    generator = other.config.generator
+    generator, discriminator = other.config.generator, one.config.discriminator
     shared = _same(one, other, "embeddings/", "embeddings/")
     tied = (
         shared
-        and _without_head(generator) == _without_head(one.config.discriminator)
+        and generator is not None
+        and discriminator is not None
+        and _without_head(generator) == _without_head(discriminator)
         and _same(one, other, "discriminator/encoder/", "generator/encoder/")
     )
     places = {name: (one, name) for name in one.weights}
@@ -403,7 +406,7 @@ def left_out(names: Iterable[str]) -> list[str]:
     return [f"left out, with no place there: {listed}"] if listed else []
 
 
-def _without_head(config: object) -> object:
+def _without_head(config: ModelConfig) -> ModelConfig:
     """Without what concerns the token LM head alone."""
     return dataclasses.replace(config, head_gelu=None, tied_head=True)
 

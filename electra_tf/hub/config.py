@@ -1,15 +1,17 @@
-"""What a model is: shapes, kinds, task head, tokenizer settings, step."""
+"""What a model is: shapes, kinds, task head, tokenizer settings, step.
+
+As config.json of ours has it, as one of BERT's form does, and what `--set`
+may say of it.
+"""
 
 import dataclasses
-import difflib
+import functools
 import json
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import yaml
-
+from electra_tf import config as config_lib
 from electra_tf.errors import UserError
 from electra_tf.models.config import (
     GENERATOR_KINDS,
@@ -37,6 +39,31 @@ BOTH = (
     "initializer_range",
     "layer_norm_epsilon",
 )
+# BERT's names of ours; in the original's code and in Hugging Face's alike.
+BERT = {
+    "vocab_size": "vocab_size",
+    "embedding_size": "embedding_size",
+    "hidden_size": "hidden_size",
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_heads",
+    "intermediate_size": "intermediate_size",
+    "max_position_embeddings": "max_positions",
+    "type_vocab_size": "type_vocab_size",
+    "hidden_dropout_prob": "hidden_dropout",
+    "attention_probs_dropout_prob": "attention_dropout",
+    "hidden_act": "gelu",
+    "initializer_range": "initializer_range",
+    "layer_norm_eps": "layer_norm_epsilon",
+}
+ACTIVATIONS = {"erf": "gelu", "tanh": "gelu_new"}
+GELUS = {
+    "gelu": "erf",
+    "gelu_python": "erf",
+    "gelu_new": "tanh",
+    "gelu_fast": "tanh",
+    "gelu_pytorch_tanh": "tanh",
+}
+OURS = "electra_tf"  # where what BERT's config has no name for is kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +119,45 @@ class DirectoryConfig:
         config = self.discriminator or self.generator
         return config.vocab_size if config else 0
 
+    @property
+    def is_tied(self) -> bool:
+        """Whether the generator's encoder is the discriminator's."""
+        return self.generator_traits.shares_encoder
+
+    @property
+    def is_two_tower(self) -> bool:
+        """Whether the generator reads from the left and from the right."""
+        return self.generator_traits.two_towers
+
+    @property
+    def is_untied(self) -> bool:
+        """Whether the generator has tables of its own."""
+        return self.generator_embeddings == "untied"
+
+    @property
+    def objective(self) -> str | None:
+        """What it was pre-trained for ("electric"); None where untold."""
+        settings = (self.pretraining or {}).get("objective") or {}
+        return settings.get("kind", "electra" if settings else None)
+
+    @property
+    def gives_energies(self) -> bool:
+        """Whether the discriminator is Electric's (Clark et al. 2020b)."""
+        return self.objective == "electric"
+
+    @property
+    def judges_tokens(self) -> bool:
+        """Whether the discriminator tells replaced tokens, as ELECTRA's."""
+        return self.objective in (None, "electra", "electra_15")
+
+
+# The sections of `--set`.
+_SECTIONS: dict[str, type] = {
+    "model": ModelConfig,
+    "generator": ModelConfig,
+    "task": TaskHeadConfig,
+}
+
 
 def to_json(config: DirectoryConfig) -> dict[str, Any]:
     """The content of config.json, with its format and version."""
@@ -127,6 +193,53 @@ def from_json(content: Mapping[str, Any], path: str) -> DirectoryConfig:
         ) from error
 
 
+def of_bert(content: dict[str, Any]) -> dict[str, Any]:
+    """Takes a config.json of BERT's form apart.
+
+    Returns:
+      Dotted keys and values, as `parse` has them.
+
+    Raises:
+      ValueError: it is of no such form.
+    """
+    outer, bert = content, content.get("bert_config", content)
+    if not isinstance(bert, dict):
+        raise ValueError("bert_config is no mapping")
+    bert = {"embedding_size": outer.get("embedding_size"), **bert}
+    values = {}
+    for theirs, ours in BERT.items():
+        value = bert.get(theirs)
+        if value is None:
+            continue
+        if ours == "gelu":
+            if value not in GELUS:
+                raise ValueError(f"hidden_act '{value}' is no GELU")
+            value = GELUS[value]
+        elif not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError(f"{theirs} is no number")
+        values[f"model.{ours}"] = value
+    if not values:
+        raise ValueError("it has none of " + ", ".join(list(BERT)[:4]))
+    for key in ("do_lower_case", "lower_case"):
+        if isinstance(outer.get(key), bool):
+            values["lower_case"] = outer[key]
+    settings = outer.get("kwargs")
+    if isinstance(settings, dict) and settings.get("uniform_generator"):
+        values["generator_kind"] = "uniform"
+    return values
+
+
+def to_bert(config: DirectoryConfig) -> dict[str, Any]:
+    """The content of a config.json that the original's code reads too."""
+    network = config.discriminator or config.generator
+    content: dict[str, Any] = {}
+    if network is not None:
+        for theirs, ours in BERT.items():
+            value = getattr(network, ours)
+            content[theirs] = ACTIVATIONS[value] if ours == "gelu" else value
+    return content | {OURS: to_json(config)}
+
+
 def assigned(
     overrides: Sequence[str] | Mapping[str, Any], flag: str = "--set"
 ) -> dict[str, str]:
@@ -154,8 +267,8 @@ def assigned(
     return found
 
 
-def parse(overrides: Mapping[str, str]) -> dict[str, Any]:
-    """`--set` texts -> values of the type that each key has.
+def parse(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns `--set` texts into values of the type that each key has.
 
     Keys are `model.FIELD`, `generator.FIELD` (of `ModelConfig`),
     `task.FIELD` (of `TaskHeadConfig`, or `task.name`, which of the heads of
@@ -164,24 +277,48 @@ def parse(overrides: Mapping[str, str]) -> dict[str, Any]:
     Raises:
       UserError: an unknown key, with the nearest known, or a wrong value.
     """
-    known = _known()
-    values = {}
-    for key, text in overrides.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else (
-                "expected model.…, generator.…, task.… or one of "
-                + ", ".join(k for k in known if "." not in k)
-            )  # fmt: skip
-            raise UserError(f"--set {key}={text}: unknown key; {hint}")
-        try:
-            value = _converted(yaml.safe_load(text), known[key])
-        except (yaml.YAMLError, ValueError, TypeError) as error:
-            raise UserError(
-                f"--set {key}={text}: expected {_words(known[key])}"
-            ) from error
-        values[key] = value
-    return values
+    texts = assigned(overrides)
+    for key in texts.keys() & set(_SECTIONS):
+        raise UserError(
+            f"--set {key}={texts[key]}: is a section; name a key in it, as "
+            f"{key}.{dataclasses.fields(_SECTIONS[key])[0].name}"
+        )
+    told: Any = config_lib.resolve(
+        _keys(), None, [f"{key}={text}" for key, text in texts.items()]
+    )
+    return {
+        key: functools.reduce(getattr, key.split("."), told) for key in texts
+    }
+
+
+@functools.cache
+def _keys() -> type:
+    """The settings class of what `--set` may say; no key has a default."""
+
+    def optional(name: str, kinds: Mapping[str, Any]) -> type:
+        fields = [(key, kind, None) for key, kind in kinds.items()]
+        return dataclasses.make_dataclass(name, fields, frozen=True)
+
+    kinds: dict[str, Any] = {}
+    for section, cls in _SECTIONS.items():
+        kinds[section] = typing.get_type_hints(cls, include_extras=True)
+    kinds["task"]["name"] = str
+    own = typing.get_type_hints(DirectoryConfig)
+    return dataclasses.make_dataclass(
+        "Overrides",
+        [
+            (section, made, made())
+            for section, fields in kinds.items()
+            for made in [optional(section, fields)]
+        ]
+        + [
+            (key, own[key], None)
+            for key in (
+                "lower_case", "strip_accents", "wrap_around", "generator_kind",
+            )
+        ],
+        frozen=True,
+    )  # fmt: skip
 
 
 def override(
@@ -203,7 +340,9 @@ def override(
     kind = changes.get("generator_kind", config.generator_kind)
     traits = GENERATOR_KINDS[kind]
     if config.discriminator is not None:
-        changes["discriminator"] = replaced(config.discriminator, model)
+        changes["discriminator"] = dataclasses.replace(
+            config.discriminator, **model
+        )
     elif config.generator is not None:
         generator = {**model, **generator}
     if not traits.has_weights:
@@ -211,20 +350,22 @@ def override(
     elif traits.shares_encoder and config.discriminator and config.generator:
         changes["generator"] = changes["discriminator"]
     elif config.generator is not None:
-        changes["generator"] = replaced(config.generator, {**both, **generator})
+        changes["generator"] = dataclasses.replace(
+            config.generator, **{**both, **generator}
+        )
     task = of_section(values, "task")
     task.pop("name", None)
     if task and config.task is None:
         raise UserError(
             f"--set task.{next(iter(task))}: the model has no task head"
         )
-    if task and not isinstance(config.task, TaskHeadConfig):
+    if isinstance(config.task, TaskHeadConfig):
+        changes["task"] = dataclasses.replace(config.task, **task)
+    elif task:
         raise UserError(
             f"--set task.{next(iter(task))}: is not for a model that writes "
             "texts or chooses sentences; leave it out"
         )
-    if task:
-        changes["task"] = dataclasses.replace(config.task, **task)
     return dataclasses.replace(config, **changes)
 
 
@@ -236,60 +377,3 @@ def of_section(values: Mapping[str, Any], section: str) -> dict[str, Any]:
         for key, value in values.items()
         if key.startswith(prefix)
     }
-
-
-def replaced(config: ModelConfig, values: Mapping[str, Any]) -> ModelConfig:
-    """`dataclasses.replace`, which checks the result."""
-    return dataclasses.replace(config, **values)
-
-
-def _known() -> dict[str, Any]:
-    model = typing.get_type_hints(ModelConfig)
-    own = typing.get_type_hints(DirectoryConfig)
-    task = typing.get_type_hints(TaskHeadConfig)
-    return {
-        **{f"model.{name}": kind for name, kind in model.items()},
-        **{f"generator.{name}": kind for name, kind in model.items()},
-        **{f"task.{name}": kind for name, kind in task.items()},
-        "task.name": str,
-        **{
-            name: own[name]
-            for name in (
-                "lower_case", "strip_accents", "wrap_around", "generator_kind",
-            )
-        },
-    }  # fmt: skip
-
-
-def _converted(value: Any, kind: Any) -> Any:
-    """`value` of YAML as `kind`; ValueError or TypeError if it is none."""
-    options = typing.get_args(kind)
-    origin = typing.get_origin(kind)
-    if origin is Literal:
-        if value not in options:
-            raise ValueError
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ValueError
-        return tuple(map(str, value))
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        rest = [option for option in options if option is not type(None)]
-        return _converted(value, rest[0])
-    if kind is bool and not isinstance(value, bool):
-        raise ValueError
-    if kind is int and (isinstance(value, bool) or value != int(value)):
-        raise ValueError
-    return kind(value)  # 1e-12 is text to YAML
-
-
-def _words(kind: Any) -> str:
-    if typing.get_origin(kind) is Literal:
-        return " or ".join(map(str, typing.get_args(kind)))
-    options = typing.get_args(kind)
-    if options and typing.get_origin(kind) is not tuple:
-        return _words(options[0]) + " or null"
-    words = {bool: "true or false", int: "a whole number", float: "a number"}
-    return words.get(kind, "a list" if options else "text")

@@ -8,17 +8,14 @@ discriminator any of the other classes.
 import dataclasses
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from electra_tf import files, tensors
 from electra_tf.errors import UserError
 from electra_tf.hub import config as configs
-from electra_tf.hub import (
-    huggingface_config,
-    huggingface_tokenizer,
-    names,
-)
+from electra_tf.hub import huggingface_tokenizer, names
 from electra_tf.hub.checkpoint import (
     NETWORKS,
     Checkpoint,
@@ -37,6 +34,8 @@ from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.huggingface_tokenizer import read_json
 from electra_tf.hub.names import Network
 from electra_tf.hub.pickle_reader import TorchFile
+from electra_tf.models.config import ModelConfig
+from electra_tf.models.task_heads import TaskHeadConfig
 
 CONFIG = "config.json"
 _SAFE, _TORCH = "model.safetensors", "pytorch_model.bin"
@@ -45,6 +44,46 @@ _INDEX = ".index.json"
 _WEIGHTS = (_SAFE, _SAFE + _INDEX, _TORCH, _TORCH + _INDEX)
 # Not weights: constants that older versions saved.
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+
+_ENCODER = "ElectraModel"
+_PRETRAINING = "ElectraForPreTraining"
+_MASKED_LM = "ElectraForMaskedLM"
+_SEQUENCE = "ElectraForSequenceClassification"
+_TOKEN = "ElectraForTokenClassification"
+_ANSWERING = "ElectraForQuestionAnswering"
+_TASKS = {_SEQUENCE: "sequence", _TOKEN: "token", _ANSWERING: "span"}
+
+_Shapes = Mapping[str, tuple[int, ...]]
+
+# The variable by which a class's head is known; of a class that is not
+# named, the first that is there decides.
+_MARKS = {
+    _MASKED_LM: "generator_predictions.dense.weight",
+    _PRETRAINING: "discriminator_predictions.dense.weight",
+    _SEQUENCE: "classifier.out_proj.weight",
+    _ANSWERING: "qa_outputs.weight",
+    _TOKEN: "classifier.weight",
+}
+_DEFAULTS = {  # of the class ElectraConfig
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "initializer_range": 0.02,
+    "layer_norm_eps": 1e-12,
+}
+_INTEGERS = [
+    key for key in configs.BERT if key not in (*_DEFAULTS, "hidden_act")
+]
+# What a size is where config.json does not say it: (variable, axis).
+_FROM_SHAPES = {
+    "vocab_size": ("electra.embeddings.word_embeddings.weight", 0),
+    "embedding_size": ("electra.embeddings.word_embeddings.weight", 1),
+    "hidden_size": ("electra.encoder.layer.0.attention.self.query.weight", 0),
+    "intermediate_size": ("electra.encoder.layer.0.intermediate.dense.bias", 0),
+    "max_position_embeddings": (
+        "electra.embeddings.position_embeddings.weight", 0,
+    ),
+    "type_vocab_size": ("electra.embeddings.token_type_embeddings.weight", 0),
+}  # fmt: skip
 
 
 def recognises(path: str) -> bool:
@@ -78,8 +117,8 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
     """
     overrides = overrides or {}
     if is_pair(path, recognises):
-        two = (read(files.join(path, part), overrides) for part in NETWORKS)
-        return joined(*two, path)
+        one, other = (read(files.join(path, n), overrides) for n in NETWORKS)
+        return joined(one, other, path)
     present = files.list_directory(path)
     weights_file = next((n for n in _WEIGHTS if n in present), None)
     if weights_file is None:
@@ -91,9 +130,7 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
     config_file = files.join(path, CONFIG)
     content = read_json(config_file)
     theirs = _normalised(_arrays(weights_file))
-    config, assumed = huggingface_config.to_ours(
-        content, config_file, theirs.shapes
-    )
+    config, assumed = _to_ours(content, config_file, theirs.shapes)
     tokenizer = huggingface_tokenizer.read(path)
     vocab = tokenizer.vocab
     config = dataclasses.replace(
@@ -170,10 +207,8 @@ def _normalised(arrays: Mapping[str, np.ndarray]) -> Lazy[np.ndarray]:
             short = "electra." + short
         raw[short] = name
     found = shapes_of(arrays)
-    return Lazy(
-        lambda name: arrays[raw[name]],
-        {name: tuple(found[old]) for name, old in raw.items()},
-    )
+    shapes = {name: tuple(found[old]) for name, old in raw.items()}
+    return Lazy(lambda name: arrays[raw[name]], shapes)
 
 
 def _part(config: DirectoryConfig) -> Network:
@@ -247,7 +282,7 @@ def write(
       UserError: there is no such network, or no class for it.
     """
     for one in chosen(checkpoint.config, part):  # before any is written
-        huggingface_config.class_of(select(checkpoint, one).config, one)
+        _class_of(select(checkpoint, one).config, one)
     return write_each(path, checkpoint, part, _write_one)
 
 
@@ -255,9 +290,9 @@ def _write_one(
     directory: str, checkpoint: Checkpoint, part: Network
 ) -> list[str]:
     config, vocab = checkpoint.config, checkpoint.vocab
-    content, notes = huggingface_config.from_ours(config, part)
+    content, inexact = _from_ours(config, part)
     weights, dropped = _their_weights(checkpoint, part)
-    notes = [*notes, *left_out(dropped)]
+    notes = [*inexact, *left_out(dropped)]
     content["pad_token_id"] = vocab.pad_id if vocab else 0
     files.make_directory(directory)
     tensors.save(files.join(directory, _SAFE), weights, {"format": "pt"})
@@ -281,14 +316,14 @@ def _their_weights(
 ) -> tuple[Lazy[np.ndarray], list[str]]:
     """Their names -> arrays, and our names of what has none."""
     config = checkpoint.config
-    class_name = huggingface_config.class_of(config, part)
+    class_name = _class_of(config, part)
     if config.task is not None:  # a class has one head
         config = dataclasses.replace(config, replaced_token_head=False)
     table = _table(config, part)
     pieces = {}
     for name in names.shapes(config):
         for i, theirs in enumerate(table.theirs(name)):
-            if class_name == huggingface_config.ENCODER:
+            if class_name == _ENCODER:
                 theirs = theirs.removeprefix("electra.")
             pieces[theirs] = (name, i)
     kept = {name for name, _ in pieces.values()}
@@ -300,3 +335,263 @@ def _their_weights(
 
     dropped = sorted(set(checkpoint.weights) - kept)
     return Lazy(compute, dict.fromkeys(pieces, ())), dropped
+
+
+class _Fields:
+    """Typed look-ups in config.json; errors name the file and the key."""
+
+    def __init__(self, content: Mapping[str, Any], path: str):
+        self.content, self.path = content, path
+
+    def get(self, key: str, kinds: tuple[type, ...], default: Any) -> Any:
+        value = self.content.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, kinds) or (
+            isinstance(value, bool) and bool not in kinds
+        ):
+            raise self.error(key, f"of type {kinds[-1].__name__}")
+        return value
+
+    def error(self, key: str, expected: str) -> UserError:
+        shown = repr(self.content.get(key))
+        return UserError(
+            f"{self.path}: {key}: expected {expected}, got {shown[:60]}"
+        )
+
+
+def _to_ours(
+    content: Mapping[str, Any], path: str, found: _Shapes
+) -> tuple[DirectoryConfig, tuple[str, ...]]:
+    """What a directory holds, tokenizer settings aside.
+
+    Args:
+      content: of config.json.
+      path: of config.json, for messages.
+      found: names of the variables, prefixed as in a class with a head, and
+        their shapes.
+
+    Returns:
+      The config, and sentences on what was taken by default.
+
+    Raises:
+      UserError: another model, or one that computes what ours cannot; the
+        key is named.
+    """
+    fields = _Fields(content, path)
+    name, assumed = _class(fields, found)
+    _refuse(fields)
+    model = _model(fields, found, assumed)
+    present = _MARKS.get(name) in found
+    if name != _ENCODER and not present:
+        assumed.append(
+            f"no head: config.json names {name}, but {_MARKS[name]} is not "
+            "among the weights"
+        )
+    config = DirectoryConfig(None, None, True, None, "")
+    if name == _MASKED_LM:
+        tied = fields.get("tie_word_embeddings", (bool,), True)
+        generator = ModelConfig(
+            **model,
+            tied_head=tied or not present,
+            # That class has the one GELU whatever hidden_act says.
+            head_gelu="erf" if model["gelu"] == "tanh" else None,
+        )
+        config = dataclasses.replace(
+            config, generator=generator, token_lm_head=present
+        )
+        return config, tuple(assumed)
+    task = None
+    if name in _TASKS and present:
+        task = _task(fields, _TASKS[name], found, model["hidden_dropout"])
+    config = dataclasses.replace(
+        config,
+        discriminator=ModelConfig(**model),
+        replaced_token_head=name == _PRETRAINING and present,
+        task=task,
+    )
+    return config, tuple(assumed)
+
+
+def _class(fields: _Fields, found: _Shapes) -> tuple[str, list[str]]:
+    """The class, and what was assumed about it."""
+    model_type = fields.get("model_type", (str,), None)
+    named = fields.get("architectures", (list,), None) or [None]
+    name = named[0]
+    if model_type is None and str(name).startswith("Electra"):
+        model_type = "electra"
+    if model_type != "electra":
+        raise UserError(
+            f"{fields.path}: model_type: expected 'electra', got "
+            f"{model_type!r}; only ELECTRA's models are read"
+        )
+    if name == "ElectraForCausalLM":
+        raise UserError(
+            f"{fields.path}: architectures: {name} reads from the left alone, "
+            "which ours do not; expected one of "
+            + ", ".join([_ENCODER, *_MARKS])
+        )
+    if name == _ENCODER or name in _MARKS:
+        return name, []
+    for candidate, mark in _MARKS.items():
+        # A summary before the classifier: the class for multiple choice.
+        if mark in found and "sequence_summary.summary.weight" not in found:
+            return candidate, [f"class {candidate}, from its variables"]
+    return _ENCODER, [f"the encoder alone (its class: {name or 'not said'})"]
+
+
+def _refuse(fields: _Fields) -> None:
+    """Raises for settings under which ours would compute something else."""
+    kind = fields.get("position_embedding_type", (str,), "absolute")
+    if kind != "absolute":
+        raise fields.error("position_embedding_type", "'absolute'")
+    for key in ("is_decoder", "add_cross_attention"):
+        if fields.get(key, (bool,), False):
+            raise fields.error(key, "false: decoders are not read")
+    if fields.content.get("pruned_heads"):
+        raise fields.error("pruned_heads", "none")
+
+
+def _model(
+    fields: _Fields, found: _Shapes, assumed: list[str]
+) -> dict[str, Any]:
+    """Arguments of `ModelConfig`."""
+    model: dict[str, Any] = {}
+    default = ModelConfig()
+    for key in _INTEGERS:
+        ours = configs.BERT[key]
+        value = fields.get(key, (int,), None)
+        if value is None:
+            value = getattr(default, ours)
+            variable, axis = _FROM_SHAPES.get(key, ("", 0))
+            if variable in found and len(found[variable]) > axis:
+                value = found[variable][axis]
+            elif key == "num_hidden_layers":
+                value = _layers(found) or value
+            else:
+                assumed.append(f"model.{ours} {value}: config.json lacks it")
+        model[ours] = value
+    for key, number in _DEFAULTS.items():
+        model[configs.BERT[key]] = float(fields.get(key, (int, float), number))
+    activation = fields.get("hidden_act", (str,), "gelu")
+    if activation not in configs.GELUS:
+        raise fields.error("hidden_act", "one of " + ", ".join(configs.GELUS))
+    model["gelu"] = configs.GELUS[activation]
+    try:
+        ModelConfig(**model)
+    except UserError as error:
+        raise UserError(f"{fields.path}: {error}") from error
+    return model
+
+
+def _layers(found: _Shapes) -> int:
+    layers = [n for n in found if n.startswith("electra.encoder.layer.")]
+    return len({name.split(".")[3] for name in layers})
+
+
+def _task(
+    fields: _Fields, kind: str, found: _Shapes, dropout: float
+) -> TaskHeadConfig:
+    if kind == "span":
+        # No dropout in that class.
+        rows = found["qa_outputs.weight"][0]
+        if rows != 2:
+            raise UserError(
+                f"{fields.path}: qa_outputs.weight has {rows} rows; expected "
+                "2, start and end"
+            )
+        return TaskHeadConfig(kind="span", dropout=0.0)
+    sequence = kind == "sequence"
+    number = found[_MARKS[_SEQUENCE if sequence else _TOKEN]][0]
+    return TaskHeadConfig(
+        kind="sequence" if sequence else "token",
+        num_labels=number,
+        labels=_labels(fields, number),
+        hidden_layer=sequence,
+        dropout=float(fields.get("classifier_dropout", (int, float), dropout)),
+    )
+
+
+def _labels(fields: _Fields, number: int) -> tuple[str, ...] | None:
+    """Names in the order of their numbers; None where they are numbers."""
+    given = fields.get("id2label", (dict,), None) or {}
+    labels = {str(key): str(label) for key, label in given.items()}
+    if set(labels) != {str(i) for i in range(number)}:
+        return None
+    ordered = tuple(labels[str(i)] for i in range(number))
+    return None if ordered == _unnamed(number) else ordered
+
+
+def _unnamed(number: int) -> tuple[str, ...]:
+    return tuple(f"LABEL_{i}" for i in range(number))
+
+
+def _class_of(config: DirectoryConfig, part: Network) -> str:
+    """The class that one network is saved as.
+
+    Raises:
+      UserError: none computes what it does.
+    """
+    if part == "generator":
+        if config.is_two_tower:
+            raise UserError(
+                f"Hugging Face has no class for a {config.generator_kind} "
+                "generator; convert with --part=discriminator"
+            )
+        return _MASKED_LM if config.token_lm_head else _ENCODER
+    task = config.task
+    if task is None:
+        return _PRETRAINING if config.replaced_token_head else _ENCODER
+    if not isinstance(task, TaskHeadConfig):
+        decoder = task.kind == "decoder"
+        what = "with a decoder" if decoder else "that chooses sentences"
+        raise UserError(
+            f"Hugging Face has no class of ELECTRA {what}; keep the model as "
+            "a model directory of electra_tf"
+        )
+    if (
+        task.kind == "joint_span"
+        or task.answerable
+        or (task.kind == "sequence" and not task.hidden_layer)
+    ):
+        raise UserError(
+            "Hugging Face has no class for this task head (task.kind "
+            f"{task.kind}, task.hidden_layer {str(task.hidden_layer).lower()}, "
+            f"task.answerable {str(task.answerable).lower()}); expected token, "
+            "span without answerable, or sequence with hidden_layer"
+        )
+    return next(name for name, kind in _TASKS.items() if kind == task.kind)
+
+
+def _from_ours(
+    config: DirectoryConfig, part: Network
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """One network's config.json, and sentences on what it cannot say."""
+    name = _class_of(config, part)
+    model = getattr(config, part)
+    notes = []
+    content: dict[str, Any] = {
+        "architectures": [name],
+        "model_type": "electra",
+        **{
+            key: getattr(model, configs.BERT[key])
+            for key in (*_INTEGERS, *_DEFAULTS)
+        },
+        "hidden_act": configs.ACTIVATIONS[model.gelu],
+        "position_embedding_type": "absolute",
+        "torch_dtype": "float32",
+    }
+    if name == _MASKED_LM:
+        content["tie_word_embeddings"] = model.tied_head
+        if (model.head_gelu or model.gelu) != "erf":
+            notes.append(
+                "the token LM head has the tanh GELU here and the erf GELU in "
+                f"{name}: logits will differ in the third decimal"
+            )
+    task = config.task
+    if isinstance(task, TaskHeadConfig) and task.kind != "span":
+        labels = task.labels or _unnamed(task.num_labels)
+        content["classifier_dropout"] = task.dropout
+        content["id2label"] = {str(i): n for i, n in enumerate(labels)}
+        content["label2id"] = {n: i for i, n in enumerate(labels)}
+    return content, tuple(notes)

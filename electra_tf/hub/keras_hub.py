@@ -80,11 +80,11 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
     """
     overrides = overrides or {}
     if is_pair(path, recognises):
-        two = (
+        one, other = (
             _read_one(files.join(path, part), overrides, part)
             for part in NETWORKS
         )
-        return joined(*two, path)
+        return joined(one, other, path)
     return _read_one(path, overrides, "discriminator")
 
 
@@ -95,7 +95,8 @@ def _read_one(
     model = _model_config(path)
     vocab, lower_case, strip_accents, assumed = _read_tokenizer(path)
     config = DirectoryConfig(
-        **{other: None for other in NETWORKS} | {part: model},
+        discriminator=model if part == "discriminator" else None,
+        generator=model if part == "generator" else None,
         lower_case=lower_case,
         strip_accents=strip_accents,
         vocab_fingerprint=vocab.fingerprint() if vocab else "",
@@ -141,7 +142,7 @@ def _model_config(path: str) -> ModelConfig:
     settings = content.get("config")
     if not isinstance(settings, dict):
         raise UserError(f"{file}: config: expected the backbone's arguments")
-    sizes = {}
+    sizes: dict[str, Any] = {}
     for theirs, ours in _SIZES.items():
         value = settings.get(theirs, 2 if theirs == "num_segments" else None)
         if type(value) is not int:
@@ -251,10 +252,7 @@ def write(
       UserError: there is no such network, or it is no such encoder.
     """
     config = checkpoint.config
-    if (
-        "generator" in chosen(config, part)
-        and config.generator_traits.two_towers
-    ):
+    if "generator" in chosen(config, part) and config.is_two_tower:
         raise UserError(
             "KerasHub has no backbone for a two_tower generator; convert "
             "with --part=discriminator"

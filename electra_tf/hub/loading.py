@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.hub import directory, variables
+from electra_tf.hub import directory
 from electra_tf.hub.checkpoint import Checkpoint, Report, check, shapes_of
 from electra_tf.text.vocab import Vocab, load_vocab
 
@@ -228,12 +228,12 @@ def assign(model: keras.Model, checkpoint: Checkpoint) -> Report:
     """
     weights, source = checkpoint.weights, checkpoint.source
     held = shapes_of(weights)
-    targets = variables.named([model])
-    origin = variables.sources(targets, held)
-    variables.check_shapes(targets, origin, weights, source)
+    targets = directory.named_variables([model])
+    origin = directory.sources(targets, held)
+    directory.check_shapes(targets, origin, weights, source)
     # Large ones first: what they need for a moment is then free again.
     for name in sorted(origin, key=lambda n: -math.prod(targets[n].shape)):
-        _fill(targets[name], variables.value(origin[name], weights))
+        _fill(targets[name], directory.value_of(origin[name], weights))
     used = {name for names in origin.values() for name in names}
     return Report(
         source=source,
@@ -275,6 +275,7 @@ def warm_start(
       UserError: a shape differs, or slots are asked for and there are none;
         the model is unchanged.
     """
+    held = checkpoint.slots or {}
     if slots is not None and checkpoint.slots is None:
         raise UserError(
             f"{checkpoint.source}: has no optimizer slots to go on with; "
@@ -283,14 +284,16 @@ def warm_start(
     report = assign(model, checkpoint)
     if slots is None:
         return report
-    origin = variables.sources(variables.named([model]), report.loaded)
+    origin = directory.sources(
+        directory.named_variables([model]), report.loaded
+    )
     filled = 0
     for name, (m, v) in slots.items():
         there = origin.get(name, ())
         # A difference of tables has no slots of its own in a source.
-        if len(there) == 1 and there[0] in checkpoint.slots:
+        if len(there) == 1 and there[0] in held:
             filled += 1
-            for variable, array in zip((m, v), checkpoint.slots[there[0]]):
+            for variable, array in zip((m, v), held[there[0]]):
                 variable.assign(array)
         else:
             for variable in (m, v):
@@ -322,5 +325,5 @@ def slot_variables(
             slots = by_path[f"{stem}_m"], by_path[f"{stem}_v"]
         except KeyError as error:
             raise ValueError(f"no slots for {variable.path}") from error
-        found[variables.weight_name(variable.path)] = slots
+        found[directory.weight_name(variable.path)] = slots
     return found

@@ -157,7 +157,9 @@ HEADS = (
 _TASK = "task_specific/{task}/"
 
 
-def task_places(head: TaskHeadConfig) -> tuple[Place, ...]:
+def task_places(
+    head: TaskHeadConfig | DecoderConfig | SentenceHeadConfig,
+) -> tuple[Place, ...]:
     """The parts of a fine-tuned head.
 
     TF1 numbers a task's dense layers as they were made, whatever they are
@@ -166,12 +168,12 @@ def task_places(head: TaskHeadConfig) -> tuple[Place, ...]:
     Raises:
       UserError: a decoder, or a head for sentences, which ours alone has.
     """
-    if head.kind == "sentences":
+    if isinstance(head, SentenceHeadConfig):
         raise UserError(
             "a model that chooses sentences has a head for which this format "
             "has no place; keep it as a model directory of electra_tf"
         )
-    if head.kind == "decoder":
+    if isinstance(head, DecoderConfig):
         raise UserError(
             "a model that writes texts has a decoder, which this format has "
             "no place for; keep it as a model directory of electra_tf"
@@ -193,6 +195,7 @@ def task_places(head: TaskHeadConfig) -> tuple[Place, ...]:
         )
     if head.kind in ("sequence", "token"):
         return (linear("output", "dense", "classifier"),)
+    places: tuple[Place, ...]
     if head.kind == "span":
         places = (linear("output", ("dense", "dense_1"), "qa_outputs"),)
     else:
@@ -368,11 +371,9 @@ def scopes(config: DirectoryConfig, part: Network) -> tuple[str, str]:
     """
     if part == "discriminator":
         return "discriminator/encoder", "embeddings"
-    tied = config.generator_traits.shares_encoder
-    untied = config.generator_embeddings == "untied"
     return (
-        "discriminator/encoder" if tied else "generator/encoder",
-        "generator/embeddings" if untied else "embeddings",
+        "discriminator/encoder" if config.is_tied else "generator/encoder",
+        "generator/embeddings" if config.is_untied else "embeddings",
     )
 
 
@@ -446,22 +447,21 @@ def shapes(config: DirectoryConfig) -> Shapes:
         size = encoder.hidden_size
         result |= _linear("task/dense", 2 * size, size)
         result |= _linear("task/output", size, 1)
-    elif config.task is not None and encoder is not None:
+    elif isinstance(config.task, TaskHeadConfig) and encoder is not None:
         result |= task_shapes(config.task, encoder.hidden_size)
     return result
 
 
 def _generator(config: DirectoryConfig, generator: ModelConfig) -> Shapes:
     result: Shapes = {}
-    traits, hidden = config.generator_traits, generator.hidden_size
-    untied = config.generator_embeddings == "untied"
-    if traits.two_towers:
+    hidden, untied = generator.hidden_size, config.is_untied
+    if config.is_two_tower:
         for tower in ("generator/ltr", "generator/rtl"):
             result |= encoder_shapes(tower, generator)
             if untied:
                 result |= _embeddings(f"{tower}/embeddings", generator)
         hidden *= 2
-    elif traits.shares_encoder:
+    elif config.is_tied:
         result |= encoder_shapes("discriminator/encoder", generator)
     else:
         result |= encoder_shapes("generator/encoder", generator)

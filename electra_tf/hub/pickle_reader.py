@@ -44,7 +44,7 @@ class _Storage(NamedTuple):
 
     key: str
     dtype: np.dtype
-    count: int
+    length: int  # in elements
 
 
 class _View(NamedTuple):
@@ -81,7 +81,7 @@ class _Tensor:
             raise ValueError("a tensor of impossible layout")
         # An expanded tensor repeats numbers, but none that we know of is
         # larger than what it repeats; one that is could exhaust the memory.
-        if max(math.prod(view.shape), offset + view.span) > storage.count:
+        if max(math.prod(view.shape), offset + view.span) > storage.length:
             raise ValueError("a tensor that reaches beyond its storage")
         return view
 
@@ -166,7 +166,7 @@ class TorchFile(Mapping[str, np.ndarray]):
         self.shapes = {name: v.shape for name, v in self._views.items()}
 
     def _check(self, storage: _Storage) -> None:
-        length = storage.count * storage.dtype.itemsize
+        length = storage.length * storage.dtype.itemsize
         if self._places.get(storage.key, (0, -1))[1] < length:
             raise ValueError(f"lacks data of storage {storage.key}")
 

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import keras
 
 from electra_tf.errors import UserError
-from electra_tf.hub import directory, loading, variables
-from electra_tf.hub.checkpoint import Checkpoint, Part, select
+from electra_tf.hub import directory, loading
+from electra_tf.hub.checkpoint import Checkpoint, Part, Report, select
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models import encoder, initial, networks, task_networks
+from electra_tf.models.config import ModelConfig
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab
 
@@ -28,6 +29,9 @@ class _Pretrained:
     `load_report`.
     """
 
+    tokenizer: Tokenizer | None
+    directory_config: DirectoryConfig
+    load_report: Report
     _part: Part = "discriminator"
 
     @classmethod
@@ -59,14 +63,17 @@ class _Pretrained:
         with initial.blank():
             model = cls._create(checkpoint)
             model.build()
-        if not set(variables.named([model])) <= set(checkpoint.weights):
+        if not set(directory.named_variables([model])) <= set(
+            checkpoint.weights
+        ):
             model = cls._create(checkpoint)
             model.build()
         return _loaded(model, checkpoint)
 
     @classmethod
     def _create(cls, checkpoint: Checkpoint) -> Any:
-        return cls(checkpoint.config.discriminator)
+        """Makes the network, not yet built."""
+        raise NotImplementedError
 
     def _saved_config(self, config: DirectoryConfig) -> DirectoryConfig:
         """The config of this network alone."""
@@ -85,6 +92,12 @@ class _Pretrained:
         directory.save(
             path, self._saved_config(config), [self], self.tokenizer.vocab
         )
+
+
+def _there(config: ModelConfig | None) -> ModelConfig:
+    """The shape of a network that `select` has made sure of."""
+    assert config is not None
+    return config
 
 
 def _loaded(model: Any, checkpoint: Checkpoint) -> Any:
@@ -108,6 +121,10 @@ class Encoder(_Pretrained, encoder.ElectraEncoder):
     `Encoder.from_pretrained(PATH)`, then as `models.encoder.ElectraEncoder`.
     """
 
+    @classmethod
+    def _create(cls, checkpoint: Checkpoint) -> Any:
+        return cls(_there(checkpoint.config.discriminator))
+
     def _saved_config(self, config: DirectoryConfig) -> DirectoryConfig:
         return dataclasses.replace(
             config, replaced_token_head=False, task=None, fine_tuning=None
@@ -122,17 +139,18 @@ class Discriminator(_Pretrained, networks.Discriminator):
 
     @classmethod
     def _create(cls, checkpoint: Checkpoint) -> Any:
+        places: dict[networks.DiscriminatorHead, str] = {
+            "replaced_token": "discriminator/head/",
+            "token_lm": "discriminator/lm_head/",
+            "copy": "discriminator/copy/",
+        }
         heads = [
             head
-            for head, name in (
-                ("replaced_token", "discriminator/head/"),
-                ("token_lm", "discriminator/lm_head/"),
-                ("copy", "discriminator/copy/"),
-            )
-            if any(n.startswith(name) for n in checkpoint.weights)
+            for head, place in places.items()
+            if any(name.startswith(place) for name in checkpoint.weights)
         ]
         return cls(
-            checkpoint.config.discriminator,
+            _there(checkpoint.config.discriminator),
             with_heads=heads or ["replaced_token"],
         )
 
@@ -156,9 +174,9 @@ class Generator(_Pretrained, networks.Generator):
     @classmethod
     def _create(cls, checkpoint: Checkpoint) -> Any:
         config = checkpoint.config
-        if config.generator_traits.two_towers:
+        if config.is_two_tower:
             return TwoTowerGenerator._create(checkpoint)
-        return cls(config.generator)
+        return cls(_there(config.generator))
 
 
 class TwoTowerGenerator(_Pretrained, networks.TwoTowerGenerator):
@@ -169,14 +187,14 @@ class TwoTowerGenerator(_Pretrained, networks.TwoTowerGenerator):
     @classmethod
     def _create(cls, checkpoint: Checkpoint) -> Any:
         config = checkpoint.config
-        if not config.generator_traits.two_towers:
+        if not config.is_two_tower:
             raise UserError(
                 f"{checkpoint.source}: its generator is "
                 f"{config.generator_kind}; load it as Generator"
             )
         return cls(
-            config.generator,
-            untied=config.generator_embeddings == "untied",
+            _there(config.generator),
+            untied=config.is_untied,
             wrap_around=config.wrap_around,
         )
 
@@ -210,6 +228,8 @@ def load_task_network(
             "model"
         )
     with initial.blank():
-        model = task_networks.task_network(config.discriminator, config.task)
+        model = task_networks.task_network(
+            _there(config.discriminator), config.task
+        )
         model.build()
     return _loaded(model, checkpoint)

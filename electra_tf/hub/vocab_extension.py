@@ -124,6 +124,7 @@ def extend(
     # A table may have more rows than its vocabulary tokens.
     size = max(len(vocab), checkpoint.config.vocab_size)
     start = len(tokenizer.vocab)
+    before = checkpoint.slots or {}
     held = shapes_of(checkpoint.weights)
     grown = {
         name: (size, *shape[1:]) if name.endswith(_BY_TOKEN) else shape
@@ -141,7 +142,7 @@ def extend(
         return result
 
     def slot(name: str) -> tuple[np.ndarray, np.ndarray]:
-        m, v = checkpoint.slots[name]
+        m, v = before[name]
         if not name.endswith(_BY_TOKEN):
             return m, v
         m, v = _grown(m, size), _grown(v, size)

@@ -56,6 +56,10 @@ def pretraining_dataset(
       UserError: no such data or split, damaged files, fewer examples than a
         batch.
     """
+    if split not in ("train", "validation"):
+        raise UserError(f"split: expected train or validation, got '{split}'")
+    if batch_size < 1:
+        raise UserError(f"batch_size: expected at least 1, got {batch_size}")
     found = reader.find_examples(data, split, skip_corrupt)
     training = split == "train"
     if training and not repeat and found.total < batch_size:

@@ -340,7 +340,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
             )
         if step is None:
             step = 0
-            if self.optimizer is not None:
+            if getattr(self, "optimizer", None) is not None:
                 step = int(self.optimizer.iterations.numpy())
         record = configs.to_dict(self.settings)
         record["vocab_fingerprint"] = self.vocab.fingerprint()

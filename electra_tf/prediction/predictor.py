@@ -6,14 +6,16 @@ from typing import Any, TypeVar
 
 import keras
 
+from electra_tf.config import Overrides
 from electra_tf.errors import UserError
 from electra_tf.hub import directory, loading, pretrained
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.prediction import heads
+from electra_tf.prediction import options as model_options
 from electra_tf.prediction.inference import Inference
 from electra_tf.tasks.features import check_lengths
 from electra_tf.tasks.records import BadRow
-from electra_tf.tasks.registry import stored_options, task_class
+from electra_tf.tasks.registry import task_class
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.training.workers import Workers
@@ -143,6 +145,7 @@ def load(
     *,
     task: str | None = None,
     options: Any = None,
+    overrides: Overrides = (),
     data: str | None = None,
     batch_size: int = 64,
     workers: Workers | None = None,
@@ -154,8 +157,9 @@ def load(
         directory, or a fine-tuned model of another format or a handle.
       task: another task than the one it was fine-tuned for, with the same
         head ("glue/ax" for a model of "glue/mnli").
-      options: an instance of that task's `Options`; those of the fine-tuning
-        where None.
+      options: keys over the options of the fine-tuning, as {"beam_size": 1};
+        or all of them, as an instance of the task's `Options`.
+      overrides: `options.key=value` texts, over both.
       data: what `task.read` reads, if anything.
       batch_size: rows at once; results do not depend on it.
       workers: see `Predictor`.
@@ -169,7 +173,7 @@ def load(
     config = network.directory_config
     if network.tokenizer is None:
         raise UserError(f"{path}: has no vocabulary beside it")
-    made = _task(path, config, task, options, data)
+    made = _task(path, config, task, options, overrides, data)
     return Predictor(
         made, network, network.tokenizer, config, batch_size, workers
     )
@@ -206,20 +210,13 @@ def _task(
     config: DirectoryConfig,
     name: str | None,
     options: Any,
+    overrides: Overrides,
     data: str | None,
 ) -> Task:
     about = _described(path, config)
     name = name or about["task"]
-    cls = task_class(name)
-    if options is None:
-        try:
-            options = stored_options(name, about["options"], about["task"])
-        except UserError as error:
-            raise UserError(
-                f"{path}: its options do not fit the task {name} ({error}); "
-                "was it made by another version?"
-            ) from error
-    made = cls(name, options, data, about["state"])
+    options = model_options.chosen(about, name, options, overrides, path)
+    made = task_class(name)(name, options, data, about["state"])
     what = f"{path} is a model of {about['task']}"
     if name != about["task"]:
         what += f", with which {name} cannot answer"

@@ -35,7 +35,7 @@ Batch = Mapping[str, tf.Tensor]
 # Held-out masks do not depend on the run's seed, so that runs compare.
 _EVALUATION_SEED = 20200423
 # What the keys of an example are used for.
-_MASK, _SAMPLE, _GENERATOR, _DISCRIMINATOR = 1001, 1002, 1003, 1004
+_MASK, _GENERATOR, _DISCRIMINATOR = 1001, 1003, 1004  # 1002: `draws`
 _PARTS = ("input_ids", "input_mask", "segment_ids")
 
 
@@ -236,9 +236,7 @@ class ElectraPretrainer(keras.Model):
         # The generator predicts masked tokens, and samples replace them.
         draws = Draws(None)
         if sampled_ids is None:
-            draws = objective.draws(
-                masked, randomness.salted(keys, _SAMPLE), step
-            )
+            draws = objective.draws(masked, keys, step)
         if masked.packed is not None:
             keys = keys[:, 0]
         generated = objective.generator.generate(

@@ -1,6 +1,5 @@
 """`client`: answers of a server for a file or a few texts; no TensorFlow."""
 
-import base64
 import contextlib
 import itertools
 import json
@@ -53,7 +52,7 @@ def client(
       UserError: a line of the file is no JSON, or the server refused or could
         not be reached.
     """
-    from electra_tf.serving.client import Client
+    from electra_tf.serving.client import Client, encoded
 
     if text and input:
         raise UserError("give --text or --input, not both")
@@ -71,7 +70,7 @@ def client(
         rows = iter(_rows(input) if input else text)
         while batch := list(itertools.islice(rows, batch_size)):
             for answer in asked.predict(batch, signature=signature):
-                line = json.dumps(_shown(answer), ensure_ascii=False)
+                line = json.dumps(encoded(answer), ensure_ascii=False)
                 print(line, file=target)
             target.flush()
 
@@ -88,14 +87,3 @@ def _rows(path: str) -> Iterator[Any]:
                 raise UserError(
                     f"--input: {path}: line {number} is not JSON: {error}"
                 ) from error
-
-
-def _shown(value: Any) -> Any:
-    """An answer as JSON can hold it: bytes in base64."""
-    if isinstance(value, bytes):
-        return {"b64": base64.b64encode(value).decode("ascii")}
-    if isinstance(value, dict):
-        return {name: _shown(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_shown(each) for each in value]
-    return value

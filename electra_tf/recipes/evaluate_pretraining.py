@@ -14,6 +14,7 @@ from electra_tf.keras_api.settings import (
     read_record,
     recorded,
 )
+from electra_tf.recipes.arguments import checked
 from electra_tf.training.settings import ForwardStrategyName
 
 if typing.TYPE_CHECKING:
@@ -55,6 +56,7 @@ def settings_class(
     return None
 
 
+@checked
 def evaluate_pretraining(
     model: str,
     data: str,
@@ -187,8 +189,10 @@ def load_weights(
       UserError: a missing name, or another shape. The model is unchanged
         then.
     """
-    from electra_tf.hub import directory, variables
+    from electra_tf.hub import directory
 
-    own = variables.stored(variables.named(pretrainer.objective_layers))
+    own = directory.stored_weights(
+        directory.named_variables(pretrainer.objective_layers)
+    )
     weights = {**own, **weights}
     directory.load_weights(pretrainer, weights, source)

@@ -10,6 +10,7 @@ from electra_tf import files
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
 from electra_tf.keras_api.settings import PretrainSettings
+from electra_tf.recipes.arguments import checked
 from electra_tf.training.settings import StrategyName
 
 if typing.TYPE_CHECKING:
@@ -55,6 +56,7 @@ def settings_class(**_: Any) -> type:
     return PretrainSettings
 
 
+@checked
 def pretrain(
     data: str,
     output: str,

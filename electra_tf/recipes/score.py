@@ -12,7 +12,7 @@ from electra_tf.recipes import lines
 from electra_tf.recipes.arguments import checked
 
 if TYPE_CHECKING:
-    from electra_tf.generation import nbest, scoring
+    from electra_tf.generation import scoring
 
 Rows = Callable[[], Iterable[lines.Row]]  # they are read once or twice
 Share = Annotated[float, Setting(at_least=0, at_most=1)]
@@ -235,13 +235,14 @@ def _answer(
     scorer: "scoring.Scorer", per_token: bool, lists: str | None
 ) -> Callable[[Sequence[str], int], list[dict[str, Any]]]:
     """Returns what scores lines, or the candidates in those of `lists`."""
-    from electra_tf.generation import nbest
+    from electra_tf.generation import scoring
 
     def answer(some: Sequence[str], number: int) -> list[dict[str, Any]]:
         if lists is None:
             return [_row(found, per_token) for found in scorer.score(some)]
         candidates = [
-            nbest.parse(line, number + i, lists) for i, line in enumerate(some)
+            scoring.parse_candidate(line, number + i, lists)
+            for i, line in enumerate(some)
         ]
         found = scorer.score([c.text if c else "" for c in candidates])
         return [
@@ -350,21 +351,21 @@ def _reranked(
       source: the file, for messages.
 
     Raises:
-      UserError: the file is no n-best file; see `generation.nbest`.
+      UserError: the file is no n-best file; see `scoring.candidate_lists`.
     """
-    from electra_tf.generation import nbest
+    from electra_tf.generation import scoring
 
     scores: dict[int, float | None] = {}
 
-    def candidates() -> Iterator["nbest.Candidate"]:
+    def candidates() -> Iterator["scoring.Candidate"]:
         for number, row in enumerate(rows, 1):
-            found = nbest.parse(row["line"], number, source)
+            found = scoring.parse_candidate(row["line"], number, source)
             if found is not None:
                 scores[number] = row["mean" if normalize else "score"]
                 yield found
 
     with _located(source):
-        for some in nbest.lists(candidates()):
+        for some in scoring.candidate_lists(candidates()):
             own = [scores.pop(candidate.line) for candidate in some]
             yield [
                 {
@@ -375,7 +376,7 @@ def _reranked(
                     "score": ranked.score,
                     "other": ranked.candidate.other,
                 }
-                for ranked in nbest.rerank(some, own, weight)
+                for ranked in scoring.rerank(some, own, weight)
             ]
 
 

@@ -78,13 +78,13 @@ def find(path: str, flag: str = "--documents") -> list[tuple[str, str]]:
     """
     expected = f"{', '.join(SUFFIXES)}, also .gz, .xz, .zst"
     if not files.is_directory(path):
-        found = files.expand(path, flag)
-        wrong = [f for f in found if not _is_document(f)]
+        matching = files.expand(path, flag)
+        wrong = [f for f in matching if not _is_document(f)]
         if wrong:
             raise UserError(
                 f"{flag}: {wrong[0]}: expected a name that ends in {expected}"
             )
-        return [(f, f) for f in found]
+        return [(f, f) for f in matching]
     found = [
         (files.join(path, name), name)
         for name in _walk(path)

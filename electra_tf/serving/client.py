@@ -17,54 +17,14 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from electra_tf.errors import UserError
-
-Value = str | bytes | int | float | bool | Sequence[Any] | Mapping[str, Any]
-Rows = Sequence[Value]
-Columns = Mapping[str, Sequence[Any]]
+from electra_tf.serving.api import Api, Columns, Rows, ServingError
 
 _OVERLOADED = (429, 503)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _MAX_IDLE = 16
-
-
-class ServingError(UserError):
-    """The server refused, failed or could not be reached.
-
-    Attributes:
-      status: of HTTP; None if there was no answer.
-    """
-
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class Api(Protocol):
-    """A server's interface, over one protocol or another."""
-
-    def predict(
-        self,
-        model: str,
-        version: int | None,
-        signature: str | None,
-        data: Rows | Columns,
-    ) -> Any:
-        """Answers by row to rows, by column to columns."""
-
-    def models(self) -> list[dict[str, Any]] | None:
-        """Name, version and description of each; None if it does not tell."""
-
-    def status(self, model: str, version: int | None) -> list[dict[str, Any]]:
-        """The versions of a model, each with its state."""
-
-    def metadata(self, model: str, version: int | None) -> dict[str, Any]:
-        """The signatures, in the form of the REST interface."""
-
-    def close(self) -> None:
-        """Ends the connections."""
 
 
 class Client:
@@ -112,7 +72,7 @@ class Client:
 
             self._api = GrpcApi(url, timeout, retries, headers)
         else:
-            self._api = RestApi(url, timeout, retries, headers)
+            self._api = _RestApi(url, timeout, retries, headers)
 
     def predict(
         self,
@@ -195,7 +155,7 @@ class Client:
         return self._model
 
 
-class RestApi:
+class _RestApi:
     """The REST interface of TensorFlow Serving, over connections that are kept.
 
     Every request of the REST interface only reads, so that one that broke off
@@ -248,19 +208,17 @@ class RestApi:
         signature: str | None,
         data: Rows | Columns,
     ) -> Any:
-        """See `Api`."""
         by_row = not isinstance(data, Mapping)
         request: dict[str, Any] = {}
         if signature:
             request["signature_name"] = signature
-        request["instances" if by_row else "inputs"] = _encoded(data)
+        request["instances" if by_row else "inputs"] = encoded(data)
         answer = self._request(
             "POST", _path(model, version) + ":predict", request
         )
         return _decoded(_member(answer, "predictions" if by_row else "outputs"))
 
     def models(self) -> list[dict[str, Any]] | None:
-        """See `Api`."""
         try:
             answer = self._request("GET", "/v1/models")
         except ServingError as error:
@@ -270,12 +228,10 @@ class RestApi:
         return _member(answer, "models")
 
     def status(self, model: str, version: int | None) -> list[dict[str, Any]]:
-        """See `Api`."""
         answer = self._request("GET", _path(model, version))
         return _member(answer, "model_version_status")
 
     def metadata(self, model: str, version: int | None) -> dict[str, Any]:
-        """See `Api`."""
         path = _path(model, version) + "/metadata"
         found = _member(self._request("GET", path), "metadata")
         return _member(_member(found, "signature_def"), "signature_def")
@@ -400,14 +356,14 @@ def _member(answer: Any, key: str) -> Any:
     return answer[key]
 
 
-def _encoded(value: Any) -> Any:
-    """`bytes` as JSON can hold them; everything else as it is."""
+def encoded(value: Any) -> Any:
+    """Writes `bytes` as JSON can hold them; leaves everything else as it is."""
     if isinstance(value, bytes):
         return {"b64": base64.b64encode(value).decode("ascii")}
     if isinstance(value, Mapping):
-        return {name: _encoded(each) for name, each in value.items()}
+        return {name: encoded(each) for name, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_encoded(each) for each in value]
+        return [encoded(each) for each in value]
     return value
 
 

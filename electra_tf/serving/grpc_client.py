@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from electra_tf.errors import UserError
-from electra_tf.serving.client import ServingError
+from electra_tf.serving.api import ServingError
 
 try:
     import grpc
@@ -37,7 +37,7 @@ _PAUSE = 0.1
 
 
 class GrpcApi:
-    """A server's gRPC interface; see `electra_tf.serving.client.Api`.
+    """A server's gRPC interface; see `electra_tf.serving.api.Api`.
 
     Args:
       url: grpc://HOST:PORT.

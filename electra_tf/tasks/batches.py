@@ -12,7 +12,7 @@ that is resumed replays nothing.
 
 import functools
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -292,8 +292,9 @@ def padded_lengths(features: Features, multiple: int = 8) -> np.ndarray:
     return padded_length(lengths, multiple, int(lengths.max(initial=1)))
 
 
-def padded_length(
-    length: int | np.ndarray, multiple: int, longest: int
-) -> int | np.ndarray:
+_Length = TypeVar("_Length", int, np.ndarray)
+
+
+def padded_length(length: _Length, multiple: int, longest: int) -> _Length:
     """`length` rounded up to a multiple, but not above the longest of all."""
     return np.clip(-(-length // multiple) * multiple, 1, max(1, longest))

@@ -1,15 +1,80 @@
-"""Rows of tokens of different lengths, and their targets, without padding."""
+"""Rows of tokens of different lengths, and their targets, without padding.
+
+And what makes them: texts tokenized together, windows over long texts, how
+often each kind is seen in an epoch.
+"""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from electra_tf.errors import UserError
-from electra_tf.tasks.mixture import Mixture
+from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.vocab import Vocab
 
+# Texts tokenized, and rows filled, at once: bounds memory.
+_TEXTS, _ROWS = 1 << 15, 4096
+IGNORED = -1  # the label of tokens that nothing is learned at
 INPUTS = ("input_ids", "input_mask", "segment_ids")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """Units of S kinds, those of a kind side by side.
+
+    Attributes:
+      sizes: how many units of each kind there are, each at least 1.
+      draws: how many of each an epoch has. Where that is fewer than there
+        are, the next epoch goes on with the others; where more, some come
+        again. Over the epochs all units of a kind are seen equally often.
+    """
+
+    sizes: tuple[int, ...]
+    draws: tuple[int, ...]
+
+    def epoch(self, number: int, seed: int) -> np.ndarray:
+        """The units of an epoch, int64 [sum of draws], kind by kind.
+
+        Args:
+          number: the epoch, from 0.
+          seed: of the order in which a kind's units are taken.
+        """
+        found, first = [], 0
+        for kind, (size, draws) in enumerate(zip(self.sizes, self.draws)):
+            rounds, within = np.divmod(
+                np.arange(number * draws, (number + 1) * draws), size
+            )
+            units = np.empty_like(within)
+            for turn in np.unique(rounds):
+                rng = np.random.default_rng([seed, 2, kind, int(turn)])
+                here = rounds == turn
+                units[here] = rng.permutation(size)[within[here]]
+            found.append(first + units)
+            first += size
+        return np.concatenate(found).astype("int64")
+
+
+def mix_by_size(sizes: Sequence[int], power: float) -> Mixture:
+    """Kinds drawn in proportion to their size to a power.
+
+    An epoch is as long as all units together; each kind is drawn at least
+    once in it.
+
+    Args:
+      sizes: units of each kind, each at least 1.
+      power: 1 draws every unit once, 0 all kinds equally often.
+    """
+    shares = np.asarray(sizes, "float64") ** power
+    exact = shares / shares.sum() * sum(sizes)
+    draws = np.maximum(np.floor(exact), 1).astype("int64")
+    # What rounding down left goes to those that lost most.
+    for kind in np.argsort(draws - exact, kind="stable"):
+        if draws.sum() >= sum(sizes):
+            break
+        draws[kind] += 1
+    return Mixture(tuple(map(int, sizes)), tuple(map(int, draws)))
 
 
 class Sequences(NamedTuple):
@@ -144,31 +209,6 @@ class Features:
         return found
 
 
-def from_rows(
-    rows: Sequence[Mapping[str, np.ndarray]],
-    /,
-    names: Sequence[str] = ("input_ids", "segment_ids"),
-    **others: Any,
-) -> Features:
-    """Features from one mapping of token arrays a row.
-
-    Args:
-      rows: N mappings, the arrays of one of them all of one length.
-      names: the token arrays.
-      **others: the other attributes of `Features`.
-    """
-    lengths = [len(row[names[0]]) for row in rows]
-    tokens = {
-        name: np.concatenate(
-            [np.asarray(row[name], "int32") for row in rows]
-            or [np.zeros([0], "int32")]
-        )
-        for name in names
-    }
-    splits = np.concatenate([[0], np.cumsum(lengths)]).astype("int64")
-    return Features(splits, tokens, **others)
-
-
 def check_lengths(features: Features, max_positions: int) -> None:
     """Refuses rows that are longer than the model can read.
 
@@ -190,3 +230,259 @@ def check_lengths(features: Features, max_positions: int) -> None:
                 f"and the model has {max_positions} positions; set it to "
                 f"{max_positions - 2} or less"
             )
+
+
+def ranges(first: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of R ranges, one after another.
+
+    Args:
+      first: int64 [R], where each begins.
+      end: int64 [R], the number after its last.
+
+    Returns:
+      int64 numbers, and the range that each is of.
+    """
+    count = end - first
+    of = np.repeat(np.arange(len(first)), count)
+    within = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)
+    return first[of] + within, of
+
+
+class Pieces(NamedTuple):
+    """The WordPieces of N texts, of which some may be equal."""
+
+    table: np.ndarray  # int32, those of the different texts
+    start: np.ndarray  # int64 [N], where a text's are in the table
+    count: np.ndarray  # type: ignore[assignment]  # int64 [N], how many
+
+
+def tokenize_all(tokenizer: Tokenizer, texts: Iterable[str]) -> Pieces:
+    """Tokenizes texts; each different one once.
+
+    Args:
+      tokenizer: the model's.
+      texts: N of them.
+    """
+    numbers: dict[str, int] = {}
+    text = np.array(
+        [numbers.setdefault(t, len(numbers)) for t in texts], "int64"
+    )
+    different = [*numbers, ""]  # one at least
+    tables, counts = [], []
+    for i in range(0, len(different), _TEXTS):
+        table = tokenizer(different[i : i + _TEXTS])
+        tables.append(table.flat_values.numpy())
+        counts.append(table.row_lengths().numpy())
+    count = np.concatenate(counts)
+    start = np.cumsum(count) - count
+    return Pieces(np.concatenate(tables), start[text], count[text])
+
+
+def join_pairs(
+    vocab: Vocab,
+    first: Pieces,
+    second: Pieces,
+    first_kept: np.ndarray,
+    second_kept: np.ndarray,
+    paired: np.ndarray,
+) -> Features:
+    """`[CLS] first [SEP]`, and where paired `second [SEP]` in segment 1.
+
+    Args:
+      vocab: the tokenizer's.
+      first: the WordPieces of N texts.
+      second: those of N others.
+      first_kept: int64 [N], how many pieces of each are kept.
+      second_kept: the same.
+      paired: bool [N], whether there is a second text.
+    """
+    ends = np.cumsum(first_kept + second_kept + 2 + paired)
+    splits = np.concatenate([[0], ends]).astype("int64")
+    starts = splits[:-1]
+    # What is neither text's is [SEP], the first of each row aside.
+    ids = np.full([splits[-1]], vocab.sep_id, "int32")
+    segments = np.zeros([splits[-1]], "int32")
+    ids[starts] = vocab.cls_id
+    for begin in range(0, len(starts), _ROWS):
+        rows = slice(begin, begin + _ROWS)
+        after = (starts + first_kept + 2)[rows]
+        for pieces, kept, at in (
+            (first, first_kept[rows], starts[rows] + 1),
+            (second, second_kept[rows], after),
+        ):
+            target, _ = ranges(at, at + kept)
+            start = pieces.start[rows]
+            source, _ = ranges(start, start + kept)
+            ids[target] = pieces.table[source]
+        segments[ranges(after, splits[1:][rows])[0]] = 1
+    return Features(
+        splits,
+        {"input_ids": ids, "segment_ids": segments},
+        padding={"input_ids": vocab.pad_id},
+    )
+
+
+class Windows(NamedTuple):
+    """R windows over long rows of units (words, sentences), which overlap.
+
+    A unit is never cut, and is answered for in the one window that shows most
+    around it. Units are numbered over all groups.
+
+    Attributes:
+      group: int64 [R], whose units are seen: a text's, a sentence's.
+      first: int64 [R], the first unit that is seen.
+      end: int64 [R], the unit after the last.
+      own_first: int64 [R], the first unit that is answered for there.
+      own_end: int64 [R], the unit after the last of these.
+    """
+
+    group: np.ndarray
+    first: np.ndarray
+    end: np.ndarray
+    own_first: np.ndarray
+    own_end: np.ndarray
+
+
+def cut_windows(splits: np.ndarray, count: np.ndarray, room: int) -> Windows:
+    """One window for each group that fits, several for a longer one.
+
+    About a quarter of a window is shared with the next.
+
+    Args:
+      splits: int64 [N + 1], where each group starts among all U units.
+      count: int64 [U], the tokens of each unit, none above `room`.
+      room: tokens of a window.
+    """
+    before = np.concatenate([[0], np.cumsum(count)])
+    total = np.diff(before[splits])
+    number = np.arange(len(total))
+    first, end = splits[:-1], splits[1:]
+    short = total <= room
+    parts = [Windows(*(c[short] for c in (number, first, end, first, end)))]
+    parts += [_long(i, first[i], end[i], before, room) for i in number[~short]]
+    columns = [np.concatenate(column) for column in zip(*parts)]
+    order = np.argsort(columns[0], kind="stable")
+    return Windows(*(column[order] for column in columns))
+
+
+def _long(
+    group: int, first: int, end: int, before: np.ndarray, room: int
+) -> Windows:
+    bounds = []
+    start = first
+    while True:
+        stop = int(np.searchsorted(before, before[start] + room, "right")) - 1
+        stop = min(stop, end)
+        bounds.append((start, stop))
+        if stop == end:
+            break
+        back = before[stop] - room // 4
+        start = max(int(np.searchsorted(before, back)), start + 1)
+    rows = np.array(bounds, "int64")
+    # What two windows share is divided in the middle.
+    cuts = (rows[1:, 0] + rows[:-1, 1] + 1) // 2
+    return Windows(
+        np.full([len(rows)], group),
+        rows[:, 0],
+        rows[:, 1],
+        np.concatenate([[first], cuts]),
+        np.concatenate([cuts, [end]]),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Places:
+    """Where the units of N groups stand: the words of sentences, or the like.
+
+    Attributes:
+      splits: int64 [N + 1], where each group starts among all U units.
+      row: int64 [U], the row that a unit is answered for in; -1 where it has
+        no token, and so no place.
+      position: int64 [U], of its first token in that row.
+    """
+
+    splits: np.ndarray
+    row: np.ndarray
+    position: np.ndarray
+
+
+def unit_features(
+    tokenizer: Tokenizer,
+    groups: Sequence[Sequence[str]],
+    max_length: int,
+    labels: np.ndarray | None = None,
+    framed: bool = False,
+) -> Features:
+    """`[CLS] units [SEP]`, all of segment 0; or `[CLS] unit [SEP]` each.
+
+    A group that is longer than a row is read through several (`Windows`). Each
+    different unit is tokenized once. Of a unit of more pieces than a row has
+    room for, the first are seen.
+
+    Args:
+      tokenizer: the model's.
+      groups: the units (words, sentences) of N groups.
+      max_length: tokens a row, specials included.
+      labels: int [U], of all units, `IGNORED` where there is none. Rows without
+        a unit to learn from are left out then.
+      framed: whether each unit has a [CLS] and a [SEP] of its own. Segment ids
+        are then the numbers of units in their group.
+
+    Returns:
+      Features whose `extra` are the `Places`. With labels they have the token
+      array `labels`, `IGNORED` at all but the first tokens of units that are
+      answered for there, and the row array `scale` float32, the same for all:
+      1 / the labels of a mean row.
+    """
+    vocab, extra = tokenizer.vocab, 2 * framed
+    splits = np.concatenate([[0], np.cumsum([len(g) for g in groups])])
+    splits = splits.astype("int64")
+    pieces = tokenize_all(tokenizer, (unit for g in groups for unit in g))
+    kept = np.minimum(pieces.count, max_length - 2)
+    rows = cut_windows(splits, kept + extra, max_length - 2 + extra)
+    if labels is not None:
+        before = np.concatenate([[0], np.cumsum(kept + extra)])
+        some = before[rows.own_end] > before[rows.own_first]
+        rows = Windows(*(column[some] for column in rows))
+    unit, row_of = ranges(rows.first, rows.end)  # units seen, row by row
+    count = kept[unit]
+    size = np.bincount(row_of, count + extra, len(rows.first)).astype("int64")
+    row_splits = np.concatenate([[0], np.cumsum(size + 2 - extra)])
+
+    # Of each seen unit: the tokens before it, and the specials.
+    place = np.cumsum(count + extra) - (count + extra)
+    if not framed:
+        place += 1 + 2 * row_of
+    ids = np.full([row_splits[-1]], vocab.sep_id, "int32")
+    ids[place if framed else row_splits[:-1]] = vocab.cls_id
+    source, of = ranges(pieces.start[unit], pieces.start[unit] + count)
+    within = source - pieces.start[unit][of] + framed
+    ids[place[of] + within] = pieces.table[source]
+    segments = np.zeros_like(ids)
+    if framed:
+        number = unit - splits[:-1][rows.group[row_of]]
+        segments = np.repeat(number, count + extra).astype("int32")
+
+    own = (rows.own_first[row_of] <= unit) & (unit < rows.own_end[row_of])
+    own &= count + extra > 0
+    places = Places(
+        splits, np.full([splits[-1]], -1), np.full([splits[-1]], -1)
+    )
+    places.row[unit[own]] = row_of[own]
+    places.position[unit[own]] = (place - row_splits[row_of])[own]
+
+    tokens = {"input_ids": ids, "segment_ids": segments}
+    targets = {}
+    if labels is not None:
+        tokens["labels"] = np.full_like(ids, IGNORED)
+        tokens["labels"][place[own]] = labels[unit[own]]
+        mean = (tokens["labels"] != IGNORED).sum() / max(len(size), 1)
+        targets["scale"] = np.full([len(size)], 1 / max(mean, 1), "float32")
+    return Features(
+        row_splits,
+        tokens,
+        targets,
+        padding={"input_ids": vocab.pad_id, "labels": IGNORED},
+        examples=rows.group,
+        extra=places,
+    )

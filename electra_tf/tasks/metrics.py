@@ -1,17 +1,30 @@
-"""Scores of answers, by scikit-learn and SciPy, as the field reports them.
+"""Metrics as the field reports them, by the packages that it quotes.
+
+Of answers by scikit-learn and SciPy, of texts by sacreBLEU and rouge-score.
 
 Shares, F1 and correlations are in percent. No score is ever undefined: where
 the formula divides by nothing, as for predictions that are all the same, it is
 0, and no warning is written.
 """
 
+import importlib
+import re
 import warnings
 from collections.abc import Hashable, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from electra_tf.errors import UserError
+from electra_tf.text.detokenize import is_cjk
+
 Labels = Sequence[Hashable] | np.ndarray
 Numbers = Sequence[float] | np.ndarray
+
+ROUGE = ("rouge1", "rouge2", "rougeL")
+# sacreBLEU's tokenizers of languages that put no spaces between words.
+_TOKENIZERS = {"zh": "zh", "ja": "char", "th": "char"}
 
 
 def accuracy(gold: Labels, predicted: Labels) -> float:
@@ -39,7 +52,8 @@ def precision_recall_f1(
         pos_label=True,
         zero_division=0.0,
     )
-    return tuple(100.0 * float(value) for value in found[:3])
+    precision, recall, f1 = (100.0 * float(value) for value in found[:3])
+    return precision, recall, f1
 
 
 def macro_f1(gold: Labels, predicted: Labels) -> float:
@@ -159,3 +173,131 @@ def _correlates(values: np.ndarray) -> bool:
     return bool(
         len(values) > 1 and np.isfinite(values).all() and np.ptp(values) > 0
     )
+
+
+def rouge(
+    texts: Sequence[str], references: Sequence[str], stem: bool = True
+) -> dict[str, float]:
+    """Mean F of ROUGE-1, -2 and -L (Lin 2004) by rouge-score, in percent.
+
+    Words of scripts without spaces are their characters.
+
+    Args:
+      texts: what was written.
+      references: one for each.
+      stem: whether English words are compared by their stems.
+
+    Raises:
+      UserError: no rouge-score.
+    """
+    try:
+        from rouge_score import rouge_scorer, tokenizers
+    except ImportError as error:
+        raise UserError(
+            "scores of summaries need rouge-score: pip install "
+            "'electra-tf[seq2seq]'"
+        ) from error
+    scorer = rouge_scorer.RougeScorer(
+        ROUGE, tokenizer=_Words(tokenizers.DefaultTokenizer(stem))
+    )
+    totals = dict.fromkeys(ROUGE, 0.0)
+    for text, reference in zip(texts, references):
+        for name, found in scorer.score(reference, text).items():
+            totals[name] += found.fmeasure
+    number = max(1, len(texts))
+    return {name: 100.0 * total / number for name, total in totals.items()}
+
+
+class _Words:
+    """rouge-score's own words of a text, CJK characters each by itself.
+
+    Its tokenizer drops whatever is not a Latin letter or a digit.
+    """
+
+    def __init__(self, latin: Any):
+        self._latin = latin
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words in their order."""
+        found: list[str] = []
+        for part in re.split(r"(\s+)", text):
+            if not any(map(is_cjk, part)):
+                found += self._latin.tokenize(part)
+                continue
+            run = ""
+            for character in part:
+                if is_cjk(character):
+                    found += [*self._latin.tokenize(run), character]
+                    run = ""
+                else:
+                    run += character
+            found += self._latin.tokenize(run)
+        return found
+
+
+class Score(NamedTuple):
+    """A metric of all texts together.
+
+    Attributes:
+      value: 0 to 100.
+      signature: how it was reckoned, to be quoted beside it.
+    """
+
+    value: float
+    signature: str
+
+
+def bleu(
+    texts: Sequence[str],
+    references: Sequence[str],
+    language: str | None = None,
+    tokenizer: str | None = None,
+    lower_case: bool = False,
+) -> Score:
+    """Corpus BLEU (Papineni et al. 2002) by sacreBLEU (Post 2018).
+
+    Args:
+      texts: what was written.
+      references: one for each.
+      language: of the texts; some have a tokenizer of their own.
+      tokenizer: sacreBLEU's name of one; None takes the language's, or 13a.
+      lower_case: whether case is ignored.
+
+    Raises:
+      UserError: no sacreBLEU, or no such tokenizer.
+    """
+    chosen = tokenizer or _TOKENIZERS.get(language or "", "13a")
+    module = _package("sacrebleu")
+    known = module.metrics.BLEU.TOKENIZERS
+    if chosen not in known:
+        raise UserError(
+            f"options.bleu_tokenizer: expected one of {', '.join(known)}, got "
+            f"'{chosen}'"
+        )
+    try:
+        metric = module.metrics.BLEU(tokenize=chosen, lowercase=lower_case)
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            f"options.bleu_tokenizer: {chosen} cannot be used here: {error}"
+        ) from error
+    found = metric.corpus_score(list(texts), [list(references)])
+    return Score(float(found.score), str(metric.get_signature()))
+
+
+def chrf(
+    texts: Sequence[str], references: Sequence[str], lower_case: bool = False
+) -> Score:
+    """Corpus chrF2 (Popovic 2015) by sacreBLEU; arguments as `bleu`'s."""
+    metric = _package("sacrebleu").metrics.CHRF(lowercase=lower_case)
+    found = metric.corpus_score(list(texts), [list(references)])
+    return Score(float(found.score), str(metric.get_signature()))
+
+
+def _package(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(
+            "scores of translations need sacrebleu: pip install "
+            "'electra-tf[seq2seq]'"
+        ) from error

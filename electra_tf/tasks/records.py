@@ -5,13 +5,15 @@ a tab separates, a line feed ends, and no quote means anything (GLUE's files).
 CSV has quotes, and line feeds within them. JSON Lines has an object a line.
 """
 
+import contextlib
 import csv
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, overload
 
 from electra_tf.errors import UserError
+from electra_tf.tasks.splits import TableOptions
 from electra_tf.text import inputs
 
 Format = Literal["tsv", "csv", "jsonl"]
@@ -64,6 +66,28 @@ def format_of(path: str, flag: str | None = None) -> Format:
     )
 
 
+@overload
+def read_records(
+    path: str,
+    format: Format | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    bad_rows: Literal[False] = False,
+    position: Callable[[int], None] | None = None,
+) -> Iterator[tuple[Record, str]]: ...
+
+
+@overload
+def read_records(
+    path: str,
+    format: Format | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    bad_rows: bool,
+    position: Callable[[int], None] | None = None,
+) -> Iterator[tuple[Record | BadRow, str]]: ...
+
+
 def read_records(
     path: str,
     format: Format | None = None,
@@ -71,7 +95,7 @@ def read_records(
     columns: Sequence[str] | None = None,
     bad_rows: bool = False,
     position: Callable[[int], None] | None = None,
-) -> Iterator[tuple[Record | BadRow, str]]:
+) -> Iterator[tuple[Any, str]]:
     """Yields each row, as column -> value, and its place, "file:line".
 
     Values are texts from TSV and CSV, JSON values from JSON Lines. The file
@@ -113,11 +137,90 @@ def columns_of(path: str, format: Format | None = None) -> list[str]:
     Raises:
       UserError: as `read_records`.
     """
-    rows = read_records(path, format)
-    try:
+    with contextlib.closing(read_records(path, format)) as rows:  # type: ignore
         return list(next(rows)[0])
-    finally:
-        rows.close()
+
+
+def read_table(
+    path: str,
+    options: TableOptions,
+    key: str,
+    names: Sequence[str] | None = None,
+) -> Iterator[tuple[Record, str]]:
+    """Reads a table, whether or not its first line names the columns.
+
+    Args:
+      path: the file.
+      options: its format, and the names of columns that it does not name.
+      key: a column that a line which names the columns holds.
+      names: of columns, where the options give none and no line does.
+
+    Raises:
+      UserError: as `read_records`.
+    """
+    format = format_of(path) if options.format == "auto" else options.format
+    columns = options.columns or names
+    if columns and (format == "jsonl" or key in first_row(path, format)):
+        columns = None
+    return read_records(path, format, columns=columns)
+
+
+def first_row(path: str, format: Format) -> list[str]:
+    """The cells of a table's first line that holds any.
+
+    Raises:
+      UserError: unreadable, or there is none.
+    """
+    parse = _tsv_cells if format == "tsv" else _csv_cells
+    with inputs.open_input(path) as stream:
+        for number, cells in parse(lines(_Stream(stream, None))):
+            if isinstance(cells, str):
+                raise UserError(f"{path}:{number}: {cells}")
+            if cells:
+                return cells
+    raise UserError(f"{path}: holds no rows")
+
+
+def text_in(
+    record: Mapping[str, Any],
+    column: str,
+    place: str,
+    hint: str = "",
+    may_be_empty: bool = False,
+) -> str:
+    """The text in a column of a record.
+
+    Args:
+      record: column -> value.
+      column: its name.
+      place: where the record stands, for messages.
+      hint: said where there is no such column.
+      may_be_empty: whether a text without a character will do.
+
+    Raises:
+      UserError: no such column, or it is empty or holds no text.
+    """
+    if column not in record:
+        raise missing_column(record, place, column, hint)
+    value = record[column]
+    if not isinstance(value, str):
+        raise UserError(
+            f"{place}: expected a text in '{column}', got {value!r:.40}"
+        )
+    if not (may_be_empty or value.strip()):
+        raise UserError(f"{place}: the text in '{column}' is empty")
+    return value
+
+
+def missing_column(
+    record: Mapping[str, Any], place: str, column: str, hint: str = ""
+) -> UserError:
+    """Makes what to raise where a column is not there; see `text_in`."""
+    there = ", ".join(f"'{name:.30}'" for name in list(record)[:12])
+    return UserError(
+        f"{place}: no column '{column}'; there are {there or 'none'}"
+        + (f" ({hint})" if hint else "")
+    )
 
 
 def lines(handle: Any) -> Iterator[bytes]:
@@ -135,6 +238,23 @@ def lines(handle: Any) -> Iterator[bytes]:
             yield line + b"\n"
     if rest:
         yield rest
+
+
+def text_lines(path: str) -> Iterator[tuple[int, str]]:
+    """Yields the number, from 1, and the text of each line of a text file.
+
+    Raises:
+      UserError: unreadable, or not UTF-8; file and line are named.
+    """
+    with inputs.open_input(path) as stream:
+        for number, line in enumerate(lines(_Stream(stream, None)), 1):
+            try:
+                yield number, line.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{path}:{number}: {_not_utf8(error.start)}; save the file "
+                    "as UTF-8"
+                ) from error
 
 
 _Rows = Iterator[tuple[int, Record | BadRow]]

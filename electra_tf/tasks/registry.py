@@ -7,7 +7,6 @@ import difflib
 import importlib
 import typing
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any
 
 from electra_tf import config, files
@@ -17,29 +16,36 @@ if typing.TYPE_CHECKING:
     from electra_tf.tasks.task import Task
 
 # A name is a family, and for some families a member: "glue/rte". Of each the
-# task and its options, as package, class in `task.py` or another module, and
-# class in `options.py`.
+# task's class and that of its options.
 FAMILIES = {
     "classification": (
-        "texts.classification:Classification", "ClassificationOptions",
+        "texts.classification:Classification",
+        "texts.options:ClassificationOptions",
     ),
-    "regression": ("texts.classification:Regression", "RegressionOptions"),
-    "glue": ("glue.task:Glue", "GlueOptions"),
-    "squad": ("qa.task:QuestionAnswering", "QAOptions"),
-    "xquad": ("qa.xquad:XQuAD", "QAOptions"),
-    "mrqa": ("qa.mrqa:Mrqa", "QAOptions"),
-    "chinese_qa": ("qa.chinese:ChineseQA", "ChineseQAOptions"),
-    "tagging": ("tagging.task:Tagging", "TaggingOptions"),
-    "ranking": ("ranking.task:Ranking", "RankingOptions"),
-    "translation": ("seq2seq.translation:Translation", "TranslationOptions"),
+    "regression": (
+        "texts.classification:Regression", "texts.options:RegressionOptions",
+    ),
+    "glue": ("glue.task:Glue", "glue.sets:GlueOptions"),
+    "squad": ("qa.task:QuestionAnswering", "qa.options:QAOptions"),
+    "xquad": ("qa.task:XQuAD", "qa.options:QAOptions"),
+    "mrqa": ("qa.task:Mrqa", "qa.options:QAOptions"),
+    "chinese_qa": ("qa.task:ChineseQA", "qa.options:ChineseQAOptions"),
+    "tagging": ("tagging.task:Tagging", "tagging.options:TaggingOptions"),
+    "ranking": ("ranking.task:Ranking", "ranking.options:RankingOptions"),
+    "translation": (
+        "seq2seq.task:Translation", "seq2seq.options:TranslationOptions",
+    ),
     "abstractive_summarization": (
-        "seq2seq.summarization:AbstractiveSummarization",
-        "SummarizationOptions",
+        "seq2seq.task:AbstractiveSummarization",
+        "seq2seq.options:SummarizationOptions",
     ),
     "extractive_summarization": (
-        "summarization.task:ExtractiveSummarization", "SummaryOptions",
+        "summarization.task:ExtractiveSummarization",
+        "summarization.options:SummaryOptions",
     ),
-    "multitask": ("multitask.task:Multitask", "MultitaskOptions"),
+    "multitask": (
+        "multitask.task:Multitask", "multitask.options:MultitaskOptions",
+    ),
 }  # fmt: skip
 
 
@@ -56,8 +62,7 @@ def task_class(name: str) -> "type[Task]":
     path, attribute = _own(name)
     if path:
         return _from_file(path, attribute)
-    module, _, attribute = _family(name)[0].partition(":")
-    return getattr(_module(module), attribute)
+    return _found(_family(name)[0])
 
 
 def options_class(name: str) -> type:
@@ -72,9 +77,7 @@ def options_class(name: str) -> type:
     path, attribute = _own(name)
     if path:
         return _from_file(path, attribute).Options
-    task, options = _family(name)
-    package = task.partition(".")[0]
-    return getattr(_module(f"{package}.options"), options)
+    return _found(_family(name)[1])
 
 
 def stored_options(
@@ -121,8 +124,9 @@ def _family(name: str) -> tuple[str, str]:
     return FAMILIES[family]
 
 
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"electra_tf.tasks.{name}")
+def _found(place: str) -> type:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(f"electra_tf.tasks.{module}"), name)
 
 
 def _from_file(path: str, attribute: str) -> "type[Task]":

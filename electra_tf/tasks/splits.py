@@ -4,9 +4,24 @@ Importing this module imports neither TensorFlow nor NumPy.
 """
 
 import dataclasses
+import hashlib
+import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
+from electra_tf import files
 from electra_tf.config import Setting, Settings
+from electra_tf.errors import UserError
+from electra_tf.text import inputs
+
+SPLITS = ("train", "validation", "test")
+# Words in the names of files that tell the split.
+_NAMES = {
+    "train": ("train",),
+    "validation": ("dev", "val", "valid", "validation", "testa", "devel"),
+    "test": ("test", "testb"),
+}
+_NOT_DATA = (".md", ".json", ".yaml", ".py", ".zip", ".tar", ".tgz", ".html")
 
 Fraction = Annotated[
     float,
@@ -66,3 +81,120 @@ class TableOptions(SplitOptions):
         Literal["auto", "tsv", "csv", "jsonl"],
         Setting("Format of the files; auto takes it from their names."),
     ] = "auto"
+
+
+def locate(
+    split: str,
+    data: str | None,
+    given: str | None,
+    option: str,
+    suffix: str = "",
+    names: Sequence[str] | None = None,
+) -> str | None:
+    """Finds the file of a split.
+
+    Args:
+      split: "train", "validation" or "test".
+      data: the user's --data, a directory or the training file.
+      given: the file that the options name, in `data` or anywhere.
+      option: its name, for messages.
+      suffix: what the names of files that count end in, compression aside.
+      names: what the file may be called in the directory, with `.gz` too;
+        None where a word in its name tells the split.
+
+    Returns:
+      None where there is none.
+
+    Raises:
+      UserError: no such file, or several that it might be.
+    """
+    if given is not None:
+        inside = None if data is None else files.join(data, given)
+        for path in filter(None, (inside, given)):
+            if files.exists(path):
+                return path
+        raise UserError(f"options.{option}: no such file as {inside or given}")
+    if data is None:
+        return None
+    if not files.exists(data):
+        raise UserError(f"--data: no such file or directory as {data}")
+    if not files.is_directory(data):
+        return data if split == "train" else None
+    if names is not None:
+        found = [
+            name
+            for plain in names
+            for name in (plain, f"{plain}.gz")
+            if files.exists(files.join(data, name))
+        ]
+    else:
+        found = [
+            name
+            for name in files.list_directory(data)
+            if _tells(name, split)
+            and inputs.plain_name(name).endswith(suffix)
+            and not files.is_directory(files.join(data, name))
+        ]
+    if len(found) > 1:
+        raise UserError(
+            f"{data}: which file is for {split}: {', '.join(found)}? Say "
+            f"options.{option}"
+        )
+    return files.join(data, found[0]) if found else None
+
+
+def missing(data: str | None, usual: str) -> UserError:
+    """Makes what to raise where there is no training file.
+
+    Args:
+      data: the user's --data.
+      usual: what such a file is called.
+    """
+    if data is None:
+        return UserError(
+            f"--data: expected a directory with {usual}, or the training file "
+            "itself; or give options.train_file"
+        )
+    listed = ", ".join(files.list_directory(data)[:8]) or "nothing"
+    return UserError(
+        f"{data}: found no training file such as {usual}, but {listed}; give "
+        "options.train_file"
+    )
+
+
+def _tells(name: str, split: str) -> bool:
+    name = name.lower()
+    if name.startswith(".") or name.endswith(_NOT_DATA):
+        return False
+    parts = re.split(r"[._\-]", name)
+    if any(p.endswith("train") for p in parts):
+        return split == "train"
+    return any(part in _NAMES[split] for part in parts)
+
+
+def held_out(key: str, fraction: float, seed: int) -> bool:
+    """Says whether an example is in the part that is not trained on.
+
+    It depends on the example alone: the same one is always on one side.
+
+    Args:
+      key: what makes it the same: its text.
+      fraction: in [0, 1].
+      seed: of the choice.
+    """
+    found = hashlib.blake2b(
+        key.encode("utf-8", "surrogatepass"),
+        digest_size=8,
+        key=str(seed).encode(),
+    )
+    return int.from_bytes(found.digest(), "little") < fraction * 2**64
+
+
+def fingerprint(paths: Sequence[str]) -> str:
+    """The fingerprint of the content of files, one after another."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with files.open_read(path) as handle:
+            while block := handle.read(1 << 20):
+                digest.update(block)
+    return f"sha256:{digest.hexdigest()}"

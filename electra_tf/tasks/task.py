@@ -7,7 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
+from electra_tf import files
+from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.tasks import splits
 from electra_tf.tasks.features import Features
 from electra_tf.text.tokenizer import Tokenizer
 
@@ -33,6 +36,7 @@ class Task(abc.ABC):
       options: an instance of `Options`.
       data: the user's --data, a directory or file; None where not given.
       state: JSON values; see above.
+      trained: whether it was made with a state, of a model that is there.
     """
 
     Options: ClassVar[type]
@@ -45,15 +49,24 @@ class Task(abc.ABC):
 
     def __init__(
         self,
-        name: str,
+        name: str = "",
         options: Any = None,
         data: str | None = None,
         state: Mapping[str, Any] | None = None,
     ):
-        self.name = name
+        self.name = name or type(self).__name__.lower()
         self.options = self.Options() if options is None else options
         self.data = data
         self.state: dict[str, Any] = dict(state or {})
+        self.trained = bool(state)
+        self.set_up()
+
+    def set_up(self) -> None:  # noqa: B027
+        """Ends the construction: what follows from name, options and state.
+
+        Raises:
+          UserError: a name or options that cannot be.
+        """
 
     # --- examples ----------------------------------------------------------
 
@@ -118,8 +131,6 @@ class Task(abc.ABC):
         Raises:
           UserError: neither.
         """
-        from electra_tf.errors import UserError
-
         if isinstance(item, Mapping):
             return item
         if isinstance(item, str):
@@ -282,3 +293,120 @@ class Task(abc.ABC):
         words. An empty list where there is no such thing.
         """
         return []
+
+
+class FileTask(Task):
+    """A task whose splits are files, or parts of the training file.
+
+    `data` is a directory, or the training file: without a validation file a
+    part of it is held out (`SplitOptions.validation_fraction`). A model that
+    is there already reads whichever split is asked for from such a file, and
+    all of it; unless it was trained on a part of that very file: then
+    "validation" is the other part.
+
+    In `state`, `divided` is the fingerprint of a training file that a part was
+    held out of.
+    """
+
+    # What a training file is called, for messages.
+    usual_file: ClassVar[str]
+    # A part without an example is an error, not an empty one. Models of such
+    # tasks that know nothing of `divided` were made before it was kept: they
+    # read the part that is held out of any file.
+    strict_parts: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def read_files(self, paths: Sequence[str], split: str) -> Sequence[Any]:
+        """Reads all examples of a split's files, as `find` gives them.
+
+        Raises:
+          UserError: data that is wrong; file and line are named.
+        """
+
+    @abc.abstractmethod
+    def identity(self, example: Any) -> str:
+        """The text that makes an example the same: it decides on its side."""
+
+    def find(self, split: str) -> tuple[str, ...]:
+        """The files of a split; none where there is no such split.
+
+        Raises:
+          UserError: a file that is named is missing, or there are several to
+            choose from.
+        """
+        option = f"{split}_file"
+        given = getattr(self.options, option)
+        names = self.file_names(split)
+        path = splits.locate(split, self.data, given, option, names=names)
+        return () if path is None else (path,)
+
+    def file_names(self, split: str) -> Sequence[str] | None:
+        """What a split's file may be called; None: a word in it tells."""
+        return None
+
+    def look(self, examples: Sequence[Any]) -> None:
+        """Sees all training examples; `fit` may get some of them alone."""
+
+    def read(self, split: str) -> Sequence[Any] | None:
+        """The examples of a split; see `Task.read`."""
+        if split not in splits.SPLITS:
+            return None
+        paths, divided = self._source(split)
+        if not paths:
+            if split == "train":
+                raise splits.missing(self.data, self.usual_file)
+            return None
+        found = self.read_files(paths, split)
+        if split == "train":
+            self.look(found)
+            if divided or self.strict_parts:
+                self.state["divided"] = (
+                    splits.fingerprint(paths) if divided else None
+                )
+        return self.part(found, split, paths[0]) if divided else found
+
+    def part(
+        self, examples: Sequence[Any], split: str, place: str
+    ) -> list[Any]:
+        """Of all training examples, those that are trained on or held out.
+
+        Args:
+          examples: all.
+          split: "train" or "validation".
+          place: where they were read, for messages.
+        """
+        fraction = self.options.validation_fraction
+        seed = self.options.split_seed
+        wanted = split == "validation"
+        found = [
+            example
+            for example in examples
+            if splits.held_out(self.identity(example), fraction, seed) == wanted
+        ]
+        if not found and self.strict_parts:
+            raise UserError(
+                f"{place}: too few examples: with a validation_fraction of "
+                f"{fraction} none of the {len(examples)} is for {split}; give "
+                "options.validation_file"
+            )
+        return found
+
+    def _source(self, split: str) -> tuple[tuple[str, ...], bool]:
+        """A split's files, and whether it is but a part of them."""
+        fraction = self.options.validation_fraction
+        if self.trained and self.data and not files.is_directory(self.data):
+            paths: tuple[str, ...] = (self.data,)
+            known = not self.strict_parts or "divided" in self.state
+            divided = bool(fraction) and (
+                not known
+                or splits.fingerprint(paths) == self.state.get("divided")
+            )
+            return ((), False) if divided and split == "test" else (
+                paths, divided,
+            )  # fmt: skip
+        paths = self.find(split)
+        if split == "test" or (split == "validation" and paths):
+            return paths, False
+        if split == "train":
+            return paths, fraction > 0 and not self.find("validation")
+        return (self.find("train") if fraction else ()), True

@@ -17,28 +17,9 @@ ForwardStrategyName = Literal["one_device", "multi_worker"]
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerConfig(Settings):
-    """How the weights are updated; defaults pre-train ELECTRA-Small.
+class AdamConfig(Settings):
+    """What pre-training and fine-tuning can say alike of the updates."""
 
-    Sources: Clark et al. 2020, Table 6 and the released code.
-    """
-
-    learning_rate: Annotated[
-        float,
-        Setting(
-            "Peak learning rate, reached when warm-up ends (5e-4 small, 2e-4 "
-            "base and large).",
-            at_least=0,
-        ),
-    ] = 5e-4
-    num_warmup_steps: Annotated[
-        int,
-        Setting(
-            "Steps over which the learning rate rises from 0; 0 turns warm-up "
-            "off.",
-            at_least=0,
-        ),
-    ] = 10000
     lr_decay_power: Annotated[
         float,
         Setting(
@@ -47,9 +28,6 @@ class OptimizerConfig(Settings):
             at_least=0,
         ),
     ] = 1.0
-    end_learning_rate: Annotated[
-        float, Setting("The learning rate that the decay ends at.", at_least=0)
-    ] = 0.0
     weight_decay_rate: Annotated[
         float,
         Setting(
@@ -92,6 +70,34 @@ class OptimizerConfig(Settings):
         bool,
         Setting("Divide the moments by 1 - beta^step, as Adam's paper has it."),
     ] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig(AdamConfig):
+    """How the weights are updated; defaults pre-train ELECTRA-Small.
+
+    Sources: Clark et al. 2020, Table 6 and the released code.
+    """
+
+    learning_rate: Annotated[
+        float,
+        Setting(
+            "Peak learning rate, reached when warm-up ends (5e-4 small, 2e-4 "
+            "base and large).",
+            at_least=0,
+        ),
+    ] = 5e-4
+    num_warmup_steps: Annotated[
+        int,
+        Setting(
+            "Steps over which the learning rate rises from 0; 0 turns warm-up "
+            "off.",
+            at_least=0,
+        ),
+    ] = 10000
+    end_learning_rate: Annotated[
+        float, Setting("The learning rate that the decay ends at.", at_least=0)
+    ] = 0.0
     layerwise_lr_decay: Annotated[
         float | None,
         Setting(
@@ -104,7 +110,27 @@ class OptimizerConfig(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig(OptimizerConfig):
+class StepConfig(Settings):
+    """How the compiled training step is called."""
+
+    steps_per_loop: Annotated[
+        int,
+        Setting(
+            "Updates in one call of the compiled function; more for fast "
+            "devices.",
+            at_least=1,
+        ),
+    ] = 1
+    jit_compile: Annotated[
+        bool,
+        Setting(
+            "Compile the step with XLA: for GPUs and TPUs, slower on CPUs."
+        ),
+    ] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(OptimizerConfig, StepConfig):
     """How long to train and what to do along the way; counts are in steps.
 
     The optimizer's settings are part of it: users find the learning rate
@@ -167,25 +193,11 @@ class TrainConfig(OptimizerConfig):
             at_least=0,
         ),
     ] = 100
-    steps_per_loop: Annotated[
-        int,
-        Setting(
-            "Updates in one call of the compiled function; more for fast "
-            "devices.",
-            at_least=1,
-        ),
-    ] = 1
-    jit_compile: Annotated[
-        bool,
-        Setting(
-            "Compile the step with XLA: for GPUs and TPUs, slower on CPUs."
-        ),
-    ] = False
 
 
 @dataclasses.dataclass(frozen=True)
-class ComputeConfig(Settings):
-    """How the model computes; the loop leaves it to who makes the model."""
+class BasicComputeConfig(Settings):
+    """How a network computes while it is trained, whatever it is for."""
 
     gradient_accumulation: Annotated[
         int,
@@ -202,14 +214,6 @@ class ComputeConfig(Settings):
             "sequences leave no room to keep them."
         ),
     ] = False
-    attention: Annotated[
-        Literal["composed", "fused", "flash"],
-        Setting(
-            "How attention is computed: by our own kernels; by Keras' "
-            "operation (fused: without dropout on attention, not faster on "
-            "CPUs); or by its flash kernel, once it has one."
-        ),
-    ] = "composed"
     precision: Annotated[
         Literal["float32", "mixed_bfloat16", "mixed_float16"],
         Setting(
@@ -219,3 +223,17 @@ class ComputeConfig(Settings):
     seed: Annotated[
         int, Setting("Seed of weights, masking, dropout and shuffling.")
     ] = 42
+
+
+@dataclasses.dataclass(frozen=True)
+class ComputeConfig(BasicComputeConfig):
+    """How the model computes; the loop leaves it to who makes the model."""
+
+    attention: Annotated[
+        Literal["composed", "fused", "flash"],
+        Setting(
+            "How attention is computed: by our own kernels; by Keras' "
+            "operation (fused: without dropout on attention, not faster on "
+            "CPUs); or by its flash kernel, once it has one."
+        ),
+    ] = "composed"

@@ -113,7 +113,7 @@ def runs() -> list[Run]:
         ("large, 1.75M", "large", ["train.num_train_steps=1750000"]),
     ):
         path = str(CONFIGS / f"{size}.yaml")
-        settings = config.load(PretrainSettings, path, overrides)
+        settings = config.resolve(PretrainSettings, path, overrides)
         found.append(Run(name, size, settings, seq_length(path)))
     return found
 

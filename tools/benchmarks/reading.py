@@ -25,20 +25,16 @@ def measure(args: argparse.Namespace) -> list[Benchmark]:
 @contextlib.contextmanager
 def _examples(args: argparse.Namespace) -> Iterator[str]:
     """Yields a directory that build-data made of the text."""
-    from electra_tf.cli import app
+    from electra_tf import build_data
 
     with (
         inputs.prepared(args) as (lines, vocab, _),
         tempfile.TemporaryDirectory() as folder,
     ):
         output = os.path.join(folder, "data")
-        with contextlib.redirect_stdout(sys.stderr):
-            status = app.run(
-                ["build-data", f"--input={lines}", f"--vocab={vocab}",
-                 f"--output={output}", f"--max_seq_length={args.seq_length}"]
-            )  # fmt: skip
-        if status:
-            sys.exit(f"benchmark: build-data ended with status {status}")
+        build_data(
+            lines, vocab, output, max_seq_length=args.seq_length, progress=False
+        )
         yield output
 
 

@@ -78,11 +78,16 @@ def prepared(
         )
         pathlib.Path(forms.texts).write_text(json.dumps(texts), "utf-8")
         _write_run(forms.run, size, vocab_file, max_seq_length)
-        _command("export", f"--model={forms.run}", f"--output={forms.export}",
-                 "--optimize", "--signatures=serving_default")  # fmt: skip
+        import electra_tf  # the environment of a peer has none
+
+        electra_tf.export(
+            forms.run,
+            forms.export,
+            optimize=True,
+            signatures="serving_default",
+        )
         if other_forms:
-            _command("convert", f"--from={forms.run}", "--to=huggingface",
-                     f"--output={forms.huggingface}")  # fmt: skip
+            electra_tf.convert(forms.run, "huggingface", forms.huggingface)
         yield forms
 
 
@@ -124,15 +129,6 @@ def _write_run(
         [network],
         vocab,
     )  # fmt: skip
-
-
-def _command(*arguments: str) -> None:
-    from electra_tf.cli import app
-
-    with contextlib.redirect_stdout(sys.stderr):
-        status = app.run(arguments)
-    if status:
-        sys.exit(f"benchmark: electra-tf {arguments[0]} ended with {status}")
 
 
 class Server(NamedTuple):

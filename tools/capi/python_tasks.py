@@ -11,10 +11,9 @@ from electra_tf.errors import UserError
 from electra_tf.prediction.inference import Inference
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.qa.examples import QAExample
-from electra_tf.tasks.ranking.files import Pair
+from electra_tf.tasks.ranking.pairs import Pair
 from electra_tf.tasks.tagging import answers as tagging_answers
-from electra_tf.tasks.tagging.files import Sentence
-from electra_tf.tasks.tagging.words import split_words
+from electra_tf.tasks.tagging.words import Sentence, split_words
 from electra_tf.tasks.task import Prediction
 from electra_tf.tasks.texts.task import TextExample
 

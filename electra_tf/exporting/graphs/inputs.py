@@ -1,7 +1,7 @@
 """Rows of token ids out of texts, and networks over them, some at a time.
 
-The same rows as those of the tasks: `tasks.texts.features.pair_rows` for a
-text or a pair, `tasks.ranking.features.pair_rows` for query and passage.
+The same rows as those of the tasks: `tasks.texts.task.pair_rows` for a
+text or a pair, `tasks.ranking.pairs.pair_rows` for query and passage.
 """
 
 from collections.abc import Callable, Mapping

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
 from electra_tf.exporting.graphs.inputs import Signatures, Tensors
-from electra_tf.exporting.graphs.word_splitting import cut_spans
+from electra_tf.exporting.graphs.word_splitting import cut_spans, places
 from electra_tf.models.networks import Discriminator
 from electra_tf.models.rows import Rows
 from electra_tf.text.tokenizer import Tokenizer, first_tokens
@@ -82,10 +82,7 @@ def _discriminate(
                 text, found.start_bytes, found.end_bytes
             ).to_tensor(""),
             "replaced_probability": tf.sigmoid(logits) * real,
-            "start_bytes": found.start_bytes.to_tensor(-1),
-            "end_bytes": found.end_bytes.to_tensor(-1),
-            "start_chars": found.start_chars.to_tensor(-1),
-            "end_chars": found.end_chars.to_tensor(-1),
+            **places(found),
             "num_tokens": tf.cast(counts, tf.int32),
         }
 

@@ -17,20 +17,7 @@ from electra_tf.tasks.qa.features import QAFeatureConfig
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.qa.words import Splitter
 from electra_tf.text.normalize import row_numbers
-from electra_tf.text.tokenizer import Tokenizer, first_tokens
-
-
-class ContextPieces(NamedTuple):
-    """WordPieces of B contexts; each a RaggedTensor [B, (pieces)].
-
-    Ends are exclusive, and offsets int64 in the context.
-    """
-
-    ids: tf.RaggedTensor  # int32
-    start_bytes: tf.RaggedTensor
-    end_bytes: tf.RaggedTensor
-    start_chars: tf.RaggedTensor
-    end_chars: tf.RaggedTensor
+from electra_tf.text.tokenizer import Offsets, Tokenizer, first_tokens
 
 
 class Windows(NamedTuple):
@@ -93,7 +80,7 @@ class Windows(NamedTuple):
 
 def context_pieces(
     tokenizer: Tokenizer, contexts: tf.Tensor, splitter: Splitter
-) -> ContextPieces:
+) -> Offsets:
     """The pieces of contexts, word by word: `qa.documents.make_documents`.
 
     Args:
@@ -118,7 +105,7 @@ def context_pieces(
         place = tf.gather(starts.flat_values, of_word)
         return values.with_flat_values(values.flat_values + place)
 
-    return ContextPieces(
+    return Offsets(
         of_context(found.ids),
         shifted(found.start_bytes, words.start_bytes),
         shifted(found.end_bytes, words.start_bytes),
@@ -130,7 +117,7 @@ def context_pieces(
 def make_windows(
     tokenizer: Tokenizer,
     questions: tf.Tensor,
-    pieces: ContextPieces,
+    pieces: Offsets,
     config: QAFeatureConfig,
 ) -> Windows:
     """The windows; a context without a piece has none.
@@ -213,7 +200,7 @@ class Best(NamedTuple):
 
 def find_candidates(
     windows: Windows,
-    pieces: ContextPieces,
+    pieces: Offsets,
     beams: Tensors,
     max_answer_length: int,
 ) -> Candidates:
@@ -267,7 +254,7 @@ def find_candidates(
 
 def best_answers(
     contexts: tf.Tensor,
-    pieces: ContextPieces,
+    pieces: Offsets,
     found: Candidates,
     splitter: Splitter,
     config: AnswerConfig,

@@ -1,7 +1,7 @@
 """The signature of tagging: text in, words with their tags out.
 
-Words become rows as in `tasks.tagging.features`, scores of labels are decoded
-as in `tasks.tagging.decoding`, and labels spelled as `schemes.convert` does.
+Words become rows as in `tasks.features.unit_features`, scores of labels are
+decoded as in `tasks.tagging.answers`, labels spelled as `schemes.convert` does.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
 from electra_tf.exporting.graphs.inputs import Rows, Signatures, Tensors
-from electra_tf.exporting.graphs.word_splitting import split_words
+from electra_tf.exporting.graphs.word_splitting import places, split_words
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.tagging import answers, schemes
 from electra_tf.tasks.tagging.schemes import Grammar, Span
@@ -422,10 +422,7 @@ def signatures(predictor: Predictor) -> Signatures:
             "tokens": words.text.to_tensor(""),
             "tags": padded(spelling(chosen, splits), ""),
             "probabilities": padded(tf.exp(log_probs), 0.0),
-            "start_bytes": words.start_bytes.to_tensor(-1),
-            "end_bytes": words.end_bytes.to_tensor(-1),
-            "start_chars": words.start_chars.to_tensor(-1),
-            "end_chars": words.end_chars.to_tensor(-1),
+            **places(words),
             "num_tokens": tf.cast(words.text.row_lengths(), tf.int32),
         }
 

@@ -11,7 +11,7 @@ from electra_tf.tasks.glue.task import Glue
 from electra_tf.tasks.ranking.task import Ranking
 from electra_tf.tasks.seq2seq.task import Seq2SeqTask
 from electra_tf.tasks.task import Task
-from electra_tf.tasks.texts.table import TableTask
+from electra_tf.tasks.texts.classification import TableTask
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
 from electra_tf.tasks.texts.task import TextTask
 from electra_tf.text.detokenize import Detokenizer

@@ -7,11 +7,32 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from electra_tf.exporting.graphs.inputs import Tensors
 from electra_tf.tasks.qa.words import Splitter
 from electra_tf.tasks.tagging import words as tagging_words
 from electra_tf.text.normalize import row_numbers
+from electra_tf.text.tokenizer import Offsets
 
 _CODE_POINTS, _BLOCK = 0x110000, 256
+
+
+class Words(NamedTuple):
+    """The words of B texts, each a RaggedTensor [B, (words)].
+
+    Ends are exclusive. Bytes that are not UTF-8 are characters too, which
+    stand for themselves.
+
+    Attributes:
+      text: string, the text's own bytes.
+      start_bytes, end_bytes: int64, in the text's bytes.
+      start_chars, end_chars: int64, in its characters.
+    """
+
+    text: tf.RaggedTensor
+    start_bytes: tf.RaggedTensor
+    end_bytes: tf.RaggedTensor
+    start_chars: tf.RaggedTensor
+    end_chars: tf.RaggedTensor
 
 
 class _CharacterClasses:
@@ -34,6 +55,12 @@ class _CharacterClasses:
         block = tf.gather(self._which, codes // _BLOCK)
         found = tf.gather(self._blocks, block * _BLOCK + codes % _BLOCK)
         return tf.cast(found, tf.int32)
+
+
+def places(found: Words | Offsets) -> Tensors:
+    """Where words or tokens stand in their texts, int64 [B, W]; padding -1."""
+    names = ("start_bytes", "end_bytes", "start_chars", "end_chars")
+    return {name: getattr(found, name).to_tensor(-1) for name in names}
 
 
 def cut_spans(
@@ -64,25 +91,6 @@ def cut_spans(
         at.nrows(),
     )
     return starts.with_flat_values(joined)
-
-
-class Words(NamedTuple):
-    """The words of B texts, each a RaggedTensor [B, (words)].
-
-    Ends are exclusive. Bytes that are not UTF-8 are characters too, which
-    stand for themselves.
-
-    Attributes:
-      text: string, the text's own bytes.
-      start_bytes, end_bytes: int64, in the text's bytes.
-      start_chars, end_chars: int64, in its characters.
-    """
-
-    text: tf.RaggedTensor
-    start_bytes: tf.RaggedTensor
-    end_bytes: tf.RaggedTensor
-    start_chars: tf.RaggedTensor
-    end_chars: tf.RaggedTensor
 
 
 class _Characters(NamedTuple):

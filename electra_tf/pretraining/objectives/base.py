@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.models import flops, networks
+from electra_tf.models import flops, networks, randomness
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import losses, masking, packing
 from electra_tf.pretraining.generators import base as generators
@@ -32,6 +32,8 @@ from electra_tf.pretraining.settings import (
 )
 
 Factor = float | tf.Tensor
+
+_SAMPLE = 1002  # what draws use the keys of examples for; see the pre-trainer
 
 
 class Judged(NamedTuple):
@@ -154,7 +156,7 @@ class Objective:
 
         Args:
           masked: the masked batch.
-          keys: uint32, decide: [B], or [B, E] for several examples a row.
+          keys: uint32, of the examples: [B], or [B, E] for several a row.
           step: updates done, in training; else None.
         """
         config = self.config
@@ -171,7 +173,9 @@ class Objective:
         else:  # the most predictions of one of the row's examples
             count = self.masking_config.slots(masked.input_ids.shape[1])
         return generators.Draws(
-            packing.uniform(keys, count, masked.packed),
+            packing.uniform(
+                randomness.salted(keys, _SAMPLE), count, masked.packed
+            ),
             temperature,
             config.disallow_correct,
         )

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from electra_tf.serving.server import metrics as counting
 from electra_tf.serving.server.connections import Guard
@@ -72,13 +72,13 @@ class App:
         self._guard = guard
         self._page = page
         self._active = 0
-        static = StaticFiles(directory=page, check_dir=False)
+        static = _PageFiles(directory=page, check_dir=False)
         self._router = Starlette(
             routes=[
                 Route("/", self._index, methods=["GET"]),
                 Route("/healthz", self._health, methods=["GET"]),
                 Route("/metrics", self._numbers, methods=["GET"]),
-                Mount("/static", _with_page_headers(static)),
+                Mount("/static", static),
             ],
             exception_handlers={
                 HTTPException: _http_error,
@@ -224,6 +224,15 @@ class App:
         )
 
 
+class _PageFiles(StaticFiles):
+    """The page's files, with the page's headers."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(_PAGE_HEADERS)
+        return response
+
+
 def error_response(error: RequestError) -> Response:
     """TensorFlow Serving's form of an error."""
     response = _json_response(_encoded({"error": error.message}), error.status)
@@ -282,22 +291,3 @@ def _last(message: Any) -> Any:
         if name.lower() != b"connection"
     ]
     return {**message, "headers": [*headers, (b"connection", b"close")]}
-
-
-def _with_page_headers(app: ASGIApp) -> ASGIApp:
-    """Adds the page's headers to what `app` answers."""
-    headers = [
-        (name.lower().encode(), value.encode())
-        for name, value in _PAGE_HEADERS.items()
-    ]
-
-    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message}
-                message["headers"] = [*message.get("headers", []), *headers]
-            await send(message)
-
-        await app(scope, receive, send_with_headers)
-
-    return wrapped

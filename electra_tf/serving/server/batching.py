@@ -14,6 +14,7 @@ Everything but the calls themselves happens on the event loop; no locks.
 import asyncio
 import collections
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -270,7 +271,11 @@ class Batcher:
     ) -> None:
         self._running -= 1
         self._load = max(self._pending, _FADING * self._load)
-        failure = _stopped() if call.cancelled() else call.exception()
+        failure = (
+            overloaded("The server is stopping")
+            if call.cancelled()
+            else call.exception()
+        )
         outcomes = [failure] * len(parts) if failure else call.result()
         for part, outcome in zip(parts, outcomes):
             if part.result.done():
@@ -299,31 +304,16 @@ class Batcher:
                 return [error]
             # One of them is at fault: the others shall not suffer for it.
             return [self._run(work, [each])[0] for each in inputs]
-        count = sum(_rows(work.info, each) for each in inputs)
-        self._observe(work, count, time.monotonic() - began)
+        ends = list(itertools.accumulate(_rows(work.info, i) for i in inputs))
+        self._observe(work, ends[-1], time.monotonic() - began)
         if not work.info.divisible:
             return [outputs]
-        return _apart(work.info, inputs, outputs)
+        return [
+            work.info.take(outputs, start, end)
+            for start, end in itertools.pairwise([0, *ends])
+        ]
 
 
 def _rows(info: SignatureInfo, inputs: Arrays) -> int:
     """The first axis; 1 for inputs that have no rows."""
     return len(next(iter(inputs.values()))) if info.batched else 1
-
-
-def _apart(
-    info: SignatureInfo, inputs: Sequence[Arrays], outputs: Arrays
-) -> list[Arrays | Exception]:
-    found: list[Arrays | Exception] = []
-    start = 0
-    for each in inputs:
-        end = start + _rows(info, each)
-        found.append(info.take(outputs, start, end))
-        start = end
-    return found
-
-
-def _stopped() -> RequestError:
-    return RequestError(
-        HTTPStatus.SERVICE_UNAVAILABLE, "The server is stopping"
-    )

@@ -1,5 +1,7 @@
 """What the server counts, for Prometheus."""
 
+from collections.abc import Sequence
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -25,74 +27,64 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self.requests = Counter(
-            "electra_tf_requests_total",
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+
+        def counter(name: str, about: str, *labels: str) -> Counter:
+            return Counter(
+                f"electra_tf_{name}", about, labels, registry=registry
+            )
+
+        def gauge(name: str, about: str, *labels: str) -> Gauge:
+            return Gauge(f"electra_tf_{name}", about, labels, registry=registry)
+
+        def histogram(
+            name: str, about: str, buckets: Sequence[float]
+        ) -> Histogram:
+            return Histogram(
+                f"electra_tf_{name}", about, ["model"],
+                buckets=buckets, registry=registry,
+            )  # fmt: skip
+
+        self.requests = counter(
+            "requests_total",
             "Requests, by what was asked and the HTTP status.",
-            ["model", "verb", "status"],
-            registry=self._registry,
-        )
-        self.request_seconds = Histogram(
-            "electra_tf_request_seconds",
+            "model", "verb", "status",
+        )  # fmt: skip
+        self.request_seconds = histogram(
+            "request_seconds",
             "From the headers of a predict request to its answer.",
-            ["model"],
-            buckets=_SECONDS,
-            registry=self._registry,
+            _SECONDS,
         )
-        self.rows = Counter(
-            "electra_tf_rows_total",
-            "Rows that were answered.",
-            ["model", "signature"],
-            registry=self._registry,
+        self.rows = counter(
+            "rows_total", "Rows that were answered.", "model", "signature"
         )
-        self.call_rows = Histogram(
-            "electra_tf_batch_rows",
-            "Rows in one call of the model.",
-            ["model"],
-            buckets=_ROWS,
-            registry=self._registry,
+        self.call_rows = histogram(
+            "batch_rows", "Rows in one call of the model.", _ROWS
         )
-        self.call_seconds = Histogram(
-            "electra_tf_batch_seconds",
-            "Duration of one call of the model.",
-            ["model"],
-            buckets=_SECONDS,
-            registry=self._registry,
+        self.call_seconds = histogram(
+            "batch_seconds", "Duration of one call of the model.", _SECONDS
         )
-        self.pending_rows = Gauge(
-            "electra_tf_pending_rows",
-            "Rows that wait or run.",
-            registry=self._registry,
+        self.pending_rows = gauge("pending_rows", "Rows that wait or run.")
+        self.active_requests = gauge(
+            "active_requests", "Requests that are being read or answered."
         )
-        self.active_requests = Gauge(
-            "electra_tf_active_requests",
-            "Requests that are being read or answered.",
-            registry=self._registry,
-        )
-        self.connections = Gauge(
-            "electra_tf_connections",
-            "Open connections.",
-            registry=self._registry,
-        )
-        self.closed_connections = Counter(
-            "electra_tf_closed_connections_total",
+        self.connections = gauge("connections", "Open connections.")
+        self.closed_connections = counter(
+            "closed_connections_total",
             "Connections closed by the server, by reason.",
-            ["reason"],
-            registry=self._registry,
+            "reason",
         )
-        self.newest_version = Gauge(
-            "electra_tf_model_version",
+        self.newest_version = gauge(
+            "model_version",
             "The newest version of a model that is loaded.",
-            ["model"],
-            registry=self._registry,
+            "model",
         )
-        self.version_changes = Counter(
-            "electra_tf_model_version_changes_total",
+        self.version_changes = counter(
+            "model_version_changes_total",
             "Versions loaded, failed to load, and unloaded.",
-            ["model", "event"],
-            registry=self._registry,
-        )
+            "model", "event",
+        )  # fmt: skip
 
     def version_changed(self, model: str, version: int, event: str) -> None:
         """A version was "loaded", has "failed", or was "unloaded"."""

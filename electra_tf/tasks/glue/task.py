@@ -8,13 +8,11 @@ from typing import Any
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.tasks.glue import files as glue_files
-from electra_tf.tasks.glue import submission as glue_submission
-from electra_tf.tasks.glue import tfds as glue_tfds
+from electra_tf.tasks.glue import sets as glue_sets
 from electra_tf.tasks.glue.files import GlueRow
-from electra_tf.tasks.glue.options import GlueOptions
-from electra_tf.tasks.glue.sets import SETS, GlueSet
+from electra_tf.tasks.glue.sets import SETS, GlueOptions, GlueSet
+from electra_tf.tasks.records import missing_column, text_in
 from electra_tf.tasks.task import Prediction
-from electra_tf.tasks.texts.tables import missing
 from electra_tf.tasks.texts.targets import Classes, Number
 from electra_tf.tasks.texts.task import TextExample, TextTask
 
@@ -41,15 +39,9 @@ class Glue(TextTask):
 
     Options = GlueOptions
 
-    def __init__(
-        self,
-        name: str,
-        options: GlueOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
-        self.set = _set_of(name)
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
+        self.set = _set_of(self.name)
         self.metric = self.set.metric
         self._target = Number(scale=_SCALE)
         if self.set.labels is not None:
@@ -57,12 +49,12 @@ class Glue(TextTask):
         self._downloaded: dict[str, dict[str, list[GlueRow]]] = {}
 
     @property
-    def default_epochs(self) -> float:
+    def default_epochs(self) -> float:  # type: ignore[override]
         """The paper's."""
         return self.set.epochs
 
     @property
-    def both_orders(self) -> bool:
+    def both_orders(self) -> bool:  # type: ignore[override]
         """As the options say, or the original does."""
         asked = self.options.double_unordered
         return self.set.turn_pairs if asked is None else asked
@@ -107,13 +99,8 @@ class Glue(TextTask):
         for names in zip(self.set.texts, self.set.columns, _PLAIN):
             name = next((name for name in names if name in record), None)
             if name is None:
-                raise missing(record, place, names[0])
-            if not isinstance(record[name], str) or not record[name].strip():
-                raise UserError(
-                    f"{place}: expected a text in '{name}', got "
-                    f"{record[name]!r:.40}"
-                )
-            texts.append(record[name])
+                raise missing_column(record, place, names[0])
+            texts.append(text_in(record, name, place))
         return _example(GlueRow(tuple(texts), None, 0, place))
 
     def scores(
@@ -141,7 +128,7 @@ class Glue(TextTask):
         if name is None:
             return {}
         indices = [example.index for example in examples]
-        content = glue_submission.tsv(glue_set, indices, predictions)
+        content = glue_sets.tsv(glue_set, indices, predictions)
         return {f"{name}.tsv": content}
 
     def _rows(self, glue_set: GlueSet, split: str) -> list[GlueRow] | None:
@@ -152,7 +139,7 @@ class Glue(TextTask):
                 glue_files.rows(glue_set, path)
             )  # fmt: skip
         if glue_set.name not in self._downloaded:
-            self._downloaded[glue_set.name] = glue_tfds.rows(
+            self._downloaded[glue_set.name] = glue_files.downloaded_rows(
                 glue_set, tuple(glue_set.files), self.data
             )
         return self._downloaded[glue_set.name].get(split)

@@ -2,8 +2,13 @@
 
 Batches mix the rows of all tasks. Every head sees every row; a row's loss is
 that of its task. Each task is saved as a model of its own.
+
+In the features rows stand task by task. A task's arrays are called "TASK/name";
+they are zero in the rows of other tasks, and `task_index` tells whose row it
+is.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,9 +18,7 @@ import tensorflow as tf
 from electra_tf import config, files
 from electra_tf.errors import UserError
 from electra_tf.models.task_networks import MultiHeadConfig, MultitaskNetwork
-from electra_tf.tasks.features import INPUTS, Features
-from electra_tf.tasks.multitask import features as multitask_features
-from electra_tf.tasks.multitask.features import TASK_INDEX
+from electra_tf.tasks.features import INPUTS, Features, mix_by_size
 from electra_tf.tasks.multitask.options import (
     Member,
     MultitaskOptions,
@@ -24,12 +27,31 @@ from electra_tf.tasks.registry import task_class
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.text.tokenizer import Tokenizer
 
+TASK_INDEX = "task_index"
+# Token arrays that all tasks have, and share.
+_SHARED = ("input_ids", "segment_ids")
+
 
 class MemberExample(NamedTuple):
     """An example, and the key of the task that it is of."""
 
     key: str
     example: Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """What one of the tasks has of the features.
+
+    Attributes:
+      features: its own.
+      examples: int64, the number of each of its examples among all.
+      rows: where its rows are.
+    """
+
+    features: Features
+    examples: np.ndarray
+    rows: slice
 
 
 class Multitask(Task):
@@ -67,7 +89,7 @@ class Multitask(Task):
         super().__init__(name, options, data, state)
 
     @property
-    def state(self) -> dict[str, Any]:  # type: ignore[override]
+    def state(self) -> dict[str, Any]:
         """The tasks' states by their keys."""
         return {key: task.state for key, task in self.tasks.items()}
 
@@ -163,7 +185,7 @@ class Multitask(Task):
         examples: Sequence[MemberExample],
         training: bool,
     ) -> Features:
-        """See `multitask_features.join`."""
+        """See `join_features`."""
         parts = {}
         for key, task, numbers, own in self._by_task(examples):
             features = task.features(tokenizer, own, training)
@@ -173,7 +195,7 @@ class Multitask(Task):
                 )
             parts[key] = (features, numbers)
         power = self.options.power if training else None
-        return multitask_features.join(parts, power)
+        return join_features(parts, power)
 
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """[B]: of each row the loss of its task."""
@@ -240,7 +262,8 @@ class Multitask(Task):
         predictions: Sequence[Prediction],
     ) -> dict[str, float]:
         """The tasks' scores, and `mean` over their selecting metrics."""
-        found, chosen = {}, []
+        found: dict[str, float] = {}
+        chosen: list[float] = []
         for key, task, numbers, own in self._by_task(examples):
             scores = task.scores(own, [predictions[i] for i in numbers])
             found |= {f"{key}/{name}": v for name, v in scores.items()}
@@ -297,7 +320,7 @@ def _make(
     if issubclass(cls, Multitask):
         raise UserError("multitask: options.tasks: cannot be one of them")
     where = f"options.tasks: {member.key}: options"
-    options = config.from_dict(cls.Options, member.options, where)
+    options: Any = config.from_dict(cls.Options, member.options, where)
     if member.data is not None:
         inside = member.data if data is None else files.join(data, member.data)
         given = files.exists(member.data) and not files.exists(inside)
@@ -312,3 +335,82 @@ def _own(batch: Mapping[str, tf.Tensor], key: str) -> dict[str, tf.Tensor]:
         if name.startswith(f"{key}/"):
             found[name.removeprefix(f"{key}/")] = value
     return found
+
+
+def join_features(
+    parts: Mapping[str, tuple[Features, np.ndarray]], power: float | None
+) -> Features:
+    """One features object of several.
+
+    Args:
+      parts: task -> its features, and the numbers of its examples among all.
+      power: rows are drawn in proportion to their number to it; None draws
+        nothing, for inference.
+
+    Returns:
+      Features whose `extra` is task -> `Part`.
+
+    Raises:
+      UserError: in training, groups of rows.
+    """
+    for key, (features, _) in parts.items():
+        if features.group > 1 and power is not None:
+            raise UserError(
+                f"multitask: {key} trains on groups of {features.group} rows, "
+                "and only single rows can be mixed; of ranking set "
+                "options.loss to pointwise"
+            )
+    found: dict[str, Part] = {}
+    start = 0
+    for key, (features, numbers) in parts.items():
+        found[key] = Part(
+            features, numbers, slice(start, start + len(features))
+        )
+        start += len(features)
+    each = [part.features for part in found.values()]
+    sizes = [len(features) for features in each]
+    index = np.repeat(np.arange(len(each)), sizes).astype("int32")
+    tokens = {
+        name: np.concatenate([features.tokens[name] for features in each])
+        for name in _SHARED
+    }
+    rows = {TASK_INDEX: index}
+    padding = {"input_ids": each[0].padding.get("input_ids", 0)}
+    for number, (key, part) in enumerate(found.items()):
+        features = part.features
+        counts = [f.row_splits[-1] for f in each]
+        for name, values in features.tokens.items():
+            if name not in _SHARED:
+                tokens[f"{key}/{name}"] = _among(values, counts, number)
+        for name, values in features.rows.items():
+            rows[f"{key}/{name}"] = _among(values, sizes, number)
+        for name, value in features.padding.items():
+            if name not in _SHARED:
+                padding[f"{key}/{name}"] = value
+    lengths = np.concatenate([features.lengths for features in each])
+    examples = [
+        part.examples
+        if part.features.examples is None
+        else part.examples[part.features.examples]
+        for part in found.values()
+    ]
+    return Features(
+        np.concatenate([[0], np.cumsum(lengths)]),
+        tokens,
+        rows,
+        padding=padding,
+        examples=np.concatenate(examples),
+        extra=found,
+        mixture=None if power is None else mix_by_size(sizes, power),
+    )
+
+
+def _among(values: np.ndarray, counts: list[int], number: int) -> np.ndarray:
+    """`values` where they belong, zeros where the others' would be."""
+    shape = values.shape[1:]
+    return np.concatenate(
+        [
+            values if i == number else np.zeros([count, *shape], values.dtype)
+            for i, count in enumerate(counts)
+        ]
+    )

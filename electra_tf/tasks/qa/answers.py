@@ -174,8 +174,8 @@ def _valid(
 
 def _null_odds(beams: Sequence[Beam], best: float) -> float | None:
     # The window that believes most in an answer decides.
-    if beams[0].impossible is not None:
-        return min(b.impossible for b in beams)
-    if beams[0].null_score is not None:
-        return min(b.null_score for b in beams) - best
-    return None
+    logits = [b.impossible for b in beams if b.impossible is not None]
+    if logits:
+        return min(logits)
+    null_scores = [b.null_score for b in beams if b.null_score is not None]
+    return min(null_scores) - best if null_scores else None

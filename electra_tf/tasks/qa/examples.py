@@ -1,4 +1,4 @@
-"""Questions on a text, as SQuAD's JSON holds them."""
+"""Questions on a text, as SQuAD's JSON and MRQA's JSON Lines hold them."""
 
 import dataclasses
 import gzip
@@ -11,10 +11,15 @@ import numpy as np
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.tasks.qa.words import WORDS, Splitter, split_words
+from electra_tf.tasks.records import read_records
 
 _FORM = (
     "expected data / paragraphs / context and qas / id, question, answers / "
     "text, answer_start"
+)
+_MRQA_FORM = (
+    "expected context and qas / qid, question, answers, detected_answers / "
+    "text, char_spans"
 )
 
 
@@ -157,6 +162,62 @@ def _example(
     )
 
 
+def read_mrqa(path: str) -> list[QAExample]:
+    """The questions of a file, in its order.
+
+    Of the places where an answer was detected the first is trained on; scores
+    are of `answers`.
+
+    Args:
+      path: JSON Lines, compressed or not; a line for each context, and one
+        with a header, which is passed over.
+
+    Raises:
+      UserError: not of this form, or a question twice; file and line are
+        named.
+    """
+    examples: list[QAExample] = []
+    for record, place in read_records(path, "jsonl"):
+        if "header" in record and "context" not in record:
+            continue
+        try:
+            context = _text(record, "context")
+            examples += [
+                _mrqa_example(context, q, place) for q in record["qas"]
+            ]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else error
+            raise UserError(
+                f"{place}: not in the form of MRQA ({reason}); {_MRQA_FORM}"
+            ) from error
+    check_ids(examples)
+    return examples
+
+
+def _mrqa_example(
+    context: str, question: Mapping[str, Any], place: str
+) -> QAExample:
+    detected = question.get("detected_answers") or []
+    answers = [str(answer) for answer in question.get("answers") or []]
+    start, text = 0, None
+    if detected:
+        text = _text(detected[0], "text")
+        start = int(detected[0]["char_spans"][0][0])
+        answers = answers or [_text(answer, "text") for answer in detected]
+    qid = question.get("qid")
+    if qid in (None, ""):
+        raise KeyError("qid")
+    return QAExample(
+        question_id=str(qid),
+        question=_text(question, "question"),
+        context=context,
+        answers=tuple(answers),
+        answer_start=start,
+        answer_text=text,
+        place=place,
+    )
+
+
 def check_ids(examples: Iterable[QAExample]) -> None:
     """Refuses a question id that comes twice.
 
@@ -192,7 +253,7 @@ def locate_answer(
         return None
     end = starts[last] + len(words[last])
     there = example.context[starts[first] : end]
-    if _spaced(example.target) not in _spaced(there):
+    if _spaced(example.target or "") not in _spaced(there):
         return None
     return int(first), int(last)
 
@@ -204,8 +265,8 @@ def answer_span(example: QAExample) -> tuple[int, int] | None:
     Returns:
       None where it does not stand there, to the letter.
     """
-    span = _span(example)
-    if span is None or example.context[slice(*span)] != example.target.strip():
+    span, answer = _span(example), (example.target or "").strip()
+    if span is None or example.context[slice(*span)] != answer:
         return None
     return span
 

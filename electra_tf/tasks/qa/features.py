@@ -10,13 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from electra_tf.tasks.features import Features
-from electra_tf.tasks.qa.documents import (
-    Document,
-    Documents,
-    make_documents,
+from electra_tf.tasks.features import (
+    Features,
+    Pieces,
+    join_pairs,
     ranges,
-    token_rows,
+    tokenize_all,
 )
 from electra_tf.tasks.qa.examples import (
     QAExample,
@@ -25,12 +24,15 @@ from electra_tf.tasks.qa.examples import (
     locate_answer,
 )
 from electra_tf.tasks.qa.options import QAFeatureConfig
-from electra_tf.tasks.qa.words import WORDS, Splitter
+from electra_tf.tasks.qa.words import (
+    WORDS,
+    Document,
+    Documents,
+    Splitter,
+    make_documents,
+)
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab
-
-# Windows that are filled at once: bounds the memory that this takes.
-_ROWS_AT_ONCE = 4096
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -174,10 +176,10 @@ def make_windows(
     """
     contexts, document = contexts_of(examples)
     documents = make_documents(tokenizer, contexts, splitter)
-    questions, question_splits = _cut(
-        *token_rows(tokenizer, [e.question for e in examples]),
-        config.max_query_length,
-    )
+    found = tokenize_all(tokenizer, [e.question for e in examples])
+    kept = np.minimum(found.count, config.max_query_length)
+    questions = found.table[ranges(found.start, found.start + kept)[0]]
+    question_splits = np.concatenate([[0], np.cumsum(kept)])
     asked = np.diff(question_splits)  # [E] tokens
 
     room = config.max_seq_length - 3 - asked
@@ -186,7 +188,7 @@ def make_windows(
     more = np.maximum(total - room, 0)
     counts = np.where(total > 0, 1 - (-more // step), 0)
     example = np.repeat(np.arange(len(examples)), counts)
-    index = ranges(np.zeros_like(counts), counts)
+    index, _ = ranges(np.zeros_like(counts), counts)
     start = index * step[example]
     length = np.minimum(room[example], total[example] - start)
 
@@ -207,17 +209,6 @@ def make_windows(
         np.concatenate([[0], np.cumsum(counts)]),
         example, index, start, length, first, last, impossible,
     )  # fmt: skip
-
-
-def _cut(
-    values: np.ndarray, splits: np.ndarray, limit: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of at most `limit` values."""
-    kept = np.minimum(np.diff(splits), limit)
-    return (
-        values[ranges(splits[:-1], kept)],
-        np.concatenate([[0], np.cumsum(kept)]),
-    )
 
 
 def _answer_pieces(
@@ -242,16 +233,14 @@ def _answer_pieces(
     pieces = np.where(found[:, None], np.stack([first, last], axis=-1), -1)
 
     others = [
-        i for i in np.flatnonzero(~found) if not examples[i].impossible
-    ]  # fmt: skip
-    ids, splits = token_rows(
-        tokenizer, [examples[i].target or "" for i in others]
-    )
+        i for i, e in enumerate(examples) if not (found[i] or e.impossible)
+    ]
+    known = tokenize_all(tokenizer, [examples[i].target or "" for i in others])
     for n, i in enumerate(others):
         words = locate_answer(examples[i], splitter)
         if words is None:
             raise ValueError(f"{examples[i].question_id}: answer not found")
-        answer = ids[splits[n] : splits[n + 1]]
+        answer = known.table[known.start[n] : known.start[n] + known.count[n]]
         pieces[i] = _pieces_in_words(documents[document[i]], words, answer)
     return pieces
 
@@ -286,32 +275,20 @@ def window_features(windows: Windows, vocab: Vocab) -> Features:
       windows: N windows.
       vocab: the tokenizer's.
     """
-    asked = np.diff(windows.question_splits)[windows.example]
-    sizes = asked + windows.length + 3
-    splits = np.concatenate([[0], np.cumsum(sizes)])
-    ids = np.empty([splits[-1]], "int32")
-    segments = np.zeros([splits[-1]], "int32")
-    for begin in range(0, len(windows), _ROWS_AT_ONCE):
-        rows = slice(begin, begin + _ROWS_AT_ONCE)
-        example, start = windows.example[rows], splits[:-1][rows]
-        q, length = asked[rows], windows.length[rows]
-        source = ranges(windows.question_splits[example], q)
-        ids[ranges(start + 1, q)] = windows.questions[source]
-        source = windows.documents.splits[windows.document[example]]
-        source = ranges(source + windows.start[rows], length)
-        target = ranges(start + q + 2, length)
-        ids[target] = windows.documents.ids[source]
-        segments[target] = 1
-    ids[splits[:-1]] = vocab.cls_id
-    ids[splits[:-1] + asked + 1] = vocab.sep_id
-    ids[splits[1:] - 1] = vocab.sep_id
-    segments[splits[1:] - 1] = 1
-    return Features(
-        splits,
-        {"input_ids": ids, "segment_ids": segments},
-        padding={"input_ids": vocab.pad_id},
-        examples=windows.example,
+    of, documents = windows.example, windows.documents
+    asked = Pieces(
+        windows.questions,
+        windows.question_splits[of],
+        np.diff(windows.question_splits)[of],
     )
+    seen = Pieces(
+        documents.ids,
+        documents.splits[windows.document[of]] + windows.start,
+        windows.length,
+    )
+    paired = np.ones([len(windows)], bool)
+    made = join_pairs(vocab, asked, seen, asked.count, seen.count, paired)
+    return dataclasses.replace(made, examples=of)
 
 
 def targets(windows: Windows) -> dict[str, np.ndarray]:
@@ -323,23 +300,3 @@ def targets(windows: Windows) -> dict[str, np.ndarray]:
         "end_positions": windows.answer_end.astype("int32"),
         "is_impossible": windows.impossible.astype("int32"),
     }
-
-
-def window_arrays(
-    windows: Windows, vocab: Vocab, length: int | None = None
-) -> dict[str, np.ndarray]:
-    """Windows as the model's inputs and the loss's targets, padded.
-
-    Args:
-      windows: N windows.
-      vocab: the tokenizer's.
-      length: tokens a row; the longest window's where None.
-
-    Returns:
-      int32 arrays: `input_ids`, `input_mask`, `segment_ids` [N, length], and
-      `start_positions`, `end_positions`, `is_impossible` [N].
-    """
-    features = dataclasses.replace(
-        window_features(windows, vocab), rows=targets(windows)
-    )
-    return features.batch(np.arange(len(windows)), length)

@@ -1,9 +1,9 @@
-"""Scores of answers, as SQuAD's evaluation scripts define them.
+"""Scores of answers, as the evaluation scripts of SQuAD and CMRC define them.
 
-Texts are compared without case, ASCII punctuation, the articles "a", "an" and
-"the", and the kind of white space. The exact score of an answer is whether
-one of the true answers is the same; its F1 is over the words that it shares
-with one of them, the best of these counting. Shares are in percent.
+SQuAD's texts are compared without case, ASCII punctuation, the articles "a",
+"an" and "the", and the kind of white space. The exact score of an answer is
+whether one of the true answers is the same; its F1 is over the words that it
+shares with one of them, the best of these counting. Shares are in percent.
 """
 
 import collections
@@ -15,6 +15,15 @@ import numpy as np
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+# What the evaluation of CMRC 2018 leaves out of the comparison, and cuts at.
+_PUNCTUATION = frozenset(
+    "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』"  # noqa: RUF001
+)
+_UNITS = re.compile(
+    "[\u4e00-\u9fa5]"  # the ideographs that it takes one by one
+    r"|(?:(?![\u4e00-\u9fa5])\w)+(?:[.,](?:(?![\u4e00-\u9fa5])\w)+)*"
+    r"|[^\w\s]"
+)
 
 Scorer = Callable[[str, str], float]
 
@@ -168,3 +177,68 @@ def best_threshold(
     top = int(np.argmax(totals))
     threshold = float(odds[order[top - 1]]) if top else 0.0
     return 100.0 * float(totals[top]) / len(scores), threshold
+
+
+def cmrc_scores(
+    truths: Sequence[Sequence[str]], answers: Sequence[str]
+) -> dict[str, float]:
+    """The scores of CMRC 2018's evaluation.
+
+    Texts are compared in lower case and without punctuation of Chinese.
+    Exact: one of the true answers is the same. F1: an ideograph is a unit, so
+    is a word or sign of other scripts; what two texts share is the longest
+    run of units that stands in both. (There NLTK cuts the words of other
+    scripts; here letters and digits are a word, with points and commas inside
+    numbers, which differs for English contractions.)
+
+    Args:
+      truths: the true answers of N questions, one or more each.
+      answers: the predicted ones.
+
+    Returns:
+      `exact_match`, `f1` and `average`, which is of these two; nothing where
+      there are no questions.
+    """
+    if not truths:
+        return {}
+    scores = [
+        (best(cmrc_exact, ts, a), best(cmrc_f1, ts, a))
+        for ts, a in zip(truths, answers)
+    ]
+    found, shared = (100.0 * float(v) for v in np.mean(scores, axis=0))
+    return {
+        "exact_match": found,
+        "f1": shared,
+        "average": (found + shared) / 2,
+    }
+
+
+def cmrc_exact(truth: str, answer: str) -> float:
+    """1 if they are the same but for case and punctuation, else 0."""
+    return float(_bare(truth) == _bare(answer))
+
+
+def cmrc_f1(truth: str, answer: str) -> float:
+    """From the longest run of units that stands in both texts."""
+    expected = _UNITS.findall(_bare(truth))
+    given = _UNITS.findall(_bare(answer))
+    return f1_of_counts(
+        _longest_run(expected, given), len(expected), len(given)
+    )
+
+
+def _bare(text: str) -> str:
+    return "".join(c for c in text.lower().strip() if c not in _PUNCTUATION)
+
+
+def _longest_run(first: Sequence[str], second: Sequence[str]) -> int:
+    """Length of the longest common run."""
+    longest = 0
+    before = [0] * (len(second) + 1)  # of runs that end at the last unit
+    for unit in first:
+        row = [0]
+        for i, other in enumerate(second):
+            row.append(before[i] + 1 if unit == other else 0)
+        longest = max(longest, *row)
+        before = row
+    return longest

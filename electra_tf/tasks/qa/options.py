@@ -8,7 +8,10 @@ from electra_tf.errors import UserError
 from electra_tf.tasks.splits import Fraction, SplitOptions
 
 # What the option `head` says -> `TaskHeadConfig.kind`.
-HEADS = {"joint": "joint_span", "independent": "span"}
+HEADS: dict[str, Literal["joint_span", "span"]] = {
+    "joint": "joint_span",
+    "independent": "span",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Question answering: SQuAD 1.1 and 2.0, and files of their form."""
+"""Question answering: SQuAD, files of its form, XQuAD, MRQA, Chinese sets."""
 
 import dataclasses
 import json
@@ -19,20 +19,22 @@ from electra_tf.tasks.qa import metrics as qa_metrics
 from electra_tf.tasks.qa.examples import (
     QAExample,
     check_unicode,
+    read_mrqa,
     read_squad,
     unusable,
 )
-from electra_tf.tasks.qa.files import find_file
-from electra_tf.tasks.qa.options import HEADS, QAOptions
-from electra_tf.tasks.qa.words import WORDS, Splitter
-from electra_tf.tasks.task import Prediction, Task
+from electra_tf.tasks.qa.options import HEADS, ChineseQAOptions, QAOptions
+from electra_tf.tasks.qa.words import CHARACTERS, WORDS, Splitter
+from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.text.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
+_Names = Mapping[str, Mapping[str, Sequence[str]]]
+READERS = {"squad": read_squad, "mrqa": read_mrqa}
 _TOLD = 5  # examples that cannot be trained on, in the log
 
 
-class QuestionAnswering(Task):
+class QuestionAnswering(FileTask):
     """Spans of a context that answer a question.
 
     "squad/v1.1" has an answer to every question, "squad/v2.0" has not; of
@@ -44,13 +46,14 @@ class QuestionAnswering(Task):
     """
 
     Options: ClassVar[type] = QAOptions
+    form: ClassVar[str] = "squad"  # of the files, a key of `READERS`
     splitter: ClassVar[Splitter] = WORDS
     default_epochs = 2.0  # the paper's
     # Whether every question of the family has an answer.
     answered: ClassVar[bool] = False
     # Member of the family -> split -> names in --data; "" is the family
     # without a member, "*" any other member.
-    file_names: ClassVar[Mapping[str, Mapping[str, Sequence[str]]]] = {
+    official_names: ClassVar[_Names] = {
         "": {
             "train": ("train.json", "train-v1.1.json", "train-v2.0.json"),
             "validation": ("dev.json", "dev-v1.1.json", "dev-v2.0.json"),
@@ -68,21 +71,16 @@ class QuestionAnswering(Task):
         },
     }
 
-    def __init__(
-        self,
-        name: str,
-        options: QAOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
         self.skipped: list[str] = []
-        family, _, self._member = name.partition("/")
-        names = self.file_names
+        family, _, self._member = self.name.partition("/")
+        names = self.official_names
         if self._member not in names and not (self._member and "*" in names):
             known = [f"{family}/{m}".removesuffix("/") for m in names]
             raise UserError(
-                f"task '{name}' is not known; expected {' or '.join(known)}"
+                f"task '{self.name}' is not known; expected "
+                + " or ".join(known)
             )
         if self.answered or self._member in ("v1.1", "v2.0"):
             self.state["unanswerable"] = self._member == "v2.0"
@@ -93,26 +91,32 @@ class QuestionAnswering(Task):
         return bool(self.state.get("unanswerable", False))
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> str:  # type: ignore[override]
         """F1; that at the best threshold, where there is one."""
         return "best_f1" if self.unanswerable else "f1"
 
     # --- examples ----------------------------------------------------------
 
-    def read(self, split: str) -> list[QAExample] | None:
-        """The questions of a split; see `Task.read`."""
-        path = self._path(split)
-        return None if path is None else read_squad(path)
+    def read_files(self, paths: Sequence[str], split: str) -> list[QAExample]:
+        """The questions of a file."""
+        form = self.options.format
+        return READERS[self.form if form == "auto" else form](paths[0])
 
-    def _path(self, split: str) -> str | None:
-        names = self.file_names.get(self._member) or self.file_names["*"]
-        return find_file(
-            self.name,
-            self.data,
-            split,
-            getattr(self.options, f"{split}_file", None),
-            [name.format(member=self._member) for name in names.get(split, ())],
-        )
+    def identity(self, example: QAExample) -> str:
+        """Its context: questions on one are held out together."""
+        return example.context
+
+    def file_names(self, split: str) -> list[str]:
+        """The official ones."""
+        names = self.official_names.get(self._member)
+        if names is None:
+            names = self.official_names["*"]
+        return [name.format(member=self._member) for name in names[split]]
+
+    @property
+    def usual_file(self) -> str:  # type: ignore[override]
+        """The official one."""
+        return " or ".join(self.file_names("train"))
 
     def fit(self, examples: Sequence[QAExample]) -> None:
         """Whether there are questions without an answer."""
@@ -149,7 +153,9 @@ class QuestionAnswering(Task):
             except ValueError as error:
                 raise UserError(f"{place}: {error}") from error
             texts[name] = text
-        return QAExample(str(record.get("id", place)), **texts, place=place)
+        name = str(record.get("id", place))
+        question, context = texts["question"], texts["context"]
+        return QAExample(name, question, context, place=place)
 
     # --- the model's side --------------------------------------------------
 
@@ -173,7 +179,7 @@ class QuestionAnswering(Task):
         chosen = np.arange(len(examples))
         if training:
             chosen = self._usable(examples)
-            examples = [examples[i] for i in chosen]
+            examples = [examples[int(i)] for i in chosen]
         windows = qa_features.make_windows(
             tokenizer, examples, self.options.features(), training,
             self.splitter,
@@ -373,6 +379,82 @@ class QuestionAnswering(Task):
                 )
             )
         return found
+
+
+class XQuAD(QuestionAnswering):
+    """Answers in one language, by what was trained in English.
+
+    "xquad/de" is tested on xquad.de.json; it is trained on SQuAD 1.1, with
+    which it shares --data.
+    """
+
+    answered = True
+    official_names: ClassVar[_Names] = {
+        "*": {
+            "train": ("train-v1.1.json",),
+            "validation": ("dev-v1.1.json",),
+            "test": ("xquad.{member}.json",),
+        }
+    }
+
+
+class Mrqa(QuestionAnswering):
+    """One of MRQA's sets, scored as SQuAD 1.1.
+
+    "mrqa/SQuAD" is in train/SQuAD.jsonl.gz and dev/SQuAD.jsonl.gz, as the
+    shared task lays them out, or in a folder SQuAD; plain "mrqa" in
+    train.jsonl.gz and dev.jsonl.gz.
+    """
+
+    form = "mrqa"
+    answered = True
+    official_names: ClassVar[_Names] = {
+        "": {
+            "train": ("train.jsonl",),
+            "validation": ("dev.jsonl",),
+            "test": ("test.jsonl",),
+        },
+        "*": {
+            "train": ("train/{member}.jsonl", "{member}/train.jsonl"),
+            "validation": ("dev/{member}.jsonl", "{member}/dev.jsonl"),
+            "test": ("test/{member}.jsonl", "{member}/test.jsonl"),
+        },
+    }
+
+
+class ChineseQA(QuestionAnswering):
+    """Contexts without spaces, answers and scores by character.
+
+    "chinese_qa/cmrc2018" is in simplified, "chinese_qa/drcd" in traditional
+    Chinese, plain "chinese_qa" is data of one's own. All have the form of
+    SQuAD 1.1 and an answer to every question.
+    """
+
+    Options: ClassVar[type] = ChineseQAOptions
+    splitter = CHARACTERS
+    answered = True
+    official_names: ClassVar[_Names] = {
+        "": {
+            "train": ("train.json",),
+            "validation": ("dev.json",),
+            "test": ("test.json",),
+        },
+        "cmrc2018": {
+            "train": ("cmrc2018_train.json", "train.json"),
+            "validation": ("cmrc2018_dev.json", "dev.json"),
+            "test": ("cmrc2018_test.json", "test.json"),
+        },
+        "drcd": {
+            "train": ("DRCD_training.json", "train.json"),
+            "validation": ("DRCD_dev.json", "dev.json"),
+            "test": ("DRCD_test.json", "test.json"),
+        },
+    }
+
+    def _scores(
+        self, truths: Sequence[Sequence[str]], answers: Sequence[str]
+    ) -> dict[str, float]:
+        return qa_metrics.cmrc_scores(truths, answers)
 
 
 def _best_text(prediction: Prediction) -> str:

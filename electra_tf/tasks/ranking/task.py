@@ -4,44 +4,38 @@ import collections
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.tasks import split_files
+from electra_tf.tasks import splits
 from electra_tf.tasks.features import Features
-from electra_tf.tasks.ranking import features as ranking_features
-from electra_tf.tasks.ranking import files as ranking_files
-from electra_tf.tasks.ranking import losses as ranking_losses
-from electra_tf.tasks.ranking import metrics as ranking_metrics
-from electra_tf.tasks.ranking.files import Pair
-from electra_tf.tasks.ranking.options import Form, RankingOptions
-from electra_tf.tasks.task import Prediction, Task
+from electra_tf.tasks.ranking import pairs as ranking_pairs
+from electra_tf.tasks.ranking import scores as ranking_scores
+from electra_tf.tasks.ranking.options import RankingOptions
+from electra_tf.tasks.ranking.pairs import Pair, read_pairs
+from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.text.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
 
 
-class Ranking(Task):
+class Ranking(FileTask):
     """The task; see `tasks.task.Task`. Its examples are pairs."""
 
-    Options = RankingOptions
+    Options: ClassVar[type] = RankingOptions
     options: RankingOptions
+    usual_file = "train.tsv or the like"
+    strict_parts = True
 
-    def __init__(
-        self,
-        name: str = "ranking",
-        options: RankingOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
-        if "/" in name:
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
+        if "/" in self.name:
             raise UserError(
-                f"task '{name}' is not known; did you mean ranking?"
+                f"task '{self.name}' is not known; did you mean ranking?"
             )
 
     @property
@@ -52,36 +46,22 @@ class Ranking(Task):
     # --- examples ----------------------------------------------------------
 
     def read(self, split: str) -> Sequence[Pair] | None:
-        """The pairs of a split; see `Task.read`."""
-        path = self._locate(split)
-        if split == "test":
-            return None if path is None else self._read(path, judged=False)
-        if split == "validation" and path is not None:
-            return self._judged(self._read(path), path)
-        whole = self._locate("train")
-        if whole is None:
-            raise split_files.missing(self.data, "train.tsv or the like")
-        pairs = self._read(whole, form=self.options.form)
-        if self._locate("validation") is None:
-            share, seed = (
-                self.options.validation_fraction,
-                self.options.split_seed,
-            )
-            pairs = [
-                pair
-                for pair in pairs
-                if split_files.held_out(pair.query, share, seed)
-                == (split == "validation")
-            ]
-            if not pairs:
-                raise UserError(
-                    f"{whole}: too few queries: with a validation_fraction of "
-                    f"{share} none of them is for {split}; give "
-                    "options.validation_file"
-                )
-        if split == "validation":
-            return self._judged(pairs, whole)
-        return pairs + self._negatives(pairs)
+        """The pairs of a split; see `FileTask.read`."""
+        pairs = super().read(split)
+        if pairs and split == "validation":
+            self._check_judged(pairs, self._source(split)[0][0])
+        if pairs and split == "train":
+            return [*pairs, *self._negatives(pairs)]
+        return pairs
+
+    def read_files(self, paths: Sequence[str], split: str) -> list[Pair]:
+        """The pairs of a file."""
+        form = self.options.form if paths == self.find("train") else "auto"
+        return read_pairs(paths[0], self.options, form, split != "test")
+
+    def identity(self, example: Pair) -> str:
+        """Its query: all of its passages are on one side."""
+        return example.query
 
     def draw(
         self, examples: Sequence[Pair], count: int, seed: int
@@ -100,21 +80,10 @@ class Ranking(Task):
             taken += sizes[queries[i]]
         return [pair for pair in examples if pair.query in chosen]
 
-    def _locate(self, split: str) -> str | None:
-        option = f"{split}_file"
-        given = getattr(self.options, option)
-        return split_files.locate(split, self.data, given, option)
-
-    def _read(
-        self, path: str, form: Form = "auto", judged: bool = True
-    ) -> list[Pair]:
-        columns = self.options.column_names
-        return ranking_files.read_pairs(path, columns, form, judged)
-
-    def _judged(self, pairs: list[Pair], path: str) -> list[Pair]:
+    def _check_judged(self, pairs: Sequence[Pair], path: str) -> None:
         least = self.options.relevant_from
         queries = {pair.query_id for pair in pairs}
-        telling = {p.query_id for p in pairs if p.relevance >= least}
+        telling = {p.query_id for p in pairs if (p.relevance or 0.0) >= least}
         if len(telling) < len(queries):
             _log.warning(
                 "%s: %d of %d validation queries have no relevant passage, and "
@@ -125,16 +94,15 @@ class Ranking(Task):
                 f"{path}: no query for validation has a passage of relevance "
                 f"{least:g} or more (options.relevant_from)"
             )
-        return pairs
 
     def _negatives(self, pairs: Sequence[Pair]) -> list[Pair]:
         """Of the extra file, those for queries that are trained on."""
         given = self.options.negatives_file
         if given is None:
             return []
-        path = split_files.locate("train", self.data, given, "negatives_file")
+        path = splits.locate("train", self.data, given, "negatives_file")
         queries = {pair.query for pair in pairs}
-        extra = self._read(path)
+        extra = read_pairs(path or given, self.options)
         kept = [pair for pair in extra if pair.query in queries]
         if not kept:
             raise UserError(
@@ -155,7 +123,7 @@ class Ranking(Task):
 
     def example(self, record: Mapping[str, Any], place: str) -> Pair:
         """A pair from the query's and the passage's column."""
-        return ranking_files.pair_of(record, self.options.column_names, place)
+        return ranking_pairs.pair_of(record, self.options.column_names, place)
 
     def record(self, item: Any) -> Mapping[str, Any]:
         """(query, passage), or a mapping with both."""
@@ -211,13 +179,13 @@ class Ranking(Task):
 
     def _rows(self, tokenizer: Tokenizer, pairs: Sequence[Pair]) -> Features:
         options = self.options
-        return ranking_features.pair_rows(
+        return ranking_pairs.pair_rows(
             tokenizer, pairs, options.max_seq_length, options.max_query_length
         )
 
-    def _groups(self, pairs: Sequence[Pair]) -> ranking_features.Groups:
+    def _groups(self, pairs: Sequence[Pair]) -> ranking_pairs.Groups:
         options = self.options
-        return ranking_features.make_groups(
+        return ranking_pairs.make_groups(
             pairs,
             options.relevant_from,
             options.num_negatives,
@@ -230,8 +198,8 @@ class Ranking(Task):
         relevance = batch["relevance"]
         scores = tf.reshape(outputs.logits, tf.shape(relevance))
         if self.options.loss == "pointwise":
-            return ranking_losses.pointwise(scores, relevance)
-        return ranking_losses.LOSSES[self.options.loss](scores, relevance)
+            return ranking_scores.pointwise(scores, relevance)
+        return ranking_scores.LOSSES[self.options.loss](scores, relevance)
 
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
         """`score` [rows]."""
@@ -251,14 +219,14 @@ class Ranking(Task):
     def scores(
         self, examples: Sequence[Pair], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """MRR@10, nDCG@10 and MAP; see `ranking_metrics`."""
+        """MRR@10, nDCG@10 and MAP; see `ranking_scores`."""
         queries: dict[str, list[tuple[float, float]]] = {}
         for pair, prediction in zip(examples, predictions):
             if pair.relevance is not None:
                 queries.setdefault(pair.query_id, []).append(
                     (prediction["score"], pair.relevance)
                 )
-        return ranking_metrics.ranking_scores(
+        return ranking_scores.ranking_scores(
             (tuple(np.array(rows).T) for rows in queries.values()),
             self.options.relevant_from,
         )
@@ -271,7 +239,7 @@ class Ranking(Task):
     ) -> dict[str, bytes]:
         """The ranking in TREC's form."""
         scores = [prediction["score"] for prediction in predictions]
-        text = ranking_files.run_text(examples, scores, "electra_tf")
+        text = ranking_pairs.run_text(examples, scores, "electra_tf")
         return {f"{split}_run.txt": text.encode("utf-8")}
 
     def constant(

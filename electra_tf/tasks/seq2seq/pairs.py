@@ -1,17 +1,31 @@
-"""Pairs of texts out of tables and parallel files."""
+"""Pairs of texts: out of files and TensorFlow Datasets, and as rows of tokens.
+
+A source is `[CLS] text [SEP]`, and so is a target; of one that was truncated
+the last [SEP] is missing, lest the model learn to stop there.
+"""
 
 import dataclasses
-import hashlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from electra_tf import files
+import numpy as np
+
 from electra_tf.errors import UserError
-from electra_tf.tasks import split_files
-from electra_tf.tasks.records import format_of, lines, read_records
+from electra_tf.tasks.features import (
+    Features,
+    Pieces,
+    Sequences,
+    ranges,
+    tokenize_all,
+)
+from electra_tf.tasks.records import read_table, text_in, text_lines
 from electra_tf.tasks.seq2seq.options import Seq2SeqOptions
-from electra_tf.text import inputs
+from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.vocab import Vocab
+
+_HINT = "options.source_column and options.target_column name them"
+_BATCH = 1024  # rows of TensorFlow Datasets at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,67 +43,13 @@ class Pair:
     place: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """The files of a split: a table, or two parallel files."""
-
-    path: str
-    target_path: str | None = None
-
-    def fingerprint(self) -> str:
-        """Of their content."""
-        digest = hashlib.sha256()
-        for path in filter(None, (self.path, self.target_path)):
-            with files.open_read(path) as handle:
-                while block := handle.read(1 << 20):
-                    digest.update(block)
-        return f"sha256:{digest.hexdigest()}"
-
-
-def find(
-    data: str | None, options: Seq2SeqOptions, split: str
-) -> Source | None:
-    """Where a split is; None where there is none.
-
-    Args:
-      data: a directory, or a table of training pairs.
-      options: may name files and languages.
-      split: "train", "validation" or "test".
-
-    Raises:
-      UserError: a file that is named is missing, there are several to choose
-        from, or one of two parallel ones is not there.
-    """
-    option = f"{split}_file"
-    given = getattr(options, option)
-    is_file = data is not None and files.exists(data) and not (
-        files.is_directory(data)
-    )  # fmt: skip
-    if given is not None or options.source_language is None or is_file:
-        path = split_files.locate(split, data, given, option)
-        return None if path is None else Source(path)
-    paths = [
-        split_files.locate(split, data, None, option, f".{language}")
-        for language in (options.source_language, options.target_language)
-    ]
-    if paths == [None, None]:
-        return None
-    for path, language in zip(
-        paths, (options.source_language, options.target_language)
-    ):
-        if path is None:
-            raise UserError(
-                f"{data}: found no file for {split} that ends in .{language}, "
-                f"and one in the other language; both are needed"
-            )
-    return Source(*paths)
-
-
-def read(source: Source, options: Seq2SeqOptions, paired: bool) -> list[Pair]:
+def read(
+    paths: Sequence[str], options: Seq2SeqOptions, paired: bool
+) -> list[Pair]:
     """All pairs of a split, in order.
 
     Args:
-      source: the files.
+      paths: a table, or two parallel files.
       options: name the columns of a table.
       paired: whether the targets must be there.
 
@@ -97,18 +57,11 @@ def read(source: Source, options: Seq2SeqOptions, paired: bool) -> list[Pair]:
       UserError: unreadable, not UTF-8, without a column, or of different
         numbers of lines; file and line are named.
     """
-    if source.target_path is not None:
-        return list(_parallel(source.path, source.target_path))
-    columns = None
+    if len(paths) == 2:
+        return list(_parallel(*paths))
     names = (options.source_column, options.target_column)
-    if format_of(source.path) != "jsonl" and not _has_header(
-        source.path, options.source_column
-    ):
-        columns = names
-    return [
-        pair(record, place, options, paired)
-        for record, place in read_records(source.path, columns=columns)
-    ]
+    rows = read_table(paths[0], options, options.source_column, names)
+    return [pair(record, place, options, paired) for record, place in rows]
 
 
 def pair(
@@ -125,85 +78,166 @@ def pair(
     Raises:
       UserError: a column is missing, or holds no text.
     """
-    texts = []
-    for column, needed in (
-        (options.source_column, True),
-        (options.target_column, paired),
-    ):
-        value = record.get(column)
-        if value is None and not needed:
-            texts.append(None)
-            continue
-        if column not in record:
-            there = ", ".join(f"'{name:.30}'" for name in list(record)[:12])
-            raise UserError(
-                f"{place}: no column '{column}'; there are {there or 'none'} "
-                "(options.source_column and options.target_column name them)"
-            )
-        if not isinstance(value, str):
-            raise UserError(
-                f"{place}: expected a text in '{column}', got {value!r:.40}"
-            )
-        texts.append(value)
-    return Pair(texts[0], texts[1], place)
-
-
-def held_out(pair: Pair, fraction: float) -> bool:
-    """Whether a pair is in the validation part; the same for equal texts."""
-    return split_files.held_out(
-        f"{pair.source}\0{pair.target}", fraction, seed=0
-    )
-
-
-def nothing_to_train_on(data: str | None, options: Seq2SeqOptions) -> UserError:
-    """What is said where `find` finds no training data."""
-    languages = options.source_language, options.target_language
-    wanted = "a table such as train.tsv, source<tab>target a line"
-    if options.source_language is not None:
-        wanted = "train.{} and train.{}, a text a line".format(*languages)
-    if data is None:
-        return UserError(f"--data: expected a directory with {wanted}")
-    listed = ", ".join(files.list_directory(data)[:8]) or "nothing"
-    return UserError(
-        f"{data}: expected {wanted} (or options.train_file), found {listed}"
-    )
-
-
-def _has_header(path: str, column: str) -> bool:
-    """Whether the first line of a table holds the column's name."""
-    with inputs.open_input(path) as stream:
-        line = next(lines(stream), b"").decode("utf-8", "replace")
-    tab = format_of(path) == "tsv"
-    line = line.removeprefix("\ufeff").rstrip("\r\n")
-    cells = line.split("\t" if tab else ",")
-    return column in (cell.strip('"') for cell in cells)
+    target = None
+    source = text_in(record, options.source_column, place, _HINT, True)
+    if paired or record.get(options.target_column) is not None:
+        target = text_in(record, options.target_column, place, _HINT, True)
+    return Pair(source, target, place)
 
 
 def _parallel(source: str, target: str) -> Iterator[Pair]:
-    for number, (first, second) in enumerate(
-        itertools.zip_longest(_texts(source), _texts(target)), 1
+    for first, second in itertools.zip_longest(
+        text_lines(source), text_lines(target)
     ):
         if first is None or second is None:
-            ends, other = source, target
+            ends, other, (number, _) = source, target, second or first
             if second is None:
                 ends, other = target, source
             raise UserError(
                 f"{ends}: ends after {number - 1:,} lines, and {other} goes "
                 "on; expected as many lines in both"
             )
-        yield Pair(first, second, f"{source}:{number}")
+        yield Pair(first[1], second[1], f"{source}:{first[0]}")
 
 
-def _texts(path: str) -> Iterator[str]:
-    with inputs.open_input(path) as stream:
-        for number, line in enumerate(lines(stream), 1):
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path}:{number}: byte {error.start + 1} of the line is "
-                    "not UTF-8 text; save the file as UTF-8"
-                ) from error
-            if number == 1:
-                text = text.removeprefix("\ufeff")
-            yield text.rstrip("\r\n")
+def read_set(name: str, split: str, data_dir: str | None) -> list[Pair] | None:
+    """A split's pairs, in the order of the source; downloads if it must.
+
+    Args:
+      name: of the set and its config: "ted_hrlr_translate/pt_to_en".
+      split: "train", "validation" or "test".
+      data_dir: of TensorFlow Datasets; its own default where None.
+
+    Returns:
+      None where the set has no such split.
+
+    Raises:
+      UserError: no such set, none of pairs of texts, or it can be neither
+        found nor downloaded.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = set_builder(name, data_dir)
+    source, target = set_columns(name, builder)
+    try:
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+        )
+    except Exception as error:  # of the network, the disk, an archive ...
+        raise _cannot(name, error) from error
+    known = builder.info.splits  # empty under tfds.testing.mock_data
+    if known and split not in known:
+        return None
+    found: list[Pair] = []
+    batches = builder.as_dataset(split=split, shuffle_files=False).batch(_BATCH)
+    for batch in batches.as_numpy_iterator():
+        for texts in zip(batch[source].tolist(), batch[target].tolist()):
+            first, second = (text.decode("utf-8", "replace") for text in texts)
+            place = f"{name} {split} {len(found)}"
+            found.append(Pair(_one_line(first), _one_line(second), place))
+    return found
+
+
+def set_builder(name: str, data_dir: str | None) -> Any:
+    """The set's `tfds.core.DatasetBuilder`.
+
+    Raises:
+      UserError: no such set.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except Exception as error:  # a name, a config, a missing package ...
+        raise _cannot(name, error) from error
+
+
+def set_columns(name: str, builder: Any) -> tuple[str, str]:
+    """What holds the texts that are read and those that are written.
+
+    Raises:
+      UserError: it is no set of such pairs.
+    """
+    import tensorflow_datasets as tfds
+
+    keys = builder.info.supervised_keys
+    features = builder.info.features
+    if (
+        not keys
+        or len(keys) != 2
+        or any(key not in features for key in keys)
+        or any(
+            not isinstance(features[key], tfds.features.Text) for key in keys
+        )
+    ):
+        raise UserError(
+            f"{name}: a set of TensorFlow Datasets, but not of pairs of "
+            "texts; expected one such as ted_hrlr_translate/pt_to_en"
+        )
+    return keys
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())
+
+
+def _cannot(name: str, error: Exception) -> UserError:
+    problem = str(error).strip().splitlines() or [type(error).__name__]
+    return UserError(
+        f"{name}: TensorFlow Datasets cannot get it ({problem[0]:.160}); "
+        "with no network give --data, a folder of files with pairs, and no "
+        "name of a set"
+    )
+
+
+def source_rows(
+    tokenizer: Tokenizer, texts: Sequence[str], max_length: int
+) -> Features:
+    """A row for each source, cut to `max_length` tokens."""
+    found = tokenize_all(tokenizer, texts)
+    counts = np.minimum(found.count, max_length - 2)
+    tokens, splits = _framed(
+        tokenizer.vocab, found, counts, np.ones(len(texts))
+    )
+    return Features(
+        splits, {"input_ids": tokens, "segment_ids": np.zeros_like(tokens)}
+    )
+
+
+def target_rows(
+    tokenizer: Tokenizer, texts: Sequence[str], max_length: int
+) -> Sequences:
+    """A row for each target, of `max_length` tokens beside [CLS] and [SEP]."""
+    found = tokenize_all(tokenizer, texts)
+    whole = found.count <= max_length
+    counts = np.minimum(found.count, max_length)
+    tokens, splits = _framed(tokenizer.vocab, found, counts, whole)
+    return Sequences(splits, tokens)
+
+
+def _framed(
+    vocab: Vocab, found: Pieces, counts: np.ndarray, closed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first `counts` pieces of each row in [CLS] and, if closed, [SEP]."""
+    closed = closed.astype("int64")
+    splits = np.concatenate([[0], np.cumsum(counts + 1 + closed)])
+    tokens = np.full(splits[-1], vocab.sep_id, "int32")
+    tokens[splits[:-1]] = vocab.cls_id
+    source, row = ranges(found.start, found.start + counts)
+    within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    tokens[splits[row] + 1 + within] = found.table[source]
+    return tokens, splits.astype("int64")
+
+
+def specials(vocab: Vocab) -> dict[str, Any]:
+    """What a search must know of a vocabulary, as JSON has it.
+
+    `start`, `end`: the tokens a target is between; `banned`: those that are
+    never written; `size`: tokens in all.
+    """
+    return {
+        "start": vocab.cls_id,
+        "end": vocab.sep_id,
+        "banned": sorted(set(vocab.special_ids) - {vocab.sep_id}),
+        "size": len(vocab),
+    }

@@ -1,6 +1,7 @@
-"""What tasks that write texts have in common: data, loss, search."""
+"""Tasks that write texts: translation, summaries in words of one's own."""
 
 import dataclasses
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -12,13 +13,17 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.generation import beam_search
 from electra_tf.models.decoder import DecoderConfig
+from electra_tf.tasks import metrics, splits
 from electra_tf.tasks.features import Features
 from electra_tf.tasks.losses import smoothed_token_loss
-from electra_tf.tasks.seq2seq import features as seq2seq_features
-from electra_tf.tasks.seq2seq import pairs, tfds
-from electra_tf.tasks.seq2seq.options import Seq2SeqOptions
+from electra_tf.tasks.seq2seq import pairs
+from electra_tf.tasks.seq2seq.options import (
+    Seq2SeqOptions,
+    SummarizationOptions,
+    TranslationOptions,
+)
 from electra_tf.tasks.seq2seq.pairs import Pair
-from electra_tf.tasks.task import Prediction, Task
+from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.text import detokenize
 from electra_tf.text.detokenize import Spacing
 from electra_tf.text.tokenizer import Tokenizer
@@ -27,91 +32,72 @@ from electra_tf.text.vocab import Vocab
 _log = logging.getLogger(__name__)
 
 
-class Seq2SeqTask(Task):
+class Seq2SeqTask(FileTask):
     """Writes a text for a text, with a decoder on the encoder.
 
     `data` is a directory of tables or parallel files, or a table; a task
     named "family/set" reads that set of TensorFlow Datasets, with `data` its
-    directory. In training a table without others is divided; a model that is
-    there already is evaluated on all of it, unless it was trained on a part
-    of that very file: then on the other part.
+    directory.
     """
 
     Options: ClassVar[type] = Seq2SeqOptions
     default_epochs = 20.0
 
-    def __init__(
-        self,
-        name: str,
-        options: Any = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
-        self._set = name.partition("/")[2]
-        self._trained = bool(state)
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
+        self._set = self.name.partition("/")[2]
 
     # --- examples ----------------------------------------------------------
 
-    def read(self, split: str) -> list[Pair] | None:
-        """The pairs of a split; see `Task.read`."""
-        if split not in ("train", "validation", "test"):
-            return None
-        fraction = self.options.validation_fraction
-        if self._set:
-            found = self._read_set(split)
-            if split != "test" and fraction and not self._has_validation():
-                found = self._read_set("train")
-                return self._part(found or [], split, fraction)
-            return found
-        whole = self._whole_file()
-        if whole is not None:
-            if split != "validation":
-                return None
-            found = pairs.read(whole, self.options, paired=True)
-            divided = whole.fingerprint() == self.state.get("divided")
-            if divided:
-                return self._part(found, split, fraction)
-            return found
-        source = pairs.find(self.data, self.options, split)
-        if source is not None:
-            found = pairs.read(source, self.options, paired=split != "test")
-            if split != "train" or not fraction or self._has_validation():
-                return found
-            self.state["divided"] = source.fingerprint()
-            return self._part(found, split, fraction)
-        if split == "train":
-            raise pairs.nothing_to_train_on(self.data, self.options)
-        train = None
-        if split == "validation" and fraction:
-            train = pairs.find(self.data, self.options, "train")
-        if train is None:
-            return None
-        found = pairs.read(train, self.options, paired=True)
-        return self._part(found, split, fraction)
+    def read(self, split: str) -> Sequence[Pair] | None:
+        """The pairs of a split; see `FileTask.read`."""
+        if not self._set or split not in splits.SPLITS:
+            return super().read(split)
+        if split != "test" and self.options.validation_fraction:
+            known = pairs.set_builder(self._set, self.data).info.splits
+            if known and "validation" not in known:
+                found = pairs.read_set(self._set, "train", self.data)
+                return self.part(found or [], split, self._set)
+        return pairs.read_set(self._set, split, self.data)
 
-    def _read_set(self, split: str) -> list[Pair] | None:
-        return tfds.read(self._set, split, self.data)
+    def read_files(self, paths: Sequence[str], split: str) -> list[Pair]:
+        """The pairs of a table, or of two parallel files."""
+        return pairs.read(paths, self.options, paired=split != "test")
 
-    def _has_validation(self) -> bool:
-        if self._set:
-            known = tfds.builder_of(self._set, self.data).info.splits
-            return not known or "validation" in known
-        return pairs.find(self.data, self.options, "validation") is not None
+    def identity(self, example: Pair) -> str:
+        """Both texts."""
+        return f"{example.source}\0{example.target}"
 
-    def _whole_file(self) -> pairs.Source | None:
-        """The table that a trained model is evaluated on."""
-        if not self._trained or self.data is None:
-            return None
-        if not files.exists(self.data) or files.is_directory(self.data):
-            return None
-        return pairs.Source(self.data)
+    def find(self, split: str) -> tuple[str, ...]:
+        """A table, or where languages are given two parallel files."""
+        options, option = self.options, f"{split}_file"
+        languages = options.source_language, options.target_language
+        folder = self.data is not None and files.is_directory(self.data)
+        if None in languages or not folder or getattr(options, option):
+            return super().find(split)
+        paths = [
+            splits.locate(split, self.data, None, option, f".{language}")
+            for language in languages
+        ]
+        for path, language in zip(paths, languages):
+            if path is None and any(paths):
+                raise UserError(
+                    f"{self.data}: found no file for {split} that ends in "
+                    f".{language}, and one in the other language; both are "
+                    "needed"
+                )
+        return tuple(path for path in paths if path is not None)
 
-    def _part(
-        self, found: Sequence[Pair], split: str, fraction: float
-    ) -> list[Pair]:
-        wanted = split == "validation"
-        return [p for p in found if pairs.held_out(p, fraction) == wanted]
+    @property
+    def usual_file(self) -> str:  # type: ignore[override]
+        """A table, or two parallel files."""
+        options = self.options
+        if options.source_language is None:
+            return "train.tsv (source<tab>target a line)"
+        return (
+            f"train.{options.source_language} and "
+            f"train.{options.target_language} (a text a line)"
+        )
 
     def fit(self, examples: Sequence[Pair]) -> None:
         """How the targets space their punctuation."""
@@ -159,13 +145,13 @@ class Seq2SeqTask(Task):
         """Sources, in training with targets; empty ones are left out then."""
         options = self.options
         if not training:
-            made = seq2seq_features.source_rows(
+            made = pairs.source_rows(
                 tokenizer,
                 [example.source for example in examples],
                 options.max_seq_length,
             )
             return dataclasses.replace(made, extra=tokenizer.vocab)
-        self.state["specials"] = seq2seq_features.specials(tokenizer.vocab)
+        self.state["specials"] = pairs.specials(tokenizer.vocab)
         chosen = [
             i
             for i, example in enumerate(examples)
@@ -176,14 +162,14 @@ class Seq2SeqTask(Task):
                 "%d of %d pairs are not trained on: one of their texts is "
                 "empty", len(examples) - len(chosen), len(examples),
             )  # fmt: skip
-        made = seq2seq_features.source_rows(
+        made = pairs.source_rows(
             tokenizer,
             [examples[i].source for i in chosen],
             options.max_seq_length,
         )
-        targets = seq2seq_features.target_rows(
+        targets = pairs.target_rows(
             tokenizer,
-            [examples[i].target for i in chosen],
+            [examples[i].target or "" for i in chosen],
             options.max_target_length,
         )
         predicted = targets.lengths - 1  # [CLS] is given
@@ -278,7 +264,7 @@ class Seq2SeqTask(Task):
         """Scored while trained by the best token at each step."""
         options = dataclasses.replace(self.options, beam_size=1, n_best=1)
         made = type(self)(self.name, options, self.data, self.state)
-        made._trained = self._trained
+        made.trained = self.trained
         return made
 
     # --- answers -----------------------------------------------------------
@@ -340,6 +326,77 @@ class Seq2SeqTask(Task):
             {"text": " ".join(example.source.split()[:count]), "score": 0.0}
             for example in held_out
         ]
+
+
+class Translation(Seq2SeqTask):
+    """A text in one language -> the same in another.
+
+    "translation" reads files, "translation/ted_hrlr_translate/pt_to_en" and
+    the like sets of TensorFlow Datasets.
+    """
+
+    Options: ClassVar[type] = TranslationOptions
+    metric = "bleu"
+
+    def scores(
+        self, examples: Sequence[Pair], predictions: Sequence[Prediction]
+    ) -> dict[str, float]:
+        """Corpus BLEU and chrF."""
+        found = self._scored(examples, predictions)
+        return {name: score.value for name, score in found.items()}
+
+    def files(
+        self,
+        split: str,
+        examples: Sequence[Pair],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, bytes]:
+        """`texts.txt`, and `scores.json`: scores with their signatures."""
+        made = super().files(split, examples, predictions)
+        found = self._scored(examples, predictions)
+        if found:
+            content = {name: score._asdict() for name, score in found.items()}
+            made["scores.json"] = f"{json.dumps(content, indent=1)}\n".encode()
+        return made
+
+    def _scored(
+        self, examples: Sequence[Pair], predictions: Sequence[Prediction]
+    ) -> dict[str, metrics.Score]:
+        known = answered(examples, predictions)
+        if known is None:
+            return {}
+        options = self.options
+        lower_case = options.lower_case_scores
+        return {
+            "bleu": metrics.bleu(
+                *known, self._language(), options.bleu_tokenizer, lower_case
+            ),
+            "chrf": metrics.chrf(*known, lower_case),
+        }
+
+    def _language(self) -> str | None:
+        if self._set and self.options.target_language is None:
+            builder = pairs.set_builder(self._set, self.data)
+            return pairs.set_columns(self._set, builder)[1]
+        return self.options.target_language
+
+
+class AbstractiveSummarization(Seq2SeqTask):
+    """A document -> a shorter text.
+
+    "abstractive_summarization" reads files, "abstractive_summarization/xsum"
+    and the like sets of TensorFlow Datasets.
+    """
+
+    Options: ClassVar[type] = SummarizationOptions
+    metric = "rougeL"
+
+    def scores(
+        self, examples: Sequence[Pair], predictions: Sequence[Prediction]
+    ) -> dict[str, float]:
+        """Mean F of ROUGE-1, -2 and -L."""
+        known = answered(examples, predictions)
+        return {} if known is None else metrics.rouge(*known, self.options.stem)
 
 
 def answered(

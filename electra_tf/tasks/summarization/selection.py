@@ -1,11 +1,21 @@
-"""From an order of sentences to those that are taken, and baselines."""
+"""Which sentences make a summary: predicted ones, baselines, and the labels.
 
+The labels are what a model is trained on: the sentences of a text that its
+summary is made of.
+"""
+
+import collections
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from electra_tf.tasks.summarization.articles import words as words_of
 from electra_tf.tasks.summarization.options import Length
+
+# Of a summary, as much must stand in the text for its sentences to be read
+# off. Sentences are not split everywhere as those who wrote it split them.
+_FOUND = 0.9
 
 _N = 3  # of the n-grams that no two sentences of a summary may share
 
@@ -61,3 +71,97 @@ def shuffled(candidates: Sequence[int], text: str) -> list[int]:
     ).digest()
     rng = np.random.default_rng(int.from_bytes(digest, "little"))
     return [int(i) for i in rng.permutation(candidates)]
+
+
+def labels(texts: Sequence[str], summary: str) -> list[bool]:
+    """Whether each sentence is of the summary.
+
+    Where the summary's own sentences stand in the text they are the labels;
+    otherwise those that together are most like it.
+
+    Args:
+      texts: the sentences.
+      summary: the reference.
+
+    Returns:
+      All False where no sentence has a word in common with the summary.
+    """
+    found, share = verbatim(texts, summary)
+    return found if share >= _FOUND else greedy(texts, summary)
+
+
+def verbatim(texts: Sequence[str], summary: str) -> tuple[list[bool], float]:
+    """Which sentences stand in the summary, and the share of it that they are.
+
+    White space does not count. Each place in the summary counts once, for
+    the longest sentence there.
+    """
+    rest = _without_space(summary)
+    size = max(1, len(rest))
+    found, seen = [False] * len(texts), 0
+    bare = [_without_space(text) for text in texts]
+    for i in sorted(range(len(texts)), key=lambda i: -len(bare[i])):
+        if bare[i] and bare[i] in rest:
+            rest = rest.replace(bare[i], "\0", 1)
+            found[i] = True
+            seen += len(bare[i])
+    return found, seen / size
+
+
+def greedy(texts: Sequence[str], summary: str) -> list[bool]:
+    """Adds the sentence that gains most ROUGE-1 + ROUGE-2 F while any does.
+
+    (Nallapati et al. 2017; Liu & Lapata 2019.)
+    """
+    reference = words_of(summary)
+    own = [words_of(text) for text in texts]
+    measures = [_Overlap(own, reference, n) for n in (1, 2)]
+    found, best = np.zeros(len(texts), bool), 0.0
+    while not found.all():
+        gains = measures[0].after() + measures[1].after()
+        gains[found] = -1.0
+        top = int(gains.argmax())
+        if gains[top] <= best:
+            break
+        best, found[top] = gains[top], True
+        for measure in measures:
+            measure.add(top)
+    return found.tolist()
+
+
+class _Overlap:
+    """ROUGE-N F of the sentences chosen so far, with one more."""
+
+    def __init__(
+        self, texts: Sequence[Sequence[str]], reference: Sequence[str], n: int
+    ):
+        wanted = collections.Counter(_grams(reference, n))
+        number = {gram: i for i, gram in enumerate(wanted)}
+        self._wanted = np.array(list(wanted.values()), "int64")  # [G]
+        self._own = np.zeros([len(texts), len(number)], "int64")  # [S, G]
+        for row, text in zip(self._own, texts):
+            for gram in _grams(text, n):
+                if gram in number:
+                    row[number[gram]] += 1
+        # All n-grams count for precision, those of the reference or not.
+        self._sizes = np.array([max(0, len(t) - n + 1) for t in texts], "int64")
+        self._have, self._size = np.zeros_like(self._wanted), 0
+
+    def after(self) -> np.ndarray:
+        """float64 [S], with each of the sentences."""
+        hits = np.minimum(self._have + self._own, self._wanted).sum(axis=1)
+        total = self._size + self._sizes + self._wanted.sum()
+        return 2.0 * hits / np.maximum(total, 1)
+
+    def add(self, i: int) -> None:
+        """Chooses a sentence."""
+        self._have += self._own[i]
+        self._size += self._sizes[i]
+
+
+def _grams(found: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
+    return zip(*(found[i:] for i in range(n)))
+
+
+def _without_space(text: str) -> str:
+    return "".join(text.split())

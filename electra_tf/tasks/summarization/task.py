@@ -4,26 +4,22 @@ As BertSum (Liu & Lapata 2019): every sentence is scored with the others around
 it, the best ones that do not repeat each other are the summary.
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
-from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.models.config import SentenceHeadConfig
 from electra_tf.models.task_networks import SentenceOutput
-from electra_tf.tasks import rouge, split_files
-from electra_tf.tasks.features import Features
-from electra_tf.tasks.summarization import articles, oracle, selection
-from electra_tf.tasks.summarization import features as summary_features
-from electra_tf.tasks.summarization.articles import Article
+from electra_tf.tasks import metrics
+from electra_tf.tasks.features import IGNORED, Features, unit_features
+from electra_tf.tasks.summarization import articles, selection
+from electra_tf.tasks.summarization.articles import Article, join, words
 from electra_tf.tasks.summarization.options import Length, SummaryOptions
-from electra_tf.tasks.summarization.sentences import join, words
-from electra_tf.tasks.task import Prediction, Task
+from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.text.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
@@ -31,83 +27,31 @@ _log = logging.getLogger(__name__)
 _LEAD = Length(sentences=3)
 
 
-class ExtractiveSummarization(Task):
+class ExtractiveSummarization(FileTask):
     """A document -> some of its sentences, in their order.
 
-    `data` is a directory of tables, or a table. In training a table without
-    others is divided; a model that is there already is evaluated on all of
-    it, unless it was trained on a part of that very file: then on the other.
-
-    `state`: `ratio`, how long summaries are of their documents; `divided`, the
-    fingerprint of a file that was.
+    In `state`, `ratio` is how long summaries are of their documents.
     """
 
-    Options = SummaryOptions
+    Options: ClassVar[type] = SummaryOptions
     options: SummaryOptions
+    usual_file = "train.jsonl"
     metric = "rouge2"
     default_epochs = 5.0
 
-    def __init__(
-        self,
-        name: str = "extractive_summarization",
-        options: SummaryOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
-        self._trained = bool(state)
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
         self._compare = self.options.baselines
 
     # --- examples ----------------------------------------------------------
 
-    def read(self, split: str) -> Sequence[Article] | None:
-        """The documents of a split; see `Task.read`."""
-        whole = self._whole_file()
-        if whole is not None:
-            if split != "validation":
-                return None
-            found = articles.read(whole, self.options, summarized=True)
-            if _fingerprint(whole) == self.state.get("divided"):
-                return self._part(found, split)
-            return found
-        path = self._locate(split)
-        if split == "test" or (split == "validation" and path is not None):
-            return path and articles.read(
-                path, self.options, summarized=split != "test"
-            )
-        train = self._locate("train")
-        if train is None:
-            if split == "train":
-                raise split_files.missing(self.data, "train.jsonl")
-            return None
-        found = articles.read(train, self.options, summarized=True)
-        fraction = self.options.validation_fraction
-        if not fraction or self._locate("validation") is not None:
-            return found if split == "train" else None
-        self.state["divided"] = _fingerprint(train)
-        return self._part(found, split)
+    def read_files(self, paths: Sequence[str], split: str) -> list[Article]:
+        """The documents of a table."""
+        return articles.read(paths[0], self.options, split != "test")
 
-    def _locate(self, split: str) -> str | None:
-        option = f"{split}_file"
-        given = getattr(self.options, option)
-        return split_files.locate(split, self.data, given, option)
-
-    def _whole_file(self) -> str | None:
-        """The table that a trained model is evaluated on."""
-        if not self._trained or self.data is None:
-            return None
-        if not files.exists(self.data) or files.is_directory(self.data):
-            return None
-        return self.data
-
-    def _part(self, found: Sequence[Article], split: str) -> list[Article]:
-        fraction = self.options.validation_fraction
-        return [
-            article
-            for article in found
-            if split_files.held_out(article.text, fraction, seed=0)
-            == (split == "validation")
-        ]
+    def identity(self, example: Article) -> str:
+        """The document."""
+        return example.text
 
     def fit(self, examples: Sequence[Article]) -> None:
         """How long summaries are."""
@@ -143,40 +87,42 @@ class ExtractiveSummarization(Task):
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Article], training: bool
     ) -> Features:
-        """See `summary_features.make_features`.
+        """Windows of sentences, `[CLS] sentence [SEP] [CLS] ...`, as BertSum.
 
-        In training, documents that have nothing in common with their
+        Segment ids are the numbers of sentences in the whole document: the
+        network makes 0 and 1 in turn of them, and knows where it reads. In
+        training, documents that have nothing in common with their
         summaries are left out.
         """
         length = self.options.max_seq_length
         if not training:
-            return summary_features.make_features(
-                tokenizer, [article.texts for article in examples], length
-            )
+            texts = [article.texts for article in examples]
+            return unit_features(tokenizer, texts, length, framed=True)
         labels = [self._labels(article) for article in examples]
-        chosen = [i for i, row in enumerate(labels) if any(row)]
+        chosen = [i for i, row in enumerate(labels) if 1 in row]
         if len(chosen) < len(examples):
             place = next(
-                a.place for a, row in zip(examples, labels) if not any(row)
+                a.place for a, row in zip(examples, labels) if 1 not in row
             )
             _log.warning(
                 "%d of %d documents are not trained on: no sentence of theirs "
                 "shares a word with the summary; the first is %s",
                 len(examples) - len(chosen), len(examples), place,
             )  # fmt: skip
-        return summary_features.make_features(
+        return unit_features(
             tokenizer,
             [examples[i].texts for i in chosen],
             length,
-            [labels[i] for i in chosen],
+            np.array([x for i in chosen for x in labels[i]], "int32"),
+            framed=True,
         )
 
-    def _labels(self, article: Article) -> list[bool | None]:
-        """Of all sentences; None of a title, which cannot be taken."""
+    def _labels(self, article: Article) -> list[int]:
+        """Of all sentences; a title, which cannot be taken, has none."""
         candidates = article.candidates
         texts = [article.texts[i] for i in candidates]
-        found = oracle.labels(texts, article.summary or "")
-        return [None] * candidates.start + found
+        found = selection.labels(texts, article.summary or "")
+        return [IGNORED] * candidates.start + list(map(int, found))
 
     def loss(
         self, outputs: SentenceOutput, batch: Mapping[str, tf.Tensor]
@@ -197,7 +143,7 @@ class ExtractiveSummarization(Task):
     def quick(self) -> "ExtractiveSummarization":
         """Scored while trained without the baselines."""
         made = type(self)(self.name, self.options, self.data, self.state)
-        made._trained, made._compare = self._trained, False
+        made.trained, made._compare = self.trained, False
         return made
 
     # --- answers -----------------------------------------------------------
@@ -213,7 +159,7 @@ class ExtractiveSummarization(Task):
         A sentence has its `text`, where it starts and ends in the document,
         its number there (from 0), and its probability.
         """
-        scores = summary_features.sentence_scores(
+        scores = articles.sentence_scores(
             features.extra, [output["probabilities"] for output in outputs]
         )
         found = []
@@ -251,17 +197,21 @@ class ExtractiveSummarization(Task):
         `lead` takes the first sentences and `random` ones by chance until
         they are as long as ours are to be.
         """
-        references = [article.summary for article in examples]
-        if not references or any(r is None for r in references):
+        references = [
+            article.summary
+            for article in examples
+            if article.summary is not None
+        ]
+        if not references or len(references) < len(examples):
             return {}
         stem = self.options.stem
-        found = rouge.rouge(
+        found = metrics.rouge(
             [p["summary"] for p in predictions], references, stem
         )
         # What is no prediction of a model's is not compared.
         if self._compare and all("sentences" in p for p in predictions):
             for name, texts in self._baselines(examples).items():
-                for metric, value in rouge.rouge(
+                for metric, value in metrics.rouge(
                     texts, references, stem
                 ).items():
                     found[f"{name}/{metric}"] = value
@@ -295,11 +245,3 @@ class ExtractiveSummarization(Task):
     ) -> list[Prediction]:
         """The first sentences, until they are as long as ours are to be."""
         return [{"summary": text} for text in self._baselines(held_out)["lead"]]
-
-
-def _fingerprint(path: str) -> str:
-    digest = hashlib.sha256()
-    with files.open_read(path) as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return f"sha256:{digest.hexdigest()}"

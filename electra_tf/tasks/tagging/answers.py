@@ -1,23 +1,27 @@
-"""What a tagger gives at words -> tags, and entities in the text."""
+"""What a tagger gives at words -> tags, entities in the text, and metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from electra_tf.tasks.tagging import decoding as tagging_decoding
+from electra_tf.tasks.features import Places
 from electra_tf.tasks.tagging import schemes as tagging_schemes
-from electra_tf.tasks.tagging.features import WordPlaces
-from electra_tf.tasks.tagging.files import Sentence
-from electra_tf.tasks.tagging.schemes import Grammar
+from electra_tf.tasks.tagging.options import Scorer
+from electra_tf.tasks.tagging.schemes import Grammar, Span
+from electra_tf.tasks.tagging.words import Sentence
 from electra_tf.tasks.task import Prediction
 
+Tags = Sequence[Sequence[str]]
+
+# Numbers of float32 that a step of the search holds at once.
+_CELLS = 1 << 22
 # So little decides where the model does not see a word: the default label is
 # preferred to others.
 _SLIGHTLY = 1e-3
 
 
 def word_labels(
-    places: WordPlaces,
+    places: Places,
     outputs: Sequence[Mapping[str, np.ndarray]],
     grammar: Grammar | None,
     default: int,
@@ -42,7 +46,7 @@ def word_labels(
         )
     unseen = unseen_scores(grammar, default)
     scores = _at_words(places, outputs, "log_probs", unseen)
-    labels = tagging_decoding.best_labels(scores, places.splits, grammar)
+    labels = best_labels(scores, places.splits, grammar)
     return labels, scores[np.arange(len(labels)), labels]
 
 
@@ -55,7 +59,7 @@ def unseen_scores(grammar: Grammar, default: int) -> np.ndarray:
 
 
 def _at_words(
-    places: WordPlaces,
+    places: Places,
     outputs: Sequence[Mapping[str, np.ndarray]],
     name: str,
     unseen: np.ndarray,
@@ -88,7 +92,7 @@ def prediction(
     entities = []
     if scheme != "none":
         text, starts = sentence.text, sentence.starts
-        if text is None:
+        if text is None or starts is None:
             text = " ".join(tokens)
             sizes = [len(token) + 1 for token in tokens]
             starts = np.cumsum([0, *sizes[:-1]]).tolist()
@@ -131,3 +135,167 @@ def column_text(
             lines.append(" ".join(["_".join(token.split()) or "_", *tags]))
         lines.append("")
     return "\n".join([*lines, ""])
+
+
+def best_labels(
+    scores: np.ndarray, splits: np.ndarray, grammar: Grammar | None
+) -> np.ndarray:
+    """The labels of N sentences whose scores add up to most.
+
+    Args:
+      scores: float32 [W, K], log-probabilities of all words' labels.
+      splits: int64 [N + 1], where each sentence starts among the words.
+      grammar: which sequences may be chosen; None for any.
+
+    Returns:
+      int64 [W]. Of labels with equal scores the first is taken.
+    """
+    best = scores.argmax(axis=-1) if len(scores) else np.zeros([0], "int64")
+    if grammar is None:
+        return best
+    wrong = np.nonzero(~_valid(best, splits, grammar))[0]
+    lengths = np.diff(splits)
+    # By length, so that little of a batch is padding.
+    wrong = wrong[np.argsort(lengths[wrong], kind="stable")]
+    step = max(1, _CELLS // scores.shape[1] ** 2)
+    for i in range(0, len(wrong), step):
+        chosen = wrong[i : i + step]
+        _search(scores, best, splits[chosen], lengths[chosen], grammar)
+    return best
+
+
+def _valid(
+    labels: np.ndarray, splits: np.ndarray, grammar: Grammar
+) -> np.ndarray:
+    """bool [N]: which sentences are valid; empty ones are."""
+    ok = np.ones([len(labels)], bool)
+    ok[1:] = grammar.next[labels[:-1], labels[1:]]
+    full = np.nonzero(np.diff(splits))[0]
+    firsts, lasts = splits[:-1][full], splits[1:][full] - 1
+    ok[firsts] = grammar.first[labels[firsts]]
+    ok[lasts] &= grammar.last[labels[lasts]]
+    sums = np.concatenate([[0], np.cumsum(ok)])
+    return np.diff(sums[splits]) == np.diff(splits)
+
+
+def _search(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    starts: np.ndarray,
+    lengths: np.ndarray,
+    grammar: Grammar,
+) -> None:
+    """Viterbi's search in some sentences, shortest first; fills `labels`."""
+
+    def barred(allowed: np.ndarray) -> np.ndarray:
+        return np.where(allowed, 0.0, -np.inf).astype("float32")
+
+    between, first, last = map(
+        barred, (grammar.next, grammar.first, grammar.last)
+    )
+    size, longest = len(starts), int(lengths[-1])
+    back = np.zeros([longest, size, scores.shape[1]], "int32")
+    total = first + scores[starts]  # [sentences, K]
+    for t in range(1, longest):
+        here = np.searchsorted(lengths, t, "right")  # those that go on
+        paths = total[here:, :, None] + between
+        back[t, here:] = paths.argmax(axis=1)
+        total[here:] = paths.max(axis=1) + scores[starts[here:] + t]
+    label = (total + last).argmax(axis=-1)
+    for t in range(longest - 1, -1, -1):
+        here = np.searchsorted(lengths, t, "right")
+        rows = np.arange(here, size)
+        labels[starts[here:] + t] = label[here:]
+        label[here:] = back[t, rows, label[here:]]
+
+
+def entity_scores(
+    gold: Tags, predicted: Tags, scheme: str, scorer: Scorer = "seqeval"
+) -> dict[str, float]:
+    """Precision, recall and F1 of whole spans, micro-averaged, in percent.
+
+    They differ in how they read tags that are not valid; constrained
+    decoding gives none.
+
+    Args:
+      gold: tags of each sentence.
+      predicted: as many.
+      scheme: theirs, not "none".
+      scorer: "seqeval", its default mode, which is conlleval's; "strict",
+        its strict mode, to which a span that is not valid is none; or
+        "original", the original ELECTRA's.
+    """
+    if scorer == "original":
+        return _of_spans(gold, predicted, tagging_schemes.joined_spans)
+    from seqeval import scheme as schemes
+    from seqeval.metrics import sequence_labeling, v1
+
+    # seqeval reads BILOU only as strictly as BILOU is.
+    in_bioes = scheme == "bilou"
+    known, given = (
+        [
+            [_in_bioes(tag) for tag in tags] if in_bioes else list(tags)
+            for tags in sentences
+        ]
+        for sentences in (gold, predicted)
+    )
+    options: dict = {"average": "micro", "zero_division": 0}
+    if scorer == "strict":
+        strict = {
+            "bio": schemes.IOB2, "iob1": schemes.IOB1,
+            "bioes": schemes.IOBES, "bilou": schemes.IOBES,
+        }  # fmt: skip
+        found = v1.precision_recall_fscore_support(
+            known, given, scheme=strict[scheme], **options
+        )
+    else:
+        found = sequence_labeling.precision_recall_fscore_support(
+            known, given, **options
+        )
+    precision, recall, f1, _ = found
+    return _percent(float(precision), float(recall), float(f1))
+
+
+def type_report(gold: Tags, predicted: Tags) -> str:
+    """A line for each type of span: precision, recall, F1, how many."""
+    from seqeval import metrics
+
+    known, given = (
+        [[_in_bioes(tag) for tag in tags] for tags in sentences]
+        for sentences in (gold, predicted)
+    )
+    return metrics.classification_report(
+        known, given, digits=4, zero_division=0
+    )
+
+
+def accuracy(gold: Tags, predicted: Tags) -> float:
+    """Words with the right tag, in percent."""
+    pairs = [a == b for x, y in zip(gold, predicted) for a, b in zip(x, y)]
+    return 100.0 * sum(pairs) / max(len(pairs), 1)
+
+
+def _in_bioes(tag: str) -> str:
+    return {"L": "E", "U": "S"}.get(tag[:1], tag[:1]) + tag[1:]
+
+
+def _of_spans(
+    gold: Tags, predicted: Tags, read: Callable[[Sequence[str]], list[Span]]
+) -> dict[str, float]:
+    right = known = given = 0
+    for x, y in zip(gold, predicted):
+        a, b = set(read(x)), set(read(y))
+        right += len(a & b)
+        known += len(a)
+        given += len(b)
+    if not right:
+        return _percent(0.0, 0.0, 0.0)
+    precision, recall = right / given, right / known
+    f1 = 2 * precision * recall / (precision + recall)
+    return _percent(precision, recall, f1)
+
+
+def _percent(precision: float, recall: float, f1: float) -> dict[str, float]:
+    return {
+        "f1": 100 * f1, "precision": 100 * precision, "recall": 100 * recall,
+    }  # fmt: skip

@@ -149,7 +149,7 @@ def write(found: Iterable[Span], length: int, scheme: str) -> list[str]:
       length: words.
       scheme: of `SCHEMES`, "none" aside.
     """
-    first, inside, last, alone = _LETTERS[scheme]
+    first, inside, last, alone = tuple(_LETTERS[scheme])
     tags = [OUTSIDE] * length
     end_before, type_before = -1, ""
     for start, end, kind in found:

@@ -8,56 +8,51 @@ import collections
 import difflib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.tasks import split_files
-from electra_tf.tasks.features import Features
+from electra_tf.tasks.features import IGNORED, Features, unit_features
 from electra_tf.tasks.tagging import answers as tagging_answers
-from electra_tf.tasks.tagging import features as tagging_features
-from electra_tf.tasks.tagging import files as tagging_files
-from electra_tf.tasks.tagging import metrics as tagging_metrics
 from electra_tf.tasks.tagging import schemes as tagging_schemes
-from electra_tf.tasks.tagging.files import Sentence
 from electra_tf.tasks.tagging.options import (
     MEMBERS,
     SEPARATORS,
     TaggingOptions,
 )
-from electra_tf.tasks.tagging.words import split_words
-from electra_tf.tasks.task import Prediction, Task
+from electra_tf.tasks.tagging.words import (
+    Sentence,
+    read_columns,
+    split_words,
+)
+from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.text.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
 
 
-class Tagging(Task):
+class Tagging(FileTask):
     """The task; see `tasks.task.Task`.
 
     `state`: `scheme` of the data, `labels` that the model learns, `learned`,
     their scheme, and `default`, the most frequent tag.
     """
 
-    Options = TaggingOptions
+    Options: ClassVar[type] = TaggingOptions
     options: TaggingOptions
+    usual_file = "train.txt"
+    strict_parts = True
 
-    def __init__(
-        self,
-        name: str = "tagging",
-        options: TaggingOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
-        member = name.partition("/")[2]
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
+        member = self.name.partition("/")[2]
         if member and member not in MEMBERS:
             close = difflib.get_close_matches(member, MEMBERS, n=1)
             raise UserError(
-                f"task '{name}' is not known; "
+                f"task '{self.name}' is not known; "
                 + (f"did you mean 'tagging/{close[0]}'?" if close else
                    f"known: {', '.join(f'tagging/{m}' for m in MEMBERS)}")
             )  # fmt: skip
@@ -70,53 +65,32 @@ class Tagging(Task):
 
     # --- examples ----------------------------------------------------------
 
-    def read(self, split: str) -> Sequence[Sentence] | None:
-        """The sentences of a split; see `Task.read`."""
-        path = self._locate(split)
-        if split == "test" or (split == "validation" and path is not None):
-            return None if path is None else self._read(path)
-        whole = self._locate("train")
-        if whole is None:
-            raise split_files.missing(self.data, "train.txt")
-        sentences = self._read(whole)
-        if split == "train" and self._locate("validation") is not None:
-            return sentences
-        share, seed = self.options.validation_fraction, self.options.split_seed
-        chosen = [
-            sentence
-            for sentence in sentences
-            if split_files.held_out(" ".join(sentence.tokens), share, seed)
-            == (split == "validation")
-        ]
-        if not chosen:
-            raise UserError(
-                f"{whole}: {len(sentences)} sentences, and with a "
-                f"validation_fraction of {share} none of them is for {split}; "
-                "give options.validation_file"
-            )
-        return chosen
-
-    def _locate(self, split: str) -> str | None:
-        option = f"{split}_file"
-        given = getattr(self.options, option)
-        return split_files.locate(split, self.data, given, option)
-
-    def _read(self, path: str) -> list[Sentence]:
+    def read_files(self, paths: Sequence[str], split: str) -> list[Sentence]:
+        """The sentences of a column file."""
         options = self.options
         separator = options.separator or self._usual.get("separator")
         if separator is not None:
             separator = SEPARATORS.get(separator, separator)
-        sentences = tagging_files.read_columns(
-            path, options.token_column, options.tag_column, separator
+        sentences = read_columns(
+            paths[0],
+            options.token_column,
+            options.tag_column,
+            separator,
+            options.format,
         )
         if "scheme" in self.state:
             self._check(sentences)
         return sentences
 
+    def identity(self, example: Sentence) -> str:
+        """Its words."""
+        return " ".join(example.tokens)
+
     def _check(self, sentences: Sequence[Sentence]) -> None:
         """Tags that are of another scheme, or that training did not have."""
         scheme = self.state["scheme"]
-        known, new = set(self._known()), collections.Counter()
+        known = set(self._known())
+        new: collections.Counter[str] = collections.Counter()
         first = ""
         for sentence in sentences:
             for i, tag in enumerate(sentence.tags or ()):
@@ -155,17 +129,17 @@ class Tagging(Task):
         if not examples or None in tags:
             place = examples[tags.index(None)].place if examples else self.data
             raise UserError(f"{place}: no tags, and they are to be learned")
-        counts = collections.Counter(tag for row in tags for tag in row)
+        counts = collections.Counter(t for row in tags for t in row or ())
         if len(counts) < 2:
             raise UserError(
                 f"{examples[0].place}: all {counts.total()} training words "
                 f"have the tag '{next(iter(counts))}': nothing to learn"
             )
-        scheme = self.options.scheme
+        scheme: str = self.options.scheme
         if scheme == "auto":
             scheme = self._usual.get("scheme") or self._detect(examples)
         learned = self.options.convert_to or scheme
-        self.state = {"scheme": scheme, "learned": learned, "labels": ["O"]}
+        self.state |= {"scheme": scheme, "learned": learned, "labels": ["O"]}
         self.state["default"] = counts.most_common(1)[0][0]
         if scheme == "none":
             if learned != "none":
@@ -186,7 +160,7 @@ class Tagging(Task):
         wrong = [
             sentence
             for sentence in examples
-            if not tagging_schemes.is_valid(sentence.tags, scheme)
+            if not tagging_schemes.is_valid(sentence.tags or (), scheme)
         ]
         if wrong:
             _log.warning(
@@ -196,13 +170,13 @@ class Tagging(Task):
             )  # fmt: skip
 
     def _detect(self, examples: Sequence[Sentence]) -> str:
-        scheme = tagging_schemes.detect(s.tags for s in examples)
+        scheme = tagging_schemes.detect(s.tags or () for s in examples)
         if scheme != "none":
             return scheme
         places = {
             tag: (sentence, i)
             for sentence in reversed(examples)
-            for i, tag in enumerate(sentence.tags)
+            for i, tag in enumerate(sentence.tags or ())
         }
         like = {t for t in places if tagging_schemes.looks_like_spans(t)}
         if like <= {tagging_schemes.OUTSIDE}:
@@ -257,26 +231,26 @@ class Tagging(Task):
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Sentence], training: bool
     ) -> Features:
-        """See `tagging_features.make_features`."""
+        """`[CLS] words [SEP]`; a word is tagged at its first piece."""
         labels = None
         if training:
             numbers = {tag: i for i, tag in enumerate(self.state["labels"])}
             labels = np.array(
                 [
-                    numbers.get(tag, tagging_features.IGNORED)
+                    numbers.get(tag, IGNORED)
                     for sentence in examples
                     for tag in tagging_schemes.convert(
-                        sentence.tags, self.state["learned"]
+                        sentence.tags or (), self.state["learned"]
                     )
                 ],
                 "int32",
             )
         tokens = [sentence.tokens for sentence in examples]
-        found = tagging_features.make_features(
+        found = unit_features(
             tokenizer, tokens, self.options.max_seq_length, labels
         )
-        if training:
-            unseen = len(examples) - len(np.unique(found.examples))
+        if training and found.examples is not None:
+            unseen = len(examples) - len(set(found.examples.tolist()))
             if unseen:
                 _log.warning(
                     "%d training sentences hold nothing that the tokenizer "
@@ -359,10 +333,10 @@ class Tagging(Task):
         found = {}
         scheme = self.state["scheme"]
         if scheme != "none":
-            found = tagging_metrics.entity_scores(
+            found = tagging_answers.entity_scores(
                 gold, given, scheme, self.options.scorer
             )
-        return found | {"accuracy": tagging_metrics.accuracy(gold, given)}
+        return found | {"accuracy": tagging_answers.accuracy(gold, given)}
 
     def files(
         self,
@@ -375,7 +349,7 @@ class Tagging(Task):
         found = {f"{split}_predictions.txt": text}
         gold, given = tagging_answers.known_tags(examples, predictions)
         if gold and self.state["scheme"] != "none":
-            report = tagging_metrics.type_report(gold, given)
+            report = tagging_answers.type_report(gold, given)
             found[f"{split}_types.txt"] = report
         return {name: text.encode("utf-8") for name, text in found.items()}
 

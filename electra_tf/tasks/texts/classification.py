@@ -5,11 +5,13 @@ import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from electra_tf.errors import UserError
+from electra_tf.tasks.records import missing_column, read_table, text_in
+from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.tasks.texts.options import (
     OF_CLASSES,
     OF_LABEL_SETS,
@@ -17,12 +19,127 @@ from electra_tf.tasks.texts.options import (
     OF_TWO_CLASSES,
     ClassificationOptions,
     RegressionOptions,
+    TextTableOptions,
 )
-from electra_tf.tasks.texts.table import TableTask
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
-from electra_tf.tasks.texts.task import TextExample
+from electra_tf.tasks.texts.task import TextExample, TextTask
 
+_HINT = "for a file without a header give options.columns"
 _MOST_SHOWN = 12  # labels in a message
+
+
+class Row(NamedTuple):
+    """A row of a table, its texts checked."""
+
+    text: str
+    text_pair: str | None  # None where the options name none
+    label: Any  # the answer's value; None where the column is not there
+    place: str  # "file:line"
+
+
+class TableTask(FileTask, TextTask):
+    """Reads tables; what stands in the label column is the subclass's."""
+
+    Options: ClassVar[type] = TextTableOptions
+    usual_file = "a table of texts, train.tsv or the like"
+
+    @property
+    def both_orders(self) -> bool:  # type: ignore[override]
+        """As the options say."""
+        return self.options.double_unordered
+
+    def answer(self, value: Any, place: str) -> Any:
+        """What a cell of the label column means.
+
+        Raises:
+          UserError: nothing that it may hold.
+        """
+        raise NotImplementedError
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether an empty cell is an answer."""
+        return False
+
+    def check(self, examples: Sequence[TextExample]) -> None:
+        """Refuses answers that cannot be; what `look` saw is known."""
+
+    def read_files(self, paths: Sequence[str], split: str) -> list[TextExample]:
+        """The rows of a table; a test file may have no answers."""
+        needed = split != "test"
+        options = self.options
+        rows = []
+        for record, place in read_table(paths[0], options, options.text_column):
+            if needed and options.label_column not in record:
+                raise missing_column(record, place, options.label_column, _HINT)
+            rows.append(self._row(record, place))
+        return self._examples(rows, needed)
+
+    def read(self, split: str) -> Sequence[TextExample] | None:
+        """See `FileTask.read`."""
+        found = super().read(split)
+        if found is not None:
+            self.check(found)
+        return found
+
+    def identity(self, example: TextExample) -> str:
+        """Its text, or both."""
+        if example.text_pair is None:
+            return example.text
+        return f"{example.text}\0{example.text_pair}"
+
+    def example(self, record: Mapping[str, Any], place: str) -> TextExample:
+        """See `Task.example`."""
+        row = self._row(record, place)
+        return TextExample(row.text, row.text_pair, None, place)
+
+    def record(self, item: Any) -> Mapping[str, Any]:
+        """See `Task.record`; texts are put under the columns' names."""
+        found = super().record(item)
+        if found is item:
+            return found
+        pair = self.options.text_pair_column
+        if (pair is None) == ("text_pair" in found):
+            wanted = "a text alone" if pair is None else "a pair of texts"
+            raise UserError(f"expected {wanted}, got {item!r:.60}")
+        names = {"text": self.options.text_column, "text_pair": pair}
+        return {names[key]: value for key, value in found.items()}
+
+    def scores(
+        self,
+        examples: Sequence[TextExample],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, float]:
+        """See `TextTask.scores`."""
+        self.check(examples)
+        return super().scores(examples, predictions)
+
+    def _row(self, record: Mapping[str, Any], place: str) -> Row:
+        options, pair = self.options, self.options.text_pair_column
+        return Row(
+            text_in(record, options.text_column, place, _HINT),
+            None if pair is None else text_in(record, pair, place, _HINT),
+            record.get(options.label_column),
+            place,
+        )
+
+    def _examples(self, rows: list[Row], needed: bool) -> list[TextExample]:
+        column = self.options.label_column
+        empty = (None,) if self.may_be_empty else (None, "")
+        filled = [row for row in rows if row.label not in empty]
+        answers: list[Any] = [None] * len(rows)
+        if needed or filled:
+            for i, row in enumerate(rows):
+                if row.label in empty:
+                    raise UserError(
+                        f"{row.place}: no label in column '{column}'"
+                        + ("" if needed else f", and {filled[0].place} has one")
+                    )
+                answers[i] = self.answer(row.label, row.place)
+        return [
+            TextExample(row.text, row.text_pair, answer, row.place, i)
+            for i, (row, answer) in enumerate(zip(rows, answers))
+        ]
 
 
 class Classification(TableTask):
@@ -30,14 +147,8 @@ class Classification(TableTask):
 
     Options = ClassificationOptions
 
-    def __init__(
-        self,
-        name: str = "classification",
-        options: ClassificationOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
         default = (
             OF_LABEL_SETS[0] if self.options.multi_label else OF_CLASSES[0]
         )
@@ -165,14 +276,8 @@ class Regression(TableTask):
 
     Options = RegressionOptions
 
-    def __init__(
-        self,
-        name: str = "regression",
-        options: RegressionOptions | None = None,
-        data: str | None = None,
-        state: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(name, options, data, state)
+    def set_up(self) -> None:
+        """See `Task.set_up`."""
         self.metric = self.options.metric or OF_NUMBERS[0]
         if "scale" in self.state:
             self._target = Number(self.state["offset"], self.state["scale"])

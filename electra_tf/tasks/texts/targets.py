@@ -23,11 +23,11 @@ class Target(abc.ABC):
 
     Attributes:
       num_outputs: of the head.
-      labels: their names; None of a number.
+      labels: their names; none of a number.
     """
 
     num_outputs: int
-    labels: tuple[str, ...] | None = None
+    labels: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def rows(self, answers: Sequence[Any]) -> dict[str, np.ndarray]:

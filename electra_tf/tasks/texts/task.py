@@ -1,4 +1,7 @@
-"""What tasks on a text or a pair have in common, wherever texts come from."""
+"""What tasks on a text or a pair have in common, wherever texts come from.
+
+Rows are as the original makes them.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,9 +13,8 @@ import tensorflow as tf
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.models.task_networks import ClassifierOutput
-from electra_tf.tasks.features import Features
+from electra_tf.tasks.features import Features, join_pairs, tokenize_all
 from electra_tf.tasks.task import Prediction, Task
-from electra_tf.tasks.texts.features import pair_rows
 from electra_tf.tasks.texts.options import TextOptions
 from electra_tf.tasks.texts.targets import Target
 from electra_tf.text.tokenizer import Tokenizer
@@ -45,7 +47,7 @@ class TextTask(Task):
     """
 
     Options: ClassVar[type] = TextOptions
-    both_orders = False
+    both_orders: bool = False
     _target: Target | None = None
 
     @property
@@ -63,7 +65,7 @@ class TextTask(Task):
         return TaskHeadConfig(
             "sequence",
             num_labels=self.target.num_outputs,
-            labels=self.target.labels,
+            labels=self.target.labels or None,
             hidden_layer=self.options.hidden_layer,
             dropout=self.options.dropout,
         )
@@ -132,3 +134,43 @@ class TextTask(Task):
         """The most frequent label, or the mean, for all."""
         found = self.target.constant([example.answer for example in train])
         return [found] * len(held_out)
+
+
+def pair_rows(
+    tokenizer: Tokenizer,
+    first: Sequence[str],
+    second: Sequence[str] | None,
+    max_length: int,
+) -> Features:
+    """`[CLS] first [SEP]`, or `[CLS] first [SEP] second [SEP]`.
+
+    Too long a pair loses tokens at the end of its longer text, one by one,
+    the second's where both are equally long. A second text without tokens is
+    no second text, and gets no [SEP].
+
+    Args:
+      tokenizer: the model's.
+      first: N texts.
+      second: N texts; None where there are none.
+      max_length: tokens a row, specials included, at most.
+
+    Returns:
+      N rows, `input_ids` padded with [PAD].
+
+    Raises:
+      UserError: `max_length` leaves no room for the special tokens.
+    """
+    if second is not None and len(first) != len(second):
+        raise ValueError(f"{len(first)} first texts, {len(second)} second ones")
+    if max_length < 3:
+        raise UserError(
+            f"max_length is {max_length}; expected at least 3, the special "
+            "tokens of a pair"
+        )
+    a = tokenize_all(tokenizer, first)
+    b = tokenize_all(tokenizer, [""] * len(first) if second is None else second)
+    paired = b.count > 0
+    room = max_length - 2 - paired
+    a_kept = np.minimum(a.count, np.maximum(-(-room // 2), room - b.count))
+    b_kept = np.minimum(b.count, room - a_kept)
+    return join_pairs(tokenizer.vocab, a, b, a_kept, b_kept, paired)

@@ -15,21 +15,17 @@ from serve import serve
 def prepare(settings):
     import tensorflow as tf
 
-    from electra_tf.cli import app
+    from electra_tf import build_data
 
     def build(text, output):
-        status = app.run(
-            [
-                "build-data",
-                f"--input={text}",
-                f"--vocab={settings['vocab']}",
-                f"--output={output}",
-                f"--max_seq_length={settings['max_seq_length']}",
-                f"--num_workers={settings['num_workers']}",
-            ]
+        build_data(
+            text,
+            settings["vocab"],
+            output,
+            max_seq_length=settings["max_seq_length"],
+            num_workers=settings["num_workers"],
+            progress=False,
         )
-        if status:
-            raise RuntimeError(f"build-data ended with status {status}")
 
     def handle_request(request):
         scratch = settings.get("scratch")

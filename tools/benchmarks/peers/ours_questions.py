@@ -21,8 +21,10 @@ def prepare(settings):
     names = ("max_seq_length", "doc_stride", "max_query_length")
     task = QuestionAnswering(
         "squad",
-        QuestionAnswering.Options(**{name: settings[name] for name in names}),
-        settings["questions"],
+        QuestionAnswering.Options(
+            validation_file=settings["questions"],
+            **{name: settings[name] for name in names},
+        ),
     )
     few = task.read("validation")[:50]
     task.features(tokenizer, few, training=True)  # traces and caches

@@ -1,20 +1,22 @@
-"""Files of queries and passages -> pairs.
+"""Pairs of query and passage: out of files, and as rows and training groups.
 
-Three forms: triples, a TSV of query, positive, negative without a header
-(MS MARCO's); rows of query, passage and relevance in TSV, CSV or JSON Lines;
-lists, JSON Lines of a query with its positives and negatives.
+Files have three forms: triples, a TSV of query, positive, negative without a
+header (MS MARCO's); rows of query, passage and relevance in TSV, CSV or JSON
+Lines; lists, JSON Lines of a query with its positives and negatives.
 """
 
-import csv
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from electra_tf.errors import UserError
 from electra_tf.tasks import records
-from electra_tf.tasks.ranking.options import Columns, Form
-from electra_tf.text import inputs
+from electra_tf.tasks.features import Features, join_pairs, tokenize_all
+from electra_tf.tasks.ranking.options import Columns, Form, RankingOptions
+from electra_tf.text.tokenizer import Tokenizer
 
 _TRIPLE = ("query", "positive", "negative")
 # Names under which lists are in circulation.
@@ -32,8 +34,19 @@ class Pair(NamedTuple):
     passage_id: str = ""
 
 
+class Groups(NamedTuple):
+    """Training groups: a positive first, then its negatives."""
+
+    pairs: np.ndarray  # int64 [groups, G], numbers of pairs
+    size: int  # G
+    unused: int  # queries without a positive, or without a negative
+
+
 def read_pairs(
-    path: str, columns: Columns, form: Form = "auto", judged: bool = True
+    path: str,
+    options: RankingOptions,
+    form: Form = "auto",
+    judged: bool = True,
 ) -> list[Pair]:
     """The pairs of a file, in order.
 
@@ -43,7 +56,7 @@ def read_pairs(
 
     Args:
       path: `.tsv`, `.csv`, `.jsonl`; `.gz` and so on too.
-      columns: of rows, and the query's of lists.
+      options: name the columns of rows, and the query's of lists.
       form: "auto" takes JSON Lines with a list of positives or negatives for
         lists, a table whose header has the query's and the passage's column
         for rows, another of three columns for triples.
@@ -53,10 +66,11 @@ def read_pairs(
       UserError: unreadable, empty texts, no number for a relevance, a
         passage twice for a query; file and line are named.
     """
+    columns = options.column_names
     if form == "auto":
-        form = _form(path, columns)
+        form = _form(path, options)
     found = {"triples": _triples, "rows": _rows, "lists": _lists}[form](
-        path, columns
+        path, options
     )
     texts: dict[str, str] = {}  # of equal texts one is kept
     queries: dict[str, str] = {}
@@ -87,26 +101,28 @@ def pair_of(record: Mapping[str, Any], columns: Columns, place: str) -> Pair:
       UserError: a text is missing or empty, the relevance is no number.
     """
     return Pair(
-        _text(record, columns.query, place),
-        _text(record, columns.passage, place),
+        records.text_in(record, columns.query, place),
+        records.text_in(record, columns.passage, place),
         _relevance(record.get(columns.relevance), columns.relevance, place),
         _identifier(record, columns.query_id),
         _identifier(record, columns.passage_id),
     )
 
 
-def _form(path: str, columns: Columns) -> Form:
-    kind = records.format_of(path)
+def _form(path: str, options: RankingOptions) -> Form:
+    kind = options.format
+    if kind == "auto":
+        kind = records.format_of(path)
     if kind == "jsonl":
-        lists = {*_POSITIVES, *_NEGATIVES} & set(records.columns_of(path))
+        lists = {*_POSITIVES, *_NEGATIVES} & set(records.columns_of(path, kind))
         return "lists" if lists else "rows"
     # The first line of triples is no header, and may be any text.
-    line = _first_line(path)
-    names = line.split("\t") if kind == "tsv" else next(csv.reader([line]), [])
-    if {columns.query, columns.passage} <= set(names):
+    names, columns = records.first_row(path, kind), options.column_names
+    if options.columns or {columns.query, columns.passage} <= set(names):
         return "rows"
     if kind == "tsv" and len(names) == len(_TRIPLE):
         return "triples"
+    line = "\t".join(names).encode("utf-8", "replace").decode("utf-8")
     raise UserError(
         f"{path}:1: expected a header with the columns '{columns.query}' and "
         f"'{columns.passage}', or lines of query, positive and negative; got "
@@ -114,22 +130,13 @@ def _form(path: str, columns: Columns) -> Form:
     )
 
 
-def _first_line(path: str) -> str:
-    with inputs.open_input(path) as stream:
-        start = b""
-        while b"\n" not in start and (block := stream.read(1 << 16)):
-            start += block
-    line = start.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0]
-    return line.decode("utf-8", "replace").rstrip("\r")
-
-
 _Found = Iterator[tuple[Pair, str]]
 
 
-def _triples(path: str, columns: Columns) -> _Found:
+def _triples(path: str, options: RankingOptions) -> _Found:
     for record, place in records.read_records(path, "tsv", columns=_TRIPLE):
         query, positive, negative = (
-            _text(record, name, place) for name in _TRIPLE
+            records.text_in(record, name, place) for name in _TRIPLE
         )
         if (query, positive, negative) == _TRIPLE:
             continue  # a header after all
@@ -137,14 +144,16 @@ def _triples(path: str, columns: Columns) -> _Found:
         yield Pair(query, negative, 0.0), place
 
 
-def _rows(path: str, columns: Columns) -> _Found:
-    for record, place in records.read_records(path):
+def _rows(path: str, options: RankingOptions) -> _Found:
+    columns = options.column_names
+    for record, place in records.read_table(path, options, columns.query):
         yield pair_of(record, columns, place), place
 
 
-def _lists(path: str, columns: Columns) -> _Found:
-    for record, place in records.read_records(path):
-        query = _text(record, columns.query, place)
+def _lists(path: str, options: RankingOptions) -> _Found:
+    columns = options.column_names
+    for record, place in records.read_table(path, options, columns.query):
+        query = records.text_in(record, columns.query, place)
         query_id = _identifier(record, columns.query_id)
         for names, relevance in ((_POSITIVES, 1.0), (_NEGATIVES, 0.0)):
             for name in names:
@@ -160,7 +169,9 @@ def _passages(value: Any, name: str, place: str) -> list[str]:
     if not isinstance(value, list):
         raise UserError(f"{place}: {name}: expected a list of texts")
     # A passage is its text, or an object with one.
-    texts = [v.get("text") if isinstance(v, dict) else v for v in value]
+    texts: list[Any] = [
+        v.get("text") if isinstance(v, dict) else v for v in value
+    ]
     for text in texts:
         if not isinstance(text, str) or not text.strip():
             raise UserError(
@@ -168,19 +179,6 @@ def _passages(value: Any, name: str, place: str) -> list[str]:
                 f"{text!r:.40}"
             )
     return texts
-
-
-def _text(record: Mapping[str, Any], name: str, place: str) -> str:
-    if name not in record:
-        raise UserError(
-            f"{place}: no column '{name}'; there are {', '.join(record)}"
-        )
-    value = record[name]
-    if not isinstance(value, str):
-        raise UserError(f"{place}: {name}: expected a text, got {value!r:.40}")
-    if not value.strip():
-        raise UserError(f"{place}: {name}: the text is empty")
-    return value
 
 
 def _relevance(value: Any, name: str, place: str) -> float | None:
@@ -234,3 +232,91 @@ def run_text(pairs: Iterable[Pair], scores: Iterable[float], tag: str) -> str:
             passage = "_".join(pair.passage_id.split())
             lines.append(f"{name} Q0 {passage} {rank} {score:.6f} {tag}")
     return "\n".join([*lines, ""])
+
+
+def pair_rows(
+    tokenizer: Tokenizer,
+    pairs: Sequence[Pair],
+    max_length: int,
+    max_query_length: int,
+) -> Features:
+    """`[CLS] query [SEP] passage [SEP]`; segment 1 from the passage on.
+
+    The query is cut to its length, the passage to what is left. Each
+    different text is tokenized once.
+
+    Args:
+      tokenizer: the model's.
+      pairs: N of them.
+      max_length: tokens a row, specials included.
+      max_query_length: tokens of the query.
+    """
+    query = tokenize_all(tokenizer, (pair.query for pair in pairs))
+    passage = tokenize_all(tokenizer, (pair.passage for pair in pairs))
+    first = np.minimum(query.count, max_query_length)
+    second = np.minimum(passage.count, max_length - 3 - first)
+    paired = np.ones([len(pairs)], bool)
+    return join_pairs(tokenizer.vocab, query, passage, first, second, paired)
+
+
+def make_groups(
+    pairs: Sequence[Pair],
+    relevant_from: float,
+    num_negatives: int,
+    groups_per_positive: int | None,
+    seed: int,
+) -> Groups:
+    """Each positive of a query with some of the query's negatives.
+
+    A query is its text. A positive's negatives are the passages of less
+    relevance than its own. They are drawn without putting back, and come
+    again only when all have been drawn.
+
+    Args:
+      pairs: of known relevance; a passage that a query has twice counts once,
+        with the higher relevance.
+      relevant_from: the least relevance of a positive.
+      num_negatives: in a group; fewer where no positive has so many.
+      groups_per_positive: None for as many as use each negative once.
+      seed: of the draw.
+    """
+    pools: list[tuple[int, list[int]]] = []
+    unused = 0
+    grades = [pair.relevance or 0.0 for pair in pairs]
+    for numbers in _distinct(pairs, grades):
+        before = len(pools)
+        for i in numbers:
+            if grades[i] < relevant_from:
+                continue
+            worse = [j for j in numbers if grades[j] < grades[i]]
+            if worse:
+                pools.append((i, worse))
+        unused += len(pools) == before
+    most = max((len(worse) for _, worse in pools), default=1)
+    count = min(num_negatives, most)
+    rng = np.random.default_rng(seed)
+    found = []
+    for positive, worse in pools:
+        groups = groups_per_positive or -(-len(worse) // count)
+        rounds = -(-groups * count // len(worse))
+        drawn = np.concatenate([rng.permutation(worse) for _ in range(rounds)])
+        found += [
+            [positive, *drawn[g * count : (g + 1) * count]]
+            for g in range(groups)
+        ]
+    return Groups(
+        np.array(found, "int64").reshape(-1, 1 + count), 1 + count, unused
+    )
+
+
+def _distinct(
+    pairs: Sequence[Pair], grades: Sequence[float]
+) -> list[list[int]]:
+    """The numbers of each query's different passages, the best judged."""
+    queries: dict[str, dict[str, int]] = {}
+    for i, pair in enumerate(pairs):
+        passages = queries.setdefault(pair.query, {})
+        known = passages.setdefault(pair.passage, i)
+        if grades[i] > grades[known]:
+            passages[pair.passage] = i
+    return [list(passages.values()) for passages in queries.values()]

@@ -1,3 +1,0 @@
-"""Moved to `checkpoint`; here until its users have followed."""
-
-from electra_tf.hub.checkpoint import *  # noqa: F403

@@ -1,0 +1,203 @@
+"""Fine-tunes a model on a task, in one trial or several, and reports."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from electra_tf.config import Config, Overrides, Setting, Settings
+from electra_tf.errors import UserError
+from electra_tf.finetuning import settings as finetune_settings
+from electra_tf.training.settings import StrategyName
+
+if TYPE_CHECKING:
+    from electra_tf.finetuning.start import Start
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuned:
+    """What `finetune` leaves.
+
+    Attributes:
+      output: the run directory.
+      model: the directory of the best trial's model.
+      finished: whether all trials are done; False where a signal stopped it:
+        the same call resumes it.
+      metrics: split -> metric -> value, of the best trial.
+      report: the content of report.json.
+    """
+
+    output: str
+    model: str
+    finished: bool
+    metrics: Mapping[str, Mapping[str, float]]
+    report: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        if not self.finished:
+            return ""
+        from electra_tf.finetuning import report
+
+        lines = (report.table(self.report), report.headline(self.report))
+        return "\n".join((*lines, f"model: {self.model}"))
+
+
+def finetune(
+    output: str,
+    *,
+    config: Config = None,
+    overrides: Overrides = (),
+    task: str | None = None,
+    model: str | None = None,
+    data: str | None = None,
+    num_trials: Annotated[int, Setting(at_least=1)] | None = None,
+    options: Mapping[str, Any] | Settings | None = None,
+    train: Mapping[str, Any] | Settings | None = None,
+    random_weights: bool = False,
+    new_head: bool = False,
+    vocab: str | None = None,
+    lower_case: bool | None = None,
+    strip_accents: bool | None = None,
+    strategy: StrategyName = "one_device",
+    join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
+    tpu: str = "",
+    progress: bool = True,
+) -> FineTuned:
+    """Fine-tunes a model on a task, in one trial or several, and reports.
+
+    electra-tf finetune --config=configs/finetune/sst2.yaml --model=DIR \\
+        --output=RUN
+
+    The model is a checkpoint of any format: a model directory or run of ours,
+    a Hugging Face directory, a KerasHub preset, a TF1 checkpoint, hf:// or
+    kaggle://. It gets a new head, unless it is fine-tuned already and its head
+    is the same. Without --model, or with --random_weights, training starts
+    from nothing.
+
+    Tasks: glue/NAME, classification, regression, squad, xquad, mrqa,
+    chinese_qa, tagging, ranking, multitask, or FILE.py:CLASS for one of your
+    own. Started again with the same arguments it resumes; SIGTERM and Ctrl-C
+    write a checkpoint first. The run directory receives report.md,
+    report.json, plots/, a directory for each trial and model/, the best one:
+    what `electra_tf.load(RUN)` loads.
+
+    Args:
+      output: the run directory
+      config: settings: task, options, train, model; a YAML file (in Python a
+        settings object or nested dicts too)
+      overrides: section.key=value, over the file's; repeat
+      task: the task, over the file's
+      model: checkpoint to start from
+      data: directory or file with the task's data; some tasks know where
+        theirs is
+      num_trials: trials, with seeds one after another; 1 if the file says
+        nothing
+      options: keys of the section `options`, over `config`'s.
+      train: keys of the section `train`, over `config`'s.
+      random_weights: take the shape and the vocabulary of --model alone
+      new_head: start the head afresh though the model has one that fits
+      vocab: vocabulary, where the model has none
+      lower_case: whether the tokenizer lower-cases, where the model does not
+        tell
+      strip_accents: the same; as --lower_case if unset
+      strategy: what it runs under; the workers of multi_worker are what the
+        environment variable TF_CONFIG says
+      join_seconds: how long to wait for the other workers at the start
+      tpu: name or address of a TPU
+      progress: whether to tell on stderr how far it is.
+
+    Returns:
+      The metrics, and where the model and the report are.
+
+    Raises:
+      UserError: wrong settings, data or model; or the run directory holds a
+        run with other ones.
+    """
+    settings = finetune_settings.load(
+        config, overrides,
+        task=task, num_trials=num_trials, options=options, train=train,
+    )  # fmt: skip
+    from electra_tf.finetuning import trials
+    from electra_tf.training import strategy as strategies
+
+    with strategies.distributed(
+        strategy, join_seconds=join_seconds, tpu=tpu
+    ) as chosen:
+        start = _start(
+            settings.model, model, random_weights, new_head, vocab,
+            lower_case, strip_accents,
+        )  # fmt: skip
+        report = trials.run_trials(
+            settings, start, data, output, chosen, progress
+        )
+    best: Mapping[str, Any] = report["summary"] if report else {}
+    return FineTuned(
+        output=output,
+        model=f"{output}/model",
+        finished=report is not None,
+        metrics={
+            split: {name: found["best"] for name, found in metrics.items()}
+            for split, metrics in best.items()
+        },
+        report=report or {},
+    )
+
+
+def settings_class(
+    config: Config = None,
+    overrides: Overrides = (),
+    task: str | None = None,
+    **others: Any,
+) -> type:
+    """Returns the settings that --config and --set fill."""
+    del others
+    name = finetune_settings.task_of(config, overrides, task)
+    return finetune_settings.settings_class(name)
+
+
+def check_settings(
+    config: Config = None,
+    overrides: Overrides = (),
+    task: str | None = None,
+    num_trials: int | None = None,
+    **others: Any,
+) -> None:
+    """Raises a `UserError` for wrong settings, without TensorFlow."""
+    del others
+    finetune_settings.load(config, overrides, task=task, num_trials=num_trials)
+
+
+def _start(
+    given: Any,
+    path: str | None,
+    random_weights: bool,
+    new_head: bool,
+    vocab: str | None,
+    lower_case: bool | None,
+    strip_accents: bool | None,
+) -> "Start":
+    """Opens the checkpoint at `path`, or makes a start from nothing."""
+    from electra_tf.finetuning import start
+
+    if path is None:
+        for flag, wanted in (
+            ("--random_weights", random_weights),
+            ("--new_head", new_head),
+        ):
+            if wanted:
+                raise UserError(f"{flag}: needs --model")
+        return start.from_nothing(
+            given, vocab, lower_case is not False, strip_accents
+        )
+    flags = {"lower_case": lower_case, "strip_accents": strip_accents}
+    return start.from_checkpoint(
+        path,
+        given,
+        vocab=vocab,
+        overrides={
+            name: str(value).lower()
+            for name, value in flags.items()
+            if value is not None
+        },
+        random_weights=random_weights,
+        new_head=new_head,
+    )

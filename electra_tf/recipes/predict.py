@@ -1,0 +1,123 @@
+"""Predictions of a fine-tuned model, for each row of a file."""
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from electra_tf import files
+from electra_tf.config import Overrides, Setting, Settings
+from electra_tf.errors import UserError
+
+# The settings are those of `evaluate`.
+from electra_tf.recipes.evaluate import check_settings, settings_class
+
+__all__ = ["Predicted", "check_settings", "predict", "settings_class"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Predicted:
+    """What `predict` wrote.
+
+    Attributes:
+      output: the file.
+      rows: how many it has.
+      errors: of those, the ones without a prediction.
+      first_error: of the first of these.
+    """
+
+    output: str
+    rows: int
+    errors: int
+    first_error: str | None
+
+    def __str__(self) -> str:
+        text = f"{self.rows:,} rows: {self.output}"
+        if self.errors:
+            text += (
+                f"\n{self.errors:,} with an error, the first: "
+                f"{self.first_error}"
+            )
+        return text
+
+
+def predict(
+    model: str,
+    input: str,
+    output: str,
+    *,
+    format: Literal["tsv", "csv", "jsonl"] | None = None,
+    keep: str | Sequence[str] | None = None,
+    task: str | None = None,
+    overrides: Overrides = (),
+    options: Mapping[str, Any] | Settings | None = None,
+    batch_size: Annotated[int, Setting(at_least=1)] = 64,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Predicted:
+    """Predictions of a fine-tuned model, for each row of a file.
+
+    electra-tf predict --model=RUN --input=FILE.tsv --output=FILE.jsonl
+
+    Both files are TSV or CSV with a header, or JSON Lines, by their names; .gz
+    too. The input has the columns that the task was trained with (text, or
+    question and context, or tokens). An output row repeats them and adds the
+    prediction: label and probabilities, score, tags and entities, answer, or
+    text. A column that is there already gets the name predicted_...; in tables
+    a value that is no text is JSON. A row that cannot be answered has an error
+    instead.
+
+    The file is read bit by bit, whatever its size. Interrupted at any moment
+    and started again with the same arguments, it resumes where it was.
+
+    Args:
+      model: run of finetune, model directory, or a fine-tuned model of another
+        format
+      input: file to predict for
+      output: file to write
+      format: of the input, where its name does not tell: tsv, csv or jsonl
+      keep: columns of the input to repeat, divided by commas; all by default
+      task: answer as this task, if its head is the same
+      overrides: options.key=value, over those of the fine-tuning; repeat
+      options: keys of the task's options, over those of the fine-tuning.
+      batch_size: rows at once
+      overwrite: replace an output that is there
+      progress: whether to tell on stderr how far it is.
+
+    Returns:
+      How many rows were written, and how many of them have an error.
+
+    Raises:
+      UserError: no such model or input, an output that is there, or options
+        that do not fit.
+    """
+    from electra_tf.prediction import file_run, predictor
+    from electra_tf.prediction import files as prediction_files
+    from electra_tf.recipes.progress import RowProgress
+    from electra_tf.tasks import records
+
+    def note(text: str) -> None:
+        if progress:
+            print(text, file=sys.stderr, flush=True)
+
+    prediction_files.check_name(output, "--output")
+    if format is None:
+        records.format_of(input, "--input")
+    if not files.exists(input):
+        raise UserError(f"--input: {input}: no such file")
+    prediction_files.check_output(output, overwrite)
+    if isinstance(keep, str):
+        keep = [name.strip() for name in keep.split(",") if name.strip()]
+    loaded = predictor.load(
+        model, task=task, options=options, overrides=overrides,
+        batch_size=batch_size,
+    )  # fmt: skip
+    line = RowProgress(files.size(input), progress)
+    try:
+        done = file_run.predict_file(
+            loaded, input, output,
+            source_format=format, keep=keep, progress=line.update, note=note,
+        )  # fmt: skip
+    finally:
+        line.close()
+    return Predicted(output, done.rows, done.errors, done.first_error)

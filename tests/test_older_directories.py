@@ -1,0 +1,246 @@
+"""Directories that version 0.1 wrote: they load, resume, and answer the same.
+
+`golden/version_0_1/directories.tar.xz` holds what that version wrote, with
+the commands that it was given; see the README beside it. Another such folder,
+larger or of another version, is checked by ELECTRA_TF_OLDER=FOLDER.
+"""
+
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from electra_tf.cli import app
+
+ARCHIVE = (
+    pathlib.Path(__file__).parent
+    / "golden"
+    / "version_0_1"
+    / "directories.tar.xz"
+)
+OTHER = os.environ.get("ELECTRA_TF_OLDER")
+COMMANDS = "COMMANDS.txt"
+
+# The same machine gives the same bits; processors round differently.
+WEIGHTS = 1e-6
+ANSWERS = 1e-5
+
+
+def read_commands():
+    """Output of a command -> its words, of all that were given."""
+    if OTHER:
+        text = (pathlib.Path(OTHER) / COMMANDS).read_text("utf-8")
+        root = pathlib.Path(OTHER)
+        names = [str(p.relative_to(root)) for p in root.rglob("*")]
+    else:
+        with tarfile.open(ARCHIVE) as archive:
+            text = archive.extractfile(COMMANDS).read().decode()
+            names = archive.getnames()
+    found = {}
+    for line in text.splitlines():
+        words = shlex.split(line, comments=True)[1:]
+        output = next(w for w in words if w.startswith("--output="))
+        output = output.removeprefix("--output=")
+        if output in names or f"{output}.partial" in names:
+            found[output] = words
+    return found
+
+
+GIVEN = read_commands()
+
+
+def outputs(folder, command=""):
+    """Those in a folder, of the commands of one name or of all."""
+    return [
+        output
+        for output, words in GIVEN.items()
+        if output.startswith(f"{folder}/") and command in ("", words[0])
+    ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory):
+    """A copy of the directories, the working directory of the tests."""
+    path = tmp_path_factory.mktemp("older") / "directories"
+    if OTHER:
+        shutil.copytree(OTHER, path)  # with the times of the files
+    else:
+        with tarfile.open(ARCHIVE) as archive:
+            archive.extractall(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        yield path
+
+
+def run(words):
+    assert app.run(list(words)) == 0
+
+
+def again(output):
+    """Runs the command that wrote `output`; returns where it writes now."""
+    now = f"new/{output}"
+    words = [
+        f"--output={now}" if word == f"--output={output}" else word
+        for word in GIVEN[output]
+    ]
+    pathlib.Path(now).parent.mkdir(parents=True, exist_ok=True)
+    run(words)
+    return now
+
+
+def rows(path):
+    """The JSON values of a file, one or one a line."""
+    text = pathlib.Path(path).read_text("utf-8")
+    if path.endswith(".jsonl"):
+        return [json.loads(line) for line in text.splitlines()]
+    return [json.loads(text)]
+
+
+def assert_same(ours, theirs, place="", tolerance=ANSWERS):
+    """The same JSON value, of numbers within the tolerance."""
+    if isinstance(theirs, dict):
+        assert list(ours) == list(theirs), place
+        for key in theirs:
+            assert_same(ours[key], theirs[key], f"{place}.{key}", tolerance)
+    elif isinstance(theirs, list):
+        assert len(ours) == len(theirs), place
+        for i, (one, other) in enumerate(zip(ours, theirs)):
+            assert_same(one, other, f"{place}[{i}]", tolerance)
+    elif isinstance(theirs, float):
+        assert ours == pytest.approx(theirs, rel=tolerance, abs=tolerance), (
+            place
+        )
+    else:
+        assert ours == theirs, place
+
+
+def assert_same_weights(ours, theirs):
+    ours, theirs = load_file(ours), load_file(theirs)
+    assert set(ours) == set(theirs)
+    for name, expected in theirs.items():
+        np.testing.assert_allclose(
+            ours[name], expected, rtol=0, atol=WEIGHTS, err_msg=name
+        )
+
+
+def test_there_is_something_of_everything():
+    assert len(outputs("pretrain", "pretrain")) >= 3
+    assert len(outputs("finetune", "finetune")) >= 8
+    assert len(outputs("stopped")) >= 5
+    assert len(outputs("exports", "export")) >= 3
+    commands = {GIVEN[output][0] for output in outputs("answers")}
+    assert commands >= {
+        "evaluate-pretraining", "evaluate", "predict", "score", "fill",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("output", outputs("answers"))
+def test_the_same_answers(output):
+    """Metrics of runs, predictions of models, scores and fillings of texts."""
+    assert_same(rows(again(output)), rows(output), output)
+
+
+@pytest.mark.parametrize("output", outputs("stopped", "pretrain"))
+def test_an_interrupted_pretraining_ends_as_one_that_was_not(output):
+    run(GIVEN[output])
+    whole = output.replace("stopped/", "pretrain/")
+    assert_same_weights(
+        f"{output}/model/model.safetensors", f"{whole}/model/model.safetensors"
+    )
+    steps = [row["step"] for row in rows(f"{output}/metrics.jsonl")]
+    assert steps == [row["step"] for row in rows(f"{whole}/metrics.jsonl")]
+
+
+@pytest.mark.parametrize("output", outputs("stopped", "finetune"))
+def test_an_interrupted_finetuning_ends_as_one_that_was_not(output):
+    run(GIVEN[output])
+    whole = output.replace("stopped/", "finetune/")
+    assert_same_weights(
+        f"{output}/model/model.safetensors", f"{whole}/model/model.safetensors"
+    )
+    ours, theirs = (rows(f"{run}/report.json")[0] for run in (output, whole))
+    assert_same(ours["trials"][0]["scores"], theirs["trials"][0]["scores"])
+
+
+@pytest.mark.parametrize("output", outputs("finetune", "finetune"))
+def test_a_finished_finetuning_is_not_done_again(output):
+    models = sorted(pathlib.Path(output).rglob("model.safetensors"))
+    before = [path.read_bytes() for path in models]
+    run(GIVEN[output])
+    assert [path.read_bytes() for path in models] == before
+    assert not list(pathlib.Path(output).rglob("step-*"))
+
+
+@pytest.mark.parametrize(
+    "output", [*outputs("stopped", "predict"), *outputs("stopped", "score")]
+)
+def test_an_interrupted_file_goes_on(output):
+    """Rows that were done are taken as they stand, even if marked."""
+    part = pathlib.Path(f"{output}.partial/part-000000.jsonl")
+    head, first, *rest = part.read_text("utf-8").splitlines()
+    marked = json.loads(first) | {"text": "marked"}
+    part.write_text("\n".join([head, json.dumps(marked), *rest]) + "\n")
+    run(GIVEN[output])
+    ours = rows(output)
+    theirs = rows(output.replace("stopped/", "answers/"))
+    assert ours[0] == marked
+    assert_same(ours[1:], theirs[1:], output)
+    assert not part.parent.exists()
+
+
+@pytest.mark.parametrize("output", outputs("exports", "export"))
+def test_a_server_loads_an_export(output):
+    from electra_tf.serving.server.model_versions import ModelVersions
+
+    name = pathlib.Path(output).name
+    answers = pathlib.Path(f"answers/export_{name}.json")
+    versions = ModelVersions({name: output})
+    versions.load_all()
+    model = versions.get(name)
+    for recorded in rows(str(answers))[0] if answers.exists() else ():
+        inputs = {
+            key: np.array([text.encode() for text in texts], object)
+            for key, texts in recorded["inputs"].items()
+        }
+        found = model.run(recorded["signature"], inputs)
+        plain = json.loads(
+            json.dumps(
+                {key: value.tolist() for key, value in found.items()},
+                default=bytes.decode,
+            )
+        )
+        assert_same(plain, recorded["outputs"], recorded["signature"])
+
+
+@pytest.mark.parametrize("output", outputs("converted", "convert"))
+def test_a_run_is_converted_to_the_same(output):
+    now = pathlib.Path(again(output))
+    for path in sorted(pathlib.Path(output).rglob("*")):
+        if path.suffix in (".safetensors", ".txt", ".json"):
+            ours = now / path.relative_to(output)
+            assert ours.read_bytes() == path.read_bytes(), path
+
+
+@pytest.mark.parametrize("output", outputs("exports", "export"))
+def test_a_model_is_exported_to_the_same_answers(output):
+    now = again(output)
+    name = pathlib.Path(output).name
+    answers = pathlib.Path(f"answers/export_{name}.json")
+    if answers.exists():
+        shutil.copy(answers, f"answers/export_{pathlib.Path(now).name}.json")
+    test_a_server_loads_an_export(now)
+
+
+def test_public_names_load_them():
+    import electra_tf
+
+    found = electra_tf.Discriminator.from_pretrained("pretrain/electra")
+    assert len(found.vocab) == 200
+    model = electra_tf.load("finetune/tags")
+    assert model.task.name == "tagging"

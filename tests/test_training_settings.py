@@ -1,0 +1,65 @@
+"""A run's settings: kept, compared, and understood when names change."""
+
+import dataclasses
+import json
+from typing import Annotated
+
+import pytest
+
+from electra_tf import config
+from electra_tf.config import Setting, Settings
+from electra_tf.errors import UserError
+from electra_tf.keras_api.settings import PretrainSettings, recorded
+from electra_tf.training import run_settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Settings):
+    share: Annotated[float, Setting("…", formerly=("fraction",))] = 0.1
+    later: Annotated[int | None, Setting("Came with a later version.")] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings(Settings):
+    options: Options = dataclasses.field(default_factory=Options)
+    train: Annotated[int, Setting("…")] = 3
+
+
+def _kept(folder, content):
+    (folder / "config.json").write_text(json.dumps(content))
+
+
+def test_an_older_run_is_understood(tmp_path):
+    _kept(tmp_path, {"options": {"fraction": 0.2}, "train": 3, "data": "x"})
+    now = config.to_dict(RunSettings(Options(share=0.2))) | {"data": "x"}
+    run_settings.check(str(tmp_path), now, cls=RunSettings)
+    # Real differences are told, under the names of today.
+    now["options"]["share"] = 0.3
+    now["options"]["later"] = 5
+    with pytest.raises(UserError) as told:
+        run_settings.check(str(tmp_path), now, cls=RunSettings)
+    message = str(told.value)
+    assert "options.share: 0.2 there, 0.3 now" in message
+    assert "options.later: null there, 5 now" in message
+    assert "fraction" not in message
+
+
+def test_a_pretraining_run_from_before_some_settings(tmp_path):
+    now = config.to_dict(PretrainSettings.of_size("tiny"))
+    old = json.loads(json.dumps(now))
+    for section, key in (
+        ("train", "precision"), ("train", "gradient_accumulation"),
+        ("train", "attention"), ("data", "pack_examples"),
+        ("generator", "frozen"),
+    ):  # fmt: skip
+        del old[section][key]
+    _kept(tmp_path, old)
+    run_settings.check(str(tmp_path), now, cls=PretrainSettings)
+    assert recorded(old, "x") == PretrainSettings.of_size("tiny")
+
+
+def test_what_identifies_the_data_is_no_setting():
+    record = config.to_dict(PretrainSettings())
+    record["data"] |= {"fingerprint": "sha256:1", "max_seq_length": 64}
+    record |= {"vocab_fingerprint": "sha256:2", "init": {"from": ["x"]}}
+    assert recorded(record, "x") == PretrainSettings()

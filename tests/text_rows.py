@@ -1,0 +1,33 @@
+"""Rows of texts, all padded to one length."""
+
+import numpy as np
+
+from electra_tf.tasks.features import INPUTS, Features
+from electra_tf.tasks.texts.task import pair_rows
+
+
+def pair_features(tokenizer, first, second, max_length):
+    """Model inputs of texts or pairs, each int32 [N, max_length]."""
+    rows = pair_rows(tokenizer, first, second, max_length)
+    batch = rows.batch(np.arange(len(rows)), max_length)
+    return {name: batch[name] for name in INPUTS}
+
+
+def from_rows(rows, /, names=("input_ids", "segment_ids"), **others):
+    """Features from one mapping of token arrays a row.
+
+    Args:
+      rows: N mappings, the arrays of one of them all of one length.
+      names: the token arrays.
+      **others: the other attributes of `Features`.
+    """
+    lengths = [len(row[names[0]]) for row in rows]
+    tokens = {
+        name: np.concatenate(
+            [np.asarray(row[name], "int32") for row in rows]
+            or [np.zeros([0], "int32")]
+        )
+        for name in names
+    }
+    splits = np.concatenate([[0], np.cumsum(lengths)]).astype("int64")
+    return Features(splits, tokens, **others)
