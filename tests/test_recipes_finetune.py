@@ -17,7 +17,7 @@ from electra_tf.cli import app
 from electra_tf.errors import UserError
 from electra_tf.finetuning import settings
 from electra_tf.models.config import ModelConfig
-from electra_tf.training import run_settings
+from electra_tf.training.settings import check_run
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHORT = TRAIN | {"num_train_epochs": 1}
@@ -276,7 +276,7 @@ def test_a_run_with_older_names_of_keys_is_resumed(tmp_path):
     for key in settings.FREE:
         del now["train"][key]
     cls = settings.run_class("classification")
-    run_settings.check(str(tmp_path), now, cls=cls)
+    check_run(str(tmp_path), now, cls=cls)
     now["options"]["validation_fraction"] = 0.3
     with pytest.raises(UserError, match=r"validation_fraction: 0.25 there"):
-        run_settings.check(str(tmp_path), now, cls=cls)
+        check_run(str(tmp_path), now, cls=cls)

@@ -10,7 +10,7 @@ import tensorflow as tf
 import two_workers
 
 from electra_tf.errors import UserError
-from electra_tf.training import cluster, steps, workers
+from electra_tf.training import steps, workers
 from electra_tf.training.strategy import make_strategy
 
 
@@ -22,15 +22,15 @@ TWO = {"worker": ["a:1", "b:2"]}
 
 
 def test_workers_by_their_place():
-    found = cluster.read_tf_config(_config(TWO, index=1))
-    assert found == cluster.Cluster(("a:1", "b:2"), 1)
+    found = workers.read_tf_config(_config(TWO, index=1))
+    assert found == workers.Cluster(("a:1", "b:2"), 1)
 
 
 def test_a_chief_comes_first():
     jobs = {"worker": ["a:1", "b:2"], "chief": ["[::1]:3"]}
-    assert cluster.read_tf_config(_config(jobs, "chief")).index == 0
-    found = cluster.read_tf_config(_config(jobs, "worker", 1))
-    assert found == cluster.Cluster(("[::1]:3", "a:1", "b:2"), 2)
+    assert workers.read_tf_config(_config(jobs, "chief")).index == 0
+    found = workers.read_tf_config(_config(jobs, "worker", 1))
+    assert found == workers.Cluster(("[::1]:3", "a:1", "b:2"), 2)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_chief_comes_first():
 )
 def test_malformed(text, message):
     with pytest.raises(UserError, match=message):
-        cluster.read_tf_config(text)
+        workers.read_tf_config(text)
 
 
 def test_address_in_use(monkeypatch):
@@ -79,17 +79,17 @@ def test_who_is_missing():
         there.bind(("127.0.0.1", 0))
         there.listen()
         here = f"127.0.0.1:{there.getsockname()[1]}"
-        found = cluster.Cluster((here, "127.0.0.1:1", "127.0.0.1:2"), 1)
+        found = workers.Cluster((here, "127.0.0.1:1", "127.0.0.1:2"), 1)
         assert found.missing() == ["worker 2 (127.0.0.1:2)"]
 
 
 def test_a_worker_that_does_not_come():
     (port,) = two_workers.free_ports(1)
-    here = cluster.Cluster((f"127.0.0.1:{port}", "127.0.0.1:2"), 0)
+    here = workers.Cluster((f"127.0.0.1:{port}", "127.0.0.1:2"), 0)
     with pytest.raises(
         UserError, match=r"waited 0.1 s, and cannot reach worker 1 .*:2\)"
     ):
-        cluster.meet(here, 0.1)
+        workers.meet(here, 0.1)
 
 
 def test_workers_meet_whoever_comes_first():
@@ -97,8 +97,8 @@ def test_workers_meet_whoever_comes_first():
     with futures.ThreadPoolExecutor(3) as pool:
         met = []
         for index in (2, 0, 1):
-            one = cluster.Cluster(addresses, index)
-            met.append(pool.submit(cluster.meet, one, 20.0))
+            one = workers.Cluster(addresses, index)
+            met.append(pool.submit(workers.meet, one, 20.0))
             time.sleep(0.3)
             assert all(m.running() for m in met)
         for one in met:

@@ -13,8 +13,8 @@ import tensorflow as tf
 import training_toy as toy
 
 from electra_tf.errors import UserError
-from electra_tf.training import checkpoints, loop, reporting
-from electra_tf.training.signals import StopRequest
+from electra_tf.training import checkpoints, loop, reporting, steps
+from electra_tf.training.stopping import StopRequest
 from electra_tf.training.strategy import make_strategy
 
 SCRIPT = str(pathlib.Path(__file__).with_name("training_toy.py"))
@@ -84,7 +84,7 @@ def test_a_run_leaves_its_records(straight):
     assert steps == [5, 10, 15, 20, 25, 30]
     held_out = [r for r in found if r["split"] == "validation"]
     assert [r["step"] for r in held_out] == [10, 20, 30]
-    again = loop.evaluate(model, toy.eval_data(), make_strategy("one_device"))
+    again = steps.evaluate(model, toy.eval_data(), make_strategy("one_device"))
     assert again == result["validation"]
     assert held_out[-1]["loss"] == again["loss"]
     state = json.loads(
@@ -336,10 +336,10 @@ def test_bad_arguments(tmp_path):
     model = toy.make_model()
     one = make_strategy("one_device")
     with pytest.raises(UserError, match="repeats for ever"):
-        loop.evaluate(model, toy.eval_data().repeat(), one)
+        steps.evaluate(model, toy.eval_data().repeat(), one)
     with pytest.raises(UserError, match="holds no batch"):
-        loop.evaluate(model, toy.eval_data().take(0), one)
-    some = loop.evaluate(model, toy.eval_data().repeat(), one, num_steps=2)
+        steps.evaluate(model, toy.eval_data().take(0), one)
+    some = steps.evaluate(model, toy.eval_data().repeat(), one, num_steps=2)
     assert set(some) == {"loss", "accuracy"}
 
 

@@ -9,8 +9,12 @@ import pytest
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.training.plots import PlotGroup, write_plots
-from electra_tf.training.reporting import Reporter, read_records
+from electra_tf.training.reporting import (
+    PlotGroup,
+    Reporter,
+    read_records,
+    write_plots,
+)
 
 
 class Terminal(io.StringIO):

@@ -9,7 +9,7 @@ import training_toy as toy
 
 from electra_tf.errors import UserError
 from electra_tf.training import checkpoints, loop, reporting
-from electra_tf.training.selection import Selection, Tracker
+from electra_tf.training.stopping import Selection, Tracker
 from electra_tf.training.strategy import make_strategy
 
 # By step: a gain at 4, 8 and 16, nothing later.

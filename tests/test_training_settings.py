@@ -10,7 +10,7 @@ from electra_tf import config
 from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
 from electra_tf.keras_api.settings import PretrainSettings, recorded
-from electra_tf.training import run_settings
+from electra_tf.training.settings import check_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +32,12 @@ def _kept(folder, content):
 def test_an_older_run_is_understood(tmp_path):
     _kept(tmp_path, {"options": {"fraction": 0.2}, "train": 3, "data": "x"})
     now = config.to_dict(RunSettings(Options(share=0.2))) | {"data": "x"}
-    run_settings.check(str(tmp_path), now, cls=RunSettings)
+    check_run(str(tmp_path), now, cls=RunSettings)
     # Real differences are told, under the names of today.
     now["options"]["share"] = 0.3
     now["options"]["later"] = 5
     with pytest.raises(UserError) as told:
-        run_settings.check(str(tmp_path), now, cls=RunSettings)
+        check_run(str(tmp_path), now, cls=RunSettings)
     message = str(told.value)
     assert "options.share: 0.2 there, 0.3 now" in message
     assert "options.later: null there, 5 now" in message
@@ -54,7 +54,7 @@ def test_a_pretraining_run_from_before_some_settings(tmp_path):
     ):  # fmt: skip
         del old[section][key]
     _kept(tmp_path, old)
-    run_settings.check(str(tmp_path), now, cls=PretrainSettings)
+    check_run(str(tmp_path), now, cls=PretrainSettings)
     assert recorded(old, "x") == PretrainSettings.of_size("tiny")
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import training_toy as toy
 
 from electra_tf import errors
-from electra_tf.training import cluster, loop, strategy, workers
+from electra_tf.training import loop, strategy, workers
 
 
 def main(run_dir: str, steps: str, seconds: str) -> int:
     chosen = strategy.make_strategy("multi_worker", join_seconds=60)
     team = workers.of(chosen)
-    run_dir = run_dir.format(index=cluster.read_tf_config().index)
+    run_dir = run_dir.format(index=workers.read_tf_config().index)
     try:
         with team.watched():
             with chosen.scope():

@@ -32,7 +32,7 @@ class HeldOut:
         self._reporter = reporter
 
     def run(self, should_stop: Stop) -> dict[str, float] | None:
-        """See `training.evaluation.EvaluatorLike`."""
+        """See `training.steps.EvaluatorLike`."""
         metrics: dict[str, float] = {}
         for split in self._splits:
             predictions = predict(

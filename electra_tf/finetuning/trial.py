@@ -26,12 +26,15 @@ from electra_tf.models import task_networks
 from electra_tf.prediction import files as prediction_files
 from electra_tf.prediction.inference import Inference
 from electra_tf.tasks.batches import training_dataset
-from electra_tf.training import checkpoints, loop, precision, workers
+from electra_tf.training import checkpoints, loop, workers
 from electra_tf.training.loop import TrainConfig
-from electra_tf.training.optimizer import make_optimizer
+from electra_tf.training.optimizer import (
+    loss_scaled,
+    make_optimizer,
+    precision_policy,
+)
 from electra_tf.training.reporting import Reporter
-from electra_tf.training.selection import Selection
-from electra_tf.training.signals import StopRequest
+from electra_tf.training.stopping import Selection, StopRequest
 
 # Written last: a trial that has it is finished.
 RESULT = "result.json"
@@ -110,7 +113,7 @@ def run_trial(
         strategy,
         train.jit_compile,
     )
-    with strategy.scope(), precision.policy(config.precision):
+    with strategy.scope(), precision_policy(config.precision):
         network, report = start.build(task.head())
         network.encoder.trainable = not config.freeze_encoder
         network.encoder.recompute = config.recompute
@@ -126,7 +129,7 @@ def run_trial(
         optimizer = make_optimizer(
             train, train.num_train_steps, learning_rate_multipliers=rates
         )
-        tuner.compile(precision.scaled(optimizer, config.precision))
+        tuner.compile(loss_scaled(optimizer, config.precision))
     if report is not None and checkpoints.latest(run_dir) is None:
         reporter.note(str(report))
     inference = Inference(network, task, config.eval_batch_size, workers=team)

@@ -16,8 +16,7 @@ from electra_tf.hub import directory
 from electra_tf.prediction import evaluating
 from electra_tf.prediction.inference import Inference
 from electra_tf.tasks.task import Prediction, Task
-from electra_tf.training.plots import PlotGroup, write_plots
-from electra_tf.training.reporting import read_records
+from electra_tf.training.reporting import PlotGroup, read_records, write_plots
 
 
 def save_models(

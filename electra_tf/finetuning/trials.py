@@ -28,7 +28,8 @@ from electra_tf.finetuning.settings import FREE, FinetuneSettings, run_class
 from electra_tf.finetuning.start import Start
 from electra_tf.hub import directory
 from electra_tf.tasks.registry import task_class
-from electra_tf.training import run_settings, workers
+from electra_tf.training import workers
+from electra_tf.training.settings import check_run
 
 
 def run_trials(
@@ -58,9 +59,7 @@ def run_trials(
     described = describe(settings, start, data)
     team = workers.of(strategy)
     team.agree("the settings", described)
-    run_settings.check(
-        output, described, team.is_chief, run_class(settings.task)
-    )
+    check_run(output, described, team.is_chief, run_class(settings.task))
     train = settings.train
     results = {
         number: finetune.result_of(_trial(output, number))

@@ -25,8 +25,11 @@ from electra_tf.pretraining import pretrainer
 from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab, load_vocab
-from electra_tf.training import precision
-from electra_tf.training.optimizer import make_optimizer
+from electra_tf.training.optimizer import (
+    loss_scaled,
+    make_optimizer,
+    precision_policy,
+)
 from electra_tf.training.settings import TrainConfig
 
 _log = logging.getLogger(__name__)
@@ -278,7 +281,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         products.check_attention(
             train.attention, settings.model.attention_dropout
         )
-        with precision.policy(train.precision), _initial_seed(train.seed):
+        with precision_policy(train.precision), _initial_seed(train.seed):
             made = cls(
                 settings.model,
                 settings.generator,
@@ -314,7 +317,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         """
         if optimizer is None and self.settings is not None:
             train = self.settings.train
-            optimizer = precision.scaled(make_optimizer(train), train.precision)
+            optimizer = loss_scaled(make_optimizer(train), train.precision)
         super().compile(optimizer, jit_compile, **options)
 
     def save_pretrained(self, path: str, step: int | None = None) -> None:

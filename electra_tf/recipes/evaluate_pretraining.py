@@ -105,7 +105,7 @@ def evaluate_pretraining(
     from electra_tf.keras_api.data import PretrainingData
     from electra_tf.keras_api.pretrainer import ElectraPretrainer
     from electra_tf.pretraining import masking
-    from electra_tf.training import checkpoints, evaluation, workers
+    from electra_tf.training import checkpoints, steps, workers
     from electra_tf.training import strategy as strategies
 
     with strategies.distributed(
@@ -138,7 +138,7 @@ def evaluate_pretraining(
             arrays = {directory.weight_name(n): a for n, a in arrays.items()}
         load_weights(pretrainer, arrays, path)
         try:
-            metrics = evaluation.evaluate(
+            metrics = steps.evaluate(
                 pretrainer, examples.validation(batch_size, team.share), chosen
             )
             metrics["unigram_entropy"] = masking.unigram_entropy(

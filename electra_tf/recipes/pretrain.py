@@ -338,8 +338,7 @@ def _cost_lines(
 
 def _reporter(output: str, settings: PretrainSettings, progress: bool) -> Any:
     """Progress, records and plots of the run."""
-    from electra_tf.training.plots import PlotGroup
-    from electra_tf.training.reporting import Reporter
+    from electra_tf.training.reporting import PlotGroup, Reporter
 
     return Reporter(
         output,

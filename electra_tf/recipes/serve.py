@@ -76,7 +76,7 @@ def serve(
       UserError: no such model, none that loads, or a port that is taken.
     """
     from electra_tf.serving.server import limits, running
-    from electra_tf.training.signals import StopRequest
+    from electra_tf.training.stopping import StopRequest
 
     log = logging.getLogger("electra_tf.serving")
     log.setLevel(logging.INFO)

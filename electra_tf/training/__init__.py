@@ -1,13 +1,12 @@
 """Training any `keras.Model` with a train_step: optimizer, loop, checkpoints.
 
-optimizer.py    AdamW as ELECTRA uses it
-strategy.py     flag -> tf.distribute strategy
-cluster.py      TF_CONFIG: who the workers are; they meet
-workers.py      what the workers tell each other
-loop.py         train() and evaluate()
-precision.py    16-bit numbers
+settings.py     what can be set; a run's settings compared; no TensorFlow
+optimizer.py    AdamW as ELECTRA uses it; 16-bit numbers
+strategy.py     a name -> tf.distribute strategy, and a job under it
+workers.py      TF_CONFIG, and what the workers tell each other
+steps.py        the compiled steps: updates and evaluations
+loop.py         train()
+stopping.py     SIGTERM and SIGINT; the best checkpoint, and when to stop
 checkpoints.py  save, find and restore; whole or not at all
-reporting.py    progress line, metrics.jsonl, TensorBoard
-plots.py        metrics.jsonl -> PNG
-signals.py      SIGTERM and SIGINT ask for a stop
+reporting.py    progress line, metrics.jsonl, TensorBoard, plots
 """

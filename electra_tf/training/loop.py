@@ -7,33 +7,20 @@ import keras
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.training import checkpoints, run_settings, workers
-from electra_tf.training.evaluation import (
+from electra_tf.training import checkpoints, workers
+from electra_tf.training.reporting import Reporter
+from electra_tf.training.settings import TrainConfig, check_run
+from electra_tf.training.steps import (
     Evaluator,
     EvaluatorLike,
-    evaluate,
-    reset_metrics,
-    take_metrics,
-)
-from electra_tf.training.reporting import Reporter
-from electra_tf.training.selection import Selection, Tracker
-from electra_tf.training.settings import TrainConfig
-from electra_tf.training.signals import StopRequest
-from electra_tf.training.steps import (
     FiniteWatch,
     iterate,
     make_train_steps,
     recorded_norm,
+    reset_metrics,
+    take_metrics,
 )
-
-__all__ = [
-    "TrainConfig",
-    "TrainData",
-    "evaluate",
-    "make_deterministic",
-    "train",
-]
-
+from electra_tf.training.stopping import Selection, StopRequest, Tracker
 
 TrainData = Callable[[int], tf.data.Dataset]
 
@@ -106,9 +93,7 @@ def train(
     team = workers.of(strategy)
     team.agree("the settings", run_config)
     reporter.recording &= team.is_chief
-    run_settings.check(
-        run_dir, run_config, write=team.is_chief, cls=settings_class
-    )
+    check_run(run_dir, run_config, write=team.is_chief, cls=settings_class)
     if team.is_chief:
         checkpoints.clean(run_dir)
     team.barrier()

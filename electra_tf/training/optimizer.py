@@ -7,10 +7,11 @@ unless asked, and each variable may have its own share of the learning rate,
 which its weight decay follows.
 """
 
+import contextlib
 import dataclasses
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,13 +20,6 @@ import tensorflow as tf
 from electra_tf.config import resolve
 from electra_tf.errors import UserError
 from electra_tf.training.settings import OptimizerConfig, TrainConfig
-
-__all__ = [
-    "AdamWeightDecay",
-    "OptimizerConfig",
-    "WarmupPolynomialDecay",
-    "make_optimizer",
-]
 
 _log = logging.getLogger(__name__)
 
@@ -394,3 +388,39 @@ def make_optimizer(
         no_decay_patterns=no_decay_patterns,
         learning_rate_multipliers=learning_rate_multipliers,
     )
+
+
+FLOAT16 = "mixed_float16"
+
+
+@contextlib.contextmanager
+def precision_policy(name: str) -> Iterator[None]:
+    """Models made inside compute by this Keras policy; weights stay float32.
+
+    Args:
+      name: "float32", "mixed_bfloat16" or "mixed_float16".
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def loss_scaled(
+    optimizer: keras.optimizers.Optimizer, name: str
+) -> keras.optimizers.Optimizer:
+    """The optimizer for models of a policy.
+
+    Small gradients are zero in float16. There the loss is scaled up, by twice
+    as much after 2,000 good steps and half as much after a bad one, which is
+    left out.
+
+    Args:
+      optimizer: as for float32.
+      name: see `precision_policy`.
+    """
+    if name != FLOAT16:
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.training import cluster, workers
+from electra_tf.training import workers
 from electra_tf.training.settings import ForwardStrategyName, StrategyName
 
 STRATEGIES = typing.get_args(StrategyName)
@@ -108,8 +108,8 @@ def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
 @functools.cache
 def _multi_worker(join_seconds: float) -> tf.distribute.Strategy:
     """One for the process, which listens at one address."""
-    found = cluster.read_tf_config()
-    cluster.meet(found, join_seconds)
+    found = workers.read_tf_config()
+    workers.meet(found, join_seconds)
     try:
         made = tf.distribute.MultiWorkerMirroredStrategy()
     except RuntimeError as error:

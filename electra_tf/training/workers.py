@@ -1,20 +1,206 @@
-"""What the processes of one job tell each other.
+"""The processes of one job: who they are, how they meet, what they tell.
 
-One process is a job too: then nothing is sent, and every function answers as
-if it had asked the others.
+TF_CONFIG says who they are. One process is a job too: then nothing is sent, and
+every function answers as if it had asked the others.
 """
 
 import contextlib
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.training.cluster import Cluster
+
+_EXAMPLE = (
+    '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": '
+    '"worker", "index": 0}}'
+)
+# Seconds within which a machine that is there takes up a connection.
+_CONNECT_SECONDS = 2.0
+_POLL_SECONDS = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """The processes of a job.
+
+    Attributes:
+      addresses: "host:port" of each, the chief's first.
+      index: which of them this process is.
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+
+    def describe(self, index: int) -> str:
+        """A worker as words to show."""
+        return f"worker {index} ({self.addresses[index]})"
+
+    def missing(self, seconds: float = 0.0) -> list[str]:
+        """The other workers that cannot be reached, described.
+
+        Args:
+          seconds: asks again for so long as all of them can be.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            found = [
+                self.describe(index)
+                for index, address in enumerate(self.addresses)
+                if index != self.index and not _reachable(address)
+            ]
+            if found or time.monotonic() >= end:
+                return found
+            time.sleep(0.2)
+
+
+def read_tf_config(text: str | None = None) -> Cluster:
+    """The cluster that TF_CONFIG describes.
+
+    Args:
+      text: its value; that of the environment where None.
+
+    Raises:
+      UserError: it is missing or malformed; the key is named.
+    """
+    text = os.environ.get("TF_CONFIG", "") if text is None else text
+    if not text.strip():
+        raise UserError(
+            "strategy multi_worker: the environment variable TF_CONFIG is not "
+            f"set; expected such as {_EXAMPLE}, with another index on each "
+            "worker"
+        )
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UserError(
+            f"TF_CONFIG: is not JSON ({error}); expected such as {_EXAMPLE}"
+        ) from error
+    cluster, task = _of(found, "cluster", dict), _of(found, "task", dict)
+    for job in cluster:
+        if job not in ("chief", "worker"):
+            raise UserError(
+                f"TF_CONFIG: cluster.{job}: expected workers alone, in "
+                "cluster.worker; leave it out"
+            )
+    jobs = {
+        job: _of(cluster, job, list, "cluster.")
+        for job in ("chief", "worker")
+        if job in cluster
+    }
+    addresses = [address for job in jobs.values() for address in job]
+    _check_addresses(addresses)
+    if len(jobs.get("chief", ())) > 1:
+        raise UserError("TF_CONFIG: cluster.chief: expected one address")
+    kind = _of(task, "type", str, "task.")
+    if kind not in jobs:
+        raise UserError(
+            f"TF_CONFIG: task.type: '{kind}' has no addresses in cluster; "
+            f"expected {' or '.join(jobs)}"
+        )
+    try:
+        index = int(task["index"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            "TF_CONFIG: task.index: expected a whole number, the place of this "
+            f"process in cluster.{kind}"
+        ) from error
+    if not 0 <= index < len(jobs[kind]):
+        raise UserError(
+            f"TF_CONFIG: task.index: {index}, but cluster.{kind} has "
+            f"{len(jobs[kind])} addresses; expected 0 to {len(jobs[kind]) - 1}"
+        )
+    before = len(jobs.get("chief", ())) if kind == "worker" else 0
+    return Cluster(tuple(addresses), before + index)
+
+
+def meet(cluster: Cluster, seconds: float) -> None:
+    """Waits until every other worker has been reached at its address.
+
+    TensorFlow would wait for them for ever, inside a call that nothing
+    interrupts; and it would share a port with another process silently.
+
+    Args:
+      cluster: who is to come.
+      seconds: how long to wait.
+
+    Raises:
+      UserError: a worker does not come, or this one's address is in use.
+    """
+    here = cluster.describe(cluster.index)
+    port = int(cluster.addresses[cluster.index].rpartition(":")[2])
+    others = [i for i in range(len(cluster.addresses)) if i != cluster.index]
+    end = time.monotonic() + seconds
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("", port))
+        except OSError as error:
+            raise UserError(
+                f"TF_CONFIG: cannot listen as {here}: {error.strerror}; is an "
+                "earlier run still there? Choose another port on every "
+                "worker, or end what holds it"
+            ) from error
+        listener.listen(max(128, len(others)))
+        while True:
+            others = [i for i in others if not _reachable(cluster.addresses[i])]
+            if not others:
+                break
+            if time.monotonic() >= end:
+                missing = ", ".join(map(cluster.describe, others))
+                raise UserError(
+                    f"strategy multi_worker: waited {seconds:g} s, and cannot "
+                    f"reach {missing}; start every worker that TF_CONFIG "
+                    "names, and see that their ports are open"
+                )
+            time.sleep(_POLL_SECONDS)
+        # Those that came first look for us still.
+        time.sleep(2 * _POLL_SECONDS)
+
+
+def _of(parent: Any, key: str, kind: type, prefix: str = "") -> Any:
+    value = parent.get(key) if isinstance(parent, dict) else None
+    if not isinstance(value, kind) or not value:
+        names = {dict: "an object", list: "a list of addresses", str: "a name"}
+        raise UserError(
+            f"TF_CONFIG: {prefix}{key}: expected {names[kind]}, as in "
+            f"{_EXAMPLE}"
+        )
+    return value
+
+
+def _check_addresses(addresses: Sequence[Any]) -> None:
+    for address in addresses:
+        host, _, port = str(address).rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            raise UserError(
+                f"TF_CONFIG: cluster: {address!r} is no address; expected "
+                "host:port"
+            )
+    twice = {a for a in addresses if list(addresses).count(a) > 1}
+    if twice:
+        raise UserError(f"TF_CONFIG: cluster: {min(twice)} is there twice")
+
+
+def _reachable(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection(
+            (host.strip("[]"), int(port)), _CONNECT_SECONDS
+        ):
+            return True
+    except OSError:
+        return False
+
 
 # How TensorFlow tells that a worker is gone.
 _LOST = (
