@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from electra_tf.errors import UserError
-from electra_tf.finetuning import chosen_weights
+from electra_tf.finetuning import trial
 from electra_tf.finetuning.settings import FinetuneTrainConfig
 from electra_tf.training import checkpoints
 
@@ -52,7 +52,7 @@ def take(trained, count, best=None, target=0.0, select_best=True):
     config = FinetuneTrainConfig(
         average_checkpoints=count, select_best=select_best
     )
-    found = chosen_weights.load(
+    found = trial.choose_weights(
         run_dir, model, outcome, config, evaluator, "nearness"
     )
     return found, float(model.layers[0].bias.numpy()[0])

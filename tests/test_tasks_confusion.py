@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from electra_tf.finetuning import confusion
+from electra_tf.finetuning import plots
 
 
 def test_rows_are_truths_and_columns_predictions():
     truths = ["a", "a", "b", "c", "a", "x"]
     predicted = ["a", "b", "b", "a", "b", "a"]
     np.testing.assert_array_equal(
-        confusion.counts(truths, predicted, ["a", "b", "c"]),
+        plots.confusion_counts(truths, predicted, ["a", "b", "c"]),
         [[1, 2, 0], [0, 1, 0], [1, 0, 0]],
     )
 
@@ -18,7 +18,7 @@ def test_rows_are_truths_and_columns_predictions():
 def test_letters_of_the_east_are_drawn_where_a_font_has_them():
     from matplotlib import font_manager
 
-    *_, last = confusion._families()
+    *_, last = plots._families()
     if last == "DejaVu Sans":
         pytest.skip("no font with Chinese letters on this machine")
     here = font_manager.findfont(last, fallback_to_default=False)
@@ -34,7 +34,7 @@ def test_it_is_drawn(labels):
     ]
     rng = np.random.default_rng(0)
     truths = [names[i] for i in rng.integers(0, labels, 500)]
-    png = confusion.draw(truths, truths[::-1], names)
+    png = plots.draw_confusion(truths, truths[::-1], names)
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     import io
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf.finetuning import step_plan
-from electra_tf.finetuning.fine_tuner import FineTuner
+from electra_tf.finetuning.fine_tuner import FineTuner, plan_steps
 from electra_tf.models import kernels
 from electra_tf.models.config import ModelConfig
 from electra_tf.tasks import batches
@@ -241,9 +240,9 @@ def test_compiling_must_pay(size, rows, steps, expected):
     features = toy.features(rows or 1)
     if not rows:
         features = Features(np.zeros([1], "int64"), {})
-    found = step_plan.plan(config, features, 32, steps, make_strategy())
+    found = plan_steps(config, features, 32, steps, make_strategy())
     assert found.kernel_mode == expected
-    whole = step_plan.plan(
+    whole = plan_steps(
         config, features, 32, steps, make_strategy(), jit_compile=True
     )
     assert (whole.pad_to_multiple, whole.side_by_side) == (8, 1)
@@ -253,9 +252,7 @@ def test_lengths_are_fine_where_compiling_them_pays():
     config = ModelConfig.of_size("small", vocab_size=100)
     features = toy.features(2000, longest=100)
     multiples = [
-        step_plan.plan(
-            config, features, 32, steps, make_strategy()
-        ).pad_to_multiple
+        plan_steps(config, features, 32, steps, make_strategy()).pad_to_multiple
         for steps in (250, 20_000)
     ]
     assert multiples == [8, 4]

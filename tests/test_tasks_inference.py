@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf.prediction.inference import Inference
+from electra_tf.prediction.predictor import Inference
 from electra_tf.tasks.features import Features
 
 

@@ -11,7 +11,7 @@ from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.models.task_networks import MultiHeadConfig, task_network
-from electra_tf.prediction.inference import Inference
+from electra_tf.prediction.predictor import Inference
 from electra_tf.tasks.features import Features, Mixture, mix_by_size
 from electra_tf.tasks.multitask.options import Member, MultitaskOptions
 from electra_tf.tasks.multitask.task import TASK_INDEX, Multitask

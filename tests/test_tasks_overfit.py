@@ -9,7 +9,7 @@ import tensorflow as tf
 from electra_tf.finetuning.fine_tuner import FineTuner
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_networks import task_network
-from electra_tf.prediction.inference import Inference
+from electra_tf.prediction.predictor import Inference
 from electra_tf.tasks.batches import training_dataset
 from electra_tf.tasks.registry import task_class
 from electra_tf.text.tokenizer import Tokenizer

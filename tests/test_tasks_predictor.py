@@ -20,9 +20,8 @@ from electra_tf.hub import directory, loading
 from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.prediction import evaluating, predictor, resumable
-from electra_tf.prediction import file_run as predicting
 from electra_tf.prediction import files as prediction_files
+from electra_tf.prediction import predictor, resumable
 from electra_tf.text.vocab import load_vocab
 
 HEAD = TaskHeadConfig("sequence", 2, ("animal", "thing"), hidden_layer=True)
@@ -225,7 +224,7 @@ def read_jsonl(path):
 def test_rows_repeat_the_input_and_bad_ones_go_on(loaded, tmp_path):
     source = write(tmp_path / "in.tsv")
     target = str(tmp_path / "out.jsonl")
-    done = predicting.predict_file(loaded, source, target)
+    done = resumable.predict_file(loaded, source, target)
     first, second, third, fourth = read_jsonl(target)
     (answer,) = loaded.predict(["the cat is in"])
     assert first == {
@@ -254,7 +253,7 @@ def test_tables(loaded, tmp_path, ending):
         + [{"n": 7, "late": None}],
     )
     target = str(tmp_path / f"out.{ending}")
-    predicting.predict_file(loaded, source, target)
+    resumable.predict_file(loaded, source, target)
     content = files.read_bytes(target)
     if ending.endswith("gz"):
         content = gzip.decompress(content)
@@ -276,10 +275,10 @@ def test_tables(loaded, tmp_path, ending):
 
 def test_columns_to_keep(loaded, tmp_path):
     source, target = write(tmp_path / "in.tsv"), str(tmp_path / "o.jsonl")
-    predicting.predict_file(loaded, source, target, keep=["id"])
+    resumable.predict_file(loaded, source, target, keep=["id"])
     assert list(read_jsonl(target)[0]) == ["id", "label", "probabilities"]
     with pytest.raises(UserError, match=r"--keep: .* no column 'idd'"):
-        predicting.predict_file(loaded, source, target, keep=["idd"])
+        resumable.predict_file(loaded, source, target, keep=["idd"])
 
 
 def test_what_the_task_refuses_late_is_told_apart(model, tmp_path):
@@ -288,7 +287,7 @@ def test_what_the_task_refuses_late_is_told_apart(model, tmp_path):
     lines = [f"{i}\ta {'mat' if i in (3, 11) else 'dog'}" for i in range(20)]
     source = write(tmp_path / "in.tsv", "id\ttext\n" + "\n".join(lines))
     target = str(tmp_path / "o.jsonl")
-    done = predicting.predict_file(found, source, target)
+    done = resumable.predict_file(found, source, target)
     bad = {r["id"]: r["error"] for r in read_jsonl(target) if "error" in r}
     assert set(bad) == {"3", "11"} and bad["3"] == f"{source}:5: refused"
     assert (done.rows, done.errors) == (20, 2)
@@ -329,11 +328,11 @@ def test_killed_it_goes_on_to_the_same_bytes(
 ):
     loaded = electra_tf.load(model)
     whole, target = str(tmp_path / f"w.{ending}"), str(tmp_path / f"t.{ending}")
-    predicting.predict_file(loaded, many, whole)
+    resumable.predict_file(loaded, many, whole)
     with monkeypatch.context() as patch:
         killed_after(parts, patch)
         with pytest.raises(Killed):
-            predicting.predict_file(loaded, many, target)
+            resumable.predict_file(loaded, many, target)
     assert not os.path.exists(target)
     asked, notes, seen = [], [], []
     answer = predictor.Predictor.answer
@@ -341,7 +340,7 @@ def test_killed_it_goes_on_to_the_same_bytes(
         predictor.Predictor, "answer",
         lambda self, e: asked.extend(e) or answer(self, e),
     )  # fmt: skip
-    done = predicting.predict_file(
+    done = resumable.predict_file(
         electra_tf.load(model), many, target, note=notes.append,
         progress=lambda rows, taken: seen.append(rows),
     )  # fmt: skip
@@ -361,11 +360,11 @@ def test_parts_of_something_else_are_not_taken(
         with monkeypatch.context() as patch:
             killed_after(3, patch)
             with pytest.raises(Killed):
-                predicting.predict_file(loaded, many, target)
+                resumable.predict_file(loaded, many, target)
 
     def told(chosen, source=many, **options):
         notes = []
-        predicting.predict_file(
+        resumable.predict_file(
             chosen, source, target, note=notes.append, **options
         )
         return notes[0]
@@ -390,7 +389,7 @@ def test_parts_of_something_else_are_not_taken(
     os.mkdir(f"{target}.partial")
     (tmp_path / "t.jsonl.partial" / "mine").write_text("")
     with pytest.raises(UserError, match="is in the way"):
-        predicting.predict_file(loaded, many, target)
+        resumable.predict_file(loaded, many, target)
 
 
 def test_a_full_disk_is_told_and_nothing_is_lost(loaded, tmp_path, monkeypatch):
@@ -406,11 +405,11 @@ def test_a_full_disk_is_told_and_nothing_is_lost(loaded, tmp_path, monkeypatch):
 
     monkeypatch.setattr(prediction_files, "write_rows", full)
     with pytest.raises(UserError, match=r"cannot write .*o.jsonl: No space"):
-        predicting.predict_file(loaded, source, target)
+        resumable.predict_file(loaded, source, target)
     monkeypatch.setattr(prediction_files, "write_rows", write_rows)
     assert not os.path.exists(target)
     notes = []
-    done = predicting.predict_file(loaded, source, target, note=notes.append)
+    done = resumable.predict_file(loaded, source, target, note=notes.append)
     assert done.rows == 4 and "going on after 4 rows" in notes[0]
 
 
@@ -421,7 +420,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(loaded, tmp_path, monkeypatch):
 def test_wrong_outputs(loaded, tmp_path, name, told):
     source = write(tmp_path / "in.tsv")
     with pytest.raises(UserError, match=told):
-        predicting.predict_file(loaded, source, str(tmp_path / name))
+        resumable.predict_file(loaded, source, str(tmp_path / name))
 
 
 # --- whole splits ------------------------------------------------------------
@@ -430,24 +429,24 @@ def test_wrong_outputs(loaded, tmp_path, name, told):
 def test_splits(model, tmp_path):
     data = word_task.write_data(tmp_path / "d", 10, 20, 5)
     found = electra_tf.load(model, data=data)
-    scores = evaluating.evaluate(found, predictions=str(tmp_path / "p"))
+    scores = predictor.evaluate(found, predictions=str(tmp_path / "p"))
     assert set(scores) == {"validation"}
     assert len(read_jsonl(tmp_path / "p/validation/predictions.jsonl")) == 20
     assert (tmp_path / "p/validation/validation.txt").exists()
-    scores = evaluating.evaluate(found, ["test", "train"])
+    scores = predictor.evaluate(found, ["test", "train"])
     assert set(scores) == {"test", "train"}
     with pytest.raises(UserError, match="found no split dev in"):
-        evaluating.evaluate(found, ["test", "dev"])
+        predictor.evaluate(found, ["test", "dev"])
     only = word_task.write_data(tmp_path / "t", 0, 0, 5)
-    assert set(evaluating.evaluate(electra_tf.load(model, data=only))) == {
+    assert set(predictor.evaluate(electra_tf.load(model, data=only))) == {
         "test"
     }
     (tmp_path / "t" / "test.tsv").write_text("text\tlabel\nthe cat\t\n")
     with pytest.raises(UserError, match="test: has no answers to score"):
-        evaluating.evaluate(electra_tf.load(model, data=only))
-    evaluating.evaluate(
+        predictor.evaluate(electra_tf.load(model, data=only))
+    predictor.evaluate(
         electra_tf.load(model, data=only), predictions=str(tmp_path / "q")
     )
     assert (tmp_path / "q/test/predictions.jsonl").exists()
     with pytest.raises(UserError, match="found no split of validation or te"):
-        evaluating.evaluate(electra_tf.load(model, data=str(tmp_path / "no")))
+        predictor.evaluate(electra_tf.load(model, data=str(tmp_path / "no")))

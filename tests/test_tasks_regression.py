@@ -13,7 +13,7 @@ from electra_tf.errors import UserError
 from electra_tf.finetuning.fine_tuner import FineTuner
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_networks import task_network
-from electra_tf.prediction.inference import Inference
+from electra_tf.prediction.predictor import Inference
 from electra_tf.tasks import registry
 from electra_tf.tasks.texts.classification import (
     Classification,

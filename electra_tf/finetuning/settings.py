@@ -328,7 +328,7 @@ def run_class(task: str) -> type:
     """Returns the class of what a run's config.json says of its settings.
 
     It compares runs of older versions in today's names; see
-    `training.run_settings`.
+    `training.settings.check_run`.
 
     Args:
       task: the task's name.

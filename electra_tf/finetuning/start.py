@@ -15,7 +15,7 @@ from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.models.task_networks import Seq2Seq
-from electra_tf.prediction import heads
+from electra_tf.prediction import task_of_model
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab, load_vocab
 
@@ -55,7 +55,7 @@ class Start:
         if self.checkpoint is None or self.new_head:
             return False
         there = self.checkpoint.config.task
-        return there is not None and heads.fits(there, head)
+        return there is not None and task_of_model.fits(there, head)
 
     def build(self, head: TaskHeadConfig) -> tuple[keras.Model, Report | None]:
         """The built network with its first weights; call it in a scope.

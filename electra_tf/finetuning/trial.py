@@ -1,31 +1,32 @@
 """One trial: train a network on a task, choose its best weights, use them."""
 
+import copy
+import dataclasses
 import io
 import json
 import math
+import os
 import statistics
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.finetuning import (
-    chosen_weights,
-    step_plan,
-    trial_outputs,
-)
-from electra_tf.finetuning.fine_tuner import FineTuner
-from electra_tf.finetuning.held_out import HeldOut
+from electra_tf.finetuning import plots
+from electra_tf.finetuning.fine_tuner import FineTuner, plan_steps
 from electra_tf.finetuning.settings import FinetuneTrainConfig, fit, run_class
-from electra_tf.finetuning.splits import Splits
+from electra_tf.finetuning.splits import Split, Splits
 from electra_tf.finetuning.start import Start
+from electra_tf.hub import directory
 from electra_tf.models import task_networks
 from electra_tf.prediction import files as prediction_files
-from electra_tf.prediction.inference import Inference
+from electra_tf.prediction.predictor import Inference, write_predictions
 from electra_tf.tasks.batches import training_dataset
+from electra_tf.tasks.task import Prediction, Task
 from electra_tf.training import checkpoints, loop, workers
 from electra_tf.training.loop import TrainConfig
 from electra_tf.training.optimizer import (
@@ -36,6 +37,7 @@ from electra_tf.training.optimizer import (
 from electra_tf.training.reporting import Reporter
 from electra_tf.training.stopping import Selection, StopRequest
 
+_SHOWN = 6  # metrics on the progress line
 # Written last: a trial that has it is finished.
 RESULT = "result.json"
 
@@ -105,7 +107,7 @@ def run_trial(
     )
     team = workers.of(strategy)
     reporter.recording = team.is_chief
-    layout = step_plan.plan(
+    layout = plan_steps(
         start.config,
         splits.features,
         train.batch_size,
@@ -165,11 +167,11 @@ def run_trial(
     )
     if outcome["stopped"]:
         return None
-    chosen = chosen_weights.load(
+    chosen = choose_weights(
         run_dir, tuner, outcome, config, evaluator, task.metric
     )
     with StopRequest() as stop:
-        scores = trial_outputs.predict_all(
+        scores = _predict_all(
             run_dir if team.is_chief else None,
             task,
             inference,
@@ -185,7 +187,7 @@ def run_trial(
         "chosen_step": chosen.step,
         "averaged_steps": chosen.averaged,
         "examples_per_second": _median(
-            trial_outputs.draw_curves(run_dir) if team.is_chief else []
+            plots.draw_curves(run_dir) if team.is_chief else []
         ),
         # Of the process that ended it; an earlier one may have begun it.
         "seconds": round(time.monotonic() - began, 1),
@@ -195,7 +197,7 @@ def run_trial(
     text = prediction_files.dumps(result)
     team.barrier()  # all have read what they need
     if team.is_chief:
-        trial_outputs.save_models(
+        _save_models(
             run_dir, task, network, start, chosen.step, scores, described
         )
         files.write_text(files.join(run_dir, RESULT), text + "\n")
@@ -227,3 +229,208 @@ def _result(
 
 def _median(values: list[float]) -> float | None:
     return statistics.median(values) if values else None
+
+
+class HeldOut:
+    """Scores of the validation splits: an evaluator for the loop.
+
+    Metrics of the first split have their own names, those of the others
+    "split/metric".
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        inference: Inference,
+        splits: tuple[Split, ...],
+        reporter: Reporter | None = None,
+    ):
+        self._task = task
+        self._inference = inference
+        self._splits = splits
+        self._reporter = reporter
+
+    def run(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
+        """See `training.steps.EvaluatorLike`."""
+        metrics: dict[str, float] = {}
+        for split in self._splits:
+            features = split.features
+            outputs = self._inference.run(features, should_stop=should_stop)
+            if outputs is None:
+                return None
+            predictions = self._task.predictions(
+                split.examples, features, outputs
+            )
+            scores = self._task.scores(split.examples, predictions)
+            first = split is self._splits[0]
+            for name, value in scores.items():
+                metrics[name if first else f"{split.name}/{name}"] = value
+        if self._reporter is not None:
+            rest = [n for n in metrics if n not in (self._task.metric, "loss")]
+            shown = ("loss", self._task.metric, *rest)
+            self._reporter.shown = shown[:_SHOWN]
+        return metrics
+
+
+class Chosen(NamedTuple):
+    """What was loaded."""
+
+    step: int  # of the weights; of a mean, the last one's
+    averaged: list[int]  # the steps that the mean is of; empty for none
+
+
+def choose_weights(
+    run_dir: str,
+    model: keras.Model,
+    outcome: dict[str, Any],
+    config: FinetuneTrainConfig,
+    evaluator: HeldOut | None,
+    metric: str,
+) -> Chosen:
+    """Puts the weights to keep into a trained model.
+
+    Args:
+      run_dir: the trial's directory, its checkpoints still there.
+      model: trained; it has the last step's weights.
+      outcome: what `training.loop.train` returned.
+      config: says whether the best ones are taken, or a mean.
+      evaluator: of the validation data, if there is any.
+      metric: decides between best and mean; higher is better.
+
+    Raises:
+      UserError: a checkpoint is damaged.
+    """
+    best = outcome["best"] if config.select_best else None
+    steps = checkpoints.all_steps(run_dir)
+    last = [s for s in steps if s <= outcome["step"]]
+    last = sorted(last)[-config.average_checkpoints :]
+    if len(last) > 1:
+        checkpoints.load_mean([steps[step] for step in last], model)
+        if best is None or evaluator is None:
+            return Chosen(last[-1], last)
+        scores = evaluator.run(lambda: False) or {}
+        value = best["value"]
+        if value is None or scores.get(metric, float("-inf")) > value:
+            return Chosen(last[-1], last)
+    if best is not None:
+        checkpoints.load_weights(best["checkpoint"], model)
+        return Chosen(best["step"], [])
+    if len(last) > 1:
+        checkpoints.load_weights(outcome["checkpoint"], model)
+    return Chosen(outcome["step"], [])
+
+
+def _save_models(
+    run_dir: str,
+    task: Task,
+    network: keras.Model,
+    start: Start,
+    step: int,
+    scores: dict[str, Any],
+    described: dict[str, Any],
+) -> None:
+    """Writes `model/`, or a directory in it for each of several tasks.
+
+    Args:
+      run_dir: the trial's directory.
+      task: as it was trained and tuned.
+      network: with the weights to keep.
+      start: where it began: shape and vocabulary.
+      step: updates behind the weights.
+      scores: split -> metric -> value.
+      described: all settings.
+    """
+    for name, (own, part) in task.models(network).items():
+        about = {
+            "task": _lasting(own.name),
+            "options": dataclasses.asdict(own.options),
+            "state": own.state,
+            "metrics": scores,
+            "settings": described,
+        }
+        directory.save(
+            files.join(run_dir, "model", name).rstrip("/"),
+            start.directory_config(part.head_config, step, about),
+            [part],
+            start.vocab,
+        )
+
+
+def _lasting(name: str) -> str:
+    """A task's name that is found from other directories too."""
+    path, colon, attribute = name.rpartition(":")
+    if colon and path.endswith(".py"):
+        return f"{os.path.abspath(path)}:{attribute}"
+    return name
+
+
+def _predict_all(
+    run_dir: str | None,
+    task: Task,
+    inference: Inference,
+    splits: Splits,
+    should_stop: Callable[[], bool],
+) -> dict[str, dict[str, float]] | None:
+    """Predicts, tunes, writes; the scores of each split that has answers.
+
+    Args:
+      run_dir: the trial's directory; None writes nothing.
+      task: is tuned on the first validation split.
+      inference: of the trained network.
+      splits: what to predict.
+      should_stop: then the result is None.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for split in (*splits.validation, *splits.test):
+        outputs = inference.run(split.features, should_stop=should_stop)
+        if outputs is None:
+            return None
+        examples = split.examples
+        predictions = task.predictions(examples, split.features, outputs)
+        if split in splits.validation[:1]:
+            before = copy.deepcopy(task.state)
+            task.tune(examples, predictions)
+            if task.state != before:
+                predictions = task.predictions(
+                    examples, split.features, outputs
+                )
+            if run_dir is not None:
+                _draw_confusion(
+                    run_dir, task, split.name, examples, predictions
+                )
+        if run_dir is not None:
+            write_predictions(
+                files.join(run_dir, "predictions"),
+                task,
+                split.name,
+                examples,
+                predictions,
+            )
+        scores = task.scores(examples, predictions)
+        if scores:
+            found[split.name] = {n: float(v) for n, v in scores.items()}
+    return found
+
+
+def _draw_confusion(
+    run_dir: str,
+    task: Task,
+    split: str,
+    examples: Sequence[Any],
+    predictions: Sequence[Prediction],
+) -> None:
+    pairs = [
+        (task.truth(example), prediction.get("label"))
+        for example, prediction in zip(examples, predictions)
+    ]
+    if not pairs or any(None in pair for pair in pairs):
+        return
+    truths, predicted = zip(*pairs)
+    labels = getattr(task.head(), "labels", None)
+    labels = labels or sorted({*truths, *predicted})
+    files.write_bytes(
+        files.join(run_dir, "plots", "confusion_matrix.png"),
+        plots.draw_confusion(
+            truths, predicted, labels, f"{task.name}, {split}"
+        ),
+    )

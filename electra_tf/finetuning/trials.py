@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.finetuning import report, report_plots, splits
+from electra_tf.finetuning import plots, report, splits
 from electra_tf.finetuning import trial as finetune
 from electra_tf.finetuning.settings import FREE, FinetuneSettings, run_class
 from electra_tf.finetuning.start import Start
@@ -122,7 +122,7 @@ def run_trials(
             files.join(output, "model", name).rstrip("/"),
             directory.read(files.join(best, "model", name).rstrip("/")),
         )
-    report_plots.write(output, summary)
+    plots.write_plots(output, summary)
     report.write(output, summary)
     return summary
 

@@ -1,30 +1,36 @@
 """A fine-tuned model that answers: `electra_tf.load(RUN)`."""
 
+import io
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import keras
+import numpy as np
+import tensorflow as tf
 
+from electra_tf import files
 from electra_tf.config import Overrides
 from electra_tf.errors import UserError
 from electra_tf.hub import directory, loading, pretrained
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.prediction import heads
-from electra_tf.prediction import options as model_options
-from electra_tf.prediction.inference import Inference
-from electra_tf.tasks.features import check_lengths
+from electra_tf.models import packed_encoder
+from electra_tf.prediction import files as prediction_files
+from electra_tf.prediction import task_of_model
+from electra_tf.tasks.batches import inference_batches
+from electra_tf.tasks.features import INPUTS, Features, check_lengths
 from electra_tf.tasks.records import BadRow
 from electra_tf.tasks.registry import task_class
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.text.tokenizer import Tokenizer
-from electra_tf.training.workers import Workers
+from electra_tf.training.workers import WHOLE, Workers
 
 # Rows for which features are in memory together: texts, long documents.
 _MANY, _FEW = 1024, 64
 
 T = TypeVar("T")
 Row = Mapping[str, Any] | BadRow
+Batch = tuple[np.ndarray, dict[str, np.ndarray]]  # rows and their outputs
 
 
 class Predictor:
@@ -202,7 +208,7 @@ def _described(path: str, config: DirectoryConfig) -> dict[str, Any]:
         )
     if config.fine_tuning is not None:
         return config.fine_tuning
-    return heads.described(config.task)
+    return task_of_model.described(config.task)
 
 
 def _task(
@@ -215,7 +221,7 @@ def _task(
 ) -> Task:
     about = _described(path, config)
     name = name or about["task"]
-    options = model_options.chosen(about, name, options, overrides, path)
+    options = task_of_model.chosen(about, name, options, overrides, path)
     made = task_class(name)(name, options, data, about["state"])
     what = f"{path} is a model of {about['task']}"
     if name != about["task"]:
@@ -225,10 +231,193 @@ def _task(
     except (KeyError, UserError) as error:  # no labels in that state
         raise UserError(what) from error
     if config.fine_tuning is not None:
-        heads.check(config.task, wanted, what)
+        task_of_model.check(config.task, wanted, what)
     else:
-        heads.check_outputs(config.task, wanted, what)
+        task_of_model.check_outputs(config.task, wanted, what)
     return made
+
+
+def evaluate(
+    predictor: Predictor,
+    splits: Sequence[str] = (),
+    predictions: str | None = None,
+    write: bool = True,
+) -> dict[str, dict[str, float]]:
+    """Split -> metric -> value.
+
+    Args:
+      predictor: its task reads the splits.
+      splits: their names; those for validation where none is given, or those
+        for testing if the data has no others.
+      predictions: a directory for `write_predictions`.
+      write: whether this process writes them; of several workers one does.
+
+    Raises:
+      UserError: no such split, or one without answers and `predictions` not
+        asked for.
+    """
+    task = predictor.task
+    found: dict[str, dict[str, float]] = {}
+    seen: list[str] = []
+    for names in (splits,) if splits else (
+        task.validation_splits, task.test_splits,
+    ):  # fmt: skip
+        for split in names:
+            examples = task.read(split)
+            if examples is None or not len(examples):
+                continue
+            seen.append(split)
+            scores, answers = predictor.evaluate(examples)
+            if predictions is not None and write:
+                write_predictions(predictions, task, split, examples, answers)
+            if scores:
+                found[split] = {n: float(v) for n, v in scores.items()}
+        if seen:
+            break
+    missing = [split for split in splits if split not in seen]
+    if missing or not seen:
+        where = f" in {task.data}" if task.data else ""
+        what = missing[0] if missing else "of validation or test"
+        raise UserError(f"task {task.name}: found no split {what}{where}")
+    if not found and predictions is None:
+        raise UserError(
+            f"task {task.name}: {', '.join(seen)}: has no answers to score "
+            "against; for predictions give --predictions=DIR"
+        )
+    return found
+
+
+def write_predictions(
+    folder: str,
+    task: Task,
+    split: str,
+    examples: Sequence[Any],
+    predictions: Sequence[Prediction],
+) -> None:
+    """Writes a split's predictions, and the files that the task makes.
+
+    Args:
+      folder: they go to a directory in it with the split's name.
+      task: gives the files.
+      split: the name.
+      examples: of the split.
+      predictions: one each.
+    """
+    here = files.join(folder, split)
+    prediction_files.write_jsonl(
+        files.join(here, "predictions.jsonl"), predictions
+    )
+    for name, content in task.files(split, examples, predictions).items():
+        files.write_bytes(files.join(here, name), content)
+
+
+class Inference:
+    """Runs a network over features; compiled once, for all lengths.
+
+    The network's variables are read at each run: between two of them they may
+    have been trained, or loaded.
+
+    Args:
+      network: built (`models.task_networks`).
+      task: its `outputs` are what is kept.
+      batch_size: rows at a time; results do not depend on it.
+      pad_to_multiple: of lengths; results do not depend on it either.
+      bucket: whether rows are taken by length, which is much faster, or in
+        their order.
+      workers: several processes that take the batches in turn and tell one
+        another the results; all of them call `run`. None is this one alone.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        task: Task,
+        batch_size: int = 32,
+        pad_to_multiple: int = 8,
+        bucket: bool = True,
+        workers: Workers | None = None,
+    ):
+        self.network = network
+        self.task = task
+        self.batch_size = batch_size
+        self.pad_to_multiple = pad_to_multiple
+        self.bucket = bucket
+        self.workers = workers
+
+        @tf.function(
+            autograph=False,
+            input_signature=[tf.TensorSpec([None, None], tf.int32)] * 3,
+        )
+        def forward(
+            input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
+            with packed_encoder.where_fastest(network):
+                return task.infer(network, input_ids, input_mask, segment_ids)
+
+        self._forward = forward
+
+    def run(
+        self,
+        features: Features,
+        progress: Callable[[int, int], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> list[dict[str, np.ndarray]] | None:
+        """The task's outputs of each row, in the order of the rows.
+
+        Args:
+          features: N rows; groups are taken apart, targets not looked at.
+          progress: called with (rows done, N) after each batch.
+          should_stop: asked before each batch.
+
+        Returns:
+          N mappings; None if it was asked to stop before the end.
+        """
+        total, done = len(features), 0
+        results: list[dict[str, np.ndarray]] = [{}] * total
+        share = self.workers.share if self.workers else WHOLE
+        own: list[Batch] = []
+        for number, (rows, batch) in enumerate(
+            inference_batches(
+                features, self.batch_size, self.pad_to_multiple, self.bucket
+            )
+        ):
+            # In rounds of a batch a worker, so that all ask equally often.
+            turn = number % share.count
+            if turn == 0 and should_stop is not None and should_stop():
+                return None
+            if turn == share.index:
+                outputs = self._forward(*(batch[name] for name in INPUTS))
+                own.append((rows, {n: v.numpy() for n, v in outputs.items()}))
+            done += len(rows)
+            if progress is not None:
+                progress(done, total)
+        found = own
+        if share.count > 1:
+            told = self.workers.gather(_dumps(own))
+            found = [batch for data in told for batch in _loads(data)]
+        for rows, arrays in found:
+            for i, row in enumerate(rows):
+                results[row] = {n: value[i] for n, value in arrays.items()}
+        return results
+
+
+def _dumps(batches: list[Batch]) -> bytes:
+    arrays = {}
+    for number, (rows, outputs) in enumerate(batches):
+        arrays[f"{number}/"] = rows
+        arrays |= {f"{number}/{name}": v for name, v in outputs.items()}
+    target = io.BytesIO()
+    np.savez(target, **arrays)
+    return target.getvalue()
+
+
+def _loads(data: bytes) -> list[Batch]:
+    batches: dict[str, dict[str, np.ndarray]] = {}
+    with np.load(io.BytesIO(data)) as arrays:
+        for key in arrays:
+            number, _, name = key.partition("/")
+            batches.setdefault(number, {})[name] = arrays[key]
+    return [(found.pop(""), found) for found in batches.values()]
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from electra_tf.config import Overrides, Setting, Settings
-from electra_tf.prediction import options as model_options
+from electra_tf.prediction import task_of_model
 from electra_tf.training.settings import ForwardStrategyName
 
 
@@ -85,8 +85,8 @@ def evaluate(
       UserError: no such model, data or split, or options that do not fit.
     """
     from electra_tf import files
-    from electra_tf.prediction import evaluating, predictor
     from electra_tf.prediction import files as prediction_files
+    from electra_tf.prediction import predictor
     from electra_tf.training import strategy as strategies
     from electra_tf.training import workers
 
@@ -101,7 +101,7 @@ def evaluate(
             data=data, batch_size=batch_size, workers=team,
         )  # fmt: skip
         splits = (split,) if isinstance(split, str) else tuple(split)
-        metrics = evaluating.evaluate(
+        metrics = predictor.evaluate(
             loaded, splits, predictions, write=team.is_chief
         )
     name = loaded.task.name
@@ -116,8 +116,8 @@ def settings_class(
 ) -> type:
     """Returns the settings that --set fills: the options of the task."""
     del others
-    about = model_options.stored(model) if model else None
-    return model_options.settings_class(task or (about or {}).get("task"))
+    about = task_of_model.stored(model) if model else None
+    return task_of_model.settings_class(task or (about or {}).get("task"))
 
 
 def check_settings(
@@ -131,6 +131,6 @@ def check_settings(
     Of a model that has to be loaded to know its task nothing is checked yet.
     """
     del others
-    about = model_options.stored(model)
+    about = task_of_model.stored(model)
     if about is not None:
-        model_options.chosen(about, task, None, overrides, model)
+        task_of_model.chosen(about, task, None, overrides, model)

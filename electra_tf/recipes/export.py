@@ -11,7 +11,6 @@ from electra_tf.recipes.arguments import checked
 
 if TYPE_CHECKING:
     from electra_tf.exporting.servable import Servable
-    from electra_tf.prediction.predictor import Predictor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +119,7 @@ def _open(
     """Opens the model as what the arguments say."""
     from electra_tf.exporting import servable
     from electra_tf.hub import loading
+    from electra_tf.prediction import predictor
 
     if loading.is_handle(path):
         path = loading.fetch(path)
@@ -129,7 +129,9 @@ def _open(
                 f"--part: is of pre-trained models, and {path} was "
                 "fine-tuned; leave it out"
             )
-        return servable.of_predictor(_predictor(path, task, overrides))
+        return servable.of_predictor(
+            predictor.load(path, task=task, overrides=overrides)
+        )
     for flag, value in (("task", task), ("set", overrides)):
         if value:
             raise UserError(
@@ -137,20 +139,3 @@ def _open(
                 "leave it out"
             )
     return servable.open_pretrained(path, part)
-
-
-def _predictor(
-    path: str, task: str | None, overrides: config.Overrides
-) -> "Predictor":
-    """A fine-tuned model, with `overrides` over the options of its training."""
-    from electra_tf.finetuning import settings
-    from electra_tf.prediction import predictor
-
-    options: Any = None
-    if overrides:
-        about = predictor.fine_tuning_of(path)
-        kind = settings.settings_class(task or about["task"])
-        known = {field.name for field in dataclasses.fields(kind().options)}
-        before = {k: v for k, v in about["options"].items() if k in known}
-        options = config.resolve(kind, {"options": before}, overrides).options
-    return predictor.load(path, task=task, options=options)

@@ -91,8 +91,8 @@ def predict(
       UserError: no such model or input, an output that is there, or options
         that do not fit.
     """
-    from electra_tf.prediction import file_run, predictor
     from electra_tf.prediction import files as prediction_files
+    from electra_tf.prediction import predictor, resumable
     from electra_tf.recipes.progress import RowProgress
     from electra_tf.tasks import records
 
@@ -114,7 +114,7 @@ def predict(
     )  # fmt: skip
     line = RowProgress(files.size(input), progress)
     try:
-        done = file_run.predict_file(
+        done = resumable.predict_file(
             loaded, input, output,
             source_format=format, keep=keep, progress=line.update, note=note,
         )  # fmt: skip

@@ -8,8 +8,7 @@ import numpy as np
 
 from capi.texts import Row
 from electra_tf.errors import UserError
-from electra_tf.prediction.inference import Inference
-from electra_tf.prediction.predictor import Predictor
+from electra_tf.prediction.predictor import Inference, Predictor
 from electra_tf.tasks.qa.examples import QAExample
 from electra_tf.tasks.ranking.pairs import Pair
 from electra_tf.tasks.tagging import answers as tagging_answers

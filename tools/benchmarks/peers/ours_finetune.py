@@ -19,8 +19,7 @@ def build(settings):
     """The model and the data; the one place to adapt."""
     import tensorflow as tf
 
-    from electra_tf.finetuning import step_plan
-    from electra_tf.finetuning.fine_tuner import FineTuner
+    from electra_tf.finetuning.fine_tuner import FineTuner, plan_steps
     from electra_tf.models.config import ModelConfig
     from electra_tf.models.task_networks import layer_rates, task_network
     from electra_tf.tasks.batches import training_dataset
@@ -41,7 +40,7 @@ def build(settings):
     )
     network = task_network(config, task.head())
     network.build()
-    layout = step_plan.plan(
+    layout = plan_steps(
         config,
         features,
         settings["batch_size"],

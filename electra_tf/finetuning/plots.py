@@ -1,11 +1,15 @@
-"""The confusion matrix of a classifier, as a picture."""
+"""Pictures of a run: learning curves, and a classifier's confusion matrix."""
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from electra_tf import files
+from electra_tf.training import reporting
+from electra_tf.training.reporting import read_records
 
 # More labels than these are drawn without counts, and without names.
 _COUNTED, _NAMED = 25, 80
@@ -26,7 +30,7 @@ _EASTERN = (
 )
 
 
-def counts(
+def confusion_counts(
     truths: Sequence[str], predicted: Sequence[str], labels: Sequence[str]
 ) -> np.ndarray:
     """int64 [labels, labels]: row the truth, column the prediction.
@@ -41,7 +45,7 @@ def counts(
     return matrix
 
 
-def draw(
+def draw_confusion(
     truths: Sequence[str],
     predicted: Sequence[str],
     labels: Sequence[str],
@@ -59,7 +63,7 @@ def draw(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    matrix = counts(truths, predicted, labels)
+    matrix = confusion_counts(truths, predicted, labels)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = min(14.0, 3.5 + 0.45 * len(labels))
     figure = Figure(figsize=(side + 1.0, side), layout="constrained")
@@ -125,3 +129,94 @@ def _short(label: str) -> str:
     if len(label) <= _NAME_LENGTH:
         return label
     return label[: _NAME_LENGTH - 1] + "…"
+
+
+def draw_curves(run_dir: str) -> list[float]:
+    """Draws loss and scores over the steps; the examples/s of the records."""
+    records = read_records(files.join(run_dir, "metrics.jsonl"))
+    scores = [
+        name
+        for name, value in next(
+            (r for r in records if r["split"] == "validation"), {}
+        ).items()
+        if name not in ("step", "split", "time", "loss")
+        and "/" not in name
+        and isinstance(value, int | float)
+        and abs(value) <= 100  # not a count
+    ]
+    reporting.write_plots(
+        records,
+        [
+            reporting.PlotGroup("loss", ("loss",), "loss per example"),
+            reporting.PlotGroup("scores", tuple(scores), "score (percent)"),
+        ],
+        files.join(run_dir, "plots"),
+    )
+    return [
+        r["examples_per_second"]
+        for r in records
+        if r.get("examples_per_second")
+    ]
+
+
+def write_plots(output: str, summary: Mapping[str, Any]) -> None:
+    """Draws plots/learning_curves.png; brings the best confusion matrix."""
+    curves = {}
+    for trial in summary["trials"]:
+        run_dir = files.join(output, f"trial_{trial['trial']}")
+        points = [
+            (record["step"], record[summary["metric"]])
+            for record in read_records(files.join(run_dir, "metrics.jsonl"))
+            if record["split"] == "validation"
+            and record.get(summary["metric"]) is not None
+        ]
+        if points:
+            name = f"trial {trial['trial']}, seed {trial['seed']}"
+            curves[name] = (points, trial["chosen_step"])
+    if curves:
+        constant = summary["baseline"].get(summary["selected_on"], {})
+        files.write_bytes(
+            files.join(output, "plots", "learning_curves.png"),
+            _draw_trials(summary, curves, constant.get(summary["metric"])),
+        )
+    best = files.join(
+        output, f"trial_{summary['best_trial']}", "plots",
+        "confusion_matrix.png",
+    )  # fmt: skip
+    if files.exists(best):
+        files.write_bytes(
+            files.join(output, "plots", "confusion_matrix.png"),
+            files.read_bytes(best),
+        )
+
+
+def _draw_trials(
+    summary: Mapping[str, Any],
+    curves: Mapping[str, tuple[list[tuple[int, float]], int]],
+    constant: float | None,
+) -> bytes:
+    # A figure of its own, without pyplot: no display and no global state.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for number, (name, (points, chosen)) in enumerate(curves.items()):
+        colour = f"C{number}"
+        axes.plot(*zip(*points), marker="o", ms=4, color=colour, label=name)
+        for step, value in points:
+            if step == chosen:  # the weights that were kept
+                axes.plot(step, value, "o", ms=10, mfc="none", color=colour)
+    if constant is not None:
+        axes.axhline(
+            constant, color="0.5", linestyle=":", label="constant answer"
+        )
+    axes.set_title(f"{summary['task']} (circles: the weights that were kept)")
+    axes.set_xlabel("training step (updates)")
+    axes.set_ylabel(f"{summary['selected_on']} {summary['metric']} (percent)")
+    axes.grid(True, alpha=0.25)
+    axes.legend(fontsize=8)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    return picture.getvalue()
