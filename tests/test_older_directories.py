@@ -231,9 +231,7 @@ def test_a_run_is_converted_to_the_same(output):
 def test_a_model_is_exported_to_the_same_answers(output):
     now = again(output)
     name = pathlib.Path(output).name
-    answers = pathlib.Path(f"answers/export_{name}.json")
-    if answers.exists():
-        shutil.copy(answers, f"answers/export_{pathlib.Path(now).name}.json")
+    assert name == pathlib.Path(now).name  # so that the answers are found
     test_a_server_loads_an_export(now)
 
 
@@ -241,6 +239,6 @@ def test_public_names_load_them():
     import electra_tf
 
     found = electra_tf.Discriminator.from_pretrained("pretrain/electra")
-    assert len(found.vocab) == 200
+    assert len(found.tokenizer.vocab) == 200
     model = electra_tf.load("finetune/tags")
     assert model.task.name == "tagging"

@@ -205,7 +205,8 @@ def test_the_description(models):
         assert kinds <= {"float", "string", "bool"}
         assert 3 <= len(about["examples"]) <= 5
         assert all(tuple(e) == columns(name) for e in about["examples"])
-        assert about["labels"] == (opened.labels and list(opened.labels))
+        labels = opened.labels
+        assert about["labels"] == (None if labels is None else list(labels))
         assert text_signatures.reads_pairs(opened.predictor.task) == (
             name in PAIRED
         )

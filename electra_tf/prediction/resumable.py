@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from electra_tf import files
+from electra_tf import config, files
 from electra_tf.errors import UserError
 from electra_tf.prediction import files as prediction_files
 from electra_tf.tasks import records
@@ -92,6 +92,7 @@ class ResumableRun:
         about: Mapping[str, Any],
         note: Note = lambda text: None,
         unit: str = "lines",
+        renewed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ):
         """Finds what an earlier process has done, if it was at the same.
 
@@ -101,6 +102,7 @@ class ResumableRun:
           about: what decides the results, the input aside; JSON values.
           note: is told that work is resumed, or begins afresh.
           unit: what the items are called in that note.
+          renewed: what an older version wrote as `about`, as it is today.
 
         Raises:
           UserError: no such input; or something else is where the parts go.
@@ -108,6 +110,7 @@ class ResumableRun:
         self.heads: list[dict[str, Any]] = []
         self._source = source
         self._partial = f"{target}.partial"
+        self._renewed = renewed
         self._resume(_identity(source) | dict(about), note, unit)
 
     @property
@@ -192,8 +195,8 @@ class ResumableRun:
         path = files.join(self._partial, _ABOUT)
         if files.exists(path):
             try:
-                before = dict(json.loads(files.read_text(path)))
-            except ValueError:
+                before = self._renewed(dict(json.loads(files.read_text(path))))
+            except (ValueError, KeyError, UserError):
                 before = {}
             changed = [key for key in about if before.get(key) != about[key]]
             if not changed:
@@ -276,7 +279,13 @@ def predict_file(
     if keep is not None:
         keep = _checked(tuple(keep), source, source_format)
     about = _about(predictor, keep)
-    run = ResumableRun(source, target, about, note, unit="rows")
+    kind = type(predictor.task.options)
+
+    def renewed(before: dict[str, Any]) -> dict[str, Any]:
+        options = config.from_dict(kind, before["options"])
+        return before | {"options": config.to_dict(options)}
+
+    run = ResumableRun(source, target, about, note, "rows", renewed)
     part = _Part(predictor, keep)
 
     def read(path: str, position: Position) -> Iterator[tuple["Row", str]]:
@@ -404,7 +413,7 @@ def _about(
     task = predictor.task
     return {
         "task": task.name,
-        "options": dataclasses.asdict(task.options),
+        "options": config.to_dict(task.options),
         "state": task.state,
         "weights": digest.hexdigest(),
         "columns to keep": keep,
