@@ -84,8 +84,9 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        source = _Source(type(self), "", {})
-        for name, kind in _field_types(type(self)).items():
+        cls: type = type(self)
+        source = _Source(cls, "", {})
+        for name, kind in _field_types(cls).items():
             value = getattr(self, name)
             checked = _convert(value, kind, name, source)
             if checked is not value:
@@ -126,7 +127,7 @@ def resolve(
     cls: type[T],
     config: Config = None,
     overrides: Overrides = (),
-    **sections: Mapping[str, Any] | None,
+    **sections: Any,
 ) -> T:
     """Makes settings from whatever form a caller has them in.
 
@@ -137,7 +138,7 @@ def resolve(
       overrides: `section.key=value` strings, the value written as in YAML, or
         a mapping of dotted keys to values. They win over everything else,
         later ones over earlier ones.
-      **sections: a mapping of keys for each section, over `config`.
+      **sections: keys for each section, a mapping or dataclass, over `config`.
 
     Returns:
       An instance of `cls`. Keys that are not given keep their defaults.
@@ -328,10 +329,11 @@ def _build(cls: type[T], values: Any, prefix: str, source: _Source) -> T:
             f"{source.at(section)}{section}: expected a section of "
             f"'key: value', got {_describe(values)}"
         )
-    kinds = _field_types(cls)
+    plain: type = cls  # what `functools.cache` takes: not a type[T]
+    kinds, names_today = _field_types(plain), _current_names(plain)
     arguments: dict[str, Any] = {}
     for given, value in values.items():
-        key, name = f"{prefix}{given}", _current_names(cls).get(given, given)
+        key, name = f"{prefix}{given}", names_today.get(given, given)
         if name not in kinds:
             raise UserError(
                 f"{source.at(key)}unknown key '{key}'; "
@@ -342,8 +344,7 @@ def _build(cls: type[T], values: Any, prefix: str, source: _Source) -> T:
                 f"{source.at(key)}'{prefix}{name}' is given twice, once by an "
                 "older name; leave one of them out"
             )
-        section = _section(kinds[name])
-        if value is None and section is kinds[name]:
+        if value is None and _section(kinds[name]) is kinds[name]:
             value = {}  # `train:` with nothing below it
         arguments[name] = _convert(value, kinds[name], key, source)
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ def _step(objective, batch, parts=1):
 def test_a_training_step_by_settings(file, batch, tmp_path):
     settings = tmp_path / "objective.yaml"
     settings.write_text(f"kind: {file}:FocalElectra\ndisc_weight: 20\n")
-    objective = config.load(ObjectiveConfig, str(settings))
+    objective = config.resolve(ObjectiveConfig, str(settings))
     model, found = _step(objective, batch)
     assert type(model.objective).__name__ == "FocalElectra"
     assert model.objective.config.disc_weight == 20.0

@@ -16,7 +16,7 @@ import tempfile
 import textwrap
 import types
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import electra_tf
 from electra_tf import config
@@ -230,7 +230,8 @@ def _parse(
     except flags.Error as error:
         raise UserError(_flag_error(name, error)) from error
     if rest and rest_to:
-        values[rest_to].value = [*values[rest_to].value, *rest]
+        flag: Any = values[rest_to]  # it holds a list
+        flag.value = [*flag.value, *rest]
     elif rest:
         raise UserError(
             f"unexpected '{rest[0]}': everything is given as --flag=value"

@@ -130,7 +130,7 @@ class FineTuner(keras.Model):
         replica = tf.distribute.get_replica_context()
         if replica is not None and replica.num_replicas_in_sync > 1:
             total = replica.all_reduce(tf.distribute.ReduceOp.SUM, count)
-        mode = contextlib.nullcontext()
+        mode: contextlib.AbstractContextManager = contextlib.nullcontext()
         if self.kernel_mode is not None:
             mode = kernels.use(self.kernel_mode)
         with mode:

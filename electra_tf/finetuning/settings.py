@@ -252,8 +252,8 @@ def _or(value: int | None, default: int) -> int:
 
 def _model_settings() -> type:
     """`ModelConfig` with every key null unless given, and `size`."""
-    sizes = Literal[tuple(SIZES)]  # type: ignore[valid-type]
-    size = Annotated[
+    sizes: Any = Literal[tuple(SIZES)]
+    size: Any = Annotated[
         sizes | None,
         Setting("Size of a new model; null is small. Its other keys win."),
     ]
@@ -408,7 +408,7 @@ def load(
     # With a length in steps the file's in epochs is void, and vice versa.
     given = [key.removeprefix("train.") for key in _keys(overrides)]
     before = {f"train.{key}": None for key in _other_length(given)}
-    sections = {
+    sections: dict[str, Any] = {
         name: configs.to_dict(section)
         if dataclasses.is_dataclass(section)
         else section

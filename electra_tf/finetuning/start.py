@@ -152,6 +152,7 @@ def from_checkpoint(
     if checkpoint.vocab is None:
         raise UserError(f"{path}: no vocabulary beside it; give --vocab=FILE")
     config = checkpoint.config
+    assert config.discriminator is not None  # of `_encoder_of`
     return Start(
         config=dataclasses.replace(
             config.discriminator,

@@ -132,6 +132,7 @@ def describe(
 ) -> dict[str, Any]:
     """All that decides what a run comes to, as JSON values."""
     train = dataclasses.asdict(settings.train)
+    assert settings.options is not None  # `settings.settings_class` has them
     found = {
         "task": settings.task,
         "options": dataclasses.asdict(settings.options),

@@ -17,6 +17,7 @@ from electra_tf.models.config import (
     GENERATOR_KINDS,
     DecoderConfig,
     GeneratorTraits,
+    HeadConfig,
     ModelConfig,
     SentenceHeadConfig,
     TaskHeadConfig,
@@ -105,7 +106,7 @@ class DirectoryConfig:
     wrap_around: bool = False
     replaced_token_head: bool = True
     token_lm_head: bool = True
-    task: TaskHeadConfig | DecoderConfig | SentenceHeadConfig | None = None
+    task: HeadConfig | None = None
     fine_tuning: dict[str, Any] | None = None
 
     @property

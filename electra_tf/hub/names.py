@@ -19,6 +19,7 @@ from electra_tf.errors import UserError
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models.config import (
     DecoderConfig,
+    HeadConfig,
     ModelConfig,
     SentenceHeadConfig,
     TaskHeadConfig,
@@ -158,7 +159,7 @@ _TASK = "task_specific/{task}/"
 
 
 def task_places(
-    head: TaskHeadConfig | DecoderConfig | SentenceHeadConfig,
+    head: HeadConfig,
 ) -> tuple[Place, ...]:
     """The parts of a fine-tuned head.
 

@@ -358,6 +358,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
           step: updates behind the weights.
         """
         vocab, generator = self.vocab, self.generator_config
+        assert vocab is not None  # a run has one
         kind = "tied" if self.generator_shares_encoder else generator.kind
         traits = generator.traits
         shared = not traits.encoders or generator.embeddings == "shared"

@@ -29,7 +29,7 @@ _TABLES, _GENERATOR_TABLES = "embeddings/", "generator/embeddings/"
 def read(
     paths: Sequence[str],
     overrides: Mapping[str, str] | None = None,
-    vocab: str | None = None,
+    vocab: str | Vocab | None = None,
     extend_vocab: str | None = None,
 ) -> Checkpoint:
     """Opens the checkpoint to start from, of any format.
@@ -38,7 +38,7 @@ def read(
       paths: one; or two, of which the second is a generator alone, as in
         Hugging Face's form.
       overrides: what the source does not tell, as `hub.config.parse` has it.
-      vocab: vocabulary file, where the source has none.
+      vocab: a vocabulary, or its file, in place of the source's.
       extend_vocab: file of tokens to append to its vocabulary.
 
     Raises:
@@ -67,8 +67,8 @@ def _joined(first: Checkpoint, second: Checkpoint) -> Checkpoint:
             f"--init_from: {first.source} and {second.source}; expected a "
             "discriminator alone and a generator alone"
         )
-    vocabs = first.vocab, second.vocab
-    if None not in vocabs and vocabs[0].tokens != vocabs[1].tokens:
+    vocab, other = first.vocab, second.vocab
+    if vocab is not None and other is not None and vocab.tokens != other.tokens:
         raise UserError(
             f"--init_from: {first.source} and {second.source} have different "
             "vocabularies"
@@ -131,6 +131,7 @@ def fit_settings(
         model = _reshaped(model, source)
     else:
         # A generator alone: its vocabulary is the run's.
+        assert about.generator is not None
         model = dataclasses.replace(
             model, vocab_size=about.generator.vocab_size
         )
@@ -165,11 +166,13 @@ def _generator(
     wanted: GeneratorConfig, model: ModelConfig, checkpoint: Checkpoint
 ) -> GeneratorConfig:
     about = checkpoint.config
-    embeddings = about.generator_embeddings
+    assert about.generator is not None  # it is the one to take
     if wanted.embeddings == "disentangled" or (
         about.discriminator is None and about.generator_traits.encoders == 1
     ):
         embeddings = wanted.embeddings
+    else:
+        embeddings = about.generator_embeddings
     return dataclasses.replace(
         wanted,
         kind=about.generator_kind,
@@ -262,9 +265,9 @@ def _arranged(model: ElectraPretrainer, checkpoint: Checkpoint) -> Checkpoint:
     if not rename:
         return checkpoint
     names = {
-        rename.get(name, name): name
+        ours: name
         for name in checkpoint.weights
-        if rename.get(name, name) is not None
+        if (ours := rename.get(name, name)) is not None
     }
     dropped = tuple(n for n in checkpoint.weights if n not in names.values())
 

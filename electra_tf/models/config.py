@@ -417,6 +417,10 @@ class MultiHeadConfig:
     heads: Mapping[str, TaskHeadConfig]
 
 
+# The head, or decoder, that a saved model may have.
+HeadConfig = TaskHeadConfig | DecoderConfig | SentenceHeadConfig
+
+
 def _shape(hidden: int, embedding: int, layers: int, heads: int) -> dict:
     return {
         "hidden_size": hidden,

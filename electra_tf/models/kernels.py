@@ -76,10 +76,8 @@ def _clustered(
     def op(*inputs: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def gradient(dy: tf.Tensor) -> list[tf.Tensor | None]:
             found = cluster.backward(*inputs, dy)
-            found = iter(finish(dy, *found) if finish else found)
-            return [
-                next(found) if x.dtype.is_floating else None for x in inputs
-            ]
+            own = iter(finish(dy, *found) if finish else found)
+            return [next(own) if x.dtype.is_floating else None for x in inputs]
 
         return cluster.forward(*inputs), gradient
 

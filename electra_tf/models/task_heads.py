@@ -45,7 +45,8 @@ class SequenceHead(keras.layers.Layer):
     def __init__(self, config: TaskHeadConfig, name: str = "task"):
         super().__init__(name=name)
         self.config = config
-        self.dense = None  # as wide as the encoder, so made in build()
+        # As wide as the encoder, so made in build().
+        self.dense: layers.Dense | None = None
         self.output_dense = _dense(config.num_labels, "output")
 
     def build(self, input_shape: tuple) -> None:
@@ -150,7 +151,7 @@ def _impossible(
     training: bool,
 ) -> tf.Tensor | None:
     """[B] logits, from the first token and the start as it is expected."""
-    if head.answerable is None:
+    if head.answerable is None or head.answerable_hidden is None:
         return None
     weights = tf.cast(tf.nn.softmax(start_logits), hidden.dtype)
     start = tf.einsum("bl,blh->bh", weights, hidden)
@@ -171,9 +172,10 @@ class SpanHead(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         """Creates output [H, 2]: start, end; and those of answerability."""
         self.output_dense.build(input_shape)
-        if self.answerable is not None:
-            self.answerable_hidden.build((None, 2 * input_shape[-1]))
-            self.answerable.build((None, self.config.joint_size))
+        hidden, last = self.answerable_hidden, self.answerable
+        if hidden is not None and last is not None:
+            hidden.build((None, 2 * input_shape[-1]))
+            last.build((None, self.config.joint_size))
 
     def call(
         self,
@@ -226,9 +228,10 @@ class JointSpanHead(keras.layers.Layer):
         self.start.build(input_shape)
         self.end_hidden.build((None, wide))
         self.end.build((None, joint))
-        if self.answerable is not None:
-            self.answerable_hidden.build((None, wide))
-            self.answerable.build((None, joint))
+        hidden, last = self.answerable_hidden, self.answerable
+        if hidden is not None and last is not None:
+            hidden.build((None, wide))
+            last.build((None, joint))
 
     def call(
         self,
@@ -335,7 +338,8 @@ class SentenceHead(keras.layers.Layer):
     def __init__(self, config: SentenceHeadConfig, name: str = "task"):
         super().__init__(name=name)
         self.config = config
-        self.dense = None  # as wide as the encoder, so made in build()
+        # As wide as the encoder, so made in build().
+        self.dense: layers.Dense | None = None
         self.output_dense = _dense(1, "output")
 
     def build(self, input_shape: tuple) -> None:
@@ -366,8 +370,8 @@ class SentenceHead(keras.layers.Layer):
         means = sentence_means(hidden, input_mask, numbers)
         x = tf.concat([hidden + places, means], axis=-1)  # [B, L, 2H]
         x = _drop(x, keys, self.config.dropout)
-        bias = tf.cast(self.dense.bias, x.dtype)
-        x = kernels.bias_gelu(self.dense.product(x), bias, "erf", training)
+        assert self.dense is not None  # it is built
+        x = _gelu(self.dense, x, training)
         x = _drop(x, keys, self.config.dropout, 1)
         return tf.cast(tf.squeeze(self.output_dense(x), axis=-1), tf.float32)
 

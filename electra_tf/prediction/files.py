@@ -96,7 +96,9 @@ def write_rows(
 
 
 @contextlib.contextmanager
-def _compressed(path: str, raw: IO[bytes]) -> Iterator[IO[bytes]]:
+def _compressed(
+    path: str, raw: IO[bytes]
+) -> Iterator[IO[bytes] | gzip.GzipFile]:
     if not path.endswith(".gz"):
         yield raw
         return

@@ -133,6 +133,7 @@ class Predictor:
         features = self.task.features(self.tokenizer, examples, training=False)
         check_lengths(features, self.network.config.max_positions)
         outputs = self._inference.run(features)
+        assert outputs is not None  # nothing asks it to stop
         return self.task.predictions(examples, features, outputs)
 
     def _answers(self, examples: list[Any]) -> list[Prediction]:
@@ -220,6 +221,7 @@ def _task(
     data: str | None,
 ) -> Task:
     about = _described(path, config)
+    assert config.task is not None  # `_described` refuses that
     name = name or about["task"]
     options = task_of_model.chosen(about, name, options, overrides, path)
     made = task_class(name)(name, options, data, about["state"])
@@ -392,7 +394,7 @@ class Inference:
             if progress is not None:
                 progress(done, total)
         found = own
-        if share.count > 1:
+        if self.workers and share.count > 1:
             told = self.workers.gather(_dumps(own))
             found = [batch for data in told for batch in _loads(data)]
         for rows, arrays in found:
@@ -402,7 +404,7 @@ class Inference:
 
 
 def _dumps(batches: list[Batch]) -> bytes:
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for number, (rows, outputs) in enumerate(batches):
         arrays[f"{number}/"] = rows
         arrays |= {f"{number}/{name}": v for name, v in outputs.items()}

@@ -12,12 +12,13 @@ from electra_tf import config as configs
 from electra_tf import files
 from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
-from electra_tf.models.config import TaskHeadConfig
+from electra_tf.models.config import HeadConfig, TaskHeadConfig
 from electra_tf.tasks import registry
 
 # Dropout, the width of a search and where weights began are no part of what
 # was learned.
 _UNLEARNED = ("dropout", "beam_size", "from_encoder")
+_UNTOLD = "the model says nothing of its task; name one with --task"
 
 
 def stored(path: str) -> dict[str, Any] | None:
@@ -110,12 +111,12 @@ def chosen(
     return found.options
 
 
-def fits(there: TaskHeadConfig, wanted: TaskHeadConfig) -> bool:
+def fits(there: HeadConfig, wanted: TaskHeadConfig) -> bool:
     """Whether one head's weights mean the same in another."""
     return _learned(there) == _learned(wanted)
 
 
-def check(there: TaskHeadConfig, wanted: TaskHeadConfig, what: str) -> None:
+def check(there: HeadConfig, wanted: TaskHeadConfig, what: str) -> None:
     """Refuses a head whose outputs mean something else to a task.
 
     Args:
@@ -129,9 +130,7 @@ def check(there: TaskHeadConfig, wanted: TaskHeadConfig, what: str) -> None:
     _compare(_learned(there), _learned(wanted), what)
 
 
-def check_outputs(
-    there: TaskHeadConfig, wanted: TaskHeadConfig, what: str
-) -> None:
+def check_outputs(there: HeadConfig, wanted: TaskHeadConfig, what: str) -> None:
     """As `check`, of a head without names: the kind and number of outputs."""
     names = ("kind", "num_labels", "answerable")
     _compare(
@@ -151,7 +150,7 @@ def _compare(there: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
         raise UserError(f"{what}: {'; '.join(changed)}")
 
 
-def described(head: TaskHeadConfig) -> dict[str, Any]:
+def described(head: HeadConfig) -> dict[str, Any]:
     """Task, options and state of a head that came without them.
 
     A model of another format says no more than its head does.
@@ -159,7 +158,9 @@ def described(head: TaskHeadConfig) -> dict[str, Any]:
     Raises:
       UserError: no task of ours answers with such a head.
     """
-    kind = getattr(head, "kind", None)
+    if not isinstance(head, TaskHeadConfig):
+        raise UserError(_UNTOLD)
+    kind = head.kind
     if kind == "sequence" and head.num_labels == 1:
         return {
             "task": "regression",
@@ -195,7 +196,7 @@ def described(head: TaskHeadConfig) -> dict[str, Any]:
             },
             "state": {"unanswerable": head.answerable},
         }
-    raise UserError("the model says nothing of its task; name one with --task")
+    raise UserError(_UNTOLD)
 
 
 def names(head: TaskHeadConfig) -> tuple[str, ...]:

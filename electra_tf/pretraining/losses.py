@@ -111,7 +111,7 @@ def token_loss_and_samples(
         log_total = tf.math.log(total)
         loss = log_total + peak - label_logits
         predictions = tf.argmax(weights, axis=-1, output_type=tf.int32)
-        found = (loss, predictions, log_total + peak)
+        found: tuple[tf.Tensor, ...] = (loss, predictions, log_total + peak)
         if drawn_here:
             found += (draw(weights, uniform),)
 

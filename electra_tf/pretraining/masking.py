@@ -5,6 +5,7 @@ may draw one twice and then writes the mean of two token ids there.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -139,7 +140,9 @@ def _budget(
     return candidates, wanted
 
 
-def word_starts(batch: dict[str, tf.Tensor], special: SpecialIds) -> tf.Tensor:
+def word_starts(
+    batch: Mapping[str, tf.Tensor], special: SpecialIds
+) -> tf.Tensor:
     """Where words begin, [B, L] bool.
 
     The batch's own word_starts tell, if there are any, as for Chinese text
@@ -169,7 +172,7 @@ def word_starts(batch: dict[str, tf.Tensor], special: SpecialIds) -> tf.Tensor:
 
 
 def _choose_units(
-    batch: dict[str, tf.Tensor],
+    batch: Mapping[str, tf.Tensor],
     config: MaskingConfig,
     special: SpecialIds,
     keys: tf.Tensor,
@@ -232,7 +235,7 @@ def replace_at(
 
 
 def mask(
-    batch: dict[str, tf.Tensor],
+    batch: Mapping[str, tf.Tensor],
     config: MaskingConfig,
     special: SpecialIds,
     keys: tf.Tensor,

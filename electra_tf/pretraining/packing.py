@@ -5,6 +5,8 @@ whole numbers alone, and the choice of masks is the same code, with the same
 draws, as for examples that have a row each.
 """
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from electra_tf.models import randomness
@@ -16,7 +18,7 @@ from electra_tf.pretraining.masking import (
     SpecialIds,
 )
 
-Batch = dict[str, tf.Tensor]
+Batch = Mapping[str, tf.Tensor]
 
 
 def slots(config: MaskingConfig, length: int, examples: int) -> int:

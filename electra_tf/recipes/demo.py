@@ -176,6 +176,7 @@ def _sentences(model: str, data: str, count: int, seed: int = 1) -> str:
 
     discriminator = Discriminator.from_pretrained(model)
     tokenizer = discriminator.tokenizer
+    assert tokenizer is not None  # the vocabulary is saved with the model
     chance = random.Random(seed)
     found = _held_out_sentences(data, tokenizer)
     chance.shuffle(found)

@@ -11,6 +11,7 @@ import pathlib
 import re
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from electra_tf import files
 from electra_tf.errors import UserError
@@ -38,7 +39,7 @@ _REPLACEMENT = "\ufffd".encode()
 _STOP_WORD_LISTS = pathlib.Path(__file__).parent / "stop_word_lists"
 # Of ftfy's repairs: what was decoded wrongly, not what is written otherwise,
 # as Chinese commas and curled quotes.
-_MENDED = {"fix_character_width": False, "uncurl_quotes": False}
+_MENDED: dict[str, Any] = {"fix_character_width": False, "uncurl_quotes": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,7 +320,11 @@ def clean_records(
                 ) from error
             counts["bad_records"] += 1
             continue
-        clean = _clean_bytes(raw, cleaning, counts, lambda _, p=place: p)
+
+        def where(_: int, place: str = place) -> str:
+            return place
+
+        clean = _clean_bytes(raw, cleaning, counts, where)
         documents.extend(_lines(clean, cleaning, counts, False))
     return documents
 

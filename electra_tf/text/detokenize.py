@@ -46,7 +46,7 @@ def learn(texts: Iterable[str]) -> Spacing:
     Args:
       texts: such as the model is to write.
     """
-    counts = {
+    counts: dict[str, tuple[collections.Counter[str], ...]] = {
         side: (collections.Counter(), collections.Counter())
         for side in ("before", "after")
     }

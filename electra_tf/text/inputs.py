@@ -5,7 +5,7 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, TypeAlias
 
 from electra_tf import files
 from electra_tf.errors import UserError
@@ -17,7 +17,7 @@ _RECORDS = (".jsonl", ".ndjson")
 class ByteStream:
     """An opened input: bytes after decompression, place before it."""
 
-    def __init__(self, path: str, raw: IO[bytes], plain: "IO[bytes] | _Zstd"):
+    def __init__(self, path: str, raw: IO[bytes], plain: "_Plain"):
         self._path, self._raw, self._plain = path, raw, plain
 
     def read(self, size: int) -> bytes:
@@ -87,6 +87,9 @@ def holds_records(path: str) -> bool:
     return plain_name(path).endswith(_RECORDS)
 
 
+_Plain: TypeAlias = IO[bytes] | gzip.GzipFile | _Zstd
+
+
 @contextlib.contextmanager
 def open_input(path: str) -> Iterator[ByteStream]:
     """Opens `path` for reading; `.gz`, `.xz` and `.zst` are decompressed.
@@ -95,7 +98,7 @@ def open_input(path: str) -> Iterator[ByteStream]:
       UserError: unreadable, or damaged compressed data; names the file.
     """
     with files.open_read(path) as raw:
-        plain: IO[bytes] | _Zstd = raw
+        plain: _Plain = raw
         if path.endswith(".gz"):
             plain = gzip.GzipFile(fileobj=raw, mode="rb")
         elif path.endswith(".xz"):

@@ -124,6 +124,7 @@ class Preparation:
 
     def _divided(self, text: str) -> str:
         """`text` with spaces around Chinese words and marks, nowhere else."""
+        assert self._cut is not None  # the callers look
         found: list[str] = []
         for word in self._cut(text):
             if found and _WIDE.search(found[-1][-1] + word[0]):

@@ -7,7 +7,7 @@ know a character that Python's did not, it follows TensorFlow's.
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +19,7 @@ from electra_tf.text.vocab import Vocab, load_vocab
 
 _BETWEEN_WORDS = re.compile(r"[\x00\s]")  # \s is Unicode's white space
 
-Texts = tf.Tensor | Sequence[str] | Sequence[bytes]
+Texts: TypeAlias = tf.Tensor | Sequence[str] | Sequence[bytes]
 
 
 class Offsets(NamedTuple):
@@ -181,8 +181,9 @@ class Tokenizer(tf.Module):
         Raises:
           UserError: `max_length` leaves no room for the special tokens.
         """
-        single = isinstance(text, str | bytes) or (
-            tf.is_tensor(text) and text.shape.rank == 0
+        given: Any = text  # `is_tensor` narrows no type
+        single = isinstance(given, str | bytes) or (
+            tf.is_tensor(given) and given.shape.rank == 0
         )
         if single:
             text = tf.reshape(tf.convert_to_tensor(text), [1])
@@ -239,7 +240,8 @@ class Tokenizer(tf.Module):
         elif tf.is_tensor(ids) or isinstance(ids, np.ndarray):
             ids = np.asarray(ids).tolist()
         if any(not isinstance(item, int | np.integer) for item in ids):
-            return [self.decode(row, skip_specials) for row in ids]
+            texts: list[Any] = [self.decode(row, skip_specials) for row in ids]
+            return texts
         skipped = set(self.vocab.special_ids) - {self.vocab.unk_id}
         tokens = []
         for i in ids:
@@ -352,13 +354,13 @@ class _SourceMap(NamedTuple):
 
 def _as_batch(texts: Texts) -> tf.Tensor:
     """A string tensor [batch]; an empty list has no type of its own."""
-    texts = tf.convert_to_tensor(texts, tf.string)
-    if texts.shape.rank not in (None, 1):
+    batch = tf.convert_to_tensor(texts, tf.string)
+    if batch.shape.rank not in (None, 1):
         raise ValueError(
-            f"texts has shape {texts.shape}; expected a list of str or a"
+            f"texts has shape {batch.shape}; expected a list of str or a"
             " string tensor [batch]"
         )
-    return texts
+    return batch
 
 
 def _matchable(tokens: Sequence[str]) -> list[str]:

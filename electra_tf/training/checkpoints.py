@@ -188,7 +188,7 @@ def restore(
         try:
             state = _read_state(path)
             weights = tensors.load(files.join(path, _MODEL))
-            slots = None
+            slots: dict[str, np.ndarray] = {}
             if optimizer is not None:
                 slots = tensors.load(files.join(path, _OPTIMIZER))
         except UserError as error:

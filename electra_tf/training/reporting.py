@@ -19,7 +19,7 @@ import tensorflow as tf
 from electra_tf import files
 from electra_tf.errors import UserError
 
-_STYLES = {
+_STYLES: dict[str, dict[str, Any]] = {
     "train": {"linestyle": "-", "alpha": 0.75, "linewidth": 1.2},
     "validation": {
         "linestyle": "--",
@@ -321,7 +321,7 @@ class Reporter:
             self._writers[split].flush()
 
     def _describe(self, metrics: Mapping[str, float]) -> str:
-        names = self.shown
+        names: Sequence[str] | None = self.shown
         if names is None:
             names = [
                 n for n in metrics if n == "loss" or n.endswith("accuracy")

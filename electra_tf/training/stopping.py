@@ -135,6 +135,8 @@ class Tracker:
 
     def describe(self) -> str:
         """Why training stopped early, as words to show."""
+        # Training stops early by a selection alone, after a best evaluation.
+        assert self._selection is not None and self.best is not None
         value = self.best["value"]
         shown = "no number" if value is None else f"{value:.4g}"
         return (

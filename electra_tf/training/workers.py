@@ -170,7 +170,9 @@ def meet(cluster: Cluster, seconds: float) -> None:
 def _of(parent: Any, key: str, kind: type, prefix: str = "") -> Any:
     value = parent.get(key) if isinstance(parent, dict) else None
     if not isinstance(value, kind) or not value:
-        names = {dict: "an object", list: "a list of addresses", str: "a name"}
+        names: dict[type, str] = {
+            dict: "an object", list: "a list of addresses", str: "a name",
+        }  # fmt: skip
         raise UserError(
             f"TF_CONFIG: {prefix}{key}: expected {names[kind]}, as in "
             f"{_EXAMPLE}"

@@ -26,6 +26,7 @@ class Separate(GeneratorKind):
     ) -> networks.Generator:
         """Makes a generator that shares no more than embeddings."""
         shape = self.shape(model)
+        assert shape is not None  # there is an encoder
         if self.config.embeddings == "untied":
             embeddings = Embeddings(shape)
         return networks.Generator(shape, embeddings)

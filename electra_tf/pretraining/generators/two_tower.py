@@ -28,8 +28,10 @@ class TwoTower(GeneratorKind):
     ) -> networks.TwoTowerGenerator:
         """Makes a generator that shares no more than embeddings."""
         untied = self.config.embeddings == "untied"
+        shape = self.shape(model)
+        assert shape is not None  # of each tower
         return networks.TwoTowerGenerator(
-            self.shape(model),
+            shape,
             None if untied else embeddings,
             untied=untied,
             wrap_around=self.config.wrap_around,
@@ -37,6 +39,7 @@ class TwoTower(GeneratorKind):
 
     def weights(self, masked: MaskedBatch) -> tf.Tensor:
         """[B, L] float32, 1 for tokens that masking may choose."""
+        assert self.special is not None  # only a shape is asked without
         return tf.cast(
             may_be_chosen(masked.input_ids, masked.input_mask, self.special),
             tf.float32,

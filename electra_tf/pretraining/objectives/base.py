@@ -8,7 +8,7 @@ See docs/objectives.md for one of your own.
 import difflib
 import importlib
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -31,7 +31,7 @@ from electra_tf.pretraining.settings import (
     ObjectiveConfig,
 )
 
-Factor = float | tf.Tensor
+Factor: TypeAlias = float | tf.Tensor
 
 _SAMPLE = 1002  # what draws use the keys of examples for; see the pre-trainer
 

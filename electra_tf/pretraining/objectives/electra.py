@@ -66,6 +66,7 @@ class Detection(Objective):
     def measure(self, output: PretrainOutput) -> dict[str, tuple]:
         """Adds what the metrics of the discriminator need."""
         judged = output.judged
+        assert judged is not None and judged.logits is not None  # of `judge`
         weights = judged.weights
         fake = tf.cast(judged.labels, tf.float32)
         called = tf.cast(judged.logits > 0, tf.float32)
@@ -184,6 +185,7 @@ class Electra(Detection):
         terms = super().terms(masked, generated, judged, factors)
         if self._baseline is None:
             return terms
+        assert judged is not None  # it discriminates
         own = adversarial_terms(
             factors[0], generated, masked, judged.loss, self._baseline
         )
@@ -246,6 +248,7 @@ def adversarial_terms(
     expected = -tf.math.log_sigmoid(logits)
     advantage = reward - tf.stop_gradient(expected)
     sampled = tf.reshape(generated.token.sampled_ids, [-1])
+    assert generated.scores is not None  # a generator of kind separate
     surprise = losses.token_loss_and_samples(
         *generated.scores, sampled
     ).loss  # -log p(sample)

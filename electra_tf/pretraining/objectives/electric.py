@@ -38,9 +38,10 @@ class Electric(Detection):
 
     def judge(self, reading: Reading) -> Judged:
         """The binary loss of its energy and the noise's probability."""
-        output = reading.output
+        output, cloze = reading.output, reading.generated.cloze
+        assert cloze is not None  # a two-tower generator; see `check`
         noise = noise_logit(
-            reading.generated.cloze,
+            cloze,
             reading.corrupted.fake_input_ids,
             self.masking_config.mask_prob,
         )

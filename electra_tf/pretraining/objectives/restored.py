@@ -1,10 +1,13 @@
 """Objectives whose second network restores tokens (paper, section 3.4)."""
 
+from typing import ClassVar
+
 import keras
 import tensorflow as tf
 
 from electra_tf.models import flops
 from electra_tf.models.config import ModelConfig
+from electra_tf.models.networks import DiscriminatorHead
 from electra_tf.pretraining import losses
 from electra_tf.pretraining.losses import Scores, TokenLoss
 from electra_tf.pretraining.masking import MaskedBatch
@@ -20,7 +23,7 @@ from electra_tf.pretraining.objectives.base import (
 class ReplacedMLM(Objective):
     """A masked LM that reads the generator's samples in place of [MASK]."""
 
-    heads = ("token_lm",)
+    heads: ClassVar[tuple[DiscriminatorHead, ...]] = ("token_lm",)
 
     def judge(self, reading: Reading) -> Judged:
         """Predicts the tokens that were masked."""
@@ -53,6 +56,7 @@ class ReplacedMLM(Objective):
     def measure(self, output: PretrainOutput) -> dict[str, tuple]:
         """Adds what the metrics of the second network need."""
         judged = output.judged
+        assert judged is not None  # it discriminates
         right = equal(judged.predictions, judged.labels)
         return super().measure(output) | {
             "restored_loss": (judged.loss, judged.weights),
