@@ -26,7 +26,7 @@ def made(name):
         model=like.discriminator.config,
         generator=like.generator_config,
         masking=like.masking_config,
-        objective=like.objective,
+        objective=like.objective.config,
     )
 
 

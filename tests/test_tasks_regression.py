@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from classification_tables import fitted, losses, predicted, table
 
-from electra_tf.config import from_dict, load
+from electra_tf.config import from_dict, resolve
 from electra_tf.errors import UserError
 from electra_tf.finetuning.fine_tuner import FineTuner
 from electra_tf.models.config import ModelConfig
@@ -83,7 +83,7 @@ def test_wrong_options(tmp_path, options, message):
     path = tmp_path / "a.yaml"
     path.write_text(options)
     with pytest.raises(UserError) as error:
-        load(ClassificationOptions, str(path))
+        resolve(ClassificationOptions, str(path))
     assert message in str(error.value)
 
 

@@ -80,8 +80,8 @@ def test_a_run_leaves_its_records(straight):
         "step-00000030",
     ]
     found = records(run)
-    steps = [r["step"] for r in found if r["split"] == "train"]
-    assert steps == [5, 10, 15, 20, 25, 30]
+    trained = [r["step"] for r in found if r["split"] == "train"]
+    assert trained == [5, 10, 15, 20, 25, 30]
     held_out = [r for r in found if r["split"] == "validation"]
     assert [r["step"] for r in held_out] == [10, 20, 30]
     again = steps.evaluate(model, toy.eval_data(), make_strategy("one_device"))

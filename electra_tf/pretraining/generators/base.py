@@ -1,6 +1,7 @@
 """What a kind of generator has to say and to do."""
 
 import dataclasses
+import importlib
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,6 +14,14 @@ from electra_tf.models.networks import Discriminator
 from electra_tf.models.rows import Network
 from electra_tf.pretraining.losses import Scores, TokenLoss
 from electra_tf.pretraining.masking import MaskedBatch, SpecialIds
+
+# Kind -> where its class is, imported when it is asked for.
+KINDS = {
+    "separate": "separate:Separate",
+    "tied": "separate:Tied",
+    "uniform": "separate:Uniform",
+    "two_tower": "two_tower:TwoTower",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,12 +184,7 @@ def make(
       config: its settings.
       special: ids that are never masked.
     """
-    from electra_tf.pretraining.generators import separate, two_tower
-
-    kinds: dict[str, type[GeneratorKind]] = {
-        "separate": separate.Separate,
-        "tied": separate.Tied,
-        "uniform": separate.Uniform,
-        "two_tower": two_tower.TwoTower,
-    }
-    return kinds[config.kind](config, special)
+    module, _, name = KINDS[config.kind].partition(":")
+    package = __name__.rpartition(".")[0]
+    kind = getattr(importlib.import_module(f"{package}.{module}"), name)
+    return kind(config, special)
