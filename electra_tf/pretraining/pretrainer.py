@@ -246,14 +246,17 @@ class ElectraPretrainer(keras.Model):
             training,
             randomness.salted(keys, _GENERATOR),
         )
-        if sampled_ids is None:
-            sampled_ids = generated.token.sampled_ids
+        if sampled_ids is not None:
+            token = generated.token._replace(sampled_ids=sampled_ids)
+            generated = generated._replace(token=token)
 
         # The discriminator reads them, and is asked.
         judged = encoder = None
         if objective.discriminates:
             if corrupted is None:
-                corrupted = objective.corrupt(masked, sampled_ids)
+                corrupted = objective.corrupt(
+                    masked, generated.token.sampled_ids
+                )
             keys = randomness.salted(keys, _DISCRIMINATOR)
             read = self.discriminator(
                 masked.rows(corrupted.fake_input_ids, keys), training=training
@@ -272,7 +275,7 @@ class ElectraPretrainer(keras.Model):
         return PretrainOutput(
             losses.joint_loss(terms, totals),
             masked,
-            generated.token._replace(sampled_ids=sampled_ids),
+            generated.token,
             generated.cloze,
             corrupted,
             judged,
