@@ -56,7 +56,7 @@ def convert(
     extend_vocab: str | None = None,
     overwrite: bool = False,
 ) -> Converted:
-    """A checkpoint from one format to another, weights bit for bit.
+    """Converts a checkpoint from one format to another, weights bit for bit.
 
     electra-tf convert --from=PATH --to=huggingface --output=DIR
 

@@ -29,7 +29,7 @@ def demo(
     vocab_size: Annotated[int, Setting(at_least=100)] = 4000,
     num_sentences: Annotated[int, Setting(at_least=1)] = 6,
 ) -> None:
-    """Text in, pre-trained ELECTRA out: the whole road on the text that ships.
+    """Pre-trains a small ELECTRA on the text that ships, from text to results.
 
     electra-tf demo --output=demo_run
 

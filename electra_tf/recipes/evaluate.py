@@ -1,4 +1,4 @@
-"""Metrics of a fine-tuned model on data with labels."""
+"""Evaluates a fine-tuned model on data with labels."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -49,7 +49,7 @@ def settings_class(
     overrides: configs.Overrides = (),
     **_: Any,
 ) -> type | None:
-    """What `overrides` change; they are checked here, over the run's own."""
+    """Returns what `overrides` change, and checks them over the run's own."""
     if model is None or not overrides:
         return PretrainSettings
     _settings(model, overrides)
@@ -68,7 +68,7 @@ def evaluate_pretraining(
     strategy: ForwardStrategyName = "one_device",
     join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
 ) -> PretrainingMetrics:
-    """Held-out losses and accuracies of a pre-training run, beside baselines.
+    """Evaluates a pre-training run on held-out text, beside baselines.
 
     electra-tf evaluate-pretraining --model=RUN --data=DATA
 

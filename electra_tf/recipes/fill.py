@@ -1,4 +1,4 @@
-"""The most probable tokens for each [MASK] of a text."""
+"""Fills each [MASK] of a text with the most probable tokens."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Texts that begin with a prompt, sampled from a masked language model."""
+"""Samples texts that begin with a prompt from a masked language model."""
 
 import dataclasses
 import math

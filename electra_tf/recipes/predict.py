@@ -1,4 +1,4 @@
-"""Predictions of a fine-tuned model, for each row of a file."""
+"""Predicts with a fine-tuned model, for each row of a file."""
 
 import dataclasses
 import sys

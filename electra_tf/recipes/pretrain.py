@@ -52,7 +52,7 @@ class PretrainResult:
 
 
 def settings_class(**_: Any) -> type:
-    """What `config` and `overrides` fill."""
+    """Returns the settings that `config` and `overrides` fill."""
     return PretrainSettings
 
 
@@ -292,7 +292,7 @@ def _record(
 def costs(
     settings: PretrainSettings, max_seq_length: int, rows: float | None = None
 ) -> "flops.Costs":
-    """Parameters and FLOPs of a run, in the paper's accounting.
+    """Counts parameters and FLOPs of a run, in the paper's accounting.
 
     Args:
       settings: of the run.

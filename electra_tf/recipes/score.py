@@ -83,7 +83,7 @@ def score(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Scores:
-    """How good a pre-trained model finds sentences: one score a line.
+    """Scores sentences by how good a pre-trained model finds them.
 
     electra-tf score --model=RUN --input=TEXT.txt [--output=SCORES.jsonl]
 
