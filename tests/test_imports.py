@@ -35,7 +35,7 @@ ARROWS = {
         "retrieval", "generation", "hub", "pretraining", "training", "models",
         "data", "text", "serving",
     },
-    "cli": {"recipes"},
+    "cli": {"recipes", "__init__"},
     "__main__": {"cli"},
     "__init__": None,  # the table of contents
 }  # fmt: skip
