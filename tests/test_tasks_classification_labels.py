@@ -109,7 +109,7 @@ def test_a_list_where_one_label_is_expected(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "row", [["a", "a"], "a,a", "['a', 'b', 'a ']", ["1", 1]]
+    "row", [["a", "a"], "a,a", "['a', 'b', 'a ']", ["2", 2]]
 )
 def test_a_label_named_twice_is_refused(tmp_path, row):
     path = jsonl(tmp_path / "a.jsonl", [["b"], row])
