@@ -300,12 +300,20 @@ def test_large_requests(server):
     status, answer = predict(server, body)
     assert status == 413
     assert "4194304 bytes" in answer["error"]
-    text = "x" * 2_000_000
+    text = "x" * 131_072
     status, answer = predict(
         server, {"signature_name": "size", "instances": [text]}
     )
-    assert (status, answer) == (200, {"predictions": [2_000_000.0]})
-    head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\n"
+    assert (status, answer) == (200, {"predictions": [131_072.0]})
+    # A call cannot be stopped: a text that would take very long is refused.
+    for rows in (["a", text + "x"], ["a", "é" * 65_537]):
+        body = {"signature_name": "size", "instances": rows}
+        status, answer = predict(server, body)
+        assert status == 413
+        assert "Row 1 has 13107" in answer["error"]
+        assert "131072" in answer["error"]
+        assert "--max_text_bytes" in answer["error"]
+    head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: localhost\r\n"
     found = serving_toy.raw(
         server, head + b"Content-Length: %d\r\n\r\n" % 10**9
     )

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 
-from electra_tf.serving.server import predict_json
+from electra_tf.serving.server import predict_json, signatures
 from electra_tf.serving.server.batching import Batcher, Work
 from electra_tf.serving.server.limits import (
     Limits,
@@ -213,6 +213,11 @@ class Predicting:
         self._metrics = metrics
         self._bodies = BodyReader(limits)
 
+    @property
+    def overloaded(self) -> bool:
+        """Whether requests are refused or wait for very long."""
+        return self._batcher.overloaded
+
     async def answer(self, request: Request, target: Target) -> bytes:
         """The body of the answer.
 
@@ -237,6 +242,9 @@ class Predicting:
             )
             asked = await asyncio.to_thread(parse) if large else parse()
             del body, parse
+            self._check_texts(
+                asked.inputs, model.signatures[asked.signature].divisible
+            )
             rows = max(
                 (len(x) if x.ndim else 1 for x in asked.inputs.values()),
                 default=1,
@@ -254,6 +262,23 @@ class Predicting:
                     predict_json.answer, outputs, asked.by_row
                 )
             return predict_json.answer(outputs, asked.by_row)
+
+    def _check_texts(self, inputs: Arrays, by_row: bool) -> None:
+        """Refuses rows that would keep a call for very long.
+
+        Raises:
+          RequestError: 413, naming the row.
+        """
+        sizes = signatures.row_bytes(inputs, by_row)
+        limit = self._limits.text_bytes
+        if sizes.size and sizes.max() > limit:
+            row = int(sizes.argmax())
+            raise RequestError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"Row {row} has {sizes[row]} bytes of text; at most {limit} "
+                "are read: divide the text, or start the server with a larger "
+                "--max_text_bytes",
+            )
 
     async def _run(
         self, request: Request, work: Work, inputs: Arrays
