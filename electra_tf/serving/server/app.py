@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import logging
 import pathlib
@@ -35,6 +36,8 @@ PAGE = pathlib.Path(__file__).resolve().parent.parent / "page"
 _LOG = logging.getLogger("electra_tf.serving")
 _CLIENT_GONE = 499  # nginx's number for it; never sent
 _RETRY_SECONDS = 1
+_WORTH_PACKING = 1024  # bytes of an answer, for a client that takes gzip
+_MONITORING = "/monitoring/prometheus/metrics"  # TensorFlow Serving's path
 
 # The page loads its own files and talks to this server, nothing else.
 _PAGE_HEADERS = {
@@ -84,6 +87,7 @@ class App:
                 Route("/", self._index, methods=["GET"]),
                 Route("/healthz", self._health, methods=["GET"]),
                 Route("/metrics", self._numbers, methods=["GET"]),
+                Route(_MONITORING, self._numbers, methods=["GET"]),
                 Mount("/static", static),
             ],
             exception_handlers={
@@ -158,6 +162,11 @@ class App:
             if verb in ("predict", "classify", "regress"):
                 body = await self._predicting.answer(request, target)
                 response = _json_response(body)
+                if _takes_gzip(request) and len(body) >= _WORTH_PACKING:
+                    packed = await asyncio.to_thread(gzip.compress, body, 1)
+                    response = _json_response(packed)
+                    response.headers["Content-Encoding"] = "gzip"
+                    response.headers["Vary"] = "Accept-Encoding"
             else:
                 response = _json_response(self._told(target))
             status = response.status_code
@@ -305,6 +314,17 @@ async def _failure(
     return error_response(
         RequestError(status, "The server failed; see its log")
     )
+
+
+def _takes_gzip(request: Request) -> bool:
+    """Whether the client wants its answer packed (RFC 9110, 12.5.3)."""
+    for part in request.headers.get("accept-encoding", "").split(","):
+        coding, _, quality = part.partition(";")
+        if coding.strip().lower() == "gzip":
+            return quality.replace(" ", "").lower() not in (
+                "q=0", "q=0.0", "q=0.00", "q=0.000",
+            )  # fmt: skip
+    return False
 
 
 def _with_plain_target(scope: Scope) -> Scope:

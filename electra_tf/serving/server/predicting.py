@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import functools
 import re
+import zlib
 from collections.abc import Iterator
 from http import HTTPStatus
 
@@ -35,6 +36,7 @@ _LARGEST_VERSION = 2**63 - 1
 # A body that is too large is still read up to this many times the limit: a
 # client that is told before it has sent everything may miss the answer.
 _DRAINED = 8
+_GZIP = ("gzip", "x-gzip")
 # Larger bodies and answers are parsed and written beside the event loop.
 _LARGE = 32 * 1024
 # What no signature of an export is for, in TensorFlow Serving's words.
@@ -129,7 +131,7 @@ class BodyReader:
         """
         self._check_headers(request)
         try:
-            return await asyncio.wait_for(
+            body = await asyncio.wait_for(
                 self._read(request, holding), self._limits.body_seconds
             )
         except asyncio.TimeoutError as error:
@@ -139,10 +141,31 @@ class BodyReader:
                 f"{self._limits.body_seconds:g} seconds",
                 close=True,
             ) from error
+        if request.headers.get("content-encoding", "").lower() in _GZIP:
+            body = await asyncio.to_thread(self._unpacked, body)
+        return body
+
+    def _unpacked(self, body: bytes) -> bytes:
+        """A gzip body's content, which must be no larger than another's."""
+        limit = self._limits.request_bytes
+        found = b""
+        try:
+            # A gzip file is one stream after another.
+            while body:
+                stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                found += stream.decompress(body, limit + 1 - len(found))
+                if len(found) > limit:
+                    raise self._too_large(close=False)
+                if not stream.eof:
+                    raise invalid("The gzip body is cut short")
+                body = stream.unused_data
+        except zlib.error as error:
+            raise invalid(f"The body is not gzip: {error}") from error
+        return found
 
     def _check_headers(self, request: Request) -> None:
         coding = request.headers.get("content-encoding", "identity")
-        if coding.lower() != "identity":
+        if coding.lower() not in ("identity", *_GZIP):
             raise RequestError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 f"Content-Encoding {coding[:40]} is not understood",
