@@ -6,38 +6,44 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.keras_api.tokenizer import Tokenizer
 
 
+@keras.saving.register_keras_serializable(package="electra_tf")
 class TextPreprocessor(keras.layers.Layer):
-    """Texts, or pairs of texts, to padded rows of token ids.
+    """Turns texts, or pairs of texts, into padded rows of token ids.
 
         classifier.preprocessor(["good", "very good"])["input_ids"]
 
     Works on lists, string tensors and Keras' symbolic ones, so in functional
-    models and in `tf.data.Dataset.map` as well.
+    models and in `tf.data.Dataset.map` as well. Rows are as long as the
+    longest of the batch, which `Tokenizer` alone does not truncate.
 
     Args:
-      tokenizer: the model's.
+      tokenizer: the model's, or its config.
       max_length: tokens of a row, special ones included; longer texts are
         truncated.
       name: of the layer.
+      **kwargs: `keras.layers.Layer`'s `dtype` and `trainable`.
     """
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | dict[str, Any],
         max_length: int,
-        name: str = "preprocessor",
+        name: str | None = "preprocessor",
+        **kwargs: Any,
     ):
-        super().__init__(name=name, trainable=False)
-        self.tokenizer = tokenizer
+        super().__init__(name=name, **kwargs)
+        if isinstance(tokenizer, dict):
+            tokenizer = keras.saving.deserialize_keras_object(tokenizer)
+        self.tokenizer: Tokenizer = tokenizer
         self.max_length = max_length
         self.built = True
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, texts: Any, **named: Any) -> Any:
         """See `call`; Python's strings become tensors first."""
-        return super().__call__(*(as_tensors(x) for x in args), **named)
+        return super().__call__(as_tensors(texts), **named)
 
     def call(self, texts: Any) -> dict[str, tf.Tensor]:
         """Tokenizes texts.
@@ -55,11 +61,19 @@ class TextPreprocessor(keras.layers.Layer):
         return {name: value[:, :length] for name, value in rows.items()}
 
     def compute_output_spec(self, texts: Any) -> dict[str, keras.KerasTensor]:
-        """See `keras.layers.Layer.compute_output_spec`."""
+        """Tells shapes and types without tokenizing."""
         first = texts[0] if isinstance(texts, tuple) else texts
         shape = (first.shape[0], None)
         names = ("input_ids", "input_mask", "segment_ids")
         return {name: keras.KerasTensor(shape, "int32") for name in names}
+
+    def get_config(self) -> dict[str, Any]:
+        """Tells what the layer is made of, vocabulary included."""
+        return {
+            **super().get_config(),
+            "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
+            "max_length": self.max_length,
+        }
 
 
 def as_tensors(x: Any) -> Any:

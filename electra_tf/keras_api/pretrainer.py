@@ -16,11 +16,11 @@ from electra_tf.keras_api import start
 from electra_tf.keras_api.aside import written_aside
 from electra_tf.keras_api.data import special_ids
 from electra_tf.keras_api.settings import PretrainSettings, recorded
+from electra_tf.keras_api.tokenizer import AnyTokenizer
 from electra_tf.models import initial, products
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import pretrainer
 from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
-from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab, load_vocab
 from electra_tf.training.optimizer import (
     loss_scaled,
@@ -81,7 +81,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         cls: type[P],
         size: str,
         *,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: AnyTokenizer | None = None,
         vocab: AnyVocab | None = None,
         model: AnyModel = None,
         generator: AnyGenerator = None,
@@ -127,7 +127,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         config: configs.Config = None,
         *,
         overrides: configs.Overrides = (),
-        tokenizer: Tokenizer | None = None,
+        tokenizer: AnyTokenizer | None = None,
         vocab: AnyVocab | None = None,
         lower_case: bool = True,
         strip_accents: bool | None = None,
@@ -173,6 +173,11 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         if seed is not None:
             train_config = dataclasses.replace(settings.train, seed=seed)
             settings = dataclasses.replace(settings, train=train_config)
+        if isinstance(tokenizer, str):
+            raise UserError(
+                f"tokenizer: expected a Tokenizer, got '{tokenizer}'; give "
+                "the path of a vocabulary as vocab="
+            )
         if tokenizer is not None:
             vocab = vocab if vocab is not None else tokenizer.vocab
             lower_case = tokenizer.lower_case

@@ -16,6 +16,7 @@ from electra_tf.keras_api.tasks.saved import SavedTask
 from electra_tf.prediction.predictor import Inference
 from electra_tf.tasks.features import Features, check_lengths
 from electra_tf.tasks.task import Prediction
+from electra_tf.text import tokenizer as wordpiece
 
 _BATCH = 32  # rows in a batch of training, where not said
 _AT_ONCE = 64  # rows at once in evaluation and prediction
@@ -185,6 +186,11 @@ class TaskModel(SavedTask):
             "sample_weight"
         )
 
+    @property
+    def _words(self) -> wordpiece.Tokenizer:
+        """The tokenizer as tasks take it."""
+        return self.tokenizer.graph_tokenizer
+
     def _look(self, examples: Sequence[Any]) -> None:
         """Learns, once, what the task must know of training examples."""
         if self.learned:
@@ -197,7 +203,7 @@ class TaskModel(SavedTask):
         self, examples: Sequence[Any], weights: Sequence[float] | None
     ) -> Features:
         """Inputs and targets."""
-        found = self.task.features(self.tokenizer, examples, training=True)
+        found = self.task.features(self._words, examples, training=True)
         check_lengths(found, self.network.config.max_positions)
         if weights is not None:
             found = streams.weighted(found, np.asarray(weights, "float32"))
@@ -535,7 +541,7 @@ class TaskModel(SavedTask):
             bar = keras.utils.Progbar(len(examples), unit_name="input")
         for start in range(0, len(examples), _CHUNK):
             part = examples[start : start + _CHUNK]
-            features = self.task.features(self.tokenizer, part, training=False)
+            features = self.task.features(self._words, part, training=False)
             check_lengths(features, self.network.config.max_positions)
             outputs = inference.run(features)
             assert outputs is not None  # nothing asks it to stop

@@ -18,6 +18,7 @@ from electra_tf.finetuning.settings import FinetuneTrainConfig
 from electra_tf.finetuning.start import Start
 from electra_tf.keras_api.preprocessors import TextPreprocessor, as_tensors
 from electra_tf.keras_api.tasks import streams
+from electra_tf.keras_api.tokenizer import Tokenizer
 from electra_tf.models import initial, packed_encoder, task_networks
 from electra_tf.models.config import TaskHeadConfig
 from electra_tf.prediction.predictor import Inference
@@ -84,7 +85,9 @@ class CompiledTask(FineTuner, abc.ABC):
             )
         self.load_report = report
         self.start = dataclasses.replace(start, checkpoint=None)
-        self.tokenizer = start.tokenizer()
+        self.tokenizer = Tokenizer(
+            start.vocab, start.lower_case, start.strip_accents
+        )
         self.preprocessor = self._make_preprocessor()
         self._train: FinetuneTrainConfig | None = None
         self._is_own = False  # whether the loss is one of the user's
