@@ -36,6 +36,7 @@ from electra_tf.hub.names import Network
 from electra_tf.hub.pickle_reader import TorchFile
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.text.vocab import Vocab
 
 CONFIG = "config.json"
 _SAFE, _TORCH = "model.safetensors", "pytorch_model.bin"
@@ -102,7 +103,11 @@ def recognises(path: str) -> bool:
     return "model_type" in content or "architectures" in content
 
 
-def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
+def read(
+    path: str,
+    overrides: Mapping[str, str] | None = None,
+    vocab: Vocab | None = None,
+) -> Checkpoint:
     """Reads a directory; of the weights, names and shapes alone.
 
     A directory with `discriminator/` and `generator/` below, as `write`
@@ -111,13 +116,16 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
     Args:
       path: the directory.
       overrides: `--set` texts, as of `hub.config.override`.
+      vocab: in place of the source's, which is then not looked at.
 
     Raises:
       UserError: a file is missing, damaged or of another model; it is named.
     """
     overrides = overrides or {}
     if is_pair(path, recognises):
-        one, other = (read(files.join(path, n), overrides) for n in NETWORKS)
+        one, other = (
+            read(files.join(path, n), overrides, vocab) for n in NETWORKS
+        )
         return joined(one, other, path)
     present = files.list_directory(path)
     weights_file = next((n for n in _WEIGHTS if n in present), None)
@@ -131,7 +139,7 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
     content = read_json(config_file)
     theirs = _normalised(_arrays(weights_file))
     config, assumed = _to_ours(content, config_file, theirs.shapes)
-    tokenizer = huggingface_tokenizer.read(path)
+    tokenizer = huggingface_tokenizer.read(path, vocab)
     vocab = tokenizer.vocab
     config = dataclasses.replace(
         config,

@@ -29,7 +29,7 @@ from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.names import EXTRA, shapes
 from electra_tf.models.config import GENERATOR_KINDS, ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.text.vocab import load_vocab
+from electra_tf.text.vocab import Vocab, load_vocab
 
 CONFIG, VOCAB = "config.json", "vocab.txt"
 _STEP = "global_step"
@@ -59,13 +59,18 @@ def recognises(path: str) -> bool:
     return bool(_files_of(_prefix_of(path)))
 
 
-def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
+def read(
+    path: str,
+    overrides: Mapping[str, str] | None = None,
+    vocab: Vocab | None = None,
+) -> Checkpoint:
     """Reads a checkpoint; its variables are read when they are looked up.
 
     Args:
       path: a prefix (`…/model.ckpt-1000`), its `.index` file, or a directory
         with a `checkpoint` file or one such prefix.
       overrides: `--set` texts; see `hub.config.parse`.
+      vocab: in place of the source's, which is then not looked at.
 
     Raises:
       UserError: missing, damaged, not ELECTRA's, or at odds with what is told.
@@ -94,11 +99,13 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
     known |= {name: (name,) for name in kept}
     leftover = tuple(name for name in leftover if name not in kept)
     _complete(known, plain, prefix)
-    vocab = files.join(folder, VOCAB)
+    beside = files.join(folder, VOCAB)
+    if vocab is None and files.exists(beside):
+        vocab = load_vocab(beside)
     return Checkpoint(
         config=config,
         weights=reader.arrays(known),
-        vocab=load_vocab(vocab) if files.exists(vocab) else None,
+        vocab=vocab,
         slots=reader.slots(known),
         leftover=leftover,
         assumed=tuple(assumed),

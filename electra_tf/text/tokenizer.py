@@ -15,6 +15,7 @@ import tensorflow_text as tf_text
 
 from electra_tf.errors import UserError
 from electra_tf.text import detokenize, normalize
+from electra_tf.text.added_tokens import Splitter
 from electra_tf.text.vocab import Vocab, load_vocab
 
 _BETWEEN_WORDS = re.compile(r"[\x00\s]")  # \s is Unicode's white space
@@ -49,7 +50,8 @@ class Tokenizer(tf.Module):
     """Text -> WordPiece ids, exact with the original, in graph operations.
 
     Words of more than 200 characters become [UNK]. Special tokens written in
-    the text are text: "[MASK]" is three tokens.
+    the text are text: "[MASK]" is three tokens. Tokens that were added to the
+    vocabulary to stay whole (`Vocab.added`) do so.
 
     Attributes:
       vocab: the `Vocab`.
@@ -84,7 +86,7 @@ class Tokenizer(tf.Module):
         self.strip_accents = strip_accents
         try:
             model = tf_text.build_fast_wordpiece_model(
-                _matchable(self.vocab.tokens),
+                _matchable(self.vocab),
                 normalize.MAX_BYTES_PER_WORD,
                 "##",  # the suffix indicator
                 "[UNK]",
@@ -100,6 +102,25 @@ class Tokenizer(tf.Module):
         self._wordpiece = tf_text.FastWordpieceTokenizer(
             token_out_type=tf.int32, model_buffer=model
         )
+        self._as_written = self._splitter(normalized=False)
+        self._normalised = self._splitter(normalized=True)
+
+    def _splitter(self, normalized: bool) -> Splitter | None:
+        """What finds the added tokens before, or after, normalisation."""
+        found = [t.text for t in self.vocab.added if t.normalized == normalized]
+        spelled = found
+        if normalized and found:
+            with tf.init_scope():
+                texts = normalize.normalize(
+                    tf.constant(found), self.lower_case, self.strip_accents
+                )
+                spelled = [text.decode() for text in texts.numpy()]
+        ids = {
+            text: self.vocab.ids[token]
+            for text, token in zip(spelled, found)
+            if text
+        }
+        return Splitter(ids) if ids else None
 
     def __call__(self, texts: Texts) -> tf.RaggedTensor:
         """Token ids, without specials.
@@ -111,7 +132,22 @@ class Tokenizer(tf.Module):
         Returns:
           int32 RaggedTensor [batch, (tokens)].
         """
-        return self._wordpiece.tokenize(self._normalize(_as_batch(texts)))
+        texts = _as_batch(texts)
+        if self._as_written is None:
+            return self._ids(texts)
+        pieces = self._as_written(texts)
+        return pieces.whole(self._ids(pieces.texts), pieces.tokens)
+
+    def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """The ids of texts in which no token stands just as written."""
+        texts = normalize.normalize(texts, self.lower_case, self.strip_accents)
+        if self._normalised is None:
+            return self._wordpiece.tokenize(normalize.mask_long_words(texts))
+        pieces = self._normalised(texts)
+        found = self._wordpiece.tokenize(
+            normalize.mask_long_words(pieces.texts)
+        )
+        return pieces.whole(found, pieces.tokens)
 
     def tokenize_with_offsets(self, texts: Texts) -> Offsets:
         """Token ids, and the span of each in the original text.
@@ -123,8 +159,32 @@ class Tokenizer(tf.Module):
           `Offsets`, each a RaggedTensor [batch, (tokens)].
         """
         texts = _as_batch(texts)
-        normalized = self._normalize(texts)
-        ids, starts, ends = self._wordpiece.tokenize_with_offsets(normalized)
+        if self._as_written is None:
+            return self._with_offsets(texts)
+        pieces = self._as_written(texts)
+        found = self._with_offsets(pieces.texts)
+        size = tf.cast(tf.strings.length(pieces.spelled), tf.int64)
+        # As they are counted where no token is: `tf.strings.length` counts
+        # bytes that are no text in another way.
+        characters = tf.strings.unicode_decode(
+            pieces.spelled, "UTF-8"
+        ).row_lengths()
+        first = pieces.before(characters)
+        ids, start_bytes, end_bytes, start_chars, end_chars = (
+            pieces.whole(values, of_tokens)
+            for values, of_tokens in (
+                (found.ids, pieces.tokens),
+                (_moved(found.start_bytes, pieces.starts), pieces.starts),
+                (_moved(found.end_bytes, pieces.starts), pieces.starts + size),
+                (_moved(found.start_chars, first), first),
+                (_moved(found.end_chars, first), first + characters),
+            )
+        )
+        return Offsets(ids, start_bytes, end_bytes, start_chars, end_chars)
+
+    def _with_offsets(self, texts: tf.Tensor) -> Offsets:
+        """The same, of texts in which no token stands just as written."""
+        normalized, (ids, starts, ends) = self._words_with_offsets(texts)
 
         # Byte offsets in the normalised batch -> numbers of its characters.
         row_bytes = tf.cast(tf.strings.length(normalized), tf.int64)
@@ -254,9 +314,29 @@ class Tokenizer(tf.Module):
                 tokens.append(self.vocab.tokens[i])
         return detokenize.join(tokens)
 
-    def _normalize(self, texts: tf.Tensor) -> tf.Tensor:
+    def _words_with_offsets(
+        self, texts: tf.Tensor
+    ) -> tuple[tf.Tensor, tuple[tf.RaggedTensor, ...]]:
+        """Normalised texts; ids, and their starts and ends in bytes there."""
         texts = normalize.normalize(texts, self.lower_case, self.strip_accents)
-        return normalize.mask_long_words(texts)
+        if self._normalised is None:
+            texts = normalize.mask_long_words(texts)
+            return texts, self._wordpiece.tokenize_with_offsets(texts)
+        pieces = self._normalised(texts)
+        words = normalize.mask_long_words(pieces.texts)
+        ids, starts, ends = self._wordpiece.tokenize_with_offsets(words)
+        # Masking may have made them longer than they were.
+        words = tf.where(pieces.tokens >= 0, pieces.spelled, words)
+        size = tf.cast(tf.strings.length(words), tf.int64)
+        first = pieces.before(size)
+        texts = tf.strings.reduce_join(
+            tf.RaggedTensor.from_row_splits(words, pieces.rows), axis=-1
+        )
+        return texts, (
+            pieces.whole(ids, pieces.tokens),
+            pieces.whole(_moved(starts, first), first),
+            pieces.whole(_moved(ends, first), first + size),
+        )
 
     def _source_map(self, texts: tf.Tensor) -> "_SourceMap":
         """Where the characters of the normalised batch come from."""
@@ -299,6 +379,12 @@ class Tokenizer(tf.Module):
             start_chars,
             tf.gather(tf.math.segment_max(start_chars + 1, group), group),
         )
+
+
+def _moved(offsets: tf.RaggedTensor, by: tf.Tensor) -> tf.RaggedTensor:
+    """Adds a number of each row to the offsets in it."""
+    rows = normalize.row_numbers(offsets)
+    return offsets.with_flat_values(offsets.flat_values + tf.gather(by, rows))
 
 
 def first_tokens(tokens: tf.RaggedTensor, counts: tf.Tensor) -> tf.RaggedTensor:
@@ -363,15 +449,18 @@ def _as_batch(texts: Texts) -> tf.Tensor:
     return batch
 
 
-def _matchable(tokens: Sequence[str]) -> list[str]:
-    """Tokens with those replaced that no word can hold.
+def _matchable(vocab: Vocab) -> list[str]:
+    """Tokens with those replaced that no word can hold, or is made of.
 
     The WordPiece compiler refuses a bare "##" and NUL, and finds tokens with
     spaces inside across words. "#" is a word by itself, control characters
     are dropped, so none of these can be in a word; nor can their
-    replacements.
+    replacements. Added tokens are found before words are taken apart.
     """
+    added = {token.text for token in vocab.added}
     return [
-        f"##\x01{i}" if token == "##" or _BETWEEN_WORDS.search(token) else token
-        for i, token in enumerate(tokens)
+        f"##\x01{i}"
+        if token == "##" or token in added or _BETWEEN_WORDS.search(token)
+        else token
+        for i, token in enumerate(vocab.tokens)
     ]
