@@ -265,7 +265,7 @@ def test_half_a_checkpoint(folder, ending, harm):
 def test_not_electras(tmp_path):
     prefix = str(tmp_path / "model.ckpt")
     tf1._save(prefix, {"bert/pooler/dense/bias": np.zeros([3], np.float32)})
-    with pytest.raises(UserError, match="no ELECTRA checkpoint"):
+    with pytest.raises(UserError, match="no ELECTRA or BERT checkpoint"):
         tf1.read(prefix)
     tf.train.Checkpoint(x=tf.Variable(1.0)).write(prefix)
     with pytest.raises(UserError, match="TensorFlow 2"):

@@ -14,8 +14,8 @@ import numpy as np
 
 from electra_tf import files, tensors
 from electra_tf.errors import UserError
+from electra_tf.hub import bert, huggingface_tokenizer, names
 from electra_tf.hub import config as configs
-from electra_tf.hub import huggingface_tokenizer, names
 from electra_tf.hub.checkpoint import (
     NETWORKS,
     Checkpoint,
@@ -135,14 +135,14 @@ def read(
             f"or {_WEIGHTS[-1]}"
         )
     weights_file = files.join(path, weights_file)
-    config_file = files.join(path, CONFIG)
-    content = read_json(config_file)
-    theirs = _normalised(_arrays(weights_file))
-    config, assumed = _to_ours(content, config_file, theirs.shapes)
+    config_file = bert.config_file(path)
+    found = bert.as_electra(read_json(config_file), _arrays(weights_file))
+    theirs = _normalised(found.arrays)
+    config, assumed = _to_ours(found.content, config_file, theirs.shapes)
     tokenizer = huggingface_tokenizer.read(path, vocab)
     vocab = tokenizer.vocab
     config = dataclasses.replace(
-        config,
+        found.complete(config),
         lower_case=tokenizer.lower_case,
         strip_accents=tokenizer.strip_accents,
         vocab_fingerprint=vocab.fingerprint() if vocab else "",
@@ -154,8 +154,8 @@ def read(
         config=config,
         weights=weights,
         vocab=vocab,
-        leftover=leftover,
-        assumed=assumed + tokenizer.assumed,
+        leftover=leftover + found.leftover,
+        assumed=found.assumed + assumed + tokenizer.assumed,
         source=path,
     )
 
@@ -430,8 +430,8 @@ def _class(fields: _Fields, found: _Shapes) -> tuple[str, list[str]]:
         model_type = "electra"
     if model_type != "electra":
         raise UserError(
-            f"{fields.path}: model_type: expected 'electra', got "
-            f"{model_type!r}; only ELECTRA's models are read"
+            f"{fields.path}: model_type: expected 'electra' or 'bert', got "
+            f"{model_type!r}; models of other kinds are not read"
         )
     if name == "ElectraForCausalLM":
         raise UserError(
@@ -561,12 +561,14 @@ def _class_of(config: DirectoryConfig, part: Network) -> str:
         task.kind == "joint_span"
         or task.answerable
         or (task.kind == "sequence" and not task.hidden_layer)
+        or task.hidden_activation != "gelu"
     ):
         raise UserError(
             "Hugging Face has no class for this task head (task.kind "
-            f"{task.kind}, task.hidden_layer {str(task.hidden_layer).lower()}, "
-            f"task.answerable {str(task.answerable).lower()}); expected token, "
-            "span without answerable, or sequence with hidden_layer"
+            f"{task.kind}, task.hidden_layer {str(task.hidden_layer).lower()} "
+            f"with {task.hidden_activation}, task.answerable "
+            f"{str(task.answerable).lower()}); expected token, span without "
+            "answerable, or sequence with hidden_layer and its GELU"
         )
     return next(name for name, kind in _TASKS.items() if kind == task.kind)
 

@@ -22,8 +22,8 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.hub import bert, names
 from electra_tf.hub import config as configs
-from electra_tf.hub import names
 from electra_tf.hub.checkpoint import Checkpoint, Lazy, Part, select
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.names import EXTRA, shapes
@@ -83,7 +83,7 @@ def read(
         if name != _STEP and name.rpartition("/")[2] not in _SLOTS
     }
     folder = _folder(prefix)
-    told = _read_beside(files.join(folder, CONFIG), overrides or {})
+    told = _read_beside(bert.config_file(folder), overrides or {})
     if told.whole is not None:
         config = configs.override(told.whole, overrides or {})
         assumed: list[str] = []
@@ -275,11 +275,12 @@ class _Reader:
                 f"{prefix}: a TensorFlow 2 object checkpoint; expected one "
                 "with the original's variable names"
             )
-        self.shapes = {name: tuple(s) for name, s in shapes.items()}
         expected = sum(
-            math.prod(shape) * dtypes[name].size
-            for name, shape in self.shapes.items()
+            math.prod(s) * dtypes[name].size for name, s in shapes.items()
         )
+        renamed = bert.tf1_names(shapes)
+        self._raw = {renamed.get(name, name): name for name in shapes}
+        self.shapes = {n: tuple(shapes[raw]) for n, raw in self._raw.items()}
         data = [n for n in _files_of(prefix) if _DATA.search(n)]
         held = sum(map(files.size, data))
         if held < expected:
@@ -290,7 +291,7 @@ class _Reader:
 
     def read(self, name: str) -> np.ndarray:
         with self._named_errors():
-            return self._reader.get_tensor(name)
+            return self._reader.get_tensor(self._raw[name])
 
     def arrays(
         self, known: Mapping[str, tuple[str, ...]], suffix: str = ""
@@ -444,8 +445,8 @@ def _infer(
         kind, generator = "tied", discriminator
     if discriminator is None and generator is None:
         raise UserError(
-            f"{source}: no ELECTRA checkpoint: it has no variables below "
-            "electra/encoder; expected the original's names"
+            f"{source}: no ELECTRA or BERT checkpoint: it has no variables "
+            "below electra/encoder or bert/encoder"
         )
     task, task_name = look.task()
     if "lower_case" not in told.values:
