@@ -19,11 +19,11 @@ from electra_tf.hub.config import DirectoryConfig
 from electra_tf.keras_api import start
 from electra_tf.keras_api.data import special_ids
 from electra_tf.keras_api.settings import PretrainSettings, recorded
+from electra_tf.keras_api.tokenizer import AnyTokenizer
 from electra_tf.models import products
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import pretrainer
 from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
-from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab, load_vocab
 from electra_tf.training.optimizer import (
     loss_scaled,
@@ -84,7 +84,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         cls: type[P],
         size: str,
         *,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: AnyTokenizer | None = None,
         vocab: AnyVocab | None = None,
         model: AnyModel = None,
         generator: AnyGenerator = None,
@@ -130,7 +130,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         config: configs.Config = None,
         *,
         overrides: configs.Overrides = (),
-        tokenizer: Tokenizer | None = None,
+        tokenizer: AnyTokenizer | None = None,
         vocab: AnyVocab | None = None,
         lower_case: bool = True,
         strip_accents: bool | None = None,

@@ -17,60 +17,83 @@ class Pieces(NamedTuple):
       texts: string [pieces]; "" where the piece is a token.
       spelled: string [pieces], as they stand, tokens too.
       tokens: int32 [pieces], the id of a token; -1 where there is text.
-      rows: int64 [batch + 1], the row splits of the pieces.
-      starts: int64 [pieces], in bytes of the whole text.
+      splits: int64 [batch + 1], the row splits of the pieces.
     """
 
     texts: tf.Tensor
     spelled: tf.Tensor
     tokens: tf.Tensor
-    rows: tf.Tensor
-    starts: tf.Tensor
+    splits: tf.Tensor
+
+    def sizes(self) -> tf.Tensor:
+        """Counts the bytes of each piece; int64 [pieces]."""
+        return tf.cast(tf.strings.length(self.spelled), tf.int64)
+
+    def lengths(self) -> tf.Tensor:
+        """Counts the characters of each piece; int64 [pieces].
+
+        As where there are no tokens: `tf.strings.length` counts bytes that
+        are no text in another way.
+        """
+        return tf.strings.unicode_decode(self.spelled, "UTF-8").row_lengths()
 
     def before(self, lengths: tf.Tensor) -> tf.Tensor:
-        """Sums lengths within each row: where the pieces start.
+        """Sums lengths within each text: where the pieces start.
 
         Args:
           lengths: int64 [pieces].
 
         Returns:
-          int64 [pieces]; 0 for the first of each row.
+          int64 [pieces]; 0 for the first of each text.
         """
         sums = tf.cumsum(lengths, exclusive=True)
-        of_rows = tf.RaggedTensor.from_row_splits(sums, self.rows)
-        first = tf.gather(self.rows, normalize.row_numbers(of_rows))
+        rows = tf.RaggedTensor.from_row_splits(sums, self.splits)
+        first = tf.gather(self.splits, normalize.row_numbers(rows))
         return sums - tf.gather(sums, first)
 
-    def whole(
-        self, values: tf.RaggedTensor, of_tokens: tf.Tensor
+    def joined(
+        self,
+        values: tf.RaggedTensor,
+        of_tokens: tf.Tensor,
+        shift: tf.Tensor | None = None,
     ) -> tf.RaggedTensor:
-        """Puts what was made of the pieces together again.
+        """Joins what is said of the pieces to rows of the texts.
 
         Args:
-          values: [pieces, (tokens)], made of `texts`.
-          of_tokens: [pieces], what stands for a piece that is a token.
+          values: [pieces, (tokens)], said of `texts`.
+          of_tokens: [pieces], said of a piece that is a token.
+          shift: [pieces], added to all of `values`; None for nothing.
 
         Returns:
           [batch, (tokens)].
         """
+        if shift is not None:
+            rows = normalize.row_numbers(values)
+            values = values.with_flat_values(
+                values.flat_values + tf.gather(shift, rows)
+            )
         is_token = self.tokens >= 0
-        splits = tf.cumsum(tf.cast(is_token, tf.int64))
-        alone = tf.RaggedTensor.from_row_splits(
-            tf.boolean_mask(of_tokens, is_token),
-            tf.concat([[tf.constant(0, tf.int64)], splits], axis=0),
+        alone = tf.RaggedTensor.from_row_lengths(
+            tf.boolean_mask(of_tokens, is_token), tf.cast(is_token, tf.int64)
         )
         # Of the two, one is empty.
-        values = tf.concat([values, alone], axis=1)
-        return tf.RaggedTensor.from_row_splits(values, self.rows).merge_dims(
-            1, 2
+        found = tf.concat([values, alone], axis=1)
+        return tf.RaggedTensor.from_row_splits(
+            found.flat_values, tf.gather(found.row_splits, self.splits)
         )
+
+    def rejoined(self) -> tf.Tensor:
+        """Joins the pieces as they are spelled; string [batch]."""
+        rows = tf.RaggedTensor.from_row_splits(self.spelled, self.splits)
+        return tf.strings.reduce_join(rows, axis=-1)
 
 
 class Splitter:
     """Splits texts at tokens; of two that begin together the longer counts.
 
     Args:
-      tokens: as they stand in the texts -> their ids; at least one.
+      tokens: as they stand in the texts -> their ids; without any, it is
+        false and cannot be called.
     """
 
     def __init__(self, tokens: Mapping[str, int]):
@@ -79,11 +102,12 @@ class Splitter:
         self._texts = longest_first
         self._ids = [tokens[text] for text in longest_first]
 
+    def __bool__(self) -> bool:
+        return bool(self._texts)
+
     def __call__(self, texts: tf.Tensor) -> Pieces:
         """string [batch] -> its pieces."""
-        found, starts, _ = tf_text.regex_split_with_offsets(
-            texts, self._pattern, self._pattern
-        )
+        found = tf_text.regex_split(texts, self._pattern, self._pattern)
         pieces = found.flat_values
         equal = pieces[:, tf.newaxis] == tf.constant(self._texts)
         token = tf.gather(
@@ -99,5 +123,4 @@ class Splitter:
             pieces,
             token,
             found.row_splits,
-            starts.flat_values,
         )
