@@ -176,6 +176,11 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         if seed is not None:
             train_config = dataclasses.replace(settings.train, seed=seed)
             settings = dataclasses.replace(settings, train=train_config)
+        if isinstance(tokenizer, str):
+            raise UserError(
+                f"tokenizer: expected a Tokenizer, got '{tokenizer}'; give "
+                "the path of a vocabulary as vocab="
+            )
         if tokenizer is not None:
             vocab = vocab if vocab is not None else tokenizer.vocab
             lower_case = tokenizer.lower_case
