@@ -213,6 +213,7 @@ def test_a_stop_loses_no_request(toy):
     assert not thread.is_alive()
 
 
+@pytest.mark.slow
 def test_two_servers_that_start_at_the_same_port(toy):
     """Both may bind it before one of them listens; the other says so."""
     first = running.ModelServer(

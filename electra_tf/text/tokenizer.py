@@ -14,9 +14,10 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from electra_tf.errors import UserError
-from electra_tf.text import detokenize, normalize, written_specials
+from electra_tf.text import detokenize, normalize, source_map
+from electra_tf.text.added_tokens import Splitter
 from electra_tf.text.truncation import Side, cut, fit, fitting
-from electra_tf.text.vocab import Vocab, load_vocab
+from electra_tf.text.vocab import SPECIALS, Vocab, load_vocab
 
 _BETWEEN_WORDS = re.compile(r"[\x00\s]")  # \s is Unicode's white space
 
@@ -51,6 +52,7 @@ class Tokenizer(tf.Module):
 
     Words of more than 200 characters become [UNK]. Special tokens written in
     the text are text ("[MASK]" is three tokens), but where they are asked for.
+    Tokens that were added to the vocabulary to stay whole (`Vocab.added`) do.
 
     The layer of functional models, `electra_tf.Tokenizer`, is made of it.
 
@@ -87,7 +89,7 @@ class Tokenizer(tf.Module):
         self.strip_accents = strip_accents
         try:
             model = tf_text.build_fast_wordpiece_model(
-                _matchable(self.vocab.tokens),
+                _matchable(self.vocab),
                 normalize.MAX_BYTES_PER_WORD,
                 "##",  # the suffix indicator
                 "[UNK]",
@@ -103,6 +105,29 @@ class Tokenizer(tf.Module):
         self._wordpiece = tf_text.FastWordpieceTokenizer(
             token_out_type=tf.int32, model_buffer=model
         )
+        added, ids = self.vocab.added, self.vocab.ids
+        whole = [token.text for token in added if not token.normalized]
+        self._as_written = Splitter({text: ids[text] for text in whole})
+        self._with_specials = Splitter(
+            {text: ids[text] for text in (*whole, *SPECIALS)}
+        )
+        self._normalised = Splitter(
+            self._as_normalised([t.text for t in added if t.normalized])
+        )
+
+    def _as_normalised(self, tokens: list[str]) -> dict[str, int]:
+        """Added tokens as normalised texts have them -> their ids."""
+        if not tokens:
+            return {}
+        with tf.init_scope():
+            texts = normalize.normalize(
+                tf.constant(tokens), self.lower_case, self.strip_accents
+            ).numpy()
+        return {
+            text.decode(): self.vocab.ids[token]
+            for text, token in zip(texts, tokens)
+            if text
+        }
 
     def __repr__(self) -> str:
         return f"<Tokenizer of {len(self.vocab)} tokens>"
@@ -127,12 +152,20 @@ class Tokenizer(tf.Module):
           int32 RaggedTensor [batch, (tokens)].
         """
         texts = _as_batch(texts)
-        if not special_tokens:
-            return self._wordpiece.tokenize(self._normalize(texts))
-        pieces = written_specials.apart(texts)
-        return pieces.joined(
-            self(pieces.texts.flat_values), pieces.ids(self.vocab)
-        )
+        splitter = self._with_specials if special_tokens else self._as_written
+        if not splitter:
+            return self._ids(texts)
+        pieces = splitter(texts)
+        return pieces.joined(self._ids(pieces.texts), pieces.tokens)
+
+    def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """The ids of texts in which no token stands just as written."""
+        texts = normalize.normalize(texts, self.lower_case, self.strip_accents)
+        if not self._normalised:
+            return self._wordpiece.tokenize(normalize.mask_long_words(texts))
+        pieces = self._normalised(texts)
+        words = normalize.mask_long_words(pieces.texts)
+        return pieces.joined(self._wordpiece.tokenize(words), pieces.tokens)
 
     def tokenize(
         self, texts: Texts, special_tokens: bool = False
@@ -161,10 +194,24 @@ class Tokenizer(tf.Module):
           `Offsets`, each a RaggedTensor [batch, (tokens)].
         """
         texts = _as_batch(texts)
-        if special_tokens:
-            return self._offsets_around_specials(texts)
-        normalized = self._normalize(texts)
-        ids, starts, ends = self._wordpiece.tokenize_with_offsets(normalized)
+        splitter = self._with_specials if special_tokens else self._as_written
+        if not splitter:
+            return self._offsets(texts)
+        pieces = splitter(texts)
+        found = self._offsets(pieces.texts)
+        size, length = pieces.sizes(), pieces.lengths()
+        byte, char = pieces.before(size), pieces.before(length)
+        return Offsets(
+            pieces.joined(found.ids, pieces.tokens),
+            pieces.joined(found.start_bytes, byte, byte),
+            pieces.joined(found.end_bytes, byte + size, byte),
+            pieces.joined(found.start_chars, char, char),
+            pieces.joined(found.end_chars, char + length, char),
+        )
+
+    def _offsets(self, texts: tf.Tensor) -> Offsets:
+        """The offsets in texts in which no token stands just as written."""
+        normalized, ids, starts, ends = self._words(texts)
 
         # Byte offsets in the normalised batch -> numbers of its characters.
         row_bytes = tf.cast(tf.strings.length(normalized), tf.int64)
@@ -185,7 +232,13 @@ class Tokenizer(tf.Module):
         )
 
         # Numbers of normalised characters -> source characters -> offsets.
-        source = self._source_map(texts)
+        source = source_map.of_texts(
+            texts,
+            lambda characters: normalize.normalize(
+                characters, self.lower_case, self.strip_accents
+            ),
+            self.strip_accents,
+        )
         first = tf.gather(source.characters, first)
         last = tf.gather(source.characters, last)
         return Offsets(
@@ -441,80 +494,28 @@ class Tokenizer(tf.Module):
             )
         return self.vocab.ids[token]
 
-    def _offsets_around_specials(self, texts: tf.Tensor) -> Offsets:
-        """`tokenize_with_offsets`, with special tokens read."""
-        pieces = written_specials.apart(texts)
-        found = self.tokenize_with_offsets(pieces.texts.flat_values)
-        zero = tf.zeros_like(pieces.sizes)
-        return Offsets(
-            pieces.joined(found.ids, pieces.ids(self.vocab)),
-            pieces.joined(found.start_bytes, zero, pieces.byte_starts),
-            pieces.joined(found.end_bytes, pieces.sizes, pieces.byte_starts),
-            pieces.joined(found.start_chars, zero, pieces.char_starts),
-            pieces.joined(found.end_chars, pieces.lengths, pieces.char_starts),
-        )
-
-    def _normalize(self, texts: tf.Tensor) -> tf.Tensor:
+    def _words(
+        self, texts: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Normalised texts; ids, and their starts and ends in bytes there."""
         texts = normalize.normalize(texts, self.lower_case, self.strip_accents)
-        return normalize.mask_long_words(texts)
-
-    def _source_map(self, texts: tf.Tensor) -> "_SourceMap":
-        """Where the characters of the normalised batch come from."""
-        codes, starts = tf.strings.unicode_decode_with_offsets(texts, "UTF-8")
-        row = normalize.row_numbers(codes)
-        # Normalisation goes character by character, but for the final sigma,
-        # which is one character too.
-        distinct, which = tf.unique(codes.flat_values)
-        characters = tf.strings.unicode_encode(distinct[:, tf.newaxis], "UTF-8")
-        produced = tf.gather(
-            tf.strings.length(
-                normalize.normalize(
-                    characters, self.lower_case, self.strip_accents
-                ),
-                unit="UTF8_CHAR",
-            ),
-            which,
+        if not self._normalised:
+            texts = normalize.mask_long_words(texts)
+            return texts, *self._wordpiece.tokenize_with_offsets(texts)
+        pieces = self._normalised(texts)
+        words = normalize.mask_long_words(pieces.texts)
+        ids, starts, ends = self._wordpiece.tokenize_with_offsets(words)
+        # Masking may have made them longer than they were.
+        spelled = tf.where(pieces.tokens < 0, words, pieces.spelled)
+        pieces = pieces._replace(spelled=spelled)
+        size = pieces.sizes()
+        first = pieces.before(size)
+        return (
+            pieces.rejoined(),
+            pieces.joined(ids, pieces.tokens),
+            pieces.joined(starts, first, first),
+            pieces.joined(ends, first + size, first),
         )
-        start_chars = tf.range(tf.size(row, tf.int64)) - tf.gather(
-            codes.row_starts(), row
-        )
-        # A stripped accent belongs to what it follows in its row.
-        follows = tf.zeros_like(row, tf.bool)
-        if self.strip_accents:
-            mark = tf.gather(normalize.is_stripped_mark(characters), which)
-            follows = mark & (start_chars > 0)
-        group = tf.cumsum(tf.cast(~follows, tf.int64)) - 1
-        next_start = tf.concat([starts.flat_values[1:], [0]], axis=0)
-        last_of_row = tf.concat([row[1:] != row[:-1], [True]], axis=0)
-        row_end = tf.cast(tf.strings.length(texts), tf.int64)
-        end_bytes = tf.where(
-            last_of_row[: tf.size(row)],
-            tf.gather(row_end, row),
-            next_start[: tf.size(row)],
-        )
-        return _SourceMap(
-            tf.repeat(tf.range(tf.size(row, tf.int64)), produced),
-            starts.flat_values,
-            tf.gather(tf.math.segment_max(end_bytes, group), group),
-            start_chars,
-            tf.gather(tf.math.segment_max(start_chars + 1, group), group),
-        )
-
-
-class _SourceMap(NamedTuple):
-    """For a flat batch; all int64.
-
-    Attributes:
-      characters: [normalised characters] -> the source character's number.
-      start_bytes, end_bytes, start_chars, end_chars: [source characters] ->
-        its offsets in its row, following stripped accents included.
-    """
-
-    characters: tf.Tensor
-    start_bytes: tf.Tensor
-    end_bytes: tf.Tensor
-    start_chars: tf.Tensor
-    end_chars: tf.Tensor
 
 
 def _as_batch(texts: Any) -> tf.Tensor:
@@ -534,15 +535,18 @@ def _as_batch(texts: Any) -> tf.Tensor:
     return batch
 
 
-def _matchable(tokens: Sequence[str]) -> list[str]:
-    """Tokens with those replaced that no word can hold.
+def _matchable(vocab: Vocab) -> list[str]:
+    """Tokens with those replaced that no word can hold, or is made of.
 
     The WordPiece compiler refuses a bare "##" and NUL, and finds tokens with
     spaces inside across words. "#" is a word by itself, control characters
     are dropped, so none of these can be in a word; nor can their
-    replacements.
+    replacements. Added tokens are found before words are taken apart.
     """
+    added = {token.text for token in vocab.added}
     return [
-        f"##\x01{i}" if token == "##" or _BETWEEN_WORDS.search(token) else token
-        for i, token in enumerate(tokens)
+        f"##\x01{i}"
+        if token == "##" or token in added or _BETWEEN_WORDS.search(token)
+        else token
+        for i, token in enumerate(vocab.tokens)
     ]
