@@ -44,10 +44,18 @@ CLASSES: dict[str, tuple[str, ...]] = {
         "Seq2Seq", "SentenceScorer", "Heads", "MultitaskNetwork",
     ),
     "training.optimizer": ("WarmupPolynomialDecay", "AdamWeightDecay"),
+    "keras_api.preprocessors": ("TextPreprocessor",),
+    "keras_api.tokenizer": ("Tokenizer",),
+    "keras_api.tasks.texts": ("TextClassifier", "TextRegressor"),
 }  # fmt: skip
 
-# Rooms whose classes are parts of the public ones, and may have their names.
-_INNER = ("models", "pretraining")
+# What their names begin with, where it is not `electra_tf>`. Classes of inner
+# rooms are parts of the public ones, and may have names that these have too.
+_PACKAGES = {
+    "models": "electra_tf.models",
+    "pretraining": "electra_tf.pretraining",
+    "keras_api.tasks": "electra_tf.tasks",
+}
 
 
 def registered_name(module: str, name: str) -> str:
@@ -57,8 +65,10 @@ def registered_name(module: str, name: str) -> str:
       module: where it is, below `electra_tf`.
       name: the class.
     """
-    room = module.partition(".")[0]
-    package = f"electra_tf.{room}" if room in _INNER else "electra_tf"
+    package = "electra_tf"
+    for room, own in _PACKAGES.items():
+        if f"{module}.".startswith(f"{room}."):
+            package = own
     return f"{package}>{name}"
 
 

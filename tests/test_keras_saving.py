@@ -128,10 +128,20 @@ def assert_same(again, network, batch=BATCH):
             np.testing.assert_array_equal(a, b)
 
 
+def renamed():
+    model = ElectraEncoder(CONFIG)
+    model.build()
+    model.name = "query"
+    return model
+
+
+NETWORKS["renamed"] = renamed
+
+
 @pytest.fixture(scope="module", params=NETWORKS)
 def network(request):
     model = NETWORKS[request.param]()
-    model.build()
+    model.built or model.build()
     return moved(model)
 
 
@@ -171,3 +181,10 @@ def test_the_list_of_classes_is_whole():
                 registration.registered_name(module, name)
             )
             assert found is getattr(there, name)
+    listed = {
+        registration.registered_name(module, name)
+        for module, names in registration.CLASSES.items()
+        for name in names
+    }
+    known = keras.saving.get_custom_objects()
+    assert {n for n in known if n.startswith("electra_tf")} == listed

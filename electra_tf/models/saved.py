@@ -154,8 +154,7 @@ class Saved(keras.layers.Layer):
         if not self.built:
             return None
         config = dict(super().get_build_config() or {})
-        above = (self.path or "").split("/")[:-1]
-        return config | ({"scope": above} if above else {})
+        return config | ({"path": self.path} if self.path else {})
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
         """Creates the variables where they were.
@@ -163,8 +162,14 @@ class Saved(keras.layers.Layer):
         Args:
           config: what `get_build_config` gave.
         """
-        with _scope(config.get("scope", ())):
-            self._build_again(config)
+        above, _, name = config.get("path", self.name).rpartition("/")
+        # It may have been renamed since its variables were created.
+        name, self.name = self.name, name
+        try:
+            with _scope(above):
+                self._build_again(config)
+        finally:
+            self.name = name
 
     def _build_again(self, config: Mapping[str, Any]) -> None:
         if config.get("input_shape") is not None:
@@ -174,13 +179,13 @@ class Saved(keras.layers.Layer):
 
 
 @contextlib.contextmanager
-def _scope(above: Any) -> Iterator[None]:
-    """Variables created inside have these names before their own."""
+def _scope(above: str) -> Iterator[None]:
+    """Variables created inside have this path before their own."""
     if not above:
         yield
         return
-    *outer, last = above
-    with keras.name_scope(last, override_parent="/".join(outer)):
+    outer, _, last = above.rpartition("/")
+    with keras.name_scope(last, override_parent=outer):
         yield
 
 

@@ -164,13 +164,13 @@ def described(head: HeadConfig) -> dict[str, Any]:
     if kind == "sequence" and head.num_labels == 1:
         return {
             "task": "regression",
-            "options": {"hidden_layer": head.hidden_layer},
+            "options": _hidden(head),
             "state": {"offset": 0.0, "scale": 1.0},
         }
     if kind == "sequence":
         return {
             "task": "classification",
-            "options": {"hidden_layer": head.hidden_layer},
+            "options": _hidden(head),
             "state": {"labels": list(names(head))},
         }
     if kind == "token":
@@ -197,6 +197,14 @@ def described(head: HeadConfig) -> dict[str, Any]:
             "state": {"unanswerable": head.answerable},
         }
     raise UserError(_UNTOLD)
+
+
+def _hidden(head: TaskHeadConfig) -> dict[str, Any]:
+    """The options that give a task of texts the same head."""
+    return {
+        "hidden_layer": head.hidden_layer,
+        "hidden_activation": head.hidden_activation,
+    }
 
 
 def names(head: TaskHeadConfig) -> tuple[str, ...]:
