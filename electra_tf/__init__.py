@@ -23,7 +23,9 @@ _HOMES = {
     "MaskingConfig": "electra_tf.pretraining.settings",
     "ModelConfig": "electra_tf.models.config",
     "ObjectiveConfig": "electra_tf.pretraining.settings",
-    "Tokenizer": "electra_tf.text.tokenizer",
+    "TextClassifier": "electra_tf.keras_api.tasks.texts",
+    "TextRegressor": "electra_tf.keras_api.tasks.texts",
+    "Tokenizer": "electra_tf.keras_api.tokenizer",
     "UserError": "electra_tf.errors",
     "Vocab": "electra_tf.text.vocab",
     "build_data": "electra_tf.recipes.build_data",
@@ -52,6 +54,8 @@ __all__ = [
     "MaskingConfig",
     "ModelConfig",
     "ObjectiveConfig",
+    "TextClassifier",
+    "TextRegressor",
     "Tokenizer",
     "UserError",
     "Vocab",
@@ -77,6 +81,8 @@ if TYPE_CHECKING:
     from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
     from electra_tf.keras_api.data import pretraining_dataset
     from electra_tf.keras_api.pretrainer import ElectraPretrainer
+    from electra_tf.keras_api.tasks.texts import TextClassifier, TextRegressor
+    from electra_tf.keras_api.tokenizer import Tokenizer
     from electra_tf.models.config import GeneratorConfig, ModelConfig
     from electra_tf.prediction.predictor import load
     from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
@@ -91,7 +97,6 @@ if TYPE_CHECKING:
     from electra_tf.recipes.prepare_text import prepare_text
     from electra_tf.recipes.pretrain import pretrain
     from electra_tf.serving.client import Client
-    from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import Vocab, load_vocab
     from electra_tf.training.optimizer import make_optimizer
 

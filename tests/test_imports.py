@@ -29,7 +29,10 @@ ARROWS = {
     },
     "serving": set(),  # a server knows an export by what is written in it
     # The networks' way in and out, for programs of one's own.
-    "keras_api": {"pretraining", "data", "models", "training", "text", "hub"},
+    "keras_api": {
+        "finetuning", "prediction", "tasks", "pretraining", "generation",
+        "data", "models", "training", "text", "hub",
+    },
     "recipes": {
         "keras_api", "exporting", "finetuning", "prediction", "tasks",
         "retrieval", "generation", "hub", "pretraining", "training", "models",

@@ -291,6 +291,7 @@ def _process(*words):
     return done
 
 
+@pytest.mark.slow
 def test_python_and_the_shell_make_the_same(data, tmp_path):
     python, shell = tmp_path / "python", tmp_path / "shell"
     (tmp_path / "program.py").write_text(PROGRAM)
