@@ -23,7 +23,10 @@ QUERY = "electra.encoder.layer.1.attention.self.query.weight"
         ({"num_attention_heads": 3}, "num_heads: 3 does not divide"),
         ({"position_embedding_type": "relative_key"}, "relative_key"),
         ({"is_decoder": True}, "is_decoder"),
-        ({"architectures": ["ElectraForCausalLM"]}, "ElectraForCausalLM"),
+        (
+            {"architectures": ["ElectraForCausalLM"], "is_decoder": True},
+            "ElectraForCausalLM",
+        ),
         ({"hidden_dropout_prob": 2}, "hidden_dropout"),
     ],
 )

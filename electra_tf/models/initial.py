@@ -21,11 +21,14 @@ a projection that keeps some (sin, cos) pairs and drops the others.
 
 import contextlib
 import contextvars
+import random
 from collections.abc import Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from electra_tf.registration import registered
 
 _FAST, _SLOW = 2.8, 0.05  # radians a position, the ends of the spectrum
 # Share of a standard deviation that truncation at two of them leaves.
@@ -59,19 +62,56 @@ def blank() -> Iterator[None]:
         _blank.reset(token)
 
 
-class _Blank(keras.initializers.Initializer):
-    """Whatever is in the memory."""
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draws the initial weights of networks made inside from `seed`.
+
+    Other random numbers go on as before. (Keras seeds initializers from
+    Python's generator.)
+
+    Args:
+      seed: any integer.
+    """
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+@registered
+class Blank(keras.initializers.Initializer):
+    """Whatever is in the memory, where a truncated normal would be.
+
+    Args:
+      stddev: of that truncated normal, which a layer that is made of this
+        one's config begins with.
+    """
+
+    def __init__(self, stddev: float):
+        self.stddev = stddev
 
     def __call__(self, shape: tuple, dtype: str | None = None) -> tf.Tensor:
+        """The memory of a tensor of `shape`."""
         return tf.raw_ops.Empty(
             shape=shape, dtype=tf.as_dtype(dtype or "float32"), init=False
         )
+
+    def get_config(self) -> dict[str, float]:
+        """For Keras."""
+        return {"stddev": self.stddev}
+
+    @classmethod
+    def from_config(cls, config: dict[str, float]) -> object:
+        """A truncated normal, unless inside `blank`."""
+        return truncated_normal(config["stddev"])
 
 
 def truncated_normal(stddev: float) -> keras.initializers.Initializer:
     """The original's initialiser of kernels and embeddings."""
     if _blank.get():
-        return _Blank()
+        return Blank(stddev)
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
@@ -81,6 +121,7 @@ def _frequencies(pairs: int, narrowing: int = 1) -> np.ndarray:
     return np.exp(all_pairs)[::narrowing]
 
 
+@registered
 class Sinusoids(keras.initializers.Initializer):
     """[positions, E]: a sine and a cosine for each frequency.
 
@@ -109,6 +150,7 @@ class Sinusoids(keras.initializers.Initializer):
         return {"stddev": self.stddev, "beside_words": self.beside_words}
 
 
+@registered
 class EveryNthPair(keras.initializers.Initializer):
     """The [E, H] kernel of a projection that keeps E / H-th pairs of columns.
 
@@ -136,6 +178,7 @@ class EveryNthPair(keras.initializers.Initializer):
         return {"stddev": self.stddev}
 
 
+@registered
 class WordsBesidePositions(keras.initializers.Initializer):
     """[V, E]: truncated normal, smaller in the half that positions use.
 
@@ -158,6 +201,7 @@ class WordsBesidePositions(keras.initializers.Initializer):
         return {"stddev": self.stddev}
 
 
+@registered
 class NeighbourAttention(keras.initializers.Initializer):
     """The [H, 3H] kernel of query, key, value: neighbours, equal words.
 
