@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.tasks import splits
@@ -394,7 +393,7 @@ class FileTask(Task):
     def _source(self, split: str) -> tuple[tuple[str, ...], bool]:
         """A split's files, and whether it is but a part of them."""
         fraction = self.options.validation_fraction
-        if self.trained and self.data and not files.is_directory(self.data):
+        if self.trained and self.data and splits.is_one(self.data):
             paths: tuple[str, ...] = (self.data,)
             known = not self.strict_parts or "divided" in self.state
             divided = bool(fraction) and (

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import records
+from electra_tf.tasks import formats, records
 from electra_tf.tasks.features import Features, join_pairs, tokenize_all
 from electra_tf.tasks.ranking.options import Columns, Form, RankingOptions
 from electra_tf.text.tokenizer import Tokenizer
@@ -110,14 +110,13 @@ def pair_of(record: Mapping[str, Any], columns: Columns, place: str) -> Pair:
 
 
 def _form(path: str, options: RankingOptions) -> Form:
-    kind = options.format
-    if kind == "auto":
-        kind = records.format_of(path)
-    if kind == "jsonl":
+    layout = formats.detect(path, options.format, options.delimiter)
+    kind = layout.format
+    if kind not in ("tsv", "csv"):
         lists = {*_POSITIVES, *_NEGATIVES} & set(records.columns_of(path, kind))
         return "lists" if lists else "rows"
     # The first line of triples is no header, and may be any text.
-    names, columns = records.first_row(path, kind), options.column_names
+    names, columns = records.first_row(path, layout), options.column_names
     if options.columns or {columns.query, columns.passage} <= set(names):
         return "rows"
     if kind == "tsv" and len(names) == len(_TRIPLE):

@@ -27,6 +27,7 @@ from electra_tf.tasks.tagging.options import (
     SEPARATORS,
     TaggingOptions,
 )
+from electra_tf.tasks.tagging.rows import read_rows, row_layout
 from electra_tf.tasks.tagging.words import Sentence, split_words
 from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.text.tokenizer import Tokenizer
@@ -72,13 +73,18 @@ class Tagging(FileTask):
         separator = options.separator or self._usual.get("separator")
         if separator is not None:
             separator = SEPARATORS.get(separator, separator)
-        sentences = read_columns(
-            paths[0],
-            _or(options.token_column, self._usual.get("token_column")),
-            _or(options.tag_column, self._usual.get("tag_column")),
-            separator,
-            options.format,
-            options.comment,
+        layout = row_layout(paths[0], options.format)
+        sentences = (
+            read_rows(paths[0], layout)
+            if layout
+            else read_columns(
+                paths[0],
+                _or(options.token_column, self._usual.get("token_column")),
+                _or(options.tag_column, self._usual.get("tag_column")),
+                separator,
+                options.format,
+                options.comment,
+            )
         )
         if self._scheme_option != "none" and self.state.get("scheme") != "none":
             sentences = _usually_spelled(sentences, paths[0])
