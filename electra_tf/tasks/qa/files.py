@@ -55,7 +55,9 @@ def _rows(path: str, layout: formats.Layout) -> Any:
 
 def _json(path: str) -> list[QAExample]:
     content = records.load_json(path)
-    listed = content.get("data") if isinstance(content, Mapping) else content
+    listed: Any = content
+    if isinstance(content, Mapping):
+        listed = content.get("data")
     first = listed[0] if isinstance(listed, list) and listed else None
     if not isinstance(first, Mapping) or "paragraphs" in first:
         if isinstance(first, Mapping):

@@ -5,6 +5,7 @@ header (MS MARCO's); rows of query, passage and relevance in TSV, CSV or JSON
 Lines; lists, JSON Lines of a query with its positives and negatives.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -255,7 +256,9 @@ def pair_rows(
     first = np.minimum(query.count, max_query_length)
     second = np.minimum(passage.count, max_length - 3 - first)
     paired = np.ones([len(pairs)], bool)
-    return join_pairs(tokenizer.vocab, query, passage, first, second, paired)
+    made = join_pairs(tokenizer.vocab, query, passage, first, second, paired)
+    cut = (first < query.count) | (second < passage.count)
+    return dataclasses.replace(made, truncated=int(cut.sum()))
 
 
 def make_groups(

@@ -379,6 +379,35 @@ class Tagging(FileTask):
             found[f"{split}_types.txt"] = report
         return {name: text.encode("utf-8") for name, text in found.items()}
 
+    def classes(self, examples: Sequence[Sentence]) -> dict[str, int]:
+        """Words of each tag; of tags that spell spans, spans of each type."""
+        counts: collections.Counter[str] = collections.Counter()
+        for sentence in examples:
+            tags = sentence.tags or ()
+            if self.state.get("scheme") == "none":
+                counts.update(tags)
+            else:
+                counts.update(s.type for s in tagging_schemes.spans(tags))
+        return dict(counts.most_common())
+
+    def one_answer(
+        self, examples: Sequence[Sentence], predictions: Sequence[Prediction]
+    ) -> str | None:
+        """See `Task.one_answer`; of all words."""
+        gold, given = tagging_answers.known_tags(examples, predictions)
+        said = {tag for tags in given for tag in tags}
+        true = {tag for tags in gold for tag in tags}
+        return said.pop() if len(said) == 1 and len(true) > 1 else None
+
+    def details(
+        self, examples: Sequence[Sentence], predictions: Sequence[Prediction]
+    ) -> dict[str, dict[str, float]]:
+        """Precision, recall and F1 of each type of entity."""
+        gold, given = tagging_answers.known_tags(examples, predictions)
+        if not gold or self.state["scheme"] == "none":
+            return {}
+        return tagging_answers.type_scores(gold, given)
+
     def constant(
         self, train: Sequence[Sentence], held_out: Sequence[Sentence]
     ) -> list[Prediction]:
