@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf.models import randomness
+from electra_tf.models.adaptation import Adaptable
 
 
 class Rows(NamedTuple):
@@ -84,7 +85,7 @@ def as_rows(
     return Rows(input_ids, input_mask, segment_ids, keys, sequence_ids)
 
 
-class Network(keras.Model):
+class Network(Adaptable, keras.Model):
     """A network that reads `Rows`: `call(rows, ..., training=False)`.
 
     `network(rows)`, `network(input_ids, input_mask, segment_ids)` and
