@@ -89,7 +89,7 @@ class ElectraEncoder(Network):
     @lora.setter
     def lora(self, told: tuple[int, float, str] | None) -> None:
         self._lora = None if told is None else (told[0], told[1], told[2])
-        if self.built and told is not None:
+        if self.built and self._lora is not None:
             adaptation.switch_on(self, self._lora)
 
     def build(self, input_shape: object = None) -> None:
