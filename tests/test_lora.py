@@ -325,3 +325,17 @@ def test_what_cannot_be_is_told():
         model.enable_lora(4)
     with pytest.raises(UserError, match=r"quantize\('int8'\): .*tflite"):
         model.quantize("int8")
+
+
+def test_in_a_keras_file(tmp_path):
+    model = network()
+    model.enable_lora(4, "all", alpha=8, verbose=False)
+    disturb(model)
+    path = tmp_path / "model.keras"
+    model.save(path)
+    loaded = keras.saving.load_model(path)
+    assert loaded.encoder.lora == (4, 8.0, "all")
+    np.testing.assert_array_equal(logits(loaded), logits(model))
+    assert [v.path for v in loaded.trainable_variables] == [
+        v.path for v in model.trainable_variables
+    ]

@@ -21,7 +21,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import electra_tf
-from electra_tf import config
+from electra_tf import backend, config
 from electra_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def _start_tensorflow(pooled: bool) -> None:
     if pooled:
         os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    backend.check()
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _held_stderr():

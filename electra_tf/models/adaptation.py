@@ -27,9 +27,8 @@ class Adaptable:
     encoder; their heads train as before.
     """
 
-    @property
     def _adapted(self) -> Any:
-        """The encoder."""
+        """The encoder; no property, for Keras saves what attributes hold."""
         found: Any = self
         for name in ("network", "encoder"):
             found = getattr(found, name, found)
@@ -62,7 +61,7 @@ class Adaptable:
         Raises:
           UserError: no such rank or targets, or it is enabled already.
         """
-        encoder = self._adapted
+        encoder = self._adapted()
         if targets not in _QKV:
             raise UserError(
                 f"targets: {targets!r} is none of {', '.join(_QKV)}"
@@ -96,7 +95,7 @@ class Adaptable:
         Raises:
           UserError: there are not so many blocks.
         """
-        encoder = self._adapted
+        encoder = self._adapted()
         count = len(encoder.blocks)
         number = count if up_to is None else up_to
         if not 0 <= number <= count:
@@ -139,7 +138,7 @@ class Adaptable:
         Raises:
           UserError: LoRA is not enabled.
         """
-        for dense in _changed(self._adapted):
+        for dense in _changed(self._adapted()):
             dense.kernel.assign_add(dense.lora.change())
             dense.lora.up.assign(keras.ops.zeros_like(dense.lora.up))
 
@@ -152,7 +151,7 @@ class Adaptable:
         Raises:
           UserError: LoRA is not enabled, or it cannot be written.
         """
-        encoder = self._adapted
+        encoder = self._adapted()
         _changed(encoder)
         rank, alpha, targets = encoder.lora
         arrays = {
@@ -191,7 +190,7 @@ class Adaptable:
                 f"{file}: not what save_adapter writes ({error})"
             ) from error
         held = tensors.TensorFile(files.join(path, _WEIGHTS))
-        encoder = self._adapted
+        encoder = self._adapted()
         if encoder.lora is None:
             self.enable_lora(wanted[0], wanted[2], wanted[1], verbose)
         elif encoder.lora != wanted:
