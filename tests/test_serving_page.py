@@ -102,7 +102,9 @@ def serve(tmp_path_factory, tiny_tokens):
         if kinds not in started:
             server = running.ModelServer(
                 running.Settings(
-                    models={kind: exported(kind) for kind in kinds},
+                    models={
+                        kind: Served(str(exported(kind))) for kind in kinds
+                    },
                     port=0,
                     poll_seconds=0,
                     limits=Limits(request_bytes=REQUEST_BYTES),
