@@ -74,6 +74,7 @@ def serve(tmp_path_factory, tiny_tokens):
     from electra_tf.exporting import writer as export
     from electra_tf.serving.server import running
     from electra_tf.serving.server.limits import Limits
+    from electra_tf.serving.server.served import Served
 
     folder = tmp_path_factory.mktemp("page")
     started = {}
