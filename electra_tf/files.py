@@ -85,6 +85,17 @@ def size(path: str) -> int:
         return _gfile().stat(path).length
 
 
+def size_and_time(path: str) -> tuple[int, int]:
+    """Size in bytes and time of last modification in ns, local or remote."""
+    if is_local(path):
+        with named_errors(path, "read"):
+            found = os.stat(path)
+        return found.st_size, found.st_mtime_ns
+    with named_errors(path, "read"):
+        stat = _gfile().stat(path)
+    return stat.length, stat.mtime_nsec
+
+
 def remove(path: str) -> None:
     """Deletes a file or a whole directory; silent if it is not there."""
     gfile = _gfile()

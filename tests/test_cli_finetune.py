@@ -167,6 +167,7 @@ def test_mistakes_with_runs(run, data, tiny_vocab_file, tmp_path, capfd):
         flags(str(tmp_path), tiny_vocab_file, tmp_path / "r"), capfd
     )
     assert "train.tsv: no such file; give --data" in line
+    assert not (tmp_path / "r").exists()  # nor would it refuse the right data
     line = error_of(flags(data, None, tmp_path / "q", f"--model={data}"), capfd)
     assert f"{data}: holds no model.safetensors" in line
     unfinished = tmp_path / "unfinished"

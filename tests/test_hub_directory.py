@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -147,3 +148,47 @@ def test_shape_mismatch_names_both(saved):
     missing = {k: v for k, v in weights.items() if "layer_1" not in k}
     with pytest.raises(UserError, match="lacks"):
         directory.load_weights(discriminator, missing, "there")
+
+
+def test_two_encoders_in_one_model(saved):
+    path, _, _ = saved
+    first = electra_tf.Encoder.from_pretrained(path)
+    second = electra_tf.Encoder.from_pretrained(path)
+    named = electra_tf.Encoder.from_pretrained(path, name="answers")
+    assert first.name != second.name
+    assert named.name == "answers"
+    ids = keras.Input((None,), dtype="int32")
+    outputs = [e(ids).first_output for e in (first, second, named)]
+    model = keras.Model(ids, outputs)
+    expected = first(tf.constant(IDS)).first_output
+    for output in model(tf.constant(IDS)):
+        np.testing.assert_array_equal(output, expected)
+
+
+def test_a_named_network_saves_as_any_other(saved, tmp_path):
+    path, _, _ = saved
+    for cls in (electra_tf.Encoder, electra_tf.Generator):
+        model = cls.from_pretrained(path, name="other")
+        model.save_pretrained(str(tmp_path))
+        report = cls.from_pretrained(str(tmp_path)).load_report
+        assert (report.new, report.leftover) == ((), ())
+
+
+def test_dtype_and_random_weights_and_overrides(saved):
+    path, discriminator, _ = saved
+    before = keras.config.dtype_policy()
+    half = electra_tf.Encoder.from_pretrained(
+        path, dtype="mixed_bfloat16", overrides={"model.hidden_dropout": 0.25}
+    )
+    assert keras.config.dtype_policy() == before
+    assert half(*_inputs()).sequence_output.dtype == tf.bfloat16
+    assert half.blocks[0].config.hidden_dropout == 0.25
+    expected = discriminator(*_inputs()).encoder.sequence_output
+    difference = half(*_inputs()).sequence_output - tf.cast(
+        expected, tf.bfloat16
+    )
+    assert 0 < np.abs(tf.cast(difference, tf.float32)).max() < 0.1
+    fresh = electra_tf.Encoder.from_pretrained(path, load_weights=False)
+    assert fresh.load_report.loaded == ()
+    assert np.abs(fresh(*_inputs()).sequence_output - expected).max() > 0.1
+    assert fresh.tokenizer is not None

@@ -17,13 +17,16 @@ QUERY = "electra.encoder.layer.1.attention.self.query.weight"
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "bert"}, "model_type.*'electra'.*'bert'"),
+        ({"model_type": "roberta"}, "model_type.*'electra'.*'roberta'"),
         ({"hidden_act": "relu"}, "hidden_act.*gelu_new.*'relu'"),
         ({"hidden_size": "8"}, "hidden_size.*int.*'8'"),
         ({"num_attention_heads": 3}, "num_heads: 3 does not divide"),
         ({"position_embedding_type": "relative_key"}, "relative_key"),
         ({"is_decoder": True}, "is_decoder"),
-        ({"architectures": ["ElectraForCausalLM"]}, "ElectraForCausalLM"),
+        (
+            {"architectures": ["ElectraForCausalLM"], "is_decoder": True},
+            "ElectraForCausalLM",
+        ),
         ({"hidden_dropout_prob": 2}, "hidden_dropout"),
     ],
 )

@@ -17,7 +17,7 @@ import tensorflow as tf
 import electra_tf
 from electra_tf.errors import UserError
 from electra_tf.hub import checkpoint as checkpoints
-from electra_tf.hub import loading, tf1
+from electra_tf.hub import loading, tf1, tf1_files
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
@@ -124,19 +124,19 @@ def test_every_way_to_name_it(folder):
         f"{folder}/model.ckpt-12.data-00000-of-00001",
     ):  # fmt: skip
         assert tf1.recognises(path)
-        assert tf1.find(path) == f"{folder}/model.ckpt-12"
+        assert tf1_files.find(path) == f"{folder}/model.ckpt-12"
     os.remove(f"{folder}/checkpoint")
-    assert tf1.find(folder) == f"{folder}/model.ckpt-12"
+    assert tf1_files.find(folder) == f"{folder}/model.ckpt-12"
     for name in os.listdir(folder):
         if "ckpt" in name:
             other = name.replace("-12.", "-7.")
             shutil.copy(f"{folder}/{name}", f"{folder}/{other}")
     with pytest.raises(UserError, match=r"2 TF1 checkpoints.*ckpt-12.*ckpt-7"):
-        tf1.find(folder)
+        tf1_files.find(folder)
     # As written elsewhere, with that machine's path.
     with open(f"{folder}/checkpoint", "w") as handle:
         handle.write('model_checkpoint_path: "gs://there/model.ckpt-7"\n')
-    assert tf1.find(folder) == f"{folder}/model.ckpt-7"
+    assert tf1_files.find(folder) == f"{folder}/model.ckpt-7"
 
 
 def test_what_was_assumed_is_told(folder):
@@ -265,7 +265,7 @@ def test_half_a_checkpoint(folder, ending, harm):
 def test_not_electras(tmp_path):
     prefix = str(tmp_path / "model.ckpt")
     tf1._save(prefix, {"bert/pooler/dense/bias": np.zeros([3], np.float32)})
-    with pytest.raises(UserError, match="no ELECTRA checkpoint"):
+    with pytest.raises(UserError, match="no ELECTRA or BERT checkpoint"):
         tf1.read(prefix)
     tf.train.Checkpoint(x=tf.Variable(1.0)).write(prefix)
     with pytest.raises(UserError, match="TensorFlow 2"):

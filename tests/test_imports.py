@@ -31,12 +31,16 @@ ARROWS = {
     },
     "serving": set(),  # a server knows an export by what is written in it
     # The networks' way in and out, for programs of one's own.
-    "keras_api": {"pretraining", "data", "models", "training", "text", "hub"},
+    "keras_api": {
+        "finetuning", "prediction", "tasks", "pretraining", "generation",
+        "data", "models", "training", "text", "hub",
+    },
     "recipes": {
         "keras_api", "exporting", "finetuning", "prediction", "tasks",
         "retrieval", "generation", "hub", "pretraining", "training", "models",
         "data", "text", "serving",
     },
+    "original": {"recipes"},  # another front, with the original's flags
     "cli": {"recipes", "__init__"},
     "__main__": {"cli"},
     "__init__": None,  # the table of contents
@@ -65,7 +69,7 @@ INNER_ARROWS = {
     },
 }
 # The fronts of the house: nobody imports them but `python -m`.
-FRONTS = {"cli", "tools"}
+FRONTS = {"cli", "original", "tools"}
 MAX_LINES = 600
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

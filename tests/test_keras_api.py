@@ -161,6 +161,13 @@ def test_each_pass_is_an_epoch_of_its_own(data):
     assert len(once) == reader.find_examples(str(data), "validation").total
 
 
+def test_the_validation_split_says_how_many_batches_it_has(data):
+    found = electra_tf.pretraining_dataset(
+        str(data), split="validation", batch_size=3
+    )
+    assert int(found.cardinality()) == sum(1 for _ in found) > 1
+
+
 def test_fit_under_a_strategy(data, vocab):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
@@ -208,7 +215,22 @@ def test_mistakes_are_told(data, vocab, tmp_path):
         ),
         (lambda: make.from_config("no.yaml", vocab=vocab), "no.yaml"),
         (lambda: make.from_pretrained(f"{tmp_path}/no"), "no"),
-        (lambda: electra_tf.pretraining_dataset(f"{tmp_path}/no"), "no"),
+        (
+            lambda: make.from_size("tiny", tokenizer="vocab.txt"),
+            "give the path of a vocabulary as vocab=",
+        ),
+        (
+            lambda: electra_tf.pretraining_dataset(f"{tmp_path}/no"),
+            "expected a directory made by build-data",
+        ),
+        (
+            lambda: electra_tf.pretraining_dataset([str(data)]),
+            "data: expected the path",
+        ),
+        (
+            lambda: electra_tf.pretraining_dataset(str(data), batch_size="8"),
+            "batch_size: expected a whole number, got '8'",
+        ),
         (
             lambda: electra_tf.pretraining_dataset(
                 str(data), batch_size=100_000

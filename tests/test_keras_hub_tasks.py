@@ -65,10 +65,11 @@ def preset(tmp_path_factory, tiny_tokens):
     return path
 
 
-def head(hidden_layer=False, labels=("bad", "good", "so-so")):
+def head(hidden=None):
     return TaskHeadConfig(
-        num_labels=3, labels=labels, hidden_layer=hidden_layer, dropout=0.2
-    )
+        num_labels=3, labels=("bad", "good", "so-so"), dropout=0.2,
+        hidden_layer=hidden is not None, hidden_activation=hidden or "gelu",
+    )  # fmt: skip
 
 
 def about(**options):
@@ -211,13 +212,9 @@ def test_kerashub_has_none_of_its_own():
         assert not hasattr(keras_hub.models, name)
 
 
-@pytest.mark.parametrize("hidden_layer", [False, True])
-def test_a_classifier_answers_there_as_here(
-    tmp_path, tiny_tokens, hidden_layer
-):
-    ours = checkpoint(
-        tiny_tokens, task=head(hidden_layer), replaced_token_head=False
-    )
+@pytest.mark.parametrize("hidden", [None, "gelu", "tanh"])
+def test_a_classifier_answers_there_as_here(tmp_path, tiny_tokens, hidden):
+    ours = checkpoint(tiny_tokens, task=head(hidden), replaced_token_head=False)
     theirs, here = str(tmp_path / "theirs"), str(tmp_path / "here")
     notes = presets.write(theirs, ours)
     assert not any("left out" in note for note in notes)

@@ -208,6 +208,7 @@ def _two_stage_run(model, steps, skip=0):
         model.reset_metrics()
 
 
+@pytest.mark.slow
 def test_two_stages():
     model = tiny.variant("two_stage")  # three steps, then the other
     start = {v.path: v.numpy() for v in model.trainable_variables}

@@ -65,6 +65,7 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_the_same_files(written):
     (program, command), _ = written
     ours, theirs = contents(program), contents(command)

@@ -138,6 +138,7 @@ def test_no_progress_is_told_unless_wanted(
     assert "step" not in told.err and "examples" not in told.err
 
 
+@pytest.mark.slow
 def test_evaluate_is_the_command(run, data, tmp_path):
     model = run[0]
     words = [
@@ -171,6 +172,7 @@ def test_evaluate_is_the_command(run, data, tmp_path):
         ).read_bytes()
 
 
+@pytest.mark.slow
 def test_predict_is_the_command(run, data, tmp_path):
     model, source = run[0], f"{data}/test.tsv"
     printed = command([

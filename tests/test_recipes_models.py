@@ -108,6 +108,7 @@ def _commands(given, out):
     yield (*ask_, "who ran?")
 
 
+@pytest.mark.slow
 def test_python_and_the_shell_give_the_same(given, tmp_path, capfd):
     python, shell = tmp_path / "python", tmp_path / "shell"
     python.mkdir()

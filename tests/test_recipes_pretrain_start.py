@@ -63,6 +63,7 @@ def test_a_run_goes_on_as_another(run, data, tmp_path, capfd):
     assert config["step"] == 2
 
 
+@pytest.mark.slow
 def test_what_it_started_from_may_be_gone(run, data, tmp_path, capfd):
     shutil.copytree(run, tmp_path / "a")
     words = f"--init_from={tmp_path / 'a'}"
@@ -162,6 +163,7 @@ def test_a_frozen_generator_has_to_come_from_somewhere(data, tmp_path, capfd):
     assert "--init_from" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_more_tokens(run, data, text, tmp_path, capfd):
     (tmp_path / "new.txt").write_text("baronetage\nsomersetshire\n")
     extended = tmp_path / "extended"

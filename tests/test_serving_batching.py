@@ -40,8 +40,10 @@ def texts(*lengths):
     return {"text": array}
 
 
-def batching(wait_seconds=LONG, rows=32, parallel=2):
-    return Batching(rows=rows, wait_seconds=wait_seconds, parallel=parallel)
+def batching(wait_seconds=LONG, rows=32, parallel=2, **others):
+    return Batching(
+        rows=rows, wait_seconds=wait_seconds, parallel=parallel, **others
+    )
 
 
 @pytest.fixture
@@ -123,3 +125,105 @@ def test_after_a_rush_a_lone_row_waits_no_more(model):
 
     assert run(model, batching(wait_seconds=0.1), scenario) < 10 * 0.1
     assert model.calls[-35:] == [1] * 35
+
+
+class Reader:
+    """Takes a time for each byte, like a network; notes its calls' bytes."""
+
+    def __init__(self, pace):
+        self.pace = pace
+        self.calls = []
+
+    def run(self, inputs):
+        lengths = [len(text) for text in inputs["text"]]
+        self.calls.append(len(lengths) * max(lengths))
+        time.sleep(self.pace * self.calls[-1])
+        return {"score": np.asarray(lengths, np.float32)}
+
+
+def serve(reader, settings, scenario):
+    async def main():
+        batcher = Batcher(settings, Limits())
+        work = Work(reader, "serving_default", INFO, reader.run)
+        try:
+            return await scenario(lambda x: batcher.submit(work, x), batcher)
+        finally:
+            batcher.close()
+
+    return asyncio.run(main())
+
+
+def test_a_call_takes_what_the_model_reads_in_its_time():
+    reader = Reader(2e-5)  # 5,000 bytes in 0.1 s
+
+    async def scenario(ask, batcher):
+        await ask(texts(4000))  # measured
+        return await ask(texts(*[1000] * 24))
+
+    settings = batching(wait_seconds=0, call_seconds=0.1)
+    found = serve(reader, settings, scenario)
+    assert found["score"].tolist() == [1000] * 24
+    assert max(reader.calls[1:]) <= 5000
+    assert len(reader.calls) < 12  # nor in many small ones
+
+
+def test_short_requests_keep_their_place_beside_long_ones():
+    reader = Reader(1e-4)
+    waits = []
+
+    async def scenario(ask, batcher):
+        await ask(texts(1024))  # measured
+        long = [asyncio.ensure_future(ask(texts(*[2000] * 40))) for _ in "abc"]
+        for _ in range(15):
+            began = time.monotonic()
+            await ask(texts(10))
+            waits.append(time.monotonic() - began)
+            await asyncio.sleep(0.01)
+        for each in long:
+            each.cancel()
+        await asyncio.gather(*long, return_exceptions=True)
+        assert batcher.pending_rows == 0
+
+    settings = batching(wait_seconds=0, call_seconds=0.2, long_seconds=0.5)
+    serve(reader, settings, scenario)
+    # Calls of the long ones take 0.2 s each; theirs is the other place.
+    assert sorted(waits)[-2] < 0.1
+    # What nobody waits for any more is not computed.
+    assert len(reader.calls) < 40
+
+
+def test_long_requests_alone_have_all_places():
+    reader = Reader(1e-4)
+
+    async def scenario(ask, batcher):
+        await ask(texts(1024))
+        await asyncio.sleep(0.06)
+        began = time.monotonic()
+        await asyncio.gather(*(ask(texts(*[1000] * 8)) for _ in "ab"))
+        return time.monotonic() - began
+
+    settings = batching(
+        wait_seconds=0, call_seconds=0.1, long_seconds=0.2, reserve_seconds=0.05
+    )
+    # 1.6 s of reading, by two.
+    assert serve(reader, settings, scenario) < 1.3
+
+
+def test_overload_is_seen():
+    reader = Reader(5e-4)
+
+    async def scenario(ask, batcher):
+        assert not batcher.overloaded
+        asked = [
+            asyncio.ensure_future(ask(texts(*[500] * 2))) for _ in range(8)
+        ]
+        await asyncio.sleep(0.4)
+        assert batcher.overloaded
+        await asyncio.gather(*asked)
+        assert not batcher.overloaded
+
+    settings = batching(
+        wait_seconds=0, parallel=1, rows=2, long_seconds=LONG,
+        overloaded_seconds=0.2,
+    )  # fmt: skip
+    serve(reader, settings, scenario)

@@ -68,6 +68,7 @@ def test_other_weights_answer_the_same(exports, storage):
     ).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_half_the_bytes(exports):
     data = "variables.data-00000-of-00001"
     bytes_ = {

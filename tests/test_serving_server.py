@@ -1,6 +1,7 @@
 """The server's REST interface, case by case, over a real socket."""
 
 import base64
+import gzip
 import json
 import threading
 
@@ -300,12 +301,20 @@ def test_large_requests(server):
     status, answer = predict(server, body)
     assert status == 413
     assert "4194304 bytes" in answer["error"]
-    text = "x" * 2_000_000
+    text = "x" * 131_072
     status, answer = predict(
         server, {"signature_name": "size", "instances": [text]}
     )
-    assert (status, answer) == (200, {"predictions": [2_000_000.0]})
-    head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\n"
+    assert (status, answer) == (200, {"predictions": [131_072.0]})
+    # A call cannot be stopped: a text that would take very long is refused.
+    for rows in (["a", text + "x"], ["a", "é" * 65_537]):
+        body = {"signature_name": "size", "instances": rows}
+        status, answer = predict(server, body)
+        assert status == 413
+        assert "Row 1 has 13107" in answer["error"]
+        assert "131072" in answer["error"]
+        assert "--max_text_bytes" in answer["error"]
+    head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: localhost\r\n"
     found = serving_toy.raw(
         server, head + b"Content-Length: %d\r\n\r\n" % 10**9
     )
@@ -318,7 +327,7 @@ def test_large_requests(server):
 
 
 def test_codings_are_refused(server):
-    headers = {"Content-Encoding": "gzip"}
+    headers = {"Content-Encoding": "deflate"}
     path = "/v1/models/toy:predict"
     assert ask(server, "POST", path, b"xx", headers)[0] == 415
 
@@ -396,3 +405,50 @@ def test_mistakes_before_it_listens(toy, tmp_path, server):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"\x01junk")
     fails("cannot load", models={"x": str(tmp_path)}, port=0)
+
+
+def test_gzip_both_ways(server):
+    body = json.dumps({"instances": ["one two three"] * 50}).encode()
+    plain = predict(server, body)[1]
+    headers = {"Content-Encoding": "gzip", "Accept-Encoding": "br, gzip"}
+    for packed in (
+        gzip.compress(body),
+        gzip.compress(body[:9]) + gzip.compress(body[9:]),
+    ):
+        status, told, content = ask(
+            server, "POST", "/v1/models/toy:predict", packed, headers
+        )
+        assert status == 200
+        assert told["content-encoding"] == "gzip"
+        assert int(told["content-length"]) == len(content)
+        assert json.loads(gzip.decompress(content)) == plain
+    headers["Accept-Encoding"] = "gzip; q=0"
+    _, told, content = ask(
+        server, "POST", "/v1/models/toy:predict", gzip.compress(body), headers
+    )
+    assert "content-encoding" not in told
+    assert json.loads(content) == plain
+
+
+@pytest.mark.parametrize(
+    ("packed", "status", "message"),
+    [
+        (b"no gzip", 400, "not gzip"),
+        (gzip.compress(b'{"instances": ["a"]}')[:-9], 400, "cut short"),
+        (gzip.compress(b" " * 5_000_000), 413, "4194304 bytes"),
+    ],
+)
+def test_wrong_gzip(server, packed, status, message):
+    found, _, content = ask(
+        server, "POST", "/v1/models/toy:predict", packed,
+        {"Content-Encoding": "gzip"},
+    )  # fmt: skip
+    assert found == status
+    assert message in json.loads(content)["error"]
+
+
+def test_metrics_at_tensorflow_servings_path(server):
+    path = "/monitoring/prometheus/metrics"
+    status, _, content = ask(server, "GET", path)
+    assert status == 200
+    assert b"electra_tf_requests_total" in content

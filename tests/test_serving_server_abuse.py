@@ -18,7 +18,7 @@ from electra_tf.serving.server import limits, running, signatures
 
 pytest.importorskip("uvicorn")
 
-HEAD = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\n"
+HEAD = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: localhost\r\n"
 BODY = b'{"signature_name": "size", "instances": ["ab"]}'
 REQUEST = HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 
@@ -34,7 +34,9 @@ def toy(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(toy):
     bounds = limits.Limits(answer_values=3000, idle_seconds=1)
-    with serving_toy.served({"toy": toy}, limits=bounds) as found:
+    with serving_toy.served(
+        {"toy": toy}, limits=bounds, allowed_hosts=["*"]
+    ) as found:
         yield found
 
 
@@ -47,7 +49,7 @@ def server(toy):
         (HEAD + b"Transfer-Encoding: gzip\r\n\r\n", 501, "Transfer-Encoding"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "chunk"),
         (REQUEST + b"nonsense\r\n\r\n", 400, "Malformed HTTP"),
-        (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", 505, "HTTP/1.1"),
+        (b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 505, "HTTP/1.1"),
     ],
 )
 def test_wrong_http_is_answered_as_other_mistakes(
@@ -211,6 +213,7 @@ def test_a_stop_loses_no_request(toy):
     assert not thread.is_alive()
 
 
+@pytest.mark.slow
 def test_two_servers_that_start_at_the_same_port(toy):
     """Both may bind it before one of them listens; the other says so."""
     first = running.ModelServer(

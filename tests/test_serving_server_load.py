@@ -19,7 +19,7 @@ from electra_tf.serving.server import limits
 
 pytest.importorskip("uvicorn")
 
-HEAD = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\n"
+HEAD = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: localhost\r\n"
 BODY = b'{"signature_name": "size", "instances": ["ab"]}'
 REQUEST = HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 SLOW = {"signature_name": "slow", "instances": ["a"]}
@@ -176,13 +176,13 @@ def test_too_many_connections(server):
         b"\0\0\0\0\r\n\r\n",
         b"nonsense\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
         HEAD + b"Content-Length: -1\r\n\r\n",
         HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
         HEAD + b"X: " + b"y" * 100_000 + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n"
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n"
         b"Upgrade: websocket\r\n\r\n",
     ],
 )
@@ -214,7 +214,9 @@ def test_cut_connections(server):
 
 
 def test_an_unread_answer_does_not_stay(versions, tmp_path):
-    bounds = limits.Limits(write_seconds=0.5, idle_seconds=1)
+    bounds = limits.Limits(
+        write_seconds=0.5, idle_seconds=1, text_bytes=4 * 2**20
+    )
     model = model_of(versions, tmp_path, 1)
     with serving_toy.served({"toy": model}, limits=bounds) as server:
         body = json.dumps({"inputs": ["x" * 2_000_000]}).encode()

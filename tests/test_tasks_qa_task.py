@@ -160,7 +160,9 @@ def test_what_cannot_be_trained_on_is_left_out_and_told(
         qa_toys.question("good", "she ran"),
         qa_toys.question("blank", "she") | {"question": " "},
         qa_toys.question("none", None),
-        qa_toys.question("unknown", "she") | {"answers": []},
+        qa_toys.question("shifted", "she ran") | {
+            "answers": [{"text": "she ran", "answer_start": 21}]
+        },
     ]  # fmt: skip
     task, examples = read(tmp_path, qas)
     task.fit(examples)
@@ -173,6 +175,8 @@ def test_what_cannot_be_trained_on_is_left_out_and_told(
     assert len(task.skipped) == 3
     assert "3 of 5 questions are not trained on" in caplog.text
     assert "qas[0], gone: its answer 'she' does not stand" in caplog.text
+    assert "qas[4], shifted: shifted: its answer 'she ran' is" in caplog.text
+    assert task.skipped[2].endswith("(', she r'); it begins at 23")
     found = task.files("validation", [], [])
     assert found["skipped.txt"].count(b"\n") == 3
     # They are answered and scored all the same.

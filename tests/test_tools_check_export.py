@@ -186,6 +186,7 @@ def agree(made, kind, lines_file, capsys, *flags, **how):
     return told
 
 
+@pytest.mark.slow
 def test_an_export_answers_as_its_model(made, lines_file, capsys):
     names = ("serving_default",)
     told = agree(

@@ -11,11 +11,13 @@ import difflib
 import importlib
 import logging
 import os
+import re
 import sys
 import tempfile
 import textwrap
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import electra_tf
@@ -155,7 +157,7 @@ def run(argv: Sequence[str]) -> int:
         return _tell(
             name,
             f"needs the package '{package}': {error}; "
-            "install it, or electra-tf anew with its extras",
+            + _how_to_install(package),
         )
     except OSError as error:
         if error.errno is None:
@@ -191,7 +193,10 @@ def _run_command(name: str, words: list[str]) -> int:
         for flag in values:
             with contextlib.suppress(AttributeError):
                 values[flag].validators.clear()
-    _parse(name, values, words, command.words)
+    try:
+        _parse(name, values, words, command.words)
+    except UserError as error:
+        raise UserError(f"{error}{_as_setting(error, own)}") from error
     arguments = command_flags.arguments(function, values)
     settings = None if own is None else own(**arguments)
     if asks_settings:
@@ -327,6 +332,20 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
+def _how_to_install(package: str) -> str:
+    """Says which of our extras brings a package."""
+    try:
+        wanted = metadata.requires("electra-tf") or []
+    except metadata.PackageNotFoundError:
+        wanted = []
+    for each in wanted:
+        found = re.match(r"""([\w.-]+).*extra == ['"](\w+)['"]""", each)
+        if found and found[2] != "dev":
+            if found[1].lower().replace("_", "-") == package.lower():
+                return f"pip install 'electra-tf[{found[2]}]'"
+    return "install it, or electra-tf anew with its extras"
+
+
 def _unknown_command(name: str) -> str:
     if name.startswith("-"):
         return f"expected a command before '{name}' (see electra-tf --help)"
@@ -357,6 +376,22 @@ def _flag_error(name: str, error: Exception) -> str:
     elif problem.startswith("('Non-boolean"):
         text = f"{flag}: expected true or false"
     return text.removeprefix("flag ") + _see_help(name)
+
+
+def _as_setting(error: UserError, own: Callable[..., type] | None) -> str:
+    """Says how to write an unknown flag that has the name of a setting."""
+    found = re.match("unknown flag '--([^']+)'", str(error))
+    if not found or own is None:
+        return ""
+    try:
+        keys = [each.key for each in config.describe(own())]
+    except UserError:  # the settings' kind depends on other flags
+        return ""
+    word = found[1].split("=")[0]
+    for key in keys:
+        if word in (key, key.rpartition(".")[2]):
+            return f"; the setting is --set={key}=VALUE"
+    return ""
 
 
 def _command_help(name: str, module: types.ModuleType) -> str:

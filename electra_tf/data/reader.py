@@ -144,7 +144,13 @@ def _from_glob(source: str, split: str, skip_corrupt: bool) -> ExampleFiles:
             manifest.load_manifest(source)  # says that it is not finished
         pattern = files.join(source, "*tfrecord*")
     paths, counts, lost = [], [], 0
-    for path in files.expand(pattern, "--data"):
+    try:
+        found = files.expand(pattern, "--data")
+    except UserError as error:
+        raise UserError(
+            f"{error}; expected a directory made by build-data, or TFRecords"
+        ) from error
+    for path in found:
         count = _count(path)
         if count is None:
             path, count, bad = _damaged(path, skip_corrupt, None)

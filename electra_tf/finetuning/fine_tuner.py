@@ -84,7 +84,7 @@ class FineTuner(keras.Model):
         self,
         optimizer: keras.optimizers.Optimizer,
         jit_compile: bool = False,
-        **options: bool | int,
+        **options: Any,
     ) -> None:
         """As `keras.Model.compile`, without losses: the task has them.
 
@@ -111,6 +111,19 @@ class FineTuner(keras.Model):
           keys: [B] uint32, what dropout is keyed by; those of the batch's
             examples and the step where None.
         """
+        return self.task.loss(self.forward(batch, training, keys), batch)
+
+    def forward(
+        self,
+        batch: Batch,
+        training: bool = False,
+        keys: tf.Tensor | None = None,
+    ) -> Any:
+        """Runs the network on a batch; arguments as `call`'s.
+
+        Returns:
+          What the network gives for its rows, those of groups one by one.
+        """
         length = tf.shape(batch["input_ids"])[-1]
         inputs = [tf.reshape(batch[name], [-1, length]) for name in INPUTS]
         given: Mapping[str, tf.Tensor] = {}
@@ -120,8 +133,20 @@ class FineTuner(keras.Model):
                 group = tf.shape(batch["input_ids"])[1]
                 keys = tf.reshape(randomness.bits(keys, group), [-1])
             given = self.task.network_inputs(batch)
-        outputs = self.network(*inputs, training=training, keys=keys, **given)
-        return self.task.loss(outputs, batch)
+        return self.network(*inputs, training=training, keys=keys, **given)
+
+    def unit_losses(
+        self,
+        batch: Batch,
+        training: bool = False,
+        keys: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Computes what steps minimise and report; arguments as `call`'s.
+
+        Returns:
+          [B] float32, the loss of each unit.
+        """
+        return self(batch, training=training, keys=keys)
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """One update; returns the running metrics since their reset."""
@@ -141,7 +166,7 @@ class FineTuner(keras.Model):
 
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """The loss of held-out examples, without dropout."""
-        self.loss_mean.update_state(self(batch, training=False))
+        self.loss_mean.update_state(self.unit_losses(batch))
         return self.get_metrics_result()
 
     def _keys(self, batch: Batch) -> tf.Tensor:
@@ -225,7 +250,7 @@ class FineTuner(keras.Model):
         self, batch: Batch, keys: tf.Tensor, total: tf.Tensor
     ) -> tuple[tf.Tensor, list[Any]]:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(self(batch, training=True, keys=keys))
+            loss = tf.reduce_sum(self.unit_losses(batch, True, keys))
             scaled = self.optimizer.scale_loss(loss / total)
         return loss, tape.gradient(scaled, self.trainable_variables)
 

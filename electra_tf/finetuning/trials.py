@@ -59,7 +59,8 @@ def run_trials(
     described = describe(settings, start, data)
     team = workers.of(strategy)
     team.agree("the settings", described)
-    check_run(output, described, team.is_chief, run_class(settings.task))
+    cls = run_class(settings.task)
+    check_run(output, described, write=False, cls=cls)
     train = settings.train
     results = {
         number: finetune.result_of(_trial(output, number))
@@ -86,6 +87,8 @@ def run_trials(
         train.seed,
     )
     head = read.task.head()
+    # Only now: wrong data must leave nothing that refuses the right ones.
+    check_run(output, described, team.is_chief, cls)
     note(_describe_data(read))
     note(f"start: {start.describe(head)}")
     for number, result in results.items():

@@ -55,20 +55,26 @@ def recognises(path: str) -> bool:
     return False
 
 
-def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
+def read(
+    path: str,
+    overrides: Mapping[str, str] | None = None,
+    vocab: Vocab | None = None,
+) -> Checkpoint:
     """Reads a model directory; weights are read when they are looked up.
 
     Args:
       path: the directory, or a run that contains it.
       overrides: `--set` texts; see `hub.config.parse`.
+      vocab: in place of the source's, which is then not looked at.
 
     Raises:
       UserError: not there or not whole; the file is named.
     """
     folder = find(path)
     config = load_config(folder)
-    vocab = load_vocab(files.join(folder, VOCAB))
-    if vocab.fingerprint() != config.vocab_fingerprint:
+    own = vocab is None
+    vocab = vocab or load_vocab(files.join(folder, VOCAB))
+    if own and vocab.fingerprint() != config.vocab_fingerprint:
         raise UserError(
             f"{files.join(folder, VOCAB)}: is {vocab.fingerprint()}, but "
             f"{CONFIG} says {config.vocab_fingerprint}; take both from the "

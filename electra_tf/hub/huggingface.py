@@ -14,8 +14,10 @@ import numpy as np
 
 from electra_tf import files, tensors
 from electra_tf.errors import UserError
+from electra_tf.hub import bert, huggingface_tokenizer, names
 from electra_tf.hub import config as configs
-from electra_tf.hub import huggingface_tokenizer, names
+from electra_tf.hub import huggingface_heads as heads
+from electra_tf.hub import huggingface_meaning as meaning
 from electra_tf.hub.checkpoint import (
     NETWORKS,
     Checkpoint,
@@ -36,6 +38,7 @@ from electra_tf.hub.names import Network
 from electra_tf.hub.pickle_reader import TorchFile
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.text.vocab import Vocab
 
 CONFIG = "config.json"
 _SAFE, _TORCH = "model.safetensors", "pytorch_model.bin"
@@ -45,25 +48,6 @@ _WEIGHTS = (_SAFE, _SAFE + _INDEX, _TORCH, _TORCH + _INDEX)
 # Not weights: constants that older versions saved.
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
-_ENCODER = "ElectraModel"
-_PRETRAINING = "ElectraForPreTraining"
-_MASKED_LM = "ElectraForMaskedLM"
-_SEQUENCE = "ElectraForSequenceClassification"
-_TOKEN = "ElectraForTokenClassification"
-_ANSWERING = "ElectraForQuestionAnswering"
-_TASKS = {_SEQUENCE: "sequence", _TOKEN: "token", _ANSWERING: "span"}
-
-_Shapes = Mapping[str, tuple[int, ...]]
-
-# The variable by which a class's head is known; of a class that is not
-# named, the first that is there decides.
-_MARKS = {
-    _MASKED_LM: "generator_predictions.dense.weight",
-    _PRETRAINING: "discriminator_predictions.dense.weight",
-    _SEQUENCE: "classifier.out_proj.weight",
-    _ANSWERING: "qa_outputs.weight",
-    _TOKEN: "classifier.weight",
-}
 _DEFAULTS = {  # of the class ElectraConfig
     "hidden_dropout_prob": 0.1,
     "attention_probs_dropout_prob": 0.1,
@@ -102,7 +86,11 @@ def recognises(path: str) -> bool:
     return "model_type" in content or "architectures" in content
 
 
-def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
+def read(
+    path: str,
+    overrides: Mapping[str, str] | None = None,
+    vocab: Vocab | None = None,
+) -> Checkpoint:
     """Reads a directory; of the weights, names and shapes alone.
 
     A directory with `discriminator/` and `generator/` below, as `write`
@@ -111,13 +99,16 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
     Args:
       path: the directory.
       overrides: `--set` texts, as of `hub.config.override`.
+      vocab: in place of the source's, which is then not looked at.
 
     Raises:
       UserError: a file is missing, damaged or of another model; it is named.
     """
     overrides = overrides or {}
     if is_pair(path, recognises):
-        one, other = (read(files.join(path, n), overrides) for n in NETWORKS)
+        one, other = (
+            read(files.join(path, n), overrides, vocab) for n in NETWORKS
+        )
         return joined(one, other, path)
     present = files.list_directory(path)
     weights_file = next((n for n in _WEIGHTS if n in present), None)
@@ -127,14 +118,14 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
             f"or {_WEIGHTS[-1]}"
         )
     weights_file = files.join(path, weights_file)
-    config_file = files.join(path, CONFIG)
-    content = read_json(config_file)
-    theirs = _normalised(_arrays(weights_file))
-    config, assumed = _to_ours(content, config_file, theirs.shapes)
-    tokenizer = huggingface_tokenizer.read(path)
+    config_file = bert.config_file(path)
+    found = bert.as_electra(read_json(config_file), _arrays(weights_file))
+    theirs = _normalised(found.arrays)
+    config, assumed = _to_ours(found.content, config_file, theirs.shapes)
+    tokenizer = huggingface_tokenizer.read(path, vocab)
     vocab = tokenizer.vocab
     config = dataclasses.replace(
-        config,
+        found.complete(config),
         lower_case=tokenizer.lower_case,
         strip_accents=tokenizer.strip_accents,
         vocab_fingerprint=vocab.fingerprint() if vocab else "",
@@ -142,12 +133,16 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
     config = configs.override(config, overrides)
     weights, leftover = _renamed(theirs, config)
     check(config, weights, weights_file)
+    config, weights = meaning.without_hidden_layer(config, weights)
+    told = list(found.assumed + assumed + tokenizer.assumed)
+    about = meaning.heard(found.content, path, config, told)
+    config = dataclasses.replace(config, fine_tuning=about)
     return Checkpoint(
         config=config,
         weights=weights,
         vocab=vocab,
-        leftover=leftover,
-        assumed=assumed + tokenizer.assumed,
+        leftover=leftover + found.leftover,
+        assumed=tuple(told),
         source=path,
     )
 
@@ -282,15 +277,18 @@ def write(
       UserError: there is no such network, or no class for it.
     """
     for one in chosen(checkpoint.config, part):  # before any is written
-        _class_of(select(checkpoint, one).config, one)
+        heads.class_of(select(checkpoint, one).config, one)
     return write_each(path, checkpoint, part, _write_one)
 
 
 def _write_one(
     directory: str, checkpoint: Checkpoint, part: Network
 ) -> list[str]:
+    said = meaning.said(checkpoint.config)
+    checkpoint = meaning.with_hidden_layer(checkpoint)
     config, vocab = checkpoint.config, checkpoint.vocab
     content, inexact = _from_ours(config, part)
+    content |= said
     weights, dropped = _their_weights(checkpoint, part)
     notes = [*inexact, *left_out(dropped)]
     content["pad_token_id"] = vocab.pad_id if vocab else 0
@@ -316,14 +314,14 @@ def _their_weights(
 ) -> tuple[Lazy[np.ndarray], list[str]]:
     """Their names -> arrays, and our names of what has none."""
     config = checkpoint.config
-    class_name = _class_of(config, part)
+    class_name = heads.class_of(config, part)
     if config.task is not None:  # a class has one head
         config = dataclasses.replace(config, replaced_token_head=False)
     table = _table(config, part)
     pieces = {}
     for name in names.shapes(config):
         for i, theirs in enumerate(table.theirs(name)):
-            if class_name == _ENCODER:
+            if class_name == heads.ENCODER:
                 theirs = theirs.removeprefix("electra.")
             pieces[theirs] = (name, i)
     kept = {name for name, _ in pieces.values()}
@@ -337,31 +335,8 @@ def _their_weights(
     return Lazy(compute, dict.fromkeys(pieces, ())), dropped
 
 
-class _Fields:
-    """Typed look-ups in config.json; errors name the file and the key."""
-
-    def __init__(self, content: Mapping[str, Any], path: str):
-        self.content, self.path = content, path
-
-    def get(self, key: str, kinds: tuple[type, ...], default: Any) -> Any:
-        value = self.content.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, kinds) or (
-            isinstance(value, bool) and bool not in kinds
-        ):
-            raise self.error(key, f"of type {kinds[-1].__name__}")
-        return value
-
-    def error(self, key: str, expected: str) -> UserError:
-        shown = repr(self.content.get(key))
-        return UserError(
-            f"{self.path}: {key}: expected {expected}, got {shown[:60]}"
-        )
-
-
 def _to_ours(
-    content: Mapping[str, Any], path: str, found: _Shapes
+    content: Mapping[str, Any], path: str, found: heads.Shapes
 ) -> tuple[DirectoryConfig, tuple[str, ...]]:
     """What a directory holds, tokenizer settings aside.
 
@@ -378,18 +353,18 @@ def _to_ours(
       UserError: another model, or one that computes what ours cannot; the
         key is named.
     """
-    fields = _Fields(content, path)
-    name, assumed = _class(fields, found)
+    fields = heads.Fields(content, path)
+    name, assumed = heads.class_named(fields, found)
     _refuse(fields)
     model = _model(fields, found, assumed)
-    present = _MARKS.get(name) in found
-    if name != _ENCODER and not present:
+    present = heads.MARKS.get(name) in found
+    if name != heads.ENCODER and not present:
         assumed.append(
-            f"no head: config.json names {name}, but {_MARKS[name]} is not "
-            "among the weights"
+            f"no head: config.json names {name}, but {heads.MARKS[name]} is "
+            "not among the weights"
         )
     config = DirectoryConfig(None, None, True, None, "")
-    if name == _MASKED_LM:
+    if name == heads.MASKED_LM:
         tied = fields.get("tie_word_embeddings", (bool,), True)
         generator = ModelConfig(
             **model,
@@ -402,45 +377,20 @@ def _to_ours(
         )
         return config, tuple(assumed)
     task = None
-    if name in _TASKS and present:
-        task = _task(fields, _TASKS[name], found, model["hidden_dropout"])
+    if name in heads.TASKS and present:
+        task = heads.task_of(
+            fields, heads.TASKS[name], found, model["hidden_dropout"]
+        )
     config = dataclasses.replace(
         config,
         discriminator=ModelConfig(**model),
-        replaced_token_head=name == _PRETRAINING and present,
+        replaced_token_head=name == heads.PRETRAINING and present,
         task=task,
     )
     return config, tuple(assumed)
 
 
-def _class(fields: _Fields, found: _Shapes) -> tuple[str, list[str]]:
-    """The class, and what was assumed about it."""
-    model_type = fields.get("model_type", (str,), None)
-    named = fields.get("architectures", (list,), None) or [None]
-    name = named[0]
-    if model_type is None and str(name).startswith("Electra"):
-        model_type = "electra"
-    if model_type != "electra":
-        raise UserError(
-            f"{fields.path}: model_type: expected 'electra', got "
-            f"{model_type!r}; only ELECTRA's models are read"
-        )
-    if name == "ElectraForCausalLM":
-        raise UserError(
-            f"{fields.path}: architectures: {name} reads from the left alone, "
-            "which ours do not; expected one of "
-            + ", ".join([_ENCODER, *_MARKS])
-        )
-    if name == _ENCODER or name in _MARKS:
-        return name, []
-    for candidate, mark in _MARKS.items():
-        # A summary before the classifier: the class for multiple choice.
-        if mark in found and "sequence_summary.summary.weight" not in found:
-            return candidate, [f"class {candidate}, from its variables"]
-    return _ENCODER, [f"the encoder alone (its class: {name or 'not said'})"]
-
-
-def _refuse(fields: _Fields) -> None:
+def _refuse(fields: heads.Fields) -> None:
     """Raises for settings under which ours would compute something else."""
     kind = fields.get("position_embedding_type", (str,), "absolute")
     if kind != "absolute":
@@ -453,7 +403,7 @@ def _refuse(fields: _Fields) -> None:
 
 
 def _model(
-    fields: _Fields, found: _Shapes, assumed: list[str]
+    fields: heads.Fields, found: heads.Shapes, assumed: list[str]
 ) -> dict[str, Any]:
     """Arguments of `ModelConfig`."""
     model: dict[str, Any] = {}
@@ -484,90 +434,16 @@ def _model(
     return model
 
 
-def _layers(found: _Shapes) -> int:
+def _layers(found: heads.Shapes) -> int:
     layers = [n for n in found if n.startswith("electra.encoder.layer.")]
     return len({name.split(".")[3] for name in layers})
-
-
-def _task(
-    fields: _Fields, kind: str, found: _Shapes, dropout: float
-) -> TaskHeadConfig:
-    if kind == "span":
-        # No dropout in that class.
-        rows = found["qa_outputs.weight"][0]
-        if rows != 2:
-            raise UserError(
-                f"{fields.path}: qa_outputs.weight has {rows} rows; expected "
-                "2, start and end"
-            )
-        return TaskHeadConfig(kind="span", dropout=0.0)
-    sequence = kind == "sequence"
-    number = found[_MARKS[_SEQUENCE if sequence else _TOKEN]][0]
-    return TaskHeadConfig(
-        kind="sequence" if sequence else "token",
-        num_labels=number,
-        labels=_labels(fields, number),
-        hidden_layer=sequence,
-        dropout=float(fields.get("classifier_dropout", (int, float), dropout)),
-    )
-
-
-def _labels(fields: _Fields, number: int) -> tuple[str, ...] | None:
-    """Names in the order of their numbers; None where they are numbers."""
-    given = fields.get("id2label", (dict,), None) or {}
-    labels = {str(key): str(label) for key, label in given.items()}
-    if set(labels) != {str(i) for i in range(number)}:
-        return None
-    ordered = tuple(labels[str(i)] for i in range(number))
-    return None if ordered == _unnamed(number) else ordered
-
-
-def _unnamed(number: int) -> tuple[str, ...]:
-    return tuple(f"LABEL_{i}" for i in range(number))
-
-
-def _class_of(config: DirectoryConfig, part: Network) -> str:
-    """The class that one network is saved as.
-
-    Raises:
-      UserError: none computes what it does.
-    """
-    if part == "generator":
-        if config.is_two_tower:
-            raise UserError(
-                f"Hugging Face has no class for a {config.generator_kind} "
-                "generator; convert with --part=discriminator"
-            )
-        return _MASKED_LM if config.token_lm_head else _ENCODER
-    task = config.task
-    if task is None:
-        return _PRETRAINING if config.replaced_token_head else _ENCODER
-    if not isinstance(task, TaskHeadConfig):
-        decoder = task.kind == "decoder"
-        what = "with a decoder" if decoder else "that chooses sentences"
-        raise UserError(
-            f"Hugging Face has no class of ELECTRA {what}; keep the model as "
-            "a model directory of electra_tf"
-        )
-    if (
-        task.kind == "joint_span"
-        or task.answerable
-        or (task.kind == "sequence" and not task.hidden_layer)
-    ):
-        raise UserError(
-            "Hugging Face has no class for this task head (task.kind "
-            f"{task.kind}, task.hidden_layer {str(task.hidden_layer).lower()}, "
-            f"task.answerable {str(task.answerable).lower()}); expected token, "
-            "span without answerable, or sequence with hidden_layer"
-        )
-    return next(name for name, kind in _TASKS.items() if kind == task.kind)
 
 
 def _from_ours(
     config: DirectoryConfig, part: Network
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """One network's config.json, and sentences on what it cannot say."""
-    name = _class_of(config, part)
+    name = heads.class_of(config, part)
     model = getattr(config, part)
     notes = []
     content: dict[str, Any] = {
@@ -581,7 +457,7 @@ def _from_ours(
         "position_embedding_type": "absolute",
         "torch_dtype": "float32",
     }
-    if name == _MASKED_LM:
+    if name == heads.MASKED_LM:
         content["tie_word_embeddings"] = model.tied_head
         if (model.head_gelu or model.gelu) != "erf":
             notes.append(
@@ -590,7 +466,7 @@ def _from_ours(
             )
     task = config.task
     if isinstance(task, TaskHeadConfig) and task.kind != "span":
-        labels = task.labels or _unnamed(task.num_labels)
+        labels = task.labels or heads.unnamed(task.num_labels)
         content["classifier_dropout"] = task.dropout
         content["id2label"] = {str(i): n for i, n in enumerate(labels)}
         content["label2id"] = {n: i for i, n in enumerate(labels)}

@@ -6,27 +6,34 @@ the settings, and `tokenizer.json` both, for the library `tokenizers`.
 
 import dataclasses
 import json
-import re
+from collections.abc import Iterable
 from typing import Any
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.text import normalize
-from electra_tf.text.vocab import MAX_CHARS_PER_WORD, Vocab, load_vocab
+from electra_tf.hub import huggingface_fast_tokenizer as fast_tokenizer
+from electra_tf.hub.huggingface_fast_tokenizer import ROLES, mapping
+from electra_tf.text.vocab import (
+    ADDED,
+    SPECIALS,
+    AddedToken,
+    Vocab,
+    extended_by,
+    load_vocab,
+    read_tokens,
+)
 
 VOCAB, SETTINGS = "vocab.txt", "tokenizer_config.json"
-FAST, SPECIALS = "tokenizer.json", "special_tokens_map.json"
-# At the end of a word, as str.lower sees it: between are marks and the like.
-_CASED, _IGNORED = (
-    r"[\p{Lu}\p{Ll}\p{Lt}]",
-    r"[\p{Mn}\p{Me}\p{Lm}\p{Sk}'.:\x{B7}\x{2019}]",
-)
-_FINAL_SIGMA = f"(?<={_CASED})Σ(?!{_IGNORED}*{_CASED})"
-_MARKS = r"\p{Mn}+"
-_ROLES = {
-    "unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]",
-    "cls_token": "[CLS]", "mask_token": "[MASK]",
-}  # fmt: skip
+FAST, SPECIALS_MAP = "tokenizer.json", "special_tokens_map.json"
+# Which run the file as it is written, in versions 4 and 5 of transformers;
+# other classes make a normaliser of their own from the settings.
+_AS_WRITTEN = ("PreTrainedTokenizer", "TokenizersBackend")
+_WORDPIECE_CLASSES = (
+    *_AS_WRITTEN, "ElectraTokenizer", "BertTokenizer", "DistilBertTokenizer",
+)  # fmt: skip
+# What some versions of transformers leave of a token that is a separator of
+# lines: nothing. No text gives either.
+_LINE_SEPARATOR = "\u2028"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +73,12 @@ def read_json(path: str) -> dict[str, Any]:
     return content
 
 
-def read(directory: str) -> TokenizerFiles:
+def read(directory: str, vocab: Vocab | None = None) -> TokenizerFiles:
     """Reads what is there of the tokenizer's files.
+
+    Args:
+      directory: where they are.
+      vocab: a vocabulary in place of theirs, which is then not looked at.
 
     Raises:
       UserError: one of them is damaged; it is named.
@@ -80,59 +91,62 @@ def read(directory: str) -> TokenizerFiles:
         )
     )
     assumed: list[str] = []
-    vocab = _vocab(directory, fast, assumed)
-    normalizer = _flags(_mapping(fast.get("normalizer")))
-    lower_case = _first(
-        settings.get("do_lower_case"), normalizer.get("lowercase")
-    )
+    if vocab is None:
+        vocab = _vocab(directory, settings, fast, assumed)
+    lower_case, strip_accents = _flags(settings, fast)
     if lower_case is None:
         lower_case = True
         if vocab is not None:
             assumed.append("lower_case true: no tokenizer file says it")
-    # null says something here: as lower_case.
-    place = settings if "strip_accents" in settings else normalizer
-    strip_accents = _first(place.get("strip_accents"))
+    if vocab is not None:
+        assumed += _differences(settings, fast)
+    return TokenizerFiles(vocab, lower_case, strip_accents, tuple(assumed))
+
+
+def _kind(settings: dict[str, Any]) -> str | None:
+    kind = settings.get("tokenizer_class")
+    return kind.removesuffix("Fast") if isinstance(kind, str) else None
+
+
+def _flags(
+    settings: dict[str, Any], fast: dict[str, Any]
+) -> tuple[bool | None, bool | None]:
+    """Whether it lower-cases, and strips accents; None where not said."""
+    normalizer = fast_tokenizer.flags(fast)
+    ours = (settings.get("do_lower_case"), settings.get("strip_accents"))
+    theirs = (normalizer.get("lowercase"), normalizer.get("strip_accents"))
+    lower_case, strip_accents = _first(ours[0], theirs[0]), _first(ours[1])
+    # null says something there: as lower_case.
+    if "strip_accents" not in settings:
+        strip_accents = _first(theirs[1])
+    if _kind(settings) in _AS_WRITTEN and isinstance(theirs[0], bool):
+        lower_case = theirs[0]
+        stripped = _first(theirs[1], lower_case)
+        if stripped is not _first(strip_accents, lower_case):
+            strip_accents = stripped
+    return lower_case, strip_accents
+
+
+def _differences(settings: dict[str, Any], fast: dict[str, Any]) -> list[str]:
+    """Sentences on what their tokenizer does otherwise."""
+    told = []
     chinese = _first(
         settings.get("tokenize_chinese_chars"),
-        normalizer.get("handle_chinese_chars"),
+        fast_tokenizer.flags(fast).get("handle_chinese_chars"),
     )
-    if chinese is False and vocab is not None:
-        assumed.append(
+    if chinese is False:
+        told.append(
             "Chinese characters are words of their own, which its tokenizer "
             "(tokenize_chinese_chars false) does not make them: where it "
             "keeps them together, ids differ"
         )
-    kind = settings.get("tokenizer_class")
-    if isinstance(kind, str) and vocab is not None:
-        kind = kind.removesuffix("Fast")
-        if kind not in _WORDPIECE_CLASSES:
-            assumed.append(
-                f"words are split as BERT does; its tokenizer, {kind}, may "
-                "split them in another way"
-            )
-    return TokenizerFiles(vocab, lower_case, strip_accents, tuple(assumed))
-
-
-_WORDPIECE_CLASSES = (
-    "ElectraTokenizer", "BertTokenizer", "PreTrainedTokenizer",
-    "DistilBertTokenizer", "TokenizersBackend",
-)  # fmt: skip
-
-
-def _flags(normalizer: dict[str, Any]) -> dict[str, Any]:
-    """A BertNormalizer's settings, or those that lead to the same steps."""
-    steps = normalizer.get("normalizers")
-    if not isinstance(steps, list):
-        return normalizer
-    steps = [_mapping(step) for step in steps]
-    for step in steps:
-        if step.get("type") == "BertNormalizer":
-            return step
-    kinds = {step.get("type") for step in steps}
-    stripped = "StripAccents" in kinds or any(
-        step.get("pattern") == _regex(_MARKS) for step in steps
-    )
-    return {"lowercase": "Lowercase" in kinds, "strip_accents": stripped}
+    kind = _kind(settings)
+    if kind is not None and kind not in _WORDPIECE_CLASSES:
+        told.append(
+            f"words are split as BERT does; its tokenizer, {kind}, may "
+            "split them in another way"
+        )
+    return told + fast_tokenizer.differences(fast)
 
 
 def _first(*values: Any) -> bool | None:
@@ -140,45 +154,171 @@ def _first(*values: Any) -> bool | None:
     return next((v for v in values if isinstance(v, bool)), None)
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _vocab(
-    directory: str, fast: dict[str, Any], assumed: list[str]
+    directory: str,
+    settings: dict[str, Any],
+    fast: dict[str, Any],
+    assumed: list[str],
 ) -> Vocab | None:
     path = files.join(directory, VOCAB)
+    model = mapping(fast.get("model"))
     if files.exists(path):
-        return load_vocab(path)
-    model = _mapping(fast.get("model"))
-    if not model:
+        tokens = read_tokens(path)
+    elif not model:
         assumed.append(f"no vocabulary: neither {VOCAB} nor {FAST} is there")
         return None
-    path = files.join(directory, FAST)
+    else:
+        path = files.join(directory, FAST)
+        found = _tokens(model, fast, path, assumed)
+        if found is None:
+            return None
+        tokens = found
+    added = _added(directory, settings, fast, path)
+    names = {token.text: number for token, number in added.items()}
+    tokens = extended_by(_restored(tokens), names, path)
+    kept = [token for token in added if token.text not in SPECIALS]
+    kept += _never_split(settings, fast, tokens, names, assumed)
+    try:
+        return Vocab(tokens, tuple(kept))
+    except UserError as error:
+        if path.endswith(VOCAB) and not kept:
+            return load_vocab(path)  # says what to do
+        raise UserError(f"{path}: {error}") from error
+
+
+def _tokens(
+    model: dict[str, Any], fast: dict[str, Any], path: str, assumed: list[str]
+) -> tuple[str, ...] | None:
+    """Those of tokenizer.json in the order of their ids."""
     ids = model.get("vocab")
-    # Old files do not name the kind of model.
-    if model.get("type", "WordPiece") != "WordPiece" or not isinstance(
-        ids, dict
-    ):
+    prefix = model.get("continuing_subword_prefix", "##")
+    kind = model.get("type", "WordPiece")  # old files do not name it
+    if kind == "WordPiece" and prefix != "##":
+        kind = f"WordPiece with the prefix {prefix!r}"
+    if kind != "WordPiece" or not isinstance(ids, dict):
         assumed.append(
-            f"no vocabulary: the one in {FAST} is of kind "
-            f"{model.get('type')}, not WordPiece"
+            f"no vocabulary: the one in {FAST} is of kind {kind}, not WordPiece"
         )
         return None
     ids = dict(ids)
     for token in fast.get("added_tokens") or ():
         if isinstance(token, dict):
             ids.setdefault(token.get("content"), token.get("id"))
-    tokens = sorted(ids, key=lambda token: (ids[token] is None, ids[token]))
-    if [ids[token] for token in tokens] != list(range(len(tokens))):
+    places: dict[int, str] = {}
+    for token, number in ids.items():
+        if type(number) is int and isinstance(token, str):
+            places.setdefault(number, token)
+    size = max(places, default=-1) + 1
+    missing = size - len(places)
+    # Of several tokens that became one, some ids have none.
+    if (
+        len(places) < len(ids)
+        or not 0 <= missing <= size // 100
+        or (min(places, default=0) < 0)
+    ):
         raise UserError(
             f"cannot read {path}: its vocabulary does not number its "
-            f"{len(tokens)} tokens from 0 to {len(tokens) - 1}"
+            f"{len(ids)} tokens from 0 to {len(ids) - 1}"
         )
-    try:
-        return Vocab(tuple(tokens))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    if missing:
+        assumed.append(f"{missing} ids of {FAST} have no token")
+    return tuple(places.get(i, f"{_LINE_SEPARATOR}{i}") for i in range(size))
+
+
+def _restored(tokens: tuple[str, ...]) -> tuple[str, ...]:
+    """Tokens that a line can hold, where one is empty.
+
+    The common Chinese vocabulary holds U+2028 and ##U+2028.
+    """
+    if tokens.count("") != 1 or not tokens[-1]:
+        return tokens
+    result = []
+    for token in tokens:
+        if token in ("", "##") and token + _LINE_SEPARATOR not in tokens:
+            token += _LINE_SEPARATOR
+        result.append(token)
+    return tuple(result)
+
+
+def _added(
+    directory: str, settings: dict[str, Any], fast: dict[str, Any], path: str
+) -> dict[AddedToken, int]:
+    """The tokens that stay whole, and their ids.
+
+    Raises:
+      UserError: one that stays whole between spaces alone.
+    """
+    listed = fast.get("added_tokens")
+    if not isinstance(listed, list):
+        numbered = mapping(settings.get("added_tokens_decoder"))
+        listed = [
+            {**mapping(about), "id": int(number)}
+            for number, about in numbered.items()
+            if number.isdecimal()
+        ]
+    beside = files.join(directory, ADDED)
+    if not listed and files.exists(beside):
+        special = {
+            token
+            for key in ("additional_special_tokens", "extra_special_tokens")
+            for token in settings.get(key) or ()
+            if isinstance(token, str)
+        }
+        listed = [
+            {"content": token, "id": i, "normalized": token not in special}
+            for token, i in read_json(beside).items()
+        ]
+    found: dict[AddedToken, int] = {}
+    for about in map(mapping, listed):
+        text, number = about.get("content"), about.get("id")
+        if not isinstance(text, str) or type(number) is not int:
+            raise UserError(
+                f"{path}: an added token without content or id: {about!r:.60}"
+            )
+        if text in SPECIALS:
+            continue
+        if about.get("single_word"):
+            raise UserError(
+                f"{path}: the added token {text!r} is whole only where it is "
+                "a word by itself (single_word), which ours cannot tell; take "
+                "the mark off, or give another vocabulary (vocab, --vocab)"
+            )
+        token = AddedToken(text, about.get("normalized") is not False)
+        found[token] = number
+    return found
+
+
+def _never_split(
+    settings: dict[str, Any],
+    fast: dict[str, Any],
+    tokens: tuple[str, ...],
+    added: Iterable[str],
+    assumed: list[str],
+) -> list[AddedToken]:
+    """What the slow tokenizer of version 4 keeps whole beside."""
+    given = settings.get("never_split")
+    words = [
+        word
+        for word in (given if isinstance(given, list) else ())
+        if isinstance(word, str) and word not in {*SPECIALS, *added}
+    ]
+    if not words:
+        return []
+    named = ", ".join(map(repr, words))
+    if fast:
+        assumed.append(
+            f"never_split {named}: split like other words, as the tokenizer "
+            f"of {FAST} does"
+        )
+        return []
+    known = set(tokens)
+    missing = [word for word in words if word not in known]
+    if missing:
+        assumed.append(
+            f"never_split {', '.join(map(repr, missing))}: not in the "
+            "vocabulary, so split like other words"
+        )
+    return [AddedToken(word) for word in words if word in known]
 
 
 def write(
@@ -188,7 +328,7 @@ def write(
     strip_accents: bool | None,
     max_length: int,
 ) -> None:
-    """Writes all four files, so that slow and fast tokenizers load.
+    """Writes all four files, so that transformers 4 and 5 run them as written.
 
     Args:
       directory: where to; it exists.
@@ -197,124 +337,28 @@ def write(
       strip_accents: as `Tokenizer`'s.
       max_length: positions of the model, to which texts are cut.
     """
-    vocab.save(files.join(directory, VOCAB))
-    settings = {
-        "tokenizer_class": "ElectraTokenizer",
+    settings: dict[str, Any] = {
+        # Classes of ELECTRA or BERT make a normaliser of their own.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         "do_lower_case": lower_case,
         "strip_accents": strip_accents,
         "tokenize_chinese_chars": True,
         "model_max_length": max_length,
-        **_ROLES,
+        **ROLES,
     }
-    fast = _fast(vocab, lower_case, strip_accents)
+    if vocab.added:
+        settings["added_tokens_decoder"] = {
+            str(token.pop("id")): token
+            for token in fast_tokenizer.added_tokens(vocab)
+        }
+    fast = fast_tokenizer.content(vocab, lower_case, strip_accents)
+    lines = "".join(f"{token}\n" for token in vocab.tokens)
+    files.write_text(files.join(directory, VOCAB), lines)
     for name, content in (
         (SETTINGS, settings),
-        (SPECIALS, _ROLES),
+        (SPECIALS_MAP, ROLES),
         (FAST, fast),
     ):
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         files.write_text(files.join(directory, name), text)
-
-
-def _regex(pattern: str) -> dict[str, str]:
-    r"""Of `normalize`, with characters in place of `\x{...}`.
-
-    The library's expressions know that too; those of its port to JavaScript
-    do not.
-    """
-    found = re.compile(r"\\x\{([0-9A-F]+)\}")
-    return {"Regex": found.sub(lambda m: chr(int(m[1], 16)), pattern)}
-
-
-def _replace(pattern: str, content: str) -> dict[str, Any]:
-    return {"type": "Replace", "pattern": _regex(pattern), "content": content}
-
-
-def _split(pattern: str, behavior: str) -> dict[str, Any]:
-    return {
-        "type": "Split",
-        "pattern": _regex(pattern),
-        "behavior": behavior,
-        "invert": False,
-    }
-
-
-def _normalizer(lower_case: bool, strip_accents: bool | None) -> dict[str, Any]:
-    """The steps of `text.normalize`, one by one.
-
-    The library's own BertNormalizer has older tables of characters, and no
-    final sigma.
-    """
-    steps = [_replace(normalize.DROPPED, "")]
-    if lower_case:
-        steps += [_replace(_FINAL_SIGMA, "ς"), {"type": "Lowercase"}]
-    if lower_case if strip_accents is None else strip_accents:
-        steps += [{"type": "NFD"}, _replace(_MARKS, "")]
-    return {"type": "Sequence", "normalizers": steps}
-
-
-def _fast(
-    vocab: Vocab, lower_case: bool, strip_accents: bool | None
-) -> dict[str, Any]:
-    """The content of `tokenizer.json`."""
-    specials = {token: vocab.ids[token] for token in _ROLES.values()}
-
-    def special(token: str) -> dict[str, Any]:
-        return {"SpecialToken": {"id": token, "type_id": 0}}
-
-    def sequence(name: str, segment: int) -> dict[str, Any]:
-        return {"Sequence": {"id": name, "type_id": segment}}
-
-    end = {"SpecialToken": {"id": "[SEP]", "type_id": 1}}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {
-                "id": i,
-                "content": token,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for token, i in sorted(specials.items(), key=lambda item: item[1])
-        ],
-        "normalizer": _normalizer(lower_case, strip_accents),
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                _split(f"[{normalize.SPACE}]+", "Removed"),
-                _split(f"[{normalize.PUNCTUATION}{normalize.CJK}]", "Isolated"),
-            ],
-        },
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [special("[CLS]"), sequence("A", 0), special("[SEP]")],
-            "pair": [
-                special("[CLS]"),
-                sequence("A", 0),
-                special("[SEP]"),
-                sequence("B", 1),
-                end,
-            ],
-            "special_tokens": {
-                token: {
-                    "id": token,
-                    "ids": [specials[token]],
-                    "tokens": [token],
-                }
-                for token in ("[CLS]", "[SEP]")
-            },
-        },
-        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
-        "model": {
-            "type": "WordPiece",
-            "unk_token": "[UNK]",
-            "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": MAX_CHARS_PER_WORD,
-            "vocab": vocab.ids,
-        },
-    }

@@ -87,12 +87,17 @@ def recognises(path: str) -> bool:
         return False
 
 
-def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
+def read(
+    path: str,
+    overrides: Mapping[str, str] | None = None,
+    vocab: Vocab | None = None,
+) -> Checkpoint:
     """Reads a preset; the pooler is left over.
 
     Args:
       path: a local directory.
       overrides: `--set` texts, as of `hub.config.override`.
+      vocab: in place of the source's, which is then not looked at.
 
     Raises:
       UserError: a file is missing, damaged or of another model; it is named.
@@ -100,19 +105,22 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
     overrides = overrides or {}
     if is_pair(path, recognises):
         one, other = (
-            _read_one(files.join(path, part), overrides, part)
+            _read_one(files.join(path, part), overrides, part, vocab)
             for part in NETWORKS
         )
         return joined(one, other, path)
-    return _read_one(path, overrides, "discriminator")
+    return _read_one(path, overrides, "discriminator", vocab)
 
 
 def _read_one(
-    path: str, overrides: Mapping[str, str], part: Network
+    path: str,
+    overrides: Mapping[str, str],
+    part: Network,
+    given: Vocab | None,
 ) -> Checkpoint:
     """A preset; only its head, if any, tells which network it is."""
     model = _model_config(path)
-    vocab, lower_case, strip_accents, assumed = _read_tokenizer(path)
+    vocab, lower_case, strip_accents, assumed = _read_tokenizer(path, given)
     head, told = heads.read(path, model.hidden_size)
     assumed += told
     if head is not None:
@@ -254,13 +262,13 @@ def _named_errors(path: str) -> Iterator[None]:
 
 
 def _read_tokenizer(
-    path: str,
+    path: str, vocab: Vocab | None
 ) -> tuple[Vocab | None, bool, bool | None, list[str]]:
     """Vocabulary, lower_case, strip_accents, and what was assumed."""
     vocab_file = files.join(path, _VOCAB)
-    if not files.exists(vocab_file):
+    if vocab is None and not files.exists(vocab_file):
         return None, True, None, [f"no vocabulary: {_VOCAB} is not there"]
-    vocab = load_vocab(vocab_file)
+    vocab = vocab or load_vocab(vocab_file)
     file = files.join(path, TOKENIZER)
     settings: Any = read_json(file).get("config") if files.exists(file) else {}
     if not isinstance(settings, dict):

@@ -7,7 +7,7 @@ their names have a file of ours.
 
 import dataclasses
 import json
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -22,6 +22,7 @@ TASK, WEIGHTS = "task.json", "task.weights.h5"
 NAMES = "class_names.json"
 _CLASSIFIER, _MASKED_LM = "ElectraTextClassifier", "ElectraMaskedLM"
 _TANH = "tanh_gelu"
+Gelu = Literal["erf", "tanh"]
 _LONGEST_ROW = 512  # of a preprocessor, where nothing else is told
 
 
@@ -39,7 +40,7 @@ class Head:
     """
 
     task: TaskHeadConfig | None
-    gelu: str | None
+    gelu: Gelu | None
 
     @property
     def part(self) -> Network:
@@ -71,7 +72,8 @@ def read(path: str, hidden_size: int) -> tuple[Head | None, list[str]]:
     settings = content.get("config")
     if not isinstance(settings, dict):
         raise UserError(f"{file}: config: expected the task's arguments")
-    kind, assumed = name.rpartition(">")[2], []
+    kind = name.rpartition(">")[2]
+    assumed: list[str] = []
     try:
         if kind == _CLASSIFIER:
             task, assumed = _classifier(path, settings, hidden_size)
@@ -93,6 +95,11 @@ def _classifier(
         raise _OtherHead(
             f"its hidden layer is {width} wide, ours would be {hidden_size}"
         )
+    inner = settings.get("hidden_activation", "gelu")
+    if width is None:
+        inner = "gelu"
+    elif inner not in ("gelu", "tanh"):
+        raise _OtherHead(f"its hidden layer's activation is {inner}")
     assumed = []
     activation = settings.get("activation")
     if activation not in (None, "linear", "softmax"):
@@ -109,6 +116,7 @@ def _classifier(
         num_labels=classes,
         labels=_class_names(path, classes),
         hidden_layer=width is not None,
+        hidden_activation=inner,
         dropout=float(dropout),
     )
     return task, assumed
@@ -134,7 +142,7 @@ def _class_names(path: str, classes: int) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def _gelu(settings: dict[str, Any]) -> str:
+def _gelu(settings: dict[str, Any]) -> Gelu:
     activation = settings.get("intermediate_activation")
     if isinstance(activation, dict):  # of a function that is registered
         activation = activation.get("config")
@@ -182,6 +190,7 @@ def attach(
         task.num_labels,
         preprocessor,
         hidden_dim=model.hidden_size if task.hidden_layer else None,
+        hidden_activation=task.hidden_activation,
         dropout=task.dropout,
     )
 

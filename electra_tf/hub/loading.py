@@ -155,11 +155,11 @@ def open_checkpoint(
     """
     if is_handle(path):
         path = fetch(path)
-    checkpoint = format_module(recognise(path)).read(path, overrides or {})
-    if vocab is not None:
-        if isinstance(vocab, str):
-            vocab = load_vocab(vocab)
-        checkpoint = dataclasses.replace(checkpoint, vocab=vocab)
+    if isinstance(vocab, str):
+        vocab = load_vocab(vocab)
+    checkpoint = format_module(recognise(path)).read(
+        path, overrides or {}, vocab
+    )
     check(checkpoint.config, checkpoint.weights, checkpoint.source)
     if checkpoint.vocab is None:
         # Its networks can be used all the same, on token ids.

@@ -1,8 +1,9 @@
 """Networks out of checkpoints: `from_pretrained`, `save_pretrained`."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import keras
@@ -40,7 +41,10 @@ class _Pretrained:
         path: str,
         *,
         vocab: str | Vocab | None = None,
-        overrides: Mapping[str, str] | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        dtype: str | keras.DTypePolicy | None = None,
+        name: str | None = None,
+        load_weights: bool = True,
     ) -> M:
         """Loads the network from a checkpoint of any format.
 
@@ -50,7 +54,13 @@ class _Pretrained:
             a handle: `hf://org/name`, `kaggle://...`.
           vocab: a vocabulary, or its file, where there is none beside it.
           overrides: settings that the source does not tell, as
-            `{"model.num_heads": "4"}`; see `hub.config.parse`.
+            `{"model.num_heads": 4}`; see `hub.config.parse`.
+          dtype: what it computes in, as "mixed_bfloat16"; None for the global
+            policy.
+          name: of the network, in a model that contains it; None for a name
+            that no other network from here has.
+          load_weights: false for a network of the same shape whose weights
+            are random.
 
         Raises:
           UserError: not there, not whole, or without this network.
@@ -58,17 +68,20 @@ class _Pretrained:
         checkpoint = select(
             loading.open_checkpoint(path, overrides, vocab), cls._part
         )
-        # What is loaded anyway need not be drawn at random before; but a
-        # variable that the checkpoint lacks must be.
-        with initial.blank():
-            model = cls._create(checkpoint)
-            model.build()
-        if not set(directory.named_variables([model])) <= set(
-            checkpoint.weights
-        ):
-            model = cls._create(checkpoint)
-            model.build()
-        return _loaded(model, checkpoint)
+        with _computing_in(dtype):
+            # What is loaded anyway need not be drawn at random before; but a
+            # variable that the checkpoint lacks must be.
+            with initial.blank() if load_weights else contextlib.nullcontext():
+                model = cls._create(checkpoint)
+                model.build()
+            if load_weights and not set(
+                directory.named_variables([model])
+            ) <= set(checkpoint.weights):
+                model = cls._create(checkpoint)
+                model.build()
+        # Variables keep the paths that they have on disk.
+        model.name = name or _own_name(model.name)
+        return _loaded(model, checkpoint, load_weights)
 
     @classmethod
     def _create(cls, checkpoint: Checkpoint) -> Any:
@@ -100,10 +113,34 @@ def _there(config: ModelConfig | None) -> ModelConfig:
     return config
 
 
-def _loaded(model: Any, checkpoint: Checkpoint) -> Any:
+@contextlib.contextmanager
+def _computing_in(dtype: str | keras.DTypePolicy | None) -> Iterator[None]:
+    """Layers made inside have this policy, where it is not None."""
+    before = keras.config.dtype_policy()
+    if dtype is not None:
+        keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _own_name(name: str) -> str:
+    """`name`, or where it was given before, with a number behind it."""
+    number = keras.backend.get_uid(f"electra_tf_{name}")
+    return name if number == 1 else f"{name}_{number - 1}"
+
+
+def _loaded(
+    model: Any, checkpoint: Checkpoint, load_weights: bool = True
+) -> Any:
     """The built model with the checkpoint's weights and what goes with it."""
     config = checkpoint.config
-    model.load_report = loading.assign(model, checkpoint)
+    model.load_report = (
+        loading.assign(model, checkpoint)
+        if load_weights
+        else Report(checkpoint.source, ())
+    )
     if model.load_report.new:
         _log.warning("%s", model.load_report)
     model.tokenizer = None

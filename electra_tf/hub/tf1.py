@@ -22,19 +22,18 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.hub import bert, names, tf1_files
 from electra_tf.hub import config as configs
-from electra_tf.hub import names
 from electra_tf.hub.checkpoint import Checkpoint, Lazy, Part, select
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.names import EXTRA, shapes
 from electra_tf.models.config import GENERATOR_KINDS, ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.text.vocab import load_vocab
+from electra_tf.text.vocab import Vocab, load_vocab
 
 CONFIG, VOCAB = "config.json", "vocab.txt"
 _STEP = "global_step"
 _SLOTS = ("adam_m", "adam_v")
-_DATA = re.compile(r"\.data-\d{5}-of-(\d{5})$")
 # What TensorFlow 2's object checkpoints have, and name-based ones have not.
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # A task head's name where its source had none.
@@ -55,30 +54,35 @@ def recognises(path: str) -> bool:
     directory that holds one.
     """
     if files.is_directory(path):
-        return bool(_prefixes(path))
-    return bool(_files_of(_prefix_of(path)))
+        return bool(tf1_files.prefixes(path))
+    return bool(tf1_files.files_of(tf1_files.prefix_of(path)))
 
 
-def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
+def read(
+    path: str,
+    overrides: Mapping[str, str] | None = None,
+    vocab: Vocab | None = None,
+) -> Checkpoint:
     """Reads a checkpoint; its variables are read when they are looked up.
 
     Args:
       path: a prefix (`…/model.ckpt-1000`), its `.index` file, or a directory
         with a `checkpoint` file or one such prefix.
       overrides: `--set` texts; see `hub.config.parse`.
+      vocab: in place of the source's, which is then not looked at.
 
     Raises:
       UserError: missing, damaged, not ELECTRA's, or at odds with what is told.
     """
-    prefix = find(path)
+    prefix = tf1_files.find(path)
     reader = _Reader(prefix)
     plain = {
         name: shape
         for name, shape in reader.shapes.items()
         if name != _STEP and name.rpartition("/")[2] not in _SLOTS
     }
-    folder = _folder(prefix)
-    told = _read_beside(files.join(folder, CONFIG), overrides or {})
+    folder = tf1_files.folder(prefix)
+    told = _read_beside(bert.config_file(folder), overrides or {})
     if told.whole is not None:
         config = configs.override(told.whole, overrides or {})
         assumed: list[str] = []
@@ -94,11 +98,13 @@ def read(path: str, overrides: Mapping[str, str] | None = None) -> Checkpoint:
     known |= {name: (name,) for name in kept}
     leftover = tuple(name for name in leftover if name not in kept)
     _complete(known, plain, prefix)
-    vocab = files.join(folder, VOCAB)
+    beside = files.join(folder, VOCAB)
+    if vocab is None and files.exists(beside):
+        vocab = load_vocab(beside)
     return Checkpoint(
         config=config,
         weights=reader.arrays(known),
-        vocab=load_vocab(vocab) if files.exists(vocab) else None,
+        vocab=vocab,
         slots=reader.slots(known),
         leftover=leftover,
         assumed=tuple(assumed),
@@ -156,83 +162,6 @@ def write(
     return tuple(notes)
 
 
-def find(path: str) -> str:
-    """The prefix of the checkpoint that `path` is or holds.
-
-    Raises:
-      UserError: none, several with no word which, or not all of its files.
-    """
-    prefix = _in_directory(path) if files.is_directory(path) else ""
-    prefix = prefix or _prefix_of(path)
-    found = _files_of(prefix)
-    if not found:
-        raise UserError(f"{prefix}: no TF1 checkpoint of that name")
-    if f"{prefix}.index" not in found:
-        raise UserError(
-            f"{prefix}.index: missing beside {found[0]}; copy it too"
-        )
-    shards = [name for name in found if _DATA.search(name)]
-    count = int(shards[0].rpartition("-of-")[2]) if shards else 1
-    for i in range(count):
-        name = f"{prefix}.data-{i:05d}-of-{count:05d}"
-        if name not in shards:
-            raise UserError(
-                f"{name}: missing beside {prefix}.index; copy it too"
-            )
-    return prefix
-
-
-def _in_directory(path: str) -> str:
-    """The one prefix in a directory, or that its `checkpoint` names."""
-    prefixes = _prefixes(path)
-    state = files.join(path, "checkpoint")
-    if files.exists(state):
-        match = re.search(
-            r'^model_checkpoint_path: "(.*)"', files.read_text(state), re.M
-        )
-        # The path may be of the machine where it was written.
-        name = files.join(path, match[1].rpartition("/")[2]) if match else ""
-        if name in prefixes:
-            return name
-    if len(prefixes) > 1:
-        raise UserError(
-            f"{path}: holds {len(prefixes)} TF1 checkpoints, among them "
-            f"{prefixes[0]} and {prefixes[1]}; name one"
-        )
-    if not prefixes:
-        raise UserError(f"{path}: holds no TF1 checkpoint")
-    return prefixes[0]
-
-
-def _prefixes(directory: str) -> list[str]:
-    stems = {
-        re.sub(r"\.index$", "", _DATA.sub("", name))
-        for name in files.list_directory(directory)
-        if name.endswith(".index") or _DATA.search(name)
-    }
-    return [files.join(directory, stem) for stem in sorted(stems)]
-
-
-def _prefix_of(path: str) -> str:
-    return re.sub(r"\.(index|meta)$", "", _DATA.sub("", path))
-
-
-def _folder(prefix: str) -> str:
-    return prefix.rpartition("/")[0] or "."
-
-
-def _files_of(prefix: str) -> list[str]:
-    folder, stem = _folder(prefix), prefix.rpartition("/")[2]
-    if not stem or not files.is_directory(folder):
-        return []
-    return [
-        prefix + name.removeprefix(stem)
-        for name in files.list_directory(folder)
-        if name.startswith(f"{stem}.")
-        and (name == f"{stem}.index" or _DATA.search(name))
-    ]
-
-
 def _table(config: DirectoryConfig, task: str) -> names.Table:
     return names.tf1(
         config.is_two_tower,
@@ -268,12 +197,15 @@ class _Reader:
                 f"{prefix}: a TensorFlow 2 object checkpoint; expected one "
                 "with the original's variable names"
             )
-        self.shapes = {name: tuple(s) for name, s in shapes.items()}
         expected = sum(
-            math.prod(shape) * dtypes[name].size
-            for name, shape in self.shapes.items()
+            math.prod(s) * dtypes[name].size for name, s in shapes.items()
         )
-        data = [n for n in _files_of(prefix) if _DATA.search(n)]
+        renamed = bert.tf1_names(shapes)
+        self._raw = {renamed.get(name, name): name for name in shapes}
+        self.shapes = {n: tuple(shapes[raw]) for n, raw in self._raw.items()}
+        data = [
+            n for n in tf1_files.files_of(prefix) if tf1_files.DATA.search(n)
+        ]
         held = sum(map(files.size, data))
         if held < expected:
             raise UserError(
@@ -283,7 +215,7 @@ class _Reader:
 
     def read(self, name: str) -> np.ndarray:
         with self._named_errors():
-            return self._reader.get_tensor(name)
+            return self._reader.get_tensor(self._raw[name])
 
     def arrays(
         self, known: Mapping[str, tuple[str, ...]], suffix: str = ""
@@ -437,8 +369,8 @@ def _infer(
         kind, generator = "tied", discriminator
     if discriminator is None and generator is None:
         raise UserError(
-            f"{source}: no ELECTRA checkpoint: it has no variables below "
-            "electra/encoder; expected the original's names"
+            f"{source}: no ELECTRA or BERT checkpoint: it has no variables "
+            "below electra/encoder or bert/encoder"
         )
     task, task_name = look.task()
     if "lower_case" not in told.values:

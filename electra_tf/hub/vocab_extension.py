@@ -60,7 +60,9 @@ def _check_reachable(
     """A token that the tokenizer never gives would be trained on nothing."""
     old = tokenizer.vocab.tokens
     extended = Tokenizer(
-        Vocab((*old, *tokens)), tokenizer.lower_case, tokenizer.strip_accents
+        Vocab((*old, *tokens), tokenizer.vocab.added),
+        tokenizer.lower_case,
+        tokenizer.strip_accents,
     )
     texts = [token.removeprefix("##") for token in tokens]
     given = extended(texts).to_list()
@@ -118,7 +120,7 @@ def extend(
       tokens: new ones, see `read_tokens`.
       tokenizer: of the checkpoint's vocabulary.
     """
-    vocab = Vocab((*tokenizer.vocab.tokens, *tokens))
+    vocab = Vocab((*tokenizer.vocab.tokens, *tokens), tokenizer.vocab.added)
     pieces = tokenizer([t.removeprefix("##") for t in tokens]).to_list()
     pieces = [ids or [tokenizer.vocab.unk_id] for ids in pieces]
     # A table may have more rows than its vocabulary tokens.

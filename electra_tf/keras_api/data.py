@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import json
+import numbers
+import os
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -58,6 +60,16 @@ def pretraining_dataset(
     """
     if split not in ("train", "validation"):
         raise UserError(f"split: expected train or validation, got '{split}'")
+    if not isinstance(data, str | os.PathLike):
+        raise UserError(
+            "data: expected the path of a directory made by build-data, or a "
+            f"glob, got {data!r}"
+        )
+    data = os.fspath(data)
+    if not isinstance(batch_size, numbers.Integral):
+        raise UserError(
+            f"batch_size: expected a whole number, got {batch_size!r}"
+        )
     if batch_size < 1:
         raise UserError(f"batch_size: expected at least 1, got {batch_size}")
     found = reader.find_examples(data, split, skip_corrupt)
@@ -71,7 +83,7 @@ def pretraining_dataset(
     if length is None:
         example = tf.train.Example.FromString(found.first_record())
         length = len(example.features.feature["input_ids"].int64_list.value)
-    return reader.pretraining_dataset(
+    dataset = reader.pretraining_dataset(
         data,
         split=split,
         batch_size=batch_size,
@@ -83,6 +95,13 @@ def pretraining_dataset(
         drop_remainder=training,
         skip_corrupt=skip_corrupt,
     )
+    if not training and not repeat:  # else Keras warns that data ran out
+        dataset = dataset.apply(
+            tf.data.experimental.assert_cardinality(
+                -(-found.total // batch_size)
+            )
+        )
+    return dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,12 +224,21 @@ class PretrainingData:
         )
 
     def validation(
-        self, batch_size: int, share: Share = WHOLE
+        self,
+        batch_size: int,
+        share: Share = WHOLE,
+        split: Literal["train", "validation"] = "validation",
     ) -> tf.data.Dataset:
-        """One pass over the held-out examples, or a share of each batch."""
+        """One pass over the held-out examples, or a share of each batch.
+
+        Args:
+          batch_size: of all workers.
+          share: this worker's.
+          split: "train" takes the training examples instead, in file order.
+        """
         return reader.pretraining_dataset(
             self.source,
-            split="validation",
+            split=split,
             batch_size=batch_size,
             max_seq_length=self.max_seq_length,
             shuffle=False,

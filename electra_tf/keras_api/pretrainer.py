@@ -1,29 +1,26 @@
 """The public pre-trainer: made from a size, settings or a checkpoint; saved."""
 
-import contextlib
 import dataclasses
 import logging
-import random
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import keras
 
 from electra_tf import config as configs
-from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import directory
 from electra_tf.hub.checkpoint import Report
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.keras_api import start
+from electra_tf.keras_api.aside import written_aside
 from electra_tf.keras_api.data import special_ids
 from electra_tf.keras_api.settings import PretrainSettings, recorded
-from electra_tf.models import products
+from electra_tf.keras_api.tokenizer import AnyTokenizer
+from electra_tf.models import initial, products
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import pretrainer
 from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
-from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab, load_vocab
 from electra_tf.training.optimizer import (
     loss_scaled,
@@ -84,7 +81,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         cls: type[P],
         size: str,
         *,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: AnyTokenizer | None = None,
         vocab: AnyVocab | None = None,
         model: AnyModel = None,
         generator: AnyGenerator = None,
@@ -130,7 +127,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         config: configs.Config = None,
         *,
         overrides: configs.Overrides = (),
-        tokenizer: Tokenizer | None = None,
+        tokenizer: AnyTokenizer | None = None,
         vocab: AnyVocab | None = None,
         lower_case: bool = True,
         strip_accents: bool | None = None,
@@ -176,6 +173,11 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         if seed is not None:
             train_config = dataclasses.replace(settings.train, seed=seed)
             settings = dataclasses.replace(settings, train=train_config)
+        if isinstance(tokenizer, str):
+            raise UserError(
+                f"tokenizer: expected a Tokenizer, got '{tokenizer}'; give "
+                "the path of a vocabulary as vocab="
+            )
         if tokenizer is not None:
             vocab = vocab if vocab is not None else tokenizer.vocab
             lower_case = tokenizer.lower_case
@@ -281,7 +283,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         products.check_attention(
             train.attention, settings.model.attention_dropout
         )
-        with precision_policy(train.precision), _initial_seed(train.seed):
+        with precision_policy(train.precision), initial.seeded(train.seed):
             made = cls(
                 settings.model,
                 settings.generator,
@@ -376,7 +378,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
             replaced_token_head=self.discriminator.head is not None,
             token_lm_head=traits.has_weights,
         )
-        with _written_aside(path) as aside:
+        with written_aside(path) as aside:
             networks = [self.discriminator, self.generator]
             directory.save(aside, about, networks, vocab)
 
@@ -384,38 +386,3 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
 def _networks(settings: PretrainSettings) -> tuple[Any, ...]:
     """What decides which networks there are, and their shapes."""
     return settings.model, settings.generator, settings.objective.kind
-
-
-@contextlib.contextmanager
-def _initial_seed(seed: int) -> Iterator[None]:
-    """Draws initial weights from `seed`; other random numbers go on as before.
-
-    Keras seeds initializers from Python's generator.
-    """
-    before = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(before)
-
-
-@contextlib.contextmanager
-def _written_aside(path: str) -> Iterator[str]:
-    """A directory to write to, which then becomes `path`, or replaces it.
-
-    Of a directory that is there, each file is replaced at once, the one that
-    makes it a model directory last; other files in it stay.
-    """
-    aside = f"{path.rstrip('/')}.tmp-{uuid.uuid4().hex[:8]}"
-    try:
-        yield aside
-        if not files.exists(path):
-            files.rename(aside, path)
-            return
-        names = files.list_directory(aside)
-        for name in sorted(names, key=directory.CONFIG.__eq__):
-            files.rename(files.join(aside, name), files.join(path, name))
-    finally:
-        with contextlib.suppress(UserError):
-            files.remove(aside)

@@ -195,5 +195,8 @@ def read_record(path: str) -> tuple[dict[str, Any], str]:
     if "format" in content:  # of a model directory
         content = content.get("pretraining") or {}
     if "vocab_fingerprint" not in content:
-        raise UserError(f"{found[0]}: says nothing of pre-training")
+        raise UserError(
+            f"{found[0]}: says nothing of pre-training; "
+            "expected a run of `electra-tf pretrain`, or its model directory"
+        )
     return content, found[0]

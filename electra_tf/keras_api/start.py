@@ -10,6 +10,7 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import loading, vocab_extension
 from electra_tf.hub.checkpoint import Checkpoint, Lazy, Report, shapes_of
+from electra_tf.hub.config import DirectoryConfig
 from electra_tf.keras_api.settings import PretrainSettings, recorded
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining.objectives import base as objectives
@@ -126,6 +127,10 @@ def fit_settings(
     about, objective = checkpoint.config, objectives.make(settings.objective)
     model, generator = settings.model, settings.generator
     masked_lm = not objective.discriminates
+    if not masked_lm and _is_encoder(about, generator):
+        about = dataclasses.replace(
+            about, generator=None, generator_kind="separate"
+        )
     source = about.discriminator or (about.generator if masked_lm else None)
     if source is not None:
         model = _reshaped(model, source)
@@ -153,6 +158,19 @@ def fit_settings(
                 "start from the discriminator alone"
             )
     return dataclasses.replace(settings, model=model, generator=generator)
+
+
+def _is_encoder(about: DirectoryConfig, wanted: GeneratorConfig) -> bool:
+    """Whether a masked LM, as BERT's, is to start the discriminator alone.
+
+    It is the generator as well only where that shall share the encoder.
+    """
+    return (
+        about.is_tied
+        and about.pretraining is None  # no run of ours, which says its kind
+        and not about.replaced_token_head
+        and not wanted.traits.shares_encoder
+    )
 
 
 def _reshaped(model: ModelConfig, source: ModelConfig) -> ModelConfig:
@@ -256,6 +274,9 @@ def _arranged(model: ElectraPretrainer, checkpoint: Checkpoint) -> Checkpoint:
             elif not about.generator_traits.shares_encoder and name.startswith(
                 "generator/"
             ):
+                rename[name] = None
+        elif _is_encoder(about, model.generator_config):
+            if name.startswith("generator/"):
                 rename[name] = None
         elif (
             about.discriminator is None

@@ -40,9 +40,10 @@ class ElectraTextClassifier(keras_hub.models.TextClassifier):
         more. None where inputs come preprocessed.
       activation: of the outputs, as `keras.activations.get` takes it; None
         for logits.
-      hidden_dim: width of a dense layer with GELU before the logits; None
-        for no such layer, as in the original. Hugging Face's class has one
-        as wide as the backbone.
+      hidden_dim: width of a dense layer before the logits; None for no such
+        layer, as in the original. Hugging Face's class has one as wide as the
+        backbone.
+      hidden_activation: of that layer, as `keras.activations.get` takes it.
       dropout: rate on what the head's layers read.
       **kwargs: of `keras_hub.models.TextClassifier`.
     """
@@ -57,6 +58,7 @@ class ElectraTextClassifier(keras_hub.models.TextClassifier):
         preprocessor: Any = None,
         activation: Any = None,
         hidden_dim: int | None = None,
+        hidden_activation: Any = "gelu",
         dropout: float = 0.1,
         **kwargs: Any,
     ):
@@ -72,7 +74,7 @@ class ElectraTextClassifier(keras_hub.models.TextClassifier):
         if hidden_dim is not None:
             self.hidden_dense = keras.layers.Dense(
                 hidden_dim,
-                activation="gelu",
+                activation=hidden_activation,
                 dtype=policy,
                 name="classifier_dense",
             )
@@ -88,6 +90,7 @@ class ElectraTextClassifier(keras_hub.models.TextClassifier):
         self.num_classes = num_classes
         self.activation = keras.activations.get(activation)
         self.hidden_dim = hidden_dim
+        self.hidden_activation = keras.activations.get(hidden_activation)
         self.dropout = dropout
 
         # === Functional Model ===
@@ -114,5 +117,8 @@ class ElectraTextClassifier(keras_hub.models.TextClassifier):
             "num_classes": self.num_classes,
             "activation": keras.activations.serialize(self.activation),
             "hidden_dim": self.hidden_dim,
+            "hidden_activation": keras.activations.serialize(
+                self.hidden_activation
+            ),
             "dropout": self.dropout,
         }

@@ -8,6 +8,7 @@ from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
 
 Gelu = Literal["erf", "tanh"]
+HiddenActivation = Literal["gelu", "tanh"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -349,6 +350,13 @@ class TaskHeadConfig(Settings):
             at_least=1,
         ),
     ] = 20
+    hidden_activation: Annotated[
+        HiddenActivation,
+        Setting(
+            "What follows the hidden layer: gelu (erf), or tanh, with which "
+            "it is BERT's pooler and has no dropout before it."
+        ),
+    ] = "gelu"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -361,6 +369,11 @@ class TaskHeadConfig(Settings):
             raise UserError(
                 "task.hidden_layer: is for task.kind sequence, which is "
                 f"{self.kind}; leave it out"
+            )
+        if self.hidden_activation != "gelu" and not self.hidden_layer:
+            raise UserError(
+                f"task.hidden_activation: {self.hidden_activation} is of the "
+                "hidden layer; set task.hidden_layer, or leave it out"
             )
         if self.answerable and self.kind not in ("span", "joint_span"):
             raise UserError(

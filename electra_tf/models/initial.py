@@ -21,6 +21,7 @@ a projection that keeps some (sin, cos) pairs and drops the others.
 
 import contextlib
 import contextvars
+import random
 from collections.abc import Iterator
 
 import keras
@@ -57,6 +58,24 @@ def blank() -> Iterator[None]:
         yield
     finally:
         _blank.reset(token)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draws the initial weights of networks made inside from `seed`.
+
+    Other random numbers go on as before. (Keras seeds initializers from
+    Python's generator.)
+
+    Args:
+      seed: any integer.
+    """
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 class _Blank(keras.initializers.Initializer):

@@ -69,9 +69,11 @@ class SequenceHead(keras.layers.Layer):
           training: whether gradients follow.
           keys: [B] uint32 dropout keys in training; None for no dropout.
         """
-        x = _drop(hidden, keys, self.config.dropout)
+        pooler = self.config.hidden_activation == "tanh"
+        x = hidden if pooler else _drop(hidden, keys, self.config.dropout)
         if self.dense is not None:
-            x = _gelu(self.dense, x, training)
+            dense = self.dense
+            x = tf.tanh(dense(x)) if pooler else _gelu(dense, x, training)
             x = _drop(x, keys, self.config.dropout, site=1)
         return tf.cast(self.output_dense(x), tf.float32)
 

@@ -1,10 +1,15 @@
 """A recipe's own arguments, checked as its signature annotates them."""
 
+import collections.abc
+import difflib
 import functools
 import inspect
+import numbers
+import os
+import types
 import typing
-from collections.abc import Callable
-from typing import Any, Literal, ParamSpec, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union
 
 from electra_tf import config
 from electra_tf.errors import UserError
@@ -20,25 +25,106 @@ def checked(recipe: Callable[P, R]) -> Callable[P, R]:
     callers in Python.
 
     Args:
-      recipe: parameters with `Setting` bounds, or of a `Literal` type, are
-        checked.
+      recipe: parameters that are flags (numbers, texts, lists of texts,
+        choices) are checked.
 
     Returns:
-      The recipe, which raises `UserError` for a number out of its bounds and
-      for an unknown choice.
+      The recipe, which raises `UserError` for a value of a wrong type, a number
+      out of its bounds and an unknown choice, and `TypeError` for an argument
+      that it lacks or does not have. Paths may be `os.PathLike`.
     """
 
     @functools.wraps(recipe)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = inspect.signature(recipe).bind(*args, **kwargs).arguments
+        signature = inspect.signature(recipe)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            name = getattr(recipe, "__name__", "recipe")
+            hint = _nearest(kwargs, signature)
+            raise TypeError(f"{name}(): {error}{hint}") from None
         hints = typing.get_type_hints(recipe, include_extras=True)
-        for name, value in given.items():
+        for name, value in bound.arguments.items():
+            kinds = _kinds(hints[name])
+            if isinstance(value, os.PathLike) and str in kinds:
+                bound.arguments[name] = value = os.fspath(value)
+            expected = _wrong(value, kinds)
+            if expected:
+                raise UserError(f"{name}: expected {expected}, got {value!r}")
             expected = _expected(value, hints[name])
             if expected:
                 raise UserError(f"--{name}={value}: expected {expected}")
-        return recipe(*args, **kwargs)
+        return recipe(*bound.args, **bound.kwargs)
 
     return call
+
+
+def _nearest(given: Any, signature: inspect.Signature) -> str:
+    """Names the argument that an unknown one was perhaps meant for."""
+    for name in given:
+        if name not in signature.parameters:
+            close = difflib.get_close_matches(name, signature.parameters, n=1)
+            if close:
+                return f"; did you mean '{close[0]}'?"
+            if "overrides" in signature.parameters:
+                return (
+                    '; settings are given as overrides={"section.key": value}'
+                )
+    return ""
+
+
+def _kinds(kind: Any) -> set[Any]:
+    """The types that may stand for `kind`: str, list for a sequence, ..."""
+    origin = typing.get_origin(kind)
+    if origin is Annotated:
+        return _kinds(typing.get_args(kind)[0])
+    if origin in (Union, types.UnionType):
+        return set().union(*map(_kinds, typing.get_args(kind)))
+    return {list if origin is collections.abc.Sequence else kind}
+
+
+def _wrong(value: Any, kinds: set[Any]) -> str:
+    """Says which type was expected; empty where `value` is of it."""
+    known = {name: text for name, (text, _) in _TYPES.items() if name in kinds}
+    if kinds - known.keys() - {type(None)} or not known:
+        return ""  # mappings, objects and choices: not ours to check
+    if value is None and type(None) in kinds:
+        return ""
+    if any(_TYPES[kind][1](value) for kind in known):
+        return ""
+    return " or ".join(known.values())
+
+
+# What a parameter's type is called, and what is one.
+_TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    bool: (
+        "true or false",
+        lambda value: type(value).__name__ in ("bool", "bool_"),
+    ),
+    int: (
+        "a whole number",
+        lambda value: (
+            isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        ),
+    ),
+    float: (
+        "a number",
+        lambda value: (
+            isinstance(value, numbers.Real) and not isinstance(value, bool)
+        ),
+    ),
+    str: ("a text", lambda value: isinstance(value, str)),
+    list: (
+        "a list of texts",
+        lambda value: (
+            isinstance(value, str)
+            or (
+                isinstance(value, Sequence)
+                and all(isinstance(one, str) for one in value)
+            )
+        ),
+    ),
+}
 
 
 def _expected(value: Any, kind: Any) -> str:

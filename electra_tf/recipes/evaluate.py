@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from electra_tf.config import Overrides, Setting, Settings
 from electra_tf.prediction import task_of_model
+from electra_tf.recipes.arguments import checked
 from electra_tf.training.settings import ForwardStrategyName
 
 
@@ -39,6 +40,7 @@ class Evaluation:
         )
 
 
+@checked
 def evaluate(
     model: str,
     *,

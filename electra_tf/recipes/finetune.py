@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from electra_tf.config import Config, Overrides, Setting, Settings
 from electra_tf.errors import UserError
 from electra_tf.finetuning import settings as finetune_settings
+from electra_tf.recipes.arguments import checked
 from electra_tf.training.settings import StrategyName
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class FineTuned:
         return "\n".join((*lines, f"model: {self.model}"))
 
 
+@checked
 def finetune(
     output: str,
     *,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from electra_tf import files
 from electra_tf.config import Overrides, Setting, Settings
 from electra_tf.errors import UserError
+from electra_tf.recipes.arguments import checked
 
 # The settings are those of `evaluate`.
 from electra_tf.recipes.evaluate import check_settings, settings_class
@@ -41,6 +42,7 @@ class Predicted:
         return text
 
 
+@checked
 def predict(
     model: str,
     input: str,

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 from typing import Annotated
+from urllib.parse import quote
 
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
@@ -24,11 +25,14 @@ def serve(
     intra_op_threads: Annotated[int, Setting(at_least=0)] = 1,
     max_request_bytes: Annotated[int, Setting(at_least=1)] = 4 * 2**20,
     max_request_rows: Annotated[int, Setting(at_least=1)] = 4096,
+    max_text_bytes: Annotated[int, Setting(at_least=1)] = 128 * 2**10,
     max_pending_rows: Annotated[int, Setting(at_least=1)] = 16384,
     max_connections: Annotated[int, Setting(at_least=1)] = 512,
     read_timeout: Annotated[float, Setting(at_least=0.001)] = 20.0,
     answer_timeout: Annotated[float, Setting(at_least=0.001)] = 60.0,
     stop_timeout: Annotated[int, Setting(at_least=0)] = 60,
+    allowed_hosts: str | Sequence[str] = "",
+    cors_origins: str | Sequence[str] = "",
 ) -> None:
     """Serves exported models on this machine: TensorFlow Serving's REST API.
 
@@ -64,6 +68,8 @@ def serve(
         model that few ask take more, and fewer --parallel_calls
       max_request_bytes: answer larger requests with 413
       max_request_rows: answer requests of more rows with 413
+      max_text_bytes: answer requests with a longer text, or longer texts of one
+        row together, with 413
       max_pending_rows: answer 503 while so many rows wait
       max_connections: answer 503 to further connections
       read_timeout: seconds in which a request's body must have come
@@ -71,6 +77,12 @@ def serve(
         with 504
       stop_timeout: seconds for what is in flight when the server is told to
         stop
+      allowed_hosts: names, separated by commas, that clients may call this
+        server by, besides local names and addresses; * is any, which is so
+        already unless --host is a local address. A name outside is answered
+        with 403
+      cors_origins: origins of web pages, separated by commas, that may ask
+        this server, as https://app.example; * is any
 
     Raises:
       UserError: no such model, none that loads, or a port that is taken.
@@ -101,6 +113,7 @@ def serve(
                 limits=limits.Limits(
                     request_bytes=max_request_bytes,
                     request_rows=max_request_rows,
+                    text_bytes=max_text_bytes,
                     pending_rows=max_pending_rows,
                     connections=max_connections,
                     body_seconds=read_timeout,
@@ -113,6 +126,8 @@ def serve(
                     wait_seconds=batch_wait_ms / 1000,
                     parallel=parallel_calls or running.parallel_calls(),
                 ),
+                allowed_hosts=_listed(allowed_hosts),
+                cors_origins=_listed(cors_origins),
             )
         )
         if not stop.requested:
@@ -149,8 +164,16 @@ def _named(models: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def _listed(names: str | Sequence[str]) -> list[str]:
+    """The names of a list, or of a text that separates them by commas."""
+    if isinstance(names, str):
+        names = names.split(",")
+    return [name.strip() for name in names if name.strip()]
+
+
 def _announce(url: str, models: Sequence[str]) -> None:
     """Prints where the models are; called when clients can connect."""
     for name in models:
-        print(f"model {name}: {url}/v1/models/{name}:predict", flush=True)
+        path = f"/v1/models/{quote(name, safe='')}:predict"
+        print(f"model {name}: {url}{path}", flush=True)
     print(f"listening on {url}", flush=True)

@@ -14,8 +14,10 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from electra_tf.errors import UserError
-from electra_tf.text import detokenize, normalize
-from electra_tf.text.vocab import Vocab, load_vocab
+from electra_tf.text import detokenize, normalize, source_map
+from electra_tf.text.added_tokens import Splitter
+from electra_tf.text.truncation import Side, cut, fit, fitting
+from electra_tf.text.vocab import SPECIALS, Vocab, load_vocab
 
 _BETWEEN_WORDS = re.compile(r"[\x00\s]")  # \s is Unicode's white space
 
@@ -49,7 +51,10 @@ class Tokenizer(tf.Module):
     """Text -> WordPiece ids, exact with the original, in graph operations.
 
     Words of more than 200 characters become [UNK]. Special tokens written in
-    the text are text: "[MASK]" is three tokens.
+    the text are text ("[MASK]" is three tokens), but where they are asked for.
+    Tokens that were added to the vocabulary to stay whole (`Vocab.added`) do.
+
+    The layer of functional models, `electra_tf.Tokenizer`, is made of it.
 
     Attributes:
       vocab: the `Vocab`.
@@ -84,7 +89,7 @@ class Tokenizer(tf.Module):
         self.strip_accents = strip_accents
         try:
             model = tf_text.build_fast_wordpiece_model(
-                _matchable(self.vocab.tokens),
+                _matchable(self.vocab),
                 normalize.MAX_BYTES_PER_WORD,
                 "##",  # the suffix indicator
                 "[UNK]",
@@ -100,31 +105,113 @@ class Tokenizer(tf.Module):
         self._wordpiece = tf_text.FastWordpieceTokenizer(
             token_out_type=tf.int32, model_buffer=model
         )
+        added, ids = self.vocab.added, self.vocab.ids
+        whole = [token.text for token in added if not token.normalized]
+        self._as_written = Splitter({text: ids[text] for text in whole})
+        self._with_specials = Splitter(
+            {text: ids[text] for text in (*whole, *SPECIALS)}
+        )
+        self._normalised = Splitter(
+            self._as_normalised([t.text for t in added if t.normalized])
+        )
 
-    def __call__(self, texts: Texts) -> tf.RaggedTensor:
-        """Token ids, without specials.
+    def _as_normalised(self, tokens: list[str]) -> dict[str, int]:
+        """Added tokens as normalised texts have them -> their ids."""
+        if not tokens:
+            return {}
+        with tf.init_scope():
+            texts = normalize.normalize(
+                tf.constant(tokens), self.lower_case, self.strip_accents
+            ).numpy()
+        return {
+            text.decode(): self.vocab.ids[token]
+            for text, token in zip(texts, tokens)
+            if text
+        }
+
+    def __repr__(self) -> str:
+        return f"<Tokenizer of {len(self.vocab)} tokens>"
+
+    def __reduce__(self) -> tuple:
+        """Copies and pickles as what it was made of."""
+        made_of = (self.vocab, self.lower_case, self.strip_accents)
+        return type(self), made_of
+
+    def __call__(
+        self, texts: Texts, special_tokens: bool = False
+    ) -> tf.RaggedTensor:
+        """Tokenizes texts, without adding special tokens.
 
         Args:
           texts: list of str, or string tensor [batch] in UTF-8 (bytes that
             are not are skipped).
+          special_tokens: read "[MASK]" and the other special tokens, where
+            the text has them, as these tokens; a word ends there.
 
         Returns:
           int32 RaggedTensor [batch, (tokens)].
         """
-        return self._wordpiece.tokenize(self._normalize(_as_batch(texts)))
+        texts = _as_batch(texts)
+        splitter = self._with_specials if special_tokens else self._as_written
+        if not splitter:
+            return self._ids(texts)
+        pieces = splitter(texts)
+        return pieces.joined(self._ids(pieces.texts), pieces.tokens)
 
-    def tokenize_with_offsets(self, texts: Texts) -> Offsets:
-        """Token ids, and the span of each in the original text.
+    def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """The ids of texts in which no token stands just as written."""
+        texts = normalize.normalize(texts, self.lower_case, self.strip_accents)
+        if not self._normalised:
+            return self._wordpiece.tokenize(normalize.mask_long_words(texts))
+        pieces = self._normalised(texts)
+        words = normalize.mask_long_words(pieces.texts)
+        return pieces.joined(self._wordpiece.tokenize(words), pieces.tokens)
+
+    def tokenize(
+        self, texts: Texts, special_tokens: bool = False
+    ) -> tf.RaggedTensor:
+        """Tokenizes texts: another name for calling the tokenizer.
+
+        Args:
+          texts: see `__call__`.
+          special_tokens: see `__call__`.
+
+        Returns:
+          int32 RaggedTensor [batch, (tokens)].
+        """
+        return self(texts, special_tokens)
+
+    def tokenize_with_offsets(
+        self, texts: Texts, special_tokens: bool = False
+    ) -> Offsets:
+        """Tokenizes texts and finds the span of each token in them.
 
         Args:
           texts: list of str, or string tensor [batch] in UTF-8.
+          special_tokens: see `__call__`.
 
         Returns:
           `Offsets`, each a RaggedTensor [batch, (tokens)].
         """
         texts = _as_batch(texts)
-        normalized = self._normalize(texts)
-        ids, starts, ends = self._wordpiece.tokenize_with_offsets(normalized)
+        splitter = self._with_specials if special_tokens else self._as_written
+        if not splitter:
+            return self._offsets(texts)
+        pieces = splitter(texts)
+        found = self._offsets(pieces.texts)
+        size, length = pieces.sizes(), pieces.lengths()
+        byte, char = pieces.before(size), pieces.before(length)
+        return Offsets(
+            pieces.joined(found.ids, pieces.tokens),
+            pieces.joined(found.start_bytes, byte, byte),
+            pieces.joined(found.end_bytes, byte + size, byte),
+            pieces.joined(found.start_chars, char, char),
+            pieces.joined(found.end_chars, char + length, char),
+        )
+
+    def _offsets(self, texts: tf.Tensor) -> Offsets:
+        """The offsets in texts in which no token stands just as written."""
+        normalized, ids, starts, ends = self._words(texts)
 
         # Byte offsets in the normalised batch -> numbers of its characters.
         row_bytes = tf.cast(tf.strings.length(normalized), tf.int64)
@@ -145,7 +232,13 @@ class Tokenizer(tf.Module):
         )
 
         # Numbers of normalised characters -> source characters -> offsets.
-        source = self._source_map(texts)
+        source = source_map.of_texts(
+            texts,
+            lambda characters: normalize.normalize(
+                characters, self.lower_case, self.strip_accents
+            ),
+            self.strip_accents,
+        )
         first = tf.gather(source.characters, first)
         last = tf.gather(source.characters, last)
         return Offsets(
@@ -161,25 +254,40 @@ class Tokenizer(tf.Module):
         text: str | Texts,
         pair: str | Texts | None = None,
         max_length: int | None = None,
+        *,
+        truncation_side: Side = "right",
+        pad_to_multiple_of: int | None = None,
+        special_tokens: bool = False,
+        return_offsets: bool = False,
     ) -> dict[str, tf.Tensor]:
-        """Model inputs: `[CLS] text [SEP]`, or `[CLS] text [SEP] pair [SEP]`.
+        """Makes model inputs of texts: `[CLS] text [SEP]`, or of pairs.
 
-        Too long a pair loses tokens at the end of its longer text, one by
-        one, as in the original; a text alone is cut.
+        These are `[CLS] text [SEP] pair [SEP]`. Too long a pair loses tokens
+        at the end of its longer text, one by one, as in the original; a text
+        alone is cut.
 
         Args:
           text: a str, or a list or string tensor [batch].
           pair: the second text, of the same kind.
           max_length: tokens a row, specials included: longer rows are
             truncated, shorter ones padded. None pads to the longest row.
+          truncation_side: where rows lose tokens: at the "right" or "left".
+          pad_to_multiple_of: pads on to a multiple of this number.
+          special_tokens: read "[MASK]" and the other special tokens, where
+            the text has them, as these tokens.
+          return_offsets: give the span of each token too.
 
         Returns:
           int32 tensors `input_ids`, `input_mask` (1 at tokens, 0 at padding)
           and `segment_ids` (1 at `pair` and its [SEP]), each [batch, length],
-          or [length] for a single str or scalar.
+          or [length] for a single str or scalar; with `return_offsets` also
+          `offsets` [batch, length, 2] or [length, 2]: where each token begins
+          and ends in its own text, in characters; 0 and 0 for the specials
+          that were added, and for padding.
 
         Raises:
-          UserError: `max_length` leaves no room for the special tokens.
+          UserError: `max_length` leaves no room for the special tokens, or is
+            no multiple of `pad_to_multiple_of`.
         """
         given: Any = text  # `is_tensor` narrows no type
         single = isinstance(given, str | bytes) or (
@@ -189,6 +297,46 @@ class Tokenizer(tf.Module):
             text = tf.reshape(tf.convert_to_tensor(text), [1])
             if pair is not None:
                 pair = tf.reshape(tf.convert_to_tensor(pair), [1])
+        rows = self.rows(
+            text,
+            pair,
+            max_length,
+            truncation_side=truncation_side,
+            special_tokens=special_tokens,
+            return_offsets=return_offsets,
+        )
+        features = self.padded(rows, max_length, pad_to_multiple_of)
+        if single:
+            return {name: value[0] for name, value in features.items()}
+        return features
+
+    def rows(
+        self,
+        text: Texts,
+        pair: Texts | None = None,
+        max_length: int | None = None,
+        *,
+        truncation_side: Side = "right",
+        special_tokens: bool = False,
+        return_offsets: bool = False,
+    ) -> dict[str, tf.RaggedTensor]:
+        """Makes model inputs as `encode` does, without padding.
+
+        Args:
+          text: list of str or string tensor [batch].
+          pair: the second text, of the same kind.
+          max_length: tokens a row at most, specials included; None for all.
+          truncation_side: see `encode`.
+          special_tokens: see `encode`.
+          return_offsets: see `encode`.
+
+        Returns:
+          `input_ids`, `input_mask`, `segment_ids` and `offsets` of `encode`,
+          as RaggedTensors [batch, (length)].
+
+        Raises:
+          UserError: `max_length` leaves no room for the special tokens.
+        """
         specials = 2 if pair is None else 3
         if max_length is not None and max_length < specials:
             raise UserError(
@@ -196,9 +344,29 @@ class Tokenizer(tf.Module):
                 " the special tokens"
             )
         room = None if max_length is None else max_length - specials
-        segments = [self(text)] if pair is None else [self(text), self(pair)]
+        texts = [text] if pair is None else [text, pair]
+        spans = []
+        if return_offsets:
+            found = [
+                self.tokenize_with_offsets(t, special_tokens) for t in texts
+            ]
+            spans = [
+                row.ids.with_values(
+                    tf.stack(
+                        [row.start_chars.values, row.end_chars.values], axis=1
+                    )
+                )
+                for row in found
+            ]
+            segments = [row.ids for row in found]
+        else:
+            segments = [self(t, special_tokens) for t in texts]
         if room is not None:
-            segments = fit(segments, room)
+            spans = [
+                cut(span, kept, truncation_side)
+                for span, kept in zip(spans, fitting(segments, room))
+            ]
+            segments = fit(segments, room, truncation_side)
         cls = tf.fill([segments[0].nrows(), 1], self.vocab.cls_id)
         sep = tf.fill([segments[0].nrows(), 1], self.vocab.sep_id)
         parts = [tf.concat([cls, segments[0], sep], axis=1)]
@@ -208,15 +376,57 @@ class Tokenizer(tf.Module):
         segment_ids = tf.concat(
             [tf.ones_like(part) * i for i, part in enumerate(parts)], axis=1
         )
-        shape = None if max_length is None else [None, max_length]
         features = {
-            "input_ids": rows.to_tensor(self.vocab.pad_id, shape=shape),
-            "input_mask": tf.ones_like(rows).to_tensor(0, shape=shape),
-            "segment_ids": segment_ids.to_tensor(0, shape=shape),
+            "input_ids": rows,
+            "input_mask": tf.ones_like(rows),
+            "segment_ids": segment_ids,
         }
-        if single:
-            return {name: value[0] for name, value in features.items()}
+        if return_offsets:
+            none = tf.zeros([segments[0].nrows(), 1, 2], tf.int64)
+            around = [none]
+            for span in spans:
+                around += [span, none]
+            features["offsets"] = tf.cast(tf.concat(around, axis=1), tf.int32)
         return features
+
+    def padded(
+        self,
+        rows: dict[str, tf.RaggedTensor],
+        length: int | None = None,
+        multiple_of: int | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Pads what `rows` gives.
+
+        Args:
+          rows: RaggedTensors [batch, (length)].
+          length: of the padded rows; None for that of the longest.
+          multiple_of: a number whose multiple the length is to be.
+
+        Returns:
+          The same names with tensors [batch, length].
+
+        Raises:
+          UserError: `length` is no multiple of `multiple_of`.
+        """
+        if multiple_of is not None and (
+            multiple_of < 1 or (length or 0) % multiple_of
+        ):
+            raise UserError(
+                f"pad_to_multiple_of is {multiple_of}; expected a number from "
+                "1 on" + (f" that divides {length}" if length else "")
+            )
+        width: Any = length
+        if length is None and multiple_of is not None:
+            longest = tf.reduce_max(rows["input_ids"].row_lengths())
+            width = -(-tf.maximum(longest, 1) // multiple_of) * multiple_of
+        found = {}
+        for name, row in rows.items():
+            fill = self.vocab.pad_id if name == "input_ids" else 0
+            shape = None if width is None else [None, width]
+            if shape and name == "offsets":
+                shape.append(2)
+            found[name] = row.to_tensor(fill, shape=shape)
+        return found
 
     def decode(
         self,
@@ -245,115 +455,77 @@ class Tokenizer(tf.Module):
         skipped = set(self.vocab.special_ids) - {self.vocab.unk_id}
         tokens = []
         for i in ids:
-            if not 0 <= i < len(self.vocab):
-                raise UserError(
-                    f"token id {i} is outside the vocabulary of"
-                    f" {len(self.vocab)} tokens"
-                )
+            token = self.id_to_token(i)
             if not (skip_specials and i in skipped):
-                tokens.append(self.vocab.tokens[i])
+                tokens.append(token)
         return detokenize.join(tokens)
 
-    def _normalize(self, texts: tf.Tensor) -> tf.Tensor:
+    def vocabulary_size(self) -> int:
+        """Counts the tokens of the vocabulary."""
+        return len(self.vocab)
+
+    def get_vocabulary(self) -> list[str]:
+        """Lists the tokens in the order of their ids."""
+        return list(self.vocab.tokens)
+
+    def id_to_token(self, id: int) -> str:
+        """Finds the token of an id.
+
+        Raises:
+          UserError: the id is outside the vocabulary.
+        """
+        if not 0 <= id < len(self.vocab):
+            raise UserError(
+                f"token id {id} is outside the vocabulary of"
+                f" {len(self.vocab)} tokens"
+            )
+        return self.vocab.tokens[id]
+
+    def token_to_id(self, token: str) -> int:
+        """Finds the id of a token.
+
+        Raises:
+          UserError: the vocabulary has no such token.
+        """
+        if token not in self.vocab.ids:
+            raise UserError(
+                f"the vocabulary has no token {token!r}; what continues a "
+                'word is written "##ing", and unknown words are [UNK]'
+            )
+        return self.vocab.ids[token]
+
+    def _words(
+        self, texts: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Normalised texts; ids, and their starts and ends in bytes there."""
         texts = normalize.normalize(texts, self.lower_case, self.strip_accents)
-        return normalize.mask_long_words(texts)
-
-    def _source_map(self, texts: tf.Tensor) -> "_SourceMap":
-        """Where the characters of the normalised batch come from."""
-        codes, starts = tf.strings.unicode_decode_with_offsets(texts, "UTF-8")
-        row = normalize.row_numbers(codes)
-        # Normalisation goes character by character, but for the final sigma,
-        # which is one character too.
-        distinct, which = tf.unique(codes.flat_values)
-        characters = tf.strings.unicode_encode(distinct[:, tf.newaxis], "UTF-8")
-        produced = tf.gather(
-            tf.strings.length(
-                normalize.normalize(
-                    characters, self.lower_case, self.strip_accents
-                ),
-                unit="UTF8_CHAR",
-            ),
-            which,
-        )
-        start_chars = tf.range(tf.size(row, tf.int64)) - tf.gather(
-            codes.row_starts(), row
-        )
-        # A stripped accent belongs to what it follows in its row.
-        follows = tf.zeros_like(row, tf.bool)
-        if self.strip_accents:
-            mark = tf.gather(normalize.is_stripped_mark(characters), which)
-            follows = mark & (start_chars > 0)
-        group = tf.cumsum(tf.cast(~follows, tf.int64)) - 1
-        next_start = tf.concat([starts.flat_values[1:], [0]], axis=0)
-        last_of_row = tf.concat([row[1:] != row[:-1], [True]], axis=0)
-        row_end = tf.cast(tf.strings.length(texts), tf.int64)
-        end_bytes = tf.where(
-            last_of_row[: tf.size(row)],
-            tf.gather(row_end, row),
-            next_start[: tf.size(row)],
-        )
-        return _SourceMap(
-            tf.repeat(tf.range(tf.size(row, tf.int64)), produced),
-            starts.flat_values,
-            tf.gather(tf.math.segment_max(end_bytes, group), group),
-            start_chars,
-            tf.gather(tf.math.segment_max(start_chars + 1, group), group),
+        if not self._normalised:
+            texts = normalize.mask_long_words(texts)
+            return texts, *self._wordpiece.tokenize_with_offsets(texts)
+        pieces = self._normalised(texts)
+        words = normalize.mask_long_words(pieces.texts)
+        ids, starts, ends = self._wordpiece.tokenize_with_offsets(words)
+        # Masking may have made them longer than they were.
+        spelled = tf.where(pieces.tokens < 0, words, pieces.spelled)
+        pieces = pieces._replace(spelled=spelled)
+        size = pieces.sizes()
+        first = pieces.before(size)
+        return (
+            pieces.rejoined(),
+            pieces.joined(ids, pieces.tokens),
+            pieces.joined(starts, first, first),
+            pieces.joined(ends, first + size, first),
         )
 
 
-def first_tokens(tokens: tf.RaggedTensor, counts: tf.Tensor) -> tf.RaggedTensor:
-    """The beginning of each row.
-
-    Args:
-      tokens: [B, (tokens)], int32 or another type.
-      counts: int64 [B], how many of each row; no more than it has.
-    """
-    starts = tokens.row_starts()
-    at = tf.ragged.range(starts, starts + counts)
-    return at.with_flat_values(tf.gather(tokens.flat_values, at.flat_values))
-
-
-def fit(
-    segments: Sequence[tf.RaggedTensor], room: int | tf.Tensor
-) -> list[tf.RaggedTensor]:
-    """Cuts the end of the longer segment until all fit into `room`.
-
-    Where both are equally long it is the second that loses a token.
-
-    Args:
-      segments: one or two, each [B, (tokens)].
-      room: tokens that all segments of a row have together; a number, or
-        int64 [B].
-    """
-    first = segments[0].row_lengths()
-    if len(segments) == 1:
-        return [first_tokens(segments[0], tf.minimum(first, room))]
-    second = segments[1].row_lengths()
-    kept = tf.minimum(first, tf.maximum(-(-room // 2), room - second))
-    return [
-        first_tokens(segments[0], kept),
-        first_tokens(segments[1], tf.minimum(second, room - kept)),
-    ]
-
-
-class _SourceMap(NamedTuple):
-    """For a flat batch; all int64.
-
-    Attributes:
-      characters: [normalised characters] -> the source character's number.
-      start_bytes, end_bytes, start_chars, end_chars: [source characters] ->
-        its offsets in its row, following stripped accents included.
-    """
-
-    characters: tf.Tensor
-    start_bytes: tf.Tensor
-    end_bytes: tf.Tensor
-    start_chars: tf.Tensor
-    end_chars: tf.Tensor
-
-
-def _as_batch(texts: Texts) -> tf.Tensor:
+def _as_batch(texts: Any) -> tf.Tensor:
     """A string tensor [batch]; an empty list has no type of its own."""
+    if type(texts).__name__ == "KerasTensor":
+        raise UserError(
+            "in a functional model a layer tokenizes: "
+            "electra_tf.Tokenizer(TOKENIZER)(inputs), with the tokenizer of "
+            "the model that you loaded"
+        )
     batch = tf.convert_to_tensor(texts, tf.string)
     if batch.shape.rank not in (None, 1):
         raise ValueError(
@@ -363,15 +535,18 @@ def _as_batch(texts: Texts) -> tf.Tensor:
     return batch
 
 
-def _matchable(tokens: Sequence[str]) -> list[str]:
-    """Tokens with those replaced that no word can hold.
+def _matchable(vocab: Vocab) -> list[str]:
+    """Tokens with those replaced that no word can hold, or is made of.
 
     The WordPiece compiler refuses a bare "##" and NUL, and finds tokens with
     spaces inside across words. "#" is a word by itself, control characters
     are dropped, so none of these can be in a word; nor can their
-    replacements.
+    replacements. Added tokens are found before words are taken apart.
     """
+    added = {token.text for token in vocab.added}
     return [
-        f"##\x01{i}" if token == "##" or _BETWEEN_WORDS.search(token) else token
-        for i, token in enumerate(tokens)
+        f"##\x01{i}"
+        if token == "##" or token in added or _BETWEEN_WORDS.search(token)
+        else token
+        for i, token in enumerate(vocab.tokens)
     ]

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from electra_tf.prediction.predictor import Predictor
-from electra_tf.text.tokenizer import Tokenizer, first_tokens, fit
+from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.truncation import first_tokens, fit
 
 # What bounds the memory that a request takes.
 _ROWS = 16  # run together: as alike in length as rows of a request can be

@@ -10,7 +10,8 @@ from electra_tf.exporting.graphs.inputs import Signatures, Tensors
 from electra_tf.exporting.graphs.word_splitting import cut_spans, places
 from electra_tf.models.networks import Discriminator
 from electra_tf.models.rows import Rows
-from electra_tf.text.tokenizer import Tokenizer, first_tokens
+from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.truncation import first_tokens
 
 _MASK = "[MASK]"
 _ANSWERS = 5  # tokens for each mask

@@ -17,7 +17,8 @@ from electra_tf.tasks.qa.features import QAFeatureConfig
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.qa.words import Splitter
 from electra_tf.text.normalize import row_numbers
-from electra_tf.text.tokenizer import Offsets, Tokenizer, first_tokens
+from electra_tf.text.tokenizer import Offsets, Tokenizer
+from electra_tf.text.truncation import first_tokens
 
 
 class Windows(NamedTuple):

@@ -17,7 +17,8 @@ from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.tagging import answers, schemes
 from electra_tf.tasks.tagging.schemes import Grammar, Span
 from electra_tf.tasks.tagging.task import Tagging
-from electra_tf.text.tokenizer import Tokenizer, first_tokens
+from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.truncation import first_tokens
 
 
 class WordRows(NamedTuple):

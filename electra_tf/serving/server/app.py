@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import logging
 import pathlib
 import time
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from electra_tf.serving.server import metrics as counting
+from electra_tf.serving.server.browsers import Browsers, target_path
 from electra_tf.serving.server.connections import Guard
 from electra_tf.serving.server.limits import RequestError, invalid, not_found
 from electra_tf.serving.server.model_versions import ModelVersions
@@ -32,6 +36,8 @@ PAGE = pathlib.Path(__file__).resolve().parent.parent / "page"
 _LOG = logging.getLogger("electra_tf.serving")
 _CLIENT_GONE = 499  # nginx's number for it; never sent
 _RETRY_SECONDS = 1
+_WORTH_PACKING = 1024  # bytes of an answer, for a client that takes gzip
+_MONITORING = "/monitoring/prometheus/metrics"  # TensorFlow Serving's path
 
 # The page loads its own files and talks to this server, nothing else.
 _PAGE_HEADERS = {
@@ -54,6 +60,7 @@ class App:
       predicting: answers predict requests.
       metrics: counts.
       guard: knows the connections.
+      browsers: the hosts and origins that are answered.
       page: the directory of the page's files.
     """
 
@@ -63,6 +70,7 @@ class App:
         predicting: Predicting,
         metrics: counting.Metrics,
         guard: Guard,
+        browsers: Browsers,
         page: pathlib.Path = PAGE,
     ) -> None:
         self.stopping = False
@@ -70,6 +78,7 @@ class App:
         self._predicting = predicting
         self._metrics = metrics
         self._guard = guard
+        self._browsers = browsers
         self._page = page
         self._active = 0
         static = _PageFiles(directory=page, check_dir=False)
@@ -78,6 +87,7 @@ class App:
                 Route("/", self._index, methods=["GET"]),
                 Route("/healthz", self._health, methods=["GET"]),
                 Route("/metrics", self._numbers, methods=["GET"]),
+                Route(_MONITORING, self._numbers, methods=["GET"]),
                 Mount("/static", static),
             ],
             exception_handlers={
@@ -96,32 +106,48 @@ class App:
             await self._router(scope, receive, send_plain)
             return
 
+        more: dict[str, str] = {}
+
         async def send(message: Any) -> None:
-            if self.stopping and message["type"] == "http.response.start":
-                message = _last(message)
+            if message["type"] == "http.response.start":
+                message = _with_headers(message, more)
+                if self.stopping or _is_ambiguous(scope["headers"]):
+                    message = _last(message)
             await send_plain(message)
 
         self._guard.request_began(scope["client"])
         self._active += 1
         self._metrics.active_requests.set(self._active)
         try:
-            path = scope["path"]
             if not scope["http_version"].startswith("1."):
                 status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
-                error = RequestError(status, "HTTP/1.1 is spoken here", True)
-                await error_response(error)(scope, receive, send)
-            elif path.lower().startswith(PREFIX):
-                response = await self._rest(Request(scope, receive))
-                await response(scope, receive, send)
-            elif "\0" in path:
-                response = error_response(invalid("Malformed path"))
-                await response(scope, receive, send)
-            else:
-                await self._router(scope, receive, send)
+                raise RequestError(status, "HTTP/1.1 is spoken here", True)
+            scope = _with_plain_target(scope)
+            headers = {k.decode("latin-1"): v.decode("latin-1")
+                       for k, v in scope["headers"]}  # fmt: skip
+            more |= self._browsers.check(scope["method"], headers)
+            await self._answer(scope, receive, send, bool(more))
+        except RequestError as error:
+            await error_response(error)(scope, receive, send)
         finally:
             self._active -= 1
             self._metrics.active_requests.set(self._active)
             self._guard.request_ended(scope["client"])
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, from_page: bool
+    ) -> None:
+        """A request whose host and origin are allowed."""
+        path = scope["path"]
+        if scope["method"] == "OPTIONS" and from_page:
+            await Response(status_code=204)(scope, receive, send)
+        elif path.lower().startswith(PREFIX):
+            response = await self._rest(Request(scope, receive))
+            await response(scope, receive, send)
+        elif "\0" in path:
+            raise invalid("Malformed path")
+        else:
+            await self._router(scope, receive, send)
 
     async def _rest(self, request: Request) -> Response:
         """Everything under /v1/."""
@@ -136,6 +162,11 @@ class App:
             if verb in ("predict", "classify", "regress"):
                 body = await self._predicting.answer(request, target)
                 response = _json_response(body)
+                if _takes_gzip(request) and len(body) >= _WORTH_PACKING:
+                    packed = await asyncio.to_thread(gzip.compress, body, 1)
+                    response = _json_response(packed)
+                    response.headers["Content-Encoding"] = "gzip"
+                    response.headers["Vary"] = "Accept-Encoding"
             else:
                 response = _json_response(self._told(target))
             status = response.status_code
@@ -210,6 +241,8 @@ class App:
             state = "stopping"
         elif missing:
             state = f"no version of {', '.join(missing)}"
+        elif self._predicting.overloaded:
+            state = "overloaded"
         else:
             state = "ok"
         status = (
@@ -281,6 +314,44 @@ async def _failure(
     return error_response(
         RequestError(status, "The server failed; see its log")
     )
+
+
+def _takes_gzip(request: Request) -> bool:
+    """Whether the client wants its answer packed (RFC 9110, 12.5.3)."""
+    for part in request.headers.get("accept-encoding", "").split(","):
+        coding, _, quality = part.partition(";")
+        if coding.strip().lower() == "gzip":
+            return quality.replace(" ", "").lower() not in (
+                "q=0", "q=0.0", "q=0.00", "q=0.000",
+            )  # fmt: skip
+    return False
+
+
+def _with_plain_target(scope: Scope) -> Scope:
+    """A request in absolute form as the same one in the usual form."""
+    raw = scope.get("raw_path", b"").decode("latin-1")
+    path, host = target_path(raw or scope["path"])
+    if host is None:
+        return scope
+    headers = [(k, v) for k, v in scope["headers"] if k != b"host"]
+    return {
+        **scope,
+        "path": unquote(path),
+        "raw_path": path.encode("latin-1"),
+        "headers": [(b"host", host.encode("latin-1")), *headers],
+    }
+
+
+def _is_ambiguous(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether two headers tell of a body's length (RFC 9112, 6.1)."""
+    return {b"content-length", b"transfer-encoding"} <= {k for k, _ in headers}
+
+
+def _with_headers(message: Any, more: Mapping[str, str]) -> Any:
+    if not more:
+        return message
+    added = [(k.lower().encode(), v.encode("latin-1")) for k, v in more.items()]
+    return {**message, "headers": [*message.get("headers", []), *added]}
 
 
 def _last(message: Any) -> Any:

@@ -8,6 +8,11 @@ empty. Rows wait until there is a share of them or until their time is up, and
 then for a free place; so the busier the server, the fuller the calls, and on
 an idle one nobody waits. A request's own rows are divided among the places.
 
+A call cannot be stopped, so none is made long: from the calls before it is
+known how many bytes of text a model reads in a second, and a call gets no more
+than it reads in `call_seconds`; a single text may need longer. While short
+requests come, long ones leave one place to them.
+
 Everything but the calls themselves happens on the event loop; no locks.
 """
 
@@ -17,9 +22,11 @@ import dataclasses
 import itertools
 import math
 import time
+import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +41,12 @@ from electra_tf.serving.server.signatures import Arrays, SignatureInfo
 
 # Of a load that is over, what counts after each call.
 _FADING = 0.9
+# Seconds for a byte of text, before a model has been measured.
+_FIRST_PACE = 5e-5
+# Of the pace so far, what counts after each call.
+_STEADY = 0.8
+# No call is so short that its own cost, apart from its rows, is all of it.
+_FEWEST_BYTES = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +76,7 @@ class _Part:
     longest: int  # bytes of a row
     arrived: float
     result: asyncio.Future[Arrays]
+    long: bool  # of a request that takes long
 
 
 @dataclasses.dataclass
@@ -71,6 +85,7 @@ class _Queue:
 
     work: Work
     shared: bool
+    long: bool
     parts: collections.deque[_Part] = dataclasses.field(
         default_factory=collections.deque
     )
@@ -99,6 +114,11 @@ class Batcher:
         )
         self._queues: dict[Hashable, _Queue] = {}
         self._running = 0
+        self._long_running = 0
+        self._short_seen = -math.inf
+        self._paces: weakref.WeakKeyDictionary[Any, dict[str, float]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._pending = 0
         self._load = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -107,6 +127,18 @@ class Batcher:
     def pending_rows(self) -> int:
         """Rows that wait or run now."""
         return self._pending
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether new requests are refused, or short ones wait very long."""
+        if self._pending >= self._limits.pending_rows:
+            return True
+        oldest = min(
+            (q.parts[0].arrived for q in self._queues.values()
+             if q.parts and not q.long),
+            default=math.inf,
+        )  # fmt: skip
+        return time.monotonic() - oldest > self._settings.overloaded_seconds
 
     async def submit(self, work: Work, inputs: Arrays) -> Arrays:
         """Runs one request's rows, maybe with those of others.
@@ -135,13 +167,20 @@ class Batcher:
         self._load = max(self._load, self._pending)
         waiting: collections.deque[asyncio.Future[Arrays]] = collections.deque()
         done = []
+        sizes = signatures.row_bytes(inputs, shared)
+        cost = self._pace(work) * int(sizes.sum())
+        long = cost > self._settings.long_seconds
+        if not long:
+            self._short_seen = time.monotonic()
         try:
-            for piece, longest in self._divided(inputs, shared):
+            for piece, longest in self._divided(work, inputs, sizes, shared):
                 # A long request does not take all the places in the queue.
                 if len(waiting) > self._settings.parallel:
                     done.append(await waiting.popleft())
                     self._check_size(done)
-                waiting.append(self._enqueue(work, shared, piece, longest))
+                waiting.append(
+                    self._enqueue(work, shared, long, piece, longest)
+                )
                 self._start_calls()
             while waiting:
                 done.append(await waiting.popleft())
@@ -163,17 +202,33 @@ class Batcher:
         self._executor.shutdown(wait=True)
 
     def _divided(
-        self, inputs: Arrays, shared: bool
+        self, work: Work, inputs: Arrays, sizes: np.ndarray, shared: bool
     ) -> Iterator[tuple[Arrays, int]]:
         """Pieces of a request, and the bytes of their longest rows."""
         if not shared:
             yield inputs, 0
             return
-        sizes = signatures.row_bytes(inputs)
         share = self._share(len(sizes))
-        for cut in signatures.cuts(sizes, share, self._settings.padded_bytes):
+        for cut in signatures.cuts(sizes, share, self._call_bytes(work)):
             piece = {name: array[cut] for name, array in inputs.items()}
             yield piece, int(sizes[cut].max(initial=0))
+
+    def _pace(self, work: Work) -> float:
+        """Seconds that a byte of padded text takes, as measured so far."""
+        return self._paces.get(work.owner, {}).get(work.signature, _FIRST_PACE)
+
+    def _call_bytes(self, work: Work) -> int:
+        """The most text, as padded, that a call of several rows takes."""
+        read = self._settings.call_seconds / self._pace(work)
+        most = self._settings.padded_bytes
+        return int(min(max(read, _FEWEST_BYTES), most))
+
+    def _measured(self, work: Work, padded: int, seconds: float) -> None:
+        """Learns from a call how fast a model reads."""
+        pace = seconds / max(padded, _FEWEST_BYTES)
+        paces = self._paces.setdefault(work.owner, {})
+        before = paces.get(work.signature, pace)
+        paces[work.signature] = _STEADY * before + (1 - _STEADY) * pace
 
     def _share(self, rows: float) -> int:
         """A place's part of these rows, within what a call takes."""
@@ -191,20 +246,26 @@ class Batcher:
             )
 
     def _enqueue(
-        self, work: Work, shared: bool, inputs: Arrays, longest: int
+        self,
+        work: Work,
+        shared: bool,
+        long: bool,
+        inputs: Arrays,
+        longest: int,
     ) -> asyncio.Future[Arrays]:
         result: asyncio.Future[Arrays] = (
             asyncio.get_running_loop().create_future()
         )
         rows = _rows(work.info, inputs)
-        part = _Part(inputs, rows, longest, time.monotonic(), result)
+        now = time.monotonic()
+        part = _Part(inputs, rows, longest, now, result, long)
         # Rows can be put together if their own shapes are the same.
         inner = tuple(array.shape[1:] for array in inputs.values())
-        key: Hashable = (work.owner, work.signature, inner)
+        key: Hashable = (work.owner, work.signature, inner, long)
         if not shared:
             key = object()  # a queue of its own
         if key not in self._queues:
-            self._queues[key] = _Queue(work, shared)
+            self._queues[key] = _Queue(work, shared, long)
         self._queues[key].parts.append(part)
         return result
 
@@ -217,7 +278,18 @@ class Batcher:
             self._drop_cancelled()
             if not self._queues:
                 return
-            due = {key: self._due(queue) for key, queue in self._queues.items()}
+            held = self._reserved()
+            due = {
+                key: self._due(queue)
+                for key, queue in self._queues.items()
+                if not (held and queue.long)
+            }
+            if not due:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(
+                    self._settings.reserve_seconds, self._start_calls
+                )
+                return
             key = min(due, key=due.__getitem__)
             wait = due[key] - time.monotonic()
             if wait > 0:
@@ -225,6 +297,16 @@ class Batcher:
                 self._timer = loop.call_later(wait, self._start_calls)
                 return
             self._start(self._queues[key])
+
+    def _reserved(self) -> bool:
+        """Whether the free place is kept for short requests."""
+        settings = self._settings
+        quiet = time.monotonic() - self._short_seen
+        return (
+            settings.parallel > 1
+            and self._long_running >= settings.parallel - 1
+            and quiet < settings.reserve_seconds
+        )
 
     def _drop_cancelled(self) -> None:
         for key, queue in list(self._queues.items()):
@@ -247,6 +329,7 @@ class Batcher:
 
     def _start(self, queue: _Queue) -> None:
         most = self._share(self._load)
+        most_bytes = self._call_bytes(queue.work)
         chosen = [queue.parts.popleft()]
         rows, longest = chosen[0].rows, chosen[0].longest
         while queue.parts:
@@ -254,29 +337,41 @@ class Batcher:
             longest = max(longest, queue.parts[0].longest)
             if rows > most:
                 break
-            if rows * longest > self._settings.padded_bytes:
+            if rows * longest > most_bytes:
                 break
             chosen.append(queue.parts.popleft())
         self._running += 1
+        self._long_running += queue.long
         loop = asyncio.get_running_loop()
         call = loop.run_in_executor(
             self._executor, self._run, queue.work, [p.inputs for p in chosen]
         )
-        call.add_done_callback(lambda done: self._finish(chosen, done))
+        call.add_done_callback(
+            lambda done: self._finish(queue.work, chosen, done)
+        )
 
     def _finish(
         self,
+        work: Work,
         parts: Sequence[_Part],
-        call: asyncio.Future[list[Arrays | Exception]],
+        call: asyncio.Future[tuple[list[Arrays | Exception], float]],
     ) -> None:
         self._running -= 1
+        self._long_running -= parts[0].long
         self._load = max(self._pending, _FADING * self._load)
         failure = (
             overloaded("The server is stopping")
             if call.cancelled()
             else call.exception()
         )
-        outcomes = [failure] * len(parts) if failure else call.result()
+        outcomes: Sequence[Arrays | BaseException]
+        if failure:
+            outcomes = [failure] * len(parts)
+        else:
+            outcomes, seconds = call.result()
+            rows = sum(part.rows for part in parts)
+            longest = max(part.longest for part in parts)
+            self._measured(work, rows * longest, seconds)
         for part, outcome in zip(parts, outcomes):
             if part.result.done():
                 continue  # its client has gone
@@ -288,8 +383,8 @@ class Batcher:
 
     def _run(
         self, work: Work, inputs: Sequence[Arrays]
-    ) -> list[Arrays | Exception]:
-        """One call, in a thread; an outcome for each of the `inputs`."""
+    ) -> tuple[list[Arrays | Exception], float]:
+        """One call, in a thread: an outcome for each input; its seconds."""
         began = time.monotonic()
         try:
             joined = {
@@ -301,17 +396,19 @@ class Batcher:
             outputs = work.run(joined)
         except Exception as error:
             if len(inputs) == 1:
-                return [error]
+                return [error], time.monotonic() - began
             # One of them is at fault: the others shall not suffer for it.
-            return [self._run(work, [each])[0] for each in inputs]
+            alone = [self._run(work, [each]) for each in inputs]
+            return [found[0] for found, _ in alone], alone[0][1]
         ends = list(itertools.accumulate(_rows(work.info, i) for i in inputs))
-        self._observe(work, ends[-1], time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self._observe(work, ends[-1], seconds)
         if not work.info.divisible:
-            return [outputs]
+            return [outputs], seconds
         return [
             work.info.take(outputs, start, end)
             for start, end in itertools.pairwise([0, *ends])
-        ]
+        ], seconds
 
 
 def _rows(info: SignatureInfo, inputs: Arrays) -> int:

@@ -127,6 +127,12 @@ class GuardedProtocol(H11Protocol):
             return
         if not self._in_request and self._header_clock is None:
             self.owes_headers(True)
+        if not self._in_request and self.conn.their_state is h11.IDLE:
+            # An empty line before a request is passed over (RFC 9112, 2.2).
+            if not self.conn.trailing_data[0]:
+                data = data.lstrip(b"\r\n")
+                if not data:
+                    return
         try:
             super().data_received(data)
         except (UnicodeDecodeError, h11.ProtocolError):

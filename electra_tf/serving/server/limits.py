@@ -11,6 +11,8 @@ class Limits:
     Attributes:
       request_bytes: the largest body; more is answered with 413.
       request_rows: the most rows of one request; more is answered with 413.
+      text_bytes: the longest texts of one row; a longer row is answered with
+        413. One row is one call, which nothing can end.
       answer_values: the most numbers and texts of one answer, padding
         included; more is answered with 413.
       pending_rows: rows that wait or run; a request beyond is answered with
@@ -28,6 +30,7 @@ class Limits:
 
     request_bytes: int = 4 * 2**20
     request_rows: int = 4096
+    text_bytes: int = 128 * 2**10
     answer_values: int = 4 * 2**20
     pending_rows: int = 16384
     pending_bytes: int = 256 * 2**20
@@ -51,12 +54,23 @@ class Batching:
       wait_seconds: for which a first row may wait for others while a call
         runs.
       parallel: calls that run at the same time.
+      call_seconds: for which a call of several rows is to run at most, by what
+        the calls before took.
+      long_seconds: a request that is expected to take more is a long one;
+        while short ones come, those leave a place free.
+      reserve_seconds: for which it is left free after a short request.
+      overloaded_seconds: once a short request has waited so long, the server
+        says that it is overloaded.
     """
 
     rows: int = 32
     padded_bytes: int = 2**20
     wait_seconds: float = 0.005
     parallel: int = 2
+    call_seconds: float = 0.25
+    long_seconds: float = 0.5
+    reserve_seconds: float = 2.0
+    overloaded_seconds: float = 5.0
 
 
 class RequestError(Exception):

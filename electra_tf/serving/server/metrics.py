@@ -28,6 +28,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        self._loaded: dict[str, set[int]] = {}
         ProcessCollector(registry=registry)
 
         def counter(name: str, about: str, *labels: str) -> Counter:
@@ -89,8 +90,13 @@ class Metrics:
     def version_changed(self, model: str, version: int, event: str) -> None:
         """A version was "loaded", has "failed", or was "unloaded"."""
         self.version_changes.labels(model, event).inc()
+        loaded = self._loaded.setdefault(model, set())
         if event == "loaded":
-            self.newest_version.labels(model).set(version)
+            loaded.add(version)
+        elif event == "unloaded":
+            loaded.discard(version)
+        if loaded:
+            self.newest_version.labels(model).set(max(loaded))
 
     def page(self) -> bytes:
         """All of it in Prometheus's text format."""

@@ -11,6 +11,8 @@ import dataclasses
 import gc
 import json
 import logging
+import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -307,6 +309,10 @@ class ModelVersions:
             name: {} for name in directories
         }
         self._failed: dict[tuple[str, int], object] = {}
+        # With paths: for whoever starts the server, not for its clients.
+        self._errors: dict[str, dict[int, str]] = {
+            name: {} for name in directories
+        }
         self._busy = threading.Lock()
 
     @property
@@ -320,13 +326,17 @@ class ModelVersions:
         Raises:
           UserError: a directory has no version, or none that loads.
         """
-        for name, directory in self._directories.items():
+        # A wrong path among several is reported before any model is loaded.
+        for directory in self._directories.values():
             if not self._on_disk(directory):
                 raise UserError(_no_version(directory))
+        for name, directory in self._directories.items():
             self._update(name)
             if not self._loaded[name]:
-                errors = [s.error for s in self._states[name].values()]
-                raise UserError(errors[0] if errors else _no_version(directory))
+                errors = self._errors[name]
+                raise UserError(
+                    errors[max(errors)] if errors else _no_version(directory)
+                )
         _settle()
 
     def update(self) -> None:
@@ -386,23 +396,31 @@ class ModelVersions:
         ]
 
     def _update(self, name: str) -> None:
-        directory = self._directories[name]
-        wanted = sorted(self._on_disk(directory), reverse=True)
-        wanted = wanted[: self._newest]
-        for version in sorted(wanted):
+        """Serves the newest versions on disk that load, and no others.
+
+        A version whose directory is gone is unloaded once an older one that
+        is still there has taken its place; where none is left on disk, what
+        is loaded goes on.
+        """
+        kept: list[int] = []
+        for version in sorted(
+            self._on_disk(self._directories[name]), reverse=True
+        ):
+            if len(kept) == self._newest:
+                break
             if version not in self._loaded[name]:
                 self._load(name, version)
-        loaded = self._loaded[name]
-        # What cannot be loaded takes no place: the newest that can are kept,
-        # also if their directories are gone.
-        kept = sorted(loaded, reverse=True)[: self._newest]
-        for version in set(loaded) - set(kept):
-            self._set_loaded(
-                name, {k: model for k, model in loaded.items() if k in kept}
-            )
+            if version in self._loaded[name]:
+                kept.append(version)
+        if not kept:
+            return
+        for version in sorted(set(self._loaded[name]) - set(kept)):
+            models = dict(self._loaded[name])
+            del models[version]
+            self._set_loaded(name, models)
             self._set_state(name, version, State(_END))
             self._changed(name, version, "unloaded")
-            _LOG.info("model %s: version %d is let go", name, version)
+            _LOG.info("model %s: version %d is unloaded", name, version)
 
     def _load(self, name: str, version: int) -> None:
         path = files.join(self._directories[name], str(version))
@@ -414,11 +432,14 @@ class ModelVersions:
             model = _load(name, version, path)
         except (UserError, MemoryError) as error:
             self._failed[name, version] = found
-            self._set_state(name, version, State(_END, str(error)))
+            self._errors[name][version] = str(error)
+            told = _without_paths(str(error), path)
+            self._set_state(name, version, State(_END, told))
             self._changed(name, version, "failed")
             _LOG.warning("model %s: version %d: %s", name, version, error)
             return
         self._failed.pop((name, version), None)
+        self._errors[name].pop(version, None)
         self._set_loaded(name, {**self._loaded[name], version: model})
         self._set_state(name, version, State(_AVAILABLE))
         self._changed(name, version, "loaded")
@@ -488,7 +509,7 @@ class Poller:
 
 
 def _fingerprint(directory: str) -> object:
-    """Changes when the files of a version do."""
+    """Changes when a file of a version is written, at whatever size."""
     names = [SAVED_MODEL]
     variables = files.join(directory, "variables")
     if files.is_directory(variables):
@@ -497,8 +518,27 @@ def _fingerprint(directory: str) -> object:
             for name in files.list_directory(variables)
         ]
     return tuple(
-        (name, files.size(files.join(directory, name))) for name in names
+        (name, *files.size_and_time(files.join(directory, name)))
+        for name in names
     )
+
+
+def _without_paths(message: str, directory: str) -> str:
+    """An error for clients, who need not know where the server's files lie.
+
+    Args:
+      message: of an error in loading.
+      directory: of the version.
+
+    Returns:
+      The message with the directory as "the version"; a general one where
+      another path is left in it.
+    """
+    for path in {directory, os.path.abspath(directory)}:
+        message = message.replace(path, "the version")
+    if re.search(r"(^|[\s'\"(=])([\w.+-]+:/)?/[\w.-]", message):
+        return "cannot load the version; the server's log says why"
+    return message
 
 
 def _settle() -> None:

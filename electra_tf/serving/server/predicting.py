@@ -5,12 +5,13 @@ import contextlib
 import dataclasses
 import functools
 import re
+import zlib
 from collections.abc import Iterator
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 
-from electra_tf.serving.server import predict_json
+from electra_tf.serving.server import predict_json, signatures
 from electra_tf.serving.server.batching import Batcher, Work
 from electra_tf.serving.server.limits import (
     Limits,
@@ -35,6 +36,7 @@ _LARGEST_VERSION = 2**63 - 1
 # A body that is too large is still read up to this many times the limit: a
 # client that is told before it has sent everything may miss the answer.
 _DRAINED = 8
+_GZIP = ("gzip", "x-gzip")
 # Larger bodies and answers are parsed and written beside the event loop.
 _LARGE = 32 * 1024
 # What no signature of an export is for, in TensorFlow Serving's words.
@@ -129,7 +131,7 @@ class BodyReader:
         """
         self._check_headers(request)
         try:
-            return await asyncio.wait_for(
+            body = await asyncio.wait_for(
                 self._read(request, holding), self._limits.body_seconds
             )
         except asyncio.TimeoutError as error:
@@ -139,10 +141,31 @@ class BodyReader:
                 f"{self._limits.body_seconds:g} seconds",
                 close=True,
             ) from error
+        if request.headers.get("content-encoding", "").lower() in _GZIP:
+            body = await asyncio.to_thread(self._unpacked, body)
+        return body
+
+    def _unpacked(self, body: bytes) -> bytes:
+        """A gzip body's content, which must be no larger than another's."""
+        limit = self._limits.request_bytes
+        found = b""
+        try:
+            # A gzip file is one stream after another.
+            while body:
+                stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                found += stream.decompress(body, limit + 1 - len(found))
+                if len(found) > limit:
+                    raise self._too_large(close=False)
+                if not stream.eof:
+                    raise invalid("The gzip body is cut short")
+                body = stream.unused_data
+        except zlib.error as error:
+            raise invalid(f"The body is not gzip: {error}") from error
+        return found
 
     def _check_headers(self, request: Request) -> None:
         coding = request.headers.get("content-encoding", "identity")
-        if coding.lower() != "identity":
+        if coding.lower() not in ("identity", *_GZIP):
             raise RequestError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 f"Content-Encoding {coding[:40]} is not understood",
@@ -213,6 +236,11 @@ class Predicting:
         self._metrics = metrics
         self._bodies = BodyReader(limits)
 
+    @property
+    def overloaded(self) -> bool:
+        """Whether requests are refused or wait for very long."""
+        return self._batcher.overloaded
+
     async def answer(self, request: Request, target: Target) -> bytes:
         """The body of the answer.
 
@@ -237,6 +265,9 @@ class Predicting:
             )
             asked = await asyncio.to_thread(parse) if large else parse()
             del body, parse
+            self._check_texts(
+                asked.inputs, model.signatures[asked.signature].divisible
+            )
             rows = max(
                 (len(x) if x.ndim else 1 for x in asked.inputs.values()),
                 default=1,
@@ -254,6 +285,23 @@ class Predicting:
                     predict_json.answer, outputs, asked.by_row
                 )
             return predict_json.answer(outputs, asked.by_row)
+
+    def _check_texts(self, inputs: Arrays, by_row: bool) -> None:
+        """Refuses rows that would keep a call for very long.
+
+        Raises:
+          RequestError: 413, naming the row.
+        """
+        sizes = signatures.row_bytes(inputs, by_row)
+        limit = self._limits.text_bytes
+        if sizes.size and sizes.max() > limit:
+            row = int(sizes.argmax())
+            raise RequestError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"Row {row} has {sizes[row]} bytes of text; at most {limit} "
+                "are read: divide the text, or start the server with a larger "
+                "--max_text_bytes",
+            )
 
     async def _run(
         self, request: Request, work: Work, inputs: Arrays

@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import uvicorn
@@ -18,6 +18,7 @@ import uvicorn
 from electra_tf.errors import UserError
 from electra_tf.serving.server.app import App
 from electra_tf.serving.server.batching import Batcher, Work
+from electra_tf.serving.server.browsers import Browsers
 from electra_tf.serving.server.connections import Guard
 from electra_tf.serving.server.limits import Batching, Limits
 from electra_tf.serving.server.metrics import Metrics
@@ -47,6 +48,8 @@ class Settings:
       poll_seconds: between two looks for new versions; 0 means never.
       limits: sizes and times.
       batching: sizes and times.
+      allowed_hosts: see `browsers.Browsers`, and so the next.
+      cors_origins: see there.
     """
 
     models: Mapping[str, str]
@@ -56,6 +59,8 @@ class Settings:
     poll_seconds: float = 1.0
     limits: Limits = dataclasses.field(default_factory=Limits)
     batching: Batching = dataclasses.field(default_factory=Batching)
+    allowed_hosts: Sequence[str] = ()
+    cors_origins: Sequence[str] = ()
 
 
 class ModelServer:
@@ -70,6 +75,9 @@ class ModelServer:
 
     def __init__(self, settings: Settings) -> None:
         limits = settings.limits
+        browsers = Browsers(
+            settings.host, settings.allowed_hosts, settings.cors_origins
+        )
         metrics = Metrics()
         # Bound first, so that a port in use is told before models are loaded;
         # nobody can connect until `run`.
@@ -93,7 +101,7 @@ class ModelServer:
         self._batcher = Batcher(settings.batching, limits, observe)
         guard = Guard(limits, metrics)
         predicting = Predicting(self.versions, self._batcher, limits, metrics)
-        self._app = App(self.versions, predicting, metrics, guard)
+        self._app = App(self.versions, predicting, metrics, guard, browsers)
         # What it would print of malformed requests is counted instead.
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
         self._server = _Server(

@@ -141,9 +141,14 @@ class SignatureInfo:
         ]
 
 
-def row_bytes(inputs: Arrays) -> np.ndarray:
-    """How long the texts of each row are, int64 [rows]; 0 without texts."""
-    rows = max((len(array) for array in inputs.values()), default=0)
+def row_bytes(inputs: Arrays, by_row: bool = True) -> np.ndarray:
+    """How long the texts of each row are, int64 [rows]; 0 without texts.
+
+    Args:
+      inputs: arrays of a call.
+      by_row: whether its rows are independent; else all are one, [1].
+    """
+    rows = max((len(x) for x in inputs.values()), default=0) if by_row else 1
     sizes = np.zeros(rows, np.int64)
     for array in inputs.values():
         if array.dtype == object and array.size:

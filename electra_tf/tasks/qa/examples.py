@@ -23,6 +23,12 @@ _MRQA_FORM = (
 )
 
 
+_TRUTHS = {
+    "true": True, "yes": True, "1": True, "1.0": True,
+    "false": False, "no": False, "0": False, "0.0": False,
+}  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class QAExample:
     """One question.
@@ -111,7 +117,25 @@ def squad_examples(content: Mapping[str, Any], where: str) -> list[QAExample]:
             f"{place}: not in the form of SQuAD ({_reason(error)}); {_FORM}"
         ) from error
     check_ids(examples)
-    return examples
+    return with_unanswerable(examples)
+
+
+def with_unanswerable(examples: list[QAExample]) -> list[QAExample]:
+    """Marks the questions of a file that have no answers as unanswerable.
+
+    As SQuAD's script: a question has an answer if answers are there, whatever
+    else it says. Where no question of the file has one the answers are not
+    known.
+
+    Args:
+      examples: all questions of the file.
+    """
+    if not any(e.answers or e.impossible for e in examples):
+        return examples
+    return [
+        e if e.answers else dataclasses.replace(e, impossible=True)
+        for e in examples
+    ]
 
 
 def _reason(error: Exception) -> str:
@@ -149,8 +173,18 @@ def _example(
 ) -> QAExample:
     if question.get("id") in (None, ""):
         raise KeyError("id")
-    impossible = bool(question.get("is_impossible", False))
-    answers = [] if impossible else question.get("answers") or []
+    answers = question.get("answers")
+    if isinstance(answers, Mapping):
+        answers = _columns(answers)
+    if answers is not None and not isinstance(answers, list):
+        raise TypeError(f"answers is no list but {answers!r:.40}")
+    impossible = bool(truth_of(question.get("is_impossible"), "is_impossible"))
+    if impossible and answers:
+        raise ValueError(
+            "is_impossible is true, and there are answers; empty them (they "
+            "may be plausible_answers), or set it to false"
+        )
+    answers = answers or []
     return QAExample(
         question_id=str(question["id"]),
         question=_text(question, "question"),
@@ -160,6 +194,42 @@ def _example(
         impossible=impossible,
         place=place,
     )
+
+
+def _columns(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Answers as tables have them: {"text": [...], "answer_start": [...]}."""
+    texts, starts = answers["text"], answers.get("answer_start")
+    if not isinstance(texts, list):
+        raise TypeError(f"answers.text is no list but {texts!r:.40}")
+    if not isinstance(starts, list) or len(starts) != len(texts):
+        raise ValueError("answers has other numbers of text and answer_start")
+    return [
+        {"text": text, "answer_start": start}
+        for text, start in zip(texts, starts)
+    ]
+
+
+def truth_of(value: Any, name: str) -> bool | None:
+    """Reads a yes or no as JSON, CSV and people write it.
+
+    Args:
+      value: true, 1, "true", "False", "0", ...; None or "" where not told.
+      name: of the key, for the message.
+
+    Raises:
+      ValueError: anything else.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if not word:
+            return None
+        if word in _TRUTHS:
+            return _TRUTHS[word]
+    elif isinstance(value, int | float) and value in (0, 1):
+        return bool(value)
+    raise ValueError(f"{name}: expected true or false, got {value!r:.40}")
 
 
 def read_mrqa(path: str) -> list[QAExample]:
@@ -297,11 +367,32 @@ def unusable(example: QAExample, splitter: Splitter = WORDS) -> str | None:
         return None
     if example.target is None:
         return "it has no answer"
-    if answer_span(example) or locate_answer(example, splitter):
+    if answer_span(example):
         return None
+    if locate_answer(example, splitter):
+        return _shifted(example)
     return (
         f"its answer '{example.target:.60}' does not stand at character "
         f"{example.answer_start} of its context"
+    )
+
+
+def _shifted(example: QAExample) -> str | None:
+    """Says that an answer begins elsewhere than told; None where it does not.
+
+    Another case or other white space is no other place.
+    """
+    span, answer = _span(example), (example.target or "").strip()
+    assert span is not None  # it was located
+    # Twice as many characters: white space may be wider than the answer's.
+    there = example.context[span[0] : span[0] + 2 * len(answer)]
+    if _spaced(there).startswith(_spaced(answer)):
+        return None
+    near = example.context.find(answer, max(0, span[0] - len(answer)))
+    told = f"; it begins at {near}" if near >= 0 else ""
+    return (
+        f"shifted: its answer '{answer:.60}' is not what stands at character "
+        f"{example.answer_start} ('{example.context[slice(*span)]:.60}'){told}"
     )
 
 

@@ -87,8 +87,14 @@ class QuestionAnswering(FileTask):
 
     @property
     def unanswerable(self) -> bool:
-        """Whether there may be questions without an answer."""
-        return bool(self.state.get("unanswerable", False))
+        """Whether there may be questions without an answer.
+
+        Of a model from elsewhere, which does not tell, a threshold does.
+        """
+        told = self.state.get("unanswerable")
+        if told is None:
+            return self.options.null_threshold is not None
+        return bool(told)
 
     @property
     def metric(self) -> str:  # type: ignore[override]

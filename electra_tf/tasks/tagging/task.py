@@ -89,7 +89,7 @@ class Tagging(FileTask):
     def _check(self, sentences: Sequence[Sentence]) -> None:
         """Tags that are of another scheme, or that training did not have."""
         scheme = self.state["scheme"]
-        known = set(self._known())
+        known = set(self.known())
         new: collections.Counter[str] = collections.Counter()
         first = ""
         for sentence in sentences:
@@ -110,7 +110,7 @@ class Tagging(FileTask):
                 first, new.total(), ", ".join(sorted(new)),
             )  # fmt: skip
 
-    def _known(self) -> Sequence[str]:
+    def known(self) -> Sequence[str]:
         """All tags that can be predicted, as the data spells them."""
         scheme, labels = self.state["scheme"], self.state["labels"]
         if scheme == self.state["learned"]:

@@ -26,6 +26,7 @@ from electra_tf.tasks.texts.task import TextExample, TextTask
 
 _HINT = "for a file without a header give options.columns"
 _MOST_SHOWN = 12  # labels in a message
+_PAIR = "text_pair"  # the column of a second text that nobody named
 
 
 class Row(NamedTuple):
@@ -99,6 +100,8 @@ class TableTask(FileTask, TextTask):
         if found is item:
             return found
         pair = self.options.text_pair_column
+        if self.pairs_too and "text_pair" in found:
+            pair = _PAIR
         if (pair is None) == ("text_pair" in found):
             wanted = "a text alone" if pair is None else "a pair of texts"
             raise UserError(f"expected {wanted}, got {item!r:.60}")
@@ -114,8 +117,19 @@ class TableTask(FileTask, TextTask):
         self.check(examples)
         return super().scores(examples, predictions)
 
+    @property
+    def pairs_too(self) -> bool:
+        """Whether a pair may come in place of a text.
+
+        So of models from elsewhere, which do not tell what they read.
+        """
+        either = self.state.get("pairs") == "either"
+        return either and self.options.text_pair_column is None
+
     def _row(self, record: Mapping[str, Any], place: str) -> Row:
         options, pair = self.options, self.options.text_pair_column
+        if self.pairs_too and record.get(_PAIR) is not None:
+            pair = _PAIR
         return Row(
             text_in(record, options.text_column, place, _HINT),
             None if pair is None else text_in(record, pair, place, _HINT),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
+from electra_tf.models.config import HiddenActivation
 from electra_tf.tasks.splits import TableOptions
 
 # Metrics that may select the best weights; the first one does by default.
@@ -34,6 +35,10 @@ class TextOptions(Settings):
     hidden_layer: Annotated[
         bool, Setting("Give the head a hidden layer; the original has none.")
     ] = False
+    hidden_activation: Annotated[
+        HiddenActivation,
+        Setting("What follows that layer; tanh makes BERT's pooler of it."),
+    ] = "gelu"
 
 
 @dataclasses.dataclass(frozen=True)

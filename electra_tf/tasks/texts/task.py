@@ -67,6 +67,7 @@ class TextTask(Task):
             num_labels=self.target.num_outputs,
             labels=self.target.labels or None,
             hidden_layer=self.options.hidden_layer,
+            hidden_activation=self.options.hidden_activation,
             dropout=self.options.dropout,
         )
 

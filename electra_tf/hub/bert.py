@@ -1,0 +1,223 @@
+"""BERT's checkpoints, read as the ELECTRA models that compute the same.
+
+An encoder of BERT's is one of ELECTRA's whose embeddings are as wide as its
+blocks; a masked LM's head is that of a generator which shares the encoder;
+heads of fine-tuned models are alike, but that a classifier reads the pooler,
+a dense layer and tanh on the first token. So names and settings are all that
+changes. The pooler of other models and the next-sentence head have no place
+here: they are left over, under their own names.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from electra_tf import files
+from electra_tf.hub.checkpoint import Lazy, shapes_of
+from electra_tf.hub.config import DirectoryConfig
+from electra_tf.models.config import TaskHeadConfig
+
+CONFIG, OLD_CONFIG = "config.json", "bert_config.json"
+
+# Hugging Face's classes, ELECTRA's that computes the same, and the variable
+# by which its head is known; in the order in which an unnamed one is guessed.
+_ENCODER = "ElectraModel"
+_HEAD = "cls.predictions.transform.dense.weight"
+_CLASSES = {
+    "BertForMaskedLM": ("ElectraForMaskedLM", _HEAD),
+    "BertForPreTraining": ("ElectraForMaskedLM", _HEAD),
+    "BertLMHeadModel": ("ElectraForMaskedLM", _HEAD),
+    "BertForQuestionAnswering": (
+        "ElectraForQuestionAnswering", "qa_outputs.weight",
+    ),
+    "BertForSequenceClassification": (
+        "ElectraForSequenceClassification", "pooler.dense.weight",
+    ),
+    "BertForTokenClassification": (
+        "ElectraForTokenClassification", "classifier.weight",
+    ),
+    "BertForNextSentencePrediction": (_ENCODER, ""),
+    "BertForMultipleChoice": (_ENCODER, ""),
+    "BertModel": (_ENCODER, ""),
+}  # fmt: skip
+_MASKED_LM = {
+    "cls.predictions.transform.": "generator_predictions.",
+    "cls.predictions.decoder.weight": "generator_lm_head.weight",
+    "cls.predictions.bias": "generator_lm_head.bias",
+}
+# What stands before the names of a class's head -> here.
+_HEADS = {
+    "ElectraForMaskedLM": _MASKED_LM,
+    "ElectraForQuestionAnswering": {"qa_outputs.": "qa_outputs."},
+    "ElectraForSequenceClassification": {
+        "pooler.dense.": "classifier.dense.",
+        "classifier.": "classifier.out_proj.",
+    },
+    "ElectraForTokenClassification": {"classifier.": "classifier."},
+    _ENCODER: {},
+}
+_BODY = {"embeddings.": "embeddings.", "encoder.": "encoder."}
+# The bias once more: transformers makes one variable of both.
+_BIAS, _BIAS_AGAIN = "cls.predictions.bias", "cls.predictions.decoder.bias"
+
+_TF1 = {
+    "bert/embeddings/": "electra/embeddings/",
+    "bert/encoder/": "electra/encoder/",
+    "cls/predictions/transform/": "generator_predictions/",
+    "cls/predictions/output_bias": "generator_predictions/output_bias",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A Hugging Face directory as one of ELECTRA's.
+
+    Attributes:
+      content: of config.json, as ELECTRA's has it.
+      arrays: ELECTRA's names -> arrays, read when looked up.
+      leftover: names of the source that have no place.
+      assumed: sentences: what it did not tell.
+      is_bert: whether it was BERT's; else nothing was changed.
+    """
+
+    content: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+    leftover: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    is_bert: bool = False
+
+    def complete(self, config: DirectoryConfig) -> DirectoryConfig:
+        """Says of a config what BERT's models are beyond ELECTRA's classes.
+
+        A masked LM is an encoder as well: one that its generator shares. Its
+        head has the encoder's GELU. A classifier's hidden layer, the pooler,
+        has tanh.
+
+        Args:
+          config: what `content` and the shapes tell.
+        """
+        if not self.is_bert:
+            return config
+        if config.generator is not None:
+            both = dataclasses.replace(config.generator, head_gelu=None)
+            return dataclasses.replace(
+                config,
+                discriminator=both,
+                generator=both,
+                generator_kind="tied",
+                replaced_token_head=False,
+            )
+        task = config.task
+        if isinstance(task, TaskHeadConfig) and task.hidden_layer:
+            task = dataclasses.replace(task, hidden_activation="tanh")
+        return dataclasses.replace(config, task=task)
+
+
+def config_file(path: str) -> str:
+    """The file of a directory that tells its sizes: config.json, or the
+    bert_config.json of early copies.
+    """
+    old = files.join(path, OLD_CONFIG)
+    there = files.exists(files.join(path, CONFIG)) or not files.exists(old)
+    return files.join(path, CONFIG) if there else old
+
+
+def as_electra(
+    content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> Source:
+    """Translates a directory of Hugging Face, if it is BERT's.
+
+    Args:
+      content: of config.json.
+      arrays: its names -> arrays; none is read, but for a bias kept twice.
+    """
+    named = content.get("architectures")
+    name = named[0] if isinstance(named, list) and named else None
+    kind = content.get("model_type")
+    if kind is None and (
+        str(name).startswith("Bert")
+        or (name is None and any(n.startswith("bert.") for n in arrays))
+    ):
+        kind = "bert"
+    if kind != "bert":
+        return Source(content, arrays)
+    there = {n.removeprefix("bert."): n for n in arrays}
+    cls, assumed = _class(name, there)
+    starts = _BODY | _HEADS[cls]
+    found, leftover = {}, []
+    for short, raw in there.items():
+        start = next((s for s in starts if short.startswith(s)), None)
+        if start is not None:
+            found[starts[start] + short.removeprefix(start)] = raw
+        elif short != _BIAS_AGAIN or _differ(arrays, there):
+            leftover.append(raw)
+    content = {k: v for k, v in content.items() if k != "embedding_size"}
+    content |= {"model_type": "electra", "architectures": [cls]}
+    shapes = shapes_of(arrays)
+    return Source(
+        content,
+        Lazy(
+            lambda ours: arrays[found[ours]],
+            {ours: tuple(shapes[raw]) for ours, raw in found.items()},
+        ),
+        tuple(leftover),
+        assumed,
+        is_bert=True,
+    )
+
+
+def _class(
+    name: str | None, there: Mapping[str, str]
+) -> tuple[str, tuple[str, ...]]:
+    """ELECTRA's class for one of BERT's, and what was assumed about it.
+
+    Args:
+      name: BERT's; None where it is not said.
+      there: names of the variables, without `bert.`.
+    """
+    if name in _CLASSES:
+        cls, mark = _CLASSES[name]
+        lacking = [m for m in (mark, *_needed(cls)) if m and m not in there]
+        if not lacking:
+            return cls, ()
+        said = f"names {name}, but {lacking[0]} is not among the weights"
+        return _ENCODER, (f"no head: its config {said}",)
+    for guess, (cls, mark) in _CLASSES.items():
+        if mark and all(m in there for m in (mark, *_needed(cls))):
+            return cls, (f"class {guess}, from its variables",)
+    return _ENCODER, (f"the encoder alone (its class: {name or 'not said'})",)
+
+
+def _needed(cls: str) -> tuple[str, ...]:
+    """What a classifier that reads the pooler has beside it."""
+    sequence = cls == "ElectraForSequenceClassification"
+    return ("classifier.weight",) if sequence else ()
+
+
+def _differ(arrays: Mapping[str, np.ndarray], there: Mapping[str, str]) -> bool:
+    """Whether a masked LM's two biases are not one."""
+    return _BIAS not in there or not np.array_equal(
+        arrays[there[_BIAS]], arrays[there[_BIAS_AGAIN]]
+    )
+
+
+def tf1_names(names: Iterable[str]) -> dict[str, str]:
+    """BERT's variables in a TF1 checkpoint -> ELECTRA's of the same meaning.
+
+    Slots of an optimizer, whose names begin as their variables', too. Empty
+    for a checkpoint of ELECTRA's.
+
+    Args:
+      names: of all variables.
+    """
+    names = list(names)
+    if any(name.startswith("electra/") for name in names):
+        return {}
+    return {
+        name: ours + name.removeprefix(theirs)
+        for name in names
+        for theirs, ours in _TF1.items()
+        if name.startswith(theirs)
+    }

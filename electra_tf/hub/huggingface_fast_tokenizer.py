@@ -1,0 +1,223 @@
+"""`tokenizer.json`, the file of the library `tokenizers`: what is in it.
+
+The library runs it as it is written. Ours is written so that it gives our
+ids; of others' it is told where they lead to other ids than ours.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from electra_tf.text import normalize
+from electra_tf.text.vocab import MAX_CHARS_PER_WORD, Vocab
+
+# At the end of a word, as str.lower sees it: between are marks and the like.
+_CASED, _IGNORED = (
+    r"[\p{Lu}\p{Ll}\p{Lt}]",
+    r"[\p{Mn}\p{Me}\p{Lm}\p{Sk}'.:\x{B7}\x{2019}]",
+)
+_FINAL_SIGMA = f"(?<={_CASED})Σ(?!{_IGNORED}*{_CASED})"
+_MARKS = r"\p{Mn}+"
+ROLES = {
+    "unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]",
+    "cls_token": "[CLS]", "mask_token": "[MASK]",
+}  # fmt: skip
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Returns `value` if it is a mapping, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def flags(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Takes the settings out of a normaliser, whatever steps it has.
+
+    Args:
+      content: of the file.
+
+    Returns:
+      What a BertNormalizer would say: `lowercase`, `strip_accents` and so on.
+    """
+    normalizer = mapping(content.get("normalizer"))
+    if normalizer.get("type") != "Sequence":
+        return normalizer
+    steps = [mapping(s) for s in normalizer.get("normalizers") or ()]
+    for step in steps:
+        if step.get("type") == "BertNormalizer":
+            return step
+    kinds = {step.get("type") for step in steps}
+    stripped = "StripAccents" in kinds or any(
+        step.get("pattern") == _regex(_MARKS) for step in steps
+    )
+    return {"lowercase": "Lowercase" in kinds, "strip_accents": stripped}
+
+
+def differences(content: Mapping[str, Any]) -> list[str]:
+    """Tells in sentences what the file does that ours cannot do.
+
+    Args:
+      content: of the file.
+    """
+    told = []
+    normalizer = mapping(content.get("normalizer"))
+    if normalizer.get("clean_text") is False:
+        told.append(
+            "control characters are dropped, which its tokenizer "
+            "(clean_text false) keeps"
+        )
+    steps = normalizer.get("normalizers") or [normalizer]
+    kinds = [str(mapping(step).get("type")) for step in steps]
+    known = (
+        "BertNormalizer", "Lowercase", "StripAccents", "NFD", "Replace", "None",
+    )  # fmt: skip
+    unknown = [kind for kind in kinds if kind not in known]
+    if unknown:
+        told.append(
+            f"text is normalised as BERT does; its tokenizer has the steps "
+            f"{', '.join(unknown)} too, so ids may differ"
+        )
+    splitter = mapping(content.get("pre_tokenizer"))
+    ours = _pre_tokenizer()
+    if (
+        splitter
+        and splitter.get("type") != "BertPreTokenizer"
+        and (splitter != ours)
+    ):
+        parts = splitter.get("pretokenizers") or [splitter]
+        kinds = [str(mapping(part).get("type")) for part in parts]
+        told.append(
+            f"words are split as BERT does; its tokenizer splits them by "
+            f"{', '.join(kinds)}, so ids may differ"
+        )
+    return told
+
+
+def _regex(pattern: str) -> dict[str, str]:
+    r"""Of `normalize`, with characters in place of `\x{...}`.
+
+    The library's expressions know that too; those of its port to JavaScript
+    do not.
+    """
+    found = re.compile(r"\\x\{([0-9A-F]+)\}")
+    return {"Regex": found.sub(lambda m: chr(int(m[1], 16)), pattern)}
+
+
+def _replace(pattern: str, content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": _regex(pattern), "content": content}
+
+
+def _split(pattern: str, behavior: str) -> dict[str, Any]:
+    return {
+        "type": "Split",
+        "pattern": _regex(pattern),
+        "behavior": behavior,
+        "invert": False,
+    }
+
+
+def _normalizer(lower_case: bool, strip_accents: bool | None) -> dict[str, Any]:
+    """The steps of `text.normalize`, one by one.
+
+    The library's own BertNormalizer has older tables of characters, and no
+    final sigma.
+    """
+    steps = [_replace(normalize.DROPPED, "")]
+    if lower_case:
+        steps += [_replace(_FINAL_SIGMA, "ς"), {"type": "Lowercase"}]
+    if lower_case if strip_accents is None else strip_accents:
+        steps += [{"type": "NFD"}, _replace(_MARKS, "")]
+    return {"type": "Sequence", "normalizers": steps}
+
+
+def _pre_tokenizer() -> dict[str, Any]:
+    return {
+        "type": "Sequence",
+        "pretokenizers": [
+            _split(f"[{normalize.SPACE}]+", "Removed"),
+            _split(f"[{normalize.PUNCTUATION}{normalize.CJK}]", "Isolated"),
+        ],
+    }
+
+
+def added_tokens(vocab: Vocab) -> list[dict[str, Any]]:
+    """Describes the special and the added tokens, in the order of their ids.
+
+    Args:
+      vocab: the tokens.
+    """
+    found = {token: (False, True) for token in ROLES.values()}
+    found |= {token.text: (token.normalized, False) for token in vocab.added}
+    return [
+        {
+            "id": vocab.ids[token],
+            "content": token,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": normalized,
+            "special": special,
+        }
+        for token, (normalized, special) in sorted(
+            found.items(), key=lambda item: vocab.ids[item[0]]
+        )
+    ]
+
+
+def content(
+    vocab: Vocab, lower_case: bool, strip_accents: bool | None
+) -> dict[str, Any]:
+    """Makes the content of `tokenizer.json`.
+
+    Args:
+      vocab: the tokens.
+      lower_case: as `Tokenizer`'s.
+      strip_accents: as `Tokenizer`'s.
+    """
+    specials = {token: vocab.ids[token] for token in ROLES.values()}
+    # Those behind the vocabulary are no pieces of words.
+    size, added = len(vocab), {token.text for token in vocab.added}
+    while vocab.tokens[size - 1] in added:
+        size -= 1
+
+    def special(token: str) -> dict[str, Any]:
+        return {"SpecialToken": {"id": token, "type_id": 0}}
+
+    def sequence(name: str, segment: int) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": segment}}
+
+    end = {"SpecialToken": {"id": "[SEP]", "type_id": 1}}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added_tokens(vocab),
+        "normalizer": _normalizer(lower_case, strip_accents),
+        "pre_tokenizer": _pre_tokenizer(),
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [special("[CLS]"), sequence("A", 0), special("[SEP]")],
+            "pair": [
+                special("[CLS]"),
+                sequence("A", 0),
+                special("[SEP]"),
+                sequence("B", 1),
+                end,
+            ],
+            "special_tokens": {
+                token: {
+                    "id": token,
+                    "ids": [specials[token]],
+                    "tokens": [token],
+                }
+                for token in ("[CLS]", "[SEP]")
+            },
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": "[UNK]",
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": MAX_CHARS_PER_WORD,
+            "vocab": {t: i for t, i in vocab.ids.items() if i < size},
+        },
+    }

@@ -1,0 +1,191 @@
+"""Heads of Hugging Face's classes: which class, its labels, what it means."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from electra_tf.errors import UserError
+from electra_tf.hub.config import DirectoryConfig
+from electra_tf.hub.names import Network
+from electra_tf.models.config import TaskHeadConfig
+
+ENCODER = "ElectraModel"
+PRETRAINING = "ElectraForPreTraining"
+MASKED_LM = "ElectraForMaskedLM"
+SEQUENCE = "ElectraForSequenceClassification"
+TOKEN = "ElectraForTokenClassification"
+ANSWERING = "ElectraForQuestionAnswering"
+_CAUSAL_LM = "ElectraForCausalLM"
+TASKS = {SEQUENCE: "sequence", TOKEN: "token", ANSWERING: "span"}
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# The variable by which a class's head is known; of a class that is not
+# named, the first that is there decides.
+MARKS = {
+    MASKED_LM: "generator_predictions.dense.weight",
+    PRETRAINING: "discriminator_predictions.dense.weight",
+    SEQUENCE: "classifier.out_proj.weight",
+    ANSWERING: "qa_outputs.weight",
+    TOKEN: "classifier.weight",
+}
+
+
+class Fields:
+    """Typed look-ups in config.json; errors name the file and the key."""
+
+    def __init__(self, content: Mapping[str, Any], path: str):
+        self.content, self.path = content, path
+
+    def get(self, key: str, kinds: tuple[type, ...], default: Any) -> Any:
+        """Returns the value, or `default` where it is absent or null."""
+        value = self.content.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, kinds) or (
+            isinstance(value, bool) and bool not in kinds
+        ):
+            raise self.error(key, f"of type {kinds[-1].__name__}")
+        return value
+
+    def error(self, key: str, expected: str) -> UserError:
+        """Says what was expected of a key in place of what is there."""
+        shown = repr(self.content.get(key))
+        return UserError(
+            f"{self.path}: {key}: expected {expected}, got {shown[:60]}"
+        )
+
+
+def class_named(fields: Fields, found: Shapes) -> tuple[str, list[str]]:
+    """The class, and what was assumed about it."""
+    model_type = fields.get("model_type", (str,), None)
+    named = fields.get("architectures", (list,), None) or [None]
+    name = named[0]
+    if model_type is None and str(name).startswith("Electra"):
+        model_type = "electra"
+    if model_type != "electra":
+        raise UserError(
+            f"{fields.path}: model_type: expected 'electra' or 'bert', got "
+            f"{model_type!r}; models of other kinds are not read"
+        )
+    # Without a mask of what follows, it is the generator's class.
+    if name == _CAUSAL_LM and not fields.get("is_decoder", (bool,), False):
+        name = MASKED_LM
+    if name == _CAUSAL_LM:
+        raise UserError(
+            f"{fields.path}: architectures: {name} reads from the left alone, "
+            "which ours do not; expected one of " + ", ".join([ENCODER, *MARKS])
+        )
+    if name == ENCODER or name in MARKS:
+        return name, []
+    for candidate, mark in MARKS.items():
+        # A summary before the classifier: the class for multiple choice.
+        if mark in found and "sequence_summary.summary.weight" not in found:
+            return candidate, [f"class {candidate}, from its variables"]
+    return ENCODER, [f"the encoder alone (its class: {name or 'not said'})"]
+
+
+def task_of(
+    fields: Fields, kind: str, found: Shapes, dropout: float
+) -> TaskHeadConfig:
+    """Describes the head of a fine-tuned class.
+
+    Args:
+      fields: of config.json.
+      kind: what `TASKS` has for the class.
+      found: names of the variables and their shapes.
+      dropout: where the config says nothing of the head's.
+
+    Raises:
+      UserError: one that ours is not.
+    """
+    if kind == "span":
+        # No dropout in that class.
+        rows = found["qa_outputs.weight"][0]
+        if rows != 2:
+            raise UserError(
+                f"{fields.path}: qa_outputs.weight has {rows} rows; expected "
+                "2, start and end"
+            )
+        return TaskHeadConfig(kind="span", dropout=0.0)
+    sequence = kind == "sequence"
+    number = found[MARKS[SEQUENCE if sequence else TOKEN]][0]
+    return TaskHeadConfig(
+        kind="sequence" if sequence else "token",
+        num_labels=number,
+        labels=_labels(fields, number),
+        hidden_layer=sequence,
+        dropout=float(fields.get("classifier_dropout", (int, float), dropout)),
+    )
+
+
+def _labels(fields: Fields, number: int) -> tuple[str, ...] | None:
+    """Names in the order of their numbers; None where they are numbers."""
+    given = fields.get("id2label", (dict,), None) or {}
+    labels = {str(key): str(label) for key, label in given.items()}
+    if set(labels) != {str(i) for i in range(number)}:
+        return None
+    ordered = tuple(labels[str(i)] for i in range(number))
+    return None if ordered == unnamed(number) else ordered
+
+
+def unnamed(number: int) -> tuple[str, ...]:
+    """Returns the names of labels that have none."""
+    return tuple(f"LABEL_{i}" for i in range(number))
+
+
+def is_narrow(config: DirectoryConfig) -> bool:
+    """Whether a head without a hidden layer can be written as one with it.
+
+    Args:
+      config: of a model that may have a head.
+    """
+    task, model = config.task, config.discriminator
+    return (
+        isinstance(task, TaskHeadConfig)
+        and task.kind == "sequence"
+        and not task.hidden_layer
+        and model is not None
+        and 2 * task.num_labels <= model.hidden_size
+    )
+
+
+def class_of(config: DirectoryConfig, part: Network) -> str:
+    """The class that one network is saved as.
+
+    Raises:
+      UserError: none computes what it does.
+    """
+    if part == "generator":
+        if config.is_two_tower:
+            raise UserError(
+                f"Hugging Face has no class for a {config.generator_kind} "
+                "generator; convert with --part=discriminator"
+            )
+        return MASKED_LM if config.token_lm_head else ENCODER
+    task = config.task
+    if task is None:
+        return PRETRAINING if config.replaced_token_head else ENCODER
+    if not isinstance(task, TaskHeadConfig):
+        decoder = task.kind == "decoder"
+        what = "with a decoder" if decoder else "that chooses sentences"
+        raise UserError(
+            f"Hugging Face has no class of ELECTRA {what}; keep the model as "
+            "a model directory of electra_tf"
+        )
+    if (
+        task.kind == "joint_span"
+        or task.answerable
+        or not (
+            task.kind != "sequence" or task.hidden_layer or is_narrow(config)
+        )
+        or task.hidden_activation != "gelu"
+    ):
+        raise UserError(
+            "Hugging Face has no class for this task head (task.kind "
+            f"{task.kind}, task.hidden_layer {str(task.hidden_layer).lower()} "
+            f"with {task.hidden_activation}, task.answerable "
+            f"{str(task.answerable).lower()}); expected token, span without "
+            "answerable, or sequence with hidden_layer and its GELU, or "
+            "with labels that are half of the hidden size at most"
+        )
+    return next(name for name, kind in TASKS.items() if kind == task.kind)

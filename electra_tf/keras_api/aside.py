@@ -1,0 +1,30 @@
+"""Model directories that are whole, or are not there."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.hub import directory
+
+
+@contextlib.contextmanager
+def written_aside(path: str) -> Iterator[str]:
+    """A directory to write to, which then becomes `path`, or replaces it.
+
+    Of a directory that is there, each file is replaced at once, the one that
+    makes it a model directory last; other files in it stay.
+    """
+    aside = f"{path.rstrip('/')}.tmp-{uuid.uuid4().hex[:8]}"
+    try:
+        yield aside
+        if not files.exists(path):
+            files.rename(aside, path)
+            return
+        names = files.list_directory(aside)
+        for name in sorted(names, key=directory.CONFIG.__eq__):
+            files.rename(files.join(aside, name), files.join(path, name))
+    finally:
+        with contextlib.suppress(UserError):
+            files.remove(aside)

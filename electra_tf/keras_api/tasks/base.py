@@ -1,0 +1,591 @@
+"""What the tasks on strings have in common: Keras' fit, evaluate, predict."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.finetuning.fine_tuner import StepPlan, plan_steps
+from electra_tf.keras_api.tasks import inputs, streams
+from electra_tf.keras_api.tasks.saved import SavedTask
+from electra_tf.prediction.predictor import Inference
+from electra_tf.tasks.features import Features, check_lengths
+from electra_tf.tasks.task import Prediction
+from electra_tf.text import tokenizer as wordpiece
+
+_BATCH = 32  # rows in a batch of training, where not said
+_AT_ONCE = 64  # rows at once in evaluation and prediction
+_CHUNK = 4096  # inputs whose features are in memory together
+
+
+class TaskModel(SavedTask):
+    """A network for a task, trained on and asked about strings.
+
+    The networks, losses and predictions are those of the commands `finetune`,
+    `evaluate` and `predict`.
+
+    Attributes:
+      task: what is learned; see `tasks.task.Task`.
+      network: encoder and head; see `models.task_networks`.
+      preprocessor: the layer that makes strings into rows of token ids.
+      tokenizer: the model's.
+      load_report: what came from the checkpoint, None where nothing did.
+    """
+
+    # --- fit ---------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Mapping[Any, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+    ) -> keras.callbacks.History:
+        """Trains on strings; arguments are those of `keras.Model.fit`.
+
+        Texts in lists and arrays are tokenized once and trained on in batches
+        of like length, each padded to its own longest. Of a `tf.data.Dataset`
+        the batches stay as they are.
+
+        With ELECTRA's optimizer each call is a training run of its own, over
+        which the learning rate rises and falls once, unless `initial_epoch`
+        says that it continues one.
+
+        Args:
+          x: texts and the like, see the class; or a dataset of (x, y) or
+            (x, y, sample_weight).
+          y: an answer for each.
+          batch_size: 32 where None.
+          epochs: passes over the data.
+          verbose: as Keras'.
+          callbacks: as Keras'.
+          validation_split: share of the data, its end, that is held out.
+          validation_data: (x, y), (x, y, sample_weight) or a dataset.
+          shuffle: whether rows are in another order in each epoch.
+          class_weight: weights of labels, by name or number.
+          sample_weight: a weight for each input.
+          initial_epoch: the epoch to continue from.
+          steps_per_epoch: batches in an epoch; a must for a dataset that does
+            not say how many it has.
+          validation_steps: as Keras'.
+          validation_batch_size: 64 where None.
+          validation_freq: as Keras'.
+
+        Raises:
+          UserError: data that the task cannot take; the argument and the
+            item are named.
+        """
+        if not self.compiled:
+            self.compile()
+        if isinstance(x, tf.data.Dataset):
+            _refuse(
+                "a dataset",
+                y=y, sample_weight=sample_weight, class_weight=class_weight,
+                validation_split=validation_split or None,
+            )  # fmt: skip
+            data, size, steps = self._streamed(x, batch_size, steps_per_epoch)
+            per_epoch = steps_per_epoch
+        else:
+            examples = self.read(x, y)
+            if not self.has_answers(x, y):
+                raise UserError("y: is missing; expected the answers to learn")
+            weights = self._weights(examples, class_weight, sample_weight)
+            if validation_split and validation_data is None:
+                cut = math.floor(len(examples) * (1 - validation_split))
+                if not 0 < cut < len(examples):
+                    raise UserError(
+                        f"validation_split: {validation_split} of "
+                        f"{len(examples)} inputs leaves nothing on one side"
+                    )
+                validation_data = _Examples(
+                    examples[cut:], weights and weights[cut:]
+                )
+                examples, weights = examples[:cut], weights and weights[:cut]
+            data, size, steps = self._batches(
+                examples, weights, batch_size or self._batch_size(), shuffle,
+                epochs, steps_per_epoch,
+            )  # fmt: skip
+            per_epoch = steps
+        if not self._own_optimizer:
+            if steps is None:
+                raise UserError(
+                    "steps_per_epoch: the dataset does not say how many "
+                    "batches it has, and the learning rate is planned over "
+                    "all of them; give the number"
+                )
+            if not (initial_epoch and self.optimizer is not None):
+                self._set_optimizer(steps * epochs, size)
+        validation = self._held_out(validation_data, validation_batch_size)
+        before = self._iterations()
+        try:
+            return super().fit(
+                data,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_data=validation,
+                shuffle=False,  # the batches are shuffled already
+                initial_epoch=initial_epoch,
+                steps_per_epoch=per_epoch,
+                validation_steps=validation_steps,
+                validation_freq=validation_freq,
+            )
+        finally:
+            self._memory.steps_done += max(0, self._iterations() - before)
+            self._memory.scored = None
+
+    def has_answers(self, x: Any, y: Any) -> bool:
+        """Says whether answers are given."""
+        return y is not None
+
+    def check_streamed(self) -> None:
+        """Refuses to learn from a dataset, where that cannot be.
+
+        Raises:
+          UserError: it cannot.
+        """
+
+    def asked(self) -> Any:
+        """Returns what `predict` asks of the network: see `Task.infer`."""
+        return self.task
+
+    def _batch_size(self) -> int:
+        assert self._train is not None
+        return self._train.batch_size
+
+    def _iterations(self) -> int:
+        if self.optimizer is None:
+            return 0
+        return int(self.optimizer.iterations.numpy())
+
+    def _weights(
+        self, examples: Sequence[Any], class_weight: Any, sample_weight: Any
+    ) -> list[float] | None:
+        if sample_weight is None and class_weight is None:
+            return None
+        found = [1.0] * len(examples)
+        if sample_weight is not None:
+            found = [float(w) for w in inputs.plain(sample_weight)]
+            inputs.same_number(len(examples), found, "sample_weight")
+        if class_weight is not None:
+            shares = self.class_shares(examples, class_weight)
+            found = [w * share for w, share in zip(found, shares)]
+        return found
+
+    def class_shares(
+        self, examples: Sequence[Any], class_weight: Mapping[Any, float]
+    ) -> list[float]:
+        """Returns the weight of each example's class.
+
+        Raises:
+          UserError: the task has no classes.
+        """
+        raise UserError(
+            f"class_weight: {type(self).__name__} takes none; give "
+            "sample_weight"
+        )
+
+    @property
+    def _words(self) -> wordpiece.Tokenizer:
+        """The tokenizer as tasks take it."""
+        return self.tokenizer.graph_tokenizer
+
+    def _look(self, examples: Sequence[Any]) -> None:
+        """Learns, once, what the task must know of training examples."""
+        if self.learned:
+            return
+        self.learn(examples)
+        self.learned = True
+        self.make_test_function(force=True)  # it may hold what has changed
+
+    def _features(
+        self, examples: Sequence[Any], weights: Sequence[float] | None
+    ) -> Features:
+        """Inputs and targets."""
+        found = self.task.features(self._words, examples, training=True)
+        check_lengths(found, self.network.config.max_positions)
+        if weights is not None:
+            found = streams.weighted(found, np.asarray(weights, "float32"))
+        return found
+
+    def _batches(
+        self,
+        examples: Sequence[Any],
+        weights: Sequence[float] | None,
+        batch_size: int,
+        shuffle: bool,
+        epochs: int,
+        steps_per_epoch: int | None,
+    ) -> tuple[tf.data.Dataset, int, int]:
+        """The batches of arrays, their size and how many make an epoch."""
+        if not examples:
+            raise UserError("x: is empty; expected at least one input")
+        self._look(examples)
+        features = self._features(examples, weights)
+        if not features.units:
+            raise UserError("x: none of the inputs can be trained on")
+        size = min(batch_size, features.units)
+        steps = steps_per_epoch or max(1, round(features.epoch_units / size))
+        plan = self._steps_planned(features, size, steps * epochs)
+        self._plan(plan.kernel_mode, plan.side_by_side)
+        # The first batch follows those of earlier calls.
+        offset = max(0, self._memory.steps_done - self._iterations())
+        if not self._own_optimizer:
+            offset = self._memory.steps_done
+        data = streams.training(
+            features,
+            size,
+            self.seed,
+            plan.pad_to_multiple,
+            shuffle,
+            lambda: offset + self._iterations(),
+        )
+        return self._with_y(data), size, steps
+
+    def _steps_planned(
+        self, features: Features, batch_size: int, steps: int
+    ) -> StepPlan:
+        return plan_steps(
+            self.network.config,
+            features,
+            batch_size,
+            steps,
+            self.distribute_strategy,
+            bool(self.jit_compile),
+        )
+
+    def _plan(self, kernel_mode: str | None, side_by_side: int) -> None:
+        """Sets how steps are computed."""
+        if self._is_own:
+            side_by_side = 1  # its loss is of a whole batch
+        self.kernel_mode = kernel_mode
+        self.side_by_side = side_by_side
+        self.train_function = None
+
+    def _streamed(
+        self,
+        data: tf.data.Dataset,
+        batch_size: int | None,
+        steps_per_epoch: int | None,
+    ) -> tuple[tf.data.Dataset, int, int | None]:
+        """The same of a dataset; steps are None where it does not say."""
+        self.check_streamed()
+        data = inputs.batches(data, batch_size)
+        first: list[Any] = []
+        for x, y, _ in inputs.elements(data.take(32)):
+            if not self.has_answers(x, y):
+                raise UserError(
+                    "x: expected a dataset of (x, y), with answers to learn"
+                )
+            first += self.read(x, y)
+        if not first:
+            raise UserError("x: the dataset is empty")
+        self._look(first)
+        known = int(data.cardinality().numpy())
+        steps = steps_per_epoch or (known if known > 0 else None)
+        size = batch_size or _BATCH
+        plan = self._steps_planned(
+            self._features(first, None), size, steps or 1000
+        )
+        self._plan(plan.kernel_mode, plan.side_by_side)
+        return self._stream(data), size, steps
+
+    def _stream(self, data: tf.data.Dataset) -> tf.data.Dataset:
+        def make(element: Any) -> Features:
+            x, y, w = inputs.unpacked(element)
+            weights = None if w is None else inputs.plain(w)
+            return self._features(self.read(x, y), weights)
+
+        limit = self.network.config.max_positions
+        count = int(data.cardinality().numpy()) if self.keeps_all else None
+        return self._with_y(streams.streamed(data, make, limit, count))
+
+    def _with_y(self, data: tf.data.Dataset) -> tf.data.Dataset:
+        """Batches with y beside, which Keras asks for to make metrics."""
+        if not (self._is_own or self._has_metrics):
+            return data
+        return data.map(lambda batch: (batch, self.targets(batch)[0]))
+
+    # --- evaluate and predict ----------------------------------------------
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **others: Any,
+    ) -> Any:
+        """Computes loss and metrics; arguments are those of Keras'.
+
+        Args:
+          x: as `fit`'s.
+          y: as `fit`'s.
+          batch_size: rows at once, 64 where None.
+          verbose: as Keras'.
+          sample_weight: a weight for each input.
+          steps: batches to take, all where None.
+          callbacks: as Keras'.
+          return_dict: names and values instead of values alone.
+          **others: what Keras passes on to itself.
+
+        Returns:
+          The loss and the compiled metrics; and after them, where the class
+          has such (see `extra_scores`), those of the task, as shares of 1.
+          `scores` gives all of the task's as the commands do.
+        """
+        if not self.compiled:
+            self.compile()
+        examples = self._memory.scored
+        if not others:
+            given: Any = x
+            if not isinstance(x, tf.data.Dataset):
+                given = (x, y, sample_weight)
+            examples = self._listed(given)
+            x = self._held_out(given, batch_size)
+        found = super().evaluate(
+            x,
+            verbose=verbose,
+            steps=steps,
+            callbacks=callbacks,
+            return_dict=True,
+            **others,
+        )
+        if self.extra_scores and examples:
+            found |= self._extra(examples)
+        if return_dict:
+            return found
+        # Keras sorts the mapping by names, but not the list.
+        order = []
+        for metric in self.metrics:
+            parts = getattr(metric, "metrics", None) or [metric]
+            order += [part.name for part in parts]
+        names = sorted(
+            found, key=lambda n: order.index(n) if n in order else len(order)
+        )
+        values = [found[name] for name in names]
+        return values[0] if len(values) == 1 else values
+
+    def _extra(self, examples: Sequence[Any]) -> dict[str, float]:
+        scores = self.task.scores(examples, self._answered(examples))
+        return {
+            name: scores[name] / 100
+            for name in self.extra_scores
+            if name in scores
+        }
+
+    def _listed(self, data: Any) -> list[Any] | None:
+        """The examples of (x, y, sample_weight), for the task's scores."""
+        if not self.extra_scores:
+            return None
+        if isinstance(data, _Examples):
+            return list(data.examples)
+        if isinstance(data, tf.data.Dataset):
+            found: list[Any] = []
+            for x, y, _ in inputs.elements(inputs.batches(data, None)):
+                found += self.read(x, y)
+            return found
+        return self.read(*data[:2])
+
+    def _held_out(
+        self, data: Any, batch_size: int | None
+    ) -> tf.data.Dataset | None:
+        """Batches to evaluate on; remembers their examples for scores."""
+        if data is None:
+            return None
+        self._memory.scored = self._listed(data)
+        if isinstance(data, tf.data.Dataset):
+            return self._stream(inputs.batches(data, batch_size))
+        if isinstance(data, _Examples):
+            examples, weights = data.examples, data.weights
+        else:
+            x, y, sample_weight = inputs.unpacked(tuple(data))
+            examples = self.read(x, y)
+            if not self.has_answers(x, y):
+                raise UserError(
+                    "y: is missing; expected the answers to compare with"
+                )
+            weights = self._weights(examples, None, sample_weight)
+        if not examples:
+            raise UserError("x: is empty; expected at least one input")
+        features = self._features(examples, weights)
+        if not features.units:
+            raise UserError("x: none of the inputs can be evaluated on")
+        return self._with_y(streams.once(features, batch_size or _AT_ONCE))
+
+    def scores(self, x: Any, y: Any = None) -> dict[str, float]:
+        """Computes the task's metrics as the command `evaluate` does.
+
+        Args:
+          x: inputs, or a dataset of (x, y).
+          y: their answers.
+
+        Returns:
+          Name -> value; shares are in percent.
+        """
+        if isinstance(x, tf.data.Dataset):
+            examples: list[Any] = []
+            for part, answers, _ in inputs.elements(inputs.batches(x, None)):
+                examples += self.read(part, answers)
+        else:
+            examples = self.read(x, y)
+        return self.task.scores(examples, self._answered(examples))
+
+    def answer(
+        self, x: Any, batch_size: int | None = None, verbose: Any = 0
+    ) -> list[Prediction]:
+        """Predicts as the command `predict` does.
+
+        Args:
+          x: inputs, or a dataset of them.
+          batch_size: rows at once, 64 where None.
+          verbose: 1 for a progress bar.
+
+        Returns:
+          A mapping for each input, such as `label` and `probabilities`.
+        """
+        examples = self._inputs(x, batch_size)
+        return self._answered(examples, batch_size, verbose)
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """Predicts for inputs; see the class for what is returned.
+
+        Args:
+          x: inputs, or a dataset of them, alone or with answers.
+          batch_size: rows at once, 64 where None.
+          verbose: as Keras'.
+          steps: of a dataset, the batches to take.
+          callbacks: as Keras', those of the beginning and the end.
+        """
+        examples = self._inputs(x, batch_size, steps)
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = keras.callbacks.CallbackList(callbacks, model=self)
+        callbacks.on_predict_begin()
+        found: list[Any] = []
+        self._run(
+            examples,
+            batch_size,
+            verbose,
+            lambda part, features, outputs: found.extend(
+                self.predicted(part, features, outputs)
+            ),
+            self.asked(),
+        )
+        callbacks.on_predict_end()
+        return self.joined(found)
+
+    def predicted(
+        self,
+        examples: Sequence[Any],
+        features: Features,
+        outputs: Sequence[Mapping[str, Any]],
+    ) -> Sequence[Any]:
+        """Makes what `predict` returns for each of some examples.
+
+        By default that is what the task predicts.
+        """
+        return self.task.predictions(examples, features, outputs)
+
+    def joined(self, found: list[Any]) -> Any:
+        """Makes what `predict` returns, of all that `predicted` gave."""
+        return found
+
+    def _inputs(
+        self, x: Any, batch_size: int | None, steps: int | None = None
+    ) -> list[Any]:
+        if not isinstance(x, tf.data.Dataset):
+            return self.read(x)
+        data = inputs.batches(x, None)
+        examples: list[Any] = []
+        for part, _, _ in inputs.elements(
+            data.take(-1 if steps is None else steps)
+        ):
+            examples += self.read(part)
+        return examples
+
+    def _answered(
+        self,
+        examples: Sequence[Any],
+        batch_size: int | None = None,
+        verbose: Any = 0,
+    ) -> list[Prediction]:
+        found: list[Prediction] = []
+        self._run(
+            examples,
+            batch_size,
+            verbose,
+            lambda part, features, outputs: found.extend(
+                self.task.predictions(part, features, outputs)
+            ),
+        )
+        return found
+
+    def _run(
+        self,
+        examples: Sequence[Any],
+        batch_size: int | None,
+        verbose: Any,
+        take: Callable[[Any, Features, Any], None],
+        asked: Any = None,
+    ) -> None:
+        """Runs the network on examples, some thousand at a time."""
+        size, known = batch_size or _AT_ONCE, self._memory.inferences
+        asked = asked or self.task
+        key = (size, type(asked).__name__)
+        if key not in known:
+            known[key] = Inference(self.network, asked, size)
+        inference = known[key]
+        bar = None
+        if verbose in ("auto", 1, 2, True) and examples:
+            bar = keras.utils.Progbar(len(examples), unit_name="input")
+        for start in range(0, len(examples), _CHUNK):
+            part = examples[start : start + _CHUNK]
+            features = self.task.features(self._words, part, training=False)
+            check_lengths(features, self.network.config.max_positions)
+            outputs = inference.run(features)
+            assert outputs is not None  # nothing asks it to stop
+            take(part, features, outputs)
+            if bar is not None:
+                bar.update(start + len(part))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Examples:
+    """Examples that are held out, already read."""
+
+    examples: Sequence[Any]
+    weights: Sequence[float] | None
+
+
+def _refuse(what: str, **given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise UserError(f"{name}: {what} holds its own; leave it out")

@@ -1,0 +1,388 @@
+"""A task's network as a Keras model: called, compiled, its steps."""
+
+import abc
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from electra_tf import config as configs
+from electra_tf.errors import UserError
+from electra_tf.finetuning import settings as finetune_settings
+from electra_tf.finetuning.fine_tuner import FineTuner
+from electra_tf.finetuning.settings import FinetuneTrainConfig
+from electra_tf.finetuning.start import Start
+from electra_tf.keras_api.preprocessors import TextPreprocessor, as_tensors
+from electra_tf.keras_api.tasks import streams
+from electra_tf.keras_api.tokenizer import Tokenizer
+from electra_tf.models import initial, packed_encoder, task_networks
+from electra_tf.models.config import TaskHeadConfig
+from electra_tf.prediction.predictor import Inference
+from electra_tf.tasks.features import INPUTS
+from electra_tf.tasks.task import Task
+from electra_tf.training.optimizer import (
+    loss_scaled,
+    make_optimizer,
+    precision_policy,
+)
+
+
+class _Memory:
+    """What a model keeps between calls, opaque to Keras."""
+
+    def __init__(self) -> None:
+        self.steps_done = 0  # in all calls of fit
+        self.scored: list[Any] | None = None  # what evaluate scores in fit
+        self.inferences: dict[tuple[int, str], Inference] = {}
+
+
+class CompiledTask(FineTuner, abc.ABC):
+    """Calls a task's network on strings, and trains it on the task's loss.
+
+    Attributes: see `base.TaskModel`.
+    """
+
+    # Scores of the task that `evaluate` gives beside Keras' metrics, as
+    # shares of 1.
+    extra_scores: ClassVar[tuple[str, ...]] = ()
+    # Whether losses and metrics of one's own can be compiled.
+    open_losses: ClassVar[bool] = True
+    # Whether every input is trained on; of a dataset it tells the batches.
+    keeps_all: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        task: Task,
+        start: Start,
+        *,
+        head: TaskHeadConfig | None = None,
+        learned: bool = False,
+        seed: int = 42,
+        dtype: Any = None,
+        name: str | None = None,
+    ):
+        """Builds the network; users call `from_pretrained`.
+
+        Args:
+          task: knows its labels.
+          start: the first weights, the vocabulary and the shape.
+          head: the checkpoint's own, to continue with; the task's where None.
+          learned: whether `learn` has seen examples, here or before.
+          seed: of the head's first weights, dropout and the order of rows.
+          dtype: "float32", "mixed_bfloat16" or "mixed_float16"; Keras' global
+            policy where None.
+          name: of the model.
+        """
+        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        with precision_policy(policy.name), initial.seeded(seed):
+            network, report = start.build(head or task.head())
+            super().__init__(
+                network, task, seed, name=name or _snake(type(self).__name__)
+            )
+        self.load_report = report
+        self.start = dataclasses.replace(start, checkpoint=None)
+        self.tokenizer = Tokenizer(
+            start.vocab, start.lower_case, start.strip_accents
+        )
+        self.preprocessor = self._make_preprocessor()
+        self._train: FinetuneTrainConfig | None = None
+        self._is_own = False  # whether the loss is one of the user's
+        self._has_metrics = False
+        self._own_optimizer = False
+        self.learned = learned
+        self.one_hot = False  # whether the loss wants labels so
+        self._memory = _Memory()
+
+    # --- what a task says --------------------------------------------------
+
+    @abc.abstractmethod
+    def read(self, x: Any, y: Any = None) -> list[Any]:
+        """Makes the task's examples of inputs and, if given, answers."""
+
+    @abc.abstractmethod
+    def answers(self, outputs: Any) -> Any:
+        """Makes of the network's outputs what calling the model gives."""
+
+    def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
+        """Returns of a batch (y, sample_weight) for losses and metrics."""
+        raise NotImplementedError
+
+    def learn(self, examples: Sequence[Any]) -> None:
+        """Sees the first training examples, before they become features."""
+
+    def default_metrics(self) -> list[Any]:
+        """Returns the metrics that `compile` takes where none are given."""
+        return []
+
+    def default_weighted_metrics(self) -> list[Any] | None:
+        """Returns those beside, that count no more than what is weighed."""
+        return None
+
+    def as_input(self, x: Any) -> Any:
+        """Returns what the model is called on, Python's strings as tensors."""
+        return as_tensors(x)
+
+    def _make_preprocessor(self) -> keras.layers.Layer:
+        return TextPreprocessor(
+            self.tokenizer, self.task.options.max_seq_length
+        )
+
+    # --- compile -----------------------------------------------------------
+
+    def compile(  # type: ignore[override]  # the order of Keras' arguments
+        self,
+        optimizer: Any = None,
+        loss: Any = None,
+        metrics: Any = None,
+        *,
+        learning_rate: float | None = None,
+        layerwise_lr_decay: float | None = None,
+        warmup_proportion: float | None = None,
+        weight_decay_rate: float | None = None,
+        train: Mapping[str, Any] | FinetuneTrainConfig | None = None,
+        jit_compile: bool = False,
+        **options: Any,
+    ) -> None:
+        """Chooses optimizer, loss and metrics; all have defaults.
+
+        Args:
+          optimizer: any of Keras'; None takes ELECTRA's. Its learning rate
+            rises and then falls to 0 over each call of `fit`.
+          loss: one of Keras', of what calling the model gives
+            (probabilities, not logits); None takes the task's.
+          metrics: Keras' metrics; None takes the task's.
+          learning_rate: the peak of ELECTRA's optimizer; None takes 3e-4,
+            1e-4 or 5e-5, as the encoder is wide.
+          layerwise_lr_decay: the factor between the learning rates of
+            neighbouring layers; 1 gives all the same, None takes 0.8 or 0.9.
+          warmup_proportion: share of the steps in which the rate rises.
+          weight_decay_rate: decoupled weight decay.
+          train: other keys of `finetune`'s section `train`, such as
+            gradient_accumulation or max_grad_norm.
+          jit_compile: whether XLA compiles the whole step; slower on CPUs.
+          **options: run_eagerly, steps_per_execution, weighted_metrics.
+
+        Raises:
+          UserError: settings of ELECTRA's optimizer for another one; a loss
+            of logits.
+        """
+        given: dict[str, Any] = {
+            name: value
+            for name, value in {
+                "learning_rate": learning_rate,
+                "layerwise_lr_decay": layerwise_lr_decay,
+                "warmup_proportion": warmup_proportion,
+                "weight_decay_rate": weight_decay_rate,
+            }.items()
+            if value is not None
+        }
+        if optimizer == "electra":
+            optimizer = None
+        if optimizer is not None and given:
+            raise UserError(
+                f"{next(iter(given))}: is a setting of ELECTRA's optimizer; "
+                "leave optimizer out, or set the rate in yours"
+            )
+        if not self.open_losses and (loss is not None or metrics):
+            raise UserError(
+                f"{type(self).__name__}: has a loss and metrics of its own; "
+                "leave loss and metrics out"
+            )
+        _check_loss(loss)
+        settings = configs.resolve(FinetuneTrainConfig, train)
+        self._train = dataclasses.replace(settings, **given)
+        self.gradient_accumulation = self._train.gradient_accumulation
+        self.network.encoder.recompute = self._train.recompute
+        if self._train.freeze_encoder:
+            self.network.encoder.trainable = False
+        self._is_own = loss is not None
+        self.one_hot = any(
+            "categorical" in name and "sparse" not in name
+            for name in map(_name_of, (loss, *_flat(metrics)))
+        )
+        if metrics is None:
+            metrics = self.default_metrics()
+            options.setdefault(
+                "weighted_metrics", self.default_weighted_metrics()
+            )
+        self._has_metrics = bool(metrics or options.get("weighted_metrics"))
+        self._own_optimizer = optimizer is not None
+        keras.Model.compile(
+            self,
+            optimizer=optimizer,
+            loss=loss,
+            metrics=metrics or None,
+            jit_compile=jit_compile,
+            **options,
+        )
+        if optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The loss first, then what was compiled."""
+        found = keras.Model.metrics.fget(self)
+        rest = [m for m in found if m.name != self.loss_mean.name]
+        return [self.loss_mean, *rest]
+
+    def _set_optimizer(self, steps: int, batch_size: int) -> None:
+        """ELECTRA's, for a run of so many steps."""
+        assert self._train is not None  # `fit` has compiled it
+        config = dataclasses.replace(
+            self._train,
+            num_train_steps=steps,
+            num_train_epochs=None,
+            batch_size=batch_size,
+        )
+        shape = self.network.config
+        train, decay = finetune_settings.fit(
+            config, shape.hidden_size, batch_size, 1
+        )
+        rates = task_networks.layer_rates(decay, shape.num_layers)
+        with self.distribute_strategy.scope():
+            optimizer = make_optimizer(
+                train, steps, learning_rate_multipliers=rates
+            )
+            optimizer = loss_scaled(optimizer, self.dtype_policy.name)
+            optimizer.build(self.trainable_variables)
+        self.optimizer = optimizer
+        self.train_function = None
+
+    # --- steps -------------------------------------------------------------
+
+    def call(  # type: ignore[override]  # strings, not batches of training
+        self, inputs: Any, training: bool = False
+    ) -> Any:
+        """Runs the network on strings, or on rows of token ids.
+
+        Args:
+          inputs: what `preprocessor` takes, or the mapping that it gives.
+          training: whether dropout is on.
+        """
+        rows = inputs
+        if not isinstance(inputs, Mapping):
+            rows = self.preprocessor(inputs)
+        parts = [rows[name] for name in INPUTS]
+        return self.answers(self.network(*parts, training=training))
+
+    def __call__(self, inputs: Any, *args: Any, **named: Any) -> Any:
+        """See `call`; Python's strings become tensors first."""
+        return super().__call__(self.as_input(inputs), *args, **named)
+
+    def unit_losses(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        training: bool = False,
+        keys: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """See `FineTuner.unit_losses`; updates the compiled metrics as well."""
+        if training:
+            outputs = self.forward(batch, True, keys)
+        else:
+            with packed_encoder.where_fastest(self.network):
+                outputs = self.forward(batch)
+        weight = batch.get(streams.WEIGHT)
+        y = y_pred = None
+        if self._is_own or self._has_metrics:
+            y_pred = self.answers(outputs)
+            y, mask = self.targets(batch)
+            if mask is not None:
+                weight = mask if weight is None else mask * weight[:, None]
+        if self._is_own:
+            loss = self.compute_loss(
+                batch, y, y_pred, weight, training=training
+            )
+            found = tf.fill([tf.shape(batch["input_ids"])[0]], loss)
+        else:
+            found = self.task.loss(outputs, batch)
+            if streams.WEIGHT in batch:
+                found *= batch[streams.WEIGHT]
+        if self._has_metrics:
+            fixed = tf.nest.map_structure(tf.stop_gradient, y_pred)
+            self.compute_metrics(batch, y, fixed, weight)
+        return found
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """See `FineTuner.train_step`."""
+        return super().train_step(keras.utils.unpack_x_y_sample_weight(data)[0])
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """See `FineTuner.test_step`."""
+        return super().test_step(keras.utils.unpack_x_y_sample_weight(data)[0])
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Returns how the model was compiled, and its optimizer."""
+        found = super().get_compile_config()
+        if not found or self._train is None:
+            return found
+        optimizer = None
+        if self.optimizer is not None:
+            optimizer = keras.saving.serialize_keras_object(self.optimizer)
+        return found | {
+            "optimizer": optimizer,
+            "train": json.loads(json.dumps(dataclasses.asdict(self._train))),
+            "own_optimizer": self._own_optimizer,
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as `get_compile_config` says.
+
+        Args:
+          config: what it returned.
+        """
+        values = keras.saving.deserialize_keras_object(config)
+        own, train = values.pop("own_optimizer"), values.pop("train")
+        optimizer = values.pop("optimizer")
+        values.pop("loss_weights", None)
+        self.compile(
+            optimizer if own else None,
+            train=configs.from_dict(FinetuneTrainConfig, train, where="train"),
+            **values,
+        )
+        if optimizer is not None and not own:
+            self.optimizer = optimizer
+            self.optimizer.build(self.trainable_variables)
+
+    def __repr__(self) -> str:
+        """Says what it is, on one line."""
+        config = self.network.config
+        count = self.count_params() / 1e6
+        return (
+            f"<{type(self).__name__} {self.described()}: {config.num_layers} "
+            f"layers x {config.hidden_size}, {count:.1f} million parameters>"
+        )
+
+    def described(self) -> str:
+        """Returns what the model tells apart, for people."""
+        labels = getattr(self.task.head(), "labels", None) or ()
+        shown = ", ".join(labels[:6]) + (", ..." if len(labels) > 6 else "")
+        return f"of {shown}" if shown else self.task.name
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def _flat(metrics: Any) -> list[Any]:
+    return tf.nest.flatten(metrics) if metrics else []
+
+
+def _name_of(thing: Any) -> str:
+    """A loss's or metric's name, "categorical_crossentropy" or the like."""
+    if isinstance(thing, keras.Loss | keras.Metric):
+        return _snake(type(thing).__name__)
+    name = getattr(thing, "__name__", thing)
+    return name if isinstance(name, str) else ""
+
+
+def _check_loss(loss: Any) -> None:
+    config = loss.get_config() if isinstance(loss, keras.Loss) else {}
+    if config.get("from_logits"):
+        raise UserError(
+            f"loss: {type(loss).__name__} is of logits (from_logits=True), "
+            "and the model gives probabilities; leave from_logits out"
+        )

@@ -1,0 +1,277 @@
+"""What a Keras user gives to `fit` and `predict`, as lists of Python values."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+
+_ONE = "put a single text into a list"
+
+
+class Texts(NamedTuple):
+    """N texts, or N pairs of texts."""
+
+    first: list[str]
+    second: list[str] | None = None
+
+
+def plain(values: Any) -> Any:
+    """Converts a tensor, an array or a column of a table into lists.
+
+    Args:
+      values: a (ragged) tensor, an array, a pandas series, or a sequence,
+        whose elements may be such again.
+
+    Returns:
+      Lists of lists down to str, int, float and bool; bytes become str.
+
+    Raises:
+      UserError: bytes that are no UTF-8.
+    """
+    if isinstance(values, tf.RaggedTensor):
+        values = values.to_list()
+    elif tf.is_tensor(values) or isinstance(values, np.ndarray | np.generic):
+        values = np.asarray(values).tolist()
+    elif isinstance(values, str | Mapping) or values is None:
+        return values
+    elif not isinstance(values, list | tuple | bytes) and hasattr(
+        values, "tolist"
+    ):
+        values = values.tolist()
+    if isinstance(values, bytes):
+        try:
+            return values.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"x: {values[:40]!r} is not UTF-8 text ({error.reason} at "
+                f"byte {error.start})"
+            ) from error
+    if isinstance(values, list | tuple):
+        return [plain(value) for value in values]
+    return values
+
+
+def texts(x: Any) -> Texts:
+    """Reads texts, or pairs of texts.
+
+    Args:
+      x: a list, array or string tensor of N texts; a tuple of two such for N
+        pairs; or a list or an array [N, 2] of pairs.
+
+    Raises:
+      UserError: something else; the item is named.
+    """
+    if isinstance(x, str | bytes) or (
+        isinstance(x, np.ndarray | tf.Tensor) and not len(x.shape)
+    ):
+        raise UserError(f"x: expected a list of texts, got one; {_ONE}")
+    if isinstance(x, Mapping):
+        raise UserError(
+            "x: expected texts or a tuple of two lists of texts, got a mapping "
+            f"with {', '.join(map(str, x)) or 'nothing'}"
+        )
+    if isinstance(x, tuple):
+        if len(x) != 2 or isinstance(x[0], str | bytes):
+            raise UserError(
+                "x: a tuple is two lists of texts, the first and the second "
+                f"of each pair; got one of {len(x)} "
+                + ("texts" if x and isinstance(x[0], str) else "things")
+                + "; texts by themselves go into a list"
+            )
+        first, second = (_strings(part, "x") for part in x)
+        if len(first) != len(second):
+            raise UserError(
+                f"x: {len(first)} first texts and {len(second)} second ones"
+            )
+        return Texts(first, second)
+    found = plain(x)
+    if not isinstance(found, list):
+        raise UserError(f"x: expected a list of texts, got {x!r:.60}")
+    if found and isinstance(found[0], list):
+        for number, item in enumerate(found):
+            if not (isinstance(item, list) and len(item) == 2):
+                raise UserError(
+                    f"x[{number}]: expected a pair of texts, as x[0] is, got "
+                    f"{item!r:.60}"
+                )
+        return Texts(
+            _strings([a for a, _ in found], "x"),
+            _strings([b for _, b in found], "x"),
+        )
+    return Texts(_strings(found, "x"))
+
+
+def _strings(values: Any, where: str) -> list[str]:
+    found = plain(values)
+    if not isinstance(found, list):
+        raise UserError(f"{where}: expected a list of texts; {_ONE}")
+    for number, text in enumerate(found):
+        if not isinstance(text, str):
+            raise UserError(
+                f"{where}[{number}]: expected a text, got {text!r:.60}"
+            )
+    return found
+
+
+def word_lists(x: Any) -> list[list[str]]:
+    """Reads N sentences that are divided into words.
+
+    Args:
+      x: lists of words, or a ragged string tensor [N, (words)].
+
+    Raises:
+      UserError: something else, or a sentence without words.
+    """
+    found = plain(x)
+    if not isinstance(found, list):
+        raise UserError(f"x: expected lists of words, got {x!r:.60}")
+    for number, words in enumerate(found):
+        if not isinstance(words, list) or not words:
+            raise UserError(
+                f"x[{number}]: expected a list of words, got {words!r:.60}"
+            )
+        for word in words:
+            if not isinstance(word, str):
+                raise UserError(
+                    f"x[{number}]: expected words, got {word!r:.60}"
+                )
+    return found
+
+
+def same_number(count: int, values: Sequence[Any], name: str) -> None:
+    """Refuses answers or weights that are not one for each input.
+
+    Args:
+      count: of the inputs.
+      values: what is given beside them.
+      name: of the argument, for the message.
+
+    Raises:
+      UserError: there are more or fewer.
+    """
+    if len(values) != count:
+        raise UserError(f"{name}: {len(values)} values for {count} inputs in x")
+
+
+def position(value: Any, labels: Sequence[str], where: str) -> int:
+    """Returns which label a name or a number means.
+
+    Args:
+      value: a label's name, or its position.
+      labels: all names.
+      where: for the message.
+
+    Raises:
+      UserError: it is no label.
+    """
+    if isinstance(value, bool):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and 0 <= value < len(labels):
+        return value
+    if isinstance(value, str) and value in labels:
+        return list(labels).index(value)
+    shown = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
+    raise UserError(
+        f"{where}: {value!r:.40} is no label; expected one of {shown}, or a "
+        f"number from 0 to {len(labels) - 1}"
+    )
+
+
+def names(
+    labels: Sequence[str] | None, num_classes: int | None
+) -> list[str] | None:
+    """Returns the names of labels; of classes without, their numbers.
+
+    Args:
+      labels: the names; or
+      num_classes: how many there are.
+
+    Returns:
+      None where neither is given.
+
+    Raises:
+      UserError: they do not agree, or are no texts.
+    """
+    if labels is not None and num_classes not in (None, len(labels)):
+        raise UserError(
+            f"num_classes: is {num_classes}, and labels has {len(labels)}; "
+            "leave it out"
+        )
+    if labels is None and num_classes is None:
+        return None
+    if labels is None:
+        return [str(i) for i in range(int(num_classes or 0))]
+    if isinstance(labels, str):
+        raise UserError(f"labels: expected a list of names, got '{labels}'")
+    for label in labels:
+        if not isinstance(label, str):
+            raise UserError(
+                f"labels: expected names, got {label!r}; write it as "
+                f"'{label}', and in y its position"
+            )
+    return list(labels)
+
+
+def numbers(values: Any, where: str) -> list[float]:
+    """Reads finite numbers.
+
+    Args:
+      values: a list, array or tensor, [N] or [N, 1].
+      where: the argument, for messages.
+
+    Raises:
+      UserError: something else; the item is named.
+    """
+    given = plain(values)
+    if not isinstance(given, list):
+        raise UserError(
+            f"{where}: expected a list of numbers, got {values!r:.60}"
+        )
+    found = []
+    for number, value in enumerate(given):
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise UserError(
+                f"{where}[{number}]: expected a number, got {value!r:.40}"
+            )
+        found.append(float(value))
+    return found
+
+
+def batches(data: tf.data.Dataset, batch_size: int | None) -> tf.data.Dataset:
+    """Returns a dataset of batches, whether it was one or of single rows.
+
+    Args:
+      data: of x, (x, y) or (x, y, sample_weight).
+      batch_size: of the batches that are made; 32 where None.
+
+    Raises:
+      UserError: it has batches, and a size is given.
+    """
+    spec = data.element_spec
+    first = tf.nest.flatten(spec, expand_composites=False)[0]
+    if first.shape.rank == 0:
+        return data.batch(batch_size or 32)
+    if batch_size is not None:
+        raise UserError("batch_size: the dataset is in batches already")
+    return data
+
+
+def unpacked(element: Any) -> tuple[Any, Any, Any]:
+    """Returns (x, y, sample_weight) of a dataset's element."""
+    if not isinstance(element, tuple):
+        return element, None, None
+    return (*element, None, None)[:3]
+
+
+def elements(data: tf.data.Dataset) -> Iterator[tuple[Any, Any, Any]]:
+    """Iterates over (x, y, sample_weight) of a dataset."""
+    for element in data:
+        yield unpacked(element)

@@ -1,0 +1,237 @@
+"""Where task models come from, and how they are kept."""
+
+import abc
+import copy
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from electra_tf import config as configs
+from electra_tf.errors import UserError
+from electra_tf.finetuning import settings as finetune_settings
+from electra_tf.finetuning import start as starts
+from electra_tf.finetuning.start import Start
+from electra_tf.hub import directory, loading
+from electra_tf.hub.config import DirectoryConfig
+from electra_tf.keras_api.aside import written_aside
+from electra_tf.keras_api.tasks.compiled import CompiledTask
+from electra_tf.models.config import ModelConfig, TaskHeadConfig
+from electra_tf.prediction import task_of_model
+from electra_tf.tasks.registry import stored_options, task_class
+from electra_tf.tasks.task import Task
+from electra_tf.text.vocab import Vocab
+
+M = TypeVar("M", bound="SavedTask")
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """Arguments that all `from_pretrained` have in common."""
+
+    options: Mapping[str, Any] | None = None
+    vocab: str | None = None
+    overrides: Mapping[str, Any] | None = None
+    load_weights: bool = True
+    seed: int = 42
+    dtype: Any = None
+    name: str | None = None
+
+
+class SavedTask(CompiledTask):
+    """Opens checkpoints, and writes model directories and `.keras` files."""
+
+    @classmethod
+    def _open(
+        cls: type[M],
+        path: str,
+        task: str,
+        state: Mapping[str, Any] | None,
+        given: "Given",
+    ) -> M:
+        """Opens a checkpoint, for a new task or for the one it has.
+
+        Args:
+          path: the checkpoint.
+          task: the name of the new task.
+          state: what the new task knows, its labels; None takes task, options
+            and state of the checkpoint.
+          given: the other arguments of `from_pretrained`.
+
+        Raises:
+          UserError: it cannot be opened, or has no task of this kind.
+        """
+        shape, others = {}, {}
+        for key, value in (given.overrides or {}).items():
+            section, _, field = key.partition(".")
+            if section == "model" and field:
+                shape[field] = value
+            else:
+                others[key] = str(value).lower()
+        start = starts.from_checkpoint(
+            path,
+            configs.resolve(finetune_settings.ModelSettings, shape),
+            vocab=given.vocab,
+            overrides=others,
+        )
+        assert start.checkpoint is not None  # it was read
+        there = start.checkpoint.config
+        options = dict(given.options or {})
+        head: Any = None
+        if state is None:
+            if there.task is None:
+                raise UserError(cls.missing(path))
+            about = there.fine_tuning or task_of_model.described(there.task)
+            made = cls._same(path, about, options)
+            head = there.task
+        else:
+            options = _fitting(task, options, start.config.max_positions)
+            resolved: Any = configs.resolve(
+                task_of_model.settings_class(task), {}, options=options
+            ).options
+            made = task_class(task)(task, resolved, None, state)
+        if not given.load_weights:
+            start = dataclasses.replace(start, checkpoint=None)
+        return cls(
+            made,
+            start,
+            head=head,
+            learned=state is None,
+            seed=given.seed,
+            dtype=given.dtype,
+            name=given.name,
+        )
+
+    @classmethod
+    def _same(
+        cls, path: str, about: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Task:
+        """The task that a fine-tuned model has."""
+        name = about["task"]
+        chosen = task_of_model.chosen(
+            about, options=options or None, where=path
+        )
+        found = task_class(name)(name, chosen, None, about["state"])
+        if not cls.takes(found):
+            raise UserError(
+                f"{path}: is a model of {name}, which {cls.__name__} does not "
+                "open; take another class, or electra_tf.load"
+            )
+        return found
+
+    @classmethod
+    @abc.abstractmethod
+    def takes(cls, task: Task) -> bool:
+        """Says whether the class is for such tasks."""
+
+    @classmethod
+    def is_fine_tuned(cls, path: str, vocab: str | None = None) -> bool:
+        """Says whether a checkpoint has a task's head."""
+        return (
+            loading.open_checkpoint(path, vocab=vocab).config.task is not None
+        )
+
+    @classmethod
+    def missing(cls, path: str) -> str:
+        """Returns what to say of a checkpoint without a head."""
+        return (
+            f"labels: {path} has no head of its own; name the labels, or give "
+            "num_classes"
+        )
+
+    def save_pretrained(self, path: str) -> None:
+        """Writes a model directory, as the command `finetune` does.
+
+        `electra_tf.load`, `finetune`, `evaluate`, `predict`, `convert` and
+        `export` take it, and `from_pretrained`. It is written beside `path`
+        and renamed when whole.
+
+        Args:
+          path: the directory; a model that is there is replaced.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        with written_aside(path) as aside:
+            directory.save(
+                aside, self._directory_config(), [self.network],
+                self.start.vocab,
+            )  # fmt: skip
+
+    def _directory_config(self) -> DirectoryConfig:
+        about = {
+            "task": self.task.name,
+            "options": dataclasses.asdict(self.task.options),
+            "state": copy.deepcopy(self.task.state),
+            "metrics": {},
+            "settings": {},
+        }
+        return self.start.directory_config(
+            self.task.head(), self._iterations(), about
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns all that makes the model again, but for its weights."""
+        start = self.start
+        config = {
+            "task": self.task.name,
+            "options": dataclasses.asdict(self.task.options),
+            "state": self.task.state,
+            "model": dataclasses.asdict(start.config),
+            "head": dataclasses.asdict(self.network.head_config),
+            "vocab": list(start.vocab.tokens),
+            "lower_case": start.lower_case,
+            "strip_accents": start.strip_accents,
+            "source": start.source,
+            "learned": self.learned,
+            "seed": self.seed,
+            "dtype": self.dtype_policy.name,
+            "name": self.name,
+        }
+        return json.loads(json.dumps(config))  # no tuples
+
+    @classmethod
+    def from_config(
+        cls: type[M], config: dict[str, Any], custom_objects: Any = None
+    ) -> M:
+        """Makes the model of a config, with weights to be loaded.
+
+        Args:
+          config: what `get_config` gave.
+          custom_objects: not needed.
+        """
+        del custom_objects
+        options = stored_options(config["task"], config["options"])
+        task = task_class(config["task"])(
+            config["task"], options, None, config["state"]
+        )
+        start = Start(
+            ModelConfig(**config["model"]),
+            Vocab(config["vocab"]),
+            config["lower_case"],
+            config["strip_accents"],
+            source=config["source"],
+        )
+        return cls(
+            task,
+            start,
+            head=TaskHeadConfig(**config["head"]),
+            learned=config["learned"],
+            seed=config["seed"],
+            dtype=config["dtype"],
+            name=config["name"],
+        )
+
+
+def _fitting(
+    task: str, options: dict[str, Any], positions: int
+) -> dict[str, Any]:
+    """Options with rows that the model has positions for, if none is given."""
+    usual: Any = task_class(task).Options()
+    if "max_seq_length" in options or usual.max_seq_length <= positions:
+        return options
+    found = {"max_seq_length": positions}
+    query = getattr(usual, "max_query_length", None)
+    if query is not None:
+        found["max_query_length"] = min(query, positions // 3)
+    return found | options

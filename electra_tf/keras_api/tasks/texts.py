@@ -1,0 +1,393 @@
+"""Classes, labels or numbers for strings: TextClassifier, TextRegressor."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.keras_api.tasks import inputs
+from electra_tf.keras_api.tasks.base import TaskModel
+from electra_tf.keras_api.tasks.saved import Given
+from electra_tf.tasks.features import Features
+from electra_tf.tasks.task import Task
+from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
+from electra_tf.tasks.texts.task import TextExample, TextTask
+
+C = TypeVar("C", bound="TextClassifier")
+R = TypeVar("R", bound="TextRegressor")
+
+_PAIR = "text_pair"
+
+
+class _TextModel(TaskModel):
+    """Reads texts and pairs; what is said of them is the subclass's."""
+
+    task: TextTask
+    _paired: bool | None = None  # whether it has been trained on pairs
+
+    @property
+    def target(self) -> Target:
+        """What is said of a text; see `tasks.texts.targets`."""
+        return self.task.target
+
+    def read(self, x: Any, y: Any = None) -> list[TextExample]:
+        """See `TaskModel.read`."""
+        first, second = inputs.texts(x)
+        self._check_pairs(second is not None, y is not None)
+        answers: list[Any] = [None] * len(first)
+        if y is not None:
+            answers = self._answers(y)
+            inputs.same_number(len(first), answers, "y")
+        pairs: Sequence[Any] = second or [None] * len(first)
+        return [
+            TextExample(text, pair, answer, f"x[{i}]", i)
+            for i, (text, pair, answer) in enumerate(zip(first, pairs, answers))
+        ]
+
+    def _check_pairs(self, paired: bool, learning: bool) -> None:
+        """Texts and pairs are not mixed; what is learned first decides."""
+        options = self.task.options
+        if not hasattr(options, "text_pair_column"):
+            return  # as in GLUE, whose sets say it
+        wanted = self._paired
+        if options.text_pair_column is not None:
+            wanted = True
+        elif wanted is None and self.learned:
+            wanted = False
+        if wanted is not None and paired != wanted:
+            what = "pairs of texts" if wanted else "texts by themselves"
+            raise UserError(f"x: expected {what}, which the model was made for")
+        if learning and wanted is None:
+            self._paired = paired
+            if paired:
+                self.task.options = dataclasses.replace(
+                    options, text_pair_column=_PAIR
+                )
+
+    def _answers(self, y: Any) -> list[Any]:
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable(package="electra_tf.tasks")
+class TextClassifier(_TextModel):
+    """Sorts texts, or pairs of texts, into classes.
+
+        from electra_tf import TextClassifier
+
+        classifier = TextClassifier.from_pretrained(
+            "model", labels=["bad", "good"]
+        )
+        classifier.fit(["a good cat", "a sad dog"], ["good", "bad"], epochs=2)
+        classifier.predict(["a very good cat"])  # probabilities, [1, 2]
+        classifier.classify(["a very good cat"])  # names: ["good"] or ["bad"]
+        classifier.save("classifier.keras")
+
+    Inputs are lists, arrays or string tensors of texts; for pairs a tuple of
+    two such, or a list of pairs; or a `tf.data.Dataset` of (texts, labels).
+    Labels are names or their positions; of `multi_label` lists of these, or
+    a matrix of 0 and 1, [texts, labels].
+
+    Calling the model and `predict` give probabilities, float32
+    [texts, labels], `classify` names, `answer` what the command `predict`
+    gives, `scores` what `evaluate` gives.
+
+    It is a `keras.Model`: `compile`, callbacks, `save` and functional models
+    work as ever. See `tasks.texts.classification` for what is learned.
+    """
+
+    extra_scores = ()
+
+    @classmethod
+    def from_pretrained(
+        cls: type[C],
+        path: str,
+        *,
+        labels: Sequence[str] | None = None,
+        num_classes: int | None = None,
+        multi_label: bool = False,
+        max_seq_length: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        vocab: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        load_weights: bool = True,
+        seed: int = 42,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> C:
+        """Loads an encoder for new classes, or a fine-tuned classifier.
+
+        Args:
+          path: a model directory, a run of `pretrain` or `finetune`, a
+            checkpoint of another format, or a handle.
+          labels: the classes' names, in order; or
+          num_classes: how many there are, named "0", "1" and so on. Without
+            either the classifier that is at `path` is opened.
+          multi_label: whether a text has any number of labels, not just one.
+          max_seq_length: tokens of a row; longer texts are truncated. 128
+            unless the model says otherwise.
+          options: other options of the task `classification`.
+          vocab: a vocabulary file, where there is none beside the model.
+          overrides: settings of the model, as `{"model.hidden_dropout": 0.2}`.
+          load_weights: False takes shape and vocabulary alone.
+          seed: of the head's first weights, dropout and the order of rows.
+          dtype: "float32", "mixed_bfloat16" or "mixed_float16"; Keras'
+            global policy where None.
+          name: of the model.
+
+        Raises:
+          UserError: not there, not whole, or without a head where no labels
+            are given.
+        """
+        names = inputs.names(labels, num_classes)
+        if names is None and multi_label:
+            raise UserError("labels: name those that a text may have")
+        chosen = dict(options or {})
+        if multi_label:
+            chosen["multi_label"] = True
+        if max_seq_length is not None:
+            chosen["max_seq_length"] = max_seq_length
+        state = None
+        if names is not None:
+            state = {"labels": names}
+            chosen["labels"] = names
+        given = Given(chosen, vocab, overrides, load_weights, seed, dtype, name)
+        return cls._open(path, "classification", state, given)
+
+    @classmethod
+    def takes(cls, task: Task) -> bool:
+        """See `TaskModel.takes`."""
+        return isinstance(task, TextTask) and isinstance(
+            task.target, Classes | LabelSets
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, in order."""
+        return self.target.labels
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a text has any number of labels."""
+        return isinstance(self.target, LabelSets)
+
+    def classify(
+        self, x: Any, batch_size: int | None = None, verbose: Any = 0
+    ) -> list[Any]:
+        """Names the class of each input.
+
+        Args:
+          x: as `predict`'s.
+          batch_size: rows at once, 64 where None.
+          verbose: 1 for a progress bar.
+
+        Returns:
+          A label for each; of `multi_label` a list of labels.
+        """
+        key = "labels" if self.multi_label else "label"
+        return [found[key] for found in self.answer(x, batch_size, verbose)]
+
+    def _answers(self, y: Any) -> list[Any]:
+        given, labels = inputs.plain(y), self.labels
+        if not isinstance(given, list):
+            raise UserError(f"y: expected a list of labels, got {y!r:.60}")
+        if self.multi_label:
+            return [
+                tuple(labels[i] for i in _label_set(row, labels, f"y[{n}]"))
+                for n, row in enumerate(given)
+            ]
+        return [
+            labels[_one_label(value, labels, f"y[{n}]")]
+            for n, value in enumerate(given)
+        ]
+
+    def answers(self, outputs: Any) -> tf.Tensor:
+        """Probabilities, float32 [batch, labels]."""
+        return self.target.outputs(outputs.logits)["probabilities"]
+
+    def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
+        """See `TaskModel.targets`."""
+        if self.multi_label:
+            return batch["label_set"], None
+        ids = batch["label_ids"]
+        if self.one_hot:
+            ids = tf.one_hot(ids, len(self.labels))
+        return ids, None
+
+    def class_shares(
+        self, examples: Sequence[Any], class_weight: Mapping[Any, float]
+    ) -> list[float]:
+        """See `TaskModel.class_shares`."""
+        if self.multi_label:
+            return super().class_shares(examples, class_weight)
+        shares = dict.fromkeys(self.labels, 1.0)
+        for key, weight in class_weight.items():
+            name = self.labels[
+                inputs.position(inputs.plain(key), self.labels, "class_weight")
+            ]
+            shares[name] = float(weight)
+        return [shares[example.answer] for example in examples]
+
+    def default_metrics(self) -> list[Any]:
+        """Accuracy; of several labels the share of right decisions."""
+        return ["binary_accuracy" if self.multi_label else "accuracy"]
+
+    def learn(self, examples: Sequence[Any]) -> None:
+        """See `TaskModel.learn`."""
+        if getattr(self.task.options, "class_weights", None) is not None:
+            self.task.fit(examples)
+
+    def predicted(
+        self,
+        examples: Sequence[Any],
+        features: Features,
+        outputs: Sequence[Mapping[str, Any]],
+    ) -> Sequence[Any]:
+        """See `TaskModel.predicted`."""
+        return [output["probabilities"] for output in outputs]
+
+    def joined(self, found: list[Any]) -> np.ndarray:
+        """See `TaskModel.joined`."""
+        shape = (-1, len(self.labels))
+        return np.asarray(found, "float32").reshape(shape)
+
+
+def _one_label(value: Any, labels: Sequence[str], where: str) -> int:
+    if isinstance(value, list):
+        if len(value) == 1:
+            value = value[0]
+        elif len(value) == len(labels) and sorted(value)[-2:] == [0, 1]:
+            return value.index(1)
+    return inputs.position(value, labels, where)
+
+
+def _label_set(value: Any, labels: Sequence[str], where: str) -> list[int]:
+    if not isinstance(value, list):
+        raise UserError(
+            f"{where}: expected a list of labels, or a 0 or 1 for each, got "
+            f"{value!r:.40}"
+        )
+    if all(isinstance(v, str) for v in value):
+        return sorted({inputs.position(v, labels, where) for v in value})
+    if len(value) != len(labels) or not set(value) <= {0, 1}:
+        raise UserError(
+            f"{where}: expected names of labels, or a 0 or 1 for each of the "
+            f"{len(labels)}, got {value!r:.40}"
+        )
+    return [i for i, mark in enumerate(value) if mark]
+
+
+@keras.saving.register_keras_serializable(package="electra_tf.tasks")
+class TextRegressor(_TextModel):
+    """Gives texts, or pairs of texts, a number.
+
+        from electra_tf import TextRegressor
+
+        regressor = TextRegressor.from_pretrained("model")
+        pairs = (["a cat sat", "a dog"], ["the cat sat", "one house"])
+        regressor.fit(pairs, [4.8, 0.5])
+        regressor.predict(pairs)  # numbers like those of fit, [2]
+
+    Inputs are those of `TextClassifier`; answers are numbers of any size: the
+    network learns them with mean 0 and standard deviation 1, which the first
+    `fit` finds (of a dataset in its first batches), or divided by the option
+    `scale`.
+
+    Calling the model and `predict` give numbers, float32 [texts], `answer`
+    what the command `predict` gives, `scores` what `evaluate` gives: Pearson's
+    and Spearman's correlation among others.
+    """
+
+    extra_scores = ("pearson", "spearman")
+
+    @classmethod
+    def from_pretrained(
+        cls: type[R],
+        path: str,
+        *,
+        scale: float | None = None,
+        max_seq_length: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        new_head: bool = False,
+        vocab: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        load_weights: bool = True,
+        seed: int = 42,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> R:
+        """Loads an encoder for a new quantity, or a fine-tuned regressor.
+
+        Args:
+          path: see `TextClassifier.from_pretrained`, as for the others.
+          scale: what numbers are divided by in training; found in the data
+            where None.
+          max_seq_length: tokens of a row; longer texts are truncated.
+          options: other options of the task `regression`.
+          new_head: start a new head even where `path` is a regressor.
+          vocab: see there.
+          overrides: see there.
+          load_weights: see there.
+          seed: see there.
+          dtype: see there.
+          name: see there.
+
+        Raises:
+          UserError: not there, not whole, or fine-tuned for something else.
+        """
+        chosen = dict(options or {})
+        if scale is not None:
+            chosen["scale"] = scale
+        if max_seq_length is not None:
+            chosen["max_seq_length"] = max_seq_length
+        given = Given(chosen, vocab, overrides, load_weights, seed, dtype, name)
+        fresh = {"offset": 0.0, "scale": scale or 1.0}
+        if new_head or not cls.is_fine_tuned(path, vocab):
+            return cls._open(path, "regression", fresh, given)
+        return cls._open(path, "regression", None, given)
+
+    @classmethod
+    def takes(cls, task: Task) -> bool:
+        """See `TaskModel.takes`."""
+        return isinstance(task, TextTask) and isinstance(task.target, Number)
+
+    def _answers(self, y: Any) -> list[Any]:
+        return inputs.numbers(y, "y")
+
+    def learn(self, examples: Sequence[Any]) -> None:
+        """See `TaskModel.learn`."""
+        self.task.fit(examples)
+
+    def answers(self, outputs: Any) -> tf.Tensor:
+        """Numbers as large as those of the data, float32 [batch]."""
+        target = self.target
+        assert isinstance(target, Number)
+        found = target.outputs(outputs.logits)["score"]
+        return found * target.scale + target.offset
+
+    def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
+        """See `TaskModel.targets`."""
+        target = self.target
+        assert isinstance(target, Number)
+        return batch["targets"] * target.scale + target.offset, None
+
+    def default_metrics(self) -> list[Any]:
+        """The mean squared error."""
+        return [keras.metrics.MeanSquaredError(name="mse")]
+
+    def predicted(
+        self,
+        examples: Sequence[Any],
+        features: Features,
+        outputs: Sequence[Mapping[str, Any]],
+    ) -> Sequence[Any]:
+        """See `TaskModel.predicted`."""
+        found = self.task.predictions(examples, features, outputs)
+        return [prediction["score"] for prediction in found]
+
+    def joined(self, found: list[Any]) -> np.ndarray:
+        """See `TaskModel.joined`."""
+        return np.asarray(found, "float32")

@@ -1,0 +1,382 @@
+"""The tokenizer as a Keras layer: `electra_tf.Tokenizer`."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import keras
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.hub import loading
+from electra_tf.text import detokenize
+from electra_tf.text import tokenizer as wordpiece
+from electra_tf.text.tokenizer import Offsets, Texts
+from electra_tf.text.truncation import Side, cut
+from electra_tf.text.vocab import Vocab
+
+Output = Literal["padded", "ragged", "ids"]
+
+_OUTPUTS = ("padded", "ragged", "ids")
+_SIDES = ("right", "left")
+
+
+@keras.saving.register_keras_serializable(package="electra_tf")
+class Tokenizer(keras.layers.Layer):
+    """Turns texts, or pairs of texts, into what the networks read.
+
+    It works in functional models, in `tf.data.Dataset.map` and on lists:
+
+        tokenizer = electra_tf.Tokenizer("vocab.txt", sequence_length=128)
+        text = keras.Input(shape=(), dtype="string")
+        output = encoder(tokenizer(text))
+
+    The vocabulary and the settings are part of its config, so a `.keras` file
+    of a model that contains it needs no other file. The ids are those of the
+    original tokenizer.
+
+    Args:
+      vocab: path of a vocabulary, one token a line; its tokens; a `Vocab`; or
+        the `tokenizer` of a network from `from_pretrained`, whose casing is
+        kept.
+      lower_case: lower-case the text; None for True, or as a tokenizer in
+        place of `vocab` does.
+      strip_accents: drop accents; None follows `lower_case`.
+      sequence_length: tokens a row, special tokens included; None for as
+        many as the longest row of a batch has.
+      truncation_side: where too long rows lose tokens, "right" or "left".
+      pad_to_multiple_of: pads on to a multiple of this number.
+      special_tokens: read "[MASK]" and the other special tokens, where texts
+        have them, as these tokens; else they are text.
+      output: what calling the layer gives. "padded": a dict of int32 tensors
+        [batch, length], `input_ids`, `input_mask` and `segment_ids`;
+        "ragged": the same, as ragged rows; "ids": ragged token ids without
+        [CLS] and [SEP], of single texts.
+      name: of the layer.
+      **kwargs: `keras.layers.Layer`'s `dtype` and `trainable`.
+
+    Raises:
+      UserError: the vocabulary is missing or damaged, or a setting is none.
+    """
+
+    def __init__(
+        self,
+        vocab: "AnyTokenizer | str | Vocab | Sequence[str]",
+        lower_case: bool | None = None,
+        strip_accents: bool | None = None,
+        *,
+        sequence_length: int | None = None,
+        truncation_side: Side = "right",
+        pad_to_multiple_of: int | None = None,
+        special_tokens: bool = False,
+        output: Output = "padded",
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(name=name, **kwargs)
+        if isinstance(vocab, Tokenizer):
+            vocab = vocab.graph_tokenizer
+        if isinstance(vocab, wordpiece.Tokenizer):
+            if lower_case is None:
+                lower_case = vocab.lower_case
+                if strip_accents is None:
+                    strip_accents = vocab.strip_accents
+            vocab = vocab.vocab
+        elif not isinstance(vocab, str | Vocab):
+            vocab = Vocab(tuple(vocab))
+        self.graph_tokenizer: wordpiece.Tokenizer = wordpiece.Tokenizer(
+            vocab, True if lower_case is None else lower_case, strip_accents
+        )
+        for key, value, known in (
+            ("truncation_side", truncation_side, _SIDES),
+            ("output", output, _OUTPUTS),
+        ):
+            if value not in known:
+                raise UserError(
+                    f"{key}: {value!r} is none of {', '.join(known)}"
+                )
+        for key, number, least in (
+            ("sequence_length", sequence_length, 3),
+            ("pad_to_multiple_of", pad_to_multiple_of, 1),
+        ):
+            if number is not None and number < least:
+                raise UserError(
+                    f"{key}: {number}; expected at least {least}, or None"
+                )
+        if (sequence_length or 0) % (pad_to_multiple_of or 1):
+            raise UserError(
+                f"sequence_length: {sequence_length} is no multiple of "
+                f"pad_to_multiple_of, {pad_to_multiple_of}"
+            )
+        self.sequence_length = sequence_length
+        self.truncation_side: Side = truncation_side
+        self.pad_to_multiple_of = pad_to_multiple_of
+        self.special_tokens = special_tokens
+        self.output_kind: Output = output
+        self.supports_jit = False
+        self.built = True
+
+    @classmethod
+    def from_pretrained(cls, path: str, **settings: Any) -> "Tokenizer":
+        """Makes the layer with a checkpoint's vocabulary and casing.
+
+        Args:
+          path: what `Encoder.from_pretrained` takes.
+          **settings: of the constructor, as `sequence_length=128`.
+
+        Raises:
+          UserError: not there, or without a vocabulary.
+        """
+        checkpoint = loading.open_checkpoint(path, None, None)
+        if checkpoint.vocab is None:
+            raise UserError(f"{path}: has no vocabulary")
+        casing: dict[str, Any] = {
+            "lower_case": checkpoint.config.lower_case,
+            "strip_accents": checkpoint.config.strip_accents,
+        }
+        return cls(checkpoint.vocab, **{**casing, **settings})
+
+    @property
+    def vocab(self) -> Vocab:
+        """The vocabulary."""
+        return self.graph_tokenizer.vocab
+
+    @property
+    def lower_case(self) -> bool:
+        """Whether text is lower-cased."""
+        return self.graph_tokenizer.lower_case
+
+    @property
+    def strip_accents(self) -> bool:
+        """Whether accents are stripped."""
+        return self.graph_tokenizer.strip_accents
+
+    def __call__(self, texts: Any, pair: Any = None, **kwargs: Any) -> Any:
+        """Tokenizes a batch; see `call`."""
+        if isinstance(texts, tuple) and len(texts) == 2 and pair is None:
+            texts, pair = texts
+        if pair is None:
+            return super().__call__(_strings(texts), **kwargs)
+        return super().__call__(_strings(texts), _strings(pair), **kwargs)
+
+    def call(self, texts: tf.Tensor, pair: tf.Tensor | None = None) -> Any:
+        """Tokenizes a batch.
+
+        Args:
+          texts: string tensor [batch] (or, calling the layer, a list or array
+            of str), or a tuple of two: the texts and their pairs.
+          pair: the second texts, where `texts` has the first alone.
+
+        Returns:
+          What the layer's `output` says.
+        """
+        texts = _flat(texts)
+        pair = None if pair is None else _flat(pair)
+        if self.output_kind == "ids":
+            if pair is not None:
+                raise UserError('output="ids" is of single texts, not pairs')
+            ids = self.graph_tokenizer(texts, self.special_tokens)
+            if self.sequence_length is None:
+                return ids
+            counts = tf.minimum(ids.row_lengths(), self.sequence_length)
+            return cut(ids, counts, self.truncation_side)
+        rows = self.graph_tokenizer.rows(
+            texts,
+            pair,
+            self.sequence_length,
+            truncation_side=self.truncation_side,
+            special_tokens=self.special_tokens,
+        )
+        if self.output_kind == "ragged":
+            return rows
+        return self.graph_tokenizer.padded(
+            rows, self.sequence_length, self.pad_to_multiple_of
+        )
+
+    def compute_output_spec(self, texts: Any, pair: Any = None) -> Any:
+        """Tells shapes and types without tokenizing."""
+        length = self.sequence_length if self.output_kind == "padded" else None
+        ragged = self.output_kind != "padded"
+        if self.output_kind == "ids":
+            return _spec(texts.shape[0], None, "ids", ragged)
+        return {
+            name: _spec(texts.shape[0], length, name, ragged)
+            for name in ("input_ids", "input_mask", "segment_ids")
+        }
+
+    def tokenize(self, texts: Texts) -> tf.RaggedTensor:
+        """Tokenizes texts, without adding special tokens.
+
+        Args:
+          texts: list of str, or string tensor [batch].
+
+        Returns:
+          int32 RaggedTensor [batch, (tokens)].
+        """
+        return self.graph_tokenizer(texts, self.special_tokens)
+
+    def tokenize_with_offsets(self, texts: Texts) -> Offsets:
+        """Tokenizes texts and finds the span of each token in them.
+
+        Args:
+          texts: list of str, or string tensor [batch].
+
+        Returns:
+          `Offsets`, each a RaggedTensor [batch, (tokens)].
+        """
+        return self.graph_tokenizer.tokenize_with_offsets(
+            texts, self.special_tokens
+        )
+
+    def encode(
+        self,
+        text: str | Texts,
+        pair: str | Texts | None = None,
+        max_length: int | None = None,
+        *,
+        return_offsets: bool = False,
+    ) -> dict[str, tf.Tensor]:
+        """Makes model inputs of texts or pairs, padded.
+
+        Args:
+          text: a str, which is a batch of one, or a list or string tensor
+            [batch].
+          pair: the second text, of the same kind.
+          max_length: tokens a row; None for `sequence_length`.
+          return_offsets: give the span of each token too.
+
+        Returns:
+          int32 `input_ids`, `input_mask` and `segment_ids` [batch, length];
+          with `return_offsets` also `offsets` [batch, length, 2]: where each
+          token begins and ends in its own text, in characters; 0 and 0 for
+          the special tokens that were added, and for padding.
+
+        Raises:
+          UserError: `max_length` leaves no room for the special tokens.
+        """
+        return self.graph_tokenizer.encode(
+            _batch(text),
+            None if pair is None else _batch(pair),
+            self.sequence_length if max_length is None else max_length,
+            truncation_side=self.truncation_side,
+            pad_to_multiple_of=self.pad_to_multiple_of,
+            special_tokens=self.special_tokens,
+            return_offsets=return_offsets,
+        )
+
+    def decode(self, ids: Any, skip_specials: bool = True) -> str | list[str]:
+        """Makes readable text of token ids; not a graph operation.
+
+        Args:
+          ids: token ids [tokens] or [batch, tokens], as list or tensor.
+          skip_specials: leave [PAD], [CLS], [SEP] and [MASK] out.
+
+        Returns:
+          A str, or a list of str for a batch.
+
+        Raises:
+          UserError: an id is outside the vocabulary.
+        """
+        return self.graph_tokenizer.decode(ids, skip_specials)
+
+    def detokenize(self, ids: Any) -> Any:
+        """Makes readable text of token ids, inside `tf.data` and graphs too.
+
+        Args:
+          ids: token ids [tokens] or [batch, tokens], as list or tensor.
+
+        Returns:
+          A str or a list of str; in a graph, a string tensor [batch].
+        """
+        if tf.executing_eagerly():
+            return self.decode(ids)
+        if not isinstance(ids, tf.RaggedTensor):
+            ids = tf.RaggedTensor.from_tensor(ids)
+        return detokenize.Detokenizer(self.vocab)(ids)
+
+    def vocabulary_size(self) -> int:
+        """Counts the tokens of the vocabulary."""
+        return len(self.vocab)
+
+    def get_vocabulary(self) -> list[str]:
+        """Lists the tokens in the order of their ids."""
+        return self.graph_tokenizer.get_vocabulary()
+
+    def id_to_token(self, id: int) -> str:
+        """Finds the token of an id.
+
+        Raises:
+          UserError: the id is outside the vocabulary.
+        """
+        return self.graph_tokenizer.id_to_token(id)
+
+    def token_to_id(self, token: str) -> int:
+        """Finds the id of a token.
+
+        Raises:
+          UserError: the vocabulary has no such token.
+        """
+        return self.graph_tokenizer.token_to_id(token)
+
+    def get_config(self) -> dict[str, Any]:
+        """Tells what the layer is made of, vocabulary included."""
+        return {
+            **super().get_config(),
+            "vocab": self.get_vocabulary(),
+            "lower_case": self.lower_case,
+            "strip_accents": self.strip_accents,
+            "sequence_length": self.sequence_length,
+            "truncation_side": self.truncation_side,
+            "pad_to_multiple_of": self.pad_to_multiple_of,
+            "special_tokens": self.special_tokens,
+            "output": self.output_kind,
+        }
+
+    def __reduce__(self) -> tuple:
+        """Copies and pickles as its config."""
+        return type(self).from_config, (self.get_config(),)
+
+    def __repr__(self) -> str:
+        told = f"{self.vocabulary_size()} tokens"
+        if self.sequence_length is not None:
+            told += f", sequence_length={self.sequence_length}"
+        if not self.lower_case:
+            told += ", cased"
+        return f"<electra_tf.Tokenizer {self.name}: {told}>"
+
+
+AnyTokenizer: TypeAlias = Tokenizer | wordpiece.Tokenizer
+
+
+def _strings(texts: Any) -> Any:
+    """What a layer may be called with: tensors and KerasTensors as they are."""
+    if isinstance(texts, keras.KerasTensor) or tf.is_tensor(texts):
+        return texts
+    return tf.convert_to_tensor(_batch(texts), tf.string)
+
+
+def _batch(texts: Any) -> Any:
+    """A text alone is a batch of one."""
+    if isinstance(texts, str | bytes):
+        return [texts]
+    if tf.is_tensor(texts) and texts.shape.rank == 0:
+        return texts[tf.newaxis]
+    return texts
+
+
+def _flat(texts: tf.Tensor) -> tf.Tensor:
+    """[batch] of a string tensor [batch], [batch, 1] or []."""
+    if texts.dtype != tf.string:
+        raise UserError(
+            f"the tokenizer takes texts; expected strings, got {texts.dtype}"
+        )
+    if texts.shape.rank == 0 or texts.shape[1:] == (1,):
+        return tf.reshape(texts, [-1])
+    return texts
+
+
+def _spec(
+    batch: int | None, length: int | None, name: str, ragged: bool
+) -> keras.KerasTensor:
+    return keras.KerasTensor(
+        (batch, length), dtype="int32", name=name, ragged=ragged
+    )

@@ -1,0 +1,156 @@
+"""Which hosts and origins a server answers to: its guard against browsers.
+
+A page anywhere on the web can have its reader's browser ask a server that
+listens on the reader's machine: by a name that the page's owner points to
+127.0.0.1 (DNS rebinding), or by a POST that needs no permission. So a server on
+a loopback address answers to the machine's own names and to addresses alone,
+and no server answers a page of another origin that is not allowed by name.
+Programs that are no browser send no Origin and are not concerned.
+"""
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from electra_tf.errors import UserError
+from electra_tf.serving.server.limits import RequestError, invalid
+
+_LOCAL = ("localhost",)
+_ANY = "*"
+# What a preflight request is told: the methods and headers of the REST API.
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Content-Type, Content-Encoding",
+    "Access-Control-Max-Age": "600",
+}
+
+
+class Browsers:
+    """Decides which requests of browsers are answered.
+
+    Args:
+      host: the address that the server listens on.
+      allowed_hosts: names that clients may call the server by; "*" is any.
+        Where none is given: any for a server that other machines can reach,
+        local names and addresses for one that they cannot.
+      cors_origins: origins of pages, as `https://app.example`, that may ask
+        this server; "*" is any.
+
+    Raises:
+      UserError: a host with a port or scheme, or an origin without a scheme.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        allowed_hosts: Sequence[str] = (),
+        cors_origins: Sequence[str] = (),
+    ) -> None:
+        for name in allowed_hosts:
+            if name != _ANY and (not name or set(name) & set("/ ,")):
+                raise UserError(
+                    f"--allowed_hosts: expected a host's name or address, got "
+                    f"'{name}'"
+                )
+        for origin in cors_origins:
+            parts = urlsplit(origin)
+            if origin != _ANY and not (
+                parts.scheme and parts.netloc and not parts.path
+            ):
+                raise UserError(
+                    "--cors_origins: expected an origin such as "
+                    f"https://app.example, got '{origin}'"
+                )
+        self._hosts = {*map(_bare, allowed_hosts), *_LOCAL, _bare(host)}
+        if not allowed_hosts and not _is_loopback(host):
+            self._hosts.add(_ANY)
+        self._origins = {origin.lower() for origin in cors_origins}
+
+    def check(self, method: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """Refuses what a browser must not ask.
+
+        Args:
+          method: of HTTP.
+          headers: of the request, by lower-case names.
+
+        Returns:
+          Headers that the answer needs, for pages of allowed origins.
+
+        Raises:
+          RequestError: 403, the host or the origin is not allowed.
+        """
+        host = headers.get("host", "")
+        if host and not self._knows(_name(host)):
+            raise _refused(
+                f"This server does not answer to the name {host[:100]}; "
+                "start it with --allowed_hosts to add names"
+            )
+        origin = headers.get("origin", "").lower()
+        if not origin:
+            # Browsers without an Origin still say where a request comes from.
+            if headers.get("sec-fetch-site", "") in ("cross-site", "same-site"):
+                if method not in ("GET", "HEAD"):
+                    raise _refused("Pages of other sites are not answered")
+            return {}
+        if _ANY in self._origins or origin in self._origins:
+            allowed = _ANY if _ANY in self._origins else headers["origin"]
+            found = {"Access-Control-Allow-Origin": allowed, "Vary": "Origin"}
+            return {**found, **_PREFLIGHT} if method == "OPTIONS" else found
+        if urlsplit(origin).netloc == host.lower():
+            return {}
+        if method in ("GET", "HEAD"):
+            return {}  # its browser does not show it the answer
+        raise _refused(
+            f"Pages of {origin[:100]} are not answered; start the server with "
+            "--cors_origins to allow an origin"
+        )
+
+    def _knows(self, name: str) -> bool:
+        return name in self._hosts or _ANY in self._hosts or _is_address(name)
+
+
+def target_path(target: str) -> tuple[str, str | None]:
+    """The path of a request's target and, in absolute form, its host.
+
+    `GET http://host:8501/v1/models HTTP/1.1` asks for the same as a target of
+    `/v1/models` (RFC 9112, 3.2.2); its host takes the place of the header's.
+
+    Raises:
+      RequestError: 400, a target of another kind.
+    """
+    if target.startswith("/") or target == "*":
+        return target, None
+    parts = urlsplit(target)
+    if parts.scheme.lower() not in ("http", "https") or not parts.netloc:
+        raise invalid(f"Malformed request target: {target[:200]}")
+    return parts.path or "/", parts.netloc
+
+
+def _refused(message: str) -> RequestError:
+    return RequestError(HTTPStatus.FORBIDDEN, message)
+
+
+def _name(host: str) -> str:
+    """A Host header's name or address, without its port."""
+    if host.startswith("["):
+        return _bare(host.partition("]")[0])
+    return _bare(host.rpartition(":")[0] if ":" in host else host)
+
+
+def _bare(host: str) -> str:
+    return host.lower().strip("[]").rstrip(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    if _bare(host) in _LOCAL:
+        return True
+    return _is_address(host) and ipaddress.ip_address(host).is_loopback

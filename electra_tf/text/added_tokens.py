@@ -1,0 +1,126 @@
+"""Tokens that stay whole, such as entity markers: texts are split at them."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from electra_tf.text import normalize
+
+
+class Pieces(NamedTuple):
+    """Texts in pieces, of which some are tokens.
+
+    Attributes:
+      texts: string [pieces]; "" where the piece is a token.
+      spelled: string [pieces], as they stand, tokens too.
+      tokens: int32 [pieces], the id of a token; -1 where there is text.
+      splits: int64 [batch + 1], the row splits of the pieces.
+    """
+
+    texts: tf.Tensor
+    spelled: tf.Tensor
+    tokens: tf.Tensor
+    splits: tf.Tensor
+
+    def sizes(self) -> tf.Tensor:
+        """Counts the bytes of each piece; int64 [pieces]."""
+        return tf.cast(tf.strings.length(self.spelled), tf.int64)
+
+    def lengths(self) -> tf.Tensor:
+        """Counts the characters of each piece; int64 [pieces].
+
+        As where there are no tokens: `tf.strings.length` counts bytes that
+        are no text in another way.
+        """
+        return tf.strings.unicode_decode(self.spelled, "UTF-8").row_lengths()
+
+    def before(self, lengths: tf.Tensor) -> tf.Tensor:
+        """Sums lengths within each text: where the pieces start.
+
+        Args:
+          lengths: int64 [pieces].
+
+        Returns:
+          int64 [pieces]; 0 for the first of each text.
+        """
+        sums = tf.cumsum(lengths, exclusive=True)
+        rows = tf.RaggedTensor.from_row_splits(sums, self.splits)
+        first = tf.gather(self.splits, normalize.row_numbers(rows))
+        return sums - tf.gather(sums, first)
+
+    def joined(
+        self,
+        values: tf.RaggedTensor,
+        of_tokens: tf.Tensor,
+        shift: tf.Tensor | None = None,
+    ) -> tf.RaggedTensor:
+        """Joins what is said of the pieces to rows of the texts.
+
+        Args:
+          values: [pieces, (tokens)], said of `texts`.
+          of_tokens: [pieces], said of a piece that is a token.
+          shift: [pieces], added to all of `values`; None for nothing.
+
+        Returns:
+          [batch, (tokens)].
+        """
+        if shift is not None:
+            rows = normalize.row_numbers(values)
+            values = values.with_flat_values(
+                values.flat_values + tf.gather(shift, rows)
+            )
+        is_token = self.tokens >= 0
+        alone = tf.RaggedTensor.from_row_lengths(
+            tf.boolean_mask(of_tokens, is_token), tf.cast(is_token, tf.int64)
+        )
+        # Of the two, one is empty.
+        found = tf.concat([values, alone], axis=1)
+        return tf.RaggedTensor.from_row_splits(
+            found.flat_values, tf.gather(found.row_splits, self.splits)
+        )
+
+    def rejoined(self) -> tf.Tensor:
+        """Joins the pieces as they are spelled; string [batch]."""
+        rows = tf.RaggedTensor.from_row_splits(self.spelled, self.splits)
+        return tf.strings.reduce_join(rows, axis=-1)
+
+
+class Splitter:
+    """Splits texts at tokens; of two that begin together the longer counts.
+
+    Args:
+      tokens: as they stand in the texts -> their ids; without any, it is
+        false and cannot be called.
+    """
+
+    def __init__(self, tokens: Mapping[str, int]):
+        longest_first = sorted(tokens, key=lambda token: (-len(token), token))
+        self._pattern = "|".join(map(re.escape, longest_first))
+        self._texts = longest_first
+        self._ids = [tokens[text] for text in longest_first]
+
+    def __bool__(self) -> bool:
+        return bool(self._texts)
+
+    def __call__(self, texts: tf.Tensor) -> Pieces:
+        """string [batch] -> its pieces."""
+        found = tf_text.regex_split(texts, self._pattern, self._pattern)
+        pieces = found.flat_values
+        equal = pieces[:, tf.newaxis] == tf.constant(self._texts)
+        token = tf.gather(
+            tf.constant([*self._ids, -1], tf.int32),
+            tf.where(
+                tf.reduce_any(equal, axis=1),
+                tf.argmax(equal, axis=1, output_type=tf.int32),
+                len(self._ids),
+            ),
+        )
+        return Pieces(
+            tf.where(token >= 0, "", pieces),
+            pieces,
+            token,
+            found.row_splits,
+        )

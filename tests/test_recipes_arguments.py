@@ -1,0 +1,116 @@
+"""Recipes refuse what their annotations do not allow, and name the cure."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pytest
+
+import electra_tf
+from electra_tf.cli import app
+from electra_tf.config import Setting
+from electra_tf.errors import UserError
+from electra_tf.recipes.arguments import checked
+
+
+@checked
+def recipe(
+    text: str,
+    *,
+    several: str | Sequence[str] = "",
+    names: Sequence[str] = (),
+    count: Annotated[int, Setting(at_least=1)] = 1,
+    maybe: int | None = None,
+    rate: float = 0.5,
+    sure: bool = False,
+    mode: Literal["a", "b"] = "a",
+    anything: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+) -> dict[str, Any]:
+    return locals()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"text": ["x"]}, r"text: expected a text, got \['x'\]"),
+        ({"text": None}, "text: expected a text, got None"),
+        ({"several": 3}, "several: expected a text or a list of texts, got 3"),
+        ({"names": [3]}, r"names: expected a list of texts, got \[3\]"),
+        ({"count": "3"}, "count: expected a whole number, got '3'"),
+        ({"count": True}, "count: expected a whole number, got True"),
+        ({"count": 0}, "--count=0: expected at least 1"),
+        ({"maybe": 1.5}, "maybe: expected a whole number, got 1.5"),
+        ({"rate": "1e-3"}, "rate: expected a number, got '1e-3'"),
+        ({"sure": "false"}, "sure: expected true or false, got 'false'"),
+        ({"mode": "c"}, "--mode=c: expected one of a, b"),
+    ],
+)
+def test_a_wrong_value_is_told(given, told):
+    with pytest.raises(UserError, match=told):
+        recipe(**{"text": "x", **given})
+
+
+def test_right_values_pass_as_they_are():
+    given = {
+        "text": "x", "several": ["a"], "names": "one", "count": np.int64(2),
+        "maybe": None, "rate": 1, "sure": np.bool_(True), "mode": "b",
+        "anything": {"a": 1}, "overrides": {"train.seed": 1},
+    }  # fmt: skip
+    assert recipe(**given) == given
+
+
+def test_a_path_becomes_its_text():
+    assert recipe(pathlib.Path("a", "b"))["text"] == str(pathlib.Path("a/b"))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"txt": "x"}, r"recipe\(\): .*; did you mean 'text'\?"),
+        ({"text": "x", "cuont": 1}, "'cuont'; did you mean 'count'"),
+        ({"text": "x", "zzzz": 1}, 'overrides={"section.key": value}'),
+        ({}, r"recipe\(\): missing a required argument: 'text'"),
+    ],
+)
+def test_a_wrong_call_names_the_recipe_and_the_cure(given, told):
+    with pytest.raises(TypeError, match=told):
+        recipe(**given)
+
+
+@pytest.mark.parametrize("name", ["finetune", "predict", "evaluate"])
+def test_recipes_of_finetuned_models_are_checked(name):
+    with pytest.raises(UserError, match=r"expected a (whole )?number"):
+        given = {"finetune": ["out"], "predict": ["m", "i", "o"]}
+        wrong = {"predict": {"batch_size": "8"}}
+        getattr(electra_tf, name)(
+            *given.get(name, ["m"]), **wrong.get(name, {"join_seconds": "8"})
+        )
+
+
+def test_a_missing_package_names_its_extra(monkeypatch):
+    monkeypatch.setattr(
+        app.metadata,
+        "requires",
+        lambda name: [
+            "numpy>=1",
+            'uvicorn>=0.30; extra == "dev"',
+            'uvicorn>=0.30; extra == "serving"',
+        ],
+    )
+    found = app._how_to_install("uvicorn")
+    assert found == "pip install 'electra-tf[serving]'"
+    assert "extras" in app._how_to_install("numpy")
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--learning_rate=1", "the setting is --set=train.learning_rate=VALUE"),
+        ("--train.seed=1", "the setting is --set=train.seed=VALUE"),
+    ],
+)
+def test_a_setting_given_as_a_flag_is_told(capsys, flag, told):
+    assert app.run(["pretrain", "--data=x", "--output=y", flag]) == 2
+    assert told in capsys.readouterr().err

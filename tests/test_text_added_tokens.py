@@ -1,0 +1,141 @@
+"""Tokens that stay whole: in ids, offsets, files and graphs."""
+
+import json
+
+import pytest
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.vocab import SPECIALS, AddedToken, Vocab, load_vocab
+
+WORDS = ("a", "b", "##b", "[", "]", "e", "##1", "e1", "x", "covid", "中", "é")
+MARKERS = ("[E1]", "[E1", "[Ü]", "New York", "vid")
+TOKENS = (*SPECIALS, *WORDS, *MARKERS)
+VOCAB = Vocab(
+    TOKENS,
+    (
+        AddedToken("[E1]"),
+        AddedToken("[E1"),
+        AddedToken("[Ü]", normalized=True),
+        AddedToken("New York", normalized=True),
+        AddedToken("vid", normalized=True),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer(VOCAB)
+
+
+def named(tokenizer, texts):
+    return [[TOKENS[i] for i in row] for row in tokenizer(texts).to_list()]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("a [E1] b", ["a", "[E1]", "b"]),
+        ("a[E1]b", ["a", "[E1]", "b"]),  # no space is needed
+        ("ab[E1][E1]中", ["a", "##b", "[E1]", "[E1]", "中"]),
+        ("[E1 [E1]", ["[E1", "[E1]"]),  # the longer of two
+        ("[e1] A", ["[", "e1", "]", "a"]),  # just as it is written
+        ("[ü] [U] [Ü]", ["[Ü]"] * 3),  # as the normalised text has it
+        ("a new YORK", ["a", "New York"]),
+        ("COVID", ["[UNK]", "vid"]),  # cuts words, as it does elsewhere
+        ("", []),
+        ("[E1]", ["[E1]"]),
+        ("[MASK]", ["[", "[UNK]", "]"]),  # a special token is text
+    ],
+)  # fmt: skip
+def test_tokens_stay_whole(tokenizer, text, tokens):
+    assert named(tokenizer, [text, "b", text]) == [tokens, ["b"], tokens]
+
+
+def test_offsets_are_of_the_original_text(tokenizer):
+    texts = ["É [E1]b NEW york", "", "中[Ü]e1", "x" * 201 + "New York b"]
+    found = tokenizer.tokenize_with_offsets(texts)
+    assert found.ids.to_list() == tokenizer(texts).to_list()
+    spelled = [
+        [text[a:b] for a, b in zip(starts, ends)]
+        for text, starts, ends in zip(
+            texts, found.start_chars.to_list(), found.end_chars.to_list()
+        )
+    ]
+    assert spelled == [
+        ["É", "[E1]", "b", "NEW york"],
+        [],
+        ["中", "[Ü]", "e1"],
+        ["x" * 201, "New York", "b"],
+    ]
+    raw = [text.encode() for text in texts]
+    assert [
+        [text[a:b].decode() for a, b in zip(starts, ends)]
+        for text, starts, ends in zip(
+            raw, found.start_bytes.to_list(), found.end_bytes.to_list()
+        )
+    ] == spelled
+
+
+def test_bytes_that_are_no_text(tokenizer):
+    found = tokenizer.tokenize_with_offsets([b"a\xff[E1]\xfeb[E1]"])
+    assert [TOKENS[i] for i in found.ids.to_list()[0]] == [
+        "a", "[E1]", "b", "[E1]",
+    ]  # fmt: skip
+    assert found.start_chars.to_list() == [[0, 2, 7, 8]]
+
+
+def test_in_a_graph(tmp_path, tokenizer):
+    module = tf.Module()
+    module.tokenizer = tokenizer
+    module.serve = tf.function(
+        lambda texts: tokenizer(texts).to_tensor(-1),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+    )
+    tf.saved_model.save(module, str(tmp_path))
+    serve = tf.saved_model.load(str(tmp_path)).serve
+    ids = VOCAB.ids
+    assert serve(["a [E1]", "NEW YORK"]).numpy().tolist() == [
+        [ids["a"], ids["[E1]"]],
+        [ids["New York"], -1],
+    ]
+
+
+def test_files(tmp_path):
+    path = str(tmp_path / "vocab.txt")
+    VOCAB.save(path)
+    assert load_vocab(path) == VOCAB
+    plain = Vocab(TOKENS)
+    assert plain.fingerprint() != VOCAB.fingerprint()
+    plain.save(path)  # over one with added tokens
+    assert load_vocab(path) == plain
+    other = str(tmp_path / "words.txt")
+    VOCAB.save(other)
+    assert load_vocab(other) == VOCAB and load_vocab(path) == plain
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"[N]": len(TOKENS) + 1}, r"\[N\].*ends at"),
+        ({"[N]": 5}, r"\[N\].*id 5.*'a'"),
+        ({"[N]": "x"}, "JSON mapping of added tokens"),
+        (["[N]"], "JSON mapping of added tokens"),
+    ],
+)
+def test_damage_is_named(tmp_path, content, message):
+    path = tmp_path / "vocab.txt"
+    Vocab(TOKENS).save(str(path))
+    beside = tmp_path / "added_tokens.json"
+    beside.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"added_tokens\.json: .*{message}"):
+        load_vocab(str(path))
+    beside.write_text(json.dumps({"[N]": len(TOKENS), "[CLS]": 2}))
+    assert load_vocab(str(path)).added == (AddedToken("[N]", True),)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_bytes("\ufeff".encode() + "\r\n".join(TOKENS).encode())
+    assert load_vocab(str(path)) == Vocab(TOKENS)
