@@ -9,7 +9,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "electra_tf"
 
 # Importable from every room; they import only one another.
-FOUNDATION = {"errors", "files", "tensors", "config"}
+FOUNDATION = {
+    "errors", "files", "tensors", "config", "backend", "registration",
+}  # fmt: skip
 
 # room -> the rooms it may import, besides itself and the foundation.
 ARROWS = {
