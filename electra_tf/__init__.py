@@ -5,16 +5,15 @@ is quick and does not start TensorFlow.
 """
 
 import importlib
-import os
 from typing import TYPE_CHECKING, Any
 
-# The networks are TensorFlow's; Keras asks once, when it is first imported.
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+from electra_tf.registration import announce_classes
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Client": "electra_tf.serving.client",
+    "CrossEncoder": "electra_tf.keras_api.tasks.ranking",
     "Discriminator": "electra_tf.hub.pretrained",
     "ElectraPretrainer": "electra_tf.keras_api.pretrainer",
     "Encoder": "electra_tf.hub.pretrained",
@@ -23,17 +22,19 @@ _HOMES = {
     "MaskingConfig": "electra_tf.pretraining.settings",
     "ModelConfig": "electra_tf.models.config",
     "ObjectiveConfig": "electra_tf.pretraining.settings",
+    "QuestionAnswerer": "electra_tf.keras_api.tasks.qa",
     "TextClassifier": "electra_tf.keras_api.tasks.texts",
     "TextRegressor": "electra_tf.keras_api.tasks.texts",
+    "TokenClassifier": "electra_tf.keras_api.tasks.tagging",
     "Tokenizer": "electra_tf.keras_api.tokenizer",
     "UserError": "electra_tf.errors",
     "Vocab": "electra_tf.text.vocab",
     "build_data": "electra_tf.recipes.build_data",
     "build_vocab": "electra_tf.recipes.build_vocab",
     "convert": "electra_tf.recipes.convert",
+    "evaluate": "electra_tf.recipes.evaluate",
     "evaluate_pretraining": "electra_tf.recipes.evaluate_pretraining",
     "export": "electra_tf.recipes.export",
-    "evaluate": "electra_tf.recipes.evaluate",
     "finetune": "electra_tf.recipes.finetune",
     "load": "electra_tf.prediction.predictor",
     "load_vocab": "electra_tf.text.vocab",
@@ -46,6 +47,7 @@ _HOMES = {
 
 __all__ = [
     "Client",
+    "CrossEncoder",
     "Discriminator",
     "ElectraPretrainer",
     "Encoder",
@@ -54,8 +56,10 @@ __all__ = [
     "MaskingConfig",
     "ModelConfig",
     "ObjectiveConfig",
+    "QuestionAnswerer",
     "TextClassifier",
     "TextRegressor",
+    "TokenClassifier",
     "Tokenizer",
     "UserError",
     "Vocab",
@@ -81,6 +85,9 @@ if TYPE_CHECKING:
     from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
     from electra_tf.keras_api.data import pretraining_dataset
     from electra_tf.keras_api.pretrainer import ElectraPretrainer
+    from electra_tf.keras_api.tasks.qa import QuestionAnswerer
+    from electra_tf.keras_api.tasks.ranking import CrossEncoder
+    from electra_tf.keras_api.tasks.tagging import TokenClassifier
     from electra_tf.keras_api.tasks.texts import TextClassifier, TextRegressor
     from electra_tf.keras_api.tokenizer import Tokenizer
     from electra_tf.models.config import GeneratorConfig, ModelConfig
@@ -99,6 +106,10 @@ if TYPE_CHECKING:
     from electra_tf.serving.client import Client
     from electra_tf.text.vocab import Vocab, load_vocab
     from electra_tf.training.optimizer import make_optimizer
+
+
+# Files that Keras has saved name our classes; `import electra_tf` is enough.
+announce_classes()
 
 
 def __getattr__(name: str) -> Any:

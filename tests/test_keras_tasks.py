@@ -310,3 +310,174 @@ def test_plain_values():
     assert inputs.texts([("a", "b"), ["c", "d"]]) == (["a", "c"], ["b", "d"])
     with pytest.raises(UserError, match="is not UTF-8"):
         inputs.texts([b"\xff"])
+
+
+WORDS = [["the", "good", "cat"], ["a", "house"], ["dog", "ran", "to", "mat"]]
+TAGS = [["O", "B-X", "I-X"], ["O", "O"], ["B-Y", "O", "O", "O"]]
+TAG_NAMES = ["O", "B-X", "I-X", "B-Y", "I-Y"]
+
+
+def test_tagger(model, tmp_path):
+    made = electra_tf.TokenClassifier.from_pretrained(model, labels=TAG_NAMES)
+    assert made.task.state["scheme"] == "bio"
+    assert made.labels == tuple(TAG_NAMES)
+    made.compile(learning_rate=1e-2, **EAGER)
+    history = made.fit(
+        WORDS, TAGS, epochs=25, batch_size=3, verbose=0,
+        validation_data=(WORDS, TAGS), validation_freq=25,
+    ).history  # fmt: skip
+    assert history["accuracy"][-1] == history["val_accuracy"][-1] == 1.0
+    assert history["val_f1"] == [1.0]
+    assert made.classify(WORDS) == TAGS
+    numbers = [[TAG_NAMES.index(tag) for tag in row] for row in TAGS]
+    assert made.scores(tf.ragged.constant(WORDS), numbers)["f1"] == 100.0
+    found = made.predict(WORDS, verbose=0)
+    assert [array.shape for array in found] == [(3, 5), (2, 5), (4, 5)]
+    np.testing.assert_allclose(found[2].sum(axis=-1), 1.0, atol=1e-5)
+    assert [TAG_NAMES[i] for i in found[0].argmax(axis=-1)] == TAGS[0]
+    # Each word's probabilities are those of its first token.
+    rows = made.preprocessor(WORDS)
+    firsts = [list(rows["word_ids"][0].numpy()).index(i) for i in range(3)]
+    np.testing.assert_allclose(
+        made(WORDS).numpy()[0][firsts], found[0], atol=1e-5
+    )
+    entities = made.answer(["the good cat"])[0]["entities"]
+    assert [(e["type"], e["text"]) for e in entities] == [("X", "good cat")]
+    made.save(tmp_path / "tagger.keras")
+    again = keras.saving.load_model(tmp_path / "tagger.keras")
+    assert again.classify(WORDS) == TAGS
+    made.save_pretrained(str(tmp_path / "saved"))
+    assert electra_tf.load(str(tmp_path / "saved")).predict(
+        WORDS
+    ) == made.answer(WORDS)
+    opened = electra_tf.TokenClassifier.from_pretrained(str(tmp_path / "saved"))
+    assert opened.classify(WORDS) == TAGS
+
+
+def test_tags_of_one_s_own_loss(model):
+    made = electra_tf.TokenClassifier.from_pretrained(model, labels=["N", "V"])
+    assert made.task.state["scheme"] == "none"
+    made.compile("adam", "sparse_categorical_crossentropy", **EAGER)
+    tags = [[0, 1, 0], [0, 0], [1, 0, 0, 0]]
+    data = tf.data.Dataset.from_tensor_slices(
+        (tf.ragged.constant(WORDS), tf.ragged.constant(tags))
+    ).batch(2)
+    made.fit(data, verbose=0)
+    assert made.task.state["default"] == "N"
+    loss = made.evaluate(data, verbose=0, return_dict=True)["loss"]
+    assert 0.2 < loss < 1.5
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (WORDS, TAGS[:2], "y: 2 values for 3 inputs"),
+        (WORDS, [["O"], *TAGS[1:]], r"y\[0\]: expected 3 tags"),
+        (WORDS, [["O", "B-Z", "O"], *TAGS[1:]], r"y\[0\]\[1\]: 'B-Z' is no"),
+        ([["a"], []], TAGS[:2], r"x\[1\]: expected a list of words"),
+        (["a text"], [["O", "O"]], "x: expected lists of words"),
+    ],
+)
+def test_errors_of_tags(model, x, y, message):
+    made = electra_tf.TokenClassifier.from_pretrained(model, labels=TAG_NAMES)
+    with pytest.raises(UserError, match=message):
+        made.fit(x, y)
+
+
+QUESTIONS = ["who sat", "who ran"] * 2
+CONTEXTS = ["the cat sat on the mat", "the dog ran to the house"] * 2
+ANSWERS = [("cat", 4), ("dog", 4)] * 2
+
+
+def test_answerer(model, tmp_path):
+    made = electra_tf.QuestionAnswerer.from_pretrained(model)
+    assert made.task.options.max_seq_length == SHAPE["max_positions"]
+    made.compile(learning_rate=1e-2, **EAGER)
+    history = made.fit(
+        (QUESTIONS, CONTEXTS), ANSWERS, epochs=10, batch_size=4, verbose=0,
+        validation_data=((QUESTIONS, CONTEXTS), ["cat", "dog"] * 2),
+        validation_freq=10,
+    ).history  # fmt: skip
+    assert history["loss"][-1] < history["loss"][0]
+    found = made.predict((QUESTIONS[:2], CONTEXTS[:2]), verbose=0)
+    for answer, context in zip(found, CONTEXTS):
+        assert list(answer) == ["answer", "start", "end", "score"]
+        span = context[answer["start"] : answer["end"]]
+        assert span == answer["answer"] != ""
+    scores = made.scores((QUESTIONS, CONTEXTS), ANSWERS)
+    assert history["val_f1"] == [pytest.approx(scores["f1"] / 100)]
+    records = [
+        {
+            "question": q, "context": c,
+            "answers": {"text": [a], "answer_start": [s]},
+        }
+        for q, c, (a, s) in zip(QUESTIONS, CONTEXTS, ANSWERS)
+    ]  # fmt: skip
+    assert made.scores(records) == made.scores((QUESTIONS, CONTEXTS), ANSWERS)
+    spans = made((QUESTIONS[:2], CONTEXTS[:2]))
+    np.testing.assert_allclose(np.sum(spans["start"], axis=1), 1, atol=1e-5)
+    # [CLS] who sat [SEP]: of these the first alone may be an answer.
+    assert np.max(spans["start"][:, 1:4]) < 1e-6
+    made.save_pretrained(str(tmp_path / "saved"))
+    pairs = list(zip(QUESTIONS, CONTEXTS))
+    expected = electra_tf.load(str(tmp_path / "saved")).predict(pairs)
+    assert expected == made.answer(pairs)
+    again = electra_tf.QuestionAnswerer.from_pretrained(str(tmp_path / "saved"))
+    assert again.answer(pairs) == expected
+    made.save(tmp_path / "answerer.keras")
+    again = keras.saving.load_model(tmp_path / "answerer.keras")
+    assert again.answer(pairs) == expected
+
+
+def test_answers_in_all_forms(model):
+    made = electra_tf.QuestionAnswerer.from_pretrained(model, unanswerable=True)
+    x = (QUESTIONS[:1], CONTEXTS[:1])
+    squad = {"data": [{"paragraphs": [{"context": CONTEXTS[0], "qas": [
+        {"id": "1", "question": QUESTIONS[0],
+         "answers": [{"text": "cat", "answer_start": 4}]},
+    ]}]}]}  # fmt: skip
+    read = [
+        made.read(x, y)[0]
+        for y in (
+            ["cat"], [("cat", 4)], [{"text": "cat", "answer_start": 4}],
+            [[{"text": "cat", "answer_start": 4}]],
+            [{"text": np.array(["cat"]), "answer_start": np.array([4])}],
+        )
+    ] + made.read(squad)  # fmt: skip
+    assert {(e.answers, e.answer_start) for e in read} == {(("cat",), 4)}
+    assert made.read(x, [None])[0].impossible
+    assert "answerable" in made.network.head.__dict__
+    with pytest.raises(UserError, match="'bird' does not stand"):
+        made.fit(x, ["bird"])
+    with pytest.raises(UserError, match="has a loss and metrics of its own"):
+        made.compile(loss="mse")
+    certain = electra_tf.QuestionAnswerer.from_pretrained(model)
+    with pytest.raises(UserError, match="make the model with unanswerable"):
+        certain.fit(x, [None])
+
+
+def test_cross_encoder(model, tmp_path):
+    made = electra_tf.CrossEncoder.from_pretrained(model)
+    queries = ["cat"] * 3 + ["dog"] * 3
+    passages = ["not very", "the house", "dog ran"] * 2
+    y = [0, 1, 0] * 2
+    made.compile(learning_rate=1e-2, **EAGER)
+    history = made.fit(
+        (queries, passages), y, epochs=12, verbose=0,
+        validation_data=((queries, passages), y), validation_freq=12,
+    ).history  # fmt: skip
+    assert history["val_mrr@10"] == [1.0]
+    scores = made.predict((queries, passages), verbose=0)
+    assert scores.shape == (6,) and scores[1] > scores[0]
+    np.testing.assert_allclose(made((queries, passages)), scores, atol=1e-4)
+    best = made.rank("dog", passages[:3], top_k=2)
+    assert best[0].passage == "the house" and best[0].position == 1
+    assert len(best) == 2 and best[0].score == pytest.approx(scores[4])
+    made.save_pretrained(str(tmp_path / "saved"))
+    again = electra_tf.CrossEncoder.from_pretrained(str(tmp_path / "saved"))
+    np.testing.assert_array_equal(
+        again.predict((queries, passages), verbose=0), scores
+    )
+    data = tf.data.Dataset.from_tensor_slices(((queries, passages), y))
+    with pytest.raises(UserError, match="may have in several batches"):
+        made.fit(data)

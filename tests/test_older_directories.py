@@ -225,6 +225,17 @@ def test_a_run_is_converted_to_the_same(output):
     for path in sorted(pathlib.Path(output).rglob("*")):
         if path.suffix in (".safetensors", ".txt", ".json"):
             ours = now / path.relative_to(output)
+            if path.name == "tokenizer_config.json":
+                # Version 5 of transformers does not run the file as written
+                # for the class that was named here.
+                expected = json.loads(path.read_text()) | {
+                    "tokenizer_class": "PreTrainedTokenizerFast",
+                    "model_input_names": [
+                        "input_ids", "token_type_ids", "attention_mask",
+                    ],
+                }  # fmt: skip
+                assert json.loads(ours.read_text()) == expected
+                continue
             assert ours.read_bytes() == path.read_bytes(), path
 
 

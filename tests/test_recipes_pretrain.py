@@ -94,6 +94,12 @@ def test_evaluation_repeats(run, data, tmp_path):
     assert other["mlm_loss"] == figures[0]["mlm_loss"]
     words.append("--set=objective.temprature=2")
     assert app.run(["evaluate-pretraining", *words]) == 2
+    # Of training examples, where none are held out; no more than asked for.
+    words = [f"--model={run}", f"--data={data}", f"--output={tmp_path}/d"]
+    words += ["--split=train", "--max_batches=1", "--batch_size=4"]
+    assert app.run(["evaluate-pretraining", *words]) == 0
+    trained = json.loads((tmp_path / "d").read_text())
+    assert trained["mlm_loss"] != figures[0]["mlm_loss"]
     # The same figures that the run itself ended with.
     records = [json.loads(s) for s in open(run / "metrics.jsonl")]
     last = [r for r in records if r["split"] == "validation"][-1]

@@ -224,12 +224,21 @@ class PretrainingData:
         )
 
     def validation(
-        self, batch_size: int, share: Share = WHOLE
+        self,
+        batch_size: int,
+        share: Share = WHOLE,
+        split: Literal["train", "validation"] = "validation",
     ) -> tf.data.Dataset:
-        """One pass over the held-out examples, or a share of each batch."""
+        """One pass over the held-out examples, or a share of each batch.
+
+        Args:
+          batch_size: of all workers.
+          share: this worker's.
+          split: "train" takes the training examples instead, in file order.
+        """
         return reader.pretraining_dataset(
             self.source,
-            split="validation",
+            split=split,
             batch_size=batch_size,
             max_seq_length=self.max_seq_length,
             shuffle=False,

@@ -37,7 +37,7 @@ class TextPreprocessor(keras.layers.Layer):
         super().__init__(name=name, **kwargs)
         if isinstance(tokenizer, dict):
             tokenizer = keras.saving.deserialize_keras_object(tokenizer)
-        self.tokenizer: Tokenizer = tokenizer
+        self.tokenizer: Any = tokenizer
         self.max_length = max_length
         self.built = True
 
@@ -74,6 +74,62 @@ class TextPreprocessor(keras.layers.Layer):
             "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
             "max_length": self.max_length,
         }
+
+
+@keras.saving.register_keras_serializable(package="electra_tf")
+class WordPreprocessor(TextPreprocessor):
+    """Turns sentences that are lists of words into padded rows of token ids.
+
+        tagger.preprocessor([["a", "good", "cat"], ["dogs"]])["word_ids"]
+
+    Arguments are those of `TextPreprocessor`. Longer sentences are truncated.
+    """
+
+    def __call__(self, texts: Any, **named: Any) -> Any:
+        """See `call`; Python's lists become ragged tensors first."""
+        if isinstance(texts, list | tuple):
+            texts = tf.ragged.constant(texts, tf.string, ragged_rank=1)
+        return super().__call__(texts, **named)
+
+    def call(self, texts: Any) -> dict[str, tf.Tensor]:
+        """Tokenizes words.
+
+        Args:
+          texts: strings, a ragged tensor [batch, (words)] or a dense one.
+
+        Returns:
+          `input_ids`, `input_mask` and `segment_ids`, int32 [batch, length],
+          and `word_ids`, the number of each token's word, -1 where it is of
+          none.
+        """
+        if not isinstance(texts, tf.RaggedTensor):
+            texts = tf.RaggedTensor.from_tensor(texts)
+        pieces = self.tokenizer.tokenize(texts.flat_values)
+        numbers = tf.ragged.range(texts.row_lengths()).flat_values
+        words = tf.repeat(tf.cast(numbers, tf.int32), pieces.row_lengths())
+        ids, words = (
+            texts.with_flat_values(pieces.with_flat_values(values)).merge_dims(
+                1, 2
+            )[:, : self.max_length - 2]
+            for values in (pieces.flat_values, words)
+        )
+        vocab = self.tokenizer.vocab
+        one = [texts.nrows(), 1]
+        ends = tf.fill(one, vocab.cls_id), tf.fill(one, vocab.sep_id)
+        ids = tf.concat([ends[0], ids, ends[1]], axis=1)
+        none = tf.fill(one, -1)
+        words = tf.concat([none, words, none], axis=1)
+        return {
+            "input_ids": ids.to_tensor(vocab.pad_id),
+            "input_mask": tf.ones_like(ids).to_tensor(0),
+            "segment_ids": tf.zeros_like(ids).to_tensor(0),
+            "word_ids": words.to_tensor(-1),
+        }
+
+    def compute_output_spec(self, texts: Any) -> dict[str, keras.KerasTensor]:
+        """Tells shapes and types without tokenizing."""
+        found = super().compute_output_spec(texts)
+        return found | {"word_ids": found["input_ids"]}
 
 
 def as_tensors(x: Any) -> Any:

@@ -3,7 +3,7 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from electra_tf import config as configs
 from electra_tf import files
@@ -64,6 +64,9 @@ def evaluate_pretraining(
     batch_size: Annotated[int, Setting(at_least=1)] = 32,
     skip_corrupt: bool = False,
     overrides: configs.Overrides = (),
+    split: Literal["validation", "train"] = "validation",
+    max_batches: Annotated[int, Setting(at_least=1)] | None = None,
+    vocab: str | None = None,
     output: str | None = None,
     strategy: ForwardStrategyName = "one_device",
     join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
@@ -79,18 +82,23 @@ def evaluate_pretraining(
 
     Args:
       model: run or model directory
-      data: directory made by build-data with --validation_fraction
+      data: directory made by build-data with --validation_fraction; or, with
+        --split=train, a glob of the original's TFRecords
       batch_size: examples at once
       skip_corrupt: leave damaged records out instead of stopping
       overrides: section.key=value over the run's settings, as
         objective.temperature=1
+      split: which examples; train takes those that it was trained on, for
+        data that holds none out
+      max_batches: how many batches at most; all if not given
+      vocab: vocabulary of the original's TFRecords, which name none
       output: write the metrics here as JSON too
       strategy: one_device or multi_worker; the workers of multi_worker are
         what the environment variable TF_CONFIG says
       join_seconds: how long to wait for the other workers at the start
 
     Returns:
-      The metrics on the whole held-out split.
+      The metrics on the whole split, or on its first batches.
 
     Raises:
       UserError: no such run or data, or data of another vocabulary.
@@ -120,8 +128,9 @@ def evaluate_pretraining(
         else:
             folder = weights_folder = directory.find(model)
         settings, fingerprint = _settings(folder, overrides)
-        manifest.load_manifest(data)  # only such directories hold examples out
-        examples = PretrainingData.open(data, None, skip_corrupt)
+        if split == "validation":
+            manifest.load_manifest(data)  # no others hold examples out
+        examples = PretrainingData.open(data, vocab, skip_corrupt)
         if fingerprint != examples.vocab.fingerprint():
             raise UserError(
                 f"{data} was built with the vocabulary "
@@ -139,15 +148,19 @@ def evaluate_pretraining(
         load_weights(pretrainer, arrays, path)
         try:
             metrics = steps.evaluate(
-                pretrainer, examples.validation(batch_size, team.share), chosen
+                pretrainer,
+                examples.validation(batch_size, team.share, split),
+                chosen,
+                max_batches,
             )
+            every = examples.validation(batch_size, split=split)
             metrics["unigram_entropy"] = masking.unigram_entropy(
-                examples.validation(batch_size),
+                every.take(-1 if max_batches is None else max_batches),
                 len(examples.vocab),
                 examples.special,
             )
         except tf.errors.DataLossError as error:
-            raise reader.data_loss_error(data, "validation") from error
+            raise reader.data_loss_error(data, split) from error
         if "replaced_share" in metrics:
             share = metrics["replaced_share"]
             metrics["always_original_accuracy"] = 1.0 - share

@@ -4,6 +4,9 @@ compiled.py  the network as a Keras model: called, compiled, its steps
 saved.py     from_pretrained, save_pretrained, `.keras` files
 base.py      fit, evaluate and predict on strings, for all of them
 texts.py     TextClassifier, TextRegressor
+tagging.py   TokenClassifier
+qa.py        QuestionAnswerer
+ranking.py   CrossEncoder
 inputs.py    lists, arrays, tensors and datasets of strings, as Python values
 streams.py   batches for Keras' loops
 """

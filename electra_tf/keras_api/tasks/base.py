@@ -104,7 +104,8 @@ class TaskModel(SavedTask):
             per_epoch = steps_per_epoch
         else:
             examples = self.read(x, y)
-            _refuse_none(y, "y", "the answers to learn")
+            if not self.has_answers(x, y):
+                raise UserError("y: is missing; expected the answers to learn")
             weights = self._weights(examples, class_weight, sample_weight)
             if validation_split and validation_data is None:
                 cut = math.floor(len(examples) * (1 - validation_split))
@@ -149,6 +150,21 @@ class TaskModel(SavedTask):
         finally:
             self._memory.steps_done += max(0, self._iterations() - before)
             self._memory.scored = None
+
+    def has_answers(self, x: Any, y: Any) -> bool:
+        """Says whether answers are given."""
+        return y is not None
+
+    def check_streamed(self) -> None:
+        """Refuses to learn from a dataset, where that cannot be.
+
+        Raises:
+          UserError: it cannot.
+        """
+
+    def asked(self) -> Any:
+        """Returns what `predict` asks of the network: see `Task.infer`."""
+        return self.task
 
     def _batch_size(self) -> int:
         assert self._train is not None
@@ -270,10 +286,14 @@ class TaskModel(SavedTask):
         steps_per_epoch: int | None,
     ) -> tuple[tf.data.Dataset, int, int | None]:
         """The same of a dataset; steps are None where it does not say."""
+        self.check_streamed()
         data = inputs.batches(data, batch_size)
         first: list[Any] = []
         for x, y, _ in inputs.elements(data.take(32)):
-            _refuse_none(y, "x", "a dataset of (x, y), with answers to learn")
+            if not self.has_answers(x, y):
+                raise UserError(
+                    "x: expected a dataset of (x, y), with answers to learn"
+                )
             first += self.read(x, y)
         if not first:
             raise UserError("x: the dataset is empty")
@@ -402,11 +422,16 @@ class TaskModel(SavedTask):
         else:
             x, y, sample_weight = inputs.unpacked(tuple(data))
             examples = self.read(x, y)
-            _refuse_none(y, "y", "the answers to compare with")
+            if not self.has_answers(x, y):
+                raise UserError(
+                    "y: is missing; expected the answers to compare with"
+                )
             weights = self._weights(examples, None, sample_weight)
         if not examples:
             raise UserError("x: is empty; expected at least one input")
         features = self._features(examples, weights)
+        if not features.units:
+            raise UserError("x: none of the inputs can be evaluated on")
         return self._with_y(streams.once(features, batch_size or _AT_ONCE))
 
     def scores(self, x: Any, y: Any = None) -> dict[str, float]:
@@ -472,6 +497,7 @@ class TaskModel(SavedTask):
             lambda part, features, outputs: found.extend(
                 self.predicted(part, features, outputs)
             ),
+            self.asked(),
         )
         callbacks.on_predict_end()
         return self.joined(found)
@@ -528,14 +554,15 @@ class TaskModel(SavedTask):
         batch_size: int | None,
         verbose: Any,
         take: Callable[[Any, Features, Any], None],
+        asked: Any = None,
     ) -> None:
         """Runs the network on examples, some thousand at a time."""
-        size = batch_size or _AT_ONCE
-        if size not in self._memory.inferences:
-            self._memory.inferences[size] = Inference(
-                self.network, self.task, size
-            )
-        inference = self._memory.inferences[size]
+        size, known = batch_size or _AT_ONCE, self._memory.inferences
+        asked = asked or self.task
+        key = (size, type(asked).__name__)
+        if key not in known:
+            known[key] = Inference(self.network, asked, size)
+        inference = known[key]
         bar = None
         if verbose in ("auto", 1, 2, True) and examples:
             bar = keras.utils.Progbar(len(examples), unit_name="input")
@@ -562,8 +589,3 @@ def _refuse(what: str, **given: Any) -> None:
     for name, value in given.items():
         if value is not None:
             raise UserError(f"{name}: {what} holds its own; leave it out")
-
-
-def _refuse_none(value: Any, name: str, wanted: str) -> None:
-    if value is None:
-        raise UserError(f"{name}: is missing; expected {wanted}")

@@ -37,7 +37,7 @@ class _Memory:
     def __init__(self) -> None:
         self.steps_done = 0  # in all calls of fit
         self.scored: list[Any] | None = None  # what evaluate scores in fit
-        self.inferences: dict[int, Inference] = {}  # by batch size
+        self.inferences: dict[tuple[int, str], Inference] = {}
 
 
 class CompiledTask(FineTuner, abc.ABC):
@@ -117,6 +117,14 @@ class CompiledTask(FineTuner, abc.ABC):
     def default_metrics(self) -> list[Any]:
         """Returns the metrics that `compile` takes where none are given."""
         return []
+
+    def default_weighted_metrics(self) -> list[Any] | None:
+        """Returns those beside, that count no more than what is weighed."""
+        return None
+
+    def as_input(self, x: Any) -> Any:
+        """Returns what the model is called on, Python's strings as tensors."""
+        return as_tensors(x)
 
     def _make_preprocessor(self) -> keras.layers.Layer:
         return TextPreprocessor(
@@ -198,6 +206,9 @@ class CompiledTask(FineTuner, abc.ABC):
         )
         if metrics is None:
             metrics = self.default_metrics()
+            options.setdefault(
+                "weighted_metrics", self.default_weighted_metrics()
+            )
         self._has_metrics = bool(metrics or options.get("weighted_metrics"))
         self._own_optimizer = optimizer is not None
         keras.Model.compile(
@@ -260,7 +271,7 @@ class CompiledTask(FineTuner, abc.ABC):
 
     def __call__(self, inputs: Any, *args: Any, **named: Any) -> Any:
         """See `call`; Python's strings become tensors first."""
-        return super().__call__(as_tensors(inputs), *args, **named)
+        return super().__call__(self.as_input(inputs), *args, **named)
 
     def unit_losses(
         self,

@@ -1,5 +1,6 @@
 """What a Keras user gives to `fit` and `predict`, as lists of Python values."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -180,6 +181,68 @@ def position(value: Any, labels: Sequence[str], where: str) -> int:
         f"{where}: {value!r:.40} is no label; expected one of {shown}, or a "
         f"number from 0 to {len(labels) - 1}"
     )
+
+
+def names(
+    labels: Sequence[str] | None, num_classes: int | None
+) -> list[str] | None:
+    """Returns the names of labels; of classes without, their numbers.
+
+    Args:
+      labels: the names; or
+      num_classes: how many there are.
+
+    Returns:
+      None where neither is given.
+
+    Raises:
+      UserError: they do not agree, or are no texts.
+    """
+    if labels is not None and num_classes not in (None, len(labels)):
+        raise UserError(
+            f"num_classes: is {num_classes}, and labels has {len(labels)}; "
+            "leave it out"
+        )
+    if labels is None and num_classes is None:
+        return None
+    if labels is None:
+        return [str(i) for i in range(int(num_classes or 0))]
+    if isinstance(labels, str):
+        raise UserError(f"labels: expected a list of names, got '{labels}'")
+    for label in labels:
+        if not isinstance(label, str):
+            raise UserError(
+                f"labels: expected names, got {label!r}; write it as "
+                f"'{label}', and in y its position"
+            )
+    return list(labels)
+
+
+def numbers(values: Any, where: str) -> list[float]:
+    """Reads finite numbers.
+
+    Args:
+      values: a list, array or tensor, [N] or [N, 1].
+      where: the argument, for messages.
+
+    Raises:
+      UserError: something else; the item is named.
+    """
+    given = plain(values)
+    if not isinstance(given, list):
+        raise UserError(
+            f"{where}: expected a list of numbers, got {values!r:.60}"
+        )
+    found = []
+    for number, value in enumerate(given):
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise UserError(
+                f"{where}[{number}]: expected a number, got {value!r:.40}"
+            )
+        found.append(float(value))
+    return found
 
 
 def batches(data: tf.data.Dataset, batch_size: int | None) -> tf.data.Dataset:

@@ -85,6 +85,7 @@ class SavedTask(CompiledTask):
             made = cls._same(path, about, options)
             head = there.task
         else:
+            options = _fitting(task, options, start.config.max_positions)
             resolved: Any = configs.resolve(
                 task_of_model.settings_class(task), {}, options=options
             ).options
@@ -220,3 +221,17 @@ class SavedTask(CompiledTask):
             dtype=config["dtype"],
             name=config["name"],
         )
+
+
+def _fitting(
+    task: str, options: dict[str, Any], positions: int
+) -> dict[str, Any]:
+    """Options with rows that the model has positions for, if none is given."""
+    usual: Any = task_class(task).Options()
+    if "max_seq_length" in options or usual.max_seq_length <= positions:
+        return options
+    found = {"max_seq_length": positions}
+    query = getattr(usual, "max_query_length", None)
+    if query is not None:
+        found["max_query_length"] = min(query, positions // 3)
+    return found | options

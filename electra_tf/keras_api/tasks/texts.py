@@ -1,7 +1,6 @@
 """Classes, labels or numbers for strings: TextClassifier, TextRegressor."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -143,7 +142,9 @@ class TextClassifier(_TextModel):
           UserError: not there, not whole, or without a head where no labels
             are given.
         """
-        names = _names(labels, num_classes, multi_label)
+        names = inputs.names(labels, num_classes)
+        if names is None and multi_label:
+            raise UserError("labels: name those that a text may have")
         chosen = dict(options or {})
         if multi_label:
             chosen["multi_label"] = True
@@ -254,31 +255,6 @@ class TextClassifier(_TextModel):
         return np.asarray(found, "float32").reshape(shape)
 
 
-def _names(
-    labels: Sequence[str] | None, num_classes: int | None, multi_label: bool
-) -> list[str] | None:
-    if labels is not None and num_classes not in (None, len(labels)):
-        raise UserError(
-            f"num_classes: is {num_classes}, and labels has {len(labels)}; "
-            "leave it out"
-        )
-    if labels is None and num_classes is None:
-        if multi_label:
-            raise UserError("labels: name those that a text may have")
-        return None
-    if labels is None:
-        return [str(i) for i in range(int(num_classes or 0))]
-    if isinstance(labels, str):
-        raise UserError(f"labels: expected a list of names, got '{labels}'")
-    for label in labels:
-        if not isinstance(label, str):
-            raise UserError(
-                f"labels: expected names, got {label!r}; write it as "
-                f"'{label}', and in y its position"
-            )
-    return list(labels)
-
-
 def _one_label(value: Any, labels: Sequence[str], where: str) -> int:
     if isinstance(value, list):
         if len(value) == 1:
@@ -379,19 +355,7 @@ class TextRegressor(_TextModel):
         return isinstance(task, TextTask) and isinstance(task.target, Number)
 
     def _answers(self, y: Any) -> list[Any]:
-        given = inputs.plain(y)
-        if not isinstance(given, list):
-            raise UserError(f"y: expected a list of numbers, got {y!r:.60}")
-        found = []
-        for number, value in enumerate(given):
-            if isinstance(value, list) and len(value) == 1:
-                value = value[0]
-            if not isinstance(value, int | float) or not math.isfinite(value):
-                raise UserError(
-                    f"y[{number}]: expected a number, got {value!r:.40}"
-                )
-            found.append(float(value))
-        return found
+        return inputs.numbers(y, "y")
 
     def learn(self, examples: Sequence[Any]) -> None:
         """See `TaskModel.learn`."""

@@ -1,0 +1,205 @@
+"""Answers that stand in a text: QuestionAnswerer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import keras
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.keras_api.tasks import inputs
+from electra_tf.keras_api.tasks.base import TaskModel
+from electra_tf.keras_api.tasks.saved import Given
+from electra_tf.tasks.features import Features
+from electra_tf.tasks.qa.examples import QAExample, squad_examples
+from electra_tf.tasks.qa.task import QuestionAnswering
+from electra_tf.tasks.task import Prediction, Task
+
+Q = TypeVar("Q", bound="QuestionAnswerer")
+
+_SHOWN = ("answer", "start", "end", "score")
+
+
+@keras.saving.register_keras_serializable(package="electra_tf.tasks")
+class QuestionAnswerer(TaskModel):
+    """Finds the answers to questions in texts.
+
+        from electra_tf import QuestionAnswerer
+
+        answerer = QuestionAnswerer.from_pretrained("model")
+        questions = ["who sat?", "who ran?"]
+        contexts = ["the cat sat on the mat", "a good dog ran"]
+        answerer.fit((questions, contexts), [("the cat", 0), ("dog", 7)])
+        answerer.predict((questions, contexts))[0]["answer"]
+
+    Inputs are a tuple of questions and contexts (lists, arrays or string
+    tensors), a list of such pairs, a list of mappings with `question` and
+    `context`, or SQuAD's JSON as Python has it. Answers are pairs of a text
+    and the character at which it starts, mappings with `text` and
+    `answer_start`, or texts alone, which are then looked for; None where a
+    question has no answer. They may stand in the mappings under `answers`.
+    Contexts of any length are taken: they are read through several windows.
+
+    `predict` gives for each question its `answer`, `start` and `end` in
+    characters of the context, and `score`; `answer` what the command `predict`
+    gives, the next best answers among it; `scores` what `evaluate` gives:
+    exact match and F1. Calling the model gives the probabilities of `start`
+    and `end`, float32 [questions, tokens].
+    """
+
+    task: QuestionAnswering
+    extra_scores = ("exact_match", "exact", "f1")
+    open_losses = False
+    keeps_all = False
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Q],
+        path: str,
+        *,
+        unanswerable: bool = False,
+        max_seq_length: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        new_head: bool = False,
+        vocab: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        load_weights: bool = True,
+        seed: int = 42,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> Q:
+        """Loads an encoder to answer with, or a fine-tuned answerer.
+
+        Args:
+          path: see `TextClassifier.from_pretrained`, as for the others.
+          unanswerable: whether there are questions without an answer.
+          max_seq_length: tokens of a window; 512, or as many as the model has
+            positions for.
+          options: other options of the task `squad`.
+          new_head: start a new head even where `path` is an answerer.
+          vocab: see there.
+          overrides: see there.
+          load_weights: see there.
+          seed: see there.
+          dtype: see there.
+          name: see there.
+
+        Raises:
+          UserError: not there, not whole, or fine-tuned for something else.
+        """
+        chosen = dict(options or {})
+        if max_seq_length is not None:
+            chosen["max_seq_length"] = max_seq_length
+        given = Given(chosen, vocab, overrides, load_weights, seed, dtype, name)
+        state: dict[str, Any] | None = {"unanswerable": unanswerable}
+        if not new_head and cls.is_fine_tuned(path, vocab):
+            state = None
+        return cls._open(path, "squad", state, given)
+
+    @classmethod
+    def takes(cls, task: Task) -> bool:
+        """See `SavedTask.takes`."""
+        return isinstance(task, QuestionAnswering)
+
+    def read(self, x: Any, y: Any = None) -> list[QAExample]:
+        """See `CompiledTask.read`."""
+        if isinstance(x, Mapping) and "data" in x:
+            return squad_examples(x, "x")
+        answers: Any = None
+        if isinstance(x, list) and x and isinstance(x[0], Mapping):
+            records = x
+            if any("answers" in record for record in x):
+                answers = [record.get("answers") for record in x]
+        else:
+            questions, contexts = inputs.texts(x)
+            if contexts is None:
+                raise UserError(
+                    "x: expected a tuple of questions and contexts, got texts "
+                    "alone"
+                )
+            records = [
+                {"question": question, "context": context}
+                for question, context in zip(questions, contexts)
+            ]
+        if y is not None:
+            answers = y if isinstance(y, list | tuple) else inputs.plain(y)
+            inputs.same_number(len(records), answers, "y")
+        examples = [
+            self.task.example(record, f"x[{i}]")
+            for i, record in enumerate(records)
+        ]
+        if answers is None:
+            return examples
+        return [
+            self._answered_by(example, answer, f"y[{i}]")
+            for i, (example, answer) in enumerate(zip(examples, answers))
+        ]
+
+    def _answered_by(
+        self, example: QAExample, answer: Any, where: str
+    ) -> QAExample:
+        found = _spans(answer, example.context, where)
+        if not found and not self.task.unanswerable:
+            raise UserError(
+                f"{where}: has no answer; make the model with "
+                "unanswerable=True to learn that"
+            )
+        return QAExample(
+            example.question_id,
+            example.question,
+            example.context,
+            tuple(text for text, _ in found),
+            found[0][1] if found else 0,
+            impossible=not found,
+            place=example.place,
+        )
+
+    def has_answers(self, x: Any, y: Any) -> bool:
+        """See `TaskModel.has_answers`: SQuAD's mappings hold their own."""
+        if y is not None or (isinstance(x, Mapping) and "data" in x):
+            return True
+        return isinstance(x, list) and bool(x) and "answers" in x[0]
+
+    def answers(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """Probabilities of `start` and `end`, float32 [batch, tokens]."""
+        start, end = outputs.spans.inside()
+        return {"start": tf.nn.softmax(start), "end": tf.nn.softmax(end)}
+
+    def predicted(
+        self,
+        examples: Sequence[Any],
+        features: Features,
+        outputs: Sequence[Mapping[str, Any]],
+    ) -> Sequence[Prediction]:
+        """See `TaskModel.predicted`."""
+        found = self.task.predictions(examples, features, outputs)
+        return [{key: one[key] for key in _SHOWN} for one in found]
+
+
+def _spans(answer: Any, context: str, where: str) -> list[tuple[str, int]]:
+    """The texts and starts of an answer, in any of its forms."""
+    if answer is None or answer in ("", [], {}):
+        return []
+    if isinstance(answer, str):
+        start = context.find(answer)
+        if start < 0:
+            raise UserError(
+                f"{where}: '{answer:.60}' does not stand in its context"
+            )
+        return [(answer, start)]
+    if isinstance(answer, Mapping):
+        texts, starts = answer.get("text"), answer.get("answer_start")
+        if isinstance(texts, str):
+            texts, starts = [texts], [starts]
+        pairs = list(zip(inputs.plain(texts) or [], inputs.plain(starts) or []))
+    elif len(answer) == 2 and isinstance(answer[0], str):
+        pairs = [tuple(answer)]
+    else:
+        return [pair for one in answer for pair in _spans(one, context, where)]
+    for text, start in pairs:
+        if not isinstance(text, str) or not isinstance(start, int):
+            raise UserError(
+                f"{where}: expected a text and the character it starts at, "
+                f"got {text!r:.40} and {start!r:.20}"
+            )
+    return [(text, int(start)) for text, start in pairs]

@@ -1,0 +1,167 @@
+"""How well passages answer queries: CrossEncoder."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.keras_api.tasks import inputs
+from electra_tf.keras_api.tasks.base import TaskModel
+from electra_tf.keras_api.tasks.saved import Given
+from electra_tf.tasks.features import Features
+from electra_tf.tasks.ranking.pairs import Pair
+from electra_tf.tasks.ranking.task import Ranking
+from electra_tf.tasks.task import Task
+
+X = TypeVar("X", bound="CrossEncoder")
+
+
+class Ranked(NamedTuple):
+    """A passage and its place among others."""
+
+    passage: str
+    score: float  # the higher, the better; to be compared for one query
+    position: int  # its place among those given, from 0
+
+
+@keras.saving.register_keras_serializable(package="electra_tf.tasks")
+class CrossEncoder(TaskModel):
+    """Scores passages for queries, to rank them.
+
+        from electra_tf import CrossEncoder
+
+        ranker = CrossEncoder.from_pretrained("model")
+        queries = ["which cat"] * 2 + ["which dog"] * 2
+        passages = ["the cat sat", "a house", "very good", "the dog ran"]
+        ranker.fit((queries, passages), [1, 0, 0, 1])
+        ranker.predict((queries, passages))  # scores, [4]
+        ranker.rank("which dog", passages)[0].passage
+
+    Inputs are a tuple of queries and passages (lists, arrays or string
+    tensors) or a list of such pairs; answers are relevances, the more the
+    better. A query is learned from if it has a passage of relevance 1 or more
+    and one of less: such groups go into the loss together (`options` can say
+    loss="pointwise" for each pair by itself).
+
+    Calling the model and `predict` give scores, float32 [pairs], `rank` the
+    passages of one query in order, `answer` what the command `predict` gives,
+    `scores` what `evaluate` gives: MRR@10, nDCG@10 and MAP.
+    """
+
+    task: Ranking
+    extra_scores = ("mrr@10", "ndcg@10", "map")
+    open_losses = False
+    keeps_all = False
+
+    @classmethod
+    def from_pretrained(
+        cls: type[X],
+        path: str,
+        *,
+        max_seq_length: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        new_head: bool = False,
+        vocab: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        load_weights: bool = True,
+        seed: int = 42,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> X:
+        """Loads an encoder to rank with, or a fine-tuned ranker.
+
+        Args:
+          path: see `TextClassifier.from_pretrained`, as for the others.
+          max_seq_length: tokens of a row; 256, or as many as the model has
+            positions for.
+          options: other options of the task `ranking`, such as `loss` and
+            `num_negatives`.
+          new_head: start a new head even where `path` is a ranker.
+          vocab: see there.
+          overrides: see there.
+          load_weights: see there.
+          seed: see there.
+          dtype: see there.
+          name: see there.
+
+        Raises:
+          UserError: not there, not whole, or fine-tuned for something else.
+        """
+        chosen = dict(options or {})
+        if max_seq_length is not None:
+            chosen["max_seq_length"] = max_seq_length
+        given = Given(chosen, vocab, overrides, load_weights, seed, dtype, name)
+        state: dict[str, Any] | None = {}
+        if not new_head and cls.is_fine_tuned(path, vocab):
+            state = None
+        return cls._open(path, "ranking", state, given)
+
+    @classmethod
+    def takes(cls, task: Task) -> bool:
+        """See `SavedTask.takes`."""
+        return isinstance(task, Ranking)
+
+    def read(self, x: Any, y: Any = None) -> list[Pair]:
+        """See `CompiledTask.read`."""
+        queries, passages = inputs.texts(x)
+        if passages is None:
+            raise UserError(
+                "x: expected a tuple of queries and passages, got texts alone"
+            )
+        grades: Sequence[Any] = [None] * len(queries)
+        if y is not None:
+            grades = inputs.numbers(y, "y")
+            inputs.same_number(len(queries), grades, "y")
+        return [
+            Pair(query, passage, grade, query, str(i))
+            for i, (query, passage, grade) in enumerate(
+                zip(queries, passages, grades)
+            )
+        ]
+
+    def rank(
+        self, query: str, passages: Sequence[str], top_k: int | None = None
+    ) -> list[Ranked]:
+        """Ranks passages for a query.
+
+        Args:
+          query: the query.
+          passages: in any order.
+          top_k: how many are returned; all where None.
+
+        Returns:
+          The best first.
+        """
+        texts = inputs.texts(passages)[0]
+        found = self.predict(([query] * len(texts), texts), verbose=0)
+        order = np.argsort(-found, kind="stable")[:top_k]
+        return [Ranked(texts[i], float(found[i]), int(i)) for i in order]
+
+    def answers(self, outputs: Any) -> tf.Tensor:
+        """Scores, float32 [batch]."""
+        return outputs.logits[:, 0]
+
+    def check_streamed(self) -> None:
+        """See `TaskModel.check_streamed`."""
+        if self.task.options.loss != "pointwise":
+            raise UserError(
+                "x: a query's passages are learned together, which a dataset "
+                "may have in several batches; give lists, or make the model "
+                "with options={'loss': 'pointwise'}"
+            )
+
+    def predicted(
+        self,
+        examples: Sequence[Any],
+        features: Features,
+        outputs: Sequence[Mapping[str, Any]],
+    ) -> Sequence[float]:
+        """See `TaskModel.predicted`."""
+        return [float(output["score"]) for output in outputs]
+
+    def joined(self, found: list[Any]) -> np.ndarray:
+        """See `TaskModel.joined`."""
+        return np.asarray(found, "float32")

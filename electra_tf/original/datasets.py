@@ -1,0 +1,45 @@
+"""The flags that the two commands that build examples have in common."""
+
+import argparse
+import sys
+from typing import Any
+
+from electra_tf.recipes.build_data import build_data
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The common flags."""
+    flags = argparse.ArgumentParser(description=description)
+    flags.add_argument(
+        "--max-seq-length", default=128, type=int, help="Tokens an example."
+    )
+    flags.add_argument(
+        "--num-processes", default=1, type=int, help="Processes at once."
+    )
+    for name, what in (
+        ("lower_case", "lower-case"), ("strip_accents", "strip-accents"),
+    ):  # fmt: skip
+        both = flags.add_mutually_exclusive_group()
+        both.add_argument(
+            f"--do-{what}", dest=name, action="store_true", default=True,
+            help=f"{what.capitalize()} the text (the default).",
+        )  # fmt: skip
+        both.add_argument(
+            f"--no-{what}", dest=name, action="store_false",
+            help=f"Do not {what} it.",
+        )  # fmt: skip
+    return flags
+
+
+def build(args: argparse.Namespace, **arguments: Any) -> str:
+    """Builds what the common flags and `arguments` of `build_data` say."""
+    made = build_data(
+        max_seq_length=args.max_seq_length,
+        num_workers=args.num_processes,
+        lower_case=args.lower_case,
+        strip_accents=args.strip_accents,
+        overwrite=True,  # as there
+        progress=sys.stderr.isatty(),
+        **arguments,
+    )
+    return str(made)

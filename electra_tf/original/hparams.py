@@ -1,0 +1,207 @@
+"""`--hparams`: a JSON dict, or a file of one, checked key by key.
+
+Importing this starts no TensorFlow.
+"""
+
+import dataclasses
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from electra_tf import files
+from electra_tf.errors import UserError
+
+_USER_ERROR, _INTERRUPTED = 2, 130
+# The original's names of a network's shape -> ours.
+SHAPE = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_heads",
+    "intermediate_size": "intermediate_size",
+    "max_position_embeddings": "max_positions",
+    "type_vocab_size": "type_vocab_size",
+    "hidden_dropout_prob": "hidden_dropout",
+    "attention_probs_dropout_prob": "attention_dropout",
+    "initializer_range": "initializer_range",
+    "hidden_act": "gelu",
+}
+# model_size -> what the others follow from.
+SIZES = {
+    "small": {"hidden_size": 256, "num_layers": 12},
+    "base": {"hidden_size": 768, "num_layers": 12},
+    "large": {"hidden_size": 1024, "num_layers": 24},
+}
+_DEBUG_SHAPE = {
+    "num_layers": 3, "hidden_size": 144, "intermediate_size": 576,
+    "num_heads": 4,
+}  # fmt: skip
+_SMALL_EMBEDDINGS = 128
+# Of all commands: what has no counterpart, unless it stays as it is there.
+TPU = {
+    "num_tpu_cores": (1, "a TPU's cores are found; leave it out"),
+    "tpu_job_name": (None, "name the TPU with tpu_name"),
+    "tpu_zone": (None, "give tpu_name the TPU's address"),
+    "gcp_project": (None, "give tpu_name the TPU's address"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """The hyperparameters of a command.
+
+    Attributes:
+      defaults: of those that are translated, name -> the original's default.
+      unused: of those that change nothing here, name -> why.
+      refused: of those with no counterpart, name -> the original's default,
+        which may be given, and what replaces it.
+    """
+
+    defaults: Mapping[str, Any]
+    unused: Mapping[str, str]
+    refused: Mapping[str, tuple[Any, str]]
+
+
+def read(text: str, flag: str = "--hparams") -> dict[str, Any]:
+    """The dict that a flag gives as JSON, or as the path of a .json file.
+
+    Raises:
+      UserError: no such file, or no JSON dict.
+    """
+    where = flag
+    if text.strip().endswith(".json"):
+        where, text = text, files.read_text(text)
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UserError(
+            f"{where}: expected a JSON dict, or a .json file with one ({error})"
+        ) from error
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{where}: expected a JSON dict, got {type(found).__name__}"
+        )
+    return found
+
+
+def check(given: Mapping[str, Any], known: Known) -> list[str]:
+    """Refuses what cannot be, and returns sentences on what changes nothing.
+
+    Args:
+      given: from `read`.
+      known: what there is.
+
+    Raises:
+      UserError: an unknown hyperparameter, one of another type than its
+        default, or one without a counterpart.
+    """
+    notes = []
+    names = [*known.defaults, *known.unused, *known.refused]
+    for name, value in given.items():
+        if name in known.defaults:
+            _check_type(name, value, known.defaults[name])
+        elif name in known.unused:
+            notes.append(f"{name}: {known.unused[name]}")
+        elif name in known.refused:
+            default, instead = known.refused[name]
+            if value != default:
+                raise UserError(f"--hparams {name}: not here; {instead}")
+        else:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise UserError(f"--hparams: no hyperparameter '{name}'{hint}")
+    return notes
+
+
+def _check_type(name: str, value: Any, default: Any) -> None:
+    kind = type(default)
+    if default is None or isinstance(value, kind):
+        if kind is int and isinstance(value, bool):
+            raise UserError(f"--hparams {name}: expected a number, got {value}")
+        return
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return
+    names = {bool: "true or false", int: "a whole number", float: "a number",
+             str: "text", list: "a list", dict: "a dict"}  # fmt: skip
+    raise UserError(
+        f"--hparams {name}: expected {names[kind]}, got {json.dumps(value)}"
+    )
+
+
+def overridden(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`model_hparam_overrides` under our names.
+
+    Raises:
+      UserError: an unknown key, or an activation that is no GELU.
+    """
+    found: dict[str, Any] = {}
+    for name, value in overrides.items():
+        if name not in SHAPE:
+            raise UserError(
+                f"--hparams model_hparam_overrides: no key '{name}'; expected "
+                + ", ".join(SHAPE)
+            )
+        if name == "hidden_act":
+            if value != "gelu":
+                raise UserError(
+                    "--hparams model_hparam_overrides: hidden_act: expected "
+                    f"'gelu', got {value!r}"
+                )
+            value = "erf"
+        found[SHAPE[name]] = value
+    return found
+
+
+def shape(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of the section `model` that give the network's shape.
+
+    Args:
+      values: model_size, model_hparam_overrides, embedding_size and debug.
+
+    Raises:
+      UserError: no such size, or a wrong override.
+    """
+    size = values["model_size"]
+    if size not in SIZES:
+        raise UserError(
+            f"--hparams model_size: expected one of {', '.join(SIZES)}, got "
+            f"'{size}'"
+        )
+    found = SIZES[size] | overridden(values["model_hparam_overrides"])
+    if values["debug"]:
+        found |= _DEBUG_SHAPE
+    hidden = found["hidden_size"]
+    found.setdefault("num_heads", max(1, hidden // 64))
+    found.setdefault("intermediate_size", 4 * hidden)
+    small = _SMALL_EMBEDDINGS if size == "small" else hidden
+    found["embedding_size"] = values["embedding_size"] or small
+    return found
+
+
+def run(command: str, body: Callable[[], str], flags: Sequence[str]) -> int:
+    """Runs a command and tells mistakes of the user's in one line.
+
+    Args:
+      command: its name, for messages.
+      body: does it; returns what to print.
+      flags: the command line, for a bare message after Ctrl-C.
+
+    Returns:
+      The exit status.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    try:
+        print(body(), flush=True)
+    except UserError as error:
+        print(f"{command}: {error}", file=sys.stderr, flush=True)
+        return _USER_ERROR
+    except KeyboardInterrupt:
+        again = " ".join(flags)
+        print(f"{command}: interrupted; {again} resumes", file=sys.stderr)
+        return _INTERRUPTED
+    return 0

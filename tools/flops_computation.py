@@ -1,0 +1,8 @@
+"""The original's script of this name; see electra_tf/original/."""
+
+import sys
+
+from electra_tf.original.flops_computation import main
+
+if __name__ == "__main__":
+    sys.exit(main())
