@@ -152,6 +152,7 @@ def test_the_example_on_token_ids(preset):
     assert np.isfinite(losses.history["loss"]).all()
 
 
+@pytest.mark.slow
 def test_the_example_with_a_backbone_and_vocabulary_of_ones_own():
     vocabulary = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
     vocabulary += ["The", "quick", "brown", "fox", "jumped", "."]
@@ -200,7 +201,8 @@ for model in (
     keras.saving.load_model({str(tmp_path / "x.keras")!r}),
     keras_hub.models.TextClassifier.from_preset({str(tmp_path / "saved")!r}),
 ):
-    np.testing.assert_array_equal(model.predict(texts), expected)
+    # Without XLA, which rounds otherwise.
+    np.testing.assert_allclose(model.predict(texts), expected, atol=1e-5)
 """
     for code in (program, again):
         subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
@@ -302,16 +304,20 @@ def test_a_generators_head(tmp_path, tiny_tokens, head_gelu):
     hub_models.assert_same_weights(back.weights, ours.weights)
 
 
-def test_the_masked_lm_on_strings(preset):
+def test_a_masked_lm_of_an_encoders_preset(preset):
     model = keras_hub.models.MaskedLM.from_preset(preset)
     assert model.preprocessor.sequence_length == 40
+    again = tasks.ElectraMaskedLM.from_config(model.get_config())
+    assert again.intermediate_activation is keras.activations.gelu
+
+
+@pytest.mark.slow
+def test_the_masked_lm_on_strings(preset):
+    model = keras_hub.models.MaskedLM.from_preset(preset)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Gradients do not exist")
         history = model.fit(TEXTS, batch_size=4, verbose=0).history
     assert np.isfinite(history["loss"]).all()
-    config = model.get_config()
-    again = tasks.ElectraMaskedLM.from_config(config)
-    assert again.intermediate_activation is keras.activations.gelu
 
 
 def test_preprocessors_of_a_preset(preset, tiny_tokens):

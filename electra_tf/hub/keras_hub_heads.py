@@ -7,7 +7,7 @@ their names have a file of ours.
 
 import dataclasses
 import json
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
@@ -16,13 +16,12 @@ from electra_tf.errors import UserError
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.huggingface_tokenizer import read_json
 from electra_tf.hub.names import Network
-from electra_tf.models.config import TaskHeadConfig
+from electra_tf.models.config import Gelu, TaskHeadConfig
 
 TASK, WEIGHTS = "task.json", "task.weights.h5"
 NAMES = "class_names.json"
 _CLASSIFIER, _MASKED_LM = "ElectraTextClassifier", "ElectraMaskedLM"
 _TANH = "tanh_gelu"
-Gelu = Literal["erf", "tanh"]
 _LONGEST_ROW = 512  # of a preprocessor, where nothing else is told
 
 
