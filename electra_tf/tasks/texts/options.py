@@ -151,8 +151,8 @@ class ClassificationOptions(TextTableOptions):
         if self.multi_label and self.metric in set(of_one) - set(OF_LABEL_SETS):
             raise UserError(
                 f"metric: {self.metric} is of texts with one label each; with "
-                f"multi_label choose one of {', '.join(OF_LABEL_SETS)}, or "
-                "leave it out"
+                f"multi_label known: {', '.join(OF_LABEL_SETS)}; null takes "
+                "the first"
             )
         if not self.multi_label and self.metric in (
             set(OF_LABEL_SETS) - set(of_one)
