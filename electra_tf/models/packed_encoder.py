@@ -149,7 +149,7 @@ class PackedEncoder:
         heads, size = self.config.num_heads, self.config.hidden_size
         first = tf.gather(x, places.firsts)  # [B, H]
         dense = block.attention.qkv
-        kernel = tf.convert_to_tensor(dense.kernel)
+        kernel = dense.whole_kernel()
         bias = tf.convert_to_tensor(dense.bias)
         query = _product(first, kernel[:, :size], bias[:size])
         query = tf.reshape(query, [-1, heads, 1, size // heads])
@@ -241,7 +241,7 @@ def _dense(dense: layers.Dense, x: tf.Tensor) -> tf.Tensor:
     """[N, input] -> [N, units]."""
     return _product(
         x,
-        tf.convert_to_tensor(dense.kernel),
+        dense.whole_kernel(),
         tf.convert_to_tensor(dense.bias),
     )
 
