@@ -119,7 +119,8 @@ class PackedEncoder:
             return tf.gather(tf.reshape(values, [-1]), places.tokens)
 
         x = read(embeddings.word_embeddings, real(input_ids))
-        x += read(embeddings.token_type_embeddings, real(segment_ids))
+        segments = embeddings.known(real(segment_ids))
+        x += read(embeddings.token_type_embeddings, segments)
         x += read(embeddings.position_embeddings, places.tokens % length)
         return _norm(embeddings.norm, x)
 
