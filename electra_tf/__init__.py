@@ -5,11 +5,9 @@ is quick and does not start TensorFlow.
 """
 
 import importlib
-import os
 from typing import TYPE_CHECKING, Any
 
-# The networks are TensorFlow's; Keras asks once, when it is first imported.
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+from electra_tf.registration import announce_classes
 
 __version__ = "0.1.0"
 
@@ -114,6 +112,10 @@ if TYPE_CHECKING:
     from electra_tf.serving.client import Client
     from electra_tf.text.vocab import Vocab, load_vocab
     from electra_tf.training.optimizer import make_optimizer
+
+
+# Files that Keras has saved name our classes; `import electra_tf` is enough.
+announce_classes()
 
 
 def __getattr__(name: str) -> Any:

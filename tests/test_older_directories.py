@@ -197,10 +197,11 @@ def test_an_interrupted_file_goes_on(output):
 @pytest.mark.parametrize("output", outputs("exports", "export"))
 def test_a_server_loads_an_export(output):
     from electra_tf.serving.server.model_versions import ModelVersions
+    from electra_tf.serving.server.served import Served
 
     name = pathlib.Path(output).name
     answers = pathlib.Path(f"answers/export_{name}.json")
-    versions = ModelVersions({name: output})
+    versions = ModelVersions({name: Served(output)})
     versions.load_all()
     model = versions.get(name)
     for recorded in rows(str(answers))[0] if answers.exists() else ():
@@ -224,6 +225,17 @@ def test_a_run_is_converted_to_the_same(output):
     for path in sorted(pathlib.Path(output).rglob("*")):
         if path.suffix in (".safetensors", ".txt", ".json"):
             ours = now / path.relative_to(output)
+            if path.name == "tokenizer_config.json":
+                # Version 5 of transformers does not run the file as written
+                # for the class that was named here.
+                expected = json.loads(path.read_text()) | {
+                    "tokenizer_class": "PreTrainedTokenizerFast",
+                    "model_input_names": [
+                        "input_ids", "token_type_ids", "attention_mask",
+                    ],
+                }  # fmt: skip
+                assert json.loads(ours.read_text()) == expected
+                continue
             assert ours.read_bytes() == path.read_bytes(), path
 
 

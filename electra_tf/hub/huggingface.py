@@ -17,6 +17,7 @@ from electra_tf.errors import UserError
 from electra_tf.hub import bert, huggingface_tokenizer, names
 from electra_tf.hub import config as configs
 from electra_tf.hub import huggingface_heads as heads
+from electra_tf.hub import huggingface_meaning as meaning
 from electra_tf.hub.checkpoint import (
     NETWORKS,
     Checkpoint,
@@ -132,12 +133,16 @@ def read(
     config = configs.override(config, overrides)
     weights, leftover = _renamed(theirs, config)
     check(config, weights, weights_file)
+    config, weights = meaning.without_hidden_layer(config, weights)
+    told = list(found.assumed + assumed + tokenizer.assumed)
+    about = meaning.heard(found.content, path, config, told)
+    config = dataclasses.replace(config, fine_tuning=about)
     return Checkpoint(
         config=config,
         weights=weights,
         vocab=vocab,
         leftover=leftover + found.leftover,
-        assumed=found.assumed + assumed + tokenizer.assumed,
+        assumed=tuple(told),
         source=path,
     )
 
@@ -279,8 +284,11 @@ def write(
 def _write_one(
     directory: str, checkpoint: Checkpoint, part: Network
 ) -> list[str]:
+    said = meaning.said(checkpoint.config)
+    checkpoint = meaning.with_hidden_layer(checkpoint)
     config, vocab = checkpoint.config, checkpoint.vocab
     content, inexact = _from_ours(config, part)
+    content |= said
     weights, dropped = _their_weights(checkpoint, part)
     notes = [*inexact, *left_out(dropped)]
     content["pad_token_id"] = vocab.pad_id if vocab else 0

@@ -133,6 +133,22 @@ def unnamed(number: int) -> tuple[str, ...]:
     return tuple(f"LABEL_{i}" for i in range(number))
 
 
+def is_narrow(config: DirectoryConfig) -> bool:
+    """Whether a head without a hidden layer can be written as one with it.
+
+    Args:
+      config: of a model that may have a head.
+    """
+    task, model = config.task, config.discriminator
+    return (
+        isinstance(task, TaskHeadConfig)
+        and task.kind == "sequence"
+        and not task.hidden_layer
+        and model is not None
+        and 2 * task.num_labels <= model.hidden_size
+    )
+
+
 def class_of(config: DirectoryConfig, part: Network) -> str:
     """The class that one network is saved as.
 
@@ -159,7 +175,9 @@ def class_of(config: DirectoryConfig, part: Network) -> str:
     if (
         task.kind == "joint_span"
         or task.answerable
-        or (task.kind == "sequence" and not task.hidden_layer)
+        or not (
+            task.kind != "sequence" or task.hidden_layer or is_narrow(config)
+        )
         or task.hidden_activation != "gelu"
     ):
         raise UserError(
@@ -167,6 +185,7 @@ def class_of(config: DirectoryConfig, part: Network) -> str:
             f"{task.kind}, task.hidden_layer {str(task.hidden_layer).lower()} "
             f"with {task.hidden_activation}, task.answerable "
             f"{str(task.answerable).lower()}); expected token, span without "
-            "answerable, or sequence with hidden_layer and its GELU"
+            "answerable, or sequence with hidden_layer and its GELU, or "
+            "with labels that are half of the hidden size at most"
         )
     return next(name for name, kind in TASKS.items() if kind == task.kind)

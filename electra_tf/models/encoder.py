@@ -1,6 +1,6 @@
 """ElectraEncoder: embeddings and a stack of blocks."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -10,6 +10,8 @@ from electra_tf.models.config import ModelConfig
 from electra_tf.models.embeddings import Embeddings
 from electra_tf.models.initial import EveryNthPair
 from electra_tf.models.rows import Network, Rows
+from electra_tf.models.saved import shared
+from electra_tf.registration import registered
 
 
 class EncoderOutput(NamedTuple):
@@ -24,6 +26,7 @@ class EncoderOutput(NamedTuple):
 Direction = Literal["both", "left", "right"]
 
 
+@registered
 class ElectraEncoder(Network):
     """The Transformer of BERT, with embeddings of their own size.
 
@@ -35,6 +38,7 @@ class ElectraEncoder(Network):
       name: the scope of its variables.
       attends: what a position sees beside itself: "both" sides, or only what
         stands to its "left", or to its "right".
+      **options: Keras' own, as dtype and trainable.
 
     Attributes:
       recompute: whether training computes each block's activations again in
@@ -43,19 +47,24 @@ class ElectraEncoder(Network):
         Results are the same.
     """
 
+    _arguments = ("config", "attends")
+    _options = ("recompute", "attention")
+
     def __init__(
         self,
         config: ModelConfig,
         embeddings: Embeddings | None = None,
         name: str = "encoder",
         attends: Direction = "both",
+        **options: Any,
     ):
-        super().__init__(name=name)
+        super().__init__(name=name, **options)
+        policy = self.dtype_policy
         self.config = config
         self.attends = attends
         self.recompute = False
         self.owns_embeddings = embeddings is None
-        self.embeddings = embeddings or Embeddings(config)
+        self.embeddings = embeddings or Embeddings(config, dtype=policy)
         self.embeddings_project = None
         if config.embedding_size != config.hidden_size:
             self.embeddings_project = layers.Dense(
@@ -64,11 +73,27 @@ class ElectraEncoder(Network):
                 if config.local_start
                 else keras.initializers.GlorotUniform(),  # the original's
                 name="embeddings_project",
+                dtype=policy,
             )
         self.blocks = [
-            layers.Block(config, name=f"layer_{i}")
+            layers.Block(config, name=f"layer_{i}", dtype=policy)
             for i in range(config.num_layers)
         ]
+
+    def get_config(self) -> dict[str, Any]:
+        """As of every layer, with the tables, which others may share."""
+        return {
+            **super().get_config(),
+            "embeddings": shared(self.embeddings, self.owns_embeddings),
+            "owns_embeddings": self.owns_embeddings,
+        }
+
+    @classmethod
+    def _from_values(cls, values: dict[str, Any]) -> Any:
+        owned = values.pop("owns_embeddings", False)
+        made = cls(**values)
+        made.owns_embeddings = owned
+        return made
 
     @property
     def attention(self) -> products.AttentionKind:
@@ -83,7 +108,7 @@ class ElectraEncoder(Network):
     def build(self, input_shape: object = None) -> None:
         """Creates all variables; no input is needed for their shapes."""
         config = self.config
-        if self.owns_embeddings:
+        if self.owns_embeddings and not self.embeddings.built:
             self.embeddings.build()
         if self.embeddings_project is not None:
             self.embeddings_project.build((None, None, config.embedding_size))

@@ -209,7 +209,10 @@ def _described(path: str, config: DirectoryConfig) -> dict[str, Any]:
         )
     if config.fine_tuning is not None:
         return config.fine_tuning
-    return task_of_model.described(config.task)
+    model = config.discriminator
+    return task_of_model.described(
+        config.task, model.max_positions if model else None
+    )
 
 
 def _task(

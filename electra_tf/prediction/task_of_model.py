@@ -14,10 +14,12 @@ from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
 from electra_tf.models.config import HeadConfig, TaskHeadConfig
 from electra_tf.tasks import registry
+from electra_tf.tasks.glue import sets
 
 # Dropout, the width of a search and where weights began are no part of what
 # was learned.
 _UNLEARNED = ("dropout", "beam_size", "from_encoder")
+_LONGEST = 512  # tokens of a row of a model from elsewhere
 _UNTOLD = "the model says nothing of its task; name one with --task"
 
 
@@ -150,10 +152,17 @@ def _compare(there: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
         raise UserError(f"{what}: {'; '.join(changed)}")
 
 
-def described(head: HeadConfig) -> dict[str, Any]:
+def described(
+    head: HeadConfig, max_positions: int | None = None
+) -> dict[str, Any]:
     """Task, options and state of a head that came without them.
 
-    A model of another format says no more than its head does.
+    A model of another format says no more than its head does; whether it
+    reads texts or pairs it does not, so that both are taken.
+
+    Args:
+      head: the model's.
+      max_positions: rows of its position table; longer texts are truncated.
 
     Raises:
       UserError: no task of ours answers with such a head.
@@ -164,14 +173,14 @@ def described(head: HeadConfig) -> dict[str, Any]:
     if kind == "sequence" and head.num_labels == 1:
         return {
             "task": "regression",
-            "options": _hidden(head),
-            "state": {"offset": 0.0, "scale": 1.0},
+            "options": _of_texts(head, max_positions),
+            "state": {"offset": 0.0, "scale": 1.0, "pairs": "either"},
         }
     if kind == "sequence":
         return {
             "task": "classification",
-            "options": _hidden(head),
-            "state": {"labels": list(names(head))},
+            "options": _of_texts(head, max_positions),
+            "state": {"labels": list(names(head)), "pairs": "either"},
         }
     if kind == "token":
         labels = list(names(head))
@@ -194,16 +203,50 @@ def described(head: HeadConfig) -> dict[str, Any]:
                 "head": "joint" if kind == "joint_span" else "independent",
                 "answerability": "head" if head.answerable else "first_token",
             },
-            "state": {"unanswerable": head.answerable},
+            # Else not told: a threshold in the options says there are such.
+            "state": {"unanswerable": True} if head.answerable else {},
         }
     raise UserError(_UNTOLD)
 
 
-def _hidden(head: TaskHeadConfig) -> dict[str, Any]:
+def _of_texts(
+    head: TaskHeadConfig, max_positions: int | None
+) -> dict[str, Any]:
     """The options that give a task of texts the same head."""
-    return {
+    longest = {}
+    if max_positions is not None:
+        longest["max_seq_length"] = max(3, min(_LONGEST, max_positions))
+    return longest | {
         "hidden_layer": head.hidden_layer,
         "hidden_activation": head.hidden_activation,
+    }
+
+
+def in_general(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Says of a benchmark's set what it is, where others cannot know it.
+
+    Args:
+      about: what `stored` returns.
+
+    Returns:
+      The same; of a set whose answers are numbers, that these are scaled.
+    """
+    family, _, member = str(about["task"]).partition("/")
+    if family != "glue" or member not in sets.SETS:
+        return dict(about)
+    if sets.SETS[member].labels is not None:
+        return dict(about)
+    options = about["options"]
+    kept = ("max_seq_length", "dropout", "hidden_layer", "hidden_activation")
+    return {
+        **about,
+        "task": "regression",
+        "options": {
+            **{key: options[key] for key in kept if key in options},
+            "text_pair_column": "text_pair",
+            "scale": sets.SCALE,
+        },
+        "state": {"offset": 0.0, "scale": sets.SCALE},
     }
 
 
@@ -224,6 +267,8 @@ def _scheme(labels: list[str]) -> str:
         return "bioes"
     if named and letters and letters <= set("BILU"):
         return "bilou"
+    if named and letters and letters <= set("BMES"):
+        return "bmes"
     return "none"
 
 

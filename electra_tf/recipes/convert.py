@@ -94,6 +94,7 @@ def convert(
     from electra_tf.hub import checkpoint as checkpoints
     from electra_tf.hub import config as configs
     from electra_tf.hub import loading, vocab_extension
+    from electra_tf.prediction import task_of_model
 
     if (
         files.is_directory(output)
@@ -117,6 +118,14 @@ def convert(
         if to in _SINGLE:
             has_both = checkpoint.config.discriminator is not None
             part = "discriminator" if has_both else "generator"
+    about = checkpoint.config.fine_tuning
+    if to in _SINGLE and about is not None:
+        checkpoint = dataclasses.replace(
+            checkpoint,
+            config=dataclasses.replace(
+                checkpoint.config, fine_tuning=task_of_model.in_general(about)
+            ),
+        )
     slots_lost = to in _SINGLE and checkpoint.slots is not None
     if slots_lost:
         checkpoint = dataclasses.replace(checkpoint, slots=None)

@@ -17,6 +17,7 @@ from electra_tf.tasks.texts.options import TextOptions
 _HEADER = "index\tprediction"
 # The similarity of two sentences is a number from 0 to 5.
 _LEAST, _MOST = 0.0, 5.0
+SCALE = _MOST  # that it is trained on, as in the original
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,6 @@ from electra_tf.tasks.texts.task import TextExample, TextTask
 
 _log = logging.getLogger(__name__)
 
-_SCALE = 5.0  # of STS-B's scores, as in the original
 _DIAGNOSTIC = "ax"
 
 
@@ -43,7 +42,7 @@ class Glue(TextTask):
         """See `Task.set_up`."""
         self.set = _set_of(self.name)
         self.metric = self.set.metric
-        self._target = Number(scale=_SCALE)
+        self._target = Number(scale=glue_sets.SCALE)
         if self.set.labels is not None:
             self._target = Classes(self.set.labels)
         self._downloaded: dict[str, dict[str, list[GlueRow]]] = {}

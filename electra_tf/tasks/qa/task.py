@@ -87,8 +87,14 @@ class QuestionAnswering(FileTask):
 
     @property
     def unanswerable(self) -> bool:
-        """Whether there may be questions without an answer."""
-        return bool(self.state.get("unanswerable", False))
+        """Whether there may be questions without an answer.
+
+        Of a model from elsewhere, which does not tell, a threshold does.
+        """
+        told = self.state.get("unanswerable")
+        if told is None:
+            return self.options.null_threshold is not None
+        return bool(told)
 
     @property
     def metric(self) -> str:  # type: ignore[override]
@@ -455,6 +461,34 @@ class ChineseQA(QuestionAnswering):
         self, truths: Sequence[Sequence[str]], answers: Sequence[str]
     ) -> dict[str, float]:
         return qa_metrics.cmrc_scores(truths, answers)
+
+    def files(
+        self,
+        split: str,
+        examples: Sequence[QAExample],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, bytes]:
+        """As those of SQuAD, and `f1_differences.txt`.
+
+        That lists the questions whose F1 the official script, which cuts
+        words of other scripts by NLTK, may find another.
+        """
+        found = super().files(split, examples, predictions)
+        lines = [
+            f"{example.question_id}\t{_best_text(prediction)}\t"
+            f"{' | '.join(example.answers)}\n"
+            for example, prediction in zip(examples, predictions)
+            if example.answers
+            and any(
+                map(
+                    qa_metrics.cmrc_may_differ,
+                    (_best_text(prediction), *example.answers),
+                )
+            )
+        ]
+        if lines:
+            found["f1_differences.txt"] = "".join(lines).encode()
+        return found
 
 
 def _best_text(prediction: Prediction) -> str:

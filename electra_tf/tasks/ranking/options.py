@@ -5,6 +5,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
+from electra_tf.models.config import HiddenActivation
 from electra_tf.tasks.splits import TableOptions
 
 Form = Literal["auto", "triples", "rows", "lists"]
@@ -90,6 +91,13 @@ class RankingOptions(TableOptions):
     max_query_length: Annotated[
         int, Setting("Tokens of a query that are kept.", at_least=1)
     ] = 64
+    hidden_layer: Annotated[
+        bool, Setting("Give the head a hidden layer; the original has none.")
+    ] = False
+    hidden_activation: Annotated[
+        HiddenActivation,
+        Setting("What follows that layer; tanh makes BERT's pooler of it."),
+    ] = "gelu"
 
     def __post_init__(self) -> None:
         super().__post_init__()

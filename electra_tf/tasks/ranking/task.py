@@ -140,7 +140,12 @@ class Ranking(FileTask):
 
     def head(self) -> TaskHeadConfig:
         """One score."""
-        return TaskHeadConfig("sequence", num_labels=1)
+        return TaskHeadConfig(
+            "sequence",
+            num_labels=1,
+            hidden_layer=self.options.hidden_layer,
+            hidden_activation=self.options.hidden_activation,
+        )
 
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Pair], training: bool
@@ -202,8 +207,11 @@ class Ranking(FileTask):
         return ranking_scores.LOSSES[self.options.loss](scores, relevance)
 
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """`score` [rows]."""
-        return {"score": outputs.logits[:, 0]}
+        """`score` [rows]; of models from elsewhere perhaps from 0 to 1."""
+        score = outputs.logits[:, 0]
+        if self.state.get("activation") == "sigmoid":
+            score = tf.sigmoid(score)
+        return {"score": score}
 
     # --- answers -----------------------------------------------------------
 

@@ -1,0 +1,286 @@
+"""What the outputs of a fine-tuned head mean, in Hugging Face's words.
+
+`problem_type` tells numbers, one label and sets of labels apart;
+sentence-transformers adds which function follows the score of a pair. What
+neither has a word for is kept under a key of ours, which both pass over.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.hub.checkpoint import Checkpoint, Lazy, shapes_of
+from electra_tf.hub.config import OURS, DirectoryConfig
+from electra_tf.hub.huggingface_heads import is_narrow, unnamed
+from electra_tf.hub.huggingface_tokenizer import read_json
+from electra_tf.models.config import TaskHeadConfig
+
+_NUMBER, _ONE, _SET = (
+    "regression", "single_label_classification", "multi_label_classification",
+)  # fmt: skip
+# sentence-transformers' own file, and its keys in config.json, new and old.
+_BESIDE = "config_sentence_transformers.json"
+_PAIRS, _OLD_ACTIVATION = (
+    "sentence_transformers", "sbert_ce_default_activation_function",
+)  # fmt: skip
+_IDENTITY, _SIGMOID = (
+    "torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Sigmoid",
+)  # fmt: skip
+_KEPT = ("task", "options", "state")
+_OUTPUT = ("task/output/kernel", "task/output/bias")
+_HIDDEN = ("task/dense/kernel", "task/dense/bias")
+_LONGEST = 512  # tokens of a row, where the positions are more
+
+
+def with_hidden_layer(checkpoint: Checkpoint) -> Checkpoint:
+    """Gives a head the hidden layer that the class has, and its numbers.
+
+    GELU(x) - GELU(-x) is x: a layer that holds each output and its negative,
+    and one that takes their difference, compute what the head alone does.
+    A number that was scaled for training comes out as large as in the data.
+
+    Args:
+      checkpoint: of a model that may have a head; others are returned as
+        they are.
+    """
+    config = checkpoint.config
+    offset, scale = _number(config)
+    plain = is_narrow(config)
+    if not plain and (offset, scale) == (0.0, 1.0):
+        return checkpoint
+    kernel, bias = (np.asarray(checkpoint.weights[n]) for n in _OUTPUT)
+    bias = bias * scale + offset
+    changed: dict[str, np.ndarray] = {}
+    if plain:
+        kernel = kernel * scale
+        size, labels = kernel.shape
+        dense = np.zeros((size, size), np.float32)
+        dense[:, :labels], dense[:, labels : 2 * labels] = kernel, -kernel
+        output = np.zeros((size, labels), np.float32)
+        output[:labels], output[labels : 2 * labels] = _signs(labels)
+        changed = dict(zip(_HIDDEN, (dense, np.zeros(size, np.float32))))
+        kernel = output
+    else:
+        kernel = kernel * scale
+    changed |= {
+        name: np.asarray(array, np.float32)
+        for name, array in zip(_OUTPUT, (kernel, bias))
+    }
+    shapes = dict(shapes_of(checkpoint.weights))
+    shapes |= {name: array.shape for name, array in changed.items()}
+    assert isinstance(config.task, TaskHeadConfig)  # or no number
+    task = dataclasses.replace(config.task, hidden_layer=True)
+
+    def array(name: str) -> np.ndarray:
+        found = changed.get(name)
+        return checkpoint.weights[name] if found is None else found
+
+    return dataclasses.replace(
+        checkpoint,
+        config=dataclasses.replace(config, task=task),
+        weights=Lazy(array, shapes),
+    )
+
+
+def without_hidden_layer(
+    config: DirectoryConfig, weights: Mapping[str, np.ndarray]
+) -> tuple[DirectoryConfig, Mapping[str, np.ndarray]]:
+    """Takes away the hidden layer that `with_hidden_layer` gave a head.
+
+    Args:
+      config: what the directory holds.
+      weights: our names -> arrays.
+
+    Returns:
+      Both; unchanged where the layer computes something else.
+    """
+    task, shapes = config.task, dict(shapes_of(weights))
+    if (
+        not isinstance(task, TaskHeadConfig)
+        or not (task.kind == "sequence" and task.hidden_layer)
+        or task.hidden_activation != "gelu"
+        or any(name not in shapes for name in (*_OUTPUT, *_HIDDEN))
+    ):
+        return config, weights
+    labels, size = task.num_labels, shapes[_OUTPUT[0]][0]
+    if 2 * labels > size or shapes[_HIDDEN[0]] != (size, size):
+        return config, weights
+    output, (plus, minus) = weights[_OUTPUT[0]], _signs(labels)
+    if (
+        output.shape != (size, labels)
+        or not np.array_equal(output[:labels], plus)
+        or not np.array_equal(output[labels : 2 * labels], minus)
+        or output[2 * labels :].any()
+        or weights[_HIDDEN[1]].any()
+    ):
+        return config, weights
+    dense = weights[_HIDDEN[0]]
+    kernel = np.ascontiguousarray(dense[:, :labels])
+    if dense[:, 2 * labels :].any() or not np.array_equal(
+        dense[:, labels : 2 * labels], -kernel
+    ):
+        return config, weights
+    kept = {n: s for n, s in shapes.items() if n not in _HIDDEN}
+    kept[_OUTPUT[0]] = kernel.shape
+    task = dataclasses.replace(task, hidden_layer=False)
+    return dataclasses.replace(config, task=task), Lazy(
+        lambda name: kernel if name == _OUTPUT[0] else weights[name], kept
+    )
+
+
+def _signs(labels: int) -> tuple[np.ndarray, np.ndarray]:
+    plus = np.eye(labels, dtype=np.float32)
+    return plus, -plus
+
+
+def _number(config: DirectoryConfig) -> tuple[float, float]:
+    """What a number was scaled by: (offset, scale)."""
+    about = config.fine_tuning or {}
+    if about.get("task") != "regression" or not isinstance(
+        config.task, TaskHeadConfig
+    ):
+        return 0.0, 1.0
+    state = about.get("state") or {}
+    return float(state.get("offset", 0.0)), float(state.get("scale", 1.0))
+
+
+def said(config: DirectoryConfig) -> dict[str, Any]:
+    """Makes the entries of config.json that tell what outputs mean.
+
+    Args:
+      config: of a model that may be fine-tuned.
+    """
+    about, task = config.fine_tuning, config.task
+    if about is None or not isinstance(task, TaskHeadConfig):
+        return {}
+    name, options = str(about.get("task")), about.get("options") or {}
+    content: dict[str, Any] = {}
+    if task.kind == "sequence" and name == "regression":
+        content["problem_type"] = _NUMBER
+        # Else sentence-transformers would put a sigmoid behind it.
+        content[_PAIRS] = {"activation_fn": _IDENTITY}
+        about = about | {
+            "state": {**about.get("state", {}), "offset": 0.0, "scale": 1.0}
+        }
+    elif task.kind == "sequence" and name == "ranking":
+        sigmoid = (about.get("state") or {}).get("activation") == "sigmoid"
+        content[_PAIRS] = {"activation_fn": _SIGMOID if sigmoid else _IDENTITY}
+    elif task.kind == "sequence" and options.get("multi_label"):
+        content["problem_type"] = _SET
+    elif task.kind == "sequence" and task.num_labels > 1:
+        content["problem_type"] = _ONE
+    if ":" in name:  # of a file that is not beside it
+        return content
+    kept = {key: about[key] for key in _KEPT if key in about}
+    return content | {OURS: {"fine_tuning": kept}}
+
+
+def heard(
+    content: Mapping[str, Any],
+    directory: str,
+    config: DirectoryConfig,
+    assumed: list[str],
+) -> dict[str, Any] | None:
+    """Reads what outputs mean, where the head itself does not tell.
+
+    Args:
+      content: of config.json.
+      directory: where it stands.
+      config: of the model, its head included.
+      assumed: gets sentences on what cannot be done.
+
+    Returns:
+      As `DirectoryConfig.fine_tuning`; None where there is no more to it than
+      the head.
+    """
+    task = config.task
+    if not isinstance(task, TaskHeadConfig):
+        return None
+    ours = content.get(OURS)
+    kept = ours.get("fine_tuning") if isinstance(ours, Mapping) else None
+    if isinstance(kept, dict) and set(kept) == set(_KEPT):
+        if _is_of(kept, task):
+            return kept
+        assumed.append(
+            "trained on elsewhere: what config.json keeps of its fine-tuning "
+            "here is of another head, and passed over"
+        )
+    if task.kind != "sequence":
+        return None
+    problem = content.get("problem_type")
+    pairs, activation = _pair_scores(content, directory)
+    known = {_IDENTITY: "identity", _SIGMOID: "sigmoid"}
+    if activation is not None and activation not in known:
+        assumed.append(
+            f"the function {activation}, which follows its scores, is left out"
+        )
+    sigmoid = activation == _SIGMOID
+    if problem == _SET or (task.num_labels > 1 and sigmoid):
+        labels = task.labels or unnamed(task.num_labels)
+        return _about(
+            config, "classification",
+            {"multi_label": True}, {"labels": list(labels), "pairs": "either"},
+        )  # fmt: skip
+    if task.num_labels > 1 or problem == _NUMBER or not pairs:
+        return None
+    # sentence-transformers' default for one score.
+    name = "sigmoid" if activation is None else known.get(activation)
+    found = _about(config, "ranking", {}, {"activation": name or "identity"})
+    longest = found["options"]["max_seq_length"]
+    found["options"]["max_query_length"] = max(1, longest // 2)
+    return found
+
+
+def _is_of(kept: Mapping[str, Any], task: TaskHeadConfig) -> bool:
+    """Whether what was kept is still of this head."""
+    state = kept["state"]
+    if not isinstance(state, dict) or not isinstance(kept["options"], dict):
+        return False
+    # A directory from elsewhere names no file to run.
+    if not isinstance(kept["task"], str) or ":" in kept["task"]:
+        return False
+    labels = state.get("labels")
+    names = list(task.labels or unnamed(task.num_labels))
+    return labels is None or task.kind == "span" or labels == names
+
+
+def _pair_scores(
+    content: Mapping[str, Any], directory: str
+) -> tuple[bool, str | None]:
+    """Whether it is a CrossEncoder, and the function behind its scores."""
+    given = content.get(_PAIRS)
+    found = isinstance(given, Mapping) or _OLD_ACTIVATION in content
+    activation = given.get("activation_fn") if isinstance(given, Mapping) else (
+        content.get(_OLD_ACTIVATION)
+    )  # fmt: skip
+    file = files.join(directory, _BESIDE)
+    if files.exists(file):
+        try:
+            beside = read_json(file)
+        except UserError:
+            beside = {}
+        if beside.get("model_type") == "CrossEncoder":
+            found = True
+            activation = activation or beside.get("activation_fn")
+    return found, activation if isinstance(activation, str) else None
+
+
+def _about(
+    config: DirectoryConfig,
+    name: str,
+    options: dict[str, Any],
+    state: dict[str, Any],
+) -> dict[str, Any]:
+    task, model = config.task, config.discriminator
+    assert isinstance(task, TaskHeadConfig) and model is not None
+    options = {
+        "hidden_layer": task.hidden_layer,
+        "hidden_activation": task.hidden_activation,
+        "max_seq_length": min(_LONGEST, model.max_positions),
+        **options,
+    }
+    return {"task": name, "options": options, "state": state}

@@ -1,0 +1,349 @@
+"""Fine-tuned heads to and from Hugging Face's form, case by case.
+
+Directories are in the form that transformers and sentence-transformers write;
+`test_tools_check_huggingface.py` compares with these libraries themselves.
+"""
+
+import dataclasses
+import json
+
+import hub_models
+import numpy as np
+import pytest
+
+from electra_tf.errors import UserError
+from electra_tf.hub import huggingface, loading
+from electra_tf.models.config import ModelConfig
+from electra_tf.models.task_heads import TaskHeadConfig
+from electra_tf.prediction import predictor
+from electra_tf.recipes.convert import convert
+from electra_tf.text.vocab import SPECIALS, Vocab
+
+VOCAB = Vocab((*SPECIALS, *"abcdefgh"))
+SHAPE = ModelConfig(
+    vocab_size=13, embedding_size=8, hidden_size=16, num_layers=1, num_heads=2,
+    intermediate_size=16, max_positions=32,
+)  # fmt: skip
+NUMBER = TaskHeadConfig("sequence", 1)
+ITEMS = ["a b c", "d", "h g f e d c b a"]
+PAIRS = [("a b", "c"), ("d", "e f g h")]
+
+
+def model_of(task, about=None, shape=SHAPE, seed=3):
+    """A checkpoint with a head, as fine-tuning leaves it."""
+    config = hub_models.directory_config(
+        shape, None, replaced_token_head=False, task=task, fine_tuning=about
+    )
+    return hub_models.checkpoint(config, VOCAB, seed)
+
+
+def ours(path, task, name, options=None, state=None, **more):
+    """Such a model as a model directory of ours."""
+    about = {"task": name, "options": options or {}, "state": state or {}}
+    loading.format_module("electra_tf").write(
+        str(path), model_of(task, about, **more)
+    )
+    return str(path)
+
+
+def to_huggingface(source, tmp_path):
+    target = str(tmp_path / "huggingface")
+    made = convert(source, "huggingface", target)
+    assert made.lost == ()
+    content = json.loads((tmp_path / "huggingface/config.json").read_text())
+    return target, content
+
+
+def from_huggingface(tmp_path, task=NUMBER, shape=SHAPE, **changes):
+    """A directory of theirs: what the head means is said by `changes`."""
+    huggingface.write(str(tmp_path), model_of(task, shape=shape))
+    if changes:
+        hub_models.edit(tmp_path / "config.json", **changes)
+    return str(tmp_path)
+
+
+def predictions(path, items=ITEMS, **options):
+    return predictor.load(path, **options).predict(items)
+
+
+def numbers(found):
+    return np.array([prediction["score"] for prediction in found])
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "offset", "scale"),
+    [
+        ("regression", {"offset": 70.0, "scale": 11.5}, 70.0, 11.5),
+        ("regression", {"offset": 0.0, "scale": 1.0}, 0.0, 1.0),
+        ("glue/stsb", {}, 0.0, 5.0),
+    ],
+)
+@pytest.mark.parametrize("hidden_layer", [False, True])
+def test_a_number_comes_out_as_large_as_in_the_data(
+    tmp_path, name, state, offset, scale, hidden_layer
+):
+    task = TaskHeadConfig("sequence", 1, hidden_layer=hidden_layer)
+    options = {"hidden_layer": hidden_layer}
+    source = ours(tmp_path / "ours", task, name, options, state)
+    items = PAIRS if name == "glue/stsb" else ITEMS
+    expected = numbers(predictions(source, items))
+    target, content = to_huggingface(source, tmp_path)
+    assert content["problem_type"] == "regression"
+    # What sentence-transformers puts behind the score.
+    assert content["sentence_transformers"]["activation_fn"].endswith(
+        ".Identity"
+    )
+    np.testing.assert_allclose(
+        numbers(predictions(target, items)), expected, rtol=2e-6, atol=1e-5
+    )
+    # The class itself, to which nothing of ours is known.
+    hub_models.edit(tmp_path / "huggingface/config.json", electra_tf=None)
+    network = predictor.pretrained.load_task_network(target)
+    given = [items] if name == "regression" else zip(*items)
+    rows = network.tokenizer.encode(*given)
+    np.testing.assert_allclose(
+        network(rows).logits.numpy()[:, 0], expected, rtol=2e-6, atol=1e-5
+    )
+    assert offset == 0 or expected.mean() > 40
+
+
+@pytest.mark.parametrize("labels", [1, 3, 8])
+def test_a_head_alone_is_written_with_a_hidden_layer(tmp_path, labels):
+    before = model_of(TaskHeadConfig("sequence", labels))
+    assert huggingface.write(str(tmp_path), before) == ()
+    back = huggingface.read(str(tmp_path))
+    assert back.config == before.config
+    hub_models.assert_same_weights(dict(back.weights), before.weights)
+    # Trained on elsewhere it is a layer like any other.
+    name = "classifier.dense.weight"
+    hub_models.rewrite(tmp_path, lambda a: a | {name: a[name] + 1})
+    back = huggingface.read(str(tmp_path))
+    assert back.config.task.hidden_layer
+    assert "task/dense/kernel" in back.weights
+
+
+def test_what_the_hidden_layer_computes(tmp_path):
+    before = model_of(TaskHeadConfig("sequence", 3, ("x", "y", "z")))
+    loading.format_module("electra_tf").write(str(tmp_path / "a"), before)
+    about = {"task": "classification", "options": {}, "state": {}}
+    kept = dataclasses.replace(before.config, fine_tuning=about)
+    wide = huggingface.meaning.with_hidden_layer(
+        dataclasses.replace(before, config=kept)
+    )
+    loading.format_module("electra_tf").write(str(tmp_path / "b"), wide)
+    one, other = (
+        predictor.pretrained.load_task_network(str(tmp_path / name))
+        for name in "ab"
+    )
+    rows = one.tokenizer.encode(ITEMS)
+    np.testing.assert_allclose(
+        one(rows).logits, other(rows).logits, rtol=1e-5, atol=1e-6
+    )
+    with pytest.raises(UserError, match="half of the hidden size"):
+        huggingface.write(
+            str(tmp_path / "c"), model_of(TaskHeadConfig("sequence", 9))
+        )
+
+
+LABELS = ("x", "y", "z")
+SETS = TaskHeadConfig("sequence", 3, LABELS)
+
+
+def test_sets_of_labels_to_huggingface(tmp_path):
+    options = {"multi_label": True, "threshold": 0.45}
+    state = {"labels": list(LABELS)}
+    source = ours(tmp_path / "ours", SETS, "classification", options, state)
+    expected = predictions(source)
+    target, content = to_huggingface(source, tmp_path)
+    assert content["problem_type"] == "multi_label_classification"
+    found = predictions(target)
+    for a, b in zip(found, expected):
+        assert a["labels"] == b["labels"]
+        np.testing.assert_allclose(
+            list(a["probabilities"].values()),
+            list(b["probabilities"].values()),
+            rtol=1e-5,
+        )
+    # Each label for itself.
+    assert any(sum(p["probabilities"].values()) > 1.01 for p in found)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"problem_type": "multi_label_classification"},
+        {
+            "sentence_transformers": {
+                "activation_fn": "torch.nn.modules.activation.Sigmoid"
+            }
+        },
+    ],
+)
+def test_sets_of_labels_from_huggingface(tmp_path, changes):
+    path = from_huggingface(tmp_path, SETS, **changes)
+    found = predictions(path, [*ITEMS, *PAIRS])
+    assert all(set(p) == {"labels", "probabilities"} for p in found)
+    network = predictor.pretrained.load_task_network(path)
+    scores = network(network.tokenizer.encode(ITEMS)).logits.numpy()
+    np.testing.assert_allclose(
+        [list(p["probabilities"].values()) for p in found[:3]],
+        1 / (1 + np.exp(-scores)),
+        rtol=1e-5,
+    )
+
+
+def test_sets_of_labels_where_the_options_say_so(tmp_path):
+    path = from_huggingface(tmp_path, SETS)
+    assert "label" in predictions(path)[0]
+    options = {"multi_label": True, "threshold": 0.3}
+    found = predictions(path, options=options)
+    assert "labels" in found[0]
+    weights = {"class_weights": {"x": 2.0}, "multi_label": True}
+    assert (
+        predictions(path, options=weights)[0]["probabilities"]
+        == (found[0]["probabilities"])
+    )
+
+
+RANKING = {"max_seq_length": 32, "max_query_length": 16}
+
+
+def test_ranking_to_huggingface(tmp_path):
+    source = ours(tmp_path / "ours", NUMBER, "ranking", RANKING)
+    expected = numbers(predictions(source, PAIRS))
+    target, content = to_huggingface(source, tmp_path)
+    assert content["architectures"] == ["ElectraForSequenceClassification"]
+    assert content["id2label"] == {"0": "LABEL_0"}
+    assert content["sentence_transformers"] == {
+        "activation_fn": "torch.nn.modules.linear.Identity"
+    }
+    np.testing.assert_allclose(
+        numbers(predictions(target, PAIRS)), expected, rtol=1e-5
+    )
+    hub_models.edit(tmp_path / "huggingface/config.json", electra_tf=None)
+    again = predictor.load(target)  # by sentence-transformers' word alone
+    assert again.task.name == "ranking"
+    np.testing.assert_allclose(
+        numbers(again.predict(PAIRS)), expected, rtol=1e-5
+    )
+
+
+SIGMOID = "torch.nn.modules.activation.Sigmoid"
+IDENTITY = "torch.nn.modules.linear.Identity"
+
+
+@pytest.mark.parametrize(
+    ("changes", "beside", "name", "sigmoid"),
+    [
+        ({"sentence_transformers": {"activation_fn": SIGMOID}}, None,
+         "ranking", True),
+        ({"sentence_transformers": {"activation_fn": IDENTITY}}, None,
+         "ranking", False),
+        ({"sentence_transformers": {"version": "4.1.0"}}, None,
+         "ranking", True),  # its default for one score
+        ({"sbert_ce_default_activation_function": IDENTITY}, None,
+         "ranking", False),
+        ({}, {"model_type": "CrossEncoder", "activation_fn": SIGMOID},
+         "ranking", True),
+        ({}, {"model_type": "SentenceTransformer"}, "regression", False),
+        ({"problem_type": "regression"}, None, "regression", False),
+        ({}, None, "regression", False),
+    ],
+)  # fmt: skip
+def test_cross_encoders_from_huggingface(
+    tmp_path, changes, beside, name, sigmoid
+):
+    task = dataclasses.replace(NUMBER, hidden_layer=True)
+    path = from_huggingface(tmp_path, task, **changes)
+    if beside is not None:
+        file = tmp_path / "config_sentence_transformers.json"
+        file.write_text(json.dumps(beside))
+    loaded = predictor.load(path)
+    assert loaded.task.name == name
+    found = numbers(loaded.predict(PAIRS))
+    rows = loaded.tokenizer.encode(*zip(*PAIRS))
+    expected = loaded.network(rows).logits.numpy()[:, 0]
+    if sigmoid:
+        expected = 1 / (1 + np.exp(-expected))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_an_unknown_function_behind_the_scores_is_told(tmp_path):
+    path = from_huggingface(
+        tmp_path, sentence_transformers={"activation_fn": "mine.Cube"}
+    )
+    assert any("mine.Cube" in a for a in huggingface.read(path).assumed)
+
+
+def test_pairs_and_texts_of_models_that_tell_neither(tmp_path):
+    path = from_huggingface(tmp_path, SETS)  # of natural language inference
+    loaded = predictor.load(path)
+    both = loaded.predict([*ITEMS, *PAIRS, {"text": "a", "text_pair": "b"}])
+    assert both[0] == loaded.predict(ITEMS)[0]
+    network, tokenizer = loaded.network, loaded.tokenizer
+    scores = network(tokenizer.encode(*zip(*PAIRS))).logits.numpy()
+    odds = np.exp(scores)
+    np.testing.assert_allclose(
+        [list(p["probabilities"].values()) for p in both[3:5]],
+        odds / odds.sum(axis=1, keepdims=True),
+        rtol=1e-5,
+    )
+    # One's own model reads what it was trained on.
+    state = {"labels": list(LABELS)}
+    own = ours(tmp_path / "ours", SETS, "classification", {}, state)
+    with pytest.raises(UserError, match="expected a text alone"):
+        predictions(own, PAIRS)
+
+
+SPAN = TaskHeadConfig("span", dropout=0.0)
+QUESTIONS = [("a", "b c d e f g h")]
+QA = {
+    "head": "independent", "answerability": "first_token",
+    "max_seq_length": 32, "max_query_length": 8, "doc_stride": 4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("threshold", [-50.0, 50.0])
+def test_questions_without_an_answer(tmp_path, threshold):
+    state = {"unanswerable": True, "null_threshold": threshold}
+    source = ours(tmp_path / "ours", SPAN, "squad", QA, state)
+    expected = predictions(source, QUESTIONS)[0]
+    assert bool(expected["answer"]) == (threshold > 0)
+    target, _ = to_huggingface(source, tmp_path)
+    found = predictions(target, QUESTIONS)[0]
+    assert found["answer"] == expected["answer"]
+    assert found["null_odds"] == pytest.approx(expected["null_odds"], rel=1e-4)
+    # From elsewhere nothing tells; the options may.
+    hub_models.edit(tmp_path / "huggingface/config.json", electra_tf=None)
+    small = {k: v for k, v in QA.items() if k.startswith(("max", "doc"))}
+    plain = predictions(target, QUESTIONS, options=small)[0]
+    assert plain["answer"] and plain["null_odds"] is None
+    told = small | {"null_threshold": threshold}
+    found = predictions(target, QUESTIONS, options=told)[0]
+    assert bool(found["answer"]) == (threshold > 0)
+
+
+def test_what_was_kept_of_another_head_is_passed_over(tmp_path):
+    state = {"labels": list(LABELS)}
+    source = ours(tmp_path / "ours", SETS, "classification", {}, state)
+    target, content = to_huggingface(source, tmp_path)
+    kept = content["electra_tf"]["fine_tuning"]
+    assert kept["task"] == "classification" and kept["state"] == state
+    # A file that is named there is not run.
+    evil = {"task": "evil.py:Task", "options": {}, "state": {}}
+    hub_models.edit(
+        tmp_path / "huggingface/config.json", electra_tf={"fine_tuning": evil}
+    )
+    assert huggingface.read(target).config.fine_tuning is None
+    hub_models.edit(
+        tmp_path / "huggingface/config.json", electra_tf=content["electra_tf"]
+    )
+    # As after training there for other labels.
+    hub_models.edit(
+        tmp_path / "huggingface/config.json",
+        id2label={"0": "p", "1": "q", "2": "r"},
+    )
+    found = huggingface.read(target)
+    assert found.config.fine_tuning is None
+    assert any("trained on elsewhere" in a for a in found.assumed)
+    assert predictions(target)[0]["label"] in ("p", "q", "r")
