@@ -154,6 +154,39 @@ def test_from_hugging_face(run, data, tmp_path, capfd, part):
             np.testing.assert_array_equal(before[name], after[name])
 
 
+def test_more_rows_than_the_vocabulary_has_tokens(run, data, tmp_path, capfd):
+    # As published models have them; 30,522 are the default, too.
+    hub = tmp_path / "hf"
+    words = [f"--from={run}", "--to=huggingface", f"--output={hub}"]
+    assert app.run(["convert", *words]) == 0
+    name, size = "electra.embeddings.word_embeddings.weight", 30522
+    arrays = tensors.load(str(hub / "model.safetensors"))
+    table = arrays[name]
+    spare = np.full((size - len(table), table.shape[1]), 0.5, np.float32)
+    arrays[name] = np.concatenate([table, spare])
+    tensors.save(str(hub / "model.safetensors"), arrays, {"format": "pt"})
+    content = json.loads((hub / "config.json").read_text())
+    text = json.dumps(content | {"vocab_size": size})
+    (hub / "config.json").write_text(text)
+    settings = _still("generator.hidden_fraction=0.5")
+    words = f"--init_from={hub}"
+    assert _start(data, tmp_path / "b", words, settings=settings) == 0
+    said = capfd.readouterr().out
+    assert f"the vocabulary's {len(table)} tokens are the first" in said
+    assert f"the other {len(spare)} are kept as they are" in said
+    after = _weights(tmp_path / "b")
+    np.testing.assert_array_equal(
+        after["embeddings/word_embeddings"], arrays[name]
+    )
+    assert after["generator/head/output_bias"].shape == (size,)
+    # It is scored, and goes on, with what it has.
+    words = [f"--data={data}", f"--model={tmp_path / 'b'}", "--batch_size=4"]
+    assert app.run(["evaluate-pretraining", *words, "--split=train"]) in (0, 2)
+    assert "tokens" not in capfd.readouterr().err
+    made = electra_tf.ElectraPretrainer.from_pretrained(str(hub))
+    assert made.settings.model.vocab_size == size
+
+
 def test_a_masked_lm_starts_from_the_discriminator(run, data, tmp_path):
     settings = _still("objective.kind=mlm")
     words = f"--init_from={run}"
