@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf.models import randomness
+from electra_tf.models.adaptation import Adaptable
 from electra_tf.models.saved import Saved
 
 
@@ -88,7 +89,7 @@ def as_rows(
 _SEED = "dropout_seed"
 
 
-class Network(Saved, keras.Model):
+class Network(Adaptable, Saved, keras.Model):
     """A network that reads `Rows`: `call(rows, ..., training=False)`.
 
     `network(rows)`, `network(input_ids, input_mask, segment_ids)` and

@@ -177,9 +177,22 @@ class ClassificationOptions(TextTableOptions):
             not weight >= 0 for weight in weights.values()
         ):
             raise UserError("class_weights: expected weights of at least 0")
+        of_one = OF_CLASSES + OF_TWO_CLASSES
+        if self.multi_label and self.metric in set(of_one) - set(OF_LABEL_SETS):
+            raise UserError(
+                f"metric: {self.metric} is of texts with one label each; with "
+                f"multi_label known: {', '.join(OF_LABEL_SETS)}; null takes "
+                "the first"
+            )
+        if not self.multi_label and self.metric in (
+            set(OF_LABEL_SETS) - set(of_one)
+        ):
+            raise UserError(
+                f"metric: {self.metric} is of sets of labels; set multi_label, "
+                f"or choose one of {', '.join(of_one)}"
+            )
         _check_metric(
-            self.metric,
-            OF_LABEL_SETS if self.multi_label else OF_CLASSES + OF_TWO_CLASSES,
+            self.metric, OF_LABEL_SETS if self.multi_label else of_one
         )
 
     def needed_columns(self) -> tuple[str, ...]:
