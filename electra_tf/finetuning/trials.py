@@ -67,7 +67,8 @@ def run_trials(
     team = workers.of(strategy)
     team.agree("the settings", described)
     cls = run_class(settings.task)
-    check_run(output, described, write=False, cls=cls)
+    begun = _begun(output)
+    check_run(output, described, False, cls, begun)
     train = settings.train
     results = {
         number: finetune.result_of(_trial(output, number))
@@ -95,7 +96,7 @@ def run_trials(
     )
     head = read.task.head()
     # Only now: wrong data must leave nothing that refuses the right ones.
-    check_run(output, described, team.is_chief, cls)
+    check_run(output, described, team.is_chief, cls, begun)
     note(_describe_data(read))
     note(f"start: {start.describe(head)}")
     for number, result in results.items():
