@@ -324,6 +324,7 @@ TAGS = [["O", "B-X", "I-X"], ["O", "O"], ["B-Y", "O", "O", "O"]]
 TAG_NAMES = ["O", "B-X", "I-X", "B-Y", "I-Y"]
 
 
+@pytest.mark.slow
 def test_tagger(model, tmp_path):
     made = electra_tf.TokenClassifier.from_pretrained(model, labels=TAG_NAMES)
     assert made.task.state["scheme"] == "bio"
@@ -490,6 +491,45 @@ def test_cross_encoder(model, tmp_path):
     data = tf.data.Dataset.from_tensor_slices(((queries, passages), y))
     with pytest.raises(UserError, match="may have in several batches"):
         made.fit(data)
+
+
+@pytest.mark.slow
+def test_lora_on_strings(model, tmp_path):
+    made = electra_tf.TextClassifier.from_pretrained(
+        model, labels=["bad", "good"]
+    )
+    before = made.predict(TEXTS, verbose=0)  # traced without it
+    made.enable_lora(4, "all", verbose=False)
+    np.testing.assert_allclose(
+        made.predict(TEXTS, verbose=0), before, atol=1e-6
+    )
+    kernel = made.network.encoder.blocks[0].attention.qkv.kernel
+    value = kernel.numpy()
+    made.compile(learning_rate=1e-2, **EAGER)
+    made.fit(TEXTS, LABELS, batch_size=4, epochs=12, verbose=0)
+    np.testing.assert_array_equal(kernel, value)
+    assert made.classify(TEXTS) == LABELS
+    expected = made.predict(TEXTS, verbose=0)
+    made.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(TEXTS, verbose=0), expected)
+    made.save_pretrained(str(tmp_path / "merged"))
+    merged = electra_tf.TextClassifier.from_pretrained(str(tmp_path / "merged"))
+    assert merged.network.encoder.lora is None
+    np.testing.assert_allclose(
+        merged.predict(TEXTS, verbose=0), expected, atol=1e-4
+    )
+    made.save_adapter(str(tmp_path / "adapter"))
+    other = electra_tf.TextClassifier.from_pretrained(
+        model, labels=["bad", "good"]
+    )
+    other.load_adapter(str(tmp_path / "adapter"))
+    np.testing.assert_allclose(
+        other.predict(TEXTS, verbose=0), expected, atol=1e-6
+    )
+    explanation = electra_tf.explain(made, TEXTS[0])
+    assert explanation.label == "good"
+    assert explanation.complete
 
 
 @pytest.mark.slow
