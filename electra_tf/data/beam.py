@@ -106,6 +106,7 @@ def _compose(
         opened.paths,
         blank_lines_separate_documents=settings.blank_lines_separate_documents,
         strict=settings.strict,
+        text_field=settings.text_field,
     )
     made = parts.parts | "Examples" >> beam.ParDo(
         MakeExamples(settings, opened.cleaning)

@@ -80,6 +80,7 @@ def build_data(
             ),
             part_bytes=corpus.PART_BYTES,
             strict=settings.strict,
+            text_field=settings.text_field,
         )
         tally = _Tally(settings, building, reader.bytes_total)
         with contextlib.closing(

@@ -72,14 +72,14 @@ def build_vocab(
     --strip_accents.
 
     Args:
-      input: text files: paths or globs, separated by commas; .gz, .xz, .zst
-        and .jsonl are understood
+      input: text files: paths or globs, separated by commas; and all else
+        that build-data reads
       output: the vocabulary file
       vocab_size: how many tokens, specials included
       lower_case: lower-case text
       strip_accents: drop accents; as --lower_case unless given
       min_frequency: leave out characters and pieces seen less often
-      text_field: the field of .jsonl records
+      text_field: field of JSON records, or column of tables, with the text
       num_workers: processes, with --runner=beam on this machine
       runner: processes of this machine, or Apache Beam (the extra 'beam')
       beam_args: Beam's own flags in one string, as '--runner=FlinkRunner
