@@ -218,6 +218,7 @@ def _drop(element: tuple[Order, dict[str, Iterable[Any]]]) -> Made:
         "tokens",
         "lines",
         "source_tokens",
+        "unknown_tokens",
         "held_out",
         "begins",
     )

@@ -40,8 +40,13 @@ class BuiltData:
         repairs = [f"{k} {n}" for k, n in self.manifest.repairs.items() if n]
         if repairs:
             lines.append(f"repaired: {', '.join(repairs)}")
+        splits = self.manifest.splits.values()
+        unknown = sum(split.unknown_tokens or 0 for split in splits)
+        tokens = sum(split.source_tokens for split in splits)
+        lines.append(f"{unknown / max(tokens, 1):.4%} of the tokens are [UNK]")
         size = self.manifest.input["bytes"] / 1e6
         lines.append(f"{size:.1f} MB in {self.seconds:.1f} s -> {self.path}")
+        lines += [f"warning: {text}" for text in self.manifest.warnings]
         return "\n".join(lines)
 
 
