@@ -176,7 +176,7 @@ def _hint(pattern: str) -> str:
 
 def directories_matching(patterns: str) -> list[str]:
     """The directories that comma-separated glob patterns match, sorted."""
-    found = set()
+    found: set[str] = set()
     for pattern in filter(None, (p.strip() for p in patterns.split(","))):
         if "**" not in pattern:
             with named_errors(pattern, "look for"):

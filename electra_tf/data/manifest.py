@@ -85,6 +85,18 @@ class Manifest:
     settings: dict[str, Any]
     warnings: tuple[str, ...] = ()
 
+    def what_was_built(self) -> dict[str, Any]:
+        """Returns what tells these examples from others, as plain values.
+
+        What is only told of them is left out: versions that do not count it
+        build the same.
+        """
+        content = dataclasses.asdict(self)
+        del content["warnings"]
+        for split in content["splits"].values():
+            del split["unknown_tokens"]
+        return content
+
     def save(self, directory: str) -> None:
         """Writes `manifest.json` into `directory`, atomically."""
         content = {"format": _FORMAT, "version": _VERSION}

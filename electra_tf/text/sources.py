@@ -137,10 +137,9 @@ class _Finder:
     def _tar(self, stream: ByteStream, depth: int) -> Iterator[Source]:
         self._check_depth(stream, depth)
         try:
+            reads_only: Any = stream
             with tarfile.open(
-                fileobj=stream,  # type: ignore[arg-type]  # it only reads
-                mode="r|",
-                bufsize=1 << 16,
+                fileobj=reads_only, mode="r|", bufsize=1 << 16
             ) as archive:
                 while (info := archive.next()) is not None:
                     file = archive.extractfile(info) if info.isfile() else None
