@@ -5,11 +5,9 @@ is quick and does not start TensorFlow.
 """
 
 import importlib
-import os
 from typing import TYPE_CHECKING, Any
 
-# The networks are TensorFlow's; Keras asks once, when it is first imported.
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+from electra_tf.registration import announce_classes
 
 __version__ = "0.1.0"
 
@@ -21,10 +19,12 @@ _HOMES = {
     "Encoder": "electra_tf.hub.pretrained",
     "Generator": "electra_tf.hub.pretrained",
     "GeneratorConfig": "electra_tf.models.config",
+    "MaskedLM": "electra_tf.keras_api.tasks.masked_lm",
     "MaskingConfig": "electra_tf.pretraining.settings",
     "ModelConfig": "electra_tf.models.config",
     "ObjectiveConfig": "electra_tf.pretraining.settings",
     "QuestionAnswerer": "electra_tf.keras_api.tasks.qa",
+    "ReplacedTokenDetector": "electra_tf.keras_api.tasks.detector",
     "TextClassifier": "electra_tf.keras_api.tasks.texts",
     "TextRegressor": "electra_tf.keras_api.tasks.texts",
     "TokenClassifier": "electra_tf.keras_api.tasks.tagging",
@@ -36,6 +36,7 @@ _HOMES = {
     "convert": "electra_tf.recipes.convert",
     "evaluate": "electra_tf.recipes.evaluate",
     "evaluate_pretraining": "electra_tf.recipes.evaluate_pretraining",
+    "explain": "electra_tf.keras_api.explain",
     "export": "electra_tf.recipes.export",
     "finetune": "electra_tf.recipes.finetune",
     "load": "electra_tf.prediction.predictor",
@@ -55,10 +56,12 @@ __all__ = [
     "Encoder",
     "Generator",
     "GeneratorConfig",
+    "MaskedLM",
     "MaskingConfig",
     "ModelConfig",
     "ObjectiveConfig",
     "QuestionAnswerer",
+    "ReplacedTokenDetector",
     "TextClassifier",
     "TextRegressor",
     "TokenClassifier",
@@ -71,6 +74,7 @@ __all__ = [
     "convert",
     "evaluate",
     "evaluate_pretraining",
+    "explain",
     "export",
     "finetune",
     "load",
@@ -86,7 +90,10 @@ if TYPE_CHECKING:
     from electra_tf.errors import UserError
     from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
     from electra_tf.keras_api.data import pretraining_dataset
+    from electra_tf.keras_api.explain import explain
     from electra_tf.keras_api.pretrainer import ElectraPretrainer
+    from electra_tf.keras_api.tasks.detector import ReplacedTokenDetector
+    from electra_tf.keras_api.tasks.masked_lm import MaskedLM
     from electra_tf.keras_api.tasks.qa import QuestionAnswerer
     from electra_tf.keras_api.tasks.ranking import CrossEncoder
     from electra_tf.keras_api.tasks.tagging import TokenClassifier
@@ -108,6 +115,10 @@ if TYPE_CHECKING:
     from electra_tf.serving.client import Client
     from electra_tf.text.vocab import Vocab, load_vocab
     from electra_tf.training.optimizer import make_optimizer
+
+
+# Files that Keras has saved name our classes; `import electra_tf` is enough.
+announce_classes()
 
 
 def __getattr__(name: str) -> Any:

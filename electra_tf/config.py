@@ -399,7 +399,7 @@ def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
                 _convert(item, part, f"{key}[{i}]", source)
                 for i, (item, part) in enumerate(zip(value, parts))
             )
-    elif origin is dict and isinstance(value, Mapping):
+    elif origin in (dict, Mapping) and isinstance(value, Mapping):
         return {
             _convert(k, parts[0], key, source): _convert(
                 v, parts[1], f"{key}.{k}", source

@@ -9,7 +9,7 @@ generator's and a difference (`models.embeddings`).
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -22,11 +22,13 @@ from electra_tf.hub.checkpoint import (
     Lazy,
     Part,
     Slots,
+    check_layers,
     select,
     shapes_of,
 )
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.names import EXTRA, shapes
+from electra_tf.models import adaptation
 from electra_tf.text.vocab import Vocab, load_vocab
 
 CONFIG, VOCAB, WEIGHTS = "config.json", "vocab.txt", "model.safetensors"
@@ -82,6 +84,7 @@ def read(
         )
     config = configs.override(config, overrides or {})
     weights = tensors.TensorFile(files.join(folder, WEIGHTS))
+    check_layers(config, len(weights), weights.path)
     known = shapes(config)
     return Checkpoint(
         config=config,
@@ -170,8 +173,28 @@ def save(
       networks_: the networks whose weights go in.
       vocab: the vocabulary.
     """
-    weights = stored_weights(named_variables(networks_))
+    networks_ = list(networks_)
+    weights = _merged(stored_weights(named_variables(networks_)), networks_)
     write(directory, Checkpoint(config, weights, vocab))
+
+
+def _merged(
+    weights: Lazy[np.ndarray], networks_: Sequence[keras.Model]
+) -> Lazy[np.ndarray]:
+    """The weights with LoRA's changes in the kernels."""
+    changed = {
+        weight_name(path): layer
+        for path, layer in adaptation.changed_kernels(networks_).items()
+    }
+    if not changed:
+        return weights
+
+    def array(name: str) -> np.ndarray:
+        if name in changed:
+            return np.asarray(changed[name].whole_kernel())
+        return weights[name]
+
+    return Lazy(array, shapes_of(weights))
 
 
 def find(directory: str) -> str:
@@ -281,8 +304,16 @@ def _tables_scope(above: list[str]) -> list[str]:
 
 
 def named_variables(models: Iterable[keras.Model]) -> dict[str, keras.Variable]:
-    """`weight_name` -> variable, of networks that may share some."""
-    return {weight_name(v.path): v for model in models for v in model.weights}
+    """`weight_name` -> variable, of networks that may share some.
+
+    LoRA's changes are not among them: on disk they are part of the kernels.
+    """
+    return {
+        weight_name(v.path): v
+        for model in models
+        for v in model.weights
+        if "lora" not in v.path.split("/")
+    }
 
 
 def stored_weights(variables: Mapping[str, keras.Variable]) -> Lazy[np.ndarray]:

@@ -19,6 +19,9 @@ from electra_tf.text.vocab import Vocab
 
 _log = logging.getLogger(__name__)
 
+# What was warned of.
+_told: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
+
 M = TypeVar("M", bound="_Pretrained")
 
 
@@ -141,8 +144,7 @@ def _loaded(
         if load_weights
         else Report(checkpoint.source, ())
     )
-    if model.load_report.new:
-        _log.warning("%s", model.load_report)
+    _tell(model.load_report)
     model.tokenizer = None
     if checkpoint.vocab is not None:
         model.tokenizer = Tokenizer(
@@ -150,6 +152,14 @@ def _loaded(
         )
     model.directory_config = config
     return model
+
+
+def _tell(report: Report) -> None:
+    """Warns of what is new or was taken by default, once for each source."""
+    told = (report.source, report.new, report.assumed)
+    if (report.new or report.assumed) and told not in _told:
+        _told.add(told)
+        _log.warning("%s", report)
 
 
 class Encoder(_Pretrained, encoder.ElectraEncoder):
@@ -270,3 +280,30 @@ def load_task_network(
         )
         model.build()
     return _loaded(model, checkpoint)
+
+
+def of_config(
+    config: DirectoryConfig,
+    vocab: Vocab,
+    part: Part,
+    dtype: str | keras.DTypePolicy | None = None,
+) -> Any:
+    """Makes the network of a model directory's config, its weights random.
+
+    Args:
+      config: what `directory_config` of such a network is.
+      vocab: its vocabulary.
+      part: "generator" or "discriminator".
+      dtype: what it computes in; None for the global policy.
+
+    Returns:
+      The built network, with `tokenizer` and `directory_config`.
+    """
+    cls = Generator if part == "generator" else Discriminator
+    with _computing_in(dtype):
+        model = cls._create(Checkpoint(config, {}, vocab))
+        model.build()
+    model.name = _own_name(model.name)
+    model.tokenizer = Tokenizer(vocab, config.lower_case, config.strip_accents)
+    model.directory_config = config
+    return model

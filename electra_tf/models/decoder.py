@@ -11,15 +11,16 @@ length, H hidden size, A heads, D = H / A, V vocabulary.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import keras
 import tensorflow as tf
 
-from electra_tf.models import layers, networks, products, randomness
+from electra_tf.models import layers, networks, products, randomness, saved
 from electra_tf.models.config import DecoderConfig, ModelConfig
 from electra_tf.models.encoder import ElectraEncoder
 from electra_tf.models.initial import truncated_normal
+from electra_tf.models.saved import Saved
+from electra_tf.registration import registered
 
 # Dropout sites of the decoder; the encoder's are small numbers.
 _SITE = 1 << 17
@@ -37,19 +38,27 @@ class Memory(NamedTuple):
 Cache = tuple[tuple[tf.Tensor, tf.Tensor], ...]
 
 
-class CrossAttention(keras.layers.Layer):
+@registered
+class CrossAttention(Saved):
     """Attention of target positions to the source, without its output bias."""
 
-    def __init__(self, config: ModelConfig, name: str = "cross_attention"):
-        super().__init__(name=name)
+    def __init__(
+        self,
+        config: ModelConfig,
+        name: str = "cross_attention",
+        **options: Any,
+    ):
+        super().__init__(name=name, **options)
         self.config = config
-        stddev, size = config.initializer_range, config.hidden_size
-        self.query = layers.Dense(size, truncated_normal(stddev), "query")
-        self.key_value = layers.Dense(
-            2 * size, truncated_normal(stddev), "key_value"
-        )
-        self.output_dense = layers.Dense(
-            size, truncated_normal(stddev), "output"
+        size = config.hidden_size
+        self.query = self._dense(size, "query")
+        self.key_value = self._dense(2 * size, "key_value")
+        self.output_dense = self._dense(size, "output")
+
+    def _dense(self, units: int, name: str) -> layers.Dense:
+        initializer = truncated_normal(self.config.initializer_range)
+        return layers.Dense(
+            units, initializer, name=name, dtype=self.dtype_policy
         )
 
     def build(self, input_shape: tuple) -> None:
@@ -86,17 +95,22 @@ class CrossAttention(keras.layers.Layer):
         )
 
 
-class DecoderBlock(keras.layers.Layer):
+@registered
+class DecoderBlock(Saved):
     """Self-attention, cross-attention, feed-forward; each with a residual."""
 
-    def __init__(self, config: ModelConfig, name: str):
-        super().__init__(name=name)
+    def __init__(
+        self, config: ModelConfig, name: str | None = None, **options: Any
+    ):
+        super().__init__(name=name, **options)
         self.config = config
-        epsilon = config.layer_norm_epsilon
-        self.block = layers.Block(config, name="block")
-        self.cross_attention = CrossAttention(config)
+        policy = self.dtype_policy
+        self.block = layers.Block(config, name="block", dtype=policy)
+        self.cross_attention = CrossAttention(config, dtype=policy)
         self.cross_attention_norm = layers.LayerNorm(
-            epsilon, name="cross_attention_layer_norm"
+            config.layer_norm_epsilon,
+            name="cross_attention_layer_norm",
+            dtype=policy,
         )
 
     def build(self, input_shape: tuple) -> None:
@@ -174,7 +188,8 @@ class DecoderBlock(keras.layers.Layer):
         return block.feed_forward(x, _salted(keys, 4))
 
 
-class Decoder(keras.layers.Layer):
+@registered
+class Decoder(Saved):
     """Blocks under a layer that scores the vocabulary.
 
     Args:
@@ -182,6 +197,7 @@ class Decoder(keras.layers.Layer):
       decoder_config: its own.
       encoder: its embeddings are read here too.
       name: the scope of its variables.
+      **options: Keras' own, as dtype and trainable.
     """
 
     def __init__(
@@ -190,21 +206,35 @@ class Decoder(keras.layers.Layer):
         decoder_config: DecoderConfig,
         encoder: ElectraEncoder,
         name: str = "task",
+        **options: Any,
     ):
-        super().__init__(name=name)
+        super().__init__(name=name, **options)
+        policy = self.dtype_policy
         self.config = decoder_config
         self.model_config = config
         self.embeddings = encoder.embeddings
         self.embeddings_project = encoder.embeddings_project
         self.blocks = [
-            DecoderBlock(config, name=f"layer_{i}")
+            DecoderBlock(config, name=f"layer_{i}", dtype=policy)
             for i in range(decoder_config.num_layers)
         ]
         self.prediction = networks.TokenLMHead(
             dataclasses.replace(config, tied_head=True),
             encoder.embeddings,
             name="prediction",
+            dtype=policy,
         )
+        self._encoder = lambda: encoder  # which is no part of it
+
+    def get_config(self) -> dict[str, Any]:
+        """As of every layer, with the encoder that it reads."""
+        config = super().get_config()
+        config.pop("config")
+        return config | {
+            "config": saved.plain(self.model_config),
+            "decoder_config": saved.plain(self.config),
+            "encoder": saved.shared(self._encoder(), owned=False),
+        }
 
     def build(self, input_shape: tuple) -> None:
         """Builds the parts; the embeddings are the encoder's to build."""

@@ -3,7 +3,7 @@
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -16,6 +16,8 @@ from electra_tf.models.initial import (
     WordsBesidePositions,
     truncated_normal,
 )
+from electra_tf.models.saved import Saved, shared
+from electra_tf.registration import registered
 
 
 class Reading(NamedTuple):
@@ -72,18 +74,23 @@ def _fork(table: tf.Tensor) -> tuple:
     return (tf.identity(table), tf.identity(table)), gradient
 
 
-class Embeddings(keras.layers.Layer):
+@registered
+class Embeddings(Saved):
     """Token + segment + position, normalised.
 
     One object serves generator and discriminator: the paper ties their
     embeddings (section 3.2), and the original ties all three tables.
     """
 
-    def __init__(self, config: ModelConfig, name: str = "embeddings"):
-        super().__init__(name=name)
+    def __init__(
+        self, config: ModelConfig, name: str = "embeddings", **options: Any
+    ):
+        super().__init__(name=name, **options)
         self.config = config
         self.norm = layers.LayerNorm(
-            config.layer_norm_epsilon, name="layer_norm"
+            config.layer_norm_epsilon,
+            name="layer_norm",
+            dtype=self.dtype_policy,
         )
 
     def build(self, input_shape: tuple | None = None) -> None:
@@ -146,6 +153,16 @@ class Embeddings(keras.layers.Layer):
             positions = tf.gather(positions, position_ids)
         return self.embed(input_ids, segment_ids, positions, keys)
 
+    def known(self, segment_ids: tf.Tensor) -> tf.Tensor:
+        """Returns the segments that there are rows for: 0 where one is all.
+
+        Args:
+          segment_ids: int32, of any shape.
+        """
+        if self.config.type_vocab_size == 1:
+            return tf.zeros_like(segment_ids)
+        return segment_ids
+
     def embed(
         self,
         input_ids: tf.Tensor,
@@ -168,7 +185,9 @@ class Embeddings(keras.layers.Layer):
         # A product with a one-hot of two columns: its gradient is a small
         # matrix product, where a gather's would be a scatter of B * L rows.
         types = tf.one_hot(
-            segment_ids, self.config.type_vocab_size, dtype=words.dtype
+            self.known(segment_ids),
+            self.config.type_vocab_size,
+            dtype=words.dtype,
         )
         types = tf.einsum(
             "bls,se->ble",
@@ -187,6 +206,7 @@ class Embeddings(keras.layers.Layer):
         )
 
 
+@registered
 class DisentangledEmbeddings(Embeddings):
     """stop_gradient(the other's tables) + differences, which start at 0.
 
@@ -207,9 +227,17 @@ class DisentangledEmbeddings(Embeddings):
         config: ModelConfig,
         base: Embeddings,
         name: str = "embedding_differences",
+        **options: Any,
     ):
-        super().__init__(config, name=name)
+        super().__init__(config, name=name, **options)
         self.base = base
+
+    def get_config(self) -> dict[str, Any]:
+        """As of every layer, with the other's tables."""
+        return {
+            **super().get_config(),
+            "base": shared(self.base, owned=False),
+        }
 
     def build(self, input_shape: tuple | None = None) -> None:
         """Creates the differences [V, E], [segments, E], [positions, E]."""

@@ -1,15 +1,17 @@
 """ElectraEncoder: embeddings and a stack of blocks."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from electra_tf.models import layers, products
+from electra_tf.models import adaptation, layers, products
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.embeddings import Embeddings
 from electra_tf.models.initial import EveryNthPair
 from electra_tf.models.rows import Network, Rows
+from electra_tf.models.saved import shared
+from electra_tf.registration import registered
 
 
 class EncoderOutput(NamedTuple):
@@ -24,6 +26,7 @@ class EncoderOutput(NamedTuple):
 Direction = Literal["both", "left", "right"]
 
 
+@registered
 class ElectraEncoder(Network):
     """The Transformer of BERT, with embeddings of their own size.
 
@@ -35,6 +38,7 @@ class ElectraEncoder(Network):
       name: the scope of its variables.
       attends: what a position sees beside itself: "both" sides, or only what
         stands to its "left", or to its "right".
+      **options: Keras' own, as dtype and trainable.
 
     Attributes:
       recompute: whether training computes each block's activations again in
@@ -43,19 +47,25 @@ class ElectraEncoder(Network):
         Results are the same.
     """
 
+    _arguments = ("config", "attends")
+    _options = ("recompute", "attention", "lora")
+
     def __init__(
         self,
         config: ModelConfig,
         embeddings: Embeddings | None = None,
         name: str = "encoder",
         attends: Direction = "both",
+        **options: Any,
     ):
-        super().__init__(name=name)
+        super().__init__(name=name, **options)
+        policy = self.dtype_policy
         self.config = config
         self.attends = attends
         self.recompute = False
+        self._lora: tuple[int, float, str] | None = None
         self.owns_embeddings = embeddings is None
-        self.embeddings = embeddings or Embeddings(config)
+        self.embeddings = embeddings or Embeddings(config, dtype=policy)
         self.embeddings_project = None
         if config.embedding_size != config.hidden_size:
             self.embeddings_project = layers.Dense(
@@ -64,11 +74,27 @@ class ElectraEncoder(Network):
                 if config.local_start
                 else keras.initializers.GlorotUniform(),  # the original's
                 name="embeddings_project",
+                dtype=policy,
             )
         self.blocks = [
-            layers.Block(config, name=f"layer_{i}")
+            layers.Block(config, name=f"layer_{i}", dtype=policy)
             for i in range(config.num_layers)
         ]
+
+    def get_config(self) -> dict[str, Any]:
+        """As of every layer, with the tables, which others may share."""
+        return {
+            **super().get_config(),
+            "embeddings": shared(self.embeddings, self.owns_embeddings),
+            "owns_embeddings": self.owns_embeddings,
+        }
+
+    @classmethod
+    def _from_values(cls, values: dict[str, Any]) -> Any:
+        owned = values.pop("owns_embeddings", False)
+        made = cls(**values)
+        made.owns_embeddings = owned
+        return made
 
     @property
     def attention(self) -> products.AttentionKind:
@@ -80,10 +106,21 @@ class ElectraEncoder(Network):
         for block in self.blocks:
             block.attention.kind = kind
 
+    @property
+    def lora(self) -> tuple[int, float, str] | None:
+        """Rank, alpha and targets of `enable_lora`; None before it."""
+        return self._lora
+
+    @lora.setter
+    def lora(self, told: tuple[int, float, str] | None) -> None:
+        self._lora = None if told is None else (told[0], told[1], told[2])
+        if self.built and self._lora is not None:
+            adaptation.switch_on(self, self._lora)
+
     def build(self, input_shape: object = None) -> None:
         """Creates all variables; no input is needed for their shapes."""
         config = self.config
-        if self.owns_embeddings:
+        if self.owns_embeddings and not self.embeddings.built:
             self.embeddings.build()
         if self.embeddings_project is not None:
             self.embeddings_project.build((None, None, config.embedding_size))
@@ -91,6 +128,8 @@ class ElectraEncoder(Network):
             block.build((None, None, config.hidden_size))
         # Here rather than in __init__, so that its path carries our scope.
         self.dropout_seed = keras.random.SeedGenerator(name="dropout_seed")
+        if self._lora is not None:
+            adaptation.switch_on(self, self._lora)
         self.built = True
 
     def call(self, rows: Rows, training: bool = False) -> EncoderOutput:

@@ -28,6 +28,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from electra_tf.registration import registered
+
 _FAST, _SLOW = 2.8, 0.05  # radians a position, the ends of the spectrum
 # Share of a standard deviation that truncation at two of them leaves.
 _TRUNCATED = 0.88
@@ -78,19 +80,38 @@ def seeded(seed: int) -> Iterator[None]:
         random.setstate(before)
 
 
-class _Blank(keras.initializers.Initializer):
-    """Whatever is in the memory."""
+@registered
+class Blank(keras.initializers.Initializer):
+    """Whatever is in the memory, where a truncated normal would be.
+
+    Args:
+      stddev: of that truncated normal, which a layer that is made of this
+        one's config begins with.
+    """
+
+    def __init__(self, stddev: float):
+        self.stddev = stddev
 
     def __call__(self, shape: tuple, dtype: str | None = None) -> tf.Tensor:
+        """The memory of a tensor of `shape`."""
         return tf.raw_ops.Empty(
             shape=shape, dtype=tf.as_dtype(dtype or "float32"), init=False
         )
+
+    def get_config(self) -> dict[str, float]:
+        """For Keras."""
+        return {"stddev": self.stddev}
+
+    @classmethod
+    def from_config(cls, config: dict[str, float]) -> object:
+        """A truncated normal, unless inside `blank`."""
+        return truncated_normal(config["stddev"])
 
 
 def truncated_normal(stddev: float) -> keras.initializers.Initializer:
     """The original's initialiser of kernels and embeddings."""
     if _blank.get():
-        return _Blank()
+        return Blank(stddev)
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
@@ -100,6 +121,7 @@ def _frequencies(pairs: int, narrowing: int = 1) -> np.ndarray:
     return np.exp(all_pairs)[::narrowing]
 
 
+@registered
 class Sinusoids(keras.initializers.Initializer):
     """[positions, E]: a sine and a cosine for each frequency.
 
@@ -128,6 +150,7 @@ class Sinusoids(keras.initializers.Initializer):
         return {"stddev": self.stddev, "beside_words": self.beside_words}
 
 
+@registered
 class EveryNthPair(keras.initializers.Initializer):
     """The [E, H] kernel of a projection that keeps E / H-th pairs of columns.
 
@@ -155,6 +178,7 @@ class EveryNthPair(keras.initializers.Initializer):
         return {"stddev": self.stddev}
 
 
+@registered
 class WordsBesidePositions(keras.initializers.Initializer):
     """[V, E]: truncated normal, smaller in the half that positions use.
 
@@ -177,6 +201,7 @@ class WordsBesidePositions(keras.initializers.Initializer):
         return {"stddev": self.stddev}
 
 
+@registered
 class NeighbourAttention(keras.initializers.Initializer):
     """The [H, 3H] kernel of query, key, value: neighbours, equal words.
 

@@ -4,29 +4,43 @@ Shapes: B batch, L sequence length, E embedding size, H hidden size, A heads,
 D = H / A, I intermediate size, V vocabulary.
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from electra_tf.models import kernels, products, randomness
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.initial import NeighbourAttention, truncated_normal
+from electra_tf.models.low_rank import LowRank
+from electra_tf.models.saved import Saved
+from electra_tf.registration import registered
 
 # What the original adds to the scores of padding: exp() of it is 0.
 MASKED_SCORE = -10000.0
 
 
-class Dense(keras.layers.Layer):
-    """x @ kernel [+ bias]; the bias may be left to the kernel that follows."""
+@registered
+class Dense(Saved):
+    """x @ kernel [+ bias]; the bias may be left to the kernel that follows.
+
+    Attributes:
+      lora: a change of the kernel, of low rank; none unless it is enabled.
+    """
+
+    _arguments = ("units", "initializer")
 
     def __init__(
         self,
         units: int,
         initializer: keras.initializers.Initializer,
         name: str | None = None,
+        **options: Any,
     ):
-        super().__init__(name=name)
+        super().__init__(name=name, **options)
         self.units = units
         self.initializer = initializer
+        self.lora = LowRank(dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple) -> None:
         """Creates kernel [input, units] and bias [units]."""
@@ -41,18 +55,27 @@ class Dense(keras.layers.Layer):
 
     def product(self, x: tf.Tensor) -> tf.Tensor:
         """x @ kernel, without the bias: [..., input] -> [..., units]."""
-        return products.product(x, tf.cast(self.kernel, x.dtype))
+        found = products.product(x, tf.cast(self.kernel, x.dtype))
+        return found + self.lora(x) if self.lora.rank else found
+
+    def whole_kernel(self) -> tf.Tensor:
+        """The kernel with its change: [input, units]."""
+        kernel = tf.convert_to_tensor(self.kernel)
+        return kernel + self.lora.change() if self.lora.rank else kernel
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[..., input] -> [..., units]."""
         return tf.nn.bias_add(self.product(x), tf.cast(self.bias, x.dtype))
 
 
-class LayerNorm(keras.layers.Layer):
+@registered
+class LayerNorm(Saved):
     """The scale and offset of a layer normalisation over the last axis."""
 
-    def __init__(self, epsilon: float, name: str | None = None):
-        super().__init__(name=name)
+    _arguments = ("epsilon",)
+
+    def __init__(self, epsilon: float, name: str | None = None, **options: Any):
+        super().__init__(name=name, **options)
         self.epsilon = epsilon
 
     def build(self, input_shape: tuple) -> None:
@@ -74,7 +97,8 @@ class LayerNorm(keras.layers.Layer):
         )
 
 
-class SelfAttention(keras.layers.Layer):
+@registered
+class SelfAttention(Saved):
     """Multi-head scaled dot-product attention, without its output bias.
 
     Query, key and value are one kernel [H, 3H], hence one matrix product.
@@ -83,8 +107,12 @@ class SelfAttention(keras.layers.Layer):
       kind: by which means; see `products.AttentionKind`. Results are the same.
     """
 
-    def __init__(self, config: ModelConfig, name: str = "attention"):
-        super().__init__(name=name)
+    _options = ("kind",)
+
+    def __init__(
+        self, config: ModelConfig, name: str = "attention", **options: Any
+    ):
+        super().__init__(name=name, **options)
         self.config = config
         self.kind: products.AttentionKind = "composed"
         # One initialiser each: an initialiser draws the same numbers again.
@@ -101,9 +129,13 @@ class SelfAttention(keras.layers.Layer):
             if config.local_start
             else truncated_normal(stddev),
             name="qkv",
+            dtype=self.dtype_policy,
         )
         self.output_dense = Dense(
-            config.hidden_size, truncated_normal(stddev), name="output"
+            config.hidden_size,
+            truncated_normal(stddev),
+            name="output",
+            dtype=self.dtype_policy,
         )
 
     def build(self, input_shape: tuple) -> None:
@@ -154,25 +186,37 @@ class SelfAttention(keras.layers.Layer):
         return tf.transpose(context, [0, 2, 1, 3])
 
 
-class Block(keras.layers.Layer):
+@registered
+class Block(Saved):
     """Attention and feed-forward, each with residual and normalisation."""
 
-    def __init__(self, config: ModelConfig, name: str):
-        super().__init__(name=name)
+    def __init__(
+        self, config: ModelConfig, name: str | None = None, **options: Any
+    ):
+        super().__init__(name=name, **options)
         self.config = config
         stddev = config.initializer_range
         epsilon = config.layer_norm_epsilon
-        self.attention = SelfAttention(config)
-        self.attention_norm = LayerNorm(epsilon, name="attention_layer_norm")
+        policy = self.dtype_policy
+        self.attention = SelfAttention(config, dtype=policy)
+        self.attention_norm = LayerNorm(
+            epsilon, name="attention_layer_norm", dtype=policy
+        )
         self.intermediate = Dense(
             config.intermediate_size,
             truncated_normal(stddev),
             name="intermediate",
+            dtype=policy,
         )
         self.output_dense = Dense(
-            config.hidden_size, truncated_normal(stddev), name="output"
+            config.hidden_size,
+            truncated_normal(stddev),
+            name="output",
+            dtype=policy,
         )
-        self.output_norm = LayerNorm(epsilon, name="output_layer_norm")
+        self.output_norm = LayerNorm(
+            epsilon, name="output_layer_norm", dtype=policy
+        )
 
     def build(self, input_shape: tuple) -> None:
         """Builds the parts for [B, L, H]."""
@@ -206,13 +250,23 @@ class Block(keras.layers.Layer):
           x: what the first half gave.
           keys: [B] uint32 dropout keys in training; None in inference.
         """
-        outer = products.gelu_product(
-            self.intermediate.product(x),  # [B, L, I]
-            tf.cast(self.intermediate.bias, x.dtype),
-            tf.cast(self.output_dense.kernel, x.dtype),
-            self.config.gelu,
-            training=keys is not None,
-        )  # [B, L, H]
+        inner = self.intermediate.product(x)  # [B, L, I]
+        bias = tf.cast(self.intermediate.bias, x.dtype)
+
+        def after_gelu(kernel: tf.Tensor) -> tf.Tensor:
+            return products.gelu_product(
+                inner,
+                bias,
+                tf.cast(kernel, x.dtype),
+                self.config.gelu,
+                training=keys is not None,
+            )
+
+        outer = after_gelu(self.output_dense.kernel)  # [B, L, H]
+        if self.output_dense.lora.rank:
+            down, up = self.output_dense.lora.factors
+            changed = after_gelu(down)  # GELU costs less than to keep it
+            outer += products.product(changed, tf.cast(up, x.dtype))
         return self.add_norm(
             outer, self.output_dense, x, self.output_norm, keys
         )

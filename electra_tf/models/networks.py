@@ -1,7 +1,7 @@
 """The networks of pre-training: encoders with their heads."""
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -11,11 +11,14 @@ from electra_tf.models.config import ModelConfig
 from electra_tf.models.embeddings import Embeddings, read_table
 from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
 from electra_tf.models.rows import Network, Rows
+from electra_tf.models.saved import Saved, shared
+from electra_tf.registration import registered
 
 DiscriminatorHead = Literal["replaced_token", "token_lm", "copy"]
 
 
-class TokenLMHead(keras.layers.Layer):
+@registered
+class TokenLMHead(Saved):
     """Scores of every token of the vocabulary.
 
     Dense to E, GELU, LayerNorm, product with the token table (or, untied,
@@ -27,18 +30,29 @@ class TokenLMHead(keras.layers.Layer):
         config: ModelConfig,
         embeddings: Embeddings,
         name: str = "head",
+        **options: Any,
     ):
-        super().__init__(name=name)
+        super().__init__(name=name, **options)
         self.config = config
         self.embeddings = embeddings
         self.dense = layers.Dense(
             config.embedding_size,
             initial.truncated_normal(config.initializer_range),
             name="dense",
+            dtype=self.dtype_policy,
         )
         self.norm = layers.LayerNorm(
-            config.layer_norm_epsilon, name="layer_norm"
+            config.layer_norm_epsilon,
+            name="layer_norm",
+            dtype=self.dtype_policy,
         )
+
+    def get_config(self) -> dict[str, Any]:
+        """As of every layer, with the tables that it scores with."""
+        return {
+            **super().get_config(),
+            "embeddings": shared(self.embeddings, owned=False),
+        }
 
     def build(self, input_shape: tuple) -> None:
         """Creates dense [H, E], the normalisation, output_bias [V].
@@ -88,19 +102,24 @@ class TokenLMHead(keras.layers.Layer):
         return tf.reshape(logits, shape)
 
 
-class ReplacedTokenHead(keras.layers.Layer):
+@registered
+class ReplacedTokenHead(Saved):
     """One logit for each position: was this token replaced?"""
 
-    def __init__(self, config: ModelConfig, name: str = "head"):
-        super().__init__(name=name)
+    def __init__(self, config: ModelConfig, name: str = "head", **options: Any):
+        super().__init__(name=name, **options)
         self.config = config
         self.dense = layers.Dense(
             config.hidden_size,
             initial.truncated_normal(config.initializer_range),
             name="dense",
+            dtype=self.dtype_policy,
         )
         self.prediction = layers.Dense(
-            1, keras.initializers.GlorotUniform(), name="prediction"
+            1,
+            keras.initializers.GlorotUniform(),
+            name="prediction",
+            dtype=self.dtype_policy,
         )
 
     def build(self, input_shape: tuple) -> None:
@@ -134,7 +153,50 @@ class DiscriminatorOutput(NamedTuple):
     encoder: EncoderOutput
 
 
-class Generator(Network):
+class OnEncoder(Network):
+    """A network with an encoder, which is its own or another network's."""
+
+    encoder: ElectraEncoder
+    owns_encoder: bool
+
+    def _set_encoder(
+        self,
+        config: ModelConfig,
+        embeddings: Embeddings | None,
+        encoder: ElectraEncoder | None,
+    ) -> None:
+        self.config = config
+        self.owns_encoder = encoder is None
+        self.encoder = encoder or ElectraEncoder(
+            config, embeddings, dtype=self.dtype_policy
+        )
+
+    def _build_encoder(self) -> None:
+        """Creates its variables, unless its owner has."""
+        if not self.encoder.built:
+            tables = self.encoder.embeddings
+            if not (self.encoder.owns_embeddings or tables.built):
+                tables.build()
+            self.encoder.build()
+
+    def get_config(self) -> dict[str, Any]:
+        """As of every layer, with the encoder, which others may share."""
+        return {
+            **super().get_config(),
+            "encoder": shared(self.encoder, self.owns_encoder),
+            "owns_encoder": self.owns_encoder,
+        }
+
+    @classmethod
+    def _from_values(cls, values: dict[str, Any]) -> Any:
+        owned = values.pop("owns_encoder", False)
+        made = cls(**values)
+        made.owns_encoder = owned
+        return made
+
+
+@registered
+class Generator(OnEncoder):
     """A masked language model (paper, equation 1).
 
     Args:
@@ -143,6 +205,7 @@ class Generator(Network):
         Tables that are not built yet are its own too.
       name: the scope of its variables.
       encoder: another network's, to share; one of its own where None.
+      **options: Keras' own, as dtype and trainable.
     """
 
     reads_masked = True  # its input has [MASK] where a token is asked for
@@ -153,19 +216,17 @@ class Generator(Network):
         embeddings: Embeddings | None = None,
         name: str = "generator",
         encoder: ElectraEncoder | None = None,
+        **options: Any,
     ):
-        super().__init__(name=name)
-        self.config = config
-        self.encoder = encoder or ElectraEncoder(config, embeddings)
-        self.head = TokenLMHead(config, self.encoder.embeddings)
+        super().__init__(name=name, **options)
+        self._set_encoder(config, embeddings, encoder)
+        self.head = TokenLMHead(
+            config, self.encoder.embeddings, dtype=self.dtype_policy
+        )
 
     def build(self, input_shape: object = None) -> None:
         """Creates all variables; a shared encoder is built by its owner."""
-        if not self.encoder.built:
-            tables = self.encoder.embeddings
-            if not (self.encoder.owns_embeddings or tables.built):
-                tables.build()
-            self.encoder.build()
+        self._build_encoder()
         self.head.build((None, None, self.config.hidden_size))
         self.built = True
 
@@ -206,6 +267,7 @@ class TowersOutput(NamedTuple):
     rtl: EncoderOutput  # reads from the right
 
 
+@registered
 class TwoTowerGenerator(Network):
     """A cloze model: p(token | all others) in one pass (Clark et al. 2020b).
 
@@ -223,8 +285,10 @@ class TwoTowerGenerator(Network):
         included, as in the original. For comparisons with it: this shows the
         first and the last token to the head that predicts them.
       name: the scope of its variables.
+      **options: Keras' own, as dtype and trainable.
     """
 
+    _arguments = ("config", "untied", "wrap_around")
     reads_masked = False
 
     def __init__(
@@ -234,21 +298,45 @@ class TwoTowerGenerator(Network):
         untied: bool = False,
         wrap_around: bool = False,
         name: str = "generator",
+        **options: Any,
     ):
-        super().__init__(name=name)
+        super().__init__(name=name, **options)
+        policy = self.dtype_policy
         self.config = config
+        self.untied = untied
         self.wrap_around = wrap_around
         if embeddings is None and not untied:
-            embeddings = Embeddings(config)
+            embeddings = Embeddings(config, dtype=policy)
             # Here, not in build(), so that its path has neither scope.
             embeddings.build()
         self.ltr = ElectraEncoder(
-            config, embeddings, name="ltr", attends="left"
+            config, embeddings, name="ltr", attends="left", dtype=policy
         )
         self.rtl = ElectraEncoder(
-            config, embeddings, name="rtl", attends="right"
+            config, embeddings, name="rtl", attends="right", dtype=policy
         )
-        self.head = TokenLMHead(config, self.ltr.embeddings)
+        self.head = TokenLMHead(config, self.ltr.embeddings, dtype=policy)
+
+    def get_config(self) -> dict[str, Any]:
+        """As of every layer, with the tables, which others may share."""
+        tables = None
+        if not self.untied:
+            tables = shared(self.ltr.embeddings, owned=False)
+        towers = {
+            name: getattr(tower, name)
+            for name in ElectraEncoder._options
+            for tower in [self.ltr]
+        }
+        return {**super().get_config(), "embeddings": tables, "towers": towers}
+
+    @classmethod
+    def _from_values(cls, values: dict[str, Any]) -> Any:
+        towers = values.pop("towers", {})
+        made = cls(**values)
+        for tower in (made.ltr, made.rtl):
+            for name, value in towers.items():
+                setattr(tower, name, value)
+        return made
 
     def build(self, input_shape: object = None) -> None:
         """Creates all variables."""
@@ -310,18 +398,23 @@ class TwoTowerGenerator(Network):
         return hidden, output
 
 
+@registered
 class UniformGenerator(Network):
     """Finds every token equally likely; has no variables.
 
     Args:
       vocab_size: V.
       name: as of the other generators.
+      **options: Keras' own.
     """
 
+    _arguments = ("vocab_size",)
     reads_masked = True
 
-    def __init__(self, vocab_size: int, name: str = "generator"):
-        super().__init__(name=name)
+    def __init__(
+        self, vocab_size: int, name: str = "generator", **options: Any
+    ):
+        super().__init__(name=name, **options)
         self.vocab_size = vocab_size
         self.config = None
 
@@ -341,7 +434,8 @@ class UniformGenerator(Network):
         return GeneratorOutput(tf.zeros(shape), None)
 
 
-class Discriminator(Network):
+@registered
+class Discriminator(OnEncoder):
     """Tells replaced tokens from original ones (paper, equation 2).
 
     The paper's section 3.4 puts other heads on the same encoder.
@@ -353,7 +447,11 @@ class Discriminator(Network):
       with_heads: "replaced_token", `head`; "token_lm", `lm_head`, which
         predicts the original tokens; "copy", `copy_head`, one logit a position:
         does the original token stand here? None of them is an encoder alone.
+      encoder: another network's, to share; one of its own where None.
+      **options: Keras' own, as dtype and trainable.
     """
+
+    _arguments = ("config", "with_heads")
 
     def __init__(
         self,
@@ -361,29 +459,31 @@ class Discriminator(Network):
         embeddings: Embeddings | None = None,
         name: str = "discriminator",
         with_heads: Iterable[DiscriminatorHead] = ("replaced_token",),
+        encoder: ElectraEncoder | None = None,
+        **options: Any,
     ):
-        super().__init__(name=name)
-        self.config = config
-        self.encoder = ElectraEncoder(config, embeddings)
-        wanted = frozenset(with_heads)
+        super().__init__(name=name, **options)
+        policy = self.dtype_policy
+        self._set_encoder(config, embeddings, encoder)
+        self.with_heads = tuple(sorted(with_heads))
         self.head = self.lm_head = self.copy_head = None
-        if "replaced_token" in wanted:
-            self.head = ReplacedTokenHead(config)
-        if "token_lm" in wanted:
+        if "replaced_token" in self.with_heads:
+            self.head = ReplacedTokenHead(config, dtype=policy)
+        if "token_lm" in self.with_heads:
             self.lm_head = TokenLMHead(
-                config, self.encoder.embeddings, name="lm_head"
+                config, self.encoder.embeddings, name="lm_head", dtype=policy
             )
-        if "copy" in wanted:
+        if "copy" in self.with_heads:
             self.copy_head = layers.Dense(
-                1, keras.initializers.GlorotUniform(), name="copy"
+                1,
+                keras.initializers.GlorotUniform(),
+                name="copy",
+                dtype=policy,
             )
 
     def build(self, input_shape: object = None) -> None:
         """Creates all variables."""
-        tables = self.encoder.embeddings
-        if not (self.encoder.owns_embeddings or tables.built):
-            tables.build()
-        self.encoder.build()
+        self._build_encoder()
         for head in (self.head, self.lm_head, self.copy_head):
             if head is not None:
                 head.build((None, None, self.config.hidden_size))

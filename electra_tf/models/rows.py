@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 
 from electra_tf.models import randomness
+from electra_tf.models.adaptation import Adaptable
+from electra_tf.models.saved import Saved
 
 
 class Rows(NamedTuple):
@@ -84,13 +86,18 @@ def as_rows(
     return Rows(input_ids, input_mask, segment_ids, keys, sequence_ids)
 
 
-class Network(keras.Model):
+_SEED = "dropout_seed"
+
+
+class Network(Adaptable, Saved, keras.Model):
     """A network that reads `Rows`: `call(rows, ..., training=False)`.
 
     `network(rows)`, `network(input_ids, input_mask, segment_ids)` and
     `network(**batch)` are the same call; see `Rows` for the parts. What a
     network reads besides comes fourth or by its name.
     """
+
+    dropout_seed: keras.random.SeedGenerator | None = None
 
     def __call__(
         self,
@@ -115,3 +122,28 @@ class Network(keras.Model):
         """
         rows = as_rows(input_ids, input_mask, segment_ids, keys, sequence_ids)
         return super().__call__(rows, *others, **named)
+
+    def _build_again(self, config: Mapping[str, Any]) -> None:
+        self.build()  # no input is needed for the shapes
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes, beside its weights, where its random numbers stand.
+
+        Args:
+          store: name -> array; Keras gives it.
+        """
+        super().save_own_variables(store)
+        if self.dropout_seed is not None:
+            store[_SEED] = self.dropout_seed.state.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """The inverse of `save_own_variables`.
+
+        Args:
+          store: name -> array; Keras gives it.
+        """
+        held = {name: store[name] for name in store.keys()}
+        seed = held.pop(_SEED, None)
+        super().load_own_variables(held)
+        if seed is not None and self.dropout_seed is not None:
+            self.dropout_seed.state.assign(seed)

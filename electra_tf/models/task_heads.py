@@ -6,13 +6,15 @@ except the joint span head's, which has a layer for each thing it predicts.
 Shapes: B batch, L sequence length, H hidden size, K beam, J joint layer.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from electra_tf.models import kernels, layers, randomness
 from electra_tf.models.config import SentenceHeadConfig, TaskHeadConfig
+from electra_tf.models.saved import Saved
+from electra_tf.registration import registered
 
 # Dropout sites of the head; the encoder's are small numbers.
 _SITE = 1 << 16
@@ -21,9 +23,15 @@ _OUTSIDE = -1000.0
 _LONGEST_WAVE = 10_000.0  # of the places, as Vaswani et al. 2017 have it
 
 
-def _dense(units: int, name: str) -> layers.Dense:
-    # Glorot, as the original's task heads.
-    return layers.Dense(units, keras.initializers.GlorotUniform(), name=name)
+def _dense(of: keras.layers.Layer, units: int, name: str) -> layers.Dense:
+    """A part of the head `of`; Glorot, as the original's task heads."""
+    return layers.Dense(
+        units,
+        keras.initializers.GlorotUniform(),
+        name=name,
+        dtype=of.dtype_policy,
+        trainable=of.trainable,
+    )
 
 
 def _drop(
@@ -39,20 +47,23 @@ def _gelu(dense: layers.Dense, x: tf.Tensor, training: bool) -> tf.Tensor:
     return kernels.bias_gelu(dense.product(x), bias, "erf", training)
 
 
-class SequenceHead(keras.layers.Layer):
+@registered
+class SequenceHead(Saved):
     """Scores of the whole input, from the first token's hidden state."""
 
-    def __init__(self, config: TaskHeadConfig, name: str = "task"):
-        super().__init__(name=name)
+    def __init__(
+        self, config: TaskHeadConfig, name: str = "task", **options: Any
+    ):
+        super().__init__(name=name, **options)
         self.config = config
         # As wide as the encoder, so made in build().
         self.dense: layers.Dense | None = None
-        self.output_dense = _dense(config.num_labels, "output")
+        self.output_dense = _dense(self, config.num_labels, "output")
 
     def build(self, input_shape: tuple) -> None:
         """Creates dense [H, H] if there is one, and output [H, labels]."""
         if self.config.hidden_layer:
-            self.dense = _dense(input_shape[-1], "dense")
+            self.dense = _dense(self, input_shape[-1], "dense")
             self.dense.build(input_shape)
         self.output_dense.build(input_shape)
 
@@ -78,13 +89,16 @@ class SequenceHead(keras.layers.Layer):
         return tf.cast(self.output_dense(x), tf.float32)
 
 
-class TokenHead(keras.layers.Layer):
+@registered
+class TokenHead(Saved):
     """Scores of each token."""
 
-    def __init__(self, config: TaskHeadConfig, name: str = "task"):
-        super().__init__(name=name)
+    def __init__(
+        self, config: TaskHeadConfig, name: str = "task", **options: Any
+    ):
+        super().__init__(name=name, **options)
         self.config = config
-        self.output_dense = _dense(config.num_labels, "output")
+        self.output_dense = _dense(self, config.num_labels, "output")
 
     def build(self, input_shape: tuple) -> None:
         """Creates output [H, labels]."""
@@ -133,12 +147,13 @@ def _outside(input_mask: tf.Tensor, segment_ids: tf.Tensor) -> tf.Tensor:
 
 
 def _answerable_layers(
+    of: keras.layers.Layer,
     config: TaskHeadConfig,
 ) -> tuple[layers.Dense | None, layers.Dense | None]:
     if not config.answerable:
         return None, None
-    hidden = _dense(config.joint_size, "answerable_hidden")
-    return hidden, _dense(1, "answerable")
+    hidden = _dense(of, config.joint_size, "answerable_hidden")
+    return hidden, _dense(of, 1, "answerable")
 
 
 def _score(dense: layers.Dense, x: tf.Tensor) -> tf.Tensor:
@@ -162,14 +177,19 @@ def _impossible(
     return _score(head.answerable, x)
 
 
-class SpanHead(keras.layers.Layer):
+@registered
+class SpanHead(Saved):
     """Where an answer starts and where it ends, each by itself."""
 
-    def __init__(self, config: TaskHeadConfig, name: str = "task"):
-        super().__init__(name=name)
+    def __init__(
+        self, config: TaskHeadConfig, name: str = "task", **options: Any
+    ):
+        super().__init__(name=name, **options)
         self.config = config
-        self.output_dense = _dense(2, "output")
-        self.answerable_hidden, self.answerable = _answerable_layers(config)
+        self.output_dense = _dense(self, 2, "output")
+        self.answerable_hidden, self.answerable = _answerable_layers(
+            self, config
+        )
 
     def build(self, input_shape: tuple) -> None:
         """Creates output [H, 2]: start, end; and those of answerability."""
@@ -209,20 +229,25 @@ class SpanHead(keras.layers.Layer):
         return SpanOutput(start, end, impossible, outside=outside)
 
 
-class JointSpanHead(keras.layers.Layer):
+@registered
+class JointSpanHead(Saved):
     """The end of an answer given its start, as the original reads SQuAD.
 
     Only tokens of the second segment can be part of an answer, and the first
     token, which stands for "no answer".
     """
 
-    def __init__(self, config: TaskHeadConfig, name: str = "task"):
-        super().__init__(name=name)
+    def __init__(
+        self, config: TaskHeadConfig, name: str = "task", **options: Any
+    ):
+        super().__init__(name=name, **options)
         self.config = config
-        self.start = _dense(1, "start")
-        self.end_hidden = _dense(config.joint_size, "end_hidden")
-        self.end = _dense(1, "end")
-        self.answerable_hidden, self.answerable = _answerable_layers(config)
+        self.start = _dense(self, 1, "start")
+        self.end_hidden = _dense(self, config.joint_size, "end_hidden")
+        self.end = _dense(self, 1, "end")
+        self.answerable_hidden, self.answerable = _answerable_layers(
+            self, config
+        )
 
     def build(self, input_shape: tuple) -> None:
         """Creates start [H, 1], end_hidden [2H, J], end [J, 1] and so on."""
@@ -325,7 +350,8 @@ class JointSpanHead(keras.layers.Layer):
         return logits + outside[:, None]
 
 
-class SentenceHead(keras.layers.Layer):
+@registered
+class SentenceHead(Saved):
     """A score from a sentence's hidden states and its number in the text.
 
     BertSum's reading of a text (Liu & Lapata 2019, "Text Summarization with
@@ -337,17 +363,19 @@ class SentenceHead(keras.layers.Layer):
     takes long to learn what to look at.
     """
 
-    def __init__(self, config: SentenceHeadConfig, name: str = "task"):
-        super().__init__(name=name)
+    def __init__(
+        self, config: SentenceHeadConfig, name: str = "task", **options: Any
+    ):
+        super().__init__(name=name, **options)
         self.config = config
         # As wide as the encoder, so made in build().
         self.dense: layers.Dense | None = None
-        self.output_dense = _dense(1, "output")
+        self.output_dense = _dense(self, 1, "output")
 
     def build(self, input_shape: tuple) -> None:
         """Creates dense [2H, H] and output [H, 1]."""
         size = input_shape[-1]
-        self.dense = _dense(size, "dense")
+        self.dense = _dense(self, size, "dense")
         self.dense.build((None, None, 2 * size))
         self.output_dense.build(input_shape)
 

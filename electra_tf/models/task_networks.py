@@ -18,7 +18,10 @@ from electra_tf.models.config import (
 from electra_tf.models.decoder import Decoder, Memory
 from electra_tf.models.embeddings import Embeddings
 from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
-from electra_tf.models.rows import Network, Rows
+from electra_tf.models.networks import OnEncoder
+from electra_tf.models.rows import Rows
+from electra_tf.models.saved import Saved
+from electra_tf.registration import registered
 
 
 class ClassifierOutput(NamedTuple):
@@ -57,7 +60,7 @@ class MultitaskOutput(NamedTuple):
     encoder: EncoderOutput
 
 
-class TaskNetwork(Network):
+class TaskNetwork(OnEncoder):
     """The encoder, the head and the dropout keys of both.
 
     Variables are named like the discriminator's, whose encoder is the one
@@ -68,8 +71,11 @@ class TaskNetwork(Network):
       head_config: of the head.
       embeddings: tables shared with another encoder; its own where None.
       name: the scope of its variables.
+      encoder: another network's, to share; one of its own where None.
+      **options: Keras' own, as dtype and trainable.
     """
 
+    _arguments = ("config", "head_config")
     _kinds: tuple[str, ...] = ()
 
     def __init__(
@@ -78,11 +84,12 @@ class TaskNetwork(Network):
         head_config: Any,
         embeddings: Embeddings | None = None,
         name: str = "discriminator",
+        encoder: ElectraEncoder | None = None,
+        **options: Any,
     ):
-        super().__init__(name=name)
-        self.config = config
+        super().__init__(name=name, **options)
         self.head_config = head_config
-        self.encoder = ElectraEncoder(config, embeddings)
+        self._set_encoder(config, embeddings, encoder)
         self.head = self._make_head()
 
     def _make_head(self) -> keras.layers.Layer:
@@ -91,16 +98,19 @@ class TaskNetwork(Network):
                 f"task.kind: {type(self).__name__} needs "
                 f"{' or '.join(self._kinds)}, got {self.head_config.kind}"
             )
-        return _HEADS[self.head_config.kind](self.head_config)
+        return _HEADS[self.head_config.kind](
+            self.head_config, dtype=self.dtype_policy
+        )
 
     def build(self, input_shape: object = None) -> None:
         """Creates all variables; no input is needed for their shapes."""
-        self.encoder.build()
+        self._build_encoder()
         self.head.build((None, None, self.config.hidden_size))
         self.dropout_seed = keras.random.SeedGenerator(name="dropout_seed")
         self.built = True
 
 
+@registered
 class SequenceClassifier(TaskNetwork):
     """Classes, a number or a rank for a text or a pair; see `TaskNetwork`."""
 
@@ -113,6 +123,7 @@ class SequenceClassifier(TaskNetwork):
         return _answer(self.head, output, rows, training)
 
 
+@registered
 class TokenClassifier(TaskNetwork):
     """A class for each token: tagging; see `TaskNetwork`."""
 
@@ -125,6 +136,7 @@ class TokenClassifier(TaskNetwork):
         return _answer(self.head, output, rows, training)
 
 
+@registered
 class QuestionAnswerer(TaskNetwork):
     """Answers that are spans of the second segment; see `TaskNetwork`."""
 
@@ -181,6 +193,7 @@ def _answer(
     return QuestionAnswererOutput(head(*inputs, **options), output)
 
 
+@registered
 class Seq2Seq(TaskNetwork):
     """An ELECTRA encoder and a decoder with cross-attention.
 
@@ -194,7 +207,12 @@ class Seq2Seq(TaskNetwork):
     """
 
     def _make_head(self) -> keras.layers.Layer:
-        return Decoder(self.config, self.head_config, self.encoder)
+        return Decoder(
+            self.config,
+            self.head_config,
+            self.encoder,
+            dtype=self.dtype_policy,
+        )
 
     def call(
         self,
@@ -227,6 +245,7 @@ class Seq2Seq(TaskNetwork):
             self.head.start_from(self.encoder)
 
 
+@registered
 class SentenceScorer(TaskNetwork):
     """The encoder with a `SentenceHead`; scores of a text's sentences.
 
@@ -240,7 +259,9 @@ class SentenceScorer(TaskNetwork):
     """
 
     def _make_head(self) -> keras.layers.Layer:
-        return task_heads.SentenceHead(self.head_config)
+        return task_heads.SentenceHead(
+            self.head_config, dtype=self.dtype_policy
+        )
 
     def call(self, rows: Rows, training: bool = False) -> SentenceOutput:
         """Scores all tokens; those of the [CLS] are the sentences'.
@@ -262,13 +283,17 @@ class SentenceScorer(TaskNetwork):
         return SentenceOutput(logits, output)
 
 
-class _Heads(keras.layers.Layer):
+@registered
+class Heads(Saved):
     """Heads by name, below one scope: `task/NAME/...`."""
 
-    def __init__(self, config: MultiHeadConfig, name: str = "task"):
-        super().__init__(name=name)
+    def __init__(
+        self, config: MultiHeadConfig, name: str = "task", **options: Any
+    ):
+        super().__init__(name=name, **options)
+        self.config = config
         self.heads = {
-            key: _HEADS[head.kind](head, name=key)
+            key: _HEADS[head.kind](head, name=key, dtype=self.dtype_policy)
             for key, head in config.heads.items()
         }
 
@@ -278,6 +303,7 @@ class _Heads(keras.layers.Layer):
             head.build(input_shape)
 
 
+@registered
 class MultitaskNetwork(TaskNetwork):
     """One encoder with several heads; every head sees every row.
 
@@ -291,7 +317,7 @@ class MultitaskNetwork(TaskNetwork):
     """
 
     def _make_head(self) -> keras.layers.Layer:
-        return _Heads(self.head_config)
+        return Heads(self.head_config, dtype=self.dtype_policy)
 
     def call(
         self,

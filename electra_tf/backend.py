@@ -1,0 +1,68 @@
+"""Which backend Keras runs on: TensorFlow, or a message that says what to set.
+
+Keras takes it from the environment variable KERAS_BACKEND, else from its file
+keras.json, else it is TensorFlow.
+"""
+
+import json
+import os
+
+from electra_tf.errors import UserError
+
+OURS = "tensorflow"
+_VARIABLE = "KERAS_BACKEND"
+
+
+def keras_json() -> str:
+    """The path of Keras' own file of settings, which need not be there."""
+    home = os.environ.get("KERAS_HOME")
+    if home is None:
+        base = os.path.expanduser("~")
+        base = base if os.access(base, os.W_OK) else "/tmp"
+        home = os.path.join(base, ".keras")
+    return os.path.expanduser(os.path.join(home, "keras.json"))
+
+
+def asked_for() -> tuple[str, str]:
+    """The backend that Keras will take, and what says so.
+
+    Returns:
+      Its name, and the variable or file; an empty text where nothing does.
+    """
+    named = os.environ.get(_VARIABLE)
+    if named:
+        return named, f"the environment variable {_VARIABLE}"
+    path = keras_json()
+    try:
+        with open(path, encoding="utf-8") as file:
+            named = json.load(file).get("backend")
+    except (OSError, ValueError, AttributeError):
+        named = None
+    return (str(named), path) if named else (OURS, "")
+
+
+def check(running: str | None = None) -> None:
+    """Refuses another backend than TensorFlow.
+
+    Args:
+      running: the one that Keras runs on; what it will take where None.
+
+    Raises:
+      UserError: it is another; the message says what to set.
+    """
+    named, where = asked_for()
+    if running is not None:
+        where = where if running == named else ""
+        named = running
+    if named == OURS:
+        return
+    said = f", as {where} says" if where else ""
+    raise UserError(
+        f"Keras' backend is {named}{said}: the networks of electra_tf are "
+        f"TensorFlow's; set {_VARIABLE}={OURS} before Keras is imported"
+        + (
+            f', or "backend": "{OURS}" in {where}'
+            if where.endswith(".json")
+            else ""
+        )
+    )

@@ -1,0 +1,190 @@
+"""Keras saves, copies and loads every layer and network of ours, exactly."""
+
+import copy
+import importlib
+import pickle
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from electra_tf import registration
+from electra_tf.models import networks, task_networks
+from electra_tf.models.config import (
+    DecoderConfig,
+    ModelConfig,
+    MultiHeadConfig,
+    SentenceHeadConfig,
+    TaskHeadConfig,
+)
+from electra_tf.models.embeddings import DisentangledEmbeddings, Embeddings
+from electra_tf.models.encoder import ElectraEncoder
+
+CONFIG = ModelConfig(
+    vocab_size=40,
+    embedding_size=8,
+    hidden_size=16,
+    num_layers=2,
+    num_heads=2,
+    intermediate_size=32,
+    max_positions=12,
+)
+SPAN = TaskHeadConfig("joint_span", joint_size=8, beam_size=2, answerable=True)
+BATCH = {
+    "input_ids": np.array([[2, 7, 9, 3, 0], [2, 8, 3, 0, 0]], "int32"),
+    "input_mask": np.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]], "int32"),
+    "segment_ids": np.array([[0, 0, 1, 1, 0], [0, 1, 1, 0, 0]], "int32"),
+}
+PACKED = {
+    **BATCH,
+    "sequence_ids": np.array([[0, 0, 1, 1, 1], [0, 0, 0, 1, 1]], "int32"),
+}
+
+
+def disentangled():
+    tables = Embeddings(CONFIG)
+    tables.build()
+    return networks.Discriminator(
+        CONFIG, DisentangledEmbeddings(CONFIG, tables)
+    )
+
+
+NETWORKS = {
+    "encoder": lambda: ElectraEncoder(CONFIG, name="mine"),
+    "left": lambda: ElectraEncoder(CONFIG, attends="left"),
+    "local": lambda: ElectraEncoder(
+        ModelConfig.of_size(
+            "tiny",
+            vocab_size=40,
+            hidden_size=64,
+            max_positions=12,
+            local_start=True,
+            match_heads=1,
+        )
+    ),
+    "generator": lambda: networks.Generator(CONFIG),
+    "untied_head": lambda: networks.Generator(
+        ModelConfig(**{**vars(CONFIG), "tied_head": False})
+    ),
+    "two_tower": lambda: networks.TwoTowerGenerator(CONFIG),
+    "two_tables": lambda: networks.TwoTowerGenerator(CONFIG, untied=True),
+    "uniform": lambda: networks.UniformGenerator(40),
+    "discriminator": lambda: networks.Discriminator(
+        CONFIG, with_heads=["replaced_token", "token_lm", "copy"]
+    ),
+    "disentangled": disentangled,
+    "classifier": lambda: task_networks.task_network(
+        CONFIG, TaskHeadConfig("sequence", 3, ("a", "b", "c"), True)
+    ),
+    "tagger": lambda: task_networks.task_network(
+        CONFIG, TaskHeadConfig("token", 3)
+    ),
+    "span": lambda: task_networks.task_network(CONFIG, TaskHeadConfig("span")),
+    "joint_span": lambda: task_networks.task_network(CONFIG, SPAN),
+    "seq2seq": lambda: task_networks.task_network(
+        CONFIG, DecoderConfig(num_layers=1)
+    ),
+    "sentences": lambda: task_networks.task_network(
+        CONFIG, SentenceHeadConfig()
+    ),
+    "multitask": lambda: task_networks.task_network(
+        CONFIG,
+        MultiHeadConfig({"a": TaskHeadConfig("token", 3), "b": SPAN}),
+    ),
+}
+
+
+def moved(network):
+    """Its weights, and where its dropout stands, as if it had been trained."""
+    random = np.random.default_rng(3)
+    for v in network.weights:
+        v.assign(v + random.normal(size=v.shape) * 0.1)
+    if network.dropout_seed is not None:
+        network.dropout_seed.state.assign([7, 9])
+    return network
+
+
+def outputs(network, batch=BATCH, **named):
+    if isinstance(network, task_networks.Seq2Seq):
+        named["target_ids"] = tf.constant([[2, 5, 3], [2, 6, 3]])
+    found = network(**batch, **named)
+    return [x for x in tf.nest.flatten(found) if x is not None]
+
+
+def assert_same(again, network, batch=BATCH):
+    """The class, the config, the paths and each output, to the last bit."""
+    assert type(again) is type(network)
+    assert again.get_config().keys() == network.get_config().keys()
+    assert [v.path for v in again.variables] == [
+        v.path for v in network.variables
+    ]
+    for name in ("training", None):
+        named = {name: True} if name else {}
+        for a, b in zip(
+            outputs(network, batch, **named), outputs(again, batch, **named),
+            strict=True,
+        ):  # fmt: skip
+            np.testing.assert_array_equal(a, b)
+
+
+def renamed():
+    model = ElectraEncoder(CONFIG)
+    model.build()
+    model.name = "query"
+    return model
+
+
+NETWORKS["renamed"] = renamed
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request):
+    model = NETWORKS[request.param]()
+    model.built or model.build()
+    return moved(model)
+
+
+def test_file(network, tmp_path):
+    path = str(tmp_path / "x.keras")
+    network.save(path)
+    assert_same(keras.saving.load_model(path), network)
+
+
+def test_copies(network):
+    assert_same(copy.deepcopy(network), network)
+    assert_same(pickle.loads(pickle.dumps(network)), network)
+
+
+def test_made_of_its_config(network):
+    """As `keras.models.clone_model` makes layers: new weights."""
+    again = type(network).from_config(network.get_config())
+    assert not again.built
+    again.build()
+    assert [v.shape for v in again.weights] == [
+        v.shape for v in network.weights
+    ]
+    again.set_weights(network.get_weights())
+    again.dropout_seed and again.dropout_seed.state.assign(
+        network.dropout_seed.state
+    )
+    for a, b in zip(outputs(network), outputs(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_list_of_classes_is_whole():
+    """Each is where the list says, registered as it says; none is missing."""
+    for module, names in registration.CLASSES.items():
+        there = importlib.import_module(f"electra_tf.{module}")
+        for name in names:
+            found = keras.saving.get_registered_object(
+                registration.registered_name(module, name)
+            )
+            assert found is getattr(there, name)
+    listed = {
+        registration.registered_name(module, name)
+        for module, names in registration.CLASSES.items()
+        for name in names
+    }
+    known = keras.saving.get_custom_objects()
+    assert {n for n in known if n.startswith("electra_tf")} == listed
