@@ -282,7 +282,16 @@ def _tables_scope(above: list[str]) -> list[str]:
 
 def named_variables(models: Iterable[keras.Model]) -> dict[str, keras.Variable]:
     """`weight_name` -> variable, of networks that may share some."""
-    return {weight_name(v.path): v for model in models for v in model.weights}
+    found = {}
+    for model in models:
+        # A network's name is free; below its scope on disk it is the same.
+        scope, own = getattr(model, "scope", ""), f"{model.path}/"
+        for variable in model.weights:
+            path = variable.path
+            if scope and path.startswith(own):
+                path = f"{scope}/{path.removeprefix(own)}"
+            found[weight_name(path)] = variable
+    return found
 
 
 def stored_weights(variables: Mapping[str, keras.Variable]) -> Lazy[np.ndarray]:

@@ -47,6 +47,7 @@ class ElectraEncoder(Network):
         Results are the same.
     """
 
+    scope = "encoder"
     _arguments = ("config", "attends")
     _options = ("recompute", "attention")
 

@@ -208,6 +208,7 @@ class Generator(OnEncoder):
       **options: Keras' own, as dtype and trainable.
     """
 
+    scope = "generator"
     reads_masked = True  # its input has [MASK] where a token is asked for
 
     def __init__(
@@ -288,6 +289,7 @@ class TwoTowerGenerator(Network):
       **options: Keras' own, as dtype and trainable.
     """
 
+    scope = "generator"
     _arguments = ("config", "untied", "wrap_around")
     reads_masked = False
 
@@ -451,6 +453,7 @@ class Discriminator(OnEncoder):
       **options: Keras' own, as dtype and trainable.
     """
 
+    scope = "discriminator"
     _arguments = ("config", "with_heads")
 
     def __init__(

@@ -1,5 +1,7 @@
 """What every network reads: rows of tokens, whole or part by part."""
 
+import os
+import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -96,6 +98,7 @@ class Network(Saved, keras.Model):
     network reads besides comes fourth or by its name.
     """
 
+    scope = ""  # what its variables are below on disk, whatever its name
     dropout_seed: keras.random.SeedGenerator | None = None
 
     def __call__(
@@ -124,6 +127,38 @@ class Network(Saved, keras.Model):
 
     def _build_again(self, config: Mapping[str, Any]) -> None:
         self.build()  # no input is needed for the shapes
+
+    def save(
+        self,
+        filepath: Any,
+        overwrite: bool = True,
+        zipped: bool | None = None,
+        **named: Any,
+    ) -> None:
+        """Saves it as `keras.Model.save`; what fails leaves no file behind.
+
+        Args:
+          filepath: a `.keras` file, or what else Keras takes.
+          overwrite: whether to replace a file without asking.
+          zipped: as Keras'.
+          **named: as Keras'.
+        """
+        path = str(filepath)
+        if (
+            not path.endswith(".keras")
+            or "://" in path
+            or (os.path.exists(path) and not overwrite)
+        ):
+            super().save(filepath, overwrite, zipped, **named)
+            return
+        aside = f"{path.removesuffix('.keras')}.tmp-{uuid.uuid4().hex[:8]}"
+        aside += ".keras"
+        try:
+            super().save(aside, overwrite, zipped, **named)
+            os.replace(aside, path)
+        finally:
+            if os.path.exists(aside):
+                os.remove(aside)
 
     def save_own_variables(self, store: Any) -> None:
         """Writes, beside its weights, where its random numbers stand.

@@ -75,6 +75,7 @@ class TaskNetwork(OnEncoder):
       **options: Keras' own, as dtype and trainable.
     """
 
+    scope = "discriminator"
     _arguments = ("config", "head_config")
     _kinds: tuple[str, ...] = ()
 
