@@ -179,6 +179,13 @@ class OnEncoder(Network):
                 tables.build()
             self.encoder.build()
 
+    def read(
+        self, rows: Rows, training: bool, return_attentions: bool = False
+    ) -> EncoderOutput:
+        """What the encoder, or what stands for it, gives; see there."""
+        asked = {"return_attentions": True} if return_attentions else {}
+        return self.encoder(rows, training=training, **asked)
+
     def get_config(self) -> dict[str, Any]:
         """As of every layer, with the encoder, which others may share."""
         return {
@@ -492,9 +499,14 @@ class Discriminator(OnEncoder):
                 head.build((None, None, self.config.hidden_size))
         self.built = True
 
-    def call(self, rows: Rows, training: bool = False) -> DiscriminatorOutput:
+    def call(
+        self,
+        rows: Rows,
+        training: bool = False,
+        return_attentions: bool = False,
+    ) -> DiscriminatorOutput:
         """[B, L] int32 ids -> [B, L] logits; called as every `Network`."""
-        output = self.encoder(rows, training=training)
+        output = self.read(rows, training, return_attentions)
         logits = None
         if self.head is not None:
             logits = self.head(output.sequence_output, training=training)
