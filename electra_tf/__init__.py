@@ -35,6 +35,7 @@ _HOMES = {
     "convert": "electra_tf.recipes.convert",
     "evaluate": "electra_tf.recipes.evaluate",
     "evaluate_pretraining": "electra_tf.recipes.evaluate_pretraining",
+    "explain": "electra_tf.keras_api.explain",
     "export": "electra_tf.recipes.export",
     "finetune": "electra_tf.recipes.finetune",
     "load": "electra_tf.prediction.predictor",
@@ -70,6 +71,7 @@ __all__ = [
     "convert",
     "evaluate",
     "evaluate_pretraining",
+    "explain",
     "export",
     "finetune",
     "load",
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from electra_tf.errors import UserError
     from electra_tf.hub.pretrained import Discriminator, Encoder, Generator
     from electra_tf.keras_api.data import pretraining_dataset
+    from electra_tf.keras_api.explain import explain
     from electra_tf.keras_api.pretrainer import ElectraPretrainer
     from electra_tf.keras_api.tasks.qa import QuestionAnswerer
     from electra_tf.keras_api.tasks.ranking import CrossEncoder

@@ -142,7 +142,11 @@ def open_read(path: str) -> Iterator[IO[bytes]]:
             raise UserError(f"cannot read {path}: no such file")
         if is_directory(path):
             raise UserError(f"cannot read {path}: it is a directory")
-        with _gfile().GFile(path, "rb") as handle:
+        # TensorFlow's own takes no local name that is not UTF-8.
+        opened = (
+            open(path, "rb") if is_local(path) else _gfile().GFile(path, "rb")
+        )
+        with opened as handle:
             yield handle
 
 

@@ -51,6 +51,9 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "training.optimizer": ("WarmupPolynomialDecay", "AdamWeightDecay"),
     "keras_api.preprocessors": ("TextPreprocessor", "WordPreprocessor"),
     "keras_api.tokenizer": ("Tokenizer",),
+    "keras_api.tasks.qa": ("QuestionAnswerer",),
+    "keras_api.tasks.ranking": ("CrossEncoder",),
+    "keras_api.tasks.tagging": ("TokenClassifier",),
     "keras_api.tasks.texts": ("TextClassifier", "TextRegressor"),
 }  # fmt: skip
 

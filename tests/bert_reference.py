@@ -25,16 +25,18 @@ MASK = (IDS > 0).astype(np.int32)
 SEGMENTS = np.array([[0, 0, 0, 0, 1, 1, 1], [0] * 7], np.int32)
 
 
-def arrays(*heads, labels=3, seed=0):
+def arrays(*heads, labels=3, seed=0, sizes=SIZES, scale=0.4):
     """Random weights of an encoder with a pooler, and of heads.
 
     Args:
       *heads: of "masked_lm", "next_sentence", "classifier", "answers".
       labels: rows of the classifier.
       seed: of the numbers.
+      sizes: of the network, as in its config.
+      scale: standard deviation of the numbers.
     """
     rng = np.random.default_rng(seed)
-    hidden, inner = SIZES["hidden_size"], SIZES["intermediate_size"]
+    hidden, inner = sizes["hidden_size"], sizes["intermediate_size"]
     made = {}
 
     def linear(name, rows, columns):
@@ -45,13 +47,13 @@ def arrays(*heads, labels=3, seed=0):
         made[f"{name}.weight"] = made[f"{name}.bias"] = (hidden,)
 
     for table, rows in (
-        ("word", SIZES["vocab_size"]),
-        ("position", SIZES["max_position_embeddings"]),
-        ("token_type", SIZES["type_vocab_size"]),
+        ("word", sizes["vocab_size"]),
+        ("position", sizes["max_position_embeddings"]),
+        ("token_type", sizes["type_vocab_size"]),
     ):
         made[f"bert.embeddings.{table}_embeddings.weight"] = (rows, hidden)
     norm("bert.embeddings.LayerNorm")
-    for i in range(SIZES["num_hidden_layers"]):
+    for i in range(sizes["num_hidden_layers"]):
         layer = f"bert.encoder.layer.{i}"
         for part in ("query", "key", "value"):
             linear(f"{layer}.attention.self.{part}", hidden, hidden)
@@ -64,7 +66,7 @@ def arrays(*heads, labels=3, seed=0):
     if "masked_lm" in heads:
         linear("cls.predictions.transform.dense", hidden, hidden)
         norm("cls.predictions.transform.LayerNorm")
-        made["cls.predictions.bias"] = (SIZES["vocab_size"],)
+        made["cls.predictions.bias"] = (sizes["vocab_size"],)
     if "next_sentence" in heads:
         linear("cls.seq_relationship", 2, hidden)
     if "classifier" in heads:
@@ -72,19 +74,19 @@ def arrays(*heads, labels=3, seed=0):
     if "answers" in heads:
         linear("qa_outputs", 2, hidden)
     return {
-        name: rng.normal(0, 0.4, shape).astype(np.float32)
+        name: rng.normal(0, scale, shape).astype(np.float32)
         for name, shape in made.items()
     }
 
 
-def save(path, weights, cls, **config):
-    """Writes a directory of that class."""
+def save(path, weights, cls, tokens=TOKENS, **config):
+    """Writes a directory of that class; `config` over the usual one."""
     path.mkdir(exist_ok=True, parents=True)
     tensors.save(str(path / "model.safetensors"), weights, {"format": "pt"})
     content = {**SIZES, **CONFIG, "architectures": [cls], **config}
     content = {k: v for k, v in content.items() if v is not None}
     (path / "config.json").write_text(json.dumps(content))
-    (path / "vocab.txt").write_text("\n".join(TOKENS) + "\n")
+    (path / "vocab.txt").write_text("\n".join(tokens) + "\n")
 
 
 def gelu(x):

@@ -10,6 +10,7 @@ import socket
 import tensorflow as tf
 
 from electra_tf.serving.server import running
+from electra_tf.serving.server.served import Served
 
 
 class Toy(tf.Module):
@@ -79,6 +80,20 @@ class Toy(tf.Module):
         input_signature=[tf.TensorSpec([None], tf.string, name="text")],
         autograph=False,
     )
+    def classes(self, text):
+        """Whether a text is long, as a classifier answers."""
+        share = tf.cast(tf.strings.length(text), tf.float32) / 10.0
+        share = tf.minimum(share, 1.0)
+        names = tf.constant([["long", "short"]])
+        return {
+            "labels": tf.tile(names, [tf.shape(text)[0], 1]),
+            "probabilities": tf.stack([share, 1.0 - share], axis=1),
+        }
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name="text")],
+        autograph=False,
+    )
     def slow(self, text):
         """Takes a second or so; more cores do not help."""
         x = tf.ones([2, 2])
@@ -102,6 +117,7 @@ def save(directory: pathlib.Path, factor: float = 1.0) -> None:
             "size": toy.size,
             "pair": toy.pair,
             "numbers": toy.numbers,
+            "classes": toy.classes,
             "slow": toy.slow,
         },
     )
@@ -125,11 +141,13 @@ def add_version(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def served(models: dict[str, pathlib.Path], **settings):
+def served(models: dict[str, pathlib.Path], newest: int = 1, **settings):
     """A running server on a free port; stopped at the end."""
     server = running.ModelServer(
         running.Settings(
-            models={name: str(path) for name, path in models.items()},
+            models={
+                name: Served(str(path), newest) for name, path in models.items()
+            },
             port=0,
             **{"poll_seconds": 0.1, **settings},
         )

@@ -347,3 +347,73 @@ def test_what_was_kept_of_another_head_is_passed_over(tmp_path):
     assert found.config.fine_tuning is None
     assert any("trained on elsewhere" in a for a in found.assumed)
     assert predictions(target)[0]["label"] in ("p", "q", "r")
+
+
+def test_a_pair_where_there_is_one_segment(tmp_path):
+    # transformers has no row for the second; both texts are in the first.
+    shape = dataclasses.replace(SHAPE, type_vocab_size=1)
+    path = from_huggingface(tmp_path, SETS, shape)
+    loaded = predictor.load(path)
+    rows = loaded.tokenizer.encode(*zip(*PAIRS))
+    rows["segment_ids"] = rows["segment_ids"] * 0
+    odds = np.exp(loaded.network(rows).logits.numpy())
+    np.testing.assert_allclose(
+        [list(p["probabilities"].values()) for p in loaded.predict(PAIRS)],
+        odds / odds.sum(axis=1, keepdims=True),
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"multi_label": True, "metric": "accuracy"},
+         "accuracy is of texts with one label.*multi_label.*micro_f1"),
+        ({"metric": "micro_f1"}, "micro_f1 is of sets of labels"),
+        ({"multi_label": True, "metric": "acuracy"}, "'acuracy' is not known"),
+    ],
+)  # fmt: skip
+def test_metrics_of_one_label_and_of_sets(tmp_path, options, words):
+    path = from_huggingface(tmp_path, SETS)
+    with pytest.raises(UserError, match=words):
+        predictions(path, options=options)
+
+
+def test_what_is_assumed_is_warned_of_once(tmp_path, caplog):
+    path = from_huggingface(tmp_path, SETS)
+    (tmp_path / "tokenizer_config.json").unlink()
+    (tmp_path / "tokenizer.json").unlink()
+    for _ in range(2):
+        network = predictor.pretrained.load_task_network(path)
+        assert network.load_report.assumed == (
+            "lower_case true: no tokenizer file says it",
+        )
+    warned = [r.getMessage() for r in caplog.records]
+    assert len(warned) == 1
+    assert "taken by default: lower_case true" in warned[0]
+    made = convert(path, "electra_tf", str(tmp_path / "ours"))
+    assert made.report.assumed == network.load_report.assumed
+    assert "taken by default: lower_case true" in str(made)
+
+
+@pytest.mark.parametrize("name", ["gelu_fast", "gelu_new", "gelu_pytorch_tanh"])
+def test_the_tanh_formula_by_its_names(tmp_path, name):
+    path = from_huggingface(tmp_path, SETS, hidden_act=name)
+    assert huggingface.read(path).config.discriminator.gelu == "tanh"
+    for other in ("quick_gelu", "gelu_10"):
+        hub_models.edit(tmp_path / "config.json", hidden_act=other)
+        with pytest.raises(UserError, match=f"hidden_act.*'{other}'"):
+            huggingface.read(path)
+
+
+def test_a_causal_lm_that_sees_both_sides_is_a_generator(tmp_path):
+    generator = hub_models.directory_config(None, SHAPE)
+    before = hub_models.checkpoint(generator, VOCAB)
+    huggingface.write(str(tmp_path), before)
+    hub_models.edit(
+        tmp_path / "config.json",
+        architectures=["ElectraForCausalLM"], is_decoder=False,
+    )  # fmt: skip
+    back = huggingface.read(str(tmp_path))
+    assert back.config == before.config and back.assumed == ()
+    hub_models.assert_same_weights(dict(back.weights), before.weights)

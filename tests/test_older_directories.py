@@ -197,10 +197,11 @@ def test_an_interrupted_file_goes_on(output):
 @pytest.mark.parametrize("output", outputs("exports", "export"))
 def test_a_server_loads_an_export(output):
     from electra_tf.serving.server.model_versions import ModelVersions
+    from electra_tf.serving.server.served import Served
 
     name = pathlib.Path(output).name
     answers = pathlib.Path(f"answers/export_{name}.json")
-    versions = ModelVersions({name: output})
+    versions = ModelVersions({name: Served(output)})
     versions.load_all()
     model = versions.get(name)
     for recorded in rows(str(answers))[0] if answers.exists() else ():

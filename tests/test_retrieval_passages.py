@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import hypothesis
 import pytest
@@ -129,3 +130,73 @@ def test_what_is_not_there(tmp_path):
     (tmp_path / "a.png").touch()
     with pytest.raises(UserError, match=r"a\.png: expected a name that ends"):
         passages.find(str(tmp_path / "a.png"))
+
+
+def names_of(path, told=None):
+    def left_out(name, why):
+        told[name] = why
+
+    return [
+        name
+        for _, name in passages.find(
+            str(path), left_out=left_out if told is not None else print
+        )
+    ]
+
+
+def test_each_file_once_whatever_links_there_are(tmp_path):
+    root = tmp_path / "root"
+    (root / "below").mkdir(parents=True)
+    (root / "a.txt").write_text(LONG)
+    (root / "below" / "b.txt").write_text(LONG)
+    (root / "below" / "up").symlink_to(root)  # a loop
+    (root / "below" / "self").symlink_to(root / "below")
+    (root / "again.txt").symlink_to(root / "a.txt")
+    (root / "hard.txt").hardlink_to(root / "a.txt")
+    (root / "gone.txt").symlink_to(root / "none.txt")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "c.txt").write_text(LONG)
+    (root / "out").symlink_to(elsewhere)
+    os.mkfifo(root / "pipe.txt")
+    told = {}
+    assert names_of(root, told) == ["a.txt", "below/b.txt", "out/c.txt"]
+    assert told == {
+        "gone.txt": "No such file or directory",
+        "pipe.txt": "is no file but a pipe, socket or device",
+    }
+    assert len(passages.read(passages.find(str(root))).passages) == 3
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    name = os.fsencode(str(tmp_path)) + b"/caf\xe9.txt"
+    try:
+        with open(name, "w") as file:
+            file.write(LONG)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    read = passages.read(passages.find(str(tmp_path)))
+    assert list(read.digests) == ["caf\\xe9.txt"]
+    read.passages[0].file.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "coding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"]
+)
+def test_byte_order_marks(tmp_path, coding):
+    mark = "\ufeff" if coding.endswith(("le", "be")) else ""
+    text = f"{LONG} 你好"
+    (tmp_path / "a.txt").write_bytes((mark + text).encode(coding))
+    (found,) = passages.read(passages.find(str(tmp_path))).passages
+    assert found.text == text
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n\0\0", bytes(range(128, 256)) * 9]
+)
+def test_what_is_no_text_is_left_out_and_told(tmp_path, content):
+    (tmp_path / "a.txt").write_text(LONG)
+    (tmp_path / "b.txt").write_bytes(content)
+    read = passages.read(passages.find(str(tmp_path)))
+    assert [passage.text for passage in read.passages] == [LONG]
+    assert read.left_out == ["b.txt: is no text"]

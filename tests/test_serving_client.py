@@ -250,19 +250,10 @@ def test_mistakes_of_the_command(server, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def grpc_url(models):
-    """TensorFlow Serving's gRPC interface over the same model."""
-    grpc = pytest.importorskip("grpc")
+    """The gRPC interface of a server of the same model."""
     pytest.importorskip("tensorflow_serving.apis.predict_pb2")
-    from concurrent import futures
-
-    import serving_grpc
-
-    server = grpc.server(futures.ThreadPoolExecutor(2))
-    serving_grpc.add_to(server, models / "2")
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"grpc://127.0.0.1:{port}"
-    server.stop(None).wait()
+    with serving_toy.served({"toy": models}, grpc_port=0) as found:
+        yield f"grpc://127.0.0.1:{found.grpc_port}"
 
 
 def test_grpc(grpc_url, client):

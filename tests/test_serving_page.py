@@ -74,6 +74,7 @@ def serve(tmp_path_factory, tiny_tokens):
     from electra_tf.exporting import writer as export
     from electra_tf.serving.server import running
     from electra_tf.serving.server.limits import Limits
+    from electra_tf.serving.server.served import Served
 
     folder = tmp_path_factory.mktemp("page")
     started = {}
@@ -102,7 +103,9 @@ def serve(tmp_path_factory, tiny_tokens):
         if kinds not in started:
             server = running.ModelServer(
                 running.Settings(
-                    models={kind: exported(kind) for kind in kinds},
+                    models={
+                        kind: Served(str(exported(kind))) for kind in kinds
+                    },
                     port=0,
                     poll_seconds=0,
                     limits=Limits(request_bytes=REQUEST_BYTES),

@@ -12,6 +12,7 @@ from serving_toy import ask, predict
 
 from electra_tf.errors import UserError
 from electra_tf.serving.server import limits, running
+from electra_tf.serving.server.served import Served
 
 pytest.importorskip("uvicorn")
 
@@ -60,7 +61,7 @@ def test_metadata(server):
     }  # fmt: skip
     signatures = found["metadata"]["signature_def"]["signature_def"]
     assert set(signatures) == {
-        "serving_default", "size", "pair", "numbers", "slow",
+        "serving_default", "size", "pair", "numbers", "classes", "slow",
     }  # fmt: skip
     assert signatures["numbers"]["inputs"]["x"] == {
         "dtype": "DT_FLOAT",
@@ -188,7 +189,7 @@ def test_versions_and_models(server):
         ("GET", f"/v1/models/toy/versions/{2**64}", 400, "to numeric"),
         ("GET", f"/v1/models/toy/versions/{'9' * 5000}", 400, "to numeric"),
         ("GET", "/v1/models/toy/labels/stable", 400, "version label: stable"),
-        ("POST", "/v1/models/toy:classify", 400, "tensorflow/serving/predict"),
+        ("POST", "/v1/models/toy:classify", 400, "Was: tensorflow"),
         ("PUT", "/v1/models/toy:predict", 400, "Malformed"),
         ("FOO", "/v1/models/toy:predict", 400, "Malformed"),
         ("GET", "/v1/%00", 400, "Malformed"),
@@ -398,13 +399,15 @@ def test_mistakes_before_it_listens(toy, tmp_path, server):
         with pytest.raises(UserError, match=message):
             running.ModelServer(running.Settings(**settings))
 
-    fails("no such directory", models={"x": str(tmp_path / "x")}, port=0)
-    fails("has no version", models={"x": str(tmp_path)}, port=0)
-    fails("this is one version", models={"x": str(toy / "3")}, port=0)
-    fails("cannot listen on", models={"x": str(toy)}, port=server.port)
+    fails(
+        "no such directory", models={"x": Served(str(tmp_path / "x"))}, port=0
+    )
+    fails("has no version", models={"x": Served(str(tmp_path))}, port=0)
+    fails("this is one version", models={"x": Served(str(toy / "3"))}, port=0)
+    fails("cannot listen on", models={"x": Served(str(toy))}, port=server.port)
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"\x01junk")
-    fails("cannot load", models={"x": str(tmp_path)}, port=0)
+    fails("cannot load", models={"x": Served(str(tmp_path))}, port=0)
 
 
 def test_gzip_both_ways(server):
@@ -452,3 +455,51 @@ def test_metrics_at_tensorflow_servings_path(server):
     status, _, content = ask(server, "GET", path)
     assert status == 200
     assert b"electra_tf_requests_total" in content
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [
+        {"examples": [{"text": "ab"}, {"text": "x" * 20}]},
+        {"examples": [{"text": ["ab"]}, {"text": ["x" * 20]}]},
+        {"examples": [{}, {"text": "x" * 20}], "context": {"text": "ab"}},
+    ],
+)
+def test_classify(server, examples):
+    body = {"signature_name": "classes", **examples}
+    status, _, content = ask(server, "POST", "/v1/models/toy:classify", body)
+    assert (status, json.loads(content)) == (
+        200,
+        {
+            "results": [
+                [["long", 0.2], ["short", 0.8]], [["long", 1.0], ["short", 0]]
+            ]
+        },
+    )  # fmt: skip
+
+
+def test_regress(server):
+    body = {"examples": [{"text": "ab"}, {"text": "abc"}]}
+    path = "/v1/models/toy/versions/3:regress"
+    status, _, content = ask(server, "POST", path, body)
+    assert (status, json.loads(content)) == (200, {"results": [2.0, 3.0]})
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "message"),
+    [
+        ("classify", {"examples": [{"text": "a"}]}, "Was: tensorflow/serving"),
+        ("regress", {"signature_name": "size", "examples": [{}]}, "score"),
+        ("regress", {"examples": []}, "non-empty list"),
+        ("regress", {"instances": ["a"]}, "'examples' key"),
+        ("regress", {"examples": ["a"]}, "Example 0"),
+        ("regress", {"examples": [{"text": 1}]}, "input 'text'"),
+        ("regress", {"examples": [{"x": "a"}]}, "keys must be equal"),
+        ("regress", {"examples": [{"text": "a"}], "context": []}, "context"),
+    ],
+)
+def test_wrong_examples(server, verb, body, message):
+    path = f"/v1/models/toy:{verb}"
+    status, _, content = ask(server, "POST", path, body)
+    assert status == 400
+    assert message in json.loads(content)["error"]

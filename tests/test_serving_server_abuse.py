@@ -15,6 +15,7 @@ from serving_toy import ask, predict
 
 from electra_tf.errors import UserError
 from electra_tf.serving.server import limits, running, signatures
+from electra_tf.serving.server.served import Served
 
 pytest.importorskip("uvicorn")
 
@@ -181,7 +182,9 @@ def read(connection, end=None):
 def test_a_stop_loses_no_request(toy):
     """What comes over kept connections is answered, and said to be the last."""
     server = running.ModelServer(
-        running.Settings(models={"toy": str(toy)}, port=0, poll_seconds=0)
+        running.Settings(
+            models={"toy": Served(str(toy))}, port=0, poll_seconds=0
+        )
     )
     thread = running.in_thread(server)
     address = (server.host, server.port)
@@ -217,11 +220,13 @@ def test_a_stop_loses_no_request(toy):
 def test_two_servers_that_start_at_the_same_port(toy):
     """Both may bind it before one of them listens; the other says so."""
     first = running.ModelServer(
-        running.Settings(models={"toy": str(toy)}, port=0, poll_seconds=0)
+        running.Settings(
+            models={"toy": Served(str(toy))}, port=0, poll_seconds=0
+        )
     )
     second = running.ModelServer(
         running.Settings(
-            models={"toy": str(toy)}, port=first.port, poll_seconds=0
+            models={"toy": Served(str(toy))}, port=first.port, poll_seconds=0
         )
     )
     thread = running.in_thread(first)

@@ -11,6 +11,7 @@ from electra_tf.errors import UserError
 from electra_tf.serving.server.limits import RequestError
 from electra_tf.serving.server.metrics import Metrics
 from electra_tf.serving.server.model_versions import ModelVersions
+from electra_tf.serving.server.served import Served
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def versions_of(path, events, newest=1):
     def changed(*event):
         events.append(event[1:])
 
-    return ModelVersions({"toy": str(path)}, newest, changed)
+    return ModelVersions({"toy": Served(str(path), newest)}, changed)
 
 
 def available(versions):
@@ -131,7 +132,10 @@ def test_a_wrong_path_among_several_is_told_before_any_is_loaded(
     path, add = model
     add(1)
     versions = ModelVersions(
-        {"toy": str(path), "other": str(tmp_path / "none")},
+        {
+            "toy": Served(str(path)),
+            "other": Served(str(tmp_path / "none")),
+        },
         changed=lambda *event: events.append(event),
     )
     with pytest.raises(UserError, match="none: no such directory"):

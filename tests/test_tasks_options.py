@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+import types
 
 import pytest
 
 from electra_tf import config
 from electra_tf.errors import UserError
+from electra_tf.finetuning import splits
 from electra_tf.tasks import registry
 from electra_tf.tasks.splits import SplitOptions
 
@@ -135,3 +137,30 @@ def test_options_are_known_without_tensorflow():
     assert ran.returncode == 0, ran.stderr
     for name in registry.FAMILIES:
         assert registry.task_class(name).Options is registry.options_class(name)
+
+
+def test_longer_rows_than_the_model_reads_are_refused_at_the_start():
+    """Before any row is read, however short the rows are."""
+
+    class Unread:
+        def __init__(self, **lengths):
+            self.options = types.SimpleNamespace(**lengths)
+
+        def read(self, split):
+            raise AssertionError("the data was read")
+
+    def read(task):
+        return splits.read(task, None, 512, None, 0)
+
+    with pytest.raises(
+        UserError, match=r"options\.max_seq_length: is 1024, .* to 512 or less"
+    ):
+        read(Unread(max_seq_length=1024))
+    with pytest.raises(UserError, match=r"max_target_length.* to 510 or less"):
+        read(Unread(max_seq_length=512, max_target_length=511))
+    several = Unread()
+    several.tasks = {"qa": Unread(max_seq_length=513)}
+    with pytest.raises(UserError, match=r"task qa: options\.max_seq_length"):
+        read(several)
+    with pytest.raises(AssertionError, match="was read"):
+        read(Unread(max_seq_length=512, max_target_length=510))

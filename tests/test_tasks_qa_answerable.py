@@ -6,8 +6,9 @@ import pytest
 import qa_toys
 
 from electra_tf.errors import UserError
-from electra_tf.tasks.qa.examples import read_squad, truth_of
+from electra_tf.tasks.qa.examples import read_squad
 from electra_tf.tasks.qa.task import QuestionAnswering
+from electra_tf.tasks.records import truth_of
 
 NOBODY = {"id": "no", "question": "who?", "answers": []}
 

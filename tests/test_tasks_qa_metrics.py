@@ -119,3 +119,46 @@ def test_never_to_answer_may_be_best():
         [-1.0, 1.0],
     )  # fmt: skip
     assert (value, threshold) == (100.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("truth", "answer", "characters", "blanks"),
+    [
+        ("北京大学", "北京", 2 / 3, 0.0),
+        ("北京 大学", "大学", 2 / 3, 2 / 3),
+        ("3.5公里", "5公里", 2 * (2 / 3) * (2 / 3) / (4 / 3), 0.0),
+        ("東京タワー", "タワー", 0.75, 0.0),
+        ("กรุงเทพ", "กรุง", 2 * (4 / 7) / (1 + 4 / 7), 0.0),
+        ("the cat", "a cat sat", 2 / 3, 2 / 3),
+        ("NBA 球員", "nba", 0.5, 2 / 3),
+    ],
+)
+def test_f1_by_characters(truth, answer, characters, blanks):
+    assert qa_metrics.f1_characters(truth, answer) == pytest.approx(characters)
+    assert qa_metrics.f1(truth, answer) == pytest.approx(blanks)
+
+
+def test_scripts_without_blanks_are_scored_by_characters():
+    truths = [("北京大学",), ("上海",), ("1999",)]
+    answers = ["北京", "上海", "1999"]
+    scores = qa_metrics.squad1_scores(truths, answers)
+    assert scores["f1"] == pytest.approx(100 * (2 / 3 + 2) / 3)
+    assert scores["squad_f1"] == pytest.approx(200 / 3)
+    assert "squad_f1" not in qa_metrics.squad1_scores([("a",)], ["b"])
+    odds = [-1.0, -1.0, -1.0, 1.0]
+    found = qa_metrics.squad2_scores([*truths, ()], [*answers, "x"], odds, 0.0)
+    assert found["f1"] == pytest.approx(100 * (2 / 3 + 3) / 4)
+    assert (found["squad_f1"], found["total"]) == (75.0, 4.0)
+    assert found["HasAns_f1"] == pytest.approx(100 * (2 / 3 + 2) / 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "differs"),
+    [
+        ("人民's", True), ("don't", True), ("苹果Inc.公司", True),
+        ("a,b", True), ("3.5公里", False), ("1,000元", False),
+        ("NBA 球員", False), ("50%", False), ("cannot", True),
+    ],
+)  # fmt: skip
+def test_where_nltk_may_cut_otherwise(text, differs):
+    assert qa_metrics.cmrc_may_differ(text) == differs

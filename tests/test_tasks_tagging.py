@@ -291,11 +291,12 @@ def test_tags_that_training_lacks_count_as_wrong(tmp_path, tokenizer, caplog):
 @pytest.mark.parametrize(
     ("texts", "options", "message"),
     [
-        ({"train": "a B-X\nb O\n", "dev": "\nc B_X\n"}, {},
-         r"dev\.txt:2: the tag 'B_X' is none of the scheme bio"),
+        ({"train": "a B-X\nb O\n", "dev": "\nc BX\n"}, {},
+         r"dev\.txt:2: the tag 'BX' is none of the scheme bio"),
         ({"train": "a B_X\nb O\nc I-X\n"}, {},
          r"train\.txt:1: the tags are those of no one scheme: 'B_X'"),
-        ({"train": "a B-X\nb B-X\n"}, {}, r"train\.txt:1: all 2 .*'B-X'"),
+        ({"train": "a B-X\nb B-X\n"}, {},
+         r"train\.txt:1: all 2 .*'B-X'.*tag_column.*'a', 'B-X'"),
         ({"train": "a B-X\nb O\nc E-X\n"}, {"scheme": "bio"},
          r"train\.txt:3: the tag 'E-X' is none of the scheme bio"),
         ({"train": "a NN\nb VB\n"}, {"convert_to": "bio"},

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from electra_tf.errors import UserError
 from electra_tf.tasks import splits
-from electra_tf.tasks.tagging.words import read_columns
+from electra_tf.tasks.tagging.columns import read_columns
 
 
 @pytest.fixture

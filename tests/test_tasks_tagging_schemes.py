@@ -83,6 +83,9 @@ def test_spellings():
         "iob1": "I-A B-A I-A I-A O I-B I-B",
         "bioes": "S-A B-A I-A E-A O B-B E-B",
         "bilou": "U-A B-A I-A L-A O B-B L-B",
+        "bmes": "S-A B-A M-A E-A O B-B E-B",
+        "ioe1": "E-A I-A I-A I-A O I-B I-B",
+        "ioe2": "E-A I-A I-A E-A O I-B E-B",
     }
     for scheme, tags in expected.items():
         assert tagging_schemes.write(found, 7, scheme) == tags.split()

@@ -127,7 +127,8 @@ def run(argv: Sequence[str]) -> int:
 
     Returns:
       The exit status: 0 done, 2 a mistake of the user's (told on stderr in
-      one line), 130 interrupted, 141 the reader of our output went away.
+      one line), 3 done but for some rows (`predict`), 130 interrupted, 141 the
+      reader of our output went away.
       What else goes wrong is a bug and raises.
     """
     name = argv[0] if argv else "--help"
@@ -214,7 +215,11 @@ def _run_command(name: str, words: list[str]) -> int:
     if command.tensorflow:
         _start_tensorflow(command.pooled)
     result = function(**arguments)
-    status = result if isinstance(result, int) else _OK
+    status = (
+        result
+        if isinstance(result, int)
+        else getattr(result, "exit_status", _OK)
+    )
     if result is not None and not isinstance(result, int):
         text = str(result)
         if text:

@@ -210,7 +210,7 @@ class _LiteEncoder:
 def _dense(dense: layers.Dense, x: tf.Tensor) -> tf.Tensor:
     """[N, input] -> [N, units]."""
     return tf.nn.bias_add(
-        tf.matmul(x, tf.convert_to_tensor(dense.kernel)),
+        tf.matmul(x, dense.whole_kernel()),
         tf.convert_to_tensor(dense.bias),
     )
 

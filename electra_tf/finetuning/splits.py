@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 
 from electra_tf.errors import UserError
-from electra_tf.tasks.features import Features, check_lengths
+from electra_tf.tasks.features import (
+    Features,
+    check_lengths,
+    check_options,
+)
 from electra_tf.tasks.task import Task
 from electra_tf.text.tokenizer import Tokenizer
 
@@ -125,6 +129,10 @@ def read(
     Raises:
       UserError: no training examples, or what the task finds wrong.
     """
+    parts: dict[str, Task] = getattr(task, "tasks", {"": task})
+    for name, part in parts.items():
+        where = f"task {name}: " if name else ""
+        check_options(part.options, max_positions, where)
     train = task.read("train")
     if train is None:
         where = f" in {task.data}" if task.data else ""

@@ -9,7 +9,7 @@ generator's and a difference (`models.embeddings`).
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -27,6 +27,7 @@ from electra_tf.hub.checkpoint import (
 )
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.names import EXTRA, shapes
+from electra_tf.models import adaptation
 from electra_tf.text.vocab import Vocab, load_vocab
 
 CONFIG, VOCAB, WEIGHTS = "config.json", "vocab.txt", "model.safetensors"
@@ -170,8 +171,28 @@ def save(
       networks_: the networks whose weights go in.
       vocab: the vocabulary.
     """
-    weights = stored_weights(named_variables(networks_))
+    networks_ = list(networks_)
+    weights = _merged(stored_weights(named_variables(networks_)), networks_)
     write(directory, Checkpoint(config, weights, vocab))
+
+
+def _merged(
+    weights: Lazy[np.ndarray], networks_: Sequence[keras.Model]
+) -> Lazy[np.ndarray]:
+    """The weights with LoRA's changes in the kernels."""
+    changed = {
+        weight_name(path): layer
+        for path, layer in adaptation.changed_kernels(networks_).items()
+    }
+    if not changed:
+        return weights
+
+    def array(name: str) -> np.ndarray:
+        if name in changed:
+            return np.asarray(changed[name].whole_kernel())
+        return weights[name]
+
+    return Lazy(array, shapes_of(weights))
 
 
 def find(directory: str) -> str:
@@ -281,13 +302,18 @@ def _tables_scope(above: list[str]) -> list[str]:
 
 
 def named_variables(models: Iterable[keras.Model]) -> dict[str, keras.Variable]:
-    """`weight_name` -> variable, of networks that may share some."""
+    """`weight_name` -> variable, of networks that may share some.
+
+    LoRA's changes are not among them: on disk they are part of the kernels.
+    """
     found = {}
     for model in models:
         # A network's name is free; below its scope on disk it is the same.
         scope, own = getattr(model, "scope", ""), f"{model.path}/"
         for variable in model.weights:
             path = variable.path
+            if "lora" in path.split("/"):
+                continue
             if scope and path.startswith(own):
                 path = f"{scope}/{path.removeprefix(own)}"
             found[weight_name(path)] = variable

@@ -1,11 +1,13 @@
-"""KerasHub presets of `ElectraBackbone`: an encoder, and perhaps a tokenizer.
+"""KerasHub presets of `ElectraBackbone`: an encoder, and what is around it.
 
 The library builds the backbone and knows the layout of its weight files; the
 names used here are the paths of the backbone's variables. A preset holds one
-encoder with the tanh GELU and a pooler, and no head of ELECTRA's.
+encoder with the tanh GELU and a pooler, perhaps a tokenizer, and perhaps a
+task's head, a classifier's or the generator's (see `keras_hub_heads`).
 """
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -18,6 +20,7 @@ import numpy as np
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import config as configs
+from electra_tf.hub import keras_hub_heads as heads
 from electra_tf.hub import names
 from electra_tf.hub.checkpoint import (
     NETWORKS,
@@ -33,13 +36,18 @@ from electra_tf.hub.checkpoint import (
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.huggingface_tokenizer import read_json
 from electra_tf.hub.names import Network
-from electra_tf.models.config import ModelConfig
+from electra_tf.models.config import ModelConfig, TaskHeadConfig
 from electra_tf.text.vocab import Vocab, load_vocab
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 _VOCAB = "assets/tokenizer/vocabulary.txt"
 # One file, or an index of several.
 _WEIGHTS, _INDEX = "model.weights.h5", "model.weights.json"
+# What a preset may have, beside its config and its shards.
+_FILES = (
+    TOKENIZER, _VOCAB, _WEIGHTS, _INDEX,
+    heads.TASK, heads.WEIGHTS, heads.NAMES, "preprocessor.json",
+)  # fmt: skip
 _EPSILON = 1e-12  # the backbone's, which is no argument of it
 # Their argument -> our field.
 _SIZES = {
@@ -52,6 +60,17 @@ _SIZES = {
     "max_sequence_length": "max_positions",
     "num_segments": "type_vocab_size",
 }
+# What KerasHub 0.32's tokenizer does, and ours does not.
+_TOKENIZER_NOTE = (
+    "its tokenizer takes two words around a no-break or another wide space "
+    "for one, [UNK]; splits at soft hyphens, zero-width and control "
+    "characters, which are dropped here; has words of over 100 bytes as "
+    "[UNK] (over 200 characters here)"
+)
+_FOLDING_NOTE = (
+    "its tokenizer lower-cases by folding compatible characters as well: ß "
+    "to ss, … to ..., ™ to tm, fullwidth letters to ASCII"
+)
 _POOLER = ("pooled_dense/kernel", "pooled_dense/bias")
 
 
@@ -99,26 +118,37 @@ def _read_one(
     part: Network,
     given: Vocab | None,
 ) -> Checkpoint:
-    """A preset, which does not tell which network it is."""
+    """A preset; only its head, if any, tells which network it is."""
     model = _model_config(path)
     vocab, lower_case, strip_accents, assumed = _read_tokenizer(path, given)
+    head, told = heads.read(path, model.hidden_size)
+    assumed += told
+    if head is not None:
+        part = head.part
+        if head.gelu not in (None, model.gelu):
+            model = dataclasses.replace(model, head_gelu=head.gelu)
     config = DirectoryConfig(
         discriminator=model if part == "discriminator" else None,
         generator=model if part == "generator" else None,
         lower_case=lower_case,
         strip_accents=strip_accents,
         vocab_fingerprint=vocab.fingerprint() if vocab else "",
-        replaced_token_head=part != "discriminator",  # neither has a head
-        token_lm_head=part != "generator",
+        replaced_token_head=part != "discriminator",  # which no preset has
+        token_lm_head=part != "generator" or head is not None,
+        task=head.task if head else None,
     )
     config = configs.override(config, overrides)
     weights_file = _weights_file(path)
     with _named_errors(weights_file):
-        backbone = _backbone(getattr(config, part))
+        network = backbone = _backbone(getattr(config, part))
         backbone.load_weights(weights_file)
-    variables = {v.path: v for v in backbone.weights}
-    table = names.keras_hub(*names.scopes(config, part))
-    found, leftover = table.ours(variables)
+    if head is not None:
+        head_file = files.join(path, heads.WEIGHTS)
+        with _named_errors(head_file):
+            network = heads.attach(backbone, config, part) or backbone
+            network.load_task_weights(head_file)
+    variables = {v.path: v for v in network.weights}
+    found, leftover = _table(config, part).ours(variables)
 
     def compute(name: str) -> np.ndarray:
         arrays = [
@@ -136,6 +166,13 @@ def _read_one(
         assumed=tuple(assumed),
         source=path,
     )
+
+
+def _table(config: DirectoryConfig, part: Network) -> names.Table:
+    task: tuple[names.Place, ...] = ()
+    if isinstance(config.task, TaskHeadConfig):
+        task = names.task_places(config.task)
+    return names.keras_hub(*names.scopes(config, part), task)
 
 
 def _model_config(path: str) -> ModelConfig:
@@ -247,6 +284,9 @@ def write(
 ) -> tuple[str, ...]:
     """Writes a preset, tokenizer included.
 
+    A classifier becomes an `ElectraTextClassifier` of `electra_tf.keras_hub`,
+    a generator with its head an `ElectraMaskedLM`.
+
     Args:
       path: the directory; of two networks it gets `discriminator/` and
         `generator/`.
@@ -271,18 +311,20 @@ def write(
 def _write_one(
     directory: str, checkpoint: Checkpoint, part: Network
 ) -> list[str]:
-    import keras_hub
-
     config = checkpoint.config
     model = getattr(config, part)
     notes = _inexact(model)
     backbone = _backbone(model)
-    variables = {v.path: v for v in backbone.weights}
-    table = names.keras_hub(*names.scopes(config, part))
+    tokenizer, preprocessor = _tokenizer(checkpoint), None
+    if tokenizer is not None:
+        preprocessor = heads.preprocessor(tokenizer, config, part)
+    task = heads.attach(backbone, config, part, preprocessor)
+    variables = {v.path: v for v in (task or backbone).weights}
+    table = _table(config, part)
     dropped = []
     for name in checkpoint.weights:
         paths = table.theirs(name)
-        if not paths:
+        if not paths or paths[0] not in variables:
             dropped.append(name)
             continue
         arrays = names.to_theirs(
@@ -299,19 +341,39 @@ def _write_one(
         "its pooler, which ELECTRA has not, is the identity: pooled_output is "
         "tanh of the first token's state"
     )
+    if tokenizer is None:
+        notes.append("no tokenizer: the source has no vocabulary")
+    else:
+        notes.append(_TOKENIZER_NOTE)
+        if config.lower_case:
+            notes.append(_FOLDING_NOTE)
     with tempfile.TemporaryDirectory() as local:
-        backbone.save_to_preset(local)
-        if checkpoint.vocab is None:
-            notes.append("no tokenizer: the source has no vocabulary")
-        else:
-            strip = config.strip_accents
-            keras_hub.models.ElectraTokenizer(
-                vocabulary=list(checkpoint.vocab.tokens),
-                lowercase=config.lower_case,
-                strip_accents=config.lower_case if strip is None else strip,
-            ).save_to_preset(local)
+        (task or backbone).save_to_preset(local)
+        if task is not None:
+            notes.append(
+                f"its head is an {type(task).__name__}, which KerasHub has "
+                "not: import electra_tf.keras_hub before loading it"
+            )
+            notes += heads.write_names(local, config)
+        elif tokenizer is not None:
+            tokenizer.save_to_preset(local)
         _copy(local, directory)
     return notes
+
+
+def _tokenizer(checkpoint: Checkpoint) -> keras.Layer | None:
+    """KerasHub's tokenizer with the checkpoint's vocabulary, if it has one."""
+    import keras_hub
+
+    config, vocab = checkpoint.config, checkpoint.vocab
+    if vocab is None:
+        return None
+    strip = config.strip_accents
+    return keras_hub.models.ElectraTokenizer(
+        vocabulary=list(vocab.tokens),
+        lowercase=config.lower_case,
+        strip_accents=config.lower_case if strip is None else strip,
+    )
 
 
 def _inexact(model: ModelConfig) -> list[str]:
@@ -336,10 +398,16 @@ def _inexact(model: ModelConfig) -> list[str]:
 
 
 def _copy(local: str, directory: str) -> None:
-    """Copies a preset, each file atomically, config.json last."""
+    """Copies a preset, each file atomically, config.json last.
+
+    What another preset has there, and this one has not, is removed.
+    """
     found = []
     for folder, _, file_names in os.walk(local):
         found += [os.path.join(folder, name) for name in file_names]
+    for name in _FILES:
+        if os.path.join(local, name) not in found:
+            files.remove(files.join(directory, name))
     for source in sorted(found, key=lambda s: (s.endswith(f"/{CONFIG}"), s)):
         target = files.join(
             directory, *os.path.relpath(source, local).split("/")

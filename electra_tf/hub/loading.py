@@ -180,7 +180,8 @@ def _with_vocab(checkpoint: Checkpoint, vocab: Vocab) -> Checkpoint:
     if len(vocab) < rows:
         assumed += (
             f"the vocabulary's {len(vocab)} tokens are the first of the "
-            f"table's {rows} rows",
+            f"table's {rows} rows; the other {rows - len(vocab)} are kept as "
+            "they are",
         )
     config = dataclasses.replace(
         checkpoint.config, vocab_fingerprint=vocab.fingerprint()

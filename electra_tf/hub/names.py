@@ -140,14 +140,17 @@ HEADS = (
     Place(
         "generator/head/dense", "linear",
         "{lm}/dense", "generator_predictions.dense",
+        "mlm_head/intermediate_dense",
     ),
     Place(
         "generator/head/layer_norm", "norm",
         "{lm}/LayerNorm", "generator_predictions.LayerNorm",
+        "mlm_head/intermediate_layer_norm",
     ),
     Place(
         "generator/head/output_bias", "vector",
         "{lm}/output_bias", "generator_lm_head.bias",
+        "mlm_head/output_bias",
     ),
     Place(
         "generator/head/output_weights", "table",
@@ -181,20 +184,25 @@ def task_places(
         )
 
     def linear(
-        ours: str, tf1: str | tuple[str, ...], huggingface: str | None = None
+        ours: str,
+        tf1: str | tuple[str, ...],
+        huggingface: str | None = None,
+        keras_hub: str | None = None,
     ) -> Place:
         names = (tf1,) if isinstance(tf1, str) else tf1
         return Place(
             f"task/{ours}", "linear", tuple(_TASK + n for n in names),
-            huggingface,
+            huggingface, keras_hub,
         )  # fmt: skip
 
     if head.kind == "sequence" and head.hidden_layer:
         return (
-            linear("dense", "dense", "classifier.dense"),
-            linear("output", "dense_1", "classifier.out_proj"),
+            linear("dense", "dense", "classifier.dense", "classifier_dense"),
+            linear("output", "dense_1", "classifier.out_proj", "logits"),
         )
-    if head.kind in ("sequence", "token"):
+    if head.kind == "sequence":
+        return (linear("output", "dense", "classifier", "logits"),)
+    if head.kind == "token":
         return (linear("output", "dense", "classifier"),)
     places: tuple[Place, ...]
     if head.kind == "span":
@@ -355,11 +363,14 @@ def huggingface(
 
 
 def keras_hub(
-    encoder: str = "discriminator/encoder", embeddings: str = "embeddings"
+    encoder: str = "discriminator/encoder",
+    embeddings: str = "embeddings",
+    task: Sequence[Place] = (),
 ) -> Table:
-    """Variable paths of a KerasHub backbone; arguments as `huggingface`'s."""
+    """Variable paths of a KerasHub model; arguments as `huggingface`'s."""
     return Table(
-        pairs(ENCODER, "keras_hub", f"{encoder}/")
+        pairs([*HEADS, *task], "keras_hub")
+        + pairs(ENCODER, "keras_hub", f"{encoder}/")
         + pairs(EMBEDDINGS, "keras_hub", f"{embeddings}/")
     )
 

@@ -21,6 +21,9 @@ from electra_tf.text.vocab import Vocab
 
 _log = logging.getLogger(__name__)
 
+# What was warned of.
+_told: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
+
 M = TypeVar("M", bound="_Pretrained")
 
 
@@ -158,8 +161,7 @@ def _loaded(
         if load_weights
         else Report(checkpoint.source, ())
     )
-    if model.load_report.new:
-        _log.warning("%s", model.load_report)
+    _tell(model.load_report)
     model.tokenizer = None
     if checkpoint.vocab is not None:
         model.tokenizer = Tokenizer(
@@ -167,6 +169,14 @@ def _loaded(
         )
     model.directory_config = config
     return model
+
+
+def _tell(report: Report) -> None:
+    """Warns of what is new or was taken by default, once for each source."""
+    told = (report.source, report.new, report.assumed)
+    if (report.new or report.assumed) and told not in _told:
+        _told.add(told)
+        _log.warning("%s", report)
 
 
 @registered

@@ -249,8 +249,14 @@ class PretrainingData:
             skip_corrupt=self.skip_corrupt,
         )
 
-    def fit(self, settings: PretrainSettings) -> PretrainSettings:
+    def fit(
+        self, settings: PretrainSettings, rows: int | None = None
+    ) -> PretrainSettings:
         """The settings with the vocabulary's size, checked against the data.
+
+        Args:
+          settings: of the run.
+          rows: see `PretrainSettings.with_vocab_size`.
 
         Raises:
           UserError: a vocabulary size or position count that cannot be; words
@@ -265,7 +271,7 @@ class PretrainingData:
             )
         if settings.masking.unit == "whole_word" and not self.word_starts:
             segment.check_pieces(self.vocab, self.source)
-        settings = settings.with_vocab_size(len(self.vocab))
+        settings = settings.with_vocab_size(len(self.vocab), rows)
         if self.max_seq_length > settings.model.max_positions:
             raise UserError(
                 f"the data's sequences have {self.max_seq_length} tokens, "

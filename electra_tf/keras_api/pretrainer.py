@@ -144,6 +144,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         objective: AnyObjective = None,
         train: AnyTrain = None,
         seed: int | None = None,
+        vocab_rows: int | None = None,
     ) -> P:
         """Makes a pre-trainer from settings with new weights.
 
@@ -162,6 +163,8 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
           objective: changes to what is trained.
           train: changes to how it is trained.
           seed: of weights, masks, samples and dropout; `train.seed` if None.
+          vocab_rows: of the token table, where a checkpoint's has more than
+            the vocabulary has tokens; None makes as many.
 
         Raises:
           UserError: see `from_size`; `vocab_size` is another than the
@@ -198,7 +201,9 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
             )
         if isinstance(vocab, str):
             vocab = load_vocab(vocab)
-        return cls._create(settings, vocab, lower_case, strip_accents)
+        return cls._create(
+            settings, vocab, lower_case, strip_accents, vocab_rows
+        )
 
     @classmethod
     def from_pretrained(
@@ -273,6 +278,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
             lower_case=about.lower_case,
             strip_accents=about.strip_accents,
             seed=seed,
+            vocab_rows=about.vocab_size,
         )
         made.load_report = start.load(made, checkpoint, with_optimizer=False)
         if made.load_report.new:
@@ -286,8 +292,9 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         vocab: Vocab,
         lower_case: bool,
         strip_accents: bool | None,
+        vocab_rows: int | None = None,
     ) -> P:
-        settings = settings.with_vocab_size(len(vocab))
+        settings = settings.with_vocab_size(len(vocab), vocab_rows)
         train = settings.train
         products.check_attention(
             train.attention, settings.model.attention_dropout

@@ -85,13 +85,27 @@ class PretrainSettings(Settings):
             sections[section] = sections.get(section, {}) | values
         return configs.from_dict(cls, sections)
 
-    def with_vocab_size(self, size: int) -> "PretrainSettings":
+    def with_vocab_size(
+        self, size: int, rows: int | None = None
+    ) -> "PretrainSettings":
         """The settings for a vocabulary of `size` tokens.
+
+        Args:
+          size: the vocabulary's tokens.
+          rows: of the token table of a checkpoint, which may have more; None
+            makes as many as there are tokens.
 
         Raises:
           UserError: `model.vocab_size` is set to another number.
         """
-        if self.model.vocab_size not in (ModelConfig.vocab_size, size):
+        if rows is not None:
+            if rows < size:
+                raise UserError(
+                    f"the token table has {rows} rows, but the vocabulary "
+                    f"{size} tokens; take both from the same model"
+                )
+            size = rows
+        elif self.model.vocab_size not in (ModelConfig.vocab_size, size):
             raise UserError(
                 f"model.vocab_size is {self.model.vocab_size}, the vocabulary "
                 f"has {size} tokens; leave the key out"

@@ -155,6 +155,16 @@ class Embeddings(Saved):
             positions = tf.gather(positions, position_ids)
         return self.embed(input_ids, segment_ids, positions, keys, words)
 
+    def known(self, segment_ids: tf.Tensor) -> tf.Tensor:
+        """Returns the segments that there are rows for: 0 where one is all.
+
+        Args:
+          segment_ids: int32, of any shape.
+        """
+        if self.config.type_vocab_size == 1:
+            return tf.zeros_like(segment_ids)
+        return segment_ids
+
     def embed(
         self,
         input_ids: tf.Tensor,
@@ -181,7 +191,9 @@ class Embeddings(Saved):
         # A product with a one-hot of two columns: its gradient is a small
         # matrix product, where a gather's would be a scatter of B * L rows.
         types = tf.one_hot(
-            segment_ids, self.config.type_vocab_size, dtype=words.dtype
+            self.known(segment_ids),
+            self.config.type_vocab_size,
+            dtype=words.dtype,
         )
         types = tf.einsum(
             "bls,se->ble",

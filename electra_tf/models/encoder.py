@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 import keras
 import tensorflow as tf
 
-from electra_tf.models import layers, products
+from electra_tf.models import adaptation, layers, products
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.embeddings import Embeddings
 from electra_tf.models.initial import EveryNthPair
@@ -52,7 +52,7 @@ class ElectraEncoder(Network):
 
     scope = "encoder"
     _arguments = ("config", "attends")
-    _options = ("recompute", "attention")
+    _options = ("recompute", "attention", "lora")
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class ElectraEncoder(Network):
         self.config = config
         self.attends = attends
         self.recompute = False
+        self._lora: tuple[int, float, str] | None = None
         self.owns_embeddings = embeddings is None
         self.embeddings = embeddings or Embeddings(config, dtype=policy)
         self.embeddings_project = None
@@ -109,6 +110,17 @@ class ElectraEncoder(Network):
         for block in self.blocks:
             block.attention.kind = kind
 
+    @property
+    def lora(self) -> tuple[int, float, str] | None:
+        """Rank, alpha and targets of `enable_lora`; None before it."""
+        return self._lora
+
+    @lora.setter
+    def lora(self, told: tuple[int, float, str] | None) -> None:
+        self._lora = None if told is None else (told[0], told[1], told[2])
+        if self.built and self._lora is not None:
+            adaptation.switch_on(self, self._lora)
+
     def build(self, input_shape: object = None) -> None:
         """Creates all variables; no input is needed for their shapes."""
         config = self.config
@@ -120,6 +132,8 @@ class ElectraEncoder(Network):
             block.build((None, None, config.hidden_size))
         # Here rather than in __init__, so that its path carries our scope.
         self.dropout_seed = keras.random.SeedGenerator(name="dropout_seed")
+        if self._lora is not None:
+            adaptation.switch_on(self, self._lora)
         self.built = True
 
     def call(

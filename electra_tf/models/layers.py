@@ -12,6 +12,7 @@ import tensorflow as tf
 from electra_tf.models import kernels, products, randomness
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.initial import NeighbourAttention, truncated_normal
+from electra_tf.models.low_rank import LowRank
 from electra_tf.models.saved import Saved
 from electra_tf.registration import registered
 
@@ -21,7 +22,11 @@ MASKED_SCORE = -10000.0
 
 @registered
 class Dense(Saved):
-    """x @ kernel [+ bias]; the bias may be left to the kernel that follows."""
+    """x @ kernel [+ bias]; the bias may be left to the kernel that follows.
+
+    Attributes:
+      lora: a change of the kernel, of low rank; none unless it is enabled.
+    """
 
     _arguments = ("units", "initializer")
 
@@ -35,6 +40,7 @@ class Dense(Saved):
         super().__init__(name=name, **options)
         self.units = units
         self.initializer = initializer
+        self.lora = LowRank(dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple) -> None:
         """Creates kernel [input, units] and bias [units]."""
@@ -49,7 +55,13 @@ class Dense(Saved):
 
     def product(self, x: tf.Tensor) -> tf.Tensor:
         """x @ kernel, without the bias: [..., input] -> [..., units]."""
-        return products.product(x, tf.cast(self.kernel, x.dtype))
+        found = products.product(x, tf.cast(self.kernel, x.dtype))
+        return found + self.lora(x) if self.lora.rank else found
+
+    def whole_kernel(self) -> tf.Tensor:
+        """The kernel with its change: [input, units]."""
+        kernel = tf.convert_to_tensor(self.kernel)
+        return kernel + self.lora.change() if self.lora.rank else kernel
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[..., input] -> [..., units]."""
@@ -258,13 +270,23 @@ class Block(Saved):
           x: what the first half gave.
           keys: [B] uint32 dropout keys in training; None in inference.
         """
-        outer = products.gelu_product(
-            self.intermediate.product(x),  # [B, L, I]
-            tf.cast(self.intermediate.bias, x.dtype),
-            tf.cast(self.output_dense.kernel, x.dtype),
-            self.config.gelu,
-            training=keys is not None,
-        )  # [B, L, H]
+        inner = self.intermediate.product(x)  # [B, L, I]
+        bias = tf.cast(self.intermediate.bias, x.dtype)
+
+        def after_gelu(kernel: tf.Tensor) -> tf.Tensor:
+            return products.gelu_product(
+                inner,
+                bias,
+                tf.cast(kernel, x.dtype),
+                self.config.gelu,
+                training=keys is not None,
+            )
+
+        outer = after_gelu(self.output_dense.kernel)  # [B, L, H]
+        if self.output_dense.lora.rank:
+            down, up = self.output_dense.lora.factors
+            changed = after_gelu(down)  # GELU costs less than to keep it
+            outer += products.product(changed, tf.cast(up, x.dtype))
         return self.add_norm(
             outer, self.output_dense, x, self.output_norm, keys
         )

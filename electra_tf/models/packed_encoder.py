@@ -121,7 +121,8 @@ class PackedEncoder:
             return tf.gather(tf.reshape(values, [-1]), places.tokens)
 
         x = read(embeddings.word_embeddings, real(input_ids))
-        x += read(embeddings.token_type_embeddings, real(segment_ids))
+        segments = embeddings.known(real(segment_ids))
+        x += read(embeddings.token_type_embeddings, segments)
         x += read(embeddings.position_embeddings, places.tokens % length)
         return _norm(embeddings.norm, x)
 
@@ -150,7 +151,7 @@ class PackedEncoder:
         heads, size = self.config.num_heads, self.config.hidden_size
         first = tf.gather(x, places.firsts)  # [B, H]
         dense = block.attention.qkv
-        kernel = tf.convert_to_tensor(dense.kernel)
+        kernel = dense.whole_kernel()
         bias = tf.convert_to_tensor(dense.bias)
         query = _product(first, kernel[:, :size], bias[:size])
         query = tf.reshape(query, [-1, heads, 1, size // heads])
@@ -242,7 +243,7 @@ def _dense(dense: layers.Dense, x: tf.Tensor) -> tf.Tensor:
     """[N, input] -> [N, units]."""
     return _product(
         x,
-        tf.convert_to_tensor(dense.kernel),
+        dense.whole_kernel(),
         tf.convert_to_tensor(dense.bias),
     )
 

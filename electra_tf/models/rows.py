@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf.models import inputs, randomness
+from electra_tf.models.adaptation import Adaptable
 from electra_tf.models.saved import Saved
 
 
@@ -136,7 +137,7 @@ def predictions(output: Any) -> Any:
     return output
 
 
-class Network(Saved, keras.Model):
+class Network(Adaptable, Saved, keras.Model):
     """A network that reads `Rows`: `call(rows, ..., training=False)`.
 
     `network(rows)`, `network(input_ids, input_mask, segment_ids)`,

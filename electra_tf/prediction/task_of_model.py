@@ -267,6 +267,8 @@ def _scheme(labels: list[str]) -> str:
         return "bioes"
     if named and letters and letters <= set("BILU"):
         return "bilou"
+    if named and letters and letters <= set("BMES"):
+        return "bmes"
     return "none"
 
 

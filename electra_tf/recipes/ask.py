@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from electra_tf.retrieval.index import Found, Index, Terms
     from electra_tf.retrieval.passages import Documents
 
+_MOST_TOLD = 20  # files that are left out, by name
 _CHUNK = 16  # questions at a time
 _COLUMNS = ("question", "answers", "error")
 _AROUND = 60  # characters of the passage that are shown beside an answer
@@ -135,6 +136,10 @@ def ask(
         f"{len(read.digests):,} documents, {len(read.passages):,} passages"
         + skipped
     )
+    for line in read.left_out[:_MOST_TOLD]:
+        note(f"left out: {line}")
+    if len(read.left_out) > _MOST_TOLD:
+        note(f"left out: {len(read.left_out) - _MOST_TOLD:,} more")
     if questions and output:
         about = {
             "model": model,
@@ -173,7 +178,12 @@ def load_documents(path: str, text_field: str = "text") -> "Documents":
     """Reads all passages; see `passages.find` and `passages.read`."""
     from electra_tf.retrieval import passages
 
-    return passages.read(passages.find(path), text_field)
+    left_out: list[str] = []
+    found = passages.find(
+        path, left_out=lambda name, why: left_out.append(f"{name}: {why}")
+    )
+    read = passages.read(found, text_field)
+    return dataclasses.replace(read, left_out=[*left_out, *read.left_out])
 
 
 def load_index(

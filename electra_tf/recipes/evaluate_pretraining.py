@@ -137,14 +137,18 @@ def evaluate_pretraining(
                 f"{examples.vocab.fingerprint()}, {model} with {fingerprint}; "
                 "build the data with the model's vocab.txt"
             )
-        with chosen.scope():
-            pretrainer = ElectraPretrainer.from_config(
-                examples.fit(settings), vocab=examples.vocab
-            )
         path = files.join(weights_folder, directory.WEIGHTS)
         arrays = tensors.load(path)
         if checkpoint is not None:
             arrays = {directory.weight_name(n): a for n, a in arrays.items()}
+        table = arrays.get("embeddings/word_embeddings")
+        rows = None if table is None else len(table)
+        with chosen.scope():
+            pretrainer = ElectraPretrainer.from_config(
+                examples.fit(settings, rows),
+                vocab=examples.vocab,
+                vocab_rows=rows,
+            )
         load_weights(pretrainer, arrays, path)
         try:
             metrics = steps.evaluate(

@@ -16,6 +16,9 @@ from electra_tf.recipes.evaluate import check_settings, settings_class
 __all__ = ["Predicted", "check_settings", "predict", "settings_class"]
 
 
+_UNANSWERED = 3
+
+
 @dataclasses.dataclass(frozen=True)
 class Predicted:
     """What `predict` wrote.
@@ -36,10 +39,15 @@ class Predicted:
         text = f"{self.rows:,} rows: {self.output}"
         if self.errors:
             text += (
-                f"\n{self.errors:,} with an error, the first: "
+                f"\n{self.errors:,} of them without an answer, the first: "
                 f"{self.first_error}"
             )
         return text
+
+    @property
+    def exit_status(self) -> int:
+        """The command's: 3 where rows are without an answer, else 0."""
+        return _UNANSWERED if self.errors else 0
 
 
 @checked
@@ -67,7 +75,7 @@ def predict(
     prediction: label and probabilities, score, tags and entities, answer, or
     text. A column that is there already gets the name predicted_...; in tables
     a value that is no text is JSON. A row that cannot be answered has an error
-    instead.
+    instead; the command then says how many there are and ends with status 3.
 
     The file is read bit by bit, whatever its size. Interrupted at any moment
     and started again with the same arguments, it resumes where it was.

@@ -179,13 +179,16 @@ def pretrain(
                 start.check_vocab(checkpoint, examples.vocab, examples.source)
                 resumed = start.fit_settings(settings, checkpoint)
             settings = resumed
-        settings = examples.fit(settings)
+        # A checkpoint's table may have more rows than its vocabulary tokens.
+        rows = settings.model.vocab_size if init_from else None
+        settings = examples.fit(settings, rows)
         with chosen.scope():
             pretrainer = ElectraPretrainer.from_config(
                 settings,
                 vocab=examples.vocab,
                 lower_case=examples.lower_case,
                 strip_accents=examples.strip_accents,
+                vocab_rows=rows,
             )
             pretrainer.compile()
             report = None

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from electra_tf.config import Setting
@@ -13,10 +13,12 @@ from electra_tf.recipes.arguments import checked
 
 @checked
 def serve(
-    model: Sequence[str],
+    model: Sequence[str] = (),
     *,
+    model_config_file: str | None = None,
     host: str = "127.0.0.1",
     port: Annotated[int, Setting(at_least=0, at_most=65535)] = 8501,
+    grpc_port: Annotated[int, Setting(at_least=0, at_most=65535)] | None = None,
     versions: Annotated[int, Setting(at_least=1)] = 1,
     poll_seconds: Annotated[float, Setting(at_least=0)] = 1.0,
     batch_rows: Annotated[int, Setting(at_least=1)] = 32,
@@ -34,7 +36,7 @@ def serve(
     allowed_hosts: str | Sequence[str] = "",
     cors_origins: str | Sequence[str] = "",
 ) -> None:
-    """Serves exported models on this machine: TensorFlow Serving's REST API.
+    """Serves exported models on this machine, as TensorFlow Serving does.
 
     electra-tf serve --model=DIR [--model=NAME=DIR ...] [--port=8501]
 
@@ -46,7 +48,10 @@ def serve(
       POST /v1/models/NAME:predict   {"instances": [...]} or {"inputs": {...}}
       GET  /v1/models/NAME           also /metadata; /versions/N before them
       GET  /v1/models                all of them, with their descriptions
+      POST /v1/models/NAME:classify  {"examples": [{"text": ...}]}; :regress
       GET  /healthz   GET /metrics   for whoever watches over it
+
+    --grpc_port has the same by gRPC: PredictionService and ModelService.
 
     Rows of requests that come together run together. SIGTERM or ctrl-C ends
     it when what is in flight is answered. It has no passwords and no
@@ -54,8 +59,12 @@ def serve(
 
     Args:
       model: directory of versions, or NAME=DIRECTORY; repeat for more models
+      model_config_file: file that names models, their versions and labels, in
+        TensorFlow Serving's form; read again when it changes
       host: address to listen on; 0.0.0.0 is every address of this machine
       port: port to listen on; 0 takes a free one, which is printed
+      grpc_port: port for TensorFlow Serving's gRPC interface, 8500 there; 0
+        takes a free one, which is printed; none where it is left out
       versions: serve so many of the newest versions of each model
       poll_seconds: look for new versions so often; 0 never
       batch_rows: the most rows in one call of the model
@@ -87,7 +96,7 @@ def serve(
     Raises:
       UserError: no such model, none that loads, or a port that is taken.
     """
-    from electra_tf.serving.server import limits, running
+    from electra_tf.serving.server import limits, running, served
     from electra_tf.training.stopping import StopRequest
 
     log = logging.getLogger("electra_tf.serving")
@@ -97,7 +106,19 @@ def serve(
     log.addHandler(handler)
     log.propagate = False
 
-    models = _named(model)
+    models = {
+        name: served.Served(directory, versions)
+        for name, directory in _named(model).items()
+    }
+    if model_config_file is not None:
+        if models:
+            raise UserError(
+                "--model, --model_config_file: give one of them; the file may "
+                "name every model"
+            )
+        models = served.read_config(model_config_file)
+    if not models:
+        raise UserError("--model: name a directory of versions to serve")
     running.keep_few_arenas()
     if not running.set_intra_op_threads(intra_op_threads):
         log.info("--intra_op_threads is not heeded: TensorFlow runs already")
@@ -108,7 +129,8 @@ def serve(
                 models=models,
                 host=host,
                 port=port,
-                newest=versions,
+                grpc_port=grpc_port,
+                model_config_file=model_config_file,
                 poll_seconds=poll_seconds,
                 limits=limits.Limits(
                     request_bytes=max_request_bytes,
@@ -131,7 +153,7 @@ def serve(
             )
         )
         if not stop.requested:
-            server.run(lambda: _announce(server.url, list(models)))
+            server.run(lambda: _announce(server, list(models)))
     log.removeHandler(handler)
     print("stopped", flush=True)
 
@@ -171,9 +193,11 @@ def _listed(names: str | Sequence[str]) -> list[str]:
     return [name.strip() for name in names if name.strip()]
 
 
-def _announce(url: str, models: Sequence[str]) -> None:
+def _announce(server: Any, models: Sequence[str]) -> None:
     """Prints where the models are; called when clients can connect."""
     for name in models:
         path = f"/v1/models/{quote(name, safe='')}:predict"
-        print(f"model {name}: {url}{path}", flush=True)
-    print(f"listening on {url}", flush=True)
+        print(f"model {name}: {server.url}{path}", flush=True)
+    if server.grpc_port is not None:
+        print(f"gRPC on port {server.grpc_port}", flush=True)
+    print(f"listening on {server.url}", flush=True)

@@ -5,11 +5,14 @@ next; a very long one is divided, at the ends of lines, of sentences, or of
 words. In JSON lines each object is a document.
 """
 
+import codecs
 import dataclasses
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from electra_tf import files
@@ -28,6 +31,16 @@ _SENTENCE_END = re.compile(
     "[\u201d\u2019\u300d\u300f\uff09]*"
 )
 _SPACE = re.compile(r"\s+")
+# Byte order marks; the longer ones first, as one begins with another.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8"),
+)
+_LOOKED_AT = 1 << 16  # bytes, or characters, that tell whether it is text
+_MOST_WRONG = 0.1  # of the characters of a text: what is no UTF-8
 
 
 class Passage(NamedTuple):
@@ -59,19 +72,30 @@ class Documents:
       passages: all of them, in order.
       digests: a file's name below the folder -> of its bytes.
       skipped: JSON lines without a text.
+      left_out: files that are no text, and what could not be looked into:
+        "NAME: why".
     """
 
     passages: Sequence[Passage]
     digests: dict[str, str]
     skipped: int
+    left_out: Sequence[str] = ()
 
 
-def find(path: str, flag: str = "--documents") -> list[tuple[str, str]]:
+def find(
+    path: str,
+    flag: str = "--documents",
+    left_out: Callable[[str, str], None] = lambda name, why: None,
+) -> list[tuple[str, str]]:
     """(file, its name below the folder) of each document, sorted.
+
+    Each file is there once, whatever links lead to it.
 
     Args:
       path: a folder, searched to its bottom; a file; or globs.
       flag: what gave it, for messages.
+      left_out: called with the name of what is no file, or is one that is
+        there already, and why it is left out.
 
     Raises:
       UserError: nothing is there that could be read.
@@ -87,7 +111,7 @@ def find(path: str, flag: str = "--documents") -> list[tuple[str, str]]:
         return [(f, f) for f in matching]
     found = [
         (files.join(path, name), name)
-        for name in _walk(path)
+        for name in _walk(path, left_out)
         if _is_document(name)
     ]
     if not found:
@@ -105,7 +129,8 @@ def read(
 ) -> Documents:
     """Reads documents and divides them.
 
-    What is not UTF-8 becomes U+FFFD; a byte order mark counts as nothing.
+    UTF-16 and UTF-32 are told by their byte order marks; of the rest, what is
+    not UTF-8 becomes U+FFFD. Files that are no text are left out.
 
     Args:
       documents: what `find` gave.
@@ -117,10 +142,16 @@ def read(
     """
     passages: list[Passage] = []
     digests, skipped = {}, 0
+    left_out: list[str] = []
     for path, name in documents:
         data = _content(path)
-        digests[name] = hashlib.blake2b(data, digest_size=16).hexdigest()
-        text = data.decode("utf-8", "replace").removeprefix("\ufeff")
+        digests[shown(name)] = hashlib.blake2b(data, digest_size=16).hexdigest()
+        decoded = _decoded(data)
+        if decoded is None:
+            left_out.append(f"{shown(name)}: is no text")
+            continue
+        text = decoded
+        path = shown(path)
         if not inputs.holds_records(path):
             passages += divide(text, path, longest)
             continue
@@ -144,9 +175,9 @@ def read(
             )
         raise UserError(
             f"--documents: no text in {len(documents)} files, the first of "
-            f"them {documents[0][0]}{hint}"
+            f"them {shown(documents[0][0])}{hint}"
         )
-    return Documents(passages, digests, skipped)
+    return Documents(passages, digests, skipped, left_out)
 
 
 def divide(text: str, file: str, longest: int = LONGEST) -> Iterator[Passage]:
@@ -236,14 +267,97 @@ def _is_document(name: str) -> bool:
     return inputs.plain_name(name).lower().endswith(SUFFIXES)
 
 
-def _walk(root: str, below: str = "") -> Iterator[str]:
+def shown(name: str) -> str:
+    """A file's name that can be written; bytes that are no UTF-8 as \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _decoded(data: bytes) -> str | None:
+    """The text of a file, or None if it has none."""
+    for mark, coding in _MARKS:
+        if data.startswith(mark):
+            return data.decode(coding, "replace").removeprefix("\ufeff")
+    if b"\0" in data[:_LOOKED_AT]:
+        return None
+    text = data.decode("utf-8", "replace")
+    start = text[:_LOOKED_AT]
+    if start.count("\ufffd") > _MOST_WRONG * len(start):
+        return None
+    return text
+
+
+def _walk(
+    root: str, left_out: Callable[[str, str], None], below: str = ""
+) -> Iterator[str]:
     """Names of files below `root`; nothing that begins with a dot."""
+    if files.is_local(root):
+        yield from sorted(_walk_local(root, left_out))
+        return
     here = files.join(root, below) if below else root
     for name in files.list_directory(here):
         if name.startswith("."):
             continue
         inner = files.join(below, name) if below else name
         if files.is_directory(files.join(root, inner)):
-            yield from _walk(root, inner)
+            yield from _walk(root, left_out, inner)
         else:
             yield inner
+
+
+def _walk_local(
+    root: str, left_out: Callable[[str, str], None]
+) -> Iterator[str]:
+    """As `_walk`; each folder and file once, by what it is on the disk."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        here = os.path.join(root, below)
+        try:
+            status = os.stat(here)
+            names = sorted(os.listdir(here))
+        except OSError as error:
+            left_out(shown(below or root), error.strerror or str(error))
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        links = []
+        for name in names:
+            if name.startswith("."):
+                continue
+            inner = os.path.join(below, name)
+            # A folder or file is known by its own name before any link's.
+            if os.path.islink(os.path.join(root, inner)):
+                links.append(inner)
+            elif os.path.isdir(os.path.join(root, inner)):
+                waiting.append(inner)
+            else:
+                yield from _once(root, inner, seen, left_out)
+        for inner in links:
+            target = os.path.join(root, inner)
+            if os.path.isdir(target):
+                waiting.insert(0, inner)
+            else:
+                yield from _once(root, inner, seen, left_out)
+
+
+def _once(
+    root: str,
+    name: str,
+    seen: set[tuple[int, int]],
+    left_out: Callable[[str, str], None],
+) -> Iterator[str]:
+    """The name of a file that was not there under another; else nothing."""
+    try:
+        status = os.stat(os.path.join(root, name))
+    except OSError as error:
+        left_out(shown(name), error.strerror or str(error))
+        return
+    if not stat.S_ISREG(status.st_mode):
+        left_out(shown(name), "is no file but a pipe, socket or device")
+        return
+    identity = (status.st_dev, status.st_ino)
+    if identity not in seen:
+        seen.add(identity)
+        yield name

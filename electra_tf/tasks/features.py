@@ -209,6 +209,27 @@ class Features:
         return found
 
 
+def check_options(options: Any, max_positions: int, where: str = "") -> None:
+    """Refuses options that ask for longer rows than the model can read.
+
+    Args:
+      options: a task's; those without a length are fine.
+      max_positions: the model's.
+      where: what to begin the message with.
+
+    Raises:
+      UserError: `max_seq_length` or `max_target_length` is above it.
+    """
+    for name, extra in (("max_seq_length", 0), ("max_target_length", 2)):
+        length = getattr(options, name, None)
+        if isinstance(length, int) and length + extra > max_positions:
+            raise UserError(
+                f"{where}options.{name}: is {length}, and the model has "
+                f"{max_positions} positions; set it to "
+                f"{max_positions - extra} or less"
+            )
+
+
 def check_lengths(features: Features, max_positions: int) -> None:
     """Refuses rows that are longer than the model can read.
 

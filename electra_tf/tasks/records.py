@@ -27,6 +27,10 @@ SUFFIXES: dict[str, Format] = {
     ".ndjson": "jsonl",
 }
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_TRUTHS = {
+    "true": True, "yes": True, "1": True, "1.0": True,
+    "false": False, "no": False, "0": False, "0.0": False,
+}  # fmt: skip
 _CHUNK = 1 << 16  # bytes read at once
 _MAX_FIELD = 1 << 24  # characters; csv's own limit is below a long document
 
@@ -221,6 +225,29 @@ def missing_column(
         f"{place}: no column '{column}'; there are {there or 'none'}"
         + (f" ({hint})" if hint else "")
     )
+
+
+def truth_of(value: Any, name: str) -> bool | None:
+    """Reads a yes or no as JSON, CSV and people write it.
+
+    Args:
+      value: true, 1, "true", "False", "0", ...; None or "" where not told.
+      name: of the key, for the message.
+
+    Raises:
+      ValueError: anything else.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if not word:
+            return None
+        if word in _TRUTHS:
+            return _TRUTHS[word]
+    elif isinstance(value, int | float) and value in (0, 1):
+        return bool(value)
+    raise ValueError(f"{name}: expected true or false, got {value!r:.40}")
 
 
 def lines(handle: Any) -> Iterator[bytes]:

@@ -192,9 +192,12 @@ class App:
         if target.verb == "models":
             return _encoded({"models": self._listed()})
         if target.verb == "status":
-            states = self._versions.status(target.model, target.version)
+            version = target.version
+            if target.label is not None:
+                version = self._versions.labelled(target.model, target.label)
+            states = self._versions.status(target.model, version)
             return _encoded({"model_version_status": states})
-        model = self._versions.get(target.model, target.version)
+        model = self._versions.get(target.model, target.version, target.label)
         signatures = {k: v.as_json() for k, v in model.signatures.items()}
         return _encoded(
             {

@@ -73,8 +73,8 @@ def parse(
       RequestError: 400, with TensorFlow Serving's words for it; 413, too many
         rows.
     """
-    document = _document(body)
-    name = document.get("signature_name", "")
+    found = document(body)
+    name = found.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid(
             "JSON Value: not formatted correctly. 'signature_name' key must "
@@ -82,17 +82,17 @@ def parse(
         )
     name = name or DEFAULT_SIGNATURE
     signature = find_signature(name)
-    if "instances" in document and "inputs" in document:
+    if "instances" in found and "inputs" in found:
         raise invalid(
             "JSON Value: Not formatted correctly expecting only one of "
             "'inputs' or 'instances' keys to exist "
         )
-    if "instances" in document:
-        _check_rows(document["instances"], max_rows)
-        columns = _columns(document["instances"], signature)
+    if "instances" in found:
+        _check_rows(found["instances"], max_rows)
+        columns = _columns(found["instances"], signature)
         return PredictRequest(name, _arrays(columns, signature), True)
-    if "inputs" in document:
-        columns = _named(document["inputs"], signature)
+    if "inputs" in found:
+        columns = _named(found["inputs"], signature)
         for column in columns.values():
             _check_rows(column, max_rows)
         return PredictRequest(name, _arrays(columns, signature), False)
@@ -108,11 +108,16 @@ def _check_rows(value: Any, most: int) -> None:
         )
 
 
-def _document(body: bytes) -> dict[str, Any]:
+def document(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body.
+
+    Raises:
+      RequestError: 400, it is no JSON object.
+    """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     try:
-        document = json.loads(body.decode("utf-8-sig"))
+        found = json.loads(body.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise invalid(
             f"JSON Parse error: byte {error.start} is not UTF-8; send other "
@@ -126,9 +131,9 @@ def _document(body: bytes) -> dict[str, Any]:
         raise invalid("JSON Parse error: nested too deeply") from error
     except ValueError as error:  # a whole number of thousands of digits
         raise invalid(f"JSON Parse error: {error}") from error
-    if not isinstance(document, dict):
-        raise invalid(f"JSON Value: {_shown(document)} Is not object")
-    return document
+    if not isinstance(found, dict):
+        raise invalid(f"JSON Value: {_shown(found)} Is not object")
+    return found
 
 
 def _columns(instances: Any, signature: SignatureInfo) -> dict[str, list[Any]]:

@@ -6,12 +6,17 @@ import dataclasses
 import functools
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from http import HTTPStatus
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from electra_tf.serving.server import predict_json, signatures
+from electra_tf.serving.server import (
+    classify_json,
+    predict_json,
+    signatures,
+)
 from electra_tf.serving.server.batching import Batcher, Work
 from electra_tf.serving.server.limits import (
     Limits,
@@ -19,9 +24,11 @@ from electra_tf.serving.server.limits import (
     invalid,
     overloaded,
 )
+from electra_tf.serving.server.loaded_model import LoadedModel
 from electra_tf.serving.server.metrics import Metrics
 from electra_tf.serving.server.model_versions import ModelVersions
-from electra_tf.serving.server.signatures import PREDICT, Arrays
+from electra_tf.serving.server.predict_json import PredictRequest
+from electra_tf.serving.server.signatures import Arrays
 
 # The paths of TensorFlow Serving's REST interface.
 PREFIX = "/v1/"
@@ -39,8 +46,18 @@ _DRAINED = 8
 _GZIP = ("gzip", "x-gzip")
 # Larger bodies and answers are parsed and written beside the event loop.
 _LARGE = 32 * 1024
-# What no signature of an export is for, in TensorFlow Serving's words.
-_METHODS = {"classify": "classification", "regress": "regression"}
+Goes = Callable[[], Coroutine[Any, Any, None]]
+# verb -> how its body is read, and its answer written.
+_FORMS: dict[
+    str, tuple[Callable[..., PredictRequest], Callable[..., bytes]]
+] = {
+    "predict": (predict_json.parse, predict_json.answer),
+    "classify": (classify_json.parse, classify_json.classifications),
+    "regress": (
+        functools.partial(classify_json.parse, method="regress"),
+        classify_json.regressions,
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +68,13 @@ class Target:
       verb: "models", "status", "metadata", "predict", "classify", "regress".
       model: its name; "" with "models".
       version: its number; None means the newest.
+      label: of the version, in place of its number.
     """
 
     verb: str
     model: str = ""
     version: int | None = None
+    label: str | None = None
 
 
 def parse_path(method: str, path: str) -> Target:
@@ -79,8 +98,6 @@ def parse_path(method: str, path: str) -> Target:
         found = None
     if not found:
         raise invalid(f"Malformed request: {method} {path[:200]}")
-    if found["label"] is not None:
-        raise invalid(f"Unrecognized servable version label: {found['label']}")
     version = None
     if found["version"] is not None:
         # Checked as text first: Python refuses numbers of very many digits.
@@ -91,7 +108,7 @@ def parse_path(method: str, path: str) -> Target:
             )
         version = int(digits or "0")
     verb = (found["verb"] or "status").lower().removeprefix("/")
-    return Target(verb, found["model"], version)
+    return Target(verb, found["model"], version, found["label"])
 
 
 class Holding:
@@ -214,7 +231,7 @@ class BodyReader:
 
 
 class Predicting:
-    """Answers `:predict`.
+    """Answers `:predict`, `:classify` and `:regress`.
 
     Args:
       versions: the models.
@@ -250,41 +267,57 @@ class Predicting:
         """
         with self._bodies.holding() as holding:
             body = await self._bodies.read(request, holding)
-            model = self._versions.get(target.model, target.version)
-            if target.verb in _METHODS:
-                raise invalid(
-                    f"Expected {_METHODS[target.verb]} signature method_name "
-                    f"to be tensorflow/serving/{target.verb}. Was: {PREDICT}"
-                )
+            model = self._versions.get(
+                target.model, target.version, target.label
+            )
             large = len(body) > _LARGE
+            read, write = _FORMS[target.verb]
             parse = functools.partial(
-                predict_json.parse,
-                body,
-                model.find_signature,
-                self._limits.request_rows,
+                read, body, model.find_signature, self._limits.request_rows
             )
             asked = await asyncio.to_thread(parse) if large else parse()
             del body, parse
-            self._check_texts(
-                asked.inputs, model.signatures[asked.signature].divisible
-            )
-            rows = max(
-                (len(x) if x.ndim else 1 for x in asked.inputs.values()),
-                default=1,
-            )
-            work = Work(
+            outputs = await self.run(
                 model,
                 asked.signature,
-                model.signatures[asked.signature],
-                lambda inputs: model.run(asked.signature, inputs),
+                asked.inputs,
+                lambda: _disconnected(request),
             )
-            outputs = await self._run(request, work, asked.inputs)
-            self._metrics.rows.labels(model.name, asked.signature).inc(rows)
             if large or _bytes(outputs) > _LARGE:
-                return await asyncio.to_thread(
-                    predict_json.answer, outputs, asked.by_row
-                )
-            return predict_json.answer(outputs, asked.by_row)
+                return await asyncio.to_thread(write, outputs, asked.by_row)
+            return write(outputs, asked.by_row)
+
+    async def run(
+        self,
+        model: LoadedModel,
+        signature: str,
+        inputs: Arrays,
+        client_goes: Goes | None = None,
+    ) -> Arrays:
+        """A signature's outputs, whichever protocol asks for them.
+
+        Args:
+          model: a loaded version.
+          signature: the name of one that it has.
+          inputs: arrays that fit the signature.
+          client_goes: returns when nobody waits for the answer any more;
+            None where such a call is cancelled anyway.
+
+        Raises:
+          RequestError: whatever is wrong with the inputs or the server.
+          ClientDisconnect: `client_goes` returned.
+        """
+        info = model.signatures[signature]
+        self._check_texts(inputs, info.divisible)
+        rows = max(
+            (len(x) if x.ndim else 1 for x in inputs.values()), default=1
+        )
+        work = Work(
+            model, signature, info, functools.partial(model.run, signature)
+        )
+        outputs = await self._run(work, inputs, client_goes)
+        self._metrics.rows.labels(model.name, signature).inc(rows)
+        return outputs
 
     def _check_texts(self, inputs: Arrays, by_row: bool) -> None:
         """Refuses rows that would keep a call for very long.
@@ -304,21 +337,23 @@ class Predicting:
             )
 
     async def _run(
-        self, request: Request, work: Work, inputs: Arrays
+        self,
+        work: Work,
+        inputs: Arrays,
+        client_goes: Goes | None,
     ) -> Arrays:
         """The outputs, unless the client goes or time runs out before."""
         answer = asyncio.ensure_future(self._batcher.submit(work, inputs))
-        gone = asyncio.ensure_future(_disconnected(request))
-        self._metrics.pending_rows.set(self._batcher.pending_rows)
+        gone = client_goes and asyncio.ensure_future(client_goes())
         try:
             await asyncio.wait(
-                {answer, gone},
+                {answer, gone} if gone else {answer},
                 timeout=self._limits.answer_seconds,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if answer.done():
                 return answer.result()
-            if gone.done():
+            if gone and gone.done():
                 raise ClientDisconnect
             raise RequestError(
                 HTTPStatus.GATEWAY_TIMEOUT,
@@ -326,8 +361,8 @@ class Predicting:
             )
         finally:
             answer.cancel()
-            gone.cancel()
-            self._metrics.pending_rows.set(self._batcher.pending_rows)
+            if gone:
+                gone.cancel()
 
 
 async def _disconnected(request: Request) -> None:

@@ -24,6 +24,7 @@ from electra_tf.serving.server.limits import Batching, Limits
 from electra_tf.serving.server.metrics import Metrics
 from electra_tf.serving.server.model_versions import ModelVersions, Poller
 from electra_tf.serving.server.predicting import Predicting
+from electra_tf.serving.server.served import Served
 
 _LOG = logging.getLogger("electra_tf.serving")
 # For which a server that stops keeps connections that may bring a request.
@@ -41,10 +42,13 @@ class Settings:
     """What a server serves, and how.
 
     Attributes:
-      models: name -> directory of versions.
+      models: name -> what is served of it.
       host: the address to listen on.
       port: 0 takes a free one.
-      newest: how many versions of each model are served.
+      grpc_port: of TensorFlow Serving's gRPC interface; 0 takes a free one,
+        None is none.
+      model_config_file: where `models` was read, to read it again when it
+        changes.
       poll_seconds: between two looks for new versions; 0 means never.
       limits: sizes and times.
       batching: sizes and times.
@@ -52,10 +56,11 @@ class Settings:
       cors_origins: see there.
     """
 
-    models: Mapping[str, str]
+    models: Mapping[str, Served]
     host: str = "127.0.0.1"
     port: int = 8501
-    newest: int = 1
+    grpc_port: int | None = None
+    model_config_file: str | None = None
     poll_seconds: float = 1.0
     limits: Limits = dataclasses.field(default_factory=Limits)
     batching: Batching = dataclasses.field(default_factory=Batching)
@@ -84,21 +89,26 @@ class ModelServer:
         self._socket = _bound(settings.host, settings.port)
         self.host, self.port = self._socket.getsockname()[:2]
         try:
+            if settings.grpc_port:
+                _bound(settings.host, settings.grpc_port, "--grpc_port").close()
             self.versions = ModelVersions(
-                settings.models, settings.newest, metrics.version_changed
+                settings.models, metrics.version_changed
             )
             self.versions.load_all()
         except BaseException:
             self._socket.close()
             raise
-        self._poller = Poller(self.versions, settings.poll_seconds)
+        self._poller = Poller(
+            self.versions, settings.poll_seconds, settings.model_config_file
+        )
 
         def observe(work: Work, rows: int, seconds: float) -> None:
             model = getattr(work.owner, "name", "")
             metrics.call_rows.labels(model).observe(rows)
             metrics.call_seconds.labels(model).observe(seconds)
 
-        self._batcher = Batcher(settings.batching, limits, observe)
+        self._batcher = batcher = Batcher(settings.batching, limits, observe)
+        metrics.pending_rows.set_function(lambda: batcher.pending_rows)
         guard = Guard(limits, metrics)
         predicting = Predicting(self.versions, self._batcher, limits, metrics)
         self._app = App(self.versions, predicting, metrics, guard, browsers)
@@ -121,12 +131,24 @@ class ModelServer:
             ),
             self._app,
         )
+        if settings.grpc_port is not None:
+            # Its packages are needed where it is asked for alone.
+            from electra_tf.serving.server.grpc_service import GrpcServer
+
+            self._server.grpc = GrpcServer(
+                f"{_bracketed(self.host)}:{settings.grpc_port}",
+                self.versions, predicting, limits, metrics,
+            )  # fmt: skip
+
+    @property
+    def grpc_port(self) -> int | None:
+        """Where it answers by gRPC, once it listens; None if it does not."""
+        return self._server.grpc.port if self._server.grpc else None
 
     @property
     def url(self) -> str:
         """Where it listens, with the real port."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"http://{_bracketed(self.host)}:{self.port}"
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Serves until SIGTERM, SIGINT or `stop`.
@@ -156,6 +178,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: App) -> None:
         super().__init__(config)
         self.ready: Callable[[], None] = lambda: None
+        self.grpc: Any = None
         self._app = app
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -167,6 +190,8 @@ class _Server(uvicorn.Server):
                 f"--host, --port: cannot listen: {error.strerror}"
                 f"{_HINTS.get(error.errno or 0, '')}"
             ) from error
+        if self.grpc is not None:
+            await self.grpc.start()
         self.ready()
 
     async def shutdown(
@@ -174,6 +199,7 @@ class _Server(uvicorn.Server):
     ) -> None:
         # From now on an answer says that it is its connection's last.
         self._app.stopping = True
+        ends = asyncio.ensure_future(self._stop_grpc())
         waiting = [c for each in sockets or [] for c in _accepted(each)]
         for server in self.servers:
             server.close()
@@ -192,6 +218,12 @@ class _Server(uvicorn.Server):
         for _ in range(2):
             await asyncio.sleep(0)
         await super().shutdown(sockets)
+        await ends
+
+    async def _stop_grpc(self) -> None:
+        if self.grpc is not None:
+            seconds = self.config.timeout_graceful_shutdown
+            await self.grpc.stop(seconds or 0)
 
     def _protocol(self) -> asyncio.Protocol:
         make: Any = self.config.http_protocol_class
@@ -229,7 +261,12 @@ def in_thread(server: ModelServer) -> threading.Thread:
     return thread
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bracketed(host: str) -> str:
+    """An address as it stands before a port."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _bound(host: str, port: int, flag: str = "--port") -> socket.socket:
     """A socket with the address, not yet listening."""
     try:
         found = socket.getaddrinfo(
@@ -245,7 +282,7 @@ def _bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         bound.close()
         raise UserError(
-            f"--host, --port: cannot listen on {host}:{port}: "
+            f"--host, {flag}: cannot listen on {host}:{port}: "
             f"{error.strerror}{_HINTS.get(error.errno or 0, '')}"
         ) from error
     return bound

@@ -11,7 +11,7 @@ import numpy as np
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.tasks.qa.words import WORDS, Splitter, split_words
-from electra_tf.tasks.records import read_records
+from electra_tf.tasks.records import read_records, truth_of
 
 _FORM = (
     "expected data / paragraphs / context and qas / id, question, answers / "
@@ -21,12 +21,6 @@ _MRQA_FORM = (
     "expected context and qas / qid, question, answers, detected_answers / "
     "text, char_spans"
 )
-
-
-_TRUTHS = {
-    "true": True, "yes": True, "1": True, "1.0": True,
-    "false": False, "no": False, "0": False, "0.0": False,
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,29 +201,6 @@ def _columns(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"text": text, "answer_start": start}
         for text, start in zip(texts, starts)
     ]
-
-
-def truth_of(value: Any, name: str) -> bool | None:
-    """Reads a yes or no as JSON, CSV and people write it.
-
-    Args:
-      value: true, 1, "true", "False", "0", ...; None or "" where not told.
-      name: of the key, for the message.
-
-    Raises:
-      ValueError: anything else.
-    """
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        word = value.strip().lower()
-        if not word:
-            return None
-        if word in _TRUTHS:
-            return _TRUTHS[word]
-    elif isinstance(value, int | float) and value in (0, 1):
-        return bool(value)
-    raise ValueError(f"{name}: expected true or false, got {value!r:.40}")
 
 
 def read_mrqa(path: str) -> list[QAExample]:

@@ -9,7 +9,7 @@ shares with one of them, the best of these counting. Shares are in percent.
 import collections
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -23,6 +23,17 @@ _UNITS = re.compile(
     "[\u4e00-\u9fa5]"  # the ideographs that it takes one by one
     r"|(?:(?![\u4e00-\u9fa5])\w)+(?:[.,](?:(?![\u4e00-\u9fa5])\w)+)*"
     r"|[^\w\s]"
+)
+
+# Chinese and Japanese characters, and those of Thai, vowel signs included.
+_BLANKLESS = re.compile(
+    "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e01-\u0e3a"
+    "\u0e40-\u0e4e\U00020000-\U0002fa1f]"
+)
+_IDEOGRAPHS = re.compile("[\u4e00-\u9fa5]+")
+_NLTK = re.compile(
+    r"['\"`\u2018\u2019]|\.\.|[.,](?!\d)|(?<!\d)[.,]"
+    r"|\b(?:cannot|gonna|gotta|lemme|wanna|gimme)\b"
 )
 
 Scorer = Callable[[str, str], float]
@@ -49,6 +60,24 @@ def f1(truth: str, answer: str) -> float:
     return f1_of_counts(common.total(), len(expected), len(given))
 
 
+def f1_characters(truth: str, answer: str) -> float:
+    """As `f1`, but over characters in scripts that set no blanks.
+
+    Ideographs, kana and Thai characters are words by themselves; words of
+    other scripts are those between blanks.
+    """
+    expected = _BLANKLESS.sub(r" \g<0> ", normalize(truth)).split()
+    given = _BLANKLESS.sub(r" \g<0> ", normalize(answer)).split()
+    common = collections.Counter(expected) & collections.Counter(given)
+    return f1_of_counts(common.total(), len(expected), len(given))
+
+
+def without_blanks(texts: Iterable[str]) -> bool:
+    """Whether most of some texts are in scripts that set no blanks."""
+    found = [bool(_BLANKLESS.search(text)) for text in texts]
+    return sum(found) > len(found) / 2
+
+
 def f1_of_counts(common: int, expected: int, given: int) -> float:
     """F1 from the sizes of two sets and of what they share."""
     if not common:
@@ -62,6 +91,13 @@ def f1_with_null(truth: str, answer: str) -> float:
     if not (normalize(truth) and normalize(answer)):
         return exact(truth, answer)
     return f1(truth, answer)
+
+
+def f1_characters_with_null(truth: str, answer: str) -> float:
+    """As `f1_characters`, but two texts without a word are the same."""
+    if not (normalize(truth) and normalize(answer)):
+        return exact(truth, answer)
+    return f1_characters(truth, answer)
 
 
 def best(scorer: Scorer, truths: Sequence[str], answer: str) -> float:
@@ -79,15 +115,25 @@ def squad1_scores(
       answers: the predicted ones; "" where there is none.
 
     Returns:
-      `exact_match` and `f1`; nothing where there are no questions.
+      `exact_match` and `f1`; nothing where there are no questions. Where most
+      true answers are Chinese, Japanese or Thai `f1` is over characters, and
+      `squad_f1` over what stands between blanks, as SQuAD's script has it.
     """
     if not truths:
         return {}
     exacts = [best(exact, t, a) for t, a in zip(truths, answers)]
     f1s = [best(f1, t, a) for t, a in zip(truths, answers)]
-    return {
+    found = {
         "exact_match": 100.0 * float(np.mean(exacts)),
         "f1": 100.0 * float(np.mean(f1s)),
+    }
+    if not without_blanks(text for texts in truths for text in texts):
+        return found
+    chars = [best(f1_characters, t, a) for t, a in zip(truths, answers)]
+    return {
+        "exact_match": found["exact_match"],
+        "f1": 100.0 * float(np.mean(chars)),
+        "squad_f1": found["f1"],
     }
 
 
@@ -110,7 +156,7 @@ def squad2_scores(
       answer, if any (`HasAns_exact`, ...; `NoAns_exact`, ...); what the best
       threshold for each gives (`best_exact`, `best_f1`), and those thresholds
       (`best_exact_thresh`, `best_f1_thresh`). Nothing where there are no
-      questions.
+      questions. `squad_f1` as in `squad1_scores`.
     """
     if not truths:
         return {}
@@ -119,12 +165,18 @@ def squad2_scores(
     has_answer = np.array([bool(ts) for ts in truths], bool)
     null = np.array(null_odds, "float64") > threshold
     raw, scores = {}, {}
-    for name, scorer in (("exact", exact), ("f1", f1_with_null)):
+    scorers = {"exact": exact, "f1": f1_with_null}
+    if without_blanks(t for texts in truths for t in texts):
+        scorers |= {"f1": f1_characters_with_null, "squad_f1": f1_with_null}
+    for name, scorer in scorers.items():
         raw[name] = np.array(
             [best(scorer, t, a) for t, a in zip(real, answers)], "float64"
         )
         scores[name] = np.where(null, ~has_answer, raw[name])
     found = _means(scores, np.ones_like(has_answer), "")
+    beside = raw.pop("squad_f1", None)
+    if beside is not None:
+        del scores["squad_f1"]
     found |= _means(scores, has_answer, "HasAns_")
     found |= _means(scores, ~has_answer, "NoAns_")
     given = np.array([bool(answer) for answer in answers], bool)
@@ -189,7 +241,7 @@ def cmrc_scores(
     is a word or sign of other scripts; what two texts share is the longest
     run of units that stands in both. (There NLTK cuts the words of other
     scripts; here letters and digits are a word, with points and commas inside
-    numbers, which differs for English contractions.)
+    numbers. `cmrc_may_differ` tells of which texts that may differ.)
 
     Args:
       truths: the true answers of N questions, one or more each.
@@ -225,6 +277,15 @@ def cmrc_f1(truth: str, answer: str) -> float:
     return f1_of_counts(
         _longest_run(expected, given), len(expected), len(given)
     )
+
+
+def cmrc_may_differ(text: str) -> bool:
+    """Whether NLTK may cut a text's words of other scripts in another way.
+
+    Which it does at apostrophes, at points and commas that touch a letter,
+    and in words such as "cannot".
+    """
+    return any(_NLTK.search(run) for run in _IDEOGRAPHS.split(_bare(text)))
 
 
 def _bare(text: str) -> str:

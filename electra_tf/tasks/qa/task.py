@@ -462,6 +462,34 @@ class ChineseQA(QuestionAnswering):
     ) -> dict[str, float]:
         return qa_metrics.cmrc_scores(truths, answers)
 
+    def files(
+        self,
+        split: str,
+        examples: Sequence[QAExample],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, bytes]:
+        """As those of SQuAD, and `f1_differences.txt`.
+
+        That lists the questions whose F1 the official script, which cuts
+        words of other scripts by NLTK, may find another.
+        """
+        found = super().files(split, examples, predictions)
+        lines = [
+            f"{example.question_id}\t{_best_text(prediction)}\t"
+            f"{' | '.join(example.answers)}\n"
+            for example, prediction in zip(examples, predictions)
+            if example.answers
+            and any(
+                map(
+                    qa_metrics.cmrc_may_differ,
+                    (_best_text(prediction), *example.answers),
+                )
+            )
+        ]
+        if lines:
+            found["f1_differences.txt"] = "".join(lines).encode()
+        return found
+
 
 def _best_text(prediction: Prediction) -> str:
     """The best answer, whatever the odds that there is none."""

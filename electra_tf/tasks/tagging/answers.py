@@ -7,7 +7,7 @@ import numpy as np
 from electra_tf.tasks.features import Places
 from electra_tf.tasks.tagging import schemes as tagging_schemes
 from electra_tf.tasks.tagging.options import Scorer
-from electra_tf.tasks.tagging.schemes import Grammar, Span
+from electra_tf.tasks.tagging.schemes import Grammar, Span, in_bioes
 from electra_tf.tasks.tagging.words import Sentence
 from electra_tf.tasks.task import Prediction
 
@@ -225,16 +225,23 @@ def entity_scores(
         its strict mode, to which a span that is not valid is none; or
         "original", the original ELECTRA's.
     """
+    if scheme in ("ioe1", "ioe2") and scorer != "seqeval":
+        # The original knows no such tags, and seqeval misreads valid IOE1.
+        gold, predicted = (
+            [tagging_schemes.convert(tags, "bioes") for tags in sentences]
+            for sentences in (gold, predicted)
+        )
+        scheme = "bioes"
     if scorer == "original":
         return _of_spans(gold, predicted, tagging_schemes.joined_spans)
     from seqeval import scheme as schemes
     from seqeval.metrics import sequence_labeling, v1
 
-    # seqeval reads BILOU only as strictly as BILOU is.
-    in_bioes = scheme == "bilou"
+    # seqeval reads BILOU only as strictly as BILOU is, and no BMES.
+    renamed = scheme in ("bilou", "bmes")
     known, given = (
         [
-            [_in_bioes(tag) for tag in tags] if in_bioes else list(tags)
+            [in_bioes(tag) for tag in tags] if renamed else list(tags)
             for tags in sentences
         ]
         for sentences in (gold, predicted)
@@ -244,6 +251,7 @@ def entity_scores(
         strict = {
             "bio": schemes.IOB2, "iob1": schemes.IOB1,
             "bioes": schemes.IOBES, "bilou": schemes.IOBES,
+            "bmes": schemes.IOBES,
         }  # fmt: skip
         found = v1.precision_recall_fscore_support(
             known, given, scheme=strict[scheme], **options
@@ -261,7 +269,7 @@ def type_report(gold: Tags, predicted: Tags) -> str:
     from seqeval import metrics
 
     known, given = (
-        [[_in_bioes(tag) for tag in tags] for tags in sentences]
+        [[in_bioes(tag) for tag in tags] for tags in sentences]
         for sentences in (gold, predicted)
     )
     return metrics.classification_report(
@@ -273,10 +281,6 @@ def accuracy(gold: Tags, predicted: Tags) -> float:
     """Words with the right tag, in percent."""
     pairs = [a == b for x, y in zip(gold, predicted) for a, b in zip(x, y)]
     return 100.0 * sum(pairs) / max(len(pairs), 1)
-
-
-def _in_bioes(tag: str) -> str:
-    return {"L": "E", "U": "S"}.get(tag[:1], tag[:1]) + tag[1:]
 
 
 def _of_spans(

@@ -1,7 +1,7 @@
 """The options of tagging, and what the members of the family have of them."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from electra_tf.config import Setting
 from electra_tf.tasks.splits import SplitOptions
@@ -9,12 +9,17 @@ from electra_tf.tasks.splits import SplitOptions
 Scorer = Literal["seqeval", "strict", "original"]
 
 # What members of the family have in place of "auto" and null.
-MEMBERS: dict[str, dict[str, str]] = {
+MEMBERS: dict[str, dict[str, Any]] = {
     "conll2000": {},
     "conll2003": {},
     "wnut17": {"separator": "tab"},
+    "msra": {},
+    # Number, word, tag, tag of what is nested in it.
+    "germeval2014": {
+        "separator": "tab", "token_column": 1, "tag_column": 2,
+    },
     "pos": {"scheme": "none"},
-}
+}  # fmt: skip
 SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " ", "white space": None}
 
 
@@ -50,8 +55,25 @@ class TaggingOptions(SplitOptions):
             "white space (in CoNLL-U a tab)."
         ),
     ] = None
+    comment: Annotated[
+        str | None,
+        Setting(
+            "What a line that is passed over begins with; null takes '#' and a "
+            "space where the rest is no word with its tag, an empty text none."
+        ),
+    ] = None
     scheme: Annotated[
-        Literal["auto", "bio", "iob1", "bioes", "bilou", "none"],
+        Literal[
+            "auto",
+            "bio",
+            "iob1",
+            "ioe1",
+            "ioe2",
+            "bioes",
+            "bilou",
+            "bmes",
+            "none",
+        ],
         Setting(
             "How tags spell spans; auto finds it in the training data, none "
             "has tags without spans."

@@ -1,4 +1,4 @@
-"""How tags spell spans of words: BIO, IOB1, BIOES, BILOU.
+"""How tags spell spans of words: BIO, IOB1, IOE1, IOE2, BIOES, BILOU, BMES.
 
 A tag is "O", or a letter, a hyphen and a type: "B-PER". The letters say where
 in its span a word stands:
@@ -7,6 +7,9 @@ in its span a word stands:
   iob1   I; B at the first word of a span that follows one of the same type
   bioes  B first, I inside, E last; S for a span of one word
   bilou  the same with L for E and U for S
+  bmes   the same as bioes with M for I (usual in Chinese)
+  ioe1   I; E at the last word of a span that one of the same type follows
+  ioe2   E at the last word, I at the others
 
 In the scheme "none" tags are names that spell nothing: parts of speech.
 """
@@ -18,16 +21,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-SCHEMES = ("bio", "iob1", "bioes", "bilou", "none")
+SCHEMES = (
+    "bio", "iob1", "ioe1", "ioe2", "bioes", "bilou", "bmes", "none",
+)  # fmt: skip
 OUTSIDE = "O"
 
 # Letters for: first, inside, last, alone.
 _LETTERS = {
-    "bio": "BIIB", "iob1": "IIII", "bioes": "BIES", "bilou": "BILU",
+    "bio": "BIIB", "iob1": "IIII", "ioe1": "IIII", "ioe2": "IIEE",
+    "bioes": "BIES", "bilou": "BILU", "bmes": "BMES",
 }  # fmt: skip
-_SPAN_TAG = re.compile(r"O|[BIESLU](-.+)?", re.DOTALL)
-# BILOU's letters as BIOES has them.
-_ALIASES = {"L": "E", "U": "S"}
+# What a scheme writes besides, between spans of one type.
+_BETWEEN = {"iob1": "B", "ioe1": "E"}
+_SPAN_TAG = re.compile(r"O|[BIESLUM](-.+)?", re.DOTALL)
+# Letters as BIOES has them.
+_ALIASES = {"L": "E", "U": "S", "M": "I"}
 
 
 class Span(NamedTuple):
@@ -55,8 +63,17 @@ def belongs(tag: str, scheme: str) -> bool:
         return True
     if tag == OUTSIDE:
         return True
-    letters = {*_LETTERS[scheme], "B"}
-    return bool(_SPAN_TAG.fullmatch(tag)) and tag[0] in letters
+    return bool(_SPAN_TAG.fullmatch(tag)) and tag[0] in letters_of(scheme)
+
+
+def letters_of(scheme: str) -> set[str]:
+    """All letters that a scheme has."""
+    return {*_LETTERS[scheme], *_BETWEEN.get(scheme, "")}
+
+
+def in_bioes(tag: str) -> str:
+    """A tag of BILOU or BMES with the letter that BIOES has for it."""
+    return _ALIASES.get(tag[:1], tag[:1]) + tag[1:]
 
 
 def looks_like_spans(tag: str) -> bool:
@@ -68,14 +85,17 @@ def detect(sentences: Iterable[Sequence[str]]) -> str:
     """The scheme that these tags are of.
 
     Tags of B, I and O are IOB1 if reading them as BIO finds more mistakes
-    than reading them as IOB1 does. Where some tag is none that spells a span,
+    than reading them as IOB1 does; tags of I, E and O are IOE1 the same way,
+    else IOE2. Where some tag is none that spells a span,
     or the letters are mixed, the scheme is "none".
 
     Args:
       sentences: tags of each.
     """
     bigrams = {
-        pair for tags in sentences for pair in zip((OUTSIDE, *tags), tags)
+        pair
+        for tags in sentences
+        for pair in zip((OUTSIDE, *tags), (*tags, OUTSIDE))
     }
     found = {tag for _, tag in bigrams}
     if not all(_SPAN_TAG.fullmatch(tag) for tag in found):
@@ -93,7 +113,17 @@ def detect(sentences: Iterable[Sequence[str]]) -> str:
             for before, tag in bigrams
         )
         return "iob1" if wrong_in_bio and not wrong_in_iob1 else "bio"
-    for scheme in ("bioes", "bilou"):
+    if letters == set("IE"):
+        wrong_in_ioe2 = any(
+            tag[0] == "I" and not _same_span_type(after, tag)
+            for tag, after in bigrams
+        )
+        wrong_in_ioe1 = any(
+            tag[0] == "E" and not _same_span_type(after, tag)
+            for tag, after in bigrams
+        )
+        return "ioe1" if wrong_in_ioe2 and not wrong_in_ioe1 else "ioe2"
+    for scheme in ("bioes", "bilou", "bmes"):
         if letters <= set(_LETTERS[scheme]):
             return scheme
     return "none"
@@ -156,8 +186,11 @@ def write(found: Iterable[Span], length: int, scheme: str) -> list[str]:
         letters = [first, *inside * (end - start - 2), last]
         if end - start == 1:
             letters = [alone]
-        if scheme == "iob1" and (end_before, type_before) == (start, kind):
-            letters[0] = "B"
+        if (end_before, type_before) == (start, kind):
+            if scheme == "iob1":
+                letters[0] = "B"
+            elif scheme == "ioe1":
+                tags[start - 1] = join_tag("E", kind)
         tags[start:end] = [join_tag(letter, kind) for letter in letters]
         end_before, type_before = end, kind
     return tags
@@ -172,7 +205,7 @@ def convert(tags: Sequence[str], scheme: str) -> list[str]:
 
 def labels(types: Iterable[str], scheme: str) -> tuple[str, ...]:
     """All tags of a scheme for some types: "O", then type by type."""
-    letters = sorted({*_LETTERS[scheme], "B"}, key="BIELSU".index)
+    letters = sorted(letters_of(scheme), key="BIMELSU".index)
     return (
         OUTSIDE,
         *(join_tag(x, kind) for kind in sorted(set(types)) for x in letters),
@@ -215,8 +248,12 @@ def _may_follow(
         return same if tag[0] == "I" else True
     if scheme == "iob1":
         return same if tag[0] == "B" else True
-    goes_on = tag[0] in "IEL"
-    is_open = before[0] in "BI"
+    if scheme == "ioe2":
+        return same if before[0] == "I" else True
+    if scheme == "ioe1":
+        return same if before[0] == "E" else True
+    goes_on = tag[0] in "IMEL"
+    is_open = before[0] in "BIM"
     return same and goes_on if is_open else not goes_on
 
 

@@ -5,6 +5,7 @@ first piece. Every word gets one, in sentences of any length.
 """
 
 import collections
+import dataclasses
 import difflib
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,22 +17,22 @@ import tensorflow as tf
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.tasks.features import IGNORED, Features, unit_features
+from electra_tf.tasks.records import text_lines
 from electra_tf.tasks.tagging import answers as tagging_answers
 from electra_tf.tasks.tagging import schemes as tagging_schemes
+from electra_tf.tasks.tagging import spelling
+from electra_tf.tasks.tagging.columns import read_columns
 from electra_tf.tasks.tagging.options import (
     MEMBERS,
     SEPARATORS,
     TaggingOptions,
 )
-from electra_tf.tasks.tagging.words import (
-    Sentence,
-    read_columns,
-    split_words,
-)
+from electra_tf.tasks.tagging.words import Sentence, split_words
 from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.text.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
+_MOST = 0.5  # of the tags: then they are meant to spell spans
 
 
 class Tagging(FileTask):
@@ -73,14 +74,24 @@ class Tagging(FileTask):
             separator = SEPARATORS.get(separator, separator)
         sentences = read_columns(
             paths[0],
-            options.token_column,
-            options.tag_column,
+            _or(options.token_column, self._usual.get("token_column")),
+            _or(options.tag_column, self._usual.get("tag_column")),
             separator,
             options.format,
+            options.comment,
         )
+        if self._scheme_option != "none" and self.state.get("scheme") != "none":
+            sentences = _usually_spelled(sentences, paths[0])
         if "scheme" in self.state:
             self._check(sentences)
         return sentences
+
+    @property
+    def _scheme_option(self) -> str:
+        """As the options say, or the member of the family."""
+        if self.options.scheme != "auto":
+            return self.options.scheme
+        return self._usual.get("scheme", "auto")
 
     def identity(self, example: Sentence) -> str:
         """Its words."""
@@ -98,10 +109,10 @@ class Tagging(FileTask):
                     continue
                 if not tagging_schemes.belongs(tag, scheme):
                     raise UserError(
-                        f"{_place(sentence, i)}: the tag '{tag}' is none of "
+                        f"{sentence.place_of(i)}: the tag '{tag}' is none of "
                         f"the scheme {scheme}; mend it, or set options.scheme"
                     )
-                first = first or _place(sentence, i)
+                first = first or sentence.place_of(i)
                 new[tag] += 1
         if new:
             _log.warning(
@@ -133,11 +144,13 @@ class Tagging(FileTask):
         if len(counts) < 2:
             raise UserError(
                 f"{examples[0].place}: all {counts.total()} training words "
-                f"have the tag '{next(iter(counts))}': nothing to learn"
+                f"have the tag '{next(iter(counts))}': nothing to learn; "
+                "options.tag_column says which column is the tags', from 0, or "
+                f"from -1 back{_shown(examples[0])}"
             )
-        scheme: str = self.options.scheme
+        scheme = self._scheme_option
         if scheme == "auto":
-            scheme = self._usual.get("scheme") or self._detect(examples)
+            scheme = self._detect(examples)
         learned = self.options.convert_to or scheme
         self.state |= {"scheme": scheme, "learned": learned, "labels": ["O"]}
         self.state["default"] = counts.most_common(1)[0][0]
@@ -179,13 +192,20 @@ class Tagging(FileTask):
             for i, tag in enumerate(sentence.tags or ())
         }
         like = {t for t in places if tagging_schemes.looks_like_spans(t)}
-        if like <= {tagging_schemes.OUTSIDE}:
+        if like <= {tagging_schemes.OUTSIDE} and (
+            spelling.share_like_spans(places) <= _MOST
+        ):
             return scheme
-        odd = min(places.keys() - like or places)
+        inside = places.keys() - {tagging_schemes.OUTSIDE}
+        like -= {tagging_schemes.OUTSIDE}
+        odd = min(places.keys() - like - {tagging_schemes.OUTSIDE} or inside)
+        other = max(inside - {odd}, default=tagging_schemes.OUTSIDE)
         raise UserError(
-            f"{_place(*places[odd])}: the tags are those of no one scheme: "
-            f"'{odd}' beside '{max(like - {odd})}'; mend them, or set "
-            "options.scheme (none: tags that spell no spans)"
+            f"{places[odd][0].place_of(places[odd][1])}: the tags are those of "
+            f"no one scheme: '{odd}' beside '{other}'; mend them, or set "
+            "options.scheme to one of "
+            + ", ".join(tagging_schemes.SCHEMES)
+            + " (none: tags that spell no spans)"
         )
 
     def example(self, record: Mapping[str, Any], place: str) -> Sentence:
@@ -365,6 +385,37 @@ class Tagging(FileTask):
         ]  # fmt: skip
 
 
-def _place(sentence: Sentence, word: int) -> str:
-    path, _, line = sentence.place.rpartition(":")
-    return f"{path}:{int(line) + word}"
+def _usually_spelled(sentences: list[Sentence], path: str) -> list[Sentence]:
+    """Sentences with their tags as "B-PER", however the file spells them."""
+    tags = {tag for sentence in sentences for tag in sentence.tags or ()}
+    found = spelling.find(tags)
+    if found is None:
+        return sentences
+    _log.warning(
+        "%s: tags are spelled like '%s'; they are read, and predicted, as "
+        "'B-PER'", path, found,
+    )  # fmt: skip
+    known = spelling.plain(tags, found)
+    return [
+        dataclasses.replace(
+            sentence,
+            tags=sentence.tags and tuple(known[tag] for tag in sentence.tags),
+        )
+        for sentence in sentences
+    ]
+
+
+def _shown(sentence: Sentence) -> str:
+    """The columns of a sentence's first line, for a message."""
+    path, _, number = sentence.place.rpartition(":")
+    if not (sentence.counted and number.isdigit()):
+        return ""
+    for at, line in text_lines(path):
+        if at == int(number):
+            cells = line.split("\t") if "\t" in line else line.split()
+            return f" (the line has {', '.join(map(repr, cells)):.200})"
+    return ""
+
+
+def _or(given: int | None, usual: int | None) -> int | None:
+    return usual if given is None else given

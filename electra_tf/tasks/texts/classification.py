@@ -2,7 +2,7 @@
 
 import collections
 import difflib
-import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -12,6 +12,14 @@ import numpy as np
 from electra_tf.errors import UserError
 from electra_tf.tasks.records import missing_column, read_table, text_in
 from electra_tf.tasks.task import FileTask, Prediction
+from electra_tf.tasks.texts.columns import with_found_columns
+from electra_tf.tasks.texts.labels import (
+    as_list,
+    columns_labels,
+    one_label,
+    several_labels,
+    suspicions,
+)
 from electra_tf.tasks.texts.options import (
     OF_CLASSES,
     OF_LABEL_SETS,
@@ -24,7 +32,12 @@ from electra_tf.tasks.texts.options import (
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
 from electra_tf.tasks.texts.task import TextExample, TextTask
 
+_log = logging.getLogger(__name__)
 _HINT = "for a file without a header give options.columns"
+_LABEL_HINT = (
+    "options.label_column names it; for one column a label give "
+    "options.label_columns; for a file without a header options.columns"
+)
 _MOST_SHOWN = 12  # labels in a message
 _PAIR = "text_pair"  # the column of a second text that nobody named
 
@@ -68,13 +81,28 @@ class TableTask(FileTask, TextTask):
     def read_files(self, paths: Sequence[str], split: str) -> list[TextExample]:
         """The rows of a table; a test file may have no answers."""
         needed = split != "test"
-        options = self.options
         rows = []
-        for record, place in read_table(paths[0], options, options.text_column):
-            if needed and options.label_column not in record:
-                raise missing_column(record, place, options.label_column, _HINT)
-            rows.append(self._row(record, place))
+        found = read_table(paths[0], self.options, self.options.text_column)
+        for record, place in found:
+            if not rows and not self.trained:
+                self.options = with_found_columns(
+                    self.options, record, paths[0]
+                )
+            row = self._row(record, place)
+            if needed and row.label is None:
+                self._check_label(record, place)
+            rows.append(row)
         return self._examples(rows, needed)
+
+    def label_of(self, record: Mapping[str, Any], place: str) -> Any:
+        """What the label column holds; None where it is not there."""
+        return record.get(self.options.label_column)
+
+    def _check_label(self, record: Mapping[str, Any], place: str) -> None:
+        """Refuses a row without the column of the label."""
+        column = self.options.label_column
+        if column not in record:
+            raise missing_column(record, place, column, _LABEL_HINT)
 
     def read(self, split: str) -> Sequence[TextExample] | None:
         """See `FileTask.read`."""
@@ -133,7 +161,7 @@ class TableTask(FileTask, TextTask):
         return Row(
             text_in(record, options.text_column, place, _HINT),
             None if pair is None else text_in(record, pair, place, _HINT),
-            record.get(options.label_column),
+            self.label_of(record, place),
             place,
         )
 
@@ -167,28 +195,48 @@ class Classification(TableTask):
             OF_LABEL_SETS[0] if self.options.multi_label else OF_CLASSES[0]
         )
         self.metric = self.options.metric or default
-        self._labels = self.state.get("labels") or self.options.labels
+        self._labels = (
+            self.state.get("labels")
+            or self.options.labels
+            or self.options.label_columns
+        )
         if self._labels:
             self._target = self._make_target()
 
+    def label_of(self, record: Mapping[str, Any], place: str) -> Any:
+        """What the label column holds, or which label columns say yes."""
+        if self.options.label_columns is None:
+            return super().label_of(record, place)
+        return columns_labels(record, self.options.label_columns, place)
+
+    def _check_label(self, record: Mapping[str, Any], place: str) -> None:
+        columns = self.options.label_columns
+        if columns is None:
+            super()._check_label(record, place)
+        elif columns[0] not in record:
+            raise missing_column(record, place, columns[0], _HINT)
+
     def answer(self, value: Any, place: str) -> str | tuple[str, ...]:
         """A label, or of `multi_label` those that there are."""
+        names = self.options.label_columns or self.options.labels
         if not self.options.multi_label:
-            return _label(value, place)
-        if isinstance(value, str):
-            value = value.split(self.options.separator)
-            value = [part for part in value if part.strip()]
-        if not isinstance(value, list):
+            return one_label(value, names, place)
+        if self.options.label_columns is not None:
+            return tuple(value)
+        listed = as_list(value)
+        if listed is None and isinstance(value, str):
+            listed = value.split(self.options.separator)
+            listed = [part for part in listed if part.strip()]
+        if listed is None:
             raise UserError(
                 f"{place}: expected a list of labels, or a text with them, "
                 f"got {value!r:.40}"
             )
-        # A label named twice is there once.
-        return tuple(dict.fromkeys(_label(part, place) for part in value))
+        return several_labels(listed, names, place)
 
     def look(self, examples: Sequence[TextExample]) -> None:
         """Finds the labels, unless they are given."""
-        if self.options.labels is None:
+        if self.options.labels is None and not self.options.label_columns:
             self._labels = _sorted(
                 {label for example in examples for label in _all(example)}
             )
@@ -224,6 +272,12 @@ class Classification(TableTask):
                 f"{where}: every row's '{column}' is '{next(iter(counts))}'; "
                 "expected at least two classes"
             )
+        if self.options.multi_label and len({e.answer for e in examples}) == 1:
+            raise UserError(
+                f"{where}: every row has the same labels; there is nothing to "
+                "learn"
+            )
+        self._warn(counts, len(examples), where)
         self.state["labels"] = list(self._labels)
         weights = self._weights(counts, len(examples))
         if weights is not None:
@@ -241,6 +295,18 @@ class Classification(TableTask):
                 + ", ".join(OF_CLASSES)
             )
         self._target = self._make_target()
+
+    def _warn(
+        self, counts: Mapping[str, int], examples: int, where: str
+    ) -> None:
+        """Tells of labels that look like mistakes; `labels` pins them."""
+        if self.options.labels or self.options.label_columns:
+            return
+        for text in suspicions(
+            counts, examples, self.options.label_column,
+            self.options.multi_label, self.options.separator,
+        ):  # fmt: skip
+            _log.warning("%s: %s", where, text)
 
     def _weights(
         self, counts: Mapping[str, int], examples: int
@@ -329,19 +395,6 @@ class Regression(TableTask):
             offset, scale = float(numbers.mean()), float(numbers.std())
         self.state |= {"offset": offset, "scale": scale}
         self._target = Number(offset, scale)
-
-
-def _label(value: Any, place: str) -> str:
-    """A label's name; of JSON's other scalars as JSON writes them."""
-    if isinstance(value, str):
-        value = value.strip()
-    elif isinstance(value, bool | int | float):
-        value = json.dumps(value)
-    else:
-        raise UserError(f"{place}: expected a label, got {value!r:.40}")
-    if not value:
-        raise UserError(f"{place}: the label is empty")
-    return value
 
 
 def _all(example: TextExample) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from electra_tf.errors import UserError
 from electra_tf.models.config import HiddenActivation
 from electra_tf.tasks.splits import TableOptions
 
+PAIR = "text_pair"
 # Metrics that may select the best weights; the first one does by default.
 OF_CLASSES = ("accuracy", "macro_f1", "mcc")
 OF_TWO_CLASSES = ("f1", "accuracy_f1", "precision", "recall")
@@ -62,7 +63,9 @@ class TextTableOptions(TextOptions, TableOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.columns is not None:
-            for key in ("text_column", "text_pair_column", "label_column"):
+            if self.text_pair_column is None and PAIR in self.columns:
+                object.__setattr__(self, "text_pair_column", PAIR)
+            for key in self.needed_columns():
                 name = getattr(self, key)
                 if name is not None and name not in self.columns:
                     raise UserError(
@@ -73,6 +76,10 @@ class TextTableOptions(TextOptions, TableOptions):
             raise UserError(
                 "double_unordered: is for pairs; give text_pair_column"
             )
+
+    def needed_columns(self) -> tuple[str, ...]:
+        """The keys that name a column which a table must have."""
+        return ("text_column", "text_pair_column", "label_column")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +103,13 @@ class ClassificationOptions(TextTableOptions):
     separator: Annotated[str, Setting("Text between the labels of a cell.")] = (
         ","
     )
+    label_columns: Annotated[
+        tuple[str, ...] | None,
+        Setting(
+            "Columns of tables that have one for each label, with 0 or 1 in "
+            "it; sets multi_label. null where one column holds the labels."
+        ),
+    ] = None
     threshold: Annotated[
         float,
         Setting(
@@ -126,7 +140,23 @@ class ClassificationOptions(TextTableOptions):
     ] = None
 
     def __post_init__(self) -> None:
+        if self.label_columns is not None:
+            object.__setattr__(self, "multi_label", True)
         super().__post_init__()
+        if self.label_columns is not None:
+            if self.labels not in (None, self.label_columns):
+                raise UserError(
+                    "labels: those of label_columns are their names; leave "
+                    "one of the two out"
+                )
+            if len(set(self.label_columns)) != len(self.label_columns):
+                raise UserError("label_columns: one of them is given twice")
+            for name in self.label_columns:
+                if self.columns is not None and name not in self.columns:
+                    raise UserError(
+                        f"columns: '{name}' is not among them, which "
+                        "label_columns names"
+                    )
         if self.labels is not None:
             least = 1 if self.multi_label else 2
             if len(set(self.labels)) != len(self.labels):
@@ -147,10 +177,28 @@ class ClassificationOptions(TextTableOptions):
             not weight >= 0 for weight in weights.values()
         ):
             raise UserError("class_weights: expected weights of at least 0")
+        of_one = OF_CLASSES + OF_TWO_CLASSES
+        if self.multi_label and self.metric in set(of_one) - set(OF_LABEL_SETS):
+            raise UserError(
+                f"metric: {self.metric} is of texts with one label each; with "
+                f"multi_label known: {', '.join(OF_LABEL_SETS)}; null takes "
+                "the first"
+            )
+        if not self.multi_label and self.metric in (
+            set(OF_LABEL_SETS) - set(of_one)
+        ):
+            raise UserError(
+                f"metric: {self.metric} is of sets of labels; set multi_label, "
+                f"or choose one of {', '.join(of_one)}"
+            )
         _check_metric(
-            self.metric,
-            OF_LABEL_SETS if self.multi_label else OF_CLASSES + OF_TWO_CLASSES,
+            self.metric, OF_LABEL_SETS if self.multi_label else of_one
         )
+
+    def needed_columns(self) -> tuple[str, ...]:
+        """See `TextTableOptions`; `label_columns` are checked apart."""
+        keys = super().needed_columns()
+        return keys if self.label_columns is None else keys[:-1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,249 @@
+"""The head of a KerasHub preset: `task.json`, beside its weights.
+
+KerasHub has no task on ELECTRA's backbone of its own; the classes are those
+of `electra_tf.keras_hub`. A classifier's labels are numbers there, so that
+their names have a file of ours.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+import keras
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.hub.config import DirectoryConfig
+from electra_tf.hub.huggingface_tokenizer import read_json
+from electra_tf.hub.names import Network
+from electra_tf.models.config import Gelu, TaskHeadConfig
+
+TASK, WEIGHTS = "task.json", "task.weights.h5"
+NAMES = "class_names.json"
+_CLASSIFIER, _MASKED_LM = "ElectraTextClassifier", "ElectraMaskedLM"
+_TANH = "tanh_gelu"
+_LONGEST_ROW = 512  # of a preprocessor, where nothing else is told
+
+
+class _OtherHead(Exception):
+    """A head for which ours have no place; says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """What a preset's head is.
+
+    Attributes:
+      task: that of a classifier; None of a masked LM.
+      gelu: the form of a masked LM's GELU; None of a classifier.
+    """
+
+    task: TaskHeadConfig | None
+    gelu: Gelu | None
+
+    @property
+    def part(self) -> Network:
+        """The network that has such a head."""
+        return "discriminator" if self.task else "generator"
+
+
+def read(path: str, hidden_size: int) -> tuple[Head | None, list[str]]:
+    """Reads what a preset says of its head.
+
+    Args:
+      path: the preset.
+      hidden_size: its backbone's.
+
+    Returns:
+      The head, None where there is none that ours can have; and what was
+      assumed.
+
+    Raises:
+      UserError: a file is damaged; it is named.
+    """
+    file = files.join(path, TASK)
+    if not files.exists(file):
+        return None, []
+    if not files.exists(files.join(path, WEIGHTS)):
+        return None, [f"no head: {TASK} is there, but not its {WEIGHTS}"]
+    content = read_json(file)
+    name = str(content.get("registered_name"))
+    settings = content.get("config")
+    if not isinstance(settings, dict):
+        raise UserError(f"{file}: config: expected the task's arguments")
+    kind = name.rpartition(">")[2]
+    assumed: list[str] = []
+    try:
+        if kind == _CLASSIFIER:
+            task, assumed = _classifier(path, settings, hidden_size)
+            return Head(task, None), assumed
+        if kind == _MASKED_LM:
+            return Head(None, _gelu(settings)), []
+        raise _OtherHead(f"its task is '{name}'")
+    except _OtherHead as reason:
+        return None, [f"no head: {reason}; the backbone alone is taken"]
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+
+
+def _classifier(
+    path: str, settings: dict[str, Any], hidden_size: int
+) -> tuple[TaskHeadConfig, list[str]]:
+    width = settings.get("hidden_dim")
+    if width not in (None, hidden_size):
+        raise _OtherHead(
+            f"its hidden layer is {width} wide, ours would be {hidden_size}"
+        )
+    inner = settings.get("hidden_activation", "gelu")
+    if width is None:
+        inner = "gelu"
+    elif inner not in ("gelu", "tanh"):
+        raise _OtherHead(f"its hidden layer's activation is {inner}")
+    assumed = []
+    activation = settings.get("activation")
+    if activation not in (None, "linear", "softmax"):
+        assumed.append(f"logits, without its activation {activation}")
+    classes, dropout = settings.get("num_classes"), settings.get("dropout", 0.1)
+    if type(classes) is not int:
+        raise UserError(
+            f"config.num_classes: expected a whole number, got {classes!r}"
+        )
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float):
+        raise UserError(f"config.dropout: expected a number, got {dropout!r}")
+    task = TaskHeadConfig(
+        kind="sequence",
+        num_labels=classes,
+        labels=_class_names(path, classes),
+        hidden_layer=width is not None,
+        hidden_activation=inner,
+        dropout=float(dropout),
+    )
+    return task, assumed
+
+
+def _class_names(path: str, classes: int) -> tuple[str, ...] | None:
+    file = files.join(path, NAMES)
+    if not files.exists(file):
+        return None
+    try:
+        names = json.loads(files.read_text(file))
+    except ValueError as error:
+        raise UserError(f"{NAMES}: no JSON ({error})") from error
+    if (
+        not isinstance(names, list)
+        or len(names) != classes
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise UserError(
+            f"config.num_classes: {classes}, but {NAMES} beside it is no list "
+            "of so many names; mend it or take it away"
+        )
+    return tuple(names)
+
+
+def _gelu(settings: dict[str, Any]) -> Gelu:
+    activation = settings.get("intermediate_activation")
+    if isinstance(activation, dict):  # of a function that is registered
+        activation = activation.get("config")
+    activation = str(activation).rpartition(">")[2]
+    if activation not in ("gelu", _TANH):
+        raise _OtherHead(f"its activation is {activation}")
+    return "erf" if activation == "gelu" else "tanh"
+
+
+def attach(
+    backbone: keras.Model,
+    config: DirectoryConfig,
+    part: Network,
+    preprocessor: Any = None,
+) -> keras.Model | None:
+    """The backbone with the head of a network, at random.
+
+    Args:
+      backbone: a `keras_hub.models.ElectraBackbone` of its shape.
+      config: of the network alone.
+      part: which it is.
+      preprocessor: the task's; see `preprocessor`.
+
+    Returns:
+      A task of `electra_tf.keras_hub`; None where the network has no head,
+      or one that no task there has.
+    """
+    # It imports the library.
+    from electra_tf import keras_hub as tasks
+
+    model, task = getattr(config, part), config.task
+    if part == "generator":
+        if not (config.token_lm_head and model.tied_head):
+            return None
+        exact = (model.head_gelu or model.gelu) == "erf"
+        return tasks.ElectraMaskedLM(
+            backbone,
+            preprocessor,
+            intermediate_activation="gelu" if exact else tasks.tanh_gelu,
+        )
+    if not isinstance(task, TaskHeadConfig) or task.kind != "sequence":
+        return None
+    return tasks.ElectraTextClassifier(
+        backbone,
+        task.num_labels,
+        preprocessor,
+        hidden_dim=model.hidden_size if task.hidden_layer else None,
+        hidden_activation=task.hidden_activation,
+        dropout=task.dropout,
+    )
+
+
+def preprocessor(
+    tokenizer: Any, config: DirectoryConfig, part: Network
+) -> keras.Layer:
+    """The preprocessor of the task that `attach` makes of a network.
+
+    Its rows are as long as those that the model was fine-tuned on, if it
+    says so.
+
+    Args:
+      tokenizer: a `keras_hub.models.ElectraTokenizer`.
+      config: of the network alone.
+      part: which it is.
+    """
+    from electra_tf import keras_hub as tasks
+
+    kind = {
+        "generator": tasks.ElectraMaskedLMPreprocessor,
+        "discriminator": tasks.ElectraTextClassifierPreprocessor,
+    }[part]
+    options = (config.fine_tuning or {}).get("options") or {}
+    length = options.get("max_seq_length") or _LONGEST_ROW
+    positions = getattr(config, part).max_positions
+    return kind(tokenizer, sequence_length=min(length, positions))
+
+
+def write_names(directory: str, config: DirectoryConfig) -> list[str]:
+    """Writes the names of a classifier's classes, and says what they mean.
+
+    Args:
+      directory: of the preset.
+      config: of the discriminator.
+
+    Returns:
+      Sentences on what its outputs do not say there.
+    """
+    task = config.task
+    if not isinstance(task, TaskHeadConfig):
+        return []
+    if task.labels is not None:
+        text = json.dumps(list(task.labels), indent=2, ensure_ascii=False)
+        files.write_text(files.join(directory, NAMES), text + "\n")
+        return [
+            f"its classes are numbers there; {NAMES} beside it names them "
+            "in their order"
+        ]
+    state = (config.fine_tuning or {}).get("state") or {}
+    offset, scale = state.get("offset", 0.0), state.get("scale", 1.0)
+    if (offset, scale) == (0.0, 1.0):
+        return []
+    return [
+        f"its output is what is here multiplied by {scale:g}, and {offset:g} "
+        "added"
+    ]

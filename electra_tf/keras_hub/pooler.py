@@ -1,0 +1,24 @@
+"""The backbone's pooler, which ELECTRA's tasks do without."""
+
+from collections.abc import Iterable
+
+import keras
+
+
+def without_pooler(
+    variables: Iterable[keras.Variable], backbone: keras.Model | None
+) -> list[keras.Variable]:
+    """Variables less those of the backbone's pooler.
+
+    No output of a task depends on it. Left among what a task trains, each
+    `fit` warns of variables without gradients, and asks for a forgotten loss.
+
+    Args:
+      variables: a task's.
+      backbone: its `keras_hub.models.ElectraBackbone`; None before it has
+        one.
+    """
+    if backbone is None:
+        return list(variables)
+    unused = {id(v) for v in backbone.pooled_dense.variables}
+    return [v for v in variables if id(v) not in unused]

@@ -1,0 +1,111 @@
+"""From strings to what an `ElectraBackbone` reads, for each of the tasks."""
+
+from typing import Any
+
+import keras
+import keras_hub
+
+# Presets name their classes with it.
+PACKAGE = "electra_tf"
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class ElectraTextClassifierPreprocessor(
+    keras_hub.models.TextClassifierPreprocessor
+):
+    """Tokenizes texts, or pairs of them, and packs them for classification.
+
+    A text becomes `[CLS] text [SEP]`, a pair `[CLS] first [SEP] second [SEP]`
+    with segment ids 0 and 1; both are cut or padded to `sequence_length`.
+
+    Example:
+
+        import keras_hub
+        import electra_tf.keras_hub
+
+        preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(
+            DIR, sequence_length=128
+        )
+        x = preprocessor(["a fine film", "a dull one"])
+        x, y = preprocessor((["first"], ["second"]), y=[1])
+        dataset = dataset.map(preprocessor)  # of (text, label)
+
+    Args:
+      tokenizer: a `keras_hub.models.ElectraTokenizer`.
+      sequence_length: tokens of a row, special ones included.
+      truncate: of a pair that is too long: "round_robin" shortens the longer
+        text first, "waterfall" the second.
+      **kwargs: of `keras_hub.models.TextClassifierPreprocessor`.
+
+    Call arguments:
+      x: a string, strings, or a tuple of those for pairs.
+      y: labels, passed through.
+      sample_weight: weights, passed through.
+
+    Returns:
+      `token_ids` int32, `segment_ids` int32 and `padding_mask` bool or int32,
+      each [B, sequence_length] ([sequence_length] of one string), as a dict;
+      with `y` and `sample_weight` after it where they are given.
+    """
+
+    backbone_cls = keras_hub.models.ElectraBackbone
+    tokenizer_cls = keras_hub.models.ElectraTokenizer
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class ElectraMaskedLMPreprocessor(keras_hub.models.MaskedLMPreprocessor):
+    """Tokenizes texts, packs them and masks tokens for the masked LM.
+
+    Tokens are chosen anew at each call. Rows are packed as
+    `ElectraTextClassifierPreprocessor` does it.
+
+    Example:
+
+        import keras_hub
+        import electra_tf.keras_hub
+
+        preprocessor = keras_hub.models.MaskedLMPreprocessor.from_preset(
+            DIR, sequence_length=128, mask_selection_length=20
+        )
+        x, y, sample_weight = preprocessor(["a fine film", "a dull one"])
+
+    Args:
+      tokenizer: a `keras_hub.models.ElectraTokenizer`.
+      sequence_length: tokens of a row, special ones included.
+      truncate: as `ElectraTextClassifierPreprocessor`'s.
+      mask_selection_rate: share of the tokens that are to be predicted.
+      mask_selection_length: how many of them a row has room for.
+      mask_token_rate: share of the chosen that [MASK] replaces.
+      random_token_rate: share of the chosen that a random token replaces.
+      **kwargs: of `keras_hub.models.MaskedLMPreprocessor`.
+
+    Call arguments:
+      x: a string, strings, or a tuple of those for pairs.
+
+    Returns:
+      (x, y, sample_weight). `x` is a dict of `token_ids`, `segment_ids`,
+      `padding_mask`, each [B, sequence_length], and `mask_positions`
+      [B, mask_selection_length]; `y` the tokens that were there and
+      `sample_weight` 1 where a position is one, both of that last shape.
+    """
+
+    backbone_cls = keras_hub.models.ElectraBackbone
+    tokenizer_cls = keras_hub.models.ElectraTokenizer
+
+
+def fit_to(preprocessor: Any, backbone: keras.Model) -> None:
+    """Shortens a preprocessor's rows to the positions that a backbone has.
+
+    A preset tells a preprocessor nothing of the backbone, and its default of
+    512 tokens is more than a model of shorter rows can read.
+
+    Args:
+      preprocessor: one of the above; None and any other is left as it is.
+      backbone: a `keras_hub.models.ElectraBackbone`.
+    """
+    kinds = ElectraTextClassifierPreprocessor, ElectraMaskedLMPreprocessor
+    positions = backbone.max_sequence_length
+    if isinstance(preprocessor, kinds) and (
+        preprocessor.sequence_length > positions
+    ):
+        preprocessor.sequence_length = positions

@@ -1,0 +1,341 @@
+"""Training a part of a network: LoRA, freezing by layer, adapters alone."""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import keras
+
+from electra_tf import files, tensors
+from electra_tf.errors import UserError
+
+Targets = Literal["query_value", "attention", "all"]
+
+# Of query, key and value, those that change.
+_QKV: dict[str, tuple[int, ...]] = {
+    "query_value": (0, 2), "attention": (0, 1, 2), "all": (0, 1, 2),
+}  # fmt: skip
+_CONFIG, _WEIGHTS = "adapter.json", "adapter.safetensors"
+_FORMAT = "electra_tf adapter"
+
+
+class Adaptable:
+    """What an encoder, and every network with one, can be asked to train.
+
+    A network with an `encoder`, and a task whose `network` has one, adapt that
+    encoder; their heads train as before.
+    """
+
+    def _adapted(self) -> Any:
+        """The encoder; no property, for Keras saves what attributes hold."""
+        found: Any = self
+        for name in ("network", "encoder"):
+            found = getattr(found, name, found)
+        if not hasattr(found, "blocks"):
+            raise UserError(f"{type(self).__name__} has no encoder to adapt")
+        return found
+
+    def enable_lora(
+        self,
+        rank: int,
+        targets: Targets = "query_value",
+        alpha: float | None = None,
+        verbose: bool = True,
+    ) -> None:
+        """Has the encoder learn a change of low rank, and nothing else.
+
+        Its own weights are frozen. What stands on the encoder trains on. Call
+        it before the optimizer's first step, so before `fit`.
+        `save_pretrained` writes merged weights, `save_adapter` the change
+        alone.
+
+        Args:
+          rank: of the change of each kernel; 4 to 16 are usual.
+          targets: which kernels of each block change: "query_value",
+            "attention" (query, key, value and output), or "all" (those of
+            the feed-forward layers too).
+          alpha: the change is scaled by alpha / rank; `rank` where None.
+          verbose: print which parameters train.
+
+        Raises:
+          UserError: no such rank or targets, or it is enabled already.
+        """
+        encoder = self._adapted()
+        if targets not in _QKV:
+            raise UserError(
+                f"targets: {targets!r} is none of {', '.join(_QKV)}"
+            )
+        width = encoder.config.hidden_size
+        if not 1 <= rank <= width:
+            raise UserError(
+                f"rank: {rank}; expected 1 to {width}, the encoder's width"
+            )
+        if encoder.lora is not None:
+            raise UserError(
+                f"LoRA of rank {encoder.lora[0]} is enabled already; load the "
+                "network again for another"
+            )
+        encoder.lora = (rank, float(alpha or rank), targets)
+        _renew(self)
+        if verbose:
+            print(self.trained())
+
+    def freeze(self, up_to: int | None = None, verbose: bool = True) -> None:
+        """Freezes the encoder from below: embeddings, then block by block.
+
+        Nothing is computed in training for the sake of frozen weights alone.
+
+        Args:
+          up_to: how many blocks are frozen beside the embeddings, from the
+            lowest; all where None, none but the embeddings where 0. Those
+            above train.
+          verbose: print which parameters train.
+
+        Raises:
+          UserError: there are not so many blocks.
+        """
+        encoder = self._adapted()
+        count = len(encoder.blocks)
+        number = count if up_to is None else up_to
+        if not 0 <= number <= count:
+            raise UserError(
+                f"up_to: {up_to}; expected 0 to {count}, the encoder's blocks"
+            )
+        encoder.embeddings.trainable = False
+        if encoder.embeddings_project is not None:
+            encoder.embeddings_project.trainable = False
+        for i, block in enumerate(encoder.blocks):
+            block.trainable = i >= number
+        _freeze_kernels(encoder)
+        _renew(self)
+        if verbose:
+            print(self.trained())
+
+    def trained(self) -> str:
+        """Says which parameters train, in a line."""
+        model: Any = self
+        train = model.trainable_variables
+        count = _count(train)
+        total = count + _count(
+            v for v in model.non_trainable_variables if "seed" not in v.path
+        )
+        places: dict[str, int] = {}
+        for variable in train:
+            place = _place(variable.path)
+            places[place] = places.get(place, 0) + math.prod(variable.shape)
+        told = ", ".join(f"{name} {n:,}" for name, n in places.items())
+        share = 100 * count / max(total, 1)
+        return f"{count:,} of {total:,} parameters train ({share:.2f} %)" + (
+            f": {told}" if told else ""
+        )
+
+    def merge_lora(self) -> None:
+        """Adds LoRA's change to the kernels, and begins a new one at zero.
+
+        Outputs stay the same, up to rounding.
+
+        Raises:
+          UserError: LoRA is not enabled.
+        """
+        for dense in _changed(self._adapted()):
+            dense.kernel.assign_add(dense.lora.change())
+            dense.lora.up.assign(keras.ops.zeros_like(dense.lora.up))
+
+    def save_adapter(self, path: str) -> None:
+        """Writes what trains, LoRA's change and the head, without the rest.
+
+        Args:
+          path: a directory, made if it is not there.
+
+        Raises:
+          UserError: LoRA is not enabled, or it cannot be written.
+        """
+        encoder = self._adapted()
+        _changed(encoder)
+        rank, alpha, targets = encoder.lora
+        arrays = {
+            name: variable.numpy() for name, variable in _named(self).items()
+        }
+        content = {
+            "format": _FORMAT,
+            "rank": rank,
+            "alpha": alpha,
+            "targets": targets,
+        }
+        files.make_directory(path)
+        tensors.save(files.join(path, _WEIGHTS), arrays)
+        files.write_text(
+            files.join(path, _CONFIG), json.dumps(content, indent=2) + "\n"
+        )
+
+    def load_adapter(self, path: str, verbose: bool = False) -> None:
+        """Loads what `save_adapter` wrote, enabling LoRA as it was then.
+
+        Args:
+          path: the directory.
+          verbose: print which parameters train.
+
+        Raises:
+          UserError: not an adapter, or one of another network.
+        """
+        file = files.join(path, _CONFIG)
+        try:
+            told = json.loads(files.read_text(file))
+            if told["format"] != _FORMAT:
+                raise ValueError(f"format is {told['format']}")
+            wanted = (told["rank"], told["alpha"], told["targets"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{file}: not what save_adapter writes ({error})"
+            ) from error
+        held = tensors.TensorFile(files.join(path, _WEIGHTS))
+        encoder = self._adapted()
+        if encoder.lora is None:
+            self.enable_lora(wanted[0], wanted[2], wanted[1], verbose)
+        elif encoder.lora != wanted:
+            raise UserError(
+                f"{path}: is of {_told(wanted)}, the network has "
+                f"{_told(encoder.lora)}; load the network again"
+            )
+        targets = _named(self)
+        for name, variable in targets.items():
+            if name not in held:
+                raise UserError(
+                    f"{held.path}: lacks {name}; it is of another network"
+                )
+            if tuple(held.shapes[name]) != tuple(variable.shape):
+                raise UserError(
+                    f"{held.path}: {name} has shape "
+                    f"{list(held.shapes[name])}, the network's has "
+                    f"{list(variable.shape)}"
+                )
+        for name, variable in targets.items():
+            variable.assign(held[name])
+
+    def quantize(self, mode: str, **options: Any) -> None:
+        """Refuses: weights of a network stay floating-point.
+
+        Args:
+          mode: as "int8".
+          **options: as Keras'.
+
+        Raises:
+          UserError: always; it says what to do instead.
+        """
+        raise UserError(
+            f"quantize({mode!r}): the networks keep floating-point weights. "
+            "For half the bytes load with dtype='bfloat16', or export with "
+            "float16=True; for int8, export with tflite=True and run "
+            "LiteRT's quantization on the file, or convert --to=huggingface "
+            "and use ONNX Runtime's"
+        )
+
+
+def switch_on(encoder: Any, told: tuple[int, float, str]) -> None:
+    """Freezes a built encoder and creates the factors of its changes.
+
+    Args:
+      encoder: an `ElectraEncoder`.
+      told: rank, alpha and targets.
+    """
+    rank, alpha, targets = told
+    for block in encoder.blocks:
+        attention = block.attention
+        attention.qkv.lora.enable(
+            attention.qkv.kernel, rank, alpha, 3, _QKV[targets]
+        )
+        others = []
+        if targets != "query_value":
+            others.append(attention.output_dense)
+        if targets == "all":
+            others += [block.intermediate, block.output_dense]
+        for dense in others:
+            dense.lora.enable(dense.kernel, rank, alpha)
+    _freeze_kernels(encoder)
+
+
+def changed_kernels(models: Iterable[Any]) -> dict[str, Any]:
+    """Paths of the kernels that LoRA changes -> their layers."""
+    found = {}
+    for model in models:
+        encoder = model if hasattr(model, "blocks") else None
+        encoder = encoder or getattr(model, "encoder", None)
+        if getattr(encoder, "lora", None) is not None:
+            found.update({d.kernel.path: d for d in _changed(encoder)})
+    return found
+
+
+def _freeze_kernels(encoder: Any) -> None:
+    """With LoRA on, nothing of the encoder trains but the changes."""
+    if encoder.lora is None:
+        return
+    for variable in encoder.variables:
+        if "lora" not in variable.path.split("/"):
+            variable.trainable = False
+
+
+def _changed(encoder: Any) -> list[Any]:
+    """The layers whose kernels change.
+
+    Raises:
+      UserError: LoRA is not enabled.
+    """
+    if encoder.lora is None:
+        raise UserError("LoRA is not enabled; call enable_lora(RANK) first")
+    found = []
+    for block in encoder.blocks:
+        attention = block.attention
+        found += [
+            dense
+            for dense in (
+                attention.qkv, attention.output_dense,
+                block.intermediate, block.output_dense,
+            )
+            if dense.lora.rank
+        ]  # fmt: skip
+    return found
+
+
+def _renew(model: Any) -> None:
+    """Has Keras trace its functions again, now that others train."""
+    for name in ("make_train_function", "make_test_function"):
+        make = getattr(model, name, None)
+        if make is not None and model.compiled:
+            make(force=True)
+
+
+def _count(variables: Any) -> int:
+    return sum(math.prod(v.shape) for v in variables)
+
+
+def _place(path: str) -> str:
+    """Where a variable is, in a word or two."""
+    parts = path.split("/")
+    for place, word in (
+        ("lora", "LoRA"), ("task", "head"), ("embeddings", "embeddings"),
+    ):  # fmt: skip
+        if place in parts:
+            return word
+    if any(part.startswith("layer_") for part in parts):
+        return "blocks"
+    return "others"
+
+
+def _named(model: Any) -> dict[str, keras.Variable]:
+    """What an adapter holds: name -> variable, from the encoder's place on."""
+    found = {}
+    for variable in model.trainable_variables:
+        parts = variable.path.split("/")
+        for start in ("encoder", "task"):
+            if start in parts:
+                parts = parts[parts.index(start) :]
+                break
+        else:
+            parts = parts[1:]
+        found["/".join(parts)] = variable
+    return found
+
+
+def _told(lora: tuple[int, float, str]) -> str:
+    return f"rank {lora[0]}, alpha {lora[1]:g}, on {lora[2]}"

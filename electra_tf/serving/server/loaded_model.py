@@ -1,0 +1,251 @@
+"""A SavedModel as TensorFlow loads it: its signatures, and calls of them.
+
+TensorFlow is imported when a model is loaded.
+"""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import numpy as np
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.serving.server.limits import RequestError, invalid
+from electra_tf.serving.server.signatures import (
+    PREDICT,
+    SignatureInfo,
+    TensorInfo,
+)
+
+_LOG = logging.getLogger("electra_tf.serving")
+SAVED_MODEL = "saved_model.pb"
+_DESCRIPTION = ("assets.extra", "electra_tf.json")
+_INIT_SIGNATURE = "__saved_model_init_op"
+# Lines of TensorFlow's messages that tell nothing of the cause.
+_NO_REASONS = ("Graph execution", "Detected at", "You may be trying")
+
+# HTTP statuses of TensorFlow's errors, as TensorFlow Serving gives them.
+_STATUSES = {
+    "CancelledError": HTTPStatus.SERVICE_UNAVAILABLE,
+    "InvalidArgumentError": HTTPStatus.BAD_REQUEST,
+    "DeadlineExceededError": HTTPStatus.GATEWAY_TIMEOUT,
+    "NotFoundError": HTTPStatus.NOT_FOUND,
+    "ResourceExhaustedError": HTTPStatus.TOO_MANY_REQUESTS,
+    "FailedPreconditionError": HTTPStatus.BAD_REQUEST,
+    "OutOfRangeError": HTTPStatus.BAD_REQUEST,
+    "UnimplementedError": HTTPStatus.NOT_IMPLEMENTED,
+    "UnavailableError": HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A version that can answer.
+
+    Attributes:
+      name: of the model.
+      version: its number.
+      signatures: what it takes and returns, by signature.
+      description: `assets.extra/electra_tf.json`; None if it has none.
+      functions: the callables of the SavedModel, by signature.
+      saved_model: what TensorFlow loaded; it owns the variables.
+    """
+
+    name: str
+    version: int
+    signatures: dict[str, SignatureInfo]
+    description: dict[str, Any] | None
+    functions: Mapping[str, Any]
+    saved_model: Any
+
+    def find_signature(self, name: str) -> SignatureInfo:
+        """What a signature takes and returns.
+
+        Raises:
+          RequestError: 400, the model has none of this name.
+        """
+        if name not in self.signatures:
+            raise invalid(
+                f'Serving signature name: "{name[:100]}" not found in '
+                "signature def"
+            )
+        return self.signatures[name]
+
+    def run(
+        self, signature: str, inputs: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Calls a signature; several threads may do so at once.
+
+        Args:
+          signature: its name.
+          inputs: an array for each input; strings are `bytes` objects.
+
+        Returns:
+          An array for each output, in the order of their names.
+
+        Raises:
+          RequestError: TensorFlow refused; the status is the one that
+            TensorFlow Serving gives.
+        """
+        import tensorflow as tf
+
+        info = self.signatures[signature]
+        try:
+            tensors = {
+                name: tf.constant(
+                    # An empty array of objects does not tell its type.
+                    array.tolist() if not array.size else array,
+                    _tensorflow_type(info.inputs[name]),
+                    shape=array.shape,
+                )
+                for name, array in inputs.items()
+            }
+            outputs = self.functions[signature](**tensors)
+            return {name: outputs[name].numpy() for name in info.outputs}
+        except tf.errors.OpError as error:
+            status = _STATUSES.get(
+                type(error).__name__, HTTPStatus.INTERNAL_SERVER_ERROR
+            )
+            raise RequestError(status, _reason(error.message)) from error
+
+    def warm_up(self) -> None:
+        """Runs each signature once, on the examples of the description.
+
+        The first call of a signature is slow; no client shall meet it.
+        """
+        examples = (self.description or {}).get("examples") or []
+        rows = [row for row in examples if isinstance(row, dict) and row]
+        if not rows:
+            return
+        for name, info in self.signatures.items():
+            if any(
+                each.dtype != "DT_STRING" or each.shape != (None,)
+                for each in info.inputs.values()
+            ):
+                continue
+            columns = {
+                key: [str(row.get(key) or next(iter(row.values())))
+                      for row in rows]
+                for key in info.inputs
+            }  # fmt: skip
+            self.run(name, {k: _strings(v) for k, v in columns.items()})
+
+
+def load(name: str, version: int, directory: str) -> LoadedModel:
+    """Loads a SavedModel and warms it up.
+
+    Args:
+      name: the model's.
+      version: its number.
+      directory: with `saved_model.pb`.
+
+    Raises:
+      UserError: unreadable or damaged, or made with operations that are not
+        there; the directory is named.
+    """
+    import tensorflow as tf
+
+    try:
+        # Its operations are known to TensorFlow once it is imported.
+        import tensorflow_text  # noqa: F401
+    except ImportError as error:
+        _LOG.warning("tensorflow-text is not there: %s", error)
+    try:
+        infos = _signatures(directory)
+        loaded = tf.saved_model.load(directory, tags=["serve"])
+        model = LoadedModel(
+            name,
+            version,
+            {key: infos[key] for key in loaded.signatures if key in infos},
+            _description(directory),
+            dict(loaded.signatures),
+            loaded,
+        )
+        if not model.signatures:
+            raise UserError(f"{directory}: the SavedModel has no signatures")
+        model.warm_up()
+    except UserError:
+        raise
+    except (MemoryError, ImportError):
+        raise
+    except Exception as error:
+        # TensorFlow has no one exception for what it cannot load.
+        raise UserError(
+            f"cannot load {directory}: {_reason(str(error))}; if it is not "
+            "whole, copy or export it again"
+        ) from error
+    return model
+
+
+def _signatures(directory: str) -> dict[str, SignatureInfo]:
+    """The signatures as `saved_model.pb` describes them."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString(files.read_bytes(files.join(directory, SAVED_MODEL)))
+    graphs = [
+        graph
+        for graph in saved.meta_graphs
+        if "serve" in graph.meta_info_def.tags
+    ]
+    if not graphs:
+        raise UserError(f"{directory}: no graph is tagged for serving")
+    return {
+        name: SignatureInfo(
+            # Protocol buffers keep them in another order in each process.
+            {k: _tensor_info(v) for k, v in sorted(definition.inputs.items())},
+            {k: _tensor_info(v) for k, v in sorted(definition.outputs.items())},
+            definition.method_name or PREDICT,
+        )
+        for name, definition in sorted(graphs[0].signature_def.items())
+        if name != _INIT_SIGNATURE
+    }
+
+
+def _tensor_info(proto: Any) -> TensorInfo:
+    from tensorflow.core.framework import types_pb2
+
+    shape = proto.tensor_shape
+    sizes = tuple(dim.size if dim.size >= 0 else None for dim in shape.dim)
+    return TensorInfo(
+        types_pb2.DataType.Name(proto.dtype),
+        None if shape.unknown_rank else sizes,
+        proto.name,
+    )
+
+
+def _tensorflow_type(info: TensorInfo) -> Any:
+    import tensorflow as tf
+    from tensorflow.core.framework import types_pb2
+
+    return tf.dtypes.as_dtype(types_pb2.DataType.Value(info.dtype))
+
+
+def _description(directory: str) -> dict[str, Any] | None:
+    path = files.join(directory, *_DESCRIPTION)
+    if not files.exists(path):
+        return None
+    try:
+        found = json.loads(files.read_bytes(path))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON: {error}") from error
+    return found if isinstance(found, dict) else None
+
+
+def _strings(texts: list[str]) -> np.ndarray:
+    array = np.empty(len(texts), object)
+    array[:] = [text.encode("utf-8") for text in texts]
+    return array
+
+
+def _reason(message: str) -> str:
+    """What went wrong, without the node and the lines that made it."""
+    head = message.partition("[[{{node")[0]
+    lines = [line.strip() for line in head.splitlines()]
+    told = [line for line in lines if line and not line.startswith(_NO_REASONS)]
+    # Where the graph was made comes first, if it comes at all.
+    return (told[-1] if told else message)[:500]

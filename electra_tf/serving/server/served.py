@@ -1,0 +1,93 @@
+"""What is served of a model, and TensorFlow Serving's file that says it."""
+
+import dataclasses
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from electra_tf import files
+from electra_tf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """A model's directory, and which of its versions are served.
+
+    Attributes:
+      directory: of versions.
+      newest: so many of the newest; None is all of them.
+      specific: these alone, where any is named.
+      labels: names for versions, as `stable`.
+    """
+
+    directory: str
+    newest: int | None = 1
+    specific: tuple[int, ...] = ()
+    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+def read_config(path: str) -> dict[str, Served]:
+    """Reads a `ModelServerConfig` in text form, as `models.config`.
+
+    Args:
+      path: the file; `base_path` in it is taken from its folder where it is
+        relative.
+
+    Returns:
+      Model name -> what is served.
+
+    Raises:
+      UserError: not there, not such a file, or what is not served here.
+    """
+    try:
+        from google.protobuf import text_format
+        from tensorflow_serving.config import model_server_config_pb2
+    except ImportError as error:
+        raise UserError(
+            "--model_config_file needs more packages: pip install "
+            f"'electra-tf[serving]' ({error})"
+        ) from error
+    config = model_server_config_pb2.ModelServerConfig()
+    try:
+        text_format.Parse(files.read_text(path), config)
+    except text_format.ParseError as error:
+        raise UserError(f"{path}:{error}") from error
+    if config.HasField("custom_model_config"):
+        raise UserError(
+            f"{path}: custom_model_config is not served here; expected "
+            "model_config_list"
+        )
+    found: dict[str, Served] = {}
+    for model in config.model_config_list.config:
+        if not model.name or not model.base_path:
+            raise UserError(f"{path}: a model needs a name and a base_path")
+        if model.name in found:
+            raise UserError(f"{path}: two models are named '{model.name}'")
+        if model.model_platform not in ("", "tensorflow"):
+            raise UserError(
+                f"{path}: model '{model.name}': model_platform: expected "
+                f'"tensorflow", got "{model.model_platform}"'
+            )
+        found[model.name] = _served(path, model)
+    if not found:
+        raise UserError(f"{path}: names no model")
+    return found
+
+
+def _served(path: str, model: Any) -> Served:
+    directory = model.base_path
+    if files.is_local(directory):
+        directory = posixpath.join(posixpath.dirname(path), directory)
+    policy = model.model_version_policy
+    kind = policy.WhichOneof("policy_choice") or "latest"
+    newest: int | None = 1
+    if kind == "latest" and policy.latest.num_versions:
+        newest = policy.latest.num_versions
+    elif kind == "all":
+        newest = None
+    return Served(
+        directory,
+        newest,
+        tuple(policy.specific.versions) if kind == "specific" else (),
+        dict(model.version_labels),
+    )

@@ -1,0 +1,239 @@
+"""Column files: a word and its tag a line, an empty line between sentences.
+
+CoNLL-U, comments and a column that numbers the words are recognised by what
+the file holds.
+"""
+
+import collections
+import dataclasses
+import logging
+import re
+from collections.abc import Sequence
+
+from electra_tf.errors import UserError
+from electra_tf.tasks.records import text_lines
+from electra_tf.tasks.tagging.schemes import looks_like_spans
+from electra_tf.tasks.tagging.words import Sentence
+from electra_tf.text import inputs
+
+_log = logging.getLogger(__name__)
+_DOCUMENT_START = "-DOCSTART-"
+# Marks of CoNLL-2012, which are no words.
+_DOCUMENT_MARKS = ("#begin document", "#end document")
+# Not Unicode's white space: words may hold such.
+_WHITE_SPACE = re.compile("[ \t]+")
+# CoNLL-U: "3-4" and "5.1" are no words of the sentence.
+_WORD_NUMBER = re.compile("[0-9]+")
+_ANY_NUMBER = re.compile("[0-9]+([-.][0-9]+)?")
+_CONLLU_WIDTH = 10
+_SURVEYED = 20_000  # lines that are looked at before a file is read
+
+
+@dataclasses.dataclass(frozen=True)
+class _Survey:
+    """What the first lines of a file look like.
+
+    Attributes:
+      conllu: whether it is CoNLL-U.
+      width: the usual number of columns; 0 where it has no words.
+      tags: what stands in the last column of lines that begin with no "#".
+      numbered: whether the first column numbers the words of sentences.
+    """
+
+    conllu: bool
+    width: int
+    tags: frozenset[str]
+    numbered: bool
+
+
+def read_columns(
+    path: str,
+    token_column: int | None = None,
+    tag_column: int | None = None,
+    separator: str | None = None,
+    format: str = "auto",
+    comment: str | None = None,
+) -> list[Sentence]:
+    """The sentences of a column file, in order.
+
+    Lines that begin with -DOCSTART- are passed over, and so are comments. In
+    CoNLL-U so are lines whose number is a range or has a point.
+
+    Args:
+      path: the file; `.gz`, `.xz` and `.zst` too.
+      token_column: of the words, from 0, or from -1 back; None is the first
+        that does not number the words (in CoNLL-U the second).
+      tag_column: of the tags; None is the last (in CoNLL-U the fourth,
+        UPOS). The token column again, in a file that has but one: no tags.
+      separator: between columns; None is white space (in CoNLL-U a tab).
+      format: "conll" or "conllu"; "auto" takes it from the name, or from what
+        the file holds.
+      comment: what comments begin with. None takes lines before a sentence
+        that begin with "#" and white space and are no word with its tag; ""
+        takes none.
+
+    Raises:
+      UserError: unreadable, ragged, without words; file and line are named.
+    """
+    survey = _survey(path, separator)
+    conllu = format == "conllu"
+    if format == "auto":
+        named = inputs.plain_name(path).lower().endswith(".conllu")
+        conllu = named or survey.conllu
+    if conllu and separator is None:
+        separator = "\t"
+    numbered = survey.numbered and not conllu and token_column is None
+    if numbered:
+        _log.warning(
+            "%s: the first column numbers the words; taking the second for "
+            "them (options.token_column=1)", path,
+        )  # fmt: skip
+    columns = (
+        int(conllu or numbered) if token_column is None else token_column,
+        (3 if conllu else -1) if tag_column is None else tag_column,
+    )
+    sentences: list[Sentence] = []
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    width = width_line = 0
+
+    def end() -> None:
+        if rows:
+            sentences.append(_sentence(rows, columns, path, numbers))
+            rows.clear()
+            numbers.clear()
+
+    for number, line in text_lines(path):
+        if not line.strip(" \t") or line.startswith(_DOCUMENT_START):
+            end()
+            continue
+        cells = _cells(line, separator)
+        if line.startswith("#") and (
+            (conllu and comment is None)
+            or _is_comment(line, cells, survey, comment, bool(rows))
+        ):
+            continue
+        if comment and line.startswith(comment):
+            continue
+        if not width:
+            width, width_line = len(cells), number
+            _check(columns, width, f"{path}:{number}")
+        if len(cells) != width:
+            raise UserError(
+                f"{path}:{number}: {_columns(len(cells))}, expected {width} "
+                f"as in line {width_line}; mend it, or say which separator "
+                "(options.separator) is between columns, or what comments "
+                "begin with (options.comment)"
+            )
+        if conllu and not _WORD_NUMBER.fullmatch(cells[0]):
+            continue
+        if not cells[columns[1]] and not _same(columns, width):
+            raise UserError(f"{path}:{number}: the tag is empty")
+        rows.append(cells)
+        numbers.append(number)
+    end()
+    if not sentences:
+        raise UserError(f"{path}: holds no words")
+    return sentences
+
+
+def _cells(line: str, separator: str | None) -> list[str]:
+    if separator is None:
+        return _WHITE_SPACE.split(line.strip(" \t"))
+    return line.split(separator)
+
+
+def _is_comment(
+    line: str,
+    cells: Sequence[str],
+    survey: _Survey,
+    comment: str | None,
+    inside: bool,
+) -> bool:
+    """Whether a line that begins with "#" is a comment."""
+    if comment is not None:
+        return bool(comment) and line.startswith(comment)
+    if line.startswith(_DOCUMENT_MARKS):
+        return True
+    if inside or line[1:2] not in (" ", "\t"):
+        return False  # a hashtag, or the word "#"
+    if not survey.width:
+        return False
+    if len(cells) != survey.width:
+        return True
+    return cells[-1] not in survey.tags and not looks_like_spans(cells[-1])
+
+
+def _survey(path: str, separator: str | None) -> _Survey:
+    widths: collections.Counter[int] = collections.Counter()
+    tags: set[str] = set()
+    numbers: list[str] = []
+    conllu = lines = sentences = 0
+    numbered = True
+
+    def end() -> None:
+        nonlocal numbered, sentences
+        if numbers:
+            sentences += len(numbers) > 1
+            numbered &= numbers == [str(i + 1) for i in range(len(numbers))]
+            numbers.clear()
+
+    for number, line in text_lines(path):
+        if number > _SURVEYED:
+            numbers.clear()  # it may be half a sentence
+            break
+        if not line.strip(" \t") or line.startswith(_DOCUMENT_START):
+            end()
+        elif not line.startswith("#"):
+            cells = _cells(line, separator)
+            widths[len(cells)] += 1
+            tags.add(cells[-1])
+            numbers.append(cells[0])
+            tabbed = line.split("\t")
+            lines += 1
+            conllu += len(tabbed) == _CONLLU_WIDTH and bool(
+                _ANY_NUMBER.fullmatch(tabbed[0])
+            )
+    end()
+    width = widths.most_common(1)[0][0] if widths else 0
+    return _Survey(
+        bool(lines) and conllu == lines,
+        width,
+        frozenset(tags),
+        numbered and sentences > 0 and width > 2,
+    )
+
+
+def _check(columns: tuple[int, int], width: int, place: str) -> None:
+    for name, column in zip(("token_column", "tag_column"), columns):
+        if not -width <= column < width:
+            raise UserError(
+                f"{place}: {_columns(width)}, and options.{name} is {column}; "
+                f"expected {-width} to {width - 1}"
+            )
+
+
+def _columns(count: int) -> str:
+    return "1 column" if count == 1 else f"{count} columns"
+
+
+def _same(columns: tuple[int, int], width: int) -> bool:
+    return (columns[0] - columns[1]) % width == 0
+
+
+def _sentence(
+    rows: Sequence[Sequence[str]],
+    columns: tuple[int, int],
+    path: str,
+    numbers: Sequence[int],
+) -> Sentence:
+    tokens, tags = (tuple(row[c] for row in rows) for c in columns)
+    known = not _same(columns, len(rows[0]))
+    lines = tuple(numbers)
+    regular = lines[-1] - lines[0] == len(lines) - 1
+    return Sentence(
+        tokens,
+        tags if known else None,
+        place=f"{path}:{lines[0]}",
+        lines=None if regular else lines,
+    )

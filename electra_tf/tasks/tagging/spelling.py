@@ -1,0 +1,69 @@
+"""Tags of spans in other spellings: "PER-B", "B_PER", "b-per"."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+
+from electra_tf.tasks.tagging import schemes
+
+_LETTERS = "BIESLUM"
+# Spelling in words -> what its tags match; letter and type by name.
+_FORMS = {
+    "B-PER": re.compile(rf"(?P<letter>[{_LETTERS}])-(?P<kind>.+)"),
+    "B_PER": re.compile(rf"(?P<letter>[{_LETTERS}])_(?P<kind>.+)"),
+    "PER-B": re.compile(rf"(?P<kind>.+)-(?P<letter>[{_LETTERS}])"),
+    "PER_B": re.compile(rf"(?P<kind>.+)_(?P<letter>[{_LETTERS}])"),
+    "b-per": re.compile(rf"(?P<letter>[{_LETTERS.lower()}])-(?P<kind>.+)"),
+    "b_per": re.compile(rf"(?P<letter>[{_LETTERS.lower()}])_(?P<kind>.+)"),
+    "per-b": re.compile(rf"(?P<kind>.+)-(?P<letter>[{_LETTERS.lower()}])"),
+    "per_b": re.compile(rf"(?P<kind>.+)_(?P<letter>[{_LETTERS.lower()}])"),
+}
+_USUAL = "B-PER"
+
+
+def find(tags: Collection[str]) -> str | None:
+    """Says how tags are spelled, as the form of "B-PER" in that spelling.
+
+    Args:
+      tags: the different ones of a file.
+
+    Returns:
+      None where they are spelled as usual, or do not all spell spans.
+    """
+    inside = [tag for tag in tags if tag.upper() != schemes.OUTSIDE]
+    plain = all(schemes.looks_like_spans(tag) for tag in inside)
+    if not inside or (plain and "o" not in tags):
+        return None
+    for name, form in _FORMS.items():
+        found = [form.fullmatch(tag) for tag in inside]
+        if not all(found):
+            continue
+        letters = {match["letter"].upper() for match in found if match}
+        if letters & set("BISU"):  # a span has to begin somehow
+            return name
+    return None
+
+
+def plain(tags: Iterable[str], spelling: str) -> Mapping[str, str]:
+    """Returns each tag -> the same one in the usual spelling."""
+    form = _FORMS[spelling]
+    found = {}
+    for tag in tags:
+        match = form.fullmatch(tag)
+        if match:
+            found[tag] = schemes.join_tag(
+                match["letter"].upper(), match["kind"]
+            )
+        else:
+            found[tag] = schemes.OUTSIDE if tag == "o" else tag
+    return found
+
+
+def share_like_spans(tags: Collection[str]) -> float:
+    """The share of the tags, "O" aside, that some spelling of spans has."""
+    inside = [tag for tag in tags if tag.upper() != schemes.OUTSIDE]
+    like = [
+        tag
+        for tag in inside
+        if any(form.fullmatch(tag) for form in _FORMS.values())
+    ]
+    return len(like) / len(inside) if inside else 0.0

@@ -1,0 +1,124 @@
+"""TensorFlow Serving's file of models: versions, labels, reading it anew."""
+
+import json
+import time
+
+import pytest
+import serving_toy
+from serving_toy import ask, predict
+
+from electra_tf.errors import UserError
+from electra_tf.serving.server import running
+from electra_tf.serving.server.served import Served, read_config
+
+pytest.importorskip("tensorflow_serving.config")
+pytest.importorskip("uvicorn")
+
+BODY = {"signature_name": "size", "instances": ["ab"]}
+
+
+def written(path, *models):
+    path.write_text(
+        "model_config_list {\n"
+        + "".join(f"  config {{ {model} }}\n" for model in models)
+        + "}\n"
+    )
+    return str(path)
+
+
+def test_reading(tmp_path):
+    path = written(
+        tmp_path / "models.config",
+        'name: "a" base_path: "/models/a" model_platform: "tensorflow"',
+        'name: "b" base_path: "b" '
+        "model_version_policy { specific { versions: 2 versions: 4 } } "
+        'version_labels { key: "stable" value: 2 }',
+        'name: "c" base_path: "gs://x/c" '
+        "model_version_policy { latest { num_versions: 3 } }",
+        'name: "d" base_path: "d" model_version_policy { all {} }',
+    )
+    assert read_config(path) == {
+        "a": Served("/models/a"),
+        "b": Served(f"{tmp_path}/b", 1, (2, 4), {"stable": 2}),
+        "c": Served("gs://x/c", 3),
+        "d": Served(f"{tmp_path}/d", None),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("nonsense", "models.config:1:1"),
+        ("", "names no model"),
+        ('model_config_list { config { name: "a" } }', "base_path"),
+        (
+            'model_config_list { config { name: "a" base_path: "x" } '
+            'config { name: "a" base_path: "y" } }',
+            "two models are named 'a'",
+        ),
+        (
+            'model_config_list { config { name: "a" base_path: "x" '
+            'model_platform: "other" } }',
+            "model_platform.*other",
+        ),
+    ],
+)
+def test_mistakes(tmp_path, text, told):
+    path = tmp_path / "models.config"
+    path.write_text(text)
+    with pytest.raises(UserError, match=told):
+        read_config(str(path))
+
+
+def test_labels_versions_and_a_changed_file(tmp_path):
+    serving_toy.save(tmp_path / "toy" / "1")
+    serving_toy.save(tmp_path / "toy" / "2", factor=2.0)
+    serving_toy.add_version(tmp_path / "toy" / "2", tmp_path / "toy" / "3")
+    toy = (
+        'name: "toy" base_path: "toy" '
+        "model_version_policy { specific { versions: 1 versions: 2 } } "
+        'version_labels { key: "stable" value: 1 } '
+        'version_labels { key: "canary" value: %d }'
+    )
+    path = written(tmp_path / "models.config", toy % 2)
+    server = running.ModelServer(
+        running.Settings(
+            read_config(path), port=0, poll_seconds=0.1, model_config_file=path
+        )
+    )
+    thread = running.in_thread(server)
+
+    def labelled(label):
+        status, _, content = ask(
+            server, "POST", f"/v1/models/toy/labels/{label}:predict", BODY
+        )
+        return status, json.loads(content)
+
+    try:
+        assert labelled("stable") == (200, {"predictions": [2.0]})
+        assert labelled("canary") == (200, {"predictions": [4.0]})
+        assert labelled("other")[0] == 400
+        _, _, content = ask(server, "GET", "/v1/models/toy/labels/stable")
+        (state,) = json.loads(content)["model_version_status"]
+        assert state["version"] == "1"
+        assert ask(server, "GET", "/v1/models/toy/versions/3")[0] == 404
+        # A wrong file changes nothing; a right one is taken up.
+        (tmp_path / "models.config").write_text("nonsense")
+        time.sleep(0.3)
+        assert labelled("canary") == (200, {"predictions": [4.0]})
+        written(
+            tmp_path / "models.config",
+            toy % 1,
+            'name: "other" base_path: "toy"',
+        )
+        deadline = time.monotonic() + 30
+        while predict(server, BODY, "other")[0] != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert labelled("canary") == (200, {"predictions": [2.0]})
+        _, _, content = ask(server, "GET", "/v1/models/other")
+        (state,) = json.loads(content)["model_version_status"]
+        assert state["version"] == "3"
+    finally:
+        server.stop()
+        thread.join(30)
