@@ -20,10 +20,12 @@ _HOMES = {
     "Encoder": "electra_tf.hub.pretrained",
     "Generator": "electra_tf.hub.pretrained",
     "GeneratorConfig": "electra_tf.models.config",
+    "MaskedLM": "electra_tf.keras_api.tasks.masked_lm",
     "MaskingConfig": "electra_tf.pretraining.settings",
     "ModelConfig": "electra_tf.models.config",
     "ObjectiveConfig": "electra_tf.pretraining.settings",
     "QuestionAnswerer": "electra_tf.keras_api.tasks.qa",
+    "ReplacedTokenDetector": "electra_tf.keras_api.tasks.detector",
     "TextClassifier": "electra_tf.keras_api.tasks.texts",
     "TextRegressor": "electra_tf.keras_api.tasks.texts",
     "TokenClassifier": "electra_tf.keras_api.tasks.tagging",
@@ -55,10 +57,12 @@ __all__ = [
     "Encoder",
     "Generator",
     "GeneratorConfig",
+    "MaskedLM",
     "MaskingConfig",
     "ModelConfig",
     "ObjectiveConfig",
     "QuestionAnswerer",
+    "ReplacedTokenDetector",
     "TextClassifier",
     "TextRegressor",
     "TokenClassifier",
@@ -89,6 +93,8 @@ if TYPE_CHECKING:
     from electra_tf.keras_api.data import pretraining_dataset
     from electra_tf.keras_api.explain import explain
     from electra_tf.keras_api.pretrainer import ElectraPretrainer
+    from electra_tf.keras_api.tasks.detector import ReplacedTokenDetector
+    from electra_tf.keras_api.tasks.masked_lm import MaskedLM
     from electra_tf.keras_api.tasks.qa import QuestionAnswerer
     from electra_tf.keras_api.tasks.ranking import CrossEncoder
     from electra_tf.keras_api.tasks.tagging import TokenClassifier

@@ -2,6 +2,8 @@
 
 import json
 import os
+import tracemalloc
+import zipfile
 
 import hub_models
 import pytest
@@ -9,7 +11,7 @@ import torch_layout
 
 from electra_tf import tensors
 from electra_tf.errors import UserError
-from electra_tf.hub import huggingface
+from electra_tf.hub import directory, huggingface, pickle_reader
 
 QUERY = "electra.encoder.layer.1.attention.self.query.weight"
 
@@ -118,3 +120,47 @@ def test_a_pickle_that_calls_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"pytorch_model\.bin.*mkdir"):
         huggingface.read(str(tmp_path))
     assert not (tmp_path / "stolen").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_hidden_layers": 10**9},
+        {"vocab_size": 10**12},
+        {"hidden_size": 10**12, "num_attention_heads": 10**6},
+        {"max_position_embeddings": 10**15},
+        {"intermediate_size": 10**15},
+        {"embedding_size": 10**12},
+        {"type_vocab_size": 10**12},
+    ],
+)
+def test_sizes_beyond_the_file_are_refused_before_they_are_made(
+    tmp_path, changes
+):
+    hub_models.saved(tmp_path)
+    hub_models.edit(tmp_path / "config.json", **changes)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"model\.safetensors"):
+            huggingface.read(str(tmp_path))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+
+
+def test_layers_beyond_the_file_of_ours(tmp_path):
+    config = hub_models.directory_config(hub_models.TINY)
+    directory.write(str(tmp_path), hub_models.checkpoint(config))
+    content = json.loads((tmp_path / "config.json").read_text())
+    content["discriminator"]["num_layers"] = 10**9
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"asks for 1000000000 layers"):
+        directory.read(str(tmp_path))
+
+
+def test_a_pickle_that_swells_is_refused(tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data.pkl", b"0" * 10_000_000)
+    with pytest.raises(UserError, match="larger than the file"):
+        pickle_reader.TorchFile(str(path))

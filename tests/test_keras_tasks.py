@@ -481,3 +481,110 @@ def test_cross_encoder(model, tmp_path):
     data = tf.data.Dataset.from_tensor_slices(((queries, passages), y))
     with pytest.raises(UserError, match="may have in several batches"):
         made.fit(data)
+
+
+@pytest.mark.slow
+def test_lora_on_strings(model, tmp_path):
+    made = electra_tf.TextClassifier.from_pretrained(
+        model, labels=["bad", "good"]
+    )
+    before = made.predict(TEXTS, verbose=0)  # traced without it
+    made.enable_lora(4, "all", verbose=False)
+    np.testing.assert_allclose(
+        made.predict(TEXTS, verbose=0), before, atol=1e-6
+    )
+    kernel = made.network.encoder.blocks[0].attention.qkv.kernel
+    value = kernel.numpy()
+    made.compile(learning_rate=1e-2, **EAGER)
+    made.fit(TEXTS, LABELS, batch_size=4, epochs=12, verbose=0)
+    np.testing.assert_array_equal(kernel, value)
+    assert made.classify(TEXTS) == LABELS
+    expected = made.predict(TEXTS, verbose=0)
+    made.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(TEXTS, verbose=0), expected)
+    made.save_pretrained(str(tmp_path / "merged"))
+    merged = electra_tf.TextClassifier.from_pretrained(str(tmp_path / "merged"))
+    assert merged.network.encoder.lora is None
+    np.testing.assert_allclose(
+        merged.predict(TEXTS, verbose=0), expected, atol=1e-4
+    )
+    made.save_adapter(str(tmp_path / "adapter"))
+    other = electra_tf.TextClassifier.from_pretrained(
+        model, labels=["bad", "good"]
+    )
+    other.load_adapter(str(tmp_path / "adapter"))
+    np.testing.assert_allclose(
+        other.predict(TEXTS, verbose=0), expected, atol=1e-6
+    )
+    explanation = electra_tf.explain(made, TEXTS[0])
+    assert explanation.label == "good"
+    assert explanation.complete
+
+
+def test_masked_lm(model, tmp_path):
+    made = electra_tf.MaskedLM.from_pretrained(model, mask_prob=0.3)
+    made.compile(learning_rate=1e-2, **EAGER)
+    texts = ["the cat sat on the mat", "the dog ran to the house"] * 2
+    history = made.fit(
+        texts, epochs=10, verbose=0, validation_data=(texts,),
+        validation_freq=10,
+    ).history  # fmt: skip
+    assert history["loss"][-1] < history["loss"][0]
+    assert list(history)[2:] == ["val_accuracy", "val_loss"]
+    assert made.evaluate(texts, verbose=0) == made.evaluate(texts, verbose=0)
+    blanks = ["the [MASK] sat on the [MASK]", "[MASK]"]
+    found = made.predict(blanks, verbose=0)
+    size = len(made.tokenizer.vocab)
+    assert [array.shape for array in found] == [(2, size), (1, size)]
+    filled = made.fill(blanks, top_k=2)[0]
+    best = filled.blanks[0][0]
+    number = made.tokenizer.token_to_id(best.token)
+    assert best.probability == pytest.approx(found[0][0, number], rel=1e-4)
+    made.save(tmp_path / "mlm.keras")
+    again = keras.saving.load_model(tmp_path / "mlm.keras")
+    np.testing.assert_array_equal(again.predict(blanks, verbose=0)[0], found[0])
+    made.save_pretrained(str(tmp_path / "saved"))
+    again = electra_tf.MaskedLM.from_pretrained(str(tmp_path / "saved"))
+    np.testing.assert_array_equal(again.predict(blanks, verbose=0)[0], found[0])
+    with pytest.raises(UserError, match=r"x\[0\]: has no \[MASK\]"):
+        made.predict(["no blank"])
+    with pytest.raises(UserError, match="learns from texts alone"):
+        made.fit(texts, [0] * 4)
+
+
+def test_replaced_token_detector(model, tmp_path):
+    made = electra_tf.ReplacedTokenDetector.from_pretrained(
+        model, mask_prob=0.4
+    )
+    before = [v.numpy() for v in made.generator.weights]
+    made.compile(learning_rate=1e-2, **EAGER)
+    texts = ["the cat sat on the mat", "the dog ran to the house"] * 4
+    history = made.fit(texts, epochs=12, batch_size=8, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert list(history) == ["accuracy", "auc", "loss"]
+    for old, new in zip(before, made.generator.weights):
+        np.testing.assert_array_equal(old, new.numpy())
+    found = made.predict(["the cat sat", "ran"], verbose=0)
+    assert [len(array) for array in found] == [3, 1]
+    assert all(0 < p < 1 for p in found[0])
+    tokens = made.tokens(["the cat sat"])[0]
+    assert [token for token, _ in tokens] == ["the", "cat", "sat"]
+    assert [p for _, p in tokens] == pytest.approx(list(found[0]))
+    rows = made(["the cat sat"])
+    np.testing.assert_allclose(rows[0, 1:-1], found[0], atol=1e-5)
+    made.save(tmp_path / "rtd.keras")
+    again = keras.saving.load_model(tmp_path / "rtd.keras")
+    np.testing.assert_array_equal(
+        again.predict(["the cat sat"], verbose=0)[0], found[0]
+    )
+    assert again.evaluate(texts, verbose=0) == made.evaluate(texts, verbose=0)
+    made.save_pretrained(str(tmp_path / "saved"))
+    alone = electra_tf.ReplacedTokenDetector.from_pretrained(
+        str(tmp_path / "saved")
+    )
+    np.testing.assert_allclose(
+        alone.predict(["the cat sat"], verbose=0)[0], found[0], atol=1e-6
+    )
+    # Without a generator all tokens are drawn alike.
+    alone.fit(texts, verbose=0)

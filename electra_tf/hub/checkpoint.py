@@ -94,6 +94,25 @@ def shapes_of(
     return shapes
 
 
+def check_layers(config: DirectoryConfig, held: int, source: str) -> None:
+    """Refuses more layers than there are variables, before they are listed.
+
+    Args:
+      config: what the source says of itself.
+      held: how many variables it has.
+      source: its path, for messages.
+
+    Raises:
+      UserError: there are more.
+    """
+    for model in (config.discriminator, config.generator):
+        if model is not None and model.num_layers > max(held, 1):
+            raise UserError(
+                f"{source}: holds {held} variables, but its config asks for "
+                f"{model.num_layers} layers; take both from the same model"
+            )
+
+
 def check(
     config: DirectoryConfig, weights: Mapping[str, np.ndarray], source: str
 ) -> None:
@@ -104,7 +123,9 @@ def check(
     Raises:
       UserError: one is missing or has another shape; it is named, with both.
     """
-    expected, found = shapes(config), shapes_of(weights)
+    found = shapes_of(weights)
+    check_layers(config, len(found), source)
+    expected = shapes(config)
     missing = sorted(expected.keys() - found.keys())
     if missing:
         raise UserError(

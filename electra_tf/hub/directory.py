@@ -22,6 +22,7 @@ from electra_tf.hub.checkpoint import (
     Lazy,
     Part,
     Slots,
+    check_layers,
     select,
     shapes_of,
 )
@@ -83,6 +84,7 @@ def read(
         )
     config = configs.override(config, overrides or {})
     weights = tensors.TensorFile(files.join(folder, WEIGHTS))
+    check_layers(config, len(weights), weights.path)
     known = shapes(config)
     return Checkpoint(
         config=config,

@@ -24,6 +24,7 @@ from electra_tf.hub.checkpoint import (
     Lazy,
     Part,
     check,
+    check_layers,
     chosen,
     is_pair,
     joined,
@@ -131,6 +132,7 @@ def read(
         vocab_fingerprint=vocab.fingerprint() if vocab else "",
     )
     config = configs.override(config, overrides)
+    check_layers(config, len(theirs), weights_file)
     weights, leftover = _renamed(theirs, config)
     check(config, weights, weights_file)
     config, weights = meaning.without_hidden_layer(config, weights)

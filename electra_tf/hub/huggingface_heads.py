@@ -1,5 +1,6 @@
 """Heads of Hugging Face's classes: which class, its labels, what it means."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -108,7 +109,10 @@ def task_of(
             )
         return TaskHeadConfig(kind="span", dropout=0.0)
     sequence = kind == "sequence"
-    number = found[MARKS[SEQUENCE if sequence else TOKEN]][0]
+    mark = MARKS[SEQUENCE if sequence else TOKEN]
+    number = found[mark][0] if found[mark] else 0
+    if not math.prod(found[mark]):
+        raise UserError(f"{fields.path}: {mark} is empty; expected a head")
     return TaskHeadConfig(
         kind="sequence" if sequence else "token",
         num_labels=number,

@@ -8,6 +8,7 @@ task's head, a classifier's or the generator's (see `keras_hub_heads`).
 
 import contextlib
 import dataclasses
+import math
 import os
 import shutil
 import tempfile
@@ -27,6 +28,7 @@ from electra_tf.hub.checkpoint import (
     Checkpoint,
     Lazy,
     Part,
+    check_layers,
     chosen,
     is_pair,
     joined,
@@ -71,6 +73,7 @@ _FOLDING_NOTE = (
     "its tokenizer lower-cases by folding compatible characters as well: ß "
     "to ss, … to ..., ™ to tm, fullwidth letters to ASCII"
 )
+_LEAST_BYTES = 2  # of a parameter
 _POOLER = ("pooled_dense/kernel", "pooled_dense/bias")
 
 
@@ -139,6 +142,7 @@ def _read_one(
     )
     config = configs.override(config, overrides)
     weights_file = _weights_file(path)
+    _check_size(config, path, weights_file)
     with _named_errors(weights_file):
         network = backbone = _backbone(getattr(config, part))
         backbone.load_weights(weights_file)
@@ -234,6 +238,26 @@ def _weights_file(path: str) -> str:
                     "it; the set of shards is not whole"
                 )
     return index
+
+
+def _check_size(config: DirectoryConfig, path: str, weights_file: str) -> None:
+    """Refuses a backbone that is larger than the files, before it is made."""
+    names_ = [weights_file]
+    if weights_file.endswith(_INDEX):
+        names_ = [
+            files.join(path, name)
+            for name in files.list_directory(path)
+            if name.endswith(".h5")
+        ]
+    held = sum(map(files.size, names_)) // _LEAST_BYTES
+    check_layers(config, held, path)
+    asked = sum(map(math.prod, names.shapes(config).values()))
+    if asked > held:
+        raise UserError(
+            f"{files.join(path, CONFIG)}: asks for {asked:,} parameters, but "
+            f"{weights_file} holds {held:,} at most; take both from the same "
+            "model"
+        )
 
 
 def _backbone(model: ModelConfig) -> keras.Model:

@@ -229,6 +229,9 @@ def _read_zip(handle: IO[bytes], path: str) -> tuple[Any, _Places, bool]:
         if len(pickles) != 1:
             raise ValueError("a zip archive of something else")
         root = pickles[0].removesuffix("data.pkl")
+        # PyTorch stores it as it is; compressed, it could be of any size.
+        if members[pickles[0]].file_size > handle.seek(0, io.SEEK_END):
+            raise ValueError("its pickle is larger than the file")
         order = b"little"
         if f"{root}byteorder" in members:
             order = archive.read(f"{root}byteorder").strip()

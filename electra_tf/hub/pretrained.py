@@ -303,3 +303,30 @@ def load_task_network(
         )
         model.build()
     return _loaded(model, checkpoint)
+
+
+def of_config(
+    config: DirectoryConfig,
+    vocab: Vocab,
+    part: Part,
+    dtype: str | keras.DTypePolicy | None = None,
+) -> Any:
+    """Makes the network of a model directory's config, its weights random.
+
+    Args:
+      config: what `directory_config` of such a network is.
+      vocab: its vocabulary.
+      part: "generator" or "discriminator".
+      dtype: what it computes in; None for the global policy.
+
+    Returns:
+      The built network, with `tokenizer` and `directory_config`.
+    """
+    cls = Generator if part == "generator" else Discriminator
+    with _computing_in(dtype):
+        model = cls._create(Checkpoint(config, {}, vocab))
+        model.build()
+    model.name = _own_name(model.name)
+    model.tokenizer = Tokenizer(vocab, config.lower_case, config.strip_accents)
+    model.directory_config = config
+    return model

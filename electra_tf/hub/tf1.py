@@ -24,7 +24,13 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import bert, names, tf1_files
 from electra_tf.hub import config as configs
-from electra_tf.hub.checkpoint import Checkpoint, Lazy, Part, select
+from electra_tf.hub.checkpoint import (
+    Checkpoint,
+    Lazy,
+    Part,
+    check_layers,
+    select,
+)
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.names import EXTRA, shapes
 from electra_tf.models.config import GENERATOR_KINDS, ModelConfig
@@ -92,6 +98,7 @@ def read(
         config, task, assumed = _infer(plain, told, prefix)
     if _STEP in reader.shapes:
         config = dataclasses.replace(config, step=int(reader.read(_STEP)))
+    check_layers(config, len(plain), prefix)
     asked = shapes(config)  # some have our name there too, see write()
     known, leftover = _table(config, task).ours(plain)
     kept = [n for n in leftover if n.startswith(EXTRA) or n in asked]

@@ -86,7 +86,7 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         largest = float(np.max(np.abs(self.scores), initial=0.0)) or 1.0
-        words = []
+        words: list[str] = []
         for token, score in zip(self.tokens, self.scores):
             piece = token.startswith("##") and len(token) > 2
             shown = html.escape(token[2:] if piece else token)

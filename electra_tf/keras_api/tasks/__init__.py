@@ -7,6 +7,8 @@ texts.py     TextClassifier, TextRegressor
 tagging.py   TokenClassifier
 qa.py        QuestionAnswerer
 ranking.py   CrossEncoder
+tokens.py    what MaskedLM (masked_lm.py) and ReplacedTokenDetector
+             (detector.py) share
 inputs.py    lists, arrays, tensors and datasets of strings, as Python values
 streams.py   batches for Keras' loops
 """

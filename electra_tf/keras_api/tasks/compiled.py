@@ -38,6 +38,7 @@ class _Memory:
         self.steps_done = 0  # in all calls of fit
         self.scored: list[Any] | None = None  # what evaluate scores in fit
         self.inferences: dict[tuple[int, str], Inference] = {}
+        self.scorer: Any = None  # of tokens
 
 
 class CompiledTask(FineTuner, abc.ABC):
@@ -85,9 +86,7 @@ class CompiledTask(FineTuner, abc.ABC):
             )
         self.load_report = report
         self.start = dataclasses.replace(start, checkpoint=None)
-        self.tokenizer = Tokenizer(
-            start.vocab, start.lower_case, start.strip_accents
-        )
+        self.tokenizer = self._make_tokenizer()
         self.preprocessor = self._make_preprocessor()
         self._train: FinetuneTrainConfig | None = None
         self._is_own = False  # whether the loss is one of the user's
@@ -125,6 +124,10 @@ class CompiledTask(FineTuner, abc.ABC):
     def as_input(self, x: Any) -> Any:
         """Returns what the model is called on, Python's strings as tensors."""
         return as_tensors(x)
+
+    def _make_tokenizer(self) -> Tokenizer:
+        start = self.start
+        return Tokenizer(start.vocab, start.lower_case, start.strip_accents)
 
     def _make_preprocessor(self) -> keras.layers.Layer:
         return TextPreprocessor(
@@ -229,6 +232,10 @@ class CompiledTask(FineTuner, abc.ABC):
         rest = [m for m in found if m.name != self.loss_mean.name]
         return [self.loss_mean, *rest]
 
+    def rates(self, decay: float) -> Any:
+        """Returns the share of the learning rate of each variable's path."""
+        return task_networks.layer_rates(decay, self.network.config.num_layers)
+
     def _set_optimizer(self, steps: int, batch_size: int) -> None:
         """ELECTRA's, for a run of so many steps."""
         assert self._train is not None  # `fit` has compiled it
@@ -242,7 +249,7 @@ class CompiledTask(FineTuner, abc.ABC):
         train, decay = finetune_settings.fit(
             config, shape.hidden_size, batch_size, 1
         )
-        rates = task_networks.layer_rates(decay, shape.num_layers)
+        rates = self.rates(decay)
         with self.distribute_strategy.scope():
             optimizer = make_optimizer(
                 train, steps, learning_rate_multipliers=rates

@@ -16,6 +16,7 @@ from electra_tf.hub import directory, loading
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.keras_api.aside import written_aside
 from electra_tf.keras_api.tasks.compiled import CompiledTask
+from electra_tf.models.adaptation import Adaptable
 from electra_tf.models.config import ModelConfig, TaskHeadConfig
 from electra_tf.prediction import task_of_model
 from electra_tf.tasks.registry import stored_options, task_class
@@ -38,8 +39,21 @@ class Given:
     name: str | None = None
 
 
-class SavedTask(CompiledTask):
+class SavedTask(Adaptable, CompiledTask):
     """Opens checkpoints, and writes model directories and `.keras` files."""
+
+    def enable_lora(self, *args: Any, **named: Any) -> None:
+        """Has the encoder learn a change of low rank; as of a network.
+
+        Args:
+          *args: rank, targets and alpha; see `Adaptable.enable_lora`.
+          **named: these and verbose, by name.
+
+        Raises:
+          UserError: no such rank or targets, or it is enabled already.
+        """
+        super().enable_lora(*args, **named)
+        self._memory.inferences.clear()  # they were traced without it
 
     @classmethod
     def _open(
@@ -184,6 +198,7 @@ class SavedTask(CompiledTask):
             "strip_accents": start.strip_accents,
             "source": start.source,
             "learned": self.learned,
+            "lora": self.network.encoder.lora,
             "seed": self.seed,
             "dtype": self.dtype_policy.name,
             "name": self.name,
@@ -212,7 +227,7 @@ class SavedTask(CompiledTask):
             config["strip_accents"],
             source=config["source"],
         )
-        return cls(
+        made = cls(
             task,
             start,
             head=TaskHeadConfig(**config["head"]),
@@ -221,6 +236,8 @@ class SavedTask(CompiledTask):
             dtype=config["dtype"],
             name=config["name"],
         )
+        made.network.encoder.lora = config.get("lora")
+        return made
 
 
 def _fitting(
