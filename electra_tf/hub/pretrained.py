@@ -323,10 +323,10 @@ def of_config(
       The built network, with `tokenizer` and `directory_config`.
     """
     cls = Generator if part == "generator" else Discriminator
-    with _computing_in(dtype):
-        model = cls._create(Checkpoint(config, {}, vocab))
-        model.build()
-    model.name = _own_name(model.name)
+    model = cls._create(
+        Checkpoint(config, {}, vocab), name=_own_name(cls.scope), dtype=dtype
+    )
+    model.build()
     model.tokenizer = Tokenizer(vocab, config.lower_case, config.strip_accents)
     model.directory_config = config
     return model
