@@ -23,6 +23,11 @@ C = TypeVar("C", bound=type)
 # Module -> its registered classes. Their names are part of files: a class that
 # moves keeps its name, by the package that it is listed under.
 CLASSES: dict[str, tuple[str, ...]] = {
+    "hub.pretrained": (
+        "Encoder", "Discriminator", "Generator", "TwoTowerGenerator",
+    ),
+    "keras_api.pretrainer": ("ElectraPretrainer",),
+    "pretraining.pretrainer": ("ElectraPretrainer",),
     "models.embeddings": ("Embeddings", "DisentangledEmbeddings"),
     "models.encoder": ("ElectraEncoder",),
     "models.initial": (
