@@ -220,6 +220,17 @@ def test_ranking_to_huggingface(tmp_path):
     np.testing.assert_allclose(
         numbers(predictions(target, PAIRS)), expected, rtol=1e-5
     )
+    # Saved again by sentence-transformers, with a sigmoid behind the score.
+    beside = tmp_path / "huggingface" / "config_sentence_transformers.json"
+    beside.write_text(
+        json.dumps({"model_type": "CrossEncoder", "activation_fn": SIGMOID})
+    )
+    np.testing.assert_allclose(
+        numbers(predictions(target, PAIRS)),
+        1 / (1 + np.exp(-expected)),
+        rtol=1e-5,
+    )
+    beside.unlink()
     hub_models.edit(tmp_path / "huggingface/config.json", electra_tf=None)
     again = predictor.load(target)  # by sentence-transformers' word alone
     assert again.task.name == "ranking"

@@ -1,7 +1,8 @@
 """The comparison with transformers, at a tiny size.
 
-It needs another environment: ELECTRA_TF_TORCH_PYTHON names its Python, which
-has torch and transformers.
+It needs other environments: ELECTRA_TF_TORCH_PYTHON names their Pythons,
+separated by colons, which have torch, transformers (4.57, 5) and
+sentence-transformers; ELECTRA_TF_VOCABS vocabularies, likewise.
 """
 
 import os
@@ -10,10 +11,12 @@ import check_huggingface
 import pytest
 from benchmarks.workers import Worker
 
+PYTHONS = os.environ.get("ELECTRA_TF_TORCH_PYTHON", "").split(":")
 
-@pytest.fixture(scope="module")
-def peer():
-    python = os.environ.get("ELECTRA_TF_TORCH_PYTHON")
+
+@pytest.fixture(scope="module", params=PYTHONS)
+def peer(request):
+    python = request.param
     if not python:
         pytest.skip(
             "set ELECTRA_TF_TORCH_PYTHON to a Python with torch and "
@@ -37,5 +40,16 @@ def test_unusual_settings_are_heeded(peer, tmp_path):
 
 
 def test_tokenizers_give_the_same_ids(peer, tmp_path):
-    outcomes = list(check_huggingface.compare_tokenizers(peer, tmp_path))
+    vocabs = [
+        v for v in os.environ.get("ELECTRA_TF_VOCABS", "").split(":") if v
+    ]
+    outcomes = list(
+        check_huggingface.compare_tokenizers(peer, tmp_path, vocabs)
+    )
+    assert [o for o in outcomes if not o.good] == []
+
+
+def test_heads_mean_the_same(peer, tmp_path):
+    outcomes = list(check_huggingface.compare_meanings(peer, tmp_path))
+    assert len(outcomes) == 7
     assert [o for o in outcomes if not o.good] == []

@@ -1,17 +1,22 @@
 """Compares models and tokenizers with Hugging Face `transformers`, both ways.
 
-    python tools/check_huggingface.py --python=/path/to/torch/env/bin/python
+    python tools/check_huggingface.py --python=/path/to/torch/env/bin/python \\
+        --vocabs=english.txt,chinese.txt
 
 Random models of ELECTRA's six classes are saved by transformers and read
 here, and the other way round; outputs on the same inputs are compared, and
 transformers is asked for missing and unexpected keys. The other environment
-needs torch and transformers. Sizes are tiny, small and base, each with and
-without a projection of the embeddings.
+needs torch and transformers, of version 4.57 or 5, and for the last part
+sentence-transformers; --python may name several, one after another. Sizes are
+tiny, small and base, each with and without a projection of the embeddings.
 """
 
+import dataclasses
+import itertools
 import json
 import os
 import pathlib
+import random
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +28,7 @@ from benchmarks.workers import Worker
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STRINGS = ROOT / "tests" / "golden" / "tokenizer.json"
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TOLERANCE = 1e-5
 CLASSES = (
     "ElectraModel",
@@ -32,7 +38,9 @@ CLASSES = (
     "ElectraForTokenClassification",
     "ElectraForQuestionAnswering",
 )
-STORES = ("safetensors", "sharded", "bin", "sharded_bin")
+STORES = (
+    "safetensors", "sharded", "bin", "sharded_bin", "float16", "bfloat16",
+)  # fmt: skip
 # hidden, layers, heads, positions, vocabulary; then both embedding sizes.
 SIZES = {
     "tiny": ((32, 2, 2, 24, 90), (16, 32)),
@@ -247,8 +255,43 @@ def _to_theirs(peer, request, case, inputs, store, which) -> Outcome:
     )
 
 
-def compare_tokenizers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
+def awkward_strings(count: int) -> list[str]:
+    """Recorded ones, and random rows of all kinds of characters."""
+    golden = json.loads(STRINGS.read_text(encoding="utf-8"))
+    texts = [case["text"] for case in golden["cases"]]
+    rng = random.Random(0)
+    blocks = [
+        (0x20, 0x7F), (0xA0, 0x250), (0x300, 0x370), (0x370, 0x530),
+        (0x590, 0x700), (0x900, 0xA00), (0xE00, 0xE80), (0x1E00, 0x2100),
+        (0x2000, 0x2070), (0x3000, 0x3100), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3),
+        (0xFF00, 0xFFEF), (0x1F300, 0x1F700), (0x20000, 0x2A6DF),
+        (0x2B820, 0x2CEAF), (0x31350, 0x323AF), (0x0, 0x20),
+    ]  # fmt: skip
+    while len(texts) < count:
+        few = rng.sample(blocks, rng.randint(1, 3))
+        length = rng.choice((3, 12, 40, 150))
+        space = rng.choice((0.0, 0.15))
+        texts.append(
+            "".join(
+                " "
+                if rng.random() < space
+                else chr(rng.randrange(*rng.choice(few)))
+                for _ in range(length)
+            )
+        )
+    # Here a special token in the text is text; there it is the token.
+    return [t for t in texts if not any(s in t for s in SPECIALS)]
+
+
+def compare_tokenizers(
+    peer: Worker, folder: pathlib.Path, vocabs: Sequence[str] = ()
+) -> Iterator[Outcome]:
     """Ids of awkward strings: our files there, their files here.
+
+    Args:
+      peer: the other environment.
+      folder: for files.
+      vocabs: vocabulary files; the recorded one comes first in any case.
 
     `difference` is the number of strings that differ. None may with the fast
     tokenizer on our files. Their own have other tables of characters and no
@@ -256,21 +299,19 @@ def compare_tokenizers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
     """
     from electra_tf.hub import huggingface_tokenizer
     from electra_tf.text.tokenizer import Tokenizer
-    from electra_tf.text.vocab import Vocab
+    from electra_tf.text.vocab import Vocab, load_vocab
 
     golden = json.loads(STRINGS.read_text(encoding="utf-8"))
-    vocab = Vocab(tuple(golden["vocab"]))
-    # Here a special token in the text is text; there it is the token.
-    texts = [
-        case["text"]
-        for case in golden["cases"]
-        if not any(token in case["text"] for token in vocab.tokens[:5])
-    ]
-    for lower_case in (True, False):
-        ours = folder / f"tokenizer_{lower_case}"
+    texts = awkward_strings(320)
+    known = {"recorded": Vocab(tuple(golden["vocab"]))}
+    known |= {pathlib.Path(path).stem: load_vocab(path) for path in vocabs}
+    for (which, vocab), lower_case in itertools.product(
+        known.items(), (True, False)
+    ):
+        ours = folder / f"tokenizer_{which}_{lower_case}"
         ours.mkdir()
         huggingface_tokenizer.write(str(ours), vocab, lower_case, None, 512)
-        theirs = folder / f"tokenizer_theirs_{lower_case}"
+        theirs = folder / f"tokenizer_{which}_theirs_{lower_case}"
         peer.ask(
             {
                 "do": "save_tokenizer",
@@ -288,14 +329,15 @@ def compare_tokenizers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
             told = peer.ask(
                 {"do": "tokenize", "directory": str(place), "texts": texts}
             )
-            for kind in ("fast", "slow"):
+            for kind in set(told) & {"fast", "slow"}:
                 wrong = [
                     repr(text)[:60]
                     for text, a, b in zip(texts, expected, told[kind])
                     if a != b
                 ]
                 yield Outcome(
-                    f"tokenizer {name} Hugging Face, lower_case {lower_case}, "
+                    f"tokenizer {name} Hugging Face, {which}, lower_case "
+                    f"{lower_case}, "
                     f"{told[f'{kind}_class']}, {len(texts)} strings",
                     len(wrong),
                     wrong,
@@ -303,9 +345,122 @@ def compare_tokenizers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
                 )
 
 
+TEXTS = ["the cat sat", "a house of cards!", "of"]
+PAIRS = [("the cat", "a house"), ("of cards", "the cat sat on it")]
+# Name of a task, its head, options and state.
+MEANINGS = {
+    "regression": (1, {}, {"offset": 70.0, "scale": 11.5}),
+    "classification": (3, {}, {"labels": ["x", "y", "z"]}),
+    "sets": (3, {"multi_label": True}, {"labels": ["x", "y", "z"]}),
+    "ranking": (1, {}, {}),
+}
+
+
+def compare_meanings(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
+    """What fine-tuned heads say: ours there, CrossEncoders' here."""
+    from electra_tf.hub import huggingface
+    from electra_tf.prediction import predictor
+
+    for name, (labels, options, state) in MEANINGS.items():
+        path = str(folder / f"meaning_{name}")
+        task = name.replace("sets", "classification")
+        about = {"task": task, "options": options, "state": state}
+        huggingface.write(path, _with_head(labels, state, about))
+        ours = predictor.load(path)
+        if name == "ranking":
+            told = peer.ask({"do": "score", "directory": path, "pairs": PAIRS})
+            expected = [p["score"] for p in ours.predict(PAIRS)]
+            found = told["scores"]
+        else:
+            told = peer.ask(
+                {"do": "classify", "directory": path, "texts": TEXTS}
+            )
+            expected = _shares(ours.predict(TEXTS), state.get("labels"))
+            found = [
+                next(x["score"] for x in row if x["label"] == label)
+                for row in told["answers"]
+                for label in state.get("labels") or ["LABEL_0"]
+            ]
+        yield Outcome(f"{name} to Hugging Face", _relative(expected, found), [])
+    for activation in ("Sigmoid", "Identity"):
+        path = str(folder / f"scorer_{activation}")
+        request = {"do": "save_scorer", "directory": path}
+        source = str(folder / "meaning_ranking")
+        peer.ask({**request, "source": source, "activation": activation})
+        told = peer.ask({"do": "score", "directory": path, "pairs": PAIRS})
+        found = [p["score"] for p in predictor.load(path).predict(PAIRS)]
+        yield Outcome(
+            f"CrossEncoder with {activation} from sentence-transformers",
+            _relative(told["scores"], found), [],
+        )  # fmt: skip
+    yield _embeddings(peer, folder)
+
+
+def _embeddings(peer: Worker, folder: pathlib.Path) -> Outcome:
+    from electra_tf.hub import huggingface, pretrained
+
+    path = str(folder / "encoder")
+    huggingface.write(path, _with_head(0, {}, None))
+    told = peer.ask({"do": "embed", "directory": path, "texts": TEXTS})
+    encoder = pretrained.Encoder.from_pretrained(path)
+    rows = encoder.tokenizer.encode(TEXTS)
+    hidden = encoder(rows).sequence_output.numpy()
+    mask = rows["input_mask"].numpy()[..., None]
+    means = (hidden * mask).sum(axis=1) / mask.sum(axis=1)
+    return Outcome(
+        "SentenceTransformer of an encoder, the mean of its tokens",
+        _relative(told["vectors"], means), [],
+    )  # fmt: skip
+
+
+def _with_head(labels: int, state: Mapping, about: Any) -> Any:
+    """A random model, with a head alone where there are labels."""
+    from electra_tf.hub import names
+    from electra_tf.hub.checkpoint import Checkpoint
+    from electra_tf.models.task_heads import TaskHeadConfig
+    from electra_tf.text.vocab import Vocab
+
+    golden = json.loads(STRINGS.read_text(encoding="utf-8"))
+    vocab = Vocab(tuple(golden["vocab"]))
+    config = our_config("tiny", 16, "ElectraModel")
+    task = None
+    if labels:
+        listed = state.get("labels")
+        task = TaskHeadConfig(
+            "sequence", labels, tuple(listed) if listed else None
+        )
+    model = dataclasses.replace(config.discriminator, vocab_size=len(vocab))
+    config = dataclasses.replace(
+        config, discriminator=model, task=task, fine_tuning=about
+    )
+    rng = np.random.default_rng(3)
+    weights = {
+        name: rng.normal(0, 0.3, shape).astype(np.float32)
+        for name, shape in names.shapes(config).items()
+    }
+    return Checkpoint(config, weights, vocab)
+
+
+def _shares(answers: Sequence[Mapping], labels: Any) -> list[float]:
+    if labels is None:
+        return [answer["score"] for answer in answers]
+    return [answer["probabilities"][n] for answer in answers for n in labels]
+
+
+def _relative(ours: Any, theirs: Any) -> float:
+    """The largest difference, as a share of the largest number."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    return float(np.abs(ours - theirs).max() / max(1, np.abs(ours).max()))
+
+
 def main(_: list[str]) -> None:
+    for python in FLAGS.python:
+        _check(python)
+
+
+def _check(python: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        peer = Worker("hf_electra.py", {}, FLAGS.python)
+        peer = Worker("hf_electra.py", {}, python)
         print(peer.facts["version"], flush=True)
         bad = worst = 0.0
         try:
@@ -317,7 +472,11 @@ def main(_: list[str]) -> None:
             print(f"largest difference {worst:.2e}, not good: {bad:.0f}")
             for outcome in compare_variants(peer, pathlib.Path(folder)):
                 _show(outcome)
-            for outcome in compare_tokenizers(peer, pathlib.Path(folder)):
+            for outcome in compare_tokenizers(
+                peer, pathlib.Path(folder), FLAGS.vocabs
+            ):
+                _show(outcome)
+            for outcome in compare_meanings(peer, pathlib.Path(folder)):
                 _show(outcome)
         finally:
             peer.close()
@@ -334,9 +493,10 @@ def _show(outcome: Outcome) -> None:
 
 if __name__ == "__main__":
     FLAGS = flags.FLAGS
-    flags.DEFINE_string(
-        "python", None, "Python with torch and transformers", required=True
+    flags.DEFINE_list(
+        "python", None, "Pythons with torch and transformers", required=True
     )
+    flags.DEFINE_list("vocabs", [], "vocabularies to tokenize with")
     flags.DEFINE_list("sizes", ["small", "base"], f"of {', '.join(SIZES)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     app.run(main)

@@ -204,7 +204,7 @@ def heard(
     kept = ours.get("fine_tuning") if isinstance(ours, Mapping) else None
     if isinstance(kept, dict) and set(kept) == set(_KEPT):
         if _is_of(kept, task):
-            return kept
+            return _scored(kept, content, directory)
         assumed.append(
             "trained on elsewhere: what config.json keeps of its fine-tuning "
             "here is of another head, and passed over"
@@ -233,6 +233,17 @@ def heard(
     longest = found["options"]["max_seq_length"]
     found["options"]["max_query_length"] = max(1, longest // 2)
     return found
+
+
+def _scored(
+    kept: dict[str, Any], content: Mapping[str, Any], directory: str
+) -> dict[str, Any]:
+    """What was kept of ranking, with the function that now follows it."""
+    if kept["task"] != "ranking":
+        return kept
+    _, activation = _pair_scores(content, directory)
+    name = "sigmoid" if activation == _SIGMOID else "identity"
+    return {**kept, "state": {**kept["state"], "activation": name}}
 
 
 def _is_of(kept: Mapping[str, Any], task: TaskHeadConfig) -> bool:
@@ -265,7 +276,7 @@ def _pair_scores(
             beside = {}
         if beside.get("model_type") == "CrossEncoder":
             found = True
-            activation = activation or beside.get("activation_fn")
+            activation = beside.get("activation_fn") or activation
     return found, activation if isinstance(activation, str) else None
 
 

@@ -1,11 +1,18 @@
-"""Hugging Face `transformers`: ELECTRA's classes and tokenizers.
+"""Hugging Face `transformers` 4 or 5: ELECTRA's classes and tokenizers.
 
 Settings: none.
 Requests: {"do": "make", class, config, directory, store, inputs, outputs} saves
 a random model and what it computes; {"do": "load", class, directory, inputs,
 outputs} loads one; {"do": "tokenize", directory, texts} gives the ids of the
-fast and of the slow tokenizer; {"do": "save_tokenizer", source, directory}.
+fast and, where there is one, of the slow tokenizer; {"do": "save_tokenizer",
+source, directory}; {"do": "classify", directory, texts} gives what the pipeline
+says; {"do": "score", directory, pairs} and {"do": "save_scorer", source,
+directory, activation} are of sentence-transformers' CrossEncoder, {"do":
+"embed", directory, texts} of its SentenceTransformer.
 """
+
+import json
+import pathlib
 
 from serve import serve
 
@@ -16,6 +23,7 @@ def prepare(settings):
     import transformers
 
     transformers.logging.set_verbosity_error()
+    before_5 = int(transformers.__version__.partition(".")[0]) < 5
 
     def compute(model, request):
         inputs = np.load(request["inputs"])
@@ -34,19 +42,38 @@ def prepare(settings):
         torch.manual_seed(request.get("seed", 0))
         config = transformers.ElectraConfig(**request["config"])
         model = getattr(transformers, request["class"])(config)
+        store = request["store"]
         with torch.no_grad():
             for parameter in model.parameters():
                 # So that no bias is 0 and no scale 1.
                 parameter += 0.02 * torch.randn_like(parameter)
-        store = request["store"]
+        kind = getattr(torch, store, None)
+        if kind is not None:  # of 16 bits
+            model = model.to(kind)
         size = sum(p.numel() * 4 for p in model.parameters())
         model.save_pretrained(
             request["directory"],
-            safe_serialization="bin" not in store,
             max_shard_size=size // 3 if "sharded" in store else 10 * size,
         )
-        compute(model, request)
+        if "bin" in store:
+            pickle(request["directory"])
+        compute(model.float(), request)
         return {}
+
+    def pickle(directory):
+        """As versions before 5 could save it: state dicts in .bin files."""
+        from safetensors.torch import load_file
+
+        for path in sorted(pathlib.Path(directory).glob("model*")):
+            name = path.name.replace("model", "pytorch_model", 1)
+            name = name.replace("safetensors", "bin")
+            if path.suffix == ".safetensors":
+                torch.save(load_file(path), path.with_name(name))
+            else:
+                text = path.read_text().replace("model-", "pytorch_model-")
+                text = text.replace(".safetensors", ".bin")
+                path.with_name(name).write_text(text)
+            path.unlink()
 
     def load(request):
         model, told = getattr(transformers, request["class"]).from_pretrained(
@@ -58,6 +85,8 @@ def prepare(settings):
     def tokenize(request):
         ids = {}
         for name, fast in (("fast", True), ("slow", False)):
+            if not fast and not has_slow(request["directory"]):
+                continue
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 request["directory"], use_fast=fast
             )
@@ -69,17 +98,56 @@ def prepare(settings):
             ids[f"{name}_pair"] = dict(tokenizer("a b", "c"))
         return ids
 
+    def has_slow(directory):
+        with open(f"{directory}/tokenizer_config.json", encoding="utf-8") as f:
+            name = json.load(f)["tokenizer_class"].removesuffix("Fast")
+        return before_5 and name != "PreTrainedTokenizer"
+
     def save_tokenizer(request):
+        name = "vocab_file" if before_5 else "vocab"
         transformers.ElectraTokenizerFast(
-            vocab_file=request["source"], do_lower_case=request["lower_case"]
+            **{name: request["source"]}, do_lower_case=request["lower_case"]
         ).save_pretrained(request["directory"])
         return {}
+
+    def classify(request):
+        pipeline = transformers.pipeline(
+            "text-classification", model=request["directory"], top_k=None
+        )
+        return {"answers": pipeline(request["texts"])}
+
+    def score(request):
+        import sentence_transformers
+
+        model = sentence_transformers.CrossEncoder(request["directory"])
+        scores = model.predict([tuple(p) for p in request["pairs"]])
+        return {"scores": scores.tolist()}
+
+    def save_scorer(request):
+        import sentence_transformers
+
+        activation = getattr(torch.nn, request["activation"])()
+        model = sentence_transformers.CrossEncoder(
+            request["source"], activation_fn=activation
+        )
+        model.save_pretrained(request["directory"])
+        return {}
+
+    def embed(request):
+        import sentence_transformers
+
+        model = sentence_transformers.SentenceTransformer(request["directory"])
+        return {"vectors": model.encode(request["texts"]).tolist()}
 
     handlers = {
         "make": make,
         "load": load,
         "tokenize": tokenize,
         "save_tokenizer": save_tokenizer,
+        "classify": classify,
+        "score": score,
+        "save_scorer": save_scorer,
+        "embed": embed,
     }
     version = f"transformers {transformers.__version__}"
     return {"version": version}, lambda r: handlers[r["do"]](r)
