@@ -29,6 +29,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=["electra_tf", "electra_tf.*"]),
     package_data={
         "electra_tf": [
+            "py.typed",
             "sample_text/*.txt",
             "sample_text/*.md",
             "exporting/examples.yaml",

@@ -7,6 +7,7 @@ is quick and does not start TensorFlow.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from electra_tf import backend
 from electra_tf.registration import announce_classes
 
 __version__ = "0.1.0"
@@ -117,6 +118,18 @@ if TYPE_CHECKING:
     from electra_tf.training.optimizer import make_optimizer
 
 
+# What Keras has to run on TensorFlow for.
+_NETWORKS = {
+    name
+    for name, home in _HOMES.items()
+    if home.startswith(
+        (
+            "electra_tf.hub.", "electra_tf.keras_api.",
+            "electra_tf.prediction.", "electra_tf.training.",
+        )
+    )
+}  # fmt: skip
+
 # Files that Keras has saved name our classes; `import electra_tf` is enough.
 announce_classes()
 
@@ -125,6 +138,8 @@ def __getattr__(name: str) -> Any:
     """Imports the public `name` from the module it lives in (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module 'electra_tf' has no attribute '{name}'")
+    if name in _NETWORKS:
+        backend.check()  # before Keras is imported, which may have no other
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

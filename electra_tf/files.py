@@ -6,6 +6,7 @@ need it: help and mistakes in settings are answered at once.
 """
 
 import contextlib
+import glob
 import importlib.util
 import os
 import pathlib
@@ -115,22 +116,71 @@ def rename(source: str, target: str) -> None:
 def expand(patterns: str, flag: str = "--input") -> list[str]:
     """The files that comma-separated glob `patterns` match, sorted.
 
+    A name that holds a comma is found too, where its pieces match nothing. In
+    local patterns `**` stands for folders within folders.
+
     Raises:
       UserError: a pattern matches no file; it and `flag` are named.
     """
     found: set[str] = set()
-    gfile = _gfile()
-    for pattern in filter(None, (p.strip() for p in patterns.split(","))):
-        with named_errors(pattern, "look for"):
-            matches = [m for m in gfile.glob(pattern) if not gfile.isdir(m)]
-        if not matches:
-            hint = ""
-            if gfile.isdir(pattern):
-                hint = f" (it is a directory: did you mean '{pattern}/*'?)"
-            raise UserError(f"{flag}: no file matches '{pattern}'{hint}")
+    pieces = patterns.split(",")
+    while pieces:
+        for count in range(1, len(pieces) + 1):
+            pattern = ",".join(pieces[:count]).strip()
+            if matches := _files_matching(pattern):
+                break
+        else:
+            count, pattern = 1, pieces[0].strip()
+            if pattern:
+                raise UserError(
+                    f"{flag}: no file matches '{pattern}'{_hint(pattern)}"
+                )
         found.update(matches)
+        pieces = pieces[count:]
     if not found:
         raise UserError(f"{flag}: expected a path or glob, got '{patterns}'")
+    return sorted(found)
+
+
+def _files_matching(pattern: str) -> list[str]:
+    """The files that one pattern matches, or that has it as its name."""
+    gfile = _gfile()
+    with named_errors(pattern, "look for"):
+        if not pattern:
+            return []
+        if "**" in pattern and is_local(pattern):
+            matches = glob.glob(pattern, recursive=True)
+        else:
+            matches = gfile.glob(pattern)
+        if not matches and exists(pattern):  # as "notes [1].txt"
+            matches = [pattern]
+        return [match for match in matches if not gfile.isdir(match)]
+
+
+def _hint(pattern: str) -> str:
+    """What may have been meant by a pattern that matches no file."""
+    gfile = _gfile()
+    if gfile.isdir(pattern):
+        return f" (it is a directory: did you mean '{pattern}/*'?)"
+    folders = gfile.glob(pattern)
+    if folders:
+        deeper = f"{pattern}/*"
+        if is_local(pattern) and deeper.endswith(("/*/*",)):
+            deeper = f"{pattern}*"  # however deep
+        return (
+            f", but {len(folders)} directories, as {folders[0]}: did you mean "
+            f"'{deeper}'?"
+        )
+    return ""
+
+
+def directories_matching(patterns: str) -> list[str]:
+    """The directories that comma-separated glob patterns match, sorted."""
+    found: set[str] = set()
+    for pattern in filter(None, (p.strip() for p in patterns.split(","))):
+        if "**" not in pattern:
+            with named_errors(pattern, "look for"):
+                found.update(filter(_gfile().isdir, _gfile().glob(pattern)))
     return sorted(found)
 
 

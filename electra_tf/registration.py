@@ -23,6 +23,11 @@ C = TypeVar("C", bound=type)
 # Module -> its registered classes. Their names are part of files: a class that
 # moves keeps its name, by the package that it is listed under.
 CLASSES: dict[str, tuple[str, ...]] = {
+    "hub.pretrained": (
+        "Encoder", "Discriminator", "Generator", "TwoTowerGenerator",
+    ),
+    "keras_api.pretrainer": ("ElectraPretrainer",),
+    "pretraining.pretrainer": ("ElectraPretrainer",),
     "models.embeddings": ("Embeddings", "DisentangledEmbeddings"),
     "models.encoder": ("ElectraEncoder",),
     "models.initial": (
@@ -44,8 +49,13 @@ CLASSES: dict[str, tuple[str, ...]] = {
         "Seq2Seq", "SentenceScorer", "Heads", "MultitaskNetwork",
     ),
     "training.optimizer": ("WarmupPolynomialDecay", "AdamWeightDecay"),
-    "keras_api.preprocessors": ("TextPreprocessor",),
+    "keras_api.preprocessors": ("TextPreprocessor", "WordPreprocessor"),
     "keras_api.tokenizer": ("Tokenizer",),
+    "keras_api.tasks.detector": ("ReplacedTokenDetector",),
+    "keras_api.tasks.masked_lm": ("MaskedLM",),
+    "keras_api.tasks.qa": ("QuestionAnswerer",),
+    "keras_api.tasks.ranking": ("CrossEncoder",),
+    "keras_api.tasks.tagging": ("TokenClassifier",),
     "keras_api.tasks.texts": ("TextClassifier", "TextRegressor"),
 }  # fmt: skip
 

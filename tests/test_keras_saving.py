@@ -6,10 +6,12 @@ import pickle
 
 import keras
 import numpy as np
+import pretraining_tiny as tiny
 import pytest
 import tensorflow as tf
 
 from electra_tf import registration
+from electra_tf.keras_api.pretrainer import ElectraPretrainer
 from electra_tf.models import networks, task_networks
 from electra_tf.models.config import (
     DecoderConfig,
@@ -20,6 +22,7 @@ from electra_tf.models.config import (
 )
 from electra_tf.models.embeddings import DisentangledEmbeddings, Embeddings
 from electra_tf.models.encoder import ElectraEncoder
+from electra_tf.text.vocab import SPECIALS, Vocab
 
 CONFIG = ModelConfig(
     vocab_size=40,
@@ -188,3 +191,55 @@ def test_the_list_of_classes_is_whole():
     }
     known = keras.saving.get_custom_objects()
     assert {n for n in known if n.startswith("electra_tf")} == listed
+
+
+# --- pre-training ----------------------------------------------------------
+
+
+def trained(model, batches):
+    for batch in batches:
+        model.train_on_batch(batch)
+    return [v.numpy() for v in (*model.variables, *model.optimizer.variables)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["electra", "tied", "uniform", "two_tower", "disentangled"]
+)
+def test_a_pre_trainer_goes_on(name, tmp_path):
+    """Training after loading is training on, optimizer and dropout too."""
+    vocab = Vocab((*SPECIALS, *(f"w{i}" for i in range(tiny.VOCAB - 5))))
+    like = tiny.variant(name)
+    model = ElectraPretrainer.from_config(
+        vocab=vocab,
+        model=like.discriminator.config,
+        generator=like.generator_config,
+        masking=like.masking_config,
+        objective=like.objective.config,
+        train={"num_train_steps": 9, "num_warmup_steps": 2},
+    )
+    model.compile()
+    batches = list(tiny.dataset(4))
+    trained(model, batches[:2])
+    path = str(tmp_path / "x.keras")
+    model.save(path)
+    again = keras.saving.load_model(path)
+    assert again.settings == model.settings
+    assert again.vocab.tokens == vocab.tokens
+    for a, b in zip(
+        trained(model, batches[2:]), trained(again, batches[2:]), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_failed_save_leaves_no_file(tmp_path, monkeypatch):
+    network = NETWORKS["encoder"]()
+    network.build()
+
+    def fails(store):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(network, "save_own_variables", fails)
+    with pytest.raises(OSError, match="disk is full"):
+        network.save(str(tmp_path / "x.keras"))
+    assert not list(tmp_path.iterdir())

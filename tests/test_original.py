@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import tensorflow as tf
 
 from electra_tf import config as configs
 from electra_tf.errors import UserError
@@ -19,6 +20,7 @@ from electra_tf.original import (
     pretraining,
     results,
     run_finetuning,
+    run_pretraining,
 )
 from electra_tf.training.optimizer import WarmupPolynomialDecay
 
@@ -415,15 +417,83 @@ def test_the_recorded_metrics(shared_dir, tmp_path, task):
     """A fine-tuned checkpoint of the original's, its data, its scores."""
     golden = shared_dir / "golden" / "finetune"
     recorded = json.loads((golden / task / "finetune.json").read_text())
+    shutil.copytree(
+        golden / "data_dir" / "finetuning_data" / task,
+        tmp_path / "finetuning_data" / task,
+        copy_function=shutil.copyfile,
+    )
+    folder = tmp_path / "finetuning_data" / task
+    folder.chmod(0o755)
+    (dev,) = folder.glob("dev.*")
+    shutil.copyfile(dev, dev.with_stem("test"))
     given = recorded["kwargs"] | {
         "do_train": False,
+        "do_test": True,
         "init_checkpoint": str(golden / task / "step0.ckpt"),
-        "results_txt": str(tmp_path / "results.txt"),
+        "vocab_file": str(golden / "data_dir" / "vocab.txt"),
     }
     (tmp_path / "h.json").write_text(json.dumps(given))
-    words = ["--data-dir", str(golden / "data_dir"), "--model-name", "ft",
+    words = ["--data-dir", str(tmp_path), "--model-name", "ft",
              "--hparams", str(tmp_path / "h.json")]  # fmt: skip
     assert run_finetuning.main(words) == 0
-    ((found,),) = (json.loads((tmp_path / "results.json").read_text()),)
+    model = tmp_path / "models" / "ft"
+    file = model / "results" / f"{task}_results.json"
+    (found,) = json.loads(file.read_text())
     for name, value in recorded["dev_metrics"].items():
         assert found[task][name] == pytest.approx(value, abs=1.3e-5), name
+    tested = model / "test_predictions" / f"{task}_1" / "test"
+    name = "MRPC.tsv" if task == "mrpc" else "predictions.json"
+    assert (tested / name).exists()
+
+
+def test_a_start_that_came_to_nothing_is_forgotten(tmp_path):
+    """Its settings would be taken for those of the checkpoint beside."""
+    config = tmp_path / "config.json"
+    config.write_text('{"train": {}, "masking": {}, "objective": {}}')
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step_1").mkdir()
+    run_pretraining._forget_start(str(tmp_path))
+    assert config.exists()
+    (tmp_path / "checkpoints" / "step_1").rmdir()
+    run_pretraining._forget_start(str(tmp_path))
+    assert not config.exists()
+    config.write_text('{"hidden_size": 64}')  # of the original's checkpoint
+    run_pretraining._forget_start(str(tmp_path))
+    assert config.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slots", [True, False])
+def test_the_originals_run_continues(shared_dir, tmp_path, slots):
+    """Its examples, its checkpoint and its command, with more steps."""
+    golden = shared_dir / "golden"
+    run = golden / "cli_run"
+    model = tmp_path / "models" / "t"
+    model.mkdir(parents=True)
+    (tmp_path / "pretrain_tfrecords").mkdir()
+    shutil.copy(golden / "vocab_4k.txt", tmp_path / "vocab.txt")
+    for file in run.glob("pretrain_data*"):
+        shutil.copyfile(file, tmp_path / "pretrain_tfrecords" / file.name)
+    reader = tf.train.load_checkpoint(str(run / "model.ckpt-6"))
+    names = [
+        name
+        for name in reader.get_variable_to_shape_map()
+        if slots or not name.endswith(("/adam_m", "/adam_v"))
+    ]
+    tf.raw_ops.SaveV2(
+        prefix=str(model / "model.ckpt-6"), tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[tf.constant(reader.get_tensor(name)) for name in names],
+    )  # fmt: skip
+    given = json.loads((run / "hp.json").read_text()) | {"num_train_steps": 9}
+    words = ["--data-dir", str(tmp_path), "--model-name", "t",
+             "--hparams", json.dumps(given)]  # fmt: skip
+    for _ in range(2):  # the second time it is done
+        assert run_pretraining.main(words) == 0
+    records = [json.loads(line) for line in open(model / "metrics.jsonl")]
+    steps = [r["step"] for r in records if r["split"] == "train"]
+    assert steps[-1] == (9 if slots else 3)
+    evaluated = json.dumps(given | {"do_train": False, "do_eval": True})
+    assert run_pretraining.main([*words[:-1], evaluated]) == 0
+    found = (model / "results" / "unsup_results.txt").read_text()
+    assert "masked_lm_accuracy = " in found

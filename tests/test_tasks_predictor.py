@@ -53,6 +53,14 @@ def loaded(model):
     return electra_tf.load(model)
 
 
+@pytest.mark.parametrize(
+    "item", ["an emoji \ud83d cut", {"text": "\udc00"}, ["ok", "b \ud83d"]]
+)
+def test_half_characters_are_told_by_their_item(loaded, item):
+    with pytest.raises(UserError, match=r"item 2: .*half of a surrogate pair"):
+        loaded.predict(["fine", item])
+
+
 def test_it_answers_lists(loaded, model):
     texts = ["the cat sat", "a house", "", "not that " * 30]
     answers = loaded.predict(texts[:2] + texts[3:])

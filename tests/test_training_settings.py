@@ -63,3 +63,14 @@ def test_what_identifies_the_data_is_no_setting():
     record["data"] |= {"fingerprint": "sha256:1", "max_seq_length": 64}
     record |= {"vocab_fingerprint": "sha256:2", "init": {"from": ["x"]}}
     assert recorded(record, "x") == PretrainSettings()
+
+
+@pytest.mark.parametrize("steps", [20, 5])
+def test_a_longer_run_is_told_how_to_go_on(tmp_path, steps):
+    _kept(tmp_path, {"train": {"num_train_steps": 10, "seed": 1}})
+    with pytest.raises(UserError) as told:
+        check_run(
+            str(tmp_path), {"train": {"num_train_steps": steps, "seed": 1}}
+        )
+    hint = f"--init_from={tmp_path} --init_optimizer"
+    assert (hint in str(told.value)) == (steps > 10)

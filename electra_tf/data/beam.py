@@ -106,6 +106,7 @@ def _compose(
         opened.paths,
         blank_lines_separate_documents=settings.blank_lines_separate_documents,
         strict=settings.strict,
+        text_field=settings.text_field,
     )
     made = parts.parts | "Examples" >> beam.ParDo(
         MakeExamples(settings, opened.cleaning)
@@ -217,6 +218,7 @@ def _drop(element: tuple[Order, dict[str, Iterable[Any]]]) -> Made:
         "tokens",
         "lines",
         "source_tokens",
+        "unknown_tokens",
         "held_out",
         "begins",
     )

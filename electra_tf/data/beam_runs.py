@@ -154,7 +154,7 @@ def count_words_of(
 
     def compose(pipeline: beam.Pipeline) -> None:
         _ = (
-            read_parts(pipeline, paths).parts
+            read_parts(pipeline, paths, text_field=text_field).parts
             | "Words"
             >> beam.FlatMap(_words, lower_case, strip_accents, text_field)
             | "Count" >> beam.CombinePerKey(sum)

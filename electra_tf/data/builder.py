@@ -23,7 +23,7 @@ from electra_tf.data.build_settings import (
 )
 from electra_tf.data.shards import ShardWriter
 from electra_tf.errors import UserError
-from electra_tf.text import corpus
+from electra_tf.text import accents, corpus, unknown
 
 _MAX_AUTOMATIC_WORKERS = 8
 _WORTH_A_WORKER_BYTES = 1 << 24
@@ -32,7 +32,12 @@ _NO_REPAIRS = dict.fromkeys(
      "bad_records"), 0
 )  # fmt: skip
 # What is counted of each split, beside its shards.
-SPLIT_COUNTS = ("documents", "lines", "source_tokens", "tokens", "examples")
+SPLIT_COUNTS = (
+    "documents", "lines", "source_tokens", "unknown_tokens", "tokens",
+    "examples",
+)  # fmt: skip
+# Of the text that is looked at for a cause of [UNK], each file's share.
+_CHARACTERS_OF_FILE = 50_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +85,7 @@ def build_data(
             ),
             part_bytes=corpus.PART_BYTES,
             strict=settings.strict,
+            text_field=settings.text_field,
         )
         tally = _Tally(settings, building, reader.bytes_total)
         with contextlib.closing(
@@ -126,6 +132,7 @@ def assemble(
     """
     opened = open_build(settings)
     building = files.join(settings.output, manifest.BUILDING)
+    made_here = not files.exists(settings.output)
     files.remove(building)
     files.make_directory(building)
     try:
@@ -134,6 +141,8 @@ def assemble(
     except BaseException:
         with contextlib.suppress(Exception):
             files.remove(building)
+            if made_here and not files.list_directory(settings.output):
+                files.remove(settings.output)
         raise
     # From here on a failure leaves the folder, which says "not finished".
     _publish(settings.output, building, finished)
@@ -147,6 +156,10 @@ def _summarise(
     repairs = Counter(_NO_REPAIRS)
     repairs.update(made.counts)
     about = {name: repairs.pop(name, 0) for name in ("files", "empty_files")}
+    for name in ("archive_members", "hidden_members_skipped"):
+        if count := repairs.pop(name, 0):
+            about[name] = count
+    stripped = accents.warning(accents.take(repairs))
     if not made.splits["train"].examples:
         hint = ""
         if repairs["bad_records"]:
@@ -166,7 +179,53 @@ def _summarise(
         input={**about, "bytes": made.input_bytes},
         repairs=dict(sorted(repairs.items())),
         settings=opened.kept,
+        warnings=tuple(
+            filter(
+                None,
+                (
+                    _unknown_warning(settings, opened, made),
+                    stripped,
+                    _skipped_warning(settings.input),
+                ),
+            )
+        ),
     )
+
+
+def _unknown_warning(
+    settings: BuildSettings, opened: OpenedBuild, made: Made
+) -> str | None:
+    splits = made.splits.values()
+    share = unknown.unknown_share(
+        sum(split.unknown_tokens or 0 for split in splits),
+        sum(split.source_tokens for split in splits),
+        opened.vocab,
+        settings.lower_case,
+        _beginnings(opened.paths, settings.text_field),
+        settings.strip_accents,
+    )
+    return str(share) if share.notable else None
+
+
+def _skipped_warning(patterns: str) -> str | None:
+    folders = files.directories_matching(patterns)
+    if not folders:
+        return None
+    return (
+        f"--input={patterns}: {len(folders)} directories that it matches were "
+        f"not looked into, as {folders[0]}; '{folders[0]}/**' would be"
+    )
+
+
+def _beginnings(paths: Iterable[str], text_field: str) -> Iterator[str]:
+    """Lines of the beginnings of all files."""
+    for path in paths:
+        left = _CHARACTERS_OF_FILE
+        for line in corpus.iter_lines([path], text_field):
+            yield line
+            left -= len(line)
+            if left <= 0:
+                break
 
 
 def _publish(output: str, building: str, finished: manifest.Manifest) -> None:

@@ -34,6 +34,7 @@ _SPECIALS = 3
 
 # Above all ids.
 _WORD_START = np.int32(1 << 30)
+ID_MASK = ~_WORD_START
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)

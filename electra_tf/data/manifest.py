@@ -42,6 +42,8 @@ class Split:
       examples: the number of examples in all shards.
       shards: the files; example i of the split lies in shard
         i modulo their number.
+      unknown_tokens: how many of the `source_tokens` are [UNK]; None where an
+        earlier version has not counted them.
     """
 
     documents: int
@@ -50,6 +52,7 @@ class Split:
     tokens: int
     examples: int
     shards: tuple[Shard, ...]
+    unknown_tokens: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Manifest:
       input: files, bytes, empty files.
       repairs: what was replaced, dropped or cut, by name.
       settings: everything else the build was asked for.
+      warnings: what the user was told about the text.
     """
 
     max_seq_length: int
@@ -79,6 +83,19 @@ class Manifest:
     input: dict[str, int]
     repairs: dict[str, int]
     settings: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+    def what_was_built(self) -> dict[str, Any]:
+        """Returns what tells these examples from others, as plain values.
+
+        What is only told of them is left out: versions that do not count it
+        build the same.
+        """
+        content = dataclasses.asdict(self)
+        del content["warnings"]
+        for split in content["splits"].values():
+            del split["unknown_tokens"]
+        return content
 
     def save(self, directory: str) -> None:
         """Writes `manifest.json` into `directory`, atomically."""
@@ -131,7 +148,8 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
         for name, split in content["splits"].items()
         for shards in [split["shards"]]
     }
-    return Manifest(**{**content, "splits": splits})
+    told = {"warnings": tuple(content.get("warnings", ()))}
+    return Manifest(**{**content, **told, "splits": splits})
 
 
 def check_vocab(manifest: Manifest, vocab: Vocab) -> None:

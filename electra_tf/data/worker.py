@@ -24,10 +24,13 @@ import numpy as np
 from electra_tf.data import examples as examples_lib
 from electra_tf.data.build_settings import BuildSettings
 from electra_tf.errors import UserError
-from electra_tf.text import corpus
+from electra_tf.text import accents, corpus
 from electra_tf.text.cleaning import Cleaning, fingerprint
 
 _MASK64 = (1 << 64) - 1
+# Of each document so many bytes are looked at for scripts that stripping
+# accents harms, and of a unit of work so many.
+_SAMPLED, _SAMPLED_OF_UNIT = 1 << 11, 1 << 14
 _PRELOAD = "electra_tf.data.worker_preload"
 
 
@@ -41,10 +44,11 @@ class UnitResult:
       tokens: how many tokens these hold.
       lines: how many lines it has.
       source_tokens: how many tokens these hold.
+      unknown_tokens: how many of those are [UNK].
       held_out: whether it belongs to the validation split.
       begins: false for a later piece of a large document.
       fingerprints: 16 bytes for each document's (or piece's) clean content.
-      counts: repairs, by name.
+      counts: repairs, by name, and what `accents.changes` counts.
     """
 
     records: list[bytes]
@@ -52,6 +56,7 @@ class UnitResult:
     tokens: np.ndarray
     lines: np.ndarray
     source_tokens: np.ndarray
+    unknown_tokens: np.ndarray
     held_out: np.ndarray
     begins: np.ndarray
     fingerprints: list[bytes]
@@ -71,6 +76,7 @@ class UnitWorker:
             lower_case=settings.lower_case,
             strip_accents=settings.strip_accents,
         )
+        self._unk_id = words.unk_id
         self._specials = {"cls_id": words.cls_id, "sep_id": words.sep_id}
         self._segmenter = None
         if settings.word_segmenter:
@@ -101,7 +107,10 @@ class UnitWorker:
             fingerprints += names
             identities += [part.identity or name for name in names]
             pieces += [part.piece] * len(names)
+        if self._tokenizer.strip_accents:
+            counts.update(accents.changes(_sample(documents)))
         lines = self._tokenize(documents)
+        unknown = _count_in_documents(lines, self._unk_id)
         keys, held_out = place(
             identities,
             pieces,
@@ -126,6 +135,7 @@ class UnitWorker:
             tokens=np.diff(made.starts[ends]),
             lines=np.diff(lines.documents),
             source_tokens=np.diff(lines.starts[lines.documents]),
+            unknown_tokens=unknown,
             held_out=held_out,
             begins=np.array(pieces, np.int64) == 0,
             fingerprints=fingerprints,
@@ -160,6 +170,32 @@ class UnitWorker:
         # Of scripts it does not know, the segmenter makes single letters.
         word_starts &= ~self._continues[lines.ids]
         return examples_lib.mark_word_starts(lines, word_starts)
+
+
+def _sample(documents: list[list[bytes]]) -> str:
+    """Some text of each document, as far as it is not ASCII anyway."""
+    found, left = [], _SAMPLED_OF_UNIT
+    for lines in documents:
+        size = min(_SAMPLED, left)
+        for line in lines:
+            if size <= 0:
+                break
+            found.append(line[:size])
+            size -= len(line)
+            left -= len(found[-1])
+        if left <= 0:
+            break
+    return b"\n".join(found).decode("utf-8", "ignore")
+
+
+def _count_in_documents(lines: examples_lib.Lines, token: int) -> np.ndarray:
+    """How often each document holds a token; int64 [documents]."""
+    # Marks of where words begin are above the ids.
+    ids = lines.ids & examples_lib.ID_MASK
+    places = np.flatnonzero(ids == token)
+    ends = lines.starts[lines.documents]
+    document = np.searchsorted(ends, places, side="right") - 1
+    return np.bincount(document, minlength=len(ends) - 1)
 
 
 def place(

@@ -308,12 +308,18 @@ def named_variables(models: Iterable[keras.Model]) -> dict[str, keras.Variable]:
 
     LoRA's changes are not among them: on disk they are part of the kernels.
     """
-    return {
-        weight_name(v.path): v
-        for model in models
-        for v in model.weights
-        if "lora" not in v.path.split("/")
-    }
+    found = {}
+    for model in models:
+        # A network's name is free; below its scope on disk it is the same.
+        scope, own = getattr(model, "scope", ""), f"{model.path}/"
+        for variable in model.weights:
+            path = variable.path
+            if "lora" in path.split("/"):
+                continue
+            if scope and path.startswith(own):
+                path = f"{scope}/{path.removeprefix(own)}"
+            found[weight_name(path)] = variable
+    return found
 
 
 def stored_weights(variables: Mapping[str, keras.Variable]) -> Lazy[np.ndarray]:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import keras
@@ -11,9 +11,11 @@ import keras
 from electra_tf.errors import UserError
 from electra_tf.hub import directory, loading
 from electra_tf.hub.checkpoint import Checkpoint, Part, Report, select
-from electra_tf.hub.config import DirectoryConfig
+from electra_tf.hub.config import DirectoryConfig, from_json, to_json
 from electra_tf.models import encoder, initial, networks, task_networks
 from electra_tf.models.config import ModelConfig
+from electra_tf.models.saved import Saved
+from electra_tf.registration import registered
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab
 
@@ -25,7 +27,7 @@ _told: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
 M = TypeVar("M", bound="_Pretrained")
 
 
-class _Pretrained:
+class _Pretrained(Saved):
     """Loading and saving for the networks below.
 
     What `from_pretrained` returns has, beside the network, a `tokenizer` (None
@@ -33,10 +35,11 @@ class _Pretrained:
     `load_report`.
     """
 
-    tokenizer: Tokenizer | None
-    directory_config: DirectoryConfig
-    load_report: Report
+    tokenizer: Tokenizer | None = None
+    directory_config: DirectoryConfig | None = None
+    load_report: Report = Report("a file of Keras", ())
     _part: Part = "discriminator"
+    scope: str
 
     @classmethod
     def from_pretrained(
@@ -71,23 +74,49 @@ class _Pretrained:
         checkpoint = select(
             loading.open_checkpoint(path, overrides, vocab), cls._part
         )
-        with _computing_in(dtype):
-            # What is loaded anyway need not be drawn at random before; but a
-            # variable that the checkpoint lacks must be.
-            with initial.blank() if load_weights else contextlib.nullcontext():
-                model = cls._create(checkpoint)
-                model.build()
-            if load_weights and not set(
-                directory.named_variables([model])
-            ) <= set(checkpoint.weights):
-                model = cls._create(checkpoint)
-                model.build()
-        # Variables keep the paths that they have on disk.
-        model.name = name or _own_name(model.name)
+        options = {"name": name or _own_name(cls.scope), "dtype": dtype}
+        # What is loaded anyway need not be drawn at random before; but a
+        # variable that the checkpoint lacks must be.
+        with initial.blank() if load_weights else contextlib.nullcontext():
+            model = cls._create(checkpoint, **options)
+            model.build()
+        if load_weights and not set(directory.named_variables([model])) <= set(
+            checkpoint.weights
+        ):
+            model = cls._create(checkpoint, **options)
+            model.build()
         return _loaded(model, checkpoint, load_weights)
 
+    def get_config(self) -> dict[str, Any]:
+        """As of every network, with the tokenizer and what else was loaded."""
+        config, tokenizer = super().get_config(), self.tokenizer
+        if tokenizer is not None:
+            config["tokenizer"] = {
+                "vocab": list(tokenizer.vocab.tokens),
+                "lower_case": tokenizer.lower_case,
+                "strip_accents": tokenizer.strip_accents,
+            }
+        if self.directory_config is not None:
+            config["directory_config"] = to_json(self.directory_config)
+        return config
+
     @classmethod
-    def _create(cls, checkpoint: Checkpoint) -> Any:
+    def _from_values(cls: type[M], values: dict[str, Any]) -> M:
+        tokenizer = values.pop("tokenizer", None)
+        about = values.pop("directory_config", None)
+        made = super()._from_values(values)
+        if tokenizer is not None:
+            made.tokenizer = Tokenizer(
+                Vocab(tuple(tokenizer["vocab"])),
+                tokenizer["lower_case"],
+                tokenizer["strip_accents"],
+            )
+        if about is not None:
+            made.directory_config = from_json(about, made.name)
+        return made
+
+    @classmethod
+    def _create(cls, checkpoint: Checkpoint, **options: Any) -> Any:
         """Makes the network, not yet built."""
         raise NotImplementedError
 
@@ -114,18 +143,6 @@ def _there(config: ModelConfig | None) -> ModelConfig:
     """The shape of a network that `select` has made sure of."""
     assert config is not None
     return config
-
-
-@contextlib.contextmanager
-def _computing_in(dtype: str | keras.DTypePolicy | None) -> Iterator[None]:
-    """Layers made inside have this policy, where it is not None."""
-    before = keras.config.dtype_policy()
-    if dtype is not None:
-        keras.config.set_dtype_policy(dtype)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _own_name(name: str) -> str:
@@ -162,6 +179,7 @@ def _tell(report: Report) -> None:
         _log.warning("%s", report)
 
 
+@registered
 class Encoder(_Pretrained, encoder.ElectraEncoder):
     """The discriminator's encoder: what one fine-tunes.
 
@@ -169,8 +187,8 @@ class Encoder(_Pretrained, encoder.ElectraEncoder):
     """
 
     @classmethod
-    def _create(cls, checkpoint: Checkpoint) -> Any:
-        return cls(_there(checkpoint.config.discriminator))
+    def _create(cls, checkpoint: Checkpoint, **options: Any) -> Any:
+        return cls(_there(checkpoint.config.discriminator), **options)
 
     def _saved_config(self, config: DirectoryConfig) -> DirectoryConfig:
         return dataclasses.replace(
@@ -178,6 +196,7 @@ class Encoder(_Pretrained, encoder.ElectraEncoder):
         )
 
 
+@registered
 class Discriminator(_Pretrained, networks.Discriminator):
     """`Discriminator.from_pretrained(PATH)`; see `models.networks`.
 
@@ -185,7 +204,7 @@ class Discriminator(_Pretrained, networks.Discriminator):
     """
 
     @classmethod
-    def _create(cls, checkpoint: Checkpoint) -> Any:
+    def _create(cls, checkpoint: Checkpoint, **options: Any) -> Any:
         places: dict[networks.DiscriminatorHead, str] = {
             "replaced_token": "discriminator/head/",
             "token_lm": "discriminator/lm_head/",
@@ -199,6 +218,7 @@ class Discriminator(_Pretrained, networks.Discriminator):
         return cls(
             _there(checkpoint.config.discriminator),
             with_heads=heads or ["replaced_token"],
+            **options,
         )
 
     def _saved_config(self, config: DirectoryConfig) -> DirectoryConfig:
@@ -210,6 +230,7 @@ class Discriminator(_Pretrained, networks.Discriminator):
         )
 
 
+@registered
 class Generator(_Pretrained, networks.Generator):
     """`Generator.from_pretrained(PATH)`; see `models.networks`.
 
@@ -219,20 +240,21 @@ class Generator(_Pretrained, networks.Generator):
     _part = "generator"
 
     @classmethod
-    def _create(cls, checkpoint: Checkpoint) -> Any:
+    def _create(cls, checkpoint: Checkpoint, **options: Any) -> Any:
         config = checkpoint.config
         if config.is_two_tower:
-            return TwoTowerGenerator._create(checkpoint)
-        return cls(_there(config.generator))
+            return TwoTowerGenerator._create(checkpoint, **options)
+        return cls(_there(config.generator), **options)
 
 
+@registered
 class TwoTowerGenerator(_Pretrained, networks.TwoTowerGenerator):
     """`TwoTowerGenerator.from_pretrained(PATH)`; see `models.networks`."""
 
     _part = "generator"
 
     @classmethod
-    def _create(cls, checkpoint: Checkpoint) -> Any:
+    def _create(cls, checkpoint: Checkpoint, **options: Any) -> Any:
         config = checkpoint.config
         if not config.is_two_tower:
             raise UserError(
@@ -243,6 +265,7 @@ class TwoTowerGenerator(_Pretrained, networks.TwoTowerGenerator):
             _there(config.generator),
             untied=config.is_untied,
             wrap_around=config.wrap_around,
+            **options,
         )
 
 
@@ -300,10 +323,10 @@ def of_config(
       The built network, with `tokenizer` and `directory_config`.
     """
     cls = Generator if part == "generator" else Discriminator
-    with _computing_in(dtype):
-        model = cls._create(Checkpoint(config, {}, vocab))
-        model.build()
-    model.name = _own_name(model.name)
+    model = cls._create(
+        Checkpoint(config, {}, vocab), name=_own_name(cls.scope), dtype=dtype
+    )
+    model.build()
     model.tokenizer = Tokenizer(vocab, config.lower_case, config.strip_accents)
     model.directory_config = config
     return model

@@ -181,7 +181,7 @@ class PretrainingData:
             about.lower_case,
             about.strip_accents,
             held_out=split is not None and split.examples > 0,
-            fingerprint=_fingerprint(dataclasses.asdict(about)),
+            fingerprint=_fingerprint(about.what_was_built()),
             skip_corrupt=skip_corrupt,
             word_starts="word_segmenter" in about.settings,
         )

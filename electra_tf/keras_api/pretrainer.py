@@ -19,8 +19,10 @@ from electra_tf.keras_api.settings import PretrainSettings, recorded
 from electra_tf.keras_api.tokenizer import AnyTokenizer
 from electra_tf.models import initial, products
 from electra_tf.models.config import GeneratorConfig, ModelConfig
+from electra_tf.models.saved import plain
 from electra_tf.pretraining import pretrainer
 from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
+from electra_tf.registration import registered
 from electra_tf.text.vocab import Vocab, load_vocab
 from electra_tf.training.optimizer import (
     loss_scaled,
@@ -42,6 +44,11 @@ AnyObjective = Mapping[str, Any] | ObjectiveConfig | None
 AnyTrain = Mapping[str, Any] | TrainConfig | None
 
 
+# What marks a config that Keras has saved among settings.
+_SAVED = "saved_by_keras"
+
+
+@registered
 class ElectraPretrainer(pretrainer.ElectraPretrainer):
     """Generator and discriminator, trained together in `fit`.
 
@@ -163,6 +170,8 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
           UserError: see `from_size`; `vocab_size` is another than the
             vocabulary's.
         """
+        if isinstance(config, Mapping) and _SAVED in config:
+            return super().from_config(config)
         settings = configs.resolve(
             PretrainSettings,
             config,
@@ -307,6 +316,28 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         made.vocab = vocab
         made.lower_case, made.strip_accents = lower_case, strip_accents
         return made
+
+    def get_config(self) -> dict[str, Any]:
+        """Gives what makes the same pre-trainer with other weights."""
+        return {
+            **super().get_config(),
+            _SAVED: True,
+            "settings": plain(self.settings),
+            "vocab": None if self.vocab is None else list(self.vocab.tokens),
+            "lower_case": self.lower_case,
+            "strip_accents": self.strip_accents,
+        }
+
+    @classmethod
+    def _again(cls, values: dict[str, Any]) -> Any:
+        names = ("settings", "vocab", "lower_case", "strip_accents")
+        settings, vocab, lower, strip = (values.pop(name) for name in names)
+        del values[_SAVED]
+        model = super()._again(values)
+        model.settings = settings
+        model.vocab = None if vocab is None else Vocab(tuple(vocab))
+        model.lower_case, model.strip_accents = lower, strip
+        return model
 
     def compile(
         self,

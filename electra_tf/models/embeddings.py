@@ -137,6 +137,7 @@ class Embeddings(Saved):
         segment_ids: tf.Tensor,
         keys: tf.Tensor | None = None,
         position_ids: tf.Tensor | None = None,
+        words: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """[B, L] int32, [B, L] int32 -> [B, L, E].
 
@@ -145,13 +146,14 @@ class Embeddings(Saved):
           segment_ids: 0 or 1.
           keys: [B] uint32 dropout keys in training; None in inference.
           position_ids: [B, L] int32; counted from 0 where None.
+          words: [B, L, E] in place of the tokens' rows of the table.
         """
         positions = tf.convert_to_tensor(self.position_embeddings)
         if position_ids is None:
-            positions = positions[: tf.shape(input_ids)[1]]
+            positions = positions[: tf.shape(segment_ids)[1]]
         else:
             positions = tf.gather(positions, position_ids)
-        return self.embed(input_ids, segment_ids, positions, keys)
+        return self.embed(input_ids, segment_ids, positions, keys, words)
 
     def known(self, segment_ids: tf.Tensor) -> tf.Tensor:
         """Returns the segments that there are rows for: 0 where one is all.
@@ -169,6 +171,7 @@ class Embeddings(Saved):
         segment_ids: tf.Tensor,
         positions: tf.Tensor,
         keys: tf.Tensor | None = None,
+        words: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """As `call`, of tokens that need not stand at the beginning.
 
@@ -177,11 +180,14 @@ class Embeddings(Saved):
           segment_ids: 0 or 1, [B, L] int32.
           positions: [L, E] or [B, L, E], their rows of the position table.
           keys: [B] uint32 dropout keys in training; None in inference.
+          words: [B, L, E] in place of the tokens' rows of the table.
         """
-        table = read_table(self.word_embeddings).lookups
         # The reading may be float32 where a layer's own is in its precision.
         dtype = tf.convert_to_tensor(self.norm.gamma).dtype
-        words = tf.cast(tf.gather(table, input_ids), dtype)
+        if words is None:
+            table = read_table(self.word_embeddings).lookups
+            words = tf.gather(table, input_ids)
+        words = tf.cast(words, dtype)
         # A product with a one-hot of two columns: its gradient is a small
         # matrix product, where a gather's would be a scatter of B * L rows.
         types = tf.one_hot(

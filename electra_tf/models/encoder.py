@@ -21,6 +21,9 @@ class EncoderOutput(NamedTuple):
     first_output: tf.Tensor  # [B, H], of that the first tokens
     embedding_output: tf.Tensor  # [B, L, H], after the projection
     all_layers: tuple[tf.Tensor, ...]  # [B, L, H] after each block
+    # [B, A, L, L] of each block, what a row's positions attend to, without
+    # dropout; None unless asked for.
+    attentions: tuple[tf.Tensor, ...] | None = None
 
 
 Direction = Literal["both", "left", "right"]
@@ -47,6 +50,7 @@ class ElectraEncoder(Network):
         Results are the same.
     """
 
+    scope = "encoder"
     _arguments = ("config", "attends")
     _options = ("recompute", "attention", "lora")
 
@@ -132,15 +136,21 @@ class ElectraEncoder(Network):
             adaptation.switch_on(self, self._lora)
         self.built = True
 
-    def call(self, rows: Rows, training: bool = False) -> EncoderOutput:
+    def call(
+        self,
+        rows: Rows,
+        training: bool = False,
+        return_attentions: bool = False,
+    ) -> EncoderOutput:
         """Encodes a batch; called as every `Network`.
 
         Args:
           rows: what is read.
           training: whether dropout is on.
+          return_attentions: whether `attentions` are computed too.
         """
         rows = rows.filled().keyed(self.dropout_seed, training)
-        input_ids, input_mask, segment_ids, _, sequence_ids = rows
+        input_ids, input_mask, segment_ids, _, sequence_ids, embeds = rows
 
         def at(site: int) -> tf.Tensor | None:
             return rows.salted(site).keys
@@ -149,19 +159,31 @@ class ElectraEncoder(Network):
         if sequence_ids is not None:
             same = sequence_ids[:, :, None] == sequence_ids[:, None, :]
             first = tf.argmax(tf.cast(same, tf.int32), -1, output_type=tf.int32)
-            position_ids = tf.range(tf.shape(input_ids)[1]) - first
+            position_ids = tf.range(tf.shape(input_mask)[1]) - first
         x = self.embeddings(
-            input_ids, segment_ids, keys=at(0), position_ids=position_ids
+            input_ids,
+            segment_ids,
+            keys=at(0),
+            position_ids=position_ids,
+            words=embeds,
         )
         if self.embeddings_project is not None:
             x = self.embeddings_project(x)
         embedding_output = x
         bias = self._attention_bias(input_mask, same, x.dtype)
-        all_layers = []
+        all_layers, maps = [], []
         for i, block in enumerate(self.blocks):
+            if return_attentions:
+                maps.append(block.attention.probabilities(x, bias))
             x = self._run(block, x, bias, at(i + 1))
             all_layers.append(x)
-        return EncoderOutput(x, x[:, 0], embedding_output, tuple(all_layers))
+        return EncoderOutput(
+            x,
+            x[:, 0],
+            embedding_output,
+            tuple(all_layers),
+            tuple(maps) if return_attentions else None,
+        )
 
     def _run(
         self,

@@ -167,6 +167,26 @@ class SelfAttention(Saved):
         context = tf.ensure_shape(context, x.shape)
         return self.output_dense.product(context)
 
+    def probabilities(self, x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        """What each position attends to: [B, L, H] -> [B, A, L, L].
+
+        Computed beside `call`, for those who ask; without dropout.
+
+        Args:
+          x: hidden states.
+          bias: [B, 1, 1 or L, L], added to the scaled scores.
+        """
+        heads = self.config.num_heads
+        size = self.config.hidden_size // heads
+        shape = [tf.shape(x)[0], tf.shape(x)[1], 3, heads, size]
+        query, key, _ = tf.unstack(
+            tf.transpose(tf.reshape(self.qkv(x), shape), [2, 0, 3, 1, 4])
+        )
+        scores = tf.matmul(query, key, transpose_b=True)
+        return kernels.attention_probabilities(
+            scores, bias, None, 0.0, size**-0.5
+        )
+
     def _context(
         self, qkv: tf.Tensor, bias: tf.Tensor, keys: tf.Tensor | None
     ) -> tf.Tensor:

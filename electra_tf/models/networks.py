@@ -179,6 +179,13 @@ class OnEncoder(Network):
                 tables.build()
             self.encoder.build()
 
+    def read(
+        self, rows: Rows, training: bool, return_attentions: bool = False
+    ) -> EncoderOutput:
+        """What the encoder, or what stands for it, gives; see there."""
+        asked = {"return_attentions": True} if return_attentions else {}
+        return self.encoder(rows, training=training, **asked)
+
     def get_config(self) -> dict[str, Any]:
         """As of every layer, with the encoder, which others may share."""
         return {
@@ -208,6 +215,7 @@ class Generator(OnEncoder):
       **options: Keras' own, as dtype and trainable.
     """
 
+    scope = "generator"
     reads_masked = True  # its input has [MASK] where a token is asked for
 
     def __init__(
@@ -288,6 +296,7 @@ class TwoTowerGenerator(Network):
       **options: Keras' own, as dtype and trainable.
     """
 
+    scope = "generator"
     _arguments = ("config", "untied", "wrap_around")
     reads_masked = False
 
@@ -451,6 +460,7 @@ class Discriminator(OnEncoder):
       **options: Keras' own, as dtype and trainable.
     """
 
+    scope = "discriminator"
     _arguments = ("config", "with_heads")
 
     def __init__(
@@ -489,9 +499,14 @@ class Discriminator(OnEncoder):
                 head.build((None, None, self.config.hidden_size))
         self.built = True
 
-    def call(self, rows: Rows, training: bool = False) -> DiscriminatorOutput:
+    def call(
+        self,
+        rows: Rows,
+        training: bool = False,
+        return_attentions: bool = False,
+    ) -> DiscriminatorOutput:
         """[B, L] int32 ids -> [B, L] logits; called as every `Network`."""
-        output = self.encoder(rows, training=training)
+        output = self.read(rows, training, return_attentions)
         logits = None
         if self.head is not None:
             logits = self.head(output.sequence_output, training=training)

@@ -92,6 +92,8 @@ class PackedEncoder:
         real token counts as one of one token.
         """
         encoder = self._encoder
+        if named.pop("return_attentions", False):
+            return encoder(*parts, return_attentions=True, **named)
         rows = as_rows(*parts, **named)
         input_ids, input_mask, segment_ids, *_ = rows.filled()
         places = _places(input_mask, self.config.num_heads)

@@ -75,6 +75,7 @@ class TaskNetwork(OnEncoder):
       **options: Keras' own, as dtype and trainable.
     """
 
+    scope = "discriminator"
     _arguments = ("config", "head_config")
     _kinds: tuple[str, ...] = ()
 
@@ -116,10 +117,15 @@ class SequenceClassifier(TaskNetwork):
 
     _kinds = ("sequence",)
 
-    def call(self, rows: Rows, training: bool = False) -> ClassifierOutput:
+    def call(
+        self,
+        rows: Rows,
+        training: bool = False,
+        return_attentions: bool = False,
+    ) -> ClassifierOutput:
         """[B, L] int32 -> [B, labels] logits; called as every `Network`."""
         rows = rows.keyed(self.dropout_seed, training)
-        output = self.encoder(rows, training=training)
+        output = self.read(rows, training, return_attentions)
         return _answer(self.head, output, rows, training)
 
 
@@ -129,10 +135,15 @@ class TokenClassifier(TaskNetwork):
 
     _kinds = ("token",)
 
-    def call(self, rows: Rows, training: bool = False) -> ClassifierOutput:
+    def call(
+        self,
+        rows: Rows,
+        training: bool = False,
+        return_attentions: bool = False,
+    ) -> ClassifierOutput:
         """[B, L] int32 -> [B, L, labels] logits; called as every `Network`."""
         rows = rows.keyed(self.dropout_seed, training)
-        output = self.encoder(rows, training=training)
+        output = self.read(rows, training, return_attentions)
         return _answer(self.head, output, rows, training)
 
 
@@ -147,6 +158,7 @@ class QuestionAnswerer(TaskNetwork):
         rows: Rows,
         start_positions: tf.Tensor | None = None,
         training: bool = False,
+        return_attentions: bool = False,
     ) -> QuestionAnswererOutput:
         """Predicts spans; called as every `Network`.
 
@@ -155,9 +167,10 @@ class QuestionAnswerer(TaskNetwork):
           start_positions: [B] int32 true starts, for the loss of a joint
             head; others ignore them.
           training: whether dropout is on.
+          return_attentions: whether the encoder gives its attention.
         """
         rows = rows.filled().keyed(self.dropout_seed, training)
-        output = self.encoder(rows, training=training)
+        output = self.read(rows, training, return_attentions)
         return _answer(self.head, output, rows, training, start_positions)
 
 
@@ -257,6 +270,10 @@ class SentenceScorer(TaskNetwork):
       head_config: of the head, a `SentenceHeadConfig`.
       name: the scope of its variables.
     """
+
+    def _limits(self) -> dict[str, int]:
+        # Segments are the numbers of sentences.
+        return {n: v for n, v in super()._limits().items() if n != "segments"}
 
     def _make_head(self) -> keras.layers.Layer:
         return task_heads.SentenceHead(

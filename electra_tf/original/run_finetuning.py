@@ -151,6 +151,7 @@ def _test(plan: finetuning.Plan, folder: str, number: int, model: str) -> None:
             model,
             data=plan.data,
             split=[split],
+            task=plan.task,
             options=plan.options,
             batch_size=plan.train["eval_batch_size"],
             predictions=files.join(folder, f"{plan.names[0]}_{number}"),

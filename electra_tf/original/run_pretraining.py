@@ -120,13 +120,35 @@ def _downloaded(output: str) -> str | None:
     names = files.list_directory(output)
     if not any(name.endswith(".index") for name in names):
         return None
+    _forget_start(output)
     import tensorflow as tf
 
     prefix = tf.train.latest_checkpoint(output)
     if prefix is None:
         stems = [n.removesuffix(".index") for n in names if ".index" in n]
-        prefix = files.join(output, sorted(stems)[-1])
+        if len(stems) > 1:
+            raise UserError(
+                f"{output}: which checkpoint: {', '.join(sorted(stems))}? "
+                "Leave one, or the file 'checkpoint' that names it"
+            )
+        prefix = files.join(output, stems[0])
     return prefix
+
+
+def _forget_start(output: str) -> None:
+    """Removes the settings of a run that ended before its first checkpoint.
+
+    They would be taken for those of the original's checkpoint beside them.
+    """
+    config = files.join(output, "config.json")
+    kept = files.join(output, "checkpoints")
+    if not files.exists(config) or (
+        files.is_directory(kept) and files.list_directory(kept)
+    ):
+        return
+    content = json.loads(files.read_text(config))
+    if {"train", "masking", "objective"} <= content.keys():
+        files.remove(config)
 
 
 def _state(prefix: str) -> tuple[int, bool]:

@@ -89,6 +89,7 @@ class Predictor:
                 place = f"item {number}"
                 try:
                     record = self.task.record(item)
+                    _check_characters(record)
                 except UserError as error:
                     raise UserError(f"{place}: {error}") from error
                 examples.append(self.task.example(record, place))
@@ -145,6 +146,26 @@ class Predictor:
                 return [{"error": str(error)}]
         half = len(examples) // 2
         return self._answers(examples[:half]) + self._answers(examples[half:])
+
+
+def _check_characters(value: Any) -> None:
+    """Refuses texts with half characters, which no tokenizer takes."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"character {error.start + 1} is half of a surrogate pair "
+                f"(\\u{ord(value[error.start]):04x}), which no text may hold; "
+                "was an emoji cut in two? Leave it out, as with "
+                "text.encode('utf-8', 'ignore').decode()"
+            ) from error
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            _check_characters(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_characters(inner)
 
 
 def load(

@@ -1,5 +1,6 @@
 """ElectraPretrainer: generator and discriminator trained together."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from electra_tf.models.embeddings import (
     read_together,
 )
 from electra_tf.models.encoder import ElectraEncoder
+from electra_tf.models.saved import Saved, made, plain
 from electra_tf.pretraining import losses, packing
 from electra_tf.pretraining.generators.base import Draws
 from electra_tf.pretraining.masking import (
@@ -29,6 +31,7 @@ from electra_tf.pretraining.objectives.base import (
     Reading,
 )
 from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
+from electra_tf.registration import registered
 
 Batch = Mapping[str, tf.Tensor]
 
@@ -39,7 +42,8 @@ _MASK, _GENERATOR, _DISCRIMINATOR = 1001, 1003, 1004  # 1002: `draws`
 _PARTS = ("input_ids", "input_mask", "segment_ids")
 
 
-class ElectraPretrainer(keras.Model):
+@registered
+class ElectraPretrainer(Saved, keras.Model):
     """Trains both networks on `gen_weight * MLM + disc_weight * RTD`.
 
     The objective says what the two losses are, and whether there are two;
@@ -69,6 +73,8 @@ class ElectraPretrainer(keras.Model):
     Raises:
       UserError: settings that do not go together.
     """
+
+    _arguments = ()
 
     def __init__(
         self,
@@ -137,6 +143,69 @@ class ElectraPretrainer(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """The objective's running metrics; the loss is the first of them."""
         return list(self._own_metrics)
+
+    def get_config(self) -> dict[str, Any]:
+        """Gives what makes the same pre-trainer with other weights.
+
+        Raises:
+          ValueError: its objective is an object that no setting names.
+        """
+        objective = self.objective
+        if objectives.objective_class(objective.config.kind) is not type(
+            objective
+        ):
+            raise ValueError(
+                f"{type(objective).__name__}: an objective is saved by its "
+                "settings; name its class there, as objective.kind: "
+                "FILE.py:CLASS (docs/objectives.md)"
+            )
+        encoder = self.discriminator.encoder
+        return {
+            **super().get_config(),
+            "model": plain(self.discriminator.config),
+            "generator": plain(self.generator_config),
+            "masking_config": plain(self.masking_config),
+            "objective": plain(objective.config),
+            "special": dataclasses.asdict(self.special),
+            "seed": self.seed,
+            "gradient_accumulation": self.gradient_accumulation,
+            "encoders": {n: getattr(encoder, n) for n in encoder._options},
+        }
+
+    @classmethod
+    def _from_values(cls, values: dict[str, Any]) -> Any:
+        encoders = values.pop("encoders", {})
+        policy, before = values.pop("dtype"), keras.config.dtype_policy()
+        trainable = values.pop("trainable", True)
+        keras.config.set_dtype_policy(policy)
+        try:
+            model = cls._again(values)
+        finally:
+            keras.config.set_dtype_policy(before)
+        for encoder in model.encoders:
+            for name, value in encoders.items():
+                setattr(encoder, name, value)
+        if not trainable:
+            model.trainable = False
+        return model
+
+    @classmethod
+    def _again(cls, values: dict[str, Any]) -> Any:
+        special = dict(values.pop("special"))
+        if special["continues"] is not None:
+            special["continues"] = tuple(special["continues"])
+        return cls(**values, special=SpecialIds(**special))
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Compiles it as it was before it was saved.
+
+        Args:
+          config: what Keras keeps of the arguments of `compile`.
+        """
+        named = ("jit_compile", "run_eagerly", "steps_per_execution",
+                 "auto_scale_loss")  # fmt: skip
+        options = {n: config[n] for n in named if config.get(n) is not None}
+        self.compile(made(config.get("optimizer")), **options)
 
     def compile(
         self,

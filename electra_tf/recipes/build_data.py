@@ -40,8 +40,13 @@ class BuiltData:
         repairs = [f"{k} {n}" for k, n in self.manifest.repairs.items() if n]
         if repairs:
             lines.append(f"repaired: {', '.join(repairs)}")
+        splits = self.manifest.splits.values()
+        unknown = sum(split.unknown_tokens or 0 for split in splits)
+        tokens = sum(split.source_tokens for split in splits)
+        lines.append(f"{unknown / max(tokens, 1):.4%} of the tokens are [UNK]")
         size = self.manifest.input["bytes"] / 1e6
         lines.append(f"{size:.1f} MB in {self.seconds:.1f} s -> {self.path}")
+        lines += [f"warning: {text}" for text in self.manifest.warnings]
         return "\n".join(lines)
 
 
@@ -77,11 +82,15 @@ def build_data(
       electra-tf build-data --input='books/*.txt' --vocab=vocab.txt \\
           --output=data
 
-    Input may be text or JSON lines (.jsonl, .ndjson), plain or compressed
-    (.gz, .xz, .zst), of any size. Documents end at blank lines, or each file
-    is one (--noblank_lines_separate_documents), or each JSON line. Bad bytes
-    are replaced and counted; see manifest.json in the output. The same input,
-    settings and seed give the same bytes whatever --num_workers is, and with
+    Input may be text, JSON (.jsonl, .ndjson, .json) or tables (.csv, .tsv,
+    Parquet, Arrow) with a column --text_field, of any size, plain or packed
+    with gzip, xz, zstd or bzip2, and tar and zip archives of these, which are
+    told by their content; UTF-16 is, by its byte order mark. A document
+    ends at a blank line, or with the file (--noblank_lines_separate_documents);
+    each text in an archive is one, and each JSON record and row of a table.
+    Bad bytes are replaced and counted, see manifest.json in the output; a file
+    with too many of them is no text, and refused. The same input, settings
+    and seed give the same bytes whatever --num_workers is, and with
     --runner=beam on many machines.
 
     A program that calls this with `num_workers` above 1 keeps its own work
@@ -90,7 +99,7 @@ def build_data(
     handles it itself: nothing unfinished is left.
 
     Args:
-      input: Text files: globs, separated by commas.
+      input: Text files, tables or archives: globs, separated by commas.
       vocab: The vocabulary, one token a line.
       output: The directory to make.
       max_seq_length: The longest example, in tokens.
@@ -102,7 +111,7 @@ def build_data(
       validation_fraction: Share of documents held out.
       seed: Of all random choices.
       num_shards: Files to write; by default by size.
-      text_field: Field of JSON lines with the text.
+      text_field: Field of JSON records, or column of tables, with the text.
       stop_words: Words to remove: files, one a line, or english, chinese (this
         with --word_segmenter), by commas.
       drop_duplicates: Leave out repeated documents.

@@ -1,6 +1,7 @@
 """Trains a WordPiece vocabulary from text files."""
 
 import dataclasses
+import itertools
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,6 +9,9 @@ from typing import Annotated, Literal
 
 from electra_tf.config import Setting
 from electra_tf.recipes.arguments import checked
+
+# Lines that are looked at for scripts that stripping accents harms.
+_SAMPLED_LINES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +26,7 @@ class BuiltVocab:
       words: how many words the text has.
       different_words: how many of them are different.
       unknown_share: the share of the words that are [UNK], 0 to 1.
+      warnings: what of the text does not become what one would think.
     """
 
     path: str
@@ -31,6 +36,7 @@ class BuiltVocab:
     words: int
     different_words: int
     unknown_share: float
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -43,6 +49,7 @@ class BuiltVocab:
                 f"or more; {self.asked_size:,} were asked for."
             )
         lines.append(f"{self.unknown_share:.4%} of the words are [UNK]")
+        lines += [f"warning: {text}" for text in self.warnings]
         return "\n".join(lines)
 
 
@@ -72,14 +79,14 @@ def build_vocab(
     --strip_accents.
 
     Args:
-      input: text files: paths or globs, separated by commas; .gz, .xz, .zst
-        and .jsonl are understood
+      input: text files: paths or globs, separated by commas; and all else
+        that build-data reads
       output: the vocabulary file
       vocab_size: how many tokens, specials included
       lower_case: lower-case text
       strip_accents: drop accents; as --lower_case unless given
       min_frequency: leave out characters and pieces seen less often
-      text_field: the field of .jsonl records
+      text_field: field of JSON records, or column of tables, with the text
       num_workers: processes, with --runner=beam on this machine
       runner: processes of this machine, or Apache Beam (the extra 'beam')
       beam_args: Beam's own flags in one string, as '--runner=FlinkRunner
@@ -95,8 +102,9 @@ def build_vocab(
     """
     from electra_tf import files
     from electra_tf.errors import UserError
-    from electra_tf.text import vocab_training
+    from electra_tf.text import accents, vocab_training
     from electra_tf.text.corpus import iter_lines
+    from electra_tf.text.vocab import MAX_CHARS_PER_WORD
 
     if files.is_directory(output):
         raise UserError(
@@ -104,6 +112,7 @@ def build_vocab(
             f" such as {files.join(output, 'vocab.txt')}"
         )
     paths = files.expand(input if isinstance(input, str) else ",".join(input))
+    sample: list[str] = []
     if runner == "beam":
         from electra_tf.data import beam_runs
 
@@ -117,13 +126,32 @@ def build_vocab(
             num_workers=num_workers,
         )
     else:
-        lines = iter_lines(paths, text_field=text_field)
+        lines = _sampled(iter_lines(paths, text_field=text_field), sample)
         if progress and sys.stderr.isatty():
             lines = _with_progress(lines)
         counts = vocab_training.count_words(lines, lower_case, strip_accents)
+    if runner == "beam":
+        sample = list(
+            itertools.islice(iter_lines(paths, text_field), _SAMPLED_LINES)
+        )
     if not counts:
         raise UserError(f"--input: no text in {len(paths)} file(s)")
     vocab = vocab_training.train_vocab(counts, vocab_size, min_frequency)
+    share = vocab_training.unknown_share(vocab, counts)
+    long = vocab_training.long_words(counts)
+    told = []
+    if share > 0.01:
+        cause = "characters seen less than min_frequency times were left out"
+        if long * 2 > share * sum(counts.values()):
+            cause = (
+                f"{long:,} words are longer than {MAX_CHARS_PER_WORD} letters, "
+                "and the tokenizer makes [UNK] of each: is the text encoded "
+                "data, or without spaces?"
+            )
+        told.append(f"{share:.2%} of the words are [UNK]: {cause}")
+    if lower_case if strip_accents is None else strip_accents:
+        stripped = accents.warning(accents.changes("\n".join(sample)))
+        told += [stripped] if stripped else []
     vocab.save(output)
     return BuiltVocab(
         output,
@@ -132,8 +160,21 @@ def build_vocab(
         min_frequency,
         sum(counts.values()),
         len(counts),
-        vocab_training.unknown_share(vocab, counts),
+        share,
+        tuple(told),
     )
+
+
+def _sampled(lines: Iterable[str], sample: list[str]) -> Iterator[str]:
+    """Passes lines on; puts some of them, the first too, into `sample`."""
+    every = 1
+    for number, line in enumerate(lines):
+        if number % every == 0:
+            sample.append(line[:1024])
+            if len(sample) == _SAMPLED_LINES:
+                del sample[1::2]
+                every *= 2
+        yield line
 
 
 def _with_progress(lines: Iterable[str]) -> Iterator[str]:

@@ -65,8 +65,8 @@ def prepare_text(
       electra-tf prepare-text --input=zh.txt --output=words.txt \\
           --word_segmenter=jieba --divide_words --stop_words=chinese
 
-    Input may be text or JSON lines (.jsonl, .ndjson), plain or compressed
-    (.gz, .xz, .zst), of any size. Bytes that are not UTF-8 are replaced,
+    Input may be what build-data reads: text, JSON, tables, plain or packed,
+    and archives of these, of any size. Bytes that are not UTF-8 are replaced,
     control characters removed. The output is what build-data would read with
     the same flags: a line a line, a blank line between documents; .gz
     compresses it. Without --output only the counts are told.
@@ -86,7 +86,7 @@ def prepare_text(
       drop_duplicates: leave out repeated documents
       blank_lines_separate_documents: a blank line ends a document; else each
         file is one
-      text_field: field of JSON lines with the text
+      text_field: field of JSON records, or column of tables, with the text
       strict: stop at the first bad byte, naming its line
       overwrite: replace an output that is there
       progress: tell on stderr how far it is
@@ -132,6 +132,7 @@ def prepare_text(
         files.expand(input if isinstance(input, str) else ",".join(input)),
         blank_lines_separate_documents=blank_lines_separate_documents,
         strict=strict,
+        text_field=text_field,
     )
     bar = ProgressLine(progress)
 

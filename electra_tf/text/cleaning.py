@@ -296,27 +296,37 @@ def clean_records(
     cleaning: Cleaning,
     counts: Counter[str],
     *,
-    text_field: str,
+    text_field: str | None,
     path: str,
     first_line: int = 1,
 ) -> list[list[bytes]]:
     """One document for each JSON line in `data` that has `text_field`.
 
     A line that is not a JSON object with that field as text is counted as
-    `bad_records` and left out. Arguments and errors as in `clean_text`.
+    `bad_records` and left out. Where the field is None, lines are the texts of
+    a table's rows: JSON strings, or null. Arguments and errors as in
+    `clean_text`.
     """
     documents = []
     for number, line in enumerate(data.split(b"\n"), first_line):
         if not line or line.isspace():
             continue
         place = f"{path}:{number}"
+        if text_field is None:
+            place = f"{path}: row {number}"
         try:
-            raw = json.loads(line)[text_field].encode("utf-8", "surrogatepass")
+            found = json.loads(line)
+            if text_field is not None:
+                found = found[text_field]
+            raw = found.encode("utf-8", "surrogatepass")
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             if cleaning.strict:
+                expected = f"a JSON object with the text field '{text_field}'"
+                if text_field is None:
+                    expected = "a row with text"
                 raise UserError(
-                    f"{place}: not a JSON object with the text field "
-                    f"'{text_field}'; set --text_field or drop --strict"
+                    f"{place}: not {expected}; set --text_field or drop "
+                    "--strict"
                 ) from error
             counts["bad_records"] += 1
             continue

@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterable, Iterator
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.text import cleaning as cleaning_lib
-from electra_tf.text import inputs
+from electra_tf.text import inputs, sources
 from electra_tf.text.cleaning import Cleaning
 
 PART_BYTES = 1 << 21
 MAX_RECORD_BYTES = 1 << 26
 """A JSON line longer than this is left out, and counted."""
+# Where more of a part has to be repaired than this share, and more bytes than
+# these, it is no text; of zeros, which no text has, fewer will do.
+MOST_FLAWS, MOST_ZEROS, FEW_FLAWS = 0.05, 0.005, 32
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -27,11 +30,12 @@ class Part:
     """A stretch of one file: whole documents, or a piece of a large one.
 
     Attributes:
-      path: the file.
+      path: the file; a member of an archive stands behind it.
       data: raw bytes, `part_bytes` at most (JSON lines may be longer).
       first_line: number of its first line in the file, from 1.
       layout: "blank" (blank lines end documents), "single" (the part is one
-        document or a piece of one) or "records" (JSON lines).
+        document or a piece of one), "records" (JSON lines) or "rows" (of a
+        table: a JSON string a line).
       identity: 16 bytes that name the large document this is a piece of, or
         None where the part holds whole documents.
       piece: the piece's number in that document, from 0.
@@ -55,7 +59,8 @@ class Reader:
     Attributes:
       bytes_read: bytes of the files taken so far (before decompression).
       bytes_total: the sizes of all the files.
-      counts: `files`, `empty_files`, `long_lines_cut`, `bad_records`.
+      counts: `files`, `empty_files`, `long_lines_cut`, `bad_records`, and
+        what the files themselves tell, as `archive_members`.
     """
 
     def __init__(
@@ -65,11 +70,13 @@ class Reader:
         blank_lines_separate_documents: bool = True,
         part_bytes: int = PART_BYTES,
         strict: bool = False,
+        text_field: str = "text",
     ):
         self._paths = list(paths)
         self._layout = "blank" if blank_lines_separate_documents else "single"
         self._part_bytes = part_bytes
         self._strict = strict
+        self._text_field = text_field
         self._finished_bytes = 0
         self._stream: inputs.ByteStream | None = None
         self.bytes_total = sum(files.size(path) for path in self._paths)
@@ -87,12 +94,7 @@ class Reader:
             empty = True
             with inputs.open_input(path) as stream:
                 self._stream = stream
-                cut = (
-                    self._cut_records
-                    if inputs.holds_records(path)
-                    else self._cut_text
-                )
-                for part in cut(path, stream.read):
+                for part in self._cut(path, stream):
                     empty = False
                     yield part
             if empty and self._strict:
@@ -101,8 +103,20 @@ class Reader:
             self._stream = None
             self._finished_bytes += files.size(path)
 
+    def _cut(self, path: str, stream: inputs.ByteStream) -> Iterator[Part]:
+        for source in sources.find(
+            path, stream, self._text_field, self.counts, self._strict
+        ):
+            name, layout = source.name, source.layout
+            if layout in ("records", "rows"):
+                yield from self._cut_records(name, source.stream.read, layout)
+            else:
+                if layout == "text":
+                    layout = self._layout
+                yield from self._cut_text(name, source.stream.read, layout)
+
     def _cut_text(
-        self, path: str, read: Callable[[int], bytes]
+        self, path: str, read: Callable[[int], bytes], whole: str
     ) -> Iterator[Part]:
         buffer = _fill(b"", read, self._part_bytes)
         buffer = buffer.removeprefix(_BYTE_ORDER_MARK)
@@ -113,8 +127,8 @@ class Reader:
             if not buffer:
                 return
             at_end = len(buffer) < self._part_bytes
-            blank = self._layout == "blank"
-            layout, cut_line, ends_document = self._layout, False, True
+            blank = whole == "blank"
+            layout, cut_line, ends_document = whole, False, True
             end = len(buffer)
             if identity is not None:
                 layout = "single"
@@ -154,7 +168,7 @@ class Reader:
             identity = None if ends_document else identity
 
     def _cut_records(
-        self, path: str, read: Callable[[int], bytes]
+        self, path: str, read: Callable[[int], bytes], layout: str
     ) -> Iterator[Part]:
         buffer = _fill(b"", read, self._part_bytes)
         buffer = buffer.removeprefix(_BYTE_ORDER_MARK)
@@ -176,7 +190,7 @@ class Reader:
             else:
                 end = end if end and len(buffer) >= wanted else len(buffer)
                 data, buffer = buffer[:end], buffer[end:]
-                yield Part(path, data, line, "records")
+                yield Part(path, data, line, layout)
                 line += data.count(b"\n")
                 continue
             line += 1
@@ -231,18 +245,20 @@ def documents(
       text_field: the field of JSON lines that holds the text.
 
     Raises:
-      UserError: with `cleaning.strict`, at the first bad byte or record.
+      UserError: it is not text, as the share of repairs tells; with
+        `cleaning.strict`, at the first bad byte or record.
     """
-    if part.layout == "records":
+    if part.layout in ("records", "rows"):
         return cleaning_lib.clean_records(
             part.data,
             cleaning,
             counts,
-            text_field=text_field,
+            text_field=text_field if part.layout == "records" else None,
             path=part.path,
             first_line=part.first_line,
         )
-    return cleaning_lib.clean_text(
+    before = _flaws(counts)
+    found = cleaning_lib.clean_text(
         part.data,
         cleaning,
         counts,
@@ -250,6 +266,32 @@ def documents(
         path=part.path,
         first_line=part.first_line,
         continues_line=part.inside_line or part.cut_line,
+    )
+    if flaws := _flaws(counts) - before:
+        _check_is_text(part, flaws)
+    return found
+
+
+def _flaws(counts: Counter[str]) -> int:
+    return (
+        counts["invalid_utf8_replaced"] + counts["control_characters_dropped"]
+    )
+
+
+def _check_is_text(part: Part, flaws: int) -> None:
+    """Refuses a part of which too much had to be repaired."""
+    size, zeros = len(part.data), part.data.count(0)
+    if flaws <= max(FEW_FLAWS, size * MOST_FLAWS) and (
+        zeros <= max(FEW_FLAWS, size * MOST_ZEROS)
+    ):
+        return
+    hint = "a file of another kind, or text in another encoding"
+    if zeros > size * 0.3:
+        hint = "UTF-16 without a byte order mark?"
+    raise UserError(
+        f"{part.path}:{part.first_line}: is not UTF-8 text: {flaws} of {size} "
+        f"bytes from here on are none ({hint}); convert it, as with `iconv -f "
+        "ENCODING -t UTF-8`, or leave it out"
     )
 
 
@@ -260,12 +302,11 @@ def iter_lines(paths: Iterable[str], text_field: str = "text") -> Iterator[str]:
     more than 32 KiB comes in pieces.
 
     Args:
-      paths: text or JSON-lines (`.jsonl`, `.ndjson`) files, plain or
-        compressed (`.gz`, `.xz`, `.zst`), told by their names.
-      text_field: the field of JSON lines that holds the text.
+      paths: all that `Reader` reads.
+      text_field: the field of JSON, or column of tables, with the text.
     """
     counts: Counter[str] = Counter()
-    for part in Reader(paths):
+    for part in Reader(paths, text_field=text_field):
         for lines in documents(part, Cleaning(), counts, text_field):
             for line in lines:
                 yield line.decode("utf-8").strip()

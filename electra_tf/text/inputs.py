@@ -1,44 +1,156 @@
-"""Opens an input file, compressed or not, as one stream of bytes."""
+"""Opens an input file as one stream of bytes: unpacked, and in UTF-8.
 
+What packs a file is told by its first bytes, whatever its name is, and so is
+UTF-16, by its byte order mark.
+"""
+
+import bz2
+import codecs
 import contextlib
 import gzip
 import lzma
+import tarfile
+import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, TypeAlias
+from typing import IO, Any, Protocol
 
 from electra_tf import files
 from electra_tf.errors import UserError
 
-_COMPRESSED = (".gz", ".xz", ".zst")
+_COMPRESSED = (".gz", ".xz", ".zst", ".bz2", ".lzma")
 _RECORDS = (".jsonl", ".ndjson")
+# First bytes -> the suffix of that kind of compression.
+_MAGIC = {
+    b"\x1f\x8b\x08": ".gz",
+    b"\xfd7zXZ\x00": ".xz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    b"BZh": ".bz2",
+    b"\x5d\x00\x00": ".lzma",
+}
+# UTF-32 first: its mark begins as that of UTF-16 does.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_HEAD = 512
+# Nothing is packed more often than this.
+_LAYERS = 3
+
+
+class Readable(Protocol):
+    """What bytes can be read from, in order."""
+
+    def read(self, size: int, /) -> bytes:
+        """Reads at most `size` bytes; empty at the end."""
+        ...
+
+
+class _Headed:
+    """A stream whose first bytes were looked at."""
+
+    def __init__(self, raw: Readable):
+        self._raw = raw
+        self._head = b""
+
+    def peek(self, size: int) -> bytes:
+        """The next `size` bytes, or all that are left; they stay."""
+        while len(self._head) < size:
+            block = self._raw.read(size - len(self._head))
+            if not block:
+                break
+            self._head += block
+        return self._head[:size]
+
+    def read(self, size: int = -1, /) -> bytes:
+        if not self._head:
+            return self._raw.read(size)
+        if size < 0:
+            size = len(self._head)
+        block, self._head = self._head[:size], self._head[size:]
+        return block
 
 
 class ByteStream:
-    """An opened input: bytes after decompression, place before it."""
+    """An opened input: its bytes, unpacked and in UTF-8.
 
-    def __init__(self, path: str, raw: IO[bytes], plain: "_Plain"):
-        self._path, self._raw, self._plain = path, raw, plain
+    Attributes:
+      name: of the file, or of the archive and its member, for messages.
+      is_plain: whether its bytes are those that are stored.
+    """
+
+    def __init__(self, name: str, raw: Readable, handle: Any):
+        """Looks at the beginning.
+
+        Args:
+          name: for messages; its suffix may tell how it is compressed.
+          raw: the bytes as they are stored.
+          handle: what tells the place in the file.
+        """
+        self.name = name
+        self._handle = handle
+        stream = _Headed(raw)
+        self.is_plain = True
+        with self._named_errors():
+            for layer in range(_LAYERS):
+                head = stream.peek(_HEAD)
+                kind = _compression(head)
+                if kind is None and head and not layer:
+                    # What is none is damaged, and told as such.
+                    kind = _suffix(name)
+                if kind is None:
+                    break
+                stream = _Headed(_unpacker(kind, name, stream))
+                self.is_plain = False
+            head = stream.peek(_HEAD)
+        for mark, encoding in _MARKS.items():
+            if head.startswith(mark):
+                stream.read(len(mark))
+                stream = _Headed(_Transcoder(stream, encoding))
+                self.is_plain = False
+                break
+        self._plain = stream
 
     def read(self, size: int) -> bytes:
         """Reads at most `size` bytes; empty at the end."""
-        try:
+        with self._named_errors():
             return self._plain.read(size)
-        except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as e:
-            raise UserError(
-                f"cannot read {self._path}: damaged or cut-off compressed "
-                f"data ({e}); fetch the file again"
-            ) from e
+
+    def peek(self, size: int) -> bytes:
+        """Returns the next `size` bytes, or all there are; they stay."""
+        with self._named_errors():
+            return self._plain.peek(size)
 
     def position(self) -> int:
         """Says how many bytes of the file itself have been taken."""
-        return self._raw.tell()
+        return self._handle.tell()
+
+    def tell(self) -> int:
+        """Says the same, for what is read from within it."""
+        return self.position()
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (
+            EOFError, OSError, zlib.error, lzma.LZMAError, tarfile.TarError,
+            zipfile.BadZipFile,
+        ) as error:  # fmt: skip
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the file system
+            raise UserError(
+                f"cannot read {self.name}: damaged or cut-off data "
+                f"({error}); fetch the file again"
+            ) from error
 
 
 class _Zstd:
     """`zstandard`'s reader with its error turned into `EOFError`."""
 
-    def __init__(self, path: str, raw: IO[bytes]):
+    def __init__(self, path: str, raw: Readable):
         try:
             import zstandard
         except ImportError as error:
@@ -53,7 +165,7 @@ class _Zstd:
         self._open = False
         self._rest = b""
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """About `size` bytes; a frame cut off at the end is an error."""
         while True:
             block = self._rest or self._raw.read(1 << 14)
@@ -74,35 +186,92 @@ class _Zstd:
                 return out
 
 
+class _Transcoder:
+    """UTF-16 or UTF-32 as UTF-8; what is wrong stays wrong there."""
+
+    def __init__(self, raw: Readable, encoding: str):
+        self._raw = raw
+        self._decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+        self._rest = b""
+        self._ended = False
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes."""
+        while not self._rest and not self._ended:
+            block = self._raw.read(1 << 16)
+            try:
+                text = self._decoder.decode(block)
+            except UnicodeDecodeError as error:  # beyond Unicode, in UTF-32
+                raise EOFError(str(error)) from error
+            self._rest = text.encode("utf-8", "surrogatepass")
+            if not block:
+                self._ended = True
+                if self._decoder.getstate()[0]:  # half a character is left
+                    self._rest += b"\xff"
+        block, self._rest = self._rest[:size], self._rest[size:]
+        return block
+
+
 def plain_name(path: str) -> str:
     """`path` without the suffix that tells its compression."""
-    for suffix in _COMPRESSED:
-        if path.endswith(suffix):
-            return path[: -len(suffix)]
-    return path
+    return path[: len(path) - len(_suffix(path) or "")]
 
 
 def holds_records(path: str) -> bool:
     """Whether the file is JSON lines, one document a line, by its name."""
-    return plain_name(path).endswith(_RECORDS)
-
-
-_Plain: TypeAlias = IO[bytes] | gzip.GzipFile | _Zstd
+    return plain_name(path).lower().endswith(_RECORDS)
 
 
 @contextlib.contextmanager
 def open_input(path: str) -> Iterator[ByteStream]:
-    """Opens `path` for reading; `.gz`, `.xz` and `.zst` are decompressed.
+    """Opens `path` for reading, as `ByteStream` gives it.
+
+    Gzip, xz, zstd and bzip2 are unpacked, by content; text in UTF-16 or
+    UTF-32 that begins with a byte order mark becomes UTF-8.
 
     Raises:
       UserError: unreadable, or damaged compressed data; names the file.
     """
     with files.open_read(path) as raw:
-        plain: _Plain = raw
-        if path.endswith(".gz"):
-            plain = gzip.GzipFile(fileobj=raw, mode="rb")
-        elif path.endswith(".xz"):
-            plain = lzma.LZMAFile(raw)
-        elif path.endswith(".zst"):
-            plain = _Zstd(path, raw)
-        yield ByteStream(path, raw, plain)
+        yield ByteStream(path, raw, raw)
+
+
+@contextlib.contextmanager
+def random_access(path: str) -> Iterator[IO[bytes]]:
+    """Opens `path` for formats that are read from the end, as zip files.
+
+    Raises:
+      UserError: unreadable.
+    """
+    if not files.is_local(path):
+        with files.open_read(path) as raw:
+            yield raw
+        return
+    with files.named_errors(path, "read"), open(path, "rb") as raw:
+        yield raw
+
+
+def _suffix(path: str) -> str | None:
+    lower = path.lower()
+    return next((s for s in _COMPRESSED if lower.endswith(s)), None)
+
+
+def _compression(head: bytes) -> str | None:
+    for magic, suffix in _MAGIC.items():
+        if head.startswith(magic):
+            if suffix == ".bz2" and head[4:10] not in (
+                b"1AY&SY", b"\x17rE8P\x90",
+            ):  # fmt: skip
+                continue  # a text that begins with "BZh"
+            return suffix
+    return None
+
+
+def _unpacker(kind: str, name: str, raw: Any) -> Readable:
+    if kind == ".gz":
+        return gzip.GzipFile(fileobj=raw, mode="rb")
+    if kind == ".bz2":
+        return bz2.BZ2File(raw)
+    if kind == ".zst":
+        return _Zstd(name, raw)
+    return lzma.LZMAFile(raw)

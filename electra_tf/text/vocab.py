@@ -1,5 +1,6 @@
 """A WordPiece vocabulary: load it, check it, save it."""
 
+import codecs
 import dataclasses
 import functools
 import hashlib
@@ -126,7 +127,8 @@ def _beside(path: str) -> str:
 def load_vocab(path: str) -> Vocab:
     """Reads a vocabulary file: UTF-8, one token a line, CRLF accepted.
 
-    A byte order mark before the first token is passed over. Tokens that stay
+    A byte order mark before the first token is passed over; one of UTF-16 is
+    understood. Tokens that stay
     whole are those of `added_tokens.json` beside it, if that is there.
 
     Raises:
@@ -157,6 +159,11 @@ def read_tokens(path: str) -> tuple[str, ...]:
       UserError: missing, empty or not UTF-8.
     """
     content = files.read_bytes(path).removeprefix(_BOM)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            content = content.decode("utf-16").encode("utf-8")
+        except UnicodeError as error:
+            raise UserError(f"{path}: not UTF-16 text ({error})") from error
     # Only \n separates lines: Chinese vocabularies hold U+2028 and the like.
     lines = content.split(b"\n")
     if lines[-1] in (b"", b"\r"):

@@ -128,6 +128,11 @@ def unknown_share(vocab: Vocab, counts: Mapping[str, int]) -> float:
     return unknown / max(total, 1)
 
 
+def long_words(counts: Mapping[str, int]) -> int:
+    """Counts the words of more letters than any token may have."""
+    return sum(n for w, n in counts.items() if len(w) > MAX_CHARS_PER_WORD)
+
+
 def _alphabet(
     counts: Mapping[str, int], min_frequency: int
 ) -> tuple[set[str], set[str]]:

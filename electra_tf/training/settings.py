@@ -300,7 +300,25 @@ def check_run(
         raise UserError(
             f"{run_dir} holds a run with other settings ({'; '.join(changed)});"
             " use those, or choose another output directory"
+            f"{_how_to_go_on(run_dir, old, new)}"
         )
+
+
+def _how_to_go_on(
+    run_dir: str, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> str:
+    """What to give where the run is to become longer."""
+    key = "train.num_train_steps"
+    before, now = old.get(key), new.get(key)
+    if not (isinstance(before, int) and isinstance(now, int) and now > before):
+        return ""
+    return (
+        f". The schedule of the learning rate depends on {key}, so a run of "
+        f"{before} steps does not become one of {now}: to train on from where "
+        f"it is, give a new --output and --init_from={run_dir} "
+        "--init_optimizer; without --init_optimizer its weights start a new "
+        "schedule"
+    )
 
 
 def _up_to_date(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:

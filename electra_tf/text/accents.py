@@ -1,0 +1,74 @@
+"""How much of a text stripping accents changes, script by script.
+
+Importing this module imports neither TensorFlow nor NumPy.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+
+from electra_tf.text.unknown import script_of
+
+# Where a mark is an accent, which readers do without. Elsewhere marks are
+# vowels, tones and consonants of their own.
+_ACCENTED = ("LATIN", "GREEK", "CYRILLIC", "COPTIC")
+# A text has letters of a script if this share of its letters are, and they
+# change much if this share of them do.
+_PRESENT, _CHANGED = 0.01, 0.02
+_PREFIX = "stripping"
+
+
+def changes(text: str) -> Counter[str]:
+    """Counts the letters of a text, and those that stripping changes.
+
+    Args:
+      text: as it is written.
+
+    Returns:
+      "stripping SCRIPT letters" and "stripping SCRIPT changed" -> a number.
+    """
+    found: Counter[str] = Counter()
+    for character, count in Counter(text).items():
+        kind = unicodedata.category(character)
+        if kind[0] not in "LM":
+            continue
+        script = "LATIN" if character < "\x80" else script_of(character)
+        found[f"{_PREFIX} {script} letters"] += count
+        if kind == "Mn" or unicodedata.normalize("NFD", character) != character:
+            found[f"{_PREFIX} {script} changed"] += count
+    return found
+
+
+def take(counts: Counter[str]) -> dict[str, int]:
+    """Takes out of `counts` what `changes` counts."""
+    names = [name for name in counts if name.startswith(f"{_PREFIX} ")]
+    return {name: counts.pop(name) for name in names}
+
+
+def warning(counts: Mapping[str, int]) -> str | None:
+    """Says which scripts stripping accents harms; None where none.
+
+    Args:
+      counts: sums of what `changes` gives.
+    """
+    letters: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
+    for name, count in counts.items():
+        script, what = name.removeprefix(f"{_PREFIX} ").rsplit(" ", 1)
+        (letters if what == "letters" else changed)[script] += count
+    total = letters.total()
+    harmed = [
+        f"{changed[script] / count:.0%} of the letters that are "
+        f"{script.title()}"
+        for script, count in letters.most_common()
+        if script not in _ACCENTED
+        and count > _PRESENT * total
+        and changed[script] > _CHANGED * count
+    ]
+    if not harmed:
+        return None
+    return (
+        f"stripping accents changes {', '.join(harmed)}: vowel signs are "
+        "lost, or syllables taken apart, and words become others; give "
+        "--nostrip_accents, here and wherever the vocabulary is used"
+    )

@@ -1,0 +1,250 @@
+"""What an input file holds: text, JSON lines, a table, or an archive of these.
+
+What is known not to be text is refused by name.
+"""
+
+import contextlib
+import dataclasses
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import IO, Any
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.text import inputs, tables
+from electra_tf.text.inputs import ByteStream, Readable
+
+# First bytes -> what has them. Whatever else is no text shows when it is read.
+_NOT_TEXT = {
+    b"%PDF-": "a PDF document",
+    b"{\\rtf": "an RTF document",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"GIF8": "an image",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"\x1f\x9d": "compressed with `compress`",
+    b"\x04\x22\x4d\x18": "compressed with lz4",
+    b"SQLite format 3\x00": "an SQLite database",
+    b"\x89HDF": "an HDF5 file",
+    b"\x7fELF": "a program",
+    b"\xd0\xcf\x11\xe0": "an Office document",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x80\x02": "a pickle",
+    b"\x80\x03": "a pickle",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"Obj\x01": "an Avro file",
+}
+_MAGICS = tuple(_NOT_TEXT)
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_HEAD = 512
+# Archives within archives, as OpenWebText's.
+_DEEPEST = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Something that text is read from: a file, or a member of an archive.
+
+    Attributes:
+      name: of the file; a member's stands behind it.
+      layout: "text"; "single", a member of an archive, which is a document;
+        "records" (JSON lines); or "rows" (a JSON text a line, of a table).
+      stream: its bytes.
+    """
+
+    name: str
+    layout: str
+    stream: Readable
+
+
+def find(
+    path: str,
+    stream: ByteStream,
+    text_field: str,
+    counts: Counter[str],
+    strict: bool = False,
+) -> Iterator[Source]:
+    """Yields what a file holds; each is to be read before the next.
+
+    Args:
+      path: the file.
+      stream: it, opened.
+      text_field: the field of JSON records, or column of tables, with the
+        text.
+      counts: members of archives and repairs are added to it, by name.
+      strict: refuse what would be repaired.
+
+    Raises:
+      UserError: not text; no such field or column; a damaged archive.
+    """
+    return _Finder(path, text_field, counts, strict).find(stream, False, 0)
+
+
+class _Finder:
+    def __init__(
+        self, path: str, text_field: str, counts: Counter[str], strict: bool
+    ):
+        self._path, self._text_field = path, text_field
+        self._counts, self._strict = counts, strict
+
+    def find(
+        self, stream: ByteStream, member: bool, depth: int
+    ) -> Iterator[Source]:
+        name, head = stream.name, stream.peek(_HEAD)
+        if head.startswith(_MAGICS):
+            what = next(w for m, w in _NOT_TEXT.items() if head.startswith(m))
+            raise UserError(
+                f"{name}: is {what}, not text; leave it out, or save its text "
+                "as a UTF-8 text file"
+            )
+        if head.startswith(_ZIP):
+            yield from self._zip(stream, depth)
+        elif _is_tar(head):
+            yield from self._tar(stream, depth)
+        elif tables.is_columnar(head):
+            with self._random_access(stream) as file:
+                yield self._rows(
+                    name, tables.columnar(file, name, self._text_field)
+                )
+        elif inputs.holds_records(name):
+            yield Source(name, "records", stream)
+        elif plain(name).endswith(".json") and head:
+            if tables.holds_json_lines(stream, self._text_field):
+                yield Source(name, "records", stream)
+            else:
+                texts = tables.json_texts(
+                    stream, self._text_field, self._counts, self._strict
+                )
+                yield self._rows(name, texts)
+        elif plain(name).endswith((".csv", ".tsv")) and head:
+            texts = tables.separated(
+                stream, self._text_field, self._counts, self._strict
+            )
+            yield self._rows(name, texts)
+        else:
+            yield Source(name, "single" if member else "text", stream)
+
+    def _rows(self, name: str, texts: Iterator[str | None]) -> Source:
+        return Source(name, "rows", tables.Rows(texts))
+
+    def _tar(self, stream: ByteStream, depth: int) -> Iterator[Source]:
+        self._check_depth(stream, depth)
+        try:
+            reads_only: Any = stream
+            with tarfile.open(
+                fileobj=reads_only, mode="r|", bufsize=1 << 16
+            ) as archive:
+                while (info := archive.next()) is not None:
+                    file = archive.extractfile(info) if info.isfile() else None
+                    if file is not None and self._wanted(info.name):
+                        yield from self._member(
+                            stream, info.name, file, True, depth
+                        )
+                    archive.members.clear()  # millions would fill memory
+        except (tarfile.TarError, EOFError) as error:
+            raise UserError(
+                f"cannot read {stream.name}: a damaged or cut-off tar archive "
+                f"({error}); fetch the file again"
+            ) from error
+
+    def _zip(self, stream: ByteStream, depth: int) -> Iterator[Source]:
+        self._check_depth(stream, depth)
+        name = stream.name
+        try:
+            with (
+                self._random_access(stream) as file,
+                zipfile.ZipFile(file) as archive,
+            ):
+                names = [i.filename for i in archive.infolist()]
+                if {"[Content_Types].xml", "mimetype"} & set(names):
+                    raise UserError(
+                        f"{name}: is an Office document or e-book, not text; "
+                        "save its text as a UTF-8 text file"
+                    )
+                infos = [
+                    info
+                    for info in archive.infolist()
+                    if not info.is_dir() and self._wanted(info.filename)
+                ]
+                for info in infos:
+                    if info.flag_bits & 1:
+                        raise UserError(
+                            f"{name}/{info.filename}: is encrypted; unpack it"
+                        )
+                    with archive.open(info) as opened:
+                        # One file that was packed is that file.
+                        several = len(infos) > 1
+                        yield from self._member(
+                            stream, info.filename, opened, several, depth
+                        )
+        except (
+            zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error,
+        ) as error:  # fmt: skip
+            raise UserError(
+                f"cannot read {name}: a damaged or cut-off zip archive, or of "
+                f"an unknown kind ({error}); fetch the file again"
+            ) from error
+
+    def _member(
+        self,
+        archive: ByteStream,
+        name: str,
+        file: Any,
+        is_document: bool,
+        depth: int,
+    ) -> Iterator[Source]:
+        self._counts["archive_members"] += 1
+        name = name.removeprefix("./")
+        stream = ByteStream(f"{archive.name}/{name}", file, archive)
+        yield from self.find(stream, is_document, depth + 1)
+
+    def _wanted(self, name: str) -> bool:
+        """Whether a member is a file of the user's, not of a system."""
+        hidden = any(
+            part == "__MACOSX" or (part[:1] == "." and part not in (".", ".."))
+            for part in name.split("/")
+        )  # fmt: skip
+        self._counts["hidden_members_skipped"] += hidden
+        return not hidden
+
+    def _check_depth(self, stream: ByteStream, depth: int) -> None:
+        if depth >= _DEEPEST:
+            raise UserError(
+                f"{stream.name}: an archive in an archive, {depth} deep; "
+                "unpack it first"
+            )
+
+    @contextlib.contextmanager
+    def _random_access(self, stream: ByteStream) -> Iterator[IO[bytes]]:
+        """The file itself, or a copy of what was packed in it."""
+        if stream.name == self._path and stream.is_plain:
+            with inputs.random_access(self._path) as file:
+                yield file
+            return
+        with tempfile.TemporaryFile() as copy:
+            with files.named_errors(stream.name, "unpack"):
+                shutil.copyfileobj(stream, copy, 1 << 20)  # type: ignore
+            copy.seek(0)
+            yield copy
+
+
+def plain(name: str) -> str:
+    """The name in lower case, without the suffix that tells compression."""
+    return inputs.plain_name(name).lower()
+
+
+def _is_tar(head: bytes) -> bool:
+    if len(head) < tarfile.BLOCKSIZE or not head.strip(b"\0"):
+        return False
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        return False
+    return True
