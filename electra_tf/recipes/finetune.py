@@ -62,6 +62,7 @@ def finetune(
     strategy: StrategyName = "one_device",
     join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
     tpu: str = "",
+    overwrite: bool = False,
     progress: bool = True,
 ) -> FineTuned:
     """Fine-tunes a model on a task, in one trial or several, and reports.
@@ -105,6 +106,7 @@ def finetune(
         environment variable TF_CONFIG says
       join_seconds: how long to wait for the other workers at the start
       tpu: name or address of a TPU
+      overwrite: remove the run that is there, and begin anew
       progress: whether to tell on stderr how far it is.
 
     Returns:
@@ -120,6 +122,7 @@ def finetune(
     )  # fmt: skip
     from electra_tf.finetuning import trials
     from electra_tf.training import strategy as strategies
+    from electra_tf.training import workers
 
     with strategies.distributed(
         strategy, join_seconds=join_seconds, tpu=tpu
@@ -128,6 +131,8 @@ def finetune(
             settings.model, model, random_weights, new_head, vocab,
             lower_case, strip_accents,
         )  # fmt: skip
+        if overwrite and workers.of(chosen).is_chief:
+            trials.clear(output)
         report = trials.run_trials(
             settings, start, data, output, chosen, progress
         )

@@ -200,7 +200,9 @@ def source_rows(
         tokenizer.vocab, found, counts, np.ones(len(texts))
     )
     return Features(
-        splits, {"input_ids": tokens, "segment_ids": np.zeros_like(tokens)}
+        splits,
+        {"input_ids": tokens, "segment_ids": np.zeros_like(tokens)},
+        truncated=int((counts < found.count).sum()),
     )
 
 
