@@ -142,8 +142,9 @@ def read(
     train = task.read("train")
     if train is None:
         where = f" in {task.data}" if task.data else ""
+        cure = "name the training file" if task.data else "give --data"
         raise UserError(
-            f"task {task.name}: found no training data{where}; give --data"
+            f"task {task.name}: found no training data{where}; {cure}"
         )
     if max_train_examples is not None and max_train_examples < len(train):
         train = task.draw(train, max_train_examples, seed)

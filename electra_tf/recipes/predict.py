@@ -137,6 +137,8 @@ def predict(
         )  # fmt: skip
     finally:
         line.close()
+    if loaded.unknown.notable:
+        note(f"{input}: {loaded.unknown}")
     return Predicted(output, done.rows, done.errors, done.first_error)
 
 

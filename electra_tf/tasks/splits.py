@@ -172,8 +172,8 @@ def missing(data: str | None, usual: str) -> UserError:
         )
     listed = ", ".join(files.list_directory(data)[:8]) or "nothing"
     return UserError(
-        f"{data}: found no training file such as {usual}, but {listed}; give "
-        "options.train_file"
+        f"{data}: found no training file such as {usual}, but {listed}; "
+        "options.train_file names it, whatever it ends in"
     )
 
 

@@ -435,8 +435,9 @@ class FileTask(Task):
         if not found and self.strict_parts:
             raise UserError(
                 f"{place}: too few examples: with a validation_fraction of "
-                f"{fraction} none of the {len(examples)} is for {split}; give "
-                "options.validation_file"
+                f"{fraction} none of the {len(examples)} is for {split}; set "
+                "options.validation_fraction to another share (0 holds none "
+                "out), or give options.validation_file"
             )
         return found
 
