@@ -9,6 +9,7 @@ import pytest
 from electra_tf.errors import UserError
 from electra_tf.tasks import formats, records
 from electra_tf.tasks.registry import options_class, task_class
+from electra_tf.tasks.seq2seq import pairs
 
 WNUT = "@paulwalker\tO\nEmpire\tB-location\nState\tI-location\n\nIt\tO\n"
 CONLL = (
@@ -164,7 +165,10 @@ def test_dialogsum_folder(tmp_path):
     )  # fmt: skip
     for split in ("train", "validation"):
         assert task.read(split)[0].target == "They meet."
-    assert len(task.read("test")) == 1
+    (example,) = task.read("test")
+    assert example.references == tuple(f"They meet {i}." for i in (1, 2, 3))
+    said = [{"text": "They meet 3."}]  # the best of them counts
+    assert task.scores([example], said)["rouge1"] == 100.0
 
 
 def read(folder, task, name, text, options):
@@ -247,3 +251,21 @@ def test_what_is_told_of_files(tmp_path):
     assert [r["text"] for r, _ in records.read_records(str(path))] == [
         "Hello, world", "yes, no",
     ]  # fmt: skip
+
+
+def test_several_references_of_a_translation():
+    cls = task_class("translation")
+    task = cls("translation", options_class("translation")())
+    rows = [
+        {"source": "a", "target": ["the cat sat on it", "a dog ran far away"]},
+        {"source": "b", "target": "she saw the big house"},
+    ]
+    found = [pairs.pair(row, "f:1", task.options, True) for row in rows]
+    assert (found[0].target, len(found[0].references)) == (
+        "the cat sat on it", 2,
+    )  # fmt: skip
+    said = [{"text": "a dog ran far away"}, {"text": "she saw the big house"}]
+    assert task.scores(found, said)["bleu"] == pytest.approx(100.0)
+    with pytest.raises(UserError, match=r"expected a text in 'target\[1\]'"):
+        row = {"source": "a", "target": ["x", 7]}
+        pairs.pair(row, "f:1", task.options, True)
