@@ -372,7 +372,10 @@ def test_another_backend_is_refused_in_one_line(name):
     last = done.stderr.strip().splitlines()[-1]
     assert name in last and "KERAS_BACKEND=tensorflow" in last
     done = subprocess.run(
-        [sys.executable, "-m", "electra_tf", "predict", "--model=x", "--input=x"],
+        [
+            sys.executable, "-m", "electra_tf", "predict",
+            "--model=x", "--input=x", "--output=x",
+        ],
         capture_output=True, text=True, env=environment,
     )  # fmt: skip
     assert done.returncode == 2
