@@ -443,8 +443,12 @@ def test_splits(model, tmp_path):
     assert (tmp_path / "p/validation/validation.txt").exists()
     scores = predictor.evaluate(found, ["test", "train"])
     assert set(scores) == {"test", "train"}
-    with pytest.raises(UserError, match="found no split dev in"):
+    with pytest.raises(UserError, match=r"found no split dev in .*; its s"):
         predictor.evaluate(found, ["test", "dev"])
+    with pytest.raises(
+        UserError, match=r"did you mean 'test'\? its splits are train, valida"
+    ):
+        predictor.evaluate(found, ["tset"])
     only = word_task.write_data(tmp_path / "t", 0, 0, 5)
     assert set(predictor.evaluate(electra_tf.load(model, data=only))) == {
         "test"

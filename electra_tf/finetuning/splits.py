@@ -162,6 +162,9 @@ def read(
     if not features.units:
         raise UserError(f"task {task.name}: no training example can be used")
 
+    if not any(name in others for name in task.validation_splits):
+        _tell_no_validation(task, len(train))
+
     def splits(names: Sequence[str]) -> tuple[Split, ...]:
         return tuple(
             Split(name, others[name], task, tokenizer, max_positions)
@@ -177,6 +180,27 @@ def read(
         splits(task.test_splits),
         _unknown(task, tokenizer, train, features),
     )
+
+
+def _tell_no_validation(task: Task, examples: int) -> None:
+    """Warns that nothing is there to choose weights by, and why."""
+    fraction = getattr(task.options, "validation_fraction", None)
+    if fraction is None:
+        why, cure = "", "give a validation split"
+    elif fraction:
+        why = (
+            f": with options.validation_fraction={fraction:g} none of the "
+            f"{examples:,} examples falls to it"
+        )
+        cure = "set a larger share, or give options.validation_file"
+    else:
+        why = " (options.validation_fraction is 0)"
+        cure = "set a share, or give options.validation_file"
+    _log.warning(
+        "task %s: no validation data%s; nothing is scored, and the last "
+        "weights are kept. To have scores, %s",
+        task.name, why, cure,
+    )  # fmt: skip
 
 
 def _unknown(

@@ -203,7 +203,11 @@ def run_trial(
         "chosen_step": chosen.step,
         "averaged_steps": chosen.averaged,
         "examples_per_second": _median(
-            plots.draw_curves(run_dir) if team.is_chief else []
+            plots.draw_curves(
+                run_dir, splits.features.epoch_units / train.batch_size
+            )
+            if team.is_chief
+            else []
         ),
         # Of the process that ended it; an earlier one may have begun it.
         "seconds": round(time.monotonic() - began, 1),
@@ -214,8 +218,9 @@ def run_trial(
     team.barrier()  # all have read what they need
     if team.is_chief:
         _save_models(
-            run_dir, task, network, start, chosen.step, scores, described
-        )
+            run_dir, task, network, start, chosen.step, scores, described,
+            splits.unknown.percent,
+        )  # fmt: skip
         files.write_text(files.join(run_dir, RESULT), text + "\n")
         if not config.keep_checkpoints:
             files.remove(files.join(run_dir, "checkpoints"))
@@ -344,6 +349,7 @@ def _save_models(
     step: int,
     scores: dict[str, Any],
     described: dict[str, Any],
+    unknown: float,
 ) -> None:
     """Writes `model/`, or a directory in it for each of several tasks.
 
@@ -355,6 +361,7 @@ def _save_models(
       step: updates behind the weights.
       scores: split -> metric -> value.
       described: all settings.
+      unknown: percent of the training data's tokens that are [UNK].
     """
     for name, (own, part) in task.models(network).items():
         about = {
@@ -363,6 +370,7 @@ def _save_models(
             "state": own.state,
             "metrics": scores,
             "settings": described,
+            "unknown_percent": round(unknown, 3),
         }
         directory.save(
             files.join(run_dir, "model", name).rstrip("/"),

@@ -45,6 +45,7 @@ def write_plots(
     records: Sequence[Mapping[str, Any]],
     groups: Sequence[PlotGroup],
     directory: str,
+    epoch_steps: float | None = None,
 ) -> list[str]:
     """Draws training and held-out curves of each group over the steps.
 
@@ -52,13 +53,15 @@ def write_plots(
       records: as `reporting.read_records` gives them.
       groups: the figures; one that has no values is not drawn.
       directory: where `<name>.png` goes.
+      epoch_steps: steps of an epoch; where the held-out data was evaluated
+        several times an epoch, an axis counts epochs too.
 
     Returns:
       The paths written.
     """
     paths = []
     for group in groups:
-        figure = _draw(records, group)
+        figure = _draw(records, group, epoch_steps)
         if figure is not None:
             picture = io.BytesIO()
             figure.savefig(picture, format="png", dpi=120)
@@ -68,7 +71,33 @@ def write_plots(
     return paths
 
 
-def _draw(records: Sequence[Mapping[str, Any]], group: PlotGroup) -> Any:
+def count_epochs(
+    axes: Any, steps: Sequence[int], epoch_steps: float | None
+) -> None:
+    """Adds an axis of epochs, where evaluations are several an epoch.
+
+    Args:
+      axes: matplotlib's, over steps.
+      steps: of the evaluations.
+      epoch_steps: steps of an epoch; None adds no axis.
+    """
+    if not epoch_steps or len(steps) < 2:
+        return
+    between = (max(steps) - min(steps)) / (len(set(steps)) - 1 or 1)
+    if between > 0.75 * epoch_steps:
+        return
+    top = axes.secondary_xaxis(
+        "top",
+        functions=(lambda x: x / epoch_steps, lambda x: x * epoch_steps),
+    )
+    top.set_xlabel("epoch")
+
+
+def _draw(
+    records: Sequence[Mapping[str, Any]],
+    group: PlotGroup,
+    epoch_steps: float | None,
+) -> Any:
     # Figures of their own, without pyplot: no display and no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -103,6 +132,8 @@ def _draw(records: Sequence[Mapping[str, Any]], group: PlotGroup) -> Any:
     axes.set_title(group.name.replace("_", " "))
     axes.set_xlabel("training step (updates)")
     axes.set_ylabel(group.label)
+    steps = [r["step"] for r in records if r["split"] == "validation"]
+    count_epochs(axes, steps, epoch_steps)
     axes.grid(True, which="both", alpha=0.25)
     axes.legend(fontsize=8)
     return figure
