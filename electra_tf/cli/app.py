@@ -73,6 +73,9 @@ COMMANDS = {
     "finetune": Command(
         "recipes.finetune:finetune", "train a model for a task, and report"
     ),
+    "tune": Command(
+        "recipes.tune:tune", "search for the settings of a fine-tuning"
+    ),
     "evaluate": Command(
         "recipes.evaluate:evaluate", "scores of a fine-tuned model"
     ),

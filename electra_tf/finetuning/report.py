@@ -110,7 +110,13 @@ def headline(summary: Mapping[str, Any]) -> str:
         return f"{summary['task']}: trained; no validation data to score"
     text = f"{summary['task']}: {split} {metric} {found['median']:.2f}"
     count = len(summary["trials"])
-    if count > 1:
+    if summary["settings"]["train"].get("folds"):
+        text = (
+            f"{summary['task']}: {split} {metric} {found['mean']:.2f} (mean of "
+            f"{count} folds, standard deviation {found['std']:.2f}, "
+            f"{found['min']:.2f} to {found['max']:.2f})"
+        )
+    elif count > 1:
         text += (
             f" (median of {count} trials, best {found['best']:.2f}, standard "
             f"deviation {found['std']:.2f})"
@@ -123,8 +129,11 @@ def headline(summary: Mapping[str, Any]) -> str:
 
 def table(summary: Mapping[str, Any]) -> str:
     """Scores of all splits, as a Markdown table."""
+    middle = "median"
+    if summary["settings"]["train"].get("folds"):
+        middle = "mean"
     lines = [
-        "| split | metric | constant | median | best trial | std | range |",
+        f"| split | metric | constant | {middle} | best trial | std | range |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for split, metrics in summary["summary"].items():
@@ -134,7 +143,7 @@ def table(summary: Mapping[str, Any]) -> str:
                 split,
                 name,
                 "" if constant is None else _number(constant),
-                _number(found["median"]),
+                _number(found[middle]),
                 _number(found["best"]),
                 _number(found["std"]),
                 f"{_number(found['min'])} to {_number(found['max'])}",
@@ -149,6 +158,8 @@ def markdown(output: str, summary: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{n:,} {name}" for name, n in data["examples"].items())
     trials = len(summary["trials"])
     many = f"{trials} trials, seeds" if trials > 1 else "one trial, seed"
+    if train.get("folds"):
+        many = f"{trials} folds, of which each is held out in turn, seeds"
     seeds = ", ".join(str(trial["seed"]) for trial in summary["trials"])
     lines = [
         f"# {headline(summary)}",

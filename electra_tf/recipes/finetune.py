@@ -52,6 +52,7 @@ def finetune(
     model: str | None = None,
     data: str | None = None,
     num_trials: Annotated[int, Setting(at_least=1)] | None = None,
+    folds: Annotated[int, Setting(at_least=2)] | None = None,
     options: Mapping[str, Any] | Settings | None = None,
     train: Mapping[str, Any] | Settings | None = None,
     random_weights: bool = False,
@@ -93,6 +94,9 @@ def finetune(
         theirs is
       num_trials: trials, with seeds one after another; 1 if the file says
         nothing
+      folds: cross-validation, in place of trials: so many parts of the
+        examples are held out in turn, and the report has mean and standard
+        deviation over them
       options: keys of the section `options`, over `config`'s.
       train: keys of the section `train`, over `config`'s.
       random_weights: take the shape and the vocabulary of --model alone
@@ -116,7 +120,8 @@ def finetune(
     """
     settings = finetune_settings.load(
         config, overrides,
-        task=task, num_trials=num_trials, options=options, train=train,
+        task=task, num_trials=num_trials, folds=folds, options=options,
+        train=train,
     )  # fmt: skip
     from electra_tf.finetuning import trials
     from electra_tf.training import strategy as strategies
@@ -161,11 +166,14 @@ def check_settings(
     overrides: Overrides = (),
     task: str | None = None,
     num_trials: int | None = None,
+    folds: int | None = None,
     **others: Any,
 ) -> None:
     """Raises a `UserError` for wrong settings, without TensorFlow."""
     del others
-    finetune_settings.load(config, overrides, task=task, num_trials=num_trials)
+    finetune_settings.load(
+        config, overrides, task=task, num_trials=num_trials, folds=folds
+    )
 
 
 def _start(
