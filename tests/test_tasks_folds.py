@@ -30,6 +30,7 @@ def data(tmp_path_factory):
     return word_task.write_data(tmp_path_factory.mktemp("data") / "d")
 
 
+@pytest.mark.slow
 def test_each_example_is_held_out_once(tmp_path, data, tiny_vocab_file):
     chosen = make(folds=3)
     begin = start.from_nothing(chosen.model, tiny_vocab_file)

@@ -15,6 +15,7 @@ import dataclasses
 import gc
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -39,6 +40,7 @@ def run_trials(
     output: str,
     strategy: tf.distribute.Strategy,
     progress: bool = True,
+    loggers: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Trains, predicts and reports, as far as that is not done yet.
 
@@ -49,6 +51,7 @@ def run_trials(
       output: the run directory.
       strategy: see `training.strategy.make_strategy`.
       progress: whether to tell on stderr how far it is.
+      loggers: names in `training.loggers`.
 
     Returns:
       The content of report.json; None if a signal stopped it.
@@ -119,6 +122,7 @@ def run_trials(
             strategy,
             described,
             progress,
+            loggers,
         )
         if results[number] is None:
             return None

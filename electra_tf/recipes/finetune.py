@@ -1,7 +1,7 @@
 """Fine-tunes a model on a task, in one trial or several, and reports."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from electra_tf.config import Config, Overrides, Setting, Settings
@@ -63,6 +63,7 @@ def finetune(
     strategy: StrategyName = "one_device",
     join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
     tpu: str = "",
+    loggers: Sequence[str] = (),
     progress: bool = True,
 ) -> FineTuned:
     """Fine-tunes a model on a task, in one trial or several, and reports.
@@ -109,6 +110,7 @@ def finetune(
         environment variable TF_CONFIG says
       join_seconds: how long to wait for the other workers at the start
       tpu: name or address of a TPU
+      loggers: mlflow or wandb, or both: where metrics go too; repeat
       progress: whether to tell on stderr how far it is.
 
     Returns:
@@ -124,8 +126,10 @@ def finetune(
         train=train,
     )  # fmt: skip
     from electra_tf.finetuning import trials
+    from electra_tf.training import loggers as loggers_lib
     from electra_tf.training import strategy as strategies
 
+    loggers_lib.check(loggers)
     with strategies.distributed(
         strategy, join_seconds=join_seconds, tpu=tpu
     ) as chosen:
@@ -134,7 +138,7 @@ def finetune(
             lower_case, strip_accents,
         )  # fmt: skip
         report = trials.run_trials(
-            settings, start, data, output, chosen, progress
+            settings, start, data, output, chosen, progress, loggers
         )
     best: Mapping[str, Any] = report["summary"] if report else {}
     return FineTuned(
