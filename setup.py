@@ -61,6 +61,7 @@ setuptools.setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.22"],
+        "arrow": ["pyarrow>=14"],
         "beam": ["apache-beam>=2.60"],
         "hf": ["huggingface_hub>=0.24"],
         "kaggle": ["kagglehub>=0.3"],

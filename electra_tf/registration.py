@@ -51,6 +51,8 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "training.optimizer": ("WarmupPolynomialDecay", "AdamWeightDecay"),
     "keras_api.preprocessors": ("TextPreprocessor", "WordPreprocessor"),
     "keras_api.tokenizer": ("Tokenizer",),
+    "keras_api.tasks.detector": ("ReplacedTokenDetector",),
+    "keras_api.tasks.masked_lm": ("MaskedLM",),
     "keras_api.tasks.qa": ("QuestionAnswerer",),
     "keras_api.tasks.ranking": ("CrossEncoder",),
     "keras_api.tasks.tagging": ("TokenClassifier",),

@@ -7,10 +7,12 @@ Directories are in the form that transformers and sentence-transformers write;
 import dataclasses
 import json
 
+import h5py
 import hub_models
 import numpy as np
 import pytest
 
+from electra_tf import tensors
 from electra_tf.errors import UserError
 from electra_tf.hub import huggingface, loading
 from electra_tf.models.config import ModelConfig
@@ -428,3 +430,47 @@ def test_a_causal_lm_that_sees_both_sides_is_a_generator(tmp_path):
     back = huggingface.read(str(tmp_path))
     assert back.config == before.config and back.assumed == ()
     hub_models.assert_same_weights(dict(back.weights), before.weights)
+
+
+def _as_h5(path):
+    """The weights as TensorFlow's classes of transformers 4 kept them."""
+    arrays = tensors.load(str(path / "model.safetensors"))
+    (path / "model.safetensors").unlink()
+    with h5py.File(path / "tf_model.h5", "w") as file:
+        for name, array in arrays.items():
+            *parts, leaf = name.split(".")
+            if "embeddings" in parts[-1] and "project" not in parts[-1]:
+                leaf = "weight" if "word" in parts[-1] else "embeddings"
+            elif "LayerNorm" in parts:
+                leaf = {"weight": "gamma", "bias": "beta"}[leaf]
+            elif leaf == "weight":
+                leaf, array = "kernel", array.T
+            group = [parts[0], "tf_electra_model_1", *parts, f"{leaf}:0"]
+            file["/".join(group).replace("layer/", "layer_._")] = array
+
+
+@pytest.mark.parametrize("head", [None, SETS, SPAN])
+def test_weights_of_tensorflow_s_classes(tmp_path, head):
+    shape = dataclasses.replace(SHAPE, embedding_size=6, num_layers=2)
+    config = hub_models.directory_config(
+        shape, None, replaced_token_head=head is None, task=head
+    )
+    before = hub_models.checkpoint(config, VOCAB)
+    huggingface.write(str(tmp_path), before)
+    _as_h5(tmp_path)
+    assert huggingface.recognises(str(tmp_path))
+    back = huggingface.read(str(tmp_path))
+    assert back.config == before.config and back.leftover == ()
+    hub_models.assert_same_weights(dict(back.weights), before.weights)
+    (tmp_path / "tf_model.h5").write_bytes(b"no h5")
+    with pytest.raises(UserError, match=r"tf_model\.h5: not a whole file"):
+        huggingface.read(str(tmp_path))
+
+
+def test_an_array_larger_than_its_file(tmp_path):
+    from_huggingface(tmp_path, SETS)
+    (tmp_path / "model.safetensors").unlink()
+    with h5py.File(tmp_path / "tf_model.h5", "w") as file:
+        file.create_dataset("a:0", (10**7, 10**3), "float32", chunks=(10, 10))
+    with pytest.raises(UserError, match="a:0 is larger than the file"):
+        huggingface.read(str(tmp_path))

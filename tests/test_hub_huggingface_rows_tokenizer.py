@@ -234,3 +234,21 @@ def test_what_is_written_is_run_as_written(tmp_path):
     ]  # fmt: skip
     told = huggingface_tokenizer.read(str(tmp_path))
     assert told.assumed == ()
+
+
+@pytest.mark.parametrize("lower_case", [True, False])
+def test_characters_newer_than_our_tables(tmp_path, lower_case):
+    vocab = Vocab((*SPECIALS, "a", "b", "ab"))
+    path = str(tmp_path)
+    huggingface_tokenizer.write(path, vocab, lower_case, None, 512)
+    # Of Unicode 14 to 16, and unassigned ones.
+    codes = (
+        0x378, 0x897, 0x1C89, 0x2427, 0x2FFC, 0x31EF, 0xA7CB, 0x105C0,
+        0x10D40, 0x11380, 0x16100, 0x1C89, 0x1E5D0, 0x1FAE9, 0x2B820, 0x2EBF0,
+        0x31350, 0x323AF, 0x1FFFF, 0xE01F0,
+    )  # fmt: skip
+    texts = [f"a{chr(code)}b" for code in codes]
+    found = theirs(path).encode_batch(texts, add_special_tokens=False)
+    ours = Tokenizer(vocab, lower_case)(texts).to_list()
+    assert ours == [row.ids for row in found]
+    assert [7] in ours  # dropped

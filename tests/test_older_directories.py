@@ -236,6 +236,16 @@ def test_a_run_is_converted_to_the_same(output):
                 }  # fmt: skip
                 assert json.loads(ours.read_text()) == expected
                 continue
+            if path.name == "tokenizer.json":
+                # Newer characters are dropped there too.
+                before, now_ = (json.loads(f.read_text()) for f in (path, ours))
+                dropped = [
+                    content["normalizer"]["normalizers"].pop(0)["pattern"]
+                    for content in (before, now_)
+                ]
+                assert dropped[1]["Regex"].startswith(dropped[0]["Regex"])
+                assert now_ == before
+                continue
             assert ours.read_bytes() == path.read_bytes(), path
 
 

@@ -11,6 +11,7 @@ from electra_tf.errors import UserError
 from electra_tf.tasks.texts import labels
 from electra_tf.tasks.texts.classification import Classification
 from electra_tf.tasks.texts.options import ClassificationOptions
+from electra_tf.text.tokenizer import Tokenizer
 
 NAMES = ("cat", "dog", "cow")
 
@@ -285,3 +286,24 @@ def test_a_pair_named_by_the_columns(tmp_path):
     task, examples = fitted(path, columns=("text", "text_pair", "label"))
     assert task.options.text_pair_column == "text_pair"
     assert [(e.text, e.text_pair) for e in examples] == [("a", "b"), ("x", "y")]
+
+
+# --- what the report says -----------------------------------------------------
+
+
+def test_classes_truncation_and_collapse(tmp_path, tiny_vocab_file):
+    rows = [("the cat sat on a mat", "x"), ("dog", "y"), ("cat", "y")]
+    task, examples = fitted(table(tmp_path / "a.tsv", rows), max_seq_length=6)
+    assert task.classes(examples) == {"y": 2, "x": 1}
+    assert task.texts(examples[0]) == ["the cat sat on a mat"]
+    features = task.features(Tokenizer(tiny_vocab_file), examples, True)
+    assert features.truncated == 1
+    said = [{"label": label} for label in ("y", "y", "y")]
+    assert task.one_answer(examples, said) == "y"
+    assert task.one_answer(examples, [{"label": "x"}, *said[1:]]) is None
+    assert task.one_answer(examples[1:], said[1:]) is None  # all are "y"
+    found = task.details(examples, said)
+    assert found["x"] == {
+        "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1,
+    }  # fmt: skip
+    assert found["y"]["f1"] == pytest.approx(80.0)

@@ -458,3 +458,12 @@ def test_splits(model, tmp_path):
     assert (tmp_path / "q/test/predictions.jsonl").exists()
     with pytest.raises(UserError, match="found no split of validation or te"):
         predictor.evaluate(electra_tf.load(model, data=str(tmp_path / "no")))
+
+
+def test_the_share_of_unknown_tokens_is_counted(model):
+    loaded = electra_tf.load(model)
+    loaded.predict(["the cat sat"])
+    assert loaded.unknown.percent == 0.0 and loaded.unknown.total > 0
+    loaded.predict(["这家店很好"])
+    found = loaded.unknown
+    assert found.unknown == 5 and found.notable and "(CJK)" in str(found)

@@ -55,12 +55,16 @@ def test_what_is_given_wins():
 @pytest.mark.parametrize(
     ("units", "epochs", "every", "evaluations"),
     [(1000, 3.0, 1.0, 3), (1000, 3.0, 0.5, 6), (9, 3.0, 1.0, 1),
-     (1000, 3.0, 9.0, 1), (67349, 3.0, 1.0, 3), (1000, 0.5, 1.0, 1)],
+     (1000, 3.0, 9.0, 3), (67349, 3.0, 1.0, 3), (1000, 0.5, 1.0, 3),
+     (1000, 1.0, 1.0, 3), (1000, 2.0, 1.0, 4), (1000, 10.0, 1.0, 10)],
 )  # fmt: skip
 def test_evaluations_are_evenly_apart(units, epochs, every, evaluations):
     found, _ = fit(FinetuneTrainConfig(eval_every=every), 256, units, epochs)
     steps = found.num_train_steps
     assert math.ceil(steps / found.eval_every_steps) == evaluations
+    alone = FinetuneTrainConfig(eval_every=every, min_evaluations=1)
+    often, _ = fit(alone, 256, units, epochs)
+    assert often.eval_every_steps >= found.eval_every_steps
 
 
 def test_evaluations_in_steps_or_at_the_end():

@@ -201,3 +201,20 @@ def test_numbers_that_are_words(tmp_path):
     assert read_columns(str(path))[0].tokens == ("1", "2")
     path.write_text("1 O\n2 O\n")
     assert read_columns(str(path))[0].tokens == ("1", "2")
+
+
+def test_entity_types_and_collapse_in_the_report(tmp_path):
+    task, examples = fitted(write(tmp_path, BIO))
+    assert task.classes(examples) == {"PER": 2, "LOC": 1}
+    assert task.texts(examples[0])[:2] == ["w0", "w1"]
+    said = [{"tags": ["B-PER", *["O"] * 5]}, {"tags": ["O"]}]
+    assert task.details(examples, said) == {
+        "LOC": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1},
+        "PER": {
+            "precision": 100.0, "recall": 50.0,
+            "f1": pytest.approx(200 / 3), "support": 2,
+        },
+    }  # fmt: skip
+    assert task.one_answer(examples, said) is None
+    said[0]["tags"][0] = "O"
+    assert task.one_answer(examples, said) == "O"

@@ -12,7 +12,7 @@ from finetune_command import SHAPE, TASK, TRAIN
 
 from electra_tf import tensors
 from electra_tf.errors import UserError
-from electra_tf.finetuning import settings, start, trials
+from electra_tf.finetuning import report, settings, start, trial, trials
 from electra_tf.hub import directory
 from electra_tf.tasks import registry
 from electra_tf.training import strategy
@@ -326,3 +326,68 @@ def test_an_unfinished_directory_of_something_else(
     (tmp_path / "config.json").write_text('{"model_type": "electra"}')
     with pytest.raises(UserError, match="holds a run with other settings"):
         run(chosen, data, tiny_vocab_file, tmp_path)
+
+
+def test_a_start_that_failed_is_in_nobodys_way(
+    data, tiny_vocab_file, tmp_path, monkeypatch
+):
+    """Not in its data, and not between its settings and a checkpoint."""
+    output = tmp_path / "run"
+    with pytest.raises(UserError):
+        run(make(num_trials=1), str(tmp_path / "no"), tiny_vocab_file, output)
+    assert not output.exists()
+
+    def fails(*given, **named):
+        raise UserError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial.loop, "train", fails)
+        with pytest.raises(UserError, match="no memory"):
+            run(make(num_trials=1, seed=7), data, tiny_vocab_file, output)
+    assert (output / "config.json").exists()
+    corrected = make(num_trials=1, seed=8, num_train_epochs=1)
+    summary = run(corrected, data, tiny_vocab_file, output)
+    assert (
+        json.loads((output / "config.json").read_text())["train"]["seed"] == 8
+    )
+    spread = summary["summary"]["validation"]["accuracy"]
+    assert spread["std"] is None
+    text = (output / "report.md").read_text()
+    assert "| split | metric | constant | score |" in text
+    assert "Std:" not in text and "## By class, validation" not in text
+    assert summary["data"]["unknown_percent"] >= 0
+    # It is begun now: other settings are refused, unless it may be replaced.
+    with pytest.raises(UserError, match="holds a run with other settings"):
+        run(make(num_trials=1, seed=9), data, tiny_vocab_file, output)
+    (output / "mine.txt").write_text("")
+    with pytest.raises(UserError, match=r"--overwrite: .*holds mine\.txt"):
+        trials.clear(str(output))
+    (output / "mine.txt").unlink()
+    trials.clear(str(output))
+    trials.clear(str(output))
+    assert not output.exists()
+
+
+def test_tables_of_reports_leave_empty_columns_out():
+    rows = [
+        {"a": "1", "b": "", "c": "x"}, {"a": "2", "b": "", "c": ""},
+    ]  # fmt: skip
+    assert report._table(rows, left=("c",)) == (
+        "| a | c |\n| ---: | --- |\n| 1 | x |\n| 2 |  |"
+    )
+
+
+def test_what_reports_say_of_the_data_and_of_collapse():
+    data = {
+        "classes": {"a": 3, "b": 1}, "truncated": 2, "training_rows": 4,
+        "unknown": "0.00 % of the tokens are [UNK] (0 of 9)",
+    }  # fmt: skip
+    assert report._about_rows(data) == [
+        "- classes: a 3 (75.0 %), b 1 (25.0 %)",
+        "- truncated: 2 training rows (50.0 %)",
+        "- unknown: 0.00 % of the tokens are [UNK] (0 of 9)",
+    ]
+    found = [{"trial": 1, "collapsed": "a"}, {"trial": 2, "collapsed": None}]
+    (told,) = report._collapsed({"trials": found})
+    assert told.startswith("trial 1: gives 'a'") and "learning_rate" in told
+    assert report._collapsed({"trials": found[1:]}) == []

@@ -1,11 +1,15 @@
 """Tokens that stay whole: in ids, offsets, files and graphs."""
 
+import dataclasses
 import json
 
+import hub_models
 import pytest
 import tensorflow as tf
 
+import electra_tf
 from electra_tf.errors import UserError
+from electra_tf.hub import directory, tf1
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import SPECIALS, AddedToken, Vocab, load_vocab
 
@@ -139,3 +143,19 @@ def test_a_byte_order_mark_is_passed_over(tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_bytes("\ufeff".encode() + "\r\n".join(TOKENS).encode())
     assert load_vocab(str(path)) == Vocab(TOKENS)
+
+
+def test_the_layer_and_other_formats(tmp_path):
+    layer = electra_tf.Tokenizer(VOCAB)
+    again = electra_tf.Tokenizer.from_config(layer.get_config())
+    assert again.vocab == VOCAB
+    shape = dataclasses.replace(hub_models.TINY, vocab_size=len(TOKENS))
+    config = hub_models.directory_config(shape)
+    notes = tf1.write(str(tmp_path), hub_models.checkpoint(config, VOCAB))
+    assert notes == (
+        "added tokens, which its own tokenizer splits: [E1], [E1, [Ü], "
+        "New York, vid",
+    )
+    assert tf1.read(str(tmp_path)).vocab == VOCAB
+    directory.write(str(tmp_path / "a"), tf1.read(str(tmp_path)))
+    assert directory.read(str(tmp_path / "a")).vocab == VOCAB

@@ -198,10 +198,13 @@ def _draw_trials(
     # A figure of its own, without pyplot: no display and no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    # Steps are whole, and a run may have but a few.
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for number, (name, (points, chosen)) in enumerate(curves.items()):
         colour = f"C{number}"
         axes.plot(*zip(*points), marker="o", ms=4, color=colour, label=name)

@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,9 +13,10 @@ from electra_tf.finetuning.splits import Splits
 
 JSON, MARKDOWN = "report.json", "report.md"
 # Of a trial's result, what the report repeats.
+_MOST_CLASSES = 30  # in the report
 _OF_TRIAL = (
     "seed", "steps", "epochs", "chosen_step", "stopped_early", "seconds",
-    "resumed_from", "examples_per_second", "scores",
+    "resumed_from", "examples_per_second", "scores", "collapsed", "details",
 )  # fmt: skip
 
 
@@ -54,6 +55,10 @@ def summarise(
             "examples": read.sizes,
             "training_rows": len(read.features),
             "tokens_per_row": float(read.features.lengths.mean()),
+            "classes": read.task.classes(read.train),
+            "truncated": read.features.truncated,
+            "unknown_percent": round(read.unknown.percent, 3),
+            "unknown": str(read.unknown),
         },
         "learning_rate": first["learning_rate"],
         "layerwise_lr_decay": first["layerwise_lr_decay"],
@@ -68,7 +73,7 @@ def summarise(
         },
         "best_trial": best,
         "trials": [
-            {"trial": number, **{key: result[key] for key in _OF_TRIAL}}
+            {"trial": number, **{key: result.get(key) for key in _OF_TRIAL}}
             for number, result in results.items()
         ],
         "seconds": round(sum(r["seconds"] for r in results.values()), 1),
@@ -84,12 +89,13 @@ def _values(
     return [value for value in found if value is not None]
 
 
-def _spread(values: list[float], best: float) -> dict[str, float]:
+def _spread(values: list[float], best: float) -> dict[str, float | None]:
+    """Of a metric over trials; one trial has no standard deviation."""
     return {
         "median": statistics.median(values),
         "best": best,
         "mean": statistics.fmean(values),
-        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "std": statistics.stdev(values) if len(values) > 1 else None,
         "min": min(values),
         "max": max(values),
     }
@@ -129,27 +135,47 @@ def headline(summary: Mapping[str, Any]) -> str:
 
 def table(summary: Mapping[str, Any]) -> str:
     """Scores of all splits, as a Markdown table."""
-    middle = "median"
-    if summary["settings"]["train"].get("folds"):
-        middle = "mean"
-    lines = [
-        f"| split | metric | constant | {middle} | best trial | std | range |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    rows = []
+    folds = summary["settings"]["train"].get("folds")
+    middle = "mean" if folds else "median"
     for split, metrics in summary["summary"].items():
         for name, found in metrics.items():
             constant = summary["baseline"].get(split, {}).get(name)
-            cells = [
-                split,
-                name,
-                "" if constant is None else _number(constant),
-                _number(found[middle]),
-                _number(found["best"]),
-                _number(found["std"]),
-                f"{_number(found['min'])} to {_number(found['max'])}",
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+            row = {
+                "split": split,
+                "metric": name,
+                "constant": "" if constant is None else _number(constant),
+            }
+            if len(summary["trials"]) == 1:
+                row["score"] = _number(found["best"])
+            else:
+                row |= {
+                    middle: _number(found[middle]),
+                    "best trial": _number(found["best"]),
+                    "std": ""
+                    if found["std"] is None
+                    else _number(found["std"]),
+                    "range": f"{_number(found['min'])} to "
+                    f"{_number(found['max'])}",
+                }
+            rows.append(row)
+    return _table(rows, left=("split", "metric"))
+
+
+def _table(rows: list[dict[str, str]], left: Sequence[str]) -> str:
+    """Rows as a Markdown table, without the columns that are empty.
+
+    Args:
+      rows: column -> cell, the same columns each.
+      left: the columns of words; those of numbers are set to the right.
+    """
+    columns = [
+        name for name in (rows[0] if rows else ()) if any(r[name] for r in rows)
+    ]
+    bars = ["---" if name in left else "---:" for name in columns]
+    lines = [[name for name in columns], bars]
+    lines += [[row[name] for name in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def markdown(output: str, summary: Mapping[str, Any]) -> str:
@@ -171,17 +197,20 @@ def markdown(output: str, summary: Mapping[str, Any]) -> str:
         f"- training: {summary['trials'][0]['epochs']:.3g} epochs, batches of "
         f"{train['batch_size']}, rate {summary['learning_rate']:g}, factor "
         f"between layers {summary['layerwise_lr_decay']:g}; {many} {seeds}",
+        *_about_rows(data),
+        *(f"- **{text}**" for text in _collapsed(summary)),
         f"- time: {_duration(summary['seconds'])} in all",
         f"- model: `model/`, of trial {summary['best_trial']}",
         "",
         "## Scores",
         "",
         "Shares, F1 and correlations are in percent. Constant: a predictor "
-        "that looks at the training answers alone. Std: the standard "
-        "deviation over trials.",
+        "that looks at the training answers alone."
+        + (" Std: the standard deviation over trials." if trials > 1 else ""),
         "",
         table(summary),
         "",
+        *_details(summary),
         "## Trials",
         "",
         *_trial_table(summary),
@@ -199,26 +228,89 @@ def markdown(output: str, summary: Mapping[str, Any]) -> str:
 def _trial_table(summary: Mapping[str, Any]) -> list[str]:
     metric, split = summary["metric"], summary["selected_on"]
     score = f"{split} {metric}" if split else "score"
-    lines = [
-        f"| trial | seed | {score} | steps | chosen step | examples/s | time |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    rows = []
     for trial in summary["trials"]:
         value = trial["scores"].get(split, {}).get(metric)
         early = " (early)" if trial["stopped_early"] else ""
         rate = trial["examples_per_second"]
         resumed = trial["resumed_from"]
+        rows.append(
+            {
+                "trial": str(trial["trial"]),
+                "seed": str(trial["seed"]),
+                score: "" if value is None else _number(value),
+                "steps": f"{trial['steps']:,}{early}",
+                "chosen step": f"{trial['chosen_step']:,}",
+                "examples/s": "" if rate is None else f"{rate:.4g}",
+                "time": _duration(trial["seconds"])
+                + (f" since step {resumed:,}" if resumed else ""),
+            }
+        )
+    return _table(rows, left=()).split("\n")
+
+
+def _about_rows(data: Mapping[str, Any]) -> list[str]:
+    """Lines on classes, truncated rows and [UNK] of the training data."""
+    lines = []
+    if data.get("classes"):
+        total = sum(data["classes"].values())
+        shown = list(data["classes"].items())[:_MOST_CLASSES]
+        text = ", ".join(
+            f"{name} {count:,} ({100 * count / total:.1f} %)"
+            for name, count in shown
+        )
+        more = len(data["classes"]) - len(shown)
+        lines.append(
+            f"- classes: {text}" + (f" and {more} more" if more > 0 else "")
+        )
+    if data.get("truncated") is not None:
+        share = 100 * data["truncated"] / max(data["training_rows"], 1)
+        lines.append(
+            f"- truncated: {data['truncated']:,} training rows ({share:.1f} %)"
+        )
+    if data.get("unknown"):
+        lines.append(f"- unknown: {data['unknown']}")
+    return lines
+
+
+def _collapsed(summary: Mapping[str, Any]) -> list[str]:
+    """What to say of trials that give one answer to everything."""
+    trials = [t["trial"] for t in summary["trials"] if t.get("collapsed")]
+    if not trials:
+        return []
+    answer = next(
+        t["collapsed"] for t in summary["trials"] if t.get("collapsed")
+    )
+    which = f"trial {', '.join(map(str, trials))}"
+    return [
+        f"{which}: gives '{answer}' as the answer to every example, though the "
+        "data has several: training has collapsed; take a lower "
+        "train.learning_rate, a longer train.warmup_proportion, more epochs "
+        "or another train.seed"
+    ]
+
+
+def _details(summary: Mapping[str, Any]) -> list[str]:
+    """Tables of the best trial's scores by class or type."""
+    best = next(
+        t for t in summary["trials"] if t["trial"] == summary["best_trial"]
+    )
+    lines = []
+    for split, rows in (best.get("details") or {}).items():
         cells = [
-            str(trial["trial"]),
-            str(trial["seed"]),
-            "" if value is None else _number(value),
-            f"{trial['steps']:,}{early}",
-            f"{trial['chosen_step']:,}",
-            "" if rate is None else f"{rate:.4g}",
-            _duration(trial["seconds"])
-            + (f" since step {resumed:,}" if resumed else ""),
+            {"": name}
+            | {
+                key: f"{value:,}" if key == "support" else _number(value)
+                for key, value in row.items()
+            }
+            for name, row in rows.items()
         ]
-        lines.append(f"| {' | '.join(cells)} |")
+        if not cells:
+            continue
+        renamed = [{"class": c.pop(""), **c} for c in cells]
+        lines += [
+            f"## By class, {split}", "", _table(renamed, left=("class",)), "",
+        ]  # fmt: skip
     return lines
 
 

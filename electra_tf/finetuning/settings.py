@@ -137,6 +137,14 @@ class FinetuneTrainConfig(BasicComputeConfig, StepConfig, AdamConfig):
             at_least=0,
         ),
     ] = 1.0
+    min_evaluations: Annotated[
+        int,
+        Setting(
+            "Evaluations that a run has at least, several an epoch where it "
+            "is short; 1 leaves it to eval_every.",
+            at_least=1,
+        ),
+    ] = 3
     eval_every_steps: Annotated[
         int | None,
         Setting(
@@ -232,8 +240,10 @@ def fit(
         evaluate = 0
         if config.eval_every:
             # Evenly, so that the last one is not a step before the end.
-            times = round(steps / per_epoch / config.eval_every)
-            evaluate = -(-steps // max(1, times))
+            times = max(1, round(steps / per_epoch / config.eval_every))
+            # As many more in each epoch: at its end is one anyway.
+            times *= -(-config.min_evaluations // times)
+            evaluate = -(-steps // min(times, steps))
     shared = {
         field.name: getattr(config, field.name)
         for kind in (AdamConfig, StepConfig)

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import hashlib
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from electra_tf.tasks.features import (
 )
 from electra_tf.tasks.task import Task
 from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.unknown import UnknownShare, unknown_share
+
+_log = logging.getLogger(__name__)
 
 
 class Split:
@@ -55,6 +59,7 @@ class Splits:
       features: their inputs and targets.
       validation: in the task's order; the first one selects.
       test: the same.
+      unknown: how many of the training tokens are [UNK].
     """
 
     task: Task
@@ -62,6 +67,7 @@ class Splits:
     features: Features
     validation: tuple[Split, ...]
     test: tuple[Split, ...]
+    unknown: UnknownShare
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -161,7 +167,9 @@ def fold(
         )
     first = Split(name, held_out, task, tokenizer, max_positions)
     others = whole.validation[1:]
-    return Splits(task, train, features, (first, *others), whole.test)
+    return dataclasses.replace(
+        whole, train=train, features=features, validation=(first, *others)
+    )
 
 
 def read(
@@ -191,8 +199,9 @@ def read(
     train = task.read("train")
     if train is None:
         where = f" in {task.data}" if task.data else ""
+        cure = "name the training file" if task.data else "give --data"
         raise UserError(
-            f"task {task.name}: found no training data{where}; give --data"
+            f"task {task.name}: found no training data{where}; {cure}"
         )
     if max_train_examples is not None and max_train_examples < len(train):
         train = task.draw(train, max_train_examples, seed)
@@ -223,4 +232,24 @@ def read(
         features,
         splits(task.validation_splits),
         splits(task.test_splits),
+        _unknown(task, tokenizer, train, features),
     )
+
+
+def _unknown(
+    task: Task, tokenizer: Tokenizer, train: Sequence[Any], features: Features
+) -> UnknownShare:
+    """The share of [UNK] in the training rows; warns of a notable one."""
+    ids, vocab = features.tokens["input_ids"], tokenizer.vocab
+    special = np.isin(ids, (vocab.cls_id, vocab.sep_id, vocab.pad_id))
+    found = unknown_share(
+        int((ids == vocab.unk_id).sum()),
+        int((~special).sum()),
+        vocab,
+        tokenizer.lower_case,
+        (text for example in train for text in task.texts(example)),
+        tokenizer.strip_accents,
+    )
+    if found.notable:
+        _log.warning("the training data: %s", found)
+    return found

@@ -60,6 +60,13 @@ def result_of(run_dir: str) -> dict[str, Any] | None:
         ) from error
 
 
+def begun(run_dir: str) -> bool:
+    """Whether a trial has a checkpoint or a result."""
+    return files.exists(files.join(run_dir, RESULT)) or bool(
+        checkpoints.all_steps(run_dir)
+    )
+
+
 def run_trial(
     run_dir: str,
     splits: Splits,
@@ -174,18 +181,27 @@ def run_trial(
         run_dir, tuner, outcome, config, evaluator, task.metric
     )
     with StopRequest() as stop:
-        scores = _predict_all(
+        predicted = _predict_all(
             run_dir if team.is_chief else None,
             task,
             inference,
             splits,
             lambda: team.any(stop.requested),
         )
-    if scores is None:
+    if predicted is None:
         who = stop.signal_name or "another worker"
         reporter.note(f"{who}: stopped; start again to go on")
         return None
+    scores = predicted.scores
+    if predicted.collapsed is not None:
+        reporter.note(
+            f"every answer is '{predicted.collapsed}': training has collapsed; "
+            "take a lower train.learning_rate, a longer "
+            "train.warmup_proportion, more epochs or another train.seed"
+        )
     result = _result(outcome, train, network, splits) | {
+        "collapsed": predicted.collapsed,
+        "details": predicted.details,
         "seed": config.seed,
         "chosen_step": chosen.step,
         "averaged_steps": chosen.averaged,
@@ -367,13 +383,21 @@ def _lasting(name: str) -> str:
     return name
 
 
+class _Predicted(NamedTuple):
+    """What the predictions of a trial came to."""
+
+    scores: dict[str, dict[str, float]]  # of each split
+    details: dict[str, dict[str, dict[str, float]]]  # by class or type
+    collapsed: str | None  # the answer to everything, if there is but one
+
+
 def _predict_all(
     run_dir: str | None,
     task: Task,
     inference: Inference,
     splits: Splits,
     should_stop: Callable[[], bool],
-) -> dict[str, dict[str, float]] | None:
+) -> "_Predicted | None":
     """Predicts, tunes, writes; the scores of each split that has answers.
 
     Args:
@@ -384,6 +408,8 @@ def _predict_all(
       should_stop: then the result is None.
     """
     found: dict[str, dict[str, float]] = {}
+    details: dict[str, dict[str, dict[str, float]]] = {}
+    collapsed = None
     for split in (*splits.validation, *splits.test):
         outputs = inference.run(split.features, should_stop=should_stop)
         if outputs is None:
@@ -412,7 +438,10 @@ def _predict_all(
         scores = task.scores(examples, predictions)
         if scores:
             found[split.name] = {n: float(v) for n, v in scores.items()}
-    return found
+            details[split.name] = task.details(examples, predictions)
+            if split in splits.validation[:1]:
+                collapsed = task.one_answer(examples, predictions)
+    return _Predicted(found, details, collapsed)
 
 
 def _draw_confusion(

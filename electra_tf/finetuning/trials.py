@@ -14,6 +14,7 @@ resumes from its last checkpoint.
 import dataclasses
 import gc
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -31,6 +32,12 @@ from electra_tf.hub import directory
 from electra_tf.tasks.registry import task_class
 from electra_tf.training import workers
 from electra_tf.training.settings import check_run
+
+# What is in a run's directory.
+_OWN = re.compile(
+    r"config\.json|report\.(md|json)|plots|model|trial_\d+|tensorboard"
+    r"|mlflow.*|wandb.*|fold_\d+"
+)
 
 
 def run_trials(
@@ -63,7 +70,8 @@ def run_trials(
     team = workers.of(strategy)
     team.agree("the settings", described)
     cls = run_class(settings.task)
-    check_run(output, described, write=False, cls=cls)
+    begun = _begun(output)
+    check_run(output, described, False, cls, begun)
     train = settings.train
     results = {
         number: finetune.result_of(_trial(output, number))
@@ -100,7 +108,7 @@ def run_trials(
         read = fold(1)
     head = read.task.head()
     # Only now: wrong data must leave nothing that refuses the right ones.
-    check_run(output, described, team.is_chief, cls)
+    check_run(output, described, team.is_chief, cls, begun)
     note(_describe_data(read))
     note(f"start: {start.describe(head)}")
     for number, result in results.items():
@@ -148,6 +156,37 @@ def run_trials(
     return summary
 
 
+def clear(output: str) -> None:
+    """Removes a run, for another one in its place.
+
+    Raises:
+      UserError: something is there that no run of ours has.
+    """
+    if not files.exists(output):
+        return
+    names = files.list_directory(output) if files.is_directory(output) else [""]
+    others = [name for name in names if not _OWN.fullmatch(name)]
+    if others:
+        raise UserError(
+            f"--overwrite: {output}: holds {', '.join(others[:5])}, which is "
+            "not of a run of finetune; remove it yourself, or name another "
+            "directory"
+        )
+    files.remove(output)
+
+
+def _begun(output: str) -> bool:
+    """Whether a run has a checkpoint, a result or a model."""
+    if not files.is_directory(output):
+        return False
+    trials = [n for n in files.list_directory(output) if n.startswith("trial_")]
+    return (
+        files.exists(files.join(output, report.JSON))
+        or files.exists(files.join(output, "model"))
+        or any(finetune.begun(files.join(output, trial)) for trial in trials)
+    )
+
+
 def describe(
     settings: FinetuneSettings, start: Start, data: str | None
 ) -> dict[str, Any]:
@@ -179,10 +218,17 @@ def _trial(output: str, number: int) -> str:
 def _describe_data(read: splits.Splits) -> str:
     sizes = ", ".join(f"{name} {n:,}" for name, n in read.sizes.items())
     lengths = read.features.lengths
-    return (
+    text = (
         f"task {read.task.name}: {sizes} examples; {len(lengths):,} training "
         f"rows of {lengths.mean():.0f} tokens, at most {lengths.max()}"
     )
+    classes = read.task.classes(read.train)
+    if classes:
+        shown = [f"{name} {n:,}" for name, n in list(classes.items())[:12]]
+        more = len(classes) - len(shown)
+        text += f"\nclasses: {', '.join(shown)}"
+        text += f" and {more} more" if more else ""
+    return text
 
 
 def _check_data(

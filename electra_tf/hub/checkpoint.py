@@ -421,6 +421,18 @@ def write_each(
     return tuple(dict.fromkeys(notes))
 
 
+def split_elsewhere(vocab: Vocab | None) -> list[str]:
+    """Tells which added tokens a format's own tokenizer splits, if any.
+
+    Args:
+      vocab: the model's.
+    """
+    listed = ", ".join(token.text for token in vocab.added) if vocab else ""
+    if not listed:
+        return []
+    return [f"added tokens, which its own tokenizer splits: {listed}"]
+
+
 def left_out(names: Iterable[str]) -> list[str]:
     """The sentence on weights that a format has no place for, if any."""
     listed = ", ".join(names)

@@ -215,6 +215,12 @@ def find(directory: str) -> str:
             f"{directory}: holds several models; name one: "
             + ", ".join(files.join(inside, name) for name in several)
         )
+    if files.exists(files.join(directory, CONFIG)):
+        raise UserError(
+            f"{directory}: holds a {CONFIG} and no weights: a run that ended "
+            "before it had a model? Start it again; expected a model "
+            "directory, or a run that has ended"
+        )
     raise UserError(
         f"{directory}: no {WEIGHTS} there; expected a model directory, or a "
         "run of `electra-tf pretrain` or `finetune` that has ended"

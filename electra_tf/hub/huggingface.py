@@ -14,7 +14,7 @@ import numpy as np
 
 from electra_tf import files, tensors
 from electra_tf.errors import UserError
-from electra_tf.hub import bert, huggingface_tokenizer, names
+from electra_tf.hub import bert, huggingface_h5, huggingface_tokenizer, names
 from electra_tf.hub import config as configs
 from electra_tf.hub import huggingface_heads as heads
 from electra_tf.hub import huggingface_meaning as meaning
@@ -43,9 +43,9 @@ from electra_tf.text.vocab import Vocab
 
 CONFIG = "config.json"
 _SAFE, _TORCH = "model.safetensors", "pytorch_model.bin"
-_INDEX = ".index.json"
+_INDEX, _H5 = ".index.json", "tf_model.h5"
 # As transformers: safetensors before pickles, whole files before shards.
-_WEIGHTS = (_SAFE, _SAFE + _INDEX, _TORCH, _TORCH + _INDEX)
+_WEIGHTS = (_SAFE, _SAFE + _INDEX, _TORCH, _TORCH + _INDEX, _H5)
 # Not weights: constants that older versions saved.
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
@@ -135,13 +135,13 @@ def read(
     check_layers(config, len(theirs), weights_file)
     weights, leftover = _renamed(theirs, config)
     check(config, weights, weights_file)
-    config, weights = meaning.without_hidden_layer(config, weights)
+    config, simpler = meaning.without_hidden_layer(config, weights)
     told = list(found.assumed + assumed + tokenizer.assumed)
     about = meaning.heard(found.content, path, config, told)
     config = dataclasses.replace(config, fine_tuning=about)
     return Checkpoint(
         config=config,
-        weights=weights,
+        weights=simpler,
         vocab=vocab,
         leftover=leftover + found.leftover,
         assumed=tuple(told),
@@ -155,6 +155,8 @@ def _arrays(path: str) -> Mapping[str, np.ndarray]:
         return tensors.TensorFile(path)
     if path.endswith(_TORCH):
         return TorchFile(path)
+    if path.endswith(_H5):
+        return huggingface_h5.read(path)
     places = read_json(path).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise UserError(f"cannot read {path}: no weight_map of names to files")

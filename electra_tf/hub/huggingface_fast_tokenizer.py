@@ -18,6 +18,23 @@ _CASED, _IGNORED = (
 )
 _FINAL_SIGMA = f"(?<={_CASED})Σ(?!{_IGNORED}*{_CASED})"
 _MARKS = r"\p{Mn}+"
+# Of Unicode 15.1 and 16: the library knows them, TensorFlow does not and
+# drops them as unknown.
+_NEWER = (
+    r"\x{897}\x{1B4E}-\x{1B4F}\x{1B7F}\x{1C89}-\x{1C8A}\x{2427}-\x{2429}"
+    r"\x{2FFC}-\x{2FFF}\x{31E4}-\x{31E5}\x{31EF}\x{A7CB}-\x{A7CD}"
+    r"\x{A7DA}-\x{A7DC}\x{105C0}-\x{105F3}\x{10D40}-\x{10D65}"
+    r"\x{10D69}-\x{10D85}\x{10D8E}-\x{10D8F}\x{10EC2}-\x{10EC4}\x{10EFC}"
+    r"\x{11380}-\x{11389}\x{1138B}\x{1138E}\x{11390}-\x{113B5}"
+    r"\x{113B7}-\x{113C0}\x{113C2}\x{113C5}\x{113C7}-\x{113CA}"
+    r"\x{113CC}-\x{113D5}\x{113D7}-\x{113D8}\x{113E1}-\x{113E2}"
+    r"\x{116D0}-\x{116E3}\x{1171E}\x{11BC0}-\x{11BE1}\x{11BF0}-\x{11BF9}"
+    r"\x{11F5A}\x{13460}-\x{143FA}\x{16100}-\x{16139}\x{16D40}-\x{16D79}"
+    r"\x{18CFF}\x{1CC00}-\x{1CCF9}\x{1CD00}-\x{1CEB3}\x{1E5D0}-\x{1E5FA}"
+    r"\x{1E5FF}\x{1F8B2}-\x{1F8BB}\x{1F8C0}-\x{1F8C1}\x{1FA89}\x{1FA8F}"
+    r"\x{1FAC6}\x{1FADC}\x{1FADF}\x{1FAE9}\x{1FBCB}-\x{1FBEF}"
+    r"\x{2EBF0}-\x{2EE5D}"
+)
 ROLES = {
     "unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]",
     "cls_token": "[CLS]", "mask_token": "[MASK]",
@@ -121,7 +138,7 @@ def _normalizer(lower_case: bool, strip_accents: bool | None) -> dict[str, Any]:
     The library's own BertNormalizer has older tables of characters, and no
     final sigma.
     """
-    steps = [_replace(normalize.DROPPED, "")]
+    steps = [_replace(f"{normalize.DROPPED}|[{_NEWER}]+", "")]
     if lower_case:
         steps += [_replace(_FINAL_SIGMA, "ς"), {"type": "Lowercase"}]
     if lower_case if strip_accents is None else strip_accents:

@@ -33,6 +33,7 @@ from electra_tf.hub.checkpoint import (
     is_pair,
     joined,
     left_out,
+    split_elsewhere,
     write_each,
 )
 from electra_tf.hub.config import DirectoryConfig
@@ -369,6 +370,7 @@ def _write_one(
         notes.append("no tokenizer: the source has no vocabulary")
     else:
         notes.append(_TOKENIZER_NOTE)
+        notes += split_elsewhere(checkpoint.vocab)
         if config.lower_case:
             notes.append(_FOLDING_NOTE)
     with tempfile.TemporaryDirectory() as local:

@@ -37,7 +37,7 @@ class _Pretrained(Saved):
 
     tokenizer: Tokenizer | None = None
     directory_config: DirectoryConfig | None = None
-    load_report: Report | None = None
+    load_report: Report = Report("a file of Keras", ())
     _part: Part = "discriminator"
     scope: str
 

@@ -30,6 +30,7 @@ from electra_tf.hub.checkpoint import (
     Part,
     check_layers,
     select,
+    split_elsewhere,
 )
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.names import EXTRA, shapes
@@ -161,6 +162,7 @@ def write(
     _save(files.join(path, stem), arrays)
     if checkpoint.vocab is not None:
         checkpoint.vocab.save(files.join(path, VOCAB))
+        notes += split_elsewhere(checkpoint.vocab)
     content = json.dumps(configs.to_bert(config), indent=2) + "\n"
     files.write_text(files.join(path, CONFIG), content)
     files.write_text(

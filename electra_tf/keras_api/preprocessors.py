@@ -7,9 +7,10 @@ import keras
 import tensorflow as tf
 
 from electra_tf.keras_api.tokenizer import Tokenizer
+from electra_tf.registration import registered
 
 
-@keras.saving.register_keras_serializable(package="electra_tf")
+@registered
 class TextPreprocessor(keras.layers.Layer):
     """Turns texts, or pairs of texts, into padded rows of token ids.
 
@@ -76,7 +77,7 @@ class TextPreprocessor(keras.layers.Layer):
         }
 
 
-@keras.saving.register_keras_serializable(package="electra_tf")
+@registered
 class WordPreprocessor(TextPreprocessor):
     """Turns sentences that are lists of words into padded rows of token ids.
 

@@ -12,7 +12,7 @@ from electra_tf.text import detokenize
 from electra_tf.text import tokenizer as wordpiece
 from electra_tf.text.tokenizer import Offsets, Texts
 from electra_tf.text.truncation import Side, cut
-from electra_tf.text.vocab import Vocab
+from electra_tf.text.vocab import AddedToken, Vocab
 
 Output = Literal["padded", "ragged", "ids"]
 
@@ -51,6 +51,8 @@ class Tokenizer(keras.layers.Layer):
         [batch, length], `input_ids`, `input_mask` and `segment_ids`;
         "ragged": the same, as ragged rows; "ids": ragged token ids without
         [CLS] and [SEP], of single texts.
+      added_tokens: of a `vocab` that is given as a list, the tokens that stay
+        whole, and whether each is looked for in normalised text.
       name: of the layer.
       **kwargs: `keras.layers.Layer`'s `dtype` and `trainable`.
 
@@ -69,6 +71,7 @@ class Tokenizer(keras.layers.Layer):
         pad_to_multiple_of: int | None = None,
         special_tokens: bool = False,
         output: Output = "padded",
+        added_tokens: Sequence[tuple[str, bool]] = (),
         name: str | None = None,
         **kwargs: Any,
     ):
@@ -82,7 +85,8 @@ class Tokenizer(keras.layers.Layer):
                     strip_accents = vocab.strip_accents
             vocab = vocab.vocab
         elif not isinstance(vocab, str | Vocab):
-            vocab = Vocab(tuple(vocab))
+            added = tuple(AddedToken(*token) for token in added_tokens)
+            vocab = Vocab(tuple(vocab), added)
         self.graph_tokenizer: wordpiece.Tokenizer = wordpiece.Tokenizer(
             vocab, True if lower_case is None else lower_case, strip_accents
         )
@@ -322,6 +326,7 @@ class Tokenizer(keras.layers.Layer):
         return {
             **super().get_config(),
             "vocab": self.get_vocabulary(),
+            "added_tokens": [list(token) for token in self.vocab.added],
             "lower_case": self.lower_case,
             "strip_accents": self.strip_accents,
             "sequence_length": self.sequence_length,

@@ -162,14 +162,16 @@ class Saved(keras.layers.Layer):
         Args:
           config: what `get_build_config` gave.
         """
-        above, _, name = config.get("path", self.name).rpartition("/")
+        layer: Any = self
+        today = layer.name
+        above, _, then = config.get("path", today).rpartition("/")
         # It may have been renamed since its variables were created.
-        name, self.name = self.name, name
+        layer.name = then
         try:
             with _scope(above):
                 self._build_again(config)
         finally:
-            self.name = name
+            layer.name = today
 
     def _build_again(self, config: Mapping[str, Any]) -> None:
         if config.get("input_shape") is not None:

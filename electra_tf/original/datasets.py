@@ -19,12 +19,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     for name, what in (
         ("lower_case", "lower-case"), ("strip_accents", "strip-accents"),
     ):  # fmt: skip
-        both = flags.add_mutually_exclusive_group()
-        both.add_argument(
+        flags.add_argument(
             f"--do-{what}", dest=name, action="store_true", default=True,
             help=f"{what.capitalize()} the text (the default).",
         )  # fmt: skip
-        both.add_argument(
+        flags.add_argument(
             f"--no-{what}", dest=name, action="store_false",
             help=f"Do not {what} it.",
         )  # fmt: skip

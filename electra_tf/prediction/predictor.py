@@ -23,6 +23,7 @@ from electra_tf.tasks.records import BadRow
 from electra_tf.tasks.registry import task_class
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.unknown import UnknownShare, unknown_share
 from electra_tf.training.workers import WHOLE, Workers
 
 # Rows for which features are in memory together: texts, long documents.
@@ -62,6 +63,8 @@ class Predictor:
         self._inference = Inference(network, task, batch_size, workers=workers)
         kind = getattr(directory_config.task, "kind", "")
         self.rows_at_once = _FEW if "span" in kind else _MANY
+        self._unknown = self._total = 0
+        self._texts: list[str] = []
 
     def predict(self, items: Iterable[Any]) -> list[Prediction]:
         """One prediction for each item, in order.
@@ -133,9 +136,30 @@ class Predictor:
             return []
         features = self.task.features(self.tokenizer, examples, training=False)
         check_lengths(features, self.network.config.max_positions)
+        self._count(examples, features)
         outputs = self._inference.run(features)
         assert outputs is not None  # nothing asks it to stop
         return self.task.predictions(examples, features, outputs)
+
+    def _count(self, examples: Sequence[Any], features: Features) -> None:
+        """Counts [UNK], and keeps some texts that it is in."""
+        ids, vocab = features.tokens["input_ids"], self.tokenizer.vocab
+        special = np.isin(ids, (vocab.cls_id, vocab.sep_id, vocab.pad_id))
+        found = int((ids == vocab.unk_id).sum())
+        self._unknown += found
+        self._total += int((~special).sum())
+        if found and len(self._texts) < _MANY:
+            for example in examples:
+                self._texts += self.task.texts(example)
+
+    @property
+    def unknown(self) -> UnknownShare:
+        """How many of the tokens that were answered for are [UNK]."""
+        tokenizer = self.tokenizer
+        return unknown_share(
+            self._unknown, self._total, tokenizer.vocab, tokenizer.lower_case,
+            self._texts, tokenizer.strip_accents,
+        )  # fmt: skip
 
     def _answers(self, examples: list[Any]) -> list[Prediction]:
         """As `answer`; what cannot be answered is told by its error."""

@@ -23,7 +23,7 @@ import tensorflow as tf
 from electra_tf import config, files
 from electra_tf.errors import UserError
 from electra_tf.prediction import files as prediction_files
-from electra_tf.tasks import records
+from electra_tf.tasks import formats, records
 from electra_tf.tasks.records import BadRow
 from electra_tf.text import inputs
 
@@ -252,7 +252,8 @@ def predict_file(
     source: str,
     target: str,
     *,
-    source_format: records.Format | None = None,
+    layout: formats.Layout | None = None,
+    columns: Sequence[str] | None = None,
     keep: Iterable[str] | None = None,
     progress: Progress = lambda rows, taken: None,
     note: Note = lambda text: None,
@@ -267,7 +268,8 @@ def predict_file(
       predictor: the model.
       source: TSV, CSV or JSON Lines; see `records`.
       target: the same; a file there is replaced at the end.
-      source_format: None takes it from the name.
+      layout: of the source; None tells it from what it holds.
+      columns: names of its columns, where its first line does not tell them.
       keep: columns of the input to repeat; all where None.
       progress: is told of rows done, and of bytes taken of the input.
       note: is told that work is resumed, or begins afresh.
@@ -276,9 +278,15 @@ def predict_file(
       UserError: no such file, or no rows in it; or it cannot be written.
     """
     target_format = prediction_files.check_name(target, "--output")
+    layout = layout or formats.detect(source)
     if keep is not None:
-        keep = _checked(tuple(keep), source, source_format)
+        there = columns or records.columns_of(
+            source, layout.format, layout.delimiter
+        )
+        keep = _checked(tuple(keep), source, there)
     about = _about(predictor, keep)
+    if columns is not None:
+        about["columns"] = list(columns)
     kind = type(predictor.task.options)
 
     def renewed(before: dict[str, Any]) -> dict[str, Any]:
@@ -290,16 +298,17 @@ def predict_file(
 
     def read(path: str, position: Position) -> Iterator[tuple["Row", str]]:
         return records.read_records(
-            path, source_format, bad_rows=True, position=position
-        )
+            path, layout.format, columns=columns, bad_rows=True,
+            position=position, delimiter=layout.delimiter,
+        )  # fmt: skip
 
     run.answer(part.answer, predictor.rows_at_once, progress, read, part.head)
     done = Done()
     for head in run.heads:
         done.add(head)
-    columns = [*done.inputs, *(n for n in done.outputs if n != _ERROR)]
+    names = [*done.inputs, *(n for n in done.outputs if n != _ERROR)]
     prediction_files.write_rows(
-        target, target_format, [*columns, _ERROR], run.lines()
+        target, target_format, [*names, _ERROR], run.lines()
     )
     run.close()
     return done
@@ -391,9 +400,8 @@ def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def _checked(
-    keep: tuple[str, ...], source: str, format: records.Format | None
+    keep: tuple[str, ...], source: str, columns: Sequence[str]
 ) -> tuple[str, ...]:
-    columns = records.columns_of(source, format)
     for name in keep:
         if name not in columns:
             raise UserError(

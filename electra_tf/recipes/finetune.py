@@ -64,6 +64,7 @@ def finetune(
     join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
     tpu: str = "",
     loggers: Sequence[str] = (),
+    overwrite: bool = False,
     progress: bool = True,
 ) -> FineTuned:
     """Fine-tunes a model on a task, in one trial or several, and reports.
@@ -111,6 +112,7 @@ def finetune(
       join_seconds: how long to wait for the other workers at the start
       tpu: name or address of a TPU
       loggers: mlflow or wandb, or both: where metrics go too; repeat
+      overwrite: remove the run that is there, and begin anew
       progress: whether to tell on stderr how far it is.
 
     Returns:
@@ -128,6 +130,7 @@ def finetune(
     from electra_tf.finetuning import trials
     from electra_tf.training import loggers as loggers_lib
     from electra_tf.training import strategy as strategies
+    from electra_tf.training import workers
 
     loggers_lib.check(loggers)
     with strategies.distributed(
@@ -137,6 +140,8 @@ def finetune(
             settings.model, model, random_weights, new_head, vocab,
             lower_case, strip_accents,
         )  # fmt: skip
+        if overwrite and workers.of(chosen).is_chief:
+            trials.clear(output)
         report = trials.run_trials(
             settings, start, data, output, chosen, progress, loggers
         )

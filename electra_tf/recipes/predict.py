@@ -56,7 +56,10 @@ def predict(
     input: str,
     output: str,
     *,
-    format: Literal["tsv", "csv", "jsonl"] | None = None,
+    format: Literal["tsv", "csv", "jsonl", "json", "parquet", "arrow"]
+    | None = None,
+    columns: str | Sequence[str] | None = None,
+    delimiter: str | None = None,
     keep: str | Sequence[str] | None = None,
     task: str | None = None,
     overrides: Overrides = (),
@@ -69,13 +72,15 @@ def predict(
 
     electra-tf predict --model=RUN --input=FILE.tsv --output=FILE.jsonl
 
-    Both files are TSV or CSV with a header, or JSON Lines, by their names; .gz
-    too. The input has the columns that the task was trained with (text, or
-    question and context, or tokens). An output row repeats them and adds the
-    prediction: label and probabilities, score, tags and entities, answer, or
-    text. A column that is there already gets the name predicted_...; in tables
-    a value that is no text is JSON. A row that cannot be answered has an error
-    instead; the command then says how many there are and ends with status 3.
+    The input is a table, JSON Lines, JSON, Parquet, Arrow or a folder of
+    datasets, told by what it holds; the output is TSV, CSV or JSON Lines by its
+    name; .gz too. The input has the columns that the task was trained with
+    (text, or question and context, or tokens). An output row repeats them and
+    adds the prediction: label and probabilities, score, tags and entities,
+    answer, or text. A column that is there already gets the name
+    predicted_...; in tables a value that is no text is JSON. A row that cannot
+    be answered has an error instead; the command then says how many there are
+    and ends with status 3.
 
     The file is read bit by bit, whatever its size. Interrupted at any moment
     and started again with the same arguments, it resumes where it was.
@@ -85,7 +90,10 @@ def predict(
         format
       input: file to predict for
       output: file to write
-      format: of the input, where its name does not tell: tsv, csv or jsonl
+      format: of the input, where what it holds does not tell
+      columns: names of the input's columns, divided by commas, where its first
+        line does not tell them
+      delimiter: between the columns of CSV, where the first rows do not tell
       keep: columns of the input to repeat, divided by commas; all by default
       task: answer as this task, if its head is the same
       overrides: options.key=value, over those of the fine-tuning; repeat
@@ -104,20 +112,18 @@ def predict(
     from electra_tf.prediction import files as prediction_files
     from electra_tf.prediction import predictor, resumable
     from electra_tf.recipes.progress import RowProgress
-    from electra_tf.tasks import records
+    from electra_tf.tasks import formats
 
     def note(text: str) -> None:
         if progress:
             print(text, file=sys.stderr, flush=True)
 
     prediction_files.check_name(output, "--output")
-    if format is None:
-        records.format_of(input, "--input")
     if not files.exists(input):
         raise UserError(f"--input: {input}: no such file")
+    layout = formats.detect(input, format, delimiter)
     prediction_files.check_output(output, overwrite)
-    if isinstance(keep, str):
-        keep = [name.strip() for name in keep.split(",") if name.strip()]
+    keep, names = _names(keep), _names(columns)
     loaded = predictor.load(
         model, task=task, options=options, overrides=overrides,
         batch_size=batch_size,
@@ -126,8 +132,18 @@ def predict(
     try:
         done = resumable.predict_file(
             loaded, input, output,
-            source_format=format, keep=keep, progress=line.update, note=note,
+            layout=layout, columns=names, keep=keep,
+            progress=line.update, note=note,
         )  # fmt: skip
     finally:
         line.close()
+    if loaded.unknown.notable:
+        note(f"{input}: {loaded.unknown}")
     return Predicted(output, done.rows, done.errors, done.first_error)
+
+
+def _names(given: str | Sequence[str] | None) -> Sequence[str] | None:
+    """Names that a text divides by commas."""
+    if not isinstance(given, str):
+        return given
+    return [name.strip() for name in given.split(",") if name.strip()]

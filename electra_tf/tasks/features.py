@@ -120,6 +120,8 @@ class Features:
       extra: what the task's `predictions` needs beside the outputs.
       mixture: how often units are seen in an epoch of training; each once
         where None.
+      truncated: rows whose text was cut to fit; None where long texts are
+        read through several rows, or it is not known.
     """
 
     row_splits: np.ndarray
@@ -131,6 +133,7 @@ class Features:
     examples: np.ndarray | None = None
     extra: Any = None
     mixture: Mixture | None = None
+    truncated: int | None = None
 
     def __len__(self) -> int:
         """Rows."""

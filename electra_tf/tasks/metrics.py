@@ -8,6 +8,7 @@ the formula divides by nothing, as for predictions that are all the same, it is
 """
 
 import importlib
+import itertools
 import re
 import warnings
 from collections.abc import Hashable, Sequence
@@ -176,7 +177,9 @@ def _correlates(values: np.ndarray) -> bool:
 
 
 def rouge(
-    texts: Sequence[str], references: Sequence[str], stem: bool = True
+    texts: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    stem: bool = True,
 ) -> dict[str, float]:
     """Mean F of ROUGE-1, -2 and -L (Lin 2004) by rouge-score, in percent.
 
@@ -184,7 +187,7 @@ def rouge(
 
     Args:
       texts: what was written.
-      references: one for each.
+      references: one for each, or several, of which the best counts.
       stem: whether English words are compared by their stems.
 
     Raises:
@@ -202,7 +205,8 @@ def rouge(
     )
     totals = dict.fromkeys(ROUGE, 0.0)
     for text, reference in zip(texts, references):
-        for name, found in scorer.score(reference, text).items():
+        several = [reference] if isinstance(reference, str) else reference
+        for name, found in scorer.score_multi(several, text).items():
             totals[name] += found.fmeasure
     number = max(1, len(texts))
     return {name: 100.0 * total / number for name, total in totals.items()}
@@ -249,7 +253,7 @@ class Score(NamedTuple):
 
 def bleu(
     texts: Sequence[str],
-    references: Sequence[str],
+    references: Sequence[str | Sequence[str]],
     language: str | None = None,
     tokenizer: str | None = None,
     lower_case: bool = False,
@@ -280,17 +284,27 @@ def bleu(
         raise UserError(
             f"options.bleu_tokenizer: {chosen} cannot be used here: {error}"
         ) from error
-    found = metric.corpus_score(list(texts), [list(references)])
+    found = metric.corpus_score(list(texts), _streams(references))
     return Score(float(found.score), str(metric.get_signature()))
 
 
 def chrf(
-    texts: Sequence[str], references: Sequence[str], lower_case: bool = False
+    texts: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    lower_case: bool = False,
 ) -> Score:
     """Corpus chrF2 (Popovic 2015) by sacreBLEU; arguments as `bleu`'s."""
     metric = _package("sacrebleu").metrics.CHRF(lowercase=lower_case)
-    found = metric.corpus_score(list(texts), [list(references)])
+    found = metric.corpus_score(list(texts), _streams(references))
     return Score(float(found.score), str(metric.get_signature()))
+
+
+def _streams(
+    references: Sequence[str | Sequence[str]],
+) -> list[list[str | None]]:
+    """The first references of all texts, then the second ones, and so on."""
+    several = [[r] if isinstance(r, str) else list(r) for r in references]
+    return [list(column) for column in itertools.zip_longest(*several)]
 
 
 def _package(name: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Streams the rows of TSV, CSV and JSON Lines files, with their places.
+"""Streams the rows of tables, JSON, Parquet and Arrow, with their places.
 
 The first line of a TSV or CSV file names its columns. TSV is the plain kind:
 a tab separates, a line feed ends, and no quote means anything (GLUE's files).
@@ -8,24 +8,18 @@ CSV has quotes, and line feeds within them. JSON Lines has an object a line.
 import contextlib
 import csv
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
 from electra_tf.errors import UserError
+from electra_tf.tasks import arrow, formats
+from electra_tf.tasks.formats import SUFFIXES, Format
 from electra_tf.tasks.splits import TableOptions
 from electra_tf.text import inputs
 
-Format = Literal["tsv", "csv", "jsonl"]
 Record = dict[str, Any]
-
-# What a file's name ends in, compression aside -> its format.
-SUFFIXES: dict[str, Format] = {
-    ".tsv": "tsv",
-    ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TRUTHS = {
     "true": True, "yes": True, "1": True, "1.0": True,
@@ -59,10 +53,9 @@ def format_of(path: str, flag: str | None = None) -> Format:
     Raises:
       UserError: another name.
     """
-    plain = inputs.plain_name(path).lower()
-    for suffix, format_ in SUFFIXES.items():
-        if plain.endswith(suffix):
-            return format_
+    found = formats.named_format(path)
+    if found is not None:
+        return found
     raise UserError(
         (f"{flag}: " if flag else "")
         + f"{path}: expected a name that ends in {', '.join(SUFFIXES)}, and "
@@ -78,6 +71,7 @@ def read_records(
     columns: Sequence[str] | None = None,
     bad_rows: Literal[False] = False,
     position: Callable[[int], None] | None = None,
+    delimiter: str | None = None,
 ) -> Iterator[tuple[Record, str]]: ...
 
 
@@ -89,6 +83,7 @@ def read_records(
     columns: Sequence[str] | None = None,
     bad_rows: bool,
     position: Callable[[int], None] | None = None,
+    delimiter: str | None = None,
 ) -> Iterator[tuple[Record | BadRow, str]]: ...
 
 
@@ -99,32 +94,42 @@ def read_records(
     columns: Sequence[str] | None = None,
     bad_rows: bool = False,
     position: Callable[[int], None] | None = None,
+    delimiter: str | None = None,
 ) -> Iterator[tuple[Any, str]]:
     """Yields each row, as column -> value, and its place, "file:line".
 
-    Values are texts from TSV and CSV, JSON values from JSON Lines. The file
+    Values are texts from TSV and CSV, JSON values from all others. The file
     is read as it is asked for; little of it is in memory. Empty lines are
     passed over; but those of a table of one column, the last ones aside, are
-    rows with an empty value.
+    rows with an empty value. Of the formats JSON alone, one array of objects,
+    is in memory as a whole.
 
     Args:
-      path: the file, `.gz`, `.xz` and `.zst` too.
-      format: None takes it from the name.
+      path: the file, `.gz`, `.xz` and `.zst` too; or a folder of `datasets`.
+      format: None tells it from what the file holds.
       columns: their names, where the file's first line does not tell them.
       bad_rows: yield a `BadRow` for one that cannot be read, and go on.
       position: is told, now and then, how many bytes of the file were taken.
+      delimiter: between the columns of CSV; None tells it from the first rows.
 
     Raises:
       UserError: no such file, damaged, without a header; and for a bad row
         unless `bad_rows`. File and line are named.
     """
-    format = format or format_of(path)
+    layout = formats.detect(path, format, delimiter)
+    format = layout.format
+    if format in ("parquet", "arrow"):
+        yield from arrow.rows(path, format, position)
+        return
+    if format == "json":
+        yield from _json_records(path)
+        return
     with inputs.open_input(path) as stream:
         taken = lines(_Stream(stream, position))
         if format == "jsonl":
             rows = _json_rows(taken)
         else:
-            rows = _table_rows(taken, format, path, columns)
+            rows = _table_rows(taken, layout, path, columns)
         empty = True
         for line, row in rows:
             empty = False
@@ -135,13 +140,58 @@ def read_records(
         raise UserError(f"{path}: holds no rows")
 
 
-def columns_of(path: str, format: Format | None = None) -> list[str]:
+def load_json(path: str) -> Any:
+    """What a file of JSON holds, compressed or not.
+
+    Raises:
+      UserError: unreadable, or not JSON; file and line are named.
+    """
+    with inputs.open_input(path) as stream:
+        content = b"".join(lines(_Stream(stream, None)))
+    try:
+        return json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: byte {error.start} is not UTF-8 text"
+        ) from error
+    except RecursionError as error:
+        raise UserError(f"{path}: nested too deeply for JSON") from error
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}:{error.lineno}: not JSON ({error.msg}, column "
+            f"{error.colno})"
+        ) from error
+
+
+def _json_records(path: str) -> Iterator[tuple[Record, str]]:
+    found = load_json(path)
+    if isinstance(found, dict):
+        listed = [v for v in found.values() if isinstance(v, list)]
+        found = found.get("data", listed[0] if len(listed) == 1 else None)
+    if not isinstance(found, list) or not found:
+        raise UserError(
+            f"{path}: expected an array of objects, or an object with one"
+        )
+    for number, row in enumerate(found):
+        if not isinstance(row, dict):
+            raise UserError(
+                f"{path}: [{number}]: expected an object, got "
+                f"{type(row).__name__}"
+            )
+        yield row, f"{path}:[{number}]"
+
+
+def columns_of(
+    path: str, format: Format | None = None, delimiter: str | None = None
+) -> list[str]:
     """The columns that the header, or the first JSON object, names.
 
     Raises:
       UserError: as `read_records`.
     """
-    with contextlib.closing(read_records(path, format)) as rows:  # type: ignore
+    with contextlib.closing(
+        read_records(path, format, delimiter=delimiter)
+    ) as rows:  # type: ignore
         return list(next(rows)[0])
 
 
@@ -162,20 +212,24 @@ def read_table(
     Raises:
       UserError: as `read_records`.
     """
-    format = format_of(path) if options.format == "auto" else options.format
+    layout = formats.detect(path, options.format, options.delimiter)
     columns = options.columns or names
-    if columns and (format == "jsonl" or key in first_row(path, format)):
+    if columns and (
+        layout.format not in ("tsv", "csv") or key in first_row(path, layout)
+    ):
         columns = None
-    return read_records(path, format, columns=columns)
+    return read_records(
+        path, layout.format, columns=columns, delimiter=layout.delimiter
+    )
 
 
-def first_row(path: str, format: Format) -> list[str]:
+def first_row(path: str, layout: formats.Layout) -> list[str]:
     """The cells of a table's first line that holds any.
 
     Raises:
       UserError: unreadable, or there is none.
     """
-    parse = _tsv_cells if format == "tsv" else _csv_cells
+    parse = _parser(layout)
     with inputs.open_input(path) as stream:
         for number, cells in parse(lines(_Stream(stream, None))):
             if isinstance(cells, str):
@@ -344,11 +398,11 @@ def _has_half_characters(line: bytes, found: Record) -> bool:
 
 def _table_rows(
     lines: Iterator[bytes],
-    format: Format,
+    layout: formats.Layout,
     path: str,
     columns: Sequence[str] | None,
 ) -> _Rows:
-    parse = _tsv_cells if format == "tsv" else _csv_cells
+    parse = _parser(layout)
     header = None if columns is None else list(columns)
     blank: list[int] = []
     for number, cells in parse(lines):
@@ -390,14 +444,22 @@ def _tsv_cells(lines: Iterator[bytes]) -> Iterator[tuple[int, list[str]]]:
         yield number, text.split("\t") if text else []
 
 
+def _parser(
+    layout: formats.Layout,
+) -> Callable[[Iterator[bytes]], Iterator[tuple[int, Any]]]:
+    if layout.format == "tsv":
+        return _tsv_cells
+    return functools.partial(_csv_cells, delimiter=layout.delimiter)
+
+
 def _csv_cells(
-    lines: Iterator[bytes],
+    lines: Iterator[bytes], delimiter: str = ","
 ) -> Iterator[tuple[int, list[str] | str]]:
     """(first line, cells, or what is wrong with them)."""
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
     texts = (line.decode("utf-8", "surrogateescape") for line in lines)
     # Strict, or a quote that is never closed would swallow the rest unseen.
-    reader = csv.reader(texts, strict=True)
+    reader = csv.reader(texts, strict=True, delimiter=delimiter)
     while True:
         first = reader.line_num + 1
         try:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from electra_tf import files
 from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
+from electra_tf.tasks import formats
 from electra_tf.text import inputs
 
 SPLITS = ("train", "validation", "test")
@@ -21,7 +22,7 @@ _NAMES = {
     "validation": ("dev", "val", "valid", "validation", "testa", "devel"),
     "test": ("test", "testb"),
 }
-_NOT_DATA = (".md", ".json", ".yaml", ".py", ".zip", ".tar", ".tgz", ".html")
+_NOT_DATA = (".md", ".yaml", ".py", ".zip", ".tar", ".tgz", ".html")
 
 Fraction = Annotated[
     float,
@@ -68,7 +69,7 @@ class SplitOptions(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class TableOptions(SplitOptions):
-    """Where the examples of a task of tables are: TSV, CSV or JSON Lines."""
+    """Where the examples of a task of tables are, and how they are read."""
 
     columns: Annotated[
         tuple[str, ...] | None,
@@ -78,9 +79,16 @@ class TableOptions(SplitOptions):
         ),
     ] = None
     format: Annotated[
-        Literal["auto", "tsv", "csv", "jsonl"],
-        Setting("Format of the files; auto takes it from their names."),
+        Literal["auto", "tsv", "csv", "jsonl", "json", "parquet", "arrow"],
+        Setting("Format of the files; auto tells it from what they hold."),
     ] = "auto"
+    delimiter: Annotated[
+        str | None,
+        Setting(
+            "What stands between the columns of a table, a character or tab; "
+            "null tells it from the first rows."
+        ),
+    ] = None
 
 
 def locate(
@@ -118,7 +126,7 @@ def locate(
         return None
     if not files.exists(data):
         raise UserError(f"--data: no such file or directory as {data}")
-    if not files.is_directory(data):
+    if is_one(data):
         return data if split == "train" else None
     if names is not None:
         found = [
@@ -128,19 +136,26 @@ def locate(
             if files.exists(files.join(data, name))
         ]
     else:
-        found = [
+        there = [
             name
             for name in files.list_directory(data)
             if _tells(name, split)
             and inputs.plain_name(name).endswith(suffix)
-            and not files.is_directory(files.join(data, name))
+            and is_one(files.join(data, name))
         ]
+        # JSON that is no data often lies beside: settings, descriptions.
+        found = [n for n in there if not n.lower().endswith(".json")] or there
     if len(found) > 1:
         raise UserError(
             f"{data}: which file is for {split}: {', '.join(found)}? Say "
             f"options.{option}"
         )
     return files.join(data, found[0]) if found else None
+
+
+def is_one(data: str) -> bool:
+    """Whether a path is one set of examples: a file, or a saved data set."""
+    return not files.is_directory(data) or formats.is_folder(data)
 
 
 def missing(data: str | None, usual: str) -> UserError:
@@ -157,8 +172,8 @@ def missing(data: str | None, usual: str) -> UserError:
         )
     listed = ", ".join(files.list_directory(data)[:8]) or "nothing"
     return UserError(
-        f"{data}: found no training file such as {usual}, but {listed}; give "
-        "options.train_file"
+        f"{data}: found no training file such as {usual}, but {listed}; "
+        "options.train_file names it, whatever it ends in"
     )
 
 
@@ -193,8 +208,20 @@ def held_out(key: str, fraction: float, seed: int) -> bool:
 def fingerprint(paths: Sequence[str]) -> str:
     """The fingerprint of the content of files, one after another."""
     digest = hashlib.sha256()
-    for path in paths:
+    for path in _plain_files(paths):
         with files.open_read(path) as handle:
             while block := handle.read(1 << 20):
                 digest.update(block)
     return f"sha256:{digest.hexdigest()}"
+
+
+def _plain_files(paths: Sequence[str]) -> list[str]:
+    """Files, and those of folders."""
+    found = []
+    for path in paths:
+        if files.is_directory(path):
+            names = files.list_directory(path)
+            found += [files.join(path, name) for name in names]
+        else:
+            found.append(path)
+    return found

@@ -1,18 +1,24 @@
 """The contract of a task: what fine-tuning must know of it, and no more."""
 
 import abc
+import collections
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
-from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.tasks import splits
 from electra_tf.tasks.features import Features
 from electra_tf.text.tokenizer import Tokenizer
+
+# Attributes of examples that hold texts.
+_TEXTS = (
+    "text", "text_pair", "tokens", "question", "context", "query", "passage",
+    "source", "target",
+)  # fmt: skip
 
 Prediction = dict[str, Any]  # one example's answer, ready for JSON
 
@@ -286,6 +292,49 @@ class Task(abc.ABC):
         label = getattr(example, "label", None)
         return label if isinstance(label, str) else None
 
+    def texts(self, example: Any) -> Sequence[str]:
+        """The texts of an example; by default its attributes of usual names."""
+        found: list[str] = []
+        for name in _TEXTS:
+            value = getattr(example, name, None)
+            if isinstance(value, str):
+                found.append(value)
+            elif isinstance(value, tuple) and name == "tokens":
+                found += value
+        return found
+
+    def classes(self, examples: Sequence[Any]) -> dict[str, int]:
+        """How many examples have each answer; empty where that says nothing.
+
+        By default of what `truth` gives, the most frequent first.
+        """
+        truths = (self.truth(example) for example in examples)
+        counts = collections.Counter(t for t in truths if t is not None)
+        return dict(counts.most_common())
+
+    def one_answer(
+        self, examples: Sequence[Any], predictions: Sequence[Prediction]
+    ) -> str | None:
+        """The answer that all predictions give, though the truths differ.
+
+        None where they give several, or that cannot be told: a network that
+        has collapsed while it was trained gives one.
+        """
+        said = {prediction.get("label") for prediction in predictions}
+        truths = {self.truth(example) for example in examples} - {None}
+        if len(said) == 1 and len(truths) > 1 and None not in said:
+            return str(said.pop())
+        return None
+
+    def details(
+        self, examples: Sequence[Any], predictions: Sequence[Prediction]
+    ) -> dict[str, dict[str, float]]:
+        """Scores by class or type: name -> metric -> value, for the report.
+
+        `support` among them is a count. Empty where there is no such thing.
+        """
+        return {}
+
     def constant(self, train: Sequence[Any], held_out: Sequence[Any]) -> list:
         """Predictions for `held_out` that look at the training answers alone.
 
@@ -386,15 +435,16 @@ class FileTask(Task):
         if not found and self.strict_parts:
             raise UserError(
                 f"{place}: too few examples: with a validation_fraction of "
-                f"{fraction} none of the {len(examples)} is for {split}; give "
-                "options.validation_file"
+                f"{fraction} none of the {len(examples)} is for {split}; set "
+                "options.validation_fraction to another share (0 holds none "
+                "out), or give options.validation_file"
             )
         return found
 
     def _source(self, split: str) -> tuple[tuple[str, ...], bool]:
         """A split's files, and whether it is but a part of them."""
         fraction = self.options.validation_fraction
-        if self.trained and self.data and not files.is_directory(self.data):
+        if self.trained and self.data and splits.is_one(self.data):
             paths: tuple[str, ...] = (self.data,)
             known = not self.strict_parts or "divided" in self.state
             divided = bool(fraction) and (

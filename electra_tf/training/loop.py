@@ -93,7 +93,8 @@ def train(
     team = workers.of(strategy)
     team.agree("the settings", run_config)
     reporter.recording &= team.is_chief
-    check_run(run_dir, run_config, write=team.is_chief, cls=settings_class)
+    begun = bool(checkpoints.all_steps(run_dir))
+    check_run(run_dir, run_config, team.is_chief, settings_class, begun)
     if team.is_chief:
         checkpoints.clean(run_dir)
     team.barrier()

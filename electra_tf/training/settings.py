@@ -260,6 +260,7 @@ def check_run(
     run_config: dict[str, Any] | None,
     write: bool = True,
     cls: type | None = None,
+    begun: bool = True,
 ) -> None:
     """Writes the settings into a new run; compares them in an old one.
 
@@ -270,6 +271,9 @@ def check_run(
       cls: the settings class that they were made of. Of an older run, keys
         that have another name by now are compared under that one, and keys
         that came later count as their defaults.
+
+      begun: whether the run has anything that the settings are of, a
+        checkpoint or a result; else settings of the same kind are replaced.
 
     Raises:
       UserError: the run has other settings; each is named.
@@ -286,6 +290,10 @@ def check_run(
         before = json.loads(files.read_text(path))
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error})") from error
+    if not begun and before.keys() == run_config.keys():
+        if write:
+            files.write_text(path, text)
+        return
     if cls is not None:
         before = _up_to_date(cls, before)
     old, new = dict(_flatten(before)), dict(_flatten(json.loads(text)))

@@ -26,6 +26,7 @@ from electra_tf.models import randomness
 from electra_tf.models.networks import UniformGenerator
 from electra_tf.pretraining import losses, masking
 from electra_tf.pretraining.settings import MaskingConfig
+from electra_tf.registration import registered
 from electra_tf.text.vocab import Vocab
 
 D = TypeVar("D", bound="ReplacedTokenDetector")
@@ -35,7 +36,7 @@ _SAMPLE = 7002
 _TOKENS = 8192  # read at once, about
 
 
-@keras.saving.register_keras_serializable(package="electra_tf.tasks")
+@registered
 class ReplacedTokenDetector(TokenModel):
     """Tells replaced tokens from original ones: ELECTRA's discriminator.
 

@@ -21,13 +21,14 @@ from electra_tf.keras_api.tokenizer import Tokenizer
 from electra_tf.models.rows import Rows
 from electra_tf.pretraining import losses
 from electra_tf.pretraining.settings import MaskingConfig
+from electra_tf.registration import registered
 
 L = TypeVar("L", bound="MaskedLM")
 
 _AT_ONCE = 32  # texts whose blanks are predicted together
 
 
-@keras.saving.register_keras_serializable(package="electra_tf.tasks")
+@registered
 class MaskedLM(TokenModel):
     """Predicts masked tokens: ELECTRA's generator, trained on and filled.
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import keras
 import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.keras_api.tasks import inputs
 from electra_tf.keras_api.tasks.base import TaskModel
 from electra_tf.keras_api.tasks.saved import Given
+from electra_tf.registration import registered
 from electra_tf.tasks.features import Features
 from electra_tf.tasks.qa.examples import QAExample, squad_examples
 from electra_tf.tasks.qa.task import QuestionAnswering
@@ -20,7 +20,7 @@ Q = TypeVar("Q", bound="QuestionAnswerer")
 _SHOWN = ("answer", "start", "end", "score")
 
 
-@keras.saving.register_keras_serializable(package="electra_tf.tasks")
+@registered
 class QuestionAnswerer(TaskModel):
     """Finds the answers to questions in texts.
 

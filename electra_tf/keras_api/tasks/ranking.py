@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -11,6 +10,7 @@ from electra_tf.errors import UserError
 from electra_tf.keras_api.tasks import inputs
 from electra_tf.keras_api.tasks.base import TaskModel
 from electra_tf.keras_api.tasks.saved import Given
+from electra_tf.registration import registered
 from electra_tf.tasks.features import Features
 from electra_tf.tasks.ranking.pairs import Pair
 from electra_tf.tasks.ranking.task import Ranking
@@ -27,7 +27,7 @@ class Ranked(NamedTuple):
     position: int  # its place among those given, from 0
 
 
-@keras.saving.register_keras_serializable(package="electra_tf.tasks")
+@registered
 class CrossEncoder(TaskModel):
     """Scores passages for queries, to rank them.
 

@@ -14,6 +14,7 @@ from electra_tf.keras_api.tasks.base import TaskModel
 from electra_tf.keras_api.tasks.saved import Given
 from electra_tf.models.config import TaskHeadConfig
 from electra_tf.prediction import task_of_model
+from electra_tf.registration import registered
 from electra_tf.tasks.features import Features
 from electra_tf.tasks.tagging import schemes
 from electra_tf.tasks.tagging.task import Tagging
@@ -23,7 +24,7 @@ from electra_tf.tasks.task import Task
 T = TypeVar("T", bound="TokenClassifier")
 
 
-@keras.saving.register_keras_serializable(package="electra_tf.tasks")
+@registered
 class TokenClassifier(TaskModel):
     """Tags each word of sentences: entities, chunks, parts of speech.
 

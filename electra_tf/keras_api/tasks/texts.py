@@ -12,6 +12,7 @@ from electra_tf.errors import UserError
 from electra_tf.keras_api.tasks import inputs
 from electra_tf.keras_api.tasks.base import TaskModel
 from electra_tf.keras_api.tasks.saved import Given
+from electra_tf.registration import registered
 from electra_tf.tasks.features import Features
 from electra_tf.tasks.task import Task
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
@@ -72,7 +73,7 @@ class _TextModel(TaskModel):
         raise NotImplementedError
 
 
-@keras.saving.register_keras_serializable(package="electra_tf.tasks")
+@registered
 class TextClassifier(_TextModel):
     """Sorts texts, or pairs of texts, into classes.
 
@@ -280,7 +281,7 @@ def _label_set(value: Any, labels: Sequence[str], where: str) -> list[int]:
     return [i for i, mark in enumerate(value) if mark]
 
 
-@keras.saving.register_keras_serializable(package="electra_tf.tasks")
+@registered
 class TextRegressor(_TextModel):
     """Gives texts, or pairs of texts, a number.
 

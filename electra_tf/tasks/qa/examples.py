@@ -1,17 +1,14 @@
 """Questions on a text, as SQuAD's JSON and MRQA's JSON Lines hold them."""
 
 import dataclasses
-import gzip
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.tasks.qa.words import WORDS, Splitter, split_words
-from electra_tf.tasks.records import read_records, truth_of
+from electra_tf.tasks.records import load_json, read_records, truth_of
 
 _FORM = (
     "expected data / paragraphs / context and qas / id, question, answers / "
@@ -65,22 +62,10 @@ def read_squad(path: str) -> list[QAExample]:
       UserError: no such file, not JSON, not of this form, a question twice or
         without an id; the file and the place in it are named.
     """
-    content = files.read_bytes(path)
     try:
-        if path.endswith(".gz"):
-            content = gzip.decompress(content)
-        parsed = json.loads(content.decode("utf-8-sig"))
-    except (OSError, EOFError) as error:
-        raise UserError(f"{path}: damaged gzip file ({error})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: byte {error.start} is not UTF-8 text"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path}:{error.lineno}: not JSON ({error.msg}, column "
-            f"{error.colno}); expected a file in the form of SQuAD"
-        ) from error
+        parsed = load_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; expected a file in SQuAD's form") from error
     return squad_examples(parsed, path)
 
 
@@ -98,6 +83,11 @@ def squad_examples(content: Mapping[str, Any], where: str) -> list[QAExample]:
     examples = []
     place = where
     try:
+        if not isinstance(content, Mapping):
+            raise TypeError(
+                f"a {type(content).__name__} where an object with 'data' is "
+                "expected"
+            )
         for i, article in enumerate(content["data"]):
             place = f"{where}: data[{i}]"
             for j, paragraph in enumerate(article["paragraphs"]):
@@ -105,7 +95,7 @@ def squad_examples(content: Mapping[str, Any], where: str) -> list[QAExample]:
                 context = _text(paragraph, "context")
                 for k, question in enumerate(paragraph["qas"]):
                     place = f"{part}.qas[{k}]"
-                    examples.append(_example(context, question, place))
+                    examples.append(question_of(context, question, place))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{place}: not in the form of SQuAD ({_reason(error)}); {_FORM}"
@@ -162,9 +152,14 @@ def check_unicode(text: str, what: str) -> None:
         ) from error
 
 
-def _example(
+def question_of(
     context: str, question: Mapping[str, Any], place: str
 ) -> QAExample:
+    """A question of SQuAD's form, or of a table's row.
+
+    Raises:
+      KeyError, TypeError, ValueError: a key is missing or wrong.
+    """
     if question.get("id") in (None, ""):
         raise KeyError("id")
     answers = question.get("answers")

@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
+from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.tasks import losses
+from electra_tf.tasks import losses, splits
 from electra_tf.tasks.features import Features
 from electra_tf.tasks.qa import answers as qa_answers
 from electra_tf.tasks.qa import features as qa_features
+from electra_tf.tasks.qa import files as qa_files
 from electra_tf.tasks.qa import metrics as qa_metrics
 from electra_tf.tasks.qa.examples import (
     QAExample,
@@ -106,7 +108,19 @@ class QuestionAnswering(FileTask):
     def read_files(self, paths: Sequence[str], split: str) -> list[QAExample]:
         """The questions of a file."""
         form = self.options.format
-        return READERS[self.form if form == "auto" else form](paths[0])
+        if form == "auto":
+            return qa_files.read(paths[0])
+        return READERS[form](paths[0])
+
+    def find(self, split: str) -> tuple[str, ...]:
+        """The official file, or of sets of one's own one that is named so."""
+        found = super().find(split)
+        if found or self._member or not self.data:
+            return found
+        if not files.is_directory(self.data):
+            return ()
+        path = splits.locate(split, self.data, None, f"{split}_file")
+        return () if path is None else (path,)
 
     def identity(self, example: QAExample) -> str:
         """Its context: questions on one are held out together."""

@@ -5,6 +5,7 @@ header (MS MARCO's); rows of query, passage and relevance in TSV, CSV or JSON
 Lines; lists, JSON Lines of a query with its positives and negatives.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import records
+from electra_tf.tasks import formats, records
 from electra_tf.tasks.features import Features, join_pairs, tokenize_all
 from electra_tf.tasks.ranking.options import Columns, Form, RankingOptions
 from electra_tf.text.tokenizer import Tokenizer
@@ -110,14 +111,13 @@ def pair_of(record: Mapping[str, Any], columns: Columns, place: str) -> Pair:
 
 
 def _form(path: str, options: RankingOptions) -> Form:
-    kind = options.format
-    if kind == "auto":
-        kind = records.format_of(path)
-    if kind == "jsonl":
+    layout = formats.detect(path, options.format, options.delimiter)
+    kind = layout.format
+    if kind not in ("tsv", "csv"):
         lists = {*_POSITIVES, *_NEGATIVES} & set(records.columns_of(path, kind))
         return "lists" if lists else "rows"
     # The first line of triples is no header, and may be any text.
-    names, columns = records.first_row(path, kind), options.column_names
+    names, columns = records.first_row(path, layout), options.column_names
     if options.columns or {columns.query, columns.passage} <= set(names):
         return "rows"
     if kind == "tsv" and len(names) == len(_TRIPLE):
@@ -256,7 +256,9 @@ def pair_rows(
     first = np.minimum(query.count, max_query_length)
     second = np.minimum(passage.count, max_length - 3 - first)
     paired = np.ones([len(pairs)], bool)
-    return join_pairs(tokenizer.vocab, query, passage, first, second, paired)
+    made = join_pairs(tokenizer.vocab, query, passage, first, second, paired)
+    cut = (first < query.count) | (second < passage.count)
+    return dataclasses.replace(made, truncated=int(cut.sum()))
 
 
 def make_groups(

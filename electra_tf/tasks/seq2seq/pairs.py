@@ -36,11 +36,13 @@ class Pair:
       source: the text; may be empty.
       target: the other; None where it is not known.
       place: where they stand, "file:line".
+      references: all targets, where there are several; `target` is the first.
     """
 
     source: str
     target: str | None = None
     place: str = ""
+    references: tuple[str, ...] = ()
 
 
 def read(
@@ -80,9 +82,33 @@ def pair(
     """
     target = None
     source = text_in(record, options.source_column, place, _HINT, True)
+    several = _references(record, options.target_column, place)
+    if several:
+        return Pair(source, several[0], place, several)
     if paired or record.get(options.target_column) is not None:
         target = text_in(record, options.target_column, place, _HINT, True)
     return Pair(source, target, place)
+
+
+def _references(
+    record: Mapping[str, Any], column: str, place: str
+) -> tuple[str, ...]:
+    """Several targets: a list, or columns summary1, summary2, ..."""
+    listed = record.get(column)
+    names = [f"{column}[{i}]" for i in range(len(listed or ()))]
+    if not isinstance(listed, list | tuple):
+        if column in record:
+            return ()
+        numbers = itertools.count(1)
+        names = list(
+            itertools.takewhile(
+                lambda name: name in record,
+                (f"{column}{number}" for number in numbers),
+            )
+        )
+        listed = [record[name] for name in names]
+    given = dict(zip(names, listed))
+    return tuple(text_in(given, n, place, _HINT, True) for n in names)
 
 
 def _parallel(source: str, target: str) -> Iterator[Pair]:
@@ -200,7 +226,9 @@ def source_rows(
         tokenizer.vocab, found, counts, np.ones(len(texts))
     )
     return Features(
-        splits, {"input_ids": tokens, "segment_ids": np.zeros_like(tokens)}
+        splits,
+        {"input_ids": tokens, "segment_ids": np.zeros_like(tokens)},
+        truncated=int((counts < found.count).sum()),
     )
 
 

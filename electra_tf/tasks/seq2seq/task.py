@@ -401,9 +401,10 @@ class AbstractiveSummarization(Seq2SeqTask):
 
 def answered(
     examples: Sequence[Pair], predictions: Sequence[Prediction]
-) -> tuple[list[str], list[str]] | None:
+) -> tuple[list[str], list[str | tuple[str, ...]]] | None:
     """Texts and references; None unless every example has its target."""
     targets = [example.target for example in examples]
     if not targets or any(target is None for target in targets):
         return None
-    return [p["text"] for p in predictions], [t or "" for t in targets]
+    references = [e.references or e.target or "" for e in examples]
+    return [p["text"] for p in predictions], references

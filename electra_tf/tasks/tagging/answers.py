@@ -277,6 +277,29 @@ def type_report(gold: Tags, predicted: Tags) -> str:
     )
 
 
+def type_scores(gold: Tags, predicted: Tags) -> dict[str, dict[str, float]]:
+    """Of each type of span precision, recall, F1 in percent, and how many."""
+    counts: dict[str, list[int]] = {}
+    for x, y in zip(gold, predicted):
+        known = set(tagging_schemes.spans(x))
+        given = set(tagging_schemes.spans(y))
+        for number, found in enumerate((known & given, known, given)):
+            for span in found:
+                counts.setdefault(span.type, [0, 0, 0])[number] += 1
+    return {
+        kind: _rates(*counts[kind]) | {"support": counts[kind][1]}
+        for kind in sorted(counts)
+    }
+
+
+def _rates(right: int, known: int, given: int) -> dict[str, float]:
+    return {
+        "precision": 100.0 * right / given if given else 0.0,
+        "recall": 100.0 * right / known if known else 0.0,
+        "f1": 200.0 * right / (given + known),
+    }
+
+
 def accuracy(gold: Tags, predicted: Tags) -> float:
     """Words with the right tag, in percent."""
     pairs = [a == b for x, y in zip(gold, predicted) for a, b in zip(x, y)]

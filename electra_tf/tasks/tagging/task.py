@@ -27,6 +27,7 @@ from electra_tf.tasks.tagging.options import (
     SEPARATORS,
     TaggingOptions,
 )
+from electra_tf.tasks.tagging.rows import read_rows, row_layout
 from electra_tf.tasks.tagging.words import Sentence, split_words
 from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.text.tokenizer import Tokenizer
@@ -72,13 +73,18 @@ class Tagging(FileTask):
         separator = options.separator or self._usual.get("separator")
         if separator is not None:
             separator = SEPARATORS.get(separator, separator)
-        sentences = read_columns(
-            paths[0],
-            _or(options.token_column, self._usual.get("token_column")),
-            _or(options.tag_column, self._usual.get("tag_column")),
-            separator,
-            options.format,
-            options.comment,
+        layout = row_layout(paths[0], options.format)
+        sentences = (
+            read_rows(paths[0], layout)
+            if layout
+            else read_columns(
+                paths[0],
+                _or(options.token_column, self._usual.get("token_column")),
+                _or(options.tag_column, self._usual.get("tag_column")),
+                separator,
+                options.format,
+                options.comment,
+            )
         )
         if self._scheme_option != "none" and self.state.get("scheme") != "none":
             sentences = _usually_spelled(sentences, paths[0])
@@ -372,6 +378,35 @@ class Tagging(FileTask):
             report = tagging_answers.type_report(gold, given)
             found[f"{split}_types.txt"] = report
         return {name: text.encode("utf-8") for name, text in found.items()}
+
+    def classes(self, examples: Sequence[Sentence]) -> dict[str, int]:
+        """Words of each tag; of tags that spell spans, spans of each type."""
+        counts: collections.Counter[str] = collections.Counter()
+        for sentence in examples:
+            tags = sentence.tags or ()
+            if self.state.get("scheme") == "none":
+                counts.update(tags)
+            else:
+                counts.update(s.type for s in tagging_schemes.spans(tags))
+        return dict(counts.most_common())
+
+    def one_answer(
+        self, examples: Sequence[Sentence], predictions: Sequence[Prediction]
+    ) -> str | None:
+        """See `Task.one_answer`; of all words."""
+        gold, given = tagging_answers.known_tags(examples, predictions)
+        said = {tag for tags in given for tag in tags}
+        true = {tag for tags in gold for tag in tags}
+        return said.pop() if len(said) == 1 and len(true) > 1 else None
+
+    def details(
+        self, examples: Sequence[Sentence], predictions: Sequence[Prediction]
+    ) -> dict[str, dict[str, float]]:
+        """Precision, recall and F1 of each type of entity."""
+        gold, given = tagging_answers.known_tags(examples, predictions)
+        if not gold or self.state["scheme"] == "none":
+            return {}
+        return tagging_answers.type_scores(gold, given)
 
     def constant(
         self, train: Sequence[Sentence], held_out: Sequence[Sentence]

@@ -81,7 +81,7 @@ class TableTask(FileTask, TextTask):
     def read_files(self, paths: Sequence[str], split: str) -> list[TextExample]:
         """The rows of a table; a test file may have no answers."""
         needed = split != "test"
-        rows = []
+        rows: list[Row] = []
         found = read_table(paths[0], self.options, self.options.text_column)
         for record, place in found:
             if not rows and not self.trained:
@@ -295,6 +295,36 @@ class Classification(TableTask):
                 + ", ".join(OF_CLASSES)
             )
         self._target = self._make_target()
+
+    def classes(self, examples: Sequence[TextExample]) -> dict[str, int]:
+        """Examples of each label, of a set of labels each by itself."""
+        counts = collections.Counter(n for e in examples for n in _all(e))
+        return dict(counts.most_common())
+
+    def details(
+        self,
+        examples: Sequence[TextExample],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, dict[str, float]]:
+        """Precision, recall and F1 of each label, however many there are."""
+        pairs = [
+            (_all(e), p["labels"] if "labels" in p else (p["label"],))
+            for e, p in zip(examples, predictions)
+            if e.answer is not None
+        ]
+        found = {}
+        for name in self._labels if pairs else ():
+            known = [name in truth for truth, _ in pairs]
+            given = [name in said for _, said in pairs]
+            right = sum(a and b for a, b in zip(known, given))
+            total = sum(known) + sum(given)
+            found[name] = {
+                "precision": 100.0 * right / max(sum(given), 1),
+                "recall": 100.0 * right / max(sum(known), 1),
+                "f1": 200.0 * right / max(total, 1),
+                "support": sum(known),
+            }
+        return found
 
     def _warn(
         self, counts: Mapping[str, int], examples: int, where: str

@@ -8,6 +8,7 @@ has that name; where several could be meant, the options must say.
 import dataclasses
 import logging
 from collections.abc import Collection
+from typing import Any
 
 from electra_tf.tasks.texts.options import PAIR, TextTableOptions
 
@@ -35,7 +36,7 @@ def with_found_columns(
       there: the columns of the table.
       path: of the table, to be told.
     """
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     if options.text_column == _TEXT and _TEXT not in there:
         if options.text_pair_column is None:
             pairs = [p for p in _PAIRS if set(p) <= set(there)]

@@ -174,4 +174,6 @@ def pair_rows(
     room = max_length - 2 - paired
     a_kept = np.minimum(a.count, np.maximum(-(-room // 2), room - b.count))
     b_kept = np.minimum(b.count, room - a_kept)
-    return join_pairs(tokenizer.vocab, a, b, a_kept, b_kept, paired)
+    made = join_pairs(tokenizer.vocab, a, b, a_kept, b_kept, paired)
+    cut = (a_kept < a.count) | (b_kept < b.count)
+    return dataclasses.replace(made, truncated=int(cut.sum()))
