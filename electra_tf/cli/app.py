@@ -86,6 +86,9 @@ COMMANDS = {
         "recipes.convert:convert",
         "a checkpoint from and to TF1, Hugging Face, KerasHub",
     ),
+    "push": Command(
+        "recipes.push:push", "upload a model to a hub, by its handle"
+    ),
     "score": Command(
         "recipes.score:score",
         "how good a model finds sentences; rerank, clean up",
