@@ -147,7 +147,8 @@ class _Finder:
                         yield from self._member(
                             stream, info.name, file, True, depth
                         )
-                    archive.members.clear()  # millions would fill memory
+                    # Millions of them would fill memory.
+                    vars(archive)["members"].clear()
         except (tarfile.TarError, EOFError) as error:
             raise UserError(
                 f"cannot read {stream.name}: a damaged or cut-off tar archive "
