@@ -423,7 +423,12 @@ def test_a_full_disk_is_told_and_nothing_is_lost(loaded, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("o.txt", "expected a name"), ("o.tsv.xz", "only .gz")],
+    [
+        ("o.txt", "expected a name"),
+        ("o.tsv.xz", "only .gz"),
+        ("o.tsv.bz2", "only .gz"),
+        ("o.csv.GZ", "only .gz"),
+    ],
 )
 def test_wrong_outputs(loaded, tmp_path, name, told):
     source = write(tmp_path / "in.tsv")

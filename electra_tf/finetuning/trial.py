@@ -75,6 +75,7 @@ def run_trial(
     strategy: tf.distribute.Strategy,
     described: dict[str, Any],
     progress: bool = True,
+    loggers: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Trains from the start, or from where an earlier process came to.
 
@@ -88,6 +89,7 @@ def run_trial(
       described: all settings, kept in config.json; starting again with
         others is an error.
       progress: whether to tell on stderr how far it is.
+      loggers: names in `training.loggers`.
 
     Returns:
       What RESULT holds: seed, steps, seconds, scores of each split, best,
@@ -111,6 +113,7 @@ def run_trial(
         batch_size=train.batch_size,
         shown=("loss",),
         stream=None if progress else io.StringIO(),
+        loggers=loggers,
     )
     team = workers.of(strategy)
     reporter.recording = team.is_chief

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.training import loggers as loggers_lib
 
 _STYLES: dict[str, dict[str, Any]] = {
     "train": {"linestyle": "-", "alpha": 0.75, "linewidth": 1.2},
@@ -195,6 +196,7 @@ class Reporter:
       stream: where lines go; a terminal gets one line that is rewritten.
       tensorboard: whether to write event files.
       progress: whether to show anything; off, it records alone.
+      loggers: names in `training.loggers` that are given the metrics too.
 
     Attributes:
       recording: whether anything is shown or written at all; of several
@@ -212,6 +214,7 @@ class Reporter:
         stream: TextIO | None = None,
         tensorboard: bool = True,
         progress: bool = True,
+        loggers: Sequence[str] = (),
     ):
         self.run_dir = run_dir
         self.num_train_steps = num_train_steps
@@ -224,6 +227,8 @@ class Reporter:
         self.metrics_path = files.join(run_dir, "metrics.jsonl")
         self._stream = stream if stream is not None else sys.stderr
         self._terminal = self._stream.isatty()
+        self._logger_names = tuple(loggers)
+        self._loggers: dict[str, loggers_lib.Logger] = {}
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
         self._log: Any = None
         self._text = ""  # the metrics part of the progress line
@@ -249,6 +254,8 @@ class Reporter:
             files.make_directory(self.run_dir)
         with files.named_errors(self.metrics_path, "write"):
             self._log = tf.io.gfile.GFile(self.metrics_path, "a")
+        for name in self._logger_names:
+            self._loggers[name] = loggers_lib.start(name, self.run_dir)
 
     def progress(self, step: int) -> None:
         """Notes that `step` updates are done; cheap, for every step."""
@@ -317,6 +324,10 @@ class Reporter:
             with contextlib.suppress(tf.errors.OpError):
                 writer.close()
         self._writers.clear()
+        for logger in self._loggers.values():
+            with contextlib.suppress(Exception):  # all was given to it
+                logger.close()
+        self._loggers.clear()
         if self._log is not None:
             with contextlib.suppress(tf.errors.OpError):
                 self._log.close()
@@ -338,6 +349,8 @@ class Reporter:
         with files.named_errors(self.metrics_path, "write"):
             self._log.write(json.dumps(record) + "\n")
             self._log.flush()
+        for logger_name, logger in self._loggers.items():
+            loggers_lib.log(logger_name, logger, step, split, metrics)
         if not self.tensorboard:
             return
         if split not in self._writers:
