@@ -128,9 +128,7 @@ def _family(name: str) -> tuple[str, str]:
 
 def _of_glue() -> Collection[str]:
     """The members of GLUE, which are often asked for without the family."""
-    from electra_tf.tasks.glue.sets import SETS
-
-    return SETS
+    return importlib.import_module("electra_tf.tasks.glue.sets").SETS
 
 
 def _found(place: str) -> type:
