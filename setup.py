@@ -65,6 +65,9 @@ setuptools.setup(
         "beam": ["apache-beam>=2.60"],
         "hf": ["huggingface_hub>=0.24"],
         "kaggle": ["kagglehub>=0.3"],
+        "mlflow": ["mlflow>=2.14"],
+        "wandb": ["wandb>=0.21"],
+        "tune": ["optuna>=4.0"],
         "zh": ["jieba>=0.42.1"],
         "serving": [
             "tensorflow-serving-api>=2.19",

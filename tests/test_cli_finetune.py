@@ -86,7 +86,7 @@ def test_a_fine_tuned_model_goes_on(run, data, tmp_path, capfd):
             assert (accuracy > 90) == (not flag)
 
 
-def test_convert_keeps_the_task_in_our_format_alone(run, tmp_path):
+def test_convert_keeps_the_task_and_elsewhere_the_head(run, tmp_path):
     source = f"--from={run}"
     ours, back = tmp_path / "ours", tmp_path / "back"
     words = ["convert", source, f"--output={ours}", "--to=electra_tf"]
@@ -95,7 +95,12 @@ def test_convert_keeps_the_task_in_our_format_alone(run, tmp_path):
     assert config["fine_tuning"]["task"] == TASK
     theirs = tmp_path / "theirs"
     words = ["convert", source, f"--output={theirs}", "--to=huggingface"]
-    assert app.run([*words, "--overwrite"]) == 2  # no class for this head
+    assert app.run([*words, "--overwrite"]) == 0
+    # Their class has a hidden layer, which this head gets and hands through.
+    there = json.loads((theirs / "config.json").read_text())
+    assert there["architectures"] == ["ElectraForSequenceClassification"]
+    assert list(there["id2label"].values()) == config["task"]["labels"]
+    assert not config["task"]["hidden_layer"]
     words = ["convert", source, f"--output={back}", "--to=tf1"]
     assert app.run(words) in (0, 2)
 
@@ -134,6 +139,8 @@ def test_settings_from_a_file_and_flags_over_it(
     ("words", "told"),
     [
         (["--task=glew/rte"], "task 'glew/rte' is not known; did you mean"),
+        (["--task=sst2"], "'sst2' is not known; did you mean 'glue/sst2'?"),
+        (["--task=STS-B"], "'STS-B' is not known; did you mean 'glue/stsb'?"),
         ([f"--task={TASK}", "--set=train.bach_size=1"],
          "unknown key 'train.bach_size'; did you mean 'train.batch_size'?"),
         ([f"--task={TASK}", "--set=options.max_seq_lenght=1"],

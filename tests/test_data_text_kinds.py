@@ -172,6 +172,9 @@ def test_archives_are_told_in_the_manifest(tmp_path, vocab):
     out = str(tmp_path / "c.txt")
     prepare_text(str(source), out, text_field="b", progress=False)
     assert pathlib.Path(out).read_text() == "the cat\n\na mat\n"
+    for name in ("d.txt.bz2", "d.zip", "d.tar", "d.csv", "d.TXT.XZ"):
+        with pytest.raises(UserError, match="written as text"):
+            prepare_text(str(source), str(tmp_path / name), text_field="b")
     trained = build_vocab(str(source), str(tmp_path / "v2.txt"),
                           text_field="b", min_frequency=1)  # fmt: skip
     assert trained.words == 4

@@ -154,11 +154,13 @@ def test_file(network, tmp_path):
     assert_same(keras.saving.load_model(path), network)
 
 
+@pytest.mark.slow
 def test_copies(network):
     assert_same(copy.deepcopy(network), network)
     assert_same(pickle.loads(pickle.dumps(network)), network)
 
 
+@pytest.mark.slow
 def test_made_of_its_config(network):
     """As `keras.models.clone_model` makes layers: new weights."""
     again = type(network).from_config(network.get_config())

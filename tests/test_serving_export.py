@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import types
 import warnings
 
 import numpy as np
@@ -16,6 +17,8 @@ import electra_tf
 from electra_tf.cli import app
 from electra_tf.exporting import description, writer
 from electra_tf.hub import directory
+from electra_tf.recipes.export import Exported
+from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import SPECIALS, Vocab
 
 TEXTS = list(serving_models.ODD_TEXTS)
@@ -271,3 +274,27 @@ def test_a_version_appears_whole(run, tmp_path, monkeypatch):
     output = tmp_path / "m"
     assert command(f"--model={run}", f"--output={output}") == 130
     assert list(pathlib.Path(output).iterdir()) == []
+
+
+def test_the_share_of_unknown_tokens_is_told(caplog):
+    told = writer.Export("a/b/1", 1, {})
+    about = {"name": "b", "signatures": {}, "unknown_percent": 12.345}
+    text = str(Exported(told.path, 1, about))
+    assert text.endswith("[UNK]: 12.35 % of the training tokens")
+    assert "[UNK]" not in str(Exported(told.path, 1, about | {
+        "unknown_percent": None,
+    }))  # fmt: skip
+    marked = Vocab((*SPECIALS, *(f"\u2581{c}" for c in "abcdefgh")))
+    servable = types.SimpleNamespace(
+        tokenizer=Tokenizer(marked), unknown_percent=12.345
+    )
+    writer._warn_of_vocabulary(servable)
+    first, second = caplog.messages
+    assert "is SentencePiece's" in first
+    assert second == "12.35 % of the training tokens were [UNK]"
+    caplog.clear()
+    plain = Tokenizer(Vocab((*SPECIALS, *"abcdefgh")))
+    writer._warn_of_vocabulary(
+        types.SimpleNamespace(tokenizer=plain, unknown_percent=0.5)
+    )
+    assert not caplog.messages

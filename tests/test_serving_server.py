@@ -440,6 +440,7 @@ def test_gzip_both_ways(server):
         (gzip.compress(b'{"instances": ["a"]}')[:-9], 400, "cut short"),
         (gzip.compress(b" " * 5_000_000), 413, "4194304 bytes"),
     ],
+    ids=["other", "cut", "large"],  # a packed text holds the time
 )
 def test_wrong_gzip(server, packed, status, message):
     found, _, content = ask(

@@ -152,6 +152,11 @@ def test_predictions_and_scores(tmp_path):
             "macro_f1": 100
             * sklearn.metrics.f1_score(gold, said, average="macro"),
             "mcc": 100 * sklearn.metrics.matthews_corrcoef(gold, said),
+            # Weighted by the examples of each class: b is said 3 times.
+            "precision": (25 * 0 + 50 * 2 / 3 + 25),
+            "recall": 75.0,
+            "f1": 100
+            * sklearn.metrics.f1_score(gold, said, average="weighted"),
             "loss": -np.mean(np.log([0.7, 0.3, 0.8, 0.6])),
         },
         rel=1e-5,
@@ -160,6 +165,16 @@ def test_predictions_and_scores(tmp_path):
     assert task.scores(unlabelled, found[:1]) == {}
     assert [task.truth(e) for e in examples] == ["b", "a", "b", "c"]
     assert task.truth(unlabelled[0]) is None
+
+
+def test_f1_of_one_of_several_classes(tmp_path):
+    path = table(tmp_path / "a.tsv", ROWS)
+    task, examples = fitted(path, metric="f1", positive_label="b")
+    logits = [[0, 1, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]]
+    scores = task.scores(examples, predicted(task, examples, logits))
+    assert scores["precision"] == pytest.approx(200 / 3)
+    assert scores["recall"] == 100.0
+    assert task.metric == "f1" and scores["f1"] == pytest.approx(80.0)
 
 
 def test_two_classes_have_f1(tmp_path):
@@ -282,3 +297,10 @@ def test_a_label_that_training_data_have_not(tmp_path):
         "training data: a, b, c",
     ):
         task.read("validation")
+
+
+def test_a_program_may_ask_of_an_empty_text(tmp_path):
+    task, _ = fitted(table(tmp_path / "a.tsv", ROWS))
+    assert task.asked(task.record(""), "item 1").text == ""
+    with pytest.raises(UserError, match="x:2: the text in 'text' is empty"):
+        task.example({"text": ""}, "x:2")  # of a file

@@ -2,6 +2,8 @@
 
 # ruff: noqa: RUF001
 
+import csv
+import io
 import json
 
 import pytest
@@ -269,3 +271,136 @@ def test_several_references_of_a_translation():
     with pytest.raises(UserError, match=r"expected a text in 'target\[1\]'"):
         row = {"source": "a", "target": ["x", 7]}
         pairs.pair(row, "f:1", task.options, True)
+
+
+KAGGLE = (
+    "Sentence #,Word,POS,Tag\nSentence: 1,EU,NNP,B-ORG\n,rejects,VBZ,O\n"
+    'Sentence: 2,Peter,NNP,B-PER\n,",",",",O\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("train.csv", KAGGLE),
+        ("train.csv", "sentence_id;word;tag\n0;EU;B-ORG\n0;rejects;O\n"
+         '1;Peter;B-PER\n1;",";O\n'),
+        ("train.tsv", "sentence_id\ttoken\tlabel\n0\tEU\tB-ORG\n"
+         "0\trejects\tO\n1\tPeter\tB-PER\n1\t,\tO\n"),
+        ("train.csv", "id,tokens,ner_tags\n1,\"['EU', 'rejects']\","
+         "\"['B-ORG', 'O']\"\n2,\"['Peter', ',']\",\"['B-PER', 'O']\"\n"),
+        ("train.csv", "tokens,ner_tags\n\"['EU' 'rejects']\","
+         "\"['B-ORG' 'O']\"\n\"['Peter' ',']\",\"['B-PER' 'O']\"\n"),
+        ("train.csv", 'tokens,tags\n"[""EU"", ""rejects""]",'
+         '"[""B-ORG"", ""O""]"\n"[""Peter"", "",""]","[""B-PER"", ""O""]"\n'),
+        ("train.csv", "text,labels\nEU rejects,B-ORG O\n"
+         '"Peter ,",B-PER O\n'),
+        ("train.tsv", "text\tlabels\nEU rejects\tB-ORG O\n"
+         "Peter ,\tB-PER O\n"),
+    ],
+)  # fmt: skip
+def test_tags_of_tables(tmp_path, name, text):
+    found = read(tmp_path, "tagging", name, text, {})
+    assert [(s.tokens, s.tags) for s in found] == [
+        (("EU", "rejects"), ("B-ORG", "O")),
+        (("Peter", ","), ("B-PER", "O")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tokens,tags\n\"['a' ... 'b']\",O O\n", r"csv:2: tokens: expected J"),
+        ("tokens,tags\na b,O\n", "csv:2: 2 words, and 1 tags"),
+        ("sentence_id,word,tag\n1,,O\n", "csv:2: the word is empty"),
+    ],
+)
+def test_damaged_tags_of_tables(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, "tagging", "train.csv", text, {})
+
+
+def test_a_column_file_stays_one(tmp_path):
+    text = "word\tO\ntag\tB-X\n\nsentence\tO\n"
+    found = read(tmp_path, "tagging", "train.tsv", text, {})
+    assert [s.tokens for s in found] == [("word", "tag"), ("sentence",)]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("answers", '{"text": ["Bonn"], "answer_start": [0]}'),
+        ("answers", "{'text': ['Bonn'], 'answer_start': [0]}"),
+        ("answers", "{'text': array(['Bonn'], dtype=object), 'answer_start': "
+         "array([0], dtype=int32)}"),
+        ("answers", "[{'text': 'Bonn', 'answer_start': 0}]"),
+        ("answer,answer_start", "Bonn", "0"),
+        ("answer_start,answer_text", "0", "Bonn"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_questions_of_tables(tmp_path, cells, delimiter):
+    names = ["id", "question", "context", *cells[0].split(",")]
+    rows = [
+        names,
+        ["1", "Wo?", "Bonn am Rhein", *cells[1:]],
+        ["2", "Wer?", "Bonn am Rhein", *("" for _ in cells[1:])],
+    ]
+    stream = io.StringIO()
+    if delimiter == ",":
+        csv.writer(stream).writerows(rows)
+    else:
+        stream.write("".join("\t".join(row) + "\n" for row in rows))
+    name = "train.csv" if delimiter == "," else "train.tsv"
+    known, empty = read(tmp_path, "squad", name, stream.getvalue(), {})
+    assert (known.target, known.answer_start) == ("Bonn", 0)
+    assert (known.impossible, empty.impossible) == (False, True)
+
+
+def test_an_answer_without_its_place_is_refused(tmp_path):
+    text = "question,context,answer\nWo?,Bonn am Rhein,Bonn\n"
+    with pytest.raises(UserError, match=r"csv:2.*answer_start, the number of"):
+        read(tmp_path, "squad", "train.csv", text, {})
+
+
+# --- a split in several files --------------------------------------------
+
+
+def test_shards_are_one_split(tmp_path):
+    for split, count in (("train", 3), ("test", 1)):
+        for number in range(count):
+            name = f"{split}-{number:05d}-of-{count:05d}.csv"
+            (tmp_path / name).write_text(
+                f"text,label\n{split} {number},{'xy'[number % 2]}\n"
+            )
+    kind = options_class("classification")
+
+    def task(data=tmp_path, **options):
+        options = kind(validation_fraction=0.0, **options)
+        return task_class("classification")(
+            "classification", options, str(data)
+        )
+
+    found = task().read("train")
+    assert [e.text for e in found] == ["train 0", "train 1", "train 2"]
+    assert [e.text for e in task().read("test")] == ["test 0"]
+    # One that is named is that one alone.
+    one = "train-00001-of-00003.csv"
+    assert [e.text for e in task(train_file=one).read("train")] == ["train 1"]
+    assert [e.text for e in task(tmp_path / one).read("train")] == ["train 1"]
+    (tmp_path / one).unlink()
+    with pytest.raises(UserError, match=r"one of 3 parts; .*00001-of-00003"):
+        task().read("train")
+
+
+def test_shards_of_questions(tmp_path):
+    for number in range(2):
+        row = FLAT | {"id": str(number)}
+        path = tmp_path / f"train-{number:05d}-of-00002.jsonl"
+        path.write_text(json.dumps(row))
+    kind = options_class("squad")(validation_fraction=0.0)
+    task = task_class("squad")("squad", kind, str(tmp_path))
+    assert [e.question_id for e in task.read("train")] == ["0", "1"]
+    path.write_text(json.dumps(FLAT | {"id": "0"}))
+    with pytest.raises(UserError, match="question id '0' comes twice"):
+        task.read("train")

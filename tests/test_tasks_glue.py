@@ -119,6 +119,13 @@ def test_wrong_names_and_places(tmp_path):
         Glue("glue/SST-2")
     with pytest.raises(UserError, match=r"task 'glue' is not known; known: gl"):
         Glue("glue")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError) as error:
+        Glue("glue/rte", None, str(tmp_path / "empty")).read("train")
+    assert "give --data" not in str(error.value)
+    assert "(--data) holds no official files: expected train.tsv, dev.tsv" in (
+        str(error.value)
+    )
     made.write(tmp_path, "rte", SIZES)
     with pytest.raises(UserError, match="holds RTE, but no CoLA for glue/cola"):
         Glue("glue/cola", None, str(tmp_path)).read("train")
@@ -298,3 +305,11 @@ def test_row_counts_of_the_real_files(shared_dir, name, sizes):
             assert examples is None
         else:
             assert len(examples) == rows == glue_set.rows[split]
+
+
+def test_a_program_may_ask_of_empty_texts():
+    task = Glue("glue/rte")
+    example = task.asked(task.record(("", "a")), "item 1")
+    assert (example.text, example.text_pair) == ("", "a")
+    with pytest.raises(UserError, match="x:2: the text in 'text' is empty"):
+        task.example(task.record(("", "a")), "x:2")

@@ -423,7 +423,12 @@ def test_a_full_disk_is_told_and_nothing_is_lost(loaded, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("o.txt", "expected a name"), ("o.tsv.xz", "only .gz")],
+    [
+        ("o.txt", "expected a name"),
+        ("o.tsv.xz", "only .gz"),
+        ("o.tsv.bz2", "only .gz"),
+        ("o.csv.GZ", "only .gz"),
+    ],
 )
 def test_wrong_outputs(loaded, tmp_path, name, told):
     source = write(tmp_path / "in.tsv")
@@ -443,8 +448,12 @@ def test_splits(model, tmp_path):
     assert (tmp_path / "p/validation/validation.txt").exists()
     scores = predictor.evaluate(found, ["test", "train"])
     assert set(scores) == {"test", "train"}
-    with pytest.raises(UserError, match="found no split dev in"):
+    with pytest.raises(UserError, match=r"found no split dev in .*; its s"):
         predictor.evaluate(found, ["test", "dev"])
+    with pytest.raises(
+        UserError, match=r"did you mean 'test'\? its splits are train, valida"
+    ):
+        predictor.evaluate(found, ["tset"])
     only = word_task.write_data(tmp_path / "t", 0, 0, 5)
     assert set(predictor.evaluate(electra_tf.load(model, data=only))) == {
         "test"

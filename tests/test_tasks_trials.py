@@ -12,9 +12,18 @@ from finetune_command import SHAPE, TASK, TRAIN
 
 from electra_tf import tensors
 from electra_tf.errors import UserError
-from electra_tf.finetuning import report, settings, start, trial, trials
+from electra_tf.finetuning import (
+    report,
+    settings,
+    splits,
+    start,
+    trial,
+    trials,
+)
 from electra_tf.hub import directory
 from electra_tf.tasks import registry
+from electra_tf.tasks.registry import options_class, task_class
+from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.training import strategy
 
 
@@ -101,6 +110,7 @@ def test_what_a_run_leaves(finished):
     config = directory.load_config(str(output / "model"))
     about = config.fine_tuning
     assert about["task"] == TASK
+    assert about["unknown_percent"] == summary["data"]["unknown_percent"]
     assert about["state"] == {"labels": ["animal", "thing"], "tuned_on": 40}
     assert about["metrics"]["validation"]["accuracy"] > 90
     assert config.task.labels == ("animal", "thing")
@@ -243,6 +253,26 @@ def test_without_validation_data(tiny_vocab_file, tmp_path):
     kept = sorted(os.listdir(tmp_path / "run" / "trial_1" / "checkpoints"))
     assert kept == ["step-00000010", "step-00000015"]
     assert "no validation data" in (tmp_path / "run/report.md").read_text()
+
+
+def test_too_few_rows_for_validation_are_told_before_training(
+    tiny_vocab_file, tmp_path, caplog
+):
+    path = tmp_path / "two.csv"
+    path.write_text("text,label\nthe cat,x\nthe dog,y\n")
+    cls = options_class("classification")
+    task = task_class("classification")("classification", cls(), str(path))
+    found = splits.read(task, Tokenizer(tiny_vocab_file), 128, None, 0)
+    assert not found.validation and len(found.train) == 2
+    (told,) = [m for m in caplog.messages if "no validation data" in m]
+    assert "validation_fraction=0.1 none of the 2 examples falls to it" in told
+    assert "give options.validation_file" in told
+    caplog.clear()
+    cls = cls(validation_fraction=0.0)
+    task = task_class("classification")("classification", cls, str(path))
+    splits.read(task, Tokenizer(tiny_vocab_file), 128, None, 0)
+    (told,) = [m for m in caplog.messages if "no validation data" in m]
+    assert "(options.validation_fraction is 0)" in told
 
 
 def test_early_stopping(data, tiny_vocab_file, tmp_path):

@@ -293,8 +293,11 @@ def test_a_gradient_that_is_not_finite_is_caught_before_the_checkpoint(
     model = Exploding(0.0, 8)
     model(toy.batch_at(0)["x"])
     model.compile(optimizer=base.optimizer)
-    with pytest.raises(UserError, match="gradient of step 5 is not finite"):
+    with pytest.raises(UserError, match="gradient of step 5 is not fin") as got:
         train(tmp_path, model)
+    assert "stopped. No checkpoint was written yet: begin a run with a" in (
+        str(got.value)
+    )
     assert not (tmp_path / "checkpoints").exists()
 
 

@@ -190,6 +190,31 @@ def test_plots(tmp_path):
         assert png_size(tmp_path / "plots" / name) == (960, 600)
 
 
+@pytest.mark.parametrize(
+    ("every", "epochs"), [(5, True), (10, False), (20, False)]
+)
+def test_several_evaluations_an_epoch_have_an_axis(
+    tmp_path, every, epochs, monkeypatch
+):
+    labels = []
+
+    def see(figure, *args, **options):
+        (axes,) = figure.axes
+        labels.extend(a.get_xlabel() for a in axes.child_axes)
+        for top in axes.child_axes:
+            figure.draw_without_rendering()
+            labels.append(max(axes.get_xlim()) / max(top.get_xlim()))
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", see)
+    records = [
+        {"step": s, "split": "validation", "loss": 1.0}
+        for s in range(every, 41, every)
+    ]
+    group = PlotGroup("loss", ("loss",), "nats")
+    write_plots(records, [group], str(tmp_path), 10.0)
+    assert labels == (["epoch", pytest.approx(10.0)] if epochs else [])
+
+
 def test_a_metric_that_falls_to_zero_stays_off_the_log_axis(tmp_path):
     records = [
         {"step": s, "split": "train", "loss": max(0.0, 3.0 - s)}

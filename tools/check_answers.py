@@ -17,11 +17,11 @@ import sys
 
 import numpy as np
 
-from electra_tf import Tokenizer
 from electra_tf.tasks.qa import answers as qa_answers
 from electra_tf.tasks.qa import features as qa_features
 from electra_tf.tasks.qa import metrics as qa_metrics
 from electra_tf.tasks.qa.examples import QAExample, unusable
+from electra_tf.text.tokenizer import Tokenizer
 
 ANY_LENGTH = 1 << 30
 

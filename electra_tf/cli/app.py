@@ -73,6 +73,9 @@ COMMANDS = {
     "finetune": Command(
         "recipes.finetune:finetune", "train a model for a task, and report"
     ),
+    "tune": Command(
+        "recipes.tune:tune", "search for the settings of a fine-tuning"
+    ),
     "evaluate": Command(
         "recipes.evaluate:evaluate", "scores of a fine-tuned model"
     ),
@@ -82,6 +85,9 @@ COMMANDS = {
     "convert": Command(
         "recipes.convert:convert",
         "a checkpoint from and to TF1, Hugging Face, KerasHub",
+    ),
+    "push": Command(
+        "recipes.push:push", "upload a model to a hub, by its handle"
     ),
     "score": Command(
         "recipes.score:score",

@@ -50,6 +50,7 @@ def describe(
         "pair": servable.pair,
         "language": language,
         "max_seq_length": servable.max_seq_length,
+        "unknown_percent": servable.unknown_percent,
         "signatures": {
             key: _signature(function.get_concrete_function())
             for key, function in signatures.items()

@@ -87,6 +87,13 @@ class Servable:
         return self.predictor.task.name if self.predictor else None
 
     @property
+    def unknown_percent(self) -> float | None:
+        """Of the training data's tokens, how many are [UNK]; None: unknown."""
+        config = self.predictor.directory_config if self.predictor else None
+        about = (config and config.fine_tuning) or {}
+        return about.get("unknown_percent")
+
+    @property
     def pair(self) -> bool:
         """Whether `serving_default` takes two texts."""
         if self.predictor is None:

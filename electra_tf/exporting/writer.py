@@ -31,6 +31,9 @@ from electra_tf.exporting import description, serving_files, tflite
 from electra_tf.exporting.graphs.inputs import Signatures
 from electra_tf.exporting.servable import Servable
 from electra_tf.models import packed_encoder
+from electra_tf.text import unknown
+
+_log = logging.getLogger(__name__)
 
 # What servers take as a model's name in an address and in a file.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -91,6 +94,7 @@ def export(
         tflite.classifier(servable)
     if version is not None:
         _check_version(output, version)
+    _warn_of_vocabulary(servable)
     made = servable.signatures(names)
     about = description.describe(servable, name, made)
     about["weights"] = storage
@@ -130,6 +134,16 @@ def export(
         raise
     serving_files.write(output, name, _curl(about))
     return Export(path, version, about)
+
+
+def _warn_of_vocabulary(servable: Servable) -> None:
+    """Tells of a vocabulary that texts do not fit; the export is made."""
+    tokenizer, share = servable.tokenizer, servable.unknown_percent
+    problem = unknown.vocabulary_problem(tokenizer.vocab, tokenizer.lower_case)
+    if problem is not None:
+        _log.warning("%s", problem)
+    if share is not None and share > unknown.WARN_ABOVE:
+        _log.warning("%.2f %% of the training tokens were [UNK]", share)
 
 
 def _curl(about: Mapping[str, Any]) -> str:

@@ -131,8 +131,13 @@ def _short(label: str) -> str:
     return label[: _NAME_LENGTH - 1] + "…"
 
 
-def draw_curves(run_dir: str) -> list[float]:
-    """Draws loss and scores over the steps; the examples/s of the records."""
+def draw_curves(run_dir: str, epoch_steps: float | None = None) -> list[float]:
+    """Draws loss and scores over the steps; the examples/s of the records.
+
+    Args:
+      run_dir: of a trial.
+      epoch_steps: steps of an epoch; see `reporting.write_plots`.
+    """
     records = read_records(files.join(run_dir, "metrics.jsonl"))
     scores = [
         name
@@ -151,6 +156,7 @@ def draw_curves(run_dir: str) -> list[float]:
             reporting.PlotGroup("scores", tuple(scores), "score (percent)"),
         ],
         files.join(run_dir, "plots"),
+        epoch_steps,
     )
     return [
         r["examples_per_second"]
@@ -218,6 +224,12 @@ def _draw_trials(
     axes.set_title(f"{summary['task']} (circles: the weights that were kept)")
     axes.set_xlabel("training step (updates)")
     axes.set_ylabel(f"{summary['selected_on']} {summary['metric']} (percent)")
+    trial = summary["trials"][0]
+    reporting.count_epochs(
+        axes,
+        [step for step, _ in next(iter(curves.values()))[0]],
+        trial["steps"] / trial["epochs"] if trial.get("epochs") else None,
+    )
     axes.grid(True, alpha=0.25)
     axes.legend(fontsize=8)
     picture = io.BytesIO()

@@ -116,7 +116,13 @@ def headline(summary: Mapping[str, Any]) -> str:
         return f"{summary['task']}: trained; no validation data to score"
     text = f"{summary['task']}: {split} {metric} {found['median']:.2f}"
     count = len(summary["trials"])
-    if count > 1:
+    if summary["settings"]["train"].get("folds"):
+        text = (
+            f"{summary['task']}: {split} {metric} {found['mean']:.2f} (mean of "
+            f"{count} folds, standard deviation {found['std']:.2f}, "
+            f"{found['min']:.2f} to {found['max']:.2f})"
+        )
+    elif count > 1:
         text += (
             f" (median of {count} trials, best {found['best']:.2f}, standard "
             f"deviation {found['std']:.2f})"
@@ -130,6 +136,8 @@ def headline(summary: Mapping[str, Any]) -> str:
 def table(summary: Mapping[str, Any]) -> str:
     """Scores of all splits, as a Markdown table."""
     rows = []
+    folds = summary["settings"]["train"].get("folds")
+    middle = "mean" if folds else "median"
     for split, metrics in summary["summary"].items():
         for name, found in metrics.items():
             constant = summary["baseline"].get(split, {}).get(name)
@@ -142,7 +150,7 @@ def table(summary: Mapping[str, Any]) -> str:
                 row["score"] = _number(found["best"])
             else:
                 row |= {
-                    "median": _number(found["median"]),
+                    middle: _number(found[middle]),
                     "best trial": _number(found["best"]),
                     "std": ""
                     if found["std"] is None
@@ -176,6 +184,8 @@ def markdown(output: str, summary: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{n:,} {name}" for name, n in data["examples"].items())
     trials = len(summary["trials"])
     many = f"{trials} trials, seeds" if trials > 1 else "one trial, seed"
+    if train.get("folds"):
+        many = f"{trials} folds, of which each is held out in turn, seeds"
     seeds = ", ".join(str(trial["seed"]) for trial in summary["trials"])
     lines = [
         f"# {headline(summary)}",

@@ -49,6 +49,15 @@ class FinetuneTrainConfig(BasicComputeConfig, StepConfig, AdamConfig):
             at_least=1,
         ),
     ] = 1
+    folds: Annotated[
+        int | None,
+        Setting(
+            "Cross-validation: cut the examples for training and validation "
+            "into so many parts, and train once for each, which is held out "
+            "then; null does not.",
+            at_least=2,
+        ),
+    ] = None
     num_train_epochs: Annotated[
         float | None,
         Setting(
@@ -197,6 +206,8 @@ class FinetuneTrainConfig(BasicComputeConfig, StepConfig, AdamConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.folds is not None and self.num_trials > 1:
+            raise UserError("give folds or num_trials: a fold is a trial")
         if None not in (self.num_train_epochs, self.num_train_steps):
             raise UserError("give num_train_epochs or num_train_steps")
 
@@ -391,6 +402,7 @@ def load(
     *,
     task: str | None = None,
     num_trials: int | None = None,
+    folds: int | None = None,
     options: Mapping[str, Any] | Settings | None = None,
     train: Mapping[str, Any] | Settings | None = None,
 ) -> FinetuneSettings:
@@ -402,6 +414,7 @@ def load(
       overrides: `section.key=value` texts, or dotted keys with values.
       task: the task, over all others.
       num_trials: the number of trials, over all others.
+      folds: the number of folds, over all others.
       options: keys of the task's options, over `config`.
       train: keys of the section `train`, over `config`.
 
@@ -430,6 +443,8 @@ def load(
     flags: dict[str, Any] = {"task": name}
     if num_trials is not None:
         flags["train.num_trials"] = num_trials
+    if folds is not None:
+        flags["train.folds"] = folds
     if isinstance(overrides, Mapping):
         overrides = before | dict(overrides) | flags
     else:

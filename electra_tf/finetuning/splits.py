@@ -115,6 +115,63 @@ class Splits:
         return {name: scores for name, scores in found.items() if scores}
 
 
+def fold(
+    whole: Splits,
+    number: int,
+    count: int,
+    seed: int,
+    tokenizer: Tokenizer,
+    max_positions: int,
+) -> Splits:
+    """Returns the splits with one part of the examples held out.
+
+    The parts are of all examples for training and of those that validate, and
+    of like size; each label is spread over them evenly.
+
+    Args:
+      whole: what `read` gave.
+      number: of the part, from 1.
+      count: of the parts.
+      seed: of their making.
+      tokenizer: the model's.
+      max_positions: the model's.
+
+    Raises:
+      UserError: fewer examples than parts, or several tasks at once.
+    """
+    task = whole.task
+    if hasattr(task, "tasks"):
+        raise UserError("--folds: takes one task, not several at once")
+    examples = [*whole.train]
+    name = task.validation_splits[0] if task.validation_splits else "validation"
+    for split in whole.validation[:1]:
+        name = split.name
+        examples += split.examples
+    if len(examples) < count:
+        raise UserError(
+            f"--folds={count}: there are {len(examples)} examples; expected "
+            "one in each part at least"
+        )
+    order = np.random.default_rng(seed).permutation(len(examples))
+    labels = [task.truth(examples[i]) or "" for i in order]
+    order = order[np.argsort(np.array(labels), kind="stable")]
+    part = np.empty(len(examples), np.int64)
+    part[order] = np.arange(len(examples)) % count
+    train = [e for e, p in zip(examples, part) if p != number - 1]
+    held_out = [e for e, p in zip(examples, part) if p == number - 1]
+    features = task.features(tokenizer, train, training=True)
+    check_lengths(features, max_positions)
+    if not features.units:
+        raise UserError(
+            f"task {task.name}, fold {number}: no training example can be used"
+        )
+    first = Split(name, held_out, task, tokenizer, max_positions)
+    others = whole.validation[1:]
+    return dataclasses.replace(
+        whole, train=train, features=features, validation=(first, *others)
+    )
+
+
 def read(
     task: Task,
     tokenizer: Tokenizer,
@@ -162,6 +219,9 @@ def read(
     if not features.units:
         raise UserError(f"task {task.name}: no training example can be used")
 
+    if not any(name in others for name in task.validation_splits):
+        _tell_no_validation(task, len(train))
+
     def splits(names: Sequence[str]) -> tuple[Split, ...]:
         return tuple(
             Split(name, others[name], task, tokenizer, max_positions)
@@ -177,6 +237,27 @@ def read(
         splits(task.test_splits),
         _unknown(task, tokenizer, train, features),
     )
+
+
+def _tell_no_validation(task: Task, examples: int) -> None:
+    """Warns that nothing is there to choose weights by, and why."""
+    fraction = getattr(task.options, "validation_fraction", None)
+    if fraction is None:
+        why, cure = "", "give a validation split"
+    elif fraction:
+        why = (
+            f": with options.validation_fraction={fraction:g} none of the "
+            f"{examples:,} examples falls to it"
+        )
+        cure = "set a larger share, or give options.validation_file"
+    else:
+        why = " (options.validation_fraction is 0)"
+        cure = "set a share, or give options.validation_file"
+    _log.warning(
+        "task %s: no validation data%s; nothing is scored, and the last "
+        "weights are kept. To have scores, %s",
+        task.name, why, cure,
+    )  # fmt: skip
 
 
 def _unknown(

@@ -195,7 +195,8 @@ def from_nothing(
     if given.get("vocab_size", len(loaded)) != len(loaded):
         raise UserError(
             f"model.vocab_size: {given['vocab_size']}, but {vocab} has "
-            f"{len(loaded)} tokens; leave the key out"
+            f"{len(loaded)} tokens; set it to that, or give the vocabulary "
+            "that these settings were made with"
         )
     given["vocab_size"] = len(loaded)
     config = ModelConfig.of_size(given.pop("size", "small"), **given)

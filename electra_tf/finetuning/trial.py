@@ -75,6 +75,7 @@ def run_trial(
     strategy: tf.distribute.Strategy,
     described: dict[str, Any],
     progress: bool = True,
+    loggers: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Trains from the start, or from where an earlier process came to.
 
@@ -88,6 +89,7 @@ def run_trial(
       described: all settings, kept in config.json; starting again with
         others is an error.
       progress: whether to tell on stderr how far it is.
+      loggers: names in `training.loggers`.
 
     Returns:
       What RESULT holds: seed, steps, seconds, scores of each split, best,
@@ -111,6 +113,7 @@ def run_trial(
         batch_size=train.batch_size,
         shown=("loss",),
         stream=None if progress else io.StringIO(),
+        loggers=loggers,
     )
     team = workers.of(strategy)
     reporter.recording = team.is_chief
@@ -203,7 +206,11 @@ def run_trial(
         "chosen_step": chosen.step,
         "averaged_steps": chosen.averaged,
         "examples_per_second": _median(
-            plots.draw_curves(run_dir) if team.is_chief else []
+            plots.draw_curves(
+                run_dir, splits.features.epoch_units / train.batch_size
+            )
+            if team.is_chief
+            else []
         ),
         # Of the process that ended it; an earlier one may have begun it.
         "seconds": round(time.monotonic() - began, 1),
@@ -214,8 +221,9 @@ def run_trial(
     team.barrier()  # all have read what they need
     if team.is_chief:
         _save_models(
-            run_dir, task, network, start, chosen.step, scores, described
-        )
+            run_dir, task, network, start, chosen.step, scores, described,
+            splits.unknown.percent,
+        )  # fmt: skip
         files.write_text(files.join(run_dir, RESULT), text + "\n")
         if not config.keep_checkpoints:
             files.remove(files.join(run_dir, "checkpoints"))
@@ -344,6 +352,7 @@ def _save_models(
     step: int,
     scores: dict[str, Any],
     described: dict[str, Any],
+    unknown: float,
 ) -> None:
     """Writes `model/`, or a directory in it for each of several tasks.
 
@@ -355,6 +364,7 @@ def _save_models(
       step: updates behind the weights.
       scores: split -> metric -> value.
       described: all settings.
+      unknown: percent of the training data's tokens that are [UNK].
     """
     for name, (own, part) in task.models(network).items():
         about = {
@@ -363,6 +373,7 @@ def _save_models(
             "state": own.state,
             "metrics": scores,
             "settings": described,
+            "unknown_percent": round(unknown, 3),
         }
         directory.save(
             files.join(run_dir, "model", name).rstrip("/"),

@@ -16,6 +16,7 @@ import gc
 import json
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -46,6 +47,7 @@ def run_trials(
     output: str,
     strategy: tf.distribute.Strategy,
     progress: bool = True,
+    loggers: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Trains, predicts and reports, as far as that is not done yet.
 
@@ -56,6 +58,7 @@ def run_trials(
       output: the run directory.
       strategy: see `training.strategy.make_strategy`.
       progress: whether to tell on stderr how far it is.
+      loggers: names in `training.loggers`.
 
     Returns:
       The content of report.json; None if a signal stopped it.
@@ -72,13 +75,19 @@ def run_trials(
     train = settings.train
     results = {
         number: finetune.result_of(_trial(output, number))
-        for number in range(1, train.num_trials + 1)
+        for number in range(1, (train.folds or train.num_trials) + 1)
     }
     team.agree(f"the results in {output}", results)
 
     def note(text: str) -> None:
         if progress and team.is_chief:
             print(text, file=sys.stderr, flush=True)
+
+    def fold(number: int) -> splits.Splits:
+        return splits.fold(
+            whole, number, train.folds or 1, train.seed,
+            start.tokenizer(), start.config.max_positions,
+        )  # fmt: skip
 
     path = files.join(output, report.JSON)
     if all(results.values()) and files.exists(path):
@@ -94,25 +103,34 @@ def run_trials(
         train.max_train_examples,
         train.seed,
     )
+    whole = read
+    if train.folds is not None:
+        read = fold(1)
     head = read.task.head()
     # Only now: wrong data must leave nothing that refuses the right ones.
     check_run(output, described, team.is_chief, cls, begun)
     note(_describe_data(read))
     note(f"start: {start.describe(head)}")
     for number, result in results.items():
+        if train.folds is not None:
+            read = fold(number)
         if result is not None:
             _check_data(output, number, result, read)
             continue
-        if train.num_trials > 1:
-            note(f"trial {number} of {train.num_trials}")
+        if len(results) > 1:
+            what = "fold" if train.folds else "trial"
+            note(f"{what} {number} of {len(results)}")
         results[number] = finetune.run_trial(
             _trial(output, number),
             read,
             start,
-            dataclasses.replace(train, seed=train.seed + number - 1),
+            train
+            if train.folds
+            else dataclasses.replace(train, seed=train.seed + number - 1),
             strategy,
             described,
             progress,
+            loggers,
         )
         if results[number] is None:
             return None

@@ -318,12 +318,13 @@ def named_variables(models: Iterable[keras.Model]) -> dict[str, keras.Variable]:
     for model in models:
         # A network's name is free; below its scope on disk it is the same.
         scope, own = getattr(model, "scope", ""), f"{model.path}/"
+        above = own[: own.rfind("/", 0, -1) + 1]
         for variable in model.weights:
             path = variable.path
             if "lora" in path.split("/"):
                 continue
             if scope and path.startswith(own):
-                path = f"{scope}/{path.removeprefix(own)}"
+                path = f"{above}{scope}/{path.removeprefix(own)}"
             found[weight_name(path)] = variable
     return found
 

@@ -108,7 +108,8 @@ class PretrainSettings(Settings):
         elif self.model.vocab_size not in (ModelConfig.vocab_size, size):
             raise UserError(
                 f"model.vocab_size is {self.model.vocab_size}, the vocabulary "
-                f"has {size} tokens; leave the key out"
+                f"has {size} tokens; set it to that, or give the vocabulary "
+                "that these settings were made with"
             )
         model = dataclasses.replace(self.model, vocab_size=size)
         return dataclasses.replace(self, model=model)

@@ -28,6 +28,7 @@ class ElectraTextClassifierPreprocessor(
         )
         x = preprocessor(["a fine film", "a dull one"])
         x, y = preprocessor((["first"], ["second"]), y=[1])
+        x = preprocessor(x=(["first"], ["second"]))  # by name: (x, y) if not
         dataset = dataset.map(preprocessor)  # of (text, label)
 
     Args:
@@ -80,7 +81,8 @@ class ElectraMaskedLMPreprocessor(keras_hub.models.MaskedLMPreprocessor):
       **kwargs: of `keras_hub.models.MaskedLMPreprocessor`.
 
     Call arguments:
-      x: a string, strings, or a tuple of those for pairs.
+      x: a string, strings, or a tuple of those for pairs, which is given by
+        name: KerasHub takes a tuple that stands alone for (x, y).
 
     Returns:
       (x, y, sample_weight). `x` is a dict of `token_ids`, `segment_ids`,

@@ -13,6 +13,7 @@ import numpy as np
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.tasks import records
+from electra_tf.text import inputs
 
 # A TSV cell can hold neither; no quote means anything there.
 _BREAKS = str.maketrans("\t\r\n", "   ")
@@ -37,7 +38,7 @@ def check_name(path: str, flag: str) -> records.Format:
       UserError: none that can be written.
     """
     found = records.format_of(path, flag)
-    if path.endswith((".xz", ".zst")):
+    if path not in (inputs.plain_name(path), f"{path[:-3]}.gz"):
         raise UserError(f"{flag}: {path}: only .gz is compressed here")
     return found
 

@@ -1,5 +1,6 @@
 """A fine-tuned model that answers: `electra_tf.load(RUN)`."""
 
+import difflib
 import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -95,7 +96,7 @@ class Predictor:
                     _check_characters(record)
                 except UserError as error:
                     raise UserError(f"{place}: {error}") from error
-                examples.append(self.task.example(record, place))
+                examples.append(self.task.asked(record, place))
             found += self.answer(examples)
         return found
 
@@ -328,13 +329,26 @@ def evaluate(
     if missing or not seen:
         where = f" in {task.data}" if task.data else ""
         what = missing[0] if missing else "of validation or test"
-        raise UserError(f"task {task.name}: found no split {what}{where}")
+        raise UserError(
+            f"task {task.name}: found no split {what}{where}"
+            + (_names_of_splits(task, missing[0]) if missing else "")
+        )
     if not found and predictions is None:
         raise UserError(
             f"task {task.name}: {', '.join(seen)}: has no answers to score "
             "against; for predictions give --predictions=DIR"
         )
     return found
+
+
+def _names_of_splits(task: Task, wrong: str) -> str:
+    """Says which splits there are, where none has the name; else nothing."""
+    known = ("train", *task.validation_splits, *task.test_splits)
+    if wrong in known:
+        return ""
+    close = difflib.get_close_matches(wrong, known, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"; {hint}its splits are {', '.join(known)}"
 
 
 def write_predictions(

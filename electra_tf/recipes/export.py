@@ -34,6 +34,9 @@ class Exported:
             inputs = ", ".join(signature["inputs"])
             outputs = ", ".join(signature["outputs"])
             lines.append(f"  {name}: {inputs} -> {outputs}")
+        unknown = about.get("unknown_percent")
+        if unknown is not None:
+            lines.append(f"  [UNK]: {unknown:.2f} % of the training tokens")
         if "tflite" in about:
             file = about["tflite"]["file"]
             lines.append(f"  for TensorFlow Lite: assets.extra/{file}")

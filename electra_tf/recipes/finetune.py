@@ -1,7 +1,7 @@
 """Fine-tunes a model on a task, in one trial or several, and reports."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from electra_tf.config import Config, Overrides, Setting, Settings
@@ -52,6 +52,7 @@ def finetune(
     model: str | None = None,
     data: str | None = None,
     num_trials: Annotated[int, Setting(at_least=1)] | None = None,
+    folds: Annotated[int, Setting(at_least=2)] | None = None,
     options: Mapping[str, Any] | Settings | None = None,
     train: Mapping[str, Any] | Settings | None = None,
     random_weights: bool = False,
@@ -62,6 +63,7 @@ def finetune(
     strategy: StrategyName = "one_device",
     join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
     tpu: str = "",
+    loggers: Sequence[str] = (),
     overwrite: bool = False,
     progress: bool = True,
 ) -> FineTuned:
@@ -94,6 +96,9 @@ def finetune(
         theirs is
       num_trials: trials, with seeds one after another; 1 if the file says
         nothing
+      folds: cross-validation, in place of trials: so many parts of the
+        examples are held out in turn, and the report has mean and standard
+        deviation over them
       options: keys of the section `options`, over `config`'s.
       train: keys of the section `train`, over `config`'s.
       random_weights: take the shape and the vocabulary of --model alone
@@ -106,6 +111,7 @@ def finetune(
         environment variable TF_CONFIG says
       join_seconds: how long to wait for the other workers at the start
       tpu: name or address of a TPU
+      loggers: mlflow or wandb, or both: where metrics go too; repeat
       overwrite: remove the run that is there, and begin anew
       progress: whether to tell on stderr how far it is.
 
@@ -118,12 +124,15 @@ def finetune(
     """
     settings = finetune_settings.load(
         config, overrides,
-        task=task, num_trials=num_trials, options=options, train=train,
+        task=task, num_trials=num_trials, folds=folds, options=options,
+        train=train,
     )  # fmt: skip
     from electra_tf.finetuning import trials
+    from electra_tf.training import loggers as loggers_lib
     from electra_tf.training import strategy as strategies
     from electra_tf.training import workers
 
+    loggers_lib.check(loggers)
     with strategies.distributed(
         strategy, join_seconds=join_seconds, tpu=tpu
     ) as chosen:
@@ -134,7 +143,7 @@ def finetune(
         if overwrite and workers.of(chosen).is_chief:
             trials.clear(output)
         report = trials.run_trials(
-            settings, start, data, output, chosen, progress
+            settings, start, data, output, chosen, progress, loggers
         )
     best: Mapping[str, Any] = report["summary"] if report else {}
     return FineTuned(
@@ -166,11 +175,14 @@ def check_settings(
     overrides: Overrides = (),
     task: str | None = None,
     num_trials: int | None = None,
+    folds: int | None = None,
     **others: Any,
 ) -> None:
     """Raises a `UserError` for wrong settings, without TensorFlow."""
     del others
-    finetune_settings.load(config, overrides, task=task, num_trials=num_trials)
+    finetune_settings.load(
+        config, overrides, task=task, num_trials=num_trials, folds=folds
+    )
 
 
 def _start(

@@ -9,6 +9,12 @@ from electra_tf.recipes.arguments import checked
 from electra_tf.recipes.lines import write_lines
 from electra_tf.recipes.progress import ProgressLine
 
+# What is read and not written.
+_NOT_WRITTEN = (
+    ".xz", ".zst", ".bz2", ".lzma", ".zip", ".tar", ".tgz", ".tar.gz",
+    ".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".tsv", ".parquet",
+)  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class PreparedText:
@@ -110,7 +116,7 @@ def prepare_text(
             f"--word_segmenter={segment.SEGMENTERS[0]}"
         )
     check_output(output, overwrite)
-    if output and output.endswith((".xz", ".zst", ".jsonl")):
+    if output and output.lower().endswith(_NOT_WRITTEN):
         raise UserError(
             f"--output: {output}: is written as text, or text in .gz"
         )

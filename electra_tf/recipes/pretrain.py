@@ -79,6 +79,7 @@ def pretrain(
     skip_corrupt: bool = False,
     lower_case: bool = True,
     strip_accents: bool | None = None,
+    loggers: Sequence[str] = (),
     progress: bool = True,
 ) -> PretrainResult:
     """Trains a generator and a discriminator on built examples.
@@ -120,6 +121,7 @@ def pretrain(
       skip_corrupt: leave damaged records out instead of stopping
       lower_case: how the text of TFRecords without a manifest was treated
       strip_accents: the same; as lower_case if unset
+      loggers: mlflow or wandb, or both: where metrics go too; repeat
       progress: whether to show progress and notes on stderr
 
     Returns:
@@ -148,9 +150,11 @@ def pretrain(
     from electra_tf.keras_api import start
     from electra_tf.keras_api.data import PretrainingData
     from electra_tf.keras_api.pretrainer import ElectraPretrainer
+    from electra_tf.training import loggers as loggers_lib
     from electra_tf.training import loop, workers
     from electra_tf.training import strategy as strategies
 
+    loggers_lib.check(loggers)
     with strategies.distributed(
         strategy, join_seconds=join_seconds, tpu=tpu
     ) as chosen:
@@ -216,7 +220,7 @@ def pretrain(
         held_out = None
         if examples.held_out:
             held_out = examples.validation(settings.train.batch_size, share)
-        reporter = _reporter(output, settings, progress)
+        reporter = _reporter(output, settings, progress, loggers)
         reporter.recording = team.is_chief
         if report is not None:
             reporter.note(str(report))
@@ -339,7 +343,12 @@ def _cost_lines(
     ]
 
 
-def _reporter(output: str, settings: PretrainSettings, progress: bool) -> Any:
+def _reporter(
+    output: str,
+    settings: PretrainSettings,
+    progress: bool,
+    loggers: Sequence[str],
+) -> Any:
     """Progress, records and plots of the run."""
     from electra_tf.training.reporting import PlotGroup, Reporter
 
@@ -347,6 +356,7 @@ def _reporter(output: str, settings: PretrainSettings, progress: bool) -> Any:
         output,
         num_train_steps=settings.train.num_train_steps,
         batch_size=settings.train.batch_size,
+        loggers=loggers,
         shown=(
             "loss", "mlm_loss", "mlm_accuracy", "cloze_loss", "restored_loss",
             "disc_accuracy", "disc_auc",

@@ -57,6 +57,25 @@ def precision_recall_f1(
     return precision, recall, f1
 
 
+def weighted_precision_recall_f1(
+    gold: Labels, predicted: Labels
+) -> tuple[float, float, float]:
+    """Of each class against all others, weighted by how often it is right.
+
+    Each is 0 where its formula divides by nothing.
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    gold, predicted = _codes(gold, predicted)
+    if not len(gold):
+        return 0.0, 0.0, 0.0
+    found = precision_recall_fscore_support(
+        gold, predicted, average="weighted", zero_division=0.0
+    )
+    precision, recall, f1 = (100.0 * float(value) for value in found[:3])
+    return precision, recall, f1
+
+
 def macro_f1(gold: Labels, predicted: Labels) -> float:
     """Mean of the classes' F1, of those that occur in either."""
     from sklearn.metrics import f1_score

@@ -5,11 +5,15 @@ a tab separates, a line feed ends, and no quote means anything (GLUE's files).
 CSV has quotes, and line feeds within them. JSON Lines has an object a line.
 """
 
+import ast
 import contextlib
 import csv
 import dataclasses
 import functools
+import io
 import json
+import re
+import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
@@ -25,6 +29,7 @@ _TRUTHS = {
     "true": True, "yes": True, "1": True, "1.0": True,
     "false": False, "no": False, "0": False, "0.0": False,
 }  # fmt: skip
+_BESIDE = re.compile(r"""['"]\s+['"]""")  # the end and begin of two texts
 _CHUNK = 1 << 16  # bytes read at once
 _MAX_FIELD = 1 << 24  # characters; csv's own limit is below a long document
 
@@ -268,6 +273,59 @@ def text_in(
     if not (may_be_empty or value.strip()):
         raise UserError(f"{place}: the text in '{column}' is empty")
     return value
+
+
+def literal(text: str) -> Any:
+    """Reads a value that a table's cell holds as text.
+
+    JSON, and what Python, NumPy and pandas print: "['a', 'b']", "['a' 'b']",
+    "{'text': array(['a'], dtype=object), 'answer_start': array([3])}".
+
+    Raises:
+      ValueError: it is none of these.
+    """
+    if "array(" not in text:
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(text)
+    try:
+        if _BESIDE.search(text):
+            text = _with_commas(text)
+        return _value(ast.parse(text.strip(), mode="eval").body)
+    except (
+        ValueError, SyntaxError, RecursionError, MemoryError,
+        tokenize.TokenError,
+    ) as error:  # fmt: skip
+        raise ValueError(f"expected JSON, got {text!r:.40}") from error
+
+
+def _with_commas(text: str) -> str:
+    """Divides texts that stand side by side, as NumPy prints them."""
+    parts: list[str] = []
+    before = 0
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.STRING == before:
+            parts.append(",")
+        if token.type != tokenize.NL:
+            before = token.type
+            parts.append(token.string)
+    return " ".join(parts)
+
+
+def _value(node: ast.expr) -> Any:
+    """As `ast.literal_eval`, and the arrays that NumPy prints."""
+    if isinstance(node, ast.Call):
+        if not (isinstance(node.func, ast.Name) and node.func.id == "array"):
+            raise ValueError("expected a list")
+        return _value(node.args[0]) if node.args else []
+    if isinstance(node, ast.Dict):
+        return {
+            _value(k): _value(v)
+            for k, v in zip(node.keys, node.values)
+            if k is not None
+        }
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_value(part) for part in node.elts]
+    return ast.literal_eval(node)
 
 
 def missing_column(

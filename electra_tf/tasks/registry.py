@@ -6,7 +6,7 @@ The options of the tasks here are known without importing TensorFlow.
 import difflib
 import importlib
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from electra_tf import config, files
@@ -117,11 +117,18 @@ def _family(name: str) -> tuple[str, str]:
     family = name.partition("/")[0]
     if family not in FAMILIES:
         close = difflib.get_close_matches(family, FAMILIES, n=1)
+        if name.lower().replace("-", "") in _of_glue():
+            close = [f"glue/{name.lower().replace('-', '')}"]
         hint = f"did you mean '{close[0]}'?" if close else (
             f"known: {', '.join(FAMILIES)}; or FILE.py:CLASS"
         )  # fmt: skip
         raise UserError(f"task '{name}' is not known; {hint}")
     return FAMILIES[family]
+
+
+def _of_glue() -> Collection[str]:
+    """The members of GLUE, which are often asked for without the family."""
+    return importlib.import_module("electra_tf.tasks.glue.sets").SETS
 
 
 def _found(place: str) -> type:

@@ -22,6 +22,10 @@ _NAMES = {
     "validation": ("dev", "val", "valid", "validation", "testa", "devel"),
     "test": ("test", "testb"),
 }
+# One of several files of a split, as `datasets` writes them.
+_SHARD = re.compile(
+    r"(?P<name>.+)-\d{5}-of-(?P<count>\d{5})(?P<end>(\.[A-Za-z0-9]+)*)"
+)
 _NOT_DATA = (".md", ".yaml", ".py", ".zip", ".tar", ".tgz", ".html")
 
 Fraction = Annotated[
@@ -145,12 +149,53 @@ def locate(
         ]
         # JSON that is no data often lies beside: settings, descriptions.
         found = [n for n in there if not n.lower().endswith(".json")] or there
+    found = _without_shards(found)
     if len(found) > 1:
         raise UserError(
             f"{data}: which file is for {split}: {', '.join(found)}? Say "
             f"options.{option}"
         )
     return files.join(data, found[0]) if found else None
+
+
+def _without_shards(names: Sequence[str]) -> list[str]:
+    """Of the parts of one split the first alone."""
+    firsts: dict[tuple[str, ...], str] = {}
+    for name in sorted(names):
+        found = _SHARD.fullmatch(name)
+        key = found.group("name", "count", "end") if found else (name,)
+        firsts.setdefault(key, name)
+    return list(firsts.values())
+
+
+def shards(path: str) -> tuple[str, ...]:
+    """The files of a split that is in several: "train-00000-of-00002.parquet".
+
+    Args:
+      path: one of them, or a file that is a split by itself.
+
+    Raises:
+      UserError: one of them is missing.
+    """
+    folder, slash, name = path.rpartition("/")
+    found = _SHARD.fullmatch(name)
+    if found is None:
+        return (path,)
+    count = int(found["count"])
+    paths = tuple(
+        f"{folder}{slash}{found['name']}-{number:05d}-of-{count:05d}"
+        f"{found['end']}"
+        for number in range(count)
+    )
+    missing = [p for p in paths if not files.exists(p)]
+    if missing:
+        raise UserError(f"{path}: is one of {count} parts; {missing[0]} is not")
+    return paths
+
+
+def are_shards(paths: Sequence[str]) -> bool:
+    """Whether files are the several parts of one split."""
+    return len(paths) > 1 and tuple(paths) == shards(paths[0])
 
 
 def is_one(data: str) -> bool:

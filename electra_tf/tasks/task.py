@@ -128,8 +128,16 @@ class Task(abc.ABC):
           UserError: a column is missing or wrong.
         """
 
+    def asked(self, record: Mapping[str, Any], place: str) -> Any:
+        """One example from what a program asks, not from a row of a file.
+
+        By default as `example`. Tasks of texts take an empty text too, as an
+        exported model does.
+        """
+        return self.example(record, place)
+
     def record(self, item: Any) -> Mapping[str, Any]:
-        """What `predict` takes in Python -> a record for `example`.
+        """What `predict` takes in Python -> a record for `asked`.
 
         By default a mapping is one already, a text is {"text": text}, and
         a pair is {"text": first, "text_pair": second}.
@@ -387,7 +395,14 @@ class FileTask(Task):
         given = getattr(self.options, option)
         names = self.file_names(split)
         path = splits.locate(split, self.data, given, option, names=names)
-        return () if path is None else (path,)
+        if path is None:
+            return ()
+        named = given is not None or self.data == path
+        return (path,) if named else splits.shards(path)
+
+    def read_shards(self, paths: Sequence[str], split: str) -> Sequence[Any]:
+        """Reads a split whose examples are in several files, in order."""
+        return [e for path in paths for e in self.read_files((path,), split)]
 
     def file_names(self, split: str) -> Sequence[str] | None:
         """What a split's file may be called; None: a word in it tells."""
@@ -405,7 +420,11 @@ class FileTask(Task):
             if split == "train":
                 raise splits.missing(self.data, self.usual_file)
             return None
-        found = self.read_files(paths, split)
+        found = (
+            self.read_shards(paths, split)
+            if splits.are_shards(paths)
+            else self.read_files(paths, split)
+        )
         if split == "train":
             self.look(found)
             if divided or self.strict_parts:

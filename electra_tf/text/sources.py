@@ -108,7 +108,14 @@ class _Finder:
             yield from self._zip(stream, depth)
         elif _is_tar(head):
             yield from self._tar(stream, depth)
-        elif tables.is_columnar(head):
+        else:
+            self._counts["archive_members"] += depth > 0
+            yield from self._file(stream, member)
+
+    def _file(self, stream: ByteStream, member: bool) -> Iterator[Source]:
+        """What is no archive."""
+        name, head = stream.name, stream.peek(_HEAD)
+        if tables.is_columnar(head):
             with self._random_access(stream) as file:
                 yield self._rows(
                     name, tables.columnar(file, name, self._text_field)
@@ -147,7 +154,8 @@ class _Finder:
                         yield from self._member(
                             stream, info.name, file, True, depth
                         )
-                    archive.members.clear()  # millions would fill memory
+                    # Millions of them would fill memory.
+                    vars(archive)["members"].clear()
         except (tarfile.TarError, EOFError) as error:
             raise UserError(
                 f"cannot read {stream.name}: a damaged or cut-off tar archive "
@@ -200,7 +208,6 @@ class _Finder:
         is_document: bool,
         depth: int,
     ) -> Iterator[Source]:
-        self._counts["archive_members"] += 1
         name = name.removeprefix("./")
         stream = ByteStream(f"{archive.name}/{name}", file, archive)
         yield from self.find(stream, is_document, depth + 1)

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.training import loggers as loggers_lib
 
 _STYLES: dict[str, dict[str, Any]] = {
     "train": {"linestyle": "-", "alpha": 0.75, "linewidth": 1.2},
@@ -45,6 +46,7 @@ def write_plots(
     records: Sequence[Mapping[str, Any]],
     groups: Sequence[PlotGroup],
     directory: str,
+    epoch_steps: float | None = None,
 ) -> list[str]:
     """Draws training and held-out curves of each group over the steps.
 
@@ -52,13 +54,15 @@ def write_plots(
       records: as `reporting.read_records` gives them.
       groups: the figures; one that has no values is not drawn.
       directory: where `<name>.png` goes.
+      epoch_steps: steps of an epoch; where the held-out data was evaluated
+        several times an epoch, an axis counts epochs too.
 
     Returns:
       The paths written.
     """
     paths = []
     for group in groups:
-        figure = _draw(records, group)
+        figure = _draw(records, group, epoch_steps)
         if figure is not None:
             picture = io.BytesIO()
             figure.savefig(picture, format="png", dpi=120)
@@ -68,7 +72,33 @@ def write_plots(
     return paths
 
 
-def _draw(records: Sequence[Mapping[str, Any]], group: PlotGroup) -> Any:
+def count_epochs(
+    axes: Any, steps: Sequence[int], epoch_steps: float | None
+) -> None:
+    """Adds an axis of epochs, where evaluations are several an epoch.
+
+    Args:
+      axes: matplotlib's, over steps.
+      steps: of the evaluations.
+      epoch_steps: steps of an epoch; None adds no axis.
+    """
+    if not epoch_steps or len(steps) < 2:
+        return
+    between = (max(steps) - min(steps)) / (len(set(steps)) - 1 or 1)
+    if between > 0.75 * epoch_steps:
+        return
+    top = axes.secondary_xaxis(
+        "top",
+        functions=(lambda x: x / epoch_steps, lambda x: x * epoch_steps),
+    )
+    top.set_xlabel("epoch")
+
+
+def _draw(
+    records: Sequence[Mapping[str, Any]],
+    group: PlotGroup,
+    epoch_steps: float | None,
+) -> Any:
     # Figures of their own, without pyplot: no display and no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -103,6 +133,8 @@ def _draw(records: Sequence[Mapping[str, Any]], group: PlotGroup) -> Any:
     axes.set_title(group.name.replace("_", " "))
     axes.set_xlabel("training step (updates)")
     axes.set_ylabel(group.label)
+    steps = [r["step"] for r in records if r["split"] == "validation"]
+    count_epochs(axes, steps, epoch_steps)
     axes.grid(True, which="both", alpha=0.25)
     axes.legend(fontsize=8)
     return figure
@@ -164,6 +196,7 @@ class Reporter:
       stream: where lines go; a terminal gets one line that is rewritten.
       tensorboard: whether to write event files.
       progress: whether to show anything; off, it records alone.
+      loggers: names in `training.loggers` that are given the metrics too.
 
     Attributes:
       recording: whether anything is shown or written at all; of several
@@ -181,6 +214,7 @@ class Reporter:
         stream: TextIO | None = None,
         tensorboard: bool = True,
         progress: bool = True,
+        loggers: Sequence[str] = (),
     ):
         self.run_dir = run_dir
         self.num_train_steps = num_train_steps
@@ -193,6 +227,8 @@ class Reporter:
         self.metrics_path = files.join(run_dir, "metrics.jsonl")
         self._stream = stream if stream is not None else sys.stderr
         self._terminal = self._stream.isatty()
+        self._logger_names = tuple(loggers)
+        self._loggers: dict[str, loggers_lib.Logger] = {}
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
         self._log: Any = None
         self._text = ""  # the metrics part of the progress line
@@ -218,6 +254,8 @@ class Reporter:
             files.make_directory(self.run_dir)
         with files.named_errors(self.metrics_path, "write"):
             self._log = tf.io.gfile.GFile(self.metrics_path, "a")
+        for name in self._logger_names:
+            self._loggers[name] = loggers_lib.start(name, self.run_dir)
 
     def progress(self, step: int) -> None:
         """Notes that `step` updates are done; cheap, for every step."""
@@ -286,6 +324,10 @@ class Reporter:
             with contextlib.suppress(tf.errors.OpError):
                 writer.close()
         self._writers.clear()
+        for logger in self._loggers.values():
+            with contextlib.suppress(Exception):  # all was given to it
+                logger.close()
+        self._loggers.clear()
         if self._log is not None:
             with contextlib.suppress(tf.errors.OpError):
                 self._log.close()
@@ -307,6 +349,8 @@ class Reporter:
         with files.named_errors(self.metrics_path, "write"):
             self._log.write(json.dumps(record) + "\n")
             self._log.flush()
+        for logger_name, logger in self._loggers.items():
+            loggers_lib.log(logger_name, logger, step, split, metrics)
         if not self.tensorboard:
             return
         if split not in self._writers:

@@ -153,12 +153,18 @@ class FiniteWatch:
         self._pending = None
         for what, fine in zip(("loss", "gradient"), outcome.numpy()):
             if fine < count:
+                cure = "begin a run with a lower learning rate or a longer"
+                cure += " warm-up"
+                if good is None:
+                    cure = f"No checkpoint was written yet: {cure}"
+                else:
+                    cure = (
+                        f"The last good checkpoint is {good}: start again to"
+                        f" go on from it; if this comes back, {cure}"
+                    )
                 raise UserError(
                     f"the {what} of step {step + int(fine) + 1} is not finite"
-                    " (NaN or infinite); stopped. The last good checkpoint is"
-                    f" {good or 'none'}: start again to go on from it; if this"
-                    " comes back, begin a run with a lower learning rate or a"
-                    " longer warm-up"
+                    f" (NaN or infinite); stopped. {cure}"
                 )
 
 

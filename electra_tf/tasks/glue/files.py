@@ -226,10 +226,16 @@ def downloaded_rows(
         )
     except Exception as error:  # of the network, the disk, an archive ...
         problem = str(error).strip().splitlines() or [type(error).__name__]
+        cure = "with no network give --data, a folder of the official TSV files"
+        if data_dir is not None:
+            names = [f"{name}.tsv" for name in glue_set.files.values()]
+            cure = (
+                f"and {data_dir} (--data) holds no official files: expected "
+                f"{', '.join(names)} in it or in a folder {glue_set.folder}"
+            )
         raise UserError(
             f"glue/{glue_set.name}: TensorFlow Datasets cannot get it "
-            f"({problem[0]:.160}); with no network give --data, a folder of "
-            "the official TSV files, or lay them into its cache by "
+            f"({problem[0]:.160}); {cure}, or lay them into its cache by "
             "tools/prepare_glue.py"
         ) from error
     found = {}

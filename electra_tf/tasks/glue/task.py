@@ -88,18 +88,29 @@ class Glue(TextTask):
         kind = DiagnosticExample if diagnostic else TextExample
         return [_example(row, kind) for row in found]
 
+    def asked(self, record: Mapping[str, Any], place: str) -> TextExample:
+        """See `Task.asked`."""
+        return self._single(record, place, may_be_empty=True)
+
     def example(self, record: Mapping[str, Any], place: str) -> TextExample:
         """See `Task.example`.
 
         Texts stand under the names of TensorFlow Datasets, of the official
         files, or "text" and "text_pair".
         """
+        return self._single(record, place, may_be_empty=False)
+
+    def _single(
+        self, record: Mapping[str, Any], place: str, may_be_empty: bool
+    ) -> TextExample:
         texts = []
         for names in zip(self.set.texts, self.set.columns, _PLAIN):
             name = next((name for name in names if name in record), None)
             if name is None:
                 raise missing_column(record, place, names[0])
-            texts.append(text_in(record, name, place))
+            texts.append(
+                text_in(record, name, place, may_be_empty=may_be_empty)
+            )
         return _example(GlueRow(tuple(texts), None, 0, place))
 
     def scores(

@@ -4,8 +4,6 @@ Beside SQuAD's JSON and MRQA's JSON Lines these are rows of question, context
 and answers (what `datasets` exports), and the first form of CMRC 2018.
 """
 
-import ast
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +19,12 @@ from electra_tf.tasks.qa.examples import (
     with_unanswerable,
 )
 
-_ROW = "expected question, context and answers (text and answer_start)"
+_ROW = (
+    "expected question, context and answers (text and answer_start), or the "
+    "columns answer and answer_start"
+)
+# Columns of a table that has one answer a row.
+_ANSWER = ("answer_text", "answer", "text")
 
 
 def read(path: str) -> list[QAExample]:
@@ -82,6 +85,8 @@ def _row(row: Any, place: str, number: int) -> QAExample:
         answers = record.get("answers")
         if isinstance(answers, str):  # a cell of a table
             record["answers"] = _parsed(answers)
+        elif "answers" not in record:
+            record["answers"] = _one_answer(record)
         if record.get("id") in (None, ""):
             record["id"] = str(number)
         context = record["context"]
@@ -96,12 +101,28 @@ def _row(row: Any, place: str, number: int) -> QAExample:
 
 
 def _parsed(text: str) -> Any:
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(text)
-        except (ValueError, SyntaxError):
-            continue
-    raise ValueError(f"answers: expected JSON, got {text!r:.40}")
+    if not text.strip():
+        return None
+    try:
+        return records.literal(text)
+    except ValueError as error:
+        raise ValueError(f"answers: {error}") from error
+
+
+def _one_answer(record: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The answer of a row that has it in columns; empty where it is empty."""
+    name = next((name for name in _ANSWER if name in record), None)
+    if name is None:
+        return None
+    text, start = record[name], record.get("answer_start")
+    if text in (None, ""):
+        return []
+    if start in (None, ""):
+        raise ValueError(
+            f"'{name}' is '{text:.40}', and answer_start, the number of the "
+            "character in the context at which it begins, is missing"
+        )
+    return [{"text": text, "answer_start": start}]
 
 
 def _cmrc(article: Mapping[str, Any]) -> dict[str, Any]:

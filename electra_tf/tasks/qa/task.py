@@ -20,6 +20,7 @@ from electra_tf.tasks.qa import files as qa_files
 from electra_tf.tasks.qa import metrics as qa_metrics
 from electra_tf.tasks.qa.examples import (
     QAExample,
+    check_ids,
     check_unicode,
     read_mrqa,
     read_squad,
@@ -120,7 +121,13 @@ class QuestionAnswering(FileTask):
         if not files.is_directory(self.data):
             return ()
         path = splits.locate(split, self.data, None, f"{split}_file")
-        return () if path is None else (path,)
+        return () if path is None else splits.shards(path)
+
+    def read_shards(self, paths: Sequence[str], split: str) -> list[QAExample]:
+        """See `FileTask.read_shards`; no question may be in two files."""
+        found = list(super().read_shards(paths, split))
+        check_ids(found)
+        return found
 
     def identity(self, example: QAExample) -> str:
         """Its context: questions on one are held out together."""

@@ -56,7 +56,8 @@ class Ranking(FileTask):
 
     def read_files(self, paths: Sequence[str], split: str) -> list[Pair]:
         """The pairs of a file."""
-        form = self.options.form if paths == self.find("train") else "auto"
+        trained = set(paths) <= set(self.find("train"))
+        form = self.options.form if trained else "auto"
         return read_pairs(paths[0], self.options, form, split != "test")
 
     def identity(self, example: Pair) -> str:

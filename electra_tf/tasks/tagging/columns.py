@@ -108,7 +108,7 @@ def read_columns(
             end()
             continue
         cells = _cells(line, separator)
-        if line.startswith("#") and (
+        if line[0] == "#" and (
             (conllu and comment is None)
             or _is_comment(line, cells, survey, comment, bool(rows))
         ):
@@ -138,9 +138,13 @@ def read_columns(
 
 
 def _cells(line: str, separator: str | None) -> list[str]:
-    if separator is None:
+    if separator is not None:
+        return line.split(separator)
+    # Nearly always one blank or one tab divides: several times as fast.
+    cells = line.split("\t" if "\t" in line else " ")
+    if "" in cells or (" " in line and "\t" in line):
         return _WHITE_SPACE.split(line.strip(" \t"))
-    return line.split(separator)
+    return cells
 
 
 def _is_comment(

@@ -27,7 +27,7 @@ from electra_tf.tasks.tagging.options import (
     SEPARATORS,
     TaggingOptions,
 )
-from electra_tf.tasks.tagging.rows import read_rows, row_layout
+from electra_tf.tasks.tagging.rows import printed, read_rows, row_layout
 from electra_tf.tasks.tagging.words import Sentence, split_words
 from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.text.tokenizer import Tokenizer
@@ -219,7 +219,7 @@ class Tagging(FileTask):
         tokens = record.get("tokens")
         if tokens is not None:
             if isinstance(tokens, str):
-                tokens = tokens.split()
+                tokens = printed(tokens, f"{place}: tokens")
             if not isinstance(tokens, list | tuple) or not all(
                 isinstance(token, str) for token in tokens
             ):

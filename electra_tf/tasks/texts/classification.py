@@ -122,6 +122,11 @@ class TableTask(FileTask, TextTask):
         row = self._row(record, place)
         return TextExample(row.text, row.text_pair, None, place)
 
+    def asked(self, record: Mapping[str, Any], place: str) -> TextExample:
+        """See `Task.asked`."""
+        row = self._row(record, place, may_be_empty=True)
+        return TextExample(row.text, row.text_pair, None, place)
+
     def record(self, item: Any) -> Mapping[str, Any]:
         """See `Task.record`; texts are put under the columns' names."""
         found = super().record(item)
@@ -154,13 +159,22 @@ class TableTask(FileTask, TextTask):
         either = self.state.get("pairs") == "either"
         return either and self.options.text_pair_column is None
 
-    def _row(self, record: Mapping[str, Any], place: str) -> Row:
+    def _row(
+        self,
+        record: Mapping[str, Any],
+        place: str,
+        may_be_empty: bool = False,
+    ) -> Row:
         options, pair = self.options, self.options.text_pair_column
         if self.pairs_too and record.get(_PAIR) is not None:
             pair = _PAIR
+
+        def text(column: str) -> str:
+            return text_in(record, column, place, _HINT, may_be_empty)
+
         return Row(
-            text_in(record, options.text_column, place, _HINT),
-            None if pair is None else text_in(record, pair, place, _HINT),
+            text(options.text_column),
+            None if pair is None else text(pair),
             self.label_of(record, place),
             place,
         )
@@ -288,11 +302,16 @@ class Classification(TableTask):
                 f"options.positive_label: '{positive}' is no label; there "
                 f"are {_listed(self._labels)}"
             )
-        if self.metric in OF_TWO_CLASSES and len(self._labels) != 2:
+        if (
+            self.metric in OF_TWO_CLASSES
+            and len(self._labels) != 2
+            and positive is None
+        ):
             raise UserError(
                 f"options.metric: {self.metric} is of two classes, and there "
-                f"are {len(self._labels)}; choose one of "
-                + ", ".join(OF_CLASSES)
+                f"are {len(self._labels)}: name the one that it is of "
+                "(options.positive_label), pin the two (options.labels), or "
+                f"choose one of {', '.join(OF_CLASSES)}"
             )
         self._target = self._make_target()
 

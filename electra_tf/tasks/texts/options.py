@@ -136,7 +136,10 @@ class ClassificationOptions(TextTableOptions):
     ] = None
     positive_label: Annotated[
         str | None,
-        Setting("Label that f1 is of; null takes the second one."),
+        Setting(
+            "Label that f1, precision and recall are of; null takes the second "
+            "of two, and of more all, weighted by their examples."
+        ),
     ] = None
 
     def __post_init__(self) -> None:

@@ -64,8 +64,8 @@ class Classes(Target):
     Args:
       labels: their names.
       weights: of each class in the loss; None is 1 for all.
-      positive: the class that precision, recall and F1 are of, where there
-        are two; None is the second.
+      positive: the class that precision, recall and F1 are of; None is the
+        second of two, and of more classes all, weighted by their examples.
     """
 
     def __init__(
@@ -77,7 +77,9 @@ class Classes(Target):
         self.labels = tuple(labels)
         self.num_outputs = len(self.labels)
         self.weights = weights
-        self.positive = positive or self.labels[-1]
+        self.positive = positive
+        if positive is None and len(self.labels) == 2:
+            self.positive = self.labels[-1]
         self.numbers = {label: i for i, label in enumerate(self.labels)}
 
     def rows(self, answers: Sequence[str]) -> dict[str, np.ndarray]:
@@ -110,14 +112,17 @@ class Classes(Target):
     def scores(
         self, answers: Sequence[str], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Accuracy, macro F1, Matthews, loss; of two classes F1 as well."""
+        """Accuracy, macro F1, Matthews, F1, precision, recall and loss."""
         said = [prediction["label"] for prediction in predictions]
         found = {
             "accuracy": metrics.accuracy(answers, said),
             "macro_f1": metrics.macro_f1(answers, said),
             "mcc": metrics.matthews(answers, said),
         }
-        if len(self.labels) == 2:
+        if self.positive is None:
+            weighted = metrics.weighted_precision_recall_f1(answers, said)
+            found |= dict(zip(("precision", "recall", "f1"), weighted))
+        else:
             precision, recall, f1 = metrics.precision_recall_f1(
                 answers, said, self.positive
             )

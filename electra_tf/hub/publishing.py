@@ -1,0 +1,101 @@
+"""Puts a model directory onto a hub, by its handle."""
+
+import re
+from typing import Any
+
+from electra_tf import files
+from electra_tf.errors import UserError
+from electra_tf.hub import directory
+
+# What is not for others: where a training stood.
+_PRIVATE = ("*.tmp-*", "optimizer*", "checkpoints/*")
+
+
+def push(
+    path: str, handle: str, private: bool = False, message: str | None = None
+) -> str:
+    """Uploads a model; the hub's own package does it.
+
+    Args:
+      path: a model directory of ours or of another format, or a run.
+      handle: `hf://org/name`, or `kaggle://owner/model/framework/variation`.
+      private: whether a repository that is made is for its owner alone.
+      message: what the change is said to be.
+
+    Returns:
+      Where the model is now.
+
+    Raises:
+      UserError: no such model; a handle of another form; the package is not
+        installed; no network, or no right to write.
+    """
+    scheme, _, name = handle.partition("://")
+    upload: Any
+    if scheme == "hf":
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+            raise UserError(f"{handle}: expected hf://org/name")
+        package, upload = "huggingface_hub", _to_hugging_face
+    elif scheme == "kaggle":
+        if name.count("/") != 3:
+            raise UserError(
+                f"{handle}: expected kaggle://owner/model/framework/variation"
+            )
+        package, upload = "kagglehub", _to_kaggle
+    else:
+        raise UserError(
+            f"--to={handle}: expected hf://org/name or "
+            "kaggle://owner/model/framework/variation"
+        )
+    folder = _model_in(path)
+    message = message or "A model of electra_tf"
+    try:
+        return upload(folder, name, private, message)
+    except ImportError as error:
+        raise UserError(
+            f"{handle}: needs the package {package}; pip install {package}"
+        ) from error
+    # Each package, and the HTTP library below it, has exceptions of its own.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{handle}: cannot upload {folder} ({type(error).__name__}: "
+            f"{reason}); is there a network, and a token that may write?"
+        ) from error
+
+
+def _model_in(path: str) -> str:
+    """The folder to upload: a run's model, or one of whatever format."""
+    if not files.is_local(path) or not files.is_directory(path):
+        raise UserError(f"{path}: no such local directory")
+    names = files.list_directory(path)
+    if "config.json" in names and any(
+        name.endswith((".safetensors", ".bin", ".h5")) for name in names
+    ):
+        return path
+    return directory.find(path)
+
+
+def _to_hugging_face(
+    folder: str, name: str, private: bool, message: str
+) -> str:
+    import huggingface_hub
+
+    api = huggingface_hub.HfApi()
+    api.create_repo(name, private=private, exist_ok=True)
+    api.upload_folder(
+        repo_id=name,
+        folder_path=folder,
+        commit_message=message,
+        ignore_patterns=list(_PRIVATE),
+    )
+    return f"hf://{name}"
+
+
+def _to_kaggle(folder: str, name: str, private: bool, message: str) -> str:
+    del private  # there a new model is private until its owner says otherwise
+    import kagglehub
+
+    kagglehub.model_upload(
+        name, folder, version_notes=message, ignore_patterns=list(_PRIVATE)
+    )
+    return f"kaggle://{name}"

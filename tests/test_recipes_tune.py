@@ -1,0 +1,130 @@
+"""The search for settings: what is tried, kept and gone on with."""
+
+import json
+import math
+
+import pytest
+
+from electra_tf.errors import UserError
+from electra_tf.recipes import finetune as recipe
+from electra_tf.recipes.tune import tune
+
+TASK = {"task": "classification", "progress": False}
+
+
+class FakeRuns:
+    """In place of fine-tunings: the best rate is 1e-4, and 32 is better."""
+
+    def __init__(self):
+        self.given, self.stop_at, self.diverge = [], None, False
+
+    def __call__(self, output, *, train, **others):
+        self.given.append((output, dict(train)))
+        rate, size = train["learning_rate"], train["batch_size"]
+        if self.stop_at == len(self.given):
+            return self.result(output, None)
+        if self.diverge:
+            raise UserError("the loss is not finite")
+        score = 90 - 5 * abs(math.log10(rate / 1e-4)) + (size == 32)
+        return self.result(output, score)
+
+    def result(self, output, score):
+        report = {
+            "selected_on": "validation",
+            "metric": "accuracy",
+            "task": "classification",
+            "settings": {"train": {}},
+            "summary": {"validation": {"accuracy": {"median": score}}},
+        }
+        return recipe.FineTuned(output, "", score is not None, {}, report)
+
+
+@pytest.fixture
+def runs(monkeypatch, tmp_path):
+    pytest.importorskip("optuna")
+    found = FakeRuns()
+    monkeypatch.setattr(recipe, "finetune", found)
+    return found
+
+
+def test_it_finds_the_best_and_reports(runs, tmp_path):
+    output = str(tmp_path / "search")
+    found = tune(output, num_runs=12, **TASK)
+    assert len(runs.given) == 12 and found.finished
+    rates = [train["learning_rate"] for _, train in runs.given]
+    assert 1e-5 <= min(rates) < max(rates) <= 5e-4
+    assert {t["batch_size"] for _, t in runs.given} == {16, 32}
+    assert {t["num_train_epochs"] for _, t in runs.given} <= {2, 3, 5}
+    assert found.score == max(run["score"] for run in found.runs) > 88
+    assert found.metric == "validation accuracy"
+    content = json.loads((tmp_path / "search" / "tune.json").read_text())
+    assert content["best"] == found.best
+    assert f"{found.score:.2f}" in (tmp_path / "search/tune.md").read_text()
+    plot = (tmp_path / "search/plots/search.png").read_bytes()
+    assert plot.startswith(b"\x89PNG")
+    assert f"train.learning_rate={found.best['learning_rate']}" in str(found)
+    again = tune(output, num_runs=12, **TASK)
+    assert len(runs.given) == 12 and again == found
+
+
+def test_it_resumes_with_the_same_choices(runs, tmp_path):
+    whole = tune(str(tmp_path / "a"), num_runs=6, **TASK)
+    first = [train for _, train in runs.given]
+    runs.given.clear()
+    runs.stop_at = 3
+    stopped = tune(str(tmp_path / "b"), num_runs=6, **TASK)
+    assert not stopped.finished and str(stopped) == ""
+    runs.stop_at = None
+    resumed = tune(str(tmp_path / "b"), num_runs=6, **TASK)
+    given = [train for _, train in runs.given]
+    assert given == [*first[:3], *first[2:]]
+    assert runs.given[2][0] == runs.given[3][0]  # in the same directory
+    assert resumed.best == whole.best and resumed.score == whole.score
+    more = tune(str(tmp_path / "b"), num_runs=8, **TASK)
+    assert len(more.runs) == 8
+
+
+def test_models_that_are_not_the_best_go(runs, tmp_path):
+    def kept():
+        return [p.parent.parent.name for p in tmp_path.glob("s/run_*/*/model")]
+
+    made = runs.result
+
+    def with_model(output, score):
+        import pathlib
+
+        folder = pathlib.Path(output) / "trial_1" / "model"
+        folder.mkdir(parents=True)
+        return made(output, score)
+
+    runs.result = with_model
+    found = tune(str(tmp_path / "s"), num_runs=5, **TASK)
+    assert [f"{tmp_path}/s/{name}/model" for name in kept()] == [found.model]
+
+
+def test_what_cannot_be_is_refused(runs, tmp_path):
+    output = str(tmp_path / "search")
+    for flags, message in [
+        ({"learning_rates": "1e-4"}, "expected 2 numbers"),
+        ({"learning_rates": "1e-3,1e-5"}, "lowest comes first"),
+        ({"batch_sizes": "a,b"}, "--batch_sizes=a,b"),
+        ({"epochs": "0"}, "--epochs=0"),
+        ({"num_runs": 0}, "num_runs"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            tune(output, **TASK, **flags)
+    assert not (tmp_path / "search").exists()
+    runs.diverge = True
+    with pytest.raises(UserError, match="no run ended with a score"):
+        tune(output, num_runs=2, **TASK)
+    with pytest.raises(UserError, match="holds a search with another space"):
+        tune(output, num_runs=2, epochs="7", **TASK)
+
+
+def test_optuna_is_an_extra(monkeypatch, tmp_path):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r"electra-tf\[tune\]"):
+        tune(str(tmp_path / "s"), **TASK)
+    assert not (tmp_path / "s").exists()
