@@ -1,4 +1,4 @@
-"""The examples at the head of public classes run as they stand."""
+"""Every public class opens with an example, which runs as it stands."""
 
 import ast
 import inspect
@@ -8,45 +8,80 @@ import pytest
 
 import electra_tf
 
-# Of those that need no more than a model directory `model`.
-RUN = (
-    "CrossEncoder", "MaskedLM", "QuestionAnswerer", "ReplacedTokenDetector",
-    "TextClassifier", "TextRegressor", "TokenClassifier",
-)  # fmt: skip
+CLASSES = [
+    name
+    for name in electra_tf.__all__
+    if inspect.isclass(getattr(electra_tf, name))
+]
+# Those that train a little.
+SLOW = {
+    "CrossEncoder", "ElectraPretrainer", "MaskedLM", "QuestionAnswerer",
+    "ReplacedTokenDetector", "TextClassifier", "TextRegressor",
+    "TokenClassifier",
+}  # fmt: skip
+# Compiled, not run: it wants a server, which tests/test_serving_*.py start.
+NOT_RUN = {"Client"}
 
 
-def example_of(name):
-    """The first indented block of a class's docstring; None without one."""
-    text = inspect.cleandoc(getattr(electra_tf, name).__doc__ or "")
-    lines, found = text.split("\n"), []
-    for line in lines[1:]:
-        if line.startswith("    ") or (found and not line.strip()):
-            found.append(line)
-        elif found:
+def example_of(documented):
+    """The indented block behind a docstring's first sentence, or None."""
+    text = inspect.cleandoc(documented.__doc__ or "")
+    _, _, rest = text.partition("\n\n")
+    found = []
+    for line in rest.split("\n"):
+        if line.strip() and not line.startswith("    "):
             break
-        elif line.endswith(":") and line.rstrip(":") in ("Args", "Attributes"):
-            return None
-    return textwrap.dedent("\n".join(found)) if found else None
+        found.append(line)
+    return textwrap.dedent("\n".join(found)).strip() or None
 
 
-@pytest.mark.parametrize("name", RUN)
+def test_all_public_classes_are_looked_at():
+    assert len(CLASSES) == 19
+    assert set(CLASSES) >= SLOW | NOT_RUN
+
+
+@pytest.mark.parametrize("name", CLASSES)
 def test_help_opens_with_an_example(name):
-    code = example_of(name)
-    assert code and name in code
-    ast.parse(code)
+    code = example_of(getattr(electra_tf, name))
+    assert code, f"help(electra_tf.{name}) has no example at its head"
+    used = {
+        getattr(node, "id", None) or getattr(node, "attr", None)
+        for node in ast.walk(ast.parse(code))
+    }
+    assert name in used, "the example does not use its class"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", RUN)
-def test_example_runs(name, model_directory, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "model").symlink_to(model_directory)
-    exec(compile(example_of(name), name, "exec"), {})
+def test_without_an_example_it_fails():
+    class Bare:
+        """Does something.
+
+        It has no example.
+
+            not_at_the_head()
+        """
+
+    assert example_of(Bare) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
+        for name in CLASSES
+        if name not in NOT_RUN
+    ],
+)
+def test_example_runs(name, place, monkeypatch):
+    monkeypatch.chdir(place)
+    code = example_of(getattr(electra_tf, name))
+    exec(compile(code, name, "exec"), {})
 
 
 @pytest.fixture(scope="module")
-def model_directory(tmp_path_factory, tiny_vocab_file):
-    path = str(tmp_path_factory.mktemp("pretrained") / "model")
+def place(tmp_path_factory, tiny_vocab_file, tiny_tokens):
+    """A folder with what examples name: model, vocab.txt and data."""
+    path = tmp_path_factory.mktemp("examples")
+    (path / "vocab.txt").write_bytes(open(tiny_vocab_file, "rb").read())
     electra_tf.ElectraPretrainer.from_size(
         "tiny",
         vocab=tiny_vocab_file,
@@ -54,5 +89,22 @@ def model_directory(tmp_path_factory, tiny_vocab_file):
             "hidden_size": 16, "embedding_size": 16, "num_layers": 2,
             "num_heads": 2, "intermediate_size": 32, "max_positions": 64,
         },
-    ).save_pretrained(path)  # fmt: skip
+    ).save_pretrained(str(path / "model"))  # fmt: skip
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data(request):
+    """Pre-training data, where an example that reads them is run."""
+    items = request.session.items
+    if any("runs[ElectraPretrainer]" in item.name for item in items):
+        path = request.getfixturevalue("place")
+        text = "the cat sat on the mat and the dog ran to the house\n" * 60
+        (path / "text.txt").write_text(text)
+        electra_tf.build_data(
+            str(path / "text.txt"),
+            str(path / "vocab.txt"),
+            str(path / "data"),
+            max_seq_length=16,
+            progress=False,
+        )

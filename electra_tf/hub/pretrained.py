@@ -181,9 +181,19 @@ def _tell(report: Report) -> None:
 
 @registered
 class Encoder(_Pretrained, encoder.ElectraEncoder):
-    """The discriminator's encoder: what one fine-tunes.
+    """Makes vectors of tokens: the discriminator's encoder, to fine-tune.
 
-    `Encoder.from_pretrained(PATH)`, then as `models.encoder.ElectraEncoder`.
+        from electra_tf import Encoder
+
+        encoder = Encoder.from_pretrained("model")
+        batch = encoder.tokenizer.encode(["a good cat", "the dog"])
+        output = encoder(batch)
+        output.sequence_output  # the last layer's states, [2, length, hidden]
+        output.first_output  # those at [CLS], [2, hidden]
+
+    `encoder.tokenizer.encode` adds [CLS] and [SEP]; in functional models and
+    `tf.data` take `electra_tf.Tokenizer(encoder.tokenizer)`. Inputs and
+    outputs are those of `models.encoder.ElectraEncoder`.
     """
 
     @classmethod
@@ -198,9 +208,17 @@ class Encoder(_Pretrained, encoder.ElectraEncoder):
 
 @registered
 class Discriminator(_Pretrained, networks.Discriminator):
-    """`Discriminator.from_pretrained(PATH)`; see `models.networks`.
+    """Tells which tokens of a text were replaced.
 
-    Where the checkpoint has no head for it, a new one is made and told.
+        from electra_tf import Discriminator
+
+        discriminator = Discriminator.from_pretrained("model")
+        batch = discriminator.tokenizer.encode(["the cat ran on the of"])
+        discriminator(batch).logits  # [1, length]: above 0 where replaced
+
+    Inputs and outputs are those of `models.networks.Discriminator`; on strings
+    there is `electra_tf.ReplacedTokenDetector`. Where the checkpoint has no
+    head for it, a new one is made and told.
     """
 
     @classmethod
@@ -232,9 +250,18 @@ class Discriminator(_Pretrained, networks.Discriminator):
 
 @registered
 class Generator(_Pretrained, networks.Generator):
-    """`Generator.from_pretrained(PATH)`; see `models.networks`.
+    """Predicts the tokens of a text: ELECTRA's masked language model.
 
-    Of a checkpoint with a two-tower generator that is a `TwoTowerGenerator`.
+        from electra_tf import Generator, Tokenizer
+
+        generator = Generator.from_pretrained("model")
+        tokenizer = Tokenizer(generator.tokenizer, special_tokens=True)
+        batch = tokenizer(["the [MASK] sat on the mat"])
+        generator(batch).logits  # [1, length, vocabulary]
+
+    Inputs and outputs are those of `models.networks.Generator`; on strings
+    there is `electra_tf.MaskedLM`. Of a checkpoint with a two-tower generator
+    that is a `TwoTowerGenerator`.
     """
 
     _part = "generator"

@@ -52,7 +52,9 @@ _SAVED = "saved_by_keras"
 class ElectraPretrainer(pretrainer.ElectraPretrainer):
     """Generator and discriminator, trained together in `fit`.
 
-        pretrainer = ElectraPretrainer.from_size("tiny", tokenizer=tokenizer)
+        from electra_tf import ElectraPretrainer, pretraining_dataset
+
+        pretrainer = ElectraPretrainer.from_size("tiny", vocab="vocab.txt")
         pretrainer.compile()
         pretrainer.fit(pretraining_dataset("data", batch_size=16))
         pretrainer.save_pretrained("run")

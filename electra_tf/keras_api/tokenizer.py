@@ -24,15 +24,20 @@ _SIDES = ("right", "left")
 class Tokenizer(keras.layers.Layer):
     """Turns texts, or pairs of texts, into what the networks read.
 
-    It works in functional models, in `tf.data.Dataset.map` and on lists:
+        import keras
+        from electra_tf import Encoder, Tokenizer
 
-        tokenizer = electra_tf.Tokenizer("vocab.txt", sequence_length=128)
-        text = keras.Input(shape=(), dtype="string")
-        output = encoder(tokenizer(text))
+        encoder = Encoder.from_pretrained("model")
+        tokenizer = Tokenizer(encoder.tokenizer, sequence_length=32)
+        tokenizer(["a good cat", "the dog"])["input_ids"]  # int32 [2, 32]
+        texts = keras.Input(shape=(), dtype="string")
+        keras.Model(texts, encoder(tokenizer(texts)).first_output)
 
-    The vocabulary and the settings are part of its config, so a `.keras` file
-    of a model that contains it needs no other file. The ids are those of the
-    original tokenizer.
+    It works on lists, in functional models and in `tf.data.Dataset.map`;
+    `Tokenizer("vocab.txt")` and `Tokenizer.from_pretrained("model")` make it
+    too. The vocabulary and the settings are part of its config, so a `.keras`
+    file of a model that contains it needs no other file. The ids are those of
+    the original tokenizer.
 
     Args:
       vocab: path of a vocabulary, one token a line; its tokens; a `Vocab`; or

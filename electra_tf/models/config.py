@@ -13,7 +13,15 @@ HiddenActivation = Literal["gelu", "tanh"]
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(Settings):
-    """One Transformer encoder (Clark et al. 2020, Table 6)."""
+    """Says how an encoder is made (Clark et al. 2020, Table 6).
+
+        from electra_tf import ModelConfig
+
+        ModelConfig.of_size("small")
+        ModelConfig.of_size("small", max_positions=128, hidden_dropout=0.2)
+
+    `electra-tf pretrain --help=settings` tells what each field is.
+    """
 
     vocab_size: Annotated[
         int, Setting("Rows of the token embedding table.", at_least=1)
@@ -221,7 +229,16 @@ GENERATOR_KINDS = {
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorConfig(Settings):
-    """What fills masked positions (paper, sections 2 and 3.2)."""
+    """Says what fills masked positions (paper, sections 2 and 3.2).
+
+        from electra_tf import ElectraPretrainer, GeneratorConfig
+
+        ElectraPretrainer.from_size(
+            "tiny", vocab="vocab.txt", generator=GeneratorConfig(kind="tied")
+        )
+
+    `electra-tf pretrain --help=settings` tells what each field is.
+    """
 
     hidden_fraction: Annotated[
         float,

@@ -329,7 +329,7 @@ def evaluate(
             break
     missing = [split for split in splits if split not in seen]
     if missing or not seen:
-        where = f" in {task.data}" if task.data else ""
+        where = f" in {task.data}" if task.data else "; give --data"
         what = missing[0] if missing else "of validation or test"
         raise UserError(
             f"task {task.name}: found no split {what}{where}"

@@ -20,7 +20,17 @@ OBJECTIVES = {
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig(Settings):
-    """What is trained on what, and with which weight."""
+    """Says what is trained on what, and with which weight.
+
+        from electra_tf import ElectraPretrainer, ObjectiveConfig
+
+        objective = ObjectiveConfig(kind="electra_15", disc_weight=25.0)
+        ElectraPretrainer.from_size(
+            "tiny", vocab="vocab.txt", objective=objective
+        )
+
+    `electra-tf pretrain --help=settings` tells what each field is.
+    """
 
     kind: Annotated[
         str,
@@ -102,7 +112,15 @@ class ObjectiveConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class MaskingConfig(Settings):
-    """How many tokens are masked, and how (paper, section 3.1)."""
+    """Says how many tokens are masked, and how (paper, section 3.1).
+
+        from electra_tf import MaskedLM, MaskingConfig
+
+        masking = MaskingConfig(mask_prob=0.25, unit="whole_word")
+        MaskedLM.from_pretrained("model", masking=masking)
+
+    `electra-tf pretrain --help=settings` tells what each field is.
+    """
 
     mask_prob: Annotated[
         float,

@@ -30,12 +30,14 @@ _MAX_IDLE = 16
 class Client:
     """Asks a server for answers. Threads may share one client.
 
-    ```
-    client = electra_tf.Client("http://127.0.0.1:8501")
-    client.predict(["a fine film", "a dull one"])
-    client.predict([{"question": "Who?", "context": "Ada wrote it."}])
-    client.predict({"text": ["a fine film", "a dull one"]})
-    ```
+        from electra_tf import Client
+
+        client = Client("http://127.0.0.1:8501", "sst2")
+        client.predict(["a fine film", "a dull one"])
+        client.predict([{"text": "a fine film"}, {"text": "a dull one"}])
+        client.predict({"text": ["a fine film", "a dull one"]})
+
+    A model of questions takes `{"question": ..., "context": ...}` for each.
 
     Args:
       url: http://HOST:PORT, https://..., or grpc://HOST:PORT for TensorFlow

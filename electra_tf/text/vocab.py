@@ -32,7 +32,13 @@ class AddedToken(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Vocab:
-    """WordPiece tokens in the order of their ids.
+    """Holds WordPiece tokens in the order of their ids.
+
+        from electra_tf import Vocab, load_vocab
+
+        vocab = load_vocab("vocab.txt")
+        vocab.ids["[MASK]"], vocab.tokens[0], len(vocab)
+        Vocab(vocab.tokens + ("zebra",)).save("longer.txt")
 
     Attributes:
       tokens: the tokens; "##" marks a piece that continues a word.

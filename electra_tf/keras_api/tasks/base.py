@@ -6,24 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.finetuning.fine_tuner import StepPlan, plan_steps
 from electra_tf.keras_api.tasks import inputs, streams
-from electra_tf.keras_api.tasks.saved import SavedTask
+from electra_tf.keras_api.tasks.reading import ReadingTask
 from electra_tf.prediction.predictor import Inference
 from electra_tf.tasks.features import Features, check_lengths
 from electra_tf.tasks.task import Prediction
-from electra_tf.text import tokenizer as wordpiece
 
 _BATCH = 32  # rows in a batch of training, where not said
 _AT_ONCE = 64  # rows at once in evaluation and prediction
 _CHUNK = 4096  # inputs whose features are in memory together
 
 
-class TaskModel(SavedTask):
+class TaskModel(ReadingTask):
     """A network for a task, trained on and asked about strings.
 
     The networks, losses and predictions are those of the commands `finetune`,
@@ -151,10 +149,6 @@ class TaskModel(SavedTask):
             self._memory.steps_done += max(0, self._iterations() - before)
             self._memory.scored = None
 
-    def has_answers(self, x: Any, y: Any) -> bool:
-        """Says whether answers are given."""
-        return y is not None
-
     def check_streamed(self) -> None:
         """Refuses to learn from a dataset, where that cannot be.
 
@@ -171,59 +165,9 @@ class TaskModel(SavedTask):
         return self._train.batch_size
 
     def _iterations(self) -> int:
-        if self.optimizer is None:
-            return 0
+        if getattr(self, "optimizer", None) is None:
+            return 0  # where nothing is compiled
         return int(self.optimizer.iterations.numpy())
-
-    def _weights(
-        self, examples: Sequence[Any], class_weight: Any, sample_weight: Any
-    ) -> list[float] | None:
-        if sample_weight is None and class_weight is None:
-            return None
-        found = [1.0] * len(examples)
-        if sample_weight is not None:
-            found = [float(w) for w in inputs.plain(sample_weight)]
-            inputs.same_number(len(examples), found, "sample_weight")
-        if class_weight is not None:
-            shares = self.class_shares(examples, class_weight)
-            found = [w * share for w, share in zip(found, shares)]
-        return found
-
-    def class_shares(
-        self, examples: Sequence[Any], class_weight: Mapping[Any, float]
-    ) -> list[float]:
-        """Returns the weight of each example's class.
-
-        Raises:
-          UserError: the task has no classes.
-        """
-        raise UserError(
-            f"class_weight: {type(self).__name__} takes none; give "
-            "sample_weight"
-        )
-
-    @property
-    def _words(self) -> wordpiece.Tokenizer:
-        """The tokenizer as tasks take it."""
-        return self.tokenizer.graph_tokenizer
-
-    def _look(self, examples: Sequence[Any]) -> None:
-        """Learns, once, what the task must know of training examples."""
-        if self.learned:
-            return
-        self.learn(examples)
-        self.learned = True
-        self.make_test_function(force=True)  # it may hold what has changed
-
-    def _features(
-        self, examples: Sequence[Any], weights: Sequence[float] | None
-    ) -> Features:
-        """Inputs and targets."""
-        found = self.task.features(self._words, examples, training=True)
-        check_lengths(found, self.network.config.max_positions)
-        if weights is not None:
-            found = streams.weighted(found, np.asarray(weights, "float32"))
-        return found
 
     def _batches(
         self,
@@ -316,12 +260,6 @@ class TaskModel(SavedTask):
         limit = self.network.config.max_positions
         count = int(data.cardinality().numpy()) if self.keeps_all else None
         return self._with_y(streams.streamed(data, make, limit, count))
-
-    def _with_y(self, data: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches with y beside, which Keras asks for to make metrics."""
-        if not (self._is_own or self._has_metrics):
-            return data
-        return data.map(lambda batch: (batch, self.targets(batch)[0]))
 
     # --- evaluate and predict ----------------------------------------------
 
@@ -432,7 +370,10 @@ class TaskModel(SavedTask):
         features = self._features(examples, weights)
         if not features.units:
             raise UserError("x: none of the inputs can be evaluated on")
-        return self._with_y(streams.once(features, batch_size or _AT_ONCE))
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        return self._with_y(
+            streams.once(features, batch_size or _AT_ONCE, replicas)
+        )
 
     def scores(self, x: Any, y: Any = None) -> dict[str, float]:
         """Computes the task's metrics as the command `evaluate` does.
@@ -501,6 +442,14 @@ class TaskModel(SavedTask):
         )
         callbacks.on_predict_end()
         return self.joined(found)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Predicts for the inputs of one batch, as `predict` does.
+
+        Args:
+          x: the inputs.
+        """
+        return self.predict(x, verbose=0)
 
     def predicted(
         self,

@@ -214,14 +214,19 @@ class CompiledTask(FineTuner, abc.ABC):
             )
         self._has_metrics = bool(metrics or options.get("weighted_metrics"))
         self._own_optimizer = optimizer is not None
-        keras.Model.compile(
-            self,
-            optimizer=optimizer,
-            loss=loss,
-            metrics=metrics or None,
-            jit_compile=jit_compile,
-            **options,
-        )
+        # Steps are given token ids: the tokenizer need not suit XLA.
+        self.tokenizer.supports_jit = True
+        try:
+            keras.Model.compile(
+                self,
+                optimizer=optimizer,
+                loss=loss,
+                metrics=metrics or None,
+                jit_compile=jit_compile,
+                **options,
+            )
+        finally:
+            self.tokenizer.supports_jit = False
         if optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
@@ -270,11 +275,22 @@ class CompiledTask(FineTuner, abc.ABC):
           inputs: what `preprocessor` takes, or the mapping that it gives.
           training: whether dropout is on.
         """
+        if isinstance(inputs, Mapping) and set(INPUTS) < set(inputs):
+            return self._answers_of_batch(inputs)
         rows = inputs
         if not isinstance(inputs, Mapping):
             rows = self.preprocessor(inputs)
         parts = [rows[name] for name in INPUTS]
         return self.answers(self.network(*parts, training=training))
+
+    def _answers_of_batch(self, batch: Mapping[str, tf.Tensor]) -> Any:
+        """Answers for a batch with targets, from which Keras learns shapes.
+
+        Under a distribution strategy it takes the mean over replicas for that,
+        which makes numbers with a point of token ids.
+        """
+        whole = {name: tf.cast(batch[name], tf.int32) for name in INPUTS}
+        return self.answers(self.forward(whole))
 
     def __call__(self, inputs: Any, *args: Any, **named: Any) -> Any:
         """See `call`; Python's strings become tensors first."""

@@ -1,6 +1,7 @@
 """Batches for Keras' loops: of arrays by length, of datasets as they come."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -93,20 +94,28 @@ class _Later:
         return self._stream.batch(self._first + step)
 
 
-def once(features: Features, batch_size: int) -> tf.data.Dataset:
+def once(
+    features: Features, batch_size: int, replicas: int = 1
+) -> tf.data.Dataset:
     """Makes batches of all units once, the longest first.
 
     Args:
       features: with targets.
       batch_size: units in a batch; the last has what is left.
+      replicas: that share a batch: Keras wants as many units for each in the
+        first one.
     """
     lengths = unit_lengths(features)
     order = np.argsort(-lengths, kind="stable")
     longest = int(lengths.max(initial=1))
+    cuts = [*range(0, len(order), batch_size), len(order)]
+    first = cuts[1] - cuts[1] % replicas
+    if 0 < first < cuts[1]:
+        cuts.insert(1, first)
 
     def batches() -> Iterator[Batch]:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+        for start, end in itertools.pairwise(cuts):
+            chosen = order[start:end]
             length = padded_length(
                 int(lengths[chosen].max()), _MULTIPLE, longest
             )
@@ -114,9 +123,8 @@ def once(features: Features, batch_size: int) -> tf.data.Dataset:
 
     signature = _signature(features, features.batch(order[:1]))
     data = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    count = -(-len(order) // batch_size)
     return _unsharded(
-        data.apply(tf.data.experimental.assert_cardinality(count))
+        data.apply(tf.data.experimental.assert_cardinality(len(cuts) - 1))
     )
 
 

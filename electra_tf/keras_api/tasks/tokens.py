@@ -137,6 +137,14 @@ class TokenModel(TaskModel):
         """See `TaskModel.has_answers`: the texts are the answers."""
         return True
 
+    def _held_out(
+        self, data: Any, batch_size: int | None
+    ) -> tf.data.Dataset | None:
+        """There is no y: a list is one of texts, not of x and y."""
+        if isinstance(data, tf.data.Dataset | tuple) or data is None:
+            return super()._held_out(data, batch_size)
+        return super()._held_out((data,), batch_size)
+
     def scores(self, x: Any, y: Any = None) -> dict[str, float]:
         """Computes loss and accuracy of masked copies of texts.
 

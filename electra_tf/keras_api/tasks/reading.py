@@ -1,0 +1,148 @@
+"""Inputs and answers as users give them, made examples and batches."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf.errors import UserError
+from electra_tf.keras_api.tasks import inputs, streams
+from electra_tf.keras_api.tasks.saved import SavedTask
+from electra_tf.tasks.features import Features, check_lengths
+from electra_tf.text import tokenizer as wordpiece
+
+
+class ReadingTask(SavedTask):
+    """Reads what `fit` and the others are given."""
+
+    def has_answers(self, x: Any, y: Any) -> bool:
+        """Says whether answers are given."""
+        return y is not None
+
+    def _weights(
+        self, examples: Sequence[Any], class_weight: Any, sample_weight: Any
+    ) -> list[float] | None:
+        if sample_weight is None and class_weight is None:
+            return None
+        found = [1.0] * len(examples)
+        if sample_weight is not None:
+            found = [float(w) for w in inputs.plain(sample_weight)]
+            inputs.same_number(len(examples), found, "sample_weight")
+        if class_weight is not None:
+            shares = self.class_shares(examples, class_weight)
+            found = [w * share for w, share in zip(found, shares)]
+        return found
+
+    def class_shares(
+        self, examples: Sequence[Any], class_weight: Mapping[Any, float]
+    ) -> list[float]:
+        """Returns the weight of each example's class.
+
+        Raises:
+          UserError: the task has no classes.
+        """
+        raise UserError(
+            f"class_weight: {type(self).__name__} takes none; give "
+            "sample_weight"
+        )
+
+    @property
+    def _words(self) -> wordpiece.Tokenizer:
+        """The tokenizer as tasks take it."""
+        return self.tokenizer.graph_tokenizer
+
+    def _look(self, examples: Sequence[Any]) -> None:
+        """Learns, once, what the task must know of training examples."""
+        if self.learned:
+            return
+        self.learn(examples)
+        self.learned = True
+        self.make_test_function(force=True)  # it may hold what has changed
+
+    def _features(
+        self, examples: Sequence[Any], weights: Sequence[float] | None
+    ) -> Features:
+        """Inputs and targets."""
+        found = self.task.features(self._words, examples, training=True)
+        check_lengths(found, self.network.config.max_positions)
+        if weights is not None:
+            found = streams.weighted(found, np.asarray(weights, "float32"))
+        return found
+
+    def _with_y(self, data: tf.data.Dataset) -> tf.data.Dataset:
+        """Batches with y beside, which Keras asks for to make metrics."""
+        if not (self._is_own or self._has_metrics):
+            return data
+        return data.map(lambda batch: (batch, self.targets(batch)[0]))
+
+    # --- single batches ----------------------------------------------------
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Updates the weights once; arguments are those of `fit`.
+
+        Args:
+          x: the batch's inputs.
+          y: their answers.
+          sample_weight: a weight for each input.
+          class_weight: weights of labels, by name or number.
+          return_dict: names and values instead of values alone.
+
+        Returns:
+          The loss and the compiled metrics.
+
+        Raises:
+          UserError: data that the task cannot take; or ELECTRA's optimizer,
+            which plans its learning rate over a whole `fit`.
+        """
+        if self.compiled and not self._own_optimizer:
+            raise UserError(
+                "train_on_batch: ELECTRA's optimizer plans its learning rate "
+                "over a whole fit; compile with an optimizer of Keras, as in "
+                'compile("adam")'
+            )
+        batch = self._one_batch(x, y, sample_weight, class_weight)
+        return super().train_on_batch(*batch, return_dict=return_dict)
+
+    def test_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Computes loss and metrics of one batch, as `train_on_batch`.
+
+        Args:
+          x: the batch's inputs.
+          y: their answers.
+          sample_weight: a weight for each input.
+          return_dict: names and values instead of values alone.
+        """
+        if not self.compiled:
+            self.compile()
+        batch = self._one_batch(x, y, sample_weight, None)
+        return super().test_on_batch(*batch, return_dict=return_dict)
+
+    def _one_batch(
+        self, x: Any, y: Any, sample_weight: Any, class_weight: Any
+    ) -> tuple[Any, ...]:
+        """The batch as steps take it, and y where metrics want it."""
+        examples = self.read(x, y)
+        if not self.has_answers(x, y):
+            raise UserError("y: is missing; expected the answers")
+        weights = self._weights(examples, class_weight, sample_weight)
+        self._look(examples)
+        features = self._features(examples, weights)
+        if not features.units:
+            raise UserError("x: none of the inputs can be learned from")
+        data = self._with_y(streams.once(features, features.units))
+        found = next(iter(data))
+        return found if isinstance(found, tuple) else (found,)
