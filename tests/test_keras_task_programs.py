@@ -50,7 +50,7 @@ def classifier(model):
 
 def test_single_batches(classifier, model):
     """A step is that of `fit` on the same rows; tests are `evaluate`'s."""
-    classifier.compile(keras.optimizers.SGD(0.002), run_eagerly=True)
+    classifier.compile(keras.optimizers.SGD(1e-4), run_eagerly=True)
     before = classifier.test_on_batch(TEXTS, LABELS, return_dict=True)
     assert before == pytest.approx(
         classifier.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)
@@ -61,7 +61,7 @@ def test_single_batches(classifier, model):
     assert loss == pytest.approx(before["loss"], rel=1e-5)
     assert accuracy == before["accuracy"]
     fitted = opened(model)
-    fitted.compile(keras.optimizers.SGD(0.002), run_eagerly=True)
+    fitted.compile(keras.optimizers.SGD(1e-4), run_eagerly=True)
     fitted.fit(TEXTS, LABELS, batch_size=4, verbose=0)
     found = classifier.predict_on_batch(TEXTS)
     np.testing.assert_allclose(found, fitted(TEXTS), atol=1e-6)
