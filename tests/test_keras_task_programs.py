@@ -208,6 +208,10 @@ model.save("x.keras")
 again = keras.saving.load_model("x.keras")
 np.testing.assert_array_equal(
     again.predict(texts, verbose=0), model.predict(texts, verbose=0))
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    filler = electra_tf.MaskedLM.from_pretrained({model!r})
+    filler.compile()
+assert np.isfinite(filler.evaluate(texts, verbose=0)).all()
 print("equal")
 """
     done = subprocess.run(

@@ -275,7 +275,9 @@ class CompiledTask(FineTuner, abc.ABC):
           inputs: what `preprocessor` takes, or the mapping that it gives.
           training: whether dropout is on.
         """
-        if isinstance(inputs, Mapping) and set(INPUTS) < set(inputs):
+        if isinstance(inputs, Mapping) and (
+            set(INPUTS) < set(inputs) or self._is_averaged(inputs)
+        ):
             return self._answers_of_batch(inputs)
         rows = inputs
         if not isinstance(inputs, Mapping):
@@ -283,8 +285,13 @@ class CompiledTask(FineTuner, abc.ABC):
         parts = [rows[name] for name in INPUTS]
         return self.answers(self.network(*parts, training=training))
 
+    def _is_averaged(self, batch: Mapping[str, Any]) -> bool:
+        """Whether it is what Keras makes of the batches of replicas."""
+        shared = self.distribute_strategy.num_replicas_in_sync > 1
+        return shared and tf.as_dtype(batch[INPUTS[0]].dtype).is_floating
+
     def _answers_of_batch(self, batch: Mapping[str, tf.Tensor]) -> Any:
-        """Answers for a batch with targets, from which Keras learns shapes.
+        """Answers for a batch of steps, from which Keras learns shapes.
 
         Under a distribution strategy it takes the mean over replicas for that,
         which makes numbers with a point of token ids.
