@@ -33,30 +33,40 @@ def model(tmp_path_factory, tiny_vocab_file):
     return path
 
 
-@pytest.fixture
-def classifier(model):
+def opened(model):
+    """A classifier without dropout, so that steps do not depend on chance."""
     return electra_tf.TextClassifier.from_pretrained(
-        model, labels=["bad", "good"]
+        model,
+        labels=["bad", "good"],
+        options={"dropout": 0.0},
+        overrides={"model.hidden_dropout": 0.0, "model.attention_dropout": 0.0},
     )
 
 
-def test_single_batches(classifier):
+@pytest.fixture
+def classifier(model):
+    return opened(model)
+
+
+def test_single_batches(classifier, model):
     """A step is that of `fit` on the same rows; tests are `evaluate`'s."""
-    classifier.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
+    classifier.compile(keras.optimizers.SGD(1e-4), run_eagerly=True)
     before = classifier.test_on_batch(TEXTS, LABELS, return_dict=True)
     assert before == pytest.approx(
         classifier.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)
     )
     doubled = classifier.test_on_batch(TEXTS, LABELS, sample_weight=[2.0] * 4)
     assert doubled[0] == pytest.approx(2 * before["loss"], rel=1e-5)
-    found = [classifier.train_on_batch(TEXTS, LABELS) for _ in range(4)]
-    assert [len(values) for values in found] == [2] * 4  # loss, accuracy
-    assert int(classifier.optimizer.iterations.numpy()) == 4
+    loss, accuracy = classifier.train_on_batch(TEXTS, LABELS)
+    assert loss == pytest.approx(before["loss"], rel=1e-5)
+    assert accuracy == before["accuracy"]
+    fitted = opened(model)
+    fitted.compile(keras.optimizers.SGD(1e-4), run_eagerly=True)
+    fitted.fit(TEXTS, LABELS, batch_size=4, verbose=0)
+    found = classifier.predict_on_batch(TEXTS)
+    np.testing.assert_allclose(found, fitted(TEXTS), atol=1e-6)
     after = classifier.test_on_batch(TEXTS, LABELS, return_dict=True)
     assert after["loss"] < before["loss"]
-    np.testing.assert_array_equal(
-        classifier.predict_on_batch(TEXTS), classifier.predict(TEXTS, verbose=0)
-    )
     with pytest.raises(UserError, match="y: is missing"):
         classifier.train_on_batch(TEXTS)
 
@@ -88,15 +98,13 @@ def test_a_list_of_texts_to_validate_on(model):
 
 def test_lora_after_an_optimizer_of_one_s_own(classifier):
     """The optimizer is made anew for what trains now."""
-    classifier.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
+    classifier.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     classifier.enable_lora(2, verbose=False)
     before = classifier.evaluate(TEXTS, LABELS, verbose=0)[0]
     for _ in range(3):
         classifier.train_on_batch(TEXTS, LABELS)
     assert classifier.evaluate(TEXTS, LABELS, verbose=0)[0] < before
-    assert type(classifier.optimizer).__name__ == "Adam"
-    count = len(classifier.trainable_variables)
-    assert len(classifier.optimizer.variables) == 2 + 2 * count
+    assert type(classifier.optimizer).__name__ == "SGD"
 
 
 def test_saved_before_anything_is_compiled(model, tmp_path):
