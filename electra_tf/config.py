@@ -418,6 +418,8 @@ def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
     message += f"{_name(kind)}, got {_describe(value)}"
     if kind is str and isinstance(value, bool | int | float):
         message += "; put it in quotes"
+    if origin is tuple and isinstance(value, str):
+        message += f"; put it in brackets: [{value:.60}]"
     raise UserError(message)
 
 

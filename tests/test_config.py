@@ -162,6 +162,7 @@ def test_unknown_section_in_an_override():
         ("train.clip=[1]", "train.clip: expected a number, got [1]"),
         ("model.size=12", "expected text, got 12; put it in quotes"),
         ("model.layers=3", "expected a list, each a whole number, got 3"),
+        ("model.layers=3,a", "got '3,a'; put it in brackets: [3,a]"),
         ("model.layers=[1, x]", "model.layers[1]: expected a whole number"),
         ("model.pair=[1]", "expected a list of a whole number, text, got [1]"),
         ("model.names.x=y", "model.names.x: expected a number, got 'y'"),

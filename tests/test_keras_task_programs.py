@@ -1,13 +1,16 @@
 """Task classes in training programs of one's own: batches, devices, XLA."""
 
+import json
 import os
 import pathlib
 import subprocess
 import sys
 import warnings
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import electra_tf
 from electra_tf.errors import UserError
@@ -30,30 +33,40 @@ def model(tmp_path_factory, tiny_vocab_file):
     return path
 
 
-@pytest.fixture
-def classifier(model):
+def opened(model):
+    """A classifier without dropout, so that steps do not depend on chance."""
     return electra_tf.TextClassifier.from_pretrained(
-        model, labels=["bad", "good"]
+        model,
+        labels=["bad", "good"],
+        options={"dropout": 0.0},
+        overrides={"model.hidden_dropout": 0.0, "model.attention_dropout": 0.0},
     )
 
 
-def test_single_batches(classifier):
+@pytest.fixture
+def classifier(model):
+    return opened(model)
+
+
+def test_single_batches(classifier, model):
     """A step is that of `fit` on the same rows; tests are `evaluate`'s."""
-    classifier.compile("adam", run_eagerly=True)
+    classifier.compile(keras.optimizers.SGD(1e-4), run_eagerly=True)
     before = classifier.test_on_batch(TEXTS, LABELS, return_dict=True)
     assert before == pytest.approx(
         classifier.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)
     )
     doubled = classifier.test_on_batch(TEXTS, LABELS, sample_weight=[2.0] * 4)
     assert doubled[0] == pytest.approx(2 * before["loss"], rel=1e-5)
-    found = [classifier.train_on_batch(TEXTS, LABELS) for _ in range(8)]
-    assert [len(values) for values in found] == [2] * 8  # loss, accuracy
-    assert int(classifier.optimizer.iterations.numpy()) == 8
+    loss, accuracy = classifier.train_on_batch(TEXTS, LABELS)
+    assert loss == pytest.approx(before["loss"], rel=1e-5)
+    assert accuracy == before["accuracy"]
+    fitted = opened(model)
+    fitted.compile(keras.optimizers.SGD(1e-4), run_eagerly=True)
+    fitted.fit(TEXTS, LABELS, batch_size=4, verbose=0)
+    found = classifier.predict_on_batch(TEXTS)
+    np.testing.assert_allclose(found, fitted(TEXTS), atol=1e-6)
     after = classifier.test_on_batch(TEXTS, LABELS, return_dict=True)
     assert after["loss"] < before["loss"]
-    np.testing.assert_array_equal(
-        classifier.predict_on_batch(TEXTS), classifier.predict(TEXTS, verbose=0)
-    )
     with pytest.raises(UserError, match="y: is missing"):
         classifier.train_on_batch(TEXTS)
 
@@ -83,11 +96,95 @@ def test_a_list_of_texts_to_validate_on(model):
     assert all(np.isfinite(found))
 
 
+def test_lora_after_an_optimizer_of_one_s_own(classifier):
+    """The optimizer is made anew for what trains now."""
+    classifier.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    classifier.enable_lora(2, verbose=False)
+    before = classifier.evaluate(TEXTS, LABELS, verbose=0)[0]
+    for _ in range(3):
+        classifier.train_on_batch(TEXTS, LABELS)
+    assert classifier.evaluate(TEXTS, LABELS, verbose=0)[0] < before
+    assert type(classifier.optimizer).__name__ == "SGD"
+
+
+def test_saved_before_anything_is_compiled(model, tmp_path):
+    """Weights are there from the start; so are files of them."""
+    made = electra_tf.TokenClassifier.from_pretrained(model, labels=["O", "X"])
+    made.save_pretrained(str(tmp_path / "tagger"))
+    words = [["a", "good", "cat"]]
+    found = electra_tf.TokenClassifier.from_pretrained(str(tmp_path / "tagger"))
+    np.testing.assert_array_equal(
+        found.predict(words, verbose=0)[0], made.predict(words, verbose=0)[0]
+    )
+
+
+def test_a_file_that_could_not_be_read_is_not_written(classifier, tmp_path):
+    with pytest.raises(UserError, match=r"x\.h5: HDF5 .* name a \.keras file"):
+        classifier.save(tmp_path / "x.h5")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_commands_take_a_directory(classifier, model, tmp_path):
+    """What `save_pretrained` writes is a model for each of them."""
+    classifier.fit(TEXTS, LABELS, verbose=0)
+    wanted = classifier.predict(TEXTS, verbose=0)
+    names = [classifier.labels[i] for i in wanted.argmax(axis=1)]
+    saved, data = str(tmp_path / "saved"), tmp_path / "data"
+    classifier.save_pretrained(saved)
+    data.mkdir()
+    rows = "".join(map("{}\t{}\n".format, TEXTS, LABELS))
+    for split in ("train", "dev"):
+        (data / f"{split}.tsv").write_text("text\tlabel\n" + rows)
+
+    with pytest.raises(UserError, match="--data"):
+        electra_tf.evaluate(saved)
+    found = electra_tf.evaluate(saved, data=str(data)).metrics["validation"]
+    right = sum(a == b for a, b in zip(names, LABELS))
+    assert found["accuracy"] == 25.0 * right
+
+    answers = str(tmp_path / "answers.jsonl")
+    electra_tf.predict(saved, str(data / "dev.tsv"), answers)
+    lines = [json.loads(x) for x in open(answers).read().splitlines()]
+    assert [line["predicted_label"] for line in lines] == names
+    np.testing.assert_allclose(
+        [[x["probabilities"][n] for n in ("bad", "good")] for x in lines],
+        wanted, atol=1e-6,
+    )  # fmt: skip
+
+    served = electra_tf.export(saved, str(tmp_path / "served")).path
+    serve = tf.saved_model.load(served).signatures["serving_default"]
+    np.testing.assert_allclose(
+        serve(text=tf.constant(TEXTS))["probabilities"], wanted, atol=1e-5
+    )
+
+    for kind in ("huggingface", "tf1", "electra_tf", "keras_hub"):
+        other = str(tmp_path / kind)
+        electra_tf.convert(saved, kind, other)
+        if kind == "huggingface":
+            again = electra_tf.TextClassifier.from_pretrained(other)
+            np.testing.assert_allclose(
+                again.predict(TEXTS, verbose=0), wanted, atol=1e-6
+            )
+
+    run = str(tmp_path / "run")
+    electra_tf.finetune(
+        run, task="classification", data=str(data), model=saved,
+        train={"num_train_epochs": 1}, options={"max_seq_length": 16},
+    )  # fmt: skip
+    opened = electra_tf.TextClassifier.from_pretrained(run)
+    assert opened.labels == ("bad", "good")
+    assert opened.classify(TEXTS) == [
+        found["label"] for found in electra_tf.load(run).predict(TEXTS)
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [None, "adam"])
 def test_two_devices(optimizer, model, tmp_path):
     """Trains, evaluates rows that do not divide, is saved and loaded."""
     code = f"""
+import keras
 import numpy as np, keras, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(

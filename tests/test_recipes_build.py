@@ -135,6 +135,17 @@ def test_public_names_are_the_recipes():
     assert electra_tf.prepare_text is prepare_text
 
 
+def test_words_of_too_many_letters_are_named_as_the_cause(tmp_path):
+    path = tmp_path / "encoded.txt"
+    words = ["".join("abcd"[(i + j) % 4] for j in range(201)) for i in range(4)]
+    path.write_text("\n".join([*words, *["a word of four letters"] * 2]))
+    built = build_vocab(str(path), str(tmp_path / "v.txt"), vocab_size=60)
+    assert built.unknown_share == pytest.approx(4 / 14)
+    assert "28.57% of the words are [UNK]: 4 words are longer than 200" in (
+        str(built)
+    )
+
+
 def test_progress_and_notes_can_be_silenced(arguments, capfd):
     nothing_held_out = {"validation_fraction": 1e-9, "overwrite": True}
     build_data(**arguments, **nothing_held_out, progress=False)

@@ -143,6 +143,11 @@ def test_a_byte_order_mark_is_passed_over(tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_bytes("\ufeff".encode() + "\r\n".join(TOKENS).encode())
     assert load_vocab(str(path)) == Vocab(TOKENS)
+    for encoding in ("utf-16", "utf-16-be"):
+        text = "\n".join(TOKENS)
+        mark = "" if encoding == "utf-16" else "\ufeff"
+        path.write_bytes((mark + text).encode(encoding))
+        assert load_vocab(str(path)) == Vocab(TOKENS)
 
 
 def test_the_layer_and_other_formats(tmp_path):

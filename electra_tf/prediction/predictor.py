@@ -145,10 +145,12 @@ class Predictor:
     def _count(self, examples: Sequence[Any], features: Features) -> None:
         """Counts [UNK], and keeps some texts that it is in."""
         ids, vocab = features.tokens["input_ids"], self.tokenizer.vocab
-        special = np.isin(ids, (vocab.cls_id, vocab.sep_id, vocab.pad_id))
-        found = int((ids == vocab.unk_id).sum())
+        special = (vocab.cls_id, vocab.sep_id, vocab.pad_id)
+        found = np.count_nonzero(ids == vocab.unk_id)
         self._unknown += found
-        self._total += int((~special).sum())
+        self._total += ids.size - sum(
+            np.count_nonzero(ids == number) for number in special
+        )
         if found and len(self._texts) < _MANY:
             for example in examples:
                 self._texts += self.task.texts(example)
@@ -327,7 +329,7 @@ def evaluate(
             break
     missing = [split for split in splits if split not in seen]
     if missing or not seen:
-        where = f" in {task.data}" if task.data else ""
+        where = f" in {task.data}" if task.data else "; give --data"
         what = missing[0] if missing else "of validation or test"
         raise UserError(
             f"task {task.name}: found no split {what}{where}"

@@ -165,8 +165,8 @@ class TaskModel(ReadingTask):
         return self._train.batch_size
 
     def _iterations(self) -> int:
-        if self.optimizer is None:
-            return 0
+        if getattr(self, "optimizer", None) is None:
+            return 0  # where nothing is compiled
         return int(self.optimizer.iterations.numpy())
 
     def _batches(

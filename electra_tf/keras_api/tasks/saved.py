@@ -54,6 +54,11 @@ class SavedTask(Adaptable, CompiledTask):
         """
         super().enable_lora(*args, **named)
         self._memory.inferences.clear()  # they were traced without it
+        if self._own_optimizer:  # it knows the weights that trained before
+            kind, told = type(self.optimizer), self.optimizer.get_config()
+            with self.distribute_strategy.scope():
+                self.optimizer = kind.from_config(told)
+                self.optimizer.build(self.trainable_variables)
 
     @classmethod
     def _open(
@@ -152,6 +157,31 @@ class SavedTask(Adaptable, CompiledTask):
             f"labels: {path} has no head of its own; name the labels, or give "
             "num_classes"
         )
+
+    def save(
+        self,
+        filepath: Any,
+        overwrite: bool = True,
+        zipped: bool | None = None,
+        **named: Any,
+    ) -> None:
+        """Saves it as `keras.Model.save`, in a `.keras` file.
+
+        Args:
+          filepath: the file.
+          overwrite: whether to replace a file without asking.
+          zipped: as Keras'.
+          **named: as Keras'.
+
+        Raises:
+          UserError: HDF5, which does not bring such models back.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise UserError(
+                f"{filepath}: HDF5 cannot bring a {type(self).__name__} back; "
+                "name a .keras file, or take save_pretrained(DIRECTORY)"
+            )
+        super().save(filepath, overwrite, zipped, **named)
 
     def save_pretrained(self, path: str) -> None:
         """Writes a model directory, as the command `finetune` does.
