@@ -15,8 +15,6 @@ import electra_tf
 from electra_tf.exporting import servable
 from electra_tf.exporting import writer as export
 from electra_tf.exporting.graphs import text_signatures
-from electra_tf.tasks.ranking.pairs import Pair
-from electra_tf.tasks.texts.task import TextExample
 
 PAIRED = ("pair", "glue", "ranking")
 # What stands beside the odd texts: short ones, long ones, none.
@@ -59,15 +57,10 @@ def requested(name):
 
 
 def of_python(opened, name):
-    """The task's predictions; empty texts are refused before, not here."""
-    if name == "ranking":
-        examples = [Pair(a, b) for a, b in zip(ODD_TEXTS, OTHERS)]
-    else:
-        examples = [
-            TextExample(a, b if name in PAIRED else None)
-            for a, b in zip(ODD_TEXTS, OTHERS)
-        ]
-    return opened.predictor.answer(examples)
+    """What `predict` answers, to empty texts too."""
+    pairs = zip(ODD_TEXTS, OTHERS)
+    items = list(pairs) if name in PAIRED else list(ODD_TEXTS)
+    return opened.predictor.predict(items)
 
 
 # Where TensorFlow and TensorFlow Text are all there is of packages.

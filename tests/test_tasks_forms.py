@@ -389,8 +389,25 @@ def test_shards_are_one_split(tmp_path):
     assert [e.text for e in task(train_file=one).read("train")] == ["train 1"]
     assert [e.text for e in task(tmp_path / one).read("train")] == ["train 1"]
     (tmp_path / one).unlink()
-    with pytest.raises(UserError, match=r"one of 3 parts; .*00001-of-00003"):
+    with pytest.raises(UserError, match=r"one of 3 parts; .* 00001 is not"):
         task().read("train")
+
+
+def test_shards_as_hubs_have_them(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pa = pytest.importorskip("pyarrow")
+    (tmp_path / "README.md").write_text("text")
+    (tmp_path / "data").mkdir()
+    for number, name in enumerate(("6f3344faa23e9b0a", "05d0a76a1b2c3d4e")):
+        path = tmp_path / f"data/train-{number:05d}-of-00002-{name}.parquet"
+        row = {"text": [f"a {number}"], "label": [number]}
+        parquet.write_table(pa.table(row), path)
+    kind = options_class("classification")(validation_fraction=0.0)
+    task = task_class("classification")("classification", kind, str(tmp_path))
+    assert [(e.text, e.answer) for e in task.read("train")] == [
+        ("a 0", "0"), ("a 1", "1"),
+    ]  # fmt: skip
+    assert task.read("test") is None
 
 
 def test_shards_of_questions(tmp_path):

@@ -321,6 +321,7 @@ class _Part:
         self._predictor = predictor
         self._keep = keep
         self._done = Done()
+        self._last: tuple[Any, ...] = ()
 
     def answer(
         self, rows: Sequence[tuple["Row", str]], number: int
@@ -338,22 +339,31 @@ class _Part:
                 f"predicted_{name}" if name in kept else name: value
                 for name, value in prediction.items()
             }
-            error = prediction.get(_ERROR)
-            self._done.add(
-                {
-                    "rows": 1,
-                    "errors": int(_ERROR in prediction),
-                    "first_error": error,
-                    "inputs": kept,
-                    "outputs": answer,
-                }
-            )
+            self._count(kept, answer, prediction.get(_ERROR))
             found.append(kept | answer)
         return found
+
+    def _count(
+        self,
+        kept: Mapping[str, Any],
+        answer: Mapping[str, Any],
+        error: str | None,
+    ) -> None:
+        done = self._done
+        done.rows += 1
+        if error is not None:
+            done.errors += 1
+            done.first_error = done.first_error or error
+        names = (*kept, None, *answer)
+        if names != self._last:  # they seldom change
+            self._last = names
+            done.inputs |= dict.fromkeys(kept)
+            done.outputs |= dict.fromkeys(answer)
 
     def head(self) -> dict[str, Any]:
         """Returns what the part's first line says; a new part begins."""
         done, self._done = self._done, Done()
+        self._last = ()
         return dataclasses.asdict(done) | {
             "inputs": list(done.inputs),
             "outputs": list(done.outputs),

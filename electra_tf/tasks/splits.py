@@ -22,10 +22,13 @@ _NAMES = {
     "validation": ("dev", "val", "valid", "validation", "testa", "devel"),
     "test": ("test", "testb"),
 }
-# One of several files of a split, as `datasets` writes them.
+# One of several files of a split, as `datasets` writes them; older ones have
+# the hash of their content in the name.
 _SHARD = re.compile(
-    r"(?P<name>.+)-\d{5}-of-(?P<count>\d{5})(?P<end>(\.[A-Za-z0-9]+)*)"
+    r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]{16})?"
+    r"(?P<end>(\.[A-Za-z0-9]+)*)"
 )
+_FOLDER = "data"  # where the files are in a repository of `datasets`
 _NOT_DATA = (".md", ".yaml", ".py", ".zip", ".tar", ".tgz", ".html")
 
 Fraction = Annotated[
@@ -149,6 +152,9 @@ def locate(
         ]
         # JSON that is no data often lies beside: settings, descriptions.
         found = [n for n in there if not n.lower().endswith(".json")] or there
+        inside = files.join(data, _FOLDER)
+        if not found and files.is_directory(inside) and not is_one(inside):
+            return locate(split, inside, None, option, suffix)
     found = _without_shards(found)
     if len(found) > 1:
         raise UserError(
@@ -163,7 +169,7 @@ def _without_shards(names: Sequence[str]) -> list[str]:
     firsts: dict[tuple[str, ...], str] = {}
     for name in sorted(names):
         found = _SHARD.fullmatch(name)
-        key = found.group("name", "count", "end") if found else (name,)
+        key = _split_of(found) if found else (name,)
         firsts.setdefault(key, name)
     return list(firsts.values())
 
@@ -181,16 +187,24 @@ def shards(path: str) -> tuple[str, ...]:
     found = _SHARD.fullmatch(name)
     if found is None:
         return (path,)
+    there = {}
+    for other in sorted(files.list_directory(folder or ".")):
+        part = _SHARD.fullmatch(other)
+        if part is not None and _split_of(part) == _split_of(found):
+            there[int(part["number"])] = f"{folder}{slash}{other}"
     count = int(found["count"])
-    paths = tuple(
-        f"{folder}{slash}{found['name']}-{number:05d}-of-{count:05d}"
-        f"{found['end']}"
-        for number in range(count)
-    )
-    missing = [p for p in paths if not files.exists(p)]
+    missing = [number for number in range(count) if number not in there]
     if missing:
-        raise UserError(f"{path}: is one of {count} parts; {missing[0]} is not")
-    return paths
+        raise UserError(
+            f"{path}: is one of {count} parts; that with the number "
+            f"{missing[0]:05d} is not there"
+        )
+    return tuple(there[number] for number in range(count))
+
+
+def _split_of(shard: re.Match[str]) -> tuple[str, ...]:
+    """What the parts of one split have in common."""
+    return shard["name"], shard["count"], shard["end"]
 
 
 def are_shards(paths: Sequence[str]) -> bool:

@@ -95,15 +95,30 @@ def read_pairs(
     return pairs
 
 
-def pair_of(record: Mapping[str, Any], columns: Columns, place: str) -> Pair:
+def pair_of(
+    record: Mapping[str, Any],
+    columns: Columns,
+    place: str,
+    may_be_empty: bool = False,
+) -> Pair:
     """A row.
+
+    Args:
+      record: column -> value.
+      columns: their names.
+      place: where the row stands, for messages.
+      may_be_empty: whether texts without a character will do.
 
     Raises:
       UserError: a text is missing or empty, the relevance is no number.
     """
+    query, passage = (
+        records.text_in(record, name, place, may_be_empty=may_be_empty)
+        for name in (columns.query, columns.passage)
+    )
     return Pair(
-        records.text_in(record, columns.query, place),
-        records.text_in(record, columns.passage, place),
+        query,
+        passage,
         _relevance(record.get(columns.relevance), columns.relevance, place),
         _identifier(record, columns.query_id),
         _identifier(record, columns.passage_id),

@@ -126,6 +126,11 @@ class Ranking(FileTask):
         """A pair from the query's and the passage's column."""
         return ranking_pairs.pair_of(record, self.options.column_names, place)
 
+    def asked(self, record: Mapping[str, Any], place: str) -> Pair:
+        """See `Task.asked`."""
+        names = self.options.column_names
+        return ranking_pairs.pair_of(record, names, place, may_be_empty=True)
+
     def record(self, item: Any) -> Mapping[str, Any]:
         """(query, passage), or a mapping with both."""
         if isinstance(item, tuple | list) and len(item) == 2:
