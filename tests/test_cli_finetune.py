@@ -66,6 +66,7 @@ def test_from_the_command_to_answers(run, data, tmp_path, capsys):
     assert answer["label"] == rows[0][2]
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_model_goes_on(run, data, tmp_path, capfd):
     """The same head; and a new one where it is asked for."""
     for flag, told in (

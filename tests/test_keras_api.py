@@ -168,6 +168,7 @@ def test_the_validation_split_says_how_many_batches_it_has(data):
     assert int(found.cardinality()) == sum(1 for _ in found) > 1
 
 
+@pytest.mark.slow
 def test_fit_under_a_strategy(data, vocab):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():

@@ -140,6 +140,7 @@ def test_a_fresh_process_loads_the_same(model, tmp_path):
 
 
 # --- strings -----------------------------------------------------------------
+@pytest.mark.slow
 def test_a_task_fits_and_predicts_strings(model):
     task = electra_tf.TextClassifier.from_pretrained(
         model, labels=["bad", "good"]
@@ -266,7 +267,10 @@ def frozen_with_a_head(model):
     return made
 
 
-@pytest.mark.parametrize("build", [siamese, frozen_with_a_head])
+@pytest.mark.parametrize(
+    "build",
+    [pytest.param(siamese, marks=pytest.mark.slow), frozen_with_a_head],
+)
 def test_models_of_one_s_own_train_and_are_saved(build, model, tmp_path):
     made = build(model)
     paths = [v.path for v in made.variables]

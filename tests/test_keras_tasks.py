@@ -493,6 +493,7 @@ def test_cross_encoder(model, tmp_path):
         made.fit(data)
 
 
+@pytest.mark.slow
 def test_lora_on_strings(model, tmp_path):
     made = electra_tf.TextClassifier.from_pretrained(
         model, labels=["bad", "good"]

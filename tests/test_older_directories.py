@@ -249,6 +249,7 @@ def test_a_run_is_converted_to_the_same(output):
             assert ours.read_bytes() == path.read_bytes(), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", outputs("exports", "export"))
 def test_a_model_is_exported_to_the_same_answers(output):
     now = again(output)

@@ -56,6 +56,7 @@ def test_parts_are_the_whole(name):
         assert float(four[key]) == pytest.approx(float(value), abs=1e-5), key
 
 
+@pytest.mark.slow
 def test_weights_after_updates():
     """Two updates in the loop's own step give the same weights to 1e-6."""
     ends = []

@@ -154,6 +154,7 @@ def test_from_hugging_face(run, data, tmp_path, capfd, part):
             np.testing.assert_array_equal(before[name], after[name])
 
 
+@pytest.mark.slow
 def test_more_rows_than_the_vocabulary_has_tokens(run, data, tmp_path, capfd):
     # As published models have them; 30,522 are the default, too.
     hub = tmp_path / "hf"
@@ -310,6 +311,7 @@ def test_mistakes(run, data, tmp_path, capfd, words, said):
     assert said in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_originals_slots_carry_over(shared_dir, tmp_path, capfd):
     golden = shared_dir / "golden"
     flags = [

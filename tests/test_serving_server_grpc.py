@@ -212,6 +212,7 @@ def test_a_port_that_is_taken(server, tmp_path):
             pass
 
 
+@pytest.mark.slow
 def test_a_stop_answers_what_runs(tmp_path):
     serving_toy.save(tmp_path / "toy" / "1")
     with serving_toy.served({"toy": tmp_path / "toy"}, grpc_port=0) as server:

@@ -53,7 +53,7 @@ def available(versions):
     ]
 
 
-@pytest.mark.parametrize("newest", [1, 2])
+@pytest.mark.parametrize("newest", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_deleting_the_newest_rolls_back_once(model, events, newest):
     path, add = model
     for number in (8, 9, 10):
