@@ -131,4 +131,4 @@ def test_mistakes_raise(model, tmp_path):
 
 def test_one_model_is_required(capsys):
     assert app.run(["serve"]) == 2
-    assert "--model is required" in capsys.readouterr().err
+    assert "--model: name a directory" in capsys.readouterr().err

@@ -62,7 +62,9 @@ def test_answers_are_compared():
 
 def a_world():
     goods = [
-        world.Good("get", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"page"),
+        world.Good(
+            "get", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"page"
+        ),
         world.Good(
             "predict row",
             b'POST /p HTTP/1.1\r\nContent-Length: 16\r\n\r\n{"inputs":["a"]}',

@@ -185,7 +185,7 @@ def request(
     method: str, path: str, body: bytes | None = None, *headers: str
 ) -> bytes:
     """The bytes of a request as it should be."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: x", *headers]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode() + (body or b"")
