@@ -152,10 +152,12 @@ class Batcher:
           An array for each output, as if the request had been alone.
 
         Raises:
-          RequestError: 503 too much is waiting, 413 the answer would be too
-            large; or what `run` raised.
+          RequestError: 503 too much is waiting, 413 a text is too long, or
+            the answer would be too large; or what `run` raised.
         """
         shared = work.info.divisible
+        sizes = signatures.row_bytes(inputs, shared)
+        self._check_texts(sizes)
         count = _rows(work.info, inputs)
         limit = self._limits.pending_rows
         if self._pending and self._pending + count > limit:
@@ -167,7 +169,6 @@ class Batcher:
         self._load = max(self._load, self._pending)
         waiting: collections.deque[asyncio.Future[Arrays]] = collections.deque()
         done = []
-        sizes = signatures.row_bytes(inputs, shared)
         cost = self._pace(work) * int(sizes.sum())
         long = cost > self._settings.long_seconds
         if not long:
@@ -234,6 +235,22 @@ class Batcher:
         """A place's part of these rows, within what a call takes."""
         share = math.ceil(rows / self._settings.parallel)
         return max(1, min(share, self._settings.rows))
+
+    def _check_texts(self, sizes: np.ndarray) -> None:
+        """Refuses rows that would keep a call for very long.
+
+        Args:
+          sizes: the bytes of each row.
+        """
+        limit = self._limits.text_bytes
+        if sizes.size and sizes.max() > limit:
+            row = int(sizes.argmax())
+            raise RequestError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"Row {row} has {sizes[row]} bytes of text; at most {limit} "
+                "are read: divide the text, or start the server with a larger "
+                "--max_text_bytes",
+            )
 
     def _check_size(self, parts: Sequence[Arrays]) -> None:
         values = signatures.joined_values(parts)

@@ -52,16 +52,10 @@ def parse(
     method: str = "classify",
 ) -> PredictRequest:
     """Reads a request; arguments and errors as `predict_json.parse`'s."""
-
-    def find_checked(name: str) -> SignatureInfo:
-        info = find_signature(name)
-        check(info, method)
-        return info
-
     document = predict_json.document(body)
     name = document.get("signature_name", "") or predict_json.DEFAULT_SIGNATURE
-    if isinstance(name, str):
-        find_checked(name)
+    if isinstance(name, str):  # what is none is refused by `read`
+        check(find_signature(name), method)
     examples = document.get("examples")
     if not isinstance(examples, list) or not examples:
         raise invalid(
@@ -81,9 +75,7 @@ def parse(
     request: dict[str, Any] = {"instances": instances}
     if "signature_name" in document:
         request["signature_name"] = document["signature_name"]
-    return predict_json.parse(
-        json.dumps(request).encode(), find_checked, max_rows
-    )
+    return predict_json.read(request, find_signature, max_rows)
 
 
 def _single(value: Any) -> Any:

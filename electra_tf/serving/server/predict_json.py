@@ -73,7 +73,15 @@ def parse(
       RequestError: 400, with TensorFlow Serving's words for it; 413, too many
         rows.
     """
-    found = document(body)
+    return read(document(body), find_signature, max_rows)
+
+
+def read(
+    found: dict[str, Any],
+    find_signature: Callable[[str], SignatureInfo],
+    max_rows: int = 2**31,
+) -> PredictRequest:
+    """Reads the JSON object of a request; see `parse`."""
     name = found.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid(

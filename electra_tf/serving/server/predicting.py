@@ -12,11 +12,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from electra_tf.serving.server import (
-    classify_json,
-    predict_json,
-    signatures,
-)
+from electra_tf.serving.server import classify_json, predict_json
 from electra_tf.serving.server.batching import Batcher, Work
 from electra_tf.serving.server.limits import (
     Limits,
@@ -308,7 +304,6 @@ class Predicting:
           ClientDisconnect: `client_goes` returned.
         """
         info = model.signatures[signature]
-        self._check_texts(inputs, info.divisible)
         rows = max(
             (len(x) if x.ndim else 1 for x in inputs.values()), default=1
         )
@@ -318,23 +313,6 @@ class Predicting:
         outputs = await self._run(work, inputs, client_goes)
         self._metrics.rows.labels(model.name, signature).inc(rows)
         return outputs
-
-    def _check_texts(self, inputs: Arrays, by_row: bool) -> None:
-        """Refuses rows that would keep a call for very long.
-
-        Raises:
-          RequestError: 413, naming the row.
-        """
-        sizes = signatures.row_bytes(inputs, by_row)
-        limit = self._limits.text_bytes
-        if sizes.size and sizes.max() > limit:
-            row = int(sizes.argmax())
-            raise RequestError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"Row {row} has {sizes[row]} bytes of text; at most {limit} "
-                "are read: divide the text, or start the server with a larger "
-                "--max_text_bytes",
-            )
 
     async def _run(
         self,
