@@ -90,14 +90,11 @@ class CrossEncoder(TaskModel):
         Raises:
           UserError: not there, not whole, or fine-tuned for something else.
         """
-        chosen = dict(options or {})
-        if max_seq_length is not None:
-            chosen["max_seq_length"] = max_seq_length
-        given = Given(chosen, vocab, overrides, load_weights, seed, dtype, name)
-        state: dict[str, Any] | None = {}
-        if not new_head and cls.is_fine_tuned(path, vocab):
-            state = None
-        return cls._open(path, "ranking", state, given)
+        given = Given(
+            options, max_seq_length, vocab, overrides,
+            load_weights, seed, dtype, name,
+        )  # fmt: skip
+        return cls._open(path, "ranking", {}, given, new_head)
 
     @classmethod
     def takes(cls, task: Task) -> bool:

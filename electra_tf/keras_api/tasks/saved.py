@@ -12,7 +12,7 @@ from electra_tf.errors import UserError
 from electra_tf.finetuning import settings as finetune_settings
 from electra_tf.finetuning import start as starts
 from electra_tf.finetuning.start import Start
-from electra_tf.hub import directory, loading
+from electra_tf.hub import directory
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.keras_api.aside import written_aside
 from electra_tf.keras_api.tasks.compiled import CompiledTask
@@ -31,6 +31,7 @@ class Given:
     """Arguments that all `from_pretrained` have in common."""
 
     options: Mapping[str, Any] | None = None
+    max_seq_length: int | None = None
     vocab: str | None = None
     overrides: Mapping[str, Any] | None = None
     load_weights: bool = True
@@ -67,6 +68,7 @@ class SavedTask(Adaptable, CompiledTask):
         task: str,
         state: Mapping[str, Any] | None,
         given: "Given",
+        new_head: bool = True,
     ) -> M:
         """Opens a checkpoint, for a new task or for the one it has.
 
@@ -76,6 +78,8 @@ class SavedTask(Adaptable, CompiledTask):
           state: what the new task knows, its labels; None takes task, options
             and state of the checkpoint.
           given: the other arguments of `from_pretrained`.
+          new_head: whether `state` counts even where the checkpoint has a
+            task's head.
 
         Raises:
           UserError: it cannot be opened, or has no task of this kind.
@@ -96,7 +100,11 @@ class SavedTask(Adaptable, CompiledTask):
         assert start.checkpoint is not None  # it was read
         there = start.checkpoint.config
         options = dict(given.options or {})
+        if given.max_seq_length is not None:
+            options["max_seq_length"] = given.max_seq_length
         head: Any = None
+        if there.task is not None and not new_head:
+            state = None
         if state is None:
             if there.task is None:
                 raise UserError(cls.missing(path))
@@ -142,13 +150,6 @@ class SavedTask(Adaptable, CompiledTask):
     @abc.abstractmethod
     def takes(cls, task: Task) -> bool:
         """Says whether the class is for such tasks."""
-
-    @classmethod
-    def is_fine_tuned(cls, path: str, vocab: str | None = None) -> bool:
-        """Says whether a checkpoint has a task's head."""
-        return (
-            loading.open_checkpoint(path, vocab=vocab).config.task is not None
-        )
 
     @classmethod
     def missing(cls, path: str) -> str:

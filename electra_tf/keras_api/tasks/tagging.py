@@ -90,14 +90,15 @@ class TokenClassifier(TaskModel):
           UserError: not there, not whole, or without a head where no labels
             are given.
         """
-        chosen = dict(options or {})
-        if max_seq_length is not None:
-            chosen["max_seq_length"] = max_seq_length
-        given = Given(chosen, vocab, overrides, load_weights, seed, dtype, name)
+        given = Given(
+            options, max_seq_length, vocab, overrides,
+            load_weights, seed, dtype, name,
+        )  # fmt: skip
         names = inputs.names(labels, num_classes)
-        if names is None:
-            return cls._open(path, "tagging", None, given)
-        state = _state(names, chosen.get("scheme"), chosen.get("convert_to"))
+        state = None
+        if names is not None:
+            said = options or {}
+            state = _state(names, said.get("scheme"), said.get("convert_to"))
         return cls._open(path, "tagging", state, given)
 
     @classmethod

@@ -149,13 +149,14 @@ class TextClassifier(_TextModel):
         chosen = dict(options or {})
         if multi_label:
             chosen["multi_label"] = True
-        if max_seq_length is not None:
-            chosen["max_seq_length"] = max_seq_length
         state = None
         if names is not None:
             state = {"labels": names}
             chosen["labels"] = names
-        given = Given(chosen, vocab, overrides, load_weights, seed, dtype, name)
+        given = Given(
+            chosen, max_seq_length, vocab, overrides,
+            load_weights, seed, dtype, name,
+        )  # fmt: skip
         return cls._open(path, "classification", state, given)
 
     @classmethod
@@ -342,13 +343,12 @@ class TextRegressor(_TextModel):
         chosen = dict(options or {})
         if scale is not None:
             chosen["scale"] = scale
-        if max_seq_length is not None:
-            chosen["max_seq_length"] = max_seq_length
-        given = Given(chosen, vocab, overrides, load_weights, seed, dtype, name)
-        fresh = {"offset": 0.0, "scale": scale or 1.0}
-        if new_head or not cls.is_fine_tuned(path, vocab):
-            return cls._open(path, "regression", fresh, given)
-        return cls._open(path, "regression", None, given)
+        given = Given(
+            chosen, max_seq_length, vocab, overrides,
+            load_weights, seed, dtype, name,
+        )  # fmt: skip
+        state = {"offset": 0.0, "scale": scale or 1.0}
+        return cls._open(path, "regression", state, given, new_head)
 
     @classmethod
     def takes(cls, task: Task) -> bool:
