@@ -13,7 +13,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -295,9 +294,6 @@ def _outputs(
 ) -> tf.Tensor:
     """Logits of rows of vectors that stand in place of the tokens'.
 
-    The vectors are laid into a table as large as the vocabulary's, in which
-    the rows of ids count on.
-
     Args:
       network: the classifier.
       vectors: float32 [B, L, E].
@@ -306,29 +302,11 @@ def _outputs(
     Returns:
       float32 [B, labels].
     """
-    batch, length, width = vectors.shape
-    table = network.encoder.embeddings.word_embeddings
-    size, needed = table.shape[0], batch * length
-    if needed > size:  # a vocabulary smaller than the rows
-        half = max(1, size // length)
-        return tf.concat(
-            [
-                _outputs(network, vectors[i : i + half], segments)
-                for i in range(0, batch, half)
-            ],
-            axis=0,
-        )
-    flat = tf.pad(
-        tf.reshape(vectors, [-1, width]), [[0, size - needed], [0, 0]]
+    found = network(
+        inputs_embeds=vectors,
+        segment_ids=tf.broadcast_to(segments, tf.shape(vectors)[:2]),
+        training=False,
     )
-    ids = tf.reshape(tf.range(needed), [batch, length])
-    with keras.StatelessScope([(table, tf.cast(flat, table.dtype))]):
-        found = network(
-            ids,
-            tf.ones_like(ids),
-            tf.broadcast_to(segments, [batch, length]),
-            training=False,
-        )
     return tf.cast(found.logits, tf.float32)
 
 

@@ -12,6 +12,8 @@ def without_pooler(
 
     No output of a task depends on it. Left among what a task trains, each
     `fit` warns of variables without gradients, and asks for a forgotten loss.
+    (A function, not a base class: KerasHub names a task in a preset by its
+    class' first base.)
 
     Args:
       variables: a task's.

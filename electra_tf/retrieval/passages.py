@@ -5,7 +5,6 @@ next; a very long one is divided, at the ends of lines, of sentences, or of
 words. In JSON lines each object is a document.
 """
 
-import codecs
 import dataclasses
 import hashlib
 import json
@@ -31,14 +30,6 @@ _SENTENCE_END = re.compile(
     "[\u201d\u2019\u300d\u300f\uff09]*"
 )
 _SPACE = re.compile(r"\s+")
-# Byte order marks; the longer ones first, as one begins with another.
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-    (codecs.BOM_UTF8, "utf-8"),
-)
 _LOOKED_AT = 1 << 16  # bytes, or characters, that tell whether it is text
 _MOST_WRONG = 0.1  # of the characters of a text: what is no UTF-8
 
@@ -273,13 +264,10 @@ def shown(name: str) -> str:
 
 
 def _decoded(data: bytes) -> str | None:
-    """The text of a file, or None if it has none."""
-    for mark, coding in _MARKS:
-        if data.startswith(mark):
-            return data.decode(coding, "replace").removeprefix("\ufeff")
+    """The text of a file that `inputs` gave in UTF-8; None if it has none."""
     if b"\0" in data[:_LOOKED_AT]:
         return None
-    text = data.decode("utf-8", "replace")
+    text = data.decode("utf-8", "replace").removeprefix("\ufeff")
     start = text[:_LOOKED_AT]
     if start.count("\ufffd") > _MOST_WRONG * len(start):
         return None
