@@ -5,15 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from electra_tf import files
-from electra_tf.errors import UserError
-
-_BATCH = 1024  # rows at once
-_STREAM = b"\xff\xff\xff\xff"  # what Arrow's stream format begins with
+from electra_tf.text import columnar, inputs
 
 
 def rows(
     path: str,
-    format: str,
     position: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Yields each row, as column -> value, and its place, "file:row".
@@ -23,7 +19,6 @@ def rows(
 
     Args:
       path: the file, or a folder.
-      format: "parquet" or "arrow".
       position: is told how many bytes were taken, as far as can be told.
 
     Raises:
@@ -38,49 +33,20 @@ def rows(
         ]
     taken = number = 0
     for one in paths:
-        for batch, names in _batches(one, format):
-            for row in batch.to_pylist():
-                number += 1
-                for column, known in names.items():
-                    row[column] = _named(row[column], known)
-                yield row, f"{path}:{number}"
+        with (
+            inputs.random_access(one) as file,
+            columnar.opened(file, one) as table,
+        ):
+            names = _classes(table.schema)
+            for batch in table.batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    for column, known in names.items():
+                        row[column] = _named(row[column], known)
+                    yield row, f"{path}:{number}"
         taken += files.size(one)
         if position is not None:
             position(taken)
-
-
-def _batches(path: str, format: str) -> Iterator[tuple[Any, dict]]:
-    """Small record batches, and the names of classes by their columns."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise UserError(
-            f"{path}: Parquet and Arrow files need pyarrow: pip install "
-            "'electra-tf[arrow]'"
-        ) from error
-    try:
-        if format == "parquet":
-            file = pq.ParquetFile(path)
-            names = _classes(file.schema_arrow)
-            for batch in file.iter_batches(_BATCH):
-                yield batch, names
-            return
-        with pa.memory_map(path) as source:
-            stream = source.read(len(_STREAM)) == _STREAM
-            source.seek(0)
-            if stream:
-                reader = pa.ipc.open_stream(source)
-                found = iter(reader)
-            else:
-                reader = pa.ipc.open_file(source)
-                found = map(reader.get_batch, range(reader.num_record_batches))
-            names = _classes(reader.schema)
-            for batch in found:
-                for start in range(0, batch.num_rows, _BATCH):
-                    yield batch.slice(start, _BATCH), names
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
 
 
 def _classes(schema: Any) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.text import inputs
+from electra_tf.text import columnar, inputs
 
 Format = Literal["tsv", "csv", "jsonl", "json", "parquet", "arrow"]
 # What a file's name ends in, compression aside -> its format.
@@ -96,9 +96,9 @@ def _head(path: str) -> bytes:
 
 def _of_content(path: str, head: bytes, delimiter: str | None) -> Layout | None:
     """None for CSV whose delimiter is still to be found."""
-    if head.startswith(b"PAR1"):
+    if head.startswith(columnar.PARQUET):
         return Layout("parquet")
-    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+    if columnar.is_columnar(head):
         return Layout("arrow")
     if head.startswith(b"PK\x03\x04"):
         raise UserError(

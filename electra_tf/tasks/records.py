@@ -124,7 +124,7 @@ def read_records(
     layout = formats.detect(path, format, delimiter)
     format = layout.format
     if format in ("parquet", "arrow"):
-        yield from arrow.rows(path, format, position)
+        yield from arrow.rows(path, position)
         return
     if format == "json":
         yield from _json_records(path)

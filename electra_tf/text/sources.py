@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.text import inputs, tables
+from electra_tf.text import columnar, inputs, tables
 from electra_tf.text.inputs import ByteStream, Readable
 
 # First bytes -> what has them. Whatever else is no text shows when it is read.
@@ -115,7 +115,7 @@ class _Finder:
     def _file(self, stream: ByteStream, member: bool) -> Iterator[Source]:
         """What is no archive."""
         name, head = stream.name, stream.peek(_HEAD)
-        if tables.is_columnar(head):
+        if columnar.is_columnar(head):
             with self._random_access(stream) as file:
                 yield self._rows(
                     name, tables.columnar(file, name, self._text_field)

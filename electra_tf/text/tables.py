@@ -8,15 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from electra_tf.errors import UserError
+from electra_tf.text.columnar import opened
 from electra_tf.text.inputs import ByteStream
 
 MAX_TEXT = 1 << 26
 """A longer value, in characters, is refused."""
 
-_PARQUET, _ARROW_FILE = b"PAR1", b"ARROW1"
-_ARROW_STREAM = b"\xff\xff\xff\xff"
 _PEEKED = 1 << 16
-_BATCH_ROWS = 1024
 _DELIMITERS = ",;\t|"
 _SPACE = " \t\r\n"
 
@@ -55,11 +53,6 @@ def _missing(
     )
 
 
-def is_columnar(head: bytes) -> bool:
-    """Whether a file with these first bytes is Parquet or Arrow."""
-    return head.startswith((_PARQUET, _ARROW_FILE, _ARROW_STREAM))
-
-
 def columnar(
     file: IO[bytes], name: str, text_field: str
 ) -> Iterator[str | None]:
@@ -73,48 +66,19 @@ def columnar(
     Raises:
       UserError: no such column, or not of text; damaged; no pyarrow.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UserError(
-            f"cannot read {name}: Parquet and Arrow files need the package "
-            "pyarrow; install it"
-        ) from error
-    head = file.read(8)
-    file.seek(0)
-    try:
-        if head.startswith(_PARQUET):
-            table = pa.parquet.ParquetFile(file)
-            schema = table.schema_arrow
-            _check_column(schema, name, text_field, pa)
-            batches = table.iter_batches(_BATCH_ROWS, columns=[text_field])
-        else:
-            if head.startswith(_ARROW_FILE):
-                opened = pa.ipc.open_file(file)
-                schema = opened.schema
-                batches = map(
-                    opened.get_batch, range(opened.num_record_batches)
-                )
-            else:
-                batches = pa.ipc.open_stream(file)
-                schema = batches.schema
-            _check_column(schema, name, text_field, pa)
-        for batch in batches:
+    with opened(file, name) as table:
+        _check_column(table.schema, name, text_field)
+        for batch in table.batches([text_field]):
             column = batch.column(batch.schema.get_field_index(text_field))
-            for start in range(0, len(column), _BATCH_ROWS):
-                for value in column.slice(start, _BATCH_ROWS).to_pylist():
-                    if isinstance(value, bytes):
-                        value = value.decode("utf-8", "replace")
-                    yield value or None
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"cannot read {name}: a damaged Parquet or Arrow file ({error}); "
-            "fetch the file again"
-        ) from error
+            for value in column.to_pylist():
+                if isinstance(value, bytes):
+                    value = value.decode("utf-8", "replace")
+                yield value or None
 
 
-def _check_column(schema: Any, name: str, text_field: str, pa: Any) -> None:
+def _check_column(schema: Any, name: str, text_field: str) -> None:
+    import pyarrow as pa
+
     def is_text(kind: Any) -> bool:
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
