@@ -100,3 +100,21 @@ def devices() -> None:
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * 2,
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(
+    tmp_path_factory: pytest.TempPathFactory, tiny_vocab_file: str
+) -> str:
+    """A pre-trained model directory: two layers of 16, 48 positions."""
+    import electra_tf
+
+    path = str(tmp_path_factory.mktemp("pretrained") / "model")
+    shape = {
+        "hidden_size": 16, "embedding_size": 16, "num_layers": 2,
+        "num_heads": 2, "intermediate_size": 32, "max_positions": 48,
+    }  # fmt: skip
+    electra_tf.ElectraPretrainer.from_size(
+        "tiny", vocab=tiny_vocab_file, model=shape
+    ).save_pretrained(path)
+    return path

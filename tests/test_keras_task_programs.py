@@ -16,21 +16,13 @@ import electra_tf
 from electra_tf.errors import UserError
 
 ROOT = str(pathlib.Path(__file__).resolve().parent.parent)
-SHAPE = {
-    "hidden_size": 16, "embedding_size": 16, "num_layers": 2, "num_heads": 2,
-    "intermediate_size": 32, "max_positions": 24,
-}  # fmt: skip
 TEXTS = ["a good cat", "the dog is not", "very good sister", "not that house"]
 LABELS = ["good", "bad"] * 2
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory, tiny_vocab_file):
-    path = str(tmp_path_factory.mktemp("pretrained") / "model")
-    electra_tf.ElectraPretrainer.from_size(
-        "tiny", vocab=tiny_vocab_file, model=SHAPE
-    ).save_pretrained(path)
-    return path
+def model(tiny_model):
+    return tiny_model
 
 
 def opened(model):

@@ -17,24 +17,15 @@ from electra_tf.errors import UserError
 from electra_tf.keras_api.tasks import inputs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SHAPE = {
-    "hidden_size": 16, "embedding_size": 16, "num_layers": 2, "num_heads": 2,
-    "intermediate_size": 32, "max_positions": 48,
-}  # fmt: skip
 TEXTS = ["a good cat", "the dog is not", "very good sister", "not that house"]
 TEXTS += ["good love", "dog or mat", "we have a good one", "which he said"]
 LABELS = ["good", "bad"] * 4
 EAGER = {"run_eagerly": True}  # tracing takes longer than so few steps
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory, tiny_vocab_file):
-    """A pre-trained model directory, of two layers."""
-    path = str(tmp_path_factory.mktemp("pretrained") / "model")
-    electra_tf.ElectraPretrainer.from_size(
-        "tiny", vocab=tiny_vocab_file, model=SHAPE
-    ).save_pretrained(path)
-    return path
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -400,7 +391,7 @@ ANSWERS = [("cat", 4), ("dog", 4)] * 2
 @pytest.mark.slow
 def test_answerer(model, tmp_path):
     made = electra_tf.QuestionAnswerer.from_pretrained(model)
-    assert made.task.options.max_seq_length == SHAPE["max_positions"]
+    assert made.task.options.max_seq_length == 48
     made.compile(learning_rate=1e-2, **EAGER)
     history = made.fit(
         (QUESTIONS, CONTEXTS), ANSWERS, epochs=10, batch_size=4, verbose=0,
