@@ -170,7 +170,7 @@ def attach(
       or one that no task there has.
     """
     # It imports the library.
-    from electra_tf import keras_hub as tasks
+    from electra_tf.hub import keras_hub_tasks as tasks
 
     model, task = getattr(config, part), config.task
     if part == "generator":
@@ -207,7 +207,7 @@ def preprocessor(
       config: of the network alone.
       part: which it is.
     """
-    from electra_tf import keras_hub as tasks
+    from electra_tf.hub import keras_hub_tasks as tasks
 
     kind = {
         "generator": tasks.ElectraMaskedLMPreprocessor,

@@ -5,12 +5,13 @@ Importing this registers the classes: `TextClassifier.from_preset(DIR)` and
 then find them for any preset of an `ElectraBackbone`.
 """
 
-from electra_tf.keras_hub.masked_lm import ElectraMaskedLM, tanh_gelu
-from electra_tf.keras_hub.preprocessors import (
+from electra_tf.hub.keras_hub_tasks import (
+    ElectraMaskedLM,
     ElectraMaskedLMPreprocessor,
+    ElectraTextClassifier,
     ElectraTextClassifierPreprocessor,
+    tanh_gelu,
 )
-from electra_tf.keras_hub.text_classifier import ElectraTextClassifier
 
 __all__ = [
     "ElectraMaskedLM",

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import keras_hub
 
-from electra_tf.keras_hub.pooler import without_pooler
-from electra_tf.keras_hub.preprocessors import (
+from electra_tf.hub.keras_hub_tasks.pooler import without_pooler
+from electra_tf.hub.keras_hub_tasks.preprocessors import (
     PACKAGE,
     ElectraMaskedLMPreprocessor,
     fit_to,
