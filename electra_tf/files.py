@@ -82,19 +82,17 @@ def list_directory(path: str) -> list[str]:
 
 def size(path: str) -> int:
     """The length of the file in bytes."""
-    with named_errors(path, "read"):
-        return _gfile().stat(path).length
+    return size_and_time(path)[0]
 
 
 def size_and_time(path: str) -> tuple[int, int]:
     """Size in bytes and time of last modification in ns, local or remote."""
-    if is_local(path):
-        with named_errors(path, "read"):
-            found = os.stat(path)
-        return found.st_size, found.st_mtime_ns
     with named_errors(path, "read"):
+        if is_local(path):
+            found = os.stat(path)
+            return found.st_size, found.st_mtime_ns
         stat = _gfile().stat(path)
-    return stat.length, stat.mtime_nsec
+        return stat.length, stat.mtime_nsec
 
 
 def remove(path: str) -> None:
