@@ -96,7 +96,10 @@ def serve(tmp_path_factory, tiny_tokens):
             model = servable.open_pretrained(saved)
         else:
             model = servable.of_predictor(electra_tf.load(saved))
-        export.export(model, output, names=["serving_default"])
+        explained = kind in ("pairs", "regression")
+        export.export(
+            model, output, names=["serving_default"], explain=explained
+        )
         return output
 
     def serve(*kinds):
@@ -301,6 +304,48 @@ def test_passages_are_added_and_taken_away(serve, page):
     page.keyboard.press("Control+Enter")
     page.locator("#body .bars li").nth(2).wait_for(state="detached")
     assert len(bar_names(page)) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pairs", "regression"])
+def test_an_answer_is_explained(serve, page, kind):
+    """Tokens shaded by what they add, with numbers; a label is chosen."""
+    visit(page, serve(kind), kind)
+    write(page, "😀 the cat sat.")
+    page.keyboard.press("Control+Enter")
+    answered(page)
+    page.get_by_role("button", name="Explain").press("Enter")
+    hide = page.get_by_role("button", name="Hide explanation")
+    hide.wait_for()
+    assert hide.get_attribute("aria-expanded") == "true"
+    texts = 2 if kind == "pairs" else 1
+    marked = page.locator(".explain .marked")
+    assert marked.all_text_contents() == ["😀 the cat sat."] * texts
+    marks = page.locator(".explain .marked >> nth=0").locator(".adds")
+    pieces = marks.all_text_contents()
+    assert pieces == ["😀", "the", "cat", "sat", "."]
+    marked.last.focus()
+    page.keyboard.press("End")
+    reading = page.locator(".explain .reading").last
+    assert re.fullmatch(
+        r"\.: [+\u2212]\d\.\d{3}, (for|against|no part)", reading.inner_text()
+    )
+    said = page.locator(".explain > div > .note").inner_text()
+    assert "complete but for" in said
+    rises = [float(n.replace("\u2212", "-"))
+             for n in re.findall(r"[+\u2212]\d+\.\d{3}", said)]  # fmt: skip
+    assert rises[1] - rises[0] == pytest.approx(rises[2], abs=0.05)
+    if kind == "pairs":
+        label = page.locator(".explain select")
+        chosen = label.input_value()
+        assert answered(page).startswith(chosen)
+        other = label.locator("option:not([hidden])").all_inner_texts()
+        other.remove(chosen)
+        label.select_option(other[0])
+        page.get_by_text(f"The score of “{other[0]}”").wait_for()
+    hide.press("Enter")
+    assert marked.count() == 0
+    check_answer(page, kind)
 
 
 @pytest.mark.slow

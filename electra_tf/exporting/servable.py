@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from electra_tf.errors import UserError
 from electra_tf.exporting.graphs import (
+    explain_signature,
     pretrained_signatures,
     qa_signatures,
     tagging_signatures,
@@ -60,6 +61,8 @@ _SIGNATURES: dict[Kind, Callable[[Any], Signatures]] = {
     "discriminator": pretrained_signatures.signatures,
     "generator": pretrained_signatures.signatures,
 }
+# Kinds that say something of a text or of a pair, which tokens can explain.
+_EXPLAINED: tuple[Kind, ...] = ("classification", "multilabel", "regression")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,17 +115,21 @@ class Servable:
             return tuple(task.state["labels"])
         return None
 
-    def signatures(self, names: Iterable[str] | None = None) -> Signatures:
+    def signatures(
+        self, names: Iterable[str] | None = None, explain: bool = False
+    ) -> Signatures:
         """Makes the model's signatures, `serving_default` first.
 
         Args:
           names: those that are wanted; all where None.
+          explain: add `explain`, see `graphs.explain_signature`.
 
         Returns:
           Name -> tf.function with an input signature.
 
         Raises:
-          UserError: it has no signature of such a name.
+          UserError: it has no signature of such a name, or its answers
+            cannot be explained.
         """
         found = _SIGNATURES[self.kind](self.predictor or self.network)
         found |= pretrained_signatures.embedding_signatures(
@@ -135,7 +142,15 @@ class Servable:
                     f"--signatures: there is no '{name}' of a {self.kind} "
                     f"model; there are {', '.join(found)}"
                 )
-        return {name: one for name, one in found.items() if name in wanted}
+        made = {name: one for name, one in found.items() if name in wanted}
+        if explain:
+            if self.predictor is None or self.kind not in _EXPLAINED:
+                raise UserError(
+                    f"--explain: a {self.kind} model cannot be explained; "
+                    f"expected {', '.join(_EXPLAINED)}"
+                )
+            made |= explain_signature.signatures(self.predictor)
+        return made
 
 
 def is_fine_tuned(path: str) -> bool:

@@ -120,14 +120,15 @@ def warmup_requests(about: Mapping[str, Any]) -> list[Request]:
     for name, signature in about["signatures"].items():
         columns = list(signature["inputs"])
         batches = [*([row] for row in rows), rows]
-        if not all(column in rows[0] for column in columns):
+        if not any(column in rows[0] for column in columns):
             # Such as `text` of a model that is asked questions: any text.
             batches = [
                 [dict.fromkeys(columns, text) for text in row.values()]
                 for row in rows
             ]
         for batch in batches:
-            inputs = {c: [row[c] for row in batch] for c in columns}
+            # What an example lacks may be left empty, as a label to explain.
+            inputs = {c: [row.get(c, "") for row in batch] for c in columns}
             found.append((name, inputs))
     return found
 

@@ -71,6 +71,7 @@ def export(
     names: Iterable[str] | None = None,
     storage: Storage = "float32",
     with_tflite: bool = False,
+    explain: bool = False,
 ) -> Export:
     """Writes the next version of a model.
 
@@ -84,6 +85,7 @@ def export(
         examples are compared with the model's own.
       with_tflite: write a classifier for TensorFlow Lite beside it; see
         `tflite`.
+      explain: add the signature `explain`.
 
     Raises:
       UserError: that version is there, the name is none for a server, it
@@ -95,7 +97,7 @@ def export(
     if version is not None:
         _check_version(output, version)
     _warn_of_vocabulary(servable)
-    made = servable.signatures(names)
+    made = servable.signatures(names, explain)
     about = description.describe(servable, name, made)
     about["weights"] = storage
     requests = serving_files.warmup_requests(about)

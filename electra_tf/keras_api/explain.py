@@ -1,10 +1,4 @@
-"""Which tokens an answer rests on: integrated gradients, `explain`.
-
-The attribution of a token is the integral of the output's gradient along the
-straight line from a baseline, where [PAD] stands in the token's place, to its
-own embedding (Sundararajan et al. 2017). Attributions add up to the difference
-of both outputs; how nearly is said.
-"""
+"""Which tokens an answer rests on: `explain`; see `models.attributions`."""
 
 import dataclasses
 import html
@@ -18,9 +12,10 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.models.attributions import STEPS, integrated_gradients
 from electra_tf.models.task_networks import SequenceClassifier
+from electra_tf.tasks.texts.targets import Number, Target
 
-_AT_ONCE = 2048  # tokens in one pass
 _log = logging.getLogger(__name__)
 
 
@@ -146,7 +141,7 @@ def explain(
     pairs: str | Sequence[str] | None = None,
     *,
     target: str | int | None = None,
-    steps: int = 24,
+    steps: int = STEPS,
     tolerance: float = 0.05,
 ) -> Any:
     """Finds what each token adds to a classifier's output.
@@ -181,6 +176,10 @@ def explain(
     if steps < 1:
         raise UserError(f"steps: {steps}; expected at least 1")
     tokenizer = getattr(tokenizer, "graph_tokenizer", tokenizer)
+    task = getattr(model, "task", None)
+    length = network.config.max_positions
+    if task is not None:  # what its answers are of
+        length = min(length, task.options.max_seq_length)
     chosen = _number(network, target)
     one = isinstance(texts, str)
     firsts = [texts] if isinstance(texts, str) else list(texts)
@@ -191,8 +190,8 @@ def explain(
         )
     found = [
         _explained(
-            network, tokenizer, text, seconds[i] if seconds else None,
-            chosen, steps, tolerance,
+            network, tokenizer, getattr(task, "target", None), length,
+            text, seconds[i] if seconds else None, chosen, steps, tolerance,
         )
         for i, text in enumerate(firsts)
     ]  # fmt: skip
@@ -219,6 +218,8 @@ def _number(
 def _explained(
     network: SequenceClassifier,
     tokenizer: Any,
+    said: Target | None,
+    length: int,
     text: str,
     pair: str | None,
     target: int | None,
@@ -226,88 +227,51 @@ def _explained(
     tolerance: float,
 ) -> Explanation:
     vocab = tokenizer.vocab
-    room = network.config.max_positions
-    rows = tokenizer.encode(
-        [text], None if pair is None else [pair], return_offsets=True
-    )
-    if rows["input_ids"].shape[1] > room:
-        rows = tokenizer.encode(
-            [text], None if pair is None else [pair], room, return_offsets=True
-        )
+    if pair is not None and not tokenizer([pair]).flat_values.shape[0]:
+        pair = None  # as tasks read it
+    seconds = None if pair is None else [pair]
+    rows = tokenizer.encode([text], seconds, return_offsets=True)
+    if rows["input_ids"].shape[1] > length:
+        rows = tokenizer.encode([text], seconds, length, return_offsets=True)
     ids, segments = rows["input_ids"][0], rows["segment_ids"][0]
-    table = tf.convert_to_tensor(network.encoder.embeddings.word_embeddings)
-    own = tf.cast(tf.gather(table, ids), tf.float32)
-    fixed = np.isin(ids.numpy(), [vocab.cls_id, vocab.sep_id])
-    base = tf.where(
-        fixed[:, None], own, tf.cast(table[vocab.pad_id], "float32")
+    found = integrated_gradients(
+        network,
+        ids,
+        segments,
+        tf.constant(np.isin(ids.numpy(), [vocab.cls_id, vocab.sep_id])),
+        vocab.pad_id,
+        -1 if target is None else target,
+        steps,
     )
-    difference = own - base
-
-    ends = _outputs(network, tf.stack([base, own]), segments)
-    if target is None:
-        target = int(tf.argmax(ends[1]))
-    # Gauss and Legendre's points, from -1 to 1, and their weights.
-    points, weights = np.polynomial.legendre.leggauss(steps)
-    points = ((points + 1) / 2).astype("float32")[:, None, None]
-    weights = (weights / 2).astype("float32")[:, None, None]
-    total = tf.zeros_like(own)
-    at_once = max(1, _AT_ONCE // ids.shape[0])
-    for i in range(0, steps, at_once):
-        line = base + points[i : i + at_once] * difference
-        with tf.GradientTape() as tape:
-            tape.watch(line)
-            output = tf.reduce_sum(_outputs(network, line, segments)[:, target])
-        gradient = tape.gradient(output, line)
-        total += tf.reduce_sum(gradient * weights[i : i + at_once], axis=0)
-    scores = tf.reduce_sum(total * difference, axis=1).numpy()
-
-    before, after = float(ends[0, target]), float(ends[1, target])
-    rest = abs(float(np.sum(scores, dtype=np.float64)) - (after - before))
-    error = rest / max(abs(after - before), 1.0)
+    error = float(found.error)
     if error > tolerance:
         _log.warning(
             "explain: scores add up to the output but for %.1f %%, more than "
             "%.1f %%; take more than %d steps",
             100 * error, 100 * tolerance, steps,
         )  # fmt: skip
-    labels = network.head_config.labels or ()
-    count = ends.shape[1]
+    chosen, label, probability = int(found.target), None, None
+    labels = network.head_config.labels
+    if labels or network.head_config.num_labels > 1:
+        label = labels[chosen] if labels else str(chosen)
+        shares = tf.nn.softmax(found.logits)
+        if said is not None:
+            shares = said.outputs(found.logits)["probabilities"]
+        probability = float(shares[chosen])
+    scale, offset = 1.0, 0.0
+    if isinstance(said, Number):
+        scale, offset = said.scale, said.offset
     return Explanation(
         tokens=tuple(vocab.tokens[i] for i in ids.numpy()),
-        scores=scores,
+        scores=found.scores.numpy() * np.float32(scale),
         spans=tuple((int(a), int(b)) for a, b in rows["offsets"][0].numpy()),
-        label=(labels[target] if labels else str(target))
-        if count > 1
-        else None,
-        output=after,
-        baseline=before,
-        probability=float(tf.nn.softmax(ends[1])[target])
-        if count > 1
-        else None,
+        label=label,
+        output=float(found.output) * scale + offset,
+        baseline=float(found.baseline) * scale + offset,
+        probability=probability,
         error=error,
         tolerance=tolerance,
     )
-
-
-def _outputs(
-    network: SequenceClassifier, vectors: tf.Tensor, segments: tf.Tensor
-) -> tf.Tensor:
-    """Logits of rows of vectors that stand in place of the tokens'.
-
-    Args:
-      network: the classifier.
-      vectors: float32 [B, L, E].
-      segments: int32 [L].
-
-    Returns:
-      float32 [B, labels].
-    """
-    found = network(
-        inputs_embeds=vectors,
-        segment_ids=tf.broadcast_to(segments, tf.shape(vectors)[:2]),
-        training=False,
-    )
-    return tf.cast(found.logits, tf.float32)
 
 
 def _colour(share: float) -> str:

@@ -82,6 +82,7 @@ class PackedEncoder:
     def __init__(self, encoder: ElectraEncoder):
         self._encoder = encoder
         self.config = encoder.config
+        self.embeddings = encoder.embeddings
 
     def __call__(
         self, *parts: Any, training: bool = False, **named: Any
@@ -95,6 +96,8 @@ class PackedEncoder:
         if named.pop("return_attentions", False):
             return encoder(*parts, return_attentions=True, **named)
         rows = as_rows(*parts, **named)
+        if rows.inputs_embeds is not None:  # not of tables, which it reads
+            return encoder(rows)
         input_ids, input_mask, segment_ids, *_ = rows.filled()
         places = _places(input_mask, self.config.num_heads)
         x = self._embed(input_ids, segment_ids, places)

@@ -56,6 +56,7 @@ def export(
     float16: bool = False,
     optimize: bool = False,
     tflite: bool = False,
+    explain: bool = False,
 ) -> Exported:
     """Writes a model as a TensorFlow SavedModel that takes texts, to be served.
 
@@ -87,6 +88,8 @@ def export(
       tflite: write a classifier for TensorFlow Lite too,
         DIR/1/assets.extra/model.tflite: token ids in, for the tokenizer is
         not part of it
+      explain: let a classifier or regressor of texts say what each token adds
+        to its answer (signature explain); the page of serve draws it
 
     Returns:
       What was written.
@@ -109,6 +112,7 @@ def export(
         signatures,
         "constants" if optimize else "float16" if float16 else "float32",
         tflite,
+        explain,
     )
     return Exported(written.path, written.version, written.description)
 

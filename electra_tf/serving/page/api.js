@@ -12,10 +12,11 @@ export async function loadedModels() {
 
 /** A request for predictions, ready to send or to be shown as a command. */
 export class PredictRequest {
-  constructor(model, rows) {
+  constructor(model, rows, signature) {
     const path = `v1/models/${encodeURIComponent(model)}:predict`;
     this.url = new URL(path, document.baseURI).href;
-    this.body = JSON.stringify({ instances: rows }, wellFormed);
+    const asked = { signature_name: signature, instances: rows };
+    this.body = JSON.stringify(asked, wellFormed);
   }
 
   /** {predictions, milliseconds}; a ServerError where there are none. */

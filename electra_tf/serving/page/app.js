@@ -4,6 +4,7 @@ import { loadedModels, PredictRequest, ServerError } from "./api.js";
 import { classification } from "./classification.js";
 import { discriminator } from "./discriminator.js";
 import { element, refill } from "./dom.js";
+import { canExplain, explainPart } from "./explain.js";
 import { Fields } from "./fields.js";
 import { generator } from "./generator.js";
 import { multilabel } from "./multilabel.js";
@@ -213,9 +214,12 @@ function show(asked, values, { predictions }) {
   };
   const { description, memory } = asked;
   try {
-    return asked.widget.show(predictions, values, {
+    const shown = asked.widget.show(predictions, values, {
       description, memory, fill,
     });
+    if (!canExplain(description)) return shown;
+    const part = explainPart(asked.name, description, values);
+    return { ...shown, body: element("div", {}, shown.body, part) };
   } catch (error) {
     console.error(error);
     throw new ServerError(

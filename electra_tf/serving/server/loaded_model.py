@@ -127,11 +127,16 @@ class LoadedModel:
                 for each in info.inputs.values()
             ):
                 continue
+            # What an example lacks beside its own inputs may be empty, as a
+            # label to explain; else any text will do.
+            own = any(key in rows[0] for key in info.inputs)
             columns = {
-                key: [str(row.get(key) or next(iter(row.values())))
-                      for row in rows]
+                key: [
+                    str(row.get(key) or ("" if own else [*row.values()][0]))
+                    for row in rows
+                ]
                 for key in info.inputs
-            }  # fmt: skip
+            }
             self.run(name, {k: _strings(v) for k, v in columns.items()})
 
 
