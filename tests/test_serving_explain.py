@@ -98,9 +98,7 @@ def test_exported_with_frozen_weights_it_answers_to_any_bytes(opened, tmp_path):
     found = loaded["explain"](text=texts, label=label)
     said = loaded["serving_default"](text=texts)["label"]
     np.testing.assert_array_equal(found["label"].numpy(), said.numpy())
-    check(
-        rows_of(found)[0], electra_tf.explain(model.predictor, TEXTS[0])
-    )
+    check(rows_of(found)[0], electra_tf.explain(model.predictor, TEXTS[0]))
     with pytest.raises(
         tf.errors.InvalidArgumentError,
         match="label: expected one of red, green, blue, or nothing",

@@ -10,6 +10,7 @@ import keras
 
 from electra_tf.errors import UserError
 from electra_tf.hub import directory, loading
+from electra_tf.hub.aside import written_aside
 from electra_tf.hub.checkpoint import Checkpoint, Part, Report, select
 from electra_tf.hub.config import DirectoryConfig, from_json, to_json
 from electra_tf.models import encoder, initial, networks, task_networks
@@ -125,7 +126,14 @@ class _Pretrained(Saved):
         return config
 
     def save_pretrained(self, path: str) -> None:
-        """Writes this network alone as a model directory of ours."""
+        """Writes this network alone as a model directory of ours.
+
+        Args:
+          path: the directory; a model that is there is replaced.
+
+        Raises:
+          UserError: it cannot be written, or there is no vocabulary.
+        """
         config = getattr(self, "directory_config", None)
         if config is None:
             raise ValueError("only a network from from_pretrained is saved so")
@@ -134,9 +142,10 @@ class _Pretrained(Saved):
                 f"{path}: a model directory has a vocabulary, and this network "
                 "came without one; load it again with vocab=FILE"
             )
-        directory.save(
-            path, self._saved_config(config), [self], self.tokenizer.vocab
-        )
+        with written_aside(path) as aside:
+            directory.save(
+                aside, self._saved_config(config), [self], self.tokenizer.vocab
+            )
 
 
 def _there(config: ModelConfig | None) -> ModelConfig:

@@ -10,10 +10,10 @@ import keras
 from electra_tf import config as configs
 from electra_tf.errors import UserError
 from electra_tf.hub import directory
+from electra_tf.hub.aside import written_aside
 from electra_tf.hub.checkpoint import Report
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.keras_api import start
-from electra_tf.keras_api.aside import written_aside
 from electra_tf.keras_api.data import special_ids
 from electra_tf.keras_api.settings import PretrainSettings, recorded
 from electra_tf.keras_api.tokenizer import AnyTokenizer

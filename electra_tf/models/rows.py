@@ -1,7 +1,5 @@
 """What every network reads: rows of tokens, whole or part by part."""
 
-import os
-import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +8,7 @@ import tensorflow as tf
 
 from electra_tf.models import inputs, randomness
 from electra_tf.models.adaptation import Adaptable
-from electra_tf.models.saved import Saved
+from electra_tf.models.saved import Saved, save_whole
 
 
 class Rows(NamedTuple):
@@ -290,23 +288,12 @@ class Network(Adaptable, Saved, keras.Model):
           overwrite: whether to replace a file without asking.
           zipped: as Keras'.
           **named: as Keras'.
+
+        Raises:
+          UserError: it cannot be written, or something in the model cannot
+            be saved.
         """
-        path = str(filepath)
-        if (
-            not path.endswith(".keras")
-            or "://" in path
-            or (os.path.exists(path) and not overwrite)
-        ):
-            super().save(filepath, overwrite, zipped, **named)
-            return
-        aside = f"{path.removesuffix('.keras')}.tmp-{uuid.uuid4().hex[:8]}"
-        aside += ".keras"
-        try:
-            super().save(aside, overwrite, zipped, **named)
-            os.replace(aside, path)
-        finally:
-            if os.path.exists(aside):
-                os.remove(aside)
+        save_whole(super().save, filepath, overwrite, zipped, **named)
 
     def save_own_variables(self, store: Any) -> None:
         """Writes, beside its weights, where its random numbers stand.

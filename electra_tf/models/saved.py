@@ -11,12 +11,15 @@ Paths of variables come back as they were: learning rates may depend on them.
 
 import contextlib
 import importlib
-from collections.abc import Iterator, Mapping
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import keras
 
 from electra_tf import config as configs
+from electra_tf import files
 from electra_tf.errors import UserError
 
 L = TypeVar("L", bound="Saved")
@@ -102,6 +105,56 @@ def shared(layer: keras.layers.Layer, owned: bool) -> dict[str, Any]:
     if owned:
         value.pop(_BUILD, None)
     return value
+
+
+# --- files -----------------------------------------------------------------
+
+
+def save_whole(
+    save: Callable[..., None],
+    filepath: Any,
+    overwrite: bool,
+    zipped: bool | None,
+    **named: Any,
+) -> None:
+    """Saves a model in a `.keras` file that is whole, or is not there.
+
+    Args:
+      save: of `keras.Model`.
+      filepath: its argument; what is not a local file is left to Keras.
+      overwrite: its argument.
+      zipped: its argument.
+      **named: others of it.
+
+    Raises:
+      UserError: it cannot be written, or something in the model cannot be
+        saved.
+    """
+    path = os.fspath(filepath)
+    if (
+        "://" in path
+        or zipped is False
+        or path.endswith((".h5", ".hdf5"))
+        or (os.path.exists(path) and not overwrite)
+    ):
+        save(filepath, overwrite, zipped, **named)
+        return
+    if not path.endswith(".keras"):
+        raise UserError(
+            f"{path}: expected a name that ends in .keras; save_pretrained "
+            "writes a directory"
+        )
+    aside = f"{path.removesuffix('.keras')}.tmp-{uuid.uuid4().hex[:8]}.keras"
+    try:
+        with files.named_errors(path, "write"):
+            save(aside, overwrite, zipped, **named)
+            os.replace(aside, path)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot save {path}: {reason:.300}") from error
+    finally:
+        if os.path.exists(aside):
+            os.remove(aside)
 
 
 # --- layers ----------------------------------------------------------------

@@ -50,6 +50,10 @@ class Offsets(NamedTuple):
 class Tokenizer(tf.Module):
     """Text -> WordPiece ids, exact with the original, in graph operations.
 
+    `encode` makes what networks read, [CLS] and [SEP] and padding included;
+    calling the tokenizer gives the ids of the texts alone, as KerasHub's do,
+    and with `add_special_tokens=True` whole rows.
+
     Words of more than 200 characters become [UNK]. Special tokens written in
     the text are text ("[MASK]" is three tokens), but where they are asked for.
     Tokens that were added to the vocabulary to stay whole (`Vocab.added`) do.
@@ -138,19 +142,28 @@ class Tokenizer(tf.Module):
         return type(self), made_of
 
     def __call__(
-        self, texts: Texts, special_tokens: bool = False
+        self,
+        texts: Texts,
+        special_tokens: bool = False,
+        *,
+        add_special_tokens: bool = False,
     ) -> tf.RaggedTensor:
-        """Tokenizes texts, without adding special tokens.
+        """Tokenizes texts, without [CLS] and [SEP]; `encode` adds them.
 
         Args:
           texts: list of str, or string tensor [batch] in UTF-8 (bytes that
             are not are skipped).
           special_tokens: read "[MASK]" and the other special tokens, where
             the text has them, as these tokens; a word ends there.
+          add_special_tokens: put [CLS] before each row and [SEP] behind it,
+            as `rows` and `encode` do.
 
         Returns:
           int32 RaggedTensor [batch, (tokens)].
         """
+        if add_special_tokens:
+            rows = self.rows(texts, special_tokens=special_tokens)
+            return rows["input_ids"]
         texts = _as_batch(texts)
         splitter = self._with_specials if special_tokens else self._as_written
         if not splitter:

@@ -148,9 +148,7 @@ def _placed(
     return rows, places.to_tensor(-1, shape=[None, None, 2])[:, :width]
 
 
-def _attributed(
-    predictor: Predictor, rows: Rows, target: tf.Tensor
-) -> Tensors:
+def _attributed(predictor: Predictor, rows: Rows, target: tf.Tensor) -> Tensors:
     """`integrated_gradients` of each row by itself, padded to [B, L]."""
     vocab = predictor.tokenizer.vocab
     count, width = tf.shape(target)[0], tf.shape(rows.input_ids)[1]

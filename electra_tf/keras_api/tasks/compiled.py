@@ -50,8 +50,8 @@ class CompiledTask(FineTuner, abc.ABC):
     # Scores of the task that `evaluate` gives beside Keras' metrics, as
     # shares of 1.
     extra_scores: ClassVar[tuple[str, ...]] = ()
-    # Whether losses and metrics of one's own can be compiled.
-    open_losses: ClassVar[bool] = True
+    # Whether losses get logits; otherwise they get probabilities or numbers.
+    gives_logits: ClassVar[bool] = False
     # Whether every input is trained on; of a dataset it tells the batches.
     keeps_all: ClassVar[bool] = True
 
@@ -110,6 +110,16 @@ class CompiledTask(FineTuner, abc.ABC):
         """Returns of a batch (y, sample_weight) for losses and metrics."""
         raise NotImplementedError
 
+    def compared(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> Any:
+        """Makes of the network's outputs what stands beside `targets`.
+
+        Args:
+          outputs: of the rows of `batch`.
+          batch: its inputs at least.
+        """
+        del batch
+        return self.answers(outputs)
+
     def learn(self, examples: Sequence[Any]) -> None:
         """Sees the first training examples, before they become features."""
 
@@ -155,9 +165,9 @@ class CompiledTask(FineTuner, abc.ABC):
         Args:
           optimizer: any of Keras'; None takes ELECTRA's. Its learning rate
             rises and then falls to 0 over each call of `fit`.
-          loss: one of Keras', of what calling the model gives
-            (probabilities, not logits); None takes the task's.
-          metrics: Keras' metrics; None takes the task's.
+          loss: one of Keras', or a function of (y_true, y_pred); the class
+            says what these are. None takes the task's.
+          metrics: Keras' metrics, of the same; None takes the task's.
           learning_rate: the peak of ELECTRA's optimizer; None takes 3e-4,
             1e-4 or 5e-5, as the encoder is wide.
           layerwise_lr_decay: the factor between the learning rates of
@@ -190,12 +200,8 @@ class CompiledTask(FineTuner, abc.ABC):
                 f"{next(iter(given))}: is a setting of ELECTRA's optimizer; "
                 "leave optimizer out, or set the rate in yours"
             )
-        if not self.open_losses and (loss is not None or metrics):
-            raise UserError(
-                f"{type(self).__name__}: has a loss and metrics of its own; "
-                "leave loss and metrics out"
-            )
-        _check_loss(loss)
+        for one in tf.nest.flatten(loss):
+            _check_loss(one, self.gives_logits)
         settings = configs.resolve(FinetuneTrainConfig, train)
         self._train = dataclasses.replace(settings, **given)
         self.gradient_accumulation = self._train.gradient_accumulation
@@ -205,7 +211,7 @@ class CompiledTask(FineTuner, abc.ABC):
         self._is_own = loss is not None
         self.one_hot = any(
             "categorical" in name and "sparse" not in name
-            for name in map(_name_of, (loss, *_flat(metrics)))
+            for name in map(_name_of, (*_flat(loss), *_flat(metrics)))
         )
         if metrics is None:
             metrics = self.default_metrics()
@@ -297,7 +303,7 @@ class CompiledTask(FineTuner, abc.ABC):
         which makes numbers with a point of token ids.
         """
         whole = {name: tf.cast(batch[name], tf.int32) for name in INPUTS}
-        return self.answers(self.forward(whole))
+        return self.compared(self.forward(whole), whole)
 
     def __call__(self, inputs: Any, *args: Any, **named: Any) -> Any:
         """See `call`; Python's strings become tensors first."""
@@ -315,22 +321,47 @@ class CompiledTask(FineTuner, abc.ABC):
         else:
             with packed_encoder.where_fastest(self.network):
                 outputs = self.forward(batch)
-        weight = batch.get(streams.WEIGHT)
-        y = y_pred = None
+        own = None
         if self._is_own or self._has_metrics:
-            y_pred = self.answers(outputs)
             y, mask = self.targets(batch)
-            if mask is not None:
-                weight = mask if weight is None else mask * weight[:, None]
+            y_pred = self.compared(outputs, batch)
+            own = self._compiled(batch, y, y_pred, mask, training)
+        if own is not None:
+            return own
+        found = self.task.loss(outputs, batch)
+        if streams.WEIGHT in batch:
+            found *= batch[streams.WEIGHT]
+        return found
+
+    def _compiled(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        y: Any,
+        y_pred: Any,
+        mask: tf.Tensor | None,
+        training: bool,
+    ) -> tf.Tensor | None:
+        """Updates the compiled metrics, and computes the compiled loss.
+
+        Args:
+          batch: whose `sample_weight` counts, if it has one.
+          y: targets.
+          y_pred: what is compared with them.
+          mask: [B, ...], what counts of each row; all where None.
+          training: whether dropout is on.
+
+        Returns:
+          [B], the same for each row; None where the loss is the task's.
+        """
+        weight = batch.get(streams.WEIGHT)
+        if mask is not None:
+            weight = mask if weight is None else mask * weight[:, None]
+        found = None
         if self._is_own:
             loss = self.compute_loss(
                 batch, y, y_pred, weight, training=training
             )
             found = tf.fill([tf.shape(batch["input_ids"])[0]], loss)
-        else:
-            found = self.task.loss(outputs, batch)
-            if streams.WEIGHT in batch:
-                found *= batch[streams.WEIGHT]
         if self._has_metrics:
             fixed = tf.nest.map_structure(tf.stop_gradient, y_pred)
             self.compute_metrics(batch, y, fixed, weight)
@@ -409,10 +440,22 @@ def _name_of(thing: Any) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _check_loss(loss: Any) -> None:
+def _check_loss(loss: Any, logits: bool) -> None:
+    """Refuses a loss of logits for probabilities, and the reverse.
+
+    Args:
+      loss: one of Keras', or its name.
+      logits: whether it gets logits.
+    """
     config = loss.get_config() if isinstance(loss, keras.Loss) else {}
-    if config.get("from_logits"):
+    if config.get("from_logits") and not logits:
         raise UserError(
             f"loss: {type(loss).__name__} is of logits (from_logits=True), "
             "and the model gives probabilities; leave from_logits out"
+        )
+    name = _name_of(loss)
+    if logits and name.startswith("binary") and not config.get("from_logits"):
+        raise UserError(
+            f"loss: {name} is of probabilities, and the model gives scores of "
+            "any size; take keras.losses.BinaryCrossentropy(from_logits=True)"
         )

@@ -58,10 +58,15 @@ class ReplacedTokenDetector(TokenModel):
     `score`. Calling the model gives them for whole rows, special tokens
     included, float32 [texts, tokens]. `save_pretrained` writes the
     discriminator alone.
+
+    A loss of one's own, or metric, gets y_true, 1 at replaced tokens, and
+    y_pred, the probabilities, each [texts, tokens, 1]; padding weighs 0:
+    `compile(loss="binary_focal_crossentropy", weighted_metrics=["accuracy"])`.
     """
 
     part = "discriminator"
     what = "replaced-token detector"
+    usual_metrics = ("accuracy", "auc")
 
     def __init__(self, network: Any, *, generator: Any = None, **others: Any):
         """See `MaskedLM`.
@@ -184,6 +189,12 @@ class ReplacedTokenDetector(TokenModel):
         )
         labels = corrupted.fake_labels
         weights = tf.cast(masked.input_mask, tf.float32)
+        if self._is_own or self._has_metrics:
+            y_pred = self.compared(output, batch)
+            y = labels[:, :, tf.newaxis]
+            own = self._compiled(batch, y, y_pred, weights, training)
+            if own is not None:
+                return own
         loss = losses.replaced_token_loss(output.logits, labels)
         called = tf.cast(output.logits > 0, tf.int32)
         right = tf.cast(tf.equal(called, labels), tf.float32)
@@ -193,7 +204,16 @@ class ReplacedTokenDetector(TokenModel):
             for value in (labels, tf.sigmoid(output.logits), weights)
         ]
         self.auc.update_state(*flat)
-        return per_row(loss, weights)
+        return per_row(loss, weights, batch)
+
+    def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
+        """Stands for what is replaced, for Keras to know the shape."""
+        return batch["input_mask"][:, :, tf.newaxis], None
+
+    def compared(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> Any:
+        """See `CompiledTask.compared`."""
+        del batch
+        return self.answers(outputs)[:, :, tf.newaxis]
 
     def _samples(
         self, masked: masking.MaskedBatch, keys: tf.Tensor

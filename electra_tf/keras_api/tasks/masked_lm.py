@@ -49,6 +49,11 @@ class MaskedLM(TokenModel):
     each blank: an array [blanks, vocabulary] for each text. Calling the model
     on texts gives those of all positions, float32
     [texts, tokens, vocabulary].
+
+    A loss of one's own, or metric, gets of the masked tokens alone y_true,
+    their ids, int32 [texts, masked], and y_pred, the probabilities, float32
+    [texts, masked, vocabulary]; what is not masked in shorter texts weighs 0:
+    `compile(loss="sparse_categorical_crossentropy", weighted_metrics=[...])`.
     """
 
     part = "generator"
@@ -134,15 +139,29 @@ class MaskedLM(TokenModel):
             masked.masked_lm_positions,
             training,
         )
+        weights = masked.masked_lm_weights
+        if self._is_own or self._has_metrics:
+            own = self._compiled(
+                batch,
+                masked.masked_lm_ids,
+                tf.nn.softmax(network.head(hidden, training=training)),
+                weights,
+                training,
+            )
+            if own is not None:
+                return own
         scores = losses.scores_of(network.head, hidden, training)
         labels = tf.reshape(masked.masked_lm_ids, [-1])
         found = losses.token_loss_and_samples(*scores, labels).shaped(
             tf.shape(masked.masked_lm_ids)
         )
-        weights = masked.masked_lm_weights
         right = tf.equal(found.predictions, masked.masked_lm_ids)
         self.accuracy.update_state(tf.cast(right, tf.float32), weights)
-        return per_row(found.loss, weights)
+        return per_row(found.loss, weights, batch)
+
+    def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
+        """Stands for the masked ids, for Keras to know the shape."""
+        return batch["input_ids"], None
 
     def fill(
         self, texts: Sequence[str], top_k: int = 5, joint: bool = False

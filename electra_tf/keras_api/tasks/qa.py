@@ -44,12 +44,17 @@ class QuestionAnswerer(TaskModel):
     characters of the context, and `score`; `answer` what the command `predict`
     gives, the next best answers among it; `scores` what `evaluate` gives:
     exact match and F1. Calling the model gives the probabilities of `start`
-    and `end`, float32 [questions, tokens].
+    and `end`, float32 [questions, tokens], and, of a model made with
+    `unanswerable` whose head says so, `impossible`, [questions, 1].
+
+    A loss of one's own, or metric, gets the same of each window as y_pred, and
+    as y_true the tokens where the answer starts and ends, int32 [windows], 0
+    where it is not in the window: `compile(loss={"start":
+    "sparse_categorical_crossentropy", "end": ...})`.
     """
 
     task: QuestionAnswering
     extra_scores = ("exact_match", "exact", "f1")
-    open_losses = False
     keeps_all = False
 
     @classmethod
@@ -161,7 +166,21 @@ class QuestionAnswerer(TaskModel):
     def answers(self, outputs: Any) -> dict[str, tf.Tensor]:
         """Probabilities of `start` and `end`, float32 [batch, tokens]."""
         start, end = outputs.spans.inside()
-        return {"start": tf.nn.softmax(start), "end": tf.nn.softmax(end)}
+        found = {"start": tf.nn.softmax(start), "end": tf.nn.softmax(end)}
+        impossible = outputs.spans.impossible_logit
+        if impossible is not None:
+            found["impossible"] = tf.sigmoid(impossible)[:, tf.newaxis]
+        return found
+
+    def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
+        """See `CompiledTask.targets`."""
+        found = {
+            "start": batch["start_positions"],
+            "end": batch["end_positions"],
+        }
+        if self.network.head_config.answerable:
+            found["impossible"] = batch["is_impossible"][:, tf.newaxis]
+        return found, None
 
     def predicted(
         self,

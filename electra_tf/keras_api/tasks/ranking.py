@@ -46,6 +46,11 @@ class CrossEncoder(TaskModel):
     and one of less: such groups go into the loss together (`options` can say
     loss="pointwise" for each pair by itself).
 
+    A loss of one's own, or metric, gets of these groups y_true, their
+    relevances, and y_pred, their scores, each float32 [groups, passages];
+    pointwise y_true is 0 or 1, and both are [pairs, 1]. Scores are logits:
+    `compile(loss=keras.losses.BinaryCrossentropy(from_logits=True))`.
+
     Calling the model and `predict` give scores, float32 [pairs], `rank` the
     passages of one query in order, `answer` what the command `predict` gives,
     `scores` what `evaluate` gives: MRR@10, nDCG@10 and MAP.
@@ -53,7 +58,7 @@ class CrossEncoder(TaskModel):
 
     task: Ranking
     extra_scores = ("mrr@10", "ndcg@10", "map")
-    open_losses = False
+    gives_logits = True
     keeps_all = False
 
     @classmethod
@@ -140,6 +145,19 @@ class CrossEncoder(TaskModel):
     def answers(self, outputs: Any) -> tf.Tensor:
         """Scores, float32 [batch]."""
         return outputs.logits[:, 0]
+
+    def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
+        """See `CompiledTask.targets`."""
+        relevance = batch["relevance"]
+        if relevance.shape.rank == 1:
+            relevance = relevance[:, tf.newaxis]
+        return relevance, None
+
+    def compared(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> Any:
+        """See `CompiledTask.compared`: scores, a row for each group."""
+        ids = batch["input_ids"]
+        group = tf.shape(ids)[1] if ids.shape.rank == 3 else 1
+        return tf.reshape(self.answers(outputs), [-1, group])
 
     def check_streamed(self) -> None:
         """See `TaskModel.check_streamed`."""

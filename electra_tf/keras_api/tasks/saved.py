@@ -13,11 +13,12 @@ from electra_tf.finetuning import settings as finetune_settings
 from electra_tf.finetuning import start as starts
 from electra_tf.finetuning.start import Start
 from electra_tf.hub import directory
+from electra_tf.hub.aside import written_aside
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.keras_api.aside import written_aside
 from electra_tf.keras_api.tasks.compiled import CompiledTask
 from electra_tf.models.adaptation import Adaptable
 from electra_tf.models.config import ModelConfig, TaskHeadConfig
+from electra_tf.models.saved import save_whole
 from electra_tf.prediction import task_of_model
 from electra_tf.tasks.registry import stored_options, task_class
 from electra_tf.tasks.task import Task
@@ -175,14 +176,15 @@ class SavedTask(Adaptable, CompiledTask):
           **named: as Keras'.
 
         Raises:
-          UserError: HDF5, which does not bring such models back.
+          UserError: HDF5, which does not bring such models back; or it
+            cannot be written, and no file is left of it.
         """
         if str(filepath).endswith((".h5", ".hdf5")):
             raise UserError(
                 f"{filepath}: HDF5 cannot bring a {type(self).__name__} back; "
                 "name a .keras file, or take save_pretrained(DIRECTORY)"
             )
-        super().save(filepath, overwrite, zipped, **named)
+        save_whole(super().save, filepath, overwrite, zipped, **named)
 
     def save_pretrained(self, path: str) -> None:
         """Writes a model directory, as the command `finetune` does.

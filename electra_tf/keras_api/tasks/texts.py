@@ -373,7 +373,13 @@ class TextRegressor(_TextModel):
         """See `TaskModel.targets`."""
         target = self.target
         assert isinstance(target, Number)
-        return batch["targets"] * target.scale + target.offset, None
+        found = batch["targets"] * target.scale + target.offset
+        return found[:, tf.newaxis], None
+
+    def compared(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> Any:
+        """See `CompiledTask.compared`: a column, as sample weights want it."""
+        del batch
+        return self.answers(outputs)[:, tf.newaxis]
 
     def default_metrics(self) -> list[Any]:
         """The mean squared error."""

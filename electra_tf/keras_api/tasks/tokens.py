@@ -16,9 +16,8 @@ from electra_tf.hub import config as directory_configs
 from electra_tf.hub import pretrained
 from electra_tf.hub.checkpoint import Part
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.keras_api.aside import written_aside
 from electra_tf.keras_api.data import special_ids
-from electra_tf.keras_api.tasks import inputs
+from electra_tf.keras_api.tasks import inputs, streams
 from electra_tf.keras_api.tasks.base import TaskModel
 from electra_tf.models import randomness, task_networks
 from electra_tf.pretraining import masking
@@ -83,9 +82,10 @@ class _Start:
 class TokenModel(TaskModel):
     """Masks texts as pre-training does, anew in each step."""
 
-    open_losses = False
     part: ClassVar[Part]
     what: ClassVar[str]
+    # Attributes: metrics that there are unless others are compiled.
+    usual_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def __init__(
         self,
@@ -144,6 +144,15 @@ class TokenModel(TaskModel):
         if isinstance(data, tf.data.Dataset | tuple) or data is None:
             return super()._held_out(data, batch_size)
         return super()._held_out((data,), batch_size)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The loss first, then what was compiled, or else the usual ones."""
+        found = super().metrics
+        if not self._has_metrics:
+            return found
+        usual = [id(getattr(self, name)) for name in self.usual_metrics]
+        return [metric for metric in found if id(metric) not in usual]
 
     def scores(self, x: Any, y: Any = None) -> dict[str, float]:
         """Computes loss and accuracy of masked copies of texts.
@@ -207,8 +216,7 @@ class TokenModel(TaskModel):
         Raises:
           UserError: it cannot be written.
         """
-        with written_aside(path) as aside:
-            self.network.save_pretrained(aside)
+        self.network.save_pretrained(path)
 
     def get_config(self) -> dict[str, Any]:
         """Returns all that makes the model again, but for its weights."""
@@ -289,8 +297,18 @@ def _fixed(values: tf.Tensor, length: int, padding: int) -> tf.Tensor:
     return tf.ensure_shape(values, [None, length])
 
 
-def per_row(loss: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Returns [B], whose mean is that of all tokens that count."""
+def per_row(
+    loss: tf.Tensor, weights: tf.Tensor, batch: Mapping[str, tf.Tensor]
+) -> tf.Tensor:
+    """Returns [B], whose mean is that of all tokens that count.
+
+    Args:
+      loss: [B, N].
+      weights: [B, N].
+      batch: whose `sample_weight` [B] counts, if it has one.
+    """
+    if streams.WEIGHT in batch:
+        loss *= batch[streams.WEIGHT][:, tf.newaxis]
     count = tf.cast(tf.shape(loss)[0], tf.float32)
     total = tf.maximum(tf.reduce_sum(weights), 1.0)
     return tf.reduce_sum(loss * weights, axis=1) * count / total

@@ -130,11 +130,9 @@ class LoadedModel:
             # What an example lacks beside its own inputs may be empty, as a
             # label to explain; else any text will do.
             own = any(key in rows[0] for key in info.inputs)
+            others = ["" if own else next(iter(row.values())) for row in rows]
             columns = {
-                key: [
-                    str(row.get(key) or ("" if own else [*row.values()][0]))
-                    for row in rows
-                ]
+                key: [str(row.get(key) or o) for row, o in zip(rows, others)]
                 for key in info.inputs
             }
             self.run(name, {k: _strings(v) for k, v in columns.items()})

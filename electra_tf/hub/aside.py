@@ -1,6 +1,7 @@
 """Model directories that are whole, or are not there."""
 
 import contextlib
+import os
 import uuid
 from collections.abc import Iterator
 
@@ -10,12 +11,20 @@ from electra_tf.hub import directory
 
 
 @contextlib.contextmanager
-def written_aside(path: str) -> Iterator[str]:
+def written_aside(path: str | os.PathLike[str]) -> Iterator[str]:
     """A directory to write to, which then becomes `path`, or replaces it.
 
     Of a directory that is there, each file is replaced at once, the one that
     makes it a model directory last; other files in it stay.
+
+    Raises:
+      UserError: it cannot be written; nothing is left beside it.
     """
+    path = os.fspath(path)
+    if not path:
+        raise UserError("path: is empty; name a directory")
+    if files.exists(path) and not files.is_directory(path):
+        raise UserError(f"cannot write {path}: a file is there; name another")
     aside = f"{path.rstrip('/')}.tmp-{uuid.uuid4().hex[:8]}"
     try:
         yield aside
