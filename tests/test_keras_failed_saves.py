@@ -98,7 +98,9 @@ def test_wrong_paths(classifier, tmp_path):
     told(lambda: classifier.save(absent), r"absent/model\.keras: No such file")
     told(lambda: classifier.save(there), r"there\.keras: Is a directory")
     told(lambda: classifier.save_pretrained(file), "a file is there")
-    told(lambda: classifier.save_pretrained(file / "model"), "Not a directory")
+    told(
+        lambda: classifier.save_pretrained(file / "model"), "is not a directory"
+    )
     told(lambda: classifier.save_pretrained(""), "path: is empty")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "there.keras"]
     assert not list(there.iterdir())

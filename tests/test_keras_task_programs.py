@@ -217,3 +217,87 @@ print("equal")
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": ROOT},
     )  # fmt: skip
     assert done.stdout.endswith("equal\n"), done.stderr[-3000:]
+
+
+class Parts(keras.utils.PyDataset):
+    """Two batches of two texts."""
+
+    def __init__(self):
+        super().__init__()
+        self.ended = 0
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        at = slice(2 * index, 2 * index + 2)
+        return np.array(TEXTS[at], object), np.array(LABELS[at])
+
+    def on_epoch_end(self):
+        """Counts."""
+        self.ended += 1
+
+
+def test_batches_that_python_makes(model):
+    """A PyDataset and a generator train as a dataset of the same batches."""
+    data = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(2)
+
+    def generator():
+        while True:
+            yield from Parts()
+
+    found = []
+    for x in (data, Parts(), generator()):
+        made = opened(model)
+        made.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+        made.fit(x, steps_per_epoch=2, epochs=2, verbose=0, shuffle=False)
+        found.append(made.predict(TEXTS, verbose=0))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+    expected = made.evaluate(TEXTS, LABELS, verbose=0)
+    parts = Parts()
+    assert made.evaluate(parts, verbose=0) == pytest.approx(expected)
+    assert parts.ended
+    assert made.evaluate(generator(), steps=2, verbose=0) == pytest.approx(
+        expected
+    )
+    np.testing.assert_allclose(
+        made.predict(iter(Parts()), verbose=0), found[0], atol=1e-6
+    )
+    with pytest.raises(UserError, match="batch_size: x comes in batches"):
+        made.fit(Parts(), batch_size=2, verbose=0)
+    with pytest.raises(UserError, match="y: a dataset holds its own"):
+        made.fit(Parts(), LABELS, verbose=0)
+
+
+def test_a_generator_that_ends_and_the_usual_optimizer(classifier):
+    with pytest.raises(UserError, match="steps_per_epoch"):
+        classifier.fit(iter(Parts()), verbose=0)
+    reduce = keras.callbacks.ReduceLROnPlateau()
+    with pytest.raises(UserError, match="ReduceLROnPlateau sets the learning"):
+        classifier.fit(TEXTS, LABELS, callbacks=[reduce], verbose=0)
+
+
+def test_texts_by_name_and_in_a_column(classifier):
+    expected = classifier.predict(TEXTS, verbose=0)
+    for x in (
+        {"text": TEXTS}, np.array(TEXTS)[:, None], [[t] for t in TEXTS],
+    ):  # fmt: skip
+        np.testing.assert_array_equal(
+            classifier.predict(x, verbose=0), expected
+        )
+    pairs = classifier.predict((TEXTS, TEXTS[::-1]), verbose=0)
+    named = {"text": TEXTS, "text_pair": TEXTS[::-1]}
+    np.testing.assert_array_equal(classifier.predict(named, verbose=0), pairs)
+    with pytest.raises(UserError, match="'text_pair', got one with sentence"):
+        classifier.predict({"sentence": TEXTS}, verbose=0)
+
+
+def test_metrics_that_want_labels_one_hot(classifier):
+    f1 = keras.metrics.F1Score(average="macro")
+    classifier.compile("adam", metrics=[f1], run_eagerly=True)
+    found = classifier.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)
+    expected = classifier.scores(TEXTS, LABELS)["macro_f1"] / 100
+    assert found["f1_score"] == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(UserError, match="f1.?score: wants labels one-hot"):
+        classifier.compile("adam", "sparse_categorical_crossentropy", [f1])

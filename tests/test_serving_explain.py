@@ -58,7 +58,14 @@ def rows_of(answer):
     return [dict(zip(names, row)) for row in zip(*arrays)]
 
 
-@pytest.mark.parametrize("name", ["multilabel", "regression", "pair"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "regression",
+        pytest.param("multilabel", marks=pytest.mark.slow),
+        pytest.param("pair", marks=pytest.mark.slow),
+    ],
+)
 def test_numbers_are_those_of_explain(opened, name):
     model = opened(name)
     explain = model.signatures(["serving_default"], explain=True)["explain"]
@@ -83,6 +90,7 @@ def test_numbers_are_those_of_explain(opened, name):
         np.testing.assert_allclose(answer["output"][0], score, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_exported_with_frozen_weights_it_answers_to_any_bytes(opened, tmp_path):
     model = opened("classification")
     written = export.export(

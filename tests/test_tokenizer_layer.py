@@ -284,3 +284,15 @@ def test_what_is_no_text_is_told(layer, graph):
         layer(tf.constant([1]))
     with pytest.raises(UserError, match=r"electra_tf.Tokenizer\(TOKENIZER\)"):
         graph(keras.Input(shape=(), dtype="string"))
+
+
+def test_calling_the_graph_tokenizer_and_its_special_tokens(graph):
+    """Called it gives the texts' ids alone; on request what `encode` does."""
+    vocab = graph.vocab
+    alone = graph(TEXTS).to_list()
+    whole = [[vocab.cls_id, *row, vocab.sep_id] for row in alone]
+    assert graph(TEXTS, add_special_tokens=True).to_list() == whole
+    encoded = graph.encode(TEXTS)["input_ids"].numpy().tolist()
+    assert [row[: len(ids)] for row, ids in zip(encoded, whole)] == whole
+    in_graph = tf.function(lambda t: graph(t, add_special_tokens=True))
+    assert in_graph(tf.constant(TEXTS)).to_list() == whole

@@ -47,7 +47,9 @@ class Tokenizer(keras.layers.Layer):
         place of `vocab` does.
       strip_accents: drop accents; None follows `lower_case`.
       sequence_length: tokens a row, special tokens included; None for as
-        many as the longest row of a batch has.
+        many as the longest row of a batch has. An encoder reads no more than
+        its `config.max_positions`: in a graph a longer row ends in
+        TensorFlow's "Incompatible shapes".
       truncation_side: where too long rows lose tokens, "right" or "left".
       pad_to_multiple_of: pads on to a multiple of this number.
       special_tokens: read "[MASK]" and the other special tokens, where texts

@@ -67,8 +67,8 @@ class TaskModel(ReadingTask):
         says that it continues one.
 
         Args:
-          x: texts and the like, see the class; or a dataset of (x, y) or
-            (x, y, sample_weight).
+          x: texts and the like, see the class; or a `tf.data.Dataset`, a
+            `PyDataset` or a generator of (x, y) or (x, y, sample_weight).
           y: an answer for each.
           batch_size: 32 where None.
           epochs: passes over the data.
@@ -92,7 +92,8 @@ class TaskModel(ReadingTask):
         """
         if not self.compiled:
             self.compile()
-        if isinstance(x, tf.data.Dataset):
+        x = inputs.source(x, whole=False)
+        if isinstance(x, inputs.STREAMS):
             _refuse(
                 "a dataset",
                 y=y, sample_weight=sample_weight, class_weight=class_weight,
@@ -122,6 +123,7 @@ class TaskModel(ReadingTask):
             )  # fmt: skip
             per_epoch = steps
         if not self._own_optimizer:
+            _check_callbacks(callbacks)
             if steps is None:
                 raise UserError(
                     "steps_per_epoch: the dataset does not say how many "
@@ -130,7 +132,9 @@ class TaskModel(ReadingTask):
                 )
             if not (initial_epoch and self.optimizer is not None):
                 self._set_optimizer(steps * epochs, size)
+        validation_data = inputs.source(validation_data, steps=validation_steps)
         validation = self._held_out(validation_data, validation_batch_size)
+        inputs.started(x)
         before = self._iterations()
         try:
             return super().fit(
@@ -225,7 +229,7 @@ class TaskModel(ReadingTask):
 
     def _streamed(
         self,
-        data: tf.data.Dataset,
+        data: inputs.Stream,
         batch_size: int | None,
         steps_per_epoch: int | None,
     ) -> tuple[tf.data.Dataset, int, int | None]:
@@ -233,7 +237,10 @@ class TaskModel(ReadingTask):
         self.check_streamed()
         data = inputs.batches(data, batch_size)
         first: list[Any] = []
-        for x, y, _ in inputs.elements(data.take(32)):
+        looked = 32
+        if isinstance(data, inputs.Batches):  # perhaps each is dear
+            looked = min(looked, steps_per_epoch or looked)
+        for x, y, _ in inputs.elements(data.take(looked)):
             if not self.has_answers(x, y):
                 raise UserError(
                     "x: expected a dataset of (x, y), with answers to learn"
@@ -242,8 +249,7 @@ class TaskModel(ReadingTask):
         if not first:
             raise UserError("x: the dataset is empty")
         self._look(first)
-        known = int(data.cardinality().numpy())
-        steps = steps_per_epoch or (known if known > 0 else None)
+        steps = steps_per_epoch or inputs.count(data)
         size = batch_size or _BATCH
         plan = self._steps_planned(
             self._features(first, None), size, steps or 1000
@@ -251,14 +257,14 @@ class TaskModel(ReadingTask):
         self._plan(plan.kernel_mode, plan.side_by_side)
         return self._stream(data), size, steps
 
-    def _stream(self, data: tf.data.Dataset) -> tf.data.Dataset:
+    def _stream(self, data: inputs.Stream) -> tf.data.Dataset:
         def make(element: Any) -> Features:
             x, y, w = inputs.unpacked(element)
             weights = None if w is None else inputs.plain(w)
             return self._features(self.read(x, y), weights)
 
         limit = self.network.config.max_positions
-        count = int(data.cardinality().numpy()) if self.keeps_all else None
+        count = inputs.count(data) if self.keeps_all else None
         return self._with_y(streams.streamed(data, make, limit, count))
 
     # --- evaluate and predict ----------------------------------------------
@@ -296,9 +302,10 @@ class TaskModel(ReadingTask):
         if not self.compiled:
             self.compile()
         examples = self._memory.scored
+        x = inputs.source(x, steps=steps)
         if not others:
             given: Any = x
-            if not isinstance(x, tf.data.Dataset):
+            if not isinstance(x, inputs.STREAMS):
                 given = (x, y, sample_weight)
             examples = self._listed(given)
             x = self._held_out(given, batch_size)
@@ -339,7 +346,7 @@ class TaskModel(ReadingTask):
             return None
         if isinstance(data, _Examples):
             return list(data.examples)
-        if isinstance(data, tf.data.Dataset):
+        if isinstance(data, inputs.STREAMS):
             found: list[Any] = []
             for x, y, _ in inputs.elements(inputs.batches(data, None)):
                 found += self.read(x, y)
@@ -353,7 +360,7 @@ class TaskModel(ReadingTask):
         if data is None:
             return None
         self._memory.scored = self._listed(data)
-        if isinstance(data, tf.data.Dataset):
+        if isinstance(data, inputs.STREAMS):
             return self._stream(inputs.batches(data, batch_size))
         if isinstance(data, _Examples):
             examples, weights = data.examples, data.weights
@@ -385,7 +392,8 @@ class TaskModel(ReadingTask):
         Returns:
           Name -> value; shares are in percent.
         """
-        if isinstance(x, tf.data.Dataset):
+        x = inputs.source(x)
+        if isinstance(x, inputs.STREAMS):
             examples: list[Any] = []
             for part, answers, _ in inputs.elements(inputs.batches(x, None)):
                 examples += self.read(part, answers)
@@ -470,7 +478,8 @@ class TaskModel(ReadingTask):
     def _inputs(
         self, x: Any, batch_size: int | None, steps: int | None = None
     ) -> list[Any]:
-        if not isinstance(x, tf.data.Dataset):
+        x = inputs.source(x, steps=steps)
+        if not isinstance(x, inputs.STREAMS):
             return self.read(x)
         data = inputs.batches(x, None)
         examples: list[Any] = []
@@ -532,6 +541,22 @@ class _Examples:
 
     examples: Sequence[Any]
     weights: Sequence[float] | None
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    """Refuses those that set the learning rate, which is planned already."""
+    given = getattr(callbacks, "callbacks", callbacks)
+    for one in tf.nest.flatten(given):
+        if isinstance(
+            one,
+            keras.callbacks.ReduceLROnPlateau
+            | keras.callbacks.LearningRateScheduler,
+        ):
+            raise UserError(
+                f"callbacks: {type(one).__name__} sets the learning rate, "
+                "which ELECTRA's optimizer plans over the whole run; leave it "
+                'out, or compile with an optimizer of Keras, as "adam"'
+            )
 
 
 def _refuse(what: str, **given: Any) -> None:

@@ -209,10 +209,7 @@ class CompiledTask(FineTuner, abc.ABC):
         if self._train.freeze_encoder:
             self.network.encoder.trainable = False
         self._is_own = loss is not None
-        self.one_hot = any(
-            "categorical" in name and "sparse" not in name
-            for name in map(_name_of, (*_flat(loss), *_flat(metrics)))
-        )
+        self.one_hot = _wants_one_hot([*_flat(loss), *_flat(metrics)])
         if metrics is None:
             metrics = self.default_metrics()
             options.setdefault(
@@ -438,6 +435,28 @@ def _name_of(thing: Any) -> str:
         return _snake(type(thing).__name__)
     name = getattr(thing, "__name__", thing)
     return name if isinstance(name, str) else ""
+
+
+def _wants_one_hot(things: Sequence[Any]) -> bool:
+    """Says whether losses or metrics want labels one-hot, not as numbers.
+
+    Raises:
+      UserError: some want the one and some the other.
+    """
+    names = [_name_of(thing) for thing in things]
+    wanting = [
+        name
+        for name in names
+        if ("categorical" in name and "sparse" not in name)
+        or name.replace("_", "") in ("f1score", "fbetascore")
+    ]
+    numbers = [name for name in names if name.startswith("sparse_")]
+    if wanting and numbers:
+        raise UserError(
+            f"{wanting[0]}: wants labels one-hot, {numbers[0]} as numbers; "
+            f"take {numbers[0].removeprefix('sparse_')}, or leave one out"
+        )
+    return bool(wanting)
 
 
 def _check_loss(loss: Any, logits: bool) -> None:

@@ -1,15 +1,19 @@
 """What a Keras user gives to `fit` and `predict`, as lists of Python values."""
 
+import collections
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
 
 _ONE = "put a single text into a list"
+_TEXT, _PAIR = "text", "text_pair"
 
 
 class Texts(NamedTuple):
@@ -70,10 +74,13 @@ def texts(x: Any) -> Texts:
     ):
         raise UserError(f"x: expected a list of texts, got one; {_ONE}")
     if isinstance(x, Mapping):
-        raise UserError(
-            "x: expected texts or a tuple of two lists of texts, got a mapping "
-            f"with {', '.join(map(str, x)) or 'nothing'}"
-        )
+        if set(x) not in ({_TEXT}, {_TEXT, _PAIR}):
+            raise UserError(
+                "x: expected texts or a tuple of two lists of texts, or a "
+                f"mapping with '{_TEXT}' and '{_PAIR}', got one with "
+                f"{', '.join(map(str, x)) or 'nothing'}"
+            )
+        return texts((x[_TEXT], x[_PAIR]) if _PAIR in x else x[_TEXT])
     if isinstance(x, tuple):
         if len(x) != 2 or isinstance(x[0], str | bytes):
             raise UserError(
@@ -91,6 +98,8 @@ def texts(x: Any) -> Texts:
     found = plain(x)
     if not isinstance(found, list):
         raise UserError(f"x: expected a list of texts, got {x!r:.60}")
+    if found and all(isinstance(t, list) and len(t) == 1 for t in found):
+        found = [text for (text,) in found]  # a column
     if found and isinstance(found[0], list):
         for number, item in enumerate(found):
             if not (isinstance(item, list) and len(item) == 2):
@@ -245,7 +254,102 @@ def numbers(values: Any, where: str) -> list[float]:
     return found
 
 
-def batches(data: tf.data.Dataset, batch_size: int | None) -> tf.data.Dataset:
+class Batches:
+    """Batches that come of Python: of a `PyDataset` or of a generator.
+
+    Args:
+      make: gives them from the first one on.
+      count: how many; None where nobody knows.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[Any]], count: int | None):
+        self._make = make
+        self.count = count
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._make()
+
+    def take(self, count: int) -> "Batches":
+        """The first so many; all where -1."""
+        if count < 0:
+            return self
+        return Batches(lambda: itertools.islice(self._make(), count), None)
+
+
+class _Peeked:
+    """A generator whose first elements may be looked at before it runs."""
+
+    def __init__(self, source: Iterator[Any]):
+        self._source = source
+        self._kept: collections.deque[Any] = collections.deque()
+        self.runs = False
+
+    def __call__(self) -> Iterator[Any]:
+        if not self.runs:
+            return self._look()
+        return self._run()
+
+    def _look(self) -> Iterator[Any]:
+        for i in itertools.count():
+            if i == len(self._kept):
+                try:
+                    self._kept.append(next(self._source))
+                except StopIteration:
+                    return
+            yield self._kept[i]
+
+    def _run(self) -> Iterator[Any]:
+        while self._kept:
+            yield self._kept.popleft()
+        yield from self._source
+
+
+STREAMS = (tf.data.Dataset, Batches)
+Stream: TypeAlias = tf.data.Dataset | Batches
+
+
+def source(x: Any, whole: bool = True, steps: int | None = None) -> Any:
+    """Returns batches where `x` is a PyDataset or a generator, else `x`.
+
+    Args:
+      x: what Keras' methods take.
+      whole: read a generator to its end now, to iterate over it again.
+      steps: batches to read of a generator; to its end where None.
+    """
+    if isinstance(x, keras.utils.PyDataset):
+        count = x.num_batches
+
+        def make() -> Iterator[Any]:
+            numbers = itertools.count() if count is None else range(count)
+            for number in numbers:
+                yield x[number]
+            x.on_epoch_end()
+
+        return Batches(make, count)
+    if not isinstance(x, Iterator):
+        return x
+    if whole:
+        found = list(itertools.islice(x, steps))
+        return Batches(lambda: iter(found), len(found))
+    return Batches(_Peeked(x), None)
+
+
+def started(data: Stream) -> None:
+    """Says that from now on a generator's batches are used up."""
+    make = getattr(data, "_make", None)
+    if isinstance(make, _Peeked):
+        make.runs = True
+
+
+def count(data: Stream) -> int | None:
+    """Returns how many batches there are; None where nobody knows."""
+    if isinstance(data, Batches):
+        return data.count
+    known = int(data.cardinality().numpy())
+    return known if known >= 0 else None
+
+
+def batches(data: Stream, batch_size: int | None) -> Stream:
     """Returns a dataset of batches, whether it was one or of single rows.
 
     Args:
@@ -255,6 +359,10 @@ def batches(data: tf.data.Dataset, batch_size: int | None) -> tf.data.Dataset:
     Raises:
       UserError: it has batches, and a size is given.
     """
+    if isinstance(data, Batches):
+        if batch_size is not None:
+            raise UserError("batch_size: x comes in batches; leave it out")
+        return data
     spec = data.element_spec
     first = tf.nest.flatten(spec, expand_composites=False)[0]
     if first.shape.rank == 0:
@@ -271,7 +379,7 @@ def unpacked(element: Any) -> tuple[Any, Any, Any]:
     return (*element, None, None)[:3]
 
 
-def elements(data: tf.data.Dataset) -> Iterator[tuple[Any, Any, Any]]:
+def elements(data: Stream) -> Iterator[tuple[Any, Any, Any]]:
     """Iterates over (x, y, sample_weight) of a dataset."""
     for element in data:
         yield unpacked(element)

@@ -143,7 +143,8 @@ class SavedTask(Adaptable, CompiledTask):
         if not cls.takes(found):
             raise UserError(
                 f"{path}: is a model of {name}, which {cls.__name__} does not "
-                "open; take another class, or electra_tf.load"
+                "open; to start a new head on its encoder give labels, or "
+                "new_head=True; or take another class, or electra_tf.load"
             )
         return found
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -129,7 +129,7 @@ def once(
 
 
 def streamed(
-    source: tf.data.Dataset,
+    source: Iterable[Any],
     make: Callable[[Any], Features],
     longest: int,
     count: int | None = None,
@@ -137,7 +137,7 @@ def streamed(
     """Makes a batch of each element of a dataset, in its order.
 
     Args:
-      source: elements of one batch each.
+      source: elements of one batch each, a dataset or another iterable.
       make: element -> its features.
       longest: tokens of a row, at most.
       count: how many batches there are, as `cardinality` has it; None where

@@ -141,7 +141,7 @@ class TokenModel(TaskModel):
         self, data: Any, batch_size: int | None
     ) -> tf.data.Dataset | None:
         """There is no y: a list is one of texts, not of x and y."""
-        if isinstance(data, tf.data.Dataset | tuple) or data is None:
+        if isinstance(data, (*inputs.STREAMS, tuple)) or data is None:
             return super()._held_out(data, batch_size)
         return super()._held_out((data,), batch_size)
 
