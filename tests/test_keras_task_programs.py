@@ -293,11 +293,61 @@ def test_texts_by_name_and_in_a_column(classifier):
         classifier.predict({"sentence": TEXTS}, verbose=0)
 
 
-def test_metrics_that_want_labels_one_hot(classifier):
+def test_losses_and_metrics_that_want_labels_one_hot(classifier):
+    """Of Keras' own all but the sparse ones; mixed ones are refused."""
     f1 = keras.metrics.F1Score(average="macro")
-    classifier.compile("adam", metrics=[f1], run_eagerly=True)
+    metrics = ["accuracy", f1, keras.metrics.AUC(name="auc")]
+    classifier.compile("adam", "mse", metrics, run_eagerly=True)
     found = classifier.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)
-    expected = classifier.scores(TEXTS, LABELS)["macro_f1"] / 100
-    assert found["f1_score"] == pytest.approx(expected, abs=1e-6)
-    with pytest.raises(UserError, match="f1.?score: wants labels one-hot"):
+    scores = classifier.scores(TEXTS, LABELS)
+    assert found["f1_score"] == pytest.approx(scores["macro_f1"] / 100)
+    assert found["accuracy"] == pytest.approx(scores["accuracy"] / 100)
+    shares = classifier.predict(TEXTS, verbose=0)
+    wanted = np.eye(2)[[1, 0] * 2]
+    expected = np.mean((shares - wanted) ** 2)
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+    auc = keras.metrics.AUC()
+    auc.update_state(wanted, shares)
+    assert found["auc"] == pytest.approx(float(auc.result()), abs=1e-6)
+    with pytest.raises(UserError, match=r"f1.?score: wants labels one-hot"):
         classifier.compile("adam", "sparse_categorical_crossentropy", [f1])
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ({"batch_size": 0}, "batch_size: 0; expected a number from 1 on"),
+        ({"steps_per_epoch": -1}, "steps_per_epoch: -1; expected"),
+        ({"validation_data": TEXTS}, r"validation_data: expected \(x, y\)"),
+    ],
+)
+def test_arguments_of_fit_that_cannot_be(classifier, named, told):
+    with pytest.raises(UserError, match=told):
+        classifier.fit(TEXTS, LABELS, verbose=0, **named)
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ({"num_classes": 0}, "num_classes: 0; expected at least 2"),
+        ({"labels": ["a"]}, "labels: 1; expected at least 2"),
+        ({"labels": ["a", "b", "a"]}, "labels: 'a' is given twice"),
+        ({"num_classes": 2, "max_seq_length": 4096}, "expected at most 48"),
+        ({"num_classes": 2, "dtype": "float8"}, "dtype: 'float8' is none of"),
+    ],
+)
+def test_arguments_of_from_pretrained_that_cannot_be(model, named, told):
+    with pytest.raises(UserError, match=told):
+        electra_tf.TextClassifier.from_pretrained(model, **named)
+
+
+def test_a_column_of_strings_and_a_path_for_a_config(classifier, model):
+    texts = keras.Input((1,), dtype="string")
+    made = keras.Model(texts, classifier(texts))
+    np.testing.assert_allclose(
+        made(tf.constant(TEXTS)[:, None]), classifier(TEXTS), atol=1e-6
+    )
+    with pytest.raises(UserError, match="expected strings, got int"):
+        classifier(np.zeros((2, 4), int))
+    with pytest.raises(UserError, match="from_pretrained.* loads a model"):
+        electra_tf.Encoder(model)

@@ -384,7 +384,7 @@ def test_empty_texts_and_batches(tiny_vocab_file):
         for part in tokenizer.tokenize_with_offsets(texts):
             assert part.to_list() == rows
     assert tokenizer.encode([])["input_ids"].shape[0] == 0
-    with pytest.raises(ValueError, match="list of str"):
+    with pytest.raises(UserError, match="list of str"):
         tokenizer([["a"]])
 
 

@@ -296,3 +296,17 @@ def test_calling_the_graph_tokenizer_and_its_special_tokens(graph):
     assert [row[: len(ids)] for row, ids in zip(encoded, whole)] == whole
     in_graph = tf.function(lambda t: graph(t, add_special_tokens=True))
     assert in_graph(tf.constant(TEXTS)).to_list() == whole
+
+
+@pytest.mark.parametrize("wrong", [[1, 2], [None, "a"], np.array([1.5])])
+def test_what_is_no_text_is_told(layer, graph, wrong):
+    for tokenizer in (layer, graph):
+        with pytest.raises(UserError, match="the tokenizer takes texts"):
+            tokenizer(wrong)
+
+
+def test_symbolic_numbers_and_uneven_pairs_are_told(layer):
+    with pytest.raises(UserError, match="expected strings, got int32"):
+        layer(keras.Input((), dtype="int32"))
+    with pytest.raises(UserError, match="pair: 1 texts beside 2"):
+        layer(["the", "cat"], ["sat"])

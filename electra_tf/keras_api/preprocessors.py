@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from electra_tf.keras_api.tokenizer import Tokenizer
+from electra_tf.keras_api.tokenizer import Tokenizer, flat
 from electra_tf.registration import registered
 
 
@@ -50,13 +50,16 @@ class TextPreprocessor(keras.layers.Layer):
         """Tokenizes texts.
 
         Args:
-          texts: strings [batch], or a tuple of two such for pairs.
+          texts: strings [batch] or [batch, 1], or a tuple of two such for
+            pairs.
 
         Returns:
           `input_ids`, `input_mask` and `segment_ids`, int32 [batch, length];
           the length is that of the longest row.
         """
         first, second = texts if isinstance(texts, tuple) else (texts, None)
+        first = flat(tf.convert_to_tensor(first))
+        second = None if second is None else flat(tf.convert_to_tensor(second))
         rows = self.tokenizer.encode(first, second, max_length=self.max_length)
         length = tf.reduce_max(tf.reduce_sum(rows["input_mask"], axis=1))
         return {name: value[:, :length] for name, value in rows.items()}

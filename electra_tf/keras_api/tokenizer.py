@@ -165,9 +165,17 @@ class Tokenizer(keras.layers.Layer):
         """Tokenizes a batch; see `call`."""
         if isinstance(texts, tuple) and len(texts) == 2 and pair is None:
             texts, pair = texts
+        texts = _strings(texts)
         if pair is None:
-            return super().__call__(_strings(texts), **kwargs)
-        return super().__call__(_strings(texts), _strings(pair), **kwargs)
+            return super().__call__(texts, **kwargs)
+        pair = _strings(pair)
+        counts = [_count(texts), _count(pair)]
+        if None not in counts and counts[0] != counts[1]:
+            raise UserError(
+                f"pair: {counts[1]} texts beside {counts[0]}; expected as many "
+                "of one as of the other"
+            )
+        return super().__call__(texts, pair, **kwargs)
 
     def call(self, texts: tf.Tensor, pair: tf.Tensor | None = None) -> Any:
         """Tokenizes a batch.
@@ -180,8 +188,8 @@ class Tokenizer(keras.layers.Layer):
         Returns:
           What the layer's `output` says.
         """
-        texts = _flat(texts)
-        pair = None if pair is None else _flat(pair)
+        texts = flat(texts)
+        pair = None if pair is None else flat(pair)
         if self.output_kind == "ids":
             if pair is not None:
                 raise UserError('output="ids" is of single texts, not pairs')
@@ -362,8 +370,27 @@ AnyTokenizer: TypeAlias = Tokenizer | wordpiece.Tokenizer
 def _strings(texts: Any) -> Any:
     """What a layer may be called with: tensors and KerasTensors as they are."""
     if isinstance(texts, keras.KerasTensor) or tf.is_tensor(texts):
+        if str(getattr(texts.dtype, "name", texts.dtype)) != "string":
+            raise UserError(
+                "the tokenizer takes texts; expected strings, got "
+                f"{getattr(texts.dtype, 'name', texts.dtype)}"
+            )
         return texts
-    return tf.convert_to_tensor(_batch(texts), tf.string)
+    try:
+        return tf.convert_to_tensor(_batch(texts), tf.string)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            "the tokenizer takes texts; expected str, a list or array of str, "
+            f"or a string tensor, got {texts!r:.60}"
+        ) from error
+
+
+def _count(texts: Any) -> int | None:
+    """How many texts a tensor has, None where it does not say."""
+    shape = texts.shape
+    if isinstance(shape, tf.TensorShape) and shape.rank is None:
+        return None
+    return shape[0] if len(shape) else 1
 
 
 def _batch(texts: Any) -> Any:
@@ -375,8 +402,12 @@ def _batch(texts: Any) -> Any:
     return texts
 
 
-def _flat(texts: tf.Tensor) -> tf.Tensor:
-    """[batch] of a string tensor [batch], [batch, 1] or []."""
+def flat(texts: tf.Tensor) -> tf.Tensor:
+    """Reshapes a string tensor [batch], [batch, 1] or [] to [batch].
+
+    Raises:
+      UserError: it is none of strings.
+    """
     if texts.dtype != tf.string:
         raise UserError(
             f"the tokenizer takes texts; expected strings, got {texts.dtype}"

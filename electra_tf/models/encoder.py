@@ -1,10 +1,12 @@
 """ElectraEncoder: embeddings and a stack of blocks."""
 
+import os
 from typing import Any, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from electra_tf.errors import UserError
 from electra_tf.models import adaptation, layers, products
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.embeddings import Embeddings
@@ -62,6 +64,11 @@ class ElectraEncoder(Network):
         attends: Direction = "both",
         **options: Any,
     ):
+        if isinstance(config, str | os.PathLike):
+            raise UserError(
+                f"config: expected a ModelConfig, got the path {config}; "
+                f"from_pretrained('{config}') loads a model"
+            )
         super().__init__(name=name, **options)
         policy = self.dtype_policy
         self.config = config

@@ -539,9 +539,15 @@ def _as_batch(texts: Any) -> tf.Tensor:
             "electra_tf.Tokenizer(TOKENIZER)(inputs), with the tokenizer of "
             "the model that you loaded"
         )
-    batch = tf.convert_to_tensor(texts, tf.string)
+    try:
+        batch = tf.convert_to_tensor(texts, tf.string)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            "the tokenizer takes texts; expected a list of str or a string "
+            f"tensor [batch], got {texts!r:.60}"
+        ) from error
     if batch.shape.rank not in (None, 1):
-        raise ValueError(
+        raise UserError(
             f"texts has shape {batch.shape}; expected a list of str or a"
             " string tensor [batch]"
         )

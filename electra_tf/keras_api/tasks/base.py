@@ -92,6 +92,12 @@ class TaskModel(ReadingTask):
         """
         if not self.compiled:
             self.compile()
+        inputs.check_counts(
+            batch_size=batch_size,
+            validation_batch_size=validation_batch_size,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
+        )
         x = inputs.source(x, whole=False)
         if isinstance(x, inputs.STREAMS):
             _refuse(
@@ -301,6 +307,7 @@ class TaskModel(ReadingTask):
         """
         if not self.compiled:
             self.compile()
+        inputs.check_counts(batch_size=batch_size, steps=steps)
         examples = self._memory.scored
         x = inputs.source(x, steps=steps)
         if not others:
@@ -365,6 +372,15 @@ class TaskModel(ReadingTask):
         if isinstance(data, _Examples):
             examples, weights = data.examples, data.weights
         else:
+            if (
+                not isinstance(data, tuple | list)
+                or not 0 < len(data) < 4
+                or isinstance(data[0], str | bytes)
+            ):
+                raise UserError(
+                    "validation_data: expected (x, y), (x, y, sample_weight) "
+                    f"or a dataset, got {data!r:.60}"
+                )
             x, y, sample_weight = inputs.unpacked(tuple(data))
             examples = self.read(x, y)
             if not self.has_answers(x, y):
@@ -478,6 +494,7 @@ class TaskModel(ReadingTask):
     def _inputs(
         self, x: Any, batch_size: int | None, steps: int | None = None
     ) -> list[Any]:
+        inputs.check_counts(batch_size=batch_size, steps=steps)
         x = inputs.source(x, steps=steps)
         if not isinstance(x, inputs.STREAMS):
             return self.read(x)

@@ -78,7 +78,7 @@ class CompiledTask(FineTuner, abc.ABC):
             policy where None.
           name: of the model.
         """
-        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        policy = _policy(dtype)
         with precision_policy(policy.name), initial.seeded(seed):
             network, report = start.build(head or task.head())
             super().__init__(
@@ -119,6 +119,11 @@ class CompiledTask(FineTuner, abc.ABC):
         """
         del batch
         return self.answers(outputs)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether `targets` are numbers of classes, or one-hot rows."""
+        return False
 
     def learn(self, examples: Sequence[Any]) -> None:
         """Sees the first training examples, before they become features."""
@@ -209,7 +214,13 @@ class CompiledTask(FineTuner, abc.ABC):
         if self._train.freeze_encoder:
             self.network.encoder.trainable = False
         self._is_own = loss is not None
-        self.one_hot = _wants_one_hot([*_flat(loss), *_flat(metrics)])
+        self.one_hot = self.has_classes and _wants_one_hot(
+            [
+                *_flat(loss),
+                *_flat(metrics),
+                *_flat(options.get("weighted_metrics")),
+            ]
+        )
         if metrics is None:
             metrics = self.default_metrics()
             options.setdefault(
@@ -421,6 +432,17 @@ class CompiledTask(FineTuner, abc.ABC):
         return f"of {shown}" if shown else self.task.name
 
 
+def _policy(dtype: Any) -> Any:
+    """The policy that is asked for, Keras' global one where None."""
+    try:
+        return keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"dtype: {dtype!r} is none of float32, bfloat16, mixed_bfloat16 "
+            "and mixed_float16"
+        ) from error
+
+
 def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
@@ -437,20 +459,26 @@ def _name_of(thing: Any) -> str:
     return name if isinstance(name, str) else ""
 
 
+# What Keras computes of classes by number and one-hot alike.
+_OF_BOTH = ("accuracy", "acc", "crossentropy", "ce", "mean")
+
+
 def _wants_one_hot(things: Sequence[Any]) -> bool:
     """Says whether losses or metrics want labels one-hot, not as numbers.
+
+    All of Keras' do that compare the rows of `y_true` and `y_pred`; those of
+    the user's own get numbers.
 
     Raises:
       UserError: some want the one and some the other.
     """
-    names = [_name_of(thing) for thing in things]
-    wanting = [
-        name
-        for name in names
-        if ("categorical" in name and "sparse" not in name)
-        or name.replace("_", "") in ("f1score", "fbetascore")
-    ]
-    numbers = [name for name in names if name.startswith("sparse_")]
+    names = []
+    for thing in things:
+        about = thing if hasattr(thing, "__name__") else type(thing)
+        if isinstance(thing, str) or about.__module__.startswith("keras."):
+            names.append(_name_of(thing))
+    numbers = [name for name in names if name.startswith("sparse")]
+    wanting = [n for n in names if n not in (*numbers, *_OF_BOTH)]
     if wanting and numbers:
         raise UserError(
             f"{wanting[0]}: wants labels one-hot, {numbers[0]} as numbers; "

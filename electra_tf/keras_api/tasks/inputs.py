@@ -224,6 +224,9 @@ def names(
                 f"labels: expected names, got {label!r}; write it as "
                 f"'{label}', and in y its position"
             )
+    twice = [name for name, n in collections.Counter(labels).items() if n > 1]
+    if twice:
+        raise UserError(f"labels: '{twice[0]}' is given twice")
     return list(labels)
 
 
@@ -306,6 +309,24 @@ class _Peeked:
 
 STREAMS = (tf.data.Dataset, Batches)
 Stream: TypeAlias = tf.data.Dataset | Batches
+
+
+def check_counts(**given: Any) -> None:
+    """Refuses numbers of rows or steps that are none.
+
+    Args:
+      **given: arguments by name; None stands for nothing.
+
+    Raises:
+      UserError: one is no number from 1 on, nor None.
+    """
+    for name, value in given.items():
+        if value is None:
+            continue
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise UserError(
+                f"{name}: {value!r}; expected a number from 1 on, or None"
+            )
 
 
 def source(x: Any, whole: bool = True, steps: int | None = None) -> Any:

@@ -118,6 +118,12 @@ class SavedTask(Adaptable, CompiledTask):
                 task_of_model.settings_class(task), {}, options=options
             ).options
             made = task_class(task)(task, resolved, None, state)
+        most = start.config.max_positions
+        if given.max_seq_length is not None and given.max_seq_length > most:
+            raise UserError(
+                f"max_seq_length: {given.max_seq_length}; expected at most "
+                f"{most}, the model's positions"
+            )
         if not given.load_weights:
             start = dataclasses.replace(start, checkpoint=None)
         return cls(

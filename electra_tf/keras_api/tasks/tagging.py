@@ -169,6 +169,11 @@ class TokenClassifier(TaskModel):
             labels = tf.one_hot(labels, len(self.task.state["labels"]))
         return labels, mask
 
+    @property
+    def has_classes(self) -> bool:
+        """See `CompiledTask.has_classes`."""
+        return True
+
     def default_metrics(self) -> list[Any]:
         """The accuracy of words."""
         return []

@@ -90,7 +90,8 @@ class TextClassifier(_TextModel):
     Inputs are lists, arrays or string tensors of texts; for pairs a tuple of
     two such, or a list of pairs; or a `tf.data.Dataset` of (texts, labels).
     Labels are names or their positions; of `multi_label` lists of these, or
-    a matrix of 0 and 1, [texts, labels].
+    a matrix of 0 and 1, [texts, labels]. Losses and metrics of Keras get them
+    as they want them, one-hot or as numbers; those of your own as numbers.
 
     Calling the model and `predict` give probabilities, float32
     [texts, labels], `classify` names, `answer` what the command `predict`
@@ -144,6 +145,11 @@ class TextClassifier(_TextModel):
             are given.
         """
         names = inputs.names(labels, num_classes)
+        if names is not None and len(names) < 2:
+            raise UserError(
+                f"{'num_classes' if labels is None else 'labels'}: "
+                f"{len(names)}; expected at least 2"
+            )
         if names is None and multi_label:
             raise UserError("labels: name those that a text may have")
         chosen = dict(options or {})
@@ -175,6 +181,11 @@ class TextClassifier(_TextModel):
     def multi_label(self) -> bool:
         """Whether a text has any number of labels."""
         return isinstance(self.target, LabelSets)
+
+    @property
+    def has_classes(self) -> bool:
+        """See `CompiledTask.has_classes`."""
+        return not self.multi_label
 
     def classify(
         self, x: Any, batch_size: int | None = None, verbose: Any = 0
