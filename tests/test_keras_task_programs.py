@@ -347,7 +347,7 @@ def test_a_column_of_strings_and_a_path_for_a_config(classifier, model):
     np.testing.assert_allclose(
         made(tf.constant(TEXTS)[:, None]), classifier(TEXTS), atol=1e-6
     )
-    with pytest.raises(UserError, match="expected strings, got int"):
+    with pytest.raises(UserError, match="expected strings, got "):
         classifier(np.zeros((2, 4), int))
-    with pytest.raises(UserError, match="from_pretrained.* loads a model"):
+    with pytest.raises(UserError, match=r"from_pretrained.* loads a model"):
         electra_tf.Encoder(model)

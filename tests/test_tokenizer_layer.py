@@ -299,7 +299,7 @@ def test_calling_the_graph_tokenizer_and_its_special_tokens(graph):
 
 
 @pytest.mark.parametrize("wrong", [[1, 2], [None, "a"], np.array([1.5])])
-def test_what_is_no_text_is_told(layer, graph, wrong):
+def test_what_cannot_be_a_text_is_told(layer, graph, wrong):
     for tokenizer in (layer, graph):
         with pytest.raises(UserError, match="the tokenizer takes texts"):
             tokenizer(wrong)

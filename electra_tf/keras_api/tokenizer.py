@@ -373,7 +373,7 @@ def _strings(texts: Any) -> Any:
         if str(getattr(texts.dtype, "name", texts.dtype)) != "string":
             raise UserError(
                 "the tokenizer takes texts; expected strings, got "
-                f"{getattr(texts.dtype, 'name', texts.dtype)}"
+                f"{texts.dtype}"
             )
         return texts
     try:
