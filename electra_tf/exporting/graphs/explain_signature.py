@@ -142,7 +142,7 @@ def _placed(
     if pair is None:
         rows = inputs.single_rows(tokenizer, ids[0])
     else:
-        rows = inputs.paired_rows(tokenizer, *ids, paired)
+        rows = inputs.paired_rows(tokenizer, ids[0], ids[1], paired)
     places = tf.cast(tf.concat(around, axis=1), tf.int32)
     width = tf.shape(rows.input_ids)[1]
     return rows, places.to_tensor(-1, shape=[None, None, 2])[:, :width]
