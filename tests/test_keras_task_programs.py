@@ -351,3 +351,21 @@ def test_a_column_of_strings_and_a_path_for_a_config(classifier, model):
         classifier(np.zeros((2, 4), int))
     with pytest.raises(UserError, match=r"from_pretrained.* loads a model"):
         electra_tf.Encoder(model)
+
+
+@pytest.mark.slow
+def test_export_of_keras(classifier, model, tmp_path):
+    """Strings in, without a call or a signature before."""
+    classifier.export(str(tmp_path / "texts"), verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "texts"))
+    np.testing.assert_allclose(
+        loaded.serve(tf.constant(TEXTS)), classifier(TEXTS), atol=1e-6
+    )
+    ranker = electra_tf.CrossEncoder.from_pretrained(model)
+    ranker.export(str(tmp_path / "pairs"), verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "pairs"))
+    pairs = tf.constant(TEXTS), tf.constant(TEXTS[::-1])
+    np.testing.assert_allclose(loaded.serve(pairs), ranker(pairs), atol=1e-6)
+    tagger = electra_tf.TokenClassifier.from_pretrained(model, labels=["a"])
+    with pytest.raises(UserError, match="export: a TokenClassifier is called"):
+        tagger.export(str(tmp_path / "words"))

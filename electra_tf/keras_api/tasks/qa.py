@@ -163,6 +163,11 @@ class QuestionAnswerer(TaskModel):
             return True
         return isinstance(x, list) and bool(x) and "answers" in x[0]
 
+    @property
+    def texts_of_an_input(self) -> int:
+        """See `SavedTask.texts_of_an_input`."""
+        return 2
+
     def answers(self, outputs: Any) -> dict[str, tf.Tensor]:
         """Probabilities of `start` and `end`, float32 [batch, tokens]."""
         start, end = outputs.spans.inside()

@@ -142,6 +142,11 @@ class CrossEncoder(TaskModel):
         order = np.argsort(-found, kind="stable")[:top_k]
         return [Ranked(texts[i], float(found[i]), int(i)) for i in order]
 
+    @property
+    def texts_of_an_input(self) -> int:
+        """See `SavedTask.texts_of_an_input`."""
+        return 2
+
     def answers(self, outputs: Any) -> tf.Tensor:
         """Scores, float32 [batch]."""
         return outputs.logits[:, 0]

@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import tensorflow as tf
+
 from electra_tf import config as configs
 from electra_tf.errors import UserError
 from electra_tf.finetuning import settings as finetune_settings
@@ -192,6 +194,49 @@ class SavedTask(Adaptable, CompiledTask):
                 "name a .keras file, or take save_pretrained(DIRECTORY)"
             )
         save_whole(super().save, filepath, overwrite, zipped, **named)
+
+    @property
+    def texts_of_an_input(self) -> int:
+        """How many strings the model is called on, 0 where on lists of them."""
+        return 1
+
+    def export(  # type: ignore[override]  # the arguments that matter here
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: Any = None,
+        input_signature: Any = None,
+        **named: Any,
+    ) -> None:
+        """Exports as `keras.Model.export`: strings in, what calling gives out.
+
+        A SavedModel that answers with labels and is served is written by
+        `electra_tf.export`, of what `save_pretrained` writes.
+
+        Args:
+          filepath: as Keras'.
+          format: as Keras'.
+          verbose: as Keras'.
+          input_signature: as Keras'; string [batch], or a tuple of two of
+            pairs, where None.
+          **named: as Keras'.
+
+        Raises:
+          UserError: the model is called on lists of words.
+        """
+        if input_signature is None:
+            count = self.texts_of_an_input
+            if not count:
+                raise UserError(
+                    f"export: a {type(self).__name__} is called on lists of "
+                    "words; take save_pretrained(DIR) and "
+                    "electra_tf.export(DIR, OUTPUT), which reads texts"
+                )
+            strings = [tf.TensorSpec([None], tf.string) for _ in range(count)]
+            input_signature = [strings[0] if count == 1 else tuple(strings)]
+        super().export(
+            filepath, format, verbose, input_signature=input_signature, **named
+        )
 
     def save_pretrained(self, path: str) -> None:
         """Writes a model directory, as the command `finetune` does.

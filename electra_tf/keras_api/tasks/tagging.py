@@ -156,6 +156,11 @@ class TokenClassifier(TaskModel):
             if tags:
                 self.task.state["default"] = max(self.labels, key=tags.count)
 
+    @property
+    def texts_of_an_input(self) -> int:
+        """See `SavedTask.texts_of_an_input`."""
+        return 0
+
     def answers(self, outputs: Any) -> tf.Tensor:
         """Probabilities, float32 [batch, tokens, labels]."""
         return tf.nn.softmax(outputs.logits)

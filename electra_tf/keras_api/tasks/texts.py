@@ -35,6 +35,14 @@ class _TextModel(TaskModel):
         """What is said of a text; see `tasks.texts.targets`."""
         return self.task.target
 
+    @property
+    def texts_of_an_input(self) -> int:
+        """See `SavedTask.texts_of_an_input`."""
+        named = getattr(self.task.options, "text_pair_column", None)
+        of_glue = getattr(getattr(self.task, "set", None), "texts", ())
+        paired = self._paired or named is not None or len(of_glue) > 1
+        return 2 if paired else 1
+
     def read(self, x: Any, y: Any = None) -> list[TextExample]:
         """See `TaskModel.read`."""
         first, second = inputs.texts(x)
