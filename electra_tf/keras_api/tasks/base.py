@@ -139,6 +139,8 @@ class TaskModel(ReadingTask):
             if not (initial_epoch and self.optimizer is not None):
                 self._set_optimizer(steps * epochs, size)
         validation_data = inputs.source(validation_data, steps=validation_steps)
+        if not self.has_answers(None, None):
+            _check_held_out(validation_data)
         validation = self._held_out(validation_data, validation_batch_size)
         inputs.started(x)
         before = self._iterations()
@@ -372,15 +374,6 @@ class TaskModel(ReadingTask):
         if isinstance(data, _Examples):
             examples, weights = data.examples, data.weights
         else:
-            if (
-                not isinstance(data, tuple | list)
-                or not 0 < len(data) < 4
-                or isinstance(data[0], str | bytes)
-            ):
-                raise UserError(
-                    "validation_data: expected (x, y), (x, y, sample_weight) "
-                    f"or a dataset, got {data!r:.60}"
-                )
             x, y, sample_weight = inputs.unpacked(tuple(data))
             examples = self.read(x, y)
             if not self.has_answers(x, y):
@@ -574,6 +567,21 @@ def _check_callbacks(callbacks: Any) -> None:
                 "which ELECTRA's optimizer plans over the whole run; leave it "
                 'out, or compile with an optimizer of Keras, as "adam"'
             )
+
+
+def _check_held_out(data: Any) -> None:
+    """Refuses what holds texts alone, or one of them."""
+    if data is None or isinstance(data, (*inputs.STREAMS, _Examples)):
+        return
+    if (
+        not isinstance(data, tuple | list)
+        or not 0 < len(data) < 4
+        or isinstance(data[0], str | bytes)
+    ):
+        raise UserError(
+            "validation_data: expected (x, y), (x, y, sample_weight) or a "
+            f"dataset, got {data!r:.60}"
+        )
 
 
 def _refuse(what: str, **given: Any) -> None:
