@@ -79,6 +79,7 @@ setuptools.setup(
         "seq2seq": ["sacrebleu>=2.4", "rouge-score>=0.1.2", "sentencex>=1.0"],
         "retrieval": ["bm25s>=0.3", "pystemmer>=2.2"],
         "dev": [
+            "axe-playwright-python>=0.1.8",  # brings axe-core, MPL-2.0
             "bm25s>=0.3",
             "hypothesis>=6.100",
             "jieba>=0.42.1",

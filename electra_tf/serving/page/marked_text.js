@@ -3,6 +3,7 @@
 
 import { Characters } from "./characters.js";
 import { element } from "./dom.js";
+import { hint as hintFor } from "./touch.js";
 
 /**
  * @param {string} text
@@ -17,7 +18,7 @@ import { element } from "./dom.js";
 export function markedText(
   text,
   parts,
-  { label, language, hint = "Point at a word, or use the arrow keys." },
+  { label, language, hint = marksHint() },
 ) {
   const characters = new Characters(text);
   const body = element("p", { class: "marked", lang: language, dir: "auto" });
@@ -69,4 +70,11 @@ export function markedText(
   body.addEventListener("click", under);
   body.addEventListener("blur", () => read(-1));
   return { node: element("div", {}, body, line), marks };
+}
+
+function marksHint() {
+  return hintFor(
+    "Tap a marked word to read about it.",
+    "Point at a marked word, or use the arrow keys.",
+  );
 }

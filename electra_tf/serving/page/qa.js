@@ -2,7 +2,7 @@
 
 import { element } from "./dom.js";
 import { markedText } from "./marked_text.js";
-import { decimal } from "./numbers.js";
+import { decimal, percent } from "./numbers.js";
 
 export const qa = {
   title: "What does the text answer?",
@@ -30,9 +30,13 @@ export const qa = {
         element(
           "dl",
           { class: "figures" },
-          figure("Score", score),
+          figure("Share among the best spans", percent(score)),
           no_answer
-            ? figure("Odds of no answer", no_answer, "higher: likelier none")
+            ? figure(
+                "No-answer score",
+                decimal(no_answer, 2),
+                "log-odds; higher: likelier none",
+              )
             : null,
         ),
         node,
@@ -59,7 +63,7 @@ function figure(name, value, note) {
     element(
       "dd",
       {},
-      decimal(value, 2),
+      value,
       note ? element("span", { class: "note" }, ` (${note})`) : null,
     ),
   );
