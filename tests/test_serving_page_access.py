@@ -244,7 +244,7 @@ def test_the_server_comes_later(visit):
 
 
 def test_a_cut_text_is_marked(visit):
-    page, _ = visit("classification", "tagging")
+    page, _ = visit("classification", "tagging", "discriminator")
     assert "reads the first 40 tokens" in page.inner_text("#facts")
     page_models.fill(page, "classification", page_models.TEXTS["en"])
     assert page.locator("#cut").is_hidden()
@@ -254,7 +254,11 @@ def test_a_cut_text_is_marked(visit):
     assert "40 of 480 tokens were read" in told
     assert page.text_content("#cut s").startswith(" his dog walked slowly")
     assert "The old man and" in told
-    page.goto(f"{page_models.ADDRESS}/#model=tagging")
-    page.get_by_text("Which tags").wait_for()
+    go(page, "model=tagging")
     assert "tokens" not in page.inner_text("#facts")
     assert page.locator("#cut").is_hidden()
+    go(page, "model=discriminator")
+    page_models.fill(page, "discriminator", page_models.TEXTS["long"])
+    unread = page.text_content("#body .unread")
+    assert unread.startswith(" his dog walked slowly")
+    assert unread.endswith("river. ")

@@ -27,6 +27,7 @@ const WIDGETS = {
 // Tasks that read a text of any length, piece by piece.
 const READ_WHOLE = ["qa", "tagging"];
 const POLL = 3000; // milliseconds, while the server has no model to show
+const LONG = 120; // characters of a headline that is a text
 const ONE_CHOICE = 2000; // changes within it are one step of "back"
 
 const at = (id) => document.getElementById(id);
@@ -144,7 +145,7 @@ function showExamples(examples) {
           run();
         },
       },
-      element("bdi", {}, briefly(example)),
+      ...briefly(example),
     );
   refill(
     at("examples"),
@@ -153,7 +154,7 @@ function showExamples(examples) {
   at("examples-part").hidden = !examples.length;
 }
 
-/** "how long is the danube / 3 passages". */
+/** "how long is the danube / 3 passages", each part in its direction. */
 function briefly(example) {
   const part = ([name, value]) => {
     if (!Array.isArray(value)) {
@@ -163,7 +164,10 @@ function briefly(example) {
     const label = form?.form.label.toLowerCase() ?? name;
     return `${value.length} ${label}${value.length === 1 ? "" : "s"}`;
   };
-  return Object.entries(example).map(part).join(" / ");
+  return Object.entries(example).flatMap((entry, i) => [
+    i ? " / " : null,
+    element("bdi", {}, part(entry)),
+  ]);
 }
 
 /** Asks the model on the page; a run before that still goes on is ended. */
@@ -189,8 +193,8 @@ async function run() {
   try {
     const told = reading?.send(control.signal).catch(() => null);
     const answer = await request.send(control.signal);
-    const shown = show(asked, values, answer);
     const cuts = cutTexts(rows, (await told)?.predictions ?? []);
+    const shown = show(asked, values, answer, cuts);
     asked.answer = { ...shown, request, ...answer, cuts };
     if (panel === asked) showAnswer(asked.answer, true);
   } catch (error) {
@@ -251,7 +255,7 @@ function listModels() {
 }
 
 /** The widget's view of an answer; a ServerError where it has other parts. */
-function show(asked, values, { predictions }) {
+function show(asked, values, { predictions }, cuts) {
   const fill = (filled) => {
     asked.fields.fill(filled);
     asked.fields.pointAt(Object.keys(filled)[0]);
@@ -259,7 +263,7 @@ function show(asked, values, { predictions }) {
   const { description, memory } = asked;
   try {
     return asked.widget.show(predictions, values, {
-      description, memory, fill,
+      description, memory, fill, cuts,
     });
   } catch (error) {
     console.error(error);
@@ -280,6 +284,7 @@ function showAnswer(answer, fresh = false) {
   at("error").textContent = "";
   at("waiting").hidden = Boolean(answer);
   at("summary").textContent = answer?.summary ?? "";
+  at("summary").classList.toggle("long", (answer?.summary.length ?? 0) > LONG);
   at("latency").textContent = answer ? latency(answer.milliseconds) : "";
   at("summary").lang = answer?.language ?? "";
   showCuts(answer?.cuts ?? []);

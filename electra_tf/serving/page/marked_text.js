@@ -11,14 +11,15 @@ import { hint as hintFor } from "./touch.js";
  *   reading: function(string): string}[]} parts in order, none over another;
  *   characters. `node` makes the element of a part's text, `reading` what is
  *   said of it.
- * @param {{label: string, language?: string, hint?: string|null}} options
- *   null for no reading
+ * @param {{label: string, language?: string, hint?: string|null,
+ *   unreadFrom?: number}} options `hint` null for no reading; from the
+ *   character `unreadFrom` on the text is struck out
  * @returns {{node: Element, marks: Element[]}}
  */
 export function markedText(
   text,
   parts,
-  { label, language, hint = marksHint() },
+  { label, language, hint = marksHint(), unreadFrom = Infinity },
 ) {
   const characters = new Characters(text);
   const body = element("p", { class: "marked", lang: language, dir: "auto" });
@@ -37,7 +38,9 @@ export function markedText(
     body.append(marks.at(-1));
     done = end;
   }
-  body.append(characters.slice(done, Infinity));
+  body.append(characters.slice(done, Math.max(done, unreadFrom)));
+  const unread = characters.slice(Math.max(done, unreadFrom), Infinity);
+  if (unread) body.append(element("s", { class: "unread" }, unread));
   if (!marks.length || hint === null) return { node: body, marks };
 
   const line = element("p", { class: "reading", role: "status" }, hint);
