@@ -34,6 +34,7 @@ Kind = Literal[
     "seq2seq",
     "discriminator",
     "generator",
+    "encoder",
 ]
 Part = Literal["discriminator", "generator"]
 
@@ -168,33 +169,43 @@ def of_predictor(predictor: Predictor) -> Servable:
     )
 
 
-def open_pretrained(path: str, part: Part | None = None) -> Servable:
+def open_pretrained(
+    path: str, part: Part | None = None, headless: bool = False
+) -> Servable:
     """A discriminator or a generator.
 
     Args:
       path: as `from_pretrained`'s.
       part: which of the two; the discriminator where None, if there is one.
+      headless: take a discriminator without a head too, as an encoder.
 
     Raises:
       UserError: not there, without a vocabulary, or without this part or
         its head.
     """
+    network: Any
+    kind: Kind
     config = loading.open_checkpoint(path).config
     if part is None:
         part = "discriminator" if config.discriminator else "generator"
+    kind = part
     if part == "generator":
         network = pretrained.Generator.from_pretrained(path)
+    elif headless and not config.replaced_token_head:
+        network, kind = pretrained.Encoder.from_pretrained(path), "encoder"
     else:
         network = pretrained.Discriminator.from_pretrained(path)
     if network.tokenizer is None:
         raise UserError(f"{path}: has no vocabulary beside it")
-    if network.load_report.new or getattr(network, "head", None) is None:
+    if kind != "encoder" and (
+        network.load_report.new or getattr(network, "head", None) is None
+    ):
         raise UserError(
             f"{path}: its {part} has no pre-training head, and nothing was "
             "fine-tuned: there is nothing that it could answer"
         )
     return Servable(
-        part, network, network.tokenizer, network.config.max_positions
+        kind, network, network.tokenizer, network.config.max_positions
     )
 
 

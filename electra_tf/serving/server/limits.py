@@ -3,6 +3,8 @@
 import dataclasses
 from http import HTTPStatus
 
+CLIENT_GONE = 499  # nginx's number for it; never sent
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -89,6 +91,28 @@ class RequestError(Exception):
         self.status = status
         self.message = message
         self.close = close
+
+
+# gRPC's names for what HTTP has a number for.
+_CODE_NAMES = {
+    HTTPStatus.OK: "OK",
+    HTTPStatus.BAD_REQUEST: "INVALID_ARGUMENT",
+    HTTPStatus.NOT_FOUND: "NOT_FOUND",
+    HTTPStatus.REQUEST_TIMEOUT: "DEADLINE_EXCEEDED",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "INVALID_ARGUMENT",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "INVALID_ARGUMENT",
+    HTTPStatus.TOO_MANY_REQUESTS: "RESOURCE_EXHAUSTED",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "INTERNAL",
+    HTTPStatus.NOT_IMPLEMENTED: "UNIMPLEMENTED",
+    HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
+    HTTPStatus.GATEWAY_TIMEOUT: "DEADLINE_EXCEEDED",
+    CLIENT_GONE: "CANCELLED",
+}
+
+
+def code_name(status: int) -> str:
+    """gRPC's name for a status of HTTP, "INTERNAL" for one that it lacks."""
+    return _CODE_NAMES.get(status, "INTERNAL")
 
 
 def invalid(message: str) -> RequestError:
