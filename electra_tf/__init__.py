@@ -13,6 +13,7 @@ from electra_tf.registration import announce_classes
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AsyncClient": "electra_tf.serving.client",
     "Client": "electra_tf.serving.client",
     "CrossEncoder": "electra_tf.keras_api.tasks.ranking",
     "Discriminator": "electra_tf.hub.pretrained",
@@ -50,6 +51,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsyncClient",
     "Client",
     "CrossEncoder",
     "Discriminator",
@@ -113,7 +115,7 @@ if TYPE_CHECKING:
     from electra_tf.recipes.predict import predict
     from electra_tf.recipes.prepare_text import prepare_text
     from electra_tf.recipes.pretrain import pretrain
-    from electra_tf.serving.client import Client
+    from electra_tf.serving.client import AsyncClient, Client
     from electra_tf.text.vocab import Vocab, load_vocab
     from electra_tf.training.optimizer import make_optimizer
 
