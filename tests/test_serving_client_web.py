@@ -272,7 +272,7 @@ def test_retry_after_is_kept_to():
     assert client.predict(["a"]) == [1]
     assert time.monotonic() - began >= 1.0
     # Longer than the answer may take: no wait in vain.
-    much = BUSY.replace(b"After: 0", b"After: 90")
+    much = BUSY.replace(b"Retry-After: 0", b"retry-after: 90")
     client = electra_tf.Client(answers(much), "m")
     began = time.monotonic()
     with pytest.raises(ServingError, match="503"):

@@ -345,5 +345,6 @@ def _check_columns(
     lengths = {len(values) for values in columns.values()}
     outputs = answer.values() if isinstance(answer, dict) else [answer]
     if len(lengths) == 1:
+        (asked,) = lengths
         for values in outputs:
-            _check_count(*lengths, values, target)
+            _check_count(asked, values, target)

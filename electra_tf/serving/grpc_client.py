@@ -5,7 +5,7 @@ the client does.
 """
 
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from electra_tf.errors import UserError
@@ -203,7 +203,7 @@ class GrpcApi:
         return self._signatures[key]
 
     def _call(
-        self, method: Callable[..., Any], request: Any, target: Target
+        self, method: Any, request: Any, target: Target
     ) -> Any:
         deadline = Deadline(self._timeout)
         abort = ABORT.get()

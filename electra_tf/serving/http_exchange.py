@@ -97,7 +97,13 @@ def address_of(url: str) -> Address:
 
 
 class Reply(NamedTuple):
-    """An answer, of whatever status; its content is unpacked."""
+    """An answer, of whatever status.
+
+    Attributes:
+      status: of HTTP.
+      headers: by their names in small letters.
+      content: unpacked.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -276,7 +282,8 @@ class _Connection:
                 content = gzip.decompress(content)
             except (OSError, EOFError, zlib.error) as error:
                 raise NotHttp(f"the answer is no gzip: {error}") from error
-        return Reply(response.status, response.headers, content)
+        told = {name.lower(): v for name, v in response.headers.items()}
+        return Reply(response.status, told, content)
 
     def close(self) -> None:
         """Ends the connection."""
@@ -421,9 +428,9 @@ def _tls(trust_env: bool) -> ssl.SSLContext:
                 context.load_verify_locations(**{key: path})
         return context
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        path = os.environ.get(name)
-        if path and not pathlib.Path(path).exists():
-            raise UserError(f"{name}: {path} is not there")
+        named = os.environ.get(name)
+        if named and not pathlib.Path(named).exists():
+            raise UserError(f"{name}: {named} is not there")
     return ssl.create_default_context()
 
 

@@ -160,7 +160,7 @@ class RestApi:
         if not isinstance(said, str):
             said = shown
         if 300 <= status < 400:
-            place = reply.headers.get("Location", "nowhere")
+            place = reply.headers.get("location", "nowhere")
             raise self._failed(
                 f"{status}: the server sends to {place}; give that address",
                 target, status, said,
@@ -225,7 +225,7 @@ def encoded(value: Any) -> Any:
 
 def _asked_pause(reply: Reply) -> float | None:
     """Seconds of Retry-After, a number or a date; None where there is none."""
-    told = reply.headers.get("Retry-After", "").strip()
+    told = reply.headers.get("retry-after", "").strip()
     if told.isascii() and told.isdigit():
         return float(told[:9])
     try:

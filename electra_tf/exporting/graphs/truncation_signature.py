@@ -41,6 +41,7 @@ def signatures(
     """
     if isinstance(task, Tagging):
         return {}
+    names: tuple[str, ...]
     if isinstance(task, QuestionAnswering):
         names, kept = ("question",), _first(task.options.max_query_length)
     elif isinstance(task, Ranking):
@@ -56,7 +57,7 @@ def signatures(
         ids = [masked_tokens(tokenizer, t) for t in texts] if masks else [
             each.ids for each in found
         ]  # fmt: skip
-        told = {}
+        told: Tensors = {}
         for name, text, tokens, offsets, count in zip(
             names, texts, ids, found, kept(*ids)
         ):
