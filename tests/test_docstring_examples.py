@@ -20,7 +20,7 @@ SLOW = {
     "TokenClassifier",
 }  # fmt: skip
 # Compiled, not run: it wants a server, which tests/test_serving_*.py start.
-NOT_RUN = {"Client"}
+NOT_RUN = {"AsyncClient", "Client"}
 
 
 def example_of(documented):
