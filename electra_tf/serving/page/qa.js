@@ -30,7 +30,9 @@ export const qa = {
         element(
           "dl",
           { class: "figures" },
-          figure("Share among the best spans", percent(score)),
+          parts.length
+            ? figure("Share among the best spans", percent(score))
+            : null,
           no_answer
             ? figure(
                 "No-answer score",
