@@ -27,6 +27,7 @@ _HOMES = {
     "ObjectiveConfig": "electra_tf.pretraining.settings",
     "QuestionAnswerer": "electra_tf.keras_api.tasks.qa",
     "ReplacedTokenDetector": "electra_tf.keras_api.tasks.detector",
+    "ServingError": "electra_tf.serving.client",
     "TextClassifier": "electra_tf.keras_api.tasks.texts",
     "TextRegressor": "electra_tf.keras_api.tasks.texts",
     "TokenClassifier": "electra_tf.keras_api.tasks.tagging",
@@ -65,6 +66,7 @@ __all__ = [
     "ObjectiveConfig",
     "QuestionAnswerer",
     "ReplacedTokenDetector",
+    "ServingError",
     "TextClassifier",
     "TextRegressor",
     "TokenClassifier",
@@ -115,7 +117,7 @@ if TYPE_CHECKING:
     from electra_tf.recipes.predict import predict
     from electra_tf.recipes.prepare_text import prepare_text
     from electra_tf.recipes.pretrain import pretrain
-    from electra_tf.serving.client import AsyncClient, Client
+    from electra_tf.serving.client import AsyncClient, Client, ServingError
     from electra_tf.text.vocab import Vocab, load_vocab
     from electra_tf.training.optimizer import make_optimizer
 

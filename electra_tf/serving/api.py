@@ -17,6 +17,16 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 class ServingError(UserError):
     """The server refused, failed or could not be reached.
 
+        import electra_tf
+
+        client = electra_tf.Client("http://127.0.0.1:8501", "sst2")
+        try:
+            client.predict(["a fine film"])
+        except electra_tf.ServingError as error:
+            print(error.status, error.said)
+
+    What the caller gave wrongly is a `UserError` that is none of these.
+
     Attributes:
       status: of HTTP; of gRPC the one that means the same; None if there was
         no answer.

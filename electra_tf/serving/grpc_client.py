@@ -202,9 +202,7 @@ class GrpcApi:
             }
         return self._signatures[key]
 
-    def _call(
-        self, method: Any, request: Any, target: Target
-    ) -> Any:
+    def _call(self, method: Any, request: Any, target: Target) -> Any:
         deadline = Deadline(self._timeout)
         abort = ABORT.get()
         for attempt in range(self._retries + 1):

@@ -132,7 +132,9 @@ class RestApi:
         if isinstance(error, ssl.SSLError) and error.errno != ssl.SSL_ERROR_EOF:
             words = error.reason or str(error)
             return f"no https: {words}; is the server asked by http://?", False
-        if isinstance(error, OSError | http.client.IncompleteRead):
+        if isinstance(error, http.client.IncompleteRead):
+            return "the connection broke amid the answer", True
+        if isinstance(error, OSError):
             reason = getattr(error, "strerror", None) or str(error)
             return f"cannot be reached: {reason or type(error).__name__}", True
         return (

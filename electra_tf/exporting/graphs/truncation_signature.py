@@ -41,36 +41,58 @@ def signatures(
     """
     if isinstance(task, Tagging):
         return {}
-    names: tuple[str, ...]
-    if isinstance(task, QuestionAnswering):
-        names, kept = ("question",), _first(task.options.max_query_length)
-    elif isinstance(task, Ranking):
-        names = ("query", "passage")
-        kept = _query_first(task.options.max_query_length, max_length)
-    elif task is not None and reads_pairs(task):
-        names, kept = ("text", "text_pair"), _fair(max_length)
-    else:
-        names, kept = ("text",), _first(max_length - 2)
 
-    def truncation(*texts: tf.Tensor) -> Tensors:
-        found = [tokenizer.tokenize_with_offsets(t, masks) for t in texts]
-        ids = [masked_tokens(tokenizer, t) for t in texts] if masks else [
-            each.ids for each in found
-        ]  # fmt: skip
-        told: Tensors = {}
-        for name, text, tokens, offsets, count in zip(
-            names, texts, ids, found, kept(*ids)
-        ):
-            told |= {
+    def told(kept: _Kept, **texts: tf.Tensor) -> Tensors:
+        found = {
+            name: tokenizer.tokenize_with_offsets(text, masks)
+            for name, text in texts.items()
+        }
+        ids = [
+            masked_tokens(tokenizer, texts[name]) if masks else each.ids
+            for name, each in found.items()
+        ]
+        outputs: Tensors = {}
+        for name, tokens, count in zip(texts, ids, kept(*ids)):
+            outputs |= {
                 f"{name}_tokens": tf.cast(tokens.row_lengths(), tf.int32),
                 f"{name}_tokens_read": tf.cast(count, tf.int32),
                 f"{name}_chars_read": _characters(
-                    text, count < tokens.row_lengths(), offsets.end_chars, count
+                    texts[name],
+                    count < tokens.row_lengths(),
+                    found[name].end_chars,
+                    count,
                 ),
             }
-        return told
+        return outputs
 
-    return {"truncation": inputs.signature(truncation, *names)}
+    # The inputs are named as the parameters are.
+    def of_text(text: tf.Tensor) -> Tensors:
+        return told(_first(max_length - 2), text=text)
+
+    def of_pair(text: tf.Tensor, text_pair: tf.Tensor) -> Tensors:
+        a, b = inputs.as_many(text, text_pair, "text and text_pair")
+        return told(_fair(max_length), text=a, text_pair=b)
+
+    def of_query(query: tf.Tensor, passage: tf.Tensor) -> Tensors:
+        assert isinstance(task, Ranking)
+        a, b = inputs.as_many(query, passage, "query and passage")
+        kept = _query_first(task.options.max_query_length, max_length)
+        return told(kept, query=a, passage=b)
+
+    def of_question(question: tf.Tensor) -> Tensors:
+        assert isinstance(task, QuestionAnswering)
+        kept = _first(task.options.max_query_length)
+        return told(kept, question=question)
+
+    if isinstance(task, QuestionAnswering):
+        made = inputs.signature(of_question, "question")
+    elif isinstance(task, Ranking):
+        made = inputs.signature(of_query, "query", "passage")
+    elif task is not None and reads_pairs(task):
+        made = inputs.signature(of_pair, "text", "text_pair")
+    else:
+        made = inputs.signature(of_text, "text")
+    return {"truncation": made}
 
 
 def _characters(
