@@ -256,7 +256,7 @@ def test_it_tries_again_where_that_is_safe():
         client = electra_tf.Client(answers(first, GOOD), "m")
         assert client.predict(["a"]) == [1]
     client = electra_tf.Client(answers(cut, cut), "m", retries=1)
-    with pytest.raises(ServingError, match="m: .* broke amid the answer"):
+    with pytest.raises(ServingError, match=r"m: .* broke amid the answer"):
         client.predict(["a"])
     client = electra_tf.Client(answers(BUSY), "m", retries=0)
     with pytest.raises(ServingError, match="503") as told:
