@@ -69,7 +69,7 @@ def test_what_it_tells(client):
 def test_versions(server):
     client = electra_tf.Client(server.url, "toy", version=2)
     assert client.predict(["ab"], signature="size") == [2.0]
-    with pytest.raises(ServingError, match=r"404 .*label"):
+    with pytest.raises(ServingError, match=r"400 .*version label: x"):
         electra_tf.Client(server.url, "toy", label="x").predict(["ab"])
     client = electra_tf.Client(server.url, "toy", version=7)
     with pytest.raises(ServingError, match=r"404 .*Specific\(toy, 7\)") as told:
@@ -194,7 +194,7 @@ def test_grpc(grpc_url, client):
     with pytest.raises(ServingError, match="other: NOT_FOUND") as told:
         electra_tf.Client(grpc_url, "other").predict(["a"])
     assert (told.value.status, told.value.model) == (404, "other")
-    with pytest.raises(ServingError, match="NOT_FOUND"):
+    with pytest.raises(ServingError, match="version label: x"):
         electra_tf.Client(grpc_url, "toy", label="x").predict(["a"])
     with pytest.raises(ServingError, match="no answer within"):
         electra_tf.Client(grpc_url, "toy", timeout=0.05).predict(
