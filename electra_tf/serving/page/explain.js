@@ -17,10 +17,12 @@ export function canExplain({ signatures }) {
 /**
  * A button that asks for an explanation, and where it is drawn.
  * @param {string} model
+ * @param {string|null} version null: the newest
  * @param {Object} description of the model
  * @param {{text: string, text_pair?: string}} values what was answered
+ * @param {Object[]} cuts what of it was not read; see cut.js
  */
-export function explainPart(model, description, values) {
+export function explainPart(model, version, description, values, cuts) {
   const shown = element("div", { "aria-live": "polite" });
   const choice = labelChoice(description);
   const button = element(
@@ -33,9 +35,10 @@ export function explainPart(model, description, values) {
     button.textContent = "Explaining…";
     try {
       const row = choice.select ? { ...values, label: choice.select.value } : values;
-      const request = new PredictRequest(model, [row], "explain");
+      const asked = { version, signature: "explain" };
+      const request = new PredictRequest(model, [row], asked);
       const { predictions: [answer] } = await request.send();
-      refill(shown, ...drawn(answer, values, description));
+      refill(shown, ...drawn(answer, values, description, cuts));
       button.setAttribute("aria-expanded", "true");
       if (choice.node) choice.node.hidden = false;
       if (choice.select) choice.select.value = answer.label;
@@ -87,10 +90,11 @@ function labelChoice({ labels }) {
   return { node, select };
 }
 
-function drawn(answer, values, { language }) {
+function drawn(answer, values, { language }, cuts) {
   const tokens = tokensOf(answer);
   const largest = Math.max(...tokens.map(({ score }) => Math.abs(score)), 1e-9);
-  const texts = [values.text, values.text_pair].map((text, segment) => {
+  const texts = ["text", "text_pair"].map((name, segment) => {
+    const text = values[name];
     if (text === undefined) return null;
     const parts = tokens
       .filter((token) => token.segment === segment)
@@ -98,6 +102,7 @@ function drawn(answer, values, { language }) {
     return markedText(text, parts, {
       label: `${segment ? "Second text" : "Text"}, its tokens shaded by what each adds`,
       language,
+      unreadFrom: cuts.find((cut) => cut.name === name)?.until,
     }).node;
   });
   const strongest = [...tokens]
