@@ -34,6 +34,7 @@ def read(folder, task, files, split="train", **options):
 
 # --- tables, JSON, folders of texts -------------------------------------------
 
+LANGUAGES = {"source_language": "en", "target_language": "de"}
 XY = [("a", None, "x"), ("b", None, "y")]
 PAIR = [("a", "b", "x"), ("c", "d", "y")]
 CSV = "text,label\na,x\nb,y\n"
@@ -170,6 +171,29 @@ def test_an_excel_sheet_is_named(tmp_path):
         made.writestr("xl/workbook.xml", "<workbook/>")
     with pytest.raises(UserError, match=r"a sheet of Excel .* save it as CSV"):
         read(tmp_path, "classification", {})
+
+
+@pytest.mark.parametrize(
+    ("task", "files", "split", "count"),
+    [
+        ("classification", {"plain_text/train.csv": CSV}, "train", 2),
+        ("classification", {"x_training.csv": CSV, "x_eval.csv": CSV},
+         "validation", 2),
+        ("squad/v1.1", {"plain_text/train-00000-of-00001.jsonl": lines(
+            {"context": "a b", "question": "q", "answer": "b",
+             "answer_start": 2})}, "train", 1),
+        ("translation", {"europarl.de-en.de": "a\n", "europarl.de-en.en":
+         "b\n"}, "train", 1),
+    ],
+)  # fmt: skip
+def test_where_files_are(tmp_path, task, files, split, count):
+    options = LANGUAGES if task == "translation" else {}
+    assert len(read(tmp_path, task, files, split, **options)) == count
+
+
+def test_questions_of_another_member_are_not_taken(tmp_path):
+    with pytest.raises(UserError, match=r"no training file such as .*v1\.1"):
+        read(tmp_path, "squad/v1.1", {"train-v2.0.json": "{}"})
 
 
 # --- labels -------------------------------------------------------------------
@@ -444,7 +468,6 @@ def test_ids_are_no_texts(tmp_path, ids):
         read(tmp_path, "ranking", {"train.tsv": ids})
 
 
-LANGUAGES = {"source_language": "en", "target_language": "de"}
 GO = {"translation": {"en": "Go", "de": "Geh"}}
 
 

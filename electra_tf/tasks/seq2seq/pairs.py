@@ -34,7 +34,8 @@ _USUAL = (
     ("src", "tgt"), ("article", "highlights"), ("article", "abstract"),
     ("article", "summary"), ("dialogue", "summary"), ("text", "summary"),
     ("document", "summary"), ("content", "summary"), ("report", "summary"),
-    ("text", "headline"), ("content", "title"),
+    ("text", "headline"), ("content", "title"), ("document", "target"),
+    ("input", "output"), ("document", "headline"),
 )  # fmt: skip
 # Codes of languages, of ISO 639, with or without a country's.
 _LANGUAGE = re.compile(

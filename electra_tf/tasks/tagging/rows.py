@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 _TOKENS = ("tokens", "words", "text", "utt", "sentence")
 # Columns of tables with a word a row.
 _WORD, _TAG = ("word", "token"), ("tag", "label", "ner_tag", "ner")
-_TEXTS = ("text", "utt", "sentence")
+TEXTS = ("text", "utt", "sentence")
 _SENTENCE = (
     "sentence #", "sentence_id", "sentence id", "sent_id", "sentence_idx",
     "sentence",
@@ -252,7 +252,7 @@ def _listed(
         value = record.get(name)
         if table and isinstance(value, str):
             value = printed(value, f"{place}: {name}")
-        if isinstance(value, str) and name not in _TEXTS:
+        if isinstance(value, str) and name not in TEXTS:
             value = value.split()
         if value is None or isinstance(value, str):
             continue

@@ -23,7 +23,7 @@ _TEXT, _LABEL = "text", "label"
 _TEXTS = (
     "text", "sentence", "review", "comment_text", "comment", "content",
     "tweet", "sms", "review_body", "utterance", "utt", "text_a", "message",
-    "description", "body",
+    "description", "body", "headline", "review text", "reviewtext",
 )  # fmt: skip
 _PAIRS = (
     ("sentence1", "sentence2"), ("text_a", "text_b"), ("text1", "text2"),
@@ -34,7 +34,8 @@ _PAIRS = (
 _LABELS = (
     "label", "labels", "target", "class", "category", "sentiment", "intent",
     "gold_label", "is_duplicate", "class index", "stars", "rating",
-    "entailment_judgment", "airline_sentiment",
+    "entailment_judgment", "airline_sentiment", "emotion", "polarity", "topic",
+    "genre", "is_sarcastic", "is_spam", "oh_label",
 )  # fmt: skip
 _NUMBERS = (
     "label", "labels", "target", "score", "similarity", "rating", "stars",
