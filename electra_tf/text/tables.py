@@ -232,12 +232,44 @@ def _ends_in(name: str, suffix: str) -> bool:
     return suffix in name.lower().rpartition("/")[2]
 
 
-def holds_json_lines(stream: ByteStream, text_field: str) -> bool:
+EXTRACTED = b"<doc "
+"""What a file that WikiExtractor wrote begins with."""
+
+
+def extracted(
+    stream: ByteStream, counts: Counter[str], strict: bool
+) -> Iterator[str | None]:
+    """Yields the texts between <doc ...> and </doc>, as WikiExtractor writes.
+
+    Args:
+      stream: the file.
+      counts: repairs are added to it.
+      strict: refuse what would be repaired.
+    """
+    lines: list[str] = []
+    for line in _Text(stream, counts, strict).lines():
+        if line.startswith("<doc ") and line.rstrip().endswith(">"):
+            lines = []
+        elif line.strip() == "</doc>":
+            yield "".join(lines).strip() or None
+            lines = []
+        else:
+            lines.append(line)
+    rest = "".join(lines).strip()
+    if rest:
+        yield rest
+
+
+def holds_json_lines(
+    stream: ByteStream, text_field: str, named: bool = True
+) -> bool:
     """Whether a .json file has an object a line, as its first line tells.
 
     Args:
       stream: the file; nothing is taken from it.
       text_field: a first line that is all there is must have it.
+      named: whether it is JSON by its name; without one the first line must
+        have the field too.
     """
     size = _PEEKED
     while True:
@@ -255,7 +287,7 @@ def holds_json_lines(stream: ByteStream, text_field: str) -> bool:
         return False
     if text_field in found:
         return isinstance(found[text_field], str)
-    return after.lstrip().startswith(b"{")
+    return named and after.lstrip().startswith(b"{")
 
 
 def json_texts(

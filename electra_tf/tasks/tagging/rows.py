@@ -50,7 +50,16 @@ def row_layout(path: str, format: str) -> formats.Layout | None:
     except UserError:
         return None
     listed = names.intersection(_TOKENS) and names.intersection(_TAGS)
-    return found if listed or _is_of_words(names) else None
+    spans = names.intersection(TEXTS) and names.intersection(marked.OF_TABLES)
+    if listed or spans or _is_of_words(names):
+        return found
+    if path.lower().endswith(".csv") and found.delimiter in ",;":
+        raise UserError(
+            f"{path}: a table of {', '.join(sorted(names)):.120}; expected "
+            "columns of words and tags: word and tag, or tokens and ner_tags, "
+            "or text and entities"
+        )
+    return None
 
 
 def _is_of_words(names: Collection[str]) -> bool:
@@ -94,9 +103,9 @@ def read_rows(
         if not told:
             told = True
             _tell(record, names, path)
-        text = next((record[n] for n in _TOKENS if n in record), None)
-        if not table and isinstance(text, str):
-            made = _marked(record, text, tag_column, place)
+        text = next((record[n] for n in TEXTS if n in record), None)
+        if isinstance(text, str) and not _of_texts(record.get("tokens")):
+            made = _marked(record, text, tag_column, place, table)
             if made is not None:
                 found += [made[0]] if made[0].tokens else []
                 spans += made[1]
@@ -156,18 +165,31 @@ def _tell(record: Mapping[str, Any], names: Sequence[str], path: str) -> None:
         )  # fmt: skip
 
 
+def _of_texts(tokens: Any) -> bool:
+    return isinstance(tokens, list) and all(isinstance(t, str) for t in tokens)
+
+
 def _marked(
-    record: Mapping[str, Any], text: str, column: str | None, place: str
+    record: Mapping[str, Any],
+    text: str,
+    column: str | None,
+    place: str,
+    table: bool,
 ) -> tuple[Sentence, int, int] | None:
     """A text with marked spans, their number and that of odd ones."""
     annotated = record.get(marked.ANNOTATED)
     if column is None and isinstance(annotated, str):
         return marked.annotated(annotated, place), 0, 0
     for name in (column,) if column else marked.COLUMNS:
-        if record.get(name) is None:
+        value = record.get(name)
+        if table and isinstance(value, str):
+            value = printed(value, f"{place}: {name}")
+            if _of_texts(value) and value:
+                continue  # tags
+        if value is None:
             continue
         try:
-            spans = marked.spans_in(record[name], text)
+            spans = marked.spans_in(value, text)
         except ValueError as error:
             raise UserError(f"{place}: {name}: {error}") from error
         if spans is not None:

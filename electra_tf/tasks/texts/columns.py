@@ -8,7 +8,7 @@ do not count.
 
 import dataclasses
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from electra_tf.tasks.texts.options import (
@@ -81,8 +81,11 @@ def with_found_columns(
     return dataclasses.replace(options, **found)
 
 
-def nameless(there: Sequence[str]) -> str:
-    """What to do about a table of these columns if they are no names."""
+def nameless(record: Mapping[str, Any]) -> str:
+    """What to do about a row that lacks a column."""
+    there = list(record)
+    if not all(isinstance(value, str) for value in record.values()):
+        return "options.text_column and options.text_pair_column name them"
     return (
         "for a file without a header give options.columns, a name for each of "
         f"its columns ({len(there)}), as "
