@@ -413,6 +413,15 @@ def test_what_is_told_of_tags(tmp_path, caplog):
         read(tmp_path, "tagging", files)
 
 
+def test_texts_without_tags_in_a_test_file(tmp_path):
+    files = {
+        "train.json": lines({"text": "EU says", "entities": [[0, 2, "ORG"]]}),
+        "test.json": lines({"id": 0, "text": "EU, too"}),
+    }
+    (found,) = read(tmp_path, "tagging", files, "test")
+    assert (found.tokens, found.tags) == (("EU", ",", "too"), None)
+
+
 # --- questions ----------------------------------------------------------------
 
 CONTEXT = "Bonn lies on the Rhine."

@@ -147,7 +147,7 @@ class _Finder:
     def _are_records(self, head: bytes, stream: ByteStream) -> bool:
         """Whether it is JSON Lines whose name does not say so: "wiki_00"."""
         return head.startswith(b"{") and tables.holds_json_lines(
-            stream, self._text_field, named=False
+            stream, self._text_field
         )
 
     def _rows(self, name: str, texts: Iterator[str | None]) -> Source:

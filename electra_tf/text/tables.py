@@ -260,16 +260,12 @@ def extracted(
         yield rest
 
 
-def holds_json_lines(
-    stream: ByteStream, text_field: str, named: bool = True
-) -> bool:
-    """Whether a .json file has an object a line, as its first line tells.
+def holds_json_lines(stream: ByteStream, text_field: str) -> bool:
+    """Whether a file that may be JSON has an object a line, as its first line tells.
 
     Args:
       stream: the file; nothing is taken from it.
       text_field: a first line that is all there is must have it.
-      named: whether it is JSON by its name; without one the first line must
-        have the field too.
     """
     size = _PEEKED
     while True:
@@ -287,7 +283,7 @@ def holds_json_lines(
         return False
     if text_field in found:
         return isinstance(found[text_field], str)
-    return named and after.lstrip().startswith(b"{")
+    return after.lstrip().startswith(b"{")
 
 
 def json_texts(

@@ -11,7 +11,7 @@ from typing import Any
 from electra_tf.errors import UserError
 from electra_tf.tasks import formats, records
 from electra_tf.tasks.tagging import marked
-from electra_tf.tasks.tagging.words import Sentence
+from electra_tf.tasks.tagging.words import Sentence, split_words
 
 _log = logging.getLogger(__name__)
 _TOKENS = ("tokens", "words", "text", "utt", "sentence")
@@ -73,6 +73,7 @@ def read_rows(
     tag_column: str | None = None,
     tag_names: Sequence[str] | None = None,
     preferred: Sequence[str] = (),
+    tagged: bool = True,
 ) -> list[Sentence]:
     """The sentences of a file with one a row, in order.
 
@@ -89,6 +90,8 @@ def read_rows(
       tag_column: that of the tags; None finds it.
       tag_names: of the tags, which are numbers.
       preferred: columns that are looked for first.
+      tagged: whether there must be tags; of texts without any the words are
+        told then.
 
     Raises:
       UserError: unreadable, without words, or other numbers of words and
@@ -117,6 +120,13 @@ def read_rows(
             tokens = tuple(text.split())
             if len(tokens) != len(tags) == len(text):
                 tokens = tuple(text)  # a tag for each character
+        if tokens is None and tags is None and isinstance(text, str):
+            if not tagged:
+                words, starts = split_words(text)
+                found.append(
+                    Sentence(words, None, text, starts, place, counted=False)
+                )
+                continue
         if tokens is None:
             raise records.missing_column(
                 record, place, "tokens",

@@ -88,6 +88,7 @@ class Tagging(FileTask):
                 column if isinstance(column, str) else None,
                 options.tag_names,
                 COLUMNS.get(self.name.partition("/")[2], ()),
+                split != "test",
             )
         else:
             if isinstance(column, str):
