@@ -261,7 +261,7 @@ def extracted(
 
 
 def holds_json_lines(stream: ByteStream, text_field: str) -> bool:
-    """Whether a file that may be JSON has an object a line, as its first line tells.
+    """Whether a file that may be JSON has an object a line; its first tells.
 
     Args:
       stream: the file; nothing is taken from it.
