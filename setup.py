@@ -80,6 +80,7 @@ setuptools.setup(
         "retrieval": ["bm25s>=0.3", "pystemmer>=2.2"],
         "documents": [
             "beautifulsoup4>=4.12",
+            "charset-normalizer>=3.1",
             "pypdf>=4",
             "python-docx>=1.1",
         ],
