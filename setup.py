@@ -76,7 +76,7 @@ setuptools.setup(
             "starlette>=0.40",
             "uvicorn>=0.30",
         ],
-        "seq2seq": ["sacrebleu>=2.4", "rouge-score>=0.1.2", "sentencex>=1.0"],
+        "seq2seq": ["sacrebleu>=2.4", "rouge-score>=0.1.2"],
         "retrieval": ["bm25s>=0.3", "pystemmer>=2.2"],
         "documents": [
             "beautifulsoup4>=4.12",
@@ -104,7 +104,6 @@ setuptools.setup(
             "rouge-score>=0.1.2",
             "ruff>=0.6",
             "sacrebleu>=2.4",
-            "sentencex>=1.0",
             "starlette>=0.40",
             "tensorflow-serving-api>=2.19",
             "types-PyYAML",

@@ -150,11 +150,14 @@ def test_a_ranking_model_orders(run, ranker, reader, folder):
     assert run(QUESTION, f"--ranker={ranker}") == 0
 
 
-def test_no_answer_there(reader, folder):
-    class Silent:
-        def predict(self, items):
-            return [{"answer": "", "n_best": []} for _ in items]
+class Silent:
+    """A reader that finds nothing."""
 
+    def predict(self, items):
+        return [{"answer": "", "n_best": []} for _ in items]
+
+
+def test_no_answer_there(folder):
     index = recipe.load_index(str(folder), Terms()).index
     (row,) = recipe.Asker(index, Silent()).answer([QUESTION])
     assert row["answers"] == []
@@ -204,7 +207,7 @@ def test_places_within_files(reader, folder, tmp_path):
 
 def test_questions_in_another_script(folder):
     index = recipe.load_index(str(folder), Terms()).index
-    (row,) = recipe.Asker(index, None).answer(["羊在哪里"])
+    (row,) = recipe.Asker(index, Silent()).answer(["羊在哪里"])
     assert row["error"] == (
         "no passage has a word of the question: it is in Chinese script, the "
         "documents in Latin"
