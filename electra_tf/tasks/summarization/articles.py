@@ -10,12 +10,19 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.tasks import column_names, records
 from electra_tf.tasks.features import Places
 from electra_tf.tasks.records import read_table, text_in
 from electra_tf.tasks.summarization.options import SummaryOptions
 from electra_tf.text import sentences
 from electra_tf.text.detokenize import is_cjk
 
+# What documents and summaries are called together.
+_USUAL = (
+    ("article", "highlights"), ("article", "abstract"), ("article", "summary"),
+    ("dialogue", "summary"), ("text", "summary"), ("content", "summary"),
+    ("report", "summary"),
+)  # fmt: skip
 _HINT = "options.document_column and options.summary_column name them"
 _AT_ONCE = 256  # documents that are divided together
 _WORD = re.compile(r"[^\W_]+")
@@ -112,6 +119,17 @@ class Article:
     def words(self) -> list[list[str]]:
         """Of each sentence."""
         return [words(text) for text in self.texts]
+
+
+def with_columns(options: SummaryOptions, path: str) -> SummaryOptions:
+    """Returns options that name the columns of a table; told if found.
+
+    Raises:
+      UserError: unreadable.
+    """
+    there = records.names_in(path, options)
+    keys = ("document_column", "summary_column")
+    return column_names.with_usual(options, keys, _USUAL, there, path)
 
 
 def read(path: str, options: SummaryOptions, summarized: bool) -> list[Article]:

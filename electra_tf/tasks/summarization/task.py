@@ -47,6 +47,8 @@ class ExtractiveSummarization(FileTask):
 
     def read_files(self, paths: Sequence[str], split: str) -> list[Article]:
         """The documents of a table."""
+        if not self.trained:
+            self.options = articles.with_columns(self.options, paths[0])
         return articles.read(paths[0], self.options, split != "test")
 
     def identity(self, example: Article) -> str:
