@@ -76,15 +76,17 @@ setuptools.setup(
             "starlette>=0.40",
             "uvicorn>=0.30",
         ],
-        "seq2seq": ["sacrebleu>=2.4", "rouge-score>=0.1.2", "sentencex>=1.0"],
+        "seq2seq": ["sacrebleu>=2.4", "rouge-score>=0.1.2"],
         "retrieval": ["bm25s>=0.3", "pystemmer>=2.2"],
         "documents": [
             "beautifulsoup4>=4.12",
+            "charset-normalizer>=3.1",
             "pypdf>=4",
             "python-docx>=1.1",
         ],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
         "dev": [
+            "axe-playwright-python>=0.1.8",  # brings axe-core, MPL-2.0
             "beautifulsoup4>=4.12",
             "bm25s>=0.3",
             "hypothesis>=6.100",
@@ -103,7 +105,6 @@ setuptools.setup(
             "rouge-score>=0.1.2",
             "ruff>=0.6",
             "sacrebleu>=2.4",
-            "sentencex>=1.0",
             "starlette>=0.40",
             "tensorflow-serving-api>=2.19",
             "types-PyYAML",

@@ -14,7 +14,7 @@ class Limits:
       request_bytes: the largest body; more is answered with 413.
       request_rows: the most rows of one request; more is answered with 413.
       text_bytes: the longest texts of one row; a longer row is answered with
-        413. One row is one call, which nothing can end.
+        413. One row is one call, however long.
       answer_values: the most numbers and texts of one answer, padding
         included; more is answered with 413.
       pending_rows: rows that wait or run; a request beyond is answered with
@@ -73,6 +73,30 @@ class Batching:
     long_seconds: float = 0.5
     reserve_seconds: float = 2.0
     overloaded_seconds: float = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """What holds for one model in place of the server's settings; see there.
+
+    Attributes:
+      rows: the most in one call; None, here and below: as of the server.
+      wait_seconds: for which a first row may wait for others.
+      parallel: calls of this model that run at the same time.
+      pending_rows: rows of this model that wait or run.
+      text_bytes: the longest texts of one row.
+      answer_seconds: from the body to the answer.
+    """
+
+    rows: int | None = None
+    wait_seconds: float | None = None
+    parallel: int | None = None
+    pending_rows: int | None = None
+    text_bytes: int | None = None
+    answer_seconds: float | None = None
+
+
+NO_SETTINGS = ModelSettings()
 
 
 class RequestError(Exception):
