@@ -62,7 +62,7 @@ def _compiled(forward: Callable, backward: Callable) -> Cluster:
 def _clustered(
     forward: Callable[..., tf.Tensor],
     backward: Callable[..., tuple[tf.Tensor, ...]],
-    finish: Callable[..., tuple[tf.Tensor, ...]] | None = None,
+    finish: Callable[..., tuple[tf.Tensor | None, ...]] | None = None,
 ) -> Callable[..., tf.Tensor]:
     """`forward(*inputs)` and `backward(*inputs, dy)` as two XLA clusters.
 
@@ -138,9 +138,23 @@ _GELU_PAIRS = {
 }
 
 
-def gelu_cluster(kind: str) -> Cluster:
-    """(x, bias) -> GELU(x + bias), and (x, bias, dy) -> (dx, dbias)."""
-    return _compiled(*_GELU_PAIRS[kind])
+def gelu_cluster(kind: str, frozen: bool = False) -> Cluster:
+    """(x, bias) -> GELU(x + bias), and (x, bias, dy) -> (dx, dbias).
+
+    Where the bias is frozen, the second gives (dx,).
+    """
+    forward, backward = _GELU_PAIRS[kind]
+    return _compiled(forward, _of_first(backward) if frozen else backward)
+
+
+@functools.cache
+def _of_first(backward: Callable) -> Callable[..., tuple[tf.Tensor]]:
+    """The gradient of the first input alone."""
+
+    def first(*inputs: tf.Tensor) -> tuple[tf.Tensor]:
+        return (backward(*inputs)[0],)
+
+    return first
 
 
 def bias_gelu(
@@ -200,7 +214,7 @@ def layer_norm(
 
 @functools.cache
 def _residual_functions(
-    rate: float, epsilon: float
+    rate: float, epsilon: float, frozen: bool
 ) -> tuple[Callable, Callable, Callable]:
     drop = functools.partial(randomness.dropout, rate=rate)
 
@@ -213,13 +227,12 @@ def _residual_functions(
         normal, inverse = _normalise(z, epsilon)
         dy = _in_float32(dy)
         dz = _normalise_backward(normal, inverse, dy * _in_float32(gamma))
-        return (
-            tf.cast(drop(dz, keys), x.dtype),
-            tf.cast(dz, x.dtype),
-            normal * dy,
-        )
+        found = tf.cast(drop(dz, keys), x.dtype), tf.cast(dz, x.dtype)
+        return found if frozen else (*found, normal * dy)
 
-    def finish(dy, dx, dz, dgamma):
+    def finish(dy, dx, dz, dgamma=None):
+        if frozen:
+            return dx, None, dz, None, None
         # Outside: XLA computes the whole group again for each of these sums,
         # which at a width of 768 takes three times as long.
         sums = _rows(dx), dz, _rows(dgamma), _rows(_in_float32(dy))
@@ -237,6 +250,7 @@ def bias_dropout_residual_norm(
     keys: tf.Tensor | None,
     rate: float,
     epsilon: float,
+    frozen: bool = False,
 ) -> tf.Tensor:
     """LayerNorm(dropout(x + bias) + residual), the end of each sub-layer.
 
@@ -249,10 +263,11 @@ def bias_dropout_residual_norm(
       keys: [B] uint32 dropout keys in training; None in inference.
       rate: dropout rate.
       epsilon: added to the variance.
+      frozen: whether bias, scale and offset need no gradients.
     """
     if keys is None:
         return layer_norm(x + bias + residual, gamma, beta, epsilon)
-    functions = _residual_functions(rate, epsilon)
+    functions = _residual_functions(rate, epsilon, frozen)
     if _mode == "plain":
         return functions[0](x, bias, residual, gamma, beta, keys)
     return _clustered(*functions)(x, bias, residual, gamma, beta, keys)

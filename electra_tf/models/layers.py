@@ -280,6 +280,7 @@ class Block(Saved):
                 tf.cast(kernel, x.dtype),
                 self.config.gelu,
                 training=keys is not None,
+                frozen=not self.intermediate.bias.trainable,
             )
 
         outer = after_gelu(self.output_dense.kernel)  # [B, L, H]
@@ -308,6 +309,7 @@ class Block(Saved):
           norm: the normalisation.
           keys: [B] uint32 dropout keys in training; None in inference.
         """
+        offsets = dense.bias, norm.gamma, norm.beta
         return kernels.bias_dropout_residual_norm(
             x,
             tf.cast(dense.bias, x.dtype),
@@ -317,6 +319,7 @@ class Block(Saved):
             keys,
             self.config.hidden_dropout,
             norm.epsilon,
+            frozen=not any(variable.trainable for variable in offsets),
         )
 
 

@@ -31,7 +31,12 @@ def product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def gelu_product(
-    x: tf.Tensor, bias: tf.Tensor, kernel: tf.Tensor, kind: str, training: bool
+    x: tf.Tensor,
+    bias: tf.Tensor,
+    kernel: tf.Tensor,
+    kind: str,
+    training: bool,
+    frozen: bool = False,
 ) -> tf.Tensor:
     """GELU(x + bias) @ kernel.
 
@@ -41,27 +46,29 @@ def gelu_product(
       kernel: [I, O].
       kind: which GELU, as `kernels.bias_gelu`'s.
       training: whether gradients follow.
+      frozen: whether the bias needs none.
 
     Returns:
       [..., O].
     """
     if training and kernels.mode() == "xla":
-        return _gelu_product(kind)(x, bias, kernel)
+        return _gelu_product(kind, frozen)(x, bias, kernel)
     return product(kernels.bias_gelu(x, bias, kind, training), kernel)
 
 
 @functools.cache
-def _gelu_product(kind: str) -> Callable[..., tf.Tensor]:
-    gelu = kernels.gelu_cluster(kind)
+def _gelu_product(kind: str, frozen: bool) -> Callable[..., tf.Tensor]:
+    gelu = kernels.gelu_cluster(kind, frozen)
 
     @tf.custom_gradient
     def op(
         x: tf.Tensor, bias: tf.Tensor, kernel: tf.Tensor
     ) -> tuple[tf.Tensor, Callable]:
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
             dy = _rows_of(dy)
             d_gelu = tf.matmul(dy, kernel, transpose_b=True)
-            dx, d_bias = gelu.backward(x, bias, tf.reshape(d_gelu, tf.shape(x)))
+            dx, *rest = gelu.backward(x, bias, tf.reshape(d_gelu, tf.shape(x)))
+            d_bias = rest[0] if rest else None
             with _once_there(dy):
                 again = gelu.forward(x, bias)
             d_kernel = tf.matmul(_rows_of(again), dy, transpose_a=True)

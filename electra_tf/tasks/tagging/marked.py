@@ -16,7 +16,16 @@ from electra_tf.tasks.tagging.words import Sentence, split_words
 COLUMNS = ("entities", "spans", "label", "labels", "annotations")
 ANNOTATED = "annot_utt"
 _SLOT = re.compile(r"\[(\w+) : ([^\[\]]+)\]")
-_TYPES = ("label", "type", "entity", "entity_group", "tag", "category")
+OF_TABLES = ("entities", "spans", "annotations")
+_TYPES = (
+    "label",
+    "labels",
+    "type",
+    "entity",
+    "entity_group",
+    "tag",
+    "category",
+)
 
 
 def spans_in(value: Any, text: str) -> list[Span] | None:
