@@ -198,7 +198,7 @@ def test_never_split(tmp_path):
         ({"normalizer": {**BERT, "clean_text": False}}, "clean_text false"),
         ({"normalizer": {"type": "NFKC"}}, "NFKC"),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "Whitespace"),
-        ({"pre_tokenizer": None}, ""),
+        ({"pre_tokenizer": None}, "pre_tokenizer null"),
     ],
 )
 def test_steps_of_another_kind_are_told(tmp_path, changes, words):
