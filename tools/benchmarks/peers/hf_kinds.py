@@ -183,6 +183,33 @@ def directories():
 
         return {k: v.to(torch.int8) for k, v in tensors.items()}
 
+    def replaced_by(path, save):
+        other = path.with_name(path.name + "_other")
+        save(str(other))
+        shutil.rmtree(path)
+        other.rename(path)
+
+    def sentences(mode):
+        def change(path):
+            from sentence_transformers import SentenceTransformer, models
+
+            first = models.Transformer(str(path))
+            size = first.get_word_embedding_dimension()
+            parts = [first, models.Pooling(size, mode)]
+            parts += [models.Dense(size, 8), models.Normalize()]
+            replaced_by(path, SentenceTransformer(modules=parts).save)
+
+        return change
+
+    def scorer(labels):
+        def change(path):
+            from sentence_transformers import CrossEncoder
+
+            made = CrossEncoder(str(path), num_labels=labels)
+            replaced_by(path, made.save_pretrained)
+
+        return change
+
     def trainer(path):
         import torch
 
@@ -258,6 +285,16 @@ def directories():
             f"{kind}: in the folder 0_Transformer": (
                 kind + "Model", moved("0_Transformer"), "?",
             ),
+            f"{kind}: SentenceTransformer, mean": (
+                kind + "Model", sentences("mean"), "Pooling, Dense, Normalize",
+            ),
+            f"{kind}: SentenceTransformer, cls": (
+                kind + "Model", sentences("cls"), "Pooling, Dense, Normalize",
+            ),
+            f"{kind}: CrossEncoder of one score": (
+                kind + "Model", scorer(1), "?",
+            ),
+            f"{kind}: CrossEncoder of three": (kind + "Model", scorer(3), "?"),
             f"{kind}: an adapter": (kind + "Model", adapter, "!adapter"),
             f"{kind}: ONNX alone": (
                 kind + "Model",
@@ -413,6 +450,8 @@ def prepare(settings):
                 if not expect:  # the same, whatever the library makes of it
                     before = computed(cls, path, 9)
                 change(path)
+                if "CrossEncoder" in name:
+                    cls = cls.replace("Model", "ForSequenceClassification")
             else:
                 made("ElectraModel", {"vocab_size": 2000}, "safetensors", path)
                 cls = "ElectraModel"
