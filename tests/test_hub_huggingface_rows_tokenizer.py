@@ -39,7 +39,9 @@ def as_version_5(path, tokens, more=(), normalizer=BERT, ids=None, **settings):
         "added_tokens": [*specials, *more],
         "normalizer": normalizer,
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": None,
+        "post_processor": {
+            "type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2],
+        },
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
         "model": {
             "type": "WordPiece", "unk_token": "[UNK]",
