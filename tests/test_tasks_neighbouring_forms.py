@@ -337,6 +337,10 @@ EU = [("EU", "says"), ("B-ORG", "O")]
         ("tagging", "train.txt", "token tag\nEU B-ORG\nsays O\n", EU, {}),
         ("tagging", "train.csv", "text,entities\nEU says,\"[(0, 2, 'ORG')]\"\n",
          EU, {}),
+        ("tagging", "train.json", json.dumps([{"id": 1, "data":
+         {"text": "EU says"}, "annotations": [{"result": [{"value":
+         {"start": 0, "end": 2, "text": "EU", "labels": ["ORG"]}},
+         {"value": {"choices": ["x"]}}]}]}]), EU, {}),
         ("tagging", "train.jsonl", lines({"text": "EU says", "tokens":
          [{"text": "EU"}, {"text": "says"}], "spans":
          [{"start": 0, "end": 2, "labels": ["ORG"]}]}), EU, {}),
