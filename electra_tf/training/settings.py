@@ -221,9 +221,19 @@ class BasicComputeConfig(Settings):
         ),
     ] = False
     precision: Annotated[
-        Literal["float32", "mixed_bfloat16", "mixed_float16"],
+        Literal[
+            "auto",
+            "float32",
+            "bfloat16_products",
+            "mixed_bfloat16",
+            "mixed_float16",
+        ],
         Setting(
-            "Number format: 16 bits are for GPUs and TPUs, slower on CPUs."
+            "Number format: bfloat16_products rounds what large matrix "
+            "products multiply, which is faster on CPUs with instructions for "
+            "it (avx512_bf16, amx_bf16), and keeps all else in float32; auto "
+            "takes it there, and float32 elsewhere; the mixed ones are for "
+            "GPUs and TPUs, slower on CPUs."
         ),
     ] = "float32"
     seed: Annotated[
