@@ -484,6 +484,47 @@ def test_cross_encoder(model, tmp_path):
         made.fit(data)
 
 
+def test_the_step_is_traced_once_and_metrics_begin_empty(model):
+    made = electra_tf.TextClassifier.from_pretrained(
+        model, labels=["bad", "good"]
+    )
+    steps = []
+
+    def counted(data):
+        steps.append(data)
+        # What traces a step again is variables that it creates.
+        made.compute_metrics(data[0], data[1], tf.one_hot(data[1], 2))
+        return made.get_metrics_result()
+
+    made.train_step = counted
+    made.compile()
+    history = made.fit(TEXTS, LABELS, batch_size=4, epochs=2, verbose=0)
+    assert len(steps) == 1
+    assert history.history["accuracy"] == [1.0, 1.0]
+
+
+def test_lora_goes_through_a_batch_in_parts_from_a_seeded_start(model):
+    made, other = (
+        electra_tf.TextClassifier.from_pretrained(
+            model, labels=["bad", "good"], seed=7
+        )
+        for _ in range(2)
+    )
+    made.compile(**EAGER)
+    made.fit(TEXTS, LABELS, batch_size=8, verbose=0)
+    assert made.tokens_at_once is None
+    made.enable_lora(2, verbose=False)
+    other.enable_lora(2, verbose=False)
+    first, second = (
+        m.network.encoder.blocks[1].attention.qkv.lora.down.numpy()
+        for m in (made, other)
+    )
+    assert np.ptp(first) > 0
+    np.testing.assert_array_equal(first, second)
+    made.fit(TEXTS, LABELS, batch_size=8, verbose=0)
+    assert made.tokens_at_once == 512
+
+
 @pytest.mark.slow
 def test_lora_on_strings(model, tmp_path):
     made = electra_tf.TextClassifier.from_pretrained(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from electra_tf.errors import UserError
 from electra_tf.keras_api.settings import PretrainSettings
 from electra_tf.training import precision
 
@@ -39,6 +40,9 @@ def test_the_processor_decides(processor, monkeypatch):
     assert precision.resolved("auto", jit_compile=True) == "float32"
     monkeypatch.setenv(precision.VARIABLE, "float32")
     assert precision.resolved("auto") == "float32"
+    monkeypatch.setenv(precision.VARIABLE, "fp16")
+    with pytest.raises(UserError, match=f"{precision.VARIABLE}: .*got fp16"):
+        precision.resolved("auto")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def _compiled(forward: Callable, backward: Callable) -> Cluster:
 def _clustered(
     forward: Callable[..., tf.Tensor],
     backward: Callable[..., tuple[tf.Tensor, ...]],
-    finish: Callable[..., tuple[tf.Tensor, ...]] | None = None,
+    finish: Callable[..., tuple[tf.Tensor | None, ...]] | None = None,
 ) -> Callable[..., tf.Tensor]:
     """`forward(*inputs)` and `backward(*inputs, dy)` as two XLA clusters.
 
@@ -171,9 +171,23 @@ def _rounded_gelu_functions(kind: str) -> tuple[Callable, Callable]:
     return forward, backward
 
 
-def gelu_cluster(kind: str) -> Cluster:
-    """(x, bias) -> GELU(x + bias), and (x, bias, dy) -> (dx, dbias)."""
-    return _compiled(*_gelu_functions(kind))
+def gelu_cluster(kind: str, frozen: bool = False) -> Cluster:
+    """(x, bias) -> GELU(x + bias), and (x, bias, dy) -> (dx, dbias).
+
+    Where the bias is frozen, the second gives (dx,).
+    """
+    forward, backward = _gelu_functions(kind)
+    return _compiled(forward, _of_first(backward) if frozen else backward)
+
+
+@functools.cache
+def _of_first(backward: Callable) -> Callable[..., tuple[tf.Tensor]]:
+    """The gradient of the first input alone."""
+
+    def first(*inputs: tf.Tensor) -> tuple[tf.Tensor]:
+        return (backward(*inputs)[0],)
+
+    return first
 
 
 def rounded_gelu_cluster(kind: str) -> Cluster:
@@ -244,7 +258,7 @@ def layer_norm(
 
 @functools.cache
 def _residual_functions(
-    rate: float, epsilon: float
+    rate: float, epsilon: float, frozen: bool
 ) -> tuple[Callable, Callable, Callable]:
     drop = functools.partial(randomness.dropout, rate=rate)
 
@@ -257,13 +271,12 @@ def _residual_functions(
         normal, inverse = _normalise(z, epsilon)
         dy = _in_float32(dy)
         dz = _normalise_backward(normal, inverse, dy * _in_float32(gamma))
-        return (
-            tf.cast(drop(dz, keys), x.dtype),
-            tf.cast(dz, x.dtype),
-            normal * dy,
-        )
+        found = tf.cast(drop(dz, keys), x.dtype), tf.cast(dz, x.dtype)
+        return found if frozen else (*found, normal * dy)
 
-    def finish(dy, dx, dz, dgamma):
+    def finish(dy, dx, dz, dgamma=None):
+        if frozen:
+            return dx, None, dz, None, None
         # Outside: XLA computes the whole group again for each of these sums,
         # which at a width of 768 takes three times as long.
         sums = row_sums(dx), dz, row_sums(dgamma), row_sums(_in_float32(dy))
@@ -281,6 +294,7 @@ def bias_dropout_residual_norm(
     keys: tf.Tensor | None,
     rate: float,
     epsilon: float,
+    frozen: bool = False,
 ) -> tf.Tensor:
     """LayerNorm(dropout(x + bias) + residual), the end of each sub-layer.
 
@@ -293,10 +307,11 @@ def bias_dropout_residual_norm(
       keys: [B] uint32 dropout keys in training; None in inference.
       rate: dropout rate.
       epsilon: added to the variance.
+      frozen: whether bias, scale and offset need no gradients.
     """
     if keys is None:
         return layer_norm(_plus(x, bias) + residual, gamma, beta, epsilon)
-    functions = _residual_functions(rate, epsilon)
+    functions = _residual_functions(rate, epsilon, frozen)
     if _mode == "plain":
         return functions[0](x, bias, residual, gamma, beta, keys)
     return _clustered(*functions)(x, bias, residual, gamma, beta, keys)
@@ -311,6 +326,7 @@ def rounding_residual_norm(
     keys: tf.Tensor | None,
     rate: float,
     epsilon: float,
+    frozen: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The same where x is a product of 16 bits, and products read what comes.
 
@@ -323,6 +339,7 @@ def rounding_residual_norm(
       keys: [B] uint32 dropout keys in training; None in inference.
       rate: dropout rate.
       epsilon: added to the variance.
+      frozen: whether bias, scale and offset need no gradients.
 
     Returns:
       [B, L, H] in float32, and the same in bfloat16.
@@ -331,23 +348,16 @@ def rounding_residual_norm(
     if keys is None:
         y = bias_dropout_residual_norm(*inputs, rate, epsilon)
         return y, tf.cast(y, x.dtype)
-    op = _rounding_residual_op if _mode == "xla" else _rounding_residual
-    return op(rate, epsilon)(*inputs)
-
-
-@functools.cache
-def _rounding_residual(rate: float, epsilon: float) -> Callable:
-    whole, _, _ = _residual_functions(rate, epsilon)
-
-    def forward(x, *others):
-        y = whole(x, *others)
+    if _mode == "plain":
+        y = _residual_functions(rate, epsilon, frozen)[0](*inputs)
         return y, tf.cast(y, x.dtype)
-
-    return forward
+    return _rounding_residual(rate, epsilon, frozen)(*inputs)
 
 
 @functools.cache
-def _rounding_residual_op(rate: float, epsilon: float) -> Callable:
+def _rounding_residual(
+    rate: float, epsilon: float, frozen: bool
+) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
     """Keeps, in place of all inputs, what was normalised, in 16 bits."""
     drop = functools.partial(randomness.dropout, rate=rate)
 
@@ -361,7 +371,8 @@ def _rounding_residual_op(rate: float, epsilon: float) -> Callable:
         dtype, normal = normal.dtype, tf.cast(normal, dy.dtype)
         dy = dy + tf.cast(dy_rounded, dy.dtype)
         dz = _normalise_backward(normal, inverse, dy * gamma)
-        rounded = drop(dz, keys), normal * dy, dy
+        offsets = () if frozen else (normal * dy, dy)
+        rounded = drop(dz, keys), *offsets
         return dz, *(tf.cast(g, dtype) for g in rounded)
 
     cluster = _compiled(forward, backward)
@@ -376,6 +387,8 @@ def _rounding_residual_op(rate: float, epsilon: float) -> Callable:
             dz, dx, *others = cluster.backward(
                 normal, inverse, gamma, keys, dy, dy_rounded
             )
+            if frozen:
+                return dx, None, dz, None, None, None
             sums = (tf.cast(row_sums(g), dz.dtype) for g in (dx, *others))
             d_bias, d_gamma, d_beta = sums
             return dx, d_bias, dz, d_gamma, d_beta, None

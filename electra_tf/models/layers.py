@@ -309,6 +309,7 @@ class Block(Saved):
                 tf.cast(kernel, inner.dtype),
                 self.config.gelu,
                 training=keys is not None,
+                frozen=not self.intermediate.bias.trainable,
             )
 
         outer = after_gelu(self.output_dense.kernel)  # [B, L, H]
@@ -337,6 +338,7 @@ class Block(Saved):
           norm: the normalisation.
           keys: [B] uint32 dropout keys in training; None in inference.
         """
+        offsets = dense.bias, norm.gamma, norm.beta
         inputs = (
             x,
             tf.cast(dense.bias, residual.dtype),
@@ -346,6 +348,7 @@ class Block(Saved):
             keys,
             self.config.hidden_dropout,
             norm.epsilon,
+            not any(variable.trainable for variable in offsets),
         )
         if x.dtype != residual.dtype:
             return products.States(*kernels.rounding_residual_norm(*inputs))

@@ -79,7 +79,12 @@ def product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def gelu_product(
-    x: tf.Tensor, bias: tf.Tensor, kernel: tf.Tensor, kind: str, training: bool
+    x: tf.Tensor,
+    bias: tf.Tensor,
+    kernel: tf.Tensor,
+    kind: str,
+    training: bool,
+    frozen: bool = False,
 ) -> tf.Tensor:
     """GELU(x + bias) @ kernel.
 
@@ -89,29 +94,31 @@ def gelu_product(
       kernel: [I, O], in x's type.
       kind: which GELU, as `kernels.bias_gelu`'s.
       training: whether gradients follow.
+      frozen: whether the bias needs none.
 
     Returns:
       [..., O].
     """
     if training and kernels.mode() == "xla":
         make = _gelu_product if x.dtype == bias.dtype else _rounded_gelu_product
-        return make(kind)(x, bias, kernel)
+        return make(kind, frozen)(x, bias, kernel)
     found = kernels.bias_gelu(x, bias, kind, training)
     return product(tf.cast(found, kernel.dtype), kernel)
 
 
 @functools.cache
-def _gelu_product(kind: str) -> Callable[..., tf.Tensor]:
-    gelu = kernels.gelu_cluster(kind)
+def _gelu_product(kind: str, frozen: bool) -> Callable[..., tf.Tensor]:
+    gelu = kernels.gelu_cluster(kind, frozen)
 
     @tf.custom_gradient
     def op(
         x: tf.Tensor, bias: tf.Tensor, kernel: tf.Tensor
     ) -> tuple[tf.Tensor, Callable]:
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
             dy = _rows_of(dy)
             d_gelu = tf.matmul(dy, kernel, transpose_b=True)
-            dx, d_bias = gelu.backward(x, bias, tf.reshape(d_gelu, tf.shape(x)))
+            dx, *rest = gelu.backward(x, bias, tf.reshape(d_gelu, tf.shape(x)))
+            d_bias = rest[0] if rest else None
             with _once_there(dy):
                 again = gelu.forward(x, bias)
             d_kernel = tf.matmul(_rows_of(again), dy, transpose_a=True)
@@ -123,19 +130,21 @@ def _gelu_product(kind: str) -> Callable[..., tf.Tensor]:
 
 
 @functools.cache
-def _rounded_gelu_product(kind: str) -> Callable[..., tf.Tensor]:
+def _rounded_gelu_product(kind: str, frozen: bool) -> Callable[..., tf.Tensor]:
     gelu = kernels.rounded_gelu_cluster(kind)
 
     @tf.custom_gradient
     def op(
         x: tf.Tensor, bias: tf.Tensor, kernel: tf.Tensor
     ) -> tuple[tf.Tensor, Callable]:
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
             dy = _rows_of(dy)
             d_gelu = tf.matmul(dy, kernel, transpose_b=True)
             d_gelu = tf.reshape(d_gelu, tf.shape(x))
             dx, again = gelu.backward(x, bias, d_gelu)
             d_kernel = tf.matmul(_rows_of(again), dy, transpose_a=True)
+            if frozen:
+                return dx, None, d_kernel
             return dx, tf.cast(kernels.row_sums(dx), bias.dtype), d_kernel
 
         return product(gelu.forward(x, bias), kernel), gradient

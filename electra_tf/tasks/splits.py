@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from electra_tf import files
 from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
-from electra_tf.tasks import formats
+from electra_tf.tasks import documents, formats
 from electra_tf.text import inputs
 
 SPLITS = ("train", "validation", "test")
@@ -156,12 +156,19 @@ def locate(
         if not found and files.is_directory(inside) and not is_one(inside):
             return locate(split, inside, None, option, suffix)
     found = _without_shards(found)
+    bare = [name for name in found if _stem(name) in (split, *_NAMES[split])]
+    if len(found) > 1 and len(bare) == 1:
+        found = bare  # test.csv, beside test_labels.csv
     if len(found) > 1:
         raise UserError(
             f"{data}: which file is for {split}: {', '.join(found)}? Say "
             f"options.{option}"
         )
     return files.join(data, found[0]) if found else None
+
+
+def _stem(name: str) -> str:
+    return inputs.plain_name(name).lower().partition(".")[0]
 
 
 def _without_shards(names: Sequence[str]) -> list[str]:
@@ -214,7 +221,11 @@ def are_shards(paths: Sequence[str]) -> bool:
 
 def is_one(data: str) -> bool:
     """Whether a path is one set of examples: a file, or a saved data set."""
-    return not files.is_directory(data) or formats.is_folder(data)
+    return (
+        not files.is_directory(data)
+        or formats.is_folder(data)
+        or bool(documents.class_folders(data))
+    )
 
 
 def missing(data: str | None, usual: str) -> UserError:
@@ -238,7 +249,9 @@ def missing(data: str | None, usual: str) -> UserError:
 
 def _tells(name: str, split: str) -> bool:
     name = name.lower()
-    if name.startswith(".") or name.endswith(_NOT_DATA):
+    if name.startswith(".") or (
+        name.endswith(_NOT_DATA) and formats.named_format(name) is None
+    ):
         return False
     parts = re.split(r"[._\-]", name)
     if any(p.endswith("train") for p in parts):
@@ -275,12 +288,12 @@ def fingerprint(paths: Sequence[str]) -> str:
 
 
 def _plain_files(paths: Sequence[str]) -> list[str]:
-    """Files, and those of folders."""
+    """Files, and those of folders and the folders in them."""
     found = []
     for path in paths:
         if files.is_directory(path):
             names = files.list_directory(path)
-            found += [files.join(path, name) for name in names]
+            found += _plain_files([files.join(path, name) for name in names])
         else:
             found.append(path)
     return found

@@ -40,6 +40,7 @@ _NOT_TEXT = {
     b"\x80\x04": "a pickle",
     b"\x80\x05": "a pickle",
     b"Obj\x01": "an Avro file",
+    b"version https://git-lfs": "a pointer of Git LFS (git lfs pull gets it)",
 }
 _MAGICS = tuple(_NOT_TEXT)
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -98,8 +99,8 @@ class _Finder:
         self, stream: ByteStream, member: bool, depth: int
     ) -> Iterator[Source]:
         name, head = stream.name, stream.peek(_HEAD)
-        if head.startswith(_MAGICS):
-            what = next(w for m, w in _NOT_TEXT.items() if head.startswith(m))
+        what = known_as(head)
+        if what is not None:
             raise UserError(
                 f"{name}: is {what}, not text; leave it out, or save its text "
                 "as a UTF-8 text file"
@@ -245,6 +246,17 @@ class _Finder:
 def plain(name: str) -> str:
     """The name in lower case, without the suffix that tells compression."""
     return inputs.plain_name(name).lower()
+
+
+def known_as(head: bytes) -> str | None:
+    """What a file with these first bytes is, of what is known not to be text.
+
+    Returns:
+      "a PDF document" or the like; None where it may be text.
+    """
+    if not head.startswith(_MAGICS):
+        return None
+    return next(what for m, what in _NOT_TEXT.items() if head.startswith(m))
 
 
 def _is_tar(head: bytes) -> bool:

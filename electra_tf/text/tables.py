@@ -277,7 +277,7 @@ def json_texts(
     """
     keys: dict[str, None] = {}
     rows = good = 0
-    for value in _values(stream, counts, strict):
+    for value in json_values(stream, counts, strict):
         for text in _texts_in(value, text_field, keys):
             rows += 1
             good += text is not None
@@ -311,10 +311,19 @@ def _texts_in(
         yield None
 
 
-def _values(
+def json_values(
     stream: ByteStream, counts: Counter[str], strict: bool
 ) -> Iterator[Any]:
-    """The elements of an array, or values that follow one another."""
+    """Yields the elements of an array, or values that follow one another.
+
+    Args:
+      stream: the file.
+      counts: repairs are added to it.
+      strict: refuse what would be repaired.
+
+    Raises:
+      UserError: not JSON; the number of the value is told.
+    """
     text, buffer, at = _Text(stream, counts, strict), "", 0
     decode = json.JSONDecoder().raw_decode
     number, in_array, begun = 0, False, False

@@ -7,11 +7,17 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 from electra_tf import files
+from electra_tf.errors import UserError
 
-AUTO, FLOAT32, PRODUCTS = "auto", "float32", "bfloat16_products"
+Precision = Literal[
+    "auto", "float32", "bfloat16_products", "mixed_bfloat16", "mixed_float16"
+]
+AUTO: Precision = "auto"
+FLOAT32: Precision = "float32"
+PRODUCTS: Precision = "bfloat16_products"
 # Overrides what the processor has: the same numbers on every machine.
 VARIABLE = "ELECTRA_TF_PRECISION"
 
@@ -45,8 +51,10 @@ def instructions() -> str | None:
 
 
 def resolved(
-    precision: str, run_dir: str | None = None, jit_compile: bool = False
-) -> str:
+    precision: Precision,
+    run_dir: str | None = None,
+    jit_compile: bool = False,
+) -> Precision:
     """What to compute in.
 
     Args:
@@ -54,6 +62,9 @@ def resolved(
       run_dir: a run's directory. One that was begun goes on in what it says,
         and one from before there was a choice in float32.
       jit_compile: whether XLA compiles the whole step, products too.
+
+    Raises:
+      UserError: the environment names no such format.
     """
     if precision != AUTO:
         return precision
@@ -62,7 +73,7 @@ def resolved(
         return before
     told = os.environ.get(VARIABLE)
     if told:
-        return told
+        return _known(told, VARIABLE)
     if jit_compile or instructions() is None:
         return FLOAT32
     import tensorflow as tf
@@ -71,7 +82,14 @@ def resolved(
     return PRODUCTS if devices <= {"CPU"} else FLOAT32
 
 
-def _recorded(run_dir: str) -> str | None:
+def _known(name: str, where: str) -> Precision:
+    if name not in get_args(Precision) or name == AUTO:
+        names = ", ".join(n for n in get_args(Precision) if n != AUTO)
+        raise UserError(f"{where}: expected one of {names}, got {name}")
+    return cast(Precision, name)
+
+
+def _recorded(run_dir: str) -> Precision | None:
     path = files.join(run_dir, "config.json")
     if not files.exists(path):
         return None
@@ -82,7 +100,7 @@ def _recorded(run_dir: str) -> str | None:
     train = content.get("train") if isinstance(content, Mapping) else None
     if not isinstance(train, Mapping):
         return FLOAT32
-    return str(train.get("precision", FLOAT32))
+    return _known(str(train.get("precision", FLOAT32)), f"{path}: precision")
 
 
 def describe(precision: str, asked: str) -> str | None:

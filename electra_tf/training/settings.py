@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from electra_tf import files
 from electra_tf.config import Setting, Settings, setting_of
 from electra_tf.errors import UserError
+from electra_tf.training.precision import Precision
 
 # What jobs run under; see `training.strategy.make_strategy`.
 StrategyName = Literal["one_device", "mirrored", "multi_worker", "tpu"]
@@ -221,13 +222,7 @@ class BasicComputeConfig(Settings):
         ),
     ] = False
     precision: Annotated[
-        Literal[
-            "auto",
-            "float32",
-            "bfloat16_products",
-            "mixed_bfloat16",
-            "mixed_float16",
-        ],
+        Precision,
         Setting(
             "Number format: bfloat16_products rounds what large matrix "
             "products multiply, which is faster on CPUs with instructions for "

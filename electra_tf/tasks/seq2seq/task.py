@@ -62,6 +62,8 @@ class Seq2SeqTask(FileTask):
 
     def read_files(self, paths: Sequence[str], split: str) -> list[Pair]:
         """The pairs of a table, or of two parallel files."""
+        if len(paths) == 1 and not self.trained:
+            self.options = pairs.with_columns(self.options, paths[0])
         return pairs.read(paths, self.options, paired=split != "test")
 
     def identity(self, example: Pair) -> str:
@@ -74,7 +76,16 @@ class Seq2SeqTask(FileTask):
         languages = options.source_language, options.target_language
         folder = self.data is not None and files.is_directory(self.data)
         if None in languages or not folder or getattr(options, option):
-            return super().find(split)
+            try:
+                return super().find(split)
+            except UserError as error:
+                if "which file" not in str(error) or None not in languages:
+                    raise
+                raise UserError(
+                    f"{error}; of files in two languages "
+                    "options.source_language and options.target_language say "
+                    "what their names end in"
+                ) from error
         paths = [
             splits.locate(split, self.data, None, option, f".{language}")
             for language in languages
@@ -86,7 +97,8 @@ class Seq2SeqTask(FileTask):
                     f".{language}, and one in the other language; both are "
                     "needed"
                 )
-        return tuple(path for path in paths if path is not None)
+        found = tuple(path for path in paths if path is not None)
+        return found or super().find(split)  # a table, with both
 
     @property
     def usual_file(self) -> str:  # type: ignore[override]
