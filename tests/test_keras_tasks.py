@@ -523,6 +523,14 @@ def test_lora_goes_through_a_batch_in_parts_from_a_seeded_start(model):
     np.testing.assert_array_equal(first, second)
     made.fit(TEXTS, LABELS, batch_size=8, verbose=0)
     assert made.tokens_at_once == 512
+    moments = [
+        v for v in made.optimizer.variables if v.path.endswith(("_m", "_v"))
+    ]
+    trained = made.trainable_variables
+    assert len(trained) == 2 * 2 + 2  # of two blocks, and the head
+    assert sorted(v.shape for v in moments) == sorted(
+        v.shape for v in trained * 2
+    )
 
 
 @pytest.mark.slow
