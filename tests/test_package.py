@@ -87,7 +87,8 @@ def test_distribution(distribution):
     assert not any(p.startswith("tests") for p in distribution["packages"])
     extras = {
         "gpu", "beam", "hf", "kaggle", "zh", "serving", "seq2seq",
-        "retrieval", "arrow", "tune", "mlflow", "wandb", "dev",
+        "retrieval", "documents", "onnx", "arrow", "tune", "mlflow", "wandb",
+        "dev",
     }  # fmt: skip
     assert set(distribution["extras_require"]) == extras
 

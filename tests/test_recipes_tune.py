@@ -7,7 +7,7 @@ import pytest
 
 from electra_tf.errors import UserError
 from electra_tf.recipes import finetune as recipe
-from electra_tf.recipes.tune import tune
+from electra_tf.recipes.tune import check_settings, tune
 
 TASK = {"task": "classification", "progress": False}
 
@@ -128,3 +128,9 @@ def test_optuna_is_an_extra(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"electra-tf\[tune\]"):
         tune(str(tmp_path / "s"), **TASK)
     assert not (tmp_path / "s").exists()
+
+
+def test_a_number_of_steps_is_refused(tmp_path):
+    """It would be passed over: the search chooses epochs."""
+    with pytest.raises(UserError, match=r"num_train_steps: is 4, and tune"):
+        check_settings(overrides=["train.num_train_steps=4"], **TASK)

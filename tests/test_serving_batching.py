@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from electra_tf.serving.server.batching import Batcher, Work
-from electra_tf.serving.server.limits import Batching, Limits
+from electra_tf.serving.server.limits import (
+    NO_SETTINGS,
+    Batching,
+    Limits,
+    ModelSettings,
+    RequestError,
+)
 from electra_tf.serving.server.signatures import SignatureInfo, TensorInfo
 
 INFO = SignatureInfo(
@@ -27,7 +33,7 @@ class Model:
         self.go = threading.Event()
         self.go.set()
 
-    def run(self, inputs):
+    def run(self, inputs, stop=None):
         self.calls.append(len(inputs["text"]))
         assert self.go.wait(LONG)
         lengths = [len(text) for text in inputs["text"]]
@@ -51,12 +57,12 @@ def model():
     return Model()
 
 
-def run(model, settings, scenario):
+def run(model, settings, scenario, own=NO_SETTINGS):
     """`scenario(ask)` on a loop; `ask(inputs)` is a request."""
 
     async def main():
         batcher = Batcher(settings, Limits())
-        work = Work(model, "serving_default", INFO, model.run)
+        work = Work(model, "serving_default", INFO, model.run, own)
         try:
             return await scenario(lambda x: batcher.submit(work, x))
         finally:
@@ -134,7 +140,7 @@ class Reader:
         self.pace = pace
         self.calls = []
 
-    def run(self, inputs):
+    def run(self, inputs, stop=None):
         lengths = [len(text) for text in inputs["text"]]
         self.calls.append(len(lengths) * max(lengths))
         time.sleep(self.pace * self.calls[-1])
@@ -227,3 +233,89 @@ def test_overload_is_seen():
         overloaded_seconds=0.2,
     )  # fmt: skip
     serve(reader, settings, scenario)
+
+
+class Endless:
+    """Runs until it is told to stop; notes the calls that began and ended."""
+
+    def __init__(self):
+        self.began, self.ended = [], []
+
+    def run(self, inputs, stop):
+        self.began.append(len(inputs["text"]))
+        deadline = time.monotonic() + LONG
+        while not stop.requested and time.monotonic() < deadline:
+            time.sleep(0.001)
+        self.ended.append(len(inputs["text"]))
+        raise RuntimeError("ended")
+
+
+def test_a_call_that_nobody_waits_for_is_ended():
+    endless = Endless()
+
+    async def scenario(ask, batcher):
+        first, second, third = (
+            asyncio.ensure_future(ask(texts(5))) for _ in range(3)
+        )
+        await asyncio.sleep(0.1)
+        assert endless.began == [1]
+        first.cancel()
+        await asyncio.sleep(0.1)
+        # The others share a call.
+        assert (endless.began, endless.ended) == ([1, 2], [1])
+        second.cancel()
+        await asyncio.sleep(0.1)
+        assert endless.ended == [1]
+        third.cancel()
+        await asyncio.sleep(0.1)
+        assert endless.ended == [1, 2]
+        await asyncio.gather(first, second, third, return_exceptions=True)
+
+    serve(endless, batching(wait_seconds=0, parallel=1), scenario)
+
+
+def test_one_place_alone_is_not_kept_by_a_long_call():
+    reader = Reader(1e-4)
+
+    async def scenario(ask, batcher):
+        await ask(texts(1024))  # measured
+        long = asyncio.ensure_future(ask(texts(20_000)))  # one call of 2 s
+        await asyncio.sleep(0.05)
+        began = time.monotonic()
+        for _ in range(5):
+            await ask(texts(10))
+        assert time.monotonic() - began < 1
+        # Another long one waits.
+        other = asyncio.ensure_future(ask(texts(20_000)))
+        await ask(texts(10))
+        assert not long.done() and len(reader.calls) == 8
+        for each in (long, other):
+            each.cancel()
+        await asyncio.gather(long, other, return_exceptions=True)
+
+    serve(reader, batching(wait_seconds=0, parallel=1), scenario)
+
+
+def test_a_models_own_settings(model):
+    own = ModelSettings(
+        rows=3, wait_seconds=0.01, parallel=1, pending_rows=9, text_bytes=10
+    )
+
+    async def scenario(ask):
+        model.go.clear()
+        first = asyncio.ensure_future(ask(texts(1, 2, 3, 4)))
+        await asyncio.sleep(0.1)
+        assert model.calls == [3]  # of the two places one alone
+        with pytest.raises(RequestError, match="model is busy: 4 rows"):
+            await ask(texts(*range(6)))
+        with pytest.raises(RequestError, match="at most 10 are read"):
+            await ask(texts(11))
+        second = asyncio.ensure_future(ask(texts(5)))
+        await asyncio.sleep(0.05)
+        model.go.set()
+        return await asyncio.gather(first, second)
+
+    first, second = run(model, batching(), scenario, own)
+    assert first["score"].tolist() == [1, 2, 3, 4]
+    assert second["score"].tolist() == [5]
+    assert model.calls == [3, 2]

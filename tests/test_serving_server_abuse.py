@@ -110,6 +110,55 @@ def test_metrics_are_what_prometheus_reads(server):
     assert value("process_open_fds") > 0
 
 
+def test_metrics_have_tensorflow_servings_names_too(server):
+    for verb, body in (
+        ("predict", BODY),
+        ("predict", b"{"),
+        ("regress", b'{"examples": [{"text": "ab"}]}'),
+    ):
+        ask(server, "POST", f"/v1/models/toy:{verb}", body)
+    ours = ask(server, "GET", "/metrics")[2].decode()
+    assert ":tensorflow:" not in ours
+    text = ask(server, "GET", "/monitoring/prometheus/metrics")[2].decode()
+    assert "electra_tf_requests_total" in text
+    parse = prometheus_client.parser.text_string_to_metric_families
+    # The parser ends the names of all counters with _total.
+    found = {
+        (sample.name.removesuffix("_total"), *sorted(sample.labels.items())):
+        sample.value
+        for family in parse(text)
+        for sample in family.samples
+    }  # fmt: skip
+
+    def value(name, **labels):
+        return found[(f":tensorflow:{name}", *sorted(labels.items()))]
+
+    ok = value("serving:request_count", model_name="toy", status="OK")
+    bad = {"model_name": "toy", "status": "INVALID_ARGUMENT"}
+    assert ok >= 2 and value("serving:request_count", **bad) >= 1
+    labels = {"model_name": "toy", "API": "Regress", "entrypoint": "REST"}
+    count = value("serving:request_latency_count", **labels)
+    assert count >= 1
+    assert count == value("serving:request_latency_bucket", le="+Inf", **labels)
+    # Microseconds: of one that is answered in less than a second.
+    seconds = value("serving:request_latency_sum", **labels) / count / 1e6
+    assert 1e-4 < seconds < 5
+    runs = value("core:graph_runs")
+    assert runs >= 2
+    assert value("core:graph_run_time_usecs") / runs / 1e6 < 5
+    labels = {"model_name": "toy", "API": "Predict", "runtime": "TF2"}
+    assert value("serving:runtime_latency_count", **labels) == runs
+    # Buckets are whole numbers in rising order.
+    limits = [
+        float(labels["le"])
+        for family in parse(text)
+        for sample in family.samples
+        if sample.name == ":tensorflow:serving:runtime_latency_bucket"
+        for labels in [sample.labels]
+    ]
+    assert limits == sorted(limits) and limits[0] == 1000
+
+
 def test_outputs_come_in_the_order_of_their_names(server):
     for form in ("instances", "inputs"):
         _, answer = predict(server, {form: ["a b"]})

@@ -74,6 +74,9 @@ def test_labels_versions_and_a_changed_file(tmp_path):
     serving_toy.save(tmp_path / "toy" / "1")
     serving_toy.save(tmp_path / "toy" / "2", factor=2.0)
     serving_toy.add_version(tmp_path / "toy" / "2", tmp_path / "toy" / "3")
+    (tmp_path / "toy" / "serve.yaml").write_text(
+        "max_text_bytes: 20\nanswer_timeout: 0.3\n"
+    )
     toy = (
         'name: "toy" base_path: "toy" '
         "model_version_policy { specific { versions: 1 versions: 2 } } "
@@ -98,6 +101,13 @@ def test_labels_versions_and_a_changed_file(tmp_path):
         assert labelled("stable") == (200, {"predictions": [2.0]})
         assert labelled("canary") == (200, {"predictions": [4.0]})
         assert labelled("other")[0] == 400
+        # The model's own settings.
+        status, answer = predict(server, {"instances": ["a" * 21]})
+        assert status == 413 and "at most 20" in answer["error"]
+        status, answer = predict(
+            server, {"signature_name": "slow", "instances": ["a"]}
+        )
+        assert status == 504 and "0.3 seconds" in answer["error"]
         _, _, content = ask(server, "GET", "/v1/models/toy/labels/stable")
         (state,) = json.loads(content)["model_version_status"]
         assert state["version"] == "1"

@@ -19,6 +19,8 @@ from tensorflow_serving.apis import (  # noqa: E402
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -119,6 +121,78 @@ def test_classify_and_regress(predictions):
     given.examples.add()
     answer = predictions.Regress(request)
     assert [r.value for r in answer.result.regressions] == [4.0]
+
+
+def multi_inference(*tasks, texts=(b"ab", b"abc")):
+    request = inference_pb2.MultiInferenceRequest()
+    for model, signature, method in tasks:
+        task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name = model
+        task.model_spec.signature_name = signature
+    for text in texts:
+        example = request.input.example_list.examples.add()
+        example.features.feature["text"].bytes_list.value.append(text)
+    return request
+
+
+def test_several_signatures_at_once(predictions):
+    request = multi_inference(
+        ("toy", "classes", "classify"), ("toy", "size", "regress")
+    )
+    with pytest.raises(grpc.RpcError) as caught:
+        predictions.MultiInference(request)
+    assert "outputs to be score" in caught.value.details()
+    request.tasks[1].model_spec.signature_name = "serving_default"
+    first, second = predictions.MultiInference(request).results
+    assert first.model_spec.signature_name == "classes"
+    assert first.model_spec.version.value == 3
+    labels = [
+        [c.label for c in row.classes]
+        for row in first.classification_result.classifications
+    ]
+    assert labels == [["long", "short"]] * 2
+    values = [r.value for r in second.regression_result.regressions]
+    assert values == [2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "tasks"),
+    [
+        ("INVALID_ARGUMENT", "must have tasks", []),
+        ("INVALID_ARGUMENT", "all of one model", [
+            ("toy", "classes", "classify"), ("x", "", "regress")]),
+        ("INVALID_ARGUMENT", "Duplicate", [("toy", "", "regress")] * 2),
+        ("UNIMPLEMENTED", "method_name: tensorflow/serving/predict", [
+            ("toy", "", "predict")]),
+        ("NOT_FOUND", "Servable not found", [("x", "", "regress")]),
+    ],
+)  # fmt: skip
+def test_wrong_requests_for_several_signatures(
+    predictions, code, message, tasks
+):
+    code = getattr(grpc.StatusCode, code)
+    request = multi_inference(*tasks)
+    fails(code, message, predictions.MultiInference, request)
+
+
+def test_models_are_not_changed_by_requests(channel):
+    """Who may ask must not say which programs run."""
+    models = model_service_pb2_grpc.ModelServiceStub(channel)
+    request = model_management_pb2.ReloadConfigRequest()
+    unknown = grpc.StatusCode.UNIMPLEMENTED
+    fails(unknown, "", models.HandleReloadConfigRequest, request)
+
+
+def test_a_mistake_of_ours_is_told_without_its_words(
+    server, predictions, monkeypatch
+):
+    model = server.versions.get("toy")
+    monkeypatch.setattr(type(model), "run", lambda *_: 1 / 0)
+    request = request_of(predict_pb2.PredictRequest, text=["a"])
+    with pytest.raises(grpc.RpcError) as caught:
+        predictions.Predict(request, timeout=20)
+    assert caught.value.code() == grpc.StatusCode.INTERNAL
+    assert caught.value.details() == "The server failed; see its log"
 
 
 def test_metadata_and_status(predictions, channel):

@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 import serving_toy
 from serving_toy import ask, predict
 
-from electra_tf.serving.server import limits
+from electra_tf.serving.server import cancelable, limits
 
 pytest.importorskip("uvicorn")
 
@@ -81,6 +82,34 @@ def test_time_out_of_an_answer(server):
     assert status == 504
     assert "0.3 seconds" in answer["error"]
     healthy(server)
+
+
+def test_a_call_can_be_ended_and_no_other_with_it(server):
+    """TensorFlow's releases within setup.py's bounds let it."""
+    model = server.versions.get("toy")
+    inputs = {"text": np.array([b"abc"], object)}
+    stops, found = [cancelable.Stop() for _ in "ab"], {}
+
+    def go(number):
+        try:
+            found[number] = model.run("slow", inputs, stops[number])
+        except limits.RequestError as error:
+            found[number] = error
+
+    threads = [threading.Thread(target=go, args=(n,)) for n in (0, 1)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    stops[0].request()
+    for thread in threads:
+        thread.join()
+    assert isinstance(found[0], limits.RequestError)
+    assert found[0].status == 503
+    assert found[1]["size"].tolist() == [3.0]
+    # Told before it begins, it does not begin.
+    with pytest.raises(limits.RequestError):
+        model.run("slow", inputs, stops[0])
+    model.run("size", inputs)
 
 
 def test_back_pressure(server):

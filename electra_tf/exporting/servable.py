@@ -8,8 +8,10 @@ from electra_tf.errors import UserError
 from electra_tf.exporting.graphs import (
     pretrained_signatures,
     qa_signatures,
+    summary_signatures,
     tagging_signatures,
     text_signatures,
+    truncation_signature,
 )
 from electra_tf.exporting.graphs.inputs import Signatures
 from electra_tf.hub import loading, pretrained
@@ -32,8 +34,10 @@ Kind = Literal[
     "tagging",
     "qa",
     "seq2seq",
+    "summarization",
     "discriminator",
     "generator",
+    "encoder",
 ]
 Part = Literal["discriminator", "generator"]
 
@@ -47,6 +51,7 @@ _TASKS: dict[type, Kind] = {
     Tagging: "tagging",
     QuestionAnswering: "qa",
     Seq2SeqTask: "seq2seq",
+    ExtractiveSummarization: "summarization",
 }
 # Makes a kind's own signatures of its predictor or network.
 _SIGNATURES: dict[Kind, Callable[[Any], Signatures]] = {
@@ -57,6 +62,7 @@ _SIGNATURES: dict[Kind, Callable[[Any], Signatures]] = {
     "tagging": tagging_signatures.signatures,
     "qa": qa_signatures.signatures,
     "seq2seq": text_signatures.seq2seq_signatures,
+    "summarization": summary_signatures.signatures,
     "discriminator": pretrained_signatures.signatures,
     "generator": pretrained_signatures.signatures,
 }
@@ -112,6 +118,19 @@ class Servable:
             return tuple(task.state["labels"])
         return None
 
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """Mean and deviation of the numbers that a regressor was trained on.
+
+        None of other models, and where the options gave a scale.
+        """
+        task = self.predictor.task if self.predictor else None
+        if not isinstance(task, TextTask) or "scale" not in task.state:
+            return None
+        if getattr(task.options, "scale", None) is not None:
+            return None
+        return task.state["offset"], task.state["scale"]
+
     def signatures(self, names: Iterable[str] | None = None) -> Signatures:
         """Makes the model's signatures, `serving_default` first.
 
@@ -127,6 +146,12 @@ class Servable:
         found = _SIGNATURES[self.kind](self.predictor or self.network)
         found |= pretrained_signatures.embedding_signatures(
             self.network, self.tokenizer, self.max_seq_length
+        )
+        found |= truncation_signature.signatures(
+            self.predictor.task if self.predictor else None,
+            self.tokenizer,
+            self.max_seq_length,
+            masks=self.kind == "generator",
         )
         wanted = tuple(found if names is None else names)
         for name in wanted:
@@ -168,33 +193,43 @@ def of_predictor(predictor: Predictor) -> Servable:
     )
 
 
-def open_pretrained(path: str, part: Part | None = None) -> Servable:
+def open_pretrained(
+    path: str, part: Part | None = None, headless: bool = False
+) -> Servable:
     """A discriminator or a generator.
 
     Args:
       path: as `from_pretrained`'s.
       part: which of the two; the discriminator where None, if there is one.
+      headless: take a discriminator without a head too, as an encoder.
 
     Raises:
       UserError: not there, without a vocabulary, or without this part or
         its head.
     """
+    network: Any
+    kind: Kind
     config = loading.open_checkpoint(path).config
     if part is None:
         part = "discriminator" if config.discriminator else "generator"
+    kind = part
     if part == "generator":
         network = pretrained.Generator.from_pretrained(path)
+    elif headless and not config.replaced_token_head:
+        network, kind = pretrained.Encoder.from_pretrained(path), "encoder"
     else:
         network = pretrained.Discriminator.from_pretrained(path)
     if network.tokenizer is None:
         raise UserError(f"{path}: has no vocabulary beside it")
-    if network.load_report.new or getattr(network, "head", None) is None:
+    if kind != "encoder" and (
+        network.load_report.new or getattr(network, "head", None) is None
+    ):
         raise UserError(
             f"{path}: its {part} has no pre-training head, and nothing was "
             "fine-tuned: there is nothing that it could answer"
         )
     return Servable(
-        part, network, network.tokenizer, network.config.max_positions
+        kind, network, network.tokenizer, network.config.max_positions
     )
 
 
@@ -206,12 +241,6 @@ def _kind(task: Task) -> Kind:
     for cls, kind in _TASKS.items():
         if isinstance(task, cls):
             return kind
-    if isinstance(task, ExtractiveSummarization):
-        raise UserError(
-            f"task {task.name}: is not exported, as texts are divided into "
-            "sentences outside of the graph; use electra-tf predict, or "
-            "electra_tf.load"
-        )
     raise UserError(
         f"task {task.name}: only models of the tasks that come with "
         "electra_tf, and of tasks derived from them, are exported; this one "

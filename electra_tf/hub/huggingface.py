@@ -242,7 +242,7 @@ def _write_one(
     said = meaning.said(checkpoint.config)
     checkpoint = meaning.with_hidden_layer(checkpoint)
     config, vocab = checkpoint.config, checkpoint.vocab
-    content, inexact = _from_ours(config, part)
+    content, inexact = _from_ours(config, part, heads.class_of(config, part))
     content |= said
     weights, dropped = _their_weights(checkpoint, part)
     apart = [n for n in dropped if n in answerable.NAMES]
@@ -398,11 +398,25 @@ def _layers(found: heads.Shapes) -> int:
     return len({name.split(".")[3] for name in layers})
 
 
+def description(config: DirectoryConfig, part: Network) -> dict[str, Any]:
+    """Makes the config.json of a network whose weights are kept elsewhere.
+
+    Unlike `write` it takes every network, and names the class whose inputs
+    and outputs are like its own, whether that class could hold its weights
+    or not.
+
+    Args:
+      config: of the model.
+      part: which network.
+    """
+    content, _ = _from_ours(config, part, heads.nearest(config, part))
+    return content | meaning.said(config)
+
+
 def _from_ours(
-    config: DirectoryConfig, part: Network
+    config: DirectoryConfig, part: Network, name: str
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """One network's config.json, and sentences on what it cannot say."""
-    name = heads.class_of(config, part)
+    """One network's config.json as the class `name`, and what it cannot say."""
     model = getattr(config, part)
     notes = []
     content: dict[str, Any] = {
@@ -424,7 +438,8 @@ def _from_ours(
                 f"{name}: logits will differ in the third decimal"
             )
     task = config.task
-    if isinstance(task, TaskHeadConfig) and task.kind != "span":
+    if name in (heads.SEQUENCE, heads.TOKEN) and task is not None:
+        assert isinstance(task, TaskHeadConfig)
         labels = task.labels or heads.unnamed(task.num_labels)
         content["classifier_dropout"] = task.dropout
         content["id2label"] = {str(i): n for i, n in enumerate(labels)}

@@ -166,6 +166,22 @@ def is_narrow(config: DirectoryConfig) -> bool:
     )
 
 
+def nearest(config: DirectoryConfig, part: Network) -> str:
+    """Names the class with the inputs and outputs of one network.
+
+    Args:
+      config: of the model; its head is of `TaskHeadConfig`, if it has one.
+      part: which network.
+    """
+    if part == "generator":
+        return MASKED_LM if config.token_lm_head else ENCODER
+    kind = getattr(config.task, "kind", None)
+    if kind is None:
+        return PRETRAINING if config.replaced_token_head else ENCODER
+    kinds = {kind: name for name, kind in TASKS.items()}
+    return kinds.get(kind, ANSWERING)
+
+
 def class_of(config: DirectoryConfig, part: Network) -> str:
     """The class that one network is saved as.
 

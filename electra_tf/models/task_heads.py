@@ -19,7 +19,7 @@ from electra_tf.registration import registered
 # Dropout sites of the head; the encoder's are small numbers.
 _SITE = 1 << 16
 # Taken from the logits of positions where no answer can be, as the original.
-_OUTSIDE = -1000.0
+OUTSIDE = -1000.0
 _LONGEST_WAVE = 10_000.0  # of the places, as Vaswani et al. 2017 have it
 
 
@@ -143,7 +143,7 @@ def _outside(input_mask: tf.Tensor, segment_ids: tf.Tensor) -> tf.Tensor:
     """[B, L] float32: 0 in the second segment and at the first token."""
     allowed = tf.cast(input_mask * segment_ids, tf.float32)
     first = tf.one_hot(0, tf.shape(input_mask)[1])[None, :]
-    return (1.0 - tf.maximum(allowed, first)) * _OUTSIDE
+    return (1.0 - tf.maximum(allowed, first)) * OUTSIDE
 
 
 def _answerable_layers(

@@ -1,4 +1,4 @@
-"""`export`: a model as a SavedModel that takes texts."""
+"""`export`: a model as a SavedModel that takes texts, or as ONNX."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -43,6 +43,35 @@ class Exported:
         return "\n".join(lines)
 
 
+@dataclasses.dataclass(frozen=True)
+class ExportedOnnx:
+    """A directory for ONNX Runtime that was written.
+
+    Attributes:
+      path: the directory, with `model.onnx` and the tokenizer's files.
+      outputs: their names, and their shapes.
+      difference: the largest between an output and the model's own, on
+        sample texts.
+    """
+
+    path: str
+    outputs: Mapping[str, Sequence[str | int]]
+    difference: float
+
+    def __str__(self) -> str:
+        outputs = ", ".join(
+            f"{name} [{', '.join(map(str, shape))}]"
+            for name, shape in self.outputs.items()
+        )
+        return (
+            f"{self.path}/model.onnx, opset 17\n"
+            "  input_ids, attention_mask, token_type_ids [batch, sequence] -> "
+            f"{outputs}\n"
+            "  largest difference from the model, on sample texts: "
+            f"{self.difference:.1e}"
+        )
+
+
 @checked
 def export(
     model: str,
@@ -56,8 +85,9 @@ def export(
     float16: bool = False,
     optimize: bool = False,
     tflite: bool = False,
-) -> Exported:
-    """Writes a model as a TensorFlow SavedModel that takes texts, to be served.
+    format: Literal["savedmodel", "onnx"] = "savedmodel",
+) -> Exported | ExportedOnnx:
+    """Writes a model as a TensorFlow SavedModel that takes texts, or as ONNX.
 
     electra-tf export --model=RUN --output=DIR
 
@@ -69,6 +99,12 @@ def export(
     tells for each token of a text whether it was replaced, a generator fills
     in [MASK]. All of them turn texts into vectors too (signatures embed, the
     mean, and embed_first, the first token's).
+
+    With --format=onnx it writes DIR/model.onnx, for ONNX Runtime: token ids in
+    (input_ids, attention_mask, token_type_ids), logits out, or the last hidden
+    states where there is no head; tokenizer.json, vocab.txt and config.json lie
+    beside it, as Hugging Face's libraries read them. It is run with ONNX
+    Runtime before it is kept, and compared with the model.
 
     Args:
       model: run of finetune or pretrain, model directory, or a model of
@@ -101,6 +137,12 @@ def export(
         raise UserError("--float16 and --optimize: give one of them")
     if isinstance(signatures, str):
         signatures = [name.strip() for name in signatures.split(",") if name]
+    if format == "onnx":
+        return _to_onnx(
+            model, output, signatures, part, task, overrides,
+            {"version": version, "float16": float16, "optimize": optimize,
+             "tflite": tflite},
+        )  # fmt: skip
     writer.model_name(output)  # told before the model is read
     written = writer.export(
         _open(model, part, task, overrides),
@@ -113,11 +155,35 @@ def export(
     return Exported(written.path, written.version, written.description)
 
 
+def _to_onnx(
+    model: str,
+    output: str,
+    signatures: Sequence[str] | None,
+    part: Literal["discriminator", "generator"] | None,
+    task: str | None,
+    overrides: config.Overrides,
+    others: Mapping[str, Any],
+) -> ExportedOnnx:
+    """Exports to ONNX; `others` are the flags that are of SavedModels."""
+    from electra_tf.exporting import onnx_files, onnx_graph
+
+    for flag, value in others.items():
+        if value:
+            raise UserError(f"--{flag}: is not for --format=onnx; leave it out")
+    for name in ("onnx", "onnxruntime"):  # told before the model is read
+        onnx_graph.package(name)
+    written = onnx_files.write(
+        _open(model, part, task, overrides, headless=True), output, signatures
+    )
+    return ExportedOnnx(written.path, written.outputs, written.difference)
+
+
 def _open(
     path: str,
     part: Literal["discriminator", "generator"] | None,
     task: str | None,
     overrides: config.Overrides,
+    headless: bool = False,
 ) -> "Servable":
     """Opens the model as what the arguments say."""
     from electra_tf.exporting import servable
@@ -141,4 +207,4 @@ def _open(
                 f"--{flag}: is of fine-tuned models, and {path} was not; "
                 "leave it out"
             )
-    return servable.open_pretrained(path, part)
+    return servable.open_pretrained(path, part, headless)

@@ -16,6 +16,7 @@ def serve(
     model: Sequence[str] = (),
     *,
     model_config_file: str | None = None,
+    batching_parameters_file: str | None = None,
     host: str = "127.0.0.1",
     port: Annotated[int, Setting(at_least=0, at_most=65535)] = 8501,
     grpc_port: Annotated[int, Setting(at_least=0, at_most=65535)] | None = None,
@@ -61,6 +62,9 @@ def serve(
       model: directory of versions, or NAME=DIRECTORY; repeat for more models
       model_config_file: file that names models, their versions and labels, in
         TensorFlow Serving's form; read again when it changes
+      batching_parameters_file: TensorFlow Serving's, in place of --batch_rows,
+        --batch_wait_ms, --parallel_calls and --max_pending_rows where it says
+        so; DIR/serve.yaml has such flags for one model, by their names
       host: address to listen on; 0.0.0.0 is every address of this machine
       port: port to listen on; 0 takes a free one, which is printed
       grpc_port: port for TensorFlow Serving's gRPC interface, 8500 there; 0
@@ -96,7 +100,12 @@ def serve(
     Raises:
       UserError: no such model, none that loads, or a port that is taken.
     """
-    from electra_tf.serving.server import limits, running, served
+    from electra_tf.serving.server import (
+        limits,
+        model_settings,
+        running,
+        served,
+    )
     from electra_tf.training.stopping import StopRequest
 
     log = logging.getLogger("electra_tf.serving")
@@ -119,6 +128,12 @@ def serve(
         models = served.read_config(model_config_file)
     if not models:
         raise UserError("--model: name a directory of versions to serve")
+    told = limits.ModelSettings()
+    if batching_parameters_file is not None:
+        told = model_settings.read_batching(batching_parameters_file)
+    wait_seconds = batch_wait_ms / 1000
+    if told.wait_seconds is not None:
+        wait_seconds = told.wait_seconds
     running.keep_few_arenas()
     if not running.set_intra_op_threads(intra_op_threads):
         log.info("--intra_op_threads is not heeded: TensorFlow runs already")
@@ -136,7 +151,7 @@ def serve(
                     request_bytes=max_request_bytes,
                     request_rows=max_request_rows,
                     text_bytes=max_text_bytes,
-                    pending_rows=max_pending_rows,
+                    pending_rows=told.pending_rows or max_pending_rows,
                     connections=max_connections,
                     body_seconds=read_timeout,
                     header_seconds=min(read_timeout, 10.0),
@@ -144,9 +159,11 @@ def serve(
                     stop_seconds=stop_timeout,
                 ),
                 batching=limits.Batching(
-                    rows=batch_rows,
-                    wait_seconds=batch_wait_ms / 1000,
-                    parallel=parallel_calls or running.parallel_calls(),
+                    rows=told.rows or batch_rows,
+                    wait_seconds=wait_seconds,
+                    parallel=told.parallel
+                    or parallel_calls
+                    or running.parallel_calls(),
                 ),
                 allowed_hosts=_listed(allowed_hosts),
                 cors_origins=_listed(cors_origins),

@@ -134,6 +134,7 @@ def tune(
     given = finetune_settings.load(
         config, overrides, task=task, folds=folds, options=options, train=train
     )
+    _check_steps(given)
     about = {
         "settings": json.loads(json.dumps(configs.to_dict(given))),
         "space": [list(values) for values in space],
@@ -222,6 +223,19 @@ def check_settings(
     from electra_tf.recipes import finetune
 
     finetune.check_settings(config, overrides, task, folds=folds, **others)
+    from electra_tf.finetuning import settings
+
+    _check_steps(settings.load(config, overrides, task=task, folds=folds))
+
+
+def _check_steps(given: Any) -> None:
+    """Refuses a number of steps, as the search chooses that of epochs."""
+    steps = given.train.num_train_steps
+    if steps is not None:
+        raise UserError(
+            f"train.num_train_steps: is {steps}, and tune chooses the epochs "
+            "(--epochs); leave it out"
+        )
 
 
 def _numbers(flag: str, text: str, kind: type, count: int = 0) -> list[Any]:

@@ -38,9 +38,12 @@ def rows(
             columnar.opened(file, one) as table,
         ):
             names = _classes(table.schema)
+            binary = _binary(table.schema)
             for batch in table.batches():
                 for row in batch.to_pylist():
                     number += 1
+                    for column in binary:
+                        row[column] = _text(row[column])
                     for column, known in names.items():
                         row[column] = _named(row[column], known)
                     yield row, f"{path}:{number}"
@@ -67,6 +70,22 @@ def _classes(schema: Any) -> dict[str, list[str]]:
         if isinstance(feature, dict) and feature.get("names"):
             found[column] = list(feature["names"])
     return {c: names for c, names in found.items() if c in schema.names}
+
+
+def _binary(schema: Any) -> list[str]:
+    """The columns of bytes, as TensorFlow Datasets has texts."""
+    import pyarrow as pa
+
+    kinds = (pa.types.is_binary, pa.types.is_large_binary)
+    return [f.name for f in schema if any(kind(f.type) for kind in kinds)]
+
+
+def _text(value: Any) -> Any:
+    """Bytes as the text in them; what is none stays as it is."""
+    try:
+        return value if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value
 
 
 def _named(value: Any, names: list[str]) -> Any:

@@ -8,9 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.text import columnar, inputs
+from electra_tf.tasks import documents, json_rows
+from electra_tf.text import columnar, inputs, sources
 
-Format = Literal["tsv", "csv", "jsonl", "json", "parquet", "arrow"]
+Format = Literal[
+    "tsv", "csv", "jsonl", "json", "parquet", "arrow", "fasttext", "folders"
+]
 # What a file's name ends in, compression aside -> its format.
 SUFFIXES: dict[str, Format] = {
     ".tsv": "tsv",
@@ -24,6 +27,14 @@ _DELIMITERS = (",", ";", "\t", "|")
 _NAMED = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
 # JSON that goes over several lines, or whose first line is a long one.
 _JSON = re.compile(r'[\[{]\s*(["\[{]|$)')
+_SEP = re.compile(r"sep=(.)\r?\n")  # for Excel, before the header
+_MARKUP = ("<?xml", "<!doctype", "<html", "<tmx")
+_LIBSVM = re.compile(r"[-+]?\d+(\.\d+)?( \d+:[-+.\deE]+)+")
+_TREE = re.compile(r"\(\d \(|\([A-Z]+ ?\(")
+# A cell in quotes that holds doubled ones.
+_DOUBLED = re.compile(
+    r'(?:^|\t)"(?:[^"\t\n]|"")*""(?:[^"\t\n]|"")*"(?=\t|\r?$)', re.MULTILINE
+)
 _ONE_OBJECT = re.compile(r'\{\s*"(version|data)"\s*:')
 
 
@@ -36,7 +47,7 @@ class Layout(NamedTuple):
 
 def named_format(path: str) -> Format | None:
     """The format that a name's end tells; None where it tells none."""
-    plain = inputs.plain_name(path).lower()
+    plain = inputs.plain_name(path).lower().removesuffix(".zip")
     return next((f for s, f in SUFFIXES.items() if plain.endswith(s)), None)
 
 
@@ -70,9 +81,12 @@ def detect(
     if files.is_directory(path):
         if is_folder(path):
             return Layout("arrow")
+        if documents.class_folders(path):
+            return Layout("folders")
         raise UserError(
-            f"{path}: is a directory, and no data set of `datasets` "
-            "(save_to_disk); name a file in it"
+            f"{path}: is a directory, and neither a data set of `datasets` "
+            "(save_to_disk) nor one with a folder of texts for each class; "
+            "name a file in it"
         )
     if format not in (None, "auto", "csv"):
         return Layout(format)  # type: ignore[arg-type]
@@ -83,12 +97,15 @@ def detect(
         found = _of_content(path, head, delimiter)
         if found is not None:
             return found
-    return Layout("csv", delimiter or _delimiter(head) or ",")
+    found_delimiter = delimiter or _delimiter(head)
+    if found_delimiter is None and format != "csv" and _all_tabbed(head):
+        return Layout("tsv")
+    return Layout("csv", found_delimiter or ",")
 
 
 def _head(path: str) -> bytes:
     found = b""
-    with inputs.open_input(path) as stream:
+    with inputs.open_single(path) as stream:
         while len(found) < _HEAD and (block := stream.read(_HEAD)):
             found += block
     return found
@@ -100,13 +117,11 @@ def _of_content(path: str, head: bytes, delimiter: str | None) -> Layout | None:
         return Layout("parquet")
     if columnar.is_columnar(head):
         return Layout("arrow")
-    if head.startswith(b"PK\x03\x04"):
-        raise UserError(
-            f"{path}: is a zip archive or an Excel sheet; unpack it, or save "
-            "the sheet as CSV"
-        )
     named = named_format(path)
     text = head.decode("utf-8-sig", "replace")
+    _refuse(path, head, text)
+    if text.lstrip().startswith(documents.LABEL):
+        return Layout("fasttext")
     found = _json(path, text.lstrip(), named)
     if found is not None:
         return Layout(found)
@@ -120,7 +135,8 @@ def _of_content(path: str, head: bytes, delimiter: str | None) -> Layout | None:
     if named == "csv":
         return None
     if tabbed:
-        return Layout("tsv")
+        quoted = _is_quoted(lines, head)
+        return Layout("csv", "\t") if quoted else Layout("tsv")
     other = _delimiter(head)
     if other is not None and len(lines) > 1:
         return Layout("csv", other)
@@ -132,6 +148,44 @@ def _of_content(path: str, head: bytes, delimiter: str | None) -> Layout | None:
         "format (options.format, or --format of predict: tsv, csv, jsonl, "
         "json) or the delimiter"
     )
+
+
+def _refuse(path: str, head: bytes, text: str) -> None:
+    """Raises a `UserError` for what is known to hold no rows."""
+    what = sources.known_as(head)
+    start = text.lstrip()[:200].lower()
+    line = text.partition("\n")[0].strip()
+    if what is None and start.startswith(_MARKUP):
+        what = "XML or HTML"
+    elif what is None and _LIBSVM.fullmatch(line):
+        what = "a file of numbers for each row (libsvm's)"
+    elif what is None and line.startswith("(") and _TREE.match(line):
+        what = "a file of trees in brackets"
+    elif what is None and "\r" in text and "\n" not in text:
+        what = "a text whose lines end in carriage returns alone (old Mac's)"
+    if what is not None:
+        raise UserError(
+            f"{path}: is {what}; expected a table, JSON, Parquet or Arrow"
+        )
+
+
+def _is_quoted(lines: Sequence[str], head: bytes) -> bool:
+    """Whether cells of a table of tabs are quoted as those of CSV.
+
+    So if all that the first line names are; or if some cell holds doubled
+    quotes in quotes and the rows have as many cells in that reading alone, or
+    in both.
+    """
+    first = lines[0].rstrip("\r").split("\t")
+    if all(len(c) > 1 and c[0] == c[-1] == '"' for c in first):
+        return True
+    text = head.decode("utf-8-sig", "replace")
+    if not _DOUBLED.search(text):
+        return False
+    rows = _parsed(
+        [f"{line}\n" for line in text.split("\n")], "\t", len(head) < _HEAD
+    )
+    return bool(rows) and len(set(map(len, rows or ()))) == 1
 
 
 def _json(path: str, text: str, named: Format | None) -> Format | None:
@@ -149,7 +203,7 @@ def _json(path: str, text: str, named: Format | None) -> Format | None:
         )
         return "json" if whole or (pretty and named is None) else None
     if isinstance(found, dict):
-        one = isinstance(found.get("data"), list) and named != "jsonl"
+        one = json_rows.is_wrapped(found) and named != "jsonl"
         return "json" if one else "jsonl"
     listed = isinstance(found, list) and any(isinstance(x, dict) for x in found)
     return "json" if listed else None
@@ -163,9 +217,18 @@ def _lines(head: bytes) -> list[str]:
     return [line for line in lines if line.strip()][:_ROWS]
 
 
+def _all_tabbed(head: bytes) -> bool:
+    """Whether all rows have tabs, if not as many."""
+    lines = _lines(head)
+    return bool(lines) and all("\t" in line for line in lines)
+
+
 def _delimiter(head: bytes) -> str | None:
     """What divides all rows into as many columns; None where nothing does."""
     text = head.decode("utf-8-sig", "replace")
+    for_excel = _SEP.match(text)
+    if for_excel:
+        return for_excel[1]
     whole = len(head) < _HEAD
     for delimiter in _DELIMITERS:
         lines = [f"{line}\n" for line in text.split("\n")]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import arrow, formats
+from electra_tf.tasks import arrow, documents, formats, json_rows
 from electra_tf.tasks.formats import SUFFIXES, Format
 from electra_tf.tasks.splits import TableOptions
 from electra_tf.text import inputs
@@ -30,6 +30,17 @@ _TRUTHS = {
     "false": False, "no": False, "0": False, "0.0": False,
 }  # fmt: skip
 _BESIDE = re.compile(r"""['"]\s+['"]""")  # the end and begin of two texts
+_QUOTED = (
+    "; where quotes protect tabs and line breaks, the format is csv and the "
+    "delimiter tab"
+)
+_REPEATED = (
+    "repeats the first line, the names of the columns (were files joined?); "
+    "leave it out"
+)
+_ENCODED = (
+    "not UTF-8 text; save the file as UTF-8 (iconv -f cp1252 -t utf-8 FILE)"
+)
 _CHUNK = 1 << 16  # bytes read at once
 _MAX_FIELD = 1 << 24  # characters; csv's own limit is below a long document
 
@@ -77,6 +88,7 @@ def read_records(
     bad_rows: Literal[False] = False,
     position: Callable[[int], None] | None = None,
     delimiter: str | None = None,
+    blank_rows: bool = False,
 ) -> Iterator[tuple[Record, str]]: ...
 
 
@@ -89,6 +101,7 @@ def read_records(
     bad_rows: bool,
     position: Callable[[int], None] | None = None,
     delimiter: str | None = None,
+    blank_rows: bool = False,
 ) -> Iterator[tuple[Record | BadRow, str]]: ...
 
 
@@ -100,14 +113,15 @@ def read_records(
     bad_rows: bool = False,
     position: Callable[[int], None] | None = None,
     delimiter: str | None = None,
+    blank_rows: bool = False,
 ) -> Iterator[tuple[Any, str]]:
     """Yields each row, as column -> value, and its place, "file:line".
 
     Values are texts from TSV and CSV, JSON values from all others. The file
     is read as it is asked for; little of it is in memory. Empty lines are
     passed over; but those of a table of one column, the last ones aside, are
-    rows with an empty value. Of the formats JSON alone, one array of objects,
-    is in memory as a whole.
+    rows with an empty value. Of the formats JSON objects alone, those that
+    hold rows, are in memory as a whole.
 
     Args:
       path: the file, `.gz`, `.xz` and `.zst` too; or a folder of `datasets`.
@@ -116,6 +130,7 @@ def read_records(
       bad_rows: yield a `BadRow` for one that cannot be read, and go on.
       position: is told, now and then, how many bytes of the file were taken.
       delimiter: between the columns of CSV; None tells it from the first rows.
+      blank_rows: yield an empty record for an empty line of a table.
 
     Raises:
       UserError: no such file, damaged, without a header; and for a bad row
@@ -127,14 +142,22 @@ def read_records(
         yield from arrow.rows(path, position)
         return
     if format == "json":
-        yield from _json_records(path)
+        yield from json_rows.rows(path)
         return
-    with inputs.open_input(path) as stream:
+    if format == "folders":
+        yield from documents.folder_rows(path)
+        return
+    with inputs.open_single(path) as stream:
         taken = lines(_Stream(stream, position))
         if format == "jsonl":
             rows = _json_rows(taken)
+        elif format == "fasttext":
+            rows = (
+                (n, BadRow(row, {}) if isinstance(row, str) else row)
+                for n, row in documents.marked_rows(taken)
+            )
         else:
-            rows = _table_rows(taken, layout, path, columns)
+            rows = _table_rows(taken, layout, path, columns, blank_rows)
         empty = True
         for line, row in rows:
             empty = False
@@ -143,47 +166,6 @@ def read_records(
             yield row, f"{path}:{line}"
     if empty:
         raise UserError(f"{path}: holds no rows")
-
-
-def load_json(path: str) -> Any:
-    """What a file of JSON holds, compressed or not.
-
-    Raises:
-      UserError: unreadable, or not JSON; file and line are named.
-    """
-    with inputs.open_input(path) as stream:
-        content = b"".join(lines(_Stream(stream, None)))
-    try:
-        return json.loads(content.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: byte {error.start} is not UTF-8 text"
-        ) from error
-    except RecursionError as error:
-        raise UserError(f"{path}: nested too deeply for JSON") from error
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path}:{error.lineno}: not JSON ({error.msg}, column "
-            f"{error.colno})"
-        ) from error
-
-
-def _json_records(path: str) -> Iterator[tuple[Record, str]]:
-    found = load_json(path)
-    if isinstance(found, dict):
-        listed = [v for v in found.values() if isinstance(v, list)]
-        found = found.get("data", listed[0] if len(listed) == 1 else None)
-    if not isinstance(found, list) or not found:
-        raise UserError(
-            f"{path}: expected an array of objects, or an object with one"
-        )
-    for number, row in enumerate(found):
-        if not isinstance(row, dict):
-            raise UserError(
-                f"{path}: [{number}]: expected an object, got "
-                f"{type(row).__name__}"
-            )
-        yield row, f"{path}:[{number}]"
 
 
 def columns_of(
@@ -198,6 +180,20 @@ def columns_of(
         read_records(path, format, delimiter=delimiter)
     ) as rows:  # type: ignore
         return list(next(rows)[0])
+
+
+def names_in(path: str, options: TableOptions) -> list[str]:
+    """The names of a file's columns; of a table without them its first row.
+
+    Raises:
+      UserError: as `read_records`.
+    """
+    layout = formats.detect(path, options.format, options.delimiter)
+    if options.columns and layout.format in ("tsv", "csv"):
+        return list(options.columns)
+    if layout.format in ("tsv", "csv"):
+        return first_row(path, layout)
+    return columns_of(path, layout.format)
 
 
 def read_table(
@@ -235,12 +231,12 @@ def first_row(path: str, layout: formats.Layout) -> list[str]:
       UserError: unreadable, or there is none.
     """
     parse = _parser(layout)
-    with inputs.open_input(path) as stream:
+    with inputs.open_single(path) as stream:
         for number, cells in parse(lines(_Stream(stream, None))):
             if isinstance(cells, str):
                 raise UserError(f"{path}:{number}: {cells}")
-            if cells:
-                return cells
+            if cells and cells != ["sep=", ""]:
+                return [cell.strip() for cell in cells]
     raise UserError(f"{path}: holds no rows")
 
 
@@ -266,6 +262,8 @@ def text_in(
     if column not in record:
         raise missing_column(record, place, column, hint)
     value = record[column]
+    if isinstance(value, str) and value[:2] in ("b'", 'b"'):
+        value = _of_bytes(value)
     if not isinstance(value, str):
         raise UserError(
             f"{place}: expected a text in '{column}', got {value!r:.40}"
@@ -273,6 +271,17 @@ def text_in(
     if not (may_be_empty or value.strip()):
         raise UserError(f"{place}: the text in '{column}' is empty")
     return value
+
+
+def _of_bytes(text: str) -> str:
+    """The text in bytes that Python printed: "b'caf\\xc3\\xa9'"."""
+    if len(text) < 3 or text[-1] != text[1]:
+        return text
+    try:
+        found = ast.literal_eval(text)
+        return found.decode("utf-8") if isinstance(found, bytes) else text
+    except (ValueError, SyntaxError):
+        return text
 
 
 def literal(text: str) -> Any:
@@ -385,7 +394,7 @@ def text_lines(path: str) -> Iterator[tuple[int, str]]:
     Raises:
       UserError: unreadable, or not UTF-8; file and line are named.
     """
-    with inputs.open_input(path) as stream:
+    with inputs.open_single(path) as stream:
         for number, line in enumerate(lines(_Stream(stream, None)), 1):
             try:
                 yield number, line.decode("utf-8").rstrip("\r\n")
@@ -459,6 +468,7 @@ def _table_rows(
     layout: formats.Layout,
     path: str,
     columns: Sequence[str] | None,
+    blank_rows: bool,
 ) -> _Rows:
     parse = _parser(layout)
     header = None if columns is None else list(columns)
@@ -471,26 +481,34 @@ def _table_rows(
             continue
         if not cells:
             blank.append(number)
+            if blank_rows and header is not None and len(header) > 1:
+                yield number, {}
             continue
         if header is None:
+            if cells == ["sep=", ""]:
+                continue  # for Excel
             header = _checked_header(cells, f"{path}:{number}")
             continue
         if len(header) == 1:
             for before in blank:
                 yield before, {header[0]: ""}
         blank.clear()
+        if cells == header and columns is None and len(cells) > 1:
+            yield number, BadRow(_REPEATED, {})
+            continue
         bad = next(filter(None, map(_bad_text, cells)), None)
         if bad:
             yield number, BadRow(bad, {})
         elif len(cells) != len(header):
-            yield (
-                number,
-                BadRow(
-                    f"{len(cells)} columns, expected {len(header)}: "
-                    + ", ".join(header),
-                    dict(zip(header, cells)),
-                ),
+            quoted = layout.format == "tsv" and any(
+                cell.startswith('"') for cell in cells
             )
+            message = (
+                f"{len(cells)} columns, expected {len(header)}: "
+                + ", ".join(header)
+                + (_QUOTED if quoted else "")
+            )
+            yield number, BadRow(message, dict(zip(header, cells)))
         else:
             yield number, dict(zip(header, cells))
 
@@ -537,6 +555,10 @@ def _csv_cells(
 
 
 def _checked_header(cells: list[str], place: str) -> list[str]:
+    cells = [
+        name.strip() or (f"column {number}" if number > 1 else "")
+        for number, name in enumerate(cells, 1)
+    ]
     for number, name in enumerate(cells):
         bad = _bad_text(name)
         if bad:
@@ -551,7 +573,7 @@ def _bad_text(text: str) -> str | None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return "not UTF-8 text; save the file as UTF-8"
+        return _ENCODED
     return None
 
 

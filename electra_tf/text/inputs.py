@@ -36,6 +36,7 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _HEAD = 512
+_ZIP = b"PK\x03\x04"
 # Nothing is packed more often than this.
 _LAYERS = 3
 
@@ -105,9 +106,10 @@ class ByteStream:
                 stream = _Headed(_unpacker(kind, name, stream))
                 self.is_plain = False
             head = stream.peek(_HEAD)
-        for mark, encoding in _MARKS.items():
+        for mark, encoding in {**_MARKS, **_unmarked(head)}.items():
             if head.startswith(mark):
-                stream.read(len(mark))
+                if mark in _MARKS:
+                    stream.read(len(mark))
                 stream = _Headed(_Transcoder(stream, encoding))
                 self.is_plain = False
                 break
@@ -251,9 +253,65 @@ def random_access(path: str) -> Iterator[IO[bytes]]:
         yield raw
 
 
+@contextlib.contextmanager
+def open_single(path: str) -> Iterator[ByteStream]:
+    """Opens `path` as `open_input`; of a zip archive the one file in it.
+
+    Raises:
+      UserError: as `open_input`; a zip archive of several files, or another
+        kind of file that is one.
+    """
+    with open_input(path) as stream:
+        if not stream.peek(len(_ZIP)).startswith(_ZIP):
+            yield stream
+            return
+    with random_access(path) as file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except zipfile.BadZipFile as error:
+            raise UserError(
+                f"{path}: is a zip archive or an Excel sheet, damaged or cut "
+                f"off ({error}); fetch the file again"
+            ) from error
+        names = [
+            name
+            for name in archive.namelist()
+            if not name.endswith("/")
+            and not any(
+                part[:1] == "." or part == "__MACOSX"
+                for part in name.split("/")
+            )
+        ]
+        if {"[Content_Types].xml", "mimetype"} & set(archive.namelist()):
+            raise UserError(
+                f"{path}: is a sheet of Excel or another Office document; save "
+                "it as CSV"
+            )
+        if len(names) != 1:
+            raise UserError(
+                f"{path}: is a zip archive of {len(names)} files "
+                f"({', '.join(names[:4])}); unpack it"
+            )
+        with archive, archive.open(names[0]) as raw:
+            yield ByteStream(f"{path}/{names[0]}", raw, file)
+
+
 def _suffix(path: str) -> str | None:
     lower = path.lower()
     return next((s for s in _COMPRESSED if lower.endswith(s)), None)
+
+
+def _unmarked(head: bytes) -> dict[bytes, str]:
+    """The beginning of UTF-16 without a mark, and its encoding: plain ASCII
+    in every other byte."""
+    start = head[: len(head) // 2 * 2]
+    for zeros, others, encoding in (
+        (start[1::2], start[::2], "utf-16-le"),
+        (start[::2], start[1::2], "utf-16-be"),
+    ):
+        if len(start) >= 8 and not any(zeros) and others.isascii():
+            return {start: encoding} if 0 not in others else {}
+    return {}
 
 
 def _compression(head: bytes) -> str | None:

@@ -40,6 +40,9 @@ _NOT_TEXT = {
     b"\x80\x04": "a pickle",
     b"\x80\x05": "a pickle",
     b"Obj\x01": "an Avro file",
+    b"WARC/": "an archive of web pages (WARC)",
+    b"<mediawiki": "a dump of MediaWiki (WikiExtractor makes texts of it)",
+    b"version https://git-lfs": "a pointer of Git LFS (git lfs pull gets it)",
 }
 _MAGICS = tuple(_NOT_TEXT)
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -98,8 +101,8 @@ class _Finder:
         self, stream: ByteStream, member: bool, depth: int
     ) -> Iterator[Source]:
         name, head = stream.name, stream.peek(_HEAD)
-        if head.startswith(_MAGICS):
-            what = next(w for m, w in _NOT_TEXT.items() if head.startswith(m))
+        what = known_as(head)
+        if what is not None:
             raise UserError(
                 f"{name}: is {what}, not text; leave it out, or save its text "
                 "as a UTF-8 text file"
@@ -120,8 +123,11 @@ class _Finder:
                 yield self._rows(
                     name, tables.columnar(file, name, self._text_field)
                 )
-        elif inputs.holds_records(name):
+        elif inputs.holds_records(name) or self._are_records(head, stream):
             yield Source(name, "records", stream)
+        elif head.startswith(tables.EXTRACTED):
+            texts = tables.extracted(stream, self._counts, self._strict)
+            yield self._rows(name, texts)
         elif plain(name).endswith(".json") and head:
             if tables.holds_json_lines(stream, self._text_field):
                 yield Source(name, "records", stream)
@@ -137,6 +143,12 @@ class _Finder:
             yield self._rows(name, texts)
         else:
             yield Source(name, "single" if member else "text", stream)
+
+    def _are_records(self, head: bytes, stream: ByteStream) -> bool:
+        """Whether it is JSON Lines whose name does not say so: "wiki_00"."""
+        return head.startswith(b"{") and tables.holds_json_lines(
+            stream, self._text_field
+        )
 
     def _rows(self, name: str, texts: Iterator[str | None]) -> Source:
         return Source(name, "rows", tables.Rows(texts))
@@ -245,6 +257,17 @@ class _Finder:
 def plain(name: str) -> str:
     """The name in lower case, without the suffix that tells compression."""
     return inputs.plain_name(name).lower()
+
+
+def known_as(head: bytes) -> str | None:
+    """What a file with these first bytes is, of what is known not to be text.
+
+    Returns:
+      "a PDF document" or the like; None where it may be text.
+    """
+    if not head.startswith(_MAGICS):
+        return None
+    return next(what for m, what in _NOT_TEXT.items() if head.startswith(m))
 
 
 def _is_tar(head: bytes) -> bool:

@@ -232,8 +232,36 @@ def _ends_in(name: str, suffix: str) -> bool:
     return suffix in name.lower().rpartition("/")[2]
 
 
+EXTRACTED = b"<doc "
+"""What a file that WikiExtractor wrote begins with."""
+
+
+def extracted(
+    stream: ByteStream, counts: Counter[str], strict: bool
+) -> Iterator[str | None]:
+    """Yields the texts between <doc ...> and </doc>, as WikiExtractor writes.
+
+    Args:
+      stream: the file.
+      counts: repairs are added to it.
+      strict: refuse what would be repaired.
+    """
+    lines: list[str] = []
+    for line in _Text(stream, counts, strict).lines():
+        if line.startswith("<doc ") and line.rstrip().endswith(">"):
+            lines = []
+        elif line.strip() == "</doc>":
+            yield "".join(lines).strip() or None
+            lines = []
+        else:
+            lines.append(line)
+    rest = "".join(lines).strip()
+    if rest:
+        yield rest
+
+
 def holds_json_lines(stream: ByteStream, text_field: str) -> bool:
-    """Whether a .json file has an object a line, as its first line tells.
+    """Whether a file that may be JSON has an object a line; its first tells.
 
     Args:
       stream: the file; nothing is taken from it.
@@ -277,7 +305,7 @@ def json_texts(
     """
     keys: dict[str, None] = {}
     rows = good = 0
-    for value in _values(stream, counts, strict):
+    for value in json_values(stream, counts, strict):
         for text in _texts_in(value, text_field, keys):
             rows += 1
             good += text is not None
@@ -311,10 +339,19 @@ def _texts_in(
         yield None
 
 
-def _values(
+def json_values(
     stream: ByteStream, counts: Counter[str], strict: bool
 ) -> Iterator[Any]:
-    """The elements of an array, or values that follow one another."""
+    """Yields the elements of an array, or values that follow one another.
+
+    Args:
+      stream: the file.
+      counts: repairs are added to it.
+      strict: refuse what would be repaired.
+
+    Raises:
+      UserError: not JSON; the number of the value is told.
+    """
     text, buffer, at = _Text(stream, counts, strict), "", 0
     decode = json.JSONDecoder().raw_decode
     number, in_array, begun = 0, False, False

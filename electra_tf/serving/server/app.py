@@ -23,7 +23,12 @@ from starlette.types import Receive, Scope, Send
 from electra_tf.serving.server import metrics as counting
 from electra_tf.serving.server.browsers import Browsers, target_path
 from electra_tf.serving.server.connections import Guard
-from electra_tf.serving.server.limits import RequestError, invalid, not_found
+from electra_tf.serving.server.limits import (
+    CLIENT_GONE,
+    RequestError,
+    invalid,
+    not_found,
+)
 from electra_tf.serving.server.model_versions import ModelVersions
 from electra_tf.serving.server.predicting import (
     PREFIX,
@@ -34,7 +39,6 @@ from electra_tf.serving.server.predicting import (
 
 PAGE = pathlib.Path(__file__).resolve().parent.parent / "page"
 _LOG = logging.getLogger("electra_tf.serving")
-_CLIENT_GONE = 499  # nginx's number for it; never sent
 _RETRY_SECONDS = 1
 _WORTH_PACKING = 1024  # bytes of an answer, for a client that takes gzip
 _MONITORING = "/monitoring/prometheus/metrics"  # TensorFlow Serving's path
@@ -174,17 +178,15 @@ class App:
             status = error.status
             response = error_response(error)
         except ClientDisconnect:
-            status = _CLIENT_GONE
+            status = CLIENT_GONE
             response = Response(status_code=HTTPStatus.BAD_REQUEST)
         except asyncio.CancelledError:
             raise
         except Exception:
             response = await _failure(request)
             status = response.status_code
-        self._metrics.requests.labels(model, verb, int(status)).inc()
-        if verb == "predict" and status == HTTPStatus.OK:
-            seconds = time.monotonic() - began
-            self._metrics.request_seconds.labels(model).observe(seconds)
+        seconds = time.monotonic() - began
+        self._metrics.answered(model, verb, "REST", int(status), seconds)
         return response
 
     def _told(self, target: Target) -> bytes:
@@ -255,7 +257,7 @@ class App:
 
     async def _numbers(self, request: Request) -> Response:
         return Response(
-            self._metrics.page(),
+            self._metrics.page(request.scope["path"] == _MONITORING),
             headers={"Content-Type": counting.CONTENT_TYPE},
         )
 

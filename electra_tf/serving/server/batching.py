@@ -8,10 +8,11 @@ empty. Rows wait until there is a share of them or until their time is up, and
 then for a free place; so the busier the server, the fuller the calls, and on
 an idle one nobody waits. A request's own rows are divided among the places.
 
-A call cannot be stopped, so none is made long: from the calls before it is
-known how many bytes of text a model reads in a second, and a call gets no more
-than it reads in `call_seconds`; a single text may need longer. While short
-requests come, long ones leave one place to them.
+No call is made long: from the calls before it is known how many bytes of text a
+model reads in a second, and a call gets no more than it reads in
+`call_seconds`; a single text may need longer. While short requests come, long
+ones leave one place to them, if need be one beyond the usual. A call that
+nobody waits for any more is ended.
 
 Everything but the calls themselves happens on the event loop; no locks.
 """
@@ -31,9 +32,12 @@ from typing import Any
 import numpy as np
 
 from electra_tf.serving.server import signatures
+from electra_tf.serving.server.cancelable import Stop
 from electra_tf.serving.server.limits import (
+    NO_SETTINGS,
     Batching,
     Limits,
+    ModelSettings,
     RequestError,
     overloaded,
 )
@@ -58,13 +62,15 @@ class Work:
       signature: its name.
       info: its inputs and outputs.
       run: arrays in, arrays out; called in a thread. Raises RequestError for
-        inputs that the model cannot take.
+        inputs that the model cannot take, and ends early when it is told to.
+      settings: the model's own, over those of the server.
     """
 
     owner: Hashable
     signature: str
     info: SignatureInfo
-    run: Callable[[Arrays], Arrays]
+    run: Callable[[Arrays, Stop], Arrays]
+    settings: ModelSettings = NO_SETTINGS
 
 
 @dataclasses.dataclass
@@ -110,11 +116,14 @@ class Batcher:
         self._limits = limits
         self._observe = observe
         self._executor = ThreadPoolExecutor(
-            settings.parallel, thread_name_prefix="model"
+            max(settings.parallel, 2), thread_name_prefix="model"
         )
         self._queues: dict[Hashable, _Queue] = {}
         self._running = 0
         self._long_running = 0
+        # Rows that wait or run, and calls that run, of each model.
+        self._pending_of: collections.Counter[Hashable] = collections.Counter()
+        self._running_of: collections.Counter[Hashable] = collections.Counter()
         self._short_seen = -math.inf
         self._paces: weakref.WeakKeyDictionary[Any, dict[str, float]] = (
             weakref.WeakKeyDictionary()
@@ -157,7 +166,7 @@ class Batcher:
         """
         shared = work.info.divisible
         sizes = signatures.row_bytes(inputs, shared)
-        self._check_texts(sizes)
+        self._check_texts(work, sizes)
         count = _rows(work.info, inputs)
         limit = self._limits.pending_rows
         if self._pending and self._pending + count > limit:
@@ -165,7 +174,15 @@ class Batcher:
                 f"The server is busy: {self._pending} rows are waiting; try "
                 "again later"
             )
+        waiting_now = self._pending_of[work.owner]
+        own_limit = work.settings.pending_rows
+        if own_limit and waiting_now and waiting_now + count > own_limit:
+            raise overloaded(
+                f"The model is busy: {waiting_now} rows are waiting; try again "
+                "later"
+            )
         self._pending += count
+        self._pending_of[work.owner] += count
         self._load = max(self._load, self._pending)
         waiting: collections.deque[asyncio.Future[Arrays]] = collections.deque()
         done = []
@@ -188,6 +205,9 @@ class Batcher:
                 self._check_size(done)
         finally:
             self._pending -= count
+            self._pending_of[work.owner] -= count
+            if not self._pending_of[work.owner]:
+                del self._pending_of[work.owner]
             for result in waiting:
                 # One that has failed is told of by the first.
                 if not result.cancel() and not result.cancelled():
@@ -209,7 +229,7 @@ class Batcher:
         if not shared:
             yield inputs, 0
             return
-        share = self._share(len(sizes))
+        share = self._share(work, len(sizes))
         for cut in signatures.cuts(sizes, share, self._call_bytes(work)):
             piece = {name: array[cut] for name, array in inputs.items()}
             yield piece, int(sizes[cut].max(initial=0))
@@ -231,18 +251,24 @@ class Batcher:
         before = paces.get(work.signature, pace)
         paces[work.signature] = _STEADY * before + (1 - _STEADY) * pace
 
-    def _share(self, rows: float) -> int:
+    def _share(self, work: Work, rows: float) -> int:
         """A place's part of these rows, within what a call takes."""
-        share = math.ceil(rows / self._settings.parallel)
-        return max(1, min(share, self._settings.rows))
+        share = math.ceil(rows / self._places(work))
+        return max(1, min(share, work.settings.rows or self._settings.rows))
 
-    def _check_texts(self, sizes: np.ndarray) -> None:
+    def _places(self, work: Work) -> int:
+        """Calls of a model that may run at the same time."""
+        most = self._settings.parallel
+        return min(work.settings.parallel or most, most)
+
+    def _check_texts(self, work: Work, sizes: np.ndarray) -> None:
         """Refuses rows that would keep a call for very long.
 
         Args:
+          work: the model.
           sizes: the bytes of each row.
         """
-        limit = self._limits.text_bytes
+        limit = work.settings.text_bytes or self._limits.text_bytes
         if sizes.size and sizes.max() > limit:
             row = int(sizes.argmax())
             raise RequestError(
@@ -291,14 +317,23 @@ class Batcher:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        while self._running < self._settings.parallel:
+        while self._running < self._all_places():
             self._drop_cancelled()
             if not self._queues:
                 return
             held = self._reserved()
+            # A call that ends looks again for what is left out here.
+            free = {
+                key: queue
+                for key, queue in self._queues.items()
+                if self._running_of[queue.work.owner]
+                < self._all_places(queue.work)
+            }
+            if not free:
+                return
             due = {
                 key: self._due(queue)
-                for key, queue in self._queues.items()
+                for key, queue in free.items()
                 if not (held and queue.long)
             }
             if not due:
@@ -315,13 +350,22 @@ class Batcher:
                 return
             self._start(self._queues[key])
 
+    def _all_places(self, work: Work | None = None) -> int:
+        """Calls that may run now, of all models or of one.
+
+        One more than usual where a long one would keep the only place.
+        """
+        most = self._places(work) if work else self._settings.parallel
+        return most + (most == 1 and self._long_running == 1)
+
     def _reserved(self) -> bool:
         """Whether the free place is kept for short requests."""
         settings = self._settings
+        if settings.parallel == 1:
+            return self._long_running == 1
         quiet = time.monotonic() - self._short_seen
         return (
-            settings.parallel > 1
-            and self._long_running >= settings.parallel - 1
+            self._long_running >= settings.parallel - 1
             and quiet < settings.reserve_seconds
         )
 
@@ -340,12 +384,13 @@ class Batcher:
         if not queue.shared:
             return arrived
         rows = sum(part.rows for part in queue.parts)
-        if rows >= self._share(self._load):
+        if rows >= self._share(queue.work, self._load):
             return arrived
-        return arrived + self._settings.wait_seconds
+        own = queue.work.settings.wait_seconds
+        return arrived + (self._settings.wait_seconds if own is None else own)
 
     def _start(self, queue: _Queue) -> None:
-        most = self._share(self._load)
+        most = self._share(queue.work, self._load)
         most_bytes = self._call_bytes(queue.work)
         chosen = [queue.parts.popleft()]
         rows, longest = chosen[0].rows, chosen[0].longest
@@ -358,10 +403,19 @@ class Batcher:
                 break
             chosen.append(queue.parts.popleft())
         self._running += 1
+        self._running_of[queue.work.owner] += 1
         self._long_running += queue.long
-        loop = asyncio.get_running_loop()
-        call = loop.run_in_executor(
-            self._executor, self._run, queue.work, [p.inputs for p in chosen]
+        stop = Stop()
+
+        def given_up(_: object) -> None:
+            if all(part.result.cancelled() for part in chosen):
+                stop.request()
+
+        for part in chosen:
+            part.result.add_done_callback(given_up)
+        inputs = [part.inputs for part in chosen]
+        call = asyncio.get_running_loop().run_in_executor(
+            self._executor, self._run, queue.work, inputs, stop
         )
         call.add_done_callback(
             lambda done: self._finish(queue.work, chosen, done)
@@ -374,6 +428,9 @@ class Batcher:
         call: asyncio.Future[tuple[list[Arrays | Exception], float]],
     ) -> None:
         self._running -= 1
+        self._running_of[work.owner] -= 1
+        if not self._running_of[work.owner]:
+            del self._running_of[work.owner]
         self._long_running -= parts[0].long
         self._load = max(self._pending, _FADING * self._load)
         failure = (
@@ -388,7 +445,8 @@ class Batcher:
             outcomes, seconds = call.result()
             rows = sum(part.rows for part in parts)
             longest = max(part.longest for part in parts)
-            self._measured(work, rows * longest, seconds)
+            if not all(part.result.cancelled() for part in parts):
+                self._measured(work, rows * longest, seconds)
         for part, outcome in zip(parts, outcomes):
             if part.result.done():
                 continue  # its client has gone
@@ -399,7 +457,7 @@ class Batcher:
         self._start_calls()
 
     def _run(
-        self, work: Work, inputs: Sequence[Arrays]
+        self, work: Work, inputs: Sequence[Arrays], stop: Stop
     ) -> tuple[list[Arrays | Exception], float]:
         """One call, in a thread: an outcome for each input; its seconds."""
         began = time.monotonic()
@@ -410,12 +468,12 @@ class Batcher:
                 else inputs[0][name]
                 for name in inputs[0]
             }
-            outputs = work.run(joined)
+            outputs = work.run(joined, stop)
         except Exception as error:
-            if len(inputs) == 1:
-                return [error], time.monotonic() - began
+            if len(inputs) == 1 or stop.requested:
+                return [error] * len(inputs), time.monotonic() - began
             # One of them is at fault: the others shall not suffer for it.
-            alone = [self._run(work, [each]) for each in inputs]
+            alone = [self._run(work, [each], stop) for each in inputs]
             return [found[0] for found, _ in alone], alone[0][1]
         ends = list(itertools.accumulate(_rows(work.info, i) for i in inputs))
         seconds = time.monotonic() - began

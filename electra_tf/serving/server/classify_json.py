@@ -22,7 +22,8 @@ from electra_tf.serving.server.signatures import Arrays, SignatureInfo
 LABELS, PROBABILITIES, SCORE = "labels", "probabilities", "score"
 
 
-_NEEDED = {"classify": {LABELS, PROBABILITIES}, "regress": {SCORE}}
+# Method -> the outputs that it needs.
+NEEDED = {"classify": {LABELS, PROBABILITIES}, "regress": {SCORE}}
 _KINDS = {"classify": "classification", "regress": "regression"}
 
 
@@ -36,7 +37,7 @@ def check(info: SignatureInfo, method: str) -> None:
     Raises:
       RequestError: 400, in TensorFlow Serving's words for it.
     """
-    needed = _NEEDED[method]
+    needed = NEEDED[method]
     if not needed <= set(info.outputs):
         raise invalid(
             f"Expected {_KINDS[method]} signature method_name to be "

@@ -1,11 +1,14 @@
 """TensorFlow Serving's gRPC interface: PredictionService and ModelService.
 
 It runs on the event loop of the HTTP server and shares its models, calls,
-limits and metrics. `MultiInference` and reloading by a request are answered
-with UNIMPLEMENTED. Needs the extra `serving`.
+limits and metrics. Reloading by a request is answered with UNIMPLEMENTED: who
+may ask must not say which programs run. Needs the extra `serving`.
 """
 
+import asyncio
+import logging
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -14,7 +17,13 @@ import numpy as np
 
 from electra_tf.errors import UserError
 from electra_tf.serving.server import classify_json
-from electra_tf.serving.server.limits import Limits, RequestError, invalid
+from electra_tf.serving.server.limits import (
+    CLIENT_GONE,
+    Limits,
+    RequestError,
+    code_name,
+    invalid,
+)
 from electra_tf.serving.server.loaded_model import LoadedModel
 from electra_tf.serving.server.metrics import Metrics
 from electra_tf.serving.server.model_versions import ModelVersions
@@ -33,6 +42,7 @@ try:
         classification_pb2,
         get_model_metadata_pb2,
         get_model_status_pb2,
+        inference_pb2,
         model_service_pb2_grpc,
         predict_pb2,
         prediction_service_pb2_grpc,
@@ -44,15 +54,8 @@ except ImportError as import_error:
         f"({import_error})"
     ) from import_error
 
-_CODES = {
-    HTTPStatus.BAD_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
-    HTTPStatus.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
-    HTTPStatus.TOO_MANY_REQUESTS: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    HTTPStatus.NOT_IMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
-    HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-    HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
+_LOG = logging.getLogger("electra_tf.serving")
+_METHODS = "tensorflow/serving/"
 _SIGNATURES = "signature_def"  # the one field of metadata there is
 
 
@@ -157,35 +160,71 @@ class _Services(
                 )
             return found
 
-        return await self._answered("predict", request, context, answer)
+        return await self._answered(
+            "predict", request.model_spec.name, context, answer
+        )
 
     async def Classify(self, request: Any, context: Any) -> Any:
         """Each example's labels with their probabilities."""
 
         async def answer() -> Any:
-            model, name, outputs = await self._of_examples(request, "classify")
             found = classification_pb2.ClassificationResponse()
-            _fill_spec(found.model_spec, model, name)
-            for row in classify_json.classes_of(outputs):
-                classes = found.result.classifications.add()
-                for label, score in row:
-                    classes.classes.add(label=label, score=score)
+            await self._of_examples(
+                request.model_spec, request.input, "classify", found
+            )
             return found
 
-        return await self._answered("classify", request, context, answer)
+        return await self._answered(
+            "classify", request.model_spec.name, context, answer
+        )
 
     async def Regress(self, request: Any, context: Any) -> Any:
         """Each example's number."""
 
         async def answer() -> Any:
-            model, name, outputs = await self._of_examples(request, "regress")
             found = regression_pb2.RegressionResponse()
-            _fill_spec(found.model_spec, model, name)
-            for value in classify_json.values_of(outputs):
-                found.result.regressions.add(value=value)
+            await self._of_examples(
+                request.model_spec, request.input, "regress", found
+            )
             return found
 
-        return await self._answered("regress", request, context, answer)
+        return await self._answered(
+            "regress", request.model_spec.name, context, answer
+        )
+
+    async def MultiInference(self, request: Any, context: Any) -> Any:
+        """Several signatures of one model on the same examples."""
+
+        async def answer() -> Any:
+            found = inference_pb2.MultiInferenceResponse()
+            names = {task.model_spec.name for task in request.tasks}
+            if len(names) != 1:
+                raise invalid(
+                    "Inference request must have tasks, all of one model; got "
+                    + (", ".join(sorted(names)) or "none")
+                )
+            asked = set()
+            for task in request.tasks:
+                spec, method = task.model_spec, task.method_name
+                verb = method.removeprefix(_METHODS)
+                if method == verb or verb not in classify_json.NEEDED:
+                    raise RequestError(
+                        HTTPStatus.NOT_IMPLEMENTED,
+                        f"Unsupported signature method_name: {method[:100]}",
+                    )
+                if spec.signature_name in asked:
+                    raise invalid(
+                        "Duplicate evaluation of signature: "
+                        f"{spec.signature_name[:100]}"
+                    )
+                asked.add(spec.signature_name)
+                await self._of_examples(
+                    spec, request.input, verb, found.results.add()
+                )
+            return found
+
+        name = request.tasks[0].model_spec.name if request.tasks else ""
+        return await self._answered("multi_inference", name, context, answer)
 
     async def GetModelMetadata(self, request: Any, context: Any) -> Any:
         """The signatures of a version."""
@@ -210,7 +249,9 @@ class _Services(
             found.metadata[_SIGNATURES].Pack(signatures)
             return found
 
-        return await self._answered("metadata", request, context, answer)
+        return await self._answered(
+            "metadata", request.model_spec.name, context, answer
+        )
 
     async def GetModelStatus(self, request: Any, context: Any) -> Any:
         """The state of one version or of all."""
@@ -236,27 +277,39 @@ class _Services(
                     ]
             return found
 
-        return await self._answered("status", request, context, answer)
+        return await self._answered(
+            "status", request.model_spec.name, context, answer
+        )
 
     async def _answered(
         self,
         verb: str,
-        request: Any,
+        name: str,
         context: Any,
         answer: Callable[[], Awaitable[Any]],
     ) -> Any:
-        """An answer, counted; a refusal as gRPC's status."""
-        name = request.model_spec.name
+        """An answer, counted for a model; a refusal as gRPC's status."""
+        began = time.monotonic()
         model = name if name in self._versions.names else ""
-        status = HTTPStatus.OK
+        status: int = HTTPStatus.OK
         try:
             return await answer()
         except RequestError as error:
             status = error.status
-            code = _CODES.get(status, grpc.StatusCode.INTERNAL)
+            code = getattr(grpc.StatusCode, code_name(status))
             await context.abort(code, error.message)
+        except asyncio.CancelledError:
+            status = CLIENT_GONE
+            raise
+        except Exception:
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            _LOG.exception("%s by gRPC", verb)
+            await context.abort(
+                grpc.StatusCode.INTERNAL, "The server failed; see its log"
+            )
         finally:
-            self._metrics.requests.labels(model, verb, int(status)).inc()
+            seconds = time.monotonic() - began
+            self._metrics.answered(model, verb, "GRPC", int(status), seconds)
 
     def _version(self, spec: Any) -> LoadedModel:
         version = spec.version.value if spec.HasField("version") else None
@@ -270,13 +323,21 @@ class _Services(
         return model, name, model.find_signature(name)
 
     async def _of_examples(
-        self, request: Any, method: str
-    ) -> tuple[LoadedModel, str, Arrays]:
-        """The outputs for `tf.Example`s of Classify and Regress."""
-        model, name, info = self._asked(request.model_spec)
+        self, spec: Any, given: Any, method: str, result: Any
+    ) -> None:
+        """Answers Classify or Regress.
+
+        Args:
+          spec: the model and signature.
+          given: `Input`, the `tf.Example`s.
+          method: "classify" or "regress".
+          result: a message that takes the answer, with a `model_spec`, and a
+            `result` or a `classification_result` and a `regression_result`.
+        """
+        model, name, info = self._asked(spec)
         classify_json.check(info, method)
-        kind = request.input.WhichOneof("kind")
-        listed = getattr(request.input, kind) if kind else None
+        kind = given.WhichOneof("kind")
+        listed = getattr(given, kind) if kind else None
         if listed is None or not listed.examples:
             raise invalid("Input is empty")
         shared = (
@@ -294,7 +355,19 @@ class _Services(
             key: _feature_column(key, rows, tensor.dtype)
             for key, tensor in info.inputs.items()
         }
-        return model, name, await self._run(model, name, inputs)
+        outputs = await self._run(model, name, inputs)
+        _fill_spec(result.model_spec, model, name)
+        alone = hasattr(result, "result")
+        if method == "classify":
+            target = result.result if alone else result.classification_result
+            for row in classify_json.classes_of(outputs):
+                classes = target.classifications.add()
+                for label, score in row:
+                    classes.classes.add(label=label, score=score)
+        else:
+            target = result.result if alone else result.regression_result
+            for value in classify_json.values_of(outputs):
+                target.regressions.add(value=value)
 
     async def _run(
         self, model: LoadedModel, name: str, inputs: Arrays

@@ -3,6 +3,8 @@
 import dataclasses
 from http import HTTPStatus
 
+CLIENT_GONE = 499  # nginx's number for it; never sent
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -12,7 +14,7 @@ class Limits:
       request_bytes: the largest body; more is answered with 413.
       request_rows: the most rows of one request; more is answered with 413.
       text_bytes: the longest texts of one row; a longer row is answered with
-        413. One row is one call, which nothing can end.
+        413. One row is one call, however long.
       answer_values: the most numbers and texts of one answer, padding
         included; more is answered with 413.
       pending_rows: rows that wait or run; a request beyond is answered with
@@ -73,6 +75,30 @@ class Batching:
     overloaded_seconds: float = 5.0
 
 
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """What holds for one model in place of the server's settings; see there.
+
+    Attributes:
+      rows: the most in one call; None, here and below: as of the server.
+      wait_seconds: for which a first row may wait for others.
+      parallel: calls of this model that run at the same time.
+      pending_rows: rows of this model that wait or run.
+      text_bytes: the longest texts of one row.
+      answer_seconds: from the body to the answer.
+    """
+
+    rows: int | None = None
+    wait_seconds: float | None = None
+    parallel: int | None = None
+    pending_rows: int | None = None
+    text_bytes: int | None = None
+    answer_seconds: float | None = None
+
+
+NO_SETTINGS = ModelSettings()
+
+
 class RequestError(Exception):
     """A request that gets no answer but an error.
 
@@ -89,6 +115,28 @@ class RequestError(Exception):
         self.status = status
         self.message = message
         self.close = close
+
+
+# gRPC's names for what HTTP has a number for.
+_CODE_NAMES = {
+    HTTPStatus.OK: "OK",
+    HTTPStatus.BAD_REQUEST: "INVALID_ARGUMENT",
+    HTTPStatus.NOT_FOUND: "NOT_FOUND",
+    HTTPStatus.REQUEST_TIMEOUT: "DEADLINE_EXCEEDED",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "INVALID_ARGUMENT",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "INVALID_ARGUMENT",
+    HTTPStatus.TOO_MANY_REQUESTS: "RESOURCE_EXHAUSTED",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "INTERNAL",
+    HTTPStatus.NOT_IMPLEMENTED: "UNIMPLEMENTED",
+    HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
+    HTTPStatus.GATEWAY_TIMEOUT: "DEADLINE_EXCEEDED",
+    CLIENT_GONE: "CANCELLED",
+}
+
+
+def code_name(status: int) -> str:
+    """gRPC's name for a status of HTTP, "INTERNAL" for one that it lacks."""
+    return _CODE_NAMES.get(status, "INTERNAL")
 
 
 def invalid(message: str) -> RequestError:

@@ -14,7 +14,13 @@ import numpy as np
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.serving.server.limits import RequestError, invalid
+from electra_tf.serving.server import cancelable, model_settings
+from electra_tf.serving.server.limits import (
+    NO_SETTINGS,
+    ModelSettings,
+    RequestError,
+    invalid,
+)
 from electra_tf.serving.server.signatures import (
     PREDICT,
     SignatureInfo,
@@ -53,6 +59,7 @@ class LoadedModel:
       description: `assets.extra/electra_tf.json`; None if it has none.
       functions: the callables of the SavedModel, by signature.
       saved_model: what TensorFlow loaded; it owns the variables.
+      settings: the model's own.
     """
 
     name: str
@@ -61,6 +68,7 @@ class LoadedModel:
     description: dict[str, Any] | None
     functions: Mapping[str, Any]
     saved_model: Any
+    settings: ModelSettings = NO_SETTINGS
 
     def find_signature(self, name: str) -> SignatureInfo:
         """What a signature takes and returns.
@@ -76,13 +84,17 @@ class LoadedModel:
         return self.signatures[name]
 
     def run(
-        self, signature: str, inputs: Mapping[str, np.ndarray]
+        self,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        stop: cancelable.Stop | None = None,
     ) -> dict[str, np.ndarray]:
         """Calls a signature; several threads may do so at once.
 
         Args:
           signature: its name.
           inputs: an array for each input; strings are `bytes` objects.
+          stop: ends the call.
 
         Returns:
           An array for each output, in the order of their names.
@@ -104,7 +116,10 @@ class LoadedModel:
                 )
                 for name, array in inputs.items()
             }
-            outputs = self.functions[signature](**tensors)
+            function = self.functions[signature]
+            outputs = cancelable.call(
+                function, tensors, stop or cancelable.Stop()
+            )
             return {name: outputs[name].numpy() for name in info.outputs}
         except tf.errors.OpError as error:
             status = _STATUSES.get(
@@ -155,6 +170,7 @@ def load(name: str, version: int, directory: str) -> LoadedModel:
     except ImportError as error:
         _LOG.warning("tensorflow-text is not there: %s", error)
     try:
+        settings = model_settings.of_version(directory)
         infos = _signatures(directory)
         loaded = tf.saved_model.load(directory, tags=["serve"])
         model = LoadedModel(
@@ -164,6 +180,7 @@ def load(name: str, version: int, directory: str) -> LoadedModel:
             _description(directory),
             dict(loaded.signatures),
             loaded,
+            settings,
         )
         if not model.signatures:
             raise UserError(f"{directory}: the SavedModel has no signatures")

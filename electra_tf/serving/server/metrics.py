@@ -1,6 +1,7 @@
 """What the server counts, for Prometheus."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,6 +12,11 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from electra_tf.serving.server.tensorflow_metrics import (
+    API_NAMES,
+    as_tensorflow_serving,
+)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (
@@ -40,10 +46,10 @@ class Metrics:
             return Gauge(f"electra_tf_{name}", about, labels, registry=registry)
 
         def histogram(
-            name: str, about: str, buckets: Sequence[float]
+            name: str, about: str, buckets: Sequence[float], *labels: str
         ) -> Histogram:
             return Histogram(
-                f"electra_tf_{name}", about, ["model"],
+                f"electra_tf_{name}", about, ["model", *labels],
                 buckets=buckets, registry=registry,
             )  # fmt: skip
 
@@ -54,9 +60,11 @@ class Metrics:
         )  # fmt: skip
         self.request_seconds = histogram(
             "request_seconds",
-            "From the headers of a predict request to its answer.",
+            "From a request's headers to its answer, of those that a model has "
+            "answered.",
             _SECONDS,
-        )
+            "verb", "protocol",
+        )  # fmt: skip
         self.rows = counter(
             "rows_total", "Rows that were answered.", "model", "signature"
         )
@@ -87,6 +95,22 @@ class Metrics:
             "model", "event",
         )  # fmt: skip
 
+    def answered(
+        self, model: str, verb: str, protocol: str, status: int, seconds: float
+    ) -> None:
+        """Counts a request.
+
+        Args:
+          model: its name; "" where there is none of this name.
+          verb: "predict", "classify", "regress", "status", ...
+          protocol: "REST" or "GRPC".
+          status: of HTTP.
+          seconds: that it took.
+        """
+        self.requests.labels(model, verb, status).inc()
+        if status == HTTPStatus.OK and verb in API_NAMES:
+            self.request_seconds.labels(model, verb, protocol).observe(seconds)
+
     def version_changed(self, model: str, version: int, event: str) -> None:
         """A version was "loaded", has "failed", or was "unloaded"."""
         self.version_changes.labels(model, event).inc()
@@ -98,6 +122,14 @@ class Metrics:
         if loaded:
             self.newest_version.labels(model).set(max(loaded))
 
-    def page(self) -> bytes:
-        """All of it in Prometheus's text format."""
-        return generate_latest(self._registry)
+    def page(self, tensorflow_serving: bool = False) -> bytes:
+        """All of it in Prometheus's text format.
+
+        Args:
+          tensorflow_serving: tell what TensorFlow Serving counts by its names,
+            too.
+        """
+        found = generate_latest(self._registry)
+        if tensorflow_serving:
+            found += as_tensorflow_serving(self._registry.collect())
+        return found

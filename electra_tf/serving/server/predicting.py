@@ -308,7 +308,11 @@ class Predicting:
             (len(x) if x.ndim else 1 for x in inputs.values()), default=1
         )
         work = Work(
-            model, signature, info, functools.partial(model.run, signature)
+            model,
+            signature,
+            info,
+            functools.partial(model.run, signature),
+            model.settings,
         )
         outputs = await self._run(work, inputs, client_goes)
         self._metrics.rows.labels(model.name, signature).inc(rows)
@@ -321,12 +325,13 @@ class Predicting:
         client_goes: Goes | None,
     ) -> Arrays:
         """The outputs, unless the client goes or time runs out before."""
+        seconds = work.settings.answer_seconds or self._limits.answer_seconds
         answer = asyncio.ensure_future(self._batcher.submit(work, inputs))
         gone = client_goes and asyncio.ensure_future(client_goes())
         try:
             await asyncio.wait(
                 {answer, gone} if gone else {answer},
-                timeout=self._limits.answer_seconds,
+                timeout=seconds,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if answer.done():
@@ -335,7 +340,7 @@ class Predicting:
                 raise ClientDisconnect
             raise RequestError(
                 HTTPStatus.GATEWAY_TIMEOUT,
-                f"No answer within {self._limits.answer_seconds:g} seconds",
+                f"No answer within {seconds:g} seconds",
             )
         finally:
             answer.cancel()

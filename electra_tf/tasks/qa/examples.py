@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from electra_tf.errors import UserError
+from electra_tf.tasks import json_rows
 from electra_tf.tasks.qa.words import WORDS, Splitter, split_words
-from electra_tf.tasks.records import load_json, read_records, truth_of
+from electra_tf.tasks.records import read_records, truth_of
 
 _FORM = (
     "expected data / paragraphs / context and qas / id, question, answers / "
@@ -63,7 +64,7 @@ def read_squad(path: str) -> list[QAExample]:
         without an id; the file and the place in it are named.
     """
     try:
-        parsed = load_json(path)
+        parsed = json_rows.load(path)
     except UserError as error:
         raise UserError(f"{error}; expected a file in SQuAD's form") from error
     return squad_examples(parsed, path)
@@ -164,7 +165,7 @@ def question_of(
         raise KeyError("id")
     answers = question.get("answers")
     if isinstance(answers, Mapping):
-        answers = _columns(answers)
+        answers = answers_listed(answers)
     if answers is not None and not isinstance(answers, list):
         raise TypeError(f"answers is no list but {answers!r:.40}")
     impossible = bool(truth_of(question.get("is_impossible"), "is_impossible"))
@@ -174,20 +175,44 @@ def question_of(
             "may be plausible_answers), or set it to false"
         )
     answers = answers or []
+    for answer in answers:
+        if not isinstance(answer, Mapping):
+            raise TypeError(
+                f"an answer is {answer!r:.40}, without answer_start, the "
+                "number of the character in the context at which it begins"
+            )
     return QAExample(
         question_id=str(question["id"]),
         question=_text(question, "question"),
         context=context,
         answers=tuple(_text(answer, "text") for answer in answers),
-        answer_start=int(answers[0]["answer_start"]) if answers else 0,
+        answer_start=_whole(answers[0]["answer_start"]) if answers else 0,
         impossible=impossible,
         place=place,
     )
 
 
-def _columns(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Answers as tables have them: {"text": [...], "answer_start": [...]}."""
+def _whole(value: Any) -> int:
+    """A number of a character; pandas writes 5.0 beside empty cells."""
+    if isinstance(value, str) and value.endswith(".0"):
+        value = value.removesuffix(".0")
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"answer_start is {value!r}, no whole number")
+    return int(value)
+
+
+def answers_listed(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Lists answers that came as {"text": [...], "answer_start": [...]}.
+
+    Args:
+      answers: with lists; or with one text and one number.
+
+    Raises:
+      KeyError, TypeError, ValueError: a key is missing or wrong.
+    """
     texts, starts = answers["text"], answers.get("answer_start")
+    if isinstance(texts, str) and isinstance(starts, int):
+        return [{"text": texts, "answer_start": starts}]
     if not isinstance(texts, list):
         raise TypeError(f"answers.text is no list but {texts!r:.40}")
     if not isinstance(starts, list) or len(starts) != len(texts):

@@ -4,13 +4,14 @@ Beside SQuAD's JSON and MRQA's JSON Lines these are rows of question, context
 and answers (what `datasets` exports), and the first form of CMRC 2018.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import formats, records
+from electra_tf.tasks import formats, json_rows, records
 from electra_tf.tasks.qa.examples import (
     QAExample,
+    answers_listed,
     check_ids,
     question_of,
     read_mrqa,
@@ -25,20 +26,32 @@ _ROW = (
 )
 # Columns of a table that has one answer a row.
 _ANSWER = ("answer_text", "answer", "text")
+# A key that the rows of other sets have -> whose it is.
+_OTHERS = {
+    "document_text": "Natural Questions",
+    "document_plaintext": "TyDi QA's primary task (its gold passages are read)",
+    "Data": "TriviaQA (MRQA's edition of it is read)",
+    "raw_html": "KorQuAD 2, of whole pages (KorQuAD 1 is read)",
+    "story": "CoQA",
+    "story_text": "NewsQA (MRQA's edition of it is read)",
+    "plot": "DuoRC",
+    "supporting_facts": "HotpotQA (MRQA's edition of it is read)",
+}
 
 
-def read(path: str) -> list[QAExample]:
+def read(path: str, first_number: int = 0) -> list[QAExample]:
     """The questions of a file, in its order.
 
     Args:
       path: of any form; compressed or not, or a folder of `datasets`.
+      first_number: the id of the first row, where rows have none.
 
     Raises:
       UserError: of no such form, or a question twice; the place is named.
     """
     layout = formats.detect(path)
     if layout.format == "json":
-        return _json(path)
+        return _json(path, first_number)
     first = next(_rows(path, layout))[0]
     if "qas" in first or "header" in first:
         return read_mrqa(path)
@@ -46,7 +59,7 @@ def read(path: str) -> list[QAExample]:
         return read_squad(path)
     found = [
         _row(row, place, number)
-        for number, (row, place) in enumerate(_rows(path, layout))
+        for number, (row, place) in enumerate(_rows(path, layout), first_number)
     ]
     check_ids(found)
     return with_unanswerable(found)
@@ -56,12 +69,19 @@ def _rows(path: str, layout: formats.Layout) -> Any:
     return records.read_records(path, layout.format, delimiter=layout.delimiter)
 
 
-def _json(path: str) -> list[QAExample]:
-    content = records.load_json(path)
+def _json(path: str, first_number: int) -> list[QAExample]:
+    if json_rows.is_array(path):
+        if "question" in next(json_rows.rows(path))[0]:
+            return _numbered(json_rows.rows(path), first_number)
+    content = json_rows.load(path)
     listed: Any = content
     if isinstance(content, Mapping):
-        listed = content.get("data")
-    first = listed[0] if isinstance(listed, list) and listed else None
+        listed = json_rows.unwrapped(content)
+    first: Any = listed[0] if isinstance(listed, list) and listed else None
+    if isinstance(content, Mapping) and "Data" in content:
+        first = content
+    if isinstance(first, Mapping):
+        _refuse_others(first, path)
     if not isinstance(first, Mapping) or "paragraphs" in first:
         if isinstance(first, Mapping):
             content = {"data": listed}
@@ -70,16 +90,37 @@ def _json(path: str) -> list[QAExample]:
         return squad_examples({"data": [_cmrc(a) for a in listed]}, path)
     if "question" not in first:
         return squad_examples({"data": listed}, path)
+    return _numbered(
+        ((row, f"{path}: [{i}]") for i, row in enumerate(listed)), first_number
+    )
+
+
+def _numbered(
+    rows: Iterable[tuple[Any, str]], first_number: int
+) -> list[QAExample]:
     found = [
-        _row(row, f"{path}: [{number}]", number)
-        for number, row in enumerate(listed)
+        _row(row, place, number)
+        for number, (row, place) in enumerate(rows, first_number)
     ]
     check_ids(found)
     return with_unanswerable(found)
 
 
+def _refuse_others(record: Mapping[str, Any], place: str) -> None:
+    """Names a set whose form is none of those that are read."""
+    name = next((_OTHERS[key] for key in _OTHERS if key in record), None)
+    if name is not None:
+        raise UserError(
+            f"{place}: is in the form of {name}, which is not read; write its "
+            "questions in SQuAD's form, with context, question, and answers "
+            "that stand in the context"
+        )
+
+
 def _row(row: Any, place: str, number: int) -> QAExample:
     """A question with its context beside it."""
+    if isinstance(row, Mapping) and not {"context", "answers"} <= set(row):
+        _refuse_others(row, place)
     try:
         record = dict(row)
         answers = record.get("answers")
@@ -89,7 +130,9 @@ def _row(row: Any, place: str, number: int) -> QAExample:
             record["answers"] = _one_answer(record)
         if record.get("id") in (None, ""):
             record["id"] = str(number)
-        context = record["context"]
+        context = record.get("context", record.get("passage"))
+        if context is None:
+            raise KeyError("context")
         if not isinstance(context, str):
             raise TypeError(f"context is no text but {context!r:.40}")
         return question_of(context, record, place)
@@ -117,6 +160,10 @@ def _one_answer(record: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     text, start = record[name], record.get("answer_start")
     if text in (None, ""):
         return []
+    if isinstance(text, Mapping):
+        return answers_listed(text)
+    if isinstance(text, list):
+        return text
     if start in (None, ""):
         raise ValueError(
             f"'{name}' is '{text:.40}', and answer_start, the number of the "

@@ -25,6 +25,7 @@ from electra_tf.tasks.qa.examples import (
     read_mrqa,
     read_squad,
     unusable,
+    with_unanswerable,
 )
 from electra_tf.tasks.qa.options import HEADS, ChineseQAOptions, QAOptions
 from electra_tf.tasks.qa.words import CHARACTERS, WORDS, Splitter
@@ -108,26 +109,41 @@ class QuestionAnswering(FileTask):
 
     def read_files(self, paths: Sequence[str], split: str) -> list[QAExample]:
         """The questions of a file."""
+        return self._read_file(paths[0], 0)
+
+    def _read_file(self, path: str, first_number: int) -> list[QAExample]:
         form = self.options.format
         if form == "auto":
-            return qa_files.read(paths[0])
-        return READERS[form](paths[0])
+            return qa_files.read(path, first_number)
+        return READERS[form](path)
 
     def find(self, split: str) -> tuple[str, ...]:
         """The official file, or of sets of one's own one that is named so."""
         found = super().find(split)
-        if found or self._member or not self.data:
+        if found or not self.data or not files.is_directory(self.data):
             return found
-        if not files.is_directory(self.data):
-            return ()
         path = splits.locate(split, self.data, None, f"{split}_file")
-        return () if path is None else splits.shards(path)
+        if path is None or path.rpartition("/")[2] in self._of_others():
+            return ()
+        return splits.shards(path)
+
+    def _of_others(self) -> set[str]:
+        """Names of files of other members of the family."""
+        return {
+            f"{name.rpartition('/')[2]}{end}"
+            for names in self.official_names.values()
+            for listed in names.values()
+            for name in listed
+            for end in ("", ".gz")
+        }
 
     def read_shards(self, paths: Sequence[str], split: str) -> list[QAExample]:
         """See `FileTask.read_shards`; no question may be in two files."""
-        found = list(super().read_shards(paths, split))
+        found: list[QAExample] = []
+        for path in paths:
+            found += self._read_file(path, len(found))
         check_ids(found)
-        return found
+        return with_unanswerable(found)
 
     def identity(self, example: QAExample) -> str:
         """Its context: questions on one are held out together."""

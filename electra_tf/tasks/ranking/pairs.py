@@ -5,6 +5,7 @@ header (MS MARCO's); rows of query, passage and relevance in TSV, CSV or JSON
 Lines; lists, JSON Lines of a query with its positives and negatives.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -14,15 +15,29 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import formats, records
+from electra_tf.tasks import column_names, formats, records
 from electra_tf.tasks.features import Features, join_pairs, tokenize_all
 from electra_tf.tasks.ranking.options import Columns, Form, RankingOptions
 from electra_tf.text.tokenizer import Tokenizer
 
 _TRIPLE = ("query", "positive", "negative")
 # Names under which lists are in circulation.
-_POSITIVES = ("positives", "positive", "pos")
-_NEGATIVES = ("negatives", "negative", "neg", "hard_negatives")
+_POSITIVES = (
+    "positives", "positive", "pos", "positive_passages", "positive_ctxs",
+)  # fmt: skip
+_NEGATIVES = (
+    "negatives", "negative", "neg", "hard_negatives", "negative_passages",
+    "negative_ctxs", "hard_negative_ctxs",
+)  # fmt: skip
+_PASSAGES = "passages"  # of MS MARCO, with is_selected
+_QUERIES = ("question", "anchor")
+# What query, passage and relevance are called together.
+_ROWS = (
+    ("query", "passage", "label"), ("query", "passage", "score"),
+    ("query", "document", "label"), ("query", "document", "relevance"),
+    ("query", "text", "label"), ("question", "sentence", "label"),
+    ("question", "answer", "label"), ("question", "passage", "label"),
+)  # fmt: skip
 
 
 class Pair(NamedTuple):
@@ -41,6 +56,26 @@ class Groups(NamedTuple):
     pairs: np.ndarray  # int64 [groups, G], numbers of pairs
     size: int  # G
     unused: int  # queries without a positive, or without a negative
+
+
+def with_columns(options: RankingOptions, path: str) -> RankingOptions:
+    """Returns options that name the columns of a file; told if found.
+
+    Args:
+      options: kept where they name columns.
+      path: of the file.
+
+    Raises:
+      UserError: unreadable.
+    """
+    there = records.names_in(path, options)
+    lists = {*_POSITIVES, *_NEGATIVES} & set(there)
+    keys: tuple[str, ...] = ("query_column",)
+    usual: Sequence[Sequence[str]] = [(name,) for name in _QUERIES]
+    if not lists:
+        keys = ("query_column", "passage_column", "relevance_column")
+        usual = _ROWS
+    return column_names.with_usual(options, keys, usual, there, path)
 
 
 def read_pairs(
@@ -129,12 +164,18 @@ def _form(path: str, options: RankingOptions) -> Form:
     layout = formats.detect(path, options.format, options.delimiter)
     kind = layout.format
     if kind not in ("tsv", "csv"):
-        lists = {*_POSITIVES, *_NEGATIVES} & set(records.columns_of(path, kind))
+        lists = {*_POSITIVES, *_NEGATIVES, _PASSAGES} & set(
+            records.columns_of(path, kind)
+        )
         return "lists" if lists else "rows"
     # The first line of triples is no header, and may be any text.
     names, columns = records.first_row(path, layout), options.column_names
     if options.columns or {columns.query, columns.passage} <= set(names):
         return "rows"
+    if columns.query in names and {*_POSITIVES} & set(names):
+        return "lists"
+    if all(cell.isdigit() for cell in names):
+        raise UserError(f"{path}:1: {_IDS}; got '{' '.join(names):.40}'")
     if kind == "tsv" and len(names) == len(_TRIPLE):
         return "triples"
     line = "\t".join(names).encode("utf-8", "replace").decode("utf-8")
@@ -145,6 +186,10 @@ def _form(path: str, options: RankingOptions) -> Form:
     )
 
 
+_IDS = (
+    "holds ids alone (of MS MARCO's qrels or triples); expected the texts of "
+    "queries and passages in their place"
+)
 _Found = Iterator[tuple[Pair, str]]
 
 
@@ -170,10 +215,34 @@ def _lists(path: str, options: RankingOptions) -> _Found:
     for record, place in records.read_table(path, options, columns.query):
         query = records.text_in(record, columns.query, place)
         query_id = _identifier(record, columns.query_id)
+        for passage, relevance in _selected(record.get(_PASSAGES), place):
+            yield Pair(query, passage, relevance, query_id), place
         for names, relevance in ((_POSITIVES, 1.0), (_NEGATIVES, 0.0)):
             for name in names:
                 for passage in _passages(record.get(name), name, place):
                     yield Pair(query, passage, relevance, query_id), place
+
+
+def _selected(value: Any, place: str) -> list[tuple[str, float]]:
+    """MS MARCO's passages of a query, and whether each was selected."""
+    if isinstance(value, Mapping):
+        texts, chosen = value.get("passage_text"), value.get("is_selected")
+        if isinstance(texts, list) and isinstance(chosen, list):
+            value = [
+                {"passage_text": text, "is_selected": number}
+                for text, number in zip(texts, chosen, strict=True)
+            ]
+    if value is None:
+        return []
+    try:
+        return [
+            (str(part["passage_text"]), float(part["is_selected"]))
+            for part in value
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{place}: {_PASSAGES}: expected passage_text and is_selected"
+        ) from error
 
 
 def _passages(value: Any, name: str, place: str) -> list[str]:
@@ -200,6 +269,9 @@ def _relevance(value: Any, name: str, place: str) -> float | None:
     if value is None or value == "":
         return None
     try:
+        if isinstance(value, str) and not value.strip()[:1].isdigit():
+            with contextlib.suppress(ValueError):
+                value = records.truth_of(value, name)
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan

@@ -56,6 +56,8 @@ class Ranking(FileTask):
 
     def read_files(self, paths: Sequence[str], split: str) -> list[Pair]:
         """The pairs of a file."""
+        if not self.trained:
+            self.options = ranking_pairs.with_columns(self.options, paths[0])
         trained = set(paths) <= set(self.find("train"))
         form = self.options.form if trained else "auto"
         return read_pairs(paths[0], self.options, form, split != "test")

@@ -6,12 +6,15 @@ the last [SEP] is missing, lest the model learn to stop there.
 
 import dataclasses
 import itertools
+import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from electra_tf.errors import UserError
+from electra_tf.tasks import column_names, formats, records
 from electra_tf.tasks.features import (
     Features,
     Pieces,
@@ -24,7 +27,26 @@ from electra_tf.tasks.seq2seq.options import Seq2SeqOptions
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab
 
+_log = logging.getLogger(__name__)
 _HINT = "options.source_column and options.target_column name them"
+# What sources and targets are called together.
+_USUAL = (
+    ("src", "tgt"), ("article", "highlights"), ("article", "abstract"),
+    ("article", "summary"), ("dialogue", "summary"), ("text", "summary"),
+    ("document", "summary"), ("content", "summary"), ("report", "summary"),
+    ("text", "headline"), ("content", "title"), ("document", "target"),
+    ("input", "output"), ("document", "headline"),
+)  # fmt: skip
+# Codes of languages, of ISO 639, with or without a country's.
+_LANGUAGE = re.compile(
+    "(af|am|ar|az|be|bg|bn|bs|ca|cs|cy|da|de|el|en|eo|es|et|eu|fa|fi|fr|ga|gl|"
+    "gu|he|hi|hr|hu|hy|id|is|it|ja|ka|kk|km|kn|ko|la|lt|lv|mk|ml|mn|mr|ms|my|"
+    "nb|ne|nl|nn|no|pa|pl|pt|ro|ru|si|sk|sl|sq|sr|sv|sw|ta|te|th|tl|tr|uk|ur|"
+    "uz|vi|yo|zh|zu)([-_][A-Z]{2})?"
+)
+# Lines of IWSLT's files that are no text, and files that are XML.
+_TAGS = re.compile("</?[a-z]+")
+_XML = ("<?xml", "<mteval", "<srcset", "<refset", "<tstset", "<!DOCTYPE")
 _BATCH = 1024  # rows of TensorFlow Datasets at once
 
 
@@ -63,7 +85,75 @@ def read(
         return list(_parallel(*paths))
     names = (options.source_column, options.target_column)
     rows = read_table(paths[0], options, options.source_column, names)
-    return [pair(record, place, options, paired) for record, place in rows]
+    found = [pair(record, place, options, paired) for record, place in rows]
+    empty = [p.place for p in found if p.target is not None and not p.target]
+    if empty and paired:
+        _log.warning(
+            "%s: %d of %d targets are empty, and learned as such",
+            empty[0], len(empty), len(found),
+        )  # fmt: skip
+    return found
+
+
+def with_columns(options: Seq2SeqOptions, path: str) -> Seq2SeqOptions:
+    """Returns options that name the columns of a table.
+
+    Args:
+      options: kept where they name columns.
+      path: of the table.
+
+    Raises:
+      UserError: columns without names, other than a source and a target;
+        languages are needed.
+    """
+    there = records.names_in(path, options)
+    source, target = options.source_column, options.target_column
+    if source in there or options.columns:
+        return options
+    languages = (options.source_language, options.target_language)
+    if "translation" in there:
+        if None in languages:
+            raise UserError(
+                f"{path}: its texts are in 'translation', by their languages; "
+                "give options.source_language and options.target_language"
+            )
+        return _replaced(options, *languages)
+    if set(languages) <= set(there):
+        return _replaced(options, *languages)
+    if (
+        len(there) == 2
+        and there[0] != there[1]
+        and all(_LANGUAGE.fullmatch(name) for name in there)
+    ):
+        _log.warning("%s: its first line names languages", path)
+        return _replaced(options, *there)
+    found = column_names.with_usual(
+        options, ("source_column", "target_column"), _USUAL, there, path
+    )
+    layout = formats.detect(path, options.format, options.delimiter)
+    if (
+        found is options
+        and layout.format in ("tsv", "csv")
+        and (len(there) != 2 and target not in there)
+    ):
+        names = [source, target, "other"][: max(len(there), 2)]
+        raise UserError(
+            f"{path}:1: no column '{source}' in {len(there)} columns "
+            f"({', '.join(there):.80}); options.source_column and "
+            "options.target_column name them; for a file without a header "
+            f"give options.columns, a name for each, as [{', '.join(names)}]"
+        )
+    return found
+
+
+def _replaced(
+    options: Seq2SeqOptions, source: str | None, target: str | None
+) -> Seq2SeqOptions:
+    return dataclasses.replace(
+        options,
+        source_column=source or options.source_column,
+        target_column=target or options.target_column,
+    )
 
 
 def pair(
@@ -81,6 +171,8 @@ def pair(
       UserError: a column is missing, or holds no text.
     """
     target = None
+    if isinstance(record.get("translation"), Mapping):
+        record = record["translation"]
     source = text_in(record, options.source_column, place, _HINT, True)
     several = _references(record, options.target_column, place)
     if several:
@@ -112,9 +204,16 @@ def _references(
 
 
 def _parallel(source: str, target: str) -> Iterator[Pair]:
+    tags = 0
     for first, second in itertools.zip_longest(
         text_lines(source), text_lines(target)
     ):
+        for one, path in ((first, source), (second, target)):
+            if one is not None and one[0] == 1 and one[1].startswith(_XML):
+                raise UserError(
+                    f"{path}: is XML; expected a text a line, as its segments "
+                    "without their marks"
+                )
         if first is None or second is None:
             ends, other, (number, _) = source, target, second or first
             if second is None:
@@ -123,7 +222,14 @@ def _parallel(source: str, target: str) -> Iterator[Pair]:
                 f"{ends}: ends after {number - 1:,} lines, and {other} goes "
                 "on; expected as many lines in both"
             )
+        if ".tags." in source and all(
+            _TAGS.match(line) for line in (first[1], second[1])
+        ):
+            tags += 1
+            continue
         yield Pair(first[1], second[1], f"{source}:{first[0]}")
+    if tags:
+        _log.warning("%s: %d lines of marks are left out", source, tags)
 
 
 def read_set(name: str, split: str, data_dir: str | None) -> list[Pair] | None:

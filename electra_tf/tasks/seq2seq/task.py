@@ -24,7 +24,7 @@ from electra_tf.tasks.seq2seq.options import (
 )
 from electra_tf.tasks.seq2seq.pairs import Pair
 from electra_tf.tasks.task import FileTask, Prediction
-from electra_tf.text import detokenize
+from electra_tf.text import detokenize, inputs
 from electra_tf.text.detokenize import Spacing
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab
@@ -62,6 +62,8 @@ class Seq2SeqTask(FileTask):
 
     def read_files(self, paths: Sequence[str], split: str) -> list[Pair]:
         """The pairs of a table, or of two parallel files."""
+        if len(paths) == 1 and not self.trained:
+            self.options = pairs.with_columns(self.options, paths[0])
         return pairs.read(paths, self.options, paired=split != "test")
 
     def identity(self, example: Pair) -> str:
@@ -74,11 +76,22 @@ class Seq2SeqTask(FileTask):
         languages = options.source_language, options.target_language
         folder = self.data is not None and files.is_directory(self.data)
         if None in languages or not folder or getattr(options, option):
-            return super().find(split)
+            try:
+                return super().find(split)
+            except UserError as error:
+                if "which file" not in str(error) or None not in languages:
+                    raise
+                raise UserError(
+                    f"{error}; of files in two languages "
+                    "options.source_language and options.target_language say "
+                    "what their names end in"
+                ) from error
         paths = [
             splits.locate(split, self.data, None, option, f".{language}")
             for language in languages
         ]
+        if split == "train" and not any(paths):
+            paths = [self._only_one(language) for language in languages]
         for path, language in zip(paths, languages):
             if path is None and any(paths):
                 raise UserError(
@@ -86,7 +99,19 @@ class Seq2SeqTask(FileTask):
                     f".{language}, and one in the other language; both are "
                     "needed"
                 )
-        return tuple(path for path in paths if path is not None)
+        found = tuple(path for path in paths if path is not None)
+        return found or super().find(split)  # a table, with both
+
+    def _only_one(self, language: str | None) -> str | None:
+        """The only file of a language, whose name tells no split."""
+        folder = self.data or ""
+        found = [
+            name
+            for name in files.list_directory(folder)
+            if inputs.plain_name(name).endswith(f".{language}")
+            and not any(splits.tells(name, split) for split in splits.SPLITS)
+        ]
+        return files.join(folder, found[0]) if len(found) == 1 else None
 
     @property
     def usual_file(self) -> str:  # type: ignore[override]

@@ -12,17 +12,26 @@ from collections.abc import Sequence
 
 from electra_tf.errors import UserError
 from electra_tf.tasks.records import text_lines
-from electra_tf.tasks.tagging.schemes import looks_like_spans
+from electra_tf.tasks.tagging.schemes import (
+    OUTSIDE,
+    from_brackets,
+    looks_like_spans,
+)
 from electra_tf.tasks.tagging.words import Sentence
 from electra_tf.text import inputs
 
 _log = logging.getLogger(__name__)
 _DOCUMENT_START = "-DOCSTART-"
 # Marks of CoNLL-2012, which are no words.
-_DOCUMENT_MARKS = ("#begin document", "#end document")
+_DOCUMENT_MARKS = ("#begin document", "#end document", "###MEDLINE:")
+# CoNLL-2012: word and named entity; the columns after these vary.
+_ONTONOTES = (3, 10)
+_LANGUAGE = re.compile("[a-z]{2,3}(-[a-z]+)*:")  # before words, of WikiANN
 # Not Unicode's white space: words may hold such.
 _WHITE_SPACE = re.compile("[ \t]+")
 # CoNLL-U: "3-4" and "5.1" are no words of the sentence.
+_WORD_NAMES = ("word", "words", "token", "tokens")
+_TAG_NAMES = ("tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags")
 _WORD_NUMBER = re.compile("[0-9]+")
 _ANY_NUMBER = re.compile("[0-9]+([-.][0-9]+)?")
 _CONLLU_WIDTH = 10
@@ -38,12 +47,16 @@ class _Survey:
       width: the usual number of columns; 0 where it has no words.
       tags: what stands in the last column of lines that begin with no "#".
       numbered: whether the first column numbers the words of sentences.
+      tabbed: whether tabs alone divide columns, and words hold spaces.
+      ontonotes: whether it is of CoNLL-2012.
     """
 
     conllu: bool
     width: int
     tags: frozenset[str]
     numbered: bool
+    tabbed: bool = False
+    ontonotes: bool = False
 
 
 def read_columns(
@@ -82,6 +95,12 @@ def read_columns(
         conllu = named or survey.conllu
     if conllu and separator is None:
         separator = "\t"
+    if separator is None and survey.tabbed:
+        separator = "\t"
+    ontonotes = survey.ontonotes and token_column is None
+    if ontonotes:
+        token_column, last = _ONTONOTES
+        tag_column = last if tag_column is None else tag_column
     numbered = survey.numbered and not conllu and token_column is None
     if numbered:
         _log.warning(
@@ -115,6 +134,11 @@ def read_columns(
             continue
         if comment and line.startswith(comment):
             continue
+        if ontonotes:
+            cells = cells[: _ONTONOTES[1] + 1]
+        if not width and _names_columns(cells, columns):
+            _log.warning("%s:%d: names the columns", path, number)
+            continue
         if not width:
             width, width_line = len(cells), number
             _check(columns, width, f"{path}:{number}")
@@ -134,7 +158,46 @@ def read_columns(
     end()
     if not sentences:
         raise UserError(f"{path}: holds no words")
-    return sentences
+    return _without_language(_without_brackets(sentences), path)
+
+
+def _without_brackets(sentences: list[Sentence]) -> list[Sentence]:
+    """Tags of brackets, as CoNLL-2012 has them, as BIO."""
+    tags = [from_brackets(sentence.tags or ()) for sentence in sentences]
+    if None in tags or not any(set(found or ()) - {OUTSIDE} for found in tags):
+        return sentences
+    return [
+        dataclasses.replace(sentence, tags=tuple(found or ()))
+        for sentence, found in zip(sentences, tags)
+    ]
+
+
+def _without_language(sentences: list[Sentence], path: str) -> list[Sentence]:
+    """Words without what WikiANN writes before each of them: "en:"."""
+    found = _LANGUAGE.match(sentences[0].tokens[0])
+    if found is None or not all(
+        token.startswith(found[0])
+        for sentence in sentences
+        for token in sentence.tokens
+    ):
+        return sentences
+    size = len(found[0])
+    if all(len(t) == size for s in sentences for t in s.tokens):
+        return sentences
+    _log.warning("%s: '%s' before every word is left out", path, found[0])
+    return [
+        dataclasses.replace(s, tokens=tuple(t[size:] for t in s.tokens))
+        for s in sentences
+    ]
+
+
+def _names_columns(cells: Sequence[str], columns: tuple[int, int]) -> bool:
+    """Whether a first line says "word tag", or the like."""
+    try:
+        word, tag = (cells[column].lower() for column in columns)
+    except IndexError:
+        return False
+    return word in _WORD_NAMES and tag in _TAG_NAMES
 
 
 def _cells(line: str, separator: str | None) -> list[str]:
@@ -159,7 +222,7 @@ def _is_comment(
         return bool(comment) and line.startswith(comment)
     if line.startswith(_DOCUMENT_MARKS):
         return True
-    if inside or line[1:2] not in (" ", "\t"):
+    if inside or line.lstrip("#")[:1] not in (" ", "\t"):
         return False  # a hashtag, or the word "#"
     if not survey.width:
         return False
@@ -173,6 +236,8 @@ def _survey(path: str, separator: str | None) -> _Survey:
     tags: set[str] = set()
     numbers: list[str] = []
     conllu = lines = sentences = 0
+    tabs: set[int] = set()
+    ontonotes = False
     numbered = True
 
     def end() -> None:
@@ -186,9 +251,11 @@ def _survey(path: str, separator: str | None) -> _Survey:
         if number > _SURVEYED:
             numbers.clear()  # it may be half a sentence
             break
+        ontonotes |= line.startswith("#begin document")
         if not line.strip(" \t") or line.startswith(_DOCUMENT_START):
             end()
         elif not line.startswith("#"):
+            tabs.add(line.count("\t"))
             cells = _cells(line, separator)
             widths[len(cells)] += 1
             tags.add(cells[-1])
@@ -205,6 +272,8 @@ def _survey(path: str, separator: str | None) -> _Survey:
         width,
         frozenset(tags),
         numbered and sentences > 0 and width > 2,
+        len(widths) > 1 and len(tabs) == 1 and 0 not in tabs,
+        ontonotes and min(widths, default=0) > _ONTONOTES[1],
     )
 
 

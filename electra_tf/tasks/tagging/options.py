@@ -9,6 +9,11 @@ from electra_tf.tasks.splits import SplitOptions
 Scorer = Literal["seqeval", "strict", "original"]
 
 # What members of the family have in place of "auto" and null.
+# The columns of rows that a member takes first.
+COLUMNS = {
+    "pos": ("pos_tags", "upos", "pos", "xpos"),
+    "conll2000": ("chunk_tags", "chunks"),
+}
 MEMBERS: dict[str, dict[str, Any]] = {
     "conll2000": {},
     "conll2003": {},
@@ -42,10 +47,17 @@ class TaggingOptions(SplitOptions):
         ),
     ] = None
     tag_column: Annotated[
-        int | None,
+        int | str | None,
         Setting(
             "Number of the tags' column, from 0, or from -1 back; null is the "
-            "last (in CoNLL-U the fourth)."
+            "last (in CoNLL-U the fourth). Of rows and tables its name."
+        ),
+    ] = None
+    tag_names: Annotated[
+        tuple[str, ...] | None,
+        Setting(
+            "Names of the tags, where the files number them from 0; null where "
+            "they have their names, or tell them."
         ),
     ] = None
     separator: Annotated[
@@ -72,11 +84,12 @@ class TaggingOptions(SplitOptions):
             "bioes",
             "bilou",
             "bmes",
+            "io",
             "none",
         ],
         Setting(
-            "How tags spell spans; auto finds it in the training data, none "
-            "has tags without spans."
+            "How tags spell spans; auto finds it in the training data, io has "
+            "types alone, none has tags without spans."
         ),
     ] = "auto"
     convert_to: Annotated[

@@ -4,21 +4,30 @@ Of a table a row may be a word, too, where a column tells the sentences.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from electra_tf.errors import UserError
 from electra_tf.tasks import formats, records
-from electra_tf.tasks.tagging.words import Sentence
+from electra_tf.tasks.tagging import marked
+from electra_tf.tasks.tagging.words import Sentence, split_words
 
-_TOKENS = ("tokens", "words", "text")
+_log = logging.getLogger(__name__)
+_TOKENS = ("tokens", "words", "text", "utt", "sentence")
 # Columns of tables with a word a row.
 _WORD, _TAG = ("word", "token"), ("tag", "label", "ner_tag", "ner")
+TEXTS = ("text", "utt", "sentence")
 _SENTENCE = (
     "sentence #", "sentence_id", "sentence id", "sent_id", "sentence_idx",
     "sentence",
 )  # fmt: skip
-_TAGS = ("tags", "ner_tags", "labels", "label", "ner", "pos_tags", "upos")
+_TAGS = (
+    "tags", "ner_tags", "labels", "label", "ner", "slots", "slot_labels",
+    "bio_tags", "chunk_tags", "pos_tags", "upos", "xpos",
+)  # fmt: skip
+_NO_NUMBER = ("", "nan", "none", "null")  # of a sentence, as pandas writes it
+_LONG = 1000  # words of a sentence that is hardly one
 
 
 def row_layout(path: str, format: str) -> formats.Layout | None:
@@ -41,40 +50,93 @@ def row_layout(path: str, format: str) -> formats.Layout | None:
     except UserError:
         return None
     listed = names.intersection(_TOKENS) and names.intersection(_TAGS)
-    return found if listed or _is_of_words(names) else None
+    spans = names.intersection(TEXTS) and names.intersection(marked.OF_TABLES)
+    if listed or spans or _is_of_words(names):
+        return found
+    if path.lower().endswith(".csv") and found.delimiter in ",;":
+        raise UserError(
+            f"{path}: a table of {', '.join(sorted(names)):.120}; expected "
+            "columns of words and tags: word and tag, or tokens and ner_tags, "
+            "or text and entities"
+        )
+    return None
 
 
-def _is_of_words(names: set[str]) -> bool:
+def _is_of_words(names: Collection[str]) -> bool:
     """Whether the columns are those of a table with a word a row."""
-    return all(names.intersection(some) for some in (_WORD, _TAG, _SENTENCE))
+    return all(set(names).intersection(some) for some in (_WORD, _TAG))
 
 
-def read_rows(path: str, layout: formats.Layout) -> list[Sentence]:
+def read_rows(
+    path: str,
+    layout: formats.Layout,
+    tag_column: str | None = None,
+    tag_names: Sequence[str] | None = None,
+    preferred: Sequence[str] = (),
+    tagged: bool = True,
+) -> list[Sentence]:
     """The sentences of a file with one a row, in order.
 
     A row has a list of words (`tokens`, `words`) and one of tags (`tags`,
     `ner_tags`, `labels`, ...); the first of these names that is there. In a
     table these are printed lists, or texts with spaces; or a row is a word
     (`word`, `tag`) and a third column tells its sentence, at its first word
-    or at all of them.
+    or at all of them, or an empty row ends it. Or a text has its spans marked
+    by their characters; see `marked`.
 
     Args:
       path: the file, or a folder of `datasets`.
       layout: how it is written.
+      tag_column: that of the tags; None finds it.
+      tag_names: of the tags, which are numbers.
+      preferred: columns that are looked for first.
+      tagged: whether there must be tags; of texts without any the words are
+        told then.
 
     Raises:
       UserError: unreadable, without words, or other numbers of words and
         tags; the place is named.
     """
-    found = []
+    found: list[Sentence] = []
     table = layout.format in ("tsv", "csv")
-    for record, place in _rows(path, layout):
+    names = (tag_column,) if tag_column else (*preferred, *_TAGS)
+    told = False
+    odd = spans = 0
+    for row, place in _rows(path, layout):
+        record = row if table else dict(marked.of_label_studio(row))
+        if not told:
+            told = True
+            _tell(record, names, path)
+        text = next((record[n] for n in TEXTS if n in record), None)
+        if isinstance(text, str) and not _of_texts(record.get("tokens")):
+            made = _marked(record, text, tag_column, place, table)
+            if made is not None:
+                found += [made[0]] if made[0].tokens else []
+                spans += made[1]
+                odd += made[2]
+                continue
         tokens = _listed(record, _TOKENS, place, table)
+        tags = _listed(record, names, place, table)
+        if tokens is None and isinstance(text, str) and tags is not None:
+            tokens = tuple(text.split())
+            if len(tokens) != len(tags) == len(text):
+                tokens = tuple(text)  # a tag for each character
+        if tokens is None and tags is None and isinstance(text, str):
+            if not tagged:
+                words, starts = split_words(text)
+                found.append(
+                    Sentence(words, None, text, starts, place, counted=False)
+                )
+                continue
         if tokens is None:
             raise records.missing_column(
-                record, place, "tokens", "a list of words, beside their tags"
+                record, place, "tokens",
+                "a list of words, beside their tags; or text with entities",
+            )  # fmt: skip
+        if tag_column and tags is None:
+            raise records.missing_column(
+                record, place, tag_column, "options.tag_column"
             )
-        tags = _listed(record, _TAGS, place, table)
         if not tokens:
             continue  # an empty sentence, as column files have them
         if tags is not None and len(tags) != len(tokens):
@@ -82,18 +144,91 @@ def read_rows(path: str, layout: formats.Layout) -> list[Sentence]:
                 f"{place}: {len(tokens)} words, and {len(tags)} tags; "
                 "expected a tag for each word"
             )
+        if tag_names is not None and tags is not None:
+            tags = _named(tags, tag_names, place)
         found.append(Sentence(tokens, tags, place=place, counted=False))
+    if odd:
+        _log.warning(
+            "%s: %d of %d marked spans begin or end within a word, or overlap "
+            "another; they are taken to the ends of words", path, odd, spans,
+        )  # fmt: skip
+    if len(found) == 1 and len(found[0].tokens) > _LONG:
+        _log.warning(
+            "%s: all %d words are one sentence: no column tells the sentences, "
+            "and no empty row divides them", path, len(found[0].tokens),
+        )  # fmt: skip
     if not found:
         raise UserError(f"{path}: holds no words")
     return found
 
 
+def _tell(record: Mapping[str, Any], names: Sequence[str], path: str) -> None:
+    """Says which of several columns of tags is taken."""
+    lists = [
+        name
+        for name in dict.fromkeys(names)
+        if isinstance(record.get(name), list)
+    ]
+    if len(lists) > 1:
+        _log.warning(
+            "%s: taking the tags in '%s', and not %s (options.tag_column "
+            "names another)", path, lists[0], ", ".join(lists[1:]),
+        )  # fmt: skip
+
+
+def _of_texts(tokens: Any) -> bool:
+    return isinstance(tokens, list) and all(isinstance(t, str) for t in tokens)
+
+
+def _marked(
+    record: Mapping[str, Any],
+    text: str,
+    column: str | None,
+    place: str,
+    table: bool,
+) -> tuple[Sentence, int, int] | None:
+    """A text with marked spans, their number and that of odd ones."""
+    annotated = record.get(marked.ANNOTATED)
+    if column is None and isinstance(annotated, str):
+        return marked.annotated(annotated, place), 0, 0
+    for name in (column,) if column else marked.COLUMNS:
+        value = record.get(name)
+        if table and isinstance(value, str):
+            value = printed(value, f"{place}: {name}")
+            if _of_texts(value) and value:
+                continue  # tags
+        if value is None:
+            continue
+        try:
+            spans = marked.spans_in(value, text)
+        except ValueError as error:
+            raise UserError(f"{place}: {name}: {error}") from error
+        if spans is not None:
+            made, odd = marked.sentence(text, spans, place)
+            return made, len(spans), odd
+    return None
+
+
+def _named(
+    tags: Sequence[str], names: Sequence[str], place: str
+) -> tuple[str, ...]:
+    """The names of tags that are numbers."""
+    for tag in tags:
+        if not (tag.isdigit() and int(tag) < len(names)):
+            raise UserError(
+                f"{place}: the tag '{tag}' is no number below {len(names)}, "
+                "of which options.tag_names has the names"
+            )
+    return tuple(names[int(tag)] for tag in tags)
+
+
 def _rows(
     path: str, layout: formats.Layout
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    rows = records.read_records(path, layout.format, delimiter=layout.delimiter)
-    if layout.format not in ("tsv", "csv"):
-        return rows
+    table = layout.format in ("tsv", "csv")
+    rows = records.read_records(
+        path, layout.format, delimiter=layout.delimiter, blank_rows=table
+    )
     lower = (
         ({name.lower(): v for name, v in record.items()}, place)
         for record, place in rows
@@ -102,7 +237,9 @@ def _rows(
     if first is None:
         return iter(())
     rows = itertools.chain([first], lower)
-    return _sentences(rows) if _is_of_words(set(first[0])) else rows
+    if _is_of_words(first[0]) and isinstance(_cell(first[0], _WORD), str):
+        return _sentences(rows)
+    return (row for row in rows if row[0]) if table else rows
 
 
 def _sentences(
@@ -114,10 +251,15 @@ def _sentences(
     tags: list[str] = []
     start = ""
     for record, place in rows:
-        now = _cell(record, _SENTENCE)
-        if words and now not in ("", number):
+        now = _cell(record, _SENTENCE).strip()
+        if now.lower() in _NO_NUMBER:
+            now = ""
+        ends = not any(record.values())
+        if words and (ends or now not in ("", number)):
             yield {"tokens": words, "tags": tags}, start
             words, tags = [], []
+        if ends:
+            continue
         if not words:
             start = place
         number = now or number
@@ -132,17 +274,18 @@ def _sentences(
 
 
 def _cell(record: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    return next(record[name] for name in names if name in record)
+    value = next((record[name] for name in names if name in record), "")
+    return "" if value is None else str(value)
 
 
 def _listed(
-    record: dict[str, Any], names: tuple[str, ...], place: str, table: bool
+    record: dict[str, Any], names: Sequence[str], place: str, table: bool
 ) -> tuple[str, ...] | None:
     for name in names:
         value = record.get(name)
         if table and isinstance(value, str):
             value = printed(value, f"{place}: {name}")
-        if isinstance(value, str) and name != "text":
+        if isinstance(value, str) and name not in TEXTS:
             value = value.split()
         if value is None or isinstance(value, str):
             continue

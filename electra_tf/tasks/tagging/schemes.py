@@ -34,6 +34,7 @@ _LETTERS = {
 # What a scheme writes besides, between spans of one type.
 _BETWEEN = {"iob1": "B", "ioe1": "E"}
 _SPAN_TAG = re.compile(r"O|[BIESLUM](-.+)?", re.DOTALL)
+_BRACKETS = re.compile(r"\*\)?|\([^()*\s]+(\*\)?|\))")
 # Letters as BIOES has them.
 _ALIASES = {"L": "E", "U": "S", "M": "I"}
 
@@ -194,6 +195,24 @@ def write(found: Iterable[Span], length: int, scheme: str) -> list[str]:
         tags[start:end] = [join_tag(letter, kind) for letter in letters]
         end_before, type_before = end, kind
     return tags
+
+
+def from_brackets(tags: Sequence[str]) -> list[str] | None:
+    """Tags of BIO for those of CoNLL-2012: "(ORG*", "*", "*)", "(GPE)".
+
+    Returns:
+      None where they are no such tags.
+    """
+    if not all(_BRACKETS.fullmatch(tag) for tag in tags):
+        return None
+    found, start, kind = [], 0, ""
+    for i, tag in enumerate(tags):
+        if tag.startswith("("):
+            start, kind = i, tag.strip("(*)")
+        if tag.endswith(")") and kind:
+            found.append(Span(start, i + 1, kind))
+            kind = ""
+    return write(found, len(tags), "bio")
 
 
 def convert(tags: Sequence[str], scheme: str) -> list[str]:

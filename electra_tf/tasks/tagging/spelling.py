@@ -58,6 +58,23 @@ def plain(tags: Iterable[str], spelling: str) -> Mapping[str, str]:
     return found
 
 
+def types_alone(counts: Mapping[str, int]) -> bool:
+    """Whether tags are types of spans without letters, and "O" the most.
+
+    Args:
+      counts: words of each tag.
+    """
+    inside = [tag for tag in counts if tag.upper() != schemes.OUTSIDE]
+    most = max(counts, key=lambda tag: counts[tag], default="")
+    return (
+        most == schemes.OUTSIDE
+        and bool(inside)
+        and not share_like_spans(inside)
+        and not any(tag in _LETTERS or tag == "-" for tag in inside)
+        and not any(tag.isdigit() for tag in inside)
+    )
+
+
 def share_like_spans(tags: Collection[str]) -> float:
     """The share of the tags, "O" aside, that some spelling of spans has."""
     inside = [tag for tag in tags if tag.upper() != schemes.OUTSIDE]

@@ -23,11 +23,17 @@ from electra_tf.tasks.tagging import schemes as tagging_schemes
 from electra_tf.tasks.tagging import spelling
 from electra_tf.tasks.tagging.columns import read_columns
 from electra_tf.tasks.tagging.options import (
+    COLUMNS,
     MEMBERS,
     SEPARATORS,
     TaggingOptions,
 )
-from electra_tf.tasks.tagging.rows import printed, read_rows, row_layout
+from electra_tf.tasks.tagging.rows import (
+    TEXTS,
+    printed,
+    read_rows,
+    row_layout,
+)
 from electra_tf.tasks.tagging.words import Sentence, split_words
 from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.text.tokenizer import Tokenizer
@@ -74,27 +80,84 @@ class Tagging(FileTask):
         if separator is not None:
             separator = SEPARATORS.get(separator, separator)
         layout = row_layout(paths[0], options.format)
-        sentences = (
-            read_rows(paths[0], layout)
-            if layout
-            else read_columns(
+        column = options.tag_column
+        if layout:
+            sentences = read_rows(
+                paths[0],
+                layout,
+                column if isinstance(column, str) else None,
+                options.tag_names,
+                COLUMNS.get(self.name.partition("/")[2], ()),
+                split != "test",
+            )
+        else:
+            if isinstance(column, str):
+                raise UserError(
+                    f"options.tag_column: '{column}' names a column, and the "
+                    f"columns of {paths[0]} have numbers alone; expected one"
+                )
+            sentences = read_columns(
                 paths[0],
                 _or(options.token_column, self._usual.get("token_column")),
-                _or(options.tag_column, self._usual.get("tag_column")),
+                _or(column, self._usual.get("tag_column")),
                 separator,
                 options.format,
                 options.comment,
             )
-        )
+        self._check_numbers(sentences, paths[0])
         if self._scheme_option != "none" and self.state.get("scheme") != "none":
             sentences = _usually_spelled(sentences, paths[0])
+            sentences = self._with_letters(sentences, paths[0])
         if "scheme" in self.state:
             self._check(sentences)
         return sentences
 
+    def _check_numbers(self, sentences: Sequence[Sentence], path: str) -> None:
+        """Tells of tags that are numbers, whose names nobody knows."""
+        tags = {tag for s in sentences for tag in s.tags or ()}
+        if tags and all(tag.isdigit() for tag in tags):
+            _log.warning(
+                "%s: the tags are numbers, taken as they are: entities cannot "
+                "be told; options.tag_names gives their names, in order", path,
+            )  # fmt: skip
+
+    def _with_letters(
+        self, sentences: list[Sentence], path: str
+    ) -> list[Sentence]:
+        """Tags that are types alone, as IOB1: "I-PER" for "PER"."""
+        counts = collections.Counter(t for s in sentences for t in s.tags or ())
+        known = self.state.get("types_alone")
+        if known is None and not self.trained:
+            known = self.options.scheme == "io" or (
+                self._scheme_option == "auto" and spelling.types_alone(counts)
+            )
+            if known:
+                self.state["types_alone"] = True
+        if not known:
+            return sentences
+        _log.warning(
+            "%s: tags are types alone, as '%s'; a run of one is a span, read, "
+            "and predicted, as 'I-...' (options.scheme=none takes them as "
+            "plain tags)", path, next((t for t in counts if t != "O"), "O"),
+        )  # fmt: skip
+        outside = tagging_schemes.OUTSIDE
+        return [
+            dataclasses.replace(
+                s,
+                tags=s.tags
+                and tuple(
+                    t if t == outside else tagging_schemes.join_tag("I", t)
+                    for t in s.tags
+                ),
+            )
+            for s in sentences
+        ]
+
     @property
     def _scheme_option(self) -> str:
         """As the options say, or the member of the family."""
+        if self.options.scheme == "io":
+            return "iob1"  # as they are read
         if self.options.scheme != "auto":
             return self.options.scheme
         return self._usual.get("scheme", "auto")
@@ -216,7 +279,10 @@ class Tagging(FileTask):
 
     def example(self, record: Mapping[str, Any], place: str) -> Sentence:
         """A sentence from `tokens` (a list), or from `text`."""
-        tokens = record.get("tokens")
+        name = "tokens"
+        if name not in record and isinstance(record.get("words"), list):
+            name = "words"
+        tokens = record.get(name)
         if tokens is not None:
             if isinstance(tokens, str):
                 tokens = printed(tokens, f"{place}: tokens")
@@ -230,7 +296,7 @@ class Tagging(FileTask):
             if not tokens:
                 raise UserError(f"{place}: tokens: the list is empty")
             return Sentence(tuple(tokens), place=place)
-        text = record.get("text")
+        text = next((record[n] for n in TEXTS if n in record), None)
         if not isinstance(text, str):
             raise UserError(
                 f"{place}: expected a column 'text', or 'tokens', got "

@@ -1,9 +1,11 @@
 """Classification and regression of one's own texts, from any table."""
 
 import collections
+import dataclasses
 import difflib
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,11 +14,17 @@ import numpy as np
 from electra_tf.errors import UserError
 from electra_tf.tasks.records import missing_column, read_table, text_in
 from electra_tf.tasks.task import FileTask, Prediction
-from electra_tf.tasks.texts.columns import with_found_columns
+from electra_tf.tasks.texts.columns import (
+    nameless,
+    split_column,
+    with_found_columns,
+)
 from electra_tf.tasks.texts.labels import (
     as_list,
     columns_labels,
+    is_missing,
     one_label,
+    one_spelling,
     several_labels,
     suspicions,
 )
@@ -33,11 +41,13 @@ from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
 from electra_tf.tasks.texts.task import TextExample, TextTask
 
 _log = logging.getLogger(__name__)
-_HINT = "for a file without a header give options.columns"
 _LABEL_HINT = (
     "options.label_column names it; for one column a label give "
     "options.label_columns; for a file without a header options.columns"
 )
+# 4,5 as 4.5; but 1,234 may be a thousand and more.
+_DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,([0-9]{1,2}|[0-9]{4,})|[-+]?0,[0-9]+")
+_LOOKED_AT = 1000  # rows in which a column of splits is looked for
 _MOST_SHOWN = 12  # labels in a message
 _PAIR = "text_pair"  # the column of a second text that nobody named
 
@@ -82,17 +92,53 @@ class TableTask(FileTask, TextTask):
         """The rows of a table; a test file may have no answers."""
         needed = split != "test"
         rows: list[Row] = []
+        first: list[Mapping[str, Any]] = []
+        without: list[str] = []
         found = read_table(paths[0], self.options, self.options.text_column)
         for record, place in found:
             if not rows and not self.trained:
                 self.options = with_found_columns(
                     self.options, record, paths[0]
                 )
-            row = self._row(record, place)
+            if len(first) < _LOOKED_AT:
+                first.append(record)
+            empty = self.options.incomplete == "skip" and self._is_empty(record)
+            if empty and needed:
+                without.append(place)
+                continue
+            try:
+                row = self._row(record, place, may_be_empty=empty)
+            except UserError as error:
+                if needed and self._is_empty(record):
+                    raise UserError(
+                        f"{error}; options.incomplete=skip leaves such rows out"
+                    ) from error
+                raise
             if needed and row.label is None:
                 self._check_label(record, place)
             rows.append(row)
+        if without:
+            _log.warning(
+                "%s: %d rows have no text and are left out",
+                without[0], len(without),
+            )  # fmt: skip
+        column = split_column(first)
+        if column is not None:
+            _log.warning(
+                "%s: the column '%s' names splits, and is not looked at: all "
+                "rows are for %s; write each split to a file of its own",
+                paths[0], column, split,
+            )  # fmt: skip
         return self._examples(rows, needed)
+
+    def _is_empty(self, record: Mapping[str, Any]) -> bool:
+        """Whether a text that a row should have is empty."""
+        options = self.options
+        return any(
+            name in record and is_missing(record[name], "+")
+            for name in (options.text_column, options.text_pair_column)
+            if name is not None
+        )
 
     def label_of(self, record: Mapping[str, Any], place: str) -> Any:
         """What the label column holds; None where it is not there."""
@@ -170,7 +216,10 @@ class TableTask(FileTask, TextTask):
             pair = _PAIR
 
         def text(column: str) -> str:
-            return text_in(record, column, place, _HINT, may_be_empty)
+            hint = "" if column in record else nameless(record)
+            if may_be_empty and record.get(column, "") is None:
+                return ""
+            return text_in(record, column, place, hint, may_be_empty)
 
         return Row(
             text(options.text_column),
@@ -180,22 +229,57 @@ class TableTask(FileTask, TextTask):
         )
 
     def _examples(self, rows: list[Row], needed: bool) -> list[TextExample]:
-        column = self.options.label_column
-        empty = (None,) if self.may_be_empty else (None, "")
-        filled = [row for row in rows if row.label not in empty]
+        there = self._held(rows)
+        missing = [self._has_none(row.label, there) for row in rows]
+        filled = next((r for r, bad in zip(rows, missing) if not bad), None)
         answers: list[Any] = [None] * len(rows)
-        if needed or filled:
-            for i, row in enumerate(rows):
-                if row.label in empty:
-                    raise UserError(
-                        f"{row.place}: no label in column '{column}'"
-                        + ("" if needed else f", and {filled[0].place} has one")
-                    )
-                answers[i] = self.answer(row.label, row.place)
+        if needed or filled is not None:
+            rows = self._labeled(rows, missing, None if needed else filled)
+            answers = [self.answer(row.label, row.place) for row in rows]
         return [
             TextExample(row.text, row.text_pair, answer, row.place, i)
             for i, (row, answer) in enumerate(zip(rows, answers))
         ]
+
+    def _held(self, rows: Sequence[Row]) -> set[str]:
+        """What the label column holds, where it holds texts or numbers."""
+        return {
+            str(row.label)
+            for row in rows
+            if isinstance(row.label, str | int | float)
+        }
+
+    def _has_none(self, label: Any, there: set[str]) -> bool:
+        if self.may_be_empty:
+            return label is None
+        return is_missing(label, there) and (
+            str(label).strip() not in ("-1", "-1.0")
+            or self.options.incomplete == "skip"
+        )
+
+    def _labeled(
+        self, rows: list[Row], missing: Sequence[bool], filled: Row | None
+    ) -> list[Row]:
+        """The rows that have a label; others are refused, or told."""
+        left = [row for row, bad in zip(rows, missing) if not bad]
+        if len(left) == len(rows):
+            return rows
+        first = next(row for row, bad in zip(rows, missing) if bad)
+        column = self.options.label_column
+        if self.options.incomplete == "refuse" or not left:
+            held = (
+                "" if first.label in (None, "") else f", but {first.label!r},"
+            )
+            raise UserError(
+                f"{first.place}: no label{held} in column '{column}'"
+                + (f", and {filled.place} has one" if filled else "")
+                + "; options.incomplete=skip leaves such rows out"
+            )
+        _log.warning(
+            "%s: %d of %d rows have no label in '%s' and are left out",
+            first.place, len(rows) - len(left), len(rows), column,
+        )  # fmt: skip
+        return left
 
 
 class Classification(TableTask):
@@ -217,6 +301,23 @@ class Classification(TableTask):
         if self._labels:
             self._target = self._make_target()
 
+    def read_files(self, paths: Sequence[str], split: str) -> list[TextExample]:
+        """The rows of a table; "1" and "1.0" are one label."""
+        found = super().read_files(paths, split)
+        if self.options.multi_label:
+            return found
+        names = {e.answer for e in found if e.answer is not None}
+        known = self.options.labels or self._labels or ()
+        spelled = one_spelling(names, known)
+        if not spelled:
+            return found
+        told = ", ".join(f"'{a}' as '{b}'" for a, b in sorted(spelled.items()))
+        _log.warning("%s: labels are read: %s", paths[0], told)
+        return [
+            dataclasses.replace(e, answer=spelled.get(e.answer, e.answer))
+            for e in found
+        ]
+
     def label_of(self, record: Mapping[str, Any], place: str) -> Any:
         """What the label column holds, or which label columns say yes."""
         if self.options.label_columns is None:
@@ -228,7 +329,7 @@ class Classification(TableTask):
         if columns is None:
             super()._check_label(record, place)
         elif columns[0] not in record:
-            raise missing_column(record, place, columns[0], _HINT)
+            raise missing_column(record, place, columns[0], nameless(record))
 
     def answer(self, value: Any, place: str) -> str | tuple[str, ...]:
         """A label, or of `multi_label` those that there are."""
@@ -413,8 +514,16 @@ class Regression(TableTask):
         elif self.options.scale is not None:
             self._target = Number(0.0, self.options.scale)
 
+    def _has_none(self, label: Any, there: set[str]) -> bool:
+        """What is no number is told as such, unless it is to be left out."""
+        return super()._has_none(label, there) and (
+            label in (None, "") or self.options.incomplete == "skip"
+        )
+
     def answer(self, value: Any, place: str) -> float:
         """A finite number."""
+        if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()):
+            value = value.replace(",", ".")
         try:
             number = float("x" if isinstance(value, bool) else value)
         except (TypeError, ValueError):

@@ -2,28 +2,48 @@
 
 A table of the usual kind has its text under one of a few names. One that is
 there is taken, and told, where the options leave the default and no column
-has that name; where several could be meant, the options must say.
+has that name; where several could be meant, the options must say. Capitals
+do not count.
 """
 
 import dataclasses
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from electra_tf.tasks.texts.options import PAIR, TextTableOptions
+from electra_tf.tasks.texts.options import (
+    PAIR,
+    RegressionOptions,
+    TextTableOptions,
+)
 
 _log = logging.getLogger(__name__)
 
 _TEXT, _LABEL = "text", "label"
 _TEXTS = (
-    "sentence", "review", "comment_text", "comment", "content", "tweet",
-    "sms", "review_body", "utterance",
+    "text", "sentence", "review", "comment_text", "comment", "content",
+    "tweet", "sms", "review_body", "utterance", "utt", "text_a", "message",
+    "description", "body", "headline", "review text", "reviewtext",
 )  # fmt: skip
 _PAIRS = (
     ("sentence1", "sentence2"), ("text_a", "text_b"), ("text1", "text2"),
-    ("premise", "hypothesis"), ("question1", "question2"), ("text", PAIR),
+    ("premise", "hypothesis"), ("premise", "hypo"), ("text", PAIR),
+    ("question1", "question2"), ("sentence_a", "sentence_b"),
+    ("question", "passage"),
 )  # fmt: skip
-_LABELS = ("labels", "target", "class", "category", "sentiment", "intent")
+_LABELS = (
+    "label", "labels", "target", "class", "category", "sentiment", "intent",
+    "gold_label", "is_duplicate", "class index", "stars", "rating",
+    "entailment_judgment", "airline_sentiment", "emotion", "polarity", "topic",
+    "genre", "is_sarcastic", "is_spam", "oh_label",
+)  # fmt: skip
+_NUMBERS = (
+    "label", "labels", "target", "score", "similarity", "rating", "stars",
+    "relatedness_score",
+)  # fmt: skip
+# Columns that say which split a row is of, and what they hold.
+_SPLIT = ("split", "partition", "subset")
+_SPLITS = {"train", "training", "test", "dev", "val", "valid", "validation"}
 
 
 def with_found_columns(
@@ -37,21 +57,49 @@ def with_found_columns(
       path: of the table, to be told.
     """
     found: dict[str, Any] = {}
+    named = {name.lower(): name for name in reversed(list(there))}
     if options.text_column == _TEXT and _TEXT not in there:
         if options.text_pair_column is None:
-            pairs = [p for p in _PAIRS if set(p) <= set(there)]
+            pairs = [pair for pair in _PAIRS if set(pair) <= set(named)]
             if len(pairs) == 1:
-                found["text_column"], found["text_pair_column"] = pairs[0]
-        texts = [name for name in _TEXTS if name in there]
+                first, second = pairs[0]
+                found["text_column"] = named[first]
+                found["text_pair_column"] = named[second]
+        texts = [name for name in _TEXTS if name in named]
         if not found and len(texts) == 1:
-            found["text_column"] = texts[0]
+            found["text_column"] = named[texts[0]]
     listed = getattr(options, "label_columns", None)
     if options.label_column == _LABEL and _LABEL not in there and not listed:
-        labels = [name for name in _LABELS if name in there]
+        known = _NUMBERS if isinstance(options, RegressionOptions) else _LABELS
+        labels = [name for name in known if name in named]
         if len(labels) == 1:
-            found["label_column"] = labels[0]
+            found["label_column"] = named[labels[0]]
     if not found:
         return options
     told = ", ".join(f"{key}={name}" for key, name in found.items())
     _log.warning("%s: taking %s", path, told)
     return dataclasses.replace(options, **found)
+
+
+def nameless(record: Mapping[str, Any]) -> str:
+    """What to do about a row that lacks a column."""
+    there = list(record)
+    if not there or not all(isinstance(v, str) for v in record.values()):
+        return "options.text_column and options.text_pair_column name them"
+    return (
+        "for a file without a header give options.columns, a name for each of "
+        f"its columns ({len(there)}), as "
+        f"[{', '.join((_LABEL, _TEXT, 'title', 'id')[: len(there)])}]"
+    )
+
+
+def split_column(rows: Iterable[Mapping[str, Any]]) -> str | None:
+    """The column that divides these rows into splits; None where none does."""
+    values: dict[str, set[str]] = {}
+    for row in rows:
+        for name in row:
+            if name.lower() in _SPLIT:
+                values.setdefault(name, set()).add(str(row[name]).lower())
+    return next(
+        (n for n, v in values.items() if len(v) > 1 and v <= _SPLITS), None
+    )

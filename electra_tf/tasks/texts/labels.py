@@ -5,7 +5,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from electra_tf.errors import UserError
@@ -15,6 +15,8 @@ from electra_tf.tasks.records import missing_column, truth_of
 _NEARLY_UNIQUE, _MANY = 0.5, 20
 # A class of one is rare where the classes have so many rows on average.
 _COMMON = 20
+_WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
+_TRUTH = re.compile("true|false", re.IGNORECASE)
 _OTHER_SEPARATORS = (";", "|", ",", "/")
 # How NumPy prints a list: "[0 1 0]", "[0. 1.]".
 _PRINTED = re.compile(r"\[\s*[-+.\deE]+(\s+[-+.\deE]+)*\s*\]")
@@ -106,6 +108,55 @@ def several_labels(
     return found
 
 
+def is_missing(value: Any, others: Collection[Any]) -> bool:
+    """Whether what a label column holds says that there is no label.
+
+    Args:
+      value: null, an empty text, NaN; the "-" of SNLI, unless there is a "+";
+        -1 where the labels are 0, 1, 2 and more.
+      others: all that the column holds, as texts.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return True
+    name = str(value).strip()
+    if name in ("", "-") or name.lower() == "nan":
+        return name != "-" or "+" not in others
+    if name not in ("-1", "-1.0"):
+        return False
+    return {"0", "1", "2"} <= {str(o).removesuffix(".0") for o in others} and (
+        "-2" not in others
+    )
+
+
+def one_spelling(
+    names: Collection[str], known: Collection[str] = ()
+) -> dict[str, str]:
+    """Spellings of one number or truth: "1" and "1.0", "True" and "true".
+
+    Args:
+      names: labels.
+      known: those of training, whose spelling is taken.
+
+    Returns:
+      Each label that is to be spelled otherwise -> how; usually none.
+    """
+    found: dict[str, str] = {}
+    for form, plain in (
+        (_WHOLE, lambda name: name.partition(".")[0]),
+        (_TRUTH, str.lower),
+    ):
+        mine = {name: plain(name) for name in names if form.fullmatch(name)}
+        there = {plain(name): name for name in known if form.fullmatch(name)}
+        several = len(set(mine.values())) < len(mine)
+        mixed = form is _WHOLE and len({"." in name for name in mine}) > 1
+        for name, value in mine.items():
+            if known:
+                found[name] = there.get(value, name)
+            elif several or mixed:
+                found[name] = value
+    return {a: b for a, b in found.items() if a != b}
+
+
 def is_one_hot(value: Sequence[Any]) -> bool:
     """Whether a list is a 0 or 1 for each of several labels.
 
@@ -187,6 +238,10 @@ def columns_labels(
     return tuple(found)
 
 
+def _parts(name: str, mark: str) -> set[str]:
+    return {part.strip() for part in name.split(mark)}
+
+
 def suspicions(
     counts: Mapping[str, int],
     examples: int,
@@ -213,6 +268,32 @@ def suspicions(
             "swapped? options.label_column and options.text_column name them"
         ]
     found = []
+    folded: dict[str, list[str]] = {}
+    for name in counts:
+        folded.setdefault(name.casefold(), []).append(name)
+    for names in folded.values():
+        if len(names) > 1 and all(counts[name] > 1 for name in names):
+            listed = " and ".join(f"'{name:.40}'" for name in names)
+            found.append(
+                f"the labels {listed} differ in capitals alone, and are as "
+                "many classes"
+            )
+    for mark in () if multi_label else _OTHER_SEPARATORS:
+        several = [
+            n for n in counts if mark in n and _parts(n, mark) <= {*counts}
+        ]
+        if several:
+            found.append(
+                f"the label '{several[0]:.40}' looks like several of the "
+                "others; for texts with any number of labels set options."
+                f"multi_label=true, and options.separator='{mark}'"
+            )
+            break
+    if is_missing("-1", {*counts} - {"-1"}) and "-1" in counts:
+        found.append(
+            f"the label '-1', of {counts['-1']:,} rows, is taken for a class; "
+            "where it says that there is no label set options.incomplete=skip"
+        )
     if sum(counts.values()) >= _COMMON * len(counts):
         for name, count in counts.items():
             if count > 1:

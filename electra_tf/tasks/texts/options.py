@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
@@ -52,6 +52,14 @@ class TextTableOptions(TextOptions, TableOptions):
         Setting("Column of the second text; null for texts by themselves."),
     ] = None
     label_column: Annotated[str, Setting("Column of the answer.")] = "label"
+    incomplete: Annotated[
+        Literal["refuse", "skip"],
+        Setting(
+            "What becomes of rows without a text, or without a label among "
+            "others: an empty cell, null, NaN, the '-' and the -1 of NLI. skip "
+            "leaves them out of training and validation, and counts them."
+        ),
+    ] = "refuse"
     double_unordered: Annotated[
         bool,
         Setting(

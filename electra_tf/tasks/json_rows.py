@@ -1,0 +1,219 @@
+"""Rows of JSON that is no JSON Lines: an array, or an object that holds one.
+
+An array is read value by value, whatever its size. An object is in memory as
+a whole: {"data": [...]}, {"rows": [...]}, and what pandas and the viewer of
+data sets write.
+"""
+
+import collections
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from electra_tf.errors import UserError
+from electra_tf.text import inputs, tables
+
+_LISTS = ("data", "rows")
+_EXTRA = "Extra data"  # json's words for values one after another
+
+
+def load(path: str) -> Any:
+    """What a file of JSON holds, compressed or not.
+
+    Raises:
+      UserError: unreadable, or not JSON; file and line are named.
+    """
+    content = _content(path)
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        raise _not_json(path, error) from error
+    except RecursionError as error:
+        raise UserError(f"{path}: nested too deeply for JSON") from error
+
+
+def _content(path: str) -> str:
+    with inputs.open_single(path) as stream:
+        blocks = []
+        while block := stream.read(1 << 20):
+            blocks.append(block)
+    try:
+        return b"".join(blocks).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: byte {error.start} is not UTF-8 text"
+        ) from error
+
+
+def _not_json(path: str, error: json.JSONDecodeError) -> UserError:
+    return UserError(
+        f"{path}:{error.lineno}: not JSON ({error.msg}, column {error.colno})"
+    )
+
+
+def is_wrapped(value: Any) -> bool:
+    """Whether an object holds rows, and is no row itself."""
+    if not isinstance(value, dict) or not value:
+        return False
+    if any(isinstance(value.get(key), list) for key in _LISTS):
+        return True
+    if _holds_splits(value):
+        return True
+    return _by_number(value) is not None
+
+
+def rows(path: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yields each row of a file, and its place, "file:[number]".
+
+    Raises:
+      UserError: not JSON, or nothing that holds rows.
+    """
+    number = -1
+    for number, row in enumerate(_values(path)):
+        if not isinstance(row, dict):
+            raise UserError(
+                f"{path}: [{number}]: expected an object, got "
+                f"{type(row).__name__}"
+            )
+        for key, value in row.items():
+            if isinstance(value, str) and _is_half(value):
+                raise UserError(
+                    f"{path}: [{number}]: '{key}' holds half of a surrogate "
+                    "pair (\\ud800 to \\udfff)"
+                )
+        yield row, f"{path}:[{number}]"
+    if number < 0:
+        raise _no_rows(path)
+
+
+def _holds_splits(value: Mapping[str, Any]) -> bool:
+    return "train" in value and all(
+        isinstance(part, list) for part in value.values()
+    )
+
+
+def _is_half(text: str) -> bool:
+    """Whether a text holds what no UTF-8 text can hold."""
+    if text.isascii():
+        return False
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _no_rows(path: str, found: Any = None) -> UserError:
+    if isinstance(found, dict) and _holds_splits(found):
+        return UserError(
+            f"{path}: holds several splits ({', '.join(found):.60}); write "
+            "each to a file of its own, as train.json"
+        )
+    return UserError(
+        f"{path}: expected an array of objects, or an object with one"
+    )
+
+
+def _values(path: str) -> Iterator[Any]:
+    with inputs.open_single(path) as stream:
+        if _begins_array(stream):
+            yield from _streamed(stream)
+            return
+    content = _content(path)
+    try:
+        found = json.loads(content)
+    except RecursionError as error:
+        raise UserError(f"{path}: nested too deeply for JSON") from error
+    except json.JSONDecodeError as error:
+        if error.msg != _EXTRA:
+            raise _not_json(path, error) from error
+        with inputs.open_single(path) as stream:
+            yield from _streamed(stream)
+        return
+    listed = unwrapped(found)
+    if listed is None or _holds_splits(found):
+        raise _no_rows(path, found)
+    yield from listed
+
+
+def _streamed(stream: inputs.ByteStream) -> Iterator[Any]:
+    counts: collections.Counter[str] = collections.Counter()
+    for value in tables.json_values(stream, counts, strict=False):
+        if counts["invalid_utf8_replaced"]:
+            raise UserError(
+                f"{stream.name}: not UTF-8 text; save the file as UTF-8"
+            )
+        yield value
+
+
+def is_array(path: str) -> bool:
+    """Whether a file of JSON is one array."""
+    with inputs.open_single(path) as stream:
+        return _begins_array(stream)
+
+
+def _begins_array(stream: inputs.ByteStream) -> bool:
+    head = stream.peek(1 << 12).removeprefix(b"\xef\xbb\xbf")
+    return head.lstrip().startswith(b"[")
+
+
+def unwrapped(found: Any) -> list[Any] | None:
+    """Returns the rows in an object; None where there are none."""
+    if not isinstance(found, Mapping):
+        return None
+    numbered = _by_number(found)
+    if numbered is not None:
+        return numbered
+    several = [v for v in found.values() if isinstance(v, list)]
+    listed = next(
+        (found[key] for key in _LISTS if isinstance(found.get(key), list)),
+        several[0] if len(several) == 1 else None,
+    )
+    columns = found.get("columns")
+    if isinstance(columns, list) and isinstance(found.get("data"), list):
+        return [
+            dict(zip(columns, row)) if isinstance(row, list) else row
+            for row in found["data"]
+        ]
+    if listed and all(isinstance(r, dict) and "row" in r for r in listed):
+        return _viewed(listed, found.get("features"))
+    return listed
+
+
+def _by_number(found: Mapping[str, Any]) -> list[Any] | None:
+    """The rows of what pandas writes: {column: {number: value}}, or turned."""
+    parts = list(found.values())
+    if not parts or not all(isinstance(p, dict) and p for p in parts):
+        return None
+    same = len(parts) > 1 and all(p.keys() == parts[0].keys() for p in parts)
+    if all(key.isdigit() for key in found) or (
+        same and not all(key.isdigit() for key in parts[0])
+    ):
+        return parts
+    numbers = list(parts[0])
+    if not all(key.isdigit() for key in numbers) or any(
+        part.keys() != parts[0].keys() for part in parts
+    ):
+        return None
+    return [
+        {column: part[number] for column, part in found.items()}
+        for number in numbers
+    ]
+
+
+def _viewed(listed: list[Any], features: Any) -> list[Any]:
+    """Rows as the viewer of data sets gives them, classes by their names."""
+    names = {}
+    for feature in features if isinstance(features, list) else ():
+        known = (feature.get("type") or {}).get("names")
+        if known:
+            names[feature.get("name")] = known
+    found = []
+    for item in listed:
+        row = dict(item["row"])
+        for column, known in names.items():
+            value = row.get(column)
+            if isinstance(value, int) and -1 <= value < len(known):
+                row[column] = None if value < 0 else known[value]
+        found.append(row)
+    return found

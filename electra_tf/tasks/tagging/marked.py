@@ -1,0 +1,151 @@
+"""Spans that are marked in a text by its characters -> tags of its words.
+
+As spaCy, doccano and others write them: [[0, 4, "ORG"]], or objects with
+`start`, `end` and `label`; and as CLUENER does: {"name": {"Ann": [[0, 2]]}},
+where the last character counts. Or in the text itself, as MASSIVE has them:
+"wake me at [time : nine am]".
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from electra_tf.tasks.tagging.schemes import OUTSIDE, Span, write
+from electra_tf.tasks.tagging.words import Sentence, split_words
+
+COLUMNS = ("entities", "spans", "label", "labels", "annotations")
+ANNOTATED = "annot_utt"
+_SLOT = re.compile(r"\[(\w+) : ([^\[\]]+)\]")
+OF_TABLES = ("entities", "spans", "annotations")
+_TYPES = (
+    "label",
+    "labels",
+    "type",
+    "entity",
+    "entity_group",
+    "tag",
+    "category",
+)
+
+
+def spans_in(value: Any, text: str) -> list[Span] | None:
+    """The spans that a value marks in a text, in order.
+
+    Args:
+      value: of one of `COLUMNS`.
+      text: what they are marked in.
+
+    Returns:
+      Spans of characters; None where it is nothing that marks spans.
+
+    Raises:
+      ValueError: a span that is not in the text.
+    """
+    found: list[Span] = []
+    if isinstance(value, Mapping):
+        for kind, mentions in value.items():
+            if not isinstance(mentions, Mapping):
+                return None
+            for places in mentions.values():
+                found += [Span(a, b + 1, kind) for a, b in places]
+    elif isinstance(value, list):
+        for item in value:
+            span = _span(item)
+            if span is None:
+                return None
+            found.append(span)
+    else:
+        return None
+    for span in found:
+        if not 0 <= span.start < span.end <= len(text):
+            raise ValueError(
+                f"the span {span.start} to {span.end} ('{span.type}') is not "
+                f"in the text of {len(text)} characters"
+            )
+    return sorted(found)
+
+
+def of_label_studio(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns a task of Label Studio as a text with spans; others as they are.
+
+    Args:
+      record: with `data` and `annotations`; the first of these counts, and
+        of its results those that mark spans.
+    """
+    data, made = record.get("data"), record.get("annotations")
+    if not isinstance(data, Mapping) or not isinstance(made, list):
+        return record
+    text = next((v for v in data.values() if isinstance(v, str)), None)
+    results = made[0].get("result") if made else []
+    if not isinstance(text, str) or not isinstance(results, list):
+        return record
+    values = [result.get("value") or {} for result in results]
+    return {"text": text, "spans": [v for v in values if "start" in v]}
+
+
+def annotated(text: str, place: str) -> Sentence:
+    """The words and tags of a text of MASSIVE; blanks divide the words."""
+    tokens: list[str] = []
+    found: list[Span] = []
+    end = 0
+    for slot in _SLOT.finditer(text):
+        tokens += text[end : slot.start()].split()
+        words = slot[2].split()
+        found.append(Span(len(tokens), len(tokens) + len(words), slot[1]))
+        tokens += words
+        end = slot.end()
+    tokens += text[end:].split()
+    tags = write(found, len(tokens), "bio")
+    return Sentence(tuple(tokens), tuple(tags), place=place, counted=False)
+
+
+def _span(item: Any) -> Span | None:
+    if isinstance(item, Mapping):
+        kind = next((item[key] for key in _TYPES if key in item), None)
+        item = [item.get("start"), item.get("end"), kind]
+    if not isinstance(item, list | tuple) or len(item) != 3:
+        return None
+    start, end, kind = item
+    if isinstance(kind, list) and len(kind) == 1:
+        kind = kind[0]
+    whole = isinstance(start, int) and isinstance(end, int)
+    return Span(start, end, kind) if whole and isinstance(kind, str) else None
+
+
+def sentence(text: str, spans: list[Span], place: str) -> tuple[Sentence, int]:
+    """Words of a text with tags of BIO, and the spans that do not fit them.
+
+    A word belongs to a span if any of its characters does; of spans that
+    overlap the first counts.
+
+    Args:
+      text: it.
+      spans: in it, in order.
+      place: where it stands.
+
+    Returns:
+      The sentence; and how many spans begin or end within a word, overlap
+      another or hold no word.
+    """
+    words, starts = split_words(text)
+    ends = [start + len(word) for start, word in zip(starts, words)]
+    found: list[Span] = []
+    odd = after = 0
+    for start, end, kind in spans:
+        inside = [
+            i
+            for i in range(after, len(words))
+            if starts[i] < end and ends[i] > start
+        ]
+        if not inside:
+            odd += 1
+            continue
+        marked = text[start:end]
+        first = start + len(marked) - len(marked.lstrip())
+        last = start + len(marked.rstrip())
+        odd += (starts[inside[0]], ends[inside[-1]]) != (first, last)
+        after = inside[-1] + 1
+        found.append(Span(inside[0], after, kind))
+    tags = write(found, len(words), "bio") if words else [OUTSIDE]
+    made = Sentence(words, tuple(tags), text, starts, place, counted=False)
+    return made, odd

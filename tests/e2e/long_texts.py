@@ -1,0 +1,260 @@
+"""Short requests beside very long ones: whether a server stays answerable.
+
+  tests/e2e/long_texts.py --qa=DIR --tagging=DIR --asked=DIR [--seconds=60]
+
+Each DIR is what `electra-tf export` wrote. Clients ask the model of --asked one
+line at a time, first in quiet, then while another client sends the model of
+--qa a context of 2.5 MB, the model of --tagging a text of 3.9 MB, and the
+model of --qa 300 contexts of 8 kB, one after the other and again. The status
+is 1 if the 99th percentile of the short requests grows to --most_times of that
+in quiet, if the server's memory grows by more than --most_mb, if a short
+request is not answered, or if a long one gets a status that does not fit.
+
+By default the server's limits are raised so that the long texts are really
+worked on, and given up when their time is over; with --default_limits they are
+as they come.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import pathlib
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import numpy as np
+from abuse import server_process, wire
+
+from electra_tf.errors import UserError
+
+RAISED = (
+    "--max_request_bytes=8000000",
+    "--max_text_bytes=8000000",
+)
+_LINES = ("a fine film", "nothing in it is new", "see it twice", "dull")
+_SENTENCE = "The ark of God was taken by the men of the city near the river. "
+_SAMPLED = 0.1  # seconds between two looks at the memory
+
+
+def long_requests(qa: str, tagging: str, scale: float) -> dict[str, bytes]:
+    """What the rude client sends, by name.
+
+    Args:
+      qa: the name of a model that answers questions.
+      tagging: the name of a model that tags.
+      scale: of all lengths; 1 is as the module says.
+    """
+
+    def text(size: int) -> str:
+        size = int(size * scale)
+        return (_SENTENCE * (size // len(_SENTENCE) + 1))[:size]
+
+    def asked(context: str) -> dict[str, str]:
+        return {"question": "Who took the ark?", "context": context}
+
+    bodies = {
+        "a context of 2.5 MB": (qa, [asked(text(2_500_000))]),
+        "a text of 3.9 MB": (tagging, [text(3_900_000)]),
+        "300 contexts of 8 kB": (
+            qa, [asked(text(8_000)) for _ in range(int(300 * scale) or 1)],
+        ),
+    }  # fmt: skip
+    return {
+        name: wire.request(
+            "POST", f"/v1/models/{model}:predict",
+            json.dumps({"instances": rows}).encode(),
+        )
+        for name, (model, rows) in bodies.items()
+    }  # fmt: skip
+
+
+async def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Starts the server, asks it, and tells what was seen."""
+    flags = [] if args.default_limits else [*RAISED]
+    flags += args.serve_flag
+    models = [args.qa, args.tagging, args.asked]
+    log = pathlib.Path(args.log or tempfile.mkdtemp()) / "server.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"")
+    process = server_process.ServerProcess(models, log, flags)
+    with server_process.running(process):
+        names = [pathlib.Path(model).resolve().name for model in models]
+        run = _Run(process, names[2], args.clients)
+        await run.short(min(5.0, args.seconds))  # to warm up
+        quiet = await run.short(args.seconds)
+        quiet["mb"] = server_process.usage(process.pid)["rss_mb"]
+        requests = long_requests(names[0], names[1], args.scale)
+        loud = await run.short(
+            args.seconds, lambda until: run.long(requests, until)
+        )
+        report = {
+            "quiet": quiet, "loud": loud, "long": run.answered,
+            "times": loud["p99_ms"] / quiet["p99_ms"],
+            "more_mb": run.peak_mb - quiet["mb"],
+        }  # fmt: skip
+    report["problems"] = run.problems + process.tracebacks()
+    if report["times"] >= args.most_times:
+        report["problems"].append(
+            f"p99 has grown {report['times']:.1f} times, to "
+            f"{loud['p99_ms']:.0f} ms"
+        )
+    if report["more_mb"] > args.most_mb:
+        report["problems"].append(
+            f"memory has grown by {report['more_mb']:.0f} MB"
+        )
+    return report
+
+
+class _Run:
+    """Clients of one server.
+
+    Args:
+      process: the server.
+      model: that the short requests ask.
+      clients: of short requests, at once.
+    """
+
+    def __init__(
+        self,
+        process: server_process.ServerProcess,
+        model: str,
+        clients: int,
+    ) -> None:
+        self.problems: list[str] = []
+        self.answered: list[tuple[str, int, float]] = []
+        self.peak_mb = 0.0
+        self._process = process
+        self._clients = clients
+        self._requests = [
+            wire.request(
+                "POST", f"/v1/models/{model}:predict",
+                json.dumps({"instances": [line]}).encode(),
+            )
+            for line in _LINES
+        ]  # fmt: skip
+
+    async def short(
+        self,
+        seconds: float,
+        beside: Callable[[float], Awaitable[None]] | None = None,
+    ) -> dict[str, float]:
+        """Short requests for so long, and something beside them.
+
+        Returns:
+          How many there were, and percentiles of what each took.
+        """
+        until = time.monotonic() + seconds
+        took: list[float] = []
+        clients = [self._client(until, took) for _ in range(self._clients)]
+        others = [self._watch(until)]
+        if beside:
+            others.append(beside(until))
+        await asyncio.gather(*clients, *others)
+        milliseconds = np.array(took or [float("nan")]) * 1000
+        found = {
+            f"p{share}_ms": float(np.percentile(milliseconds, share))
+            for share in (50, 90, 99)
+        }
+        return {
+            "requests": len(took), **found,
+            "max_ms": float(milliseconds.max()),
+        }  # fmt: skip
+
+    async def long(self, requests: dict[str, bytes], until: float) -> None:
+        """One client that sends long requests, one after the other."""
+        for name, data in itertools.cycle(requests.items()):
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            began = time.monotonic()
+            connection = await wire.Connection.open(
+                self._process.host, self._process.port
+            )
+            try:
+                await connection.send(data)
+                answer = await asyncio.wait_for(connection.answer(), left)
+            except asyncio.TimeoutError:
+                continue  # it hangs up: the server shall hear of it
+            except wire.NoAnswer as error:
+                self.problems.append(f"{name}: {error}")
+                continue
+            finally:
+                await connection.close()
+            seconds = round(time.monotonic() - began, 1)
+            self.answered.append((name, answer.status, seconds))
+            if answer.status not in (200, 413, 503, 504):
+                self.problems.append(
+                    f"{name}: status {answer.status}: {answer.body[:200]!r}"
+                )
+            if answer.status != 200:
+                await asyncio.sleep(0.5)
+
+    async def _client(self, until: float, took: list[float]) -> None:
+        connection = await wire.Connection.open(
+            self._process.host, self._process.port
+        )
+        for data in itertools.cycle(self._requests):
+            began = time.monotonic()
+            if began >= until:
+                break
+            await connection.send(data)
+            try:
+                answer = await connection.answer()
+            except wire.NoAnswer as error:
+                self.problems.append(f"a short request: {error}")
+                break
+            took.append(time.monotonic() - began)
+            if answer.status != 200:
+                self.problems.append(
+                    f"a short request: status {answer.status}: "
+                    f"{answer.body[:200]!r}"
+                )
+        await connection.close()
+
+    async def _watch(self, until: float) -> None:
+        while time.monotonic() < until:
+            used = server_process.usage(self._process.pid)["rss_mb"]
+            self.peak_mb = max(self.peak_mb, used)
+            await asyncio.sleep(_SAMPLED)
+
+
+def _flags() -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    flags.add_argument("--qa", required=True, help="answers questions")
+    flags.add_argument("--tagging", required=True, help="tags texts")
+    flags.add_argument("--asked", required=True, help="takes a text")
+    flags.add_argument("--seconds", type=float, default=60.0, help="of each")
+    flags.add_argument("--clients", type=int, default=8)
+    flags.add_argument(
+        "--scale", type=float, default=1.0, help="of the long texts' lengths"
+    )
+    flags.add_argument("--default_limits", action="store_true")
+    flags.add_argument("--most_times", type=float, default=5.0)
+    flags.add_argument("--most_mb", type=float, default=500.0)
+    flags.add_argument("--log", help="folder for what the server says")
+    flags.add_argument("--serve_flag", action="append", default=[])
+    return flags
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints what was found; returns the status."""
+    args = _flags().parse_args(argv)
+    try:
+        report = asyncio.run(measure(args))
+    except (UserError, OSError) as error:
+        print(f"long_texts: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(report, indent=2))
+    return 1 if report["problems"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
