@@ -200,7 +200,7 @@ class SavedTask(Adaptable, CompiledTask):
         """How many strings the model is called on, 0 where on lists of them."""
         return 1
 
-    def export(  # type: ignore[override]  # the arguments that matter here
+    def export(
         self,
         filepath: Any,
         format: str = "tf_saved_model",

@@ -102,7 +102,8 @@ def read_rows(
     names = (tag_column,) if tag_column else (*preferred, *_TAGS)
     told = False
     odd = spans = 0
-    for record, place in _rows(path, layout):
+    for row, place in _rows(path, layout):
+        record = row if table else dict(marked.of_label_studio(row))
         if not told:
             told = True
             _tell(record, names, path)
