@@ -180,11 +180,12 @@ def test_where_it_cannot_be_kept(load, folder, tmp_path, monkeypatch):
     assert "1 new, 3 as before" in load().told  # nothing was half kept
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_only_be_read(load, folder, tmp_path):
     load()
     (tmp_path / "index" / kept.FILE).chmod(0o400)
     (tmp_path / "index").chmod(0o500)
+    if os.access(tmp_path / "index" / kept.FILE, os.W_OK):
+        pytest.skip("root may write everywhere")
     assert first_words(load()) == "as before"
     (folder / "d.txt").write_text("A door was painted green by its owner.")
     found = load()
