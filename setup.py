@@ -85,6 +85,7 @@ setuptools.setup(
         ],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
         "dev": [
+            "axe-playwright-python>=0.1.8",  # brings axe-core, MPL-2.0
             "beautifulsoup4>=4.12",
             "bm25s>=0.3",
             "hypothesis>=6.100",

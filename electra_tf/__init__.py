@@ -13,6 +13,7 @@ from electra_tf.registration import announce_classes
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AsyncClient": "electra_tf.serving.client",
     "Client": "electra_tf.serving.client",
     "CrossEncoder": "electra_tf.keras_api.tasks.ranking",
     "Discriminator": "electra_tf.hub.pretrained",
@@ -26,6 +27,7 @@ _HOMES = {
     "ObjectiveConfig": "electra_tf.pretraining.settings",
     "QuestionAnswerer": "electra_tf.keras_api.tasks.qa",
     "ReplacedTokenDetector": "electra_tf.keras_api.tasks.detector",
+    "ServingError": "electra_tf.serving.client",
     "TextClassifier": "electra_tf.keras_api.tasks.texts",
     "TextRegressor": "electra_tf.keras_api.tasks.texts",
     "TokenClassifier": "electra_tf.keras_api.tasks.tagging",
@@ -50,6 +52,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsyncClient",
     "Client",
     "CrossEncoder",
     "Discriminator",
@@ -63,6 +66,7 @@ __all__ = [
     "ObjectiveConfig",
     "QuestionAnswerer",
     "ReplacedTokenDetector",
+    "ServingError",
     "TextClassifier",
     "TextRegressor",
     "TokenClassifier",
@@ -113,7 +117,7 @@ if TYPE_CHECKING:
     from electra_tf.recipes.predict import predict
     from electra_tf.recipes.prepare_text import prepare_text
     from electra_tf.recipes.pretrain import pretrain
-    from electra_tf.serving.client import Client
+    from electra_tf.serving.client import AsyncClient, Client, ServingError
     from electra_tf.text.vocab import Vocab, load_vocab
     from electra_tf.training.optimizer import make_optimizer
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import serving_toy
 
@@ -68,6 +69,8 @@ def test_what_it_tells(client):
 def test_versions(server):
     client = electra_tf.Client(server.url, "toy", version=2)
     assert client.predict(["ab"], signature="size") == [2.0]
+    with pytest.raises(ServingError, match=r"404 .*label"):
+        electra_tf.Client(server.url, "toy", label="x").predict(["ab"])
     client = electra_tf.Client(server.url, "toy", version=7)
     with pytest.raises(ServingError, match=r"404 .*Specific\(toy, 7\)") as told:
         client.predict(["ab"])
@@ -85,17 +88,6 @@ def test_refusals(client, server):
         electra_tf.Client(server.url, "other").predict(["a"])
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["", "localhost:8501", "ftp://x", "http://", "http://x:99999",
-     "http://me:secret@x", "http://x/?a=1"],
-)  # fmt: skip
-def test_addresses(url):
-    with pytest.raises(UserError) as told:
-        electra_tf.Client(url)
-    assert "secret" not in str(told.value)
-
-
 def test_threads_share_a_client(client):
     found = {}
 
@@ -109,90 +101,6 @@ def test_threads_share_a_client(client):
     for thread in threads:
         thread.join()
     assert found == {n: [float(n), float(n + 1)] for n in range(20)}
-
-
-def answers(*replies: bytes):
-    """A server that gives each connection the next reply; its URL.
-
-    An empty reply cuts the connection.
-    """
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def go():
-        with listener:
-            for reply in replies:
-                connection, _ = listener.accept()
-                with connection:
-                    connection.settimeout(5)
-                    connection.recv(65536)
-                    connection.sendall(reply)
-
-    threading.Thread(target=go, daemon=True).start()
-    return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-def reply(status: bytes, body: bytes, *headers: bytes) -> bytes:
-    lines = [b"HTTP/1.1 " + status, *headers, b"Connection: close"]
-    lines.append(b"Content-Length: %d" % len(body))
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
-
-
-GOOD = reply(b"200 OK", b'{"predictions": [1]}')
-BUSY = reply(b"503 Busy", b'{"error": "busy"}', b"Retry-After: 0")
-
-
-def test_it_tries_again_where_that_is_safe():
-    client = electra_tf.Client(answers(b"", BUSY, GOOD), "m")
-    assert client.predict(["a"]) == [1]
-
-
-def test_it_gives_up_in_the_end():
-    client = electra_tf.Client(answers(BUSY, BUSY), "m", retries=1)
-    with pytest.raises(ServingError, match=r"503 .*busy") as told:
-        client.predict(["a"])
-    assert told.value.status == 503
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    client = electra_tf.Client(f"http://127.0.0.1:{port}", "m", retries=0)
-    with pytest.raises(ServingError, match="cannot be reached"):
-        client.predict(["a"])
-
-
-def test_it_does_not_repeat_what_failed():
-    failed = reply(b"500 Oh", b"<html>")
-    client = electra_tf.Client(answers(failed, GOOD), "m")
-    with pytest.raises(ServingError, match="500 Internal Server Error: <html>"):
-        client.predict(["a"])
-
-
-def test_time_out():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        client = electra_tf.Client(url, "m", timeout=0.3)
-        with pytest.raises(ServingError, match=r"no answer within 0\.3"):
-            client.predict(["a"])
-
-
-def test_answers_of_others():
-    for body in (b"not json", b"[]", b"{}"):
-        client = electra_tf.Client(answers(reply(b"200 OK", body)), "m")
-        with pytest.raises(ServingError):
-            client.predict(["a"])
-
-
-def test_tensorflow_serving_does_not_list_its_models():
-    refused = reply(b"400 Bad", b'{"error": "Missing model name"}')
-    states = reply(
-        b"200 OK",
-        b'{"model_version_status": [{"version": "12", "state": "AVAILABLE",'
-        b' "status": {"error_code": "OK", "error_message": ""}}]}',
-    )
-    client = electra_tf.Client(answers(refused, states), "m")
-    assert client.models() == [
-        {"name": "m", "version": "12", "description": None}
-    ]
-    with pytest.raises(UserError, match="name one"):
-        electra_tf.Client(answers(refused)).predict(["a"])
 
 
 def test_no_tensorflow(server):
@@ -269,13 +177,39 @@ def test_grpc(grpc_url, client):
     ]
     assert other.metadata() == client.metadata()
     assert other.status() == client.status()
+    kinds = [bytearray(b"ab"), np.array(["c"])[0]]
+    assert other.predict(kinds, signature="size") == [2.0, 1.0]
+    many = ["x" * (n % 5) for n in range(600)]
+    assert other.predict(iter(many), signature="size") == [
+        float(len(text)) for text in many
+    ]
+    assert electra_tf.Client(grpc_url, "toy", version=2).predict(
+        ["ab"], signature="size"
+    ) == [2.0]
     assert other.models()[0]["version"] == "2"
     with pytest.raises(ServingError, match="has no signature 'x'"):
         other.predict(["a"], signature="x")
     with pytest.raises(ServingError, match="input 'text'"):
         other.predict([1.5])
-    with pytest.raises(ServingError, match="NOT_FOUND"):
+    with pytest.raises(ServingError, match="other: NOT_FOUND") as told:
         electra_tf.Client(grpc_url, "other").predict(["a"])
+    assert (told.value.status, told.value.model) == (404, "other")
+    with pytest.raises(ServingError, match="NOT_FOUND"):
+        electra_tf.Client(grpc_url, "toy", label="x").predict(["a"])
+    with pytest.raises(ServingError, match="no answer within"):
+        electra_tf.Client(grpc_url, "toy", timeout=0.05).predict(
+            ["a"], signature="slow"
+        )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(ServingError, match="UNAVAILABLE") as told:
+        electra_tf.Client(f"grpc://127.0.0.1:{port}", "toy", retries=1).predict(
+            ["a"]
+        )
+    assert told.value.status == 503
+    for url in ("grpc://", "grpc://me:secret@x", "grpc://x/y", "grpc://[x"):
+        with pytest.raises(UserError, match="url"):
+            electra_tf.Client(url)
     with pytest.raises(UserError, match="name one"):
         electra_tf.Client(grpc_url).predict(["a"])
     other.close()

@@ -215,7 +215,7 @@ def test_warm_up_requests(exports):
         )
         seen.add((name, len(inputs["text"])))
     assert {name for name, _ in seen} == {
-        "serving_default", "embed", "embed_first",
+        "serving_default", "embed", "embed_first", "truncation",
     }  # fmt: skip
     assert {rows for _, rows in seen} == {1, 4}
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 
+import browsers
 import pytest
 import serving_toy
 import tensorflow as tf
@@ -27,17 +28,6 @@ HOSTILE = (
     "<img src=x onerror='window.broken = 1'> 中国 </textarea> [MASK]"
 )
 REQUEST_BYTES = 64 * 1024
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update",
-    "--disable-sync",
-)  # fmt: skip
-
-
-def browser_path():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return next(filter(None, map(shutil.which, names)), None)
-
 
 # --- the files -------------------------------------------------------------
 
@@ -62,9 +52,7 @@ def test_no_text_becomes_markup_and_nothing_comes_from_elsewhere():
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory, tiny_tokens):
     """Kinds -> the address of a server of such models."""
-    if browser_path() is None:
-        pytest.skip("no Chromium on the PATH")
-    pytest.importorskip("playwright", reason="needs the package playwright")
+    browsers.need_browser()
     for name in ("starlette", "uvicorn", "prometheus_client"):
         pytest.importorskip(name, reason="needs electra-tf[serving]")
     import check_export_models
@@ -124,14 +112,8 @@ def serve(tmp_path_factory, tiny_tokens):
 
 @pytest.fixture(scope="module")
 def browser(serve):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=browser_path(), headless=True, args=FLAGS
-        )
+    with browsers.opened() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

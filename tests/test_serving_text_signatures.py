@@ -204,3 +204,40 @@ def test_the_description(models):
             name in PAIRED
         )
     assert models["glue"][1].description["task_name"] == "glue/rte"
+
+
+def kept_by_hand(name, lengths):
+    """Tokens read of each text of a row, one taken away at a time."""
+    room = 32 - 3 if name in PAIRED else 32 - 2
+    kept = list(lengths)
+    if name == "ranking":
+        kept[0] = min(kept[0], 6)
+        return [kept[0], min(kept[1], room - kept[0])]
+    if name in PAIRED and not lengths[1]:
+        room += 1  # and no [SEP] after it
+    while sum(kept) > room:
+        kept[0 if kept[0] > kept[-1] or len(kept) == 1 else 1] -= 1
+    return kept
+
+
+@pytest.mark.parametrize("name", ["classification", "pair", "ranking"])
+def test_truncation(models, name):
+    opened, _ = models[name]
+    (function,) = opened.signatures(["truncation"]).values()
+    inputs = requested(name)
+    found = {k: v.numpy() for k, v in function(**inputs).items()}
+    tokenizer = opened.tokenizer
+    for row in range(len(ODD_TEXTS)):
+        texts = [inputs[c].numpy()[row].decode() for c in columns(name)]
+        spans = [tokenizer.tokenize_with_offsets([text]) for text in texts]
+        lengths = [each.ids.row_lengths().numpy()[0] for each in spans]
+        kept = kept_by_hand(name, lengths)
+        for column, text, each, length, read in zip(
+            columns(name), texts, spans, lengths, kept
+        ):
+            assert found[f"{column}_tokens"][row] == length
+            assert found[f"{column}_tokens_read"][row] == read
+            end = len(text)
+            if read < length:
+                end = each.end_chars.to_list()[0][read - 1] if read else 0
+            assert found[f"{column}_chars_read"][row] == end

@@ -39,7 +39,7 @@ def describe(
       signatures: name -> tf.function with an input signature.
     """
     language = language_of(servable.tokenizer.vocab)
-    labels = servable.labels
+    labels, scale = servable.labels, servable.scale
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -50,6 +50,8 @@ def describe(
         "pair": servable.pair,
         "language": language,
         "max_seq_length": servable.max_seq_length,
+        "score_mean": scale and scale[0],
+        "score_spread": scale and scale[1],
         "unknown_percent": servable.unknown_percent,
         "signatures": {
             key: _signature(function.get_concrete_function())

@@ -10,6 +10,7 @@ from electra_tf.exporting.graphs import (
     qa_signatures,
     tagging_signatures,
     text_signatures,
+    truncation_signature,
 )
 from electra_tf.exporting.graphs.inputs import Signatures
 from electra_tf.hub import loading, pretrained
@@ -113,6 +114,19 @@ class Servable:
             return tuple(task.state["labels"])
         return None
 
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """Mean and deviation of the numbers that a regressor was trained on.
+
+        None of other models, and where the options gave a scale.
+        """
+        task = self.predictor.task if self.predictor else None
+        if not isinstance(task, TextTask) or "scale" not in task.state:
+            return None
+        if getattr(task.options, "scale", None) is not None:
+            return None
+        return task.state["offset"], task.state["scale"]
+
     def signatures(self, names: Iterable[str] | None = None) -> Signatures:
         """Makes the model's signatures, `serving_default` first.
 
@@ -128,6 +142,12 @@ class Servable:
         found = _SIGNATURES[self.kind](self.predictor or self.network)
         found |= pretrained_signatures.embedding_signatures(
             self.network, self.tokenizer, self.max_seq_length
+        )
+        found |= truncation_signature.signatures(
+            self.predictor.task if self.predictor else None,
+            self.tokenizer,
+            self.max_seq_length,
+            masks=self.kind == "generator",
         )
         wanted = tuple(found if names is None else names)
         for name in wanted:

@@ -18,6 +18,7 @@ def client(
     model: str | None = None,
     *,
     version: Annotated[int, Setting(at_least=0)] | None = None,
+    label: str | None = None,
     signature: str | None = None,
     text: Sequence[str] = (),
     input: str | None = None,
@@ -34,12 +35,13 @@ def client(
     or an object with the model's inputs ({"question": ..., "context": ...}).
     Without --text and --input it tells what the server serves. An address
     grpc://HOST:8500 speaks gRPC with TensorFlow Serving. Does not start
-    TensorFlow. Programs have `electra_tf.Client`.
+    TensorFlow. Programs have `electra_tf.Client` and `AsyncClient`.
 
     Args:
       url: address of the server: http://, https:// or grpc://
       model: its name on the server; not needed if there is only one
       version: of the model; the newest if not given
+      label: of a version, such as stable, instead of its number
       signature: what to ask for: embed, say; the model's main one if not
         given
       text: a text; repeat
@@ -58,7 +60,7 @@ def client(
         raise UserError("give --text or --input, not both")
     with contextlib.ExitStack() as stack:
         asked = stack.enter_context(
-            Client(url, model, version=version, timeout=timeout)
+            Client(url, model, version=version, label=label, timeout=timeout)
         )
         target: IO[str] = sys.stdout
         if output:

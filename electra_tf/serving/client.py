@@ -1,30 +1,35 @@
-"""A client for `electra-tf serve` and for TensorFlow Serving.
+"""Clients for `electra-tf serve` and for TensorFlow Serving.
 
-Needs nothing but Python's standard library: no TensorFlow, no NumPy. With an
-address that begins with grpc:// it speaks gRPC, which needs the extra
+Need nothing but Python's standard library: no TensorFlow, no NumPy. With an
+address that begins with grpc:// they speak gRPC, which needs the extra
 `serving`; see `electra_tf.serving.grpc_client`.
 """
 
-import base64
-import binascii
-import contextlib
-import http.client
-import json
-import random
-import socket
-import ssl
-import threading
-import time
-import urllib.parse
-from collections.abc import Mapping, Sequence
-from typing import Any
+import asyncio
+import concurrent.futures
+import contextvars
+import functools
+import math
+from collections.abc import (
+    AsyncIterable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from typing import Any, TypeVar
 
 from electra_tf.errors import UserError
-from electra_tf.serving.api import Api, Columns, Rows, ServingError
+from electra_tf.serving import rows as of
+from electra_tf.serving.api import ABORT, Abort, Api, ServingError, Target
+from electra_tf.serving.rest_client import RestApi, encoded
 
-_OVERLOADED = (429, 503)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-_MAX_IDLE = 16
+__all__ = ["AsyncClient", "Client", "ServingError", "encoded"]
+
+_T = TypeVar("_T")
+# Servers take 4 MiB, unless told otherwise; names and quotes come on top.
+_REQUEST_BYTES = 2 * 2**20
+_REQUEST_ROWS = 256
 
 
 class Client:
@@ -40,19 +45,24 @@ class Client:
     A model of questions takes `{"question": ..., "context": ...}` for each.
 
     Args:
-      url: http://HOST:PORT, https://..., or grpc://HOST:PORT for TensorFlow
-        Serving's other port.
+      url: http://HOST:PORT, https://..., unix:///PATH/OF/SOCKET, or
+        grpc://HOST:PORT for the other port (grpcs:// with TLS).
       model: its name on the server; may be left out if there is only one and
         the server tells (TensorFlow Serving does not).
       version: a number; None asks the newest.
-      timeout: seconds for each answer.
+      label: of a version, such as "stable", instead of its number.
+      timeout: seconds for the whole answer to a request, further attempts
+        among them; None for no end.
       retries: how often a request is sent anew after a failure that cannot
-        have lost anything: no connection, a connection that broke before the
-        answer, an overloaded server (429, 503).
+        have lost anything: no connection, a connection that broke, an
+        overloaded server (429, 503), whose Retry-After is kept to.
       headers: sent with each request, such as an Authorization.
+      compress: whether requests are sent as gzip; answers may come so.
+      trust_env: whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY,
+        SSL_CERT_FILE and SSL_CERT_DIR count.
 
     Raises:
-      UserError: the address is none.
+      UserError: an argument is wrong.
     """
 
     def __init__(
@@ -61,34 +71,60 @@ class Client:
         model: str | None = None,
         *,
         version: int | None = None,
-        timeout: float = 60.0,
+        label: str | None = None,
+        timeout: float | None = 60.0,
         retries: int = 3,
         headers: Mapping[str, str] | None = None,
+        compress: bool = False,
+        trust_env: bool = True,
     ) -> None:
+        if not isinstance(url, str):
+            raise UserError(f"url: expected a text, got {url!r:.40}")
+        for name, value in (("model", model), ("label", label)):
+            if value is not None and (not isinstance(value, str) or not value):
+                raise UserError(f"{name}: expected a name, got {value!r:.40}")
+        if version is not None and label is not None:
+            raise UserError("give a version or a label, not both")
+        if version is not None:
+            _check_number("version", version)
+        _check_number("retries", retries)
+        _check_timeout(timeout)
+        if headers is not None and not isinstance(headers, Mapping):
+            raise UserError("headers: expected a mapping of name -> value")
         self.url = url
         self._model = model
         self._version = version
+        self._label = label
         self._api: Api
-        if urllib.parse.urlsplit(url).scheme == "grpc":
+        if url.lower().startswith(("grpc:", "grpcs:")):
             from electra_tf.serving.grpc_client import GrpcApi
 
-            self._api = GrpcApi(url, timeout, retries, headers)
+            self._api = GrpcApi(url, timeout, retries, headers or {}, compress)
         else:
-            self._api = _RestApi(url, timeout, retries, headers)
+            self._api = RestApi(
+                url, timeout, retries, headers or {}, trust_env, compress
+            )
 
     def predict(
         self,
-        data: Rows | Columns,
+        data: Iterable[Any] | Mapping[str, Iterable[Any]],
         *,
         signature: str | None = None,
+        batch_size: int = _REQUEST_ROWS,
+        progress: Callable[[int], object] | None = None,
     ) -> Any:
         """The model's answers.
 
         Args:
-          data: rows, each a text, or a mapping of input name -> value; or
-            columns, a mapping of input name -> list. `bytes` are sent as
-            they are, whether they are UTF-8 or not.
+          data: rows, each a text, or a mapping of input name -> value: a
+            list, a generator, an array of NumPy, a table of pandas, Polars or
+            Arrow; or columns, a mapping of input name -> list. `bytes` are
+            sent as they are, whether they are UTF-8 or not. Rows are sent in
+            as many requests as they need, one after another; columns in one.
           signature: "embed", say; None is the model's main one.
+          batch_size: the most rows of one request.
+          progress: called with the number of rows that are answered, after
+            each request.
 
         Returns:
           For rows a list with an answer for each: a value if the signature
@@ -96,14 +132,29 @@ class Client:
           output name -> list (a bare list with one output).
 
         Raises:
-          ServingError: the server refused, or could not be reached.
+          UserError: a row is none that a model takes.
+          ServingError: the server refused, could not be reached, or answered
+            more or fewer rows than it was asked.
         """
-        by_row = not isinstance(data, Mapping)
-        if isinstance(data, str | bytes):
-            raise UserError("predict takes a list of texts, not one text")
-        if by_row and not data:
-            return []
-        return self._api.predict(self._name(), self._version, signature, data)
+        if signature is not None and not isinstance(signature, str):
+            raise UserError(f"signature: expected a name, got {signature!r}")
+        if isinstance(data, Mapping):
+            columns = of.plain_columns(data)
+            target = self._target()
+            answer = self._api.predict(target, signature, columns)
+            _check_columns(columns, answer, target)
+            return answer
+        _check_number("batch_size", batch_size, least=1)
+        found: list[Any] = []
+        rows = of.plain_rows(data)
+        for part in of.parts(rows, batch_size, _REQUEST_BYTES):
+            target = self._target()
+            answers = self._api.predict(target, signature, part)
+            _check_count(len(part), answers, target)
+            found += answers
+            if progress is not None:
+                progress(len(found))
+        return found
 
     def models(self) -> list[dict[str, Any]]:
         """What is served: name, version and description of each model.
@@ -120,15 +171,16 @@ class Client:
             if each["state"] == "AVAILABLE"
         ]
         newest = str(max(versions)) if versions else None
-        return [{"name": self._name(), "version": newest, "description": None}]
+        name = self._target().model
+        return [{"name": name, "version": newest, "description": None}]
 
     def status(self) -> list[dict[str, Any]]:
         """The versions of the model, each with its state."""
-        return self._api.status(self._name(), self._version)
+        return self._api.status(self._target())
 
     def metadata(self) -> dict[str, Any]:
         """The signatures: name -> inputs, outputs and their types."""
-        return self._api.metadata(self._name(), self._version)
+        return self._api.metadata(self._target())
 
     def close(self) -> None:
         """Ends the connections; with HTTP the client can still be used."""
@@ -140,7 +192,7 @@ class Client:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _name(self) -> str:
+    def _target(self) -> Target:
         if self._model is None:
             found = self._api.models()
             if found is None:
@@ -154,244 +206,145 @@ class Client:
                     "name one of them"
                 )
             self._model = names[0]
-        return self._model
+        return Target(self._model, self._version, self._label)
 
 
-class _RestApi:
-    """The REST interface of TensorFlow Serving, over connections that are kept.
+class AsyncClient:
+    """A `Client` whose methods are awaited.
 
-    Every request of the REST interface only reads, so that one that broke off
-    can be sent again.
+        import asyncio
+
+        from electra_tf import AsyncClient
+
+        async def main():
+            async with AsyncClient("http://127.0.0.1:8501", "sst2") as client:
+                return await asyncio.gather(
+                    client.predict(["a fine film"]),
+                    client.predict(["a dull one"]),
+                )
+
+        asyncio.run(main())
+
+    Cancelling a call, `asyncio.timeout` for instance, ends its request.
 
     Args:
-      url: http:// or https://, may have a path before /v1.
-      timeout: seconds without a byte of the answer.
-      retries: further attempts after a failure that is safe to repeat.
-      headers: sent with each request.
+      url: see `Client`.
+      model: see `Client`.
+      connections: the most requests at the same time; others wait.
+      **options: all else that `Client` takes.
+
+    Raises:
+      UserError: an argument is wrong.
     """
 
     def __init__(
         self,
         url: str,
-        timeout: float,
-        retries: int,
-        headers: Mapping[str, str] | None = None,
+        model: str | None = None,
+        *,
+        connections: int = 16,
+        **options: Any,
     ) -> None:
-        parts = urllib.parse.urlsplit(url)
-        try:
-            port = parts.port
-        except ValueError as error:
-            raise UserError(f"{url}: {error}") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(
-                f"{url}: expected an address such as http://127.0.0.1:8501"
-            )
-        if parts.username or parts.query or parts.fragment:
-            raise UserError(
-                f"{parts.scheme}://{parts.hostname}: only host, port and path "
-                "belong in the address; give headers for the rest"
-            )
-        if timeout <= 0:
-            raise UserError(f"timeout: expected seconds, got {timeout}")
-        self._place = f"{parts.scheme}://{parts.netloc}"
-        self._secure = parts.scheme == "https"
-        self._host, self._port = parts.hostname, port
-        self._prefix = parts.path.rstrip("/")
-        self._timeout = timeout
-        self._retries = retries
-        self._headers = {"Accept": "application/json", **(headers or {})}
-        self._idle: list[http.client.HTTPConnection] = []
-        self._lock = threading.Lock()
+        _check_number("connections", connections, least=1)
+        self._client = Client(url, model, **options)
+        self.url = url
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            connections, thread_name_prefix="electra_tf.AsyncClient"
+        )
 
-    def predict(
+    async def predict(
         self,
-        model: str,
-        version: int | None,
-        signature: str | None,
-        data: Rows | Columns,
+        data: Any,
+        *,
+        signature: str | None = None,
+        batch_size: int = _REQUEST_ROWS,
+        progress: Callable[[int], object] | None = None,
     ) -> Any:
-        by_row = not isinstance(data, Mapping)
-        request: dict[str, Any] = {}
-        if signature:
-            request["signature_name"] = signature
-        request["instances" if by_row else "inputs"] = encoded(data)
-        answer = self._request(
-            "POST", _path(model, version) + ":predict", request
-        )
-        return _decoded(_member(answer, "predictions" if by_row else "outputs"))
+        """See `Client.predict`; rows may come from an asynchronous iterator.
 
-    def models(self) -> list[dict[str, Any]] | None:
-        try:
-            answer = self._request("GET", "/v1/models")
-        except ServingError as error:
-            if error.status in (400, 404):  # TensorFlow Serving's answer
-                return None
-            raise
-        return _member(answer, "models")
-
-    def status(self, model: str, version: int | None) -> list[dict[str, Any]]:
-        answer = self._request("GET", _path(model, version))
-        return _member(answer, "model_version_status")
-
-    def metadata(self, model: str, version: int | None) -> dict[str, Any]:
-        path = _path(model, version) + "/metadata"
-        found = _member(self._request("GET", path), "metadata")
-        return _member(_member(found, "signature_def"), "signature_def")
-
-    def close(self) -> None:
-        """Ends the connections that are kept."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
-
-    def _request(self, method: str, path: str, body: Any = None) -> Any:
-        """Sends JSON, returns the answer's JSON.
-
-        Raises:
-          ServingError: an error of the server's, or no answer.
+        `progress` is called in another thread.
         """
-        data = None if body is None else json.dumps(body).encode("utf-8")
-        for attempt in range(self._retries + 1):
-            last = attempt == self._retries
-            try:
-                status, headers, content = self._send(method, path, data)
-            except TimeoutError as error:
-                # It may still be at work on it: asking again adds to that.
-                raise ServingError(
-                    f"{self._place}: no answer within {self._timeout:g} seconds"
-                ) from error
-            except ssl.SSLError as error:
-                raise ServingError(f"{self._place}: {error}") from error
-            except (OSError, http.client.HTTPException) as error:
-                if last:
-                    raise ServingError(
-                        _unreached(self._place, error)
-                    ) from error
-                _pause(attempt, None)
-                continue
-            if status in _OVERLOADED and not last:
-                _pause(attempt, headers.get("Retry-After"))
-                continue
-            return self._read(status, content)
-        raise AssertionError("the last attempt returns or raises")
+        if isinstance(data, AsyncIterable):
+            data = [row async for row in data]
+        return await self._run(
+            self._client.predict,
+            data,
+            signature=signature,
+            batch_size=batch_size,
+            progress=progress,
+        )
 
-    def _send(
-        self, method: str, path: str, data: bytes | None
-    ) -> tuple[int, Any, bytes]:
-        with self._lock:
-            kept = self._idle.pop() if self._idle else None
-        if kept:
-            # The server may have closed it in the meantime: then anew, which
-            # is no failure.
-            with contextlib.suppress(
-                ConnectionError, http.client.BadStatusLine
-            ):
-                return self._exchange(kept, method, path, data)
-        return self._exchange(self._connection(), method, path, data)
+    async def models(self) -> list[dict[str, Any]]:
+        """See `Client.models`."""
+        return await self._run(self._client.models)
 
-    def _exchange(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        path: str,
-        data: bytes | None,
-    ) -> tuple[int, Any, bytes]:
-        headers = dict(self._headers)
-        if data is not None:
-            headers["Content-Type"] = "application/json"
+    async def status(self) -> list[dict[str, Any]]:
+        """See `Client.status`."""
+        return await self._run(self._client.status)
+
+    async def metadata(self) -> dict[str, Any]:
+        """See `Client.metadata`."""
+        return await self._run(self._client.metadata)
+
+    async def close(self) -> None:
+        """Ends the connections and what runs; the client is of no more use."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def _run(
+        self, method: Callable[..., _T], *args: Any, **options: Any
+    ) -> _T:
+        abort = Abort()
+        context = contextvars.copy_context()
+        context.run(ABORT.set, abort)
+        call = functools.partial(context.run, method, *args, **options)
+        loop = asyncio.get_running_loop()
         try:
-            connection.request(method, self._prefix + path, data, headers)
-            response = connection.getresponse()
-            content = response.read()
-        except BaseException:
-            connection.close()
+            return await loop.run_in_executor(self._threads, call)
+        except asyncio.CancelledError:
+            abort()
             raise
-        with self._lock:
-            # http.client has closed it if the server said so.
-            keep = connection.sock and len(self._idle) < _MAX_IDLE
-            if keep:
-                self._idle.append(connection)
-        if not keep:
-            connection.close()
-        return response.status, response.headers, content
 
-    def _connection(self) -> http.client.HTTPConnection:
-        kind = (
-            http.client.HTTPSConnection
-            if self._secure
-            else http.client.HTTPConnection
+
+def _check_number(name: str, value: Any, least: int = 0) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(
+            f"{name}: expected a whole number from {least} on, got "
+            f"{value!r:.40}"
         )
-        connection = kind(self._host, self._port, timeout=self._timeout)
-        connection.connect()
-        # Headers and body are two writes; the second shall not wait.
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
 
-    def _read(self, status: int, content: bytes) -> Any:
-        try:
-            # TensorFlow Serving writes strings as they are, UTF-8 or not.
-            answer = json.loads(content.decode("utf-8", errors="replace"))
-        except (ValueError, RecursionError):
-            answer = None
-        if status == http.client.OK:
-            if answer is None:
-                raise ServingError(f"{self._place}: the answer is not JSON")
-            return answer
-        told = answer.get("error") if isinstance(answer, dict) else None
-        if not isinstance(told, str):
-            told = content[:200].decode("utf-8", errors="replace").strip()
-        phrase = http.client.responses.get(status, "")
+
+def _check_timeout(value: Any) -> None:
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or (good and value > 0 and math.isfinite(value)):
+        return
+    raise UserError(
+        f"timeout: expected seconds above 0, or None, got {value!r:.40}"
+    )
+
+
+def _check_count(asked: int, answers: Any, target: Target) -> None:
+    if not isinstance(answers, list) or len(answers) != asked:
+        got = len(answers) if isinstance(answers, list) else "no list"
         raise ServingError(
-            f"{self._place}: {status} {phrase}: {told}".strip(": "), status
+            f"{target}: asked for {asked} answers, got {got}",
+            model=target.model,
         )
 
 
-def _path(model: str, version: int | None) -> str:
-    path = "/v1/models/" + urllib.parse.quote(model, safe="")
-    return path if version is None else f"{path}/versions/{version}"
-
-
-def _member(answer: Any, key: str) -> Any:
-    if not isinstance(answer, dict) or key not in answer:
-        raise ServingError(f"the answer has no '{key}': no model server's")
-    return answer[key]
-
-
-def encoded(value: Any) -> Any:
-    """Writes `bytes` as JSON can hold them; leaves everything else as it is."""
-    if isinstance(value, bytes):
-        return {"b64": base64.b64encode(value).decode("ascii")}
-    if isinstance(value, Mapping):
-        return {name: encoded(each) for name, each in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [encoded(each) for each in value]
-    return value
-
-
-def _decoded(value: Any) -> Any:
-    """The way back."""
-    if isinstance(value, list):
-        return [_decoded(each) for each in value]
-    if isinstance(value, dict):
-        if value.keys() == {"b64"} and isinstance(value["b64"], str):
-            try:
-                return base64.b64decode(value["b64"])
-            except binascii.Error as error:
-                raise ServingError(f"damaged answer: {error}") from error
-        return {name: _decoded(each) for name, each in value.items()}
-    return value
-
-
-def _pause(attempt: int, told: str | None) -> None:
-    """Waits before another attempt, longer each time, never in step."""
-    pause = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
-    pause *= random.uniform(0.5, 1.5)
-    if told and told.isascii() and told.isdigit() and len(told) < 6:
-        pause = max(pause, min(float(told), _LONGEST_PAUSE))
-    time.sleep(pause)
-
-
-def _unreached(place: str, error: Exception) -> str:
-    reason = getattr(error, "strerror", None) or str(error) or repr(error)
-    return f"{place}: cannot be reached: {reason}"
+def _check_columns(
+    columns: Mapping[str, Sequence[Any]], answer: Any, target: Target
+) -> None:
+    """As many answers in each output as rows, where columns tell how many."""
+    lengths = {len(values) for values in columns.values()}
+    outputs = answer.values() if isinstance(answer, dict) else [answer]
+    if len(lengths) == 1:
+        (asked,) = lengths
+        for values in outputs:
+            _check_count(asked, values, target)

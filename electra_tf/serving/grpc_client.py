@@ -4,13 +4,19 @@ Needs the extra `serving`, whose messages import TensorFlow; nothing else of
 the client does.
 """
 
-import time
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from electra_tf.errors import UserError
-from electra_tf.serving.api import ServingError
+from electra_tf.serving.api import (
+    ABORT,
+    Deadline,
+    ServingError,
+    Target,
+    pause,
+)
+from electra_tf.serving.http_exchange import checked_headers
 
 try:
     import grpc
@@ -33,17 +39,24 @@ except ImportError as import_error:
 _DEFAULT_SIGNATURE = "serving_default"
 # Servers take 4 MB unless told; answers may be as large as they are.
 _OPTIONS = [("grpc.max_receive_message_length", -1)]
-_PAUSE = 0.1
+# As HTTP says what gRPC says.
+_STATUSES = {
+    "INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404, "FAILED_PRECONDITION": 412, "OUT_OF_RANGE": 400,
+    "RESOURCE_EXHAUSTED": 429, "INTERNAL": 500, "UNIMPLEMENTED": 501,
+    "UNAVAILABLE": 503,
+}  # fmt: skip
 
 
 class GrpcApi:
     """A server's gRPC interface; see `electra_tf.serving.api.Api`.
 
     Args:
-      url: grpc://HOST:PORT.
-      timeout: seconds for an answer.
+      url: grpc://HOST:PORT, or grpcs:// for TLS.
+      timeout: seconds for an answer, all attempts together; None for no end.
       retries: further attempts while the server is unavailable.
       headers: sent with each call as metadata.
+      compress: whether requests are sent as gzip.
 
     Raises:
       UserError: the address is none.
@@ -52,18 +65,36 @@ class GrpcApi:
     def __init__(
         self,
         url: str,
-        timeout: float,
+        timeout: float | None,
         retries: int,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str],
+        compress: bool,
     ) -> None:
-        parts = urllib.parse.urlsplit(url)
-        if not parts.netloc or parts.path.strip("/"):
+        try:
+            parts = urllib.parse.urlsplit(url)
+        except ValueError as error:
+            raise UserError(f"url: {url}: {error}") from error
+        if not parts.netloc or parts.path.strip("/") or "@" in parts.netloc:
             raise UserError(
-                f"{url}: expected an address such as grpc://127.0.0.1:8500"
+                f"url: {parts.scheme}://{parts.netloc.rpartition('@')[2]}: "
+                "expected an address such as grpc://127.0.0.1:8500"
             )
         self._url, self._timeout, self._retries = url, timeout, retries
-        self._headers = [(k.lower(), v) for k, v in (headers or {}).items()]
-        self._channel = grpc.insecure_channel(parts.netloc, options=_OPTIONS)
+        checked = checked_headers(headers).items()
+        self._headers = [(key.lower(), value) for key, value in checked]
+        packing = (
+            grpc.Compression.Gzip
+            if compress
+            else grpc.Compression.NoCompression
+        )
+        if parts.scheme == "grpcs":
+            self._channel = grpc.secure_channel(
+                parts.netloc, grpc.ssl_channel_credentials(), _OPTIONS, packing
+            )
+        else:
+            self._channel = grpc.insecure_channel(
+                parts.netloc, _OPTIONS, packing
+            )
         self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(
             self._channel
         )
@@ -72,31 +103,31 @@ class GrpcApi:
 
     def predict(
         self,
-        model: str,
-        version: int | None,
+        target: Target,
         signature: str | None,
         data: Sequence[Any] | Mapping[str, Sequence[Any]],
     ) -> Any:
         """See `Api`."""
         name = signature or _DEFAULT_SIGNATURE
-        types = self._input_types(model, version, name)
-        request = predict_pb2.PredictRequest(
-            model_spec=_spec(model, version, name)
-        )
+        types = self._input_types(target, name)
+        request = predict_pb2.PredictRequest(model_spec=_spec(target, name))
         columns = (
             data if isinstance(data, Mapping) else _columns(data, list(types))
         )
         for key, values in columns.items():
             if key not in types:
                 raise ServingError(
-                    f"{model} takes {', '.join(types)}, no '{key}'"
+                    f"{target} takes {', '.join(types)}, no '{key}'",
+                    model=target.model,
                 )
             try:
                 tensor = tf.make_tensor_proto(values, dtype=types[key])
             except (TypeError, ValueError) as error:
-                raise ServingError(f"input '{key}': {error}") from error
+                raise ServingError(
+                    f"{target}: input '{key}': {error}", model=target.model
+                ) from error
             request.inputs[key].CopyFrom(tensor)
-        answer = self._call(self._predictions.Predict, request)
+        answer = self._call(self._predictions.Predict, request, target)
         outputs = {
             key: _values(key, tf.make_ndarray(tensor))
             for key, tensor in answer.outputs.items()
@@ -111,12 +142,12 @@ class GrpcApi:
         """gRPC has no call that lists the models."""
         return None
 
-    def status(self, model: str, version: int | None) -> list[dict[str, Any]]:
+    def status(self, target: Target) -> list[dict[str, Any]]:
         """See `Api`."""
         request = get_model_status_pb2.GetModelStatusRequest(
-            model_spec=_spec(model, version)
+            model_spec=_spec(target)
         )
-        answer = self._call(self._models.GetModelStatus, request)
+        answer = self._call(self._models.GetModelStatus, request, target)
         states = get_model_status_pb2.ModelVersionStatus.State
         return [
             {
@@ -130,7 +161,7 @@ class GrpcApi:
             for each in answer.model_version_status
         ]
 
-    def metadata(self, model: str, version: int | None) -> dict[str, Any]:
+    def metadata(self, target: Target) -> dict[str, Any]:
         """See `Api`."""
         return {
             name: json_format.MessageToDict(
@@ -138,35 +169,32 @@ class GrpcApi:
                 preserving_proto_field_name=True,
                 always_print_fields_with_no_presence=True,
             )
-            for name, definition in self._definitions(model, version).items()
+            for name, definition in self._definitions(target).items()
         }
 
     def close(self) -> None:
         """Ends the connection."""
         self._channel.close()
 
-    def _definitions(
-        self, model: str, version: int | None
-    ) -> Mapping[str, Any]:
+    def _definitions(self, target: Target) -> Mapping[str, Any]:
         request = get_model_metadata_pb2.GetModelMetadataRequest(
-            model_spec=_spec(model, version), metadata_field=["signature_def"]
+            model_spec=_spec(target), metadata_field=["signature_def"]
         )
-        answer = self._call(self._predictions.GetModelMetadata, request)
+        answer = self._call(self._predictions.GetModelMetadata, request, target)
         found = get_model_metadata_pb2.SignatureDefMap()
         answer.metadata["signature_def"].Unpack(found)
         return found.signature_def
 
-    def _input_types(
-        self, model: str, version: int | None, signature: str
-    ) -> dict[str, Any]:
+    def _input_types(self, target: Target, signature: str) -> dict[str, Any]:
         """Input name -> type, asked once for each signature."""
-        key = (model, version, signature)
+        key = (target, signature)
         if key not in self._signatures:
-            definitions = self._definitions(model, version)
+            definitions = self._definitions(target)
             if signature not in definitions:
                 raise ServingError(
-                    f"{model} has no signature '{signature}': it has "
-                    + ", ".join(sorted(definitions))
+                    f"{target} has no signature '{signature}': it has "
+                    + ", ".join(sorted(definitions)),
+                    model=target.model,
                 )
             self._signatures[key] = {
                 name: tf.dtypes.as_dtype(info.dtype)
@@ -174,28 +202,48 @@ class GrpcApi:
             }
         return self._signatures[key]
 
-    def _call(self, method: Callable[..., Any], request: Any) -> Any:
+    def _call(self, method: Any, request: Any, target: Target) -> Any:
+        deadline = Deadline(self._timeout)
+        abort = ABORT.get()
         for attempt in range(self._retries + 1):
             try:
-                return method(
-                    request, timeout=self._timeout, metadata=self._headers
+                call = method.future(
+                    request, timeout=deadline.left(), metadata=self._headers
                 )
+                if abort is not None:
+                    abort.watch(call.cancel)
+                return call.result()
             except grpc.RpcError as error:
-                code = error.code()
-                again = code == grpc.StatusCode.UNAVAILABLE
-                if again and attempt < self._retries:
-                    time.sleep(_PAUSE * 2**attempt)
-                    continue
+                code, said = error.code(), error.details() or ""
+                large = "larger than max" in said
+                busy = not large and code in (
+                    grpc.StatusCode.UNAVAILABLE,
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                )
+                if busy and attempt < self._retries:
+                    if pause(attempt, None, deadline):
+                        continue
+                told = f"{code.name}: {said}"
+                if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+                    told = f"no answer within {self._timeout:g} seconds"
                 raise ServingError(
-                    f"{self._url}: {code.name}: {error.details()}"
+                    f"{self._url}: {target}: {told}",
+                    413 if large else _STATUSES.get(code.name),
+                    model=target.model,
+                    said=said or None,
                 ) from error
+            finally:
+                if abort is not None:
+                    abort.watch(None)
         raise AssertionError("the last attempt returns or raises")
 
 
-def _spec(model: str, version: int | None, signature: str = "") -> Any:
-    spec = model_pb2.ModelSpec(name=model, signature_name=signature)
-    if version is not None:
-        spec.version.value = version
+def _spec(target: Target, signature: str = "") -> Any:
+    spec = model_pb2.ModelSpec(name=target.model, signature_name=signature)
+    if target.version is not None:
+        spec.version.value = target.version
+    if target.label is not None:
+        spec.version_label = target.label
     return spec
 
 

@@ -12,10 +12,18 @@ export async function loadedModels() {
 
 /** A request for predictions, ready to send or to be shown as a command. */
 export class PredictRequest {
-  constructor(model, rows) {
-    const path = `v1/models/${encodeURIComponent(model)}:predict`;
+  /**
+   * @param {string} model
+   * @param {Array} rows
+   * @param {{version?: string|null, signature?: string|null}} options the
+   *   newest version and the model's main signature where null.
+   */
+  constructor(model, rows, { version = null, signature = null } = {}) {
+    const of = version === null ? "" : `/versions/${version}`;
+    const path = `v1/models/${encodeURIComponent(model)}${of}:predict`;
+    const named = signature === null ? {} : { signature_name: signature };
     this.url = new URL(path, document.baseURI).href;
-    this.body = JSON.stringify({ instances: rows }, wellFormed);
+    this.body = JSON.stringify({ ...named, instances: rows }, wellFormed);
   }
 
   /** {predictions, milliseconds}; a ServerError where there are none. */

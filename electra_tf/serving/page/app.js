@@ -2,8 +2,10 @@
 
 import { loadedModels, PredictRequest, ServerError } from "./api.js";
 import { classification } from "./classification.js";
+import { cutNotice, cutTexts, readingRequest } from "./cut.js";
 import { discriminator } from "./discriminator.js";
 import { element, refill } from "./dom.js";
+import { embeddings } from "./embeddings.js";
 import { Fields } from "./fields.js";
 import { generator } from "./generator.js";
 import { multilabel } from "./multilabel.js";
@@ -15,27 +17,42 @@ import { showRequest } from "./request_panel.js";
 import { seq2seq } from "./seq2seq.js";
 import { tagging } from "./tagging.js";
 import { attachThemeButton } from "./theme.js";
+import { modifierKey } from "./touch.js";
 
 const WIDGETS = {
   classification, multilabel, regression, ranking, tagging, qa, seq2seq,
   discriminator, generator,
 };
 
+// Tasks that read a text of any length, piece by piece.
+const READ_WHOLE = ["qa", "tagging"];
+const POLL = 3000; // milliseconds, while the server has no model to show
+const LONG = 120; // characters of a headline that is a text
+const ONE_CHOICE = 2000; // changes within it are one step of "back"
+
 const at = (id) => document.getElementById(id);
+
+function widgetOf({ task, signatures }) {
+  const only = signatures && !("serving_default" in signatures);
+  if (only) return "embed" in signatures ? embeddings : raw;
+  return WIDGETS[task] ?? raw;
+}
 
 /** A model on the page: what was written and answered stays with it. */
 class Panel {
-  constructor(model) {
+  /** `pinned` is the version that the address asks for; null: the newest. */
+  constructor(model, pinned = null) {
     this.running = null; // an AbortController
+    this.pinned = pinned;
     this.take(model);
   }
 
   /** Is the model as the server has it; what was written stays in its form. */
   take({ name, version, description }) {
-    const widget = WIDGETS[description?.task] ?? raw;
     this.name = name;
     this.version = version;
     this.description = description ?? {};
+    const widget = widgetOf(this.description);
     const language = this.description.language;
     const forms = widget.fields(this.description);
     const form = JSON.stringify([description?.task, language, forms]);
@@ -52,16 +69,27 @@ class Panel {
     return this.widget.examples ? this.widget.examples(rows) : rows;
   }
 
-  /** "version 3 · glue/sst2 · English · up to 128 tokens". */
+  /** "version 3 · glue/sst2 · English · reads the first 128 tokens". */
   facts() {
     const { task, task_name, language, max_seq_length } = this.description;
     const languages = { en: "English", zh: "Chinese" };
+    const version = this.pinned === null
+      ? `version ${this.version}`
+      : `version ${this.pinned}, as the address asks`;
     return [
-      `version ${this.version}`,
+      version,
       task_name ?? task,
       languages[language],
-      max_seq_length ? `reads up to ${max_seq_length} tokens` : null,
+      max_seq_length && !READ_WHOLE.includes(task) ? this.reach() : null,
     ].filter(Boolean).join(" · ");
+  }
+
+  /** How much of a text counts; [CLS] and [SEP] are none of its tokens. */
+  reach() {
+    const { max_seq_length: most, pair } = this.description;
+    return pair
+      ? `reads ${most - 3} tokens of both texts together`
+      : `reads the first ${most - 2} tokens`;
   }
 
   /** What is wrong with the values: {field, message}, or null. */
@@ -75,7 +103,8 @@ class Panel {
   }
 }
 
-const panels = new Map(); // by the models' names
+const panels = new Map(); // by the models' names, with a pinned version's
+let served = new Map(); // name -> model, as the server tells them
 let panel = null;
 
 /** Puts a model on the page. */
@@ -96,7 +125,10 @@ function open(next) {
 function showModel() {
   at("title").textContent = panel.widget.title;
   at("about").textContent = panel.widget.about;
-  at("facts").textContent = panel.facts();
+  const newest = panel.pinned === null ? null : element(
+    "a", { href: address(panel.name) }, "use the newest",
+  );
+  refill(at("facts"), panel.facts(), newest ? " · " : null, newest);
   showExamples(panel.examples());
 }
 
@@ -113,7 +145,7 @@ function showExamples(examples) {
           run();
         },
       },
-      element("bdi", {}, Object.values(example).map(brief).join(" / ")),
+      ...briefly(example),
     );
   refill(
     at("examples"),
@@ -122,11 +154,20 @@ function showExamples(examples) {
   at("examples-part").hidden = !examples.length;
 }
 
-function brief(value) {
-  if (Array.isArray(value)) {
-    return value.length === 1 ? "1 passage" : `${value.length} passages`;
-  }
-  return value.length > 90 ? `${value.slice(0, 88).trimEnd()}…` : value;
+/** "how long is the danube / 3 passages", each part in its direction. */
+function briefly(example) {
+  const part = ([name, value]) => {
+    if (!Array.isArray(value)) {
+      return value.length > 90 ? `${value.slice(0, 88).trimEnd()}…` : value;
+    }
+    const form = panel.fields.parts.find((part) => part.form.name === name);
+    const label = form?.form.label.toLowerCase() ?? name;
+    return `${value.length} ${label}${value.length === 1 ? "" : "s"}`;
+  };
+  return Object.entries(example).flatMap((entry, i) => [
+    i ? " / " : null,
+    element("bdi", {}, part(entry)),
+  ]);
 }
 
 /** Asks the model on the page; a run before that still goes on is ended. */
@@ -140,15 +181,21 @@ async function run() {
     showError(fault.message);
     return;
   }
-  const request = new PredictRequest(asked.name, asked.widget.rows(values));
+  const rows = asked.widget.rows(values);
+  const { pinned: version, description, widget } = asked;
+  const signature = widget.signature ?? null;
+  const request = new PredictRequest(asked.name, rows, { version, signature });
+  const reading = readingRequest(asked.name, description, rows, version);
   const control = new AbortController();
   asked.running = control;
   at("news").textContent = "";
   setBusy(true);
   try {
+    const told = reading?.send(control.signal).catch(() => null);
     const answer = await request.send(control.signal);
-    const shown = show(asked, values, answer);
-    asked.answer = { ...shown, request, ...answer };
+    const cuts = cutTexts(rows, (await told)?.predictions ?? []);
+    const shown = show(asked, values, answer, cuts);
+    asked.answer = { ...shown, request, ...answer, cuts };
     if (panel === asked) showAnswer(asked.answer, true);
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -180,11 +227,12 @@ async function refresh() {
 }
 
 function takeModels(models) {
-  for (const model of models) {
-    const known = panels.get(model.name);
-    if (!known) panels.set(model.name, new Panel(model));
+  served = new Map(models.map((model) => [model.name, model]));
+  for (const known of panels.values()) {
+    const model = served.get(known.name);
     // One that runs is taken over when it has answered.
-    if (!known || known.running || known.version === model.version) continue;
+    if (!model || known.running || known.version === model.version) continue;
+    if (known.pinned !== null) continue;
     const { form } = known;
     known.take(model);
     if (known !== panel) continue;
@@ -198,7 +246,8 @@ function takeModels(models) {
 
 /** Offers the models, if there are others than before. */
 function listModels() {
-  const names = [...panels.keys()];
+  const names = [...served.keys()];
+  if (panel && !served.has(panel.name)) names.push(panel.name);
   const offered = [...at("model").options].map((option) => option.value);
   if (names.join("\n") === offered.join("\n")) return;
   refill(at("model"), ...names.map((name) => element("option", {}, name)));
@@ -206,7 +255,7 @@ function listModels() {
 }
 
 /** The widget's view of an answer; a ServerError where it has other parts. */
-function show(asked, values, { predictions }) {
+function show(asked, values, { predictions }, cuts) {
   const fill = (filled) => {
     asked.fields.fill(filled);
     asked.fields.pointAt(Object.keys(filled)[0]);
@@ -214,7 +263,7 @@ function show(asked, values, { predictions }) {
   const { description, memory } = asked;
   try {
     return asked.widget.show(predictions, values, {
-      description, memory, fill,
+      description, memory, fill, cuts,
     });
   } catch (error) {
     console.error(error);
@@ -235,8 +284,10 @@ function showAnswer(answer, fresh = false) {
   at("error").textContent = "";
   at("waiting").hidden = Boolean(answer);
   at("summary").textContent = answer?.summary ?? "";
+  at("summary").classList.toggle("long", (answer?.summary.length ?? 0) > LONG);
   at("latency").textContent = answer ? latency(answer.milliseconds) : "";
   at("summary").lang = answer?.language ?? "";
+  showCuts(answer?.cuts ?? []);
   refill(at("body"), answer?.body);
   showRequest(at("request"), answer?.request, answer);
   if (!fresh) return;
@@ -244,6 +295,13 @@ function showAnswer(answer, fresh = false) {
   if (at("answer").getBoundingClientRect().top > innerHeight * 0.7) {
     at("answer").scrollIntoView({ block: "start" });
   }
+}
+
+function showCuts(cuts) {
+  at("cut").hidden = !cuts.length;
+  const forms = panel?.fields.parts.map((part) => part.form) ?? [];
+  const { language } = panel?.description ?? {};
+  refill(at("cut"), ...(cuts.length ? cutNotice(cuts, forms, language) : []));
 }
 
 function latency(milliseconds) {
@@ -256,6 +314,7 @@ function showError(message, request = null) {
   at("waiting").hidden = true;
   at("summary").textContent = "";
   at("latency").textContent = "";
+  showCuts([]);
   refill(at("body"));
   showRequest(at("request"), request);
   at("error").textContent = message;
@@ -282,29 +341,73 @@ function attachKeys() {
   });
 }
 
-async function start() {
-  attachThemeButton(at("theme"));
-  attachKeys();
+/** The address of a model on this page. */
+function address(model, version = null) {
+  const parts = version === null ? { model } : { model, version };
+  return `#${new URLSearchParams(parts)}`;
+}
+
+/** Opens what the address names, or the first model. */
+function openAddressed() {
+  const hash = new URLSearchParams(location.hash.slice(1));
+  const asked = hash.get("model");
+  const known = served.has(asked) || panels.has(asked);
+  const name = known ? asked : panel?.name ?? [...served.keys()][0];
+  const version = known ? hash.get("version") : null;
+  const pinned = /^\d{1,18}$/.test(version ?? "") ? version : null;
+  const key = pinned === null ? name : `${name} ${pinned}`;
+  if (!panels.has(key)) {
+    const model = served.get(name) ?? panels.get(name);
+    panels.set(key, new Panel(model, pinned));
+  }
+  if (panels.get(key) !== panel) open(panels.get(key));
+  if (asked && !known) {
+    at("news").textContent = `This server has no model “${asked}”.`;
+  }
+}
+
+let chosenAt = -Infinity;
+
+/** Goes to the model that the list shows. */
+function choose() {
+  // Arrow keys go through the list: a step of "back" is not each of them.
+  const now = performance.now();
+  const write = now - chosenAt < ONE_CHOICE ? "replaceState" : "pushState";
+  chosenAt = now;
+  history[write](null, "", address(at("model").value));
+  openAddressed();
+}
+
+/** Shows the models as soon as the server tells them. */
+async function load() {
+  clearTimeout(load.timer);
+  at("again").hidden = true;
   try {
     const models = await loadedModels();
     if (!models.length) throw new ServerError("The server has no model yet.");
     takeModels(models);
-    const select = () => {
-      open(panels.get(at("model").value));
-      history.replaceState(null, "", `#${new URLSearchParams({ model: panel.name })}`);
-    };
-    at("model").addEventListener("change", select);
-    const hash = new URLSearchParams(location.hash.slice(1));
-    open(panels.get(hash.get("model")) ?? [...panels.values()][0]);
+    openAddressed();
+    listModels();
     at("loading").hidden = true;
     addEventListener("focus", refresh);
+    addEventListener("hashchange", openAddressed);
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) refresh();
     });
   } catch (error) {
-    at("loading").textContent = `${error.message} Load the page again.`;
+    const message = `${error.message} This page tries again by itself.`;
+    if (at("loading-text").textContent !== message) {
+      at("loading-text").textContent = message;
+    }
+    at("again").hidden = false;
     if (!(error instanceof ServerError)) throw error;
+    load.timer = setTimeout(load, POLL);
   }
 }
 
-start();
+attachThemeButton(at("theme"));
+attachKeys();
+at("modifier").textContent = modifierKey();
+at("model").addEventListener("change", choose);
+at("again").addEventListener("click", load);
+load();

@@ -19,12 +19,13 @@ export const discriminator = {
   fields: () => [{ name: "text", label: "Text", kind: "text" }],
   rows: ({ text }) => [text],
 
-  show([answer], { text }, { description }) {
+  show([answer], { text }, { description, cuts }) {
     const words = wordsOf(text, answer);
     const suspects = words.filter(({ share }) => share >= 0.5).length;
     const { node } = markedText(text, words.map(shaded), {
       label: "Text, its words shaded by replaced-probability",
       language: description.language,
+      unreadFrom: cuts[0]?.until,
     });
     const highest = [...words]
       .sort((a, b) => b.share - a.share)

@@ -5,6 +5,8 @@ import { element, freshId, refill } from "./dom.js";
 import { percent } from "./numbers.js";
 
 const MASK = "[MASK]";
+const PAGE = 12; // masks shown at a time
+const IN_SUMMARY = 4;
 
 export const generator = {
   title: "What stands behind the mask?",
@@ -34,6 +36,9 @@ export const generator = {
       lang: description.language,
       dir: "auto",
       "aria-live": "polite",
+      "aria-label": "Text with the chosen words",
+      role: "group",
+      tabindex: "0", // it may scroll
     });
     const write = () => refill(sentence, ...filled(pieces, chosen));
     write();
@@ -46,10 +51,7 @@ export const generator = {
     );
     const left = pieces.length - 1 - chosen.length;
     return {
-      summary: chosen.length
-        ? chosen.map((token, i) => `“${token}” ${percent(probabilities[i][0])}`)
-            .join(", ")
-        : "No mask was read",
+      summary: summary(chosen, probabilities),
       body: element(
         "section",
         {},
@@ -58,7 +60,7 @@ export const generator = {
           ? element("p", { class: "note" }, "The text is longer than the " +
               `model reads: ${left} of its masks stand behind the end.`)
           : null,
-        element("div", { class: "guesses" }, ...groups),
+        paged(groups),
         element(
           "button",
           {
@@ -73,6 +75,58 @@ export const generator = {
     };
   },
 };
+
+function summary(tokens, probabilities) {
+  if (!tokens.length) return "No mask was read";
+  const said = tokens
+    .slice(0, IN_SUMMARY)
+    .map((token, i) => `“${token}” ${percent(probabilities[i][0])}`);
+  const more = tokens.length - said.length;
+  return said.join(", ") + (more > 0 ? ` and ${more} more` : "");
+}
+
+/** The guesses, some masks at a time. */
+function paged(groups) {
+  const shown = element("div", { class: "guesses" });
+  if (groups.length <= PAGE) {
+    shown.append(...groups);
+    return shown;
+  }
+  const said = element("p", { class: "note", role: "status" });
+  let first = 0;
+  const step = (label, by) =>
+    element(
+      "button",
+      {
+        type: "button",
+        class: "quiet",
+        onclick: () => {
+          const next = first + by;
+          if (next < 0 || next >= groups.length) return;
+          first = next;
+          turn();
+        },
+      },
+      label,
+    );
+  const back = step("Masks before", -PAGE);
+  const on = step("Masks after", PAGE);
+  const turn = () => {
+    const end = Math.min(first + PAGE, groups.length);
+    refill(shown, ...groups.slice(first, end));
+    said.textContent = `Masks ${first + 1} to ${end} of ${groups.length}`;
+    // Not disabled: that would take the focus from them.
+    back.setAttribute("aria-disabled", first === 0);
+    on.setAttribute("aria-disabled", end === groups.length);
+  };
+  turn();
+  return element(
+    "div",
+    {},
+    element("div", { class: "pager" }, back, on, said),
+    shown,
+  );
+}
 
 /** Nodes and strings: the text with the chosen words in their places. */
 function filled(pieces, chosen) {

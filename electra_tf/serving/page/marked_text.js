@@ -3,6 +3,7 @@
 
 import { Characters } from "./characters.js";
 import { element } from "./dom.js";
+import { hint as hintFor } from "./touch.js";
 
 /**
  * @param {string} text
@@ -10,14 +11,15 @@ import { element } from "./dom.js";
  *   reading: function(string): string}[]} parts in order, none over another;
  *   characters. `node` makes the element of a part's text, `reading` what is
  *   said of it.
- * @param {{label: string, language?: string, hint?: string|null}} options
- *   null for no reading
+ * @param {{label: string, language?: string, hint?: string|null,
+ *   unreadFrom?: number}} options `hint` null for no reading; from the
+ *   character `unreadFrom` on the text is struck out
  * @returns {{node: Element, marks: Element[]}}
  */
 export function markedText(
   text,
   parts,
-  { label, language, hint = "Point at a word, or use the arrow keys." },
+  { label, language, hint = marksHint(), unreadFrom = Infinity },
 ) {
   const characters = new Characters(text);
   const body = element("p", { class: "marked", lang: language, dir: "auto" });
@@ -36,7 +38,9 @@ export function markedText(
     body.append(marks.at(-1));
     done = end;
   }
-  body.append(characters.slice(done, Infinity));
+  body.append(characters.slice(done, Math.max(done, unreadFrom)));
+  const unread = characters.slice(Math.max(done, unreadFrom), Infinity);
+  if (unread) body.append(element("s", { class: "unread" }, unread));
   if (!marks.length || hint === null) return { node: body, marks };
 
   const line = element("p", { class: "reading", role: "status" }, hint);
@@ -69,4 +73,11 @@ export function markedText(
   body.addEventListener("click", under);
   body.addEventListener("blur", () => read(-1));
   return { node: element("div", {}, body, line), marks };
+}
+
+function marksHint() {
+  return hintFor(
+    "Tap a marked word to read about it.",
+    "Point at a marked word, or use the arrow keys.",
+  );
 }

@@ -2,7 +2,7 @@
 
 import { element } from "./dom.js";
 import { markedText } from "./marked_text.js";
-import { decimal } from "./numbers.js";
+import { decimal, percent } from "./numbers.js";
 
 export const qa = {
   title: "What does the text answer?",
@@ -30,9 +30,15 @@ export const qa = {
         element(
           "dl",
           { class: "figures" },
-          figure("Score", score),
+          parts.length
+            ? figure("Share among the best spans", percent(score))
+            : null,
           no_answer
-            ? figure("Odds of no answer", no_answer, "higher: likelier none")
+            ? figure(
+                "No-answer score",
+                decimal(no_answer, 2),
+                "log-odds; higher: likelier none",
+              )
             : null,
         ),
         node,
@@ -59,7 +65,7 @@ function figure(name, value, note) {
     element(
       "dd",
       {},
-      decimal(value, 2),
+      value,
       note ? element("span", { class: "note" }, ` (${note})`) : null,
     ),
   );

@@ -7,8 +7,8 @@ import { decimal } from "./numbers.js";
 export const ranking = {
   title: "Which passage answers best?",
   about:
-    "The model scores every passage for the query. Scores compare passages " +
-    "of one query; alone they mean nothing.",
+    "The model scores every passage for the query. Scores have no unit: they " +
+    "compare passages of one query, higher is better.",
   fields: () => [
     { name: "query", label: "Query", kind: "line" },
     { name: "passage", label: "Passage", kind: "list" },

@@ -16,17 +16,35 @@ export const regression = {
   fields: textFields,
   rows: textRows,
 
-  show([prediction], values, { memory }) {
+  show([prediction], values, { description, memory }) {
     const score = prediction?.score ?? prediction;
     const name = Object.values(values).join(" / ");
     const before = (memory.scores ?? []).filter((run) => run.name !== name);
     memory.scores = [{ score, name }, ...before].slice(0, KEPT);
     return {
       summary: `Score ${decimal(score)}`,
-      body: memory.scores.length > 1 ? comparison(memory.scores) : null,
+      body: element(
+        "section",
+        {},
+        element("p", { class: "note" }, scale(description)),
+        memory.scores.length > 1 ? comparison(memory.scores) : null,
+      ),
     };
   },
 };
+
+/** What the number is measured in, as far as the export knows. */
+function scale({ score_mean: mean, score_spread: spread }) {
+  if (mean === undefined || mean === null || !spread) {
+    return "In the unit of the numbers that it was trained on.";
+  }
+  const [low, high] = [mean - 2 * spread, mean + 2 * spread];
+  return (
+    "In the unit of the numbers that it was trained on: " +
+    `${decimal(mean, 2)} on average, most between ${decimal(low, 2)} and ` +
+    `${decimal(high, 2)}.`
+  );
+}
 
 function comparison(scores) {
   const values = scores.map(({ score }) => score);

@@ -1,6 +1,7 @@
 // What was just asked: how long it took, the command that asks it again.
 
 import { element, refill } from "./dom.js";
+import { hint, modifierKey } from "./touch.js";
 
 /** Shows a request in a host; nothing where there is none. */
 export function showRequest(host, request, answer = {}) {
@@ -68,6 +69,6 @@ async function copied(command) {
     return "Copied";
   } catch {
     getSelection().selectAllChildren(command);
-    return "Selected: press Ctrl+C";
+    return hint("Selected: now copy it", `Selected: press ${modifierKey()}+C`);
   }
 }

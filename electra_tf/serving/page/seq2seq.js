@@ -22,7 +22,12 @@ export const seq2seq = {
       body: element(
         "section",
         {},
-        element("p", { class: "note" }, `Score ${decimal(score)}`),
+        element(
+          "p",
+          { class: "note" },
+          `Log-likelihood ${decimal(score)}, over its length penalty; ` +
+            "nearer to 0 is likelier",
+        ),
         others.length > 1
           ? element(
               "section",

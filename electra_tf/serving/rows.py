@@ -1,0 +1,179 @@
+"""Rows and columns for a server out of what Python programs hold."""
+
+from collections.abc import (
+    AsyncIterable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from typing import Any
+
+from electra_tf.errors import UserError
+
+_NUMBER_SIZE = 20  # bytes of JSON, about
+_EXPECTED = "a text, bytes, a number, a list or a mapping of input names"
+
+
+def plain_columns(data: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Plain lists, one for each input.
+
+    Raises:
+      UserError: a column is none, or holds what no model takes.
+    """
+    found = {}
+    for name, values in data.items():
+        if not isinstance(name, str):
+            raise UserError(f"expected names of inputs, got {name!r:.40}")
+        place = f"column '{name}'"
+        if isinstance(values, str | bytes | bytearray | memoryview):
+            raise UserError(
+                f"{place}: expected a list, got one text: columns are "
+                "{'input': [...]}, one row is [{'input': ...}]"
+            )
+        found[name] = [
+            plain(value, f"{place}, row {number}")
+            for number, value in enumerate(_items(values, place))
+        ]
+    return found
+
+
+def plain_rows(data: Any) -> Iterator[Any]:
+    """Plain values, one for each row, as they are asked for.
+
+    Args:
+      data: any iterable of rows: a list, a generator, an array of NumPy, a
+        table of pandas, Polars or Arrow.
+
+    Raises:
+      UserError: it is none, or a row holds what no model takes; each row is
+        looked at when it is asked for.
+    """
+    if isinstance(data, str | bytes | bytearray | memoryview):
+        raise UserError("predict takes a list of texts, not one text")
+    items = _items(data, "predict")
+    return (plain(row, f"row {n}") for n, row in enumerate(items))
+
+
+def _items(data: Any, place: str) -> Iterable[Any]:
+    if isinstance(data, AsyncIterable):
+        raise UserError(
+            f"{place}: an asynchronous iterator is for electra_tf.AsyncClient"
+        )
+    if isinstance(data, set | frozenset):
+        raise UserError(
+            f"{place}: expected a list, got a set, which has no order to "
+            "answer in"
+        )
+    if callable(getattr(data, "to_dicts", None)):  # Polars
+        return data.to_dicts()
+    if callable(getattr(data, "to_dict", None)) and hasattr(data, "columns"):
+        return data.to_dict("records")  # pandas
+    if callable(getattr(data, "to_pylist", None)):  # Arrow
+        return data.to_pylist()
+    found = _unpacked(data)
+    wrong = isinstance(found, str | bytes | Mapping)
+    if wrong or not isinstance(found, Iterable):
+        raise UserError(
+            f"{place}: expected a list, got {_called(data)} ({data!r:.40})"
+        )
+    return found
+
+
+def plain(value: Any, place: str) -> Any:
+    """A value of JSON's kinds, and bytes.
+
+    Args:
+      value: scalars and arrays of NumPy, tensors and all that holds bytes are
+        understood.
+      place: of the value, for messages.
+
+    Raises:
+      UserError: it is nothing that a model takes.
+    """
+    try:
+        return _plain(value, place)
+    except RecursionError as error:
+        raise UserError(f"{place}: lists within lists without end") from error
+
+
+def _plain(value: Any, place: str) -> Any:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{place}: character {error.start} is half a surrogate pair, "
+                "no Unicode text; read the text with the right encoding, or "
+                "give bytes"
+            ) from error
+        return str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, bool | int | float) and not hasattr(value, "dtype"):
+        return value
+    if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str):
+                raise UserError(
+                    f"{place}: expected names of inputs, got {name!r:.40}"
+                )
+        return {
+            str(name): _plain(each, f"{place}, '{name}'")
+            for name, each in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_plain(each, place) for each in value]
+    found = _unpacked(value)
+    if found is value:
+        raise UserError(f"{place}: expected {_EXPECTED}, got {_called(value)}")
+    return _plain(found, place)
+
+
+def _unpacked(value: Any) -> Any:
+    """What an array or a tensor holds; anything else as it is."""
+    if not hasattr(value, "dtype"):
+        return value
+    if callable(getattr(value, "numpy", None)) and not hasattr(value, "tolist"):
+        value = value.numpy()  # TensorFlow's
+    found = value.tolist() if hasattr(value, "tolist") else value
+    return value if type(found) is type(value) else found
+
+
+def _called(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def parts(rows: Iterable[Any], most: int, most_bytes: int) -> Iterator[list]:
+    """Rows for one request after another.
+
+    Args:
+      rows: plain ones.
+      most: in a request.
+      most_bytes: in a request, about; a larger row goes alone.
+    """
+    part: list[Any] = []
+    held = 0
+    for row in rows:
+        size = size_of(row)
+        if part and (len(part) == most or held + size > most_bytes):
+            yield part
+            part, held = [], 0
+        part.append(row)
+        held += size
+    if part:
+        yield part
+
+
+def size_of(value: Any) -> int:
+    """About how many bytes of JSON a plain value takes."""
+    if isinstance(value, str):
+        return len(value.encode()) + 3
+    if isinstance(value, bytes):
+        return len(value) * 4 // 3 + _NUMBER_SIZE
+    if isinstance(value, Mapping):
+        named = (len(name) + 4 + size_of(each) for name, each in value.items())
+        return 2 + sum(named)
+    if isinstance(value, Sequence):
+        return 2 + sum(map(size_of, value))
+    return _NUMBER_SIZE

@@ -1,0 +1,247 @@
+"""Models that answer at once and the same: for the page without a network.
+
+What a server of such models would say, by kind: descriptions and answers in
+the forms of the exports, made of the texts alone.
+"""
+
+import json
+import mimetypes
+import pathlib
+import re
+import zlib
+
+PAGE = pathlib.Path(__file__).parent.parent / "electra_tf/serving/page"
+ADDRESS = "http://page.test"
+WORD = re.compile(r"[\u4e00-\u9fff]|[^\W_]+|[^\w\s]", re.UNICODE)
+READ = 40  # tokens of a text
+LABELS = {
+    "classification": ["negative", "neutral", "positive"],
+    "pairs": ["entailment", "neutral", "contradiction"],
+    "many": [f"intent_{i:03}_{'of_a_bank_account' * (i % 3)}"
+             for i in range(200)],
+    "multilabel": ["admiration", "anger", "joy", "surprise"],
+    "tagging": ["O", *(f"{at}-{kind}" for kind in
+                       ("PER", "LOC", "ORG", "MISC", "DATE", "LAW", "EVENT",
+                        "PRODUCT", "WORK_OF_ART") for at in "BI")],
+}  # fmt: skip
+KINDS = (
+    "classification", "many", "pairs", "multilabel", "regression", "ranking",
+    "tagging", "qa", "seq2seq", "discriminator", "generator", "embeddings",
+    "plain",
+)  # fmt: skip
+_TASKS = {"many": "classification", "pairs": "classification",
+          "embeddings": "classification"}  # fmt: skip
+_INPUTS = {
+    "pairs": ("text", "text_pair"), "ranking": ("query", "passage"),
+    "qa": ("question", "context"),
+}  # fmt: skip
+TEXTS = {
+    "en": "A warm, funny film with a wonderful cast in Berlin.",
+    "zh": "马云在杭州创办了阿里巴巴集团。",
+    "ar": "ذهب الولد إلى المدرسة في القاهرة صباح اليوم.",
+    "word": "Donaudampfschifffahrtsgesellschaftskapitän" * 12,
+    "long": "The old man and his dog walked slowly along the river. " * 40,
+    "emoji": "😀 the cat's “mat” & <b>no markup</b> 👩‍👩‍👧",
+    "lines": "first line\n\n\tsecond line\r\nthird",
+}
+
+
+def inputs_of(kind):
+    return _INPUTS.get(kind, ("text",))
+
+
+def described(kind, language="en", version="3"):
+    """A model in the server's list."""
+    if kind == "plain":
+        return {"name": kind, "version": version, "description": None}
+    names = inputs_of(kind)
+    strings = {name: {"dtype": "string", "shape": [None]} for name in names}
+    signatures = {
+        name: {"inputs": strings, "outputs": {}}
+        for name in ("serving_default", "embed", "truncation")
+        if name != ("serving_default" if kind == "embeddings" else "")
+    }
+    example = {name: TEXTS[language] for name in names}
+    return {
+        "name": kind,
+        "version": version,
+        "description": {
+            "task": _TASKS.get(kind, kind),
+            "task_name": f"{kind}/toy",
+            "labels": LABELS.get(kind),
+            "pair": len(names) == 2,
+            "language": language if language in ("en", "zh") else None,
+            "max_seq_length": READ + 2,
+            "score_mean": 2.5,
+            "score_spread": 1.25,
+            "signatures": signatures,
+            "examples": [
+                example,
+                {name: text + " (2)" for name, text in example.items()},
+            ],
+        },
+    }
+
+
+def _figure(*parts):
+    """A number of 0 to 1 that looks as if by chance."""
+    return zlib.crc32("\0".join(map(str, parts)).encode()) / 2**32
+
+
+def _pieces(text):
+    return [(m.start(), m.end()) for m in WORD.finditer(text)]
+
+
+def answer(kind, rows, signature=None):
+    """`predictions` for the rows of a request."""
+    if signature == "truncation":
+        return [_truncation(row) for row in rows]
+    if kind == "plain":
+        return rows
+    return (
+        [_ANSWERS[_TASKS.get(kind, kind)](kind, row) for row in rows]
+        if (signature is None)
+        else [[_figure(row, i) - 0.4 for i in range(8)] for row in rows]
+    )
+
+
+def _truncation(row):
+    found = {}
+    for name, text in row.items():
+        pieces = _pieces(text)
+        read = pieces[:READ]
+        end = read[-1][1] if len(pieces) > READ else len(text)
+        found |= {
+            f"{name}_tokens": len(pieces),
+            f"{name}_tokens_read": len(read),
+            f"{name}_chars_read": end,
+        }
+    return found
+
+
+def _classification(kind, row):
+    labels = LABELS[kind]
+    shares = [_figure(row, label) ** 6 for label in labels]
+    shares = [share / sum(shares) for share in shares]
+    best = labels[shares.index(max(shares))]
+    return {"labels": labels, "probabilities": shares, "label": best}
+
+
+def _multilabel(kind, row):
+    shares = [_figure(row, label) for label in LABELS[kind]]
+    return {"labels": LABELS[kind], "probabilities": shares,
+            "selected": [share > 0.5 for share in shares]}  # fmt: skip
+
+
+def _places(pieces, width):
+    pad = [-1] * (width - len(pieces))
+    return {"start_chars": [a for a, _ in pieces] + pad,
+            "end_chars": [b for _, b in pieces] + pad,
+            "num_tokens": len(pieces)}  # fmt: skip
+
+
+def _tagging(kind, row):
+    pieces = _pieces(row)
+    tags = []
+    for a, b in pieces:
+        i = int(_figure(row[a:b]) * 2 * len(LABELS[kind]))
+        tags.append(LABELS[kind][i] if i < len(LABELS[kind]) else "O")
+    return {"tags": tags, "probabilities": [0.9] * len(tags),
+            **_places(pieces, len(pieces))}  # fmt: skip
+
+
+def _qa(kind, row):
+    pieces = _pieces(row["context"])
+    if not pieces or "nothing" in row["question"]:
+        return {"answer": "", "start": -1, "end": -1, "score": 0.1,
+                "no_answer": 3.25}  # fmt: skip
+    start, end = pieces[len(pieces) // 2][0], pieces[-1][1]
+    return {"answer": row["context"][start:end], "start": start, "end": end,
+            "score": 0.8312, "no_answer": -2.5}  # fmt: skip
+
+
+def _seq2seq(kind, row):
+    texts = [row[::-1], row.upper(), row[: len(row) // 2]]
+    return {"text": texts[0], "score": -0.512, "n_best_texts": texts,
+            "n_best_scores": [-0.512, -1.25, -2.0]}  # fmt: skip
+
+
+def _discriminator(kind, row):
+    pieces = _pieces(row)[:READ]
+    return {**_places(pieces, READ), "replaced_probability": [
+        _figure(row[a:b]) ** 2 for a, b in pieces]}  # fmt: skip
+
+
+def _generator(kind, row):
+    words = ["mat", "##s", "中", "a", "b" * 30]
+    masks = min(row.count("[MASK]"), READ)
+    shares = [[0.5, 0.2, 0.1, 0.05, 0.0001]] * masks
+    return {"tokens": [words] * masks, "num_masks": masks,
+            "probabilities": shares}  # fmt: skip
+
+
+_ANSWERS = {
+    "classification": _classification,
+    "multilabel": _multilabel,
+    "regression": lambda kind, row: 5 * _figure(row),
+    "ranking": lambda kind, row: 8 * _figure(*row.values()) - 4,
+    "tagging": _tagging,
+    "qa": _qa,
+    "seq2seq": _seq2seq,
+    "discriminator": _discriminator,
+    "generator": _generator,
+}
+
+
+class Site:
+    """The page and its server, for a browser's context, without a socket.
+
+    Attributes:
+      models: what the server lists.
+      failing: (status, body) for each prediction; None where it answers.
+      gone: the server is.
+      asked: paths of the predictions.
+    """
+
+    def __init__(self, context, *kinds, language="en"):
+        self.models = [described(kind, language) for kind in kinds]
+        self.failing = None
+        self.gone = False
+        self.asked = []
+        context.route(f"{ADDRESS}/**", self._serve)
+
+    def _serve(self, route):
+        path = route.request.url.removeprefix(ADDRESS).partition("#")[0]
+        if self.gone:
+            return route.abort()
+        if path == "/v1/models":
+            return _json(route, 200, {"models": self.models})
+        if path.startswith("/v1/models/"):
+            self.asked.append(path)
+            if self.failing:
+                return _json(route, *self.failing)
+            kind = re.split("[/:]", path.removeprefix("/v1/models/"))[0]
+            body = json.loads(route.request.post_data)
+            found = answer(kind, body["instances"], body.get("signature_name"))
+            return _json(route, 200, {"predictions": found})
+        file = PAGE / (path.removeprefix("/static/").strip("/") or "index.html")
+        kind = mimetypes.guess_type(file.name)[0] or "text/plain"
+        return route.fulfill(body=file.read_bytes(), content_type=kind)
+
+
+def _json(route, status, body):
+    if isinstance(body, str):
+        return route.fulfill(status=status, body=body)
+    return route.fulfill(status=status, json=body)
+
+
+def fill(page, kind, text):
+    """The same text into every field of a kind's form."""
+    if kind == "generator" and "[MASK]" not in text:
+        text = f"{text} [MASK]."
+    if kind == "plain":
+        text = json.dumps([text])
+    for area in page.locator("#fields textarea").all():
+        area.fill(text)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#answer[aria-busy=false] #summary:not(:empty)")

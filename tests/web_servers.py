@@ -1,0 +1,128 @@
+"""Web servers for tests of clients: canned replies, and a model of lengths."""
+
+import contextlib
+import http.server
+import json
+import socket
+import threading
+
+HEAD = b"HTTP/1.1 "
+
+
+def reply(status: bytes, body: bytes, *headers: bytes) -> bytes:
+    lines = [HEAD + status, *headers, b"Connection: close"]
+    lines.append(b"Content-Length: %d" % len(body))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+GOOD = reply(b"200 OK", b'{"predictions": [1]}')
+BUSY = reply(b"503 Busy", b'{"error": "busy"}', b"Retry-After: 0")
+
+
+def answers(*replies, family=socket.AF_INET, drip=0.0):
+    """A server that gives each connection the next reply; its URL.
+
+    An empty reply cuts the connection. With `drip` the bytes come one by one,
+    so many seconds apart.
+    """
+    place = ("::1" if family == socket.AF_INET6 else "127.0.0.1", 0)
+    listener = socket.create_server(place, family=family)
+
+    def go():
+        with listener:
+            for each in replies:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.settimeout(5)
+                    connection.recv(65536)
+                    if not drip:
+                        connection.sendall(each)
+                        continue
+                    for byte in each:
+                        connection.sendall(bytes([byte]))
+                        if stop.wait(drip):
+                            break
+
+    stop = threading.Event()
+    threading.Thread(target=go, daemon=True).start()
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Lengths(http.server.BaseHTTPRequestHandler):
+    """Answers a row by the length of its text; tells what it was asked."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            import gzip
+
+            body = gzip.decompress(body)
+        rows = json.loads(body)["instances"]
+        self.server.asked.append((self.path, dict(self.headers), len(rows)))
+        texts = [row["text"] if isinstance(row, dict) else row for row in rows]
+        answer = {"predictions": [len(text) for text in texts]}
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        if self.server.packs:
+            import gzip
+
+            data = gzip.compress(data)
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def address_string(self):
+        return "here"
+
+    def log_message(self, *words):
+        pass
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    """One that closes what is open when it ends, as a process would."""
+
+    daemon_threads = True
+
+    def process_request(self, request, place):
+        self.open.append(request)
+        super().process_request(request, place)
+
+    def close_all(self):
+        for each in self.open:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+class _UnixServer(_Server):
+    address_family = socket.AF_UNIX
+
+    def server_bind(self):
+        self.socket.bind(self.server_address)
+
+
+@contextlib.contextmanager
+def lengths(*, port=0, socket_file=None, packs=False, context=None):
+    """A running server of `Lengths`."""
+    if socket_file:
+        server = _UnixServer(str(socket_file), Lengths)
+        server.url = f"unix://{socket_file}"
+    else:
+        server = _Server(("127.0.0.1", port), Lengths)
+        scheme = "https" if context else "http"
+        server.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.asked, server.packs, server.open = [], packs, []
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        server.close_all()
+        thread.join(10)
