@@ -231,7 +231,7 @@ def _prediction(world: World, draw: random.Random) -> tuple[str, bytes]:
         name: [draw.choice(world.lines) for _ in range(rows)] for name in names
     }
     if long and rows == 1:
-        columns[names[0]] = [columns[names[0]][0] + " and on" * 30_000]
+        columns[names[0]] = [columns[names[0]][0] + " and on" * 15_000]
     if form == "b64":
         columns = {
             name: [_b64(text.encode() + b"\xff\x00") for text in column]
