@@ -1,5 +1,6 @@
 """Calls by gRPC, good and wrong, with tensorflow-serving-api's messages."""
 
+import base64
 import dataclasses
 import json
 import random
@@ -146,10 +147,8 @@ class Calls:
         answer = self._messages.PredictResponse.FromString(data)
         found = {}
         for name, tensor in answer.outputs.items():
-            values = self._tf.make_ndarray(tensor)
-            if values.dtype == object:
-                values = values.astype("S").astype(object)
-            found[name] = _plain(values.tolist())
+            values = self._tf.make_ndarray(tensor).tolist()
+            found[name] = _plain(values, name.endswith("_bytes"))
         return found
 
     def _wrong(self, draw: random.Random, known: Call) -> Call:
@@ -160,14 +159,15 @@ class Calls:
             ["bytes", "cut", "model", "version", "signature", "input", "type",
              "shape", "lengths", "huge"]
         )  # fmt: skip
+        # Or it is one all the same, of no model.
+        no_message = ("INTERNAL", "UNKNOWN", "NOT_FOUND")
         codes = bad
         if kind == "bytes":
             data = draw.randbytes(draw.randrange(1, 300))
-            # Some are a message all the same, of no model.
-            return Call("gRPC bytes", data, ("INTERNAL", "NOT_FOUND", *bad))
+            return Call("gRPC bytes", data, (*no_message, *bad))
         if kind == "cut":
             data = known.data[: draw.randrange(1, len(known.data))]
-            return Call("gRPC cut", data, ("INTERNAL", "NOT_FOUND", "OK", *bad))
+            return Call("gRPC cut", data, (*no_message, "OK", *bad))
         if kind == "model":
             request.model_spec.name += "x"
             codes = ("NOT_FOUND",)
@@ -202,9 +202,12 @@ def _differs(columns: dict[str, Any], rows: list[Any]) -> str:
     return compare(found, rows, 1e-5)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, binary: bool) -> Any:
+    """Bytes as JSON has them, text or base64."""
     if isinstance(value, list):
-        return [_plain(each) for each in value]
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    return value
+        return [_plain(each, binary) for each in value]
+    if not isinstance(value, bytes):
+        return value
+    if binary:
+        return {"b64": base64.b64encode(value).decode("ascii")}
+    return value.decode("utf-8", errors="replace")
