@@ -170,14 +170,6 @@ class QuestionAnswering(FileTask):
 
     def example(self, record: Mapping[str, Any], place: str) -> QAExample:
         """From `question`, `context` and, if it has one, `id`."""
-        found = self.asked(record, place)
-        for name in ("question", "context"):
-            if not getattr(found, name).strip():
-                raise UserError(f"{place}: its {name} is empty")
-        return found
-
-    def asked(self, record: Mapping[str, Any], place: str) -> QAExample:
-        """See `Task.asked`; of an empty context the answer is empty."""
         texts = {}
         for name in ("question", "context"):
             text = record.get(name)
@@ -186,8 +178,9 @@ class QuestionAnswering(FileTask):
                     f"{place}: no '{name}'; expected question and context, "
                     f"got {', '.join(map(str, record)) or 'nothing'}"
                 )
-            if not isinstance(text, str):
-                raise UserError(f"{place}: its {name} is no text")
+            if not isinstance(text, str) or not text.strip():
+                kind = "empty" if isinstance(text, str) else "no text"
+                raise UserError(f"{place}: its {name} is {kind}")
             try:
                 check_unicode(text, name)
             except ValueError as error:

@@ -273,15 +273,6 @@ class Tagging(FileTask):
 
     def example(self, record: Mapping[str, Any], place: str) -> Sentence:
         """A sentence from `tokens` (a list), or from `text`."""
-        found = self.asked(record, place)
-        if not found.tokens:
-            given = record.get("tokens") is not None
-            what = "tokens: the list" if given else "the text"
-            raise UserError(f"{place}: {what} is empty")
-        return found
-
-    def asked(self, record: Mapping[str, Any], place: str) -> Sentence:
-        """See `Task.asked`; of a text without words nothing is tagged."""
         tokens = record.get("tokens")
         if tokens is not None:
             if isinstance(tokens, str):
@@ -293,6 +284,8 @@ class Tagging(FileTask):
                     f"{place}: tokens: expected a list of texts, got "
                     f"{tokens!r:.60}"
                 )
+            if not tokens:
+                raise UserError(f"{place}: tokens: the list is empty")
             return Sentence(tuple(tokens), place=place)
         text = record.get("text")
         if not isinstance(text, str):
@@ -301,6 +294,8 @@ class Tagging(FileTask):
                 f"{', '.join(record) or 'none'}"
             )
         words, starts = split_words(text)
+        if not words:
+            raise UserError(f"{place}: the text is empty")
         return Sentence(words, text=text, starts=starts, place=place)
 
     def record(self, item: Any) -> Mapping[str, Any]:
