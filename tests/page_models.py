@@ -55,11 +55,19 @@ def described(kind, language="en", version="3"):
     if kind == "plain":
         return {"name": kind, "version": version, "description": None}
     names = inputs_of(kind)
-    strings = {name: {"dtype": "string", "shape": [None]} for name in names}
+    cut = {"qa": names[:1], "tagging": ()}.get(kind, names)
     signatures = {
-        name: {"inputs": strings, "outputs": {}}
-        for name in ("serving_default", "embed", "truncation")
-        if name != ("serving_default" if kind == "embeddings" else "")
+        "serving_default": names, "embed": ("text",), "truncation": cut,
+    }  # fmt: skip
+    if kind == "embeddings":
+        del signatures["serving_default"]
+    signatures = {
+        name: {
+            "inputs": {n: {"dtype": "string", "shape": [None]} for n in taken},
+            "outputs": {},
+        }
+        for name, taken in signatures.items()
+        if taken
     }
     example = {name: TEXTS[language] for name in names}
     return {

@@ -139,14 +139,17 @@ def test_fit_is_the_command(model, tmp_path):
         "batch_size": 4, "num_train_epochs": 2, "learning_rate": 1e-3,
         "select_best": False, "eval_every": 0,
     }  # fmt: skip
-    options = {"validation_fraction": 0.0, "labels": ["bad", "good"]}
+    options = {
+        "validation_fraction": 0.0, "labels": ["bad", "good"],
+        "max_seq_length": 48,
+    }  # fmt: skip
     run = str(tmp_path / "run")
     electra_tf.finetune(
         run, task="classification", model=model, data=str(table),
         train=train, options=options, progress=False,
     )  # fmt: skip
     made = electra_tf.TextClassifier.from_pretrained(
-        model, labels=["bad", "good"]
+        model, labels=["bad", "good"], max_seq_length=48
     )
     made.compile(learning_rate=1e-3)
     made.fit(TEXTS, LABELS, batch_size=4, epochs=2, verbose=0)
@@ -482,6 +485,55 @@ def test_cross_encoder(model, tmp_path):
     data = tf.data.Dataset.from_tensor_slices(((queries, passages), y))
     with pytest.raises(UserError, match="may have in several batches"):
         made.fit(data)
+
+
+def test_the_step_is_traced_once_and_metrics_begin_empty(model):
+    made = electra_tf.TextClassifier.from_pretrained(
+        model, labels=["bad", "good"]
+    )
+    steps = []
+
+    def counted(data):
+        steps.append(data)
+        # What traces a step again is variables that it creates.
+        made.compute_metrics(data[0], data[1], tf.one_hot(data[1], 2))
+        return made.get_metrics_result()
+
+    made.train_step = counted
+    made.compile()
+    history = made.fit(TEXTS, LABELS, batch_size=4, epochs=2, verbose=0)
+    assert len(steps) == 1
+    assert history.history["accuracy"] == [1.0, 1.0]
+
+
+def test_lora_goes_through_a_batch_in_parts_from_a_seeded_start(model):
+    made, other = (
+        electra_tf.TextClassifier.from_pretrained(
+            model, labels=["bad", "good"], seed=7
+        )
+        for _ in range(2)
+    )
+    made.compile(**EAGER)
+    made.fit(TEXTS, LABELS, batch_size=8, verbose=0)
+    assert made.tokens_at_once is None
+    made.enable_lora(2, verbose=False)
+    other.enable_lora(2, verbose=False)
+    first, second = (
+        m.network.encoder.blocks[1].attention.qkv.lora.down.numpy()
+        for m in (made, other)
+    )
+    assert np.ptp(first) > 0
+    np.testing.assert_array_equal(first, second)
+    made.fit(TEXTS, LABELS, batch_size=8, verbose=0)
+    assert made.tokens_at_once == 512
+    moments = [
+        v for v in made.optimizer.variables if v.path.endswith(("_m", "_v"))
+    ]
+    trained = made.trainable_variables
+    assert len(trained) == 2 * 2 + 2  # of two blocks, and the head
+    assert sorted(tuple(v.shape) for v in moments) == sorted(
+        tuple(v.shape) for v in trained * 2
+    )
 
 
 @pytest.mark.slow

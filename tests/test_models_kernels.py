@@ -49,6 +49,28 @@ def test_residual(rate):
     )
 
 
+def test_residual_without_gradients_of_what_is_frozen():
+    inputs = [
+        _random(4, 6, 16), _random(16, seed=1), _random(4, 6, 16, seed=2),
+        _random(16, seed=3), _random(16, seed=4),
+    ]  # fmt: skip
+
+    def found(frozen):
+        return _with_gradients(
+            lambda *a: kernels.bias_dropout_residual_norm(
+                *a, _keys(), 0.1, 1e-12, frozen
+            ),
+            inputs,
+            "xla",
+        )[1]
+
+    dx, *others = found(frozen=True)
+    expected = found(frozen=False)
+    assert [gradient is None for gradient in others] == [1, 0, 1, 1]
+    np.testing.assert_allclose(dx, expected[0], atol=1e-6)
+    np.testing.assert_allclose(others[1], expected[2], atol=1e-6)
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.1])
 def test_embeddings(rate):
     inputs = [

@@ -47,6 +47,22 @@ def test_gelu_product(kind, shape):
     )
 
 
+def test_gelu_product_of_a_frozen_bias():
+    inputs = [_random(4, 16), _random(16, seed=1), _random(16, 8, seed=2)]
+
+    def found(frozen):
+        return _with_gradients(
+            lambda *a: products.gelu_product(*a, "erf", True, frozen),
+            inputs,
+            "xla",
+        )[1]
+
+    (dx, bias, kernel), expected = found(frozen=True), found(frozen=False)
+    assert bias is None
+    np.testing.assert_allclose(dx, expected[0], atol=1e-6)
+    np.testing.assert_allclose(kernel, expected[2], atol=1e-6)
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.1])
 @pytest.mark.parametrize("targets", [6, 5])
 @pytest.mark.parametrize("per_query", [False, True])

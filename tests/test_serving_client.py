@@ -69,7 +69,7 @@ def test_what_it_tells(client):
 def test_versions(server):
     client = electra_tf.Client(server.url, "toy", version=2)
     assert client.predict(["ab"], signature="size") == [2.0]
-    with pytest.raises(ServingError, match=r"404 .*label"):
+    with pytest.raises(ServingError, match=r"400 .*version label: x"):
         electra_tf.Client(server.url, "toy", label="x").predict(["ab"])
     client = electra_tf.Client(server.url, "toy", version=7)
     with pytest.raises(ServingError, match=r"404 .*Specific\(toy, 7\)") as told:
@@ -82,6 +82,9 @@ def test_refusals(client, server):
         client.predict(["a"], signature="x")
     with pytest.raises(ServingError, match="expected type: string"):
         client.predict([1])
+    with pytest.raises(ServingError, match="in rows 4 to 5 of the list") as e:
+        client.predict(["a"] * 5 + [1], signature="size", batch_size=2)
+    assert e.value.status == 400
     with pytest.raises(UserError, match="a list of texts, not one"):
         client.predict("a")
     with pytest.raises(ServingError, match="404"):
@@ -191,10 +194,13 @@ def test_grpc(grpc_url, client):
         other.predict(["a"], signature="x")
     with pytest.raises(ServingError, match="input 'text'"):
         other.predict([1.5])
+    for rows in (["a", {"text": "b"}], [{"text": "b"}, "a"]):
+        with pytest.raises(ServingError, match="toy: row 1: expected"):
+            other.predict(rows, signature="size")
     with pytest.raises(ServingError, match="other: NOT_FOUND") as told:
         electra_tf.Client(grpc_url, "other").predict(["a"])
     assert (told.value.status, told.value.model) == (404, "other")
-    with pytest.raises(ServingError, match="NOT_FOUND"):
+    with pytest.raises(ServingError, match="version label: x"):
         electra_tf.Client(grpc_url, "toy", label="x").predict(["a"])
     with pytest.raises(ServingError, match="no answer within"):
         electra_tf.Client(grpc_url, "toy", timeout=0.05).predict(

@@ -265,6 +265,7 @@ def test_it_tries_again_where_that_is_safe():
     assert told.value.said == "busy"
 
 
+@pytest.mark.slow
 def test_retry_after_is_kept_to():
     later = BUSY.replace(b"After: 0", b"After: 1")
     client = electra_tf.Client(answers(later, GOOD), "m")

@@ -84,7 +84,10 @@ def serve(tmp_path_factory, tiny_tokens):
             model = servable.open_pretrained(saved)
         else:
             model = servable.of_predictor(electra_tf.load(saved))
-        export.export(model, output, names=["serving_default"])
+        names = ["serving_default"]
+        if kind == "classification":
+            names.append("truncation")
+        export.export(model, output, names=names)
         return output
 
     def serve(*kinds):
@@ -225,6 +228,23 @@ def test_on_a_phone(serve, browser, kind):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
     finally:
         context.close()
+
+
+@pytest.mark.slow
+def test_a_cut_text_is_marked(serve, page):
+    visit(page, serve("classification"), "classification")
+    text = "the cat sat on the mat . " * 30
+    write(page, text)
+    page.keyboard.press("Control+Enter")
+    answered(page)
+    told = re.search(r"(\d+) of (\d+) tokens", page.inner_text("#cut"))
+    read, tokens = map(int, told.groups())
+    assert tokens == len(text.split())
+    reach = re.search(r"first (\d+) tokens", page.inner_text("#facts"))
+    assert read == int(reach[1]) < tokens
+    # Each word is a token: what is struck out is the next one.
+    unread = page.text_content("#cut s").split()[0]
+    assert unread == text.split()[read]
 
 
 def test_marked_text_is_read_with_the_arrow_keys(serve, page):

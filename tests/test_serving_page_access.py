@@ -88,6 +88,7 @@ def test_axe_finds_nothing_serious(visit, axe, kind):
     assert faults(page, axe) == []
 
 
+@pytest.mark.slow
 def test_axe_of_what_is_no_answer(visit, axe):
     """Before the first model, an empty form, errors."""
     page, site = visit()

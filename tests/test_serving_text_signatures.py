@@ -220,7 +220,14 @@ def kept_by_hand(name, lengths):
     return kept
 
 
-@pytest.mark.parametrize("name", ["classification", "pair", "ranking"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pair",
+        pytest.param("classification", marks=pytest.mark.slow),
+        pytest.param("ranking", marks=pytest.mark.slow),
+    ],
+)
 def test_truncation(models, name):
     opened, _ = models[name]
     (function,) = opened.signatures(["truncation"]).values()

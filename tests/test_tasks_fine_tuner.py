@@ -23,9 +23,9 @@ def quick():
         yield
 
 
-def tuner(kind="sequence", parts=1, dropout=0.1, rate=0.01, seed=42):
+def tuner(kind="sequence", parts=1, dropout=0.1, rate=0.01, seed=42, **options):
     model = FineTuner(
-        toy.network(kind, dropout), toy.ToyTask(kind), seed, parts
+        toy.network(kind, dropout), toy.ToyTask(kind), seed, parts, **options
     )
     # A large epsilon: Adam would make gradients of rounding errors large.
     config = OptimizerConfig(
@@ -89,6 +89,27 @@ def test_accumulation_changes_nothing(kind, group, parts):
     start = {v.path: v.numpy() for v in tuner(kind).network.trainable_variables}
     assert any(np.abs(whole[n] - start[n]).max() > 1e-3 for n in whole)
     assert_close(train(tuner(kind, parts), given), whole)
+
+
+def test_a_batch_is_cut_by_its_tokens():
+    model = tuner(side_by_side=2, tokens_at_once=64)
+
+    def parts(rows, length):
+        batch = {"input_ids": tf.zeros([rows, length], tf.int32)}
+        found, lanes = model._parts(batch, rows)
+        return int(found), lanes
+
+    assert [parts(8, length) for length in (8, 9, 16, 17, 99)] == [
+        (1, 2), (2, 2), (2, 2), (4, 2), (4, 2),
+    ]  # fmt: skip
+    assert parts(7, 99) == (1, 1)  # not to be cut in two
+    model.gradient_accumulation = 2
+    assert [parts(8, length) for length in (8, 17)] == [(2, 2), (4, 2)]
+    # Batches of 8 rows have 24 tokens and more.
+    assert_close(
+        train(tuner(side_by_side=2, tokens_at_once=24), data()),
+        train(tuner(), data()),
+    )
 
 
 def test_the_loss_is_the_mean_since_the_reset():

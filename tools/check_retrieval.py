@@ -137,9 +137,8 @@ def main(words: list[str] | None = None) -> int:
             asked.questions, asked.seed,
         )  # fmt: skip
         start = time.monotonic()
-        documents = ask.load_documents(asked.output)
-        terms = Terms(asked.language)
-        index = ask.load_index(documents, terms)
+        kept = ask.load_index(asked.output, Terms(asked.language))
+        documents, index = kept.documents, kept.index
         seconds = time.monotonic() - start
         reader = ranker = None
         if asked.ranker:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf.models import kernels, randomness
+from electra_tf.models import kernels, products, randomness
 from electra_tf.models.config import ModelConfig
 from electra_tf.tasks.batches import longest, padded_lengths
 from electra_tf.tasks.features import INPUTS, Features
@@ -25,6 +25,9 @@ Batch = Mapping[str, tf.Tensor]
 # kernels and the matrix products that belong to it.
 _COMPILE = 3.2
 _COMPILED, _PLAIN = 48e-9, 64e-9
+# Tokens whose gradients are computed at a time, where so few weights train that
+# it costs nothing to add up their gradients. Fewer leave processors idle.
+_AT_ONCE = 512
 # Multiples that lengths are rounded up to. Each length costs compiling; the
 # finer they are, the less is padding. Accelerators want their tiles full.
 _FINE, _COARSE = 4, 8
@@ -51,6 +54,13 @@ class FineTuner(keras.Model):
         that a whole one leaves half idle. Memory is not less.
       kernel_mode: how training steps run the fused kernels, "xla" or "plain";
         as `models.kernels.use` says where None. See `plan_steps` for both.
+      tokens_at_once: a longer batch is cut into parts of as many tokens, that
+        are gone through in turn, so that the activations of one are in memory
+        at a time. The update is that of the whole. None cuts nothing.
+
+    Attributes:
+      bfloat16_products: whether training steps compute their large products
+        in bfloat16, see `models.products`.
     """
 
     def __init__(
@@ -61,6 +71,7 @@ class FineTuner(keras.Model):
         gradient_accumulation: int = 1,
         side_by_side: int = 1,
         kernel_mode: str | None = None,
+        tokens_at_once: int | None = None,
         name: str = "fine_tuner",
     ):
         super().__init__(name=name)
@@ -72,6 +83,8 @@ class FineTuner(keras.Model):
         self.gradient_accumulation = gradient_accumulation
         self.side_by_side = side_by_side
         self.kernel_mode = kernel_mode
+        self.tokens_at_once = tokens_at_once
+        self.bfloat16_products = False
         self.loss_mean = keras.metrics.Mean(name="loss")
         self.built = True
 
@@ -189,15 +202,16 @@ class FineTuner(keras.Model):
         self, batch: Batch, keys: tf.Tensor, total: tf.Tensor
     ) -> tuple[tf.Tensor, list[Any]]:
         """Sum of the losses, and gradients of that sum / total."""
-        if self.gradient_accumulation == 1:
-            return self._gradients_of_part(batch, keys, total)
+        parts, lanes = self._parts(batch, keys.shape[0])
+        if isinstance(parts, int) and parts == 1:
+            return self._gradients_of_part(batch, keys, total, lanes)
         variables = self.trainable_variables
-        rows, parts = tf.shape(keys)[0], self.gradient_accumulation
+        rows = tf.shape(keys)[0]
         fits = tf.debugging.assert_equal(
             rows % parts,
             0,
-            f"a batch cannot be cut into {parts} equal parts"
-            " (gradient_accumulation): make its size on each replica a"
+            f"a batch cannot be cut into {self.gradient_accumulation} equal"
+            " parts (gradient_accumulation): make its size on each replica a"
             " multiple of it",
         )
         with tf.control_dependencies([fits] if fits is not None else []):
@@ -208,7 +222,7 @@ class FineTuner(keras.Model):
             at = slice(part * size, (part + 1) * size)
             rows_of_part = {name: value[at] for name, value in batch.items()}
             more, gradients = self._gradients_of_part(
-                rows_of_part, keys[at], total
+                rows_of_part, keys[at], total, lanes
             )
             unused.update(
                 i for i, gradient in enumerate(gradients) if gradient is None
@@ -228,19 +242,38 @@ class FineTuner(keras.Model):
         )
         return loss, [None if i in unused else s for i, s in enumerate(sums)]
 
+    def _parts(
+        self, batch: Batch, rows: int | None
+    ) -> tuple[int | tf.Tensor, int]:
+        """How many parts of a batch come in turn, and lanes in each of them.
+
+        Args:
+          batch: which is cut.
+          rows: units in it, where that is known before it is there.
+        """
+        lanes, given = self.side_by_side, self.gradient_accumulation
+        if rows is None or rows % (given * lanes):
+            return given, 1
+        if self.tokens_at_once is None:
+            return given, lanes if given == 1 else 1
+        counts = [
+            n for n in range(given, rows + 1, given) if rows % (n * lanes) == 0
+        ]
+        tokens = tf.size(batch["input_ids"])
+        enough = tf.constant(counts) * self.tokens_at_once >= tokens
+        enough = tf.concat([enough[:-1], [True]], axis=0)
+        return tf.gather(counts, tf.argmax(tf.cast(enough, tf.int32))), lanes
+
     def _gradients_of_part(
-        self, batch: Batch, keys: tf.Tensor, total: tf.Tensor
+        self, batch: Batch, keys: tf.Tensor, total: tf.Tensor, lanes: int
     ) -> tuple[tf.Tensor, list[Any]]:
         """The same of some units, in lanes that do not wait for each other."""
-        rows, lanes = keys.shape[0], self.side_by_side
-        if rows is None or rows % lanes:
-            lanes = 1
         if lanes == 1:
             return self._gradients_of_lane(batch, keys, total)
-        size = rows // lanes
+        size = (keys.shape[0] or tf.shape(keys)[0]) // lanes
         found = []
-        for start in range(0, rows, size):
-            at = slice(start, start + size)
+        for lane in range(lanes):
+            at = slice(lane * size, (lane + 1) * size)
             units = {name: value[at] for name, value in batch.items()}
             found.append(self._gradients_of_lane(units, keys[at], total))
         losses, gradients = zip(*found)
@@ -249,10 +282,11 @@ class FineTuner(keras.Model):
     def _gradients_of_lane(
         self, batch: Batch, keys: tf.Tensor, total: tf.Tensor
     ) -> tuple[tf.Tensor, list[Any]]:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(self.unit_losses(batch, True, keys))
-            scaled = self.optimizer.scale_loss(loss / total)
-        return loss, tape.gradient(scaled, self.trainable_variables)
+        with products.in_bfloat16(self.bfloat16_products):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(self.unit_losses(batch, True, keys))
+                scaled = self.optimizer.scale_loss(loss / total)
+            return loss, tape.gradient(scaled, self.trainable_variables)
 
 
 def _sum(gradients: Sequence[Any]) -> Any:
@@ -286,11 +320,13 @@ class StepPlan:
       kernel_mode: for `models.kernels.use`.
       pad_to_multiple: of the batches' lengths.
       side_by_side: see `FineTuner`.
+      tokens_at_once: see `FineTuner`.
     """
 
     kernel_mode: str
     pad_to_multiple: int
     side_by_side: int
+    tokens_at_once: int | None = None
 
 
 def plan_steps(
@@ -300,6 +336,7 @@ def plan_steps(
     steps: int,
     strategy: tf.distribute.Strategy,
     jit_compile: bool = False,
+    few_train: bool = False,
 ) -> StepPlan:
     """The plan that should need the least time.
 
@@ -315,6 +352,7 @@ def plan_steps(
       steps: updates in the whole run.
       strategy: where it runs.
       jit_compile: whether XLA compiles the whole step.
+      few_train: whether so few weights train that their gradients are small.
     """
     if isinstance(strategy, tf.distribute.TPUStrategy):
         # One shape for all batches, all of which XLA compiles anyway.
@@ -335,7 +373,12 @@ def plan_steps(
     mode, multiple = min(costs, key=lambda choice: costs[choice])
     alone = strategy.num_replicas_in_sync == 1 and not jit_compile
     halves = on_cpu and alone and (os.cpu_count() or 1) > 1
-    return StepPlan(mode, multiple, 2 if halves else 1)
+    return StepPlan(
+        mode,
+        multiple,
+        2 if halves else 1,
+        _AT_ONCE if few_train and on_cpu and alone else None,
+    )
 
 
 def _numbers(config: ModelConfig, lengths: np.ndarray) -> float:

@@ -3,12 +3,14 @@
 import json
 import math
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import keras
 
 from electra_tf import files, tensors
 from electra_tf.errors import UserError
+from electra_tf.models import initial
 
 Targets = Literal["query_value", "attention", "all"]
 
@@ -76,7 +78,10 @@ class Adaptable:
                 f"LoRA of rank {encoder.lora[0]} is enabled already; load the "
                 "network again for another"
             )
-        encoder.lora = (rank, float(alpha or rank), targets)
+        seed = getattr(self, "seed", None)  # of a task on strings
+        drawn = nullcontext() if seed is None else initial.seeded(seed)
+        with drawn:
+            encoder.lora = (rank, float(alpha or rank), targets)
         _renew(self)
         if verbose:
             print(self.trained())

@@ -149,8 +149,20 @@ class Client:
         rows = of.plain_rows(data)
         for part in of.parts(rows, batch_size, _REQUEST_BYTES):
             target = self._target()
-            answers = self._api.predict(target, signature, part)
-            _check_count(len(part), answers, target)
+            try:
+                answers = self._api.predict(target, signature, part)
+                _check_count(len(part), answers, target)
+            except ServingError as error:
+                if not found:
+                    raise
+                # Servers count from the first row of the request.
+                last = len(found) + len(part) - 1
+                raise ServingError(
+                    f"{error} (in rows {len(found)} to {last} of the list)",
+                    error.status,
+                    model=error.model,
+                    said=error.said,
+                ) from error
             found += answers
             if progress is not None:
                 progress(len(found))

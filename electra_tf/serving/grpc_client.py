@@ -112,7 +112,9 @@ class GrpcApi:
         types = self._input_types(target, name)
         request = predict_pb2.PredictRequest(model_spec=_spec(target, name))
         columns = (
-            data if isinstance(data, Mapping) else _columns(data, list(types))
+            data
+            if isinstance(data, Mapping)
+            else _columns(data, list(types), target)
         )
         for key, values in columns.items():
             if key not in types:
@@ -247,19 +249,23 @@ def _spec(target: Target, signature: str = "") -> Any:
     return spec
 
 
-def _columns(rows: Sequence[Any], names: list[str]) -> dict[str, list[Any]]:
+def _columns(
+    rows: Sequence[Any], names: list[str], target: Target
+) -> dict[str, list[Any]]:
     """Rows to one list for each input."""
-    if not isinstance(rows[0], Mapping):
-        if len(names) != 1:
-            raise ServingError(
-                f"each row must name the inputs: {', '.join(names)}"
-            )
-        return {names[0]: list(rows)}
+    bare = not isinstance(rows[0], Mapping) and len(names) == 1
     for number, row in enumerate(rows):
-        if not isinstance(row, Mapping) or set(row) != set(names):
+        named = isinstance(row, Mapping)
+        if named == bare or (named and set(row) != set(names)):
+            expected = f"the inputs {', '.join(sorted(names))}"
+            if bare:
+                expected = f"a value of {names[0]}, as in row 0"
             raise ServingError(
-                f"row {number}: expected the inputs {', '.join(names)}"
+                f"{target}: row {number}: expected {expected}",
+                model=target.model,
             )
+    if bare:
+        return {names[0]: list(rows)}
     return {name: [row[name] for row in rows] for name in names}
 
 

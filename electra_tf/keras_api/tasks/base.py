@@ -188,7 +188,8 @@ class TaskModel(ReadingTask):
         size = min(batch_size, features.units)
         steps = steps_per_epoch or max(1, round(features.epoch_units / size))
         plan = self._steps_planned(features, size, steps * epochs)
-        self._plan(plan.kernel_mode, plan.side_by_side)
+        self._plan(plan)
+        self.build_metrics(features)
         # The first batch follows those of earlier calls.
         offset = max(0, self._memory.steps_done - self._iterations())
         if not self._own_optimizer:
@@ -213,14 +214,15 @@ class TaskModel(ReadingTask):
             steps,
             self.distribute_strategy,
             bool(self.jit_compile),
+            few_train=self.network.encoder.lora is not None,
         )
 
-    def _plan(self, kernel_mode: str | None, side_by_side: int) -> None:
+    def _plan(self, plan: StepPlan) -> None:
         """Sets how steps are computed."""
-        if self._is_own:
-            side_by_side = 1  # its loss is of a whole batch
-        self.kernel_mode = kernel_mode
-        self.side_by_side = side_by_side
+        self.kernel_mode = plan.kernel_mode
+        # A loss of the user's own is of a whole batch.
+        self.side_by_side = 1 if self._is_own else plan.side_by_side
+        self.tokens_at_once = None if self._is_own else plan.tokens_at_once
         self.train_function = None
 
     def _streamed(
@@ -245,10 +247,10 @@ class TaskModel(ReadingTask):
         known = int(data.cardinality().numpy())
         steps = steps_per_epoch or (known if known > 0 else None)
         size = batch_size or _BATCH
-        plan = self._steps_planned(
-            self._features(first, None), size, steps or 1000
-        )
-        self._plan(plan.kernel_mode, plan.side_by_side)
+        features = self._features(first, None)
+        plan = self._steps_planned(features, size, steps or 1000)
+        self._plan(plan)
+        self.build_metrics(features)
         return self._stream(data), size, steps
 
     def _stream(self, data: tf.data.Dataset) -> tf.data.Dataset:

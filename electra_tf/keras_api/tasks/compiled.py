@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from electra_tf import config as configs
@@ -22,8 +23,9 @@ from electra_tf.keras_api.tokenizer import Tokenizer
 from electra_tf.models import initial, packed_encoder, task_networks
 from electra_tf.models.config import TaskHeadConfig
 from electra_tf.prediction.predictor import Inference
-from electra_tf.tasks.features import INPUTS
+from electra_tf.tasks.features import INPUTS, Features
 from electra_tf.tasks.task import Task
+from electra_tf.training import precision
 from electra_tf.training.optimizer import (
     loss_scaled,
     make_optimizer,
@@ -39,6 +41,7 @@ class _Memory:
         self.scored: list[Any] | None = None  # what evaluate scores in fit
         self.inferences: dict[tuple[int, str], Inference] = {}
         self.scorer: Any = None  # of tokens
+        self.metrics_built = False  # whether the compiled ones have variables
 
 
 class CompiledTask(FineTuner, abc.ABC):
@@ -199,6 +202,10 @@ class CompiledTask(FineTuner, abc.ABC):
         settings = configs.resolve(FinetuneTrainConfig, train)
         self._train = dataclasses.replace(settings, **given)
         self.gradient_accumulation = self._train.gradient_accumulation
+        chosen = precision.resolved(
+            self._train.precision, jit_compile=jit_compile
+        )
+        self.bfloat16_products = chosen == precision.PRODUCTS
         self.network.encoder.recompute = self._train.recompute
         if self._train.freeze_encoder:
             self.network.encoder.trainable = False
@@ -214,6 +221,7 @@ class CompiledTask(FineTuner, abc.ABC):
             )
         self._has_metrics = bool(metrics or options.get("weighted_metrics"))
         self._own_optimizer = optimizer is not None
+        self._memory.metrics_built = False
         # Steps are given token ids: the tokenizer need not suit XLA.
         self.tokenizer.supports_jit = True
         try:
@@ -335,6 +343,27 @@ class CompiledTask(FineTuner, abc.ABC):
             fixed = tf.nest.map_structure(tf.stop_gradient, y_pred)
             self.compute_metrics(batch, y, fixed, weight)
         return found
+
+    def build_metrics(self, features: Features) -> None:
+        """Has Keras create the variables of the compiled metrics.
+
+        It does so when it first updates them. In the first training step, that
+        has TensorFlow trace the whole step twice.
+
+        Args:
+          features: of examples with answers; the first is looked at.
+        """
+        memory = self._memory
+        if memory.metrics_built or not self._has_metrics or self.run_eagerly:
+            return
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            return  # there Keras creates them itself
+        if not features.units:
+            return
+        batch = features.batch(np.arange(1))
+        self.unit_losses({n: tf.constant(v) for n, v in batch.items()})
+        self.reset_metrics()
+        memory.metrics_built = True
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """See `FineTuner.train_step`."""
