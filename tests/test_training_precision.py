@@ -5,8 +5,9 @@ import json
 import pytest
 
 from electra_tf.errors import UserError
-from electra_tf.keras_api.settings import PretrainSettings
+from electra_tf.keras_api.settings import PretrainSettings, recorded
 from electra_tf.training import precision
+from electra_tf.training.settings import check_run
 
 
 @pytest.fixture
@@ -93,7 +94,23 @@ def test_the_line_for_people(processor):
     assert precision.describe("float32", "auto") is None
 
 
-def test_settings_come_back(tmp_path):
+def test_settings_from_before_there_was_a_choice(tmp_path):
+    content = {"train": {"num_train_steps": 7}, "data": {}}
+    found = recorded(content, "config.json").train
+    assert (found.precision, found.num_train_steps) == ("float32", 7)
+    content["train"]["precision"] = "bfloat16_products"
+    found = recorded(content, "config.json").train
+    assert found.precision == "bfloat16_products"
+    # What a run of today compares itself with.
+    (tmp_path / "config.json").write_text('{"train": {"num_train_steps": 7}}')
+    now = {"train": {"num_train_steps": 7, "precision": "float32"}}
+    check_run(str(tmp_path), now)
+    now["train"]["precision"] = "bfloat16_products"
+    with pytest.raises(UserError, match="float32"):
+        check_run(str(tmp_path), now)
+
+
+def test_settings_come_back():
     from electra_tf import config as configs
 
     for name in ("auto", "bfloat16_products"):

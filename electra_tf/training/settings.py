@@ -351,7 +351,7 @@ def _up_to_date(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(found.get(name, {}), Mapping):
                 found[name] = _up_to_date(kind, found.get(name, {}))
         elif name not in found and field.default is not dataclasses.MISSING:
-            found[name] = field.default
+            found[name] = _LATER.get(f"train.{name}", field.default)
     return json.loads(json.dumps(found))  # tuples are lists in JSON
 
 
