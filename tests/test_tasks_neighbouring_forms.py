@@ -160,13 +160,19 @@ def test_folders_of_splits_are_no_classes(tmp_path):
         ("train.csv", "text,label\na,x\nb,\nc,y\n", r"incomplete=skip"),
         ("train.csv", "text,label\na,x\n,y\n", r"is empty; .*plete=skip"),
         ("train.csv", "text,label\na,x\ntext,label\nb,y\n", "csv:3: repeats"),
+        ("train.json", '[{"text": "a\\ud800", "label": 1}]', "half of a surr"),
+        ("cat/1.jpg", b"\xff\xd8\xff\xe0", "cat/1.jpg: is an image"),
+        ("cat/1.bin", b"a\0b", "cat/1.bin: is no text"),
         ("train.json", json.dumps({"train": ROWS, "test": ROWS}),
          r"holds several splits \(train, test\)"),
     ],
 )  # fmt: skip
 def test_what_is_refused_by_name(tmp_path, name, content, told):
+    files = {name: content}
+    if "/" in name:
+        files["dog/1.txt"] = "a text"
     with pytest.raises(UserError, match=told):
-        read(tmp_path, "classification", {name: content})
+        read(tmp_path, "classification", files)
 
 
 def test_an_excel_sheet_is_named(tmp_path):

@@ -75,6 +75,12 @@ def rows(path: str) -> Iterator[tuple[dict[str, Any], str]]:
                 f"{path}: [{number}]: expected an object, got "
                 f"{type(row).__name__}"
             )
+        for key, value in row.items():
+            if isinstance(value, str) and _is_half(value):
+                raise UserError(
+                    f"{path}: [{number}]: '{key}' holds half of a surrogate "
+                    "pair (\\ud800 to \\udfff)"
+                )
         yield row, f"{path}:[{number}]"
     if number < 0:
         raise _no_rows(path)
@@ -84,6 +90,17 @@ def _holds_splits(value: Mapping[str, Any]) -> bool:
     return "train" in value and all(
         isinstance(part, list) for part in value.values()
     )
+
+
+def _is_half(text: str) -> bool:
+    """Whether a text holds what no UTF-8 text can hold."""
+    if text.isascii():
+        return False
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _no_rows(path: str, found: Any = None) -> UserError:

@@ -84,7 +84,7 @@ def with_found_columns(
 def nameless(record: Mapping[str, Any]) -> str:
     """What to do about a row that lacks a column."""
     there = list(record)
-    if not all(isinstance(value, str) for value in record.values()):
+    if not there or not all(isinstance(v, str) for v in record.values()):
         return "options.text_column and options.text_pair_column name them"
     return (
         "for a file without a header give options.columns, a name for each of "
