@@ -7,6 +7,8 @@ import pathlib
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the same on any machine
+# So is this: numbers are pinned in float32, whatever the processor could do.
+os.environ["ELECTRA_TF_PRECISION"] = "float32"
 
 import hypothesis
 import pytest

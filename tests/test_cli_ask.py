@@ -47,6 +47,11 @@ def folder(tmp_path):
     return path
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def run(reader, folder):
     def call(*words):
@@ -120,12 +125,15 @@ def test_many_questions_and_going_on(run, tmp_path, monkeypatch, capsys):
     assert [len(row["answers"]) for row in rows] == [2, 0, 0, 0, 2, 0]
     assert rows[1]["error"] == "an empty question"
     assert rows[2]["error"] == "no passage has a word of the question"
+    assert rows[5]["error"].endswith(
+        "in Chinese script, the documents in Latin"
+    )
     assert rows[4]["error"] is None
 
 
 def test_a_ranking_model_orders(run, ranker, reader, folder):
-    documents = recipe.load_documents(str(folder))
-    index = recipe.load_index(documents, Terms())
+    kept = recipe.load_index(str(folder), Terms())
+    documents, index = kept.documents, kept.index
     model = recipe.load_model(ranker, "ranker", "--ranker")
     asker = recipe.Asker(index, reader[1], model, top_k=2, candidates=3)
     scores = {
@@ -142,33 +150,68 @@ def test_a_ranking_model_orders(run, ranker, reader, folder):
     assert run(QUESTION, f"--ranker={ranker}") == 0
 
 
-def test_no_answer_there(reader, folder):
-    class Silent:
-        def predict(self, items):
-            return [{"answer": "", "n_best": []} for _ in items]
+class Silent:
+    """A reader that finds nothing."""
 
-    documents = recipe.load_documents(str(folder))
-    index = recipe.load_index(documents, Terms())
+    def predict(self, items):
+        return [{"answer": "", "n_best": []} for _ in items]
+
+
+def test_no_answer_there(folder):
+    index = recipe.load_index(str(folder), Terms()).index
     (row,) = recipe.Asker(index, Silent()).answer([QUESTION])
     assert row["answers"] == []
     assert row["error"] == "no answer in the passages that were read"
 
 
-def test_an_index_that_is_kept(run, folder, tmp_path, monkeypatch, capsys):
-    words = [QUESTION, f"--index={tmp_path / 'index'}"]
-    assert run(*words) == 0
-    first = capsys.readouterr().out
-    with monkeypatch.context() as patch:
-        patch.setattr("electra_tf.retrieval.index._built", None)
-        assert run(*words) == 0
-    assert capsys.readouterr().out == first
+def test_the_index_is_kept_and_follows_the_documents(
+    run, folder, tmp_path, capsys
+):
+    assert run(QUESTION) == 0
+    first = capsys.readouterr()
+    assert "index made, of 2 files" in first.err
+    (place,) = (tmp_path / "cache" / "electra_tf" / "ask").iterdir()
+    assert str(place) in first.err
     (folder / "sheep.md").write_text(SHIPS)
-    assert run(*words) == 2
-    assert "sheep.md is changed" in capsys.readouterr().err
-    assert run(*words, "--overwrite") == 0
-    assert run(*words) == 0
+    assert run(QUESTION) == 0
+    assert "brought up to date: 1 changed" in capsys.readouterr().err
+    index = tmp_path / "index"
+
+    def told(path, **words):
+        made = recipe.load_index(str(folder), Terms(), path=str(path), **words)
+        return made.told
+
+    assert told(index) == f"made, of 2 files ({index})"
+    assert told(index, overwrite=True).startswith("made again, of 2 files")
+    assert told("none") == "made, of 2 files"
+    assert len(list(place.parent.iterdir())) == 1
     assert run(QUESTION, f"--index={folder}", "--overwrite") == 2
     assert (folder / "sheep.md").exists()
+
+
+def test_places_within_files(reader, folder, tmp_path):
+    (folder / "below" / "ships.txt").unlink()
+    (folder / "sheep.md").unlink()
+    (folder / "a.csv").write_text(f"id,said\n1,{SHIPS.replace(',', ' ')}\n")
+    (folder / "b.md").write_text(f"# On ships\n\n{SHEEP}\n\n{SHIPS}\n")
+    (folder / "一.txt").write_text("中国人的国。人中之国", "utf-8")
+    found = recipe.ask(reader[0], str(folder), [QUESTION, "中国人"], top_k=3)
+    english, chinese = found.rows
+    assert f"{folder}/a.csv, row 2, characters" in str(found)
+    assert f"{folder}/b.md:5, under “On ships”, characters" in str(found)
+    assert {a["where"] for a in english["answers"]} == {"row 2", ""}
+    text = (folder / "一.txt").read_text("utf-8")
+    for answer in chinese["answers"]:
+        assert text[answer["start"] : answer["end"]] == answer["answer"] != ""
+
+
+def test_questions_in_another_script(folder):
+    index = recipe.load_index(str(folder), Terms()).index
+    (row,) = recipe.Asker(index, Silent()).answer(["羊在哪里"])
+    assert row["error"] == (
+        "no passage has a word of the question: it is in Chinese script, the "
+        "documents in Latin"
+    )
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def held_out(tmp_path_factory, data, pytestconfig):
 def test_held_out_losses(held_out):
     expected = held_out("float32")
     assert expected["mlm_loss"] < 6.0  # 500 tokens; it has learned something
-    for precision in ("mixed_bfloat16", "mixed_float16"):
+    for precision in ("bfloat16_products", "mixed_bfloat16", "mixed_float16"):
         found = held_out(precision)
         print(precision, found, expected)
         for name in ("loss", "mlm_loss", "disc_loss"):

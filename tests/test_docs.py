@@ -1,6 +1,7 @@
 """Commands in README and docs have flags, settings and files that exist."""
 
 import importlib
+import inspect
 import pathlib
 import re
 import shlex
@@ -9,6 +10,7 @@ import pytest
 
 from electra_tf.cli import app, flags
 from electra_tf.finetuning import settings as finetune_settings
+from electra_tf.recipes import serve as recipes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,6 +46,12 @@ def flags_of(name):
     module, _, function = command.function.partition(":")
     module = importlib.import_module(f"electra_tf.{module}")
     return flags.define(getattr(module, function))
+
+
+def test_all_flags_of_serving_are_told():
+    text = (ROOT / "docs" / "serving.md").read_text("utf-8")
+    for name in inspect.signature(recipes.serve).parameters:
+        assert f"`--{name}`" in text, name
 
 
 def test_commands_are_found():

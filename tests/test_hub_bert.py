@@ -115,6 +115,40 @@ def test_two_biases_that_differ_are_told(tmp_path):
     assert "cls.predictions.decoder.bias" in found.leftover
 
 
+@pytest.mark.parametrize("both", [True, False])
+def test_the_bias_that_is_added(tmp_path, both):
+    weights = bert.arrays("masked_lm")
+    added = weights["cls.predictions.bias"] + 1
+    stored = weights | {"cls.predictions.decoder.bias": added}
+    if not both:  # of one variable, which has two names
+        del stored["cls.predictions.bias"]
+    table = weights["bert.embeddings.word_embeddings.weight"]
+    stored["cls.predictions.decoder.weight"] = table
+    tied = {"tie_word_embeddings": not both}
+    bert.save(tmp_path, stored, "BertForMaskedLM", **tied)
+    generator = electra_tf.Generator.from_pretrained(str(tmp_path))
+    weights["cls.predictions.bias"] = added
+    _close(generator(ROWS).logits[REAL], bert.masked_lm(weights, table)[REAL])
+    left = "cls.predictions.bias" in generator.load_report.leftover
+    assert left == both
+
+
+def test_how_many_heads_where_it_is_not_said(tmp_path):
+    weights = bert.arrays()
+    bert.save(tmp_path, weights, "BertModel", num_attention_heads=None)
+    with pytest.raises(UserError, match="num_heads"):  # 8 columns
+        loading.open_checkpoint(str(tmp_path), {"model.num_heads": "3"})
+    wide = {**bert.SIZES, "hidden_size": 24, "num_attention_heads": None}
+    weights = bert.arrays(sizes=wide)
+    bert.save(tmp_path, weights, "BertModel", **wide)
+    found = loading.open_checkpoint(str(tmp_path))
+    assert found.config.discriminator.num_heads == 12
+    assert any("num_heads 12" in sentence for sentence in found.assumed)
+    bert.save(tmp_path, weights, "BertModel", **wide | {"hidden_size": 36})
+    with pytest.raises(UserError, match=r"word_embeddings .*24.*36"):
+        loading.open_checkpoint(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("cls", "heads"),
     [

@@ -274,14 +274,6 @@ def test_gelu_that_the_class_has_not_is_told(tmp_path):
         ),
         (
             hub_models.directory_config(
-                hub_models.TINY,
-                None,
-                task=TaskHeadConfig("span", answerable=True),
-            ),
-            "answerable true",
-        ),
-        (
-            hub_models.directory_config(
                 hub_models.TINY, None, task=TaskHeadConfig("sequence", 5)
             ),
             "hidden_layer",

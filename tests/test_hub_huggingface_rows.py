@@ -327,7 +327,8 @@ def test_questions_without_an_answer(tmp_path, threshold):
     assert found["answer"] == expected["answer"]
     assert found["null_odds"] == pytest.approx(expected["null_odds"], rel=1e-4)
     # From elsewhere nothing tells; the options may.
-    hub_models.edit(tmp_path / "huggingface/config.json", electra_tf=None)
+    nothing = {"electra_tf": None, "null_score_diff_threshold": None}
+    hub_models.edit(tmp_path / "huggingface/config.json", **nothing)
     small = {k: v for k, v in QA.items() if k.startswith(("max", "doc"))}
     plain = predictions(target, QUESTIONS, options=small)[0]
     assert plain["answer"] and plain["null_odds"] is None

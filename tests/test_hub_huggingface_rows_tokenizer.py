@@ -39,7 +39,9 @@ def as_version_5(path, tokens, more=(), normalizer=BERT, ids=None, **settings):
         "added_tokens": [*specials, *more],
         "normalizer": normalizer,
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": None,
+        "post_processor": {
+            "type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2],
+        },
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
         "model": {
             "type": "WordPiece", "unk_token": "[UNK]",
@@ -198,7 +200,7 @@ def test_never_split(tmp_path):
         ({"normalizer": {**BERT, "clean_text": False}}, "clean_text false"),
         ({"normalizer": {"type": "NFKC"}}, "NFKC"),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "Whitespace"),
-        ({"pre_tokenizer": None}, ""),
+        ({"pre_tokenizer": None}, "pre_tokenizer null"),
     ],
 )
 def test_steps_of_another_kind_are_told(tmp_path, changes, words):

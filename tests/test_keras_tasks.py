@@ -139,14 +139,17 @@ def test_fit_is_the_command(model, tmp_path):
         "batch_size": 4, "num_train_epochs": 2, "learning_rate": 1e-3,
         "select_best": False, "eval_every": 0,
     }  # fmt: skip
-    options = {"validation_fraction": 0.0, "labels": ["bad", "good"]}
+    options = {
+        "validation_fraction": 0.0, "labels": ["bad", "good"],
+        "max_seq_length": 48,
+    }  # fmt: skip
     run = str(tmp_path / "run")
     electra_tf.finetune(
         run, task="classification", model=model, data=str(table),
         train=train, options=options, progress=False,
     )  # fmt: skip
     made = electra_tf.TextClassifier.from_pretrained(
-        model, labels=["bad", "good"]
+        model, labels=["bad", "good"], max_seq_length=48
     )
     made.compile(learning_rate=1e-3)
     made.fit(TEXTS, LABELS, batch_size=4, epochs=2, verbose=0)
@@ -523,6 +526,14 @@ def test_lora_goes_through_a_batch_in_parts_from_a_seeded_start(model):
     np.testing.assert_array_equal(first, second)
     made.fit(TEXTS, LABELS, batch_size=8, verbose=0)
     assert made.tokens_at_once == 512
+    moments = [
+        v for v in made.optimizer.variables if v.path.endswith(("_m", "_v"))
+    ]
+    trained = made.trainable_variables
+    assert len(trained) == 2 * 2 + 2  # of two blocks, and the head
+    assert sorted(tuple(v.shape) for v in moments) == sorted(
+        tuple(v.shape) for v in trained * 2
+    )
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """Terms, BM25 over passages, and how scores are put together."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -25,8 +23,7 @@ def documents():
         for number, text in enumerate(TEXTS)
         for passage in passages.divide(text, f"{number}.txt")
     ]
-    digests = {f"{n}.txt": f"{hash(text)}" for n, text in enumerate(TEXTS)}
-    return passages.Documents(found, digests, 0)
+    return passages.Documents(found, {}, 0)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +37,10 @@ def made(documents):
         ("The Cities' CAFÉS", ["the", "citi", "cafe"]),
         ("天气好a1", ["天", "气", "好", "天气", "气好", "a1"]),
         ("\uff21\uff22\uff23 ß", ["abc", "ss"]),
+        ("한국어", ["한", "국", "어", "한국", "국어"]),
+        ("เมือง", ["เ", "ม", "ื", "อ", "ง", "เม", "มื", "ือ", "อง"]),
+        ("हिन्दी शब्द", ["हिन्दी", "शब्द"]),
+        ("كِتَاب שָׁלוֹם", ["كتاب", "שלום"]),
         ("?! \ufffd", []),
         ("", []),
     ],
@@ -74,70 +75,23 @@ def test_the_right_passage_is_first(made, question, number):
     assert all(f.score > 0 for f in found)
 
 
+def test_copies_are_found_once(documents):
+    copies = [p._replace(file="copy.txt") for p in documents.passages]
+    twice = index.Index([*documents.passages, *copies], Terms())
+    found = twice.search("the river and the café", 9)
+    assert len({f.passage.text for f in found}) == len(found) > 1
+    assert not any(f.passage.file == "copy.txt" for f in found)
+
+
 def test_what_has_no_term(made):
     assert made.search("Xylophones?", 3) == []
     assert made.search("", 3) == [] == made.search("[?]", 3)
 
 
-def test_kept_on_disk(made, documents, tmp_path):
-    path, terms = str(tmp_path / "index"), Terms()
-    about = index.about(documents, terms, longest=9)
-    made.save(path, about)
-    made.save(path, about)  # replaced
-    assert [p.name for p in tmp_path.iterdir()] == ["index"]
-    again = index.load(path, documents.passages, terms, about)
-    for question in ("the river and Vienna", "天气", "no such xylophone"):
-        assert again.search(question, 9) == made.search(question, 9)
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"0.txt": "other"}, "0.txt is changed"),
-        ({"new.txt": "1"}, "new.txt is new"),
-        ({"0.txt": None}, "0.txt is gone"),
-    ],
-)
-def test_of_documents_that_have_changed(
-    made, documents, tmp_path, change, told
-):
-    path, terms = str(tmp_path / "index"), Terms()
-    made.save(path, index.about(documents, terms))
-    now = {k: v for k, v in (documents.digests | change).items() if v}
-    about = index.about(passages.Documents([], now, 0), terms)
-    with pytest.raises(UserError, match=rf"{told}.*give --overwrite"):
-        index.load(path, documents.passages, terms, about)
-
-
-def test_of_other_settings_or_damaged(made, documents, tmp_path):
-    path, terms = tmp_path / "index", Terms()
-    about = index.about(documents, terms)
-    made.save(str(path), about)
-
-    def load(**words):
-        return index.load(str(path), documents.passages, terms, about | words)
-
-    with pytest.raises(UserError, match="language: english, now none"):
-        load(language="none")
-    for file in sorted((path / "bm25s").iterdir()):
-        whole = file.read_bytes()
-        file.write_bytes(whole[:20])
-        with pytest.raises(UserError, match="is damaged"):
-            load()
-        file.write_bytes(whole)
-    load()
-    (path / "about.json").write_text(json.dumps([]))
-    with pytest.raises(UserError, match=r"index.*--overwrite"):
-        load()
-    (path / "about.json").unlink()
-    with pytest.raises(UserError, match="and no index"):
-        load()
-
-
-def test_a_save_that_fails_leaves_nothing(made, tmp_path):
-    with pytest.raises(TypeError):
-        made.save(str(tmp_path / "index"), {"not JSON": {1, 2}})
-    assert list(tmp_path.iterdir()) == []
+def test_scripts():
+    assert index.script_of("北京 is big, 大学很好") == "Chinese"
+    assert index.script_of("a b 中") == "Latin"
+    assert index.script_of("12 ?!") == ""
 
 
 def test_scores_together():

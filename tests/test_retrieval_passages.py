@@ -9,9 +9,14 @@ import pytest
 from hypothesis import strategies as st
 
 from electra_tf.errors import UserError
-from electra_tf.retrieval import passages
+from electra_tf.retrieval import kept, passages
+from electra_tf.retrieval.index import Terms
 
 LONG = "The cat sat on the mat, and the dog lay in the sun before the house"
+
+
+def read(found, **words):
+    return kept.load(found, Terms("none"), **words).documents
 
 
 def texts_of(text, **words):
@@ -52,6 +57,16 @@ def test_long_ones_are_divided(text, want):
     assert texts_of(text, longest=12) == want
 
 
+def test_scripts_without_spaces_have_shorter_passages(tmp_path):
+    (tmp_path / "a.txt").write_text("今天天气很好、阳光明媚。" * 200, "utf-8")
+    (tmp_path / "b.txt").write_text("The weather is nice today. " * 200)
+    sizes = {"a": set(), "b": set()}
+    for passage in read(passages.find(str(tmp_path))).passages:
+        sizes[passage.file[-5]].add(len(passage.text))
+        assert passage.text[-1] in "。."
+    assert max(sizes["a"]) <= 700 < 1900 < max(sizes["b"]) <= 2000
+
+
 @hypothesis.given(
     st.text(st.sampled_from("ab .\n\r\t中。\u3000é"), max_size=80),
     st.integers(1, 30),
@@ -89,15 +104,15 @@ def folder(tmp_path):
 def test_a_folder(folder):
     found = passages.find(str(folder))
     assert [name for _, name in found] == ["b.txt", "below/a.md.gz", "c.jsonl"]
-    read = passages.read(found, longest=100)
-    assert set(read.digests) == {name for _, name in found}
-    assert read.skipped == 2
-    b, a, one, two, three = read.passages
+    documents = read(found, longest=100)
+    assert set(documents.digests) == {name for _, name in found}
+    assert documents.skipped == 2
+    b, a, one, two, three = documents.passages
     assert b.text == f"{LONG} in b \ufffd" and b[1:3] == (1, 0)
     assert a.file == str(folder / "below/a.md.gz") and a.text == LONG
-    assert one[1:] == (1, 0, f"{LONG} one")
+    assert one[1:4] == (1, 0, f"{LONG} one")
     assert two[1:3] == (1, len(LONG) + 6) and two.place(3) == (1, two.start + 3)
-    assert three[1:] == (5, 0, "? three")
+    assert three[1:4] == (5, 0, "? three")
 
 
 def test_files_by_glob(folder):
@@ -121,7 +136,7 @@ def test_folders_without_text(tmp_path, name, content, told):
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=told):
-        passages.read(passages.find(str(tmp_path)))
+        read(passages.find(str(tmp_path)))
 
 
 def test_what_is_not_there(tmp_path):
@@ -165,7 +180,7 @@ def test_each_file_once_whatever_links_there_are(tmp_path):
         "gone.txt": "No such file or directory",
         "pipe.txt": "is no file but a pipe, socket or device",
     }
-    assert len(passages.read(passages.find(str(root))).passages) == 3
+    assert len(read(passages.find(str(root))).passages) == 3
 
 
 def test_names_that_are_no_utf8(tmp_path):
@@ -175,9 +190,9 @@ def test_names_that_are_no_utf8(tmp_path):
             file.write(LONG)
     except OSError:
         pytest.skip("this file system takes UTF-8 alone")
-    read = passages.read(passages.find(str(tmp_path)))
-    assert list(read.digests) == ["caf\\xe9.txt"]
-    read.passages[0].file.encode("utf-8")
+    documents = read(passages.find(str(tmp_path)))
+    assert list(documents.digests) == ["caf\\xe9.txt"]
+    documents.passages[0].file.encode("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -187,7 +202,7 @@ def test_byte_order_marks(tmp_path, coding):
     mark = "\ufeff" if coding.endswith(("le", "be")) else ""
     text = f"{LONG} 你好"
     (tmp_path / "a.txt").write_bytes((mark + text).encode(coding))
-    (found,) = passages.read(passages.find(str(tmp_path))).passages
+    (found,) = read(passages.find(str(tmp_path))).passages
     assert found.text == text
 
 
@@ -197,6 +212,6 @@ def test_byte_order_marks(tmp_path, coding):
 def test_what_is_no_text_is_left_out_and_told(tmp_path, content):
     (tmp_path / "a.txt").write_text(LONG)
     (tmp_path / "b.txt").write_bytes(content)
-    read = passages.read(passages.find(str(tmp_path)))
-    assert [passage.text for passage in read.passages] == [LONG]
-    assert read.left_out == ["b.txt: is no text"]
+    documents = read(passages.find(str(tmp_path)))
+    assert [passage.text for passage in documents.passages] == [LONG]
+    assert documents.left_out == ["b.txt: is no text"]

@@ -238,6 +238,12 @@ def test_compose_file(exports):
     (service,) = yaml.safe_load(text)["services"].values()
     assert all(p.startswith("127.0.0.1:") for p in service["ports"])
     assert service["volumes"] == [".:/models/colours:ro"]
+    # The release that reads what this TensorFlow has written.
+    release = ".".join([*tf.__version__.split(".")[:2], "0"])
+    assert service["image"] == f"tensorflow/serving:{release}"
+    assert service["read_only"] and service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"] == "4g"
 
 
 def test_languages_have_examples():

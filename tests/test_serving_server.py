@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -449,6 +450,19 @@ def test_wrong_gzip(server, packed, status, message):
     )  # fmt: skip
     assert found == status
     assert message in json.loads(content)["error"]
+
+
+def test_gzip_of_very_many_streams(server):
+    """Each is of nothing; what follows must not be copied for each."""
+    packed = gzip.compress(b"") * 150_000
+    packed += gzip.compress(b'{"signature_name": "size", "instances": ["ab"]}')
+    began = time.process_time()
+    status, _, content = ask(
+        server, "POST", "/v1/models/toy:predict", packed,
+        {"Content-Encoding": "gzip"},
+    )  # fmt: skip
+    assert (status, json.loads(content)) == (200, {"predictions": [2.0]})
+    assert time.process_time() - began < 2
 
 
 def test_metrics_at_tensorflow_servings_path(server):

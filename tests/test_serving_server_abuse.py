@@ -216,6 +216,57 @@ def test_cuts(sizes, rows, padded_bytes):
         assert len(both) > rows or len(both) * both.max() > padded_bytes
 
 
+@pytest.mark.parametrize("data", [b"", HEAD, REQUEST[:-3], REQUEST])
+def test_half_closed_connections_are_closed(server, data):
+    """A client that sends no more is answered at once, or has gone."""
+    with socket.create_connection((server.host, server.port)) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        began = time.monotonic()
+        found = read(connection)
+    assert time.monotonic() - began < 5
+    assert found == b"" or found.startswith(b"HTTP/1.1 ")
+    assert predict(server, BODY)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("HEAD", "/v1/models/toy", 200), ("HEAD", "/v1/models/no", 404),
+        ("HEAD", "/healthz", 200), ("HEAD", "/metrics", 200),
+        ("HEAD", "/v1/models/toy:predict", 400), ("OPTIONS", "/", 405),
+        ("OPTIONS", "/v1/models/toy:predict", 400), ("OPTIONS", "*", 404),
+        ("CONNECT", "localhost:80", 400),
+    ],
+)  # fmt: skip
+def test_other_methods(server, method, path, status):
+    line = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
+    found = serving_toy.raw(server, f"{line}Connection: close\r\n\r\n".encode())
+    head, _, body = found.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    if method == "HEAD":
+        assert body == b""
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        # Of a key that comes twice the last holds, as in Python.
+        (b'{"instances": [1], "instances": ["ab"], "signature_name": "size"}',
+         200),
+        (b'{"signature_name": "size", "instances": [NaN]}', 400),
+        (b'{"signature_name": "size", "instances": ["\xff"]}', 400),
+        (b'{"signature_name": "size", "instances": ' + b"[" * 100_000, 400),
+        (b'{"a":' * 100_000, 400),
+    ],
+    ids=["twice", "NaN", "bytes", "deep list", "deep object"],
+)  # fmt: skip
+def test_odd_json(server, body, status):
+    began = time.monotonic()
+    assert predict(server, body)[0] == status
+    assert time.monotonic() - began < 5
+
+
 def read(connection, end=None):
     """All that comes, up to `end` or until the server closes."""
     connection.settimeout(30)

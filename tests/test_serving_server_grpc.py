@@ -263,6 +263,19 @@ def test_other_wrong_requests(predictions):
     fails(wrong, "metadata_field", predictions.GetModelMetadata, request)
 
 
+def test_bytes_that_are_no_message(channel, predictions, caplog):
+    method = "/tensorflow.serving.PredictionService/Predict"
+    send = channel.unary_unary(method)
+    for data in (b"\xff" * 20, b"nonsense", b"\x0a\x7f"):
+        with pytest.raises(grpc.RpcError) as caught:
+            send(data, timeout=20)
+        code = caught.value.code()
+        assert code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+    assert not caplog.records
+    request = request_of(predict_pb2.PredictRequest, text=["a"])
+    assert predictions.Predict(request, timeout=20).outputs
+
+
 def test_a_call_that_is_given_up_is_not_computed(predictions, server):
     request = request_of(predict_pb2.PredictRequest, "slow", text=["a"])
     waiting = [predictions.Predict.future(request) for _ in range(12)]

@@ -44,3 +44,22 @@ def heaps(how: str) -> int:
 
 def test_threads_share_heaps():
     assert heaps("few") <= 2 < heaps("many")
+
+
+LIMITED = """
+import resource
+from electra_tf.serving.server import running
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 1000))
+print(running.allow_connections(512), running.allow_connections(5000))
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may():
+    pytest.importorskip("resource")
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["512", "872", "1000", "1000"]

@@ -34,6 +34,7 @@ def read(folder, task, files, split="train", **options):
 
 # --- tables, JSON, folders of texts -------------------------------------------
 
+LANGUAGES = {"source_language": "en", "target_language": "de"}
 XY = [("a", None, "x"), ("b", None, "y")]
 PAIR = [("a", "b", "x"), ("c", "d", "y")]
 CSV = "text,label\na,x\nb,y\n"
@@ -81,6 +82,7 @@ def archive(tmp_path, **members):
         ("train.json", '{"text":{"0":"a","1":"b"},"label":{"0":"x","1":"y"}}',
          XY),
         ("train.json", json.dumps(dict(enumerate(ROWS))), XY),
+        ("train.json", json.dumps(dict(zip("ij", ROWS))), XY),
         ("train.json", json.dumps({"columns": ["text", "label"],
          "index": [0, 1], "data": [["a", "x"], ["b", "y"]]}), XY),
         ("train.json", "[\n" + ",\n".join(map(json.dumps, ROWS)) + ",\n]", XY),
@@ -155,12 +157,22 @@ def test_folders_of_splits_are_no_classes(tmp_path):
         ("train.csv", '"3","Wall St.","Reuters"\n"4","a","b"\n',
          r"options\.columns, a name for each of its columns \(3\)"),
         ("train.tsv", 'text\tlabel\n"a\tb"\tx\nc\ty\n', "delimiter tab"),
-        ("train.csv", "text,label\na,x\nb,\nc,y\n", r"unlabeled=skip"),
+        ("train.csv", "text,label\na,x\nb,\nc,y\n", r"incomplete=skip"),
+        ("train.csv", "text,label\na,x\n,y\n", r"is empty; .*plete=skip"),
+        ("train.csv", "text,label\na,x\ntext,label\nb,y\n", "csv:3: repeats"),
+        ("train.json", '[{"text": "a\\ud800", "label": 1}]', "half of a surr"),
+        ("cat/1.jpg", b"\xff\xd8\xff\xe0", "cat/1.jpg: is an image"),
+        ("cat/1.bin", b"a\0b", "cat/1.bin: is no text"),
+        ("train.json", json.dumps({"train": ROWS, "test": ROWS}),
+         r"holds several splits \(train, test\)"),
     ],
 )  # fmt: skip
 def test_what_is_refused_by_name(tmp_path, name, content, told):
+    files = {name: content}
+    if "/" in name:
+        files["dog/1.txt"] = "a text"
     with pytest.raises(UserError, match=told):
-        read(tmp_path, "classification", {name: content})
+        read(tmp_path, "classification", files)
 
 
 def test_an_excel_sheet_is_named(tmp_path):
@@ -170,6 +182,29 @@ def test_an_excel_sheet_is_named(tmp_path):
         made.writestr("xl/workbook.xml", "<workbook/>")
     with pytest.raises(UserError, match=r"a sheet of Excel .* save it as CSV"):
         read(tmp_path, "classification", {})
+
+
+@pytest.mark.parametrize(
+    ("task", "files", "split", "count"),
+    [
+        ("classification", {"plain_text/train.csv": CSV}, "train", 2),
+        ("classification", {"x_training.csv": CSV, "x_eval.csv": CSV},
+         "validation", 2),
+        ("squad/v1.1", {"plain_text/train-00000-of-00001.jsonl": lines(
+            {"context": "a b", "question": "q", "answer": "b",
+             "answer_start": 2})}, "train", 1),
+        ("translation", {"europarl.de-en.de": "a\n", "europarl.de-en.en":
+         "b\n"}, "train", 1),
+    ],
+)  # fmt: skip
+def test_where_files_are(tmp_path, task, files, split, count):
+    options = LANGUAGES if task == "translation" else {}
+    assert len(read(tmp_path, task, files, split, **options)) == count
+
+
+def test_questions_of_another_member_are_not_taken(tmp_path):
+    with pytest.raises(UserError, match=r"no training file such as .*v1\.1"):
+        read(tmp_path, "squad/v1.1", {"train-v2.0.json": "{}"})
 
 
 # --- labels -------------------------------------------------------------------
@@ -215,15 +250,34 @@ def test_rows_without_a_label_among_others(tmp_path, missing, caplog):
     else:
         with pytest.raises(UserError, match=r"jsonl:4: no label.*=skip"):
             read(tmp_path, "classification", files)
-    found = read(tmp_path, "classification", files, unlabeled="skip")
+    found = read(tmp_path, "classification", files, incomplete="skip")
     assert [e.answer for e in found] == ["0", "1", "2"]
     assert "1 of 4 rows have no label in 'label'" in caplog.text
+
+
+def test_rows_without_a_text(tmp_path, caplog):
+    rows = "label,sentence1,sentence2\nx,a,b\ny,c,\ny,c,d\n"
+    files = {"train.csv": rows, "test.csv": "sentence1,sentence2\ne,\n"}
+    found = read(tmp_path, "classification", files, incomplete="skip")
+    assert [(e.text, e.text_pair, e.answer) for e in found] == PAIR
+    assert "csv:3: 1 rows have no text" in caplog.text
+    # Of a test file there is an answer for each row.
+    (example,) = read(
+        tmp_path, "classification", files, "test", incomplete="skip"
+    )
+    assert (example.text, example.text_pair) == ("e", "")
+
+
+def test_labels_that_look_like_several(tmp_path, caplog):
+    text = "text,label\na,x|y\nb,y\nc,x\n"
+    read(tmp_path, "classification", {"train.csv": text})
+    assert "'x|y' looks like several of the others" in caplog.text
 
 
 def test_a_negative_class_stays_one(tmp_path):
     text = "text,label\n" + "".join(f"{i},{i % 3 - 1}\n" for i in range(9))
     found = read(
-        tmp_path, "classification", {"train.csv": text}, unlabeled="skip"
+        tmp_path, "classification", {"train.csv": text}, incomplete="skip"
     )
     assert {e.answer for e in found} == {"-1", "0", "1"}
 
@@ -284,6 +338,18 @@ EU = [("EU", "says"), ("B-ORG", "O")]
         ("tagging", "train.v4_gold_conll", ONTONOTES,
          [("In", "Paris", "summer", "95"), ("O", "B-GPE", "B-DATE", "I-DATE"),
           ("Yes",), ("O",)], {}),
+        ("tagging", "train.tsv", "## klue-ner_0\t<EU:ORG> says\nEU\tB-ORG\n"
+         "says\tO\n", EU, {}),
+        ("tagging", "train.txt", "token tag\nEU B-ORG\nsays O\n", EU, {}),
+        ("tagging", "train.csv", "text,entities\nEU says,\"[(0, 2, 'ORG')]\"\n",
+         EU, {}),
+        ("tagging", "train.json", json.dumps([{"id": 1, "data":
+         {"text": "EU says"}, "annotations": [{"result": [{"value":
+         {"start": 0, "end": 2, "text": "EU", "labels": ["ORG"]}},
+         {"value": {"choices": ["x"]}}]}]}]), EU, {}),
+        ("tagging", "train.jsonl", lines({"text": "EU says", "tokens":
+         [{"text": "EU"}, {"text": "says"}], "spans":
+         [{"start": 0, "end": 2, "labels": ["ORG"]}]}), EU, {}),
         ("tagging", "train.txt", "###MEDLINE:95\nEU\tB-ORG\nsays\tO\n", EU, {}),
         ("tagging", "train", "en:EU\tB-ORG\nen:says\tO\n", EU, {}),
         ("tagging", "train.txt", "New York\tB-LOC\nis\tO\n\ufe0f\tO\n \tO\n",
@@ -350,9 +416,20 @@ def test_what_is_told_of_tags(tmp_path, caplog):
     found = read(tmp_path, "tagging", files)
     assert [s.tags for s in found] == [("B-ORG", "O"), ("O",)]
     assert "2 of 2 marked spans begin or end within a word" in caplog.text
+    with pytest.raises(UserError, match="table of a, b; expected columns of"):
+        read(tmp_path / "csv", "tagging", {"train.csv": "a,b\n1,2\n"})
     files = {"train.jsonl": lines({"text": "EU", "entities": [[0, 9, "X"]]})}
     with pytest.raises(UserError, match=r"0 to 9 .* is not in the text"):
         read(tmp_path, "tagging", files)
+
+
+def test_texts_without_tags_in_a_test_file(tmp_path):
+    files = {
+        "train.json": lines({"text": "EU says", "entities": [[0, 2, "ORG"]]}),
+        "test.json": lines({"id": 0, "text": "EU, too"}),
+    }
+    (found,) = read(tmp_path, "tagging", files, "test")
+    assert (found.tokens, found.tags) == (("EU", ",", "too"), None)
 
 
 # --- questions ----------------------------------------------------------------
@@ -370,6 +447,7 @@ RHINE = {"text": ["Rhine"], "answer_start": [17]}
         {"answer": {"text": "Rhine", "answer_start": 17}},
         {"answer": "Rhine", "answer_start": 17},
         {"answers": [{"text": "Rhine", "answer_start": "17"}]},
+        {"answer": "Rhine", "answer_start": "17.0"},
     ],
 )
 @pytest.mark.parametrize("array", [False, True])
@@ -428,6 +506,7 @@ def test_questions_of_other_forms(tmp_path, content, told):
          "negative": "b"})),
         ("train.csv", "query,positive,negative\nq,a,b\n"),
         ("train.csv", "query,passage,label\nq,a,1\nq,b,0\n"),
+        ("train.csv", "query,passage,relevance\nq,a,yes\nq,b,False\n"),
         ("train.tsv", "Question\tSentence\tLabel\nq\ta\t1\nq\tb\t0\n"),
     ],
 )  # fmt: skip
@@ -444,7 +523,6 @@ def test_ids_are_no_texts(tmp_path, ids):
         read(tmp_path, "ranking", {"train.tsv": ids})
 
 
-LANGUAGES = {"source_language": "en", "target_language": "de"}
 GO = {"translation": {"en": "Go", "de": "Geh"}}
 
 
@@ -483,6 +561,11 @@ def test_pairs(tmp_path, task, files, options):
 def test_pairs_that_are_refused(tmp_path, files, options, told):
     with pytest.raises(UserError, match=told):
         read(tmp_path, "translation", files, **options)
+
+
+def test_empty_targets_are_told(tmp_path, caplog):
+    read(tmp_path, "translation", {"train.tsv": "a\tb\nc\t\n"})
+    assert "1 of 2 targets are empty" in caplog.text
 
 
 def test_an_array_is_read_bit_by_bit(tmp_path):

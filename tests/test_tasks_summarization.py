@@ -31,7 +31,7 @@ def task(data=None, state=None, **options):
 
 
 def split(text, language="en"):
-    return [text[a:b] for a, b in articles.split(text, language)]
+    return [text[a:b] for a, b in articles.split_all([text], language)[0]]
 
 
 def write(path, rows):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from finetune_command import SHAPE
 
 import electra_tf
@@ -119,20 +120,35 @@ def test_predict_and_evaluate_by_command(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["export"], "is not exported"),
         (["convert", "--to=huggingface"], "chooses sentences"),
         (["convert", "--to=tf1"], "chooses sentences"),
     ],
 )
 def test_what_others_have_no_place_for(run, tmp_path, words, message, capsys):
     command, *more = words
-    flags = {
-        "export": [f"--model={run}"],
-        "convert": [f"--from={run}/model"],
-    }[command]
-    status = app.run([command, *flags, f"--output={tmp_path / 'x'}", *more])
-    assert status == 2
+    flags = [f"--from={run}/model", f"--output={tmp_path / 'x'}", *more]
+    assert app.run([command, *flags]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_exported(run, tmp_path, capsys):
+    """As any SavedModel: by TensorFlow alone, its answers are `predict`'s."""
+    output = tmp_path / "served"
+    words = [f"--model={run}", f"--output={output}"]
+    assert app.run(["export", *words, "--set=options.num_sentences=1"]) == 0
+    told = capsys.readouterr().out
+    assert "serving_default: text -> summary, sentences, scores" in told
+    about = json.loads(
+        (output / "1" / "assets.extra" / "electra_tf.json").read_text()
+    )
+    assert about["task"] == "summarization"
+    texts = [row["document"] for row in documents(3, seed=5)] + [""]
+    served = tf.saved_model.load(str(output / "1"))
+    found = served.signatures["serving_default"](text=tf.constant(texts))
+    model = electra_tf.load(str(run), overrides={"options.num_sentences": 1})
+    for answer, summary in zip(model.predict(texts), found["summary"].numpy()):
+        assert answer["summary"].encode() == summary
 
 
 def test_too_long_for_the_model(run, capsys):

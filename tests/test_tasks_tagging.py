@@ -321,7 +321,7 @@ def test_bad_data_is_named(tmp_path, texts, options, message):
     ("record", "message"),
     [
         ({"text": " "}, "f:3: the text is empty"),
-        ({"sentence": "x"}, "f:3: expected a column 'text'.*sentence"),
+        ({"body": "x"}, "f:3: expected a column 'text'.*body"),
         ({"text": 4}, "f:3: expected a column 'text'"),
         ({"tokens": []}, "f:3: tokens: the list is empty"),
         ({"tokens": ["a", 1]}, "f:3: tokens: expected a list of texts"),

@@ -49,6 +49,7 @@ def named(tokenizer, texts):
         ("a new YORK", ["a", "New York"]),
         ("COVID", ["[UNK]", "vid"]),  # cuts words, as it does elsewhere
         ("", []),
+        ("a\0b[E1]\0b\0", ["a", "##b", "[E1]", "b"]),
         ("[E1]", ["[E1]"]),
         ("[MASK]", ["[", "[UNK]", "]"]),  # a special token is text
     ],
@@ -59,6 +60,7 @@ def test_tokens_stay_whole(tokenizer, text, tokens):
 
 def test_offsets_are_of_the_original_text(tokenizer):
     texts = ["É [E1]b NEW york", "", "中[Ü]e1", "x" * 201 + "New York b"]
+    texts.append("e\0 [E1]\0a")
     found = tokenizer.tokenize_with_offsets(texts)
     assert found.ids.to_list() == tokenizer(texts).to_list()
     spelled = [
@@ -72,6 +74,7 @@ def test_offsets_are_of_the_original_text(tokenizer):
         [],
         ["中", "[Ü]", "e1"],
         ["x" * 201, "New York", "b"],
+        ["e", "[E1]", "a"],
     ]
     raw = [text.encode() for text in texts]
     assert [

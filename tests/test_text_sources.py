@@ -155,6 +155,9 @@ THREE = [[f"text {i}", "and \u00e9"] for i in range(3)]
     [
         ("a.json", json.dumps(RECORDS)),
         ("a.json", json.dumps(RECORDS, indent=2, ensure_ascii=False)),
+        ("wiki_00", "".join(f"{json.dumps(r)}\n" for r in RECORDS)),
+        ("wiki_00", "".join(f'<doc id="{r["id"]}" title="x">\n{r["text"]}\n'
+         "</doc>\n" for r in RECORDS)),
         ("a.json", json.dumps([r["text"] for r in RECORDS])),
         ("a.json", json.dumps({"version": 1, "data": RECORDS})),
         ("a.json", json.dumps({"text": [r["text"] for r in RECORDS]})),
@@ -254,6 +257,9 @@ def noise(size):
         ("a.json", b'[{"body": "a"}]', "--text_field=body"),
         ("a.csv", b"id,body\n1,a\n", "'text', but id, body"),
         ("a.csv", b"id;body\n1;a\n", "'text', but id, body"),
+        ("a.warc.gz", gzip.compress(b"WARC/1.0\r\nWARC-Type: x\r\n"), "WARC"),
+        ("a.xml.bz2", bz2.compress(b"<mediawiki xmlns='x'>\n"), "MediaWiki"),
+        ("a.txt", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         ("a.csv", b"text\na, b\nc, d\ne\n",
          "2 of 3 rows|a.csv:2: 2 cells"),
     ],

@@ -30,6 +30,7 @@ def test_share_and_when_it_is_worth_a_warning():
         (ENGLISH, True, "这家店很好", "(CJK)"),
         (ENGLISH, True, "это кошка", "(CYRILLIC)"),
         (ENGLISH, True, "नमस्ते दुनिया", "(DEVANAGARI)"),
+        (ENGLISH, True, "the “ cat ” sat “ 猫", "these signs of the text: “ ”"),
         (ENGLISH, True, "a" * 201 + " cat", "longer than 200"),
     ],
 )

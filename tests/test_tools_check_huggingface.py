@@ -7,6 +7,7 @@ sentence-transformers; ELECTRA_TF_VOCABS vocabularies, likewise.
 
 import os
 
+import check_checkpoints
 import check_huggingface
 import pytest
 from benchmarks.workers import Worker
@@ -51,5 +52,18 @@ def test_tokenizers_give_the_same_ids(peer, tmp_path):
 
 def test_heads_mean_the_same(peer, tmp_path):
     outcomes = list(check_huggingface.compare_meanings(peer, tmp_path))
-    assert len(outcomes) == 7
+    assert len(outcomes) == 9
+    assert [o for o in outcomes if not o.good] == []
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_checkpoints_of_many_kinds(python, tmp_path):
+    if not python:
+        pytest.skip("set ELECTRA_TF_TORCH_PYTHON")
+    peer = check_checkpoints.kinds_peer(tmp_path, python)
+    try:
+        outcomes = list(check_checkpoints.compare_kinds(peer, tmp_path))
+    finally:
+        peer.close()
+    assert len(outcomes) > 180
     assert [o for o in outcomes if not o.good] == []

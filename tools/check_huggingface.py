@@ -381,7 +381,7 @@ def compare_meanings(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
                 for row in told["answers"]
                 for label in state.get("labels") or ["LABEL_0"]
             ]
-        yield Outcome(f"{name} to Hugging Face", _relative(expected, found), [])
+        yield Outcome(f"{name} to Hugging Face", relative(expected, found), [])
     for activation in ("Sigmoid", "Identity"):
         path = str(folder / f"scorer_{activation}")
         request = {"do": "save_scorer", "directory": path}
@@ -391,9 +391,10 @@ def compare_meanings(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
         found = [p["score"] for p in predictor.load(path).predict(PAIRS)]
         yield Outcome(
             f"CrossEncoder with {activation} from sentence-transformers",
-            _relative(told["scores"], found), [],
+            relative(told["scores"], found), [],
         )  # fmt: skip
     yield _embeddings(peer, folder)
+    yield from _answers(peer, folder)
 
 
 def _embeddings(peer: Worker, folder: pathlib.Path) -> Outcome:
@@ -409,12 +410,64 @@ def _embeddings(peer: Worker, folder: pathlib.Path) -> Outcome:
     means = (hidden * mask).sum(axis=1) / mask.sum(axis=1)
     return Outcome(
         "SentenceTransformer of an encoder, the mean of its tokens",
-        _relative(told["vectors"], means), [],
+        relative(told["vectors"], means), [],
     )  # fmt: skip
 
 
-def _with_head(labels: int, state: Mapping, about: Any) -> Any:
-    """A random model, with a head alone where there are labels."""
+def _answers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
+    """A head that tells whether there is an answer, and a threshold alone."""
+    from electra_tf.hub import huggingface
+    from electra_tf.hub.directory import write
+    from electra_tf.prediction import predictor
+
+    asked = [("the cat", "a house of cards sat on it"), ("of", "the")]
+    inputs = random_inputs("tiny")
+    np.savez(folder / "inputs.npz", **inputs)
+    for name, told_by in (("head", "head"), ("first token", "first_token")):
+        ours, theirs = str(folder / f"{told_by}_ours"), str(folder / told_by)
+        about = {
+            "task": "squad",
+            "options": {
+                "head": "independent", "answerability": told_by,
+                "max_seq_length": 24, "max_query_length": 8, "doc_stride": 4,
+            },
+            "state": {"unanswerable": True, "null_threshold": 0.25},
+        }  # fmt: skip
+        made = _with_head(2, {}, about, told_by)
+        write(ours, made)
+        notes = huggingface.write(theirs, made)
+        told = peer.ask(
+            {
+                "do": "load", "class": CLASSES[5], "directory": theirs,
+                "inputs": str(folder / "inputs.npz"),
+                "outputs": str(folder / "outputs.npz"),
+            }
+        )  # fmt: skip
+        expected, found = (
+            predictor.load(path).predict(asked) for path in (ours, theirs)
+        )
+        problems = [f"{k}: {told[k]}" for k in told if "keys" in k and told[k]]
+        problems += ["not said"] * (bool(notes) != (told_by == "head"))
+        problems += ["answers"] * (
+            [a["answer"] for a in found] != [a["answer"] for a in expected]
+        )
+        yield Outcome(
+            f"questions without an answer, told by the {name}",
+            relative(
+                [a["null_odds"] for a in expected],
+                [a["null_odds"] for a in found],
+            ),
+            problems,
+        )
+
+
+def _with_head(
+    labels: int, state: Mapping, about: Any, told_by: str | None = None
+) -> Any:
+    """A random model, with a head alone where there are labels.
+
+    With `told_by`, one that answers questions, or tells that it cannot.
+    """
     from electra_tf.hub import names
     from electra_tf.hub.checkpoint import Checkpoint
     from electra_tf.models.task_heads import TaskHeadConfig
@@ -429,6 +482,8 @@ def _with_head(labels: int, state: Mapping, about: Any) -> Any:
         task = TaskHeadConfig(
             "sequence", labels, tuple(listed) if listed else None
         )
+    if told_by:
+        task = TaskHeadConfig("span", dropout=0.0, answerable=told_by == "head")
     model = dataclasses.replace(config.discriminator, vocab_size=len(vocab))
     config = dataclasses.replace(
         config, discriminator=model, task=task, fine_tuning=about
@@ -447,7 +502,7 @@ def _shares(answers: Sequence[Mapping], labels: Any) -> list[float]:
     return [answer["probabilities"][n] for answer in answers for n in labels]
 
 
-def _relative(ours: Any, theirs: Any) -> float:
+def relative(ours: Any, theirs: Any) -> float:
     """The largest difference, as a share of the largest number."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     return float(np.abs(ours - theirs).max() / max(1, np.abs(ours).max()))
@@ -468,21 +523,21 @@ def _check(python: str) -> None:
             for outcome in found:
                 bad += not outcome.good
                 worst = max(worst, outcome.difference)
-                _show(outcome)
+                show(outcome)
             print(f"largest difference {worst:.2e}, not good: {bad:.0f}")
             for outcome in compare_variants(peer, pathlib.Path(folder)):
-                _show(outcome)
+                show(outcome)
             for outcome in compare_tokenizers(
                 peer, pathlib.Path(folder), FLAGS.vocabs
             ):
-                _show(outcome)
+                show(outcome)
             for outcome in compare_meanings(peer, pathlib.Path(folder)):
-                _show(outcome)
+                show(outcome)
         finally:
             peer.close()
 
 
-def _show(outcome: Outcome) -> None:
+def show(outcome: Outcome) -> None:
     mark = "ok  " if outcome.good else "BAD "
     if not outcome.required:
         mark = "note"

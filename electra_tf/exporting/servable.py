@@ -8,6 +8,7 @@ from electra_tf.errors import UserError
 from electra_tf.exporting.graphs import (
     pretrained_signatures,
     qa_signatures,
+    summary_signatures,
     tagging_signatures,
     text_signatures,
     truncation_signature,
@@ -33,6 +34,7 @@ Kind = Literal[
     "tagging",
     "qa",
     "seq2seq",
+    "summarization",
     "discriminator",
     "generator",
     "encoder",
@@ -49,6 +51,7 @@ _TASKS: dict[type, Kind] = {
     Tagging: "tagging",
     QuestionAnswering: "qa",
     Seq2SeqTask: "seq2seq",
+    ExtractiveSummarization: "summarization",
 }
 # Makes a kind's own signatures of its predictor or network.
 _SIGNATURES: dict[Kind, Callable[[Any], Signatures]] = {
@@ -59,6 +62,7 @@ _SIGNATURES: dict[Kind, Callable[[Any], Signatures]] = {
     "tagging": tagging_signatures.signatures,
     "qa": qa_signatures.signatures,
     "seq2seq": text_signatures.seq2seq_signatures,
+    "summarization": summary_signatures.signatures,
     "discriminator": pretrained_signatures.signatures,
     "generator": pretrained_signatures.signatures,
 }
@@ -237,12 +241,6 @@ def _kind(task: Task) -> Kind:
     for cls, kind in _TASKS.items():
         if isinstance(task, cls):
             return kind
-    if isinstance(task, ExtractiveSummarization):
-        raise UserError(
-            f"task {task.name}: is not exported, as texts are divided into "
-            "sentences outside of the graph; use electra-tf predict, or "
-            "electra_tf.load"
-        )
     raise UserError(
         f"task {task.name}: only models of the tasks that come with "
         "electra_tf, and of tasks derived from them, are exported; this one "

@@ -32,8 +32,9 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 # The name of a signature, and input name -> texts.
 Request = tuple[str, dict[str, list[str]]]
 
-# A release reads what TensorFlow of the same version or an older one wrote.
-_IMAGE = "tensorflow/serving:latest"
+# A release reads what TensorFlow of the same version or an older one wrote;
+# patches of either have numbers of their own.
+_IMAGE = "tensorflow/serving:" + ".".join([*tf.__version__.split(".")[:2], "0"])
 
 _MODELS = """\
 # tensorflow_model_server --model_config_file=.../models.config
@@ -78,6 +79,13 @@ services:
       - "127.0.0.1:8501:8501" # REST
     volumes:
       - .:/models/{name}:ro
+    # A SavedModel is a program: it gets what it needs and no more.
+    read_only: true
+    tmpfs: [/tmp]
+    cap_drop: [ALL]
+    security_opt: ["no-new-privileges:true"]
+    mem_limit: 4g
+    pids_limit: 512
     restart: unless-stopped
 """
 

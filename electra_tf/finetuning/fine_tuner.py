@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf.models import kernels, randomness
+from electra_tf.models import kernels, products, randomness
 from electra_tf.models.config import ModelConfig
 from electra_tf.tasks.batches import longest, padded_lengths
 from electra_tf.tasks.features import INPUTS, Features
@@ -57,6 +57,10 @@ class FineTuner(keras.Model):
       tokens_at_once: a longer batch is cut into parts of as many tokens, that
         are gone through in turn, so that the activations of one are in memory
         at a time. The update is that of the whole. None cuts nothing.
+
+    Attributes:
+      bfloat16_products: whether training steps compute their large products
+        in bfloat16, see `models.products`.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class FineTuner(keras.Model):
         self.side_by_side = side_by_side
         self.kernel_mode = kernel_mode
         self.tokens_at_once = tokens_at_once
+        self.bfloat16_products = False
         self.loss_mean = keras.metrics.Mean(name="loss")
         self.built = True
 
@@ -277,10 +282,11 @@ class FineTuner(keras.Model):
     def _gradients_of_lane(
         self, batch: Batch, keys: tf.Tensor, total: tf.Tensor
     ) -> tuple[tf.Tensor, list[Any]]:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(self.unit_losses(batch, True, keys))
-            scaled = self.optimizer.scale_loss(loss / total)
-        return loss, tape.gradient(scaled, self.trainable_variables)
+        with products.in_bfloat16(self.bfloat16_products):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(self.unit_losses(batch, True, keys))
+                scaled = self.optimizer.scale_loss(loss / total)
+            return loss, tape.gradient(scaled, self.trainable_variables)
 
 
 def _sum(gradients: Sequence[Any]) -> Any:

@@ -113,7 +113,15 @@ def headline(summary: Mapping[str, Any]) -> str:
     metric, split = summary["metric"], summary["selected_on"]
     found = summary["summary"].get(split, {}).get(metric)
     if found is None:
-        return f"{summary['task']}: trained; no validation data to score"
+        test = next(
+            (
+                f"; {name} {metric} {metrics[metric]['median']:.2f}"
+                for name, metrics in summary["summary"].items()
+                if metric in metrics
+            ),
+            "",
+        )
+        return f"{summary['task']}: trained; no validation data to score{test}"
     text = f"{summary['task']}: {split} {metric} {found['median']:.2f}"
     count = len(summary["trials"])
     if summary["settings"]["train"].get("folds"):

@@ -27,7 +27,7 @@ from electra_tf.prediction import files as prediction_files
 from electra_tf.prediction.predictor import Inference, write_predictions
 from electra_tf.tasks.batches import training_dataset
 from electra_tf.tasks.task import Prediction, Task
-from electra_tf.training import checkpoints, loop, workers
+from electra_tf.training import checkpoints, loop, precision, workers
 from electra_tf.training.loop import TrainConfig
 from electra_tf.training.optimizer import (
     loss_scaled,
@@ -137,6 +137,7 @@ def run_trial(
             layout.side_by_side,
             layout.kernel_mode,
         )
+        tuner.bfloat16_products = config.precision == precision.PRODUCTS
         rates = task_networks.layer_rates(decay, start.config.num_layers)
         optimizer = make_optimizer(
             train, train.num_train_steps, learning_rate_multipliers=rates

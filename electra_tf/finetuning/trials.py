@@ -30,7 +30,7 @@ from electra_tf.finetuning.settings import FREE, FinetuneSettings, run_class
 from electra_tf.finetuning.start import Start
 from electra_tf.hub import directory
 from electra_tf.tasks.registry import task_class
-from electra_tf.training import workers
+from electra_tf.training import precision, workers
 from electra_tf.training.settings import check_run
 
 # What is in a run's directory.
@@ -66,13 +66,17 @@ def run_trials(
     Raises:
       UserError: other settings or data there; what the task finds wrong.
     """
+    asked = settings.train
+    train = dataclasses.replace(
+        asked, precision=precision.resolved(asked.precision, output)
+    )
+    settings = dataclasses.replace(settings, train=train)
     described = describe(settings, start, data)
     team = workers.of(strategy)
     team.agree("the settings", described)
     cls = run_class(settings.task)
     begun = _begun(output)
     check_run(output, described, False, cls, begun)
-    train = settings.train
     results = {
         number: finetune.result_of(_trial(output, number))
         for number in range(1, (train.folds or train.num_trials) + 1)
@@ -111,6 +115,9 @@ def run_trials(
     check_run(output, described, team.is_chief, cls, begun)
     note(_describe_data(read))
     note(f"start: {start.describe(head)}")
+    told = precision.describe(train.precision, asked.precision)
+    if told:
+        note(told)
     for number, result in results.items():
         if train.folds is not None:
             read = fold(number)

@@ -62,6 +62,9 @@ _BODY = {"embeddings.": "embeddings.", "encoder.": "encoder."}
 # The bias once more: transformers makes one variable of both.
 _BIAS, _BIAS_AGAIN = "cls.predictions.bias", "cls.predictions.decoder.bias"
 
+_TABLE = "embeddings.word_embeddings.weight"
+_HEADS_UNLESS_SAID = 12  # of the class BertConfig
+
 _TF1 = {
     "bert/embeddings/": "electra/embeddings/",
     "bert/encoder/": "electra/encoder/",
@@ -80,6 +83,7 @@ class Source:
       leftover: names of the source that have no place.
       assumed: sentences: what it did not tell.
       is_bert: whether it was BERT's; else nothing was changed.
+      raw: ELECTRA's name -> the source's, where these differ.
     """
 
     content: Mapping[str, Any]
@@ -87,6 +91,15 @@ class Source:
     leftover: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     is_bert: bool = False
+    raw: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def name(self, name: str) -> str:
+        """Returns the source's own name of one of `arrays`.
+
+        Args:
+          name: as `arrays` has it, or with the prefix of a class with a head.
+        """
+        return self.raw.get(name, self.raw.get(name[len("electra.") :], name))
 
     def complete(self, config: DirectoryConfig) -> DirectoryConfig:
         """Says of a config what BERT's models are beyond ELECTRA's classes.
@@ -144,6 +157,12 @@ def as_electra(
     if kind != "bert":
         return Source(content, arrays)
     there = {n.removeprefix("bert."): n for n in arrays}
+    if _adds_other_bias(content, there):
+        # Under the name of the one that is added; the other is left over.
+        added = there.pop(_BIAS_AGAIN)
+        if _BIAS in there:
+            there[_BIAS_AGAIN] = there[_BIAS]
+        there[_BIAS] = added
     cls, assumed = _class(name, there)
     starts = _BODY | _HEADS[cls]
     found, leftover = {}, []
@@ -156,6 +175,15 @@ def as_electra(
     content = {k: v for k, v in content.items() if k != "embedding_size"}
     content |= {"model_type": "electra", "architectures": [cls]}
     shapes = shapes_of(arrays)
+    size = content.get("hidden_size")
+    if isinstance(size, int):
+        content["embedding_size"] = size
+    elif _TABLE in there:
+        size = shapes[there[_TABLE]][-1]
+    heads = _HEADS_UNLESS_SAID
+    if content.get("num_attention_heads") is None and size and not size % heads:
+        content["num_attention_heads"] = heads
+        assumed += (f"model.num_heads {heads}: config.json lacks it",)
     return Source(
         content,
         Lazy(
@@ -165,6 +193,7 @@ def as_electra(
         tuple(leftover),
         assumed,
         is_bert=True,
+        raw=found,
     )
 
 
@@ -194,6 +223,18 @@ def _needed(cls: str) -> tuple[str, ...]:
     """What a classifier that reads the pooler has beside it."""
     sequence = cls == "ElectraForSequenceClassification"
     return ("classifier.weight",) if sequence else ()
+
+
+def _adds_other_bias(
+    content: Mapping[str, Any], there: Mapping[str, str]
+) -> bool:
+    """Whether a masked LM computes with the bias of `decoder`.
+
+    transformers has one variable of both, but where the head is untied; and
+    of one variable it may store either name.
+    """
+    untied = content.get("tie_word_embeddings") is False
+    return _BIAS_AGAIN in there and (untied or _BIAS not in there)
 
 
 def _differ(arrays: Mapping[str, np.ndarray], there: Mapping[str, str]) -> bool:

@@ -63,6 +63,8 @@ GELUS = {
     "gelu_new": "tanh",
     "gelu_fast": "tanh",
     "gelu_pytorch_tanh": "tanh",
+    "gelu_python_tanh": "tanh",
+    "gelu_accurate": "tanh",
 }
 OURS = "electra_tf"  # where what BERT's config has no name for is kept
 
@@ -192,6 +194,21 @@ def from_json(content: Mapping[str, Any], path: str) -> DirectoryConfig:
         raise UserError(
             f"{path}: not the config of an electra_tf model ({error})"
         ) from error
+
+
+def window_options(max_positions: int) -> dict[str, int]:
+    """Returns options of question answering whose windows fit a model.
+
+    Args:
+      max_positions: rows of its position table.
+    """
+    longest = max(5, min(512, max_positions))
+    question = min(64, (longest - 4 + 1) // 2)
+    return {
+        "max_seq_length": longest,
+        "max_query_length": question,
+        "doc_stride": min(128, max(1, longest // 4)),
+    }
 
 
 def of_bert(content: dict[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,13 @@ import numpy as np
 
 from electra_tf import files, tensors
 from electra_tf.errors import UserError
-from electra_tf.hub import bert, huggingface_h5, huggingface_tokenizer, names
+from electra_tf.hub import bert, huggingface_tokenizer, names
 from electra_tf.hub import config as configs
+from electra_tf.hub import huggingface_answerable as answerable
 from electra_tf.hub import huggingface_heads as heads
 from electra_tf.hub import huggingface_meaning as meaning
+from electra_tf.hub import huggingface_modules as modules
+from electra_tf.hub import huggingface_stores as stores
 from electra_tf.hub.checkpoint import (
     NETWORKS,
     Checkpoint,
@@ -36,16 +39,11 @@ from electra_tf.hub.checkpoint import (
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.huggingface_tokenizer import read_json
 from electra_tf.hub.names import Network
-from electra_tf.hub.pickle_reader import TorchFile
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.text.vocab import Vocab
 
 CONFIG = "config.json"
-_SAFE, _TORCH = "model.safetensors", "pytorch_model.bin"
-_INDEX, _H5 = ".index.json", "tf_model.h5"
-# As transformers: safetensors before pickles, whole files before shards.
-_WEIGHTS = (_SAFE, _SAFE + _INDEX, _TORCH, _TORCH + _INDEX, _H5)
 # Not weights: constants that older versions saved.
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
@@ -75,8 +73,9 @@ def recognises(path: str) -> bool:
     """Whether `path` is such a directory, of ELECTRA or of another model."""
     if not files.is_directory(path):
         return False
+    path, _ = modules.model_folder(path)
     present = set(files.list_directory(path))
-    if present & set(_WEIGHTS[1:]):
+    if present & set(stores.WEIGHTS[1:]):
         return True
     if CONFIG not in present:
         return is_pair(path, recognises)
@@ -111,16 +110,10 @@ def read(
             read(files.join(path, n), overrides, vocab) for n in NETWORKS
         )
         return joined(one, other, path)
-    present = files.list_directory(path)
-    weights_file = next((n for n in _WEIGHTS if n in present), None)
-    if weights_file is None:
-        raise UserError(
-            f"{path}: no weights there; expected {', '.join(_WEIGHTS[:-1])} "
-            f"or {_WEIGHTS[-1]}"
-        )
-    weights_file = files.join(path, weights_file)
+    path, told = modules.model_folder(path)
+    weights_file = stores.weights_file(path)
     config_file = bert.config_file(path)
-    found = bert.as_electra(read_json(config_file), _arrays(weights_file))
+    found = bert.as_electra(read_json(config_file), stores.arrays(weights_file))
     theirs = _normalised(found.arrays)
     config, assumed = _to_ours(found.content, config_file, theirs.shapes)
     tokenizer = huggingface_tokenizer.read(path, vocab)
@@ -133,62 +126,20 @@ def read(
     )
     config = configs.override(config, overrides)
     check_layers(config, len(theirs), weights_file)
-    weights, leftover = _renamed(theirs, config)
+    weights, unused = _renamed(theirs, config)
     check(config, weights, weights_file)
+    told += found.assumed + assumed + tokenizer.assumed
     config, simpler = meaning.without_hidden_layer(config, weights)
-    told = list(found.assumed + assumed + tokenizer.assumed)
+    config, simpler = answerable.joined(path, config, simpler, told)
     about = meaning.heard(found.content, path, config, told)
-    config = dataclasses.replace(config, fine_tuning=about)
+    config = meaning.named(dataclasses.replace(config, fine_tuning=about))
     return Checkpoint(
         config=config,
         weights=simpler,
         vocab=vocab,
-        leftover=leftover + found.leftover,
+        leftover=tuple(map(found.name, unused)) + found.leftover,
         assumed=tuple(told),
         source=path,
-    )
-
-
-def _arrays(path: str) -> Mapping[str, np.ndarray]:
-    """The arrays of one file, or of the shards that an index names."""
-    if path.endswith(_SAFE):
-        return tensors.TensorFile(path)
-    if path.endswith(_TORCH):
-        return TorchFile(path)
-    if path.endswith(_H5):
-        return huggingface_h5.read(path)
-    places = read_json(path).get("weight_map")
-    if not isinstance(places, dict) or not places:
-        raise UserError(f"cannot read {path}: no weight_map of names to files")
-    shards = {}
-    for shard in sorted(set(map(str, places.values()))):
-        # An index must not lead out of its directory.
-        if "/" in shard or "\\" in shard:
-            raise UserError(
-                f"{path}: weight_map: expected names of files beside it, got "
-                f"'{shard}'"
-            )
-        file = files.join(path.rpartition("/")[0] or ".", shard)
-        if not files.exists(file):
-            raise UserError(
-                f"cannot read {file}: no such file, but {path} names it; the "
-                "set of shards is not whole"
-            )
-        reader = TorchFile if ".bin" in path else tensors.TensorFile
-        shards[shard] = reader(file)
-        lacking = sorted(
-            name
-            for name, place in places.items()
-            if place == shard and name not in shards[shard]
-        )
-        if lacking:
-            raise UserError(
-                f"cannot read {file}: lacks {lacking[0]}, which {path} says "
-                "it holds; the shards are not of one set"
-            )
-    return Lazy(
-        lambda name: shards[places[name]][name],
-        {name: shards[place].shapes[name] for name, place in places.items()},
     )
 
 
@@ -294,10 +245,14 @@ def _write_one(
     content, inexact = _from_ours(config, part, heads.class_of(config, part))
     content |= said
     weights, dropped = _their_weights(checkpoint, part)
-    notes = [*inexact, *left_out(dropped)]
+    apart = [n for n in dropped if n in answerable.NAMES]
+    notes = [*inexact, *left_out(n for n in dropped if n not in apart)]
     content["pad_token_id"] = vocab.pad_id if vocab else 0
     files.make_directory(directory)
-    tensors.save(files.join(directory, _SAFE), weights, {"format": "pt"})
+    file = files.join(directory, stores.SAFE)
+    tensors.save(file, weights, {"format": "pt"})
+    if apart:
+        notes.append(answerable.write(directory, checkpoint))
     if vocab is None:
         notes.append("no tokenizer files: the source has no vocabulary")
     else:
@@ -383,7 +338,7 @@ def _to_ours(
     task = None
     if name in heads.TASKS and present:
         task = heads.task_of(
-            fields, heads.TASKS[name], found, model["hidden_dropout"]
+            fields, heads.TASKS[name], found, model["hidden_dropout"], assumed
         )
     config = dataclasses.replace(
         config,

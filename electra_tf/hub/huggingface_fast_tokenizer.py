@@ -56,6 +56,8 @@ def flags(content: Mapping[str, Any]) -> dict[str, Any]:
       What a BertNormalizer would say: `lowercase`, `strip_accents` and so on.
     """
     normalizer = mapping(content.get("normalizer"))
+    if _is_null(content, "normalizer"):  # text stays as it is
+        return {"lowercase": False, "strip_accents": False}
     if normalizer.get("type") != "Sequence":
         return normalizer
     steps = [mapping(s) for s in normalizer.get("normalizers") or ()]
@@ -69,13 +71,45 @@ def flags(content: Mapping[str, Any]) -> dict[str, Any]:
     return {"lowercase": "Lowercase" in kinds, "strip_accents": stripped}
 
 
-def differences(content: Mapping[str, Any]) -> list[str]:
+def differences(
+    content: Mapping[str, Any], roles: Mapping[str, str]
+) -> list[str]:
     """Tells in sentences what the file does that ours cannot do.
 
     Args:
       content: of the file.
+      roles: what it calls the special tokens, as `ROLES`.
     """
+    if not content:
+        return []
     told = []
+    if _is_null(content, "normalizer"):
+        told.append(
+            "control characters are dropped; its tokenizer (normalizer null) "
+            "keeps them"
+        )
+    model = mapping(content.get("model"))
+    kind = model.get("type", "WordPiece")
+    prefix = model.get("continuing_subword_prefix", "##")
+    if (kind, prefix) != ("WordPiece", "##"):
+        told.append(
+            "words become WordPieces, with ## before those that go on; its "
+            f"tokenizer is of kind {kind}, with the prefix {prefix!r}"
+        )
+    limit = model.get("max_input_chars_per_word")
+    # 100 is the library's own default.
+    if limit not in (None, 100, MAX_CHARS_PER_WORD):
+        told.append(
+            f"words of more than {MAX_CHARS_PER_WORD} letters become [UNK]; "
+            f"in its tokenizer those of more than {limit}"
+        )
+    if "post_processor" in content and not _joins_as_ours(
+        mapping(content["post_processor"]), roles
+    ):
+        told.append(
+            "special tokens stand as in [CLS] A [SEP] B [SEP], B in segment "
+            "1; its tokenizer's post_processor puts them in another way"
+        )
     normalizer = mapping(content.get("normalizer"))
     if normalizer.get("clean_text") is False:
         told.append(
@@ -94,6 +128,11 @@ def differences(content: Mapping[str, Any]) -> list[str]:
             f"{', '.join(unknown)} too, so ids may differ"
         )
     splitter = mapping(content.get("pre_tokenizer"))
+    if _is_null(content, "pre_tokenizer"):
+        told.append(
+            "words are split as BERT does; its tokenizer (pre_tokenizer null) "
+            "does not split text before it looks for tokens"
+        )
     ours = _pre_tokenizer()
     if (
         splitter
@@ -107,6 +146,39 @@ def differences(content: Mapping[str, Any]) -> list[str]:
             f"{', '.join(kinds)}, so ids may differ"
         )
     return told
+
+
+def _is_null(content: Mapping[str, Any], step: str) -> bool:
+    """Whether the file says that there is no such step."""
+    return step in content and content[step] is None
+
+
+def _joins_as_ours(given: dict[str, Any], roles: Mapping[str, str]) -> bool:
+    """Whether special tokens are put where BERT has them."""
+    cls, sep = roles["cls_token"], roles["sep_token"]
+    if given.get("type") == "Sequence":
+        parts = given.get("processors") or ()
+        kinds = [_joins_as_ours(mapping(part), roles) for part in parts]
+        return any(kinds)
+    if given.get("type") == "BertProcessing":
+        ends = [(given.get(key) or [None])[0] for key in ("cls", "sep")]
+        return ends == [cls, sep]
+    if given.get("type") != "TemplateProcessing":
+        return False
+    expected = {
+        "single": [(cls, 0), ("A", 0), (sep, 0)],
+        "pair": [(cls, 0), ("A", 0), (sep, 0), ("B", 1), (sep, 1)],
+    }
+    found = {
+        key: [
+            (about.get("id"), about.get("type_id"))
+            for piece in given.get(key) or ()
+            for about in mapping(piece).values()
+            if isinstance(about, dict)
+        ]
+        for key in expected
+    }
+    return found == expected
 
 
 def _regex(pattern: str) -> dict[str, str]:

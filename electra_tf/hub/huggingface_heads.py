@@ -86,7 +86,11 @@ def class_named(fields: Fields, found: Shapes) -> tuple[str, list[str]]:
 
 
 def task_of(
-    fields: Fields, kind: str, found: Shapes, dropout: float
+    fields: Fields,
+    kind: str,
+    found: Shapes,
+    dropout: float,
+    assumed: list[str],
 ) -> TaskHeadConfig:
     """Describes the head of a fine-tuned class.
 
@@ -95,6 +99,7 @@ def task_of(
       kind: what `TASKS` has for the class.
       found: names of the variables and their shapes.
       dropout: where the config says nothing of the head's.
+      assumed: gets a sentence where names of labels are passed over.
 
     Raises:
       UserError: one that ours is not.
@@ -116,17 +121,25 @@ def task_of(
     return TaskHeadConfig(
         kind="sequence" if sequence else "token",
         num_labels=number,
-        labels=_labels(fields, number),
+        labels=_labels(fields, number, assumed),
         hidden_layer=sequence,
         dropout=float(fields.get("classifier_dropout", (int, float), dropout)),
     )
 
 
-def _labels(fields: Fields, number: int) -> tuple[str, ...] | None:
+def _labels(
+    fields: Fields, number: int, assumed: list[str]
+) -> tuple[str, ...] | None:
     """Names in the order of their numbers; None where they are numbers."""
     given = fields.get("id2label", (dict,), None) or {}
     labels = {str(key): str(label) for key, label in given.items()}
-    if set(labels) != {str(i) for i in range(number)}:
+    whole = set(labels) == {str(i) for i in range(number)}
+    if not whole or len(set(labels.values())) < number or "" in labels.values():
+        if labels:
+            assumed.append(
+                f"labels are called LABEL_0 and so on: id2label names "
+                f"{len(set(labels.values()) - {''})}, and the head has {number}"
+            )
         return None
     ordered = tuple(labels[str(i)] for i in range(number))
     return None if ordered == unnamed(number) else ordered
@@ -194,7 +207,6 @@ def class_of(config: DirectoryConfig, part: Network) -> str:
         )
     if (
         task.kind == "joint_span"
-        or task.answerable
         or not (
             task.kind != "sequence" or task.hidden_layer or is_narrow(config)
         )
@@ -203,9 +215,8 @@ def class_of(config: DirectoryConfig, part: Network) -> str:
         raise UserError(
             "Hugging Face has no class for this task head (task.kind "
             f"{task.kind}, task.hidden_layer {str(task.hidden_layer).lower()} "
-            f"with {task.hidden_activation}, task.answerable "
-            f"{str(task.answerable).lower()}); expected token, span without "
-            "answerable, or sequence with hidden_layer and its GELU, or "
-            "with labels that are half of the hidden size at most"
+            f"with {task.hidden_activation}); expected token, span "
+            "(options.head: independent), or sequence with hidden_layer and "
+            "its GELU, or with labels that are half of the hidden size at most"
         )
     return next(name for name, kind in TASKS.items() if kind == task.kind)

@@ -6,6 +6,7 @@ neither has a word for is kept under a key of ours, which both pass over.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy as np
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.hub import huggingface_answerable as answerable
 from electra_tf.hub.checkpoint import Checkpoint, Lazy, shapes_of
-from electra_tf.hub.config import OURS, DirectoryConfig
+from electra_tf.hub.config import OURS, DirectoryConfig, window_options
 from electra_tf.hub.huggingface_heads import is_narrow, unnamed
 from electra_tf.hub.huggingface_tokenizer import read_json
 from electra_tf.models.config import TaskHeadConfig
@@ -173,6 +175,10 @@ def said(config: DirectoryConfig) -> dict[str, Any]:
         content["problem_type"] = _SET
     elif task.kind == "sequence" and task.num_labels > 1:
         content["problem_type"] = _ONE
+    elif task.kind == "span" and not task.answerable:
+        odds = answerable.threshold(about)
+        if odds is not None:
+            content[answerable.THRESHOLD] = odds
     if ":" in name:  # of a file that is not beside it
         return content
     kept = {key: about[key] for key in _KEPT if key in about}
@@ -204,11 +210,15 @@ def heard(
     kept = ours.get("fine_tuning") if isinstance(ours, Mapping) else None
     if isinstance(kept, dict) and set(kept) == set(_KEPT):
         if _is_of(kept, task):
+            if task.kind == "span":
+                return _answered(kept, content, task)
             return _scored(kept, content, directory)
         assumed.append(
             "trained on elsewhere: what config.json keeps of its fine-tuning "
             "here is of another head, and passed over"
         )
+    if task.kind == "span":
+        return _unanswerable(content, config)
     if task.kind != "sequence":
         return None
     problem = content.get("problem_type")
@@ -225,6 +235,11 @@ def heard(
             config, "classification",
             {"multi_label": True}, {"labels": list(labels), "pairs": "either"},
         )  # fmt: skip
+    if task.num_labels > 1 and problem == _NUMBER:
+        assumed.append(
+            f"problem_type {_NUMBER}: its {task.num_labels} numbers are taken "
+            "for scores of labels, as ours gives one number at most"
+        )
     if task.num_labels > 1 or problem == _NUMBER or not pairs:
         return None
     # sentence-transformers' default for one score.
@@ -233,6 +248,26 @@ def heard(
     longest = found["options"]["max_seq_length"]
     found["options"]["max_query_length"] = max(1, longest // 2)
     return found
+
+
+def named(config: DirectoryConfig) -> DirectoryConfig:
+    """Gives a head's labels the names that its fine-tuning has for them.
+
+    Args:
+      config: of a model whose labels may be called LABEL_0 and so on, which
+        a head does without.
+    """
+    task, state = config.task, (config.fine_tuning or {}).get("state") or {}
+    labels = state.get("labels")
+    if (
+        not isinstance(task, TaskHeadConfig)
+        or task.labels is not None
+        or not isinstance(labels, list)
+        or tuple(labels) != unnamed(task.num_labels)
+    ):
+        return config
+    task = dataclasses.replace(task, labels=tuple(labels))
+    return dataclasses.replace(config, task=task)
 
 
 def _scored(
@@ -244,6 +279,53 @@ def _scored(
     _, activation = _pair_scores(content, directory)
     name = "sigmoid" if activation == _SIGMOID else "identity"
     return {**kept, "state": {**kept["state"], "activation": name}}
+
+
+def _threshold(content: Mapping[str, Any]) -> float | None:
+    """What the first token's score has to exceed the best answer's by."""
+    value = content.get(answerable.THRESHOLD)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _answered(
+    kept: dict[str, Any], content: Mapping[str, Any], task: TaskHeadConfig
+) -> dict[str, Any]:
+    """What was kept of answering, with what now tells of no answer."""
+    if task.answerable:
+        return kept
+    if kept["options"].get("answerability", "head") == "head" and (
+        kept["state"].get("unanswerable")
+    ):
+        kept = answerable.without_head(kept)
+    threshold = _threshold(content)
+    if threshold is None:
+        return kept
+    options = {
+        k: v for k, v in kept["options"].items() if k != "null_threshold"
+    }
+    state = kept["state"] | {"unanswerable": True, "null_threshold": threshold}
+    return {**kept, "options": options, "state": state}
+
+
+def _unanswerable(
+    content: Mapping[str, Any], config: DirectoryConfig
+) -> dict[str, Any] | None:
+    """A model from elsewhere whose threshold says that there are such."""
+    threshold = _threshold(content)
+    if threshold is None:
+        return None
+    assert config.discriminator is not None
+    return {
+        "task": "squad",
+        "options": {
+            "head": "independent",
+            "answerability": "first_token",
+            **window_options(config.discriminator.max_positions),
+        },
+        "state": {"unanswerable": True, "null_threshold": threshold},
+    }
 
 
 def _is_of(kept: Mapping[str, Any], task: TaskHeadConfig) -> bool:

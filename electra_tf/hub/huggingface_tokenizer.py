@@ -91,16 +91,50 @@ def read(directory: str, vocab: Vocab | None = None) -> TokenizerFiles:
         )
     )
     assumed: list[str] = []
+    roles = _roles(directory, settings)
     if vocab is None:
-        vocab = _vocab(directory, settings, fast, assumed)
+        vocab = _vocab(directory, settings, fast, roles, assumed)
     lower_case, strip_accents = _flags(settings, fast)
     if lower_case is None:
         lower_case = True
         if vocab is not None:
             assumed.append("lower_case true: no tokenizer file says it")
     if vocab is not None:
-        assumed += _differences(settings, fast)
+        assumed += _differences(settings, fast, roles)
     return TokenizerFiles(vocab, lower_case, strip_accents, tuple(assumed))
+
+
+def _roles(directory: str, settings: dict[str, Any]) -> dict[str, str]:
+    """What it calls the special tokens, as `ROLES`."""
+    beside = files.join(directory, SPECIALS_MAP)
+    given = read_json(beside) if files.exists(beside) else {}
+    found = {}
+    for role, ours in ROLES.items():
+        name = settings.get(role, given.get(role))
+        name = mapping(name).get("content", name)
+        found[role] = name if isinstance(name, str) and name else ours
+    return found
+
+
+def _named_as_ours(
+    tokens: tuple[str, ...], roles: dict[str, str], assumed: list[str]
+) -> tuple[str, ...]:
+    """The tokens, the special ones under BERT's names."""
+    result, told = list(tokens), []
+    for role, ours in ROLES.items():
+        theirs = roles[role]
+        if theirs == ours or theirs not in result:
+            continue
+        place = result.index(theirs)
+        if ours in result:  # a token like others, which no text gives
+            result[result.index(ours)] = theirs
+        result[place] = ours
+        told.append(f"{theirs} is {ours}")
+    if told:
+        assumed.append(
+            "special tokens have BERT's names here: " + ", ".join(told)
+        )
+    return tuple(result)
 
 
 def _kind(settings: dict[str, Any]) -> str | None:
@@ -127,7 +161,9 @@ def _flags(
     return lower_case, strip_accents
 
 
-def _differences(settings: dict[str, Any], fast: dict[str, Any]) -> list[str]:
+def _differences(
+    settings: dict[str, Any], fast: dict[str, Any], roles: dict[str, str]
+) -> list[str]:
     """Sentences on what their tokenizer does otherwise."""
     told = []
     chinese = _first(
@@ -146,7 +182,7 @@ def _differences(settings: dict[str, Any], fast: dict[str, Any]) -> list[str]:
             f"words are split as BERT does; its tokenizer, {kind}, may "
             "split them in another way"
         )
-    return told + fast_tokenizer.differences(fast)
+    return told + fast_tokenizer.differences(fast, roles)
 
 
 def _first(*values: Any) -> bool | None:
@@ -158,6 +194,7 @@ def _vocab(
     directory: str,
     settings: dict[str, Any],
     fast: dict[str, Any],
+    roles: dict[str, str],
     assumed: list[str],
 ) -> Vocab | None:
     path = files.join(directory, VOCAB)
@@ -176,7 +213,9 @@ def _vocab(
     added = _added(directory, settings, fast, path)
     names = {token.text: number for token, number in added.items()}
     tokens = extended_by(_restored(tokens), names, path)
-    kept = [token for token in added if token.text not in SPECIALS]
+    tokens = _named_as_ours(tokens, roles, assumed)
+    special = {*SPECIALS, *roles.values()}
+    kept = [token for token in added if token.text not in special]
     kept += _never_split(settings, fast, tokens, names, assumed)
     try:
         return Vocab(tokens, tuple(kept))

@@ -19,6 +19,8 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import directory
 from electra_tf.hub.checkpoint import Checkpoint, Report, check, shapes_of
+from electra_tf.hub.huggingface_stores import unread
+from electra_tf.hub.huggingface_tokenizer import read_json
 from electra_tf.text.vocab import Vocab, load_vocab
 
 # Name -> module of this package with recognises(), read() and write(); in the
@@ -129,8 +131,18 @@ def recognise(path: str) -> str:
             "same arguments, and it goes on to its end"
         )
     if files.is_directory(path) and files.exists(config):
+        read_json(config)  # says where it is damaged
         raise UserError(f"{config}: of no known kind of model; {_EXPECTED}")
     if files.is_directory(path):
+        present = files.list_directory(path)
+        if directory.WEIGHTS in present:
+            raise UserError(
+                f"{path}: holds {directory.WEIGHTS}, but no config.json, "
+                "which tells the model's sizes; take both from the same model"
+            )
+        other = unread(present)
+        if other:
+            raise UserError(f"{path}: {other}")
         raise UserError(
             f"{path}: holds no {directory.WEIGHTS} nor another checkpoint; "
             + _EXPECTED

@@ -24,6 +24,7 @@ from electra_tf.pretraining import pretrainer
 from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
 from electra_tf.registration import registered
 from electra_tf.text.vocab import Vocab, load_vocab
+from electra_tf.training import precision
 from electra_tf.training.optimizer import (
     loss_scaled,
     make_optimizer,
@@ -298,6 +299,13 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
     ) -> P:
         settings = settings.with_vocab_size(len(vocab), vocab_rows)
         train = settings.train
+        train = dataclasses.replace(
+            train,
+            precision=precision.resolved(
+                train.precision, jit_compile=train.jit_compile
+            ),
+        )
+        settings = dataclasses.replace(settings, train=train)
         products.check_attention(
             train.attention, settings.model.attention_dropout
         )
@@ -314,6 +322,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         for encoder in made.encoders:
             encoder.recompute = train.recompute
             encoder.attention = train.attention
+        made.bfloat16_products = train.precision == precision.PRODUCTS
         made.settings = settings
         made.vocab = vocab
         made.lower_case, made.strip_accents = lower_case, strip_accents

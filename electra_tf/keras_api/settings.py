@@ -172,6 +172,8 @@ def recorded(content: Mapping[str, Any], where: str) -> PretrainSettings:
     """
     known = {field.name for field in dataclasses.fields(PretrainSettings)}
     values = {name: content[name] for name in known & content.keys()}
+    # From before there was a choice.
+    values["train"] = {"precision": "float32", **values.get("train", {})}
     # What identifies the training data is no setting.
     keys = {field.name for field in dataclasses.fields(DataConfig)}
     data = values.get("data", {})

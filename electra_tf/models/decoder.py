@@ -68,7 +68,7 @@ class CrossAttention(Saved):
 
     def read(self, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """[B, L, H] -> keys and values, each [B, A, L, D]."""
-        key, value = tf.split(self.key_value(source), 2, axis=-1)
+        key, value = tf.split(self.key_value.large(source), 2, axis=-1)
         heads_ = self.config.num_heads
         return split_heads(key, heads_), split_heads(value, heads_)
 
@@ -89,7 +89,7 @@ class CrossAttention(Saved):
           bias: [B, 1, 1, L], added to the scaled scores.
           keys: [B] uint32 dropout keys in training; None in inference.
         """
-        query = split_heads(self.query(x), self.config.num_heads)
+        query = split_heads(self.query.large(x), self.config.num_heads)
         return self.output_dense.product(
             _attend(query, key, value, bias, keys, self.config)
         )
@@ -176,16 +176,16 @@ class DecoderBlock(Saved):
     ) -> tf.Tensor:
         """What follows self-attention; see `layers.Block.call`."""
         block, cross = self.block, self.cross_attention
-        x = block.add_norm(
+        states = block.add_norm(
             attended, block.attention.output_dense, x,
             block.attention_norm, _salted(keys, 1),
         )  # fmt: skip
-        attended = cross(x, *memory, keys=_salted(keys, 2))
-        x = block.add_norm(
-            attended, cross.output_dense, x,
+        attended = cross(states.whole, *memory, keys=_salted(keys, 2))
+        states = block.add_norm(
+            attended, cross.output_dense, states.whole,
             self.cross_attention_norm, _salted(keys, 3),
         )  # fmt: skip
-        return block.feed_forward(x, _salted(keys, 4))
+        return block.feed_forward(states, _salted(keys, 4)).whole
 
 
 @registered

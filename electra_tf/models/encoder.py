@@ -168,15 +168,16 @@ class ElectraEncoder(Network):
             words=embeds,
         )
         if self.embeddings_project is not None:
-            x = self.embeddings_project(x)
+            x = self.embeddings_project.large(x)
         embedding_output = x
         bias = self._attention_bias(input_mask, same, x.dtype)
-        all_layers, maps = [], []
+        states, all_layers, maps = products.states(x), [], []
         for i, block in enumerate(self.blocks):
             if return_attentions:
-                maps.append(block.attention.probabilities(x, bias))
-            x = self._run(block, x, bias, at(i + 1))
-            all_layers.append(x)
+                maps.append(block.attention.probabilities(states.whole, bias))
+            states = self._run(block, states, bias, at(i + 1))
+            all_layers.append(states.whole)
+        x = states.whole
         return EncoderOutput(
             x,
             x[:, 0],
@@ -188,18 +189,18 @@ class ElectraEncoder(Network):
     def _run(
         self,
         block: layers.Block,
-        x: tf.Tensor,
+        x: products.States,
         bias: tf.Tensor,
         keys: tf.Tensor | None,
-    ) -> tf.Tensor:
-        """One block: [B, L, H] -> [B, L, H]."""
+    ) -> products.States:
+        """One block."""
         if keys is None or not self.recompute:
-            return block(x, bias, keys=keys)
+            return block.run(x, bias, keys)
         # Its own activations are not kept, only what goes in.
         forget = tf.recompute_grad(
             lambda x, bias, keys: block(x, bias, keys=keys)
         )
-        return forget(x, bias, keys)
+        return products.states(forget(x.whole, bias, keys))
 
     def _attention_bias(
         self, input_mask: tf.Tensor, same: tf.Tensor | None, dtype: tf.DType

@@ -8,6 +8,10 @@ in between is stored); matrix products stay outside, where TensorFlow's
 library is faster than XLA's: see `products` for what stands before one. In
 inference the same functions run as ordinary operations, which exports anywhere.
 
+A product may give bfloat16 (`products.in_bfloat16`). What follows it is then
+computed in the type of its own weights, float32, and what the next product
+reads is rounded where it is made: both conversions cost nothing there.
+
 `use("plain")` selects ordinary operations for training as well: the reference
 that tests and benchmarks compare with.
 """
@@ -16,7 +20,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -46,8 +50,8 @@ def mode() -> str:
 class Cluster(NamedTuple):
     """A group and its gradient, each compiled by XLA."""
 
-    forward: Callable[..., tf.Tensor]
-    backward: Callable[..., tuple[tf.Tensor, ...]]  # of (*inputs, dy)
+    forward: Callable[..., Any]
+    backward: Callable[..., tuple[tf.Tensor, ...]]
 
 
 @functools.cache
@@ -84,8 +88,8 @@ def _clustered(
     return op
 
 
-def _rows(x: tf.Tensor) -> tf.Tensor:
-    """Sums over all axes but the last: a bias gradient.
+def row_sums(x: tf.Tensor) -> tf.Tensor:
+    """Sums over all axes but the last, as of a bias' gradient.
 
     As a product with ones: XLA on a CPU walks column sums badly (4 times the
     whole of GELU's backward pass at 4,096 x 1,024).
@@ -95,47 +99,76 @@ def _rows(x: tf.Tensor) -> tf.Tensor:
     return tf.matmul(ones, flat)[0]
 
 
+def _plus(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """x + bias, in the type of the bias."""
+    return tf.cast(x, bias.dtype) + bias
+
+
 # --- bias and GELU ---------------------------------------------------------
 
 
-def _gelu_erf(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    x = x + bias
+class _Gelu(NamedTuple):
+    value: Callable[[tf.Tensor], tf.Tensor]
+    slope: Callable[[tf.Tensor], tf.Tensor]
+
+
+def _erf_value(x: tf.Tensor) -> tf.Tensor:
     return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
 
 
-def _gelu_erf_backward(
-    x: tf.Tensor, bias: tf.Tensor, dy: tf.Tensor
-) -> tuple[tf.Tensor, ...]:
-    x = x + bias
+def _erf_slope(x: tf.Tensor) -> tf.Tensor:
     cdf = 0.5 * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
     density = tf.exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
-    dx = dy * (cdf + x * density)
-    return dx, _rows(dx)
+    return cdf + x * density
 
 
 _TANH_SCALE, _TANH_CUBIC = math.sqrt(2.0 / math.pi), 0.044715
 
 
-def _gelu_tanh(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    x = x + bias
+def _tanh_value(x: tf.Tensor) -> tf.Tensor:
     inner = _TANH_SCALE * (x + _TANH_CUBIC * x * x * x)
     return 0.5 * x * (1.0 + tf.tanh(inner))
 
 
-def _gelu_tanh_backward(
-    x: tf.Tensor, bias: tf.Tensor, dy: tf.Tensor
-) -> tuple[tf.Tensor, ...]:
-    x = x + bias
+def _tanh_slope(x: tf.Tensor) -> tf.Tensor:
     t = tf.tanh(_TANH_SCALE * (x + _TANH_CUBIC * x * x * x))
     slope = _TANH_SCALE * (1.0 + 3.0 * _TANH_CUBIC * x * x)
-    dx = dy * 0.5 * (1.0 + t + x * (1.0 - t * t) * slope)
-    return dx, _rows(dx)
+    return 0.5 * (1.0 + t + x * (1.0 - t * t) * slope)
 
 
-_GELU_PAIRS = {
-    "erf": (_gelu_erf, _gelu_erf_backward),
-    "tanh": (_gelu_tanh, _gelu_tanh_backward),
+_GELUS = {
+    "erf": _Gelu(_erf_value, _erf_slope),
+    "tanh": _Gelu(_tanh_value, _tanh_slope),
 }
+
+
+@functools.cache
+def _gelu_functions(kind: str) -> tuple[Callable, Callable]:
+    gelu = _GELUS[kind]
+
+    def forward(x, bias):
+        return gelu.value(_plus(x, bias))
+
+    def backward(x, bias, dy):
+        dx = dy * gelu.slope(_plus(x, bias))
+        return tf.cast(dx, x.dtype), row_sums(dx)
+
+    return forward, backward
+
+
+@functools.cache
+def _rounded_gelu_functions(kind: str) -> tuple[Callable, Callable]:
+    gelu = _GELUS[kind]
+
+    def forward(x, bias):
+        return tf.cast(gelu.value(_plus(x, bias)), x.dtype)
+
+    def backward(x, bias, dy):
+        wide = _plus(x, bias)
+        dx = tf.cast(dy, wide.dtype) * gelu.slope(wide)
+        return tf.cast(dx, x.dtype), tf.cast(gelu.value(wide), x.dtype)
+
+    return forward, backward
 
 
 def gelu_cluster(kind: str, frozen: bool = False) -> Cluster:
@@ -143,7 +176,7 @@ def gelu_cluster(kind: str, frozen: bool = False) -> Cluster:
 
     Where the bias is frozen, the second gives (dx,).
     """
-    forward, backward = _GELU_PAIRS[kind]
+    forward, backward = _gelu_functions(kind)
     return _compiled(forward, _of_first(backward) if frozen else backward)
 
 
@@ -157,6 +190,14 @@ def _of_first(backward: Callable) -> Callable[..., tuple[tf.Tensor]]:
     return first
 
 
+def rounded_gelu_cluster(kind: str) -> Cluster:
+    """(x, bias) -> GELU(x + bias) in x's type, (x, bias, dy) -> (dx, the same).
+
+    Computed in the bias' type. The sum of dx is left to the caller.
+    """
+    return _compiled(*_rounded_gelu_functions(kind))
+
+
 def bias_gelu(
     x: tf.Tensor, bias: tf.Tensor, kind: str, training: bool
 ) -> tf.Tensor:
@@ -167,8 +208,11 @@ def bias_gelu(
       bias: [I].
       kind: which GELU.
       training: whether gradients follow.
+
+    Returns:
+      [..., I], in the bias' type.
     """
-    forward, backward = _GELU_PAIRS[kind]
+    forward, backward = _gelu_functions(kind)
     if training and _mode == "xla":
         return _clustered(forward, backward)(x, bias)
     return forward(x, bias)
@@ -219,11 +263,11 @@ def _residual_functions(
     drop = functools.partial(randomness.dropout, rate=rate)
 
     def forward(x, bias, residual, gamma, beta, keys):
-        z = drop(x + bias, keys) + residual
+        z = drop(_plus(x, bias), keys) + residual
         return layer_norm(z, gamma, beta, epsilon)
 
     def backward(x, bias, residual, gamma, beta, keys, dy):
-        z = _in_float32(drop(x + bias, keys) + residual)
+        z = _in_float32(drop(_plus(x, bias), keys) + residual)
         normal, inverse = _normalise(z, epsilon)
         dy = _in_float32(dy)
         dz = _normalise_backward(normal, inverse, dy * _in_float32(gamma))
@@ -235,7 +279,7 @@ def _residual_functions(
             return dx, None, dz, None, None
         # Outside: XLA computes the whole group again for each of these sums,
         # which at a width of 768 takes three times as long.
-        sums = _rows(dx), dz, _rows(dgamma), _rows(_in_float32(dy))
+        sums = row_sums(dx), dz, row_sums(dgamma), row_sums(_in_float32(dy))
         return dx, *(tf.cast(g, dx.dtype) for g in sums)
 
     return forward, backward, finish
@@ -266,11 +310,92 @@ def bias_dropout_residual_norm(
       frozen: whether bias, scale and offset need no gradients.
     """
     if keys is None:
-        return layer_norm(x + bias + residual, gamma, beta, epsilon)
+        return layer_norm(_plus(x, bias) + residual, gamma, beta, epsilon)
     functions = _residual_functions(rate, epsilon, frozen)
     if _mode == "plain":
         return functions[0](x, bias, residual, gamma, beta, keys)
     return _clustered(*functions)(x, bias, residual, gamma, beta, keys)
+
+
+def rounding_residual_norm(
+    x: tf.Tensor,
+    bias: tf.Tensor,
+    residual: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    keys: tf.Tensor | None,
+    rate: float,
+    epsilon: float,
+    frozen: bool = False,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The same where x is a product of 16 bits, and products read what comes.
+
+    Args:
+      x: [B, L, H] bfloat16.
+      bias: [H], as the others in float32.
+      residual: [B, L, H].
+      gamma: [H] scale of the normalisation.
+      beta: [H] offset of the normalisation.
+      keys: [B] uint32 dropout keys in training; None in inference.
+      rate: dropout rate.
+      epsilon: added to the variance.
+      frozen: whether bias, scale and offset need no gradients.
+
+    Returns:
+      [B, L, H] in float32, and the same in bfloat16.
+    """
+    inputs = x, bias, residual, gamma, beta, keys
+    if keys is None:
+        y = bias_dropout_residual_norm(*inputs, rate, epsilon)
+        return y, tf.cast(y, x.dtype)
+    if _mode == "plain":
+        y = _residual_functions(rate, epsilon, frozen)[0](*inputs)
+        return y, tf.cast(y, x.dtype)
+    return _rounding_residual(rate, epsilon, frozen)(*inputs)
+
+
+@functools.cache
+def _rounding_residual(
+    rate: float, epsilon: float, frozen: bool
+) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """Keeps, in place of all inputs, what was normalised, in 16 bits."""
+    drop = functools.partial(randomness.dropout, rate=rate)
+
+    def forward(x, bias, residual, gamma, beta, keys):
+        z = drop(_plus(x, bias), keys) + residual
+        normal, inverse = _normalise(z, epsilon)
+        y = normal * gamma + beta
+        return y, *(tf.cast(n, x.dtype) for n in (y, normal)), inverse
+
+    def backward(normal, inverse, gamma, keys, dy, dy_rounded):
+        dtype, normal = normal.dtype, tf.cast(normal, dy.dtype)
+        dy = dy + tf.cast(dy_rounded, dy.dtype)
+        dz = _normalise_backward(normal, inverse, dy * gamma)
+        offsets = () if frozen else (normal * dy, dy)
+        rounded = drop(dz, keys), *offsets
+        return dz, *(tf.cast(g, dtype) for g in rounded)
+
+    cluster = _compiled(forward, backward)
+
+    @tf.custom_gradient
+    def op(x, bias, residual, gamma, beta, keys):
+        y, rounded, normal, inverse = cluster.forward(
+            x, bias, residual, gamma, beta, keys
+        )
+
+        def gradient(dy, dy_rounded):
+            dz, dx, *others = cluster.backward(
+                normal, inverse, gamma, keys, dy, dy_rounded
+            )
+            if frozen:
+                return dx, None, dz, None, None, None
+            sums = (tf.cast(row_sums(g), dz.dtype) for g in (dx, *others))
+            d_bias, d_gamma, d_beta = sums
+            return dx, d_bias, dz, d_gamma, d_beta, None
+
+        return (y, rounded), gradient
+
+    return op
 
 
 # --- embeddings ------------------------------------------------------------
@@ -293,7 +418,7 @@ def _embedding_functions(
         dz = _normalise_backward(normal, inverse, dy * _in_float32(gamma))
         own = positions.shape.rank == 3
         of_positions = dz if own else tf.reduce_sum(dz, axis=0)
-        found = dz, dz, of_positions, _rows(normal * dy), _rows(dy)
+        found = dz, dz, of_positions, row_sums(normal * dy), row_sums(dy)
         return tuple(tf.cast(g, words.dtype) for g in found)
 
     return forward, backward

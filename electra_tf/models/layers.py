@@ -54,9 +54,13 @@ class Dense(Saved):
         )
 
     def product(self, x: tf.Tensor) -> tf.Tensor:
-        """x @ kernel, without the bias: [..., input] -> [..., units]."""
+        """x @ kernel, without the bias: [..., input] -> [..., units].
+
+        In x's type.
+        """
         found = products.product(x, tf.cast(self.kernel, x.dtype))
-        return found + self.lora(x) if self.lora.rank else found
+        # Not by Keras' call, which would have it in the layer's type.
+        return found + self.lora.call(x) if self.lora.rank else found
 
     def whole_kernel(self) -> tf.Tensor:
         """The kernel with its change: [input, units]."""
@@ -66,6 +70,11 @@ class Dense(Saved):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """[..., input] -> [..., units]."""
         return tf.nn.bias_add(self.product(x), tf.cast(self.bias, x.dtype))
+
+    def large(self, x: tf.Tensor) -> tf.Tensor:
+        """As `call`, with `products.factor` of x."""
+        found = tf.cast(self.product(products.factor(x)), x.dtype)
+        return tf.nn.bias_add(found, tf.cast(self.bias, x.dtype))
 
 
 @registered
@@ -153,13 +162,19 @@ class SelfAttention(Saved):
           bias: [B, 1, 1 or L, L], added to the scaled scores.
           keys: [B] uint32 dropout keys in training; None in inference.
         """
+        return self.attend(products.factor(x), bias, keys)
+
+    def attend(
+        self, x: tf.Tensor, bias: tf.Tensor, keys: tf.Tensor | None
+    ) -> tf.Tensor:
+        """As `call`, of hidden states as products read them, in their type."""
         heads = self.config.num_heads
         size = self.config.hidden_size // heads
         batch, length = tf.shape(x)[0], tf.shape(x)[1]
-        qkv = tf.reshape(self.qkv(x), [batch, length, 3, heads, size])
         if self.kind == "composed":
-            context = self._context(qkv, bias, keys)
+            context = self._context(x, bias, keys)
         else:
+            qkv = tf.reshape(self.qkv.call(x), [batch, length, 3, heads, size])
             context = products.fused_attend(
                 qkv, bias, size**-0.5, flash=self.kind == "flash"
             )
@@ -188,11 +203,14 @@ class SelfAttention(Saved):
         )
 
     def _context(
-        self, qkv: tf.Tensor, bias: tf.Tensor, keys: tf.Tensor | None
+        self, x: tf.Tensor, bias: tf.Tensor, keys: tf.Tensor | None
     ) -> tf.Tensor:
-        """[B, L, 3, A, D] -> [B, L, A, D]; arguments as `call`'s."""
-        query, key, value = tf.unstack(
-            tf.transpose(qkv, [2, 0, 3, 1, 4])
+        """[B, L, H] -> [B, L, A, D]; arguments as `attend`'s."""
+        query, key, value = products.heads(
+            self.qkv.product(x),
+            tf.convert_to_tensor(self.qkv.bias),
+            self.config.num_heads,
+            training=keys is not None,
         )  # each [B, A, L, D]
         context = products.attend(
             query,
@@ -201,7 +219,7 @@ class SelfAttention(Saved):
             bias,
             keys,
             self.config.attention_dropout,
-            qkv.shape[-1] ** -0.5,
+            query.shape[-1] ** -0.5,
         )  # [B, A, L, D]
         return tf.transpose(context, [0, 2, 1, 3])
 
@@ -250,34 +268,45 @@ class Block(Saved):
         self, x: tf.Tensor, bias: tf.Tensor, keys: tf.Tensor | None = None
     ) -> tf.Tensor:
         """[B, L, H] -> [B, L, H]; arguments as `SelfAttention.call`."""
+        return self.run(products.states(x), bias, keys).whole
+
+    def run(
+        self,
+        x: products.States,
+        bias: tf.Tensor,
+        keys: tf.Tensor | None,
+    ) -> products.States:
+        """As `call`, for a block that follows another and precedes one."""
         salted = [
             None if keys is None else randomness.salted(keys, site)
             for site in range(3)
         ]
-        attended = self.attention(x, bias, keys=salted[0])
         x = self.add_norm(
-            attended, self.attention.output_dense, x,
-            self.attention_norm, salted[1],
-        )  # fmt: skip
+            self.attention.attend(x.factor, bias, salted[0]),
+            self.attention.output_dense,
+            x.whole,
+            self.attention_norm,
+            salted[1],
+        )
         return self.feed_forward(x, salted[2])
 
     def feed_forward(
-        self, x: tf.Tensor, keys: tf.Tensor | None = None
-    ) -> tf.Tensor:
-        """The second half: [B, L, H] -> [B, L, H].
+        self, x: products.States, keys: tf.Tensor | None = None
+    ) -> products.States:
+        """The second half.
 
         Args:
           x: what the first half gave.
           keys: [B] uint32 dropout keys in training; None in inference.
         """
-        inner = self.intermediate.product(x)  # [B, L, I]
-        bias = tf.cast(self.intermediate.bias, x.dtype)
+        inner = self.intermediate.product(x.factor)  # [B, L, I]
+        bias = tf.cast(self.intermediate.bias, x.whole.dtype)
 
         def after_gelu(kernel: tf.Tensor) -> tf.Tensor:
             return products.gelu_product(
                 inner,
                 bias,
-                tf.cast(kernel, x.dtype),
+                tf.cast(kernel, inner.dtype),
                 self.config.gelu,
                 training=keys is not None,
                 frozen=not self.intermediate.bias.trainable,
@@ -287,9 +316,9 @@ class Block(Saved):
         if self.output_dense.lora.rank:
             down, up = self.output_dense.lora.factors
             changed = after_gelu(down)  # GELU costs less than to keep it
-            outer += products.product(changed, tf.cast(up, x.dtype))
+            outer += products.product(changed, tf.cast(up, changed.dtype))
         return self.add_norm(
-            outer, self.output_dense, x, self.output_norm, keys
+            outer, self.output_dense, x.whole, self.output_norm, keys
         )
 
     def add_norm(
@@ -299,7 +328,7 @@ class Block(Saved):
         residual: tf.Tensor,
         norm: LayerNorm,
         keys: tf.Tensor | None,
-    ) -> tf.Tensor:
+    ) -> products.States:
         """The end of a half: bias, dropout, residual and normalisation.
 
         Args:
@@ -310,17 +339,21 @@ class Block(Saved):
           keys: [B] uint32 dropout keys in training; None in inference.
         """
         offsets = dense.bias, norm.gamma, norm.beta
-        return kernels.bias_dropout_residual_norm(
+        inputs = (
             x,
-            tf.cast(dense.bias, x.dtype),
+            tf.cast(dense.bias, residual.dtype),
             residual,
-            tf.cast(norm.gamma, x.dtype),
-            tf.cast(norm.beta, x.dtype),
+            tf.cast(norm.gamma, residual.dtype),
+            tf.cast(norm.beta, residual.dtype),
             keys,
             self.config.hidden_dropout,
             norm.epsilon,
-            frozen=not any(variable.trainable for variable in offsets),
+            not any(variable.trainable for variable in offsets),
         )
+        if x.dtype != residual.dtype:
+            return products.States(*kernels.rounding_residual_norm(*inputs))
+        whole = kernels.bias_dropout_residual_norm(*inputs)
+        return products.States(whole, whole)
 
 
 def attention_bias(input_mask: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import keras
 import tensorflow as tf
 
-from electra_tf.models import initial, kernels, layers
+from electra_tf.models import initial, kernels, layers, products
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.embeddings import Embeddings, read_table
 from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
@@ -79,7 +79,7 @@ class TokenLMHead(Saved):
     def scores(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
         """[..., H] hidden states -> [rows, V] logits without output_bias."""
         x = kernels.bias_gelu(
-            self.dense.product(hidden),
+            self.dense.product(products.factor(hidden)),
             tf.cast(self.dense.bias, hidden.dtype),
             self.config.head_gelu or self.config.gelu,
             training,
@@ -88,8 +88,9 @@ class TokenLMHead(Saved):
         table = self.output_weights
         if table is None:
             table = read_table(self.embeddings.word_embeddings).outputs
-        table = tf.cast(table, x.dtype)
         flat = tf.reshape(x, [-1, self.config.embedding_size])
+        flat = products.factor(flat)
+        table = tf.cast(table, flat.dtype)
         return tf.matmul(flat, table, transpose_b=True)
 
     def call(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -130,7 +131,7 @@ class ReplacedTokenHead(Saved):
     def call(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
         """[B, L, H] -> [B, L] float32 logits."""
         x = kernels.bias_gelu(
-            self.dense.product(hidden),
+            self.dense.product(products.factor(hidden)),
             tf.cast(self.dense.bias, hidden.dtype),
             self.config.gelu,
             training,

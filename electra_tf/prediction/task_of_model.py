@@ -12,6 +12,7 @@ from electra_tf import config as configs
 from electra_tf import files
 from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
+from electra_tf.hub.config import window_options
 from electra_tf.models.config import HeadConfig, TaskHeadConfig
 from electra_tf.tasks import registry
 from electra_tf.tasks.glue import sets
@@ -202,6 +203,7 @@ def described(
             "options": {
                 "head": "joint" if kind == "joint_span" else "independent",
                 "answerability": "head" if head.answerable else "first_token",
+                **(window_options(max_positions) if max_positions else {}),
             },
             # Else not told: a threshold in the options says there are such.
             "state": {"unanswerable": True} if head.answerable else {},

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from electra_tf.models import kernels
 from electra_tf.models.networks import TokenLMHead
 
 _BLOCK = 256  # tokens summed together before a sample is sought among them
@@ -49,7 +50,11 @@ class TokenLoss(NamedTuple):
 def _exponentials(scores: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, ...]:
     logits = tf.cast(scores, tf.float32) + bias
     peak = tf.reduce_max(logits, axis=-1, keepdims=True)
-    return tf.exp(logits - peak), peak[:, 0]
+    weights = tf.exp(logits - peak)
+    if scores.dtype == tf.float32:
+        return weights, peak[:, 0]
+    # Kept until the gradient is computed, so in as few bits as the scores.
+    return weights, peak[:, 0], tf.cast(weights, scores.dtype)
 
 
 @tf.function(jit_compile=True)
@@ -60,7 +65,16 @@ def _score_gradients(
     is_label = tf.range(tf.shape(weights)[1])[None, :] == labels[:, None]
     d -= tf.where(is_label, dy[:, None], 0.0)
     # A product with ones: much quicker than a sum over rows in XLA.
-    return d, tf.matmul(tf.ones([1, tf.shape(d)[0]]), d)[0]
+    return d, kernels.row_sums(d)
+
+
+@tf.function(jit_compile=True)
+def _rounded_score_gradients(
+    weights: tf.Tensor, total: tf.Tensor, labels: tf.Tensor, dy: tf.Tensor
+) -> tf.Tensor:
+    d = tf.cast(weights, tf.float32) * (dy / total)[:, None]
+    is_label = tf.range(tf.shape(weights)[1])[None, :] == labels[:, None]
+    return tf.cast(d - tf.where(is_label, dy[:, None], 0.0), weights.dtype)
 
 
 def logits_of(
@@ -105,7 +119,7 @@ def token_loss_and_samples(
 
     @tf.custom_gradient
     def compute(scores: tf.Tensor, bias: tf.Tensor):
-        weights, peak = _exponentials(scores, bias)
+        weights, peak, *rounded = _exponentials(scores, bias)
         total = tf.reduce_sum(weights, axis=-1)
         label_logits = logits_of(scores, bias, labels)
         log_total = tf.math.log(total)
@@ -116,8 +130,10 @@ def token_loss_and_samples(
             found += (draw(weights, uniform),)
 
         def gradient(dy: tf.Tensor, *_: tf.Tensor) -> tuple:
-            d_scores, d_bias = _score_gradients(weights, total, labels, dy)
-            return tf.cast(d_scores, scores.dtype), d_bias
+            if rounded:
+                d = _rounded_score_gradients(rounded[0], total, labels, dy)
+                return d, tf.cast(kernels.row_sums(d), tf.float32)
+            return _score_gradients(weights, total, labels, dy)
 
         return found, gradient
 

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.models import networks, randomness
+from electra_tf.models import networks, products, randomness
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.models.embeddings import (
     DisentangledEmbeddings,
@@ -70,6 +70,10 @@ class ElectraPretrainer(Saved, keras.Model):
         the batch, to go through them in turn and need less memory. The update
         is that of the whole.
 
+    Attributes:
+      bfloat16_products: whether training steps compute their large products
+        in bfloat16, see `models.products`.
+
     Raises:
       UserError: settings that do not go together.
     """
@@ -95,6 +99,7 @@ class ElectraPretrainer(Saved, keras.Model):
         self.special = special
         self.seed = seed
         self.gradient_accumulation = gradient_accumulation
+        self.bfloat16_products = False
         # The generator's tables, which the discriminator shares or follows.
         self.embeddings = tables = Embeddings(model)
         if generator.embeddings == "disentangled":
@@ -170,11 +175,13 @@ class ElectraPretrainer(Saved, keras.Model):
             "seed": self.seed,
             "gradient_accumulation": self.gradient_accumulation,
             "encoders": {n: getattr(encoder, n) for n in encoder._options},
+            "bfloat16_products": self.bfloat16_products,
         }
 
     @classmethod
     def _from_values(cls, values: dict[str, Any]) -> Any:
         encoders = values.pop("encoders", {})
+        rounds = values.pop("bfloat16_products", False)
         policy, before = values.pop("dtype"), keras.config.dtype_policy()
         trainable = values.pop("trainable", True)
         keras.config.set_dtype_policy(policy)
@@ -185,6 +192,7 @@ class ElectraPretrainer(Saved, keras.Model):
         for encoder in model.encoders:
             for name, value in encoders.items():
                 setattr(encoder, name, value)
+        model.bfloat16_products = rounds
         if not trainable:
             model.trainable = False
         return model
@@ -399,11 +407,12 @@ class ElectraPretrainer(Saved, keras.Model):
         self, batch: Batch, totals: tf.Tensor | None = None
     ) -> list[tf.Tensor | None]:
         """Of a batch, or of a part where there are `totals`; adds metrics."""
-        with tf.GradientTape() as tape:
-            with read_together(self.embeddings.word_embeddings):
-                output = self(batch, training=True, totals=totals)
-            loss = self.optimizer.scale_loss(output.loss)
-        gradients = tape.gradient(loss, self.trainable_variables)
+        with products.in_bfloat16(self.bfloat16_products):
+            with tf.GradientTape() as tape:
+                with read_together(self.embeddings.word_embeddings):
+                    output = self(batch, training=True, totals=totals)
+                loss = self.optimizer.scale_loss(output.loss)
+            gradients = tape.gradient(loss, self.trainable_variables)
         parts = 1 if totals is None else self.gradient_accumulation
         self._update_metrics(output, parts)
         return gradients

@@ -1,6 +1,7 @@
 """Answers to questions from one's own documents."""
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,8 +13,9 @@ from electra_tf.recipes.arguments import checked
 if TYPE_CHECKING:
     from electra_tf.prediction.predictor import Predictor
     from electra_tf.retrieval.index import Found, Index, Terms
-    from electra_tf.retrieval.passages import Documents
+    from electra_tf.retrieval.kept import Kept
 
+_SECONDS = 5.0  # between words on how far the reading is
 _MOST_TOLD = 20  # files that are left out, by name
 _CHUNK = 16  # questions at a time
 _COLUMNS = ("question", "answers", "error")
@@ -70,9 +72,10 @@ def ask(
     electra-tf ask --model=QA_RUN --documents=DIR --questions=FILE.txt \\
         --output=ANSWERS.jsonl
 
-    Documents are .txt, .md and .jsonl files (.gz, .xz, .zst too), in the
-    folder and those below it. They are divided into paragraphs. BM25 finds
-    those that share words with the question; with --ranker a model that was
+    Documents are .txt, .md, .html, .pdf, .docx, .jsonl, .csv and .tsv files
+    (.gz, .xz, .zst too), in the folder and those below it; HTML, PDF and DOCX
+    need the extra documents. They are divided into paragraphs. BM25 finds those
+    that share words with the question; with --ranker a model that was
     fine-tuned for ranking orders the best of them again; the model reads
     --top_k of them and finds an answer in each.
 
@@ -82,9 +85,12 @@ def ask(
     reading_score is the model's, of the words that it chose.
 
     A row of the output has the question and its answers, best first: answer,
-    score, file, line, start and end (in characters of the file; in .jsonl, of
-    the text of that line), the two scores, and the passage. --index keeps the
-    index of the documents, and is refused once they have changed.
+    score, file, where (page 3, row 7; empty if the file is one text), heading,
+    line, start and end (in characters of the file's text, or of the page, row
+    or line), the two scores, and the passage.
+
+    The index is kept in the user's cache, or in --index, and brought up to
+    date: only what has changed is read again.
 
     Args:
       model: run of finetune for question answering, or such a model of
@@ -99,9 +105,11 @@ def ask(
       reading_weight: of the reading in an answer's score, 0 to 1
       language: whose word endings are left out when looking for words; none
         for others. Chinese and Japanese need nothing here
-      text_field: field of JSON lines with the text
-      index: directory to keep the index in
-      overwrite: replace an output, and an index, that is there
+      text_field: field of JSON lines, or column of tables, with the text;
+        tables without it are read whole
+      index: directory to keep the index in, or none; a directory of the
+        user's cache by default
+      overwrite: replace an output, and make the index again
       progress: whether to tell on stderr what was read, and how far it is.
 
     Returns:
@@ -112,6 +120,7 @@ def ask(
     """
     from electra_tf.prediction import files as prediction_files
     from electra_tf.prediction import resumable
+    from electra_tf.retrieval import kept as kept_index
     from electra_tf.retrieval.index import Terms
 
     asked = [question] if isinstance(question, str) else list(question)
@@ -119,27 +128,34 @@ def ask(
     prediction_files.check_output(output, overwrite)
     if output:
         prediction_files.check_name(output, "--output")
-    terms = Terms(language)
-    read = load_documents(documents, text_field)
-    found = load_index(read, terms, text_field, path=index, overwrite=overwrite)
+    note = lines.note_on(progress)
+    kept = load_index(
+        documents,
+        Terms(language),
+        text_field,
+        path=index or kept_index.default_place(documents),
+        overwrite=overwrite,
+        progress=progress,
+    )
+    read = kept.documents
     asker = Asker(
-        found,
+        kept.index,
         load_model(model, "reader", "--model"),
         load_model(ranker, "ranker", "--ranker") if ranker else None,
         top_k,
         candidates,
         reading_weight,
     )
-    note = lines.note_on(progress)
     skipped = f"; {read.skipped:,} lines without a text" if read.skipped else ""
     note(
         f"{len(read.digests):,} documents, {len(read.passages):,} passages"
-        + skipped
+        f"{skipped}; index {kept.told}"
     )
-    for line in read.left_out[:_MOST_TOLD]:
-        note(f"left out: {line}")
-    if len(read.left_out) > _MOST_TOLD:
-        note(f"left out: {len(read.left_out) - _MOST_TOLD:,} more")
+    told = [f"left out: {line}" for line in read.left_out] + [*read.notes]
+    for line in told[:_MOST_TOLD]:
+        note(line)
+    if len(told) > _MOST_TOLD:
+        note(f"left out, or told of: {len(told) - _MOST_TOLD:,} files more")
     if questions and output:
         about = {
             "model": model,
@@ -174,52 +190,53 @@ def ask(
     return Answered(rows, output, len(rows), bool(questions))
 
 
-def load_documents(path: str, text_field: str = "text") -> "Documents":
-    """Reads all passages; see `passages.find` and `passages.read`."""
-    from electra_tf.retrieval import passages
-
-    left_out: list[str] = []
-    found = passages.find(
-        path, left_out=lambda name, why: left_out.append(f"{name}: {why}")
-    )
-    read = passages.read(found, text_field)
-    return dataclasses.replace(read, left_out=[*left_out, *read.left_out])
-
-
 def load_index(
-    documents: "Documents",
+    documents: str,
     terms: "Terms",
     text_field: str = "text",
     *,
-    path: str | None = None,
+    path: str = "none",
     overwrite: bool = False,
-) -> "Index":
-    """Reads the index of the documents where it is kept, or makes it.
+    progress: bool = False,
+) -> "Kept":
+    """Reads the index of documents, brought up to date.
 
     Args:
-      documents: what is asked about.
+      documents: a folder, or globs.
       terms: makes terms of texts.
-      text_field: with which they were read.
-      path: where the index is kept, if it is.
+      text_field: of JSON lines and tables.
+      path: the directory where it is kept; "none" to keep nothing.
       overwrite: make it again.
+      progress: whether to tell on stderr how many files are looked at.
 
     Raises:
-      UserError: the one that is kept is of other documents, or damaged.
+      UserError: no documents, or `path` is something else.
     """
-    from electra_tf import files
-    from electra_tf.retrieval import index, passages
+    from electra_tf.retrieval import kept, passages
 
-    about = index.about(
-        documents, terms, text_field=text_field, longest=passages.LONGEST
+    left_out: list[str] = []
+    found = passages.find(
+        documents, left_out=lambda name, why: left_out.append(f"{name}: {why}")
     )
-    if path and files.exists(path) and not overwrite:
-        return index.load(path, documents.passages, terms, about)
-    made = index.Index(documents.passages, terms)
-    if path:
-        if files.exists(path):
-            index.check_is_index(path)
-        made.save(path, about)
-    return made
+    note, last = lines.note_on(progress), time.monotonic()
+
+    def looked(done: int, count: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > _SECONDS:
+            last = time.monotonic()
+            note(f"reading: {done:,} of {count:,} files")
+
+    made = kept.load(
+        found,
+        terms,
+        text_field,
+        place=kept.MEMORY if path == "none" else path,
+        fresh=overwrite,
+        progress=looked,
+    )
+    read = made.documents
+    read = dataclasses.replace(read, left_out=[*left_out, *read.left_out])
+    return dataclasses.replace(made, documents=read)
 
 
 def load_model(
@@ -292,7 +309,7 @@ class Asker:
                 continue
             found = self.passages(row["question"])
             if not found:
-                row["error"] = "no passage has a word of the question"
+                row["error"] = self._without_words(row["question"])
                 continue
             asked.append((row, found))
         # All at once: what is alike in length is read together.
@@ -308,6 +325,16 @@ class Asker:
             if not row["answers"]:
                 row["error"] = "no answer in the passages that were read"
         return rows
+
+    def _without_words(self, question: str) -> str:
+        from electra_tf.retrieval.index import script_of
+
+        said = "no passage has a word of the question"
+        asked = script_of(question)
+        there = script_of(self.index.passages[0].text)
+        if asked and there and asked != there:
+            return f"{said}: it is in {asked} script, the documents in {there}"
+        return said
 
     def passages(self, question: str) -> "list[Found]":
         """Finds the passages that are read, best first."""
@@ -342,6 +369,8 @@ class Asker:
                     "answer": said["answer"],
                     "score": round(float(share), 6),
                     "file": one.passage.file,
+                    "where": one.passage.where,
+                    "heading": one.passage.heading,
                     "line": line,
                     "start": start,
                     "end": start + said["end"] - said["start"],
@@ -380,11 +409,19 @@ def _shown(row: lines.Row) -> list[str]:
     for number, answer in enumerate(row["answers"], 1):
         shown += [
             f"  {number}  {answer['score']:.3f}  {answer['answer']}",
-            f"     {answer['file']}:{answer['line']}, characters "
-            f"{answer['start']} to {answer['end']}",
+            f"     {_place(answer)}, characters {answer['start']} to "
+            f"{answer['end']}",
             f"     {_around(answer)}",
         ]
     return shown
+
+
+def _place(answer: lines.Row) -> str:
+    place = f"{answer['file']}:{answer['line']}"
+    if answer["where"]:
+        place = f"{answer['file']}, {answer['where']}"
+    heading = " ".join(answer["heading"].split())
+    return f"{place}, under “{heading}”" if heading else place
 
 
 def _around(answer: lines.Row) -> str:

@@ -11,6 +11,7 @@ from electra_tf.config import Setting
 from electra_tf.errors import UserError
 from electra_tf.keras_api.settings import PretrainSettings
 from electra_tf.recipes.arguments import checked
+from electra_tf.training import precision
 from electra_tf.training.settings import StrategyName
 
 if typing.TYPE_CHECKING:
@@ -186,6 +187,11 @@ def pretrain(
         # A checkpoint's table may have more rows than its vocabulary tokens.
         rows = settings.model.vocab_size if init_from else None
         settings = examples.fit(settings, rows)
+        asked = settings.train
+        numbers = precision.resolved(asked.precision, output, asked.jit_compile)
+        settings = dataclasses.replace(
+            settings, train=dataclasses.replace(asked, precision=numbers)
+        )
         with chosen.scope():
             pretrainer = ElectraPretrainer.from_config(
                 settings,
@@ -224,6 +230,9 @@ def pretrain(
         reporter.recording = team.is_chief
         if report is not None:
             reporter.note(str(report))
+        told = precision.describe(numbers, asked.precision)
+        if told:
+            reporter.note(told)
         for line in _cost_lines(settings, examples, share, replicas):
             reporter.note(line)
         try:

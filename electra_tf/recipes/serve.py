@@ -134,6 +134,12 @@ def serve(
     wait_seconds = batch_wait_ms / 1000
     if told.wait_seconds is not None:
         wait_seconds = told.wait_seconds
+    connections = running.allow_connections(max_connections)
+    if connections < max_connections:
+        log.info(
+            "--max_connections is %d: the system lets this process open no "
+            "more files (ulimit -Hn)", connections,
+        )  # fmt: skip
     running.keep_few_arenas()
     if not running.set_intra_op_threads(intra_op_threads):
         log.info("--intra_op_threads is not heeded: TensorFlow runs already")
@@ -152,7 +158,7 @@ def serve(
                     request_rows=max_request_rows,
                     text_bytes=max_text_bytes,
                     pending_rows=told.pending_rows or max_pending_rows,
-                    connections=max_connections,
+                    connections=connections,
                     body_seconds=read_timeout,
                     header_seconds=min(read_timeout, 10.0),
                     answer_seconds=answer_timeout,

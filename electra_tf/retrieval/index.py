@@ -1,46 +1,39 @@
-"""Texts -> terms -> BM25 over passages, by bm25s; in memory or on disk.
+"""Texts -> terms -> BM25 over passages, by bm25s.
 
-    <index>/about.json   of which documents, and how they were divided
-    <index>/bm25s/...    what bm25s writes
-
-The passages themselves are read from the documents each time.
-
-Terms are words without case, accents and endings (Snowball's stems). Chinese
-and Japanese, which have no spaces, by their characters and pairs of
+Terms are words without case, accents and endings (Snowball's stems). Scripts
+without spaces, as Chinese, Japanese and Thai, by their characters and pairs of
 neighbours. Measured: on SQuAD's questions stems find the paragraph among the
 first five 1.5 to 2 points more often than WordPieces or plain words do, and
 leaving stop words out does not help; for Chinese, pairs are well above the
 words of a segmenter and above single characters.
 """
 
-import json
+import collections
 import logging
 import pathlib
 import re
 import tempfile
 import unicodedata
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.retrieval import passages as passages_lib
+from electra_tf.retrieval.passages import UNSPACED
 
 NO_STEMS = "none"
-_ABOUT, _BM25 = "about.json", "bm25s"
-_VERSION = 1
 # Lucene's; of those tried on SQuAD's questions the best, by a little.
 _K1, _B = 1.2, 0.75
-# Han with its extensions and compatibility forms, kana.
-_UNSPACED = (
-    "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff"
+_LOOKED_AT = 2000  # characters that tell the script
+# Marks of Indic scripts are no letters to `re`, and parts of words.
+_MARKS = "\u0900-\u0963\u0966-\u0dff"
+_RUN = re.compile(f"([{UNSPACED}]+)|(?:[^\\W_{UNSPACED}]|[{_MARKS}])+")
+# Latin, Greek and Cyrillic accents, vowel points of Hebrew and Arabic.
+_ACCENT = re.compile(
+    "[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u0640\u064b-\u065f\u0670]"
 )
-_RUN = re.compile(rf"([{_UNSPACED}]+)|[^\W_{_UNSPACED}]+")
-_ACCENT = re.compile("[\u0300-\u036f]")
 
 
 def package(name: str) -> Any:
@@ -140,10 +133,14 @@ class Index:
         """
         self.passages = passages
         self._terms = terms
-        self._bm25 = _built(passages, terms) if bm25 is None else bm25
+        if bm25 is None:
+            bm25 = built([terms_of(passage, terms) for passage in passages])
+        self._bm25 = bm25
 
     def search(self, question: str, count: int) -> list[Found]:
         """The passages that fit best, best first; those that fit at all.
+
+        Of passages with the same text, as in copies of a file, the first.
 
         Args:
           question: a text; without a term that is known, nothing is found.
@@ -154,111 +151,48 @@ class Index:
         if not known:
             return []
         scores = self._bm25.get_scores_from_ids(known)
-        best = np.argsort(-scores, kind="stable")[:count]
-        return [
-            Found(self.passages[i], float(scores[i]))
-            for i in best
-            if scores[i] > 0
-        ]
-
-    def save(self, path: str, about: Mapping[str, Any]) -> None:
-        """Writes the index; it appears whole or not at all.
-
-        Args:
-          path: a directory; one that is there is replaced.
-          about: what `load` compares.
-        """
-        partial = f"{path.rstrip('/')}.tmp-{uuid.uuid4().hex[:8]}"
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                self._bm25.save(folder, show_progress=False)
-                for file in sorted(pathlib.Path(folder).iterdir()):
-                    target = files.join(partial, _BM25, file.name)
-                    files.write_bytes(target, file.read_bytes())
-            text = json.dumps(about, ensure_ascii=False, indent=1)
-            files.write_text(files.join(partial, _ABOUT), f"{text}\n")
-            files.remove(path)
-            files.rename(partial, path)
-        except BaseException:
-            files.remove(partial)
-            raise
+        found: dict[str, Found] = {}  # of copies of a text, the first
+        for i in np.argsort(-scores, kind="stable"):
+            if len(found) == count or scores[i] <= 0:
+                break
+            passage = self.passages[i]
+            found.setdefault(passage.text, Found(passage, float(scores[i])))
+        return list(found.values())
 
 
-def about(
-    documents: passages_lib.Documents, terms: Terms, **settings: Any
-) -> dict[str, Any]:
-    """What decides an index: the documents, and how they are divided."""
-    return {
-        "version": _VERSION,
-        "language": terms.language,
-        **settings,
-        "files": documents.digests,
-    }
-
-
-def load(
-    path: str,
-    passages: Sequence[passages_lib.Passage],
-    terms: Terms,
-    expected: Mapping[str, Any],
-) -> Index:
-    """An index that `save` wrote.
+def script_of(text: str) -> str:
+    """Names the script of most letters of a text; "" where it has none.
 
     Args:
-      path: its directory.
-      passages: of the documents as they are now.
-      terms: makes terms of questions.
-      expected: of these documents; see `about`.
-
-    Raises:
-      UserError: it is of other documents or settings, damaged, or no index.
+      text: any; its beginning is looked at.
     """
-    check_is_index(path)
-    place = files.join(path, _ABOUT)
-    damaged = UserError(
-        f"--index: {path}: is damaged; give --overwrite to make it again"
+    found = collections.Counter(
+        unicodedata.name(character, "").split(" ")[0].title()
+        for character in text[:_LOOKED_AT]
+        if character.isalpha()
     )
-    try:
-        found = dict(json.loads(files.read_text(place)))
-    except (ValueError, TypeError, UserError) as error:
-        raise damaged from error
-    changed = _changed(found, expected)
-    if changed:
-        raise UserError(
-            f"--index: {path}: was made from other documents or settings "
-            f"({changed}); give --overwrite to make it again"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        inside = files.join(path, _BM25)
-        try:
-            for name in files.list_directory(inside):
-                content = files.read_bytes(files.join(inside, name))
-                (pathlib.Path(folder) / name).write_bytes(content)
-            bm25 = package("bm25s").BM25.load(folder, show_progress=False)
-            whole = bm25.scores["num_docs"] == len(passages)
-        except (OSError, ValueError, KeyError, EOFError, UserError) as error:
-            raise damaged from error
-    if not whole:
-        raise damaged
-    return Index(passages, terms, bm25)
+    name = found.most_common(1)[0][0] if found else ""
+    return {"Cjk": "Chinese", "Hiragana": "Japanese"}.get(name, name)
 
 
-def check_is_index(path: str) -> None:
-    """Keeps what is no index from being read, or replaced.
+def terms_of(passage: passages_lib.Passage, terms: Terms) -> list[str]:
+    """The terms by which a passage is found: its own and its heading's."""
+    found = terms(passage.text)
+    if passage.heading and passage.heading not in passage.text:
+        found += terms(passage.heading)
+    return found
+
+
+def built(rows: Sequence[Sequence[str]]) -> Any:
+    """Makes the BM25 of passages.
+
+    Args:
+      rows: the terms of each.
 
     Raises:
-      UserError: it is something else.
+      UserError: there are none.
     """
-    if not files.exists(files.join(path, _ABOUT)):
-        raise UserError(
-            f"--index: {path}: is there, and no index (it has no {_ABOUT}); "
-            "name another directory"
-        )
-
-
-def _built(passages: Sequence[passages_lib.Passage], terms: Terms) -> Any:
     bm25 = package("bm25s").BM25(k1=_K1, b=_B)
-    rows = [terms(passage.text) for passage in passages]
     if not any(rows):
         raise UserError(
             "--documents: no words in them that could be looked for"
@@ -267,18 +201,34 @@ def _built(passages: Sequence[passages_lib.Passage], terms: Terms) -> Any:
     return bm25
 
 
-def _changed(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """What is not as it was, in a few words; "" if all is."""
-    for name in expected:
-        if name != "files" and found.get(name) != expected[name]:
-            return f"{name}: {found.get(name)}, now {expected[name]}"
-    before, now = dict(found.get("files") or {}), expected["files"]
-    for name in sorted({*before, *now}):
-        if before.get(name) != now.get(name):
-            if name not in now:
-                return f"{name} is gone"
-            return f"{name} is {'changed' if name in before else 'new'}"
-    return ""
+def dumped(bm25: Any) -> dict[str, bytes]:
+    """The files that bm25s writes: name -> content."""
+    with tempfile.TemporaryDirectory() as folder:
+        bm25.save(folder, show_progress=False)
+        return {
+            file.name: file.read_bytes()
+            for file in sorted(pathlib.Path(folder).iterdir())
+        }
+
+
+def restored(content: Mapping[str, bytes], count: int) -> Any:
+    """What `dumped` gave, as BM25 again; None if it is not whole.
+
+    Args:
+      content: name -> content.
+      count: passages that it must have.
+    """
+    if not content:
+        return None
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in content.items():
+                (pathlib.Path(folder) / name).write_bytes(data)
+            bm25 = package("bm25s").BM25.load(folder, show_progress=False)
+        whole = bm25.scores["num_docs"] == count
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    return bm25 if whole else None
 
 
 def combined(

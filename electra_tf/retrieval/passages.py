@@ -2,12 +2,13 @@
 
 Paragraphs end at blank lines. A very short one, as a heading, goes with the
 next; a very long one is divided, at the ends of lines, of sentences, or of
-words. In JSON lines each object is a document.
+words. What is a document of its own within a file, as a page of a PDF or a row
+of a table, is divided by itself; see `formats`.
 """
 
+import collections
 import dataclasses
 import hashlib
-import json
 import os
 import re
 import stat
@@ -16,31 +17,47 @@ from typing import NamedTuple
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.text import inputs
+from electra_tf.retrieval import formats
 
-SUFFIXES = (".txt", ".md", ".jsonl", ".ndjson")
 LONGEST = 2000
 """Characters of a passage at most: a window or two of a reader."""
 
 _SHORT = 100  # characters of a paragraph that goes with the next
-_BLOCK = 1 << 20
+# The same of texts in scripts of which a character is a token.
+_DENSE, _DENSE_LONGEST, _DENSE_SHORT = 0.5, 700, 35
+_LOOKED_AT = 1 << 16  # characters that tell the script
+_MOST_KINDS = 8  # of suffixes of other files, by name
 _BLANK_LINES = re.compile(r"\r?\n(?:[ \t\r\f\v\u00a0\u3000]*\n)+")
 _SENTENCE_END = re.compile(
-    "[.!?\u2026][\"'\u201d\u2019)\\]]*\\s+|[\u3002\uff01\uff1f]"
+    "[.!?\u2026\u061f\u06d4][\"'\u201d\u2019)\\]]*\\s+"
+    "|[\u3002\uff01\uff1f\uff0e\uff61\u0964\u0965]"
     "[\u201d\u2019\u300d\u300f\uff09]*"
 )
 _SPACE = re.compile(r"\s+")
-_LOOKED_AT = 1 << 16  # bytes, or characters, that tell whether it is text
-_MOST_WRONG = 0.1  # of the characters of a text: what is no UTF-8
+_ANY_SPACE = re.compile(r"\s*")
+UNSPACED = (
+    "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\uac00-\ud7a3\u1100-\u11ff\u3130-\u318f"
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+    "\U00020000-\U0003ffff"
+)
+"""Characters of scripts without spaces between words, for a class of `re`.
+
+Han with its extensions and compatibility forms, kana, Thai, Lao, Burmese,
+Khmer; and Hangul, whose words carry their particles.
+"""
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 class Passage(NamedTuple):
     """A stretch of a document."""
 
     file: str
-    line: int  # in which it begins, from 1; of JSON lines, the object's
-    start: int  # in characters of the file; of JSON lines, of the text
+    line: int  # in which it begins, from 1; of a record, the record's
+    start: int  # in characters of the file; of a part of it, of the part
     text: str
+    where: str = ""  # what part of the file: "page 3", "row 7", "line 2"
+    heading: str = ""  # above it
 
     def place(self, offset: int) -> tuple[int, int]:
         """Line and character of what is `offset` characters into it."""
@@ -51,8 +68,8 @@ class Passage(NamedTuple):
 
     @property
     def file_holds_records(self) -> bool:
-        """Whether lines and characters are those of JSON lines."""
-        return inputs.holds_records(self.file)
+        """Whether the file has records, one after another."""
+        return self.where.startswith(("line", "row"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,15 +79,17 @@ class Documents:
     Attributes:
       passages: all of them, in order.
       digests: a file's name below the folder -> of its bytes.
-      skipped: JSON lines without a text.
-      left_out: files that are no text, and what could not be looked into:
+      skipped: lines and rows without a text.
+      left_out: files that cannot be read, and what could not be looked into:
         "NAME: why".
+      notes: the same of parts of files, and what was guessed of them.
     """
 
     passages: Sequence[Passage]
     digests: dict[str, str]
     skipped: int
     left_out: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 def find(
@@ -91,7 +110,7 @@ def find(
     Raises:
       UserError: nothing is there that could be read.
     """
-    expected = f"{', '.join(SUFFIXES)}, also .gz, .xz, .zst"
+    expected = f"{', '.join(formats.SUFFIXES)}, also .gz, .xz, .zst"
     if not files.is_directory(path):
         matching = files.expand(path, flag)
         wrong = [f for f in matching if not _is_document(f)]
@@ -100,101 +119,142 @@ def find(
                 f"{flag}: {wrong[0]}: expected a name that ends in {expected}"
             )
         return [(f, f) for f in matching]
-    found = [
-        (files.join(path, name), name)
-        for name in _walk(path, left_out)
-        if _is_document(name)
-    ]
+    found, others = [], collections.Counter[str]()
+    for name in _walk(path, left_out):
+        if _is_document(name):
+            found.append((files.join(path, name), name))
+        else:
+            others[os.path.splitext(name)[1].lower() or "no suffix"] += 1
+    kinds = ", ".join(
+        f"{shown(kind)} {count:,}"
+        for kind, count in others.most_common(_MOST_KINDS)
+    )
     if not found:
+        there = f"; there are {kinds}" if kinds else ""
         raise UserError(
             f"{flag}: {path}: has no documents in it; expected files that end "
-            f"in {expected}"
+            f"in {expected}{there}"
         )
+    if others:
+        left_out(f"{others.total():,} files", f"are of other kinds: {kinds}")
     return found
 
 
-def read(
-    documents: Sequence[tuple[str, str]],
-    text_field: str = "text",
-    longest: int = LONGEST,
-) -> Documents:
-    """Reads documents and divides them.
+class FileRead(NamedTuple):
+    """What a file gives.
 
-    UTF-16 and UTF-32 are told by their byte order marks; of the rest, what is
-    not UTF-8 becomes U+FFFD. Files that are no text are left out.
+    Attributes:
+      passages: in order.
+      digest: of its bytes; "" where they could not be read.
+      skipped: lines or rows without a text.
+      notes: what could not be read of it, or was guessed.
+      why: why it is left out, where it is.
+      again: whether it may be read another time, unchanged.
+    """
+
+    passages: Sequence[Passage] = ()
+    digest: str = ""
+    skipped: int = 0
+    notes: Sequence[str] = ()
+    why: str = ""
+    again: bool = False
+
+
+def of_file(
+    path: str, text_field: str = "text", longest: int = LONGEST
+) -> FileRead:
+    """Reads a document and divides it.
+
+    UTF-16 and UTF-32 are told by their byte order marks, other encodings than
+    UTF-8 by their looks; single bytes that are not UTF-8 become U+FFFD. What
+    is no text, or cannot be read, is told.
 
     Args:
-      documents: what `find` gave.
-      text_field: of JSON lines.
-      longest: characters of a passage at most.
-
-    Raises:
-      UserError: a file cannot be read, or none has any text.
+      path: of the file.
+      text_field: of JSON lines and tables.
+      longest: characters of a passage at most; of scripts without spaces
+        fewer.
     """
-    passages: list[Passage] = []
-    digests, skipped = {}, 0
-    left_out: list[str] = []
-    for path, name in documents:
-        data = _content(path)
-        digests[shown(name)] = hashlib.blake2b(data, digest_size=16).hexdigest()
-        decoded = _decoded(data)
-        if decoded is None:
-            left_out.append(f"{shown(name)}: is no text")
-            continue
-        text = decoded
-        path = shown(path)
-        if not inputs.holds_records(path):
-            passages += divide(text, path, longest)
-            continue
-        for line, record in enumerate(text.split("\n"), 1):
-            if not record.strip():
-                continue
-            found = _field(record, text_field)
-            if found is None:
-                skipped += 1
-                continue
-            passages += (
-                passage._replace(line=line)
-                for passage in divide(found, path, longest)
-            )
-    if not passages:
-        hint = ""
-        if skipped:
-            hint = (
-                f"; {skipped} JSON lines have no text field '{text_field}': "
-                "set --text_field"
-            )
-        raise UserError(
-            f"--documents: no text in {len(documents)} files, the first of "
-            f"them {shown(documents[0][0])}{hint}"
+    try:
+        data = formats.opened(path)
+    except UserError as error:
+        return FileRead(why=str(error), again=True)
+    digest = digest_of(data)
+    try:
+        found = formats.read(data, path, text_field)
+    except formats.LeftOut as error:
+        return FileRead(digest=digest, why=str(error), again=error.again)
+    name = shown(path)
+    passages = [
+        passage
+        for part in found.parts
+        for passage in _of_part(part, name, longest)
+    ]
+    why = "" if passages or found.skipped else "has no text"
+    return FileRead(passages, digest, found.skipped, found.notes, why)
+
+
+def digest_of(data: bytes) -> str:
+    """Of the bytes of a file, unpacked."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _of_part(part: formats.Part, name: str, longest: int) -> Iterator[Passage]:
+    start = part.text[:_LOOKED_AT]
+    dense = len(_UNSPACED.findall(start)) > _DENSE * len("".join(start.split()))
+    short = _DENSE_SHORT if dense else _SHORT
+    if dense:
+        longest = min(longest, _DENSE_LONGEST)
+    records = part.where.startswith(("line", "row"))
+    number, headings = -1, part.headings
+    for passage in divide(part.text, name, longest, short):
+        at = passage.start
+        while number + 1 < len(headings) and headings[number + 1].start <= at:
+            number += 1
+            # It is of the last of the headings that it begins with.
+            if headings[number].start >= passage.start:
+                after = _ANY_SPACE.match(part.text, headings[number].end)
+                at = after.end() if after else at
+        yield passage._replace(
+            line=part.line if records else part.line + passage.line - 1,
+            where=part.where,
+            heading=headings[number].title if number >= 0 else "",
         )
-    return Documents(passages, digests, skipped, left_out)
 
 
-def divide(text: str, file: str, longest: int = LONGEST) -> Iterator[Passage]:
-    """The passages of one text."""
+def divide(
+    text: str, file: str, longest: int = LONGEST, short: int = _SHORT
+) -> Iterator[Passage]:
+    """Yields the passages of one text.
+
+    Args:
+      text: it.
+      file: its name, for the passages.
+      longest: characters of a passage at most.
+      short: characters of a paragraph that is joined to the next.
+    """
     line, counted = 1, 0
-    for start, end in _spans(text, longest):
+    for start, end in _spans(text, longest, short):
         line += text.count("\n", counted, start)
         counted = start
         yield Passage(file, line, start, text[start:end])
 
 
-def _spans(text: str, longest: int) -> Iterator[tuple[int, int]]:
-    short: tuple[int, int] | None = None  # one that waits for the next
+def _spans(text: str, longest: int, short: int) -> Iterator[tuple[int, int]]:
+    held: tuple[int, int] | None = None  # a short one waits for the next
     for start, end in _paragraphs(text):
-        if short is not None:
-            if end - short[0] <= longest:
-                start = short[0]
+        if held is not None:
+            if end - held[0] <= longest:
+                start = held[0]
             else:
-                yield short
-            short = None
-        if end - start < min(_SHORT, longest):
-            short = start, end
+                yield held
+            held = None
+        if end - start < min(short, longest):
+            held = start, end
         else:
             yield from _parts(text, start, end, longest)
-    if short is not None:
-        yield short
+    if held is not None:
+        yield held
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
@@ -238,40 +298,13 @@ def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield start, start + len(part)
 
 
-def _content(path: str) -> bytes:
-    with inputs.open_input(path) as stream:
-        return b"".join(iter(lambda: stream.read(_BLOCK), b""))
-
-
-def _field(record: str, name: str) -> str | None:
-    try:
-        found = json.loads(record)[name]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
-    if not isinstance(found, str):
-        return None
-    # An escaped half of a surrogate pair is no text.
-    return found.encode("utf-8", "replace").decode("utf-8")
-
-
 def _is_document(name: str) -> bool:
-    return inputs.plain_name(name).lower().endswith(SUFFIXES)
+    return formats.suffix(name) is not None
 
 
 def shown(name: str) -> str:
     """A file's name that can be written; bytes that are no UTF-8 as \\xNN."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _decoded(data: bytes) -> str | None:
-    """The text of a file that `inputs` gave in UTF-8; None if it has none."""
-    if b"\0" in data[:_LOOKED_AT]:
-        return None
-    text = data.decode("utf-8", "replace").removeprefix("\ufeff")
-    start = text[:_LOOKED_AT]
-    if start.count("\ufffd") > _MOST_WRONG * len(start):
-        return None
-    return text
 
 
 def _walk(

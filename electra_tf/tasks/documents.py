@@ -10,7 +10,7 @@ from typing import Any
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.text import inputs
+from electra_tf.text import inputs, sources
 
 LABEL = "__label__"
 _log = logging.getLogger(__name__)
@@ -74,6 +74,14 @@ def folder_rows(path: str) -> Iterator[tuple[dict[str, Any], str]]:
             place = files.join(path, name, file)
             with inputs.open_single(place) as stream:
                 content = stream.read(_MOST)
+            what = sources.known_as(content[:512])
+            if what is None and b"\0" in content:
+                what = "no text"
+            if what is not None:
+                raise UserError(
+                    f"{place}: is {what}; expected a text in each file of a "
+                    "class"
+                )
             try:
                 text = content.decode("utf-8-sig")
             except UnicodeDecodeError:

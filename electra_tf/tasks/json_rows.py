@@ -57,6 +57,8 @@ def is_wrapped(value: Any) -> bool:
         return False
     if any(isinstance(value.get(key), list) for key in _LISTS):
         return True
+    if _holds_splits(value):
+        return True
     return _by_number(value) is not None
 
 
@@ -73,12 +75,40 @@ def rows(path: str) -> Iterator[tuple[dict[str, Any], str]]:
                 f"{path}: [{number}]: expected an object, got "
                 f"{type(row).__name__}"
             )
+        for key, value in row.items():
+            if isinstance(value, str) and _is_half(value):
+                raise UserError(
+                    f"{path}: [{number}]: '{key}' holds half of a surrogate "
+                    "pair (\\ud800 to \\udfff)"
+                )
         yield row, f"{path}:[{number}]"
     if number < 0:
         raise _no_rows(path)
 
 
-def _no_rows(path: str) -> UserError:
+def _holds_splits(value: Mapping[str, Any]) -> bool:
+    return "train" in value and all(
+        isinstance(part, list) for part in value.values()
+    )
+
+
+def _is_half(text: str) -> bool:
+    """Whether a text holds what no UTF-8 text can hold."""
+    if text.isascii():
+        return False
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _no_rows(path: str, found: Any = None) -> UserError:
+    if isinstance(found, dict) and _holds_splits(found):
+        return UserError(
+            f"{path}: holds several splits ({', '.join(found):.60}); write "
+            "each to a file of its own, as train.json"
+        )
     return UserError(
         f"{path}: expected an array of objects, or an object with one"
     )
@@ -101,8 +131,8 @@ def _values(path: str) -> Iterator[Any]:
             yield from _streamed(stream)
         return
     listed = unwrapped(found)
-    if listed is None:
-        raise _no_rows(path)
+    if listed is None or _holds_splits(found):
+        raise _no_rows(path, found)
     yield from listed
 
 
@@ -155,7 +185,10 @@ def _by_number(found: Mapping[str, Any]) -> list[Any] | None:
     parts = list(found.values())
     if not parts or not all(isinstance(p, dict) and p for p in parts):
         return None
-    if all(key.isdigit() for key in found):
+    same = len(parts) > 1 and all(p.keys() == parts[0].keys() for p in parts)
+    if all(key.isdigit() for key in found) or (
+        same and not all(key.isdigit() for key in parts[0])
+    ):
         return parts
     numbers = list(parts[0])
     if not all(key.isdigit() for key in numbers) or any(

@@ -34,6 +34,10 @@ _QUOTED = (
     "; where quotes protect tabs and line breaks, the format is csv and the "
     "delimiter tab"
 )
+_REPEATED = (
+    "repeats the first line, the names of the columns (were files joined?); "
+    "leave it out"
+)
 _ENCODED = (
     "not UTF-8 text; save the file as UTF-8 (iconv -f cp1252 -t utf-8 FILE)"
 )
@@ -489,6 +493,9 @@ def _table_rows(
             for before in blank:
                 yield before, {header[0]: ""}
         blank.clear()
+        if cells == header and columns is None and len(cells) > 1:
+            yield number, BadRow(_REPEATED, {})
+            continue
         bad = next(filter(None, map(_bad_text, cells)), None)
         if bad:
             yield number, BadRow(bad, {})

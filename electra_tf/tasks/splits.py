@@ -19,9 +19,11 @@ SPLITS = ("train", "validation", "test")
 # Words in the names of files that tell the split.
 _NAMES = {
     "train": ("train",),
-    "validation": ("dev", "val", "valid", "validation", "testa", "devel"),
+    "validation": (
+        "dev", "val", "valid", "validation", "testa", "devel", "eval",
+    ),
     "test": ("test", "testb"),
-}
+}  # fmt: skip
 # One of several files of a split, as `datasets` writes them; older ones have
 # the hash of their content in the name.
 _SHARD = re.compile(
@@ -146,14 +148,14 @@ def locate(
         there = [
             name
             for name in files.list_directory(data)
-            if _tells(name, split)
+            if tells(name, split)
             and inputs.plain_name(name).endswith(suffix)
             and is_one(files.join(data, name))
         ]
         # JSON that is no data often lies beside: settings, descriptions.
         found = [n for n in there if not n.lower().endswith(".json")] or there
-        inside = files.join(data, _FOLDER)
-        if not found and files.is_directory(inside) and not is_one(inside):
+        inside = None if found else _inside(data)
+        if inside is not None:
             return locate(split, inside, None, option, suffix)
     found = _without_shards(found)
     bare = [name for name in found if _stem(name) in (split, *_NAMES[split])]
@@ -165,6 +167,20 @@ def locate(
             f"options.{option}"
         )
     return files.join(data, found[0]) if found else None
+
+
+def _inside(data: str) -> str | None:
+    """The folder in a folder where the files are: "data", or the only one."""
+    folders = [
+        name
+        for name in files.list_directory(data)
+        if not name.startswith(".")
+        and files.is_directory(files.join(data, name))
+    ]
+    if _FOLDER in folders or len(folders) == 1:
+        path = files.join(data, _FOLDER if _FOLDER in folders else folders[0])
+        return None if is_one(path) else path
+    return None
 
 
 def _stem(name: str) -> str:
@@ -247,14 +263,15 @@ def missing(data: str | None, usual: str) -> UserError:
     )
 
 
-def _tells(name: str, split: str) -> bool:
+def tells(name: str, split: str) -> bool:
+    """Whether a word in a file's name says that it is of a split."""
     name = name.lower()
     if name.startswith(".") or (
         name.endswith(_NOT_DATA) and formats.named_format(name) is None
     ):
         return False
     parts = re.split(r"[._\-]", name)
-    if any(p.endswith("train") for p in parts):
+    if any(p.endswith("train") or p == "training" for p in parts):
         return split == "train"
     return any(part in _NAMES[split] for part in parts)
 

@@ -107,8 +107,18 @@ class Splitter:
 
     def __call__(self, texts: tf.Tensor) -> Pieces:
         """string [batch] -> its pieces."""
-        found = tf_text.regex_split(texts, self._pattern, self._pattern)
+        # The operation takes NUL for the end of a text. No token has one.
+        found, starts, ends = tf_text.regex_split_with_offsets(
+            tf.strings.regex_replace(texts, r"\x00", "\x01"),
+            self._pattern,
+            self._pattern,
+        )
         pieces = found.flat_values
+        spelled = tf.strings.substr(
+            tf.gather(texts, normalize.row_numbers(found)),
+            starts.flat_values,
+            ends.flat_values - starts.flat_values,
+        )
         equal = pieces[:, tf.newaxis] == tf.constant(self._texts)
         token = tf.gather(
             tf.constant([*self._ids, -1], tf.int32),
@@ -119,8 +129,8 @@ class Splitter:
             ),
         )
         return Pieces(
-            tf.where(token >= 0, "", pieces),
-            pieces,
+            tf.where(token >= 0, "", spelled),
+            spelled,
             token,
             found.row_splits,
         )

@@ -31,7 +31,7 @@ APOSTROPHES = frozenset("'\u2019")
 CONTRACTIONS = {"s", "t", "m", "d", "ll", "re", "ve"}
 # A mark must be seen so often before its text decides over the usual.
 _SEEN = 10
-_CJK_RANGES = (
+CJK_RANGES = (
     (0x2E80, 0x2FDF), (0x3000, 0x30FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF),
     (0xF900, 0xFAFF), (0xFF00, 0xFFEF), (0x20000, 0x323AF),
 )  # fmt: skip
@@ -123,7 +123,7 @@ def _glued(words: Sequence[str], i: int, spacing: Spacing) -> bool:
 def is_cjk(character: str) -> bool:
     """Whether it is of a script written without spaces."""
     code = ord(character)
-    return any(low <= code <= high for low, high in _CJK_RANGES)
+    return any(low <= code <= high for low, high in CJK_RANGES)
 
 
 class Detokenizer:

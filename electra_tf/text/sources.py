@@ -40,6 +40,8 @@ _NOT_TEXT = {
     b"\x80\x04": "a pickle",
     b"\x80\x05": "a pickle",
     b"Obj\x01": "an Avro file",
+    b"WARC/": "an archive of web pages (WARC)",
+    b"<mediawiki": "a dump of MediaWiki (WikiExtractor makes texts of it)",
     b"version https://git-lfs": "a pointer of Git LFS (git lfs pull gets it)",
 }
 _MAGICS = tuple(_NOT_TEXT)
@@ -121,8 +123,11 @@ class _Finder:
                 yield self._rows(
                     name, tables.columnar(file, name, self._text_field)
                 )
-        elif inputs.holds_records(name):
+        elif inputs.holds_records(name) or self._are_records(head, stream):
             yield Source(name, "records", stream)
+        elif head.startswith(tables.EXTRACTED):
+            texts = tables.extracted(stream, self._counts, self._strict)
+            yield self._rows(name, texts)
         elif plain(name).endswith(".json") and head:
             if tables.holds_json_lines(stream, self._text_field):
                 yield Source(name, "records", stream)
@@ -138,6 +143,12 @@ class _Finder:
             yield self._rows(name, texts)
         else:
             yield Source(name, "single" if member else "text", stream)
+
+    def _are_records(self, head: bytes, stream: ByteStream) -> bool:
+        """Whether it is JSON Lines whose name does not say so: "wiki_00"."""
+        return head.startswith(b"{") and tables.holds_json_lines(
+            stream, self._text_field
+        )
 
     def _rows(self, name: str, texts: Iterator[str | None]) -> Source:
         return Source(name, "rows", tables.Rows(texts))

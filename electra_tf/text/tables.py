@@ -232,8 +232,36 @@ def _ends_in(name: str, suffix: str) -> bool:
     return suffix in name.lower().rpartition("/")[2]
 
 
+EXTRACTED = b"<doc "
+"""What a file that WikiExtractor wrote begins with."""
+
+
+def extracted(
+    stream: ByteStream, counts: Counter[str], strict: bool
+) -> Iterator[str | None]:
+    """Yields the texts between <doc ...> and </doc>, as WikiExtractor writes.
+
+    Args:
+      stream: the file.
+      counts: repairs are added to it.
+      strict: refuse what would be repaired.
+    """
+    lines: list[str] = []
+    for line in _Text(stream, counts, strict).lines():
+        if line.startswith("<doc ") and line.rstrip().endswith(">"):
+            lines = []
+        elif line.strip() == "</doc>":
+            yield "".join(lines).strip() or None
+            lines = []
+        else:
+            lines.append(line)
+    rest = "".join(lines).strip()
+    if rest:
+        yield rest
+
+
 def holds_json_lines(stream: ByteStream, text_field: str) -> bool:
-    """Whether a .json file has an object a line, as its first line tells.
+    """Whether a file that may be JSON has an object a line; its first tells.
 
     Args:
       stream: the file; nothing is taken from it.

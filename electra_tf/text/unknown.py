@@ -127,6 +127,7 @@ def likely_cause(
     strip_accents = lower_case if strip_accents is None else strip_accents
     known = {c for token in _words(vocab) for c in token.removeprefix("##")}
     scripts: collections.Counter[str] = collections.Counter()
+    signs: collections.Counter[str] = collections.Counter()
     foreign = long = capitals = 0
     for word in _sample(texts):
         if len(word) > MAX_CHARS_PER_WORD:
@@ -144,6 +145,8 @@ def likely_cause(
         else:
             foreign += 1
             scripts.update({script_of(c) for c in missing})
+            if all(unicodedata.category(c)[0] in "PSN" for c in missing):
+                signs.update(missing[:1])
     total = long + foreign + capitals
     if not total:
         return None
@@ -158,6 +161,9 @@ def likely_cause(
             "the text has capitals, and the vocabulary has none: give "
             "--lower_case"
         )
+    if 2 * signs.total() > foreign:
+        listed = " ".join(c for c, _ in signs.most_common(8))
+        return f"the vocabulary lacks these signs of the text: {listed}"
     script, _ = scripts.most_common(1)[0]
     return (
         f"the vocabulary lacks characters of the text ({script}): it was made "

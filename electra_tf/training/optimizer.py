@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from electra_tf.config import resolve
 from electra_tf.errors import UserError
+from electra_tf.training.precision import FLOAT32, PRODUCTS
 from electra_tf.training.settings import OptimizerConfig, TrainConfig
 
 _log = logging.getLogger(__name__)
@@ -398,10 +399,12 @@ def precision_policy(name: str) -> Iterator[None]:
     """Models made inside compute by this Keras policy; weights stay float32.
 
     Args:
-      name: "float32", "mixed_bfloat16" or "mixed_float16".
+      name: "float32", "mixed_bfloat16" or "mixed_float16"; with
+        "bfloat16_products" they are of float32.
     """
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
+    # Not a policy of Keras: such models are float32, see `models.products`.
+    keras.config.set_dtype_policy(FLOAT32 if name == PRODUCTS else name)
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from electra_tf import files
 from electra_tf.config import Setting, Settings, setting_of
 from electra_tf.errors import UserError
+from electra_tf.training.precision import Precision
 
 # What jobs run under; see `training.strategy.make_strategy`.
 StrategyName = Literal["one_device", "mirrored", "multi_worker", "tpu"]
@@ -221,9 +222,13 @@ class BasicComputeConfig(Settings):
         ),
     ] = False
     precision: Annotated[
-        Literal["float32", "mixed_bfloat16", "mixed_float16"],
+        Precision,
         Setting(
-            "Number format: 16 bits are for GPUs and TPUs, slower on CPUs."
+            "Number format: bfloat16_products rounds what large matrix "
+            "products multiply, which is faster on CPUs with instructions for "
+            "it (avx512_bf16, amx_bf16), and keeps all else in float32; auto "
+            "takes it there, and float32 elsewhere; the mixed ones are for "
+            "GPUs and TPUs, slower on CPUs."
         ),
     ] = "float32"
     seed: Annotated[
@@ -346,7 +351,7 @@ def _up_to_date(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(found.get(name, {}), Mapping):
                 found[name] = _up_to_date(kind, found.get(name, {}))
         elif name not in found and field.default is not dataclasses.MISSING:
-            found[name] = field.default
+            found[name] = _LATER.get(f"train.{name}", field.default)
     return json.loads(json.dumps(found))  # tuples are lists in JSON
 
 

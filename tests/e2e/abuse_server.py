@@ -2,13 +2,18 @@
 
   tests/e2e/abuse_server.py --model=DIR [--num_requests=100000] [--output=DIR]
   tests/e2e/abuse_server.py --url=http://127.0.0.1:8501 [--pid=N]
+  tests/e2e/abuse_server.py --model=DIR --other=DIR [--change_every=20]
   tests/e2e/abuse_server.py --model=DIR --mode=kill [--every=2000]
 
 DIR is what `electra-tf export` wrote; the server is started with it as a
 process. --mode says what is done:
 
   mixed      two good requests, one malformed, and so on, from many
-             connections; slow clients beside them
+             connections; slow clients beside them. A fifth goes by gRPC where
+             its packages are there and the server was started here. With
+             --other, an export whose newest version answers otherwise,
+             versions of both are added, deleted and broken meanwhile, and an
+             answer must be that of a version which may have given it
   kill       good requests; SIGKILL and a new start now and then
   terminate  the same with SIGTERM
   reload     good requests; a new version of the model now and then
@@ -24,6 +29,7 @@ and the server's log.
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import json
 import math
 import pathlib
@@ -36,7 +42,15 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from abuse import mixed_load, plot, server_process, wire, world
+from abuse import (
+    calls,
+    mixed_load,
+    plot,
+    server_process,
+    versions,
+    wire,
+    world,
+)
 from abuse.tally import Journal, Tally
 from abuse.upheavals import Upheavals
 
@@ -63,9 +77,10 @@ def abuse(args: argparse.Namespace) -> dict[str, Any]:
         if models:
             log = output / "server.log"
             log.write_bytes(b"")
-            process = server_process.ServerProcess(
-                [str(models)], log, ["--poll_seconds=0.2", *args.serve_flag]
-            )
+            flags = ["--poll_seconds=0.2", *args.serve_flag]
+            if args.mode == "mixed" and _has_grpc():
+                flags.append("--grpc_port=0")
+            process = server_process.ServerProcess([str(models)], log, flags)
             stack.enter_context(server_process.running(process))
             host, port, pid = process.host, process.port, process.pid
         else:
@@ -106,6 +121,13 @@ async def _run(
     tally = Tally()
     report: dict[str, Any] = {"mode": args.mode, "times": []}
     if args.mode == "mixed":
+        if process and process.grpc_port is not None:
+            found.grpc = calls.Calls(found, process.grpc_port)
+            await found.grpc.look()
+        changing = None
+        if args.other:
+            assert models
+            changing = await _changing(args, models, found, tally)
         before = server_process.usage(pid) if pid else None
         plan = mixed_load.Plan(
             requests=args.num_requests,
@@ -115,7 +137,18 @@ async def _run(
             seed=args.seed,
             tolerance=args.tolerance,
         )
+        churn = changing and asyncio.ensure_future(
+            changing.keep(args.change_every)
+        )
         await mixed_load.run(plan, found, tally, journal, pid)
+        if changing and churn:
+            churn.cancel()
+            done = await asyncio.gather(churn, return_exceptions=True)
+            if not isinstance(done[0], asyncio.CancelledError):
+                tally.problem(f"changing versions failed: {done[0]!r}")
+            report["changes"] = changing.changes
+        if found.grpc is not None:
+            await found.grpc.close()
         report["restarts"] = int(await _process_start(found) != started)
         if report["restarts"]:
             tally.problem("the server is another than before")
@@ -139,6 +172,30 @@ async def _run(
             tally.problem("the server has ended")
     print(tally.table())
     return report | tally.as_json()
+
+
+async def _changing(
+    args: argparse.Namespace,
+    models: pathlib.Path,
+    found: world.World,
+    tally: Tally,
+) -> versions.Versions:
+    """Has the other version served, to know its answers; its kind is 1."""
+    contents = [_newest(path) for path in (args.model, args.other)]
+    changing = versions.Versions(models, contents, found, tally)
+    await changing.add()
+    await world.look_again(found)
+    if found.grpc is not None:
+        await found.grpc.look()
+    found.serving.changing = True
+    return changing
+
+
+def _has_grpc() -> bool:
+    return all(
+        importlib.util.find_spec(name)
+        for name in ("grpc", "tensorflow_serving")
+    )
 
 
 async def _settled(
@@ -202,17 +259,25 @@ def _copied(args: argparse.Namespace) -> Iterator[pathlib.Path]:
     source = pathlib.Path(args.model)
     if not source.is_dir():
         raise UserError(f"--model={args.model}: no such directory")
-    if args.mode != "reload":
+    if args.mode != "reload" and not args.other:
         yield source
         return
+    newest = _newest(args.model)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder) / source.resolve().name
+        shutil.copytree(newest, copy / newest.name)
+        yield copy
+
+
+def _newest(model: str) -> pathlib.Path:
+    """The newest version of a directory of versions."""
+    source = pathlib.Path(model)
+    if not source.is_dir():
+        raise UserError(f"{model}: no such directory")
     numbers = [int(p.name) for p in source.iterdir() if p.name.isdigit()]
     if not numbers:
-        raise UserError(f"--model={args.model}: has no version")
-    with tempfile.TemporaryDirectory() as folder:
-        newest = str(max(numbers))
-        copy = pathlib.Path(folder) / source.resolve().name
-        shutil.copytree(source / newest, copy / newest)
-        yield copy
+        raise UserError(f"{model}: has no version")
+    return source / str(max(numbers))
 
 
 def _address(url: str) -> tuple[str, int]:
@@ -236,6 +301,11 @@ def _flags() -> argparse.ArgumentParser:
     what.add_argument("--model", help="an export, to start a server with")
     what.add_argument("--url", help="of a server that runs; mixed only")
     flags.add_argument("--mode", choices=MODES, default="mixed")
+    flags.add_argument("--other", help="another export, to change versions")
+    flags.add_argument(
+        "--change_every", type=float, default=20.0,
+        help="seconds between two changes of versions",
+    )  # fmt: skip
     flags.add_argument("--output", default="abuse_results")
     flags.add_argument("--pid", type=int, help="of the server at --url")
     flags.add_argument("--num_requests", type=int, default=100_000)
@@ -279,6 +349,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.url and args.mode != "mixed":
             raise UserError(f"--mode={args.mode} needs --model, not --url")
+        if args.other and (args.mode != "mixed" or not args.model):
+            raise UserError("--other needs --model and --mode=mixed")
         if args.num_requests < 1 or args.connections < 1 or args.every < 1:
             raise UserError(
                 "--num_requests, --connections, --every: at least 1"

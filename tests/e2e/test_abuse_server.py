@@ -4,11 +4,21 @@ import asyncio
 import json
 import random
 import threading
+import time
 
 import abuse_server
 import pytest
 import serving_toy
-from abuse import mixed_load, rude_clients, tally, world, wrong_bodies
+from abuse import (
+    calls,
+    mixed_load,
+    rude_clients,
+    tally,
+    wire,
+    world,
+    wrong_bodies,
+)
+from abuse import versions as changing_versions
 from abuse.attacks import Outcome
 
 from electra_tf.serving.server import limits
@@ -155,6 +165,63 @@ def test_wrong_answers_are_seen(versions, toy):
     assert "answer.predictions" in " ".join(counts.problems)
 
 
+def test_which_versions_may_have_answered():
+    serving = world.Serving()
+    assert serving.since(0.0) == {0}
+    began = time.monotonic()
+    serving.may(0, 1)
+    assert serving.since(began) == {0, 1}
+    serving.may(1)
+    assert serving.since(began) == {0, 1}
+    time.sleep(0.01)
+    assert serving.since(time.monotonic()) == {1}
+    good = world.Good("a", b"", {"x": 1.0}, others=({"x": 2.0},))
+
+    def differs(value, since):
+        body = json.dumps({"x": value}).encode()
+        answer = wire.Answer(200, {}, body)
+        return world.difference(good, answer, 1e-5, serving, since)
+
+    assert not differs(1.0, began) and not differs(2.0, began)
+    assert differs(3.0, began)
+    assert differs(1.0, time.monotonic())
+
+
+@pytest.mark.slow  # each version is loaded
+def test_versions_that_change_under_requests_and_calls(versions, toy):
+    pytest.importorskip("tensorflow_serving.apis")
+    counts = tally.Tally()
+    contents = [versions / "1", versions / "2"]
+
+    async def scenario(server):
+        found = await world.look(server.host, server.port, 60, 1, SIGNATURES)
+        found.grpc = calls.Calls(found, server.grpc_port)
+        await found.grpc.look()
+        changing = changing_versions.Versions(toy, contents, found, counts)
+        await changing.add()
+        await world.look_again(found)
+        await found.grpc.look()
+        found.serving.changing = True
+        churn = asyncio.ensure_future(changing.keep(0.1))
+        # Added, broken, added, deleted, added.
+        while changing.changes < 5 and not churn.done():
+            plan = mixed_load.Plan(
+                requests=300, connections=4, slow=0, seed=changing.changes
+            )
+            await mixed_load.run(plan, found, counts, Nowhere(), None)
+        assert not churn.done()
+        churn.cancel()
+        await found.grpc.close()
+
+    with serving_toy.served({"toy": toy}, grpc_port=0) as server:
+        asyncio.run(scenario(server))
+    assert counts.problems == []
+    assert counts.wrong == counts.unanswered == 0
+    sent = counts.kinds
+    assert sent["gRPC predict"].sent > 20
+    assert sum(name.startswith("gRPC ") for name in sent) >= 6
+
+
 def test_a_server_that_is_gone_is_seen(toy):
     counts = tally.Tally()
     with serving_toy.served({"toy": toy}) as server:
@@ -167,11 +234,14 @@ def test_a_server_that_is_gone_is_seen(toy):
     assert len(counts.problems) == 30
 
 
-async def run(plan, found, counts):
-    class Nowhere:
-        def add(self, *_, **__):
-            pass
+class Nowhere:
+    """A journal that keeps nothing."""
 
+    def add(self, *_, **__):
+        pass
+
+
+async def run(plan, found, counts):
     await mixed_load.run(plan, found, counts, Nowhere(), None)
 
 
@@ -196,6 +266,7 @@ def test_tally():
         (["--url=http://127.0.0.1:1"], "cannot connect to http://127"),
         (["--url=http://127.0.0.1:1", "--mode=kill"], "needs --model"),
         (["--url=http://127.0.0.1:1", "--every=0"], "--every: at least 1"),
+        (["--url=http://127.0.0.1:1", "--other=/x"], "--other needs --model"),
     ],
 )
 def test_mistakes(flags, message, tmp_path, capsys):

@@ -44,7 +44,7 @@ def make_rows(
     counts = tf.minimum(pieces.row_lengths(), room)
     pieces = first_tokens(pieces, counts)
     before = tf.concat([[0], tf.cumsum(counts)], axis=0)  # int64 [W + 1]
-    first, end, own_first = _cut_sentences(words.row_splits, before, room)
+    first, end, own_first = cut_windows(words.row_splits, before, room)
 
     # The pieces of words that stand together stand together too.
     at = tf.ragged.range(tf.gather(before, first), tf.gather(before, end))
@@ -62,20 +62,22 @@ def make_rows(
     )
 
 
-def _cut_sentences(
+def cut_windows(
     splits: tf.Tensor, before: tf.Tensor, room: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Cuts sentences between words; about a quarter is shared with the next.
+    """Cuts groups between units; about a quarter is shared with the next.
+
+    Groups are sentences of words, or texts of sentences.
 
     Args:
-      splits: int64 [B + 1], where each sentence starts among all words.
-      before: int64 [W + 1], the pieces before each word.
-      room: pieces of a row.
+      splits: int64 [B + 1], where each group starts among all units.
+      before: int64 [W + 1], the tokens before each unit.
+      room: tokens of a row.
 
     Returns:
-      Of each row, in the order of the sentences, int64 [R]: the first word
-      that is seen, the word after the last, and the first that is tagged
-      there.
+      Of each row, in the order of the groups, int64 [R]: the first unit
+      that is seen, the unit after the last, and the first that is answered
+      for there.
     """
     end = splits[1:]
 

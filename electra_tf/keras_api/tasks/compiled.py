@@ -25,6 +25,7 @@ from electra_tf.models.config import TaskHeadConfig
 from electra_tf.prediction.predictor import Inference
 from electra_tf.tasks.features import INPUTS, Features
 from electra_tf.tasks.task import Task
+from electra_tf.training import precision
 from electra_tf.training.optimizer import (
     loss_scaled,
     make_optimizer,
@@ -201,6 +202,10 @@ class CompiledTask(FineTuner, abc.ABC):
         settings = configs.resolve(FinetuneTrainConfig, train)
         self._train = dataclasses.replace(settings, **given)
         self.gradient_accumulation = self._train.gradient_accumulation
+        chosen = precision.resolved(
+            self._train.precision, jit_compile=jit_compile
+        )
+        self.bfloat16_products = chosen == precision.PRODUCTS
         self.network.encoder.recompute = self._train.recompute
         if self._train.freeze_encoder:
             self.network.encoder.trainable = False

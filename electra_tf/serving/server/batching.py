@@ -327,7 +327,7 @@ class Batcher:
                 key: queue
                 for key, queue in self._queues.items()
                 if self._running_of[queue.work.owner]
-                < self._all_places(queue.work)
+                < (queue.work.settings.parallel or math.inf)
             }
             if not free:
                 return
@@ -350,12 +350,9 @@ class Batcher:
                 return
             self._start(self._queues[key])
 
-    def _all_places(self, work: Work | None = None) -> int:
-        """Calls that may run now, of all models or of one.
-
-        One more than usual where a long one would keep the only place.
-        """
-        most = self._places(work) if work else self._settings.parallel
+    def _all_places(self) -> int:
+        """Calls that may run now: one more if a long one has the only place."""
+        most = self._settings.parallel
         return most + (most == 1 and self._long_running == 1)
 
     def _reserved(self) -> bool:

@@ -90,6 +90,8 @@ class GrpcServer:
         Raises:
           UserError: the port is taken.
         """
+        # Of bytes that are no message it would write pages.
+        logging.getLogger("grpc").setLevel(logging.CRITICAL)
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", self._limits.request_bytes),

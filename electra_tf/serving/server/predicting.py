@@ -39,6 +39,7 @@ _LARGEST_VERSION = 2**63 - 1
 # A body that is too large is still read up to this many times the limit: a
 # client that is told before it has sent everything may miss the answer.
 _DRAINED = 8
+_PIECE = 4096  # of a gzip body, unpacked at once
 _GZIP = ("gzip", "x-gzip")
 # Larger bodies and answers are parsed and written beside the event loop.
 _LARGE = 32 * 1024
@@ -161,20 +162,25 @@ class BodyReader:
     def _unpacked(self, body: bytes) -> bytes:
         """A gzip body's content, which must be no larger than another's."""
         limit = self._limits.request_bytes
-        found = b""
+        found = bytearray()
+        # A gzip file is one stream after another, perhaps of nothing each:
+        # what follows a stream is copied, and so not all of it at once.
+        stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
         try:
-            # A gzip file is one stream after another.
-            while body:
-                stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-                found += stream.decompress(body, limit + 1 - len(found))
-                if len(found) > limit:
-                    raise self._too_large(close=False)
-                if not stream.eof:
-                    raise invalid("The gzip body is cut short")
-                body = stream.unused_data
+            for start in range(0, len(body), _PIECE):
+                piece = body[start : start + _PIECE]
+                while piece:
+                    if stream.eof:
+                        stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                    found += stream.decompress(piece, limit + 1 - len(found))
+                    if len(found) > limit:
+                        raise self._too_large(close=False)
+                    piece = stream.unused_data
         except zlib.error as error:
             raise invalid(f"The body is not gzip: {error}") from error
-        return found
+        if body and not stream.eof:
+            raise invalid("The gzip body is cut short")
+        return bytes(found)
 
     def _check_headers(self, request: Request) -> None:
         coding = request.headers.get("content-encoding", "identity")

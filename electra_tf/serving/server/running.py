@@ -29,6 +29,7 @@ from electra_tf.serving.server.served import Served
 _LOG = logging.getLogger("electra_tf.serving")
 # For which a server that stops keeps connections that may bring a request.
 _LINGER_SECONDS = 1.0
+_OTHER_FILES = 128  # open beside connections: models, libraries, the log
 _M_ARENA_MAX = -8  # of glibc's malloc.h
 _HINTS = {
     errno.EADDRINUSE: "; --port=0 takes a free port",
@@ -321,6 +322,30 @@ def parallel_calls() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def allow_connections(count: int) -> int:
+    """Has the system let this process open as many files as connections need.
+
+    Args:
+      count: connections at the same time.
+
+    Returns:
+      How many of them there is room for; fewer where an administrator's limit
+      (`ulimit -Hn`) is lower.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return count
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + _OTHER_FILES
+    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    unbounded = soft == resource.RLIM_INFINITY
+    return count if unbounded else min(count, max(1, soft - _OTHER_FILES))
 
 
 def keep_few_arenas(count: int = 2) -> bool:

@@ -186,10 +186,19 @@ def question_of(
         question=_text(question, "question"),
         context=context,
         answers=tuple(_text(answer, "text") for answer in answers),
-        answer_start=int(answers[0]["answer_start"]) if answers else 0,
+        answer_start=_whole(answers[0]["answer_start"]) if answers else 0,
         impossible=impossible,
         place=place,
     )
+
+
+def _whole(value: Any) -> int:
+    """A number of a character; pandas writes 5.0 beside empty cells."""
+    if isinstance(value, str) and value.endswith(".0"):
+        value = value.removesuffix(".0")
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"answer_start is {value!r}, no whole number")
+    return int(value)
 
 
 def answers_listed(answers: Mapping[str, Any]) -> list[dict[str, Any]]:

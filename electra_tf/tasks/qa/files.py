@@ -130,7 +130,9 @@ def _row(row: Any, place: str, number: int) -> QAExample:
             record["answers"] = _one_answer(record)
         if record.get("id") in (None, ""):
             record["id"] = str(number)
-        context = record["context"]
+        context = record.get("context", record.get("passage"))
+        if context is None:
+            raise KeyError("context")
         if not isinstance(context, str):
             raise TypeError(f"context is no text but {context!r:.40}")
         return question_of(context, record, place)

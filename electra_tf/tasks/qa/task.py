@@ -120,12 +120,22 @@ class QuestionAnswering(FileTask):
     def find(self, split: str) -> tuple[str, ...]:
         """The official file, or of sets of one's own one that is named so."""
         found = super().find(split)
-        if found or self._member or not self.data:
+        if found or not self.data or not files.is_directory(self.data):
             return found
-        if not files.is_directory(self.data):
-            return ()
         path = splits.locate(split, self.data, None, f"{split}_file")
-        return () if path is None else splits.shards(path)
+        if path is None or path.rpartition("/")[2] in self._of_others():
+            return ()
+        return splits.shards(path)
+
+    def _of_others(self) -> set[str]:
+        """Names of files of other members of the family."""
+        return {
+            f"{name.rpartition('/')[2]}{end}"
+            for names in self.official_names.values()
+            for listed in names.values()
+            for name in listed
+            for end in ("", ".gz")
+        }
 
     def read_shards(self, paths: Sequence[str], split: str) -> list[QAExample]:
         """See `FileTask.read_shards`; no question may be in two files."""

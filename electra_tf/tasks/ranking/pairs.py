@@ -5,6 +5,7 @@ header (MS MARCO's); rows of query, passage and relevance in TSV, CSV or JSON
 Lines; lists, JSON Lines of a query with its positives and negatives.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -268,6 +269,9 @@ def _relevance(value: Any, name: str, place: str) -> float | None:
     if value is None or value == "":
         return None
     try:
+        if isinstance(value, str) and not value.strip()[:1].isdigit():
+            with contextlib.suppress(ValueError):
+                value = records.truth_of(value, name)
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan

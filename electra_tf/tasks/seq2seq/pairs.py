@@ -34,7 +34,8 @@ _USUAL = (
     ("src", "tgt"), ("article", "highlights"), ("article", "abstract"),
     ("article", "summary"), ("dialogue", "summary"), ("text", "summary"),
     ("document", "summary"), ("content", "summary"), ("report", "summary"),
-    ("text", "headline"), ("content", "title"),
+    ("text", "headline"), ("content", "title"), ("document", "target"),
+    ("input", "output"), ("document", "headline"),
 )  # fmt: skip
 # Codes of languages, of ISO 639, with or without a country's.
 _LANGUAGE = re.compile(
@@ -84,7 +85,14 @@ def read(
         return list(_parallel(*paths))
     names = (options.source_column, options.target_column)
     rows = read_table(paths[0], options, options.source_column, names)
-    return [pair(record, place, options, paired) for record, place in rows]
+    found = [pair(record, place, options, paired) for record, place in rows]
+    empty = [p.place for p in found if p.target is not None and not p.target]
+    if empty and paired:
+        _log.warning(
+            "%s: %d of %d targets are empty, and learned as such",
+            empty[0], len(empty), len(found),
+        )  # fmt: skip
+    return found
 
 
 def with_columns(options: Seq2SeqOptions, path: str) -> Seq2SeqOptions:

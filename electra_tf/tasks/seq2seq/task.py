@@ -24,7 +24,7 @@ from electra_tf.tasks.seq2seq.options import (
 )
 from electra_tf.tasks.seq2seq.pairs import Pair
 from electra_tf.tasks.task import FileTask, Prediction
-from electra_tf.text import detokenize
+from electra_tf.text import detokenize, inputs
 from electra_tf.text.detokenize import Spacing
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab
@@ -90,6 +90,8 @@ class Seq2SeqTask(FileTask):
             splits.locate(split, self.data, None, option, f".{language}")
             for language in languages
         ]
+        if split == "train" and not any(paths):
+            paths = [self._only_one(language) for language in languages]
         for path, language in zip(paths, languages):
             if path is None and any(paths):
                 raise UserError(
@@ -99,6 +101,17 @@ class Seq2SeqTask(FileTask):
                 )
         found = tuple(path for path in paths if path is not None)
         return found or super().find(split)  # a table, with both
+
+    def _only_one(self, language: str | None) -> str | None:
+        """The only file of a language, whose name tells no split."""
+        folder = self.data or ""
+        found = [
+            name
+            for name in files.list_directory(folder)
+            if inputs.plain_name(name).endswith(f".{language}")
+            and not any(splits.tells(name, split) for split in splits.SPLITS)
+        ]
+        return files.join(folder, found[0]) if len(found) == 1 else None
 
     @property
     def usual_file(self) -> str:  # type: ignore[override]

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.tasks import column_names, records
 from electra_tf.tasks.features import Places
 from electra_tf.tasks.records import read_table, text_in
 from electra_tf.tasks.summarization.options import SummaryOptions
+from electra_tf.text import sentences
 from electra_tf.text.detokenize import is_cjk
 
 # What documents and summaries are called together.
@@ -22,12 +24,7 @@ _USUAL = (
     ("report", "summary"),
 )  # fmt: skip
 _HINT = "options.document_column and options.summary_column name them"
-# sentencex keeps a quotation in one piece, however many sentences it has.
-# Blanks in place of the marks do not change places in the text.
-_QUOTES = str.maketrans(dict.fromkeys('"“”„‟«»「」『』', " "))
-# An opening mark at a sentence's end belongs to the next one: a mark that
-# opens, or one that may do either right before the next sentence.
-_OPENING = re.compile(r"\s*(?:[“„‟«「『(（\[【]+\s*|(?<=\s)[\"'‘]+)$")  # noqa: RUF001
+_AT_ONCE = 256  # documents that are divided together
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -38,52 +35,27 @@ class Span(NamedTuple):
     end: int  # exclusive
 
 
-def split(text: str, language: str = "en") -> list[Span]:
-    """The sentences of a text in their order, without the space around them.
-
-    By sentencex, and inside quotations too. An empty line ends a sentence;
-    what holds no letter and no digit is none.
+def split_all(texts: Sequence[str], language: str = "en") -> list[list[Span]]:
+    """The sentences of texts in their order, without the space around them.
 
     Args:
-      text: may be empty.
-      language: of it, as "en", for its abbreviations; the marks of all
-        scripts are known to every language.
-
-    Raises:
-      UserError: no sentencex.
+      texts: may be empty.
+      language: of them; see `text.sentences.split`.
     """
-    try:
-        import sentencex
-    except ImportError as error:
-        raise UserError(
-            "summaries need sentencex: pip install 'electra-tf[seq2seq]'"
-        ) from error
-    bounds = [
-        (found["start_index"], found["end_index"])
-        for found in sentencex.get_sentence_boundaries(
-            language, text.translate(_QUOTES)
-        )
-    ]
-    spans: list[Span] = []
-    begin = 0
-    for start, end in bounds:
-        begin = min(begin, start)
-        opening = _OPENING.search(text, begin, end)
-        stop = opening.start() if opening and end < len(text) else end
-        part = text[begin:stop]
-        if _WORD.search(part):
-            first = begin + len(part) - len(part.lstrip())
-            last = begin + len(part.rstrip())
-            if spans and _goes_on(text, spans[-1].end, first):
-                first = spans.pop().start
-            spans.append(Span(first, last))
-        begin = stop
-    return spans
-
-
-def _goes_on(text: str, end: int, start: int) -> bool:
-    """Whether a sentence goes on after a quotation in it: "So?" she said."""
-    return text[end - 1] in "\"'”’»" and text[start].islower()  # noqa: RUF001
+    found: list[list[Span]] = []
+    for start in range(0, len(texts), _AT_ONCE):
+        some = [
+            text.encode("utf-8", "replace")
+            for text in texts[start : start + _AT_ONCE]
+        ]
+        places = sentences.split(tf.constant(some, tf.string), language)
+        found += [
+            [Span(*span) for span in zip(*row)]
+            for row in zip(
+                places.start_chars.to_list(), places.end_chars.to_list()
+            )
+        ]
+    return found
 
 
 def words(text: str) -> list[str]:
@@ -172,30 +144,57 @@ def read(path: str, options: SummaryOptions, summarized: bool) -> list[Article]:
       UserError: unreadable; a column is missing, is no text, or is empty.
         File and line are named.
     """
-    rows = read_table(path, options, options.document_column)
-    return [
-        article(record, place, options, summarized) for record, place in rows
+    rows = list(read_table(path, options, options.document_column))
+    texts = [
+        text_in(record, options.document_column, place, _HINT)
+        for record, place in rows
     ]
+    found = []
+    for (record, place), text, spans in zip(
+        rows, texts, split_all(texts, options.language)
+    ):
+        _check(text, spans, place, options)
+        summary = None
+        if summarized or record.get(options.summary_column) not in (None, ""):
+            summary = text_in(record, options.summary_column, place, _HINT)
+        found.append(
+            Article(text, tuple(spans), options.title_line, summary, place)
+        )
+    return found
 
 
 def article(
     record: Mapping[str, Any],
     place: str,
     options: SummaryOptions,
-    summarized: bool,
+    may_be_empty: bool = False,
 ) -> Article:
-    """A record as a document; see `read`."""
-    text = text_in(record, options.document_column, place, _HINT)
-    spans = split(text, options.language)
+    """A record without a summary as a document; see `read`.
+
+    Args:
+      record: column -> value.
+      place: where it stands, for messages.
+      options: name the column.
+      may_be_empty: whether a text without a sentence will do.
+
+    Raises:
+      UserError: the column is missing, is no text, or has no sentence.
+    """
+    text = text_in(record, options.document_column, place, _HINT, may_be_empty)
+    (spans,) = split_all([text], options.language)
+    if not may_be_empty:
+        _check(text, spans, place, options)
+    return Article(text, tuple(spans), options.title_line, None, place)
+
+
+def _check(
+    text: str, spans: Sequence[Span], place: str, options: SummaryOptions
+) -> None:
     if not spans:
         raise UserError(
             f"{place}: {options.document_column}: expected a text with a "
             f"sentence, got {text!r:.40}"
         )
-    summary = None
-    if summarized or record.get(options.summary_column) not in (None, ""):
-        summary = text_in(record, options.summary_column, place, _HINT)
-    return Article(text, tuple(spans), options.title_line, summary, place)
 
 
 def sentence_scores(

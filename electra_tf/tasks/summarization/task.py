@@ -66,11 +66,19 @@ class ExtractiveSummarization(FileTask):
 
     def example(self, record: Mapping[str, Any], place: str) -> Article:
         """From the document's column, or from `text`."""
+        return articles.article(self._bare(record), place, self.options)
+
+    def asked(self, record: Mapping[str, Any], place: str) -> Article:
+        """The same; a text without a sentence has an empty summary."""
+        bare = self._bare(record)
+        return articles.article(bare, place, self.options, may_be_empty=True)
+
+    def _bare(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The document alone, without its summary."""
         column = self.options.document_column
         if column not in record and "text" in record:
-            record = {column: record["text"]}
-        record = {column: record[column]} if column in record else record
-        return articles.article(record, place, self.options, summarized=False)
+            return {column: record["text"]}
+        return {column: record[column]} if column in record else record
 
     def record(self, item: Any) -> Mapping[str, Any]:
         """A text, or a mapping with one."""

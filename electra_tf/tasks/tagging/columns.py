@@ -30,6 +30,8 @@ _LANGUAGE = re.compile("[a-z]{2,3}(-[a-z]+)*:")  # before words, of WikiANN
 # Not Unicode's white space: words may hold such.
 _WHITE_SPACE = re.compile("[ \t]+")
 # CoNLL-U: "3-4" and "5.1" are no words of the sentence.
+_WORD_NAMES = ("word", "words", "token", "tokens")
+_TAG_NAMES = ("tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags")
 _WORD_NUMBER = re.compile("[0-9]+")
 _ANY_NUMBER = re.compile("[0-9]+([-.][0-9]+)?")
 _CONLLU_WIDTH = 10
@@ -134,6 +136,9 @@ def read_columns(
             continue
         if ontonotes:
             cells = cells[: _ONTONOTES[1] + 1]
+        if not width and _names_columns(cells, columns):
+            _log.warning("%s:%d: names the columns", path, number)
+            continue
         if not width:
             width, width_line = len(cells), number
             _check(columns, width, f"{path}:{number}")
@@ -186,6 +191,15 @@ def _without_language(sentences: list[Sentence], path: str) -> list[Sentence]:
     ]
 
 
+def _names_columns(cells: Sequence[str], columns: tuple[int, int]) -> bool:
+    """Whether a first line says "word tag", or the like."""
+    try:
+        word, tag = (cells[column].lower() for column in columns)
+    except IndexError:
+        return False
+    return word in _WORD_NAMES and tag in _TAG_NAMES
+
+
 def _cells(line: str, separator: str | None) -> list[str]:
     if separator is not None:
         return line.split(separator)
@@ -208,7 +222,7 @@ def _is_comment(
         return bool(comment) and line.startswith(comment)
     if line.startswith(_DOCUMENT_MARKS):
         return True
-    if inside or line[1:2] not in (" ", "\t"):
+    if inside or line.lstrip("#")[:1] not in (" ", "\t"):
         return False  # a hashtag, or the word "#"
     if not survey.width:
         return False

@@ -16,7 +16,16 @@ from electra_tf.tasks.tagging.words import Sentence, split_words
 COLUMNS = ("entities", "spans", "label", "labels", "annotations")
 ANNOTATED = "annot_utt"
 _SLOT = re.compile(r"\[(\w+) : ([^\[\]]+)\]")
-_TYPES = ("label", "type", "entity", "entity_group", "tag", "category")
+OF_TABLES = ("entities", "spans", "annotations")
+_TYPES = (
+    "label",
+    "labels",
+    "type",
+    "entity",
+    "entity_group",
+    "tag",
+    "category",
+)
 
 
 def spans_in(value: Any, text: str) -> list[Span] | None:
@@ -54,6 +63,24 @@ def spans_in(value: Any, text: str) -> list[Span] | None:
                 f"in the text of {len(text)} characters"
             )
     return sorted(found)
+
+
+def of_label_studio(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns a task of Label Studio as a text with spans; others as they are.
+
+    Args:
+      record: with `data` and `annotations`; the first of these counts, and
+        of its results those that mark spans.
+    """
+    data, made = record.get("data"), record.get("annotations")
+    if not isinstance(data, Mapping) or not isinstance(made, list):
+        return record
+    text = next((v for v in data.values() if isinstance(v, str)), None)
+    results = made[0].get("result") if made else []
+    if not isinstance(text, str) or not isinstance(results, list):
+        return record
+    values = [result.get("value") or {} for result in results]
+    return {"text": text, "spans": [v for v in values if "start" in v]}
 
 
 def annotated(text: str, place: str) -> Sentence:

@@ -11,13 +11,13 @@ from typing import Any
 from electra_tf.errors import UserError
 from electra_tf.tasks import formats, records
 from electra_tf.tasks.tagging import marked
-from electra_tf.tasks.tagging.words import Sentence
+from electra_tf.tasks.tagging.words import Sentence, split_words
 
 _log = logging.getLogger(__name__)
 _TOKENS = ("tokens", "words", "text", "utt", "sentence")
 # Columns of tables with a word a row.
 _WORD, _TAG = ("word", "token"), ("tag", "label", "ner_tag", "ner")
-_TEXTS = ("text", "utt", "sentence")
+TEXTS = ("text", "utt", "sentence")
 _SENTENCE = (
     "sentence #", "sentence_id", "sentence id", "sent_id", "sentence_idx",
     "sentence",
@@ -50,7 +50,16 @@ def row_layout(path: str, format: str) -> formats.Layout | None:
     except UserError:
         return None
     listed = names.intersection(_TOKENS) and names.intersection(_TAGS)
-    return found if listed or _is_of_words(names) else None
+    spans = names.intersection(TEXTS) and names.intersection(marked.OF_TABLES)
+    if listed or spans or _is_of_words(names):
+        return found
+    if path.lower().endswith(".csv") and found.delimiter in ",;":
+        raise UserError(
+            f"{path}: a table of {', '.join(sorted(names)):.120}; expected "
+            "columns of words and tags: word and tag, or tokens and ner_tags, "
+            "or text and entities"
+        )
+    return None
 
 
 def _is_of_words(names: Collection[str]) -> bool:
@@ -64,6 +73,7 @@ def read_rows(
     tag_column: str | None = None,
     tag_names: Sequence[str] | None = None,
     preferred: Sequence[str] = (),
+    tagged: bool = True,
 ) -> list[Sentence]:
     """The sentences of a file with one a row, in order.
 
@@ -80,6 +90,8 @@ def read_rows(
       tag_column: that of the tags; None finds it.
       tag_names: of the tags, which are numbers.
       preferred: columns that are looked for first.
+      tagged: whether there must be tags; of texts without any the words are
+        told then.
 
     Raises:
       UserError: unreadable, without words, or other numbers of words and
@@ -90,13 +102,14 @@ def read_rows(
     names = (tag_column,) if tag_column else (*preferred, *_TAGS)
     told = False
     odd = spans = 0
-    for record, place in _rows(path, layout):
+    for row, place in _rows(path, layout):
+        record = row if table else dict(marked.of_label_studio(row))
         if not told:
             told = True
             _tell(record, names, path)
-        text = next((record[n] for n in _TOKENS if n in record), None)
-        if not table and isinstance(text, str):
-            made = _marked(record, text, tag_column, place)
+        text = next((record[n] for n in TEXTS if n in record), None)
+        if isinstance(text, str) and not _of_texts(record.get("tokens")):
+            made = _marked(record, text, tag_column, place, table)
             if made is not None:
                 found += [made[0]] if made[0].tokens else []
                 spans += made[1]
@@ -108,6 +121,13 @@ def read_rows(
             tokens = tuple(text.split())
             if len(tokens) != len(tags) == len(text):
                 tokens = tuple(text)  # a tag for each character
+        if tokens is None and tags is None and isinstance(text, str):
+            if not tagged:
+                words, starts = split_words(text)
+                found.append(
+                    Sentence(words, None, text, starts, place, counted=False)
+                )
+                continue
         if tokens is None:
             raise records.missing_column(
                 record, place, "tokens",
@@ -156,18 +176,31 @@ def _tell(record: Mapping[str, Any], names: Sequence[str], path: str) -> None:
         )  # fmt: skip
 
 
+def _of_texts(tokens: Any) -> bool:
+    return isinstance(tokens, list) and all(isinstance(t, str) for t in tokens)
+
+
 def _marked(
-    record: Mapping[str, Any], text: str, column: str | None, place: str
+    record: Mapping[str, Any],
+    text: str,
+    column: str | None,
+    place: str,
+    table: bool,
 ) -> tuple[Sentence, int, int] | None:
     """A text with marked spans, their number and that of odd ones."""
     annotated = record.get(marked.ANNOTATED)
     if column is None and isinstance(annotated, str):
         return marked.annotated(annotated, place), 0, 0
     for name in (column,) if column else marked.COLUMNS:
-        if record.get(name) is None:
+        value = record.get(name)
+        if table and isinstance(value, str):
+            value = printed(value, f"{place}: {name}")
+            if _of_texts(value) and value:
+                continue  # tags
+        if value is None:
             continue
         try:
-            spans = marked.spans_in(record[name], text)
+            spans = marked.spans_in(value, text)
         except ValueError as error:
             raise UserError(f"{place}: {name}: {error}") from error
         if spans is not None:
@@ -252,7 +285,7 @@ def _listed(
         value = record.get(name)
         if table and isinstance(value, str):
             value = printed(value, f"{place}: {name}")
-        if isinstance(value, str) and name not in _TEXTS:
+        if isinstance(value, str) and name not in TEXTS:
             value = value.split()
         if value is None or isinstance(value, str):
             continue

@@ -28,7 +28,12 @@ from electra_tf.tasks.tagging.options import (
     SEPARATORS,
     TaggingOptions,
 )
-from electra_tf.tasks.tagging.rows import printed, read_rows, row_layout
+from electra_tf.tasks.tagging.rows import (
+    TEXTS,
+    printed,
+    read_rows,
+    row_layout,
+)
 from electra_tf.tasks.tagging.words import Sentence, split_words
 from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.text.tokenizer import Tokenizer
@@ -83,6 +88,7 @@ class Tagging(FileTask):
                 column if isinstance(column, str) else None,
                 options.tag_names,
                 COLUMNS.get(self.name.partition("/")[2], ()),
+                split != "test",
             )
         else:
             if isinstance(column, str):
@@ -273,7 +279,10 @@ class Tagging(FileTask):
 
     def example(self, record: Mapping[str, Any], place: str) -> Sentence:
         """A sentence from `tokens` (a list), or from `text`."""
-        tokens = record.get("tokens")
+        name = "tokens"
+        if name not in record and isinstance(record.get("words"), list):
+            name = "words"
+        tokens = record.get(name)
         if tokens is not None:
             if isinstance(tokens, str):
                 tokens = printed(tokens, f"{place}: tokens")
@@ -287,7 +296,7 @@ class Tagging(FileTask):
             if not tokens:
                 raise UserError(f"{place}: tokens: the list is empty")
             return Sentence(tuple(tokens), place=place)
-        text = record.get("text")
+        text = next((record[n] for n in TEXTS if n in record), None)
         if not isinstance(text, str):
             raise UserError(
                 f"{place}: expected a column 'text', or 'tokens', got "

@@ -93,6 +93,7 @@ class TableTask(FileTask, TextTask):
         needed = split != "test"
         rows: list[Row] = []
         first: list[Mapping[str, Any]] = []
+        without: list[str] = []
         found = read_table(paths[0], self.options, self.options.text_column)
         for record, place in found:
             if not rows and not self.trained:
@@ -101,10 +102,26 @@ class TableTask(FileTask, TextTask):
                 )
             if len(first) < _LOOKED_AT:
                 first.append(record)
-            row = self._row(record, place)
+            empty = self.options.incomplete == "skip" and self._is_empty(record)
+            if empty and needed:
+                without.append(place)
+                continue
+            try:
+                row = self._row(record, place, may_be_empty=empty)
+            except UserError as error:
+                if needed and self._is_empty(record):
+                    raise UserError(
+                        f"{error}; options.incomplete=skip leaves such rows out"
+                    ) from error
+                raise
             if needed and row.label is None:
                 self._check_label(record, place)
             rows.append(row)
+        if without:
+            _log.warning(
+                "%s: %d rows have no text and are left out",
+                without[0], len(without),
+            )  # fmt: skip
         column = split_column(first)
         if column is not None:
             _log.warning(
@@ -113,6 +130,15 @@ class TableTask(FileTask, TextTask):
                 paths[0], column, split,
             )  # fmt: skip
         return self._examples(rows, needed)
+
+    def _is_empty(self, record: Mapping[str, Any]) -> bool:
+        """Whether a text that a row should have is empty."""
+        options = self.options
+        return any(
+            name in record and is_missing(record[name], "+")
+            for name in (options.text_column, options.text_pair_column)
+            if name is not None
+        )
 
     def label_of(self, record: Mapping[str, Any], place: str) -> Any:
         """What the label column holds; None where it is not there."""
@@ -190,7 +216,9 @@ class TableTask(FileTask, TextTask):
             pair = _PAIR
 
         def text(column: str) -> str:
-            hint = "" if column in record else nameless(list(record))
+            hint = "" if column in record else nameless(record)
+            if may_be_empty and record.get(column, "") is None:
+                return ""
             return text_in(record, column, place, hint, may_be_empty)
 
         return Row(
@@ -226,7 +254,7 @@ class TableTask(FileTask, TextTask):
             return label is None
         return is_missing(label, there) and (
             str(label).strip() not in ("-1", "-1.0")
-            or self.options.unlabeled == "skip"
+            or self.options.incomplete == "skip"
         )
 
     def _labeled(
@@ -238,14 +266,14 @@ class TableTask(FileTask, TextTask):
             return rows
         first = next(row for row, bad in zip(rows, missing) if bad)
         column = self.options.label_column
-        if self.options.unlabeled == "refuse" or not left:
+        if self.options.incomplete == "refuse" or not left:
             held = (
                 "" if first.label in (None, "") else f", but {first.label!r},"
             )
             raise UserError(
                 f"{first.place}: no label{held} in column '{column}'"
                 + (f", and {filled.place} has one" if filled else "")
-                + "; options.unlabeled=skip leaves such rows out"
+                + "; options.incomplete=skip leaves such rows out"
             )
         _log.warning(
             "%s: %d of %d rows have no label in '%s' and are left out",
@@ -301,9 +329,7 @@ class Classification(TableTask):
         if columns is None:
             super()._check_label(record, place)
         elif columns[0] not in record:
-            raise missing_column(
-                record, place, columns[0], nameless(list(record))
-            )
+            raise missing_column(record, place, columns[0], nameless(record))
 
     def answer(self, value: Any, place: str) -> str | tuple[str, ...]:
         """A label, or of `multi_label` those that there are."""
@@ -491,7 +517,7 @@ class Regression(TableTask):
     def _has_none(self, label: Any, there: set[str]) -> bool:
         """What is no number is told as such, unless it is to be left out."""
         return super()._has_none(label, there) and (
-            label in (None, "") or self.options.unlabeled == "skip"
+            label in (None, "") or self.options.incomplete == "skip"
         )
 
     def answer(self, value: Any, place: str) -> float:

@@ -8,7 +8,7 @@ do not count.
 
 import dataclasses
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from electra_tf.tasks.texts.options import (
@@ -23,7 +23,7 @@ _TEXT, _LABEL = "text", "label"
 _TEXTS = (
     "text", "sentence", "review", "comment_text", "comment", "content",
     "tweet", "sms", "review_body", "utterance", "utt", "text_a", "message",
-    "description", "body",
+    "description", "body", "headline", "review text", "reviewtext",
 )  # fmt: skip
 _PAIRS = (
     ("sentence1", "sentence2"), ("text_a", "text_b"), ("text1", "text2"),
@@ -34,7 +34,8 @@ _PAIRS = (
 _LABELS = (
     "label", "labels", "target", "class", "category", "sentiment", "intent",
     "gold_label", "is_duplicate", "class index", "stars", "rating",
-    "entailment_judgment", "airline_sentiment",
+    "entailment_judgment", "airline_sentiment", "emotion", "polarity", "topic",
+    "genre", "is_sarcastic", "is_spam", "oh_label",
 )  # fmt: skip
 _NUMBERS = (
     "label", "labels", "target", "score", "similarity", "rating", "stars",
@@ -80,8 +81,11 @@ def with_found_columns(
     return dataclasses.replace(options, **found)
 
 
-def nameless(there: Sequence[str]) -> str:
-    """What to do about a table of these columns if they are no names."""
+def nameless(record: Mapping[str, Any]) -> str:
+    """What to do about a row that lacks a column."""
+    there = list(record)
+    if not there or not all(isinstance(v, str) for v in record.values()):
+        return "options.text_column and options.text_pair_column name them"
     return (
         "for a file without a header give options.columns, a name for each of "
         f"its columns ({len(there)}), as "

@@ -238,6 +238,10 @@ def columns_labels(
     return tuple(found)
 
 
+def _parts(name: str, mark: str) -> set[str]:
+    return {part.strip() for part in name.split(mark)}
+
+
 def suspicions(
     counts: Mapping[str, int],
     examples: int,
@@ -274,10 +278,21 @@ def suspicions(
                 f"the labels {listed} differ in capitals alone, and are as "
                 "many classes"
             )
+    for mark in () if multi_label else _OTHER_SEPARATORS:
+        several = [
+            n for n in counts if mark in n and _parts(n, mark) <= {*counts}
+        ]
+        if several:
+            found.append(
+                f"the label '{several[0]:.40}' looks like several of the "
+                "others; for texts with any number of labels set options."
+                f"multi_label=true, and options.separator='{mark}'"
+            )
+            break
     if is_missing("-1", {*counts} - {"-1"}) and "-1" in counts:
         found.append(
             f"the label '-1', of {counts['-1']:,} rows, is taken for a class; "
-            "where it says that there is no label set options.unlabeled=skip"
+            "where it says that there is no label set options.incomplete=skip"
         )
     if sum(counts.values()) >= _COMMON * len(counts):
         for name, count in counts.items():

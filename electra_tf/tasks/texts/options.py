@@ -52,12 +52,12 @@ class TextTableOptions(TextOptions, TableOptions):
         Setting("Column of the second text; null for texts by themselves."),
     ] = None
     label_column: Annotated[str, Setting("Column of the answer.")] = "label"
-    unlabeled: Annotated[
+    incomplete: Annotated[
         Literal["refuse", "skip"],
         Setting(
-            "What becomes of rows without a label among others: an empty "
-            "cell, null, NaN, the '-' and the -1 of NLI. skip leaves them out "
-            "and counts them."
+            "What becomes of rows without a text, or without a label among "
+            "others: an empty cell, null, NaN, the '-' and the -1 of NLI. skip "
+            "leaves them out of training and validation, and counts them."
         ),
     ] = "refuse"
     double_unordered: Annotated[

@@ -2,10 +2,11 @@
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Iterable
 
 from abuse import wire
-from abuse.world import Good, World, difference
+from abuse.world import Good, Serving, World, difference
 
 # How long the server may take to be rid of a client that does nothing. Its
 # own limits are 10 to 30 seconds.
@@ -90,7 +91,7 @@ async def carry_out(
     Returns:
       The outcome, and whether the connection can be used further.
     """
-    outcome = Outcome()
+    outcome, began = Outcome(), time.monotonic()
     if attack.small_buffer:
         connection.small_buffer()
     sent = await _send(attack, connection)
@@ -113,7 +114,7 @@ async def carry_out(
                 outcome.unanswered += wanted.good is not None
             await connection.close()
             return outcome, False
-        judge(wanted, answer, outcome, tolerance)
+        judge(wanted, answer, outcome, tolerance, world.serving, began)
         if answer.last:
             await connection.close()
             return outcome, False
@@ -124,12 +125,17 @@ async def carry_out(
 
 
 def judge(
-    wanted: Wanted, answer: wire.Answer, outcome: Outcome, tolerance: float
+    wanted: Wanted,
+    answer: wire.Answer,
+    outcome: Outcome,
+    tolerance: float,
+    serving: Serving,
+    began: float,
 ) -> None:
     """Adds to `outcome` what is to be said of an answer."""
     outcome.statuses.append(answer.status)
     if wanted.good:
-        wrong = difference(wanted.good, answer, tolerance)
+        wrong = difference(wanted.good, answer, tolerance, serving, began)
         if wrong:
             outcome.problems.append(wrong)
             outcome.wrong += 1

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 
 from abuse import rude_clients, wire, wrong_bodies
 from abuse.attacks import Attack, Outcome, Wanted, carry_out, judge
+from abuse.calls import Call
 from abuse.server_process import usage
 from abuse.tally import Journal, Progress, Tally
 from abuse.world import Good, World
 
 _KINDS = [*wrong_bodies.KINDS, *rude_clients.KINDS]
+_BY_GRPC = 0.2  # of the requests, where the server speaks it
 _STRANGERS = 0.02  # of the good requests come on a connection of their own
 
 
@@ -39,9 +41,11 @@ class Plan:
     tolerance: float = 1e-5
 
 
-def job(index: int, seed: int, world: World) -> Good | Attack:
+def job(index: int, seed: int, world: World) -> Good | Attack | Call:
     """The request of a number: two are good, the third is not."""
     draw = random.Random(f"{seed}:{index}")
+    if world.grpc is not None and draw.random() < _BY_GRPC:
+        return world.grpc.call(draw, good=index % 3 < 2)
     if index % 3 < 2:
         return draw.choice(world.goods)
     return _drawn(draw, world, _KINDS)
@@ -107,6 +111,10 @@ async def _client(
     connection: wire.Connection | None = None
     for number in numbers:
         task = job(number, plan.seed, world)
+        if isinstance(task, Call):
+            outcome = await world.grpc.carry_out(task, world, plan.tolerance)
+            tally.add(task.kind, outcome, task.good)
+            continue
         if connection and (
             connection.ended or number % round(1 / _STRANGERS) == 0
         ):
@@ -128,7 +136,9 @@ async def _client(
                     task, world, connection, plan.tolerance
                 )
             else:
-                outcome, usable, lost = await _ask(task, plan, connection)
+                outcome, usable, lost = await _ask(
+                    task, plan, world, connection
+                )
                 # A kept connection may be closed just before a request.
                 if lost and reused and not again:
                     tally.again += 1
@@ -143,10 +153,10 @@ async def _client(
 
 
 async def _ask(
-    good: Good, plan: Plan, connection: wire.Connection
+    good: Good, plan: Plan, world: World, connection: wire.Connection
 ) -> tuple[Outcome, bool, bool]:
     """(outcome, whether to keep the connection, whether nothing came)."""
-    outcome = Outcome()
+    outcome, began = Outcome(), time.monotonic()
     await connection.send(good.data)
     try:
         answer = await connection.answer(good.head)
@@ -156,7 +166,9 @@ async def _ask(
         outcome.problems.append(f"no answer: {error}")
         outcome.unanswered = 1
         return outcome, False, not error.started
-    judge(Wanted(good=good), answer, outcome, plan.tolerance)
+    judge(
+        Wanted(good=good), answer, outcome, plan.tolerance, world.serving, began
+    )
     if answer.last:
         await connection.close()
     return outcome, not answer.last, False

@@ -25,6 +25,7 @@ class ServerProcess:
     Attributes:
       host: where it listens.
       port: where it listens; the same in all its lives.
+      grpc_port: the same for gRPC, where it is asked for.
       starts: how often it was started.
     """
 
@@ -34,6 +35,7 @@ class ServerProcess:
         self, models: Sequence[str], log: pathlib.Path, flags: Sequence[str]
     ) -> None:
         self.port = 0
+        self.grpc_port: int | None = None
         self.starts = 0
         self._models = models
         self._log = log
@@ -69,6 +71,8 @@ class ServerProcess:
         if time.monotonic() > self._deadline:
             raise UserError(f"the server does not start: {said[-500:].strip()}")
         for line in said.split("\n")[:-1]:
+            if line.startswith("gRPC on port "):
+                self.grpc_port = int(line.rpartition(" ")[2])
             if line.startswith("listening on "):
                 self.port = int(line.rpartition(":")[2])
                 return True

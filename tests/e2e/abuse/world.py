@@ -5,6 +5,7 @@ import base64
 import dataclasses
 import json
 import random
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,12 +28,47 @@ class Good:
       data: its bytes.
       wanted: the answer's JSON, or its bytes if it is another thing.
       head: of the method HEAD.
+      others: what other versions of the model answer; see `Serving`.
+      changes: tells of versions, and so only the status is compared while
+        these change.
     """
 
     kind: str
     data: bytes
     wanted: Tree
     head: bool = False
+    others: tuple[Tree, ...] = ()
+    changes: bool = False
+
+
+class Serving:
+    """Which versions of the model may answer, over time.
+
+    What a version answers is known by its kind: 0 is that of `Good.wanted`,
+    1 the first of `Good.others`, and so on.
+
+    Attributes:
+      changing: whether there are others than the first kind.
+    """
+
+    def __init__(self) -> None:
+        self.changing = False
+        self._history: list[tuple[float, frozenset[int]]] = [
+            (0.0, frozenset([0]))
+        ]
+
+    def may(self, *kinds: int) -> None:
+        """From now on versions of these kinds may answer."""
+        self._history.append((time.monotonic(), frozenset(kinds)))
+
+    def since(self, began: float) -> frozenset[int]:
+        """The kinds that may have answered a request sent at `began`."""
+        found: frozenset[int] = frozenset()
+        for when, kinds in reversed(self._history):
+            found |= kinds
+            if when <= began:
+                break
+        return found
 
 
 @dataclasses.dataclass
@@ -47,6 +83,8 @@ class World:
       signatures: name -> the names of its inputs, all of them texts.
       lines: texts to send.
       goods: requests with the answers they had in peace.
+      serving: which versions may answer.
+      grpc: requests by gRPC; None where that is not asked.
     """
 
     host: str
@@ -56,6 +94,8 @@ class World:
     signatures: dict[str, list[str]]
     lines: list[str]
     goods: list[Good]
+    serving: Serving = dataclasses.field(default_factory=Serving)
+    grpc: Any = None
 
     @property
     def path(self) -> str:
@@ -147,7 +187,10 @@ async def _look(
         wanted: Tree = answer.body
         if answer.headers["content-type"] == "application/json":
             wanted = answer.json()
-        world.goods.append(Good("get", wire.request("GET", path), wanted))
+        changes = path.startswith("/v1/")
+        world.goods.append(
+            Good("get", wire.request("GET", path), wanted, changes=changes)
+        )
         world.goods.append(
             Good("head", wire.request("HEAD", path), b"", head=True)
         )
@@ -158,6 +201,19 @@ async def _look(
         wanted = (await _asked(connection, data)).json()
         world.goods.append(Good(kind, data, wanted))
     return world
+
+
+async def look_again(world: World) -> None:
+    """Asks in peace once more, for the answers of another version."""
+    connection = await wire.Connection.open(world.host, world.port)
+    try:
+        for index, good in enumerate(world.goods):
+            if good.kind.startswith("predict"):
+                found = (await _asked(connection, good.data)).json()
+                others = (*good.others, found)
+                world.goods[index] = dataclasses.replace(good, others=others)
+    finally:
+        await connection.close()
 
 
 def _prediction(world: World, draw: random.Random) -> tuple[str, bytes]:
@@ -175,7 +231,7 @@ def _prediction(world: World, draw: random.Random) -> tuple[str, bytes]:
         name: [draw.choice(world.lines) for _ in range(rows)] for name in names
     }
     if long and rows == 1:
-        columns[names[0]] = [columns[names[0]][0] + " and on" * 30_000]
+        columns[names[0]] = [columns[names[0]][0] + " and on" * 15_000]
     if form == "b64":
         columns = {
             name: [_b64(text.encode() + b"\xff\x00") for text in column]
@@ -217,17 +273,36 @@ async def _asked(connection: wire.Connection, data: bytes) -> wire.Answer:
     return answer
 
 
-def difference(good: Good, answer: wire.Answer, tolerance: float) -> str:
-    """How an answer differs from the one in peace; "" if it does not."""
+def difference(
+    good: Good,
+    answer: wire.Answer,
+    tolerance: float,
+    serving: Serving | None = None,
+    began: float = 0.0,
+) -> str:
+    """How an answer differs from the one in peace; "" if it does not.
+
+    Args:
+      good: the request.
+      answer: what came.
+      tolerance: see `compare`.
+      serving: which versions may have answered; the first where None.
+      began: when the request was sent.
+    """
     if answer.status != 200:
         return f"status {answer.status}: {answer.body[:200]!r}"
+    if serving is not None and serving.changing and good.changes:
+        return ""
     if isinstance(good.wanted, bytes):
         return "" if answer.body == good.wanted else "other bytes"
     try:
         found = answer.json()
     except ValueError as error:
         return f"no JSON: {error}"
-    return compare(found, good.wanted, tolerance)
+    known = (good.wanted, *good.others)
+    kinds = serving.since(began) if serving and good.others else {0}
+    told = [compare(found, known[kind], tolerance) for kind in sorted(kinds)]
+    return "" if "" in told else told[-1]
 
 
 def compare(

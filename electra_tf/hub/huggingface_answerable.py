@@ -1,0 +1,131 @@
+"""Whether a question has an answer: a head that Hugging Face's class lacks.
+
+It is kept in a file of ours beside the class's weights, which transformers
+passes over. A copy of the class's own head tells whether both still belong
+together: after training elsewhere they do not.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from electra_tf import files, tensors
+from electra_tf.errors import UserError
+from electra_tf.hub.checkpoint import Checkpoint, Lazy, shapes_of
+from electra_tf.hub.config import OURS, DirectoryConfig
+from electra_tf.models.config import TaskHeadConfig
+
+FILE = f"{OURS}.safetensors"
+_HIDDEN = "task/answerable_hidden/bias"
+NAMES = (
+    "task/answerable_hidden/kernel", _HIDDEN,
+    "task/answerable/kernel", "task/answerable/bias",
+)  # fmt: skip
+_WITNESS = "task/output/kernel"
+# In config.json: as transformers' scripts call what the first token's score
+# has to exceed the best answer's by.
+THRESHOLD = "null_score_diff_threshold"
+
+
+def threshold(about: Mapping[str, Any]) -> float | None:
+    """Finds the odds above which there is no answer.
+
+    Args:
+      about: as `DirectoryConfig.fine_tuning`.
+
+    Returns:
+      The chosen odds; None where none were.
+    """
+    options, state = about.get("options") or {}, about.get("state") or {}
+    chosen = options.get("null_threshold")
+    found = state.get("null_threshold") if chosen is None else chosen
+    return None if found is None else float(found)
+
+
+def write(directory: str, checkpoint: Checkpoint) -> str:
+    """Writes the head into a file of its own.
+
+    Args:
+      directory: where the class's weights are.
+      checkpoint: of a model with such a head.
+
+    Returns:
+      A sentence on what transformers makes of it.
+    """
+    weights = checkpoint.weights
+    kept = {name: weights[name] for name in (*NAMES, _WITNESS)}
+    tensors.save(files.join(directory, FILE), kept)
+    odds = threshold(checkpoint.config.fine_tuning or {}) or 0.0
+    return (
+        "to transformers, the head that tells whether a question has an "
+        f"answer, and its threshold {odds:.4g}: its class tells by the score "
+        f"of the first token alone ({THRESHOLD}, 0 unless chosen); {FILE} "
+        "keeps both for electra_tf"
+    )
+
+
+def joined(
+    directory: str,
+    config: DirectoryConfig,
+    weights: Mapping[str, np.ndarray],
+    told: list[str],
+) -> tuple[DirectoryConfig, Mapping[str, np.ndarray]]:
+    """Joins the head of the file beside to a model, if there is one.
+
+    Args:
+      directory: where config.json is.
+      config: of the model.
+      weights: our names -> arrays.
+      told: gets a sentence where the file is of another model.
+
+    Returns:
+      Both, with the head.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    path, task = files.join(directory, FILE), config.task
+    if (
+        not isinstance(task, TaskHeadConfig)
+        or task.kind != "span"
+        or not files.exists(path)
+    ):
+        return config, weights
+    beside = tensors.TensorFile(path)
+    shapes = {name: tuple(beside.shapes[name]) for name in beside}
+    size = shapes_of(weights)[_WITNESS][0]
+    joint = shapes.get(_HIDDEN, (0,))[0]
+    expected = dict(zip(NAMES, ((2 * size, joint), (joint,), (joint, 1), (1,))))
+    if {n: s for n, s in shapes.items() if n != _WITNESS} != expected:
+        raise UserError(
+            f"cannot read {path}: expected the head of a model whose hidden "
+            f"size is {size}"
+        )
+    if not np.array_equal(beside[_WITNESS], weights[_WITNESS]):
+        told.append(
+            f"trained on elsewhere: {FILE}, which tells whether a question "
+            "has an answer, is of other weights, and passed over"
+        )
+        return config, weights
+    found = dict(shapes_of(weights)) | expected
+    task = dataclasses.replace(task, answerable=True, joint_size=joint)
+    return dataclasses.replace(config, task=task), Lazy(
+        lambda name: beside[name] if name in expected else weights[name], found
+    )
+
+
+def without_head(about: dict[str, Any]) -> dict[str, Any]:
+    """Says of a task that the first token tells, where the head is not there.
+
+    Args:
+      about: as `DirectoryConfig.fine_tuning`; the threshold that it has is of
+        the head's odds, and so goes.
+    """
+    options, state = (
+        {k: v for k, v in about[part].items() if k != "null_threshold"}
+        for part in ("options", "state")
+    )
+    options["answerability"] = "first_token"
+    return {**about, "options": options, "state": state}

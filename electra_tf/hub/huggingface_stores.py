@@ -1,0 +1,145 @@
+"""Files of weights in a Hugging Face directory: whole, or in shards."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from electra_tf import files, tensors
+from electra_tf.errors import UserError
+from electra_tf.hub import huggingface_h5
+from electra_tf.hub.checkpoint import Lazy, shapes_of
+from electra_tf.hub.huggingface_tokenizer import read_json
+from electra_tf.hub.pickle_reader import TorchFile
+
+SAFE, _TORCH = "model.safetensors", "pytorch_model.bin"
+_INDEX, _H5 = ".index.json", "tf_model.h5"
+# As transformers: safetensors before pickles, whole files before shards.
+WEIGHTS = (SAFE, SAFE + _INDEX, _TORCH, _TORCH + _INDEX, _H5)
+_WRAPPERS = ("module.", "_orig_mod.")
+# What else may hold weights: the end of a name -> what to do about it.
+_OTHERS = {
+    "adapter_model.safetensors": "an adapter alone; merge it into its model "
+    "first (merge_and_unload of peft), and save that",
+    "adapter_model.bin": "an adapter alone; merge it into its model first "
+    "(merge_and_unload of peft), and save that",
+    ".msgpack": "weights of Flax; load them with transformers (from_flax) and "
+    "save them again",
+    ".onnx": "a graph of ONNX; take the model that it was exported from",
+    ".gguf": "quantised weights; take the model that they were made from",
+    ".safetensors": "not named as transformers' default; rename it to "
+    f"{SAFE} if it is the whole model",
+    ".bin": f"not named as transformers' default; rename it to {_TORCH} if it "
+    "is the whole model",
+}
+
+
+def weights_file(directory: str) -> str:
+    """Finds the file that holds a model's weights, or tells where they are.
+
+    Args:
+      directory: where to look.
+
+    Raises:
+      UserError: there is none, or one of a kind that is not read.
+    """
+    present = files.list_directory(directory)
+    name = next((n for n in WEIGHTS if n in present), None)
+    if name is not None:
+        return files.join(directory, name)
+    raise UserError(
+        f"{directory}: "
+        + (
+            unread(present)
+            or f"no weights there; expected {', '.join(WEIGHTS[:-1])} or "
+            f"{WEIGHTS[-1]}"
+        )
+    )
+
+
+def unread(present: list[str]) -> str | None:
+    """Says which file among others holds weights that are not read, and why.
+
+    Args:
+      present: names of a directory's files.
+
+    Returns:
+      The sentence; None where there is no such file.
+    """
+    for end, why in _OTHERS.items():
+        for name in sorted(present):
+            if name.endswith(end) and name not in ("training_args.bin", SAFE):
+                return f"{name} is not read: {why}"
+    return None
+
+
+def arrays(path: str) -> Mapping[str, np.ndarray]:
+    """Opens one file of weights, or the shards that an index names.
+
+    Args:
+      path: the file.
+
+    Returns:
+      Name -> array, read when looked up; without the prefix that wrappers of
+      a model (DistributedDataParallel, torch.compile) put before all names.
+
+    Raises:
+      UserError: damaged, or not whole.
+    """
+    return _unwrapped(_read(path))
+
+
+def _read(path: str) -> Mapping[str, np.ndarray]:
+    if path.endswith(SAFE):
+        return tensors.TensorFile(path)
+    if path.endswith(_TORCH):
+        return TorchFile(path)
+    if path.endswith(_H5):
+        return huggingface_h5.read(path)
+    places = read_json(path).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise UserError(f"cannot read {path}: no weight_map of names to files")
+    shards = {}
+    for shard in sorted(set(map(str, places.values()))):
+        # An index must not lead out of its directory.
+        if "/" in shard or "\\" in shard:
+            raise UserError(
+                f"{path}: weight_map: expected names of files beside it, got "
+                f"'{shard}'"
+            )
+        file = files.join(path.rpartition("/")[0] or ".", shard)
+        if not files.exists(file):
+            raise UserError(
+                f"cannot read {file}: no such file, but {path} names it; the "
+                "set of shards is not whole"
+            )
+        reader = TorchFile if ".bin" in path else tensors.TensorFile
+        shards[shard] = reader(file)
+        lacking = sorted(
+            name
+            for name, place in places.items()
+            if place == shard and name not in shards[shard]
+        )
+        if lacking:
+            raise UserError(
+                f"cannot read {file}: lacks {lacking[0]}, which {path} says "
+                "it holds; the shards are not of one set"
+            )
+    return Lazy(
+        lambda name: shards[places[name]][name],
+        {name: shards[place].shapes[name] for name, place in places.items()},
+    )
+
+
+def _unwrapped(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    for start in _WRAPPERS:
+        if arrays and all(name.startswith(start) for name in arrays):
+            return _unwrapped(_without(start, arrays))
+    return arrays
+
+
+def _without(
+    start: str, arrays: Mapping[str, np.ndarray]
+) -> Mapping[str, np.ndarray]:
+    found = shapes_of(arrays)
+    shapes = {name.removeprefix(start): found[name] for name in arrays}
+    return Lazy(lambda name: arrays[start + name], shapes)

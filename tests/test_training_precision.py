@@ -1,0 +1,123 @@
+"""Which number format training takes where no setting says so."""
+
+import json
+
+import pytest
+
+from electra_tf.errors import UserError
+from electra_tf.keras_api.settings import PretrainSettings, recorded
+from electra_tf.training import precision
+from electra_tf.training.settings import check_run
+
+
+@pytest.fixture
+def processor(tmp_path, monkeypatch):
+    """Has the processor say what flags it has."""
+    for name in (
+        precision.VARIABLE, "ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS",
+    ):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    path = tmp_path / "cpuinfo"
+    monkeypatch.setattr(precision, "_CPU_INFO", path)
+
+    def has(flags):
+        path.write_text(
+            f"processor\t: 0\nflags\t\t: fpu avx2 {flags}\nbugs: x\n"
+        )
+
+    return has
+
+
+def test_the_processor_decides(processor, monkeypatch):
+    assert precision.instructions() is None  # no such file: no Linux
+    processor("avx512f avx512_vnni")
+    assert precision.resolved("auto") == "float32"
+    processor("avx512f avx512_bf16 avx512_vnni")
+    assert precision.instructions() == "avx512_bf16"
+    assert precision.resolved("auto") == "bfloat16_products"
+    processor("amx_bf16 avx512_bf16")
+    assert precision.instructions() == "amx_bf16 and avx512_bf16"
+    # XLA's products on a CPU are others, and slower.
+    assert precision.resolved("auto", jit_compile=True) == "float32"
+    monkeypatch.setenv(precision.VARIABLE, "float32")
+    assert precision.resolved("auto") == "float32"
+    monkeypatch.setenv(precision.VARIABLE, "fp16")
+    with pytest.raises(UserError, match=f"{precision.VARIABLE}: .*got fp16"):
+        precision.resolved("auto")
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("ONEDNN_MAX_CPU_ISA", "AVX2"),
+        ("ONEDNN_MAX_CPU_ISA", "avx512_core_vnni"),
+        ("ONEDNN_MAX_CPU_ISA", "AVX2_VNNI"),
+        ("TF_ENABLE_ONEDNN_OPTS", "0"),
+    ],
+)
+def test_instructions_that_may_not_be_used(processor, monkeypatch, name, value):
+    processor("avx512_bf16")
+    monkeypatch.setenv(name, value)
+    assert precision.resolved("auto") == "float32"
+
+
+def test_limits_that_leave_them(processor, monkeypatch):
+    processor("avx512_bf16")
+    for value in ("", "ALL", "DEFAULT", "AVX512_CORE_BF16", "AVX512_CORE_AMX"):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", value)
+        assert precision.resolved("auto") == "bfloat16_products"
+
+
+def test_a_run_goes_on_as_it_began(processor, tmp_path):
+    processor("avx512_bf16")
+    run = tmp_path / "run"
+    run.mkdir()
+    assert precision.resolved("auto", str(run)) == "bfloat16_products"
+    for train, expected in (
+        ({}, "float32"),  # before there was a choice
+        ({"precision": "float32"}, "float32"),
+        ({"precision": "mixed_bfloat16"}, "mixed_bfloat16"),
+        ({"precision": "bfloat16_products"}, "bfloat16_products"),
+    ):
+        (run / "config.json").write_text(json.dumps({"train": train}))
+        processor("avx512_bf16" if expected == "float32" else "")
+        assert precision.resolved("auto", str(run)) == expected
+    # Who says something is heard; `check_run` refuses what differs.
+    assert precision.resolved("float32", str(run)) == "float32"
+
+
+def test_the_line_for_people(processor):
+    processor("avx512_bf16")
+    told = precision.describe("bfloat16_products", "auto")
+    assert "avx512_bf16" in told and "train.precision=float32" in told
+    assert precision.describe("bfloat16_products", "bfloat16_products") is None
+    assert precision.describe("float32", "auto") is None
+
+
+def test_settings_from_before_there_was_a_choice(tmp_path):
+    content = {"train": {"num_train_steps": 7}, "data": {}}
+    found = recorded(content, "config.json").train
+    assert (found.precision, found.num_train_steps) == ("float32", 7)
+    content["train"]["precision"] = "bfloat16_products"
+    found = recorded(content, "config.json").train
+    assert found.precision == "bfloat16_products"
+    # What a run of today compares itself with.
+    (tmp_path / "config.json").write_text('{"train": {"num_train_steps": 7}}')
+    now = {"train": {"num_train_steps": 7, "precision": "float32"}}
+    check_run(str(tmp_path), now)
+    now["train"]["precision"] = "bfloat16_products"
+    with pytest.raises(UserError, match="float32"):
+        check_run(str(tmp_path), now)
+
+
+def test_settings_come_back():
+    from electra_tf import config as configs
+
+    for name in ("auto", "bfloat16_products"):
+        given = configs.resolve(
+            PretrainSettings, overrides=[f"train.precision={name}"]
+        )
+        again = configs.from_dict(
+            PretrainSettings, json.loads(json.dumps(configs.to_dict(given))), ""
+        )
+        assert again == given and again.train.precision == name

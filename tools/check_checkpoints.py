@@ -1,0 +1,187 @@
+"""Reads Hugging Face checkpoints of some two hundred kinds, made by it.
+
+    python tools/check_checkpoints.py --python=/path/to/torch/env/bin/python
+
+Classes, settings, ways to store weights, tokenizers, damage: see
+tools/benchmarks/peers/hf_kinds.py. Outputs and ids are the library's, or what
+differs is told, or a refusal names what is wrong. --python may name several.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+from benchmarks.workers import Worker
+from check_huggingface import (
+    STRINGS,
+    Outcome,
+    awkward_strings,
+    network,
+    outputs,
+    relative,
+    show,
+)
+
+
+def kinds_peer(folder: pathlib.Path, python: str) -> Worker:
+    """A peer that makes checkpoints of many kinds."""
+    golden = json.loads(STRINGS.read_text(encoding="utf-8"))
+    file = folder / "vocab.txt"
+    file.write_text("".join(f"{t}\n" for t in golden["vocab"]))
+    return Worker("hf_kinds.py", {"vocab": str(file)}, python)
+
+
+def compare_kinds(
+    peer: Worker, folder: pathlib.Path, which: str = ""
+) -> Iterator[Outcome]:
+    """Checkpoints of many kinds, from the library: the same, or told truly.
+
+    Args:
+      peer: of hf_kinds.py.
+      folder: for files.
+      which: part of the names of those to compare.
+    """
+    pairs = [("the cat", "of it"), ("a", "b")]
+    texts = [t for t in awkward_strings(220) if not _long(t)]
+    texts.append(
+        "a NASA nasa New York [E1] x[E1]y  [E1]\0the<x y> newword cats"
+    )
+    request = {"do": "make", "texts": texts, "pairs": pairs}
+    # Some characters are others in the library's tables, in all kinds alike.
+    other: set[int] = set()
+    for number, name in enumerate(("as it comes", "cased")):
+        path = folder / f"plain{number}"
+        told = peer.ask(
+            {**request, "name": f"tokenizer/{name}", "directory": str(path)}
+        )
+        ids = _read_kind(path)[1](texts).to_list()
+        other |= {
+            i for i, ab in enumerate(zip(ids, told["ids"])) if ab[0] != ab[1]
+        }
+    kept = [i for i in range(len(texts)) if i not in other]
+    request["texts"] = [texts[i] for i in kept]
+    for number, name in enumerate(peer.ask({"do": "list"})["names"]):
+        if which not in name:
+            continue
+        path = folder / f"kind{number}"
+        told = peer.ask({**request, "name": name, "directory": str(path)})
+        if "cannot" not in told:
+            yield _kind(name, path, told, request["texts"], pairs)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _long(text: str) -> bool:
+    return max(map(len, text.split()), default=0) > 100
+
+
+def _read_kind(path: pathlib.Path) -> tuple[Any, Any]:
+    from electra_tf.hub import loading
+    from electra_tf.text.tokenizer import Tokenizer
+
+    checkpoint = loading.open_checkpoint(str(path))
+    config, vocab = checkpoint.config, checkpoint.vocab
+    if vocab is None:
+        return checkpoint, None
+    return checkpoint, Tokenizer(vocab, config.lower_case, config.strip_accents)
+
+
+def _unanswered(path: pathlib.Path, task: Any) -> list[str]:
+    """What is wrong with the answers of a fine-tuned model, as a user asks."""
+    from electra_tf.prediction import predictor
+
+    asked = [("a", "the cat")] if task.kind == "span" else ["the cat", ""]
+    found = predictor.load(str(path)).predict(asked)
+    wrong = [f"no answer: {a['error']}" for a in found if "error" in a]
+    for answer in found:
+        shares = answer.get("probabilities")
+        if shares is not None and len(shares) != task.num_labels:
+            wrong.append(f"{len(shares)} of {task.num_labels} labels")
+    return wrong
+
+
+def _kind(
+    name: str, path: pathlib.Path, told: Mapping, texts: list, pairs: list
+) -> Outcome:
+    from electra_tf.errors import UserError
+    from electra_tf.hub import loading
+    from electra_tf.hub.checkpoint import select
+
+    expect, apart, problems = told["expect"], 0.0, []
+    try:
+        checkpoint, tokenizer = _read_kind(path)
+        part = "generator" if checkpoint.config.generator else "discriminator"
+        checkpoint = select(checkpoint, part)
+        model = network(checkpoint.config)
+        report = loading.assign(model, checkpoint)
+        said = " ".join([*report.assumed, *report.leftover])
+        if "outputs" in told:
+            theirs = dict(np.load(told["outputs"]))
+            names = ("input_ids", "input_mask", "segment_ids")
+            found = outputs(
+                model, {n: theirs[n].astype("int32") for n in names}
+            )
+            for key, value in found.items():
+                other = theirs.get(f"out_{key}", theirs.get("out_other"))
+                apart = max(apart, relative(other, value))
+        if tokenizer is not None and "ids" in told:
+            wrong = [
+                t
+                for t, a, b in zip(
+                    texts, tokenizer(texts).to_list(), told["ids"]
+                )
+                if a != b
+            ]
+            rows = tokenizer.encode(*zip(*pairs))
+            mask = rows["input_mask"].numpy().astype(bool)
+            joined = [
+                [row[m].tolist() for row, m in zip(rows[k].numpy(), mask)]
+                for k in ("input_ids", "segment_ids")
+            ]
+            if told["segments"] is None:  # a class that gives none
+                told["segments"] = joined[1]
+            if expect == "" and joined != [told["pairs"], told["segments"]]:
+                problems.append(f"pairs: {joined}")
+            if expect == "" and wrong:
+                problems.append(f"{len(wrong)} texts, as {wrong[-1][:40]!r}")
+        if checkpoint.config.task is not None and tokenizer is not None:
+            problems += _unanswered(path, checkpoint.config.task)
+    except UserError as error:
+        said = f"!{error}".replace(str(path), "")
+        if expect == "" or "\n" in said:
+            problems.append(said)
+    refused = said.startswith("!") == expect.startswith("!")
+    if expect not in ("", "?") and not (refused and expect[1:] in said):
+        problems.append(f"expected {expect!r}, said {said[:300]!r}")
+    return Outcome(f"{name} | {said[:200]}", apart, problems)
+
+
+def main(_: list[str]) -> None:
+    for python in FLAGS.python:
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            peer = kinds_peer(folder, python)
+            print(peer.facts["version"], flush=True)
+            bad = 0
+            try:
+                for outcome in compare_kinds(peer, folder, FLAGS.which):
+                    show(outcome)
+                    bad += not outcome.good
+            finally:
+                peer.close()
+            print(f"not good: {bad}")
+
+
+if __name__ == "__main__":
+    FLAGS = flags.FLAGS
+    flags.DEFINE_list(
+        "python", None, "Pythons with torch and transformers", required=True
+    )
+    flags.DEFINE_string("which", "", "part of the names of the kinds to check")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    app.run(main)
