@@ -49,6 +49,9 @@ TASKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"max_target_length": 12, "decoder_layers": 2, "beam_size": 2},
         {"spacing": [[".", ","], ["("]]},
     ),
+    "summarization": (
+        "extractive_summarization", {"num_sentences": 2}, {"ratio": 0.4},
+    ),
 }  # fmt: skip
 
 

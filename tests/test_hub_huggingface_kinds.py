@@ -306,6 +306,18 @@ def test_what_a_tokenizer_does_otherwise(tokenizer, change, said):
     assert found.lower_case == ("normalizer" not in said)
 
 
+def test_sets_of_labels_without_names(tmp_path):
+    there = str(tmp_path)
+    huggingface.write(there, model_of(TaskHeadConfig("sequence", 3)))
+    problem = "multi_label_classification"
+    hub_models.edit(tmp_path / "config.json", problem_type=problem)
+    (found,) = predictions(there, ["a b"])
+    assert list(found["probabilities"]) == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    assert set(found["labels"]) == {
+        label for label, p in found["probabilities"].items() if p >= 0.5
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("problem", ["multi_label_classification", None])
 def test_sets_of_labels_from_elsewhere_in_an_export(tmp_path, problem):

@@ -393,6 +393,30 @@ FLOPS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("module", "flags", "said"),
+    [
+        (run_pretraining, ["--model-name", "m"], "required: --data-dir"),
+        (run_finetuning, ["--data-dri", "d"], "required: --data-dir"),
+        (
+            build_pretraining_dataset,
+            [
+                "--corpus-dir", "a", "--vocab-file", "b", "--output-dir", "c",
+                "--blanks-separate-docs", "maybe",
+            ],
+            "expected True or False, got 'maybe'",
+        ),
+        (flops_computation, ["--size"], "--size"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_flags_are_one_line(capsys, module, flags, said):
+    with pytest.raises(SystemExit) as ended:
+        module.main(flags)
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
+
+
 def test_flops(capsys):
     assert flops_computation.main([]) == 0
     lines = capsys.readouterr().out.split("\n")

@@ -75,6 +75,14 @@ def test_the_right_passage_is_first(made, question, number):
     assert all(f.score > 0 for f in found)
 
 
+def test_copies_are_found_once(documents):
+    copies = [p._replace(file="copy.txt") for p in documents.passages]
+    twice = index.Index([*documents.passages, *copies], Terms())
+    found = twice.search("the river and the café", 9)
+    assert len({f.passage.text for f in found}) == len(found) > 1
+    assert not any(f.passage.file == "copy.txt" for f in found)
+
+
 def test_what_has_no_term(made):
     assert made.search("Xylophones?", 3) == []
     assert made.search("", 3) == [] == made.search("[?]", 3)

@@ -164,13 +164,8 @@ def test_where_it_cannot_be_kept(load, folder, tmp_path, monkeypatch):
     # A full disk, as SQLite tells it: in the middle of the update.
     (folder / "d.txt").write_text("A door was painted green by its owner.")
 
-    whole, tried = kept.index_lib.dumped, []
-
     def full(bm25):
-        tried.append(bm25)
-        if len(tried) == 1:
-            raise sqlite3.OperationalError("database or disk is full")
-        return whole(bm25)
+        raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patch:
         patch.setattr(kept.index_lib, "dumped", full)
@@ -180,11 +175,12 @@ def test_where_it_cannot_be_kept(load, folder, tmp_path, monkeypatch):
     assert "1 new, 3 as before" in load().told  # nothing was half kept
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_only_be_read(load, folder, tmp_path):
     load()
     (tmp_path / "index" / kept.FILE).chmod(0o400)
     (tmp_path / "index").chmod(0o500)
+    if os.access(tmp_path / "index" / kept.FILE, os.W_OK):
+        pytest.skip("root may write everywhere")
     assert first_words(load()) == "as before"
     (folder / "d.txt").write_text("A door was painted green by its owner.")
     found = load()

@@ -53,6 +53,7 @@ class Lengths(http.server.BaseHTTPRequestHandler):
     """Answers a row by the length of its text; tells what it was asked."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one write
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))

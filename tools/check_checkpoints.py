@@ -91,6 +91,20 @@ def _read_kind(path: pathlib.Path) -> tuple[Any, Any]:
     return checkpoint, Tokenizer(vocab, config.lower_case, config.strip_accents)
 
 
+def _unanswered(path: pathlib.Path, task: Any) -> list[str]:
+    """What is wrong with the answers of a fine-tuned model, as a user asks."""
+    from electra_tf.prediction import predictor
+
+    asked = [("a", "the cat")] if task.kind == "span" else ["the cat", ""]
+    found = predictor.load(str(path)).predict(asked)
+    wrong = [f"no answer: {a['error']}" for a in found if "error" in a]
+    for answer in found:
+        shares = answer.get("probabilities")
+        if shares is not None and len(shares) != task.num_labels:
+            wrong.append(f"{len(shares)} of {task.num_labels} labels")
+    return wrong
+
+
 def _kind(
     name: str, path: pathlib.Path, told: Mapping, texts: list, pairs: list
 ) -> Outcome:
@@ -135,6 +149,8 @@ def _kind(
                 problems.append(f"pairs: {joined}")
             if expect == "" and wrong:
                 problems.append(f"{len(wrong)} texts, as {wrong[-1][:40]!r}")
+        if checkpoint.config.task is not None and tokenizer is not None:
+            problems += _unanswered(path, checkpoint.config.task)
     except UserError as error:
         said = f"!{error}".replace(str(path), "")
         if expect == "" or "\n" in said:

@@ -486,7 +486,11 @@ def _with_head(
         task = TaskHeadConfig("span", dropout=0.0, answerable=told_by == "head")
     model = dataclasses.replace(config.discriminator, vocab_size=len(vocab))
     config = dataclasses.replace(
-        config, discriminator=model, task=task, fine_tuning=about
+        config,
+        discriminator=model,
+        task=task,
+        fine_tuning=about,
+        vocab_fingerprint=vocab.fingerprint(),
     )
     rng = np.random.default_rng(3)
     weights = {

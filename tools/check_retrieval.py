@@ -2,7 +2,7 @@
 
   tools/check_retrieval.py --input=dev-v1.1.json --output=FOLDER
       [--articles=20] [--questions=200] [--seed=0]
-      [--ranker=RUN] [--model=RUN]
+      [--ranker=RUN] [--model=RUN] [--candidates=50]
 
 Articles of a SQuAD file are drawn, and written as text: a file an article, a
 blank line between paragraphs. Questions about them are asked. Told is how
@@ -129,6 +129,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--model", help="run of question answering")
     parser.add_argument("--ranker", help="run of ranking")
     parser.add_argument("--top_k", type=int, default=5, help="passages to read")
+    parser.add_argument(
+        "--candidates", type=int, default=50, help="passages to order"
+    )
     parser.add_argument("--language", default="english")
     asked = parser.parse_args(words)
     try:
@@ -156,7 +159,8 @@ def main(words: list[str] | None = None) -> int:
         if name == "ranker" and ranker is None:
             continue
         start = time.monotonic()
-        where = ranks(ask.Asker(index, reader, model, FIRST[-1]), questions)
+        asker = ask.Asker(index, reader, model, FIRST[-1], asked.candidates)
+        where = ranks(asker, questions)
         seconds = time.monotonic() - start
         shares = ", ".join(
             f"{100 * (where < first).mean():.1f} % in {first}"
@@ -164,7 +168,7 @@ def main(words: list[str] | None = None) -> int:
         )
         print(f"{name}: {shares}; {1e3 * seconds / len(where):.1f} ms each")
     if reader:
-        asker = ask.Asker(index, reader, ranker, asked.top_k)
+        asker = ask.Asker(index, reader, ranker, asked.top_k, asked.candidates)
         rows = asker.answer([q.text for q in questions])
         for weight in WEIGHTS:
             scores = answer_scores(rows, questions, weight)

@@ -132,7 +132,7 @@ def read(
     config, simpler = meaning.without_hidden_layer(config, weights)
     config, simpler = answerable.joined(path, config, simpler, told)
     about = meaning.heard(found.content, path, config, told)
-    config = dataclasses.replace(config, fine_tuning=about)
+    config = meaning.named(dataclasses.replace(config, fine_tuning=about))
     return Checkpoint(
         config=config,
         weights=simpler,

@@ -250,6 +250,26 @@ def heard(
     return found
 
 
+def named(config: DirectoryConfig) -> DirectoryConfig:
+    """Gives a head's labels the names that its fine-tuning has for them.
+
+    Args:
+      config: of a model whose labels may be called LABEL_0 and so on, which
+        a head does without.
+    """
+    task, state = config.task, (config.fine_tuning or {}).get("state") or {}
+    labels = state.get("labels")
+    if (
+        not isinstance(task, TaskHeadConfig)
+        or task.labels is not None
+        or not isinstance(labels, list)
+        or tuple(labels) != unnamed(task.num_labels)
+    ):
+        return config
+    task = dataclasses.replace(task, labels=tuple(labels))
+    return dataclasses.replace(config, task=task)
+
+
 def _scored(
     kept: dict[str, Any], content: Mapping[str, Any], directory: str
 ) -> dict[str, Any]:

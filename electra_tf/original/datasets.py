@@ -4,12 +4,13 @@ import argparse
 import sys
 from typing import Any
 
+from electra_tf.original import hparams
 from electra_tf.recipes.build_data import build_data
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """The common flags."""
-    flags = argparse.ArgumentParser(description=description)
+    flags = hparams.Flags(description=description)
     flags.add_argument(
         "--max-seq-length", default=128, type=int, help="Tokens an example."
     )

@@ -6,7 +6,6 @@ The rules are the paper's, in which a run's own report counts as well; see
 `electra_tf/models/flops.py` and, for any settings, tools/flops.py.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -75,7 +74,7 @@ def training_flops(run: _Run) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints a line a model; returns the exit status."""
-    argparse.ArgumentParser(description=__doc__).parse_args(argv)
+    hparams.Flags(description=__doc__).parse_args(argv)
 
     def body() -> str:
         print(_LEFT_OUT, file=sys.stderr)

@@ -3,13 +3,14 @@
 Importing this starts no TensorFlow.
 """
 
+import argparse
 import dataclasses
 import difflib
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from electra_tf import files
 from electra_tf.errors import UserError
@@ -47,6 +48,15 @@ TPU = {
     "tpu_zone": (None, "give tpu_name the TPU's address"),
     "gcp_project": (None, "give tpu_name the TPU's address"),
 }
+
+
+class Flags(argparse.ArgumentParser):
+    """The flags of a command; a mistake in them is told in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process; `message` says what is wrong."""
+        name = self.prog.removesuffix(".py")
+        self.exit(_USER_ERROR, f"{name}: {message}; --help lists the flags\n")
 
 
 @dataclasses.dataclass(frozen=True)

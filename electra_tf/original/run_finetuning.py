@@ -9,7 +9,6 @@ DIR/models/NAME/results and .../finetuning_models, and resumes when the command
 is given again.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from electra_tf.recipes.finetune import finetune
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains and evaluates; returns the exit status."""
-    flags = argparse.ArgumentParser(description=__doc__)
+    flags = hparams.Flags(description=__doc__)
     flags.add_argument(
         "--data-dir", required=True, help="Where data and models are."
     )

@@ -7,7 +7,6 @@ Reads DIR/pretrain_tfrecords and DIR/vocab.txt; DIR/models/NAME is the run,
 which resumes when the command is given again.
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -31,7 +30,7 @@ _SLOT, _STEP = "/adam_m", "global_step"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains or evaluates; returns the exit status."""
-    flags = argparse.ArgumentParser(description=__doc__)
+    flags = hparams.Flags(description=__doc__)
     flags.add_argument(
         "--data-dir", required=True, help="Where data and models are."
     )

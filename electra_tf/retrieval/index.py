@@ -140,6 +140,8 @@ class Index:
     def search(self, question: str, count: int) -> list[Found]:
         """The passages that fit best, best first; those that fit at all.
 
+        Of passages with the same text, as in copies of a file, the first.
+
         Args:
           question: a text; without a term that is known, nothing is found.
           count: passages at most.
@@ -149,12 +151,13 @@ class Index:
         if not known:
             return []
         scores = self._bm25.get_scores_from_ids(known)
-        best = np.argsort(-scores, kind="stable")[:count]
-        return [
-            Found(self.passages[i], float(scores[i]))
-            for i in best
-            if scores[i] > 0
-        ]
+        found: dict[str, Found] = {}  # of copies of a text, the first
+        for i in np.argsort(-scores, kind="stable"):
+            if len(found) == count or scores[i] <= 0:
+                break
+            passage = self.passages[i]
+            found.setdefault(passage.text, Found(passage, float(scores[i])))
+        return list(found.values())
 
 
 def script_of(text: str) -> str:
@@ -217,14 +220,14 @@ def restored(content: Mapping[str, bytes], count: int) -> Any:
     """
     if not content:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        for name, data in content.items():
-            (pathlib.Path(folder) / name).write_bytes(data)
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in content.items():
+                (pathlib.Path(folder) / name).write_bytes(data)
             bm25 = package("bm25s").BM25.load(folder, show_progress=False)
-            whole = bm25.scores["num_docs"] == count
-        except (OSError, ValueError, KeyError, EOFError):
-            return None
+        whole = bm25.scores["num_docs"] == count
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
     return bm25 if whole else None
 
 

@@ -193,9 +193,12 @@ class _Run:
         self._terms = terms
         self._about = about
         self._progress = progress
+        self._bm25: Any = None  # where it was made in this run
+        self._keeps = True
 
     def load(self, file: str, fresh: bool) -> Kept:
         """Updates the index in a file, or `MEMORY`, where that is needed."""
+        self._bm25, self._keeps = None, file != MEMORY
         with contextlib.closing(_opened(file)) as base:
             base.execute("BEGIN")
             told = "as before"
@@ -314,10 +317,12 @@ class _Run:
         ]
         if not any(rows):
             return  # told when it is read
-        bm25 = index_lib.built(rows)
-        base.executemany(
-            "INSERT INTO bm25 VALUES (?, ?)", index_lib.dumped(bm25).items()
-        )
+        self._bm25 = index_lib.built(rows)
+        if self._keeps:
+            base.executemany(
+                "INSERT INTO bm25 VALUES (?, ?)",
+                index_lib.dumped(self._bm25).items(),
+            )
 
     def _read(self, base: sqlite3.Connection) -> tuple[Documents, Any]:
         passages = []
@@ -332,10 +337,10 @@ class _Run:
                 Passage(paths[name], line, start, text, where, heading)
             )
         documents = self._documents(base, passages)
-        bm25 = index_lib.restored(
-            dict(base.execute("SELECT name, content FROM bm25")),
-            len(passages),
-        )
+        bm25 = self._bm25
+        if bm25 is None:
+            content = base.execute("SELECT name, content FROM bm25")
+            bm25 = index_lib.restored(dict(content), len(passages))
         return documents, bm25
 
     def _documents(

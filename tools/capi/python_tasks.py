@@ -176,6 +176,30 @@ def texts(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
     return found
 
 
+def summaries(
+    predictor: Predictor, rows: Sequence[Row]
+) -> list[Outputs | None]:
+    """Of extractive summaries; None for what is not UTF-8."""
+    found: list[Outputs | None] = []
+    for row, said in zip(rows, _predicted(predictor, rows, lambda row: None)):
+        if said is None:
+            found.append(None)
+            continue
+        chosen, text = said["sentences"], row[0].decode()
+        outputs = {
+            "summary": said["summary"].encode(),
+            "sentences": _objects([one["text"] for one in chosen]),
+            "scores": np.array([one["score"] for one in chosen], "float32"),
+            "num_sentences": len(chosen),
+        }
+        for end in ("start", "end"):
+            places = [one[end] for one in chosen]
+            outputs[f"{end}_chars"] = np.array(places, "int64")
+            outputs[f"{end}_bytes"] = _bytes(text, places)
+        found.append(outputs)
+    return found
+
+
 def _text(text: bytes) -> str | None:
     try:
         return text.decode()
@@ -203,4 +227,5 @@ ANSWERS: dict[str, Callable[[Predictor, Sequence[Row]], list]] = {
     "tagging": tags,
     "qa": answers,
     "seq2seq": texts,
+    "summarization": summaries,
 }

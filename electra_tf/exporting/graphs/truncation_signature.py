@@ -10,6 +10,7 @@ from electra_tf.exporting.graphs.pretrained_signatures import masked_tokens
 from electra_tf.exporting.graphs.text_signatures import reads_pairs
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.ranking.task import Ranking
+from electra_tf.tasks.summarization.task import ExtractiveSummarization
 from electra_tf.tasks.tagging.task import Tagging
 from electra_tf.tasks.task import Task
 from electra_tf.text.tokenizer import Tokenizer
@@ -25,8 +26,9 @@ def signatures(
     """`truncation`, for a model that does not read texts of any length.
 
     Takes those inputs of `serving_default` that are truncated, string [B]:
-    none of tagging, which reads all, and of question answering the question,
-    as contexts are read window by window. For each input NAME:
+    none of tagging and of extractive summaries, which read all, and of
+    question answering the question, as contexts are read window by window.
+    For each input NAME:
 
     - `NAME_tokens` int32 [B], special tokens not counted;
     - `NAME_tokens_read` int32 [B], of these, from the first on;
@@ -39,7 +41,7 @@ def signatures(
       max_length: tokens a row, specials included.
       masks: whether "[MASK]" in a text is a token, as it is for a generator.
     """
-    if isinstance(task, Tagging):
+    if isinstance(task, (Tagging, ExtractiveSummarization)):
         return {}
 
     def told(kept: _Kept, **texts: tf.Tensor) -> Tensors:
