@@ -3,7 +3,7 @@ import lzma
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from electra_tf.errors import UserError
@@ -22,14 +22,17 @@ def _write(folder, name, content):
 def _documents(paths, plan=PLAIN, **options):
     """All documents, the pieces of large ones joined; and the counts."""
     reader = corpus.Reader(paths, **options)
-    counts, found, last = Counter(), [], None
+    counts, found, last, begun = Counter(), [], None, False
     for part in reader:
         made = corpus.documents(part, plan, counts, "text")
         if part.piece:
             assert part.identity == last and len(made) <= 1
-            found[-1].extend(made[0] if made else [])
+            # The first piece may hold blank lines alone, and no document.
+            joined = found.pop() if begun else []
+            found.append(joined + (made[0] if made else []))
         else:
             found.extend(made)
+        begun = part.piece > 0 or bool(made)
         last = part.identity
     counts.update(reader.counts)
     return found, counts
@@ -211,6 +214,7 @@ _pieces = st.sampled_from(
     st.integers(8, 100),
     st.booleans(),
 )
+@example("\nbc dbc d", 8, False)
 def test_cutting_into_parts_changes_nothing(
     tmp_path_factory, text, part_bytes, blank
 ):

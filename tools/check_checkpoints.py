@@ -95,7 +95,7 @@ def _unanswered(path: pathlib.Path, task: Any) -> list[str]:
     """What is wrong with the answers of a fine-tuned model, as a user asks."""
     from electra_tf.prediction import predictor
 
-    asked = [("a", "the cat")] if task.kind == "span" else ["the cat", ""]
+    asked = [("a", "the cat")] if task.kind == "span" else ["the cat", "of"]
     found = predictor.load(str(path)).predict(asked)
     wrong = [f"no answer: {a['error']}" for a in found if "error" in a]
     for answer in found:
