@@ -112,6 +112,33 @@ def test_a_call_can_be_ended_and_no_other_with_it(server):
     model.run("size", inputs)
 
 
+def test_functions_beside_a_call_run_and_fail_as_ever(server):
+    """One that fails ends no other; and nothing of it is left afterwards."""
+    tf = pytest.importorskip("tensorflow")
+    from tensorflow.python.eager import cancellation
+
+    @tf.function
+    def checked(value):
+        tf.debugging.assert_positive(value)
+        return value + 1
+
+    model = server.versions.get("toy")
+    inputs = {"text": np.array([b"abc"], object)}
+    slow = threading.Thread(
+        target=model.run, args=("slow", inputs, cancelable.Stop())
+    )
+    slow.start()
+    beside = []
+    while slow.is_alive():
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            checked(tf.constant(-1))
+        assert checked(tf.constant(1)) == 2
+        beside.append(cancellation.context() is not None)
+    slow.join()
+    assert any(beside) and cancellation.context() is None
+    assert checked(tf.constant(1)) == 2
+
+
 def test_back_pressure(server):
     found = []
 

@@ -2,10 +2,11 @@
 
 TensorFlow has no public way to end the call of a function. What it uses itself,
 for its parameter servers, is `tensorflow.python.eager.cancellation`: private,
-and one for all threads of the process; here it is made to ask each thread for
-its own. This is the only place that does so. setup.py says which releases of
-TensorFlow are taken, a test that calls end in them; where one has no such
-module, calls run to their end as they would without this.
+and one for all threads of the process. While calls of a server run, it is made
+to ask each thread for its own; when none runs, it is as TensorFlow left it.
+This is the only place that does so. setup.py says which releases of TensorFlow
+are taken, a test that calls end in them; where one has no such module, calls
+run to their end as they would without this.
 """
 
 import contextlib
@@ -63,46 +64,75 @@ def call(function: Any, inputs: dict[str, Any], stop: Stop) -> Any:
     Returns:
       What the function returns.
     """
-    manager = _manager()
-    if manager is None:
-        return function(**inputs)
-    _OF_THREAD.manager = manager
-    try:
+    with _manager() as manager:
+        if manager is None:
+            return function(**inputs)
         with stop.ends(manager.start_cancel):
             return function(**inputs)
-    finally:
-        _OF_THREAD.manager = None
 
 
 class _EachThread:
-    """TensorFlow's context of cancellation, another one in each thread."""
+    """TensorFlow's context of cancellation, another one in each thread.
+
+    A call that fails cancels the manager it runs under, so that none may serve
+    two calls: a thread without one of its own gets a new one for each.
+    """
 
     def __init__(self, module: Any) -> None:
-        self._never = module.CancellationManager()
+        self._module = module
 
     @property
     def _impl(self) -> Any:
-        manager = getattr(_OF_THREAD, "manager", None) or self._never
-        return manager._impl
+        manager = getattr(_OF_THREAD, "manager", None)
+        return (manager or self._module.CancellationManager())._impl
 
 
-def _manager() -> Any:
+class _Installed:
+    """Counts the calls that run, and lays the context down for the last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._before: Any = None
+
+    def add(self, module: Any) -> None:
+        with self._lock:
+            if not self._calls:
+                self._before = module.context()
+                module._active_context = _EachThread(module)
+            self._calls += 1
+
+    def remove(self, module: Any) -> None:
+        with self._lock:
+            self._calls -= 1
+            if not self._calls:
+                module._active_context = self._before
+
+
+_INSTALLED = _Installed()
+
+
+@contextlib.contextmanager
+def _manager() -> Iterator[Any]:
     """What ends a call; None where TensorFlow has no such thing any more."""
-    global _context
     try:
         from tensorflow.python.eager import cancellation
 
-        if _context is None:
-            _context = _EachThread(cancellation)
-        if cancellation.context() is not _context:
-            cancellation._active_context = _context
-        return cancellation.CancellationManager()
+        cancellation.context  # noqa: B018
+        manager = cancellation.CancellationManager()
     except (ImportError, AttributeError) as error:
         if not _told:
             _LOG.warning("calls that nobody waits for run on: %s", error)
             _told.append(True)
-        return None
+        yield None
+        return
+    _INSTALLED.add(cancellation)
+    _OF_THREAD.manager = manager
+    try:
+        yield manager
+    finally:
+        _OF_THREAD.manager = None
+        _INSTALLED.remove(cancellation)
 
 
-_context: _EachThread | None = None
 _told: list[bool] = []
