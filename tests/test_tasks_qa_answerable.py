@@ -90,8 +90,10 @@ def test_answers_as_tables_hold_them(tmp_path):
         tmp_path, qa_toys.question("a", "she") | {"answers": answers}
     )
     assert (found.answers, found.answer_start) == (("she", "the cat"), 23)
-    for bad in ({"text": "she", "answer_start": 23},
-                {"text": ["she"], "answer_start": []}, "she"):  # fmt: skip
+    alone = {"text": "she", "answer_start": 23}
+    (found,) = read(tmp_path, qa_toys.question("a", "she") | {"answers": alone})
+    assert (found.answers, found.answer_start) == (("she",), 23)
+    for bad in ({"text": ["she"], "answer_start": []}, "she"):
         with pytest.raises(UserError, match=r"qas\[0\].*answers"):
             read(tmp_path, qa_toys.question("a", "she") | {"answers": bad})
 
