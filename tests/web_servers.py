@@ -34,7 +34,7 @@ def answers(*replies, family=socket.AF_INET, drip=0.0):
                 connection, _ = listener.accept()
                 with connection, contextlib.suppress(OSError):
                     connection.settimeout(5)
-                    connection.recv(65536)
+                    _read_request(connection)
                     if not drip:
                         connection.sendall(each)
                         continue
@@ -47,6 +47,20 @@ def answers(*replies, family=socket.AF_INET, drip=0.0):
     threading.Thread(target=go, daemon=True).start()
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _read_request(connection):
+    """All of it: to close on unread bytes resets the connection."""
+    if connection.recv(1, socket.MSG_PEEK) == b"\x16":  # the hello of TLS
+        connection.recv(65536)
+        return
+    with connection.makefile("rb") as stream:
+        length = 0
+        while (line := stream.readline()).strip():
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+        stream.read(length)
 
 
 class Lengths(http.server.BaseHTTPRequestHandler):

@@ -155,10 +155,17 @@ def streamed(
         return features.batch(np.arange(features.units), length, _MULTIPLE)
 
     def batches() -> Iterator[Batch]:
+        # One ahead: who knows the count does not ask whether there are more,
+        # and the source's end (a PyDataset's `on_epoch_end`) shall be reached.
+        before = None
         for element in source:
             found = batch_of(make(element))
             if len(found["input_ids"]):
-                yield found
+                if before is not None:
+                    yield before
+                before = found
+        if before is not None:
+            yield before
 
     try:
         first = make(next(iter(source)))
