@@ -88,6 +88,7 @@ def archive(tmp_path, **members):
         ("train.json", "[\n" + ",\n".join(map(json.dumps, ROWS)) + ",\n]", XY),
         ("train.json", "\n".join(json.dumps(r, indent=1) for r in ROWS), XY),
         ("train.txt", "__label__x a\n__label__y b\n", XY),
+        ("train.txt", "__label__x\ta\n__label__y  b\n", XY),
         ("train.csv", "text,label\nb'a',x\n\"b\"\"b\"\"\",y\n", XY),
         ("train.csv", "sentence_A,sentence_B,entailment_judgment\na,b,x\n"
          "c,d,y\n", PAIR),
@@ -135,6 +136,13 @@ def test_a_folder_of_texts_for_each_class(tmp_path, prefix, name, caplog):
     ]  # fmt: skip
     assert "unsup: passed over" in caplog.text
     assert "1 files are not UTF-8" in caplog.text
+
+
+def test_texts_of_a_folder_are_whole(tmp_path):
+    long = "a word and " * 30_000 + "the end"
+    files = {"pos/1.txt": long, "neg/1.txt": long.encode("utf-16")}
+    found = read(tmp_path, "classification", files)
+    assert [e.text for e in found] == [long, long]
 
 
 def test_folders_of_splits_are_no_classes(tmp_path):
@@ -581,3 +589,29 @@ def test_an_array_is_read_bit_by_bit(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 6e6
     finally:
         tracemalloc.stop()
+
+
+def test_other_numbers_of_passages_and_marks_are_told(tmp_path):
+    passages = {"passage_text": ["a"], "is_selected": [1, 0]}
+    row = lines({"query": "q", "passages": passages})
+    with pytest.raises(UserError, match=r"jsonl:1.*passage_text and is_sel"):
+        read(tmp_path, "ranking", {"train.jsonl": row})
+
+
+def test_spans_that_are_no_places_are_told(tmp_path):
+    row = lines({"text": "Ann sings", "label": {"PER": {"Ann": 3}}})
+    with pytest.raises(UserError, match=r"jsonl:1: label"):
+        read(tmp_path, "tagging", {"train.jsonl": row})
+
+
+def test_blank_rows_before_the_first_word_end_no_sentence(tmp_path):
+    table = "word,tag\n\nAnn,B-PER\nsings,O\n"
+    (found,) = read(tmp_path, "tagging", {"train.csv": table})
+    assert (found.tokens, found.tags) == (("Ann", "sings"), ("B-PER", "O"))
+
+
+def test_a_line_for_excel_before_named_columns(tmp_path):
+    table = "sep=;\na;x\nb;y\n"
+    options = {"columns": ("text", "label")}
+    found = read(tmp_path, "classification", {"train.csv": table}, **options)
+    assert [(e.text, e.answer) for e in found] == [("a", "x"), ("b", "y")]

@@ -73,7 +73,7 @@ def folder_rows(path: str) -> Iterator[tuple[dict[str, Any], str]]:
         for file in _texts(files.join(path, name)):
             place = files.join(path, name, file)
             with inputs.open_single(place) as stream:
-                content = stream.read(_MOST)
+                content = stream.peek(_MOST)  # `read` may give less
             what = sources.known_as(content[:512])
             if what is None and b"\0" in content:
                 what = "no text"
@@ -107,9 +107,9 @@ def marked_row(line: str) -> dict[str, Any]:
     labels = []
     rest = line.strip()
     while rest.startswith(LABEL):
-        label, _, rest = rest.partition(" ")
+        label, *after = rest.split(maxsplit=1)
         labels.append(label.removeprefix(LABEL))
-        rest = rest.lstrip()
+        rest = "".join(after)
     if not labels:
         raise UserError(f"expected {LABEL}, a label and a text")
     return {"text": rest, "label": labels if len(labels) > 1 else labels[0]}

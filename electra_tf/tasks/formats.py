@@ -104,11 +104,8 @@ def detect(
 
 
 def _head(path: str) -> bytes:
-    found = b""
     with inputs.open_single(path) as stream:
-        while len(found) < _HEAD and (block := stream.read(_HEAD)):
-            found += block
-    return found
+        return stream.peek(_HEAD)
 
 
 def _of_content(path: str, head: bytes, delimiter: str | None) -> Layout | None:

@@ -484,9 +484,9 @@ def _table_rows(
             if blank_rows and header is not None and len(header) > 1:
                 yield number, {}
             continue
+        if number == 1 and cells == ["sep=", ""]:
+            continue  # for Excel
         if header is None:
-            if cells == ["sep=", ""]:
-                continue  # for Excel
             header = _checked_header(cells, f"{path}:{number}")
             continue
         if len(header) == 1:

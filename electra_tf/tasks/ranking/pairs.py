@@ -225,16 +225,16 @@ def _lists(path: str, options: RankingOptions) -> _Found:
 
 def _selected(value: Any, place: str) -> list[tuple[str, float]]:
     """MS MARCO's passages of a query, and whether each was selected."""
-    if isinstance(value, Mapping):
-        texts, chosen = value.get("passage_text"), value.get("is_selected")
-        if isinstance(texts, list) and isinstance(chosen, list):
-            value = [
-                {"passage_text": text, "is_selected": number}
-                for text, number in zip(texts, chosen, strict=True)
-            ]
     if value is None:
         return []
     try:
+        if isinstance(value, Mapping):
+            texts, chosen = value.get("passage_text"), value.get("is_selected")
+            if isinstance(texts, list) and isinstance(chosen, list):
+                value = [
+                    {"passage_text": text, "is_selected": number}
+                    for text, number in zip(texts, chosen, strict=True)
+                ]
         return [
             (str(part["passage_text"]), float(part["is_selected"]))
             for part in value

@@ -201,7 +201,7 @@ def _marked(
             continue
         try:
             spans = marked.spans_in(value, text)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise UserError(f"{place}: {name}: {error}") from error
         if spans is not None:
             made, odd = marked.sentence(text, spans, place)
@@ -233,7 +233,8 @@ def _rows(
         ({name.lower(): v for name, v in record.items()}, place)
         for record, place in rows
     )
-    first = next(lower, None)
+    # Blank rows before the first end no sentence.
+    first = next((row for row in lower if row[0] or not table), None)
     if first is None:
         return iter(())
     rows = itertools.chain([first], lower)
