@@ -68,7 +68,10 @@ def run_trials(
     """
     asked = settings.train
     train = dataclasses.replace(
-        asked, precision=precision.resolved(asked.precision, output)
+        asked,
+        precision=precision.resolved(
+            asked.precision, output, asked.jit_compile
+        ),
     )
     settings = dataclasses.replace(settings, train=train)
     described = describe(settings, start, data)

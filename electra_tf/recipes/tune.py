@@ -220,9 +220,7 @@ def check_settings(
     **others: Any,
 ) -> None:
     """Raises a `UserError` for wrong settings, without TensorFlow."""
-    from electra_tf.recipes import finetune
-
-    finetune.check_settings(config, overrides, task, folds=folds, **others)
+    del others
     from electra_tf.finetuning import settings
 
     _check_steps(settings.load(config, overrides, task=task, folds=folds))

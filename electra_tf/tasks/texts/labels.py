@@ -123,8 +123,9 @@ def is_missing(value: Any, others: Collection[Any]) -> bool:
         return name != "-" or "+" not in others
     if name not in ("-1", "-1.0"):
         return False
-    return {"0", "1", "2"} <= {str(o).removesuffix(".0") for o in others} and (
-        "-2" not in others
+    return "-2" not in others and all(
+        number in others or f"{number}.0" in others
+        for number in ("0", "1", "2")
     )
 
 
