@@ -263,6 +263,7 @@ class AsyncClient:
         self._threads = concurrent.futures.ThreadPoolExecutor(
             connections, thread_name_prefix="electra_tf.AsyncClient"
         )
+        self._running: set[Abort] = set()
 
     async def predict(
         self,
@@ -301,6 +302,8 @@ class AsyncClient:
     async def close(self) -> None:
         """Ends the connections and what runs; the client is of no more use."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        for abort in tuple(self._running):
+            abort()
         self._client.close()
 
     async def __aenter__(self) -> "AsyncClient":
@@ -317,11 +320,14 @@ class AsyncClient:
         context.run(ABORT.set, abort)
         call = functools.partial(context.run, method, *args, **options)
         loop = asyncio.get_running_loop()
+        self._running.add(abort)
         try:
             return await loop.run_in_executor(self._threads, call)
         except asyncio.CancelledError:
             abort()
             raise
+        finally:
+            self._running.discard(abort)
 
 
 def _check_number(name: str, value: Any, least: int = 0) -> None:

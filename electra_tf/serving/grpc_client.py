@@ -215,6 +215,12 @@ class GrpcApi:
                 if abort is not None:
                     abort.watch(call.cancel)
                 return call.result()
+            except TimeoutError as error:
+                raise ServingError(
+                    f"{self._url}: {target}: no answer within "
+                    f"{self._timeout:g} seconds",
+                    model=target.model,
+                ) from error
             except grpc.RpcError as error:
                 code, said = error.code(), error.details() or ""
                 large = "larger than max" in said
@@ -226,7 +232,8 @@ class GrpcApi:
                     if pause(attempt, None, deadline):
                         continue
                 told = f"{code.name}: {said}"
-                if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+                late = code == grpc.StatusCode.DEADLINE_EXCEEDED
+                if late and not deadline.allows(0):  # not the server's own
                     told = f"no answer within {self._timeout:g} seconds"
                 raise ServingError(
                     f"{self._url}: {target}: {told}",

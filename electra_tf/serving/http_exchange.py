@@ -195,11 +195,9 @@ class Exchange:
                 headers["Content-Encoding"] = "gzip"
         abort = ABORT.get()
         connection.deadline = deadline
-        if abort is not None:
-            if abort.called.is_set():
-                raise ConnectionAbortedError("cancelled")
-            abort.watch(connection.abort)
         try:
+            if abort is not None:
+                abort.watch(connection.abort)  # at once if it was called
             reply = connection.ask(
                 method, self._address.path + path, body, headers
             )
@@ -249,6 +247,7 @@ class _Connection:
                 self._more = dict(proxy.headers)
         self._file = address.socket_file
         self._socket: socket.socket | None = None
+        self._aborted = False
 
     @property
     def is_open(self) -> bool:
@@ -263,8 +262,10 @@ class _Connection:
         headers: Mapping[str, str],
     ) -> Reply:
         """Connects where that is needed, sends and reads."""
-        if self._http.sock is None:
+        if self._http.sock is None and not self._aborted:
             self._connect()
+        if self._aborted:  # perhaps while it was connecting
+            raise ConnectionAbortedError("cancelled")
         headers = {**headers, **self._more}
         try:
             self._http.request(method, self._prefix + path, body, headers)
@@ -291,6 +292,7 @@ class _Connection:
 
     def abort(self) -> None:
         """Ends what another thread waits for."""
+        self._aborted = True
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)

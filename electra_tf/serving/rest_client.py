@@ -59,7 +59,7 @@ class RestApi:
         request: dict[str, Any] = {}
         if signature:
             request["signature_name"] = signature
-        request["instances" if by_row else "inputs"] = encoded(data)
+        request["instances" if by_row else "inputs"] = data
         answer = self._request(
             "POST", _path(target) + ":predict", target, request
         )
@@ -102,7 +102,8 @@ class RestApi:
         """
         data = None
         if body is not None:
-            data = json.dumps(body, ensure_ascii=False).encode()
+            written = json.dumps(body, ensure_ascii=False, default=encoded)
+            data = written.encode()
         deadline = Deadline(self._timeout)
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
