@@ -366,6 +366,7 @@ function openAddressed() {
     panels.set(key, new Panel(model, pinned));
   }
   if (panels.get(key) !== panel) open(panels.get(key));
+  listModels();
   if (asked && !known) {
     at("news").textContent = `This server has no model “${asked}”.`;
   }
@@ -392,7 +393,6 @@ async function load() {
     if (!models.length) throw new ServerError("The server has no model yet.");
     takeModels(models);
     openAddressed();
-    listModels();
     at("loading").hidden = true;
     addEventListener("focus", refresh);
     addEventListener("hashchange", openAddressed);

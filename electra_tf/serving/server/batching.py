@@ -268,14 +268,19 @@ class Batcher:
           work: the model.
           sizes: the bytes of each row.
         """
-        limit = work.settings.text_bytes or self._limits.text_bytes
+        own = work.settings.text_bytes
+        limit = own or self._limits.text_bytes
         if sizes.size and sizes.max() > limit:
             row = int(sizes.argmax())
+            larger = (
+                "give the model a larger max_text_bytes in its serve.yaml"
+                if own
+                else "start the server with a larger --max_text_bytes"
+            )
             raise RequestError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"Row {row} has {sizes[row]} bytes of text; at most {limit} "
-                "are read: divide the text, or start the server with a larger "
-                "--max_text_bytes",
+                f"are read: divide the text, or {larger}",
             )
 
     def _check_size(self, parts: Sequence[Arrays]) -> None:
