@@ -9,9 +9,7 @@ The directory is made under a temporary name, run with ONNX Runtime, and
 renamed when what it gives is what the model gives.
 """
 
-import contextlib
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +22,7 @@ from electra_tf.exporting import description, onnx_graph
 from electra_tf.exporting.graphs import inputs
 from electra_tf.exporting.servable import Part, Servable
 from electra_tf.hub import huggingface, huggingface_tokenizer
+from electra_tf.hub.aside import written_aside
 from electra_tf.models.rows import Rows
 from electra_tf.models.task_heads import SpanOutput
 from electra_tf.tasks.texts.targets import Number
@@ -70,10 +69,12 @@ def write(
     onnxruntime = onnx_graph.package("onnxruntime")
     number = _number(servable)
     made = onnx_graph.model(servable.network, wanted, number)
-    if made.ByteSize() > _LIMIT:
+    # Of the weights: nothing larger can be written out to be measured.
+    size = sum(len(one.raw_data) for one in made.graph.initializer)
+    if size > _LIMIT:
         raise UserError(
-            f"--format=onnx: the model has {made.ByteSize():,} bytes, and a "
-            "file of this format holds 2 GB"
+            f"--format=onnx: the model has {size:,} bytes, and a file of this "
+            "format holds 2 GB"
         )
     outputs = {
         one.name: [
@@ -82,22 +83,16 @@ def write(
         ]
         for one in made.graph.output
     }
-    temporary = f"{output.rstrip('/')}.tmp-{uuid.uuid4().hex[:8]}"
-    try:
-        content = made.SerializeToString()
-        session = onnxruntime.InferenceSession(
-            content, providers=["CPUExecutionProvider"]
-        )
-        difference = _compare(servable, session, list(outputs), wanted, number)
+    content = made.SerializeToString()
+    onnx_graph.package("onnx").checker.check_model(content)
+    session = onnxruntime.InferenceSession(
+        content, providers=["CPUExecutionProvider"]
+    )
+    difference = _compare(servable, session, list(outputs), wanted, number)
+    with written_aside(output) as temporary:
         files.make_directory(temporary)
         files.write_bytes(files.join(temporary, FILE), content)
         _write_beside(servable, temporary)
-        files.remove(output)  # an empty directory at most
-        files.rename(temporary, output)
-    except BaseException:
-        with contextlib.suppress(Exception):
-            files.remove(temporary)
-        raise
     return Written(output, outputs, difference)
 
 

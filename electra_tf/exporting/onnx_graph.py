@@ -118,11 +118,12 @@ class _Graph:
     def constant(self, value: Any, dtype: str = "float32") -> str:
         """Adds a constant, once however often it is asked for; its name."""
         array = np.ascontiguousarray(value, dtype)
-        if array.ndim == 0 or np.ndim(value) == 0:
+        if np.ndim(value) == 0:
             array = array.reshape(())
-        key = f"{dtype}_{array.shape}_{array.tobytes().hex()}"
         if array.size > 8:
             key = f"weight_{len(self._constants)}"
+        else:
+            key = f"{dtype}_{array.shape}_{array.tobytes().hex()}"
         if key not in self._constants:
             name = f"constant_{len(self._constants)}"
             tensor = self._onnx.numpy_helper.from_array(array, name)
@@ -160,14 +161,12 @@ class _Graph:
             ],
             list(self._constants.values()),
         )
-        made = helper.make_model(
+        return helper.make_model(
             graph,
             producer_name="electra_tf",
             ir_version=_IR_VERSION,
             opset_imports=[helper.make_opsetid("", OPSET)],
         )
-        self._onnx.checker.check_model(made)
-        return made
 
     # --- layers ------------------------------------------------------------
 
