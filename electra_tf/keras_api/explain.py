@@ -14,7 +14,7 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.models.attributions import STEPS, integrated_gradients
 from electra_tf.models.task_networks import SequenceClassifier
-from electra_tf.tasks.texts.targets import Number, Target
+from electra_tf.tasks.texts.targets import Target
 
 _log = logging.getLogger(__name__)
 
@@ -258,9 +258,7 @@ def _explained(
         if said is not None:
             shares = said.outputs(found.logits)["probabilities"]
         probability = float(shares[chosen])
-    scale, offset = 1.0, 0.0
-    if isinstance(said, Number):
-        scale, offset = said.scale, said.offset
+    scale, offset = (said.scale, said.offset) if said else (1.0, 0.0)
     return Explanation(
         tokens=tuple(vocab.tokens[i] for i in ids.numpy()),
         scores=found.scores.numpy() * np.float32(scale),

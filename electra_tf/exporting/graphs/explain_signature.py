@@ -7,7 +7,7 @@ from electra_tf.exporting.graphs.inputs import Rows, Signatures, Tensors
 from electra_tf.exporting.graphs.text_signatures import reads_pairs
 from electra_tf.models.attributions import integrated_gradients
 from electra_tf.prediction.predictor import Predictor
-from electra_tf.tasks.texts.targets import Number, Target
+from electra_tf.tasks.texts.targets import Target
 from electra_tf.tasks.texts.task import TextTask
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.truncation import first_tokens, fitting
@@ -129,10 +129,10 @@ def _placed(
         tokenizer.tokenize_with_offsets(texts)
         for texts in ([text] if pair is None else [text, pair])
     ]
-    paired = tf.zeros_like(found[0].ids.row_lengths())
-    if pair is not None:
-        paired = tf.cast(found[1].ids.row_lengths() > 0, tf.int64)
-    kept = fitting([f.ids for f in found], max_length - 2 - paired)
+    if pair is None:
+        kept = fitting([found[0].ids], max_length - 2)
+    else:
+        *kept, closed = inputs.pair_kept(*(f.ids for f in found), max_length)
     ids = [first_tokens(f.ids, n) for f, n in zip(found, kept)]
     none = tf.fill([ids[0].nrows(), 1, 2], tf.constant(-1, tf.int64))
     around = [none]
@@ -142,7 +142,7 @@ def _placed(
     if pair is None:
         rows = inputs.single_rows(tokenizer, ids[0])
     else:
-        rows = inputs.paired_rows(tokenizer, ids[0], ids[1], paired)
+        rows = inputs.paired_rows(tokenizer, ids[0], ids[1], closed)
     places = tf.cast(tf.concat(around, axis=1), tf.int32)
     width = tf.shape(rows.input_ids)[1]
     return rows, places.to_tensor(-1, shape=[None, None, 2])[:, :width]
@@ -179,9 +179,7 @@ def _attributed(predictor: Predictor, rows: Rows, target: tf.Tensor) -> Tensors:
 
 def _in_words(target: Target, found: Tensors) -> Tensors:
     """As `electra_tf.explain` says it."""
-    scale, offset = 1.0, 0.0
-    if isinstance(target, Number):
-        scale, offset = target.scale, target.offset
+    scale, offset = target.scale, target.offset
     answer = {
         "scores": found["scores"] * scale,
         "output": found["output"] * scale + offset,

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.text.tokenizer import Tokenizer
-from electra_tf.text.truncation import first_tokens, fit
+from electra_tf.text.truncation import first_tokens, fit, fitting
 
 # What bounds the memory that a request takes.
 _ROWS = 16  # run together: as alike in length as rows of a request can be
@@ -78,9 +78,28 @@ def pair_rows(
       max_length: tokens a row, specials included; at least 3.
     """
     a, b = tokenizer(text), tokenizer(pair)
-    paired = tf.cast(b.row_lengths() > 0, tf.int64)
-    a, b = fit([a, b], max_length - 2 - paired)
-    return paired_rows(tokenizer, a, b, paired)
+    *kept, closed = pair_kept(a, b, max_length)
+    a, b = map(first_tokens, (a, b), kept)
+    return paired_rows(tokenizer, a, b, closed)
+
+
+def pair_kept(
+    a: tf.RaggedTensor, b: tf.RaggedTensor, max_length: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """How `pair_rows` cuts two texts.
+
+    Args:
+      a: [B, (tokens)].
+      b: [B, (tokens)].
+      max_length: see there.
+
+    Returns:
+      int64 [B] each: tokens that are kept of `a` and of `b`, and 1 where a
+      [SEP] follows `b`, or 0.
+    """
+    closed = tf.cast(b.row_lengths() > 0, tf.int64)
+    first, second = fitting([a, b], max_length - 2 - closed)
+    return first, second, closed
 
 
 def query_rows(
@@ -100,15 +119,30 @@ def query_rows(
       max_query_length: tokens of the query.
     """
     a, b = tokenizer(query), tokenizer(passage)
-    most = tf.constant(max_query_length, tf.int64)
-    a_kept = tf.minimum(a.row_lengths(), most)
-    b_kept = tf.minimum(b.row_lengths(), max_length - 3 - a_kept)
-    return paired_rows(
-        tokenizer,
-        first_tokens(a, a_kept),
-        first_tokens(b, b_kept),
-        tf.ones_like(a_kept),
-    )
+    kept = query_kept(a, b, max_length, max_query_length)
+    a, b = map(first_tokens, (a, b), kept)
+    return paired_rows(tokenizer, a, b, tf.ones_like(kept[0]))
+
+
+def query_kept(
+    a: tf.RaggedTensor,
+    b: tf.RaggedTensor,
+    max_length: int,
+    max_query_length: int,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """How `query_rows` cuts two texts.
+
+    Args:
+      a: [B, (tokens)], the queries.
+      b: [B, (tokens)], the passages.
+      max_length: see there.
+      max_query_length: see there.
+
+    Returns:
+      int64 [B] each: tokens that are kept of `a` and of `b`.
+    """
+    (query,) = fitting([a], max_query_length)
+    return query, tf.minimum(b.row_lengths(), max_length - 3 - query)
 
 
 def single_rows(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> Rows:

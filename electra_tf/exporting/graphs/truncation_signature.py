@@ -118,20 +118,14 @@ def _first(room: int) -> _Kept:
 
 
 def _fair(max_length: int) -> _Kept:
-    """As `inputs.pair_rows`."""
-
     def kept(a: tf.RaggedTensor, b: tf.RaggedTensor) -> list[tf.Tensor]:
-        closed = tf.cast(b.row_lengths() > 0, tf.int64)
-        return fitting([a, b], max_length - 2 - closed)
+        return list(inputs.pair_kept(a, b, max_length)[:2])
 
     return kept
 
 
 def _query_first(max_query_length: int, max_length: int) -> _Kept:
-    """As `inputs.query_rows`."""
-
     def kept(a: tf.RaggedTensor, b: tf.RaggedTensor) -> list[tf.Tensor]:
-        (query,) = fitting([a], max_query_length)
-        return [query, tf.minimum(b.row_lengths(), max_length - 3 - query)]
+        return list(inputs.query_kept(a, b, max_length, max_query_length))
 
     return kept

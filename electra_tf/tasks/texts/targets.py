@@ -24,10 +24,13 @@ class Target(abc.ABC):
     Attributes:
       num_outputs: of the head.
       labels: their names; none of a number.
+      offset, scale: an output times `scale`, and `offset`, is what is said.
     """
 
     num_outputs: int
     labels: tuple[str, ...] = ()
+    offset: float = 0.0
+    scale: float = 1.0
 
     @abc.abstractmethod
     def rows(self, answers: Sequence[Any]) -> dict[str, np.ndarray]:
