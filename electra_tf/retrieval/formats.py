@@ -259,9 +259,8 @@ def _row_text(names: list[str], row: list[str], text_field: str) -> str:
 def _html(data: bytes, text_field: str) -> Parts:
     soup = _soup(data)
     made = _Text()
-    title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    if title:
-        made.heading(title)
+    if soup.title:
+        made.heading(soup.title.get_text(" "))
     for tag in soup.find_all(_PASSED_OVER):
         tag.extract()
     for tag in soup.find_all(attrs={"role": _ROLES}):
@@ -311,7 +310,7 @@ def _walk(root: Any, made: "_Text") -> None:
             if name == "br":
                 made.line()
             elif name in _HEADINGS:
-                made.heading(" ".join(node.get_text(" ").split()))
+                made.heading(node.get_text(" "))
             else:
                 block = name in _BLOCKS
                 end: Callable[[], None] | None = made.block if block else None
@@ -369,6 +368,7 @@ class _Text:
 
     def heading(self, title: str) -> None:
         """Adds a heading, unless the same one was just added."""
+        title = " ".join(title.split())
         if not title or (self._headings and self._headings[-1].title == title):
             return
         self.block()
@@ -439,7 +439,7 @@ def _docx(data: bytes, text_field: str) -> Parts:
                 continue
             style = str(getattr(item.style, "name", "") or "")
             if style.startswith(("Heading", "Title")):
-                made.heading(" ".join(item.text.split()))
+                made.heading(item.text)
                 continue
             for line in item.text.split("\n"):
                 made.add(line)

@@ -205,9 +205,9 @@ def _of_part(part: formats.Part, name: str, longest: int) -> Iterator[Passage]:
     short = _DENSE_SHORT if dense else _SHORT
     if dense:
         longest = min(longest, _DENSE_LONGEST)
-    records = part.where.startswith(("line", "row"))
     number, headings = -1, part.headings
     for passage in divide(part.text, name, longest, short):
+        passage = passage._replace(where=part.where)
         at = passage.start
         while number + 1 < len(headings) and headings[number + 1].start <= at:
             number += 1
@@ -215,9 +215,9 @@ def _of_part(part: formats.Part, name: str, longest: int) -> Iterator[Passage]:
             if headings[number].start >= passage.start:
                 after = _ANY_SPACE.match(part.text, headings[number].end)
                 at = after.end() if after else at
+        line = 0 if passage.file_holds_records else passage.line - 1
         yield passage._replace(
-            line=part.line if records else part.line + passage.line - 1,
-            where=part.where,
+            line=part.line + line,
             heading=headings[number].title if number >= 0 else "",
         )
 
