@@ -264,6 +264,9 @@ def test_batches_that_python_makes(model):
     np.testing.assert_allclose(
         made.predict(iter(Parts()), verbose=0), found[0], atol=1e-6
     )
+    parts = Parts()
+    made.fit(parts, epochs=2, verbose=0)
+    assert parts.ended == 2  # to look at the first batches ends none
     with pytest.raises(UserError, match="batch_size: x comes in batches"):
         made.fit(Parts(), batch_size=2, verbose=0)
     with pytest.raises(UserError, match="y: a dataset holds its own"):

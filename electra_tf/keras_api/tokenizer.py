@@ -370,11 +370,7 @@ AnyTokenizer: TypeAlias = Tokenizer | wordpiece.Tokenizer
 def _strings(texts: Any) -> Any:
     """What a layer may be called with: tensors and KerasTensors as they are."""
     if isinstance(texts, keras.KerasTensor) or tf.is_tensor(texts):
-        if str(getattr(texts.dtype, "name", texts.dtype)) != "string":
-            raise UserError(
-                "the tokenizer takes texts; expected strings, got "
-                f"{texts.dtype}"
-            )
+        _check_strings(texts)
         return texts
     try:
         return tf.convert_to_tensor(_batch(texts), tf.string)
@@ -402,16 +398,20 @@ def _batch(texts: Any) -> Any:
     return texts
 
 
+def _check_strings(texts: Any) -> None:
+    if texts.dtype != tf.string:  # a KerasTensor's is a name
+        raise UserError(
+            f"the tokenizer takes texts; expected strings, got {texts.dtype}"
+        )
+
+
 def flat(texts: tf.Tensor) -> tf.Tensor:
     """Reshapes a string tensor [batch], [batch, 1] or [] to [batch].
 
     Raises:
       UserError: it is none of strings.
     """
-    if texts.dtype != tf.string:
-        raise UserError(
-            f"the tokenizer takes texts; expected strings, got {texts.dtype}"
-        )
+    _check_strings(texts)
     if texts.shape.rank == 0 or texts.shape[1:] == (1,):
         return tf.reshape(texts, [-1])
     return texts

@@ -276,6 +276,8 @@ class Batches:
         """The first so many; all where -1."""
         if count < 0:
             return self
+        if self.count is not None:  # not to come to the end of an epoch
+            count = min(count, self.count)
         return Batches(lambda: itertools.islice(self._make(), count), None)
 
 

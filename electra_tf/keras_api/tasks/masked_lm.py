@@ -140,21 +140,23 @@ class MaskedLM(TokenModel):
             training,
         )
         weights = masked.masked_lm_weights
+        scores = losses.scores_of(network.head, hidden, training)
+        shape = tf.shape(masked.masked_lm_ids)
         if self._is_own or self._has_metrics:
+            size = network.config.vocab_size
+            logits = tf.cast(scores.scores, tf.float32) + scores.bias
+            logits = tf.reshape(logits, [shape[0], shape[1], size])
             own = self._compiled(
                 batch,
                 masked.masked_lm_ids,
-                tf.nn.softmax(network.head(hidden, training=training)),
+                tf.nn.softmax(logits),
                 weights,
                 training,
             )
             if own is not None:
                 return own
-        scores = losses.scores_of(network.head, hidden, training)
         labels = tf.reshape(masked.masked_lm_ids, [-1])
-        found = losses.token_loss_and_samples(*scores, labels).shaped(
-            tf.shape(masked.masked_lm_ids)
-        )
+        found = losses.token_loss_and_samples(*scores, labels).shaped(shape)
         right = tf.equal(found.predictions, masked.masked_lm_ids)
         self.accuracy.update_state(tf.cast(right, tf.float32), weights)
         return per_row(found.loss, weights, batch)

@@ -121,9 +121,10 @@ class SavedTask(Adaptable, CompiledTask):
             ).options
             made = task_class(task)(task, resolved, None, state)
         most = start.config.max_positions
-        if given.max_seq_length is not None and given.max_seq_length > most:
+        asked = options.get("max_seq_length")
+        if isinstance(asked, int) and asked > most:
             raise UserError(
-                f"max_seq_length: {given.max_seq_length}; expected at most "
+                f"max_seq_length: {asked}; expected at most "
                 f"{most}, the model's positions"
             )
         if not given.load_weights:
