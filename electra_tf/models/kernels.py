@@ -345,11 +345,8 @@ def rounding_residual_norm(
       [B, L, H] in float32, and the same in bfloat16.
     """
     inputs = x, bias, residual, gamma, beta, keys
-    if keys is None:
-        y = bias_dropout_residual_norm(*inputs, rate, epsilon)
-        return y, tf.cast(y, x.dtype)
-    if _mode == "plain":
-        y = _residual_functions(rate, epsilon, frozen)[0](*inputs)
+    if keys is None or _mode == "plain":
+        y = bias_dropout_residual_norm(*inputs, rate, epsilon, frozen)
         return y, tf.cast(y, x.dtype)
     return _rounding_residual(rate, epsilon, frozen)(*inputs)
 

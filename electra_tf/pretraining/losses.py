@@ -64,7 +64,6 @@ def _score_gradients(
     d = weights * (dy / total)[:, None]
     is_label = tf.range(tf.shape(weights)[1])[None, :] == labels[:, None]
     d -= tf.where(is_label, dy[:, None], 0.0)
-    # A product with ones: much quicker than a sum over rows in XLA.
     return d, kernels.row_sums(d)
 
 

@@ -25,7 +25,7 @@ _CPU_INFO = pathlib.Path("/proc/cpuinfo")
 _INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 # What TensorFlow's library may be told to do without.
 _LIMIT = "ONEDNN_MAX_CPU_ISA"
-_WITHOUT = ("SSE", "AVX2", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX")
+_WITHOUT = ("AVX", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 def instructions() -> str | None:
