@@ -132,7 +132,8 @@ def _placed(
     if pair is None:
         kept = fitting([found[0].ids], max_length - 2)
     else:
-        *kept, closed = inputs.pair_kept(*(f.ids for f in found), max_length)
+        a, b = (f.ids for f in found)
+        *kept, closed = inputs.pair_kept(a, b, max_length)
     ids = [first_tokens(f.ids, n) for f, n in zip(found, kept)]
     none = tf.fill([ids[0].nrows(), 1, 2], tf.constant(-1, tf.int64))
     around = [none]
