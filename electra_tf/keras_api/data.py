@@ -10,7 +10,7 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from electra_tf import files
-from electra_tf.data import manifest, reader
+from electra_tf.data import manifest, reader, shards
 from electra_tf.errors import UserError
 from electra_tf.keras_api.settings import PretrainSettings
 from electra_tf.pretraining.masking import SpecialIds
@@ -282,7 +282,9 @@ class PretrainingData:
 
     def explain(self, error: tf.errors.OpError) -> Exception:
         """What to tell of an error of the graph: the data's fault, or a bug."""
-        if isinstance(error, tf.errors.DataLossError):
+        if isinstance(error, tf.errors.DataLossError) or (
+            shards.DAMAGED in error.message
+        ):
             found = reader.data_loss_error(self.source)
             if "read it again" in str(found) and self.held_out:
                 return reader.data_loss_error(self.source, "validation")
