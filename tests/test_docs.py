@@ -129,6 +129,11 @@ def test_commands_are_found():
     assert len(list(pages.commands(uses))) > 10
 
 
+def test_the_readme_has_every_command():
+    spans = pages.spans((ROOT / "README.md").read_text("utf-8"))
+    assert sorted(app.COMMANDS.keys() - set(spans)) == []
+
+
 @each_page(WRITTEN)
 def test_commands_stand_in_shell_blocks(page):
     """Where they are checked; an indented block has no language."""

@@ -40,8 +40,8 @@ PAGES = {
 }  # fmt: skip
 # Commands that are no public name of the package itself.
 OTHER_RECIPES = (
-    "ask", "client", "demo", "fill", "generate", "push", "score", "serve",
-    "tune",
+    "ask", "client", "demo", "fill", "generate", "minimal_pairs", "push",
+    "score", "serve", "tune",
 )  # fmt: skip
 
 
