@@ -85,6 +85,12 @@ setuptools.setup(
             "python-docx>=1.1",
         ],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
+        "docs": [
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.5,<10",
+            "mkdocstrings[python]>=0.27",
+            "ruff>=0.6",  # formats the signatures
+        ],
         "dev": [
             "axe-playwright-python>=0.1.8",  # brings axe-core, MPL-2.0
             "beautifulsoup4>=4.12",

@@ -90,7 +90,7 @@ def export(
 ) -> Exported | ExportedOnnx:
     """Writes a model as a TensorFlow SavedModel that takes texts, or as ONNX.
 
-    electra-tf export --model=RUN --output=DIR
+        electra-tf export --model=RUN --output=DIR
 
     Writes DIR/1, or the next number if there are some already: text in,
     answers out, with the tokenizer inside. The directory's name is the

@@ -39,7 +39,7 @@ def serve(
 ) -> None:
     """Serves exported models on this machine, as TensorFlow Serving does.
 
-    electra-tf serve --model=DIR [--model=NAME=DIR ...] [--port=8501]
+        electra-tf serve --model=DIR --model=NAME=DIR --port=8501
 
     DIR is what electra-tf export wrote: numbered versions. The newest is
     served under the directory's name, or under NAME; a newer one that appears
