@@ -95,6 +95,9 @@ def test_the_bytes_of_the_local_build(
         assert made.repairs["duplicate_documents_dropped"] >= 30
 
 
+pools = {}
+
+
 @contextlib.contextmanager
 def _worker_pool(python_from):
     """Beam's own, which starts `python` from a PATH; gives its address."""
@@ -116,6 +119,7 @@ def _worker_pool(python_from):
                 socket.create_connection(("localhost", port)).close()
                 break
             time.sleep(0.1)
+        pools[f"localhost:{port}"] = pool
         yield f"localhost:{port}"
     finally:
         pool.terminate()
@@ -136,14 +140,16 @@ def test_two_processes_and_a_worker_pool(
     words = [
         "build-data", f"--input={texts}/*", f"--vocab={tiny_vocab_file}",
         "--num_shards=3", "--num_workers=2", "--drop_duplicates",
-        "--validation_fraction=0.1", "--noprogress",
+        "--validation_fraction=0.1",
     ]  # fmt: skip
     assert app.run([*words, f"--output={tmp_path}/local"]) == 0
     assert app.run([*words, f"--output={tmp_path}/beam", "--runner=beam"]) == 0
     _same(tmp_path / "local", tmp_path / "beam")
     there = [*words, f"--output={tmp_path}/pool", "--runner=beam"]
-    with _worker_pool(os.path.dirname(sys.executable)) as address:
-        assert app.run([*there, _pool_args(address)]) == 0
+    ours = os.path.dirname(sys.executable)
+    with _worker_pool(ours) as one, _worker_pool(ours) as other:
+        assert app.run([*there, _pool_args(f"{one},{other}")]) == 0
+        assert app.run([*there, "--overwrite", _pool_args(one)]) == 0
     _same(tmp_path / "local", tmp_path / "pool")
     # Neither Beam nor gRPC nor a worker's TensorFlow has anything to say.
     assert capfd.readouterr().err == ""
@@ -184,7 +190,7 @@ def build(texts, tiny_vocab_file, tmp_path, capfd):
     def run(*more):
         words = [
             "build-data", f"--input={texts}/*", f"--vocab={tiny_vocab_file}",
-            f"--output={tmp_path}/beam", "--runner=beam", "--noprogress",
+            f"--output={tmp_path}/beam", "--runner=beam",
         ]  # fmt: skip
         assert app.run([*words, *more]) == 2
         (line,) = capfd.readouterr().err.strip().splitlines()
@@ -208,6 +214,11 @@ def build(texts, tiny_vocab_file, tmp_path, capfd):
         (
             "--runner=PortableRunner --job_endpoint=localhost:1",
             "no job server answers at localhost:1",
+        ),
+        (
+            "--runner=PortableRunner --job_endpoint=embed "
+            "--environment_type=EXTERNAL --environment_config=localhost:1",
+            "no worker pool answers at 'localhost:1'",
         ),
         ("--foo=3", "Beam does not know ['--foo=3']"),
         ("--direct_num_workers=x", "--direct_num_workers: invalid int"),
@@ -353,12 +364,12 @@ class _Stuck:
 def test_a_stuck_run_is_told_interrupted_and_cancelled(
     tmp_path, monkeypatch, capfd
 ):
-    from electra_tf.data import beam_runs
+    from electra_tf.data import beam_runs, beam_workers
 
     monkeypatch.setattr(beam_runs, "_WORKER_SECONDS", 0.1)
     mark = str(tmp_path / "mark")
     stuck = _Stuck()
-    with beam_runs._Workers() as workers:
+    with beam_workers.Workers() as workers:
         watched = beam_runs._Watched(stuck, workers, mark)
         timer = threading.Timer(
             1.5, lambda: signal.pthread_kill(main, signal.SIGINT)
@@ -376,16 +387,16 @@ def test_a_stuck_run_is_told_interrupted_and_cancelled(
 
 
 def test_a_worker_that_dies_ends_the_run(tmp_path):
-    from electra_tf.data import beam_runs
+    from electra_tf.data import beam_runs, beam_workers
 
-    with beam_runs._Workers() as workers:
+    with beam_workers.Workers() as workers:
         ended = subprocess.Popen(["true"])
         ended.wait()
         folder = pathlib.Path(workers.command.split()[-1])
         (folder / f"{ended.pid}").touch()
         (folder / f"{ended.pid}.log").write_text("one\nlast words\n")
         watched = beam_runs._Watched(_Stuck(), workers, None)
-        with pytest.raises(UserError, match=r"died .*said last: last words"):
+        with pytest.raises(UserError, match=r"died .*last words: last words"):
             watched.finish(in_this_thread=False)
     assert not folder.exists()
 
@@ -407,7 +418,7 @@ def _command(much, vocab, output, *more):
         [
             sys.executable, "-m", "electra_tf", "build-data",
             f"--input={much}/*", f"--vocab={vocab}", f"--output={output}",
-            "--runner=beam", "--noprogress", *more,
+            "--runner=beam", *more,
         ],
         stderr=subprocess.PIPE,
         text=True,
@@ -419,13 +430,13 @@ def _command(much, vocab, output, *more):
     )  # fmt: skip
 
 
-def _workers_of(process):
+def _workers_of(process, name=b"beam_worker"):
     found = []
     for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             parent = int(stat.read_text().rpartition(")")[2].split()[1])
             words = stat.with_name("cmdline").read_bytes()
-            if parent == process.pid and b"beam_worker" in words:
+            if parent == process.pid and name in words:
                 found.append(int(stat.parent.name))
     return found
 
@@ -486,4 +497,25 @@ def test_a_pool_that_cannot_start_its_workers(much, tiny_vocab_file, tmp_path):
         assert process.wait(30) == 130
         assert time.monotonic() - begin < 10
         process.stderr.close()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_of_a_pool_that_dies(much, tiny_vocab_file, tmp_path):
+    with _worker_pool(os.path.dirname(sys.executable)) as address:
+        process = _command(
+            much, tiny_vocab_file, tmp_path / "out", "--num_workers=2",
+            _pool_args(address),
+        )  # fmt: skip
+
+        def workers():
+            return _workers_of(pools[address], b"SdkHarness")
+
+        _wait_for(lambda: len(workers()) == 2)
+        time.sleep(8)
+        begin = time.monotonic()
+        os.kill(workers()[1], signal.SIGKILL)
+        _, told = process.communicate(timeout=60)
+        assert time.monotonic() - begin < 10
+        assert process.returncode == 2 and "a worker process died" in told
     assert not (tmp_path / "out").exists()

@@ -13,9 +13,7 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +31,8 @@ try:
     from apache_beam.options import pipeline_options
     from apache_beam.runners.portability import fn_api_runner, portable_runner
     from apache_beam.transforms import environments
+
+    from electra_tf.data import beam_workers
     import apache_beam.io.gcp.bigquery  # isort: skip
 except ImportError as error:
     raise UserError(
@@ -57,7 +57,6 @@ _LOCAL = ("directrunner", "switchingdirectrunner", "fnapirunner")
 # Say after so many seconds that no worker has come.
 _WORKER_SECONDS = 45.0
 _POLL_SECONDS = 0.3
-_CONNECT_SECONDS = 10.0
 # Seconds for workers to end, and for a runner to hear that it is not wanted.
 _ENDING_SECONDS = 2.0
 _USER_ERROR = re.compile(r"UserError: (.*?)(?: \[while running|\\n|\n|$)")
@@ -132,7 +131,6 @@ def run(
         ended, and a runner elsewhere is asked to cancel.
     """
     start = _Start(beam_args, num_workers)
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
     mark = None
     if folder is not None and not start.is_local:
         mark = files.join(folder, ".worker-came")
@@ -148,8 +146,12 @@ def run(
             )
         return pipeline
 
-    with _quiet_environment(), _Workers() as workers:
-        start.use(workers.command)
+    with (
+        _quiet_environment(),
+        _quiet_logs(),
+        beam_workers.Workers() as workers,
+        start.use(workers.command),
+    ):
         watched = _Watched(composed(), workers, mark)
         try:
             state = watched.finish(in_this_thread=start.has_job_server)
@@ -174,6 +176,8 @@ class _Start:
       flag: as it was given, for messages.
       runner: the last word of the runner's name.
       is_local: whether the workers are processes of this machine.
+      pools: the addresses of worker pools, where these start the workers and
+        this process runs the pipeline.
       has_job_server: whether Beam starts a program for it here.
     """
 
@@ -196,15 +200,33 @@ class _Start:
         self.is_local = self.runner.lower() in _LOCAL
         self.has_job_server = False
         self._runner: Any = None
-        if self.is_local:
+        portable = self._options.view_as(pipeline_options.PortableOptions)
+        self.pools: list[str] = []
+        if (
+            self.runner == "PortableRunner"
+            and portable.job_endpoint == "embed"
+            and portable.environment_type == "EXTERNAL"
+        ):
+            self.pools = (portable.environment_config or "").split(",")
+            for address in self.pools:
+                if not beam_workers.reachable(address):
+                    raise UserError(
+                        f"{self.flag}: no worker pool answers at {address!r}; "
+                        "start it, or mend --environment_config"
+                    )
+        if self.is_local or self.pools:
             self._refuse_unknown_flags()
             direct = self._options.view_as(pipeline_options.DirectOptions)
             if "direct_num_workers" not in beam_args:
                 direct.direct_num_workers = num_workers
             self._in_processes = (
-                direct.direct_running_mode == "multi_processing"
-                or "direct_running_mode" not in beam_args
-            ) and direct.direct_num_workers != 1
+                self.is_local
+                and (
+                    direct.direct_running_mode == "multi_processing"
+                    or "direct_running_mode" not in beam_args
+                )
+                and direct.direct_num_workers != 1
+            )
             if self._in_processes:
                 direct.direct_running_mode = "in_memory"  # see `use`
         else:
@@ -214,18 +236,27 @@ class _Start:
     def _standard(self) -> Any:
         return self._options.view_as(pipeline_options.StandardOptions)
 
-    def use(self, command: str) -> None:
-        """Starts workers of this machine, where there are, by a command."""
-        if not self.is_local:
-            return
-        environment = None
-        if self._in_processes:
-            environment = (
-                environments.SubprocessSDKEnvironment.from_command_string(
-                    command
+    @contextlib.contextmanager
+    def use(self, command: str) -> Iterator[None]:
+        """Lets a command, or the worker pools, start the workers."""
+        if self.pools:
+            # Beam's own job server at "embed" never has but one worker.
+            with beam_workers.in_turn(self.pools) as address:
+                self._runner = fn_api_runner.FnApiRunner(
+                    environments.ExternalEnvironment(address)
                 )
-            )
-        self._runner = fn_api_runner.FnApiRunner(environment)
+                yield
+            return
+        if self.is_local:
+            environment = None
+            if self._in_processes:
+                environment = (
+                    environments.SubprocessSDKEnvironment.from_command_string(
+                        command
+                    )
+                )
+            self._runner = fn_api_runner.FnApiRunner(environment)
+        yield
 
     def pipeline(self) -> beam.Pipeline:
         """An empty pipeline for the runner."""
@@ -278,7 +309,7 @@ class _Start:
         if not isinstance(runner, portable_runner.PortableRunner):
             return
         if endpoint and endpoint != "embed":
-            if not _reachable(endpoint):
+            if not beam_workers.reachable(endpoint):
                 raise UserError(
                     f"{self.flag}: no job server answers at {endpoint}; start "
                     "it, or mend --job_endpoint"
@@ -299,87 +330,6 @@ class _Start:
             )
 
 
-def _reachable(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection(
-            (host.strip("[]"), int(port)), _CONNECT_SECONDS
-        ):
-            return True
-    except (OSError, ValueError):
-        return False
-
-
-class _Workers:
-    """The worker processes of this machine, where a run has them.
-
-    Each leaves a file with its number and its log in a folder of their own,
-    and takes the number away when it is done: see `beam_worker`.
-
-    Attributes:
-      command: starts one.
-    """
-
-    def __enter__(self) -> "_Workers":
-        self._folder = tempfile.mkdtemp(prefix="electra_tf-beam-")
-        words = [sys.executable, "-m", "electra_tf.data.beam_worker"]
-        self.command = "exec " + shlex.join([*words, self._folder])
-        self._before = threading.excepthook
-        threading.excepthook = self._excepthook
-        return self
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        self.stop()
-        if kind is None:  # else threads are left that complain later
-            threading.excepthook = self._before
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def stop(self) -> None:
-        """Ends those that are there."""
-        open(os.path.join(self._folder, "stop"), "w").close()
-        end = time.monotonic() + _ENDING_SECONDS
-        while self._alive() and time.monotonic() < end:
-            time.sleep(0.05)
-        for pid in self._alive():
-            with contextlib.suppress(OSError):
-                os.kill(pid, 9)
-
-    def dead(self) -> str | None:
-        """What a worker said last that ended before its work did."""
-        for pid in self._pids():
-            if not _lives(pid) and pid in self._pids():
-                lines = ["nothing"]
-                with contextlib.suppress(OSError):
-                    path = os.path.join(self._folder, f"{pid}.log")
-                    with open(path, errors="replace") as log:
-                        lines += [x for x in log.read().splitlines() if x]
-                return lines[-1].strip()
-        return None
-
-    def _pids(self) -> list[int]:
-        names = os.listdir(self._folder)
-        return [int(name) for name in names if name.isdecimal()]
-
-    def _alive(self) -> list[int]:
-        return [pid for pid in self._pids() if _lives(pid)]
-
-    def _excepthook(self, args: threading.ExceptHookArgs) -> None:
-        # Beam's threads that wait for a worker; `dead` tells of that.
-        told = args.exc_value
-        if not isinstance(told, grpc.RpcError) and (
-            "Worker subprocess exited" not in str(told)
-        ):
-            self._before(args)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
-
-
 class _Watched:
     """A pipeline that is run by a thread of its own, and looked after.
 
@@ -388,7 +338,10 @@ class _Watched:
     """
 
     def __init__(
-        self, pipeline: beam.Pipeline, workers: _Workers, mark: str | None
+        self,
+        pipeline: beam.Pipeline,
+        workers: beam_workers.Workers,
+        mark: str | None,
     ):
         self._pipeline, self._workers, self._mark = pipeline, workers, mark
         self._begin = time.monotonic()
@@ -433,7 +386,7 @@ class _Watched:
             raise UserError(
                 "a worker process died (killed, or out of memory); nothing "
                 "finished was changed: run the command again, with a smaller "
-                f"--num_workers if memory was short (it said last: {said})"
+                f"--num_workers if memory was short (its last words: {said})"
             )
         if self._mark is None:
             return
@@ -483,6 +436,30 @@ def _quiet_environment() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Keeps Beam's lines back: what they tell comes as an error, too."""
+    root, beams = logging.getLogger(), logging.getLogger("apache_beam")
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        return "apache_beam" not in record.pathname
+
+    # Beam logs to the root as well, and would give it a handler for good.
+    handler = None if root.handlers else logging.lastResort
+    level = beams.level
+    beams.setLevel(logging.CRITICAL + 1)
+    root.addFilter(is_ours)
+    if handler:
+        root.addHandler(handler)
+    try:
+        yield
+        beams.setLevel(level)  # else threads are left that complain
+    finally:
+        root.removeFilter(is_ours)
+        if handler:
+            root.removeHandler(handler)
 
 
 def _cut(text: str) -> str:

@@ -79,9 +79,9 @@ def _going_on(run_dir: str | None) -> str:
         ]
     found = [path for path in map(checkpoints.latest, folders) if path]
     if not found:
-        return f"there is no checkpoint in {run_dir} yet: {again} to begin anew"
+        return f"there is no checkpoint in {run_dir} yet: {again} from step 0"
     newest = max(found, key=_written)
-    return f"{again} to go on from {newest}"
+    return f"{again} to resume from {newest}"
 
 
 def _written(path: str) -> int:
