@@ -401,6 +401,24 @@ def test_a_worker_that_dies_ends_the_run(tmp_path):
     assert not folder.exists()
 
 
+def test_workers_that_cannot_start(monkeypatch):
+    from electra_tf.data import beam_runs, beam_workers
+
+    enter = beam_workers.Workers.__enter__
+
+    def started(workers):
+        enter(workers).command = "exec false"
+        return workers
+
+    monkeypatch.setattr(beam_workers.Workers, "__enter__", started)
+
+    def compose(pipeline):
+        _ = pipeline | beam_runs.beam.Create([1])
+
+    with pytest.raises(UserError, match="a worker process died"):
+        beam_runs.run(compose, num_workers=2)
+
+
 @pytest.fixture(scope="module")
 def much(tmp_path_factory, sample_text_dir):
     """Text for half a minute."""

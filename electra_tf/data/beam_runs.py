@@ -420,11 +420,14 @@ class _Watched:
 
 @contextlib.contextmanager
 def _quiet_environment() -> Iterator[None]:
-    """For processes that are started here: no notices, no GPU."""
+    """For processes started here: our modules, no notices, no GPU."""
     ours = {
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "GRPC_VERBOSITY": "NONE",
         "CUDA_VISIBLE_DEVICES": "-1",
+        "PYTHONPATH": os.pathsep.join(
+            os.path.abspath(path) for path in sys.path
+        ),
     }
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)

@@ -38,7 +38,7 @@ def reachable(address: str) -> bool:
         return False
 
 
-class _Pools(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]
+class _Pools(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     """Asks worker pools in turn for the workers that it is asked for."""
 
     def __init__(self, addresses: list[str]):
@@ -138,12 +138,14 @@ class Workers:
         return [pid for pid in self._pids() if _lives(pid)]
 
     def _excepthook(self, args: threading.ExceptHookArgs) -> None:
-        # Beam's threads that wait for a worker; `dead` tells of that. Of one
-        # that is elsewhere, that its connection broke is all there is.
+        # Beam's threads that wait for a worker: it could not start, or its
+        # connection broke. `dead` tells of that.
         told = args.exc_value
-        if isinstance(told, grpc.RpcError):
+        if isinstance(told, grpc.RpcError) or (
+            "Worker subprocess exited" in str(told)
+        ):
             self._lost = self._lost or not self._stopped
-        elif "Worker subprocess exited" not in str(told):
+        else:
             self._before(args)
 
 
