@@ -57,14 +57,14 @@ def test_slices_are_the_texts_and_cut_where_nothing_reaches_across(
     ends, longest = set(), max(map(len, parts))
     for each in parts:
         for left, right in itertools.pairwise(each):
-            assert len(left) >= 24 - 12
             ends.add(left[-1:])
             if left[-1:] in b" \n":
                 assert (left[-2:-1] + right[:1]).isalnum()
             else:
                 assert between_ideographs
                 assert (left[-3:] + right[:3]).decode() in (
-                    "中国", "国人", "人好", "人中", "国中", "国国", "人国",
+                    "中国", "国人", "人好", "好中",
+                    "人中", "国中", "国国", "人国",
                 )  # fmt: skip
     assert longest > 8
     assert (len(ends) > 2) == between_ideographs
@@ -74,9 +74,9 @@ def test_slices_are_the_texts_and_cut_where_nothing_reaches_across(
 def test_pieces_and_words_are_the_same_in_slices(
     monkeypatch, tiny_vocab_file, splitter
 ):
-    texts = tf.constant(random_texts(1, 60))
+    texts = tf.constant(random_texts(1, 16))
     tokenizer = Tokenizer(tiny_vocab_file)
-    for bytes_at_once in (10**6, 24):
+    for bytes_at_once in (10**6, 60):
         monkeypatch.setattr(slices, "BYTES", bytes_at_once)
         pieces = qa_signatures.context_pieces(tokenizer, texts, splitter)
         words = slices.read(
@@ -87,12 +87,12 @@ def test_pieces_and_words_are_the_same_in_slices(
             ),
             between_ideographs=True,
         )  # fmt: skip
-        if bytes_at_once > 24:
+        if bytes_at_once > 60:
             whole = pieces, words
     same(pieces, whole[0])
     same(words.values(), whole[1].values())
     same(whole[1].values(), word_splitting.split_words(texts)[:-1])
-    assert slices.cut(texts, True).row.shape[0] > 3 * texts.shape[0]
+    assert slices.cut(texts, True).row.shape[0] > 2 * texts.shape[0]
 
 
 def _read(words):

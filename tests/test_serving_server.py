@@ -537,12 +537,13 @@ def test_a_long_text_is_answered_in_steps(tmp_path):
             for name, function in model.functions.items()
         }
         model.functions.update(functions)
-        for size, steps in ((20, ["size"]), (5000, [
-            "size.begin", "size.part", "size.part", "size.end",
-        ])):  # fmt: skip
+        for size, ends in (
+            (20, {"size"}),
+            (5000, {"size.begin", "size.part", "size.end"}),
+        ):
             del run[:]
             status, answer = predict(
                 server, {"signature_name": "size", "instances": ["x" * size]}
             )
             assert (status, answer) == (200, {"predictions": [float(size)]})
-            assert run == steps
+            assert set(run) == ends

@@ -58,6 +58,9 @@ _FIRST_PACE = 5e-5
 _STEADY = 0.8
 # No call is so short that its own cost, apart from its rows, is all of it.
 _FEWEST_BYTES = 1024
+# Short calls tell little of long ones: a row with more text than this is always
+# answered in steps.
+_IN_STEPS_BYTES = 2**14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +212,9 @@ class Batcher:
                 if len(waiting) > self._settings.parallel:
                     done.append(await waiting.popleft())
                     self._check_size(done)
-                if work.steps and longest > self._call_bytes(work):
+                if work.steps and longest > min(
+                    self._call_bytes(work), _IN_STEPS_BYTES
+                ):
                     answer = asyncio.ensure_future(
                         self._in_steps(work, work.steps, long, piece, longest)
                     )
