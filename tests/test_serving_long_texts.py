@@ -67,7 +67,8 @@ def test_slices_are_the_texts_and_cut_where_nothing_reaches_across(
                     "人中", "国中", "国国", "人国",
                 )  # fmt: skip
     assert longest > 8
-    assert (len(ends) > 2) == between_ideographs
+    assert bool(ends - {b" ", b"\n"}) == between_ideographs
+    assert ends & {b" "}
 
 
 @pytest.mark.parametrize("splitter", [WORDS, CHARACTERS], ids=["en", "zh"])
