@@ -157,11 +157,12 @@ class LoadedModel:
         ) -> dict[str, np.ndarray]:
             import tensorflow as tf
 
-            found = {
-                key: tf.concat([each[key] for each in parts], axis=0)
-                for key in parts[0]
-            }
-            return self._arrays(signature, call(steps.END, state | found, stop))
+            for key in list(parts[0]):
+                state[key] = tf.concat([each.pop(key) for each in parts], 0)
+            outputs = call(steps.END, state, stop)
+            # What is left of a long text is large, and so is its answer.
+            state.clear()
+            return self._arrays(signature, outputs)
 
         return Steps(begin, part, end)
 
@@ -182,10 +183,10 @@ class LoadedModel:
         }
 
     def _arrays(
-        self, signature: str, outputs: Mapping[str, Any]
+        self, signature: str, outputs: dict[str, Any]
     ) -> dict[str, np.ndarray]:
         names = self.signatures[signature].outputs
-        return {name: outputs[name].numpy() for name in names}
+        return {name: outputs.pop(name).numpy() for name in names}
 
     def warm_up(self) -> None:
         """Runs each signature once, on the examples of the description.

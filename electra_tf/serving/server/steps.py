@@ -30,6 +30,7 @@ class Steps:
         are.
       part: that, the first part and the one after the last -> their results.
       end: that, and the results of all parts -> the signature's outputs.
+        Both are used up.
     """
 
     begin: Callable[[Arrays, Stop], tuple[State, int]]
