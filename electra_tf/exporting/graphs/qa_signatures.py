@@ -420,7 +420,8 @@ def signatures(predictor: Predictor) -> Signatures:
         return rows, (context, pieces, windows)
 
     def answer(rest: Any, beams: Tensors) -> Tensors:
-        return _answers(predictor, *rest, beams)
+        context, pieces, windows = rest
+        return _answers(predictor, context, pieces, windows, beams)
 
     return steps.signatures(
         steps.Steps(prepare, *_forward(predictor), answer),

@@ -143,7 +143,11 @@ def _function(
     """A tf.function whose inputs are named as the specs are."""
     named: Any = function
     named.__signature__ = inspect.Signature(
-        inspect.Parameter(spec.name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        for spec in specs
+        [
+            inspect.Parameter(
+                spec.name, inspect.Parameter.POSITIONAL_OR_KEYWORD
+            )
+            for spec in specs
+        ]
     )
     return tf.function(named, input_signature=list(specs), autograph=False)

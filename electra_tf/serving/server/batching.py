@@ -212,6 +212,7 @@ class Batcher:
                 if len(waiting) > self._settings.parallel:
                     done.append(await waiting.popleft())
                     self._check_size(done)
+                answer: asyncio.Future[Arrays]
                 if work.steps and longest > min(
                     self._call_bytes(work), _IN_STEPS_BYTES
                 ):
