@@ -85,7 +85,9 @@ setuptools.setup(
             "python-docx>=1.1",
         ],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
+        "litert": ["ai-edge-litert>=2.0"],
         "dev": [
+            "ai-edge-litert>=2.0",
             "axe-playwright-python>=0.1.8",  # brings axe-core, MPL-2.0
             "beautifulsoup4>=4.12",
             "bm25s>=0.3",

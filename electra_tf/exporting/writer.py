@@ -3,7 +3,6 @@
     DIR/1/saved_model.pb, variables/, assets/, fingerprint.pb
     DIR/1/assets.extra/electra_tf.json   what the model is; see `description`
     DIR/1/assets.extra/tf_serving_warmup_requests   see `serving_files`
-    DIR/1/assets.extra/model.tflite      if asked for; see `tflite`
     DIR/models.config ...                see `serving_files`
 
 A version is made under a temporary name beside its place and renamed when it
@@ -27,7 +26,7 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.exporting import description, serving_files, tflite
+from electra_tf.exporting import description, serving_files
 from electra_tf.exporting.graphs.inputs import Signatures
 from electra_tf.exporting.servable import Servable
 from electra_tf.models import packed_encoder
@@ -70,7 +69,6 @@ def export(
     version: int | None = None,
     names: Iterable[str] | None = None,
     storage: Storage = "float32",
-    with_tflite: bool = False,
     explain: bool = False,
 ) -> Export:
     """Writes the next version of a model.
@@ -83,8 +81,6 @@ def export(
       names: of signatures; all where None.
       storage: how the weights are kept; but for "float32" the answers to the
         examples are compared with the model's own.
-      with_tflite: write a classifier for TensorFlow Lite beside it; see
-        `tflite`.
       explain: add the signature `explain`.
 
     Raises:
@@ -92,8 +88,6 @@ def export(
         cannot be written, or it answers otherwise than the model.
     """
     name = model_name(output)
-    if with_tflite:
-        tflite.classifier(servable)
     if version is not None:
         _check_version(output, version)
     _warn_of_vocabulary(servable)
@@ -108,10 +102,6 @@ def export(
         _save(servable, kept, temporary)
         extra = files.join(temporary, description.FOLDER)
         files.make_directory(extra)
-        if with_tflite:
-            about["tflite"] = tflite.write(
-                servable, files.join(extra, tflite.FILE)
-            )
         files.write_text(
             files.join(extra, description.FILE),
             json.dumps(about, ensure_ascii=False, indent=2) + "\n",
