@@ -86,6 +86,12 @@ setuptools.setup(
         ],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
         "litert": ["ai-edge-litert>=2.0"],
+        "docs": [
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.5,<10",
+            "mkdocstrings[python]>=0.27",
+            "ruff>=0.6",  # formats the signatures
+        ],
         "dev": [
             "ai-edge-litert>=2.0",
             "axe-playwright-python>=0.1.8",  # brings axe-core, MPL-2.0

@@ -87,8 +87,8 @@ def test_distribution(distribution):
     assert not any(p.startswith("tests") for p in distribution["packages"])
     extras = {
         "gpu", "beam", "hf", "kaggle", "zh", "serving", "seq2seq",
-        "retrieval", "documents", "onnx", "arrow", "tune", "mlflow", "wandb",
-        "dev",
+        "retrieval", "documents", "litert", "onnx", "arrow", "tune", "mlflow", "wandb",
+        "docs", "dev",
     }  # fmt: skip
     assert set(distribution["extras_require"]) == extras
 
@@ -118,20 +118,3 @@ def test_changelog_names_the_version():
 def test_ci_script_can_run():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=True)
-
-
-def test_readme_tree_names_only_what_exists():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    tree = text.partition("## The repository")[2].partition("```")[2]
-    tree = tree.partition("```")[0]
-    assert tree
-    stack: list[tuple[int, str]] = []
-    for line in filter(str.strip, tree.splitlines()):
-        indent = len(line) - len(line.lstrip())
-        name = line.split()[0]
-        while stack and stack[-1][0] >= indent:
-            stack.pop()
-        path = pathlib.PurePath(*(part for _, part in stack), name)
-        assert list(ROOT.glob(str(path))), f"README names {path}: not there"
-        if name.endswith("/"):
-            stack.append((indent, name))

@@ -93,6 +93,10 @@ COMMANDS = {
         "recipes.score:score",
         "how good a model finds sentences; rerank, clean up",
     ),
+    "minimal-pairs": Command(
+        "recipes.minimal_pairs:minimal_pairs",
+        "how often a model prefers the acceptable sentence of a pair",
+    ),
     "fill": Command(
         "recipes.fill:fill", "the most probable tokens for [MASK] in a text"
     ),

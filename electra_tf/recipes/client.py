@@ -28,8 +28,8 @@ def client(
 ) -> None:
     """Asks a server for answers: electra-tf serve or TensorFlow Serving.
 
-    electra-tf client --url=http://127.0.0.1:8501 --text="a fine film"
-    electra-tf client --url=... --input=FILE.jsonl --output=ANSWERS.jsonl
+        electra-tf client --url=http://127.0.0.1:8501 --text="a fine film"
+        electra-tf client --url=... --input=FILE.jsonl --output=ANSWERS.jsonl
 
     Prints one JSON value for each row. A row of the file is a text in quotes,
     or an object with the model's inputs ({"question": ..., "context": ...}).

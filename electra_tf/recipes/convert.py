@@ -58,7 +58,7 @@ def convert(
 ) -> Converted:
     """Converts a checkpoint from one format to another, weights bit for bit.
 
-    electra-tf convert --from=PATH --to=huggingface --output=DIR
+        electra-tf convert --from=PATH --to=huggingface --output=DIR
 
     The source is recognised: a model directory or finished run of electra_tf,
     a Hugging Face directory, a KerasHub preset, a TF1 checkpoint of the

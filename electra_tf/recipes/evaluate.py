@@ -59,7 +59,7 @@ def evaluate(
 ) -> Evaluation:
     """Metrics of a fine-tuned model on data with labels.
 
-    electra-tf evaluate --model=RUN --data=DATA
+        electra-tf evaluate --model=RUN --data=DATA
 
     Reads the splits that the task validates on, or --split. With --predictions
     it writes what was predicted too, and the files that a leaderboard takes.

@@ -73,7 +73,7 @@ def evaluate_pretraining(
 ) -> PretrainingMetrics:
     """Evaluates a pre-training run on held-out text, beside baselines.
 
-    electra-tf evaluate-pretraining --model=RUN --data=DATA
+        electra-tf evaluate-pretraining --model=RUN --data=DATA
 
     Reads the run's newest checkpoint, or the model directory. Masks and
     samples are the same at every call, so metrics of different runs compare.

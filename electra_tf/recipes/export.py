@@ -128,7 +128,7 @@ def export(
 ) -> Exported | ExportedOnnx | ExportedTflite:
     """Writes a model as a SavedModel that takes texts, as ONNX, or as .tflite.
 
-    electra-tf export --model=RUN --output=DIR
+        electra-tf export --model=RUN --output=DIR
 
     Writes DIR/1, or the next number if there are some already: text in,
     answers out, with the tokenizer inside. The directory's name is the

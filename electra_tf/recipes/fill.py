@@ -58,8 +58,8 @@ def fill(
 ) -> Filled:
     """The most probable tokens for each [MASK] of a text.
 
-    electra-tf fill --model=RUN --text="The old man sat by the [MASK]."
-    electra-tf fill --model=RUN --input=TEXT.txt --output=FILLED.jsonl
+        electra-tf fill --model=RUN --text="The old man sat by the [MASK]."
+        electra-tf fill --model=RUN --input=TEXT.txt --output=FILLED.jsonl
 
     The generator says them, of everything around the blank; of a text that is
     longer than what it reads at once, what is nearest. Several blanks are

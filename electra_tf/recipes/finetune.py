@@ -69,8 +69,8 @@ def finetune(
 ) -> FineTuned:
     """Fine-tunes a model on a task, in one trial or several, and reports.
 
-    electra-tf finetune --config=configs/finetune/sst2.yaml --model=DIR \\
-        --output=RUN
+        electra-tf finetune --config=configs/finetune/sst2.yaml --model=DIR \\
+            --output=RUN
 
     The model is a checkpoint of any format: a model directory or run of ours,
     a Hugging Face directory, a KerasHub preset, a TF1 checkpoint, hf:// or

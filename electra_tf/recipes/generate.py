@@ -57,7 +57,7 @@ def generate(
 ) -> Generated:
     """Texts that begin with a prompt, sampled from a masked language model.
 
-    electra-tf generate --model=RUN --prompt="The old man" --num_samples=10
+        electra-tf generate --model=RUN --prompt="The old man" --num_samples=10
 
     Methods: mask_predict samples all tokens at once and then, in some
     iterations, fewer and fewer of them again; gibbs samples one token at a

@@ -72,7 +72,7 @@ def predict(
 ) -> Predicted:
     """Predictions of a fine-tuned model, for each row of a file.
 
-    electra-tf predict --model=RUN --input=FILE.tsv --output=FILE.jsonl
+        electra-tf predict --model=RUN --input=FILE.tsv --output=FILE.jsonl
 
     The input is a table, JSON Lines, JSON, Parquet, Arrow or a folder of
     datasets, told by what it holds; the output is TSV, CSV or JSON Lines by its

@@ -85,7 +85,7 @@ def pretrain(
 ) -> PretrainResult:
     """Trains a generator and a discriminator on built examples.
 
-    electra-tf pretrain --config=tiny.yaml --data=DATA --output=RUN
+        electra-tf pretrain --config=tiny.yaml --data=DATA --output=RUN
 
     Started again with the same arguments it resumes from the last checkpoint;
     SIGTERM and Ctrl-C write one first. The run directory receives

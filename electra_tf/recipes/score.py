@@ -85,7 +85,7 @@ def score(
 ) -> Scores:
     """Scores sentences by how good a pre-trained model finds them.
 
-    electra-tf score --model=RUN --input=TEXT.txt [--output=SCORES.jsonl]
+        electra-tf score --model=RUN --input=TEXT.txt --output=SCORES.jsonl
 
     A score is a log-probability in nats, the higher the better; `mean` is
     that a token. Methods: pll, the generator's pseudo-log-likelihood, a pass

@@ -72,8 +72,8 @@ def tune(
 ) -> Tuned:
     """Searches for the learning rate, batch size and epochs of a fine-tuning.
 
-    electra-tf tune --config=configs/finetune/sst2.yaml --model=DIR \\
-        --output=SEARCH --num_runs=20
+        electra-tf tune --config=configs/finetune/sst2.yaml --model=DIR \\
+            --output=SEARCH --num_runs=20
 
     Each run is a fine-tuning in a directory of its own below the output; what
     it does best on the validation data decides what is tried next (Optuna's
