@@ -87,8 +87,8 @@ def test_distribution(distribution):
     assert not any(p.startswith("tests") for p in distribution["packages"])
     extras = {
         "gpu", "beam", "hf", "kaggle", "zh", "serving", "seq2seq",
-        "retrieval", "documents", "litert", "onnx", "arrow", "tune", "mlflow", "wandb",
-        "docs", "dev",
+        "retrieval", "documents", "litert", "onnx", "arrow", "tune", "mlflow",
+        "wandb", "docs", "dev",
     }  # fmt: skip
     assert set(distribution["extras_require"]) == extras
 
