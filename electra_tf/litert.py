@@ -10,6 +10,7 @@ import collections
 import concurrent.futures
 import importlib.util
 import os
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +50,10 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+class Stopped(Exception):
+    """Raised where a call was told to stop."""
 
 
 class LiteNetwork:
@@ -95,6 +100,7 @@ class LiteNetwork:
         input_mask: np.ndarray,
         segment_ids: np.ndarray,
         threads: int = 1,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> np.ndarray:
         """Returns one output of B rows, float32 [B, ...].
 
@@ -106,6 +112,10 @@ class LiteNetwork:
             the others; a row has one at least.
           segment_ids: int32 [B, L].
           threads: rows that run at the same time.
+          stopped: asked before each row.
+
+        Raises:
+          Stopped: it said so.
         """
         lengths = np.maximum(np.count_nonzero(input_mask, axis=1), 1)
         rows = [
@@ -114,14 +124,14 @@ class LiteNetwork:
         ]
         threads = min(threads, len(rows))
         if threads <= 1:
-            found = self._run(output, rows)
+            found = self._run(output, rows, stopped)
         else:
             if self._threads is None:
                 self._threads = concurrent.futures.ThreadPoolExecutor(cores())
             # Neighbours are alike in length: dealt out like cards.
             shares = [rows[i::threads] for i in range(threads)]
             calls = [
-                self._threads.submit(self._run, output, share)
+                self._threads.submit(self._run, output, share, stopped)
                 for share in shares
             ]
             found = [np.empty(0)] * len(rows)
@@ -136,15 +146,23 @@ class LiteNetwork:
         return padded
 
     def _run(
-        self, output: str, rows: list[tuple[np.ndarray, np.ndarray]]
+        self,
+        output: str,
+        rows: list[tuple[np.ndarray, np.ndarray]],
+        stopped: Callable[[], bool],
     ) -> list[np.ndarray]:
         """The output of each row, one after another."""
+        found = []
         try:
             one = self._free.pop()
         except IndexError:
             one = self._new()
         try:
-            return [one.run(output, *row) for row in rows]
+            for row in rows:
+                if stopped():
+                    raise Stopped
+                found.append(one.run(output, *row))
+            return found
         finally:
             self._free.append(one)
 

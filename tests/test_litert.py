@@ -16,6 +16,8 @@ from electra_tf.errors import UserError
 from electra_tf.exporting import tflite
 from electra_tf.models import lite_encoder, networks
 from electra_tf.models.config import ModelConfig
+from electra_tf.serving.server import cancelable, loaded_model
+from electra_tf.serving.server.limits import RequestError
 from electra_tf.tasks.tagging import schemes
 from electra_tf.text.vocab import load_vocab
 
@@ -256,3 +258,61 @@ def test_a_file_has_what_its_reader_needs(colours, tmp_path):
         electra_tf.export(colours, str(tmp_path / "z"), int8=True)
     with pytest.raises(UserError, match=r"no electra_tf\.json in it"):
         tflite.read_description(b"none")
+
+
+# --- served -------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_served_as_tensorflow_does(tmp_path, tiny_vocab_file):
+    kinds = _kinds(tmp_path, tiny_vocab_file)
+    for name, (model, options, _) in kinds.items():
+        options.pop("signatures", None)
+        storage = {"optimize": True} if name == "pair" else {}
+        made = electra_tf.export(
+            model, str(tmp_path / "served" / name), litert=True,
+            **options, **storage,
+        )  # fmt: skip
+        about = made.description["litert"]
+        assert max(about["largest_difference"].values()) < 1e-3, name
+        one, other = (
+            loaded_model.load(name, 1, made.path, engine)
+            for engine in ("tensorflow", "litert")
+        )
+        assert one.lite is None
+        assert other.lite is not None
+        for signature in ("serving_default", "embed", "embed_first"):
+            assert signature in other.lite
+            texts = {
+                key: np.array(
+                    [f"{t} [MASK] {i}".encode() for t in TEXTS], object
+                )
+                for i, key in enumerate(one.signatures[signature].inputs)
+            }
+            a, b = (m.run(signature, texts) for m in (one, other))
+            for key, value in a.items():
+                if value.dtype.kind == "f":
+                    np.testing.assert_allclose(b[key], value, atol=2e-4)
+                else:
+                    np.testing.assert_array_equal(b[key], value)
+        stop = cancelable.Stop()
+        stop.request()
+        with pytest.raises(RequestError):
+            other.run("embed", texts, stop)
+
+
+@pytest.mark.slow
+def test_engines_that_cannot_be_had(colours, tmp_path, monkeypatch):
+    plain = electra_tf.export(colours, str(tmp_path / "plain"))
+    with pytest.raises(UserError, match="export it with --litert"):
+        loaded_model.load("plain", 1, plain.path, "litert")
+    assert loaded_model.load("plain", 1, plain.path).lite is None
+    both = electra_tf.export(
+        colours, str(tmp_path / "both"), signatures="serving_default",
+        litert=True, int8=True,
+    )  # fmt: skip
+    about = both.description["litert"]
+    assert (about["weights"], about["states"]) == ("int8", "first_output")
+    assert "for LiteRT, int8: assets.extra/encoder.tflite" in str(both)
+    monkeypatch.setattr(litert, "installed", lambda: False)
+    assert loaded_model.load("both", 1, both.path).lite is None

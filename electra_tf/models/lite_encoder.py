@@ -81,12 +81,17 @@ def states_of(network: keras.Model) -> States:
     return "first_output" if kind == "sequence" else "sequence_output"
 
 
-def convert_encoder(network: keras.Model, int8: bool = False) -> bytes:
+def convert_encoder(
+    network: keras.Model, int8: bool = False, states: States | None = None
+) -> bytes:
     """Converts a network as far as its encoder; see `convert`.
 
-    The one output is the one that `states_of` names.
+    Args:
+      network: see there.
+      int8: see there.
+      states: the one output, and its name; what `states_of` says where None.
     """
-    name = states_of(network)
+    name = states or states_of(network)
 
     def compute(rows: Rows) -> dict[str, tf.Tensor]:
         # A network may change the rows before its encoder reads them; what
