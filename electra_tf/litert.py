@@ -87,7 +87,8 @@ class LiteNetwork:
         self._free: collections.deque[_Interpreter] = collections.deque()
         self._threads: concurrent.futures.Executor | None = None
         first = self._new()
-        self.outputs = tuple(first.outputs)
+        self._shapes = first.shapes
+        self.outputs = tuple(first.shapes)
         self._free.append(first)
 
     def _new(self) -> "_Interpreter":
@@ -118,9 +119,10 @@ class LiteNetwork:
           Stopped: it said so.
         """
         lengths = np.maximum(np.count_nonzero(input_mask, axis=1), 1)
+        order = np.argsort(lengths, kind="stable").tolist()
         rows = [
-            (input_ids[i, :length], segment_ids[i, :length])
-            for i, length in enumerate(lengths)
+            (input_ids[i, : lengths[i]], segment_ids[i, : lengths[i]])
+            for i in order
         ]
         threads = min(threads, len(rows))
         if threads <= 1:
@@ -137,13 +139,16 @@ class LiteNetwork:
             found = [np.empty(0)] * len(rows)
             for i, call in enumerate(calls):
                 found[i::threads] = call.result()
-        if not found or found[0].ndim == 1:
-            return np.stack(found) if found else np.zeros([0, 0], "float32")
-        shape = (len(found), input_ids.shape[1], *found[0].shape[1:])
-        padded = np.zeros(shape, found[0].dtype)
-        for i, row in enumerate(found):
-            padded[i, : len(row)] = row
-        return padded
+        shape = self._shapes[output]
+        wide = [input_ids.shape[1] if size < 0 else size for size in shape]
+        result = np.zeros([len(found), *wide], "float32")
+        of_tokens = shape[:1] == (-1,)
+        for i, row in zip(order, found):
+            if of_tokens:
+                result[i, : lengths[i]] = row[: lengths[i]]
+            else:
+                result[i] = row
+        return result
 
     def _run(
         self,
@@ -183,9 +188,12 @@ class _Interpreter:
             name: detail["index"]
             for name, detail in runner.get_input_details().items()
         }
-        self.outputs = {
-            name: detail["index"]
-            for name, detail in runner.get_output_details().items()
+        details = runner.get_output_details()
+        self._outputs = {name: each["index"] for name, each in details.items()}
+        # Of a row; -1 is its length.
+        self.shapes: dict[str, tuple[int, ...]] = {
+            name: tuple(map(int, each["shape_signature"][1:]))
+            for name, each in details.items()
         }
         self._longest = longest
         self._length = 0
@@ -193,7 +201,7 @@ class _Interpreter:
     def run(
         self, output: str, input_ids: np.ndarray, segment_ids: np.ndarray
     ) -> np.ndarray:
-        """One output of one row: its tokens' [L, ...], or the row's [...]."""
+        """One output of one row: [...], or [L or more, ...] of its tokens."""
         length = len(input_ids)
         if not length <= self._length < length + _STEP:
             wide = min(-(-length // _STEP) * _STEP, self._longest)
@@ -209,6 +217,4 @@ class _Interpreter:
             if name in self._inputs:  # one that nothing reads is not there
                 self._made.set_tensor(self._inputs[name], value)
         self._made.invoke()
-        found = self._made.get_tensor(self.outputs[output])[0]
-        of_tokens = found.ndim > 1 and len(found) == self._length
-        return found[:length] if of_tokens else found
+        return self._made.get_tensor(self._outputs[output])[0]
