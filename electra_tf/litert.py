@@ -10,7 +10,7 @@ import collections
 import concurrent.futures
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -97,9 +97,8 @@ class LiteNetwork:
     def __call__(
         self,
         output: str,
-        input_ids: np.ndarray,
-        input_mask: np.ndarray,
-        segment_ids: np.ndarray,
+        rows: Sequence[np.ndarray],
+        *,
         threads: int = 1,
         stopped: Callable[[], bool] = lambda: False,
     ) -> np.ndarray:
@@ -108,35 +107,34 @@ class LiteNetwork:
         Args:
           output: its name. Where its second axis is the tokens', it is 0 at
             padding.
-          input_ids: int32 [B, L].
-          input_mask: int32 [B, L], 1 at the first tokens of a row and 0 at
-            the others; a row has one at least.
-          segment_ids: int32 [B, L].
+          rows: `INPUTS`, each int32 [B, L]; the mask is 1 at the first tokens
+            of a row, at one at least, and 0 at the others.
           threads: rows that run at the same time.
           stopped: asked before each row.
 
         Raises:
           Stopped: it said so.
         """
+        input_ids, input_mask, segment_ids = rows
         lengths = np.maximum(np.count_nonzero(input_mask, axis=1), 1)
         order = np.argsort(lengths, kind="stable").tolist()
-        rows = [
+        each = [
             (input_ids[i, : lengths[i]], segment_ids[i, : lengths[i]])
             for i in order
         ]
-        threads = min(threads, len(rows))
+        threads = min(threads, len(each))
         if threads <= 1:
-            found = self._run(output, rows, stopped)
+            found = self._run(output, each, stopped)
         else:
             if self._threads is None:
                 self._threads = concurrent.futures.ThreadPoolExecutor(cores())
             # Neighbours are alike in length: dealt out like cards.
-            shares = [rows[i::threads] for i in range(threads)]
+            shares = [each[i::threads] for i in range(threads)]
             calls = [
                 self._threads.submit(self._run, output, share, stopped)
                 for share in shares
             ]
-            found = [np.empty(0)] * len(rows)
+            found = [np.empty(0)] * len(each)
             for i, call in enumerate(calls):
                 found[i::threads] = call.result()
         shape = self._shapes[output]

@@ -100,7 +100,7 @@ def difference(
         columns = [tf.constant(texts[key]) for key in about["signatures"][name]]
         rows = prepared.functions[f"{name}_rows"](*columns)
         read = [rows[key] for key in litert.INPUTS]
-        states = lite(about["states"], *(part.numpy() for part in read))
+        states = lite(about["states"], [part.numpy() for part in read])
         other = prepared.functions[f"{name}_answer"](*read, states, *columns)
         _note(found, name, made[name](*columns), other, int8)
     return found

@@ -114,12 +114,11 @@ def read_description(content: bytes) -> dict[str, Any]:
 @contextlib.contextmanager
 def _best_start_alone(network: Any) -> Iterator[None]:
     """Has a joint reader find ends for its best start, which are its logits."""
-    head = getattr(network, "head", None)
-    config = getattr(head, "config", None)
+    head: Any = getattr(network, "head", None)
+    config: Any = getattr(head, "config", None)
     if getattr(config, "kind", None) != "joint_span":
         yield
         return
-    assert head is not None
     head.config = dataclasses.replace(config, beam_size=1)
     try:
         yield
@@ -161,7 +160,7 @@ def _compare(
             if name not in lite.outputs:
                 continue
             theirs = value.numpy()
-            apart = np.abs(lite(name, ids, mask, segments) - theirs)
+            apart = np.abs(lite(name, [ids, mask, segments]) - theirs)
             if theirs.ndim > 1 and theirs.shape[1:2] == mask.shape[1:]:
                 # What stands at padding is nobody's answer.
                 apart, theirs = apart[mask > 0], theirs[mask > 0]

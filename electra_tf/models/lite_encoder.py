@@ -165,6 +165,7 @@ class LiteEncoder:
         for block in encoder.blocks:
             states.append(self._block(block, states[-1], bias))
         first = self._block(encoder.blocks[-1], states[-2], bias, first=True)
+        first = tf.reshape(first, [1, self.config.hidden_size])
         apart = [tf.expand_dims(x, 0) for x in states]
         self.output = EncoderOutput(
             apart[-1], first, apart[0], tuple(apart[1:])

@@ -472,7 +472,7 @@ class Inference:
                 return task.infer(network, *rows)
 
         def forward(*rows: np.ndarray) -> dict[str, tf.Tensor]:
-            states = lite(states_name, *rows, threads=litert.cores())
+            states = lite(states_name, rows, threads=litert.cores())
             return answer(states, *rows)
 
         return forward

@@ -13,8 +13,6 @@ from electra_tf.exporting.graphs import inputs
 from electra_tf.exporting.graphs.inputs import Rows, Tensors
 from electra_tf.models import lite_encoder
 
-_Function = tf.types.experimental.GenericFunction
-
 
 class _Reached(Exception):
     """The rows are made; carries them out of the signature."""
@@ -25,8 +23,16 @@ class _Reached(Exception):
 
 
 def divided(
-    function: _Function, network: Any, states: lite_encoder.States
-) -> tuple[_Function, _Function] | None:
+    function: tf.types.experimental.GenericFunction,
+    network: Any,
+    states: lite_encoder.States,
+) -> (
+    tuple[
+        tf.types.experimental.GenericFunction,
+        tf.types.experimental.GenericFunction,
+    ]
+    | None
+):
     """Divides a signature.
 
     Args:

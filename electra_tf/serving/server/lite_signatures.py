@@ -71,7 +71,7 @@ class LiteSignatures:
         try:
             states = self._network(
                 self._states,
-                *(part.numpy() for part in parts),
+                [part.numpy() for part in parts],
                 stopped=lambda: stop.requested,
             )
         except litert.Stopped as error:
