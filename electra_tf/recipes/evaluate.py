@@ -57,7 +57,7 @@ def evaluate(
     strategy: ForwardStrategyName = "one_device",
     join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
 ) -> Evaluation:
-    """Metrics of a fine-tuned model on data with labels.
+    """Computes the metrics of a fine-tuned model on labelled data.
 
         electra-tf evaluate --model=RUN --data=DATA
 
@@ -73,7 +73,7 @@ def evaluate(
         glue/mnli
       split: train, validation, test or what the task has; those for validation
         if not given
-      overrides: options.key=value, over those of the fine-tuning; repeat
+      overrides: options.key=value, over those of the fine-tuning
       options: keys of the task's options, over those of the fine-tuning.
       batch_size: rows at once
       engine: what runs the network, as of predict

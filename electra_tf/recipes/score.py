@@ -99,9 +99,9 @@ def score(
     --weight times ours; --best writes the first of each list.
 
     --keep_above and --keep_share clean a text up: --output then is the text
-    without the lines of low score a token, and the counts are told.
+    without the lines of low score per token, and the counts are printed.
 
-    Without --output the scores are shown. Interrupted at any moment and
+    Without --output the scores are printed. Interrupted at any moment and
     started again with the same arguments, it resumes.
 
     Args:

@@ -60,7 +60,7 @@ def serve(
     encryption: beyond this machine it belongs behind a proxy that has.
 
     Args:
-      model: directory of versions, or NAME=DIRECTORY; repeat for more models
+      model: directory of versions, or NAME=DIRECTORY, for more models
       model_config_file: file that names models, their versions and labels, in
         TensorFlow Serving's form; read again when it changes
       batching_parameters_file: TensorFlow Serving's, in place of --batch_rows,

@@ -38,6 +38,53 @@ PAGES = {
         ("Client", "AsyncClient", "ServingError", "UserError"),
     ),
 }  # fmt: skip
+_ADAPTED = (
+    "enable_lora", "freeze", "merge_lora", "save_adapter", "load_adapter",
+)  # fmt: skip
+_NETWORK = (
+    "from_pretrained", "call", "tokenizer", "load_report", "save_pretrained",
+    *_ADAPTED,
+)  # fmt: skip
+_TASK = (
+    "from_pretrained", "compile", "fit", "evaluate", "predict", "scores",
+    "answer", "train_on_batch", "test_on_batch", "save", "save_pretrained",
+    *_ADAPTED,
+)  # fmt: skip
+# What a class shows besides its own text; the rest of its names are for Keras
+# and for other modules of the package.
+MEMBERS = {
+    "Discriminator": _NETWORK,
+    "Generator": _NETWORK,
+    "Encoder": _NETWORK,
+    "Tokenizer": (
+        "from_pretrained", "call", "tokenize", "tokenize_with_offsets",
+        "encode", "decode", "detokenize", "get_vocabulary", "vocabulary_size",
+        "id_to_token", "token_to_id",
+    ),
+    "Vocab": (
+        "pad_id", "unk_id", "cls_id", "sep_id", "mask_id", "special_ids",
+        "fingerprint", "save",
+    ),
+    "ModelConfig": ("of_size", "generator"),
+    "GeneratorConfig": (),
+    "MaskingConfig": (),
+    "ObjectiveConfig": (),
+    "ElectraPretrainer": (
+        "from_size", "from_config", "from_pretrained", "compile", "train_step",
+        "test_step", "save_pretrained",
+    ),
+    "TextClassifier": (*_TASK, "labels", "multi_label", "classify"),
+    "TextRegressor": _TASK,
+    "TokenClassifier": (*_TASK, "labels", "classify"),
+    "QuestionAnswerer": _TASK,
+    "CrossEncoder": (*_TASK, "rank"),
+    "MaskedLM": (*_TASK, "fill"),
+    "ReplacedTokenDetector": (*_TASK, "tokens"),
+    "Client": ("predict", "models", "status", "metadata", "close"),
+    "AsyncClient": ("predict", "models", "status", "metadata", "close"),
+    "ServingError": ("status", "model", "said"),
+    "UserError": (),
+}  # fmt: skip
 # Commands that are no public name of the package itself.
 OTHER_RECIPES = (
     "ask", "client", "demo", "fill", "generate", "minimal_pairs", "push",
@@ -51,8 +98,7 @@ def pages() -> dict[str, str]:
     for name, (title, opening, names) in PAGES.items():
         parts = [f"# {title}", opening]
         for each in names:
-            home = electra_tf._HOMES[each]
-            parts.append(f"::: {home}.{each}")
+            parts.append(_entry(each))
         if name == "commands":
             parts += [
                 f"::: electra_tf.recipes.{each}.{each}"
@@ -60,3 +106,15 @@ def pages() -> dict[str, str]:
             ]
         found[name] = "\n\n".join(parts) + "\n"
     return found
+
+
+def _entry(name: str) -> str:
+    """The lines that mkdocstrings puts a name's documentation in place of."""
+    line = f"::: {electra_tf._HOMES[name]}.{name}"
+    if name not in MEMBERS:
+        return line
+    members = ", ".join(MEMBERS[name])
+    return (
+        f"{line}\n    options:\n      inherited_members: true\n"
+        f"      members: [{members}]"
+    )
