@@ -218,7 +218,8 @@ def test_a_file_of_each_kind(tmp_path, tiny_vocab_file):
     for name, (model, options, outputs) in kinds.items():
         path = str(tmp_path / f"{name}.tflite")
         made = electra_tf.export(model, path, format="tflite", **options)
-        assert made.difference < 1e-4, name
+        # Logits where no answer can be are below -1,000.
+        assert made.difference < (1e-3 if name == "reading" else 1e-4), name
         about = tflite.read_description(files.read_bytes(path))
         assert about == made.description
         assert about["outputs"] == outputs, name
