@@ -222,8 +222,7 @@ def load(
     Raises:
       UserError: not there, not whole, not fine-tuned, or of another task.
     """
-    if loading.is_handle(path):
-        path = loading.fetch(path)
+    path = loading.locate(path)
     network = pretrained.load_task_network(path)
     config = network.directory_config
     if network.tokenizer is None:
