@@ -1,6 +1,7 @@
-"""The labelled set that ships: which of three authors wrote a sentence?
+r"""The labelled set that ships: which of three authors wrote a sentence?
 
-  tools/studies/authors.py --books=books --output=electra_tf/sample_tasks/authors
+  tools/studies/authors.py --books BOOKS electra_tf/sample_text \
+      --output electra_tf/sample_tasks/authors
 
 Sentences of 8 to 40 words, as many of each author. Those to test with are from
 other books than those to train with, so that names of people and places are no

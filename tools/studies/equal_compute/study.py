@@ -1,4 +1,4 @@
-"""ELECTRA beside its ablations, at equal FLOPs, on equal data.
+r"""ELECTRA beside its ablations, at equal FLOPs, on equal data.
 
   tools/studies/equal_compute/study.py --data=DATA --output=STUDY \
       --blimp=blimp/*.jsonl --glue=GLUE --conll=CONLL2000
