@@ -102,6 +102,7 @@ setuptools.setup(
             "sample_text/*.md",
             "exporting/examples.yaml",
             "serving/page/*",
+            "shipped_models/*/*",
             "text/stop_word_lists/*.txt",
         ]
     },

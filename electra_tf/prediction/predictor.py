@@ -244,8 +244,7 @@ def load(
         engine = "litert" if int8 else "tensorflow"
     if engine == "litert":
         litert.interpreter_class()  # told before the model is read
-    if loading.is_handle(path):
-        path = loading.fetch(path)
+    path = loading.locate(path)
     network = pretrained.load_task_network(path)
     config = network.directory_config
     if network.tokenizer is None:

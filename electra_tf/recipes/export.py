@@ -310,8 +310,7 @@ def _open(
     from electra_tf.hub import loading
     from electra_tf.prediction import predictor
 
-    if loading.is_handle(path):
-        path = loading.fetch(path)
+    path = loading.locate(path)
     if servable.is_fine_tuned(path):
         if part is not None:
             raise UserError(
