@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from electra_tf.config import Overrides, Setting, Settings
 from electra_tf.prediction import task_of_model
@@ -50,14 +50,16 @@ def evaluate(
     overrides: Overrides = (),
     options: Mapping[str, Any] | Settings | None = None,
     batch_size: Annotated[int, Setting(at_least=1)] = 64,
+    engine: Literal["auto", "tensorflow", "litert"] = "auto",
+    int8: bool = False,
     output: str | None = None,
     predictions: str | None = None,
     strategy: ForwardStrategyName = "one_device",
     join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
 ) -> Evaluation:
-    """Metrics of a fine-tuned model on data with labels.
+    """Computes the metrics of a fine-tuned model on labelled data.
 
-    electra-tf evaluate --model=RUN --data=DATA
+        electra-tf evaluate --model=RUN --data=DATA
 
     Reads the splits that the task validates on, or --split. With --predictions
     it writes what was predicted too, and the files that a leaderboard takes.
@@ -71,9 +73,11 @@ def evaluate(
         glue/mnli
       split: train, validation, test or what the task has; those for validation
         if not given
-      overrides: options.key=value, over those of the fine-tuning; repeat
+      overrides: options.key=value, over those of the fine-tuning
       options: keys of the task's options, over those of the fine-tuning.
       batch_size: rows at once
+      engine: what runs the network, as of predict
+      int8: multiply in 8 bits, as predict does with this flag
       output: write the metrics here as JSON too
       predictions: directory for the predictions of each split
       strategy: what it runs under; the workers of multi_worker are what the
@@ -101,6 +105,7 @@ def evaluate(
         loaded = predictor.load(
             model, task=task, options=options, overrides=overrides,
             data=data, batch_size=batch_size, workers=team,
+            engine=engine, int8=int8,
         )  # fmt: skip
         splits = (split,) if isinstance(split, str) else tuple(split)
         metrics = predictor.evaluate(

@@ -7,12 +7,11 @@ import time
 
 import check_export_models
 import long_texts
-import numpy as np
 import pytest
 import serving_toy
 
 import electra_tf
-from electra_tf.serving.server import limits
+from electra_tf.serving.server import limits, predict_json
 
 pytest.importorskip("uvicorn")
 
@@ -66,7 +65,7 @@ TEXT = (
 def test_answers_in_steps_are_those_in_one_call(exports, name):
     import tensorflow as tf
 
-    texts = [TEXT * 900, "国人好" * 20_000, "ark", "x" * 70_000 + TEXT]
+    texts = [TEXT * 900, "国人好" * 12_000, "ark", "x" * 70_000 + TEXT]
     columns = {"text": texts}
     if name == "qa":
         columns = {"question": ["Who took the 国人 ark?"] * 4, "context": texts}
@@ -88,14 +87,8 @@ def test_answers_in_steps_are_those_in_one_call(exports, name):
             )
             assert status == 200, answer
             expected = function(**{k: tf.constant([v]) for k, v in row.items()})
-            for key, value in expected.items():
-                found = np.asarray(answer["predictions"][0][key])
-                value = value.numpy()[0]
-                if value.dtype.kind == "O" or key == "answer":
-                    value = np.char.decode(np.asarray(value, "S"))
-                np.testing.assert_array_equal(
-                    found.astype(value.dtype), value, key
-                )
+            arrays = {key: value.numpy() for key, value in expected.items()}
+            assert answer == json.loads(predict_json.answer(arrays, True))
         assert run.count("serving_default.part") > 10
         assert run.count("serving_default.end") >= 3
         # Nobody waits for it: it ends with the step that runs.

@@ -4,7 +4,9 @@ The same rows as those of the tasks: `tasks.texts.task.pair_rows` for a
 text or a pair, `tasks.ranking.pairs.pair_rows` for query and passage.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -22,6 +24,23 @@ Tensors = dict[str, tf.Tensor]
 Forward = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Tensors]
 # Name -> a tf.function of string tensors [B] that returns tensors [B, ...].
 Signatures = dict[str, tf.types.experimental.GenericFunction]
+
+
+# In place of `over_rows`, for a signature that is taken apart; see there.
+_OverRows = Callable[[Forward, "Rows", Mapping[str, tf.TensorSpec]], Tensors]
+_instead: contextvars.ContextVar[_OverRows | None] = contextvars.ContextVar(
+    "instead", default=None
+)
+
+
+@contextlib.contextmanager
+def over_rows_instead(call: _OverRows) -> Iterator[None]:
+    """While entered, `over_rows` is `call`."""
+    token = _instead.set(call)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
 
 
 class Rows(NamedTuple):
@@ -231,11 +250,12 @@ def batches_of(rows: Rows) -> Batches:
 
 
 def over_batches(
-    forward: Forward,
+    forward: Callable[..., Tensors],
     batches: Batches,
     first: tf.Tensor | int,
     end: tf.Tensor | int,
     outputs: Mapping[str, tf.TensorSpec],
+    beside: tf.Tensor | None = None,
 ) -> Tensors:
     """Calls `forward` on some batches; results come in the batches' order.
 
@@ -245,6 +265,8 @@ def over_batches(
       first: int32, the first batch.
       end: int32, the batch after the last.
       outputs: what `forward` returns; shapes [None, ...].
+      beside: float32 [B, L, H] or [B, H]; `forward` gets it of its rows, after
+        the others.
 
     Returns:
       Tensors [rows of these batches, ...].
@@ -256,10 +278,16 @@ def over_batches(
         some = batches.order[before + start : before + end]
         lengths = tf.gather(batches.lengths, some)
         length = tf.maximum(tf.reduce_max(lengths), 1)
+        more = []
+        if beside is not None:
+            more = [tf.gather(beside, some)]
+            if beside.shape.rank == 3:
+                more = [more[0][:, :length]]
         return forward(
             tf.gather(batches.input_ids, some)[:, :length],
             tf.sequence_mask(lengths, length, tf.int32),
             tf.gather(batches.segment_ids, some)[:, :length],
+            *more,
         )
 
     return in_parts(run, count, batches.size, outputs)
@@ -284,8 +312,29 @@ def over_rows(
     Returns:
       Tensors [B, ...].
     """
+    instead = _instead.get()
+    if instead is not None:
+        return instead(forward, rows, outputs)
+    return some_at_a_time(forward, rows, outputs)
+
+
+def some_at_a_time(
+    forward: Callable[..., Tensors],
+    rows: Rows,
+    outputs: Mapping[str, tf.TensorSpec],
+    beside: tf.Tensor | None = None,
+) -> Tensors:
+    """What `over_rows` does.
+
+    Args:
+      forward: see there.
+      rows: see there.
+      outputs: see there.
+      beside: as `over_batches`'s.
+    """
     batches = batches_of(rows)
-    found = over_batches(forward, batches, 0, batches.number(), outputs)
+    count = batches.number()
+    found = over_batches(forward, batches, 0, count, outputs, beside)
     return in_order(batches, found)
 
 

@@ -74,20 +74,10 @@ def signatures(steps: Steps, *names: str) -> Signatures:
             **_named(_REST, rest),
         }
 
-    def run(
-        state: Mapping[str, tf.Tensor], first: tf.Tensor | int, end: tf.Tensor
-    ) -> Tensors:
-        batches = Batches(*_values(_BATCHES, state))
-        return inputs.over_batches(
-            steps.forward, batches, first, end, steps.outputs
-        )
-
-    def finish(state: Mapping[str, tf.Tensor], outputs: Tensors) -> Tensors:
-        batches = Batches(*_values(_BATCHES, state))
-        rest = tf.nest.pack_sequence_as(
+    def rest_of(state: Mapping[str, tf.Tensor]) -> Any:
+        return tf.nest.pack_sequence_as(
             structure[_REST], _values(_REST, state), expand_composites=True
         )
-        return steps.answer(rest, inputs.in_order(batches, outputs))
 
     texts = [tf.TensorSpec([None], tf.string, name) for name in names]
     begins = _function(begin, texts)
@@ -101,14 +91,23 @@ def signatures(steps: Steps, *names: str) -> Signatures:
     def whole(*texts: tf.Tensor) -> Tensors:
         # It is traced once: it has nothing of the network.
         state = begins(*texts)
-        return finish(state, run(state, 0, state["num_parts"]))
+        batches = Batches(*_values(_BATCHES, state))
+        rows = Rows(batches.input_ids, batches.segment_ids, batches.lengths)
+        found = inputs.over_rows(steps.forward, rows, steps.outputs)
+        return steps.answer(rest_of(state), found)
 
-    def part(first: tf.Tensor, after_last: tf.Tensor, *given: tf.Tensor):
-        return run(dict(zip([s.name for s in rows], given)), first, after_last)
+    def part(
+        first: tf.Tensor, after_last: tf.Tensor, *given: tf.Tensor
+    ) -> Tensors:
+        return inputs.over_batches(
+            steps.forward, Batches(*given), first, after_last, steps.outputs
+        )
 
     def end(*given: tf.Tensor) -> Tensors:
         known = dict(zip((*left, *steps.outputs), given))
-        return finish(known, {name: known[name] for name in steps.outputs})
+        batches = Batches(*_values(_BATCHES, known))
+        found = {name: known[name] for name in steps.outputs}
+        return steps.answer(rest_of(known), inputs.in_order(batches, found))
 
     bounds = [
         tf.TensorSpec([], tf.int32, name) for name in ("first", "after_last")

@@ -13,9 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from electra_tf import files
+from electra_tf import files, litert
 from electra_tf.errors import UserError
-from electra_tf.serving.server import cancelable, model_settings, steps
+from electra_tf.serving.server import (
+    cancelable,
+    lite_signatures,
+    model_settings,
+    steps,
+)
 from electra_tf.serving.server.limits import (
     NO_SETTINGS,
     ModelSettings,
@@ -64,6 +69,7 @@ class LoadedModel:
       saved_model: what TensorFlow loaded; it owns the variables.
       settings: the model's own.
       step_inputs: what each step takes, by its name.
+      lite: what LiteRT runs of it; None where that is nothing.
     """
 
     name: str
@@ -76,6 +82,7 @@ class LoadedModel:
     step_inputs: Mapping[str, Sequence[str]] = dataclasses.field(
         default_factory=dict
     )
+    lite: lite_signatures.LiteSignatures | None = None
 
     def find_signature(self, name: str) -> SignatureInfo:
         """What a signature takes and returns.
@@ -112,18 +119,21 @@ class LoadedModel:
         """
         with _told_of():
             tensors = self._tensors(signature, inputs)
-            return self._arrays(
-                signature,
-                cancelable.call(
-                    self.functions[signature],
-                    tensors,
-                    stop or cancelable.Stop(),
-                ),
-            )
+            stop = stop or cancelable.Stop()
+            if self.lite is not None and signature in self.lite:
+                outputs = dict(self.lite.call(signature, tensors, stop))
+            else:
+                function = self.functions[signature]
+                outputs = cancelable.call(function, tensors, stop)
+            return self._arrays(signature, outputs)
 
     def steps_of(self, signature: str) -> Steps | None:
-        """The steps of a signature; None of one that has none."""
-        if signature + steps.BEGIN not in self.step_inputs:
+        """The steps of a signature; None of one that has none.
+
+        They are TensorFlow's: what LiteRT runs has no steps.
+        """
+        lite = self.lite is not None and signature in self.lite
+        if lite or signature + steps.BEGIN not in self.step_inputs:
             return None
 
         def call(
@@ -220,13 +230,16 @@ class LoadedModel:
                 in_steps.end(state, [found], stop)
 
 
-def load(name: str, version: int, directory: str) -> LoadedModel:
+def load(
+    name: str, version: int, directory: str, engine: litert.Engine = "auto"
+) -> LoadedModel:
     """Loads a SavedModel and warms it up.
 
     Args:
       name: the model's.
       version: its number.
       directory: with `saved_model.pb`.
+      engine: what runs it; see `lite_signatures.of_version`.
 
     Raises:
       UserError: unreadable or damaged, or made with operations that are not
@@ -248,15 +261,17 @@ def load(name: str, version: int, directory: str) -> LoadedModel:
             for end in steps.SUFFIXES
         }
         loaded = tf.saved_model.load(directory, tags=["serve"])
+        description = _description(directory)
         model = LoadedModel(
             name,
             version,
             {key: infos[key] for key in loaded.signatures if key in infos},
-            _description(directory),
+            description,
             dict(loaded.signatures),
             loaded,
             settings,
             step_inputs,
+            lite_signatures.of_version(engine, directory, description, loaded),
         )
         if not model.signatures:
             raise UserError(f"{directory}: the SavedModel has no signatures")
