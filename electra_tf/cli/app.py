@@ -82,6 +82,7 @@ COMMANDS = {
     "predict": Command(
         "recipes.predict:predict", "answers of a fine-tuned model, for a file"
     ),
+    "embed": Command("recipes.embed:embed", "texts as vectors, for a file"),
     "convert": Command(
         "recipes.convert:convert",
         "a checkpoint from and to TF1, Hugging Face, KerasHub",
