@@ -26,6 +26,8 @@ PAIRS = [
     ("who?", "\u200b"),
 ]
 
+EMPTY = [("", ""), ("who?", ""), ("", "the cat ran."), (" \n", " \t")]
+
 
 @pytest.mark.parametrize("splitter", [WORDS, CHARACTERS], ids=["en", "zh"])
 @pytest.mark.parametrize("lengths", [(31, 7, 6), (12, 128, 4), (20, 1, 3)])
@@ -114,6 +116,10 @@ def test_answers_are_those_of_python(pair):
     predictor, export = pair
     expected = check(predictor, export, PAIRS)
     check(predictor, export, PAIRS[2:3])
+    # Beside others, and alone: then there may be no row for the network.
+    check(predictor, export, [*EMPTY, PAIRS[0]])
+    for one in EMPTY:
+        check(predictor, export, [one])
     assert any(answer["answer"] for answer in expected)
 
 

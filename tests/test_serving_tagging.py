@@ -24,6 +24,9 @@ TEXTS = [
     "\u200b a \u200b \u200b cat \u200b",  # nothing to see of some words
     "she ran with all the dogs of the house and was very good " * 6,
     "all of the antidisestablishmentarianisms " * 3,
+    "",
+    " \t\n ",
+    "\0",
 ]
 
 
@@ -230,6 +233,23 @@ def test_tags_are_those_of_python(pair):
             )
         assert (found["tags"][i][size:] == b"").all()
         assert (found["start_bytes"][i][size:] == -1).all()
+
+
+@pytest.mark.parametrize("text", ["", " \t\n ", "\0", "\u200b"])
+def test_a_text_without_a_word_has_no_tags(pair, text):
+    """By itself: then there is no row for the network at all."""
+    predictor, export = pair
+    (answer,) = predictor.predict([text])
+    found = export(text=[text])
+    assert len(answer["tags"]) == found["num_tokens"][0]
+    assert [t.decode() for t in found["tokens"][0]] == answer["tokens"]
+    assert answer["entities"] == []
+
+
+def test_no_words_have_no_tags(pair):
+    predictor, _ = pair
+    none, some = predictor.predict([[], ["the", "cat"]])
+    assert none["tags"] == none["tokens"] == [] and len(some["tags"]) == 2
 
 
 def test_whatever_comes_is_answered(pair):

@@ -66,9 +66,9 @@ def evaluate(
     rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
     progress: bool = True,
 ) -> Evaluation:
-    """Metrics of a fine-tuned model on data with labels.
+    """Computes the metrics of a fine-tuned model on labelled data.
 
-    electra-tf evaluate --model=RUN --data=DATA
+        electra-tf evaluate --model=RUN --data=DATA
 
     Reads the splits that the task validates on, or --split. With --predictions
     it writes what was predicted too, and the files that a leaderboard takes.
@@ -87,7 +87,7 @@ def evaluate(
         glue/mnli
       split: train, validation, test or what the task has; those for validation
         if not given
-      overrides: options.key=value, over those of the fine-tuning; repeat
+      overrides: options.key=value, over those of the fine-tuning
       options: keys of the task's options, over those of the fine-tuning.
       batch_size: rows at once
       output: write the metrics here as JSON too

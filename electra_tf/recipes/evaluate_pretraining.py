@@ -73,12 +73,12 @@ def evaluate_pretraining(
 ) -> PretrainingMetrics:
     """Evaluates a pre-training run on held-out text, beside baselines.
 
-    electra-tf evaluate-pretraining --model=RUN --data=DATA
+        electra-tf evaluate-pretraining --model=RUN --data=DATA
 
-    Reads the run's newest checkpoint, or the model directory. Masks and
-    samples are the same at every call, so metrics of different runs compare.
-    The generator stands beside the unigram entropy, which no predictor without
-    context can beat; the discriminator beside "always original".
+    Reads the run's newest checkpoint, or the model directory. Masks and samples
+    are the same at every call, so metrics of different runs compare. The
+    generator is compared with the unigram entropy, which no predictor without
+    context can beat; the discriminator with "always original".
 
     Args:
       model: run or model directory

@@ -90,14 +90,14 @@ def export(
 ) -> Exported | ExportedOnnx:
     """Writes a model as a TensorFlow SavedModel that takes texts, or as ONNX.
 
-    electra-tf export --model=RUN --output=DIR
+        electra-tf export --model=RUN --output=DIR
 
     Writes DIR/1, or the next number if there are some already: text in,
     answers out, with the tokenizer inside. The directory's name is the
     model's. A server that watches DIR never sees a version that is not whole.
 
     A fine-tuned model answers as its task does; a pre-trained discriminator
-    tells for each token of a text whether it was replaced, a generator fills
+    says for each token of a text whether it was replaced, a generator fills
     in [MASK]. All of them turn texts into vectors too (signatures embed, the
     mean, and embed_first, the first token's).
 
@@ -116,7 +116,7 @@ def export(
       part: of a pre-trained model: discriminator, if there is one, or
         generator
       task: answer as this task, if its head is the same
-      overrides: options.key=value, over those of the fine-tuning; repeat
+      overrides: options.key=value, over those of the fine-tuning
       float16: keep the weights in half the bytes; outputs differ by 3 % at
         most, usually by much less
       optimize: freeze the weights into the graph, which runs faster on a CPU;

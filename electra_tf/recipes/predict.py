@@ -73,21 +73,21 @@ def predict(
     rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
     progress: bool = True,
 ) -> Predicted:
-    """Predictions of a fine-tuned model, for each row of a file.
+    """Writes the predictions of a fine-tuned model for each row of a file.
 
-    electra-tf predict --model=RUN --input=FILE.tsv --output=FILE.jsonl
+        electra-tf predict --model=RUN --input=FILE.tsv --output=FILE.jsonl
 
     The input is a table, JSON Lines, JSON, Parquet, Arrow or a folder of
-    datasets, told by what it holds; the output is TSV, CSV or JSON Lines by its
-    name; .gz too. The input has the columns that the task was trained with
+    datasets, recognised by its content; the output is TSV, CSV or JSON Lines by
+    its name; .gz too. The input has the columns that the task was trained with
     (text, or question and context, or tokens). An output row repeats them and
     adds the prediction: label and probabilities, score, tags and entities,
-    answer, or text. A column that is there already gets the name
-    predicted_...; in tables a value that is no text is JSON. A row that cannot
-    be answered has an error instead; the command then says how many there are
-    and ends with status 3.
+    answer, or text. A column that is there already gets the name predicted_...;
+    in tables a value that is no text is JSON. A row that cannot be answered has
+    an error instead; the command then says how many there are and ends with
+    status 3.
 
-    The file is read bit by bit, whatever its size. Interrupted at any moment
+    The file is read in pieces, whatever its size. Interrupted at any moment
     and started again with the same arguments, it resumes where it was.
 
     With --runner=beam Apache Beam's workers answer (the extra 'beam'), each
@@ -103,13 +103,13 @@ def predict(
         format
       input: file to predict for
       output: file to write
-      format: of the input, where what it holds does not tell
+      format: of the input, where its content does not say
       columns: names of the input's columns, divided by commas, where its first
         line does not tell them
       delimiter: between the columns of CSV, where the first rows do not tell
       keep: columns of the input to repeat, divided by commas; all by default
       task: answer as this task, if its head is the same
-      overrides: options.key=value, over those of the fine-tuning; repeat
+      overrides: options.key=value, over those of the fine-tuning
       options: keys of the task's options, over those of the fine-tuning.
       batch_size: rows at once
       overwrite: replace an output that is there

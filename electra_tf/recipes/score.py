@@ -89,7 +89,7 @@ def score(
 ) -> Scores:
     """Scores sentences by how good a pre-trained model finds them.
 
-    electra-tf score --model=RUN --input=TEXT.txt [--output=SCORES.jsonl]
+        electra-tf score --model=RUN --input=TEXT.txt --output=SCORES.jsonl
 
     A score is a log-probability in nats, the higher the better; `mean` is
     that a token. Methods: pll, the generator's pseudo-log-likelihood, a pass
@@ -103,9 +103,9 @@ def score(
     --weight times ours; --best writes the first of each list.
 
     --keep_above and --keep_share clean a text up: --output then is the text
-    without the lines of low score a token, and the counts are told.
+    without the lines of low score per token, and the counts are printed.
 
-    Without --output the scores are shown. Interrupted at any moment and
+    Without --output the scores are printed. Interrupted at any moment and
     started again with the same arguments, it resumes.
 
     --runner=beam is as predict's: of x/s.jsonl the files are

@@ -39,7 +39,7 @@ def serve(
 ) -> None:
     """Serves exported models on this machine, as TensorFlow Serving does.
 
-    electra-tf serve --model=DIR [--model=NAME=DIR ...] [--port=8501]
+        electra-tf serve --model=DIR --model=NAME=DIR --port=8501
 
     DIR is what electra-tf export wrote: numbered versions. The newest is
     served under the directory's name, or under NAME; a newer one that appears
@@ -59,7 +59,7 @@ def serve(
     encryption: beyond this machine it belongs behind a proxy that has.
 
     Args:
-      model: directory of versions, or NAME=DIRECTORY; repeat for more models
+      model: directory of versions, or NAME=DIRECTORY, for more models
       model_config_file: file that names models, their versions and labels, in
         TensorFlow Serving's form; read again when it changes
       batching_parameters_file: TensorFlow Serving's, in place of --batch_rows,
@@ -141,7 +141,8 @@ def serve(
             "more files (ulimit -Hn)", connections,
         )  # fmt: skip
     running.keep_few_arenas()
-    if not running.set_intra_op_threads(intra_op_threads):
+    calls = told.parallel or parallel_calls or running.parallel_calls()
+    if not running.set_threads(intra_op_threads, calls):
         log.info("--intra_op_threads is not heeded: TensorFlow runs already")
     # A signal while models are loaded ends it too; uvicorn hears those after.
     with StopRequest() as stop:
@@ -167,9 +168,7 @@ def serve(
                 batching=limits.Batching(
                     rows=told.rows or batch_rows,
                     wait_seconds=wait_seconds,
-                    parallel=told.parallel
-                    or parallel_calls
-                    or running.parallel_calls(),
+                    parallel=calls,
                 ),
                 allowed_hosts=_listed(allowed_hosts),
                 cors_origins=_listed(cors_origins),

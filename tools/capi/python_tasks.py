@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 
 from capi.texts import Row
-from electra_tf.errors import UserError
 from electra_tf.prediction.predictor import Inference, Predictor
-from electra_tf.tasks.qa.examples import QAExample
 from electra_tf.tasks.ranking.pairs import Pair
 from electra_tf.tasks.tagging import answers as tagging_answers
-from electra_tf.tasks.tagging.words import Sentence, split_words
+from electra_tf.tasks.tagging.words import Sentence
 from electra_tf.tasks.task import Prediction
 from electra_tf.tasks.texts.task import TextExample
 
@@ -20,25 +18,28 @@ Outputs = dict[str, Any]
 
 
 def _predicted(
-    predictor: Predictor, rows: Sequence[Row], by_hand: Callable[[Row], Any]
+    predictor: Predictor,
+    rows: Sequence[Row],
+    by_hand: Callable[..., Any] = lambda *row: None,
 ) -> list[Prediction | None]:
     """What `predict` gives, row by row.
 
     Args:
       predictor: the model.
       rows: of one or two texts.
-      by_hand: makes an example of a row that `predict` refuses, such as one
-        without a text; None where there is no such thing.
+      by_hand: makes an example of a row that is not UTF-8; None where there
+        is no such thing.
     """
     examples = []
     for row in rows:
         try:
             texts = [text.decode() for text in row]
-            item = texts[0] if len(texts) == 1 else tuple(texts)
-            record = predictor.task.record(item)
-            examples.append(predictor.task.example(record, "row"))
-        except (UnicodeDecodeError, UserError):
-            examples.append(by_hand(row))
+        except UnicodeDecodeError:
+            examples.append(by_hand(*row))
+            continue
+        item = texts[0] if len(texts) == 1 else tuple(texts)
+        record = predictor.task.record(item)
+        examples.append(predictor.task.asked(record, "row"))
     known = [i for i, example in enumerate(examples) if example is not None]
     answers = predictor.answer([examples[i] for i in known])
     found: list[Prediction | None] = [None] * len(rows)
@@ -48,7 +49,7 @@ def _predicted(
 
 
 def _said(predictor: Predictor, rows: Sequence[Row]) -> list[Prediction]:
-    return _predicted(predictor, rows, lambda row: TextExample(*row))
+    return _predicted(predictor, rows, TextExample)
 
 
 def classes(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
@@ -76,25 +77,20 @@ def numbers(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
 
 def ranks(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
     """Of ranking."""
-    found = _predicted(predictor, rows, lambda row: Pair(*row))
+    found = _predicted(predictor, rows, Pair)
     return [{"score": said["score"]} for said in found]
 
 
 def tags(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
     """Of tagging; None for what is not UTF-8."""
-    texts = [_text(row[0]) for row in rows]
-    sentences = {}
-    for i, text in enumerate(texts):
-        if text is not None:
-            words, starts = split_words(text)
-            sentences[i] = Sentence(words, text=text, starts=starts)
-    examples = list(sentences.values())
-    said = predictor.answer(examples)
+    said = _predicted(predictor, rows)
+    known = [i for i, answer in enumerate(said) if answer is not None]
+    texts = [rows[i][0].decode() for i in known]
+    examples = [predictor.task.asked({"text": t}, "row") for t in texts]
     probabilities = _tag_probabilities(predictor, examples)
     found: list[Outputs | None] = [None] * len(rows)
-    for i, sentence, answer, sure in zip(
-        sentences, examples, said, probabilities
-    ):
+    for i, sentence, sure in zip(known, examples, probabilities):
+        answer = said[i]
         starts = np.array(sentence.starts, "int64")
         sizes = np.array([len(t) for t in sentence.tokens], "int64")
         found[i] = {
@@ -132,15 +128,8 @@ def _tag_probabilities(
 
 def answers(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
     """Of question answering; None for what is not UTF-8."""
-
-    def by_hand(row: Row) -> QAExample | None:
-        texts = [_text(text) for text in row]
-        if None in texts:
-            return None
-        return QAExample("row", *texts)
-
     found: list[Outputs | None] = []
-    for row, said in zip(rows, _predicted(predictor, rows, by_hand)):
+    for row, said in zip(rows, _predicted(predictor, rows)):
         if said is None:
             found.append(None)
             continue
@@ -161,9 +150,9 @@ def answers(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
 
 
 def texts(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
-    """Of what writes texts; None for what `predict` refuses."""
+    """Of what writes texts; None for what is not UTF-8."""
     found: list[Outputs | None] = []
-    for said in _predicted(predictor, rows, lambda row: None):
+    for said in _predicted(predictor, rows):
         if said is None:
             found.append(None)
             continue
@@ -181,7 +170,7 @@ def summaries(
 ) -> list[Outputs | None]:
     """Of extractive summaries; None for what is not UTF-8."""
     found: list[Outputs | None] = []
-    for row, said in zip(rows, _predicted(predictor, rows, lambda row: None)):
+    for row, said in zip(rows, _predicted(predictor, rows)):
         if said is None:
             found.append(None)
             continue
@@ -198,13 +187,6 @@ def summaries(
             outputs[f"{end}_bytes"] = _bytes(text, places)
         found.append(outputs)
     return found
-
-
-def _text(text: bytes) -> str | None:
-    try:
-        return text.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def _bytes(text: str, places: Sequence[int]) -> np.ndarray:

@@ -31,6 +31,7 @@ _LOG = logging.getLogger("electra_tf.serving")
 _LINGER_SECONDS = 1.0
 _OTHER_FILES = 128  # open beside connections: models, libraries, the log
 _M_ARENA_MAX = -8  # of glibc's malloc.h
+_THREADS_OF_A_CALL = 4  # for operations that may run at once
 _HINTS = {
     errno.EADDRINUSE: "; --port=0 takes a free port",
     errno.EACCES: "; ports below 1024 need rights, take a higher one",
@@ -289,8 +290,8 @@ def _bound(host: str, port: int, flag: str = "--port") -> socket.socket:
     return bound
 
 
-def set_intra_op_threads(count: int) -> bool:
-    """Sets the threads that share one operation, in the whole process.
+def set_threads(intra_op: int, calls: int) -> bool:
+    """Sets TensorFlow's threads, in the whole process.
 
     A call divided among all cores waits at each of its operations for the
     slowest core, and the event loop always keeps one of them slow. Calls that
@@ -298,16 +299,25 @@ def set_intra_op_threads(count: int) -> bool:
     on all cores answered 430 (`small`, 16 clients, 2 cores), and one client
     alone was answered sooner as well.
 
+    Calls run their operations on threads that all share, of which TensorFlow
+    has one for each core. A long text's operations are long: two of them that
+    may run at once would keep every other call from beginning. With several
+    threads for each call the system divides the cores among them.
+
     Args:
-      count: threads; 0 leaves it to TensorFlow.
+      intra_op: threads that share one operation; 0 leaves it to TensorFlow.
+      calls: that run at the same time.
 
     Returns:
-      Whether it is so; False if TensorFlow runs already with another number.
+      Whether it is so; False if TensorFlow runs already with other numbers.
     """
     import tensorflow as tf
 
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(count)
+        tf.config.threading.set_intra_op_parallelism_threads(intra_op)
+        tf.config.threading.set_inter_op_parallelism_threads(
+            _THREADS_OF_A_CALL * max(calls, 2)
+        )
     except RuntimeError:
         return False
     return True

@@ -180,6 +180,14 @@ class QuestionAnswering(FileTask):
 
     def example(self, record: Mapping[str, Any], place: str) -> QAExample:
         """From `question`, `context` and, if it has one, `id`."""
+        found = self.asked(record, place)
+        for name in ("question", "context"):
+            if not getattr(found, name).strip():
+                raise UserError(f"{place}: its {name} is empty")
+        return found
+
+    def asked(self, record: Mapping[str, Any], place: str) -> QAExample:
+        """The same; either text may be empty."""
         texts = {}
         for name in ("question", "context"):
             text = record.get(name)
@@ -188,9 +196,8 @@ class QuestionAnswering(FileTask):
                     f"{place}: no '{name}'; expected question and context, "
                     f"got {', '.join(map(str, record)) or 'nothing'}"
                 )
-            if not isinstance(text, str) or not text.strip():
-                kind = "empty" if isinstance(text, str) else "no text"
-                raise UserError(f"{place}: its {name} is {kind}")
+            if not isinstance(text, str):
+                raise UserError(f"{place}: its {name} is no text")
             try:
                 check_unicode(text, name)
             except ValueError as error:

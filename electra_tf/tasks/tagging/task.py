@@ -279,6 +279,14 @@ class Tagging(FileTask):
 
     def example(self, record: Mapping[str, Any], place: str) -> Sentence:
         """A sentence from `tokens` (a list), or from `text`."""
+        found = self.asked(record, place)
+        if not found.tokens:
+            what = "the text" if found.text is not None else "tokens: the list"
+            raise UserError(f"{place}: {what} is empty")
+        return found
+
+    def asked(self, record: Mapping[str, Any], place: str) -> Sentence:
+        """The same; what holds no word has no tags."""
         name = "tokens"
         if name not in record and isinstance(record.get("words"), list):
             name = "words"
@@ -293,8 +301,6 @@ class Tagging(FileTask):
                     f"{place}: tokens: expected a list of texts, got "
                     f"{tokens!r:.60}"
                 )
-            if not tokens:
-                raise UserError(f"{place}: tokens: the list is empty")
             return Sentence(tuple(tokens), place=place)
         text = next((record[n] for n in TEXTS if n in record), None)
         if not isinstance(text, str):
@@ -303,8 +309,6 @@ class Tagging(FileTask):
                 f"{', '.join(record) or 'none'}"
             )
         words, starts = split_words(text)
-        if not words:
-            raise UserError(f"{place}: the text is empty")
         return Sentence(words, text=text, starts=starts, place=place)
 
     def record(self, item: Any) -> Mapping[str, Any]:
