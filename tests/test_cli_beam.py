@@ -10,7 +10,7 @@ from electra_tf.cli import app
 @pytest.mark.skipif(
     importlib.util.find_spec("apache_beam") is not None, reason="it is there"
 )
-@pytest.mark.parametrize("command", ["predict", "score", "embed"])
+@pytest.mark.parametrize("command", ["score"])
 def test_the_package_is_named(command, tiny_model, tmp_path, capfd):
     (tmp_path / "rows.jsonl").write_text('{"text": "a cat"}\n')
     assert app.run([

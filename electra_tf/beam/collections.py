@@ -76,12 +76,12 @@ def _costs(workers: list[held.Cost]) -> str:
     """Says what the starts of worker processes took."""
     if not workers:
         return ""
-    seconds = max(cost.seconds for cost in workers)
-    megabytes = max(cost.megabytes for cost in workers)
+    most = held.Cost("", *map(max, zip(*(cost[1:] for cost in workers))))
     many = f"{len(workers):,} processes" if len(workers) > 1 else "1 process"
     return (
-        f", by {many}; the model was loaded once in each, in {seconds:.1f} s "
-        f"and {megabytes:.0f} MB at most"
+        f", by {many}; the model was loaded once in each: at most "
+        f"{most.seconds:.1f} s, {most.since_start:.1f} s after the process "
+        f"began, and {most.megabytes:,.0f} MB of memory then"
     )
 
 

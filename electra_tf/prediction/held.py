@@ -41,12 +41,14 @@ class Cost(NamedTuple):
 
     Attributes:
       worker: the process, "host:pid".
-      seconds: with TensorFlow's own start, where it had not begun.
-      megabytes: of memory that the process has gained by it.
+      seconds: of loading.
+      since_start: seconds from the start of the process to its end.
+      megabytes: of memory that the process then has.
     """
 
     worker: str
     seconds: float
+    since_start: float
     megabytes: float
 
 
@@ -87,7 +89,7 @@ def using(
 def keep(key: str, value: Any) -> None:
     """Lends `value` for `key` in this process, which has loaded it already."""
     entry = _Entry()
-    entry.value, entry.cost = value, Cost(_worker(), 0.0, 0.0)
+    entry.value, entry.cost = value, _cost(0.0)
     with _guard:
         _entries[key] = entry
 
@@ -99,16 +101,32 @@ def drop(key: str) -> None:
 
 
 def _measured(load: Loader, threads: int | None) -> tuple[Any, Cost]:
-    before, since = _megabytes(), time.monotonic()
+    since = time.monotonic()
     if threads is not None:
         backend.compute_in(threads)
     value = load()
-    seconds = time.monotonic() - since
-    return value, Cost(_worker(), seconds, _megabytes() - before)
+    return value, _cost(time.monotonic() - since)
 
 
-def _worker() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+def _cost(seconds: float) -> Cost:
+    return Cost(
+        f"{socket.gethostname()}:{os.getpid()}",
+        round(seconds, 2),
+        round(_age(), 2),
+        round(_megabytes()),
+    )
+
+
+def _age() -> float:
+    """Seconds since this process began; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/stat", encoding="ascii") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        with open("/proc/uptime", encoding="ascii") as file:
+            up = float(file.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return up - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _megabytes() -> float:

@@ -100,9 +100,11 @@ class Vectors:
         if self._pooling == "first":
             return {COLUMN: output.first_output}
         hidden = output.sequence_output
-        real = tf.cast(input_mask, hidden.dtype)[:, :, tf.newaxis]
-        count = tf.reduce_sum(real, 1)
-        return {COLUMN: tf.reduce_sum(hidden * real, 1) / count}
+        real = tf.cast(input_mask, hidden.dtype)
+        # As a product: a sum along the middle axis adds up in another order
+        # where there is more padding, and the last digit differs.
+        total = tf.matmul(real[:, tf.newaxis], hidden)[:, 0]
+        return {COLUMN: total / tf.reduce_sum(real, 1, keepdims=True)}
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Returns float32 [texts, hidden]."""

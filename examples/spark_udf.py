@@ -20,17 +20,21 @@ from pyspark.sql.functions import pandas_udf
 def answers(model: str) -> Callable[..., Any]:
     """Returns a UDF: a column of texts -> label and probabilities."""
 
-    @pandas_udf("label string, probabilities map<string, double>")  # type: ignore
+    @pandas_udf("label string, probabilities map<string, double>")
     def answer(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         for texts in batches:
-            found = _loaded(model).predict(texts.tolist())
+            # By the name of its module, so that what it keeps stays there.
+            from spark_udf import loaded
+
+            found = loaded(model).predict(texts.tolist())
             yield pd.DataFrame(found)[["label", "probabilities"]]
 
     return answer
 
 
 @functools.cache
-def _loaded(model: str) -> Any:
+def loaded(model: str) -> Any:
+    """Loads a model, once a process."""
     import electra_tf
 
     return electra_tf.load(model)
@@ -44,6 +48,7 @@ def main(arguments: Any = None) -> None:
     parser.add_argument("--output", required=True)
     given = parser.parse_args(arguments)
     spark = SparkSession.builder.getOrCreate()
+    spark.sparkContext.addPyFile(__file__)  # workers import this file
     rows = spark.read.json(given.input)
     found = rows.withColumn("answer", answers(given.model)(rows["text"]))
     found.select("id", "text", "answer.*").write.json(given.output)
