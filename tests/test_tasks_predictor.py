@@ -10,6 +10,7 @@ import shutil
 import fine_tuned_models
 import numpy as np
 import pytest
+import serving_models
 import word_task
 from finetune_command import SHAPE, TASK
 
@@ -407,7 +408,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(loaded, tmp_path, monkeypatch):
     source, target = write(tmp_path / "in.tsv"), str(tmp_path / "o.jsonl")
     write_rows = prediction_files.write_rows
 
-    def full(*arguments):
+    def full(**arguments):
         with files.named_errors(target, "write"):
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -478,8 +479,21 @@ def test_the_share_of_unknown_tokens_is_counted(model):
     assert found.unknown == 5 and found.notable and "(CJK)" in str(found)
 
 
-def test_a_row_alone_has_the_answer_that_it_has_beside_others(loaded):
-    """To the last digit: a last batch may be of one row."""
-    texts = [f"the cat sat {'on a mat ' * (i % 5)}{i}" for i in range(9)]
-    together = loaded.predict(texts)
-    assert [loaded.predict([text])[0] for text in texts] == together
+@pytest.mark.parametrize("kind", ["multilabel"])
+def test_a_row_has_one_answer_whatever_it_is_beside(
+    kind, tmp_path, tiny_vocab_file
+):
+    """To the last digit, alone too: collections are cut anywhere."""
+    path = serving_models.fine_tuned(
+        str(tmp_path / "model"), tiny_vocab_file, kind
+    )
+    found = electra_tf.load(path)
+    texts = [f"the cat sat {'on a mat ' * (i % 5)}{i}" for i in range(29)]
+    together = found.predict(texts)
+    for size in (1, 2, 5):
+        apart = [
+            answer
+            for start in range(0, len(texts), size)
+            for answer in found.predict(texts[start : start + size])
+        ]
+        assert apart == together

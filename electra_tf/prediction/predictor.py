@@ -30,6 +30,12 @@ from electra_tf.training.workers import WHOLE, Workers
 # Rows for which features are in memory together: texts, long documents.
 _MANY, _FEW = 1024, 64
 
+# Batches are filled up to a multiple with rows of a token. Kernels treat a
+# single row, and what is left over of sixteen numbers, in another way than the
+# rest; filled up, a row has the same outputs whatever it is beside, to the last
+# digit.
+_ROWS = 16
+
 T = TypeVar("T")
 Row = Mapping[str, Any] | BadRow
 Batch = tuple[np.ndarray, dict[str, np.ndarray]]  # rows and their outputs
@@ -444,6 +450,8 @@ class Inference:
         self.pad_to_multiple = pad_to_multiple
         self.bucket = bucket
         self.workers = workers
+        # Not where each row costs a search.
+        self._fills = getattr(type(task), "infer", Task.infer) is Task.infer
 
         @tf.function(
             autograph=False,
@@ -487,27 +495,20 @@ class Inference:
             if turn == 0 and should_stop is not None and should_stop():
                 return None
             if turn == share.index:
-                inputs = [batch[name] for name in INPUTS]
-                if len(rows) == 1:
-                    # A product with one row is another kernel, which adds up
-                    # in another order: beside itself the row has the answer
-                    # that it has beside others, to the last digit.
-                    inputs = [np.repeat(value, 2, axis=0) for value in inputs]
-                outputs = self._forward(*inputs)
-                own.append(
-                    (
-                        rows,
-                        {n: v[: len(rows)].numpy() for n, v in outputs.items()},
-                    )
+                spare = -len(rows) % _ROWS if self._fills else 0
+                outputs = self._forward(
+                    *(np.pad(batch[n], ((0, spare), (0, 0))) for n in INPUTS)
                 )
+                found = {n: v[: len(rows)].numpy() for n, v in outputs.items()}
+                own.append((rows, found))
             done += len(rows)
             if progress is not None:
                 progress(done, total)
-        found = own
+        whole = own
         if self.workers and share.count > 1:
             told = self.workers.gather(_dumps(own))
-            found = [batch for data in told for batch in _loads(data)]
-        for rows, arrays in found:
+            whole = [batch for data in told for batch in _loads(data)]
+        for rows, arrays in whole:
             for i, row in enumerate(rows):
                 results[row] = {n: value[i] for n, value in arrays.items()}
         return results

@@ -249,7 +249,7 @@ def about_rows(
     for variable in predictor.network.weights:
         digest.update(np.sum(np.asarray(variable), dtype="float64").tobytes())
     task = predictor.task
-    about = {
+    about: dict[str, Any] = {
         "task": task.name,
         "options": config.to_dict(task.options),
         "state": task.state,

@@ -155,7 +155,7 @@ def score(
     _check_together(keep_above, keep_share, per_token, rerank, best, weight)
     on_beam = runner == "beam"
     _check_files(None if on_beam else input, output, best, keeps, overwrite)
-    arguments = {
+    arguments: dict[str, Any] = {
         "model": model, "method": method, "vocab": vocab,
         "max_seq_length": max_seq_length, "batch_tokens": batch_tokens,
         "per_token": per_token, "lists": input if rerank else None,
@@ -200,7 +200,7 @@ def score(
             beam_args, num_workers, rows_per_shard, overwrite,
             lines.note_on(progress),
         )  # fmt: skip
-        spread_out = {
+        spread_out: dict[str, Any] = {
             "load": held.Loader("electra_tf.generation.scored_lines:load",
                 arguments),
             "read": held.Loader("electra_tf.prediction.resumable:read_lines",

@@ -112,7 +112,7 @@ def answered(
     files = [resumable.identity(path) for path in paths]
     job = _job(paths, output, how, load, read, write, group, tuple(last))
     sharded.check_output(job, how.overwrite)
-    with _begun(job, how, about | {"inputs": files}, loaded, renewed):
+    with _begun(job, how, {**about, "inputs": files}, loaded, renewed):
         found = collections.run(job, how.beam_args, how.num_workers, how.note)
     manifest = sharded.close(job, found.shards)
     shards = manifest["shards"]
