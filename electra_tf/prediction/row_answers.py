@@ -255,6 +255,7 @@ def about_rows(
         "state": task.state,
         "weights": digest.hexdigest(),
         "columns to keep": keep,
+        **({"int8": True} if predictor.int8 else {}),
     }
     if columns is not None:
         about["columns"] = list(columns)

@@ -56,6 +56,8 @@ def evaluate(
     overrides: Overrides = (),
     options: Mapping[str, Any] | Settings | None = None,
     batch_size: Annotated[int, Setting(at_least=1)] = 64,
+    engine: Literal["auto", "tensorflow", "litert"] = "auto",
+    int8: bool = False,
     output: str | None = None,
     predictions: str | None = None,
     strategy: ForwardStrategyName = "one_device",
@@ -90,6 +92,8 @@ def evaluate(
       overrides: options.key=value, over those of the fine-tuning
       options: keys of the task's options, over those of the fine-tuning.
       batch_size: rows at once
+      engine: what runs the network, as of predict
+      int8: multiply in 8 bits, as predict does with this flag
       output: write the metrics here as JSON too
       predictions: directory for the predictions of each split
       strategy: what it runs under; the workers of multi_worker are what the
@@ -134,6 +138,7 @@ def evaluate(
         loaded = predictor.load(
             model, task=task, options=options, overrides=overrides,
             data=data, batch_size=batch_size, workers=team,
+            engine=engine, int8=int8,
         )  # fmt: skip
         splits = (split,) if isinstance(split, str) else tuple(split)
         answer = None
@@ -146,9 +151,12 @@ def evaluate(
                 "model": model, "task": task, "options": options,
                 "overrides": overrides, "data": data,
             }  # fmt: skip
+            load = {
+                **arguments, "batch_size": batch_size, "engine": engine,
+                "int8": int8,
+            }  # fmt: skip
             answer = _on_beam(
-                loaded, arguments, batch_size, output or f"{predictions}/all",
-                how,
+                loaded, arguments, load, output or f"{predictions}/all", how
             )  # fmt: skip
         metrics = predictor.evaluate(
             loaded, splits, predictions, team.is_chief, answer
@@ -163,7 +171,7 @@ def evaluate(
 def _on_beam(
     loaded: "Predictor",
     arguments: Mapping[str, Any],
-    batch_size: int,
+    load: Mapping[str, Any],
     output: str,
     how: spread.Spread,
 ) -> "Callable[[str, Sequence[Any]], list[Prediction]]":
@@ -181,9 +189,7 @@ def _on_beam(
             [split],
             f"{output}.{split}",
             how,
-            load=held.Loader(
-                f"{home}:load", {**arguments, "batch_size": batch_size}
-            ),
+            load=held.Loader(f"{home}:load", load),
             read=held.Loader(f"{home}:read", arguments),
             group=loaded.rows_at_once,
             about=about | {"split": split, "examples": len(examples)},
