@@ -28,7 +28,8 @@ PAGES = {
         "Each command of `electra-tf` is one of these functions; "
         "`electra_tf.recipes` has the others, by the same names.",
         ("prepare_text", "build_vocab", "build_data", "pretrain",
-         "evaluate_pretraining", "finetune", "evaluate", "predict", "convert",
+         "evaluate_pretraining", "finetune", "evaluate", "predict", "embed",
+         "convert",
          "export"),
     ),
     "serving": (
