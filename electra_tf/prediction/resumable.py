@@ -53,7 +53,7 @@ def read_lines(
 
     Args:
       path: the file; `.gz`, `.xz` and `.zst` are unpacked.
-      position: is told how many bytes of it were taken.
+      position: is called with how many bytes of it were taken.
 
     Raises:
       UserError: no such file, or damaged.
@@ -100,7 +100,7 @@ class ResumableRun:
           source: the input.
           target: the output that it is for.
           about: what decides the results, the input aside; JSON values.
-          note: is told that work is resumed, or begins afresh.
+          note: is called where work is resumed, or starts anew.
           unit: what the items are called in that note.
           renewed: what an older version wrote as `about`, as it is today.
 
@@ -132,7 +132,7 @@ class ResumableRun:
           answer: makes them.
           chunk: items that it is given at a time. A part ends with a chunk,
             so that an item is always beside the same others.
-          progress: is told how far it is, after each chunk.
+          progress: is called with how far it is, after each chunk.
           read: yields the items of the input.
           head: what a part's first line says beside the number of rows; asked
             once for each part, when all of its results are made.
@@ -205,13 +205,13 @@ class ResumableRun:
                         self.heads.append(_head(next(records.lines(part))))
                 if self.done:
                     note(
-                        f"going on after {self.done:,} {unit}, in "
+                        f"resuming after {self.done:,} {unit}, in "
                         f"{self._partial}"
                     )
                 return
             note(
                 f"{self._partial}: was begun with another "
-                f"{', '.join(changed)}; starting afresh"
+                f"{', '.join(changed)}; starting again"
             )
             files.remove(self._partial)
         elif files.exists(self._partial) and not _is_empty(self._partial):
@@ -271,8 +271,8 @@ def predict_file(
       layout: of the source; None tells it from what it holds.
       columns: names of its columns, where its first line does not tell them.
       keep: columns of the input to repeat; all where None.
-      progress: is told of rows done, and of bytes taken of the input.
-      note: is told that work is resumed, or begins afresh.
+      progress: is called with the rows done, and the bytes taken of the input.
+      note: is called where work is resumed, or starts anew.
 
     Raises:
       UserError: no such file, or no rows in it; or it cannot be written.

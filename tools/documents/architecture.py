@@ -78,7 +78,7 @@ it imports; arrows that follow from others are left out. The foundation
 | `examples/` | short programs and notebooks, each run by a test |
 | `findings/` | surprises of public libraries, each a script that shows one |
 | `tests/` | `test_<room>_<file>.py`; `golden/`: recorded numbers |
-| `tools/` | checks and measurements to run oneself |
+| `tools/` | checks and measurements to run yourself |
 
 ### Tools
 
