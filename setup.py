@@ -19,7 +19,9 @@ def version() -> str:
 
 # What `dev` needs beside the tools of the tests: the extras of the quick tests.
 # The others (`arrow`, `beam`, `tune`, ...) are large; their tests skip.
-TESTED = ("zh", "serving", "seq2seq", "retrieval", "documents", "onnx")
+TESTED = (
+    "zh", "serving", "seq2seq", "retrieval", "documents", "litert", "onnx",
+)  # fmt: skip
 EXTRAS = {
     "gpu": ["tensorflow[and-cuda]>=2.20,<2.22"],
     "arrow": ["pyarrow>=14"],
@@ -49,6 +51,7 @@ EXTRAS = {
         "pypdf>=4",
         "python-docx>=1.1",
     ],
+    "litert": ["ai-edge-litert>=2.0"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
     "docs": [
         "ipykernel>=6.29",  # with nbclient and nbformat, runs the notebooks
@@ -99,6 +102,7 @@ setuptools.setup(
             "sample_text/*.md",
             "exporting/examples.yaml",
             "serving/page/*",
+            "shipped_models/*/*",
             "text/stop_word_lists/*.txt",
         ]
     },

@@ -87,15 +87,16 @@ def test_distribution(distribution):
     assert not any(p.startswith("tests") for p in distribution["packages"])
     extras = {
         "gpu", "beam", "hf", "kaggle", "zh", "serving", "seq2seq",
-        "retrieval", "documents", "onnx", "arrow", "tune", "mlflow", "wandb",
-        "docs", "dev",
+        "retrieval", "documents", "litert", "onnx", "arrow", "tune", "mlflow",
+        "wandb", "docs", "dev",
     }  # fmt: skip
     assert set(distribution["extras_require"]) == extras
 
 
 # The package that a module comes with, where they differ.
 PACKAGES = {
-    "absl": "absl-py", "apache_beam": "apache-beam", "bs4": "beautifulsoup4",
+    "absl": "absl-py", "ai_edge_litert": "ai-edge-litert",
+    "apache_beam": "apache-beam", "bs4": "beautifulsoup4",
     "google": "protobuf", "grpc": "grpcio", "keras_hub": "keras-hub",
     "ml_dtypes": "ml-dtypes", "prometheus_client": "prometheus-client",
     "rouge_score": "rouge-score", "sklearn": "scikit-learn",
@@ -150,7 +151,9 @@ def test_what_is_extended_has_a_bound(distribution):
 
 def test_dev_has_what_the_tests_use(distribution):
     extras = distribution["extras_require"]
-    for extra in ("zh", "serving", "seq2seq", "retrieval", "documents", "onnx"):
+    for extra in (
+        "zh", "serving", "seq2seq", "retrieval", "documents", "litert", "onnx",
+    ):  # fmt: skip
         assert set(extras[extra]) <= set(extras["dev"])
 
 

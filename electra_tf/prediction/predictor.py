@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf import files
+from electra_tf import files, litert
 from electra_tf.config import Overrides
 from electra_tf.errors import UserError
 from electra_tf.hub import directory, loading, pretrained
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.models import packed_encoder
+from electra_tf.models import lite_encoder, packed_encoder
 from electra_tf.prediction import files as prediction_files
 from electra_tf.prediction import task_of_model
 from electra_tf.tasks.batches import inference_batches
@@ -44,8 +44,10 @@ class Predictor:
       tokenizer: the model's.
       directory_config: what the model's config.json says.
       rows_at_once: items whose features are in memory together.
+      int8: whether it multiplies in 8 bits.
 
-    With `workers` they share the examples, and all of them ask alike.
+    With `workers` they share the examples, and all of them ask alike. With
+    `lite` LiteRT runs the network's encoder; see `Inference`.
     """
 
     def __init__(
@@ -56,12 +58,16 @@ class Predictor:
         directory_config: DirectoryConfig,
         batch_size: int = 64,
         workers: Workers | None = None,
+        lite: litert.LiteNetwork | None = None,
     ):
         self.task = task
         self.network = network
         self.tokenizer = tokenizer
         self.directory_config = directory_config
-        self._inference = Inference(network, task, batch_size, workers=workers)
+        self.int8 = lite is not None and lite.int8
+        self._inference = Inference(
+            network, task, batch_size, workers=workers, lite=lite
+        )
         kind = getattr(directory_config.task, "kind", "")
         self.rows_at_once = _FEW if "span" in kind else _MANY
         self._unknown = self._total = 0
@@ -205,6 +211,8 @@ def load(
     data: str | None = None,
     batch_size: int = 64,
     workers: Workers | None = None,
+    engine: litert.Engine = "auto",
+    int8: bool = False,
 ) -> Predictor:
     """Loads a fine-tuned model.
 
@@ -219,19 +227,39 @@ def load(
       data: what `task.read` reads, if anything.
       batch_size: rows at once; results do not depend on it.
       workers: see `Predictor`.
+      engine: what runs the encoder: "tensorflow", or "litert", on CPUs, which
+        answers one text sooner; "auto" is TensorFlow, and LiteRT for int8.
+      int8: multiply in 8 bits: several times as fast where the processor has
+        the instructions. Answers differ, probabilities usually by less than
+        0.01.
 
     Raises:
-      UserError: not there, not whole, not fine-tuned, or of another task.
+      UserError: not there, not whole, not fine-tuned, or of another task;
+        LiteRT is not installed, or cannot run such a network.
     """
-    if loading.is_handle(path):
-        path = loading.fetch(path)
+    if int8 and engine == "tensorflow":
+        raise UserError(
+            "int8: is LiteRT's; leave it out, or give the engine litert"
+        )
+    if engine == "auto":
+        engine = "litert" if int8 else "tensorflow"
+    if engine == "litert":
+        litert.interpreter_class()  # told before the model is read
+    path = loading.locate(path)
     network = pretrained.load_task_network(path)
     config = network.directory_config
     if network.tokenizer is None:
         raise UserError(f"{path}: has no vocabulary beside it")
     made = _task(path, config, task, options, overrides, data)
+    lite = None
+    if engine == "litert":
+        lite = litert.LiteNetwork(
+            lite_encoder.convert_encoder(network, int8),
+            network.config.max_positions,
+            int8,
+        )
     return Predictor(
-        made, network, network.tokenizer, config, batch_size, workers
+        made, network, network.tokenizer, config, batch_size, workers, lite
     )
 
 
@@ -393,6 +421,8 @@ class Inference:
         their order.
       workers: several processes that take the batches in turn and tell one
         another the results; all of them call `run`. None is this one alone.
+      lite: of `lite_encoder.convert_encoder`: runs the network's encoder,
+        with the weights that it was made with; TensorFlow where None.
     """
 
     def __init__(
@@ -403,6 +433,7 @@ class Inference:
         pad_to_multiple: int = 8,
         bucket: bool = True,
         workers: Workers | None = None,
+        lite: litert.LiteNetwork | None = None,
     ):
         self.network = network
         self.task = task
@@ -421,7 +452,30 @@ class Inference:
             with packed_encoder.where_fastest(network):
                 return task.infer(network, input_ids, input_mask, segment_ids)
 
-        self._forward = forward
+        self._forward = forward if lite is None else self._on(lite)
+
+    def _on(self, lite: litert.LiteNetwork) -> Callable[..., Any]:
+        """The same as `forward`, of arrays, the encoder run by LiteRT."""
+        network, task = self.network, self.task
+        states_name = lite_encoder.states_of(network)
+        width = [None] * (2 if states_name == "sequence_output" else 1)
+
+        @tf.function(
+            autograph=False,
+            input_signature=[
+                tf.TensorSpec([*width, network.config.hidden_size]),
+                *[tf.TensorSpec([None, None], tf.int32)] * 3,
+            ],
+        )
+        def answer(states: tf.Tensor, *rows: tf.Tensor) -> dict[str, tf.Tensor]:
+            with lite_encoder.known_states(network, states):
+                return task.infer(network, *rows)
+
+        def forward(*rows: np.ndarray) -> dict[str, tf.Tensor]:
+            states = lite(states_name, rows, threads=litert.cores())
+            return answer(states, *rows)
+
+        return forward
 
     def run(
         self,

@@ -435,4 +435,5 @@ def _about(
         "state": task.state,
         "weights": digest.hexdigest(),
         "columns to keep": keep,
+        **({"int8": True} if predictor.int8 else {}),
     }

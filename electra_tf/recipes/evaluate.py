@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from electra_tf.config import Overrides, Setting, Settings
 from electra_tf.prediction import task_of_model
@@ -50,6 +50,8 @@ def evaluate(
     overrides: Overrides = (),
     options: Mapping[str, Any] | Settings | None = None,
     batch_size: Annotated[int, Setting(at_least=1)] = 64,
+    engine: Literal["auto", "tensorflow", "litert"] = "auto",
+    int8: bool = False,
     output: str | None = None,
     predictions: str | None = None,
     strategy: ForwardStrategyName = "one_device",
@@ -74,6 +76,8 @@ def evaluate(
       overrides: options.key=value, over those of the fine-tuning
       options: keys of the task's options, over those of the fine-tuning.
       batch_size: rows at once
+      engine: what runs the network, as of predict
+      int8: multiply in 8 bits, as predict does with this flag
       output: write the metrics here as JSON too
       predictions: directory for the predictions of each split
       strategy: what it runs under; the workers of multi_worker are what the
@@ -101,6 +105,7 @@ def evaluate(
         loaded = predictor.load(
             model, task=task, options=options, overrides=overrides,
             data=data, batch_size=batch_size, workers=team,
+            engine=engine, int8=int8,
         )  # fmt: skip
         splits = (split,) if isinstance(split, str) else tuple(split)
         metrics = predictor.evaluate(

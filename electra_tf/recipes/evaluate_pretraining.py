@@ -109,7 +109,7 @@ def evaluate_pretraining(
 
     from electra_tf import tensors
     from electra_tf.data import manifest, reader
-    from electra_tf.hub import directory
+    from electra_tf.hub import directory, loading
     from electra_tf.keras_api.data import PretrainingData
     from electra_tf.keras_api.pretrainer import ElectraPretrainer
     from electra_tf.pretraining import masking
@@ -126,7 +126,7 @@ def evaluate_pretraining(
         if checkpoint is not None:
             folder, weights_folder = model, checkpoint
         else:
-            folder = weights_folder = directory.find(model)
+            folder = weights_folder = directory.find(loading.locate(model))
         settings, fingerprint = _settings(folder, overrides)
         if split == "validation":
             manifest.load_manifest(data)  # no others hold examples out

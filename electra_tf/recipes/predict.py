@@ -65,6 +65,8 @@ def predict(
     overrides: Overrides = (),
     options: Mapping[str, Any] | Settings | None = None,
     batch_size: Annotated[int, Setting(at_least=1)] = 64,
+    engine: Literal["auto", "tensorflow", "litert"] = "auto",
+    int8: bool = False,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Predicted:
@@ -99,6 +101,10 @@ def predict(
       overrides: options.key=value, over those of the fine-tuning
       options: keys of the task's options, over those of the fine-tuning.
       batch_size: rows at once
+      engine: what runs the network: tensorflow, or litert, on CPUs (pip install
+        'electra-tf[litert]'); auto is tensorflow, and litert with --int8
+      int8: multiply in 8 bits, which is several times as fast; predictions
+        differ a little, and how much is what evaluate --int8 tells
       overwrite: replace an output that is there
       progress: whether to tell on stderr how far it is.
 
@@ -126,7 +132,7 @@ def predict(
     keep, names = _names(keep), _names(columns)
     loaded = predictor.load(
         model, task=task, options=options, overrides=overrides,
-        batch_size=batch_size,
+        batch_size=batch_size, engine=engine, int8=int8,
     )  # fmt: skip
     line = RowProgress(files.size(input), progress)
     try:

@@ -4,7 +4,9 @@ The same rows as those of the tasks: `tasks.texts.task.pair_rows` for a
 text or a pair, `tasks.ranking.pairs.pair_rows` for query and passage.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -22,6 +24,23 @@ Tensors = dict[str, tf.Tensor]
 Forward = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Tensors]
 # Name -> a tf.function of string tensors [B] that returns tensors [B, ...].
 Signatures = dict[str, tf.types.experimental.GenericFunction]
+
+
+# In place of `over_rows`, for a signature that is taken apart; see there.
+_OverRows = Callable[[Forward, "Rows", Mapping[str, tf.TensorSpec]], Tensors]
+_instead: contextvars.ContextVar[_OverRows | None] = contextvars.ContextVar(
+    "instead", default=None
+)
+
+
+@contextlib.contextmanager
+def over_rows_instead(call: _OverRows) -> Iterator[None]:
+    """While entered, `over_rows` is `call`."""
+    token = _instead.set(call)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
 
 
 class Rows(NamedTuple):
@@ -206,6 +225,27 @@ def over_rows(
     Returns:
       Tensors [B, ...].
     """
+    instead = _instead.get()
+    if instead is not None:
+        return instead(forward, rows, outputs)
+    return some_at_a_time(forward, rows, outputs)
+
+
+def some_at_a_time(
+    forward: Callable[..., Tensors],
+    rows: Rows,
+    outputs: Mapping[str, tf.TensorSpec],
+    beside: tf.Tensor | None = None,
+) -> Tensors:
+    """What `over_rows` does.
+
+    Args:
+      forward: see there.
+      rows: see there.
+      outputs: see there.
+      beside: float32 [B, L, H] or [B, H]; `forward` gets it of its rows, after
+        the others.
+    """
     # Without rows there is a column all the same: heads read the first one.
     width = tf.maximum(tf.shape(rows.input_ids)[1], 1)
     missing = [[0, 0], [0, width - tf.shape(rows.input_ids)[1]]]
@@ -218,10 +258,16 @@ def over_rows(
         some = order[start:end]
         lengths = tf.gather(rows.lengths, some)
         length = tf.maximum(tf.reduce_max(lengths), 1)
+        more = []
+        if beside is not None:
+            more = [tf.gather(beside, some)]
+            if beside.shape.rank == 3:
+                more = [more[0][:, :length]]
         return forward(
             tf.gather(input_ids, some)[:, :length],
             tf.sequence_mask(lengths, length, tf.int32),
             tf.gather(segment_ids, some)[:, :length],
+            *more,
         )
 
     found = in_parts(run, tf.shape(order)[0], size, outputs)

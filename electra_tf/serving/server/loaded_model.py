@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from electra_tf import files
+from electra_tf import files, litert
 from electra_tf.errors import UserError
-from electra_tf.serving.server import cancelable, model_settings
+from electra_tf.serving.server import (
+    cancelable,
+    lite_signatures,
+    model_settings,
+)
 from electra_tf.serving.server.limits import (
     NO_SETTINGS,
     ModelSettings,
@@ -60,6 +64,7 @@ class LoadedModel:
       functions: the callables of the SavedModel, by signature.
       saved_model: what TensorFlow loaded; it owns the variables.
       settings: the model's own.
+      lite: what LiteRT runs of it; None where that is nothing.
     """
 
     name: str
@@ -69,6 +74,7 @@ class LoadedModel:
     functions: Mapping[str, Any]
     saved_model: Any
     settings: ModelSettings = NO_SETTINGS
+    lite: lite_signatures.LiteSignatures | None = None
 
     def find_signature(self, name: str) -> SignatureInfo:
         """What a signature takes and returns.
@@ -116,10 +122,12 @@ class LoadedModel:
                 )
                 for name, array in inputs.items()
             }
-            function = self.functions[signature]
-            outputs = cancelable.call(
-                function, tensors, stop or cancelable.Stop()
-            )
+            stop = stop or cancelable.Stop()
+            if self.lite is not None and signature in self.lite:
+                outputs = self.lite.call(signature, tensors, stop)
+            else:
+                function = self.functions[signature]
+                outputs = cancelable.call(function, tensors, stop)
             return {name: outputs[name].numpy() for name in info.outputs}
         except tf.errors.OpError as error:
             status = _STATUSES.get(
@@ -153,13 +161,16 @@ class LoadedModel:
             self.run(name, {k: _strings(v) for k, v in columns.items()})
 
 
-def load(name: str, version: int, directory: str) -> LoadedModel:
+def load(
+    name: str, version: int, directory: str, engine: litert.Engine = "auto"
+) -> LoadedModel:
     """Loads a SavedModel and warms it up.
 
     Args:
       name: the model's.
       version: its number.
       directory: with `saved_model.pb`.
+      engine: what runs it; see `lite_signatures.of_version`.
 
     Raises:
       UserError: unreadable or damaged, or made with operations that are not
@@ -176,14 +187,16 @@ def load(name: str, version: int, directory: str) -> LoadedModel:
         settings = model_settings.of_version(directory)
         infos = _signatures(directory)
         loaded = tf.saved_model.load(directory, tags=["serve"])
+        description = _description(directory)
         model = LoadedModel(
             name,
             version,
             {key: infos[key] for key in loaded.signatures if key in infos},
-            _description(directory),
+            description,
             dict(loaded.signatures),
             loaded,
             settings,
+            lite_signatures.of_version(engine, directory, description, loaded),
         )
         if not model.signatures:
             raise UserError(f"{directory}: the SavedModel has no signatures")
