@@ -129,7 +129,7 @@ def page() -> str:
         )
         for room, parts in known["INNER_ARROWS"].items()
         for name, arrows in parts.items()
-        if name
+        if name and (PACKAGE / room / name).is_dir()
     ]
     foundation = sorted(known["FOUNDATION"])
     modules = [
