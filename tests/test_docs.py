@@ -278,6 +278,12 @@ def names_used(tree):
             yield f"electra_tf.{node.attr}"
 
 
+def listed(node):
+    """The names in an assignment of `__all__`; none in other lines."""
+    targets = [getattr(t, "id", None) for t in getattr(node, "targets", [])]
+    return ast.literal_eval(node.value) if targets == ["__all__"] else ()
+
+
 def exists(name):
     """Whether there is such a module, or such a name in one; by the sources."""
     parts = name.split(".")
@@ -293,6 +299,7 @@ def exists(name):
         getattr(node, "name", None) == parts[-1]
         or parts[-1]
         in [getattr(t, "id", None) for t in getattr(node, "targets", [])]
+        or parts[-1] in listed(node)
         for node in ast.parse(home.read_text("utf-8")).body
     )
 

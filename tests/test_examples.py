@@ -3,10 +3,14 @@
 import ast
 import importlib.util
 import json
+import os
 import pathlib
+import subprocess
+import sys
 
 import pretraining_tiny as tiny
 import pytest
+import serving_models
 import serving_toy
 
 import electra_tf
@@ -171,3 +175,51 @@ def test_notebooks_have_outputs(path):
     assert all(cell["execution_count"] for cell in code)
     for cell in code:
         assert not any(o["output_type"] == "error" for o in cell["outputs"])
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory, tiny_vocab_file):
+    """A model of classes, 50 rows, and their answers."""
+    folder = tmp_path_factory.mktemp("collections")
+    model = serving_models.fine_tuned(
+        str(folder / "model"), tiny_vocab_file, "classification"
+    )
+    rows = [{"id": i, "text": f"the cat {i % 7} a mat"} for i in range(50)]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    answers = electra_tf.load(model).predict([row["text"] for row in rows])
+    made = [row | answer for row, answer in zip(rows, answers)]
+    return folder, json.loads(json.dumps(made))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "needs", "more"),
+    [
+        (
+            "beam_pipeline", "apache_beam",
+            ["--runner=apache_beam.runners.portability.fn_api_runner."
+             "FnApiRunner", "--direct_num_workers=2",
+             "--direct_running_mode=multi_processing"],
+        ),
+        ("ray_data", "ray", []),
+        ("spark_udf", "pyspark", []),
+    ],
+)  # fmt: skip
+def test_large_collections(name, needs, more, classifier, tmp_path):
+    """A process of their own, as a user starts it."""
+    pytest.importorskip(needs)
+    folder, expected = classifier
+    found = subprocess.run(
+        [
+            sys.executable, str(EXAMPLES / f"{name}.py"),
+            f"--model={folder / 'model'}", f"--input={folder / 'rows.jsonl'}",
+            f"--output={tmp_path / 'answers'}", *more,
+        ],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr[-3000:]
+    paths = [*tmp_path.glob("answers/*.json"), *tmp_path.glob("answers*.jsonl")]
+    lines = [line for path in paths for line in path.read_text().splitlines()]
+    rows = sorted(map(json.loads, lines), key=lambda row: row["id"])
+    assert rows == expected

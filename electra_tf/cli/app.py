@@ -83,6 +83,7 @@ COMMANDS = {
         "recipes.predict:predict",
         "write predictions of a fine-tuned model for a file",
     ),
+    "embed": Command("recipes.embed:embed", "texts as vectors, for a file"),
     "convert": Command(
         "recipes.convert:convert",
         "convert a checkpoint from and to TF1, Hugging Face, KerasHub",

@@ -30,6 +30,12 @@ from electra_tf.training.workers import WHOLE, Workers
 # Rows for which features are in memory together: texts, long documents.
 _MANY, _FEW = 1024, 64
 
+# Batches are filled up to a multiple with rows of a token. Kernels treat a
+# single row, and what is left over of sixteen numbers, in another way than the
+# rest; filled up, a row has the same outputs whatever it is beside, to the last
+# digit.
+_ROWS = 16
+
 T = TypeVar("T")
 Row = Mapping[str, Any] | BadRow
 Batch = tuple[np.ndarray, dict[str, np.ndarray]]  # rows and their outputs
@@ -263,6 +269,38 @@ def load(
     )
 
 
+def load_task(
+    path: str,
+    *,
+    task: str | None = None,
+    options: Any = None,
+    overrides: Overrides = (),
+    data: str | None = None,
+) -> Task:
+    """Makes the task of a fine-tuned model, without its network.
+
+    Args:
+      path: as `load`'s, and so the others.
+      task: see there.
+      options: see there.
+      overrides: see there.
+      data: see there.
+
+    Raises:
+      UserError: not there, not fine-tuned, or of another task.
+    """
+    if loading.is_handle(path):
+        path = loading.fetch(path)
+    config = _config_of(path)
+    return _task(path, config, task, options, overrides, data)
+
+
+def _config_of(path: str) -> DirectoryConfig:
+    if loading.recognise(path) == "electra_tf":
+        return directory.load_config(directory.find(path))
+    return loading.open_checkpoint(path).config
+
+
 def fine_tuning_of(path: str) -> dict[str, Any]:
     """What the model's directory says of its task: `task`, `options`, `state`.
 
@@ -271,11 +309,7 @@ def fine_tuning_of(path: str) -> dict[str, Any]:
     Raises:
       UserError: not there, or not fine-tuned.
     """
-    if loading.recognise(path) == "electra_tf":
-        config = directory.load_config(directory.find(path))
-    else:
-        config = loading.open_checkpoint(path).config
-    return _described(path, config)
+    return _described(path, _config_of(path))
 
 
 def _described(path: str, config: DirectoryConfig) -> dict[str, Any]:
@@ -324,6 +358,7 @@ def evaluate(
     splits: Sequence[str] = (),
     predictions: str | None = None,
     write: bool = True,
+    answer: Callable[[str, Sequence[Any]], list[Prediction]] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Split -> metric -> value.
 
@@ -333,6 +368,8 @@ def evaluate(
         for testing if the data has no others.
       predictions: a directory for `write_predictions`.
       write: whether this process writes them; of several workers one does.
+      answer: gives the predictions of a split, by its name and its examples;
+        the predictor does where None.
 
     Raises:
       UserError: no such split, or one without answers and `predictions` not
@@ -349,7 +386,11 @@ def evaluate(
             if examples is None or not len(examples):
                 continue
             seen.append(split)
-            scores, answers = predictor.evaluate(examples)
+            if answer is None:
+                answers = predictor.answer(examples)
+            else:
+                answers = answer(split, examples)
+            scores = task.scores(examples, answers)
             if predictions is not None and write:
                 write_predictions(predictions, task, split, examples, answers)
             if scores:
@@ -441,6 +482,9 @@ class Inference:
         self.pad_to_multiple = pad_to_multiple
         self.bucket = bucket
         self.workers = workers
+        # Not where each row costs a search, or what it costs alone.
+        infer = getattr(type(task), "infer", Task.infer)
+        self._fills = lite is None and infer is Task.infer
 
         @tf.function(
             autograph=False,
@@ -507,16 +551,20 @@ class Inference:
             if turn == 0 and should_stop is not None and should_stop():
                 return None
             if turn == share.index:
-                outputs = self._forward(*(batch[name] for name in INPUTS))
-                own.append((rows, {n: v.numpy() for n, v in outputs.items()}))
+                spare = -len(rows) % _ROWS if self._fills else 0
+                outputs = self._forward(
+                    *(np.pad(batch[n], ((0, spare), (0, 0))) for n in INPUTS)
+                )
+                found = {n: v[: len(rows)].numpy() for n, v in outputs.items()}
+                own.append((rows, found))
             done += len(rows)
             if progress is not None:
                 progress(done, total)
-        found = own
+        whole = own
         if self.workers and share.count > 1:
             told = self.workers.gather(_dumps(own))
-            found = [batch for data in told for batch in _loads(data)]
-        for rows, arrays in found:
+            whole = [batch for data in told for batch in _loads(data)]
+        for rows, arrays in whole:
             for i, row in enumerate(rows):
                 results[row] = {n: value[i] for n, value in arrays.items()}
         return results

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from electra_tf import files
 from electra_tf.config import Overrides, Setting, Settings
 from electra_tf.errors import UserError
+from electra_tf.recipes import spread
 from electra_tf.recipes.arguments import checked
 
 # The settings are those of `evaluate`.
@@ -68,6 +69,10 @@ def predict(
     engine: Literal["auto", "tensorflow", "litert"] = "auto",
     int8: bool = False,
     overwrite: bool = False,
+    runner: Literal["local", "beam"] = "local",
+    beam_args: str = "",
+    num_workers: Annotated[int, Setting(at_least=1)] = 1,
+    rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
     progress: bool = True,
 ) -> Predicted:
     """Writes the predictions of a fine-tuned model for each row of a file.
@@ -86,6 +91,14 @@ def predict(
 
     The file is read in pieces, whatever its size. Interrupted at any moment
     and started again with the same arguments, it resumes where it was.
+
+    With --runner=beam Apache Beam's workers answer (the extra 'beam'), each
+    with the model loaded once. The input may be several files then, as globs
+    and by commas; of --output=x/answers.jsonl the files are
+    x/answers-00000-of-00002.jsonl and so on, whose rows one behind the other
+    are those of the local command to the last digit, and, last of all,
+    x/answers.manifest.json. Started again, it answers the shards that are
+    missing.
 
     Args:
       model: run of finetune, model directory, or a fine-tuned model of another
@@ -106,6 +119,13 @@ def predict(
       int8: multiply in 8 bits, which is several times as fast; predictions
         differ a little, and how much is what evaluate --int8 tells
       overwrite: replace an output that is there
+      runner: this process, or Apache Beam
+      beam_args: Beam's own flags in one string; without, Beam runs on this
+        machine
+      num_workers: processes of Beam on this machine, where no --beam_args say
+        otherwise; each computes on one core
+      rows_per_shard: rows of an output file of --runner=beam; rounded up to
+        rows that are answered together, 1,024 or, of long texts, 64
       progress: whether to tell on stderr how far it is.
 
     Returns:
@@ -116,7 +136,7 @@ def predict(
         that do not fit.
     """
     from electra_tf.prediction import files as prediction_files
-    from electra_tf.prediction import predictor, resumable
+    from electra_tf.prediction import predictor, row_answers
     from electra_tf.recipes.progress import RowProgress
     from electra_tf.tasks import formats
 
@@ -125,20 +145,35 @@ def predict(
             print(text, file=sys.stderr, flush=True)
 
     prediction_files.check_name(output, "--output")
+    if runner == "beam":
+        return _on_beam(
+            model, input, output,
+            read={
+                "format": format, "columns": names(columns),
+                "delimiter": delimiter,
+            },
+            keep=names(keep),
+            load={
+                "task": task, "options": options, "overrides": overrides,
+                "batch_size": batch_size, "engine": engine, "int8": int8,
+            },
+            how=spread.Spread(
+                beam_args, num_workers, rows_per_shard, overwrite, note
+            ),
+        )  # fmt: skip
     if not files.exists(input):
         raise UserError(f"--input: {input}: no such file")
     layout = formats.detect(input, format, delimiter)
     prediction_files.check_output(output, overwrite)
-    keep, names = _names(keep), _names(columns)
     loaded = predictor.load(
         model, task=task, options=options, overrides=overrides,
         batch_size=batch_size, engine=engine, int8=int8,
     )  # fmt: skip
     line = RowProgress(files.size(input), progress)
     try:
-        done = resumable.predict_file(
+        done = row_answers.predict_file(
             loaded, input, output,
-            layout=layout, columns=names, keep=keep,
+            layout=layout, columns=names(columns), keep=names(keep),
             progress=line.update, note=note,
         )  # fmt: skip
     finally:
@@ -148,8 +183,47 @@ def predict(
     return Predicted(output, done.rows, done.errors, done.first_error)
 
 
-def _names(given: str | Sequence[str] | None) -> Sequence[str] | None:
-    """Names that a text divides by commas."""
+def _on_beam(
+    model: str,
+    input: str,
+    output: str,
+    *,
+    read: Mapping[str, Any],
+    keep: Sequence[str] | None,
+    load: Mapping[str, Any],
+    how: spread.Spread,
+) -> Predicted:
+    """As `predict`, with the arguments of reading, loading and running."""
+    from electra_tf.prediction import files as prediction_files
+    from electra_tf.prediction import held, predictor, row_answers
+    from electra_tf.tasks import formats
+
+    paths = spread.inputs(input)
+    layout = formats.detect(paths[0], read["format"], read["delimiter"])
+    loaded = predictor.load(model, **load)
+    kept = row_answers.checked_columns(keep, paths[0], layout, read["columns"])
+    home = "electra_tf.prediction."
+    return spread.answered(
+        paths,
+        output,
+        how,
+        load=held.Loader(
+            f"{home}row_answers:load", {"model": model, "keep": kept, **load}
+        ),
+        read=held.Loader(f"{home}row_answers:read_rows", read),
+        write=held.Loader(
+            f"{home}files:write_rows",
+            {"format": prediction_files.check_name(output, "--output")},
+        ),
+        group=loaded.rows_at_once,
+        about=row_answers.about_rows(loaded, kept, read["columns"]),
+        renewed=row_answers.renewed_options(loaded),
+        loaded=lambda: row_answers.RowAnswers(loaded, kept),
+    ).predicted()
+
+
+def names(given: str | Sequence[str] | None) -> Sequence[str] | None:
+    """Returns the names that a text divides by commas."""
     if not isinstance(given, str):
         return given
     return [name.strip() for name in given.split(",") if name.strip()]

@@ -29,7 +29,8 @@ PAGES = {
         "are no names of the package are imported from their modules: `from "
         "electra_tf.recipes.fill import fill`.",
         ("prepare_text", "build_vocab", "build_data", "pretrain",
-         "evaluate_pretraining", "finetune", "evaluate", "predict", "convert",
+         "evaluate_pretraining", "finetune", "evaluate", "predict", "embed",
+         "convert",
          "export"),
     ),
     "serving": (
