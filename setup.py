@@ -100,6 +100,8 @@ setuptools.setup(
             "py.typed",
             "sample_text/*.txt",
             "sample_text/*.md",
+            "sample_tasks/*/*.tsv",
+            "sample_tasks/*/*.md",
             "exporting/examples.yaml",
             "serving/page/*",
             "shipped_models/*/*",

@@ -194,6 +194,24 @@ def test_every_package_and_text_file_is_installed(distribution):
     assert found == others
 
 
+def test_labelled_sentences_are_balanced_and_apart():
+    folder = ROOT / "electra_tf" / "sample_tasks" / "authors"
+    seen = {}
+    for name, count in (("train", 600), ("dev", 200)):
+        lines = (folder / f"{name}.tsv").read_text("utf-8").splitlines()
+        assert lines[0] == "text\tauthor"
+        rows = [line.split("\t") for line in lines[1:]]
+        authors = [author for _, author in rows]
+        assert {a: authors.count(a) for a in authors} == dict.fromkeys(
+            ("Austen", "Doyle", "Wells"), count
+        )
+        seen[name] = {text for text, _ in rows}
+        assert len(seen[name]) == len(rows)
+    assert not seen["train"] & seen["dev"]
+    about = (folder / "README.md").read_text("utf-8")
+    assert "public domain" in about
+
+
 def test_changelog_names_the_version():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## {electra_tf.__version__}" in text
