@@ -9,6 +9,7 @@ from electra_tf.exporting.graphs import (
     explain_signature,
     pretrained_signatures,
     qa_signatures,
+    steps,
     summary_signatures,
     tagging_signatures,
     text_signatures,
@@ -160,14 +161,19 @@ class Servable:
             self.max_seq_length,
             masks=self.kind == "generator",
         )
-        wanted = tuple(found if names is None else names)
+        known = [name for name in found if not steps.suffix(name)]
+        wanted = tuple(known if names is None else names)
         for name in wanted:
-            if name not in found:
+            if name not in known:
                 raise UserError(
                     f"--signatures: there is no '{name}' of a {self.kind} "
-                    f"model; there are {', '.join(found)}"
+                    f"model; there are {', '.join(known)}"
                 )
-        made = {name: one for name, one in found.items() if name in wanted}
+        made = {
+            name: one
+            for name, one in found.items()
+            if name.removesuffix(steps.suffix(name)) in wanted
+        }
         if explain:
             if self.predictor is None or self.kind not in _EXPLAINED:
                 raise UserError(
