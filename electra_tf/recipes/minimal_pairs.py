@@ -174,7 +174,8 @@ def minimal_pairs(
         dataclasses.asdict(pair) | {"scores": {}} for pair in pairs
     ]
     counts: dict[str, Counts] = {}
-    seconds, alike = {}, 0
+    seconds: dict[str, float] = {}
+    alike = 0
     for name in chosen:
         start = time.monotonic()
         verdicts, alike = _judged(
