@@ -143,7 +143,7 @@ def run(argv: Sequence[str]) -> int:
       argv: the words after `electra-tf`, e.g. `["build-vocab", "--input=x"]`.
 
     Returns:
-      The exit status: 0 done, 2 a mistake of the user's (told on stderr in
+      The exit status: 0 done, 2 a mistake of the user's (printed on stderr in
       one line), 3 done but for some rows (`predict`), 130 interrupted, 141 the
       reader of our output went away.
       What else goes wrong is a bug and raises.

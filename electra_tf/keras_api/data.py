@@ -30,7 +30,7 @@ def pretraining_dataset(
     max_seq_length: int | None = None,
     skip_corrupt: bool = False,
 ) -> tf.data.Dataset:
-    """Batches of pre-training examples, for `ElectraPretrainer.fit`.
+    """Reads batches of pre-training examples, for `ElectraPretrainer.fit`.
 
     One pass is one epoch, and as many batches as `cardinality()` says. Each
     further pass over "train" has an order of its own and positions of its own
@@ -115,7 +115,7 @@ class PretrainingData:
     strip_accents: bool | None
     held_out: bool  # whether there is a validation split
     fingerprint: str  # of the examples, as far as their counts tell
-    skip_corrupt: bool = False  # leave damaged records out and go on
+    skip_corrupt: bool = False  # leave damaged records out and continue
     word_starts: bool = False  # whether they say where words begin
 
     @classmethod
