@@ -57,14 +57,7 @@ def check(
         lines, records = texts.read(texts_file)
     with tempfile.TemporaryDirectory() as exchange:
         asked = questions.ask(
-            {
-                name: tuple(signature.inputs)
-                for name, signature in signatures.of_folder(folder).items()
-            },
-            kind,
-            lines,
-            records,
-            longest,
+            signatures.of_folder(folder), kind, lines, records, longest
         )
         requests = [one.request for one in asked]
         _tell(f"the C API: {len(requests)} requests")
