@@ -72,6 +72,8 @@ def ask(
         examples, inputs = None, signature.inputs
         if signature.by_examples:
             (examples,) = inputs
+            if "serving_default" not in signatures:
+                continue
             # Their features are the texts that it takes.
             inputs = signatures["serving_default"].inputs
         inputs = tuple(sorted(inputs, key=_place))
