@@ -102,7 +102,7 @@ def test_by_rest(server):
 @pytest.mark.parametrize(
     ("method", "signature", "examples", "told"),
     [
-        ("regress", "regression", [{"text": 1}], "Feature: text"),
+        ("regress", "regression", [{"text": 1}], "Key: text"),
         ("regress", "regression", [{"weight": 1.0}], "Feature: text"),
         ("regress", "regression", [{"text": ["a", 1]}],
          "Example 0, feature 'text': JSON Value: 1 Type: Number"),

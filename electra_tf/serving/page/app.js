@@ -264,14 +264,16 @@ function takeModels(models) {
     const same = known.version === model.version;
     if (same && known.served === model.served) continue;
     const { form } = known;
-    known.take(model);
+    // Of a version that is gone, what is known of it stays.
+    const { description } = known;
+    known.take(model.served ? model : { ...model, description });
     if (known !== panel) continue;
     if (known.form === form) showModel();
     else open(known);
     const again = known.answer ? " Run again for its answer." : "";
     at("news").textContent = model.served
       ? `Version ${model.version} is loaded now.${again}`
-      : `Version ${model.version} is not served any more.`;
+      : "This version is not served any more.";
   }
   listModels();
 }
