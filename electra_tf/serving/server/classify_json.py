@@ -25,8 +25,12 @@ from electra_tf.serving.server.signatures import (
 
 # Method -> the outputs that it needs: of signatures that have an input for each
 # feature, and of those that read examples.
-NEEDED = {"classify": ("labels", "probabilities"), "regress": ("score",)}
-_OF_EXAMPLES = {"classify": ("classes", "scores"), "regress": ("outputs",)}
+NEEDED: dict[str, tuple[str, ...]] = {
+    "classify": ("labels", "probabilities"), "regress": ("score",),
+}  # fmt: skip
+_OF_EXAMPLES: dict[str, tuple[str, ...]] = {
+    "classify": ("classes", "scores"), "regress": ("outputs",),
+}  # fmt: skip
 _KINDS = {"classify": "classification", "regress": "regression"}
 
 
@@ -98,9 +102,10 @@ def _serialized(features: dict[str, Any], number: int) -> bytes:
     found = tf.train.Example()
     for name, value in features.items():
         leaves = value if isinstance(value, list) else [value]
-        feature = found.features.feature[name]
         kinds = {type(leaf) for leaf in leaves}
         try:
+            predict_json.values([name], "DT_STRING")  # no half of a character
+            feature = found.features.feature[name]
             if kinds & {str, dict}:
                 given = predict_json.values(leaves, "DT_STRING")
                 feature.bytes_list.value.extend(given)
