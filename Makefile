@@ -2,6 +2,7 @@
 #   make demo                      text -> vocabulary -> data -> training -> results
 #   make test                      the quick tests       make test-all   all of them
 #   make lint                      style and types      make bench      speed against peers
+#   make docs                      the site, into site/
 # PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment's place.
 
 VENV ?= .venv
@@ -20,7 +21,7 @@ PYTHON ?= $(shell $(FIND_PYTHON))
 INSTALLED = $(VENV)/.installed
 RUN = $(VENV)/bin/python
 
-.PHONY: help demo test test-all lint bench install clean
+.PHONY: help demo test test-all lint bench docs install clean
 
 help:
 	@sed -n 's/^# \{0,1\}//; 1,5p' Makefile
@@ -51,5 +52,13 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(RUN) tools/benchmark.py $(BENCH) $(BENCH_FLAGS)
 
+$(VENV)/.docs: $(INSTALLED)
+	$(RUN) -m pip install --disable-pip-version-check --quiet --editable '.[docs]'
+	touch $@
+
+docs: $(VENV)/.docs
+	$(RUN) tools/write_docs.py --check
+	$(RUN) -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) $(DEMO_OUTPUT) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) site $(DEMO_OUTPUT) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -17,14 +17,82 @@ def version() -> str:
     return found.group(1)
 
 
+# What `dev` needs beside the tools of the tests: the extras of the quick tests.
+# The others (`arrow`, `beam`, `tune`, ...) are large; their tests skip.
+TESTED = (
+    "zh", "serving", "seq2seq", "retrieval", "documents", "litert", "onnx",
+)  # fmt: skip
+EXTRAS = {
+    "gpu": ["tensorflow[and-cuda]>=2.20,<2.22"],
+    "arrow": ["pyarrow>=14"],
+    "beam": ["apache-beam>=2.60"],
+    "hf": ["huggingface_hub>=0.24"],
+    "kaggle": ["kagglehub>=0.3"],
+    "mlflow": ["mlflow>=2.14"],
+    "wandb": ["wandb>=0.21"],
+    "tune": ["optuna>=4.0"],
+    "zh": ["jieba>=0.42.1"],
+    "serving": [
+        "tensorflow-serving-api>=2.19",
+        "grpcio>=1.60",
+        "protobuf>=4.21",
+        "prometheus-client>=0.20",
+        # serving/server/connections.py extends uvicorn's protocol on h11,
+        # which is no public interface: newer ones are tried first.
+        "h11>=0.14,<0.17",
+        "starlette>=0.40,<2",
+        "uvicorn>=0.30,<0.55",
+    ],
+    "seq2seq": ["sacrebleu>=2.4", "rouge-score>=0.1.2"],
+    "retrieval": ["bm25s>=0.3", "pystemmer>=2.2"],
+    "documents": [
+        "beautifulsoup4>=4.12",
+        "charset-normalizer>=3.1",
+        "pypdf>=4",
+        "python-docx>=1.1",
+    ],
+    "litert": ["ai-edge-litert>=2.0"],
+    "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
+    "docs": [
+        "ipykernel>=6.29",  # with nbclient and nbformat, runs the notebooks
+        "mkdocs>=1.6,<2",
+        "mkdocs-material>=9.5,<10",
+        "mkdocstrings[python]>=0.27",
+        "nbclient>=0.10",
+        "nbformat>=5.10",
+        "ruff>=0.6",  # formats the signatures
+    ],
+}
+EXTRAS["dev"] = sorted(
+    {
+        "axe-playwright-python>=0.1.8",  # brings axe-core, MPL-2.0
+        "hypothesis>=6.100",
+        "mypy>=1.11",
+        "playwright>=1.50",
+        "pytest>=8",
+        "pytest-xdist>=3.5",
+        "ruff>=0.6",
+        "safetensors>=0.4.3",  # its own reader, to compare ours with
+        "types-PyYAML",
+        *(package for extra in TESTED for package in EXTRAS[extra]),
+    }
+)
+
 setuptools.setup(
     name="electra-tf",
     version=version(),
-    description="ELECTRA pre-training for TensorFlow and Keras 3",
+    description="ELECTRA for TensorFlow and Keras 3: pre-training, "
+    "fine-tuning, conversion and serving",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="The electra_tf maintainers",
     license="Apache-2.0",
     license_files=["LICENSE"],
+    project_urls={
+        "Paper": "https://arxiv.org/abs/2003.10555",
+        "Original implementation": "https://github.com/google-research/electra",
+    },
+    keywords="ELECTRA, BERT, pre-training, fine-tuning, NLP, TensorFlow, Keras",
     python_requires=">=3.10,<3.14",
     packages=setuptools.find_packages(include=["electra_tf", "electra_tf.*"]),
     package_data={
@@ -32,8 +100,11 @@ setuptools.setup(
             "py.typed",
             "sample_text/*.txt",
             "sample_text/*.md",
+            "sample_tasks/*/*.tsv",
+            "sample_tasks/*/*.md",
             "exporting/examples.yaml",
             "serving/page/*",
+            "shipped_models/*/*",
             "text/stop_word_lists/*.txt",
         ]
     },
@@ -44,75 +115,38 @@ setuptools.setup(
         "tensorflow>=2.20,<2.22",
         "tensorflow-text>=2.20,<2.22",
         "keras>=3.10,<4",
+        "keras-hub>=0.21",
+        # Nothing imports it: it is KerasHub under its former name, and the
+        # owner of this project asks for it, for programs that import that.
         "keras-nlp>=0.21",
         "tensorflow-datasets>=4.9.9",
         "importlib_resources",  # tensorflow-datasets uses it undeclared
         "absl-py>=2.0",
         "ftfy>=6.1",
+        "h5py>=3.10",
         "matplotlib>=3.8",
+        "ml-dtypes>=0.4",
         "numpy>=1.26",
         "pyyaml>=6.0",
-        "safetensors>=0.4.3",
         "scikit-learn>=1.4",
         "scipy>=1.11",
         "seqeval>=1.2.2",
         "tokenizers>=0.20",
         "zstandard>=0.22",
     ],
-    extras_require={
-        "gpu": ["tensorflow[and-cuda]>=2.20,<2.22"],
-        "arrow": ["pyarrow>=14"],
-        "beam": ["apache-beam>=2.60"],
-        "hf": ["huggingface_hub>=0.24"],
-        "kaggle": ["kagglehub>=0.3"],
-        "mlflow": ["mlflow>=2.14"],
-        "wandb": ["wandb>=0.21"],
-        "tune": ["optuna>=4.0"],
-        "zh": ["jieba>=0.42.1"],
-        "serving": [
-            "tensorflow-serving-api>=2.19",
-            "grpcio>=1.60",
-            "prometheus-client>=0.20",
-            "starlette>=0.40",
-            "uvicorn>=0.30",
-        ],
-        "seq2seq": ["sacrebleu>=2.4", "rouge-score>=0.1.2"],
-        "retrieval": ["bm25s>=0.3", "pystemmer>=2.2"],
-        "documents": [
-            "beautifulsoup4>=4.12",
-            "charset-normalizer>=3.1",
-            "pypdf>=4",
-            "python-docx>=1.1",
-        ],
-        "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
-        "dev": [
-            "axe-playwright-python>=0.1.8",  # brings axe-core, MPL-2.0
-            "beautifulsoup4>=4.12",
-            "bm25s>=0.3",
-            "hypothesis>=6.100",
-            "jieba>=0.42.1",
-            "mypy>=1.11",
-            "onnx>=1.16",
-            "onnxruntime>=1.18",
-            "playwright>=1.50",
-            "prometheus-client>=0.20",
-            "psutil>=5.9",
-            "pypdf>=4",
-            "pystemmer>=2.2",
-            "pytest>=8",
-            "pytest-xdist>=3.5",
-            "python-docx>=1.1",
-            "rouge-score>=0.1.2",
-            "ruff>=0.6",
-            "sacrebleu>=2.4",
-            "starlette>=0.40",
-            "tensorflow-serving-api>=2.19",
-            "types-PyYAML",
-            "uvicorn>=0.30",
-        ],
-    },
+    extras_require=EXTRAS,
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+        "Typing :: Typed",
     ],
 )

@@ -37,6 +37,7 @@ _HOMES = {
     "build_data": "electra_tf.recipes.build_data",
     "build_vocab": "electra_tf.recipes.build_vocab",
     "convert": "electra_tf.recipes.convert",
+    "embed": "electra_tf.recipes.embed",
     "evaluate": "electra_tf.recipes.evaluate",
     "evaluate_pretraining": "electra_tf.recipes.evaluate_pretraining",
     "explain": "electra_tf.keras_api.explain",
@@ -77,6 +78,7 @@ __all__ = [
     "build_data",
     "build_vocab",
     "convert",
+    "embed",
     "evaluate",
     "evaluate_pretraining",
     "explain",
@@ -110,6 +112,7 @@ if TYPE_CHECKING:
     from electra_tf.recipes.build_data import build_data
     from electra_tf.recipes.build_vocab import build_vocab
     from electra_tf.recipes.convert import convert
+    from electra_tf.recipes.embed import embed
     from electra_tf.recipes.evaluate import evaluate
     from electra_tf.recipes.evaluate_pretraining import evaluate_pretraining
     from electra_tf.recipes.export import export

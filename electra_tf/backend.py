@@ -66,3 +66,17 @@ def check(running: str | None = None) -> None:
             else ""
         )
     )
+
+
+def compute_in(threads: int) -> None:
+    """Lets TensorFlow compute in so many threads, if it has not begun yet.
+
+    One is right where a machine runs a process for each of its cores.
+    """
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:  # it runs already
+        return

@@ -94,6 +94,37 @@ class Toy(tf.Module):
         input_signature=[tf.TensorSpec([None], tf.string, name="text")],
         autograph=False,
     )
+    def begin(self, text):
+        """The first step of `size`: three parts."""
+        return {"num_parts": tf.constant(3), "kept": text}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([], tf.int32, name="first"),
+            tf.TensorSpec([], tf.int32, name="after_last"),
+        ],
+        autograph=False,
+    )
+    def part(self, first, after_last):
+        """Each part gives its number."""
+        return {"seen": tf.range(first, after_last)}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="kept"),
+            tf.TensorSpec([None], tf.int32, name="seen"),
+        ],
+        autograph=False,
+    )
+    def end(self, kept, seen):
+        """What `size` gives; fails if the parts are not all there."""
+        tf.debugging.assert_equal(seen, [0, 1, 2])
+        return self.size(kept)
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name="text")],
+        autograph=False,
+    )
     def slow(self, text):
         """Takes a second or so; more cores do not help."""
         x = tf.ones([2, 2])
@@ -115,6 +146,9 @@ def save(directory: pathlib.Path, factor: float = 1.0) -> None:
         signatures={
             "serving_default": toy.words,
             "size": toy.size,
+            "size.begin": toy.begin,
+            "size.part": toy.part,
+            "size.end": toy.end,
             "pair": toy.pair,
             "numbers": toy.numbers,
             "classes": toy.classes,

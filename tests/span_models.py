@@ -53,3 +53,30 @@ def exported(predictor, function, path):
 
     call.model = loaded  # what the signature reads
     return call
+
+
+def check_steps(signatures, inputs, at_once):
+    """The steps of `serving_default` against itself, to the last digit."""
+    whole, *steps = [
+        signatures["serving_default" + end].get_concrete_function()
+        for end in ("", ".begin", ".part", ".end")
+    ]
+    begin, part, end = ((step, step.structured_input_signature[0])
+                        for step in steps)  # fmt: skip
+    state = begin[0](*inputs)
+    count = int(state["num_parts"])
+    assert count > 2 * at_once
+    parts = []
+    for first in range(0, count, at_once):
+        bounds = {"first": first, "after_last": min(first + at_once, count)}
+        given = state | {k: tf.constant(v) for k, v in bounds.items()}
+        parts.append(part[0](*(given[spec.name] for spec in part[1])))
+    given = state | {
+        name: tf.concat([each[name] for each in parts], axis=0)
+        for name in parts[0]
+    }
+    found = end[0](*(given[spec.name] for spec in end[1]))
+    expected = whole(*inputs)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, name)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import electra_tf
 from electra_tf.errors import UserError
-from electra_tf.exporting import onnx_files, onnx_graph
+from electra_tf.exporting import network_outputs, onnx_files, onnx_graph
 from electra_tf.models import embeddings, encoder, networks, task_networks
 from electra_tf.models.config import (
     ModelConfig,
@@ -64,7 +64,7 @@ def both(network, signatures=("serving_default",), number=None):
             "token_type_ids": segments.astype("int64"),
         },
     )
-    wanted = onnx_files.expected(
+    wanted = network_outputs.expected(
         network, Rows(*map(tf.constant, (ids, mask, segments))),
         signatures, number,
     )  # fmt: skip

@@ -18,7 +18,9 @@ from electra_tf.data import reader
 from electra_tf.errors import UserError
 from electra_tf.training import loop
 
-README = pathlib.Path(__file__).resolve().parent.parent / "README.md"
+PAGE = (
+    pathlib.Path(__file__).resolve().parent.parent / "docs" / "pretraining.md"
+)
 SMALL = {
     "model": {
         "hidden_size": 32, "embedding_size": 16, "num_layers": 1,
@@ -50,9 +52,9 @@ def _same(a, b):
         np.testing.assert_array_equal(array, b[name], err_msg=name)
 
 
-def test_the_readme_pre_trains(data, tmp_path, monkeypatch):
+def test_the_page_pre_trains(data, tmp_path, monkeypatch):
     """Its lines as they stand; then what is said to read the result does."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (code,) = [block for block in blocks if "ElectraPretrainer" in block]
     monkeypatch.chdir(tmp_path)
     shutil.copytree(data, "data")

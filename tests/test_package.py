@@ -87,10 +87,94 @@ def test_distribution(distribution):
     assert not any(p.startswith("tests") for p in distribution["packages"])
     extras = {
         "gpu", "beam", "hf", "kaggle", "zh", "serving", "seq2seq",
-        "retrieval", "documents", "onnx", "arrow", "tune", "mlflow", "wandb",
-        "dev",
+        "retrieval", "documents", "litert", "onnx", "arrow", "tune", "mlflow",
+        "wandb", "docs", "dev",
     }  # fmt: skip
     assert set(distribution["extras_require"]) == extras
+
+
+# The package that a module comes with, where they differ.
+PACKAGES = {
+    "absl": "absl-py", "ai_edge_litert": "ai-edge-litert",
+    "apache_beam": "apache-beam", "bs4": "beautifulsoup4",
+    "google": "protobuf", "grpc": "grpcio", "keras_hub": "keras-hub",
+    "ml_dtypes": "ml-dtypes", "prometheus_client": "prometheus-client",
+    "rouge_score": "rouge-score", "sklearn": "scikit-learn",
+    "tensorflow_datasets": "tensorflow-datasets",
+    "tensorflow_serving": "tensorflow-serving-api",
+    "tensorflow_text": "tensorflow-text", "yaml": "pyyaml",
+}  # fmt: skip
+# Imported by a name in a string, where it is there.
+BY_NAME = {
+    "Stemmer": "pystemmer", "bm25s": "bm25s", "docx": "python-docx",
+    "charset_normalizer": "charset-normalizer", "onnx": "onnx",
+    "onnxruntime": "onnxruntime", "pypdf": "pypdf", "sacrebleu": "sacrebleu",
+}  # fmt: skip
+# Not imported; setup.py says why each is there.
+UNIMPORTED = {"importlib_resources", "keras-nlp"}
+
+
+def names(requirements):
+    return {re.match(r"[\w.-]+", each)[0] for each in requirements}
+
+
+def test_what_is_imported_is_what_is_required(distribution):
+    imported = set()
+    sources = [
+        path.read_text("utf-8") for path in (ROOT / "electra_tf").rglob("*.py")
+    ]
+    for text in sources:
+        # `from x import` and `import x`, not sentences of docstrings.
+        imported |= set(
+            re.findall(r"^ *from (\w+)[\w.]* import ", text, re.M)
+            + re.findall(r"^ *import (\w+)[\w.]*(?: as \w+)?$", text, re.M)
+        )
+    modules = imported - {"electra_tf"} - sys.stdlib_module_names
+    needed = {PACKAGES.get(name, name) for name in modules}
+    for module, package in BY_NAME.items():
+        assert any(f'"{module}"' in text for text in sources), module
+        needed.add(package)
+    extras = distribution["extras_require"]
+    required = names(distribution["install_requires"]).union(
+        *(names(extras[each]) for each in extras if each not in ("dev", "docs"))
+    )
+    assert required - needed == UNIMPORTED
+    assert needed - required == set()
+
+
+def test_what_is_extended_has_a_bound(distribution):
+    bounded = {"h11", "starlette", "uvicorn"}
+    for each in distribution["extras_require"]["serving"]:
+        if re.match(r"[\w-]+", each)[0] in bounded:
+            assert ",<" in each
+
+
+def test_dev_has_what_the_tests_use(distribution):
+    extras = distribution["extras_require"]
+    for extra in (
+        "zh", "serving", "seq2seq", "retrieval", "documents", "litert", "onnx",
+    ):  # fmt: skip
+        assert set(extras[extra]) <= set(extras["dev"])
+
+
+def test_the_citation_names_the_version():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {electra_tf.__version__}\n" in text
+
+
+def test_the_workflow_has_every_python(distribution):
+    text = (ROOT / ".github" / "workflows" / "tests.yml").read_text("utf-8")
+    for line in distribution["classifiers"]:
+        found = re.search(r":: (3\.\d+)$", line)
+        assert found is None or f'"{found[1]}"' in text
+
+
+def test_the_source_distribution_has_what_pages_speak_of():
+    text = (ROOT / "MANIFEST.in").read_text("utf-8")
+    for folder in ("configs", "docs", "examples", "tools", "tests"):
+        assert f"graft {folder}\n" in text
+    for line in re.findall(r"^include (.*)", text, re.MULTILINE):
+        assert all((ROOT / name).exists() for name in line.split())
 
 
 def test_every_package_and_text_file_is_installed(distribution):
@@ -110,6 +194,24 @@ def test_every_package_and_text_file_is_installed(distribution):
     assert found == others
 
 
+def test_labelled_sentences_are_balanced_and_apart():
+    folder = ROOT / "electra_tf" / "sample_tasks" / "authors"
+    seen = {}
+    for name, count in (("train", 600), ("dev", 200)):
+        lines = (folder / f"{name}.tsv").read_text("utf-8").splitlines()
+        assert lines[0] == "text\tauthor"
+        rows = [line.split("\t") for line in lines[1:]]
+        authors = [author for _, author in rows]
+        assert {a: authors.count(a) for a in authors} == dict.fromkeys(
+            ("Austen", "Doyle", "Wells"), count
+        )
+        seen[name] = {text for text, _ in rows}
+        assert len(seen[name]) == len(rows)
+    assert not seen["train"] & seen["dev"]
+    about = (folder / "README.md").read_text("utf-8")
+    assert "public domain" in about
+
+
 def test_changelog_names_the_version():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## {electra_tf.__version__}" in text
@@ -118,20 +220,3 @@ def test_changelog_names_the_version():
 def test_ci_script_can_run():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=True)
-
-
-def test_readme_tree_names_only_what_exists():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    tree = text.partition("## The repository")[2].partition("```")[2]
-    tree = tree.partition("```")[0]
-    assert tree
-    stack: list[tuple[int, str]] = []
-    for line in filter(str.strip, tree.splitlines()):
-        indent = len(line) - len(line.lstrip())
-        name = line.split()[0]
-        while stack and stack[-1][0] >= indent:
-            stack.pop()
-        path = pathlib.PurePath(*(part for _, part in stack), name)
-        assert list(ROOT.glob(str(path))), f"README names {path}: not there"
-        if name.endswith("/"):
-            stack.append((indent, name))

@@ -1,21 +1,24 @@
-"""What the README shows does what it says."""
+"""What README.md and docs/finetuning.md show does what it says."""
 
 import pathlib
 import re
+import shlex
 
 import pytest
+from documents import pages
 
+from electra_tf.cli import app
 from electra_tf.tasks.registry import task_class
 
-README = pathlib.Path(__file__).resolve().parent.parent / "README.md"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
 
 
 @pytest.fixture
 def titles(tmp_path):
-    """The README's task of one's own, and data for it."""
-    code = re.search(
-        r"```python\n(# titles\.py.*?)```", README.read_text("utf-8"), re.DOTALL
-    )
+    """The page's task of one's own, and data for it."""
+    page = (ROOT / "docs" / "finetuning.md").read_text("utf-8")
+    code = re.search(r"```python\n(# titles\.py.*?)```", page, re.DOTALL)
     file = tmp_path / "titles.py"
     file.write_text(code.group(1))
     for split in ("train", "validation"):
@@ -36,3 +39,35 @@ def test_a_task_of_ones_own(titles):
         pytest.approx(200 / 3)
     )
     assert titles.example({"text": "cat"}, "x:1").text == "cat"
+
+
+def test_the_readme_is_short():
+    assert README.read_text("utf-8").count("\n") <= 165
+
+
+def blocks(language):
+    return [
+        block.text
+        for block in pages.blocks(README.read_text("utf-8"))
+        if block.language == language
+    ]
+
+
+@pytest.mark.slow
+def test_the_quickstarts_run(tmp_path, monkeypatch, capsys):
+    """Both as they stand, in a folder that looks like a clone."""
+    for name in ("electra_tf", "configs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    (shell,) = [text for text in blocks("sh") if "electra-tf" in text]
+    for line in shell.replace("\\\n", " ").splitlines():
+        program, *words = shlex.split(line)
+        assert program == "electra-tf"
+        assert app.run(words) == 0, line
+    said = capsys.readouterr().out
+    assert "mlm_loss" in said and "to see him" in said
+    (python,) = blocks("python")
+    exec(compile(python, "README.md", "exec"), {})
+    answer = capsys.readouterr().out.splitlines()[-1]
+    assert answer in ("['emma']", "['persuasion']", "['pride_and_prejudice']")
+    assert (tmp_path / "runs" / "novels" / "model.safetensors").exists()

@@ -16,6 +16,7 @@ from electra_tf.serving.server.limits import (
     RequestError,
 )
 from electra_tf.serving.server.signatures import SignatureInfo, TensorInfo
+from electra_tf.serving.server.steps import Steps
 
 INFO = SignatureInfo(
     {"text": TensorInfo("DT_STRING", (None,), "text")},
@@ -319,3 +320,109 @@ def test_a_models_own_settings(model):
     assert first["score"].tolist() == [1, 2, 3, 4]
     assert second["score"].tolist() == [5]
     assert model.calls == [3, 2]
+
+
+class InSteps:
+    """A text is answered in a step for each ten bytes; notes them by text."""
+
+    def __init__(self, pace):
+        self.pace = pace
+        self.calls = []
+        self.stopped = False
+
+    def run(self, inputs, stop=None):
+        text = inputs["text"][0]
+        self.calls.append((text[:1], "whole"))
+        time.sleep(self.pace * len(text))
+        return {"score": np.asarray([len(text)], np.float32)}
+
+    def begin(self, inputs, stop):
+        text = inputs["text"][0]
+        self.calls.append((text[:1], "begin"))
+        return {"text": text}, len(text) // 10
+
+    def part(self, state, first, last, stop):
+        self.calls.append((state["text"][:1], (first, last)))
+        end = time.monotonic() + 10 * (last - first) * self.pace
+        while time.monotonic() < end and not self.stopped:
+            self.stopped |= stop.requested
+            time.sleep(0.001)
+        return {"found": list(range(first, last))}
+
+    def end(self, state, parts, stop):
+        found = [number for part in parts for number in part["found"]]
+        assert found == list(range(len(state["text"]) // 10))
+        return {"score": np.asarray([len(state["text"])], np.float32)}
+
+    def work(self):
+        steps = Steps(self.begin, self.part, self.end)
+        return Work(self, "serving_default", INFO, self.run, steps=steps)
+
+
+def lone(letter, length):
+    array = np.empty(1, object)
+    array[0] = letter * length
+    return {"text": array}
+
+
+def in_steps(model, scenario, **settings):
+    async def main():
+        batcher = Batcher(batching(0.0, **settings), Limits())
+        work = model.work()
+        try:
+            return await scenario(lambda x: batcher.submit(work, x))
+        finally:
+            batcher.close()
+
+    return asyncio.run(main())
+
+
+def test_a_long_text_is_answered_in_calls_of_a_bounded_length():
+    model = InSteps(pace=5e-5)  # as is supposed of an unknown model
+
+    async def scenario(ask):
+        return await ask(lone(b"a", 4000)), await ask(lone(b"s", 30))
+
+    found, short = in_steps(model, scenario, call_seconds=0.03)
+    assert short["score"].tolist() == [30] and found["score"].tolist() == [4000]
+    assert model.calls[0] == (b"a", "begin")
+    assert model.calls[-1] == (b"s", "whole")
+    sizes = [last - first for _, (first, last) in model.calls[1:-1]]
+    assert sum(sizes) == 400
+    assert sizes[:3] == [1, 2, 4]  # until it is known how long they take
+    # 30 ms are 60 parts; no part is quicker, but on a busy machine slower.
+    assert max(sizes) <= 60 and len(sizes) >= 400 / 60
+
+
+def test_long_texts_take_turns():
+    model = InSteps(pace=5e-5)
+
+    async def scenario(ask):
+        first = asyncio.ensure_future(ask(lone(b"a", 6000)))
+        await asyncio.sleep(0.02)
+        await ask(lone(b"b", 2000))
+        assert not first.done()
+        await first
+
+    in_steps(model, scenario, call_seconds=0.01, parallel=1, long_seconds=0.0)
+    letters = [letter for letter, _ in model.calls]
+    own = [i for i, letter in enumerate(letters) if letter == b"b"]
+    between = letters[own[0] : own[-1]]
+    # After each step of the one comes one of the other.
+    assert between.count(b"a") == pytest.approx(len(own) - 1, abs=2)
+
+
+def test_a_long_text_that_nobody_waits_for_ends_with_its_step():
+    model = InSteps(pace=5e-4)
+
+    async def scenario(ask):
+        asked = asyncio.ensure_future(ask(lone(b"a", 4000)))
+        await asyncio.sleep(0.1)
+        asked.cancel()
+        await asyncio.sleep(0.1)
+        count = len(model.calls)
+        await asyncio.sleep(0.1)
+        assert model.calls[count:] == []
+
+    in_steps(model, scenario, call_seconds=0.05)
+    assert model.stopped

@@ -1,10 +1,8 @@
 """Versions, names, files beside them, and how weights are kept."""
 
 import dataclasses
-import json
 import pathlib
 import types
-import warnings
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ import tensorflow as tf
 import yaml
 from google.protobuf import text_format
 
-import electra_tf
 from electra_tf.cli import app
 from electra_tf.exporting import description, writer
 from electra_tf.hub import directory
@@ -41,7 +38,7 @@ def exports(run, tmp_path_factory):
     """Storage -> the folder of a version."""
     output = tmp_path_factory.mktemp("models") / "colours"
     flags = {"float32": [], "float16": ["--float16"],
-             "constants": ["--optimize", "--tflite"]}  # fmt: skip
+             "constants": ["--optimize"]}  # fmt: skip
     found = {}
     for number, (storage, more) in enumerate(flags.items(), 1):
         assert command(f"--model={run}", f"--output={output}", *more) == 0
@@ -115,27 +112,6 @@ def test_frozen_weights_are_fused(exports):
             ("_MklFusedBatchMatMulV2", b"Mul", b"Add"),
             ("_MklLayerNorm",),
         }, kinds
-
-
-def test_tensorflow_lite_gives_the_same_labels(run, exports):
-    folder = exports["constants"]
-    about = json.loads(
-        (folder / description.FOLDER / description.FILE).read_text("utf-8")
-    )["tflite"]
-    path = folder / description.FOLDER / about["file"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        interpreter = tf.lite.Interpreter(model_path=str(path))
-    classify = interpreter.get_signature_runner()
-    inputs = about["inputs"]
-    _, length = inputs["input_ids"]["shape"]
-    tokenizer = electra_tf.load(run).tokenizer
-    expected = answers(exports["float32"])["probabilities"]
-    for text, wanted in zip(TEXTS, expected):
-        batch = tokenizer.encode([text], max_length=length)
-        found = classify(**{name: batch[name].numpy() for name in inputs})
-        np.testing.assert_allclose(found["probabilities"][0], wanted, atol=1e-4)
-        assert found["probabilities"].argmax() == wanted.argmax()
 
 
 def test_versions(run, exports, tmp_path, capsys):

@@ -41,7 +41,9 @@ def test_windows_are_those_of_python(tiny_vocab_file, splitter, lengths):
     batch = qa_toys.window_arrays(expected, tokenizer.vocab)
     questions, contexts = (tf.constant(texts) for texts in zip(*PAIRS))
     pieces = qa_signatures.context_pieces(tokenizer, contexts, splitter)
-    found = qa_signatures.make_windows(tokenizer, questions, pieces, config)
+    rows, found = qa_signatures.make_windows(
+        tokenizer, questions, pieces, config
+    )
     for i, (_, context) in enumerate(PAIRS):
         document = expected.documents[expected.document[i]]
         np.testing.assert_array_equal(pieces.start_chars[i], document.starts)
@@ -52,11 +54,9 @@ def test_windows_are_those_of_python(tiny_vocab_file, splitter, lengths):
         np.testing.assert_array_equal(
             getattr(found, name), getattr(expected, name)
         )
-    np.testing.assert_array_equal(found.rows.input_ids, batch["input_ids"])
-    np.testing.assert_array_equal(found.rows.segment_ids, batch["segment_ids"])
-    np.testing.assert_array_equal(
-        found.rows.lengths, batch["input_mask"].sum(axis=1)
-    )
+    np.testing.assert_array_equal(rows.input_ids, batch["input_ids"])
+    np.testing.assert_array_equal(rows.segment_ids, batch["segment_ids"])
+    np.testing.assert_array_equal(rows.lengths, batch["input_mask"].sum(axis=1))
     for window in expected:
         seen = np.arange(window.start, window.start + window.length)
         owner = found.shows_most(np.full(seen.shape, window.example), seen)
@@ -86,9 +86,11 @@ def pair(request, tmp_path_factory, tiny_vocab_file):
         {"unanswerable": name.endswith("v2.0")},
     )  # fmt: skip
     signatures = qa_signatures.signatures(predictor)
-    return predictor, span_models.exported(
+    export = span_models.exported(
         predictor, signatures["serving_default"], path / "export"
     )
+    export.signatures = signatures
+    return predictor, export
 
 
 def check(predictor, export, pairs):
@@ -171,3 +173,12 @@ def test_whatever_comes_is_answered(pair):
     assert (np.isfinite(found["no_answer"])).all()
     long = export(question=["who?"], context=["the cat sat. " * 500])
     assert 0 <= long["score"][0] <= 1
+
+
+def test_steps_give_what_the_whole_gives(pair):
+    """To the last digit, whatever parts are run together."""
+    predictor, export = pair
+    if predictor.network.head_config.kind == "joint_span":
+        pytest.skip("one of each kind will do")
+    columns = [tf.constant(texts) for texts in zip(*PAIRS * 3)]
+    span_models.check_steps(export.signatures, columns, 1)

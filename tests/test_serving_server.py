@@ -519,3 +519,32 @@ def test_wrong_examples(server, verb, body, message):
     status, _, content = ask(server, "POST", path, body)
     assert status == 400
     assert message in json.loads(content)["error"]
+
+
+def test_a_long_text_is_answered_in_steps(tmp_path):
+    """Those of its signature, which clients are not told of."""
+    serving_toy.save(tmp_path / "toy" / "1")
+    batching = limits.Batching(call_seconds=1e-4)
+    with serving_toy.served(
+        {"toy": tmp_path / "toy"}, batching=batching
+    ) as server:
+        model = server.versions.get("toy")
+        assert set(model.functions) - set(model.signatures) == {
+            "size.begin", "size.part", "size.end",
+        }  # fmt: skip
+        run = []
+        functions = {
+            name: lambda _f=function, _n=name, **x: run.append(_n) or _f(**x)
+            for name, function in model.functions.items()
+        }
+        model.functions.update(functions)
+        for size, ends in (
+            (20, {"size"}),
+            (5000, {"size.begin", "size.part", "size.end"}),
+        ):
+            del run[:]
+            status, answer = predict(
+                server, {"signature_name": "size", "instances": ["x" * size]}
+            )
+            assert (status, answer) == (200, {"predictions": [float(size)]})
+            assert set(run) == ends

@@ -10,6 +10,7 @@ import shutil
 import fine_tuned_models
 import numpy as np
 import pytest
+import serving_models
 import word_task
 from finetune_command import SHAPE, TASK
 
@@ -21,7 +22,7 @@ from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.prediction import files as prediction_files
-from electra_tf.prediction import predictor, resumable
+from electra_tf.prediction import predictor, resumable, row_answers
 from electra_tf.text.vocab import load_vocab
 
 HEAD = TaskHeadConfig("sequence", 2, ("animal", "thing"), hidden_layer=True)
@@ -232,7 +233,7 @@ def read_jsonl(path):
 def test_rows_repeat_the_input_and_bad_ones_go_on(loaded, tmp_path):
     source = write(tmp_path / "in.tsv")
     target = str(tmp_path / "out.jsonl")
-    done = resumable.predict_file(loaded, source, target)
+    done = row_answers.predict_file(loaded, source, target)
     first, second, third, fourth = read_jsonl(target)
     (answer,) = loaded.predict(["the cat is in"])
     assert first == {
@@ -261,7 +262,7 @@ def test_tables(loaded, tmp_path, ending):
         + [{"n": 7, "late": None}],
     )
     target = str(tmp_path / f"out.{ending}")
-    resumable.predict_file(loaded, source, target)
+    row_answers.predict_file(loaded, source, target)
     content = files.read_bytes(target)
     if ending.endswith("gz"):
         content = gzip.decompress(content)
@@ -283,10 +284,10 @@ def test_tables(loaded, tmp_path, ending):
 
 def test_columns_to_keep(loaded, tmp_path):
     source, target = write(tmp_path / "in.tsv"), str(tmp_path / "o.jsonl")
-    resumable.predict_file(loaded, source, target, keep=["id"])
+    row_answers.predict_file(loaded, source, target, keep=["id"])
     assert list(read_jsonl(target)[0]) == ["id", "label", "probabilities"]
     with pytest.raises(UserError, match=r"--keep: .* no column 'idd'"):
-        resumable.predict_file(loaded, source, target, keep=["idd"])
+        row_answers.predict_file(loaded, source, target, keep=["idd"])
 
 
 def test_what_the_task_refuses_late_is_told_apart(model, tmp_path):
@@ -295,7 +296,7 @@ def test_what_the_task_refuses_late_is_told_apart(model, tmp_path):
     lines = [f"{i}\ta {'mat' if i in (3, 11) else 'dog'}" for i in range(20)]
     source = write(tmp_path / "in.tsv", "id\ttext\n" + "\n".join(lines))
     target = str(tmp_path / "o.jsonl")
-    done = resumable.predict_file(found, source, target)
+    done = row_answers.predict_file(found, source, target)
     bad = {r["id"]: r["error"] for r in read_jsonl(target) if "error" in r}
     assert set(bad) == {"3", "11"} and bad["3"] == f"{source}:5: refused"
     assert (done.rows, done.errors) == (20, 2)
@@ -336,11 +337,11 @@ def test_killed_it_goes_on_to_the_same_bytes(
 ):
     loaded = electra_tf.load(model)
     whole, target = str(tmp_path / f"w.{ending}"), str(tmp_path / f"t.{ending}")
-    resumable.predict_file(loaded, many, whole)
+    row_answers.predict_file(loaded, many, whole)
     with monkeypatch.context() as patch:
         killed_after(parts, patch)
         with pytest.raises(Killed):
-            resumable.predict_file(loaded, many, target)
+            row_answers.predict_file(loaded, many, target)
     assert not os.path.exists(target)
     asked, notes, seen = [], [], []
     answer = predictor.Predictor.answer
@@ -348,7 +349,7 @@ def test_killed_it_goes_on_to_the_same_bytes(
         predictor.Predictor, "answer",
         lambda self, e: asked.extend(e) or answer(self, e),
     )  # fmt: skip
-    done = resumable.predict_file(
+    done = row_answers.predict_file(
         electra_tf.load(model), many, target, note=notes.append,
         progress=lambda rows, taken: seen.append(rows),
     )  # fmt: skip
@@ -368,11 +369,11 @@ def test_parts_of_something_else_are_not_taken(
         with monkeypatch.context() as patch:
             killed_after(3, patch)
             with pytest.raises(Killed):
-                resumable.predict_file(loaded, many, target)
+                row_answers.predict_file(loaded, many, target)
 
     def told(chosen, source=many, **options):
         notes = []
-        resumable.predict_file(
+        row_answers.predict_file(
             chosen, source, target, note=notes.append, **options
         )
         return notes[0]
@@ -397,7 +398,7 @@ def test_parts_of_something_else_are_not_taken(
     os.mkdir(f"{target}.partial")
     (tmp_path / "t.jsonl.partial" / "mine").write_text("")
     with pytest.raises(UserError, match="is in the way"):
-        resumable.predict_file(loaded, many, target)
+        row_answers.predict_file(loaded, many, target)
 
 
 def test_a_full_disk_is_told_and_nothing_is_lost(loaded, tmp_path, monkeypatch):
@@ -407,17 +408,17 @@ def test_a_full_disk_is_told_and_nothing_is_lost(loaded, tmp_path, monkeypatch):
     source, target = write(tmp_path / "in.tsv"), str(tmp_path / "o.jsonl")
     write_rows = prediction_files.write_rows
 
-    def full(*arguments):
+    def full(**arguments):
         with files.named_errors(target, "write"):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(prediction_files, "write_rows", full)
     with pytest.raises(UserError, match=r"cannot write .*o.jsonl: No space"):
-        resumable.predict_file(loaded, source, target)
+        row_answers.predict_file(loaded, source, target)
     monkeypatch.setattr(prediction_files, "write_rows", write_rows)
     assert not os.path.exists(target)
     notes = []
-    done = resumable.predict_file(loaded, source, target, note=notes.append)
+    done = row_answers.predict_file(loaded, source, target, note=notes.append)
     assert done.rows == 4 and "going on after 4 rows" in notes[0]
 
 
@@ -433,7 +434,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(loaded, tmp_path, monkeypatch):
 def test_wrong_outputs(loaded, tmp_path, name, told):
     source = write(tmp_path / "in.tsv")
     with pytest.raises(UserError, match=told):
-        resumable.predict_file(loaded, source, str(tmp_path / name))
+        row_answers.predict_file(loaded, source, str(tmp_path / name))
 
 
 # --- whole splits ------------------------------------------------------------
@@ -476,3 +477,23 @@ def test_the_share_of_unknown_tokens_is_counted(model):
     loaded.predict(["这家店很好"])
     found = loaded.unknown
     assert found.unknown == 5 and found.notable and "(CJK)" in str(found)
+
+
+@pytest.mark.parametrize("kind", ["multilabel"])
+def test_a_row_has_one_answer_whatever_it_is_beside(
+    kind, tmp_path, tiny_vocab_file
+):
+    """To the last digit, alone too: collections are cut anywhere."""
+    path = serving_models.fine_tuned(
+        str(tmp_path / "model"), tiny_vocab_file, kind
+    )
+    found = electra_tf.load(path)
+    texts = [f"the cat sat {'on a mat ' * (i % 5)}{i}" for i in range(29)]
+    together = found.predict(texts)
+    for size in (1, 2, 5):
+        apart = [
+            answer
+            for start in range(0, len(texts), size)
+            for answer in found.predict(texts[start : start + size])
+        ]
+        assert apart == together

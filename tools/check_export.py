@@ -57,7 +57,17 @@ def check(
         lines, records = texts.read(texts_file)
     with tempfile.TemporaryDirectory() as exchange:
         asked = questions.ask(
-            signatures.of_folder(folder), kind, lines, records, longest
+            {
+                name: signature
+                for name, signature in signatures.of_folder(folder).items()
+                # `serving_default.part` and its like take no texts alone; they
+                # are steps of what is asked.
+                if "." not in name
+            },
+            kind,
+            lines,
+            records,
+            longest,
         )
         requests = [one.request for one in asked]
         _tell(f"the C API: {len(requests)} requests")

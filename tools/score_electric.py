@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from scipy import stats
-from score_pairs import sentences
+from spoil_sentences import sentences
 
 from electra_tf import files
 from electra_tf.errors import UserError

@@ -51,7 +51,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "prepare-text": Command(
         "recipes.prepare_text:prepare_text",
-        "clean text up, and count what is left",
+        "clean text up, and count what changed",
     ),
     "build-vocab": Command(
         "recipes.build_vocab:build_vocab",
@@ -68,55 +68,63 @@ COMMANDS = {
     ),
     "evaluate-pretraining": Command(
         "recipes.evaluate_pretraining:evaluate_pretraining",
-        "held-out losses and accuracies of a run",
+        "measure a pre-training run on held-out text",
     ),
     "finetune": Command(
         "recipes.finetune:finetune", "train a model for a task, and report"
     ),
     "tune": Command(
-        "recipes.tune:tune", "search for the settings of a fine-tuning"
+        "recipes.tune:tune", "search for the best settings of a fine-tuning"
     ),
     "evaluate": Command(
-        "recipes.evaluate:evaluate", "scores of a fine-tuned model"
+        "recipes.evaluate:evaluate", "score a fine-tuned model on labelled data"
     ),
     "predict": Command(
-        "recipes.predict:predict", "answers of a fine-tuned model, for a file"
+        "recipes.predict:predict",
+        "write predictions of a fine-tuned model for a file",
     ),
+    "embed": Command("recipes.embed:embed", "texts as vectors, for a file"),
     "convert": Command(
         "recipes.convert:convert",
-        "a checkpoint from and to TF1, Hugging Face, KerasHub",
+        "convert a checkpoint from and to TF1, Hugging Face, KerasHub",
     ),
     "push": Command(
         "recipes.push:push", "upload a model to a hub, by its handle"
     ),
     "score": Command(
         "recipes.score:score",
-        "how good a model finds sentences; rerank, clean up",
+        "score sentences; rerank candidates, clean text up",
+    ),
+    "minimal-pairs": Command(
+        "recipes.minimal_pairs:minimal_pairs",
+        "how often a model prefers the acceptable sentence of a pair",
     ),
     "fill": Command(
-        "recipes.fill:fill", "the most probable tokens for [MASK] in a text"
+        "recipes.fill:fill", "fill in [MASK] with the most probable tokens"
     ),
     "generate": Command(
-        "recipes.generate:generate", "texts that begin with a prompt"
+        "recipes.generate:generate", "sample texts that begin with a prompt"
     ),
     "ask": Command(
         "recipes.ask:ask",
-        "answers to questions from one's own documents",
+        "answer questions from your own documents",
         words="question",
     ),
     "export": Command(
-        "recipes.export:export", "a model that takes texts, ready to be served"
+        "recipes.export:export",
+        "export a model that takes texts, ready to be served",
     ),
     "serve": Command(
-        "recipes.serve:serve", "answer over HTTP with exported models"
+        "recipes.serve:serve", "serve exported models over HTTP and gRPC"
     ),
     "client": Command(
         "recipes.client:client",
-        "ask a server for answers, for texts or a file",
+        "ask a server for predictions, for texts or a file",
         tensorflow=False,
     ),
     "demo": Command(
-        "recipes.demo:demo", "all of the above, small, on the text that ships"
+        "recipes.demo:demo",
+        "run all of the above, small, on the text that ships",
     ),
 }
 
@@ -336,7 +344,7 @@ def _overview() -> str:
         lines.append(f"  {name:<{width}}  {command[1]}")
     lines += [
         "",
-        "electra-tf COMMAND --help  tells what a command does, and its flags",
+        "electra-tf COMMAND --help  explains a command and its flags",
         "electra-tf COMMAND --help=settings  lists its settings, if it has any",
         "electra-tf --version       prints the version",
     ]

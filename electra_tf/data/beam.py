@@ -13,7 +13,6 @@ its order of work, the files have the bytes of the local build.
 A worker holds one shard in memory at a time.
 """
 
-import contextlib
 import dataclasses
 import itertools
 import json
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from electra_tf import files
+from electra_tf import backend, files
 from electra_tf.data import beam_runs, builder, manifest, worker
 from electra_tf.data.beam_runs import beam  # says so where it is missing
 from electra_tf.data.build_settings import BuildSettings, OpenedBuild
@@ -164,9 +163,7 @@ class MakeExamples(beam.DoFn):
 
     def setup(self) -> None:
         """Loads the vocabulary; once for each thread of a worker."""
-        with contextlib.suppress(RuntimeError):  # TensorFlow runs already
-            tf.config.threading.set_intra_op_parallelism_threads(1)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+        backend.compute_in(1)
         self._worker = worker.UnitWorker(*self._arguments)
 
     def process(self, element: tuple[Order, corpus.Part]) -> Iterator[Made]:

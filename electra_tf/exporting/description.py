@@ -12,7 +12,7 @@ import tensorflow as tf
 import yaml
 
 from electra_tf import files
-from electra_tf.exporting.graphs import example_signatures
+from electra_tf.exporting.graphs import example_signatures, steps
 from electra_tf.exporting.graphs.inputs import Signatures
 from electra_tf.exporting.servable import Servable
 from electra_tf.text import normalize
@@ -57,6 +57,7 @@ def describe(
         "signatures": {
             key: _signature(function.get_concrete_function()) | _method(key)
             for key, function in signatures.items()
+            if not steps.suffix(key)
         },
         "examples": examples_of(servable.kind, servable.pair, language),
     }

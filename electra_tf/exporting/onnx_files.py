@@ -10,7 +10,7 @@ renamed when what it gives is what the model gives.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,15 +18,11 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.exporting import description, onnx_graph
-from electra_tf.exporting.graphs import inputs
+from electra_tf.exporting import network_outputs, onnx_graph
 from electra_tf.exporting.servable import Part, Servable
 from electra_tf.hub import huggingface, huggingface_tokenizer
 from electra_tf.hub.aside import written_aside
 from electra_tf.models.rows import Rows
-from electra_tf.models.task_heads import SpanOutput
-from electra_tf.tasks.texts.targets import Number
-from electra_tf.tasks.texts.task import TextTask
 
 FILE = "model.onnx"
 TOLERANCE = 1e-4
@@ -67,7 +63,7 @@ def write(
         )
     wanted = tuple(signatures or ("serving_default",))
     onnxruntime = onnx_graph.package("onnxruntime")
-    number = _number(servable)
+    number = network_outputs.number(servable)
     made = onnx_graph.model(servable.network, wanted, number)
     # Of the weights: nothing larger can be written out to be measured.
     size = sum(len(one.raw_data) for one in made.graph.initializer)
@@ -94,14 +90,6 @@ def write(
         files.write_bytes(files.join(temporary, FILE), content)
         _write_beside(servable, temporary)
     return Written(output, outputs, difference)
-
-
-def _number(servable: Servable) -> tuple[float, float] | None:
-    """Scale and offset of a regression."""
-    task = servable.predictor.task if servable.predictor else None
-    if isinstance(task, TextTask) and isinstance(task.target, Number):
-        return task.target.scale, task.target.offset
-    return None
 
 
 def _write_beside(servable: Servable, folder: str) -> None:
@@ -137,11 +125,11 @@ def _compare(
       UserError: it is larger than `TOLERANCE`.
     """
     worst = 0.0
-    for rows in _samples(servable):
+    for rows in network_outputs.samples(servable):
         mask = tf.sequence_mask(
             rows.lengths, tf.shape(rows.input_ids)[1], tf.int32
         )
-        wanted = expected(
+        wanted = network_outputs.expected(
             servable.network,
             Rows(rows.input_ids, mask, rows.segment_ids),
             signatures,
@@ -171,73 +159,3 @@ def _compare(
                     "written; tell the authors, and export without the flag"
                 )
     return worst
-
-
-def _samples(servable: Servable) -> list[inputs.Rows]:
-    """The examples of the model's kind, and random tokens as long as it reads.
-
-    Each is a batch of rows of several lengths.
-    """
-    tokenizer, length = servable.tokenizer, servable.max_seq_length
-    vocab = tokenizer.vocab
-    language = description.language_of(vocab)
-    kind = "discriminator" if servable.kind == "encoder" else servable.kind
-    texts = description.examples_of(kind, servable.pair, language)
-    first, *second = map(tf.constant, zip(*(row.values() for row in texts)))
-    if second:
-        examples = inputs.pair_rows(tokenizer, first, second[0], length)
-    else:
-        examples = inputs.text_rows(tokenizer, first, length)
-    rng = np.random.default_rng(0)
-    counts = np.array([length, max(3, length // 2), 3], "int32")
-    ids = rng.integers(0, len(vocab), [3, length]).astype("int32")
-    ids[np.arange(length) >= counts[:, None]] = vocab.pad_id
-    segments = np.zeros_like(ids)
-    if servable.pair:
-        segments[:, length // 4 :] = 1
-        segments[ids == vocab.pad_id] = 0
-    random = inputs.Rows(*map(tf.constant, (ids, segments, counts)))
-    return [examples, random]
-
-
-def expected(
-    network: Any,
-    rows: Rows,
-    signatures: Sequence[str],
-    number: tuple[float, float] | None = None,
-) -> Mapping[str, tf.Tensor]:
-    """Computes with the network itself what an export of it gives.
-
-    Args:
-      network: see `onnx_graph.model`.
-      rows: a batch.
-      signatures: see there.
-      number: see there.
-
-    Returns:
-      Name of an output -> float32, shaped as the export's.
-    """
-    found: dict[str, tf.Tensor] = {}
-    if network.config.type_vocab_size == 1:
-        rows = rows._replace(segment_ids=None)
-    output = network(rows, training=False)
-    read = getattr(output, "encoder", output)
-    if "serving_default" in signatures:
-        spans = getattr(output, "spans", None)
-        logits = getattr(output, "logits", None)
-        if isinstance(spans, SpanOutput):
-            found["start_logits"] = spans.start_logits
-            found["end_logits"] = spans.end_logits
-            if spans.impossible_logit is not None:
-                found["no_answer_logit"] = spans.impossible_logit
-        elif logits is not None:
-            scale, offset = number or (1.0, 0.0)
-            found["logits"] = logits * scale + offset
-        else:
-            found["last_hidden_state"] = read.sequence_output
-    hidden = read.sequence_output
-    real = tf.cast(rows.mask, hidden.dtype)[:, :, tf.newaxis]
-    total = tf.reduce_sum(hidden * real, 1)
-    found["sentence_embedding"] = total / tf.reduce_sum(real, 1)
-    found["cls_embedding"] = hidden[:, 0]
-    return found

@@ -10,6 +10,7 @@ from electra_tf.exporting.graphs import (
     explain_signature,
     pretrained_signatures,
     qa_signatures,
+    steps,
     summary_signatures,
     tagging_signatures,
     text_signatures,
@@ -170,7 +171,8 @@ class Servable:
             masks=self.kind == "generator",
         )
         examples = _BY_EXAMPLES.get(self.kind)
-        known = [*found, *([examples] if examples else [])]
+        known = [name for name in found if not steps.suffix(name)]
+        known += [examples] if examples else []
         wanted = set(known if names is None else names)
         for name in () if names is None else names:
             if name not in known:
@@ -180,7 +182,11 @@ class Servable:
                 )
         if examples in wanted:
             wanted.add(example_signatures.SOURCE)
-        made = {name: one for name, one in found.items() if name in wanted}
+        made = {
+            name: one
+            for name, one in found.items()
+            if name.removesuffix(steps.suffix(name)) in wanted
+        }
         if examples and examples in wanted:
             made |= example_signatures.signatures(examples, made)
         if explain:

@@ -1,235 +1,228 @@
-"""A classifier for TensorFlow Lite: token ids in, probabilities out.
+"""A model as one .tflite file: token ids in, logits out, for phones and edge.
 
-The operations that the tokenizer is made of are not TensorFlow Lite's own, so
-the file holds the network alone. It takes one row at a time, padded to the
-model's length: `input_ids` with [PAD], `input_mask` and `segment_ids` with 0.
+The operations that the tokenizer is made of are not LiteRT's own, so the file
+holds the network alone. It takes one row at a time, of any length that the
+model reads (`resize_tensor_input`). What else a reader needs lies behind it in
+the same file, as an archive that any reader of zip files opens:
+
+    electra_tf.json   task, labels, lengths, inputs, outputs; see `write`
+    vocab.txt         the tokens, one a line
+    labels.txt        the labels, one a line, where there are any
+    tokenizer.json    both, for the library `tokenizers`
 """
 
-import math
+import contextlib
+import dataclasses
+import io
+import json
 import warnings
-from typing import Any
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf import files
+from electra_tf import files, litert
 from electra_tf.errors import UserError
+from electra_tf.exporting import network_outputs
 from electra_tf.exporting.servable import Servable
-from electra_tf.models import layers, packed_encoder
-from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
-from electra_tf.models.rows import as_rows
-from electra_tf.tasks.texts.task import TextTask
+from electra_tf.hub import huggingface_fast_tokenizer
+from electra_tf.models import lite_encoder
+from electra_tf.models.rows import Rows
 
-FILE = "model.tflite"
-INPUTS = ("input_ids", "input_mask", "segment_ids")
-
-_ROWS = 32  # on which it is compared with the model
-_TOLERANCE = 1e-4  # of probabilities
+FORMAT, VERSION = "electra_tf tflite", 1
+ABOUT = "electra_tf.json"
+TOLERANCE = 1e-4
+"""How far a float32 output may be from the model's: for each 1 of it."""
 
 
-def classifier(servable: Servable) -> TextTask:
-    """Returns the task of a classifier.
+class Written(NamedTuple):
+    """What was written."""
 
-    Raises:
-      UserError: it is none.
-    """
-    if servable.kind not in ("classification", "multilabel"):
-        raise UserError(
-            f"--tflite: is of classifiers, and this is a {servable.kind} "
-            "model; leave it out"
-        )
-    assert servable.predictor is not None
-    task = servable.predictor.task
-    assert isinstance(task, TextTask)
-    return task
+    path: str
+    description: dict[str, Any]  # of electra_tf.json
+    difference: float  # the largest between an output and the model's
 
 
-def write(servable: Servable, path: str) -> dict[str, Any]:
-    """Writes the file, and compares its answers with the model's.
+def write(
+    servable: Servable,
+    path: str,
+    signatures: Sequence[str] | None = None,
+    int8: bool = False,
+) -> Written:
+    """Writes the file, once its outputs are compared with the model's.
 
     Args:
-      servable: a classifier.
-      path: of the file.
-
-    Returns:
-      What electra_tf.json says of it.
+      servable: the model.
+      path: of the file; `.tflite`.
+      signatures: what it computes; see `network_outputs.expected`. The head's
+        outputs where None.
+      int8: keep large matrices in 8 bits and multiply in 8 bits.
 
     Raises:
-      UserError: no classifier, or its labels are not those of the model.
+      UserError: something is there, the path is no such name, the network is
+        of a kind that is not covered, or, in float32, its outputs are not the
+        model's.
     """
-    task, length = classifier(servable), servable.max_seq_length
-    network = servable.network
-    constants = [tf.constant(v.numpy()) for v in network.weights]
+    if not path.endswith(".tflite"):
+        raise UserError(
+            f"--output: {path}: with --format=tflite it is a file; give it a "
+            "name that ends in .tflite"
+        )
+    if files.exists(path):
+        raise UserError(
+            f"--output: {path}: is there already; remove it, or give another "
+            "name"
+        )
+    wanted = tuple(signatures or ("serving_default",))
+    network, number = servable.network, network_outputs.number(servable)
+    for name in wanted:
+        if name not in network_outputs.SIGNATURES:
+            raise UserError(
+                f"--signatures: there is no '{name}' in a .tflite file; there "
+                f"are {', '.join(network_outputs.SIGNATURES)}"
+            )
 
-    @tf.function(
-        autograph=False,
-        input_signature=[
-            tf.TensorSpec([1, length], tf.int32, name) for name in INPUTS
-        ],
-    )
-    def classify(
-        input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        with (
-            keras.StatelessScope(list(zip(network.weights, constants))),
-            packed_encoder.installed(network, _LiteEncoder),
-        ):
-            found = network(input_ids, input_mask, segment_ids, training=False)
-            return task.outputs(found)
+    def compute(rows: Rows) -> Mapping[str, tf.Tensor]:
+        return network_outputs.expected(network, rows, wanted, number)
 
-    # The signature keeps the inputs' names.
-    module = tf.Module()
-    module.classify = classify
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [classify.get_concrete_function()], module
-    )
-    content = converter.convert()
-    _compare(servable, content)
-    files.write_bytes(path, content)
+    with _best_start_alone(network):
+        content = lite_encoder.convert(network, compute, int8)
+    difference = _compare(servable, content, compute, int8)
+    about = _described(servable, content, int8, difference)
+    files.write_bytes(path, content + _archive(servable, about))
+    return Written(path, about, difference)
+
+
+def read_description(content: bytes) -> dict[str, Any]:
+    """Reads electra_tf.json of a .tflite file.
+
+    Raises:
+      UserError: it has none.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return json.loads(archive.read(ABOUT))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise UserError(
+            f"the .tflite file has no {ABOUT} in it: {error}; expected one "
+            "that electra-tf export --format=tflite wrote"
+        ) from error
+
+
+@contextlib.contextmanager
+def _best_start_alone(network: Any) -> Iterator[None]:
+    """Has a joint reader find ends for its best start, which are its logits."""
+    head: Any = getattr(network, "head", None)
+    config: Any = getattr(head, "config", None)
+    if getattr(config, "kind", None) != "joint_span":
+        yield
+        return
+    head.config = dataclasses.replace(config, beam_size=1)
+    try:
+        yield
+    finally:
+        head.config = config
+
+
+def interpreter_class() -> Any:
+    """LiteRT's `Interpreter`, or TensorFlow's own where it is not there."""
+    if litert.installed():
+        return litert.interpreter_class()
+
+    def make(**arguments: Any) -> Any:
+        with warnings.catch_warnings():
+            # That it is a package of its own now.
+            warnings.simplefilter("ignore")
+            return tf.lite.Interpreter(**arguments)
+
+    return make
+
+
+def _compare(
+    servable: Servable, content: bytes, compute: Any, int8: bool
+) -> float:
+    """The largest difference on the examples and on rows of random tokens.
+
+    Raises:
+      UserError: it is larger than `TOLERANCE`, and not for the 8 bits.
+    """
+    longest = servable.network.config.max_positions
+    lite = litert.LiteNetwork(content, longest, int8, interpreter_class())
+    worst = 0.0
+    for rows in network_outputs.samples(servable):
+        ids, segments, lengths = (part.numpy() for part in rows)
+        width = max(1, ids.shape[1])
+        mask = (np.arange(width) < lengths[:, None]).astype("int32")
+        wanted = compute(Rows(*map(tf.constant, (ids, mask, segments))))
+        for name, value in wanted.items():
+            if name not in lite.outputs:
+                continue
+            theirs = value.numpy()
+            apart = np.abs(lite(name, [ids, mask, segments]) - theirs)
+            if theirs.ndim > 1 and theirs.shape[1:2] == mask.shape[1:]:
+                # What stands at padding is nobody's answer.
+                apart, theirs = apart[mask > 0], theirs[mask > 0]
+            apart = np.nan_to_num(apart, nan=np.inf)
+            worst = max(worst, float(apart.max(initial=0.0)))
+            allowed = TOLERANCE * np.maximum(1.0, np.abs(theirs))
+            if not int8 and (apart > allowed).any():
+                raise UserError(
+                    f"--format=tflite: LiteRT gives {name} otherwise than the "
+                    f"model, by {apart.max():.1g}, and nothing was written; "
+                    "tell the authors, and use another format"
+                )
+    return worst
+
+
+def _described(
+    servable: Servable, content: bytes, int8: bool, difference: float
+) -> dict[str, Any]:
+    """The content of electra_tf.json."""
+    interpreter = interpreter_class()(model_content=content)
+    runner = interpreter.get_signature_runner()
+
+    def shapes(details: Mapping[str, Any]) -> dict[str, list[int]]:
+        """-1 stands for the length."""
+        return {
+            name: [int(size) for size in detail["shape_signature"]]
+            for name, detail in details.items()
+        }
+
+    tokenizer, labels = servable.tokenizer, servable.labels
     return {
-        "file": FILE,
-        "inputs": {
-            name: {"dtype": "int32", "shape": [1, length]} for name in INPUTS
-        },
-        "outputs": {
-            "probabilities": {
-                "dtype": "float",
-                "shape": [1, task.target.num_outputs],
-            }
-        },
+        "format": FORMAT,
+        "version": VERSION,
+        "task": servable.kind,
+        "task_name": servable.task_name,
+        "labels": None if labels is None else list(labels),
+        "pair": servable.pair,
+        "max_seq_length": servable.max_seq_length,
+        "lower_case": tokenizer.lower_case,
+        "strip_accents": tokenizer.strip_accents,
+        "weights": "int8" if int8 else "float32",
+        "inputs": shapes(runner.get_input_details()),
+        "outputs": shapes(runner.get_output_details()),
+        "largest_difference": difference,
     }
 
 
-def _compare(servable: Servable, content: bytes) -> None:
-    """Same labels and, nearly, probabilities, on rows of random tokens."""
-    network, task = servable.network, classifier(servable)
-    vocab, length = servable.tokenizer.vocab, servable.max_seq_length
-    with warnings.catch_warnings():
-        # That it will be a package of its own.
-        warnings.simplefilter("ignore")
-        interpreter = tf.lite.Interpreter(model_content=content)
-    run = interpreter.get_signature_runner()
-    rng = np.random.default_rng(0)
-    for count in np.linspace(3, length, _ROWS).astype(int):
-        row = np.full([1, length], vocab.pad_id, "int32")
-        row[0, :count] = rng.integers(0, len(vocab), count)
-        row[0, 0], row[0, count - 1] = vocab.cls_id, vocab.sep_id
-        mask = (np.arange(length) < count).astype("int32")[None]
-        segments = np.zeros_like(mask)
-        if servable.pair:
-            segments[0, count // 2 : count] = 1
-        batch = dict(zip(INPUTS, (row, mask, segments)))
-        found = run(**batch)["probabilities"]
-        output = network(**{k: tf.constant(v) for k, v in batch.items()})
-        wanted = task.outputs(output)["probabilities"].numpy()
-        near = np.abs(found - wanted).max() <= _TOLERANCE
-        same = _label(task, found) == _label(task, wanted)
-        if not (near and same):
-            raise UserError(
-                "--tflite: the converted model answers otherwise than the "
-                f"model itself, by {np.abs(found - wanted).max():.1g}; leave "
-                "the flag out, and tell the authors"
-            )
-
-
-def _label(task: TextTask, probabilities: np.ndarray) -> Any:
-    said = task.target.prediction({"probabilities": probabilities[0]})
-    return said.get("label", said.get("labels"))
-
-
-class _LiteEncoder:
-    """The encoder without training, in forms that the converter knows.
-
-    The same sums as `models.encoder`: positions of all rows in one matrix, bias
-    right behind its matrix product, softmax as one operation.
-    """
-
-    def __init__(self, encoder: ElectraEncoder):
-        self._encoder = encoder
-        self.config = encoder.config
-
-    def __call__(
-        self, *parts: Any, training: bool = False, **named: Any
-    ) -> EncoderOutput:
-        """Called as every `rows.Network`; training is not possible."""
-        encoder = self._encoder
-        read = as_rows(*parts, **named).filled()
-        input_ids, input_mask, segment_ids, *_ = read
-        rows = tf.shape(input_ids)  # B, L
-        x = encoder.embeddings(input_ids, segment_ids, keys=None)
-        x = tf.reshape(x, [-1, self.config.embedding_size])  # [B * L, E]
-        if encoder.embeddings_project is not None:
-            x = _dense(encoder.embeddings_project, x)
-        embedding_output = self._apart(x, rows)
-        bias = layers.attention_bias(input_mask, x.dtype)
-        all_layers = []
-        for block in encoder.blocks:
-            x = self._block(block, x, bias, rows)
-            all_layers.append(self._apart(x, rows))
-        return EncoderOutput(
-            all_layers[-1],
-            all_layers[-1][:, 0],
-            embedding_output,
-            tuple(all_layers),
-        )
-
-    def _apart(self, x: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """[B * L, H] -> [B, L, H]."""
-        size = self.config.hidden_size
-        apart = tf.reshape(x, [rows[0], rows[1], size])
-        return tf.ensure_shape(apart, [None, None, size])
-
-    def _block(
-        self, block: Any, x: tf.Tensor, bias: tf.Tensor, rows: tf.Tensor
-    ) -> tf.Tensor:
-        """A block of the Transformer, [B * L, H] -> [B * L, H]."""
-        attention = block.attention
-        attended = self._attend(_dense(attention.qkv, x), bias, rows)
-        x = _norm(
-            block.attention_norm, _dense(attention.output_dense, attended) + x
-        )
-        inner = _gelu(_dense(block.intermediate, x), self.config.gelu)
-        return _norm(block.output_norm, _dense(block.output_dense, inner) + x)
-
-    def _attend(
-        self, qkv: tf.Tensor, bias: tf.Tensor, rows: tf.Tensor
-    ) -> tf.Tensor:
-        """[B * L, 3 H] -> [B * L, H]."""
-        heads = self.config.num_heads
-        size = self.config.hidden_size // heads
-        qkv = tf.reshape(qkv, [rows[0], rows[1], 3, heads, size])
-        query, key, value = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]))
-        scores = tf.matmul(query, key, transpose_b=True) * size**-0.5 + bias
-        context = tf.matmul(tf.nn.softmax(scores), value)  # [B, A, L, D]
-        return tf.reshape(
-            tf.transpose(context, [0, 2, 1, 3]), [-1, heads * size]
-        )
-
-
-def _dense(dense: layers.Dense, x: tf.Tensor) -> tf.Tensor:
-    """[N, input] -> [N, units]."""
-    return tf.nn.bias_add(
-        tf.matmul(x, dense.whole_kernel()),
-        tf.convert_to_tensor(dense.bias),
+def _archive(servable: Servable, about: Mapping[str, Any]) -> bytes:
+    """What stands behind the network in the file."""
+    tokenizer = servable.tokenizer
+    fast = huggingface_fast_tokenizer.content(
+        tokenizer.vocab, tokenizer.lower_case, tokenizer.strip_accents
     )
-
-
-def _gelu(x: tf.Tensor, kind: str) -> tf.Tensor:
-    """As the optimiser knows it; `tf.nn.gelu` itself has another form."""
-    if kind == "tanh":
-        return tf.nn.gelu(x, approximate=True)
-    return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
-
-
-def _norm(norm: layers.LayerNorm, x: tf.Tensor) -> tf.Tensor:
-    """Layer normalisation, [N, H] -> [N, H]."""
-    mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
-    return tf.nn.batch_normalization(
-        x,
-        mean,
-        variance,
-        tf.convert_to_tensor(norm.beta),
-        tf.convert_to_tensor(norm.gamma),
-        norm.epsilon,
-    )
+    texts = {
+        ABOUT: json.dumps(about, ensure_ascii=False, indent=2) + "\n",
+        "vocab.txt": "".join(f"{token}\n" for token in tokenizer.vocab.tokens),
+        "tokenizer.json": json.dumps(fast, ensure_ascii=False),
+    }
+    if about["labels"] is not None:
+        texts["labels.txt"] = "".join(f"{name}\n" for name in about["labels"])
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in texts.items():
+            archive.writestr(zipfile.ZipInfo(name), text.encode("utf-8"))
+    return target.getvalue()

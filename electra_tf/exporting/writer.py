@@ -3,7 +3,7 @@
     DIR/1/saved_model.pb, variables/, assets/, fingerprint.pb
     DIR/1/assets.extra/electra_tf.json   what the model is; see `description`
     DIR/1/assets.extra/tf_serving_warmup_requests   see `serving_files`
-    DIR/1/assets.extra/model.tflite      if asked for; see `tflite`
+    DIR/1/assets.extra/encoder.tflite    if asked for; see `litert_files`
     DIR/models.config ...                see `serving_files`
 
 A version is made under a temporary name beside its place and renamed when it
@@ -27,7 +27,7 @@ import tensorflow as tf
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.exporting import description, serving_files, tflite
+from electra_tf.exporting import description, litert_files, serving_files
 from electra_tf.exporting.graphs import example_signatures
 from electra_tf.exporting.graphs.inputs import Signatures
 from electra_tf.exporting.servable import Servable
@@ -71,8 +71,8 @@ def export(
     version: int | None = None,
     names: Iterable[str] | None = None,
     storage: Storage = "float32",
-    with_tflite: bool = False,
     explain: bool = False,
+    lite: Literal["float32", "int8"] | None = None,
 ) -> Export:
     """Writes the next version of a model.
 
@@ -84,17 +84,15 @@ def export(
       names: of signatures; all where None.
       storage: how the weights are kept; but for "float32" the answers to the
         examples are compared with the model's own.
-      with_tflite: write a classifier for TensorFlow Lite beside it; see
-        `tflite`.
       explain: add the signature `explain`.
+      lite: add what `serve` needs to run it with LiteRT, in this precision;
+        see `litert_files`.
 
     Raises:
       UserError: that version is there, the name is none for a server, it
         cannot be written, or it answers otherwise than the model.
     """
     name = model_name(output)
-    if with_tflite:
-        tflite.classifier(servable)
     if version is not None:
         _check_version(output, version)
     _warn_of_vocabulary(servable)
@@ -102,16 +100,24 @@ def export(
     about = description.describe(servable, name, made)
     about["weights"] = storage
     requests = serving_files.warmup_requests(about)
+    prepared = None
+    if lite is not None:
+        prepared = litert_files.prepare(servable, made, lite == "int8")
+        about["litert"] = prepared.description
+        prepared.description["largest_difference"] = litert_files.difference(
+            prepared, made, requests
+        )
     files.make_directory(output)
     temporary = files.join(output, f".tmp-{uuid.uuid4().hex[:8]}")
     try:
-        kept = _stored(made, servable.network, storage)
-        _save(servable, kept, temporary)
+        halves = prepared.functions if prepared else {}
+        kept = _stored({**made, **halves}, servable.network, storage)
+        _save(servable, kept, temporary, halves)
         extra = files.join(temporary, description.FOLDER)
         files.make_directory(extra)
-        if with_tflite:
-            about["tflite"] = tflite.write(
-                servable, files.join(extra, tflite.FILE)
+        if prepared is not None:
+            files.write_bytes(
+                files.join(extra, litert_files.FILE), prepared.content
             )
         files.write_text(
             files.join(extra, description.FILE),
@@ -191,7 +197,10 @@ def _check_version(output: str, version: int) -> None:
         )
 
 
-def _save(servable: Servable, kept: _Stored, folder: str) -> None:
+def _save(
+    servable: Servable, kept: _Stored, folder: str, halves: Iterable[str] = ()
+) -> None:
+    """Writes the SavedModel; `halves` are functions and no signatures."""
     module = tf.Module(name="model")
     # The variables alone: of Keras's own bookkeeping nothing is needed.
     module.weights = kept.variables
@@ -200,6 +209,10 @@ def _save(servable: Servable, kept: _Stored, folder: str) -> None:
         name: function.get_concrete_function()
         for name, function in kept.functions.items()
     }
+    apart = {name: kept.functions[name] for name in halves}
+    if apart:
+        setattr(module, litert_files.HALVES, apart)
+        concrete = {n: f for n, f in concrete.items() if n not in apart}
     with _quiet(), files.named_errors(folder, "write"):
         tf.saved_model.save(module, folder, signatures=concrete)
         _name_methods(folder, kept.functions)

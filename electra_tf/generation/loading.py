@@ -22,8 +22,7 @@ def describe(path: str) -> tuple[str, DirectoryConfig]:
     Raises:
       UserError: no model is there.
     """
-    if loading.is_handle(path):
-        path = loading.fetch(path)
+    path = loading.locate(path)
     return path, loading.open_checkpoint(path).config
 
 

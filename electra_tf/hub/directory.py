@@ -88,7 +88,7 @@ def read(
     known = shapes(config)
     return Checkpoint(
         config=config,
-        weights=weights,
+        weights=Lazy(lambda name: _single(weights[name]), weights.shapes),
         vocab=vocab,
         slots=_read_slots(files.join(folder, SLOTS)),
         leftover=tuple(
@@ -96,6 +96,12 @@ def read(
         ),
         source=weights.path,
     )
+
+
+def _single(array: np.ndarray) -> np.ndarray:
+    """The array, in float32 where it is stored in half the bytes."""
+    half = array.dtype.itemsize == 2 and array.dtype.kind in "fV"
+    return array.astype("float32") if half else array
 
 
 def _read_slots(path: str) -> Slots | None:

@@ -1,12 +1,13 @@
 """Opening a checkpoint of any format, and putting it into a model.
 
-It is a path or a handle: `hf://org/name`,
-`kaggle://owner/model/framework/variation`.
+It is a path, the name of a model that ships, as `electra-tf-mini`, or a
+handle: `hf://org/name`, `kaggle://owner/model/framework/variation`.
 """
 
 import dataclasses
 import importlib
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
@@ -36,6 +37,12 @@ FORMATS = {
 _IGNORED = ["tf_model.h5", "*.msgpack", "*.onnx", "*.ot", "*.tflite", "onnx/*"]
 # What a run of ours holds before it holds a model.
 _UNFINISHED = ("checkpoints", "trial_1")
+# Models that ship, each a folder of its name among the package's files.
+SHIPPED = ("electra-tf-mini",)
+_SHIPPED_FOLDER = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    "shipped_models",
+)
 SlotVariables = Mapping[str, tuple[keras.Variable, keras.Variable]]
 
 _SLICE = 1 << 22  # bytes of an array that are assigned at once
@@ -43,6 +50,31 @@ _EXPECTED = (
     "expected a model directory of electra_tf, a Hugging Face directory "
     "(config.json and weights), a KerasHub preset, or a TF1 checkpoint"
 )
+
+
+def locate(path: str) -> str:
+    """The path of what `path` names.
+
+    Args:
+      path: a path, which is returned; a handle, whose model is downloaded
+        once; or the name of a model that ships, unless something of that name
+        is in the working directory.
+
+    Raises:
+      UserError: see `fetch`; or the installation lacks that model's weights.
+    """
+    if is_handle(path):
+        return fetch(path)
+    if path not in SHIPPED or files.exists(path):
+        return path
+    folder = os.path.join(_SHIPPED_FOLDER, path)
+    if not files.exists(files.join(folder, directory.WEIGHTS)):
+        raise UserError(
+            f"{path}: this installation lacks its weights, which belong into "
+            f"{folder}; install electra-tf anew from a wheel that has them, "
+            "or give the directory of another model"
+        )
+    return folder
 
 
 def is_handle(path: str) -> bool:
@@ -123,7 +155,10 @@ def recognise(path: str) -> str:
         if format_module(name).recognises(path):
             return name
     if not files.exists(path):
-        raise UserError(f"{path}: no such model directory or checkpoint")
+        known = (
+            "" if "/" in path else f"; models that ship: {', '.join(SHIPPED)}"
+        )
+        raise UserError(f"{path}: no such model directory or checkpoint{known}")
     config = files.join(path, directory.CONFIG)
     if any(files.exists(files.join(path, name)) for name in _UNFINISHED):
         raise UserError(
@@ -158,15 +193,15 @@ def open_checkpoint(
     """Opens a checkpoint of any format; weights are read when looked up.
 
     Args:
-      path: a directory, a TF1 prefix, or a handle (see `fetch`).
+      path: a directory, a TF1 prefix, a handle or the name of a model that
+        ships (see `locate`).
       overrides: `--set` texts for what the source does not tell.
       vocab: a vocabulary, or its file, in place of the source's.
 
     Raises:
       UserError: nothing known, damaged, or at odds with its config.
     """
-    if is_handle(path):
-        path = fetch(path)
+    path = locate(path)
     if isinstance(vocab, str):
         vocab = load_vocab(vocab)
     checkpoint = format_module(recognise(path)).read(

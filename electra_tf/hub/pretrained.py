@@ -37,8 +37,10 @@ class _Pretrained(Saved):
     """
 
     tokenizer: Tokenizer | None = None
+    """The tokenizer of the checkpoint; None where it has no vocabulary."""
     directory_config: DirectoryConfig | None = None
     load_report: Report = Report("a file of Keras", ())
+    """What was taken from the checkpoint, assumed, left over and made anew."""
     _part: Part = "discriminator"
     scope: str
 

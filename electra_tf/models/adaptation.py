@@ -231,9 +231,8 @@ class Adaptable:
         raise UserError(
             f"quantize({mode!r}): the networks keep floating-point weights. "
             "For half the bytes load with dtype='bfloat16', or export with "
-            "float16=True; for int8, export with tflite=True and run "
-            "LiteRT's quantization on the file, or convert --to=huggingface "
-            "and use ONNX Runtime's"
+            "float16=True; for int8, load with int8=True, or export with "
+            "format='tflite', int8=True"
         )
 
 

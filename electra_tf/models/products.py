@@ -70,6 +70,9 @@ def product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """x @ kernel as one product of matrices: [..., I] @ [I, O] -> [..., O]."""
     width, units = kernel.shape
     flat = tf.matmul(tf.reshape(x, [-1, width]), kernel)
+    outer = [-1 if size is None else size for size in x.shape[:-1]]
+    if outer.count(-1) <= 1:  # a shape that is known needs no reckoning
+        return tf.reshape(flat, [*outer, units])
     shape = tf.concat([tf.shape(x)[:-1], [units]], axis=0)
     flat = tf.reshape(flat, shape)
     return tf.ensure_shape(flat, [*x.shape[:-1], units])

@@ -285,7 +285,9 @@ class JointSpanHead(Saved):
         outside = _outside(input_mask, segment_ids)  # [B, L]
 
         start_logits = _score(self.start, hidden) + outside
-        beam = tf.minimum(self.config.beam_size, length)
+        beam = self.config.beam_size
+        if beam > 1:  # there is one token at least
+            beam = tf.minimum(beam, length)
         top_start, top_start_index = tf.nn.top_k(
             tf.nn.log_softmax(start_logits), beam
         )  # [B, K]

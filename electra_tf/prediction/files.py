@@ -73,6 +73,7 @@ def write_rows(
     format: records.Format,
     columns: Sequence[str],
     rows: Iterable[bytes],
+    count: int | None = None,
 ) -> None:
     """Writes a file of rows, atomically; compressed where `.gz` says so.
 
@@ -83,7 +84,9 @@ def write_rows(
         feed within a text becomes a space.
       columns: of a table, in order.
       rows: a line of JSON each, with its line feed.
+      count: how many there are, which these formats need not know.
     """
+    del count
     with files.atomic_write(path) as raw, _compressed(path, raw) as handle:
         if format == "jsonl":
             for row in rows:

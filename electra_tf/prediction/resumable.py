@@ -10,25 +10,19 @@ whenever the process dies.
 """
 
 import dataclasses
-import hashlib
 import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf
 
-from electra_tf import config, files
+from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.prediction import files as prediction_files
-from electra_tf.tasks import formats, records
-from electra_tf.tasks.records import BadRow
+from electra_tf.tasks import records
 from electra_tf.text import inputs
-
-if TYPE_CHECKING:
-    from electra_tf.prediction.predictor import Predictor, Row
 
 # A part is written when it has so many results, or after so many seconds.
 PART_ROWS, PART_SECONDS = 16_384, 20.0
@@ -111,7 +105,7 @@ class ResumableRun:
         self._source = source
         self._partial = f"{target}.partial"
         self._renewed = renewed
-        self._resume(_identity(source) | dict(about), note, unit)
+        self._resume(identity(source) | dict(about), note, unit)
 
     @property
     def done(self) -> int:
@@ -191,33 +185,55 @@ class ResumableRun:
         return files.join(self._partial, f"part-{number:06d}.jsonl")
 
     def _resume(self, about: dict[str, Any], note: Note, unit: str) -> None:
-        about = json.loads(prediction_files.dumps(about))
-        path = files.join(self._partial, _ABOUT)
-        if files.exists(path):
-            try:
-                before = self._renewed(dict(json.loads(files.read_text(path))))
-            except (ValueError, KeyError, UserError):
-                before = {}
-            changed = [key for key in about if before.get(key) != about[key]]
-            if not changed:
-                while files.exists(self._path(len(self.heads))):
-                    with files.open_read(self._path(len(self.heads))) as part:
-                        self.heads.append(_head(next(records.lines(part))))
-                if self.done:
-                    note(
-                        f"going on after {self.done:,} {unit}, in "
-                        f"{self._partial}"
-                    )
-                return
-            note(
-                f"{self._partial}: was begun with another "
-                f"{', '.join(changed)}; starting afresh"
-            )
-            files.remove(self._partial)
-        elif files.exists(self._partial) and not _is_empty(self._partial):
-            raise UserError(f"{self._partial}: is in the way; remove it")
-        files.make_directory(self._partial)
-        files.write_text(path, prediction_files.dumps(about) + "\n")
+        if not begin(self._partial, about, note, self._renewed):
+            return
+        while files.exists(self._path(len(self.heads))):
+            with files.open_read(self._path(len(self.heads))) as part:
+                self.heads.append(_head(next(records.lines(part))))
+        if self.done:
+            note(f"going on after {self.done:,} {unit}, in {self._partial}")
+
+
+def begin(
+    partial: str,
+    about: dict[str, Any],
+    note: Note = lambda text: None,
+    renewed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> bool:
+    """Makes the directory of a work that may be interrupted, or finds it.
+
+    Args:
+      partial: the directory.
+      about: what decides the results; JSON values.
+      note: is told that something else was begun there, which is removed.
+      renewed: what an older version wrote as `about`, as it is today.
+
+    Returns:
+      Whether what is there is of the same work.
+
+    Raises:
+      UserError: something else is there, or it cannot be made.
+    """
+    about = json.loads(prediction_files.dumps(about))
+    path = files.join(partial, _ABOUT)
+    if files.exists(path):
+        try:
+            before = renewed(dict(json.loads(files.read_text(path))))
+        except (ValueError, KeyError, UserError):
+            before = {}
+        changed = [key for key in about if before.get(key) != about[key]]
+        if not changed:
+            return True
+        note(
+            f"{partial}: was begun with another {', '.join(changed)}; "
+            "starting afresh"
+        )
+        files.remove(partial)
+    elif files.exists(partial) and not _is_empty(partial):
+        raise UserError(f"{partial}: is in the way; remove it")
+    files.make_directory(partial)
+    files.write_text(path, prediction_files.dumps(about) + "\n")
+    return False
 
 
 @dataclasses.dataclass
@@ -247,127 +263,65 @@ class Done:
         self.outputs |= dict.fromkeys(head["outputs"])
 
 
-def predict_file(
-    predictor: "Predictor",
+class Answers(Protocol):
+    """What makes rows of an output; see `row_answers.RowAnswers`."""
+
+    def answer(
+        self, rows: Sequence[Any], number: int
+    ) -> Sequence[Mapping[str, Any]]:
+        """Returns rows of the output; `number` is the first's, from 1."""
+
+    def head(self) -> dict[str, Any]:
+        """Returns what is in those since it was asked last: `Done`'s fields."""
+
+
+def answer_file(
+    answers: Answers,
     source: str,
     target: str,
     *,
-    layout: formats.Layout | None = None,
-    columns: Sequence[str] | None = None,
-    keep: Iterable[str] | None = None,
+    write: Callable[..., None],
+    read: Callable[..., Iterator[Any]],
+    group: int,
+    about: Mapping[str, Any],
+    renewed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     progress: Progress = lambda rows, taken: None,
     note: Note = lambda text: None,
 ) -> Done:
-    """Predicts for each row of a file.
-
-    A row of the output repeats the input's columns and adds the prediction's,
-    or `error` where there is none. What would have the name of a column of
-    the input is called `predicted_...`.
+    """Answers each row of a file; resumes where it was interrupted.
 
     Args:
-      predictor: the model.
-      source: TSV, CSV or JSON Lines; see `records`.
-      target: the same; a file there is replaced at the end.
-      layout: of the source; None tells it from what it holds.
-      columns: names of its columns, where its first line does not tell them.
-      keep: columns of the input to repeat; all where None.
+      answers: makes the rows of the output.
+      source: the file.
+      target: a file there is replaced at the end.
+      write: is called with `path`, `columns`, `rows` and `count`; see
+        `sharded.Job`.
+      read: is called with `path` and `position`; yields the rows.
+      group: rows that are answered together.
+      about: what decides the answers, the file aside.
+      renewed: see `begin`.
       progress: is told of rows done, and of bytes taken of the input.
       note: is told that work is resumed, or begins afresh.
 
     Raises:
       UserError: no such file, or no rows in it; or it cannot be written.
     """
-    target_format = prediction_files.check_name(target, "--output")
-    layout = layout or formats.detect(source)
-    if keep is not None:
-        there = columns or records.columns_of(
-            source, layout.format, layout.delimiter
-        )
-        keep = _checked(tuple(keep), source, there)
-    about = _about(predictor, keep)
-    if columns is not None:
-        about["columns"] = list(columns)
-    kind = type(predictor.task.options)
-
-    def renewed(before: dict[str, Any]) -> dict[str, Any]:
-        options = config.from_dict(kind, before["options"])
-        return before | {"options": config.to_dict(options)}
-
     run = ResumableRun(source, target, about, note, "rows", renewed)
-    part = _Part(predictor, keep)
 
-    def read(path: str, position: Position) -> Iterator[tuple["Row", str]]:
-        return records.read_records(
-            path, layout.format, columns=columns, bad_rows=True,
-            position=position, delimiter=layout.delimiter,
-        )  # fmt: skip
+    def rows(path: str, position: Position) -> Iterator[Any]:
+        return read(path=path, position=position)
 
-    run.answer(part.answer, predictor.rows_at_once, progress, read, part.head)
+    run.answer(answers.answer, group, progress, rows, answers.head)
     done = Done()
     for head in run.heads:
         done.add(head)
     names = [*done.inputs, *(n for n in done.outputs if n != _ERROR)]
-    prediction_files.write_rows(
-        target, target_format, [*names, _ERROR], run.lines()
-    )
+    write(
+        path=target, columns=[*names, _ERROR], rows=run.lines(),
+        count=done.rows,
+    )  # fmt: skip
     run.close()
     return done
-
-
-class _Part:
-    """Makes rows of the output, and tells what is in those of a part."""
-
-    def __init__(self, predictor: "Predictor", keep: tuple[str, ...] | None):
-        self._predictor = predictor
-        self._keep = keep
-        self._done = Done()
-        self._last: tuple[Any, ...] = ()
-
-    def answer(
-        self, rows: Sequence[tuple["Row", str]], number: int
-    ) -> list[dict[str, Any]]:
-        """Returns rows of the output for rows of the input."""
-        del number
-        found = []
-        predictions = self._predictor.predict_rows(rows)
-        for (row, _), prediction in zip(rows, predictions):
-            record = row.record if isinstance(row, BadRow) else row
-            kept = dict(record)
-            if self._keep is not None:
-                kept = {n: record[n] for n in self._keep if n in record}
-            answer = {
-                f"predicted_{name}" if name in kept else name: value
-                for name, value in prediction.items()
-            }
-            self._count(kept, answer, prediction.get(_ERROR))
-            found.append(kept | answer)
-        return found
-
-    def _count(
-        self,
-        kept: Mapping[str, Any],
-        answer: Mapping[str, Any],
-        error: str | None,
-    ) -> None:
-        done = self._done
-        done.rows += 1
-        if error is not None:
-            done.errors += 1
-            done.first_error = done.first_error or error
-        names = (*kept, None, *answer)
-        if names != self._last:  # they seldom change
-            self._last = names
-            done.inputs |= dict.fromkeys(kept)
-            done.outputs |= dict.fromkeys(answer)
-
-    def head(self) -> dict[str, Any]:
-        """Returns what the part's first line says; a new part begins."""
-        done, self._done = self._done, Done()
-        self._last = ()
-        return dataclasses.asdict(done) | {
-            "inputs": list(done.inputs),
-            "outputs": list(done.outputs),
-        }
 
 
 def weights_digest(networks: Iterable[Any]) -> str:
@@ -393,13 +347,13 @@ def _is_empty(path: str) -> bool:
     return files.is_directory(path) and not files.list_directory(path)
 
 
-def _identity(source: str) -> dict[str, Any]:
-    with files.named_errors(source, "read"):
-        stat = tf.io.gfile.stat(source)
+def identity(source: str) -> dict[str, Any]:
+    """Returns what tells an input from another one, or from itself changed."""
+    length, time_ns = files.size_and_time(source)
     return {
         "input": source,
-        "size of the input": stat.length,
-        "time of the input": stat.mtime_nsec,
+        "size of the input": length,
+        "time of the input": time_ns,
     }
 
 
@@ -407,32 +361,3 @@ def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk
-
-
-def _checked(
-    keep: tuple[str, ...], source: str, columns: Sequence[str]
-) -> tuple[str, ...]:
-    for name in keep:
-        if name not in columns:
-            raise UserError(
-                f"--keep: {source} has no column '{name}'; there are "
-                + ", ".join(columns)
-            )
-    return keep
-
-
-def _about(
-    predictor: "Predictor", keep: tuple[str, ...] | None
-) -> dict[str, Any]:
-    """What decides the rows; what was made with another is of no use."""
-    digest = hashlib.sha256()
-    for variable in predictor.network.weights:
-        digest.update(np.sum(np.asarray(variable), dtype="float64").tobytes())
-    task = predictor.task
-    return {
-        "task": task.name,
-        "options": config.to_dict(task.options),
-        "state": task.state,
-        "weights": digest.hexdigest(),
-        "columns to keep": keep,
-    }

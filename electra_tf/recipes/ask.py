@@ -68,9 +68,9 @@ def ask(
 ) -> Answered:
     """Answers questions from one's documents, with file and place.
 
-    electra-tf ask --model=QA_RUN --documents=DIR "When did she come?"
-    electra-tf ask --model=QA_RUN --documents=DIR --questions=FILE.txt \\
-        --output=ANSWERS.jsonl
+        electra-tf ask --model=QA_RUN --documents=DIR "When did she come?"
+        electra-tf ask --model=QA_RUN --documents=DIR --questions=FILE.txt \\
+            --output=ANSWERS.jsonl
 
     Documents are .txt, .md, .html, .pdf, .docx, .jsonl, .csv and .tsv files
     (.gz, .xz, .zst too), in the folder and those below it; HTML, PDF and DOCX

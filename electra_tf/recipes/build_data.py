@@ -85,13 +85,13 @@ def build_data(
     Input may be text, JSON (.jsonl, .ndjson, .json) or tables (.csv, .tsv,
     Parquet, Arrow) with a column --text_field, of any size, plain or packed
     with gzip, xz, zstd or bzip2, and tar and zip archives of these, which are
-    told by their content; UTF-16 is, by its byte order mark. A document
+    recognised by their content; UTF-16 is, by its byte order mark. A document
     ends at a blank line, or with the file (--noblank_lines_separate_documents);
-    each text in an archive is one, and each JSON record and row of a table.
-    Bad bytes are replaced and counted, see manifest.json in the output; a file
-    with too many of them is no text, and refused. The same input, settings
-    and seed give the same bytes whatever --num_workers is, and with
-    --runner=beam on many machines.
+    each text in an archive is one, and each JSON record and row of a table. Bad
+    bytes are replaced and counted, see manifest.json in the output; a file with
+    too many of them is no text, and refused. The same input, settings and seed
+    give the same bytes whatever --num_workers is, and with --runner=beam on
+    many machines.
 
     A program that calls this with `num_workers` above 1 keeps its own work
     under `if __name__ == "__main__":`, as Python's `multiprocessing` asks. In

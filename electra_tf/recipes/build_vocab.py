@@ -73,10 +73,9 @@ def build_vocab(
       electra-tf build-vocab --input='text/*.txt' --output=vocab.txt \\
           --vocab_size=8000
 
-    The special tokens come first, then single characters, then pieces, the
-    most useful ones first. The same text gives the same file. Tell the
-    tokenizer, when you use the vocabulary, the same --lower_case and
-    --strip_accents.
+    The special tokens come first, then single characters, then pieces, the most
+    useful ones first. The same text gives the same file. Use the vocabulary
+    with the same --lower_case and --strip_accents.
 
     Args:
       input: text files: paths or globs, separated by commas; and all else

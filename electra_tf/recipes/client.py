@@ -28,12 +28,12 @@ def client(
 ) -> None:
     """Asks a server for answers: electra-tf serve or TensorFlow Serving.
 
-    electra-tf client --url=http://127.0.0.1:8501 --text="a fine film"
-    electra-tf client --url=... --input=FILE.jsonl --output=ANSWERS.jsonl
+        electra-tf client --url=http://127.0.0.1:8501 --text="a fine film"
+        electra-tf client --url=... --input=FILE.jsonl --output=ANSWERS.jsonl
 
     Prints one JSON value for each row. A row of the file is a text in quotes,
     or an object with the model's inputs ({"question": ..., "context": ...}).
-    Without --text and --input it tells what the server serves. An address
+    Without --text and --input it prints what the server serves. An address
     grpc://HOST:8500 speaks gRPC with TensorFlow Serving. Does not start
     TensorFlow. Programs have `electra_tf.Client` and `AsyncClient`.
 
@@ -44,7 +44,7 @@ def client(
       label: of a version, such as stable, instead of its number
       signature: what to ask for: embed, say; the model's main one if not
         given
-      text: a text; repeat
+      text: a text
       input: file with a row of JSON in each line
       output: write the answers here, not to the screen
       batch_size: rows in a request

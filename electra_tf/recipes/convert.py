@@ -58,15 +58,15 @@ def convert(
 ) -> Converted:
     """Converts a checkpoint from one format to another, weights bit for bit.
 
-    electra-tf convert --from=PATH --to=huggingface --output=DIR
+        electra-tf convert --from=PATH --to=huggingface --output=DIR
 
     The source is recognised: a model directory or finished run of electra_tf,
     a Hugging Face directory, a KerasHub preset, a TF1 checkpoint of the
     original ELECTRA (a prefix, its .index file or its directory), or a handle
     (hf://org/name, kaggle://owner/model/framework/variation).
 
-    TF1 checkpoints tell their sizes alone. What else there is comes from a
-    config.json beside them or from --set, as in --set=model.num_heads=4; what
+    TF1 checkpoints hold nothing but their sizes. What else there is comes from
+    a config.json beside them or from --set, as in --set=model.num_heads=4; what
     is taken by default is printed.
 
     Args:
@@ -77,7 +77,7 @@ def convert(
         keras_hub, which hold one, the discriminator
       vocab: vocabulary, where there is none
       lower_case: whether the tokenizer lower-cases, where the source does not
-        tell
+        say
       overrides: setting of the source, section.key=value
       extend_vocab: file of tokens, one a line, to append to the vocabulary:
         build data with the vocab.txt that is written, then pretrain

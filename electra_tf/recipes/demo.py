@@ -31,7 +31,7 @@ def demo(
 ) -> None:
     """Pre-trains a small ELECTRA on the text that ships, from text to results.
 
-    electra-tf demo --output=demo_run
+        electra-tf demo --output=demo_run
 
     Trains a vocabulary, builds examples, pre-trains the `tiny` size, measures
     it on held-out text beside its baselines, and marks replaced words in

@@ -1,13 +1,19 @@
 """Evaluates a fine-tuned model on data with labels."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from electra_tf.config import Overrides, Setting, Settings
+from electra_tf.errors import UserError
 from electra_tf.prediction import task_of_model
+from electra_tf.recipes import lines, spread
 from electra_tf.recipes.arguments import checked
 from electra_tf.training.settings import ForwardStrategyName
+
+if TYPE_CHECKING:
+    from electra_tf.prediction.predictor import Predictor
+    from electra_tf.tasks.task import Prediction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,17 +56,29 @@ def evaluate(
     overrides: Overrides = (),
     options: Mapping[str, Any] | Settings | None = None,
     batch_size: Annotated[int, Setting(at_least=1)] = 64,
+    engine: Literal["auto", "tensorflow", "litert"] = "auto",
+    int8: bool = False,
     output: str | None = None,
     predictions: str | None = None,
     strategy: ForwardStrategyName = "one_device",
     join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
+    runner: Literal["local", "beam"] = "local",
+    beam_args: str = "",
+    num_workers: Annotated[int, Setting(at_least=1)] = 1,
+    rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
+    progress: bool = True,
 ) -> Evaluation:
-    """Metrics of a fine-tuned model on data with labels.
+    """Computes the metrics of a fine-tuned model on labelled data.
 
-    electra-tf evaluate --model=RUN --data=DATA
+        electra-tf evaluate --model=RUN --data=DATA
 
     Reads the splits that the task validates on, or --split. With --predictions
     it writes what was predicted too, and the files that a leaderboard takes.
+
+    With --runner=beam Apache Beam's workers answer (the extra 'beam'), each
+    with the model loaded once; this process reads the data too, and scores the
+    answers. What is done stands in <output>.partial meanwhile, and is not done
+    again where the same command is started again.
 
     Args:
       model: run of finetune, model directory, or a fine-tuned model of another
@@ -71,14 +89,23 @@ def evaluate(
         glue/mnli
       split: train, validation, test or what the task has; those for validation
         if not given
-      overrides: options.key=value, over those of the fine-tuning; repeat
+      overrides: options.key=value, over those of the fine-tuning
       options: keys of the task's options, over those of the fine-tuning.
       batch_size: rows at once
+      engine: what runs the network, as of predict
+      int8: multiply in 8 bits, as predict does with this flag
       output: write the metrics here as JSON too
       predictions: directory for the predictions of each split
       strategy: what it runs under; the workers of multi_worker are what the
         environment variable TF_CONFIG says
       join_seconds: how long to wait for the other workers at the start
+      runner: this process, or Apache Beam
+      beam_args: Beam's own flags in one string; without, Beam runs on this
+        machine
+      num_workers: processes of Beam on this machine, where no --beam_args say
+        otherwise; each computes on one core
+      rows_per_shard: examples that are resumed together, with --runner=beam
+      progress: whether to tell on stderr how far Beam is
 
     Returns:
       The metrics of each split.
@@ -92,6 +119,16 @@ def evaluate(
     from electra_tf.training import strategy as strategies
     from electra_tf.training import workers
 
+    on_beam = runner == "beam"
+    if on_beam and strategy != "one_device":
+        raise UserError(
+            f"--strategy={strategy}: not with --runner=beam; give one of them"
+        )
+    if on_beam and not (output or predictions):
+        raise UserError(
+            "--runner=beam: give --output or --predictions, which all workers "
+            "reach; beside it stands what is done meanwhile"
+        )
     with strategies.distributed(
         strategy,
         join_seconds=join_seconds,
@@ -101,16 +138,66 @@ def evaluate(
         loaded = predictor.load(
             model, task=task, options=options, overrides=overrides,
             data=data, batch_size=batch_size, workers=team,
+            engine=engine, int8=int8,
         )  # fmt: skip
         splits = (split,) if isinstance(split, str) else tuple(split)
+        answer = None
+        if on_beam:
+            how = spread.Spread(
+                beam_args, num_workers, rows_per_shard, True,
+                lines.note_on(progress),
+            )  # fmt: skip
+            arguments = {
+                "model": model, "task": task, "options": options,
+                "overrides": overrides, "data": data,
+            }  # fmt: skip
+            load = {
+                **arguments, "batch_size": batch_size, "engine": engine,
+                "int8": int8,
+            }  # fmt: skip
+            answer = _on_beam(
+                loaded, arguments, load, output or f"{predictions}/all", how
+            )  # fmt: skip
         metrics = predictor.evaluate(
-            loaded, splits, predictions, write=team.is_chief
+            loaded, splits, predictions, team.is_chief, answer
         )
     name = loaded.task.name
     if output and team.is_chief:
         found = {"model": model, "task": name, "data": data, "scores": metrics}
         files.write_text(output, prediction_files.dumps(found) + "\n")
     return Evaluation(metrics, name, output, predictions)
+
+
+def _on_beam(
+    loaded: "Predictor",
+    arguments: Mapping[str, Any],
+    load: Mapping[str, Any],
+    output: str,
+    how: spread.Spread,
+) -> "Callable[[str, Sequence[Any]], list[Prediction]]":
+    """Returns what answers a split on Beam, by its name and its examples."""
+    from electra_tf.prediction import held, row_answers, split_answers
+
+    home = "electra_tf.prediction.split_answers"
+    about = row_answers.about_rows(loaded, None, None) | {
+        "data": arguments["data"],
+        "files": split_answers.identity_of(arguments["data"]),
+    }
+
+    def answer(split: str, examples: Sequence[Any]) -> "list[Prediction]":
+        with spread.answered_lines(
+            [split],
+            f"{output}.{split}",
+            how,
+            load=held.Loader(f"{home}:load", load),
+            read=held.Loader(f"{home}:read", arguments),
+            group=loaded.rows_at_once,
+            about=about | {"split": split, "examples": len(examples)},
+            loaded=lambda: split_answers.ExampleAnswers(loaded),
+        ) as lines_of:
+            return split_answers.parsed(lines_of(0))
+
+    return answer
 
 
 def settings_class(

@@ -73,12 +73,12 @@ def evaluate_pretraining(
 ) -> PretrainingMetrics:
     """Evaluates a pre-training run on held-out text, beside baselines.
 
-    electra-tf evaluate-pretraining --model=RUN --data=DATA
+        electra-tf evaluate-pretraining --model=RUN --data=DATA
 
-    Reads the run's newest checkpoint, or the model directory. Masks and
-    samples are the same at every call, so metrics of different runs compare.
-    The generator stands beside the unigram entropy, which no predictor without
-    context can beat; the discriminator beside "always original".
+    Reads the run's newest checkpoint, or the model directory. Masks and samples
+    are the same at every call, so metrics of different runs compare. The
+    generator is compared with the unigram entropy, which no predictor without
+    context can beat; the discriminator with "always original".
 
     Args:
       model: run or model directory
@@ -109,7 +109,7 @@ def evaluate_pretraining(
 
     from electra_tf import tensors
     from electra_tf.data import manifest, reader
-    from electra_tf.hub import directory
+    from electra_tf.hub import directory, loading
     from electra_tf.keras_api.data import PretrainingData
     from electra_tf.keras_api.pretrainer import ElectraPretrainer
     from electra_tf.pretraining import masking
@@ -126,7 +126,7 @@ def evaluate_pretraining(
         if checkpoint is not None:
             folder, weights_folder = model, checkpoint
         else:
-            folder = weights_folder = directory.find(model)
+            folder = weights_folder = directory.find(loading.locate(model))
         settings, fingerprint = _settings(folder, overrides)
         if split == "validation":
             manifest.load_manifest(data)  # no others hold examples out

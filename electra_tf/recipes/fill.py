@@ -56,14 +56,14 @@ def fill(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Filled:
-    """The most probable tokens for each [MASK] of a text.
+    """Fills each [MASK] of a text with the most probable tokens.
 
-    electra-tf fill --model=RUN --text="The old man sat by the [MASK]."
-    electra-tf fill --model=RUN --input=TEXT.txt --output=FILLED.jsonl
+        electra-tf fill --model=RUN --text="The old man sat by the [MASK]."
+        electra-tf fill --model=RUN --input=TEXT.txt --output=FILLED.jsonl
 
-    The generator says them, of everything around the blank; of a text that is
-    longer than what it reads at once, what is nearest. Several blanks are
-    filled each by itself, or together with --joint, by mask-predict.
+    The generator predicts them from everything around the blank, or from what
+    is nearest in a text that is longer than it reads at once. Several blanks
+    are filled each by itself, or together with --joint, by mask-predict.
 
     With --input each line is filled; one without [MASK] stays as it is. A row
     of the output has the text, the filled text and the candidates of each

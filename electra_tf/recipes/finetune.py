@@ -69,14 +69,14 @@ def finetune(
 ) -> FineTuned:
     """Fine-tunes a model on a task, in one trial or several, and reports.
 
-    electra-tf finetune --config=configs/finetune/sst2.yaml --model=DIR \\
-        --output=RUN
+        electra-tf finetune --config=configs/finetune/sst2.yaml --model=DIR \\
+            --output=RUN
 
-    The model is a checkpoint of any format: a model directory or run of ours,
-    a Hugging Face directory, a KerasHub preset, a TF1 checkpoint, hf:// or
+    The model is a checkpoint of any format: a model directory or run of ours, a
+    Hugging Face directory, a KerasHub preset, a TF1 checkpoint, hf:// or
     kaggle://. It gets a new head, unless it is fine-tuned already and its head
-    is the same. Without --model, or with --random_weights, training starts
-    from nothing.
+    is the same. Without --model, or with --random_weights, training starts from
+    random weights.
 
     Tasks: glue/NAME, classification, regression, squad, xquad, mrqa,
     chinese_qa, tagging, ranking, multitask, or FILE.py:CLASS for one of your
@@ -89,7 +89,7 @@ def finetune(
       output: the run directory
       config: settings: task, options, train, model; a YAML file (in Python a
         settings object or nested dicts too)
-      overrides: section.key=value, over the file's; repeat
+      overrides: section.key=value, over the file's
       task: the task, over the file's
       model: checkpoint to start from
       data: directory or file with the task's data; some tasks know where
@@ -102,17 +102,17 @@ def finetune(
       options: keys of the section `options`, over `config`'s.
       train: keys of the section `train`, over `config`'s.
       random_weights: take the shape and the vocabulary of --model alone
-      new_head: start the head afresh though the model has one that fits
+      new_head: initialise the head anew though the model has one that fits
       vocab: vocabulary, where the model has none
       lower_case: whether the tokenizer lower-cases, where the model does not
-        tell
+        say
       strip_accents: the same; as --lower_case if unset
       strategy: what it runs under; the workers of multi_worker are what the
         environment variable TF_CONFIG says
       join_seconds: how long to wait for the other workers at the start
       tpu: name or address of a TPU
-      loggers: mlflow or wandb, or both: where metrics go too; repeat
-      overwrite: remove the run that is there, and begin anew
+      loggers: mlflow or wandb, or both: where metrics go too
+      overwrite: remove the run that is there, and start again
       progress: whether to tell on stderr how far it is.
 
     Returns:

@@ -55,9 +55,9 @@ def generate(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Generated:
-    """Texts that begin with a prompt, sampled from a masked language model.
+    """Samples texts that begin with a prompt from a masked language model.
 
-    electra-tf generate --model=RUN --prompt="The old man" --num_samples=10
+        electra-tf generate --model=RUN --prompt="The old man" --num_samples=10
 
     Methods: mask_predict samples all tokens at once and then, in some
     iterations, fewer and fewer of them again; gibbs samples one token at a
@@ -71,10 +71,10 @@ def generate(
     Args:
       model: run of pretrain, model directory, checkpoint of another format or
         handle
-      prompt: what the texts begin with; nothing if not given; repeat
+      prompt: what the texts begin with; nothing if not given
       length: tokens after it
       num_samples: texts for each prompt
-      seed: another gives others
+      seed: of the samples; another seed gives other texts
       method: how texts are sampled
       num_iterations: passes of mask_predict, or of gibbs over all tokens; 10
         by default

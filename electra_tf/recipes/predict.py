@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from electra_tf import files
 from electra_tf.config import Overrides, Setting, Settings
 from electra_tf.errors import UserError
+from electra_tf.recipes import spread
 from electra_tf.recipes.arguments import checked
 
 # The settings are those of `evaluate`.
@@ -65,41 +66,66 @@ def predict(
     overrides: Overrides = (),
     options: Mapping[str, Any] | Settings | None = None,
     batch_size: Annotated[int, Setting(at_least=1)] = 64,
+    engine: Literal["auto", "tensorflow", "litert"] = "auto",
+    int8: bool = False,
     overwrite: bool = False,
+    runner: Literal["local", "beam"] = "local",
+    beam_args: str = "",
+    num_workers: Annotated[int, Setting(at_least=1)] = 1,
+    rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
     progress: bool = True,
 ) -> Predicted:
-    """Predictions of a fine-tuned model, for each row of a file.
+    """Writes the predictions of a fine-tuned model for each row of a file.
 
-    electra-tf predict --model=RUN --input=FILE.tsv --output=FILE.jsonl
+        electra-tf predict --model=RUN --input=FILE.tsv --output=FILE.jsonl
 
     The input is a table, JSON Lines, JSON, Parquet, Arrow or a folder of
-    datasets, told by what it holds; the output is TSV, CSV or JSON Lines by its
-    name; .gz too. The input has the columns that the task was trained with
+    datasets, recognised by its content; the output is TSV, CSV or JSON Lines by
+    its name; .gz too. The input has the columns that the task was trained with
     (text, or question and context, or tokens). An output row repeats them and
     adds the prediction: label and probabilities, score, tags and entities,
-    answer, or text. A column that is there already gets the name
-    predicted_...; in tables a value that is no text is JSON. A row that cannot
-    be answered has an error instead; the command then says how many there are
-    and ends with status 3.
+    answer, or text. A column that is there already gets the name predicted_...;
+    in tables a value that is no text is JSON. A row that cannot be answered has
+    an error instead; the command then says how many there are and ends with
+    status 3.
 
-    The file is read bit by bit, whatever its size. Interrupted at any moment
+    The file is read in pieces, whatever its size. Interrupted at any moment
     and started again with the same arguments, it resumes where it was.
+
+    With --runner=beam Apache Beam's workers answer (the extra 'beam'), each
+    with the model loaded once. The input may be several files then, as globs
+    and by commas; of --output=x/answers.jsonl the files are
+    x/answers-00000-of-00002.jsonl and so on, whose rows one behind the other
+    are those of the local command to the last digit, and, last of all,
+    x/answers.manifest.json. Started again, it answers the shards that are
+    missing.
 
     Args:
       model: run of finetune, model directory, or a fine-tuned model of another
         format
       input: file to predict for
       output: file to write
-      format: of the input, where what it holds does not tell
+      format: of the input, where its content does not say
       columns: names of the input's columns, divided by commas, where its first
         line does not tell them
       delimiter: between the columns of CSV, where the first rows do not tell
       keep: columns of the input to repeat, divided by commas; all by default
       task: answer as this task, if its head is the same
-      overrides: options.key=value, over those of the fine-tuning; repeat
+      overrides: options.key=value, over those of the fine-tuning
       options: keys of the task's options, over those of the fine-tuning.
       batch_size: rows at once
+      engine: what runs the network: tensorflow, or litert, on CPUs (pip install
+        'electra-tf[litert]'); auto is tensorflow, and litert with --int8
+      int8: multiply in 8 bits, which is several times as fast; predictions
+        differ a little, and how much is what evaluate --int8 tells
       overwrite: replace an output that is there
+      runner: this process, or Apache Beam
+      beam_args: Beam's own flags in one string; without, Beam runs on this
+        machine
+      num_workers: processes of Beam on this machine, where no --beam_args say
+        otherwise; each computes on one core
+      rows_per_shard: rows of an output file of --runner=beam; rounded up to
+        rows that are answered together, 1,024 or, of long texts, 64
       progress: whether to tell on stderr how far it is.
 
     Returns:
@@ -110,7 +136,7 @@ def predict(
         that do not fit.
     """
     from electra_tf.prediction import files as prediction_files
-    from electra_tf.prediction import predictor, resumable
+    from electra_tf.prediction import predictor, row_answers
     from electra_tf.recipes.progress import RowProgress
     from electra_tf.tasks import formats
 
@@ -119,20 +145,35 @@ def predict(
             print(text, file=sys.stderr, flush=True)
 
     prediction_files.check_name(output, "--output")
+    if runner == "beam":
+        return _on_beam(
+            model, input, output,
+            read={
+                "format": format, "columns": names(columns),
+                "delimiter": delimiter,
+            },
+            keep=names(keep),
+            load={
+                "task": task, "options": options, "overrides": overrides,
+                "batch_size": batch_size, "engine": engine, "int8": int8,
+            },
+            how=spread.Spread(
+                beam_args, num_workers, rows_per_shard, overwrite, note
+            ),
+        )  # fmt: skip
     if not files.exists(input):
         raise UserError(f"--input: {input}: no such file")
     layout = formats.detect(input, format, delimiter)
     prediction_files.check_output(output, overwrite)
-    keep, names = _names(keep), _names(columns)
     loaded = predictor.load(
         model, task=task, options=options, overrides=overrides,
-        batch_size=batch_size,
+        batch_size=batch_size, engine=engine, int8=int8,
     )  # fmt: skip
     line = RowProgress(files.size(input), progress)
     try:
-        done = resumable.predict_file(
+        done = row_answers.predict_file(
             loaded, input, output,
-            layout=layout, columns=names, keep=keep,
+            layout=layout, columns=names(columns), keep=names(keep),
             progress=line.update, note=note,
         )  # fmt: skip
     finally:
@@ -142,8 +183,47 @@ def predict(
     return Predicted(output, done.rows, done.errors, done.first_error)
 
 
-def _names(given: str | Sequence[str] | None) -> Sequence[str] | None:
-    """Names that a text divides by commas."""
+def _on_beam(
+    model: str,
+    input: str,
+    output: str,
+    *,
+    read: Mapping[str, Any],
+    keep: Sequence[str] | None,
+    load: Mapping[str, Any],
+    how: spread.Spread,
+) -> Predicted:
+    """As `predict`, with the arguments of reading, loading and running."""
+    from electra_tf.prediction import files as prediction_files
+    from electra_tf.prediction import held, predictor, row_answers
+    from electra_tf.tasks import formats
+
+    paths = spread.inputs(input)
+    layout = formats.detect(paths[0], read["format"], read["delimiter"])
+    loaded = predictor.load(model, **load)
+    kept = row_answers.checked_columns(keep, paths[0], layout, read["columns"])
+    home = "electra_tf.prediction."
+    return spread.answered(
+        paths,
+        output,
+        how,
+        load=held.Loader(
+            f"{home}row_answers:load", {"model": model, "keep": kept, **load}
+        ),
+        read=held.Loader(f"{home}row_answers:read_rows", read),
+        write=held.Loader(
+            f"{home}files:write_rows",
+            {"format": prediction_files.check_name(output, "--output")},
+        ),
+        group=loaded.rows_at_once,
+        about=row_answers.about_rows(loaded, kept, read["columns"]),
+        renewed=row_answers.renewed_options(loaded),
+        loaded=lambda: row_answers.RowAnswers(loaded, kept),
+    ).predicted()
+
+
+def names(given: str | Sequence[str] | None) -> Sequence[str] | None:
+    """Returns the names that a text divides by commas."""
     if not isinstance(given, str):
         return given
     return [name.strip() for name in given.split(",") if name.strip()]

@@ -75,10 +75,10 @@ def prepare_text(
     and archives of these, of any size. Bytes that are not UTF-8 are replaced,
     control characters removed. The output is what build-data would read with
     the same flags: a line a line, a blank line between documents; .gz
-    compresses it. Without --output only the counts are told.
+    compresses it. Without --output only the counts are printed.
 
-    Stop words are for what counts words. A network that reads sentences wants
-    them left in: do not remove them before pre-training or fine-tuning.
+    Remove stop words for programs that count words. Do not remove them before
+    pre-training or fine-tuning: a network that reads sentences needs them.
 
     Args:
       input: text files: globs, separated by commas

@@ -85,7 +85,7 @@ def pretrain(
 ) -> PretrainResult:
     """Trains a generator and a discriminator on built examples.
 
-    electra-tf pretrain --config=tiny.yaml --data=DATA --output=RUN
+        electra-tf pretrain --config=tiny.yaml --data=DATA --output=RUN
 
     Started again with the same arguments it resumes from the last checkpoint;
     SIGTERM and Ctrl-C write one first. The run directory receives
@@ -94,13 +94,14 @@ def pretrain(
 
     With --init_from the run starts from a checkpoint of any format (a model
     directory, Hugging Face, KerasHub, TF1, hf:// or kaggle:// handle), whose
-    shape it takes; a generator or head that is missing there starts afresh.
+    shape it takes; a generator or head that is missing there is initialised
+    anew.
 
     Args:
       data: directory made by build-data, or a glob of the original's TFRecords
       output: the run directory
       config: YAML file of settings; the defaults pre-train ELECTRA-Small
-      overrides: section.key=value, over the file's; repeat
+      overrides: section.key=value, over the file's
       model: settings of the discriminator's shape and dropout, over the file's
       generator: settings of the generator, likewise
       masking: settings of the masking, likewise
@@ -109,10 +110,9 @@ def pretrain(
       vocab: vocabulary file; the data's by default
       init_from: checkpoint to start from; twice for a discriminator and a
         generator that are apart
-      init_optimizer: carry over its optimizer's slots and step too, so that
-        the learning rate's schedule goes on; otherwise it starts again
-      init_set: what that checkpoint does not tell, as model.num_heads=4;
-        repeat
+      init_optimizer: carry over its optimizer's slots and step too, so that the
+        learning rate's schedule continues; otherwise it starts again
+      init_set: what that checkpoint does not say, as model.num_heads=4
       extend_vocab: file of tokens, one a line, to append to that checkpoint's
         vocabulary
       strategy: one_device, mirrored, multi_worker or tpu; the workers of
@@ -122,7 +122,7 @@ def pretrain(
       skip_corrupt: leave damaged records out instead of stopping
       lower_case: how the text of TFRecords without a manifest was treated
       strip_accents: the same; as lower_case if unset
-      loggers: mlflow or wandb, or both: where metrics go too; repeat
+      loggers: mlflow or wandb, or both: where metrics go too
       progress: whether to show progress and notes on stderr
 
     Returns:

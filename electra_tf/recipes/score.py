@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
-from electra_tf.recipes import lines
+from electra_tf.recipes import lines, spread
 from electra_tf.recipes.arguments import checked
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ Rows = Callable[[], Iterable[lines.Row]]  # they are read once or twice
 Share = Annotated[float, Setting(at_least=0, at_most=1)]
 
 _CHUNK = 512  # lines that are sorted by length together
-_SCORE_COLUMNS = ("text", "score", "mean", "tokens", "unknown")
 _RERANK_COLUMNS = ("id", "rank", "text", "total", "score", "other")
 
 
@@ -81,11 +81,15 @@ def score(
     vocab: str | None = None,
     batch_tokens: Annotated[int, Setting(at_least=1)] = 8192,
     overwrite: bool = False,
+    runner: Literal["local", "beam"] = "local",
+    beam_args: str = "",
+    num_workers: Annotated[int, Setting(at_least=1)] = 1,
+    rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
     progress: bool = True,
 ) -> Scores:
     """Scores sentences by how good a pre-trained model finds them.
 
-    electra-tf score --model=RUN --input=TEXT.txt [--output=SCORES.jsonl]
+        electra-tf score --model=RUN --input=TEXT.txt --output=SCORES.jsonl
 
     A score is a log-probability in nats, the higher the better; `mean` is
     that a token. Methods: pll, the generator's pseudo-log-likelihood, a pass
@@ -99,10 +103,14 @@ def score(
     --weight times ours; --best writes the first of each list.
 
     --keep_above and --keep_share clean a text up: --output then is the text
-    without the lines of low score a token, and the counts are told.
+    without the lines of low score per token, and the counts are printed.
 
-    Without --output the scores are shown. Interrupted at any moment and
+    Without --output the scores are printed. Interrupted at any moment and
     started again with the same arguments, it resumes.
+
+    --runner=beam is as predict's: of x/s.jsonl the files are
+    x/s-00000-of-00002.jsonl and so on, and x/s.manifest.json. With --rerank
+    and --keep_... the workers score, and this process writes one output.
 
     Args:
       model: run of pretrain, model directory, checkpoint of another format or
@@ -124,6 +132,13 @@ def score(
       vocab: vocabulary, if none is beside the model
       batch_tokens: tokens at once
       overwrite: replace an output that is there
+      runner: this process, or Apache Beam
+      beam_args: Beam's own flags in one string; without, Beam runs on this
+        machine
+      num_workers: processes of Beam on this machine, where no --beam_args say
+        otherwise; each computes on one core
+      rows_per_shard: lines of an output file of --runner=beam; rounded up to
+        whole groups of 512
       progress: whether to tell on stderr how far it is, and the summary.
 
     Returns:
@@ -133,20 +148,22 @@ def score(
       UserError: arguments that do not go together, no such model or file, or
         no n-best lists.
     """
-    from electra_tf.generation import scoring
-    from electra_tf.prediction import resumable
+    from electra_tf.generation import scored_lines
+    from electra_tf.prediction import held, resumable
 
     keeps = keep_above is not None or keep_share is not None
     _check_together(keep_above, keep_share, per_token, rerank, best, weight)
-    _check_files(input, output, best, keeps, overwrite)
-    scorer = scoring.Scorer.from_pretrained(
-        model,
-        method,
-        vocab=vocab,
-        max_seq_length=max_seq_length,
-        batch_tokens=batch_tokens,
-    )
-    answer = _answer(scorer, per_token, input if rerank else None)
+    on_beam = runner == "beam"
+    _check_files(None if on_beam else input, output, best, keeps, overwrite)
+    arguments: dict[str, Any] = {
+        "model": model, "method": method, "vocab": vocab,
+        "max_seq_length": max_seq_length, "batch_tokens": batch_tokens,
+        "per_token": per_token, "lists": input if rerank else None,
+    }  # fmt: skip
+    if on_beam:
+        paths = _inputs_on_beam(input, output, rerank)
+    answers = scored_lines.load(**arguments)
+    scorer, answer = answers.scorer, answers.answer
 
     def finished(rows: Rows) -> Scores:
         if rerank:
@@ -161,7 +178,7 @@ def score(
             kept = _Kept(threshold, max_unknown_share)
             found = _write_kept(rows, output, kept)
         else:
-            columns = [*_SCORE_COLUMNS, *["token_scores"] * per_token]
+            columns = [*scored_lines.COLUMNS, *["token_scores"] * per_token]
             found = _write_scores(rows(), output, columns, scorer.method)
         lines.note_on(progress)(found.summary)
         return dataclasses.replace(found, method=scorer.method)
@@ -178,10 +195,96 @@ def score(
         "max_seq_length": scorer.max_length,
         "weights": resumable.weights_digest([scorer.network]),
     }
+    if on_beam:
+        how = spread.Spread(
+            beam_args, num_workers, rows_per_shard, overwrite,
+            lines.note_on(progress),
+        )  # fmt: skip
+        spread_out: dict[str, Any] = {
+            "load": held.Loader("electra_tf.generation.scored_lines:load",
+                arguments),
+            "read": held.Loader("electra_tf.prediction.resumable:read_lines",
+                {}),
+            "group": _CHUNK, "about": about, "loaded": lambda: answers,
+        }  # fmt: skip
+        if not (rerank or keeps):
+            return _scored(paths, output, how, scorer.method, spread_out)
+        about["inputs"] = [resumable.identity(path) for path in paths]
+        with spread.answered_lines(paths, output, how, **spread_out) as found:
+            return finished(
+                lambda: (
+                    json.loads(line)
+                    for number in range(len(paths))
+                    for line in found(number)
+                )
+            )
     with lines.answered(
         input, output, answer, about, chunk=_CHUNK, progress=progress
     ) as rows:
         return finished(rows)
+
+
+def _inputs_on_beam(source: str, output: str | None, rerank: bool) -> list[str]:
+    """The files, whose scores go to an output."""
+    if not output:
+        raise UserError("--runner=beam: give --output, the file to write")
+    paths = spread.inputs(source)
+    if rerank and len(paths) > 1:
+        raise UserError(
+            f"--rerank: {source} is {len(paths)} files; expected one"
+        )
+    return paths
+
+
+def _scored(
+    paths: Sequence[str],
+    output: str,
+    how: spread.Spread,
+    method: str,
+    spread_out: dict[str, Any],
+) -> Scores:
+    """Scores on Beam, in shards."""
+    from electra_tf.prediction import files as prediction_files
+    from electra_tf.prediction import held
+
+    write = held.Loader(
+        "electra_tf.prediction.files:write_rows",
+        {"format": prediction_files.check_name(output, "--output")},
+    )
+    found = spread.answered(
+        paths, output, how, write=write, last=(), **spread_out
+    )
+    told = _Total(
+        found.rows, found.sums.get("score", 0.0),
+        int(found.sums.get("tokens", 0)),
+    )  # fmt: skip
+    how.note(told.summary(method))
+    return Scores(
+        method,
+        told.summary(method),
+        found.rows,
+        mean=told.mean,
+        output=found.files,
+    )
+
+
+@dataclasses.dataclass
+class _Total:
+    """Lines, and the sums over them."""
+
+    count: int
+    score: float
+    tokens: int
+
+    @property
+    def mean(self) -> float | None:
+        return self.score / self.tokens if self.tokens else None
+
+    def summary(self, method: str) -> str:
+        told = "nothing to score"
+        if self.mean is not None:
+            told = f"{self.mean:.4f} a token"
+        return f"{self.count:,} lines, {self.tokens:,} tokens, {method}: {told}"
 
 
 def _check_together(
@@ -211,7 +314,7 @@ def _check_together(
 
 
 def _check_files(
-    source: str,
+    source: str | None,
     output: str | None,
     best: str | None,
     keeps: bool,
@@ -221,7 +324,8 @@ def _check_files(
     from electra_tf import files
     from electra_tf.prediction import files as prediction_files
 
-    prediction_files.check_input(source)
+    if source is not None:
+        prediction_files.check_input(source)
     prediction_files.check_output(output, overwrite)
     if output and not keeps:
         prediction_files.check_name(output, "--output")
@@ -231,48 +335,6 @@ def _check_files(
             raise UserError(f"--best: {best} is there already")
 
 
-def _answer(
-    scorer: "scoring.Scorer", per_token: bool, lists: str | None
-) -> Callable[[Sequence[str], int], list[dict[str, Any]]]:
-    """Returns what scores lines, or the candidates in those of `lists`."""
-    from electra_tf.generation import scoring
-
-    def answer(some: Sequence[str], number: int) -> list[dict[str, Any]]:
-        if lists is None:
-            return [_row(found, per_token) for found in scorer.score(some)]
-        candidates = [
-            scoring.parse_candidate(line, number + i, lists)
-            for i, line in enumerate(some)
-        ]
-        found = scorer.score([c.text if c else "" for c in candidates])
-        return [
-            {"line": line, **_row(one, False)} for line, one in zip(some, found)
-        ]
-
-    return answer
-
-
-def _row(found: "scoring.Scored", per_token: bool) -> dict[str, Any]:
-    """A score as it is written; the text's tokens if they are wanted."""
-    row: dict[str, Any] = {
-        "text": found.text,
-        "score": _rounded(found.score),
-        "mean": _rounded(found.mean),
-        "tokens": len(found.tokens),
-        "unknown": found.unknown,
-    }
-    if per_token:
-        row["token_scores"] = [
-            [token, _rounded(float(value))]
-            for token, value in zip(found.tokens, found.log_probs)
-        ]
-    return row
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
-
-
 def _write_scores(
     rows: Iterable[lines.Row],
     output: str | None,
@@ -280,23 +342,20 @@ def _write_scores(
     method: str,
 ) -> Scores:
     """Writes the scores of lines, and sums them up."""
-    total, tokens = 0.0, 0
+    total = _Total(0, 0.0, 0)
 
     def summed() -> Iterator[lines.Row]:
-        nonlocal total, tokens
         for row in rows:
-            total += row["score"] or 0.0
-            tokens += row["tokens"]
+            total.score += row["score"] or 0.0
+            total.tokens += row["tokens"]
             yield row
 
-    count, shown = _written(output, columns, summed())
-    mean = total / tokens if tokens else None
-    told = "nothing to score" if mean is None else f"{mean:.4f} a token"
+    total.count, shown = _written(output, columns, summed())
     return Scores(
         method,
-        f"{count:,} lines, {tokens:,} tokens, {method}: {told}",
-        count,
-        mean=mean,
+        total.summary(method),
+        total.count,
+        mean=total.mean,
         output=output,
         columns=columns,
         rows=shown,
@@ -353,7 +412,7 @@ def _reranked(
     Raises:
       UserError: the file is no n-best file; see `scoring.candidate_lists`.
     """
-    from electra_tf.generation import scoring
+    from electra_tf.generation import scored_lines, scoring
 
     scores: dict[int, float | None] = {}
 
@@ -372,7 +431,7 @@ def _reranked(
                     "id": ranked.candidate.list_id,
                     "rank": ranked.rank,
                     "text": ranked.candidate.text,
-                    "total": _rounded(ranked.total),
+                    "total": scored_lines.rounded(ranked.total),
                     "score": ranked.score,
                     "other": ranked.candidate.other,
                 }

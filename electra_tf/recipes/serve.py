@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from electra_tf.config import Setting
@@ -25,6 +25,7 @@ def serve(
     batch_rows: Annotated[int, Setting(at_least=1)] = 32,
     batch_wait_ms: Annotated[float, Setting(at_least=0)] = 5.0,
     parallel_calls: Annotated[int, Setting(at_least=0)] = 0,
+    engine: Literal["auto", "tensorflow", "litert"] = "auto",
     intra_op_threads: Annotated[int, Setting(at_least=0)] = 1,
     max_request_bytes: Annotated[int, Setting(at_least=1)] = 4 * 2**20,
     max_request_rows: Annotated[int, Setting(at_least=1)] = 4096,
@@ -39,7 +40,7 @@ def serve(
 ) -> None:
     """Serves exported models on this machine, as TensorFlow Serving does.
 
-    electra-tf serve --model=DIR [--model=NAME=DIR ...] [--port=8501]
+        electra-tf serve --model=DIR --model=NAME=DIR --port=8501
 
     DIR is what electra-tf export wrote: numbered versions. The newest is
     served under the directory's name, or under NAME; a newer one that appears
@@ -59,7 +60,7 @@ def serve(
     encryption: beyond this machine it belongs behind a proxy that has.
 
     Args:
-      model: directory of versions, or NAME=DIRECTORY; repeat for more models
+      model: directory of versions, or NAME=DIRECTORY, for more models
       model_config_file: file that names models, their versions and labels, in
         TensorFlow Serving's form; read again when it changes
       batching_parameters_file: TensorFlow Serving's, in place of --batch_rows,
@@ -76,6 +77,9 @@ def serve(
         share its own
       parallel_calls: calls of models that run at the same time; 0: one for
         each core, two where there is a GPU
+      engine: what runs models: auto is litert where it is installed (pip
+        install 'electra-tf[litert]') and the model was exported with --litert,
+        and else tensorflow
       intra_op_threads: threads that share one operation of a call; 0: as many
         as cores. One is best where requests keep the cores busy; for a large
         model that few ask take more, and fewer --parallel_calls
@@ -172,6 +176,7 @@ def serve(
                 ),
                 allowed_hosts=_listed(allowed_hosts),
                 cors_origins=_listed(cors_origins),
+                engine=engine,
             )
         )
         if not stop.requested:

@@ -72,13 +72,13 @@ def tune(
 ) -> Tuned:
     """Searches for the learning rate, batch size and epochs of a fine-tuning.
 
-    electra-tf tune --config=configs/finetune/sst2.yaml --model=DIR \\
-        --output=SEARCH --num_runs=20
+        electra-tf tune --config=configs/finetune/sst2.yaml --model=DIR \\
+            --output=SEARCH --num_runs=20
 
     Each run is a fine-tuning in a directory of its own below the output; what
     it does best on the validation data decides what is tried next (Optuna's
     tree-structured Parzen estimator). Started again with the same arguments it
-    resumes, and with a larger --num_runs it goes on. The models of runs that
+    resumes, and with a larger --num_runs it continues. The models of runs that
     are not the best are removed. The output receives tune.md, tune.json and
     plots/search.png. The score of the best run is flattering, as it was chosen
     by it: judge it on test data. Needs the extra `tune`.
@@ -87,7 +87,7 @@ def tune(
       output: the directory of the search
       config: settings of the fine-tuning: a YAML file (in Python a settings
         object or nested dicts too)
-      overrides: section.key=value, over the file's; repeat
+      overrides: section.key=value, over the file's
       task: the task, over the file's
       model: checkpoint to start from
       data: directory or file with the task's data

@@ -4,7 +4,9 @@ The same rows as those of the tasks: `tasks.texts.task.pair_rows` for a
 text or a pair, `tasks.ranking.pairs.pair_rows` for query and passage.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -22,6 +24,23 @@ Tensors = dict[str, tf.Tensor]
 Forward = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Tensors]
 # Name -> a tf.function of string tensors [B] that returns tensors [B, ...].
 Signatures = dict[str, tf.types.experimental.GenericFunction]
+
+
+# In place of `over_rows`, for a signature that is taken apart; see there.
+_OverRows = Callable[[Forward, "Rows", Mapping[str, tf.TensorSpec]], Tensors]
+_instead: contextvars.ContextVar[_OverRows | None] = contextvars.ContextVar(
+    "instead", default=None
+)
+
+
+@contextlib.contextmanager
+def over_rows_instead(call: _OverRows) -> Iterator[None]:
+    """While entered, `over_rows` is `call`."""
+    token = _instead.set(call)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
 
 
 class Rows(NamedTuple):
@@ -193,40 +212,130 @@ def _lengths(rows: tf.RaggedTensor) -> tf.Tensor:
     return tf.cast(rows.row_lengths(), tf.int32)
 
 
+class Batches(NamedTuple):
+    """Rows as they are run: by length, some at a time.
+
+    Attributes:
+      input_ids: int32 [B, L], of one column at least.
+      segment_ids: int32 [B, L].
+      lengths: int32 [B].
+      order: int32 [B], the rows from the shortest to the longest.
+      size: int32, how many are run together.
+    """
+
+    input_ids: tf.Tensor
+    segment_ids: tf.Tensor
+    lengths: tf.Tensor
+    order: tf.Tensor
+    size: tf.Tensor
+
+    def number(self) -> tf.Tensor:
+        """int32, of batches; one where there are no rows."""
+        count = tf.size(self.order)
+        return tf.maximum((count + self.size - 1) // self.size, 1)
+
+
+def batches_of(rows: Rows) -> Batches:
+    """Puts rows into batches."""
+    # Without rows there is a column all the same: heads read the first one.
+    width = tf.maximum(tf.shape(rows.input_ids)[1], 1)
+    missing = [[0, 0], [0, width - tf.shape(rows.input_ids)[1]]]
+    return Batches(
+        tf.pad(rows.input_ids, missing),
+        tf.pad(rows.segment_ids, missing),
+        rows.lengths,
+        tf.argsort(rows.lengths),
+        tf.clip_by_value(_TOKENS // width, 1, _ROWS),
+    )
+
+
+def over_batches(
+    forward: Callable[..., Tensors],
+    batches: Batches,
+    first: tf.Tensor | int,
+    end: tf.Tensor | int,
+    outputs: Mapping[str, tf.TensorSpec],
+    beside: tf.Tensor | None = None,
+) -> Tensors:
+    """Calls `forward` on some batches; results come in the batches' order.
+
+    Args:
+      forward: gets P rows, perhaps 0, cut to the longest of them.
+      batches: of B rows; B may be 0.
+      first: int32, the first batch.
+      end: int32, the batch after the last.
+      outputs: what `forward` returns; shapes [None, ...].
+      beside: float32 [B, L, H] or [B, H]; `forward` gets it of its rows, after
+        the others.
+
+    Returns:
+      Tensors [rows of these batches, ...].
+    """
+    before = first * batches.size
+    count = tf.minimum(end * batches.size, tf.size(batches.order)) - before
+
+    def run(start: tf.Tensor, end: tf.Tensor) -> Tensors:
+        some = batches.order[before + start : before + end]
+        lengths = tf.gather(batches.lengths, some)
+        length = tf.maximum(tf.reduce_max(lengths), 1)
+        more = []
+        if beside is not None:
+            more = [tf.gather(beside, some)]
+            if beside.shape.rank == 3:
+                more = [more[0][:, :length]]
+        return forward(
+            tf.gather(batches.input_ids, some)[:, :length],
+            tf.sequence_mask(lengths, length, tf.int32),
+            tf.gather(batches.segment_ids, some)[:, :length],
+            *more,
+        )
+
+    return in_parts(run, count, batches.size, outputs)
+
+
+def in_order(batches: Batches, found: Tensors) -> Tensors:
+    """What all batches gave, in the rows' order."""
+    back = tf.math.invert_permutation(batches.order)
+    return {name: tf.gather(value, back) for name, value in found.items()}
+
+
 def over_rows(
     forward: Forward, rows: Rows, outputs: Mapping[str, tf.TensorSpec]
 ) -> Tensors:
     """Calls `forward` on the rows by length; results come in the rows' order.
 
     Args:
-      forward: gets P rows, perhaps 0, cut to the longest of them.
+      forward: as `over_batches`'s.
       rows: B of them; B may be 0.
       outputs: what `forward` returns; shapes [None, ...].
 
     Returns:
       Tensors [B, ...].
     """
-    # Without rows there is a column all the same: heads read the first one.
-    width = tf.maximum(tf.shape(rows.input_ids)[1], 1)
-    missing = [[0, 0], [0, width - tf.shape(rows.input_ids)[1]]]
-    input_ids = tf.pad(rows.input_ids, missing)
-    segment_ids = tf.pad(rows.segment_ids, missing)
-    size = tf.clip_by_value(_TOKENS // width, 1, _ROWS)
-    order = tf.argsort(rows.lengths)
+    instead = _instead.get()
+    if instead is not None:
+        return instead(forward, rows, outputs)
+    return some_at_a_time(forward, rows, outputs)
 
-    def run(start: tf.Tensor, end: tf.Tensor) -> Tensors:
-        some = order[start:end]
-        lengths = tf.gather(rows.lengths, some)
-        length = tf.maximum(tf.reduce_max(lengths), 1)
-        return forward(
-            tf.gather(input_ids, some)[:, :length],
-            tf.sequence_mask(lengths, length, tf.int32),
-            tf.gather(segment_ids, some)[:, :length],
-        )
 
-    found = in_parts(run, tf.shape(order)[0], size, outputs)
-    back = tf.math.invert_permutation(order)
-    return {name: tf.gather(value, back) for name, value in found.items()}
+def some_at_a_time(
+    forward: Callable[..., Tensors],
+    rows: Rows,
+    outputs: Mapping[str, tf.TensorSpec],
+    beside: tf.Tensor | None = None,
+) -> Tensors:
+    """What `over_rows` does.
+
+    Args:
+      forward: see there.
+      rows: see there.
+      outputs: see there.
+      beside: as `over_batches`'s.
+    """
+    batches = batches_of(rows)
+    count = batches.number()
+    found = over_batches(forward, batches, 0, count, outputs, beside)
+    return in_order(batches, found)
 
 
 def in_parts(
@@ -234,6 +343,7 @@ def in_parts(
     count: tf.Tensor,
     size: tf.Tensor | int,
     outputs: Mapping[str, tf.TensorSpec],
+    at_once: int = 2,
 ) -> Tensors:
     """`run(start, end)` over 0 to `count`, one part after another, joined.
 
@@ -243,6 +353,7 @@ def in_parts(
       count: int32.
       size: of a part; the last one is what is left.
       outputs: what `run` returns; shapes [None, ...].
+      at_once: parts that may run at the same time.
 
     Returns:
       Tensors [count, ...].
@@ -267,7 +378,7 @@ def in_parts(
         lambda i, _: i < number,
         body,
         (0, arrays),
-        parallel_iterations=2,
+        parallel_iterations=at_once,
     )
     return {name: array.concat() for name, array in arrays.items()}
 

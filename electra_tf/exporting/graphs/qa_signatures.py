@@ -4,13 +4,24 @@ Contexts become windows of tokens as in `tasks.qa.features`, and scores of
 positions the best answer as in `tasks.qa.answers`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from electra_tf.exporting.graphs import inputs
-from electra_tf.exporting.graphs.inputs import Rows, Signatures, Tensors
-from electra_tf.exporting.graphs.word_splitting import cut_spans, split_runs
+from electra_tf.exporting.graphs import inputs, slices, steps
+from electra_tf.exporting.graphs.inputs import (
+    Forward,
+    Rows,
+    Signatures,
+    Tensors,
+)
+from electra_tf.exporting.graphs.slices import Read
+from electra_tf.exporting.graphs.word_splitting import (
+    PLACES,
+    Words,
+    cut_spans,
+    split_runs,
+)
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.qa.answers import AnswerConfig
 from electra_tf.tasks.qa.features import QAFeatureConfig
@@ -20,12 +31,13 @@ from electra_tf.text.normalize import row_numbers
 from electra_tf.text.tokenizer import Offsets, Tokenizer
 from electra_tf.text.truncation import first_tokens
 
+_WINDOWS = 256  # whose spans are looked at together
+
 
 class Windows(NamedTuple):
-    """N windows of B questions, in the order of these; int64 but for `rows`.
+    """N windows of B questions, in the order of these; int64.
 
     Attributes:
-      rows: `[CLS] question [SEP] part of the context [SEP]`.
       splits: [B + 1], where the windows of each question start.
       example: [N], the question that each is of.
       index: [N], which of its windows it is.
@@ -37,7 +49,6 @@ class Windows(NamedTuple):
       total: [B], pieces of the context.
     """
 
-    rows: Rows
     splits: tf.Tensor
     example: tf.Tensor
     index: tf.Tensor
@@ -89,7 +100,22 @@ def context_pieces(
       contexts: string [B], whatever bytes.
       splitter: the task's.
     """
-    words = split_runs(contexts, splitter)
+
+    def reader(texts: tf.Tensor) -> Read:
+        words = split_runs(texts, splitter)
+        return Read(_pieces(tokenizer, words)._asdict(), words.num_chars)
+
+    # An added token may have ideographs, and must stay whole.
+    found = slices.read(
+        contexts, reader,
+        {"ids": tf.int32, **dict.fromkeys(PLACES, tf.int64)},
+        between_ideographs=not tokenizer.vocab.added,
+    )  # fmt: skip
+    return Offsets(**found)
+
+
+def _pieces(tokenizer: Tokenizer, words: Words) -> Offsets:
+    """The pieces of contexts' words, and where they stand in the contexts."""
     found = tokenizer.tokenize_with_offsets(words.text.flat_values)
     of_word = row_numbers(found.ids)
     splits = tf.gather(found.ids.row_splits, words.text.row_splits)
@@ -120,8 +146,10 @@ def make_windows(
     questions: tf.Tensor,
     pieces: Offsets,
     config: QAFeatureConfig,
-) -> Windows:
-    """The windows; a context without a piece has none.
+) -> tuple[Rows, Windows]:
+    """The windows, and their rows; a context without a piece has none.
+
+    A row is `[CLS] question [SEP] part of the context [SEP]`.
 
     Args:
       tokenizer: the model's.
@@ -151,13 +179,10 @@ def make_windows(
         tf.gather(pieces.ids.flat_values, seen.flat_values)
     )
     offset = tf.gather(asked, example) + 2
-    return Windows(
-        inputs.paired_rows(
-            tokenizer,
-            tf.gather(question, example),
-            seen,
-            tf.ones_like(length),
-        ),
+    rows = inputs.paired_rows(
+        tokenizer, tf.gather(question, example), seen, tf.ones_like(length)
+    )
+    return rows, Windows(
         tf.concat([[0], tf.cumsum(counts)], axis=0),
         example, index, start, length, offset, step, room, total,
     )  # fmt: skip
@@ -214,34 +239,50 @@ def find_candidates(
         [N, K, M] and `end_scores` float32; -1 for what is no position.
       max_answer_length: in pieces.
     """
-    ends = tf.cast(beams["ends"], tf.int64)
-    starts = tf.cast(beams["starts"], tf.int64)[:, :, tf.newaxis]
-    starts = tf.broadcast_to(starts, tf.shape(ends))
 
-    def of_window(values: tf.Tensor) -> tf.Tensor:
-        return values[:, tf.newaxis, tf.newaxis]
+    def own(start: tf.Tensor, end: tf.Tensor) -> Tensors:
+        """Those of some windows, which no other window shows more around."""
+        ends = tf.cast(beams["ends"][start:end], tf.int64)
+        starts = tf.cast(beams["starts"][start:end], tf.int64)
+        starts = tf.broadcast_to(starts[:, :, tf.newaxis], tf.shape(ends))
 
-    first = starts - of_window(windows.offset)
-    last = ends - of_window(windows.offset)
-    length, size = of_window(windows.length), last - first + 1
-    keep = (first >= 0) & (last < length) & (size > 0)
-    keep = tf.where(keep & (size <= max_answer_length))  # [C, 3]
-    score = beams["start_scores"][:, :, tf.newaxis] + beams["end_scores"]
-    score = tf.gather_nd(score, keep)
-    window = keep[:, 0]
-    example = tf.gather(windows.example, window)
-    start = tf.gather(windows.start, window)
-    first = tf.gather_nd(first, keep) + start
-    last = tf.gather_nd(last, keep) + start
-    own = windows.shows_most(example, first) == tf.gather(windows.index, window)
+        def of_window(values: tf.Tensor) -> tf.Tensor:
+            return values[start:end, tf.newaxis, tf.newaxis]
+
+        first = starts - of_window(windows.offset)
+        last = ends - of_window(windows.offset)
+        length, size = of_window(windows.length), last - first + 1
+        keep = (first >= 0) & (last < length) & (size > 0)
+        keep = tf.where(keep & (size <= max_answer_length))  # [C, 3]
+        score = beams["start_scores"][start:end, :, tf.newaxis]
+        score += beams["end_scores"][start:end]
+        window = keep[:, 0] + tf.cast(start, tf.int64)
+        before = tf.gather(windows.start, window)
+        example = tf.gather(windows.example, window)
+        first = tf.gather_nd(first, keep) + before
+        shown = windows.shows_most(example, first)
+        found = {
+            "score": tf.gather_nd(score, keep),
+            "example": example,
+            "first": first,
+            "last": tf.gather_nd(last, keep) + before,
+        }
+        best = shown == tf.gather(windows.index, window)
+        return {name: value[best] for name, value in found.items()}
+
+    specs = dict.fromkeys(
+        ("example", "first", "last"), tf.TensorSpec([None], tf.int64)
+    )
+    specs["score"] = tf.TensorSpec([None])
+    owned = inputs.in_parts(
+        own, tf.size(windows.index), _WINDOWS, specs, at_once=1
+    )
+    score, example = owned["score"], owned["example"]
+    first, last = owned["first"], owned["last"]
 
     # By score, then by question; of equal ones the earlier stays before.
-    order = tf.where(own)[:, 0]
-    for key, direction in ((-score, "ASCENDING"), (example, "ASCENDING")):
-        found = tf.argsort(
-            tf.gather(key, order), direction=direction, stable=True
-        )
-        order = tf.gather(order, found)
+    order = tf.argsort(-score, stable=True)
+    order = tf.gather(order, tf.argsort(tf.gather(example, order), stable=True))
     example = tf.gather(example, order)
     before = tf.gather(pieces.ids.row_starts(), example)
     questions = tf.range(pieces.ids.nrows() + 1)
@@ -364,23 +405,41 @@ def signatures(predictor: Predictor) -> Signatures:
       predictor: of question answering.
     """
 
-    def answer(question: tf.Tensor, context: tf.Tensor) -> Tensors:
-        both = inputs.as_many(question, context, "question and context")
-        return _answers(predictor, *both)
+    task, tokenizer = predictor.task, predictor.tokenizer
+    assert isinstance(task, QuestionAnswering)
+    config = task.options.features()
 
-    return {"serving_default": inputs.signature(answer, "question", "context")}
+    def prepare(
+        question: tf.Tensor, context: tf.Tensor
+    ) -> tuple[Rows, tuple[tf.Tensor, Offsets, Windows]]:
+        question, context = inputs.as_many(
+            question, context, "question and context"
+        )
+        pieces = context_pieces(tokenizer, context, task.splitter)
+        rows, windows = make_windows(tokenizer, question, pieces, config)
+        return rows, (context, pieces, windows)
+
+    def answer(rest: Any, beams: Tensors) -> Tensors:
+        context, pieces, windows = rest
+        return _answers(predictor, context, pieces, windows, beams)
+
+    return steps.signatures(
+        steps.Steps(prepare, *_forward(predictor), answer),
+        "question", "context",
+    )  # fmt: skip
 
 
 def _answers(
-    predictor: Predictor, question: tf.Tensor, context: tf.Tensor
+    predictor: Predictor,
+    context: tf.Tensor,
+    pieces: Offsets,
+    windows: Windows,
+    beams: Tensors,
 ) -> Tensors:
-    task, tokenizer = predictor.task, predictor.tokenizer
+    task = predictor.task
     assert isinstance(task, QuestionAnswering)
     options, splitter = task.options, task.splitter
     config = AnswerConfig(options.n_best_size, options.max_answer_length)
-    pieces = context_pieces(tokenizer, context, splitter)
-    windows = make_windows(tokenizer, question, pieces, options.features())
-    beams = _beams(predictor, windows)
     found = find_candidates(windows, pieces, beams, config.max_answer_length)
     best = best_answers(context, pieces, found, splitter, config)
     odds = _null_odds(predictor, windows, beams, best.score)
@@ -406,8 +465,10 @@ def _answers(
     }
 
 
-def _beams(predictor: Predictor, windows: Windows) -> Tensors:
-    """`qa.answers.beam_tensors` of all windows, in one shape.
+def _forward(
+    predictor: Predictor,
+) -> tuple[Forward, dict[str, tf.TensorSpec]]:
+    """What gives `qa.answers.beam_tensors` of windows, in one shape.
 
     Where a window is shorter than a beam, -1 is no position.
     """
@@ -444,7 +505,7 @@ def _beams(predictor: Predictor, windows: Windows) -> Tensors:
             found[name] = tf.pad(found[name], by)
         return found
 
-    return inputs.over_rows(forward, windows.rows, specs)
+    return forward, specs
 
 
 def _null_odds(

@@ -5,14 +5,20 @@ decoded as in `tasks.tagging.answers`, labels spelled as `schemes.convert` does.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from electra_tf.exporting.graphs import inputs
-from electra_tf.exporting.graphs.inputs import Rows, Signatures, Tensors
-from electra_tf.exporting.graphs.word_splitting import places, split_words
+from electra_tf.exporting.graphs import inputs, slices, steps
+from electra_tf.exporting.graphs.inputs import (
+    Forward,
+    Rows,
+    Signatures,
+    Tensors,
+)
+from electra_tf.exporting.graphs.slices import Columns, Read
+from electra_tf.exporting.graphs.word_splitting import PLACES, split_words
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.tagging import answers, schemes
 from electra_tf.tasks.tagging.schemes import Grammar, Span
@@ -29,26 +35,59 @@ class WordRows(NamedTuple):
     position: tf.Tensor  # int64 [W], of its first piece in that row
 
 
-def make_rows(
+# What is read of texts; `ids` are those of all words, one after another, and
+# `num_ids` how many each word has.
+_READ = {
+    "words": tf.string, "ids": tf.int32, "num_ids": tf.int64,
+    **dict.fromkeys(PLACES, tf.int64),
+}  # fmt: skip
+
+
+def word_pieces(
     tokenizer: Tokenizer, words: tf.RaggedTensor, max_length: int
-) -> WordRows:
-    """`[CLS] words [SEP]`; long sentences are seen through several rows.
+) -> Columns:
+    """The pieces of words, as many of each as a row has room for.
 
     Args:
       tokenizer: the model's.
       words: string [B, (words)].
       max_length: tokens a row, specials included; at least 3.
+
+    Returns:
+      `ids` int32 [B, (pieces)] and `num_ids` int64 [B, (words)].
+    """
+    pieces = tokenizer(words.flat_values)
+    counts = tf.minimum(pieces.row_lengths(), max_length - 2)
+    pieces = first_tokens(pieces, counts)
+    splits = tf.gather(pieces.row_splits, words.row_splits)
+    return {
+        "ids": tf.RaggedTensor.from_row_splits(
+            pieces.flat_values, splits, validate=False
+        ),
+        "num_ids": words.with_flat_values(counts),
+    }
+
+
+def make_rows(
+    tokenizer: Tokenizer, pieces: Columns, max_length: int
+) -> WordRows:
+    """`[CLS] words [SEP]`; long sentences are seen through several rows.
+
+    Args:
+      tokenizer: the model's.
+      pieces: `ids` and `num_ids` of the words, as `word_pieces` gives them.
+      max_length: tokens a row, specials included; at least 3.
     """
     room = max_length - 2
-    pieces = tokenizer(words.flat_values)
-    counts = tf.minimum(pieces.row_lengths(), room)
-    pieces = first_tokens(pieces, counts)
+    counts, splits = pieces["num_ids"].flat_values, pieces["num_ids"].row_splits
     before = tf.concat([[0], tf.cumsum(counts)], axis=0)  # int64 [W + 1]
-    first, end, own_first = cut_windows(words.row_splits, before, room)
+    first, end, own_first = cut_windows(splits, before, room)
 
     # The pieces of words that stand together stand together too.
     at = tf.ragged.range(tf.gather(before, first), tf.gather(before, end))
-    ids = at.with_flat_values(tf.gather(pieces.flat_values, at.flat_values))
+    ids = at.with_flat_values(
+        tf.gather(pieces["ids"].flat_values, at.flat_values)
+    )
 
     word = tf.range(tf.size(counts, tf.int64))
     row = tf.searchsorted(own_first, word, side="right", out_type=tf.int64) - 1
@@ -412,45 +451,56 @@ def signatures(predictor: Predictor) -> Signatures:
     labels = task.state["labels"]
     spelling = TagSpelling(labels, task.state["learned"], task.state["scheme"])
 
-    def tag(text: tf.Tensor) -> Tensors:
-        words = split_words(text)
-        splits = words.text.row_splits
-        rows = make_rows(tokenizer, words.text, task.options.max_seq_length)
-        chosen, log_probs = _word_labels(predictor, rows, splits)
+    length = task.options.max_seq_length
+
+    def reader(texts: tf.Tensor) -> Read:
+        words = split_words(texts)
+        columns = {name: getattr(words, name) for name in PLACES}
+        columns |= word_pieces(tokenizer, words.text, length)
+        return Read({"words": words.text, **columns}, words.num_chars)
+
+    def prepare(text: tf.Tensor) -> tuple[Rows, Any]:
+        found = slices.read(text, reader, _READ, between_ideographs=True)
+        rows = make_rows(tokenizer, found, length)
+        kept = {name: found[name] for name in ("words", *PLACES)}
+        return rows.rows, (kept, rows.row, rows.position)
+
+    def answer(rest: Any, outputs: Tensors) -> Tensors:
+        found, row, position = rest
+        words = found["words"]
+        chosen, log_probs = _word_labels(
+            task, outputs, row, position, words.row_splits
+        )
 
         def padded(values: tf.Tensor, default: float | str) -> tf.Tensor:
-            return words.text.with_flat_values(values).to_tensor(default)
+            return words.with_flat_values(values).to_tensor(default)
 
         return {
-            "tokens": words.text.to_tensor(""),
-            "tags": padded(spelling(chosen, splits), ""),
+            "tokens": words.to_tensor(""),
+            "tags": padded(spelling(chosen, words.row_splits), ""),
             "probabilities": padded(tf.exp(log_probs), 0.0),
-            **places(words),
-            "num_tokens": tf.cast(words.text.row_lengths(), tf.int32),
+            **{name: found[name].to_tensor(-1) for name in PLACES},
+            "num_tokens": tf.cast(words.row_lengths(), tf.int32),
         }
 
-    return {"serving_default": inputs.signature(tag, "text")}
+    return steps.signatures(
+        steps.Steps(prepare, *_forward(predictor), answer), "text"
+    )
 
 
-def _word_labels(
-    predictor: Predictor, rows: WordRows, splits: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """int32 [W] labels and the float32 [W] logarithms of their probabilities.
-
-    As `tasks.tagging.answers.word_labels`.
-    """
+def _forward(
+    predictor: Predictor,
+) -> tuple[Forward, dict[str, tf.TensorSpec]]:
+    """What is run on rows, and what it returns: one column for each token."""
     task = predictor.task
     assert isinstance(task, Tagging)
-    grammar, default = task.grammar(), task.default_label()
-    size = len(task.state["labels"])
-    width = tf.maximum(tf.shape(rows.rows.input_ids)[1], 1)
-    specs = {"log_probs": tf.TensorSpec([None, None, size])}
-    if grammar is None:
+    size, width = len(task.state["labels"]), task.options.max_seq_length
+    specs = {"log_probs": tf.TensorSpec([None, width, size])}
+    if task.grammar() is None:
         specs = {
-            "label": tf.TensorSpec([None, None], tf.int32),
-            "log_prob": tf.TensorSpec([None, None]),
+            "label": tf.TensorSpec([None, width], tf.int32),
+            "log_prob": tf.TensorSpec([None, width]),
         }
-
     outputs_of = inputs.task_outputs(predictor)
 
     def forward(input_ids: tf.Tensor, *others: tf.Tensor) -> Tensors:
@@ -463,9 +513,30 @@ def _word_labels(
             for name, value in found.items()
         }
 
-    outputs = inputs.over_rows(forward, rows.rows, specs)
-    seen = rows.row >= 0
-    at = tf.stack([tf.maximum(rows.row, 0), rows.position], axis=-1)
+    return forward, specs
+
+
+def _word_labels(
+    task: Tagging,
+    outputs: Tensors,
+    row: tf.Tensor,
+    position: tf.Tensor,
+    splits: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """int32 [W] labels and the float32 [W] logarithms of their probabilities.
+
+    As `tasks.tagging.answers.word_labels`.
+
+    Args:
+      task: whose labels.
+      outputs: what the rows gave.
+      row: int64 [W], of each word, -1 for one that is in none.
+      position: int64 [W], in that row.
+      splits: int64 [B + 1], where each text starts among the words.
+    """
+    grammar, default = task.grammar(), task.default_label()
+    seen = row >= 0
+    at = tf.stack([tf.maximum(row, 0), position], axis=-1)
     at = tf.where(seen[:, tf.newaxis], at, 0)
     found = {name: tf.gather_nd(value, at) for name, value in outputs.items()}
     if grammar is None:

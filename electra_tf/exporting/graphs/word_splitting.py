@@ -26,6 +26,7 @@ class Words(NamedTuple):
       text: string, the text's own bytes.
       start_bytes, end_bytes: int64, in the text's bytes.
       start_chars, end_chars: int64, in its characters.
+      num_chars: int64 [B], the characters of each text.
     """
 
     text: tf.RaggedTensor
@@ -33,6 +34,7 @@ class Words(NamedTuple):
     end_bytes: tf.RaggedTensor
     start_chars: tf.RaggedTensor
     end_chars: tf.RaggedTensor
+    num_chars: tf.Tensor
 
 
 class _CharacterClasses:
@@ -57,10 +59,12 @@ class _CharacterClasses:
         return tf.cast(found, tf.int32)
 
 
+PLACES = ("start_bytes", "end_bytes", "start_chars", "end_chars")
+
+
 def places(found: Words | Offsets) -> Tensors:
     """Where words or tokens stand in their texts, int64 [B, W]; padding -1."""
-    names = ("start_bytes", "end_bytes", "start_chars", "end_chars")
-    return {name: getattr(found, name).to_tensor(-1) for name in names}
+    return {name: getattr(found, name).to_tensor(-1) for name in PLACES}
 
 
 def cut_spans(
@@ -144,6 +148,7 @@ def _words(
         ends,
         ragged(first - row_start),
         ragged(end - row_start),
+        characters.codes.row_lengths(),
     )
 
 

@@ -10,9 +10,10 @@ an idle one nobody waits. A request's own rows are divided among the places.
 
 No call is made long: from the calls before it is known how many bytes of text a
 model reads in a second, and a call gets no more than it reads in
-`call_seconds`; a single text may need longer. While short requests come, long
-ones leave one place to them, if need be one beyond the usual. A call that
-nobody waits for any more is ended.
+`call_seconds`. A single text that needs longer is answered in steps, where the
+export has them; between two of them others have their turn. While short ones
+come, long requests leave one place to them, if need be one beyond the usual. A
+call that nobody waits for any more is ended.
 
 Everything but the calls themselves happens on the event loop; no locks.
 """
@@ -20,6 +21,7 @@ Everything but the calls themselves happens on the event loop; no locks.
 import asyncio
 import collections
 import dataclasses
+import functools
 import itertools
 import math
 import time
@@ -41,7 +43,12 @@ from electra_tf.serving.server.limits import (
     RequestError,
     overloaded,
 )
-from electra_tf.serving.server.signatures import Arrays, SignatureInfo
+from electra_tf.serving.server.signatures import (
+    Arrays,
+    SignatureInfo,
+    TensorInfo,
+)
+from electra_tf.serving.server.steps import State, Steps
 
 # Of a load that is over, what counts after each call.
 _FADING = 0.9
@@ -51,6 +58,9 @@ _FIRST_PACE = 5e-5
 _STEADY = 0.8
 # No call is so short that its own cost, apart from its rows, is all of it.
 _FEWEST_BYTES = 1024
+# Short calls tell little of long ones: a row with more text than this is always
+# answered in steps.
+_IN_STEPS_BYTES = 2**14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +74,7 @@ class Work:
       run: arrays in, arrays out; called in a thread. Raises RequestError for
         inputs that the model cannot take, and ends early when it is told to.
       settings: the model's own, over those of the server.
+      steps: the signature's, where the export has them.
     """
 
     owner: Hashable
@@ -71,6 +82,11 @@ class Work:
     info: SignatureInfo
     run: Callable[[Arrays, Stop], Arrays]
     settings: ModelSettings = NO_SETTINGS
+    steps: Steps | None = None
+
+
+# What a step is to the queues: a call of its own.
+_STEP = SignatureInfo({}, {"": TensorInfo("DT_VARIANT", None)})
 
 
 @dataclasses.dataclass
@@ -196,10 +212,17 @@ class Batcher:
                 if len(waiting) > self._settings.parallel:
                     done.append(await waiting.popleft())
                     self._check_size(done)
-                waiting.append(
-                    self._enqueue(work, shared, long, piece, longest)
-                )
-                self._start_calls()
+                answer: asyncio.Future[Arrays]
+                if work.steps and longest > min(
+                    self._call_bytes(work), _IN_STEPS_BYTES
+                ):
+                    answer = asyncio.ensure_future(
+                        self._in_steps(work, work.steps, long, piece, longest)
+                    )
+                else:
+                    answer = self._enqueue(work, shared, long, piece, longest)
+                    self._start_calls()
+                waiting.append(answer)
             while waiting:
                 done.append(await waiting.popleft())
                 self._check_size(done)
@@ -213,6 +236,53 @@ class Batcher:
                 if not result.cancel() and not result.cancelled():
                     result.exception()
         return signatures.join(done)
+
+    async def _in_steps(
+        self,
+        work: Work,
+        steps: Steps,
+        long: bool,
+        inputs: Arrays,
+        longest: int,
+    ) -> Arrays:
+        """The outputs of one row, by several calls in a row.
+
+        They hold as many parts as are run in `call_seconds`, going by those
+        before.
+        """
+        seconds = 0.0
+
+        async def call(step: Callable[[Stop], Any]) -> tuple[Any, float]:
+            def run(_: Arrays, stop: Stop) -> Any:
+                began = time.monotonic()
+                return step(stop), time.monotonic() - began
+
+            one = dataclasses.replace(
+                work, signature=f"{work.signature} step", info=_STEP, run=run
+            )
+            done: Any = self._enqueue(one, False, long, {}, 0)
+            self._start_calls()
+            found, took = await done
+            nonlocal seconds
+            seconds += took
+            return found, took
+
+        (state, count), _ = await call(functools.partial(steps.begin, inputs))
+        parts: list[State] = []
+        first, most = 0, 1
+        while first < count:
+            last = min(first + most, count)
+            found, took = await call(
+                functools.partial(steps.part, state, first, last)
+            )
+            parts.append(found)
+            fitting = self._settings.call_seconds / max(took, 1e-6)
+            fitting *= last - first
+            first, most = last, max(1, min(int(fitting), 2 * most))
+        outputs: Arrays
+        outputs, _ = await call(functools.partial(steps.end, state, parts))
+        self._measured(work, longest, seconds)
+        return outputs
 
     def close(self) -> None:
         """Waits for the calls that run; what waits is cancelled."""

@@ -3,18 +3,24 @@
 TensorFlow is imported when a model is loaded.
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import numpy as np
 
-from electra_tf import files
+from electra_tf import files, litert
 from electra_tf.errors import UserError
-from electra_tf.serving.server import cancelable, model_settings
+from electra_tf.serving.server import (
+    cancelable,
+    lite_signatures,
+    model_settings,
+    steps,
+)
 from electra_tf.serving.server.limits import (
     NO_SETTINGS,
     ModelSettings,
@@ -26,6 +32,7 @@ from electra_tf.serving.server.signatures import (
     SignatureInfo,
     TensorInfo,
 )
+from electra_tf.serving.server.steps import Steps
 
 _LOG = logging.getLogger("electra_tf.serving")
 SAVED_MODEL = "saved_model.pb"
@@ -57,9 +64,12 @@ class LoadedModel:
       version: its number.
       signatures: what it takes and returns, by signature.
       description: `assets.extra/electra_tf.json`; None if it has none.
-      functions: the callables of the SavedModel, by signature.
+      functions: the callables of the SavedModel, by signature, and those of
+        their steps.
       saved_model: what TensorFlow loaded; it owns the variables.
       settings: the model's own.
+      step_inputs: what each step takes, by its name.
+      lite: what LiteRT runs of it; None where that is nothing.
     """
 
     name: str
@@ -69,6 +79,10 @@ class LoadedModel:
     functions: Mapping[str, Any]
     saved_model: Any
     settings: ModelSettings = NO_SETTINGS
+    step_inputs: Mapping[str, Sequence[str]] = dataclasses.field(
+        default_factory=dict
+    )
+    lite: lite_signatures.LiteSignatures | None = None
 
     def find_signature(self, name: str) -> SignatureInfo:
         """What a signature takes and returns.
@@ -103,29 +117,86 @@ class LoadedModel:
           RequestError: TensorFlow refused; the status is the one that
             TensorFlow Serving gives.
         """
+        with _told_of():
+            tensors = self._tensors(signature, inputs)
+            stop = stop or cancelable.Stop()
+            if self.lite is not None and signature in self.lite:
+                outputs = dict(self.lite.call(signature, tensors, stop))
+            else:
+                function = self.functions[signature]
+                outputs = cancelable.call(function, tensors, stop)
+            return self._arrays(signature, outputs)
+
+    def steps_of(self, signature: str) -> Steps | None:
+        """The steps of a signature; None of one that has none.
+
+        They are TensorFlow's: what LiteRT runs has no steps.
+        """
+        lite = self.lite is not None and signature in self.lite
+        if lite or signature + steps.BEGIN not in self.step_inputs:
+            return None
+
+        def call(
+            end: str, given: Mapping[str, Any], stop: cancelable.Stop
+        ) -> dict[str, Any]:
+            name = signature + end
+            with _told_of():
+                wanted = {key: given[key] for key in self.step_inputs[name]}
+                return cancelable.call(self.functions[name], wanted, stop)
+
+        def begin(
+            inputs: Mapping[str, np.ndarray], stop: cancelable.Stop
+        ) -> tuple[steps.State, int]:
+            tensors = self._tensors(signature, inputs)
+            state = call(steps.BEGIN, tensors, stop)
+            return state, int(state[steps.COUNT])
+
+        def part(
+            state: steps.State, first: int, last: int, stop: cancelable.Stop
+        ) -> steps.State:
+            import tensorflow as tf
+
+            which = {steps.FIRST: first, steps.AFTER_LAST: last}
+            numbers = {k: tf.constant(v, tf.int32) for k, v in which.items()}
+            return call(steps.PART, state | numbers, stop)
+
+        def end(
+            state: steps.State,
+            parts: Sequence[steps.State],
+            stop: cancelable.Stop,
+        ) -> dict[str, np.ndarray]:
+            import tensorflow as tf
+
+            for key in list(parts[0]):
+                state[key] = tf.concat([each.pop(key) for each in parts], 0)
+            outputs = call(steps.END, state, stop)
+            # What is left of a long text is large, and so is its answer.
+            state.clear()
+            return self._arrays(signature, outputs)
+
+        return Steps(begin, part, end)
+
+    def _tensors(
+        self, signature: str, inputs: Mapping[str, np.ndarray]
+    ) -> dict[str, Any]:
         import tensorflow as tf
 
         info = self.signatures[signature]
-        try:
-            tensors = {
-                name: tf.constant(
-                    # An empty array of objects does not tell its type.
-                    array.tolist() if not array.size else array,
-                    _tensorflow_type(info.inputs[name]),
-                    shape=array.shape,
-                )
-                for name, array in inputs.items()
-            }
-            function = self.functions[signature]
-            outputs = cancelable.call(
-                function, tensors, stop or cancelable.Stop()
+        return {
+            name: tf.constant(
+                # An empty array of objects does not tell its type.
+                array.tolist() if not array.size else array,
+                _tensorflow_type(info.inputs[name]),
+                shape=array.shape,
             )
-            return {name: outputs[name].numpy() for name in info.outputs}
-        except tf.errors.OpError as error:
-            status = _STATUSES.get(
-                type(error).__name__, HTTPStatus.INTERNAL_SERVER_ERROR
-            )
-            raise RequestError(status, _reason(error.message)) from error
+            for name, array in inputs.items()
+        }
+
+    def _arrays(
+        self, signature: str, outputs: dict[str, Any]
+    ) -> dict[str, np.ndarray]:
+        names = self.signatures[signature].outputs
+        return {name: outputs.pop(name).numpy() for name in names}
 
     def warm_up(self) -> None:
         """Runs each signature once, on the examples of the description.
@@ -153,16 +224,25 @@ class LoadedModel:
                 key: [str(row.get(key) or o) for row, o in zip(rows, others)]
                 for key in info.inputs
             }
-            self.run(name, {k: _strings(v) for k, v in columns.items()})
+            inputs = {k: _strings(v) for k, v in columns.items()}
+            self.run(name, inputs)
+            in_steps, stop = self.steps_of(name), cancelable.Stop()
+            if in_steps is not None:
+                state, count = in_steps.begin(inputs, stop)
+                found = in_steps.part(state, 0, count, stop)
+                in_steps.end(state, [found], stop)
 
 
-def load(name: str, version: int, directory: str) -> LoadedModel:
+def load(
+    name: str, version: int, directory: str, engine: litert.Engine = "auto"
+) -> LoadedModel:
     """Loads a SavedModel and warms it up.
 
     Args:
       name: the model's.
       version: its number.
       directory: with `saved_model.pb`.
+      engine: what runs it; see `lite_signatures.of_version`.
 
     Raises:
       UserError: unreadable or damaged, or made with operations that are not
@@ -178,15 +258,23 @@ def load(name: str, version: int, directory: str) -> LoadedModel:
     try:
         settings = model_settings.of_version(directory)
         infos = _signatures(directory)
+        step_inputs = {
+            name + end: list(infos.pop(name + end).inputs)
+            for name in steps.of_names(infos)
+            for end in steps.SUFFIXES
+        }
         loaded = tf.saved_model.load(directory, tags=["serve"])
+        description = _description(directory)
         model = LoadedModel(
             name,
             version,
             {key: infos[key] for key in loaded.signatures if key in infos},
-            _description(directory),
+            description,
             dict(loaded.signatures),
             loaded,
             settings,
+            step_inputs,
+            lite_signatures.of_version(engine, directory, description, loaded),
         )
         if not model.signatures:
             raise UserError(f"{directory}: the SavedModel has no signatures")
@@ -202,6 +290,20 @@ def load(name: str, version: int, directory: str) -> LoadedModel:
             "whole, copy or export it again"
         ) from error
     return model
+
+
+@contextlib.contextmanager
+def _told_of() -> Iterator[None]:
+    """TensorFlow's errors as RequestErrors, by TensorFlow Serving's status."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        status = _STATUSES.get(
+            type(error).__name__, HTTPStatus.INTERNAL_SERVER_ERROR
+        )
+        raise RequestError(status, _reason(error.message)) from error
 
 
 def _signatures(directory: str) -> dict[str, SignatureInfo]:

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from electra_tf import files
+from electra_tf import files, litert
 from electra_tf.errors import UserError
 from electra_tf.serving.server import loaded_model
 from electra_tf.serving.server.limits import invalid, not_found
@@ -56,13 +56,16 @@ class ModelVersions:
       changed: called with (model, version, event) when a version has been
         loaded ("loaded"), has failed to load ("failed") or was let go
         ("unloaded").
+      engine: what runs them; see `lite_signatures.of_version`.
     """
 
     def __init__(
         self,
         models: Mapping[str, Served],
         changed: Callable[[str, int, str], None] = lambda *_: None,
+        engine: litert.Engine = "auto",
     ) -> None:
+        self._engine = engine
         self._models = dict(models)
         self._changed = changed
         # Replaced as a whole, never changed in place: readers need no lock.
@@ -256,7 +259,7 @@ class ModelVersions:
             return
         self._set_state(name, version, State(_LOADING))
         try:
-            model = loaded_model.load(name, version, path)
+            model = loaded_model.load(name, version, path, self._engine)
         except (UserError, MemoryError) as error:
             self._failed[name, version] = found
             self._errors[name][version] = str(error)

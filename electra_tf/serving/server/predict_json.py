@@ -10,7 +10,7 @@ import binascii
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -38,6 +38,7 @@ _NUMPY_TYPES: dict[str, np.dtype[Any]] = {
 _BYTES_SUFFIX = "_bytes"
 _MAX_RANK = 16
 _MANY = 10_000
+_BLOCK = 8192  # values that are written at once
 _SHOWN = 60
 
 
@@ -232,11 +233,12 @@ def answer(outputs: dict[str, np.ndarray], by_row: bool) -> bytes:
     Raises:
       RequestError: 400, asked by row for outputs that are no rows.
     """
+    values = sum(array.size for array in outputs.values())
     columns = {name: _to_json(name, array) for name, array in outputs.items()}
     if not by_row:
         one = len(columns) == 1
         found = next(iter(columns.values())) if one else columns
-        return _encoded({"outputs": found})
+        return _encoded({"outputs": found}, values)
     shapes = [array.shape for array in outputs.values()]
     if not all(shapes) or len({shape[0] for shape in shapes}) > 1:
         raise invalid(
@@ -244,13 +246,48 @@ def answer(outputs: dict[str, np.ndarray], by_row: bool) -> bytes:
             "'inputs'"
         )
     if len(columns) == 1:
-        return _encoded({"predictions": next(iter(columns.values()))})
+        return _encoded({"predictions": next(iter(columns.values()))}, values)
     rows = zip(*columns.values())
-    return _encoded({"predictions": [dict(zip(columns, row)) for row in rows]})
+    return _encoded(
+        {"predictions": [dict(zip(columns, row)) for row in rows]}, values
+    )
 
 
-def _encoded(document: dict[str, Any]) -> bytes:
+def _encoded(document: dict[str, Any], values: int) -> bytes:
+    """The text of a document that has so many values."""
+    if values > _BLOCK:
+        return "".join(_written(document)).encode("utf-8")
     return json.dumps(document, ensure_ascii=False).encode("utf-8")
+
+
+def _written(value: Any) -> Iterator[str]:
+    """JSON, piece by piece: what writes it lets no other thread run."""
+    if isinstance(value, dict):
+        before = "{"
+        for key, inner in value.items():
+            yield f"{before}{json.dumps(key, ensure_ascii=False)}: "
+            yield from _written(inner)
+            before = ", "
+        yield "}" if value else "{}"
+    elif isinstance(value, list) and any(
+        isinstance(inner, list | dict) and not _is_bytes(inner)
+        for inner in value[:1]
+    ):
+        before = "["
+        for inner in value:
+            yield before
+            yield from _written(inner)
+            before = ", "
+        yield "]"
+    elif isinstance(value, list) and len(value) > _BLOCK:
+        for start in range(0, len(value), _BLOCK):
+            block = json.dumps(
+                value[start : start + _BLOCK], ensure_ascii=False
+            )
+            yield ("[" if not start else ", ") + block[1:-1]
+        yield "]"
+    else:
+        yield json.dumps(value, ensure_ascii=False)
 
 
 def _shown(value: Any) -> str:
@@ -454,8 +491,13 @@ def _to_json(name: str, array: np.ndarray) -> Any:
         leaves[:] = [write(leaf) for leaf in array.ravel()]
         return leaves.reshape(array.shape).tolist()
     if array.dtype == np.float32:
-        # NumPy's own text of a float32 is the shortest that reads back.
-        return array.astype("U").astype(np.float64).tolist()
+        shortest = np.empty(array.size, np.float64)
+        flat = array.ravel()
+        for start in range(0, array.size, _BLOCK):
+            some = slice(start, start + _BLOCK)
+            # NumPy's own text of a float32 is the shortest that reads back.
+            shortest[some] = flat[some].astype("U").astype(np.float64)
+        return shortest.reshape(array.shape).tolist()
     return array.tolist()
 
 

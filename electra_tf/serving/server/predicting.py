@@ -319,6 +319,7 @@ class Predicting:
             info,
             functools.partial(model.run, signature),
             model.settings,
+            model.steps_of(signature),
         )
         outputs = await self._run(work, inputs, client_goes)
         self._metrics.rows.labels(model.name, signature).inc(rows)

@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 
+from electra_tf import litert
 from electra_tf.errors import UserError
 from electra_tf.serving.server.app import App
 from electra_tf.serving.server.batching import Batcher, Work
@@ -56,6 +57,7 @@ class Settings:
       batching: sizes and times.
       allowed_hosts: see `browsers.Browsers`, and so the next.
       cors_origins: see there.
+      engine: what runs the models; see `lite_signatures.of_version`.
     """
 
     models: Mapping[str, Served]
@@ -68,6 +70,7 @@ class Settings:
     batching: Batching = dataclasses.field(default_factory=Batching)
     allowed_hosts: Sequence[str] = ()
     cors_origins: Sequence[str] = ()
+    engine: litert.Engine = "auto"
 
 
 class ModelServer:
@@ -94,7 +97,7 @@ class ModelServer:
             if settings.grpc_port:
                 _bound(settings.host, settings.grpc_port, "--grpc_port").close()
             self.versions = ModelVersions(
-                settings.models, metrics.version_changed
+                settings.models, metrics.version_changed, settings.engine
             )
             self.versions.load_all()
         except BaseException:

@@ -13,7 +13,12 @@ import tensorflow as tf
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.models.task_networks import ClassifierOutput
-from electra_tf.tasks.features import Features, join_pairs, tokenize_all
+from electra_tf.tasks.features import (
+    Features,
+    join_pairs,
+    no_pieces,
+    tokenize_all,
+)
 from electra_tf.tasks.task import Prediction, Task
 from electra_tf.tasks.texts.options import TextOptions
 from electra_tf.tasks.texts.targets import Target
@@ -169,7 +174,9 @@ def pair_rows(
             "tokens of a pair"
         )
     a = tokenize_all(tokenizer, first)
-    b = tokenize_all(tokenizer, [""] * len(first) if second is None else second)
+    b = no_pieces(len(first))
+    if second is not None:
+        b = tokenize_all(tokenizer, second)
     paired = b.count > 0
     room = max_length - 2 - paired
     a_kept = np.minimum(a.count, np.maximum(-(-room // 2), room - b.count))

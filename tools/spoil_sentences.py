@@ -1,24 +1,23 @@
-"""How often does a model prefer a real sentence to a spoilt copy of it?
+"""Minimal pairs from any text: sentences, and spoilt copies of them.
 
-  tools/score_pairs.py --input='held_out/*.txt' --model=RUN --method=pll
+  tools/spoil_sentences.py --input='held_out/*.txt' --output=pairs.tsv
+  electra-tf minimal-pairs --model=RUN --input=pairs.tsv --method=pll,replaced
 
-Of sentences of the text, half have two words swapped, and half two words
-replaced by others, which are drawn by how often they occur in the text. The
-model is right where the real sentence scores higher; a draw counts against
-it. The same seed gives the same pairs.
+Of the sentences, half have two words swapped, and half two words replaced by
+others, which are drawn by how often they occur in the text. The same seed
+gives the same pairs.
 """
 
 import argparse
 import collections
 import dataclasses
-import json
 import random
 import re
 import sys
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.generation.scoring import METHODS, Scorer
+from electra_tf.recipes import lines
 
 _SENTENCE = re.compile(r"[^.!?]+[.!?]+[\"'\u201d\u2019)]*")
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
@@ -89,58 +88,28 @@ def make_pairs(text: str, count: int, seed: int) -> list[Pair]:
     raise UserError(f"--input: no {count} sentences with two different words")
 
 
-def preferred(scorer: Scorer, pairs: list[Pair]) -> list[bool]:
-    """For each pair, whether the real sentence scores higher."""
-    both = [text for pair in pairs for text in (pair.real, pair.spoilt)]
-    scores = [found.score for found in scorer.score(both)]
-    return [real > spoilt for real, spoilt in zip(scores[::2], scores[1::2])]
-
-
-def shares(pairs: list[Pair], right: list[bool]) -> dict[str, float]:
-    """Per cent of pairs that are right, of each kind and of all."""
-    found = collections.defaultdict(list)
-    for pair, correct in zip(pairs, right):
-        found[pair.kind].append(correct)
-        found["all"].append(correct)
-    return {k: 100 * sum(v) / len(v) for k, v in sorted(found.items())}
-
-
 def main() -> int:
-    """Makes pairs, scores them, prints a line for each method."""
+    """Makes the pairs and writes them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--input", required=True, help="text files, globs")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--method", nargs="+", choices=METHODS, default=["pll"])
+    parser.add_argument("--output", required=True, help="a table: pairs.tsv")
     parser.add_argument("--num_pairs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", help="the pairs and verdicts, JSON Lines")
     options = parser.parse_args()
     try:
         text = "\n".join(
             files.read_text(path) for path in files.expand(options.input)
         )
         pairs = make_pairs(text, options.num_pairs, options.seed)
-        verdicts = {}
-        for method in options.method:
-            scorer = Scorer.from_pretrained(options.model, method)
-            verdicts[method] = preferred(scorer, pairs)
-            told = "  ".join(
-                f"{kind} {share:.1f} %"
-                for kind, share in shares(pairs, verdicts[method]).items()
-            )
-            print(f"{method:<9} {len(pairs)} pairs  {told}", flush=True)
+        rows = [
+            {"paradigm": pair.kind, "good": pair.real, "bad": pair.spoilt}
+            for pair in pairs
+        ]
+        lines.write(options.output, ("paradigm", "good", "bad"), rows)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    if options.output:
-        lines = [
-            dataclasses.asdict(pair) | {m: v[i] for m, v in verdicts.items()}
-            for i, pair in enumerate(pairs)
-        ]
-        files.write_text(
-            options.output,
-            "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in lines),
-        )
+    print(f"{len(rows):,} pairs: {options.output}")
     return 0
 
 

@@ -1,0 +1,191 @@
+"""A `sharded.Job` on an Apache Beam runner.
+
+    inputs -> groups of rows -> shards -> answers -> what is in each
+                                                            |
+                                  files of the output <- a plan of all
+
+What is there already of an earlier run is not answered again.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from electra_tf import files
+from electra_tf.data import beam_runs
+from electra_tf.data.beam_runs import beam  # says so where it is missing
+from electra_tf.prediction import held, sharded
+from electra_tf.prediction.sharded import Group, Job, Shard
+
+_SUMMARY = "summary.json"
+_LOOK_SECONDS = 10.0
+
+
+class Finished(NamedTuple):
+    """What a run did.
+
+    Attributes:
+      plan: all shards, in the order of the rows.
+      shards: what `sharded.finish` told of each; nothing where the job writes
+        no files.
+    """
+
+    plan: list[Shard]
+    shards: list[dict[str, Any]]
+
+
+def run(
+    job: Job,
+    beam_args: str = "",
+    num_workers: int = 1,
+    note: Callable[[str], None] = lambda text: None,
+) -> Finished:
+    """Does a job whose directory `resumable.begin` has made or found.
+
+    Args:
+      job: what to do; all workers reach its paths.
+      beam_args: see `beam_runs.run`.
+      num_workers: see there.
+      note: is told how far it is, and what the starts of the workers took.
+
+    Raises:
+      UserError: as `beam_runs.run`, or what a worker has raised.
+    """
+    before = sharded.done(job)
+    if before:
+        note(f"going on: {len(before):,} shards are there, in {job.partial}")
+    with _Watch(job, len(before), note):
+        beam_runs.run(
+            lambda pipeline: _compose(pipeline, job, before),
+            beam_args,
+            num_workers,
+        )
+    text = files.read_text(files.join(job.partial, _SUMMARY))
+    summary = json.loads(text)
+    plan = [(int(number), int(index)) for number, index in summary["plan"]]
+    workers = [held.Cost(*cost) for cost in summary["workers"]]
+    note(
+        f"{len(plan) - len(before):,} of {len(plan):,} shards were answered now"
+        + _costs(workers)
+    )
+    return Finished(plan, summary["shards"])
+
+
+def _costs(workers: list[held.Cost]) -> str:
+    """Says what the starts of worker processes took."""
+    if not workers:
+        return ""
+    most = held.Cost("", *map(max, zip(*(cost[1:] for cost in workers))))
+    many = f"{len(workers):,} processes" if len(workers) > 1 else "1 process"
+    return (
+        f", by {many}; the model was loaded once in each: at most "
+        f"{most.seconds:.1f} s, {most.since_start:.1f} s after the process "
+        f"began, and {most.megabytes:,.0f} MB of memory then"
+    )
+
+
+def _compose(pipeline: beam.Pipeline, job: Job, before: list[Shard]) -> None:
+    answered = (
+        pipeline
+        | "Inputs" >> beam.Create(list(range(len(job.inputs))))
+        | "SpreadInputs" >> beam.Reshuffle()
+        | "Read"
+        >> beam.FlatMap(_groups, job, before).with_output_types(
+            tuple[Shard, Group]
+        )
+        | "Group" >> beam.GroupByKey()
+        | "Answer" >> beam.Map(_answer, job)
+    )
+    there = (
+        pipeline
+        | "Before" >> beam.Create(before)
+        | "SpreadBefore" >> beam.Reshuffle()
+        | "Look" >> beam.Map(_head, job)
+    )
+    heads = (
+        (answered, there)
+        | "All" >> beam.Flatten()
+        | "List" >> beam.combiners.ToList()
+    )
+    planned = heads | "Plan" >> beam.Map(sharded.plan, job)
+    if job.write is None:
+        written = planned | "NoFiles" >> beam.Map(lambda plan: [])
+    else:
+        written = _written(planned, job)
+    _ = written | "Summary" >> beam.Map(
+        _write_summary,
+        beam.pvalue.AsSingleton(planned),
+        beam.pvalue.AsSingleton(heads),
+        job,
+    )
+
+
+def _written(planned: Any, job: Job) -> Any:
+    return (
+        planned
+        | "Shards" >> beam.FlatMap(lambda plan: plan.shards)
+        | "SpreadShards" >> beam.Reshuffle()
+        | "Write" >> beam.Map(_finish, job, beam.pvalue.AsSingleton(planned))
+        | "ListFiles" >> beam.combiners.ToList()
+    )
+
+
+def _groups(
+    number: int, job: Job, skip: list[Shard]
+) -> Iterator[tuple[Shard, Group]]:
+    return sharded.groups(job, number, skip)
+
+
+def _answer(element: tuple[Shard, Iterable[Group]], job: Job) -> dict[str, Any]:
+    return sharded.answer(job, *element)
+
+
+def _head(shard: Shard, job: Job) -> dict[str, Any]:
+    return sharded.head_of(job, shard)
+
+
+def _finish(shard: Shard, job: Job, plan: sharded.Plan) -> dict[str, Any]:
+    return sharded.finish(job, shard, plan)
+
+
+def _write_summary(
+    shards: list[Mapping[str, Any]],
+    plan: sharded.Plan,
+    heads: list[Mapping[str, Any]],
+    job: Job,
+) -> None:
+    found = {
+        "plan": plan.shards, "shards": shards,
+        "workers": sharded.workers(heads),
+    }  # fmt: skip
+    files.write_text(files.join(job.partial, _SUMMARY), json.dumps(found))
+
+
+class _Watch:
+    """Tells now and then how many shards are answered."""
+
+    def __init__(self, job: Job, before: int, note: Callable[[str], None]):
+        self._job, self._told, self._note = job, before, note
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: Any) -> None:
+        self._ended.set()
+        self._thread.join(_LOOK_SECONDS)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_LOOK_SECONDS):
+            try:
+                count = len(sharded.done(self._job))
+            except Exception:  # a look is not what a run fails for
+                continue
+            if count > self._told:
+                self._told = count
+                self._note(
+                    f"{count:,} shards of about "
+                    f"{self._job.rows_per_shard:,} rows are answered"
+                )

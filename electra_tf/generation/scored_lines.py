@@ -1,0 +1,108 @@
+"""Lines of a file with their scores beside them, as they are written."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from electra_tf.generation import scoring
+
+COLUMNS = ("text", "score", "mean", "tokens", "unknown")
+
+
+class Lines:
+    """Scores lines; see `prediction.resumable.Answers`.
+
+    Args:
+      scorer: scores texts.
+      per_token: whether the score of each token is wanted.
+      lists: the n-best file that the lines are of; None where they are texts.
+    """
+
+    def __init__(
+        self, scorer: scoring.Scorer, per_token: bool, lists: str | None
+    ):
+        self.scorer = scorer
+        self._answer = _answer(scorer, per_token, lists)
+        columns = [*COLUMNS, *["token_scores"] * per_token]
+        self._columns = columns if lists is None else ["line", *columns]
+        self._sums = {"score": 0.0, "tokens": 0}
+
+    def answer(self, some: Sequence[str], number: int) -> list[dict[str, Any]]:
+        """Returns a mapping for each line."""
+        found = self._answer(some, number)
+        for row in found:
+            self._sums["score"] += row["score"] or 0.0
+            self._sums["tokens"] += row["tokens"]
+        return found
+
+    def head(self) -> dict[str, Any]:
+        """Returns what is in the lines since it was asked last."""
+        sums, self._sums = self._sums, {"score": 0.0, "tokens": 0}
+        return {
+            "inputs": self._columns, "outputs": [], "errors": 0,
+            "first_error": None, "sums": sums,
+        }  # fmt: skip
+
+
+def load(
+    model: str,
+    method: Any,
+    per_token: bool = False,
+    lists: str | None = None,
+    **options: Any,
+) -> Lines:
+    """Loads what scores lines.
+
+    Args:
+      model: as `Scorer.from_pretrained`'s.
+      method: the same.
+      per_token: see `Lines`.
+      lists: see there.
+      **options: of `Scorer.from_pretrained`.
+
+    Raises:
+      UserError: no such model, or none for that method.
+    """
+    scorer = scoring.Scorer.from_pretrained(model, method, **options)
+    return Lines(scorer, per_token, lists)
+
+
+def _answer(
+    scorer: scoring.Scorer, per_token: bool, lists: str | None
+) -> Callable[[Sequence[str], int], list[dict[str, Any]]]:
+    """Returns what scores lines, or the candidates in those of `lists`."""
+
+    def answer(some: Sequence[str], number: int) -> list[dict[str, Any]]:
+        if lists is None:
+            return [_row(found, per_token) for found in scorer.score(some)]
+        candidates = [
+            scoring.parse_candidate(line, number + i, lists)
+            for i, line in enumerate(some)
+        ]
+        found = scorer.score([c.text if c else "" for c in candidates])
+        return [
+            {"line": line, **_row(one, False)} for line, one in zip(some, found)
+        ]
+
+    return answer
+
+
+def _row(found: scoring.Scored, per_token: bool) -> dict[str, Any]:
+    """A score as it is written; the text's tokens if they are wanted."""
+    row: dict[str, Any] = {
+        "text": found.text,
+        "score": rounded(found.score),
+        "mean": rounded(found.mean),
+        "tokens": len(found.tokens),
+        "unknown": found.unknown,
+    }
+    if per_token:
+        row["token_scores"] = [
+            [token, rounded(float(value))]
+            for token, value in zip(found.tokens, found.log_probs)
+        ]
+    return row
+
+
+def rounded(value: float | None) -> float | None:
+    """Returns a score as it is written."""
+    return None if value is None else round(value, 6)

@@ -1,0 +1,293 @@
+"""Minimal pairs: read from files, judged by scores, counted and drawn.
+
+A pair is an acceptable sentence and one like it that is not. BLiMP's JSON
+Lines, Zorro's files of alternating lines, and tables with or without a header
+are read; `Accuracy` counts how often the acceptable one scored higher.
+"""
+
+import dataclasses
+import io
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from electra_tf.errors import UserError
+from electra_tf.tasks import formats, records
+from electra_tf.text import inputs
+
+Column = Literal["good", "bad", "paradigm", "phenomenon"]
+
+# What a column is called in the sets that are around.
+_NAMES: dict[Column, tuple[str, ...]] = {
+    "good": ("good", "sentence_good", "acceptable", "grammatical", "correct"),
+    "bad": (
+        "bad", "sentence_bad", "unacceptable", "ungrammatical", "incorrect",
+    ),
+    "paradigm": ("uid", "paradigm"),
+    "phenomenon": ("phenomenon", "linguistics_term"),
+}  # fmt: skip
+# A table without a header: its columns, by how many there are.
+_UNNAMED: dict[int, tuple[Column, ...]] = {
+    2: ("good", "bad"),
+    3: ("paradigm", "good", "bad"),
+    4: ("paradigm", "phenomenon", "good", "bad"),
+}
+# Scores are sums in float32: two that differ by less of their size are equal.
+_EQUAL = 1e-5
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two sentences that differ in what makes one of them wrong.
+
+    Attributes:
+      good: the acceptable one.
+      bad: the other.
+      paradigm: the kind of difference.
+      phenomenon: what the paradigm is an example of; "" where not told.
+      place: "file:line", for messages.
+    """
+
+    good: str
+    bad: str
+    paradigm: str
+    phenomenon: str
+    place: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """How often the acceptable sentence scored higher.
+
+    Attributes:
+      pairs: how many were judged.
+      right: of these, how often it did.
+      ties: how often both scored the same; a tie counts as half.
+    """
+
+    pairs: int
+    right: int
+    ties: int
+
+    @property
+    def percent(self) -> float:
+        """Right ones and half of the ties, of 100 pairs."""
+        return 100 * (self.right + self.ties / 2) / self.pairs
+
+
+def read(
+    path: str,
+    columns: Mapping[Column, str] | None = None,
+    first: Literal["bad", "good"] = "bad",
+) -> list[Pair]:
+    """Reads the pairs of one file.
+
+    Args:
+      path: JSON Lines, or a table; or a text in which every two lines are a
+        pair. Compressed or not.
+      columns: names of columns that have others than usual.
+      first: of two such lines, which the first one is.
+
+    Raises:
+      UserError: unreadable, or no pairs; file and line are named.
+    """
+    head = next((line for _, line in records.text_lines(path)), "")
+    named = formats.named_format(path) is not None
+    if named or "\t" in head or head.lstrip().startswith("{"):
+        found = list(_of_table(path, dict(columns or {})))
+    else:
+        found = list(_of_lines(path, first))
+    if not found:
+        raise UserError(f"{path}: holds no pairs")
+    return found
+
+
+def _of_lines(path: str, first: str) -> Iterator[Pair]:
+    """Yields pairs of lines; the file's name is the paradigm.
+
+    Zorro's are called PHENOMENON-PARADIGM.txt.
+    """
+    paradigm = _stem(path)
+    phenomenon = paradigm.partition("-")[0] if "-" in paradigm else ""
+    filled = [
+        (number, line.strip())
+        for number, line in records.text_lines(path)
+        if line.strip()
+    ]
+    if len(filled) % 2:
+        raise UserError(
+            f"{path}: has {len(filled)} lines, the last one without another; "
+            "expected two lines a pair, or a table whose first line names the "
+            "columns good and bad"
+        )
+    for (number, one), (_, other) in zip(filled[::2], filled[1::2]):
+        good, bad = (one, other) if first == "good" else (other, one)
+        yield Pair(good, bad, paradigm, phenomenon, f"{path}:{number}")
+
+
+def _of_table(path: str, given: dict[Column, str]) -> Iterator[Pair]:
+    layout = formats.detect(path)
+    names: list[str] | None = None
+    if layout.format in ("tsv", "csv"):
+        cells = records.first_row(path, layout)
+        if not _is_header(cells, given):
+            names = _unnamed(path, cells, given)
+    rows = records.read_records(
+        path, layout.format, columns=names, delimiter=layout.delimiter
+    )
+    for record, place in rows:
+        good, bad = (
+            _text(record, column, given, place) for column in ("good", "bad")
+        )
+        paradigm = _optional(record, "paradigm", given) or _stem(path)
+        phenomenon = _optional(record, "phenomenon", given)
+        yield Pair(good, bad, paradigm, phenomenon, place)
+
+
+def _is_header(cells: Sequence[str], given: Mapping[Column, str]) -> bool:
+    """Whether a table's first line names a column of sentences."""
+    if given:
+        return True
+    there = {cell.lower() for cell in cells}
+    return any(there & set(_NAMES[column]) for column in ("good", "bad"))
+
+
+def _unnamed(
+    path: str, cells: Sequence[str], given: Mapping[Column, str]
+) -> list[str]:
+    if len(cells) not in _UNNAMED:
+        raise UserError(
+            f"{path}:1: expected a line that names the columns good and bad "
+            "(and paradigm, phenomenon), or without one 2 to 4 columns: "
+            "paradigm, phenomenon, good, bad; got "
+            + ", ".join(f"'{cell:.30}'" for cell in cells[:8])
+        )
+    return list(_UNNAMED[len(cells)])
+
+
+def _name(
+    record: Mapping[str, Any], column: Column, given: Mapping[Column, str]
+) -> str | None:
+    """What the record calls a column; None where it has none."""
+    if column in given:
+        return given[column] if given[column] in record else None
+    for name in record:
+        if name.lower() in _NAMES[column]:
+            return name
+    return None
+
+
+def _text(
+    record: Mapping[str, Any],
+    column: Column,
+    given: Mapping[Column, str],
+    place: str,
+) -> str:
+    name = _name(record, column, given)
+    if name is None:
+        wanted = given.get(column) or " or ".join(_NAMES[column][:2])
+        raise records.missing_column(
+            record, place, wanted, f"--{column}_column names another"
+        )
+    return records.text_in(record, name, place)
+
+
+def _optional(
+    record: Mapping[str, Any], column: Column, given: Mapping[Column, str]
+) -> str:
+    name = _name(record, column, given)
+    value = record.get(name) if name else None
+    return "" if value is None else str(value)
+
+
+def _stem(path: str) -> str:
+    """The file's name without what tells its format."""
+    name = os.path.basename(inputs.plain_name(path))
+    return name.rpartition(".")[0] or name
+
+
+def judge(good: float, bad: float) -> float:
+    """Tells which of two scores is higher: 1 the first, 0 the second.
+
+    A half where they are equal up to float32's rounding.
+    """
+    if math.isclose(good, bad, rel_tol=_EQUAL, abs_tol=1e-7):
+        return 0.5
+    return float(good > bad)
+
+
+def count(verdicts: Sequence[float]) -> Accuracy:
+    """Counts what `judge` said of some pairs."""
+    return Accuracy(len(verdicts), verdicts.count(1.0), verdicts.count(0.5))
+
+
+def by_paradigm(
+    pairs: Sequence[Pair], verdicts: Sequence[float]
+) -> dict[tuple[str, str], Accuracy]:
+    """Counts for each (phenomenon, paradigm), sorted."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for pair, verdict in zip(pairs, verdicts, strict=True):
+        key = (pair.phenomenon, pair.paradigm)
+        found.setdefault(key, []).append(verdict)
+    return {key: count(found[key]) for key in sorted(found)}
+
+
+def draw(
+    title: str, methods: Mapping[str, Mapping[tuple[str, str], Accuracy]]
+) -> bytes:
+    """Draws a PNG: a bar for each phenomenon, a dot for each paradigm.
+
+    Args:
+      title: stands above.
+      methods: method -> what `by_paradigm` counted. Without phenomena each
+        paradigm has a bar.
+    """
+    # A figure of its own, without pyplot: no display and no global state.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    first = next(iter(methods.values()))
+    labels = list(
+        dict.fromkeys(phenomenon or name for phenomenon, name in first)
+    )
+    figure = Figure(
+        figsize=(8, 1.6 + (0.16 + 0.2 * len(methods)) * len(labels)),
+        layout="constrained",
+    )
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    height = 0.8 / len(methods)
+    for i, (method, counted) in enumerate(methods.items()):
+        dots: dict[str, list[float]] = {}
+        for (phenomenon, name), accuracy in counted.items():
+            dots.setdefault(phenomenon or name, []).append(accuracy.percent)
+        means = [sum(dots[label]) / len(dots[label]) for label in labels]
+        places = [row + (i - (len(methods) - 1) / 2) * height
+                  for row in range(len(labels))]  # fmt: skip
+        colour = _COLOURS[i % len(_COLOURS)]
+        mean = sum(a.percent for a in counted.values()) / len(counted)
+        axes.barh(
+            places, means, height * 0.9, color=colour, alpha=0.55,
+            label=f"{method}: {mean:.1f}",
+        )  # fmt: skip
+        for place, label in zip(places, labels):
+            if len(dots[label]) > 1:
+                axes.plot(
+                    dots[label], [place] * len(dots[label]), "o", ms=3.5,
+                    color=colour, mec="white", mew=0.4,
+                )  # fmt: skip
+    axes.axvline(50, color="black", lw=1, ls="--")
+    axes.set_yticks(range(len(labels)), [name[:44] for name in labels])
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("per cent of pairs; dots: paradigms; dashed: no preference")
+    axes.set_title(title, fontsize=10)
+    figure.legend(
+        loc="outside lower center", ncols=len(methods), frameon=False,
+        title="mean of the paradigms", fontsize=9, title_fontsize=9,
+    )  # fmt: skip
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    return picture.getvalue()

@@ -1,0 +1,275 @@
+"""Rows of files with the predictions of a fine-tuned model beside them."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from electra_tf import config
+from electra_tf.errors import UserError
+from electra_tf.prediction import files as prediction_files
+from electra_tf.prediction.resumable import (
+    Done,
+    Note,
+    Position,
+    Progress,
+    answer_file,
+)
+from electra_tf.tasks import formats, records
+from electra_tf.tasks.records import BadRow
+
+if TYPE_CHECKING:
+    from electra_tf.prediction.predictor import Predictor, Row
+
+_ERROR = "error"
+_ROW = "row"  # the place of one that is in no file
+
+
+def predict_file(
+    predictor: "Predictor",
+    source: str,
+    target: str,
+    *,
+    layout: formats.Layout | None = None,
+    columns: Sequence[str] | None = None,
+    keep: Iterable[str] | None = None,
+    progress: Progress = lambda rows, taken: None,
+    note: Note = lambda text: None,
+) -> Done:
+    """Predicts for each row of a file.
+
+    A row of the output repeats the input's columns and adds the prediction's,
+    or `error` where there is none. What would have the name of a column of
+    the input is called `predicted_...`.
+
+    Args:
+      predictor: the model.
+      source: TSV, CSV or JSON Lines; see `records`.
+      target: the same; a file there is replaced at the end.
+      layout: of the source; None tells it from what it holds.
+      columns: names of its columns, where its first line does not tell them.
+      keep: columns of the input to repeat; all where None.
+      progress: is told of rows done, and of bytes taken of the input.
+      note: is told that work is resumed, or begins afresh.
+
+    Raises:
+      UserError: no such file, or no rows in it; or it cannot be written.
+    """
+    target_format = prediction_files.check_name(target, "--output")
+    layout = layout or formats.detect(source)
+    kept = checked_columns(keep, source, layout, columns)
+    return answer_file(
+        RowAnswers(predictor, kept), source, target,
+        write=functools.partial(
+            prediction_files.write_rows, format=target_format
+        ),
+        read=functools.partial(
+            read_rows, format=layout.format, columns=columns,
+            delimiter=layout.delimiter,
+        ),
+        group=predictor.rows_at_once,
+        about=about_rows(predictor, kept, columns),
+        renewed=renewed_options(predictor),
+        progress=progress, note=note,
+    )  # fmt: skip
+
+
+class RowAnswers:
+    """Makes rows of the output, and tells what is in those of a part.
+
+    Args:
+      predictor: the model.
+      keep: columns of the input to repeat; all where None.
+    """
+
+    def __init__(
+        self, predictor: "Predictor", keep: tuple[str, ...] | None = None
+    ):
+        self._predictor = predictor
+        self._keep = keep
+        self._done = Done()
+        self._last: tuple[Any, ...] = ()
+
+    def answer(
+        self, rows: Sequence[tuple["Row", str]], number: int
+    ) -> list[dict[str, Any]]:
+        """Returns rows of the output for rows of the input."""
+        del number
+        found = []
+        predictions = self._predictor.predict_rows(rows)
+        for (row, _), prediction in zip(rows, predictions):
+            record = row.record if isinstance(row, BadRow) else row
+            kept = dict(record)
+            if self._keep is not None:
+                kept = {n: record[n] for n in self._keep if n in record}
+            answer = {
+                f"predicted_{name}" if name in kept else name: value
+                for name, value in prediction.items()
+            }
+            self._count(kept, answer, prediction.get(_ERROR))
+            found.append(kept | answer)
+        return found
+
+    def answer_elements(self, elements: Sequence[Any]) -> list[dict[str, Any]]:
+        """Returns rows of the output for what a program asks.
+
+        Args:
+          elements: mappings, texts or pairs of texts; see `Task.record`.
+        """
+        rows: list[tuple[Any, str]] = []
+        for element in elements:
+            try:
+                record = self._predictor.task.record(element)
+                rows.append((record, _ROW))
+            except UserError as error:
+                rows.append((BadRow(str(error), {}), _ROW))
+        size = self._predictor.rows_at_once
+        found = [
+            row
+            for start in range(0, len(rows), size)
+            for row in self.answer(rows[start : start + size], 0)
+        ]
+        self.head()  # nobody asks for it
+        return found
+
+    def _count(
+        self,
+        kept: Mapping[str, Any],
+        answer: Mapping[str, Any],
+        error: str | None,
+    ) -> None:
+        done = self._done
+        done.rows += 1
+        if error is not None:
+            done.errors += 1
+            done.first_error = done.first_error or error
+        names = (*kept, None, *answer)
+        if names != self._last:  # they seldom change
+            self._last = names
+            done.inputs |= dict.fromkeys(kept)
+            done.outputs |= dict.fromkeys(answer)
+
+    def head(self) -> dict[str, Any]:
+        """Returns what the part's first line says; a new part begins."""
+        done, self._done = self._done, Done()
+        self._last = ()
+        return dataclasses.asdict(done) | {
+            "inputs": list(done.inputs),
+            "outputs": list(done.outputs),
+        }
+
+
+def load(
+    model: str, keep: Sequence[str] | None = None, **arguments: Any
+) -> RowAnswers:
+    """Loads what answers rows.
+
+    Args:
+      model: as `predictor.load`'s path.
+      keep: columns of the input to repeat; all where None.
+      **arguments: of `predictor.load`.
+
+    Raises:
+      UserError: see there.
+    """
+    from electra_tf.prediction import predictor
+
+    kept = None if keep is None else tuple(keep)
+    return RowAnswers(predictor.load(model, **arguments), kept)
+
+
+def read_rows(
+    path: str,
+    format: str | None = None,
+    columns: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    position: Position | None = None,
+) -> Iterator[tuple["Row", str]]:
+    """Yields the rows of a file, bad ones too, and their places.
+
+    Args:
+      path: the file.
+      format: see `formats.detect`.
+      columns: see `records.read_records`.
+      delimiter: see `formats.detect`.
+      position: see `records.read_records`.
+
+    Raises:
+      UserError: see there.
+    """
+    layout = formats.detect(path, format, delimiter)
+    return records.read_records(
+        path, layout.format, columns=columns, bad_rows=True,
+        position=position, delimiter=layout.delimiter,
+    )  # fmt: skip
+
+
+def checked_columns(
+    keep: Iterable[str] | None,
+    source: str,
+    layout: formats.Layout,
+    columns: Sequence[str] | None = None,
+) -> tuple[str, ...] | None:
+    """Returns the columns to keep; None where that is all of them.
+
+    Args:
+      keep: their names.
+      source: a file that has them.
+      layout: how it is written.
+      columns: its columns, where its first line does not tell them.
+
+    Raises:
+      UserError: there is no such column.
+    """
+    if keep is None:
+        return None
+    keep = tuple(keep)
+    there = columns or records.columns_of(
+        source, layout.format, layout.delimiter
+    )
+    for name in keep:
+        if name not in there:
+            raise UserError(
+                f"--keep: {source} has no column '{name}'; there are "
+                + ", ".join(there)
+            )
+    return keep
+
+
+def about_rows(
+    predictor: "Predictor",
+    keep: tuple[str, ...] | None,
+    columns: Sequence[str] | None,
+) -> dict[str, Any]:
+    """What decides the rows; what was made with another is of no use."""
+    digest = hashlib.sha256()
+    for variable in predictor.network.weights:
+        digest.update(np.sum(np.asarray(variable), dtype="float64").tobytes())
+    task = predictor.task
+    about: dict[str, Any] = {
+        "task": task.name,
+        "options": config.to_dict(task.options),
+        "state": task.state,
+        "weights": digest.hexdigest(),
+        "columns to keep": keep,
+        **({"int8": True} if predictor.int8 else {}),
+    }
+    if columns is not None:
+        about["columns"] = list(columns)
+    return about
+
+
+def renewed_options(
+    predictor: "Predictor",
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Returns what reads `about_rows` as an earlier version wrote it."""
+    kind = type(predictor.task.options)
+
+    def renewed(before: dict[str, Any]) -> dict[str, Any]:
+        options = config.from_dict(kind, before["options"])
+        return before | {"options": config.to_dict(options)}
+
+    return renewed

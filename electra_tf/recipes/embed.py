@@ -1,0 +1,139 @@
+"""Texts as vectors, for each row of a file."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from electra_tf.config import Setting
+from electra_tf.errors import UserError
+from electra_tf.recipes.arguments import checked
+from electra_tf.recipes.predict import Predicted, names
+
+
+@checked
+def embed(
+    model: str,
+    input: str,
+    output: str,
+    *,
+    column: str = "text",
+    pooling: Literal["mean", "first"] = "mean",
+    normalize: bool = False,
+    max_seq_length: Annotated[int, Setting(at_least=3)] | None = None,
+    vocab: str | None = None,
+    format: Literal["tsv", "csv", "jsonl", "json", "parquet", "arrow"]
+    | None = None,
+    columns: str | Sequence[str] | None = None,
+    delimiter: str | None = None,
+    keep: str | Sequence[str] | None = None,
+    batch_size: Annotated[int, Setting(at_least=1)] = 64,
+    overwrite: bool = False,
+    runner: Literal["local", "beam"] = "local",
+    beam_args: str = "",
+    num_workers: Annotated[int, Setting(at_least=1)] = 1,
+    rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
+    progress: bool = True,
+) -> Predicted:
+    """Vectors of the texts in a file, one for each row.
+
+    electra-tf embed --model=RUN --input=FILE.jsonl --output=VECTORS.npy
+
+    A vector is the mean of the encoder's last states over a text's tokens,
+    [CLS] and [SEP] among them, or the state at [CLS]; the signatures embed and
+    embed_first of an export give the same. The input is as predict's. The
+    output is .npy (float32, a row a text; NaN where a row has none), or
+    .parquet, .jsonl or .jsonl.gz with the columns of the input, `embedding`
+    and `error`; in Parquet those columns are texts, what is none is JSON. The
+    command says how many rows have no vector and ends with status 3 then.
+
+    Interrupted at any moment and started again with the same arguments, it
+    resumes. --runner=beam is as predict's: of x/v.npy the files are
+    x/v-00000-of-00002.npy and so on, and x/v.manifest.json.
+
+    Args:
+      model: any model with an encoder: run of pretrain or finetune, model
+        directory, checkpoint of another format or handle
+      input: file with texts
+      output: file to write
+      column: of the input, with the text
+      pooling: mean over a text's tokens, or the first one's state
+      normalize: vectors of length 1
+      max_seq_length: tokens of a text that are read; what the model can by
+        default
+      vocab: vocabulary, if none is beside the model
+      format: of the input, where what it holds does not tell
+      columns: names of the input's columns, divided by commas, where its first
+        line does not tell them
+      delimiter: between the columns of CSV, where the first rows do not tell
+      keep: columns of the input to repeat, divided by commas; all by default
+      batch_size: rows at once
+      overwrite: replace an output that is there
+      runner: this process, or Apache Beam
+      beam_args: Beam's own flags in one string; without, Beam runs on this
+        machine
+      num_workers: processes of Beam on this machine, where no --beam_args say
+        otherwise; each computes on one core
+      rows_per_shard: rows of an output file of --runner=beam; rounded up to
+        whole groups of 1,024
+      progress: whether to tell on stderr how far it is.
+
+    Returns:
+      How many rows were written, and how many of them have an error.
+
+    Raises:
+      UserError: no such model or input, or an output that is there.
+    """
+    from electra_tf import files
+    from electra_tf.prediction import files as prediction_files
+    from electra_tf.prediction import held, resumable, row_answers, vectors
+    from electra_tf.recipes import spread
+    from electra_tf.recipes.progress import RowProgress
+    from electra_tf.tasks import formats
+
+    def note(text: str) -> None:
+        if progress:
+            print(text, file=sys.stderr, flush=True)
+
+    vectors.check_name(output)
+    if runner == "beam":
+        paths = spread.inputs(input)
+    else:
+        if not files.exists(input):
+            raise UserError(f"--input: {input}: no such file")
+        prediction_files.check_output(output, overwrite)
+        paths = [input]
+    named = names(columns)
+    layout = formats.detect(paths[0], format, delimiter)
+    kept = row_answers.checked_columns(names(keep), paths[0], layout, named)
+    arguments = {
+        "model": model, "vocab": vocab, "column": column, "pooling": pooling,
+        "normalize": normalize, "max_seq_length": max_seq_length,
+        "batch_size": batch_size, "keep": kept,
+    }  # fmt: skip
+    read = {"format": format, "columns": named, "delimiter": delimiter}
+    load = held.Loader("electra_tf.prediction.vectors:load", arguments)
+    loaded = load()
+    about = loaded.about() | {"columns": named}
+    home, width = "electra_tf.prediction.", loaded.encoder.config.hidden_size
+    rows = held.Loader(f"{home}row_answers:read_rows", read)
+    write = held.Loader(f"{home}vectors:write", {"width": width})
+    if runner == "beam":
+        return spread.answered(
+            paths, output,
+            spread.Spread(
+                beam_args, num_workers, rows_per_shard, overwrite, note
+            ),
+            load=load, read=rows, write=write, about=about,
+            group=vectors.ROWS_AT_ONCE, loaded=lambda: loaded,
+        ).predicted()  # fmt: skip
+    line = RowProgress(files.size(input), progress)
+    try:
+        done = resumable.answer_file(
+            loaded, input, output,
+            write=write, read=rows,
+            group=vectors.ROWS_AT_ONCE, about=about,
+            progress=line.update, note=note,
+        )  # fmt: skip
+    finally:
+        line.close()
+    return Predicted(output, done.rows, done.errors, done.first_error)

@@ -1,0 +1,231 @@
+"""What recipes share that answer large collections on Apache Beam."""
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from electra_tf.prediction.held import Loader
+    from electra_tf.prediction.sharded import Job
+    from electra_tf.recipes.predict import Predicted
+
+Note = Callable[[str], None]
+
+
+class Spread(NamedTuple):
+    """How the work is spread: the flags that recipes have for it.
+
+    Attributes:
+      beam_args: see `beam_runs.run`.
+      num_workers: see there.
+      rows_per_shard: rounded up to whole groups.
+      overwrite: whether an output that is there is replaced.
+      note: is told how far it is, and what the workers took.
+    """
+
+    beam_args: str
+    num_workers: int
+    rows_per_shard: int
+    overwrite: bool
+    note: Note
+
+
+class Answered(NamedTuple):
+    """What was written.
+
+    Attributes:
+      files: what the names of all files match.
+      manifest: the file that lists them.
+      rows: how many they have.
+      errors: of those, the ones without an answer.
+      first_error: of the first of these.
+      sums: over all rows, of what the answers say is to be summed.
+    """
+
+    files: str
+    manifest: str
+    rows: int
+    errors: int
+    first_error: str | None
+    sums: Mapping[str, float]
+
+    def predicted(self) -> "Predicted":
+        """Returns the same as what `predict` gives."""
+        from electra_tf.recipes.predict import Predicted
+
+        return Predicted(self.files, self.rows, self.errors, self.first_error)
+
+
+def inputs(patterns: str) -> list[str]:
+    """The files that globs, by commas, match; or a folder that holds rows.
+
+    Raises:
+      UserError: there is none; or Beam is not installed.
+    """
+    from electra_tf import files
+    from electra_tf.beam import collections  # noqa: F401 - if Beam is there
+    from electra_tf.tasks import documents, formats
+
+    if files.is_directory(patterns) and (
+        formats.is_folder(patterns) or documents.class_folders(patterns)
+    ):
+        return [patterns]
+    return files.expand(patterns)
+
+
+def answered(
+    paths: Sequence[str],
+    output: str,
+    how: Spread,
+    *,
+    load: "Loader",
+    read: "Loader",
+    write: "Loader",
+    group: int,
+    about: Mapping[str, Any],
+    loaded: Callable[[], Any],
+    renewed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    last: Sequence[str] = ("error",),
+) -> Answered:
+    """Answers the rows of files on Beam, and writes them in shards.
+
+    Args:
+      paths: the files.
+      output: the name of the output.
+      how: the work is spread.
+      load: see `sharded.Job`.
+      read: see there.
+      write: see there.
+      group: see there.
+      about: what decides the answers, the files aside.
+      loaded: what `load` would load, of this process.
+      renewed: see `resumable.begin`.
+      last: see `sharded.Job`.
+
+    Raises:
+      UserError: an output that is there, or what a worker raised.
+    """
+    from electra_tf.beam import collections
+    from electra_tf.prediction import resumable, sharded
+
+    files = [resumable.identity(path) for path in paths]
+    job = _job(paths, output, how, load, read, write, group, tuple(last))
+    sharded.check_output(job, how.overwrite)
+    with _begun(job, how, {**about, "inputs": files}, loaded, renewed):
+        found = collections.run(job, how.beam_args, how.num_workers, how.note)
+    manifest = sharded.close(job, found.shards)
+    shards = manifest["shards"]
+    errors = [shard["first_error"] for shard in shards if shard["errors"]]
+    return Answered(
+        job.pattern,
+        job.manifest,
+        manifest["rows"],
+        manifest["errors"],
+        errors[0] if errors else None,
+        _sums(shards),
+    )
+
+
+@contextlib.contextmanager
+def answered_lines(
+    inputs: Sequence[str],
+    output: str,
+    how: Spread,
+    *,
+    load: "Loader",
+    read: "Loader",
+    group: int,
+    about: Mapping[str, Any],
+    loaded: Callable[[], Any],
+) -> Iterator[Callable[[int], Iterator[bytes]]]:
+    """Answers on Beam what becomes one output of this process.
+
+    Args:
+      inputs: what `read` takes as `path`.
+      output: what the answers are for; while they are made they stand in
+        `<output>.partial`, which is removed when the block ends well.
+      how: the work is spread.
+      load: see `sharded.Job`.
+      read: see there.
+      group: see there.
+      about: what decides the answers.
+      loaded: what `load` would load, of this process.
+
+    Yields:
+      What reads the answers of an input, by its number, as lines of JSON.
+    """
+    from electra_tf import files
+    from electra_tf.beam import collections
+    from electra_tf.prediction import sharded
+
+    job = _job(inputs, output, how, load, read, None, group, ())
+    with _begun(job, how, about, loaded, dict):
+        found = collections.run(job, how.beam_args, how.num_workers, how.note)
+
+    def lines(number: int) -> Iterator[bytes]:
+        shards = [s for s in found.plan if s[0] == number]
+        return sharded.lines_of(job, shards)
+
+    yield lines
+    files.remove(job.partial)
+
+
+def _job(
+    inputs: Sequence[str],
+    output: str,
+    how: Spread,
+    load: "Loader",
+    read: "Loader",
+    write: "Loader | None",
+    group: int,
+    last: tuple[str, ...],
+) -> "Job":
+    from electra_tf.prediction import sharded
+
+    return sharded.Job(
+        key=uuid.uuid4().hex,
+        inputs=tuple(inputs),
+        target=output,
+        load=load,
+        read=read,
+        write=write,
+        group=group,
+        rows_per_shard=sharded.whole_groups(how.rows_per_shard, group),
+        threads=None if _is_here(how) else 1,
+        last=last,
+    )
+
+
+def _is_here(how: Spread) -> bool:
+    """Whether this process is the worker."""
+    return not how.beam_args and how.num_workers == 1
+
+
+@contextlib.contextmanager
+def _begun(
+    job: "Job",
+    how: Spread,
+    about: Mapping[str, Any],
+    loaded: Callable[[], Any],
+    renewed: Callable[[dict[str, Any]], dict[str, Any]],
+) -> Iterator[None]:
+    """Finds what is there of a job; lends what this process has loaded."""
+    from electra_tf.prediction import held, resumable
+
+    sizes = {"rows in a shard": job.rows_per_shard, "in a group": job.group}
+    resumable.begin(job.partial, sizes | dict(about), how.note, renewed)
+    if _is_here(how):
+        held.keep(job.key, loaded())
+    try:
+        yield
+    finally:
+        held.drop(job.key)
+
+
+def _sums(shards: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for shard in shards:
+        for name, value in shard.get("sums", {}).items():
+            total[name] = total.get(name, 0) + value
+    return total

@@ -1,0 +1,103 @@
+"""The studies' own code: cleaned books, methods that can be, the table."""
+
+import json
+import pathlib
+import sys
+
+import pytest
+from studies.mini import books
+
+from electra_tf import config
+from electra_tf.keras_api.settings import PretrainSettings
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+STUDY = ROOT / "tools" / "studies" / "equal_compute"
+BOOK = """# Title: A Book
+
+-------
+
+## CHAPTER I - _The Beginning_
+
+\u201cIt\u2019s late,\u201d said _she_. \u201cGo on\u2014or stay.\u201d[12]
+He *went*.
+
+THE END
+
+* * *
+
+_Transcriber's Note:_ from Project Gutenberg.
+
+Mr. Hyde stayed. So did I.
+"""
+
+
+@pytest.fixture(scope="module")
+def study():
+    sys.path.insert(0, str(STUDY))
+    try:
+        import study
+    finally:
+        sys.path.remove(str(STUDY))
+    return study
+
+
+def test_what_a_book_says():
+    assert list(books.paragraphs(BOOK)) == [
+        '"It\'s late," said she. "Go on--or stay." He went.',
+        "Mr. Hyde stayed. So did I.",
+    ]
+
+
+def test_documents_are_paragraphs_or_sentences():
+    blocks = [f"Mr. Hyde said {i}. So did I." for i in range(40)]
+    found = list(books.documents(blocks))
+    assert sum(len(document) for document in found) == 80
+    assert 10 < sum(len(document) == 1 for document in found) < 70
+    assert ["Mr. Hyde said 0.", "So did I."] in found or (
+        ["Mr. Hyde said 0."] in found
+    )
+
+
+def test_the_shape_that_ships():
+    path = ROOT / "configs" / "pretrain" / "electra_tf_mini.yaml"
+    settings = config.resolve(PretrainSettings, str(path))
+    from electra_tf.recipes.pretrain import costs
+
+    settings = settings.with_vocab_size(10_000, None)
+    found = costs(settings, 128, rows=40)
+    assert sum(found.parameters.values()) < 12e6
+    assert found.training_flops < 2e16
+
+
+def test_every_method_can_be(study):
+    base = str(STUDY / "base.yaml")
+    for method, changes in study.METHODS.items():
+        settings = study._resolved(base, changes, 10)
+        assert settings.train.num_train_steps == 10, method
+
+
+def test_table(study, tmp_path):
+    def row(method, seed, measure, **more):
+        return {"method": method, "seed": seed, "measure": measure, **more}
+
+    rows = [
+        row("electra", 1, "pretrain", steps=10, flops=1e9, scores={}),
+        row("electra", 2, "pretrain", steps=10, flops=1e9, scores={}),
+        row("mlm", 1, "pretrain", steps=20, flops=1e9, scores={}),
+        row("electra", 1, "pairs", scores={"pll": 60.0, "replaced": 66.0}),
+        row("electra", 2, "pairs", scores={"pll": 62.0, "replaced": 66.0}),
+        row("mlm", 1, "pairs", scores={"pll": 61.0}),
+        row("mlm", 1, "sst2", scores={"validation": {"accuracy": 80.0}}),
+        row("electra", 1, "sst2", scores={"validation": {"accuracy": 82.0}}),
+    ]
+    path = tmp_path / "results.jsonl"
+    text = "".join(json.dumps(each) + "\n" for each in rows)
+    path.write_text(text + '{"method": "cut of', "utf-8")
+    found = study.report.read(str(path))
+    assert len(found) == len(rows)
+    head, _, first, second = study.report.table(found).splitlines()
+    assert "BLiMP, pll | BLiMP, replaced | SST-2" in head
+    assert "| electra | 2 | 10 | 1.00e+09 | 61.0 ± 1.4 | 66.0 ± 0.0 | 82.0" in (
+        first
+    )
+    assert "| mlm | 1 | 20 | 1.00e+09 | 61.0 |  | 80.0" in second
