@@ -105,7 +105,7 @@ def minimal_pairs(
     model is right where the acceptable one scores higher. Equal scores count
     as half, so that a model which tells nothing apart has 50 per cent. Each
     paradigm is counted, and the means of the paradigms and of the phenomena
-    are told.
+    are reported.
 
     Input: BLiMP's JSON Lines; tables with columns good and bad, and perhaps
     uid (or paradigm) and phenomenon, or without a header these in the order
