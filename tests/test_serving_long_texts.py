@@ -126,5 +126,6 @@ def test_large_answers_are_written_piece_by_piece(monkeypatch, by_row):
         expected = predict_json.answer(some, by_row)
         with monkeypatch.context() as patched:
             patched.setattr(predict_json, "_BLOCK", 3)
+            patched.setattr(predict_json, "_MANY", 3)
             assert predict_json.answer(some, by_row) == expected
     assert b"0.04347826" in predict_json.answer(outputs, by_row)
