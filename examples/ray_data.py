@@ -3,7 +3,8 @@
     pip install electra-tf 'ray[data]'
     python ray_data.py --model=runs/sst2 --input=rows.jsonl --output=answers
 
-An actor of Ray loads the model once; --actors says how many there are.
+An actor of Ray loads the model once. --actors says how many there are: fewer
+than the cluster has cores, as reading and writing need one too.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def main(arguments: Any = None) -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--input", required=True)
     parser.add_argument("--output", required=True)
-    parser.add_argument("--actors", type=int, default=2)
+    parser.add_argument("--actors", type=int, default=1)
     given = parser.parse_args(arguments)
     rows = ray.data.read_json(given.input, lines=True)
     answers = rows.map_batches(
@@ -46,7 +47,9 @@ def main(arguments: Any = None) -> None:
         compute=ray.data.ActorPoolStrategy(size=given.actors),
         num_cpus=1,
     )
-    answers.write_json(given.output)
+    answers.write_json(
+        given.output, pandas_json_args_fn=lambda: {"double_precision": 15}
+    )
 
 
 if __name__ == "__main__":

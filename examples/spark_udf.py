@@ -9,6 +9,8 @@ keeps it for the tasks that follow.
 
 import argparse
 import functools
+import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -47,6 +49,8 @@ def main(arguments: Any = None) -> None:
     parser.add_argument("--input", required=True)
     parser.add_argument("--output", required=True)
     given = parser.parse_args(arguments)
+    # Workers run this Python; Spark's own choice is the first on PATH.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = SparkSession.builder.getOrCreate()
     spark.sparkContext.addPyFile(__file__)  # workers import this file
     rows = spark.read.json(given.input)

@@ -1,8 +1,10 @@
 """Answers on Apache Beam against those of the local commands."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -291,3 +293,46 @@ def test_evaluation(model, tmp_path, capfd):
     words = ["evaluate", f"--model={model}", f"--data={data}", "--runner=beam"]
     assert app.run(words) == 2
     assert "give --output or --predictions" in capfd.readouterr().err
+
+
+@contextlib.contextmanager
+def worker_pool():
+    """Beam's own, which starts a worker for each run; gives its address."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    path = f"{os.path.dirname(sys.executable)}:/usr/bin:/bin"
+    pool = subprocess.Popen(
+        [
+            sys.executable, "-m",
+            "apache_beam.runners.worker.worker_pool_main",
+            f"--service_port={port}",
+        ],
+        env={**os.environ, "PATH": path},
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for _ in range(600):
+            with contextlib.suppress(OSError):
+                socket.create_connection(("localhost", port)).close()
+                break
+            time.sleep(0.1)
+        yield (
+            "--runner=PortableRunner --job_endpoint=embed "
+            f"--environment_type=EXTERNAL --environment_config=localhost:{port}"
+        )
+    finally:
+        pool.terminate()
+        pool.wait(60)
+
+
+@pytest.mark.slow
+def test_on_a_worker_pool(model, rows, local, tmp_path):
+    for name in ("own", "command"):
+        (tmp_path / name).mkdir()
+    with worker_pool() as arguments:
+        pipeline(model, tmp_path / "own", arguments)
+        output = tmp_path / "command" / "o.jsonl"
+        assert on_beam(model, rows, output, f"--beam_args={arguments}") == 3
+    check_pipeline(model, tmp_path / "own")
+    check(tmp_path / "command", local)
