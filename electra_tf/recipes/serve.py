@@ -145,6 +145,7 @@ def serve(
             "more files (ulimit -Hn)", connections,
         )  # fmt: skip
     running.keep_few_arenas()
+    running.switch_often()
     calls = told.parallel or parallel_calls or running.parallel_calls()
     if not running.set_threads(intra_op_threads, calls):
         log.info("--intra_op_threads is not heeded: TensorFlow runs already")
