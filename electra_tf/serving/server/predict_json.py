@@ -38,7 +38,7 @@ _NUMPY_TYPES: dict[str, np.dtype[Any]] = {
 _BYTES_SUFFIX = "_bytes"
 _MAX_RANK = 16
 _MANY = 10_000
-_BLOCK = 8192  # values that are written at once
+_BLOCK = 2048  # values that are written at once, where there are many
 _SHOWN = 60
 
 
@@ -255,7 +255,7 @@ def answer(outputs: dict[str, np.ndarray], by_row: bool) -> bytes:
 
 def _encoded(document: dict[str, Any], values: int) -> bytes:
     """The text of a document that has so many values."""
-    if values > _BLOCK:
+    if values > _MANY:
         return "".join(_written(document)).encode("utf-8")
     return json.dumps(document, ensure_ascii=False).encode("utf-8")
 
