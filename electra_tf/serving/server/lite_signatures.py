@@ -66,23 +66,19 @@ class LiteSignatures:
         """
         read, answer, names = self._halves[signature]
         texts = [tensors[name] for name in names]
-
-        def answered() -> Mapping[str, Any]:
-            rows = read(*texts)
-            parts = [rows[name] for name in litert.INPUTS]
+        rows = cancelable.call(lambda: read(*texts), {}, stop)
+        parts = [rows[name] for name in litert.INPUTS]
+        try:
             states = self._network(
                 self._states,
                 [part.numpy() for part in parts],
                 stopped=lambda: stop.requested,
             )
-            return answer(*parts, states, *texts)
-
-        try:
-            return cancelable.call(answered, {}, stop)
         except litert.Stopped as error:
             raise RequestError(
                 HTTPStatus.SERVICE_UNAVAILABLE, "The call was cancelled"
             ) from error
+        return cancelable.call(lambda: answer(*parts, states, *texts), {}, stop)
 
 
 def of_version(
