@@ -30,10 +30,9 @@ from electra_tf.training.workers import WHOLE, Workers
 # Rows for which features are in memory together: texts, long documents.
 _MANY, _FEW = 1024, 64
 
-# Batches are filled up to a multiple with rows of a token. Kernels treat a
-# single row, and what is left over of sixteen numbers, in another way than the
-# rest; filled up, a row has the same outputs whatever it is beside, to the last
-# digit.
+# Batches are filled up to a multiple with rows of a token. Kernels treat one
+# row, and what is left over of sixteen numbers, in another way than the rest:
+# now a row's outputs have the same digits whatever it is beside.
 _ROWS = 16
 
 T = TypeVar("T")
@@ -168,11 +167,20 @@ class Predictor:
                 self._texts += self.task.texts(example)
 
     @property
+    def tokens(self) -> tuple[int, int]:
+        """How many tokens were answered for, and how many are [UNK]."""
+        return self._total, self._unknown
+
+    @property
     def unknown(self) -> UnknownShare:
         """How many of the tokens that were answered for are [UNK]."""
+        return self.unknown_of(self._total, self._unknown)
+
+    def unknown_of(self, tokens: int, unknown: int) -> UnknownShare:
+        """The same of other counts, which other processes have made."""
         tokenizer = self.tokenizer
         return unknown_share(
-            self._unknown, self._total, tokenizer.vocab, tokenizer.lower_case,
+            unknown, tokens, tokenizer.vocab, tokenizer.lower_case,
             self._texts, tokenizer.strip_accents,
         )  # fmt: skip
 
@@ -375,6 +383,7 @@ def evaluate(
         asked for.
     """
     task = predictor.task
+    ours = answer or (lambda split, examples: predictor.answer(examples))
     found: dict[str, dict[str, float]] = {}
     seen: list[str] = []
     for names in (splits,) if splits else (
@@ -385,10 +394,7 @@ def evaluate(
             if examples is None or not len(examples):
                 continue
             seen.append(split)
-            if answer is None:
-                answers = predictor.answer(examples)
-            else:
-                answers = answer(split, examples)
+            answers = ours(split, examples)
             scores = task.scores(examples, answers)
             if predictions is not None and write:
                 write_predictions(predictions, task, split, examples, answers)
