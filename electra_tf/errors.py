@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Tells of something to mend: a path, a flag, a key, a damaged file.
+    """Reports something to mend: a path, a flag, a key, a damaged file.
 
         import electra_tf
 

@@ -119,7 +119,7 @@ def test_many_questions_and_going_on(run, tmp_path, monkeypatch, capsys):
     assert run(*words) == 130
     monkeypatch.setattr(recipe.Asker, "answer", whole)
     assert run(*words) == 0
-    assert "going on after 3 lines" in capsys.readouterr().err
+    assert "resuming after 3 lines" in capsys.readouterr().err
     rows = rows_of(target)
     assert [row["question"] for row in rows] == asked
     assert [len(row["answers"]) for row in rows] == [2, 0, 0, 0, 2, 0]

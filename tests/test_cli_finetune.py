@@ -70,7 +70,7 @@ def test_from_the_command_to_answers(run, data, tmp_path, capsys):
 def test_a_fine_tuned_model_goes_on(run, data, tmp_path, capfd):
     """The same head; and a new one where it is asked for."""
     for flag, told in (
-        ((), "goes on with it"),
+        ((), "keeps it"),
         (("--new_head",), "with a new head (asked for)"),
         (("--random_weights",), "random weights (shape and vocabulary of"),
     ):
@@ -309,7 +309,7 @@ def test_a_killed_prediction_goes_on(run, tmp_path):
     process = start_process([*words, f"--output={target}"])
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert "going on after 32,768 rows" in err and "60,000 rows" in out
+    assert "resuming after 32,768 rows" in err and "60,000 rows" in out
     process = start_process([*words, f"--output={tmp_path}/whole.csv"])
     process.communicate()
     assert target.read_bytes() == (tmp_path / "whole.csv").read_bytes()

@@ -159,7 +159,7 @@ def test_it_goes_on(model, scores, text, tmp_path, monkeypatch, capsys):
     asked.clear()
     assert run(model, text, f"--output={target}") == 0
     assert asked == [LINES[4:]]
-    assert "going on after 4 lines" in capsys.readouterr().err
+    assert "resuming after 4 lines" in capsys.readouterr().err
     found = rows_of(target)
     assert [row["text"] for row in found] == LINES
     assert found[5]["score"] == pytest.approx(scores[LINES[5]].score, rel=1e-4)

@@ -63,6 +63,7 @@ def test_pretraining(corpus, tmp_path):
         assert job.wait(400)[0] == 2
         last = job.said(0).strip().splitlines()[-1]
     assert last.startswith("electra-tf pretrain: lost worker 1 (127.0.0.1:")
+    assert f"to resume from {killed}/checkpoints/step-000000" in last
     job = two_workers.succeed(words, tmp_path / "d")
     assert "resuming from step " in job.said(0)
     _same_weights(killed / "model", two / "model")
@@ -106,6 +107,7 @@ def test_fine_tuning(tmp_path, tiny_vocab_file):
         assert job.wait(400)[1] == 2
         last = job.said(1).strip().splitlines()[-1]
     assert last.startswith("electra-tf finetune: lost worker 0 (127.0.0.1:")
+    assert f"to resume from {killed}/trial_2/checkpoints/step-000000" in last
     two_workers.succeed([*words(killed), MULTI], tmp_path / "d")
     for trial in ("trial_1", "trial_2"):
         _same_weights(killed / trial / "model", two / trial / "model")

@@ -1,3 +1,4 @@
+import os
 import pathlib
 import random
 import shutil
@@ -7,7 +8,14 @@ import pytest
 import tensorflow as tf
 from data_builds import settings_of
 
-from electra_tf.data import builder, manifest, reader
+from electra_tf.data import (
+    builder,
+    examples,
+    manifest,
+    reader,
+    shards,
+    tfrecords,
+)
 from electra_tf.errors import UserError
 
 ORIGINAL = (
@@ -140,6 +148,80 @@ def test_slices_of_workers_make_the_batch(data, workers):
         _read(data, 1, num_shards=2)
 
 
+def _bytes_read():
+    """What this process has read so far, as the system counts it."""
+    text = pathlib.Path("/proc/self/io").read_text()
+    return int(text.split()[1])
+
+
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/io"), reason="the system does not count"
+)
+def test_a_worker_reads_its_own_examples_alone(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    rows, length = 1500, 500
+    made = examples.Examples(
+        ids=rng.integers(200, 16000, rows * length).astype(np.int32),
+        starts=np.arange(rows + 1) * length,
+        first_lengths=np.full(rows, length),
+        per_document=np.ones(rows, np.int64),
+    )
+    writer = shards.ShardWriter(str(tmp_path), "train", 3)
+    writer.write(tfrecords.serialize(made))
+    written = writer.close()
+    size = sum(shard.bytes for shard in written)
+    found = reader.ExampleFiles(
+        str(tmp_path),
+        tuple(str(tmp_path / shard.file) for shard in written),
+        tuple(shard.examples for shard in written),
+        length,
+    )
+    monkeypatch.setattr(reader, "find_examples", lambda *_: found)
+    first = found.first_record()
+    monkeypatch.setattr(reader.ExampleFiles, "first_record", lambda _: first)
+
+    def read(workers):
+        dataset = reader.pretraining_dataset(
+            str(tmp_path),
+            batch_size=100,
+            max_seq_length=length,
+            shuffle_window=400,
+            repeat=False,
+            num_shards=workers,
+            shard_index=workers - 1,
+        )
+        before = _bytes_read()
+        got = [b["input_ids"] for b in dataset.as_numpy_iterator()]
+        assert len(got) == 15 and len(got[0]) == 100 // workers
+        return (_bytes_read() - before) / size
+
+    assert 1 <= read(1) < 1.1
+    lengths = 12 * rows / size
+    assert 0.5 <= read(2) - lengths < 0.55
+    assert 0.2 <= read(5) - lengths < 0.25
+
+
+def test_slices_stop_with_an_epoch(data):
+    for options in (
+        {"repeat": False, "start_example": 20, "shuffle": False},
+        {"new_epochs": True, "repeat": False},
+        {"repeat": False, "drop_remainder": False, "shuffle": False},
+    ):
+        options |= {"batch_size": 8, "shuffle_window": 32}
+        whole, sizes = _read(data, **options)
+        parts = [
+            _read(data, num_shards=2, shard_index=i, **options)
+            for i in range(2)
+        ]
+        assert len(parts[0][1]) == len(parts[1][1]) == len(sizes)
+        order = np.argsort(
+            np.concatenate([p["example_id"] for p, _ in parts]), kind="stable"
+        )
+        for key in KEYS:
+            joined = np.concatenate([p[key] for p, _ in parts])[order]
+            np.testing.assert_array_equal(joined, whole[key])
+
+
 def test_validation_is_in_order(data):
     options = {"split": "validation", "repeat": False, "drop_remainder": False}
     held_out, _ = _read(data, **options)
@@ -248,6 +330,27 @@ def test_damage_met_while_training_is_explained(copy, monkeypatch):
     error = reader.data_loss_error(str(copy))
     assert isinstance(error, UserError)
     assert "train-00002-of-00003.tfrecord: record 0" in str(error)
+    # Of two workers, the one whose example it is meets it, or who reads its
+    # length.
+    for offset in (5, 12 + 5):
+        _flip(sorted(copy.glob("train-*"))[2], 12 + 5)  # mended
+        _flip(sorted(copy.glob("train-*"))[2], offset)
+        met = 0
+        for index in range(2):
+            try:
+                _read(
+                    str(copy),
+                    batch_size=2,
+                    repeat=False,
+                    num_shards=2,
+                    shard_index=index,
+                )
+            except tf.errors.InvalidArgumentError as error:
+                assert shards.DAMAGED in error.message
+                met += 1
+        assert met == (2 if offset == 5 else 1)
+        _flip(sorted(copy.glob("train-*"))[2], offset)
+        _flip(sorted(copy.glob("train-*"))[2], 12 + 5)
 
 
 def test_missing_shard_is_named(copy):

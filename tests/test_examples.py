@@ -124,11 +124,9 @@ def test_kerashub_task(checkpoint, tmp_path, capsys):
 @pytest.mark.slow
 def test_pretrain_then_finetune(tmp_path, capsys, sample_text_dir):
     """The two programs that a newcomer runs first, one after the other."""
-    text = (sample_text_dir / "persuasion.txt").read_text()[:300_000]
-    (tmp_path / "text.txt").write_text(text)
     program("pretrain_own_text").main(
         [
-            f"--input={tmp_path / 'text.txt'}", f"--output={tmp_path / 'own'}",
+            f"--input={sample_text_dir}/*.txt", f"--output={tmp_path / 'own'}",
             "--steps=10", "--vocab_size=500",
         ]
     )  # fmt: skip

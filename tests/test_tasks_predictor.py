@@ -379,12 +379,12 @@ def test_parts_of_something_else_are_not_taken(
         return notes[0]
 
     begin()
-    assert "going on after 12 rows" in told(loaded)
+    assert "resuming after 12 rows" in told(loaded)
     begin()
     assert "another columns to keep" in told(loaded, keep=["id"])
     begin()
     os.utime(many, (1, 1))
-    assert "another time of the input; starting afresh" in told(loaded)
+    assert "another time of the input; starting again" in told(loaded)
     begin()
     other = electra_tf.load(save(tmp_path / "other", tiny_vocab_file))
     assert "another weights" in told(other)
@@ -419,7 +419,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(loaded, tmp_path, monkeypatch):
     assert not os.path.exists(target)
     notes = []
     done = row_answers.predict_file(loaded, source, target, note=notes.append)
-    assert done.rows == 4 and "going on after 4 rows" in notes[0]
+    assert done.rows == 4 and "resuming after 4 rows" in notes[0]
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_it_goes_on_from_a_translator(run, tmp_path, capsys):
     ]  # fmt: skip
     for number, (more, told) in enumerate(
         (
-            ([], "goes on with it"),
+            ([], "keeps it"),
             (["--new_head"], "new head"),
             (["--set=options.decoder_layers=2"], "new head"),
         )

@@ -108,7 +108,7 @@ def test_a_head_that_is_the_same_goes_on(tmp_path):
     begin = start.from_checkpoint(path, ModelSettings())
     same = dataclasses.replace(HEAD, dropout=0.5)
     assert begin.goes_on_with(same)
-    assert "goes on with it" in begin.describe(same)
+    assert "keeps it" in begin.describe(same)
     network, report = begin.build(same)
     kernel = found.weights["task/output/kernel"]
     np.testing.assert_array_equal(values(network)["task/output/kernel"], kernel)

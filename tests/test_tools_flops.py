@@ -2,7 +2,7 @@
 
 import flops as tool
 import pytest
-from benchmarks import plan
+from benchmarks import outputs, plan, report
 
 
 @pytest.fixture
@@ -80,6 +80,47 @@ def test_plan_is_printed_with_its_assumptions(capsys):
     assert cells[5] == cells[6]  # a dollar an hour
     hours = plan.runs()[1].hours(0.5 * 312)
     assert cells[5] == f"{hours:,.0f}"
+
+
+def test_plan_of_predictions_by_hand(tmp_path, capsys):
+    sides = {
+        "electra_tf, an export": [100.0, 100.0, 130.0],
+        "electra_tf, predict": [200.0],
+        "torch": [50.0],
+    }
+    outputs.record(
+        tmp_path,
+        "inference",
+        [
+            report.Benchmark(
+                "inference small",
+                "",
+                [
+                    report.Side(name, "", {"sentences per CPU second": rates})
+                    for name, rates in sides.items()
+                ],
+                parameters={"measure": "inference"},
+            )
+        ],
+        ["inference"],
+    )
+    flags = ["--plan", f"--results={tmp_path}/results.json"]
+    assert tool.main([*flags, "--core_price=0.5"]) == 0
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("| small, ")
+    ]
+    assert [row[2] for row in rows[:5]] == [
+        "1,000,000", "10,000,000", "100,000,000", "1,000,000,000",
+        "10,000,000,000",
+    ]  # fmt: skip
+    # 1e9 / 360,000 = 2778 hours of a core, 1.2 days of 100.
+    assert rows[3] == [
+        "small, an export", "360,000", "1,000,000,000", "2,778", "1.2", "1,389",
+    ]  # fmt: skip
+    assert rows[5][:4] == ["small, predict", "720,000", "1,000,000", "1.4"]
+    assert len(rows) == 10
 
 
 @pytest.mark.parametrize("text", ["0.3", "0,0.5", "0.4,1.2", "a,b"])

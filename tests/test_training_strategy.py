@@ -2,11 +2,13 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.training import strategy as strategies
 from electra_tf.training.strategy import make_strategy
 
 
@@ -18,6 +20,41 @@ def test_one_device_is_the_default_strategy():
 def test_unknown_name():
     with pytest.raises(UserError, match="'mirorred': expected one of one_dev"):
         make_strategy("mirorred")
+
+
+def test_mirrored_on_one_device_says_that_it_is_one(monkeypatch, caplog):
+    device = types.SimpleNamespace(name="/device:CPU:0")
+    monkeypatch.setattr(strategies, "_mirrored", lambda names: names)
+    for count in (1, 2):
+        caplog.clear()
+        monkeypatch.setattr(
+            tf.config,
+            "list_logical_devices",
+            lambda kind, n=count: [device] * n if kind == "CPU" else [],
+        )
+        assert len(make_strategy("mirrored")) == count
+        told = "has one device, /device:CPU:0; it computes as one_device does"
+        assert (told in caplog.text) == (count == 1)
+
+
+def test_of_a_lost_worker_the_checkpoint_to_go_on_from(tmp_path, monkeypatch):
+    assert strategies._going_on(None) == "start all workers again"
+    run = tmp_path / "run"
+    begin = f"there is no checkpoint in {run} yet: start all workers again"
+    assert strategies._going_on(str(run)) == f"{begin} from step 0"
+    steps = {}
+    for number, folder in enumerate(("trial_2", "trial_1")):
+        step = run / folder / "checkpoints" / "step-00000003"
+        step.mkdir(parents=True)
+        state = step / "state.json"
+        state.touch()
+        os.utime(state, (number, number))
+        steps[str(run / folder)] = str(step)
+    assert strategies._going_on(str(run)) == f"{begin} from step 0"  # damaged
+    monkeypatch.setattr(strategies.checkpoints, "latest", steps.get)
+    assert strategies._going_on(str(run)) == (
+        f"start all workers again to resume from {steps[str(run / 'trial_1')]}"
+    )
 
 
 def test_no_tpu():

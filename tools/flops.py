@@ -8,7 +8,9 @@ The first prints every part, the second a line for each file in
 configs/pretrain/. The sequence length is the one in the file's opening
 command unless --max_seq_length says otherwise. `electra_tf/models/flops.py`
 has the rules. The third prints hours and cost of the paper's runs on large
-machines under the assumptions that its flags state: `benchmarks/plan.py`.
+machines under the assumptions that its flags state, and what predictions for
+a million to ten billion sentences take at the rates that were measured:
+`benchmarks/plan.py`.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from electra_tf.models import flops
 from electra_tf.recipes import pretrain
 
 CONFIGS = plan.CONFIGS
+RESULTS = CONFIGS.parents[1] / "docs/performance" / outputs.RESULTS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,12 +42,15 @@ def parser() -> argparse.ArgumentParser:
         "--all", action="store_true", help="all files in configs/pretrain/"
     )
     what.add_argument(
-        "--plan", action="store_true", help="hours and cost of the paper's runs"
+        "--plan",
+        action="store_true",
+        help="hours and cost of the paper's runs and of predictions",
     )
     plan.add_flags(flags)
     flags.add_argument(
-        "--results", help="of --plan: results.json of tools/benchmark.py all"
-    )
+        "--results", default=str(RESULTS),
+        help="of --plan: results.json of tools/benchmark.py all (%(default)s)",
+    )  # fmt: skip
     flags.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="overrides a setting, as in pretrain",
@@ -107,15 +113,14 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         if args.plan:
-            measured = []
-            if args.results:
-                measured, _ = outputs.load(pathlib.Path(args.results))
+            measured, _ = outputs.load(pathlib.Path(args.results))
             print(
                 plan.tables(
                     measured,
                     plan.shares(args.utilisation),
                     args.gpu_price,
                     args.tpu_price,
+                    args.core_price,
                 )
             )
         elif args.config:

@@ -60,6 +60,7 @@ def run(
             lambda pipeline: _compose(pipeline, job, before),
             beam_args,
             num_workers,
+            job.partial,
         )
     text = files.read_text(files.join(job.partial, _SUMMARY))
     summary = json.loads(text)

@@ -1,1 +1,1 @@
-"""The commands of `electra-tf`, one module each; `app` chooses among them."""
+"""Runs `electra-tf COMMAND`: flags from recipes, errors in one line."""

@@ -15,6 +15,7 @@ import re
 import sys
 import tempfile
 import textwrap
+import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
@@ -129,6 +130,8 @@ COMMANDS = {
 }
 
 _OK, _USER_ERROR, _INTERRUPTED, _BROKEN_PIPE = 0, 2, 130, 141
+# Seconds that the threads of a run that was given up may take to end.
+_ENDING_SECONDS = 3.0
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
 _SETTINGS_HELP = "--help=settings"
 
@@ -140,7 +143,7 @@ def run(argv: Sequence[str]) -> int:
       argv: the words after `electra-tf`, e.g. `["build-vocab", "--input=x"]`.
 
     Returns:
-      The exit status: 0 done, 2 a mistake of the user's (told on stderr in
+      The exit status: 0 done, 2 a mistake of the user's (printed on stderr in
       one line), 3 done but for some rows (`predict`), 130 interrupted, 141 the
       reader of our output went away.
       What else goes wrong is a bug and raises.
@@ -182,7 +185,29 @@ def run(argv: Sequence[str]) -> int:
 
 def entry() -> None:
     """The `electra-tf` console script."""
-    sys.exit(run(sys.argv[1:]))
+    status = 1  # of what raises
+    try:
+        status = run(sys.argv[1:])
+    finally:
+        # A run on Beam that was given up leaves threads behind, which Python
+        # would wait for at its end.
+        if status != _OK and "apache_beam" in sys.modules:
+            _end_within(_ENDING_SECONDS, status)
+    sys.exit(status)
+
+
+def _end_within(seconds: float, status: int) -> None:
+    """Ends this process after some time, if it has not ended till then."""
+
+    def end() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(status)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _run_command(name: str, words: list[str]) -> int:

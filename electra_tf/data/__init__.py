@@ -1,1 +1,1 @@
-"""Token ids -> two-segment examples -> sharded TFRecords -> batches."""
+"""Turns token ids into examples, sharded TFRecords and batches."""

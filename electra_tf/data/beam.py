@@ -25,7 +25,13 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf import backend, files
-from electra_tf.data import beam_runs, builder, manifest, worker
+from electra_tf.data import (
+    beam_corpus,
+    beam_runs,
+    builder,
+    manifest,
+    worker,
+)
 from electra_tf.data.beam_runs import beam  # says so where it is missing
 from electra_tf.data.build_settings import BuildSettings, OpenedBuild
 from electra_tf.data.shards import OVERHEAD, shard_name
@@ -57,13 +63,15 @@ def build_data(
       num_workers: see there.
 
     Raises:
-      UserError: see `builder.build_data`; or see `beam_runs.run`.
+      UserError: see `builder.build_data`; see `beam_runs.run`; the runner
+        has lost data, see `beam_runs.compare`.
     """
     if settings.legacy:
         raise UserError(
             "--legacy makes one sequence of examples of all documents, in one "
             "process; leave out --runner=beam"
         )
+    beam_runs.check(beam_args, num_workers)
 
     def make(opened: OpenedBuild, building: str) -> builder.Made:
         input_bytes = sum(files.size(path) for path in opened.paths)
@@ -74,12 +82,32 @@ def build_data(
             ),
             beam_args,
             num_workers,
+            building,
         )
-        summary = json.loads(files.read_text(files.join(building, _SUMMARY)))
+        summary = _summary(building, beam_args)
+        counts, shards = summary["counts"], summary["shards"]
+        compared = beam_corpus.take_read(counts, opened.paths)
+        compared["shards"] = (sum(numbers.values()), len(shards))
+        for split in numbers:
+            compared[f"{split} examples"] = (
+                counts.get(f"{split}/examples", 0),
+                sum(written for name, _, written, _ in shards if name == split),
+            )
+        beam_runs.compare(compared, building, beam_args)
         splits = _splits(summary, numbers)  # takes its counts out
-        return builder.Made(input_bytes, summary["counts"], splits)
+        return builder.Made(input_bytes, counts, splits)
 
     return builder.assemble(settings, make)
+
+
+def _summary(building: str, beam_args: str) -> dict[str, Any]:
+    """What the run says at its end of what it has written."""
+    path = files.join(building, _SUMMARY)
+    beam_runs.compare(
+        {"summaries": (1, int(files.exists(path)))}, building, beam_args
+    )
+    found: dict[str, Any] = json.loads(files.read_text(path))
+    return found
 
 
 def _shard_numbers(settings: BuildSettings, input_bytes: int) -> dict[str, int]:
@@ -100,7 +128,7 @@ def _compose(
     numbers: Mapping[str, int],
     building: str,
 ) -> None:
-    parts = beam_runs.read_parts(
+    parts = beam_corpus.read_parts(
         pipeline,
         opened.paths,
         blank_lines_separate_documents=settings.blank_lines_separate_documents,
@@ -143,7 +171,7 @@ def _compose(
             parts.counts,
         )
         | "AllCounts" >> beam.Flatten()
-        | "Sum" >> beam.CombineGlobally(_sum)
+        | "Sum" >> beam.CombineGlobally(beam_corpus.sum_counts)
     )
     _ = (
         written
@@ -169,7 +197,9 @@ class MakeExamples(beam.DoFn):
     def process(self, element: tuple[Order, corpus.Part]) -> Iterator[Made]:
         """Works on one part."""
         order, part = element
-        yield order, self._worker([part])
+        result = self._worker([part])
+        beam_corpus.count_done(result.counts, part)
+        yield order, result
 
 
 def _without_duplicates(made: Any) -> Any:
@@ -295,13 +325,6 @@ def _write(
                     size += len(record) + OVERHEAD
     files.rename(temporary, path)
     return split, index, examples, size
-
-
-def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for found in counts:
-        total.update(found)
-    return total
 
 
 def _write_summary(

@@ -1,46 +1,117 @@
-"""What builds have in common on Apache Beam: pipelines, files as parts, words.
+"""How work is run on Apache Beam: started, looked after, its errors told.
 
-A build is composed in a process that has Beam, and runs on any runner; what
-its workers complain of comes back as a `UserError`.
+A run is composed in a process that has Beam, and goes on any runner but those
+that are known to lose data. What its workers complain of comes back as a
+`UserError`; whatever Beam's threads do, a run can be interrupted, and ends
+when a worker of this machine dies.
 """
 
 import contextlib
-import json
+import io
 import logging
 import os
 import re
 import shlex
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from electra_tf import files
+from electra_tf.data.manifest import LostData
 from electra_tf.errors import UserError
-from electra_tf.text import corpus
-from electra_tf.text.cleaning import Cleaning
-from electra_tf.text.vocab_training import count_words
 
+# Beam's modules for Google's services say at import that these are missing.
+logging.disable(logging.WARNING)
 try:
     import apache_beam as beam
+    import grpc
     from apache_beam.options import pipeline_options
+    from apache_beam.runners.portability import fn_api_runner, portable_runner
+    from apache_beam.transforms import environments
+
+    from electra_tf.data import beam_workers
+    import apache_beam.io.gcp.bigquery  # isort: skip
 except ImportError as error:
     raise UserError(
         f"--runner=beam needs the package apache-beam ({error}); install "
         "it: pip install 'electra-tf[beam]'"
     ) from error
+finally:
+    logging.disable(logging.NOTSET)
 
-# Of Beam's own Python runner; `DirectRunner` first asks for a program that it
-# downloads.
-_HERE = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-_USER_ERROR = re.compile(r"UserError: (.*?)(?: \[while running|\n|$)")
-# Files that counts of words come in; each is read back by itself.
-_COUNT_FILES = 16
+REFUSED = {
+    "daskrunner": (
+        "DaskRunner ends as DONE without some of the outputs (seen with Beam "
+        "2.77.0: tagged outputs, all branches but the last, and what a bundle "
+        "emits at its end are lost)"
+    ),
+}
+"""Runners that are known to lose data, by their names in lower case."""
+
+# Names of the runner in processes of this machine. `DirectRunner` would first
+# ask for a program that it downloads.
+_LOCAL = ("directrunner", "switchingdirectrunner", "fnapirunner")
+# Say after so many seconds that no worker has come.
+_WORKER_SECONDS = 45.0
+_POLL_SECONDS = 0.3
+# Seconds for workers to end, and for a runner to hear that it is not wanted.
+_ENDING_SECONDS = 2.0
+_USER_ERROR = re.compile(r"UserError: (.*?)(?: \[while running|\\n|\n|$)")
+_RPC_DETAILS = re.compile(r'details = "(.*?)"\n')
+_NO_JAR = re.compile(r"remote job server jar at (\S+?([^/]+\.jar)): ")
+# What a worker raises where its machine lacks something.
+_OF_THE_MACHINE = re.compile(
+    r"^(?:\w+\.)*(\w*(?:Import|ModuleNotFound|OS|Memory|FileNotFound|Permission|"
+    r"NotFound|ResourceExhausted|Unavailable|Connection|Timeout)\w*Error: .*)$",
+    re.MULTILINE,
+)
+
+
+def check(beam_args: str, num_workers: int = 1) -> None:
+    """Refuses what cannot work, before anything is made for a run.
+
+    Args:
+      beam_args: see `run`.
+      num_workers: see there.
+
+    Raises:
+      UserError: a runner that is known to lose data; one that Beam does not
+        know, or whose program is not there; a flag that Beam does not know.
+    """
+    _Start(beam_args, num_workers)
+
+
+def compare(
+    counts: Mapping[str, tuple[int, int]], where: str, beam_args: str = ""
+) -> None:
+    """Compares what a run has written with what it was given.
+
+    Args:
+      counts: pairs that should be equal by what they count: first what there
+        was to do, then what was found done.
+      where: the folder that holds what was written.
+      beam_args: see `run`.
+
+    Raises:
+      LostData: the first difference.
+    """
+    for what, (wanted, found) in counts.items():
+        if wanted != found:
+            raise LostData(
+                f"--beam_args={beam_args}: {found:,} {what} of {wanted:,} "
+                "arrived: the runner loses or repeats data; use another. What "
+                f"was written is left in {where}"
+            )
 
 
 def run(
     compose: Callable[[beam.Pipeline], None],
     beam_args: str = "",
     num_workers: int = 1,
+    folder: str | None = None,
 ) -> None:
     """Composes a pipeline, runs it, and waits for its end.
 
@@ -49,172 +120,314 @@ def run(
       beam_args: Beam's own flags, as on a command line. Without --runner the
         pipeline runs in processes of this machine.
       num_workers: how many these are.
+      folder: where workers of other machines and this process can write; the
+        first worker of all leaves a mark there, and that none has come is
+        then told. It is removed again.
 
     Raises:
-      UserError: Beam does not know the runner or a flag, or a worker raised
-        one.
+      UserError: see `check`; what a worker raised; the runner failed; a
+        worker of this machine died.
+      KeyboardInterrupt: the run is given up: workers of this machine are
+        ended, and a runner elsewhere is asked to cancel.
     """
-    words = shlex.split(beam_args)
-    if not any(re.match(r"--runner\b", word) for word in words):
-        mode = "multi_processing" if num_workers > 1 else "in_memory"
-        words += [
-            f"--runner={_HERE}",
-            f"--direct_num_workers={num_workers}",
-            f"--direct_running_mode={mode}",
-        ]
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
-    try:
-        options = pipeline_options.PipelineOptions(words)
-        pipeline = beam.Pipeline(options=options)
-    except (ValueError, ImportError, AttributeError, SystemExit) as error:
-        raise UserError(f"--beam_args={beam_args}: {error}") from error
-    compose(pipeline)
-    try:
-        with _quiet_workers():
-            state = pipeline.run().wait_until_finish()
-    except Exception as error:  # each runner has its own
-        raise _explained(error) from error
+    start = _Start(beam_args, num_workers)
+    mark = None
+    if folder is not None and not start.is_local:
+        mark = files.join(folder, ".worker-came")
+
+    def composed() -> beam.Pipeline:
+        pipeline = start.pipeline()
+        compose(pipeline)
+        if mark is not None:
+            _ = (
+                pipeline
+                | "AnyWorker" >> beam.Create([mark])
+                | "Came" >> beam.Map(files.write_text, "")
+            )
+        return pipeline
+
+    with (
+        _quiet_environment(),
+        _quiet_logs(),
+        beam_workers.Workers() as workers,
+        start.use(workers.command),
+    ):
+        watched = _Watched(composed(), workers, mark)
+        try:
+            state = watched.finish(in_this_thread=start.has_job_server)
+        except UserError as error:
+            raise UserError(_cut(str(error))) from error
+        except Exception as error:  # each runner has its own
+            told = _explained(error, start)
+            raise (UserError(told) if told else error) from error
+        finally:
+            if mark is not None:
+                files.remove(mark)
     if state not in (None, "DONE"):
         raise UserError(
-            f"--beam_args={beam_args}: the pipeline ended as {state}; see its "
-            "runner's log"
+            f"{start.flag}: the pipeline ended as {state}; see its runner's log"
         )
 
 
-class Parts(NamedTuple):
-    """Two collections.
+class _Start:
+    """How a run starts: its runner and options.
 
     Attributes:
-      parts: ((file's number, part's number in it), `corpus.Part`).
-      counts: a Counter for each file: `corpus.Reader.counts`.
+      flag: as it was given, for messages.
+      runner: the last word of the runner's name.
+      is_local: whether the workers are processes of this machine.
+      pools: the addresses of worker pools, where these start the workers and
+        this process runs the pipeline.
+      has_job_server: whether Beam starts a program for it here.
     """
 
-    parts: Any
-    counts: Any
+    def __init__(self, beam_args: str, num_workers: int):
+        self.flag = f"--beam_args={beam_args}"
+        try:
+            words = shlex.split(beam_args)
+        except ValueError as error:
+            raise UserError(f"{self.flag}: {error}") from error
+        self._options = self._parsed(words)
+        named = self._standard.runner or "FnApiRunner"
+        self.runner = named.rpartition(".")[2]
+        if why := REFUSED.get(self.runner.lower(), REFUSED.get(
+            f"{self.runner.lower()}runner"
+        )):  # fmt: skip
+            raise UserError(
+                f"{self.flag}: {why}; leave --runner out for processes of "
+                "this machine, or take another"
+            )
+        self.is_local = self.runner.lower() in _LOCAL
+        self.has_job_server = False
+        self._runner: Any = None
+        portable = self._options.view_as(pipeline_options.PortableOptions)
+        self.pools: list[str] = []
+        if (
+            self.runner == "PortableRunner"
+            and portable.job_endpoint == "embed"
+            and portable.environment_type == "EXTERNAL"
+        ):
+            self.pools = (portable.environment_config or "").split(",")
+            for address in self.pools:
+                if not beam_workers.reachable(address):
+                    raise UserError(
+                        f"{self.flag}: no worker pool answers at {address!r}; "
+                        "start it, or mend --environment_config"
+                    )
+        if self.is_local or self.pools:
+            self._refuse_unknown_flags()
+            direct = self._options.view_as(pipeline_options.DirectOptions)
+            if "direct_num_workers" not in beam_args:
+                direct.direct_num_workers = num_workers
+            self._in_processes = (
+                self.is_local
+                and (
+                    direct.direct_running_mode == "multi_processing"
+                    or "direct_running_mode" not in beam_args
+                )
+                and direct.direct_num_workers != 1
+            )
+            if self._in_processes:
+                direct.direct_running_mode = "in_memory"  # see `use`
+        else:
+            self._check_elsewhere()
+
+    @property
+    def _standard(self) -> Any:
+        return self._options.view_as(pipeline_options.StandardOptions)
+
+    @contextlib.contextmanager
+    def use(self, command: str) -> Iterator[None]:
+        """Lets a command, or the worker pools, start the workers."""
+        if self.pools:
+            # Beam's own job server at "embed" never has but one worker.
+            with beam_workers.in_turn(self.pools) as address:
+                self._runner = fn_api_runner.FnApiRunner(
+                    environments.ExternalEnvironment(address)
+                )
+                yield
+            return
+        if self.is_local:
+            environment = None
+            if self._in_processes:
+                environment = (
+                    environments.SubprocessSDKEnvironment.from_command_string(
+                        command
+                    )
+                )
+            self._runner = fn_api_runner.FnApiRunner(environment)
+        yield
+
+    def pipeline(self) -> beam.Pipeline:
+        """An empty pipeline for the runner."""
+        try:
+            if self._runner is not None:
+                return beam.Pipeline(self._runner, self._options)
+            return beam.Pipeline(options=self._options)
+        except (ValueError, ImportError, AttributeError) as error:
+            raise UserError(f"{self.flag}: {_one_line(error)}") from error
+
+    def _parsed(self, words: list[str]) -> pipeline_options.PipelineOptions:
+        told = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(told):
+                options = pipeline_options.PipelineOptions(words)
+                options.view_as(pipeline_options.DirectOptions)
+                return options
+        except (ValueError, SystemExit) as error:
+            lines = told.getvalue().strip().splitlines() or [str(error)]
+            reason = lines[-1].rpartition("error: ")[2]
+            raise UserError(f"{self.flag}: {reason}") from error
+
+    def _refuse_unknown_flags(self) -> None:
+        """A job server may know flags that Beam here does not; else none."""
+        unknown: list[str] = []
+
+        class Listening(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                if "unparseable" in record.msg and record.args:
+                    unknown.append(record.getMessage().partition(": ")[2])
+
+        logger = logging.getLogger("apache_beam.options.pipeline_options")
+        handler, level = Listening(), logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+        try:
+            self._options.get_all_options()
+        finally:
+            logger.propagate = True
+            logger.setLevel(level)
+            logger.removeHandler(handler)
+        if unknown:
+            raise UserError(f"{self.flag}: Beam does not know {unknown[0]}")
+
+    def _check_elsewhere(self) -> None:
+        portable = self._options.view_as(pipeline_options.PortableOptions)
+        endpoint = portable.job_endpoint
+        runner = self.pipeline().runner
+        if not isinstance(runner, portable_runner.PortableRunner):
+            return
+        if endpoint and endpoint != "embed":
+            if not beam_workers.reachable(endpoint):
+                raise UserError(
+                    f"{self.flag}: no job server answers at {endpoint}; start "
+                    "it, or mend --job_endpoint"
+                )
+            return
+        self.has_job_server = not endpoint
+        if not self.has_job_server or self.runner not in (
+            "FlinkRunner", "SparkRunner",
+        ):  # fmt: skip
+            return
+        server = self._options.view_as(pipeline_options.JobServerOptions)
+        java = server.job_server_java_launcher
+        if not shutil.which(java):
+            raise UserError(
+                f"{self.flag}: {self.runner} starts its job server with Java, "
+                f"and there is no program '{java}'; install it, or name a job "
+                "server that runs with --job_endpoint=HOST:PORT"
+            )
 
 
-def read_parts(
-    pipeline: beam.Pipeline, paths: list[str], **options: Any
-) -> Parts:
-    """The parts of all files, spread over the workers.
+class _Watched:
+    """A pipeline that is run by a thread of its own, and looked after.
 
-    Args:
-      pipeline: what they are added to.
-      paths: each is read by one worker, from its beginning to its end.
-      **options: of `corpus.Reader`.
+    Beam waits in many places for what may never come; so its threads are
+    left behind when a run is given up, and do not keep the process.
     """
-    found = (
-        pipeline
-        | "Paths" >> beam.Create(list(enumerate(paths)))
-        | "SpreadFiles" >> beam.Reshuffle()
-        | "Read" >> beam.FlatMap(_read_file, options).with_outputs(
-            "counts", main="parts"
-        )
-    )  # fmt: skip
-    return Parts(found.parts | "SpreadParts" >> beam.Reshuffle(), found.counts)
 
+    def __init__(
+        self,
+        pipeline: beam.Pipeline,
+        workers: beam_workers.Workers,
+        mark: str | None,
+    ):
+        self._pipeline, self._workers, self._mark = pipeline, workers, mark
+        self._begin = time.monotonic()
+        self._result: Any = None
+        self._state: Any = None
+        self._error: BaseException | None = None
 
-def _read_file(
-    element: tuple[int, str], options: dict[str, Any]
-) -> Iterator[Any]:
-    number, path = element
-    reader = corpus.Reader([path], **options)
-    for index, part in enumerate(reader):
-        yield (number, index), part
-    yield beam.pvalue.TaggedOutput("counts", Counter(reader.counts))
+    def finish(self, in_this_thread: bool) -> Any:
+        """Runs it; returns the state that it ends in.
 
+        Args:
+          in_this_thread: start it here, as starting a job server needs.
+        """
+        if in_this_thread:
+            self._result = self._pipeline.run()
+        thread = threading.Thread(
+            target=self._work, name="beam", daemon=True
+        )  # what it starts are daemons too
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(_POLL_SECONDS)
+                self._look()
+        except BaseException:
+            self._cancel()
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._state
 
-def count_words_of(
-    paths: list[str],
-    scratch: str,
-    *,
-    lower_case: bool,
-    strip_accents: bool | None,
-    text_field: str,
-    beam_args: str = "",
-    num_workers: int = 1,
-) -> Counter[str]:
-    """What `text.vocab_training.count_words` counts, on an Apache Beam runner.
+    def _work(self) -> None:
+        try:
+            if self._result is None:
+                self._result = self._pipeline.run()
+            self._state = self._result.wait_until_finish()
+        except BaseException as error:  # raised where it is waited for
+            self._error = error
 
-    Nothing is forgotten, however many different words there are.
+    def _look(self) -> None:
+        said = self._workers.dead()
+        if said is not None and self._error is None:
+            raise UserError(
+                "a worker process died (killed, or out of memory); nothing "
+                "finished was changed: run the command again, with a smaller "
+                f"--num_workers if memory was short (its last words: {said})"
+            )
+        if self._mark is None:
+            return
+        waited = time.monotonic() - self._begin
+        if waited > _WORKER_SECONDS:
+            if not files.exists(self._mark):
+                print(
+                    f"note: no worker has come in {waited:.0f} s; see that "
+                    "the runner has free workers, and that their Python "
+                    "(`python` of a worker pool's PATH) has electra-tf[beam] "
+                    f"and reaches {os.path.dirname(self._mark)}; still "
+                    "waiting",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            self._mark = None
 
-    Args:
-      paths: text files that all workers reach.
-      scratch: a directory that all workers and this process reach; it is
-        made, and removed.
-      lower_case: see `count_words`.
-      strip_accents: see there.
-      text_field: of JSON lines.
-      beam_args: see `run`.
-      num_workers: see there.
+    def _cancel(self) -> None:
+        self._workers.stop()
+        cancel = getattr(self._result, "cancel", None)
+        if cancel is not None:
 
-    Raises:
-      UserError: see `run`.
-    """
+            def ask() -> None:
+                with contextlib.suppress(Exception):
+                    cancel()
 
-    def compose(pipeline: beam.Pipeline) -> None:
-        _ = (
-            read_parts(pipeline, paths, text_field=text_field).parts
-            | "Words"
-            >> beam.FlatMap(_words, lower_case, strip_accents, text_field)
-            | "Count" >> beam.CombinePerKey(sum)
-            | "IntoFiles" >> beam.Map(_with_file)
-            | "Group" >> beam.GroupByKey()
-            | "Write" >> beam.Map(_write_counts, scratch)
-        )
-
-    files.remove(scratch)
-    files.make_directory(scratch)
-    try:
-        run(compose, beam_args, num_workers)
-        counts: Counter[str] = Counter()
-        for name in sorted(files.list_directory(scratch)):
-            text = files.read_text(files.join(scratch, name))
-            counts.update(json.loads(text))
-    finally:
-        files.remove(scratch)
-    return counts
-
-
-def _words(
-    element: tuple[tuple[int, int], corpus.Part],
-    lower_case: bool,
-    strip_accents: bool | None,
-    text_field: str,
-) -> Iterator[tuple[str, int]]:
-    _, part = element
-    repairs: Counter[str] = Counter()
-    lines = (
-        line.decode("utf-8").strip()
-        for found in corpus.documents(part, Cleaning(), repairs, text_field)
-        for line in found
-    )
-    yield from count_words(lines, lower_case, strip_accents).items()
-
-
-def _with_file(element: tuple[str, int]) -> tuple[int, tuple[str, int]]:
-    # `hash` differs from process to process.
-    return sum(element[0].encode()) % _COUNT_FILES, element
-
-
-def _write_counts(
-    element: tuple[int, Iterable[tuple[str, int]]], scratch: str
-) -> Any:
-    number, words = element
-    path = files.join(scratch, f"{number:02d}.json")
-    files.write_text(path, json.dumps(dict(sorted(words))))
-    return number
+            asking = threading.Thread(target=ask, daemon=True)
+            asking.start()
+            asking.join(_ENDING_SECONDS)
 
 
 @contextlib.contextmanager
-def _quiet_workers() -> Iterator[None]:
-    """For processes that are started here: no notices, no GPU."""
+def _quiet_environment() -> Iterator[None]:
+    """For processes started here: our modules, no notices, no GPU."""
     ours = {
-        "PIPELINE_OPTIONS": json.dumps(
-            {"default_sdk_harness_log_level": "ERROR"}
-        ),
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        "GRPC_VERBOSITY": "NONE",
         "CUDA_VISIBLE_DEVICES": "-1",
+        "PYTHONPATH": os.pathsep.join(
+            os.path.abspath(path) for path in sys.path
+        ),
     }
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
@@ -228,10 +441,73 @@ def _quiet_workers() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _explained(error: Exception) -> Exception:
-    """The user's mistake, where a worker told one, however it was wrapped."""
-    if isinstance(error, UserError):
-        text = str(error).partition(" [while running")[0]
-        return UserError(text)
-    told = _USER_ERROR.findall(str(error))
-    return UserError(told[-1]) if told else error
+@contextlib.contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Keeps Beam's lines back: what they tell comes as an error, too."""
+    root, beams = logging.getLogger(), logging.getLogger("apache_beam")
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        return "apache_beam" not in record.pathname
+
+    # Beam logs to the root as well, and would give it a handler for good.
+    handler = None if root.handlers else logging.lastResort
+    level = beams.level
+    beams.setLevel(logging.CRITICAL + 1)
+    root.addFilter(is_ours)
+    if handler:
+        root.addHandler(handler)
+    try:
+        yield
+        beams.setLevel(level)  # else threads are left that complain
+    finally:
+        root.removeFilter(is_ours)
+        if handler:
+            root.removeHandler(handler)
+
+
+def _cut(text: str) -> str:
+    """A message of our own, without what Beam adds to it."""
+    return text.partition(" [while running")[0]
+
+
+def _one_line(error: object) -> str:
+    """All of an error, short and on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 600 else f"{text[:600]} ..."
+
+
+def _explained(error: Exception, start: _Start) -> str | None:
+    """What to tell of an error; None for a bug, which is raised as it is."""
+    text = str(error)
+    if told := _USER_ERROR.findall(text):
+        return _cut(told[-1])
+    if jar := _NO_JAR.search(text):
+        flag = f"--{start.runner.removesuffix('Runner').lower()}_job_server_jar"
+        return (
+            f"{start.flag}: {start.runner} needs its job server, {jar[2]}, and "
+            f"it cannot be fetched from {jar[1]}; name a copy of it with "
+            f"{flag}=FILE, or a job server that runs with "
+            "--job_endpoint=HOST:PORT"
+        )
+    if isinstance(error, grpc.RpcError) or _RPC_DETAILS.search(text):
+        details = _RPC_DETAILS.search(text)
+        reason = details[1] if details else text
+        return f"{start.flag}: a connection failed: {_one_line(reason)}"
+    if "'docker'" in text:
+        return (
+            f"{start.flag}: its workers are Docker containers, and `docker "
+            "run` failed; choose others with --environment_type=EXTERNAL "
+            "--environment_config=HOST:PORT (a worker pool)"
+        )
+    if "[while running" not in text and "Traceback" not in text:
+        return f"{start.flag}: {start.runner}: {_one_line(text)}"
+    if isinstance(error, OSError | ImportError | MemoryError):
+        found = [f"{type(error).__name__}: {text}"]
+    else:
+        found = _OF_THE_MACHINE.findall(text)
+    if found:
+        return (
+            f"{start.flag}: a worker failed: {_one_line(_cut(found[-1]))}; all "
+            "workers need this package, and reach the files by the same paths"
+        )
+    return None

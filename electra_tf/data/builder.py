@@ -129,6 +129,7 @@ def assemble(
     Raises:
       UserError: bad settings; no input; unreadable or unwritable files; a
         finished build in the way; with `strict`, the first flaw in the text.
+      LostData: from `make`; the folder is left.
     """
     opened = open_build(settings)
     building = files.join(settings.output, manifest.BUILDING)
@@ -138,6 +139,8 @@ def assemble(
     try:
         finished = _summarise(settings, opened, make(opened, building))
         opened.vocab.save(files.join(building, manifest.VOCAB_FILE))
+    except manifest.LostData:
+        raise  # it names the folder
     except BaseException:
         with contextlib.suppress(Exception):
             files.remove(building)

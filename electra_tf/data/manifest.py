@@ -21,6 +21,13 @@ _FORMAT = "electra_tf pre-training examples"
 _VERSION = 1
 
 
+class LostData(UserError):
+    """A run on other machines whose outputs are not what its inputs make.
+
+    What was written is left beside its place, for whoever wants to look.
+    """
+
+
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """One TFRecord file: its name, number of examples and size in bytes."""

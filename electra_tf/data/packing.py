@@ -1,7 +1,7 @@
 """Several short examples in one row, so that less of a batch is padding.
 
 A batch keeps its examples, and with them its place in the stream: they are
-put into as few rows as they need, and everything else goes on counting
+put into as few rows as they need, and everything else still counts
 examples. All of it is graph operations on whole numbers, the same everywhere.
 """
 

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -63,7 +64,11 @@ class ExampleFiles:
 
 
 def find_examples(
-    source: str, split: str = "train", skip_corrupt: bool = False
+    source: str,
+    split: str = "train",
+    skip_corrupt: bool = False,
+    num_shards: int = 1,
+    shard_index: int = 0,
 ) -> ExampleFiles:
     """Finds and checks the files of a split.
 
@@ -74,13 +79,19 @@ def find_examples(
         through once to be counted).
       split: "train" or "validation".
       skip_corrupt: leave damaged records out and count them.
+      num_shards: workers, each of which looks for damage in a share of the
+        files that a manifest names; with `skip_corrupt`, in all.
+      shard_index: which of them this is.
 
     Raises:
       UserError: nothing there, no such split, no examples; a truncated or
         damaged file (names file and record).
     """
     if manifest.is_finished(source):
-        found = _from_manifest(source, split, skip_corrupt)
+        looks = slice(shard_index, None, num_shards)
+        if skip_corrupt:
+            looks = slice(None)
+        found = _from_manifest(source, split, skip_corrupt, looks)
     else:
         found = _from_glob(source, split, skip_corrupt)
     if found.corrupt_records:
@@ -96,7 +107,7 @@ def find_examples(
 
 
 def _from_manifest(
-    directory: str, split: str, skip_corrupt: bool
+    directory: str, split: str, skip_corrupt: bool, looks: slice
 ) -> ExampleFiles:
     about = manifest.load_manifest(directory)
     if split not in about.splits:
@@ -107,6 +118,7 @@ def _from_manifest(
         )
     listed = about.splits[split].shards
     verify = skip_corrupt or sum(s.bytes for s in listed) <= _VERIFY_BYTES
+    verified = set(listed[looks]) if verify else set()
     paths, counts, lost = [], [], 0
     for shard in listed:
         path = files.join(directory, shard.file)
@@ -121,7 +133,7 @@ def _from_manifest(
             continue
         if files.size(path) != shard.bytes:
             count = None
-        elif verify:
+        elif shard in verified:
             count = _count(path)
         if count != shard.examples:
             path, count, _ = _damaged(path, skip_corrupt, shard.examples)
@@ -250,6 +262,11 @@ def pretraining_dataset(
     Entered at `start_example`, it equals the stream from 0 with that many
     examples dropped, bit for bit.
 
+    Of several workers each reads of local files the data of its own examples
+    alone, and once the lengths of all, 12 bytes an example; of remote files,
+    and of a pass whose last batch is kept though it is not full, each reads
+    all and takes its slices.
+
     Args:
       source: directory or glob, see `find_examples`.
       split: "train" or "validation"; the latter is never shuffled.
@@ -287,27 +304,28 @@ def pretraining_dataset(
             f"a batch of {batch_size} cannot be shared by {num_shards} "
             "workers; make it a multiple of their number"
         )
-    found = find_examples(source, split, skip_corrupt)
+    found = find_examples(source, split, skip_corrupt, num_shards, shard_index)
     if found.max_seq_length is not None:
         tfrecords.check_length(max_seq_length, found.max_seq_length, source)
     parse = tfrecords.parser(found.first_record(), max_seq_length, source)
     share = batch_size // num_shards
     first = shard_index * share
+    full = drop_remainder or repeat  # every batch is
 
     def stream(epoch: int | tf.Tensor, skipped: int = 0) -> tf.data.Dataset:
         """The batches from a position in an epoch on."""
         start = epoch * found.total + skipped
 
         def decode(index: tf.Tensor, batch: tf.Tensor) -> tfrecords.Batch:
-            position = start + index * batch_size
+            position = start + index * batch_size + first
             ids = position + tf.range(tf.shape(batch, tf.int64)[0])
-            features = parse(batch[first : first + share])
-            features["example_id"] = ids[first : first + share]
+            features = parse(batch)
+            features["example_id"] = ids
             if pack_rows_by is None:
                 return features
             return packing.pack(features, pack_rows_by)
 
-        records = _record_windows(
+        order = _Order(
             found,
             seed=seed,
             first_epoch=epoch,
@@ -316,9 +334,22 @@ def pretraining_dataset(
             repeat=repeat,
             window=shuffle_window,
         )
-        batches = records.rebatch(
-            batch_size, drop_remainder=drop_remainder or repeat
-        )
+        if num_shards > 1 and full and all(map(files.is_local, found.paths)):
+            rest = 0 if repeat else (found.total - skipped) % batch_size
+
+            def mine(positions: tf.Tensor) -> tf.Tensor:
+                since = positions - start
+                ours = since % batch_size // share == shard_index
+                ours &= since >= 0
+                if rest:
+                    ours &= since < found.total - skipped - rest
+                return ours
+
+            batches = order.chosen(mine).rebatch(share, drop_remainder=True)
+        else:
+            batches = order.windows().rebatch(batch_size, drop_remainder=full)
+            if num_shards > 1:
+                batches = batches.map(lambda b: b[first : first + share])
         return batches.enumerate().map(
             decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
@@ -337,7 +368,7 @@ def pretraining_dataset(
             epoch, skipped = 0, found.total
         data = stream(epoch, skipped)
     options = tf.data.Options()
-    # Every worker reads every file and takes its slice of each batch.
+    # A worker knows which examples of all files are its own.
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.OFF
     )
@@ -358,55 +389,124 @@ def _passes() -> tf.data.Dataset:
     return tf.data.Dataset.range(1).map(count)
 
 
-def _record_windows(
-    found: ExampleFiles,
-    *,
-    seed: int,
-    first_epoch: int | tf.Tensor,
-    skipped: int,
-    shuffle: bool,
-    repeat: bool,
-    window: int,
-) -> tf.data.Dataset:
-    """Serialized examples in stream order, in string tensors of any size."""
-    paths = tf.constant(found.paths)
-    base = tf.constant(
-        [seed & 0x7FFFFFFF, seed >> 31 & 0x7FFFFFFF], dtype=tf.int32
-    )
+class _Order:
+    """The order of examples from a position on: which follow which.
 
-    def epoch_windows(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = paths
-        if shuffle:
-            # Index -1 is no window's, so these numbers are its own.
-            order = tf.gather(
-                paths, _permutation(base, epoch, -1, len(found.paths))
+    Args:
+      found: the files.
+      seed: of the order.
+      first_epoch: the epoch to begin in.
+      skipped: how many of its examples to leave out.
+      shuffle: in another order each epoch.
+      repeat: for ever; else to the end of that epoch.
+      window: how many examples are shuffled together.
+    """
+
+    def __init__(
+        self,
+        found: ExampleFiles,
+        *,
+        seed: int,
+        first_epoch: int | tf.Tensor,
+        skipped: int,
+        shuffle: bool,
+        repeat: bool,
+        window: int,
+    ):
+        self._found, self._skipped = found, skipped
+        self._shuffle, self._window = shuffle, window
+        self._base = tf.constant(
+            [seed & 0x7FFFFFFF, seed >> 31 & 0x7FFFFFFF], dtype=tf.int32
+        )
+        self._epochs = tf.data.Dataset.range(
+            first_epoch, _FOREVER if repeat else first_epoch + 1
+        )
+
+    def windows(self) -> tf.data.Dataset:
+        """All serialized examples, in string tensors of any size."""
+        paths, window = tf.constant(self._found.paths), self._window
+
+        def epoch_windows(epoch: tf.Tensor) -> tf.data.Dataset:
+            order = tf.gather(paths, self._files(epoch))
+            records = tf.data.TFRecordDataset(order, buffer_size=_BUFFER)
+            return (
+                records.batch(window)
+                .enumerate()
+                .map(lambda index, batch: (epoch, index, batch))
             )
-        records = tf.data.TFRecordDataset(order, buffer_size=_BUFFER)
-        return (
-            records.batch(window)
-            .enumerate()
-            .map(lambda index, batch: (epoch, index, batch))
-        )
 
-    def mix(epoch: tf.Tensor, index: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-        if not shuffle:
-            return batch
-        return tf.gather(
-            batch, _permutation(base, epoch, index, tf.shape(batch)[0])
-        )
+        def mix(
+            epoch: tf.Tensor, index: tf.Tensor, batch: tf.Tensor
+        ) -> tf.Tensor:
+            if not self._shuffle:
+                return batch
+            return tf.gather(
+                batch, self._mixed(epoch, index, tf.shape(batch)[0])
+            )
 
-    epochs = tf.data.Dataset.range(
-        first_epoch, _FOREVER if repeat else first_epoch + 1
-    )
-    windows = epochs.flat_map(epoch_windows)
-    windows = windows.skip(skipped // window)
-    windows = windows.map(mix, num_parallel_calls=1, deterministic=True)
-    rest = skipped % window
-    if rest:
-        windows = windows.enumerate().map(
-            lambda i, batch: batch[tf.where(i == 0, rest, 0) :]
-        )
-    return windows.prefetch(1)
+        windows = self._epochs.flat_map(epoch_windows)
+        windows = windows.skip(self._skipped // window)
+        windows = windows.map(mix, num_parallel_calls=1, deterministic=True)
+        rest = self._skipped % window
+        if rest:
+            windows = windows.enumerate().map(
+                lambda i, batch: batch[tf.where(i == 0, rest, 0) :]
+            )
+        return windows.prefetch(1)
+
+    def chosen(self, mine: Callable[[tf.Tensor], tf.Tensor]) -> tf.data.Dataset:
+        """As `windows`, of some examples alone; no other's data is read.
+
+        Args:
+          mine: tells by the positions in the stream, int64 [n], which are
+            wanted; also asked of some before the first.
+        """
+        found, window = self._found, self._window
+        records = shards.ChosenRecords(found.paths, found.counts)
+        number = -(-found.total // window)
+
+        def epoch_windows(epoch: tf.Tensor) -> tf.data.Dataset:
+            return tf.data.Dataset.range(number).map(
+                lambda index: (epoch, index)
+            )
+
+        def read(epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+            before = index * window
+            size = tf.minimum(
+                tf.constant(window, tf.int64), found.total - before
+            )
+            places = tf.range(size)
+            ours = mine(epoch * found.total + before + places)
+            if self._shuffle:
+                places = tf.cast(
+                    self._mixed(epoch, index, tf.cast(size, tf.int32)),
+                    tf.int64,
+                )
+            batch = tf.numpy_function(
+                records.read,
+                [self._files(epoch), before + places[ours]],
+                tf.string,
+            )
+            return tf.ensure_shape(batch, [None])
+
+        windows = self._epochs.flat_map(epoch_windows)
+        windows = windows.skip(self._skipped // window)
+        windows = windows.map(read, num_parallel_calls=1, deterministic=True)
+        return windows.prefetch(1)
+
+    def _files(self, epoch: tf.Tensor) -> tf.Tensor:
+        """The order of the files in an epoch, int32 [files]."""
+        size = len(self._found.paths)
+        if not self._shuffle:
+            return tf.range(size)
+        # Index -1 is no window's, so these numbers are its own.
+        return _permutation(self._base, epoch, -1, size)
+
+    def _mixed(
+        self, epoch: tf.Tensor, index: tf.Tensor, size: tf.Tensor
+    ) -> tf.Tensor:
+        """The order of the examples in a window, int32 [size]."""
+        return _permutation(self._base, epoch, index, size)
 
 
 def _permutation(

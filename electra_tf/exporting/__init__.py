@@ -1,1 +1,1 @@
-"""A model as a SavedModel, and what lies beside it."""
+"""Writes models as SavedModels and in other forms that are served."""

@@ -1,1 +1,1 @@
-"""Training on a task: settings, batches, trials, reports."""
+"""Trains on a task: settings, batches, trials, reports."""

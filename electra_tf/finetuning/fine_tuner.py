@@ -162,7 +162,7 @@ class FineTuner(keras.Model):
         return self(batch, training=training, keys=keys)
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """One update; returns the running metrics since their reset."""
+        """Updates the weights once; returns the metrics since their reset."""
         count = tf.cast(tf.shape(batch["input_ids"])[0], tf.float32)
         total = count
         replica = tf.distribute.get_replica_context()

@@ -34,7 +34,7 @@ class Start:
       lower_case: how the tokenizer is set.
       strip_accents: how the tokenizer is set; None as lower_case.
       checkpoint: weights, of a discriminator alone; None for random ones.
-      new_head: start the head afresh though there may be one that fits.
+      new_head: initialise the head anew though there may be one that fits.
       source: the path as given; None where there was none.
     """
 
@@ -88,7 +88,7 @@ class Start:
         step = self.checkpoint.config.step
         text = f"{self.source}" + (f", at step {step:,}" if step else "")
         if self.goes_on_with(head):
-            return f"{text}, which has this head already and goes on with it"
+            return f"{text}, which has this head already and keeps it"
         if self.checkpoint.config.task is not None:
             why = "asked for" if self.new_head else "the one there differs"
             return f"{text}, with a new head ({why})"

@@ -191,7 +191,7 @@ def run_trial(
         )
     if predicted is None:
         who = stop.signal_name or "another worker"
-        reporter.note(f"{who}: stopped; start again to go on")
+        reporter.note(f"{who}: stopped; start again to resume")
         return None
     scores = predicted.scores
     if predicted.collapsed is not None:

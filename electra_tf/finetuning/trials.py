@@ -7,7 +7,7 @@
     <run>/model/          the best trial's; of several tasks a directory each
     <run>/plots/  <run>/report.md  <run>/report.json
 
-A run that was interrupted goes on: finished trials are kept, an unfinished one
+A run that was interrupted resumes: finished trials are kept, an unfinished one
 resumes from its last checkpoint.
 """
 

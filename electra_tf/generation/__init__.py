@@ -1,1 +1,1 @@
-"""Scoring, filling and generating text with the two pre-trained networks."""
+"""Scores, fills and generates text with the two pre-trained networks."""

@@ -103,7 +103,7 @@ class Filler:
 
         Raises:
           UserError: a text has no blank, or is longer than the model with
-            blanks too far apart to be filled jointly; its number is told.
+          blanks too far apart to be filled jointly; the message has its number.
         """
         if top_k < 1:
             raise UserError(f"--top_k={top_k}: expected at least 1")
@@ -195,7 +195,7 @@ class Filler:
             found = self._best(batch, places[None, some], 1, nowhere)[0]
             ids[0, places[some]] = [tokens[0].id for tokens in found]
             sure[some] = [tokens[0].log_prob for tokens in found]
-        # Pieces that go on with no word, from the left.
+        # Pieces that continue no word, from the left.
         pieces = self._writer.pieces
         for i, place in enumerate(places):
             carried = pieces.carries[ids[:, place - 1]]
@@ -215,7 +215,7 @@ class Filler:
         """For each row and place [B, K] its `top_k` best tokens.
 
         A place that is not behind its row's `whole_from` [B] gets no piece
-        that goes on with a word.
+        that continues a word.
         """
         found = self._writer.candidates(
             batch.input_ids,

@@ -102,7 +102,7 @@ class Sampler:
 
     The same seed gives the same samples, one by one: sample 7 of 10 is sample
     7 of 100. Special tokens and [UNK] are never written, and pieces ("##ing")
-    only where they go on with a word.
+    only where they continue a word.
 
     Attributes:
       generator: the network.
@@ -334,7 +334,7 @@ class Sampler:
                 self._write(batch, batch.first[:, None] + place, config.draw)
 
     def _repair(self, batch: _SampleRows, how: Draw) -> None:
-        """Draws pieces again that go on with no word, from the left."""
+        """Draws pieces again that continue no word, from the left."""
         never = np.zeros(
             [len(batch.ids)], bool
         )  # a prompt's word is left alone

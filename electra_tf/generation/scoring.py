@@ -453,7 +453,7 @@ def candidate_lists(
 
     Raises:
       UserError: an id comes again after another one, or a list has scores
-        for some candidates alone; the line is told.
+        for some candidates alone; the message has the line.
     """
     seen: set[str] = set()
     current: list[Candidate] = []

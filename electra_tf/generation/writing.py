@@ -25,7 +25,7 @@ class Pieces:
       banned: bool [V], never written: special tokens, [UNK], [unused1] and
         its like, pieces without text or of characters that are words by
         themselves, and rows of the token table that no token has.
-      continues: bool [V], "##ing": goes on with the word before it.
+      continues: bool [V], "##ing": continues the word before it.
       carries: bool [V], what such a piece may follow.
     """
 
@@ -53,7 +53,7 @@ class Pieces:
             )
 
     def broken(self, ids: np.ndarray, before: np.ndarray) -> np.ndarray:
-        """Where a piece goes on with a word that is not there.
+        """Where a piece continues a word that is not there.
 
         Args:
           ids: int [B, N], what was written.
@@ -184,7 +184,7 @@ class Writer:
           input_mask: int32 [B, L], 1 at tokens.
           positions: int32 [B, K], the places.
           whole_from: int32 [B]; a place up to this one gets no piece that
-            goes on with a word.
+            continues a word.
           uniform: float32 [B, K] in [0, 1), decides the tokens.
           how: temperature, top-k, top-p.
         """

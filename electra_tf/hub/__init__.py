@@ -1,1 +1,1 @@
-"""Models on disk: our directories now, other formats next to them."""
+"""Reads and writes models on disk: our directories and other formats."""

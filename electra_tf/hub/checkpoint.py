@@ -149,7 +149,7 @@ class Report:
       source: the checkpoint.
       loaded: our names of what came from it.
       parameters: how many numbers those are.
-      new: our names of variables that it lacks and that start afresh.
+      new: our names of variables that it lacks and that start anew.
       leftover: what it has and was not used: our names, or the source's.
       assumed: what it does not tell and was taken by default.
       slots: for how many variables Adam's slots came too.

@@ -93,7 +93,7 @@ def differences(
     prefix = model.get("continuing_subword_prefix", "##")
     if (kind, prefix) != ("WordPiece", "##"):
         told.append(
-            "words become WordPieces, with ## before those that go on; its "
+            "words become WordPieces, with ## before those inside one; its "
             f"tokenizer is of kind {kind}, with the prefix {prefix!r}"
         )
     limit = model.get("max_input_chars_per_word")

@@ -163,7 +163,7 @@ def recognise(path: str) -> str:
     if any(files.exists(files.join(path, name)) for name in _UNFINISHED):
         raise UserError(
             f"{path}: a run that has no model yet; start it again with the "
-            "same arguments, and it goes on to its end"
+            "same arguments, and it resumes"
         )
     if files.is_directory(path) and files.exists(config):
         read_json(config)  # says where it is damaged
@@ -326,8 +326,8 @@ def warm_start(
     held = checkpoint.slots or {}
     if slots is not None and checkpoint.slots is None:
         raise UserError(
-            f"{checkpoint.source}: has no optimizer slots to go on with; "
-            "start the optimizer afresh"
+            f"{checkpoint.source}: has no optimizer slots to resume with; "
+            "start the optimizer anew"
         )
     report = assign(model, checkpoint)
     if slots is None:

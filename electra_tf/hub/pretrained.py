@@ -229,7 +229,7 @@ class Discriminator(_Pretrained, networks.Discriminator):
 
     Inputs and outputs are those of `models.networks.Discriminator`; on strings
     there is `electra_tf.ReplacedTokenDetector`. Where the checkpoint has no
-    head for it, a new one is made and told.
+    head for it, a new one is made and reported.
     """
 
     @classmethod

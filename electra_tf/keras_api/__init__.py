@@ -1,4 +1,4 @@
-"""The networks' way in and out, for programs of one's own.
+"""Has the networks and tasks as Keras models, for programs of your own.
 
 settings.py    what can be set about pre-training; needs no TensorFlow
 pretrainer.py  ElectraPretrainer: from a size, settings or a checkpoint; saved

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from electra_tf import files
-from electra_tf.data import manifest, reader
+from electra_tf.data import manifest, reader, shards
 from electra_tf.errors import UserError
 from electra_tf.keras_api.settings import PretrainSettings
 from electra_tf.pretraining.masking import SpecialIds
@@ -30,7 +30,7 @@ def pretraining_dataset(
     max_seq_length: int | None = None,
     skip_corrupt: bool = False,
 ) -> tf.data.Dataset:
-    """Batches of pre-training examples, for `ElectraPretrainer.fit`.
+    """Reads batches of pre-training examples, for `ElectraPretrainer.fit`.
 
     One pass is one epoch, and as many batches as `cardinality()` says. Each
     further pass over "train" has an order of its own and positions of its own
@@ -115,7 +115,7 @@ class PretrainingData:
     strip_accents: bool | None
     held_out: bool  # whether there is a validation split
     fingerprint: str  # of the examples, as far as their counts tell
-    skip_corrupt: bool = False  # leave damaged records out and go on
+    skip_corrupt: bool = False  # leave damaged records out and continue
     word_starts: bool = False  # whether they say where words begin
 
     @classmethod
@@ -282,7 +282,9 @@ class PretrainingData:
 
     def explain(self, error: tf.errors.OpError) -> Exception:
         """What to tell of an error of the graph: the data's fault, or a bug."""
-        if isinstance(error, tf.errors.DataLossError):
+        if isinstance(error, tf.errors.DataLossError) or (
+            shards.DAMAGED in error.message
+        ):
             found = reader.data_loss_error(self.source)
             if "read it again" in str(found) and self.held_out:
                 return reader.data_loss_error(self.source, "validation")

@@ -51,7 +51,7 @@ _SAVED = "saved_by_keras"
 
 @registered
 class ElectraPretrainer(pretrainer.ElectraPretrainer):
-    """Generator and discriminator, trained together in `fit`.
+    """Trains a generator and a discriminator together, in `fit`.
 
         from electra_tf import ElectraPretrainer, pretraining_dataset
 
@@ -227,7 +227,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
     ) -> P:
         """Makes a pre-trainer that starts from a checkpoint.
 
-        Networks that the checkpoint lacks start afresh; see `load_report`.
+        Networks that the checkpoint lacks start anew; see `load_report`.
 
         Args:
           path: a model directory or finished run of ours, whose settings are

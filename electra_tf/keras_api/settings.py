@@ -36,7 +36,7 @@ class DataConfig(Settings):
         bool,
         Setting(
             "Put several examples in a row, where they are short: the same "
-            "losses sooner. train.batch_size goes on counting examples."
+            "losses sooner. train.batch_size still counts examples."
         ),
     ] = False
 

@@ -1,4 +1,4 @@
-"""ELECTRA's tasks for KerasHub, which has a backbone and a tokenizer of it.
+"""Registers ELECTRA's tasks with KerasHub, which has a backbone of it.
 
 Importing this registers the classes: `TextClassifier.from_preset(DIR)` and
 `MaskedLM.from_preset(DIR)` of `keras_hub.models`, and their preprocessors,

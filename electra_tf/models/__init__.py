@@ -1,1 +1,1 @@
-"""Keras layers and networks; imports nothing of the other rooms."""
+"""Defines Keras layers and networks; imports nothing of the other rooms."""

@@ -45,7 +45,7 @@ class Adaptable:
         alpha: float | None = None,
         verbose: bool = True,
     ) -> None:
-        """Has the encoder learn a change of low rank, and nothing else.
+        """Freezes the encoder but for a change of low rank, which is trained.
 
         Its own weights are frozen. What stands on the encoder trains on. Call
         it before the optimizer's first step, so before `fit`.

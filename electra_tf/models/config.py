@@ -150,7 +150,7 @@ class ModelConfig(Settings):
 
     @classmethod
     def of_size(cls, size: str, **overrides: Any) -> "ModelConfig":
-        """The discriminator of a named size, with fields overridden.
+        """Returns the discriminator of a named size, with fields overridden.
 
         Args:
           size: "tiny", "mini", "small", "base" or "large".
@@ -168,7 +168,7 @@ class ModelConfig(Settings):
     def generator(
         self, hidden_fraction: float, layers_fraction: float = 1.0
     ) -> "ModelConfig":
-        """The generator's config: this one, narrowed (paper, section 3.2).
+        """Returns the generator's config: this one, narrowed (section 3.2).
 
         As many heads at the same width; else hidden // 64, at least one, as
         in the original, whose heads all have that width.

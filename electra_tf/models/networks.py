@@ -506,7 +506,7 @@ class Discriminator(OnEncoder):
         training: bool = False,
         return_attentions: bool = False,
     ) -> DiscriminatorOutput:
-        """[B, L] int32 ids -> [B, L] logits; called as every `Network`."""
+        """Computes logits [B, L] of ids [B, L]; called as every `Network`."""
         output = self.read(rows, training, return_attentions)
         logits = None
         if self.head is not None:

@@ -1,4 +1,4 @@
-"""The original's command lines, as they stand, on the recipes of this package.
+"""Runs the original's command lines, as they stand, with our recipes.
 
     python -m electra_tf.original.build_pretraining_dataset --corpus-dir ...
     python -m electra_tf.original.run_pretraining --data-dir DIR --model-name N

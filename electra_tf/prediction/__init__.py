@@ -1,1 +1,1 @@
-"""What a fine-tuned model answers: to Python, to files, to tests."""
+"""Predicts with fine-tuned models: for Python, for files, for scores."""

@@ -90,7 +90,8 @@ class Predictor:
           or a score.
 
         Raises:
-          UserError: an item is not what the task takes; its number is told.
+          UserError: an item is not what the task takes; the message has its
+          number.
         """
         if isinstance(items, str | Mapping):
             raise UserError(
@@ -185,7 +186,7 @@ class Predictor:
         )  # fmt: skip
 
     def _answers(self, examples: list[Any]) -> list[Prediction]:
-        """As `answer`; what cannot be answered is told by its error."""
+        """As `answer`; what cannot be answered has an error."""
         try:
             return self.answer(examples)
         except UserError as error:

@@ -191,7 +191,7 @@ class ResumableRun:
             with files.open_read(self._path(len(self.heads))) as part:
                 self.heads.append(_head(next(records.lines(part))))
         if self.done:
-            note(f"going on after {self.done:,} {unit}, in {self._partial}")
+            note(f"resuming after {self.done:,} {unit}, in {self._partial}")
 
 
 def begin(
@@ -226,7 +226,7 @@ def begin(
             return True
         note(
             f"{partial}: was begun with another {', '.join(changed)}; "
-            "starting afresh"
+            "starting again"
         )
         files.remove(partial)
     elif files.exists(partial) and not _is_empty(partial):

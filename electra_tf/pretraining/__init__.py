@@ -1,1 +1,1 @@
-"""Masking, objectives and the model that trains both networks."""
+"""Defines masking, objectives and the model that trains both networks."""

@@ -27,7 +27,7 @@ class SpecialIds:
     cls_id: int
     sep_id: int
     mask_id: int
-    # [V], whether a token goes on with the word before it ("##ing"); needed
+    # [V], whether a token continues the word before it ("##ing"); needed
     # where units are words and the batch has no word_starts.
     continues: tuple[bool, ...] | None = None
 

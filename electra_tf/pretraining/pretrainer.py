@@ -381,7 +381,7 @@ class ElectraPretrainer(Saved, keras.Model):
     # --- steps -------------------------------------------------------------
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """One update; returns the running metrics since their reset."""
+        """Updates the weights once; returns the metrics since their reset."""
         batch = _batch_of(batch)
         variables = self.trainable_variables
         if self.gradient_accumulation == 1:
@@ -418,7 +418,7 @@ class ElectraPretrainer(Saved, keras.Model):
         return gradients
 
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """Held-out metrics: no dropout, the same masks at every call."""
+        """Computes held-out metrics: no dropout, the same masks each call."""
         batch = _batch_of(batch)
         output = self(batch, training=False, seed=_EVALUATION_SEED)
         self._update_metrics(output)

@@ -1,4 +1,4 @@
-"""One typed function for each job: the Python API, and all that the shell does.
+"""Has one typed function for each command, for Python and the shell.
 
 A recipe takes plain arguments and settings, returns a small frozen result
 whose `str()` is what the command prints, and raises `UserError`. Importing one

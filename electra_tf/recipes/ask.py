@@ -155,7 +155,7 @@ def ask(
     for line in told[:_MOST_TOLD]:
         note(line)
     if len(told) > _MOST_TOLD:
-        note(f"left out, or told of: {len(told) - _MOST_TOLD:,} files more")
+        note(f"left out, or reported: {len(told) - _MOST_TOLD:,} files more")
     if questions and output:
         about = {
             "model": model,
@@ -245,7 +245,7 @@ def load_model(
     """Loads a model that was fine-tuned to read, or to rank passages.
 
     Raises:
-      UserError: not there, or of another task; told before it is loaded.
+      UserError: not there, or of another task, found before it is loaded.
     """
     from electra_tf.prediction import predictor
     from electra_tf.tasks.qa.task import QuestionAnswering
@@ -291,7 +291,7 @@ class Asker:
         """Makes a row for each question.
 
         Args:
-          questions: any; what is wrong with one is told in its row.
+          questions: any; what is wrong with one is in its row.
           number: unused; `resumable.Answer` has it.
 
         Returns:

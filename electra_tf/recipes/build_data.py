@@ -1,16 +1,14 @@
 """Turns text files into a directory of pre-training examples."""
 
-import contextlib
 import dataclasses
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from electra_tf.config import Setting
 from electra_tf.recipes.arguments import checked
+from electra_tf.recipes.interrupts import sigterm_interrupts
 from electra_tf.recipes.progress import ProgressLine
 
 if TYPE_CHECKING:
@@ -170,7 +168,7 @@ def build_data(
 
     start = time.monotonic()
     try:
-        with _sigterm_interrupts():
+        with sigterm_interrupts():
             if runner == "beam":
                 from electra_tf.data import beam
 
@@ -188,25 +186,3 @@ def build_data(
             file=sys.stderr,
         )
     return BuiltData(output, made, seconds)
-
-
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Lets SIGTERM do what Ctrl-C does, where nobody else handles it.
-
-    Python handles signals in the main thread only; a build in another is
-    ended by what ends its process.
-    """
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from electra_tf.config import Setting
 from electra_tf.recipes.arguments import checked
+from electra_tf.recipes.interrupts import sigterm_interrupts
 
 # Lines that are looked at for scripts that stripping accents harms.
 _SAMPLED_LINES = 4096
@@ -113,17 +114,18 @@ def build_vocab(
     paths = files.expand(input if isinstance(input, str) else ",".join(input))
     sample: list[str] = []
     if runner == "beam":
-        from electra_tf.data import beam_runs
+        from electra_tf.data import beam_corpus
 
-        counts = beam_runs.count_words_of(
-            paths,
-            f"{output}.counting",
-            lower_case=lower_case,
-            strip_accents=strip_accents,
-            text_field=text_field,
-            beam_args=beam_args,
-            num_workers=num_workers,
-        )
+        with sigterm_interrupts():
+            counts = beam_corpus.count_words_of(
+                paths,
+                f"{output}.counting",
+                lower_case=lower_case,
+                strip_accents=strip_accents,
+                text_field=text_field,
+                beam_args=beam_args,
+                num_workers=num_workers,
+            )
     else:
         lines = _sampled(iter_lines(paths, text_field=text_field), sample)
         if progress and sys.stderr.isatty():

@@ -134,7 +134,7 @@ def finetune(
 
     loggers_lib.check(loggers)
     with strategies.distributed(
-        strategy, join_seconds=join_seconds, tpu=tpu
+        strategy, join_seconds=join_seconds, tpu=tpu, run_dir=output
     ) as chosen:
         start = _start(
             settings.model, model, random_weights, new_head, vocab,

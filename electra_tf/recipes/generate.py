@@ -106,7 +106,7 @@ def generate(
     if any(filling.BLANK in each for each in prompts):
         raise UserError(
             f"--prompt: has {filling.BLANK} in it; electra-tf fill fills "
-            "blanks, generate goes on after the prompt"
+            "blanks, generate continues the prompt"
         )
     how = SampleConfig(
         method,

@@ -38,7 +38,7 @@ def answered(
         `<output>.partial`, which is removed when the block ends well.
       answer: lines, and the number of the first from 1 -> their answers.
       about: what decides the answers, the file aside: with another, the work
-        starts afresh.
+        starts anew.
       chunk: lines that are answered together.
       progress: whether to tell on stderr how far it is.
 

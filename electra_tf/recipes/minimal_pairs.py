@@ -105,7 +105,7 @@ def minimal_pairs(
     model is right where the acceptable one scores higher. Equal scores count
     as half, so that a model which tells nothing apart has 50 per cent. Each
     paradigm is counted, and the means of the paradigms and of the phenomena
-    are told.
+    are reported.
 
     Input: BLiMP's JSON Lines; tables with columns good and bad, and perhaps
     uid (or paradigm) and phenomenon, or without a header these in the order
@@ -174,7 +174,8 @@ def minimal_pairs(
         dataclasses.asdict(pair) | {"scores": {}} for pair in pairs
     ]
     counts: dict[str, Counts] = {}
-    seconds, alike = {}, 0
+    seconds: dict[str, float] = {}
+    alike = 0
     for name in chosen:
         start = time.monotonic()
         verdicts, alike = _judged(

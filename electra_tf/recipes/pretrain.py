@@ -157,7 +157,7 @@ def pretrain(
 
     loggers_lib.check(loggers)
     with strategies.distributed(
-        strategy, join_seconds=join_seconds, tpu=tpu
+        strategy, join_seconds=join_seconds, tpu=tpu, run_dir=output
     ) as chosen:
         team = workers.of(chosen)
         if settings.data.pack_examples and isinstance(

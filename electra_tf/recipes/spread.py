@@ -5,6 +5,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from electra_tf.recipes.interrupts import sigterm_interrupts
+
 if TYPE_CHECKING:
     from electra_tf.prediction.held import Loader
     from electra_tf.prediction.sharded import Job
@@ -211,14 +213,17 @@ def _begun(
     renewed: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> Iterator[None]:
     """Finds what is there of a job; lends what this process has loaded."""
+    from electra_tf.data import beam_runs
     from electra_tf.prediction import held, resumable
 
+    beam_runs.check(how.beam_args, how.num_workers)
     sizes = {"rows in a shard": job.rows_per_shard, "in a group": job.group}
     resumable.begin(job.partial, sizes | dict(about), how.note, renewed)
     if _is_here(how):
         held.keep(job.key, loaded())
     try:
-        yield
+        with sigterm_interrupts():
+            yield
     finally:
         held.drop(job.key)
 

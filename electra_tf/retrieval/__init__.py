@@ -1,1 +1,1 @@
-"""Passages of one's documents, found by the words of a question."""
+"""Finds passages of documents by the words of a question."""

@@ -165,9 +165,9 @@ def of_file(
 ) -> FileRead:
     """Reads a document and divides it.
 
-    UTF-16 and UTF-32 are told by their byte order marks, other encodings than
-    UTF-8 by their looks; single bytes that are not UTF-8 become U+FFFD. What
-    is no text, or cannot be read, is told.
+    UTF-16 and UTF-32 are recognised by their byte order marks, other encodings
+    than UTF-8 by their looks; single bytes that are not UTF-8 become U+FFFD.
+    What is no text, or cannot be read, is told.
 
     Args:
       path: of the file.

@@ -1,1 +1,1 @@
-"""What a model is served with."""
+"""Serves exports over HTTP and gRPC, and asks servers."""

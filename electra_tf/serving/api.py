@@ -15,7 +15,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
 class ServingError(UserError):
-    """The server refused, failed or could not be reached.
+    """Reports that a server refused, failed or could not be reached.
 
         import electra_tf
 

@@ -113,7 +113,7 @@ class Client:
         batch_size: int = _REQUEST_ROWS,
         progress: Callable[[int], object] | None = None,
     ) -> Any:
-        """The model's answers.
+        """Returns the model's predictions for rows.
 
         Args:
           data: rows, each a text, or a mapping of input name -> value: a
@@ -169,7 +169,7 @@ class Client:
         return found
 
     def models(self) -> list[dict[str, Any]]:
-        """What is served: name, version and description of each model.
+        """Lists what is served: name, version, description of each model.
 
         TensorFlow Serving does not list its models; of it only the `model`
         of this client is told.
@@ -187,11 +187,11 @@ class Client:
         return [{"name": name, "version": newest, "description": None}]
 
     def status(self) -> list[dict[str, Any]]:
-        """The versions of the model, each with its state."""
+        """Lists the versions of the model, each with its state."""
         return self._api.status(self._target())
 
     def metadata(self) -> dict[str, Any]:
-        """The signatures: name -> inputs, outputs and their types."""
+        """Returns the signatures: their inputs, outputs and types by name."""
         return self._api.metadata(self._target())
 
     def close(self) -> None:
@@ -222,7 +222,7 @@ class Client:
 
 
 class AsyncClient:
-    """A `Client` whose methods are awaited.
+    """Asks a server as `Client` does; its methods are awaited.
 
         import asyncio
 

@@ -59,7 +59,7 @@ def address_of(url: str) -> Address:
     """Reads http://HOST:PORT/PATH, https://... or unix:///PATH/OF/SOCKET.
 
     Raises:
-      UserError: it is none; a password is not told.
+      UserError: it is none; a password is not in the message.
     """
     try:
         parts = urllib.parse.urlsplit(url)
@@ -440,7 +440,7 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers, with their names as they are usually written.
 
     Raises:
-      UserError: one cannot be sent; its value is not told.
+      UserError: one cannot be sent; its value is not in the message.
     """
     for name, value in headers.items():
         good = isinstance(name, str) and isinstance(value, str)

@@ -1,1 +1,1 @@
-"""What a model is fine-tuned for: features, losses, answers."""
+"""Defines what a model is fine-tuned for: features, losses, predictions."""

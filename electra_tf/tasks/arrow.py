@@ -19,7 +19,7 @@ def rows(
 
     Args:
       path: the file, or a folder.
-      position: is told how many bytes were taken, as far as can be told.
+      position: is called with how many bytes were taken, as far as can be told.
 
     Raises:
       UserError: no pyarrow, or damaged.

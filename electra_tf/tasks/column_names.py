@@ -23,7 +23,7 @@ def with_usual(
         all of the columns that they name are there.
       keys: of the options that name columns.
       usual: what these columns are called together, in lower case. If but one
-        of these sets is there it is taken, and told.
+        of these sets is there it is taken, and reported.
       there: the columns of the file; capitals do not count.
       path: of the file, to be told.
     """

@@ -127,8 +127,9 @@ def read_records(
       path: the file, `.gz`, `.xz` and `.zst` too; or a folder of `datasets`.
       format: None tells it from what the file holds.
       columns: their names, where the file's first line does not tell them.
-      bad_rows: yield a `BadRow` for one that cannot be read, and go on.
-      position: is told, now and then, how many bytes of the file were taken.
+      bad_rows: yield a `BadRow` for one that cannot be read, and continue.
+      position: is called now and then with how many bytes of the file were
+        taken.
       delimiter: between the columns of CSV; None tells it from the first rows.
       blank_rows: yield an empty record for an empty line of a table.
 

@@ -57,7 +57,7 @@ def task_class(name: str) -> "type[Task]":
         own in a Python file.
 
     Raises:
-      UserError: no such task; the nearest name is told.
+      UserError: no such task; the message has the nearest name.
     """
     path, attribute = _own(name)
     if path:

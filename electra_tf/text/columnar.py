@@ -60,7 +60,7 @@ class Columnar:
 
 @contextlib.contextmanager
 def opened(file: IO[bytes], name: str) -> Iterator[Columnar]:
-    """Opens a Parquet or Arrow file, told by its first bytes.
+    """Opens a Parquet or Arrow file, recognised by its first bytes.
 
     Args:
       file: it, opened for random access.

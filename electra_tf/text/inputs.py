@@ -1,7 +1,7 @@
 """Opens an input file as one stream of bytes: unpacked, and in UTF-8.
 
-What packs a file is told by its first bytes, whatever its name is, and so is
-UTF-16, by its byte order mark.
+What packs a file is recognised by its first bytes, whatever its name is, and so
+is UTF-16, by its byte order mark.
 """
 
 import bz2
@@ -99,7 +99,7 @@ class ByteStream:
                 head = stream.peek(_HEAD)
                 kind = _compression(head)
                 if kind is None and head and not layer:
-                    # What is none is damaged, and told as such.
+                    # What is none is damaged, and reported as such.
                     kind = _suffix(name)
                 if kind is None:
                     break

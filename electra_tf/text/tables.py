@@ -350,7 +350,7 @@ def json_values(
       strict: refuse what would be repaired.
 
     Raises:
-      UserError: not JSON; the number of the value is told.
+      UserError: not JSON; the message has the number of the value.
     """
     text, buffer, at = _Text(stream, counts, strict), "", 0
     decode = json.JSONDecoder().raw_decode

@@ -64,7 +64,7 @@ class Vocab:
 
     @functools.cached_property
     def continues(self) -> tuple[bool, ...]:
-        """For each token, whether it goes on with a word ("##ing")."""
+        """For each token, whether it continues a word ("##ing")."""
         return tuple(token.startswith("##") for token in self.tokens)
 
     @property

@@ -1,4 +1,4 @@
-"""Training any `keras.Model` with a train_step: optimizer, loop, checkpoints.
+"""Trains any `keras.Model`: optimizer, loop, checkpoints, several workers.
 
 settings.py     what can be set; a run's settings compared; no TensorFlow
 optimizer.py    AdamW as ELECTRA uses it; 16-bit numbers

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on, whole or not at all.
+"""Checkpoints: everything a run needs to resume, whole or not at all.
 
     <run>/checkpoints/step-00001234/
       model.safetensors      weights, other variables and seed generators

@@ -2,7 +2,7 @@
 
 Both work without a network. Where they write to is their own configuration's
 affair (MLFLOW_TRACKING_URI, WANDB_MODE and so on); without any it is a folder
-of the run. A run that is resumed goes on with the same record there.
+of the run. A run that is resumed continues the same record there.
 """
 
 import contextlib

@@ -248,7 +248,7 @@ def train(
         if result["stopped"]:
             reporter.note(
                 f"{stop.signal_name or 'another worker'}: stopped after step"
-                f" {step}; start again to go on from {result['checkpoint']}"
+                f" {step}; start again to resume from {result['checkpoint']}"
             )
         else:
             _draw_plots(reporter)

@@ -351,7 +351,7 @@ def make_optimizer(
     learning_rate_multipliers: Multipliers | None = None,
     no_decay_patterns: Sequence[str] = NO_DECAY_PATTERNS,
 ) -> AdamWeightDecay:
-    """The optimizer that `config` describes; create it in strategy.scope().
+    """Makes the optimizer that `config` describes, in `strategy.scope()`.
 
     Args:
       config: settings, or a mapping of some of them to change the defaults;

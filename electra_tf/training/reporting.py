@@ -192,7 +192,7 @@ class Reporter:
       batch_size: examples per step, for the rate.
       shown: metrics on the progress line, in this order; None shows "loss"
         and whatever ends in "accuracy".
-      plots: figures drawn at the end.
+      plots: pictures made at the end.
       stream: where lines go; a terminal gets one line that is rewritten.
       tensorboard: whether to write event files.
       progress: whether to show anything; off, it records alone.
@@ -304,7 +304,7 @@ class Reporter:
             self._paused += time.monotonic() - start
 
     def draw_plots(self) -> list[str]:
-        """Draws the figures from metrics.jsonl; returns their paths."""
+        """Plots the metrics from metrics.jsonl; returns their paths."""
         if not self.recording:
             return []
         return write_plots(

@@ -160,7 +160,7 @@ class FiniteWatch:
                 else:
                     cure = (
                         f"The last good checkpoint is {good}: start again to"
-                        f" go on from it; if this comes back, {cure}"
+                        f" resume from it; if this comes back, {cure}"
                     )
                 raise UserError(
                     f"the {what} of step {step + int(fine) + 1} is not finite"

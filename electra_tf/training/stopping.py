@@ -71,7 +71,7 @@ class Tracker:
 
     Args:
       selection: see `Selection`.
-      state: what the checkpoint that training goes on from keeps under
+      state: what the checkpoint that training resumes from keeps under
         "selection"; None at the start.
     """
 

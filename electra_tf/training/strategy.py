@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import signal
 import threading
 import typing
@@ -9,9 +10,12 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
+from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.training import workers
+from electra_tf.training import checkpoints, workers
 from electra_tf.training.settings import ForwardStrategyName, StrategyName
+
+_log = logging.getLogger(__name__)
 
 STRATEGIES = typing.get_args(StrategyName)
 FORWARD_STRATEGIES = typing.get_args(ForwardStrategyName)
@@ -24,6 +28,7 @@ def distributed(
     join_seconds: float = 300.0,
     tpu: str = "",
     among: Sequence[str] = STRATEGIES,
+    run_dir: str | None = None,
 ) -> Iterator[tf.distribute.Strategy]:
     """Runs a job under a strategy, on one device or by several workers.
 
@@ -36,6 +41,8 @@ def distributed(
       join_seconds: see there.
       tpu: see there.
       among: the strategies that the job knows.
+      run_dir: where the job has its checkpoints, or the folders of its trials
+        have; None if it has none.
 
     Yields:
       The strategy; `workers.of(strategy)` are the workers.
@@ -53,9 +60,36 @@ def distributed(
         )
     chosen = make_strategy(name, tpu=tpu, join_seconds=join_seconds)
     team = workers.of(chosen)
-    with team.watched():
+    with team.watched(lambda: _going_on(run_dir)):
         yield chosen
         team.barrier()
+
+
+def _going_on(run_dir: str | None) -> str:
+    """What to do when a worker is lost."""
+    again = "start all workers again"
+    if run_dir is None:
+        return again
+    folders = [run_dir]
+    if files.is_directory(run_dir):
+        folders += [
+            files.join(run_dir, name)
+            for name in files.list_directory(run_dir)
+            if name.startswith("trial_")
+        ]
+    found = [path for path in map(checkpoints.latest, folders) if path]
+    if not found:
+        return f"there is no checkpoint in {run_dir} yet: {again} from step 0"
+    newest = max(found, key=_written)
+    return f"{again} to resume from {newest}"
+
+
+def _written(path: str) -> int:
+    """When a checkpoint was, in some order of time."""
+    return max(
+        files.size_and_time(files.join(path, name))[1]
+        for name in files.list_directory(path)
+    )
 
 
 def make_strategy(
@@ -88,6 +122,12 @@ def make_strategy(
     if name == "mirrored":
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         devices = tf.config.list_logical_devices(kind)
+        if len(devices) == 1:
+            _log.warning(
+                "strategy mirrored: this machine has one device, %s; it "
+                "computes as one_device does",
+                devices[0].name,
+            )
         return _mirrored(tuple(d.name for d in devices))
     if name == "multi_worker":
         return _multi_worker(join_seconds)

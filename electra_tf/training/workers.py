@@ -308,8 +308,13 @@ class Workers:
                 )
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(
+        self, advice: Callable[[], str] = lambda: "start all workers again"
+    ) -> Iterator[None]:
         """Explains the error of a collective by the worker that is gone.
+
+        Args:
+          advice: what to do then; asked when it is needed.
 
         Raises:
           UserError: in place of the error.
@@ -324,8 +329,7 @@ class Workers:
                 raise
             who = " and ".join(missing) or "another worker"
             raise UserError(
-                f"lost {who}: see there for why; start all workers again to go "
-                f"on from the last checkpoint ({_reason(error)})"
+                f"lost {who}: see there for why; {advice()} ({_reason(error)})"
             ) from error
 
 

@@ -1,8 +1,10 @@
-"""Hours and cost of the paper's runs on machines that nobody measured.
+"""Hours and cost of the paper's runs, and of predictions by the billion.
 
 Arithmetic on counts, vendors' peaks and assumptions, which are named as such:
 a step takes the operations of its matrix products, divided by the peak of
-the chips and by the share of it that is reached.
+the chips and by the share of it that is reached. Predictions take what they
+were measured to take on one machine's cores, as often as there are sentences:
+they are independent, so that cores add up.
 """
 
 import argparse
@@ -27,6 +29,11 @@ UTILISATION = (0.30, 0.45)
 # Google Cloud's lists of 2024 (a2-highgpu-1g; TPU v4), not looked up since.
 PRICES_OF = "2024"
 GPU_PRICE, TPU_PRICE = 3.67, 3.22
+
+# Assumed: dollars for an hour of a core, on demand.
+CORE_PRICE = 0.04
+SENTENCES = (10**6, 10**7, 10**8, 10**9, 10**10)
+_PER_CORE = "sentences per CPU second"
 
 # Of the paper's Table 1: config -> (hardware, chips, peak TFLOP/s of one,
 # days). The precision is not in it; the original's code has 32 bits on a GPU,
@@ -145,6 +152,10 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
             help="assumed dollars for an hour of a chip (%(default)s, of "
             f"{PRICES_OF})",
         )  # fmt: skip
+    flags.add_argument(
+        "--core_price", type=float, default=CORE_PRICE,
+        help="assumed dollars for an hour of a core (%(default)s)",
+    )  # fmt: skip
 
 
 def shares(text: str) -> tuple[float, float]:
@@ -169,14 +180,17 @@ def tables(
     utilisation: tuple[float, float] = UTILISATION,
     gpu_price: float = GPU_PRICE,
     tpu_price: float = TPU_PRICE,
+    core_price: float = CORE_PRICE,
 ) -> str:
     """Markdown: the plan, the paper's own runs, and the measured machine.
 
     Args:
-      measured: results of the benchmark; the last table needs its `pretrain`.
+      measured: results of the benchmark; the last tables need its `pretrain`
+        and its `inference`.
       utilisation: the range that is assumed.
       gpu_price: dollars an hour, assumed.
       tpu_price: the same for one TPU chip.
+      core_price: the same for a core.
     """
     planned = runs()
     known = machines(gpu_price, tpu_price)
@@ -184,6 +198,7 @@ def tables(
         _planned(planned, known, utilisation),
         _papers(planned),
         _measured(planned, measured),
+        _predictions(measured, core_price),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -267,6 +282,41 @@ def _measured(planned: Sequence[Run], measured: Sequence[Benchmark]) -> str:
                 f"| {run.name} | {rate:.0f} GFLOP/s ({at}) | {days:,.0f} |"
             )
     return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _predictions(measured: Sequence[Benchmark], core_price: float) -> str:
+    """What so many sentences take, at the rates that were measured."""
+    lines = [
+        "| predictions | sentences an hour and core | sentences "
+        "| hours of a core | days of 100 cores | dollars |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for benchmark in measured:
+        for side in benchmark.sides:
+            if (
+                benchmark.parameters.get("measure") != "inference"
+                or not side.name.startswith("electra_tf")
+                or "by HTTP" in benchmark.name
+                or _PER_CORE not in side.rates
+            ):
+                continue
+            of_core = 3600 * side.median(_PER_CORE)
+            size = benchmark.name.removeprefix("inference ")
+            name = f"{size}, {side.name.removeprefix('electra_tf, ')}"
+            for count in SENTENCES:
+                hours = count / of_core
+                lines.append(
+                    f"| {name} | {of_core:,.0f} | {count:,} "
+                    f"| {_range([hours])} | {_range([hours / 2400])} "
+                    f"| {_range([hours * core_price])} |"
+                )
+    if len(lines) == 2:
+        return ""
+    assumed = (
+        "Rates are of the benchmark's short sentences, the model loaded; "
+        f"{core_price:.2f} dollars for an hour of a core are assumed."
+    )
+    return "\n".join([*lines, "", assumed])
 
 
 def _range(values: Sequence[float]) -> str:

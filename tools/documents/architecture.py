@@ -78,7 +78,7 @@ it imports; arrows that follow from others are left out. The foundation
 | `examples/` | short programs and notebooks, each run by a test |
 | `findings/` | surprises of public libraries, each a script that shows one |
 | `tests/` | `test_<room>_<file>.py`; `golden/`: recorded numbers |
-| `tools/` | checks and measurements to run oneself |
+| `tools/` | checks and measurements to run yourself |
 
 ### Tools
 
@@ -129,7 +129,7 @@ def page() -> str:
         )
         for room, parts in known["INNER_ARROWS"].items()
         for name, arrows in parts.items()
-        if name
+        if name and (PACKAGE / room / name).is_dir()
     ]
     foundation = sorted(known["FOUNDATION"])
     modules = [

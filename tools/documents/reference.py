@@ -25,8 +25,9 @@ PAGES = {
     ),
     "commands": (
         "Commands as functions",
-        "Each command of `electra-tf` is one of these functions; "
-        "`electra_tf.recipes` has the others, by the same names.",
+        "Each command of `electra-tf` is one of these functions. Those that "
+        "are no names of the package are imported from their modules: `from "
+        "electra_tf.recipes.fill import fill`.",
         ("prepare_text", "build_vocab", "build_data", "pretrain",
          "evaluate_pretraining", "finetune", "evaluate", "predict", "embed",
          "convert",
@@ -83,7 +84,7 @@ MEMBERS = {
     "ReplacedTokenDetector": (*_TASK, "tokens"),
     "Client": ("predict", "models", "status", "metadata", "close"),
     "AsyncClient": ("predict", "models", "status", "metadata", "close"),
-    "ServingError": ("status", "model", "said"),
+    "ServingError": (),
     "UserError": (),
 }  # fmt: skip
 # Commands that are no public name of the package itself.

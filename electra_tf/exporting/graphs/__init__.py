@@ -1,1 +1,1 @@
-"""Texts in, answers out, in operations of TensorFlow alone."""
+"""Computes predictions of texts in operations of TensorFlow alone."""

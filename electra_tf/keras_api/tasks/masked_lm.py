@@ -179,7 +179,7 @@ class MaskedLM(TokenModel):
           See `generation.filling.Filled`: `text` and `blanks`.
 
         Raises:
-          UserError: a text has no blank; its number is told.
+          UserError: a text has no blank; the message has its number.
         """
         filler = filling.Filler(self.network)
         return filler.fill(self.read(texts), top_k=top_k, joint=joint)
@@ -205,7 +205,7 @@ class MaskedLM(TokenModel):
           Of each text float32 [blanks, vocabulary].
 
         Raises:
-          UserError: a text has no blank; its number is told.
+          UserError: a text has no blank; the message has its number.
         """
         del callbacks
         texts = self._inputs(x, batch_size, steps)

@@ -47,7 +47,7 @@ class SavedTask(Adaptable, CompiledTask):
     """Opens checkpoints, and writes model directories and `.keras` files."""
 
     def enable_lora(self, *args: Any, **named: Any) -> None:
-        """Has the encoder learn a change of low rank; as of a network.
+        """Freezes the encoder but for a change of low rank; as of a network.
 
         Args:
           *args: rank, targets and alpha; see `Adaptable.enable_lora`.

@@ -1,1 +1,1 @@
-"""What fills masked positions: one class a kind of generator."""
+"""Fills masked positions: one class for each kind of generator."""

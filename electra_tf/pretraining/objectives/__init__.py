@@ -1,1 +1,1 @@
-"""What a pre-training run trains: one class an objective."""
+"""Says what pre-training trains: one class for each objective."""

@@ -349,7 +349,7 @@ def objective_class(kind: str) -> type[Objective]:
         Python file.
 
     Raises:
-      UserError: no such objective; the nearest name is told.
+      UserError: no such objective; the message has the nearest name.
     """
     path, colon, attribute = kind.rpartition(":")
     if colon and path.endswith(".py"):

@@ -1,1 +1,1 @@
-"""One machine's model server, with TensorFlow Serving's REST interface."""
+"""Serves models on one machine, with TensorFlow Serving's interfaces."""

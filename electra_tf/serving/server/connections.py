@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from electra_tf.serving.server.limits import Limits
 from electra_tf.serving.server.metrics import Metrics
 
-# Of a mistake in HTTP, the characters that are told.
+# Of a mistake in HTTP, the characters that are reported.
 _SHOWN = 200
 
 

@@ -1,1 +1,1 @@
-"""The GLUE benchmark."""
+"""Reads and scores the GLUE benchmark."""

@@ -1,1 +1,1 @@
-"""Several tasks over one encoder."""
+"""Trains several tasks over one encoder."""

@@ -1,1 +1,1 @@
-"""Answers that stand in a text."""
+"""Finds answers that stand in a text."""

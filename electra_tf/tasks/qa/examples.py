@@ -142,7 +142,7 @@ def check_unicode(text: str, what: str) -> None:
     """Refuses half characters (lone surrogates), which JSON can hold.
 
     Raises:
-      ValueError: there is one; `what` and its place are told.
+      ValueError: there is one; `what` and its place are reported.
     """
     try:
         text.encode("utf-8")

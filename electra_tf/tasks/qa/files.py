@@ -1,4 +1,4 @@
-"""Questions out of files of any form, told by what they hold.
+"""Questions out of files of any form, recognised by what they hold.
 
 Beside SQuAD's JSON and MRQA's JSON Lines these are rows of question, context
 and answers (what `datasets` exports), and the first form of CMRC 2018.

@@ -1,1 +1,1 @@
-"""Passages in the order in which they answer a query."""
+"""Ranks passages by how well they answer a query."""

@@ -59,7 +59,7 @@ class Groups(NamedTuple):
 
 
 def with_columns(options: RankingOptions, path: str) -> RankingOptions:
-    """Returns options that name the columns of a file; told if found.
+    """Returns options that name the columns of a file; reported if found.
 
     Args:
       options: kept where they name columns.

@@ -1,1 +1,1 @@
-"""Texts out of texts: translation, summaries in words of one's own."""
+"""Writes texts from texts: translation, abstractive summaries."""

@@ -1,1 +1,1 @@
-"""Summaries out of a text's own sentences."""
+"""Summarises a text by sentences of its own."""

@@ -122,7 +122,7 @@ class Article:
 
 
 def with_columns(options: SummaryOptions, path: str) -> SummaryOptions:
-    """Returns options that name the columns of a table; told if found.
+    """Returns options that name the columns of a table; reported if found.
 
     Raises:
       UserError: unreadable.

@@ -1,1 +1,1 @@
-"""A tag for each word."""
+"""Tags each word of a sentence."""

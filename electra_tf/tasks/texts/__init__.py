@@ -1,1 +1,1 @@
-"""Classes, labels or numbers for texts and pairs, from any table."""
+"""Predicts classes, sets of labels or numbers for texts and pairs."""

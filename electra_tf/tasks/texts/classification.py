@@ -260,7 +260,7 @@ class TableTask(FileTask, TextTask):
     def _labeled(
         self, rows: list[Row], missing: Sequence[bool], filled: Row | None
     ) -> list[Row]:
-        """The rows that have a label; others are refused, or told."""
+        """The rows that have a label; others are refused, or reported."""
         left = [row for row, bad in zip(rows, missing) if not bad]
         if len(left) == len(rows):
             return rows

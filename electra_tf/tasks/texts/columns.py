@@ -1,7 +1,7 @@
 """Finds the columns of texts and labels that the options do not name.
 
 A table of the usual kind has its text under one of a few names. One that is
-there is taken, and told, where the options leave the default and no column
+there is taken, and reported, where the options leave the default and no column
 has that name; where several could be meant, the options must say. Capitals
 do not count.
 """
