@@ -2,9 +2,8 @@
 
 import difflib
 import io
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,6 +17,7 @@ from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models import lite_encoder, packed_encoder
 from electra_tf.prediction import files as prediction_files
 from electra_tf.prediction import task_of_model
+from electra_tf.prediction.resumable import chunks
 from electra_tf.tasks.batches import inference_batches
 from electra_tf.tasks.features import INPUTS, Features, check_lengths
 from electra_tf.tasks.records import BadRow
@@ -35,7 +35,6 @@ _MANY, _FEW = 1024, 64
 # now a row's outputs have the same digits whatever it is beside.
 _ROWS = 16
 
-T = TypeVar("T")
 Row = Mapping[str, Any] | BadRow
 Batch = tuple[np.ndarray, dict[str, np.ndarray]]  # rows and their outputs
 
@@ -99,7 +98,7 @@ class Predictor:
                 "a single one into a list"
             )
         found: list[Prediction] = []
-        for chunk in _chunks(enumerate(items, 1), self.rows_at_once):
+        for chunk in chunks(enumerate(items, 1), self.rows_at_once):
             examples = []
             for number, item in chunk:
                 place = f"item {number}"
@@ -593,9 +592,3 @@ def _loads(data: bytes) -> list[Batch]:
             number, _, name = key.partition("/")
             batches.setdefault(number, {})[name] = arrays[key]
     return [(found.pop(""), found) for found in batches.values()]
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(itertools.islice(iterator, size)):
-        yield chunk

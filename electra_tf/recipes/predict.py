@@ -225,7 +225,12 @@ def _on_beam(
     )
     if unknown.notable:
         how.note(f"{input}: {unknown}")
-    return found.predicted()
+    return of(found)
+
+
+def of(found: spread.Answered) -> Predicted:
+    """Returns what was written by other processes."""
+    return Predicted(found.files, found.rows, found.errors, found.first_error)
 
 
 def names(given: str | Sequence[str] | None) -> Sequence[str] | None:
