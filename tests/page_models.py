@@ -13,6 +13,7 @@ import zlib
 PAGE = pathlib.Path(__file__).parent.parent / "electra_tf/serving/page"
 ADDRESS = "http://page.test"
 WORD = re.compile(r"[\u4e00-\u9fff]|[^\W_]+|[^\w\s]", re.UNICODE)
+SENTENCE = re.compile(r"[^\s.!?。][^.!?。]*[.!?。]*")
 READ = 40  # tokens of a text
 LABELS = {
     "classification": ["negative", "neutral", "positive"],
@@ -26,8 +27,8 @@ LABELS = {
 }  # fmt: skip
 KINDS = (
     "classification", "many", "pairs", "multilabel", "regression", "ranking",
-    "tagging", "qa", "seq2seq", "discriminator", "generator", "embeddings",
-    "plain",
+    "tagging", "qa", "seq2seq", "summarization", "discriminator", "generator",
+    "embeddings", "plain",
 )  # fmt: skip
 _TASKS = {"many": "classification", "pairs": "classification",
           "embeddings": "classification"}  # fmt: skip
@@ -55,7 +56,7 @@ def described(kind, language="en", version="3"):
     if kind == "plain":
         return {"name": kind, "version": version, "description": None}
     names = inputs_of(kind)
-    cut = {"qa": names[:1], "tagging": ()}.get(kind, names)
+    cut = {"qa": names[:1], "tagging": (), "summarization": ()}.get(kind, names)
     signatures = {
         "serving_default": names, "embed": ("text",), "truncation": cut,
     }  # fmt: skip
@@ -174,6 +175,17 @@ def _seq2seq(kind, row):
             "n_best_scores": [-0.512, -1.25, -2.0]}  # fmt: skip
 
 
+def _summarization(kind, row):
+    """The first sentence, and the third where there is one."""
+    spans = [(m.start(), m.end()) for m in SENTENCE.finditer(row)][:3:2]
+    sentences = [row[a:b] for a, b in spans]
+    return {"summary": " ".join(sentences), "sentences": [*sentences, ""],
+            "scores": [*(_figure(s) for s in sentences), 0.0],
+            "start_chars": [*(a for a, _ in spans), -1],
+            "end_chars": [*(b for _, b in spans), -1],
+            "num_sentences": len(spans)}  # fmt: skip
+
+
 def _discriminator(kind, row):
     pieces = _pieces(row)[:READ]
     return {**_places(pieces, READ), "replaced_probability": [
@@ -196,6 +208,7 @@ _ANSWERS = {
     "tagging": _tagging,
     "qa": _qa,
     "seq2seq": _seq2seq,
+    "summarization": _summarization,
     "discriminator": _discriminator,
     "generator": _generator,
 }

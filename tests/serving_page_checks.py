@@ -122,12 +122,26 @@ def check_seq2seq(page, rows, texts):
     assert told.startswith(f"Log-likelihood {score}, ")
 
 
+def check_summarization(page, rows, texts):
+    (row,) = rows
+    assert page.text_content("#summary") == row["summary"]
+    marks = page.locator("#body .mark").evaluate_all(
+        "marks => marks.map(mark => mark.firstChild.data)"
+    )
+    count = row["num_sentences"]
+    spans = zip(row["start_chars"], row["end_chars"])
+    assert marks == [texts[0][a:b] for a, b in list(spans)[:count]]
+    assert marks == row["sentences"][:count] and marks
+    shown = page.locator("#body .mark .type").all_text_contents()
+    assert shown == [f"{100 * s:.1f} %" for s in row["scores"][:count]]
+
+
 CHECKS = {
     "discriminator": check_discriminator, "generator": check_generator,
     "classification": check_classification, "pairs": check_classification,
     "multilabel": check_multilabel, "regression": check_regression,
     "ranking": check_ranking, "tagging": check_tagging, "qa": check_qa,
-    "seq2seq": check_seq2seq,
+    "seq2seq": check_seq2seq, "summarization": check_summarization,
 }  # fmt: skip
 
 

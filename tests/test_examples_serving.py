@@ -11,7 +11,11 @@ import time
 import urllib.request
 
 import pytest
+import serving_models
 import serving_toy
+
+import electra_tf
+from electra_tf.exporting import servable, writer
 
 pytest.importorskip("uvicorn")
 
@@ -35,6 +39,21 @@ def _free_port():
         return listener.getsockname()[1]
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, tiny_vocab_file):
+    """Exports of a classifier and of a regressor, by name."""
+    folder = tmp_path_factory.mktemp("exported")
+    found = {}
+    for name, signature in (
+        ("classification", "classification"), ("regression", "regression"),
+    ):  # fmt: skip
+        run = serving_models.fine_tuned(folder / name, tiny_vocab_file, name)
+        opened = servable.of_predictor(electra_tf.load(run))
+        found[name] = folder / "models" / name
+        writer.export(opened, str(found[name]), names=[signature])
+    return found
+
+
 @contextlib.contextmanager
 def _tensorflow_serving(toy):
     program = shutil.which("tensorflow_model_server")
@@ -43,10 +62,10 @@ def _tensorflow_serving(toy):
     grpc_port, port = _free_port(), _free_port()
     process = subprocess.Popen(
         [program, f"--port={grpc_port}", f"--rest_api_port={port}",
-         "--model_name=toy", f"--model_base_path={toy}"],
+         f"--model_name={toy.name}", f"--model_base_path={toy}"],
     )  # fmt: skip
     try:
-        url = f"http://127.0.0.1:{port}/v1/models/toy"
+        url = f"http://127.0.0.1:{port}/v1/models/{toy.name}"
         deadline = time.monotonic() + 120
         while True:
             with contextlib.suppress(OSError):
@@ -60,16 +79,23 @@ def _tensorflow_serving(toy):
         process.wait()
 
 
-@pytest.fixture(scope="module", params=["electra-tf", "tensorflow"])
-def ports(request, toy):
-    """The ports for gRPC and for REST of a server."""
-    if request.param == "tensorflow":
-        with _tensorflow_serving(toy) as found:
+@contextlib.contextmanager
+def _served(kind, path):
+    """The ports for gRPC and for REST of a server of a model."""
+    if kind == "tensorflow":
+        with _tensorflow_serving(path) as found:
             yield found
         return
     pytest.importorskip("tensorflow_serving.apis")
-    with serving_toy.served({"toy": toy}, grpc_port=0) as server:
+    with serving_toy.served({path.name: path}, grpc_port=0) as server:
         yield server.grpc_port, server.port
+
+
+@pytest.fixture(scope="module", params=["electra-tf", "tensorflow"])
+def ports(request, toy):
+    """The ports for gRPC and for REST of a server."""
+    with _served(request.param, toy) as found:
+        yield found
 
 
 def _said(script, *arguments):
@@ -80,11 +106,11 @@ def _said(script, *arguments):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_rest(ports):
-    said = _said(
+    (said,) = _said(
         "rest_client.py", f"http://127.0.0.1:{ports[1]}", "toy", *TEXTS
     )
     assert said["states"] == ["AVAILABLE"]
@@ -98,8 +124,35 @@ def test_rest(ports):
 
 @pytest.mark.slow  # the script imports TensorFlow
 def test_grpc(ports):
-    said = _said("grpc_client.py", f"127.0.0.1:{ports[0]}", "toy", *TEXTS)
+    (said,) = _said("grpc_client.py", f"127.0.0.1:{ports[0]}", "toy", *TEXTS)
     assert said["states"] == ["AVAILABLE"] and said["version"] == 3
     assert said["signatures"] == SIGNATURES
     assert said["outputs"]["score"] == [7.0, 5.0]
     assert said["outputs"]["tokens"] == [["one", "two"], ["three", ""]]
+
+
+@pytest.mark.slow  # exports models, and the script imports TensorFlow
+@pytest.mark.parametrize("kind", ["electra-tf", "tensorflow"])
+@pytest.mark.parametrize("name", ["classification", "regression"])
+def test_classify_and_regress(kind, name, exported):
+    """The exports' answers, by both methods and both interfaces."""
+    texts = ["the cat sat on the mat.", "", "a dog"]
+    run = exported[name].parent.parent / name
+    wanted = electra_tf.load(str(run)).predict(texts)
+    with _served(kind, exported[name]) as (grpc_port, port):
+        by_rest = _said(
+            "classify_rest_client.py", f"http://127.0.0.1:{port}", name, *texts
+        )
+        by_grpc = _said(
+            "classify_grpc_client.py", f"127.0.0.1:{grpc_port}", name, *texts
+        )
+    for found in (by_rest, by_grpc):
+        assert len(found) == len(texts)
+        for row, answer in zip(found, wanted):
+            if name == "regression":
+                assert row == pytest.approx(answer["score"], abs=1e-5)
+                continue
+            labels, shares = zip(*row)
+            assert labels == tuple(answer["probabilities"])
+            known = list(answer["probabilities"].values())
+            assert shares == pytest.approx(known, abs=1e-5)

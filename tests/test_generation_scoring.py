@@ -134,6 +134,17 @@ def test_scores_do_not_depend_on_the_batch(model, pll):
         )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["pll", "replaced"])
+def test_rounded_products_change_a_little(model, method):
+    exact, rounded = (
+        Scorer.from_pretrained(model, method, bfloat16=wanted).score(TEXTS[:1])
+        for wanted in (False, True)
+    )
+    assert rounded[0].score == pytest.approx(exact[0].score, rel=0.02)
+    assert rounded[0].score != exact[0].score
+
+
 def test_texts_without_tokens_have_no_score(pll):
     for found in pll.score(["", "  \t", "\u200b"]):
         assert (found.tokens, found.score, found.mean) == ((), None, None)

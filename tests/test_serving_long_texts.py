@@ -75,7 +75,7 @@ def test_slices_are_the_texts_and_cut_where_nothing_reaches_across(
 def test_pieces_and_words_are_the_same_in_slices(
     monkeypatch, tiny_vocab_file, splitter
 ):
-    texts = tf.constant(random_texts(1, 16))
+    texts = tf.constant(random_texts(1, 8))
     tokenizer = Tokenizer(tiny_vocab_file)
     for bytes_at_once in (10**6, 60):
         monkeypatch.setattr(slices, "BYTES", bytes_at_once)
@@ -126,5 +126,6 @@ def test_large_answers_are_written_piece_by_piece(monkeypatch, by_row):
         expected = predict_json.answer(some, by_row)
         with monkeypatch.context() as patched:
             patched.setattr(predict_json, "_BLOCK", 3)
+            patched.setattr(predict_json, "_MANY", 3)
             assert predict_json.answer(some, by_row) == expected
     assert b"0.04347826" in predict_json.answer(outputs, by_row)

@@ -17,7 +17,7 @@ PAGE = pathlib.Path(__file__).parent.parent / "electra_tf/serving/page"
 QUICK = ("discriminator", "classification")
 KINDS = (
     "generator", "pairs", "multilabel", "regression", "ranking", "tagging",
-    "qa", "seq2seq",
+    "qa", "seq2seq", "summarization",
 )  # fmt: skip
 kinds = pytest.mark.parametrize(
     "kind",

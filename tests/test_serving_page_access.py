@@ -137,6 +137,11 @@ def test_the_address_is_followed(visit):
     page.go_forward()
     page.get_by_text("Which label fits?").wait_for()
 
+    site.models[1]["older"] = [
+        {"version": "2", "description": site.models[1]["description"]}
+    ]
+    page.reload()
+    page.get_by_text("Which label fits?").wait_for()
     go(page, "model=qa&version=2")
     assert "version 2, as the address asks" in page.inner_text("#facts")
     page_models.fill(page, "qa", "the cat")
@@ -147,9 +152,47 @@ def test_the_address_is_followed(visit):
     page.get_by_text("version 3").wait_for()
     page_models.fill(page, "qa", "the cat")
     assert site.asked[-1] == "/v1/models/qa:predict"
+    go(page, "model=qa&version=9")
+    assert "version 9, which is not served" in page.inner_text("#facts")
     go(page, "model=other&version=x")
     assert "no model “other”" in page.inner_text("#news")
     assert title.inner_text() == "What does the text answer?"
+
+
+def test_a_pinned_version_shows_what_it_is_itself(visit):
+    """Not what the newest is: another task, in another language."""
+    page, site = visit()
+    newest = page_models.described("qa", version="3")
+    older = page_models.described("tagging", "zh", version="2")
+    del older["name"]
+    newest |= {"older": [older], "labels": {"stable": "2", "next": "4"}}
+    site.models = [newest]
+    site.failing = (503, {"error": "not now"})  # what is asked is enough
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_text("What does the text answer?").wait_for()
+    for asked, path, told in (
+        ("version=2", "versions/2", "version 2, as the address asks"),
+        ("label=stable", "labels/stable", "version 2 (stable), as the address"),
+    ):
+        go(page, f"model=qa&{asked}")
+        assert page.inner_text("#title") == "Which tags do the words get?"
+        facts = page.inner_text("#facts")
+        assert told in facts and "tagging/toy · Chinese" in facts
+        assert (
+            page.locator("#examples button").first.inner_text()
+            == (page_models.TEXTS["zh"])
+        )
+        page.locator("#examples button").first.click()
+        page.wait_for_selector("#answer[aria-busy=false] #error:not(:empty)")
+        assert site.asked[-1] == f"/v1/models/qa/{path}:predict"
+    go(page, "model=qa&label=next")
+    assert "version 4 (next), which is not served" in page.inner_text("#facts")
+    # The label is given to the newest: the page follows.
+    go(page, "model=qa&label=stable")
+    newest["labels"]["stable"] = "3"
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    page.get_by_text("version 3 (stable), as the address asks").wait_for()
+    assert page.inner_text("#title") == "What does the text answer?"
 
 
 @pytest.mark.slow

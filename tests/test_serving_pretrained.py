@@ -9,6 +9,7 @@ from serving_models import BAD_BYTES, ODD_TEXTS
 from electra_tf.errors import UserError
 from electra_tf.exporting import servable
 from electra_tf.exporting import writer as export
+from electra_tf.exporting.graphs import pretrained_signatures
 
 TEXTS = [text.encode() for text in ODD_TEXTS] + list(BAD_BYTES)
 MASKED = [
@@ -103,6 +104,33 @@ def test_filled_masks(folder):
         rows = function(text=tf.constant(none, tf.string))
         assert {len(value) for value in rows.values()} == {len(none)}
         assert rows["tokens"].shape[1:] == (0, 5)
+
+
+def test_what_a_generator_reads_of_texts_with_special_tokens(folder):
+    """Only [MASK] is a token; [SEP] and others are read letter by letter."""
+    opened = servable.open_pretrained(str(folder / "run"), "generator")
+    tokenizer, room = opened.tokenizer, opened.max_seq_length - 2
+    texts = [
+        "[SEP] [CLS] the [MASK] cat. " * 6, "É [SEP][MASK]中 [PAD] " * 9,
+        "[MASK]", "", "[MASK] [UNK]", "[SEP] " * 40, "the cat [SEP] sat",
+    ]  # fmt: skip
+    function = opened.signatures(["truncation"])["truncation"]
+    found = function(text=tf.constant(texts))
+    ids = pretrained_signatures.masked_tokens(tokenizer, tf.constant(texts))
+    for i, (text, row) in enumerate(zip(texts, ids.to_list())):
+        read = min(len(row), room)
+        assert found["text_tokens"][i] == len(row)
+        assert found["text_tokens_read"][i] == read
+        until = int(found["text_chars_read"][i])
+        if read == len(row):
+            assert until == len(text)
+            continue
+
+        # What was read gives these tokens, and no shorter part of it does.
+        parts = tf.constant([text[:until], text[: until - 1]])
+        whole, less = pretrained_signatures.masked_tokens(tokenizer, parts)
+        assert whole.numpy().tolist() == row[:read] != less.numpy().tolist()
+    assert int(found["text_tokens"][6]) > 4
 
 
 def test_what_has_no_answer_is_refused(folder, tiny_vocab_file):

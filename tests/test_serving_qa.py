@@ -178,7 +178,7 @@ def test_whatever_comes_is_answered(pair):
 def test_steps_give_what_the_whole_gives(pair):
     """To the last digit, whatever parts are run together."""
     predictor, export = pair
-    if predictor.network.head_config.kind == "joint_span":
+    if predictor.task.name != "chinese_qa":
         pytest.skip("one of each kind will do")
     columns = [tf.constant(texts) for texts in zip(*PAIRS * 3)]
     span_models.check_steps(export.signatures, columns, 1)

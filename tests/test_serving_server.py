@@ -173,6 +173,7 @@ def test_versions_and_models(server):
         ("toy", "3"), ("twin", "3"),
     ]  # fmt: skip
     assert found[0]["description"]["task"] == "tagging"
+    assert found[0].keys() == {"name", "version", "description"}
 
 
 @pytest.mark.parametrize(

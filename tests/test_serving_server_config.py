@@ -112,6 +112,12 @@ def test_labels_versions_and_a_changed_file(tmp_path):
         (state,) = json.loads(content)["model_version_status"]
         assert state["version"] == "1"
         assert ask(server, "GET", "/v1/models/toy/versions/3")[0] == 404
+        # What the page needs of a version that its address names.
+        (told,) = json.loads(ask(server, "GET", "/v1/models")[2])["models"]
+        assert told["version"] == "2" and told["description"]
+        assert told["labels"] == {"stable": "1", "canary": "2"}
+        assert [each["version"] for each in told["older"]] == ["1"]
+        assert told["older"][0]["description"]["task"] == "tagging"
         # A wrong file changes nothing; a right one is taken up.
         (tmp_path / "models.config").write_text("nonsense")
         time.sleep(0.3)

@@ -10,6 +10,8 @@ import pytest
 import serving_models
 import tensorflow as tf
 from serving_models import BAD_BYTES, ODD_TEXTS
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import saved_model_pb2
 
 import electra_tf
 from electra_tf.exporting import servable
@@ -17,6 +19,10 @@ from electra_tf.exporting import writer as export
 from electra_tf.exporting.graphs import text_signatures
 
 PAIRED = ("pair", "glue", "ranking")
+# Signatures that read examples; they bring serving_default with them.
+EXAMPLES = dict.fromkeys(serving_models.FINE_TUNED, "classification") | {
+    "regression": "regression", "ranking": "regression",
+}  # fmt: skip
 # What stands beside the odd texts: short ones, long ones, none.
 OTHERS = [("the dog " * (7 * i % 40)) for i in range(len(ODD_TEXTS))]
 
@@ -35,7 +41,7 @@ def models(tmp_path_factory, tiny_vocab_file):
             opened,
             export.export(
                 opened, str(folder / "models" / name),
-                names=None if name == "classification" else ["serving_default"],
+                names=None if name == "classification" else [EXAMPLES[name]],
             ),
         )  # fmt: skip
     return found
@@ -77,6 +83,16 @@ for name, path, columns in json.load(sys.stdin):
     function = loaded.signatures["serving_default"]
     for key, value in function(**inputs).items():
         arrays[f"{name}/{key}"] = value.numpy()
+    rows = []
+    for row in zip(*(inputs[c].numpy() for c in columns)):
+        example = tf.train.Example()
+        for c, text in zip(columns, row):
+            example.features.feature[c].bytes_list.value.append(text)
+        rows.append(example.SerializeToString())
+    for of_examples in {"classification", "regression"} & {*loaded.signatures}:
+        found = loaded.signatures[of_examples](inputs=tf.constant(rows))
+        for key, value in found.items():
+            arrays[f"{name}/{of_examples}/{key}"] = value.numpy()
     none = {c: tf.constant([], tf.string) for c in columns}
     assert all(len(v) == 0 for v in function(**none).values()), name
     long = {c: tf.constant([b"cat " * 60_000]) for c in columns}
@@ -112,7 +128,7 @@ def test_answers_are_those_of_python(models, answers, name):
     found = {
         key.partition("/")[2]: value
         for key, value in answers.items()
-        if key.partition("/")[0] == name
+        if key.partition("/")[0] == name and key.count("/") == 1
     }
     assert all(len(value) == rows for value in found.values())
     if "score" in found:
@@ -141,6 +157,42 @@ def test_answers_are_those_of_python(models, answers, name):
         said = [label.decode() for label in found["label"]]
         assert said[: len(shares)] == [e["label"] for e in expected]
         assert set(said) <= set(labels)
+
+
+@pytest.mark.parametrize("name", serving_models.FINE_TUNED)
+def test_examples_are_answered_as_texts_are(models, answers, name):
+    """In the form that TensorFlow Serving's Classify and Regress ask."""
+    signature = EXAMPLES[name]
+    outputs = {"outputs": "score"}
+    if signature == "classification":
+        outputs = {"classes": "labels", "scores": "probabilities"}
+    for new, old in outputs.items():
+        found = answers[f"{name}/{signature}/{new}"]
+        wanted = answers[f"{name}/{old}"]
+        if old == "labels":
+            assert (found == wanted).all()
+        else:
+            np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+    saved = saved_model_pb2.SavedModel()
+    _, written = models[name]
+    path = pathlib.Path(written.path) / "saved_model.pb"
+    saved.ParseFromString(path.read_bytes())
+    definitions = saved.meta_graphs[0].signature_def
+    about = definitions[signature]
+    kind = {"classification": "classify"}.get(signature, "regress")
+    assert about.method_name == f"tensorflow/serving/{kind}"
+    assert about.inputs.keys() == {"inputs"}
+    assert about.inputs["inputs"].dtype == types_pb2.DT_STRING
+    assert about.outputs.keys() == set(outputs)
+    kinds = {n: t.dtype for n, t in about.outputs.items()}
+    assert kinds.pop("classes", types_pb2.DT_STRING) == types_pb2.DT_STRING
+    assert set(kinds.values()) == {types_pb2.DT_FLOAT}
+    default = definitions["serving_default"]
+    assert default.method_name == "tensorflow/serving/predict"
+    told = written.description["signatures"]
+    assert told[signature]["method_name"] == about.method_name
+    assert "method_name" not in told["serving_default"]
 
 
 def test_results_do_not_depend_on_the_others_in_a_request(models):

@@ -58,7 +58,7 @@ def check(
     with tempfile.TemporaryDirectory() as exchange:
         asked = questions.ask(
             {
-                name: tuple(signature.inputs)
+                name: signature
                 for name, signature in signatures.of_folder(folder).items()
                 # `serving_default.part` and its like take no texts alone; they
                 # are steps of what is asked.

@@ -12,7 +12,7 @@ import tensorflow as tf
 import yaml
 
 from electra_tf import files
-from electra_tf.exporting.graphs import steps
+from electra_tf.exporting.graphs import example_signatures, steps
 from electra_tf.exporting.graphs.inputs import Signatures
 from electra_tf.exporting.servable import Servable
 from electra_tf.text import normalize
@@ -55,7 +55,7 @@ def describe(
         "score_spread": scale and scale[1],
         "unknown_percent": servable.unknown_percent,
         "signatures": {
-            key: _signature(function.get_concrete_function())
+            key: _signature(function.get_concrete_function()) | _method(key)
             for key, function in signatures.items()
             if not steps.suffix(key)
         },
@@ -88,6 +88,12 @@ def _signature(function: Any) -> dict[str, Any]:
             for name, spec in function.structured_outputs.items()
         },
     }
+
+
+def _method(name: str) -> dict[str, str]:
+    """The method that asks the signature, if it is another than Predict."""
+    methods = example_signatures.METHODS
+    return {"method_name": methods[name]} if name in methods else {}
 
 
 def _tensor(spec: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from electra_tf.errors import UserError
 from electra_tf.exporting.graphs import (
+    example_signatures,
     explain_signature,
     pretrained_signatures,
     qa_signatures,
@@ -67,6 +68,13 @@ _SIGNATURES: dict[Kind, Callable[[Any], Signatures]] = {
     "summarization": summary_signatures.signatures,
     "discriminator": pretrained_signatures.signatures,
     "generator": pretrained_signatures.signatures,
+}
+# Kinds that TensorFlow Serving's Classify or Regress can be asked for.
+_BY_EXAMPLES: dict[Kind, str] = {
+    "classification": "classification",
+    "multilabel": "classification",
+    "regression": "regression",
+    "ranking": "regression",
 }
 # Kinds that say something of a text or of a pair, which tokens can explain.
 _EXPLAINED: tuple[Kind, ...] = ("classification", "multilabel", "regression")
@@ -141,7 +149,8 @@ class Servable:
         """Makes the model's signatures, `serving_default` first.
 
         Args:
-          names: those that are wanted; all where None.
+          names: those that are wanted; all where None. Those that read
+            examples bring `serving_default` with them, which they call.
           explain: add `explain`, see `graphs.explain_signature`.
 
         Returns:
@@ -161,19 +170,25 @@ class Servable:
             self.max_seq_length,
             masks=self.kind == "generator",
         )
+        examples = _BY_EXAMPLES.get(self.kind)
         known = [name for name in found if not steps.suffix(name)]
-        wanted = tuple(known if names is None else names)
-        for name in wanted:
+        known += [examples] if examples else []
+        wanted = set(known if names is None else names)
+        for name in () if names is None else names:
             if name not in known:
                 raise UserError(
                     f"--signatures: there is no '{name}' of a {self.kind} "
                     f"model; there are {', '.join(known)}"
                 )
+        if examples in wanted:
+            wanted.add(example_signatures.SOURCE)
         made = {
             name: one
             for name, one in found.items()
             if name.removesuffix(steps.suffix(name)) in wanted
         }
+        if examples and examples in wanted:
+            made |= example_signatures.signatures(examples, made)
         if explain:
             if self.predictor is None or self.kind not in _EXPLAINED:
                 raise UserError(

@@ -19,6 +19,7 @@ from typing import Any
 import tensorflow as tf
 
 from electra_tf import files
+from electra_tf.exporting.graphs import example_signatures
 
 WARMUP_FILE = "tf_serving_warmup_requests"
 
@@ -29,8 +30,8 @@ _REQUEST_MODEL, _REQUEST_INPUTS = 1, 2
 _MODEL_NAME, _MODEL_SIGNATURE = 1, 3
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
-# The name of a signature, and input name -> texts.
-Request = tuple[str, dict[str, list[str]]]
+# The name of a signature, and input name -> texts, or serialized examples.
+Request = tuple[str, dict[str, list[Any]]]
 
 # A release reads what TensorFlow of the same version or an older one wrote;
 # patches of either have numbers of their own.
@@ -126,6 +127,11 @@ def warmup_requests(about: Mapping[str, Any]) -> list[Request]:
     found: list[Request] = []
     rows = about["examples"]
     for name, signature in about["signatures"].items():
+        if name in example_signatures.METHODS:
+            examples = [example_signatures.serialized(row) for row in rows]
+            for batch in (*([one] for one in examples), examples):
+                found.append((name, {example_signatures.INPUT: batch}))
+            continue
         columns = list(signature["inputs"])
         batches = [*([row] for row in rows), rows]
         if not any(column in rows[0] for column in columns):
@@ -152,7 +158,7 @@ def write_warmup(path: str, messages: Iterable[bytes]) -> None:
 
 
 def warmup_message(
-    model: str, signature: str, inputs: Mapping[str, Sequence[str]]
+    model: str, signature: str, inputs: Mapping[str, Sequence[str | bytes]]
 ) -> bytes:
     """A `PredictionLog` of a `PredictRequest`.
 
@@ -167,7 +173,7 @@ def warmup_message(
     request = _field(_REQUEST_MODEL, spec)
     for name, texts in inputs.items():
         tensor = tf.make_tensor_proto(
-            [text.encode() for text in texts], tf.string, [len(texts)]
+            list(map(tf.compat.as_bytes, texts)), tf.string, [len(texts)]
         )
         entry = _field(_ENTRY_KEY, name.encode()) + _field(
             _ENTRY_VALUE, tensor.SerializeToString()

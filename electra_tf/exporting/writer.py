@@ -18,7 +18,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import keras
@@ -28,6 +28,7 @@ import tensorflow as tf
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.exporting import description, litert_files, serving_files
+from electra_tf.exporting.graphs import example_signatures
 from electra_tf.exporting.graphs.inputs import Signatures
 from electra_tf.exporting.servable import Servable
 from electra_tf.models import packed_encoder
@@ -214,12 +215,32 @@ def _save(
         concrete = {n: f for n, f in concrete.items() if n not in apart}
     with _quiet(), files.named_errors(folder, "write"):
         tf.saved_model.save(module, folder, signatures=concrete)
+        _name_methods(folder, kept.functions)
+
+
+def _name_methods(folder: str, functions: Iterable[str]) -> None:
+    """Says which signatures Classify and Regress may ask.
+
+    TensorFlow 2 writes that all are for Predict. What fingerprint.pb says of
+    the graph is from before; nothing reads it but to tell models apart.
+    """
+    methods = {
+        name: method
+        for name, method in example_signatures.METHODS.items()
+        if name in functions
+    }
+    if methods:
+        v1 = tf.compat.v1.saved_model.signature_def_utils
+        updater = v1.MethodNameUpdater(folder)
+        for name, method in methods.items():
+            updater.replace_method_name(name, method)
+        updater.save()
 
 
 def _compare(
     made: Signatures,
     folder: str,
-    requests: Iterable[tuple[str, Mapping[str, Sequence[str]]]],
+    requests: Iterable[serving_files.Request],
     storage: Storage,
 ) -> None:
     """Refuses an export whose answers are too far from the model's own."""
@@ -258,7 +279,8 @@ def _stored(
 
     Args:
       functions: tf.functions with an input signature that call the network,
-        and no tf.function inside.
+        and no tf.function inside but for those in
+        `example_signatures.METHODS`.
       network: read now; what it is trained later is not seen, but for
         "float32".
       storage: how.
@@ -288,9 +310,14 @@ def _stored(
             ):
                 yield
 
-    return _Stored(
-        {n: _reading(f, reading) for n, f in functions.items()}, variables
-    )
+    again = {
+        name: _reading(function, reading)
+        for name, function in functions.items()
+        if name not in example_signatures.METHODS
+    }
+    for name in example_signatures.METHODS.keys() & functions.keys():
+        again |= example_signatures.signatures(name, again)
+    return _Stored(again, variables)
 
 
 def _half(variable: keras.Variable) -> tf.Variable:

@@ -276,7 +276,7 @@ def draw(
             if len(dots[label]) > 1:
                 axes.plot(
                     dots[label], [place] * len(dots[label]), "o", ms=3.5,
-                    color=colour, mec="white", mew=0.4,
+                    color=colour, mec="white", mew=0.4, clip_on=False,
                 )  # fmt: skip
     axes.axvline(50, color="black", lw=1, ls="--")
     axes.set_yticks(range(len(labels)), [name[:44] for name in labels])

@@ -145,7 +145,9 @@ def export(
     A fine-tuned model answers as its task does; a pre-trained discriminator
     says for each token of a text whether it was replaced, a generator fills
     in [MASK]. All of them turn texts into vectors too (signatures embed, the
-    mean, and embed_first, the first token's).
+    mean, and embed_first, the first token's). Classifiers and regressors have
+    the signatures that TensorFlow Serving's Classify and Regress ask for
+    (classification, regression).
 
     With --format=onnx it writes DIR/model.onnx, for ONNX Runtime: token ids in
     (input_ids, attention_mask, token_type_ids), logits out, or the last hidden

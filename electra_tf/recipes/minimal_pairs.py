@@ -276,6 +276,7 @@ def _judged(
         dict.fromkeys(text for pair in pairs for text in (pair.good, pair.bad))
     )
     line = RowProgress(sum(map(len, texts)), progress)
+    line.update(0, 0)
     scores: dict[str, Scored] = {}
     taken = 0
     for start in range(0, len(texts), _CHUNK):

@@ -46,6 +46,10 @@ def main(source: str, target: str) -> None:
         network.tokenizer = predictor.tokenizer
     answers: dict[str, Callable[[Sequence[Row]], list]] = {
         "serving_default": default,
+        "classification": _renamed(
+            default, {"labels": "classes", "probabilities": "scores"}
+        ),
+        "regression": _renamed(default, {"score": "outputs"}),
         "embed": _each(embedded, network, length),
         "embed_first": _each(embedded_first, network, length),
     }
@@ -55,6 +59,18 @@ def main(source: str, target: str) -> None:
             answer = answers.get(signature, lambda rows: [None] * len(rows))
             pickle.dump(answer(rows), file)
             file.flush()
+
+
+def _renamed(function: Callable, names: dict[str, str]) -> Callable:
+    """Some of a function's outputs, by other names."""
+
+    def answer(rows: Sequence[Row]) -> list[Outputs]:
+        return [
+            {new: outputs[old] for old, new in names.items()}
+            for outputs in function(rows)
+        ]
+
+    return answer
 
 
 def _each(function: Callable, network: Any, length: int) -> Callable:

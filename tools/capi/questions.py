@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from capi import texts
 from capi.processes import Request
+from capi.signatures import Signature
 from capi.texts import Row
 from electra_tf.errors import UserError
 
@@ -21,10 +22,14 @@ class Asked(NamedTuple):
     signature: str
     inputs: tuple[str, ...]  # in the order of a row's texts
     rows: list[Row]
+    examples: str | None = None  # the input that takes rows as `tf.Example`s
 
     @property
     def request(self) -> Request:
         """As processes take it."""
+        if self.examples is not None:
+            rows = [_example(self.inputs, row) for row in self.rows]
+            return self.signature, {self.examples: rows}
         columns = list(zip(*self.rows)) or [()] * len(self.inputs)
         return self.signature, dict(zip(self.inputs, map(list, columns)))
 
@@ -55,7 +60,7 @@ def find(path: str) -> tuple[pathlib.Path, dict[str, Any]]:
 
 
 def ask(
-    signatures: Mapping[str, Sequence[str]],
+    signatures: Mapping[str, Signature],
     kind: str | None,
     lines: Sequence[str],
     records: Sequence[dict[str, str]],
@@ -63,7 +68,14 @@ def ask(
 ) -> list[Asked]:
     """All requests: real rows in batches and alone, none, odd and long ones."""
     found = []
-    for name, inputs in signatures.items():
+    for name, signature in signatures.items():
+        examples, inputs = None, signature.inputs
+        if signature.by_examples:
+            (examples,) = inputs
+            if "serving_default" not in signatures:
+                continue
+            # Their features are the texts that it takes.
+            inputs = signatures["serving_default"].inputs
         inputs = tuple(sorted(inputs, key=_place))
         width = len(inputs)
         masked = kind == "generator" and name == "serving_default"
@@ -74,8 +86,17 @@ def ask(
         if longest:
             long = texts.long(width, longest)
             batches += [long, [long[0]]]
-        found += [Asked(name, inputs, rows) for rows in batches]
+        found += [Asked(name, inputs, rows, examples) for rows in batches]
     return found
+
+
+def _example(names: Sequence[str], row: Row) -> bytes:
+    import tensorflow as tf
+
+    found = tf.train.Example()
+    for name, text in zip(names, row):
+        found.features.feature[name].bytes_list.value.append(text)
+    return found.SerializeToString()
 
 
 def rows(asked: Sequence[Asked]) -> dict[str, list[Row]]:

@@ -26,6 +26,12 @@ class Signature(NamedTuple):
 
     inputs: dict[str, TensorInfo]
     outputs: dict[str, TensorInfo]
+    method: str  # "predict", "classify", "regress"
+
+    @property
+    def by_examples(self) -> bool:
+        """Whether its input is serialized `tf.Example`s."""
+        return self.method != "predict"
 
 
 def of_folder(path: str) -> dict[str, Signature]:
@@ -49,7 +55,8 @@ def read(meta_graph: bytes) -> dict[str, Signature]:
         fields = _fields(content)
         outputs = _tensors(fields[2])
         if outputs:  # "__saved_model_init_op" has an operation alone
-            found[name] = Signature(_tensors(fields[1]), outputs)
+            method = (fields[3] or [b"predict"])[0].decode().rpartition("/")[2]
+            found[name] = Signature(_tensors(fields[1]), outputs, method)
     return dict(sorted(found.items()))
 
 

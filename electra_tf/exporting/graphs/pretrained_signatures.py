@@ -10,7 +10,8 @@ from electra_tf.exporting.graphs.inputs import Signatures, Tensors
 from electra_tf.exporting.graphs.word_splitting import cut_spans, places
 from electra_tf.models.networks import Discriminator
 from electra_tf.models.rows import Rows
-from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.normalize import row_numbers
+from electra_tf.text.tokenizer import Offsets, Tokenizer
 from electra_tf.text.truncation import first_tokens
 
 _MASK = "[MASK]"
@@ -94,6 +95,7 @@ def masked_tokens(tokenizer: Tokenizer, text: tf.Tensor) -> tf.RaggedTensor:
     """Token ids, with that of [MASK] where the text says "[MASK]".
 
     What stands between the masks is tokenized by itself: a mask ends a word.
+    Other special tokens are read as they are written, letter by letter.
 
     Args:
       tokenizer: the model's.
@@ -103,7 +105,65 @@ def masked_tokens(tokenizer: Tokenizer, text: tf.Tensor) -> tf.RaggedTensor:
       int32 RaggedTensor [B, (tokens)].
     """
     pieces = tf.strings.split(text, _MASK)
-    tokens = tokenizer(pieces.flat_values)
+    mask = tf.fill([tf.size(pieces.flat_values)], tokenizer.vocab.mask_id)
+    return _between_masks(pieces, tokenizer(pieces.flat_values), mask)
+
+
+def masked_offsets(tokenizer: Tokenizer, text: tf.Tensor) -> Offsets:
+    """The same tokens, and where each stands in the text.
+
+    Args:
+      tokenizer: the model's.
+      text: string [B].
+    """
+    pieces = tf.strings.split(text, _MASK)
+    flat = pieces.flat_values
+    found = tokenizer.tokenize_with_offsets(flat)
+
+    def shifted(
+        starts: tf.RaggedTensor, ends: tf.RaggedTensor, sizes: tf.Tensor
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        sizes = tf.cast(sizes, tf.int64)
+        after = tf.cumsum(sizes + len(_MASK))
+        first = tf.gather(tf.concat([[0], after], axis=0), pieces.row_splits)
+        before = after - sizes - len(_MASK)
+        before -= tf.gather(first, row_numbers(pieces))
+        by = tf.gather(before, row_numbers(starts))
+        mask = before + sizes
+        return (
+            _between_masks(
+                pieces, starts.with_values(starts.values + by), mask
+            ),
+            _between_masks(
+                pieces, ends.with_values(ends.values + by), mask + len(_MASK)
+            ),
+        )
+
+    mask = tf.fill([tf.size(flat)], tokenizer.vocab.mask_id)
+    return Offsets(
+        _between_masks(pieces, found.ids, mask),
+        *shifted(found.start_bytes, found.end_bytes, tf.strings.length(flat)),
+        *shifted(
+            found.start_chars,
+            found.end_chars,
+            tf.strings.length(flat, unit="UTF8_CHAR"),
+        ),
+    )
+
+
+def _between_masks(
+    pieces: tf.RaggedTensor, values: tf.RaggedTensor, mask: tf.Tensor
+) -> tf.RaggedTensor:
+    """Values of the pieces' tokens as values of the texts' tokens.
+
+    Args:
+      pieces: [B, (pieces)], texts cut at their masks.
+      values: [P, (tokens)], of all pieces.
+      mask: [P], the value of the mask after each piece, where there is one.
+
+    Returns:
+      [B, (tokens)].
+    """
     # A mask after each piece but the last of its text.
     ends = tf.maximum(pieces.row_splits[1:], 1) - 1
     last = tf.scatter_nd(
@@ -111,13 +171,13 @@ def masked_tokens(tokenizer: Tokenizer, text: tf.Tensor) -> tf.RaggedTensor:
         tf.ones_like(ends, tf.int32),
         [tf.size(pieces.flat_values, tf.int64) + 1],
     )[:-1]
-    masks = tf.cast(last == 0, tf.int64)
-    mask = tf.RaggedTensor.from_row_lengths(
-        tf.fill([tf.reduce_sum(masks)], tokenizer.vocab.mask_id), masks
+    followed = last == 0
+    masks = tf.RaggedTensor.from_row_lengths(
+        tf.boolean_mask(mask, followed), tf.cast(followed, tf.int64)
     )
-    tokens = tf.concat([tokens, mask], axis=1)
+    found = tf.concat([values, masks], axis=1)
     return tf.RaggedTensor.from_row_splits(
-        tokens.flat_values, tf.gather(tokens.row_splits, pieces.row_splits)
+        found.flat_values, tf.gather(found.row_splits, pieces.row_splits)
     )
 
 

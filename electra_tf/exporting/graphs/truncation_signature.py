@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
 from electra_tf.exporting.graphs.inputs import Signatures, Tensors
-from electra_tf.exporting.graphs.pretrained_signatures import masked_tokens
+from electra_tf.exporting.graphs.pretrained_signatures import masked_offsets
 from electra_tf.exporting.graphs.text_signatures import reads_pairs
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.ranking.task import Ranking
@@ -46,13 +46,12 @@ def signatures(
 
     def told(kept: _Kept, **texts: tf.Tensor) -> Tensors:
         found = {
-            name: tokenizer.tokenize_with_offsets(text, masks)
+            name: masked_offsets(tokenizer, text)
+            if masks
+            else tokenizer.tokenize_with_offsets(text)
             for name, text in texts.items()
         }
-        ids = [
-            masked_tokens(tokenizer, texts[name]) if masks else each.ids
-            for name, each in found.items()
-        ]
+        ids = [each.ids for each in found.values()]
         outputs: Tensors = {}
         for name, tokens, count in zip(texts, ids, kept(*ids)):
             outputs |= {

@@ -4,7 +4,11 @@
 /** What went wrong, in words for the person at the page. */
 export class ServerError extends Error {}
 
-/** The models of the server: [{name, version, description}]. */
+/**
+ * The models of the server: [{name, version, description, older, labels}], of
+ * the newest version. `older` are {version, description} of others that are
+ * served, if any; `labels` tells the versions that have names.
+ */
 export async function loadedModels() {
   const { answer } = await speak("v1/models");
   return answer.models ?? [];
@@ -15,11 +19,14 @@ export class PredictRequest {
   /**
    * @param {string} model
    * @param {Array} rows
-   * @param {{version?: string|null, signature?: string|null}} options the
-   *   newest version and the model's main signature where null.
+   * @param {{pinned?: {version?: string, label?: string}|null,
+   *   signature?: string|null}} options the newest version and the model's
+   *   main signature where null.
    */
-  constructor(model, rows, { version = null, signature = null } = {}) {
-    const of = version === null ? "" : `/versions/${version}`;
+  constructor(model, rows, { pinned = null, signature = null } = {}) {
+    const of = pinned === null ? ""
+      : pinned.label === undefined ? `/versions/${pinned.version}`
+      : `/labels/${encodeURIComponent(pinned.label)}`;
     const path = `v1/models/${encodeURIComponent(model)}${of}:predict`;
     const named = signature === null ? {} : { signature_name: signature };
     this.url = new URL(path, document.baseURI).href;

@@ -16,17 +16,18 @@ import { raw } from "./raw.js";
 import { regression } from "./regression.js";
 import { showRequest } from "./request_panel.js";
 import { seq2seq } from "./seq2seq.js";
+import { summarization } from "./summarization.js";
 import { tagging } from "./tagging.js";
 import { attachThemeButton } from "./theme.js";
 import { modifierKey } from "./touch.js";
 
 const WIDGETS = {
   classification, multilabel, regression, ranking, tagging, qa, seq2seq,
-  discriminator, generator,
+  summarization, discriminator, generator,
 };
 
 // Tasks that read a text of any length, piece by piece.
-const READ_WHOLE = ["qa", "tagging"];
+const READ_WHOLE = ["qa", "tagging", "summarization"];
 const POLL = 3000; // milliseconds, while the server has no model to show
 const LONG = 120; // characters of a headline that is a text
 const ONE_CHOICE = 2000; // changes within it are one step of "back"
@@ -39,9 +40,23 @@ function widgetOf({ task, signatures }) {
   return WIDGETS[task] ?? raw;
 }
 
+/** The version of a model that an address asks for; the newest where null. */
+function versionOf(model, pinned) {
+  if (pinned === null) return { ...model, served: true };
+  const version = pinned.version ?? model.labels?.[pinned.label];
+  const all = [model, ...(model.older ?? [])];
+  const found = all.find((one) => one.version === version);
+  const { description } = found ?? model;
+  return { name: model.name, version, description, served: Boolean(found) };
+}
+
 /** A model on the page: what was written and answered stays with it. */
 class Panel {
-  /** `pinned` is the version that the address asks for; null: the newest. */
+  /**
+   * @param {Object} model of `versionOf`
+   * @param {{version?: string, label?: string}|null} pinned what the address
+   *   asks for; null: the newest version
+   */
   constructor(model, pinned = null) {
     this.running = null; // an AbortController
     this.pinned = pinned;
@@ -49,9 +64,10 @@ class Panel {
   }
 
   /** Is the model as the server has it; what was written stays in its form. */
-  take({ name, version, description }) {
+  take({ name, version, description, served }) {
     this.name = name;
     this.version = version;
+    this.served = served;
     this.description = description ?? {};
     const widget = widgetOf(this.description);
     const language = this.description.language;
@@ -74,15 +90,22 @@ class Panel {
   facts() {
     const { task, task_name, language, max_seq_length } = this.description;
     const languages = { en: "English", zh: "Chinese" };
-    const version = this.pinned === null
-      ? `version ${this.version}`
-      : `version ${this.pinned}, as the address asks`;
     return [
-      version,
+      this.versionTold(),
       task_name ?? task,
       languages[language],
       max_seq_length && !READ_WHOLE.includes(task) ? this.reach() : null,
     ].filter(Boolean).join(" · ");
+  }
+
+  versionTold() {
+    if (this.pinned === null) return `version ${this.version}`;
+    const label = this.pinned.label;
+    const asked = label === undefined ? "" : ` (${label})`;
+    const told = this.version === undefined ? `version “${label}”`
+      : `version ${this.version}${asked}`;
+    return this.served ? `${told}, as the address asks`
+      : `${told}, which is not served`;
   }
 
   /** How much of a text counts; [CLS] and [SEP] are none of its tokens. */
@@ -104,9 +127,14 @@ class Panel {
   }
 }
 
-const panels = new Map(); // by the models' names, with a pinned version's
+const panels = new Map(); // by the models' names and what is pinned of them
 let served = new Map(); // name -> model, as the server tells them
 let panel = null;
+
+/** A panel of a model, which may not be served any more. */
+function panelOf(name) {
+  return [...panels.values()].find((known) => known.name === name);
+}
 
 /** Puts a model on the page. */
 function open(next) {
@@ -183,10 +211,10 @@ async function run() {
     return;
   }
   const rows = asked.widget.rows(values);
-  const { pinned: version, description, widget } = asked;
+  const { pinned, description, widget } = asked;
   const signature = widget.signature ?? null;
-  const request = new PredictRequest(asked.name, rows, { version, signature });
-  const reading = readingRequest(asked.name, description, rows, version);
+  const request = new PredictRequest(asked.name, rows, { pinned, signature });
+  const reading = readingRequest(asked.name, description, rows, pinned);
   const control = new AbortController();
   asked.running = control;
   at("news").textContent = "";
@@ -230,17 +258,22 @@ async function refresh() {
 function takeModels(models) {
   served = new Map(models.map((model) => [model.name, model]));
   for (const known of panels.values()) {
-    const model = served.get(known.name);
     // One that runs is taken over when it has answered.
-    if (!model || known.running || known.version === model.version) continue;
-    if (known.pinned !== null) continue;
+    if (!served.has(known.name) || known.running) continue;
+    const model = versionOf(served.get(known.name), known.pinned);
+    const same = known.version === model.version;
+    if (same && known.served === model.served) continue;
     const { form } = known;
-    known.take(model);
+    // Of a version that is gone, what is known of it stays.
+    const { description } = known;
+    known.take(model.served ? model : { ...model, description });
     if (known !== panel) continue;
     if (known.form === form) showModel();
     else open(known);
     const again = known.answer ? " Run again for its answer." : "";
-    at("news").textContent = `Version ${model.version} is loaded now.${again}`;
+    at("news").textContent = model.served
+      ? `Version ${model.version} is loaded now.${again}`
+      : "This version is not served any more.";
   }
   listModels();
 }
@@ -267,8 +300,8 @@ function show(asked, values, { predictions }, cuts) {
       description, memory, fill, cuts,
     });
     if (asked.widget.signature || !canExplain(description)) return shown;
-    const { name, pinned: version } = asked;
-    const part = explainPart(name, version, description, values, cuts);
+    const { name, pinned } = asked;
+    const part = explainPart(name, pinned, description, values, cuts);
     return { ...shown, body: element("div", {}, shown.body, part) };
   } catch (error) {
     console.error(error);
@@ -347,23 +380,28 @@ function attachKeys() {
 }
 
 /** The address of a model on this page. */
-function address(model, version = null) {
-  const parts = version === null ? { model } : { model, version };
-  return `#${new URLSearchParams(parts)}`;
+function address(model) {
+  return `#${new URLSearchParams({ model })}`;
+}
+
+/** What an address asks for beside a model; null: its newest version. */
+function pinnedBy(hash) {
+  const version = hash.get("version") ?? "";
+  if (/^\d{1,18}$/.test(version)) return { version: String(BigInt(version)) };
+  return hash.get("label") ? { label: hash.get("label") } : null;
 }
 
 /** Opens what the address names, or the first model. */
 function openAddressed() {
   const hash = new URLSearchParams(location.hash.slice(1));
   const asked = hash.get("model");
-  const known = served.has(asked) || panels.has(asked);
+  const known = served.has(asked) || Boolean(panelOf(asked));
   const name = known ? asked : panel?.name ?? [...served.keys()][0];
-  const version = known ? hash.get("version") : null;
-  const pinned = /^\d{1,18}$/.test(version ?? "") ? version : null;
-  const key = pinned === null ? name : `${name} ${pinned}`;
+  const pinned = known ? pinnedBy(hash) : null;
+  const key = JSON.stringify([name, pinned]);
   if (!panels.has(key)) {
-    const model = served.get(name) ?? panels.get(name);
-    panels.set(key, new Panel(model, pinned));
+    const model = served.get(name) ?? panelOf(name);
+    panels.set(key, new Panel(versionOf(model, pinned), pinned));
   }
   if (panels.get(key) !== panel) open(panels.get(key));
   listModels();

@@ -9,7 +9,7 @@ const SIGNATURE = "truncation";
 const SHOWN = 70; // characters on either side of the cut
 
 /** The request that tells what of the rows is read; null if none would. */
-export function readingRequest(model, description, rows, version) {
+export function readingRequest(model, description, rows, pinned) {
   const inputs = Object.keys(
     description.signatures?.[SIGNATURE]?.inputs ?? {},
   );
@@ -20,7 +20,7 @@ export function readingRequest(model, description, rows, version) {
   const columns = named.map((row) =>
     Object.fromEntries(inputs.map((name) => [name, row[name]])),
   );
-  return new PredictRequest(model, columns, { version, signature: SIGNATURE });
+  return new PredictRequest(model, columns, { pinned, signature: SIGNATURE });
 }
 
 /**

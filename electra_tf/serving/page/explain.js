@@ -17,12 +17,12 @@ export function canExplain({ signatures }) {
 /**
  * A button that asks for an explanation, and where it is drawn.
  * @param {string} model
- * @param {string|null} version null: the newest
+ * @param {{version?: string, label?: string}|null} pinned null: the newest
  * @param {Object} description of the model
  * @param {{text: string, text_pair?: string}} values what was answered
  * @param {Object[]} cuts what of it was not read; see cut.js
  */
-export function explainPart(model, version, description, values, cuts) {
+export function explainPart(model, pinned, description, values, cuts) {
   const shown = element("div", { "aria-live": "polite" });
   const choice = labelChoice(description);
   const button = element(
@@ -35,7 +35,7 @@ export function explainPart(model, version, description, values, cuts) {
     button.textContent = "Explaining…";
     try {
       const row = choice.select ? { ...values, label: choice.select.value } : values;
-      const asked = { version, signature: "explain" };
+      const asked = { pinned, signature: "explain" };
       const request = new PredictRequest(model, [row], asked);
       const { predictions: [answer] } = await request.send();
       refill(shown, ...drawn(answer, values, description, cuts));

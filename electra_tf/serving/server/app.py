@@ -1,7 +1,6 @@
 """The server's application: paths, errors, headers."""
 
 import asyncio
-import contextlib
 import gzip
 import json
 import logging
@@ -213,17 +212,25 @@ class App:
         )
 
     def _listed(self) -> list[dict[str, Any]]:
+        """The newest version of each model, with the older ones beside it."""
         found = []
         for name in self._versions.names:
-            with contextlib.suppress(RequestError):
-                model = self._versions.get(name)
-                found.append(
-                    {
-                        "name": name,
-                        "version": str(model.version),
-                        "description": model.description,
-                    }
-                )
+            loaded = [
+                {
+                    "version": str(model.version),
+                    "description": model.description,
+                }
+                for model in self._versions.loaded(name)
+            ]
+            if not loaded:
+                continue
+            newest: dict[str, Any] = {"name": name, **loaded[0]}
+            if loaded[1:]:
+                newest["older"] = loaded[1:]
+            labels = self._versions.labels(name)
+            if labels:
+                newest["labels"] = {k: str(v) for k, v in labels.items()}
+            found.append(newest)
         return found
 
     async def _index(self, request: Request) -> Response:
@@ -240,7 +247,7 @@ class App:
         missing = [
             name
             for name in self._versions.names
-            if name not in {each["name"] for each in self._listed()}
+            if not self._versions.loaded(name)
         ]
         if self.stopping:
             state = "stopping"

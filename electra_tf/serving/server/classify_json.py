@@ -3,7 +3,8 @@
 A request is `{"examples": [{"text": "..."}, ...]}`, each example a feature for
 each input of the signature, with an optional `"context"` of features that all
 of them share. TensorFlow Serving itself asks for a signature that reads
-`tf.Example`s; here any signature with an input for each feature will do, and
+serialized `tf.Example`s, with the outputs `classes` and `scores`, or
+`outputs`. Here any signature with an input for each feature will do too, and
 its outputs `labels` and `probabilities`, or `score`, are the answer.
 """
 
@@ -14,16 +15,22 @@ from typing import Any
 import numpy as np
 
 from electra_tf.serving.server import predict_json
-from electra_tf.serving.server.limits import invalid
+from electra_tf.serving.server.limits import RequestError, invalid
 from electra_tf.serving.server.predict_json import PredictRequest
-from electra_tf.serving.server.signatures import Arrays, SignatureInfo
+from electra_tf.serving.server.signatures import (
+    METHODS,
+    Arrays,
+    SignatureInfo,
+)
 
-# What the outputs are called in which classes and numbers are looked for.
-LABELS, PROBABILITIES, SCORE = "labels", "probabilities", "score"
-
-
-# Method -> the outputs that it needs.
-NEEDED = {"classify": {LABELS, PROBABILITIES}, "regress": {SCORE}}
+# Method -> the outputs that it needs: of signatures that have an input for each
+# feature, and of those that read examples.
+NEEDED: dict[str, tuple[str, ...]] = {
+    "classify": ("labels", "probabilities"), "regress": ("score",),
+}  # fmt: skip
+_OF_EXAMPLES: dict[str, tuple[str, ...]] = {
+    "classify": ("classes", "scores"), "regress": ("outputs",),
+}  # fmt: skip
 _KINDS = {"classify": "classification", "regress": "regression"}
 
 
@@ -38,7 +45,9 @@ def check(info: SignatureInfo, method: str) -> None:
       RequestError: 400, in TensorFlow Serving's words for it.
     """
     needed = NEEDED[method]
-    if not needed <= set(info.outputs):
+    if info.method_name == METHODS + method:
+        needed = _OF_EXAMPLES[method]
+    if not set(needed) <= set(info.outputs):
         raise invalid(
             f"Expected {_KINDS[method]} signature method_name to be "
             f"tensorflow/serving/{method}. Was: {info.method_name}; or its "
@@ -66,17 +75,51 @@ def parse(
     context = document.get("context", {})
     if not isinstance(context, dict):
         raise invalid("'context' key must be an object")
-    instances = []
+    rows = []
     for number, example in enumerate(examples):
         if not isinstance(example, dict):
             raise invalid(f"Example {number} must be an object of features")
-        features = {**context, **example}
-        # A feature is a list of values; ours have one.
-        instances.append({k: _single(v) for k, v in features.items()})
+        rows.append({**context, **example})
+    if isinstance(name, str) and (info := find_signature(name)).by_examples:
+        predict_json.check_rows(rows, max_rows)
+        column = np.empty(len(rows), object)
+        column[:] = [
+            _serialized(row, number) for number, row in enumerate(rows)
+        ]
+        return PredictRequest(name, dict.fromkeys(info.inputs, column), True)
+    # A feature is a list of values; ours have one.
+    instances = [{k: _single(v) for k, v in row.items()} for row in rows]
     request: dict[str, Any] = {"instances": instances}
     if "signature_name" in document:
         request["signature_name"] = document["signature_name"]
     return predict_json.read(request, find_signature, max_rows)
+
+
+def _serialized(features: dict[str, Any], number: int) -> bytes:
+    """A row as a `tf.Example`; its values tell each feature's type."""
+    import tensorflow as tf  # a model is loaded, and so is this
+
+    found = tf.train.Example()
+    for name, value in features.items():
+        leaves = value if isinstance(value, list) else [value]
+        kinds = {type(leaf) for leaf in leaves}
+        try:
+            predict_json.values([name], "DT_STRING")  # no half of a character
+            feature = found.features.feature[name]
+            if kinds & {str, dict}:
+                given = predict_json.values(leaves, "DT_STRING")
+                feature.bytes_list.value.extend(given)
+            elif kinds == {int}:
+                given = predict_json.values(leaves, "DT_INT64")
+                feature.int64_list.value.extend(given)
+            else:
+                given = predict_json.values(leaves, "DT_FLOAT")
+                feature.float_list.value.extend(given)
+        except RequestError as error:
+            raise invalid(
+                f"Example {number}, feature '{name[:100]}': {error.message}"
+            ) from error
+    return found.SerializeToString()
 
 
 def _single(value: Any) -> Any:
@@ -89,13 +132,13 @@ def classes_of(outputs: Arrays) -> list[list[tuple[str, float]]]:
     """Each row's labels with their probabilities, in the model's order.
 
     Args:
-      outputs: `labels`, [rows, classes] or [classes], and `probabilities`,
-        [rows, classes].
+      outputs: `labels` or `classes`, [rows, classes] or [classes], and
+        `probabilities` or `scores`, [rows, classes].
 
     Raises:
       RequestError: 400, they are of another shape.
     """
-    labels, scores = outputs[LABELS], outputs[PROBABILITIES]
+    labels, scores = _found(outputs, "classify")
     if scores.ndim != 2:
         raise invalid("Expected one row of probabilities for each example")
     names = np.broadcast_to(labels, scores.shape)
@@ -109,15 +152,22 @@ def values_of(outputs: Arrays) -> list[float]:
     """Each row's number.
 
     Args:
-      outputs: `score`, [rows] or [rows, 1].
+      outputs: `score` or `outputs`, [rows] or [rows, 1].
 
     Raises:
       RequestError: 400, it is of another shape.
     """
-    scores = outputs[SCORE]
+    (scores,) = _found(outputs, "regress")
     if scores.ndim < 1 or scores.size != len(scores):
         raise invalid("Expected one number for each example")
     return _shortest(scores.ravel())
+
+
+def _found(outputs: Arrays, method: str) -> list[np.ndarray]:
+    names = NEEDED[method]
+    if not set(names) <= set(outputs):
+        names = _OF_EXAMPLES[method]
+    return [outputs[name] for name in names]
 
 
 def classifications(outputs: Arrays, by_row: bool = True) -> bytes:

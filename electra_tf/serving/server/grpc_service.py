@@ -29,7 +29,11 @@ from electra_tf.serving.server.metrics import Metrics
 from electra_tf.serving.server.model_versions import ModelVersions
 from electra_tf.serving.server.predict_json import DEFAULT_SIGNATURE
 from electra_tf.serving.server.predicting import Predicting
-from electra_tf.serving.server.signatures import Arrays, SignatureInfo
+from electra_tf.serving.server.signatures import (
+    METHODS,
+    Arrays,
+    SignatureInfo,
+)
 
 try:
     import grpc
@@ -55,7 +59,6 @@ except ImportError as import_error:
     ) from import_error
 
 _LOG = logging.getLogger("electra_tf.serving")
-_METHODS = "tensorflow/serving/"
 _SIGNATURES = "signature_def"  # the one field of metadata there is
 
 
@@ -208,7 +211,7 @@ class _Services(
             asked = set()
             for task in request.tasks:
                 spec, method = task.model_spec, task.method_name
-                verb = method.removeprefix(_METHODS)
+                verb = method.removeprefix(METHODS)
                 if method == verb or verb not in classify_json.NEEDED:
                     raise RequestError(
                         HTTPStatus.NOT_IMPLEMENTED,
@@ -353,10 +356,13 @@ class _Services(
         ]
         if len(rows) > self._limits.request_rows:
             raise invalid(f"At most {self._limits.request_rows} examples")
-        inputs = {
-            key: _feature_column(key, rows, tensor.dtype)
-            for key, tensor in info.inputs.items()
-        }
+        if info.by_examples:
+            inputs = dict.fromkeys(info.inputs, _serialized(rows))
+        else:
+            inputs = {
+                key: _feature_column(key, rows, tensor.dtype)
+                for key, tensor in info.inputs.items()
+            }
         outputs = await self._run(model, name, inputs)
         _fill_spec(result.model_spec, model, name)
         alone = hasattr(result, "result")
@@ -442,6 +448,18 @@ def _feature_column(
             raise invalid(f"Example {number}: feature '{name}': got {kind}")
         column[number] = values[0]
     return column
+
+
+def _serialized(rows: list[dict[str, Any]]) -> np.ndarray:
+    """`tf.Example`s of features, as the input of a signature."""
+    found = np.empty(len(rows), object)
+    found[:] = [
+        tf.train.Example(
+            features=tf.train.Features(feature=row)
+        ).SerializeToString()
+        for row in rows
+    ]
+    return found
 
 
 def _fill_spec(spec: Any, model: LoadedModel, signature: str) -> None:

@@ -69,8 +69,8 @@ class Batching:
     padded_bytes: int = 2**20
     wait_seconds: float = 0.005
     parallel: int = 2
-    call_seconds: float = 0.25
-    long_seconds: float = 0.5
+    call_seconds: float = 0.15
+    long_seconds: float = 0.15
     reserve_seconds: float = 2.0
     overloaded_seconds: float = 5.0
 

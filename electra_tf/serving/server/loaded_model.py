@@ -213,6 +213,9 @@ class LoadedModel:
                 for each in info.inputs.values()
             ):
                 continue
+            if info.by_examples:
+                self.run(name, dict.fromkeys(info.inputs, _examples(rows)))
+                continue
             # What an example lacks beside its own inputs may be empty, as a
             # label to explain; else any text will do.
             own = any(key in rows[0] for key in info.inputs)
@@ -361,6 +364,20 @@ def _description(directory: str) -> dict[str, Any] | None:
 def _strings(texts: list[str]) -> np.ndarray:
     array = np.empty(len(texts), object)
     array[:] = [text.encode("utf-8") for text in texts]
+    return array
+
+
+def _examples(rows: list[dict[str, str]]) -> np.ndarray:
+    """A serialized `tf.Example` of each row."""
+    import tensorflow as tf
+
+    array = np.empty(len(rows), object)
+    for number, row in enumerate(rows):
+        example = tf.train.Example()
+        for name, text in row.items():
+            values = example.features.feature[name].bytes_list.value
+            values.append(str(text).encode("utf-8"))
+        array[number] = example.SerializeToString()
     return array
 
 

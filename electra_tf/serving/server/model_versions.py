@@ -181,13 +181,22 @@ class ModelVersions:
             raise not_found(f"Servable not found for request: {asked}")
         return versions[version]
 
+    def loaded(self, name: str) -> list[LoadedModel]:
+        """The versions that can answer, the newest first."""
+        versions = self._loaded.get(name, {})
+        return [versions[number] for number in sorted(versions, reverse=True)]
+
+    def labels(self, name: str) -> dict[str, int]:
+        """Label -> the version that it is for, loaded or not."""
+        return dict(self._models[name].labels) if name in self._models else {}
+
     def labelled(self, name: str, label: str) -> int:
         """The number of the version with a label.
 
         Raises:
           RequestError: 400, there is none.
         """
-        labels = self._models[name].labels if name in self._models else {}
+        labels = self.labels(name)
         if label not in labels:
             raise invalid(f"Unrecognized servable version label: {label[:100]}")
         return labels[label]

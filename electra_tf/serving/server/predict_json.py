@@ -38,7 +38,7 @@ _NUMPY_TYPES: dict[str, np.dtype[Any]] = {
 _BYTES_SUFFIX = "_bytes"
 _MAX_RANK = 16
 _MANY = 10_000
-_BLOCK = 8192  # values that are written at once
+_BLOCK = 2048  # values that are written at once, where there are many
 _SHOWN = 60
 
 
@@ -97,18 +97,19 @@ def read(
             "'inputs' or 'instances' keys to exist "
         )
     if "instances" in found:
-        _check_rows(found["instances"], max_rows)
+        check_rows(found["instances"], max_rows)
         columns = _columns(found["instances"], signature)
         return PredictRequest(name, _arrays(columns, signature), True)
     if "inputs" in found:
         columns = _named(found["inputs"], signature)
         for column in columns.values():
-            _check_rows(column, max_rows)
+            check_rows(column, max_rows)
         return PredictRequest(name, _arrays(columns, signature), False)
     raise invalid("Missing 'inputs' or 'instances' key")
 
 
-def _check_rows(value: Any, most: int) -> None:
+def check_rows(value: Any, most: int) -> None:
+    """Refuses a list of more rows than are answered at once, with 413."""
     if isinstance(value, list) and len(value) > most:
         raise RequestError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -254,7 +255,7 @@ def answer(outputs: dict[str, np.ndarray], by_row: bool) -> bytes:
 
 def _encoded(document: dict[str, Any], values: int) -> bytes:
     """The text of a document that has so many values."""
-    if values > _BLOCK:
+    if values > _MANY:
         return "".join(_written(document)).encode("utf-8")
     return json.dumps(document, ensure_ascii=False).encode("utf-8")
 
@@ -342,7 +343,7 @@ def _to_array(value: Any, info: TensorInfo) -> np.ndarray:
     leaves: list[Any] = []
     _collect(value, shape, 0, leaves)
     array = np.empty(len(leaves), _NUMPY_TYPES[info.dtype])
-    array[:] = _values(leaves, info.dtype)
+    array[:] = values(leaves, info.dtype)
     array = array.reshape(shape)
     if not info.fits(array.shape):
         raise _wrong_shape(shape, info)
@@ -383,7 +384,16 @@ def _collect(
         leaves += value
 
 
-def _values(leaves: list[Any], dtype: str) -> list[Any]:
+def values(leaves: list[Any], dtype: str) -> list[Any]:
+    """Checks JSON values that shall be of a type; texts become bytes.
+
+    Args:
+      leaves: no lists.
+      dtype: TensorFlow's name for the type.
+
+    Raises:
+      RequestError: 400, one is of another type.
+    """
     if dtype == "DT_STRING":
         return [_string(leaf) for leaf in leaves]
     kind = _NUMPY_TYPES[dtype].kind

@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -324,6 +325,18 @@ def set_threads(intra_op: int, calls: int) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def switch_often(seconds: float = 0.001) -> None:
+    """Has Python's threads take turns so often, in the whole process.
+
+    While a large answer is written, which is work of Python's, each request
+    beside it waits for its turn several times: for 5 ms unless this is called.
+
+    Args:
+      seconds: for which a thread runs while others wait.
+    """
+    sys.setswitchinterval(seconds)
 
 
 def parallel_calls() -> int:

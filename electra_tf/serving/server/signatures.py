@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-PREDICT = "tensorflow/serving/predict"
+METHODS = "tensorflow/serving/"
+PREDICT = f"{METHODS}predict"
 _COUNT_PREFIX = "num_"
 Arrays = dict[str, np.ndarray]
 
@@ -69,6 +70,15 @@ class SignatureInfo:
     inputs: dict[str, TensorInfo]
     outputs: dict[str, TensorInfo]
     method_name: str = PREDICT
+
+    @property
+    def by_examples(self) -> bool:
+        """Whether its one input is serialized `tf.Example`s.
+
+        So it is of signatures for Classify and Regress.
+        """
+        kinds = [info.dtype for info in self.inputs.values()]
+        return self.method_name != PREDICT and kinds == ["DT_STRING"]
 
     @functools.cached_property
     def batched(self) -> bool:

@@ -8,20 +8,25 @@ import time
 from typing import Any
 
 from abuse.attacks import Outcome
-from abuse.world import World, compare
+from abuse.world import Good, World, compare
 from electra_tf.errors import UserError
 
 _SECONDS = 180.0
-_PREDICT = "/tensorflow.serving.PredictionService/Predict"
+_METHODS = "/tensorflow.serving.PredictionService/"
+# Kind of a good request by HTTP -> the method for it.
+_KINDS = {
+    "predict row": "Predict", "classify": "Classify", "regress": "Regress",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A call of Predict.
+    """A call of a method.
 
     Attributes:
       kind: for the counts.
       data: the message's bytes.
+      method: Predict, Classify or Regress.
       codes: gRPC's names of what may be answered, of a wrong one.
       wanted: what each kind of version answers, of a good one.
     """
@@ -29,6 +34,7 @@ class Call:
     kind: str
     data: bytes
     codes: tuple[str, ...] = ()
+    method: str = "Predict"
     wanted: tuple[Any, ...] = ()
 
     @property
@@ -52,17 +58,34 @@ class Calls:
         try:
             import grpc.aio
             import tensorflow as tf
-            from tensorflow_serving.apis import predict_pb2
+            from tensorflow_serving.apis import (
+                classification_pb2,
+                predict_pb2,
+                regression_pb2,
+            )
         except ImportError as error:
             raise UserError(f"gRPC needs more packages: {error}") from error
         self._grpc, self._tf, self._messages = grpc, tf, predict_pb2
+        self._by_examples = {
+            "Classify": (
+                classification_pb2.ClassificationRequest,
+                classification_pb2.ClassificationResponse,
+            ),
+            "Regress": (
+                regression_pb2.RegressionRequest,
+                regression_pb2.RegressionResponse,
+            ),
+        }
         self._world = world
         # Bytes as they are: what is no message can be sent as well.
         self._channel = grpc.aio.insecure_channel(
             f"{world.host}:{port}",
             options=[("grpc.max_receive_message_length", -1)],
         )
-        self._predict = self._channel.unary_unary(_PREDICT)
+        self._methods = {
+            name: self._channel.unary_unary(_METHODS + name)
+            for name in _KINDS.values()
+        }
         self._goods: list[Call] = []
 
     async def look(self) -> None:
@@ -72,16 +95,18 @@ class Calls:
           UserError: an answer is not the one by HTTP.
         """
         first = not self._goods
-        goods = [g for g in self._world.predictions if g.kind == "predict row"]
+        goods = [g for g in self._world.goods if g.kind in _KINDS]
         for number, good in enumerate(goods):
             if first:
-                data = self._message(good.data).SerializeToString()
-                self._goods.append(Call("gRPC predict", data))
+                self._goods.append(self._call_of(good))
             call = self._goods[number]
-            answer = self._answer(await self._predict(call.data))
+            answer = await self._methods[call.method](call.data)
+            answer = self._answer(call.method, answer)
             by_http = (good.wanted, *good.others)[len(call.wanted)]
-            rows = by_http["predictions"]
-            told = _differs(answer, rows)
+            if call.method == "Predict":
+                told = _differs(answer, by_http["predictions"])
+            else:
+                told = compare(answer, by_http["results"], 1e-5)
             if told:
                 raise UserError(f"gRPC answers otherwise than HTTP: {told}")
             wanted = (*call.wanted, answer)
@@ -93,8 +118,10 @@ class Calls:
 
     def call(self, draw: random.Random, good: bool) -> Call:
         """One of the good calls, or a wrong one."""
-        known = draw.choice(self._goods)
-        return known if good else self._wrong(draw, known)
+        if good:
+            return draw.choice(self._goods)
+        known = [call for call in self._goods if call.method == "Predict"]
+        return self._wrong(draw, draw.choice(known))
 
     async def carry_out(
         self, call: Call, world: World, tolerance: float
@@ -102,7 +129,8 @@ class Calls:
         """Sends a call and judges the answer."""
         outcome, began = Outcome(), time.monotonic()
         try:
-            answer = await self._predict(call.data, timeout=_SECONDS)
+            method = self._methods[call.method]
+            answer = await method(call.data, timeout=_SECONDS)
         except self._grpc.RpcError as error:
             name = error.code().name
             outcome.statuses.append(error.code().value[0])
@@ -115,7 +143,7 @@ class Calls:
             if "OK" not in call.codes:
                 outcome.problems.append("answered as if it were right")
             return outcome
-        found = self._answer(answer)
+        found = self._answer(call.method, answer)
         told = [
             compare(found, call.wanted[kind], tolerance)
             for kind in sorted(world.serving.since(began))
@@ -125,9 +153,26 @@ class Calls:
             outcome.wrong += 1
         return outcome
 
-    def _message(self, data: bytes) -> Any:
+    def _call_of(self, good: Good) -> Call:
+        """The call that asks what a request by HTTP asks."""
+        method = _KINDS[good.kind]
+        document = json.loads(good.data.partition(b"\r\n\r\n")[2])
+        if method == "Predict":
+            request = self._message(document)
+        else:
+            request = self._by_examples[method][0]()
+            request.model_spec.name = self._world.model
+            request.model_spec.signature_name = document["signature_name"]
+            for row in document["examples"]:
+                example = request.input.example_list.examples.add()
+                for name, text in row.items():
+                    feature = example.features.feature[name]
+                    feature.bytes_list.value.append(text.encode())
+        data = request.SerializeToString()
+        return Call(f"gRPC {method.lower()}", data, method=method)
+
+    def _message(self, document: dict[str, Any]) -> Any:
         """The PredictRequest of a request by HTTP."""
-        document = json.loads(data.partition(b"\r\n\r\n")[2])
         name = document.get("signature_name", "serving_default")
         rows = document["instances"]
         request = self._messages.PredictRequest()
@@ -142,8 +187,17 @@ class Calls:
             )
         return request
 
-    def _answer(self, data: bytes) -> Any:
-        """An answer's outputs as lists."""
+    def _answer(self, method: str, data: bytes) -> Any:
+        """An answer's outputs as lists; of examples, as by HTTP."""
+        if method == "Classify":
+            answer = self._by_examples[method][1].FromString(data)
+            return [
+                [[each.label, float(each.score)] for each in row.classes]
+                for row in answer.result.classifications
+            ]
+        if method == "Regress":
+            answer = self._by_examples[method][1].FromString(data)
+            return [each.value for each in answer.result.regressions]
         answer = self._messages.PredictResponse.FromString(data)
         found = {}
         for name, tensor in answer.outputs.items():

@@ -15,6 +15,7 @@ from abuse import wire
 from electra_tf.errors import UserError
 
 _ROWS = (1, 1, 1, 2, 3, 5, 8, 12)
+_BY_EXAMPLES = 0.1  # of the predictions, where a signature takes them
 _PAGES = ("/", "/static/app.js", "/v1/models", "/healthz")
 Tree = Any  # of JSON
 
@@ -170,7 +171,8 @@ async def _look(
     signatures = {
         key: sorted(signature["inputs"])
         for key, signature in found.items()
-        if all(_is_text(info) for info in signature["inputs"].values())
+        if signature["method_name"] == "tensorflow/serving/predict"
+        and all(_is_text(info) for info in signature["inputs"].values())
         and (only is None or key in only)
     }
     if not signatures:
@@ -194,10 +196,21 @@ async def _look(
         world.goods.append(
             Good("head", wire.request("HEAD", path), b"", head=True)
         )
+    methods = {
+        key: signature["method_name"].rpartition("/")[2]
+        for key, signature in found.items()
+    }
     for index in range(count):
         draw = random.Random(f"{seed}:good:{index}")
+        path = world.path
         kind, body = _prediction(world, draw)
-        data = wire.request("POST", world.path, body)
+        asked = [key for key in methods if methods[key] != "predict"]
+        if asked and only is None and draw.random() < _BY_EXAMPLES:
+            name = draw.choice(asked)
+            kind = methods[name]
+            path = path.replace(":predict", f":{methods[name]}")
+            body = _examples(world, name, draw)
+        data = wire.request("POST", path, body)
         wanted = (await _asked(connection, data)).json()
         world.goods.append(Good(kind, data, wanted))
     return world
@@ -208,7 +221,7 @@ async def look_again(world: World) -> None:
     connection = await wire.Connection.open(world.host, world.port)
     try:
         for index, good in enumerate(world.goods):
-            if good.kind.startswith("predict"):
+            if good.kind.startswith(("predict", "classify", "regress")):
                 found = (await _asked(connection, good.data)).json()
                 others = (*good.others, found)
                 world.goods[index] = dataclasses.replace(good, others=others)
@@ -250,6 +263,17 @@ def _prediction(world: World, draw: random.Random) -> tuple[str, bytes]:
     else:
         document["instances"] = columns[names[0]]
     return kind, json.dumps(document).encode()
+
+
+def _examples(world: World, signature: str, draw: random.Random) -> bytes:
+    """The body of a request to Classify or Regress."""
+    names = world.signatures[world.default]
+    rows = [
+        {name: draw.choice(world.lines) for name in names}
+        for _ in range(draw.choice(_ROWS))
+    ]
+    document = {"signature_name": signature, "examples": rows}
+    return json.dumps(document).encode()
 
 
 def _b64(data: bytes) -> dict[str, str]:

@@ -1,0 +1,59 @@
+"""Signatures that TensorFlow Serving's Classify and Regress can ask.
+
+They ask one form alone: an input `inputs`, serialized `tf.Example`s, and the
+outputs `classes` and `scores`, or `outputs`. Here an example's features are
+the texts that `serving_default` takes, by the same names, and the answers are
+those of `serving_default`.
+"""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from electra_tf.exporting.graphs.inputs import Signatures, Tensors, signature
+
+SOURCE = "serving_default"
+INPUT = "inputs"
+# Signature -> the method that may ask it, as a SavedModel names it.
+METHODS = {
+    "classification": "tensorflow/serving/classify",
+    "regression": "tensorflow/serving/regress",
+}
+
+
+def signatures(name: str, functions: Signatures) -> Signatures:
+    """The signature of a name in `METHODS`.
+
+    Its input is `inputs`, serialized examples, string [B]. Its outputs are,
+
+    - of "classification", `classes` string [B, K], the labels, and `scores`
+      float32 [B, K], their probabilities;
+    - of "regression", `outputs` float32 [B], the score.
+
+    Args:
+      name: of the signature.
+      functions: `serving_default` among them, which it calls.
+    """
+    answer = functions[SOURCE]
+    features = {
+        spec.name: tf.io.FixedLenFeature([], tf.string)
+        for spec in answer.input_signature
+    }
+
+    def of_examples(inputs: tf.Tensor) -> Tensors:
+        found = tf.io.parse_example(inputs, features)
+        said = answer(*(found[feature] for feature in features))
+        if name == "regression":
+            return {"outputs": said["score"]}
+        return {"classes": said["labels"], "scores": said["probabilities"]}
+
+    return {name: signature(of_examples, INPUT)}
+
+
+def serialized(row: Mapping[str, str]) -> bytes:
+    """A `tf.Example` with a text for each feature."""
+    example = tf.train.Example()
+    for name, text in row.items():
+        values = example.features.feature[name].bytes_list.value
+        values.append(text.encode("utf-8"))
+    return example.SerializeToString()
