@@ -349,6 +349,22 @@ def test_every_page_of_the_site_is_in_its_menu():
         assert str(page.relative_to(ROOT / "docs")) in menu
 
 
+# --- Words ---
+
+_PRIVATE = re.compile(
+    r"\b(?:(?:goes?|going|went) on|told|afresh|from nothing)\b"
+)
+
+
+@each_page()
+def test_words_are_those_of_the_field(page):
+    """docs/style.md has the words to use in place of these."""
+    if page.name == "style.md":
+        return
+    for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
+        assert not _PRIVATE.search(line), f"{page.name}:{number}: {line}"
+
+
 # --- Figures ---
 
 

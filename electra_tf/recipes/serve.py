@@ -92,7 +92,7 @@ def serve(
       read_timeout: seconds in which a request's body must have come
       answer_timeout: seconds after which a request that waits is answered
         with 504
-      stop_timeout: seconds for what is in flight when the server is told to
+      stop_timeout: seconds for what is in flight when the server is asked to
         stop
       allowed_hosts: names, separated by commas, that clients may call this
         server by, besides local names and addresses; * is any, which is so
