@@ -143,6 +143,7 @@ def test_two_processes_and_a_worker_pool(
         "--validation_fraction=0.1",
     ]  # fmt: skip
     assert app.run([*words, f"--output={tmp_path}/local"]) == 0
+    capfd.readouterr()  # how far it was
     assert app.run([*words, f"--output={tmp_path}/beam", "--runner=beam"]) == 0
     _same(tmp_path / "local", tmp_path / "beam")
     there = [*words, f"--output={tmp_path}/pool", "--runner=beam"]

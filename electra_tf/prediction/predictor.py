@@ -2,9 +2,8 @@
 
 import difflib
 import io
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,6 +18,7 @@ from electra_tf.models import packed_encoder
 from electra_tf.prediction import files as prediction_files
 from electra_tf.prediction import lite as lite_networks
 from electra_tf.prediction import task_of_model
+from electra_tf.prediction.resumable import chunks
 from electra_tf.tasks.batches import inference_batches
 from electra_tf.tasks.features import INPUTS, Features, check_lengths
 from electra_tf.tasks.records import BadRow
@@ -31,13 +31,11 @@ from electra_tf.training.workers import WHOLE, Workers
 # Rows for which features are in memory together: texts, long documents.
 _MANY, _FEW = 1024, 64
 
-# Batches are filled up to a multiple with rows of a token. Kernels treat a
-# single row, and what is left over of sixteen numbers, in another way than the
-# rest; filled up, a row has the same outputs whatever it is beside, to the last
-# digit.
+# Batches are filled up to a multiple with rows of a token. Kernels treat one
+# row, and what is left over of sixteen numbers, in another way than the rest:
+# now a row's outputs have the same digits whatever it is beside.
 _ROWS = 16
 
-T = TypeVar("T")
 Row = Mapping[str, Any] | BadRow
 Batch = tuple[np.ndarray, dict[str, np.ndarray]]  # rows and their outputs
 
@@ -101,7 +99,7 @@ class Predictor:
                 "a single one into a list"
             )
         found: list[Prediction] = []
-        for chunk in _chunks(enumerate(items, 1), self.rows_at_once):
+        for chunk in chunks(enumerate(items, 1), self.rows_at_once):
             examples = []
             for number, item in chunk:
                 place = f"item {number}"
@@ -170,11 +168,20 @@ class Predictor:
                 self._texts += self.task.texts(example)
 
     @property
+    def tokens(self) -> tuple[int, int]:
+        """How many tokens were answered for, and how many are [UNK]."""
+        return self._total, self._unknown
+
+    @property
     def unknown(self) -> UnknownShare:
         """How many of the tokens that were answered for are [UNK]."""
+        return self.unknown_of(self._total, self._unknown)
+
+    def unknown_of(self, tokens: int, unknown: int) -> UnknownShare:
+        """The same of other counts, which other processes have made."""
         tokenizer = self.tokenizer
         return unknown_share(
-            self._unknown, self._total, tokenizer.vocab, tokenizer.lower_case,
+            unknown, tokens, tokenizer.vocab, tokenizer.lower_case,
             self._texts, tokenizer.strip_accents,
         )  # fmt: skip
 
@@ -373,6 +380,7 @@ def evaluate(
         asked for.
     """
     task = predictor.task
+    ours = answer or (lambda split, examples: predictor.answer(examples))
     found: dict[str, dict[str, float]] = {}
     seen: list[str] = []
     for names in (splits,) if splits else (
@@ -383,10 +391,7 @@ def evaluate(
             if examples is None or not len(examples):
                 continue
             seen.append(split)
-            if answer is None:
-                answers = predictor.answer(examples)
-            else:
-                answers = answer(split, examples)
+            answers = ours(split, examples)
             scores = task.scores(examples, answers)
             if predictions is not None and write:
                 write_predictions(predictions, task, split, examples, answers)
@@ -565,9 +570,3 @@ def _loads(data: bytes) -> list[Batch]:
             number, _, name = key.partition("/")
             batches.setdefault(number, {})[name] = arrays[key]
     return [(found.pop(""), found) for found in batches.values()]
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(itertools.islice(iterator, size)):
-        yield chunk

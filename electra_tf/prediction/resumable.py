@@ -14,7 +14,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ _ABOUT = "about.json"
 _ERROR = "error"
 _BYTE_ORDER_MARK = "\ufeff"
 
+T = TypeVar("T")
 # Items, and the number of the first of them from 1 -> a result for each.
 Answer = Callable[[Sequence[Any], int], Sequence[Mapping[str, Any]]]
 # Is told of items done, and of bytes taken of the input.
@@ -66,7 +67,7 @@ def answer_in_memory(
 ) -> list[Mapping[str, Any]]:
     """Returns the results of all lines at once, to be shown, not written."""
     found: list[Mapping[str, Any]] = []
-    for lines in _chunks(read_lines(source), chunk):
+    for lines in chunks(read_lines(source), chunk):
         found += answer(lines, len(found) + 1)
     return found
 
@@ -153,7 +154,7 @@ class ResumableRun:
             files.write_text(self._path(len(self.heads)), text)
             self.heads.append(_head(lines[0]))
 
-        for some in _chunks(items, chunk):
+        for some in chunks(items, chunk):
             found = answer(some, done + 1)
             ready += map(prediction_files.dumps, found)
             done += len(found)
@@ -357,7 +358,8 @@ def identity(source: str) -> dict[str, Any]:
     }
 
 
-def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yields so many items at a time; of the last ones what is left."""
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk

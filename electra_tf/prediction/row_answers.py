@@ -92,6 +92,7 @@ class RowAnswers:
         self._keep = keep
         self._done = Done()
         self._last: tuple[Any, ...] = ()
+        self._tokens = predictor.tokens
 
     def answer(
         self, rows: Sequence[tuple["Row", str]], number: int
@@ -156,10 +157,15 @@ class RowAnswers:
         """Returns what the part's first line says; a new part begins."""
         done, self._done = self._done, Done()
         self._last = ()
+        before, self._tokens = self._tokens, self._predictor.tokens
+        tokens, unknown = self._tokens
         return dataclasses.asdict(done) | {
             "inputs": list(done.inputs),
             "outputs": list(done.outputs),
-        }
+            "sums": {
+                "tokens": tokens - before[0], "unknown": unknown - before[1],
+            },
+        }  # fmt: skip
 
 
 def load(

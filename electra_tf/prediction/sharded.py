@@ -16,7 +16,6 @@ no TensorFlow.
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.prediction import files as prediction_files
 from electra_tf.prediction import held
+from electra_tf.prediction.resumable import chunks
 from electra_tf.tasks import records
 from electra_tf.text import inputs
 
@@ -148,8 +148,8 @@ def groups(
       skip: shards whose groups are not wanted.
     """
     unwanted, count = set(skip), 0
-    rows = iter(job.read(path=job.inputs[number]))
-    while group := list(itertools.islice(rows, job.group)):
+    rows = job.read(path=job.inputs[number])
+    for group in chunks(rows, job.group):
         shard = number, count // job.rows_per_shard
         if shard not in unwanted:
             yield shard, (count, group)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
 from electra_tf.recipes.arguments import checked
-from electra_tf.recipes.predict import Predicted, names
+from electra_tf.recipes.predict import Predicted, names, of
 
 
 @checked
@@ -118,14 +118,15 @@ def embed(
     rows = held.Loader(f"{home}row_answers:read_rows", read)
     write = held.Loader(f"{home}vectors:write", {"width": width})
     if runner == "beam":
-        return spread.answered(
+        found = spread.answered(
             paths, output,
             spread.Spread(
                 beam_args, num_workers, rows_per_shard, overwrite, note
             ),
             load=load, read=rows, write=write, about=about,
             group=vectors.ROWS_AT_ONCE, loaded=lambda: loaded,
-        ).predicted()  # fmt: skip
+        )  # fmt: skip
+        return of(found)
     line = RowProgress(files.size(input), progress)
     try:
         done = resumable.answer_file(

@@ -203,7 +203,7 @@ def _on_beam(
     loaded = predictor.load(model, **load)
     kept = row_answers.checked_columns(keep, paths[0], layout, read["columns"])
     home = "electra_tf.prediction."
-    return spread.answered(
+    found = spread.answered(
         paths,
         output,
         how,
@@ -219,7 +219,18 @@ def _on_beam(
         about=row_answers.about_rows(loaded, kept, read["columns"]),
         renewed=row_answers.renewed_options(loaded),
         loaded=lambda: row_answers.RowAnswers(loaded, kept),
-    ).predicted()
+    )
+    unknown = loaded.unknown_of(
+        int(found.sums.get("tokens", 0)), int(found.sums.get("unknown", 0))
+    )
+    if unknown.notable:
+        how.note(f"{input}: {unknown}")
+    return of(found)
+
+
+def of(found: spread.Answered) -> Predicted:
+    """Returns what was written by other processes."""
+    return Predicted(found.files, found.rows, found.errors, found.first_error)
 
 
 def names(given: str | Sequence[str] | None) -> Sequence[str] | None:

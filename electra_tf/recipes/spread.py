@@ -10,7 +10,6 @@ from electra_tf.recipes.interrupts import sigterm_interrupts
 if TYPE_CHECKING:
     from electra_tf.prediction.held import Loader
     from electra_tf.prediction.sharded import Job
-    from electra_tf.recipes.predict import Predicted
 
 Note = Callable[[str], None]
 
@@ -51,12 +50,6 @@ class Answered(NamedTuple):
     errors: int
     first_error: str | None
     sums: Mapping[str, float]
-
-    def predicted(self) -> "Predicted":
-        """Returns the same as what `predict` gives."""
-        from electra_tf.recipes.predict import Predicted
-
-        return Predicted(self.files, self.rows, self.errors, self.first_error)
 
 
 def inputs(patterns: str) -> list[str]:
