@@ -72,7 +72,7 @@ def test_rows_of_any_length_are_the_encoders(encoder):
 
 
 def test_a_row_without_memory_leaves_the_others_theirs(encoder):
-    network, content = encoder
+    _, content = encoder
     made = tflite.interpreter_class()
 
     def make(**arguments):
