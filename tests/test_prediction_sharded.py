@@ -86,6 +86,20 @@ def done_alone(job):
     return sharded.close(job, made), [s for s in found if s[1] >= 0]
 
 
+def test_what_failed_is_not_counted_when_it_is_tried_again(tmp_path):
+    job = a_job(tmp_path)
+    parts = all_groups(job)[0, 1]
+    wrong = [(4, [({"text": "a"}, "in0.jsonl:5"), (None, "in0.jsonl:6")])]
+    with pytest.raises(TypeError):
+        sharded.answer(job, (0, 1), wrong)
+    assert sharded.answer(job, (0, 1), parts)["errors"] == 1
+    wrong[0][1][0] = (row_answers.BadRow("bad", {}), "in0.jsonl:5")
+    with pytest.raises(TypeError):
+        sharded.answer(job, (0, 1), wrong)
+    head = sharded.answer(job, (0, 1), parts)
+    assert head["errors"] == 1 and head["first_error"] != "bad"
+
+
 def test_groups_are_those_of_one_process(tmp_path):
     job = a_job(tmp_path)
     found = all_groups(job)
