@@ -293,8 +293,7 @@ def load_task(
     Raises:
       UserError: not there, not fine-tuned, or of another task.
     """
-    if loading.is_handle(path):
-        path = loading.fetch(path)
+    path = loading.locate(path)
     config = _config_of(path)
     return _task(path, config, task, options, overrides, data)
 
@@ -313,6 +312,7 @@ def fine_tuning_of(path: str) -> dict[str, Any]:
     Raises:
       UserError: not there, or not fine-tuned.
     """
+    path = loading.locate(path)
     return _described(path, _config_of(path))
 
 
