@@ -277,7 +277,9 @@ def test_usual_names_of_columns_are_found_and_told(
 def test_no_column_is_guessed_where_several_could_be_meant(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("review,sentence,label\na,b,c\n")
-    with pytest.raises(UserError, match="no column 'text'"):
+    with pytest.raises(
+        UserError, match=r"no column 'text'.*options\.text_column .*columns"
+    ):
         fitted(str(path))
 
 

@@ -84,10 +84,11 @@ def with_found_columns(
 def nameless(record: Mapping[str, Any]) -> str:
     """What to do about a row that lacks a column."""
     there = list(record)
+    named = "options.text_column and options.text_pair_column name them"
     if not there or not all(isinstance(v, str) for v in record.values()):
-        return "options.text_column and options.text_pair_column name them"
+        return named
     return (
-        "for a file without a header give options.columns, a name for each of "
+        f"{named}; for a file without a header give options.columns, a name for each of "
         f"its columns ({len(there)}), as "
         f"[{', '.join((_LABEL, _TEXT, 'title', 'id')[: len(there)])}]"
     )
