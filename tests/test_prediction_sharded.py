@@ -1,5 +1,6 @@
 """Large collections in shards: cut, answered, resumed and put together."""
 
+import dataclasses
 import hashlib
 import json
 import threading
@@ -231,3 +232,32 @@ def test_a_failed_load_is_tried_again():
         with pytest.raises(AttributeError), held.using("wrong", load):
             pass
     held.drop("wrong")
+
+
+def test_no_input_is_replaced(tmp_path):
+    job = a_job(tmp_path)
+    name = str(tmp_path / "o" / ".." / "out-00000-of-00002.jsonl")
+    taken = dataclasses.replace(job, inputs=(*job.inputs, name))
+    for overwrite in (False, True):
+        sharded.check_output(job, overwrite)
+        with pytest.raises(UserError, match=r"named as the input .*out-00000"):
+            sharded.check_output(taken, overwrite)
+
+
+def test_what_a_failed_shard_left_is_not_counted(tmp_path):
+    job = a_job(tmp_path)
+    found = all_groups(job)
+    rows = found[0, 1][0][1]
+    with pytest.raises(TypeError):  # after the row that is not JSON
+        sharded.answer(job, (0, 1), [found[0, 1][1], (6, [*rows, None])])
+    assert sharded.answer(job, (1, 0), found[1, 0])["errors"] == 0
+    assert sharded.answer(job, (0, 1), found[0, 1])["errors"] == 1
+
+
+def test_a_setting_that_is_left_out_again_is_another(tmp_path):
+    partial, notes = str(tmp_path / "o.partial"), []
+    resumable.begin(partial, {"model": "m", "int8": True})
+    assert resumable.begin(partial, {"model": "m", "int8": True}, notes.append)
+    assert not resumable.begin(partial, {"model": "m"}, notes.append)
+    assert notes == [f"{partial}: was begun with another int8; starting again"]
+    assert resumable.begin(partial, {"model": "m", "columns": None})

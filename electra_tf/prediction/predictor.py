@@ -296,8 +296,7 @@ def load_task(
     Raises:
       UserError: not there, not fine-tuned, or of another task.
     """
-    if loading.is_handle(path):
-        path = loading.fetch(path)
+    path = loading.locate(path)
     config = _config_of(path)
     return _task(path, config, task, options, overrides, data)
 

@@ -222,7 +222,8 @@ def begin(
             before = renewed(dict(json.loads(files.read_text(path))))
         except (ValueError, KeyError, UserError):
             before = {}
-        changed = [key for key in about if before.get(key) != about[key]]
+        keys = dict.fromkeys((*about, *before))
+        changed = [key for key in keys if before.get(key) != about.get(key)]
         if not changed:
             return True
         note(
