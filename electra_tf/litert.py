@@ -21,7 +21,7 @@ Engine = Literal["auto", "tensorflow", "litert"]
 INPUTS = ("input_ids", "input_mask", "segment_ids")
 # An interpreter is given another length in steps of this: a new length costs
 # as much as some tokens.
-_STEP = 8
+_STEP = 4
 
 
 def installed() -> bool:

@@ -28,6 +28,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Names bytes given to a test by their number, not by what they are.
+
+    Packed files hold the time, and the workers of a parallel run, each of
+    which collects the tests for itself, have to come to the same names.
+    """
+    if isinstance(val, bytes) and len(val) >= 20:
+        return f"{argname}_of_{len(val)}_bytes"
+    return None
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> pathlib.Path:
     """The folder with recorded goldens and larger data; skips without it."""

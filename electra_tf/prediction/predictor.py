@@ -14,8 +14,9 @@ from electra_tf.config import Overrides
 from electra_tf.errors import UserError
 from electra_tf.hub import directory, loading, pretrained
 from electra_tf.hub.config import DirectoryConfig
-from electra_tf.models import lite_encoder, packed_encoder
+from electra_tf.models import packed_encoder
 from electra_tf.prediction import files as prediction_files
+from electra_tf.prediction import lite as lite_networks
 from electra_tf.prediction import task_of_model
 from electra_tf.prediction.resumable import chunks
 from electra_tf.tasks.batches import inference_batches
@@ -266,11 +267,7 @@ def load(
     made = _task(path, config, task, options, overrides, data)
     lite = None
     if engine == "litert":
-        lite = litert.LiteNetwork(
-            lite_encoder.convert_encoder(network, int8),
-            network.config.max_positions,
-            int8,
-        )
+        lite = lite_networks.network_of(network, made, int8)
     return Predictor(
         made, network, network.tokenizer, config, batch_size, workers, lite
     )
@@ -466,8 +463,8 @@ class Inference:
         their order.
       workers: several processes that take the batches in turn and tell one
         another the results; all of them call `run`. None is this one alone.
-      lite: of `lite_encoder.convert_encoder`: runs the network's encoder,
-        with the weights that it was made with; TensorFlow where None.
+      lite: of `lite.network_of`: runs the network with the weights that it
+        was made with; TensorFlow where None.
     """
 
     def __init__(
@@ -500,30 +497,9 @@ class Inference:
             with packed_encoder.where_fastest(network):
                 return task.infer(network, input_ids, input_mask, segment_ids)
 
-        self._forward = forward if lite is None else self._on(lite)
-
-    def _on(self, lite: litert.LiteNetwork) -> Callable[..., Any]:
-        """The same as `forward`, of arrays, the encoder run by LiteRT."""
-        network, task = self.network, self.task
-        states_name = lite_encoder.states_of(network)
-        width = [None] * (2 if states_name == "sequence_output" else 1)
-
-        @tf.function(
-            autograph=False,
-            input_signature=[
-                tf.TensorSpec([*width, network.config.hidden_size]),
-                *[tf.TensorSpec([None, None], tf.int32)] * 3,
-            ],
-        )
-        def answer(states: tf.Tensor, *rows: tf.Tensor) -> dict[str, tf.Tensor]:
-            with lite_encoder.known_states(network, states):
-                return task.infer(network, *rows)
-
-        def forward(*rows: np.ndarray) -> dict[str, tf.Tensor]:
-            states = lite(states_name, rows, threads=litert.cores())
-            return answer(states, *rows)
-
-        return forward
+        self._forward: Any = forward
+        if lite is not None:
+            self._forward = lite_networks.forward_of(network, task, lite)
 
     def run(
         self,
@@ -559,7 +535,9 @@ class Inference:
                 outputs = self._forward(
                     *(np.pad(batch[n], ((0, spare), (0, 0))) for n in INPUTS)
                 )
-                found = {n: v[: len(rows)].numpy() for n, v in outputs.items()}
+                found = {
+                    n: np.asarray(v[: len(rows)]) for n, v in outputs.items()
+                }
                 own.append((rows, found))
             done += len(rows)
             if progress is not None:

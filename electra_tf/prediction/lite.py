@@ -1,0 +1,78 @@
+"""A task's network as LiteRT runs it, and what it is called by."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from electra_tf import litert
+from electra_tf.models import lite_encoder
+from electra_tf.models.rows import Rows
+from electra_tf.tasks.task import Task
+
+# rows, each int32 [B, L] -> the task's outputs of them.
+Forward = Callable[..., dict[str, Any]]
+_STATES = "sequence_output"
+
+
+def network_of(
+    network: keras.Model, task: Task, int8: bool
+) -> litert.LiteNetwork:
+    """Converts a network: whole, or as far as its encoder.
+
+    What a head makes of a first token is little, and a call of TensorFlow's
+    would take longer; other heads search, and stay TensorFlow's.
+
+    Args:
+      network: of the task.
+      task: says what is kept of its outputs.
+      int8: whether to multiply in 8 bits.
+
+    Raises:
+      UserError: LiteRT is not installed, or the network is not covered.
+    """
+
+    def compute(rows: Rows) -> dict[str, tf.Tensor]:
+        return task.infer(network, rows.input_ids, rows.mask, rows.segments)
+
+    if lite_encoder.states_of(network) == "first_output":
+        content = lite_encoder.convert(network, compute, int8)
+    else:
+        content = lite_encoder.convert_encoder(network, int8)
+    return litert.LiteNetwork(content, network.config.max_positions, int8)
+
+
+def forward_of(
+    network: keras.Model, task: Task, lite: litert.LiteNetwork
+) -> Forward:
+    """What runs a batch: arrays in, the task's outputs out.
+
+    Args:
+      network: of the task.
+      task: as of `network_of`.
+      lite: what that returned.
+    """
+    cores = litert.cores()
+    if _STATES not in lite.outputs:  # it is the whole network
+        return lambda *rows: {
+            name: lite(name, rows, threads=cores) for name in lite.outputs
+        }
+
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None, None, network.config.hidden_size]),
+            *[tf.TensorSpec([None, None], tf.int32)] * 3,
+        ],
+    )
+    def answer(states: tf.Tensor, *rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        with lite_encoder.known_states(network, states):
+            return task.infer(network, *rows)
+
+    def forward(*rows: np.ndarray) -> dict[str, np.ndarray]:
+        states = lite(_STATES, rows, threads=cores)
+        return {n: v.numpy() for n, v in answer(states, *rows).items()}
+
+    return forward
