@@ -234,6 +234,12 @@ def setting_of(kind: Any) -> Setting:
 
 def _read_yaml(path: str) -> tuple[dict[str, Any], dict[str, str]]:
     """The file's mapping, and `file:line` for each dotted key in it."""
+    if path.startswith("configs/") and not files.exists(path):
+        raise UserError(
+            f"cannot read {path}: no such file; configs/ lies in a clone of "
+            "electra_tf, and pip does not install it: start the command in the "
+            "clone, or give the file's whole path"
+        )
     text = files.read_text(path)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)

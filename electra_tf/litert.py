@@ -203,6 +203,7 @@ class _Interpreter:
         length = len(input_ids)
         if not length <= self._length < length + _STEP:
             wide = min(-(-length // _STEP) * _STEP, self._longest)
+            self._length = 0  # of no use, should there be no memory for it
             for index in self._inputs.values():
                 self._made.resize_tensor_input(index, [1, wide])
             self._made.allocate_tensors()

@@ -181,6 +181,7 @@ def test_help_imports_nothing_heavy(name):
     )
     assert result.returncode == 0, result.stderr
     assert "usage: electra-tf" in result.stdout
+    assert "(no help available)" not in result.stdout
     assert result.stderr == ""
 
 

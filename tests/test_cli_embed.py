@@ -1,6 +1,7 @@
 """embed as a user runs it: vectors of a file's texts, in files."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -79,6 +80,19 @@ def test_other_files_hold_the_same(tiny_model, source, tmp_path):
         assert "error" not in rows[i] and table[i]["error"] is None
     assert "embedding" not in rows[2] and table[2]["embedding"] is None
     assert "no column 'text'" in rows[2]["error"] == table[2]["error"]
+
+
+def test_a_file_that_has_vectors_gets_new_ones(tiny_model, source, tmp_path):
+    first, again = tmp_path / "first.jsonl", tmp_path / "again.jsonl"
+    rows = [json.loads(x) for x in pathlib.Path(source).read_text().split("\n")]
+    old = [json.dumps(row | {"embedding": [1.0, 2.0]}) for row in rows]
+    first.write_text("\n".join(old))
+    assert embed(tiny_model, str(first), again) == 3
+    found = [json.loads(line) for line in again.read_text().splitlines()]
+    assert [len(row.get("embedding", [])) for row in found] == [
+        16, 16, 0, 16, 16,
+    ]  # fmt: skip
+    assert "no column 'text'" in found[2]["error"]
 
 
 def test_vectors_do_not_depend_on_batches(tiny_model, tmp_path):

@@ -11,6 +11,7 @@ from electra_tf.cli import app
 from electra_tf.errors import UserError
 from electra_tf.generation.scoring import Scorer
 from electra_tf.hub import directory, loading
+from electra_tf.prediction import predictor
 from electra_tf.recipes.fill import fill
 
 NAME = "electra-tf-mini"
@@ -45,6 +46,12 @@ def test_found_by_name(shipped, tmp_path, capsys):
     words = [f"--model={NAME}", f"--input={text}", "--method=replaced"]
     assert app.run(["score", *words]) == 0
     assert "the cat" in capsys.readouterr().out
+
+
+def test_it_is_found_where_a_task_is_asked_for(shipped):
+    for call in (predictor.load_task, predictor.fine_tuning_of):
+        with pytest.raises(UserError, match="fine-tuned"):
+            call(NAME)
 
 
 @pytest.mark.slow

@@ -71,6 +71,35 @@ def test_rows_of_any_length_are_the_encoders(encoder):
     assert none.shape == (0, 40, 32)
 
 
+def test_a_row_without_memory_leaves_the_others_theirs(encoder):
+    _, content = encoder
+    made = tflite.interpreter_class()
+
+    def make(**arguments):
+        found = made(**arguments)
+        allocate = found.allocate_tensors
+
+        def scarce():
+            if found.get_input_details()[0]["shape"][1] > 16:
+                raise RuntimeError("no memory")
+            allocate()
+
+        found.allocate_tensors = scarce
+        return found
+
+    lite = litert.LiteNetwork(content, 40, make=make)
+
+    def run(length):
+        ids = np.full([1, length], 7, "int32")
+        rows = [ids, np.ones_like(ids), np.zeros_like(ids)]
+        return lite("sequence_output", rows)
+
+    before = run(5)
+    with pytest.raises(RuntimeError, match="no memory"):
+        run(30)
+    np.testing.assert_array_equal(run(5), before)
+
+
 @pytest.mark.slow
 def test_the_same_answers(colours):
     expected = probabilities(electra_tf.load(colours).predict(TEXTS))

@@ -87,6 +87,20 @@ def done_alone(job):
     return sharded.close(job, made), [s for s in found if s[1] >= 0]
 
 
+def test_what_failed_is_not_counted_when_it_is_tried_again(tmp_path):
+    job = a_job(tmp_path)
+    parts = all_groups(job)[0, 1]
+    wrong = [(4, [({"text": "a"}, "in0.jsonl:5"), (None, "in0.jsonl:6")])]
+    with pytest.raises(TypeError):
+        sharded.answer(job, (0, 1), wrong)
+    assert sharded.answer(job, (0, 1), parts)["errors"] == 1
+    wrong[0][1][0] = (row_answers.BadRow("bad", {}), "in0.jsonl:5")
+    with pytest.raises(TypeError):
+        sharded.answer(job, (0, 1), wrong)
+    head = sharded.answer(job, (0, 1), parts)
+    assert head["errors"] == 1 and head["first_error"] != "bad"
+
+
 def test_groups_are_those_of_one_process(tmp_path):
     job = a_job(tmp_path)
     found = all_groups(job)
@@ -252,12 +266,3 @@ def test_what_a_failed_shard_left_is_not_counted(tmp_path):
         sharded.answer(job, (0, 1), [found[0, 1][1], (6, [*rows, None])])
     assert sharded.answer(job, (1, 0), found[1, 0])["errors"] == 0
     assert sharded.answer(job, (0, 1), found[0, 1])["errors"] == 1
-
-
-def test_a_setting_that_is_left_out_again_is_another(tmp_path):
-    partial, notes = str(tmp_path / "o.partial"), []
-    resumable.begin(partial, {"model": "m", "int8": True})
-    assert resumable.begin(partial, {"model": "m", "int8": True}, notes.append)
-    assert not resumable.begin(partial, {"model": "m"}, notes.append)
-    assert notes == [f"{partial}: was begun with another int8; starting again"]
-    assert resumable.begin(partial, {"model": "m", "columns": None})

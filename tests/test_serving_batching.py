@@ -3,10 +3,12 @@
 import asyncio
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
 
+from electra_tf.serving.server import batching as batching_module
 from electra_tf.serving.server.batching import Batcher, Work
 from electra_tf.serving.server.limits import (
     NO_SETTINGS,
@@ -426,3 +428,39 @@ def test_a_long_text_that_nobody_waits_for_ends_with_its_step():
 
     in_steps(model, scenario, call_seconds=0.05)
     assert model.stopped
+
+
+def test_the_pace_of_steps_counts_all_rows_that_share_them(monkeypatch):
+    clock = types.SimpleNamespace(now=0.0, pace=2e-7)
+    watch = types.SimpleNamespace(monotonic=lambda: clock.now)
+    monkeypatch.setattr(batching_module, "time", watch)
+    together = []
+
+    def reads(inputs):
+        clock.now += clock.pace * sum(map(len, inputs["text"]))
+        return {"score": np.ones(len(inputs["text"]), np.float32)}
+
+    def begin(inputs, stop):
+        together.append(len(inputs["text"]))
+        return inputs, 1
+
+    steps = Steps(
+        begin, lambda state, *_: reads(state), lambda state, parts, _: parts[0]
+    )
+    work = Work(
+        Model(), "serving_default", INFO, lambda x, _: reads(x), steps=steps
+    )
+
+    async def main():
+        batcher = Batcher(
+            batching(0.0, parallel=1, call_seconds=0.05), Limits()
+        )
+        await batcher.submit(work, texts(5000))  # tells the pace
+        for _ in range(3):
+            found = await batcher.submit(work, texts(*[20_000] * 8))
+            assert found["score"].tolist() == [1] * 8
+        batcher.close()
+
+    asyncio.run(main())
+    # 250,000 bytes are read in a call's time.
+    assert together == [1, 8, 8, 8]

@@ -36,6 +36,14 @@ def test_text_alone(tokenizer):
     assert all(value.shape == (2, 5) for value in features.values())
 
 
+def test_half_a_character_is_told_however_often_texts_came(tiny_vocab_file):
+    tokenizer = Tokenizer(tiny_vocab_file)
+    for _ in range(20):  # a tokenizer that is asked so often is traced
+        pair_features(tokenizer, ["the cat"], None, 5)
+        with pytest.raises(UserError, match="expected a list of str"):
+            pair_features(tokenizer, ["the \ud800"], None, 5)
+
+
 def test_pair(tokenizer):
     features = pair_features(tokenizer, ["the cat"], ["she sat"], 9)
     tokens, segments = row(features, 0, tokenizer)

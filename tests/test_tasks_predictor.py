@@ -361,6 +361,26 @@ def test_killed_it_goes_on_to_the_same_bytes(
     assert not os.path.exists(f"{target}.partial")
 
 
+@pytest.mark.parametrize("first", [{"int8": True}, {}])
+def test_what_one_of_two_runs_alone_says_tells_them_apart(tmp_path, first):
+    partial, notes = str(tmp_path / "o.partial"), []
+    other = {} if first else {"int8": True}
+    assert not resumable.begin(partial, {"task": "t"} | first)
+    assert resumable.begin(partial, {"task": "t"} | first)
+    assert not resumable.begin(partial, {"task": "t"} | other, notes.append)
+    assert "was begun with another int8; starting again" in notes[0]
+
+
+def test_a_column_called_error_is_written_once(model, tmp_path):
+    source, target = tmp_path / "rows.tsv", tmp_path / "found.tsv"
+    source.write_text("text\terror\nthe cat\tnone yet\n")
+    row_answers.predict_file(electra_tf.load(model), str(source), str(target))
+    head, row = target.read_text().splitlines()
+    names = head.split("\t")
+    assert names.count("error") == 1
+    assert dict(zip(names, row.split("\t")))["error"] == "none yet"
+
+
 def test_parts_of_something_else_are_not_taken(
     model, many, tmp_path, tiny_vocab_file, monkeypatch
 ):

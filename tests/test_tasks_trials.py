@@ -420,4 +420,5 @@ def test_what_reports_say_of_the_data_and_of_collapse():
     found = [{"trial": 1, "collapsed": "a"}, {"trial": 2, "collapsed": None}]
     (told,) = report._collapsed({"trials": found})
     assert told.startswith("trial 1: gives 'a'") and "learning_rate" in told
+    assert "too short or has collapsed; take more epochs" in told
     assert report._collapsed({"trials": found[1:]}) == []

@@ -203,8 +203,9 @@ def markdown(output: str, summary: Mapping[str, Any]) -> str:
         f"{data['training_rows']:,} training rows of "
         f"{data['tokens_per_row']:.0f} tokens on average",
         f"- training: {summary['trials'][0]['epochs']:.3g} epochs, batches of "
-        f"{train['batch_size']}, rate {summary['learning_rate']:g}, factor "
-        f"between layers {summary['layerwise_lr_decay']:g}; {many} {seeds}",
+        f"{train['batch_size']}, learning rate {summary['learning_rate']:g}, "
+        f"factor between layers {summary['layerwise_lr_decay']:g}; "
+        f"{many} {seeds}",
         *_about_rows(data),
         *(f"- **{text}**" for text in _collapsed(summary)),
         f"- time: {_duration(summary['seconds'])} in all",
@@ -292,9 +293,9 @@ def _collapsed(summary: Mapping[str, Any]) -> list[str]:
     which = f"trial {', '.join(map(str, trials))}"
     return [
         f"{which}: gives '{answer}' as the answer to every example, though the "
-        "data has several: training has collapsed; take a lower "
-        "train.learning_rate, a longer train.warmup_proportion, more epochs "
-        "or another train.seed"
+        "data has several: training was too short or has collapsed; "
+        "take more epochs, a lower train.learning_rate, a longer "
+        "train.warmup_proportion or another train.seed"
     ]
 
 

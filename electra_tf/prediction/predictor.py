@@ -312,6 +312,7 @@ def fine_tuning_of(path: str) -> dict[str, Any]:
     Raises:
       UserError: not there, or not fine-tuned.
     """
+    path = loading.locate(path)
     return _described(path, _config_of(path))
 
 

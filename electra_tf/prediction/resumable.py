@@ -222,8 +222,8 @@ def begin(
             before = renewed(dict(json.loads(files.read_text(path))))
         except (ValueError, KeyError, UserError):
             before = {}
-        keys = dict.fromkeys((*about, *before))
-        changed = [key for key in keys if before.get(key) != about.get(key)]
+        # What one of them does not say counts too: `int8` is said of some.
+        changed = [k for k in before | about if before.get(k) != about.get(k)]
         if not changed:
             return True
         note(
@@ -317,7 +317,7 @@ def answer_file(
     done = Done()
     for head in run.heads:
         done.add(head)
-    names = [*done.inputs, *(n for n in done.outputs if n != _ERROR)]
+    names = [n for n in (*done.inputs, *done.outputs) if n != _ERROR]
     write(
         path=target, columns=[*names, _ERROR], rows=run.lines(),
         count=done.rows,

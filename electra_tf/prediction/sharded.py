@@ -179,7 +179,7 @@ def answer(job: Job, shard: Shard, parts: Iterable[Group]) -> dict[str, Any]:
         return {"shard": [number, index], "rows": sum(n for n, _ in parts)}
     lines = []
     with held.using(job.key, job.load, job.threads) as (answerer, cost):
-        answerer.head()  # of a shard that failed half-way
+        answerer.head()  # of a try that failed nothing is counted
         for first, rows in sorted(parts, key=lambda part: part[0]):
             answers = answerer.answer(rows, first + 1)
             lines += [f"{prediction_files.dumps(row)}\n" for row in answers]

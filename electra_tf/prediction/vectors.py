@@ -133,6 +133,7 @@ class Vectors:
             kept = dict(record)
             if self._keep is not None:
                 kept = {n: record[n] for n in self._keep if n in record}
+            kept.pop(COLUMN, None)  # ours, also where there is none
             found.append(kept)
             try:
                 if isinstance(row, BadRow):

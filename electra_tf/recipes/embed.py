@@ -34,9 +34,10 @@ def embed(
     rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
     progress: bool = True,
 ) -> Predicted:
-    """Vectors of the texts in a file, one for each row.
+    """Writes the vectors of the texts in a file, one for each row.
 
-    electra-tf embed --model=RUN --input=FILE.jsonl --output=VECTORS.npy
+        electra-tf embed --model=RUN --input=FILE.jsonl \\
+            --output=VECTORS.npy
 
     A vector is the mean of the encoder's last states over a text's tokens,
     [CLS] and [SEP] among them, or the state at [CLS]; the signatures embed and

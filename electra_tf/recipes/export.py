@@ -183,6 +183,7 @@ def export(
         int8 on its validation split are printed
       explain: let a classifier or regressor of texts say what each token adds
         to its answer (signature explain); the page of serve draws it
+      format: what is written: a SavedModel, model.onnx or one .tflite file
 
     Returns:
       What was written.

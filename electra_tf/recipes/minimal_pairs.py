@@ -98,8 +98,8 @@ def minimal_pairs(
 ) -> PairAccuracies:
     """Measures how often a model prefers the better sentence of two.
 
-    electra-tf minimal-pairs --model=RUN --input='blimp/*.jsonl' \\
-        --method=pll,replaced --output=blimp_accuracy
+        electra-tf minimal-pairs --model=RUN --input='blimp/*.jsonl' \\
+            --method=pll,replaced --output=blimp_accuracy
 
     A minimal pair is an acceptable sentence and one like it that is not; the
     model is right where the acceptable one scores higher. Equal scores count

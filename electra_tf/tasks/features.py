@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.tokenizer import Tokenizer, as_batch
 from electra_tf.text.vocab import Vocab
 
 # Texts tokenized, and rows filled, at once: bounds memory.
@@ -346,7 +346,7 @@ def _tokenized(
     if calls.graph is None:
         table = tokenizer(texts)
     else:
-        table = calls.graph(tf.constant(texts))
+        table = calls.graph(as_batch(texts))
     return table.flat_values.numpy(), table.row_lengths().numpy()
 
 

@@ -164,7 +164,7 @@ class Tokenizer(tf.Module):
         if add_special_tokens:
             rows = self.rows(texts, special_tokens=special_tokens)
             return rows["input_ids"]
-        texts = _as_batch(texts)
+        texts = as_batch(texts)
         splitter = self._with_specials if special_tokens else self._as_written
         if not splitter:
             return self._ids(texts)
@@ -206,7 +206,7 @@ class Tokenizer(tf.Module):
         Returns:
           `Offsets`, each a RaggedTensor [batch, (tokens)].
         """
-        texts = _as_batch(texts)
+        texts = as_batch(texts)
         splitter = self._with_specials if special_tokens else self._as_written
         if not splitter:
             return self._offsets(texts)
@@ -531,8 +531,15 @@ class Tokenizer(tf.Module):
         )
 
 
-def _as_batch(texts: Any) -> tf.Tensor:
-    """A string tensor [batch]; an empty list has no type of its own."""
+def as_batch(texts: Any) -> tf.Tensor:
+    """Makes a string tensor [batch] of texts, of none too.
+
+    Args:
+      texts: a list of str or of bytes, or such a tensor.
+
+    Raises:
+      UserError: they are no texts, or of another shape.
+    """
     if type(texts).__name__ == "KerasTensor":
         raise UserError(
             "in a functional model a layer tokenizes: "

@@ -245,7 +245,7 @@ class Batcher:
         inputs: Arrays,
         longest: int,
     ) -> Arrays:
-        """The outputs of one row, by several calls in a row.
+        """The outputs of a row or a few, by several calls one after another.
 
         They hold as many parts as are run in `call_seconds`, going by those
         before.
@@ -281,7 +281,7 @@ class Batcher:
             first, most = last, max(1, min(int(fitting), 2 * most))
         outputs: Arrays
         outputs, _ = await call(functools.partial(steps.end, state, parts))
-        self._measured(work, longest, seconds)
+        self._measured(work, _rows(work.info, inputs) * longest, seconds)
         return outputs
 
     def close(self) -> None:
@@ -316,7 +316,8 @@ class Batcher:
 
     def _measured(self, work: Work, padded: int, seconds: float) -> None:
         """Learns from a call how fast a model reads."""
-        pace = seconds / max(padded, _FEWEST_BYTES)
+        # A coarse clock may say that no time has passed.
+        pace = max(seconds, 1e-6) / max(padded, _FEWEST_BYTES)
         paces = self._paces.setdefault(work.owner, {})
         before = paces.get(work.signature, pace)
         paces[work.signature] = _STEADY * before + (1 - _STEADY) * pace
