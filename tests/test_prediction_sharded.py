@@ -256,13 +256,3 @@ def test_no_input_is_replaced(tmp_path):
         sharded.check_output(job, overwrite)
         with pytest.raises(UserError, match=r"named as the input .*out-00000"):
             sharded.check_output(taken, overwrite)
-
-
-def test_what_a_failed_shard_left_is_not_counted(tmp_path):
-    job = a_job(tmp_path)
-    found = all_groups(job)
-    rows = found[0, 1][0][1]
-    with pytest.raises(TypeError):  # after the row that is not JSON
-        sharded.answer(job, (0, 1), [found[0, 1][1], (6, [*rows, None])])
-    assert sharded.answer(job, (1, 0), found[1, 0])["errors"] == 0
-    assert sharded.answer(job, (0, 1), found[0, 1])["errors"] == 1
