@@ -109,6 +109,14 @@ def test_scripts_that_stripping_accents_harms(script):
     assert f"that are {script}" in found and "--nostrip_accents" in found
 
 
+def test_a_vocabulary_with_accents_for_text_without():
+    plain = ["[PAD]", "[UNK]", "##a", "tyo", *map(str, range(96))]
+    assert accents.vocabulary_warning([*plain, "ty\u00f6", "\u00e4"]) is None
+    found = accents.vocabulary_warning([*plain, "\u00e4", "\u00f6", "##\u00e9"])
+    assert found.startswith("3 of 103 tokens of the vocabulary have accents")
+    assert found.endswith("give --nostrip_accents")
+
+
 @pytest.mark.parametrize("script", UNHARMED)
 def test_scripts_that_it_does_not(script):
     assert accents.warning(accents.changes(UNHARMED[script])) is None

@@ -253,6 +253,8 @@ def _run_command(name: str, words: list[str]) -> int:
         )
     if command.tensorflow:
         _start_tensorflow(command.pooled)
+    elif str(arguments.get("url", "")).startswith("grpc"):
+        _start_tensorflow(pooled=False)  # the messages of gRPC import it
     result = function(**arguments)
     status = (
         result

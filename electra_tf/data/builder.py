@@ -188,6 +188,7 @@ def _summarise(
                 (
                     _unknown_warning(settings, opened, made),
                     stripped,
+                    _accents_warning(settings, opened),
                     _skipped_warning(settings.input),
                 ),
             )
@@ -208,6 +209,15 @@ def _unknown_warning(
         settings.strip_accents,
     )
     return str(share) if share.notable else None
+
+
+def _accents_warning(
+    settings: BuildSettings, opened: OpenedBuild
+) -> str | None:
+    strip = settings.strip_accents
+    if not (settings.lower_case if strip is None else strip):
+        return None
+    return accents.vocabulary_warning(opened.vocab.tokens)
 
 
 def _skipped_warning(patterns: str) -> str | None:

@@ -32,7 +32,8 @@ class BuiltData:
     def __str__(self) -> str:
         lines = [
             f"{name}: {split.examples} examples, {split.tokens} tokens from "
-            f"{split.documents} documents, {len(split.shards)} files"
+            f"{split.documents} documents, {len(split.shards)} "
+            f"{'shard' if len(split.shards) == 1 else 'shards'}"
             for name, split in self.manifest.splits.items()
         ]
         repairs = [f"{k} {n}" for k, n in self.manifest.repairs.items() if n]

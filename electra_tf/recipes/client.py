@@ -34,8 +34,9 @@ def client(
     Prints one JSON value for each row. A row of the file is a text in quotes,
     or an object with the model's inputs ({"question": ..., "context": ...}).
     Without --text and --input it prints what the server serves. An address
-    grpc://HOST:8500 speaks gRPC with TensorFlow Serving. Does not start
-    TensorFlow. Programs have `electra_tf.Client` and `AsyncClient`.
+    grpc://HOST:8500 speaks gRPC with TensorFlow Serving (the extra `serving`).
+    By HTTP it does not import TensorFlow. Programs have `electra_tf.Client`
+    and `AsyncClient`.
 
     Args:
       url: address of the server: http://, https:// or grpc://

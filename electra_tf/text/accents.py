@@ -5,7 +5,7 @@ Importing this module imports neither TensorFlow nor NumPy.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from electra_tf.text.unknown import script_of
 
@@ -15,6 +15,8 @@ _ACCENTED = ("LATIN", "GREEK", "CYRILLIC", "COPTIC")
 # A text has letters of a script if this share of its letters are, and they
 # change much if this share of them do.
 _PRESENT, _CHANGED = 0.01, 0.02
+# A vocabulary was made with its accents if this share of its tokens has them.
+_KEPT = 0.02
 _PREFIX = "stripping"
 
 
@@ -34,9 +36,36 @@ def changes(text: str) -> Counter[str]:
             continue
         script = "LATIN" if character < "\x80" else script_of(character)
         found[f"{_PREFIX} {script} letters"] += count
-        if kind == "Mn" or unicodedata.normalize("NFD", character) != character:
+        if _is_changed(character):
             found[f"{_PREFIX} {script} changed"] += count
     return found
+
+
+def vocabulary_warning(tokens: Sequence[str]) -> str | None:
+    """Says that a vocabulary has accents, where texts have them stripped.
+
+    Args:
+      tokens: the vocabulary's.
+
+    Returns:
+      A sentence without its full stop; None where few tokens have accents.
+    """
+    kept = sum(any(map(_is_changed, token)) for token in tokens)
+    if kept <= _KEPT * len(tokens):
+        return None
+    return (
+        f"{kept:,} of {len(tokens):,} tokens of the vocabulary have accents, "
+        "which stripped text never reaches: the vocabulary was made with "
+        "accents; give --nostrip_accents"
+    )
+
+
+def _is_changed(character: str) -> bool:
+    """Says whether stripping drops a character or takes it apart."""
+    return (
+        unicodedata.category(character) == "Mn"
+        or unicodedata.normalize("NFD", character) != character
+    )
 
 
 def take(counts: Counter[str]) -> dict[str, int]:
