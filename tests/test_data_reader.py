@@ -372,6 +372,20 @@ def test_damaged_original_records_are_named_or_left_out(tmp_path):
     assert (found.total, found.corrupt_records) == (total - 1, 1)
 
 
+@pytest.mark.parametrize("rest", [1, 11])
+def test_a_cut_before_a_record_is_damage(tmp_path, rest):
+    """TensorFlow takes it for the end of the file."""
+    path = tmp_path / "x.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for _ in range(3):
+            writer.write(b"twelve bytes")
+    os.truncate(path, 2 * (12 + shards.OVERHEAD) + rest)
+    with pytest.raises(UserError, match=r"record 2 \(at byte 56\) is damaged"):
+        reader.find_examples(str(tmp_path))
+    found = reader.find_examples(str(tmp_path), skip_corrupt=True)
+    assert (found.counts, found.corrupt_records) == ((2,), 1)
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(UserError, match="no file matches"):
         _read(str(tmp_path), 1)

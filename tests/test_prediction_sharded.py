@@ -1,5 +1,6 @@
 """Large collections in shards: cut, answered, resumed and put together."""
 
+import dataclasses
 import hashlib
 import json
 import threading
@@ -245,3 +246,13 @@ def test_a_failed_load_is_tried_again():
         with pytest.raises(AttributeError), held.using("wrong", load):
             pass
     held.drop("wrong")
+
+
+def test_no_input_is_replaced(tmp_path):
+    job = a_job(tmp_path)
+    name = str(tmp_path / "o" / ".." / "out-00000-of-00002.jsonl")
+    taken = dataclasses.replace(job, inputs=(*job.inputs, name))
+    for overwrite in (False, True):
+        sharded.check_output(job, overwrite)
+        with pytest.raises(UserError, match=r"named as the input .*out-00000"):
+            sharded.check_output(taken, overwrite)

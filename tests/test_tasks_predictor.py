@@ -23,6 +23,7 @@ from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.prediction import files as prediction_files
 from electra_tf.prediction import predictor, resumable, row_answers
+from electra_tf.tasks import formats
 from electra_tf.text.vocab import load_vocab
 
 HEAD = TaskHeadConfig("sequence", 2, ("animal", "thing"), hidden_layer=True)
@@ -440,6 +441,28 @@ def test_a_full_disk_is_told_and_nothing_is_lost(loaded, tmp_path, monkeypatch):
     notes = []
     done = row_answers.predict_file(loaded, source, target, note=notes.append)
     assert done.rows == 4 and "resuming after 4 rows" in notes[0]
+
+
+def test_rows_that_were_read_in_another_way_are_not_used(
+    loaded, tmp_path, monkeypatch
+):
+    source = write(tmp_path / "in.csv", "id,x;text\n1,a;the cat\n")
+    target, notes = str(tmp_path / "o.jsonl"), []
+
+    def stopped(**_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction_files, "write_rows", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            row_answers.predict_file(loaded, source, target)
+    row_answers.predict_file(
+        loaded, source, target,
+        layout=formats.Layout("csv", ";"), note=notes.append,
+    )  # fmt: skip
+    assert "begun with another layout" in notes[0]
+    (row,) = read_jsonl(target)
+    assert row["id,x"] == "1,a" and row["text"] == "the cat"
 
 
 @pytest.mark.parametrize(

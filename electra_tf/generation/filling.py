@@ -103,7 +103,8 @@ class Filler:
 
         Raises:
           UserError: a text has no blank, or is longer than the model with
-          blanks too far apart to be filled jointly; the message has its number.
+            blanks too far apart to be filled jointly; the message has its
+            number.
         """
         if top_k < 1:
             raise UserError(f"--top_k={top_k}: expected at least 1")

@@ -59,7 +59,7 @@ def predict_file(
       UserError: no such file, or no rows in it; or it cannot be written.
     """
     target_format = prediction_files.check_name(target, "--output")
-    layout = layout or formats.detect(source)
+    given, layout = layout, layout or formats.detect(source)
     kept = checked_columns(keep, source, layout, columns)
     return answer_file(
         RowAnswers(predictor, kept), source, target,
@@ -71,7 +71,7 @@ def predict_file(
             delimiter=layout.delimiter,
         ),
         group=predictor.rows_at_once,
-        about=about_rows(predictor, kept, columns),
+        about=about_rows(predictor, kept, columns, given),
         renewed=renewed_options(predictor),
         progress=progress, note=note,
     )  # fmt: skip
@@ -249,8 +249,17 @@ def about_rows(
     predictor: "Predictor",
     keep: tuple[str, ...] | None,
     columns: Sequence[str] | None,
+    layout: formats.Layout | None,
 ) -> dict[str, Any]:
-    """What decides the rows; what was made with another is of no use."""
+    """What decides the rows; what was made with another is of no use.
+
+    Args:
+      predictor: the model.
+      keep: columns of the input to repeat; all where None.
+      columns: see `read_rows`.
+      layout: of the input, where somebody said it; None where it is told from
+        what the input holds.
+    """
     digest = hashlib.sha256()
     for variable in predictor.network.weights:
         digest.update(np.sum(np.asarray(variable), dtype="float64").tobytes())
@@ -265,6 +274,8 @@ def about_rows(
     }
     if columns is not None:
         about["columns"] = list(columns)
+    if layout is not None:
+        about["layout"] = list(layout)
     return about
 
 

@@ -17,6 +17,7 @@ no TensorFlow.
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -119,11 +120,19 @@ def split_name(path: str) -> tuple[str, str]:
 
 
 def check_output(job: Job, overwrite: bool) -> None:
-    """Refuses to replace a finished output unasked.
+    """Refuses to replace a finished output unasked, and an input ever.
 
     Raises:
-      UserError: it is there.
+      UserError: it is there, or an input has the name of a file of it.
     """
+    stem, suffix = (re.escape(part) for part in split_name(_plain(job.target)))
+    ours = re.compile(rf"{stem}-\d{{5,}}-of-\d{{5,}}{suffix}")
+    for path in job.inputs:
+        if ours.fullmatch(_plain(path)):
+            raise UserError(
+                f"--output: the files of {job.target} are named as the input "
+                f"{path}; name another"
+            )
     if not overwrite and files.exists(job.manifest):
         raise UserError(
             f"--output: {job.manifest} is there already; name another file, "
@@ -294,6 +303,10 @@ def close(job: Job, shards: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         files.remove(files.join(folder, name))
     files.remove(job.partial)
     return made
+
+
+def _plain(path: str) -> str:
+    return os.path.abspath(path) if files.is_local(path) else path
 
 
 def _files_of(path: str) -> set[str]:

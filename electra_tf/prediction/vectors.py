@@ -82,7 +82,9 @@ class Vectors:
     def about(self) -> dict[str, Any]:
         """What decides the vectors."""
         return {
-            "weights": weights_digest([self.encoder]), "column": self._column,
+            "weights": weights_digest([self.encoder]),
+            "vocabulary": self._tokenizer.vocab.fingerprint(),
+            "column": self._column,
             "pooling": self._pooling, "normalize": self._normalize,
             "max_seq_length": self.length, "columns to keep": self._keep,
         }  # fmt: skip

@@ -114,7 +114,8 @@ def embed(
     read = {"format": format, "columns": named, "delimiter": delimiter}
     load = held.Loader("electra_tf.prediction.vectors:load", arguments)
     loaded = load()
-    about = loaded.about() | {"columns": named}
+    given = list(layout) if format or delimiter else None
+    about = loaded.about() | {"columns": named, "layout": given}
     home, width = "electra_tf.prediction.", loaded.encoder.config.hidden_size
     rows = held.Loader(f"{home}row_answers:read_rows", read)
     write = held.Loader(f"{home}vectors:write", {"width": width})

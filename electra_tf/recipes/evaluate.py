@@ -179,7 +179,7 @@ def _on_beam(
     from electra_tf.prediction import held, row_answers, split_answers
 
     home = "electra_tf.prediction.split_answers"
-    about = row_answers.about_rows(loaded, None, None) | {
+    about = row_answers.about_rows(loaded, None, None, None) | {
         "data": arguments["data"],
         "files": split_answers.identity_of(arguments["data"]),
     }

@@ -173,7 +173,8 @@ def predict(
     try:
         done = row_answers.predict_file(
             loaded, input, output,
-            layout=layout, columns=names(columns), keep=names(keep),
+            layout=layout if format or delimiter else None,
+            columns=names(columns), keep=names(keep),
             progress=line.update, note=note,
         )  # fmt: skip
     finally:
@@ -216,7 +217,12 @@ def _on_beam(
             {"format": prediction_files.check_name(output, "--output")},
         ),
         group=loaded.rows_at_once,
-        about=row_answers.about_rows(loaded, kept, read["columns"]),
+        about=row_answers.about_rows(
+            loaded,
+            kept,
+            read["columns"],
+            layout if read["format"] or read["delimiter"] else None,
+        ),
         renewed=row_answers.renewed_options(loaded),
         loaded=lambda: row_answers.RowAnswers(loaded, kept),
     )

@@ -195,6 +195,8 @@ def score(
         "max_seq_length": scorer.max_length,
         "weights": resumable.weights_digest([scorer.network]),
     }
+    if vocab:
+        about["vocabulary"] = scorer.tokenizer.vocab.fingerprint()
     if on_beam:
         how = spread.Spread(
             beam_args, num_workers, rows_per_shard, overwrite,
