@@ -88,8 +88,8 @@ def nameless(record: Mapping[str, Any]) -> str:
     if not there or not all(isinstance(v, str) for v in record.values()):
         return named
     return (
-        f"{named}; for a file without a header give options.columns, a name for each of "
-        f"its columns ({len(there)}), as "
+        f"{named}; for a file without a header give options.columns, a name "
+        f"for each of its columns ({len(there)}), as "
         f"[{', '.join((_LABEL, _TEXT, 'title', 'id')[: len(there)])}]"
     )
 
