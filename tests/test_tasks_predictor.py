@@ -532,11 +532,27 @@ def test_a_row_has_one_answer_whatever_it_is_beside(
     )
     found = electra_tf.load(path)
     texts = [f"the cat sat {'on a mat ' * (i % 5)}{i}" for i in range(29)]
-    together = found.predict(texts)
+    rows = [({"text": text}, text) for text in texts]
+    together = found.predict_rows(rows)
     for size in (1, 2, 5):
         apart = [
             answer
             for start in range(0, len(texts), size)
-            for answer in found.predict(texts[start : start + size])
+            for answer in found.predict_rows(rows[start : start + size])
         ]
         assert apart == together
+
+
+def test_no_rows_are_added_to_a_few_texts(loaded, monkeypatch):
+    """Added rows would double the time of one sentence."""
+    asked = []
+    forward = loaded._inference._forward
+    monkeypatch.setattr(
+        loaded._inference,
+        "_forward",
+        lambda *arrays: asked.append(len(arrays[0])) or forward(*arrays),
+    )
+    loaded.predict(["the cat"])
+    loaded.predict(["the cat"] * 20)
+    loaded.predict_rows([({"text": "the cat"}, "row 1")])
+    assert asked == [1, 32, 16]

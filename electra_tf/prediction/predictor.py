@@ -109,7 +109,9 @@ class Predictor:
                 except UserError as error:
                     raise UserError(f"{place}: {error}") from error
                 examples.append(self.task.asked(record, place))
-            found += self.answer(examples)
+            # Few texts are asked in a hurry: computing the rows that a batch
+            # is filled up with doubles the time of one sentence.
+            found += self.answer(examples, fill=len(examples) >= _ROWS)
         return found
 
     def predict_rows(self, rows: Sequence[tuple[Row, str]]) -> list[Prediction]:
@@ -143,14 +145,16 @@ class Predictor:
         predictions = self.answer(examples)
         return self.task.scores(examples, predictions), predictions
 
-    def answer(self, examples: Sequence[Any]) -> list[Prediction]:
-        """Predictions for examples of the task."""
+    def answer(
+        self, examples: Sequence[Any], fill: bool = True
+    ) -> list[Prediction]:
+        """Predictions for examples of the task; `fill` as `Inference.run`."""
         if not len(examples):
             return []
         features = self.task.features(self.tokenizer, examples, training=False)
         check_lengths(features, self.network.config.max_positions)
         self._count(examples, features)
-        outputs = self._inference.run(features)
+        outputs = self._inference.run(features, fill=fill)
         assert outputs is not None  # nothing asks it to stop
         return self.task.predictions(examples, features, outputs)
 
@@ -507,6 +511,7 @@ class Inference:
         features: Features,
         progress: Callable[[int, int], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
+        fill: bool = True,
     ) -> list[dict[str, np.ndarray]] | None:
         """The task's outputs of each row, in the order of the rows.
 
@@ -514,6 +519,8 @@ class Inference:
           features: N rows; groups are taken apart, targets not looked at.
           progress: called with (rows done, N) after each batch.
           should_stop: asked before each batch.
+          fill: whether small batches are filled up, so that a row's outputs
+            have the same digits whatever it is beside.
 
         Returns:
           N mappings; None if it was asked to stop before the end.
@@ -532,7 +539,7 @@ class Inference:
             if turn == 0 and should_stop is not None and should_stop():
                 return None
             if turn == share.index:
-                spare = -len(rows) % _ROWS if self._fills else 0
+                spare = -len(rows) % _ROWS if fill and self._fills else 0
                 outputs = self._forward(
                     *(np.pad(batch[n], ((0, spare), (0, 0))) for n in INPUTS)
                 )
