@@ -58,7 +58,7 @@ $(VENV)/.docs: $(INSTALLED)
 
 docs: $(VENV)/.docs
 	$(RUN) tools/write_docs.py --check
-	$(RUN) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) site $(DEMO_OUTPUT) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
