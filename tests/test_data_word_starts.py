@@ -133,6 +133,7 @@ def test_words_arrive_in_the_records(
     assert seen > 100
 
 
+@pytest.mark.slow
 def test_jieba_in_any_number_of_processes(corpus_files, tmp_path, monkeypatch):
     pytest.importorskip("jieba")
     monkeypatch.setattr(corpus, "PART_BYTES", 2048)

@@ -52,6 +52,7 @@ def _same(a, b):
         np.testing.assert_array_equal(array, b[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_page_pre_trains(data, tmp_path, monkeypatch):
     """Its lines as they stand; then what is said to read the result does."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

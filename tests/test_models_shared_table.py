@@ -78,7 +78,14 @@ def test_only_what_is_inside_and_only_this_table_and_thread():
 
 
 @pytest.mark.parametrize(
-    "name", ["electra", "two_tower", "disentangled", "untied", "mlm"]
+    "name",
+    [
+        "electra",
+        pytest.param("two_tower", marks=pytest.mark.slow),
+        "disentangled",
+        pytest.param("untied", marks=pytest.mark.slow),
+        "mlm",
+    ],
 )
 def test_a_step_of_pretraining(name, monkeypatch):
     batch = next(iter(tiny.dataset()))

@@ -130,7 +130,9 @@ def _learns(data, tmp_path, bert, capfd, rate=1e-4):
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("part", ["discriminator", "both"])
+@pytest.mark.parametrize(
+    "part", [pytest.param("discriminator", marks=pytest.mark.slow), "both"]
+)
 def test_from_hugging_face(run, data, tmp_path, capfd, part):
     converted = tmp_path / "hf"
     words = [f"--from={run}", "--to=huggingface", f"--output={converted}"]
