@@ -351,7 +351,7 @@ class InSteps:
             time.sleep(0.001)
         return {"found": list(range(first, last))}
 
-    def end(self, state, parts, stop):
+    def end(self, state, parts, stop, check):
         found = [number for part in parts for number in part["found"]]
         assert found == list(range(len(state["text"]) // 10))
         return {"score": np.asarray([len(state["text"])], np.float32)}
@@ -430,6 +430,25 @@ def test_a_long_text_that_nobody_waits_for_ends_with_its_step():
     assert model.stopped
 
 
+def test_too_large_an_answer_in_steps_is_refused_before_it_is_arrays():
+    class Large(InSteps):
+        ended = False
+
+        def end(self, state, parts, stop, check):
+            # As a tensor tells of itself.
+            check({"score": types.SimpleNamespace(shape=(2**22 + 1,))})
+            self.ended = True
+
+    model = Large(pace=5e-5)
+
+    async def scenario(ask):
+        await ask(lone(b"a", 4000))
+
+    with pytest.raises(RequestError, match="more than 4194304 values") as told:
+        in_steps(model, scenario)
+    assert told.value.status == 413 and not model.ended
+
+
 def test_the_pace_of_steps_counts_all_rows_that_share_them(monkeypatch):
     clock = types.SimpleNamespace(now=0.0, pace=2e-7)
     watch = types.SimpleNamespace(monotonic=lambda: clock.now)
@@ -445,7 +464,7 @@ def test_the_pace_of_steps_counts_all_rows_that_share_them(monkeypatch):
         return inputs, 1
 
     steps = Steps(
-        begin, lambda state, *_: reads(state), lambda state, parts, _: parts[0]
+        begin, lambda state, *_: reads(state), lambda state, parts, *_: parts[0]
     )
     work = Work(
         Model(), "serving_default", INFO, lambda x, _: reads(x), steps=steps

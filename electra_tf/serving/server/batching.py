@@ -26,7 +26,7 @@ import itertools
 import math
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
@@ -280,7 +280,12 @@ class Batcher:
             fitting *= last - first
             first, most = last, max(1, min(int(fitting), 2 * most))
         outputs: Arrays
-        outputs, _ = await call(functools.partial(steps.end, state, parts))
+        # Texts as arrays take more than what they are made of: an answer that
+        # is too large is refused before.
+        end = functools.partial(steps.end, state, parts)
+        outputs, _ = await call(
+            lambda stop: end(stop, lambda made: self._check_size([made]))
+        )
         self._measured(work, _rows(work.info, inputs) * longest, seconds)
         return outputs
 
@@ -354,7 +359,7 @@ class Batcher:
                 f"are read: divide the text, or {larger}",
             )
 
-    def _check_size(self, parts: Sequence[Arrays]) -> None:
+    def _check_size(self, parts: Sequence[Mapping[str, Any]]) -> None:
         values = signatures.joined_values(parts)
         if values > self._limits.answer_values:
             raise RequestError(

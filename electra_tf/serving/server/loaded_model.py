@@ -164,6 +164,7 @@ class LoadedModel:
             state: steps.State,
             parts: Sequence[steps.State],
             stop: cancelable.Stop,
+            check: steps.Check,
         ) -> dict[str, np.ndarray]:
             import tensorflow as tf
 
@@ -172,6 +173,7 @@ class LoadedModel:
             outputs = call(steps.END, state, stop)
             # What is left of a long text is large, and so is its answer.
             state.clear()
+            check(outputs)
             return self._arrays(signature, outputs)
 
         return Steps(begin, part, end)
@@ -230,7 +232,7 @@ class LoadedModel:
             if in_steps is not None:
                 state, count = in_steps.begin(inputs, stop)
                 found = in_steps.part(state, 0, count, stop)
-                in_steps.end(state, [found], stop)
+                in_steps.end(state, [found], stop, lambda _: None)
 
 
 def load(

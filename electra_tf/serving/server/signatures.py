@@ -9,7 +9,7 @@ the width that it would have had alone.
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -186,8 +186,8 @@ def cuts(sizes: np.ndarray, rows: int, padded_bytes: int) -> Iterator[slice]:
     yield slice(start, len(sizes))
 
 
-def joined_values(parts: Sequence[Arrays]) -> int:
-    """How many values `join` would make of these parts."""
+def joined_values(parts: Sequence[Mapping[str, Any]]) -> int:
+    """How many values `join` would make of these parts, from their shapes."""
     total = 0
     for name in parts[0]:
         shapes = [part[name].shape for part in parts]

@@ -9,7 +9,7 @@ length.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from electra_tf.serving.server.cancelable import Stop
@@ -19,6 +19,7 @@ BEGIN, PART, END = SUFFIXES = (".begin", ".part", ".end")
 COUNT, FIRST, AFTER_LAST = "num_parts", "first", "after_last"
 # What a step leaves for the next ones, which nobody looks into: tensors.
 State = dict[str, Any]
+Check = Callable[[Mapping[str, Any]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +31,13 @@ class Steps:
         are.
       part: that, the first part and the one after the last -> their results.
       end: that, and the results of all parts -> the signature's outputs.
-        Both are used up.
+        Both are used up. The last argument is given the outputs as tensors,
+        before they are made arrays: it may refuse them for their shapes.
     """
 
     begin: Callable[[Arrays, Stop], tuple[State, int]]
     part: Callable[[State, int, int, Stop], State]
-    end: Callable[[State, Sequence[State], Stop], Arrays]
+    end: Callable[[State, Sequence[State], Stop, Check], Arrays]
 
 
 def of_names(names: Iterable[str]) -> tuple[str, ...]:
