@@ -9,7 +9,6 @@ Shapes as in `layers`; B is 1.
 """
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from electra_tf.errors import UserError
 from electra_tf.litert import INPUTS
 from electra_tf.models import layers, packed_encoder
 from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
+from electra_tf.models.packed_encoder import dense, gelu, product
 from electra_tf.models.rows import Rows, as_rows
 
 States = Literal["sequence_output", "first_output"]
@@ -158,7 +158,7 @@ class LiteEncoder:
         ).filled()
         x = self._embed(input_ids, segment_ids)
         if encoder.embeddings_project is not None:
-            x = _dense(encoder.embeddings_project, x)
+            x = dense(encoder.embeddings_project, x)
         mask = tf.cast(tf.reshape(input_mask, [1, 1, 1, -1]), x.dtype)
         bias = (1.0 - mask) * layers.MASKED_SCORE
         states = [x]
@@ -211,12 +211,12 @@ class LiteEncoder:
         offset = tf.convert_to_tensor(attention.qkv.bias)
         if first:
             h = config.hidden_size
-            pair = apart(_product(x, kernel[:, h:], offset[h:]), 2)
+            pair = apart(product(x, kernel[:, h:], offset[h:]), 2)
             key, value = tf.split(pair, 2, axis=1)
             x = x[:1]
-            query = apart(_product(x, kernel[:, :h], offset[:h]), 1)
+            query = apart(product(x, kernel[:, :h], offset[:h]), 1)
         else:
-            whole = apart(_product(x, kernel, offset), 3)
+            whole = apart(product(x, kernel, offset), 3)
             query, key, value = tf.split(whole, 3, axis=1)
         scores = tf.matmul(query, key, transpose_b=True) * size**-0.5 + bias
         context = tf.matmul(tf.nn.softmax(scores), value)  # [1, A, N, D]
@@ -224,26 +224,10 @@ class LiteEncoder:
             tf.transpose(context, [0, 2, 1, 3]), [-1, heads * size]
         )
         x = _norm(
-            block.attention_norm, _dense(attention.output_dense, context) + x
+            block.attention_norm, dense(attention.output_dense, context) + x
         )
-        inner = _gelu(_dense(block.intermediate, x), config.gelu)
-        return _norm(block.output_norm, _dense(block.output_dense, inner) + x)
-
-
-def _dense(dense: layers.Dense, x: tf.Tensor) -> tf.Tensor:
-    """[N, input] -> [N, units]."""
-    return _product(x, dense.whole_kernel(), tf.convert_to_tensor(dense.bias))
-
-
-def _product(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    return tf.nn.bias_add(tf.matmul(x, kernel), bias)
-
-
-def _gelu(x: tf.Tensor, kind: str) -> tf.Tensor:
-    """As the converter knows it; `tf.nn.gelu` itself has another form."""
-    if kind == "tanh":
-        return tf.nn.gelu(x, approximate=True)
-    return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
+        inner = gelu(dense(block.intermediate, x), config.gelu)
+        return _norm(block.output_norm, dense(block.output_dense, inner) + x)
 
 
 def _norm(norm: layers.LayerNorm, x: tf.Tensor) -> tf.Tensor:

@@ -102,7 +102,7 @@ class PackedEncoder:
         places = _places(input_mask, self.config.num_heads)
         x = self._embed(input_ids, segment_ids, places)
         if encoder.embeddings_project is not None:
-            x = _dense(encoder.embeddings_project, x)
+            x = dense(encoder.embeddings_project, x)
         packed = [x]
         for block in encoder.blocks:
             packed.append(self._block(block, packed[-1], places))
@@ -141,7 +141,7 @@ class PackedEncoder:
 
     def _block(self, block: Any, x: tf.Tensor, places: _Places) -> tf.Tensor:
         """A block of the Transformer, [T, H] -> [T, H]."""
-        qkv = _dense(block.attention.qkv, x)  # [T, 3 H]
+        qkv = dense(block.attention.qkv, x)  # [T, 3 H]
         query, key, value = (
             self._to_heads(qkv, places.rows, part) for part in range(3)
         )  # each [B, A, L, D]
@@ -153,12 +153,12 @@ class PackedEncoder:
         """What `_block` gives for the first tokens: [T, H] -> [B, H]."""
         heads, size = self.config.num_heads, self.config.hidden_size
         first = tf.gather(x, places.firsts)  # [B, H]
-        dense = block.attention.qkv
-        kernel = dense.whole_kernel()
-        bias = tf.convert_to_tensor(dense.bias)
-        query = _product(first, kernel[:, :size], bias[:size])
+        qkv = block.attention.qkv
+        kernel = qkv.whole_kernel()
+        bias = tf.convert_to_tensor(qkv.bias)
+        query = product(first, kernel[:, :size], bias[:size])
         query = tf.reshape(query, [-1, heads, 1, size // heads])
-        pair = _product(x, kernel[:, size:], bias[size:])  # [T, 2 H]
+        pair = product(x, kernel[:, size:], bias[size:])  # [T, 2 H]
         key, value = (
             self._to_heads(pair, places.rows, part) for part in range(2)
         )
@@ -203,10 +203,10 @@ class PackedEncoder:
         """
         # In the shape of `x`, so that the optimiser sees they are the same.
         context = tf.reshape(context, tf.shape(x))
-        x = _dense(block.attention.output_dense, context) + x
+        x = dense(block.attention.output_dense, context) + x
         x = _norm(block.attention_norm, x)
-        inner = _gelu(_dense(block.intermediate, x), self.config.gelu)
-        return _norm(block.output_norm, _dense(block.output_dense, inner) + x)
+        inner = gelu(dense(block.intermediate, x), self.config.gelu)
+        return _norm(block.output_norm, dense(block.output_dense, inner) + x)
 
 
 def _places(input_mask: tf.Tensor, heads: int) -> _Places:
@@ -242,21 +242,25 @@ def _gather_vectors(
     return tf.gather(tf.reshape(x, [-1, size or x.shape[-1]]), index)
 
 
-def _dense(dense: layers.Dense, x: tf.Tensor) -> tf.Tensor:
+def dense(layer: layers.Dense, x: tf.Tensor) -> tf.Tensor:
     """[N, input] -> [N, units]."""
-    return _product(
+    return product(
         x,
-        dense.whole_kernel(),
-        tf.convert_to_tensor(dense.bias),
+        layer.whole_kernel(),
+        tf.convert_to_tensor(layer.bias),
     )
 
 
-def _product(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+def product(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """[N, input], [input, units], [units] -> [N, units]."""
     return tf.nn.bias_add(tf.matmul(x, kernel), bias)
 
 
-def _gelu(x: tf.Tensor, kind: str) -> tf.Tensor:
-    """As the optimiser knows it; `tf.nn.gelu` itself has another form."""
+def gelu(x: tf.Tensor, kind: str) -> tf.Tensor:
+    """As the optimiser and LiteRT's converter know it.
+
+    `tf.nn.gelu` itself has another form.
+    """
     if kind == "tanh":
         return tf.nn.gelu(x, approximate=True)
     return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))

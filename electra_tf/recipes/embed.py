@@ -1,11 +1,11 @@
 """Texts as vectors, for each row of a file."""
 
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
+from electra_tf.recipes import lines
 from electra_tf.recipes.arguments import checked
 from electra_tf.recipes.predict import Predicted, names, of
 
@@ -91,10 +91,7 @@ def embed(
     from electra_tf.recipes.progress import RowProgress
     from electra_tf.tasks import formats
 
-    def note(text: str) -> None:
-        if progress:
-            print(text, file=sys.stderr, flush=True)
-
+    note = lines.note_on(progress)
     vectors.check_name(output)
     if runner == "beam":
         paths = spread.inputs(input)

@@ -1,14 +1,13 @@
 """Predicts with a fine-tuned model, for each row of a file."""
 
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from electra_tf import files
 from electra_tf.config import Overrides, Setting, Settings
 from electra_tf.errors import UserError
-from electra_tf.recipes import spread
+from electra_tf.recipes import lines, spread
 from electra_tf.recipes.arguments import checked
 
 # The settings are those of `evaluate`.
@@ -140,10 +139,7 @@ def predict(
     from electra_tf.recipes.progress import RowProgress
     from electra_tf.tasks import formats
 
-    def note(text: str) -> None:
-        if progress:
-            print(text, file=sys.stderr, flush=True)
-
+    note = lines.note_on(progress)
     prediction_files.check_name(output, "--output")
     if runner == "beam":
         return _on_beam(
