@@ -19,8 +19,8 @@ from electra_tf.text.vocab import Vocab
 
 # Texts tokenized, and rows filled, at a time: bounds memory.
 _TEXTS, _ROWS = 1 << 15, 4096
-_CALLS = 16 # calls of a tokenizer after which tracing it pays
-IGNORED = -1 # the label of tokens that have no loss
+_CALLS = 16  # calls of a tokenizer after which tracing it pays
+IGNORED = -1  # the label of tokens that have no loss
 INPUTS = ("input_ids", "input_mask", "segment_ids")
 
 
@@ -91,7 +91,7 @@ class Sequences(NamedTuple):
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each row, int64 [N]."""
+        """Returns the number of tokens in each row, int64 [N]."""
         return np.diff(self.row_splits)
 
     def batch(self, rows: np.ndarray, length: int) -> np.ndarray:
@@ -138,7 +138,7 @@ class Features:
     truncated: int | None = None
 
     def __len__(self) -> int:
-        """Rows."""
+        """Returns rows."""
         return len(self.row_splits) - 1
 
     @property
@@ -152,15 +152,14 @@ class Features:
         return sum(self.mixture.draws) if self.mixture else self.units
 
     def epoch(self, number: int, seed: int) -> np.ndarray:
-        """Returns the units of an epoch, int64 [epoch_units], not yet shuffled.
-        """
+        """Returns the units of an epoch, int64 [epoch_units], not yet shuffled."""
         if self.mixture:
             return self.mixture.epoch(number, seed)
         return np.arange(self.units)
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each row, int64 [N]."""
+        """Returns the number of tokens in each row, int64 [N]."""
         return np.diff(self.row_splits)
 
     def batch(
@@ -278,8 +277,8 @@ def ranges(first: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class Pieces(NamedTuple):
     """The WordPieces of N texts; equal texts share them."""
 
-    table: np.ndarray # int32, pieces of the distinct texts
-    start: np.ndarray # int64 [N], where a text's pieces start
+    table: np.ndarray  # int32, pieces of the distinct texts
+    start: np.ndarray  # int64 [N], where a text's pieces start
     count: np.ndarray  # type: ignore[assignment]  # int64 [N], how many
 
 
@@ -300,7 +299,7 @@ def tokenize_all(tokenizer: Tokenizer, texts: Iterable[str]) -> Pieces:
     text = np.array(
         [numbers.setdefault(t, len(numbers)) for t in texts], "int64"
     )
-    different = [*numbers, ""] # never empty
+    different = [*numbers, ""]  # never empty
     tables, counts = [], []
     for i in range(0, len(different), _TEXTS):
         ids, lengths = _tokenized(tokenizer, different[i : i + _TEXTS])
@@ -357,7 +356,8 @@ def join_pairs(
     second_kept: np.ndarray,
     paired: np.ndarray,
 ) -> Features:
-    """`[CLS] first [SEP]`, and where paired `second [SEP]` in segment 1.
+    """Returns `[CLS] first [SEP]`, and where paired `second [SEP]` in segment
+    1.
 
     Args:
       vocab: the tokenizer's.
@@ -484,7 +484,8 @@ def unit_features(
     labels: np.ndarray | None = None,
     framed: bool = False,
 ) -> Features:
-    """`[CLS] units [SEP]`, all of segment 0; or `[CLS] unit [SEP]` each.
+    """Returns `[CLS] units [SEP]`, all of segment 0; or `[CLS] unit [SEP]`
+    each.
 
     A group that is longer than a row is read through several (`Windows`). Each
     different unit is tokenized once. Of a unit of more pieces than a row has

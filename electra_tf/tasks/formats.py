@@ -21,7 +21,7 @@ SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
-_HEAD = 1 << 16 # bytes that are inspected
+_HEAD = 1 << 16  # bytes that are inspected
 _ROWS = 20  # rows among them
 _DELIMITERS = (",", ";", "\t", "|")
 _NAMED = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
@@ -42,7 +42,7 @@ class Layout(NamedTuple):
     """How a file's rows are written."""
 
     format: Format
-    delimiter: str = "," # for CSV
+    delimiter: str = ","  # for CSV
 
 
 def named_format(path: str) -> Format | None:
@@ -251,5 +251,5 @@ def _parsed(
         if whole or len(rows) < 2:
             return None
     if not whole and len(rows) <= _ROWS:
-        rows = rows[:-1] # it may be incomplete
+        rows = rows[:-1]  # it may be incomplete
     return rows[:_ROWS]

@@ -251,20 +251,20 @@ def downloaded_rows(
 
 
 def builder_of(glue_set: GlueSet, data_dir: str | None) -> Any:
-    """The set's `tfds.core.DatasetBuilder`."""
+    """Returns the set's `tfds.core.DatasetBuilder`."""
     import tensorflow_datasets as tfds
 
     return tfds.builder(f"glue/{glue_set.name}", data_dir=data_dir)
 
 
 def downloads_folder(builder: Any) -> str:
-    """Where the downloads of all data sets are."""
+    """Returns where the downloads of all data sets are."""
     data_dir = os.fspath(builder.data_path.parents[2])  # of glue/NAME/VERSION
     return files.join(data_dir, "downloads")
 
 
 def cached_files(builder: Any) -> dict[str, str]:
-    """URL -> the file where a download of it is looked for."""
+    """Returns URL -> the file where a download of it is looked for."""
     from tensorflow_datasets.core.download import resource
 
     urls = [builder.builder_config.data_url]
