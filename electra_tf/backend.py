@@ -14,7 +14,9 @@ _VARIABLE = "KERAS_BACKEND"
 
 
 def keras_json() -> str:
-    """Returns the path of Keras' own file of settings, which need not be there."""
+    """Returns the path of Keras' own file of settings, which need not be
+    there.
+    """
     home = os.environ.get("KERAS_HOME")
     if home is None:
         base = os.path.expanduser("~")

@@ -455,7 +455,9 @@ def _convert_union(
 
 
 def _convert_scalar(value: Any, kind: Any) -> Any:
-    """Returns `value` as a bool, int, float or str; None where it is not one."""
+    """Returns `value` as a bool, int, float or str; None where it is not
+    one.
+    """
     if kind is Any:
         return value
     if kind in (bool, str):

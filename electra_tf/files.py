@@ -143,7 +143,9 @@ def expand(patterns: str, flag: str = "--input") -> list[str]:
 
 
 def _files_matching(pattern: str) -> list[str]:
-    """Returns the files that one pattern matches, or that has it as its name."""
+    """Returns the files that one pattern matches, or that has it as its
+    name.
+    """
     gfile = _gfile()
     with named_errors(pattern, "look for"):
         if not pattern:
@@ -175,7 +177,9 @@ def _hint(pattern: str) -> str:
 
 
 def directories_matching(patterns: str) -> list[str]:
-    """Returns the directories that comma-separated glob patterns match, sorted."""
+    """Returns the directories that comma-separated glob patterns match,
+    sorted.
+    """
     found: set[str] = set()
     for pattern in filter(None, (p.strip() for p in patterns.split(","))):
         if "**" not in pattern:

@@ -191,7 +191,9 @@ def build(
 def _targets(
     keys: np.ndarray, order: np.ndarray, max_seq_length: int
 ) -> np.ndarray:
-    """Returns target length of the `order`-th example of the document `keys`."""
+    """Returns target length of the `order`-th example of the document
+    `keys`.
+    """
     span = max_seq_length - SHORTEST_TARGET + 1
     short = SHORTEST_TARGET + (uniform(keys, order * 4 + 1) * span).astype(
         np.int64

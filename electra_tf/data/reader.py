@@ -192,7 +192,9 @@ def _count(path: str) -> int | None:
 def _damaged(
     path: str, skip_corrupt: bool, expected: int | None
 ) -> tuple[str, int, int]:
-    """Returns a copy of the file without its damage: path, count, records lost."""
+    """Returns a copy of the file without its damage: path, count, records
+    lost.
+    """
     if not skip_corrupt:
         raise UserError(_describe(path, expected))
     folder = tempfile.mkdtemp(prefix="electra_tf-")

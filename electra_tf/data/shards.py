@@ -96,7 +96,9 @@ class ShardWriter:
 
 
 def _table() -> np.ndarray:
-    """Returns CRC-32C (Castagnoli, reflected 0x82F63B78) of each byte, uint32."""
+    """Returns CRC-32C (Castagnoli, reflected 0x82F63B78) of each byte,
+    uint32.
+    """
     table: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         odd = (table & 1).astype(bool)

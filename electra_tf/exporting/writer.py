@@ -178,7 +178,9 @@ def model_name(output: str) -> str:
 
 
 def versions(output: str) -> list[int]:
-    """Returns the versions in a directory, ascending; none if it is not there."""
+    """Returns the versions in a directory, ascending; none if it is not
+    there.
+    """
     if not files.is_directory(output):
         return []
     return sorted(

@@ -259,7 +259,9 @@ def _trial_table(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _about_rows(data: Mapping[str, Any]) -> list[str]:
-    """Returns lines on classes, truncated rows and [UNK] of the training data."""
+    """Returns lines on classes, truncated rows and [UNK] of the training
+    data.
+    """
     lines = []
     if data.get("classes"):
         total = sum(data["classes"].values())

@@ -263,7 +263,9 @@ def _tell_no_validation(task: Task, examples: int) -> None:
 def _unknown(
     task: Task, tokenizer: Tokenizer, train: Sequence[Any], features: Features
 ) -> UnknownShare:
-    """Returns the share of [UNK] in the training rows; warns of a notable one."""
+    """Returns the share of [UNK] in the training rows; warns of a notable
+    one.
+    """
     ids, vocab = features.tokens["input_ids"], tokenizer.vocab
     special = np.isin(ids, (vocab.cls_id, vocab.sep_id, vocab.pad_id))
     found = unknown_share(

@@ -32,7 +32,9 @@ def has_generator(config: DirectoryConfig) -> bool:
 
 
 def has_critic(config: DirectoryConfig) -> bool:
-    """Returns whether there is a discriminator that judges as ELECTRA's does."""
+    """Returns whether there is a discriminator that judges as ELECTRA's
+    does.
+    """
     return (
         config.discriminator is not None
         and config.replaced_token_head

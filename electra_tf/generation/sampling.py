@@ -371,7 +371,9 @@ class Sampler:
         return written.log_probs.numpy()
 
     def _judge(self, batch: _SampleRows) -> np.ndarray:
-        """Returns [B, N] the critic's logits of the places: above 0, replaced."""
+        """Returns [B, N] the critic's logits of the places: above 0,
+        replaced.
+        """
         logits = self._suspicion(batch.ids, batch.mask).numpy()
         return np.take_along_axis(logits, batch.all_places, axis=1)
 

@@ -287,7 +287,9 @@ def _wanted(
 def _lone_generator(
     config: DirectoryConfig,
 ) -> tuple[DirectoryConfig, dict[str, str]]:
-    """Returns the generator's own config, and {name in it: name in the whole}."""
+    """Returns the generator's own config, and {name in it: name in the
+    whole}.
+    """
     encoder, embeddings = scopes(config, "generator")
     config = dataclasses.replace(
         config, discriminator=None, task=None, fine_tuning=None
@@ -437,7 +439,9 @@ def split_elsewhere(vocab: Vocab | None) -> list[str]:
 
 
 def left_out(names: Iterable[str]) -> list[str]:
-    """Returns the sentence on weights that a format has no place for, if any."""
+    """Returns the sentence on weights that a format has no place for, if
+    any.
+    """
     listed = ", ".join(names)
     return [f"left out, with no place there: {listed}"] if listed else []
 

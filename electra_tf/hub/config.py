@@ -248,7 +248,9 @@ def of_bert(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_bert(config: DirectoryConfig) -> dict[str, Any]:
-    """Returns the content of a config.json that the original's code reads too."""
+    """Returns the content of a config.json that the original's code reads
+    too.
+    """
     network = config.discriminator or config.generator
     content: dict[str, Any] = {}
     if network is not None:
@@ -311,7 +313,9 @@ def parse(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def _keys() -> type:
-    """Returns the settings class of what `--set` may say; no key has a default."""
+    """Returns the settings class of what `--set` may say; no key has a
+    default.
+    """
 
     def optional(name: str, kinds: Mapping[str, Any]) -> type:
         fields = [(key, kind, None) for key, kind in kinds.items()]

@@ -39,7 +39,9 @@ _DIFFERENCES = "discriminator/embedding_differences/"
 
 
 def recognises(path: str) -> bool:
-    """Returns whether `path` is a model directory, or a run that contains some."""
+    """Returns whether `path` is a model directory, or a run that contains
+    some.
+    """
     inside = files.join(path, "model")
     names = models_in(inside)
     for candidate in [path, *(files.join(inside, name) for name in names)]:

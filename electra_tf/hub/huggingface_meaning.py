@@ -273,7 +273,9 @@ def named(config: DirectoryConfig) -> DirectoryConfig:
 def _scored(
     kept: dict[str, Any], content: Mapping[str, Any], directory: str
 ) -> dict[str, Any]:
-    """Returns what was kept of ranking, with the function that now follows it."""
+    """Returns what was kept of ranking, with the function that now follows
+    it.
+    """
     if kept["task"] != "ranking":
         return kept
     _, activation = _pair_scores(content, directory)
@@ -282,7 +284,9 @@ def _scored(
 
 
 def _threshold(content: Mapping[str, Any]) -> float | None:
-    """Returns what the first token's score has to exceed the best answer's by."""
+    """Returns what the first token's score has to exceed the best answer's
+    by.
+    """
     value = content.get(answerable.THRESHOLD)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -312,7 +316,9 @@ def _answered(
 def _unanswerable(
     content: Mapping[str, Any], config: DirectoryConfig
 ) -> dict[str, Any] | None:
-    """Returns a model from elsewhere whose threshold says that there are such."""
+    """Returns a model from elsewhere whose threshold says that there are
+    such.
+    """
     threshold = _threshold(content)
     if threshold is None:
         return None
@@ -344,7 +350,9 @@ def _is_of(kept: Mapping[str, Any], task: TaskHeadConfig) -> bool:
 def _pair_scores(
     content: Mapping[str, Any], directory: str
 ) -> tuple[bool, str | None]:
-    """Returns whether it is a CrossEncoder, and the function behind its scores."""
+    """Returns whether it is a CrossEncoder, and the function behind its
+    scores.
+    """
     given = content.get(_PAIRS)
     found = isinstance(given, Mapping) or _OLD_ACTIVATION in content
     activation = given.get("activation_fn") if isinstance(given, Mapping) else (

@@ -145,7 +145,9 @@ def _kind(settings: dict[str, Any]) -> str | None:
 def _flags(
     settings: dict[str, Any], fast: dict[str, Any]
 ) -> tuple[bool | None, bool | None]:
-    """Returns whether it lower-cases, and strips accents; None where not said."""
+    """Returns whether it lower-cases, and strips accents; None where not
+    said.
+    """
     normalizer = fast_tokenizer.flags(fast)
     ours = (settings.get("do_lower_case"), settings.get("strip_accents"))
     theirs = (normalizer.get("lowercase"), normalizer.get("strip_accents"))

@@ -219,7 +219,9 @@ def _model_config(path: str) -> ModelConfig:
 
 
 def _weights_file(path: str) -> str:
-    """Returns the file of the weights, or the index of its shards, all there."""
+    """Returns the file of the weights, or the index of its shards, all
+    there.
+    """
     single, index = files.join(path, _WEIGHTS), files.join(path, _INDEX)
     if files.exists(single):
         return single

@@ -370,7 +370,9 @@ def keras_hub(
     embeddings: str = "embeddings",
     task: Sequence[Place] = (),
 ) -> Table:
-    """Returns variable paths of a KerasHub model; arguments as `huggingface`'s."""
+    """Returns variable paths of a KerasHub model; arguments as
+    `huggingface`'s.
+    """
     return Table(
         pairs([*HEADS, *task], "keras_hub")
         + pairs(ENCODER, "keras_hub", f"{encoder}/")
@@ -513,7 +515,9 @@ def encoder_shapes(scope: str, config: ModelConfig) -> Shapes:
 
 
 def decoder_shapes(decoder: DecoderConfig, config: ModelConfig) -> Shapes:
-    """Returns shapes of a decoder's variables, without the shared embeddings."""
+    """Returns shapes of a decoder's variables, without the shared
+    embeddings.
+    """
     size, narrow = config.hidden_size, config.embedding_size
     result: Shapes = {}
     for i in range(decoder.num_layers):

@@ -222,7 +222,9 @@ _Places = dict[str, tuple[int, int]]  # key -> offset in the file, bytes
 
 
 def _read_zip(handle: IO[bytes], path: str) -> tuple[Any, _Places, bool]:
-    """Returns the unpickled content, where storages are, whether to swap bytes."""
+    """Returns the unpickled content, where storages are, whether to swap
+    bytes.
+    """
     with zipfile.ZipFile(handle) as archive:
         members = {info.filename: info for info in archive.infolist()}
         pickles = [n for n in members if n.split("/")[1:] == ["data.pkl"]]

@@ -159,7 +159,9 @@ def symbolic(parts: Mapping[str, Any]) -> bool:
 
 
 def placeholder(value: Any) -> Any:
-    """Returns a dense KerasTensor for a ragged one: what a network makes of it."""
+    """Returns a dense KerasTensor for a ragged one: what a network makes of
+    it.
+    """
     if isinstance(value, keras.KerasTensor) and _is_ragged(value):
         return keras.KerasTensor(value.shape, dtype=value.dtype)
     return value

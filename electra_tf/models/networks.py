@@ -263,7 +263,9 @@ class Generator(OnEncoder):
         positions: tf.Tensor | None = None,
         training: bool = False,
     ) -> tuple[tf.Tensor, EncoderOutput]:
-        """Returns the hidden states that the head reads; arguments as `call`'s."""
+        """Returns the hidden states that the head reads; arguments as
+        `call`'s.
+        """
         output = self.encoder(rows, training=training)
         hidden = output.sequence_output
         if positions is not None:

@@ -16,7 +16,9 @@ def _constant(value: int) -> tf.Tensor:
 
 
 def mix(value: tf.Tensor) -> tf.Tensor:
-    """Returns a bijection of uint32 with full avalanche (Wellons' lowbias32)."""
+    """Returns a bijection of uint32 with full avalanche (Wellons'
+    lowbias32).
+    """
     shift, xor = tf.bitwise.right_shift, tf.bitwise.bitwise_xor
     value = xor(value, shift(value, _constant(16))) * _constant(0x7FEB352D)
     value = xor(value, shift(value, _constant(15))) * _constant(0x846CA68B)
@@ -66,14 +68,18 @@ def bits(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
 
 
 def bits_at(keys: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Returns the words of some numbers: [B] uint32, [...] uint32 -> [B, ...]."""
+    """Returns the words of some numbers: [B] uint32, [...] uint32 -> [B,
+    ...].
+    """
     index = mix(index * _constant(0x9E3779B9))
     keys = tf.reshape(keys, [-1] + [1] * index.shape.rank)
     return mix(tf.bitwise.bitwise_xor(keys, index[None]))
 
 
 def uniform(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
-    """Returns [B] uint32 -> [B, count] float32 in [0, 1), multiples of 2^-24."""
+    """Returns [B] uint32 -> [B, count] float32 in [0, 1), multiples of
+    2^-24.
+    """
     words = tf.bitwise.right_shift(bits(keys, count), _constant(8))
     return tf.cast(words, tf.float32) * (1.0 / (1 << 24))
 

@@ -110,7 +110,9 @@ class TokenHead(Saved):
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Returns [B, L, H] -> [B, L, labels] float32; see `SequenceHead.call`."""
+        """Returns [B, L, H] -> [B, L, labels] float32; see
+        `SequenceHead.call`.
+        """
         x = _drop(hidden, keys, self.config.dropout)
         return tf.cast(self.output_dense(x), tf.float32)
 
@@ -170,7 +172,9 @@ def _impossible(
     start_logits: tf.Tensor,
     training: bool,
 ) -> tf.Tensor | None:
-    """Returns [B] logits, from the first token and the start as it is expected."""
+    """Returns [B] logits, from the first token and the start as it is
+    expected.
+    """
     if head.answerable is None or head.answerable_hidden is None:
         return None
     weights = tf.cast(tf.nn.softmax(start_logits), hidden.dtype)

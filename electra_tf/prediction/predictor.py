@@ -141,7 +141,9 @@ class Predictor:
     def evaluate(
         self, examples: Sequence[Any]
     ) -> tuple[dict[str, float], list[Prediction]]:
-        """Returns scores, and predictions, of examples that `task.read` gave."""
+        """Returns scores, and predictions, of examples that `task.read`
+        gave.
+        """
         predictions = self.answer(examples)
         return self.task.scores(examples, predictions), predictions
 

@@ -177,7 +177,9 @@ def script_of(text: str) -> str:
 
 
 def terms_of(passage: passages_lib.Passage, terms: Terms) -> list[str]:
-    """Returns the terms by which a passage is found: its own and its heading's."""
+    """Returns the terms by which a passage is found: its own and its
+    heading's.
+    """
     found = terms(passage.text)
     if passage.heading and passage.heading not in passage.text:
         found += terms(passage.heading)

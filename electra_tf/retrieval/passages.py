@@ -277,7 +277,9 @@ def _parts(
 
 
 def _cut(text: str) -> int:
-    """Returns where to divide: in the second half, best at the end of a line."""
+    """Returns where to divide: in the second half, best at the end of a
+    line.
+    """
     half = len(text) // 2
     at = text.rfind("\n", half) + 1
     if at:
@@ -290,7 +292,9 @@ def _cut(text: str) -> int:
 
 
 def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yields the stretch without the white space around it, if more is there."""
+    """Yields the stretch without the white space around it, if more is
+    there.
+    """
     part = text[start:end]
     start += len(part) - len(part.lstrip())
     part = part.strip()
@@ -371,7 +375,9 @@ def _once(
     seen: set[tuple[int, int]],
     left_out: Callable[[str, str], None],
 ) -> Iterator[str]:
-    """Yields the name of a file that was not there under another; else nothing."""
+    """Yields the name of a file that was not there under another; else
+    nothing.
+    """
     try:
         status = os.stat(os.path.join(root, name))
     except OSError as error:

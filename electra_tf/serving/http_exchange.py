@@ -397,7 +397,9 @@ def _proxy_of(address: Address) -> _Proxy | None:
 
 
 def _is_exempt(address: Address, no_proxy: str) -> bool:
-    """Returns whether NO_PROXY names the host, its domain, number or network."""
+    """Returns whether NO_PROXY names the host, its domain, number or
+    network.
+    """
     for entry in filter(None, map(str.strip, no_proxy.split(","))):
         if entry == "*":
             return True

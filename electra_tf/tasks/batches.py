@@ -275,7 +275,9 @@ def unit_lengths(features: Features) -> np.ndarray:
 
 
 def longest(features: Features) -> int:
-    """Returns the longest length of all: padded to it, batches have one shape."""
+    """Returns the longest length of all: padded to it, batches have one
+    shape.
+    """
     return int(_longest(features).max(initial=1))
 
 

@@ -152,7 +152,9 @@ class Features:
         return sum(self.mixture.draws) if self.mixture else self.units
 
     def epoch(self, number: int, seed: int) -> np.ndarray:
-        """Returns the units of an epoch, int64 [epoch_units], not yet shuffled."""
+        """Returns the units of an epoch, int64 [epoch_units], not yet
+        shuffled.
+        """
         if self.mixture:
             return self.mixture.epoch(number, seed)
         return np.arange(self.units)

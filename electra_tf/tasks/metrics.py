@@ -136,7 +136,9 @@ def pearson(gold: Numbers, predicted: Numbers) -> float:
 
 
 def spearman(gold: Numbers, predicted: Numbers) -> float:
-    """Returns rank correlation, ties sharing ranks; 0 where it is not defined."""
+    """Returns rank correlation, ties sharing ranks; 0 where it is not
+    defined.
+    """
     from scipy.stats import spearmanr
 
     return _correlation(spearmanr, gold, predicted)
@@ -191,7 +193,9 @@ def _correlation(function, gold: Numbers, predicted: Numbers) -> float:
 
 
 def _correlates(values: np.ndarray) -> bool:
-    """Returns whether correlation is defined: two different values, all finite."""
+    """Returns whether correlation is defined: two different values, all
+    finite.
+    """
     return bool(
         len(values) > 1 and np.isfinite(values).all() and np.ptp(values) > 0
     )
@@ -315,7 +319,9 @@ def chrf(
     references: Sequence[str | Sequence[str]],
     lower_case: bool = False,
 ) -> Score:
-    """Returns corpus chrF2 (Popovic 2015) by sacreBLEU; arguments as `bleu`'s."""
+    """Returns corpus chrF2 (Popovic 2015) by sacreBLEU; arguments as
+    `bleu`'s.
+    """
     metric = _package("sacrebleu").metrics.CHRF(lowercase=lower_case)
     found = metric.corpus_score(list(texts), _streams(references))
     return Score(float(found.score), str(metric.get_signature()))

@@ -571,7 +571,9 @@ def _checked_header(cells: list[str], place: str) -> list[str]:
 
 
 def _bad_text(text: str) -> str | None:
-    """Returns what is wrong with a text decoded with surrogates for bad bytes."""
+    """Returns what is wrong with a text decoded with surrogates for bad
+    bytes.
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -103,7 +103,9 @@ class Task(abc.ABC):
     def draw(
         self, examples: Sequence[Any], count: int, seed: int
     ) -> Sequence[Any]:
-        """Returns `count` of the training examples at random, in their order."""
+        """Returns `count` of the training examples at random, in their
+        order.
+        """
         chosen = np.random.default_rng(seed).choice(
             len(examples), count, replace=False
         )
@@ -414,7 +416,9 @@ class FileTask(Task):
         return [e for path in paths for e in self.read_files((path,), split)]
 
     def file_names(self, split: str) -> Sequence[str] | None:
-        """Returns what a split's file may be called; None: a word in it tells."""
+        """Returns what a split's file may be called; None: a word in it
+        tells.
+        """
         return None
 
     def look(self, examples: Sequence[Any]) -> None:

@@ -213,7 +213,9 @@ class Reader:
 
 
 def _fill(buffer: bytes, read: Callable[[int], bytes], size: int) -> bytes:
-    """Returns `buffer` extended to at least `size` bytes unless the file ends."""
+    """Returns `buffer` extended to at least `size` bytes unless the file
+    ends.
+    """
     blocks, have = [buffer], len(buffer)
     while have < size and (block := read(size - have)):
         blocks.append(block)

@@ -249,7 +249,9 @@ class Detokenizer:
 def _said(
     of: Callable[[str], bool], tokens: Sequence[str], inner: Sequence[str]
 ) -> np.ndarray:
-    """Returns bool [2, V], what a function says of each piece in both places."""
+    """Returns bool [2, V], what a function says of each piece in both
+    places.
+    """
     return np.array([[of(t) for t in tokens], [of(t) for t in inner]])
 
 

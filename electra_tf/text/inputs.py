@@ -220,7 +220,9 @@ def plain_name(path: str) -> str:
 
 
 def holds_records(path: str) -> bool:
-    """Returns whether the file is JSON lines, one document a line, by its name."""
+    """Returns whether the file is JSON lines, one document a line, by its
+    name.
+    """
     return plain_name(path).lower().endswith(_RECORDS)
 
 

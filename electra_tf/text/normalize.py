@@ -163,7 +163,9 @@ def _on_rows(
     mask: tf.Tensor,
     function: Callable[[tf.Tensor], tf.Tensor],
 ) -> tf.Tensor:
-    """Returns `texts` with `function` applied to the rows where `mask` holds."""
+    """Returns `texts` with `function` applied to the rows where `mask`
+    holds.
+    """
     rows = tf.where(mask)
     return tf.tensor_scatter_nd_update(
         texts, rows, function(tf.gather_nd(texts, rows))

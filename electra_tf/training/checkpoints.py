@@ -275,7 +275,9 @@ def _directory(run_dir: str) -> str:
 
 
 def _read_state(path: str) -> dict[str, Any]:
-    """Returns the checkpoint's state, once its files have the sizes it tells."""
+    """Returns the checkpoint's state, once its files have the sizes it
+    tells.
+    """
     state_path = files.join(path, _STATE)
     try:
         state = json.loads(files.read_text(state_path))

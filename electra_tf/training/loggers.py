@@ -160,7 +160,9 @@ def _title(run_dir: str) -> str:
 
 
 def _settings(run_dir: str) -> dict[str, Any]:
-    """Returns the run's config.json with dotted keys; empty where it has none."""
+    """Returns the run's config.json with dotted keys; empty where it has
+    none.
+    """
     path = os.path.join(run_dir, "config.json")
     if not files.exists(path):
         return {}

@@ -179,7 +179,9 @@ class EvaluatorLike(Protocol):
     """What `train` evaluates with."""
 
     def run(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Returns the metrics of the model as it is, or None if asked to stop."""
+        """Returns the metrics of the model as it is, or None if asked to
+        stop.
+        """
 
 
 def evaluate(
@@ -228,7 +230,9 @@ class Evaluator:
         self._step: Callable[[Any], None] = make_eval_step(model, strategy)
 
     def run(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Returns the metrics, or None if it was asked to stop before the end."""
+        """Returns the metrics, or None if it was asked to stop before the
+        end.
+        """
         reset_metrics(self._model, self._strategy)
         empty = True
         for batch in iterate(self._data, self._strategy):

@@ -101,7 +101,9 @@ def signatures(predictor: Predictor) -> Signatures:
 
 
 def _positions(label: tf.Tensor, labels: tuple[str, ...]) -> tf.Tensor:
-    """Returns names, string [B] -> which labels they are, int32 [B]; -1 of ""."""
+    """Returns names, string [B] -> which labels they are, int32 [B]; -1 of
+    "".
+    """
     same = label[:, tf.newaxis] == tf.constant(labels)[tf.newaxis]
     known = tf.reduce_any(same, axis=1)
     check = tf.debugging.assert_equal(
@@ -151,7 +153,9 @@ def _placed(
 
 
 def _attributed(predictor: Predictor, rows: Rows, target: tf.Tensor) -> Tensors:
-    """Returns `integrated_gradients` of each row by itself, padded to [B, L]."""
+    """Returns `integrated_gradients` of each row by itself, padded to [B,
+    L].
+    """
     vocab = predictor.tokenizer.vocab
     count, width = tf.shape(target)[0], tf.shape(rows.input_ids)[1]
     # One row more: there is something to read where there are none.

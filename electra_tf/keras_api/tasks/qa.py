@@ -169,7 +169,9 @@ class QuestionAnswerer(TaskModel):
         return 2
 
     def answers(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Returns probabilities of `start` and `end`, float32 [batch, tokens]."""
+        """Returns probabilities of `start` and `end`, float32 [batch,
+        tokens].
+        """
         start, end = outputs.spans.inside()
         found = {"start": tf.nn.softmax(start), "end": tf.nn.softmax(end)}
         impossible = outputs.spans.impossible_logit

@@ -71,7 +71,9 @@ class ReadingTask(SavedTask):
         return found
 
     def _with_y(self, data: tf.data.Dataset) -> tf.data.Dataset:
-        """Returns batches with y beside, which Keras asks for to make metrics."""
+        """Returns batches with y beside, which Keras asks for to make
+        metrics.
+        """
         if not (self._is_own or self._has_metrics):
             return data
         return data.map(lambda batch: (batch, self.targets(batch)[0]))

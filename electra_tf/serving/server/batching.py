@@ -311,11 +311,15 @@ class Batcher:
             yield piece, int(sizes[cut].max(initial=0))
 
     def _pace(self, work: Work) -> float:
-        """Returns seconds that a byte of padded text takes, as measured so far."""
+        """Returns seconds that a byte of padded text takes, as measured so
+        far.
+        """
         return self._paces.get(work.owner, {}).get(work.signature, _FIRST_PACE)
 
     def _call_bytes(self, work: Work) -> int:
-        """Returns the most text, as padded, that a call of several rows takes."""
+        """Returns the most text, as padded, that a call of several rows
+        takes.
+        """
         read = self._settings.call_seconds / self._pace(work)
         most = self._settings.padded_bytes
         return int(min(max(read, _FEWEST_BYTES), most))

@@ -143,7 +143,9 @@ class _Services(
         self._metrics = metrics
 
     async def Predict(self, request: Any, context: Any) -> Any:
-        """Returns the outputs of a signature, all or those of `output_filter`."""
+        """Returns the outputs of a signature, all or those of
+        `output_filter`.
+        """
 
         async def answer() -> Any:
             model, name, info = self._asked(request.model_spec)
@@ -293,7 +295,9 @@ class _Services(
         context: Any,
         answer: Callable[[], Awaitable[Any]],
     ) -> Any:
-        """Returns an answer, counted for a model; a refusal as gRPC's status."""
+        """Returns an answer, counted for a model; a refusal as gRPC's
+        status.
+        """
         began = time.monotonic()
         model = name if name in self._versions.names else ""
         status: int = HTTPStatus.OK

@@ -439,7 +439,9 @@ def _string(leaf: Any) -> bytes:
 
 
 def _decimal(leaf: int | float, dtype: str) -> float:
-    """Returns a number as it is; a whole one must have no more digits than fit."""
+    """Returns a number as it is; a whole one must have no more digits than
+    fit.
+    """
     about = np.finfo(_NUMPY_TYPES[dtype])
     if isinstance(leaf, int):
         fits = abs(leaf) < 2 ** (about.nmant + 1)

@@ -333,7 +333,9 @@ class Predicting:
         inputs: Arrays,
         client_goes: Goes | None,
     ) -> Arrays:
-        """Returns the outputs, unless the client goes or time runs out before."""
+        """Returns the outputs, unless the client goes or time runs out
+        before.
+        """
         seconds = work.settings.answer_seconds or self._limits.answer_seconds
         answer = asyncio.ensure_future(self._batcher.submit(work, inputs))
         gone = client_goes and asyncio.ensure_future(client_goes())

@@ -121,7 +121,9 @@ class SignatureInfo:
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """Returns `SignatureDef` of tensorflow/core/protobuf/meta_graph.proto."""
+        """Returns `SignatureDef` of
+        tensorflow/core/protobuf/meta_graph.proto.
+        """
         return {
             "inputs": {k: info.as_json() for k, info in self.inputs.items()},
             "outputs": {k: info.as_json() for k, info in self.outputs.items()},

@@ -172,7 +172,9 @@ SETS = {
 
 
 def site_files() -> dict[str, tuple[GlueSet, str]]:
-    """Returns file name without `.tsv` -> its set and test split, all eleven."""
+    """Returns file name without `.tsv` -> its set and test split, all
+    eleven.
+    """
     return {
         name: (glue_set, split)
         for glue_set in SETS.values()

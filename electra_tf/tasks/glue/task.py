@@ -167,7 +167,9 @@ class Glue(TextTask):
         return glue_files.folder_of(glue_set, self.data)
 
     def _diagnostic(self) -> list[GlueRow] | None:
-        """Returns AX's rows for a model of MNLI, from where MNLI's come from."""
+        """Returns AX's rows for a model of MNLI, from where MNLI's come
+        from.
+        """
         glue_set = SETS[_DIAGNOSTIC]
         try:
             if self._folder(self.set) and not self._folder(glue_set):

@@ -263,7 +263,9 @@ class Multitask(Task):
         examples: Sequence[MemberExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, float]:
-        """Returns the tasks' scores, and `mean` over their selecting metrics."""
+        """Returns the tasks' scores, and `mean` over their selecting
+        metrics.
+        """
         found: dict[str, float] = {}
         chosen: list[float] = []
         for key, task, numbers, own in self._by_task(examples):

@@ -158,7 +158,9 @@ def predict(
 def _valid(
     window: Window, beam: Beam, config: AnswerConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns score, first and last piece of the spans that may be an answer."""
+    """Returns score, first and last piece of the spans that may be an
+    answer.
+    """
     first = np.broadcast_to(beam.starts[:, None], beam.ends.shape)
     first = first - window.offset
     last = beam.ends - window.offset

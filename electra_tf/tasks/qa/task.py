@@ -350,7 +350,9 @@ class QuestionAnswering(FileTask):
     def scores(
         self, examples: Sequence[QAExample], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Returns those of `qa_metrics`, over questions whose answer is known."""
+        """Returns those of `qa_metrics`, over questions whose answer is
+        known.
+        """
         known = [
             (example.answers, prediction)
             for example, prediction in zip(examples, predictions)

@@ -92,7 +92,9 @@ class Document:
         return np.searchsorted(self.starts, starts)
 
     def span(self, first: int, last: int) -> tuple[int, int]:
-        """Returns pieces `first` to `last` in characters; the end is exclusive."""
+        """Returns pieces `first` to `last` in characters; the end is
+        exclusive.
+        """
         return int(self.starts[first]), int(self.ends[last])
 
     def text(self, first: int, last: int) -> str:
@@ -189,7 +191,9 @@ def _parts(contexts: Sequence[str]) -> Iterator[Sequence[str]]:
 def _make_part(
     tokenizer: Tokenizer, contexts: Sequence[str], splitter: Splitter
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Returns pieces of each context, then ids, starts and ends of all pieces."""
+    """Returns pieces of each context, then ids, starts and ends of all
+    pieces.
+    """
     # No word goes over a line's end, so all contexts are split at once.
     lines = "\n".join(contexts)
     words = splitter.word.findall(lines)

@@ -402,7 +402,9 @@ def make_groups(
 def _distinct(
     pairs: Sequence[Pair], grades: Sequence[float]
 ) -> list[list[int]]:
-    """Returns the numbers of each query's different passages, the best judged."""
+    """Returns the numbers of each query's different passages, the best
+    judged.
+    """
     queries: dict[str, dict[str, int]] = {}
     for i, pair in enumerate(pairs):
         passages = queries.setdefault(pair.query, {})

@@ -216,7 +216,9 @@ class Ranking(FileTask):
         return ranking_scores.LOSSES[self.options.loss](scores, relevance)
 
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Returns `score` [rows]; of models from elsewhere perhaps from 0 to 1."""
+        """Returns `score` [rows]; of models from elsewhere perhaps from 0 to
+        1.
+        """
         score = outputs.logits[:, 0]
         if self.state.get("activation") == "sigmoid":
             score = tf.sigmoid(score)
@@ -230,7 +232,9 @@ class Ranking(FileTask):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """Returns `score` of each pair: a logit, to be compared for one query."""
+        """Returns `score` of each pair: a logit, to be compared for one
+        query.
+        """
         return [{"score": float(output["score"])} for output in outputs]
 
     def scores(

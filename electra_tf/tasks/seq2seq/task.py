@@ -379,7 +379,9 @@ class Translation(Seq2SeqTask):
         examples: Sequence[Pair],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """Returns `texts.txt`, and `scores.json`: scores with their signatures."""
+        """Returns `texts.txt`, and `scores.json`: scores with their
+        signatures.
+        """
         made = super().files(split, examples, predictions)
         found = self._scored(examples, predictions)
         if found:
@@ -430,7 +432,9 @@ class AbstractiveSummarization(Seq2SeqTask):
 def answered(
     examples: Sequence[Pair], predictions: Sequence[Prediction]
 ) -> tuple[list[str], list[str | tuple[str, ...]]] | None:
-    """Returns texts and references; None unless every example has its target."""
+    """Returns texts and references; None unless every example has its
+    target.
+    """
     targets = [example.target for example in examples]
     if not targets or any(target is None for target in targets):
         return None

@@ -51,7 +51,9 @@ def word_labels(
 
 
 def unseen_scores(grammar: Grammar, default: int) -> np.ndarray:
-    """Returns float32 [K], of the labels of a word that the model does not see."""
+    """Returns float32 [K], of the labels of a word that the model does not
+    see.
+    """
     # Next to the default, a label that goes on with a span.
     unseen = -_SLIGHTLY * (1 + grammar.first.astype("float32"))
     unseen[default] = 0.0

@@ -84,7 +84,9 @@ def of_label_studio(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def annotated(text: str, place: str) -> Sentence:
-    """Returns the words and tags of a text of MASSIVE; blanks divide the words."""
+    """Returns the words and tags of a text of MASSIVE; blanks divide the
+    words.
+    """
     tokens: list[str] = []
     found: list[Span] = []
     end = 0

@@ -246,7 +246,9 @@ def _rows(
 def _sentences(
     rows: Iterator[tuple[dict[str, Any], str]],
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yields rows of words -> of sentences; an empty number is that before it."""
+    """Yields rows of words -> of sentences; an empty number is that before
+    it.
+    """
     number = None
     words: list[str] = []
     tags: list[str] = []

@@ -444,7 +444,9 @@ class Tagging(FileTask):
         examples: Sequence[Sentence],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """Returns the column form that `conlleval` reads, and scores by type."""
+        """Returns the column form that `conlleval` reads, and scores by
+        type.
+        """
         text = tagging_answers.column_text(examples, predictions)
         found = {f"{split}_predictions.txt": text}
         gold, given = tagging_answers.known_tags(examples, predictions)

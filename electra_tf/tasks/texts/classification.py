@@ -242,7 +242,9 @@ class TableTask(FileTask, TextTask):
         ]
 
     def _held(self, rows: Sequence[Row]) -> set[str]:
-        """Returns what the label column holds, where it holds texts or numbers."""
+        """Returns what the label column holds, where it holds texts or
+        numbers.
+        """
         return {
             str(row.label)
             for row in rows
@@ -260,7 +262,9 @@ class TableTask(FileTask, TextTask):
     def _labeled(
         self, rows: list[Row], missing: Sequence[bool], filled: Row | None
     ) -> list[Row]:
-        """Returns the rows that have a label; others are refused, or reported."""
+        """Returns the rows that have a label; others are refused, or
+        reported.
+        """
         left = [row for row, bad in zip(rows, missing) if not bad]
         if len(left) == len(rows):
             return rows
@@ -319,7 +323,9 @@ class Classification(TableTask):
         ]
 
     def label_of(self, record: Mapping[str, Any], place: str) -> Any:
-        """Returns what the label column holds, or which label columns say yes."""
+        """Returns what the label column holds, or which label columns say
+        yes.
+        """
         if self.options.label_columns is None:
             return super().label_of(record, place)
         return columns_labels(record, self.options.label_columns, place)

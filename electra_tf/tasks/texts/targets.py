@@ -226,7 +226,9 @@ class LabelSets(Target):
         }
 
     def constant(self, answers: Sequence[Sequence[str]]) -> Prediction:
-        """Returns labels that more than half have; the commonest if none does."""
+        """Returns labels that more than half have; the commonest if none
+        does.
+        """
         shares = self.rows(answers)["label_set"].mean(axis=0)
         found = self.prediction({"probabilities": shares})
         found["labels"] = [
