@@ -198,7 +198,8 @@ class PretrainingData:
         share: Share = WHOLE,
         replicas: int = 1,
     ) -> tf.data.Dataset:
-        """Endless batches from a step on; of several workers, one's share.
+        """Returns endless batches from a step on; of several workers, one's
+        share.
 
         Args:
           settings: of the run.
@@ -252,7 +253,8 @@ class PretrainingData:
     def fit(
         self, settings: PretrainSettings, rows: int | None = None
     ) -> PretrainSettings:
-        """The settings with the vocabulary's size, checked against the data.
+        """Returns the settings with the vocabulary's size, checked against the
+        data.
 
         Args:
           settings: of the run.
@@ -281,7 +283,9 @@ class PretrainingData:
         return settings
 
     def explain(self, error: tf.errors.OpError) -> Exception:
-        """What to tell of an error of the graph: the data's fault, or a bug."""
+        """Returns what to tell of an error of the graph: the data's fault, or a
+        bug.
+        """
         if isinstance(error, tf.errors.DataLossError) or (
             shards.DAMAGED in error.message
         ):
@@ -297,7 +301,7 @@ class PretrainingData:
 
 
 def special_ids(vocab: Vocab) -> SpecialIds:
-    """What masking has to know of a vocabulary."""
+    """Returns what masking has to know of a vocabulary."""
     return SpecialIds(
         vocab.cls_id, vocab.sep_id, vocab.mask_id, vocab.continues
     )

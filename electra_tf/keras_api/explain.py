@@ -201,7 +201,7 @@ def explain(
 def _number(
     network: SequenceClassifier, target: str | int | None
 ) -> int | None:
-    """The number of the output that is asked for."""
+    """Returns the number of the output that is asked for."""
     labels = network.head_config.labels or ()
     if isinstance(target, str):
         if target not in labels:
@@ -273,7 +273,8 @@ def _explained(
 
 
 def _colour(share: float) -> str:
-    """Blue for what speaks for the output, orange for what speaks against.
+    """Returns Blue for what speaks for the output, orange for what speaks
+    against.
 
     Args:
       share: -1 to 1, of the largest score.

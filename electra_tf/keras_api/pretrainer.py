@@ -433,5 +433,5 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
 
 
 def _networks(settings: PretrainSettings) -> tuple[Any, ...]:
-    """What decides which networks there are, and their shapes."""
+    """Returns what decides which networks there are, and their shapes."""
     return settings.model, settings.generator, settings.objective.kind

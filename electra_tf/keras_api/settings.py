@@ -65,7 +65,7 @@ class PretrainSettings(Settings):
 
     @classmethod
     def of_size(cls, size: str) -> "PretrainSettings":
-        """The settings of configs/pretrain/<size>.yaml.
+        """Returns the settings of configs/pretrain/<size>.yaml.
 
         Args:
           size: "tiny", "mini", "small", "base" or "large".
@@ -88,7 +88,7 @@ class PretrainSettings(Settings):
     def with_vocab_size(
         self, size: int, rows: int | None = None
     ) -> "PretrainSettings":
-        """The settings for a vocabulary of `size` tokens.
+        """Returns the settings for a vocabulary of `size` tokens.
 
         Args:
           size: the vocabulary's tokens.
@@ -160,7 +160,7 @@ _OF_SIZES: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def recorded(content: Mapping[str, Any], where: str) -> PretrainSettings:
-    """The settings that a run has kept of itself.
+    """Returns the settings that a run has kept of itself.
 
     Args:
       content: what config.json of a run holds, or "pretraining" in that of a
@@ -182,7 +182,8 @@ def recorded(content: Mapping[str, Any], where: str) -> PretrainSettings:
 
 
 def read_record(path: str) -> tuple[dict[str, Any], str]:
-    """What a run, or the model directory of one, has kept of its settings.
+    """Returns what a run, or the model directory of one, has kept of its
+    settings.
 
     Args:
       path: the directory; a run's own record comes before its model's.

@@ -55,7 +55,7 @@ def read(
 
 
 def _joined(first: Checkpoint, second: Checkpoint) -> Checkpoint:
-    """A discriminator's checkpoint and a generator's as one."""
+    """Returns a discriminator's checkpoint and a generator's as one."""
     if first.config.discriminator is None:
         first, second = second, first
     if (
@@ -116,7 +116,7 @@ def _untied(name: str) -> str:
 def fit_settings(
     settings: PretrainSettings, checkpoint: Checkpoint
 ) -> PretrainSettings:
-    """The settings with the shapes of the checkpoint's networks.
+    """Returns the settings with the shapes of the checkpoint's networks.
 
     Dropout and the like stay the settings'; a network that the checkpoint
     lacks, too.
@@ -161,7 +161,8 @@ def fit_settings(
 
 
 def _is_encoder(about: DirectoryConfig, wanted: GeneratorConfig) -> bool:
-    """Whether a masked LM, as BERT's, is to start the discriminator alone.
+    """Returns whether a masked LM, as BERT's, is to start the discriminator
+    alone.
 
     It is the generator as well only where that shall share the encoder.
     """
@@ -312,7 +313,8 @@ def _arranged(model: ElectraPretrainer, checkpoint: Checkpoint) -> Checkpoint:
 def resumed_settings(
     settings: PretrainSettings, run_dir: str
 ) -> PretrainSettings | None:
-    """Settings with the shapes of the run that goes on; None where none does.
+    """Returns settings with the shapes of the run that goes on; None where none
+    does.
 
     So that what the run started from may be gone by then.
     """

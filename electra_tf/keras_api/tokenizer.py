@@ -368,7 +368,9 @@ AnyTokenizer: TypeAlias = Tokenizer | wordpiece.Tokenizer
 
 
 def _strings(texts: Any) -> Any:
-    """What a layer may be called with: tensors and KerasTensors as they are."""
+    """Returns what a layer may be called with: tensors and KerasTensors as they
+    are.
+    """
     if isinstance(texts, keras.KerasTensor) or tf.is_tensor(texts):
         _check_strings(texts)
         return texts
@@ -382,7 +384,7 @@ def _strings(texts: Any) -> Any:
 
 
 def _count(texts: Any) -> int | None:
-    """How many texts a tensor has, None where it does not say."""
+    """Returns how many texts a tensor has, None where it does not say."""
     shape = texts.shape
     if isinstance(shape, tf.TensorShape) and shape.rank is None:
         return None
@@ -390,7 +392,7 @@ def _count(texts: Any) -> int | None:
 
 
 def _batch(texts: Any) -> Any:
-    """A text alone is a batch of one."""
+    """Returns a text alone is a batch of one."""
     if isinstance(texts, str | bytes):
         return [texts]
     if tf.is_tensor(texts) and texts.shape.rank == 0:

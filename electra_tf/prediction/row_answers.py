@@ -251,7 +251,7 @@ def about_rows(
     columns: Sequence[str] | None,
     layout: formats.Layout | None,
 ) -> dict[str, Any]:
-    """What decides the rows; what was made with another is of no use.
+    """Returns what decides the rows; what was made with another is of no use.
 
     Args:
       predictor: the model.

@@ -53,7 +53,8 @@ class Answered(NamedTuple):
 
 
 def inputs(patterns: str) -> list[str]:
-    """The files that globs, by commas, match; or a folder that holds rows.
+    """Returns the files that globs, by commas, match; or a folder that holds
+    rows.
 
     Raises:
       UserError: there is none; or Beam is not installed.
@@ -193,7 +194,7 @@ def _job(
 
 
 def _is_here(how: Spread) -> bool:
-    """Whether this process is the worker."""
+    """Returns whether this process is the worker."""
     return not how.beam_args and how.num_workers == 1
 
 

@@ -18,7 +18,7 @@ _EXTRA = "Extra data"  # json's words for values one after another
 
 
 def load(path: str) -> Any:
-    """What a file of JSON holds, compressed or not.
+    """Returns what a file of JSON holds, compressed or not.
 
     Raises:
       UserError: unreadable, or not JSON; file and line are named.
@@ -52,7 +52,7 @@ def _not_json(path: str, error: json.JSONDecodeError) -> UserError:
 
 
 def is_wrapped(value: Any) -> bool:
-    """Whether an object holds rows, and is no row itself."""
+    """Returns whether an object holds rows, and is no row itself."""
     if not isinstance(value, dict) or not value:
         return False
     if any(isinstance(value.get(key), list) for key in _LISTS):
@@ -93,7 +93,7 @@ def _holds_splits(value: Mapping[str, Any]) -> bool:
 
 
 def _is_half(text: str) -> bool:
-    """Whether a text holds what no UTF-8 text can hold."""
+    """Returns whether a text holds what no UTF-8 text can hold."""
     if text.isascii():
         return False
     try:
@@ -147,7 +147,7 @@ def _streamed(stream: inputs.ByteStream) -> Iterator[Any]:
 
 
 def is_array(path: str) -> bool:
-    """Whether a file of JSON is one array."""
+    """Returns whether a file of JSON is one array."""
     with inputs.open_single(path) as stream:
         return _begins_array(stream)
 
@@ -181,7 +181,9 @@ def unwrapped(found: Any) -> list[Any] | None:
 
 
 def _by_number(found: Mapping[str, Any]) -> list[Any] | None:
-    """The rows of what pandas writes: {column: {number: value}}, or turned."""
+    """Returns the rows of what pandas writes: {column: {number: value}}, or
+    turned.
+    """
     parts = list(found.values())
     if not parts or not all(isinstance(p, dict) and p for p in parts):
         return None
@@ -202,7 +204,9 @@ def _by_number(found: Mapping[str, Any]) -> list[Any] | None:
 
 
 def _viewed(listed: list[Any], features: Any) -> list[Any]:
-    """Rows as the viewer of data sets gives them, classes by their names."""
+    """Returns rows as the viewer of data sets gives them, classes by their
+    names.
+    """
     names = {}
     for feature in features if isinstance(features, list) else ():
         known = (feature.get("type") or {}).get("names")

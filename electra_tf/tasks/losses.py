@@ -10,7 +10,7 @@ from electra_tf.models.task_heads import SpanOutput
 
 
 def classification_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy: [..., labels] float32, [...] int32 -> [...]."""
+    """Returns cross-entropy: [..., labels] float32, [...] int32 -> [...]."""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(
         labels=labels, logits=logits
     )
@@ -23,7 +23,8 @@ def span_loss(
     is_impossible: tf.Tensor | None = None,
     impossible_weight: float = 0.5,
 ) -> tf.Tensor:
-    """Mean of the start's and the end's cross-entropy, and answerability's.
+    """Returns mean of the start's and the end's cross-entropy, and
+    answerability's.
 
     Args:
       spans: what a span head gives; a joint one has been given the start.
@@ -56,7 +57,8 @@ def span_loss(
 def smoothed_token_loss(
     logits: tf.Tensor, labels: tf.Tensor, smoothing: float
 ) -> tf.Tensor:
-    """Cross-entropy of tokens with smoothed labels (Szegedy et al. 2016, 7).
+    """Returns cross-entropy of tokens with smoothed labels (Szegedy et al.
+    2016, 7).
 
     Args:
       logits: [B, T, V] float32.
@@ -74,7 +76,7 @@ def smoothed_token_loss(
 
 
 def _exponentials(logits: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """exp(logits - peak), the peak and the mean of each row."""
+    """Returns exp(logits - peak), the peak and the mean of each row."""
     peak = tf.reduce_max(logits, axis=-1, keepdims=True)
     return tf.exp(logits - peak), peak[:, 0], tf.reduce_mean(logits, axis=-1)
 

@@ -29,7 +29,7 @@ _TOKENIZERS = {"zh": "zh", "ja": "char", "th": "char"}
 
 
 def accuracy(gold: Labels, predicted: Labels) -> float:
-    """Share of right answers; 0 of none."""
+    """Returns share of right answers; 0 of none."""
     gold, predicted = _codes(gold, predicted)
     return 100.0 * float(np.mean(gold == predicted)) if len(gold) else 0.0
 
@@ -77,7 +77,7 @@ def weighted_precision_recall_f1(
 
 
 def macro_f1(gold: Labels, predicted: Labels) -> float:
-    """Mean of the classes' F1, of those that occur in either."""
+    """Returns mean of the classes' F1, of those that occur in either."""
     from sklearn.metrics import f1_score
 
     gold, predicted = _codes(gold, predicted)
@@ -91,7 +91,7 @@ def macro_f1(gold: Labels, predicted: Labels) -> float:
 def multi_label_f1(
     gold: np.ndarray, predicted: np.ndarray
 ) -> tuple[float, float]:
-    """Micro F1, over all decisions, and macro F1, over labels.
+    """Returns micro F1, over all decisions, and macro F1, over labels.
 
     Labels that occur in neither are no part of the mean; both are 0 where no
     label occurs at all.
@@ -117,7 +117,7 @@ def multi_label_f1(
 
 
 def matthews(gold: Labels, predicted: Labels) -> float:
-    """Matthews correlation; 0 where either has one class alone."""
+    """Returns Matthews correlation; 0 where either has one class alone."""
     from sklearn.metrics import matthews_corrcoef
 
     gold, predicted = _codes(gold, predicted)
@@ -127,21 +127,25 @@ def matthews(gold: Labels, predicted: Labels) -> float:
 
 
 def pearson(gold: Numbers, predicted: Numbers) -> float:
-    """Linear correlation; 0 where it is not defined (see `_correlates`)."""
+    """Returns linear correlation; 0 where it is not defined (see
+    `_correlates`).
+    """
     from scipy.stats import pearsonr
 
     return _correlation(pearsonr, gold, predicted)
 
 
 def spearman(gold: Numbers, predicted: Numbers) -> float:
-    """Rank correlation, ties sharing ranks; 0 where it is not defined."""
+    """Returns rank correlation, ties sharing ranks; 0 where it is not
+    defined.
+    """
     from scipy.stats import spearmanr
 
     return _correlation(spearmanr, gold, predicted)
 
 
 def mean_squared_error(gold: Numbers, predicted: Numbers) -> float:
-    """A plain number; infinite where a prediction is not finite."""
+    """Returns a plain number; infinite where a prediction is not finite."""
     gold, predicted = np.asarray(gold, float), np.asarray(predicted, float)
     if not np.isfinite(predicted).all():
         return float("inf")
@@ -149,7 +153,7 @@ def mean_squared_error(gold: Numbers, predicted: Numbers) -> float:
 
 
 def determination(gold: Numbers, predicted: Numbers) -> float:
-    """R squared: 100 is perfect, 0 is as good as the mean.
+    """Returns R squared: 100 is perfect, 0 is as good as the mean.
 
     It orders predictions as the squared error does. 0 where the answers are
     all the same; -infinite where a prediction is not finite.
@@ -162,7 +166,7 @@ def determination(gold: Numbers, predicted: Numbers) -> float:
 
 
 def _codes(gold: Labels, predicted: Labels) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of any type as whole numbers, which compare quickly."""
+    """Returns labels of any type as whole numbers, which compare quickly."""
     if len(gold) != len(predicted):
         raise ValueError(f"{len(gold)} answers, {len(predicted)} predictions")
     numbers: dict[Hashable, int] = {}
@@ -189,7 +193,9 @@ def _correlation(function, gold: Numbers, predicted: Numbers) -> float:
 
 
 def _correlates(values: np.ndarray) -> bool:
-    """Whether correlation is defined: two different values, all finite."""
+    """Returns whether correlation is defined: two different values, all
+    finite.
+    """
     return bool(
         len(values) > 1 and np.isfinite(values).all() and np.ptp(values) > 0
     )
@@ -200,7 +206,8 @@ def rouge(
     references: Sequence[str | Sequence[str]],
     stem: bool = True,
 ) -> dict[str, float]:
-    """Mean F of ROUGE-1, -2 and -L (Lin 2004) by rouge-score, in percent.
+    """Returns mean F of ROUGE-1, -2 and -L (Lin 2004) by rouge-score, in
+    percent.
 
     Words of scripts without spaces are their characters.
 
@@ -241,7 +248,7 @@ class _Words:
         self._latin = latin
 
     def tokenize(self, text: str) -> list[str]:
-        """The words in their order."""
+        """Returns the words in their order."""
         found: list[str] = []
         for part in re.split(r"(\s+)", text):
             if not any(map(is_cjk, part)):
@@ -277,7 +284,7 @@ def bleu(
     tokenizer: str | None = None,
     lower_case: bool = False,
 ) -> Score:
-    """Corpus BLEU (Papineni et al. 2002) by sacreBLEU (Post 2018).
+    """Returns corpus BLEU (Papineni et al. 2002) by sacreBLEU (Post 2018).
 
     Args:
       texts: what was written.
@@ -312,7 +319,9 @@ def chrf(
     references: Sequence[str | Sequence[str]],
     lower_case: bool = False,
 ) -> Score:
-    """Corpus chrF2 (Popovic 2015) by sacreBLEU; arguments as `bleu`'s."""
+    """Returns corpus chrF2 (Popovic 2015) by sacreBLEU; arguments as
+    `bleu`'s.
+    """
     metric = _package("sacrebleu").metrics.CHRF(lowercase=lower_case)
     found = metric.corpus_score(list(texts), _streams(references))
     return Score(float(found.score), str(metric.get_signature()))
@@ -321,7 +330,9 @@ def chrf(
 def _streams(
     references: Sequence[str | Sequence[str]],
 ) -> list[list[str | None]]:
-    """The first references of all texts, then the second ones, and so on."""
+    """Returns the first references of all texts, then the second ones, and so
+    on.
+    """
     several = [[r] if isinstance(r, str) else list(r) for r in references]
     return [list(column) for column in itertools.zip_longest(*several)]
 

@@ -59,7 +59,7 @@ class BadRow:
 
 
 def format_of(path: str, flag: str | None = None) -> Format:
-    """The format that a file's name tells.
+    """Returns the format that a file's name tells.
 
     Args:
       path: its name, ending in `.tsv`, `.csv`, `.jsonl` or `.ndjson`, and
@@ -172,7 +172,7 @@ def read_records(
 def columns_of(
     path: str, format: Format | None = None, delimiter: str | None = None
 ) -> list[str]:
-    """The columns that the header, or the first JSON object, names.
+    """Returns the columns that the header, or the first JSON object, names.
 
     Raises:
       UserError: as `read_records`.
@@ -184,7 +184,8 @@ def columns_of(
 
 
 def names_in(path: str, options: TableOptions) -> list[str]:
-    """The names of a file's columns; of a table without them its first row.
+    """Returns the names of a file's columns; of a table without them its first
+    row.
 
     Raises:
       UserError: as `read_records`.
@@ -226,7 +227,7 @@ def read_table(
 
 
 def first_row(path: str, layout: formats.Layout) -> list[str]:
-    """The cells of a table's first line that holds any.
+    """Returns the cells of a table's first line that holds any.
 
     Raises:
       UserError: unreadable, or there is none.
@@ -248,7 +249,7 @@ def text_in(
     hint: str = "",
     may_be_empty: bool = False,
 ) -> str:
-    """The text in a column of a record.
+    """Returns the text in a column of a record.
 
     Args:
       record: column -> value.
@@ -275,7 +276,7 @@ def text_in(
 
 
 def _of_bytes(text: str) -> str:
-    """The text in bytes that Python printed: "b'caf\\xc3\\xa9'"."""
+    """Returns the text in bytes that Python printed: "b'caf\\xc3\\xa9'"."""
     if len(text) < 3 or text[-1] != text[1]:
         return text
     try:
@@ -373,7 +374,7 @@ def truth_of(value: Any, name: str) -> bool | None:
 
 
 def lines(handle: Any) -> Iterator[bytes]:
-    """Lines of bytes with their line feeds.
+    """Yields lines of bytes with their line feeds.
 
     Only \\n ends one, as texts hold U+2028 and the like.
 
@@ -454,7 +455,7 @@ def _json_rows(lines: Iterator[bytes]) -> _Rows:
 
 
 def _has_half_characters(line: bytes, found: Record) -> bool:
-    """Whether a JSON text escapes what no UTF-8 text can hold."""
+    """Returns whether a JSON text escapes what no UTF-8 text can hold."""
     if b"\\ud" not in line.lower():
         return False
     try:
@@ -532,7 +533,7 @@ def _parser(
 def _csv_cells(
     lines: Iterator[bytes], delimiter: str = ","
 ) -> Iterator[tuple[int, list[str] | str]]:
-    """(first line, cells, or what is wrong with them)."""
+    """Yields (first line, cells, or what is wrong with them)."""
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
     texts = (line.decode("utf-8", "surrogateescape") for line in lines)
     # Strict, or a quote that is never closed would swallow the rest unseen.
@@ -570,7 +571,9 @@ def _checked_header(cells: list[str], place: str) -> list[str]:
 
 
 def _bad_text(text: str) -> str | None:
-    """What is wrong with a text decoded with surrogates for bad bytes."""
+    """Returns what is wrong with a text decoded with surrogates for bad
+    bytes.
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

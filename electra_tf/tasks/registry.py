@@ -50,7 +50,7 @@ FAMILIES = {
 
 
 def task_class(name: str) -> "type[Task]":
-    """The class of a task.
+    """Returns the class of a task.
 
     Args:
       name: a family, "family/member", or "file.py:Class" for a task of one's
@@ -66,7 +66,8 @@ def task_class(name: str) -> "type[Task]":
 
 
 def options_class(name: str) -> type:
-    """The class of a task's options; imports a file, but not TensorFlow.
+    """Returns the class of a task's options; imports a file, but not
+    TensorFlow.
 
     Args:
       name: as for `task_class`.
@@ -83,7 +84,7 @@ def options_class(name: str) -> type:
 def stored_options(
     name: str, values: Mapping[str, Any], made_for: str | None = None
 ) -> Any:
-    """Options out of what a model or a run has kept of them.
+    """Returns options out of what a model or a run has kept of them.
 
     Keys of older versions are read by the names they had.
 
@@ -108,7 +109,7 @@ def stored_options(
 
 
 def _own(name: str) -> tuple[str, str]:
-    """The file and the class of one's own task; empty of others."""
+    """Returns the file and the class of one's own task; empty of others."""
     path, colon, attribute = name.rpartition(":")
     return (path, attribute) if colon and path.endswith(".py") else ("", "")
 
@@ -127,7 +128,9 @@ def _family(name: str) -> tuple[str, str]:
 
 
 def _of_glue() -> Collection[str]:
-    """The members of GLUE, which are often asked for without the family."""
+    """Returns the members of GLUE, which are often asked for without the
+    family.
+    """
     return importlib.import_module("electra_tf.tasks.glue.sets").SETS
 
 

@@ -170,7 +170,9 @@ def locate(
 
 
 def _inside(data: str) -> str | None:
-    """The folder in a folder where the files are: "data", or the only one."""
+    """Returns the folder in a folder where the files are: "data", or the only
+    one.
+    """
     folders = [
         name
         for name in files.list_directory(data)
@@ -198,7 +200,8 @@ def _without_shards(names: Sequence[str]) -> list[str]:
 
 
 def shards(path: str) -> tuple[str, ...]:
-    """The files of a split that is in several: "train-00000-of-00002.parquet".
+    """Returns the files of a split that is in several:
+    "train-00000-of-00002.parquet".
 
     Args:
       path: one of them, or a file that is a split by itself.
@@ -226,17 +229,19 @@ def shards(path: str) -> tuple[str, ...]:
 
 
 def _split_of(shard: re.Match[str]) -> tuple[str, ...]:
-    """What the parts of one split have in common."""
+    """Returns what the parts of one split have in common."""
     return shard["name"], shard["count"], shard["end"]
 
 
 def are_shards(paths: Sequence[str]) -> bool:
-    """Whether files are the several parts of one split."""
+    """Returns whether files are the several parts of one split."""
     return len(paths) > 1 and tuple(paths) == shards(paths[0])
 
 
 def is_one(data: str) -> bool:
-    """Whether a path is one set of examples: a file, or a saved data set."""
+    """Returns whether a path is one set of examples: a file, or a saved data
+    set.
+    """
     return (
         not files.is_directory(data)
         or formats.is_folder(data)
@@ -264,7 +269,7 @@ def missing(data: str | None, usual: str) -> UserError:
 
 
 def tells(name: str, split: str) -> bool:
-    """Whether a word in a file's name says that it is of a split."""
+    """Returns whether a word in a file's name says that it is of a split."""
     name = name.lower()
     if name.startswith(".") or (
         name.endswith(_NOT_DATA) and formats.named_format(name) is None
@@ -295,7 +300,7 @@ def held_out(key: str, fraction: float, seed: int) -> bool:
 
 
 def fingerprint(paths: Sequence[str]) -> str:
-    """The fingerprint of the content of files, one after another."""
+    """Returns the fingerprint of the content of files, one after another."""
     digest = hashlib.sha256()
     for path in _plain_files(paths):
         with files.open_read(path) as handle:
@@ -305,7 +310,7 @@ def fingerprint(paths: Sequence[str]) -> str:
 
 
 def _plain_files(paths: Sequence[str]) -> list[str]:
-    """Files, and those of folders and the folders in them."""
+    """Returns files, and those of folders and the folders in them."""
     found = []
     for path in paths:
         if files.is_directory(path):

@@ -88,7 +88,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def read(self, split: str) -> Sequence[Any] | None:
-        """The examples of a split, in its order.
+        """Returns the examples of a split, in its order.
 
         Args:
           split: "train", or one of the above.
@@ -103,7 +103,9 @@ class Task(abc.ABC):
     def draw(
         self, examples: Sequence[Any], count: int, seed: int
     ) -> Sequence[Any]:
-        """`count` of the training examples at random, in their order."""
+        """Returns `count` of the training examples at random, in their
+        order.
+        """
         chosen = np.random.default_rng(seed).choice(
             len(examples), count, replace=False
         )
@@ -137,7 +139,7 @@ class Task(abc.ABC):
         return self.example(record, place)
 
     def record(self, item: Any) -> Mapping[str, Any]:
-        """What `predict` takes in Python -> a record for `asked`.
+        """Returns what `predict` takes in Python -> a record for `asked`.
 
         By default a mapping is one already, a text is {"text": text}, and
         a pair is {"text": first, "text_pair": second}.
@@ -159,7 +161,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def head(self) -> TaskHeadConfig:
-        """The head on the encoder."""
+        """Returns the head on the encoder."""
 
     @abc.abstractmethod
     def features(
@@ -176,7 +178,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """[B] float32, the loss of each unit (row, or group of rows).
+        """Returns [B] float32, the loss of each unit (row, or group of rows).
 
         Args:
           outputs: what the network returns (`models.task_networks`), for the
@@ -187,7 +189,8 @@ class Task(abc.ABC):
     def network_inputs(
         self, batch: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """What of the batch the network is given beside the three inputs.
+        """Returns what of the batch the network is given beside the three
+        inputs.
 
         In training alone; a joint span head takes `start_positions`.
         """
@@ -201,7 +204,7 @@ class Task(abc.ABC):
         """
 
     def models(self, network: Any) -> dict[str, "tuple[Task, Any]"]:
-        """What of a trained network is kept as model directories.
+        """Returns what of a trained network is kept as model directories.
 
         Args:
           network: with the head that `head` asked for.
@@ -234,7 +237,7 @@ class Task(abc.ABC):
         )
 
     def quick(self) -> "Task":
-        """The task as it is scored while it is trained.
+        """Returns the task as it is scored while it is trained.
 
         Itself, unless its answers can be had at less cost.
         """
@@ -262,7 +265,7 @@ class Task(abc.ABC):
     def scores(
         self, examples: Sequence[Any], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Metrics of predictions against the examples' answers.
+        """Returns metrics of predictions against the examples' answers.
 
         All as the field reports them: shares in percent (0 to 100).
 
@@ -292,7 +295,8 @@ class Task(abc.ABC):
         return {}
 
     def truth(self, example: Any) -> str | None:
-        """The label to set against `prediction["label"]` in a confusion matrix.
+        """Returns the label to set against `prediction["label"]` in a confusion
+        matrix.
 
         None where answers are no labels, or the example has none; by default
         its attribute `label`, if that is a text.
@@ -301,7 +305,9 @@ class Task(abc.ABC):
         return label if isinstance(label, str) else None
 
     def texts(self, example: Any) -> Sequence[str]:
-        """The texts of an example; by default its attributes of usual names."""
+        """Returns the texts of an example; by default its attributes of usual
+        names.
+        """
         found: list[str] = []
         for name in _TEXTS:
             value = getattr(example, name, None)
@@ -312,7 +318,8 @@ class Task(abc.ABC):
         return found
 
     def classes(self, examples: Sequence[Any]) -> dict[str, int]:
-        """How many examples have each answer; empty where that says nothing.
+        """Returns how many examples have each answer; empty where that says
+        nothing.
 
         By default of what `truth` gives, the most frequent first.
         """
@@ -323,7 +330,8 @@ class Task(abc.ABC):
     def one_answer(
         self, examples: Sequence[Any], predictions: Sequence[Prediction]
     ) -> str | None:
-        """The answer that all predictions give, though the truths differ.
+        """Returns the answer that all predictions give, though the truths
+        differ.
 
         None where they give several, or that cannot be told: a network that
         has collapsed while it was trained gives one.
@@ -344,7 +352,8 @@ class Task(abc.ABC):
         return {}
 
     def constant(self, train: Sequence[Any], held_out: Sequence[Any]) -> list:
-        """Predictions for `held_out` that look at the training answers alone.
+        """Returns predictions for `held_out` that look at the training answers
+        alone.
 
         The score to beat: the most frequent label, the mean, the first
         words. An empty list where there is no such thing.
@@ -382,10 +391,12 @@ class FileTask(Task):
 
     @abc.abstractmethod
     def identity(self, example: Any) -> str:
-        """The text that makes an example the same: it decides on its side."""
+        """Returns the text that makes an example the same: it decides on its
+        side.
+        """
 
     def find(self, split: str) -> tuple[str, ...]:
-        """The files of a split; none where there is no such split.
+        """Returns the files of a split; none where there is no such split.
 
         Raises:
           UserError: a file that is named is missing, or there are several to
@@ -405,14 +416,16 @@ class FileTask(Task):
         return [e for path in paths for e in self.read_files((path,), split)]
 
     def file_names(self, split: str) -> Sequence[str] | None:
-        """What a split's file may be called; None: a word in it tells."""
+        """Returns what a split's file may be called; None: a word in it
+        tells.
+        """
         return None
 
     def look(self, examples: Sequence[Any]) -> None:
         """Sees all training examples; `fit` may get some of them alone."""
 
     def read(self, split: str) -> Sequence[Any] | None:
-        """The examples of a split; see `Task.read`."""
+        """Returns the examples of a split; see `Task.read`."""
         if split not in splits.SPLITS:
             return None
         paths, divided = self._source(split)
@@ -461,7 +474,7 @@ class FileTask(Task):
         return found
 
     def _source(self, split: str) -> tuple[tuple[str, ...], bool]:
-        """A split's files, and whether it is but a part of them."""
+        """Returns a split's files, and whether it is but a part of them."""
         fraction = self.options.validation_fraction
         if self.trained and self.data and splits.is_one(self.data):
             paths: tuple[str, ...] = (self.data,)

@@ -266,7 +266,7 @@ def load_mean(
 
 
 def path_at(run_dir: str, step: int) -> str:
-    """Where the checkpoint of a step is, or would be."""
+    """Returns where the checkpoint of a step is, or would be."""
     return files.join(_directory(run_dir), f"step-{step:08d}")
 
 
@@ -275,7 +275,9 @@ def _directory(run_dir: str) -> str:
 
 
 def _read_state(path: str) -> dict[str, Any]:
-    """The checkpoint's state, once its files have the sizes it tells."""
+    """Returns the checkpoint's state, once its files have the sizes it
+    tells.
+    """
     state_path = files.join(path, _STATE)
     try:
         state = json.loads(files.read_text(state_path))
@@ -311,7 +313,7 @@ def _remove_quietly(path: str) -> None:
 
 
 def _named_model_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Name -> variable: weights, other state and seed generators.
+    """Returns name -> variable: weights, other state and seed generators.
 
     Keras numbers seed generators by how many the process has made, so their
     names here count within the model instead.

@@ -146,7 +146,7 @@ LOGGERS: Mapping[str, Callable[[str], Logger]] = {
 
 
 def _knows_wandb() -> bool:
-    """Whether the user has said how W&B is to be reached."""
+    """Returns whether the user has said how W&B is to be reached."""
     if {"WANDB_API_KEY", "WANDB_MODE"} & set(os.environ):
         return True
     with contextlib.suppress(OSError, netrc.NetrcParseError):
@@ -160,7 +160,9 @@ def _title(run_dir: str) -> str:
 
 
 def _settings(run_dir: str) -> dict[str, Any]:
-    """The run's config.json with dotted keys; empty where it has none."""
+    """Returns the run's config.json with dotted keys; empty where it has
+    none.
+    """
     path = os.path.join(run_dir, "config.json")
     if not files.exists(path):
         return {}

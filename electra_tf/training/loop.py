@@ -124,7 +124,7 @@ def train(
     }
 
     def settled() -> bool:
-        """Whether there is nothing more to train."""
+        """Returns whether there is nothing more to train."""
         done = step >= config.num_train_steps
         result["stopped_early"] = not done and tracker.exhausted
         if tracker.best is not None:
@@ -193,7 +193,7 @@ def train(
             )
 
     def stopping() -> bool:
-        """Whether a worker was asked to stop; the same answer on all.
+        """Returns whether a worker was asked to stop; the same answer on all.
 
         A flag that all see after the same step is less than what TensorFlow's
         PreemptionCheckpointHandler does, which agrees on a step to come, and

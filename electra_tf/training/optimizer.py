@@ -62,7 +62,9 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.end_learning_rate = end_learning_rate
 
     def __call__(self, step: Any) -> tf.Tensor:
-        """The rate, float32 scalar, for the update that follows `step` ones."""
+        """Returns the rate, float32 scalar, for the update that follows `step`
+        ones.
+        """
         step = tf.cast(step, tf.float32)
         total = float(max(1, self.num_train_steps))
         left = 1.0 - tf.minimum(step, total) / total
@@ -73,7 +75,7 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         return rate
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {
             "learning_rate": self.learning_rate,
             "num_train_steps": self.num_train_steps,
@@ -290,7 +292,8 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; multipliers as a mapping of paths.
+        """Returns the constructor's arguments; multipliers as a mapping of
+        paths.
 
         Raises:
           ValueError: the multipliers are a function and not resolved yet.
@@ -414,7 +417,7 @@ def precision_policy(name: str) -> Iterator[None]:
 def loss_scaled(
     optimizer: keras.optimizers.Optimizer, name: str
 ) -> keras.optimizers.Optimizer:
-    """The optimizer for models of a policy.
+    """Returns the optimizer for models of a policy.
 
     Small gradients are zero in float16. There the loss is scaled up, by twice
     as much after 2,000 good steps and half as much after a bad one, which is

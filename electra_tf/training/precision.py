@@ -55,7 +55,7 @@ def resolved(
     run_dir: str | None = None,
     jit_compile: bool = False,
 ) -> Precision:
-    """What to compute in.
+    """Returns what to compute in.
 
     Args:
       precision: the setting; what is not "auto" stays.
@@ -104,7 +104,7 @@ def _recorded(run_dir: str) -> Precision | None:
 
 
 def describe(precision: str, asked: str) -> str | None:
-    """A line for people, where the choice was not theirs.
+    """Returns a line for people, where the choice was not theirs.
 
     Args:
       precision: what `resolved` gave.

@@ -156,7 +156,7 @@ _LINE_SECONDS = 30.0
 
 
 def read_records(path: str) -> list[dict[str, Any]]:
-    """The records of a metrics.jsonl; none if there is no such file.
+    """Returns the records of a metrics.jsonl; none if there is no such file.
 
     A last line that was cut short by a kill is left out.
 

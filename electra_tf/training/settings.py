@@ -320,7 +320,7 @@ def check_run(
 def _how_to_go_on(
     run_dir: str, old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> str:
-    """What to give where the run is to become longer."""
+    """Returns what to give where the run is to become longer."""
     key = "train.num_train_steps"
     before, now = old.get(key), new.get(key)
     if not (isinstance(before, int) and isinstance(now, int) and now > before):
@@ -335,7 +335,7 @@ def _how_to_go_on(
 
 
 def _up_to_date(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as an older version wrote them, as this one would.
+    """Returns settings as an older version wrote them, as this one would.
 
     Names become those of today, and keys that came later get their defaults.
     What `cls` does not know stays.

@@ -15,7 +15,7 @@ from electra_tf.training import workers
 def iterate(
     dataset: tf.data.Dataset, strategy: tf.distribute.Strategy
 ) -> Iterator[Any]:
-    """An iterator over batches, split over the replicas if several.
+    """Returns an iterator over batches, split over the replicas if several.
 
     Args:
       dataset: global batches; of several workers, this one's share of them.
@@ -59,7 +59,8 @@ def make_train_steps(
     in_graph_loop: bool,
     jit_compile: bool,
 ) -> Callable[[Any, int], tf.Tensor]:
-    """A function of (iterator, count) that runs `count` updates in the graph.
+    """Returns a function of (iterator, count) that runs `count` updates in the
+    graph.
 
     It returns int32 [2]: how many updates went well before the loss, and
     before the norm of the gradient, was first found not finite.
@@ -104,7 +105,7 @@ def make_train_steps(
 def make_eval_step(
     model: keras.Model, strategy: tf.distribute.Strategy
 ) -> Callable[[Any], None]:
-    """A function of a batch that updates the model's metrics."""
+    """Returns a function of a batch that updates the model's metrics."""
     test_step = tf.autograph.experimental.do_not_convert(model.test_step)
 
     @tf.function(autograph=False, reduce_retracing=True)
@@ -115,7 +116,9 @@ def make_eval_step(
 
 
 def recorded_norm(optimizer: Any) -> keras.Variable | None:
-    """The optimizer's record of the last gradient's norm, where it has one."""
+    """Returns the optimizer's record of the last gradient's norm, where it has
+    one.
+    """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return getattr(inner, "last_global_norm", None)
 
@@ -176,7 +179,9 @@ class EvaluatorLike(Protocol):
     """What `train` evaluates with."""
 
     def run(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """The metrics of the model as it is, or None if asked to stop."""
+        """Returns the metrics of the model as it is, or None if asked to
+        stop.
+        """
 
 
 def evaluate(
@@ -225,7 +230,9 @@ class Evaluator:
         self._step: Callable[[Any], None] = make_eval_step(model, strategy)
 
     def run(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """The metrics, or None if it was asked to stop before the end."""
+        """Returns the metrics, or None if it was asked to stop before the
+        end.
+        """
         reset_metrics(self._model, self._strategy)
         empty = True
         for batch in iterate(self._data, self._strategy):
@@ -242,7 +249,7 @@ class Evaluator:
 def take_metrics(
     model: keras.Model, strategy: tf.distribute.Strategy
 ) -> dict[str, float]:
-    """The model's metrics since their last reset; resets them."""
+    """Returns the model's metrics since their last reset; resets them."""
     # In the scope a metric's variables are summed over the replicas.
     with strategy.scope():
         values = model.get_metrics_result()

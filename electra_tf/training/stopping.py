@@ -123,7 +123,7 @@ class Tracker:
         return False
 
     def state(self) -> dict[str, Any]:
-        """What the checkpoint is to keep, JSON values."""
+        """Returns what the checkpoint is to keep, JSON values."""
         if self._selection is None:
             return {}
         found = {
@@ -134,7 +134,7 @@ class Tracker:
         return {"selection": found}
 
     def describe(self) -> str:
-        """Why training stopped early, as words to show."""
+        """Returns why training stopped early, as words to show."""
         # Training stops early by a selection alone, after a best evaluation.
         assert self._selection is not None and self.best is not None
         value = self.best["value"]

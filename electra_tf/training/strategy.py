@@ -66,7 +66,7 @@ def distributed(
 
 
 def _going_on(run_dir: str | None) -> str:
-    """What to do when a worker is lost."""
+    """Returns what to do when a worker is lost."""
     again = "start all workers again"
     if run_dir is None:
         return again
@@ -99,7 +99,7 @@ def make_strategy(
     num_logical_cpus: int = 0,
     join_seconds: float = 300.0,
 ) -> tf.distribute.Strategy:
-    """The strategy to build the model and to train under.
+    """Returns the strategy to build the model and to train under.
 
     Args:
       name: `one_device` (the first GPU, else the CPU), `mirrored` (all GPUs of

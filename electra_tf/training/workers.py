@@ -42,11 +42,11 @@ class Cluster:
     index: int
 
     def describe(self, index: int) -> str:
-        """A worker as words to show."""
+        """Returns a worker as words to show."""
         return f"worker {index} ({self.addresses[index]})"
 
     def missing(self, seconds: float = 0.0) -> list[str]:
-        """The other workers that cannot be reached, described.
+        """Returns the other workers that cannot be reached, described.
 
         Args:
           seconds: asks again for so long as all of them can be.
@@ -64,7 +64,7 @@ class Cluster:
 
 
 def read_tf_config(text: str | None = None) -> Cluster:
-    """The cluster that TF_CONFIG describes.
+    """Returns the cluster that TF_CONFIG describes.
 
     Args:
       text: its value; that of the environment where None.
@@ -225,7 +225,8 @@ class Share:
     count: int = 1
 
     def of(self, rows: int) -> slice:
-        """The rows of a batch of `rows`, as equal parts as there may be.
+        """Returns the rows of a batch of `rows`, as equal parts as there may
+        be.
 
         The parts of all shares are the whole batch, in order.
         """
@@ -259,7 +260,7 @@ class Workers:
         )
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any worker."""
+        """Returns whether the flag is set on any worker."""
         if self.share.count == 1:
             return flag
         return bool(self._gather(tf.constant([int(flag)])).numpy().any())
@@ -269,7 +270,7 @@ class Workers:
         self.any(False)
 
     def gather(self, data: bytes) -> list[bytes]:
-        """What each worker gives, in their order."""
+        """Returns what each worker gives, in their order."""
         if self.share.count == 1:
             return [data]
         # Collectives do not take bytes. Lengths go first.
@@ -335,7 +336,7 @@ class Workers:
 
 @functools.cache
 def of(strategy: tf.distribute.Strategy) -> Workers:
-    """The workers of a strategy, one object for each.
+    """Returns the workers of a strategy, one object for each.
 
     Collectives are numbered as they are made, so all workers make the same.
     """

@@ -190,7 +190,9 @@ class TaskModel(ReadingTask):
         epochs: int,
         steps_per_epoch: int | None,
     ) -> tuple[tf.data.Dataset, int, int]:
-        """The batches of arrays, their size and how many make an epoch."""
+        """Returns the batches of arrays, their size and how many make an
+        epoch.
+        """
         if not examples:
             raise UserError("x: is empty; expected at least one input")
         self._look(examples)
@@ -243,7 +245,9 @@ class TaskModel(ReadingTask):
         batch_size: int | None,
         steps_per_epoch: int | None,
     ) -> tuple[tf.data.Dataset, int, int | None]:
-        """The same of a dataset; steps are None where it does not say."""
+        """Returns the same of a dataset; steps are None where it does not
+        say.
+        """
         self.check_streamed()
         data = inputs.batches(data, batch_size)
         first: list[Any] = []
@@ -352,7 +356,9 @@ class TaskModel(ReadingTask):
         }
 
     def _listed(self, data: Any) -> list[Any] | None:
-        """The examples of (x, y, sample_weight), for the task's scores."""
+        """Returns the examples of (x, y, sample_weight), for the task's
+        scores.
+        """
         if not self.extra_scores:
             return None
         if isinstance(data, _Examples):
@@ -367,7 +373,9 @@ class TaskModel(ReadingTask):
     def _held_out(
         self, data: Any, batch_size: int | None
     ) -> tf.data.Dataset | None:
-        """Batches to evaluate on; remembers their examples for scores."""
+        """Returns batches to evaluate on; remembers their examples for
+        scores.
+        """
         if data is None:
             return None
         self._memory.scored = self._listed(data)

@@ -308,7 +308,7 @@ class CompiledTask(FineTuner, abc.ABC):
         return self.answers(self.network(*parts, training=training))
 
     def _is_averaged(self, batch: Mapping[str, Any]) -> bool:
-        """Whether it is what Keras makes of the batches of replicas."""
+        """Returns whether it is what Keras makes of the batches of replicas."""
         shared = self.distribute_strategy.num_replicas_in_sync > 1
         return shared and tf.as_dtype(batch[INPUTS[0]].dtype).is_floating
 
@@ -462,7 +462,7 @@ class CompiledTask(FineTuner, abc.ABC):
 
 
 def _policy(dtype: Any) -> Any:
-    """The policy that is asked for, Keras' global one where None."""
+    """Returns the policy that is asked for, Keras' global one where None."""
     try:
         return keras.dtype_policies.get(dtype or keras.config.dtype_policy())
     except (TypeError, ValueError) as error:
@@ -481,7 +481,9 @@ def _flat(metrics: Any) -> list[Any]:
 
 
 def _name_of(thing: Any) -> str:
-    """A loss's or metric's name, "categorical_crossentropy" or the like."""
+    """Returns a loss's or metric's name, "categorical_crossentropy" or the
+    like.
+    """
     if isinstance(thing, keras.Loss | keras.Metric):
         return _snake(type(thing).__name__)
     name = getattr(thing, "__name__", thing)

@@ -171,7 +171,9 @@ class ReplacedTokenDetector(TokenModel):
         return super().from_config(values, custom_objects)
 
     def answers(self, outputs: Any) -> tf.Tensor:
-        """Probabilities that tokens were replaced, float32 [batch, tokens]."""
+        """Returns probabilities that tokens were replaced, float32 [batch,
+        tokens].
+        """
         return tf.sigmoid(outputs.logits)
 
     def unit_losses(
@@ -218,7 +220,7 @@ class ReplacedTokenDetector(TokenModel):
     def _samples(
         self, masked: masking.MaskedBatch, keys: tf.Tensor
     ) -> tf.Tensor:
-        """Replacements for the masked tokens, int32 [B, N]."""
+        """Returns replacements for the masked tokens, int32 [B, N]."""
         labels = masked.masked_lm_ids
         uniform = randomness.uniform(
             randomness.salted(keys, _SAMPLE), labels.shape[1]

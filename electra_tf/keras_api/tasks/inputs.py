@@ -273,7 +273,7 @@ class Batches:
         return self._make()
 
     def take(self, count: int) -> "Batches":
-        """The first so many; all where -1."""
+        """Returns the first so many; all where -1."""
         if count < 0:
             return self
         if self.count is not None:  # not to come to the end of an epoch

@@ -122,7 +122,7 @@ class MaskedLM(TokenModel):
         )
 
     def answers(self, outputs: Any) -> tf.Tensor:
-        """Probabilities, float32 [batch, tokens, vocabulary]."""
+        """Returns probabilities, float32 [batch, tokens, vocabulary]."""
         return tf.nn.softmax(outputs.logits)
 
     def unit_losses(

@@ -169,7 +169,9 @@ class QuestionAnswerer(TaskModel):
         return 2
 
     def answers(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Probabilities of `start` and `end`, float32 [batch, tokens]."""
+        """Returns probabilities of `start` and `end`, float32 [batch,
+        tokens].
+        """
         start, end = outputs.spans.inside()
         found = {"start": tf.nn.softmax(start), "end": tf.nn.softmax(end)}
         impossible = outputs.spans.impossible_logit
@@ -199,7 +201,7 @@ class QuestionAnswerer(TaskModel):
 
 
 def _spans(answer: Any, context: str, where: str) -> list[tuple[str, int]]:
-    """The texts and starts of an answer, in any of its forms."""
+    """Returns the texts and starts of an answer, in any of its forms."""
     if answer is None or answer in ("", [], {}):
         return []
     if isinstance(answer, str):

@@ -148,7 +148,7 @@ class CrossEncoder(TaskModel):
         return 2
 
     def answers(self, outputs: Any) -> tf.Tensor:
-        """Scores, float32 [batch]."""
+        """Returns scores, float32 [batch]."""
         return outputs.logits[:, 0]
 
     def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:

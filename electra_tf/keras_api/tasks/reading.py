@@ -63,7 +63,7 @@ class ReadingTask(SavedTask):
     def _features(
         self, examples: Sequence[Any], weights: Sequence[float] | None
     ) -> Features:
-        """Inputs and targets."""
+        """Returns inputs and targets."""
         found = self.task.features(self._words, examples, training=True)
         check_lengths(found, self.network.config.max_positions)
         if weights is not None:
@@ -71,7 +71,9 @@ class ReadingTask(SavedTask):
         return found
 
     def _with_y(self, data: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches with y beside, which Keras asks for to make metrics."""
+        """Returns batches with y beside, which Keras asks for to make
+        metrics.
+        """
         if not (self._is_own or self._has_metrics):
             return data
         return data.map(lambda batch: (batch, self.targets(batch)[0]))
@@ -134,7 +136,7 @@ class ReadingTask(SavedTask):
     def _one_batch(
         self, x: Any, y: Any, sample_weight: Any, class_weight: Any
     ) -> tuple[Any, ...]:
-        """The batch as steps take it, and y where metrics want it."""
+        """Returns the batch as steps take it, and y where metrics want it."""
         examples = self.read(x, y)
         if not self.has_answers(x, y):
             raise UserError("y: is missing; expected the answers")

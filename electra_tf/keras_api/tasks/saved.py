@@ -143,7 +143,7 @@ class SavedTask(Adaptable, CompiledTask):
     def _same(
         cls, path: str, about: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Task:
-        """The task that a fine-tuned model has."""
+        """Returns the task that a fine-tuned model has."""
         name = about["task"]
         chosen = task_of_model.chosen(
             about, options=options or None, where=path
@@ -329,7 +329,9 @@ class SavedTask(Adaptable, CompiledTask):
 def _fitting(
     task: str, options: dict[str, Any], positions: int
 ) -> dict[str, Any]:
-    """Options with rows that the model has positions for, if none is given."""
+    """Returns options with rows that the model has positions for, if none is
+    given.
+    """
     usual: Any = task_class(task).Options()
     if "max_seq_length" in options or usual.max_seq_length <= positions:
         return options

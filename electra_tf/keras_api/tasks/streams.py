@@ -180,7 +180,7 @@ def streamed(
 
 
 def _signature(features: Features, batch: Batch) -> dict[str, tf.TensorSpec]:
-    """The batch's shapes, without numbers of rows and tokens."""
+    """Returns the batch's shapes, without numbers of rows and tokens."""
     by_token = {"input_mask", *features.tokens, *features.sequences}
     found = {}
     for name, value in batch.items():

@@ -162,7 +162,7 @@ class TokenClassifier(TaskModel):
         return 0
 
     def answers(self, outputs: Any) -> tf.Tensor:
-        """Probabilities, float32 [batch, tokens, labels]."""
+        """Returns probabilities, float32 [batch, tokens, labels]."""
         return tf.nn.softmax(outputs.logits)
 
     def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
@@ -180,11 +180,11 @@ class TokenClassifier(TaskModel):
         return True
 
     def default_metrics(self) -> list[Any]:
-        """The accuracy of words."""
+        """Returns the accuracy of words."""
         return []
 
     def default_weighted_metrics(self) -> list[Any]:
-        """The accuracy of words."""
+        """Returns the accuracy of words."""
         return ["accuracy"]
 
     def classify(
@@ -260,7 +260,7 @@ def _sentence(text: str, number: int) -> Sentence:
 def _state(
     labels: list[str], scheme: str | None, learned: str | None
 ) -> dict[str, Any]:
-    """What the task keeps of tags that are given by name."""
+    """Returns what the task keeps of tags that are given by name."""
     head = TaskHeadConfig("token", len(labels), tuple(labels))
     state = task_of_model.described(head)["state"]
     if scheme not in (None, "auto"):

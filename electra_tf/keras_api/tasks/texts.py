@@ -226,7 +226,7 @@ class TextClassifier(_TextModel):
         ]
 
     def answers(self, outputs: Any) -> tf.Tensor:
-        """Probabilities, float32 [batch, labels]."""
+        """Returns probabilities, float32 [batch, labels]."""
         return self.target.outputs(outputs.logits)["probabilities"]
 
     def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
@@ -253,7 +253,7 @@ class TextClassifier(_TextModel):
         return [shares[example.answer] for example in examples]
 
     def default_metrics(self) -> list[Any]:
-        """Accuracy; of several labels the share of right decisions."""
+        """Returns accuracy; of several labels the share of right decisions."""
         return ["binary_accuracy" if self.multi_label else "accuracy"]
 
     def learn(self, examples: Sequence[Any]) -> None:
@@ -382,7 +382,7 @@ class TextRegressor(_TextModel):
         self.task.fit(examples)
 
     def answers(self, outputs: Any) -> tf.Tensor:
-        """Numbers as large as those of the data, float32 [batch]."""
+        """Returns numbers as large as those of the data, float32 [batch]."""
         target = self.target
         assert isinstance(target, Number)
         found = target.outputs(outputs.logits)["score"]
@@ -401,7 +401,7 @@ class TextRegressor(_TextModel):
         return self.answers(outputs)[:, tf.newaxis]
 
     def default_metrics(self) -> list[Any]:
-        """The mean squared error."""
+        """Returns the mean squared error."""
         return [keras.metrics.MeanSquaredError(name="mse")]
 
     def predicted(

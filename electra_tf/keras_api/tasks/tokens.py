@@ -53,7 +53,7 @@ class _Texts:
     def features(
         self, tokenizer: GraphTokenizer, examples: Sequence[str], training: bool
     ) -> Features:
-        """`[CLS] text [SEP]`, truncated; see `Task.features`."""
+        """Returns `[CLS] text [SEP]`, truncated; see `Task.features`."""
         length = self.options.max_seq_length
         return pair_rows(tokenizer, examples, None, length)
 

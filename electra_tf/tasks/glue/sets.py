@@ -172,7 +172,9 @@ SETS = {
 
 
 def site_files() -> dict[str, tuple[GlueSet, str]]:
-    """File name without `.tsv` -> its set and test split, all eleven."""
+    """Returns file name without `.tsv` -> its set and test split, all
+    eleven.
+    """
     return {
         name: (glue_set, split)
         for glue_set in SETS.values()
@@ -185,7 +187,7 @@ def tsv(
     indices: Sequence[int],
     predictions: Sequence[Mapping[str, Any]],
 ) -> bytes:
-    """The TSV of a test split.
+    """Returns the TSV of a test split.
 
     Args:
       glue_set: whose.
@@ -199,7 +201,8 @@ def tsv(
 
 
 def constant(name: str) -> bytes:
-    """A file with one answer throughout, in place of one that is missing.
+    """Returns a file with one answer throughout, in place of one that is
+    missing.
 
     Args:
       name: as in `site_files`.

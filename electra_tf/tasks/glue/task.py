@@ -118,7 +118,7 @@ class Glue(TextTask):
         examples: Sequence[TextExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, float]:
-        """The official metrics, and the loss."""
+        """Returns the official metrics, and the loss."""
         found = super().scores(examples, predictions)
         glue_set = self.set
         if found and isinstance(examples[0], DiagnosticExample):
@@ -155,7 +155,7 @@ class Glue(TextTask):
         return self._downloaded[glue_set.name].get(split)
 
     def _folder(self, glue_set: GlueSet) -> str | None:
-        """Where the official files are; None if TFDS has the data."""
+        """Returns where the official files are; None if TFDS has the data."""
         if self.data is None:
             return None
         if not files.is_directory(self.data):
@@ -167,7 +167,9 @@ class Glue(TextTask):
         return glue_files.folder_of(glue_set, self.data)
 
     def _diagnostic(self) -> list[GlueRow] | None:
-        """AX's rows for a model of MNLI, from where MNLI's come from."""
+        """Returns AX's rows for a model of MNLI, from where MNLI's come
+        from.
+        """
         glue_set = SETS[_DIAGNOSTIC]
         try:
             if self._folder(self.set) and not self._folder(glue_set):

@@ -120,7 +120,9 @@ class Multitask(Task):
         )
 
     def read(self, split: str) -> Sequence[MemberExample] | None:
-        """The examples of all tasks, or of the split's; see `Task.read`."""
+        """Returns the examples of all tasks, or of the split's; see
+        `Task.read`.
+        """
         key, _, own = split.rpartition(".")
         if key:
             examples = self.tasks[key].read(own)
@@ -174,7 +176,7 @@ class Multitask(Task):
     # --- the model's side --------------------------------------------------
 
     def head(self) -> MultiHeadConfig:  # type: ignore[override]
-        """The heads of all tasks."""
+        """Returns the heads of all tasks."""
         return MultiHeadConfig(
             {key: task.head() for key, task in self.tasks.items()}
         )
@@ -198,7 +200,7 @@ class Multitask(Task):
         return join_features(parts, power)
 
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """[B]: of each row the loss of its task."""
+        """Returns [B]: of each row the loss of its task."""
         index = batch[TASK_INDEX]
         total = tf.zeros(tf.shape(index), tf.float32)
         for number, (key, task) in enumerate(self.tasks.items()):
@@ -207,7 +209,7 @@ class Multitask(Task):
         return total
 
     def network_inputs(self, batch: Mapping[str, tf.Tensor]) -> dict[str, Any]:
-        """Input -> task -> its tensor, for the heads that take one."""
+        """Returns input -> task -> its tensor, for the heads that take one."""
         found: dict[str, Any] = {}
         for key, task in self.tasks.items():
             for name, value in task.network_inputs(_own(batch, key)).items():
@@ -215,7 +217,7 @@ class Multitask(Task):
         return found
 
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Those of all tasks, as "KEY/name"."""
+        """Returns those of all tasks, as "KEY/name"."""
         return {
             f"{key}/{name}": value
             for key, task in self.tasks.items()
@@ -223,7 +225,7 @@ class Multitask(Task):
         }
 
     def models(self, network: MultitaskNetwork) -> dict[str, tuple[Task, Any]]:
-        """Each task with a network of its own, by its key."""
+        """Returns each task with a network of its own, by its key."""
         return {
             key: (task, network.part(key)) for key, task in self.tasks.items()
         }
@@ -236,7 +238,7 @@ class Multitask(Task):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """Those of each example's task, with its key as `task`."""
+        """Returns those of each example's task, with its key as `task`."""
         found: list[Prediction] = [{}] * len(examples)
         for key, part in features.extra.items():
             own = [
@@ -261,7 +263,9 @@ class Multitask(Task):
         examples: Sequence[MemberExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, float]:
-        """The tasks' scores, and `mean` over their selecting metrics."""
+        """Returns the tasks' scores, and `mean` over their selecting
+        metrics.
+        """
         found: dict[str, float] = {}
         chosen: list[float] = []
         for key, task, numbers, own in self._by_task(examples):
@@ -286,7 +290,7 @@ class Multitask(Task):
         examples: Sequence[MemberExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """The tasks' files, each in a directory of its key."""
+        """Returns the tasks' files, each in a directory of its key."""
         split = split.rpartition(".")[2]
         return {
             f"{key}/{name}": content
@@ -301,7 +305,7 @@ class Multitask(Task):
         train: Sequence[MemberExample],
         held_out: Sequence[MemberExample],
     ) -> list[Prediction]:
-        """Those of the tasks; none where one has none."""
+        """Returns those of the tasks; none where one has none."""
         answers = {key: own for key, _, _, own in self._by_task(train)}
         found: list[Prediction] = [{}] * len(held_out)
         for key, task, numbers, own in self._by_task(held_out):
@@ -329,7 +333,7 @@ def _make(
 
 
 def _own(batch: Mapping[str, tf.Tensor], key: str) -> dict[str, tf.Tensor]:
-    """The inputs, and a task's arrays under its own names."""
+    """Returns the inputs, and a task's arrays under its own names."""
     found = {name: batch[name] for name in INPUTS}
     for name, value in batch.items():
         if name.startswith(f"{key}/"):
@@ -406,7 +410,7 @@ def join_features(
 
 
 def _among(values: np.ndarray, counts: list[int], number: int) -> np.ndarray:
-    """`values` where they belong, zeros where the others' would be."""
+    """Returns `values` where they belong, zeros where the others' would be."""
     shape = values.shape[1:]
     return np.concatenate(
         [

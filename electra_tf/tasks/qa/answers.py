@@ -94,7 +94,7 @@ def beam_tensors(spans: SpanOutput, size: int) -> dict[str, tf.Tensor]:
 
 
 def beam_of(row: Mapping[str, np.ndarray], answerable: bool) -> Beam:
-    """The beam of one window.
+    """Returns the beam of one window.
 
     Args:
       row: of `beam_tensors`, as arrays.
@@ -121,7 +121,7 @@ def beam_of(row: Mapping[str, np.ndarray], answerable: bool) -> Beam:
 def predict(
     windows: Sequence[Window], beams: Sequence[Beam], config: AnswerConfig
 ) -> Prediction:
-    """The answer to one question from all of its windows.
+    """Returns the answer to one question from all of its windows.
 
     Args:
       windows: of one example, in order; at least one.
@@ -158,7 +158,9 @@ def predict(
 def _valid(
     window: Window, beam: Beam, config: AnswerConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Score, first and last piece of the spans that may be an answer."""
+    """Returns score, first and last piece of the spans that may be an
+    answer.
+    """
     first = np.broadcast_to(beam.starts[:, None], beam.ends.shape)
     first = first - window.offset
     last = beam.ends - window.offset

@@ -57,7 +57,7 @@ class QAExample:
 
 
 def read_squad(path: str) -> list[QAExample]:
-    """The questions of a JSON file in the form of SQuAD (`.gz` too).
+    """Returns the questions of a JSON file in the form of SQuAD (`.gz` too).
 
     Raises:
       UserError: no such file, not JSON, not of this form, a question twice or
@@ -71,7 +71,7 @@ def read_squad(path: str) -> list[QAExample]:
 
 
 def squad_examples(content: Mapping[str, Any], where: str) -> list[QAExample]:
-    """The questions of a SQuAD file (1.1 or 2.0), in its order.
+    """Returns the questions of a SQuAD file (1.1 or 2.0), in its order.
 
     Args:
       content: the parsed JSON.
@@ -156,7 +156,7 @@ def check_unicode(text: str, what: str) -> None:
 def question_of(
     context: str, question: Mapping[str, Any], place: str
 ) -> QAExample:
-    """A question of SQuAD's form, or of a table's row.
+    """Returns a question of SQuAD's form, or of a table's row.
 
     Raises:
       KeyError, TypeError, ValueError: a key is missing or wrong.
@@ -193,7 +193,7 @@ def question_of(
 
 
 def _whole(value: Any) -> int:
-    """A number of a character; pandas writes 5.0 beside empty cells."""
+    """Returns a number of a character; pandas writes 5.0 beside empty cells."""
     if isinstance(value, str) and value.endswith(".0"):
         value = value.removesuffix(".0")
     if isinstance(value, float) and not value.is_integer():
@@ -224,7 +224,7 @@ def answers_listed(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def read_mrqa(path: str) -> list[QAExample]:
-    """The questions of a file, in its order.
+    """Returns the questions of a file, in its order.
 
     Of the places where an answer was detected the first is trained on; scores
     are of `answers`.
@@ -299,7 +299,7 @@ def check_ids(examples: Iterable[QAExample]) -> None:
 def locate_answer(
     example: QAExample, splitter: Splitter = WORDS
 ) -> tuple[int, int] | None:
-    """First and last word (inclusive) that hold the answer to train on.
+    """Returns first and last word (inclusive) that hold the answer to train on.
 
     Returns:
       None where there is no answer, or where it does not stand at its place
@@ -320,8 +320,8 @@ def locate_answer(
 
 
 def answer_span(example: QAExample) -> tuple[int, int] | None:
-    """The characters of the answer to train on, from the first to after the
-    last, white space around it aside.
+    """Returns the characters of the answer to train on, from the first to after
+    the last, white space around it aside.
 
     Returns:
       None where it does not stand there, to the letter.
@@ -333,7 +333,9 @@ def answer_span(example: QAExample) -> tuple[int, int] | None:
 
 
 def _span(example: QAExample) -> tuple[int, int] | None:
-    """Where the answer should be; None where that is not in the context."""
+    """Returns where the answer should be; None where that is not in the
+    context.
+    """
     answer, start = example.target, example.answer_start
     if not answer or start < 0 or start + len(answer) > len(example.context):
         return None
@@ -349,7 +351,7 @@ def _spaced(text: str) -> str:
 
 
 def unusable(example: QAExample, splitter: Splitter = WORDS) -> str | None:
-    """Why an example cannot be trained on; None where it can."""
+    """Returns why an example cannot be trained on; None where it can."""
     if not example.context.strip():
         return "its context is empty"
     if not example.question.strip():
@@ -388,7 +390,9 @@ def _shifted(example: QAExample) -> str | None:
 
 
 def contexts_of(examples: Sequence[QAExample]) -> tuple[list[str], np.ndarray]:
-    """The different contexts, and which one is each example's, int64 [E]."""
+    """Returns the different contexts, and which one is each example's, int64
+    [E].
+    """
     numbers: dict[str, int] = {}
     which = [numbers.setdefault(e.context, len(numbers)) for e in examples]
     return list(numbers), np.array(which, "int64")

@@ -145,7 +145,7 @@ class Windows:
         )
 
     def of(self, example: int) -> list[Window]:
-        """The windows of one example."""
+        """Returns the windows of one example."""
         return [
             self[row]
             for row in range(self.splits[example], self.splits[example + 1])
@@ -159,7 +159,7 @@ def make_windows(
     training: bool,
     splitter: Splitter = WORDS,
 ) -> Windows:
-    """All windows of `examples`, in their order.
+    """Returns all windows of `examples`, in their order.
 
     A context without a token has no window.
 
@@ -218,7 +218,7 @@ def _answer_pieces(
     document: np.ndarray,
     splitter: Splitter,
 ) -> np.ndarray:
-    """First and last piece (inclusive) of the answers, int64 [E, 2].
+    """Returns first and last piece (inclusive) of the answers, int64 [E, 2].
 
     These are the pieces that are the answer's characters and no others.
     Where an answer begins or ends inside a piece, they are what the original
@@ -248,7 +248,7 @@ def _answer_pieces(
 def _pieces_in_words(
     document: Document, words: tuple[int, int], answer: np.ndarray
 ) -> tuple[int, int]:
-    """First and last piece of an answer inside some words.
+    """Returns first and last piece of an answer inside some words.
 
     The words may be wider than the answer: "(1895-1943)." for "1895".
     """
@@ -269,7 +269,7 @@ def _pieces_in_words(
 
 
 def window_features(windows: Windows, vocab: Vocab) -> Features:
-    """Windows as rows of tokens, without targets.
+    """Returns windows as rows of tokens, without targets.
 
     Args:
       windows: N windows.
@@ -292,8 +292,8 @@ def window_features(windows: Windows, vocab: Vocab) -> Features:
 
 
 def targets(windows: Windows) -> dict[str, np.ndarray]:
-    """What the loss needs: int32 [N] `start_positions`, `end_positions` and
-    `is_impossible`.
+    """Returns what the loss needs: int32 [N] `start_positions`, `end_positions`
+    and `is_impossible`.
     """
     return {
         "start_positions": windows.answer_start.astype("int32"),

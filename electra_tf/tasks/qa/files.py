@@ -40,7 +40,7 @@ _OTHERS = {
 
 
 def read(path: str, first_number: int = 0) -> list[QAExample]:
-    """The questions of a file, in its order.
+    """Returns the questions of a file, in its order.
 
     Args:
       path: of any form; compressed or not, or a folder of `datasets`.
@@ -118,7 +118,7 @@ def _refuse_others(record: Mapping[str, Any], place: str) -> None:
 
 
 def _row(row: Any, place: str, number: int) -> QAExample:
-    """A question with its context beside it."""
+    """Returns a question with its context beside it."""
     if isinstance(row, Mapping) and not {"context", "answers"} <= set(row):
         _refuse_others(row, place)
     try:
@@ -153,7 +153,9 @@ def _parsed(text: str) -> Any:
 
 
 def _one_answer(record: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The answer of a row that has it in columns; empty where it is empty."""
+    """Returns the answer of a row that has it in columns; empty where it is
+    empty.
+    """
     name = next((name for name in _ANSWER if name in record), None)
     if name is None:
         return None
@@ -173,7 +175,7 @@ def _one_answer(record: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 
 def _cmrc(article: Mapping[str, Any]) -> dict[str, Any]:
-    """An article of CMRC 2018's first form in SQuAD's."""
+    """Returns an article of CMRC 2018's first form in SQuAD's."""
     context = article["context_text"]
     asked = []
     for question in article.get("qas") or []:

@@ -40,18 +40,19 @@ Scorer = Callable[[str, str], float]
 
 
 def normalize(text: str) -> str:
-    """What of a text is compared."""
+    """Returns what of a text is compared."""
     text = text.lower().translate(_NO_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", text).split())
 
 
 def exact(truth: str, answer: str) -> float:
-    """1 if they are the same once normalised, else 0."""
+    """Returns 1 if they are the same once normalised, else 0."""
     return float(normalize(truth) == normalize(answer))
 
 
 def f1(truth: str, answer: str) -> float:
-    """Harmonic mean of precision and recall of words, repeated ones too.
+    """Returns harmonic mean of precision and recall of words, repeated ones
+    too.
 
     Texts without a word share nothing, even with one another (SQuAD 1.1).
     """
@@ -73,13 +74,13 @@ def f1_characters(truth: str, answer: str) -> float:
 
 
 def without_blanks(texts: Iterable[str]) -> bool:
-    """Whether most of some texts are in scripts that set no blanks."""
+    """Returns whether most of some texts are in scripts that set no blanks."""
     found = [bool(_BLANKLESS.search(text)) for text in texts]
     return sum(found) > len(found) / 2
 
 
 def f1_of_counts(common: int, expected: int, given: int) -> float:
-    """F1 from the sizes of two sets and of what they share."""
+    """Returns F1 from the sizes of two sets and of what they share."""
     if not common:
         return 0.0
     precision, recall = common / given, common / expected
@@ -101,14 +102,14 @@ def f1_characters_with_null(truth: str, answer: str) -> float:
 
 
 def best(scorer: Scorer, truths: Sequence[str], answer: str) -> float:
-    """The score against the truth that it is best against."""
+    """Returns the score against the truth that it is best against."""
     return max(scorer(truth, answer) for truth in truths)
 
 
 def squad1_scores(
     truths: Sequence[Sequence[str]], answers: Sequence[str]
 ) -> dict[str, float]:
-    """SQuAD 1.1's scores.
+    """Returns SQuAD 1.1's scores.
 
     Args:
       truths: the true answers of N questions, one or more each.
@@ -143,7 +144,7 @@ def squad2_scores(
     null_odds: Sequence[float],
     threshold: float,
 ) -> dict[str, float]:
-    """SQuAD 2.0's scores, with odds that there is no answer.
+    """Returns SQuAD 2.0's scores, with odds that there is no answer.
 
     Args:
       truths: the true answers of N questions; none where there is no answer.
@@ -206,7 +207,7 @@ def best_threshold(
     has_answer: np.ndarray,
     null_odds: Sequence[float],
 ) -> tuple[float, float]:
-    """The threshold on null odds that scores best.
+    """Returns the threshold on null odds that scores best.
 
     Thresholds are tried from "never an answer" on, each question's odds in
     rising order; the first of equally good ones is taken.
@@ -234,7 +235,7 @@ def best_threshold(
 def cmrc_scores(
     truths: Sequence[Sequence[str]], answers: Sequence[str]
 ) -> dict[str, float]:
-    """The scores of CMRC 2018's evaluation.
+    """Returns the scores of CMRC 2018's evaluation.
 
     Texts are compared in lower case and without punctuation of Chinese.
     Exact: one of the true answers is the same. F1: an ideograph is a unit, so
@@ -266,7 +267,7 @@ def cmrc_scores(
 
 
 def cmrc_exact(truth: str, answer: str) -> float:
-    """1 if they are the same but for case and punctuation, else 0."""
+    """Returns 1 if they are the same but for case and punctuation, else 0."""
     return float(_bare(truth) == _bare(answer))
 
 
@@ -280,7 +281,8 @@ def cmrc_f1(truth: str, answer: str) -> float:
 
 
 def cmrc_may_differ(text: str) -> bool:
-    """Whether NLTK may cut a text's words of other scripts in another way.
+    """Returns whether NLTK may cut a text's words of other scripts in another
+    way.
 
     Which it does at apostrophes, at points and commas that touch a letter,
     and in words such as "cannot".
@@ -293,7 +295,7 @@ def _bare(text: str) -> str:
 
 
 def _longest_run(first: Sequence[str], second: Sequence[str]) -> int:
-    """Length of the longest common run."""
+    """Returns length of the longest common run."""
     longest = 0
     before = [0] * (len(second) + 1)  # of runs that end at the last unit
     for unit in first:

@@ -108,7 +108,7 @@ class QuestionAnswering(FileTask):
     # --- examples ----------------------------------------------------------
 
     def read_files(self, paths: Sequence[str], split: str) -> list[QAExample]:
-        """The questions of a file."""
+        """Returns the questions of a file."""
         return self._read_file(paths[0], 0)
 
     def _read_file(self, path: str, first_number: int) -> list[QAExample]:
@@ -118,7 +118,9 @@ class QuestionAnswering(FileTask):
         return READERS[form](path)
 
     def find(self, split: str) -> tuple[str, ...]:
-        """The official file, or of sets of one's own one that is named so."""
+        """Returns the official file, or of sets of one's own one that is named
+        so.
+        """
         found = super().find(split)
         if found or not self.data or not files.is_directory(self.data):
             return found
@@ -146,11 +148,11 @@ class QuestionAnswering(FileTask):
         return with_unanswerable(found)
 
     def identity(self, example: QAExample) -> str:
-        """Its context: questions on one are held out together."""
+        """Returns its context: questions on one are held out together."""
         return example.context
 
     def file_names(self, split: str) -> list[str]:
-        """The official ones."""
+        """Returns the official ones."""
         names = self.official_names.get(self._member)
         if names is None:
             names = self.official_names["*"]
@@ -168,7 +170,7 @@ class QuestionAnswering(FileTask):
         )
 
     def record(self, item: Any) -> Mapping[str, Any]:
-        """A mapping with question and context, or a pair of them."""
+        """Returns a mapping with question and context, or a pair of them."""
         if isinstance(item, Mapping):
             return item
         if isinstance(item, tuple | list) and len(item) == 2:
@@ -187,7 +189,7 @@ class QuestionAnswering(FileTask):
         return found
 
     def asked(self, record: Mapping[str, Any], place: str) -> QAExample:
-        """The same; either text may be empty."""
+        """Returns the same; either text may be empty."""
         texts = {}
         for name in ("question", "context"):
             text = record.get(name)
@@ -210,7 +212,7 @@ class QuestionAnswering(FileTask):
     # --- the model's side --------------------------------------------------
 
     def head(self) -> TaskHeadConfig:
-        """A span head, joint or not."""
+        """Returns a span head, joint or not."""
         options = self.options
         return TaskHeadConfig(
             HEADS[options.head],
@@ -225,7 +227,7 @@ class QuestionAnswering(FileTask):
         examples: Sequence[QAExample],
         training: bool,
     ) -> Features:
-        """Windows of the questions; see `Task.features`."""
+        """Returns windows of the questions; see `Task.features`."""
         chosen = np.arange(len(examples))
         if training:
             chosen = self._usable(examples)
@@ -244,7 +246,9 @@ class QuestionAnswering(FileTask):
         )
 
     def _usable(self, examples: Sequence[QAExample]) -> np.ndarray:
-        """Numbers of those that can be trained on, int64; tells the others."""
+        """Returns numbers of those that can be trained on, int64; tells the
+        others.
+        """
         reasons = [unusable(e, self.splitter) for e in examples]
         self.skipped = [
             f"{e.place}, {e.question_id}: {reason}"
@@ -264,11 +268,11 @@ class QuestionAnswering(FileTask):
     def network_inputs(
         self, batch: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """The true start, which a joint head's end is trained on."""
+        """Returns the true start, which a joint head's end is trained on."""
         return {"start_positions": batch["start_positions"]}
 
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """[B]; see `losses.span_loss`."""
+        """Returns [B]; see `losses.span_loss`."""
         return losses.span_loss(
             outputs.spans,
             batch["start_positions"],
@@ -278,7 +282,7 @@ class QuestionAnswering(FileTask):
         )
 
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """The best starts and ends; see `qa_answers.beam_tensors`."""
+        """Returns the best starts and ends; see `qa_answers.beam_tensors`."""
         return qa_answers.beam_tensors(outputs.spans, self.options.beam_size)
 
     # --- answers -----------------------------------------------------------
@@ -289,7 +293,7 @@ class QuestionAnswering(FileTask):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """Answers, with where they stand; "" for no answer."""
+        """Returns answers, with where they stand; "" for no answer."""
         windows: qa_features.Windows = features.extra
         config = qa_answers.AnswerConfig(
             self.options.n_best_size, self.options.max_answer_length
@@ -346,7 +350,9 @@ class QuestionAnswering(FileTask):
     def scores(
         self, examples: Sequence[QAExample], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Those of `qa_metrics`, over questions whose answer is known."""
+        """Returns those of `qa_metrics`, over questions whose answer is
+        known.
+        """
         known = [
             (example.answers, prediction)
             for example, prediction in zip(examples, predictions)
@@ -367,7 +373,7 @@ class QuestionAnswering(FileTask):
     def _scores(
         self, truths: Sequence[Sequence[str]], answers: Sequence[str]
     ) -> dict[str, float]:
-        """Where every question has an answer."""
+        """Returns where every question has an answer."""
         return qa_metrics.squad1_scores(truths, answers)
 
     def tune(
@@ -385,7 +391,8 @@ class QuestionAnswering(FileTask):
         examples: Sequence[QAExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """What SQuAD's script and leaderboards take, and what was left out.
+        """Returns what SQuAD's script and leaderboards take, and what was left
+        out.
 
         `predictions.json` (id -> answer, "" for none), `nbest_predictions.json`
         (id -> the best answers, whatever the odds), and where questions may be
@@ -536,13 +543,13 @@ class ChineseQA(QuestionAnswering):
 
 
 def _best_text(prediction: Prediction) -> str:
-    """The best answer, whatever the odds that there is none."""
+    """Returns the best answer, whatever the odds that there is none."""
     best = prediction["n_best"]
     return best[0]["text"] if best else ""
 
 
 def _word_end(context: str, length: int) -> int:
-    """Where the word that holds character `length - 1` ends."""
+    """Returns where the word that holds character `length - 1` ends."""
     end = context.find(" ", length)
     return len(context) if end < 0 else end
 

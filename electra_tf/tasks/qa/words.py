@@ -38,7 +38,7 @@ class Splitter:
     space: re.Pattern[str] | None = None
 
     def text(self, source: str) -> str:
-        """An answer's text, from the part of the context that it is."""
+        """Returns an answer's text, from the part of the context that it is."""
         if self.space is None:
             return source
         return self.space.sub(" ", source)
@@ -55,7 +55,7 @@ CHARACTERS = Splitter(re.compile(rf"[{_CHARACTER}]|[^\s{_CHARACTER}]+"))
 def split_words(
     context: str, splitter: Splitter = WORDS
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """The words of a context, and where each starts, int64 [words]."""
+    """Returns the words of a context, and where each starts, int64 [words]."""
     found = [(m.group(), m.start()) for m in splitter.word.finditer(context)]
     words = tuple(word for word, _ in found)
     return words, np.array([start for _, start in found], "int64")
@@ -92,11 +92,15 @@ class Document:
         return np.searchsorted(self.starts, starts)
 
     def span(self, first: int, last: int) -> tuple[int, int]:
-        """Pieces `first` to `last` in characters; the end is exclusive."""
+        """Returns pieces `first` to `last` in characters; the end is
+        exclusive.
+        """
         return int(self.starts[first]), int(self.ends[last])
 
     def text(self, first: int, last: int) -> str:
-        """The text of pieces `first` to `last`, as the splitter spaces it."""
+        """Returns the text of pieces `first` to `last`, as the splitter spaces
+        it.
+        """
         start, end = self.span(first, last)
         return self.splitter.text(self.context[start:end])
 
@@ -132,7 +136,7 @@ class Documents:
     def pieces_at(
         self, which: np.ndarray, spans: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The pieces that fill spans of characters.
+        """Returns the pieces that fill spans of characters.
 
         Args:
           which: int64 [N], the document of each.
@@ -187,7 +191,9 @@ def _parts(contexts: Sequence[str]) -> Iterator[Sequence[str]]:
 def _make_part(
     tokenizer: Tokenizer, contexts: Sequence[str], splitter: Splitter
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Pieces of each context, then ids, starts and ends of all pieces."""
+    """Returns pieces of each context, then ids, starts and ends of all
+    pieces.
+    """
     # No word goes over a line's end, so all contexts are split at once.
     lines = "\n".join(contexts)
     words = splitter.word.findall(lines)

@@ -84,7 +84,7 @@ def read_pairs(
     form: Form = "auto",
     judged: bool = True,
 ) -> list[Pair]:
-    """The pairs of a file, in order.
+    """Returns the pairs of a file, in order.
 
     A triple is two pairs of relevance 1 and 0; so are positives and negatives
     of lists. A pair without a query id has the query for it; one without a
@@ -136,7 +136,7 @@ def pair_of(
     place: str,
     may_be_empty: bool = False,
 ) -> Pair:
-    """A row.
+    """Returns a row.
 
     Args:
       record: column -> value.
@@ -305,7 +305,8 @@ def _check_ids(
 
 
 def run_text(pairs: Iterable[Pair], scores: Iterable[float], tag: str) -> str:
-    """A ranking as trec_eval reads it: query, Q0, passage, rank, score, tag.
+    """Returns a ranking as trec_eval reads it: query, Q0, passage, rank, score,
+    tag.
 
     White space in ids becomes "_".
     """
@@ -327,7 +328,7 @@ def pair_rows(
     max_length: int,
     max_query_length: int,
 ) -> Features:
-    """`[CLS] query [SEP] passage [SEP]`; segment 1 from the passage on.
+    """Returns `[CLS] query [SEP] passage [SEP]`; segment 1 from the passage on.
 
     The query is cut to its length, the passage to what is left. Each
     different text is tokenized once.
@@ -355,7 +356,7 @@ def make_groups(
     groups_per_positive: int | None,
     seed: int,
 ) -> Groups:
-    """Each positive of a query with some of the query's negatives.
+    """Returns each positive of a query with some of the query's negatives.
 
     A query is its text. A positive's negatives are the passages of less
     relevance than its own. They are drawn without putting back, and come
@@ -401,7 +402,9 @@ def make_groups(
 def _distinct(
     pairs: Sequence[Pair], grades: Sequence[float]
 ) -> list[list[int]]:
-    """The numbers of each query's different passages, the best judged."""
+    """Returns the numbers of each query's different passages, the best
+    judged.
+    """
     queries: dict[str, dict[str, int]] = {}
     for i, pair in enumerate(pairs):
         passages = queries.setdefault(pair.query, {})

@@ -17,7 +17,7 @@ CUTOFF = 10  # of MRR and nDCG
 
 
 def pairwise(scores: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
-    """RankNet's: -log sigmoid(better - worse), mean over unequal pairs.
+    """Returns RankNet's: -log sigmoid(better - worse), mean over unequal pairs.
 
     Args:
       scores: [B, G] float32.
@@ -35,7 +35,7 @@ def pairwise(scores: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
 
 
 def listwise(scores: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
-    """Softmax cross-entropy with the best passages, which share alike.
+    """Returns softmax cross-entropy with the best passages, which share alike.
 
     Args:
       scores: [B, G] float32.
@@ -51,7 +51,7 @@ def listwise(scores: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
 
 
 def listnet(scores: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
-    """ListNet's top-one loss: cross-entropy with softmax(relevance).
+    """Returns ListNet's top-one loss: cross-entropy with softmax(relevance).
 
     Args:
       scores: [B, G] float32.
@@ -66,7 +66,7 @@ def listnet(scores: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
 
 
 def pointwise(scores: tf.Tensor, relevant: tf.Tensor) -> tf.Tensor:
-    """Binary cross-entropy of each passage by itself.
+    """Returns binary cross-entropy of each passage by itself.
 
     Args:
       scores: [...] float32.
@@ -115,7 +115,7 @@ def ranking_scores(
 
 
 def reciprocal_rank(relevant: np.ndarray) -> float:
-    """1 / the rank of the first relevant passage; 0 below the cut-off.
+    """Returns 1 / the rank of the first relevant passage; 0 below the cut-off.
 
     Args:
       relevant: bool [n], best first.
@@ -125,7 +125,8 @@ def reciprocal_rank(relevant: np.ndarray) -> float:
 
 
 def average_precision(relevant: np.ndarray) -> float:
-    """Mean, over relevant passages, of the share of relevant ones up to it.
+    """Returns mean, over relevant passages, of the share of relevant ones up to
+    it.
 
     Args:
       relevant: bool [n], best first, one true at least.
@@ -135,7 +136,7 @@ def average_precision(relevant: np.ndarray) -> float:
 
 
 def normalised_gain(relevance: np.ndarray) -> float:
-    """nDCG with gains 2^relevance - 1 and discounts log2(1 + rank).
+    """Returns nDCG with gains 2^relevance - 1 and discounts log2(1 + rank).
 
     Args:
       relevance: float [n], best first; below 0 counts as 0.

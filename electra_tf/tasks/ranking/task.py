@@ -46,7 +46,7 @@ class Ranking(FileTask):
     # --- examples ----------------------------------------------------------
 
     def read(self, split: str) -> Sequence[Pair] | None:
-        """The pairs of a split; see `FileTask.read`."""
+        """Returns the pairs of a split; see `FileTask.read`."""
         pairs = super().read(split)
         if pairs and split == "validation":
             self._check_judged(pairs, self._source(split)[0][0])
@@ -55,7 +55,7 @@ class Ranking(FileTask):
         return pairs
 
     def read_files(self, paths: Sequence[str], split: str) -> list[Pair]:
-        """The pairs of a file."""
+        """Returns the pairs of a file."""
         if not self.trained:
             self.options = ranking_pairs.with_columns(self.options, paths[0])
         trained = set(paths) <= set(self.find("train"))
@@ -63,13 +63,14 @@ class Ranking(FileTask):
         return read_pairs(paths[0], self.options, form, split != "test")
 
     def identity(self, example: Pair) -> str:
-        """Its query: all of its passages are on one side."""
+        """Returns its query: all of its passages are on one side."""
         return example.query
 
     def draw(
         self, examples: Sequence[Pair], count: int, seed: int
     ) -> Sequence[Pair]:
-        """Whole queries at random, until they have `count` pairs or more.
+        """Returns whole queries at random, until they have `count` pairs or
+        more.
 
         Of a query with a part of its passages nothing could be learned.
         """
@@ -125,7 +126,7 @@ class Ranking(FileTask):
             )
 
     def example(self, record: Mapping[str, Any], place: str) -> Pair:
-        """A pair from the query's and the passage's column."""
+        """Returns a pair from the query's and the passage's column."""
         return ranking_pairs.pair_of(record, self.options.column_names, place)
 
     def asked(self, record: Mapping[str, Any], place: str) -> Pair:
@@ -134,7 +135,7 @@ class Ranking(FileTask):
         return ranking_pairs.pair_of(record, names, place, may_be_empty=True)
 
     def record(self, item: Any) -> Mapping[str, Any]:
-        """(query, passage), or a mapping with both."""
+        """Returns (query, passage), or a mapping with both."""
         if isinstance(item, tuple | list) and len(item) == 2:
             columns = self.options.column_names
             return {columns.query: item[0], columns.passage: item[1]}
@@ -158,7 +159,7 @@ class Ranking(FileTask):
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Pair], training: bool
     ) -> Features:
-        """Rows; in training groups of G, and `relevance` [units, G].
+        """Returns rows; in training groups of G, and `relevance` [units, G].
 
         With the pointwise loss there are no groups but single rows, of the
         same pairs, and `relevance` is [rows], 0 or 1.
@@ -207,7 +208,7 @@ class Ranking(FileTask):
         )
 
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """[B]: the loss of each group; pointwise, of each row."""
+        """Returns [B]: the loss of each group; pointwise, of each row."""
         relevance = batch["relevance"]
         scores = tf.reshape(outputs.logits, tf.shape(relevance))
         if self.options.loss == "pointwise":
@@ -215,7 +216,9 @@ class Ranking(FileTask):
         return ranking_scores.LOSSES[self.options.loss](scores, relevance)
 
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """`score` [rows]; of models from elsewhere perhaps from 0 to 1."""
+        """Returns `score` [rows]; of models from elsewhere perhaps from 0 to
+        1.
+        """
         score = outputs.logits[:, 0]
         if self.state.get("activation") == "sigmoid":
             score = tf.sigmoid(score)
@@ -229,13 +232,15 @@ class Ranking(FileTask):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """`score` of each pair: a logit, to be compared for one query."""
+        """Returns `score` of each pair: a logit, to be compared for one
+        query.
+        """
         return [{"score": float(output["score"])} for output in outputs]
 
     def scores(
         self, examples: Sequence[Pair], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """MRR@10, nDCG@10 and MAP; see `ranking_scores`."""
+        """Returns MRR@10, nDCG@10 and MAP; see `ranking_scores`."""
         queries: dict[str, list[tuple[float, float]]] = {}
         for pair, prediction in zip(examples, predictions):
             if pair.relevance is not None:
@@ -253,7 +258,7 @@ class Ranking(FileTask):
         examples: Sequence[Pair],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """The ranking in TREC's form."""
+        """Returns the ranking in TREC's form."""
         scores = [prediction["score"] for prediction in predictions]
         text = ranking_pairs.run_text(examples, scores, "electra_tf")
         return {f"{split}_run.txt": text.encode("utf-8")}
@@ -261,6 +266,6 @@ class Ranking(FileTask):
     def constant(
         self, train: Sequence[Pair], held_out: Sequence[Pair]
     ) -> list[Prediction]:
-        """A random order, always the same one."""
+        """Returns a random order, always the same one."""
         draws = np.random.default_rng(0).random(len(held_out))
         return [{"score": float(score)} for score in draws]

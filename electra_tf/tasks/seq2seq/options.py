@@ -110,7 +110,7 @@ class Seq2SeqOptions(TableOptions):
             )
 
     def search(self) -> SearchConfig:
-        """How texts are searched; the end takes a token of its own."""
+        """Returns how texts are searched; the end takes a token of its own."""
         return SearchConfig(
             self.beam_size,
             self.max_target_length + 1,

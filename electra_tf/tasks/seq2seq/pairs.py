@@ -70,7 +70,7 @@ class Pair:
 def read(
     paths: Sequence[str], options: Seq2SeqOptions, paired: bool
 ) -> list[Pair]:
-    """All pairs of a split, in order.
+    """Returns all pairs of a split, in order.
 
     Args:
       paths: a table, or two parallel files.
@@ -159,7 +159,7 @@ def _replaced(
 def pair(
     record: Mapping[str, Any], place: str, options: Seq2SeqOptions, paired: bool
 ) -> Pair:
-    """A record as a pair.
+    """Returns a record as a pair.
 
     Args:
       record: column -> value.
@@ -185,7 +185,7 @@ def pair(
 def _references(
     record: Mapping[str, Any], column: str, place: str
 ) -> tuple[str, ...]:
-    """Several targets: a list, or columns summary1, summary2, ..."""
+    """Returns several targets: a list, or columns summary1, summary2, ..."""
     listed = record.get(column)
     names = [f"{column}[{i}]" for i in range(len(listed or ()))]
     if not isinstance(listed, list | tuple):
@@ -233,7 +233,8 @@ def _parallel(source: str, target: str) -> Iterator[Pair]:
 
 
 def read_set(name: str, split: str, data_dir: str | None) -> list[Pair] | None:
-    """A split's pairs, in the order of the source; downloads if it must.
+    """Returns a split's pairs, in the order of the source; downloads if it
+    must.
 
     Args:
       name: of the set and its config: "ted_hrlr_translate/pt_to_en".
@@ -271,7 +272,7 @@ def read_set(name: str, split: str, data_dir: str | None) -> list[Pair] | None:
 
 
 def set_builder(name: str, data_dir: str | None) -> Any:
-    """The set's `tfds.core.DatasetBuilder`.
+    """Returns the set's `tfds.core.DatasetBuilder`.
 
     Raises:
       UserError: no such set.
@@ -285,7 +286,7 @@ def set_builder(name: str, data_dir: str | None) -> Any:
 
 
 def set_columns(name: str, builder: Any) -> tuple[str, str]:
-    """What holds the texts that are read and those that are written.
+    """Returns what holds the texts that are read and those that are written.
 
     Raises:
       UserError: it is no set of such pairs.
@@ -325,7 +326,7 @@ def _cannot(name: str, error: Exception) -> UserError:
 def source_rows(
     tokenizer: Tokenizer, texts: Sequence[str], max_length: int
 ) -> Features:
-    """A row for each source, cut to `max_length` tokens."""
+    """Returns a row for each source, cut to `max_length` tokens."""
     found = tokenize_all(tokenizer, texts)
     counts = np.minimum(found.count, max_length - 2)
     tokens, splits = _framed(
@@ -341,7 +342,9 @@ def source_rows(
 def target_rows(
     tokenizer: Tokenizer, texts: Sequence[str], max_length: int
 ) -> Sequences:
-    """A row for each target, of `max_length` tokens beside [CLS] and [SEP]."""
+    """Returns a row for each target, of `max_length` tokens beside [CLS] and
+    [SEP].
+    """
     found = tokenize_all(tokenizer, texts)
     whole = found.count <= max_length
     counts = np.minimum(found.count, max_length)
@@ -352,7 +355,9 @@ def target_rows(
 def _framed(
     vocab: Vocab, found: Pieces, counts: np.ndarray, closed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The first `counts` pieces of each row in [CLS] and, if closed, [SEP]."""
+    """Returns the first `counts` pieces of each row in [CLS] and, if closed,
+    [SEP].
+    """
     closed = closed.astype("int64")
     splits = np.concatenate([[0], np.cumsum(counts + 1 + closed)])
     tokens = np.full(splits[-1], vocab.sep_id, "int32")
@@ -364,7 +369,7 @@ def _framed(
 
 
 def specials(vocab: Vocab) -> dict[str, Any]:
-    """What a search must know of a vocabulary, as JSON has it.
+    """Returns what a search must know of a vocabulary, as JSON has it.
 
     `start`, `end`: the tokens a target is between; `banned`: those that are
     never written; `size`: tokens in all.

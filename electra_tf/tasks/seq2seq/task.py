@@ -50,7 +50,7 @@ class Seq2SeqTask(FileTask):
     # --- examples ----------------------------------------------------------
 
     def read(self, split: str) -> Sequence[Pair] | None:
-        """The pairs of a split; see `FileTask.read`."""
+        """Returns the pairs of a split; see `FileTask.read`."""
         if not self._set or split not in splits.SPLITS:
             return super().read(split)
         if split != "test" and self.options.validation_fraction:
@@ -61,17 +61,17 @@ class Seq2SeqTask(FileTask):
         return pairs.read_set(self._set, split, self.data)
 
     def read_files(self, paths: Sequence[str], split: str) -> list[Pair]:
-        """The pairs of a table, or of two parallel files."""
+        """Returns the pairs of a table, or of two parallel files."""
         if len(paths) == 1 and not self.trained:
             self.options = pairs.with_columns(self.options, paths[0])
         return pairs.read(paths, self.options, paired=split != "test")
 
     def identity(self, example: Pair) -> str:
-        """Both texts."""
+        """Returns both texts."""
         return f"{example.source}\0{example.target}"
 
     def find(self, split: str) -> tuple[str, ...]:
-        """A table, or where languages are given two parallel files."""
+        """Returns a table, or where languages are given two parallel files."""
         options, option = self.options, f"{split}_file"
         languages = options.source_language, options.target_language
         folder = self.data is not None and files.is_directory(self.data)
@@ -103,7 +103,7 @@ class Seq2SeqTask(FileTask):
         return found or super().find(split)  # a table, with both
 
     def _only_one(self, language: str | None) -> str | None:
-        """The only file of a language, whose name tells no split."""
+        """Returns the only file of a language, whose name tells no split."""
         folder = self.data or ""
         found = [
             name
@@ -148,7 +148,7 @@ class Seq2SeqTask(FileTask):
         )  # fmt: skip
 
     def record(self, item: Any) -> Mapping[str, Any]:
-        """A text, or a mapping with one."""
+        """Returns a text, or a mapping with one."""
         if isinstance(item, str):
             return {self.options.source_column: item}
         if isinstance(item, Mapping):
@@ -158,7 +158,7 @@ class Seq2SeqTask(FileTask):
     # --- the model's side --------------------------------------------------
 
     def head(self) -> DecoderConfig:  # type: ignore[override]
-        """A decoder."""
+        """Returns a decoder."""
         return DecoderConfig(
             num_layers=self.options.decoder_layers,
             from_encoder=self.options.from_encoder,
@@ -167,7 +167,9 @@ class Seq2SeqTask(FileTask):
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Pair], training: bool
     ) -> Features:
-        """Sources, in training with targets; empty ones are left out then."""
+        """Returns sources, in training with targets; empty ones are left out
+        then.
+        """
         options = self.options
         if not training:
             made = pairs.source_rows(
@@ -212,11 +214,12 @@ class Seq2SeqTask(FileTask):
     def network_inputs(
         self, batch: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """The target as far as it is given: without its last token."""
+        """Returns the target as far as it is given: without its last token."""
         return {"target_ids": batch["target_ids"][:, :-1]}
 
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """[B], of all tokens of a target, over the mean target's length.
+        """Returns [B], of all tokens of a target, over the mean target's
+        length.
 
         So every token weighs the same, whatever stands beside it in a batch.
         """
@@ -241,7 +244,7 @@ class Seq2SeqTask(FileTask):
         input_mask: tf.Tensor,
         segment_ids: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """The best hypotheses of each row.
+        """Returns the best hypotheses of each row.
 
         Returns:
           `ids` int32 [B, n_best, T], `lengths` int32 [B, n_best] and `scores`
@@ -300,7 +303,7 @@ class Seq2SeqTask(FileTask):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """`text` and `score`; `n_best` of them where there are several.
+        """Returns `text` and `score`; `n_best` of them where there are several.
 
         For a source without tokens an empty text, with a score of 0.
         """
@@ -337,14 +340,14 @@ class Seq2SeqTask(FileTask):
         examples: Sequence[Pair],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """`texts.txt`, a text a line."""
+        """Returns `texts.txt`, a text a line."""
         lines = (" ".join(p["text"].splitlines()) + "\n" for p in predictions)
         return {"texts.txt": "".join(lines).encode()}
 
     def constant(
         self, train: Sequence[Pair], held_out: Sequence[Pair]
     ) -> list[Prediction]:
-        """The first words of the source, as many as targets have."""
+        """Returns the first words of the source, as many as targets have."""
         counts = [len(e.target.split()) for e in train if e.target]
         count = max(1, round(float(np.mean(counts)))) if counts else 1
         return [
@@ -366,7 +369,7 @@ class Translation(Seq2SeqTask):
     def scores(
         self, examples: Sequence[Pair], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Corpus BLEU and chrF."""
+        """Returns corpus BLEU and chrF."""
         found = self._scored(examples, predictions)
         return {name: score.value for name, score in found.items()}
 
@@ -376,7 +379,9 @@ class Translation(Seq2SeqTask):
         examples: Sequence[Pair],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """`texts.txt`, and `scores.json`: scores with their signatures."""
+        """Returns `texts.txt`, and `scores.json`: scores with their
+        signatures.
+        """
         made = super().files(split, examples, predictions)
         found = self._scored(examples, predictions)
         if found:
@@ -419,7 +424,7 @@ class AbstractiveSummarization(Seq2SeqTask):
     def scores(
         self, examples: Sequence[Pair], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Mean F of ROUGE-1, -2 and -L."""
+        """Returns mean F of ROUGE-1, -2 and -L."""
         known = answered(examples, predictions)
         return {} if known is None else metrics.rouge(*known, self.options.stem)
 
@@ -427,7 +432,9 @@ class AbstractiveSummarization(Seq2SeqTask):
 def answered(
     examples: Sequence[Pair], predictions: Sequence[Prediction]
 ) -> tuple[list[str], list[str | tuple[str, ...]]] | None:
-    """Texts and references; None unless every example has its target."""
+    """Returns texts and references; None unless every example has its
+    target.
+    """
     targets = [example.target for example in examples]
     if not targets or any(target is None for target in targets):
         return None

@@ -36,7 +36,8 @@ class Span(NamedTuple):
 
 
 def split_all(texts: Sequence[str], language: str = "en") -> list[list[Span]]:
-    """The sentences of texts in their order, without the space around them.
+    """Returns the sentences of texts in their order, without the space around
+    them.
 
     Args:
       texts: may be empty.
@@ -59,7 +60,9 @@ def split_all(texts: Sequence[str], language: str = "en") -> list[list[Span]]:
 
 
 def words(text: str) -> list[str]:
-    """Its words in lower case; of scripts without spaces, the characters."""
+    """Returns its words in lower case; of scripts without spaces, the
+    characters.
+    """
     found: list[str] = []
     for match in _WORD.finditer(text.lower()):
         word = match.group()
@@ -78,7 +81,7 @@ def words(text: str) -> list[str]:
 
 
 def join(texts: Sequence[str]) -> str:
-    """Sentences as one text, with spaces where the script has them."""
+    """Returns sentences as one text, with spaces where the script has them."""
     joined = ""
     for text in texts:
         glued = not joined or is_cjk(joined[-1]) or is_cjk(text[0])
@@ -133,7 +136,7 @@ def with_columns(options: SummaryOptions, path: str) -> SummaryOptions:
 
 
 def read(path: str, options: SummaryOptions, summarized: bool) -> list[Article]:
-    """The documents of a file, in order.
+    """Returns the documents of a file, in order.
 
     Args:
       path: JSON Lines, TSV or CSV; `.gz` and so on too.
@@ -169,7 +172,7 @@ def article(
     options: SummaryOptions,
     may_be_empty: bool = False,
 ) -> Article:
-    """A record without a summary as a document; see `read`.
+    """Returns a record without a summary as a document; see `read`.
 
     Args:
       record: column -> value.
@@ -200,7 +203,7 @@ def _check(
 def sentence_scores(
     places: Places, scores: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """The scores of each document's sentences.
+    """Returns the scores of each document's sentences.
 
     Args:
       places: of N documents.

@@ -26,7 +26,7 @@ def take(
     length: Length,
     block: bool = False,
 ) -> list[int]:
-    """The first of `order` that fill a summary, in the text's order.
+    """Returns the first of `order` that fill a summary, in the text's order.
 
     Args:
       order: numbers of sentences, the best first.
@@ -65,7 +65,7 @@ def take(
 
 
 def shuffled(candidates: Sequence[int], text: str) -> list[int]:
-    """Sentences in an order by chance, always the same for a text."""
+    """Returns sentences in an order by chance, always the same for a text."""
     digest = hashlib.blake2b(
         text.encode("utf-8", "surrogatepass"), digest_size=8
     ).digest()
@@ -74,7 +74,7 @@ def shuffled(candidates: Sequence[int], text: str) -> list[int]:
 
 
 def labels(texts: Sequence[str], summary: str) -> list[bool]:
-    """Whether each sentence is of the summary.
+    """Returns whether each sentence is of the summary.
 
     Where the summary's own sentences stand in the text they are the labels;
     otherwise those that together are most like it.
@@ -91,7 +91,8 @@ def labels(texts: Sequence[str], summary: str) -> list[bool]:
 
 
 def verbatim(texts: Sequence[str], summary: str) -> tuple[list[bool], float]:
-    """Which sentences stand in the summary, and the share of it that they are.
+    """Returns which sentences stand in the summary, and the share of it that
+    they are.
 
     White space does not count. Each place in the summary counts once, for
     the longest sentence there.
@@ -148,7 +149,7 @@ class _Overlap:
         self._have, self._size = np.zeros_like(self._wanted), 0
 
     def after(self) -> np.ndarray:
-        """float64 [S], with each of the sentences."""
+        """Returns float64 [S], with each of the sentences."""
         hits = np.minimum(self._have + self._own, self._wanted).sum(axis=1)
         total = self._size + self._sizes + self._wanted.sum()
         return 2.0 * hits / np.maximum(total, 1)

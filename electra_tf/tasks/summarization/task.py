@@ -46,13 +46,13 @@ class ExtractiveSummarization(FileTask):
     # --- examples ----------------------------------------------------------
 
     def read_files(self, paths: Sequence[str], split: str) -> list[Article]:
-        """The documents of a table."""
+        """Returns the documents of a table."""
         if not self.trained:
             self.options = articles.with_columns(self.options, paths[0])
         return articles.read(paths[0], self.options, split != "test")
 
     def identity(self, example: Article) -> str:
-        """The document."""
+        """Returns the document."""
         return example.text
 
     def fit(self, examples: Sequence[Article]) -> None:
@@ -69,19 +69,19 @@ class ExtractiveSummarization(FileTask):
         return articles.article(self._bare(record), place, self.options)
 
     def asked(self, record: Mapping[str, Any], place: str) -> Article:
-        """The same; a text without a sentence has an empty summary."""
+        """Returns the same; a text without a sentence has an empty summary."""
         bare = self._bare(record)
         return articles.article(bare, place, self.options, may_be_empty=True)
 
     def _bare(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The document alone, without its summary."""
+        """Returns the document alone, without its summary."""
         column = self.options.document_column
         if column not in record and "text" in record:
             return {column: record["text"]}
         return {column: record[column]} if column in record else record
 
     def record(self, item: Any) -> Mapping[str, Any]:
-        """A text, or a mapping with one."""
+        """Returns a text, or a mapping with one."""
         if isinstance(item, str):
             return {self.options.document_column: item}
         if isinstance(item, Mapping):
@@ -91,13 +91,14 @@ class ExtractiveSummarization(FileTask):
     # --- the model's side --------------------------------------------------
 
     def head(self) -> SentenceHeadConfig:  # type: ignore[override]
-        """A score for each sentence."""
+        """Returns a score for each sentence."""
         return SentenceHeadConfig()
 
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Article], training: bool
     ) -> Features:
-        """Windows of sentences, `[CLS] sentence [SEP] [CLS] ...`, as BertSum.
+        """Returns windows of sentences, `[CLS] sentence [SEP] [CLS] ...`, as
+        BertSum.
 
         Segment ids are the numbers of sentences in the whole document: the
         network makes 0 and 1 in turn of them, and knows where it reads. In
@@ -137,7 +138,7 @@ class ExtractiveSummarization(FileTask):
     def loss(
         self, outputs: SentenceOutput, batch: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """[B]: cross-entropy of the sentences; each weighs the same."""
+        """Returns [B]: cross-entropy of the sentences; each weighs the same."""
         labels = batch["labels"]  # [B, L]
         scored = tf.cast(labels >= 0, tf.float32)
         losses = tf.nn.sigmoid_cross_entropy_with_logits(
@@ -147,7 +148,7 @@ class ExtractiveSummarization(FileTask):
         return tf.reduce_sum(losses * scored, axis=-1) * batch["scale"]
 
     def outputs(self, outputs: SentenceOutput) -> dict[str, tf.Tensor]:
-        """[B, L] probabilities; those of the [CLS] count."""
+        """Returns [B, L] probabilities; those of the [CLS] count."""
         return {"probabilities": tf.sigmoid(outputs.logits)}
 
     def quick(self) -> "ExtractiveSummarization":
@@ -164,7 +165,7 @@ class ExtractiveSummarization(FileTask):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """`summary`, and the `sentences` that it is made of.
+        """Returns `summary`, and the `sentences` that it is made of.
 
         A sentence has its `text`, where it starts and ends in the document,
         its number there (from 0), and its probability.
@@ -202,7 +203,8 @@ class ExtractiveSummarization(FileTask):
     def scores(
         self, examples: Sequence[Article], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Mean F of ROUGE-1, -2 and -L; `lead3/...` and so on of baselines.
+        """Returns mean F of ROUGE-1, -2 and -L; `lead3/...` and so on of
+        baselines.
 
         `lead` takes the first sentences and `random` ones by chance until
         they are as long as ours are to be.
@@ -246,12 +248,14 @@ class ExtractiveSummarization(FileTask):
         examples: Sequence[Article],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """`summaries.txt`, a summary a line."""
+        """Returns `summaries.txt`, a summary a line."""
         lines = (" ".join(p["summary"].split()) + "\n" for p in predictions)
         return {"summaries.txt": "".join(lines).encode("utf-8")}
 
     def constant(
         self, train: Sequence[Article], held_out: Sequence[Article]
     ) -> list[Prediction]:
-        """The first sentences, until they are as long as ours are to be."""
+        """Returns the first sentences, until they are as long as ours are to
+        be.
+        """
         return [{"summary": text} for text in self._baselines(held_out)["lead"]]

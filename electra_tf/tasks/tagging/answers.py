@@ -26,7 +26,7 @@ def word_labels(
     grammar: Grammar | None,
     default: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The labels of all words of some sentences.
+    """Returns the labels of all words of some sentences.
 
     Args:
       places: where the words stand.
@@ -51,7 +51,9 @@ def word_labels(
 
 
 def unseen_scores(grammar: Grammar, default: int) -> np.ndarray:
-    """float32 [K], of the labels of a word that the model does not see."""
+    """Returns float32 [K], of the labels of a word that the model does not
+    see.
+    """
     # Next to the default, a label that goes on with a span.
     unseen = -_SLIGHTLY * (1 + grammar.first.astype("float32"))
     unseen[default] = 0.0
@@ -64,7 +66,9 @@ def _at_words(
     name: str,
     unseen: np.ndarray,
 ) -> np.ndarray:
-    """[W, ...]: an output at each word, `unseen` at those without a place."""
+    """Returns [W, ...]: an output at each word, `unseen` at those without a
+    place.
+    """
     words = np.nonzero(places.row >= 0)[0]
     words = words[np.argsort(places.row[words], kind="stable")]
     found = np.empty([len(places.row), *unseen.shape], unseen.dtype)
@@ -80,7 +84,7 @@ def _at_words(
 def prediction(
     sentence: Sentence, tags: list[str], log_probs: np.ndarray, scheme: str
 ) -> Prediction:
-    """`tokens`, `tags` and `entities` of a sentence.
+    """Returns `tokens`, `tags` and `entities` of a sentence.
 
     Args:
       sentence: its words.
@@ -122,7 +126,8 @@ def known_tags(
 def column_text(
     examples: Sequence[Sentence], predictions: Sequence[Prediction]
 ) -> str:
-    """Lines of word, true tag if known, predicted tag: what conlleval reads.
+    """Returns lines of word, true tag if known, predicted tag: what conlleval
+    reads.
 
     White space in a word becomes "_".
     """
@@ -140,7 +145,7 @@ def column_text(
 def best_labels(
     scores: np.ndarray, splits: np.ndarray, grammar: Grammar | None
 ) -> np.ndarray:
-    """The labels of N sentences whose scores add up to most.
+    """Returns the labels of N sentences whose scores add up to most.
 
     Args:
       scores: float32 [W, K], log-probabilities of all words' labels.
@@ -167,7 +172,7 @@ def best_labels(
 def _valid(
     labels: np.ndarray, splits: np.ndarray, grammar: Grammar
 ) -> np.ndarray:
-    """bool [N]: which sentences are valid; empty ones are."""
+    """Returns bool [N]: which sentences are valid; empty ones are."""
     ok = np.ones([len(labels)], bool)
     ok[1:] = grammar.next[labels[:-1], labels[1:]]
     full = np.nonzero(np.diff(splits))[0]
@@ -212,7 +217,8 @@ def _search(
 def entity_scores(
     gold: Tags, predicted: Tags, scheme: str, scorer: Scorer = "seqeval"
 ) -> dict[str, float]:
-    """Precision, recall and F1 of whole spans, micro-averaged, in percent.
+    """Returns precision, recall and F1 of whole spans, micro-averaged, in
+    percent.
 
     They differ in how they read tags that are not valid; constrained
     decoding gives none.
@@ -265,7 +271,7 @@ def entity_scores(
 
 
 def type_report(gold: Tags, predicted: Tags) -> str:
-    """A line for each type of span: precision, recall, F1, how many."""
+    """Returns a line for each type of span: precision, recall, F1, how many."""
     from seqeval import metrics
 
     known, given = (
@@ -301,7 +307,7 @@ def _rates(right: int, known: int, given: int) -> dict[str, float]:
 
 
 def accuracy(gold: Tags, predicted: Tags) -> float:
-    """Words with the right tag, in percent."""
+    """Returns words with the right tag, in percent."""
     pairs = [a == b for x, y in zip(gold, predicted) for a, b in zip(x, y)]
     return 100.0 * sum(pairs) / max(len(pairs), 1)
 

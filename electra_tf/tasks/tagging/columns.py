@@ -67,7 +67,7 @@ def read_columns(
     format: str = "auto",
     comment: str | None = None,
 ) -> list[Sentence]:
-    """The sentences of a column file, in order.
+    """Returns the sentences of a column file, in order.
 
     Lines that begin with -DOCSTART- are passed over, and so are comments. In
     CoNLL-U so are lines whose number is a range or has a point.
@@ -173,7 +173,7 @@ def _without_brackets(sentences: list[Sentence]) -> list[Sentence]:
 
 
 def _without_language(sentences: list[Sentence], path: str) -> list[Sentence]:
-    """Words without what WikiANN writes before each of them: "en:"."""
+    """Returns words without what WikiANN writes before each of them: "en:"."""
     found = _LANGUAGE.match(sentences[0].tokens[0])
     if found is None or not all(
         token.startswith(found[0])
@@ -192,7 +192,7 @@ def _without_language(sentences: list[Sentence], path: str) -> list[Sentence]:
 
 
 def _names_columns(cells: Sequence[str], columns: tuple[int, int]) -> bool:
-    """Whether a first line says "word tag", or the like."""
+    """Returns whether a first line says "word tag", or the like."""
     try:
         word, tag = (cells[column].lower() for column in columns)
     except IndexError:
@@ -217,7 +217,7 @@ def _is_comment(
     comment: str | None,
     inside: bool,
 ) -> bool:
-    """Whether a line that begins with "#" is a comment."""
+    """Returns whether a line that begins with "#" is a comment."""
     if comment is not None:
         return bool(comment) and line.startswith(comment)
     if line.startswith(_DOCUMENT_MARKS):

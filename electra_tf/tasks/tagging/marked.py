@@ -29,7 +29,7 @@ _TYPES = (
 
 
 def spans_in(value: Any, text: str) -> list[Span] | None:
-    """The spans that a value marks in a text, in order.
+    """Returns the spans that a value marks in a text, in order.
 
     Args:
       value: of one of `COLUMNS`.
@@ -84,7 +84,9 @@ def of_label_studio(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def annotated(text: str, place: str) -> Sentence:
-    """The words and tags of a text of MASSIVE; blanks divide the words."""
+    """Returns the words and tags of a text of MASSIVE; blanks divide the
+    words.
+    """
     tokens: list[str] = []
     found: list[Span] = []
     end = 0
@@ -113,7 +115,8 @@ def _span(item: Any) -> Span | None:
 
 
 def sentence(text: str, spans: list[Span], place: str) -> tuple[Sentence, int]:
-    """Words of a text with tags of BIO, and the spans that do not fit them.
+    """Returns words of a text with tags of BIO, and the spans that do not fit
+    them.
 
     A word belongs to a span if any of its characters does; of spans that
     overlap the first counts.

@@ -31,7 +31,7 @@ _LONG = 1000  # words of a sentence that is hardly one
 
 
 def row_layout(path: str, format: str) -> formats.Layout | None:
-    """How the rows of a file are written; None for column files.
+    """Returns how the rows of a file are written; None for column files.
 
     Args:
       path: the file.
@@ -63,7 +63,7 @@ def row_layout(path: str, format: str) -> formats.Layout | None:
 
 
 def _is_of_words(names: Collection[str]) -> bool:
-    """Whether the columns are those of a table with a word a row."""
+    """Returns whether the columns are those of a table with a word a row."""
     return all(set(names).intersection(some) for some in (_WORD, _TAG))
 
 
@@ -75,7 +75,7 @@ def read_rows(
     preferred: Sequence[str] = (),
     tagged: bool = True,
 ) -> list[Sentence]:
-    """The sentences of a file with one a row, in order.
+    """Returns the sentences of a file with one a row, in order.
 
     A row has a list of words (`tokens`, `words`) and one of tags (`tags`,
     `ner_tags`, `labels`, ...); the first of these names that is there. In a
@@ -187,7 +187,7 @@ def _marked(
     place: str,
     table: bool,
 ) -> tuple[Sentence, int, int] | None:
-    """A text with marked spans, their number and that of odd ones."""
+    """Returns a text with marked spans, their number and that of odd ones."""
     annotated = record.get(marked.ANNOTATED)
     if column is None and isinstance(annotated, str):
         return marked.annotated(annotated, place), 0, 0
@@ -212,7 +212,7 @@ def _marked(
 def _named(
     tags: Sequence[str], names: Sequence[str], place: str
 ) -> tuple[str, ...]:
-    """The names of tags that are numbers."""
+    """Returns the names of tags that are numbers."""
     for tag in tags:
         if not (tag.isdigit() and int(tag) < len(names)):
             raise UserError(
@@ -246,7 +246,9 @@ def _rows(
 def _sentences(
     rows: Iterator[tuple[dict[str, Any], str]],
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Rows of words -> of sentences; an empty number is that before it."""
+    """Yields rows of words -> of sentences; an empty number is that before
+    it.
+    """
     number = None
     words: list[str] = []
     tags: list[str] = []
@@ -301,7 +303,7 @@ def _listed(
 
 
 def printed(text: str, place: str) -> Any:
-    """A printed list, or else the parts between white space.
+    """Returns a printed list, or else the parts between white space.
 
     Raises:
       UserError: a list of texts that is cut off or damaged.

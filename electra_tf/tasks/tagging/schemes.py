@@ -48,18 +48,18 @@ class Span(NamedTuple):
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """("B", "PER") of "B-PER"; ("O", "") of "O"."""
+    """Returns ("B", "PER") of "B-PER"; ("O", "") of "O"."""
     letter, _, kind = tag.partition("-")
     return letter, kind
 
 
 def join_tag(letter: str, kind: str) -> str:
-    """The reverse of `split_tag`."""
+    """Returns the reverse of `split_tag`."""
     return f"{letter}-{kind}" if kind else letter
 
 
 def belongs(tag: str, scheme: str) -> bool:
-    """Whether a tag can be of a scheme, whatever stands around it."""
+    """Returns whether a tag can be of a scheme, whatever stands around it."""
     if scheme == "none":
         return True
     if tag == OUTSIDE:
@@ -68,22 +68,22 @@ def belongs(tag: str, scheme: str) -> bool:
 
 
 def letters_of(scheme: str) -> set[str]:
-    """All letters that a scheme has."""
+    """Returns all letters that a scheme has."""
     return {*_LETTERS[scheme], *_BETWEEN.get(scheme, "")}
 
 
 def in_bioes(tag: str) -> str:
-    """A tag of BILOU or BMES with the letter that BIOES has for it."""
+    """Returns a tag of BILOU or BMES with the letter that BIOES has for it."""
     return _ALIASES.get(tag[:1], tag[:1]) + tag[1:]
 
 
 def looks_like_spans(tag: str) -> bool:
-    """Whether a tag is one like "B-PER", of any scheme, or "O"."""
+    """Returns whether a tag is one like "B-PER", of any scheme, or "O"."""
     return bool(_SPAN_TAG.fullmatch(tag)) and (tag == OUTSIDE or "-" in tag)
 
 
 def detect(sentences: Iterable[Sequence[str]]) -> str:
-    """The scheme that these tags are of.
+    """Returns the scheme that these tags are of.
 
     Tags of B, I and O are IOB1 if reading them as BIO finds more mistakes
     than reading them as IOB1 does; tags of I, E and O are IOE1 the same way,
@@ -135,7 +135,7 @@ def _same_span_type(before: str, tag: str) -> bool:
 
 
 def spans(tags: Sequence[str]) -> list[Span]:
-    """The spans that tags of any scheme spell, as conlleval reads them.
+    """Returns the spans that tags of any scheme spell, as conlleval reads them.
 
     Mistakes are read too: a span begins at a word with B or S, after E or S,
     after O, and where the type changes. It is what `seqeval` reads.
@@ -155,7 +155,7 @@ def spans(tags: Sequence[str]) -> list[Span]:
 
 
 def joined_spans(tags: Sequence[str]) -> list[Span]:
-    """The spans as the original reads them.
+    """Returns the spans as the original reads them.
 
     They begin at B or S and after O alone, and have the type of their last
     word. On valid tags of BIO and BIOES that is what `spans` finds.
@@ -223,7 +223,7 @@ def convert(tags: Sequence[str], scheme: str) -> list[str]:
 
 
 def labels(types: Iterable[str], scheme: str) -> tuple[str, ...]:
-    """All tags of a scheme for some types: "O", then type by type."""
+    """Returns all tags of a scheme for some types: "O", then type by type."""
     letters = sorted(letters_of(scheme), key="BIMELSU".index)
     return (
         OUTSIDE,
@@ -240,7 +240,7 @@ class Grammar(NamedTuple):
 
 
 def grammar(names: Sequence[str], scheme: str) -> Grammar:
-    """The valid sequences of labels of a scheme.
+    """Returns the valid sequences of labels of a scheme.
 
     Args:
       names: the labels.
@@ -277,7 +277,7 @@ def _may_follow(
 
 
 def is_valid(tags: Sequence[str], scheme: str) -> bool:
-    """Whether tags are a valid sequence of their scheme."""
+    """Returns whether tags are a valid sequence of their scheme."""
     if scheme == "none":
         return True
     parts = [split_tag(tag) for tag in (OUTSIDE, *tags, OUTSIDE)]

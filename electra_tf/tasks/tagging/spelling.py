@@ -59,7 +59,8 @@ def plain(tags: Iterable[str], spelling: str) -> Mapping[str, str]:
 
 
 def types_alone(counts: Mapping[str, int]) -> bool:
-    """Whether tags are types of spans without letters, and "O" the most.
+    """Returns whether tags are types of spans without letters, and "O" the
+    most.
 
     Args:
       counts: words of each tag.
@@ -76,7 +77,9 @@ def types_alone(counts: Mapping[str, int]) -> bool:
 
 
 def share_like_spans(tags: Collection[str]) -> float:
-    """The share of the tags, "O" aside, that some spelling of spans has."""
+    """Returns the share of the tags, "O" aside, that some spelling of spans
+    has.
+    """
     inside = [tag for tag in tags if tag.upper() != schemes.OUTSIDE]
     like = [
         tag

@@ -74,7 +74,7 @@ class Tagging(FileTask):
     # --- examples ----------------------------------------------------------
 
     def read_files(self, paths: Sequence[str], split: str) -> list[Sentence]:
-        """The sentences of a column file."""
+        """Returns the sentences of a column file."""
         options = self.options
         separator = options.separator or self._usual.get("separator")
         if separator is not None:
@@ -163,7 +163,7 @@ class Tagging(FileTask):
         return self._usual.get("scheme", "auto")
 
     def identity(self, example: Sentence) -> str:
-        """Its words."""
+        """Returns its words."""
         return " ".join(example.tokens)
 
     def _check(self, sentences: Sequence[Sentence]) -> None:
@@ -191,7 +191,7 @@ class Tagging(FileTask):
             )  # fmt: skip
 
     def known(self) -> Sequence[str]:
-        """All tags that can be predicted, as the data spells them."""
+        """Returns all tags that can be predicted, as the data spells them."""
         scheme, labels = self.state["scheme"], self.state["labels"]
         if scheme == self.state["learned"]:
             return labels
@@ -278,7 +278,7 @@ class Tagging(FileTask):
         )
 
     def example(self, record: Mapping[str, Any], place: str) -> Sentence:
-        """A sentence from `tokens` (a list), or from `text`."""
+        """Returns a sentence from `tokens` (a list), or from `text`."""
         found = self.asked(record, place)
         if not found.tokens:
             what = "the text" if found.text is not None else "tokens: the list"
@@ -286,7 +286,7 @@ class Tagging(FileTask):
         return found
 
     def asked(self, record: Mapping[str, Any], place: str) -> Sentence:
-        """The same; what holds no word has no tags."""
+        """Returns the same; what holds no word has no tags."""
         name = "tokens"
         if name not in record and isinstance(record.get("words"), list):
             name = "words"
@@ -312,7 +312,7 @@ class Tagging(FileTask):
         return Sentence(words, text=text, starts=starts, place=place)
 
     def record(self, item: Any) -> Mapping[str, Any]:
-        """A text, a list of words, or a mapping with one of them."""
+        """Returns a text, a list of words, or a mapping with one of them."""
         if isinstance(item, list | tuple):
             return {"tokens": list(item)}
         return super().record(item)
@@ -327,7 +327,7 @@ class Tagging(FileTask):
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Sentence], training: bool
     ) -> Features:
-        """`[CLS] words [SEP]`; a word is tagged at its first piece."""
+        """Returns `[CLS] words [SEP]`; a word is tagged at its first piece."""
         labels = None
         if training:
             numbers = {tag: i for i, tag in enumerate(self.state["labels"])}
@@ -355,7 +355,7 @@ class Tagging(FileTask):
         return found
 
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """[B]: cross-entropy of the words; each weighs the same."""
+        """Returns [B]: cross-entropy of the words; each weighs the same."""
         labels = batch["labels"]  # [B, L]
         tagged = tf.cast(labels >= 0, tf.float32)
         words = tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -364,7 +364,9 @@ class Tagging(FileTask):
         return tf.reduce_sum(words * tagged, axis=-1) * batch["scale"]
 
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """All labels' scores where a search needs them, or the best ones."""
+        """Returns all labels' scores where a search needs them, or the best
+        ones.
+        """
         log_probs = tf.nn.log_softmax(outputs.logits)  # [B, L, K]
         if self.grammar() is not None:
             return {"log_probs": log_probs}
@@ -374,7 +376,9 @@ class Tagging(FileTask):
         }
 
     def grammar(self) -> tagging_schemes.Grammar | None:
-        """Which sequences of labels are predicted; None where all may be."""
+        """Returns which sequences of labels are predicted; None where all may
+        be.
+        """
         learned = self.state["learned"]
         if learned == "none" or not self.options.constrained:
             return None
@@ -388,7 +392,7 @@ class Tagging(FileTask):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """`tokens`, `tags` and `entities` of each sentence.
+        """Returns `tokens`, `tags` and `entities` of each sentence.
 
         An entity has its `type`, where it starts and ends in the given text
         (given tokens are thought of with a space between), its `text`, and
@@ -412,7 +416,7 @@ class Tagging(FileTask):
         return found
 
     def default_label(self) -> int:
-        """The label of words of which the model sees nothing."""
+        """Returns the label of words of which the model sees nothing."""
         names = self.state["labels"]
         if self.state["learned"] == "none":
             return names.index(self.state["default"])
@@ -440,7 +444,9 @@ class Tagging(FileTask):
         examples: Sequence[Sentence],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """The column form that `conlleval` reads, and scores by type."""
+        """Returns the column form that `conlleval` reads, and scores by
+        type.
+        """
         text = tagging_answers.column_text(examples, predictions)
         found = {f"{split}_predictions.txt": text}
         gold, given = tagging_answers.known_tags(examples, predictions)
@@ -450,7 +456,9 @@ class Tagging(FileTask):
         return {name: text.encode("utf-8") for name, text in found.items()}
 
     def classes(self, examples: Sequence[Sentence]) -> dict[str, int]:
-        """Words of each tag; of tags that spell spans, spans of each type."""
+        """Returns words of each tag; of tags that spell spans, spans of each
+        type.
+        """
         counts: collections.Counter[str] = collections.Counter()
         for sentence in examples:
             tags = sentence.tags or ()
@@ -472,7 +480,7 @@ class Tagging(FileTask):
     def details(
         self, examples: Sequence[Sentence], predictions: Sequence[Prediction]
     ) -> dict[str, dict[str, float]]:
-        """Precision, recall and F1 of each type of entity."""
+        """Returns precision, recall and F1 of each type of entity."""
         gold, given = tagging_answers.known_tags(examples, predictions)
         if not gold or self.state["scheme"] == "none":
             return {}
@@ -481,7 +489,7 @@ class Tagging(FileTask):
     def constant(
         self, train: Sequence[Sentence], held_out: Sequence[Sentence]
     ) -> list[Prediction]:
-        """Every word has the most frequent tag."""
+        """Returns every word has the most frequent tag."""
         tag = self.state["default"]
         return [
             {"tokens": list(s.tokens), "tags": [tag] * len(s.tokens),
@@ -491,7 +499,9 @@ class Tagging(FileTask):
 
 
 def _usually_spelled(sentences: list[Sentence], path: str) -> list[Sentence]:
-    """Sentences with their tags as "B-PER", however the file spells them."""
+    """Returns sentences with their tags as "B-PER", however the file spells
+    them.
+    """
     tags = {tag for sentence in sentences for tag in sentence.tags or ()}
     found = spelling.find(tags)
     if found is None:
@@ -511,7 +521,7 @@ def _usually_spelled(sentences: list[Sentence], path: str) -> list[Sentence]:
 
 
 def _shown(sentence: Sentence) -> str:
-    """The columns of a sentence's first line, for a message."""
+    """Returns the columns of a sentence's first line, for a message."""
     path, _, number = sentence.place.rpartition(":")
     if not (sentence.counted and number.isdigit()):
         return ""

@@ -46,7 +46,7 @@ class _Kinds(dict):
 
 
 def kind_of(character: str) -> str:
-    """The character that stands for this one's kind."""
+    """Returns the character that stands for this one's kind."""
     if character.isascii():
         if character.isspace() or not character.isprintable():
             return SPACE
@@ -67,7 +67,7 @@ def kind_of(character: str) -> str:
 
 
 def _is_ideograph(code: int) -> bool:
-    """The tokenizer's Chinese characters, and the kana."""
+    """Returns the tokenizer's Chinese characters, and the kana."""
     return (
         0x3040 <= code <= 0x30FF
         or 0x3400 <= code <= 0x4DBF
@@ -81,7 +81,7 @@ _KINDS = _Kinds()
 
 
 def split_words(text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The words of a text, and the character at which each starts."""
+    """Returns the words of a text, and the character at which each starts."""
     found = [m.span() for m in _WORD.finditer(text.translate(_KINDS))]
     words = tuple(text[start:end] for start, end in found)
     return words, tuple(start for start, _ in found)

@@ -73,7 +73,7 @@ class TableTask(FileTask, TextTask):
         return self.options.double_unordered
 
     def answer(self, value: Any, place: str) -> Any:
-        """What a cell of the label column means.
+        """Returns what a cell of the label column means.
 
         Raises:
           UserError: nothing that it may hold.
@@ -89,7 +89,7 @@ class TableTask(FileTask, TextTask):
         """Refuses answers that cannot be; what `look` saw is known."""
 
     def read_files(self, paths: Sequence[str], split: str) -> list[TextExample]:
-        """The rows of a table; a test file may have no answers."""
+        """Returns the rows of a table; a test file may have no answers."""
         needed = split != "test"
         rows: list[Row] = []
         first: list[Mapping[str, Any]] = []
@@ -132,7 +132,7 @@ class TableTask(FileTask, TextTask):
         return self._examples(rows, needed)
 
     def _is_empty(self, record: Mapping[str, Any]) -> bool:
-        """Whether a text that a row should have is empty."""
+        """Returns whether a text that a row should have is empty."""
         options = self.options
         return any(
             name in record and is_missing(record[name], "+")
@@ -141,7 +141,7 @@ class TableTask(FileTask, TextTask):
         )
 
     def label_of(self, record: Mapping[str, Any], place: str) -> Any:
-        """What the label column holds; None where it is not there."""
+        """Returns what the label column holds; None where it is not there."""
         return record.get(self.options.label_column)
 
     def _check_label(self, record: Mapping[str, Any], place: str) -> None:
@@ -158,7 +158,7 @@ class TableTask(FileTask, TextTask):
         return found
 
     def identity(self, example: TextExample) -> str:
-        """Its text, or both."""
+        """Returns its text, or both."""
         if example.text_pair is None:
             return example.text
         return f"{example.text}\0{example.text_pair}"
@@ -242,7 +242,9 @@ class TableTask(FileTask, TextTask):
         ]
 
     def _held(self, rows: Sequence[Row]) -> set[str]:
-        """What the label column holds, where it holds texts or numbers."""
+        """Returns what the label column holds, where it holds texts or
+        numbers.
+        """
         return {
             str(row.label)
             for row in rows
@@ -260,7 +262,9 @@ class TableTask(FileTask, TextTask):
     def _labeled(
         self, rows: list[Row], missing: Sequence[bool], filled: Row | None
     ) -> list[Row]:
-        """The rows that have a label; others are refused, or reported."""
+        """Returns the rows that have a label; others are refused, or
+        reported.
+        """
         left = [row for row, bad in zip(rows, missing) if not bad]
         if len(left) == len(rows):
             return rows
@@ -302,7 +306,7 @@ class Classification(TableTask):
             self._target = self._make_target()
 
     def read_files(self, paths: Sequence[str], split: str) -> list[TextExample]:
-        """The rows of a table; "1" and "1.0" are one label."""
+        """Returns the rows of a table; "1" and "1.0" are one label."""
         found = super().read_files(paths, split)
         if self.options.multi_label:
             return found
@@ -319,7 +323,9 @@ class Classification(TableTask):
         ]
 
     def label_of(self, record: Mapping[str, Any], place: str) -> Any:
-        """What the label column holds, or which label columns say yes."""
+        """Returns what the label column holds, or which label columns say
+        yes.
+        """
         if self.options.label_columns is None:
             return super().label_of(record, place)
         return columns_labels(record, self.options.label_columns, place)
@@ -332,7 +338,7 @@ class Classification(TableTask):
             raise missing_column(record, place, columns[0], nameless(record))
 
     def answer(self, value: Any, place: str) -> str | tuple[str, ...]:
-        """A label, or of `multi_label` those that there are."""
+        """Returns a label, or of `multi_label` those that there are."""
         names = self.options.label_columns or self.options.labels
         if not self.options.multi_label:
             return one_label(value, names, place)
@@ -417,7 +423,7 @@ class Classification(TableTask):
         self._target = self._make_target()
 
     def classes(self, examples: Sequence[TextExample]) -> dict[str, int]:
-        """Examples of each label, of a set of labels each by itself."""
+        """Returns examples of each label, of a set of labels each by itself."""
         counts = collections.Counter(n for e in examples for n in _all(e))
         return dict(counts.most_common())
 
@@ -426,7 +432,9 @@ class Classification(TableTask):
         examples: Sequence[TextExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, dict[str, float]]:
-        """Precision, recall and F1 of each label, however many there are."""
+        """Returns precision, recall and F1 of each label, however many there
+        are.
+        """
         pairs = [
             (_all(e), p["labels"] if "labels" in p else (p["label"],))
             for e, p in zip(examples, predictions)
@@ -515,13 +523,15 @@ class Regression(TableTask):
             self._target = Number(0.0, self.options.scale)
 
     def _has_none(self, label: Any, there: set[str]) -> bool:
-        """What is no number is told as such, unless it is to be left out."""
+        """Returns what is no number is told as such, unless it is to be left
+        out.
+        """
         return super()._has_none(label, there) and (
             label in (None, "") or self.options.incomplete == "skip"
         )
 
     def answer(self, value: Any, place: str) -> float:
-        """A finite number."""
+        """Returns a finite number."""
         if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()):
             value = value.replace(",", ".")
         try:

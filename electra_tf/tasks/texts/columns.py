@@ -82,7 +82,7 @@ def with_found_columns(
 
 
 def nameless(record: Mapping[str, Any]) -> str:
-    """What to do about a row that lacks a column."""
+    """Returns what to do about a row that lacks a column."""
     there = list(record)
     named = "options.text_column and options.text_pair_column name them"
     if not there or not all(isinstance(v, str) for v in record.values()):
@@ -95,7 +95,9 @@ def nameless(record: Mapping[str, Any]) -> str:
 
 
 def split_column(rows: Iterable[Mapping[str, Any]]) -> str | None:
-    """The column that divides these rows into splits; None where none does."""
+    """Returns the column that divides these rows into splits; None where none
+    does.
+    """
     values: dict[str, set[str]] = {}
     for row in rows:
         for name in row:

@@ -23,7 +23,8 @@ _PRINTED = re.compile(r"\[\s*[-+.\deE]+(\s+[-+.\deE]+)*\s*\]")
 
 
 def label_name(value: Any, place: str) -> str:
-    """The name of one label; JSON's numbers and booleans as JSON has them.
+    """Returns the name of one label; JSON's numbers and booleans as JSON has
+    them.
 
     Args:
       value: what the cell holds.
@@ -48,7 +49,7 @@ def label_name(value: Any, place: str) -> str:
 
 
 def one_label(value: Any, names: Sequence[str] | None, place: str) -> str:
-    """The class in a cell.
+    """Returns the class in a cell.
 
     Args:
       value: a label, or a list (as text too) with one, or one-hot.
@@ -73,7 +74,7 @@ def one_label(value: Any, names: Sequence[str] | None, place: str) -> str:
 def several_labels(
     value: Sequence[Any], names: Sequence[str] | None, place: str
 ) -> tuple[str, ...]:
-    """The labels of a list; one-hot ones by the names.
+    """Returns the labels of a list; one-hot ones by the names.
 
     Args:
       value: labels, or a 0 or 1 for each of `names`.
@@ -109,7 +110,7 @@ def several_labels(
 
 
 def is_missing(value: Any, others: Collection[Any]) -> bool:
-    """Whether what a label column holds says that there is no label.
+    """Returns whether what a label column holds says that there is no label.
 
     Args:
       value: null, an empty text, NaN; the "-" of SNLI, unless there is a "+";
@@ -159,7 +160,7 @@ def one_spelling(
 
 
 def is_one_hot(value: Sequence[Any]) -> bool:
-    """Whether a list is a 0 or 1 for each of several labels.
+    """Returns whether a list is a 0 or 1 for each of several labels.
 
     [0, 1] may be one-hot, and may be the labels 0 and 1; it counts as the
     first.
@@ -173,7 +174,7 @@ def is_one_hot(value: Sequence[Any]) -> bool:
 
 
 def as_list(value: Any) -> list[Any] | None:
-    """A list of JSON, or one that was printed: "['a', 'b']", "[0 1 0]".
+    """Returns a list of JSON, or one that was printed: "['a', 'b']", "[0 1 0]".
 
     Returns:
       None where it is no list.
@@ -203,7 +204,8 @@ def as_list(value: Any) -> list[Any] | None:
 def columns_labels(
     record: Mapping[str, Any], columns: Sequence[str], place: str
 ) -> tuple[str, ...] | None:
-    """The columns of a row that hold a yes: a table with one for each label.
+    """Returns the columns of a row that hold a yes: a table with one for each
+    label.
 
     Args:
       record: the row.
@@ -250,7 +252,7 @@ def suspicions(
     multi_label: bool = False,
     separator: str = ",",
 ) -> list[str]:
-    """What about the labels of training data looks like a mistake.
+    """Returns what about the labels of training data looks like a mistake.
 
     Args:
       counts: rows of each label.

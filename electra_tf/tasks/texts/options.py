@@ -86,7 +86,7 @@ class TextTableOptions(TextOptions, TableOptions):
             )
 
     def needed_columns(self) -> tuple[str, ...]:
-        """The keys that name a column which a table must have."""
+        """Returns the keys that name a column which a table must have."""
         return ("text_column", "text_pair_column", "label_column")
 
 

@@ -40,11 +40,11 @@ class Target(abc.ABC):
     def loss(
         self, logits: tf.Tensor, batch: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """[B, outputs] float32 and targets -> [B]."""
+        """Returns [B, outputs] float32 and targets -> [B]."""
 
     @abc.abstractmethod
     def outputs(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
-        """[B, outputs] float32 -> what `prediction` needs of it."""
+        """Returns [B, outputs] float32 -> what `prediction` needs of it."""
 
     @abc.abstractmethod
     def prediction(self, outputs: Mapping[str, Any]) -> Prediction:
@@ -54,11 +54,11 @@ class Target(abc.ABC):
     def scores(
         self, answers: Sequence[Any], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """All metrics of this kind, of at least one example."""
+        """Returns all metrics of this kind, of at least one example."""
 
     @abc.abstractmethod
     def constant(self, answers: Sequence[Any]) -> Prediction:
-        """The same for every text, from the answers in training."""
+        """Returns the same for every text, from the answers in training."""
 
 
 class Classes(Target):
@@ -86,7 +86,7 @@ class Classes(Target):
         self.numbers = {label: i for i, label in enumerate(self.labels)}
 
     def rows(self, answers: Sequence[str]) -> dict[str, np.ndarray]:
-        """`label_ids` int32 [N]."""
+        """Returns `label_ids` int32 [N]."""
         numbers = [self.numbers[answer] for answer in answers]
         return {"label_ids": np.asarray(numbers, "int32")}
 
@@ -101,11 +101,11 @@ class Classes(Target):
         return loss
 
     def outputs(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Probabilities, [B, classes]."""
+        """Returns probabilities, [B, classes]."""
         return {"probabilities": tf.nn.softmax(logits)}
 
     def prediction(self, outputs: Mapping[str, Any]) -> Prediction:
-        """The likeliest class; the first of equals."""
+        """Returns the likeliest class; the first of equals."""
         probabilities = np.asarray(outputs["probabilities"])
         return {
             "label": self.labels[int(probabilities.argmax())],
@@ -143,7 +143,7 @@ class Classes(Target):
         return found
 
     def constant(self, answers: Sequence[str]) -> Prediction:
-        """The most frequent class, with the classes' shares."""
+        """Returns the most frequent class, with the classes' shares."""
         counts = np.bincount(
             [self.numbers[answer] for answer in answers],
             minlength=len(self.labels),
@@ -173,7 +173,7 @@ class LabelSets(Target):
         self.numbers = {label: i for i, label in enumerate(self.labels)}
 
     def rows(self, answers: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
-        """`label_set` float32 [N, labels], 0 and 1."""
+        """Returns `label_set` float32 [N, labels], 0 and 1."""
         found = np.zeros([len(answers), len(self.labels)], "float32")
         for row, answer in zip(found, answers):
             row[[self.numbers[label] for label in answer]] = 1.0
@@ -182,7 +182,7 @@ class LabelSets(Target):
     def loss(
         self, logits: tf.Tensor, batch: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """Mean over the labels of each one's binary cross-entropy."""
+        """Returns mean over the labels of each one's binary cross-entropy."""
         weights = self.weights or [1.0] * len(self.labels)
         each = tf.nn.weighted_cross_entropy_with_logits(
             batch["label_set"], logits, tf.constant(weights, tf.float32)
@@ -190,11 +190,11 @@ class LabelSets(Target):
         return tf.reduce_mean(each, axis=-1)
 
     def outputs(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Probabilities, [B, labels]."""
+        """Returns probabilities, [B, labels]."""
         return {"probabilities": tf.sigmoid(logits)}
 
     def prediction(self, outputs: Mapping[str, Any]) -> Prediction:
-        """The labels that reach the threshold, in their order."""
+        """Returns the labels that reach the threshold, in their order."""
         probabilities = np.asarray(outputs["probabilities"]).tolist()
         return {
             "labels": [
@@ -210,7 +210,7 @@ class LabelSets(Target):
         answers: Sequence[Sequence[str]],
         predictions: Sequence[Prediction],
     ) -> dict[str, float]:
-        """Micro and macro F1, share of sets that are right, loss."""
+        """Returns micro and macro F1, share of sets that are right, loss."""
         gold = self.rows(answers)["label_set"]
         said = self.rows([p["labels"] for p in predictions])["label_set"]
         micro, macro = metrics.multi_label_f1(gold, said)
@@ -226,7 +226,9 @@ class LabelSets(Target):
         }
 
     def constant(self, answers: Sequence[Sequence[str]]) -> Prediction:
-        """Labels that more than half have; the commonest if none does."""
+        """Returns labels that more than half have; the commonest if none
+        does.
+        """
         shares = self.rows(answers)["label_set"].mean(axis=0)
         found = self.prediction({"probabilities": shares})
         found["labels"] = [
@@ -247,7 +249,7 @@ class Number(Target):
         self.scale = scale
 
     def rows(self, answers: Sequence[float]) -> dict[str, np.ndarray]:
-        """`targets` float32 [N], scaled."""
+        """Returns `targets` float32 [N], scaled."""
         values = (np.asarray(answers, float) - self.offset) / self.scale
         return {"targets": values.astype("float32")}
 
@@ -258,11 +260,11 @@ class Number(Target):
         return tf.square(tf.squeeze(logits, axis=-1) - batch["targets"])
 
     def outputs(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`score` [B], scaled."""
+        """Returns `score` [B], scaled."""
         return {"score": tf.squeeze(logits, axis=-1)}
 
     def prediction(self, outputs: Mapping[str, Any]) -> Prediction:
-        """The number, as large as in the data."""
+        """Returns the number, as large as in the data."""
         return {"score": float(outputs["score"]) * self.scale + self.offset}
 
     def scores(
@@ -283,5 +285,5 @@ class Number(Target):
         }
 
     def constant(self, answers: Sequence[float]) -> Prediction:
-        """The mean."""
+        """Returns the mean."""
         return {"score": float(np.mean(answers))}

@@ -66,7 +66,7 @@ class TextTask(Task):
         return self._target
 
     def head(self) -> TaskHeadConfig:
-        """A "sequence" head."""
+        """Returns a "sequence" head."""
         return TaskHeadConfig(
             "sequence",
             num_labels=self.target.num_outputs,
@@ -82,7 +82,9 @@ class TextTask(Task):
         examples: Sequence[TextExample],
         training: bool,
     ) -> Features:
-        """A row an example; training in both orders has the turned after."""
+        """Returns a row an example; training in both orders has the turned
+        after.
+        """
         first = [example.text for example in examples]
         second = None
         if any(example.text_pair is not None for example in examples):
@@ -103,11 +105,11 @@ class TextTask(Task):
     def loss(
         self, outputs: ClassifierOutput, batch: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """The target's."""
+        """Returns the target's."""
         return self.target.loss(outputs.logits, batch)
 
     def outputs(self, outputs: ClassifierOutput) -> dict[str, tf.Tensor]:
-        """The target's."""
+        """Returns the target's."""
         return self.target.outputs(outputs.logits)
 
     def predictions(
@@ -116,7 +118,7 @@ class TextTask(Task):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """The target's, a row each."""
+        """Returns the target's, a row each."""
         return [self.target.prediction(output) for output in outputs]
 
     def scores(
@@ -124,20 +126,20 @@ class TextTask(Task):
         examples: Sequence[TextExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, float]:
-        """The target's; none where an example has no answer."""
+        """Returns the target's; none where an example has no answer."""
         answers = [example.answer for example in examples]
         if not answers or any(answer is None for answer in answers):
             return {}
         return self.target.scores(answers, predictions)
 
     def truth(self, example: TextExample) -> str | None:
-        """The example's label, where it has just one."""
+        """Returns the example's label, where it has just one."""
         return example.answer if isinstance(example.answer, str) else None
 
     def constant(
         self, train: Sequence[TextExample], held_out: Sequence[TextExample]
     ) -> list[Prediction]:
-        """The most frequent label, or the mean, for all."""
+        """Returns the most frequent label, or the mean, for all."""
         found = self.target.constant([example.answer for example in train])
         return [found] * len(held_out)
 
@@ -148,7 +150,7 @@ def pair_rows(
     second: Sequence[str] | None,
     max_length: int,
 ) -> Features:
-    """`[CLS] first [SEP]`, or `[CLS] first [SEP] second [SEP]`.
+    """Returns `[CLS] first [SEP]`, or `[CLS] first [SEP] second [SEP]`.
 
     Too long a pair loses tokens at the end of its longer text, one by one,
     the second's where both are equally long. A second text without tokens is
