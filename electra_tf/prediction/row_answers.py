@@ -204,7 +204,7 @@ def read_rows(
       position: see `records.read_records`.
 
     Raises:
-      UserError: see there.
+      UserError: see `records.read_records`.
     """
     layout = formats.detect(path, format, delimiter)
     return records.read_records(

@@ -169,7 +169,7 @@ def load(model: str, vocab: str | None = None, **options: Any) -> Vectors:
       **options: of `Vectors`.
 
     Raises:
-      UserError: see there.
+      UserError: see `Encoder.from_pretrained`.
     """
     encoder = Encoder.from_pretrained(model, vocab=vocab)
     return Vectors(encoder, **options)
