@@ -96,8 +96,8 @@ def convert_encoder(
     """Converts a network as far as its encoder; see `convert`.
 
     Args:
-      network: see there.
-      int8: see there.
+      network: see `convert`.
+      int8: see `convert`.
       states: the one output, and its name; what `states_of` says where None.
     """
     name = states or states_of(network)
