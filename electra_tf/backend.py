@@ -14,7 +14,9 @@ _VARIABLE = "KERAS_BACKEND"
 
 
 def keras_json() -> str:
-    """The path of Keras' own file of settings, which need not be there."""
+    """Returns the path of Keras' own file of settings, which need not be
+    there.
+    """
     home = os.environ.get("KERAS_HOME")
     if home is None:
         base = os.path.expanduser("~")
@@ -24,7 +26,7 @@ def keras_json() -> str:
 
 
 def asked_for() -> tuple[str, str]:
-    """The backend that Keras will take, and what says so.
+    """Returns the backend that Keras will take, and what says so.
 
     Returns:
       Its name, and the variable or file; an empty text where nothing does.

@@ -112,7 +112,7 @@ class _Source:
     places: Mapping[str, str]
 
     def at(self, key: str) -> str:
-        """The place of `key`, or of the nearest section around it.
+        """Returns the place of `key`, or of the nearest section around it.
 
         It ends in ": " and is empty where nothing is known of it.
         """
@@ -233,7 +233,7 @@ def setting_of(kind: Any) -> Setting:
 
 
 def _read_yaml(path: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The file's mapping, and `file:line` for each dotted key in it."""
+    """Returns the file's mapping, and `file:line` for each dotted key in it."""
     if path.startswith("configs/") and not files.exists(path):
         raise UserError(
             f"cannot read {path}: no such file; configs/ lies in a clone of "
@@ -379,7 +379,9 @@ def _build(cls: type[T], values: Any, prefix: str, source: _Source) -> T:
 
 
 def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
-    """`value` as the annotated type `kind`, or a `UserError` naming `key`."""
+    """Returns `value` as the annotated type `kind`, or a `UserError` naming
+    `key`.
+    """
     if typing.get_origin(kind) is Annotated:
         setting = setting_of(kind)
         value = _convert(value, typing.get_args(kind)[0], key, source)
@@ -432,7 +434,7 @@ def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
 def _convert_union(
     value: Any, parts: tuple[Any, ...], key: str, source: _Source
 ) -> Any:
-    """The first member of the union that takes `value`."""
+    """Returns the first member of the union that takes `value`."""
     others = [part for part in parts if part is not type(None)]
     if len(others) < len(parts):
         if value is None:
@@ -453,7 +455,9 @@ def _convert_union(
 
 
 def _convert_scalar(value: Any, kind: Any) -> Any:
-    """`value` as a bool, int, float or str; None where it is not one."""
+    """Returns `value` as a bool, int, float or str; None where it is not
+    one.
+    """
     if kind is Any:
         return value
     if kind in (bool, str):
@@ -477,7 +481,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _bare(kind: Any) -> Any:
-    """An annotation without its `Setting`."""
+    """Returns an annotation without its `Setting`."""
     annotated = typing.get_origin(kind) is Annotated
     return typing.get_args(kind)[0] if annotated else kind
 
@@ -503,7 +507,7 @@ def _current_names(cls: type) -> dict[str, str]:
 
 
 def _section(kind: Any) -> type | None:
-    """The dataclass that `kind` is, or may be beside None."""
+    """Returns the dataclass that `kind` is, or may be beside None."""
     for part in (kind, *typing.get_args(kind)):
         if dataclasses.is_dataclass(part) and isinstance(part, type):
             return part
@@ -511,7 +515,9 @@ def _section(kind: Any) -> type | None:
 
 
 def _nearest(name: str, prefix: str, cls: type, root: type) -> str:
-    """Words that lead from an unknown `name` in section `cls` to a known."""
+    """Returns words that lead from an unknown `name` in section `cls` to a
+    known.
+    """
     here = list(_field_types(cls))
     leaves = {each.key.rpartition(".")[2]: each.key for each in describe(root)}
     found = _close(name, here)
@@ -524,7 +530,9 @@ def _nearest(name: str, prefix: str, cls: type, root: type) -> str:
 
 
 def _close(name: str, known: typing.Iterable[str]) -> str | None:
-    """The name that is spelled most alike, or has all the words of `name`."""
+    """Returns the name that is spelled most alike, or has all the words of
+    `name`.
+    """
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     if close:
@@ -535,7 +543,7 @@ def _close(name: str, known: typing.Iterable[str]) -> str | None:
 
 
 def _default(field: dataclasses.Field) -> str:
-    """The default of a field as YAML has it."""
+    """Returns the default of a field as YAML has it."""
     value = field.default
     if field.default_factory is not dataclasses.MISSING:
         value = field.default_factory()
@@ -546,7 +554,7 @@ def _default(field: dataclasses.Field) -> str:
 
 
 def _name(kind: Any) -> str:
-    """An annotated type in words."""
+    """Returns an annotated type in words."""
     kind = _bare(kind)
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
@@ -565,7 +573,7 @@ def _name(kind: Any) -> str:
 
 
 def _describe(value: Any) -> str:
-    """A value from YAML as an error message shows it."""
+    """Returns a value from YAML as an error message shows it."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

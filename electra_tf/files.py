@@ -55,14 +55,14 @@ def join(directory: str, *names: str) -> str:
 
 
 def exists(path: str) -> bool:
-    """Whether a file or directory is there."""
+    """Returns whether a file or directory is there."""
     if is_local(path):
         return os.path.exists(path)
     return _gfile().exists(path)
 
 
 def is_directory(path: str) -> bool:
-    """Whether `path` is a directory."""
+    """Returns whether `path` is a directory."""
     if is_local(path):
         return os.path.isdir(path)
     return _gfile().isdir(path)
@@ -75,18 +75,20 @@ def make_directory(path: str) -> None:
 
 
 def list_directory(path: str) -> list[str]:
-    """The names inside `path`, sorted, without trailing slashes."""
+    """Returns the names inside `path`, sorted, without trailing slashes."""
     with named_errors(path, "list"):
         return sorted(name.rstrip("/") for name in _gfile().listdir(path))
 
 
 def size(path: str) -> int:
-    """The length of the file in bytes."""
+    """Returns the length of the file in bytes."""
     return size_and_time(path)[0]
 
 
 def size_and_time(path: str) -> tuple[int, int]:
-    """Size in bytes and time of last modification in ns, local or remote."""
+    """Returns size in bytes and time of last modification in ns, local or
+    remote.
+    """
     with named_errors(path, "read"):
         if is_local(path):
             found = os.stat(path)
@@ -112,7 +114,7 @@ def rename(source: str, target: str) -> None:
 
 
 def expand(patterns: str, flag: str = "--input") -> list[str]:
-    """The files that comma-separated glob `patterns` match, sorted.
+    """Returns the files that comma-separated glob `patterns` match, sorted.
 
     A name that holds a comma is found too, where its pieces match nothing. In
     local patterns `**` stands for folders within folders.
@@ -141,7 +143,9 @@ def expand(patterns: str, flag: str = "--input") -> list[str]:
 
 
 def _files_matching(pattern: str) -> list[str]:
-    """The files that one pattern matches, or that has it as its name."""
+    """Returns the files that one pattern matches, or that has it as its
+    name.
+    """
     gfile = _gfile()
     with named_errors(pattern, "look for"):
         if not pattern:
@@ -156,7 +160,7 @@ def _files_matching(pattern: str) -> list[str]:
 
 
 def _hint(pattern: str) -> str:
-    """What may have been meant by a pattern that matches no file."""
+    """Returns what may have been meant by a pattern that matches no file."""
     gfile = _gfile()
     if gfile.isdir(pattern):
         return f" (it is a directory: did you mean '{pattern}/*'?)"
@@ -173,7 +177,9 @@ def _hint(pattern: str) -> str:
 
 
 def directories_matching(patterns: str) -> list[str]:
-    """The directories that comma-separated glob patterns match, sorted."""
+    """Returns the directories that comma-separated glob patterns match,
+    sorted.
+    """
     found: set[str] = set()
     for pattern in filter(None, (p.strip() for p in patterns.split(","))):
         if "**" not in pattern:
@@ -208,7 +214,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def read_text(path: str) -> str:
-    """The whole file as UTF-8 text.
+    """Returns the whole file as UTF-8 text.
 
     Raises:
       UserError: unreadable, or not UTF-8; the byte offset is named.
@@ -256,7 +262,7 @@ def write_text(path: str, content: str) -> None:
 
 
 def class_of_file(path: str, name: str, parent: type[C], what: str) -> type[C]:
-    """A class that a user has written in a Python file, which is run.
+    """Returns a class that a user has written in a Python file, which is run.
 
     Args:
       path: the file.

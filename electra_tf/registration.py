@@ -69,7 +69,7 @@ _PACKAGES = {
 
 
 def registered_name(module: str, name: str) -> str:
-    """What a class is registered as: `electra_tf>Encoder`.
+    """Returns what a class is registered as: `electra_tf>Encoder`.
 
     Args:
       module: where it is, below `electra_tf`.
@@ -121,7 +121,7 @@ class _StandIn:
         return getattr(module, self._name)
 
     def from_config(self, values: dict[str, Any]) -> Any:
-        """An object of the class."""
+        """Returns an object of the class."""
         return self._found().from_config(values)
 
     def __call__(self, *args: Any, **named: Any) -> Any:

@@ -136,7 +136,7 @@ class TensorFile(Mapping[str, np.ndarray]):
 
 
 def read_at(path: str, offset: int, length: int) -> np.ndarray:
-    """[length] uint8, writable: the bytes of the file from `offset` on.
+    """Returns [length] uint8, writable: the bytes of the file from `offset` on.
 
     Raises:
       UserError: unreadable, or the file ends before.
@@ -155,7 +155,7 @@ def read_at(path: str, offset: int, length: int) -> np.ndarray:
 
 
 def _header(read: Callable[[int], bytes], size: int) -> tuple[int, dict]:
-    """Where the data begins, and the parsed header."""
+    """Returns where the data begins, and the parsed header."""
     length = int.from_bytes(read(8), "little")
     if size < 8 or length > min(size - 8, _LONGEST_HEADER):
         raise ValueError(f"{size} bytes do not hold its header")
@@ -166,7 +166,7 @@ def _header(read: Callable[[int], bytes], size: int) -> tuple[int, dict]:
 
 
 def load(path: str) -> dict[str, np.ndarray]:
-    """All arrays of a safetensors file at once.
+    """Returns all arrays of a safetensors file at once.
 
     Raises:
       UserError: missing, truncated or not a safetensors file; names it.

@@ -46,7 +46,7 @@ def run(
     Args:
       job: what to do; all workers reach its paths.
       beam_args: see `beam_runs.run`.
-      num_workers: see there.
+      num_workers: see `beam_runs.run`.
       note: is told how far it is, and what the starts of the workers took.
 
     Raises:

@@ -406,7 +406,7 @@ def _see_help(name: str) -> str:
 
 
 def _flag_error(name: str, error: Exception) -> str:
-    """absl's complaint in one plain line with a hint."""
+    """Returns absl's complaint in one plain line with a hint."""
     text = " ".join(str(error).split())
     if "must have a value other than None" in text:
         flag = text.partition("=")[0].removeprefix("flag ")
@@ -441,7 +441,7 @@ def _as_setting(error: UserError, own: Callable[..., type] | None) -> str:
 
 
 def _command_help(name: str, module: types.ModuleType) -> str:
-    """The module's docstring, then each flag with its default."""
+    """Returns the module's docstring, then each flag with its default."""
     lines = [
         f"usage: electra-tf {name} --flag=value ...",
         "",

@@ -154,14 +154,16 @@ def _flag_lines(flag: flags.Flag) -> list[str]:
 
 
 def _is_flag(name: str, kind: Any) -> bool:
-    """Whether a word on the command line can give it."""
+    """Returns whether a word on the command line can give it."""
     if name in ("config", "overrides"):
         return True
     return _scalar(kind) is not None
 
 
 def _scalar(kind: Any) -> Any:
-    """The type that a flag has: bool, int, float, str, list or a Literal."""
+    """Returns the type that a flag has: bool, int, float, str, list or a
+    Literal.
+    """
     if typing.get_origin(kind) is Annotated:
         return _scalar(typing.get_args(kind)[0])
     if typing.get_origin(kind) in (Union, types.UnionType):

@@ -90,7 +90,7 @@ def mark_word_starts(lines: Lines, word_starts: np.ndarray) -> Lines:
 
 
 def read_word_starts(examples: Examples) -> Examples:
-    """Examples of marked ids -> with plain ids and `word_starts`."""
+    """Returns examples of marked ids -> with plain ids and `word_starts`."""
     return dataclasses.replace(
         examples,
         ids=examples.ids & ~_WORD_START,
@@ -99,7 +99,7 @@ def read_word_starts(examples: Examples) -> Examples:
 
 
 def uniform(keys: np.ndarray, draw: np.ndarray | int) -> np.ndarray:
-    """Random numbers in [0, 1) that depend on (key, draw) alone.
+    """Returns random numbers in [0, 1) that depend on (key, draw) alone.
 
     SplitMix64 (Steele, Lea and Flood, 2014), reading stream `key` at `draw`.
 
@@ -149,7 +149,7 @@ def build(
     cls_id: int,
     sep_id: int,
 ) -> Examples:
-    """The examples of all documents in `lines`.
+    """Returns the examples of all documents in `lines`.
 
     Args:
       lines: the documents' tokens, without specials.
@@ -191,7 +191,9 @@ def build(
 def _targets(
     keys: np.ndarray, order: np.ndarray, max_seq_length: int
 ) -> np.ndarray:
-    """Target length of the `order`-th example of the document `keys`."""
+    """Returns target length of the `order`-th example of the document
+    `keys`.
+    """
     span = max_seq_length - SHORTEST_TARGET + 1
     short = SHORTEST_TARGET + (uniform(keys, order * 4 + 1) * span).astype(
         np.int64
@@ -239,7 +241,7 @@ def _split(
     keys: np.ndarray,
     order: np.ndarray,
 ) -> np.ndarray:
-    """The line at which each example's second segment begins."""
+    """Returns the line at which each example's second segment begins."""
     half = (target - _SPECIALS) // 2
     begin = starts[first_line]
     # The first line always, then those that leave it under half the target,
@@ -311,7 +313,7 @@ class LegacyBuilder:
         self._length = 0
 
     def add(self, lines: Lines) -> Examples:
-        """The examples that `lines` complete; its documents end."""
+        """Returns the examples that `lines` complete; its documents end."""
         made: list[tuple[np.ndarray, int]] = []
         per_document = []
         starts = lines.starts.tolist()

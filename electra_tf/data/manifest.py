@@ -113,7 +113,7 @@ class Manifest:
 
 
 def is_finished(directory: str) -> bool:
-    """Whether `directory` holds a finished build."""
+    """Returns whether `directory` holds a finished build."""
     return files.exists(files.join(directory, FILE))
 
 

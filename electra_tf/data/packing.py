@@ -24,7 +24,7 @@ def places(max_seq_length: int) -> int:
 
 
 def pack(batch: Batch, multiple: int = 1) -> Batch:
-    """The same examples in fewer rows: R in place of B.
+    """Returns the same examples in fewer rows: R in place of B.
 
     First-fit decreasing: the longest example first, each into the first row
     with room for it. The number of rows is rounded up a little, so that few
@@ -84,7 +84,9 @@ def pack(batch: Batch, multiple: int = 1) -> Batch:
 
 
 def _first_fit(sizes: tf.Tensor, room: int) -> tf.Tensor:
-    """The first row with room for each, in turn: [B] int32 -> [B] int32."""
+    """Returns the first row with room for each, in turn: [B] int32 -> [B]
+    int32.
+    """
     count = tf.shape(sizes)[0]
 
     def put(
@@ -101,7 +103,10 @@ def _first_fit(sizes: tf.Tensor, room: int) -> tf.Tensor:
 
 
 def _rounded_up(needed: tf.Tensor, most: tf.Tensor, multiple: int) -> tf.Tensor:
-    """A number of rows of which few occur: `needed`, or a little more."""
+    """Returns a number of rows of which few occur:
+
+    `needed`, or a little more.
+    """
     units = -(-needed // multiple)
     powers = tf.constant([1 << i for i in range(24)])
     step = tf.reduce_max(tf.where(powers * _STEPS <= units, powers, 1))
@@ -110,7 +115,7 @@ def _rounded_up(needed: tf.Tensor, most: tf.Tensor, multiple: int) -> tf.Tensor:
 
 
 def fill(data: tf.data.Dataset, batches: int = 8) -> tuple[float, float]:
-    """What packing makes of the first batches.
+    """Returns what packing makes of the first batches.
 
     Args:
       data: packed batches.

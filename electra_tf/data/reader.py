@@ -57,7 +57,7 @@ class ExampleFiles:
         return sum(self.counts)
 
     def first_record(self) -> bytes:
-        """The first record of the first file that has any."""
+        """Returns the first record of the first file that has any."""
         path = next(p for p, n in zip(self.paths, self.counts) if n)
         records = tf.data.TFRecordDataset(path, buffer_size=_BUFFER)
         return next(iter(records.take(1))).numpy()
@@ -173,7 +173,7 @@ def _from_glob(source: str, split: str, skip_corrupt: bool) -> ExampleFiles:
 
 
 def _count(path: str) -> int | None:
-    """How many records a file holds, or None if it is damaged."""
+    """Returns how many records a file holds, or None if it is damaged."""
     records = tf.data.TFRecordDataset(path, buffer_size=_BUFFER)
     count = size = 0
     try:
@@ -192,7 +192,9 @@ def _count(path: str) -> int | None:
 def _damaged(
     path: str, skip_corrupt: bool, expected: int | None
 ) -> tuple[str, int, int]:
-    """A copy of the file without its damage: path, count, records lost."""
+    """Returns a copy of the file without its damage: path, count, records
+    lost.
+    """
     if not skip_corrupt:
         raise UserError(_describe(path, expected))
     folder = tempfile.mkdtemp(prefix="electra_tf-")
@@ -259,7 +261,7 @@ def pretraining_dataset(
     shuffle_window: int = SHUFFLE_WINDOW,
     pack_rows_by: int | None = None,
 ) -> tf.data.Dataset:
-    """Batches of pre-training examples.
+    """Returns batches of pre-training examples.
 
     The stream runs over epochs without a gap: batches go across their ends.
     Entered at `start_example`, it equals the stream from 0 with that many
@@ -316,7 +318,7 @@ def pretraining_dataset(
     full = drop_remainder or repeat  # every batch is
 
     def stream(epoch: int | tf.Tensor, skipped: int = 0) -> tf.data.Dataset:
-        """The batches from a position in an epoch on."""
+        """Returns the batches from a position in an epoch on."""
         start = epoch * found.total + skipped
 
         def decode(index: tf.Tensor, batch: tf.Tensor) -> tfrecords.Batch:
@@ -380,7 +382,7 @@ def pretraining_dataset(
 
 
 def _passes() -> tf.data.Dataset:
-    """The number of the pass over the dataset, int64, from 0 on."""
+    """Returns the number of the pass over the dataset, int64, from 0 on."""
     numbers = itertools.count()
 
     def count(_: tf.Tensor) -> tf.Tensor:
@@ -426,7 +428,7 @@ class _Order:
         )
 
     def windows(self) -> tf.data.Dataset:
-        """All serialized examples, in string tensors of any size."""
+        """Returns all serialized examples, in string tensors of any size."""
         paths, window = tf.constant(self._found.paths), self._window
 
         def epoch_windows(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -498,7 +500,7 @@ class _Order:
         return windows.prefetch(1)
 
     def _files(self, epoch: tf.Tensor) -> tf.Tensor:
-        """The order of the files in an epoch, int32 [files]."""
+        """Returns the order of the files in an epoch, int32 [files]."""
         size = len(self._found.paths)
         if not self._shuffle:
             return tf.range(size)
@@ -508,7 +510,7 @@ class _Order:
     def _mixed(
         self, epoch: tf.Tensor, index: tf.Tensor, size: tf.Tensor
     ) -> tf.Tensor:
-        """The order of the examples in a window, int32 [size]."""
+        """Returns the order of the examples in a window, int32 [size]."""
         return _permutation(self._base, epoch, index, size)
 
 
@@ -518,7 +520,9 @@ def _permutation(
     index: tf.Tensor | int,
     size: tf.Tensor | int,
 ) -> tf.Tensor:
-    """A random order of `size` things that depends on its arguments alone."""
+    """Returns a random order of `size` things that depends on its arguments
+    alone.
+    """
     seed = tf.random.fold_in(base, tf.cast(epoch, tf.int32), "philox")
     seed = tf.random.fold_in(seed, tf.cast(index, tf.int32), "philox")
     keys = tf.random.stateless_uniform(

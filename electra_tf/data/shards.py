@@ -24,7 +24,7 @@ _HEADER = 12
 
 
 def shard_name(split: str, index: int, num_shards: int) -> str:
-    """The name of a file."""
+    """Returns the name of a file."""
     return f"{split}-{index:05d}-of-{num_shards:05d}.tfrecord"
 
 
@@ -96,7 +96,9 @@ class ShardWriter:
 
 
 def _table() -> np.ndarray:
-    """CRC-32C (Castagnoli, reflected 0x82F63B78) of each byte, uint32."""
+    """Returns CRC-32C (Castagnoli, reflected 0x82F63B78) of each byte,
+    uint32.
+    """
     table: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         odd = (table & 1).astype(bool)
@@ -110,7 +112,7 @@ _CRC = _table()
 def masked_crcs(
     data: np.ndarray, starts: np.ndarray, lengths: np.ndarray
 ) -> np.ndarray:
-    """The masked CRC-32C of many stretches of `data` at once.
+    """Returns the masked CRC-32C of many stretches of `data` at once.
 
     Args:
       data: uint8 [bytes].
@@ -221,7 +223,9 @@ class ChosenRecords:
             records[i] = content[first : first + length]
 
     def _lengths(self, handle: int, file: int) -> np.ndarray:
-        """Where each record of an open file begins, and its end: [n + 1]."""
+        """Returns where each record of an open file begins, and its end: [n +
+        1].
+        """
         count = int(self._counts[file])
         headers, starts, at = [], np.zeros(count + 1, np.int64), 0
         size = os.fstat(handle).st_size
@@ -295,7 +299,7 @@ def _scan(path: str) -> _Scan:
 
 
 def _stored(data: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The little-endian uint32 at each place."""
+    """Returns the little-endian uint32 at each place."""
     stored = np.zeros(len(at), np.uint32)
     for k in range(4):
         stored |= data[at + k].astype(np.uint32) << np.uint32(8 * k)
@@ -303,7 +307,7 @@ def _stored(data: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def find_corruption(path: str) -> Corruption | None:
-    """The first bad record of a TFRecord file, or None if it is sound.
+    """Returns the first bad record of a TFRecord file, or None if it is sound.
 
     Reads the whole file into memory.
     """

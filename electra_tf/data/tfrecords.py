@@ -57,7 +57,7 @@ def serialize(examples: Examples) -> list[bytes]:
 
 
 def _varints(values: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """All `values` as varints, and where each begins (and the end).
+    """Returns all `values` as varints, and where each begins (and the end).
 
     Args:
       values: integers from 0 to `MAX_ID`, [n].
@@ -90,13 +90,13 @@ def _varint(value: int) -> bytes:
 
 
 def _field(tag: int, content: bytes) -> bytes:
-    """A length-delimited field of a protocol buffer."""
+    """Returns a length-delimited field of a protocol buffer."""
     return bytes([tag << 3 | 2]) + _varint(len(content)) + content
 
 
 @functools.lru_cache(1 << 16)
 def _head(payload_length: int, first_length: int, flags: int = 0) -> bytes:
-    """All of a record that comes before the packed ids.
+    """Returns all of a record that comes before the packed ids.
 
     Args:
       payload_length: bytes of the packed ids.
@@ -114,12 +114,12 @@ def _head(payload_length: int, first_length: int, flags: int = 0) -> bytes:
 
 @functools.lru_cache(1 << 10)
 def _tail(flags: int) -> bytes:
-    """What stands between the packed ids and the packed flags."""
+    """Returns what stands between the packed ids and the packed flags."""
     return _before_values(b"word_starts", flags)
 
 
 def _before_values(name: bytes, payload_length: int) -> bytes:
-    """All of a feature that comes before its packed integers.
+    """Returns all of a feature that comes before its packed integers.
 
     Example.features(1).feature(1, a map: key 1, value 2).int64_list(3)
     .value(1, packed).
@@ -134,7 +134,7 @@ def _before_values(name: bytes, payload_length: int) -> bytes:
 
 
 def keys_of(record: bytes) -> frozenset[str]:
-    """The names of the features in a serialized example.
+    """Returns the names of the features in a serialized example.
 
     Raises:
       ValueError: not a serialized `tf.train.Example`.
@@ -148,7 +148,7 @@ def keys_of(record: bytes) -> frozenset[str]:
 def parser(
     record: bytes, max_seq_length: int, where: str
 ) -> Callable[[tf.Tensor], Batch]:
-    """How to decode batches of records that are like `record`.
+    """Returns how to decode batches of records that are like `record`.
 
     Args:
       record: one of them.

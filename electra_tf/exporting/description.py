@@ -32,7 +32,7 @@ Language = Literal["en", "zh"] | None
 def describe(
     servable: Servable, name: str, signatures: Signatures
 ) -> dict[str, Any]:
-    """The content of electra_tf.json.
+    """Returns the content of electra_tf.json.
 
     Args:
       servable: what is exported.
@@ -91,7 +91,9 @@ def _signature(function: Any) -> dict[str, Any]:
 
 
 def _method(name: str) -> dict[str, str]:
-    """The method that asks the signature, if it is another than Predict."""
+    """Returns the method that asks the signature, if it is another than
+    Predict.
+    """
     methods = example_signatures.METHODS
     return {"method_name": methods[name]} if name in methods else {}
 
@@ -102,7 +104,7 @@ def _tensor(spec: Any) -> dict[str, Any]:
 
 
 def examples_of(kind: str, pair: bool, language: Language) -> Rows:
-    """3 to 5 rows, each input name -> text.
+    """Returns 3 to 5 rows, each input name -> text.
 
     Args:
       kind: as in `servable.Kind`.

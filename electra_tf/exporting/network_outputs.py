@@ -18,7 +18,7 @@ SIGNATURES = ("serving_default", "embed", "embed_first")
 
 
 def number(servable: Servable) -> tuple[float, float] | None:
-    """Scale and offset of a regression."""
+    """Returns scale and offset of a regression."""
     task = servable.predictor.task if servable.predictor else None
     if isinstance(task, TextTask) and isinstance(task.target, Number):
         return task.target.scale, task.target.offset
@@ -26,7 +26,8 @@ def number(servable: Servable) -> tuple[float, float] | None:
 
 
 def samples(servable: Servable) -> list[inputs.Rows]:
-    """The examples of the model's kind, and random tokens as long as it reads.
+    """Returns the examples of the model's kind, and random tokens as long as it
+    reads.
 
     Each is a batch of rows of several lengths.
     """

@@ -119,7 +119,8 @@ def _compare(
     signatures: Sequence[str],
     number: tuple[float, float] | None,
 ) -> float:
-    """The largest difference on the examples, and on a batch with padding.
+    """Returns the largest difference on the examples, and on a batch with
+    padding.
 
     Raises:
       UserError: it is larger than `TOLERANCE`.

@@ -171,7 +171,7 @@ class _Graph:
     # --- layers ------------------------------------------------------------
 
     def dense(self, layer: layers.Dense, x: str) -> str:
-        """[..., input] -> [..., units]."""
+        """Returns [..., input] -> [..., units]."""
         product = self.op("MatMul", x, self.weight(layer.whole_kernel()))
         return self.op("Add", product, self.weight(layer.bias))
 
@@ -187,7 +187,7 @@ class _Graph:
         )
 
     def gelu(self, x: str, kind: str) -> str:
-        """The activation, of each of its two forms."""
+        """Returns the activation, of each of its two forms."""
         half = self.op("Mul", x, self.constant(0.5))
         if kind == "tanh":
             cube = self.op("Mul", self.op("Mul", x, x), x)
@@ -201,12 +201,12 @@ class _Graph:
         return self.op("Mul", half, self.op("Add", share, self.constant(1.0)))
 
     def squeezed(self, x: str) -> str:
-        """[..., 1] -> [...]."""
+        """Returns [..., 1] -> [...]."""
         return self.op("Squeeze", x, self.ints(-1))
 
 
 def _encoder(graph: _Graph, encoder: ElectraEncoder) -> str:
-    """The last hidden states, [B, L, H], of the graph's inputs."""
+    """Returns the last hidden states, [B, L, H], of the graph's inputs."""
     config, embeddings = encoder.config, encoder.embeddings
     ids, mask, segments = INPUTS
     if config.type_vocab_size == 1:
@@ -237,12 +237,12 @@ def _encoder(graph: _Graph, encoder: ElectraEncoder) -> str:
 
 
 def graph_float() -> int:
-    """ONNX's number of float32."""
+    """Returns ONNX's number of float32."""
     return package("onnx").TensorProto.FLOAT
 
 
 def _block(graph: _Graph, block: layers.Block, x: str, bias: str) -> str:
-    """A block of the Transformer: [B, L, H] -> [B, L, H]."""
+    """Returns a block of the Transformer: [B, L, H] -> [B, L, H]."""
     attention, config = block.attention, block.config
     heads = config.num_heads
     size = config.hidden_size // heads
@@ -271,12 +271,12 @@ def _block(graph: _Graph, block: layers.Block, x: str, bias: str) -> str:
 
 
 def _first(graph: _Graph, hidden: str) -> str:
-    """[B, L, H] -> [B, H], the first tokens' states."""
+    """Returns [B, L, H] -> [B, H], the first tokens' states."""
     return graph.op("Gather", hidden, graph.constant(0, "int64"), axis=1)
 
 
 def _mean(graph: _Graph, hidden: str) -> str:
-    """[B, L, H] -> [B, H], the mean over real tokens."""
+    """Returns [B, L, H] -> [B, H], the mean over real tokens."""
     real = graph.op("Cast", INPUTS[1], to=graph_float())
     real = graph.op("Unsqueeze", real, graph.ints(-1))
     states = graph.op("Mul", hidden, real)
@@ -296,7 +296,7 @@ def _outputs(
     hidden: str,
     number: tuple[float, float] | None,
 ) -> _Outputs:
-    """Name -> what the network's head computes of it, and the shape."""
+    """Returns name -> what the network's head computes of it, and the shape."""
     head = getattr(network, "head", None)
     at: Shape = ["batch", "sequence"]
     if head is None:
@@ -361,7 +361,7 @@ def _token_lm(graph: _Graph, head: Any, hidden: str) -> str:
 
 
 def _outside(graph: _Graph) -> str:
-    """[B, L]: 0 in the second segment and at the first token."""
+    """Returns [B, L]: 0 in the second segment and at the first token."""
     _, mask, segments = INPUTS
     allowed = graph.op("Mul", mask, segments)
     zero, one = graph.constant(0, "int64"), graph.constant(1, "int64")
@@ -388,7 +388,7 @@ def _spans(graph: _Graph, head: Any, hidden: str) -> tuple[str, str, str]:
 
 
 def _joint_spans(graph: _Graph, head: Any, hidden: str) -> tuple[str, str, str]:
-    """The same; the ends are those that follow the best start."""
+    """Returns the same; the ends are those that follow the best start."""
     outside = _outside(graph)
     start = graph.squeezed(graph.dense(head.start, hidden))
     start = graph.op("Add", start, outside)
@@ -406,7 +406,7 @@ def _joint_spans(graph: _Graph, head: Any, hidden: str) -> tuple[str, str, str]:
 
 
 def _impossible(graph: _Graph, head: Any, hidden: str, start: str) -> str:
-    """[B]: above 0 where there is no answer."""
+    """Returns [B]: above 0 where there is no answer."""
     shares = graph.op("Softmax", start, axis=-1)
     shares = graph.op("Unsqueeze", shares, graph.ints(1))  # [B, 1, L]
     expected = graph.op("MatMul", shares, hidden)

@@ -200,7 +200,7 @@ class Servable:
 
 
 def is_fine_tuned(path: str) -> bool:
-    """Whether the model at `path` has a task head.
+    """Returns whether the model at `path` has a task head.
 
     Raises:
       UserError: nothing is there, or nothing known.
@@ -209,7 +209,7 @@ def is_fine_tuned(path: str) -> bool:
 
 
 def of_predictor(predictor: Predictor) -> Servable:
-    """A fine-tuned model.
+    """Returns a fine-tuned model.
 
     Raises:
       UserError: of a task that cannot be exported, or with rows that are
@@ -232,7 +232,7 @@ def of_predictor(predictor: Predictor) -> Servable:
 def open_pretrained(
     path: str, part: Part | None = None, headless: bool = False
 ) -> Servable:
-    """A discriminator or a generator.
+    """Returns a discriminator or a generator.
 
     Args:
       path: as `from_pretrained`'s.

@@ -160,7 +160,7 @@ def write_warmup(path: str, messages: Iterable[bytes]) -> None:
 def warmup_message(
     model: str, signature: str, inputs: Mapping[str, Sequence[str | bytes]]
 ) -> bytes:
-    """A `PredictionLog` of a `PredictRequest`.
+    """Returns a `PredictionLog` of a `PredictRequest`.
 
     Args:
       model: its name.
@@ -183,12 +183,14 @@ def warmup_message(
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """A field of bytes: its key (wire type 2), its length, itself."""
+    """Returns a field of bytes: its key (wire type 2), its length, itself."""
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first, the top bit where more follow."""
+    """Returns seven bits a byte, the lowest first, the top bit where more
+    follow.
+    """
     found = bytearray()
     while value > 0x7F:
         found.append(value & 0x7F | 0x80)

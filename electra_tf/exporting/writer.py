@@ -156,14 +156,14 @@ def _warn_of_vocabulary(servable: Servable) -> None:
 
 
 def _curl(about: Mapping[str, Any]) -> str:
-    """The body of a request that can be tried."""
+    """Returns the body of a request that can be tried."""
     row = about["examples"][0]
     instance = row if len(row) > 1 else next(iter(row.values()))
     return json.dumps({"instances": [instance]}, ensure_ascii=False)
 
 
 def model_name(output: str) -> str:
-    """The name of the model whose versions are in `output`.
+    """Returns the name of the model whose versions are in `output`.
 
     Raises:
       UserError: servers do not take such a name.
@@ -178,7 +178,9 @@ def model_name(output: str) -> str:
 
 
 def versions(output: str) -> list[int]:
-    """The versions in a directory, ascending; none if it is not there."""
+    """Returns the versions in a directory, ascending; none if it is not
+    there.
+    """
     if not files.is_directory(output):
         return []
     return sorted(
@@ -275,7 +277,7 @@ def _quiet() -> Iterator[None]:
 def _stored(
     functions: Signatures, network: keras.Model, storage: Storage
 ) -> _Stored:
-    """Signatures that read the weights as they are kept.
+    """Returns signatures that read the weights as they are kept.
 
     Args:
       functions: tf.functions with an input signature that call the network,
@@ -335,7 +337,7 @@ def _reading(
     function: tf.types.experimental.GenericFunction,
     reading: Callable[[], contextlib.AbstractContextManager[None]],
 ) -> tf.types.experimental.GenericFunction:
-    """The tf.function, traced anew while `reading()` is in force."""
+    """Returns the tf.function, traced anew while `reading()` is in force."""
     inner = function.python_function
 
     @functools.wraps(inner)

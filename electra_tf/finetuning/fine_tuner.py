@@ -116,7 +116,7 @@ class FineTuner(keras.Model):
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """The losses of a batch, [B] float32.
+        """Returns the losses of a batch, [B] float32.
 
         Args:
           batch: inputs and targets, [B, L] or [B, group, L].
@@ -178,12 +178,12 @@ class FineTuner(keras.Model):
         return self.get_metrics_result()
 
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """The loss of held-out examples, without dropout."""
+        """Returns the loss of held-out examples, without dropout."""
         self.loss_mean.update_state(self.unit_losses(batch))
         return self.get_metrics_result()
 
     def _keys(self, batch: Batch) -> tf.Tensor:
-        """[B] uint32, one for each unit and step."""
+        """Returns [B] uint32, one for each unit and step."""
         step = tf.constant(0, tf.int64)
         if self.optimizer is not None:
             step = tf.cast(self.optimizer.iterations, tf.int64)
@@ -201,7 +201,7 @@ class FineTuner(keras.Model):
     def _gradients(
         self, batch: Batch, keys: tf.Tensor, total: tf.Tensor
     ) -> tuple[tf.Tensor, list[Any]]:
-        """Sum of the losses, and gradients of that sum / total."""
+        """Returns sum of the losses, and gradients of that sum / total."""
         parts, lanes = self._parts(batch, keys.shape[0])
         if isinstance(parts, int) and parts == 1:
             return self._gradients_of_part(batch, keys, total, lanes)
@@ -245,7 +245,8 @@ class FineTuner(keras.Model):
     def _parts(
         self, batch: Batch, rows: int | None
     ) -> tuple[int | tf.Tensor, int]:
-        """How many parts of a batch come in turn, and lanes in each of them.
+        """Returns how many parts of a batch come in turn, and lanes in each of
+        them.
 
         Args:
           batch: which is cut.
@@ -267,7 +268,9 @@ class FineTuner(keras.Model):
     def _gradients_of_part(
         self, batch: Batch, keys: tf.Tensor, total: tf.Tensor, lanes: int
     ) -> tuple[tf.Tensor, list[Any]]:
-        """The same of some units, in lanes that do not wait for each other."""
+        """Returns the same of some units, in lanes that do not wait for each
+        other.
+        """
         if lanes == 1:
             return self._gradients_of_lane(batch, keys, total)
         size = (keys.shape[0] or tf.shape(keys)[0]) // lanes
@@ -303,7 +306,7 @@ def _sum(gradients: Sequence[Any]) -> Any:
 
 
 def _row_numbers(batch: Batch) -> tf.Tensor:
-    """The place in the global batch, int64 [B]."""
+    """Returns the place in the global batch, int64 [B]."""
     rows = tf.shape(batch["input_ids"], out_type=tf.int64)[0]
     first = tf.constant(0, tf.int64)
     replica = tf.distribute.get_replica_context()
@@ -338,7 +341,7 @@ def plan_steps(
     jit_compile: bool = False,
     few_train: bool = False,
 ) -> StepPlan:
-    """The plan that should need the least time.
+    """Returns the plan that should need the least time.
 
     XLA compiles a kernel again for each length of a batch. A run over little
     data, or of a tiny model, is over before that has paid. On a CPU a short
@@ -382,7 +385,7 @@ def plan_steps(
 
 
 def _numbers(config: ModelConfig, lengths: np.ndarray) -> float:
-    """How many go through the kernels for a row, on average."""
+    """Returns how many go through the kernels for a row, on average."""
     of_token = config.intermediate_size + 6 * config.hidden_size
     return config.num_layers * float(
         np.mean(lengths * (of_token + config.num_heads * lengths))

@@ -33,7 +33,7 @@ _EASTERN = (
 def confusion_counts(
     truths: Sequence[str], predicted: Sequence[str], labels: Sequence[str]
 ) -> np.ndarray:
-    """int64 [labels, labels]: row the truth, column the prediction.
+    """Returns int64 [labels, labels]: row the truth, column the prediction.
 
     Answers that are none of the labels are left out.
     """
@@ -51,7 +51,7 @@ def draw_confusion(
     labels: Sequence[str],
     title: str = "",
 ) -> bytes:
-    """A PNG of the counts; colours are shares of each row.
+    """Returns a PNG of the counts; colours are shares of each row.
 
     Args:
       truths: N labels.
@@ -118,7 +118,9 @@ def _write_counts(axes: Any, matrix: np.ndarray, shares: np.ndarray) -> None:
 
 
 def _families() -> list[str]:
-    """The usual font, and for letters that it lacks those that are here."""
+    """Returns the usual font, and for letters that it lacks those that are
+    here.
+    """
     from matplotlib import font_manager
 
     here = set(font_manager.get_font_names())

@@ -26,7 +26,7 @@ def summarise(
     read: Splits,
     start: str,
 ) -> dict[str, Any]:
-    """The content of report.json.
+    """Returns the content of report.json.
 
     Args:
       results: trial number -> what `finetune.run_trial` returned.
@@ -109,7 +109,7 @@ def write(output: str, summary: Mapping[str, Any]) -> None:
 
 
 def headline(summary: Mapping[str, Any]) -> str:
-    """The score in one line."""
+    """Returns the score in one line."""
     metric, split = summary["metric"], summary["selected_on"]
     found = summary["summary"].get(split, {}).get(metric)
     if found is None:
@@ -171,7 +171,7 @@ def table(summary: Mapping[str, Any]) -> str:
 
 
 def _table(rows: list[dict[str, str]], left: Sequence[str]) -> str:
-    """Rows as a Markdown table, without the columns that are empty.
+    """Returns rows as a Markdown table, without the columns that are empty.
 
     Args:
       rows: column -> cell, the same columns each.
@@ -259,7 +259,9 @@ def _trial_table(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _about_rows(data: Mapping[str, Any]) -> list[str]:
-    """Lines on classes, truncated rows and [UNK] of the training data."""
+    """Returns lines on classes, truncated rows and [UNK] of the training
+    data.
+    """
     lines = []
     if data.get("classes"):
         total = sum(data["classes"].values())
@@ -283,7 +285,7 @@ def _about_rows(data: Mapping[str, Any]) -> list[str]:
 
 
 def _collapsed(summary: Mapping[str, Any]) -> list[str]:
-    """What to say of trials that give one answer to everything."""
+    """Returns what to say of trials that give one answer to everything."""
     trials = [t["trial"] for t in summary["trials"] if t.get("collapsed")]
     if not trials:
         return []
@@ -300,7 +302,7 @@ def _collapsed(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _details(summary: Mapping[str, Any]) -> list[str]:
-    """Tables of the best trial's scores by class or type."""
+    """Returns tables of the best trial's scores by class or type."""
     best = next(
         t for t in summary["trials"] if t["trial"] == summary["best_trial"]
     )

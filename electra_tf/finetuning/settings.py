@@ -218,7 +218,7 @@ def fit(
     units: int,
     epochs: float,
 ) -> tuple[TrainConfig, float]:
-    """The settings of the loop, once model and data are known.
+    """Returns the settings of the loop, once model and data are known.
 
     Args:
       config: as given.
@@ -272,7 +272,7 @@ def _or(value: int | None, default: int) -> int:
 
 
 def _model_settings() -> type:
-    """`ModelConfig` with every key null unless given, and `size`."""
+    """Returns `ModelConfig` with every key null unless given, and `size`."""
     sizes: Any = Literal[tuple(SIZES)]
     size: Any = Annotated[
         sizes | None,
@@ -454,7 +454,7 @@ def load(
 
 
 def _other_length(given: Iterable[str]) -> list[str]:
-    """The length that is void where only the other one is given."""
+    """Returns the length that is void where only the other one is given."""
     void = [name for name in _LENGTHS if name not in given]
     return void if len(void) == 1 else []
 

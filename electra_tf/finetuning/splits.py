@@ -94,7 +94,7 @@ class Splits:
         return {"train": len(self.train), **others}
 
     def fresh_task(self) -> Task:
-        """The task as fitted, with a state of its own to change."""
+        """Returns the task as fitted, with a state of its own to change."""
         task = self.task
         state = copy.deepcopy(task.state)
         return type(task)(task.name, task.options, task.data, state)
@@ -263,7 +263,9 @@ def _tell_no_validation(task: Task, examples: int) -> None:
 def _unknown(
     task: Task, tokenizer: Tokenizer, train: Sequence[Any], features: Features
 ) -> UnknownShare:
-    """The share of [UNK] in the training rows; warns of a notable one."""
+    """Returns the share of [UNK] in the training rows; warns of a notable
+    one.
+    """
     ids, vocab = features.tokens["input_ids"], tokenizer.vocab
     special = np.isin(ids, (vocab.cls_id, vocab.sep_id, vocab.pad_id))
     found = unknown_share(

@@ -47,18 +47,18 @@ class Start:
     source: str | None = None
 
     def tokenizer(self) -> Tokenizer:
-        """The model's."""
+        """Returns the model's."""
         return Tokenizer(self.vocab, self.lower_case, self.strip_accents)
 
     def goes_on_with(self, head: TaskHeadConfig) -> bool:
-        """Whether the checkpoint's head is taken."""
+        """Returns whether the checkpoint's head is taken."""
         if self.checkpoint is None or self.new_head:
             return False
         there = self.checkpoint.config.task
         return there is not None and task_of_model.fits(there, head)
 
     def build(self, head: TaskHeadConfig) -> tuple[keras.Model, Report | None]:
-        """The built network with its first weights; call it in a scope.
+        """Returns the built network with its first weights; call it in a scope.
 
         What is random comes from Keras' global seed.
 
@@ -81,7 +81,7 @@ class Start:
         return network, report
 
     def describe(self, head: TaskHeadConfig) -> str:
-        """A sentence for people: where encoder and head come from."""
+        """Returns a sentence for people: where encoder and head come from."""
         if self.checkpoint is None:
             shape = f" (shape and vocabulary of {self.source})"
             return "random weights" + (shape if self.source else "")
@@ -100,7 +100,7 @@ class Start:
         step: int,
         fine_tuning: dict[str, Any],
     ) -> DirectoryConfig:
-        """What the fine-tuned model's config.json says."""
+        """Returns what the fine-tuned model's config.json says."""
         return DirectoryConfig(
             discriminator=self.config,
             generator=None,
@@ -213,7 +213,9 @@ def _yaml(value: Any) -> str:
 
 
 def _encoder_of(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint as a discriminator's, with a head where it has one."""
+    """Returns the checkpoint as a discriminator's, with a head where it has
+    one.
+    """
     config = checkpoint.config
     alone = config.discriminator is None and config.generator is not None
     if not alone or config.is_two_tower:

@@ -43,7 +43,7 @@ RESULT = "result.json"
 
 
 def result_of(run_dir: str) -> dict[str, Any] | None:
-    """What a finished trial has left; None where it is not finished.
+    """Returns what a finished trial has left; None where it is not finished.
 
     Raises:
       UserError: the file is damaged.
@@ -61,7 +61,7 @@ def result_of(run_dir: str) -> dict[str, Any] | None:
 
 
 def begun(run_dir: str) -> bool:
-    """Whether a trial has a checkpoint or a result."""
+    """Returns whether a trial has a checkpoint or a result."""
     return files.exists(files.join(run_dir, RESULT)) or bool(
         checkpoints.all_steps(run_dir)
     )
@@ -237,7 +237,7 @@ def _result(
     network: keras.Model,
     splits: Splits,
 ) -> dict[str, Any]:
-    """What training alone decides."""
+    """Returns what training alone decides."""
     seen = outcome["step"] * train.batch_size
     sizes = [math.prod(v.shape) for v in network.trainable_variables]
     return {
@@ -385,7 +385,7 @@ def _save_models(
 
 
 def _lasting(name: str) -> str:
-    """A task's name that is found from other directories too."""
+    """Returns a task's name that is found from other directories too."""
     path, colon, attribute = name.rpartition(":")
     if colon and path.endswith(".py"):
         return f"{os.path.abspath(path)}:{attribute}"

@@ -186,7 +186,7 @@ def clear(output: str) -> None:
 
 
 def _begun(output: str) -> bool:
-    """Whether a run has a checkpoint, a result or a model."""
+    """Returns whether a run has a checkpoint, a result or a model."""
     if not files.is_directory(output):
         return False
     trials = [n for n in files.list_directory(output) if n.startswith("trial_")]
@@ -200,7 +200,7 @@ def _begun(output: str) -> bool:
 def describe(
     settings: FinetuneSettings, start: Start, data: str | None
 ) -> dict[str, Any]:
-    """All that decides what a run comes to, as JSON values."""
+    """Returns all that decides what a run comes to, as JSON values."""
     train = dataclasses.asdict(settings.train)
     assert settings.options is not None  # `settings.settings_class` has them
     found = {

@@ -121,7 +121,7 @@ def _advance(
     config: SearchConfig,
     end_id: int,
 ) -> tuple[_State, tf.Tensor]:
-    """The next state, and the beams [B, K] that its own come from.
+    """Returns the next state, and the beams [B, K] that its own come from.
 
     Of the 2 K best candidates at most K end, one of each beam, so that K are
     left to go on. Those that end count if they are among the K best.
@@ -175,7 +175,7 @@ def _advance(
 def _best(
     state: _State, position: tf.Tensor, config: SearchConfig
 ) -> Hypotheses:
-    """Those that have ended, then those that were cut."""
+    """Returns those that have ended, then those that were cut."""
     beams = config.beam_size
     cut = state.log_probs / _penalty(position, config)
     cut = tf.where(state.done[:, tf.newaxis], _NEVER, cut)

@@ -130,7 +130,7 @@ class Filler:
         return _Text(parts, ids, blanks)
 
     def _apart(self, texts: list[_Text], top_k: int) -> list[Filled]:
-        """Each blank from what is around it, other blanks empty."""
+        """Returns each blank from what is around it, other blanks empty."""
         room = self.max_length - loading.SPECIALS
         read, places, whole = [], [], []
         for text in texts:
@@ -159,7 +159,7 @@ class Filler:
         return filled
 
     def _jointly(self, text: _Text, number: int, top_k: int) -> Filled:
-        """All blanks of a text together."""
+        """Returns all blanks of a text together."""
         room = self.max_length - loading.SPECIALS
         first, last = text.blanks[0], text.blanks[-1] + 1
         if last - first > room:
@@ -241,7 +241,7 @@ class Filler:
     def _filled(
         self, text: _Text, best: "list[_Best]", chosen: "list[_Token]"
     ) -> Filled:
-        """What the user gets."""
+        """Returns what the user gets."""
         names = self.tokenizer.vocab.tokens
         tokens = [names[token.id] for token in chosen]
         blanks = []
@@ -277,7 +277,7 @@ _Best = list[_Token]
 
 
 def _composed(parts: Sequence[str], tokens: Sequence[str]) -> str:
-    """The user's text with tokens in its blanks.
+    """Returns the user's text with tokens in its blanks.
 
     A piece is glued to what precedes it. What the model reads as two words
     is kept apart, even where the blank stood in a word.

@@ -11,7 +11,7 @@ SPECIALS = 2  # [CLS] before a row and [SEP] after it
 
 
 def describe(path: str) -> tuple[str, DirectoryConfig]:
-    """What is at `path`, before any weights are read.
+    """Returns what is at `path`, before any weights are read.
 
     Args:
       path: as `from_pretrained` takes it.
@@ -27,12 +27,14 @@ def describe(path: str) -> tuple[str, DirectoryConfig]:
 
 
 def has_generator(config: DirectoryConfig) -> bool:
-    """Whether there is a token language model to ask."""
+    """Returns whether there is a token language model to ask."""
     return config.generator is not None and config.token_lm_head
 
 
 def has_critic(config: DirectoryConfig) -> bool:
-    """Whether there is a discriminator that judges as ELECTRA's does."""
+    """Returns whether there is a discriminator that judges as ELECTRA's
+    does.
+    """
     return (
         config.discriminator is not None
         and config.replaced_token_head
@@ -42,7 +44,7 @@ def has_critic(config: DirectoryConfig) -> bool:
 
 
 def load_generator(path: str, vocab: str | None = None) -> Any:
-    """The token language model at `path`, with its tokenizer.
+    """Returns the token language model at `path`, with its tokenizer.
 
     Raises:
       UserError: it has none, or not all of it, or no vocabulary.
@@ -56,7 +58,7 @@ def load_generator(path: str, vocab: str | None = None) -> Any:
 
 
 def load_discriminator(path: str, vocab: str | None = None) -> Any:
-    """The discriminator at `path`, with its head and its tokenizer.
+    """Returns the discriminator at `path`, with its head and its tokenizer.
 
     Raises:
       UserError: it has none, or no replaced-token head, or no vocabulary.
@@ -123,7 +125,7 @@ def check_same_vocab(path: str, one: Tokenizer, other: Tokenizer) -> None:
 
 
 def longest(network: Any, max_seq_length: int | None = None) -> int:
-    """Tokens, specials included, that a network is best read in.
+    """Returns tokens, specials included, that a network is best read in.
 
     A network has seen rows as long as those of its pre-training. Positions
     beyond these may exist, and have learned nothing.

@@ -18,14 +18,14 @@ class Batch(NamedTuple):
 
 
 def padded_length(length: int, longest: int) -> int:
-    """`length`, or a little more, so that few lengths occur."""
+    """Returns `length`, or a little more, so that few lengths occur."""
     return max(length, min(-(-length // _MULTIPLE) * _MULTIPLE, longest))
 
 
 def padded(
     rows: Sequence[Sequence[int]], numbers: np.ndarray, length: int
 ) -> Batch:
-    """Some rows, padded with 0.
+    """Returns some rows, padded with 0.
 
     Args:
       rows: all of them.
@@ -48,7 +48,7 @@ def batches(
     longest: int,
     max_rows: int = 256,
 ) -> Iterator[Batch]:
-    """Batches of rows, the shortest first.
+    """Yields batches of rows, the shortest first.
 
     Args:
       rows: lists of token ids.
@@ -88,7 +88,8 @@ class Window(NamedTuple):
 
 
 def windows(length: int, room: int) -> list[Window]:
-    """Windows in which each token is looked at once, near the middle of one.
+    """Returns windows in which each token is looked at once, near the middle of
+    one.
 
     Neighbours overlap by half: so a token has at least a quarter of `room` of
     context on either side, where the row has so much.
@@ -114,7 +115,7 @@ def windows(length: int, room: int) -> list[Window]:
 
 
 def around(first: int, last: int, length: int, room: int) -> tuple[int, int]:
-    """The window, start and end, that has some tokens in its middle.
+    """Returns the window, start and end, that has some tokens in its middle.
 
     Args:
       first: of the tokens, and so

@@ -69,7 +69,7 @@ class _SampleRows:
         length: int,
         seed: int,
     ) -> "_SampleRows":
-        """Rows of tasks, not yet begun."""
+        """Returns rows of tasks, not yet begun."""
         chosen = [tasks[i] for i in np.resize(some, len(padded.input_ids))]
         first = [1 + len(task.prompt) for task in chosen]
         numbers = tf.constant([task.number for task in chosen], tf.int64)
@@ -92,7 +92,7 @@ class _SampleRows:
         return np.take_along_axis(self.ids, self.all_places, axis=1)
 
     def uniform(self, salt: int, count: int) -> np.ndarray:
-        """float32 [B, count] in [0, 1)."""
+        """Returns float32 [B, count] in [0, 1)."""
         keys = randomness.salted(self.keys, salt)
         return randomness.uniform(keys, count).numpy()
 
@@ -220,7 +220,7 @@ class Sampler:
         ]
 
     def cut(self, prompt: str, length: int) -> str | None:
-        """What of a prompt is not read, in words; None if all is.
+        """Returns what of a prompt is not read, in words; None if all is.
 
         Nor is anything told of a `length` that cannot be drawn at all.
         """
@@ -234,7 +234,7 @@ class Sampler:
         )
 
     def prompt_room(self, length: int) -> int:
-        """Tokens of a prompt that are read when `length` are drawn."""
+        """Returns tokens of a prompt that are read when `length` are drawn."""
         return self.max_length - loading.SPECIALS - length
 
     def _check(
@@ -371,12 +371,14 @@ class Sampler:
         return written.log_probs.numpy()
 
     def _judge(self, batch: _SampleRows) -> np.ndarray:
-        """[B, N] the critic's logits of the places: above 0, replaced."""
+        """Returns [B, N] the critic's logits of the places: above 0,
+        replaced.
+        """
         logits = self._suspicion(batch.ids, batch.mask).numpy()
         return np.take_along_axis(logits, batch.all_places, axis=1)
 
     def _read(self, prompt: str, ids: list[int]) -> Sample:
-        """The sample as text, after the prompt as the user wrote it."""
+        """Returns the sample as text, after the prompt as the user wrote it."""
         vocab = self.tokenizer.vocab
         tokens = tuple(vocab.tokens[i] for i in ids)
         before = [
@@ -392,7 +394,7 @@ class Sampler:
 
 
 def count_words(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:
-    """How often each token occurs in texts."""
+    """Returns how often each token occurs in texts."""
     found: Counter[int] = Counter()
     batch: list[str] = []
     for text in texts:
@@ -427,7 +429,7 @@ class _Unigrams:
     def draw(
         self, numbers: Sequence[int], length: int, seed: int
     ) -> np.ndarray:
-        """int64 [samples, length] token ids.
+        """Returns int64 [samples, length] token ids.
 
         Args:
           numbers: of the samples.
@@ -453,5 +455,5 @@ class _Unigrams:
 def _suspicion(
     critic: Any, input_ids: tf.Tensor, input_mask: tf.Tensor
 ) -> tf.Tensor:
-    """[B, L] float32, the critic's logits: above 0, replaced."""
+    """Returns [B, L] float32, the critic's logits: above 0, replaced."""
     return critic(input_ids, input_mask, training=False).logits

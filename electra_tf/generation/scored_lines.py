@@ -56,7 +56,7 @@ def load(
       model: as `Scorer.from_pretrained`'s.
       method: the same.
       per_token: see `Lines`.
-      lists: see there.
+      lists: see `Lines`.
       **options: of `Scorer.from_pretrained`.
 
     Raises:
@@ -87,7 +87,9 @@ def _answer(
 
 
 def _row(found: scoring.Scored, per_token: bool) -> dict[str, Any]:
-    """A score as it is written; the text's tokens if they are wanted."""
+    """Returns a score as it is written; the text's tokens if they are
+    wanted.
+    """
     row: dict[str, Any] = {
         "text": found.text,
         "score": rounded(found.score),

@@ -300,7 +300,8 @@ _Targets = list[_Target]
 
 
 def choose_method(path: str, config: DirectoryConfig, method: Method) -> Chosen:
-    """The method that "auto" stands for, or the one asked for if it can be.
+    """Returns the method that "auto" stands for, or the one asked for if it can
+    be.
 
     Args:
       path: of the model, for messages.
@@ -339,7 +340,7 @@ def _token_log_probs(
     positions: tf.Tensor,
     labels: tf.Tensor,
 ) -> tf.Tensor:
-    """[B, N] float32, log p(label) at each of the positions [B, N]."""
+    """Returns [B, N] float32, log p(label) at each of the positions [B, N]."""
     with products.in_bfloat16(bfloat16):
         logits = network(
             input_ids, input_mask, positions=positions, training=False
@@ -351,7 +352,8 @@ def _token_log_probs(
 def _energy(
     network: Any, bfloat16: bool, input_ids: tf.Tensor, input_mask: tf.Tensor
 ) -> tf.Tensor:
-    """[B, L] float32, minus the energies: unnormalised log-probabilities.
+    """Returns [B, L] float32, minus the energies: unnormalised
+    log-probabilities.
 
     Electric's logit of "noise" is energy + log q(token) + log odds
     (equations 3 and 4); the head itself gives the energy.
@@ -363,14 +365,14 @@ def _energy(
 def _original(
     network: Any, bfloat16: bool, input_ids: tf.Tensor, input_mask: tf.Tensor
 ) -> tf.Tensor:
-    """[B, L] float32, log p(the token was not replaced)."""
+    """Returns [B, L] float32, log p(the token was not replaced)."""
     with products.in_bfloat16(bfloat16):
         logits = network(input_ids, input_mask, training=False).logits
     return tf.math.log_sigmoid(-logits)
 
 
 def _word_end(row: Sequence[int], place: int, vocab: Vocab) -> int:
-    """Where the word ends that the token at `place` is of."""
+    """Returns where the word ends that the token at `place` is of."""
     end = place + 1
     while end < len(row) and vocab.continues[row[end]]:
         end += 1
@@ -412,7 +414,8 @@ class Ranked:
 
 
 def parse_candidate(line: str, number: int, source: str) -> Candidate | None:
-    """A line of an n-best file: id, candidate and perhaps a score, by tabs.
+    """Returns a line of an n-best file: id, candidate and perhaps a score, by
+    tabs.
 
     Args:
       line: without its line feed.
@@ -449,7 +452,7 @@ def parse_candidate(line: str, number: int, source: str) -> Candidate | None:
 def candidate_lists(
     candidates: Iterable[Candidate],
 ) -> Iterator[list[Candidate]]:
-    """Candidates that follow one another with the same id.
+    """Yields candidates that follow one another with the same id.
 
     Raises:
       UserError: an id comes again after another one, or a list has scores

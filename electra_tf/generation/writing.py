@@ -53,7 +53,7 @@ class Pieces:
             )
 
     def broken(self, ids: np.ndarray, before: np.ndarray) -> np.ndarray:
-        """Where a piece continues a word that is not there.
+        """Returns where a piece continues a word that is not there.
 
         Args:
           ids: int [B, N], what was written.
@@ -69,13 +69,13 @@ class Pieces:
 
 
 def _inside_word(character: str) -> bool:
-    """Whether the tokenizer leaves it inside of words."""
+    """Returns whether the tokenizer leaves it inside of words."""
     kind = unicodedata.category(character)[0]
     return kind in "LNM" and not detokenize.is_cjk(character)
 
 
 def _unwritable(character: str) -> bool:
-    """White space, controls, and what Unicode has not assigned."""
+    """Returns white space, controls, and what Unicode has not assigned."""
     kind = unicodedata.category(character)[0]
     return kind in "CZ" or character.isspace()
 
@@ -110,7 +110,7 @@ def draw(logits: tf.Tensor, uniform: tf.Tensor, how: Draw) -> tf.Tensor:
 
 
 def _inverse(weights: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-    """[rows, V] weights, [rows] in [0, 1) -> [rows] int32 indices."""
+    """Returns [rows, V] weights, [rows] in [0, 1) -> [rows] int32 indices."""
     cumulative = tf.cumsum(weights, axis=-1)
     total = cumulative[:, -1]
     # Rounding must not take the target to the end, where weights may be 0.
@@ -211,7 +211,7 @@ class Writer:
         whole_from: tf.Tensor,
         top_k: int,
     ) -> Candidates:
-        """The most probable tokens for each place, all of them masked.
+        """Returns the most probable tokens for each place, all of them masked.
 
         Args:
           input_ids: as `write`'s, and so the others.
@@ -261,7 +261,7 @@ class Writer:
         positions: tf.Tensor,
         whole_from: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, K, V] with bans, and [B, K, 1] log Z without them."""
+        """Returns [B, K, V] with bans, and [B, K, 1] log Z without them."""
         masked = _put(
             input_ids,
             positions,
@@ -284,7 +284,7 @@ class Writer:
 def _put(
     input_ids: tf.Tensor, positions: tf.Tensor, tokens: tf.Tensor
 ) -> tf.Tensor:
-    """[B, L] with tokens [B, K] at their positions."""
+    """Returns [B, L] with tokens [B, K] at their positions."""
     batch = tf.range(tf.shape(positions)[0])[:, None]
     at = tf.stack([tf.zeros_like(positions) + batch, positions], axis=-1)
     return tf.tensor_scatter_nd_update(input_ids, at, tokens)

@@ -129,7 +129,7 @@ class Source:
 
 
 def config_file(path: str) -> str:
-    """The file of a directory that tells its sizes: config.json, or the
+    """Returns the file of a directory that tells its sizes: config.json, or the
     bert_config.json of early copies.
     """
     old = files.join(path, OLD_CONFIG)
@@ -200,7 +200,7 @@ def as_electra(
 def _class(
     name: str | None, there: Mapping[str, str]
 ) -> tuple[str, tuple[str, ...]]:
-    """ELECTRA's class for one of BERT's, and what was assumed about it.
+    """Returns ELECTRA's class for one of BERT's, and what was assumed about it.
 
     Args:
       name: BERT's; None where it is not said.
@@ -220,7 +220,7 @@ def _class(
 
 
 def _needed(cls: str) -> tuple[str, ...]:
-    """What a classifier that reads the pooler has beside it."""
+    """Returns what a classifier that reads the pooler has beside it."""
     sequence = cls == "ElectraForSequenceClassification"
     return ("classifier.weight",) if sequence else ()
 
@@ -228,7 +228,7 @@ def _needed(cls: str) -> tuple[str, ...]:
 def _adds_other_bias(
     content: Mapping[str, Any], there: Mapping[str, str]
 ) -> bool:
-    """Whether a masked LM computes with the bias of `decoder`.
+    """Returns whether a masked LM computes with the bias of `decoder`.
 
     transformers has one variable of both, but where the head is untied; and
     of one variable it may store either name.
@@ -238,14 +238,15 @@ def _adds_other_bias(
 
 
 def _differ(arrays: Mapping[str, np.ndarray], there: Mapping[str, str]) -> bool:
-    """Whether a masked LM's two biases are not one."""
+    """Returns whether a masked LM's two biases are not one."""
     return _BIAS not in there or not np.array_equal(
         arrays[there[_BIAS]], arrays[there[_BIAS_AGAIN]]
     )
 
 
 def tf1_names(names: Iterable[str]) -> dict[str, str]:
-    """BERT's variables in a TF1 checkpoint -> ELECTRA's of the same meaning.
+    """Returns BERT's variables in a TF1 checkpoint -> ELECTRA's of the same
+    meaning.
 
     Slots of an optimizer, whose names begin as their variables', too. Empty
     for a checkpoint of ELECTRA's.

@@ -87,7 +87,7 @@ class Lazy(Mapping[str, T], Generic[T]):
 def shapes_of(
     weights: Mapping[str, Any],
 ) -> Mapping[str, tuple[int, ...]]:
-    """Name -> shape; of a lazy mapping without reading its arrays."""
+    """Returns name -> shape; of a lazy mapping without reading its arrays."""
     shapes = getattr(weights, "shapes", None)
     if shapes is None:
         shapes = {name: tuple(np.shape(a)) for name, a in weights.items()}
@@ -166,7 +166,7 @@ class Report:
     step: int = 0
 
     def __str__(self) -> str:
-        """A line for each of the attributes that says something."""
+        """Returns a line for each of the attributes that says something."""
         lines = [
             f"loaded {len(self.loaded)} variables "
             f"({self.parameters:,} parameters) from {self.source}"
@@ -190,7 +190,7 @@ class Report:
 
 
 def _some(names: Sequence[str]) -> str:
-    """The names by their place, few enough to read."""
+    """Returns the names by their place, few enough to read."""
     groups: dict[str, int] = {}
     for name in names:
         # The layers of an encoder are one place, and so is a head.
@@ -207,7 +207,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def select(checkpoint: Checkpoint, part: Part) -> Checkpoint:
-    """The checkpoint with the weights of one network alone, still unread.
+    """Returns the checkpoint with the weights of one network alone, still
+    unread.
 
     A task head belongs to the discriminator. A generator that was tied, or
     had tables of its own, is a plain one when it stands alone: its encoder is
@@ -234,7 +235,7 @@ def select(checkpoint: Checkpoint, part: Part) -> Checkpoint:
 
 
 def report(checkpoint: Checkpoint, part: Part) -> Report:
-    """What of a checkpoint `select` keeps, and what it leaves over.
+    """Returns what of a checkpoint `select` keeps, and what it leaves over.
 
     Raises:
       UserError: as `select`.
@@ -261,7 +262,7 @@ def report(checkpoint: Checkpoint, part: Part) -> Report:
 def _wanted(
     checkpoint: Checkpoint, part: Part
 ) -> tuple[DirectoryConfig, dict[str, str]]:
-    """The part's own config, and {name in it: name in the whole}."""
+    """Returns the part's own config, and {name in it: name in the whole}."""
     config = checkpoint.config
     if getattr(config, part) is None:
         uniform = not config.generator_traits.has_weights
@@ -286,7 +287,9 @@ def _wanted(
 def _lone_generator(
     config: DirectoryConfig,
 ) -> tuple[DirectoryConfig, dict[str, str]]:
-    """The generator's own config, and {name in it: name in the whole}."""
+    """Returns the generator's own config, and {name in it: name in the
+    whole}.
+    """
     encoder, embeddings = scopes(config, "generator")
     config = dataclasses.replace(
         config, discriminator=None, task=None, fine_tuning=None
@@ -322,17 +325,19 @@ def _renamed(
 
 
 def present(config: DirectoryConfig) -> list[Network]:
-    """The networks that have variables."""
+    """Returns the networks that have variables."""
     return [part for part in NETWORKS if getattr(config, part) is not None]
 
 
 def chosen(config: DirectoryConfig, part: Part) -> list[Network]:
-    """The networks that `part` means; "both" are those that are present."""
+    """Returns the networks that `part` means; "both" are those that are
+    present.
+    """
     return present(config) if part == "both" else [part]
 
 
 def is_pair(path: str, recognises: Callable[[str], bool]) -> bool:
-    """Whether both directories are there and of the format."""
+    """Returns whether both directories are there and of the format."""
     return all(recognises(files.join(path, part)) for part in NETWORKS)
 
 
@@ -434,7 +439,9 @@ def split_elsewhere(vocab: Vocab | None) -> list[str]:
 
 
 def left_out(names: Iterable[str]) -> list[str]:
-    """The sentence on weights that a format has no place for, if any."""
+    """Returns the sentence on weights that a format has no place for, if
+    any.
+    """
     listed = ", ".join(names)
     return [f"left out, with no place there: {listed}"] if listed else []
 

@@ -163,13 +163,13 @@ _SECTIONS: dict[str, type] = {
 
 
 def to_json(config: DirectoryConfig) -> dict[str, Any]:
-    """The content of config.json, with its format and version."""
+    """Returns the content of config.json, with its format and version."""
     content = {"format": FORMAT, "version": VERSION}
     return content | dataclasses.asdict(config)
 
 
 def from_json(content: Mapping[str, Any], path: str) -> DirectoryConfig:
-    """The inverse of `to_json`; `path` is named in messages.
+    """Returns the inverse of `to_json`; `path` is named in messages.
 
     Raises:
       UserError: not such content.
@@ -248,7 +248,9 @@ def of_bert(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_bert(config: DirectoryConfig) -> dict[str, Any]:
-    """The content of a config.json that the original's code reads too."""
+    """Returns the content of a config.json that the original's code reads
+    too.
+    """
     network = config.discriminator or config.generator
     content: dict[str, Any] = {}
     if network is not None:
@@ -311,7 +313,9 @@ def parse(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def _keys() -> type:
-    """The settings class of what `--set` may say; no key has a default."""
+    """Returns the settings class of what `--set` may say; no key has a
+    default.
+    """
 
     def optional(name: str, kinds: Mapping[str, Any]) -> type:
         fields = [(key, kind, None) for key, kind in kinds.items()]
@@ -342,7 +346,7 @@ def _keys() -> type:
 def override(
     config: DirectoryConfig, overrides: Mapping[str, str]
 ) -> DirectoryConfig:
-    """`config` with `--set` texts applied; see `parse` for the keys.
+    """Returns `config` with `--set` texts applied; see `parse` for the keys.
 
     What is said of the model holds for a lone generator, and its kind of
     GELU, dropout and the like for the generator beside it.
@@ -388,7 +392,7 @@ def override(
 
 
 def of_section(values: Mapping[str, Any], section: str) -> dict[str, Any]:
-    """The part of dotted `values` below `section`, without its name."""
+    """Returns the part of dotted `values` below `section`, without its name."""
     prefix = f"{section}."
     return {
         key.removeprefix(prefix): value

@@ -39,7 +39,9 @@ _DIFFERENCES = "discriminator/embedding_differences/"
 
 
 def recognises(path: str) -> bool:
-    """Whether `path` is a model directory, or a run that contains some."""
+    """Returns whether `path` is a model directory, or a run that contains
+    some.
+    """
     inside = files.join(path, "model")
     names = models_in(inside)
     for candidate in [path, *(files.join(inside, name) for name in names)]:
@@ -99,7 +101,7 @@ def read(
 
 
 def _single(array: np.ndarray) -> np.ndarray:
-    """The array, in float32 where it is stored in half the bytes."""
+    """Returns the array, in float32 where it is stored in half the bytes."""
     half = array.dtype.itemsize == 2 and array.dtype.kind in "fV"
     return array.astype("float32") if half else array
 
@@ -187,7 +189,7 @@ def save(
 def _merged(
     weights: Lazy[np.ndarray], networks_: Sequence[keras.Model]
 ) -> Lazy[np.ndarray]:
-    """The weights with LoRA's changes in the kernels."""
+    """Returns the weights with LoRA's changes in the kernels."""
     changed = {
         weight_name(path): layer
         for path, layer in adaptation.changed_kernels(networks_).items()
@@ -204,7 +206,7 @@ def _merged(
 
 
 def find(directory: str) -> str:
-    """The model directory that `directory` is, or, if a run, contains.
+    """Returns the model directory that `directory` is, or, if a run, contains.
 
     Raises:
       UserError: neither; it is named.
@@ -289,7 +291,7 @@ def load_weights(
 
 
 def weight_name(path: str) -> str:
-    """A variable's path in a model -> its name on disk."""
+    """Returns a variable's path in a model -> its name on disk."""
     parts = path.split("/")
     if "embeddings" in parts:
         at = parts.index("embeddings")
@@ -304,7 +306,7 @@ def weight_name(path: str) -> str:
 
 
 def _tables_scope(above: list[str]) -> list[str]:
-    """Where the tables are that a model has below `above`.
+    """Returns where the tables are that a model has below `above`.
 
     Those of a network alone are "embeddings"; beside another, its own are its
     own, and those of a tower always are.
@@ -316,7 +318,7 @@ def _tables_scope(above: list[str]) -> list[str]:
 
 
 def named_variables(models: Iterable[keras.Model]) -> dict[str, keras.Variable]:
-    """`weight_name` -> variable, of networks that may share some.
+    """Returns `weight_name` -> variable, of networks that may share some.
 
     LoRA's changes are not among them: on disk they are part of the kernels.
     """
@@ -336,7 +338,8 @@ def named_variables(models: Iterable[keras.Model]) -> dict[str, keras.Variable]:
 
 
 def stored_weights(variables: Mapping[str, keras.Variable]) -> Lazy[np.ndarray]:
-    """Name on disk -> array, of the variables that `named_variables` gives.
+    """Returns name on disk -> array, of the variables that `named_variables`
+    gives.
 
     Disentangled tables are what each network reads, as if they were untied.
     """
@@ -364,7 +367,7 @@ def stored_weights(variables: Mapping[str, keras.Variable]) -> Lazy[np.ndarray]:
 def sources(
     variables: Mapping[str, keras.Variable], held: Iterable[str]
 ) -> dict[str, tuple[str, ...]]:
-    """Which of the names on disk each variable is made of.
+    """Returns which of the names on disk each variable is made of.
 
     Args:
       variables: what `named_variables` gives.
@@ -396,7 +399,9 @@ def sources(
 
 
 def _generators(name: str, variables: Iterable[str]) -> tuple[str, ...]:
-    """Where a directory has the generator's own copies of a shared table."""
+    """Returns where a directory has the generator's own copies of a shared
+    table.
+    """
     if any(n.startswith("generator/ltr/") for n in variables):
         return f"generator/ltr/{name}", f"generator/rtl/{name}"
     return (f"generator/{name}",)
@@ -405,7 +410,7 @@ def _generators(name: str, variables: Iterable[str]) -> tuple[str, ...]:
 def value_of(
     names: tuple[str, ...], weights: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """The value of a variable from what `sources` says of it."""
+    """Returns the value of a variable from what `sources` says of it."""
     if len(names) == 1:
         return weights[names[0]]
     return weights[names[0]] - weights[names[1]]

@@ -70,7 +70,9 @@ _FROM_SHAPES = {
 
 
 def recognises(path: str) -> bool:
-    """Whether `path` is such a directory, of ELECTRA or of another model."""
+    """Returns whether `path` is such a directory, of ELECTRA or of another
+    model.
+    """
     if not files.is_directory(path):
         return False
     path, _ = modules.model_folder(path)
@@ -173,7 +175,9 @@ def _table(config: DirectoryConfig, part: Network) -> names.Table:
 def _renamed(
     theirs: Lazy[np.ndarray], config: DirectoryConfig
 ) -> tuple[Lazy[np.ndarray], tuple[str, ...]]:
-    """The arrays that `config` asks for under our names; and the others'."""
+    """Returns the arrays that `config` asks for under our names; and the
+    others'.
+    """
     expected = names.shapes(config)
     found, unknown = _table(config, _part(config)).ours(theirs)
     leftover = list(unknown)
@@ -271,7 +275,7 @@ def _write_one(
 def _their_weights(
     checkpoint: Checkpoint, part: Network
 ) -> tuple[Lazy[np.ndarray], list[str]]:
-    """Their names -> arrays, and our names of what has none."""
+    """Returns their names -> arrays, and our names of what has none."""
     config = checkpoint.config
     class_name = heads.class_of(config, part)
     if config.task is not None:  # a class has one head
@@ -297,7 +301,7 @@ def _their_weights(
 def _to_ours(
     content: Mapping[str, Any], path: str, found: heads.Shapes
 ) -> tuple[DirectoryConfig, tuple[str, ...]]:
-    """What a directory holds, tokenizer settings aside.
+    """Returns what a directory holds, tokenizer settings aside.
 
     Args:
       content: of config.json.
@@ -364,7 +368,7 @@ def _refuse(fields: heads.Fields) -> None:
 def _model(
     fields: heads.Fields, found: heads.Shapes, assumed: list[str]
 ) -> dict[str, Any]:
-    """Arguments of `ModelConfig`."""
+    """Returns arguments of `ModelConfig`."""
     model: dict[str, Any] = {}
     default = ModelConfig()
     for key in _INTEGERS:

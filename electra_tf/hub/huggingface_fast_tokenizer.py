@@ -149,12 +149,12 @@ def differences(
 
 
 def _is_null(content: Mapping[str, Any], step: str) -> bool:
-    """Whether the file says that there is no such step."""
+    """Returns whether the file says that there is no such step."""
     return step in content and content[step] is None
 
 
 def _joins_as_ours(given: dict[str, Any], roles: Mapping[str, str]) -> bool:
-    """Whether special tokens are put where BERT has them."""
+    """Returns whether special tokens are put where BERT has them."""
     cls, sep = roles["cls_token"], roles["sep_token"]
     if given.get("type") == "Sequence":
         parts = given.get("processors") or ()
@@ -205,7 +205,7 @@ def _split(pattern: str, behavior: str) -> dict[str, Any]:
 
 
 def _normalizer(lower_case: bool, strip_accents: bool | None) -> dict[str, Any]:
-    """The steps of `text.normalize`, one by one.
+    """Returns the steps of `text.normalize`, one by one.
 
     The library's own BertNormalizer has older tables of characters, and no
     final sigma.

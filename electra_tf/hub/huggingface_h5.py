@@ -64,7 +64,7 @@ def read(path: str) -> Lazy[np.ndarray]:
 
 
 def _arrays(file: Any) -> Iterator[tuple[str, Any]]:
-    """The arrays below all groups; links are not followed."""
+    """Yields the arrays below all groups; links are not followed."""
     found: list[tuple[str, Any]] = []
     file.visititems(lambda name, item: found.append((name, item)))
     for name, item in found:
@@ -73,7 +73,7 @@ def _arrays(file: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _named(place: str) -> tuple[str, bool]:
-    """PyTorch's name of an array, and whether it is a kernel."""
+    """Returns PyTorch's name of an array, and whether it is a kernel."""
     parts = place.partition(":")[0].split("/")
     # The layer's group, then the model's name, as tf_electra_model_1.
     models = [i for i, part in enumerate(parts) if part.startswith("tf_")]

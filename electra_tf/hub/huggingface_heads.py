@@ -57,7 +57,7 @@ class Fields:
 
 
 def class_named(fields: Fields, found: Shapes) -> tuple[str, list[str]]:
-    """The class, and what was assumed about it."""
+    """Returns the class, and what was assumed about it."""
     model_type = fields.get("model_type", (str,), None)
     named = fields.get("architectures", (list,), None) or [None]
     name = named[0]
@@ -151,7 +151,8 @@ def unnamed(number: int) -> tuple[str, ...]:
 
 
 def is_narrow(config: DirectoryConfig) -> bool:
-    """Whether a head without a hidden layer can be written as one with it.
+    """Returns whether a head without a hidden layer can be written as one with
+    it.
 
     Args:
       config: of a model that may have a head.
@@ -183,7 +184,7 @@ def nearest(config: DirectoryConfig, part: Network) -> str:
 
 
 def class_of(config: DirectoryConfig, part: Network) -> str:
-    """The class that one network is saved as.
+    """Returns the class that one network is saved as.
 
     Raises:
       UserError: none computes what it does.

@@ -140,7 +140,7 @@ def _signs(labels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _number(config: DirectoryConfig) -> tuple[float, float]:
-    """What a number was scaled by: (offset, scale)."""
+    """Returns what a number was scaled by: (offset, scale)."""
     about = config.fine_tuning or {}
     if about.get("task") != "regression" or not isinstance(
         config.task, TaskHeadConfig
@@ -273,7 +273,9 @@ def named(config: DirectoryConfig) -> DirectoryConfig:
 def _scored(
     kept: dict[str, Any], content: Mapping[str, Any], directory: str
 ) -> dict[str, Any]:
-    """What was kept of ranking, with the function that now follows it."""
+    """Returns what was kept of ranking, with the function that now follows
+    it.
+    """
     if kept["task"] != "ranking":
         return kept
     _, activation = _pair_scores(content, directory)
@@ -282,7 +284,9 @@ def _scored(
 
 
 def _threshold(content: Mapping[str, Any]) -> float | None:
-    """What the first token's score has to exceed the best answer's by."""
+    """Returns what the first token's score has to exceed the best answer's
+    by.
+    """
     value = content.get(answerable.THRESHOLD)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -292,7 +296,7 @@ def _threshold(content: Mapping[str, Any]) -> float | None:
 def _answered(
     kept: dict[str, Any], content: Mapping[str, Any], task: TaskHeadConfig
 ) -> dict[str, Any]:
-    """What was kept of answering, with what now tells of no answer."""
+    """Returns what was kept of answering, with what now tells of no answer."""
     if task.answerable:
         return kept
     if kept["options"].get("answerability", "head") == "head" and (
@@ -312,7 +316,9 @@ def _answered(
 def _unanswerable(
     content: Mapping[str, Any], config: DirectoryConfig
 ) -> dict[str, Any] | None:
-    """A model from elsewhere whose threshold says that there are such."""
+    """Returns a model from elsewhere whose threshold says that there are
+    such.
+    """
     threshold = _threshold(content)
     if threshold is None:
         return None
@@ -329,7 +335,7 @@ def _unanswerable(
 
 
 def _is_of(kept: Mapping[str, Any], task: TaskHeadConfig) -> bool:
-    """Whether what was kept is still of this head."""
+    """Returns whether what was kept is still of this head."""
     state = kept["state"]
     if not isinstance(state, dict) or not isinstance(kept["options"], dict):
         return False
@@ -344,7 +350,9 @@ def _is_of(kept: Mapping[str, Any], task: TaskHeadConfig) -> bool:
 def _pair_scores(
     content: Mapping[str, Any], directory: str
 ) -> tuple[bool, str | None]:
-    """Whether it is a CrossEncoder, and the function behind its scores."""
+    """Returns whether it is a CrossEncoder, and the function behind its
+    scores.
+    """
     given = content.get(_PAIRS)
     found = isinstance(given, Mapping) or _OLD_ACTIVATION in content
     activation = given.get("activation_fn") if isinstance(given, Mapping) else (

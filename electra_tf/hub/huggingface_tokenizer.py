@@ -54,7 +54,7 @@ class TokenizerFiles:
 
 
 def read_json(path: str) -> dict[str, Any]:
-    """A JSON file that holds a mapping.
+    """Returns a JSON file that holds a mapping.
 
     Raises:
       UserError: missing or something else; the file is named.
@@ -105,7 +105,7 @@ def read(directory: str, vocab: Vocab | None = None) -> TokenizerFiles:
 
 
 def _roles(directory: str, settings: dict[str, Any]) -> dict[str, str]:
-    """What it calls the special tokens, as `ROLES`."""
+    """Returns what it calls the special tokens, as `ROLES`."""
     beside = files.join(directory, SPECIALS_MAP)
     given = read_json(beside) if files.exists(beside) else {}
     found = {}
@@ -119,7 +119,7 @@ def _roles(directory: str, settings: dict[str, Any]) -> dict[str, str]:
 def _named_as_ours(
     tokens: tuple[str, ...], roles: dict[str, str], assumed: list[str]
 ) -> tuple[str, ...]:
-    """The tokens, the special ones under BERT's names."""
+    """Returns the tokens, the special ones under BERT's names."""
     result, told = list(tokens), []
     for role, ours in ROLES.items():
         theirs = roles[role]
@@ -145,7 +145,9 @@ def _kind(settings: dict[str, Any]) -> str | None:
 def _flags(
     settings: dict[str, Any], fast: dict[str, Any]
 ) -> tuple[bool | None, bool | None]:
-    """Whether it lower-cases, and strips accents; None where not said."""
+    """Returns whether it lower-cases, and strips accents; None where not
+    said.
+    """
     normalizer = fast_tokenizer.flags(fast)
     ours = (settings.get("do_lower_case"), settings.get("strip_accents"))
     theirs = (normalizer.get("lowercase"), normalizer.get("strip_accents"))
@@ -164,7 +166,7 @@ def _flags(
 def _differences(
     settings: dict[str, Any], fast: dict[str, Any], roles: dict[str, str]
 ) -> list[str]:
-    """Sentences on what their tokenizer does otherwise."""
+    """Returns sentences on what their tokenizer does otherwise."""
     told = []
     chinese = _first(
         settings.get("tokenize_chinese_chars"),
@@ -186,7 +188,7 @@ def _differences(
 
 
 def _first(*values: Any) -> bool | None:
-    """The first that is true or false."""
+    """Returns the first that is true or false."""
     return next((v for v in values if isinstance(v, bool)), None)
 
 
@@ -228,7 +230,7 @@ def _vocab(
 def _tokens(
     model: dict[str, Any], fast: dict[str, Any], path: str, assumed: list[str]
 ) -> tuple[str, ...] | None:
-    """Those of tokenizer.json in the order of their ids."""
+    """Returns those of tokenizer.json in the order of their ids."""
     ids = model.get("vocab")
     prefix = model.get("continuing_subword_prefix", "##")
     kind = model.get("type", "WordPiece")  # old files do not name it
@@ -265,7 +267,7 @@ def _tokens(
 
 
 def _restored(tokens: tuple[str, ...]) -> tuple[str, ...]:
-    """Tokens that a line can hold, where one is empty.
+    """Returns tokens that a line can hold, where one is empty.
 
     The common Chinese vocabulary holds U+2028 and ##U+2028.
     """
@@ -282,7 +284,7 @@ def _restored(tokens: tuple[str, ...]) -> tuple[str, ...]:
 def _added(
     directory: str, settings: dict[str, Any], fast: dict[str, Any], path: str
 ) -> dict[AddedToken, int]:
-    """The tokens that stay whole, and their ids.
+    """Returns the tokens that stay whole, and their ids.
 
     Raises:
       UserError: one that stays whole between spaces alone.
@@ -334,7 +336,7 @@ def _never_split(
     added: Iterable[str],
     assumed: list[str],
 ) -> list[AddedToken]:
-    """What the slow tokenizer of version 4 keeps whole beside."""
+    """Returns what the slow tokenizer of version 4 keeps whole beside."""
     given = settings.get("never_split")
     words = [
         word

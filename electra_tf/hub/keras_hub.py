@@ -79,7 +79,7 @@ _POOLER = ("pooled_dense/kernel", "pooled_dense/bias")
 
 
 def recognises(path: str) -> bool:
-    """Whether `path` is a preset, of ELECTRA or of another model."""
+    """Returns whether `path` is a preset, of ELECTRA or of another model."""
     config = files.join(path, CONFIG)
     if not files.is_directory(path):
         return False
@@ -122,7 +122,7 @@ def _read_one(
     part: Network,
     given: Vocab | None,
 ) -> Checkpoint:
-    """A preset; only its head, if any, tells which network it is."""
+    """Returns a preset; only its head, if any, tells which network it is."""
     model = _model_config(path)
     vocab, lower_case, strip_accents, assumed = _read_tokenizer(path, given)
     head, told = heads.read(path, model.hidden_size)
@@ -219,7 +219,9 @@ def _model_config(path: str) -> ModelConfig:
 
 
 def _weights_file(path: str) -> str:
-    """The file of the weights, or the index of its shards, all there."""
+    """Returns the file of the weights, or the index of its shards, all
+    there.
+    """
     single, index = files.join(path, _WEIGHTS), files.join(path, _INDEX)
     if files.exists(single):
         return single
@@ -262,7 +264,7 @@ def _check_size(config: DirectoryConfig, path: str, weights_file: str) -> None:
 
 
 def _backbone(model: ModelConfig) -> keras.Model:
-    """KerasHub's backbone of that shape."""
+    """Returns KerasHub's backbone of that shape."""
     # Seconds to import, and needed for this format alone.
     import keras_hub
 
@@ -289,7 +291,7 @@ def _named_errors(path: str) -> Iterator[None]:
 def _read_tokenizer(
     path: str, vocab: Vocab | None
 ) -> tuple[Vocab | None, bool, bool | None, list[str]]:
-    """Vocabulary, lower_case, strip_accents, and what was assumed."""
+    """Returns vocabulary, lower_case, strip_accents, and what was assumed."""
     vocab_file = files.join(path, _VOCAB)
     if vocab is None and not files.exists(vocab_file):
         return None, True, None, [f"no vocabulary: {_VOCAB} is not there"]
@@ -388,7 +390,9 @@ def _write_one(
 
 
 def _tokenizer(checkpoint: Checkpoint) -> keras.Layer | None:
-    """KerasHub's tokenizer with the checkpoint's vocabulary, if it has one."""
+    """Returns KerasHub's tokenizer with the checkpoint's vocabulary, if it has
+    one.
+    """
     import keras_hub
 
     config, vocab = checkpoint.config, checkpoint.vocab
@@ -403,7 +407,7 @@ def _tokenizer(checkpoint: Checkpoint) -> keras.Layer | None:
 
 
 def _inexact(model: ModelConfig) -> list[str]:
-    """Sentences on what the backbone computes otherwise."""
+    """Returns sentences on what the backbone computes otherwise."""
     notes = []
     if model.gelu != "tanh":
         notes.append(

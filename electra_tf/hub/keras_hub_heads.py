@@ -157,7 +157,7 @@ def attach(
     part: Network,
     preprocessor: Any = None,
 ) -> keras.Model | None:
-    """The backbone with the head of a network, at random.
+    """Returns the backbone with the head of a network, at random.
 
     Args:
       backbone: a `keras_hub.models.ElectraBackbone` of its shape.
@@ -197,7 +197,7 @@ def attach(
 def preprocessor(
     tokenizer: Any, config: DirectoryConfig, part: Network
 ) -> keras.Layer:
-    """The preprocessor of the task that `attach` makes of a network.
+    """Returns the preprocessor of the task that `attach` makes of a network.
 
     Its rows are as long as those that the model was fine-tuned on, if it
     says so.

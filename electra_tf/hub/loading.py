@@ -53,7 +53,7 @@ _EXPECTED = (
 
 
 def locate(path: str) -> str:
-    """The path of what `path` names.
+    """Returns the path of what `path` names.
 
     Args:
       path: a path, which is returned; a handle, whose model is downloaded
@@ -78,7 +78,7 @@ def locate(path: str) -> str:
 
 
 def is_handle(path: str) -> bool:
-    """Whether `path` names something to fetch."""
+    """Returns whether `path` names something to fetch."""
     return path.startswith(("hf://", "kaggle://"))
 
 
@@ -141,12 +141,12 @@ def _fetched(
 
 
 def format_module(name: str) -> ModuleType:
-    """The module that reads and writes a format of `FORMATS`."""
+    """Returns the module that reads and writes a format of `FORMATS`."""
     return importlib.import_module(f"electra_tf.hub.{FORMATS[name]}")
 
 
 def recognise(path: str) -> str:
-    """The format, a key of `FORMATS`, of what is at `path`.
+    """Returns the format, a key of `FORMATS`, of what is at `path`.
 
     Raises:
       UserError: nothing is there, or nothing known.
@@ -355,7 +355,8 @@ def warm_start(
 def slot_variables(
     optimizer: keras.optimizers.Optimizer, trained: Sequence[keras.Variable]
 ) -> SlotVariables:
-    """Name on disk -> the (m, v) variables of a built Adam-like optimizer.
+    """Returns name on disk -> the (m, v) variables of a built Adam-like
+    optimizer.
 
     Args:
       optimizer: one whose slots are named after a variable's path, `/`

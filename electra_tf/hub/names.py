@@ -164,7 +164,7 @@ _TASK = "task_specific/{task}/"
 def task_places(
     head: HeadConfig,
 ) -> tuple[Place, ...]:
-    """The parts of a fine-tuned head.
+    """Returns the parts of a fine-tuned head.
 
     TF1 numbers a task's dense layers as they were made, whatever they are
     for: dense, dense_1, ... `{task}` is the task's name there.
@@ -251,7 +251,9 @@ class Table:
         }
 
     def theirs(self, name: str) -> tuple[str, ...]:
-        """Our name -> theirs: three of query, key, value; () if unknown."""
+        """Returns our name -> theirs: three of query, key, value; () if
+        unknown.
+        """
         template, number = _template(name)
         return tuple(
             n.replace("{i}", number) for n in self._theirs.get(template, ())
@@ -260,7 +262,8 @@ class Table:
     def ours(
         self, names: Iterable[str]
     ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-        """Their names -> {ours: theirs}, and the names that are unknown.
+        """Returns their names -> {ours: theirs}, and the names that are
+        unknown.
 
         Of query, key and value all three are listed, even if `names` lacks
         one.
@@ -291,7 +294,7 @@ def pairs(
     theirs: str = "",
     replaced: Mapping[str, str] | None = None,
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """(our name, their names) of all variables of `places` in a format.
+    """Returns (our name, their names) of all variables of `places` in a format.
 
     Args:
       places: parts; those that the format lacks are left out.
@@ -367,7 +370,9 @@ def keras_hub(
     embeddings: str = "embeddings",
     task: Sequence[Place] = (),
 ) -> Table:
-    """Variable paths of a KerasHub model; arguments as `huggingface`'s."""
+    """Returns variable paths of a KerasHub model; arguments as
+    `huggingface`'s.
+    """
     return Table(
         pairs([*HEADS, *task], "keras_hub")
         + pairs(ENCODER, "keras_hub", f"{encoder}/")
@@ -376,7 +381,8 @@ def keras_hub(
 
 
 def scopes(config: DirectoryConfig, part: Network) -> tuple[str, str]:
-    """Where one network's encoder and tables are: (encoder, embeddings).
+    """Returns where one network's encoder and tables are: (encoder,
+    embeddings).
 
     A two-tower generator has two encoders and so no such place; ask for its
     kind first.
@@ -396,7 +402,8 @@ def to_theirs(
     num_heads: int = 1,
     pieces: int | None = None,
 ) -> list[np.ndarray]:
-    """Our array as the arrays of another format, in the order of its names.
+    """Returns our array as the arrays of another format, in the order of its
+    names.
 
     Args:
       column: the format.
@@ -420,7 +427,7 @@ def to_theirs(
 def to_ours(
     column: Format, name: str, arrays: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """The inverse of `to_theirs`."""
+    """Returns the inverse of `to_theirs`."""
     if column == "huggingface" and name.endswith("/kernel"):
         arrays = [a.T for a in arrays]
     if column == "keras_hub" and "/attention/qkv/" in name:
@@ -440,7 +447,7 @@ EXTRA = ("discriminator/lm_head/", "discriminator/copy/")
 
 
 def shapes(config: DirectoryConfig) -> Shapes:
-    """Our name -> shape of every variable of a model."""
+    """Returns our name -> shape of every variable of a model."""
     result: Shapes = {}
     discriminator, generator = config.discriminator, config.generator
     if discriminator is not None:
@@ -495,7 +502,7 @@ def _generator(config: DirectoryConfig, generator: ModelConfig) -> Shapes:
 
 
 def encoder_shapes(scope: str, config: ModelConfig) -> Shapes:
-    """Shapes of an encoder's variables, without its embeddings."""
+    """Returns shapes of an encoder's variables, without its embeddings."""
     size, inner = config.hidden_size, config.intermediate_size
     result: Shapes = {}
     if config.embedding_size != size:
@@ -508,7 +515,9 @@ def encoder_shapes(scope: str, config: ModelConfig) -> Shapes:
 
 
 def decoder_shapes(decoder: DecoderConfig, config: ModelConfig) -> Shapes:
-    """Shapes of a decoder's variables, without the shared embeddings."""
+    """Returns shapes of a decoder's variables, without the shared
+    embeddings.
+    """
     size, narrow = config.hidden_size, config.embedding_size
     result: Shapes = {}
     for i in range(decoder.num_layers):
@@ -525,7 +534,7 @@ def decoder_shapes(decoder: DecoderConfig, config: ModelConfig) -> Shapes:
 
 
 def task_shapes(head: TaskHeadConfig, hidden_size: int) -> Shapes:
-    """Shapes of a fine-tuned head's variables."""
+    """Returns shapes of a fine-tuned head's variables."""
     result: Shapes = {}
     wide, joint = 2 * hidden_size, head.joint_size
     if head.answerable:

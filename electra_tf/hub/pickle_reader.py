@@ -110,7 +110,7 @@ class _Unpickler(pickle.Unpickler):
         self._path = path
 
     def find_class(self, module: str, name: str) -> Any:
-        """The object that stands for a name.
+        """Returns the object that stands for a name.
 
         Raises:
           UserError: it is none of those that tensors need.
@@ -125,7 +125,7 @@ class _Unpickler(pickle.Unpickler):
         return _KNOWN[full]
 
     def persistent_load(self, pid: Any) -> _Storage:
-        """A storage, as the file describes it."""
+        """Returns a storage, as the file describes it."""
         kind, name, key, _, count = pid[:5]
         if kind != "storage" or name not in _STORAGES:
             raise ValueError("an unknown kind of data")
@@ -222,7 +222,9 @@ _Places = dict[str, tuple[int, int]]  # key -> offset in the file, bytes
 
 
 def _read_zip(handle: IO[bytes], path: str) -> tuple[Any, _Places, bool]:
-    """The unpickled content, where storages are, whether to swap bytes."""
+    """Returns the unpickled content, where storages are, whether to swap
+    bytes.
+    """
     with zipfile.ZipFile(handle) as archive:
         members = {info.filename: info for info in archive.infolist()}
         pickles = [n for n in members if n.split("/")[1:] == ["data.pkl"]]
@@ -280,7 +282,7 @@ def _read_legacy(handle: IO[bytes], path: str) -> tuple[Any, _Places]:
 
 
 def _views(content: Any) -> dict[str, _View]:
-    """Name -> tensor; what is neither is no state dict."""
+    """Returns name -> tensor; what is neither is no state dict."""
     if not isinstance(content, Mapping) or not all(
         isinstance(name, str) for name in content
     ):

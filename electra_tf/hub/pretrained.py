@@ -124,7 +124,7 @@ class _Pretrained(Saved):
         raise NotImplementedError
 
     def _saved_config(self, config: DirectoryConfig) -> DirectoryConfig:
-        """The config of this network alone."""
+        """Returns the config of this network alone."""
         return config
 
     def save_pretrained(self, path: str) -> None:
@@ -151,13 +151,13 @@ class _Pretrained(Saved):
 
 
 def _there(config: ModelConfig | None) -> ModelConfig:
-    """The shape of a network that `select` has made sure of."""
+    """Returns the shape of a network that `select` has made sure of."""
     assert config is not None
     return config
 
 
 def _own_name(name: str) -> str:
-    """`name`, or where it was given before, with a number behind it."""
+    """Returns `name`, or where it was given before, with a number behind it."""
     number = keras.backend.get_uid(f"electra_tf_{name}")
     return name if number == 1 else f"{name}_{number - 1}"
 
@@ -165,7 +165,9 @@ def _own_name(name: str) -> str:
 def _loaded(
     model: Any, checkpoint: Checkpoint, load_weights: bool = True
 ) -> Any:
-    """The built model with the checkpoint's weights and what goes with it."""
+    """Returns the built model with the checkpoint's weights and what goes with
+    it.
+    """
     config = checkpoint.config
     model.load_report = (
         loading.assign(model, checkpoint)
@@ -313,7 +315,8 @@ def load_task_network(
     vocab: str | Vocab | None = None,
     overrides: Mapping[str, str] | None = None,
 ) -> keras.Model:
-    """A fine-tuned network: encoder and task head; see `models.task_networks`.
+    """Returns a fine-tuned network: encoder and task head; see
+    `models.task_networks`.
 
     Args:
       path: as `from_pretrained`'s, and so the others.

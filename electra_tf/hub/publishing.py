@@ -64,7 +64,9 @@ def push(
 
 
 def _model_in(path: str) -> str:
-    """The folder to upload: a run's model, or one of whatever format."""
+    """Returns the folder to upload: a run's model, or one of whatever
+    format.
+    """
     if not files.is_local(path) or not files.is_directory(path):
         raise UserError(f"{path}: no such local directory")
     names = files.list_directory(path)

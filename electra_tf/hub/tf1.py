@@ -57,7 +57,7 @@ _LAYER = re.compile(r"/encoder/layer_(\d+)/")
 
 
 def recognises(path: str) -> bool:
-    """Whether `path` is a checkpoint's prefix, one of its files, or a
+    """Returns whether `path` is a checkpoint's prefix, one of its files, or a
     directory that holds one.
     """
     if files.is_directory(path):
@@ -229,7 +229,7 @@ class _Reader:
     def arrays(
         self, known: Mapping[str, tuple[str, ...]], suffix: str = ""
     ) -> Lazy[np.ndarray]:
-        """Our names -> arrays, read when looked up."""
+        """Returns our names -> arrays, read when looked up."""
 
         def joined(name: str) -> np.ndarray:
             pieces = [self.read(n + suffix) for n in known[name]]
@@ -245,7 +245,7 @@ class _Reader:
     def slots(
         self, known: Mapping[str, tuple[str, ...]]
     ) -> Lazy[tuple[np.ndarray, np.ndarray]] | None:
-        """Our names -> Adam's (m, v); None where there are none."""
+        """Returns our names -> Adam's (m, v); None where there are none."""
         kept = {
             name: theirs
             for name, theirs in known.items()
@@ -308,7 +308,7 @@ class _Told:
     whole: DirectoryConfig | None = None
 
     def of(self, section: str) -> dict[str, Any]:
-        """The values below `model`, `generator` or `task`."""
+        """Returns the values below `model`, `generator` or `task`."""
         return configs.of_section(self.values, section)
 
 
@@ -343,7 +343,7 @@ def _read_beside(path: str, overrides: Mapping[str, str]) -> _Told:
 def _infer(
     shapes: _Shapes, told: _Told, source: str
 ) -> tuple[DirectoryConfig, str, list[str]]:
-    """What the variables and `told` make of a checkpoint.
+    """Returns what the variables and `told` make of a checkpoint.
 
     Args:
       shapes: the checkpoint's names -> shapes.
@@ -429,7 +429,7 @@ class _Look:
     def network(
         self, scope: str, tables: str, section: str, shared: Mapping[str, Any]
     ) -> ModelConfig:
-        """The config of one encoder.
+        """Returns the config of one encoder.
 
         Args:
           scope: of the encoder.
@@ -487,7 +487,9 @@ class _Look:
                 yield int(match[1])
 
     def task(self) -> tuple[TaskHeadConfig | None, str]:
-        """The head of a fine-tuned checkpoint and what it is called there."""
+        """Returns the head of a fine-tuned checkpoint and what it is called
+        there.
+        """
         names = sorted(
             {n.split("/")[1] for n in self.shapes if _is_task(n)}
         )  # fmt: skip

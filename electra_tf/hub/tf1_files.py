@@ -9,7 +9,7 @@ DATA = re.compile(r"\.data-\d{5}-of-(\d{5})$")
 
 
 def find(path: str) -> str:
-    """The prefix of the checkpoint that `path` is or holds.
+    """Returns the prefix of the checkpoint that `path` is or holds.
 
     Raises:
       UserError: none, several with no word which, or not all of its files.
@@ -35,7 +35,7 @@ def find(path: str) -> str:
 
 
 def _in_directory(path: str) -> str:
-    """The one prefix in a directory, or that its `checkpoint` names."""
+    """Returns the one prefix in a directory, or that its `checkpoint` names."""
     found = prefixes(path)
     state = files.join(path, "checkpoint")
     if files.exists(state):

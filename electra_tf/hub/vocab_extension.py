@@ -17,7 +17,7 @@ _BY_TOKEN = ("/word_embeddings", "/output_bias", "/output_weights")
 
 
 def read_tokens(path: str, tokenizer: Tokenizer) -> tuple[str, ...]:
-    """The new tokens in a file, one a line, checked.
+    """Returns the new tokens in a file, one a line, checked.
 
     Args:
       path: UTF-8, CRLF accepted.
@@ -87,7 +87,7 @@ def _check_reachable(
 
 
 def extended(checkpoint: Checkpoint, path: str) -> Checkpoint:
-    """The checkpoint with the tokens of a file appended.
+    """Returns the checkpoint with the tokens of a file appended.
 
     Args:
       checkpoint: with its vocabulary.
@@ -110,7 +110,7 @@ def extended(checkpoint: Checkpoint, path: str) -> Checkpoint:
 def extend(
     checkpoint: Checkpoint, tokens: Sequence[str], tokenizer: Tokenizer
 ) -> Checkpoint:
-    """The checkpoint with `tokens` at the end of its vocabulary.
+    """Returns the checkpoint with `tokens` at the end of its vocabulary.
 
     Rows of the new tokens are the mean of the rows of the pieces that the
     vocabulary had for them; their slots are 0.
@@ -170,7 +170,7 @@ def extend(
 
 
 def _grown(array: np.ndarray, size: int) -> np.ndarray:
-    """A copy with `size` rows; the new ones are 0."""
+    """Returns a copy with `size` rows; the new ones are 0."""
     result = np.zeros((size, *array.shape[1:]), array.dtype)
     result[: len(array)] = array
     return result

@@ -30,7 +30,9 @@ class Adaptable:
     """
 
     def _adapted(self) -> Any:
-        """The encoder; no property, for Keras saves what attributes hold."""
+        """Returns the encoder; no property, for Keras saves what attributes
+        hold.
+        """
         found: Any = self
         for name in ("network", "encoder"):
             found = getattr(found, name, found)
@@ -260,7 +262,7 @@ def switch_on(encoder: Any, told: tuple[int, float, str]) -> None:
 
 
 def changed_kernels(models: Iterable[Any]) -> dict[str, Any]:
-    """Paths of the kernels that LoRA changes -> their layers."""
+    """Returns paths of the kernels that LoRA changes -> their layers."""
     found = {}
     for model in models:
         encoder = model if hasattr(model, "blocks") else None
@@ -280,7 +282,7 @@ def _freeze_kernels(encoder: Any) -> None:
 
 
 def _changed(encoder: Any) -> list[Any]:
-    """The layers whose kernels change.
+    """Returns the layers whose kernels change.
 
     Raises:
       UserError: LoRA is not enabled.
@@ -314,7 +316,7 @@ def _count(variables: Any) -> int:
 
 
 def _place(path: str) -> str:
-    """Where a variable is, in a word or two."""
+    """Returns where a variable is, in a word or two."""
     parts = path.split("/")
     for place, word in (
         ("lora", "LoRA"), ("task", "head"), ("embeddings", "embeddings"),
@@ -327,7 +329,9 @@ def _place(path: str) -> str:
 
 
 def _named(model: Any) -> dict[str, keras.Variable]:
-    """What an adapter holds: name -> variable, from the encoder's place on."""
+    """Returns what an adapter holds: name -> variable, from the encoder's place
+    on.
+    """
     found = {}
     for variable in model.trainable_variables:
         parts = variable.path.split("/")

@@ -95,7 +95,7 @@ def integrated_gradients(
 def _outputs(
     network: Any, vectors: tf.Tensor, segment_ids: tf.Tensor
 ) -> tf.Tensor:
-    """Logits of rows of vectors that stand in place of the tokens'.
+    """Returns logits of rows of vectors that stand in place of the tokens'.
 
     Args:
       network: the classifier.

@@ -67,7 +67,7 @@ class CrossAttention(Saved):
             dense.build(input_shape)
 
     def read(self, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, L, H] -> keys and values, each [B, A, L, D]."""
+        """Returns [B, L, H] -> keys and values, each [B, A, L, D]."""
         key, value = tf.split(self.key_value.large(source), 2, axis=-1)
         heads_ = self.config.num_heads
         return split_heads(key, heads_), split_heads(value, heads_)
@@ -80,7 +80,7 @@ class CrossAttention(Saved):
         bias: tf.Tensor,
         keys: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """[B, T, H] -> [B, T, H], before the output bias.
+        """Returns [B, T, H] -> [B, T, H], before the output bias.
 
         Args:
           x: hidden states of the target; or of K beams, all at one position.
@@ -126,7 +126,7 @@ class DecoderBlock(Saved):
         memory: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
         keys: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """All positions at once, [B, T, H] -> [B, T, H].
+        """Returns all positions at once, [B, T, H] -> [B, T, H].
 
         Args:
           x: hidden states.
@@ -174,7 +174,7 @@ class DecoderBlock(Saved):
         memory: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
         keys: tf.Tensor | None,
     ) -> tf.Tensor:
-        """What follows self-attention; see `layers.Block.call`."""
+        """Returns what follows self-attention; see `layers.Block.call`."""
         block, cross = self.block, self.cross_attention
         states = block.add_norm(
             attended, block.attention.output_dense, x,
@@ -243,7 +243,7 @@ class Decoder(Saved):
         self.prediction.build(input_shape)
 
     def read(self, source: tf.Tensor, input_mask: tf.Tensor) -> Memory:
-        """What all steps need of the sources.
+        """Returns what all steps need of the sources.
 
         Args:
           source: [B, L, H], the encoder's output.
@@ -284,7 +284,7 @@ class Decoder(Saved):
         return self.prediction(x, training=training)
 
     def empty_cache(self, rows: tf.Tensor, dtype: tf.DType) -> Cache:
-        """The cache before the first step.
+        """Returns the cache before the first step.
 
         Args:
           rows: R.
@@ -357,7 +357,7 @@ class Decoder(Saved):
     def _embed(
         self, ids: tf.Tensor, positions: tf.Tensor, keys: tf.Tensor | None
     ) -> tf.Tensor:
-        """[R, T] ids, [T, E] rows of the table -> [R, T, H]."""
+        """Returns [R, T] ids, [T, E] rows of the table -> [R, T, H]."""
         embedded = self.embeddings.embed(
             ids, tf.ones_like(ids), positions, _salted(keys, _SITE)
         )
@@ -367,7 +367,7 @@ class Decoder(Saved):
 
 
 def split_heads(x: tf.Tensor, heads_: int) -> tf.Tensor:
-    """[R, T, H] -> [R, A, T, D]."""
+    """Returns [R, T, H] -> [R, A, T, D]."""
     size = x.shape[-1] // heads_
     x = tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], heads_, size])
     return tf.transpose(x, [0, 2, 1, 3])
@@ -381,7 +381,7 @@ def _attend(
     keys: tf.Tensor | None,
     config: ModelConfig,
 ) -> tf.Tensor:
-    """[R, A, T, D] queries, keys and values -> [R, T, H]."""
+    """Returns [R, A, T, D] queries, keys and values -> [R, T, H]."""
     context = products.attend(
         query,
         key,

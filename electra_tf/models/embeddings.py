@@ -54,7 +54,7 @@ def read_together(table: keras.Variable | tf.Tensor) -> Iterator[None]:
 
 
 def read_table(table: keras.Variable | tf.Tensor) -> Reading:
-    """The reading that `read_together` began, or one by itself."""
+    """Returns the reading that `read_together` began, or one by itself."""
     found = (_readings.get() or {}).get(id(table))
     if found is None:
         found = Reading(*[tf.convert_to_tensor(table)] * 2)
@@ -139,7 +139,7 @@ class Embeddings(Saved):
         position_ids: tf.Tensor | None = None,
         words: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """[B, L] int32, [B, L] int32 -> [B, L, E].
+        """Returns [B, L] int32, [B, L] int32 -> [B, L, E].
 
         Args:
           input_ids: token ids.

@@ -212,7 +212,8 @@ class ElectraEncoder(Network):
     def _attention_bias(
         self, input_mask: tf.Tensor, same: tf.Tensor | None, dtype: tf.DType
     ) -> tf.Tensor:
-        """Score offsets, [B, 1, 1, L], or [B, 1, L, L] where queries differ.
+        """Returns score offsets, [B, 1, 1, L], or [B, 1, L, L] where queries
+        differ.
 
         Args:
           input_mask: [B, L].

@@ -59,7 +59,7 @@ class Costs:
         return _total(self.inference)
 
     def line(self) -> str:
-        """The totals in one line, for a run's report."""
+        """Returns the totals in one line, for a run's report."""
         more = int(_total(self.parameters, "generator/"))
         generator = f" and {millions(more)} of the generator" if more else ""
         return (
@@ -70,7 +70,7 @@ class Costs:
 
 
 def millions(count: int) -> str:
-    """13600000 -> "13.6M"."""
+    """Returns 13600000 -> "13.6M"."""
     return f"{count / 1e6:.1f}M"
 
 
@@ -131,7 +131,7 @@ def pretraining_costs(
     num_train_steps: int,
     two_stage_steps: int = 0,
 ) -> Costs:
-    """The costs of a pre-training run.
+    """Returns the costs of a pre-training run.
 
     Args:
       model: the shape of the network that is kept.
@@ -185,7 +185,7 @@ def _generator(
     length: int,
     slots: float,
 ) -> tuple[Parts, dict[str, int]]:
-    """Operations of a forward pass, and what it stores of its own."""
+    """Returns operations of a forward pass, and what it stores of its own."""
     traits = generator.traits
     if not traits.has_weights:
         return {}, {}
@@ -211,7 +211,7 @@ def _generator(
 
 
 def _encoder(config: ModelConfig, length: int) -> Parts:
-    """Operations of a forward pass over one sequence."""
+    """Returns operations of a forward pass over one sequence."""
     hidden, inner = config.hidden_size, config.intermediate_size
     size = config.embedding_size
     rows = config.vocab_size + config.type_vocab_size + length

@@ -93,7 +93,7 @@ class Blank(keras.initializers.Initializer):
         self.stddev = stddev
 
     def __call__(self, shape: tuple, dtype: str | None = None) -> tf.Tensor:
-        """The memory of a tensor of `shape`."""
+        """Returns the memory of a tensor of `shape`."""
         return tf.raw_ops.Empty(
             shape=shape, dtype=tf.as_dtype(dtype or "float32"), init=False
         )
@@ -104,12 +104,12 @@ class Blank(keras.initializers.Initializer):
 
     @classmethod
     def from_config(cls, config: dict[str, float]) -> object:
-        """A truncated normal, unless inside `blank`."""
+        """Returns a truncated normal, unless inside `blank`."""
         return truncated_normal(config["stddev"])
 
 
 def truncated_normal(stddev: float) -> keras.initializers.Initializer:
-    """The original's initialiser of kernels and embeddings."""
+    """Returns the original's initialiser of kernels and embeddings."""
     if _blank.get():
         return Blank(stddev)
     return keras.initializers.TruncatedNormal(stddev=stddev)
@@ -135,7 +135,7 @@ class Sinusoids(keras.initializers.Initializer):
         self.beside_words = beside_words
 
     def __call__(self, shape: tuple, dtype: str | None = None) -> object:
-        """The table of `shape`; a last odd column is 0."""
+        """Returns the table of `shape`; a last odd column is 0."""
         rows, size = shape
         width = size // 2 if self.beside_words else size
         angles = np.arange(rows)[:, None] * _frequencies(width // 2)[None, :]
@@ -164,7 +164,7 @@ class EveryNthPair(keras.initializers.Initializer):
         self.stddev = stddev
 
     def __call__(self, shape: tuple, dtype: str | None = None) -> object:
-        """The kernel of `shape`, (E, H); H divides E."""
+        """Returns the kernel of `shape`, (E, H); H divides E."""
         size, hidden = shape
         kept = np.zeros(shape)
         columns = np.arange(hidden)
@@ -190,7 +190,7 @@ class WordsBesidePositions(keras.initializers.Initializer):
         self.stddev = stddev
 
     def __call__(self, shape: tuple, dtype: str | None = None) -> object:
-        """The table of `shape`."""
+        """Returns the table of `shape`."""
         scale = np.ones(shape[-1])
         scale[: shape[-1] // 2] = WORDS_TO_POSITIONS
         words = truncated_normal(self.stddev)(shape, dtype=dtype)
@@ -229,7 +229,7 @@ class NeighbourAttention(keras.initializers.Initializer):
         self.narrowing = narrowing
 
     def __call__(self, shape: tuple, dtype: str | None = None) -> object:
-        """The kernel of `shape`, (H, 3H)."""
+        """Returns the kernel of `shape`, (H, 3H)."""
         hidden = shape[0]
         query = np.zeros([hidden, hidden])
         key = np.zeros([hidden, hidden])

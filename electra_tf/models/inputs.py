@@ -159,7 +159,9 @@ def symbolic(parts: Mapping[str, Any]) -> bool:
 
 
 def placeholder(value: Any) -> Any:
-    """A dense KerasTensor for a ragged one: what a network makes of it."""
+    """Returns a dense KerasTensor for a ragged one: what a network makes of
+    it.
+    """
     if isinstance(value, keras.KerasTensor) and _is_ragged(value):
         return keras.KerasTensor(value.shape, dtype=value.dtype)
     return value
@@ -172,7 +174,7 @@ def _is_ragged(value: Any) -> bool:
 
 
 def _tensor(value: Any, what: str) -> Any:
-    """A tensor, dense or ragged, of what a program has."""
+    """Returns a tensor, dense or ragged, of what a program has."""
     if isinstance(value, keras.KerasTensor | tf.RaggedTensor):
         return value
     if tf.is_tensor(value):
@@ -227,7 +229,7 @@ def _check_rank(value: Any, rank: int, network: str, name: str) -> None:
 
 
 def _dense(parts: dict[str, Any], first: str) -> dict[str, Any]:
-    """Ragged rows padded with 0, with a mask that says so."""
+    """Returns ragged rows padded with 0, with a mask that says so."""
     ragged = {n: v for n, v in parts.items() if isinstance(v, tf.RaggedTensor)}
     if not ragged:
         return parts

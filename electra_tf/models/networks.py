@@ -77,7 +77,9 @@ class TokenLMHead(Saved):
             )
 
     def scores(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """[..., H] hidden states -> [rows, V] logits without output_bias."""
+        """Returns [..., H] hidden states -> [rows, V] logits without
+        output_bias.
+        """
         x = kernels.bias_gelu(
             self.dense.product(products.factor(hidden)),
             tf.cast(self.dense.bias, hidden.dtype),
@@ -94,7 +96,7 @@ class TokenLMHead(Saved):
         return tf.matmul(flat, table, transpose_b=True)
 
     def call(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """[..., H] hidden states -> [..., V] float32 logits."""
+        """Returns [..., H] hidden states -> [..., V] float32 logits."""
         logits = tf.cast(self.scores(hidden, training), tf.float32)
         logits += tf.cast(self.output_bias, tf.float32)
         shape = tf.concat(
@@ -129,7 +131,7 @@ class ReplacedTokenHead(Saved):
         self.prediction.build(input_shape)
 
     def call(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """[B, L, H] -> [B, L] float32 logits."""
+        """Returns [B, L, H] -> [B, L] float32 logits."""
         x = kernels.bias_gelu(
             self.dense.product(products.factor(hidden)),
             tf.cast(self.dense.bias, hidden.dtype),
@@ -183,7 +185,7 @@ class OnEncoder(Network):
     def read(
         self, rows: Rows, training: bool, return_attentions: bool = False
     ) -> EncoderOutput:
-        """What the encoder, or what stands for it, gives; see there."""
+        """Returns what the encoder, or what stands for it, gives; see there."""
         asked = {"return_attentions": True} if return_attentions else {}
         return self.encoder(rows, training=training, **asked)
 
@@ -261,7 +263,9 @@ class Generator(OnEncoder):
         positions: tf.Tensor | None = None,
         training: bool = False,
     ) -> tuple[tf.Tensor, EncoderOutput]:
-        """The hidden states that the head reads; arguments as `call`'s."""
+        """Returns the hidden states that the head reads; arguments as
+        `call`'s.
+        """
         output = self.encoder(rows, training=training)
         hidden = output.sequence_output
         if positions is not None:
@@ -377,7 +381,8 @@ class TwoTowerGenerator(Network):
         positions: tf.Tensor | None = None,
         training: bool = False,
     ) -> tuple[tf.Tensor, TowersOutput]:
-        """[B, N or L, 2H] states that the head reads; arguments as `call`'s.
+        """Returns [B, N or L, 2H] states that the head reads; arguments as
+        `call`'s.
 
         Rows of several sequences are not for wrap_around.
         """
@@ -438,7 +443,7 @@ class UniformGenerator(Network):
         positions: tf.Tensor | None = None,
         training: bool = False,
     ) -> GeneratorOutput:
-        """Logits of 0; arguments as `Generator.call`'s."""
+        """Returns logits of 0; arguments as `Generator.call`'s."""
         where = rows.input_ids if positions is None else positions
         shape = tf.concat([tf.shape(where), [self.vocab_size]], axis=0)
         return GeneratorOutput(tf.zeros(shape), None)

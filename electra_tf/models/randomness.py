@@ -16,7 +16,9 @@ def _constant(value: int) -> tf.Tensor:
 
 
 def mix(value: tf.Tensor) -> tf.Tensor:
-    """A bijection of uint32 with full avalanche (Wellons' lowbias32)."""
+    """Returns a bijection of uint32 with full avalanche (Wellons'
+    lowbias32).
+    """
     shift, xor = tf.bitwise.right_shift, tf.bitwise.bitwise_xor
     value = xor(value, shift(value, _constant(16))) * _constant(0x7FEB352D)
     value = xor(value, shift(value, _constant(15))) * _constant(0x846CA68B)
@@ -43,7 +45,7 @@ def example_keys(example_id: tf.Tensor, seed: int) -> tf.Tensor:
 def fresh_keys(
     seed: keras.random.SeedGenerator, batch: int | tf.Tensor
 ) -> tf.Tensor:
-    """[batch] uint32 keys that differ from call to call.
+    """Returns [batch] uint32 keys that differ from call to call.
 
     Args:
       seed: the layer's generator; drawing moves it on.
@@ -56,24 +58,28 @@ def fresh_keys(
 
 
 def salted(keys: tf.Tensor, salt: int) -> tf.Tensor:
-    """Independent keys for another use: [B] uint32 -> [B] uint32."""
+    """Returns independent keys for another use: [B] uint32 -> [B] uint32."""
     return mix(keys + _constant((salt + 1) * 0x9E3779B9))
 
 
 def bits(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
-    """`count` words for each key: [B] uint32 -> [B, count] uint32."""
+    """Returns `count` words for each key: [B] uint32 -> [B, count] uint32."""
     return bits_at(keys, tf.cast(tf.range(count), tf.uint32))
 
 
 def bits_at(keys: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """The words of some numbers: [B] uint32, [...] uint32 -> [B, ...]."""
+    """Returns the words of some numbers: [B] uint32, [...] uint32 -> [B,
+    ...].
+    """
     index = mix(index * _constant(0x9E3779B9))
     keys = tf.reshape(keys, [-1] + [1] * index.shape.rank)
     return mix(tf.bitwise.bitwise_xor(keys, index[None]))
 
 
 def uniform(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
-    """[B] uint32 -> [B, count] float32 in [0, 1), multiples of 2^-24."""
+    """Returns [B] uint32 -> [B, count] float32 in [0, 1), multiples of
+    2^-24.
+    """
     words = tf.bitwise.right_shift(bits(keys, count), _constant(8))
     return tf.cast(words, tf.float32) * (1.0 / (1 << 24))
 
@@ -106,7 +112,8 @@ def dropout(
 
 
 def square_index(shape: tf.Tensor) -> tf.Tensor:
-    """Numbers for the places of [A, L, L] that do not change when L grows.
+    """Returns numbers for the places of [A, L, L] that do not change when L
+    grows.
 
     Args:
       shape: int32 [3]. Numbers come again above an L of 4,096.

@@ -44,7 +44,7 @@ _SHARED, _BUILD = "shared_object_id", "build_config"
 
 
 def settings_config(settings: Any) -> dict[str, Any]:
-    """Settings as plain values with the name of their kind.
+    """Returns settings as plain values with the name of their kind.
 
     Args:
       settings: a dataclass that `SETTINGS` lists.
@@ -56,7 +56,7 @@ def settings_config(settings: Any) -> dict[str, Any]:
 
 
 def settings_of(value: Mapping[str, Any]) -> Any:
-    """The inverse of `settings_config`.
+    """Returns the inverse of `settings_config`.
 
     Raises:
       UserError: no such kind, or values that it does not take.
@@ -72,7 +72,7 @@ def settings_of(value: Mapping[str, Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A constructor's argument as Keras can write it to JSON."""
+    """Returns a constructor's argument as Keras can write it to JSON."""
     if type(value).__name__ in SETTINGS:
         return settings_config(value)
     if isinstance(value, keras.layers.Layer | keras.initializers.Initializer):
@@ -83,7 +83,7 @@ def plain(value: Any) -> Any:
 
 
 def made(value: Any) -> Any:
-    """The inverse of `plain`; sequences are lists."""
+    """Returns the inverse of `plain`; sequences are lists."""
     if isinstance(value, Mapping):
         if set(value) == {_KIND, _VALUES}:
             return settings_of(value)
@@ -93,7 +93,8 @@ def made(value: Any) -> Any:
 
 
 def shared(layer: keras.layers.Layer, owned: bool) -> dict[str, Any]:
-    """A part that others may share, for the config of one that reads it.
+    """Returns a part that others may share, for the config of one that reads
+    it.
 
     Args:
       layer: the part.
@@ -245,7 +246,7 @@ def _scope(above: str) -> Iterator[None]:
 
 
 def _parts(layer: Any) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """The layers that are attributes of a layer, alone or in lists."""
+    """Yields the layers that are attributes of a layer, alone or in lists."""
     for name, value in vars(layer).items():
         if name.startswith("_"):
             continue
@@ -264,7 +265,9 @@ def _parts(layer: Any) -> Iterator[tuple[str, keras.layers.Layer]]:
 def _switched(
     layer: Any, trainable: bool, prefix: str
 ) -> Iterator[tuple[str, bool]]:
-    """(name, trainable) of the parts that differ from what is above them."""
+    """Yields (name, trainable) of the parts that differ from what is above
+    them.
+    """
     for name, part in _parts(layer):
         path = f"{prefix}{name}"
         if part.trainable != trainable:

@@ -24,7 +24,7 @@ _LONGEST_WAVE = 10_000.0  # of the places, as Vaswani et al. 2017 have it
 
 
 def _dense(of: keras.layers.Layer, units: int, name: str) -> layers.Dense:
-    """A part of the head `of`; Glorot, as the original's task heads."""
+    """Returns a part of the head `of`; Glorot, as the original's task heads."""
     return layers.Dense(
         units,
         keras.initializers.GlorotUniform(),
@@ -73,7 +73,7 @@ class SequenceHead(Saved):
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """[B, H] -> [B, labels] float32 logits.
+        """Returns [B, H] -> [B, labels] float32 logits.
 
         Args:
           hidden: the first token's last hidden state.
@@ -110,7 +110,9 @@ class TokenHead(Saved):
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """[B, L, H] -> [B, L, labels] float32; see `SequenceHead.call`."""
+        """Returns [B, L, H] -> [B, L, labels] float32; see
+        `SequenceHead.call`.
+        """
         x = _drop(hidden, keys, self.config.dropout)
         return tf.cast(self.output_dense(x), tf.float32)
 
@@ -140,7 +142,10 @@ class SpanOutput(NamedTuple):
 
 
 def _outside(input_mask: tf.Tensor, segment_ids: tf.Tensor) -> tf.Tensor:
-    """[B, L] float32: 0 in the second segment and at the first token."""
+    """Returns [B, L] float32:
+
+    0 in the second segment and at the first token.
+    """
     allowed = tf.cast(input_mask * segment_ids, tf.float32)
     first = tf.one_hot(0, tf.shape(input_mask)[1])[None, :]
     return (1.0 - tf.maximum(allowed, first)) * OUTSIDE
@@ -157,7 +162,7 @@ def _answerable_layers(
 
 
 def _score(dense: layers.Dense, x: tf.Tensor) -> tf.Tensor:
-    """[..., J] -> [...] float32."""
+    """Returns [..., J] -> [...] float32."""
     return tf.cast(tf.squeeze(dense(x), axis=-1), tf.float32)
 
 
@@ -167,7 +172,9 @@ def _impossible(
     start_logits: tf.Tensor,
     training: bool,
 ) -> tf.Tensor | None:
-    """[B] logits, from the first token and the start as it is expected."""
+    """Returns [B] logits, from the first token and the start as it is
+    expected.
+    """
     if head.answerable is None or head.answerable_hidden is None:
         return None
     weights = tf.cast(tf.nn.softmax(start_logits), hidden.dtype)
@@ -320,7 +327,7 @@ class JointSpanHead(Saved):
         outside: tf.Tensor,
         training: bool,
     ) -> tf.Tensor:
-        """[B, L, H], [B, K] starts -> [B, K, L]."""
+        """Returns [B, L, H], [B, K] starts -> [B, K, L]."""
         size = hidden.shape[-1]
         # The layer reads (the start, this token): the products of each half
         # once, in place of one for each pair.
@@ -334,7 +341,7 @@ class JointSpanHead(Saved):
         bias = tf.cast(self.end_hidden.bias, hidden.dtype)
 
         def of_one(start: tf.Tensor) -> tf.Tensor:
-            """[B, J] of one start for each row -> [B, L]."""
+            """Returns [B, J] of one start for each row -> [B, L]."""
             x = of_token + start[:, None]  # [B, L, J]
             return _score(self.end, kernels.bias_gelu(x, bias, "erf", training))
 
@@ -389,7 +396,7 @@ class SentenceHead(Saved):
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """[B, L, H] -> [B, L] float32 logits.
+        """Returns [B, L, H] -> [B, L] float32 logits.
 
         Args:
           hidden: the last hidden states.
@@ -411,7 +418,8 @@ class SentenceHead(Saved):
 def sentence_means(
     hidden: tf.Tensor, input_mask: tf.Tensor, numbers: tf.Tensor
 ) -> tf.Tensor:
-    """Each token's sentence's mean: [B, L, H] -> [B, L, H]; 0 for padding.
+    """Returns each token's sentence's mean: [B, L, H] -> [B, L, H]; 0 for
+    padding.
 
     Args:
       hidden: of tokens.
@@ -433,7 +441,7 @@ def sentence_means(
 
 
 def waves(numbers: tf.Tensor, size: int) -> tf.Tensor:
-    """Sines and cosines of numbers: [...] int32 -> [..., size] float32.
+    """Returns sines and cosines of numbers: [...] int32 -> [..., size] float32.
 
     Defined for any number, so that a text may have more sentences than those
     that were trained on.

@@ -123,7 +123,9 @@ class SequenceClassifier(TaskNetwork):
         training: bool = False,
         return_attentions: bool = False,
     ) -> ClassifierOutput:
-        """[B, L] int32 -> [B, labels] logits; called as every `Network`."""
+        """Returns [B, L] int32 -> [B, labels] logits; called as every
+        `Network`.
+        """
         rows = rows.keyed(self.dropout_seed, training)
         output = self.read(rows, training, return_attentions)
         return _answer(self.head, output, rows, training)
@@ -141,7 +143,9 @@ class TokenClassifier(TaskNetwork):
         training: bool = False,
         return_attentions: bool = False,
     ) -> ClassifierOutput:
-        """[B, L] int32 -> [B, L, labels] logits; called as every `Network`."""
+        """Returns [B, L] int32 -> [B, L, labels] logits; called as every
+        `Network`.
+        """
         rows = rows.keyed(self.dropout_seed, training)
         output = self.read(rows, training, return_attentions)
         return _answer(self.head, output, rows, training)
@@ -194,7 +198,7 @@ def _answer(
     training: bool,
     start_positions: tf.Tensor | None = None,
 ) -> Any:
-    """What a head makes of the encoder's output of keyed rows."""
+    """Returns what a head makes of the encoder's output of keyed rows."""
     kind, hidden = head.config.kind, output.sequence_output
     options = {"training": training, "keys": rows.keys}
     if kind in ("sequence", "token"):
@@ -342,7 +346,7 @@ class MultitaskNetwork(TaskNetwork):
         start_positions: Mapping[str, tf.Tensor] | None = None,
         training: bool = False,
     ) -> MultitaskOutput:
-        """The outputs of all heads; see `QuestionAnswerer.call`.
+        """Returns the outputs of all heads; see `QuestionAnswerer.call`.
 
         Args:
           rows: what is read.
@@ -359,7 +363,7 @@ class MultitaskNetwork(TaskNetwork):
         return MultitaskOutput(found, output)
 
     def part(self, name: str) -> TaskNetwork:
-        """A network of its own with the encoder's weights and a head's.
+        """Returns a network of its own with the encoder's weights and a head's.
 
         Args:
           name: the head's.
@@ -383,7 +387,7 @@ def task_network(
         TaskHeadConfig | DecoderConfig | SentenceHeadConfig | MultiHeadConfig
     ),
 ) -> TaskNetwork:
-    """The network, not yet built, that a head's kind asks for.
+    """Returns the network, not yet built, that a head's kind asks for.
 
     Args:
       config: shape of the encoder.
@@ -408,7 +412,8 @@ def task_network(
 
 
 def layer_rates(decay: float, num_layers: int) -> Callable[[str], float]:
-    """Shares of the learning rate that fall with the distance to the head.
+    """Returns shares of the learning rate that fall with the distance to the
+    head.
 
     The head has the whole rate, the top block `decay` squared of it, each
     block below once more, the embeddings and their projection like a block

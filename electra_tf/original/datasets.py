@@ -9,7 +9,7 @@ from electra_tf.recipes.build_data import build_data
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """The common flags."""
+    """Returns the common flags."""
     flags = hparams.Flags(description=description)
     flags.add_argument(
         "--max-seq-length", default=128, type=int, help="Tokens an example."

@@ -203,7 +203,7 @@ def _is_qa(name: str) -> bool:
 
 
 def _of_tasks(names: tuple[str, ...]) -> dict[str, Any]:
-    """The original's defaults where one task is learned alone."""
+    """Returns the original's defaults where one task is learned alone."""
     if len(names) > 1:
         return {}
     if names[0] in _LONG:
@@ -278,7 +278,9 @@ def _train(values: Mapping[str, Any], checkpoints: bool) -> dict[str, Any]:
 
 
 def _model(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the checkpoint does not tell; of a debug run, the whole shape."""
+    """Returns what the checkpoint does not tell; of a debug run, the whole
+    shape.
+    """
     if values["debug"]:
         return hparams.shape(values)
     if values["model_size"] not in hparams.SIZES:
@@ -312,7 +314,8 @@ def _parent(path: str) -> str:
 
 
 def _trial_of(path: str) -> str:
-    """The model that the original would have at `path`, where it is here.
+    """Returns the model that the original would have at `path`, where it is
+    here.
 
     Its trials are directories TASK_model_1, ours TASK_model/trial_1/model.
     """

@@ -49,7 +49,7 @@ _LEFT_OUT = "elmo, xlnet and t5_11b are networks of other kinds: not counted"
 
 
 def training_flops(run: _Run) -> float:
-    """Operations of all steps of a run."""
+    """Returns operations of all steps of a run."""
     sections: dict[str, dict[str, Any]] = {
         "model": {
             "vocab_size": run.vocab_size,

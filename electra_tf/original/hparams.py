@@ -76,7 +76,8 @@ class Known:
 
 
 def read(text: str, flag: str = "--hparams") -> dict[str, Any]:
-    """The dict that a flag gives as JSON, or as the path of a .json file.
+    """Returns the dict that a flag gives as JSON, or as the path of a .json
+    file.
 
     Raises:
       UserError: no such file, or no JSON dict.
@@ -142,7 +143,7 @@ def _check_type(name: str, value: Any, default: Any) -> None:
 
 
 def overridden(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """`model_hparam_overrides` under our names.
+    """Returns `model_hparam_overrides` under our names.
 
     Raises:
       UserError: an unknown key, or an activation that is no GELU.
@@ -166,7 +167,7 @@ def overridden(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shape(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of the section `model` that give the network's shape.
+    """Returns the keys of the section `model` that give the network's shape.
 
     Args:
       values: model_size, model_hparam_overrides, embedding_size and debug.

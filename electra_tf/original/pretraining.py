@@ -132,8 +132,8 @@ def _tpu(values: Mapping[str, Any]) -> str | None:
 def _data(
     data_dir: str, values: Mapping[str, Any], length_given: bool
 ) -> tuple[str, str | None, bool]:
-    """The examples, the vocabulary where they have none beside them, and
-    whether some are held out.
+    """Returns the examples, the vocabulary where they have none beside them,
+    and whether some are held out.
     """
     vocab = values["vocab_file"]
     records = values["pretrain_tfrecords"] or files.join(
@@ -161,7 +161,7 @@ def _data(
 
 
 def _settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The sections of `pretrain`'s settings."""
+    """Returns the sections of `pretrain`'s settings."""
     model = hparams.shape(values)
     if values["vocab_size"] is not None:
         model["vocab_size"] = values["vocab_size"]
@@ -218,7 +218,8 @@ def _settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def continued(
     settings: Mapping[str, dict[str, Any]], step: int
 ) -> dict[str, dict[str, Any]]:
-    """Settings for the rest of a run, where the optimizer's slots are lost.
+    """Returns settings for the rest of a run, where the optimizer's slots are
+    lost.
 
     The learning rate goes on where the original's would at that step: a
     polynomial decay over what is left is the tail of the whole one. A warm-up

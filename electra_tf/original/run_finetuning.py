@@ -123,7 +123,8 @@ def _evaluate(plan: finetuning.Plan) -> str:
 
 
 def _ours(plan: finetuning.Plan, start: str, folder: str) -> str:
-    """The fine-tuned model as a directory of ours, made where it is none.
+    """Returns the fine-tuned model as a directory of ours, made where it is
+    none.
 
     A checkpoint of the original's tells neither its vocabulary nor all of its
     shape; the hyperparameters do.
@@ -171,7 +172,7 @@ def _test_splits(plan: finetuning.Plan) -> Sequence[str]:
 def _by_task(
     plan: finetuning.Plan, scores: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """Metrics on the dev set, by the original's names of the tasks."""
+    """Returns metrics on the dev set, by the original's names of the tasks."""
     found: dict[str, dict[str, float]] = {name: {} for name in plan.names}
     for split, metrics in scores.items():
         if not split.startswith("validation"):

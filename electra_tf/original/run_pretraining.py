@@ -110,7 +110,8 @@ def _clear(plan: pretraining.Plan) -> None:
 
 
 def _downloaded(output: str) -> str | None:
-    """The original's checkpoint in the run directory: where the run starts.
+    """Returns the original's checkpoint in the run directory: where the run
+    starts.
 
     It stays there, so that the run, when it resumes, has started from it too.
     """
@@ -151,7 +152,9 @@ def _forget_start(output: str) -> None:
 
 
 def _state(prefix: str) -> tuple[int, bool]:
-    """The step of a checkpoint, and whether it has the optimizer's slots."""
+    """Returns the step of a checkpoint, and whether it has the optimizer's
+    slots.
+    """
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(prefix)

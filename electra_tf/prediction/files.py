@@ -32,7 +32,7 @@ def write_jsonl(path: str, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def check_name(path: str, flag: str) -> records.Format:
-    """The format that an output file's name tells.
+    """Returns the format that an output file's name tells.
 
     Raises:
       UserError: none that can be written.

@@ -118,7 +118,9 @@ def _cost(seconds: float) -> Cost:
 
 
 def _age() -> float:
-    """Seconds since this process began; 0 where the system does not tell."""
+    """Returns seconds since this process began; 0 where the system does not
+    tell.
+    """
     try:
         with open("/proc/self/stat", encoding="ascii") as file:
             ticks = int(file.read().rpartition(")")[2].split()[19])
@@ -130,7 +132,7 @@ def _age() -> float:
 
 
 def _megabytes() -> float:
-    """Memory of this process; 0 where the system does not tell."""
+    """Returns memory of this process; 0 where the system does not tell."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             pages = int(file.read().split()[1])

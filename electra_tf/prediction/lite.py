@@ -47,7 +47,7 @@ def network_of(
 def forward_of(
     network: keras.Model, task: Task, lite: litert.LiteNetwork
 ) -> Forward:
-    """What runs a batch: arrays in, the task's outputs out.
+    """Returns what runs a batch: arrays in, the task's outputs out.
 
     Args:
       network: of the task.

@@ -147,7 +147,7 @@ def _of_table(path: str, given: dict[Column, str]) -> Iterator[Pair]:
 
 
 def _is_header(cells: Sequence[str], given: Mapping[Column, str]) -> bool:
-    """Whether a table's first line names a column of sentences."""
+    """Returns whether a table's first line names a column of sentences."""
     if given:
         return True
     there = {cell.lower() for cell in cells}
@@ -170,7 +170,7 @@ def _unnamed(
 def _name(
     record: Mapping[str, Any], column: Column, given: Mapping[Column, str]
 ) -> str | None:
-    """What the record calls a column; None where it has none."""
+    """Returns what the record calls a column; None where it has none."""
     if column in given:
         return given[column] if given[column] in record else None
     for name in record:
@@ -203,7 +203,7 @@ def _optional(
 
 
 def _stem(path: str) -> str:
-    """The file's name without what tells its format."""
+    """Returns the file's name without what tells its format."""
     name = os.path.basename(inputs.plain_name(path))
     return name.rpartition(".")[0] or name
 

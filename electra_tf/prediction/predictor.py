@@ -141,14 +141,18 @@ class Predictor:
     def evaluate(
         self, examples: Sequence[Any]
     ) -> tuple[dict[str, float], list[Prediction]]:
-        """Scores, and predictions, of examples that `task.read` gave."""
+        """Returns scores, and predictions, of examples that `task.read`
+        gave.
+        """
         predictions = self.answer(examples)
         return self.task.scores(examples, predictions), predictions
 
     def answer(
         self, examples: Sequence[Any], fill: bool = True
     ) -> list[Prediction]:
-        """Predictions for examples of the task; `fill` as `Inference.run`."""
+        """Returns predictions for examples of the task; `fill` as
+        `Inference.run`.
+        """
         if not len(examples):
             return []
         features = self.task.features(self.tokenizer, examples, training=False)
@@ -182,7 +186,7 @@ class Predictor:
         return self.unknown_of(self._total, self._unknown)
 
     def unknown_of(self, tokens: int, unknown: int) -> UnknownShare:
-        """The same of other counts, which other processes have made."""
+        """Returns the same of other counts, which other processes have made."""
         tokenizer = self.tokenizer
         return unknown_share(
             unknown, tokens, tokenizer.vocab, tokenizer.lower_case,
@@ -309,7 +313,8 @@ def _config_of(path: str) -> DirectoryConfig:
 
 
 def fine_tuning_of(path: str) -> dict[str, Any]:
-    """What the model's directory says of its task: `task`, `options`, `state`.
+    """Returns what the model's directory says of its task: `task`, `options`,
+    `state`.
 
     Made up from the head where the model is of another format.
 
@@ -368,7 +373,7 @@ def evaluate(
     write: bool = True,
     answer: Callable[[str, Sequence[Any]], list[Prediction]] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Split -> metric -> value.
+    """Returns split -> metric -> value.
 
     Args:
       predictor: its task reads the splits.
@@ -513,7 +518,7 @@ class Inference:
         should_stop: Callable[[], bool] | None = None,
         fill: bool = True,
     ) -> list[dict[str, np.ndarray]] | None:
-        """The task's outputs of each row, in the order of the rows.
+        """Returns the task's outputs of each row, in the order of the rows.
 
         Args:
           features: N rows; groups are taken apart, targets not looked at.

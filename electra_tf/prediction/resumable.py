@@ -340,7 +340,7 @@ def weights_digest(networks: Iterable[Any]) -> str:
 
 
 def _head(line: str | bytes) -> dict[str, Any]:
-    """What the first line of a part says."""
+    """Returns what the first line of a part says."""
     found = json.loads(line)
     return {"rows": found} if isinstance(found, int) else found
 

@@ -204,7 +204,7 @@ def read_rows(
       position: see `records.read_records`.
 
     Raises:
-      UserError: see there.
+      UserError: see `records.read_records`.
     """
     layout = formats.detect(path, format, delimiter)
     return records.read_records(
@@ -251,7 +251,7 @@ def about_rows(
     columns: Sequence[str] | None,
     layout: formats.Layout | None,
 ) -> dict[str, Any]:
-    """What decides the rows; what was made with another is of no use.
+    """Returns what decides the rows; what was made with another is of no use.
 
     Args:
       predictor: the model.

@@ -77,7 +77,7 @@ class Job:
         return f"{self.target}.partial"
 
     def path(self, place: int, of: int) -> str:
-        """The file of a shard, by its place among all of them."""
+        """Returns the file of a shard, by its place among all of them."""
         stem, suffix = split_name(self.target)
         return f"{stem}-{place:05d}-of-{of:05d}{suffix}"
 
@@ -141,7 +141,7 @@ def check_output(job: Job, overwrite: bool) -> None:
 
 
 def done(job: Job) -> list[Shard]:
-    """The shards whose answers are there."""
+    """Returns the shards whose answers are there."""
     names = map(_PART.fullmatch, files.list_directory(job.partial))
     return [(int(name[1]), int(name[2])) for name in names if name]
 
@@ -193,7 +193,7 @@ def answer(job: Job, shard: Shard, parts: Iterable[Group]) -> dict[str, Any]:
 
 
 def head_of(job: Job, shard: Shard) -> dict[str, Any]:
-    """What is in a shard that was answered before."""
+    """Returns what is in a shard that was answered before."""
     with files.open_read(_part(job, shard)) as handle:
         head = dict(json.loads(next(records.lines(handle))))
     del head["cost"]  # of a process that is no more
@@ -310,7 +310,7 @@ def _plain(path: str) -> str:
 
 
 def _files_of(path: str) -> set[str]:
-    """The files that a manifest names; none where there is none."""
+    """Returns the files that a manifest names; none where there is none."""
     if not files.exists(path):
         return set()
     try:
@@ -329,7 +329,9 @@ def _is_count(head: Mapping[str, Any]) -> bool:
 
 
 def workers(heads: Iterable[Mapping[str, Any]]) -> list[held.Cost]:
-    """The processes that answered in this run, and what their starts took."""
+    """Returns the processes that answered in this run, and what their starts
+    took.
+    """
     found: Sequence[held.Cost] = [
         held.Cost(*head["cost"]) for head in heads if "cost" in head
     ]

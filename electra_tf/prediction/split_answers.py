@@ -43,7 +43,7 @@ def read(path: str, model: str, **arguments: Any) -> Iterator[Any]:
     Args:
       path: the split's name.
       model: see `predictor.load_task`.
-      **arguments: see there.
+      **arguments: see `predictor.load_task`.
     """
     yield from predictor.load_task(model, **arguments).read(path) or ()
 

@@ -115,7 +115,7 @@ def chosen(
 
 
 def fits(there: HeadConfig, wanted: TaskHeadConfig) -> bool:
-    """Whether one head's weights mean the same in another."""
+    """Returns whether one head's weights mean the same in another."""
     return _learned(there) == _learned(wanted)
 
 
@@ -156,7 +156,7 @@ def _compare(there: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
 def described(
     head: HeadConfig, max_positions: int | None = None
 ) -> dict[str, Any]:
-    """Task, options and state of a head that came without them.
+    """Returns task, options and state of a head that came without them.
 
     A model of another format says no more than its head does; whether it
     reads texts or pairs it does not, so that both are taken.
@@ -214,7 +214,7 @@ def described(
 def _of_texts(
     head: TaskHeadConfig, max_positions: int | None
 ) -> dict[str, Any]:
-    """The options that give a task of texts the same head."""
+    """Returns the options that give a task of texts the same head."""
     longest = {}
     if max_positions is not None:
         longest["max_seq_length"] = max(3, min(_LONGEST, max_positions))
@@ -253,14 +253,14 @@ def in_general(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def names(head: TaskHeadConfig) -> tuple[str, ...]:
-    """The labels' names; numbers where they have none."""
+    """Returns the labels' names; numbers where they have none."""
     if head.labels is not None:
         return head.labels
     return tuple(f"LABEL_{i}" for i in range(head.num_labels))
 
 
 def _scheme(labels: list[str]) -> str:
-    """How tags spell spans, from their letters."""
+    """Returns how tags spell spans, from their letters."""
     letters = {label.partition("-")[0] for label in labels if label != "O"}
     named = all("-" in label for label in labels if label != "O")
     if named and letters and letters <= {"B", "I"}:

@@ -80,7 +80,7 @@ class Vectors:
         self._done = Done()
 
     def about(self) -> dict[str, Any]:
-        """What decides the vectors."""
+        """Returns what decides the vectors."""
         return {
             "weights": weights_digest([self.encoder]),
             "vocabulary": self._tokenizer.vocab.fingerprint(),
@@ -169,14 +169,14 @@ def load(model: str, vocab: str | None = None, **options: Any) -> Vectors:
       **options: of `Vectors`.
 
     Raises:
-      UserError: see there.
+      UserError: see `Encoder.from_pretrained`.
     """
     encoder = Encoder.from_pretrained(model, vocab=vocab)
     return Vectors(encoder, **options)
 
 
 def check_name(path: str) -> str:
-    """The ending of an output's name.
+    """Returns the ending of an output's name.
 
     Raises:
       UserError: no vectors are written under such a name.

@@ -74,7 +74,9 @@ def _nearest(given: Any, signature: inspect.Signature) -> str:
 
 
 def _kinds(kind: Any) -> set[Any]:
-    """The types that may stand for `kind`: str, list for a sequence, ..."""
+    """Returns the types that may stand for `kind`: str, list for a sequence,
+    ...
+    """
     origin = typing.get_origin(kind)
     if origin is Annotated:
         return _kinds(typing.get_args(kind)[0])
@@ -139,7 +141,7 @@ def _expected(value: Any, kind: Any) -> str:
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:
-    """The values of a `Literal`, wherever in `kind` it stands."""
+    """Returns the values of a `Literal`, wherever in `kind` it stands."""
     if typing.get_origin(kind) is Literal:
         return typing.get_args(kind)
     for part in typing.get_args(kind):

@@ -402,7 +402,7 @@ def _check_questions(asked: Sequence[str], path: str | None) -> None:
 
 
 def _shown(row: lines.Row) -> list[str]:
-    """A question's answers, with the words around them."""
+    """Returns a question's answers, with the words around them."""
     shown = [row["question"]]
     if row["error"]:
         shown.append(f"  {row['error']}")

@@ -130,7 +130,7 @@ def _settings(num_train_steps: int) -> str:
 
 
 def _comparison(metrics: dict[str, float]) -> str:
-    """Each network beside what needs no learning."""
+    """Returns each network beside what needs no learning."""
     rows = [
         (
             "generator: loss per masked token (nats)",
@@ -214,7 +214,7 @@ def _sentences(model: str, data: str, count: int, seed: int = 1) -> str:
 
 
 def _held_out_sentences(data: str, tokenizer: "Tokenizer") -> list[list[str]]:
-    """Whole sentences of the held-out examples, as lists of words."""
+    """Returns whole sentences of the held-out examples, as lists of words."""
     from electra_tf.data import reader
 
     batches = reader.pretraining_dataset(
@@ -243,7 +243,7 @@ def _held_out_sentences(data: str, tokenizer: "Tokenizer") -> list[list[str]]:
 
 
 def _words(ids: "np.ndarray", tokenizer: "Tokenizer") -> list[str]:
-    """The words that pieces make up; '' for a special token."""
+    """Returns the words that pieces make up; '' for a special token."""
     special = set(tokenizer.vocab.special_ids)
     words: list[str] = []
     for i in ids:

@@ -36,7 +36,7 @@ class PretrainingMetrics:
     output: str | None = None
 
     def __str__(self) -> str:
-        """The metrics, one a line."""
+        """Returns the metrics, one a line."""
         width = max(map(len, self.metrics))
         return "\n".join(
             f"{name:<{width}}  {value:10.4f}"
@@ -177,7 +177,9 @@ def evaluate_pretraining(
 def _settings(
     model: str, overrides: configs.Overrides
 ) -> tuple[PretrainSettings, str]:
-    """The run's settings with changes, and its vocabulary's fingerprint."""
+    """Returns the run's settings with changes, and its vocabulary's
+    fingerprint.
+    """
     record, where = read_record(model)
     settings = configs.resolve(
         PretrainSettings, recorded(record, where), overrides

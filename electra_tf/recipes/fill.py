@@ -143,7 +143,7 @@ def fill(
 def _rows(
     filler: "Filler", texts: Iterable[str], top_k: int, joint: bool
 ) -> list[dict[str, Any]]:
-    """A row for each text: one without a blank stays as it is."""
+    """Returns a row for each text: one without a blank stays as it is."""
     from electra_tf.generation import filling
 
     rows: list[dict[str, Any]] = [

@@ -223,7 +223,7 @@ def minimal_pairs(
 
 
 def _methods(model: str, method: str | Sequence[str]) -> list["Chosen"]:
-    """The methods asked for, each once, that the model is able to."""
+    """Returns the methods asked for, each once, that the model is able to."""
     from electra_tf.generation import loading, scoring
 
     wanted = method.split(",") if isinstance(method, str) else list(method)

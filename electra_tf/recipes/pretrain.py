@@ -47,7 +47,7 @@ class PretrainResult:
     start: str = ""
 
     def __str__(self) -> str:
-        """What came from where, and where the model is."""
+        """Returns what came from where, and where the model is."""
         model = f"model: {self.model}" if self.model else ""
         return "\n".join(filter(None, [self.start, model]))
 
@@ -292,7 +292,7 @@ def _record(
     init_from: list[str],
     init_optimizer: bool,
 ) -> dict[str, Any]:
-    """What the run keeps of its settings, data and start."""
+    """Returns what the run keeps of its settings, data and start."""
     record = configs.to_dict(settings)
     if init_from:
         record["init"] = {"from": init_from, "optimizer": init_optimizer}
@@ -338,7 +338,7 @@ def _cost_lines(
     share: "Share",
     replicas: int,
 ) -> list[str]:
-    """Size and FLOPs of the run, and what packing saves."""
+    """Returns size and FLOPs of the run, and what packing saves."""
     length, batch_size = data.max_seq_length, settings.train.batch_size
     if not settings.data.pack_examples:
         return [costs(settings, length).line()]
@@ -358,7 +358,7 @@ def _reporter(
     progress: bool,
     loggers: Sequence[str],
 ) -> Any:
-    """Progress, records and plots of the run."""
+    """Returns progress, records and plots of the run."""
     from electra_tf.training.reporting import PlotGroup, Reporter
 
     return Reporter(

@@ -227,7 +227,7 @@ def score(
 
 
 def _inputs_on_beam(source: str, output: str | None, rerank: bool) -> list[str]:
-    """The files, whose scores go to an output."""
+    """Returns the files, whose scores go to an output."""
     if not output:
         raise UserError("--runner=beam: give --output, the file to write")
     paths = spread.inputs(source)
@@ -517,14 +517,14 @@ def _write_kept(rows: Rows, output: str | None, kept: _Kept) -> Scores:
 
 
 def _unknown_share(row: lines.Row) -> float:
-    """[UNK] among the tokens of a line, 0 to 1."""
+    """Returns [UNK] among the tokens of a line, 0 to 1."""
     return row["unknown"] / max(1, row["tokens"])
 
 
 def _threshold(
     rows: Iterable[lines.Row], share: float, max_unknown_share: float
 ) -> float:
-    """The score a token that `share` of the lines with tokens reach.
+    """Returns the score a token that `share` of the lines with tokens reach.
 
     Lines with too many unknown tokens count among them, and reach nothing.
     """

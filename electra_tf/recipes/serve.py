@@ -215,7 +215,9 @@ def _named(models: Sequence[str]) -> dict[str, str]:
 
 
 def _listed(names: str | Sequence[str]) -> list[str]:
-    """The names of a list, or of a text that separates them by commas."""
+    """Returns the names of a list, or of a text that separates them by
+    commas.
+    """
     if isinstance(names, str):
         names = names.split(",")
     return [name.strip() for name in names if name.strip()]

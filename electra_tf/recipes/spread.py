@@ -19,7 +19,7 @@ class Spread(NamedTuple):
 
     Attributes:
       beam_args: see `beam_runs.run`.
-      num_workers: see there.
+      num_workers: see `beam_runs.run`.
       rows_per_shard: rounded up to whole groups.
       overwrite: whether an output that is there is replaced.
       note: is told how far it is, and what the workers took.
@@ -53,7 +53,8 @@ class Answered(NamedTuple):
 
 
 def inputs(patterns: str) -> list[str]:
-    """The files that globs, by commas, match; or a folder that holds rows.
+    """Returns the files that globs, by commas, match; or a folder that holds
+    rows.
 
     Raises:
       UserError: there is none; or Beam is not installed.
@@ -90,9 +91,9 @@ def answered(
       output: the name of the output.
       how: the work is spread.
       load: see `sharded.Job`.
-      read: see there.
-      write: see there.
-      group: see there.
+      read: see `sharded.Job`.
+      write: see `sharded.Job`.
+      group: see `sharded.Job`.
       about: what decides the answers, the files aside.
       loaded: what `load` would load, of this process.
       renewed: see `resumable.begin`.
@@ -142,8 +143,8 @@ def answered_lines(
         `<output>.partial`, which is removed when the block ends well.
       how: the work is spread.
       load: see `sharded.Job`.
-      read: see there.
-      group: see there.
+      read: see `sharded.Job`.
+      group: see `sharded.Job`.
       about: what decides the answers.
       loaded: what `load` would load, of this process.
 
@@ -193,7 +194,7 @@ def _job(
 
 
 def _is_here(how: Spread) -> bool:
-    """Whether this process is the worker."""
+    """Returns whether this process is the worker."""
     return not how.beam_args and how.num_workers == 1
 
 

@@ -144,7 +144,9 @@ def tune(
     done = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
 
     def run(number: int, params: Mapping[str, Any]) -> float | None:
-        """The score of a run; None if it was stopped, NaN if it diverged."""
+        """Returns the score of a run; None if it was stopped, NaN if it
+        diverged.
+        """
         text = ", ".join(f"{k} {v:.3g}" for k, v in params.items())
         if progress:
             print(
@@ -250,7 +252,7 @@ def _numbers(flag: str, text: str, kind: type, count: int = 0) -> list[Any]:
 
 
 def _opened(optuna: Any, output: str, about: Mapping[str, Any]) -> Any:
-    """The search in `output`, a new one if there is none."""
+    """Returns the search in `output`, a new one if there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     os.makedirs(output, exist_ok=True)
     path = os.path.abspath(os.path.join(output, _STORAGE))

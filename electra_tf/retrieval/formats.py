@@ -121,7 +121,9 @@ def read(data: bytes, name: str, text_field: str = "text") -> Parts:
 
 
 def suffix(name: str) -> str | None:
-    """The suffix of a document, compression aside; None for other files."""
+    """Returns the suffix of a document, compression aside; None for other
+    files.
+    """
     lower = inputs.plain_name(name).lower()
     return next((s for s in SUFFIXES if lower.endswith(s)), None)
 
@@ -163,7 +165,7 @@ def _decoded(data: bytes) -> _Decoded:
 
 
 def _encoding(data: bytes) -> str:
-    """The encoding that the bytes look like; "" if none."""
+    """Returns the encoding that the bytes look like; "" if none."""
     detector = _package("charset_normalizer")
     head = data[:_LOOKED_AT]
     if len(data) > len(head):
@@ -379,7 +381,7 @@ class _Text:
         self.block()
 
     def part(self) -> Part:
-        """All of it."""
+        """Returns all of it."""
         text = "".join(self._pieces)
         return Part(text, headings=tuple(self._headings))
 
@@ -487,7 +489,7 @@ SUFFIXES = tuple(s for s in _READERS if s)
 
 
 def opened(path: str) -> bytes:
-    """The content of a file, unpacked, UTF-16 with a mark as UTF-8."""
+    """Returns the content of a file, unpacked, UTF-16 with a mark as UTF-8."""
     with inputs.open_input(path) as stream:
         return b"".join(_blocks(stream))
 

@@ -37,7 +37,7 @@ _ACCENT = re.compile(
 
 
 def package(name: str) -> Any:
-    """A package of the extra `retrieval`.
+    """Returns a package of the extra `retrieval`.
 
     Raises:
       UserError: it is not installed.
@@ -80,13 +80,13 @@ class Terms:
             self._stems = stemmer.Stemmer(language).stemWords
 
     def __call__(self, text: str) -> list[str]:
-        """The terms of a text, in order, as often as they occur."""
+        """Returns the terms of a text, in order, as often as they occur."""
         found = list(_terms(plain(text)))
         return found if self._stems is None else self._stems(found)
 
 
 def plain(text: str) -> str:
-    """`text` without case, accents and widths of characters."""
+    """Returns `text` without case, accents and widths of characters."""
     if text.isascii():
         return text.lower()
     text = unicodedata.normalize("NFKD", text.casefold())
@@ -138,7 +138,8 @@ class Index:
         self._bm25 = bm25
 
     def search(self, question: str, count: int) -> list[Found]:
-        """The passages that fit best, best first; those that fit at all.
+        """Returns the passages that fit best, best first; those that fit at
+        all.
 
         Of passages with the same text, as in copies of a file, the first.
 
@@ -176,7 +177,9 @@ def script_of(text: str) -> str:
 
 
 def terms_of(passage: passages_lib.Passage, terms: Terms) -> list[str]:
-    """The terms by which a passage is found: its own and its heading's."""
+    """Returns the terms by which a passage is found: its own and its
+    heading's.
+    """
     found = terms(passage.text)
     if passage.heading and passage.heading not in passage.text:
         found += terms(passage.heading)
@@ -202,7 +205,7 @@ def built(rows: Sequence[Sequence[str]]) -> Any:
 
 
 def dumped(bm25: Any) -> dict[str, bytes]:
-    """The files that bm25s writes: name -> content."""
+    """Returns the files that bm25s writes: name -> content."""
     with tempfile.TemporaryDirectory() as folder:
         bm25.save(folder, show_progress=False)
         return {
@@ -212,7 +215,7 @@ def dumped(bm25: Any) -> dict[str, bytes]:
 
 
 def restored(content: Mapping[str, bytes], count: int) -> Any:
-    """What `dumped` gave, as BM25 again; None if it is not whole.
+    """Returns what `dumped` gave, as BM25 again; None if it is not whole.
 
     Args:
       content: name -> content.
@@ -234,7 +237,7 @@ def restored(content: Mapping[str, bytes], count: int) -> Any:
 def combined(
     retrieval: Sequence[float], reading: Sequence[float], weight: float
 ) -> np.ndarray:
-    """The share of each answer among all answers to one question.
+    """Returns the share of each answer among all answers to one question.
 
     A softmax over `(1 - weight) * retrieval + weight * reading`: the weighted
     product of two distributions over the passages, each a softmax of its

@@ -74,7 +74,7 @@ class _State(NamedTuple):
 
 
 def default_place(documents: str) -> str:
-    """The directory in the user's cache where an index is kept.
+    """Returns the directory in the user's cache where an index is kept.
 
     Args:
       documents: the folder or globs; each has its own.
@@ -221,7 +221,7 @@ class _Run:
         )
 
     def _reason(self, base: sqlite3.Connection) -> str:
-        """Why all of it has to be made; "" if it has not."""
+        """Returns why all of it has to be made; "" if it has not."""
         try:
             (value,) = base.execute("SELECT value FROM about").fetchone()
         except (sqlite3.OperationalError, TypeError):

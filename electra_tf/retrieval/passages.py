@@ -60,7 +60,7 @@ class Passage(NamedTuple):
     heading: str = ""  # above it
 
     def place(self, offset: int) -> tuple[int, int]:
-        """Line and character of what is `offset` characters into it."""
+        """Returns line and character of what is `offset` characters into it."""
         lines = 0
         if not self.file_holds_records:
             lines = self.text.count("\n", 0, offset)
@@ -97,7 +97,7 @@ def find(
     flag: str = "--documents",
     left_out: Callable[[str, str], None] = lambda name, why: None,
 ) -> list[tuple[str, str]]:
-    """(file, its name below the folder) of each document, sorted.
+    """Returns (file, its name below the folder) of each document, sorted.
 
     Each file is there once, whatever links lead to it.
 
@@ -268,7 +268,7 @@ def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
 def _parts(
     text: str, start: int, end: int, longest: int
 ) -> Iterator[tuple[int, int]]:
-    """A stretch in parts of at most `longest` characters."""
+    """Yields a stretch in parts of at most `longest` characters."""
     while end - start > longest:
         cut = _cut(text[start : start + longest])
         yield from _stripped(text, start, start + cut)
@@ -277,7 +277,9 @@ def _parts(
 
 
 def _cut(text: str) -> int:
-    """Where to divide: in the second half, best at the end of a line."""
+    """Returns where to divide: in the second half, best at the end of a
+    line.
+    """
     half = len(text) // 2
     at = text.rfind("\n", half) + 1
     if at:
@@ -290,7 +292,9 @@ def _cut(text: str) -> int:
 
 
 def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The stretch without the white space around it, if more is there."""
+    """Yields the stretch without the white space around it, if more is
+    there.
+    """
     part = text[start:end]
     start += len(part) - len(part.lstrip())
     part = part.strip()
@@ -303,7 +307,9 @@ def _is_document(name: str) -> bool:
 
 
 def shown(name: str) -> str:
-    """A file's name that can be written; bytes that are no UTF-8 as \\xNN."""
+    """Returns a file's name that can be written; bytes that are no UTF-8 as
+    \\xNN.
+    """
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -369,7 +375,9 @@ def _once(
     seen: set[tuple[int, int]],
     left_out: Callable[[str, str], None],
 ) -> Iterator[str]:
-    """The name of a file that was not there under another; else nothing."""
+    """Yields the name of a file that was not there under another; else
+    nothing.
+    """
     try:
         status = os.stat(os.path.join(root, name))
     except OSError as error:

@@ -75,13 +75,15 @@ class Api(Protocol):
         """Answers by row to rows, by column to columns."""
 
     def models(self) -> list[dict[str, Any]] | None:
-        """Name, version and description of each; None if it does not tell."""
+        """Returns name, version and description of each; None if it does not
+        tell.
+        """
 
     def status(self, target: Target) -> list[dict[str, Any]]:
-        """The versions of a model, each with its state."""
+        """Returns the versions of a model, each with its state."""
 
     def metadata(self, target: Target) -> dict[str, Any]:
-        """The signatures, in the form of the REST interface."""
+        """Returns the signatures, in the form of the REST interface."""
 
     def close(self) -> None:
         """Ends the connections."""
@@ -98,7 +100,7 @@ class Deadline:
         self._end = None if seconds is None else time.monotonic() + seconds
 
     def left(self) -> float | None:
-        """Seconds; None for no end.
+        """Returns seconds; None for no end.
 
         Raises:
           TimeoutError: there are none.
@@ -111,7 +113,7 @@ class Deadline:
         return left
 
     def allows(self, seconds: float) -> bool:
-        """Whether so much time is left."""
+        """Returns whether so much time is left."""
         return self._end is None or time.monotonic() + seconds < self._end
 
 

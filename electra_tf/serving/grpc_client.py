@@ -188,7 +188,7 @@ class GrpcApi:
         return found.signature_def
 
     def _input_types(self, target: Target, signature: str) -> dict[str, Any]:
-        """Input name -> type, asked once for each signature."""
+        """Returns input name -> type, asked once for each signature."""
         key = (target, signature)
         if key not in self._signatures:
             definitions = self._definitions(target)
@@ -259,7 +259,7 @@ def _spec(target: Target, signature: str = "") -> Any:
 def _columns(
     rows: Sequence[Any], names: list[str], target: Target
 ) -> dict[str, list[Any]]:
-    """Rows to one list for each input."""
+    """Returns rows to one list for each input."""
     bare = not isinstance(rows[0], Mapping) and len(names) == 1
     for number, row in enumerate(rows):
         named = isinstance(row, Mapping)
@@ -277,7 +277,9 @@ def _columns(
 
 
 def _values(name: str, array: Any) -> Any:
-    """Nested lists; text decoded, unless its name says that it is bytes."""
+    """Returns nested lists; text decoded, unless its name says that it is
+    bytes.
+    """
 
     def text(value: Any) -> Any:
         if isinstance(value, list):

@@ -323,7 +323,7 @@ class _Timed:
         self._plain.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """A file that reads from it."""
+        """Returns a file that reads from it."""
         return io.BufferedReader(_TimedFile(self._plain, self._of))
 
     def close(self) -> None:
@@ -367,7 +367,9 @@ class _Proxy(NamedTuple):
 
 
 def _proxy_of(address: Address) -> _Proxy | None:
-    """The proxy that the environment, or the system, names for an address."""
+    """Returns the proxy that the environment, or the system, names for an
+    address.
+    """
     found = urllib.request.getproxies()
     url = found.get("https" if address.secure else "http") or found.get("all")
     if not url or address.socket_file is not None:
@@ -395,7 +397,9 @@ def _proxy_of(address: Address) -> _Proxy | None:
 
 
 def _is_exempt(address: Address, no_proxy: str) -> bool:
-    """Whether NO_PROXY names the host, its domain, number or network."""
+    """Returns whether NO_PROXY names the host, its domain, number or
+    network.
+    """
     for entry in filter(None, map(str.strip, no_proxy.split(","))):
         if entry == "*":
             return True
@@ -437,7 +441,7 @@ def _tls(trust_env: bool) -> ssl.SSLContext:
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers, with their names as they are usually written.
+    """Returns the headers, with their names as they are usually written.
 
     Raises:
       UserError: one cannot be sent; its value is not in the message.

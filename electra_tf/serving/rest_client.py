@@ -121,7 +121,7 @@ class RestApi:
         raise AssertionError("the last attempt returns or raises")
 
     def _no_answer(self, error: Exception) -> tuple[str, bool]:
-        """What to tell, and whether to try again."""
+        """Returns what to tell, and whether to try again."""
         if isinstance(error, TimeoutError) and error.errno is None:
             # It may still be at work on it: asking again adds to that.
             return f"no answer within {self._timeout:g} seconds", False
@@ -179,7 +179,7 @@ class RestApi:
         return answer[key]
 
     def _decoded(self, value: Any, target: Target) -> Any:
-        """Bytes for what JSON holds in their place."""
+        """Returns bytes for what JSON holds in their place."""
         if isinstance(value, list):
             return [self._decoded(each, target) for each in value]
         if isinstance(value, dict):
@@ -227,7 +227,9 @@ def encoded(value: Any) -> Any:
 
 
 def _asked_pause(reply: Reply) -> float | None:
-    """Seconds of Retry-After, a number or a date; None where there is none."""
+    """Returns seconds of Retry-After, a number or a date; None where there is
+    none.
+    """
     told = reply.headers.get("retry-after", "").strip()
     if told.isascii() and told.isdigit():
         return float(told[:9])

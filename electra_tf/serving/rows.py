@@ -16,7 +16,7 @@ _EXPECTED = "a text, bytes, a number, a list or a mapping of input names"
 
 
 def plain_columns(data: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Plain lists, one for each input.
+    """Returns plain lists, one for each input.
 
     Raises:
       UserError: a column is none, or holds what no model takes.
@@ -39,7 +39,7 @@ def plain_columns(data: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def plain_rows(data: Any) -> Iterator[Any]:
-    """Plain values, one for each row, as they are asked for.
+    """Returns plain values, one for each row, as they are asked for.
 
     Args:
       data: any iterable of rows: a list, a generator, an array of NumPy, a
@@ -81,7 +81,7 @@ def _items(data: Any, place: str) -> Iterable[Any]:
 
 
 def plain(value: Any, place: str) -> Any:
-    """A value of JSON's kinds, and bytes.
+    """Returns a value of JSON's kinds, and bytes.
 
     Args:
       value: scalars and arrays of NumPy, tensors and all that holds bytes are
@@ -131,7 +131,7 @@ def _plain(value: Any, place: str) -> Any:
 
 
 def _unpacked(value: Any) -> Any:
-    """What an array or a tensor holds; anything else as it is."""
+    """Returns what an array or a tensor holds; anything else as it is."""
     if not hasattr(value, "dtype"):
         return value
     if callable(getattr(value, "numpy", None)) and not hasattr(value, "tolist"):
@@ -145,7 +145,7 @@ def _called(value: Any) -> str:
 
 
 def parts(rows: Iterable[Any], most: int, most_bytes: int) -> Iterator[list]:
-    """Rows for one request after another.
+    """Yields rows for one request after another.
 
     Args:
       rows: plain ones.

@@ -14,15 +14,15 @@ def rows(
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Yields each row, as column -> value, and its place, "file:row".
 
-    Numbers of classes become the classes' names where the file has them, as
-    those of `datasets` do.
+    Class numbers become class names where the file has them, as files of
+    `datasets` do.
 
     Args:
       path: the file, or a folder.
-      position: is called with how many bytes were taken, as far as can be told.
+      position: called with the number of bytes read so far, where it is known.
 
     Raises:
-      UserError: no pyarrow, or damaged.
+      UserError: pyarrow is not installed, or the file is damaged.
     """
     paths = [path]
     if files.is_directory(path):
@@ -53,7 +53,7 @@ def rows(
 
 
 def _classes(schema: Any) -> dict[str, list[str]]:
-    """Column -> the names of its classes, from what `datasets` writes."""
+    """Returns column -> class names, from the metadata of `datasets`."""
     about = (schema.metadata or {}).get(b"huggingface")
     if about is None:
         return {}
@@ -73,7 +73,7 @@ def _classes(schema: Any) -> dict[str, list[str]]:
 
 
 def _binary(schema: Any) -> list[str]:
-    """The columns of bytes, as TensorFlow Datasets has texts."""
+    """Returns the columns of bytes: TensorFlow Datasets stores texts so."""
     import pyarrow as pa
 
     kinds = (pa.types.is_binary, pa.types.is_large_binary)
@@ -81,7 +81,7 @@ def _binary(schema: Any) -> list[str]:
 
 
 def _text(value: Any) -> Any:
-    """Bytes as the text in them; what is none stays as it is."""
+    """Decodes bytes as UTF-8; anything else is returned unchanged."""
     try:
         return value if value is None else value.decode("utf-8")
     except UnicodeDecodeError:

@@ -2,12 +2,12 @@
 
 The training stream is a function of (features, batch size, seed). The units
 (rows, or groups of rows) of each epoch are shuffled, and epochs follow one
-another without a gap, so that every batch is full: what is left of an epoch
-begins the next one's first batch, and data smaller than a batch is gone
-through several times for one. The batches that begin in an epoch are divided
-into pools; the units of a pool are sorted by length, cut into batches, and the
-order of these is shuffled. Any batch is found from its number alone: training
-that is resumed replays nothing.
+another without a gap, so that every batch is full: the rest of an epoch goes
+into the next epoch's first batch, and data smaller than a batch is repeated
+within it. The batches that begin in an epoch are divided into pools; the units
+of a pool are sorted by length, cut into batches, and the order of these is
+shuffled. Any batch is found from its number alone: training that is resumed
+replays nothing.
 """
 
 import functools
@@ -21,22 +21,23 @@ from electra_tf.errors import UserError
 from electra_tf.tasks.features import Features
 from electra_tf.training.workers import WHOLE, Share
 
-# Batches in a pool, at most. More make the lengths in a batch more alike, and
-# less of its choice random.
+# Batches in a pool, at most. Larger pools make the lengths within a batch more
+# alike, and the choice of its rows less random.
 POOL = 64
-# Lengths are sorted by what they come to when rounded up to this, which the
-# usual multiples of padding are multiples of; others stay at random.
+# Lengths are rounded up to a multiple of this before they are sorted, so that
+# rows of nearly equal length stay in random order. The usual padding multiples
+# are multiples of it.
 _LENGTH_STEP = 4
 
 
 class Stream(Protocol):
-    """Endless batches by their number; what `dataset_of` reads."""
+    """An endless stream of batches found by number; see `dataset_of`."""
 
     def signature(self) -> dict[str, tf.TensorSpec]:
-        """Shapes and dtypes, None where they change from batch to batch."""
+        """Returns shapes and dtypes; None for sizes that differ by batch."""
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
-        """Batch number `step`, from 0."""
+        """Returns batch number `step`, from 0."""
 
 
 class BatchStream:
@@ -45,11 +46,11 @@ class BatchStream:
     Args:
       features: what to batch, with its targets.
       batch_size: B, units in a batch (rows; groups where there are groups).
-      seed: of the order.
+      seed: seed of the order.
       pad_to_multiple: lengths are rounded up to it, though not beyond the
         longest row of all, so that there are few different ones.
-      bucket: whether batches are made of units of like length. Without, they
-        follow the permutation, and are padded to their longest all the same.
+      bucket: whether batches are made of units of similar length. If not, they
+        follow the permutation, each still padded to its longest row.
 
     Raises:
       UserError: no units, or a batch size or multiple below 1.
@@ -77,16 +78,16 @@ class BatchStream:
         self.pad_to_multiple = pad_to_multiple
         self.bucket = bucket
         self._lengths = unit_lengths(features)
-        # Units are sorted by the longest of what is padded in them.
+        # Units are sorted by their longest padded array.
         self._longest = _longest(features)
-        # A pool reaches into the next epoch by less than a batch.
+        # A pool extends into the next epoch by less than one batch.
         self._permutation = functools.lru_cache(maxsize=4)(self._permute)
         self._pool = functools.lru_cache(maxsize=2)(self._make_pool)
 
     def signature(self) -> dict[str, tf.TensorSpec]:
-        """Token arrays are [B, None] or [B, group, None].
+        """Returns the specs: token arrays are [B, None] or [B, group, None].
 
-        Where all rows are padded to the longest, that is their length.
+        Where all rows are padded to the longest, its length replaces None.
         """
         features = self.features
         changing = {"input_mask", *features.tokens, *features.sequences}
@@ -101,10 +102,10 @@ class BatchStream:
         }
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
-        """What `Features.batch` gives, and `example_id` int64 [B].
+        """Returns what `Features.batch` gives, and `example_id` int64 [B].
 
-        An example_id is the unit's position in the whole stream; it never
-        comes again.
+        An example_id is the unit's position in the whole stream, so it is never
+        repeated.
         """
         units, positions = self.units(step)
         length = padded_length(
@@ -116,13 +117,13 @@ class BatchStream:
         return found | {"example_id": positions}
 
     def units(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Batch number `step`: its units, and their positions, int64 [B]."""
+        """Returns the units of batch `step` and their positions, int64 [B]."""
         first, end = self._bounds(step)
         positions = self._pool(first, end)[step - first]
         return self._at(positions), positions
 
     def _bounds(self, step: int) -> tuple[int, int]:
-        """The first batch of the pool that holds `step`, and its end."""
+        """Returns first and end batch of the pool that holds `step`."""
         if not self.bucket:
             return step, step + 1
         size, total = self.batch_size, self.features.epoch_units
@@ -137,7 +138,7 @@ class BatchStream:
         )
 
     def _make_pool(self, first: int, end: int) -> np.ndarray:
-        """Batches `first` to `end`: positions, int64 [batches, B]."""
+        """Returns the positions in batches `first` to `end`, [batches, B]."""
         size = self.batch_size
         positions = np.arange(first * size, end * size, dtype="int64")
         if end - first > 1:
@@ -148,7 +149,7 @@ class BatchStream:
         return batches[rng.permutation(len(batches))]
 
     def _at(self, positions: np.ndarray) -> np.ndarray:
-        """The units at these positions of the stream."""
+        """Returns the units at some positions of the stream."""
         epochs, within = np.divmod(positions, self.features.epoch_units)
         found = np.empty_like(positions)
         for epoch in np.unique(epochs):
@@ -171,16 +172,16 @@ def training_dataset(
     bucket: bool = True,
     share: Share = WHOLE,
 ) -> tf.data.Dataset:
-    """Endless batches; entered at a step they are the same as from 0.
+    """Returns the endless batches of training from a given step on.
 
     Args:
       features: see `BatchStream`.
       batch_size: units in a batch of all replicas together.
       seed: see `BatchStream`.
-      start_step: batches before the first.
+      start_step: number of batches to skip; the others are as from step 0.
       pad_to_multiple: see `BatchStream`.
       bucket: see `BatchStream`.
-      share: of each batch, where several workers train.
+      share: this worker's share of each batch, where several workers train.
 
     Raises:
       UserError: see `BatchStream`.
@@ -192,10 +193,10 @@ def training_dataset(
 def dataset_of(
     stream: Stream, start_step: int = 0, share: Share = WHOLE
 ) -> tf.data.Dataset:
-    """The batches of a stream from a step on, some of them made ahead.
+    """Returns the batches of a stream from a step on, some prefetched.
 
-    Under a strategy each batch is cut along its first axis, one part for each
-    replica. Of several workers each makes the whole batch, padded as one
+    Under a strategy each batch is split along its first axis, one part for each
+    replica. With several workers each makes the whole batch, padded as one
     process would pad it, and takes its share.
     """
 
@@ -229,15 +230,15 @@ def inference_batches(
     pad_to_multiple: int = 8,
     bucket: bool = True,
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """All rows once, in batches of like length, the longest first.
+    """Yields all rows once, in batches of similar length, longest first.
 
-    Groups are taken apart: these batches are of rows.
+    Groups are split into their rows.
 
     Args:
       features: what to batch.
-      batch_size: rows in a batch; the last has what is left.
+      batch_size: rows in a batch; the last one may have fewer.
       pad_to_multiple: see `BatchStream`.
-      bucket: by length; otherwise in the order of the rows.
+      bucket: whether to sort by length; if not, rows keep their order.
 
     Yields:
       (int64 [B] row numbers, `input_ids`, `input_mask` and `segment_ids` and
@@ -248,7 +249,7 @@ def inference_batches(
     longest = int(lengths.max(initial=1))
     order = np.arange(len(rows))
     if bucket:
-        # The longest first: if memory is short it shows at once.
+        # The longest first: too little memory shows at once.
         order = np.argsort(-lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
@@ -259,14 +260,14 @@ def inference_batches(
 
 
 def token_rows(features: Features) -> Features:
-    """The rows by themselves: without groups, targets and what else."""
+    """Returns features with token arrays only: no groups, no targets."""
     return Features(
         features.row_splits, features.tokens, padding=features.padding
     )
 
 
 def unit_lengths(features: Features) -> np.ndarray:
-    """Tokens of the longest row of each unit, int64 [units]."""
+    """Returns the length of each unit's longest row, int64 [units]."""
     lengths = features.lengths
     if features.group > 1:
         return lengths.reshape(-1, features.group).max(axis=1)
@@ -274,12 +275,14 @@ def unit_lengths(features: Features) -> np.ndarray:
 
 
 def longest(features: Features) -> int:
-    """Of all that is padded in a batch; a multiple that makes one shape."""
+    """Returns the longest length of all: padded to it, batches have one
+    shape.
+    """
     return int(_longest(features).max(initial=1))
 
 
 def _longest(features: Features) -> np.ndarray:
-    """Of what is padded in each unit, int64 [units]."""
+    """Returns the longest padded array of each unit, int64 [units]."""
     sequences = features.sequences.values()
     return np.max(
         [unit_lengths(features), *(s.lengths for s in sequences)], axis=0
@@ -287,7 +290,7 @@ def _longest(features: Features) -> np.ndarray:
 
 
 def padded_lengths(features: Features, multiple: int = 8) -> np.ndarray:
-    """What each unit by itself would be padded to, int64 [units]."""
+    """Returns the padded length of each unit alone, int64 [units]."""
     lengths = unit_lengths(features)
     return padded_length(lengths, multiple, int(lengths.max(initial=1)))
 
@@ -296,5 +299,5 @@ _Length = TypeVar("_Length", int, np.ndarray)
 
 
 def padded_length(length: _Length, multiple: int, longest: int) -> _Length:
-    """`length` rounded up to a multiple, but not above the longest of all."""
+    """Rounds `length` up to a multiple, but not above the longest of all."""
     return np.clip(-(-length // multiple) * multiple, 1, max(1, longest))

@@ -1,4 +1,4 @@
-"""Finds the columns that options do not name, by names that are usual."""
+"""Finds the columns that options do not name, by their usual names."""
 
 import dataclasses
 import logging
@@ -16,16 +16,16 @@ def with_usual(
     there: Collection[str],
     path: str,
 ) -> Options:
-    """Returns options that name columns which are there.
+    """Returns options that name columns which exist in the file.
 
     Args:
-      options: a dataclass; kept where one of `keys` is not its default, or
-        all of the columns that they name are there.
-      keys: of the options that name columns.
-      usual: what these columns are called together, in lower case. If but one
-        of these sets is there it is taken, and reported.
-      there: the columns of the file; capitals do not count.
-      path: of the file, to be told.
+      options: a dataclass; returned unchanged where one of `keys` is not its
+        default, or where all the columns that they name exist.
+      keys: the options that name columns.
+      usual: sets of usual column names, in lower case. If exactly one set
+        exists in the file, it is used and logged.
+      there: the columns of the file; case is ignored.
+      path: the file, for the log.
     """
     fields: Any = type(options)
     defaults = {f.name: f.default for f in dataclasses.fields(fields)}

@@ -1,7 +1,7 @@
-"""Texts whose label is the name of their folder, or stands before them.
+"""Reads texts labelled by their folder's name, or by a prefix of the line.
 
-Folders are as those of IMDb and of 20 Newsgroups: one for each class, with a
-text a file. Lines are as fastText reads them: "__label__x The text".
+Folders are those of IMDb and 20 Newsgroups: one for each class, with one text
+per file. Lines have the form of fastText: "__label__x The text".
 """
 
 import logging
@@ -14,23 +14,23 @@ from electra_tf.text import inputs, sources
 
 LABEL = "__label__"
 _log = logging.getLogger(__name__)
-# Folders of texts of which no class is known.
+# Folders of texts without a known class.
 _UNLABELED = ("unsup", "unlabeled", "unlabelled")
-# Folders that are no class.
+# Folders that are not classes.
 _OTHERS = ("train", "test", "dev", "val", "valid", "validation", "data")
 _MOST = 1 << 24  # bytes of a text
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
 
 
 def class_folders(path: str) -> list[str]:
-    """Names the folders in a folder that has one for each class.
+    """Returns the class folders in a folder that has one for each class.
 
     Args:
-      path: the folder around them.
+      path: the folder that contains them.
 
     Returns:
-      None of them where it is another folder: with tables beside, with
-      folders in its folders, or with one folder alone.
+      Their names; empty for any other folder: one that also has tables, has
+      nested folders, or has a single folder.
     """
     found = []
     for name in files.list_directory(path):
@@ -57,10 +57,10 @@ def _texts(folder: str) -> list[str]:
 
 
 def folder_rows(path: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yields the text and the label of each file, and its path.
+    """Yields text, label and path of each file.
 
     Raises:
-      UserError: unreadable; or a folder in a folder.
+      UserError: a file is unreadable, or a class folder has a folder in it.
     """
     other = 0
     for name in class_folders(path):
@@ -96,13 +96,13 @@ def folder_rows(path: str) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def marked_row(line: str) -> dict[str, Any]:
-    """The text and the label of a line: "__label__x The text".
+    """Splits a line "__label__x The text" into text and label.
 
     Returns:
-      `label` is a list where there are several.
+      `text` and `label`; `label` is a list where there are several.
 
     Raises:
-      UserError: no label, or no text; without the place.
+      UserError: no label, or no text; the message lacks the place.
     """
     labels = []
     rest = line.strip()
@@ -118,7 +118,7 @@ def marked_row(line: str) -> dict[str, Any]:
 def marked_rows(
     lines: Iterable[bytes],
 ) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Yields the number of each line, and its row or what is wrong with it."""
+    """Yields the number of each line with its row, or with its error."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -1,7 +1,7 @@
 """Rows of tokens of different lengths, and their targets, without padding.
 
-And what makes them: texts tokenized together, windows over long texts, how
-often each kind is seen in an epoch.
+Also the functions that make them: tokenizing many texts together, windows over
+long texts, and how often an epoch has each kind of row.
 """
 
 import copy
@@ -17,33 +17,33 @@ from electra_tf.errors import UserError
 from electra_tf.text.tokenizer import Tokenizer, as_batch
 from electra_tf.text.vocab import Vocab
 
-# Texts tokenized, and rows filled, at once: bounds memory.
+# Texts tokenized, and rows filled, at a time: bounds memory.
 _TEXTS, _ROWS = 1 << 15, 4096
-_CALLS = 16  # of a tokenizer, after which it is worth tracing
-IGNORED = -1  # the label of tokens that nothing is learned at
+_CALLS = 16  # calls of a tokenizer after which tracing it pays
+IGNORED = -1  # the label of tokens that have no loss
 INPUTS = ("input_ids", "input_mask", "segment_ids")
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """Units of S kinds, those of a kind side by side.
+    """How often an epoch has the units of each of S kinds.
 
     Attributes:
       sizes: how many units of each kind there are, each at least 1.
-      draws: how many of each an epoch has. Where that is fewer than there
-        are, the next epoch goes on with the others; where more, some come
-        again. Over the epochs all units of a kind are seen equally often.
+      draws: how many units of each kind an epoch has. If fewer than exist, the
+        next epoch continues with the others; if more, some are repeated. Over
+        the epochs all units of a kind are seen equally often.
     """
 
     sizes: tuple[int, ...]
     draws: tuple[int, ...]
 
     def epoch(self, number: int, seed: int) -> np.ndarray:
-        """The units of an epoch, int64 [sum of draws], kind by kind.
+        """Returns the units of an epoch, int64 [sum of draws], kind by kind.
 
         Args:
           number: the epoch, from 0.
-          seed: of the order in which a kind's units are taken.
+          seed: seed of the order in which a kind's units are taken.
         """
         found, first = [], 0
         for kind, (size, draws) in enumerate(zip(self.sizes, self.draws)):
@@ -61,19 +61,18 @@ class Mixture:
 
 
 def mix_by_size(sizes: Sequence[int], power: float) -> Mixture:
-    """Kinds drawn in proportion to their size to a power.
+    """Returns a mixture that samples kinds in proportion to size ** power.
 
-    An epoch is as long as all units together; each kind is drawn at least
-    once in it.
+    An epoch is as long as all units together and has each kind at least once.
 
     Args:
       sizes: units of each kind, each at least 1.
-      power: 1 draws every unit once, 0 all kinds equally often.
+      power: 1 takes every unit once, 0 all kinds equally often.
     """
     shares = np.asarray(sizes, "float64") ** power
     exact = shares / shares.sum() * sum(sizes)
     draws = np.maximum(np.floor(exact), 1).astype("int64")
-    # What rounding down left goes to those that lost most.
+    # The remainder of rounding down goes to those that lost most.
     for kind in np.argsort(draws - exact, kind="stable"):
         if draws.sum() >= sum(sizes):
             break
@@ -82,9 +81,9 @@ def mix_by_size(sizes: Sequence[int], power: float) -> Mixture:
 
 
 class Sequences(NamedTuple):
-    """Rows of tokens with lengths of their own: what is to be written.
+    """Target sequences: rows of tokens, each with its own length.
 
-    They are padded with 0.
+    Batches are padded with 0.
     """
 
     row_splits: np.ndarray  # int64 [N + 1], where each row starts
@@ -92,11 +91,11 @@ class Sequences(NamedTuple):
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each row, int64 [N]."""
+        """Returns the number of tokens in each row, int64 [N]."""
         return np.diff(self.row_splits)
 
     def batch(self, rows: np.ndarray, length: int) -> np.ndarray:
-        """Some rows, padded to `length`: int32 [B, length]."""
+        """Returns some rows, padded to `length`: int32 [B, length]."""
         real = np.arange(length)[None] < self.lengths[rows][:, None]
         at = self.row_splits[rows][:, None] + np.arange(length)[None]
         found = np.zeros(real.shape, "int32")
@@ -106,7 +105,7 @@ class Sequences(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Features:
-    """What a network reads, as N rows; padding comes with the batches.
+    """The inputs and targets of a network as N rows, not yet padded.
 
     Attributes:
       row_splits: int64 [N + 1], where each row starts in the token arrays.
@@ -114,16 +113,15 @@ class Features:
         `segment_ids` int32, and labels of tokens where there are any.
         (`input_mask` is made with the batch.)
       rows: name -> [N, ...] array, the targets of rows: labels, positions.
-        Of groups: [N / group, ...].
+        Where rows are grouped: [N / group, ...].
       sequences: name -> N rows of tokens with lengths of their own.
       padding: name -> value of padded tokens, 0 where a name is absent.
-      group: so many rows in a row belong together and are one unit of
-        training (a query's candidates); their batches are [B, group, L].
-      examples: int64 [N], the example that each row is of; None where row i
-        is of example i.
-      extra: what the task's `predictions` needs beside the outputs.
-      mixture: how often units are seen in an epoch of training; each once
-        where None.
+      group: number of consecutive rows that are one unit of training (a query's
+        candidates); batches are then [B, group, L].
+      examples: int64 [N], the example that each row belongs to; None where row
+        i belongs to example i.
+      extra: what the task's `predictions` needs besides the outputs.
+      mixture: how often an epoch of training has each unit; None means once.
       truncated: rows whose text was cut to fit; None where long texts are
         read through several rows, or it is not known.
     """
@@ -140,28 +138,30 @@ class Features:
     truncated: int | None = None
 
     def __len__(self) -> int:
-        """Rows."""
+        """Returns the number of rows."""
         return len(self.row_splits) - 1
 
     @property
     def units(self) -> int:
-        """Rows, or groups of them."""
+        """The number of rows, or of groups of rows."""
         return len(self) // self.group
 
     @property
     def epoch_units(self) -> int:
-        """Units that an epoch of training has."""
+        """The number of units in an epoch of training."""
         return sum(self.mixture.draws) if self.mixture else self.units
 
     def epoch(self, number: int, seed: int) -> np.ndarray:
-        """The units of an epoch, int64 [epoch_units], not yet shuffled."""
+        """Returns the units of an epoch, int64 [epoch_units], not yet
+        shuffled.
+        """
         if self.mixture:
             return self.mixture.epoch(number, seed)
         return np.arange(self.units)
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each row, int64 [N]."""
+        """Returns the number of tokens in each row, int64 [N]."""
         return np.diff(self.row_splits)
 
     def batch(
@@ -170,11 +170,11 @@ class Features:
         length: int | None = None,
         multiple: int = 1,
     ) -> dict[str, np.ndarray]:
-        """Some units, padded.
+        """Returns some units as padded arrays.
 
         Args:
-          units: B numbers of rows, or of groups.
-          length: L; the longest row's where None.
+          units: B row or group numbers.
+          length: L; None takes the longest row's length.
           multiple: lengths of sequences are rounded up to it, but not above
             the longest of all.
 
@@ -192,7 +192,7 @@ class Features:
             length = int(lengths.max(initial=1))
         within = np.arange(length)[None]
         real = within < lengths[:, None]
-        # Positions past a row's end read token 0, and are overwritten.
+        # Positions past a row's end read token 0 and are overwritten below.
         source = np.where(real, self.row_splits[rows][:, None] + within, 0)
         shape = [len(units), self.group, length]
         if self.group == 1:
@@ -220,9 +220,9 @@ def check_options(options: Any, max_positions: int, where: str = "") -> None:
     """Refuses options that ask for longer rows than the model can read.
 
     Args:
-      options: a task's; those without a length are fine.
-      max_positions: the model's.
-      where: what to begin the message with.
+      options: a task's options; those without a length are accepted.
+      max_positions: longest row that the model can read.
+      where: prefix of the message.
 
     Raises:
       UserError: `max_seq_length` or `max_target_length` is above it.
@@ -241,7 +241,7 @@ def check_lengths(features: Features, max_positions: int) -> None:
     """Refuses rows that are longer than the model can read.
 
     Raises:
-      UserError: there are some.
+      UserError: at least one row is too long.
     """
     longest = int(features.lengths.max(initial=0))
     if longest > max_positions:
@@ -261,14 +261,14 @@ def check_lengths(features: Features, max_positions: int) -> None:
 
 
 def ranges(first: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of R ranges, one after another.
+    """Concatenates the numbers of R ranges.
 
     Args:
-      first: int64 [R], where each begins.
-      end: int64 [R], the number after its last.
+      first: int64 [R], the first number of each range.
+      end: int64 [R], the number after each range's last.
 
     Returns:
-      int64 numbers, and the range that each is of.
+      The numbers and, for each, the index of its range, int64.
     """
     count = end - first
     of = np.repeat(np.arange(len(first)), count)
@@ -277,31 +277,31 @@ def ranges(first: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Pieces(NamedTuple):
-    """The WordPieces of N texts, of which some may be equal."""
+    """The WordPieces of N texts; equal texts share them."""
 
-    table: np.ndarray  # int32, those of the different texts
-    start: np.ndarray  # int64 [N], where a text's are in the table
+    table: np.ndarray  # int32, pieces of the distinct texts
+    start: np.ndarray  # int64 [N], where a text's pieces start
     count: np.ndarray  # type: ignore[assignment]  # int64 [N], how many
 
 
 def no_pieces(count: int) -> Pieces:
-    """The WordPieces of `count` empty texts."""
+    """Returns the `Pieces` of `count` empty texts."""
     none = np.zeros([count], "int64")
     return Pieces(np.zeros([0], "int32"), none, none)
 
 
 def tokenize_all(tokenizer: Tokenizer, texts: Iterable[str]) -> Pieces:
-    """Tokenizes texts; each different one once.
+    """Tokenizes texts, each distinct one once.
 
     Args:
       tokenizer: the model's.
-      texts: N of them.
+      texts: N texts.
     """
     numbers: dict[str, int] = {}
     text = np.array(
         [numbers.setdefault(t, len(numbers)) for t in texts], "int64"
     )
-    different = [*numbers, ""]  # one at least
+    different = [*numbers, ""]  # never empty
     tables, counts = [], []
     for i in range(0, len(different), _TEXTS):
         ids, lengths = _tokenized(tokenizer, different[i : i + _TEXTS])
@@ -313,7 +313,7 @@ def tokenize_all(tokenizer: Tokenizer, texts: Iterable[str]) -> Pieces:
 
 
 class _Calls:
-    """How often a tokenizer was called, and its graph once it is traced."""
+    """Counts the calls of a tokenizer, and holds its traced graph."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -328,10 +328,10 @@ _calls: "weakref.WeakKeyDictionary[Tokenizer, _Calls]" = (
 def _tokenized(
     tokenizer: Tokenizer, texts: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ids of all texts, int32, and how many are each one's, int64.
+    """Returns the ids of all texts, int32, and each text's count, int64.
 
-    A tokenizer that is called again and again, for a text or a few each time,
-    is traced: a graph takes a third of the time of its operations.
+    A tokenizer that is called often for few texts is traced: the graph takes a
+    third of the time of eager operations.
     """
     calls = _calls.setdefault(tokenizer, _Calls())
     calls.count += 1
@@ -358,20 +358,20 @@ def join_pairs(
     second_kept: np.ndarray,
     paired: np.ndarray,
 ) -> Features:
-    """`[CLS] first [SEP]`, and where paired `second [SEP]` in segment 1.
+    """Returns rows `[CLS] first [SEP]`, for pairs with `second [SEP]` behind.
 
     Args:
-      vocab: the tokenizer's.
+      vocab: the tokenizer's vocabulary.
       first: the WordPieces of N texts.
-      second: those of N others.
-      first_kept: int64 [N], how many pieces of each are kept.
-      second_kept: the same.
+      second: the WordPieces of N second texts; theirs is segment 1.
+      first_kept: int64 [N], how many pieces of each first text are kept.
+      second_kept: int64 [N], the same for the second texts.
       paired: bool [N], whether there is a second text.
     """
     ends = np.cumsum(first_kept + second_kept + 2 + paired)
     splits = np.concatenate([[0], ends]).astype("int64")
     starts = splits[:-1]
-    # What is neither text's is [SEP], the first of each row aside.
+    # Positions of neither text are [SEP], except the first of each row.
     ids = np.full([splits[-1]], vocab.sep_id, "int32")
     segments = np.zeros([splits[-1]], "int32")
     ids[starts] = vocab.cls_id
@@ -397,14 +397,14 @@ def join_pairs(
 class Windows(NamedTuple):
     """R windows over long rows of units (words, sentences), which overlap.
 
-    A unit is never cut, and is answered for in the one window that shows most
-    around it. Units are numbered over all groups.
+    A unit is never cut. Its prediction is taken from the one window that shows
+    most around it. Units are numbered over all groups.
 
     Attributes:
-      group: int64 [R], whose units are seen: a text's, a sentence's.
-      first: int64 [R], the first unit that is seen.
-      end: int64 [R], the unit after the last.
-      own_first: int64 [R], the first unit that is answered for there.
+      group: int64 [R], the group (text, sentence) that the units belong to.
+      first: int64 [R], the first unit in the window.
+      end: int64 [R], the unit after the last one in it.
+      own_first: int64 [R], the first unit that is predicted from this window.
       own_end: int64 [R], the unit after the last of these.
     """
 
@@ -416,13 +416,13 @@ class Windows(NamedTuple):
 
 
 def cut_windows(splits: np.ndarray, count: np.ndarray, room: int) -> Windows:
-    """One window for each group that fits, several for a longer one.
+    """Cuts groups into windows: one for a group that fits, else several.
 
-    About a quarter of a window is shared with the next.
+    Consecutive windows overlap by about a quarter.
 
     Args:
       splits: int64 [N + 1], where each group starts among all U units.
-      count: int64 [U], the tokens of each unit, none above `room`.
+      count: int64 [U], the tokens of each unit, at most `room`.
       room: tokens of a window.
     """
     before = np.concatenate([[0], np.cumsum(count)])
@@ -451,7 +451,7 @@ def _long(
         back = before[stop] - room // 4
         start = max(int(np.searchsorted(before, back)), start + 1)
     rows = np.array(bounds, "int64")
-    # What two windows share is divided in the middle.
+    # The overlap of two windows is divided in the middle.
     cuts = (rows[1:, 0] + rows[:-1, 1] + 1) // 2
     return Windows(
         np.full([len(rows)], group),
@@ -464,13 +464,14 @@ def _long(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Places:
-    """Where the units of N groups stand: the words of sentences, or the like.
+    """The row and position of each unit of N groups, such as words of
+    sentences.
 
     Attributes:
       splits: int64 [N + 1], where each group starts among all U units.
-      row: int64 [U], the row that a unit is answered for in; -1 where it has
-        no token, and so no place.
-      position: int64 [U], of its first token in that row.
+      row: int64 [U], the row that a unit is predicted from; -1 where it has no
+        token, and so no position.
+      position: int64 [U], position of its first token in that row.
     """
 
     splits: np.ndarray
@@ -485,26 +486,26 @@ def unit_features(
     labels: np.ndarray | None = None,
     framed: bool = False,
 ) -> Features:
-    """`[CLS] units [SEP]`, all of segment 0; or `[CLS] unit [SEP]` each.
+    """Returns rows `[CLS] units [SEP]`, or with `[CLS] unit [SEP]` for each.
 
-    A group that is longer than a row is read through several (`Windows`). Each
-    different unit is tokenized once. Of a unit of more pieces than a row has
-    room for, the first are seen.
+    A group that is longer than a row is split into several (`Windows`). Each
+    distinct unit is tokenized once. A unit with more pieces than a row has room
+    for is truncated.
 
     Args:
       tokenizer: the model's.
       groups: the units (words, sentences) of N groups.
-      max_length: tokens a row, specials included.
-      labels: int [U], of all units, `IGNORED` where there is none. Rows without
-        a unit to learn from are left out then.
+      max_length: tokens in a row, special ones included.
+      labels: int [U], of all units, `IGNORED` where there is none. Given
+        labels, rows without any are left out.
       framed: whether each unit has a [CLS] and a [SEP] of its own. Segment ids
-        are then the numbers of units in their group.
+        are then the numbers of units in their group; else all are 0.
 
     Returns:
       Features whose `extra` are the `Places`. With labels they have the token
       array `labels`, `IGNORED` at all but the first tokens of units that are
-      answered for there, and the row array `scale` float32, the same for all:
-      1 / the labels of a mean row.
+      predicted from the row, and the row array `scale` float32, the same for
+      all: 1 / the mean number of labels in a row.
     """
     vocab, extra = tokenizer.vocab, 2 * framed
     splits = np.concatenate([[0], np.cumsum([len(g) for g in groups])])
@@ -516,12 +517,12 @@ def unit_features(
         before = np.concatenate([[0], np.cumsum(kept + extra)])
         some = before[rows.own_end] > before[rows.own_first]
         rows = Windows(*(column[some] for column in rows))
-    unit, row_of = ranges(rows.first, rows.end)  # units seen, row by row
+    unit, row_of = ranges(rows.first, rows.end)  # units in the rows, row by row
     count = kept[unit]
     size = np.bincount(row_of, count + extra, len(rows.first)).astype("int64")
     row_splits = np.concatenate([[0], np.cumsum(size + 2 - extra)])
 
-    # Of each seen unit: the tokens before it, and the specials.
+    # For each unit: the tokens before it, special ones included.
     place = np.cumsum(count + extra) - (count + extra)
     if not framed:
         place += 1 + 2 * row_of

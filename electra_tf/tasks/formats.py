@@ -1,4 +1,4 @@
-"""Tells a file's format from what it holds: tables, JSON, Parquet, Arrow."""
+"""Detects a file's format by content: tables, JSON, Parquet, Arrow."""
 
 import csv
 import json
@@ -14,24 +14,24 @@ from electra_tf.text import columnar, inputs, sources
 Format = Literal[
     "tsv", "csv", "jsonl", "json", "parquet", "arrow", "fasttext", "folders"
 ]
-# What a file's name ends in, compression aside -> its format.
+# File name ending, without the compression's -> format.
 SUFFIXES: dict[str, Format] = {
     ".tsv": "tsv",
     ".csv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
-_HEAD = 1 << 16  # bytes that are looked at
+_HEAD = 1 << 16  # bytes that are inspected
 _ROWS = 20  # rows among them
 _DELIMITERS = (",", ";", "\t", "|")
 _NAMED = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
-# JSON that goes over several lines, or whose first line is a long one.
+# JSON over several lines, or with a long first line.
 _JSON = re.compile(r'[\[{]\s*(["\[{]|$)')
 _SEP = re.compile(r"sep=(.)\r?\n")  # for Excel, before the header
 _MARKUP = ("<?xml", "<!doctype", "<html", "<tmx")
 _LIBSVM = re.compile(r"[-+]?\d+(\.\d+)?( \d+:[-+.\deE]+)+")
 _TREE = re.compile(r"\(\d \(|\([A-Z]+ ?\(")
-# A cell in quotes that holds doubled ones.
+# A quoted cell with doubled quotes in it.
 _DOUBLED = re.compile(
     r'(?:^|\t)"(?:[^"\t\n]|"")*""(?:[^"\t\n]|"")*"(?=\t|\r?$)', re.MULTILINE
 )
@@ -42,17 +42,17 @@ class Layout(NamedTuple):
     """How a file's rows are written."""
 
     format: Format
-    delimiter: str = ","  # of CSV
+    delimiter: str = ","  # for CSV
 
 
 def named_format(path: str) -> Format | None:
-    """The format that a name's end tells; None where it tells none."""
+    """Returns the format that a file name's ending means, or None."""
     plain = inputs.plain_name(path).lower().removesuffix(".zip")
     return next((f for s, f in SUFFIXES.items() if plain.endswith(s)), None)
 
 
 def is_folder(path: str) -> bool:
-    """Whether a directory is a data set that `datasets` saved to disk."""
+    """Returns whether a directory was written by `datasets`' save_to_disk."""
     if not files.is_directory(path):
         return False
     names = files.list_directory(path)
@@ -62,15 +62,15 @@ def is_folder(path: str) -> bool:
 def detect(
     path: str, format: str | None = None, delimiter: str | None = None
 ) -> Layout:
-    """Tells how a file's rows are written.
+    """Detects how a file's rows are written.
 
     Args:
       path: a file, compressed or not, or a folder of `datasets`.
-      format: of `Format`, where it is known; None or "auto" looks.
-      delimiter: between the columns of CSV; None looks.
+      format: one of `Format`; None or "auto" detects it.
+      delimiter: between the columns of CSV; None detects it.
 
     Raises:
-      UserError: no such file, or it cannot be told.
+      UserError: no such file, or the format cannot be detected.
     """
     if delimiter is not None:
         delimiter = _NAMED.get(delimiter, delimiter)
@@ -109,7 +109,7 @@ def _head(path: str) -> bytes:
 
 
 def _of_content(path: str, head: bytes, delimiter: str | None) -> Layout | None:
-    """None for CSV whose delimiter is still to be found."""
+    """Detects the layout; None for CSV whose delimiter is not yet known."""
     if head.startswith(columnar.PARQUET):
         return Layout("parquet")
     if columnar.is_columnar(head):
@@ -148,7 +148,7 @@ def _of_content(path: str, head: bytes, delimiter: str | None) -> Layout | None:
 
 
 def _refuse(path: str, head: bytes, text: str) -> None:
-    """Raises a `UserError` for what is known to hold no rows."""
+    """Raises a `UserError` for known kinds of files without rows."""
     what = sources.known_as(head)
     start = text.lstrip()[:200].lower()
     line = text.partition("\n")[0].strip()
@@ -167,11 +167,11 @@ def _refuse(path: str, head: bytes, text: str) -> None:
 
 
 def _is_quoted(lines: Sequence[str], head: bytes) -> bool:
-    """Whether cells of a table of tabs are quoted as those of CSV.
+    """Returns whether a tab-separated table quotes cells as CSV does.
 
-    So if all that the first line names are; or if some cell holds doubled
-    quotes in quotes and the rows have as many cells in that reading alone, or
-    in both.
+    It does if the whole first line is quoted, or if some quoted cell has
+    doubled quotes and, read with quotes, all rows have the same number of
+    cells.
     """
     first = lines[0].rstrip("\r").split("\t")
     if all(len(c) > 1 and c[0] == c[-1] == '"' for c in first):
@@ -207,7 +207,7 @@ def _json(path: str, text: str, named: Format | None) -> Format | None:
 
 
 def _lines(head: bytes) -> list[str]:
-    """The whole lines that hold anything, a few of them."""
+    """Returns the first complete lines that are not empty."""
     lines = head.decode("utf-8-sig", "replace").split("\n")
     if len(head) >= _HEAD and len(lines) > 1:
         lines.pop()
@@ -215,13 +215,13 @@ def _lines(head: bytes) -> list[str]:
 
 
 def _all_tabbed(head: bytes) -> bool:
-    """Whether all rows have tabs, if not as many."""
+    """Returns whether every row has a tab, whatever their number."""
     lines = _lines(head)
     return bool(lines) and all("\t" in line for line in lines)
 
 
 def _delimiter(head: bytes) -> str | None:
-    """What divides all rows into as many columns; None where nothing does."""
+    """Returns the delimiter that gives all rows as many columns, or None."""
     text = head.decode("utf-8-sig", "replace")
     for_excel = _SEP.match(text)
     if for_excel:
@@ -238,7 +238,7 @@ def _delimiter(head: bytes) -> str | None:
 def _parsed(
     lines: Sequence[str], delimiter: str, whole: bool
 ) -> list[list[str]] | None:
-    """The first rows; None where they are no CSV."""
+    """Parses the first rows; None where they are not CSV."""
     rows: list[list[str]] = []
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
@@ -251,5 +251,5 @@ def _parsed(
         if whole or len(rows) < 2:
             return None
     if not whole and len(rows) <= _ROWS:
-        rows = rows[:-1]  # it may be cut
+        rows = rows[:-1]  # it may be incomplete
     return rows[:_ROWS]

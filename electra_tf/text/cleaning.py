@@ -69,7 +69,7 @@ class Cleaning:
 
 
 def first_blank_line(data: bytes, inside_line: bool) -> int:
-    """The offset just after the first blank line of `data`, or -1.
+    """Returns the offset just after the first blank line of `data`, or -1.
 
     A line is blank if it holds only ASCII white space or controls, no-break
     or ideographic spaces, or byte order marks.
@@ -85,7 +85,7 @@ def first_blank_line(data: bytes, inside_line: bool) -> int:
 
 
 def last_blank_line(data: bytes, inside_line: bool) -> int:
-    """The offset just after a late blank line of `data`, or -1.
+    """Returns the offset just after a late blank line of `data`, or -1.
 
     Late, not last: any boundary serves to cut a file, and looking for the
     plain `\\n\\n` from the end is quick.
@@ -150,7 +150,9 @@ def _clean_bytes(
 
 
 def _cut_long(line: bytes) -> list[bytes]:
-    """Pieces of at most `MAX_LINE_BYTES`, cut at white space if there is."""
+    """Returns pieces of at most `MAX_LINE_BYTES`, cut at white space if there
+    is.
+    """
     pieces = []
     while len(line) > MAX_LINE_BYTES:
         at = cut_point(line[:MAX_LINE_BYTES])
@@ -161,7 +163,8 @@ def _cut_long(line: bytes) -> list[bytes]:
 
 
 def cut_point(data: bytes) -> int:
-    """Where to cut a line that goes on after `data`: never inside a letter.
+    """Returns where to cut a line that goes on after `data`: never inside a
+    letter.
 
     After the last ASCII white space in the second half, or else before the
     last UTF-8 character, which may be incomplete.
@@ -178,7 +181,7 @@ def cut_point(data: bytes) -> int:
 
 
 def _edit(line: bytes, cleaning: Cleaning, counts: Counter[str]) -> bytes:
-    """The options that need text; an empty result drops the line."""
+    """Returns the options that need text; an empty result drops the line."""
     text = line.decode("utf-8").strip()
     if cleaning.repair_unicode:
         import ftfy
@@ -224,7 +227,8 @@ def _lines(
     split_at_blank: bool,
     continues_line: bool = False,
 ) -> list[list[bytes]]:
-    """The documents in clean `data`, each a list of lines that are not blank.
+    """Returns the documents in clean `data`, each a list of lines that are not
+    blank.
 
     With `split_at_blank` false there is one document at most.
     """

@@ -11,7 +11,7 @@ _BATCH_ROWS = 1024
 
 
 def is_columnar(head: bytes) -> bool:
-    """Whether a file with these first bytes is Parquet or Arrow."""
+    """Returns whether a file with these first bytes is Parquet or Arrow."""
     return head.startswith((PARQUET, ARROW_FILE, ARROW_STREAM))
 
 

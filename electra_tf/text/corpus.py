@@ -213,7 +213,9 @@ class Reader:
 
 
 def _fill(buffer: bytes, read: Callable[[int], bytes], size: int) -> bytes:
-    """`buffer` extended to at least `size` bytes unless the file ends."""
+    """Returns `buffer` extended to at least `size` bytes unless the file
+    ends.
+    """
     blocks, have = [buffer], len(buffer)
     while have < size and (block := read(size - have)):
         blocks.append(block)
@@ -222,7 +224,7 @@ def _fill(buffer: bytes, read: Callable[[int], bytes], size: int) -> bytes:
 
 
 def _end_of_line(data: bytes) -> tuple[int, bool]:
-    """Where to cut `data`, and whether that is inside a line."""
+    """Returns where to cut `data`, and whether that is inside a line."""
     end = data.rfind(b"\n") + 1
     if end:
         return end, False
@@ -236,7 +238,7 @@ def _name(data: bytes) -> bytes:
 def documents(
     part: Part, cleaning: Cleaning, counts: Counter[str], text_field: str
 ) -> list[list[bytes]]:
-    """The documents in `part`, each a list of clean UTF-8 lines.
+    """Returns the documents in `part`, each a list of clean UTF-8 lines.
 
     Args:
       part: what `Reader` gave; a piece of a large document counts as one.
@@ -296,7 +298,7 @@ def _check_is_text(part: Part, flaws: int) -> None:
 
 
 def iter_lines(paths: Iterable[str], text_field: str = "text") -> Iterator[str]:
-    """All lines of all `paths` that are not blank, clean, in order.
+    """Yields all lines of all `paths` that are not blank, clean, in order.
 
     Memory stays bounded whatever the sizes of files and lines: a line of
     more than 32 KiB comes in pieces.

@@ -38,7 +38,8 @@ CJK_RANGES = (
 
 
 def learn(texts: Iterable[str]) -> Spacing:
-    """How texts space their marks: hyphens, slashes, quotes of a language.
+    """Returns how texts space their marks: hyphens, slashes, quotes of a
+    language.
 
     A mark's side is as most of its occurrences are. Marks that are rare, and
     those that stand on either side of words, are as usual.
@@ -106,7 +107,7 @@ def join(tokens: Iterable[str], spacing: Spacing = USUAL) -> str:
 
 
 def _glued(words: Sequence[str], i: int, spacing: Spacing) -> bool:
-    """Whether no space stands before word `i`, quotes apart."""
+    """Returns whether no space stands before word `i`, quotes apart."""
     before, word = words[i - 1], words[i]
     after = words[i + 1] if i + 1 < len(words) else ""
     if word in spacing.before or before in spacing.after:
@@ -121,7 +122,7 @@ def _glued(words: Sequence[str], i: int, spacing: Spacing) -> bool:
 
 
 def is_cjk(character: str) -> bool:
-    """Whether it is of a script written without spaces."""
+    """Returns whether it is of a script written without spaces."""
     code = ord(character)
     return any(low <= code <= high for low, high in CJK_RANGES)
 
@@ -162,7 +163,7 @@ class Detokenizer:
         )  # fmt: skip
 
     def __call__(self, ids: tf.RaggedTensor) -> tf.Tensor:
-        """int32 [B, (tokens)] -> string [B]."""
+        """Returns int32 [B, (tokens)] -> string [B]."""
         ids = tf.ragged.boolean_mask(
             ids, ids.with_flat_values(tf.gather(self._kept, ids.flat_values))
         )
@@ -208,7 +209,7 @@ class Detokenizer:
         cjk_first: tf.Tensor,
         cjk_last: tf.Tensor,
     ) -> tf.Tensor:
-        """Whether no space stands before each word; all are [words]."""
+        """Returns whether no space stands before each word; all are [words]."""
         same = row[1:] == row[:-1]
         has_before = tf.concat([[False], same], axis=0)[: tf.size(row)]
         has_after = tf.concat([same, [False]], axis=0)[: tf.size(row)]
@@ -248,11 +249,13 @@ class Detokenizer:
 def _said(
     of: Callable[[str], bool], tokens: Sequence[str], inner: Sequence[str]
 ) -> np.ndarray:
-    """bool [2, V], what a function says of each piece in both places."""
+    """Returns bool [2, V], what a function says of each piece in both
+    places.
+    """
     return np.array([[of(t) for t in tokens], [of(t) for t in inner]])
 
 
 def _one_of(words: tf.Tensor, members: Iterable[str]) -> tf.Tensor:
-    """bool [words]."""
+    """Returns bool [words]."""
     known = tf.constant(sorted(members), tf.string)
     return tf.reduce_any(words[:, tf.newaxis] == known[tf.newaxis], axis=1)

@@ -57,7 +57,7 @@ class _Headed:
         self._head = b""
 
     def peek(self, size: int) -> bytes:
-        """The next `size` bytes, or all that are left; they stay."""
+        """Returns the next `size` bytes, or all that are left; they stay."""
         while len(self._head) < size:
             block = self._raw.read(size - len(self._head))
             if not block:
@@ -215,12 +215,14 @@ class _Transcoder:
 
 
 def plain_name(path: str) -> str:
-    """`path` without the suffix that tells its compression."""
+    """Returns `path` without the suffix that tells its compression."""
     return path[: len(path) - len(_suffix(path) or "")]
 
 
 def holds_records(path: str) -> bool:
-    """Whether the file is JSON lines, one document a line, by its name."""
+    """Returns whether the file is JSON lines, one document a line, by its
+    name.
+    """
     return plain_name(path).lower().endswith(_RECORDS)
 
 
@@ -302,8 +304,8 @@ def _suffix(path: str) -> str | None:
 
 
 def _unmarked(head: bytes) -> dict[bytes, str]:
-    """The beginning of UTF-16 without a mark, and its encoding: plain ASCII
-    in every other byte."""
+    """Returns the beginning of UTF-16 without a mark, and its encoding: plain
+    ASCII in every other byte."""
     start = head[: len(head) // 2 * 2]
     for zeros, others, encoding in (
         (start[1::2], start[::2], "utf-16-le"),

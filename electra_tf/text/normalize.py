@@ -130,7 +130,7 @@ def isolate(texts: tf.Tensor) -> tf.Tensor:
 
 
 def is_stripped_mark(characters: tf.Tensor) -> tf.Tensor:
-    """Whether each character is a mark that stripping accents drops.
+    """Returns whether each character is a mark that stripping accents drops.
 
     Args:
       characters: string tensor [n], one character each.
@@ -142,7 +142,7 @@ def is_stripped_mark(characters: tf.Tensor) -> tf.Tensor:
 
 
 def row_numbers(ragged: tf.RaggedTensor) -> tf.Tensor:
-    """The row of each value, as `ragged.value_rowids()`.
+    """Returns the row of each value, as `ragged.value_rowids()`.
 
     That makes a matrix of rows by the longest row on the way; this does not.
 
@@ -163,7 +163,9 @@ def _on_rows(
     mask: tf.Tensor,
     function: Callable[[tf.Tensor], tf.Tensor],
 ) -> tf.Tensor:
-    """`texts` with `function` applied to the rows where `mask` holds."""
+    """Returns `texts` with `function` applied to the rows where `mask`
+    holds.
+    """
     rows = tf.where(mask)
     return tf.tensor_scatter_nd_update(
         texts, rows, function(tf.gather_nd(texts, rows))

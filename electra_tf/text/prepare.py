@@ -63,7 +63,7 @@ class Preparation:
             self._cut = segment.segmenter(word_segmenter).cut
 
     def run(self, reader: corpus.Reader) -> Iterator[list[str]]:
-        """The documents that are left, each a list of lines.
+        """Yields the documents that are left, each a list of lines.
 
         A piece of a document that is too large for memory is one of its own,
         in what is yielded, but is not counted again.
@@ -123,7 +123,9 @@ class Preparation:
         return self._divided(text)
 
     def _divided(self, text: str) -> str:
-        """`text` with spaces around Chinese words and marks, nowhere else."""
+        """Returns `text` with spaces around Chinese words and marks, nowhere
+        else.
+        """
         assert self._cut is not None  # the callers look
         found: list[str] = []
         for word in self._cut(text):

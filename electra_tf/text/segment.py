@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def check(name: str) -> str:
-    """The version of the package that segmenter `name` stands for.
+    """Returns the version of the package that segmenter `name` stands for.
 
     Raises:
       UserError: no such segmenter, or its package is not installed.
@@ -102,7 +102,9 @@ def _jieba_cut() -> Callable[[str], Iterator[str]]:
 
 @functools.cache
 def segmenter(name: str) -> "Segmenter":
-    """The segmenter of that name, made once: its dictionary takes a second."""
+    """Returns the segmenter of that name, made once: its dictionary takes a
+    second.
+    """
     return Segmenter(name)
 
 
@@ -121,7 +123,7 @@ class Segmenter:
         self._cut = _jieba_cut()
 
     def words(self, line: bytes) -> list[bytes]:
-        """The words of a line of UTF-8; joined, they are the line.
+        """Returns the words of a line of UTF-8; joined, they are the line.
 
         White space and punctuation are words too.
         """
@@ -141,7 +143,7 @@ class Segmenter:
         row_splits: np.ndarray,
         start_bytes: np.ndarray,
     ) -> np.ndarray:
-        """Which tokens begin a word.
+        """Returns which tokens begin a word.
 
         A token belongs to the word in which it begins; the first token of a
         line, and of each word that has any, begins a word.

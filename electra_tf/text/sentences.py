@@ -116,7 +116,7 @@ class _Rule(NamedTuple):
 
 @functools.cache
 def _rules(language: str) -> Sequence[_Rule]:
-    """What is done to a text, in order."""
+    """Returns what is done to a text, in order."""
     base = re.split("[-_]", language.lower())[0]
     before = rf"((?:^|[^\p{{L}}\p{{N}}{_DOT}]))"
     rules = [_Rule(f"[{_END}{_DOT}]", " ")]

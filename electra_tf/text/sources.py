@@ -116,7 +116,7 @@ class _Finder:
             yield from self._file(stream, member)
 
     def _file(self, stream: ByteStream, member: bool) -> Iterator[Source]:
-        """What is no archive."""
+        """Yields what is no archive."""
         name, head = stream.name, stream.peek(_HEAD)
         if columnar.is_columnar(head):
             with self._random_access(stream) as file:
@@ -145,7 +145,9 @@ class _Finder:
             yield Source(name, "single" if member else "text", stream)
 
     def _are_records(self, head: bytes, stream: ByteStream) -> bool:
-        """Whether it is JSON Lines whose name does not say so: "wiki_00"."""
+        """Returns whether it is JSON Lines whose name does not say so:
+        "wiki_00".
+        """
         return head.startswith(b"{") and tables.holds_json_lines(
             stream, self._text_field
         )
@@ -225,7 +227,7 @@ class _Finder:
         yield from self.find(stream, is_document, depth + 1)
 
     def _wanted(self, name: str) -> bool:
-        """Whether a member is a file of the user's, not of a system."""
+        """Returns whether a member is a file of the user's, not of a system."""
         hidden = any(
             part == "__MACOSX" or (part[:1] == "." and part not in (".", ".."))
             for part in name.split("/")
@@ -255,12 +257,15 @@ class _Finder:
 
 
 def plain(name: str) -> str:
-    """The name in lower case, without the suffix that tells compression."""
+    """Returns the name in lower case, without the suffix that tells
+    compression.
+    """
     return inputs.plain_name(name).lower()
 
 
 def known_as(head: bytes) -> str | None:
-    """What a file with these first bytes is, of what is known not to be text.
+    """Returns what a file with these first bytes is, of what is known not to be
+    text.
 
     Returns:
       "a PDF document" or the like; None where it may be text.

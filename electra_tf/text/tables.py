@@ -113,7 +113,7 @@ class _Text:
         self.ended = False
 
     def read(self) -> str:
-        """The next stretch; empty at the end only."""
+        """Returns the next stretch; empty at the end only."""
         text = ""
         while not text and not self.ended:
             block = self._stream.read(1 << 18)
@@ -142,7 +142,7 @@ class _Text:
         return whole
 
     def lines(self) -> Iterator[str]:
-        """Lines with their ends; only a line feed ends one."""
+        """Yields lines with their ends; only a line feed ends one."""
         rest: list[str] = []
         held = 0
         while block := self.read():
@@ -261,7 +261,8 @@ def extracted(
 
 
 def holds_json_lines(stream: ByteStream, text_field: str) -> bool:
-    """Whether a file that may be JSON has an object a line; its first tells.
+    """Returns whether a file that may be JSON has an object a line; its first
+    tells.
 
     Args:
       stream: the file; nothing is taken from it.
@@ -317,7 +318,7 @@ def json_texts(
 def _texts_in(
     value: Any, text_field: str, keys: dict[str, None]
 ) -> Iterator[str | None]:
-    """The texts of one value; keys of objects without any are noted."""
+    """Yields the texts of one value; keys of objects without any are noted."""
     if isinstance(value, str):
         yield value or None
     elif isinstance(value, dict):

@@ -172,7 +172,7 @@ class Tokenizer(tf.Module):
         return pieces.joined(self._ids(pieces.texts), pieces.tokens)
 
     def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """The ids of texts in which no token stands just as written."""
+        """Returns the ids of texts in which no token stands just as written."""
         texts = normalize.normalize(texts, self.lower_case, self.strip_accents)
         if not self._normalised:
             return self._wordpiece.tokenize(normalize.mask_long_words(texts))
@@ -223,7 +223,9 @@ class Tokenizer(tf.Module):
         )
 
     def _offsets(self, texts: tf.Tensor) -> Offsets:
-        """The offsets in texts in which no token stands just as written."""
+        """Returns the offsets in texts in which no token stands just as
+        written.
+        """
         normalized, ids, starts, ends = self._words(texts)
 
         # Byte offsets in the normalised batch -> numbers of its characters.
@@ -562,7 +564,7 @@ def as_batch(texts: Any) -> tf.Tensor:
 
 
 def _matchable(vocab: Vocab) -> list[str]:
-    """Tokens with those replaced that no word can hold, or is made of.
+    """Returns tokens with those replaced that no word can hold, or is made of.
 
     The WordPiece compiler refuses a bare "##" and NUL, and finds tokens with
     spaces inside across words. "#" is a word by itself, control characters

@@ -9,7 +9,7 @@ Side: TypeAlias = Literal["right", "left"]
 
 
 def first_tokens(tokens: tf.RaggedTensor, counts: tf.Tensor) -> tf.RaggedTensor:
-    """The beginning of each row.
+    """Returns the beginning of each row.
 
     Args:
       tokens: [B, (tokens)], int32 or another type.

@@ -172,7 +172,9 @@ def likely_cause(
 
 
 def script_of(character: str) -> str:
-    """The script that a character's Unicode name begins with: "CYRILLIC"."""
+    """Returns the script that a character's Unicode name begins with:
+    "CYRILLIC".
+    """
     name = unicodedata.name(character, "")
     if name.startswith("CJK"):
         return "CJK"
@@ -180,17 +182,19 @@ def script_of(character: str) -> str:
 
 
 def _words(vocab: Vocab) -> Sequence[str]:
-    """The tokens that are no special ones."""
+    """Returns the tokens that are no special ones."""
     return [t for t in vocab.tokens if not (t[:1] == "[" and t[-1:] == "]")]
 
 
 def _is_dropped(character: str) -> bool:
-    """Whether tokenizing drops the character, or it is a stripped accent."""
+    """Returns whether tokenizing drops the character, or it is a stripped
+    accent.
+    """
     return unicodedata.category(character) in ("Mn", "Cc", "Cf", "Zs")
 
 
 def _sample(texts: Iterable[str]) -> Iterable[str]:
-    """The words of the first texts."""
+    """Yields the words of the first texts."""
     left = _SAMPLE
     for text in texts:
         yield from text[:left].split()

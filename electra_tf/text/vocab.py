@@ -98,7 +98,7 @@ class Vocab:
         return tuple(self.ids[token] for token in SPECIALS)
 
     def fingerprint(self) -> str:
-        """`sha256:` and the hash of the tokens joined by line feeds."""
+        """Returns `sha256:` and the hash of the tokens joined by line feeds."""
         text = "\n".join(self.tokens)
         for token in self.added:
             text += f"\n\n{token.text}\n{token.normalized}"
@@ -123,7 +123,7 @@ class Vocab:
 
 
 def _beside(path: str) -> str:
-    """The file of the added tokens of a vocabulary's."""
+    """Returns the file of the added tokens of a vocabulary's."""
     folder, slash, name = path.rpartition("/")
     return (
         folder + slash + (ADDED if name == "vocab.txt" else f"{name}.{ADDED}")
@@ -185,7 +185,9 @@ def read_tokens(path: str) -> tuple[str, ...]:
 def _with_added(
     tokens: tuple[str, ...], path: str
 ) -> tuple[tuple[str, ...], tuple[AddedToken, ...]]:
-    """All tokens, and the added ones of a file of ours or transformers'."""
+    """Returns all tokens, and the added ones of a file of ours or
+    transformers'.
+    """
     try:
         content: Any = json.loads(files.read_text(path))
         found = {}
@@ -248,7 +250,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _problems(tokens: tuple[str, ...]) -> list[str]:
-    """What is wrong with a vocabulary, naming 1-based lines."""
+    """Returns what is wrong with a vocabulary, naming 1-based lines."""
     problems = []
     first: dict[str, int] = {}
     duplicates, empty, spaces = [], [], []

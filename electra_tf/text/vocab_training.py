@@ -114,7 +114,7 @@ def train_vocab(
 
 
 def unknown_share(vocab: Vocab, counts: Mapping[str, int]) -> float:
-    """The share of words, 0 to 1, that `vocab` can only call [UNK].
+    """Returns the share of words, 0 to 1, that `vocab` can only call [UNK].
 
     Holds for vocabularies that have each of their characters as a piece, as
     trained ones do.
@@ -151,7 +151,7 @@ def _alphabet(
 
 
 def _repeated(words: Mapping[str, int], size: int = 20_000) -> Iterator[str]:
-    """Lines in which each word stands as often as it was counted."""
+    """Yields lines in which each word stands as often as it was counted."""
     scale = 1 + sum(words.values()) // _MAX_TRAINING_WORDS
     for word, n in words.items():
         n = -(-n // scale)

@@ -42,6 +42,9 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+# `capi`, with which answers are compared; pytest has it on its path.
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
+
 from abuse import (
     calls,
     mixed_load,

@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import os
+import pathlib
 import random
+import subprocess
+import sys
 import threading
 import time
 
@@ -293,3 +297,15 @@ def test_upheavals(mode, toy, tmp_path):
     assert report["starts"] == (1 if mode == "reload" else 2)
     if mode == "kill":
         assert report["lost_in_flight"] <= 8
+
+
+def test_it_runs_as_its_description_says():
+    script = pathlib.Path(abuse_server.__file__)
+    root = script.parents[2]
+    done = subprocess.run(
+        [sys.executable, script, "--help"],
+        capture_output=True, text=True, timeout=60, cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "--change_every" in done.stdout

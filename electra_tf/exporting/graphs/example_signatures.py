@@ -22,7 +22,7 @@ METHODS = {
 
 
 def signatures(name: str, functions: Signatures) -> Signatures:
-    """The signature of a name in `METHODS`.
+    """Returns the signature of a name in `METHODS`.
 
     Its input is `inputs`, serialized examples, string [B]. Its outputs are,
 
@@ -51,7 +51,7 @@ def signatures(name: str, functions: Signatures) -> Signatures:
 
 
 def serialized(row: Mapping[str, str]) -> bytes:
-    """A `tf.Example` with a text for each feature."""
+    """Returns a `tf.Example` with a text for each feature."""
     example = tf.train.Example()
     for name, text in row.items():
         values = example.features.feature[name].bytes_list.value

@@ -23,7 +23,7 @@ _PARTS = {
 
 
 def signatures(predictor: Predictor) -> Signatures:
-    """`explain`, of a task that says something of a text or of a pair.
+    """Returns `explain`, of a task that says something of a text or of a pair.
 
     Inputs are those of `serving_default`, string [B], and, where there are
     labels, `label` string [B]: the one whose logit is explained, "" for the
@@ -101,7 +101,9 @@ def signatures(predictor: Predictor) -> Signatures:
 
 
 def _positions(label: tf.Tensor, labels: tuple[str, ...]) -> tf.Tensor:
-    """Names, string [B] -> which labels they are, int32 [B]; -1 of ""."""
+    """Returns names, string [B] -> which labels they are, int32 [B]; -1 of
+    "".
+    """
     same = label[:, tf.newaxis] == tf.constant(labels)[tf.newaxis]
     known = tf.reduce_any(same, axis=1)
     check = tf.debugging.assert_equal(
@@ -120,7 +122,8 @@ def _placed(
     pair: tf.Tensor | None,
     max_length: int,
 ) -> tuple[Rows, tf.Tensor]:
-    """The rows of `inputs.text_rows` or `pair_rows`, and where tokens stand.
+    """Returns the rows of `inputs.text_rows` or `pair_rows`, and where tokens
+    stand.
 
     Returns:
       Rows, and int32 [B, L, 2] of characters, -1 of specials and padding.
@@ -150,7 +153,9 @@ def _placed(
 
 
 def _attributed(predictor: Predictor, rows: Rows, target: tf.Tensor) -> Tensors:
-    """`integrated_gradients` of each row by itself, padded to [B, L]."""
+    """Returns `integrated_gradients` of each row by itself, padded to [B,
+    L].
+    """
     vocab = predictor.tokenizer.vocab
     count, width = tf.shape(target)[0], tf.shape(rows.input_ids)[1]
     # One row more: there is something to read where there are none.

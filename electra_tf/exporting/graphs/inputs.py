@@ -54,7 +54,7 @@ class Rows(NamedTuple):
 def as_many(
     a: tf.Tensor, b: tf.Tensor, names: str
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The two texts of each row; refuses more of one than of the other.
+    """Returns the two texts of each row; refuses more of one than of the other.
 
     Args:
       a: string [B].
@@ -71,7 +71,7 @@ def as_many(
 
 
 def text_rows(tokenizer: Tokenizer, text: tf.Tensor, max_length: int) -> Rows:
-    """`[CLS] text [SEP]`, cut to `max_length`.
+    """Returns `[CLS] text [SEP]`, cut to `max_length`.
 
     Args:
       tokenizer: the model's.
@@ -85,7 +85,7 @@ def text_rows(tokenizer: Tokenizer, text: tf.Tensor, max_length: int) -> Rows:
 def pair_rows(
     tokenizer: Tokenizer, text: tf.Tensor, pair: tf.Tensor, max_length: int
 ) -> Rows:
-    """`[CLS] text [SEP] pair [SEP]`; what is too long is cut.
+    """Returns `[CLS] text [SEP] pair [SEP]`; what is too long is cut.
 
     Tokens go at the end of the longer text, one by one, the second's where
     both are equally long. A pair without tokens gets no [SEP].
@@ -105,7 +105,7 @@ def pair_rows(
 def pair_kept(
     a: tf.RaggedTensor, b: tf.RaggedTensor, max_length: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """How `pair_rows` cuts two texts.
+    """Returns how `pair_rows` cuts two texts.
 
     Args:
       a: [B, (tokens)].
@@ -128,7 +128,8 @@ def query_rows(
     max_length: int,
     max_query_length: int,
 ) -> Rows:
-    """`[CLS] query [SEP] passage [SEP]`; the passage has what room is left.
+    """Returns `[CLS] query [SEP] passage [SEP]`; the passage has what room is
+    left.
 
     Args:
       tokenizer: the model's.
@@ -149,7 +150,7 @@ def query_kept(
     max_length: int,
     max_query_length: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """How `query_rows` cuts two texts.
+    """Returns how `query_rows` cuts two texts.
 
     Args:
       a: [B, (tokens)], the queries.
@@ -165,7 +166,7 @@ def query_kept(
 
 
 def single_rows(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> Rows:
-    """Rows of one segment, [CLS] before them and [SEP] after.
+    """Returns rows of one segment, [CLS] before them and [SEP] after.
 
     Args:
       tokenizer: the model's.
@@ -184,7 +185,7 @@ def paired_rows(
     b: tf.RaggedTensor,
     closed: tf.Tensor,
 ) -> Rows:
-    """Rows of two segments, `[CLS] a [SEP] b [SEP]`.
+    """Returns rows of two segments, `[CLS] a [SEP] b [SEP]`.
 
     Args:
       tokenizer: the model's.
@@ -230,7 +231,7 @@ class Batches(NamedTuple):
     size: tf.Tensor
 
     def number(self) -> tf.Tensor:
-        """int32, of batches; one where there are no rows."""
+        """Returns int32, of batches; one where there are no rows."""
         count = tf.size(self.order)
         return tf.maximum((count + self.size - 1) // self.size, 1)
 
@@ -294,7 +295,7 @@ def over_batches(
 
 
 def in_order(batches: Batches, found: Tensors) -> Tensors:
-    """What all batches gave, in the rows' order."""
+    """Returns what all batches gave, in the rows' order."""
     back = tf.math.invert_permutation(batches.order)
     return {name: tf.gather(value, back) for name, value in found.items()}
 
@@ -324,7 +325,7 @@ def some_at_a_time(
     outputs: Mapping[str, tf.TensorSpec],
     beside: tf.Tensor | None = None,
 ) -> Tensors:
-    """What `over_rows` does.
+    """Returns what `over_rows` does.
 
     Args:
       forward: see there.
@@ -345,7 +346,8 @@ def in_parts(
     outputs: Mapping[str, tf.TensorSpec],
     at_once: int = 2,
 ) -> Tensors:
-    """`run(start, end)` over 0 to `count`, one part after another, joined.
+    """Returns `run(start, end)` over 0 to `count`, one part after another,
+    joined.
 
     Args:
       run: int32 bounds of a part -> tensors [end - start, ...]; where
@@ -384,7 +386,7 @@ def in_parts(
 
 
 def task_outputs(predictor: Predictor) -> Forward:
-    """What the task keeps of its network's outputs."""
+    """Returns what the task keeps of its network's outputs."""
 
     def forward(
         input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor

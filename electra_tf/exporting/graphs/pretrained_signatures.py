@@ -20,7 +20,7 @@ _MASKS = 64  # filled together: each takes as much memory as the vocabulary
 
 
 def signatures(network: Any) -> Signatures:
-    """`serving_default` of a network from `hub.pretrained`.
+    """Returns `serving_default` of a network from `hub.pretrained`.
 
     Both kinds take `text` string [B], and read as much of it as the model has
     positions for. W is the most tokens, M the most masks, that a text of the
@@ -92,7 +92,7 @@ def _discriminate(
 
 
 def masked_tokens(tokenizer: Tokenizer, text: tf.Tensor) -> tf.RaggedTensor:
-    """Token ids, with that of [MASK] where the text says "[MASK]".
+    """Returns token ids, with that of [MASK] where the text says "[MASK]".
 
     What stands between the masks is tokenized by itself: a mask ends a word.
     Other special tokens are read as they are written, letter by letter.
@@ -110,7 +110,7 @@ def masked_tokens(tokenizer: Tokenizer, text: tf.Tensor) -> tf.RaggedTensor:
 
 
 def masked_offsets(tokenizer: Tokenizer, text: tf.Tensor) -> Offsets:
-    """The same tokens, and where each stands in the text.
+    """Returns the same tokens, and where each stands in the text.
 
     Args:
       tokenizer: the model's.
@@ -154,7 +154,7 @@ def masked_offsets(tokenizer: Tokenizer, text: tf.Tensor) -> Offsets:
 def _between_masks(
     pieces: tf.RaggedTensor, values: tf.RaggedTensor, mask: tf.Tensor
 ) -> tf.RaggedTensor:
-    """Values of the pieces' tokens as values of the texts' tokens.
+    """Returns values of the pieces' tokens as values of the texts' tokens.
 
     Args:
       pieces: [B, (pieces)], texts cut at their masks.
@@ -189,7 +189,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
     answers = min(_ANSWERS, config.vocab_size)
 
     def best(hidden: tf.Tensor) -> Tensors:
-        """[N, H] states at masks -> [N, 5] probabilities and tokens."""
+        """Returns [N, H] states at masks -> [N, 5] probabilities and tokens."""
 
         def some(start: tf.Tensor, end: tf.Tensor) -> Tensors:
             logits = network.head(hidden[start:end], training=False)
@@ -264,7 +264,8 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
 def embedding_signatures(
     network: Any, tokenizer: Tokenizer, max_length: int
 ) -> Signatures:
-    """`embed`, the mean over a row's positions; `embed_first`, its first's.
+    """Returns `embed`, the mean over a row's positions; `embed_first`, its
+    first's.
 
     Both are `text` string [B] -> `embedding` float32 [B, H], of the last
     hidden states; special tokens are part of the mean, padding is not. The

@@ -60,7 +60,8 @@ class Windows(NamedTuple):
     total: tf.Tensor
 
     def shows_most(self, example: tf.Tensor, piece: tf.Tensor) -> tf.Tensor:
-        """The window that shows most around a piece: `Window.max_context`.
+        """Returns the window that shows most around a piece:
+        `Window.max_context`.
 
         Args:
           example: int64 [C], whose context the piece is of.
@@ -93,7 +94,8 @@ class Windows(NamedTuple):
 def context_pieces(
     tokenizer: Tokenizer, contexts: tf.Tensor, splitter: Splitter
 ) -> Offsets:
-    """The pieces of contexts, word by word: `qa.documents.make_documents`.
+    """Returns the pieces of contexts, word by word:
+    `qa.documents.make_documents`.
 
     Args:
       tokenizer: the model's.
@@ -115,7 +117,9 @@ def context_pieces(
 
 
 def _pieces(tokenizer: Tokenizer, words: Words) -> Offsets:
-    """The pieces of contexts' words, and where they stand in the contexts."""
+    """Returns the pieces of contexts' words, and where they stand in the
+    contexts.
+    """
     found = tokenizer.tokenize_with_offsets(words.text.flat_values)
     of_word = row_numbers(found.ids)
     splits = tf.gather(found.ids.row_splits, words.text.row_splits)
@@ -147,7 +151,7 @@ def make_windows(
     pieces: Offsets,
     config: QAFeatureConfig,
 ) -> tuple[Rows, Windows]:
-    """The windows, and their rows; a context without a piece has none.
+    """Returns the windows, and their rows; a context without a piece has none.
 
     A row is `[CLS] question [SEP] part of the context [SEP]`.
 
@@ -230,7 +234,7 @@ def find_candidates(
     beams: Tensors,
     max_answer_length: int,
 ) -> Candidates:
-    """The valid spans of all beams.
+    """Returns the valid spans of all beams.
 
     Args:
       windows: N of them.
@@ -241,7 +245,9 @@ def find_candidates(
     """
 
     def own(start: tf.Tensor, end: tf.Tensor) -> Tensors:
-        """Those of some windows, which no other window shows more around."""
+        """Returns those of some windows, which no other window shows more
+        around.
+        """
         ends = tf.cast(beams["ends"][start:end], tf.int64)
         starts = tf.cast(beams["starts"][start:end], tf.int64)
         starts = tf.broadcast_to(starts[:, :, tf.newaxis], tf.shape(ends))
@@ -301,7 +307,7 @@ def best_answers(
     splitter: Splitter,
     config: AnswerConfig,
 ) -> Best:
-    """The best answers, and their shares among the n best.
+    """Returns the best answers, and their shares among the n best.
 
     Of candidates with equal texts the first counts. They are looked at some
     at a time, until there are enough different ones.
@@ -319,7 +325,7 @@ def best_answers(
     highest = tf.gather(score, starts)  # [B]; of an empty one, any
 
     def texts_of(at: tf.RaggedTensor) -> tf.RaggedTensor:
-        """[B, (candidates)] -> their texts."""
+        """Returns [B, (candidates)] -> their texts."""
 
         def bytes_of(which: tf.Tensor, offsets: tf.RaggedTensor):
             piece = tf.gather(which, at.flat_values)
@@ -390,7 +396,8 @@ def best_answers(
 
 
 def signatures(predictor: Predictor) -> Signatures:
-    """`serving_default`: `question` and `context`, string [B], -> answers.
+    """Returns `serving_default`: `question` and `context`, string [B], ->
+    answers.
 
     All outputs are [B]:
 
@@ -468,7 +475,7 @@ def _answers(
 def _forward(
     predictor: Predictor,
 ) -> tuple[Forward, dict[str, tf.TensorSpec]]:
-    """What gives `qa.answers.beam_tensors` of windows, in one shape.
+    """Returns what gives `qa.answers.beam_tensors` of windows, in one shape.
 
     Where a window is shorter than a beam, -1 is no position.
     """
@@ -511,7 +518,9 @@ def _forward(
 def _null_odds(
     predictor: Predictor, windows: Windows, beams: Tensors, score: tf.Tensor
 ) -> tf.Tensor | None:
-    """float64 [B] as `qa.answers` reckons them; None of what cannot tell."""
+    """Returns float64 [B] as `qa.answers` reckons them; None of what cannot
+    tell.
+    """
     assert isinstance(predictor.task, QuestionAnswering)
     if not predictor.task.unanswerable:
         return None

@@ -64,7 +64,9 @@ def cut(texts: tf.Tensor, between_ideographs: bool) -> Slices:
     row = tf.range(tf.size(texts, tf.int64))
 
     def cuts() -> tuple[tf.Tensor, tf.Tensor]:
-        """int64 [C] each: bytes of all texts to cut before; their texts."""
+        """Returns int64 [C] each: bytes of all texts to cut before; their
+        texts.
+        """
         wanted = tf.ragged.range(
             tf.minimum(starts + BYTES, ends), ends, BYTES
         )  # [B, (cuts)]
@@ -94,7 +96,7 @@ def cut(texts: tf.Tensor, between_ideographs: bool) -> Slices:
 
 
 def _safe_places(text: tf.Tensor, between_ideographs: bool) -> tf.Tensor:
-    """int64 [P], the bytes of a text before which it may be cut.
+    """Returns int64 [P], the bytes of a text before which it may be cut.
 
     Args:
       text: string, a scalar.
@@ -123,7 +125,7 @@ def read(
     dtypes: Mapping[str, tf.DType],
     between_ideographs: bool,
 ) -> Columns:
-    """What `reader` finds in texts; it is given some slices at a time.
+    """Returns what `reader` finds in texts; it is given some slices at a time.
 
     Args:
       texts: string [B], whatever bytes.

@@ -51,12 +51,14 @@ class Steps:
 
 
 def suffix(name: str) -> str:
-    """What tells a step from the signature that it is a step of; "" if none."""
+    """Returns what tells a step from the signature that it is a step of; "" if
+    none.
+    """
     return next((end for end in SUFFIXES if name.endswith(end)), "")
 
 
 def signatures(steps: Steps, *names: str) -> Signatures:
-    """`serving_default`, and its steps.
+    """Returns `serving_default`, and its steps.
 
     Args:
       steps: how texts are answered.
@@ -126,7 +128,7 @@ def signatures(steps: Steps, *names: str) -> Signatures:
 
 
 def _named(prefix: str, structure: Any) -> Tensors:
-    """The tensors of a structure, by names in their order."""
+    """Returns the tensors of a structure, by names in their order."""
     tensors = tf.nest.flatten(structure, expand_composites=True)
     return {f"{prefix}_{i:02d}": tensor for i, tensor in enumerate(tensors)}
 
@@ -139,7 +141,7 @@ def _values(prefix: str, named: Mapping[str, Any]) -> list[Any]:
 def _function(
     function: Callable[..., Tensors], specs: Sequence[tf.TensorSpec]
 ) -> tf.types.experimental.GenericFunction:
-    """A tf.function whose inputs are named as the specs are."""
+    """Returns a tf.function whose inputs are named as the specs are."""
     named: Any = function
     named.__signature__ = inspect.Signature(
         [

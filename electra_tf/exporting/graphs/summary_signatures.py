@@ -25,7 +25,7 @@ _CJK = "".join(f"\\x{{{low:X}}}-\\x{{{high:X}}}" for low, high in CJK_RANGES)
 
 
 def signatures(predictor: Predictor) -> Signatures:
-    """`serving_default`: `text` string [B] -> a summary of each text.
+    """Returns `serving_default`: `text` string [B] -> a summary of each text.
 
     - `summary` string [B], "" of a text without a sentence;
     - `sentences` string [B, S], those that it is made of, in their order; ""
@@ -81,7 +81,8 @@ class _SentenceRows(NamedTuple):
 def _rows(
     tokenizer: Tokenizer, texts: tf.RaggedTensor, max_length: int
 ) -> _SentenceRows:
-    """`[CLS] sentence [SEP] [CLS] ...`; long texts are seen through several.
+    """Returns `[CLS] sentence [SEP] [CLS] ...`; long texts are seen through
+    several.
 
     Args:
       tokenizer: the model's.
@@ -123,7 +124,7 @@ def _rows(
 def _scores(
     predictor: Predictor, tokenizer: Tokenizer, texts: tf.RaggedTensor
 ) -> tf.Tensor:
-    """float32 [N], the probabilities of all sentences."""
+    """Returns float32 [N], the probabilities of all sentences."""
     made = _rows(tokenizer, texts, predictor.task.options.max_seq_length)
     width = tf.maximum(tf.shape(made.rows.input_ids)[1], 1)
     outputs_of = inputs.task_outputs(predictor)
@@ -187,7 +188,7 @@ def take(
         size: tf.Tensor,
         done: tf.Tensor,
     ) -> tuple:
-        """The sentence number k of each text's order."""
+        """Returns the sentence number k of each text's order."""
         going &= (k < counts) & (done < most) & (size < goal)
         rows = tf.where(going)[:, 0]
         sentence = tf.gather(order, tf.gather(texts.row_starts(), rows) + k)
@@ -241,7 +242,8 @@ def _order(
     left_out: tf.Tensor,
     lengths: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The sentences of each text, the best first, and how many may be taken.
+    """Returns the sentences of each text, the best first, and how many may be
+    taken.
 
     Args:
       texts: string [B, (sentences)].
@@ -285,7 +287,8 @@ def _words(texts: tf.Tensor) -> tf.RaggedTensor:
 def _trigrams(
     words: tf.RaggedTensor, row: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Three words in a row, as numbers; the same in another text is another.
+    """Returns three words in a row, as numbers; the same in another text is
+    another.
 
     Args:
       words: string [N, (words)].

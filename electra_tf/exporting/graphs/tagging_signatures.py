@@ -46,7 +46,7 @@ _READ = {
 def word_pieces(
     tokenizer: Tokenizer, words: tf.RaggedTensor, max_length: int
 ) -> Columns:
-    """The pieces of words, as many of each as a row has room for.
+    """Returns the pieces of words, as many of each as a row has room for.
 
     Args:
       tokenizer: the model's.
@@ -71,7 +71,8 @@ def word_pieces(
 def make_rows(
     tokenizer: Tokenizer, pieces: Columns, max_length: int
 ) -> WordRows:
-    """`[CLS] words [SEP]`; long sentences are seen through several rows.
+    """Returns `[CLS] words [SEP]`; long sentences are seen through several
+    rows.
 
     Args:
       tokenizer: the model's.
@@ -169,7 +170,7 @@ def cut_windows(
 
 
 def first_best(scores: tf.Tensor, axis: int) -> tf.Tensor:
-    """int32 place of the highest score, the first of equal ones.
+    """Returns int32 place of the highest score, the first of equal ones.
 
     Args:
       scores: float32.
@@ -188,7 +189,7 @@ def first_best(scores: tf.Tensor, axis: int) -> tf.Tensor:
 def best_labels(
     scores: tf.Tensor, splits: tf.Tensor, grammar: Grammar | None
 ) -> tf.Tensor:
-    """The labels of B sentences whose scores add up to most.
+    """Returns the labels of B sentences whose scores add up to most.
 
     Args:
       scores: float32 [W, K], log-probabilities of all words' labels.
@@ -210,7 +211,7 @@ def best_labels(
 
 
 def _valid(labels: tf.Tensor, splits: tf.Tensor, grammar: Grammar) -> tf.Tensor:
-    """bool [B]: which sentences are valid; empty ones are."""
+    """Returns bool [B]: which sentences are valid; empty ones are."""
     size = len(grammar.first)
     # What stands before and after a sentence is one label more.
     follows = np.ones([size + 1, size + 1], bool)
@@ -228,7 +229,7 @@ def _valid(labels: tf.Tensor, splits: tf.Tensor, grammar: Grammar) -> tf.Tensor:
 def neighbours(
     labels: tf.Tensor, splits: tf.Tensor, outside: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The labels before and after each, `outside` at sentences' ends.
+    """Returns the labels before and after each, `outside` at sentences' ends.
 
     Args:
       labels: int32 [W].
@@ -259,7 +260,7 @@ def _search(
     wrong: tf.Tensor,
     grammar: Grammar,
 ) -> tf.Tensor:
-    """`labels` with those of some sentences by Viterbi's search.
+    """Returns `labels` with those of some sentences by Viterbi's search.
 
     Args:
       scores: float32 [W, K].
@@ -283,7 +284,7 @@ def _search(
     size = len(grammar.first)
 
     def go_on(t: tf.Tensor) -> tf.Tensor:
-        """The first sentence that has a word number t."""
+        """Returns the first sentence that has a word number t."""
         t = tf.cast(t, tf.int64)[tf.newaxis]
         return tf.searchsorted(lengths, t, side="right")[0]
 
@@ -381,7 +382,7 @@ class TagSpelling:
         ]
 
     def __call__(self, labels: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
-        """The tags of words.
+        """Returns the tags of words.
 
         Args:
           labels: int32 [W].
@@ -433,7 +434,7 @@ def _spellings(kind: str | None, scheme: str) -> list[str]:
 
 
 def signatures(predictor: Predictor) -> Signatures:
-    """`serving_default`: `text` string [B] -> the words of each text.
+    """Returns `serving_default`: `text` string [B] -> the words of each text.
 
     Outputs are padded to the text with most words, W:
 
@@ -491,7 +492,9 @@ def signatures(predictor: Predictor) -> Signatures:
 def _forward(
     predictor: Predictor,
 ) -> tuple[Forward, dict[str, tf.TensorSpec]]:
-    """What is run on rows, and what it returns: one column for each token."""
+    """Returns what is run on rows, and what it returns: one column for each
+    token.
+    """
     task = predictor.task
     assert isinstance(task, Tagging)
     size, width = len(task.state["labels"]), task.options.max_seq_length
@@ -523,7 +526,8 @@ def _word_labels(
     position: tf.Tensor,
     splits: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """int32 [W] labels and the float32 [W] logarithms of their probabilities.
+    """Returns int32 [W] labels and the float32 [W] logarithms of their
+    probabilities.
 
     As `tasks.tagging.answers.word_labels`.
 

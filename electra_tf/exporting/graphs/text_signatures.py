@@ -18,7 +18,7 @@ from electra_tf.text.detokenize import Detokenizer
 
 
 def reads_pairs(task: Task) -> bool:
-    """Whether the task takes a second text."""
+    """Returns whether the task takes a second text."""
     if isinstance(task, Glue):
         return len(task.set.texts) > 1
     if isinstance(task, TableTask):
@@ -27,7 +27,7 @@ def reads_pairs(task: Task) -> bool:
 
 
 def signatures(predictor: Predictor) -> Signatures:
-    """`serving_default`, by what is said of the text.
+    """Returns `serving_default`, by what is said of the text.
 
     Inputs are `text` and, of a task on pairs, `text_pair`; of ranking `query`
     and `passage`; all string [B].
@@ -77,7 +77,7 @@ def signatures(predictor: Predictor) -> Signatures:
 
 
 def _said(predictor: Predictor) -> Callable[[Rows], Tensors]:
-    """Rows -> what the target says of them."""
+    """Returns rows -> what the target says of them."""
     task, forward = predictor.task, inputs.task_outputs(predictor)
     assert isinstance(task, TextTask)
     target = task.target
@@ -93,7 +93,7 @@ def _said(predictor: Predictor) -> Callable[[Rows], Tensors]:
 
 
 def _in_words(target: Target, outputs: Tensors) -> Tensors:
-    """`Target.prediction`, of all rows."""
+    """Returns `Target.prediction`, of all rows."""
     if isinstance(target, Number):
         # As Python reckons: a large offset would cost a float its digits.
         score = tf.cast(outputs["score"], tf.float64)
@@ -112,7 +112,8 @@ def _in_words(target: Target, outputs: Tensors) -> Tensors:
 
 
 def seq2seq_signatures(predictor: Predictor) -> Signatures:
-    """`serving_default`: input `text` string [B], another text for each.
+    """Returns `serving_default`: input `text` string [B], another text for
+    each.
 
     - `text` string [B], what was written, "" for a text without tokens;
     - `score` float32 [B], its log probability over the length penalty;

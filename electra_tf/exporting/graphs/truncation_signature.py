@@ -23,7 +23,7 @@ _Kept = Callable[..., list[tf.Tensor]]
 def signatures(
     task: Task | None, tokenizer: Tokenizer, max_length: int, masks: bool
 ) -> Signatures:
-    """`truncation`, for a model that does not read texts of any length.
+    """Returns `truncation`, for a model that does not read texts of any length.
 
     Takes those inputs of `serving_default` that are truncated, string [B]:
     none of tagging and of extractive summaries, which read all, and of
@@ -99,7 +99,7 @@ def signatures(
 def _characters(
     text: tf.Tensor, cut: tf.Tensor, ends: tf.RaggedTensor, count: tf.Tensor
 ) -> tf.Tensor:
-    """int64 [B], where the last token that is read ends."""
+    """Returns int64 [B], where the last token that is read ends."""
     last = tf.minimum(count, ends.row_lengths()) - 1
     at = tf.maximum(ends.row_starts() + last, 0)
     # One more, for texts without a token.

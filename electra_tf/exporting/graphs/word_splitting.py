@@ -53,7 +53,7 @@ class _CharacterClasses:
         self._which = which.ravel().astype("int32")
 
     def __call__(self, codes: tf.Tensor) -> tf.Tensor:
-        """int32 [N] code points -> int32 [N] classes."""
+        """Returns int32 [N] code points -> int32 [N] classes."""
         block = tf.gather(self._which, codes // _BLOCK)
         found = tf.gather(self._blocks, block * _BLOCK + codes % _BLOCK)
         return tf.cast(found, tf.int32)
@@ -63,7 +63,9 @@ PLACES = ("start_bytes", "end_bytes", "start_chars", "end_chars")
 
 
 def places(found: Words | Offsets) -> Tensors:
-    """Where words or tokens stand in their texts, int64 [B, W]; padding -1."""
+    """Returns where words or tokens stand in their texts, int64 [B, W]; padding
+    -1.
+    """
     return {name: getattr(found, name).to_tensor(-1) for name in PLACES}
 
 
@@ -122,7 +124,8 @@ def _words(
     first: tf.Tensor,
     end: tf.Tensor,
 ) -> Words:
-    """Words from the numbers, among all characters, of first and after-last.
+    """Returns words from the numbers, among all characters, of first and
+    after-last.
 
     Args:
       texts: string [B].
@@ -177,7 +180,7 @@ _LOOK_AHEAD = (
 
 
 def _word_pattern() -> str:
-    """`tagging.words`'s, over the characters above."""
+    """Returns `tagging.words`'s, over the characters above."""
     dots = f".{_DOT_NUMBER}{_DOT_WORD}"
     letters = f"a-z{_N}"
     word = f"{letters}0-9"
@@ -208,7 +211,7 @@ def _word_pattern() -> str:
 
 @functools.cache
 def _kinds() -> _CharacterClasses:
-    """Code point -> code of the character that stands for its kind."""
+    """Returns code point -> code of the character that stands for its kind."""
     found = np.full([_CODE_POINTS], ord(_SYMBOL), "uint8")
     for code in range(_CODE_POINTS):
         kind = tagging_words.kind_of(chr(code))
@@ -220,7 +223,7 @@ def _kinds() -> _CharacterClasses:
 
 
 def split_words(texts: tf.Tensor) -> Words:
-    """The words that are tagged: `tasks.tagging.words.split_words`.
+    """Returns the words that are tagged: `tasks.tagging.words.split_words`.
 
     Args:
       texts: string [B], whatever bytes.
@@ -257,7 +260,7 @@ _BETWEEN, _ALONE, _TOGETHER = range(3)
 
 @functools.cache
 def _classes(splitter: Splitter) -> _CharacterClasses:
-    """Whether a character is a word, part of one, or neither."""
+    """Returns whether a character is a word, part of one, or neither."""
     found = np.full([_CODE_POINTS], _BETWEEN, "uint8")
     for start in range(0, _CODE_POINTS, _BLOCK):
         block = [chr(code) for code in range(start, start + _BLOCK)]
@@ -271,7 +274,7 @@ def _classes(splitter: Splitter) -> _CharacterClasses:
 
 
 def split_runs(texts: tf.Tensor, splitter: Splitter) -> Words:
-    """The words of contexts: `tasks.qa.words.split_words`.
+    """Returns the words of contexts: `tasks.qa.words.split_words`.
 
     Args:
       texts: string [B], whatever bytes.

@@ -15,7 +15,7 @@ from electra_tf.hub.keras_hub_tasks.preprocessors import (
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 def tanh_gelu(x: Any) -> Any:
-    """GELU by its tanh formula, which the backbone's layers have."""
+    """Returns GELU by its tanh formula, which the backbone's layers have."""
     return keras.activations.gelu(x, approximate=True)
 
 
@@ -97,7 +97,7 @@ class ElectraMaskedLM(keras_hub.models.MaskedLM):
         return without_pooler(super().trainable_variables, self.backbone)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return super().get_config() | {
             "intermediate_activation": keras.activations.serialize(
                 self.intermediate_activation

@@ -8,7 +8,7 @@ import keras
 def without_pooler(
     variables: Iterable[keras.Variable], backbone: keras.Model | None
 ) -> list[keras.Variable]:
-    """Variables less those of the backbone's pooler.
+    """Returns variables less those of the backbone's pooler.
 
     No output of a task depends on it. Left among what a task trains, each
     `fit` warns of variables without gradients, and asks for a forgotten loss.

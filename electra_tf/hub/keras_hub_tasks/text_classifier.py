@@ -112,7 +112,7 @@ class ElectraTextClassifier(keras_hub.models.TextClassifier):
         return without_pooler(super().trainable_variables, self.backbone)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return super().get_config() | {
             "num_classes": self.num_classes,
             "activation": keras.activations.serialize(self.activation),

@@ -153,7 +153,7 @@ class App:
             await self._router(scope, receive, send)
 
     async def _rest(self, request: Request) -> Response:
-        """Everything under /v1/."""
+        """Returns everything under /v1/."""
         began = time.monotonic()
         model, verb = "", ""
         response: Response
@@ -189,7 +189,7 @@ class App:
         return response
 
     def _told(self, target: Target) -> bytes:
-        """The answer to what reads only."""
+        """Returns the answer to what reads only."""
         if target.verb == "models":
             return _encoded({"models": self._listed()})
         if target.verb == "status":
@@ -212,7 +212,9 @@ class App:
         )
 
     def _listed(self) -> list[dict[str, Any]]:
-        """The newest version of each model, with the older ones beside it."""
+        """Returns the newest version of each model, with the older ones beside
+        it.
+        """
         found = []
         for name in self._versions.names:
             loaded = [
@@ -279,7 +281,7 @@ class _PageFiles(StaticFiles):
 
 
 def error_response(error: RequestError) -> Response:
-    """TensorFlow Serving's form of an error."""
+    """Returns TensorFlow Serving's form of an error."""
     response = _json_response(_encoded({"error": error.message}), error.status)
     if error.close:
         response.headers["Connection"] = "close"
@@ -307,7 +309,7 @@ def _encoded(document: dict[str, Any]) -> bytes:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """What the router refuses: an unknown path, another method."""
+    """Returns what the router refuses: an unknown path, another method."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     path = request.scope["path"][:200]
@@ -320,7 +322,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _failure(
     request: Request, error: Exception | None = None
 ) -> Response:
-    """A mistake of ours; called while it is handled."""
+    """Returns a mistake of ours; called while it is handled."""
     _LOG.exception("%s %s", request.method, request.scope["path"][:200])
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     return error_response(
@@ -329,7 +331,7 @@ async def _failure(
 
 
 def _takes_gzip(request: Request) -> bool:
-    """Whether the client wants its answer packed (RFC 9110, 12.5.3)."""
+    """Returns whether the client wants its answer packed (RFC 9110, 12.5.3)."""
     for part in request.headers.get("accept-encoding", "").split(","):
         coding, _, quality = part.partition(";")
         if coding.strip().lower() == "gzip":
@@ -340,7 +342,7 @@ def _takes_gzip(request: Request) -> bool:
 
 
 def _with_plain_target(scope: Scope) -> Scope:
-    """A request in absolute form as the same one in the usual form."""
+    """Returns a request in absolute form as the same one in the usual form."""
     raw = scope.get("raw_path", b"").decode("latin-1")
     path, host = target_path(raw or scope["path"])
     if host is None:
@@ -355,7 +357,7 @@ def _with_plain_target(scope: Scope) -> Scope:
 
 
 def _is_ambiguous(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether two headers tell of a body's length (RFC 9112, 6.1)."""
+    """Returns whether two headers tell of a body's length (RFC 9112, 6.1)."""
     return {b"content-length", b"transfer-encoding"} <= {k for k, _ in headers}
 
 
@@ -367,7 +369,7 @@ def _with_headers(message: Any, more: Mapping[str, str]) -> Any:
 
 
 def _last(message: Any) -> Any:
-    """A response after which the connection is closed."""
+    """Returns a response after which the connection is closed."""
     headers = [
         (name, value)
         for name, value in message.get("headers", [])

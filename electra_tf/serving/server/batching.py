@@ -245,7 +245,8 @@ class Batcher:
         inputs: Arrays,
         longest: int,
     ) -> Arrays:
-        """The outputs of a row or a few, by several calls one after another.
+        """Returns the outputs of a row or a few, by several calls one after
+        another.
 
         They hold as many parts as are run in `call_seconds`, going by those
         before.
@@ -300,7 +301,7 @@ class Batcher:
     def _divided(
         self, work: Work, inputs: Arrays, sizes: np.ndarray, shared: bool
     ) -> Iterator[tuple[Arrays, int]]:
-        """Pieces of a request, and the bytes of their longest rows."""
+        """Yields pieces of a request, and the bytes of their longest rows."""
         if not shared:
             yield inputs, 0
             return
@@ -310,11 +311,15 @@ class Batcher:
             yield piece, int(sizes[cut].max(initial=0))
 
     def _pace(self, work: Work) -> float:
-        """Seconds that a byte of padded text takes, as measured so far."""
+        """Returns seconds that a byte of padded text takes, as measured so
+        far.
+        """
         return self._paces.get(work.owner, {}).get(work.signature, _FIRST_PACE)
 
     def _call_bytes(self, work: Work) -> int:
-        """The most text, as padded, that a call of several rows takes."""
+        """Returns the most text, as padded, that a call of several rows
+        takes.
+        """
         read = self._settings.call_seconds / self._pace(work)
         most = self._settings.padded_bytes
         return int(min(max(read, _FEWEST_BYTES), most))
@@ -328,7 +333,7 @@ class Batcher:
         paces[work.signature] = _STEADY * before + (1 - _STEADY) * pace
 
     def _share(self, work: Work, rows: float) -> int:
-        """A place's part of these rows, within what a call takes."""
+        """Returns a place's part of these rows, within what a call takes."""
         share = math.ceil(rows / self._places(work))
         return max(1, min(share, work.settings.rows or self._settings.rows))
 
@@ -437,7 +442,7 @@ class Batcher:
         return most + (most == 1 and self._long_running == 1)
 
     def _reserved(self) -> bool:
-        """Whether the free place is kept for short requests."""
+        """Returns whether the free place is kept for short requests."""
         settings = self._settings
         if settings.parallel == 1:
             return self._long_running == 1
@@ -565,5 +570,5 @@ class Batcher:
 
 
 def _rows(info: SignatureInfo, inputs: Arrays) -> int:
-    """The first axis; 1 for inputs that have no rows."""
+    """Returns the first axis; 1 for inputs that have no rows."""
     return len(next(iter(inputs.values()))) if info.batched else 1

@@ -111,7 +111,7 @@ class Browsers:
 
 
 def target_path(target: str) -> tuple[str, str | None]:
-    """The path of a request's target and, in absolute form, its host.
+    """Returns the path of a request's target and, in absolute form, its host.
 
     `GET http://host:8501/v1/models HTTP/1.1` asks for the same as a target of
     `/v1/models` (RFC 9112, 3.2.2); its host takes the place of the header's.
@@ -132,7 +132,7 @@ def _refused(message: str) -> RequestError:
 
 
 def _name(host: str) -> str:
-    """A Host header's name or address, without its port."""
+    """Returns a Host header's name or address, without its port."""
     if host.startswith("["):
         return _bare(host.partition("]")[0])
     return _bare(host.rpartition(":")[0] if ":" in host else host)

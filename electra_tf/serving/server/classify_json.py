@@ -96,7 +96,7 @@ def parse(
 
 
 def _serialized(features: dict[str, Any], number: int) -> bytes:
-    """A row as a `tf.Example`; its values tell each feature's type."""
+    """Returns a row as a `tf.Example`; its values tell each feature's type."""
     import tensorflow as tf  # a model is loaded, and so is this
 
     found = tf.train.Example()
@@ -129,7 +129,7 @@ def _single(value: Any) -> Any:
 
 
 def classes_of(outputs: Arrays) -> list[list[tuple[str, float]]]:
-    """Each row's labels with their probabilities, in the model's order.
+    """Returns each row's labels with their probabilities, in the model's order.
 
     Args:
       outputs: `labels` or `classes`, [rows, classes] or [classes], and
@@ -149,7 +149,7 @@ def classes_of(outputs: Arrays) -> list[list[tuple[str, float]]]:
 
 
 def values_of(outputs: Arrays) -> list[float]:
-    """Each row's number.
+    """Returns each row's number.
 
     Args:
       outputs: `score` or `outputs`, [rows] or [rows, 1].
@@ -171,12 +171,12 @@ def _found(outputs: Arrays, method: str) -> list[np.ndarray]:
 
 
 def classifications(outputs: Arrays, by_row: bool = True) -> bytes:
-    """The body of an answer to `:classify`."""
+    """Returns the body of an answer to `:classify`."""
     return _encoded(classes_of(outputs))
 
 
 def regressions(outputs: Arrays, by_row: bool = True) -> bytes:
-    """The body of an answer to `:regress`."""
+    """Returns the body of an answer to `:regress`."""
     return _encoded(values_of(outputs))
 
 
@@ -186,7 +186,7 @@ def _encoded(results: list[Any]) -> bytes:
 
 
 def _shortest(scores: np.ndarray) -> list[Any]:
-    """Numbers with as few digits as tell them from their neighbours."""
+    """Returns numbers with as few digits as tell them from their neighbours."""
     return scores.astype("U").astype(np.float64).tolist()
 
 

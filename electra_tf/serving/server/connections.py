@@ -22,7 +22,7 @@ _SHOWN = 200
 
 
 def _last_answer(status: HTTPStatus, message: str, *headers: str) -> bytes:
-    """An error for a connection that is closed after it."""
+    """Returns an error for a connection that is closed after it."""
     body = json.dumps({"error": message}).encode()
     lines = [
         f"HTTP/1.1 {status.value} {status.phrase}",
@@ -55,7 +55,9 @@ class Guard:
         self._open: dict[Any, GuardedProtocol] = {}
 
     def protocol(self) -> Any:
-        """What makes a protocol for each connection, for uvicorn's `http`."""
+        """Returns what makes a protocol for each connection, for uvicorn's
+        `http`.
+        """
 
         def make(*arguments: Any, **words: Any) -> asyncio.Protocol:
             return GuardedProtocol(self, *arguments, **words)
@@ -197,5 +199,5 @@ class GuardedProtocol(H11Protocol):
 
 
 def _key(peer: Any) -> Any:
-    """The address and port that tell a connection from the others."""
+    """Returns the address and port that tell a connection from the others."""
     return tuple(peer[:2]) if peer else None

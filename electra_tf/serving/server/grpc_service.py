@@ -143,7 +143,9 @@ class _Services(
         self._metrics = metrics
 
     async def Predict(self, request: Any, context: Any) -> Any:
-        """The outputs of a signature, all or those of `output_filter`."""
+        """Returns the outputs of a signature, all or those of
+        `output_filter`.
+        """
 
         async def answer() -> Any:
             model, name, info = self._asked(request.model_spec)
@@ -170,7 +172,7 @@ class _Services(
         )
 
     async def Classify(self, request: Any, context: Any) -> Any:
-        """Each example's labels with their probabilities."""
+        """Returns each example's labels with their probabilities."""
 
         async def answer() -> Any:
             found = classification_pb2.ClassificationResponse()
@@ -184,7 +186,7 @@ class _Services(
         )
 
     async def Regress(self, request: Any, context: Any) -> Any:
-        """Each example's number."""
+        """Returns each example's number."""
 
         async def answer() -> Any:
             found = regression_pb2.RegressionResponse()
@@ -198,7 +200,7 @@ class _Services(
         )
 
     async def MultiInference(self, request: Any, context: Any) -> Any:
-        """Several signatures of one model on the same examples."""
+        """Returns several signatures of one model on the same examples."""
 
         async def answer() -> Any:
             found = inference_pb2.MultiInferenceResponse()
@@ -232,7 +234,7 @@ class _Services(
         return await self._answered("multi_inference", name, context, answer)
 
     async def GetModelMetadata(self, request: Any, context: Any) -> Any:
-        """The signatures of a version."""
+        """Returns the signatures of a version."""
 
         async def answer() -> Any:
             if not request.metadata_field:
@@ -259,7 +261,7 @@ class _Services(
         )
 
     async def GetModelStatus(self, request: Any, context: Any) -> Any:
-        """The state of one version or of all."""
+        """Returns the state of one version or of all."""
 
         async def answer() -> Any:
             spec = request.model_spec
@@ -293,7 +295,9 @@ class _Services(
         context: Any,
         answer: Callable[[], Awaitable[Any]],
     ) -> Any:
-        """An answer, counted for a model; a refusal as gRPC's status."""
+        """Returns an answer, counted for a model; a refusal as gRPC's
+        status.
+        """
         began = time.monotonic()
         model = name if name in self._versions.names else ""
         status: int = HTTPStatus.OK
@@ -386,7 +390,7 @@ class _Services(
     def _arrays(
         self, tensors: Mapping[str, Any], info: SignatureInfo
     ) -> Arrays:
-        """The request's tensors, checked against the signature."""
+        """Returns the request's tensors, checked against the signature."""
         if set(tensors) != set(info.inputs):
             raise invalid(
                 "input tensor alias not found or missing: expected the inputs "
@@ -451,7 +455,7 @@ def _feature_column(
 
 
 def _serialized(rows: list[dict[str, Any]]) -> np.ndarray:
-    """`tf.Example`s of features, as the input of a signature."""
+    """Returns `tf.Example`s of features, as the input of a signature."""
     found = np.empty(len(rows), object)
     found[:] = [
         tf.train.Example(
@@ -469,7 +473,7 @@ def _fill_spec(spec: Any, model: LoadedModel, signature: str) -> None:
 
 
 def _definition(info: SignatureInfo) -> message.Message:
-    """`SignatureDef` of what a signature takes and returns."""
+    """Returns `SignatureDef` of what a signature takes and returns."""
     found = meta_graph_pb2.SignatureDef(method_name=info.method_name)
     for source, target in (
         (info.inputs, found.inputs),

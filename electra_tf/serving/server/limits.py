@@ -135,7 +135,9 @@ _CODE_NAMES = {
 
 
 def code_name(status: int) -> str:
-    """gRPC's name for a status of HTTP, "INTERNAL" for one that it lacks."""
+    """Returns gRPC's name for a status of HTTP, "INTERNAL" for one that it
+    lacks.
+    """
     return _CODE_NAMES.get(status, "INTERNAL")
 
 

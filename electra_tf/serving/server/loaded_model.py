@@ -85,7 +85,7 @@ class LoadedModel:
     lite: lite_signatures.LiteSignatures | None = None
 
     def find_signature(self, name: str) -> SignatureInfo:
-        """What a signature takes and returns.
+        """Returns what a signature takes and returns.
 
         Raises:
           RequestError: 400, the model has none of this name.
@@ -128,7 +128,7 @@ class LoadedModel:
             return self._arrays(signature, outputs)
 
     def steps_of(self, signature: str) -> Steps | None:
-        """The steps of a signature; None of one that has none.
+        """Returns the steps of a signature; None of one that has none.
 
         They are TensorFlow's: what LiteRT runs has no steps.
         """
@@ -309,7 +309,7 @@ def _told_of() -> Iterator[None]:
 
 
 def _signatures(directory: str) -> dict[str, SignatureInfo]:
-    """The signatures as `saved_model.pb` describes them."""
+    """Returns the signatures as `saved_model.pb` describes them."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     saved = saved_model_pb2.SavedModel()
@@ -370,7 +370,7 @@ def _strings(texts: list[str]) -> np.ndarray:
 
 
 def _examples(rows: list[dict[str, str]]) -> np.ndarray:
-    """A serialized `tf.Example` of each row."""
+    """Returns a serialized `tf.Example` of each row."""
     import tensorflow as tf
 
     array = np.empty(len(rows), object)
@@ -384,7 +384,7 @@ def _examples(rows: list[dict[str, str]]) -> np.ndarray:
 
 
 def _reason(message: str) -> str:
-    """What went wrong, without the node and the lines that made it."""
+    """Returns what went wrong, without the node and the lines that made it."""
     head = message.partition("[[{{node")[0]
     lines = [line.strip() for line in head.splitlines()]
     told = [line for line in lines if line and not line.startswith(_NO_REASONS)]

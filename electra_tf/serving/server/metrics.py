@@ -123,7 +123,7 @@ class Metrics:
             self.newest_version.labels(model).set(max(loaded))
 
     def page(self, tensorflow_serving: bool = False) -> bytes:
-        """All of it in Prometheus's text format.
+        """Returns all of it in Prometheus's text format.
 
         Args:
           tensorflow_serving: tell what TensorFlow Serving counts by its names,

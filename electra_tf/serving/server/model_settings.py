@@ -162,7 +162,9 @@ def _check_sizes(path: str, sizes: list[int], values: dict[str, int]) -> None:
 
 @functools.cache
 def _message() -> Any:
-    """The class of `BatchingParameters`, which no package on PyPI has."""
+    """Returns the class of `BatchingParameters`, which no package on PyPI
+    has.
+    """
     from google.protobuf import (
         descriptor_pb2,
         descriptor_pool,

@@ -37,7 +37,7 @@ class State:
     error: str = ""
 
     def as_json(self, version: int) -> dict[str, Any]:
-        """`ModelVersionStatus` of get_model_status.proto."""
+        """Returns `ModelVersionStatus` of get_model_status.proto."""
         return {
             "version": str(version),
             "state": self.name,
@@ -157,7 +157,7 @@ class ModelVersions:
     def get(
         self, name: str, version: int | None = None, label: str | None = None
     ) -> LoadedModel:
-        """The version that answers.
+        """Returns the version that answers.
 
         Args:
           name: of the model.
@@ -182,16 +182,16 @@ class ModelVersions:
         return versions[version]
 
     def loaded(self, name: str) -> list[LoadedModel]:
-        """The versions that can answer, the newest first."""
+        """Returns the versions that can answer, the newest first."""
         versions = self._loaded.get(name, {})
         return [versions[number] for number in sorted(versions, reverse=True)]
 
     def labels(self, name: str) -> dict[str, int]:
-        """Label -> the version that it is for, loaded or not."""
+        """Returns label -> the version that it is for, loaded or not."""
         return dict(self._models[name].labels) if name in self._models else {}
 
     def labelled(self, name: str, label: str) -> int:
-        """The number of the version with a label.
+        """Returns the number of the version with a label.
 
         Raises:
           RequestError: 400, there is none.
@@ -204,7 +204,7 @@ class ModelVersions:
     def status(
         self, name: str, version: int | None = None
     ) -> list[dict[str, Any]]:
-        """The state of one version or of all, the newest first.
+        """Returns the state of one version or of all, the newest first.
 
         Raises:
           RequestError: 404, never heard of.
@@ -287,7 +287,7 @@ class ModelVersions:
         }
 
     def _on_disk(self, directory: str) -> list[int]:
-        """The versions whose directory has a SavedModel."""
+        """Returns the versions whose directory has a SavedModel."""
         if not files.is_directory(directory):
             return []
         numbers = {
@@ -381,7 +381,8 @@ def _fingerprint(directory: str) -> object:
 
 
 def _without_paths(message: str, directory: str) -> str:
-    """An error for clients, who need not know where the server's files lie.
+    """Returns an error for clients, who need not know where the server's files
+    lie.
 
     Args:
       message: of an error in loading.
@@ -414,7 +415,7 @@ def _settle() -> None:
 
 
 def _no_version(directory: str) -> str:
-    """Why a directory cannot be served, and what may help."""
+    """Returns why a directory cannot be served, and what may help."""
     if not files.is_directory(directory):
         if files.exists(directory):
             return f"{directory}: is a file; name a directory of versions"

@@ -119,7 +119,7 @@ def check_rows(value: Any, most: int) -> None:
 
 
 def document(body: bytes) -> dict[str, Any]:
-    """The JSON object of a body.
+    """Returns the JSON object of a body.
 
     Raises:
       RequestError: 400, it is no JSON object.
@@ -147,7 +147,7 @@ def document(body: bytes) -> dict[str, Any]:
 
 
 def _columns(instances: Any, signature: SignatureInfo) -> dict[str, list[Any]]:
-    """Rows to one list for each input."""
+    """Returns rows to one list for each input."""
     if not isinstance(instances, list):
         raise invalid("Expecting 'instances' to be an list/array")
     if not instances:
@@ -179,7 +179,7 @@ def _columns(instances: Any, signature: SignatureInfo) -> dict[str, list[Any]]:
 
 
 def _named(inputs: Any, signature: SignatureInfo) -> dict[str, Any]:
-    """The value of each input, from an object or from a bare value."""
+    """Returns the value of each input, from an object or from a bare value."""
     if not _is_named(inputs):
         if len(signature.inputs) > 1:
             raise invalid(
@@ -223,7 +223,7 @@ def _arrays(
 
 
 def answer(outputs: dict[str, np.ndarray], by_row: bool) -> bytes:
-    """The body for a signature's outputs.
+    """Returns the body for a signature's outputs.
 
     Args:
       outputs: an array for each output; by row all have the same first axis.
@@ -254,14 +254,14 @@ def answer(outputs: dict[str, np.ndarray], by_row: bool) -> bytes:
 
 
 def _encoded(document: dict[str, Any], values: int) -> bytes:
-    """The text of a document that has so many values."""
+    """Returns the text of a document that has so many values."""
     if values > _MANY:
         return "".join(_written(document)).encode("utf-8")
     return json.dumps(document, ensure_ascii=False).encode("utf-8")
 
 
 def _written(value: Any) -> Iterator[str]:
-    """JSON, piece by piece: what writes it lets no other thread run."""
+    """Yields JSON, piece by piece: what writes it lets no other thread run."""
     if isinstance(value, dict):
         before = "{"
         for key, inner in value.items():
@@ -291,7 +291,7 @@ def _written(value: Any) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:
-    """A JSON value for an error message, cut to a readable length."""
+    """Returns a JSON value for an error message, cut to a readable length."""
     if isinstance(value, list | dict):
         kind = "list" if isinstance(value, list) else "object"
         return f"a {kind} of {len(value)}"
@@ -300,7 +300,7 @@ def _shown(value: Any) -> str:
 
 
 def _is_bytes(value: Any) -> bool:
-    """Whether `value` is `{"b64": "..."}`."""
+    """Returns whether `value` is `{"b64": "..."}`."""
     return (
         isinstance(value, dict)
         and len(value) == 1
@@ -309,7 +309,7 @@ def _is_bytes(value: Any) -> bool:
 
 
 def _to_array(value: Any, info: TensorInfo) -> np.ndarray:
-    """The array of a JSON value.
+    """Returns the array of a JSON value.
 
     Args:
       value: a number, text, truth value, `{"b64": ...}`, or lists of them.
@@ -439,7 +439,9 @@ def _string(leaf: Any) -> bytes:
 
 
 def _decimal(leaf: int | float, dtype: str) -> float:
-    """A number as it is; a whole one must have no more digits than fit."""
+    """Returns a number as it is; a whole one must have no more digits than
+    fit.
+    """
     about = np.finfo(_NUMPY_TYPES[dtype])
     if isinstance(leaf, int):
         fits = abs(leaf) < 2 ** (about.nmant + 1)
@@ -474,7 +476,7 @@ def _type_name(dtype: str) -> str:
 
 
 def _to_json(name: str, array: np.ndarray) -> Any:
-    """The nested lists of an array.
+    """Returns the nested lists of an array.
 
     Args:
       name: the output's name: what ends in "_bytes" is written in base64.

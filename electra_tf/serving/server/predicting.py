@@ -132,7 +132,7 @@ class BodyReader:
             self._held -= holding.size
 
     async def read(self, request: Request, holding: Holding) -> bytes:
-        """The whole body.
+        """Returns the whole body.
 
         Args:
           request: one whose body nobody has read.
@@ -160,7 +160,9 @@ class BodyReader:
         return body
 
     def _unpacked(self, body: bytes) -> bytes:
-        """A gzip body's content, which must be no larger than another's."""
+        """Returns a gzip body's content, which must be no larger than
+        another's.
+        """
         limit = self._limits.request_bytes
         found = bytearray()
         # A gzip file is one stream after another, perhaps of nothing each:
@@ -261,7 +263,7 @@ class Predicting:
         return self._batcher.overloaded
 
     async def answer(self, request: Request, target: Target) -> bytes:
-        """The body of the answer.
+        """Returns the body of the answer.
 
         Raises:
           RequestError: whatever is wrong with the request or the server.
@@ -296,7 +298,7 @@ class Predicting:
         inputs: Arrays,
         client_goes: Goes | None = None,
     ) -> Arrays:
-        """A signature's outputs, whichever protocol asks for them.
+        """Returns a signature's outputs, whichever protocol asks for them.
 
         Args:
           model: a loaded version.
@@ -331,7 +333,9 @@ class Predicting:
         inputs: Arrays,
         client_goes: Goes | None,
     ) -> Arrays:
-        """The outputs, unless the client goes or time runs out before."""
+        """Returns the outputs, unless the client goes or time runs out
+        before.
+        """
         seconds = work.settings.answer_seconds or self._limits.answer_seconds
         answer = asyncio.ensure_future(self._batcher.submit(work, inputs))
         gone = client_goes and asyncio.ensure_future(client_goes())

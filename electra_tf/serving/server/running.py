@@ -56,7 +56,7 @@ class Settings:
       limits: sizes and times.
       batching: sizes and times.
       allowed_hosts: see `browsers.Browsers`, and so the next.
-      cors_origins: see there.
+      cors_origins: see `browsers.Browsers`.
       engine: what runs the models; see `lite_signatures.of_version`.
     """
 
@@ -240,7 +240,7 @@ class _Server(uvicorn.Server):
 
 
 def _accepted(listener: socket.socket) -> list[socket.socket]:
-    """The clients that have connected and wait to be taken.
+    """Returns the clients that have connected and wait to be taken.
 
     Closing the listener would throw them out.
     """
@@ -267,12 +267,12 @@ def in_thread(server: ModelServer) -> threading.Thread:
 
 
 def _bracketed(host: str) -> str:
-    """An address as it stands before a port."""
+    """Returns an address as it stands before a port."""
     return f"[{host}]" if ":" in host else host
 
 
 def _bound(host: str, port: int, flag: str = "--port") -> socket.socket:
-    """A socket with the address, not yet listening."""
+    """Returns a socket with the address, not yet listening."""
     try:
         found = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -337,7 +337,7 @@ def switch_often(seconds: float = 0.001) -> None:
 
 
 def parallel_calls() -> int:
-    """The calls that are best run at the same time on this machine."""
+    """Returns the calls that are best run at the same time on this machine."""
     import tensorflow as tf
 
     if tf.config.list_physical_devices("GPU"):

@@ -41,7 +41,7 @@ class TensorInfo:
         return bool(self.shape and self.shape[0] is None)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether a tensor of this shape is one of these."""
+        """Returns whether a tensor of this shape is one of these."""
         return self.shape is None or (
             len(self.shape) == len(shape)
             and all(
@@ -51,7 +51,7 @@ class TensorInfo:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """`TensorInfo` of tensorflow/core/protobuf/meta_graph.proto."""
+        """Returns `TensorInfo` of tensorflow/core/protobuf/meta_graph.proto."""
         sizes = [-1 if size is None else size for size in self.shape or ()]
         return {
             "dtype": self.dtype,
@@ -121,7 +121,9 @@ class SignatureInfo:
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """`SignatureDef` of tensorflow/core/protobuf/meta_graph.proto."""
+        """Returns `SignatureDef` of
+        tensorflow/core/protobuf/meta_graph.proto.
+        """
         return {
             "inputs": {k: info.as_json() for k, info in self.inputs.items()},
             "outputs": {k: info.as_json() for k, info in self.outputs.items()},
@@ -152,7 +154,8 @@ class SignatureInfo:
 
 
 def row_bytes(inputs: Arrays, by_row: bool = True) -> np.ndarray:
-    """How long the texts of each row are, int64 [rows]; 0 without texts.
+    """Returns how long the texts of each row are, int64 [rows]; 0 without
+    texts.
 
     Args:
       inputs: arrays of a call.
@@ -168,7 +171,7 @@ def row_bytes(inputs: Arrays, by_row: bool = True) -> np.ndarray:
 
 
 def cuts(sizes: np.ndarray, rows: int, padded_bytes: int) -> Iterator[slice]:
-    """Where to divide rows, so that no call is too large.
+    """Yields where to divide rows, so that no call is too large.
 
     Args:
       sizes: the bytes of each row.
@@ -187,7 +190,9 @@ def cuts(sizes: np.ndarray, rows: int, padded_bytes: int) -> Iterator[slice]:
 
 
 def joined_values(parts: Sequence[Mapping[str, Any]]) -> int:
-    """How many values `join` would make of these parts, from their shapes."""
+    """Returns how many values `join` would make of these parts, from their
+    shapes.
+    """
     total = 0
     for name in parts[0]:
         shapes = [part[name].shape for part in parts]
@@ -198,7 +203,7 @@ def joined_values(parts: Sequence[Mapping[str, Any]]) -> int:
 
 
 def join(parts: Sequence[Arrays]) -> Arrays:
-    """The outputs of consecutive rows as those of one call.
+    """Returns the outputs of consecutive rows as those of one call.
 
     Narrower arrays are padded: text with "", whole numbers with -1, decimals
     with 0, truth values with False.

@@ -41,7 +41,7 @@ class Steps:
 
 
 def of_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Those of some signatures that are there in steps."""
+    """Returns those of some signatures that are there in steps."""
     known = set(names)
     return tuple(
         name for name in known if all(name + end in known for end in SUFFIXES)

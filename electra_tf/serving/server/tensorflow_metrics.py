@@ -24,7 +24,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def as_tensorflow_serving(metrics: Iterable[Metric]) -> bytes:
-    """The lines of Prometheus's text format.
+    """Returns the lines of Prometheus's text format.
 
     Args:
       metrics: those of `metrics.Metrics`.

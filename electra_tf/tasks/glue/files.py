@@ -1,8 +1,8 @@
-"""GLUE from the official TSV files, and through TensorFlow Datasets.
+"""Reads GLUE from the official TSV files, or by TensorFlow Datasets.
 
-The files have no quoting, CoLA's train and dev no header, QQP's some rows that
-are cut off, and test files no labels. Rows are kept and numbered as TensorFlow
-Datasets does.
+The files have no quoting, CoLA's train and dev have no header, some rows of QQP
+are truncated, and test files have no labels. Rows are kept and numbered as
+TensorFlow Datasets does.
 """
 
 import io
@@ -29,10 +29,10 @@ _AX_NAMES = ("AX", "diagnostic-full", "diagnostic", "test")
 _AX_FOLDERS = ("AX", "diagnostic", "MNLI")
 _AX_FULL = {"sentence1": "Premise", "sentence2": "Hypothesis", "label": "Label"}
 
-# The text of the only row of a split that stands for a file that was not
-# there: TensorFlow Datasets has no empty splits. See tools/prepare_glue.py.
+# The text of the single row that stands for a missing file: TensorFlow Datasets
+# has no empty splits. See tools/prepare_glue.py.
 NO_FILE = "(electra_tf: no such file was given)"
-# What MRPC is downloaded as; the other sets have one file each.
+# The files that MRPC is downloaded as; other sets have one file each.
 MRPC_FILES = (
     "msr_paraphrase_train.txt",
     "msr_paraphrase_test.txt",
@@ -42,7 +42,7 @@ _BATCH = 1024
 
 
 class GlueRow(NamedTuple):
-    """One row.
+    """One row of an official file.
 
     Attributes:
       texts: one or two.
@@ -58,17 +58,17 @@ class GlueRow(NamedTuple):
 
 
 def folder_of(glue_set: GlueSet, data: str) -> str | None:
-    """The folder with the set's official files.
+    """Returns the folder with the set's official files.
 
     Args:
-      glue_set: which.
-      data: that folder, or one that holds it under its official name.
+      glue_set: the set.
+      data: that folder, or one that contains it under its official name.
 
     Returns:
-      None where `data` holds no official files of any set.
+      The folder; None where `data` has no official files of any set.
 
     Raises:
-      UserError: it holds those of other sets alone.
+      UserError: it has the files of other sets only.
     """
     folders = _AX_FOLDERS if glue_set.name == "ax" else (glue_set.folder,)
     for folder in (data, *(files.join(data, name) for name in folders)):
@@ -88,12 +88,12 @@ def folder_of(glue_set: GlueSet, data: str) -> str | None:
 
 
 def path_of(glue_set: GlueSet, folder: str, split: str) -> str | None:
-    """The file of a split in the set's folder; None where it is missing."""
+    """Returns a split's file in the set's folder; None if missing."""
     names: tuple[str, ...] = (glue_set.files[split],)
     if glue_set.name == "ax":
         names = _AX_NAMES
         if folder.rstrip("/").rpartition("/")[2] not in _AX_FOLDERS[:2]:
-            names = _AX_NAMES[:-1]  # any set's folder has a test.tsv
+            names = _AX_NAMES[:-1]  # every set's folder has a test.tsv
     for name in names:
         path = files.join(folder, f"{name}.tsv")
         if files.exists(path):
@@ -102,13 +102,13 @@ def path_of(glue_set: GlueSet, folder: str, split: str) -> str | None:
 
 
 def rows(glue_set: GlueSet, path: str) -> Iterator[GlueRow]:
-    """The rows of an official file.
+    """Reads the rows of an official file.
 
-    Rows that are cut off are left out, and how many is logged.
+    Truncated rows are left out, and their number is logged.
 
     Raises:
-      UserError: unreadable, without the set's columns, or a label that is
-        none of its.
+      UserError: the file is unreadable, lacks the set's columns, or has a label
+        that the set does not know.
     """
     bad = []
     columns: dict[str, int] | None = None
@@ -146,7 +146,7 @@ def rows(glue_set: GlueSet, path: str) -> Iterator[GlueRow]:
 
 
 def cells_of(path: str) -> Iterator[tuple[int, list[str]]]:
-    """The line number, from 1, and the cells of each line that has any.
+    """Yields line number, from 1, and cells of each line that is not empty.
 
     Any end of line counts, as for TensorFlow Datasets.
     """
@@ -159,10 +159,10 @@ def cells_of(path: str) -> Iterator[tuple[int, list[str]]]:
 def _columns(
     glue_set: GlueSet, cells: list[str], place: str
 ) -> tuple[dict[str, int], bool]:
-    """Column -> its number, and whether `cells` is the header."""
+    """Returns column -> number, and whether `cells` is the header."""
     found = {name: i for i, name in enumerate(cells)}
     if glue_set.name == "cola" and "sentence" not in found:
-        # Four columns, the second 0 or 1: a row already.
+        # Four columns, the second 0 or 1: already a row, not a header.
         if len(cells) == 4 and cells[1] in ("0", "1"):
             return {name: i for i, name in enumerate(COLA_COLUMNS)}, False
     if glue_set.name == "ax" and "Premise" in found:
@@ -177,7 +177,7 @@ def _columns(
 
 
 def _answer(glue_set: GlueSet, cell: str, place: str) -> str | float | None:
-    """A label, written as name or number, or a number."""
+    """Parses an answer: a label written as name or number, or a score."""
     try:
         if glue_set.labels is None:
             # As exact as in TensorFlow Datasets, which stores float32.
@@ -204,15 +204,15 @@ def _answer(glue_set: GlueSet, cell: str, place: str) -> str | float | None:
 def downloaded_rows(
     glue_set: GlueSet, splits: Sequence[str], data_dir: str | None
 ) -> dict[str, list[GlueRow]]:
-    """Rows by split, each in the order of the source; downloads if it must.
+    """Returns rows by split in the source's order; downloads if needed.
 
     Args:
-      glue_set: which.
+      glue_set: the set.
       splits: which of its splits; one that the data lacks is left out.
-      data_dir: of TensorFlow Datasets; its own default where None.
+      data_dir: directory of TensorFlow Datasets; None takes its default.
 
     Raises:
-      UserError: it can be neither found nor downloaded.
+      UserError: the data can be neither found nor downloaded.
     """
     import tensorflow_datasets as tfds
 
@@ -251,20 +251,20 @@ def downloaded_rows(
 
 
 def builder_of(glue_set: GlueSet, data_dir: str | None) -> Any:
-    """The set's `tfds.core.DatasetBuilder`."""
+    """Returns the set's `tfds.core.DatasetBuilder`."""
     import tensorflow_datasets as tfds
 
     return tfds.builder(f"glue/{glue_set.name}", data_dir=data_dir)
 
 
 def downloads_folder(builder: Any) -> str:
-    """Where the downloads of all data sets are."""
+    """Returns where the downloads of all data sets are."""
     data_dir = os.fspath(builder.data_path.parents[2])  # of glue/NAME/VERSION
     return files.join(data_dir, "downloads")
 
 
 def cached_files(builder: Any) -> dict[str, str]:
-    """URL -> the file where a download of it is looked for."""
+    """Returns URL -> the file where a download of it is looked for."""
     from tensorflow_datasets.core.download import resource
 
     urls = [builder.builder_config.data_url]
@@ -276,7 +276,7 @@ def cached_files(builder: Any) -> dict[str, str]:
         ]
     folder = files.join(downloads_folder(builder), "glue")
     return {
-        # Found under the checksum of what is to be downloaded.
+        # Stored under the checksum of the file to be downloaded.
         url: files.join(
             folder, resource.get_dl_fname(url, builder.url_infos[url].checksum)
         )
@@ -285,7 +285,7 @@ def cached_files(builder: Any) -> dict[str, str]:
 
 
 def _check_network(builder: Any) -> None:
-    """Fails at once where a download would be tried for minutes."""
+    """Fails at once without a network: a download would retry for minutes."""
     if urllib.request.getproxies():
         return  # names are resolved elsewhere
     if ".testing." in type(builder).download_and_prepare.__module__:
@@ -325,5 +325,5 @@ def _stored_answer(glue_set: GlueSet, label: np.generic) -> str | float | None:
     if label == UNLABELLED:
         return None
     if glue_set.labels is None:
-        return float(str(label))  # 3.8, which float32 has not
+        return float(str(label))  # 3.8, which float32 cannot hold
     return glue_set.labels[int(label)]

@@ -1,4 +1,4 @@
-"""Question answering: SQuAD, files of its form, XQuAD, MRQA, Chinese sets."""
+"""Answers questions: SQuAD, files of its form, XQuAD, MRQA, Chinese sets."""
 
 import dataclasses
 import json
@@ -35,27 +35,27 @@ from electra_tf.text.tokenizer import Tokenizer
 _log = logging.getLogger(__name__)
 _Names = Mapping[str, Mapping[str, Sequence[str]]]
 READERS = {"squad": read_squad, "mrqa": read_mrqa}
-_TOLD = 5  # examples that cannot be trained on, in the log
+_LOGGED = 5  # examples that cannot be trained on, in the log
 
 
 class QuestionAnswering(FileTask):
-    """Spans of a context that answer a question.
+    """Finds the span of a context that answers a question.
 
-    "squad/v1.1" has an answer to every question, "squad/v2.0" has not; of
-    plain "squad" the training data tells.
+    "squad/v1.1" has an answer to every question, "squad/v2.0" does not; for
+    plain "squad" the training data decides.
 
     Attributes:
-      skipped: of the examples last made into training features, those that
-        cannot be trained on: "place, id: reason".
+      skipped: "place, id: reason" for the examples that the last training
+        features left out, as they cannot be trained on.
     """
 
     Options: ClassVar[type] = QAOptions
     form: ClassVar[str] = "squad"  # of the files, a key of `READERS`
     splitter: ClassVar[Splitter] = WORDS
     default_epochs = 2.0  # the paper's
-    # Whether every question of the family has an answer.
+    # Whether all questions of the family have an answer.
     answered: ClassVar[bool] = False
-    # Member of the family -> split -> names in --data; "" is the family
+    # Member of the family -> split -> file names in --data; "" is the family
     # without a member, "*" any other member.
     official_names: ClassVar[_Names] = {
         "": {
@@ -93,7 +93,7 @@ class QuestionAnswering(FileTask):
     def unanswerable(self) -> bool:
         """Whether there may be questions without an answer.
 
-        Of a model from elsewhere, which does not tell, a threshold does.
+        Imported models do not say; a threshold among their options does.
         """
         told = self.state.get("unanswerable")
         if told is None:
@@ -102,13 +102,13 @@ class QuestionAnswering(FileTask):
 
     @property
     def metric(self) -> str:  # type: ignore[override]
-        """F1; that at the best threshold, where there is one."""
+        """F1, at the best threshold if there is one."""
         return "best_f1" if self.unanswerable else "f1"
 
     # --- examples ----------------------------------------------------------
 
     def read_files(self, paths: Sequence[str], split: str) -> list[QAExample]:
-        """The questions of a file."""
+        """Returns the questions of a file."""
         return self._read_file(paths[0], 0)
 
     def _read_file(self, path: str, first_number: int) -> list[QAExample]:
@@ -118,7 +118,7 @@ class QuestionAnswering(FileTask):
         return READERS[form](path)
 
     def find(self, split: str) -> tuple[str, ...]:
-        """The official file, or of sets of one's own one that is named so."""
+        """Returns the official file, or one of your own with a usual name."""
         found = super().find(split)
         if found or not self.data or not files.is_directory(self.data):
             return found
@@ -128,7 +128,7 @@ class QuestionAnswering(FileTask):
         return splits.shards(path)
 
     def _of_others(self) -> set[str]:
-        """Names of files of other members of the family."""
+        """Returns file names of other members of the family."""
         return {
             f"{name.rpartition('/')[2]}{end}"
             for names in self.official_names.values()
@@ -146,11 +146,11 @@ class QuestionAnswering(FileTask):
         return with_unanswerable(found)
 
     def identity(self, example: QAExample) -> str:
-        """Its context: questions on one are held out together."""
+        """Returns the context: questions on one are held out together."""
         return example.context
 
     def file_names(self, split: str) -> list[str]:
-        """The official ones."""
+        """Returns the official file names."""
         names = self.official_names.get(self._member)
         if names is None:
             names = self.official_names["*"]
@@ -158,17 +158,17 @@ class QuestionAnswering(FileTask):
 
     @property
     def usual_file(self) -> str:  # type: ignore[override]
-        """The official one."""
+        """The official name of the training file."""
         return " or ".join(self.file_names("train"))
 
     def fit(self, examples: Sequence[QAExample]) -> None:
-        """Whether there are questions without an answer."""
+        """Learns whether there are questions without an answer."""
         self.state.setdefault(
             "unanswerable", any(e.impossible for e in examples)
         )
 
     def record(self, item: Any) -> Mapping[str, Any]:
-        """A mapping with question and context, or a pair of them."""
+        """Returns a mapping with question and context, or a pair of them."""
         if isinstance(item, Mapping):
             return item
         if isinstance(item, tuple | list) and len(item) == 2:
@@ -179,7 +179,7 @@ class QuestionAnswering(FileTask):
         )
 
     def example(self, record: Mapping[str, Any], place: str) -> QAExample:
-        """From `question`, `context` and, if it has one, `id`."""
+        """Makes an example from `question`, `context` and, if given, `id`."""
         found = self.asked(record, place)
         for name in ("question", "context"):
             if not getattr(found, name).strip():
@@ -187,7 +187,7 @@ class QuestionAnswering(FileTask):
         return found
 
     def asked(self, record: Mapping[str, Any], place: str) -> QAExample:
-        """The same; either text may be empty."""
+        """Makes an example like `example`, but either text may be empty."""
         texts = {}
         for name in ("question", "context"):
             text = record.get(name)
@@ -210,7 +210,7 @@ class QuestionAnswering(FileTask):
     # --- the model's side --------------------------------------------------
 
     def head(self) -> TaskHeadConfig:
-        """A span head, joint or not."""
+        """Returns a span head, joint or not."""
         options = self.options
         return TaskHeadConfig(
             HEADS[options.head],
@@ -225,7 +225,7 @@ class QuestionAnswering(FileTask):
         examples: Sequence[QAExample],
         training: bool,
     ) -> Features:
-        """Windows of the questions; see `Task.features`."""
+        """Returns windows of the questions; see `Task.features`."""
         chosen = np.arange(len(examples))
         if training:
             chosen = self._usable(examples)
@@ -244,7 +244,9 @@ class QuestionAnswering(FileTask):
         )
 
     def _usable(self, examples: Sequence[QAExample]) -> np.ndarray:
-        """Numbers of those that can be trained on, int64; tells the others."""
+        """Returns the numbers of usable examples, int64, and logs the
+        others.
+        """
         reasons = [unusable(e, self.splitter) for e in examples]
         self.skipped = [
             f"{e.place}, {e.question_id}: {reason}"
@@ -252,8 +254,8 @@ class QuestionAnswering(FileTask):
             if reason
         ]
         if self.skipped:
-            shown = "; ".join(self.skipped[:_TOLD])
-            more = len(self.skipped) - _TOLD
+            shown = "; ".join(self.skipped[:_LOGGED])
+            more = len(self.skipped) - _LOGGED
             _log.warning(
                 "%d of %d questions are not trained on: %s%s",
                 len(self.skipped), len(examples), shown,
@@ -264,11 +266,11 @@ class QuestionAnswering(FileTask):
     def network_inputs(
         self, batch: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """The true start, which a joint head's end is trained on."""
+        """Returns the true start, which a joint head's end is trained on."""
         return {"start_positions": batch["start_positions"]}
 
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """[B]; see `losses.span_loss`."""
+        """Returns the loss, [B]; see `losses.span_loss`."""
         return losses.span_loss(
             outputs.spans,
             batch["start_positions"],
@@ -278,7 +280,7 @@ class QuestionAnswering(FileTask):
         )
 
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """The best starts and ends; see `qa_answers.beam_tensors`."""
+        """Returns the best starts and ends; see `qa_answers.beam_tensors`."""
         return qa_answers.beam_tensors(outputs.spans, self.options.beam_size)
 
     # --- answers -----------------------------------------------------------
@@ -289,7 +291,7 @@ class QuestionAnswering(FileTask):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """Answers, with where they stand; "" for no answer."""
+        """Returns answers with their place in the context; "" for no answer."""
         windows: qa_features.Windows = features.extra
         config = qa_answers.AnswerConfig(
             self.options.n_best_size, self.options.max_answer_length
@@ -338,7 +340,7 @@ class QuestionAnswering(FileTask):
         return null_odds is not None and null_odds > self.threshold
 
     def _answer(self, prediction: Prediction) -> str:
-        """At the threshold as it is now."""
+        """Returns the answer at the current threshold; "" for none."""
         if self._is_null(prediction["null_odds"]):
             return ""
         return _best_text(prediction)
@@ -346,7 +348,9 @@ class QuestionAnswering(FileTask):
     def scores(
         self, examples: Sequence[QAExample], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Those of `qa_metrics`, over questions whose answer is known."""
+        """Returns the scores of `qa_metrics`, over questions with known
+        answers.
+        """
         known = [
             (example.answers, prediction)
             for example, prediction in zip(examples, predictions)
@@ -367,13 +371,13 @@ class QuestionAnswering(FileTask):
     def _scores(
         self, truths: Sequence[Sequence[str]], answers: Sequence[str]
     ) -> dict[str, float]:
-        """Where every question has an answer."""
+        """Returns the scores where every question has an answer."""
         return qa_metrics.squad1_scores(truths, answers)
 
     def tune(
         self, examples: Sequence[QAExample], predictions: Sequence[Prediction]
     ) -> None:
-        """The threshold with the best F1."""
+        """Chooses the threshold with the best F1."""
         if self.unanswerable:
             found = self.scores(examples, predictions)
             if found:
@@ -385,7 +389,8 @@ class QuestionAnswering(FileTask):
         examples: Sequence[QAExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """What SQuAD's script and leaderboards take, and what was left out.
+        """Returns the files of SQuAD's script, and the list of skipped
+        questions.
 
         `predictions.json` (id -> answer, "" for none), `nbest_predictions.json`
         (id -> the best answers, whatever the odds), and where questions may be
@@ -411,9 +416,9 @@ class QuestionAnswering(FileTask):
     def constant(
         self, train: Sequence[QAExample], held_out: Sequence[QAExample]
     ) -> list[Prediction]:
-        """No answer where there are such questions; else the first words.
+        """Predicts no answer if some have none, else the context's first words.
 
-        As many as the median answer has.
+        Their number is that of the median answer.
         """
         lengths = [len(e.target) for e in train if e.target]
         length = int(np.median(lengths)) if lengths else 0
@@ -432,7 +437,7 @@ class QuestionAnswering(FileTask):
 
 
 class XQuAD(QuestionAnswering):
-    """Answers in one language, by what was trained in English.
+    """Answers in another language, with a model trained on English.
 
     "xquad/de" is tested on xquad.de.json; it is trained on SQuAD 1.1, with
     which it shares --data.
@@ -449,7 +454,7 @@ class XQuAD(QuestionAnswering):
 
 
 class Mrqa(QuestionAnswering):
-    """One of MRQA's sets, scored as SQuAD 1.1.
+    """Answers the questions of MRQA's sets, scored as SQuAD 1.1.
 
     "mrqa/SQuAD" is in train/SQuAD.jsonl.gz and dev/SQuAD.jsonl.gz, as the
     shared task lays them out, or in a folder SQuAD; plain "mrqa" in
@@ -473,11 +478,11 @@ class Mrqa(QuestionAnswering):
 
 
 class ChineseQA(QuestionAnswering):
-    """Contexts without spaces, answers and scores by character.
+    """Answers on texts without spaces; answers and scores are by character.
 
     "chinese_qa/cmrc2018" is in simplified, "chinese_qa/drcd" in traditional
-    Chinese, plain "chinese_qa" is data of one's own. All have the form of
-    SQuAD 1.1 and an answer to every question.
+    Chinese, plain "chinese_qa" is data of your own. All have the form of SQuAD
+    1.1 and an answer to every question.
     """
 
     Options: ClassVar[type] = ChineseQAOptions
@@ -512,10 +517,10 @@ class ChineseQA(QuestionAnswering):
         examples: Sequence[QAExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """As those of SQuAD, and `f1_differences.txt`.
+        """Returns the files of SQuAD, and `f1_differences.txt`.
 
-        That lists the questions whose F1 the official script, which cuts
-        words of other scripts by NLTK, may find another.
+        That file lists the questions whose F1 may differ in the official
+        script, which splits words of other scripts by NLTK.
         """
         found = super().files(split, examples, predictions)
         lines = [
@@ -536,13 +541,13 @@ class ChineseQA(QuestionAnswering):
 
 
 def _best_text(prediction: Prediction) -> str:
-    """The best answer, whatever the odds that there is none."""
+    """Returns the best answer, ignoring the odds that there is none."""
     best = prediction["n_best"]
     return best[0]["text"] if best else ""
 
 
 def _word_end(context: str, length: int) -> int:
-    """Where the word that holds character `length - 1` ends."""
+    """Returns where the word that holds character `length - 1` ends."""
     end = context.find(" ", length)
     return len(context) if end < 0 else end
 

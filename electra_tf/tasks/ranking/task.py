@@ -1,4 +1,4 @@
-"""Ranking: a cross-encoder that scores a passage for a query."""
+"""Ranks passages by a cross-encoder that scores a passage for a query."""
 
 import collections
 import dataclasses
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Ranking(FileTask):
-    """The task; see `tasks.task.Task`. Its examples are pairs."""
+    """The ranking task; see `tasks.task.Task`. Its examples are pairs."""
 
     Options: ClassVar[type] = RankingOptions
     options: RankingOptions
@@ -40,13 +40,13 @@ class Ranking(FileTask):
 
     @property
     def metric(self) -> str:  # type: ignore[override]
-        """As the options say."""
+        """The metric that the options name."""
         return self.options.metric
 
     # --- examples ----------------------------------------------------------
 
     def read(self, split: str) -> Sequence[Pair] | None:
-        """The pairs of a split; see `FileTask.read`."""
+        """Returns the pairs of a split; see `FileTask.read`."""
         pairs = super().read(split)
         if pairs and split == "validation":
             self._check_judged(pairs, self._source(split)[0][0])
@@ -55,7 +55,7 @@ class Ranking(FileTask):
         return pairs
 
     def read_files(self, paths: Sequence[str], split: str) -> list[Pair]:
-        """The pairs of a file."""
+        """Returns the pairs of a file."""
         if not self.trained:
             self.options = ranking_pairs.with_columns(self.options, paths[0])
         trained = set(paths) <= set(self.find("train"))
@@ -63,15 +63,15 @@ class Ranking(FileTask):
         return read_pairs(paths[0], self.options, form, split != "test")
 
     def identity(self, example: Pair) -> str:
-        """Its query: all of its passages are on one side."""
+        """Returns the query: all its passages are on one side of the split."""
         return example.query
 
     def draw(
         self, examples: Sequence[Pair], count: int, seed: int
     ) -> Sequence[Pair]:
-        """Whole queries at random, until they have `count` pairs or more.
+        """Samples whole queries until they have `count` pairs or more.
 
-        Of a query with a part of its passages nothing could be learned.
+        Nothing could be learned from a query with some of its passages missing.
         """
         sizes = collections.Counter(pair.query for pair in examples)
         queries = list(sizes)
@@ -99,7 +99,7 @@ class Ranking(FileTask):
             )
 
     def _negatives(self, pairs: Sequence[Pair]) -> list[Pair]:
-        """Of the extra file, those for queries that are trained on."""
+        """Returns the extra file's negatives for the queries trained on."""
         given = self.options.negatives_file
         if given is None:
             return []
@@ -115,7 +115,7 @@ class Ranking(FileTask):
         return kept
 
     def fit(self, examples: Sequence[Pair]) -> None:
-        """Refuses what nothing can be learned from."""
+        """Refuses pairs from which nothing can be learned."""
         if not self._groups(examples).pairs.size:
             least = self.options.relevant_from
             raise UserError(
@@ -125,7 +125,7 @@ class Ranking(FileTask):
             )
 
     def example(self, record: Mapping[str, Any], place: str) -> Pair:
-        """A pair from the query's and the passage's column."""
+        """Makes a pair from the query's and the passage's column."""
         return ranking_pairs.pair_of(record, self.options.column_names, place)
 
     def asked(self, record: Mapping[str, Any], place: str) -> Pair:
@@ -134,7 +134,7 @@ class Ranking(FileTask):
         return ranking_pairs.pair_of(record, names, place, may_be_empty=True)
 
     def record(self, item: Any) -> Mapping[str, Any]:
-        """(query, passage), or a mapping with both."""
+        """Returns (query, passage), or a mapping with both."""
         if isinstance(item, tuple | list) and len(item) == 2:
             columns = self.options.column_names
             return {columns.query: item[0], columns.passage: item[1]}
@@ -147,7 +147,7 @@ class Ranking(FileTask):
     # --- the model's side --------------------------------------------------
 
     def head(self) -> TaskHeadConfig:
-        """One score."""
+        """Returns a head with one score."""
         return TaskHeadConfig(
             "sequence",
             num_labels=1,
@@ -158,10 +158,10 @@ class Ranking(FileTask):
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Pair], training: bool
     ) -> Features:
-        """Rows; in training groups of G, and `relevance` [units, G].
+        """Returns rows; in training groups of G, with `relevance` [units, G].
 
-        With the pointwise loss there are no groups but single rows, of the
-        same pairs, and `relevance` is [rows], 0 or 1.
+        The pointwise loss takes the same pairs as single rows without groups,
+        with `relevance` [rows], 0 or 1.
         """
         options = self.options
         if not training:
@@ -207,7 +207,7 @@ class Ranking(FileTask):
         )
 
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """[B]: the loss of each group; pointwise, of each row."""
+        """Returns the loss of each group, or pointwise of each row, [B]."""
         relevance = batch["relevance"]
         scores = tf.reshape(outputs.logits, tf.shape(relevance))
         if self.options.loss == "pointwise":
@@ -215,7 +215,7 @@ class Ranking(FileTask):
         return ranking_scores.LOSSES[self.options.loss](scores, relevance)
 
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """`score` [rows]; of models from elsewhere perhaps from 0 to 1."""
+        """Returns `score` [rows]; imported models may give it from 0 to 1."""
         score = outputs.logits[:, 0]
         if self.state.get("activation") == "sigmoid":
             score = tf.sigmoid(score)
@@ -229,13 +229,15 @@ class Ranking(FileTask):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """`score` of each pair: a logit, to be compared for one query."""
+        """Returns `score` of each pair: a logit, comparable within one
+        query.
+        """
         return [{"score": float(output["score"])} for output in outputs]
 
     def scores(
         self, examples: Sequence[Pair], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """MRR@10, nDCG@10 and MAP; see `ranking_scores`."""
+        """Returns MRR@10, nDCG@10 and MAP; see `ranking_scores`."""
         queries: dict[str, list[tuple[float, float]]] = {}
         for pair, prediction in zip(examples, predictions):
             if pair.relevance is not None:
@@ -253,7 +255,7 @@ class Ranking(FileTask):
         examples: Sequence[Pair],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """The ranking in TREC's form."""
+        """Returns the ranking as a file in TREC's form."""
         scores = [prediction["score"] for prediction in predictions]
         text = ranking_pairs.run_text(examples, scores, "electra_tf")
         return {f"{split}_run.txt": text.encode("utf-8")}
@@ -261,6 +263,6 @@ class Ranking(FileTask):
     def constant(
         self, train: Sequence[Pair], held_out: Sequence[Pair]
     ) -> list[Prediction]:
-        """A random order, always the same one."""
+        """Returns a random order, always the same one."""
         draws = np.random.default_rng(0).random(len(held_out))
         return [{"score": float(score)} for score in draws]

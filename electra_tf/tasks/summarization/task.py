@@ -1,7 +1,7 @@
-"""Extractive summarisation: a text's own sentences, the ones that say most.
+"""Summarizes a text by its own most important sentences.
 
-As BertSum (Liu & Lapata 2019): every sentence is scored with the others around
-it, the best ones that do not repeat each other are the summary.
+As in BertSum (Liu & Lapata 2019), every sentence is scored in its context, and
+the best ones that do not repeat each other are the summary.
 """
 
 import logging
@@ -28,9 +28,9 @@ _LEAD = Length(sentences=3)
 
 
 class ExtractiveSummarization(FileTask):
-    """A document -> some of its sentences, in their order.
+    """Summarizes a document by some of its sentences, in their order.
 
-    In `state`, `ratio` is how long summaries are of their documents.
+    `ratio` in `state` is the mean length of summaries relative to documents.
     """
 
     Options: ClassVar[type] = SummaryOptions
@@ -46,17 +46,17 @@ class ExtractiveSummarization(FileTask):
     # --- examples ----------------------------------------------------------
 
     def read_files(self, paths: Sequence[str], split: str) -> list[Article]:
-        """The documents of a table."""
+        """Returns the documents of a table."""
         if not self.trained:
             self.options = articles.with_columns(self.options, paths[0])
         return articles.read(paths[0], self.options, split != "test")
 
     def identity(self, example: Article) -> str:
-        """The document."""
+        """Returns the document."""
         return example.text
 
     def fit(self, examples: Sequence[Article]) -> None:
-        """How long summaries are."""
+        """Learns how long summaries are."""
         ratios = [
             len(words(article.summary or ""))
             / max(1, sum(len(article.words[i]) for i in article.candidates))
@@ -65,23 +65,23 @@ class ExtractiveSummarization(FileTask):
         self.state["ratio"] = float(np.clip(np.mean(ratios), 0.01, 1.0))
 
     def example(self, record: Mapping[str, Any], place: str) -> Article:
-        """From the document's column, or from `text`."""
+        """Makes a document from its column, or from `text`."""
         return articles.article(self._bare(record), place, self.options)
 
     def asked(self, record: Mapping[str, Any], place: str) -> Article:
-        """The same; a text without a sentence has an empty summary."""
+        """Makes a document; a text without a sentence has an empty summary."""
         bare = self._bare(record)
         return articles.article(bare, place, self.options, may_be_empty=True)
 
     def _bare(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The document alone, without its summary."""
+        """Returns the document alone, without its summary."""
         column = self.options.document_column
         if column not in record and "text" in record:
             return {column: record["text"]}
         return {column: record[column]} if column in record else record
 
     def record(self, item: Any) -> Mapping[str, Any]:
-        """A text, or a mapping with one."""
+        """Returns a text, or a mapping with one."""
         if isinstance(item, str):
             return {self.options.document_column: item}
         if isinstance(item, Mapping):
@@ -91,18 +91,19 @@ class ExtractiveSummarization(FileTask):
     # --- the model's side --------------------------------------------------
 
     def head(self) -> SentenceHeadConfig:  # type: ignore[override]
-        """A score for each sentence."""
+        """Returns a head with a score for each sentence."""
         return SentenceHeadConfig()
 
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Article], training: bool
     ) -> Features:
-        """Windows of sentences, `[CLS] sentence [SEP] [CLS] ...`, as BertSum.
+        """Returns windows of sentences, `[CLS] sentence [SEP] [CLS] ...`, as
+        BertSum.
 
         Segment ids are the numbers of sentences in the whole document: the
-        network makes 0 and 1 in turn of them, and knows where it reads. In
-        training, documents that have nothing in common with their
-        summaries are left out.
+        network alternates 0 and 1 by them, and knows where in the document it
+        is. In training, documents that share nothing with their summaries are
+        left out.
         """
         length = self.options.max_seq_length
         if not training:
@@ -128,7 +129,7 @@ class ExtractiveSummarization(FileTask):
         )
 
     def _labels(self, article: Article) -> list[int]:
-        """Of all sentences; a title, which cannot be taken, has none."""
+        """Returns labels of all sentences; a title, never taken, is ignored."""
         candidates = article.candidates
         texts = [article.texts[i] for i in candidates]
         found = selection.labels(texts, article.summary or "")
@@ -137,7 +138,9 @@ class ExtractiveSummarization(FileTask):
     def loss(
         self, outputs: SentenceOutput, batch: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """[B]: cross-entropy of the sentences; each weighs the same."""
+        """Returns the loss, [B]: cross-entropy, each sentence weighing the
+        same.
+        """
         labels = batch["labels"]  # [B, L]
         scored = tf.cast(labels >= 0, tf.float32)
         losses = tf.nn.sigmoid_cross_entropy_with_logits(
@@ -147,11 +150,13 @@ class ExtractiveSummarization(FileTask):
         return tf.reduce_sum(losses * scored, axis=-1) * batch["scale"]
 
     def outputs(self, outputs: SentenceOutput) -> dict[str, tf.Tensor]:
-        """[B, L] probabilities; those of the [CLS] count."""
+        """Returns probabilities [B, L]; those at [CLS] tokens are used."""
         return {"probabilities": tf.sigmoid(outputs.logits)}
 
     def quick(self) -> "ExtractiveSummarization":
-        """Scored while trained without the baselines."""
+        """Returns the task without baselines, to be scored while it is
+        trained.
+        """
         made = type(self)(self.name, self.options, self.data, self.state)
         made.trained, made._compare = self.trained, False
         return made
@@ -164,7 +169,7 @@ class ExtractiveSummarization(FileTask):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """`summary`, and the `sentences` that it is made of.
+        """Returns `summary`, and the `sentences` that make it up.
 
         A sentence has its `text`, where it starts and ends in the document,
         its number there (from 0), and its probability.
@@ -202,10 +207,10 @@ class ExtractiveSummarization(FileTask):
     def scores(
         self, examples: Sequence[Article], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Mean F of ROUGE-1, -2 and -L; `lead3/...` and so on of baselines.
+        """Returns mean F of ROUGE-1, -2 and -L, and baselines as `lead3/...`.
 
-        `lead` takes the first sentences and `random` ones by chance until
-        they are as long as ours are to be.
+        `lead` takes the first sentences, and `random` random ones, up to the
+        length of our summaries.
         """
         references = [
             article.summary
@@ -218,7 +223,7 @@ class ExtractiveSummarization(FileTask):
         found = metrics.rouge(
             [p["summary"] for p in predictions], references, stem
         )
-        # What is no prediction of a model's is not compared.
+        # Predictions that are not a model's have no baselines.
         if self._compare and all("sentences" in p for p in predictions):
             for name, texts in self._baselines(examples).items():
                 for metric, value in metrics.rouge(
@@ -246,12 +251,12 @@ class ExtractiveSummarization(FileTask):
         examples: Sequence[Article],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """`summaries.txt`, a summary a line."""
+        """Returns `summaries.txt`, with a summary on each line."""
         lines = (" ".join(p["summary"].split()) + "\n" for p in predictions)
         return {"summaries.txt": "".join(lines).encode("utf-8")}
 
     def constant(
         self, train: Sequence[Article], held_out: Sequence[Article]
     ) -> list[Prediction]:
-        """The first sentences, until they are as long as ours are to be."""
+        """Returns the first sentences, up to the length of our summaries."""
         return [{"summary": text} for text in self._baselines(held_out)["lead"]]
