@@ -16,6 +16,7 @@ import tensorflow_text as tf_text
 from electra_tf.errors import UserError
 from electra_tf.text import detokenize, normalize, source_map
 from electra_tf.text.added_tokens import Splitter
+from electra_tf.text.ascii_words import AsciiWords
 from electra_tf.text.truncation import Side, cut, fit, fitting
 from electra_tf.text.vocab import SPECIALS, Vocab, load_vocab
 
@@ -91,9 +92,11 @@ class Tokenizer(tf.Module):
         if strip_accents is None:
             strip_accents = lower_case
         self.strip_accents = strip_accents
+        matchable = _matchable(self.vocab)
+        self._ascii = AsciiWords(matchable, self.vocab.unk_id, lower_case)
         try:
             model = tf_text.build_fast_wordpiece_model(
-                _matchable(self.vocab),
+                matchable,
                 normalize.MAX_BYTES_PER_WORD,
                 "##",  # the suffix indicator
                 "[UNK]",
@@ -181,6 +184,14 @@ class Tokenizer(tf.Module):
         pieces = self._normalised(texts)
         words = normalize.mask_long_words(pieces.texts)
         return pieces.joined(self._wordpiece.tokenize(words), pieces.tokens)
+
+    def plain_ids(self, text: str) -> list[int] | None:
+        """Tokenizes a text of ASCII alone, without a call of TensorFlow.
+
+        Returns:
+          The ids that calling the tokenizer gives; None where it must be.
+        """
+        return None if self.vocab.added else self._ascii(text)
 
     def tokenize(
         self, texts: Texts, special_tokens: bool = False
