@@ -542,9 +542,11 @@ class Inference:
                 return None
             if turn == share.index:
                 spare = -len(rows) % _ROWS if fill and self._fills else 0
-                outputs = self._forward(
-                    *(np.pad(batch[n], ((0, spare), (0, 0))) for n in INPUTS)
-                )
+                given = [batch[name] for name in INPUTS]
+                if spare:
+                    pad = ((0, spare), (0, 0))
+                    given = [np.pad(part, pad) for part in given]
+                outputs = self._forward(*given)
                 found = {
                     n: np.asarray(v[: len(rows)]) for n, v in outputs.items()
                 }
