@@ -14,8 +14,11 @@ from electra_tf.tasks.registry import task_class
 from electra_tf.text.vocab import load_vocab
 
 
-def make(path, vocab_file, name, options, state) -> Predictor:
-    """A model with random weights, as if it were fine-tuned, loaded."""
+def make(path, vocab_file, name, options, state, spread=1.0) -> Predictor:
+    """A model with random weights, as if it were fine-tuned, loaded.
+
+    `spread` is that of the head's weights.
+    """
     cls = task_class(name)
     task = cls(name, cls.Options(**options), None, state)
     vocab = load_vocab(vocab_file)
@@ -26,7 +29,7 @@ def make(path, vocab_file, name, options, state) -> Predictor:
     rng = np.random.default_rng(0)
     for variable in network.trainable_variables:
         value = rng.normal(size=variable.shape) * (
-            1.0 if "task" in variable.path else 0.3
+            spread if "task" in variable.path else 0.3
         )
         variable.assign(variable + value)
     about = fine_tuned_models.about(name, options, state)

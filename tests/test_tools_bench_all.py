@@ -12,13 +12,14 @@ from benchmarks import (
     report,
     sections,
     suite,
+    summary,
     workers,
 )
 from benchmarks.report import Benchmark, Side
 
 
 def step(size, rows, length, rate, peer=None):
-    """A result of `pretrain`."""
+    """A result of `pretrain`; in 16 bits each is twice as fast."""
 
     def rates(value):
         return {
@@ -27,17 +28,33 @@ def step(size, rows, length, rate, peer=None):
             "GFLOP/s": [100 * value] * 2,
         }
 
-    sides = [Side("electra_tf", "tensorflow 2", rates(rate), 800.0)]
-    if peer:
-        sides.append(Side("transformers", "torch 2", rates(peer), 1600.0))
+    ours = (pretraining.OURS, pretraining.OURS_BFLOAT16)
+    peers = ("torch", "torch, bf16, compiled") if peer else ()
+    sides = []
+    for names, version, value, memory in (
+        (ours, "tensorflow 2", rate, 800.0),
+        (peers, "transformers 5, torch 2", peer, 1600.0),
+    ):
+        for i, name in enumerate(names):
+            precision = (
+                "float32",
+                ("bfloat16_products", "bf16")[names != ours],
+            )
+            sides.append(
+                Side(
+                    name, version, rates((i + 1) * value),
+                    memory / (i + 1), precision[i],
+                )
+            )  # fmt: skip
     return Benchmark(
         f"pretrain {size}, {rows} x {length}",
         "a step",
         sides,
-        [("electra_tf", "transformers")] if peer else [],
+        [(own, other) for own in ours for other in peers],
         {
-            pretraining.SHARE_OF_SQUARE: 0.6,
-            pretraining.SHARE_OF_SHAPES: 0.7,
+            pretraining.share_of(name, which): value
+            for name in ours
+            for which, value in (("first", 0.6), ("second", 0.7))
         },
         ("steps/s",),
         {
@@ -102,13 +119,37 @@ def test_results_come_back_from_json(steps, data):
 
 
 def test_memory_is_told_and_compared(steps):
-    assert steps[0].memory_ratio("electra_tf", "transformers") == 0.5
+    assert steps[0].memory_ratio("electra_tf", "torch") == 0.5
     text = report.to_markdown(steps[:1], {})
-    assert "| 800 | tensorflow 2 |" in text
-    assert "- electra_tf / transformers, peak memory: **0.50**" in text
+    assert "| 800 | float32 | tensorflow 2 |" in text
+    assert "- electra_tf / torch, peak memory: **0.50**" in text
     replies = [{"peak_bytes": 3_000_000}, {"peak_bytes": 5_000_000}]
     assert report.peak_memory(replies) == 5.0
     assert report.peak_memory([{"peak_bytes": 0}]) is None
+
+
+def test_older_results_have_no_precision(steps):
+    plain = report.to_json(steps[:1], {})
+    (one,) = plain["benchmarks"]
+    del one["times"]
+    for side in one["sides"]:
+        del side["precision"]
+    (found,), _ = report.from_json(json.loads(json.dumps(plain)))
+    assert [(r["ours"], r["peer"]) for r in found.leading()] == [
+        (ours, "torch, bf16, compiled")
+        for ours in (pretraining.OURS, pretraining.OURS_BFLOAT16)
+    ]
+    assert "| 21 steps/s | 18.9 (torch, bf16, compiled" in summary.table(
+        [found]
+    )
+
+
+def test_a_peer_that_did_not_start_is_named_below_the_table(data):
+    data[0].facts |= report.left_out({"openvino": "No module named 'openvino'"})
+    table = summary.table(data)
+    assert table.endswith(
+        "\n\nDid not start: build, openvino (No module named 'openvino')."
+    )
 
 
 def test_what_is_measured_again_takes_the_old_place(tmp_path, steps, data):
@@ -140,13 +181,24 @@ def test_tables_plots_and_document(tmp_path, steps, data):
     assert "old" not in text
     for part in ("Before.\n", "\nBetween.\n", "\nAfter.\n"):
         assert part in text
-    assert (
-        "| pretrain small, 32 x 128 | 1.05 steps/s | 0.315 (transformers) "
-        "| **3.33** (3.33 to 3.33) | 0.50 | 60 %, 70 % |" in text
-    )
+    on = "transformers 5, torch 2"
+    named = "| pretrain small, 32 x 128"
+    for row in (
+        f"{named} | 1.05 steps/s, float32 "
+        f"| 0.63 (torch, bf16, compiled; {on}) "
+        "| **1.67** (1.67 to 1.67) | 1.00 | 60 %, 70 % |",
+        f"{named} | 1.05 steps/s, float32 "
+        f"| 0.315 (torch, float32; {on}) "
+        "| **3.33** (3.33 to 3.33) | 0.50 | 60 %, 70 % |",
+        f"{named}: electra_tf, bfloat16_products "
+        "| 2.1 steps/s, bfloat16_products "
+        f"| 0.63 (torch, bf16, compiled; {on}) "
+        "| **3.33** (3.33 to 3.33) | 0.50 | 60 %, 70 % |",
+    ):
+        assert row in text
     assert "| build: electra_tf, 2 workers | 19 MB/s |" in text
     assert "peers: plain" not in text and "torch 2" in text
-    assert "| small | 105 GFLOP/s" in text or "| small | 100 GFLOP/s" in text
+    assert "| small | 200 GFLOP/s (32 x 128)" in text
     for name in ("pretrain.png", "growth.png", "data.png"):
         assert f"](performance/{name})" in text
         width, height = picture_size(tmp_path / "performance" / name)

@@ -104,9 +104,59 @@ def test_ratios_are_of_medians_with_their_range(finding):
     ]
 
 
+def test_the_best_peer_is_quoted_and_the_best_of_the_same_precision():
+    def side(name, precision, *values):
+        return report.Side(name, "1", {"ms": list(values)}, None, precision)
+
+    found = report.Benchmark(
+        "toy", "what was done",
+        [
+            side("ours", "float32", 4.0, 4.0),
+            side("slow", "float32", 8.0, 12.0),
+            side("slower", "float32", 20.0, 20.0),
+            side("quick", "int8", 2.0, 2.0),
+        ],
+        [("ours", name) for name in ("slow", "slower", "quick")],
+        times=("ms",),
+    )  # fmt: skip
+    quoted = [(r["peer"], r["ratio"], r["lowest"]) for r in found.leading()]
+    assert quoted == [("quick", 0.5, 0.5), ("slow", 2.5, 2.0)]
+    assert [r["ratio"] for r in found.ratios()] == [2.5, 5.0, 0.5]
+    text = report.to_markdown([found], {})
+    assert "- ours / quick, ms, times as fast: **0.50**" in text
+    assert "- ours / slower" not in text
+
+
+def test_a_peer_that_cannot_start_is_left_out(peers):
+    peers("ours_a.py", "return {}, lambda request: {}")
+    peers("other.py", "import no_such_package")
+    sides = {
+        "a": ("ours_a.py", {}, sys.executable),
+        "b": ("other.py", {}, sys.executable),
+    }
+    missing = {}
+    with workers.started(sides, None, missing) as running:
+        assert list(running) == ["a"]
+    assert missing == {
+        "b": "ModuleNotFoundError: No module named 'no_such_package'"
+    }
+    with pytest.raises(workers.SideError), workers.started(sides):
+        pass
+    peers("ours_a.py", "import no_such_package")
+    with pytest.raises(workers.SideError), workers.started(sides, None, {}):
+        pass
+    sides["b"] = ("other.py", {}, "/no/python")
+    del sides["a"]
+    with (
+        pytest.raises(workers.SideError, match="cannot run"),
+        workers.started(sides, None, {}),
+    ):
+        pass
+
+
 def test_markdown_and_json_hold_everything(finding):
     text = report.to_markdown([finding], {"cores": "2"})
-    assert "| a | 6 (4 to 8) |  | 1.0 |" in text
+    assert "| a | 6 (4 to 8) |  |  | 1.0 |" in text
     assert "- a / b, MB/s: **3.00** (2.00 to 4.00 by round)" in text
     assert "- share: 0.1235" in text
     plain = json.loads(json.dumps(report.to_json([finding], {})))

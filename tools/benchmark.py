@@ -13,9 +13,9 @@
   tools/benchmark.py render        tables and plots again, from --output
 
 All sides run in processes of their own, in turn (A B A B ...), and sleep
-while another is measured. Peers need an environment with torch and
-transformers 4 (finetune: and accelerate; inference: and onnxruntime, onnx,
-onnxscript): --peer_python=PATH/bin/python; without it ours runs alone.
+while another is measured. Peers need an environment of their own, which
+docs/performance.md says how to make: --peer_python=PATH/bin/python; without it
+ours runs alone. A peer whose package is not there is left out, and named.
 `all` writes results.json, report.md and plots; with --docs it also renews the
 marked sections of a document. docs/performance.md says how to read them.
 """
@@ -86,6 +86,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="threads of inference peers sleep while they wait: for a machine "
         "that others use too",
+    )
+    flags.add_argument(
+        "--peers",
+        choices=("all", "few"),
+        default="all",
+        help="of pretrain, inference: every peer, or the plainest and quickest",
     )
     flags.add_argument("--plot", help="PNG of latency by HTTP")
     flags.add_argument("--steps", type=int, help="a round; depends on size")

@@ -60,7 +60,7 @@ def build_data(
     Args:
       settings: what to do; `num_workers` is not looked at.
       beam_args: see `beam_runs.run`.
-      num_workers: see there.
+      num_workers: see `beam_runs.run`.
 
     Raises:
       UserError: see `builder.build_data`; see `beam_runs.run`; the runner

@@ -130,10 +130,10 @@ def count_words_of(
       scratch: a directory that all workers and this process reach; it is
         made, and removed.
       lower_case: see `count_words`.
-      strip_accents: see there.
+      strip_accents: see `count_words`.
       text_field: of JSON lines.
       beam_args: see `beam_runs.run`.
-      num_workers: see there.
+      num_workers: see `beam_runs.run`.
 
     Raises:
       UserError: see `beam_runs.run`, and `beam_runs.compare`.

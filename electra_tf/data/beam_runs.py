@@ -75,7 +75,7 @@ def check(beam_args: str, num_workers: int = 1) -> None:
 
     Args:
       beam_args: see `run`.
-      num_workers: see there.
+      num_workers: see `run`.
 
     Raises:
       UserError: a runner that is known to lose data; one that Beam does not

@@ -56,7 +56,7 @@ def load(
       model: as `Scorer.from_pretrained`'s.
       method: the same.
       per_token: see `Lines`.
-      lists: see there.
+      lists: see `Lines`.
       **options: of `Scorer.from_pretrained`.
 
     Raises:

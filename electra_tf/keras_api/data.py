@@ -1,4 +1,4 @@
-"""Built examples as batches, and what is known of them."""
+"""Reads built examples as batches, and describes the data."""
 
 import dataclasses
 import hashlib
@@ -32,10 +32,9 @@ def pretraining_dataset(
 ) -> tf.data.Dataset:
     """Reads batches of pre-training examples, for `ElectraPretrainer.fit`.
 
-    One pass is one epoch, and as many batches as `cardinality()` says. Each
-    further pass over "train" has an order of its own and positions of its own
-    in the stream, and with them masks of its own; those over "validation" are
-    all the same.
+    One pass is one epoch, of `cardinality()` batches. Each further pass over
+    "train" has a new order and new positions in the stream, and with them new
+    masks; passes over "validation" are all the same.
 
     Args:
       data: a directory made by build-data; or a glob of the original's
@@ -43,12 +42,13 @@ def pretraining_dataset(
       batch_size: examples in a batch, over all replicas.
       split: "train", whose last batch is left out if it is not full; or
         "validation", never shuffled and whole.
-      seed: of the order of examples.
+      seed: seed of the examples' order.
       shuffle: whether "train" is in another order in each epoch.
-      repeat: for ever, batches going across the ends of epochs: the stream of
-        the recipe `pretrain`. `fit` needs steps_per_epoch then.
+      repeat: whether to repeat for ever, with batches across the ends of
+        epochs: the stream of the recipe `pretrain`. `fit` then needs
+        steps_per_epoch.
       max_seq_length: the width L of a batch; None takes the data's.
-      skip_corrupt: leave damaged records out instead of stopping.
+      skip_corrupt: whether to skip damaged records instead of stopping.
 
     Returns:
       Dicts of `input_ids`, `input_mask`, `segment_ids`, int32 [B, L], and
@@ -106,7 +106,7 @@ def pretraining_dataset(
 
 @dataclasses.dataclass(frozen=True)
 class PretrainingData:
-    """A directory or glob of examples, and what is known of it."""
+    """A directory or glob of examples, and its description."""
 
     source: str
     vocab: Vocab
@@ -114,9 +114,9 @@ class PretrainingData:
     lower_case: bool
     strip_accents: bool | None
     held_out: bool  # whether there is a validation split
-    fingerprint: str  # of the examples, as far as their counts tell
-    skip_corrupt: bool = False  # leave damaged records out and continue
-    word_starts: bool = False  # whether they say where words begin
+    fingerprint: str  # identifies the examples, as far as counts can
+    skip_corrupt: bool = False  # whether to skip damaged records
+    word_starts: bool = False  # whether examples mark where words begin
 
     @classmethod
     def open(
@@ -127,21 +127,21 @@ class PretrainingData:
         lower_case: bool = True,
         strip_accents: bool | None = None,
     ) -> "PretrainingData":
-        """Looks at the examples; their own vocabulary is the default one.
+        """Opens the examples; the default vocabulary is their own.
 
         Args:
-          source: made by build-data; or TFRecords of the original, which need
-            `vocab_path`.
+          source: a directory made by build-data; or TFRecords of the original,
+            which need `vocab_path`.
           vocab_path: the run's vocabulary, checked against the data's.
-          skip_corrupt: leave damaged records out.
-          lower_case: how text was treated, where no manifest tells.
-          strip_accents: the same; None as lower_case.
+          skip_corrupt: whether to skip damaged records.
+          lower_case: whether text was lower-cased, where there is no manifest.
+          strip_accents: whether accents were stripped; None as `lower_case`.
 
         Raises:
           UserError: no examples, no vocabulary, or two that differ.
         """
         if not manifest.is_finished(source):
-            # Explains what is missing, if it is.
+            # Raises an error that explains what is missing.
             found = reader.find_examples(source, skip_corrupt=skip_corrupt)
             if vocab_path is None:
                 raise UserError(
@@ -188,7 +188,7 @@ class PretrainingData:
 
     @property
     def special(self) -> SpecialIds:
-        """What masking has to know of the vocabulary."""
+        """The special token ids, for masking."""
         return special_ids(self.vocab)
 
     def training(
@@ -198,14 +198,14 @@ class PretrainingData:
         share: Share = WHOLE,
         replicas: int = 1,
     ) -> tf.data.Dataset:
-        """Returns endless batches from a step on; of several workers, one's
-        share.
+        """Returns endless batches from a step on, or one worker's share of
+        them.
 
         Args:
-          settings: of the run.
-          start_step: the first batch's.
-          share: this worker's.
-          replicas: of this worker, which share its batches.
+          settings: settings of the run.
+          start_step: step of the first batch.
+          share: this worker's share.
+          replicas: replicas of this worker, which share its batches.
         """
         train = settings.train
         rows_by = None
@@ -230,11 +230,11 @@ class PretrainingData:
         share: Share = WHOLE,
         split: Literal["train", "validation"] = "validation",
     ) -> tf.data.Dataset:
-        """One pass over the held-out examples, or a share of each batch.
+        """Returns one pass over held-out examples, or a share of each batch.
 
         Args:
-          batch_size: of all workers.
-          share: this worker's.
+          batch_size: batch size of all workers together.
+          share: this worker's share.
           split: "train" takes the training examples instead, in file order.
         """
         return reader.pretraining_dataset(
@@ -253,17 +253,18 @@ class PretrainingData:
     def fit(
         self, settings: PretrainSettings, rows: int | None = None
     ) -> PretrainSettings:
-        """Returns the settings with the vocabulary's size, checked against the
+        """Returns settings with the vocabulary's size, checked against the
         data.
 
         Args:
-          settings: of the run.
+          settings: settings of the run.
           rows: see `PretrainSettings.with_vocab_size`.
 
         Raises:
-          UserError: a vocabulary size or position count that cannot be; words
-            are to be masked where every token is one; examples are to be
-            packed for a generator that reads across the ends of a row.
+          UserError: the vocabulary size or number of positions does not fit the
+            data; whole words are to be masked where every token is a word; or
+            examples are to be packed for a generator that reads across the ends
+            of a row.
         """
         if settings.data.pack_examples and settings.generator.wrap_around:
             raise UserError(
@@ -283,8 +284,8 @@ class PretrainingData:
         return settings
 
     def explain(self, error: tf.errors.OpError) -> Exception:
-        """Returns what to tell of an error of the graph: the data's fault, or a
-        bug.
+        """Converts an error of the graph to a `UserError` if the data is at
+        fault.
         """
         if isinstance(error, tf.errors.DataLossError) or (
             shards.DAMAGED in error.message
@@ -301,7 +302,7 @@ class PretrainingData:
 
 
 def special_ids(vocab: Vocab) -> SpecialIds:
-    """Returns what masking has to know of a vocabulary."""
+    """Returns the special token ids of a vocabulary, for masking."""
     return SpecialIds(
         vocab.cls_id, vocab.sep_id, vocab.mask_id, vocab.continues
     )

@@ -1,4 +1,4 @@
-"""Which tokens an answer rests on: `explain`; see `models.attributions`."""
+"""Explains which tokens a prediction rests on; see `models.attributions`."""
 
 import dataclasses
 import html
@@ -21,22 +21,23 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What an output for a text rests on.
+    """The contribution of each token of a text to an output.
 
     In a notebook it shows its tokens in colours; `print` shows numbers.
 
     Attributes:
       tokens: the row's tokens, special ones included.
-      scores: float32 [tokens], what each adds to the output.
-      spans: where each token is in its own text, in characters; (0, 0) for
-        the special tokens.
-      label: the class, or its number where it has no name; None of a number.
+      scores: float32 [tokens], the contribution of each to the output.
+      spans: first and end character of each token in its text; (0, 0) for the
+        special tokens.
+      label: the class, or its number where it has no name; None for a
+        regression.
       output: the class's logit, or the number.
-      baseline: the same with [PAD] in place of all tokens but the specials.
-      probability: of the class; None of a number.
-      error: how far the sum of the scores is from output - baseline, as a
-        share of the larger of that difference and of 1.
-      tolerance: what `error` may be.
+      baseline: the output with [PAD] in place of all but special tokens.
+      probability: probability of the class; None for a regression.
+      error: distance of the scores' sum from output - baseline, relative to the
+        larger of that difference and 1.
+      tolerance: largest `error` that is accepted.
     """
 
     tokens: tuple[str, ...]
@@ -51,7 +52,7 @@ class Explanation:
 
     @property
     def complete(self) -> bool:
-        """Whether the scores add up to what they explain."""
+        """Whether the scores add up to output - baseline, within tolerance."""
         return self.error <= self.tolerance
 
     def __repr__(self) -> str:
@@ -107,7 +108,7 @@ class Explanation:
         )
 
     def to_html(self, path: str | None = None) -> str:
-        """Makes a page of it.
+        """Makes an HTML page of the explanation.
 
         Args:
           path: where to write it; None to write nothing.
@@ -119,7 +120,7 @@ class Explanation:
 
 
 class Explanations(tuple[Explanation, ...]):
-    """Several explanations; a notebook shows one below the other."""
+    """Several explanations; a notebook shows them one below the other."""
 
     def __repr__(self) -> str:
         return f"<{len(self)} explanations>"
@@ -131,7 +132,7 @@ class Explanations(tuple[Explanation, ...]):
         return "".join(one._repr_html_() for one in self)
 
     def to_html(self, path: str | None = None) -> str:
-        """Makes a page of them; see `Explanation.to_html`."""
+        """Makes an HTML page of all; see `Explanation.to_html`."""
         return _page(self, path)
 
 
@@ -155,16 +156,18 @@ def explain(
         gives of a model for texts, or such a network with a `tokenizer`.
       texts: a text, or several.
       pairs: their second texts, of a task on pairs.
-      target: the label, or its number, whose logit is explained; the one with
-        the largest where None.
-      steps: points on the line from baseline to text; more are more exact.
-      tolerance: the error from which on a warning is logged.
+      target: the label, or its number, whose logit is explained; None takes the
+        largest logit's.
+      steps: number of points on the line from baseline to text; more are more
+        exact.
+      tolerance: the error above which a warning is logged.
 
     Returns:
       An `Explanation`; for several texts `Explanations`.
 
     Raises:
-      UserError: no classifier of texts, no such label, or nothing to explain.
+      UserError: the model is not a classifier or regressor of texts, it has no
+        such label, or there are no texts.
     """
     network = getattr(model, "network", model)
     tokenizer = getattr(model, "tokenizer", None)
@@ -201,7 +204,7 @@ def explain(
 def _number(
     network: SequenceClassifier, target: str | int | None
 ) -> int | None:
-    """Returns the number of the output that is asked for."""
+    """Returns the number of the output to explain."""
     labels = network.head_config.labels or ()
     if isinstance(target, str):
         if target not in labels:
@@ -273,11 +276,10 @@ def _explained(
 
 
 def _colour(share: float) -> str:
-    """Returns Blue for what speaks for the output, orange for what speaks
-    against.
+    """Returns a colour: blue for a positive score, orange for a negative one.
 
     Args:
-      share: -1 to 1, of the largest score.
+      share: the score relative to the largest, -1 to 1.
     """
     red, green, blue = (31, 119, 230) if share >= 0 else (240, 130, 20)
     depth = 0.6 * math.sqrt(min(abs(share), 1.0))

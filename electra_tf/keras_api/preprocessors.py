@@ -1,4 +1,4 @@
-"""Layers that make strings into what the networks read."""
+"""Provides layers that turn strings into inputs of the networks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,13 +16,13 @@ class TextPreprocessor(keras.layers.Layer):
 
         classifier.preprocessor(["good", "very good"])["input_ids"]
 
-    Works on lists, string tensors and Keras' symbolic ones, so in functional
-    models and in `tf.data.Dataset.map` as well. Rows are as long as the
-    longest of the batch, which `Tokenizer` alone does not truncate.
+    It works on lists, string tensors and Keras' symbolic ones, so also in
+    functional models and in `tf.data.Dataset.map`. Rows are as long as the
+    longest of the batch, truncated to `max_length`.
 
     Args:
-      tokenizer: the model's, or its config.
-      max_length: tokens of a row, special ones included; longer texts are
+      tokenizer: the model's tokenizer, or its config.
+      max_length: most tokens of a row, special ones included; longer texts are
         truncated.
       name: of the layer.
       **kwargs: `keras.layers.Layer`'s `dtype` and `trainable`.
@@ -65,14 +65,14 @@ class TextPreprocessor(keras.layers.Layer):
         return {name: value[:, :length] for name, value in rows.items()}
 
     def compute_output_spec(self, texts: Any) -> dict[str, keras.KerasTensor]:
-        """Tells shapes and types without tokenizing."""
+        """Returns shapes and types without tokenizing."""
         first = texts[0] if isinstance(texts, tuple) else texts
         shape = (first.shape[0], None)
         names = ("input_ids", "input_mask", "segment_ids")
         return {name: keras.KerasTensor(shape, "int32") for name in names}
 
     def get_config(self) -> dict[str, Any]:
-        """Tells what the layer is made of, vocabulary included."""
+        """Returns the constructor's arguments, vocabulary included."""
         return {
             **super().get_config(),
             "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
@@ -103,8 +103,8 @@ class WordPreprocessor(TextPreprocessor):
 
         Returns:
           `input_ids`, `input_mask` and `segment_ids`, int32 [batch, length],
-          and `word_ids`, the number of each token's word, -1 where it is of
-          none.
+          and `word_ids`, the number of each token's word, -1 for special tokens
+          and padding.
         """
         if not isinstance(texts, tf.RaggedTensor):
             texts = tf.RaggedTensor.from_tensor(texts)
@@ -131,13 +131,13 @@ class WordPreprocessor(TextPreprocessor):
         }
 
     def compute_output_spec(self, texts: Any) -> dict[str, keras.KerasTensor]:
-        """Tells shapes and types without tokenizing."""
+        """Returns shapes and types without tokenizing."""
         found = super().compute_output_spec(texts)
         return found | {"word_ids": found["input_ids"]}
 
 
 def as_tensors(x: Any) -> Any:
-    """Returns string tensors for Python's strings; all else as it is."""
+    """Converts Python's strings to tensors; anything else is unchanged."""
     if isinstance(x, tuple) and x and not isinstance(x[0], str | bytes):
         return tuple(as_tensors(part) for part in x)
     if isinstance(x, str | bytes) or (

@@ -1,4 +1,4 @@
-"""The public pre-trainer: made from a size, settings or a checkpoint; saved."""
+"""Provides the public pre-trainer: `ElectraPretrainer`."""
 
 import dataclasses
 import logging
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 P = TypeVar("P", bound="ElectraPretrainer")
 
 AnyVocab = str | Vocab
-# Sections of settings: objects, or mappings of some of their keys.
+# Sections of settings: objects, or mappings with some of their keys.
 AnyModel = Mapping[str, Any] | ModelConfig | None
 AnyGenerator = Mapping[str, Any] | GeneratorConfig | None
 AnyMasking = Mapping[str, Any] | MaskingConfig | None
@@ -45,7 +45,7 @@ AnyObjective = Mapping[str, Any] | ObjectiveConfig | None
 AnyTrain = Mapping[str, Any] | TrainConfig | None
 
 
-# What marks a config that Keras has saved among settings.
+# Key that marks a config saved by Keras, in contrast to settings.
 _SAVED = "saved_by_keras"
 
 
@@ -64,20 +64,20 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
     under `keras.utils.set_random_seed` and enabled op determinism, on
     batches of `pretraining_dataset(..., repeat=True)`, weights are the same
     to the last bit on a CPU. Without `repeat` the first epoch is the recipe's
-    up to its last full batch; the next begins at a batch of its own there,
-    which in the recipe goes across the end of the epoch. Beyond that the
-    recipe resumes, evaluates and keeps checkpoints as its settings say, where
-    `fit` has Keras' callbacks.
+    up to its last full batch; the next one begins with a new batch, where a
+    batch of the recipe spans the end of the epoch. The recipe also resumes,
+    evaluates and keeps checkpoints as its settings say, where `fit` has Keras'
+    callbacks.
 
     Under a `tf.distribute` strategy make it, and compile it, in its scope.
 
     Attributes:
-      settings: all of them; None where it was made from parts of one's own,
-        with the constructor of `pretraining.pretrainer.ElectraPretrainer`.
-      vocab: the vocabulary, None likewise.
-      lower_case: how the text of its examples was treated.
-      strip_accents: the same; None as lower_case.
-      load_report: what came from a checkpoint, None where nothing did.
+      settings: all settings; None where it was made from your own parts, with
+        the constructor of `pretraining.pretrainer.ElectraPretrainer`.
+      vocab: the vocabulary, or None likewise.
+      lower_case: whether the text of its examples was lower-cased.
+      strip_accents: whether accents were stripped; None as `lower_case`.
+      load_report: what was loaded from a checkpoint, or None.
     """
 
     settings: PretrainSettings | None = None
@@ -159,19 +159,19 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
           vocab: the vocabulary, or its file.
           lower_case: how the text of the examples was treated, where no
             tokenizer tells.
-          strip_accents: the same; None as lower_case.
+          strip_accents: whether accents were stripped; None as `lower_case`.
           model: changes to the discriminator's shape and dropout.
           generator: changes to what the generator is.
           masking: changes to how tokens are masked.
           objective: changes to what is trained.
           train: changes to how it is trained.
           seed: of weights, masks, samples and dropout; `train.seed` if None.
-          vocab_rows: of the token table, where a checkpoint's has more than
-            the vocabulary has tokens; None makes as many.
+          vocab_rows: rows of the token table, where a checkpoint's has more
+            than the vocabulary has tokens; None makes as many as tokens.
 
         Raises:
-          UserError: see `from_size`; `vocab_size` is another than the
-            vocabulary's.
+          UserError: see `from_size`; or `vocab_size` differs from the
+            vocabulary's size.
         """
         if isinstance(config, Mapping) and _SAVED in config:
             return super().from_config(config)
@@ -227,27 +227,31 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
     ) -> P:
         """Makes a pre-trainer that starts from a checkpoint.
 
-        Networks that the checkpoint lacks start anew; see `load_report`.
+        Networks that the checkpoint lacks start from random weights; see
+        `load_report`.
 
         Args:
           path: a model directory or finished run of ours, whose settings are
             taken unless others are given; or a checkpoint of any format, whose
-            shapes are taken. Two for a discriminator and a generator apart.
+            shapes are taken. Two paths for a discriminator and a separate
+            generator.
           config: settings, as for `from_config`.
-          overrides: see there.
-          vocab: a vocabulary, or its file, where there is none beside it.
-          source_overrides: what the checkpoint does not tell, as
+          overrides: see `from_config`.
+          vocab: a vocabulary, or its file, where there is none beside the
+            weights.
+          source_overrides: what the checkpoint does not say, as
             `{"model.num_heads": "4"}`; see `hub.config.parse`.
           extend_vocab: file of tokens to append to its vocabulary.
-          model: see `from_config`, as the rest.
-          generator: see there.
-          masking: see there.
-          objective: see there.
-          train: see there.
-          seed: see there.
+          model: see `from_config`.
+          generator: see `from_config`.
+          masking: see `from_config`.
+          objective: see `from_config`.
+          train: see `from_config`.
+          seed: see `from_config`.
 
         Raises:
-          UserError: not there, not whole, or settings of other networks.
+          UserError: the checkpoint is missing or incomplete, or the settings
+            are of other networks.
         """
         paths = [path] if isinstance(path, str) else list(path)
         checkpoint = start.read(paths, source_overrides, vocab, extend_vocab)
@@ -329,7 +333,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         return made
 
     def get_config(self) -> dict[str, Any]:
-        """Gives what makes the same pre-trainer with other weights."""
+        """Returns what makes the same pre-trainer with new weights."""
         return {
             **super().get_config(),
             _SAVED: True,
@@ -356,10 +360,10 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         jit_compile: bool = False,
         **options: bool | int,
     ) -> None:
-        """Compiles it as `keras.Model.compile`, without losses: it has its own.
+        """Compiles like `keras.Model.compile`, without losses: it has its own.
 
         Args:
-          optimizer: an optimizer or the name of one; None takes ELECTRA's, as
+          optimizer: an optimizer or its name; None takes ELECTRA's, as
             `settings.train` says: a learning rate that rises and then falls
             over `num_train_steps`.
           jit_compile: whether XLA compiles the whole step. Off unless asked
@@ -374,18 +378,17 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
     def save_pretrained(self, path: str, step: int | None = None) -> None:
         """Writes both networks, vocabulary and settings as a model directory.
 
-        It is what `from_pretrained`, fine-tuning, `convert` and
-        `evaluate_pretraining` read. It is written beside `path` and renamed
-        when whole.
+        `from_pretrained`, fine-tuning, `convert` and `evaluate_pretraining`
+        read it. It is written under a temporary name and renamed when complete.
 
         Args:
-          path: the directory; a model that is there is replaced.
-          step: updates behind the weights; None asks the optimizer.
+          path: the directory; an existing model is replaced.
+          step: number of updates of the weights; None asks the optimizer.
 
         Raises:
-          ValueError: it was made from parts of one's own, not by from_size,
+          ValueError: it was made from your own parts, not by from_size,
             from_config or from_pretrained.
-          UserError: it cannot be written.
+          UserError: the directory cannot be written.
         """
         if self.settings is None or self.vocab is None:
             raise ValueError(
@@ -401,12 +404,12 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
         self.save_as_run(path, record, step)
 
     def save_as_run(self, path: str, record: dict[str, Any], step: int) -> None:
-        """Writes a model directory as a run leaves it.
+        """Writes a model directory like the one at the end of a run.
 
         Args:
           path: the directory.
           record: the run's settings, as its config.json has them.
-          step: updates behind the weights.
+          step: number of updates of the weights.
         """
         vocab, generator = self.vocab, self.generator_config
         assert vocab is not None  # a run has one
@@ -433,5 +436,5 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
 
 
 def _networks(settings: PretrainSettings) -> tuple[Any, ...]:
-    """Returns what decides which networks there are, and their shapes."""
+    """Returns the settings that decide the networks and their shapes."""
     return settings.model, settings.generator, settings.objective.kind

@@ -1,7 +1,7 @@
-"""What can be set about pre-training; importing this starts no TensorFlow.
+"""Defines the settings of pre-training, without importing TensorFlow.
 
-`PretrainSettings` is what a file in configs/pretrain/ may say. A run keeps its
-settings in its config.json, and so does the model directory it ends with.
+`PretrainSettings` has the keys of a file in configs/pretrain/. A run keeps its
+settings in its config.json, and so does its model directory.
 """
 
 import dataclasses
@@ -43,12 +43,12 @@ class DataConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class PretrainTrainConfig(TrainConfig, ComputeConfig):
-    """How long to train, how, and by what the model computes."""
+    """How long and how to train, and how the model computes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainSettings(Settings):
-    """All that can be set about a pre-training run."""
+    """All settings of a pre-training run."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     generator: GeneratorConfig = dataclasses.field(
@@ -92,11 +92,11 @@ class PretrainSettings(Settings):
 
         Args:
           size: the vocabulary's tokens.
-          rows: of the token table of a checkpoint, which may have more; None
-            makes as many as there are tokens.
+          rows: rows of a checkpoint's token table, which may be more; None
+            makes as many as tokens.
 
         Raises:
-          UserError: `model.vocab_size` is set to another number.
+          UserError: `model.vocab_size` has another value.
         """
         if rows is not None:
             if rows < size:
@@ -115,8 +115,8 @@ class PretrainSettings(Settings):
         return dataclasses.replace(self, model=model)
 
 
-# What configs/pretrain/ says of each size, beside shapes. small, base, large:
-# Table 6 of the paper. tiny and mini train for minutes, on CPUs.
+# The values in configs/pretrain/ for each size, except shapes. small, base,
+# large: Table 6 of the paper. tiny and mini train for minutes on CPUs.
 _SHORT = {"hidden_dropout": 0.0, "attention_dropout": 0.0,
           "initializer_range": 0.05, "local_start": True}  # fmt: skip
 _OF_SIZES: dict[str, dict[str, dict[str, Any]]] = {
@@ -160,21 +160,21 @@ _OF_SIZES: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def recorded(content: Mapping[str, Any], where: str) -> PretrainSettings:
-    """Returns the settings that a run has kept of itself.
+    """Parses the settings that a run has saved.
 
     Args:
-      content: what config.json of a run holds, or "pretraining" in that of a
+      content: content of a run's config.json, or of "pretraining" in that of a
         model directory: settings, and what identifies data and start.
       where: the file, for messages.
 
     Raises:
-      UserError: no such settings.
+      UserError: the content has no such settings.
     """
     known = {field.name for field in dataclasses.fields(PretrainSettings)}
     values = {name: content[name] for name in known & content.keys()}
-    # From before there was a choice.
+    # Runs from before this setting existed.
     values["train"] = {"precision": "float32", **values.get("train", {})}
-    # What identifies the training data is no setting.
+    # What identifies the training data is not a setting.
     keys = {field.name for field in dataclasses.fields(DataConfig)}
     data = values.get("data", {})
     values["data"] = {name: data[name] for name in keys & data.keys()}
@@ -182,17 +182,16 @@ def recorded(content: Mapping[str, Any], where: str) -> PretrainSettings:
 
 
 def read_record(path: str) -> tuple[dict[str, Any], str]:
-    """Returns what a run, or the model directory of one, has kept of its
-    settings.
+    """Reads the settings saved by a run, or in its model directory.
 
     Args:
-      path: the directory; a run's own record comes before its model's.
+      path: the directory; a run's own record is preferred to its model's.
 
     Returns:
-      As `recorded` takes it, with "vocab_fingerprint" in it; and the file.
+      Content for `recorded`, with "vocab_fingerprint" in it; and the file.
 
     Raises:
-      UserError: nothing there, or it was not pre-trained by a run.
+      UserError: the directory has neither, or was not pre-trained by a run.
     """
     if not files.is_directory(path):
         raise UserError(f"{path}: no such model directory")

@@ -1,4 +1,4 @@
-"""What pre-training starts from, where it is not from scratch."""
+"""Opens the checkpoint that pre-training starts from."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ from electra_tf.pretraining.pretrainer import ElectraPretrainer
 from electra_tf.text.vocab import Vocab
 from electra_tf.training import checkpoints
 
-# What a checkpoint decides; the rest of a ModelConfig is about training.
+# Keys that a checkpoint decides; the rest of a ModelConfig is about training.
 _SHAPE = (
     "vocab_size", "embedding_size", "hidden_size", "num_layers", "num_heads",
     "intermediate_size", "max_positions", "type_vocab_size", "gelu",
@@ -36,14 +36,14 @@ def read(
     """Opens the checkpoint to start from, of any format.
 
     Args:
-      paths: one; or two, of which the second is a generator alone, as in
+      paths: one path; or two, of which the second has only a generator, as in
         Hugging Face's form.
-      overrides: what the source does not tell, as `hub.config.parse` has it.
+      overrides: what the source does not say; see `hub.config.parse`.
       vocab: a vocabulary, or its file, in place of the source's.
       extend_vocab: file of tokens to append to its vocabulary.
 
     Raises:
-      UserError: not to be read, or two that do not go together.
+      UserError: a checkpoint cannot be read, or two do not fit together.
     """
     checkpoint = loading.open_checkpoint(paths[0], overrides, vocab)
     for path in paths[1:]:
@@ -55,7 +55,7 @@ def read(
 
 
 def _joined(first: Checkpoint, second: Checkpoint) -> Checkpoint:
-    """Returns a discriminator's checkpoint and a generator's as one."""
+    """Joins a discriminator's checkpoint and a generator's in one."""
     if first.config.discriminator is None:
         first, second = second, first
     if (
@@ -118,11 +118,11 @@ def fit_settings(
 ) -> PretrainSettings:
     """Returns the settings with the shapes of the checkpoint's networks.
 
-    Dropout and the like stay the settings'; a network that the checkpoint
-    lacks, too.
+    Dropout and the like remain as in the settings, and so does a network that
+    the checkpoint lacks.
 
     Raises:
-      UserError: a generator of a shape that no settings give.
+      UserError: no settings describe the generator's shape.
     """
     about, objective = checkpoint.config, objectives.make(settings.objective)
     model, generator = settings.model, settings.generator
@@ -135,7 +135,7 @@ def fit_settings(
     if source is not None:
         model = _reshaped(model, source)
     else:
-        # A generator alone: its vocabulary is the run's.
+        # A generator only: its vocabulary is the run's.
         assert about.generator is not None
         model = dataclasses.replace(
             model, vocab_size=about.generator.vocab_size
@@ -161,14 +161,13 @@ def fit_settings(
 
 
 def _is_encoder(about: DirectoryConfig, wanted: GeneratorConfig) -> bool:
-    """Returns whether a masked LM, as BERT's, is to start the discriminator
-    alone.
+    """Returns whether a masked LM, as BERT's, starts only the discriminator.
 
-    It is the generator as well only where that shall share the encoder.
+    It starts the generator too only where that shares the encoder.
     """
     return (
         about.is_tied
-        and about.pretraining is None  # no run of ours, which says its kind
+        and about.pretraining is None  # not our run, which names its objective
         and not about.replaced_token_head
         and not wanted.traits.shares_encoder
     )
@@ -185,7 +184,7 @@ def _generator(
     wanted: GeneratorConfig, model: ModelConfig, checkpoint: Checkpoint
 ) -> GeneratorConfig:
     about = checkpoint.config
-    assert about.generator is not None  # it is the one to take
+    assert about.generator is not None  # its shape is taken
     if wanted.embeddings == "disentangled" or (
         about.discriminator is None and about.generator_traits.encoders == 1
     ):
@@ -206,15 +205,15 @@ def check_vocab(checkpoint: Checkpoint, vocab: Vocab, source: str) -> None:
     """Refuses data that was built with another vocabulary.
 
     Args:
-      checkpoint: from `read`.
+      checkpoint: a checkpoint from `read`.
       vocab: the data's.
       source: the data, for messages.
 
     Raises:
-      UserError: it shows where the two differ.
+      UserError: the two differ; the message shows where.
     """
     if checkpoint.vocab is None:
-        return  # its size is checked with the model's
+        return  # only sizes can be compared, with the model's
     ours, theirs = checkpoint.vocab.tokens, vocab.tokens
     if ours == theirs:
         return
@@ -234,15 +233,15 @@ def check_vocab(checkpoint: Checkpoint, vocab: Vocab, source: str) -> None:
 def load(
     model: ElectraPretrainer, checkpoint: Checkpoint, with_optimizer: bool
 ) -> Report:
-    """Puts the checkpoint into a compiled pre-trainer.
+    """Loads the checkpoint into a compiled pre-trainer.
 
     Args:
-      model: of the shapes that `fit_settings` gives.
-      checkpoint: from `read`.
-      with_optimizer: carry over the optimizer's slots and its step.
+      model: a pre-trainer with the shapes from `fit_settings`.
+      checkpoint: a checkpoint from `read`.
+      with_optimizer: whether to load the optimizer's slots and step too.
 
     Raises:
-      UserError: a shape differs, or there are no slots to carry over.
+      UserError: a shape differs, or the checkpoint has no slots.
     """
     slots = iterations = None
     if with_optimizer:
@@ -262,13 +261,13 @@ def load(
 
 
 def _arranged(model: ElectraPretrainer, checkpoint: Checkpoint) -> Checkpoint:
-    """Names as the run has them, where a network plays another part."""
+    """Renames weights where a network has another part in the run."""
     about = checkpoint.config
     rename: dict[str, str | None] = {}
     for name in checkpoint.weights:
         if not model.objective.discriminates:
             if about.discriminator is None:
-                # The masked LM that goes on as one.
+                # A masked LM that continues as one.
                 rename[name] = name.replace(
                     "generator/encoder/", "discriminator/encoder/"
                 )
@@ -313,10 +312,9 @@ def _arranged(model: ElectraPretrainer, checkpoint: Checkpoint) -> Checkpoint:
 def resumed_settings(
     settings: PretrainSettings, run_dir: str
 ) -> PretrainSettings | None:
-    """Returns settings with the shapes of the run that goes on; None where none
-    does.
+    """Returns settings with the shapes of the run to resume, else None.
 
-    So that what the run started from may be gone by then.
+    So the checkpoint that the run started from may be gone by then.
     """
     if checkpoints.latest(run_dir) is None:
         return None

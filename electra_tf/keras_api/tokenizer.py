@@ -1,4 +1,4 @@
-"""The tokenizer as a Keras layer: `electra_tf.Tokenizer`."""
+"""Provides the tokenizer as a Keras layer: `electra_tf.Tokenizer`."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
@@ -22,7 +22,7 @@ _SIDES = ("right", "left")
 
 @keras.saving.register_keras_serializable(package="electra_tf")
 class Tokenizer(keras.layers.Layer):
-    """Turns texts, or pairs of texts, into what the networks read.
+    """Turns texts, or pairs of texts, into inputs of the networks.
 
         import keras
         from electra_tf import Encoder, Tokenizer
@@ -40,31 +40,32 @@ class Tokenizer(keras.layers.Layer):
     the original tokenizer.
 
     Args:
-      vocab: path of a vocabulary, one token a line; its tokens; a `Vocab`; or
-        the `tokenizer` of a network from `from_pretrained`, whose casing is
-        kept.
-      lower_case: lower-case the text; None for True, or as a tokenizer in
-        place of `vocab` does.
-      strip_accents: drop accents; None follows `lower_case`.
-      sequence_length: tokens a row, special tokens included; None for as
-        many as the longest row of a batch has. An encoder reads no more than
-        its `config.max_positions`: in a graph a longer row ends in
-        TensorFlow's "Incompatible shapes".
-      truncation_side: where too long rows lose tokens, "right" or "left".
-      pad_to_multiple_of: pads on to a multiple of this number.
-      special_tokens: read "[MASK]" and the other special tokens, where texts
-        have them, as these tokens; else they are text.
-      output: what calling the layer gives. "padded": a dict of int32 tensors
-        [batch, length], `input_ids`, `input_mask` and `segment_ids`;
-        "ragged": the same, as ragged rows; "ids": ragged token ids without
-        [CLS] and [SEP], of single texts.
-      added_tokens: of a `vocab` that is given as a list, the tokens that stay
-        whole, and whether each is looked for in normalised text.
-      name: of the layer.
+      vocab: path of a vocabulary with one token per line; its tokens; a
+        `Vocab`; or the `tokenizer` of a network from `from_pretrained`, whose
+        casing is kept.
+      lower_case: whether to lower-case the text; None means True, or the same
+        as the tokenizer given as `vocab`.
+      strip_accents: whether to strip accents; None follows `lower_case`.
+      sequence_length: tokens in a row, special tokens included; None pads to
+        the longest row of a batch. An encoder reads no more than its
+        `config.max_positions`: in a graph a longer row fails with TensorFlow's
+        "Incompatible shapes".
+      truncation_side: the side where long rows lose tokens, "right" or "left".
+      pad_to_multiple_of: pads rows to a multiple of this number.
+      special_tokens: whether "[MASK]" and the other special tokens in texts are
+        read as these tokens; if not, they are plain text.
+      output: result of calling the layer. "padded": a dict of int32 tensors
+        [batch, length], `input_ids`, `input_mask` and `segment_ids`; "ragged":
+        the same, as ragged rows; "ids": ragged token ids without [CLS] and
+        [SEP], of single texts.
+      added_tokens: for a `vocab` given as a list, the tokens that stay whole,
+        and whether each is searched in normalised text.
+      name: name of the layer.
       **kwargs: `keras.layers.Layer`'s `dtype` and `trainable`.
 
     Raises:
-      UserError: the vocabulary is missing or damaged, or a setting is none.
+      UserError: the vocabulary is missing or damaged, or a setting is not
+        valid.
     """
 
     def __init__(
@@ -132,10 +133,10 @@ class Tokenizer(keras.layers.Layer):
 
         Args:
           path: what `Encoder.from_pretrained` takes.
-          **settings: of the constructor, as `sequence_length=128`.
+          **settings: arguments of the constructor, as `sequence_length=128`.
 
         Raises:
-          UserError: not there, or without a vocabulary.
+          UserError: the checkpoint is missing, or has no vocabulary.
         """
         checkpoint = loading.open_checkpoint(path, None, None)
         if checkpoint.vocab is None:
@@ -183,10 +184,10 @@ class Tokenizer(keras.layers.Layer):
         Args:
           texts: string tensor [batch] (or, calling the layer, a list or array
             of str), or a tuple of two: the texts and their pairs.
-          pair: the second texts, where `texts` has the first alone.
+          pair: the second texts, where `texts` has only the first.
 
         Returns:
-          What the layer's `output` says.
+          The result in the form that the layer's `output` names.
         """
         texts = flat(texts)
         pair = None if pair is None else flat(pair)
@@ -212,7 +213,7 @@ class Tokenizer(keras.layers.Layer):
         )
 
     def compute_output_spec(self, texts: Any, pair: Any = None) -> Any:
-        """Tells shapes and types without tokenizing."""
+        """Returns shapes and types without tokenizing."""
         length = self.sequence_length if self.output_kind == "padded" else None
         ragged = self.output_kind != "padded"
         if self.output_kind == "ids":
@@ -254,14 +255,14 @@ class Tokenizer(keras.layers.Layer):
         *,
         return_offsets: bool = False,
     ) -> dict[str, tf.Tensor]:
-        """Makes model inputs of texts or pairs, padded.
+        """Makes padded model inputs from texts or pairs.
 
         Args:
           text: a str, which is a batch of one, or a list or string tensor
             [batch].
           pair: the second text, of the same kind.
-          max_length: tokens a row; None for `sequence_length`.
-          return_offsets: give the span of each token too.
+          max_length: tokens in a row; None means `sequence_length`.
+          return_offsets: whether to return the span of each token too.
 
         Returns:
           int32 `input_ids`, `input_mask` and `segment_ids` [batch, length];
@@ -283,11 +284,11 @@ class Tokenizer(keras.layers.Layer):
         )
 
     def decode(self, ids: Any, skip_specials: bool = True) -> str | list[str]:
-        """Makes readable text of token ids; not a graph operation.
+        """Makes readable text from token ids; not a graph operation.
 
         Args:
           ids: token ids [tokens] or [batch, tokens], as list or tensor.
-          skip_specials: leave [PAD], [CLS], [SEP] and [MASK] out.
+          skip_specials: whether to leave [PAD], [CLS], [SEP] and [MASK] out.
 
         Returns:
           A str, or a list of str for a batch.
@@ -298,7 +299,7 @@ class Tokenizer(keras.layers.Layer):
         return self.graph_tokenizer.decode(ids, skip_specials)
 
     def detokenize(self, ids: Any) -> Any:
-        """Makes readable text of token ids, inside `tf.data` and graphs too.
+        """Makes readable text from token ids, inside `tf.data` and graphs too.
 
         Args:
           ids: token ids [tokens] or [batch, tokens], as list or tensor.
@@ -337,7 +338,7 @@ class Tokenizer(keras.layers.Layer):
         return self.graph_tokenizer.token_to_id(token)
 
     def get_config(self) -> dict[str, Any]:
-        """Tells what the layer is made of, vocabulary included."""
+        """Returns the constructor's arguments, vocabulary included."""
         return {
             **super().get_config(),
             "vocab": self.get_vocabulary(),
@@ -352,7 +353,7 @@ class Tokenizer(keras.layers.Layer):
         }
 
     def __reduce__(self) -> tuple:
-        """Copies and pickles as its config."""
+        """Copies and pickles the layer by its config."""
         return type(self).from_config, (self.get_config(),)
 
     def __repr__(self) -> str:
@@ -368,9 +369,7 @@ AnyTokenizer: TypeAlias = Tokenizer | wordpiece.Tokenizer
 
 
 def _strings(texts: Any) -> Any:
-    """Returns what a layer may be called with: tensors and KerasTensors as they
-    are.
-    """
+    """Converts Python's strings to tensors; tensors are unchanged."""
     if isinstance(texts, keras.KerasTensor) or tf.is_tensor(texts):
         _check_strings(texts)
         return texts
@@ -384,7 +383,7 @@ def _strings(texts: Any) -> Any:
 
 
 def _count(texts: Any) -> int | None:
-    """Returns how many texts a tensor has, None where it does not say."""
+    """Returns the static number of texts in a tensor, or None."""
     shape = texts.shape
     if isinstance(shape, tf.TensorShape) and shape.rank is None:
         return None
@@ -392,7 +391,7 @@ def _count(texts: Any) -> int | None:
 
 
 def _batch(texts: Any) -> Any:
-    """Returns a text alone is a batch of one."""
+    """Returns texts as a batch; a single text is a batch of one."""
     if isinstance(texts, str | bytes):
         return [texts]
     if tf.is_tensor(texts) and texts.shape.rank == 0:
@@ -401,7 +400,7 @@ def _batch(texts: Any) -> Any:
 
 
 def _check_strings(texts: Any) -> None:
-    if texts.dtype != tf.string:  # a KerasTensor's is a name
+    if texts.dtype != tf.string:  # a KerasTensor's dtype is a name
         raise UserError(
             f"the tokenizer takes texts; expected strings, got {texts.dtype}"
         )
@@ -411,7 +410,7 @@ def flat(texts: tf.Tensor) -> tf.Tensor:
     """Reshapes a string tensor [batch], [batch, 1] or [] to [batch].
 
     Raises:
-      UserError: it is none of strings.
+      UserError: the tensor does not have strings.
     """
     _check_strings(texts)
     if texts.shape.rank == 0 or texts.shape[1:] == (1,):

@@ -63,7 +63,8 @@ def convert(
             keras.StatelessScope(list(zip(network.weights, constants))),
             packed_encoder.installed(network, LiteEncoder),
         ):
-            return compute(Rows(*parts))
+            found = compute(Rows(*parts))
+        return {name: _of_one_row(value) for name, value in found.items()}
 
     module = tf.Module()  # so that the inputs keep their names
     module.run = run
@@ -73,6 +74,14 @@ def convert(
     if int8:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     return converter.convert()
+
+
+def _of_one_row(value: tf.Tensor) -> tf.Tensor:
+    """[B, ...] -> [1, ...], which the converter may not know B to be."""
+    first, *others = value.shape
+    if first not in (None, 1) or others.count(None) != 1:
+        return value
+    return tf.reshape(value, [1, *(-1 if n is None else n for n in others)])
 
 
 def states_of(network: keras.Model) -> States:
@@ -87,8 +96,8 @@ def convert_encoder(
     """Converts a network as far as its encoder; see `convert`.
 
     Args:
-      network: see there.
-      int8: see there.
+      network: see `convert`.
+      int8: see `convert`.
       states: the one output, and its name; what `states_of` says where None.
     """
     name = states or states_of(network)

@@ -6,6 +6,7 @@ long texts, and how often an epoch has each kind of row.
 
 import copy
 import dataclasses
+import itertools
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from electra_tf.text.vocab import Vocab
 
 # Texts tokenized, and rows filled, at a time: bounds memory.
 _TEXTS, _ROWS = 1 << 15, 4096
+_SHORT = 4096  # characters that take no longer than a call of TensorFlow
 _CALLS = 16  # calls of a tokenizer after which tracing it pays
 IGNORED = -1  # the label of tokens that have no loss
 INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -138,7 +140,7 @@ class Features:
     truncated: int | None = None
 
     def __len__(self) -> int:
-        """Returns rows."""
+        """Returns the number of rows."""
         return len(self.row_splits) - 1
 
     @property
@@ -331,8 +333,15 @@ def _tokenized(
     """Returns the ids of all texts, int32, and each text's count, int64.
 
     A tokenizer that is called often for few texts is traced: the graph takes a
-    third of the time of eager operations.
+    third of the time of eager operations. Where `plain_ids` can, it takes less
+    still.
     """
+    if sum(map(len, texts)) <= _SHORT:
+        plain = [tokenizer.plain_ids(text) for text in texts]
+        rows = [row for row in plain if row is not None]
+        if len(rows) == len(plain):
+            ids = np.array([*itertools.chain(*rows)], "int32")
+            return ids, np.array([*map(len, rows)], "int64")
     calls = _calls.setdefault(tokenizer, _Calls())
     calls.count += 1
     if calls.count > _CALLS and calls.graph is None:
@@ -358,21 +367,20 @@ def join_pairs(
     second_kept: np.ndarray,
     paired: np.ndarray,
 ) -> Features:
-    """Returns `[CLS] first [SEP]`, and where paired `second [SEP]` in segment
-    1.
+    """Returns rows `[CLS] first [SEP]`, for pairs with `second [SEP]` behind.
 
     Args:
-      vocab: the tokenizer's.
+      vocab: the tokenizer's vocabulary.
       first: the WordPieces of N texts.
-      second: those of N others.
-      first_kept: int64 [N], how many pieces of each are kept.
-      second_kept: the same.
+      second: the WordPieces of N second texts; theirs is segment 1.
+      first_kept: int64 [N], how many pieces of each first text are kept.
+      second_kept: int64 [N], the same for the second texts.
       paired: bool [N], whether there is a second text.
     """
     ends = np.cumsum(first_kept + second_kept + 2 + paired)
     splits = np.concatenate([[0], ends]).astype("int64")
     starts = splits[:-1]
-    # What is neither text's is [SEP], the first of each row aside.
+    # Positions of neither text are [SEP], except the first of each row.
     ids = np.full([splits[-1]], vocab.sep_id, "int32")
     segments = np.zeros([splits[-1]], "int32")
     ids[starts] = vocab.cls_id
@@ -398,14 +406,14 @@ def join_pairs(
 class Windows(NamedTuple):
     """R windows over long rows of units (words, sentences), which overlap.
 
-    A unit is never cut, and is answered for in the one window that shows most
-    around it. Units are numbered over all groups.
+    A unit is never cut. Its prediction is taken from the one window that shows
+    most around it. Units are numbered over all groups.
 
     Attributes:
-      group: int64 [R], whose units are seen: a text's, a sentence's.
-      first: int64 [R], the first unit that is seen.
-      end: int64 [R], the unit after the last.
-      own_first: int64 [R], the first unit that is answered for there.
+      group: int64 [R], the group (text, sentence) that the units belong to.
+      first: int64 [R], the first unit in the window.
+      end: int64 [R], the unit after the last one in it.
+      own_first: int64 [R], the first unit that is predicted from this window.
       own_end: int64 [R], the unit after the last of these.
     """
 
@@ -417,13 +425,13 @@ class Windows(NamedTuple):
 
 
 def cut_windows(splits: np.ndarray, count: np.ndarray, room: int) -> Windows:
-    """One window for each group that fits, several for a longer one.
+    """Cuts groups into windows: one for a group that fits, else several.
 
-    About a quarter of a window is shared with the next.
+    Consecutive windows overlap by about a quarter.
 
     Args:
       splits: int64 [N + 1], where each group starts among all U units.
-      count: int64 [U], the tokens of each unit, none above `room`.
+      count: int64 [U], the tokens of each unit, at most `room`.
       room: tokens of a window.
     """
     before = np.concatenate([[0], np.cumsum(count)])
@@ -452,7 +460,7 @@ def _long(
         back = before[stop] - room // 4
         start = max(int(np.searchsorted(before, back)), start + 1)
     rows = np.array(bounds, "int64")
-    # What two windows share is divided in the middle.
+    # The overlap of two windows is divided in the middle.
     cuts = (rows[1:, 0] + rows[:-1, 1] + 1) // 2
     return Windows(
         np.full([len(rows)], group),
@@ -465,13 +473,14 @@ def _long(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Places:
-    """Where the units of N groups stand: the words of sentences, or the like.
+    """The row and position of each unit of N groups, such as words of
+    sentences.
 
     Attributes:
       splits: int64 [N + 1], where each group starts among all U units.
-      row: int64 [U], the row that a unit is answered for in; -1 where it has
-        no token, and so no place.
-      position: int64 [U], of its first token in that row.
+      row: int64 [U], the row that a unit is predicted from; -1 where it has no
+        token, and so no position.
+      position: int64 [U], position of its first token in that row.
     """
 
     splits: np.ndarray
@@ -486,27 +495,26 @@ def unit_features(
     labels: np.ndarray | None = None,
     framed: bool = False,
 ) -> Features:
-    """Returns `[CLS] units [SEP]`, all of segment 0; or `[CLS] unit [SEP]`
-    each.
+    """Returns rows `[CLS] units [SEP]`, or with `[CLS] unit [SEP]` for each.
 
-    A group that is longer than a row is read through several (`Windows`). Each
-    different unit is tokenized once. Of a unit of more pieces than a row has
-    room for, the first are seen.
+    A group that is longer than a row is split into several (`Windows`). Each
+    distinct unit is tokenized once. A unit with more pieces than a row has room
+    for is truncated.
 
     Args:
       tokenizer: the model's.
       groups: the units (words, sentences) of N groups.
-      max_length: tokens a row, specials included.
-      labels: int [U], of all units, `IGNORED` where there is none. Rows without
-        a unit to learn from are left out then.
+      max_length: tokens in a row, special ones included.
+      labels: int [U], of all units, `IGNORED` where there is none. Given
+        labels, rows without any are left out.
       framed: whether each unit has a [CLS] and a [SEP] of its own. Segment ids
-        are then the numbers of units in their group.
+        are then the numbers of units in their group; else all are 0.
 
     Returns:
       Features whose `extra` are the `Places`. With labels they have the token
       array `labels`, `IGNORED` at all but the first tokens of units that are
-      answered for there, and the row array `scale` float32, the same for all:
-      1 / the labels of a mean row.
+      predicted from the row, and the row array `scale` float32, the same for
+      all: 1 / the mean number of labels in a row.
     """
     vocab, extra = tokenizer.vocab, 2 * framed
     splits = np.concatenate([[0], np.cumsum([len(g) for g in groups])])
@@ -518,12 +526,12 @@ def unit_features(
         before = np.concatenate([[0], np.cumsum(kept + extra)])
         some = before[rows.own_end] > before[rows.own_first]
         rows = Windows(*(column[some] for column in rows))
-    unit, row_of = ranges(rows.first, rows.end)  # units seen, row by row
+    unit, row_of = ranges(rows.first, rows.end)  # units in the rows, row by row
     count = kept[unit]
     size = np.bincount(row_of, count + extra, len(rows.first)).astype("int64")
     row_splits = np.concatenate([[0], np.cumsum(size + 2 - extra)])
 
-    # Of each seen unit: the tokens before it, and the specials.
+    # For each unit: the tokens before it, special ones included.
     place = np.cumsum(count + extra) - (count + extra)
     if not framed:
         place += 1 + 2 * row_of

@@ -1,8 +1,8 @@
-"""Rows of JSON that is no JSON Lines: an array, or an object that holds one.
+"""Reads rows of JSON files that are an array, or an object that has one.
 
-An array is read value by value, whatever its size. An object is in memory as
-a whole: {"data": [...]}, {"rows": [...]}, and what pandas and the viewer of
-data sets write.
+An array is streamed, whatever its size. An object is read into memory as a
+whole: {"data": [...]}, {"rows": [...]}, and the forms that pandas and the data
+set viewer of Hugging Face write.
 """
 
 import collections
@@ -14,14 +14,14 @@ from electra_tf.errors import UserError
 from electra_tf.text import inputs, tables
 
 _LISTS = ("data", "rows")
-_EXTRA = "Extra data"  # json's words for values one after another
+_EXTRA = "Extra data"  # json's message for values one after another
 
 
 def load(path: str) -> Any:
-    """Returns what a file of JSON holds, compressed or not.
+    """Loads a JSON file, compressed or not.
 
     Raises:
-      UserError: unreadable, or not JSON; file and line are named.
+      UserError: the file is unreadable, or not JSON; file and line are named.
     """
     content = _content(path)
     try:
@@ -52,7 +52,7 @@ def _not_json(path: str, error: json.JSONDecodeError) -> UserError:
 
 
 def is_wrapped(value: Any) -> bool:
-    """Returns whether an object holds rows, and is no row itself."""
+    """Returns whether an object contains rows, rather than being one."""
     if not isinstance(value, dict) or not value:
         return False
     if any(isinstance(value.get(key), list) for key in _LISTS):
@@ -66,7 +66,7 @@ def rows(path: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Yields each row of a file, and its place, "file:[number]".
 
     Raises:
-      UserError: not JSON, or nothing that holds rows.
+      UserError: the file is not JSON, or has no rows.
     """
     number = -1
     for number, row in enumerate(_values(path)):
@@ -93,7 +93,7 @@ def _holds_splits(value: Mapping[str, Any]) -> bool:
 
 
 def _is_half(text: str) -> bool:
-    """Returns whether a text holds what no UTF-8 text can hold."""
+    """Returns whether a text has lone surrogates, which UTF-8 cannot hold."""
     if text.isascii():
         return False
     try:
@@ -181,9 +181,7 @@ def unwrapped(found: Any) -> list[Any] | None:
 
 
 def _by_number(found: Mapping[str, Any]) -> list[Any] | None:
-    """Returns the rows of what pandas writes: {column: {number: value}}, or
-    turned.
-    """
+    """Returns the rows of pandas' {column: {number: value}}, or transposed."""
     parts = list(found.values())
     if not parts or not all(isinstance(p, dict) and p for p in parts):
         return None
@@ -204,9 +202,7 @@ def _by_number(found: Mapping[str, Any]) -> list[Any] | None:
 
 
 def _viewed(listed: list[Any], features: Any) -> list[Any]:
-    """Returns rows as the viewer of data sets gives them, classes by their
-    names.
-    """
+    """Returns rows of the data set viewer, with the names of classes."""
     names = {}
     for feature in features if isinstance(features, list) else ():
         known = (feature.get("type") or {}).get("names")

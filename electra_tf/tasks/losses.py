@@ -1,4 +1,4 @@
-"""The losses of the task heads, one number for each example."""
+"""Computes the losses of the task heads, one number for each example."""
 
 import functools
 from collections.abc import Callable
@@ -23,16 +23,17 @@ def span_loss(
     is_impossible: tf.Tensor | None = None,
     impossible_weight: float = 0.5,
 ) -> tf.Tensor:
-    """Returns mean of the start's and the end's cross-entropy, and
-    answerability's.
+    """Returns the loss of a span head: start, end and answerability.
 
     Args:
-      spans: what a span head gives; a joint one has been given the start.
-      start_positions: [B] int32, 0 where there is no answer.
+      spans: output of a span head; a joint one was given the true start.
+      start_positions: [B] int32, 0 where there is no answer. The loss is the
+        mean of the cross-entropy of start and end.
       end_positions: [B] int32, the same.
-      is_impossible: [B] 1 where the question has no answer in its text; a
-        must where the head predicts it.
-      impossible_weight: of its binary cross-entropy; the original's is 0.5.
+      is_impossible: [B] 1 where the question has no answer in its text;
+        required where the head predicts it.
+      impossible_weight: weight of answerability's binary cross-entropy; the
+        original's is 0.5.
 
     Returns:
       [B] float32.
@@ -57,13 +58,13 @@ def span_loss(
 def smoothed_token_loss(
     logits: tf.Tensor, labels: tf.Tensor, smoothing: float
 ) -> tf.Tensor:
-    """Returns cross-entropy of tokens with smoothed labels (Szegedy et al.
-    2016, 7).
+    """Returns cross-entropy of tokens with smoothed labels.
 
     Args:
       logits: [B, T, V] float32.
       labels: [B, T] int32.
-      smoothing: share of the truth that is spread evenly over all V.
+      smoothing: share of the label's probability that is spread evenly over all
+        V (Szegedy et al. 2016, section 7).
 
     Returns:
       [B, T] float32.
@@ -97,11 +98,12 @@ def _smoothed_gradient(
 
 @functools.cache
 def _smoothed(smoothing: float, mode: str) -> Callable[..., tf.Tensor]:
-    """One pass of exponentials gives the loss and its gradient.
+    """Returns a function whose loss and gradient share the exponentials.
 
     Args:
       smoothing: see `smoothed_token_loss`.
-      mode: of `models.kernels`; "xla" compiles what walks over the logits.
+      mode: a mode of `models.kernels`; "xla" compiles the passes over the
+        logits.
     """
     exponentials = _exponentials
     gradients = functools.partial(_smoothed_gradient, smoothing=smoothing)

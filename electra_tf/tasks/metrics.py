@@ -1,10 +1,11 @@
-"""Metrics as the field reports them, by the packages that it quotes.
+"""Computes metrics as the field reports them, by the packages it quotes.
 
-Of answers by scikit-learn and SciPy, of texts by sacreBLEU and rouge-score.
+Metrics of labels and numbers are scikit-learn's and SciPy's, those of texts
+sacreBLEU's and rouge-score's.
 
 Shares, F1 and correlations are in percent. No score is ever undefined: where
-the formula divides by nothing, as for predictions that are all the same, it is
-0, and no warning is written.
+the formula divides by zero, as for predictions that are all the same, it is 0,
+and no warning is written.
 """
 
 import importlib
@@ -24,12 +25,12 @@ Labels = Sequence[Hashable] | np.ndarray
 Numbers = Sequence[float] | np.ndarray
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
-# sacreBLEU's tokenizers of languages that put no spaces between words.
+# sacreBLEU's tokenizers for languages without spaces between words.
 _TOKENIZERS = {"zh": "zh", "ja": "char", "th": "char"}
 
 
 def accuracy(gold: Labels, predicted: Labels) -> float:
-    """Returns share of right answers; 0 of none."""
+    """Returns the share of right answers; 0 where there are none."""
     gold, predicted = _codes(gold, predicted)
     return 100.0 * float(np.mean(gold == predicted)) if len(gold) else 0.0
 
@@ -37,7 +38,7 @@ def accuracy(gold: Labels, predicted: Labels) -> float:
 def precision_recall_f1(
     gold: Labels, predicted: Labels, positive: Hashable
 ) -> tuple[float, float, float]:
-    """Of one class against all others.
+    """Returns precision, recall and F1 of one class against all others.
 
     Precision is 0 where the class is never predicted, recall where it never
     is the answer, and F1 in both cases.
@@ -60,9 +61,9 @@ def precision_recall_f1(
 def weighted_precision_recall_f1(
     gold: Labels, predicted: Labels
 ) -> tuple[float, float, float]:
-    """Of each class against all others, weighted by how often it is right.
+    """Returns the classes' precision, recall and F1, weighted by true count.
 
-    Each is 0 where its formula divides by nothing.
+    Each is 0 where its formula divides by zero.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -77,7 +78,7 @@ def weighted_precision_recall_f1(
 
 
 def macro_f1(gold: Labels, predicted: Labels) -> float:
-    """Returns mean of the classes' F1, of those that occur in either."""
+    """Returns the mean F1 of the classes that occur in either."""
     from sklearn.metrics import f1_score
 
     gold, predicted = _codes(gold, predicted)
@@ -93,7 +94,7 @@ def multi_label_f1(
 ) -> tuple[float, float]:
     """Returns micro F1, over all decisions, and macro F1, over labels.
 
-    Labels that occur in neither are no part of the mean; both are 0 where no
+    Labels that occur in neither are not part of the mean; both are 0 where no
     label occurs at all.
 
     Args:
@@ -107,7 +108,7 @@ def multi_label_f1(
     if not occurs.any():
         return 0.0, 0.0
     gold, predicted = gold[:, occurs], predicted[:, occurs]
-    # Flat, micro F1 is the F1 of yes against no; scikit-learn would take a
+    # Micro F1 is the F1 of the flattened decisions; scikit-learn would take a
     # single column for two classes.
     micro = f1_score(gold.ravel(), predicted.ravel(), zero_division=0.0)
     macro = np.mean(
@@ -117,7 +118,7 @@ def multi_label_f1(
 
 
 def matthews(gold: Labels, predicted: Labels) -> float:
-    """Returns Matthews correlation; 0 where either has one class alone."""
+    """Returns Matthews correlation; 0 where either has a single class."""
     from sklearn.metrics import matthews_corrcoef
 
     gold, predicted = _codes(gold, predicted)
@@ -127,25 +128,21 @@ def matthews(gold: Labels, predicted: Labels) -> float:
 
 
 def pearson(gold: Numbers, predicted: Numbers) -> float:
-    """Returns linear correlation; 0 where it is not defined (see
-    `_correlates`).
-    """
+    """Returns linear correlation; 0 where undefined (see `_correlates`)."""
     from scipy.stats import pearsonr
 
     return _correlation(pearsonr, gold, predicted)
 
 
 def spearman(gold: Numbers, predicted: Numbers) -> float:
-    """Returns rank correlation, ties sharing ranks; 0 where it is not
-    defined.
-    """
+    """Returns rank correlation, ties sharing ranks; 0 where undefined."""
     from scipy.stats import spearmanr
 
     return _correlation(spearmanr, gold, predicted)
 
 
 def mean_squared_error(gold: Numbers, predicted: Numbers) -> float:
-    """Returns a plain number; infinite where a prediction is not finite."""
+    """Returns the mean squared error, not in percent; it may be infinite."""
     gold, predicted = np.asarray(gold, float), np.asarray(predicted, float)
     if not np.isfinite(predicted).all():
         return float("inf")
@@ -186,7 +183,7 @@ def _correlation(function, gold: Numbers, predicted: Numbers) -> float:
     if not (_correlates(gold) and _correlates(predicted)):
         return 0.0
     with warnings.catch_warnings():
-        # Of values that are nearly all the same.
+        # SciPy warns of values that are nearly all the same.
         warnings.simplefilter("ignore")
         found = float(function(gold, predicted)[0])
     return 100.0 * found if np.isfinite(found) else 0.0
@@ -206,18 +203,17 @@ def rouge(
     references: Sequence[str | Sequence[str]],
     stem: bool = True,
 ) -> dict[str, float]:
-    """Returns mean F of ROUGE-1, -2 and -L (Lin 2004) by rouge-score, in
-    percent.
+    """Returns mean F of ROUGE-1, -2 and -L (Lin 2004), in percent.
 
     Words of scripts without spaces are their characters.
 
     Args:
-      texts: what was written.
-      references: one for each, or several, of which the best counts.
+      texts: the predicted texts.
+      references: one for each text, or several, of which the best counts.
       stem: whether English words are compared by their stems.
 
     Raises:
-      UserError: no rouge-score.
+      UserError: rouge-score is not installed.
     """
     try:
         from rouge_score import rouge_scorer, tokenizers
@@ -239,7 +235,7 @@ def rouge(
 
 
 class _Words:
-    """rouge-score's own words of a text, CJK characters each by itself.
+    """rouge-score's tokenizer, with each CJK character as a word.
 
     Its tokenizer drops whatever is not a Latin letter or a digit.
     """
@@ -248,7 +244,7 @@ class _Words:
         self._latin = latin
 
     def tokenize(self, text: str) -> list[str]:
-        """Returns the words in their order."""
+        """Returns the words of a text, in order."""
         found: list[str] = []
         for part in re.split(r"(\s+)", text):
             if not any(map(is_cjk, part)):
@@ -270,7 +266,7 @@ class Score(NamedTuple):
 
     Attributes:
       value: 0 to 100.
-      signature: how it was reckoned, to be quoted beside it.
+      signature: how it was computed, to be quoted beside it.
     """
 
     value: float
@@ -287,14 +283,15 @@ def bleu(
     """Returns corpus BLEU (Papineni et al. 2002) by sacreBLEU (Post 2018).
 
     Args:
-      texts: what was written.
-      references: one for each.
-      language: of the texts; some have a tokenizer of their own.
-      tokenizer: sacreBLEU's name of one; None takes the language's, or 13a.
+      texts: the predicted texts.
+      references: one for each text.
+      language: language of the texts; some have a tokenizer of their own.
+      tokenizer: a tokenizer's name in sacreBLEU; None takes the language's, or
+        13a.
       lower_case: whether case is ignored.
 
     Raises:
-      UserError: no sacreBLEU, or no such tokenizer.
+      UserError: sacreBLEU is not installed, or has no such tokenizer.
     """
     chosen = tokenizer or _TOKENIZERS.get(language or "", "13a")
     module = _package("sacrebleu")
@@ -330,9 +327,7 @@ def chrf(
 def _streams(
     references: Sequence[str | Sequence[str]],
 ) -> list[list[str | None]]:
-    """Returns the first references of all texts, then the second ones, and so
-    on.
-    """
+    """Transposes references: all first ones, all second ones, and so on."""
     several = [[r] if isinstance(r, str) else list(r) for r in references]
     return [list(column) for column in itertools.zip_longest(*several)]
 

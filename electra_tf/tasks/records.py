@@ -1,8 +1,9 @@
-"""Streams the rows of tables, JSON, Parquet and Arrow, with their places.
+"""Streams the rows of tables, JSON, Parquet and Arrow files, with their places.
 
 The first line of a TSV or CSV file names its columns. TSV is the plain kind:
-a tab separates, a line feed ends, and no quote means anything (GLUE's files).
-CSV has quotes, and line feeds within them. JSON Lines has an object a line.
+tabs separate cells, line feeds end rows, and quotes mean nothing (GLUE's
+files). CSV has quotes, and line feeds within them. JSON Lines has an object on
+each line.
 """
 
 import ast
@@ -29,7 +30,7 @@ _TRUTHS = {
     "true": True, "yes": True, "1": True, "1.0": True,
     "false": False, "no": False, "0": False, "0.0": False,
 }  # fmt: skip
-_BESIDE = re.compile(r"""['"]\s+['"]""")  # the end and begin of two texts
+_BESIDE = re.compile(r"""['"]\s+['"]""")  # between two texts
 _QUOTED = (
     "; where quotes protect tabs and line breaks, the format is csv and the "
     "delimiter tab"
@@ -41,8 +42,8 @@ _REPEATED = (
 _ENCODED = (
     "not UTF-8 text; save the file as UTF-8 (iconv -f cp1252 -t utf-8 FILE)"
 )
-_CHUNK = 1 << 16  # bytes read at once
-_MAX_FIELD = 1 << 24  # characters; csv's own limit is below a long document
+_CHUNK = 1 << 16  # bytes read at a time
+_MAX_FIELD = 1 << 24  # characters; csv's default is too low for long documents
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +51,8 @@ class BadRow:
     """A row that cannot be read.
 
     Attributes:
-      message: what is wrong with it, its place aside.
-      record: what of it could be read.
+      message: what is wrong with it, without its place.
+      record: the columns that could be read.
     """
 
     message: str
@@ -59,15 +60,15 @@ class BadRow:
 
 
 def format_of(path: str, flag: str | None = None) -> Format:
-    """Returns the format that a file's name tells.
+    """Returns the format that a file's name implies.
 
     Args:
       path: its name, ending in `.tsv`, `.csv`, `.jsonl` or `.ndjson`, and
         perhaps `.gz`, `.xz` or `.zst` after that.
-      flag: what gave the path, for the message.
+      flag: the flag that gave the path, for the message.
 
     Raises:
-      UserError: another name.
+      UserError: the name has another ending.
     """
     found = formats.named_format(path)
     if found is not None:
@@ -117,25 +118,23 @@ def read_records(
 ) -> Iterator[tuple[Any, str]]:
     """Yields each row, as column -> value, and its place, "file:line".
 
-    Values are texts from TSV and CSV, JSON values from all others. The file
-    is read as it is asked for; little of it is in memory. Empty lines are
-    passed over; but those of a table of one column, the last ones aside, are
-    rows with an empty value. Of the formats JSON objects alone, those that
-    hold rows, are in memory as a whole.
+    Values are texts from TSV and CSV, JSON values from all other formats. The
+    file is streamed; only a JSON object that contains rows is read into memory
+    as a whole. Empty lines are skipped, but in a table with one column they are
+    rows with an empty value, except the last ones.
 
     Args:
       path: the file, `.gz`, `.xz` and `.zst` too; or a folder of `datasets`.
-      format: None tells it from what the file holds.
-      columns: their names, where the file's first line does not tell them.
-      bad_rows: yield a `BadRow` for one that cannot be read, and continue.
-      position: is called now and then with how many bytes of the file were
-        taken.
-      delimiter: between the columns of CSV; None tells it from the first rows.
-      blank_rows: yield an empty record for an empty line of a table.
+      format: format of the file; None detects it.
+      columns: names of the columns, where the file's first line has none.
+      bad_rows: whether to yield a `BadRow` for a bad row and continue.
+      position: called now and then with the number of bytes read so far.
+      delimiter: between the columns of CSV; None detects it.
+      blank_rows: whether to yield an empty record for an empty line of a table.
 
     Raises:
-      UserError: no such file, damaged, without a header; and for a bad row
-        unless `bad_rows`. File and line are named.
+      UserError: the file is missing, damaged or without a header; or has a bad
+        row, unless `bad_rows`. File and line are named.
     """
     layout = formats.detect(path, format, delimiter)
     format = layout.format
@@ -175,7 +174,7 @@ def columns_of(
     """Returns the columns that the header, or the first JSON object, names.
 
     Raises:
-      UserError: as `read_records`.
+      UserError: as for `read_records`.
     """
     with contextlib.closing(
         read_records(path, format, delimiter=delimiter)
@@ -184,11 +183,10 @@ def columns_of(
 
 
 def names_in(path: str, options: TableOptions) -> list[str]:
-    """Returns the names of a file's columns; of a table without them its first
-    row.
+    """Returns the column names of a file, or the first row of a table without.
 
     Raises:
-      UserError: as `read_records`.
+      UserError: as for `read_records`.
     """
     layout = formats.detect(path, options.format, options.delimiter)
     if options.columns and layout.format in ("tsv", "csv"):
@@ -208,12 +206,12 @@ def read_table(
 
     Args:
       path: the file.
-      options: its format, and the names of columns that it does not name.
-      key: a column that a line which names the columns holds.
-      names: of columns, where the options give none and no line does.
+      options: its format, and column names where it has none.
+      key: name of a column that a header must have.
+      names: column names, where neither the options nor a header give any.
 
     Raises:
-      UserError: as `read_records`.
+      UserError: as for `read_records`.
     """
     layout = formats.detect(path, options.format, options.delimiter)
     columns = options.columns or names
@@ -227,10 +225,10 @@ def read_table(
 
 
 def first_row(path: str, layout: formats.Layout) -> list[str]:
-    """Returns the cells of a table's first line that holds any.
+    """Returns the cells of a table's first line that is not empty.
 
     Raises:
-      UserError: unreadable, or there is none.
+      UserError: the file is unreadable or empty.
     """
     parse = _parser(layout)
     with inputs.open_single(path) as stream:
@@ -253,13 +251,13 @@ def text_in(
 
     Args:
       record: column -> value.
-      column: its name.
+      column: name of the column.
       place: where the record stands, for messages.
-      hint: said where there is no such column.
-      may_be_empty: whether a text without a character will do.
+      hint: added to the message where there is no such column.
+      may_be_empty: whether an empty text is accepted.
 
     Raises:
-      UserError: no such column, or it is empty or holds no text.
+      UserError: no such column, or its value is empty or not a text.
     """
     if column not in record:
         raise missing_column(record, place, column, hint)
@@ -276,7 +274,7 @@ def text_in(
 
 
 def _of_bytes(text: str) -> str:
-    """Returns the text in bytes that Python printed: "b'caf\\xc3\\xa9'"."""
+    """Decodes bytes as Python prints them: "b'caf\\xc3\\xa9'"."""
     if len(text) < 3 or text[-1] != text[1]:
         return text
     try:
@@ -287,13 +285,13 @@ def _of_bytes(text: str) -> str:
 
 
 def literal(text: str) -> Any:
-    """Reads a value that a table's cell holds as text.
+    """Parses a value that a table's cell has as text.
 
     JSON, and what Python, NumPy and pandas print: "['a', 'b']", "['a' 'b']",
     "{'text': array(['a'], dtype=object), 'answer_start': array([3])}".
 
     Raises:
-      ValueError: it is none of these.
+      ValueError: the text is none of these.
     """
     if "array(" not in text:
         with contextlib.suppress(ValueError, RecursionError):
@@ -310,7 +308,7 @@ def literal(text: str) -> Any:
 
 
 def _with_commas(text: str) -> str:
-    """Divides texts that stand side by side, as NumPy prints them."""
+    """Puts commas between adjacent texts, which NumPy prints without."""
     parts: list[str] = []
     before = 0
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -323,7 +321,7 @@ def _with_commas(text: str) -> str:
 
 
 def _value(node: ast.expr) -> Any:
-    """As `ast.literal_eval`, and the arrays that NumPy prints."""
+    """Evaluates like `ast.literal_eval`, and arrays as NumPy prints them."""
     if isinstance(node, ast.Call):
         if not (isinstance(node.func, ast.Name) and node.func.id == "array"):
             raise ValueError("expected a list")
@@ -342,7 +340,7 @@ def _value(node: ast.expr) -> Any:
 def missing_column(
     record: Mapping[str, Any], place: str, column: str, hint: str = ""
 ) -> UserError:
-    """Makes what to raise where a column is not there; see `text_in`."""
+    """Makes the error for a missing column; see `text_in`."""
     there = ", ".join(f"'{name:.30}'" for name in list(record)[:12])
     return UserError(
         f"{place}: no column '{column}'; there are {there or 'none'}"
@@ -351,14 +349,14 @@ def missing_column(
 
 
 def truth_of(value: Any, name: str) -> bool | None:
-    """Reads a yes or no as JSON, CSV and people write it.
+    """Parses a yes or no as JSON, CSV and people write it.
 
     Args:
-      value: true, 1, "true", "False", "0", ...; None or "" where not told.
-      name: of the key, for the message.
+      value: true, 1, "true", "False", "0", ...; None or "" means not given.
+      name: the key, for the message.
 
     Raises:
-      ValueError: anything else.
+      ValueError: the value is anything else.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -376,10 +374,10 @@ def truth_of(value: Any, name: str) -> bool | None:
 def lines(handle: Any) -> Iterator[bytes]:
     """Yields lines of bytes with their line feeds.
 
-    Only \\n ends one, as texts hold U+2028 and the like.
+    Only \\n ends a line: texts may contain U+2028 and the like.
 
     Args:
-      handle: what has `read(size)`.
+      handle: an object with `read(size)`.
     """
     rest = b""
     while block := handle.read(_CHUNK):
@@ -394,7 +392,7 @@ def text_lines(path: str) -> Iterator[tuple[int, str]]:
     """Yields the number, from 1, and the text of each line of a text file.
 
     Raises:
-      UserError: unreadable, or not UTF-8; file and line are named.
+      UserError: the file is unreadable, or not UTF-8; file and line are named.
     """
     with inputs.open_single(path) as stream:
         for number, line in enumerate(lines(_Stream(stream, None)), 1):
@@ -411,7 +409,7 @@ _Rows = Iterator[tuple[int, Record | BadRow]]
 
 
 class _Stream:
-    """An input without its byte-order mark, which tells how far it is."""
+    """An input without its byte-order mark, which counts the bytes read."""
 
     def __init__(
         self,
@@ -455,7 +453,7 @@ def _json_rows(lines: Iterator[bytes]) -> _Rows:
 
 
 def _has_half_characters(line: bytes, found: Record) -> bool:
-    """Returns whether a JSON text escapes what no UTF-8 text can hold."""
+    """Returns whether a JSON text escapes lone surrogates."""
     if b"\\ud" not in line.lower():
         return False
     try:
@@ -536,7 +534,7 @@ def _csv_cells(
     """Yields (first line, cells, or what is wrong with them)."""
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
     texts = (line.decode("utf-8", "surrogateescape") for line in lines)
-    # Strict, or a quote that is never closed would swallow the rest unseen.
+    # Strict, or an unclosed quote would swallow the rest unnoticed.
     reader = csv.reader(texts, strict=True, delimiter=delimiter)
     while True:
         first = reader.line_num + 1
@@ -571,9 +569,7 @@ def _checked_header(cells: list[str], place: str) -> list[str]:
 
 
 def _bad_text(text: str) -> str | None:
-    """Returns what is wrong with a text decoded with surrogates for bad
-    bytes.
-    """
+    """Describes the bad bytes of a text decoded with surrogates for them."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,6 +1,6 @@
-"""Names of tasks -> their classes and options, imported when asked for.
+"""Maps names of tasks to their classes and options, imported on demand.
 
-The options of the tasks here are known without importing TensorFlow.
+The options of these tasks are available without importing TensorFlow.
 """
 
 import difflib
@@ -15,8 +15,8 @@ from electra_tf.errors import UserError
 if typing.TYPE_CHECKING:
     from electra_tf.tasks.task import Task
 
-# A name is a family, and for some families a member: "glue/rte". Of each the
-# task's class and that of its options.
+# A name is a family, for some families with a member: "glue/rte". The values
+# are the paths of the task's class and of its options.
 FAMILIES = {
     "classification": (
         "texts.classification:Classification",
@@ -53,11 +53,11 @@ def task_class(name: str) -> "type[Task]":
     """Returns the class of a task.
 
     Args:
-      name: a family, "family/member", or "file.py:Class" for a task of one's
-        own in a Python file.
+      name: a family, "family/member", or "file.py:Class" for a task of your own
+        in a Python file.
 
     Raises:
-      UserError: no such task; the message has the nearest name.
+      UserError: no such task; the message suggests the nearest name.
     """
     path, attribute = _own(name)
     if path:
@@ -66,8 +66,7 @@ def task_class(name: str) -> "type[Task]":
 
 
 def options_class(name: str) -> type:
-    """Returns the class of a task's options; imports a file, but not
-    TensorFlow.
+    """Returns the class of a task's options, without importing TensorFlow.
 
     Args:
       name: as for `task_class`.
@@ -84,18 +83,18 @@ def options_class(name: str) -> type:
 def stored_options(
     name: str, values: Mapping[str, Any], made_for: str | None = None
 ) -> Any:
-    """Returns options out of what a model or a run has kept of them.
+    """Restores a task's options as saved by a model or a run.
 
-    Keys of older versions are read by the names they had.
+    Keys of older versions are accepted under their old names.
 
     Args:
-      name: of the task.
-      values: the options, as JSON has them.
-      made_for: the task that they were kept for; what only that one has is
-        left out where it is another.
+      name: name of the task.
+      values: the options, as JSON values.
+      made_for: the task that they were saved for; where it is another one,
+        options that only that task has are left out.
 
     Raises:
-      UserError: they do not fit the task.
+      UserError: the options do not fit the task.
     """
     cls = options_class(name)
     if made_for not in (None, name):
@@ -109,7 +108,7 @@ def stored_options(
 
 
 def _own(name: str) -> tuple[str, str]:
-    """Returns the file and the class of one's own task; empty of others."""
+    """Returns file and class of a task "file.py:Class", else empty texts."""
     path, colon, attribute = name.rpartition(":")
     return (path, attribute) if colon and path.endswith(".py") else ("", "")
 
@@ -128,9 +127,7 @@ def _family(name: str) -> tuple[str, str]:
 
 
 def _of_glue() -> Collection[str]:
-    """Returns the members of GLUE, which are often asked for without the
-    family.
-    """
+    """Returns the members of GLUE, often asked for without the family."""
     return importlib.import_module("electra_tf.tasks.glue.sets").SETS
 
 

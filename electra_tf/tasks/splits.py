@@ -1,4 +1,4 @@
-"""Which examples are which split: files of their own, or parts of one file.
+"""Finds the splits of data: files of their own, or parts of one file.
 
 Importing this module imports neither TensorFlow nor NumPy.
 """
@@ -16,7 +16,7 @@ from electra_tf.tasks import documents, formats
 from electra_tf.text import inputs
 
 SPLITS = ("train", "validation", "test")
-# Words in the names of files that tell the split.
+# Words in file names that mean a split.
 _NAMES = {
     "train": ("train",),
     "validation": (
@@ -24,8 +24,8 @@ _NAMES = {
     ),
     "test": ("test", "testb"),
 }  # fmt: skip
-# One of several files of a split, as `datasets` writes them; older ones have
-# the hash of their content in the name.
+# One of several files of a split, as `datasets` writes them; older versions put
+# the hash of the content in the name.
 _SHARD = re.compile(
     r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]{16})?"
     r"(?P<end>(\.[A-Za-z0-9]+)*)"
@@ -47,7 +47,7 @@ Fraction = Annotated[
 
 @dataclasses.dataclass(frozen=True)
 class SplitOptions(Settings):
-    """Where a task's examples are; the same keys in every task of files."""
+    """Where a task's examples are; every task of files has these keys."""
 
     train_file: Annotated[
         str | None,
@@ -112,18 +112,19 @@ def locate(
 
     Args:
       split: "train", "validation" or "test".
-      data: the user's --data, a directory or the training file.
-      given: the file that the options name, in `data` or anywhere.
-      option: its name, for messages.
-      suffix: what the names of files that count end in, compression aside.
-      names: what the file may be called in the directory, with `.gz` too;
-        None where a word in its name tells the split.
+      data: value of --data, a directory or the training file.
+      given: the file that the options name, relative to `data` or not.
+      option: the option's name, for messages.
+      suffix: endings of file names that are considered, without the
+        compression's.
+      names: possible names of the file in the directory, also with `.gz`; None
+        to find the split by a word in the name.
 
     Returns:
-      None where there is none.
+      The path; None where there is none.
 
     Raises:
-      UserError: no such file, or several that it might be.
+      UserError: the given file is missing, or several files could be meant.
     """
     if given is not None:
         inside = None if data is None else files.join(data, given)
@@ -152,7 +153,7 @@ def locate(
             and inputs.plain_name(name).endswith(suffix)
             and is_one(files.join(data, name))
         ]
-        # JSON that is no data often lies beside: settings, descriptions.
+        # Other JSON often lies beside the data: settings, descriptions.
         found = [n for n in there if not n.lower().endswith(".json")] or there
         inside = None if found else _inside(data)
         if inside is not None:
@@ -170,9 +171,7 @@ def locate(
 
 
 def _inside(data: str) -> str | None:
-    """Returns the folder in a folder where the files are: "data", or the only
-    one.
-    """
+    """Returns the subfolder that has the files: "data", or the only one."""
     folders = [
         name
         for name in files.list_directory(data)
@@ -190,7 +189,7 @@ def _stem(name: str) -> str:
 
 
 def _without_shards(names: Sequence[str]) -> list[str]:
-    """Of the parts of one split the first alone."""
+    """Returns file names with only the first shard of each split."""
     firsts: dict[tuple[str, ...], str] = {}
     for name in sorted(names):
         found = _SHARD.fullmatch(name)
@@ -200,14 +199,13 @@ def _without_shards(names: Sequence[str]) -> list[str]:
 
 
 def shards(path: str) -> tuple[str, ...]:
-    """Returns the files of a split that is in several:
-    "train-00000-of-00002.parquet".
+    """Returns all shards of a split, such as "train-00000-of-00002.parquet".
 
     Args:
-      path: one of them, or a file that is a split by itself.
+      path: one of the shards, or a file that is a whole split.
 
     Raises:
-      UserError: one of them is missing.
+      UserError: a shard is missing.
     """
     folder, slash, name = path.rpartition("/")
     found = _SHARD.fullmatch(name)
@@ -229,19 +227,17 @@ def shards(path: str) -> tuple[str, ...]:
 
 
 def _split_of(shard: re.Match[str]) -> tuple[str, ...]:
-    """Returns what the parts of one split have in common."""
+    """Returns the part of the name that a split's shards share."""
     return shard["name"], shard["count"], shard["end"]
 
 
 def are_shards(paths: Sequence[str]) -> bool:
-    """Returns whether files are the several parts of one split."""
+    """Returns whether files are the shards of one split."""
     return len(paths) > 1 and tuple(paths) == shards(paths[0])
 
 
 def is_one(data: str) -> bool:
-    """Returns whether a path is one set of examples: a file, or a saved data
-    set.
-    """
+    """Returns whether a path is one file, or one saved data set."""
     return (
         not files.is_directory(data)
         or formats.is_folder(data)
@@ -250,11 +246,11 @@ def is_one(data: str) -> bool:
 
 
 def missing(data: str | None, usual: str) -> UserError:
-    """Makes what to raise where there is no training file.
+    """Makes the error for a missing training file.
 
     Args:
-      data: the user's --data.
-      usual: what such a file is called.
+      data: value of --data.
+      usual: usual name of such a file.
     """
     if data is None:
         return UserError(
@@ -269,7 +265,7 @@ def missing(data: str | None, usual: str) -> UserError:
 
 
 def tells(name: str, split: str) -> bool:
-    """Returns whether a word in a file's name says that it is of a split."""
+    """Returns whether a word in a file's name means a split."""
     name = name.lower()
     if name.startswith(".") or (
         name.endswith(_NOT_DATA) and formats.named_format(name) is None
@@ -282,14 +278,14 @@ def tells(name: str, split: str) -> bool:
 
 
 def held_out(key: str, fraction: float, seed: int) -> bool:
-    """Says whether an example is in the part that is not trained on.
+    """Decides whether an example is held out from training.
 
-    It depends on the example alone: the same one is always on one side.
+    The choice depends on the example alone: equal ones are on the same side.
 
     Args:
-      key: what makes it the same: its text.
-      fraction: in [0, 1].
-      seed: of the choice.
+      key: the example's identity, such as its text.
+      fraction: share that is held out, in [0, 1].
+      seed: seed of the choice.
     """
     found = hashlib.blake2b(
         key.encode("utf-8", "surrogatepass"),
@@ -300,7 +296,7 @@ def held_out(key: str, fraction: float, seed: int) -> bool:
 
 
 def fingerprint(paths: Sequence[str]) -> str:
-    """Returns the fingerprint of the content of files, one after another."""
+    """Returns a fingerprint of the files' content, in order."""
     digest = hashlib.sha256()
     for path in _plain_files(paths):
         with files.open_read(path) as handle:
@@ -310,7 +306,7 @@ def fingerprint(paths: Sequence[str]) -> str:
 
 
 def _plain_files(paths: Sequence[str]) -> list[str]:
-    """Returns files, and those of folders and the folders in them."""
+    """Returns files, and those in folders, recursively."""
     found = []
     for path in paths:
         if files.is_directory(path):

@@ -1,4 +1,4 @@
-"""The contract of a task: what fine-tuning must know of it, and no more."""
+"""Defines the interface of a task: what fine-tuning needs to know of it."""
 
 import abc
 import collections
@@ -14,7 +14,7 @@ from electra_tf.tasks import splits
 from electra_tf.tasks.features import Features
 from electra_tf.text.tokenizer import Tokenizer
 
-# Attributes of examples that hold texts.
+# Attributes of examples that have texts.
 _TEXTS = (
     "text", "text_pair", "tokens", "question", "context", "query", "passage",
     "source", "target",
@@ -24,33 +24,32 @@ Prediction = dict[str, Any]  # one example's answer, ready for JSON
 
 
 class Task(abc.ABC):
-    """Something an encoder is fine-tuned for.
+    """A task that an encoder is fine-tuned for.
 
     A task reads splits into examples (objects of its own), makes features of
-    them, says which head stands on the encoder and what its loss is, turns
-    outputs into predictions and scores those. It holds no network and no
-    training state, so one object serves training, evaluation and serving.
+    them, defines the head on the encoder and its loss, turns outputs into
+    predictions and scores those. It has no network and no training state, so
+    one object serves training, evaluation and serving.
 
     What it learns from the data (labels, class weights, a threshold) goes into
-    `state`, which is kept in the model directory and given back to the
-    constructor when that is loaded.
+    `state`, which is saved in the model directory and passed to the constructor
+    when that is loaded.
 
     Attributes:
-      Options: a frozen dataclass, its fields all with defaults; the keys that
+      Options: a frozen dataclass whose fields all have defaults: the keys that
         a settings file may have under `options`.
-      name: as the user gave it, such as "glue/rte".
+      name: the name that the user gave, such as "glue/rte".
       options: an instance of `Options`.
-      data: the user's --data, a directory or file; None where not given.
-      state: JSON values; see above.
-      trained: whether it was made with a state, of a model that is there.
+      data: value of --data, a directory or file; None where not given.
+      state: what the task learned from data, as JSON values.
+      trained: whether it was made with the state of an existing model.
     """
 
     Options: ClassVar[type]
     # The metric that chooses the best checkpoint; higher is better.
     metric: str
-    # Passes over the training data, where the settings do not say; a class or
-    # a property may have another number (paper, appendix: 10 for RTE and
-    # STS-B, 2 for SQuAD).
+    # Default number of epochs; a class or a property may have another one
+    # (paper, appendix: 10 for RTE and STS-B, 2 for SQuAD).
     default_epochs: float = 3.0
 
     def __init__(
@@ -68,84 +67,84 @@ class Task(abc.ABC):
         self.set_up()
 
     def set_up(self) -> None:  # noqa: B027
-        """Ends the construction: what follows from name, options and state.
+        """Finishes construction with what follows from name, options and state.
 
         Raises:
-          UserError: a name or options that cannot be.
+          UserError: the name or the options are not valid.
         """
 
     # --- examples ----------------------------------------------------------
 
     @property
     def validation_splits(self) -> tuple[str, ...]:
-        """Scored during and after training; the first one selects."""
+        """The splits scored during and after training; the first selects."""
         return ("validation",)
 
     @property
     def test_splits(self) -> tuple[str, ...]:
-        """Predicted, and where labels are there scored, at the end."""
+        """The splits predicted at the end, and scored where they have
+        labels.
+        """
         return ("test",)
 
     @abc.abstractmethod
     def read(self, split: str) -> Sequence[Any] | None:
-        """Returns the examples of a split, in its order.
+        """Reads the examples of a split, in order.
 
         Args:
-          split: "train", or one of the above.
+          split: "train", or one of the validation and test splits.
 
         Returns:
-          None where the data has no such split.
+          The examples; None where the data has no such split.
 
         Raises:
-          UserError: data that is missing or wrong; file and line are named.
+          UserError: data is missing or wrong; file and line are named.
         """
 
     def draw(
         self, examples: Sequence[Any], count: int, seed: int
     ) -> Sequence[Any]:
-        """Returns `count` of the training examples at random, in their
-        order.
-        """
+        """Samples `count` of the training examples, in their order."""
         chosen = np.random.default_rng(seed).choice(
             len(examples), count, replace=False
         )
         return [examples[i] for i in np.sort(chosen)]
 
     def fit(self, examples: Sequence[Any]) -> None:  # noqa: B027
-        """Learns what there is to learn from training examples: `state`.
+        """Learns `state` from training examples.
 
         Called once, before `head` and `features`.
         """
 
     @abc.abstractmethod
     def example(self, record: Mapping[str, Any], place: str) -> Any:
-        """One example without its answer, from a record to predict for.
+        """Makes an example without its answer, from a record to predict for.
 
         Args:
-          record: column -> value; values are texts from TSV and CSV, JSON
-            values from JSON Lines and from Python.
-          place: where it stands ("file:line"), for messages.
+          record: column -> value; values are texts from TSV and CSV, and JSON
+            values from JSON Lines and Python.
+          place: its place ("file:line"), for messages.
 
         Raises:
           UserError: a column is missing or wrong.
         """
 
     def asked(self, record: Mapping[str, Any], place: str) -> Any:
-        """One example from what a program asks, not from a row of a file.
+        """Makes an example from a program's request, not from a row of a file.
 
-        By default as `example`. Tasks of texts take an empty text too, as an
-        exported model does.
+        By default the same as `example`. Tasks of texts also accept an empty
+        text, as an exported model does.
         """
         return self.example(record, place)
 
     def record(self, item: Any) -> Mapping[str, Any]:
-        """Returns what `predict` takes in Python -> a record for `asked`.
+        """Converts an input of `predict` in Python to a record for `asked`.
 
-        By default a mapping is one already, a text is {"text": text}, and
+        By default a mapping is a record already, a text is {"text": text}, and
         a pair is {"text": first, "text_pair": second}.
 
         Raises:
-          UserError: neither.
+          UserError: the input is none of these.
         """
         if isinstance(item, Mapping):
             return item
@@ -167,47 +166,48 @@ class Task(abc.ABC):
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Any], training: bool
     ) -> Features:
-        """Model inputs, and in training targets, of examples in order.
+        """Returns the model inputs, and in training targets, of examples in
+        order.
 
         Args:
-          tokenizer: the model's.
-          examples: as `read` or `example` give them.
-          training: whether targets are wanted; an example that cannot be
-            trained on is left out then, counted and told.
+          tokenizer: the model's tokenizer.
+          examples: examples from `read` or `example`.
+          training: whether to add targets; examples that cannot be trained on
+            are then left out, counted and logged.
         """
 
     @abc.abstractmethod
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Returns [B] float32, the loss of each unit (row, or group of rows).
+        """Returns the loss of each unit (row, or group of rows), [B] float32.
 
         Args:
-          outputs: what the network returns (`models.task_networks`), for the
-            B * G rows of a batch with groups of G.
-          batch: inputs and targets, groups still together: [B, G, L].
+          outputs: the network's output (`models.task_networks`), for the B * G
+            rows of a batch with groups of G.
+          batch: inputs and targets, with groups as an axis: [B, G, L].
         """
 
     def network_inputs(
         self, batch: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """Returns what of the batch the network is given beside the three
-        inputs.
+        """Returns the arrays of a batch that are further inputs of the network.
 
-        In training alone; a joint span head takes `start_positions`.
+        They are used in training only: a joint span head takes
+        `start_positions`.
         """
         return {}
 
     @abc.abstractmethod
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Of the network's outputs, what predictions need: [rows, ...].
+        """Returns what predictions need of the network's outputs, [rows, ...].
 
-        Runs in the graph; small tensors make prediction fast.
+        It runs in the graph; small tensors make prediction fast.
         """
 
     def models(self, network: Any) -> dict[str, "tuple[Task, Any]"]:
-        """Returns what of a trained network is kept as model directories.
+        """Returns the models of a trained network to save as directories.
 
         Args:
-          network: with the head that `head` asked for.
+          network: a network with the head from `head`.
 
         Returns:
           Folder in RUN/model -> a task and its network; "" is RUN/model.
@@ -221,13 +221,13 @@ class Task(abc.ABC):
         input_mask: tf.Tensor,
         segment_ids: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """From rows to what predictions need of them, in the graph.
+        """Computes what predictions need from rows, in the graph.
 
-        By default the network's outputs, as `outputs` keeps them. A task
-        that writes texts searches here.
+        By default these are the network's outputs, reduced by `outputs`. A task
+        that generates texts searches here.
 
         Args:
-          network: with the head that `head` asked for.
+          network: a network with the head from `head`.
           input_ids: [B, L] int32.
           input_mask: [B, L] int32.
           segment_ids: [B, L] int32.
@@ -237,9 +237,9 @@ class Task(abc.ABC):
         )
 
     def quick(self) -> "Task":
-        """Returns the task as it is scored while it is trained.
+        """Returns the task that is scored during training.
 
-        Itself, unless its answers can be had at less cost.
+        It is the task itself, unless there is a cheaper way to predict.
         """
         return self
 
@@ -252,13 +252,13 @@ class Task(abc.ABC):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """One prediction for each example.
+        """Returns one prediction for each example.
 
         Args:
-          examples: N of them.
-          features: what `features(..., training=False)` made of them.
-          outputs: for each row of the features, in order, what `outputs` gave,
-            as arrays; a dimension of padded length is still padded.
+          examples: N examples.
+          features: their features, made with `training=False`.
+          outputs: the values of `outputs` for each row of the features, in
+            order, as arrays; padded dimensions are still padded.
         """
 
     @abc.abstractmethod
@@ -267,19 +267,19 @@ class Task(abc.ABC):
     ) -> dict[str, float]:
         """Returns metrics of predictions against the examples' answers.
 
-        All as the field reports them: shares in percent (0 to 100).
+        Shares are in percent (0 to 100), as the field reports them.
 
         Returns:
-          Name -> value, `metric` among them; empty where the examples have
-          no answers.
+          Name -> value, including `metric`; empty where the examples have no
+          answers.
         """
 
     def tune(  # noqa: B027
         self, examples: Sequence[Any], predictions: Sequence[Prediction]
     ) -> None:
-        """Chooses what is chosen on held-out data (a threshold): `state`.
+        """Chooses on held-out data what `state` keeps, such as a threshold.
 
-        Called at the end of training, with the best weights.
+        It is called at the end of training, with the best weights.
         """
 
     def files(
@@ -288,24 +288,23 @@ class Task(abc.ABC):
         examples: Sequence[Any],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """Files to write beside the predictions of a split: name -> content.
+        """Returns files to write beside a split's predictions: name -> content.
 
-        Such as n-best lists, or what a leaderboard takes.
+        Examples are n-best lists, and the files of a leaderboard.
         """
         return {}
 
     def truth(self, example: Any) -> str | None:
-        """Returns the label to set against `prediction["label"]` in a confusion
-        matrix.
+        """Returns the true label, to count against `prediction["label"]`.
 
-        None where answers are no labels, or the example has none; by default
-        its attribute `label`, if that is a text.
+        It is None where answers are not labels, or the example has none; by
+        default it is the attribute `label`, if that is a text.
         """
         label = getattr(example, "label", None)
         return label if isinstance(label, str) else None
 
     def texts(self, example: Any) -> Sequence[str]:
-        """Returns the texts of an example; by default its attributes of usual
+        """Returns the texts of an example; by default attributes of usual
         names.
         """
         found: list[str] = []
@@ -318,10 +317,9 @@ class Task(abc.ABC):
         return found
 
     def classes(self, examples: Sequence[Any]) -> dict[str, int]:
-        """Returns how many examples have each answer; empty where that says
-        nothing.
+        """Counts the examples of each answer; empty where that says nothing.
 
-        By default of what `truth` gives, the most frequent first.
+        By default it counts the values of `truth`, most frequent first.
         """
         truths = (self.truth(example) for example in examples)
         counts = collections.Counter(t for t in truths if t is not None)
@@ -330,11 +328,11 @@ class Task(abc.ABC):
     def one_answer(
         self, examples: Sequence[Any], predictions: Sequence[Prediction]
     ) -> str | None:
-        """Returns the answer that all predictions give, though the truths
+        """Returns the answer of all predictions, if it is one though truths
         differ.
 
-        None where they give several, or that cannot be told: a network that
-        has collapsed while it was trained gives one.
+        It is None where they differ, or cannot be compared. A network that has
+        collapsed in training gives one answer.
         """
         said = {prediction.get("label") for prediction in predictions}
         truths = {self.truth(example) for example in examples} - {None}
@@ -345,18 +343,17 @@ class Task(abc.ABC):
     def details(
         self, examples: Sequence[Any], predictions: Sequence[Prediction]
     ) -> dict[str, dict[str, float]]:
-        """Scores by class or type: name -> metric -> value, for the report.
+        """Returns scores by class or type, name -> metric -> value, to report.
 
-        `support` among them is a count. Empty where there is no such thing.
+        `support` among them is a count. Empty for tasks without classes.
         """
         return {}
 
     def constant(self, train: Sequence[Any], held_out: Sequence[Any]) -> list:
-        """Returns predictions for `held_out` that look at the training answers
-        alone.
+        """Returns predictions for `held_out` from the training answers alone.
 
-        The score to beat: the most frequent label, the mean, the first
-        words. An empty list where there is no such thing.
+        They are the baseline to beat: the most frequent label, the mean, the
+        first words. Empty for tasks without one.
         """
         return []
 
@@ -365,42 +362,38 @@ class FileTask(Task):
     """A task whose splits are files, or parts of the training file.
 
     `data` is a directory, or the training file: without a validation file a
-    part of it is held out (`SplitOptions.validation_fraction`). A model that
-    is there already reads whichever split is asked for from such a file, and
-    all of it; unless it was trained on a part of that very file: then
-    "validation" is the other part.
+    part of it is held out (`SplitOptions.validation_fraction`). A trained model
+    reads any split from the whole of such a file, unless it was trained on a
+    part of that very file: then "validation" is the other part.
 
-    In `state`, `divided` is the fingerprint of a training file that a part was
-    held out of.
+    `divided` in `state` is the fingerprint of a training file from which a part
+    was held out.
     """
 
-    # What a training file is called, for messages.
+    # The usual name of a training file, for messages.
     usual_file: ClassVar[str]
-    # A part without an example is an error, not an empty one. Models of such
-    # tasks that know nothing of `divided` were made before it was kept: they
-    # read the part that is held out of any file.
+    # A part without an example is an error. Models of such tasks without
+    # `divided` are from before it was saved: they read the held-out part of any
+    # file.
     strict_parts: ClassVar[bool] = False
 
     @abc.abstractmethod
     def read_files(self, paths: Sequence[str], split: str) -> Sequence[Any]:
-        """Reads all examples of a split's files, as `find` gives them.
+        """Reads all examples of a split's files, which `find` returned.
 
         Raises:
-          UserError: data that is wrong; file and line are named.
+          UserError: data is wrong; file and line are named.
         """
 
     @abc.abstractmethod
     def identity(self, example: Any) -> str:
-        """Returns the text that makes an example the same: it decides on its
-        side.
-        """
+        """Returns the text that decides whether an example is held out."""
 
     def find(self, split: str) -> tuple[str, ...]:
         """Returns the files of a split; none where there is no such split.
 
         Raises:
-          UserError: a file that is named is missing, or there are several to
-            choose from.
+          UserError: a named file is missing, or several files could be meant.
         """
         option = f"{split}_file"
         given = getattr(self.options, option)
@@ -416,13 +409,13 @@ class FileTask(Task):
         return [e for path in paths for e in self.read_files((path,), split)]
 
     def file_names(self, split: str) -> Sequence[str] | None:
-        """Returns what a split's file may be called; None: a word in it
-        tells.
+        """Returns possible names of a split's file; None to search by a
+        word.
         """
         return None
 
     def look(self, examples: Sequence[Any]) -> None:
-        """Sees all training examples; `fit` may get some of them alone."""
+        """Sees all training examples, of which `fit` may get only some."""
 
     def read(self, split: str) -> Sequence[Any] | None:
         """Returns the examples of a split; see `Task.read`."""
@@ -449,12 +442,12 @@ class FileTask(Task):
     def part(
         self, examples: Sequence[Any], split: str, place: str
     ) -> list[Any]:
-        """Of all training examples, those that are trained on or held out.
+        """Returns the training examples to train on, or those held out.
 
         Args:
-          examples: all.
+          examples: all training examples.
           split: "train" or "validation".
-          place: where they were read, for messages.
+          place: the file that they come from, for messages.
         """
         fraction = self.options.validation_fraction
         seed = self.options.split_seed
@@ -474,7 +467,7 @@ class FileTask(Task):
         return found
 
     def _source(self, split: str) -> tuple[tuple[str, ...], bool]:
-        """Returns a split's files, and whether it is but a part of them."""
+        """Returns a split's files, and whether it is only a part of them."""
         fraction = self.options.validation_fraction
         if self.trained and self.data and splits.is_one(self.data):
             paths: tuple[str, ...] = (self.data,)

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to resume, whole or not at all.
+"""Saves and restores checkpoints: everything a run needs to resume.
 
     <run>/checkpoints/step-00001234/
       model.safetensors      weights, other variables and seed generators
@@ -6,8 +6,8 @@
       state.json             step, data position, settings, versions, sizes
 
 A checkpoint is written under a temporary name, `state.json` last, and then
-renamed, so that a process that dies, or a full disk, leaves the older ones as
-they were. Metrics are not kept.
+renamed, so that a process that dies, or a full disk, leaves the older ones
+intact. Metrics are not saved.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ class Checkpoint:
 
     path: str  # its directory
     step: int  # updates done
-    state: dict[str, Any]  # what state.json holds
+    state: dict[str, Any]  # content of state.json
 
 
 def save(
@@ -56,25 +56,26 @@ def save(
     keep_every_steps: int = 0,
     protected: Collection[int] = (),
 ) -> str:
-    """Writes a checkpoint and removes those no longer kept.
+    """Writes a checkpoint and removes old ones.
 
     Args:
       run_dir: the run; the checkpoint goes to `checkpoints/` in it.
       step: updates done.
-      model: built; one copy of each variable is written.
-      optimizer: built, or None.
-      data_position: examples taken from the training stream.
+      model: a built model; one copy of each variable is written.
+      optimizer: a built optimizer, or None.
+      data_position: number of examples taken from the training stream.
       run_config: settings of the run.
-      extra: what else to keep in `state.json`.
-      keep: how many of the newest checkpoints stay.
-      keep_every_steps: checkpoints of multiples of this stay too; 0 for none.
-      protected: steps whose checkpoints stay in any case.
+      extra: further content of `state.json`.
+      keep: number of newest checkpoints to keep.
+      keep_every_steps: checkpoints at multiples of this are kept too; 0 for
+        none.
+      protected: steps whose checkpoints are always kept.
 
     Returns:
       The checkpoint's directory.
 
     Raises:
-      UserError: it cannot be written; older checkpoints are as they were.
+      UserError: the checkpoint cannot be written; older ones are intact.
     """
     target = path_at(run_dir, step)
     suffix = uuid.uuid4().hex[:8]
@@ -105,7 +106,8 @@ def save(
         text = json.dumps(state, indent=2) + "\n"
         files.write_text(files.join(temporary, _STATE), text)
         if files.exists(target):
-            # Its step is being done again: it was damaged, or fallen behind.
+            # The step was repeated: the old checkpoint was damaged or out of
+            # date.
             files.rename(target, f"{target}.old-{suffix}")
         files.rename(temporary, target)
         files.remove(f"{target}.old-{suffix}")
@@ -117,7 +119,7 @@ def save(
 
 
 def clean(run_dir: str) -> None:
-    """Removes what a killed process left half-written; call it at the start."""
+    """Removes incomplete files of a killed process; call it at the start."""
     directory = _directory(run_dir)
     if not files.is_directory(directory):
         return
@@ -135,7 +137,7 @@ def clean(run_dir: str) -> None:
 
 
 def all_steps(run_dir: str) -> dict[int, str]:
-    """Step -> directory of the finished checkpoints, oldest first."""
+    """Returns step -> directory of the finished checkpoints, oldest first."""
     directory = _directory(run_dir)
     if not files.is_directory(directory):
         return {}
@@ -148,9 +150,9 @@ def all_steps(run_dir: str) -> dict[int, str]:
 
 
 def latest(run_dir: str) -> str | None:
-    """Directory of the newest undamaged checkpoint, or None.
+    """Returns the directory of the newest undamaged checkpoint, or None.
 
-    Only `state.json` and the sizes of the files are looked at.
+    Only `state.json` and the sizes of the files are checked.
     """
     for path in reversed(all_steps(run_dir).values()):
         try:
@@ -169,19 +171,19 @@ def restore(
 ) -> Checkpoint | None:
     """Loads the newest undamaged checkpoint into the model and optimizer.
 
-    A damaged one is named in a warning, and the one before it is taken.
+    A damaged one is named in a warning, and the previous one is taken.
 
     Args:
       run_dir: the run.
-      model: built; each variable's every copy is assigned.
-      optimizer: built, or None to load the model alone.
+      model: a built model; every copy of each variable is assigned.
+      optimizer: a built optimizer, or None to load only the model.
 
     Returns:
-      The checkpoint, or None if the run has none at all.
+      The checkpoint, or None if the run has none.
 
     Raises:
-      UserError: all are damaged; or the newest good one does not fit the
-        model: the variable and both shapes are named.
+      UserError: all checkpoints are damaged; or the newest good one does not
+        fit the model: the variable and both shapes are named.
     """
     found = all_steps(run_dir)
     for step, path in reversed(found.items()):
@@ -211,14 +213,15 @@ def restore(
 
 
 def load_weights(checkpoint_dir: str, model: keras.Model) -> Checkpoint:
-    """Loads one checkpoint into the model; the optimizer stays as it is.
+    """Loads one checkpoint into the model; the optimizer is unchanged.
 
     Args:
-      checkpoint_dir: as `save` returned it.
-      model: built; each variable's every copy is assigned.
+      checkpoint_dir: a directory from `save`.
+      model: a built model; every copy of each variable is assigned.
 
     Raises:
-      UserError: it is missing or damaged, or does not fit the model.
+      UserError: the checkpoint is missing or damaged, or does not fit the
+        model.
     """
     state = _read_state(checkpoint_dir)
     path = files.join(checkpoint_dir, _MODEL)
@@ -235,7 +238,8 @@ def load_mean(
     """Loads the mean of several checkpoints' weights into the model.
 
     Args:
-      checkpoint_dirs: one at least; what is not a float is the last one's.
+      checkpoint_dirs: at least one; variables that are not floats are taken
+        from the last.
       model: see `load_weights`.
 
     Raises:
@@ -266,7 +270,9 @@ def load_mean(
 
 
 def path_at(run_dir: str, step: int) -> str:
-    """Returns where the checkpoint of a step is, or would be."""
+    """Returns the directory of a step's checkpoint, whether it exists or
+    not.
+    """
     return files.join(_directory(run_dir), f"step-{step:08d}")
 
 
@@ -275,9 +281,7 @@ def _directory(run_dir: str) -> str:
 
 
 def _read_state(path: str) -> dict[str, Any]:
-    """Returns the checkpoint's state, once its files have the sizes it
-    tells.
-    """
+    """Reads a checkpoint's state, and checks the sizes of its files."""
     state_path = files.join(path, _STATE)
     try:
         state = json.loads(files.read_text(state_path))
@@ -339,7 +343,7 @@ def _named(variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
 
 
 class _Arrays(Mapping[str, np.ndarray]):
-    """Variables as arrays, fetched one at a time while they are written."""
+    """A mapping of variables as arrays, fetched one at a time while written."""
 
     def __init__(self, variables: dict[str, keras.Variable]):
         self._variables = variables

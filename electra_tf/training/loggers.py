@@ -1,8 +1,8 @@
-"""A run's metrics in MLflow and Weights & Biases, beside its own records.
+"""Logs a run's metrics to MLflow and Weights & Biases.
 
-Both work without a network. Where they write to is their own configuration's
-affair (MLFLOW_TRACKING_URI, WANDB_MODE and so on); without any it is a folder
-of the run. A run that is resumed continues the same record there.
+Both work without a network. They write where their own configuration says
+(MLFLOW_TRACKING_URI, WANDB_MODE and so on), by default to a folder of the run.
+A resumed run continues the same record there.
 """
 
 import contextlib
@@ -18,28 +18,28 @@ from electra_tf import files
 from electra_tf.errors import UserError
 
 PROJECT = "electra-tf"
-# The services cut longer values off.
+# The services truncate longer values.
 _LONGEST = 250
 
 
 class Logger(Protocol):
-    """What metrics are given to."""
+    """Receives metrics."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Records metrics that are finite, named "split/metric"."""
+        """Logs metrics that are finite, named "split/metric"."""
 
     def close(self) -> None:
-        """Ends the record, for now or for good."""
+        """Ends the record."""
 
 
 def check(names: Sequence[str]) -> None:
     """Refuses loggers that are unknown or not installed.
 
     Args:
-      names: as `LOGGERS` has them.
+      names: keys of `LOGGERS`.
 
     Raises:
-      UserError: another name, or a package that is missing.
+      UserError: a name is unknown, or a package is missing.
     """
     for name in names:
         if name not in LOGGERS:
@@ -56,26 +56,27 @@ def check(names: Sequence[str]) -> None:
 
 
 def start(name: str, run_dir: str) -> Logger:
-    """Opens the record of a run, the one that an earlier process began.
+    """Opens the record of a run, or continues that of an earlier process.
 
     Args:
-      name: of the logger.
-      run_dir: the run's; its config.json is what the record has as settings.
+      name: name of the logger.
+      run_dir: directory of the run; its config.json becomes the record's
+        settings.
     """
-    with _told(name):
+    with _as_user_errors(name):
         return LOGGERS[name](run_dir)
 
 
 def log(
     name: str, logger: Logger, step: int, split: str, metrics: Mapping
 ) -> None:
-    """Gives a logger what is finite of a split's metrics."""
+    """Passes the finite metrics of a split to a logger."""
     found = {
         f"{split}/{key}": float(value)
         for key, value in metrics.items()
         if math.isfinite(value)
     }
-    with _told(name):
+    with _as_user_errors(name):
         logger.log(step, found)
 
 
@@ -146,7 +147,7 @@ LOGGERS: Mapping[str, Callable[[str], Logger]] = {
 
 
 def _knows_wandb() -> bool:
-    """Returns whether the user has said how W&B is to be reached."""
+    """Returns whether W&B is configured by the user."""
     if {"WANDB_API_KEY", "WANDB_MODE"} & set(os.environ):
         return True
     with contextlib.suppress(OSError, netrc.NetrcParseError):
@@ -160,9 +161,7 @@ def _title(run_dir: str) -> str:
 
 
 def _settings(run_dir: str) -> dict[str, Any]:
-    """Returns the run's config.json with dotted keys; empty where it has
-    none.
-    """
+    """Returns the run's config.json with dotted keys; empty without one."""
     path = os.path.join(run_dir, "config.json")
     if not files.exists(path):
         return {}
@@ -180,13 +179,13 @@ def _settings(run_dir: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Their errors, whatever they are, as the user's to mend."""
+def _as_user_errors(name: str) -> Iterator[None]:
+    """Converts any error of a logging service to a `UserError`."""
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # each has its own kinds
+    except Exception as error:  # each service has its own
         raise UserError(
             f"--loggers={name}: {type(error).__name__}: {error}; mend its "
             "configuration, or leave the flag out: the run keeps its metrics "

@@ -1,4 +1,4 @@
-"""The training loop: run steps, log, evaluate, checkpoint, resume, stop."""
+"""Runs the training loop: steps, logs, evaluations, checkpoints, resuming."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,29 +43,30 @@ def train(
     """Trains `model` to the last step, from the newest checkpoint if any.
 
     Args:
-      model: built and compiled with an optimizer under `strategy.scope()`;
-        its `train_step(batch)` returns scalars with "loss" among them, running
-        means of its metrics since they were reset.
-      train_data: step -> batches of the global size from that step on; of
+      model: a model built and compiled with an optimizer under
+        `strategy.scope()`; its `train_step(batch)` returns scalars including
+        "loss", running means of its metrics since they were reset.
+      train_data: step -> batches of the global size from that step on; with
         several workers, this one's share of each (`workers.Share`).
       config: see `TrainConfig`.
-      run_dir: holds config.json, checkpoints/, metrics.jsonl, tensorboard/
-        and plots/. Several workers need the same one: the chief writes it.
+      run_dir: directory of config.json, checkpoints/, metrics.jsonl,
+        tensorboard/ and plots/. Several workers need the same one: the chief
+        writes it.
       strategy: see `make_strategy`.
       eval_data: held-out batches, read from the start at each evaluation
-        with the model's `test_step`; of several workers, this one's shares.
-      evaluator: what evaluates in their place, with metrics of its own; the
+        with the model's `test_step`; with several workers, this one's shares.
+      evaluator: evaluates in place of `eval_data`, with its own metrics; the
         same ones on all workers.
-      selection: by which metric the best checkpoint is chosen, and whether
-        training stops early. Each gain is written at once, and the best one
-        is never removed.
-      run_config: all settings of the run, kept in the run directory; starting
-        again with others is an error.
-      settings_class: what `run_config` was made of; it knows older names of
-        keys, and what was done before there were some of them.
+      selection: the metric that chooses the best checkpoint, and whether
+        training stops early. Each improvement is saved at once, and the best
+        checkpoint is never removed.
+      run_config: all settings of the run, saved in the run directory; resuming
+        with other settings is an error.
+      settings_class: class of `run_config`; it knows older names of keys, and
+        the values before some of them existed.
       reporter: shows and records metrics; None makes a `Reporter`.
-      initial_step: updates behind the model and its optimizer, where training
-        that began elsewhere goes on and `run_dir` has no checkpoint yet.
+      initial_step: number of updates of the model and its optimizer, where
+        training continues from elsewhere and `run_dir` has no checkpoint yet.
 
     Returns:
       step (int), stopped (True after SIGTERM or SIGINT), resumed_from (step or
@@ -74,8 +75,8 @@ def train(
       step, value and checkpoint) and stopped_early.
 
     Raises:
-      UserError: other settings in `run_dir`, a loss that is not finite, no
-        room for a checkpoint, or data that ends too early.
+      UserError: `run_dir` has other settings, a loss is not finite, a
+        checkpoint cannot be written, or data ends too early.
     """
     _check_arguments(model, config, strategy)
     if eval_data is not None and evaluator is not None:
@@ -99,13 +100,13 @@ def train(
         checkpoints.clean(run_dir)
     team.barrier()
     with strategy.scope():
-        # The slots must be there to be restored.
+        # The slots must exist to be restored.
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         restored = checkpoints.restore(run_dir, model, model.optimizer)
     step = restored.step if restored else initial_step
     team.agree(f"the step of the newest checkpoint in {run_dir}", step)
-    # Steps of the last record and evaluation; the checkpoint knows of both.
+    # Steps of the last record and evaluation; the checkpoint has both.
     logged = step
     evaluated = restored.state.get("evaluated_step") if restored else 0
     saved = (step, evaluated)
@@ -124,7 +125,7 @@ def train(
     }
 
     def settled() -> bool:
-        """Returns whether there is nothing more to train."""
+        """Returns whether training is finished."""
         done = step >= config.num_train_steps
         result["stopped_early"] = not done and tracker.exhausted
         if tracker.best is not None:
@@ -193,11 +194,11 @@ def train(
             )
 
     def stopping() -> bool:
-        """Returns whether a worker was asked to stop; the same answer on all.
+        """Returns whether any worker was asked to stop; the same on all.
 
-        A flag that all see after the same step is less than what TensorFlow's
-        PreemptionCheckpointHandler does, which agrees on a step to come, and
-        writes checkpoints in a form of its own.
+        A flag that all read after the same step is simpler than TensorFlow's
+        PreemptionCheckpointHandler, which agrees on a future step and writes
+        checkpoints in its own form.
         """
         result["stopped"] = result["stopped"] or team.any(stop.requested)
         return result["stopped"]
@@ -207,7 +208,7 @@ def train(
         with StopRequest() as stop:
             reset_metrics(model, strategy)
             if _due(step, config.eval_every_steps):
-                run_evaluation()  # a stop may have cut it short
+                run_evaluation()  # a stop may have interrupted it
             while not settled() and not stopping():
                 count = _steps_to_next_event(step, config)
                 try:
@@ -218,7 +219,7 @@ def train(
                         f" step {step}, before step {config.num_train_steps}:"
                         " give more data, let it repeat, or train less long"
                     ) from error
-                # Checks the call before, so that the device is not kept idle.
+                # Checks the previous call, so that the device is never idle.
                 watch.push(outcome, step, count, result["checkpoint"])
                 step += count
                 result["step"] = step
@@ -240,7 +241,7 @@ def train(
             if not stopping():
                 run_evaluation()
             save()
-            team.barrier()  # who returns finds the checkpoint
+            team.barrier()  # whoever returns finds the checkpoint
             settled()
             stopping()
         if result["stopped_early"]:
@@ -263,7 +264,7 @@ def _draw_plots(reporter: Reporter) -> None:
 
 
 def make_deterministic(seed: int) -> None:
-    """Seeds Python, NumPy, TensorFlow and Keras, and makes ops repeatable.
+    """Seeds Python, NumPy, TensorFlow and Keras, and makes ops deterministic.
 
     Call it before anything else uses TensorFlow. Training is slower with it on
     GPUs; on CPUs a run repeats bit for bit.

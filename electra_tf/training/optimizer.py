@@ -1,10 +1,10 @@
-"""AdamW as ELECTRA uses it: warm-up, clipping, decoupled decay, layer rates.
+"""Provides AdamW as ELECTRA uses it: warm-up, clipping, layer-wise decay.
 
-Differences to `keras.optimizers.AdamW`: gradients are clipped by the norm of
+Differences from `keras.optimizers.AdamW`: gradients are clipped by the norm of
 the *global* gradient (after it is summed over replicas, and with duplicate rows
 of sparse gradients added up), the moments are not corrected for their bias
-unless asked, and each variable may have its own share of the learning rate,
-which its weight decay follows.
+by default, and each variable may have its own share of the learning rate, which
+also scales its weight decay.
 """
 
 import contextlib
@@ -36,14 +36,16 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     `rate(step) = ((peak - end) * (1 - step/total)^power + end)
     * min(1, step/warmup)`, with `step` counted from 0: the very first update
-    has rate 0 where there is a warm-up. Source: the released ELECTRA code.
+    has learning rate 0 where there is a warm-up. Source: the released ELECTRA
+    code.
 
     Args:
-      learning_rate: the peak rate, before the decay is multiplied in.
-      num_train_steps: steps after which the rate stays at the end rate.
+      learning_rate: the peak, before the decay is multiplied in.
+      num_train_steps: steps after which the learning rate stays at its end
+        value.
       num_warmup_steps: steps of the rise; 0 for none.
       power: 1.0 decays along a straight line.
-      end_learning_rate: the rate at the end.
+      end_learning_rate: the learning rate at the end.
     """
 
     def __init__(
@@ -62,9 +64,7 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.end_learning_rate = end_learning_rate
 
     def __call__(self, step: Any) -> tf.Tensor:
-        """Returns the rate, float32 scalar, for the update that follows `step`
-        ones.
-        """
+        """Returns the learning rate, float32 scalar, after `step` updates."""
         step = tf.cast(step, tf.float32)
         total = float(max(1, self.num_train_steps))
         left = 1.0 - tf.minimum(step, total) / total
@@ -101,7 +101,7 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
     Slots are variables whose names end in `_m` and `_v`.
 
     Args:
-      learning_rate: a float or a schedule of the 0-based step.
+      learning_rate: a float, or a schedule of the 0-based step.
       weight_decay_rate: see above; 0 for none.
       beta_1: see above.
       beta_2: see above.
@@ -111,8 +111,8 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         the Adam part, t = step + 1.
       no_decay_patterns: regular expressions; a variable whose path one of them
         matches somewhere is not decayed.
-      learning_rate_multipliers: variable path -> share of the rate (absent:
-        1), or a function of the path. 0 freezes the variable.
+      learning_rate_multipliers: variable path -> share of the learning rate
+        (absent: 1), or a function of the path. 0 freezes the variable.
       name: prefix of the slots' paths.
     """
 
@@ -178,7 +178,7 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
 
     @property
     def last_global_norm(self) -> keras.Variable:
-        """L2 norm of the last whole gradient before clipping, a scalar."""
+        """The L2 norm of the last whole gradient before clipping, a scalar."""
         return self._norm
 
     def apply(
@@ -189,11 +189,12 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         """Updates the variables from the gradients of this replica's loss.
 
         Args:
-          grads: tensors, IndexedSlices or None, one a variable.
-          trainable_variables: the variables; those it was built with if None.
+          grads: tensors, IndexedSlices or None, one for each variable.
+          trainable_variables: the variables; None means those it was built
+            with.
 
         Raises:
-          ValueError: no gradient at all, or a variable it was not built with.
+          ValueError: all gradients are None, or a variable is new.
         """
         if not self.built:
             if trainable_variables is None:
@@ -207,8 +208,8 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         if missing:
             _log.warning("no gradient for: %s", ", ".join(missing))
         slots = [s for g, s in zip(grads, slots) if g is not None]
-        # Adds up the duplicate rows of sparse gradients. The moments of every
-        # row decay each step, so nothing would be gained by staying sparse.
+        # Sums the duplicate rows of sparse gradients. The moments of every row
+        # decay each step, so sparse updates would gain nothing.
         summed = [tf.convert_to_tensor(g) for g in grads if g is not None]
         if not summed:
             raise ValueError("no gradient for any variable")
@@ -239,8 +240,8 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
                     group=False,
                 )
 
-        # Nothing moves unless there is a gradient: where the data has ended,
-        # decay and the counter would go ahead of the failing step otherwise.
+        # Nothing changes before the gradient exists: otherwise decay and
+        # counter would run ahead of a step that fails as the data has ended.
         with tf.control_dependencies([norm]):
             rate, step = tf.identity(rate), tf.identity(step)
             replica.merge_call(
@@ -262,7 +263,7 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         rate: tf.Tensor,
         step: tf.Tensor,
     ) -> None:
-        """Updates one copy of one variable, in few passes over memory."""
+        """Updates one copy of a variable, in few passes over memory."""
         if slot.multiplier == 0.0:
             return
         dtype = variable.dtype
@@ -270,8 +271,9 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         if slot.decay:
             # The Adam part does not read the weight, so the order is free.
             variable.assign_sub(variable * tf.cast(rate * slot.decay, dtype))
-        # ResourceApplyAdam divides the rate by 1 - power and multiplies it by
-        # the root of the other one: powers of 0 switch its correction off.
+        # ResourceApplyAdam multiplies the learning rate by the root of 1 -
+        # beta2_power and divides it by 1 - beta1_power: powers of 0 switch its
+        # correction off.
         zero = tf.zeros([], dtype)
         corrected = self.bias_correction
         tf.raw_ops.ResourceApplyAdam(
@@ -292,8 +294,7 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments; multipliers as a mapping of
-        paths.
+        """Returns the constructor's arguments; multipliers as mapping by path.
 
         Raises:
           ValueError: the multipliers are a function and not resolved yet.
@@ -326,7 +327,7 @@ def _assign(variable: tf.Variable, value: tf.Tensor) -> None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Slot:
-    """A trained variable, its moments, and how it is treated."""
+    """A trained variable, its moments, and how it is updated."""
 
     variable: keras.Variable
     m: keras.Variable
@@ -336,7 +337,7 @@ class _Slot:
 
 
 class _Slots:
-    """The slots by variable; opaque to Keras, which tracks containers."""
+    """The slots of all variables; opaque to Keras, which tracks containers."""
 
     def __init__(self, by_variable: dict[int, _Slot]):
         self.by_variable = by_variable  # keyed by id(), as Keras keys it
@@ -357,16 +358,17 @@ def make_optimizer(
     """Makes the optimizer that `config` describes, in `strategy.scope()`.
 
     Args:
-      config: settings, or a mapping of some of them to change the defaults;
-        `layerwise_lr_decay` is for the caller, who knows the layers and
-        passes the factors as `learning_rate_multipliers`.
-      num_train_steps: length of the schedule in updates; None takes that of a
-        `TrainConfig`.
+      config: settings, or a mapping with changes to the defaults;
+        `layerwise_lr_decay` is for the caller, who knows the layers and passes
+        the factors as `learning_rate_multipliers`.
+      num_train_steps: length of the schedule in updates; None takes the one of
+        a `TrainConfig`.
       learning_rate_multipliers: see `AdamWeightDecay`.
       no_decay_patterns: see `AdamWeightDecay`.
 
     Raises:
-      UserError: an unknown setting, or a value out of its bounds; no length.
+      UserError: a setting is unknown, a value is out of bounds, or there is no
+        length.
     """
     if not isinstance(config, OptimizerConfig):
         config = resolve(OptimizerConfig, config)
@@ -399,11 +401,11 @@ FLOAT16 = "mixed_float16"
 
 @contextlib.contextmanager
 def precision_policy(name: str) -> Iterator[None]:
-    """Models made inside compute by this Keras policy; weights stay float32.
+    """Sets the Keras policy of models made inside; weights stay float32.
 
     Args:
       name: "float32", "mixed_bfloat16" or "mixed_float16"; with
-        "bfloat16_products" they are of float32.
+        "bfloat16_products" models are float32.
     """
     before = keras.config.dtype_policy()
     # Not a policy of Keras: such models are float32, see `models.products`.
@@ -417,14 +419,14 @@ def precision_policy(name: str) -> Iterator[None]:
 def loss_scaled(
     optimizer: keras.optimizers.Optimizer, name: str
 ) -> keras.optimizers.Optimizer:
-    """Returns the optimizer for models of a policy.
+    """Returns the optimizer for a policy, with loss scaling in float16.
 
-    Small gradients are zero in float16. There the loss is scaled up, by twice
-    as much after 2,000 good steps and half as much after a bad one, which is
-    left out.
+    Small gradients underflow to zero in float16, so the loss is scaled up. The
+    scale doubles after 2,000 good steps, and halves after a bad one, which is
+    skipped.
 
     Args:
-      optimizer: as for float32.
+      optimizer: the optimizer for float32.
       name: see `precision_policy`.
     """
     if name != FLOAT16:

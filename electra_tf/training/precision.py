@@ -1,4 +1,4 @@
-"""In what number format training computes where no setting says so.
+"""Chooses the number format of training, where the setting is "auto".
 
 Importing this starts no TensorFlow.
 """
@@ -18,12 +18,12 @@ Precision = Literal[
 AUTO: Precision = "auto"
 FLOAT32: Precision = "float32"
 PRODUCTS: Precision = "bfloat16_products"
-# Overrides what the processor has: the same numbers on every machine.
+# Overrides the processor's features: the same numbers on every machine.
 VARIABLE = "ELECTRA_TF_PRECISION"
 
 _CPU_INFO = pathlib.Path("/proc/cpuinfo")
 _INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
-# What TensorFlow's library may be told to do without.
+# Instructions that TensorFlow's library may be told not to use.
 _LIMIT = "ONEDNN_MAX_CPU_ISA"
 _WITHOUT = ("AVX", "AVX512_CORE", "AVX512_CORE_VNNI")
 
@@ -31,7 +31,7 @@ _WITHOUT = ("AVX", "AVX512_CORE", "AVX512_CORE_VNNI")
 def instructions() -> str | None:
     """Names the processor's instructions for products of bfloat16.
 
-    None where it has none, or where TensorFlow's library may not use them.
+    Returns None where it has none, or TensorFlow's library may not use them.
     """
     limit = os.environ.get(_LIMIT, "").upper()
     if limit.startswith(("SSE", "AVX2")) or limit in _WITHOUT:
@@ -55,16 +55,16 @@ def resolved(
     run_dir: str | None = None,
     jit_compile: bool = False,
 ) -> Precision:
-    """Returns what to compute in.
+    """Returns the number format to compute in.
 
     Args:
-      precision: the setting; what is not "auto" stays.
-      run_dir: a run's directory. One that was begun goes on in what it says,
-        and one from before there was a choice in float32.
-      jit_compile: whether XLA compiles the whole step, products too.
+      precision: the setting; any value but "auto" is returned.
+      run_dir: directory of the run. A resumed run keeps its format; one from
+        before this setting existed uses float32.
+      jit_compile: whether XLA compiles the whole step, including products.
 
     Raises:
-      UserError: the environment names no such format.
+      UserError: the environment variable names an unknown format.
     """
     if precision != AUTO:
         return precision
@@ -96,7 +96,7 @@ def _recorded(run_dir: str) -> Precision | None:
     try:
         content: Any = json.loads(files.read_text(path))
     except ValueError:
-        return None  # `settings.check_run` says so
+        return None  # `settings.check_run` reports it
     train = content.get("train") if isinstance(content, Mapping) else None
     if not isinstance(train, Mapping):
         return FLOAT32
@@ -104,10 +104,10 @@ def _recorded(run_dir: str) -> Precision | None:
 
 
 def describe(precision: str, asked: str) -> str | None:
-    """Returns a line for people, where the choice was not theirs.
+    """Describes the format in a line, where "auto" chose it.
 
     Args:
-      precision: what `resolved` gave.
+      precision: result of `resolved`.
       asked: the setting.
     """
     if asked != AUTO or precision != PRODUCTS:

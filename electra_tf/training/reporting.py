@@ -1,4 +1,4 @@
-"""What a run tells: a progress line, metrics.jsonl, TensorBoard, plots.
+"""Reports a run's progress: a line, metrics.jsonl, TensorBoard, plots.
 
 Each line of `<run>/metrics.jsonl` is an object with `step` (updates done),
 `split` ("train" or "validation"), `time` (Unix seconds) and the metrics.
@@ -34,9 +34,9 @@ _SPLIT_NAMES = {"train": "training", "validation": "held-out"}
 
 @dataclasses.dataclass(frozen=True)
 class PlotGroup:
-    """One figure: metrics that share a unit."""
+    """One plot: metrics that share a unit."""
 
-    name: str  # the file's name without .png, and the title
+    name: str  # the title, and the file name without .png
     metrics: tuple[str, ...]  # keys in metrics.jsonl
     label: str  # vertical axis, with its unit
     log_scale: bool = False  # logarithmic vertical axis
@@ -48,14 +48,14 @@ def write_plots(
     directory: str,
     epoch_steps: float | None = None,
 ) -> list[str]:
-    """Draws training and held-out curves of each group over the steps.
+    """Plots training and held-out curves of each group over the steps.
 
     Args:
-      records: as `reporting.read_records` gives them.
-      groups: the figures; one that has no values is not drawn.
-      directory: where `<name>.png` goes.
-      epoch_steps: steps of an epoch; where the held-out data was evaluated
-        several times an epoch, an axis counts epochs too.
+      records: records from `read_records`.
+      groups: the plots; those without values are left out.
+      directory: directory for `<name>.png`.
+      epoch_steps: steps of an epoch; an axis of epochs is added where the
+        held-out data was evaluated several times an epoch.
 
     Returns:
       The paths written.
@@ -75,11 +75,11 @@ def write_plots(
 def count_epochs(
     axes: Any, steps: Sequence[int], epoch_steps: float | None
 ) -> None:
-    """Adds an axis of epochs, where evaluations are several an epoch.
+    """Adds an axis of epochs, where epochs have several evaluations.
 
     Args:
-      axes: matplotlib's, over steps.
-      steps: of the evaluations.
+      axes: matplotlib's axes, over steps.
+      steps: steps of the evaluations.
       epoch_steps: steps of an epoch; None adds no axis.
     """
     if not epoch_steps or len(steps) < 2:
@@ -99,7 +99,7 @@ def _draw(
     group: PlotGroup,
     epoch_steps: float | None,
 ) -> Any:
-    # Figures of their own, without pyplot: no display and no global state.
+    # Figures without pyplot: no display and no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -118,7 +118,7 @@ def _draw(
             ]
             if points:
                 drawn += 1
-                if len(points) == 1:  # a line of one point does not show
+                if len(points) == 1:  # a line of one point is invisible
                     style = style | {"marker": "o", "markersize": 4}
                 axes.plot(
                     *zip(*points),
@@ -141,7 +141,7 @@ def _draw(
 
 
 def _label_log_axis(axes: Any) -> None:
-    """Plain numbers on a logarithmic axis, within one decade too."""
+    """Puts plain numbers on a logarithmic axis, within one decade too."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     axes.set_yscale("log")
@@ -150,18 +150,18 @@ def _label_log_axis(axes: Any) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-# Seconds between redrawn lines on a terminal, and between lines elsewhere.
+# Seconds between redrawn lines on a terminal, and between lines in a file.
 _REDRAW_SECONDS = 0.5
 _LINE_SECONDS = 30.0
 
 
 def read_records(path: str) -> list[dict[str, Any]]:
-    """Returns the records of a metrics.jsonl; none if there is no such file.
+    """Reads the records of a metrics.jsonl; empty if there is no such file.
 
-    A last line that was cut short by a kill is left out.
+    An incomplete last line, from a killed process, is left out.
 
     Raises:
-      UserError: a line before the last is not a record; it is named.
+      UserError: a line before the last is not a record; the line is named.
     """
     if not files.exists(path):
         return []
@@ -187,20 +187,20 @@ class Reporter:
     """Shows and records a run's metrics; `train()` calls it.
 
     Args:
-      run_dir: metrics.jsonl, tensorboard/ and plots/ go there.
-      num_train_steps: the last step, for the time left.
-      batch_size: examples per step, for the rate.
-      shown: metrics on the progress line, in this order; None shows "loss"
-        and whatever ends in "accuracy".
-      plots: pictures made at the end.
-      stream: where lines go; a terminal gets one line that is rewritten.
+      run_dir: directory for metrics.jsonl, tensorboard/ and plots/.
+      num_train_steps: the last step, to estimate the time left.
+      batch_size: examples per step, to report the speed.
+      shown: metrics on the progress line, in this order; None shows "loss" and
+        those that end in "accuracy".
+      plots: plots to write at the end.
+      stream: stream for lines; a terminal gets one line that is rewritten.
       tensorboard: whether to write event files.
-      progress: whether to show anything; off, it records alone.
-      loggers: names in `training.loggers` that are given the metrics too.
+      progress: whether to show progress; if not, it is only recorded.
+      loggers: names in `training.loggers` that get the metrics too.
 
     Attributes:
-      recording: whether anything is shown or written at all; of several
-        workers the chief alone does.
+      recording: whether anything is shown or written; among several workers
+        only the chief does.
     """
 
     def __init__(
@@ -237,17 +237,17 @@ class Reporter:
         # Clocks start after the first call of the compiled function.
         self._started: tuple[float, int] | None = None
         self._mark: tuple[float, int] | None = None  # since the last record
-        self._paused = 0.0  # seconds since the mark that were not training
+        self._paused = 0.0  # seconds without training since the mark
         self.examples_per_second: float | None = None
 
     def begin(self, step: int) -> None:
-        """Opens the files; records of steps after `step` are dropped."""
+        """Opens the files; drops records of steps after `step`."""
         if not self.recording:
             return
         records = read_records(self.metrics_path)
         kept = [r for r in records if r["step"] <= step]
         if files.exists(self.metrics_path):
-            # Also mends a last line that was cut short.
+            # Also removes an incomplete last line.
             text = "".join(json.dumps(r) + "\n" for r in kept)
             files.write_text(self.metrics_path, text)
         else:
@@ -258,7 +258,7 @@ class Reporter:
             self._loggers[name] = loggers_lib.start(name, self.run_dir)
 
     def progress(self, step: int) -> None:
-        """Notes that `step` updates are done; cheap, for every step."""
+        """Notes that `step` updates are done; cheap enough for every step."""
         now = time.monotonic()
         if self._started is None:
             self._started = self._mark = (now, step)
@@ -267,7 +267,7 @@ class Reporter:
             self._draw(step, now)
 
     def train(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Records training metrics, means since the last record."""
+        """Records training metrics: means since the last record."""
         now = time.monotonic()
         record = dict(metrics)
         if self._mark is not None and step > self._mark[1]:
@@ -280,12 +280,12 @@ class Reporter:
         self._text = self._describe(metrics)
 
     def validation(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Records held-out metrics and gives them a line of their own."""
+        """Records held-out metrics and prints them on a line."""
         self._record(step, "validation", metrics)
         self.note(f"step {step} held-out: {self._describe(metrics)}")
 
     def note(self, text: str) -> None:
-        """Writes a line that stays."""
+        """Prints a line that is not overwritten."""
         if not (self.recording and self._progress):
             return
         if self._line_open:
@@ -296,7 +296,7 @@ class Reporter:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Keeps what happens inside out of the training rate."""
+        """Excludes the time inside from the training speed."""
         start = time.monotonic()
         try:
             yield
@@ -319,13 +319,13 @@ class Reporter:
             self._stream.write("\n")
             self._stream.flush()
             self._line_open = False
-        # Every record was flushed; on a full disk closing fails once more.
+        # Every record was flushed; on a full disk closing fails again.
         for writer in self._writers.values():
             with contextlib.suppress(tf.errors.OpError):
                 writer.close()
         self._writers.clear()
         for logger in self._loggers.values():
-            with contextlib.suppress(Exception):  # all was given to it
+            with contextlib.suppress(Exception):  # it has all metrics
                 logger.close()
         self._loggers.clear()
         if self._log is not None:
@@ -344,7 +344,7 @@ class Reporter:
             "time": round(time.time(), 3),
         }
         for name, value in metrics.items():
-            # JSON has no NaN; a metric that is undefined is null.
+            # JSON has no NaN; an undefined metric is null.
             record[name] = value if math.isfinite(value) else None
         with files.named_errors(self.metrics_path, "write"):
             self._log.write(json.dumps(record) + "\n")
@@ -388,7 +388,7 @@ class Reporter:
         if rate is not None:
             parts.append(f"{rate:.4g} examples/s")
         if step > first:
-            # Evaluations and checkpoints included: they will come again.
+            # Includes evaluations and checkpoints: more will follow.
             left = (self.num_train_steps - step) * (now - start)
             parts.append(f"ETA {_duration(left / (step - first))}")
         line = "  ".join(parts)
@@ -403,7 +403,7 @@ class Reporter:
 
 
 def _write_scalar(name: str, value: float) -> None:
-    """What `tf.summary.scalar` writes; that one needs TensorBoard itself."""
+    """Writes a scalar like `tf.summary.scalar`, which needs TensorBoard."""
     metadata = tf.compat.v1.SummaryMetadata(
         plugin_data={"plugin_name": "scalars"},
         data_class="DATA_CLASS_SCALAR",

@@ -1,9 +1,9 @@
-"""What can be set about training; importing this starts no TensorFlow.
+"""Defines the settings of training, without importing TensorFlow.
 
-`TrainConfig` is all that the loop reads. `ComputeConfig` is what the loop has
-no use for: how the model is made, which is its caller's business. The section
-`train` of a settings file holds the keys of both. A run keeps its settings in
-its directory; `check_run` compares them at each start.
+`TrainConfig` is what the loop reads. `ComputeConfig` is about how the model is
+made, which is up to the loop's caller. The section `train` of a settings file
+has the keys of both. A run saves its settings in its directory; `check_run`
+compares them at each start.
 """
 
 import dataclasses
@@ -17,15 +17,15 @@ from electra_tf.config import Setting, Settings, setting_of
 from electra_tf.errors import UserError
 from electra_tf.training.precision import Precision
 
-# What jobs run under; see `training.strategy.make_strategy`.
+# Strategies of jobs; see `training.strategy.make_strategy`.
 StrategyName = Literal["one_device", "mirrored", "multi_worker", "tpu"]
-# Those of a job that reads and writes no gradients.
+# Strategies of jobs without gradients.
 ForwardStrategyName = Literal["one_device", "multi_worker"]
 
 
 @dataclasses.dataclass(frozen=True)
 class AdamConfig(Settings):
-    """What pre-training and fine-tuning can say alike of the updates."""
+    """The optimizer's settings that pre-training and fine-tuning share."""
 
     lr_decay_power: Annotated[
         float,
@@ -138,10 +138,10 @@ class StepConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(OptimizerConfig, StepConfig):
-    """How long to train and what to do along the way; counts are in steps.
+    """The settings of the training loop; counts are in steps.
 
-    The optimizer's settings are part of it: users find the learning rate
-    beside the number of steps.
+    They include the optimizer's, so that users find the learning rate beside
+    the number of steps.
     """
 
     num_train_steps: Annotated[
@@ -204,7 +204,7 @@ class TrainConfig(OptimizerConfig, StepConfig):
 
 @dataclasses.dataclass(frozen=True)
 class BasicComputeConfig(Settings):
-    """How a network computes while it is trained, whatever it is for."""
+    """How a network computes in training, whatever its purpose."""
 
     gradient_accumulation: Annotated[
         int,
@@ -238,7 +238,7 @@ class BasicComputeConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ComputeConfig(BasicComputeConfig):
-    """How the model computes; the loop leaves it to who makes the model."""
+    """How the model computes; for the code that makes the model."""
 
     attention: Annotated[
         Literal["composed", "fused", "flash"],
@@ -250,7 +250,7 @@ class ComputeConfig(BasicComputeConfig):
     ] = "composed"
 
 
-# Settings that came later, and what runs from before them did.
+# Newer settings, with the values that older runs had.
 _LATER = {
     "train.precision": "float32",
     "train.gradient_accumulation": 1,
@@ -267,21 +267,20 @@ def check_run(
     cls: type | None = None,
     begun: bool = True,
 ) -> None:
-    """Writes the settings into a new run; compares them in an old one.
+    """Writes the settings of a new run, or compares those of an old one.
 
     Args:
-      run_dir: holds config.json, or will.
-      run_config: JSON values; None does nothing.
-      write: whether a new run is given them.
-      cls: the settings class that they were made of. Of an older run, keys
-        that have another name by now are compared under that one, and keys
-        that came later count as their defaults.
+      run_dir: directory of config.json.
+      run_config: the settings as JSON values; None does nothing.
+      write: whether to write those of a new run.
+      cls: class of the settings. For an older run, renamed keys are compared
+        under their new names, and newer keys count as their defaults.
 
-      begun: whether the run has anything that the settings are of, a
-        checkpoint or a result; else settings of the same kind are replaced.
+      begun: whether the run already has a checkpoint or a result; if not,
+        settings of the same kind are replaced.
 
     Raises:
-      UserError: the run has other settings; each is named.
+      UserError: the run has other settings; each difference is named.
     """
     if run_config is None:
         return
@@ -313,14 +312,14 @@ def check_run(
         raise UserError(
             f"{run_dir} holds a run with other settings ({'; '.join(changed)});"
             " use those, or choose another output directory"
-            f"{_how_to_go_on(run_dir, old, new)}"
+            f"{_how_to_continue(run_dir, old, new)}"
         )
 
 
-def _how_to_go_on(
+def _how_to_continue(
     run_dir: str, old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> str:
-    """Returns what to give where the run is to become longer."""
+    """Returns a hint on how to train a finished run for longer."""
     key = "train.num_train_steps"
     before, now = old.get(key), new.get(key)
     if not (isinstance(before, int) and isinstance(now, int) and now > before):
@@ -335,10 +334,10 @@ def _how_to_go_on(
 
 
 def _up_to_date(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns settings as an older version wrote them, as this one would.
+    """Converts settings written by an older version to this version.
 
-    Names become those of today, and keys that came later get their defaults.
-    What `cls` does not know stays.
+    Keys are renamed, and newer keys get their defaults. Keys that `cls` does
+    not know are kept.
     """
     kinds = typing.get_type_hints(cls, include_extras=True)
     found = dict(values)

@@ -1,4 +1,4 @@
-"""The compiled steps: updates with a watch over losses, and evaluations."""
+"""Makes the compiled steps of training and evaluation."""
 
 import functools
 import operator
@@ -18,8 +18,8 @@ def iterate(
     """Returns an iterator over batches, split over the replicas if several.
 
     Args:
-      dataset: global batches; of several workers, this one's share of them.
-      strategy: whose replicas they go to.
+      dataset: global batches; with several workers, this one's share of them.
+      strategy: the strategy of the replicas.
     """
     replicas = strategy.num_replicas_in_sync
     count = workers.of(strategy).share.count
@@ -30,12 +30,12 @@ def iterate(
         )
     if count == 1 and replicas > 1:
         dataset = strategy.experimental_distribute_dataset(dataset)
-    # A worker with one replica needs nothing in between.
+    # A worker with one replica needs no distribution.
     return iter(dataset)
 
 
 def split(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
-    """Cuts each batch into `parts` that are as equal as may be."""
+    """Splits each batch into `parts` of nearly equal size."""
 
     def cut(batch: Any) -> tf.data.Dataset:
         first = tf.nest.flatten(batch)[0]
@@ -59,17 +59,16 @@ def make_train_steps(
     in_graph_loop: bool,
     jit_compile: bool,
 ) -> Callable[[Any, int], tf.Tensor]:
-    """Returns a function of (iterator, count) that runs `count` updates in the
-    graph.
+    """Returns a function (iterator, count) that runs `count` updates.
 
-    It returns int32 [2]: how many updates went well before the loss, and
-    before the norm of the gradient, was first found not finite.
+    It runs in the graph and returns int32 [2]: the number of good updates
+    before the loss, and before the gradient's norm, was first not finite.
 
     Args:
-      model: built; its optimizer too.
+      model: a built model with a built optimizer.
       strategy: the one it was built under.
       in_graph_loop: whether `count` may be more than 1.
-      jit_compile: compile the update with XLA.
+      jit_compile: whether to compile the update with XLA.
     """
     # Not converted by AutoGraph: the step must be what fit() runs.
     train_step = tf.autograph.experimental.do_not_convert(model.train_step)
@@ -116,9 +115,7 @@ def make_eval_step(
 
 
 def recorded_norm(optimizer: Any) -> keras.Variable | None:
-    """Returns the optimizer's record of the last gradient's norm, where it has
-    one.
-    """
+    """Returns the optimizer's `last_global_norm`, where it has one."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return getattr(inner, "last_global_norm", None)
 
@@ -126,8 +123,8 @@ def recorded_norm(optimizer: Any) -> keras.Variable | None:
 class FiniteWatch:
     """Stops a run at the first loss or gradient that is not finite.
 
-    The outcome of a call is read when the next has been given to the device,
-    or by `flush` before anything is logged or saved.
+    The outcome of a call is read when the next one is on the device, or by
+    `flush` before anything is logged or saved.
     """
 
     def __init__(self) -> None:
@@ -136,10 +133,11 @@ class FiniteWatch:
     def push(
         self, outcome: tf.Tensor, step: int, count: int, good: str | None
     ) -> None:
-        """Takes the outcome of `count` updates after `step`; checks the last.
+        """Takes the outcome of `count` updates after `step`; checks the
+        previous.
 
         Raises:
-          UserError: as `flush`.
+          UserError: see `flush`.
         """
         self.flush(good)
         self._pending = (outcome, step, count)
@@ -176,12 +174,10 @@ def _is_finite(value: tf.Tensor) -> tf.Tensor:
 
 
 class EvaluatorLike(Protocol):
-    """What `train` evaluates with."""
+    """The interface of evaluators that `train` takes."""
 
     def run(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Returns the metrics of the model as it is, or None if asked to
-        stop.
-        """
+        """Returns the model's metrics, or None if asked to stop."""
 
 
 def evaluate(
@@ -190,25 +186,25 @@ def evaluate(
     strategy: tf.distribute.Strategy,
     num_steps: int | None = None,
 ) -> dict[str, float]:
-    """Means of the model's metrics over held-out batches.
+    """Computes the means of the model's metrics over held-out batches.
 
     Args:
-      model: built under `strategy.scope()`; its metrics are reset before and
-        after.
-      eval_data: batches of the global size, the last may be smaller; of
-        several workers, this one's shares, empty ones included.
+      model: a model built under `strategy.scope()`; its metrics are reset
+        before and after.
+      eval_data: batches of the global size, the last may be smaller; with
+        several workers, this one's shares, including empty ones.
       strategy: see `make_strategy`.
-      num_steps: batches to take; None for all.
+      num_steps: number of batches to take; None takes all.
 
     Raises:
-      UserError: no batch at all, or no end to them.
+      UserError: there is no batch, or no end of batches.
     """
     evaluator = Evaluator(model, eval_data, strategy, num_steps)
     return evaluator.run(lambda: False) or {}
 
 
 class Evaluator:
-    """`evaluate` for repeated use: the step is compiled once."""
+    """Evaluates repeatedly, with the step compiled once."""
 
     def __init__(
         self,
@@ -230,9 +226,7 @@ class Evaluator:
         self._step: Callable[[Any], None] = make_eval_step(model, strategy)
 
     def run(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Returns the metrics, or None if it was asked to stop before the
-        end.
-        """
+        """Returns the metrics, or None if asked to stop before the end."""
         reset_metrics(self._model, self._strategy)
         empty = True
         for batch in iterate(self._data, self._strategy):
@@ -250,7 +244,7 @@ def take_metrics(
     model: keras.Model, strategy: tf.distribute.Strategy
 ) -> dict[str, float]:
     """Returns the model's metrics since their last reset; resets them."""
-    # In the scope a metric's variables are summed over the replicas.
+    # In the scope, a metric's variables are summed over replicas.
     with strategy.scope():
         values = model.get_metrics_result()
         metrics = {name: float(value) for name, value in values.items()}
@@ -259,6 +253,6 @@ def take_metrics(
 
 
 def reset_metrics(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-    """Empties the model's metrics on every replica."""
+    """Resets the model's metrics on every replica."""
     with strategy.scope():
         model.reset_metrics()

@@ -1,4 +1,4 @@
-"""When a run stops, and which of its checkpoints is the best one."""
+"""Decides when a run stops, and which checkpoint is the best."""
 
 import dataclasses
 import math
@@ -12,11 +12,11 @@ from electra_tf.errors import UserError
 
 
 class StopRequest:
-    """While entered, the first SIGTERM or SIGINT sets `requested`.
+    """A context in which the first SIGTERM or SIGINT sets `requested`.
 
-    A second SIGINT raises KeyboardInterrupt at once. The handlers that were
-    there before come back at the end. Outside the main thread, where Python
-    delivers no signals, nothing is installed.
+    A second SIGINT raises KeyboardInterrupt at once. The previous handlers are
+    restored at the end. Outside the main thread, where Python delivers no
+    signals, no handler is installed.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has arrived."""
+        """Whether a signal was received."""
         return self.signal_name is not None
 
     def __enter__(self) -> "StopRequest":
@@ -36,7 +36,7 @@ class StopRequest:
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._previous.items():
-            # None stands for a handler that was not installed from Python.
+            # None means a handler that was not installed by Python.
             signal.signal(number, handler or signal.SIG_DFL)
         self._previous.clear()
 
@@ -51,9 +51,9 @@ class Selection:
     """Chooses by a held-out metric; higher is better.
 
     Attributes:
-      metric: its name among those of an evaluation.
-      patience: training stops after so many evaluations in a row without a
-        gain; None never stops early.
+      metric: name of the metric in evaluations.
+      patience: training stops after so many consecutive evaluations without
+        improvement; None never stops early.
     """
 
     metric: str
@@ -67,12 +67,11 @@ class Selection:
 
 
 class Tracker:
-    """Follows the evaluations of a run; without a selection, to no effect.
+    """Tracks the evaluations of a run; without a selection it does nothing.
 
     Args:
       selection: see `Selection`.
-      state: what the checkpoint that training resumes from keeps under
-        "selection"; None at the start.
+      state: "selection" in the checkpoint to resume from; None at the start.
     """
 
     def __init__(
@@ -80,8 +79,8 @@ class Tracker:
     ):
         self._selection = selection
         self._without_gain = 0
-        # step and value of the best evaluation; a value that is not a number
-        # is None, and worse than any other.
+        # step and value of the best evaluation; NaN is stored as None, and is
+        # worse than any number.
         self.best: dict[str, Any] | None = None
         if selection and state and state["metric"] == selection.metric:
             self.best = state["best"]
@@ -89,7 +88,7 @@ class Tracker:
 
     @property
     def protected(self) -> tuple[int, ...]:
-        """Steps whose checkpoints must not be removed."""
+        """The steps whose checkpoints must not be removed."""
         return () if self.best is None else (self.best["step"],)
 
     @property
@@ -100,10 +99,10 @@ class Tracker:
         return self._without_gain >= self._selection.patience
 
     def update(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Takes an evaluation; whether it is better than all before.
+        """Takes an evaluation; returns whether it is the best so far.
 
         Raises:
-          UserError: the metric is not there.
+          UserError: the evaluation lacks the metric.
         """
         if self._selection is None:
             return False
@@ -123,7 +122,7 @@ class Tracker:
         return False
 
     def state(self) -> dict[str, Any]:
-        """Returns what the checkpoint is to keep, JSON values."""
+        """Returns the state to save in a checkpoint, as JSON values."""
         if self._selection is None:
             return {}
         found = {
@@ -134,8 +133,8 @@ class Tracker:
         return {"selection": found}
 
     def describe(self) -> str:
-        """Returns why training stopped early, as words to show."""
-        # Training stops early by a selection alone, after a best evaluation.
+        """Describes why training stopped early."""
+        # Only a selection stops training early, after a best evaluation.
         assert self._selection is not None and self.best is not None
         value = self.best["value"]
         shown = "no number" if value is None else f"{value:.4g}"

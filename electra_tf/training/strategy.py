@@ -1,4 +1,4 @@
-"""From a name to a `tf.distribute` strategy, and a job that runs under it."""
+"""Makes `tf.distribute` strategies by name, and runs jobs under them."""
 
 import contextlib
 import functools
@@ -33,22 +33,22 @@ def distributed(
     """Runs a job under a strategy, on one device or by several workers.
 
     Enter it before TensorFlow does anything else. At the end the workers wait
-    for one another: done means that the chief has written what there is to
-    write. An error that comes of a lost worker names that worker.
+    for each other, so that the chief has written all files. An error caused by
+    a lost worker names that worker.
 
     Args:
       name: see `make_strategy`.
-      join_seconds: see there.
-      tpu: see there.
-      among: the strategies that the job knows.
-      run_dir: where the job has its checkpoints, or the folders of its trials
-        have; None if it has none.
+      join_seconds: see `make_strategy`.
+      tpu: see `make_strategy`.
+      among: the strategies that the job supports.
+      run_dir: directory of the job's checkpoints, or of its trials' folders;
+        None if it has none.
 
     Yields:
       The strategy; `workers.of(strategy)` are the workers.
 
     Raises:
-      UserError: see `make_strategy`; another worker is gone.
+      UserError: see `make_strategy`; or another worker is lost.
     """
     if name not in among:
         raise UserError(
@@ -60,13 +60,13 @@ def distributed(
         )
     chosen = make_strategy(name, tpu=tpu, join_seconds=join_seconds)
     team = workers.of(chosen)
-    with team.watched(lambda: _going_on(run_dir)):
+    with team.watched(lambda: _resume_hint(run_dir)):
         yield chosen
         team.barrier()
 
 
-def _going_on(run_dir: str | None) -> str:
-    """Returns what to do when a worker is lost."""
+def _resume_hint(run_dir: str | None) -> str:
+    """Returns a hint for when a worker is lost."""
     again = "start all workers again"
     if run_dir is None:
         return again
@@ -85,7 +85,7 @@ def _going_on(run_dir: str | None) -> str:
 
 
 def _written(path: str) -> int:
-    """When a checkpoint was, in some order of time."""
+    """Returns a sort key by the time when a checkpoint was written."""
     return max(
         files.size_and_time(files.join(path, name))[1]
         for name in files.list_directory(path)
@@ -111,8 +111,8 @@ def make_strategy(
       join_seconds: how long `multi_worker` waits for the other workers.
 
     Raises:
-      UserError: an unknown name, devices that are not there, a TF_CONFIG
-        that cannot be, an address in use, a worker that does not come.
+      UserError: the name is unknown, devices are missing, TF_CONFIG is not
+        valid, an address is in use, or a worker does not come.
     """
     if num_logical_cpus > 0:
         _split_cpu(num_logical_cpus)
@@ -140,14 +140,15 @@ def make_strategy(
 
 @functools.cache
 def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
-    """One for the process: each strategy numbers its collectives from the
-    same start, and TensorFlow mistakes the second's for the first's."""
+    """Returns the only strategy of the process: each strategy numbers its
+    collectives from the same start, and TensorFlow would confuse those of two.
+    """
     return tf.distribute.MirroredStrategy(devices)
 
 
 @functools.cache
 def _multi_worker(join_seconds: float) -> tf.distribute.Strategy:
-    """One for the process, which listens at one address."""
+    """Returns the only strategy of the process, which has one address."""
     found = workers.read_tf_config()
     workers.meet(found, join_seconds)
     try:
@@ -158,7 +159,7 @@ def _multi_worker(join_seconds: float) -> tf.distribute.Strategy:
             f"strategy first ({error})"
         ) from error
     if threading.current_thread() is threading.main_thread():
-        # TensorFlow's own handler does nothing at all with a SIGTERM.
+        # TensorFlow's own handler ignores SIGTERM.
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     return made
 

@@ -1,7 +1,7 @@
-"""The processes of one job: who they are, how they meet, what they tell.
+"""Coordinates the processes of one job.
 
-TF_CONFIG says who they are. One process is a job too: then nothing is sent, and
-every function answers as if it had asked the others.
+TF_CONFIG lists them. A single process is a job too: then nothing is sent, and
+every function returns as if it had asked the others.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _EXAMPLE = (
     '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": '
     '"worker", "index": 0}}'
 )
-# Seconds within which a machine that is there takes up a connection.
+# Seconds within which a reachable machine accepts a connection.
 _CONNECT_SECONDS = 2.0
 _POLL_SECONDS = 0.5
 
@@ -34,22 +34,22 @@ class Cluster:
     """The processes of a job.
 
     Attributes:
-      addresses: "host:port" of each, the chief's first.
-      index: which of them this process is.
+      addresses: "host:port" of each process, the chief's first.
+      index: number of this process.
     """
 
     addresses: tuple[str, ...]
     index: int
 
     def describe(self, index: int) -> str:
-        """Returns a worker as words to show."""
+        """Describes a worker, for messages."""
         return f"worker {index} ({self.addresses[index]})"
 
     def missing(self, seconds: float = 0.0) -> list[str]:
         """Returns the other workers that cannot be reached, described.
 
         Args:
-          seconds: asks again for so long as all of them can be.
+          seconds: how long to retry until all can be reached.
         """
         end = time.monotonic() + seconds
         while True:
@@ -67,10 +67,10 @@ def read_tf_config(text: str | None = None) -> Cluster:
     """Returns the cluster that TF_CONFIG describes.
 
     Args:
-      text: its value; that of the environment where None.
+      text: value of TF_CONFIG; None reads the environment.
 
     Raises:
-      UserError: it is missing or malformed; the key is named.
+      UserError: TF_CONFIG is missing or malformed; the key is named.
     """
     text = os.environ.get("TF_CONFIG", "") if text is None else text
     if not text.strip():
@@ -126,11 +126,11 @@ def read_tf_config(text: str | None = None) -> Cluster:
 def meet(cluster: Cluster, seconds: float) -> None:
     """Waits until every other worker has been reached at its address.
 
-    TensorFlow would wait for them for ever, inside a call that nothing
-    interrupts; and it would share a port with another process silently.
+    TensorFlow would wait for ever, in a call that cannot be interrupted, and
+    would silently share a port with another process.
 
     Args:
-      cluster: who is to come.
+      cluster: the expected workers.
       seconds: how long to wait.
 
     Raises:
@@ -163,7 +163,7 @@ def meet(cluster: Cluster, seconds: float) -> None:
                     "names, and see that their ports are open"
                 )
             time.sleep(_POLL_SECONDS)
-        # Those that came first look for us still.
+        # Workers that came earlier still look for this one.
         time.sleep(2 * _POLL_SECONDS)
 
 
@@ -204,7 +204,7 @@ def _reachable(address: str) -> bool:
         return False
 
 
-# How TensorFlow tells that a worker is gone.
+# TensorFlow's messages when a worker is lost.
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -213,22 +213,25 @@ _LOST = (
     tf.errors.InternalError,
     tf.errors.FailedPreconditionError,
 )
-# Seconds that a worker which failed may need to end.
+# Seconds that a failed worker may need to exit.
 _ENDING_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """Which part of each global batch a process reads: `index` of `count`."""
+    """The part of each global batch that a process reads:
+
+    `index` of `count`.
+    """
 
     index: int = 0
     count: int = 1
 
     def of(self, rows: int) -> slice:
-        """Returns the rows of a batch of `rows`, as equal parts as there may
-        be.
+        """Returns this share's rows of a batch; shares are of nearly equal
+        size.
 
-        The parts of all shares are the whole batch, in order.
+        All shares together are the whole batch, in order.
         """
         return slice(
             self.index * rows // self.count,
@@ -245,8 +248,8 @@ class Workers:
     Every method but `missing` is called by all of them, in the same order.
 
     Attributes:
-      share: which part of each batch is this process's.
-      is_chief: whether this is the one that writes files.
+      share: this process's part of each batch.
+      is_chief: whether this process writes the files.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -266,14 +269,14 @@ class Workers:
         return bool(self._gather(tf.constant([int(flag)])).numpy().any())
 
     def barrier(self) -> None:
-        """Waits for all workers to come here."""
+        """Waits until all workers are here."""
         self.any(False)
 
     def gather(self, data: bytes) -> list[bytes]:
-        """Returns what each worker gives, in their order."""
+        """Returns the data of each worker, in order."""
         if self.share.count == 1:
             return [data]
-        # Collectives do not take bytes. Lengths go first.
+        # Collectives do not take bytes. Lengths are sent first.
         sizes = self._gather(tf.constant([len(data)])).numpy()
         padded = data + bytes(-len(data) % 4)
         words = self._gather(np.frombuffer(padded, "<i4")).numpy()
@@ -284,14 +287,14 @@ class Workers:
         return found
 
     def agree(self, what: str, value: object) -> None:
-        """Checks that all workers have the same.
+        """Checks that all workers have the same value.
 
         Args:
-          what: for the message.
+          what: name of the value, for the message.
           value: compared by its `repr`.
 
         Raises:
-          UserError: another worker has another; raised on all of them.
+          UserError: values differ; raised on all workers.
         """
         if self.share.count == 1:
             return
@@ -312,13 +315,13 @@ class Workers:
     def watched(
         self, advice: Callable[[], str] = lambda: "start all workers again"
     ) -> Iterator[None]:
-        """Explains the error of a collective by the worker that is gone.
+        """Explains errors of collectives by the worker that is lost.
 
         Args:
-          advice: what to do then; asked when it is needed.
+          advice: returns what to do then; called when needed.
 
         Raises:
-          UserError: in place of the error.
+          UserError: raised in place of the error.
         """
         try:
             yield
@@ -338,7 +341,8 @@ class Workers:
 def of(strategy: tf.distribute.Strategy) -> Workers:
     """Returns the workers of a strategy, one object for each.
 
-    Collectives are numbered as they are made, so all workers make the same.
+    Collectives are numbered in order of creation, so all workers create the
+    same ones.
     """
     return Workers(strategy)
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import pretraining
-from benchmarks.report import Benchmark
+from benchmarks.report import Benchmark, Side
 
-OURS, PEER = "electra_tf", "transformers"
+OURS, PEER = "electra_tf", "its best peer"
 _COLOURS = {"tiny": "tab:green", "small": "tab:blue", "base": "tab:red"}
-_STYLES = {OURS: ("o-", "electra_tf"), PEER: ("s--", "torch")}
+_STYLES = {OURS: "o-", PEER: "s--"}
 
 
 def draw(found: Sequence[Benchmark], folder: pathlib.Path) -> list[str]:
@@ -66,9 +66,34 @@ def _figure(width: float, height: float, columns: int, **shared: Any) -> Any:
     return figure, axes
 
 
-def _sides(benchmark: Benchmark) -> list[str]:
-    names = [side.name for side in benchmark.sides]
-    return [name for name in _STYLES if name in names]
+def _best(benchmark: Benchmark) -> dict[str, Side]:
+    """The quickest of ours and of the peers, by examples/s."""
+    ours = {pair[0] for pair in benchmark.pairs} or {benchmark.sides[0].name}
+    peers = {pair[1] for pair in benchmark.pairs}
+    return {
+        kind: max(
+            (side for side in benchmark.sides if side.name in names),
+            key=lambda side: side.median("examples/s"),
+        )
+        for kind, names in ((OURS, ours), (PEER, peers))
+        if names
+    }
+
+
+def _ratios(benchmark: Benchmark) -> list[dict]:
+    """In float32 against the best of the same, and best against best."""
+    leading = benchmark.leading()
+    if not leading:
+        return []
+    best = {kind: side.name for kind, side in _best(benchmark).items()}
+    alike = [
+        ratio
+        for ratio in leading
+        if benchmark.side(ratio["ours"]).precision
+        == benchmark.side(ratio["peer"]).precision
+    ][:1]
+    first = [r for r in leading if r["ours"] == best[OURS]][:1]
+    return first + [ratio for ratio in alike if ratio not in first]
 
 
 # --- training steps --------------------------------------------------------
@@ -84,38 +109,46 @@ def _pretraining(steps: Sequence[Benchmark]) -> Any:
         for b in steps
     ]
     colours = [_COLOURS.get(b.parameters["size"], "tab:gray") for b in steps]
-    ratios = [b.ratios() for b in steps]
-    values = [r[0]["ratio"] if r else 0.0 for r in ratios]
-    speed.barh(places, values, color=colours)
-    for place, found in zip(places, ratios):
-        end, told = 0.0, " no peer"
-        if found:
-            end, told = found[0]["highest"], f" {found[0]['ratio']:.2f}"
-            ends = [found[0]["lowest"], end]
-            speed.plot(ends, [place, place], color="black", linewidth=1)
-        speed.text(end, place, told, va="center", fontsize=8)
+    ratios = [_ratios(b) for b in steps]
+    for place, (b, found) in enumerate(zip(steps, ratios)):
+        if not found:
+            speed.text(0, place, " no peer", va="center", fontsize=7)
+        for i, ratio in enumerate(found):
+            at = place + 0.2 * (2 * i - 1) * (len(found) > 1)
+            speed.barh(
+                at, ratio["ratio"], 0.38 if len(found) > 1 else 0.7,
+                color=colours[place], alpha=0.4 if i else 1.0,
+            )  # fmt: skip
+            ends = [ratio["lowest"], ratio["highest"]]
+            speed.plot(ends, [at, at], color="black", linewidth=1)
+            told = f" {ratio['ratio']:.2f}: {b.side(ratio['peer']).spoken}"
+            speed.text(ends[1], at, told, va="center", fontsize=6)
     speed.axvline(1, color="black", linestyle=":", linewidth=1)
     speed.set_yticks(places, labels)
     speed.invert_yaxis()
-    speed.set_xlim(0, 1.16 * max(1.0, *_ends(ratios)))
-    speed.set(xlabel="steps/s, times the torch peer's", title="speed")
-    for name, offset, alpha in ((OURS, -0.2, 1.0), (PEER, 0.2, 0.4)):
-        sizes = [
-            (b.side(name).memory or 0) / 1e3 if name in _sides(b) else 0
-            for b in steps
-        ]
+    speed.set_xlim(0, 1.7 * max(1.0, *_ends(ratios)))
+    light = any(len(found) > 1 for found in ratios)
+    speed.set(
+        xlabel="steps/s, times the best peer's"
+        + ("\n(light: both in float32)" if light else ""),
+        title="speed",
+    )
+    for kind, offset, alpha in ((OURS, -0.2, 1.0), (PEER, 0.2, 0.4)):
+        best = [_best(b).get(kind) for b in steps]
+        sizes = [(side.memory or 0) / 1e3 if side else 0 for side in best]
         memory.barh(
             [place + offset for place in places], sizes, 0.38,
             color=colours, alpha=alpha,
         )  # fmt: skip
     memory.set(
-        xlabel="GB at its highest\n(dark: electra_tf, light: torch)",
+        xlabel="GB at its highest\n(dark: electra_tf, light: its best peer)",
         title="memory",
     )
-    for name, marker, label in (
-        (pretraining.SHARE_OF_SQUARE, "D", "2048³"),
-        (pretraining.SHARE_OF_SHAPES, "o", "its own shapes"),
+    for which, marker, label in (
+        ("first", "D", "2048³"),
+        ("second", "o", "its own shapes"),
     ):
+        name = pretraining.share_of(pretraining.OURS, which)
         peak.plot(
             [100 * b.facts[name] for b in steps], places, marker,
             color="black", fillstyle="none" if marker == "D" else "full",
@@ -127,12 +160,22 @@ def _pretraining(steps: Sequence[Benchmark]) -> Any:
         title="peak of products", fontsize=8, title_fontsize=8,
         loc="lower left",
     )  # fmt: skip
-    peak.set(xlabel="% of the measured peak", title="matrix products")
+    peak.set(
+        xlabel="% of the measured peak, in float32", title="matrix products"
+    )
+    figure.supxlabel(_measured(steps), fontsize=7)
     return figure
 
 
 def _ends(ratios: Sequence[Sequence[dict]]) -> list[float]:
-    return [found[0]["highest"] for found in ratios if found] or [1.0]
+    return [ratio["highest"] for found in ratios for ratio in found] or [1.0]
+
+
+def _measured(steps: Sequence[Benchmark]) -> str:
+    """Which sides are the best ones, and what they run on."""
+    best = [side for b in steps for side in _best(b).values()]
+    versions = {side.spoken: side.version for side in best}
+    return "; ".join(f"{name} ({on})" for name, on in versions.items())
 
 
 def _growth(steps: Sequence[Benchmark]) -> Any:
@@ -145,16 +188,16 @@ def _growth(steps: Sequence[Benchmark]) -> Any:
     for axes, key, label, chosen in panels:
         for name in dict.fromkeys(b.parameters["size"] for b in chosen):
             own = [b for b in chosen if b.parameters["size"] == name]
-            for side, (style, spoken) in _STYLES.items():
+            for kind, style in _STYLES.items():
                 points = sorted(
-                    (b.parameters[key], _microseconds(b, side))
+                    (b.parameters[key], _microseconds(b, kind))
                     for b in own
-                    if side in _sides(b)
+                    if kind in _best(b)
                 )
                 if points:
                     axes.plot(
                         *zip(*points), style, color=_COLOURS.get(name),
-                        label=f"{name}, {spoken}", markersize=4,
+                        label=f"{name}, {kind}", markersize=4,
                     )  # fmt: skip
         _logarithmic(axes, sorted({b.parameters[key] for b in chosen}))
         axes.set_xlabel(label)
@@ -164,18 +207,18 @@ def _growth(steps: Sequence[Benchmark]) -> Any:
         name: _at_128([b for b in steps if b.parameters["size"] == name])
         for name in dict.fromkeys(b.parameters["size"] for b in steps)
     }
-    for side, (style, spoken) in _STYLES.items():
+    for kind, style in _STYLES.items():
         points = sorted(
             (
                 own[0].parameters["parameters"] / 1e6,
-                min(_microseconds(b, side) for b in own),
+                min(_microseconds(b, kind) for b in own),
             )
             for own in at_best.values()
-            if own and all(side in _sides(b) for b in own)
+            if own and all(kind in _best(b) for b in own)
         )
         if points:
             size.plot(
-                *zip(*points), style, color="black", label=spoken, markersize=4
+                *zip(*points), style, color="black", label=kind, markersize=4
             )
     millions = sorted(
         {round(b.parameters["parameters"] / 1e6) for b in _at_128(steps)}
@@ -190,6 +233,7 @@ def _growth(steps: Sequence[Benchmark]) -> Any:
         loc="outside lower center", ncols=6, fontsize=7,
     )  # fmt: skip
     size.legend(fontsize=7)
+    figure.supxlabel(_measured(steps), fontsize=7)
     return figure
 
 
@@ -210,8 +254,8 @@ def _as_many_tokens(steps: Sequence[Benchmark]) -> list[Benchmark]:
     return [b for own in best.values() for b in own]
 
 
-def _microseconds(benchmark: Benchmark, side: str) -> float:
-    rate = benchmark.side(side).median("examples/s")
+def _microseconds(benchmark: Benchmark, kind: str) -> float:
+    rate = _best(benchmark)[kind].median("examples/s")
     return 1e6 / rate / benchmark.parameters["seq_length"]
 
 

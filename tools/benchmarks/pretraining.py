@@ -10,8 +10,26 @@ from benchmarks import flops, report, workers
 from benchmarks.report import Benchmark, Side
 
 ALONE = "no --peer_python: transformers in PyTorch was not measured"
-SHARE_OF_SQUARE = "electra_tf's share of the first peak"
-SHARE_OF_SHAPES = "electra_tf's share of the second peak"
+OURS = "electra_tf"
+OURS_BFLOAT16 = "electra_tf, bfloat16_products"
+# Ours, and the precision of each (`train.precision`).
+PRECISIONS = {OURS: "float32", OURS_BFLOAT16: "bfloat16_products"}
+# What torch_electra.py is told of itself. The last is the code that one reads
+# in examples: attention by ordinary operations, the head at every position.
+PEERS = {
+    "torch": {"precision": "float32"},
+    "torch, compiled": {"precision": "float32", "compiled": True},
+    "torch, bf16": {"precision": "bf16"},
+    "torch, bf16, compiled": {"precision": "bf16", "compiled": True},
+    "torch, head everywhere": {
+        "precision": "float32",
+        "attention": "eager",
+        "masked_head": False,
+    },
+}
+# The plainest and the quickest: for shapes where all would take too long, or
+# too much memory, as every side keeps its own.
+FEW = ("torch", "torch, bf16, compiled")
 # Steps a round, so that a round takes some seconds on a few cores.
 STEPS = {"tiny": 20, "mini": 8, "small": 3, "base": 1, "large": 1}
 
@@ -19,6 +37,11 @@ STEPS = {"tiny": 20, "mini": 8, "small": 3, "base": 1, "large": 1}
 def measure(args: argparse.Namespace) -> list[Benchmark]:
     """Steps/s and examples/s for each size, and GFLOP/s reached."""
     return [_measure_size(args, size) for size in args.size.split(",")]
+
+
+def share_of(side: str, which: str) -> str:
+    """Name of the fact: what a side reaches of the "first" or "second" peak."""
+    return f"{side}'s share of the {which} peak"
 
 
 def environment(args: argparse.Namespace) -> dict[str, str]:
@@ -54,31 +77,47 @@ def settings(args: argparse.Namespace, size: str) -> dict:
 def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
     told = settings(args, size)
     count = args.steps or STEPS.get(size, 1)
-    sides = {"electra_tf": ("ours_pretrain.py", told, sys.executable)}
+    sides = {
+        name: (
+            "ours_pretrain.py",
+            told | {"precision": precision},
+            sys.executable,
+        )
+        for name, precision in PRECISIONS.items()
+    }
     if args.peer_python:
-        sides["transformers"] = ("torch_electra.py", told, args.peer_python)
+        chosen = PEERS if args.peers == "all" else FEW
+        for name in chosen:
+            sides[name] = (
+                "torch_electra.py",
+                told | PEERS[name],
+                args.peer_python,
+            )
     products = ("ours_products.py", told, sys.executable)
+    missing: dict[str, str] = {}
     with workers.started(
-        sides | {"matrix products": products}, environment(args)
+        sides | {"matrix products": products}, environment(args), missing
     ) as every:
+        sides = {name: side for name, side in sides.items() if name in every}
         running = {name: every[name] for name in sides}
         replies: dict[str, list[dict]] = {name: [] for name in sides}
-        peaks = []
+        peaks: dict[str, list[dict]] = {name: [] for name in PRECISIONS}
         for _ in range(args.rounds):
             # The peak is measured in every round: it moves with the machine.
-            peaks.append(every["matrix products"].ask({"do": "peak"}))
+            for name, precision in PRECISIONS.items():
+                peaks[name].append(
+                    every["matrix products"].ask(
+                        {"do": "peak", "precision": precision}
+                    )
+                )
             request = {"do": "steps", "count": count}
             turn = workers.interleave(running, [request] * len(running), 1)
             for name, found in turn.items():
                 replies[name] += found
         facts = {name: worker.facts for name, worker in running.items()}
     work = flops.step_gflop(told["shapes"])
-    square = statistics.median(peak["square"] for peak in peaks)
-    own = statistics.median(
-        flops.attainable(told["shapes"], peak["shapes"]) for peak in peaks
-    )
     found = []
-    for name in sides:
+    for name, (_, own, _) in sides.items():
         steps = [count / reply["seconds"] for reply in replies[name]]
         rates = {
             "steps/s": steps,
@@ -94,30 +133,29 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
                 facts[name]["version"],
                 rates,
                 report.peak_memory(replies[name]),
+                own["precision"],
             )
         )
-    reached = found[0].median("GFLOP/s")
-    notes = {
-        "GFLOP of matrix products needed for a step": work,
-        "measured peak, 2048 x 2048 x 2048, GFLOP/s": square,
-        "measured peak, the model's own shapes, GFLOP/s": own,
-        SHARE_OF_SQUARE: reached / square,
-        SHARE_OF_SHAPES: reached / own,
-    }
+    notes = {"GFLOP of matrix products needed for a step": work}
+    for side in found[: len(PRECISIONS)]:
+        notes |= _peaks(side, peaks[side.name], told["shapes"])
     for name in sides:
         notes[f"first step of {name}, s"] = facts[name]["first_step_seconds"]
         notes[f"parameters of {name}"] = facts[name]["parameters"]
+    notes |= report.left_out(missing)
     if not args.peer_python:
         notes["peer"] = ALONE
     again = ", recompute" if args.recompute else ""
+    peers = [name for name in PEERS if name in sides]
     return Benchmark(
         f"pretrain {size}, {args.batch_size} x {args.seq_length}{again}",
         f"forward, backward and update with dropout, batch {args.batch_size} "
         f"x {args.seq_length}, {told['masked']} masked, vocabulary "
-        f"{args.vocab_size}, float32; GFLOP/s count the products our step "
-        "needs, for both sides",
+        f"{args.vocab_size}; torch: the modules of transformers, attention by "
+        "SDPA and the head at the masked positions unless named otherwise; "
+        "GFLOP/s count the products our step needs, for all sides",
         found,
-        [("electra_tf", "transformers")] if args.peer_python else [],
+        [(ours, peer) for ours in PRECISIONS for peer in peers],
         notes,
         ("steps/s", "steps per CPU second"),
         {
@@ -126,6 +164,22 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
             "size": size,
             "batch_size": args.batch_size,
             "seq_length": args.seq_length,
-            "parameters": facts["electra_tf"]["parameters"],
+            "parameters": facts[OURS]["parameters"],
         },
     )
+
+
+def _peaks(side: Side, peaks: list[dict], shapes: list) -> dict[str, float]:
+    """What can be reached in the side's precision, and what it reached."""
+    square = statistics.median(peak["square"] for peak in peaks)
+    own = statistics.median(
+        flops.attainable(shapes, peak["shapes"]) for peak in peaks
+    )
+    of = "" if side.precision == "float32" else f" of {side.precision}"
+    reached = side.median("GFLOP/s")
+    return {
+        f"measured peak{of}, 2048 x 2048 x 2048, GFLOP/s": square,
+        f"measured peak{of}, the model's own shapes, GFLOP/s": own,
+        share_of(side.name, "first"): reached / square,
+        share_of(side.name, "second"): reached / own,
+    }

@@ -39,7 +39,7 @@ def _examples(args: argparse.Namespace) -> Iterator[str]:
 
 
 def _measure_size(args: argparse.Namespace, size: str, data: str) -> Benchmark:
-    stepping = pretraining.settings(args, size)
+    stepping = pretraining.settings(args, size) | {"precision": "float32"}
     reading = {name: stepping[name] for name in ("batch_size", "seq_length")}
     sides = {
         "input": ("ours_reader.py", reading | {"data": data}, sys.executable),

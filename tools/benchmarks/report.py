@@ -5,8 +5,10 @@ import importlib.metadata
 import os
 import platform
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
+LEFT_OUT = "not measured:"
 PACKAGES = ("tensorflow", "tensorflow-text", "keras", "tokenizers", "numpy")
 
 
@@ -17,18 +19,27 @@ class Side:
     Attributes:
       name: as the table shows it.
       version: what it runs on.
-      rates: unit -> one figure a round; more is better.
+      rates: unit -> one figure a round.
       memory: the most that its process had at once, MB; None if not measured.
+      precision: of its matrix products; empty where it has none to speak of.
     """
 
     name: str
     version: str
     rates: dict[str, list[float]]
     memory: float | None = None
+    precision: str = ""
 
     def median(self, unit: str) -> float:
         """Over the rounds."""
         return statistics.median(self.rates[unit])
+
+    @property
+    def spoken(self) -> str:
+        """Its name, with the precision where that is not in the name."""
+        if not self.precision or self.precision in self.name:
+            return self.name
+        return f"{self.name}, {self.precision}"
 
 
 @dataclasses.dataclass
@@ -40,8 +51,12 @@ class Benchmark:
       settings: what was measured, in words.
       sides: ours and peers, in the order they ran in.
       pairs: (ours, peer) names whose ratio is of interest.
-      compared: the units it is taken of; all where empty.
       facts: further lines, name -> value.
+      compared: the units it is taken of; all where empty.
+      parameters: what was varied, for plots and further arithmetic.
+      series: figures over time.
+      times: units of which less is better; their ratios are the peer's figure
+        over ours, so that above 1 is always ours ahead.
     """
 
     name: str
@@ -52,6 +67,7 @@ class Benchmark:
     compared: tuple[str, ...] = ()
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     series: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    times: tuple[str, ...] = ()
 
     def side(self, name: str) -> Side:
         """The side of that name."""
@@ -59,24 +75,50 @@ class Benchmark:
 
     def ratios(self) -> list[dict[str, Any]]:
         """For each pair and unit: ratio of medians, and of each round."""
+        return [
+            self._ratio(ours, peer, unit)
+            for ours, peer in self.pairs
+            for unit in self.compared or self.side(ours).rates
+            if unit in self.side(ours).rates and unit in self.side(peer).rates
+        ]
+
+    def leading(self) -> list[dict[str, Any]]:
+        """The ratios to quote: each of ours against the best of its peers.
+
+        By the first unit that is compared: against the best of all, and where
+        that one is of another precision, against the best of ours as well.
+        """
         found = []
-        for ours, peer in self.pairs:
-            a, b = self.side(ours), self.side(peer)
-            for unit in self.compared or a.rates:
-                if unit not in b.rates:
-                    continue
-                rounds = [x / y for x, y in zip(a.rates[unit], b.rates[unit])]
-                found.append(
-                    {
-                        "ours": ours,
-                        "peer": peer,
-                        "unit": unit,
-                        "ratio": a.median(unit) / b.median(unit),
-                        "lowest": min(rounds),
-                        "highest": max(rounds),
-                    }
-                )
+        for ours in dict.fromkeys(pair[0] for pair in self.pairs):
+            peers = [self.side(peer) for own, peer in self.pairs if own == ours]
+            precision = self.side(ours).precision
+            alike = [peer for peer in peers if peer.precision == precision]
+            unit = next(iter(self.compared or self.side(ours).rates))
+            best = [
+                self._best(chosen, unit) for chosen in (peers, alike) if chosen
+            ]
+            found += [
+                self._ratio(ours, peer, unit) for peer in dict.fromkeys(best)
+            ]
         return found
+
+    def _best(self, sides: list[Side], unit: str) -> str:
+        best = min if unit in self.times else max
+        return best(sides, key=lambda side: side.median(unit)).name
+
+    def _ratio(self, ours: str, peer: str, unit: str) -> dict[str, Any]:
+        a, b = self.side(ours), self.side(peer)
+        if unit in self.times:
+            a, b = b, a
+        rounds = [x / y for x, y in zip(a.rates[unit], b.rates[unit])]
+        return {
+            "ours": ours,
+            "peer": peer,
+            "unit": unit,
+            "ratio": a.median(unit) / b.median(unit),
+            "lowest": min(rounds),
+            "highest": max(rounds),
+        }
 
     def memory_ratio(self, ours: str, peer: str) -> float | None:
         """Our peak memory as a share of a peer's; None if not measured."""
@@ -87,6 +129,11 @@ class Benchmark:
 def peak_memory(replies: list[dict[str, Any]]) -> float | None:
     """MB, of a side that gave these replies; None if the system tells none."""
     return max(reply["peak_bytes"] for reply in replies) / 1e6 or None
+
+
+def left_out(missing: Mapping[str, str]) -> dict[str, str]:
+    """Facts about peers that did not start: name -> the reason."""
+    return {f"{LEFT_OUT} {name}": reason for name, reason in missing.items()}
 
 
 def machine() -> dict[str, str]:
@@ -146,12 +193,16 @@ def from_json(found: dict[str, Any]) -> tuple[list[Benchmark], dict[str, str]]:
         known["sides"] = [Side(**side) for side in one["sides"]]
         known["pairs"] = [tuple(pair) for pair in one["pairs"]]
         known["compared"] = tuple(one["compared"])
+        known["times"] = tuple(one.get("times", ()))
         benchmarks.append(Benchmark(**known))
     return benchmarks, found["machine"]
 
 
 def to_markdown(benchmarks: list[Benchmark], on: dict[str, str]) -> str:
-    """Tables of medians (lowest to highest), then ratios and facts."""
+    """Tables of medians (lowest to highest), then ratios and facts.
+
+    The ratios are those to quote; `to_json` has all.
+    """
     lines = [", ".join(f"{name} {value}" for name, value in on.items())]
     for benchmark in benchmarks:
         units = list(dict.fromkeys(u for s in benchmark.sides for u in s.rates))
@@ -159,27 +210,34 @@ def to_markdown(benchmarks: list[Benchmark], on: dict[str, str]) -> str:
         columns = list(units)
         if any(side.memory for side in benchmark.sides):
             columns.append("peak memory, MB")
-        lines.append(f"| side | {' | '.join(columns)} | version |")
-        lines.append("| --- |" + " ---: |" * len(columns) + " --- |")
+        lines.append(f"| side | {' | '.join(columns)} | precision | version |")
+        lines.append("| --- |" + " ---: |" * len(columns) + " --- | --- |")
         for side in benchmark.sides:
             cells = [_cell(side.rates.get(unit)) for unit in units]
             if len(columns) > len(units):
                 cells.append(f"{side.memory:.0f}" if side.memory else "")
             lines.append(
-                f"| {side.name} | {' | '.join(cells)} | {side.version} |"
+                f"| {side.name} | {' | '.join(cells)} | {side.precision} "
+                f"| {side.version} |"
             )
-        ratios = benchmark.ratios()
+        quoted = {(r["ours"], r["peer"]) for r in benchmark.leading()}
+        ratios = [
+            ratio
+            for ratio in benchmark.ratios()
+            if (ratio["ours"], ratio["peer"]) in quoted
+        ]
         if ratios:
             lines.append("")
         for ratio in ratios:
             lines.append(
-                f"- {ratio['ours']} / {ratio['peer']}, {ratio['unit']}: "
+                f"- {ratio['ours']} / {ratio['peer']}, {ratio['unit']}"
+                f"{', times as fast' * (ratio['unit'] in benchmark.times)}: "
                 f"**{ratio['ratio']:.2f}** "
                 f"({ratio['lowest']:.2f} to {ratio['highest']:.2f} by round)"
             )
         for ours, peer in benchmark.pairs:
             share = benchmark.memory_ratio(ours, peer)
-            if share:
+            if share and (ours, peer) in quoted:
                 lines.append(f"- {ours} / {peer}, peak memory: **{share:.2f}**")
         for name, value in benchmark.facts.items():
             lines.append(f"- {name}: {_number(value)}")

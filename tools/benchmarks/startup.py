@@ -80,10 +80,10 @@ def _imports(rounds: int) -> Benchmark:
 
 
 def _first_step(args: argparse.Namespace, size: str) -> Benchmark:
-    settings = pretraining.settings(args, size)
+    settings = pretraining.settings(args, size) | {"precision": "float32"}
     known = {"electra_tf": ("ours_pretrain.py", sys.executable)}
     if args.peer_python:
-        known["transformers"] = ("torch_electra.py", args.peer_python)
+        known["torch"] = ("torch_electra.py", args.peer_python)
     spent: dict[str, dict[str, list[float]]] = {
         name: {"first step, s": [], "process with two steps, s": []}
         for name in known

@@ -2,21 +2,34 @@
 
 from collections.abc import Iterator, Sequence
 
-from benchmarks import pretraining
-from benchmarks.report import Benchmark
+from benchmarks import pretraining, report
+from benchmarks.report import Benchmark, Side
 
 _HEAD = (
-    "| what | ours | peer | ratio (by round) | peak memory, of the peer's "
-    "| of the matrix peak: square, own shapes |",
+    "| what | ours | best peer | times as fast (by round) | peak memory, of "
+    "the peer's | of the matrix peak: square, own shapes |",
     "| --- | ---: | ---: | ---: | ---: | ---: |",
 )
 
 
 def table(found: Sequence[Benchmark]) -> str:
-    """Markdown: a row for each comparison, or side where there is none."""
+    """Markdown: rows of each comparison, or side where there is none.
+
+    Ours are compared with the best of the peers, and with the best of their own
+    precision.
+    """
     lines = list(_HEAD)
+    missing = []
     for benchmark in found:
         lines += _rows(benchmark)
+        missing += [
+            f"{benchmark.name}, {name.removeprefix(report.LEFT_OUT).strip()} "
+            f"({value})"
+            for name, value in benchmark.facts.items()
+            if name.startswith(report.LEFT_OUT)
+        ]
+    if missing:
+        lines += ["", f"Did not start: {'; '.join(missing)}."]
     return "\n".join(lines)
 
 
@@ -37,25 +50,23 @@ def machine_line(found: Sequence[Benchmark], on: dict[str, str]) -> str:
 
 
 def _rows(benchmark: Benchmark) -> Iterator[str]:
-    for ratio in _leading(benchmark):
-        ours, peer = ratio["ours"], ratio["peer"]
+    for ratio in benchmark.leading():
+        ours = benchmark.side(ratio["ours"])
+        peer = benchmark.side(ratio["peer"])
         unit = ratio["unit"]
-        values = [
-            _number(benchmark.side(name).median(unit)) for name in (ours, peer)
-        ]
-        if len(benchmark.pairs) == 1 and ours == "electra_tf":
-            named = benchmark.name
-        else:
-            named = f"{benchmark.name}: {ours}"
-        share = benchmark.memory_ratio(ours, peer)
+        named = benchmark.name
+        if ours.name != "electra_tf":
+            named += f": {ours.name}"
+        share = benchmark.memory_ratio(ours.name, peer.name)
         yield _row(
             named,
-            f"{values[0]} {unit}",
-            f"{values[1]} ({peer})",
+            f"{_number(ours.median(unit))} {unit}"
+            + (f", {ours.precision}" if ours.precision else ""),
+            f"{_number(peer.median(unit))} ({named_with_version(peer)})",
             f"**{ratio['ratio']:.2f}** "
             f"({ratio['lowest']:.2f} to {ratio['highest']:.2f})",
             f"{share:.2f}" if share else "",
-            _peak(benchmark),
+            _peak(benchmark, ours.name),
         )
     compared = {name for pair in benchmark.pairs for name in pair}
     for side in benchmark.sides:
@@ -66,24 +77,23 @@ def _rows(benchmark: Benchmark) -> Iterator[str]:
             yield _row(
                 f"{benchmark.name}: {side.name}",
                 f"{_number(side.median(unit))} {unit}",
-                *("", "", memory, _peak(benchmark)),
+                *("", "", memory, _peak(benchmark, side.name)),
             )
 
 
-def _leading(benchmark: Benchmark) -> Iterator[dict]:
-    """The first ratio of each pair."""
-    seen = set()
-    for ratio in benchmark.ratios():
-        pair = ratio["ours"], ratio["peer"]
-        if pair not in seen:
-            seen.add(pair)
-            yield ratio
+def named_with_version(peer: Side) -> str:
+    """A peer's name and precision, and what it runs on."""
+    if not peer.version or peer.version.startswith(("tensorflow", "offline")):
+        return peer.spoken
+    if peer.version.startswith(peer.spoken):
+        return peer.version
+    return f"{peer.spoken}; {peer.version}"
 
 
-def _peak(benchmark: Benchmark) -> str:
+def _peak(benchmark: Benchmark, ours: str) -> str:
     shares = [
-        benchmark.facts.get(name)
-        for name in (pretraining.SHARE_OF_SQUARE, pretraining.SHARE_OF_SHAPES)
+        benchmark.facts.get(pretraining.share_of(ours, which))
+        for which in ("first", "second")
     ]
     if None in shares:
         return ""

@@ -60,7 +60,9 @@ def _compare(
     same = len({reply["digest"] for reply in digests.values()}) == 1
     return Benchmark(
         "tokenize, one core" if cores else "tokenize, all cores",
-        f"{megabytes:.1f} MB of text in batches of {args.batch_size} lines",
+        f"{megabytes:.1f} MB of text; ours in batches of {args.batch_size} "
+        "lines, tokenizers (encode_batch_fast) in its quickest of 128, 1,024 "
+        "and 8,192",
         found,
         [("electra_tf", "tokenizers")],
         {

@@ -16,6 +16,10 @@ class SideError(Exception):
     """A side could not start or died; the message ends with its last words."""
 
 
+class NoInterpreterError(SideError):
+    """The interpreter of a side cannot be run: no side would start with it."""
+
+
 class Worker:
     """A running side; see `tools/benchmarks/peers/serve.py` for what it speaks.
 
@@ -42,7 +46,7 @@ class Worker:
                 env=None if environment is None else dict(environment),
             )
         except OSError as error:
-            raise SideError(
+            raise NoInterpreterError(
                 f"{script}: cannot run {python}: {error}"
             ) from error
         self.facts = self._answer()
@@ -91,13 +95,29 @@ class Worker:
 def started(
     sides: Mapping[str, tuple[str, Mapping[str, Any], str]],
     environment: Mapping[str, str] | None = None,
+    missing: dict[str, str] | None = None,
 ) -> Iterator[dict[str, Worker]]:
-    """Starts sides one after another: name -> (script, settings, python)."""
+    """Starts sides one after another: name -> (script, settings, python).
+
+    Args:
+      sides: what is started.
+      environment: of their processes.
+      missing: where a dictionary is given, a peer (a side whose script is not
+        one of ours) that cannot start is left out, and why is put there.
+    """
     workers: dict[str, Worker] = {}
     try:
         for name, (script, settings, python) in sides.items():
             print(f"starting {name} ...", file=sys.stderr, flush=True)
-            workers[name] = Worker(script, settings, python, environment)
+            try:
+                workers[name] = Worker(script, settings, python, environment)
+            except NoInterpreterError:
+                raise
+            except SideError as error:
+                if missing is None or script.startswith("ours_"):
+                    raise
+                print(f"left out: {name}: {error}", file=sys.stderr, flush=True)
+                missing[name] = str(error).splitlines()[-1]
         yield workers
     finally:
         for worker in workers.values():

@@ -1,4 +1,4 @@
-"""Tasks on strings: Keras models that take texts and give answers.
+"""Provides tasks on strings: Keras models that take texts and predict.
 
 compiled.py  the network as a Keras model: called, compiled, its steps
 saved.py     from_pretrained, save_pretrained, `.keras` files

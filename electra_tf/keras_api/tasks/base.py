@@ -1,4 +1,4 @@
-"""What the tasks on strings have in common: Keras' fit, evaluate, predict."""
+"""Defines what all tasks on strings share: Keras' fit, evaluate, predict."""
 
 import dataclasses
 import math
@@ -16,13 +16,13 @@ from electra_tf.prediction.predictor import Inference
 from electra_tf.tasks.features import Features, check_lengths
 from electra_tf.tasks.task import Prediction
 
-_BATCH = 32  # rows in a batch of training, where not said
-_AT_ONCE = 64  # rows at once in evaluation and prediction
-_CHUNK = 4096  # inputs whose features are in memory together
+_BATCH = 32  # rows in a training batch, by default
+_AT_ONCE = 64  # rows in a batch of evaluation and prediction
+_CHUNK = 4096  # inputs whose features are in memory at a time
 
 
 class TaskModel(ReadingTask):
-    """A network for a task, trained on and asked about strings.
+    """A network for a task, trained on strings and predicting for strings.
 
     The networks, losses and predictions are those of the commands `finetune`,
     `evaluate` and `predict`.
@@ -30,9 +30,9 @@ class TaskModel(ReadingTask):
     Attributes:
       task: what is learned; see `tasks.task.Task`.
       network: encoder and head; see `models.task_networks`.
-      preprocessor: the layer that makes strings into rows of token ids.
-      tokenizer: the model's.
-      load_report: what came from the checkpoint, None where nothing did.
+      preprocessor: the layer that turns strings into rows of token ids.
+      tokenizer: the model's tokenizer.
+      load_report: what was loaded from the checkpoint, or None.
     """
 
     # --- fit ---------------------------------------------------------------
@@ -59,36 +59,36 @@ class TaskModel(ReadingTask):
         """Trains on strings; arguments are those of `keras.Model.fit`.
 
         Texts in lists and arrays are tokenized once and trained on in batches
-        of like length, each padded to its own longest. Of a `tf.data.Dataset`
-        the batches stay as they are.
+        of similar length, each padded to its longest row. A `tf.data.Dataset`
+        keeps its batches.
 
         With ELECTRA's optimizer each call is a training run of its own, over
         which the learning rate rises and falls once, unless `initial_epoch`
         says that it continues one.
 
         Args:
-          x: texts and the like, see the class; or a `tf.data.Dataset`, a
-            `PyDataset` or a generator of (x, y) or (x, y, sample_weight).
-          y: an answer for each.
+          x: inputs, see the class; or a `tf.data.Dataset`, a `PyDataset` or a
+            generator of (x, y) or (x, y, sample_weight).
+          y: an answer for each input.
           batch_size: 32 where None.
           epochs: passes over the data.
-          verbose: as Keras'.
-          callbacks: as Keras'.
-          validation_split: share of the data, its end, that is held out.
+          verbose: see Keras.
+          callbacks: see Keras.
+          validation_split: share of the data, at its end, that is held out.
           validation_data: (x, y), (x, y, sample_weight) or a dataset.
           shuffle: whether rows are in another order in each epoch.
           class_weight: weights of labels, by name or number.
           sample_weight: a weight for each input.
           initial_epoch: the epoch to continue from.
-          steps_per_epoch: batches in an epoch; a must for a dataset that does
-            not say how many it has.
-          validation_steps: as Keras'.
+          steps_per_epoch: batches in an epoch; required for a dataset of
+            unknown length.
+          validation_steps: see Keras.
           validation_batch_size: 64 where None.
-          validation_freq: as Keras'.
+          validation_freq: see Keras.
 
         Raises:
-          UserError: data that the task cannot take; the argument and the
-            item are named.
+          UserError: the task cannot take the data; the argument and the item
+            are named.
         """
         if not self.compiled:
             self.compile()
@@ -151,7 +151,7 @@ class TaskModel(ReadingTask):
                 verbose=verbose,
                 callbacks=callbacks,
                 validation_data=validation,
-                shuffle=False,  # the batches are shuffled already
+                shuffle=False,  # the batches are already shuffled
                 initial_epoch=initial_epoch,
                 steps_per_epoch=per_epoch,
                 validation_steps=validation_steps,
@@ -162,14 +162,14 @@ class TaskModel(ReadingTask):
             self._memory.scored = None
 
     def check_streamed(self) -> None:
-        """Refuses to learn from a dataset, where that cannot be.
+        """Refuses datasets, in tasks that cannot learn from them.
 
         Raises:
-          UserError: it cannot.
+          UserError: the task cannot.
         """
 
     def asked(self) -> Any:
-        """Returns what `predict` asks of the network: see `Task.infer`."""
+        """Returns the task that `predict` runs; see `Task.infer`."""
         return self.task
 
     def _batch_size(self) -> int:
@@ -178,7 +178,7 @@ class TaskModel(ReadingTask):
 
     def _iterations(self) -> int:
         if getattr(self, "optimizer", None) is None:
-            return 0  # where nothing is compiled
+            return 0  # nothing is compiled
         return int(self.optimizer.iterations.numpy())
 
     def _batches(
@@ -190,7 +190,7 @@ class TaskModel(ReadingTask):
         epochs: int,
         steps_per_epoch: int | None,
     ) -> tuple[tf.data.Dataset, int, int]:
-        """Returns the batches of arrays, their size and how many make an
+        """Returns the batches of arrays, their size, and their number per
         epoch.
         """
         if not examples:
@@ -204,7 +204,7 @@ class TaskModel(ReadingTask):
         plan = self._steps_planned(features, size, steps * epochs)
         self._plan(plan)
         self.build_metrics(features)
-        # The first batch follows those of earlier calls.
+        # Continues after the batches of earlier calls.
         offset = max(0, self._memory.steps_done - self._iterations())
         if not self._own_optimizer:
             offset = self._memory.steps_done
@@ -232,9 +232,9 @@ class TaskModel(ReadingTask):
         )
 
     def _plan(self, plan: StepPlan) -> None:
-        """Sets how steps are computed."""
+        """Applies a plan of how steps are computed."""
         self.kernel_mode = plan.kernel_mode
-        # A loss of the user's own is of a whole batch.
+        # A user's own loss is computed over a whole batch.
         self.side_by_side = 1 if self._is_own else plan.side_by_side
         self.tokens_at_once = None if self._is_own else plan.tokens_at_once
         self.train_function = None
@@ -245,14 +245,12 @@ class TaskModel(ReadingTask):
         batch_size: int | None,
         steps_per_epoch: int | None,
     ) -> tuple[tf.data.Dataset, int, int | None]:
-        """Returns the same of a dataset; steps are None where it does not
-        say.
-        """
+        """Returns the same for a dataset; steps are None where unknown."""
         self.check_streamed()
         data = inputs.batches(data, batch_size)
         first: list[Any] = []
         looked = 32
-        if isinstance(data, inputs.Batches):  # perhaps each is dear
+        if isinstance(data, inputs.Batches):  # each may be expensive to make
             looked = min(looked, steps_per_epoch or looked)
         for x, y, _ in inputs.elements(data.take(looked)):
             if not self.has_answers(x, y):
@@ -298,20 +296,20 @@ class TaskModel(ReadingTask):
         """Computes loss and metrics; arguments are those of Keras'.
 
         Args:
-          x: as `fit`'s.
-          y: as `fit`'s.
-          batch_size: rows at once, 64 where None.
-          verbose: as Keras'.
+          x: see `fit`.
+          y: see `fit`.
+          batch_size: rows in a batch, 64 where None.
+          verbose: see Keras.
           sample_weight: a weight for each input.
-          steps: batches to take, all where None.
-          callbacks: as Keras'.
-          return_dict: names and values instead of values alone.
-          **others: what Keras passes on to itself.
+          steps: number of batches to take, all where None.
+          callbacks: see Keras.
+          return_dict: whether to return a mapping of names to values.
+          **others: arguments that Keras passes to itself.
 
         Returns:
-          The loss and the compiled metrics; and after them, where the class
-          has such (see `extra_scores`), those of the task, as shares of 1.
-          `scores` gives all of the task's as the commands do.
+          The loss and the compiled metrics; then, where the class has some (see
+          `extra_scores`), scores of the task, as shares of 1. `scores` returns
+          all of the task's, like the commands.
         """
         if not self.compiled:
             self.compile()
@@ -336,7 +334,7 @@ class TaskModel(ReadingTask):
             found |= self._extra(examples)
         if return_dict:
             return found
-        # Keras sorts the mapping by names, but not the list.
+        # Keras sorts the mapping by name, but not the list.
         order = []
         for metric in self.metrics:
             parts = getattr(metric, "metrics", None) or [metric]
@@ -402,7 +400,7 @@ class TaskModel(ReadingTask):
         )
 
     def scores(self, x: Any, y: Any = None) -> dict[str, float]:
-        """Computes the task's metrics as the command `evaluate` does.
+        """Computes the task's metrics like the command `evaluate`.
 
         Args:
           x: inputs, or a dataset of (x, y).
@@ -423,11 +421,11 @@ class TaskModel(ReadingTask):
     def answer(
         self, x: Any, batch_size: int | None = None, verbose: Any = 0
     ) -> list[Prediction]:
-        """Predicts as the command `predict` does.
+        """Predicts like the command `predict`.
 
         Args:
           x: inputs, or a dataset of them.
-          batch_size: rows at once, 64 where None.
+          batch_size: rows in a batch, 64 where None.
           verbose: 1 for a progress bar.
 
         Returns:
@@ -447,11 +445,11 @@ class TaskModel(ReadingTask):
         """Predicts for inputs; see the class for what is returned.
 
         Args:
-          x: inputs, or a dataset of them, alone or with answers.
-          batch_size: rows at once, 64 where None.
-          verbose: as Keras'.
-          steps: of a dataset, the batches to take.
-          callbacks: as Keras', those of the beginning and the end.
+          x: inputs, or a dataset of them, with or without answers.
+          batch_size: rows in a batch, 64 where None.
+          verbose: see Keras.
+          steps: number of batches to take from a dataset.
+          callbacks: see Keras; only those at beginning and end are called.
         """
         examples = self._inputs(x, batch_size, steps)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
@@ -484,14 +482,14 @@ class TaskModel(ReadingTask):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> Sequence[Any]:
-        """Makes what `predict` returns for each of some examples.
+        """Makes the results of `predict` for some examples.
 
-        By default that is what the task predicts.
+        By default these are the task's predictions.
         """
         return self.task.predictions(examples, features, outputs)
 
     def joined(self, found: list[Any]) -> Any:
-        """Makes what `predict` returns, of all that `predicted` gave."""
+        """Joins all results of `predicted` to the result of `predict`."""
         return found
 
     def _inputs(
@@ -534,7 +532,7 @@ class TaskModel(ReadingTask):
         take: Callable[[Any, Features, Any], None],
         asked: Any = None,
     ) -> None:
-        """Runs the network on examples, some thousand at a time."""
+        """Runs the network on examples, some thousands at a time."""
         size, known = batch_size or _AT_ONCE, self._memory.inferences
         asked = asked or self.task
         key = (size, type(asked).__name__)
@@ -549,7 +547,7 @@ class TaskModel(ReadingTask):
             features = self.task.features(self._words, part, training=False)
             check_lengths(features, self.network.config.max_positions)
             outputs = inference.run(features)
-            assert outputs is not None  # nothing asks it to stop
+            assert outputs is not None  # it is never asked to stop
             take(part, features, outputs)
             if bar is not None:
                 bar.update(start + len(part))
@@ -557,14 +555,14 @@ class TaskModel(ReadingTask):
 
 @dataclasses.dataclass(frozen=True)
 class _Examples:
-    """Examples that are held out, already read."""
+    """Held-out examples that are already read."""
 
     examples: Sequence[Any]
     weights: Sequence[float] | None
 
 
 def _check_callbacks(callbacks: Any) -> None:
-    """Refuses those that set the learning rate, which is planned already."""
+    """Refuses callbacks that set the learning rate, which is planned."""
     given = getattr(callbacks, "callbacks", callbacks)
     for one in tf.nest.flatten(given):
         if isinstance(
@@ -580,7 +578,7 @@ def _check_callbacks(callbacks: Any) -> None:
 
 
 def _check_held_out(data: Any) -> None:
-    """Refuses what holds texts alone, or one of them."""
+    """Refuses held-out data that has only texts, or a single text."""
     if data is None or isinstance(data, (*inputs.STREAMS, _Examples)):
         return
     if (

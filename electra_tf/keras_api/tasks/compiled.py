@@ -1,4 +1,4 @@
-"""A task's network as a Keras model: called, compiled, its steps."""
+"""Makes a task's network a Keras model: calls, compilation, steps."""
 
 import abc
 import dataclasses
@@ -34,14 +34,14 @@ from electra_tf.training.optimizer import (
 
 
 class _Memory:
-    """What a model keeps between calls, opaque to Keras."""
+    """State that a model keeps between calls, opaque to Keras."""
 
     def __init__(self) -> None:
         self.steps_done = 0  # in all calls of fit
-        self.scored: list[Any] | None = None  # what evaluate scores in fit
+        self.scored: list[Any] | None = None  # what to score in fit
         self.inferences: dict[tuple[int, str], Inference] = {}
-        self.scorer: Any = None  # of tokens
-        self.metrics_built = False  # whether the compiled ones have variables
+        self.scorer: Any = None  # scores tokens
+        self.metrics_built = False  # whether compiled metrics have variables
 
 
 class CompiledTask(FineTuner, abc.ABC):
@@ -50,12 +50,13 @@ class CompiledTask(FineTuner, abc.ABC):
     Attributes: see `base.TaskModel`.
     """
 
-    # Scores of the task that `evaluate` gives beside Keras' metrics, as
+    # Scores of the task that `evaluate` returns besides Keras' metrics, as
     # shares of 1.
     extra_scores: ClassVar[tuple[str, ...]] = ()
-    # Whether losses get logits; otherwise they get probabilities or numbers.
+    # Whether losses get logits; if not, probabilities or numbers.
     gives_logits: ClassVar[bool] = False
-    # Whether every input is trained on; of a dataset it tells the batches.
+    # Whether every input is trained on; then a dataset's batches can be
+    # counted.
     keeps_all: ClassVar[bool] = True
 
     def __init__(
@@ -72,14 +73,14 @@ class CompiledTask(FineTuner, abc.ABC):
         """Builds the network; users call `from_pretrained`.
 
         Args:
-          task: knows its labels.
+          task: the task, which knows its labels.
           start: the first weights, the vocabulary and the shape.
-          head: the checkpoint's own, to continue with; the task's where None.
+          head: the checkpoint's head, to continue with; None makes the task's.
           learned: whether `learn` has seen examples, here or before.
-          seed: of the head's first weights, dropout and the order of rows.
+          seed: seed of the head's first weights, dropout and the order of rows.
           dtype: "float32", "mixed_bfloat16" or "mixed_float16"; Keras' global
             policy where None.
-          name: of the model.
+          name: name of the model.
         """
         policy = _policy(dtype)
         with precision_policy(policy.name), initial.seeded(seed):
@@ -92,55 +93,55 @@ class CompiledTask(FineTuner, abc.ABC):
         self.tokenizer = self._make_tokenizer()
         self.preprocessor = self._make_preprocessor()
         self._train: FinetuneTrainConfig | None = None
-        self._is_own = False  # whether the loss is one of the user's
+        self._is_own = False  # whether the loss is the user's own
         self._has_metrics = False
         self._own_optimizer = False
         self.learned = learned
-        self.one_hot = False  # whether the loss wants labels so
+        self.one_hot = False  # whether the loss takes one-hot labels
         self._memory = _Memory()
 
     # --- what a task says --------------------------------------------------
 
     @abc.abstractmethod
     def read(self, x: Any, y: Any = None) -> list[Any]:
-        """Makes the task's examples of inputs and, if given, answers."""
+        """Makes the task's examples from inputs and, if given, answers."""
 
     @abc.abstractmethod
     def answers(self, outputs: Any) -> Any:
-        """Makes of the network's outputs what calling the model gives."""
+        """Converts the network's outputs to the result of calling the model."""
 
     def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
-        """Returns of a batch (y, sample_weight) for losses and metrics."""
+        """Returns (y, sample_weight) of a batch, for losses and metrics."""
         raise NotImplementedError
 
     def compared(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> Any:
-        """Makes of the network's outputs what stands beside `targets`.
+        """Converts the network's outputs to the `y_pred` for `targets`.
 
         Args:
-          outputs: of the rows of `batch`.
-          batch: its inputs at least.
+          outputs: outputs for the rows of `batch`.
+          batch: the batch, at least its inputs.
         """
         del batch
         return self.answers(outputs)
 
     @property
     def has_classes(self) -> bool:
-        """Whether `targets` are numbers of classes, or one-hot rows."""
+        """Whether `targets` are class numbers, or one-hot rows."""
         return False
 
     def learn(self, examples: Sequence[Any]) -> None:
-        """Sees the first training examples, before they become features."""
+        """Learns from the first training examples, before they are features."""
 
     def default_metrics(self) -> list[Any]:
-        """Returns the metrics that `compile` takes where none are given."""
+        """Returns the default metrics of `compile`."""
         return []
 
     def default_weighted_metrics(self) -> list[Any] | None:
-        """Returns those beside, that count no more than what is weighed."""
+        """Returns the default weighted metrics of `compile`."""
         return None
 
     def as_input(self, x: Any) -> Any:
-        """Returns what the model is called on, Python's strings as tensors."""
+        """Returns the model's input, with Python's strings as tensors."""
         return as_tensors(x)
 
     def _make_tokenizer(self) -> Tokenizer:
@@ -171,16 +172,17 @@ class CompiledTask(FineTuner, abc.ABC):
         """Chooses optimizer, loss and metrics; all have defaults.
 
         Args:
-          optimizer: any of Keras'; None takes ELECTRA's. Its learning rate
-            rises and then falls to 0 over each call of `fit`.
-          loss: one of Keras', or a function of (y_true, y_pred); the class
-            says what these are. None takes the task's.
-          metrics: Keras' metrics, of the same; None takes the task's.
+          optimizer: any optimizer of Keras; None takes ELECTRA's. Its learning
+            rate rises and then falls to 0 over each call of `fit`.
+          loss: a loss of Keras, or a function of (y_true, y_pred), which the
+            class describes. None takes the task's.
+          metrics: Keras' metrics of (y_true, y_pred); None takes the task's.
           learning_rate: the peak of ELECTRA's optimizer; None takes 3e-4,
-            1e-4 or 5e-5, as the encoder is wide.
+            1e-4 or 5e-5, by the encoder's width.
           layerwise_lr_decay: the factor between the learning rates of
             neighbouring layers; 1 gives all the same, None takes 0.8 or 0.9.
-          warmup_proportion: share of the steps in which the rate rises.
+          warmup_proportion: share of the steps in which the learning rate
+            rises.
           weight_decay_rate: decoupled weight decay.
           train: other keys of `finetune`'s section `train`, such as
             gradient_accumulation or max_grad_norm.
@@ -188,8 +190,8 @@ class CompiledTask(FineTuner, abc.ABC):
           **options: run_eagerly, steps_per_execution, weighted_metrics.
 
         Raises:
-          UserError: settings of ELECTRA's optimizer for another one; a loss
-            of logits.
+          UserError: settings of ELECTRA's optimizer are given for another one,
+            or the loss takes logits where the model gives probabilities.
         """
         given: dict[str, Any] = {
             name: value
@@ -236,7 +238,7 @@ class CompiledTask(FineTuner, abc.ABC):
         self._has_metrics = bool(metrics or options.get("weighted_metrics"))
         self._own_optimizer = optimizer is not None
         self._memory.metrics_built = False
-        # Steps are given token ids: the tokenizer need not suit XLA.
+        # Steps take token ids, so the tokenizer need not be compiled by XLA.
         self.tokenizer.supports_jit = True
         try:
             keras.Model.compile(
@@ -254,17 +256,17 @@ class CompiledTask(FineTuner, abc.ABC):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The loss first, then what was compiled."""
+        """The loss, then the compiled metrics."""
         found = keras.Model.metrics.fget(self)
         rest = [m for m in found if m.name != self.loss_mean.name]
         return [self.loss_mean, *rest]
 
     def rates(self, decay: float) -> Any:
-        """Returns the share of the learning rate of each variable's path."""
+        """Returns variable path -> its share of the learning rate."""
         return task_networks.layer_rates(decay, self.network.config.num_layers)
 
     def _set_optimizer(self, steps: int, batch_size: int) -> None:
-        """ELECTRA's, for a run of so many steps."""
+        """Makes ELECTRA's optimizer for a number of steps."""
         assert self._train is not None  # `fit` has compiled it
         config = dataclasses.replace(
             self._train,
@@ -294,7 +296,7 @@ class CompiledTask(FineTuner, abc.ABC):
         """Runs the network on strings, or on rows of token ids.
 
         Args:
-          inputs: what `preprocessor` takes, or the mapping that it gives.
+          inputs: inputs of `preprocessor`, or the mapping that it returns.
           training: whether dropout is on.
         """
         if isinstance(inputs, Mapping) and (
@@ -308,15 +310,15 @@ class CompiledTask(FineTuner, abc.ABC):
         return self.answers(self.network(*parts, training=training))
 
     def _is_averaged(self, batch: Mapping[str, Any]) -> bool:
-        """Returns whether it is what Keras makes of the batches of replicas."""
+        """Returns whether Keras averaged a batch over replicas."""
         shared = self.distribute_strategy.num_replicas_in_sync > 1
         return shared and tf.as_dtype(batch[INPUTS[0]].dtype).is_floating
 
     def _answers_of_batch(self, batch: Mapping[str, tf.Tensor]) -> Any:
-        """Answers for a batch of steps, from which Keras learns shapes.
+        """Computes the result for a batch of steps, to show Keras its shape.
 
-        Under a distribution strategy it takes the mean over replicas for that,
-        which makes numbers with a point of token ids.
+        Under a distribution strategy Keras passes the mean over replicas, which
+        turns token ids into floats.
         """
         whole = {name: tf.cast(batch[name], tf.int32) for name in INPUTS}
         return self.compared(self.forward(whole), whole)
@@ -331,7 +333,7 @@ class CompiledTask(FineTuner, abc.ABC):
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """See `FineTuner.unit_losses`; updates the compiled metrics as well."""
+        """Computes unit losses and updates the compiled metrics."""
         if training:
             outputs = self.forward(batch, True, keys)
         else:
@@ -360,14 +362,15 @@ class CompiledTask(FineTuner, abc.ABC):
         """Updates the compiled metrics, and computes the compiled loss.
 
         Args:
-          batch: whose `sample_weight` counts, if it has one.
-          y: targets.
-          y_pred: what is compared with them.
-          mask: [B, ...], what counts of each row; all where None.
+          batch: the batch; its `sample_weight` is applied, if there is one.
+          y: the targets.
+          y_pred: the predictions.
+          mask: what counts in each row, [B, ...]; None counts all.
           training: whether dropout is on.
 
         Returns:
-          [B], the same for each row; None where the loss is the task's.
+          The loss, the same for each row, [B]; None where the loss is the
+          task's.
         """
         weight = batch.get(streams.WEIGHT)
         if mask is not None:
@@ -390,7 +393,7 @@ class CompiledTask(FineTuner, abc.ABC):
         has TensorFlow trace the whole step twice.
 
         Args:
-          features: of examples with answers; the first is looked at.
+          features: features of examples with answers; the first row is used.
         """
         memory = self._memory
         if memory.metrics_built or not self._has_metrics or self.run_eagerly:
@@ -413,7 +416,7 @@ class CompiledTask(FineTuner, abc.ABC):
         return super().test_step(keras.utils.unpack_x_y_sample_weight(data)[0])
 
     def get_compile_config(self) -> dict[str, Any]:
-        """Returns how the model was compiled, and its optimizer."""
+        """Returns the arguments of `compile`, and its optimizer."""
         found = super().get_compile_config()
         if not found or self._train is None:
             return found
@@ -427,10 +430,10 @@ class CompiledTask(FineTuner, abc.ABC):
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as `get_compile_config` says.
+        """Compiles from the result of `get_compile_config`.
 
         Args:
-          config: what it returned.
+          config: that result.
         """
         values = keras.saving.deserialize_keras_object(config)
         own, train = values.pop("own_optimizer"), values.pop("train")
@@ -446,7 +449,7 @@ class CompiledTask(FineTuner, abc.ABC):
             self.optimizer.build(self.trainable_variables)
 
     def __repr__(self) -> str:
-        """Says what it is, on one line."""
+        """Describes the model on one line."""
         config = self.network.config
         count = self.count_params() / 1e6
         return (
@@ -455,14 +458,14 @@ class CompiledTask(FineTuner, abc.ABC):
         )
 
     def described(self) -> str:
-        """Returns what the model tells apart, for people."""
+        """Describes the model's labels or purpose, for people."""
         labels = getattr(self.task.head(), "labels", None) or ()
         shown = ", ".join(labels[:6]) + (", ..." if len(labels) > 6 else "")
         return f"of {shown}" if shown else self.task.name
 
 
 def _policy(dtype: Any) -> Any:
-    """Returns the policy that is asked for, Keras' global one where None."""
+    """Returns a dtype policy; None means Keras' global one."""
     try:
         return keras.dtype_policies.get(dtype or keras.config.dtype_policy())
     except (TypeError, ValueError) as error:
@@ -481,27 +484,25 @@ def _flat(metrics: Any) -> list[Any]:
 
 
 def _name_of(thing: Any) -> str:
-    """Returns a loss's or metric's name, "categorical_crossentropy" or the
-    like.
-    """
+    """Returns the name of a loss or metric in snake case."""
     if isinstance(thing, keras.Loss | keras.Metric):
         return _snake(type(thing).__name__)
     name = getattr(thing, "__name__", thing)
     return name if isinstance(name, str) else ""
 
 
-# What Keras computes of classes by number and one-hot alike.
+# Names that Keras resolves for class numbers and one-hot labels alike.
 _OF_BOTH = ("accuracy", "acc", "crossentropy", "ce", "mean")
 
 
 def _wants_one_hot(things: Sequence[Any]) -> bool:
-    """Says whether losses or metrics want labels one-hot, not as numbers.
+    """Returns whether losses or metrics take one-hot labels, not numbers.
 
-    All of Keras' do that compare the rows of `y_true` and `y_pred`; those of
-    the user's own get numbers.
+    All of Keras' that compare rows of `y_true` and `y_pred` do; the user's own
+    get numbers.
 
     Raises:
-      UserError: some want the one and some the other.
+      UserError: some take one-hot labels and some take numbers.
     """
     names = []
     for thing in things:
@@ -519,11 +520,11 @@ def _wants_one_hot(things: Sequence[Any]) -> bool:
 
 
 def _check_loss(loss: Any, logits: bool) -> None:
-    """Refuses a loss of logits for probabilities, and the reverse.
+    """Refuses a loss on logits for probabilities, and the reverse.
 
     Args:
-      loss: one of Keras', or its name.
-      logits: whether it gets logits.
+      loss: a loss of Keras, or its name.
+      logits: whether the loss gets logits.
     """
     config = loss.get_config() if isinstance(loss, keras.Loss) else {}
     if config.get("from_logits") and not logits:

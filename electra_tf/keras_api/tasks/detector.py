@@ -1,4 +1,4 @@
-"""Replaced tokens of strings: ReplacedTokenDetector."""
+"""Detects replaced tokens in strings: ReplacedTokenDetector."""
 
 import json
 from collections.abc import Mapping
@@ -31,14 +31,15 @@ from electra_tf.text.vocab import Vocab
 
 D = TypeVar("D", bound="ReplacedTokenDetector")
 
-# Use of an example's keys beside dropout.
+# Stream of an example's random keys, apart from dropout's.
 _SAMPLE = 7002
-_TOKENS = 8192  # read at once, about
+_TOKENS = 8192  # about as many in a batch
 
 
 @registered
 class ReplacedTokenDetector(TokenModel):
-    """Tells replaced tokens from original ones: ELECTRA's discriminator.
+    """Distinguishes replaced tokens from original ones: ELECTRA's
+    discriminator.
 
         from electra_tf import ReplacedTokenDetector
 
@@ -48,19 +49,20 @@ class ReplacedTokenDetector(TokenModel):
         for token, replaced in detector.tokens(["the cat ran on the of"])[0]:
             print(token, round(replaced, 2))
 
-    Inputs are those of `MaskedLM`. In `fit`, tokens are masked and replaced
-    by samples: of the checkpoint's generator, which is not trained, or where
-    there is none of all tokens alike. Metrics are of all tokens; the share of
-    replaced ones is small, so look at the area under the curve, `auc`.
+    Inputs are those of `MaskedLM`. In `fit`, tokens are masked and replaced by
+    samples: from the checkpoint's generator, which is not trained, or without
+    one from a uniform distribution over all tokens. Metrics are over all
+    tokens; the share of replaced ones is small, so look at the area under the
+    curve, `auc`.
 
-    `predict` gives for each text an array [tokens], the probability that each
-    was replaced, `tokens` the same beside the tokens: those of the command
-    `score`. Calling the model gives them for whole rows, special tokens
-    included, float32 [texts, tokens]. `save_pretrained` writes the
-    discriminator alone.
+    `predict` returns for each text an array [tokens], the probability that each
+    was replaced, and `tokens` pairs of token and probability, as the command
+    `score` does. Calling the model returns them for whole rows, special tokens
+    included, float32 [texts, tokens]. `save_pretrained` writes only the
+    discriminator.
 
-    A loss of one's own, or metric, gets y_true, 1 at replaced tokens, and
-    y_pred, the probabilities, each [texts, tokens, 1]; padding weighs 0:
+    A loss or metric of your own gets y_true, 1 at replaced tokens, and y_pred,
+    the probabilities, each [texts, tokens, 1]; padding has weight 0:
     `compile(loss="binary_focal_crossentropy", weighted_metrics=["accuracy"])`.
     """
 
@@ -73,9 +75,9 @@ class ReplacedTokenDetector(TokenModel):
 
         Args:
           network: a discriminator.
-          generator: what replacements are drawn from; all tokens alike where
-            None.
-          **others: as of `MaskedLM`.
+          generator: the network that replacements are sampled from; None
+            samples uniformly from all tokens.
+          **others: arguments of `MaskedLM`.
         """
         super().__init__(network, **others)
         if generator is None:
@@ -103,19 +105,20 @@ class ReplacedTokenDetector(TokenModel):
         """Loads a discriminator, and the generator beside it if there is one.
 
         Args:
-          path: see `MaskedLM.from_pretrained`, as for the others.
-          mask_prob: see there.
-          masking: see there.
-          max_seq_length: see there.
-          vocab: see there.
-          overrides: see there.
-          load_weights: see there.
-          seed: see there.
-          dtype: see there.
-          name: see there.
+          path: see `MaskedLM.from_pretrained`.
+          mask_prob: see `MaskedLM.from_pretrained`.
+          masking: see `MaskedLM.from_pretrained`.
+          max_seq_length: see `MaskedLM.from_pretrained`.
+          vocab: see `MaskedLM.from_pretrained`.
+          overrides: see `MaskedLM.from_pretrained`.
+          load_weights: see `MaskedLM.from_pretrained`.
+          seed: see `MaskedLM.from_pretrained`.
+          dtype: see `MaskedLM.from_pretrained`.
+          name: see `MaskedLM.from_pretrained`.
 
         Raises:
-          UserError: not there, not whole, or without a discriminator.
+          UserError: the checkpoint is missing, incomplete, or without a
+            discriminator.
         """
         options: dict[str, Any] = {
             "vocab": vocab,
@@ -145,7 +148,7 @@ class ReplacedTokenDetector(TokenModel):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Returns all that makes the model again, but for its weights."""
+        """Returns what makes the model again, except its weights."""
         config = super().get_config()
         about = getattr(self.generator, "directory_config", None)
         if about is not None:
@@ -154,11 +157,11 @@ class ReplacedTokenDetector(TokenModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None):
-        """Makes the model of a config; see `MaskedLM`.
+        """Makes the model from a config; see `MaskedLM`.
 
         Args:
-          config: what `get_config` gave.
-          custom_objects: not needed.
+          config: result of `get_config`.
+          custom_objects: not used.
         """
         values = dict(config)
         if values["generator"] is not None:
@@ -171,9 +174,7 @@ class ReplacedTokenDetector(TokenModel):
         return super().from_config(values, custom_objects)
 
     def answers(self, outputs: Any) -> tf.Tensor:
-        """Returns probabilities that tokens were replaced, float32 [batch,
-        tokens].
-        """
+        """Returns the probabilities of replacement, float32 [batch, tokens]."""
         return tf.sigmoid(outputs.logits)
 
     def unit_losses(
@@ -209,7 +210,7 @@ class ReplacedTokenDetector(TokenModel):
         return per_row(loss, weights, batch)
 
     def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
-        """Stands for what is replaced, for Keras to know the shape."""
+        """Returns placeholder targets, to show Keras their shape."""
         return batch["input_mask"][:, :, tf.newaxis], None
 
     def compared(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> Any:
@@ -252,13 +253,13 @@ class ReplacedTokenDetector(TokenModel):
 
         Args:
           x: texts of any length, or a dataset of them.
-          batch_size: texts at once, as many as suits where None.
-          verbose: no bar is drawn.
-          steps: of a dataset, the batches to take.
-          callbacks: none are called.
+          batch_size: texts in a batch; None chooses by length.
+          verbose: not used; no progress bar is shown.
+          steps: number of batches to take from a dataset.
+          callbacks: not called.
 
         Returns:
-          Of each text float32 [tokens], without special tokens.
+          An array for each text, float32 [tokens], without special tokens.
         """
         del callbacks, verbose
         texts = self._inputs(x, batch_size, steps)
@@ -268,10 +269,10 @@ class ReplacedTokenDetector(TokenModel):
         ]
 
     def tokens(self, x: Any) -> list[list[tuple[str, float]]]:
-        """Lists the tokens of texts, and how likely each was replaced.
+        """Lists the tokens of texts, with their probability of replacement.
 
         Args:
-          x: as `predict`'s.
+          x: inputs of `predict`.
         """
         scored = self._scorer().score(self._inputs(x, None))
         return [

@@ -1,4 +1,4 @@
-"""What a Keras user gives to `fit` and `predict`, as lists of Python values."""
+"""Converts the inputs of `fit` and `predict` to lists of Python values."""
 
 import collections
 import itertools
@@ -28,13 +28,13 @@ def plain(values: Any) -> Any:
 
     Args:
       values: a (ragged) tensor, an array, a pandas series, or a sequence,
-        whose elements may be such again.
+        possibly nested.
 
     Returns:
-      Lists of lists down to str, int, float and bool; bytes become str.
+      Nested lists of str, int, float and bool; bytes become str.
 
     Raises:
-      UserError: bytes that are no UTF-8.
+      UserError: bytes are not UTF-8.
     """
     if isinstance(values, tf.RaggedTensor):
         values = values.to_list()
@@ -127,13 +127,13 @@ def _strings(values: Any, where: str) -> list[str]:
 
 
 def word_lists(x: Any) -> list[list[str]]:
-    """Reads N sentences that are divided into words.
+    """Reads N sentences that are split into words.
 
     Args:
       x: lists of words, or a ragged string tensor [N, (words)].
 
     Raises:
-      UserError: something else, or a sentence without words.
+      UserError: the input is none of these, or a sentence has no words.
     """
     found = plain(x)
     if not isinstance(found, list):
@@ -152,30 +152,30 @@ def word_lists(x: Any) -> list[list[str]]:
 
 
 def same_number(count: int, values: Sequence[Any], name: str) -> None:
-    """Refuses answers or weights that are not one for each input.
+    """Checks that there is one answer or weight for each input.
 
     Args:
-      count: of the inputs.
-      values: what is given beside them.
-      name: of the argument, for the message.
+      count: number of inputs.
+      values: the answers or weights.
+      name: name of the argument, for the message.
 
     Raises:
-      UserError: there are more or fewer.
+      UserError: their numbers differ.
     """
     if len(values) != count:
         raise UserError(f"{name}: {len(values)} values for {count} inputs in x")
 
 
 def position(value: Any, labels: Sequence[str], where: str) -> int:
-    """Returns which label a name or a number means.
+    """Returns the position of the label that a name or a number means.
 
     Args:
       value: a label's name, or its position.
       labels: all names.
-      where: for the message.
+      where: its place, for the message.
 
     Raises:
-      UserError: it is no label.
+      UserError: it is not a label.
     """
     if isinstance(value, bool):
         value = int(value)
@@ -195,17 +195,17 @@ def position(value: Any, labels: Sequence[str], where: str) -> int:
 def names(
     labels: Sequence[str] | None, num_classes: int | None
 ) -> list[str] | None:
-    """Returns the names of labels; of classes without, their numbers.
+    """Returns the names of labels; classes without names get their numbers.
 
     Args:
       labels: the names; or
       num_classes: how many there are.
 
     Returns:
-      None where neither is given.
+      The names; None where neither is given.
 
     Raises:
-      UserError: they do not agree, or are no texts.
+      UserError: the two disagree, or names are not texts.
     """
     if labels is not None and num_classes not in (None, len(labels)):
         raise UserError(
@@ -258,11 +258,11 @@ def numbers(values: Any, where: str) -> list[float]:
 
 
 class Batches:
-    """Batches that come of Python: of a `PyDataset` or of a generator.
+    """Batches from Python: from a `PyDataset` or a generator.
 
     Args:
-      make: gives them from the first one on.
-      count: how many; None where nobody knows.
+      make: returns an iterator from the first batch on.
+      count: number of batches; None where unknown.
     """
 
     def __init__(self, make: Callable[[], Iterator[Any]], count: int | None):
@@ -273,16 +273,16 @@ class Batches:
         return self._make()
 
     def take(self, count: int) -> "Batches":
-        """Returns the first so many; all where -1."""
+        """Returns the first `count` batches; -1 returns all."""
         if count < 0:
             return self
-        if self.count is not None:  # not to come to the end of an epoch
+        if self.count is not None:  # so that the epoch's end is not reached
             count = min(count, self.count)
         return Batches(lambda: itertools.islice(self._make(), count), None)
 
 
 class _Peeked:
-    """A generator whose first elements may be looked at before it runs."""
+    """A generator whose first elements can be inspected before it runs."""
 
     def __init__(self, source: Iterator[Any]):
         self._source = source
@@ -314,13 +314,13 @@ Stream: TypeAlias = tf.data.Dataset | Batches
 
 
 def check_counts(**given: Any) -> None:
-    """Refuses numbers of rows or steps that are none.
+    """Checks numbers of rows or steps.
 
     Args:
-      **given: arguments by name; None stands for nothing.
+      **given: arguments by name; None means not given.
 
     Raises:
-      UserError: one is no number from 1 on, nor None.
+      UserError: one is neither a number from 1 on nor None.
     """
     for name, value in given.items():
         if value is None:
@@ -335,9 +335,10 @@ def source(x: Any, whole: bool = True, steps: int | None = None) -> Any:
     """Returns batches where `x` is a PyDataset or a generator, else `x`.
 
     Args:
-      x: what Keras' methods take.
-      whole: read a generator to its end now, to iterate over it again.
-      steps: batches to read of a generator; to its end where None.
+      x: data in any form that Keras accepts.
+      whole: whether to read a generator to its end now, so that it can be
+        iterated over again.
+      steps: number of batches to read from a generator; None reads all.
     """
     if isinstance(x, keras.utils.PyDataset):
         count = x.num_batches
@@ -358,14 +359,14 @@ def source(x: Any, whole: bool = True, steps: int | None = None) -> Any:
 
 
 def started(data: Stream) -> None:
-    """Says that from now on a generator's batches are used up."""
+    """Marks that a generator's batches are consumed from now on."""
     make = getattr(data, "_make", None)
     if isinstance(make, _Peeked):
         make.runs = True
 
 
 def count(data: Stream) -> int | None:
-    """Returns how many batches there are; None where nobody knows."""
+    """Returns the number of batches; None where unknown."""
     if isinstance(data, Batches):
         return data.count
     known = int(data.cardinality().numpy())
@@ -373,14 +374,14 @@ def count(data: Stream) -> int | None:
 
 
 def batches(data: Stream, batch_size: int | None) -> Stream:
-    """Returns a dataset of batches, whether it was one or of single rows.
+    """Returns a dataset of batches, from batches or single rows.
 
     Args:
-      data: of x, (x, y) or (x, y, sample_weight).
-      batch_size: of the batches that are made; 32 where None.
+      data: a dataset of x, (x, y) or (x, y, sample_weight).
+      batch_size: size of the batches made from rows; 32 where None.
 
     Raises:
-      UserError: it has batches, and a size is given.
+      UserError: the dataset has batches, and a size is given.
     """
     if isinstance(data, Batches):
         if batch_size is not None:
@@ -396,7 +397,7 @@ def batches(data: Stream, batch_size: int | None) -> Stream:
 
 
 def unpacked(element: Any) -> tuple[Any, Any, Any]:
-    """Returns (x, y, sample_weight) of a dataset's element."""
+    """Unpacks a dataset's element to (x, y, sample_weight)."""
     if not isinstance(element, tuple):
         return element, None, None
     return (*element, None, None)[:3]

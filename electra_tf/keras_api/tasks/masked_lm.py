@@ -1,4 +1,4 @@
-"""Masked tokens of strings: MaskedLM."""
+"""Predicts masked tokens of strings: MaskedLM."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -25,12 +25,12 @@ from electra_tf.registration import registered
 
 L = TypeVar("L", bound="MaskedLM")
 
-_AT_ONCE = 32  # texts whose blanks are predicted together
+_AT_ONCE = 32  # texts whose blanks are predicted in a batch
 
 
 @registered
 class MaskedLM(TokenModel):
-    """Predicts masked tokens: ELECTRA's generator, trained on and filled.
+    """Predicts masked tokens: ELECTRA's generator, to train and to fill blanks.
 
         from electra_tf import MaskedLM
 
@@ -40,9 +40,9 @@ class MaskedLM(TokenModel):
         model.fit(texts, epochs=2)
         model.fill(["the [MASK] sat on the mat"])[0].text
 
-    Inputs are lists, arrays or string tensors of texts, or a dataset of
-    them; there are no answers: in each step other tokens are masked, as in
-    pre-training. Longer texts are truncated.
+    Inputs are lists, arrays or string tensors of texts, or a dataset of them,
+    without answers: each step masks other tokens, as in pre-training. Longer
+    texts are truncated.
 
     `fill` gives the best tokens for the blanks of texts, written as [MASK],
     as the command `fill` does; `predict` the probabilities of all tokens at
@@ -50,9 +50,9 @@ class MaskedLM(TokenModel):
     on texts gives those of all positions, float32
     [texts, tokens, vocabulary].
 
-    A loss of one's own, or metric, gets of the masked tokens alone y_true,
-    their ids, int32 [texts, masked], and y_pred, the probabilities, float32
-    [texts, masked, vocabulary]; what is not masked in shorter texts weighs 0:
+    A loss or metric of your own gets only the masked tokens: y_true, their ids,
+    int32 [texts, masked], and y_pred, the probabilities, float32 [texts,
+    masked, vocabulary]; shorter texts are filled up with weight 0:
     `compile(loss="sparse_categorical_crossentropy", weighted_metrics=[...])`.
     """
 
@@ -83,15 +83,16 @@ class MaskedLM(TokenModel):
           masking: changes to how tokens are masked, as `{"unit": "span"}`.
           max_seq_length: tokens of a row; 128, or as many as the model has
             positions for.
-          vocab: see there.
-          overrides: see there.
-          load_weights: see there.
-          seed: of masks, dropout and the order of rows.
-          dtype: see there.
-          name: see there.
+          vocab: see `TextClassifier.from_pretrained`.
+          overrides: see `TextClassifier.from_pretrained`.
+          load_weights: see `TextClassifier.from_pretrained`.
+          seed: seed of masks, dropout and the order of rows.
+          dtype: see `TextClassifier.from_pretrained`.
+          name: see `TextClassifier.from_pretrained`.
 
         Raises:
-          UserError: not there, not whole, or without such a generator.
+          UserError: the checkpoint is missing, incomplete, or without such a
+            generator.
         """
         network = pretrained.Generator.from_pretrained(
             path,
@@ -112,7 +113,7 @@ class MaskedLM(TokenModel):
         )
 
     def _make_tokenizer(self) -> Tokenizer:
-        """Reads [MASK] in texts as the token."""
+        """Makes a tokenizer that reads [MASK] in texts as the token."""
         start = self.start
         return Tokenizer(
             start.vocab,
@@ -162,7 +163,7 @@ class MaskedLM(TokenModel):
         return per_row(found.loss, weights, batch)
 
     def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
-        """Stands for the masked ids, for Keras to know the shape."""
+        """Returns placeholder targets, to show Keras their shape."""
         return batch["input_ids"], None
 
     def fill(
@@ -171,9 +172,9 @@ class MaskedLM(TokenModel):
         """Fills the blanks of texts.
 
         Args:
-          texts: each with [MASK] at least once.
-          top_k: candidates for each blank.
-          joint: fill several blanks of a text together.
+          texts: texts with at least one [MASK] each.
+          top_k: number of candidates for each blank.
+          joint: whether to fill several blanks of a text jointly.
 
         Returns:
           See `generation.filling.Filled`: `text` and `blanks`.
@@ -196,13 +197,13 @@ class MaskedLM(TokenModel):
 
         Args:
           x: texts with [MASK], or a dataset of them.
-          batch_size: texts at once, 32 where None.
-          verbose: as Keras'.
-          steps: of a dataset, the batches to take.
-          callbacks: none are called.
+          batch_size: texts in a batch, 32 where None.
+          verbose: see Keras.
+          steps: number of batches to take from a dataset.
+          callbacks: not called.
 
         Returns:
-          Of each text float32 [blanks, vocabulary].
+          An array for each text, float32 [blanks, vocabulary].
 
         Raises:
           UserError: a text has no blank; the message has its number.

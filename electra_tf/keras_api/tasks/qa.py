@@ -1,4 +1,4 @@
-"""Answers that stand in a text: QuestionAnswerer."""
+"""Answers questions by spans of a text: QuestionAnswerer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -47,9 +47,9 @@ class QuestionAnswerer(TaskModel):
     and `end`, float32 [questions, tokens], and, of a model made with
     `unanswerable` whose head says so, `impossible`, [questions, 1].
 
-    A loss of one's own, or metric, gets the same of each window as y_pred, and
-    as y_true the tokens where the answer starts and ends, int32 [windows], 0
-    where it is not in the window: `compile(loss={"start":
+    A loss or metric of your own gets the same for each window as y_pred, and as
+    y_true the tokens where the answer starts and ends, int32 [windows], 0 where
+    it is not in the window: `compile(loss={"start":
     "sparse_categorical_crossentropy", "end": ...})`.
     """
 
@@ -76,21 +76,23 @@ class QuestionAnswerer(TaskModel):
         """Loads an encoder to answer with, or a fine-tuned answerer.
 
         Args:
-          path: see `TextClassifier.from_pretrained`, as for the others.
+          path: see `TextClassifier.from_pretrained`.
           unanswerable: whether there are questions without an answer.
           max_seq_length: tokens of a window; 512, or as many as the model has
             positions for.
           options: other options of the task `squad`.
-          new_head: start a new head even where `path` is an answerer.
-          vocab: see there.
-          overrides: see there.
-          load_weights: see there.
-          seed: see there.
-          dtype: see there.
-          name: see there.
+          new_head: whether to start a new head even where `path` is an
+            answerer.
+          vocab: see `TextClassifier.from_pretrained`.
+          overrides: see `TextClassifier.from_pretrained`.
+          load_weights: see `TextClassifier.from_pretrained`.
+          seed: see `TextClassifier.from_pretrained`.
+          dtype: see `TextClassifier.from_pretrained`.
+          name: see `TextClassifier.from_pretrained`.
 
         Raises:
-          UserError: not there, not whole, or fine-tuned for something else.
+          UserError: the checkpoint is missing, incomplete, or fine-tuned for
+            another task.
         """
         given = Given(
             options, max_seq_length, vocab, overrides,
@@ -158,7 +160,7 @@ class QuestionAnswerer(TaskModel):
         )
 
     def has_answers(self, x: Any, y: Any) -> bool:
-        """See `TaskModel.has_answers`: SQuAD's mappings hold their own."""
+        """See `TaskModel.has_answers`: SQuAD's mappings contain answers."""
         if y is not None or (isinstance(x, Mapping) and "data" in x):
             return True
         return isinstance(x, list) and bool(x) and "answers" in x[0]
@@ -201,7 +203,7 @@ class QuestionAnswerer(TaskModel):
 
 
 def _spans(answer: Any, context: str, where: str) -> list[tuple[str, int]]:
-    """Returns the texts and starts of an answer, in any of its forms."""
+    """Returns texts and starts of an answer given in any accepted form."""
     if answer is None or answer in ("", [], {}):
         return []
     if isinstance(answer, str):

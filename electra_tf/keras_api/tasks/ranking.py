@@ -1,4 +1,4 @@
-"""How well passages answer queries: CrossEncoder."""
+"""Scores how well passages answer queries: CrossEncoder."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -20,11 +20,11 @@ X = TypeVar("X", bound="CrossEncoder")
 
 
 class Ranked(NamedTuple):
-    """A passage and its place among others."""
+    """A passage and its rank."""
 
     passage: str
-    score: float  # the higher, the better; to be compared for one query
-    position: int  # its place among those given, from 0
+    score: float  # higher is better; comparable within one query
+    position: int  # its number among those given, from 0
 
 
 @registered
@@ -41,14 +41,14 @@ class CrossEncoder(TaskModel):
         ranker.rank("which dog", passages)[0].passage
 
     Inputs are a tuple of queries and passages (lists, arrays or string
-    tensors) or a list of such pairs; answers are relevances, the more the
-    better. A query is learned from if it has a passage of relevance 1 or more
-    and one of less: such groups go into the loss together (`options` can say
-    loss="pointwise" for each pair by itself).
+    tensors) or a list of such pairs; answers are relevances, higher is better.
+    A query is trained on if it has a passage of relevance 1 or more and one of
+    less: such a group goes into the loss together (with the option
+    loss="pointwise" each pair by itself).
 
-    A loss of one's own, or metric, gets of these groups y_true, their
-    relevances, and y_pred, their scores, each float32 [groups, passages];
-    pointwise y_true is 0 or 1, and both are [pairs, 1]. Scores are logits:
+    A loss or metric of your own gets these groups: y_true, their relevances,
+    and y_pred, their scores, each float32 [groups, passages]; pointwise, y_true
+    is 0 or 1, and both are [pairs, 1]. Scores are logits:
     `compile(loss=keras.losses.BinaryCrossentropy(from_logits=True))`.
 
     Calling the model and `predict` give scores, float32 [pairs], `rank` the
@@ -79,21 +79,22 @@ class CrossEncoder(TaskModel):
         """Loads an encoder to rank with, or a fine-tuned ranker.
 
         Args:
-          path: see `TextClassifier.from_pretrained`, as for the others.
+          path: see `TextClassifier.from_pretrained`.
           max_seq_length: tokens of a row; 256, or as many as the model has
             positions for.
           options: other options of the task `ranking`, such as `loss` and
             `num_negatives`.
-          new_head: start a new head even where `path` is a ranker.
-          vocab: see there.
-          overrides: see there.
-          load_weights: see there.
-          seed: see there.
-          dtype: see there.
-          name: see there.
+          new_head: whether to start a new head even where `path` is a ranker.
+          vocab: see `TextClassifier.from_pretrained`.
+          overrides: see `TextClassifier.from_pretrained`.
+          load_weights: see `TextClassifier.from_pretrained`.
+          seed: see `TextClassifier.from_pretrained`.
+          dtype: see `TextClassifier.from_pretrained`.
+          name: see `TextClassifier.from_pretrained`.
 
         Raises:
-          UserError: not there, not whole, or fine-tuned for something else.
+          UserError: the checkpoint is missing, incomplete, or fine-tuned for
+            another task.
         """
         given = Given(
             options, max_seq_length, vocab, overrides,
@@ -131,11 +132,11 @@ class CrossEncoder(TaskModel):
 
         Args:
           query: the query.
-          passages: in any order.
-          top_k: how many are returned; all where None.
+          passages: the passages, in any order.
+          top_k: number of passages to return; None returns all.
 
         Returns:
-          The best first.
+          The passages, best first.
         """
         texts = inputs.texts(passages)[0]
         found = self.predict(([query] * len(texts), texts), verbose=0)
@@ -159,7 +160,7 @@ class CrossEncoder(TaskModel):
         return relevance, None
 
     def compared(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> Any:
-        """See `CompiledTask.compared`: scores, a row for each group."""
+        """See `CompiledTask.compared`: scores, one row for each group."""
         ids = batch["input_ids"]
         group = tf.shape(ids)[1] if ids.shape.rank == 3 else 1
         return tf.reshape(self.answers(outputs), [-1, group])

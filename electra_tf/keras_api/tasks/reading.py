@@ -1,4 +1,4 @@
-"""Inputs and answers as users give them, made examples and batches."""
+"""Turns users' inputs and answers into examples and batches."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,10 +14,10 @@ from electra_tf.text import tokenizer as wordpiece
 
 
 class ReadingTask(SavedTask):
-    """Reads what `fit` and the others are given."""
+    """Reads the data given to `fit`, `evaluate` and `predict`."""
 
     def has_answers(self, x: Any, y: Any) -> bool:
-        """Says whether answers are given."""
+        """Returns whether answers are given."""
         return y is not None
 
     def _weights(
@@ -49,21 +49,21 @@ class ReadingTask(SavedTask):
 
     @property
     def _words(self) -> wordpiece.Tokenizer:
-        """The tokenizer as tasks take it."""
+        """The tokenizer in the form that tasks take."""
         return self.tokenizer.graph_tokenizer
 
     def _look(self, examples: Sequence[Any]) -> None:
-        """Learns, once, what the task must know of training examples."""
+        """Learns once what the task needs from training examples."""
         if self.learned:
             return
         self.learn(examples)
         self.learned = True
-        self.make_test_function(force=True)  # it may hold what has changed
+        self.make_test_function(force=True)  # the traced one may be out of date
 
     def _features(
         self, examples: Sequence[Any], weights: Sequence[float] | None
     ) -> Features:
-        """Returns inputs and targets."""
+        """Returns the features of examples: inputs and targets."""
         found = self.task.features(self._words, examples, training=True)
         check_lengths(found, self.network.config.max_positions)
         if weights is not None:
@@ -71,9 +71,7 @@ class ReadingTask(SavedTask):
         return found
 
     def _with_y(self, data: tf.data.Dataset) -> tf.data.Dataset:
-        """Returns batches with y beside, which Keras asks for to make
-        metrics.
-        """
+        """Returns batches with y, from which Keras makes metrics."""
         if not (self._is_own or self._has_metrics):
             return data
         return data.map(lambda batch: (batch, self.targets(batch)[0]))
@@ -95,14 +93,14 @@ class ReadingTask(SavedTask):
           y: their answers.
           sample_weight: a weight for each input.
           class_weight: weights of labels, by name or number.
-          return_dict: names and values instead of values alone.
+          return_dict: whether to return a mapping of names to values.
 
         Returns:
           The loss and the compiled metrics.
 
         Raises:
-          UserError: data that the task cannot take; or ELECTRA's optimizer,
-            which plans its learning rate over a whole `fit`.
+          UserError: the task cannot take the data; or the optimizer is
+            ELECTRA's, which plans its learning rate over a whole `fit`.
         """
         if self.compiled and not self._own_optimizer:
             raise UserError(
@@ -120,13 +118,13 @@ class ReadingTask(SavedTask):
         sample_weight: Any = None,
         return_dict: bool = False,
     ) -> Any:
-        """Computes loss and metrics of one batch, as `train_on_batch`.
+        """Computes loss and metrics of one batch; see `train_on_batch`.
 
         Args:
           x: the batch's inputs.
           y: their answers.
           sample_weight: a weight for each input.
-          return_dict: names and values instead of values alone.
+          return_dict: whether to return a mapping of names to values.
         """
         if not self.compiled:
             self.compile()
@@ -136,7 +134,7 @@ class ReadingTask(SavedTask):
     def _one_batch(
         self, x: Any, y: Any, sample_weight: Any, class_weight: Any
     ) -> tuple[Any, ...]:
-        """Returns the batch as steps take it, and y where metrics want it."""
+        """Returns the batch for a step, and y for metrics."""
         examples = self.read(x, y)
         if not self.has_answers(x, y):
             raise UserError("y: is missing; expected the answers")

@@ -1,4 +1,4 @@
-"""Where task models come from, and how they are kept."""
+"""Loads and saves task models."""
 
 import abc
 import copy
@@ -31,7 +31,7 @@ M = TypeVar("M", bound="SavedTask")
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """Arguments that all `from_pretrained` have in common."""
+    """Arguments that all `from_pretrained` share."""
 
     options: Mapping[str, Any] | None = None
     max_seq_length: int | None = None
@@ -47,18 +47,19 @@ class SavedTask(Adaptable, CompiledTask):
     """Opens checkpoints, and writes model directories and `.keras` files."""
 
     def enable_lora(self, *args: Any, **named: Any) -> None:
-        """Freezes the encoder but for a change of low rank; as of a network.
+        """Freezes the encoder except for a change of low rank, by LoRA.
 
         Args:
           *args: rank, targets and alpha; see `Adaptable.enable_lora`.
-          **named: these and verbose, by name.
+          **named: the same by name, and verbose.
 
         Raises:
-          UserError: no such rank or targets, or it is enabled already.
+          UserError: the rank or targets are not valid, or LoRA is enabled
+            already.
         """
         super().enable_lora(*args, **named)
-        self._memory.inferences.clear()  # they were traced without it
-        if self._own_optimizer:  # it knows the weights that trained before
+        self._memory.inferences.clear()  # traced without LoRA
+        if self._own_optimizer:  # made for the weights trainable before
             kind, told = type(self.optimizer), self.optimizer.get_config()
             with self.distribute_strategy.scope():
                 self.optimizer = kind.from_config(told)
@@ -73,19 +74,20 @@ class SavedTask(Adaptable, CompiledTask):
         given: "Given",
         new_head: bool = True,
     ) -> M:
-        """Opens a checkpoint, for a new task or for the one it has.
+        """Opens a checkpoint, for a new task or for its own task.
 
         Args:
           path: the checkpoint.
           task: the name of the new task.
-          state: what the new task knows, its labels; None takes task, options
-            and state of the checkpoint.
+          state: state of the new task, with its labels; None takes task,
+            options and state of the checkpoint.
           given: the other arguments of `from_pretrained`.
-          new_head: whether `state` counts even where the checkpoint has a
+          new_head: whether to use `state` even where the checkpoint has a
             task's head.
 
         Raises:
-          UserError: it cannot be opened, or has no task of this kind.
+          UserError: the checkpoint cannot be opened, or has no task of this
+            kind.
         """
         shape, others = {}, {}
         for key, value in (given.overrides or {}).items():
@@ -100,7 +102,7 @@ class SavedTask(Adaptable, CompiledTask):
             vocab=given.vocab,
             overrides=others,
         )
-        assert start.checkpoint is not None  # it was read
+        assert start.checkpoint is not None  # it was read above
         there = start.checkpoint.config
         options = dict(given.options or {})
         if given.max_seq_length is not None:
@@ -143,7 +145,7 @@ class SavedTask(Adaptable, CompiledTask):
     def _same(
         cls, path: str, about: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Task:
-        """Returns the task that a fine-tuned model has."""
+        """Makes the task of a fine-tuned model."""
         name = about["task"]
         chosen = task_of_model.chosen(
             about, options=options or None, where=path
@@ -160,11 +162,11 @@ class SavedTask(Adaptable, CompiledTask):
     @classmethod
     @abc.abstractmethod
     def takes(cls, task: Task) -> bool:
-        """Says whether the class is for such tasks."""
+        """Returns whether the class supports a task."""
 
     @classmethod
     def missing(cls, path: str) -> str:
-        """Returns what to say of a checkpoint without a head."""
+        """Returns the error for a checkpoint without a head."""
         return (
             f"labels: {path} has no head of its own; name the labels, or give "
             "num_classes"
@@ -177,17 +179,17 @@ class SavedTask(Adaptable, CompiledTask):
         zipped: bool | None = None,
         **named: Any,
     ) -> None:
-        """Saves it as `keras.Model.save`, in a `.keras` file.
+        """Saves the model like `keras.Model.save`, in a `.keras` file.
 
         Args:
           filepath: the file.
-          overwrite: whether to replace a file without asking.
-          zipped: as Keras'.
+          overwrite: whether to replace an existing file without asking.
+          zipped: see Keras.
           **named: as Keras'.
 
         Raises:
-          UserError: HDF5, which does not bring such models back; or it
-            cannot be written, and no file is left of it.
+          UserError: the file is HDF5, from which such models cannot be loaded;
+            or it cannot be written, and no partial file is left.
         """
         if str(filepath).endswith((".h5", ".hdf5")):
             raise UserError(
@@ -198,7 +200,7 @@ class SavedTask(Adaptable, CompiledTask):
 
     @property
     def texts_of_an_input(self) -> int:
-        """How many strings the model is called on, 0 where on lists of them."""
+        """Returns how many strings an input has, 0 for lists of strings."""
         return 1
 
     def export(
@@ -209,17 +211,18 @@ class SavedTask(Adaptable, CompiledTask):
         input_signature: Any = None,
         **named: Any,
     ) -> None:
-        """Exports as `keras.Model.export`: strings in, what calling gives out.
+        """Exports like `keras.Model.export`: strings in, results of calling
+        out.
 
-        A SavedModel that answers with labels and is served is written by
-        `electra_tf.export`, of what `save_pretrained` writes.
+        For serving, `electra_tf.export` writes a SavedModel with labels, from a
+        directory of `save_pretrained`.
 
         Args:
           filepath: as Keras'.
           format: as Keras'.
           verbose: as Keras'.
-          input_signature: as Keras'; string [batch], or a tuple of two of
-            pairs, where None.
+          input_signature: see Keras; by default string [batch], or a tuple of
+            two for pairs.
           **named: as Keras'.
 
         Raises:
@@ -242,15 +245,15 @@ class SavedTask(Adaptable, CompiledTask):
     def save_pretrained(self, path: str) -> None:
         """Writes a model directory, as the command `finetune` does.
 
-        `electra_tf.load`, `finetune`, `evaluate`, `predict`, `convert` and
-        `export` take it, and `from_pretrained`. It is written beside `path`
-        and renamed when whole.
+        `electra_tf.load`, `finetune`, `evaluate`, `predict`, `convert`,
+        `export` and `from_pretrained` read it. It is written under a temporary
+        name and renamed when complete.
 
         Args:
-          path: the directory; a model that is there is replaced.
+          path: the directory; an existing model is replaced.
 
         Raises:
-          UserError: it cannot be written.
+          UserError: the directory cannot be written.
         """
         with written_aside(path) as aside:
             directory.save(
@@ -271,7 +274,7 @@ class SavedTask(Adaptable, CompiledTask):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Returns all that makes the model again, but for its weights."""
+        """Returns what makes the model again, except its weights."""
         start = self.start
         config = {
             "task": self.task.name,
@@ -289,17 +292,17 @@ class SavedTask(Adaptable, CompiledTask):
             "dtype": self.dtype_policy.name,
             "name": self.name,
         }
-        return json.loads(json.dumps(config))  # no tuples
+        return json.loads(json.dumps(config))  # makes tuples lists
 
     @classmethod
     def from_config(
         cls: type[M], config: dict[str, Any], custom_objects: Any = None
     ) -> M:
-        """Makes the model of a config, with weights to be loaded.
+        """Makes the model from a config, with weights to be loaded.
 
         Args:
-          config: what `get_config` gave.
-          custom_objects: not needed.
+          config: result of `get_config`.
+          custom_objects: not used.
         """
         del custom_objects
         options = stored_options(config["task"], config["options"])
@@ -329,7 +332,7 @@ class SavedTask(Adaptable, CompiledTask):
 def _fitting(
     task: str, options: dict[str, Any], positions: int
 ) -> dict[str, Any]:
-    """Returns options with rows that the model has positions for, if none is
+    """Returns options with a row length that fits the model, if none is
     given.
     """
     usual: Any = task_class(task).Options()

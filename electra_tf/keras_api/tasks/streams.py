@@ -1,4 +1,4 @@
-"""Batches for Keras' loops: of arrays by length, of datasets as they come."""
+"""Makes batches for Keras' loops: arrays by length, datasets in order."""
 
 import dataclasses
 import itertools
@@ -18,20 +18,20 @@ from electra_tf.tasks.batches import (
 from electra_tf.tasks.features import Features
 
 WEIGHT = "sample_weight"
-_MULTIPLE = 8  # that lengths are rounded up to, where nothing is planned
+_MULTIPLE = 8  # default multiple that lengths are rounded up to
 
 Batch = dict[str, np.ndarray]
 
 
 def weighted(features: Features, weights: np.ndarray | None) -> Features:
-    """Returns the features with a weight for each of their rows.
+    """Returns features with a weight for each row.
 
     Args:
-      features: of N examples.
-      weights: float [N]; None leaves the features as they are.
+      features: features of N examples.
+      weights: float [N]; None returns the features unchanged.
 
     Raises:
-      UserError: rows come in groups, which have no weights.
+      UserError: rows are grouped, and groups have no weights.
     """
     if weights is None:
         return features
@@ -44,7 +44,7 @@ def weighted(features: Features, weights: np.ndarray | None) -> Features:
 
 
 class _InOrder(BatchStream):
-    """The units one after another, again and again."""
+    """A stream of all units in order, repeated."""
 
     def units(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """See `BatchStream.units`."""
@@ -61,24 +61,24 @@ def training(
     shuffle: bool,
     start: Callable[[], int],
 ) -> tf.data.Dataset:
-    """Makes endless batches, by length and in random order.
+    """Makes endless batches, by length or in order.
 
     Args:
-      features: with targets.
+      features: features with targets.
       batch_size: units in a batch.
-      seed: of the order.
+      seed: seed of the order.
       multiple: lengths are rounded up to it.
-      shuffle: otherwise units keep their order, and are padded to the longest
-        of their batch.
-      start: asked, whenever the dataset is iterated over, for the number of
-        the first batch.
+      shuffle: whether to sort by length and shuffle; if not, units keep their
+        order, padded to the longest of their batch.
+      start: returns the number of the first batch; called whenever the dataset
+        is iterated over.
     """
     cls = BatchStream if shuffle else _InOrder
     return dataset_of(_Later(cls(features, batch_size, seed, multiple), start))
 
 
 class _Later:
-    """A stream whose first batch is chosen when it begins."""
+    """A stream whose first batch is chosen when iteration begins."""
 
     def __init__(self, stream: BatchStream, start: Callable[[], int]):
         self._stream = stream
@@ -97,13 +97,13 @@ class _Later:
 def once(
     features: Features, batch_size: int, replicas: int = 1
 ) -> tf.data.Dataset:
-    """Makes batches of all units once, the longest first.
+    """Makes batches of all units once, longest first.
 
     Args:
-      features: with targets.
-      batch_size: units in a batch; the last has what is left.
-      replicas: that share a batch: Keras wants as many units for each in the
-        first one.
+      features: features with targets.
+      batch_size: units in a batch; the last one may have fewer.
+      replicas: number of replicas that share a batch: Keras wants equal parts
+        in the first one.
     """
     lengths = unit_lengths(features)
     order = np.argsort(-lengths, kind="stable")
@@ -134,18 +134,17 @@ def streamed(
     longest: int,
     count: int | None = None,
 ) -> tf.data.Dataset:
-    """Makes a batch of each element of a dataset, in its order.
+    """Makes a batch from each element of a dataset, in order.
 
     Args:
       source: elements of one batch each, a dataset or another iterable.
       make: element -> its features.
-      longest: tokens of a row, at most.
-      count: how many batches there are, as `cardinality` has it; None where
-        an element may come to none.
+      longest: most tokens of a row.
+      count: number of batches, as from `cardinality`; None where an element may
+        yield none.
 
     Raises:
-      UserError: the dataset is empty, or `make` raises one on its first
-        element.
+      UserError: the dataset is empty, or `make` fails on its first element.
     """
 
     def batch_of(features: Features) -> Batch:
@@ -155,8 +154,8 @@ def streamed(
         return features.batch(np.arange(features.units), length, _MULTIPLE)
 
     def batches() -> Iterator[Batch]:
-        # One ahead: who knows the count does not ask whether there are more,
-        # and the source's end (a PyDataset's `on_epoch_end`) shall be reached.
+        # Reads one ahead: a consumer that knows the count never asks for more,
+        # but the source's end (a PyDataset's `on_epoch_end`) must be reached.
         before = None
         for element in source:
             found = batch_of(make(element))
@@ -180,7 +179,7 @@ def streamed(
 
 
 def _signature(features: Features, batch: Batch) -> dict[str, tf.TensorSpec]:
-    """Returns the batch's shapes, without numbers of rows and tokens."""
+    """Returns a batch's shapes, with None for rows and tokens."""
     by_token = {"input_mask", *features.tokens, *features.sequences}
     found = {}
     for name, value in batch.items():

@@ -1,4 +1,4 @@
-"""A tag for each word: TokenClassifier."""
+"""Tags each word: TokenClassifier."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -38,10 +38,10 @@ class TokenClassifier(TaskModel):
         tagger.classify(sentences)  # tags, as those of fit
         tagger.answer(["the good cat"])  # words, tags and entities
 
-    Inputs are lists of words or a ragged string tensor; or, to be predicted
-    for, plain texts, which are divided into words as English is. Answers are
-    lists of tags, names or their positions. Sentences of any length are
-    taken: long ones are read through several rows.
+    Inputs are lists of words or a ragged string tensor; or, for predictions
+    only, plain texts, which are split by English rules. Answers are lists of
+    tags, names or their positions. Sentences of any length are accepted: long
+    ones are split into several rows.
 
     `predict` gives an array [words, labels] of probabilities for each
     sentence, `classify` the tags of the best valid sequence, `answer` what
@@ -72,23 +72,23 @@ class TokenClassifier(TaskModel):
         """Loads an encoder for new tags, or a fine-tuned tagger.
 
         Args:
-          path: see `TextClassifier.from_pretrained`, as for the others.
-          labels: the tags; from "B-", "I-" and the like the scheme is seen.
-          num_classes: how many there are, if they have no names.
+          path: see `TextClassifier.from_pretrained`.
+          labels: the tags; the scheme is detected from "B-", "I-" and so on.
+          num_classes: number of tags, if they have no names.
           max_seq_length: tokens of a row; 128 unless the model says
             otherwise.
           options: other options of the task `tagging`, such as `scheme` or
             `convert_to`.
-          vocab: see there.
-          overrides: see there.
-          load_weights: see there.
-          seed: see there.
-          dtype: see there.
-          name: see there.
+          vocab: see `TextClassifier.from_pretrained`.
+          overrides: see `TextClassifier.from_pretrained`.
+          load_weights: see `TextClassifier.from_pretrained`.
+          seed: see `TextClassifier.from_pretrained`.
+          dtype: see `TextClassifier.from_pretrained`.
+          name: see `TextClassifier.from_pretrained`.
 
         Raises:
-          UserError: not there, not whole, or without a head where no labels
-            are given.
+          UserError: the checkpoint is missing, incomplete, or without a head
+            where no labels are given.
         """
         given = Given(
             options, max_seq_length, vocab, overrides,
@@ -108,7 +108,7 @@ class TokenClassifier(TaskModel):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The tags, as they are given and predicted."""
+        """The tags, in the form in which they are given and predicted."""
         return tuple(self.task.known())
 
     def read(self, x: Any, y: Any = None) -> list[Sentence]:
@@ -150,7 +150,7 @@ class TokenClassifier(TaskModel):
         ]
 
     def learn(self, examples: Sequence[Any]) -> None:
-        """See `CompiledTask.learn`: the commonest tag, of unseen words."""
+        """See `CompiledTask.learn`: learns the most frequent tag."""
         if self.task.state["scheme"] == "none":
             tags = [tag for sentence in examples for tag in sentence.tags]
             if tags:
@@ -166,7 +166,7 @@ class TokenClassifier(TaskModel):
         return tf.nn.softmax(outputs.logits)
 
     def targets(self, batch: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
-        """See `CompiledTask.targets`: words weigh 1, other tokens 0."""
+        """See `CompiledTask.targets`: words have weight 1, other tokens 0."""
         labels = batch["labels"]
         mask = tf.cast(labels >= 0, tf.float32)
         labels = tf.maximum(labels, 0)
@@ -193,8 +193,8 @@ class TokenClassifier(TaskModel):
         """Tags words.
 
         Args:
-          x: as `predict`'s.
-          batch_size: rows at once, 64 where None.
+          x: inputs of `predict`.
+          batch_size: rows in a batch, 64 where None.
           verbose: 1 for a progress bar.
 
         Returns:
@@ -203,7 +203,7 @@ class TokenClassifier(TaskModel):
         return [found["tags"] for found in self.answer(x, batch_size, verbose)]
 
     def asked(self) -> Any:
-        """See `TaskModel.asked`: all probabilities, not the best alone."""
+        """See `TaskModel.asked`: all probabilities, not only the best."""
         return _Probabilities()
 
     def predicted(
@@ -236,7 +236,7 @@ class TokenClassifier(TaskModel):
 
 
 class _Probabilities:
-    """What a network is asked for where every label counts."""
+    """Asks a network for the probabilities of all labels."""
 
     def infer(
         self,
@@ -260,7 +260,7 @@ def _sentence(text: str, number: int) -> Sentence:
 def _state(
     labels: list[str], scheme: str | None, learned: str | None
 ) -> dict[str, Any]:
-    """Returns what the task keeps of tags that are given by name."""
+    """Returns the task's state for tags that are given by name."""
     head = TaskHeadConfig("token", len(labels), tuple(labels))
     state = task_of_model.described(head)["state"]
     if scheme not in (None, "auto"):

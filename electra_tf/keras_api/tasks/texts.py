@@ -1,4 +1,4 @@
-"""Classes, labels or numbers for strings: TextClassifier, TextRegressor."""
+"""Predicts classes, labels or numbers: TextClassifier, TextRegressor."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,14 @@ _PAIR = "text_pair"
 
 
 class _TextModel(TaskModel):
-    """Reads texts and pairs; what is said of them is the subclass's."""
+    """Reads texts and pairs; subclasses define the answers."""
 
     task: TextTask
-    _paired: bool | None = None  # whether it has been trained on pairs
+    _paired: bool | None = None  # whether it was trained on pairs
 
     @property
     def target(self) -> Target:
-        """What is said of a text; see `tasks.texts.targets`."""
+        """The kind of answer; see `tasks.texts.targets`."""
         return self.task.target
 
     @property
@@ -58,10 +58,10 @@ class _TextModel(TaskModel):
         ]
 
     def _check_pairs(self, paired: bool, learning: bool) -> None:
-        """Texts and pairs are not mixed; what is learned first decides."""
+        """Refuses to mix texts and pairs: the first training data decides."""
         options = self.task.options
         if not hasattr(options, "text_pair_column"):
-            return  # as in GLUE, whose sets say it
+            return  # the sets of GLUE define it
         wanted = self._paired
         if options.text_pair_column is not None:
             wanted = True
@@ -83,7 +83,7 @@ class _TextModel(TaskModel):
 
 @registered
 class TextClassifier(_TextModel):
-    """Sorts texts, or pairs of texts, into classes.
+    """Classifies texts, or pairs of texts.
 
         from electra_tf import TextClassifier
 
@@ -97,16 +97,16 @@ class TextClassifier(_TextModel):
 
     Inputs are lists, arrays or string tensors of texts; for pairs a tuple of
     two such, or a list of pairs; or a `tf.data.Dataset` of (texts, labels).
-    Labels are names or their positions; of `multi_label` lists of these, or
-    a matrix of 0 and 1, [texts, labels]. Losses and metrics of Keras get them
-    as they want them, one-hot or as numbers; those of your own as numbers.
+    Labels are names or their positions; with `multi_label` lists of these, or a
+    matrix of 0 and 1, [texts, labels]. Keras' losses and metrics get them in
+    the form they take, one-hot or as numbers; your own get numbers.
 
     Calling the model and `predict` give probabilities, float32
     [texts, labels], `classify` names, `answer` what the command `predict`
     gives, `scores` what `evaluate` gives.
 
     It is a `keras.Model`: `compile`, callbacks, `save` and functional models
-    work as ever. See `tasks.texts.classification` for what is learned.
+    work as usual. See `tasks.texts.classification` for what is learned.
     """
 
     extra_scores = ()
@@ -134,23 +134,23 @@ class TextClassifier(_TextModel):
           path: a model directory, a run of `pretrain` or `finetune`, a
             checkpoint of another format, or a handle.
           labels: the classes' names, in order; or
-          num_classes: how many there are, named "0", "1" and so on. Without
-            either the classifier that is at `path` is opened.
+          num_classes: their number; names are "0", "1" and so on. Without
+            either, the classifier at `path` is opened.
           multi_label: whether a text has any number of labels, not just one.
           max_seq_length: tokens of a row; longer texts are truncated. 128
             unless the model says otherwise.
           options: other options of the task `classification`.
-          vocab: a vocabulary file, where there is none beside the model.
+          vocab: a vocabulary file, where the model has none.
           overrides: settings of the model, as `{"model.hidden_dropout": 0.2}`.
-          load_weights: False takes shape and vocabulary alone.
-          seed: of the head's first weights, dropout and the order of rows.
+          load_weights: False takes only shape and vocabulary.
+          seed: seed of the head's first weights, dropout and the order of rows.
           dtype: "float32", "mixed_bfloat16" or "mixed_float16"; Keras'
             global policy where None.
-          name: of the model.
+          name: name of the model.
 
         Raises:
-          UserError: not there, not whole, or without a head where no labels
-            are given.
+          UserError: the checkpoint is missing, incomplete, or without a head
+            where no labels are given.
         """
         names = inputs.names(labels, num_classes)
         if names is not None and len(names) < 2:
@@ -201,12 +201,12 @@ class TextClassifier(_TextModel):
         """Names the class of each input.
 
         Args:
-          x: as `predict`'s.
-          batch_size: rows at once, 64 where None.
+          x: inputs of `predict`.
+          batch_size: rows in a batch, 64 where None.
           verbose: 1 for a progress bar.
 
         Returns:
-          A label for each; of `multi_label` a list of labels.
+          A label for each input; with `multi_label` a list of labels.
         """
         key = "labels" if self.multi_label else "label"
         return [found[key] for found in self.answer(x, batch_size, verbose)]
@@ -253,7 +253,7 @@ class TextClassifier(_TextModel):
         return [shares[example.answer] for example in examples]
 
     def default_metrics(self) -> list[Any]:
-        """Returns accuracy; of several labels the share of right decisions."""
+        """Returns accuracy; with `multi_label` the share of right decisions."""
         return ["binary_accuracy" if self.multi_label else "accuracy"]
 
     def learn(self, examples: Sequence[Any]) -> None:
@@ -303,7 +303,7 @@ def _label_set(value: Any, labels: Sequence[str], where: str) -> list[int]:
 
 @registered
 class TextRegressor(_TextModel):
-    """Gives texts, or pairs of texts, a number.
+    """Predicts a number for texts, or pairs of texts.
 
         from electra_tf import TextRegressor
 
@@ -312,10 +312,10 @@ class TextRegressor(_TextModel):
         regressor.fit(pairs, [4.8, 0.5])
         regressor.predict(pairs)  # numbers like those of fit, [2]
 
-    Inputs are those of `TextClassifier`; answers are numbers of any size: the
-    network learns them with mean 0 and standard deviation 1, which the first
-    `fit` finds (of a dataset in its first batches), or divided by the option
-    `scale`.
+    Inputs are those of `TextClassifier`; answers are numbers of any size. The
+    network learns them scaled to mean 0 and standard deviation 1, which the
+    first `fit` finds (for a dataset in its first batches), or divided by the
+    option `scale`.
 
     Calling the model and `predict` give numbers, float32 [texts], `answer`
     what the command `predict` gives, `scores` what `evaluate` gives: Pearson's
@@ -343,21 +343,22 @@ class TextRegressor(_TextModel):
         """Loads an encoder for a new quantity, or a fine-tuned regressor.
 
         Args:
-          path: see `TextClassifier.from_pretrained`, as for the others.
-          scale: what numbers are divided by in training; found in the data
-            where None.
+          path: see `TextClassifier.from_pretrained`.
+          scale: divisor of the numbers in training; None finds it in the data.
           max_seq_length: tokens of a row; longer texts are truncated.
           options: other options of the task `regression`.
-          new_head: start a new head even where `path` is a regressor.
-          vocab: see there.
-          overrides: see there.
-          load_weights: see there.
-          seed: see there.
-          dtype: see there.
-          name: see there.
+          new_head: whether to start a new head even where `path` is a
+            regressor.
+          vocab: see `TextClassifier.from_pretrained`.
+          overrides: see `TextClassifier.from_pretrained`.
+          load_weights: see `TextClassifier.from_pretrained`.
+          seed: see `TextClassifier.from_pretrained`.
+          dtype: see `TextClassifier.from_pretrained`.
+          name: see `TextClassifier.from_pretrained`.
 
         Raises:
-          UserError: not there, not whole, or fine-tuned for something else.
+          UserError: the checkpoint is missing, incomplete, or fine-tuned for
+            another task.
         """
         chosen = dict(options or {})
         if scale is not None:
@@ -382,7 +383,7 @@ class TextRegressor(_TextModel):
         self.task.fit(examples)
 
     def answers(self, outputs: Any) -> tf.Tensor:
-        """Returns numbers as large as those of the data, float32 [batch]."""
+        """Returns numbers on the data's scale, float32 [batch]."""
         target = self.target
         assert isinstance(target, Number)
         found = target.outputs(outputs.logits)["score"]
@@ -396,7 +397,7 @@ class TextRegressor(_TextModel):
         return found[:, tf.newaxis], None
 
     def compared(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> Any:
-        """See `CompiledTask.compared`: a column, as sample weights want it."""
+        """See `CompiledTask.compared`: a column, for sample weights."""
         del batch
         return self.answers(outputs)[:, tf.newaxis]
 

@@ -1,4 +1,4 @@
-"""What models of pre-trained heads share: they mask texts as they train."""
+"""Defines what models of pre-trained heads share: masking in training."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ from electra_tf.tasks.texts.task import pair_rows
 from electra_tf.text.tokenizer import Tokenizer as GraphTokenizer
 from electra_tf.text.vocab import Vocab
 
-# Use of an example's keys beside dropout.
+# Stream of an example's random keys, apart from dropout's.
 _MASK = 7001
 
 
@@ -39,7 +39,7 @@ class _Options:
 
 
 class _Texts:
-    """What the models below have in place of a task: rows of one text each."""
+    """Stands in for a task: rows of one text each."""
 
     state: ClassVar[dict[str, Any]] = {}
 
@@ -48,19 +48,19 @@ class _Texts:
         self.options = _Options(max_seq_length)
 
     def head(self) -> None:
-        """No head of fine-tuning."""
+        """Refuses: there is no head of fine-tuning."""
 
     def features(
         self, tokenizer: GraphTokenizer, examples: Sequence[str], training: bool
     ) -> Features:
-        """Returns `[CLS] text [SEP]`, truncated; see `Task.features`."""
+        """Returns rows `[CLS] text [SEP]`, truncated; see `Task.features`."""
         length = self.options.max_seq_length
         return pair_rows(tokenizer, examples, None, length)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Start:
-    """A pre-trained network in place of `finetuning.start.Start`."""
+    """Stands in for `finetuning.start.Start` with a pre-trained network."""
 
     network: Any
     vocab: Vocab
@@ -80,11 +80,11 @@ class _Start:
 
 
 class TokenModel(TaskModel):
-    """Masks texts as pre-training does, anew in each step."""
+    """Trains on texts that are masked differently in each step."""
 
     part: ClassVar[Part]
     what: ClassVar[str]
-    # Attributes: metrics that there are unless others are compiled.
+    # Attributes: the metrics, unless others are compiled.
     usual_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def __init__(
@@ -100,12 +100,12 @@ class TokenModel(TaskModel):
         """Takes a network; users call `from_pretrained`.
 
         Args:
-          network: one of `hub.pretrained`, built, with its tokenizer.
-          masking: how many tokens are masked, and how.
+          network: a built network of `hub.pretrained`, with its tokenizer.
+          masking: settings of masking.
           max_seq_length: tokens of a row.
-          seed: of masks, dropout and the order of rows.
+          seed: seed of masks, dropout and the order of rows.
           dtype: see `CompiledTask`.
-          name: of the model.
+          name: name of the model.
         """
         vocab = network.tokenizer.vocab
         start: Any = _Start(network, vocab, network.directory_config)
@@ -118,11 +118,11 @@ class TokenModel(TaskModel):
 
     @classmethod
     def takes(cls, task: Task) -> bool:
-        """See `SavedTask.takes`: it is for no task."""
+        """See `SavedTask.takes`: it supports no task."""
         return False
 
     def read(self, x: Any, y: Any = None) -> list[Any]:
-        """See `CompiledTask.read`; there are no answers but the texts."""
+        """See `CompiledTask.read`; the texts are the answers."""
         if y is not None:
             raise UserError(
                 f"y: {type(self).__name__} learns from texts alone; leave it "
@@ -140,14 +140,14 @@ class TokenModel(TaskModel):
     def _held_out(
         self, data: Any, batch_size: int | None
     ) -> tf.data.Dataset | None:
-        """There is no y: a list is one of texts, not of x and y."""
+        """Reads held-out data without y: a list contains texts, not x and y."""
         if isinstance(data, (*inputs.STREAMS, tuple)) or data is None:
             return super()._held_out(data, batch_size)
         return super()._held_out((data,), batch_size)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The loss first, then what was compiled, or else the usual ones."""
+        """The loss, then the compiled metrics, or else the default ones."""
         found = super().metrics
         if not self._has_metrics:
             return found
@@ -159,13 +159,13 @@ class TokenModel(TaskModel):
 
         Args:
           x: texts, or a dataset of them.
-          y: nothing.
+          y: not used.
         """
         del y
         return self.evaluate(x, verbose=0, return_dict=True)
 
     def rates(self, decay: float) -> Any:
-        """See `CompiledTask.rates`: the same rate for all unless asked for."""
+        """See `CompiledTask.rates`: by default all layers have the same."""
         assert self._train is not None
         own = self._train.layerwise_lr_decay or 1.0
         share = task_networks.layer_rates(own, self.network.config.num_layers)
@@ -174,7 +174,7 @@ class TokenModel(TaskModel):
     def _steps_planned(
         self, features: Features, batch_size: int, steps: int
     ) -> StepPlan:
-        """Masking wants rows of one length."""
+        """Plans steps; masking needs rows of one length."""
         plan = super()._steps_planned(features, batch_size, steps)
         multiple = max(plan.pad_to_multiple, longest(features))
         return dataclasses.replace(plan, pad_to_multiple=multiple)
@@ -185,8 +185,9 @@ class TokenModel(TaskModel):
         """Masks a batch.
 
         Args:
-          batch: rows of one length, or of any: then they are padded.
-          keys: [B] uint32; None masks rows by their place in the batch.
+          batch: rows; those of different lengths are padded.
+          keys: random keys, [B] uint32; None derives them from positions in the
+            batch.
 
         Returns:
           The masked batch, and the keys.
@@ -211,15 +212,15 @@ class TokenModel(TaskModel):
         """Writes the network as a model directory.
 
         Args:
-          path: the directory; a model that is there is replaced.
+          path: the directory; an existing model is replaced.
 
         Raises:
-          UserError: it cannot be written.
+          UserError: the directory cannot be written.
         """
         self.network.save_pretrained(path)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns all that makes the model again, but for its weights."""
+        """Returns what makes the model again, except its weights."""
         config = {
             "directory": directory_configs.to_json(
                 self.network.directory_config
@@ -235,11 +236,11 @@ class TokenModel(TaskModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None):
-        """Makes the model of a config, with weights to be loaded.
+        """Makes the model from a config, with weights to be loaded.
 
         Args:
-          config: what `get_config` gave.
-          custom_objects: not needed.
+          config: result of `get_config`.
+          custom_objects: not used.
         """
         del custom_objects
         values = dict(config)
@@ -251,7 +252,7 @@ class TokenModel(TaskModel):
         return cls(network, **values)
 
     def described(self) -> str:
-        """Returns what the model is for."""
+        """Describes the model's purpose."""
         return self.what
 
 
@@ -261,10 +262,10 @@ def blank_network(
     """Makes a network whose weights are loaded next.
 
     Args:
-      directory: of its config, as config.json has it.
+      directory: content of its config.json.
       vocab: its vocabulary.
       part: "generator" or "discriminator".
-      dtype: what it computes in.
+      dtype: dtype of its computations.
     """
     config = directory_configs.from_json(directory, "the file")
     return pretrained.of_config(config, vocab, part, dtype)
@@ -273,14 +274,14 @@ def blank_network(
 def masking_of(
     given: Mapping[str, Any] | MaskingConfig | None, mask_prob: float | None
 ) -> MaskingConfig:
-    """Reads the arguments of `from_pretrained` that say how to mask.
+    """Parses the arguments of `from_pretrained` about masking.
 
     Args:
       given: settings, or changes to the defaults.
-      mask_prob: share of the tokens that are masked, over the others.
+      mask_prob: share of the tokens to mask; overrides `given`.
 
     Raises:
-      UserError: an unknown setting, or a value out of its bounds.
+      UserError: a setting is unknown, or a value out of bounds.
     """
     found = configs.resolve(MaskingConfig, given)
     if mask_prob is not None:
@@ -289,7 +290,7 @@ def masking_of(
 
 
 def _fixed(values: tf.Tensor, length: int, padding: int) -> tf.Tensor:
-    """Returns [B, L] of a known L; where it is not, padded to `length`."""
+    """Returns values with a static length; an unknown one is padded."""
     if values.shape[1] is not None:
         return values
     more = length - tf.shape(values)[1]
@@ -300,12 +301,12 @@ def _fixed(values: tf.Tensor, length: int, padding: int) -> tf.Tensor:
 def per_row(
     loss: tf.Tensor, weights: tf.Tensor, batch: Mapping[str, tf.Tensor]
 ) -> tf.Tensor:
-    """Returns [B], whose mean is that of all tokens that count.
+    """Returns losses of rows, [B], whose mean is that over all tokens.
 
     Args:
-      loss: [B, N].
-      weights: [B, N].
-      batch: whose `sample_weight` [B] counts, if it has one.
+      loss: losses of tokens, [B, N].
+      weights: weights of tokens, [B, N].
+      batch: the batch; its `sample_weight` [B] is applied, if there is one.
     """
     if streams.WEIGHT in batch:
         loss *= batch[streams.WEIGHT][:, tf.newaxis]
@@ -315,29 +316,29 @@ def per_row(
 
 
 def check_vocab(path: str, network: Any) -> None:
-    """Refuses a network that came without a vocabulary.
+    """Refuses a network that was loaded without a vocabulary.
 
     Args:
-      path: where it came from.
+      path: where it was loaded from.
       network: out of `hub.pretrained`.
 
     Raises:
-      UserError: it has no tokenizer.
+      UserError: the network has no tokenizer.
     """
     if network.tokenizer is None:
         raise UserError(f"{path}: has no vocabulary beside it; give vocab=FILE")
 
 
 def row_length(network: Any, asked: int | None) -> int:
-    """Returns the tokens of a row.
+    """Returns the number of tokens of a row.
 
     Args:
       network: out of `hub.pretrained`.
-      asked: how many are wanted; None takes 128, or fewer where the model has
-        no positions for them.
+      asked: the wanted number; None takes 128, or the model's positions if
+        fewer.
 
     Raises:
-      UserError: the model has no positions for them.
+      UserError: the model has fewer positions.
     """
     there = network.config.max_positions
     if asked is None:

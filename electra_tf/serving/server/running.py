@@ -56,7 +56,7 @@ class Settings:
       limits: sizes and times.
       batching: sizes and times.
       allowed_hosts: see `browsers.Browsers`, and so the next.
-      cors_origins: see there.
+      cors_origins: see `browsers.Browsers`.
       engine: what runs the models; see `lite_signatures.of_version`.
     """
 

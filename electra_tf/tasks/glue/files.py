@@ -42,7 +42,7 @@ _BATCH = 1024
 
 
 class GlueRow(NamedTuple):
-    """One row.
+    """One row of an official file.
 
     Attributes:
       texts: one or two.
@@ -61,8 +61,8 @@ def folder_of(glue_set: GlueSet, data: str) -> str | None:
     """Returns the folder with the set's official files.
 
     Args:
-      glue_set: the set. data: that folder, or one that contains it under its
-        official name.
+      glue_set: the set.
+      data: that folder, or one that contains it under its official name.
 
     Returns:
       The folder; None where `data` has no official files of any set.
@@ -93,7 +93,7 @@ def path_of(glue_set: GlueSet, folder: str, split: str) -> str | None:
     if glue_set.name == "ax":
         names = _AX_NAMES
         if folder.rstrip("/").rpartition("/")[2] not in _AX_FOLDERS[:2]:
-            names = _AX_NAMES[:-1]  # any set's folder has a test.tsv
+            names = _AX_NAMES[:-1]  # every set's folder has a test.tsv
     for name in names:
         path = files.join(folder, f"{name}.tsv")
         if files.exists(path):
@@ -207,12 +207,12 @@ def downloaded_rows(
     """Returns rows by split in the source's order; downloads if needed.
 
     Args:
-      glue_set: which.
+      glue_set: the set.
       splits: which of its splits; one that the data lacks is left out.
-      data_dir: of TensorFlow Datasets; its own default where None.
+      data_dir: directory of TensorFlow Datasets; None takes its default.
 
     Raises:
-      UserError: it can be neither found nor downloaded.
+      UserError: the data can be neither found nor downloaded.
     """
     import tensorflow_datasets as tfds
 
@@ -276,7 +276,7 @@ def cached_files(builder: Any) -> dict[str, str]:
         ]
     folder = files.join(downloads_folder(builder), "glue")
     return {
-        # Found under the checksum of what is to be downloaded.
+        # Stored under the checksum of the file to be downloaded.
         url: files.join(
             folder, resource.get_dl_fname(url, builder.url_infos[url].checksum)
         )
@@ -285,7 +285,7 @@ def cached_files(builder: Any) -> dict[str, str]:
 
 
 def _check_network(builder: Any) -> None:
-    """Fails at once where a download would be tried for minutes."""
+    """Fails at once without a network: a download would retry for minutes."""
     if urllib.request.getproxies():
         return  # names are resolved elsewhere
     if ".testing." in type(builder).download_and_prepare.__module__:
@@ -325,5 +325,5 @@ def _stored_answer(glue_set: GlueSet, label: np.generic) -> str | float | None:
     if label == UNLABELLED:
         return None
     if glue_set.labels is None:
-        return float(str(label))  # 3.8, which float32 has not
+        return float(str(label))  # 3.8, which float32 cannot hold
     return glue_set.labels[int(label)]

@@ -1,7 +1,6 @@
-"""The ten sets of GLUE, and what gluebenchmark.com takes of them.
+"""The ten sets of GLUE, and the files that gluebenchmark.com accepts.
 
-Texts, labels, metrics and sizes, as officially named; options; and a TSV for
-each set, all in one zip.
+Texts, labels, metrics and sizes have their official names.
 """
 
 import dataclasses
@@ -17,7 +16,7 @@ from electra_tf.tasks.texts.options import TextOptions
 _HEADER = "index\tprediction"
 # The similarity of two sentences is a number from 0 to 5.
 _LEAST, _MOST = 0.0, 5.0
-SCALE = _MOST  # that it is trained on, as in the original
+SCALE = _MOST  # scores are trained divided by it, as in the original
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,24 +34,23 @@ class GlueOptions(TextOptions):
 
 @dataclasses.dataclass(frozen=True)
 class GlueSet:
-    """One of them.
+    """One set of GLUE.
 
     Attributes:
-      name: as TensorFlow Datasets has it after `glue/`.
-      folder: of the official files.
-      texts: the texts' names in TensorFlow Datasets.
-      columns: the same texts' names in the official files.
-      labels: in the order of TensorFlow Datasets; None where a number is
-        asked for.
-      label_column: in the official files.
-      metric: selects the best weights.
-      metrics: the official ones, and the mean of two where there are two.
-      rows: split -> how many rows there officially are.
+      name: its name in TensorFlow Datasets, after `glue/`.
+      folder: name of the folder with the official files.
+      texts: names of the texts in TensorFlow Datasets.
+      columns: names of the same texts in the official files.
+      labels: in the order of TensorFlow Datasets; None for a regression.
+      label_column: name of the label's column in the official files.
+      metric: the metric that selects the best weights.
+      metrics: the official ones, and their mean where there are two.
+      rows: split -> official number of rows.
       files: split -> the official file, without `.tsv`.
-      site: test split -> the name under which the leaderboard takes it.
-      site_numbers: whether it wants labels as numbers.
-      epochs: in the paper's appendix.
-      turn_pairs: the original trains on both orders.
+      site: test split -> its file name on the leaderboard.
+      site_numbers: whether the leaderboard takes labels as numbers.
+      epochs: number of epochs in the paper's appendix.
+      turn_pairs: whether the original trains on both orders of a pair.
     """
 
     name: str
@@ -72,16 +70,16 @@ class GlueSet:
 
     @property
     def validation_splits(self) -> tuple[str, ...]:
-        """In order; the first one selects."""
+        """The validation splits; the first one selects the best weights."""
         return tuple(n for n in self.files if n.startswith("validation"))
 
     @property
     def test_splits(self) -> tuple[str, ...]:
-        """In order."""
+        """The test splits, in order."""
         return tuple(n for n in self.files if n.startswith("test"))
 
 
-# Labels are missing in the official test files.
+# The official test files have no labels.
 UNLABELLED = -1
 _FILES = {"train": "train", "validation": "dev", "test": "test"}
 _SENTENCE = ("sentence",)
@@ -172,9 +170,7 @@ SETS = {
 
 
 def site_files() -> dict[str, tuple[GlueSet, str]]:
-    """Returns file name without `.tsv` -> its set and test split, all
-    eleven.
-    """
+    """Returns the eleven file names, without `.tsv` -> set and test split."""
     return {
         name: (glue_set, split)
         for glue_set in SETS.values()
@@ -190,9 +186,9 @@ def tsv(
     """Returns the TSV of a test split.
 
     Args:
-      glue_set: whose.
-      indices: of the rows in the official test file.
-      predictions: of the task.
+      glue_set: the set.
+      indices: row numbers in the official test file.
+      predictions: predictions of the task.
     """
     lines = [_HEADER]
     for index, prediction in zip(indices, predictions):
@@ -201,11 +197,10 @@ def tsv(
 
 
 def constant(name: str) -> bytes:
-    """Returns a file with one answer throughout, in place of one that is
-    missing.
+    """Returns a file with one constant answer, for a test set left out.
 
     Args:
-      name: as in `site_files`.
+      name: a key of `site_files`.
     """
     glue_set, split = site_files()[name]
     prediction: dict[str, Any] = {"score": 0.0}
@@ -216,17 +211,18 @@ def constant(name: str) -> bytes:
 
 
 def pack(contents: Mapping[str, bytes]) -> tuple[bytes, list[str]]:
-    """One zip of what there is, filled up, since the site wants all.
+    """Packs files for the leaderboard in a zip, and fills in missing ones.
 
     Args:
-      contents: file name without `.tsv` -> the file.
+      contents: file name without `.tsv` -> content.
 
     Returns:
-      The zip, and the names of those that were filled in with a constant.
+      The zip, and the names of the files that were filled in with a constant
+      answer: the site wants all of them.
 
     Raises:
-      UserError: a file is none of the site's, or not as long as its test set
-        officially is.
+      UserError: the site does not know a file's name, or its number of rows is
+        not the official one.
     """
     known = site_files()
     for name, content in contents.items():
@@ -240,7 +236,7 @@ def pack(contents: Mapping[str, bytes]) -> tuple[bytes, list[str]]:
     missing = [name for name in known if name not in contents]
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in known:
-            # A date of its own, so that the same files give the same zip.
+            # A fixed date, so that the same files give the same zip.
             entry = zipfile.ZipInfo(f"{name}.tsv", (1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, contents.get(name) or constant(name))

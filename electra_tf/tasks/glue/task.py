@@ -22,7 +22,7 @@ _DIAGNOSTIC = "ax"
 
 
 class DiagnosticExample(TextExample):
-    """Of AX, which is scored otherwise than MNLI."""
+    """An example of AX, which has another metric than MNLI."""
 
 
 class Glue(TextTask):
@@ -30,10 +30,10 @@ class Glue(TextTask):
 
     `data` is a folder of official TSV files (the set's own, or the one with
     all sets' folders), or else where TensorFlow Datasets keeps its data; its
-    default place where not given.
+    default place where `data` is not given.
 
-    MNLI is tested on AX too, the diagnostic set, where that is to be had. AX
-    by itself has nothing to train on: evaluate a model of MNLI.
+    MNLI is also tested on AX, the diagnostic set, where it is available. AX has
+    no training data: evaluate a model of MNLI on it.
     """
 
     Options = GlueOptions
@@ -49,23 +49,23 @@ class Glue(TextTask):
 
     @property
     def default_epochs(self) -> float:  # type: ignore[override]
-        """The paper's."""
+        """The number of epochs in the paper."""
         return self.set.epochs
 
     @property
     def both_orders(self) -> bool:  # type: ignore[override]
-        """As the options say, or the original does."""
+        """The option `both_orders`; by default as in the original."""
         asked = self.options.double_unordered
         return self.set.turn_pairs if asked is None else asked
 
     @property
     def validation_splits(self) -> tuple[str, ...]:
-        """MNLI's are two."""
+        """The validation splits; MNLI has two."""
         return self.set.validation_splits
 
     @property
     def test_splits(self) -> tuple[str, ...]:
-        """MNLI's are two, and AX."""
+        """The test splits; MNLI has two, and AX."""
         extra = (_DIAGNOSTIC,) if self.set.name == "mnli" else ()
         return self.set.test_splits + extra
 
@@ -95,8 +95,8 @@ class Glue(TextTask):
     def example(self, record: Mapping[str, Any], place: str) -> TextExample:
         """See `Task.example`.
 
-        Texts stand under the names of TensorFlow Datasets, of the official
-        files, or "text" and "text_pair".
+        Texts have the keys of TensorFlow Datasets, those of the official files,
+        or "text" and "text_pair".
         """
         return self._single(record, place, may_be_empty=False)
 
@@ -132,7 +132,7 @@ class Glue(TextTask):
         examples: Sequence[TextExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """Of a test split, the file that gluebenchmark.com takes."""
+        """Returns the file for gluebenchmark.com, for a test split."""
         glue_set = SETS[_DIAGNOSTIC] if split == _DIAGNOSTIC else self.set
         name = glue_set.site.get("test" if split == _DIAGNOSTIC else split)
         if name is None:
@@ -155,7 +155,7 @@ class Glue(TextTask):
         return self._downloaded[glue_set.name].get(split)
 
     def _folder(self, glue_set: GlueSet) -> str | None:
-        """Returns where the official files are; None if TFDS has the data."""
+        """Returns the folder of the official files; None to read from TFDS."""
         if self.data is None:
             return None
         if not files.is_directory(self.data):
@@ -167,9 +167,7 @@ class Glue(TextTask):
         return glue_files.folder_of(glue_set, self.data)
 
     def _diagnostic(self) -> list[GlueRow] | None:
-        """Returns AX's rows for a model of MNLI, from where MNLI's come
-        from.
-        """
+        """Returns AX's rows for a model of MNLI, from the same source."""
         glue_set = SETS[_DIAGNOSTIC]
         try:
             if self._folder(self.set) and not self._folder(glue_set):

@@ -10,7 +10,7 @@ from electra_tf.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Member(Settings):
-    """One of the tasks."""
+    """One task of a multi-task run."""
 
     name: Annotated[str, Setting("Name of the task, as glue/rte.")]
     options: Annotated[dict[str, Any], Setting("Options of that task.")] = (
@@ -30,14 +30,14 @@ class Member(Settings):
 
     @property
     def key(self) -> str:
-        """The label: "rte" of "glue/rte", unless given."""
+        """The label, by default "rte" for "glue/rte"."""
         plain = self.name.rpartition("/")[2]
         return self.label or re.sub(r"[^\w.-]+", "_", plain, flags=re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
 class MultitaskOptions(Settings):
-    """The tasks, and how often each is seen."""
+    """The tasks, and how often each is trained on."""
 
     tasks: Annotated[
         tuple[Member, ...],

@@ -1,11 +1,11 @@
-"""Several tasks over one encoder, each with a head of its own.
+"""Trains several tasks over one encoder, each with a head of its own.
 
 Batches mix the rows of all tasks. Every head sees every row; a row's loss is
 that of its task. Each task is saved as a model of its own.
 
-In the features rows stand task by task. A task's arrays are called "TASK/name";
-they are zero in the rows of other tasks, and `task_index` tells whose row it
-is.
+The features have the rows task by task. A task's arrays are called "TASK/name";
+they are zero in the rows of other tasks, and `task_index` is the number of a
+row's task.
 """
 
 import dataclasses
@@ -28,12 +28,12 @@ from electra_tf.tasks.task import Prediction, Task
 from electra_tf.text.tokenizer import Tokenizer
 
 TASK_INDEX = "task_index"
-# Token arrays that all tasks have, and share.
+# Token arrays that all tasks share.
 _SHARED = ("input_ids", "segment_ids")
 
 
 class MemberExample(NamedTuple):
-    """An example, and the key of the task that it is of."""
+    """An example, and the key of its task."""
 
     key: str
     example: Any
@@ -41,12 +41,12 @@ class MemberExample(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
-    """What one of the tasks has of the features.
+    """One task's part of the joined features.
 
     Attributes:
-      features: its own.
-      examples: int64, the number of each of its examples among all.
-      rows: where its rows are.
+      features: the task's own features.
+      examples: int64, the numbers of its examples among all.
+      rows: the range of its rows.
     """
 
     features: Features
@@ -55,13 +55,14 @@ class Part:
 
 
 class Multitask(Task):
-    """The task of tasks; see `tasks.task.Task`.
+    """A task that combines tasks; see `tasks.task.Task`.
 
-    A prediction is that of its task, and `task`, its key. Scores are called
-    "KEY/metric"; `mean` is that of the metrics by which the tasks select.
+    A prediction is that of the example's task, with the task's key as `task`.
+    Scores are called "KEY/metric"; `mean` is the mean of the tasks' selecting
+    metrics.
 
     Attributes:
-      tasks: by their keys.
+      tasks: key -> task.
     """
 
     Options = MultitaskOptions
@@ -90,7 +91,7 @@ class Multitask(Task):
 
     @property
     def state(self) -> dict[str, Any]:
-        """The tasks' states by their keys."""
+        """Key -> state of each task."""
         return {key: task.state for key, task in self.tasks.items()}
 
     @state.setter
@@ -102,7 +103,9 @@ class Multitask(Task):
 
     @property
     def validation_splits(self) -> tuple[str, ...]:
-        """All tasks' first ones as one, then the others as "KEY.split"."""
+        """The tasks' first splits joined in one, then the others,
+        "KEY.split".
+        """
         others = (
             f"{key}.{split}"
             for key, task in self.tasks.items()
@@ -112,7 +115,7 @@ class Multitask(Task):
 
     @property
     def test_splits(self) -> tuple[str, ...]:
-        """Each of them, as "KEY.split"."""
+        """The tasks' test splits, as "KEY.split"."""
         return tuple(
             f"{key}.{split}"
             for key, task in self.tasks.items()
@@ -120,9 +123,7 @@ class Multitask(Task):
         )
 
     def read(self, split: str) -> Sequence[MemberExample] | None:
-        """Returns the examples of all tasks, or of the split's; see
-        `Task.read`.
-        """
+        """Returns the examples of all tasks, or of one; see `Task.read`."""
         key, _, own = split.rpartition(".")
         if key:
             examples = self.tasks[key].read(own)
@@ -146,7 +147,7 @@ class Multitask(Task):
     def _by_task(
         self, examples: Sequence[MemberExample]
     ) -> Iterator[tuple[str, Task, np.ndarray, list[Any]]]:
-        """Of each task that has any: the numbers of its examples, and they."""
+        """Returns key -> numbers and examples, of each task that has any."""
         for key, task in self.tasks.items():
             numbers = [i for i, e in enumerate(examples) if e.key == key]
             if numbers:
@@ -154,7 +155,7 @@ class Multitask(Task):
                 yield key, task, np.array(numbers), own
 
     def fit(self, examples: Sequence[MemberExample]) -> None:
-        """Each task learns from its own."""
+        """Fits each task on its own examples."""
         fitted = set()
         for key, task, _, own in self._by_task(examples):
             task.fit(own)
@@ -167,7 +168,7 @@ class Multitask(Task):
                 )
 
     def example(self, record: Mapping[str, Any], place: str) -> Any:
-        """There is no model of all tasks to predict with."""
+        """Refuses: there is no model of all tasks to predict with."""
         raise UserError(
             "a multi-task run has a model for each task: take "
             f"{' or '.join(f'RUN/model/{key}' for key in self.tasks)}"
@@ -200,7 +201,7 @@ class Multitask(Task):
         return join_features(parts, power)
 
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Returns [B]: of each row the loss of its task."""
+        """Returns the loss of each row, which is its task's, [B]."""
         index = batch[TASK_INDEX]
         total = tf.zeros(tf.shape(index), tf.float32)
         for number, (key, task) in enumerate(self.tasks.items()):
@@ -217,7 +218,7 @@ class Multitask(Task):
         return found
 
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Returns those of all tasks, as "KEY/name"."""
+        """Returns the outputs of all tasks, as "KEY/name"."""
         return {
             f"{key}/{name}": value
             for key, task in self.tasks.items()
@@ -238,7 +239,7 @@ class Multitask(Task):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """Returns those of each example's task, with its key as `task`."""
+        """Returns the predictions of each example's task, `task` added."""
         found: list[Prediction] = [{}] * len(examples)
         for key, part in features.extra.items():
             own = [
@@ -280,7 +281,7 @@ class Multitask(Task):
         examples: Sequence[MemberExample],
         predictions: Sequence[Prediction],
     ) -> None:
-        """Each task on its own."""
+        """Tunes each task on its own examples."""
         for _, task, numbers, own in self._by_task(examples):
             task.tune(own, [predictions[i] for i in numbers])
 
@@ -305,7 +306,7 @@ class Multitask(Task):
         train: Sequence[MemberExample],
         held_out: Sequence[MemberExample],
     ) -> list[Prediction]:
-        """Returns those of the tasks; none where one has none."""
+        """Returns the tasks' constant predictions; none if one has none."""
         answers = {key: own for key, _, _, own in self._by_task(train)}
         found: list[Prediction] = [{}] * len(held_out)
         for key, task, numbers, own in self._by_task(held_out):
@@ -333,7 +334,7 @@ def _make(
 
 
 def _own(batch: Mapping[str, tf.Tensor], key: str) -> dict[str, tf.Tensor]:
-    """Returns the inputs, and a task's arrays under its own names."""
+    """Returns the inputs and a task's arrays, without the key's prefix."""
     found = {name: batch[name] for name in INPUTS}
     for name, value in batch.items():
         if name.startswith(f"{key}/"):
@@ -344,18 +345,18 @@ def _own(batch: Mapping[str, tf.Tensor], key: str) -> dict[str, tf.Tensor]:
 def join_features(
     parts: Mapping[str, tuple[Features, np.ndarray]], power: float | None
 ) -> Features:
-    """One features object of several.
+    """Joins the features of several tasks in one object.
 
     Args:
       parts: task -> its features, and the numbers of its examples among all.
-      power: rows are drawn in proportion to their number to it; None draws
-        nothing, for inference.
+      power: tasks are sampled in proportion to their number of rows to this
+        power; None takes every row, for inference.
 
     Returns:
       Features whose `extra` is task -> `Part`.
 
     Raises:
-      UserError: in training, groups of rows.
+      UserError: a task has groups of rows, in training.
     """
     for key, (features, _) in parts.items():
         if features.group > 1 and power is not None:
@@ -410,7 +411,7 @@ def join_features(
 
 
 def _among(values: np.ndarray, counts: list[int], number: int) -> np.ndarray:
-    """Returns `values` where they belong, zeros where the others' would be."""
+    """Returns `values` in their task's rows, zeros in the others."""
     shape = values.shape[1:]
     return np.concatenate(
         [

@@ -1,4 +1,4 @@
-"""Scores of positions -> answers in words, the best and the next best."""
+"""Turns scores of positions into answers: the best and the next best."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from electra_tf.tasks.qa.features import Window
 
 @dataclasses.dataclass(frozen=True)
 class AnswerConfig:
-    """Which answers are thought of; the original's defaults."""
+    """Which answers are considered; defaults are the original's."""
 
     n_best_size: int = 20  # answers that are kept
     max_answer_length: int = 30  # in WordPieces
 
 
 class Beam(NamedTuple):
-    """What the model says on one window; K starts, M ends for each."""
+    """The best K starts of one window, and M ends for each."""
 
     starts: np.ndarray  # [K] int, positions in the input
     start_scores: np.ndarray  # [K] float32
@@ -42,12 +42,12 @@ class Candidate(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What is answered to one question.
+    """The answer to one question.
 
     Attributes:
       text: the best answer; "" where no span is valid.
       null_odds: the higher, the likelier there is no answer: compare with a
-        threshold. None where the model cannot tell.
+        threshold. None where the model does not predict it.
       n_best: the candidates, best first.
     """
 
@@ -56,16 +56,16 @@ class Prediction:
     n_best: tuple[Candidate, ...]
 
 
-# Of a context without a token.
+# The answer to a context without a token.
 NOTHING = Prediction("", None, ())
 
 
 def beam_tensors(spans: SpanOutput, size: int) -> dict[str, tf.Tensor]:
-    """Of a span head's output, what answers are made from; runs in the graph.
+    """Reduces a span head's output to `Beam` tensors; runs in the graph.
 
     Args:
-      spans: of `QuestionAnswerer`, without a given start.
-      size: starts and ends to keep of an independent head's.
+      spans: output of `QuestionAnswerer`, without a given start.
+      size: number of starts and ends to keep from an independent head.
 
     Returns:
       The fields of `Beam`, [B, ...] each; those of ends are [B, M] where they
@@ -78,8 +78,8 @@ def beam_tensors(spans: SpanOutput, size: int) -> dict[str, tf.Tensor]:
             "start_scores": spans.start_top_log_probs,
             "ends": spans.end_top_index,
             "end_scores": spans.end_top_log_probs,
-            # What has no answer is trained to start, and end, at [CLS]; the
-            # end follows from the start.
+            # Questions without an answer are trained to start and end at [CLS];
+            # the end follows from the start.
             "null_score": log_probs[:, 0],
         }
     else:
@@ -94,11 +94,11 @@ def beam_tensors(spans: SpanOutput, size: int) -> dict[str, tf.Tensor]:
 
 
 def beam_of(row: Mapping[str, np.ndarray], answerable: bool) -> Beam:
-    """Returns the beam of one window.
+    """Makes the beam of one window.
 
     Args:
-      row: of `beam_tensors`, as arrays.
-      answerable: whether the model was told of questions without an answer;
+      row: one row of `beam_tensors`, as arrays.
+      answerable: whether the model was trained on questions without an answer;
         if not, its odds mean nothing.
     """
     starts, ends = row["starts"], row["ends"]
@@ -124,9 +124,9 @@ def predict(
     """Returns the answer to one question from all of its windows.
 
     Args:
-      windows: of one example, in order; at least one.
-      beams: one for each.
-      config: which answers count.
+      windows: the windows of one example, in order; at least one.
+      beams: one for each window.
+      config: which answers are considered.
     """
     scores, spans = [], []
     for window, beam in zip(windows, beams):
@@ -158,9 +158,7 @@ def predict(
 def _valid(
     window: Window, beam: Beam, config: AnswerConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns score, first and last piece of the spans that may be an
-    answer.
-    """
+    """Returns score, first and last piece of all spans allowed as answer."""
     first = np.broadcast_to(beam.starts[:, None], beam.ends.shape)
     first = first - window.offset
     last = beam.ends - window.offset
@@ -175,7 +173,7 @@ def _valid(
 
 
 def _null_odds(beams: Sequence[Beam], best: float) -> float | None:
-    # The window that believes most in an answer decides.
+    # The window where an answer is likeliest decides.
     logits = [b.impossible for b in beams if b.impossible is not None]
     if logits:
         return min(logits)

@@ -1,4 +1,4 @@
-"""Questions on a text, as SQuAD's JSON and MRQA's JSON Lines hold them."""
+"""Reads questions on a text from SQuAD's JSON and MRQA's JSON Lines."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ _MRQA_FORM = (
 
 @dataclasses.dataclass(frozen=True)
 class QAExample:
-    """One question.
+    """One question on a context.
 
     Attributes:
       question_id: unique in its file.
@@ -31,11 +31,9 @@ class QAExample:
       context: the text that may hold the answer.
       answers: the true answers; empty in an unanswerable question, and where
         they are not known.
-      answer_start: of the answer that is trained on, in characters of the
-        context.
+      answer_start: first character in the context of the answer to train on.
       impossible: whether the question is marked as unanswerable.
-      answer_text: what stands at `answer_start`; the first of `answers` where
-        None.
+      answer_text: the text at `answer_start`; None means `answers[0]`.
       place: where the question was read, for messages.
     """
 
@@ -60,8 +58,8 @@ def read_squad(path: str) -> list[QAExample]:
     """Returns the questions of a JSON file in the form of SQuAD (`.gz` too).
 
     Raises:
-      UserError: no such file, not JSON, not of this form, a question twice or
-        without an id; the file and the place in it are named.
+      UserError: no such file, not JSON, not of this form, or a question with a
+        repeated or missing id; the file and the place in it are named.
     """
     try:
         parsed = json_rows.load(path)
@@ -78,8 +76,8 @@ def squad_examples(content: Mapping[str, Any], where: str) -> list[QAExample]:
       where: the file, for messages.
 
     Raises:
-      UserError: not of this form, or a question twice; the file and the place
-        are named.
+      UserError: the content is not of this form, or repeats a question; the
+        file and the place are named.
     """
     examples = []
     place = where
@@ -108,9 +106,9 @@ def squad_examples(content: Mapping[str, Any], where: str) -> list[QAExample]:
 def with_unanswerable(examples: list[QAExample]) -> list[QAExample]:
     """Marks the questions of a file that have no answers as unanswerable.
 
-    As SQuAD's script: a question has an answer if answers are there, whatever
-    else it says. Where no question of the file has one the answers are not
-    known.
+    As in SQuAD's script, a question is answerable if it lists answers, whatever
+    else it says. Where no question of the file has any, answers are taken to be
+    unknown.
 
     Args:
       examples: all questions of the file.
@@ -139,7 +137,7 @@ def _text(record: Mapping[str, Any], key: str) -> str:
 
 
 def check_unicode(text: str, what: str) -> None:
-    """Refuses half characters (lone surrogates), which JSON can hold.
+    """Refuses lone surrogates (half characters), which JSON can hold.
 
     Raises:
       ValueError: there is one; `what` and its place are reported.
@@ -156,7 +154,7 @@ def check_unicode(text: str, what: str) -> None:
 def question_of(
     context: str, question: Mapping[str, Any], place: str
 ) -> QAExample:
-    """Returns a question of SQuAD's form, or of a table's row.
+    """Makes a question from an object of SQuAD's form, or a table's row.
 
     Raises:
       KeyError, TypeError, ValueError: a key is missing or wrong.
@@ -193,7 +191,7 @@ def question_of(
 
 
 def _whole(value: Any) -> int:
-    """Returns a number of a character; pandas writes 5.0 beside empty cells."""
+    """Parses a character offset; pandas writes 5.0 in columns with gaps."""
     if isinstance(value, str) and value.endswith(".0"):
         value = value.removesuffix(".0")
     if isinstance(value, float) and not value.is_integer():
@@ -202,10 +200,10 @@ def _whole(value: Any) -> int:
 
 
 def answers_listed(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Lists answers that came as {"text": [...], "answer_start": [...]}.
+    """Lists answers given as {"text": [...], "answer_start": [...]}.
 
     Args:
-      answers: with lists; or with one text and one number.
+      answers: that mapping, or one with one text and one number.
 
     Raises:
       KeyError, TypeError, ValueError: a key is missing or wrong.
@@ -226,16 +224,16 @@ def answers_listed(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
 def read_mrqa(path: str) -> list[QAExample]:
     """Returns the questions of a file, in its order.
 
-    Of the places where an answer was detected the first is trained on; scores
-    are of `answers`.
+    The first place where an answer was detected is trained on; scores compare
+    with `answers`.
 
     Args:
-      path: JSON Lines, compressed or not; a line for each context, and one
-        with a header, which is passed over.
+      path: JSON Lines, compressed or not; a line for each context, and one with
+        a header, which is skipped.
 
     Raises:
-      UserError: not of this form, or a question twice; file and line are
-        named.
+      UserError: a line is not of this form, or repeats a question; file and
+        line are named.
     """
     examples: list[QAExample] = []
     for record, place in read_records(path, "jsonl"):
@@ -280,10 +278,10 @@ def _mrqa_example(
 
 
 def check_ids(examples: Iterable[QAExample]) -> None:
-    """Refuses a question id that comes twice.
+    """Refuses repeated question ids.
 
     Raises:
-      UserError: one does; both places are named.
+      UserError: an id is repeated; both places are named.
     """
     places: dict[str, str] = {}
     for example in examples:
@@ -299,11 +297,11 @@ def check_ids(examples: Iterable[QAExample]) -> None:
 def locate_answer(
     example: QAExample, splitter: Splitter = WORDS
 ) -> tuple[int, int] | None:
-    """Returns first and last word (inclusive) that hold the answer to train on.
+    """Returns first and last word (inclusive) of the answer to train on.
 
     Returns:
-      None where there is no answer, or where it does not stand at its place
-      in the context: such an example cannot be trained on.
+      None where there is no answer, or where the context has another text at
+      its place: such an example cannot be trained on.
     """
     span = _span(example)
     if span is None:
@@ -320,11 +318,11 @@ def locate_answer(
 
 
 def answer_span(example: QAExample) -> tuple[int, int] | None:
-    """Returns the characters of the answer to train on, from the first to after
-    the last, white space around it aside.
+    """Returns start and end of the answer to train on, white space stripped.
 
     Returns:
-      None where it does not stand there, to the letter.
+      Characters of the context, the end exclusive; None where the context does
+      not have exactly that text there.
     """
     span, answer = _span(example), (example.target or "").strip()
     if span is None or example.context[slice(*span)] != answer:
@@ -333,9 +331,7 @@ def answer_span(example: QAExample) -> tuple[int, int] | None:
 
 
 def _span(example: QAExample) -> tuple[int, int] | None:
-    """Returns where the answer should be; None where that is not in the
-    context.
-    """
+    """Returns where the answer should be; None if outside the context."""
     answer, start = example.target, example.answer_start
     if not answer or start < 0 or start + len(answer) > len(example.context):
         return None
@@ -371,12 +367,12 @@ def unusable(example: QAExample, splitter: Splitter = WORDS) -> str | None:
 
 
 def _shifted(example: QAExample) -> str | None:
-    """Says that an answer begins elsewhere than told; None where it does not.
+    """Describes an answer that begins elsewhere than given, else None.
 
-    Another case or other white space is no other place.
+    A difference in case or white space does not count.
     """
     span, answer = _span(example), (example.target or "").strip()
-    assert span is not None  # it was located
+    assert span is not None  # it was located before
     # Twice as many characters: white space may be wider than the answer's.
     there = example.context[span[0] : span[0] + 2 * len(answer)]
     if _spaced(there).startswith(_spaced(answer)):
@@ -390,9 +386,7 @@ def _shifted(example: QAExample) -> str | None:
 
 
 def contexts_of(examples: Sequence[QAExample]) -> tuple[list[str], np.ndarray]:
-    """Returns the different contexts, and which one is each example's, int64
-    [E].
-    """
+    """Returns the distinct contexts, and each example's, int64 [E]."""
     numbers: dict[str, int] = {}
     which = [numbers.setdefault(e.context, len(numbers)) for e in examples]
     return list(numbers), np.array(which, "int64")

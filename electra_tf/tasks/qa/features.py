@@ -1,8 +1,8 @@
-"""Questions on a text -> windows of tokens, as the original makes them.
+"""Makes windows of tokens from questions on a text, as the original does.
 
-A text longer than the model reads is seen through windows that overlap. Each
-token belongs to the window that shows most around it; answers may start there
-alone.
+A text longer than the model reads is split into windows that overlap. Each
+token belongs to the window that shows most around it: only there may an answer
+start.
 """
 
 import dataclasses
@@ -39,17 +39,17 @@ from electra_tf.text.vocab import Vocab
 class Window:
     """A question and the part of its text that the model sees at once.
 
-    A view into `Windows`.
+    It is a view into `Windows`.
 
     Attributes:
-      example: which example it is of.
-      index: which of that example's windows it is.
+      example: number of its example.
+      index: its number among that example's windows.
       question: int32 [q] ids.
       document: the whole text.
-      start: first piece of the text that is seen.
-      length: how many are.
+      start: first piece of the text in the window.
+      length: number of pieces of the text in the window.
       starts: int64 [W], `start` of all windows of the example.
-      lengths: int64 [W], their `length`.
+      lengths: int64 [W], `length` of all windows of the example.
       answer_start: position of the answer's first token in the input; 0, the
         [CLS], where the window does not hold all of it.
       answer_end: position of its last token, or 0.
@@ -70,20 +70,20 @@ class Window:
 
     @property
     def offset(self) -> int:
-        """Position in the input of the first piece that is seen."""
+        """Position in the input of the text's first piece."""
         return len(self.question) + 2
 
     @property
     def size(self) -> int:
-        """Tokens of the input, special ones included."""
+        """Number of tokens of the input, special ones included."""
         return self.offset + self.length + 1
 
     @property
     def max_context(self) -> np.ndarray:
-        """bool [length]: no other window shows more around the piece.
+        """Whether no other window shows more around a piece, bool [length].
 
-        That is the one with most pieces on the poorer side; a longer window
-        wins by a little, then an earlier one.
+        The best window is the one with most pieces on the shorter side; ties go
+        to a longer window, then to an earlier one.
         """
         if len(self.starts) == 1:
             return np.ones([self.length], bool)
@@ -92,19 +92,19 @@ class Window:
         right = self.lengths[:, None] - 1 - left
         poorer = np.minimum(left, right)
         score = poorer + 0.01 * self.lengths[:, None]
-        score[poorer < 0] = -1.0  # not seen there
+        score[poorer < 0] = -1.0  # not in that window
         return score.argmax(axis=0) == self.index
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Windows:
-    """N windows of E examples, in the order of these; arrays.
+    """N windows of E examples, in the examples' order, as arrays.
 
     Attributes:
       documents: the texts.
-      document: int64 [E], which text is each example's.
+      document: int64 [E], the number of each example's text.
       questions: int32, the kept ids of all questions.
-      question_splits: int64 [E + 1], where those of each start.
+      question_splits: int64 [E + 1], where the ids of each question start.
       splits: int64 [E + 1], where the windows of each example start.
       example, index, start, length, answer_start, answer_end: int64 [N], and
       impossible: bool [N], as those of `Window`.
@@ -168,11 +168,11 @@ def make_windows(
       examples: questions. In training each must be impossible or have an
         answer that `locate_answer` finds.
       config: lengths.
-      training: whether answers are looked for.
-      splitter: of the contexts, into words.
+      training: whether to locate the answers.
+      splitter: splits the contexts into words.
 
     Raises:
-      ValueError: in training, an answer that cannot be found.
+      ValueError: an answer cannot be located, in training.
     """
     contexts, document = contexts_of(examples)
     documents = make_documents(tokenizer, contexts, splitter)
@@ -220,11 +220,11 @@ def _answer_pieces(
 ) -> np.ndarray:
     """Returns first and last piece (inclusive) of the answers, int64 [E, 2].
 
-    These are the pieces that are the answer's characters and no others.
-    Where an answer begins or ends inside a piece, they are what the original
-    trains on: the first run of pieces, in the words that hold the answer,
-    which is the answer's own; and all pieces of those words if there is none.
-    -1 for the impossible.
+    These are the pieces that cover exactly the answer's characters. Where an
+    answer begins or ends inside a piece, they are what the original trains on:
+    in the words that contain the answer, the first run of pieces that equals
+    the tokenized answer, or else all pieces of those words. -1 for unanswerable
+    questions.
     """
     exact = [None if e.impossible else answer_span(e) for e in examples]
     at = np.array([span or (0, 0) for span in exact], "int64").reshape(-1, 2)
@@ -248,7 +248,7 @@ def _answer_pieces(
 def _pieces_in_words(
     document: Document, words: tuple[int, int], answer: np.ndarray
 ) -> tuple[int, int]:
-    """Returns first and last piece of an answer inside some words.
+    """Returns first and last piece of an answer within some words.
 
     The words may be wider than the answer: "(1895-1943)." for "1895".
     """
@@ -273,7 +273,7 @@ def window_features(windows: Windows, vocab: Vocab) -> Features:
 
     Args:
       windows: N windows.
-      vocab: the tokenizer's.
+      vocab: the tokenizer's vocabulary.
     """
     of, documents = windows.example, windows.documents
     asked = Pieces(
@@ -292,8 +292,9 @@ def window_features(windows: Windows, vocab: Vocab) -> Features:
 
 
 def targets(windows: Windows) -> dict[str, np.ndarray]:
-    """Returns what the loss needs: int32 [N] `start_positions`, `end_positions`
-    and `is_impossible`.
+    """Returns the targets:
+
+    `start_positions`, `end_positions`, `is_impossible`.
     """
     return {
         "start_positions": windows.answer_start.astype("int32"),

@@ -1,7 +1,7 @@
-"""Questions out of files of any form, recognised by what they hold.
+"""Reads questions from files of any form, recognised by content.
 
-Beside SQuAD's JSON and MRQA's JSON Lines these are rows of question, context
-and answers (what `datasets` exports), and the first form of CMRC 2018.
+Besides SQuAD's JSON and MRQA's JSON Lines these are rows of question, context
+and answers (as `datasets` exports them), and the first form of CMRC 2018.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,9 +24,9 @@ _ROW = (
     "expected question, context and answers (text and answer_start), or the "
     "columns answer and answer_start"
 )
-# Columns of a table that has one answer a row.
+# Columns of a table with one answer in each row.
 _ANSWER = ("answer_text", "answer", "text")
-# A key that the rows of other sets have -> whose it is.
+# A key that marks the rows of an unsupported set -> that set's name.
 _OTHERS = {
     "document_text": "Natural Questions",
     "document_plaintext": "TyDi QA's primary task (its gold passages are read)",
@@ -43,11 +43,13 @@ def read(path: str, first_number: int = 0) -> list[QAExample]:
     """Returns the questions of a file, in its order.
 
     Args:
-      path: of any form; compressed or not, or a folder of `datasets`.
+      path: a file of any of these forms, compressed or not, or a folder of
+        `datasets`.
       first_number: the id of the first row, where rows have none.
 
     Raises:
-      UserError: of no such form, or a question twice; the place is named.
+      UserError: the file has another form, or repeats a question; the place is
+        named.
     """
     layout = formats.detect(path)
     if layout.format == "json":
@@ -107,7 +109,7 @@ def _numbered(
 
 
 def _refuse_others(record: Mapping[str, Any], place: str) -> None:
-    """Names a set whose form is none of those that are read."""
+    """Refuses rows of known sets whose form is not supported."""
     name = next((_OTHERS[key] for key in _OTHERS if key in record), None)
     if name is not None:
         raise UserError(
@@ -118,7 +120,7 @@ def _refuse_others(record: Mapping[str, Any], place: str) -> None:
 
 
 def _row(row: Any, place: str, number: int) -> QAExample:
-    """Returns a question with its context beside it."""
+    """Makes a question from a row that has its context in a column."""
     if isinstance(row, Mapping) and not {"context", "answers"} <= set(row):
         _refuse_others(row, place)
     try:
@@ -153,9 +155,7 @@ def _parsed(text: str) -> Any:
 
 
 def _one_answer(record: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """Returns the answer of a row that has it in columns; empty where it is
-    empty.
-    """
+    """Returns the answer in a row's columns; empty where they are empty."""
     name = next((name for name in _ANSWER if name in record), None)
     if name is None:
         return None
@@ -175,7 +175,7 @@ def _one_answer(record: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 
 def _cmrc(article: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an article of CMRC 2018's first form in SQuAD's."""
+    """Converts an article of CMRC 2018's first form to SQuAD's."""
     context = article["context_text"]
     asked = []
     for question in article.get("qas") or []:

@@ -1,9 +1,9 @@
-"""Scores of answers, as the evaluation scripts of SQuAD and CMRC define them.
+"""Scores answers as the evaluation scripts of SQuAD and CMRC do.
 
 SQuAD's texts are compared without case, ASCII punctuation, the articles "a",
-"an" and "the", and the kind of white space. The exact score of an answer is
-whether one of the true answers is the same; its F1 is over the words that it
-shares with one of them, the best of these counting. Shares are in percent.
+"an" and "the", and differences in white space. The exact score of an answer is
+whether it equals one of the true answers; its F1 is the best over the true
+answers, from the words shared with each. Shares are in percent.
 """
 
 import collections
@@ -15,17 +15,17 @@ import numpy as np
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-# What the evaluation of CMRC 2018 leaves out of the comparison, and cuts at.
+# Characters that CMRC 2018's evaluation leaves out and splits at.
 _PUNCTUATION = frozenset(
     "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』"  # noqa: RUF001
 )
 _UNITS = re.compile(
-    "[\u4e00-\u9fa5]"  # the ideographs that it takes one by one
+    "[\u4e00-\u9fa5]"  # ideographs that it takes one by one
     r"|(?:(?![\u4e00-\u9fa5])\w)+(?:[.,](?:(?![\u4e00-\u9fa5])\w)+)*"
     r"|[^\w\s]"
 )
 
-# Chinese and Japanese characters, and those of Thai, vowel signs included.
+# Chinese, Japanese and Thai characters, vowel signs included.
 _BLANKLESS = re.compile(
     "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e01-\u0e3a"
     "\u0e40-\u0e4e\U00020000-\U0002fa1f]"
@@ -40,21 +40,21 @@ Scorer = Callable[[str, str], float]
 
 
 def normalize(text: str) -> str:
-    """Returns what of a text is compared."""
+    """Returns a text without case, punctuation and articles, to be compared."""
     text = text.lower().translate(_NO_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", text).split())
 
 
 def exact(truth: str, answer: str) -> float:
-    """Returns 1 if they are the same once normalised, else 0."""
+    """Returns 1 if the normalised texts are equal, else 0."""
     return float(normalize(truth) == normalize(answer))
 
 
 def f1(truth: str, answer: str) -> float:
-    """Returns harmonic mean of precision and recall of words, repeated ones
-    too.
+    """Returns the F1 of the words that an answer shares with the truth.
 
-    Texts without a word share nothing, even with one another (SQuAD 1.1).
+    Repeated words count repeatedly. Texts without a word share nothing, even
+    with one another (SQuAD 1.1).
     """
     expected, given = normalize(truth).split(), normalize(answer).split()
     common = collections.Counter(expected) & collections.Counter(given)
@@ -62,10 +62,10 @@ def f1(truth: str, answer: str) -> float:
 
 
 def f1_characters(truth: str, answer: str) -> float:
-    """As `f1`, but over characters in scripts that set no blanks.
+    """Returns F1 like `f1`, but over characters in scripts without spaces.
 
-    Ideographs, kana and Thai characters are words by themselves; words of
-    other scripts are those between blanks.
+    Ideographs, kana and Thai characters are words by themselves; words of other
+    scripts are separated by spaces.
     """
     expected = _BLANKLESS.sub(r" \g<0> ", normalize(truth)).split()
     given = _BLANKLESS.sub(r" \g<0> ", normalize(answer)).split()
@@ -74,13 +74,13 @@ def f1_characters(truth: str, answer: str) -> float:
 
 
 def without_blanks(texts: Iterable[str]) -> bool:
-    """Returns whether most of some texts are in scripts that set no blanks."""
+    """Returns whether most of the texts are in scripts without spaces."""
     found = [bool(_BLANKLESS.search(text)) for text in texts]
     return sum(found) > len(found) / 2
 
 
 def f1_of_counts(common: int, expected: int, given: int) -> float:
-    """Returns F1 from the sizes of two sets and of what they share."""
+    """Returns F1 from the sizes of two sets and of their intersection."""
     if not common:
         return 0.0
     precision, recall = common / given, common / expected
@@ -88,37 +88,37 @@ def f1_of_counts(common: int, expected: int, given: int) -> float:
 
 
 def f1_with_null(truth: str, answer: str) -> float:
-    """As `f1`, but two texts without a word are the same (SQuAD 2.0)."""
+    """Returns `f1`, but 1 for two texts without a word (SQuAD 2.0)."""
     if not (normalize(truth) and normalize(answer)):
         return exact(truth, answer)
     return f1(truth, answer)
 
 
 def f1_characters_with_null(truth: str, answer: str) -> float:
-    """As `f1_characters`, but two texts without a word are the same."""
+    """Returns `f1_characters`, but 1 for two texts without a word."""
     if not (normalize(truth) and normalize(answer)):
         return exact(truth, answer)
     return f1_characters(truth, answer)
 
 
 def best(scorer: Scorer, truths: Sequence[str], answer: str) -> float:
-    """Returns the score against the truth that it is best against."""
+    """Returns the highest score of an answer against any of the truths."""
     return max(scorer(truth, answer) for truth in truths)
 
 
 def squad1_scores(
     truths: Sequence[Sequence[str]], answers: Sequence[str]
 ) -> dict[str, float]:
-    """Returns SQuAD 1.1's scores.
+    """Computes SQuAD 1.1's scores.
 
     Args:
       truths: the true answers of N questions, one or more each.
       answers: the predicted ones; "" where there is none.
 
     Returns:
-      `exact_match` and `f1`; nothing where there are no questions. Where most
-      true answers are Chinese, Japanese or Thai `f1` is over characters, and
-      `squad_f1` over what stands between blanks, as SQuAD's script has it.
+      `exact_match` and `f1`; empty where there are no questions. Where most
+      true answers are Chinese, Japanese or Thai, `f1` is over characters, and
+      `squad_f1` over words between spaces, as in SQuAD's script.
     """
     if not truths:
         return {}
@@ -144,24 +144,24 @@ def squad2_scores(
     null_odds: Sequence[float],
     threshold: float,
 ) -> dict[str, float]:
-    """Returns SQuAD 2.0's scores, with odds that there is no answer.
+    """Computes SQuAD 2.0's scores, given odds that there is no answer.
 
     Args:
       truths: the true answers of N questions; none where there is no answer.
       answers: the best answers, whatever their odds.
       null_odds: the higher, the likelier there is no answer.
-      threshold: above it, "no answer" is given.
+      threshold: above it, the prediction is "no answer".
 
     Returns:
-      `exact`, `f1` and `total`; the same of the questions with and without an
-      answer, if any (`HasAns_exact`, ...; `NoAns_exact`, ...); what the best
-      threshold for each gives (`best_exact`, `best_f1`), and those thresholds
-      (`best_exact_thresh`, `best_f1_thresh`). Nothing where there are no
-      questions. `squad_f1` as in `squad1_scores`.
+      `exact`, `f1` and `total`; the same for the questions with and without an
+      answer, if any (`HasAns_exact`, ...; `NoAns_exact`, ...); the scores at
+      the best threshold for each (`best_exact`, `best_f1`), and those
+      thresholds (`best_exact_thresh`, `best_f1_thresh`). Empty where there are
+      no questions. `squad_f1` as in `squad1_scores`.
     """
     if not truths:
         return {}
-    # An answer of punctuation and articles alone is none.
+    # An answer of only punctuation and articles counts as no answer.
     real = [[t for t in ts if normalize(t)] or [""] for ts in truths]
     has_answer = np.array([bool(ts) for ts in truths], bool)
     null = np.array(null_odds, "float64") > threshold
@@ -209,14 +209,14 @@ def best_threshold(
 ) -> tuple[float, float]:
     """Returns the threshold on null odds that scores best.
 
-    Thresholds are tried from "never an answer" on, each question's odds in
-    rising order; the first of equally good ones is taken.
+    Thresholds are tried from "never an answer" upwards, at each question's
+    odds; the first of equally good ones is taken.
 
     Args:
-      scores: [N] of each answer, were it given.
-      given: bool [N], whether the answer is a text at all.
+      scores: [N], the score that each answer would have if given.
+      given: bool [N], whether the answer is not empty.
       has_answer: bool [N], whether there is one.
-      null_odds: [N].
+      null_odds: [N], odds that there is no answer.
 
     Returns:
       The score in percent, and the threshold; 0 where it is best never to
@@ -224,7 +224,7 @@ def best_threshold(
     """
     odds = np.array(null_odds, "float64")
     order = np.argsort(odds, kind="stable")
-    # What answering, in place of not answering, gains and loses.
+    # The gain of answering over not answering.
     gain = np.where(has_answer, scores, -1.0 * given)[order]
     totals = (~has_answer).sum() + np.concatenate([[0.0], np.cumsum(gain)])
     top = int(np.argmax(totals))
@@ -235,22 +235,22 @@ def best_threshold(
 def cmrc_scores(
     truths: Sequence[Sequence[str]], answers: Sequence[str]
 ) -> dict[str, float]:
-    """Returns the scores of CMRC 2018's evaluation.
+    """Computes the scores of CMRC 2018's evaluation.
 
-    Texts are compared in lower case and without punctuation of Chinese.
-    Exact: one of the true answers is the same. F1: an ideograph is a unit, so
-    is a word or sign of other scripts; what two texts share is the longest
-    run of units that stands in both. (There NLTK cuts the words of other
-    scripts; here letters and digits are a word, with points and commas inside
-    numbers. `cmrc_may_differ` tells of which texts that may differ.)
+    Texts are compared in lower case and without Chinese punctuation. An answer
+    is exact if it equals a true answer. For F1, an ideograph is a unit, and so
+    is a word or sign of other scripts; two texts share the longest run of units
+    that is in both. (The official script splits words of other scripts by NLTK;
+    here a word is letters and digits, with points and commas inside numbers.
+    `cmrc_may_differ` finds texts where that may matter.)
 
     Args:
       truths: the true answers of N questions, one or more each.
-      answers: the predicted ones.
+      answers: the predicted answers.
 
     Returns:
-      `exact_match`, `f1` and `average`, which is of these two; nothing where
-      there are no questions.
+      `exact_match`, `f1` and their `average`; empty where there are no
+      questions.
     """
     if not truths:
         return {}
@@ -267,12 +267,12 @@ def cmrc_scores(
 
 
 def cmrc_exact(truth: str, answer: str) -> float:
-    """Returns 1 if they are the same but for case and punctuation, else 0."""
+    """Returns 1 if texts are equal but for case and punctuation, else 0."""
     return float(_bare(truth) == _bare(answer))
 
 
 def cmrc_f1(truth: str, answer: str) -> float:
-    """From the longest run of units that stands in both texts."""
+    """Returns F1 from the longest run of units that is in both texts."""
     expected = _UNITS.findall(_bare(truth))
     given = _UNITS.findall(_bare(answer))
     return f1_of_counts(
@@ -281,11 +281,10 @@ def cmrc_f1(truth: str, answer: str) -> float:
 
 
 def cmrc_may_differ(text: str) -> bool:
-    """Returns whether NLTK may cut a text's words of other scripts in another
-    way.
+    """Returns whether NLTK may split a text's non-Chinese words differently.
 
-    Which it does at apostrophes, at points and commas that touch a letter,
-    and in words such as "cannot".
+    It does so at apostrophes, at points and commas next to a letter, and in
+    words such as "cannot".
     """
     return any(_NLTK.search(run) for run in _IDEOGRAPHS.split(_bare(text)))
 
@@ -295,9 +294,9 @@ def _bare(text: str) -> str:
 
 
 def _longest_run(first: Sequence[str], second: Sequence[str]) -> int:
-    """Returns length of the longest common run."""
+    """Returns the length of the longest common run."""
     longest = 0
-    before = [0] * (len(second) + 1)  # of runs that end at the last unit
+    before = [0] * (len(second) + 1)  # of runs ending at the last unit
     for unit in first:
         row = [0]
         for i, other in enumerate(second):

@@ -1,4 +1,4 @@
-"""The options of question answering; defaults are the original's."""
+"""Defines the options of question answering; defaults are the original's."""
 
 import dataclasses
 from typing import Annotated, Literal
@@ -7,7 +7,7 @@ from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
 from electra_tf.tasks.splits import Fraction, SplitOptions
 
-# What the option `head` says -> `TaskHeadConfig.kind`.
+# Value of the option `head` -> `TaskHeadConfig.kind`.
 HEADS: dict[str, Literal["joint_span", "span"]] = {
     "joint": "joint_span",
     "independent": "span",
@@ -95,7 +95,7 @@ class QAOptions(QAFeatureConfig, SplitOptions):
     ] = 0.0
 
     def features(self) -> QAFeatureConfig:
-        """Of the windows."""
+        """The options that windows are made by."""
         return QAFeatureConfig(
             self.max_seq_length, self.doc_stride, self.max_query_length
         )
@@ -103,7 +103,7 @@ class QAOptions(QAFeatureConfig, SplitOptions):
 
 @dataclasses.dataclass(frozen=True)
 class ChineseQAOptions(QAOptions):
-    """Options of `chinese_qa`; answers are clauses at times, so longer."""
+    """Options of `chinese_qa`; answers may be whole clauses, so longer."""
 
     max_answer_length: Annotated[
         int, Setting("Longest answer, in WordPieces.", at_least=1)

@@ -1,4 +1,4 @@
-"""Question answering: SQuAD, files of its form, XQuAD, MRQA, Chinese sets."""
+"""Answers questions: SQuAD, files of its form, XQuAD, MRQA, Chinese sets."""
 
 import dataclasses
 import json
@@ -35,27 +35,27 @@ from electra_tf.text.tokenizer import Tokenizer
 _log = logging.getLogger(__name__)
 _Names = Mapping[str, Mapping[str, Sequence[str]]]
 READERS = {"squad": read_squad, "mrqa": read_mrqa}
-_TOLD = 5  # examples that cannot be trained on, in the log
+_LOGGED = 5  # examples that cannot be trained on, in the log
 
 
 class QuestionAnswering(FileTask):
-    """Spans of a context that answer a question.
+    """Finds the span of a context that answers a question.
 
-    "squad/v1.1" has an answer to every question, "squad/v2.0" has not; of
-    plain "squad" the training data tells.
+    "squad/v1.1" has an answer to every question, "squad/v2.0" does not; for
+    plain "squad" the training data decides.
 
     Attributes:
-      skipped: of the examples last made into training features, those that
-        cannot be trained on: "place, id: reason".
+      skipped: "place, id: reason" for the examples that the last training
+        features left out, as they cannot be trained on.
     """
 
     Options: ClassVar[type] = QAOptions
     form: ClassVar[str] = "squad"  # of the files, a key of `READERS`
     splitter: ClassVar[Splitter] = WORDS
     default_epochs = 2.0  # the paper's
-    # Whether every question of the family has an answer.
+    # Whether all questions of the family have an answer.
     answered: ClassVar[bool] = False
-    # Member of the family -> split -> names in --data; "" is the family
+    # Member of the family -> split -> file names in --data; "" is the family
     # without a member, "*" any other member.
     official_names: ClassVar[_Names] = {
         "": {
@@ -93,7 +93,7 @@ class QuestionAnswering(FileTask):
     def unanswerable(self) -> bool:
         """Whether there may be questions without an answer.
 
-        Of a model from elsewhere, which does not tell, a threshold does.
+        Imported models do not say; a threshold among their options does.
         """
         told = self.state.get("unanswerable")
         if told is None:
@@ -102,7 +102,7 @@ class QuestionAnswering(FileTask):
 
     @property
     def metric(self) -> str:  # type: ignore[override]
-        """F1; that at the best threshold, where there is one."""
+        """F1, at the best threshold if there is one."""
         return "best_f1" if self.unanswerable else "f1"
 
     # --- examples ----------------------------------------------------------
@@ -118,9 +118,7 @@ class QuestionAnswering(FileTask):
         return READERS[form](path)
 
     def find(self, split: str) -> tuple[str, ...]:
-        """Returns the official file, or of sets of one's own one that is named
-        so.
-        """
+        """Returns the official file, or one of your own with a usual name."""
         found = super().find(split)
         if found or not self.data or not files.is_directory(self.data):
             return found
@@ -130,7 +128,7 @@ class QuestionAnswering(FileTask):
         return splits.shards(path)
 
     def _of_others(self) -> set[str]:
-        """Names of files of other members of the family."""
+        """Returns file names of other members of the family."""
         return {
             f"{name.rpartition('/')[2]}{end}"
             for names in self.official_names.values()
@@ -148,11 +146,11 @@ class QuestionAnswering(FileTask):
         return with_unanswerable(found)
 
     def identity(self, example: QAExample) -> str:
-        """Returns its context: questions on one are held out together."""
+        """Returns the context: questions on one are held out together."""
         return example.context
 
     def file_names(self, split: str) -> list[str]:
-        """Returns the official ones."""
+        """Returns the official file names."""
         names = self.official_names.get(self._member)
         if names is None:
             names = self.official_names["*"]
@@ -160,11 +158,11 @@ class QuestionAnswering(FileTask):
 
     @property
     def usual_file(self) -> str:  # type: ignore[override]
-        """The official one."""
+        """The official name of the training file."""
         return " or ".join(self.file_names("train"))
 
     def fit(self, examples: Sequence[QAExample]) -> None:
-        """Whether there are questions without an answer."""
+        """Learns whether there are questions without an answer."""
         self.state.setdefault(
             "unanswerable", any(e.impossible for e in examples)
         )
@@ -181,7 +179,7 @@ class QuestionAnswering(FileTask):
         )
 
     def example(self, record: Mapping[str, Any], place: str) -> QAExample:
-        """From `question`, `context` and, if it has one, `id`."""
+        """Makes an example from `question`, `context` and, if given, `id`."""
         found = self.asked(record, place)
         for name in ("question", "context"):
             if not getattr(found, name).strip():
@@ -189,7 +187,7 @@ class QuestionAnswering(FileTask):
         return found
 
     def asked(self, record: Mapping[str, Any], place: str) -> QAExample:
-        """Returns the same; either text may be empty."""
+        """Makes an example like `example`, but either text may be empty."""
         texts = {}
         for name in ("question", "context"):
             text = record.get(name)
@@ -246,7 +244,7 @@ class QuestionAnswering(FileTask):
         )
 
     def _usable(self, examples: Sequence[QAExample]) -> np.ndarray:
-        """Returns numbers of those that can be trained on, int64; tells the
+        """Returns the numbers of usable examples, int64, and logs the
         others.
         """
         reasons = [unusable(e, self.splitter) for e in examples]
@@ -256,8 +254,8 @@ class QuestionAnswering(FileTask):
             if reason
         ]
         if self.skipped:
-            shown = "; ".join(self.skipped[:_TOLD])
-            more = len(self.skipped) - _TOLD
+            shown = "; ".join(self.skipped[:_LOGGED])
+            more = len(self.skipped) - _LOGGED
             _log.warning(
                 "%d of %d questions are not trained on: %s%s",
                 len(self.skipped), len(examples), shown,
@@ -272,7 +270,7 @@ class QuestionAnswering(FileTask):
         return {"start_positions": batch["start_positions"]}
 
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Returns [B]; see `losses.span_loss`."""
+        """Returns the loss, [B]; see `losses.span_loss`."""
         return losses.span_loss(
             outputs.spans,
             batch["start_positions"],
@@ -293,7 +291,7 @@ class QuestionAnswering(FileTask):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """Returns answers, with where they stand; "" for no answer."""
+        """Returns answers with their place in the context; "" for no answer."""
         windows: qa_features.Windows = features.extra
         config = qa_answers.AnswerConfig(
             self.options.n_best_size, self.options.max_answer_length
@@ -342,7 +340,7 @@ class QuestionAnswering(FileTask):
         return null_odds is not None and null_odds > self.threshold
 
     def _answer(self, prediction: Prediction) -> str:
-        """At the threshold as it is now."""
+        """Returns the answer at the current threshold; "" for none."""
         if self._is_null(prediction["null_odds"]):
             return ""
         return _best_text(prediction)
@@ -350,8 +348,8 @@ class QuestionAnswering(FileTask):
     def scores(
         self, examples: Sequence[QAExample], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Returns those of `qa_metrics`, over questions whose answer is
-        known.
+        """Returns the scores of `qa_metrics`, over questions with known
+        answers.
         """
         known = [
             (example.answers, prediction)
@@ -373,13 +371,13 @@ class QuestionAnswering(FileTask):
     def _scores(
         self, truths: Sequence[Sequence[str]], answers: Sequence[str]
     ) -> dict[str, float]:
-        """Returns where every question has an answer."""
+        """Returns the scores where every question has an answer."""
         return qa_metrics.squad1_scores(truths, answers)
 
     def tune(
         self, examples: Sequence[QAExample], predictions: Sequence[Prediction]
     ) -> None:
-        """The threshold with the best F1."""
+        """Chooses the threshold with the best F1."""
         if self.unanswerable:
             found = self.scores(examples, predictions)
             if found:
@@ -391,8 +389,8 @@ class QuestionAnswering(FileTask):
         examples: Sequence[QAExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """Returns what SQuAD's script and leaderboards take, and what was left
-        out.
+        """Returns the files of SQuAD's script, and the list of skipped
+        questions.
 
         `predictions.json` (id -> answer, "" for none), `nbest_predictions.json`
         (id -> the best answers, whatever the odds), and where questions may be
@@ -418,9 +416,9 @@ class QuestionAnswering(FileTask):
     def constant(
         self, train: Sequence[QAExample], held_out: Sequence[QAExample]
     ) -> list[Prediction]:
-        """No answer where there are such questions; else the first words.
+        """Predicts no answer if some have none, else the context's first words.
 
-        As many as the median answer has.
+        Their number is that of the median answer.
         """
         lengths = [len(e.target) for e in train if e.target]
         length = int(np.median(lengths)) if lengths else 0
@@ -439,7 +437,7 @@ class QuestionAnswering(FileTask):
 
 
 class XQuAD(QuestionAnswering):
-    """Answers in one language, by what was trained in English.
+    """Answers in another language, with a model trained on English.
 
     "xquad/de" is tested on xquad.de.json; it is trained on SQuAD 1.1, with
     which it shares --data.
@@ -456,7 +454,7 @@ class XQuAD(QuestionAnswering):
 
 
 class Mrqa(QuestionAnswering):
-    """One of MRQA's sets, scored as SQuAD 1.1.
+    """Answers the questions of MRQA's sets, scored as SQuAD 1.1.
 
     "mrqa/SQuAD" is in train/SQuAD.jsonl.gz and dev/SQuAD.jsonl.gz, as the
     shared task lays them out, or in a folder SQuAD; plain "mrqa" in
@@ -480,11 +478,11 @@ class Mrqa(QuestionAnswering):
 
 
 class ChineseQA(QuestionAnswering):
-    """Contexts without spaces, answers and scores by character.
+    """Answers on texts without spaces; answers and scores are by character.
 
     "chinese_qa/cmrc2018" is in simplified, "chinese_qa/drcd" in traditional
-    Chinese, plain "chinese_qa" is data of one's own. All have the form of
-    SQuAD 1.1 and an answer to every question.
+    Chinese, plain "chinese_qa" is data of your own. All have the form of SQuAD
+    1.1 and an answer to every question.
     """
 
     Options: ClassVar[type] = ChineseQAOptions
@@ -519,10 +517,10 @@ class ChineseQA(QuestionAnswering):
         examples: Sequence[QAExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """As those of SQuAD, and `f1_differences.txt`.
+        """Returns the files of SQuAD, and `f1_differences.txt`.
 
-        That lists the questions whose F1 the official script, which cuts
-        words of other scripts by NLTK, may find another.
+        That file lists the questions whose F1 may differ in the official
+        script, which splits words of other scripts by NLTK.
         """
         found = super().files(split, examples, predictions)
         lines = [
@@ -543,7 +541,7 @@ class ChineseQA(QuestionAnswering):
 
 
 def _best_text(prediction: Prediction) -> str:
-    """Returns the best answer, whatever the odds that there is none."""
+    """Returns the best answer, ignoring the odds that there is none."""
     best = prediction["n_best"]
     return best[0]["text"] if best else ""
 

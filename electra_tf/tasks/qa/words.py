@@ -1,4 +1,4 @@
-"""Contexts in words and in WordPieces, each of which knows its characters."""
+"""Splits contexts into words and WordPieces, with their characters."""
 
 import dataclasses
 import functools
@@ -11,12 +11,12 @@ import tensorflow as tf
 from electra_tf.tasks.features import ranges
 from electra_tf.text.tokenizer import Tokenizer
 
-# Tokenized at once: bounds the memory that this takes.
+# Contexts tokenized at a time: bounds memory.
 _CHARACTERS_AT_ONCE = 4_000_000
 
-# The original's white space, which is narrower than Python's.
+# The original's white space: a subset of Python's.
 _SPACE = " \t\r\n\u202f"
-# Ideographs, and punctuation of Chinese: WordPiece always cuts there.
+# Ideographs and Chinese punctuation: WordPiece always splits there.
 _CHARACTER = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0002a6df\U0002a700-\U0002ceaf\U0002f800-\U0002fa1f"
@@ -26,28 +26,28 @@ _CHARACTER = (
 
 @dataclasses.dataclass(frozen=True)
 class Splitter:
-    """How a context is split; cuts of its own must be WordPiece's too.
+    """How a context is split; WordPiece must split wherever this does.
 
     Attributes:
-      word: matches a word.
-      space: what one space stands for in an answer's text; None leaves the
-        text as it is in the context.
+      word: pattern that matches a word.
+      space: pattern replaced by one space in an answer's text; None keeps the
+        context's text.
     """
 
     word: re.Pattern[str]
     space: re.Pattern[str] | None = None
 
     def text(self, source: str) -> str:
-        """Returns an answer's text, from the part of the context that it is."""
+        """Returns an answer's text for its part of the context."""
         if self.space is None:
             return source
         return self.space.sub(" ", source)
 
 
-# As the original: words stand between white space, and an answer's words
-# are joined by one space.
+# As in the original: white space separates words, and an answer's words are
+# joined by one space.
 WORDS = Splitter(re.compile(f"[^{_SPACE}]+"), re.compile(f"[{_SPACE}]+"))
-# For Chinese: each character is a word; runs of others are words as well.
+# For Chinese: each ideograph is a word, and so is a run of others.
 CHARACTERS = Splitter(re.compile(rf"[{_CHARACTER}]|[^\s{_CHARACTER}]+"))
 
 
@@ -63,7 +63,7 @@ def split_words(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Document:
-    """One context; a view into `Documents`.
+    """One tokenized context: a view into `Documents`.
 
     Attributes:
       context: its text.
@@ -82,24 +82,22 @@ class Document:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """What the splitter found."""
+        """The words that the splitter found."""
         return split_words(self.context, self.splitter)[0]
 
     @functools.cached_property
     def first_piece(self) -> np.ndarray:
-        """int64 [words], the number of pieces before each word."""
+        """The number of pieces before each word, int64 [words]."""
         starts = split_words(self.context, self.splitter)[1]
         return np.searchsorted(self.starts, starts)
 
     def span(self, first: int, last: int) -> tuple[int, int]:
-        """Returns pieces `first` to `last` in characters; the end is
-        exclusive.
-        """
+        """Returns the characters of pieces `first` to `last`; end exclusive."""
         return int(self.starts[first]), int(self.ends[last])
 
     def text(self, first: int, last: int) -> str:
-        """Returns the text of pieces `first` to `last`, as the splitter spaces
-        it.
+        """Returns the text of pieces `first` to `last`, spaced by the
+        splitter.
         """
         start, end = self.span(first, last)
         return self.splitter.text(self.context[start:end])
@@ -107,13 +105,13 @@ class Document:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Documents:
-    """D contexts, in arrays over the P pieces of all.
+    """D tokenized contexts, in arrays over the P pieces of all.
 
     Attributes:
       contexts: [D] texts.
       splitter: how they were split into words.
-      ids, starts, ends: [P], as those of `Document`.
-      splits: int64 [D + 1], where the pieces of each start.
+      ids, starts, ends: [P], as in `Document`.
+      splits: int64 [D + 1], where the pieces of each context start.
     """
 
     contexts: Sequence[str]
@@ -136,15 +134,15 @@ class Documents:
     def pieces_at(
         self, which: np.ndarray, spans: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the pieces that fill spans of characters.
+        """Returns the pieces that cover spans of characters.
 
         Args:
-          which: int64 [N], the document of each.
+          which: int64 [N], the document of each span.
           spans: int64 [N, 2], first character and the one after the last.
 
         Returns:
-          First and last piece of each, counted in its document, int64 [N],
-          and whether they are those characters exactly, bool [N].
+          First and last piece of each span, counted in its document, int64 [N],
+          and whether they cover exactly those characters, bool [N].
         """
         lengths = np.array([len(c) + 1 for c in self.contexts], "int64")
         shift = np.cumsum(lengths) - lengths
@@ -164,12 +162,12 @@ class Documents:
 def make_documents(
     tokenizer: Tokenizer, contexts: Sequence[str], splitter: Splitter = WORDS
 ) -> Documents:
-    """Tokenizes contexts; each different word once, or nearly.
+    """Tokenizes contexts, each distinct word about once.
 
     Args:
       tokenizer: the model's.
       contexts: texts.
-      splitter: what a word is.
+      splitter: splits contexts into words.
     """
     parts = [_make_part(tokenizer, part, splitter) for part in _parts(contexts)]
     counts, ids, starts, ends = (np.concatenate(p) for p in zip(*parts))
@@ -191,10 +189,8 @@ def _parts(contexts: Sequence[str]) -> Iterator[Sequence[str]]:
 def _make_part(
     tokenizer: Tokenizer, contexts: Sequence[str], splitter: Splitter
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Returns pieces of each context, then ids, starts and ends of all
-    pieces.
-    """
-    # No word goes over a line's end, so all contexts are split at once.
+    """Returns each context's piece count, then ids, starts, ends of all."""
+    # No word crosses a line's end, so all contexts are split together.
     lines = "\n".join(contexts)
     words = splitter.word.findall(lines)
     starts = np.array(
@@ -207,7 +203,7 @@ def _make_part(
     numbers = {word: i for i, word in enumerate(dict.fromkeys(words))}
     word = np.array([numbers[word] for word in words], "int64")
 
-    # An empty word more, so that there is one.
+    # One empty word more, so that the list is never empty.
     table = tokenizer.tokenize_with_offsets([*numbers, ""])
     splits = table.ids.row_splits.numpy()
     sizes = np.diff(splits)[word]

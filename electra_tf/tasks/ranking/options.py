@@ -1,4 +1,4 @@
-"""The options of ranking."""
+"""Defines the options of ranking."""
 
 import dataclasses
 from typing import Annotated, Literal, NamedTuple
@@ -12,7 +12,7 @@ Form = Literal["auto", "triples", "rows", "lists"]
 
 
 class Columns(NamedTuple):
-    """The names of columns in rows."""
+    """The names of the columns of a table."""
 
     query: str = "query"
     passage: str = "passage"
@@ -110,7 +110,7 @@ class RankingOptions(TableOptions):
 
     @property
     def column_names(self) -> Columns:
-        """The names of the columns by what they hold."""
+        """The columns' names, by content."""
         return Columns(
             self.query_column,
             self.passage_column,

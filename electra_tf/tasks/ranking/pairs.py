@@ -1,4 +1,4 @@
-"""Pairs of query and passage: out of files, and as rows and training groups.
+"""Reads pairs of query and passage, and makes rows and groups of them.
 
 Files have three forms: triples, a TSV of query, positive, negative without a
 header (MS MARCO's); rows of query, passage and relevance in TSV, CSV or JSON
@@ -21,7 +21,7 @@ from electra_tf.tasks.ranking.options import Columns, Form, RankingOptions
 from electra_tf.text.tokenizer import Tokenizer
 
 _TRIPLE = ("query", "positive", "negative")
-# Names under which lists are in circulation.
+# Usual keys of the lists of positives and negatives.
 _POSITIVES = (
     "positives", "positive", "pos", "positive_passages", "positive_ctxs",
 )  # fmt: skip
@@ -29,9 +29,9 @@ _NEGATIVES = (
     "negatives", "negative", "neg", "hard_negatives", "negative_passages",
     "negative_ctxs", "hard_negative_ctxs",
 )  # fmt: skip
-_PASSAGES = "passages"  # of MS MARCO, with is_selected
+_PASSAGES = "passages"  # MS MARCO's key, with is_selected
 _QUERIES = ("question", "anchor")
-# What query, passage and relevance are called together.
+# Sets of usual names for query, passage and relevance.
 _ROWS = (
     ("query", "passage", "label"), ("query", "passage", "score"),
     ("query", "document", "label"), ("query", "document", "relevance"),
@@ -45,28 +45,28 @@ class Pair(NamedTuple):
 
     query: str
     passage: str
-    relevance: float | None = None  # the more the better; None: not known
+    relevance: float | None = None  # higher is better; None: unknown
     query_id: str = ""
     passage_id: str = ""
 
 
 class Groups(NamedTuple):
-    """Training groups: a positive first, then its negatives."""
+    """Training groups: one positive, then its negatives."""
 
     pairs: np.ndarray  # int64 [groups, G], numbers of pairs
     size: int  # G
-    unused: int  # queries without a positive, or without a negative
+    unused: int  # queries without a positive or a negative
 
 
 def with_columns(options: RankingOptions, path: str) -> RankingOptions:
-    """Returns options that name the columns of a file; reported if found.
+    """Returns options that name the columns of a file; logs found ones.
 
     Args:
-      options: kept where they name columns.
-      path: of the file.
+      options: unchanged where they name columns.
+      path: the file.
 
     Raises:
-      UserError: unreadable.
+      UserError: the file is unreadable.
     """
     there = records.names_in(path, options)
     lists = {*_POSITIVES, *_NEGATIVES} & set(there)
@@ -86,21 +86,21 @@ def read_pairs(
 ) -> list[Pair]:
     """Returns the pairs of a file, in order.
 
-    A triple is two pairs of relevance 1 and 0; so are positives and negatives
-    of lists. A pair without a query id has the query for it; one without a
-    passage id the number of its place among the pairs, from 1.
+    A triple gives two pairs, of relevance 1 and 0; positives and negatives of
+    lists likewise. Without a query id, the query is its id; without a passage
+    id, the pair's number is, from 1.
 
     Args:
-      path: `.tsv`, `.csv`, `.jsonl`; `.gz` and so on too.
-      options: name the columns of rows, and the query's of lists.
-      form: "auto" takes JSON Lines with a list of positives or negatives for
-        lists, a table whose header has the query's and the passage's column
-        for rows, another of three columns for triples.
+      path: a `.tsv`, `.csv` or `.jsonl` file, compressed or not.
+      options: name the columns of rows, and the query's column of lists.
+      form: form of the file; "auto" takes JSON Lines with a list of positives
+        or negatives as lists, a table whose header has the query's and the
+        passage's column as rows, another table of three columns as triples.
       judged: whether rows must have a relevance.
 
     Raises:
-      UserError: unreadable, empty texts, no number for a relevance, a
-        passage twice for a query; file and line are named.
+      UserError: the file is unreadable, a text is empty, a relevance is not a
+        number, or a query has a passage twice; file and line are named.
     """
     columns = options.column_names
     if form == "auto":
@@ -108,7 +108,7 @@ def read_pairs(
     found = {"triples": _triples, "rows": _rows, "lists": _lists}[form](
         path, options
     )
-    texts: dict[str, str] = {}  # of equal texts one is kept
+    texts: dict[str, str] = {}  # equal texts are stored once
     queries: dict[str, str] = {}
     given: set[tuple[str, str]] = set()
     pairs: list[Pair] = []
@@ -136,16 +136,16 @@ def pair_of(
     place: str,
     may_be_empty: bool = False,
 ) -> Pair:
-    """Returns a row.
+    """Makes a pair from a row.
 
     Args:
       record: column -> value.
-      columns: their names.
+      columns: names of the columns.
       place: where the row stands, for messages.
-      may_be_empty: whether texts without a character will do.
+      may_be_empty: whether empty texts are accepted.
 
     Raises:
-      UserError: a text is missing or empty, the relevance is no number.
+      UserError: a text is missing or empty, or the relevance is not a number.
     """
     query, passage = (
         records.text_in(record, name, place, may_be_empty=may_be_empty)
@@ -168,7 +168,7 @@ def _form(path: str, options: RankingOptions) -> Form:
             records.columns_of(path, kind)
         )
         return "lists" if lists else "rows"
-    # The first line of triples is no header, and may be any text.
+    # The first line of triples is not a header: it may be any text.
     names, columns = records.first_row(path, layout), options.column_names
     if options.columns or {columns.query, columns.passage} <= set(names):
         return "rows"
@@ -224,7 +224,7 @@ def _lists(path: str, options: RankingOptions) -> _Found:
 
 
 def _selected(value: Any, place: str) -> list[tuple[str, float]]:
-    """MS MARCO's passages of a query, and whether each was selected."""
+    """Returns MS MARCO's passages of a query, and whether each was selected."""
     if value is None:
         return []
     try:
@@ -252,7 +252,7 @@ def _passages(value: Any, name: str, place: str) -> list[str]:
         value = [value]
     if not isinstance(value, list):
         raise UserError(f"{place}: {name}: expected a list of texts")
-    # A passage is its text, or an object with one.
+    # A passage is a text, or an object with one.
     texts: list[Any] = [
         v.get("text") if isinstance(v, dict) else v for v in value
     ]
@@ -305,8 +305,7 @@ def _check_ids(
 
 
 def run_text(pairs: Iterable[Pair], scores: Iterable[float], tag: str) -> str:
-    """Returns a ranking as trec_eval reads it: query, Q0, passage, rank, score,
-    tag.
+    """Formats a ranking for trec_eval: query Q0 passage rank score tag.
 
     White space in ids becomes "_".
     """
@@ -328,16 +327,16 @@ def pair_rows(
     max_length: int,
     max_query_length: int,
 ) -> Features:
-    """Returns `[CLS] query [SEP] passage [SEP]`; segment 1 from the passage on.
+    """Returns rows `[CLS] query [SEP] passage [SEP]`; the passage is segment 1.
 
-    The query is cut to its length, the passage to what is left. Each
-    different text is tokenized once.
+    The query is truncated to its length, the passage to the rest of the row.
+    Each distinct text is tokenized once.
 
     Args:
       tokenizer: the model's.
-      pairs: N of them.
-      max_length: tokens a row, specials included.
-      max_query_length: tokens of the query.
+      pairs: N pairs.
+      max_length: tokens in a row, special ones included.
+      max_query_length: longest query, in tokens.
     """
     query = tokenize_all(tokenizer, (pair.query for pair in pairs))
     passage = tokenize_all(tokenizer, (pair.passage for pair in pairs))
@@ -356,19 +355,19 @@ def make_groups(
     groups_per_positive: int | None,
     seed: int,
 ) -> Groups:
-    """Returns each positive of a query with some of the query's negatives.
+    """Groups each positive of a query with some of the query's negatives.
 
-    A query is its text. A positive's negatives are the passages of less
-    relevance than its own. They are drawn without putting back, and come
-    again only when all have been drawn.
+    Queries with equal text are the same. A positive's negatives are the
+    passages of lower relevance. They are sampled without replacement, and
+    repeated only when all have been used.
 
     Args:
-      pairs: of known relevance; a passage that a query has twice counts once,
-        with the higher relevance.
-      relevant_from: the least relevance of a positive.
-      num_negatives: in a group; fewer where no positive has so many.
-      groups_per_positive: None for as many as use each negative once.
-      seed: of the draw.
+      pairs: pairs of known relevance; a passage that a query has twice counts
+        once, with the higher relevance.
+      relevant_from: lowest relevance of a positive.
+      num_negatives: negatives in a group; fewer if no positive has so many.
+      groups_per_positive: number of groups; None uses each negative once.
+      seed: seed of the sampling.
     """
     pools: list[tuple[int, list[int]]] = []
     unused = 0
@@ -402,8 +401,8 @@ def make_groups(
 def _distinct(
     pairs: Sequence[Pair], grades: Sequence[float]
 ) -> list[list[int]]:
-    """Returns the numbers of each query's different passages, the best
-    judged.
+    """Returns the numbers of each query's distinct passages, best grade
+    kept.
     """
     queries: dict[str, dict[str, int]] = {}
     for i, pair in enumerate(pairs):

@@ -1,11 +1,11 @@
-"""Losses and metrics of the scores of a query's passages.
+"""Computes losses and metrics of the scores of a query's passages.
 
 Shapes of losses: B queries, G passages each; one number for each query.
 
-Metrics are MRR, nDCG and MAP, in percent. Of passages with equal scores the
-less relevant stand first, so that equal scores gain nothing. Queries without a
-relevant passage among their candidates tell nothing of a ranking, and are left
-out of the means.
+Metrics are MRR, nDCG and MAP, in percent. Among passages with equal scores the
+less relevant come first, so that equal scores gain nothing. Queries without a
+relevant passage among their candidates say nothing about a ranking, and are
+left out of the means.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ CUTOFF = 10  # of MRR and nDCG
 
 
 def pairwise(scores: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
-    """Returns RankNet's: -log sigmoid(better - worse), mean over unequal pairs.
+    """Returns RankNet's loss: -log sigmoid(better - worse), mean over pairs.
 
     Args:
       scores: [B, G] float32.
@@ -35,11 +35,11 @@ def pairwise(scores: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
 
 
 def listwise(scores: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
-    """Returns softmax cross-entropy with the best passages, which share alike.
+    """Returns softmax cross-entropy, the target shared by the best passages.
 
     Args:
       scores: [B, G] float32.
-      relevance: [B, G] float32; those of the highest are the best.
+      relevance: [B, G] float32; the highest mark the best passages.
 
     Returns:
       [B] float32.
@@ -86,11 +86,11 @@ LOSSES = {"pairwise": pairwise, "listwise": listwise, "listnet": listnet}
 def ranking_scores(
     queries: Iterable[tuple[np.ndarray, np.ndarray]], relevant_from: float
 ) -> dict[str, float]:
-    """Means over queries.
+    """Computes the metrics' means over queries.
 
     Args:
-      queries: of each, its candidates' scores [n] and relevances [n].
-      relevant_from: the least relevance that MRR and MAP count as relevant.
+      queries: for each, its candidates' scores [n] and relevances [n].
+      relevant_from: lowest relevance that MRR and MAP count as relevant.
 
     Returns:
       `mrr@10`, `ndcg@10` and `map`; empty where no query counts.
@@ -125,11 +125,10 @@ def reciprocal_rank(relevant: np.ndarray) -> float:
 
 
 def average_precision(relevant: np.ndarray) -> float:
-    """Returns mean, over relevant passages, of the share of relevant ones up to
-    it.
+    """Returns the mean precision at the ranks of the relevant passages.
 
     Args:
-      relevant: bool [n], best first, one true at least.
+      relevant: bool [n], best first, at least one true.
     """
     ranks = np.nonzero(relevant)[0]
     return float(np.mean(np.arange(1, len(ranks) + 1) / (ranks + 1)))

@@ -1,4 +1,4 @@
-"""Ranking: a cross-encoder that scores a passage for a query."""
+"""Ranks passages by a cross-encoder that scores a passage for a query."""
 
 import collections
 import dataclasses
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Ranking(FileTask):
-    """The task; see `tasks.task.Task`. Its examples are pairs."""
+    """The ranking task; see `tasks.task.Task`. Its examples are pairs."""
 
     Options: ClassVar[type] = RankingOptions
     options: RankingOptions
@@ -40,7 +40,7 @@ class Ranking(FileTask):
 
     @property
     def metric(self) -> str:  # type: ignore[override]
-        """As the options say."""
+        """The metric that the options name."""
         return self.options.metric
 
     # --- examples ----------------------------------------------------------
@@ -63,16 +63,15 @@ class Ranking(FileTask):
         return read_pairs(paths[0], self.options, form, split != "test")
 
     def identity(self, example: Pair) -> str:
-        """Returns its query: all of its passages are on one side."""
+        """Returns the query: all its passages are on one side of the split."""
         return example.query
 
     def draw(
         self, examples: Sequence[Pair], count: int, seed: int
     ) -> Sequence[Pair]:
-        """Returns whole queries at random, until they have `count` pairs or
-        more.
+        """Samples whole queries until they have `count` pairs or more.
 
-        Of a query with a part of its passages nothing could be learned.
+        Nothing could be learned from a query with some of its passages missing.
         """
         sizes = collections.Counter(pair.query for pair in examples)
         queries = list(sizes)
@@ -100,7 +99,7 @@ class Ranking(FileTask):
             )
 
     def _negatives(self, pairs: Sequence[Pair]) -> list[Pair]:
-        """Of the extra file, those for queries that are trained on."""
+        """Returns the extra file's negatives for the queries trained on."""
         given = self.options.negatives_file
         if given is None:
             return []
@@ -116,7 +115,7 @@ class Ranking(FileTask):
         return kept
 
     def fit(self, examples: Sequence[Pair]) -> None:
-        """Refuses what nothing can be learned from."""
+        """Refuses pairs from which nothing can be learned."""
         if not self._groups(examples).pairs.size:
             least = self.options.relevant_from
             raise UserError(
@@ -126,7 +125,7 @@ class Ranking(FileTask):
             )
 
     def example(self, record: Mapping[str, Any], place: str) -> Pair:
-        """Returns a pair from the query's and the passage's column."""
+        """Makes a pair from the query's and the passage's column."""
         return ranking_pairs.pair_of(record, self.options.column_names, place)
 
     def asked(self, record: Mapping[str, Any], place: str) -> Pair:
@@ -148,7 +147,7 @@ class Ranking(FileTask):
     # --- the model's side --------------------------------------------------
 
     def head(self) -> TaskHeadConfig:
-        """One score."""
+        """Returns a head with one score."""
         return TaskHeadConfig(
             "sequence",
             num_labels=1,
@@ -159,10 +158,10 @@ class Ranking(FileTask):
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Pair], training: bool
     ) -> Features:
-        """Returns rows; in training groups of G, and `relevance` [units, G].
+        """Returns rows; in training groups of G, with `relevance` [units, G].
 
-        With the pointwise loss there are no groups but single rows, of the
-        same pairs, and `relevance` is [rows], 0 or 1.
+        The pointwise loss takes the same pairs as single rows without groups,
+        with `relevance` [rows], 0 or 1.
         """
         options = self.options
         if not training:
@@ -208,7 +207,7 @@ class Ranking(FileTask):
         )
 
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Returns [B]: the loss of each group; pointwise, of each row."""
+        """Returns the loss of each group, or pointwise of each row, [B]."""
         relevance = batch["relevance"]
         scores = tf.reshape(outputs.logits, tf.shape(relevance))
         if self.options.loss == "pointwise":
@@ -216,9 +215,7 @@ class Ranking(FileTask):
         return ranking_scores.LOSSES[self.options.loss](scores, relevance)
 
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Returns `score` [rows]; of models from elsewhere perhaps from 0 to
-        1.
-        """
+        """Returns `score` [rows]; imported models may give it from 0 to 1."""
         score = outputs.logits[:, 0]
         if self.state.get("activation") == "sigmoid":
             score = tf.sigmoid(score)
@@ -232,7 +229,7 @@ class Ranking(FileTask):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """Returns `score` of each pair: a logit, to be compared for one
+        """Returns `score` of each pair: a logit, comparable within one
         query.
         """
         return [{"score": float(output["score"])} for output in outputs]
@@ -258,7 +255,7 @@ class Ranking(FileTask):
         examples: Sequence[Pair],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """Returns the ranking in TREC's form."""
+        """Returns the ranking as a file in TREC's form."""
         scores = [prediction["score"] for prediction in predictions]
         text = ranking_pairs.run_text(examples, scores, "electra_tf")
         return {f"{split}_run.txt": text.encode("utf-8")}

@@ -1,1 +1,1 @@
-"""Writes texts from texts: translation, abstractive summaries."""
+"""Generates texts from texts: translation, abstractive summaries."""

@@ -1,4 +1,4 @@
-"""The options of tasks that write texts."""
+"""Defines the options of tasks that generate texts."""
 
 import dataclasses
 from typing import Annotated
@@ -27,7 +27,7 @@ _LENGTH = Setting(
 
 @dataclasses.dataclass(frozen=True)
 class Seq2SeqOptions(TableOptions):
-    """Options of all tasks that write texts."""
+    """Options of all tasks that generate texts."""
 
     validation_fraction: Fraction = 0.02
     source_language: Annotated[
@@ -110,7 +110,7 @@ class Seq2SeqOptions(TableOptions):
             )
 
     def search(self) -> SearchConfig:
-        """Returns how texts are searched; the end takes a token of its own."""
+        """Returns the options of beam search; [SEP] takes one more token."""
         return SearchConfig(
             self.beam_size,
             self.max_target_length + 1,

@@ -1,7 +1,8 @@
-"""Pairs of texts: out of files and TensorFlow Datasets, and as rows of tokens.
+"""Reads pairs of texts, and makes rows of tokens of them.
 
-A source is `[CLS] text [SEP]`, and so is a target; of one that was truncated
-the last [SEP] is missing, lest the model learn to stop there.
+Pairs are in files or in TensorFlow Datasets. A source is `[CLS] text [SEP]`,
+and so is a target; a truncated target has no last [SEP], lest the model learn
+to stop there.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ from electra_tf.text.vocab import Vocab
 
 _log = logging.getLogger(__name__)
 _HINT = "options.source_column and options.target_column name them"
-# What sources and targets are called together.
+# Sets of usual names for sources and targets.
 _USUAL = (
     ("src", "tgt"), ("article", "highlights"), ("article", "abstract"),
     ("article", "summary"), ("dialogue", "summary"), ("text", "summary"),
@@ -37,27 +38,27 @@ _USUAL = (
     ("text", "headline"), ("content", "title"), ("document", "target"),
     ("input", "output"), ("document", "headline"),
 )  # fmt: skip
-# Codes of languages, of ISO 639, with or without a country's.
+# Language codes of ISO 639, with or without a country's code.
 _LANGUAGE = re.compile(
     "(af|am|ar|az|be|bg|bn|bs|ca|cs|cy|da|de|el|en|eo|es|et|eu|fa|fi|fr|ga|gl|"
     "gu|he|hi|hr|hu|hy|id|is|it|ja|ka|kk|km|kn|ko|la|lt|lv|mk|ml|mn|mr|ms|my|"
     "nb|ne|nl|nn|no|pa|pl|pt|ro|ru|si|sk|sl|sq|sr|sv|sw|ta|te|th|tl|tr|uk|ur|"
     "uz|vi|yo|zh|zu)([-_][A-Z]{2})?"
 )
-# Lines of IWSLT's files that are no text, and files that are XML.
+# Lines of IWSLT's files that are not text, and files that are XML.
 _TAGS = re.compile("</?[a-z]+")
 _XML = ("<?xml", "<mteval", "<srcset", "<refset", "<tstset", "<!DOCTYPE")
-_BATCH = 1024  # rows of TensorFlow Datasets at once
+_BATCH = 1024  # rows of TensorFlow Datasets read at a time
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A text, and what is to be written for it.
+    """A source text and its target.
 
     Attributes:
       source: the text; may be empty.
-      target: the other; None where it is not known.
-      place: where they stand, "file:line".
+      target: the text to generate; None where unknown.
+      place: "file:line", for messages.
       references: all targets, where there are several; `target` is the first.
     """
 
@@ -75,11 +76,11 @@ def read(
     Args:
       paths: a table, or two parallel files.
       options: name the columns of a table.
-      paired: whether the targets must be there.
+      paired: whether targets are required.
 
     Raises:
-      UserError: unreadable, not UTF-8, without a column, or of different
-        numbers of lines; file and line are named.
+      UserError: a file is unreadable, not UTF-8, or lacks a column, or the
+        files have different numbers of lines; file and line are named.
     """
     if len(paths) == 2:
         return list(_parallel(*paths))
@@ -99,12 +100,12 @@ def with_columns(options: Seq2SeqOptions, path: str) -> Seq2SeqOptions:
     """Returns options that name the columns of a table.
 
     Args:
-      options: kept where they name columns.
-      path: of the table.
+      options: unchanged where they name columns.
+      path: the table.
 
     Raises:
-      UserError: columns without names, other than a source and a target;
-        languages are needed.
+      UserError: the table's columns are not just a source and a target: the
+        options must name languages.
     """
     there = records.names_in(path, options)
     source, target = options.source_column, options.target_column
@@ -159,16 +160,16 @@ def _replaced(
 def pair(
     record: Mapping[str, Any], place: str, options: Seq2SeqOptions, paired: bool
 ) -> Pair:
-    """Returns a record as a pair.
+    """Makes a pair from a record.
 
     Args:
       record: column -> value.
-      place: where it stands.
+      place: its place, for messages.
       options: name the columns.
-      paired: whether the target must be there.
+      paired: whether the target is required.
 
     Raises:
-      UserError: a column is missing, or holds no text.
+      UserError: a column is missing, or its value is not a text.
     """
     target = None
     if isinstance(record.get("translation"), Mapping):
@@ -185,7 +186,7 @@ def pair(
 def _references(
     record: Mapping[str, Any], column: str, place: str
 ) -> tuple[str, ...]:
-    """Returns several targets: a list, or columns summary1, summary2, ..."""
+    """Returns all references: a list, or columns summary1, summary2, ..."""
     listed = record.get(column)
     names = [f"{column}[{i}]" for i in range(len(listed or ()))]
     if not isinstance(listed, list | tuple):
@@ -233,19 +234,18 @@ def _parallel(source: str, target: str) -> Iterator[Pair]:
 
 
 def read_set(name: str, split: str, data_dir: str | None) -> list[Pair] | None:
-    """Returns a split's pairs, in the order of the source; downloads if it
-    must.
+    """Reads a split of TensorFlow Datasets; downloads it if needed.
 
     Args:
-      name: of the set and its config: "ted_hrlr_translate/pt_to_en".
+      name: name of the set and its config: "ted_hrlr_translate/pt_to_en".
       split: "train", "validation" or "test".
-      data_dir: of TensorFlow Datasets; its own default where None.
+      data_dir: directory of TensorFlow Datasets; None takes its default.
 
     Returns:
-      None where the set has no such split.
+      The pairs in order; None where the set has no such split.
 
     Raises:
-      UserError: no such set, none of pairs of texts, or it can be neither
+      UserError: no such set, it has no pairs of texts, or it can be neither
         found nor downloaded.
     """
     import tensorflow_datasets as tfds
@@ -286,10 +286,10 @@ def set_builder(name: str, data_dir: str | None) -> Any:
 
 
 def set_columns(name: str, builder: Any) -> tuple[str, str]:
-    """Returns what holds the texts that are read and those that are written.
+    """Returns the names of the source's and the target's feature in a set.
 
     Raises:
-      UserError: it is no set of such pairs.
+      UserError: the set has no pairs of texts.
     """
     import tensorflow_datasets as tfds
 
@@ -326,7 +326,7 @@ def _cannot(name: str, error: Exception) -> UserError:
 def source_rows(
     tokenizer: Tokenizer, texts: Sequence[str], max_length: int
 ) -> Features:
-    """Returns a row for each source, cut to `max_length` tokens."""
+    """Returns a row for each source, truncated to `max_length` tokens."""
     found = tokenize_all(tokenizer, texts)
     counts = np.minimum(found.count, max_length - 2)
     tokens, splits = _framed(
@@ -342,7 +342,7 @@ def source_rows(
 def target_rows(
     tokenizer: Tokenizer, texts: Sequence[str], max_length: int
 ) -> Sequences:
-    """Returns a row for each target, of `max_length` tokens beside [CLS] and
+    """Returns a row for each target, `max_length` tokens between [CLS] and
     [SEP].
     """
     found = tokenize_all(tokenizer, texts)
@@ -355,9 +355,7 @@ def target_rows(
 def _framed(
     vocab: Vocab, found: Pieces, counts: np.ndarray, closed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the first `counts` pieces of each row in [CLS] and, if closed,
-    [SEP].
-    """
+    """Returns [CLS], the first `counts` pieces, and if closed [SEP] per row."""
     closed = closed.astype("int64")
     splits = np.concatenate([[0], np.cumsum(counts + 1 + closed)])
     tokens = np.full(splits[-1], vocab.sep_id, "int32")
@@ -369,10 +367,10 @@ def _framed(
 
 
 def specials(vocab: Vocab) -> dict[str, Any]:
-    """Returns what a search must know of a vocabulary, as JSON has it.
+    """Returns a vocabulary's special tokens for beam search, as JSON values.
 
-    `start`, `end`: the tokens a target is between; `banned`: those that are
-    never written; `size`: tokens in all.
+    `start`, `end`: the tokens around a target; `banned`: tokens that are never
+    generated; `size`: number of tokens.
     """
     return {
         "start": vocab.cls_id,

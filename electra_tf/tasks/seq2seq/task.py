@@ -1,4 +1,4 @@
-"""Tasks that write texts: translation, summaries in words of one's own."""
+"""Generates texts: translation, abstractive summaries."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class Seq2SeqTask(FileTask):
-    """Writes a text for a text, with a decoder on the encoder.
+    """Generates a text from a text, with a decoder on the encoder.
 
     `data` is a directory of tables or parallel files, or a table; a task
     named "family/set" reads that set of TensorFlow Datasets, with `data` its
@@ -67,11 +67,11 @@ class Seq2SeqTask(FileTask):
         return pairs.read(paths, self.options, paired=split != "test")
 
     def identity(self, example: Pair) -> str:
-        """Returns both texts."""
+        """Returns source and target."""
         return f"{example.source}\0{example.target}"
 
     def find(self, split: str) -> tuple[str, ...]:
-        """Returns a table, or where languages are given two parallel files."""
+        """Returns a table, or two parallel files where languages are given."""
         options, option = self.options, f"{split}_file"
         languages = options.source_language, options.target_language
         folder = self.data is not None and files.is_directory(self.data)
@@ -103,7 +103,9 @@ class Seq2SeqTask(FileTask):
         return found or super().find(split)  # a table, with both
 
     def _only_one(self, language: str | None) -> str | None:
-        """Returns the only file of a language, whose name tells no split."""
+        """Returns a language's file if it is the only one, whatever its
+        name.
+        """
         folder = self.data or ""
         found = [
             name
@@ -115,7 +117,7 @@ class Seq2SeqTask(FileTask):
 
     @property
     def usual_file(self) -> str:  # type: ignore[override]
-        """A table, or two parallel files."""
+        """The usual training files: a table, or two parallel files."""
         options = self.options
         if options.source_language is None:
             return "train.tsv (source<tab>target a line)"
@@ -125,20 +127,20 @@ class Seq2SeqTask(FileTask):
         )
 
     def fit(self, examples: Sequence[Pair]) -> None:
-        """How the targets space their punctuation."""
+        """Learns how the targets space their punctuation."""
         found = detokenize.learn(e.target for e in examples if e.target)
         self.state["spacing"] = [sorted(side) for side in found]
 
     @property
     def spacing(self) -> Spacing:
-        """Of the targets, as `fit` found it."""
+        """The spacing of the targets' punctuation, as `fit` found it."""
         sides = self.state.get("spacing")
         return detokenize.USUAL if sides is None else Spacing(
             *map(frozenset, sides)
         )  # fmt: skip
 
     def example(self, record: Mapping[str, Any], place: str) -> Pair:
-        """From the source's column, or from `text`."""
+        """Makes an example from the source's column, or from `text`."""
         column = self.options.source_column
         if column not in record and "text" in record:
             record = {column: record["text"]}
@@ -158,7 +160,7 @@ class Seq2SeqTask(FileTask):
     # --- the model's side --------------------------------------------------
 
     def head(self) -> DecoderConfig:  # type: ignore[override]
-        """Returns a decoder."""
+        """Returns a head with a decoder."""
         return DecoderConfig(
             num_layers=self.options.decoder_layers,
             from_encoder=self.options.from_encoder,
@@ -167,9 +169,7 @@ class Seq2SeqTask(FileTask):
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Pair], training: bool
     ) -> Features:
-        """Returns sources, in training with targets; empty ones are left out
-        then.
-        """
+        """Returns sources, in training with targets and without empty ones."""
         options = self.options
         if not training:
             made = pairs.source_rows(
@@ -214,14 +214,14 @@ class Seq2SeqTask(FileTask):
     def network_inputs(
         self, batch: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """Returns the target as far as it is given: without its last token."""
+        """Returns the decoder's input: the target without its last token."""
         return {"target_ids": batch["target_ids"][:, :-1]}
 
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Returns [B], of all tokens of a target, over the mean target's
-        length.
+        """Returns the loss of each target, [B].
 
-        So every token weighs the same, whatever stands beside it in a batch.
+        It is the sum over the target's tokens, divided by the mean length of
+        targets: every token weighs the same, whatever else is in its batch.
         """
         losses = smoothed_token_loss(
             outputs.logits,
@@ -234,7 +234,7 @@ class Seq2SeqTask(FileTask):
         return batch["target_weight"] * tf.reduce_sum(losses * real, axis=1)
 
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """None: `infer` searches with the network."""
+        """Returns nothing: `infer` searches with the network."""
         raise NotImplementedError("what is written takes the whole network")
 
     def infer(
@@ -251,7 +251,7 @@ class Seq2SeqTask(FileTask):
           float32 [B, n_best].
 
         Raises:
-          UserError: longer targets than the model has positions for.
+          UserError: targets may be longer than the model's positions.
         """
         options, specials = self.options, self.state["specials"]
         positions = network.config.max_positions
@@ -289,7 +289,9 @@ class Seq2SeqTask(FileTask):
         }
 
     def quick(self) -> "Seq2SeqTask":
-        """Scored while trained by the best token at each step."""
+        """Returns the task with greedy search, to be scored while it is
+        trained.
+        """
         options = dataclasses.replace(self.options, beam_size=1, n_best=1)
         made = type(self)(self.name, options, self.data, self.state)
         made.trained = self.trained
@@ -305,7 +307,7 @@ class Seq2SeqTask(FileTask):
     ) -> list[Prediction]:
         """Returns `text` and `score`; `n_best` of them where there are several.
 
-        For a source without tokens an empty text, with a score of 0.
+        A source without tokens gets an empty text and a score of 0.
         """
         found = []
         for length, output in zip(features.lengths, outputs):
@@ -340,14 +342,14 @@ class Seq2SeqTask(FileTask):
         examples: Sequence[Pair],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """Returns `texts.txt`, a text a line."""
+        """Returns `texts.txt`, with a text on each line."""
         lines = (" ".join(p["text"].splitlines()) + "\n" for p in predictions)
         return {"texts.txt": "".join(lines).encode()}
 
     def constant(
         self, train: Sequence[Pair], held_out: Sequence[Pair]
     ) -> list[Prediction]:
-        """Returns the first words of the source, as many as targets have."""
+        """Returns the source's first words, as many as targets have."""
         counts = [len(e.target.split()) for e in train if e.target]
         count = max(1, round(float(np.mean(counts)))) if counts else 1
         return [
@@ -357,7 +359,7 @@ class Seq2SeqTask(FileTask):
 
 
 class Translation(Seq2SeqTask):
-    """A text in one language -> the same in another.
+    """Translates a text into another language.
 
     "translation" reads files, "translation/ted_hrlr_translate/pt_to_en" and
     the like sets of TensorFlow Datasets.
@@ -412,7 +414,7 @@ class Translation(Seq2SeqTask):
 
 
 class AbstractiveSummarization(Seq2SeqTask):
-    """A document -> a shorter text.
+    """Summarizes a document in new words.
 
     "abstractive_summarization" reads files, "abstractive_summarization/xsum"
     and the like sets of TensorFlow Datasets.
@@ -432,9 +434,7 @@ class AbstractiveSummarization(Seq2SeqTask):
 def answered(
     examples: Sequence[Pair], predictions: Sequence[Prediction]
 ) -> tuple[list[str], list[str | tuple[str, ...]]] | None:
-    """Returns texts and references; None unless every example has its
-    target.
-    """
+    """Returns texts and references; None unless all examples have targets."""
     targets = [example.target for example in examples]
     if not targets or any(target is None for target in targets):
         return None

@@ -1,1 +1,1 @@
-"""Summarises a text by sentences of its own."""
+"""Summarizes a text by sentences taken from it."""

@@ -1,4 +1,4 @@
-"""Documents and their summaries: out of files, in sentences, in words."""
+"""Reads documents and summaries, and splits them into sentences and words."""
 
 import dataclasses
 import functools
@@ -17,14 +17,14 @@ from electra_tf.tasks.summarization.options import SummaryOptions
 from electra_tf.text import sentences
 from electra_tf.text.detokenize import is_cjk
 
-# What documents and summaries are called together.
+# Sets of usual names for documents and summaries.
 _USUAL = (
     ("article", "highlights"), ("article", "abstract"), ("article", "summary"),
     ("dialogue", "summary"), ("text", "summary"), ("content", "summary"),
     ("report", "summary"),
 )  # fmt: skip
 _HINT = "options.document_column and options.summary_column name them"
-_AT_ONCE = 256  # documents that are divided together
+_AT_ONCE = 256  # documents split at a time
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -36,12 +36,11 @@ class Span(NamedTuple):
 
 
 def split_all(texts: Sequence[str], language: str = "en") -> list[list[Span]]:
-    """Returns the sentences of texts in their order, without the space around
-    them.
+    """Splits texts into sentences, without the space around them.
 
     Args:
-      texts: may be empty.
-      language: of them; see `text.sentences.split`.
+      texts: the texts; they may be empty.
+      language: their language; see `text.sentences.split`.
     """
     found: list[list[Span]] = []
     for start in range(0, len(texts), _AT_ONCE):
@@ -60,8 +59,8 @@ def split_all(texts: Sequence[str], language: str = "en") -> list[list[Span]]:
 
 
 def words(text: str) -> list[str]:
-    """Returns its words in lower case; of scripts without spaces, the
-    characters.
+    """Returns a text's words in lower case, or characters if it has no
+    spaces.
     """
     found: list[str] = []
     for match in _WORD.finditer(text.lower()):
@@ -81,7 +80,7 @@ def words(text: str) -> list[str]:
 
 
 def join(texts: Sequence[str]) -> str:
-    """Returns sentences as one text, with spaces where the script has them."""
+    """Joins sentences to one text, with spaces where the script has them."""
     joined = ""
     for text in texts:
         glued = not joined or is_cjk(joined[-1]) or is_cjk(text[0])
@@ -91,14 +90,14 @@ def join(texts: Sequence[str]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Article:
-    """A document with a sentence or more.
+    """A document with at least one sentence.
 
     Attributes:
       text: the document.
       spans: its sentences.
       titled: whether the first of them is a title.
-      summary: the reference; None where it is not known.
-      place: where it stands, "file:line".
+      summary: the reference; None where unknown.
+      place: "file:line", for messages.
     """
 
     text: str
@@ -114,21 +113,21 @@ class Article:
 
     @property
     def candidates(self) -> range:
-        """Numbers of the sentences that a summary may hold."""
+        """Numbers of the sentences that a summary may have."""
         titled = self.titled and len(self.spans) > 1
         return range(int(titled), len(self.spans))
 
     @functools.cached_property
     def words(self) -> list[list[str]]:
-        """Of each sentence."""
+        """The words of each sentence."""
         return [words(text) for text in self.texts]
 
 
 def with_columns(options: SummaryOptions, path: str) -> SummaryOptions:
-    """Returns options that name the columns of a table; reported if found.
+    """Returns options that name the columns of a table; logs found ones.
 
     Raises:
-      UserError: unreadable.
+      UserError: the file is unreadable.
     """
     there = records.names_in(path, options)
     keys = ("document_column", "summary_column")
@@ -139,13 +138,13 @@ def read(path: str, options: SummaryOptions, summarized: bool) -> list[Article]:
     """Returns the documents of a file, in order.
 
     Args:
-      path: JSON Lines, TSV or CSV; `.gz` and so on too.
+      path: JSON Lines, TSV or CSV, compressed or not.
       options: name the columns.
-      summarized: whether summaries must be there.
+      summarized: whether summaries are required.
 
     Raises:
-      UserError: unreadable; a column is missing, is no text, or is empty.
-        File and line are named.
+      UserError: the file is unreadable, or a column is missing, empty or not a
+        text. File and line are named.
     """
     rows = list(read_table(path, options, options.document_column))
     texts = [
@@ -172,16 +171,16 @@ def article(
     options: SummaryOptions,
     may_be_empty: bool = False,
 ) -> Article:
-    """Returns a record without a summary as a document; see `read`.
+    """Makes a document from a record without a summary; see `read`.
 
     Args:
       record: column -> value.
-      place: where it stands, for messages.
-      options: name the column.
-      may_be_empty: whether a text without a sentence will do.
+      place: its place, for messages.
+      options: options that name the column.
+      may_be_empty: whether a text without a sentence is accepted.
 
     Raises:
-      UserError: the column is missing, is no text, or has no sentence.
+      UserError: the column is missing, not a text, or has no sentence.
     """
     text = text_in(record, options.document_column, place, _HINT, may_be_empty)
     (spans,) = split_all([text], options.language)
@@ -206,8 +205,8 @@ def sentence_scores(
     """Returns the scores of each document's sentences.
 
     Args:
-      places: of N documents.
-      scores: float32 [L] of the tokens of each window.
+      places: where the sentences of N documents are.
+      scores: scores of the tokens of each window, float32 [L].
     """
     found = np.array(
         [scores[r][p] for r, p in zip(places.row, places.position)], "float32"

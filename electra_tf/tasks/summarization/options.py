@@ -1,4 +1,4 @@
-"""The options of extractive summarization."""
+"""Defines the options of extractive summarization."""
 
 import dataclasses
 from typing import Annotated, NamedTuple
@@ -9,12 +9,12 @@ from electra_tf.tasks.splits import Fraction, TableOptions
 
 
 class Length(NamedTuple):
-    """How long a summary is; one of them is given.
+    """The length of a summary, given by one of the attributes.
 
     Attributes:
-      sentences: so many.
-      words: as near to so many as whole sentences come.
-      ratio: the same, of the words of the text.
+      sentences: number of sentences.
+      words: number of words, approximated by whole sentences.
+      ratio: the same, as a share of the text's words.
     """
 
     sentences: int | None = None
@@ -111,6 +111,6 @@ class SummaryOptions(TableOptions):
             )
 
     def length(self, learned: float) -> Length:
-        """Of summaries; `learned` is the ratio where none is given."""
+        """Returns the length of summaries; by default the `learned` ratio."""
         given = Length(self.num_sentences, self.num_words, self.ratio)
         return given if any(given) else Length(ratio=learned)

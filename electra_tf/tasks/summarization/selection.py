@@ -1,7 +1,7 @@
-"""Which sentences make a summary: predicted ones, baselines, and the labels.
+"""Selects the sentences of a summary: predictions, baselines and labels.
 
-The labels are what a model is trained on: the sentences of a text that its
-summary is made of.
+The labels are the sentences of a text that its reference summary is made of; a
+model is trained on them.
 """
 
 import collections
@@ -13,11 +13,12 @@ import numpy as np
 from electra_tf.tasks.summarization.articles import words as words_of
 from electra_tf.tasks.summarization.options import Length
 
-# Of a summary, as much must stand in the text for its sentences to be read
-# off. Sentences are not split everywhere as those who wrote it split them.
+# Share of a summary that must be in the text for its sentences to be the
+# labels. It is below 1, as the writers of a summary may split sentences
+# differently.
 _FOUND = 0.9
 
-_N = 3  # of the n-grams that no two sentences of a summary may share
+_N = 3  # length of n-grams that no two sentences of a summary may share
 
 
 def take(
@@ -26,14 +27,14 @@ def take(
     length: Length,
     block: bool = False,
 ) -> list[int]:
-    """Returns the first of `order` that fill a summary, in the text's order.
+    """Takes the best sentences that fill a summary, in the text's order.
 
     Args:
-      order: numbers of sentences, the best first.
-      words: of all sentences of the text.
-      length: of the summary; one sentence at least is taken.
-      block: passes over sentences that share three words in a row with one
-        that was taken (Paulus et al. 2018).
+      order: numbers of sentences, best first.
+      words: the words of all sentences of the text.
+      length: length of the summary; at least one sentence is taken.
+      block: whether to skip sentences that share a trigram with one that was
+        taken (Paulus et al. 2018).
 
     Returns:
       Numbers of sentences, ascending.
@@ -55,7 +56,7 @@ def take(
         if block and taken and grams & seen:
             continue
         after = size + len(words[i])
-        # The last one only if the length is then less wrong than without it.
+        # The last one only if it brings the length nearer to the target.
         if taken and after - goal > goal - size:
             break
         taken.append(i)
@@ -65,7 +66,7 @@ def take(
 
 
 def shuffled(candidates: Sequence[int], text: str) -> list[int]:
-    """Returns sentences in an order by chance, always the same for a text."""
+    """Returns sentences in a random order that depends on the text alone."""
     digest = hashlib.blake2b(
         text.encode("utf-8", "surrogatepass"), digest_size=8
     ).digest()
@@ -74,28 +75,28 @@ def shuffled(candidates: Sequence[int], text: str) -> list[int]:
 
 
 def labels(texts: Sequence[str], summary: str) -> list[bool]:
-    """Returns whether each sentence is of the summary.
+    """Returns whether each sentence belongs to the summary.
 
-    Where the summary's own sentences stand in the text they are the labels;
-    otherwise those that together are most like it.
+    Where the summary's own sentences are in the text, they are the labels;
+    otherwise the sentences that together are most like it.
 
     Args:
       texts: the sentences.
       summary: the reference.
 
     Returns:
-      All False where no sentence has a word in common with the summary.
+      A list of bool; all False where no sentence shares a word with the
+      summary.
     """
     found, share = verbatim(texts, summary)
     return found if share >= _FOUND else greedy(texts, summary)
 
 
 def verbatim(texts: Sequence[str], summary: str) -> tuple[list[bool], float]:
-    """Returns which sentences stand in the summary, and the share of it that
-    they are.
+    """Returns which sentences are in the summary, and their share of it.
 
-    White space does not count. Each place in the summary counts once, for
-    the longest sentence there.
+    White space is ignored. Each place in the summary counts once, for the
+    longest sentence there.
     """
     rest = _without_space(summary)
     size = max(1, len(rest))
@@ -110,7 +111,7 @@ def verbatim(texts: Sequence[str], summary: str) -> tuple[list[bool], float]:
 
 
 def greedy(texts: Sequence[str], summary: str) -> list[bool]:
-    """Adds the sentence that gains most ROUGE-1 + ROUGE-2 F while any does.
+    """Adds the sentence that raises ROUGE-1 + ROUGE-2 F most, while any does.
 
     (Nallapati et al. 2017; Liu & Lapata 2019.)
     """
@@ -131,7 +132,7 @@ def greedy(texts: Sequence[str], summary: str) -> list[bool]:
 
 
 class _Overlap:
-    """ROUGE-N F of the sentences chosen so far, with one more."""
+    """ROUGE-N F of the sentences chosen so far with one more added."""
 
     def __init__(
         self, texts: Sequence[Sequence[str]], reference: Sequence[str], n: int
@@ -144,12 +145,12 @@ class _Overlap:
             for gram in _grams(text, n):
                 if gram in number:
                     row[number[gram]] += 1
-        # All n-grams count for precision, those of the reference or not.
+        # All n-grams count for precision, in the reference or not.
         self._sizes = np.array([max(0, len(t) - n + 1) for t in texts], "int64")
         self._have, self._size = np.zeros_like(self._wanted), 0
 
     def after(self) -> np.ndarray:
-        """Returns float64 [S], with each of the sentences."""
+        """Returns the F with each of the sentences added, float64 [S]."""
         hits = np.minimum(self._have + self._own, self._wanted).sum(axis=1)
         total = self._size + self._sizes + self._wanted.sum()
         return 2.0 * hits / np.maximum(total, 1)

@@ -1,7 +1,7 @@
-"""Extractive summarisation: a text's own sentences, the ones that say most.
+"""Summarizes a text by its own most important sentences.
 
-As BertSum (Liu & Lapata 2019): every sentence is scored with the others around
-it, the best ones that do not repeat each other are the summary.
+As in BertSum (Liu & Lapata 2019), every sentence is scored in its context, and
+the best ones that do not repeat each other are the summary.
 """
 
 import logging
@@ -28,9 +28,9 @@ _LEAD = Length(sentences=3)
 
 
 class ExtractiveSummarization(FileTask):
-    """A document -> some of its sentences, in their order.
+    """Summarizes a document by some of its sentences, in their order.
 
-    In `state`, `ratio` is how long summaries are of their documents.
+    `ratio` in `state` is the mean length of summaries relative to documents.
     """
 
     Options: ClassVar[type] = SummaryOptions
@@ -56,7 +56,7 @@ class ExtractiveSummarization(FileTask):
         return example.text
 
     def fit(self, examples: Sequence[Article]) -> None:
-        """How long summaries are."""
+        """Learns how long summaries are."""
         ratios = [
             len(words(article.summary or ""))
             / max(1, sum(len(article.words[i]) for i in article.candidates))
@@ -65,11 +65,11 @@ class ExtractiveSummarization(FileTask):
         self.state["ratio"] = float(np.clip(np.mean(ratios), 0.01, 1.0))
 
     def example(self, record: Mapping[str, Any], place: str) -> Article:
-        """From the document's column, or from `text`."""
+        """Makes a document from its column, or from `text`."""
         return articles.article(self._bare(record), place, self.options)
 
     def asked(self, record: Mapping[str, Any], place: str) -> Article:
-        """Returns the same; a text without a sentence has an empty summary."""
+        """Makes a document; a text without a sentence has an empty summary."""
         bare = self._bare(record)
         return articles.article(bare, place, self.options, may_be_empty=True)
 
@@ -91,7 +91,7 @@ class ExtractiveSummarization(FileTask):
     # --- the model's side --------------------------------------------------
 
     def head(self) -> SentenceHeadConfig:  # type: ignore[override]
-        """Returns a score for each sentence."""
+        """Returns a head with a score for each sentence."""
         return SentenceHeadConfig()
 
     def features(
@@ -101,9 +101,9 @@ class ExtractiveSummarization(FileTask):
         BertSum.
 
         Segment ids are the numbers of sentences in the whole document: the
-        network makes 0 and 1 in turn of them, and knows where it reads. In
-        training, documents that have nothing in common with their
-        summaries are left out.
+        network alternates 0 and 1 by them, and knows where in the document it
+        is. In training, documents that share nothing with their summaries are
+        left out.
         """
         length = self.options.max_seq_length
         if not training:
@@ -129,7 +129,7 @@ class ExtractiveSummarization(FileTask):
         )
 
     def _labels(self, article: Article) -> list[int]:
-        """Of all sentences; a title, which cannot be taken, has none."""
+        """Returns labels of all sentences; a title, never taken, is ignored."""
         candidates = article.candidates
         texts = [article.texts[i] for i in candidates]
         found = selection.labels(texts, article.summary or "")
@@ -138,7 +138,9 @@ class ExtractiveSummarization(FileTask):
     def loss(
         self, outputs: SentenceOutput, batch: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """Returns [B]: cross-entropy of the sentences; each weighs the same."""
+        """Returns the loss, [B]: cross-entropy, each sentence weighing the
+        same.
+        """
         labels = batch["labels"]  # [B, L]
         scored = tf.cast(labels >= 0, tf.float32)
         losses = tf.nn.sigmoid_cross_entropy_with_logits(
@@ -148,11 +150,13 @@ class ExtractiveSummarization(FileTask):
         return tf.reduce_sum(losses * scored, axis=-1) * batch["scale"]
 
     def outputs(self, outputs: SentenceOutput) -> dict[str, tf.Tensor]:
-        """Returns [B, L] probabilities; those of the [CLS] count."""
+        """Returns probabilities [B, L]; those at [CLS] tokens are used."""
         return {"probabilities": tf.sigmoid(outputs.logits)}
 
     def quick(self) -> "ExtractiveSummarization":
-        """Scored while trained without the baselines."""
+        """Returns the task without baselines, to be scored while it is
+        trained.
+        """
         made = type(self)(self.name, self.options, self.data, self.state)
         made.trained, made._compare = self.trained, False
         return made
@@ -165,7 +169,7 @@ class ExtractiveSummarization(FileTask):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """Returns `summary`, and the `sentences` that it is made of.
+        """Returns `summary`, and the `sentences` that make it up.
 
         A sentence has its `text`, where it starts and ends in the document,
         its number there (from 0), and its probability.
@@ -203,11 +207,10 @@ class ExtractiveSummarization(FileTask):
     def scores(
         self, examples: Sequence[Article], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Returns mean F of ROUGE-1, -2 and -L; `lead3/...` and so on of
-        baselines.
+        """Returns mean F of ROUGE-1, -2 and -L, and baselines as `lead3/...`.
 
-        `lead` takes the first sentences and `random` ones by chance until
-        they are as long as ours are to be.
+        `lead` takes the first sentences, and `random` random ones, up to the
+        length of our summaries.
         """
         references = [
             article.summary
@@ -220,7 +223,7 @@ class ExtractiveSummarization(FileTask):
         found = metrics.rouge(
             [p["summary"] for p in predictions], references, stem
         )
-        # What is no prediction of a model's is not compared.
+        # Predictions that are not a model's have no baselines.
         if self._compare and all("sentences" in p for p in predictions):
             for name, texts in self._baselines(examples).items():
                 for metric, value in metrics.rouge(
@@ -248,14 +251,12 @@ class ExtractiveSummarization(FileTask):
         examples: Sequence[Article],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """Returns `summaries.txt`, a summary a line."""
+        """Returns `summaries.txt`, with a summary on each line."""
         lines = (" ".join(p["summary"].split()) + "\n" for p in predictions)
         return {"summaries.txt": "".join(lines).encode("utf-8")}
 
     def constant(
         self, train: Sequence[Article], held_out: Sequence[Article]
     ) -> list[Prediction]:
-        """Returns the first sentences, until they are as long as ours are to
-        be.
-        """
+        """Returns the first sentences, up to the length of our summaries."""
         return [{"summary": text} for text in self._baselines(held_out)["lead"]]

@@ -1,4 +1,4 @@
-"""What a tagger gives at words -> tags, entities in the text, and metrics."""
+"""Turns a tagger's outputs into tags, entities and metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,10 +13,10 @@ from electra_tf.tasks.task import Prediction
 
 Tags = Sequence[Sequence[str]]
 
-# Numbers of float32 that a step of the search holds at once.
+# Float32 numbers that a step of the search holds at a time.
 _CELLS = 1 << 22
-# So little decides where the model does not see a word: the default label is
-# preferred to others.
+# A tiny preference for the default label, which decides where the model does
+# not see a word.
 _SLIGHTLY = 1e-3
 
 
@@ -26,15 +26,15 @@ def word_labels(
     grammar: Grammar | None,
     default: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the labels of all words of some sentences.
+    """Chooses the labels of all words of some sentences.
 
     Args:
-      places: where the words stand.
-      outputs: of each row: with a grammar `log_probs` [L, K] of all labels,
+      places: positions of the words.
+      outputs: for each row, with a grammar `log_probs` [L, K] of all labels,
         else `label` [L] and its `log_prob` [L].
-      grammar: the valid sequences; None where all are.
-      default: the label of a word without a place; with a grammar, unless
-        its neighbours ask for another.
+      grammar: the valid sequences; None where all are valid.
+      default: the label of a word without a position; with a grammar, unless
+        its neighbours require another.
 
     Returns:
       int64 [W] labels and float32 [W] logarithms of their probabilities.
@@ -51,10 +51,8 @@ def word_labels(
 
 
 def unseen_scores(grammar: Grammar, default: int) -> np.ndarray:
-    """Returns float32 [K], of the labels of a word that the model does not
-    see.
-    """
-    # Next to the default, a label that goes on with a span.
+    """Returns scores of the labels of an unseen word, float32 [K]."""
+    # After the default, labels that continue a span are preferred.
     unseen = -_SLIGHTLY * (1 + grammar.first.astype("float32"))
     unseen[default] = 0.0
     return unseen
@@ -66,8 +64,8 @@ def _at_words(
     name: str,
     unseen: np.ndarray,
 ) -> np.ndarray:
-    """Returns [W, ...]: an output at each word, `unseen` at those without a
-    place.
+    """Returns an output at each word, [W, ...]; `unseen` if without
+    position.
     """
     words = np.nonzero(places.row >= 0)[0]
     words = words[np.argsort(places.row[words], kind="stable")]
@@ -84,13 +82,13 @@ def _at_words(
 def prediction(
     sentence: Sentence, tags: list[str], log_probs: np.ndarray, scheme: str
 ) -> Prediction:
-    """Returns `tokens`, `tags` and `entities` of a sentence.
+    """Makes a prediction: `tokens`, `tags` and `entities` of a sentence.
 
     Args:
-      sentence: its words.
-      tags: one for each.
-      log_probs: float [words], of the tags.
-      scheme: the tags'; in "none" there are no entities.
+      sentence: the sentence.
+      tags: one tag for each word.
+      log_probs: log-probabilities of the tags, float [words].
+      scheme: the tags' scheme; "none" has no entities.
     """
     tokens = sentence.tokens
     entities = []
@@ -114,7 +112,7 @@ def prediction(
 def known_tags(
     examples: Sequence[Sentence], predictions: Sequence[Prediction]
 ) -> tuple[list[list[str]], list[list[str]]]:
-    """True and predicted tags, of the sentences that have true ones."""
+    """Returns true and predicted tags, of sentences that have true ones."""
     pairs = [
         (list(sentence.tags), found["tags"])
         for sentence, found in zip(examples, predictions)
@@ -126,8 +124,8 @@ def known_tags(
 def column_text(
     examples: Sequence[Sentence], predictions: Sequence[Prediction]
 ) -> str:
-    """Returns lines of word, true tag if known, predicted tag: what conlleval
-    reads.
+    """Formats predictions for conlleval: word, true tag if known, predicted
+    tag.
 
     White space in a word becomes "_".
     """
@@ -145,22 +143,22 @@ def column_text(
 def best_labels(
     scores: np.ndarray, splits: np.ndarray, grammar: Grammar | None
 ) -> np.ndarray:
-    """Returns the labels of N sentences whose scores add up to most.
+    """Returns the valid labels of N sentences with the highest total score.
 
     Args:
-      scores: float32 [W, K], log-probabilities of all words' labels.
+      scores: log-probabilities of all words' labels, float32 [W, K].
       splits: int64 [N + 1], where each sentence starts among the words.
       grammar: which sequences may be chosen; None for any.
 
     Returns:
-      int64 [W]. Of labels with equal scores the first is taken.
+      int64 [W]; among labels with equal scores the first.
     """
     best = scores.argmax(axis=-1) if len(scores) else np.zeros([0], "int64")
     if grammar is None:
         return best
     wrong = np.nonzero(~_valid(best, splits, grammar))[0]
     lengths = np.diff(splits)
-    # By length, so that little of a batch is padding.
+    # Sorted by length, so that batches have little padding.
     wrong = wrong[np.argsort(lengths[wrong], kind="stable")]
     step = max(1, _CELLS // scores.shape[1] ** 2)
     for i in range(0, len(wrong), step):
@@ -172,7 +170,7 @@ def best_labels(
 def _valid(
     labels: np.ndarray, splits: np.ndarray, grammar: Grammar
 ) -> np.ndarray:
-    """Returns bool [N]: which sentences are valid; empty ones are."""
+    """Returns which sentences are valid, bool [N]; empty ones are."""
     ok = np.ones([len(labels)], bool)
     ok[1:] = grammar.next[labels[:-1], labels[1:]]
     full = np.nonzero(np.diff(splits))[0]
@@ -190,7 +188,7 @@ def _search(
     lengths: np.ndarray,
     grammar: Grammar,
 ) -> None:
-    """Viterbi's search in some sentences, shortest first; fills `labels`."""
+    """Fills `labels` of some sentences, shortest first, by Viterbi's search."""
 
     def barred(allowed: np.ndarray) -> np.ndarray:
         return np.where(allowed, 0.0, -np.inf).astype("float32")
@@ -202,7 +200,7 @@ def _search(
     back = np.zeros([longest, size, scores.shape[1]], "int32")
     total = first + scores[starts]  # [sentences, K]
     for t in range(1, longest):
-        here = np.searchsorted(lengths, t, "right")  # those that go on
+        here = np.searchsorted(lengths, t, "right")  # those that continue
         paths = total[here:, :, None] + between
         back[t, here:] = paths.argmax(axis=1)
         total[here:] = paths.max(axis=1) + scores[starts[here:] + t]
@@ -217,19 +215,18 @@ def _search(
 def entity_scores(
     gold: Tags, predicted: Tags, scheme: str, scorer: Scorer = "seqeval"
 ) -> dict[str, float]:
-    """Returns precision, recall and F1 of whole spans, micro-averaged, in
-    percent.
+    """Computes micro-averaged precision, recall and F1 of spans, in percent.
 
-    They differ in how they read tags that are not valid; constrained
-    decoding gives none.
+    The scorers differ in how they read invalid tags; constrained decoding gives
+    none.
 
     Args:
-      gold: tags of each sentence.
-      predicted: as many.
-      scheme: theirs, not "none".
-      scorer: "seqeval", its default mode, which is conlleval's; "strict",
-        its strict mode, to which a span that is not valid is none; or
-        "original", the original ELECTRA's.
+      gold: true tags of each sentence.
+      predicted: predicted tags of each sentence.
+      scheme: the tags' scheme, not "none".
+      scorer: "seqeval", its default mode, which equals conlleval; "strict", its
+        strict mode, which ignores invalid spans; or "original", the original
+        ELECTRA's.
     """
     if scheme in ("ioe1", "ioe2") and scorer != "seqeval":
         # The original knows no such tags, and seqeval misreads valid IOE1.
@@ -243,7 +240,7 @@ def entity_scores(
     from seqeval import scheme as schemes
     from seqeval.metrics import sequence_labeling, v1
 
-    # seqeval reads BILOU only as strictly as BILOU is, and no BMES.
+    # seqeval reads BILOU in strict mode only, and not BMES.
     renamed = scheme in ("bilou", "bmes")
     known, given = (
         [
@@ -271,7 +268,7 @@ def entity_scores(
 
 
 def type_report(gold: Tags, predicted: Tags) -> str:
-    """Returns a line for each type of span: precision, recall, F1, how many."""
+    """Returns a line for each type of span: precision, recall, F1, count."""
     from seqeval import metrics
 
     known, given = (
@@ -284,7 +281,7 @@ def type_report(gold: Tags, predicted: Tags) -> str:
 
 
 def type_scores(gold: Tags, predicted: Tags) -> dict[str, dict[str, float]]:
-    """Of each type of span precision, recall, F1 in percent, and how many."""
+    """Returns precision, recall, F1 in percent and count, of each span type."""
     counts: dict[str, list[int]] = {}
     for x, y in zip(gold, predicted):
         known = set(tagging_schemes.spans(x))
@@ -307,7 +304,7 @@ def _rates(right: int, known: int, given: int) -> dict[str, float]:
 
 
 def accuracy(gold: Tags, predicted: Tags) -> float:
-    """Returns words with the right tag, in percent."""
+    """Returns the share of words with the right tag, in percent."""
     pairs = [a == b for x, y in zip(gold, predicted) for a, b in zip(x, y)]
     return 100.0 * sum(pairs) / max(len(pairs), 1)
 

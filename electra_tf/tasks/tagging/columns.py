@@ -1,7 +1,6 @@
-"""Column files: a word and its tag a line, an empty line between sentences.
+"""Reads column files: a word and its tag on a line, blank line per sentence.
 
-CoNLL-U, comments and a column that numbers the words are recognised by what
-the file holds.
+CoNLL-U, comments and a column that numbers the words are recognised by content.
 """
 
 import collections
@@ -22,20 +21,20 @@ from electra_tf.text import inputs
 
 _log = logging.getLogger(__name__)
 _DOCUMENT_START = "-DOCSTART-"
-# Marks of CoNLL-2012, which are no words.
+# Marks of CoNLL-2012 that are not words.
 _DOCUMENT_MARKS = ("#begin document", "#end document", "###MEDLINE:")
 # CoNLL-2012: word and named entity; the columns after these vary.
 _ONTONOTES = (3, 10)
-_LANGUAGE = re.compile("[a-z]{2,3}(-[a-z]+)*:")  # before words, of WikiANN
-# Not Unicode's white space: words may hold such.
+_LANGUAGE = re.compile("[a-z]{2,3}(-[a-z]+)*:")  # WikiANN's prefix of words
+# Only ASCII white space: words may contain Unicode's.
 _WHITE_SPACE = re.compile("[ \t]+")
-# CoNLL-U: "3-4" and "5.1" are no words of the sentence.
+# CoNLL-U: lines "3-4" and "5.1" are not words of the sentence.
 _WORD_NAMES = ("word", "words", "token", "tokens")
 _TAG_NAMES = ("tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags")
 _WORD_NUMBER = re.compile("[0-9]+")
 _ANY_NUMBER = re.compile("[0-9]+([-.][0-9]+)?")
 _CONLLU_WIDTH = 10
-_SURVEYED = 20_000  # lines that are looked at before a file is read
+_SURVEYED = 20_000  # lines that are inspected before a file is read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +43,11 @@ class _Survey:
 
     Attributes:
       conllu: whether it is CoNLL-U.
-      width: the usual number of columns; 0 where it has no words.
-      tags: what stands in the last column of lines that begin with no "#".
+      width: the usual number of columns; 0 for a file without words.
+      tags: values in the last column of lines that do not begin with "#".
       numbered: whether the first column numbers the words of sentences.
-      tabbed: whether tabs alone divide columns, and words hold spaces.
-      ontonotes: whether it is of CoNLL-2012.
+      tabbed: whether only tabs separate columns, and words contain spaces.
+      ontonotes: whether it has the form of CoNLL-2012.
     """
 
     conllu: bool
@@ -69,24 +68,26 @@ def read_columns(
 ) -> list[Sentence]:
     """Returns the sentences of a column file, in order.
 
-    Lines that begin with -DOCSTART- are passed over, and so are comments. In
-    CoNLL-U so are lines whose number is a range or has a point.
+    Lines that begin with -DOCSTART- and comments are skipped, in CoNLL-U also
+    lines whose number is a range or has a point.
 
     Args:
-      path: the file; `.gz`, `.xz` and `.zst` too.
-      token_column: of the words, from 0, or from -1 back; None is the first
-        that does not number the words (in CoNLL-U the second).
-      tag_column: of the tags; None is the last (in CoNLL-U the fourth,
-        UPOS). The token column again, in a file that has but one: no tags.
+      path: the file; `.gz`, `.xz` and `.zst` are accepted.
+      token_column: number of the words' column, from 0, or from -1 backwards;
+        None is the first that does not number the words (in CoNLL-U the
+        second).
+      tag_column: number of the tags' column; None is the last (in CoNLL-U the
+        fourth, UPOS). In a file with a single column it is the token column,
+        and there are no tags.
       separator: between columns; None is white space (in CoNLL-U a tab).
-      format: "conll" or "conllu"; "auto" takes it from the name, or from what
-        the file holds.
-      comment: what comments begin with. None takes lines before a sentence
-        that begin with "#" and white space and are no word with its tag; ""
-        takes none.
+      format: "conll" or "conllu"; "auto" detects it by name or content.
+      comment: prefix of comments. None takes lines before a sentence that begin
+        with "#" and white space and are not a word with its tag; "" means that
+        there are no comments.
 
     Raises:
-      UserError: unreadable, ragged, without words; file and line are named.
+      UserError: the file is unreadable, has no words, or its lines differ in
+        columns; file and line are named.
     """
     survey = _survey(path, separator)
     conllu = format == "conllu"
@@ -162,7 +163,7 @@ def read_columns(
 
 
 def _without_brackets(sentences: list[Sentence]) -> list[Sentence]:
-    """Tags of brackets, as CoNLL-2012 has them, as BIO."""
+    """Converts CoNLL-2012's tags of brackets to BIO."""
     tags = [from_brackets(sentence.tags or ()) for sentence in sentences]
     if None in tags or not any(set(found or ()) - {OUTSIDE} for found in tags):
         return sentences
@@ -173,7 +174,7 @@ def _without_brackets(sentences: list[Sentence]) -> list[Sentence]:
 
 
 def _without_language(sentences: list[Sentence], path: str) -> list[Sentence]:
-    """Returns words without what WikiANN writes before each of them: "en:"."""
+    """Removes WikiANN's prefix of words, such as "en:"."""
     found = _LANGUAGE.match(sentences[0].tokens[0])
     if found is None or not all(
         token.startswith(found[0])
@@ -192,7 +193,7 @@ def _without_language(sentences: list[Sentence], path: str) -> list[Sentence]:
 
 
 def _names_columns(cells: Sequence[str], columns: tuple[int, int]) -> bool:
-    """Returns whether a first line says "word tag", or the like."""
+    """Returns whether a first line is a header such as "word tag"."""
     try:
         word, tag = (cells[column].lower() for column in columns)
     except IndexError:
@@ -203,7 +204,7 @@ def _names_columns(cells: Sequence[str], columns: tuple[int, int]) -> bool:
 def _cells(line: str, separator: str | None) -> list[str]:
     if separator is not None:
         return line.split(separator)
-    # Nearly always one blank or one tab divides: several times as fast.
+    # Usually one space or tab separates: this path is several times as fast.
     cells = line.split("\t" if "\t" in line else " ")
     if "" in cells or (" " in line and "\t" in line):
         return _WHITE_SPACE.split(line.strip(" \t"))
@@ -249,7 +250,7 @@ def _survey(path: str, separator: str | None) -> _Survey:
 
     for number, line in text_lines(path):
         if number > _SURVEYED:
-            numbers.clear()  # it may be half a sentence
+            numbers.clear()  # the last sentence may be incomplete
             break
         ontonotes |= line.startswith("#begin document")
         if not line.strip(" \t") or line.startswith(_DOCUMENT_START):

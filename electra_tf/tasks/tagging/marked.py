@@ -1,8 +1,8 @@
-"""Spans that are marked in a text by its characters -> tags of its words.
+"""Converts spans marked by characters of a text to tags of its words.
 
-As spaCy, doccano and others write them: [[0, 4, "ORG"]], or objects with
-`start`, `end` and `label`; and as CLUENER does: {"name": {"Ann": [[0, 2]]}},
-where the last character counts. Or in the text itself, as MASSIVE has them:
+Spans are lists as of spaCy and doccano, [[0, 4, "ORG"]], or objects with
+`start`, `end` and `label`; or they have CLUENER's form, {"name": {"Ann": [[0,
+2]]}}, where the end is inclusive; or they are marked in the text as in MASSIVE:
 "wake me at [time : nine am]".
 """
 
@@ -32,14 +32,14 @@ def spans_in(value: Any, text: str) -> list[Span] | None:
     """Returns the spans that a value marks in a text, in order.
 
     Args:
-      value: of one of `COLUMNS`.
-      text: what they are marked in.
+      value: value of one of `COLUMNS`.
+      text: the text that they are marked in.
 
     Returns:
-      Spans of characters; None where it is nothing that marks spans.
+      Spans of characters; None where the value does not mark spans.
 
     Raises:
-      ValueError: a span that is not in the text.
+      ValueError: a span is not in the text.
     """
     found: list[Span] = []
     if isinstance(value, Mapping):
@@ -66,11 +66,11 @@ def spans_in(value: Any, text: str) -> list[Span] | None:
 
 
 def of_label_studio(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns a task of Label Studio as a text with spans; others as they are.
+    """Converts a task of Label Studio to a text with spans.
 
     Args:
-      record: with `data` and `annotations`; the first of these counts, and
-        of its results those that mark spans.
+      record: has `data` and `annotations`; the first annotation's results that
+        mark spans are taken. Other records are returned unchanged.
     """
     data, made = record.get("data"), record.get("annotations")
     if not isinstance(data, Mapping) or not isinstance(made, list):
@@ -84,9 +84,7 @@ def of_label_studio(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def annotated(text: str, place: str) -> Sentence:
-    """Returns the words and tags of a text of MASSIVE; blanks divide the
-    words.
-    """
+    """Returns words and tags of a text of MASSIVE, split at spaces."""
     tokens: list[str] = []
     found: list[Span] = []
     end = 0
@@ -115,20 +113,19 @@ def _span(item: Any) -> Span | None:
 
 
 def sentence(text: str, spans: list[Span], place: str) -> tuple[Sentence, int]:
-    """Returns words of a text with tags of BIO, and the spans that do not fit
-    them.
+    """Tags the words of a text in BIO, and counts spans that do not fit them.
 
-    A word belongs to a span if any of its characters does; of spans that
-    overlap the first counts.
+    A word belongs to a span if any of its characters does; among overlapping
+    spans the first is taken.
 
     Args:
-      text: it.
-      spans: in it, in order.
-      place: where it stands.
+      text: the text.
+      spans: the spans in it, in order.
+      place: its place, for messages.
 
     Returns:
-      The sentence; and how many spans begin or end within a word, overlap
-      another or hold no word.
+      The sentence, and the number of spans that begin or end within a word,
+      overlap another or contain no word.
     """
     words, starts = split_words(text)
     ends = [start + len(word) for start, word in zip(starts, words)]

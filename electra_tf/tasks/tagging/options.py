@@ -1,4 +1,4 @@
-"""The options of tagging, and what the members of the family have of them."""
+"""Defines the options of tagging, and the presets of its members."""
 
 import dataclasses
 from typing import Annotated, Any, Literal
@@ -8,8 +8,8 @@ from electra_tf.tasks.splits import SplitOptions
 
 Scorer = Literal["seqeval", "strict", "original"]
 
-# What members of the family have in place of "auto" and null.
-# The columns of rows that a member takes first.
+# Options of the family's members, in place of "auto" and null. The columns of
+# rows that a member takes first.
 COLUMNS = {
     "pos": ("pos_tags", "upos", "pos", "xpos"),
     "conll2000": ("chunk_tags", "chunks"),
@@ -19,7 +19,7 @@ MEMBERS: dict[str, dict[str, Any]] = {
     "conll2003": {},
     "wnut17": {"separator": "tab"},
     "msra": {},
-    # Number, word, tag, tag of what is nested in it.
+    # Number, word, tag, tag of the nested span.
     "germeval2014": {
         "separator": "tab", "token_column": 1, "tag_column": 2,
     },

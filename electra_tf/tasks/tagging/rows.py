@@ -1,6 +1,6 @@
-"""Sentences that are rows, of JSON Lines, JSON, Parquet, Arrow and tables.
+"""Reads sentences that are rows of JSON Lines, JSON, Parquet, Arrow, tables.
 
-Of a table a row may be a word, too, where a column tells the sentences.
+The rows of a table may also be words, where a column numbers the sentences.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from electra_tf.tasks.tagging.words import Sentence, split_words
 
 _log = logging.getLogger(__name__)
 _TOKENS = ("tokens", "words", "text", "utt", "sentence")
-# Columns of tables with a word a row.
+# Columns of tables with a word in each row.
 _WORD, _TAG = ("word", "token"), ("tag", "label", "ner_tag", "ner")
 TEXTS = ("text", "utt", "sentence")
 _SENTENCE = (
@@ -26,23 +26,23 @@ _TAGS = (
     "tags", "ner_tags", "labels", "label", "ner", "slots", "slot_labels",
     "bio_tags", "chunk_tags", "pos_tags", "upos", "xpos",
 )  # fmt: skip
-_NO_NUMBER = ("", "nan", "none", "null")  # of a sentence, as pandas writes it
-_LONG = 1000  # words of a sentence that is hardly one
+_NO_NUMBER = ("", "nan", "none", "null")  # empty cells, as pandas writes them
+_LONG = 1000  # words above which it is hardly a sentence
 
 
 def row_layout(path: str, format: str) -> formats.Layout | None:
-    """Returns how the rows of a file are written; None for column files.
+    """Detects how the rows of a file are written; None for column files.
 
     Args:
       path: the file.
-      format: as the options say.
+      format: the option `format`.
     """
     if format != "auto" or path.lower().endswith((".conllu", ".conll")):
         return None
     try:
         found = formats.detect(path)
     except UserError:
-        return None  # words alone, or of one column
+        return None  # only words, in a single column
     if found.format not in ("tsv", "csv"):
         return found
     try:
@@ -63,7 +63,7 @@ def row_layout(path: str, format: str) -> formats.Layout | None:
 
 
 def _is_of_words(names: Collection[str]) -> bool:
-    """Returns whether the columns are those of a table with a word a row."""
+    """Returns whether the columns are those of a table with a word per row."""
     return all(set(names).intersection(some) for some in (_WORD, _TAG))
 
 
@@ -75,27 +75,27 @@ def read_rows(
     preferred: Sequence[str] = (),
     tagged: bool = True,
 ) -> list[Sentence]:
-    """Returns the sentences of a file with one a row, in order.
+    """Reads the sentences of a file of rows, in order.
 
     A row has a list of words (`tokens`, `words`) and one of tags (`tags`,
-    `ner_tags`, `labels`, ...); the first of these names that is there. In a
-    table these are printed lists, or texts with spaces; or a row is a word
-    (`word`, `tag`) and a third column tells its sentence, at its first word
-    or at all of them, or an empty row ends it. Or a text has its spans marked
-    by their characters; see `marked`.
+    `ner_tags`, `labels`, ...; the first of these names that exists). In a table
+    these are printed lists, or texts with spaces; or a row is a word (`word`,
+    `tag`), and a third column numbers its sentence, at the first word or at all
+    words, or an empty row ends it. Or a row is a text with spans marked by
+    characters; see `marked`.
 
     Args:
       path: the file, or a folder of `datasets`.
       layout: how it is written.
-      tag_column: that of the tags; None finds it.
-      tag_names: of the tags, which are numbers.
-      preferred: columns that are looked for first.
-      tagged: whether there must be tags; of texts without any the words are
-        told then.
+      tag_column: name of the tags' column; None finds it.
+      tag_names: names of the tags, where the file has numbers.
+      preferred: columns that are preferred.
+      tagged: whether tags are required; if not, plain texts are split into
+        words.
 
     Raises:
-      UserError: unreadable, without words, or other numbers of words and
-        tags; the place is named.
+      UserError: the file is unreadable or has no words, or a sentence has
+        different numbers of words and tags; the place is named.
     """
     found: list[Sentence] = []
     table = layout.format in ("tsv", "csv")
@@ -106,7 +106,7 @@ def read_rows(
         record = row if table else dict(marked.of_label_studio(row))
         if not told:
             told = True
-            _tell(record, names, path)
+            _log_choice(record, names, path)
         text = next((record[n] for n in TEXTS if n in record), None)
         if isinstance(text, str) and not _of_texts(record.get("tokens")):
             made = _marked(record, text, tag_column, place, table)
@@ -162,8 +162,10 @@ def read_rows(
     return found
 
 
-def _tell(record: Mapping[str, Any], names: Sequence[str], path: str) -> None:
-    """Says which of several columns of tags is taken."""
+def _log_choice(
+    record: Mapping[str, Any], names: Sequence[str], path: str
+) -> None:
+    """Logs which of several columns of tags is taken."""
     lists = [
         name
         for name in dict.fromkeys(names)
@@ -187,7 +189,9 @@ def _marked(
     place: str,
     table: bool,
 ) -> tuple[Sentence, int, int] | None:
-    """Returns a text with marked spans, their number and that of odd ones."""
+    """Returns a sentence with marked spans, their number and misfits'
+    number.
+    """
     annotated = record.get(marked.ANNOTATED)
     if column is None and isinstance(annotated, str):
         return marked.annotated(annotated, place), 0, 0
@@ -233,7 +237,7 @@ def _rows(
         ({name.lower(): v for name, v in record.items()}, place)
         for record, place in rows
     )
-    # Blank rows before the first end no sentence.
+    # Blank rows before the first sentence do not end one.
     first = next((row for row in lower if row[0] or not table), None)
     if first is None:
         return iter(())
@@ -246,9 +250,7 @@ def _rows(
 def _sentences(
     rows: Iterator[tuple[dict[str, Any], str]],
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yields rows of words -> of sentences; an empty number is that before
-    it.
-    """
+    """Groups rows of words to sentences; an empty number repeats the last."""
     number = None
     words: list[str] = []
     tags: list[str] = []
@@ -303,10 +305,10 @@ def _listed(
 
 
 def printed(text: str, place: str) -> Any:
-    """Returns a printed list, or else the parts between white space.
+    """Parses a printed list, or splits a text at white space.
 
     Raises:
-      UserError: a list of texts that is cut off or damaged.
+      UserError: a printed list is truncated or damaged.
     """
     if text.startswith("[") and text.endswith("]"):
         try:

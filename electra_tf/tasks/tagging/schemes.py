@@ -1,7 +1,7 @@
-"""How tags spell spans of words: BIO, IOB1, IOE1, IOE2, BIOES, BILOU, BMES.
+"""Converts spans of words to tags and back: BIO, IOB1, IOE1, BIOES and so on.
 
-A tag is "O", or a letter, a hyphen and a type: "B-PER". The letters say where
-in its span a word stands:
+A tag is "O", or a letter, a hyphen and a type: "B-PER". The letter is the place
+of a word in its span:
 
   bio    B at the first word, I at the others (also called IOB2)
   iob1   I; B at the first word of a span that follows one of the same type
@@ -11,7 +11,7 @@ in its span a word stands:
   ioe1   I; E at the last word of a span that one of the same type follows
   ioe2   E at the last word, I at the others
 
-In the scheme "none" tags are names that spell nothing: parts of speech.
+In the scheme "none" tags do not mark spans: parts of speech.
 """
 
 import itertools
@@ -31,16 +31,16 @@ _LETTERS = {
     "bio": "BIIB", "iob1": "IIII", "ioe1": "IIII", "ioe2": "IIEE",
     "bioes": "BIES", "bilou": "BILU", "bmes": "BMES",
 }  # fmt: skip
-# What a scheme writes besides, between spans of one type.
+# Further letters of a scheme, between spans of one type.
 _BETWEEN = {"iob1": "B", "ioe1": "E"}
 _SPAN_TAG = re.compile(r"O|[BIESLUM](-.+)?", re.DOTALL)
 _BRACKETS = re.compile(r"\*\)?|\([^()*\s]+(\*\)?|\))")
-# Letters as BIOES has them.
+# Letters -> those of BIOES.
 _ALIASES = {"L": "E", "U": "S", "M": "I"}
 
 
 class Span(NamedTuple):
-    """Words of one type."""
+    """A span of words, with its type."""
 
     start: int
     end: int  # exclusive
@@ -48,18 +48,18 @@ class Span(NamedTuple):
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """Returns ("B", "PER") of "B-PER"; ("O", "") of "O"."""
+    """Splits "B-PER" into ("B", "PER"), "O" into ("O", "")."""
     letter, _, kind = tag.partition("-")
     return letter, kind
 
 
 def join_tag(letter: str, kind: str) -> str:
-    """Returns the reverse of `split_tag`."""
+    """Joins letter and type: the reverse of `split_tag`."""
     return f"{letter}-{kind}" if kind else letter
 
 
 def belongs(tag: str, scheme: str) -> bool:
-    """Returns whether a tag can be of a scheme, whatever stands around it."""
+    """Returns whether a tag exists in a scheme, whatever its neighbours."""
     if scheme == "none":
         return True
     if tag == OUTSIDE:
@@ -68,30 +68,29 @@ def belongs(tag: str, scheme: str) -> bool:
 
 
 def letters_of(scheme: str) -> set[str]:
-    """Returns all letters that a scheme has."""
+    """Returns all letters of a scheme."""
     return {*_LETTERS[scheme], *_BETWEEN.get(scheme, "")}
 
 
 def in_bioes(tag: str) -> str:
-    """Returns a tag of BILOU or BMES with the letter that BIOES has for it."""
+    """Converts a tag of BILOU or BMES to BIOES."""
     return _ALIASES.get(tag[:1], tag[:1]) + tag[1:]
 
 
 def looks_like_spans(tag: str) -> bool:
-    """Returns whether a tag is one like "B-PER", of any scheme, or "O"."""
+    """Returns whether a tag is like "B-PER", in any scheme, or "O"."""
     return bool(_SPAN_TAG.fullmatch(tag)) and (tag == OUTSIDE or "-" in tag)
 
 
 def detect(sentences: Iterable[Sequence[str]]) -> str:
-    """Returns the scheme that these tags are of.
+    """Detects the scheme of tags.
 
-    Tags of B, I and O are IOB1 if reading them as BIO finds more mistakes
-    than reading them as IOB1 does; tags of I, E and O are IOE1 the same way,
-    else IOE2. Where some tag is none that spells a span,
-    or the letters are mixed, the scheme is "none".
+    Tags of B, I and O are IOB1 if they have fewer mistakes when read as IOB1
+    than as BIO; tags of I, E and O are IOE1 or IOE2 in the same way. Where a
+    tag does not mark a span, or letters are mixed, the scheme is "none".
 
     Args:
-      sentences: tags of each.
+      sentences: the tags of each sentence.
     """
     bigrams = {
         pair
@@ -135,10 +134,10 @@ def _same_span_type(before: str, tag: str) -> bool:
 
 
 def spans(tags: Sequence[str]) -> list[Span]:
-    """Returns the spans that tags of any scheme spell, as conlleval reads them.
+    """Returns the spans that tags of any scheme mark, as conlleval reads them.
 
-    Mistakes are read too: a span begins at a word with B or S, after E or S,
-    after O, and where the type changes. It is what `seqeval` reads.
+    Invalid tags are read too: a span begins at a word with B or S, after E or
+    S, after O, and where the type changes. `seqeval` reads the same.
     """
     found: list[Span] = []
     start, before, kind_before = 0, OUTSIDE, ""
@@ -157,8 +156,8 @@ def spans(tags: Sequence[str]) -> list[Span]:
 def joined_spans(tags: Sequence[str]) -> list[Span]:
     """Returns the spans as the original reads them.
 
-    They begin at B or S and after O alone, and have the type of their last
-    word. On valid tags of BIO and BIOES that is what `spans` finds.
+    They begin only at B or S and after O, and have the type of their last word.
+    On valid tags of BIO and BIOES the result equals `spans`.
     """
     cuts = [
         i
@@ -173,12 +172,12 @@ def joined_spans(tags: Sequence[str]) -> list[Span]:
 
 
 def write(found: Iterable[Span], length: int, scheme: str) -> list[str]:
-    """Tags that spell some spans.
+    """Returns the tags that mark some spans.
 
     Args:
       found: spans that do not overlap, in order.
-      length: words.
-      scheme: of `SCHEMES`, "none" aside.
+      length: number of words.
+      scheme: one of `SCHEMES`, except "none".
     """
     first, inside, last, alone = tuple(_LETTERS[scheme])
     tags = [OUTSIDE] * length
@@ -198,10 +197,10 @@ def write(found: Iterable[Span], length: int, scheme: str) -> list[str]:
 
 
 def from_brackets(tags: Sequence[str]) -> list[str] | None:
-    """Tags of BIO for those of CoNLL-2012: "(ORG*", "*", "*)", "(GPE)".
+    """Converts tags of CoNLL-2012 to BIO: "(ORG*", "*", "*)", "(GPE)".
 
     Returns:
-      None where they are no such tags.
+      The tags; None where they are not of that form.
     """
     if not all(_BRACKETS.fullmatch(tag) for tag in tags):
         return None
@@ -216,14 +215,14 @@ def from_brackets(tags: Sequence[str]) -> list[str] | None:
 
 
 def convert(tags: Sequence[str], scheme: str) -> list[str]:
-    """Tags of any scheme -> valid tags of this one, for the same `spans`."""
+    """Converts tags to valid tags of another scheme, with the same `spans`."""
     if scheme == "none":
         return list(tags)
     return write(spans(tags), len(tags), scheme)
 
 
 def labels(types: Iterable[str], scheme: str) -> tuple[str, ...]:
-    """Returns all tags of a scheme for some types: "O", then type by type."""
+    """Returns all tags of a scheme for some types: "O", then by type."""
     letters = sorted(letters_of(scheme), key="BIMELSU".index)
     return (
         OUTSIDE,
@@ -232,18 +231,18 @@ def labels(types: Iterable[str], scheme: str) -> tuple[str, ...]:
 
 
 class Grammar(NamedTuple):
-    """Which sequences of K labels are valid; all bool."""
+    """Which sequences of K labels are valid, as bool arrays."""
 
-    first: np.ndarray  # [K] may a sentence begin with it
-    next: np.ndarray  # [K, K] may the second follow the first
-    last: np.ndarray  # [K] may a sentence end with it
+    first: np.ndarray  # [K], whether a sentence may begin with it
+    next: np.ndarray  # [K, K], whether the second may follow the first
+    last: np.ndarray  # [K], whether a sentence may end with it
 
 
 def grammar(names: Sequence[str], scheme: str) -> Grammar:
     """Returns the valid sequences of labels of a scheme.
 
     Args:
-      names: the labels.
+      names: names of the labels.
       scheme: their scheme; in "none" everything is valid.
     """
     size = len(names)

@@ -1,4 +1,4 @@
-"""Tags of spans in other spellings: "PER-B", "B_PER", "b-per"."""
+"""Normalises tags of spans in other spellings: "PER-B", "B_PER", "b-per"."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from electra_tf.tasks.tagging import schemes
 
 _LETTERS = "BIESLUM"
-# Spelling in words -> what its tags match; letter and type by name.
+# Description of a spelling -> pattern of its tags, with letter and type.
 _FORMS = {
     "B-PER": re.compile(rf"(?P<letter>[{_LETTERS}])-(?P<kind>.+)"),
     "B_PER": re.compile(rf"(?P<letter>[{_LETTERS}])_(?P<kind>.+)"),
@@ -21,13 +21,13 @@ _USUAL = "B-PER"
 
 
 def find(tags: Collection[str]) -> str | None:
-    """Says how tags are spelled, as the form of "B-PER" in that spelling.
+    """Detects how tags are spelled; returns "B-PER" in that spelling.
 
     Args:
-      tags: the different ones of a file.
+      tags: the distinct tags of a file.
 
     Returns:
-      None where they are spelled as usual, or do not all spell spans.
+      The spelling; None where it is the usual one, or some tag marks no span.
     """
     inside = [tag for tag in tags if tag.upper() != schemes.OUTSIDE]
     plain = all(schemes.looks_like_spans(tag) for tag in inside)
@@ -38,13 +38,13 @@ def find(tags: Collection[str]) -> str | None:
         if not all(found):
             continue
         letters = {match["letter"].upper() for match in found if match}
-        if letters & set("BISU"):  # a span has to begin somehow
+        if letters & set("BISU"):  # without these a span could not begin
             return name
     return None
 
 
 def plain(tags: Iterable[str], spelling: str) -> Mapping[str, str]:
-    """Returns each tag -> the same one in the usual spelling."""
+    """Returns tag -> the same tag in the usual spelling."""
     form = _FORMS[spelling]
     found = {}
     for tag in tags:
@@ -59,11 +59,10 @@ def plain(tags: Iterable[str], spelling: str) -> Mapping[str, str]:
 
 
 def types_alone(counts: Mapping[str, int]) -> bool:
-    """Returns whether tags are types of spans without letters, and "O" the
-    most.
+    """Returns whether tags are span types without letters, and mostly "O".
 
     Args:
-      counts: words of each tag.
+      counts: number of words with each tag.
     """
     inside = [tag for tag in counts if tag.upper() != schemes.OUTSIDE]
     most = max(counts, key=lambda tag: counts[tag], default="")
@@ -77,8 +76,8 @@ def types_alone(counts: Mapping[str, int]) -> bool:
 
 
 def share_like_spans(tags: Collection[str]) -> float:
-    """Returns the share of the tags, "O" aside, that some spelling of spans
-    has.
+    """Returns the share of tags, except "O", that a spelling of spans
+    matches.
     """
     inside = [tag for tag in tags if tag.upper() != schemes.OUTSIDE]
     like = [

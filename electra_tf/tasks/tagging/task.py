@@ -1,7 +1,7 @@
-"""Tagging: a tag for each word. Chunks, named entities, parts of speech.
+"""Tags each word: chunks, named entities, parts of speech.
 
-A word is a column of a file, or found in a text; its tag is predicted at its
-first piece. Every word gets one, in sentences of any length.
+Words come from a column of a file, or are found in a text. A word's tag is
+predicted at its first piece. Every word gets a tag, in sentences of any length.
 """
 
 import collections
@@ -39,14 +39,14 @@ from electra_tf.tasks.task import FileTask, Prediction
 from electra_tf.text.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
-_MOST = 0.5  # of the tags: then they are meant to spell spans
+_MOST = 0.5  # share of the tags above which they are meant to mark spans
 
 
 class Tagging(FileTask):
-    """The task; see `tasks.task.Task`.
+    """The tagging task; see `tasks.task.Task`.
 
-    `state`: `scheme` of the data, `labels` that the model learns, `learned`,
-    their scheme, and `default`, the most frequent tag.
+    `state` has `scheme`, the data's; `labels` that the model learns, and
+    `learned`, their scheme; and `default`, the most frequent tag.
     """
 
     Options: ClassVar[type] = TaggingOptions
@@ -68,7 +68,7 @@ class Tagging(FileTask):
 
     @property
     def metric(self) -> str:  # type: ignore[override]
-        """Entity F1; of tags that spell no entities, accuracy."""
+        """Entity F1, or accuracy where tags do not mark spans."""
         return "accuracy" if self.state.get("scheme") == "none" else "f1"
 
     # --- examples ----------------------------------------------------------
@@ -113,7 +113,7 @@ class Tagging(FileTask):
         return sentences
 
     def _check_numbers(self, sentences: Sequence[Sentence], path: str) -> None:
-        """Tells of tags that are numbers, whose names nobody knows."""
+        """Warns of tags that are numbers without names."""
         tags = {tag for s in sentences for tag in s.tags or ()}
         if tags and all(tag.isdigit() for tag in tags):
             _log.warning(
@@ -124,7 +124,7 @@ class Tagging(FileTask):
     def _with_letters(
         self, sentences: list[Sentence], path: str
     ) -> list[Sentence]:
-        """Tags that are types alone, as IOB1: "I-PER" for "PER"."""
+        """Converts tags that are only types to IOB1: "PER" to "I-PER"."""
         counts = collections.Counter(t for s in sentences for t in s.tags or ())
         known = self.state.get("types_alone")
         if known is None and not self.trained:
@@ -155,19 +155,21 @@ class Tagging(FileTask):
 
     @property
     def _scheme_option(self) -> str:
-        """As the options say, or the member of the family."""
+        """Returns the scheme of the options, or of the family's member."""
         if self.options.scheme == "io":
-            return "iob1"  # as they are read
+            return "iob1"  # as `_with_letters` makes them
         if self.options.scheme != "auto":
             return self.options.scheme
         return self._usual.get("scheme", "auto")
 
     def identity(self, example: Sentence) -> str:
-        """Returns its words."""
+        """Returns the sentence's words."""
         return " ".join(example.tokens)
 
     def _check(self, sentences: Sequence[Sentence]) -> None:
-        """Tags that are of another scheme, or that training did not have."""
+        """Refuses tags of another scheme, and warns of tags unknown to
+        training.
+        """
         scheme = self.state["scheme"]
         known = set(self.known())
         new: collections.Counter[str] = collections.Counter()
@@ -191,7 +193,7 @@ class Tagging(FileTask):
             )  # fmt: skip
 
     def known(self) -> Sequence[str]:
-        """Returns all tags that can be predicted, as the data spells them."""
+        """Returns all tags that can be predicted, in the data's scheme."""
         scheme, labels = self.state["scheme"], self.state["labels"]
         if scheme == self.state["learned"]:
             return labels
@@ -286,7 +288,7 @@ class Tagging(FileTask):
         return found
 
     def asked(self, record: Mapping[str, Any], place: str) -> Sentence:
-        """Returns the same; what holds no word has no tags."""
+        """Makes a sentence; a text without a word has no tags."""
         name = "tokens"
         if name not in record and isinstance(record.get("words"), list):
             name = "words"
@@ -312,7 +314,9 @@ class Tagging(FileTask):
         return Sentence(words, text=text, starts=starts, place=place)
 
     def record(self, item: Any) -> Mapping[str, Any]:
-        """Returns a text, a list of words, or a mapping with one of them."""
+        """Makes a record from a text, a list of words, or a mapping with
+        one.
+        """
         if isinstance(item, list | tuple):
             return {"tokens": list(item)}
         return super().record(item)
@@ -320,14 +324,16 @@ class Tagging(FileTask):
     # --- the model's side --------------------------------------------------
 
     def head(self) -> TaskHeadConfig:
-        """Scores of the labels, for each token."""
+        """Returns a head with scores of the labels for each token."""
         labels = tuple(self.state["labels"])
         return TaskHeadConfig("token", len(labels), labels)
 
     def features(
         self, tokenizer: Tokenizer, examples: Sequence[Sentence], training: bool
     ) -> Features:
-        """Returns `[CLS] words [SEP]`; a word is tagged at its first piece."""
+        """Returns rows `[CLS] words [SEP]`, labels at each word's first
+        piece.
+        """
         labels = None
         if training:
             numbers = {tag: i for i, tag in enumerate(self.state["labels"])}
@@ -355,7 +361,7 @@ class Tagging(FileTask):
         return found
 
     def loss(self, outputs: Any, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Returns [B]: cross-entropy of the words; each weighs the same."""
+        """Returns the loss, [B]: cross-entropy, each word weighing the same."""
         labels = batch["labels"]  # [B, L]
         tagged = tf.cast(labels >= 0, tf.float32)
         words = tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -364,8 +370,8 @@ class Tagging(FileTask):
         return tf.reduce_sum(words * tagged, axis=-1) * batch["scale"]
 
     def outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Returns all labels' scores where a search needs them, or the best
-        ones.
+        """Returns all labels' scores where a search needs them, else the
+        best.
         """
         log_probs = tf.nn.log_softmax(outputs.logits)  # [B, L, K]
         if self.grammar() is not None:
@@ -376,9 +382,7 @@ class Tagging(FileTask):
         }
 
     def grammar(self) -> tagging_schemes.Grammar | None:
-        """Returns which sequences of labels are predicted; None where all may
-        be.
-        """
+        """Returns the valid sequences of labels; None where all are valid."""
         learned = self.state["learned"]
         if learned == "none" or not self.options.constrained:
             return None
@@ -394,9 +398,9 @@ class Tagging(FileTask):
     ) -> list[Prediction]:
         """Returns `tokens`, `tags` and `entities` of each sentence.
 
-        An entity has its `type`, where it starts and ends in the given text
-        (given tokens are thought of with a space between), its `text`, and
-        the product of its tags' probabilities.
+        An entity has its `type`, its start and end in the given text (given
+        tokens count as joined by spaces), its `text`, and the product of its
+        tags' probabilities.
         """
         labels, log_probs = tagging_answers.word_labels(
             features.extra, outputs, self.grammar(), self.default_label()
@@ -416,7 +420,7 @@ class Tagging(FileTask):
         return found
 
     def default_label(self) -> int:
-        """Returns the label of words of which the model sees nothing."""
+        """Returns the label of words without a token."""
         names = self.state["labels"]
         if self.state["learned"] == "none":
             return names.index(self.state["default"])
@@ -426,7 +430,7 @@ class Tagging(FileTask):
     def scores(
         self, examples: Sequence[Sentence], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Entity F1, precision, recall; and the accuracy of words."""
+        """Returns entity F1, precision, recall, and the accuracy of words."""
         gold, given = tagging_answers.known_tags(examples, predictions)
         if not gold:
             return {}
@@ -444,9 +448,7 @@ class Tagging(FileTask):
         examples: Sequence[Sentence],
         predictions: Sequence[Prediction],
     ) -> dict[str, bytes]:
-        """Returns the column form that `conlleval` reads, and scores by
-        type.
-        """
+        """Returns a column file for `conlleval`, and scores by type."""
         text = tagging_answers.column_text(examples, predictions)
         found = {f"{split}_predictions.txt": text}
         gold, given = tagging_answers.known_tags(examples, predictions)
@@ -456,9 +458,7 @@ class Tagging(FileTask):
         return {name: text.encode("utf-8") for name, text in found.items()}
 
     def classes(self, examples: Sequence[Sentence]) -> dict[str, int]:
-        """Returns words of each tag; of tags that spell spans, spans of each
-        type.
-        """
+        """Counts the words of each tag, or the spans of each type."""
         counts: collections.Counter[str] = collections.Counter()
         for sentence in examples:
             tags = sentence.tags or ()
@@ -471,7 +471,7 @@ class Tagging(FileTask):
     def one_answer(
         self, examples: Sequence[Sentence], predictions: Sequence[Prediction]
     ) -> str | None:
-        """See `Task.one_answer`; of all words."""
+        """Returns the tag that all words get; see `Task.one_answer`."""
         gold, given = tagging_answers.known_tags(examples, predictions)
         said = {tag for tags in given for tag in tags}
         true = {tag for tags in gold for tag in tags}
@@ -489,7 +489,7 @@ class Tagging(FileTask):
     def constant(
         self, train: Sequence[Sentence], held_out: Sequence[Sentence]
     ) -> list[Prediction]:
-        """Returns every word has the most frequent tag."""
+        """Predicts the most frequent tag for every word."""
         tag = self.state["default"]
         return [
             {"tokens": list(s.tokens), "tags": [tag] * len(s.tokens),
@@ -499,7 +499,7 @@ class Tagging(FileTask):
 
 
 def _usually_spelled(sentences: list[Sentence], path: str) -> list[Sentence]:
-    """Returns sentences with their tags as "B-PER", however the file spells
+    """Returns sentences with tags like "B-PER", however the file spells
     them.
     """
     tags = {tag for sentence in sentences for tag in sentence.tags or ()}
@@ -521,7 +521,7 @@ def _usually_spelled(sentences: list[Sentence], path: str) -> list[Sentence]:
 
 
 def _shown(sentence: Sentence) -> str:
-    """Returns the columns of a sentence's first line, for a message."""
+    """Formats the columns of a sentence's first line, for a message."""
     path, _, number = sentence.place.rpartition(":")
     if not (sentence.counted and number.isdigit()):
         return ""

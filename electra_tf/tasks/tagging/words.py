@@ -1,17 +1,17 @@
-"""The words that are tagged, and how they are found in plain texts.
+"""Finds the words to tag in plain texts.
 
-The words of a plain text are about those of the Penn Treebank, on which most
-English sets are made: punctuation by itself, "do n't" and "John 's", numbers,
-hyphened words, abbreviations and addresses whole. Each Chinese or Japanese
-character is a word.
+Words are about those of the Penn Treebank, which most English sets follow:
+punctuation is separate, "do n't" and "John 's" are split, and numbers,
+hyphenated words, abbreviations and addresses are whole. Each Chinese or
+Japanese character is a word.
 """
 
 import dataclasses
 import re
 import unicodedata
 
-# Each character is looked at as one that stands for its kind, so that letters
-# of all scripts, with their accents, are words.
+# The pattern sees each character as a representative of its kind, so that
+# letters of all scripts, with their accents, form words.
 LETTER, DIGIT, IDEOGRAPH, SPACE = "x", "0", "\u4e00", " "
 
 ABBREVIATIONS = (
@@ -38,7 +38,7 @@ _WORD = re.compile(
 
 
 class _Kinds(dict):
-    """Code point -> the character that stands for its kind."""
+    """Maps a code point to the representative of its kind."""
 
     def __missing__(self, code: int) -> str:
         kind = self[code] = kind_of(chr(code))
@@ -46,7 +46,7 @@ class _Kinds(dict):
 
 
 def kind_of(character: str) -> str:
-    """Returns the character that stands for this one's kind."""
+    """Returns the representative of a character's kind."""
     if character.isascii():
         if character.isspace() or not character.isprintable():
             return SPACE
@@ -67,7 +67,7 @@ def kind_of(character: str) -> str:
 
 
 def _is_ideograph(code: int) -> bool:
-    """Returns the tokenizer's Chinese characters, and the kana."""
+    """Returns whether a code is a Chinese character or kana."""
     return (
         0x3040 <= code <= 0x30FF
         or 0x3400 <= code <= 0x4DBF
@@ -81,7 +81,7 @@ _KINDS = _Kinds()
 
 
 def split_words(text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Returns the words of a text, and the character at which each starts."""
+    """Returns the words of a text, and each one's first character."""
     found = [m.span() for m in _WORD.finditer(text.translate(_KINDS))]
     words = tuple(text[start:end] for start, end in found)
     return words, tuple(start for start, _ in found)
@@ -89,16 +89,16 @@ def split_words(text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
 
 @dataclasses.dataclass(frozen=True)
 class Sentence:
-    """Words, and their tags where they are known.
+    """A sentence: its words, and their tags where known.
 
     Attributes:
       tokens: the words.
-      tags: one for each, as the file has them.
-      text: what they stand in; None where they came by themselves. Then they
-        are thought of with a space between.
-      starts: the character of `text` at which each begins.
+      tags: one for each word, as the file spells them.
+      text: the text that contains them; None where only words were given, which
+        count as joined by spaces.
+      starts: each word's first character in `text`.
       place: "file:line" of the first word.
-      lines: of each word, where they do not follow one another.
+      lines: line of each word, where they are not consecutive.
       counted: whether each word has a line of its own.
     """
 
@@ -111,7 +111,7 @@ class Sentence:
     counted: bool = True
 
     def place_of(self, word: int) -> str:
-        """Says where a word stands, "file:line" or the sentence's place."""
+        """Returns a word's place, "file:line", or the sentence's place."""
         path, _, line = self.place.rpartition(":")
         if self.lines is not None:
             return f"{path}:{self.lines[word]}"

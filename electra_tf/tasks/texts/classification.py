@@ -1,4 +1,4 @@
-"""Classification and regression of one's own texts, from any table."""
+"""Classification and regression of texts from any table."""
 
 import collections
 import dataclasses
@@ -45,51 +45,51 @@ _LABEL_HINT = (
     "options.label_column names it; for one column a label give "
     "options.label_columns; for a file without a header options.columns"
 )
-# 4,5 as 4.5; but 1,234 may be a thousand and more.
+# 4,5 means 4.5; but 1,234 may be a thousand and more.
 _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,([0-9]{1,2}|[0-9]{4,})|[-+]?0,[0-9]+")
-_LOOKED_AT = 1000  # rows in which a column of splits is looked for
-_MOST_SHOWN = 12  # labels in a message
-_PAIR = "text_pair"  # the column of a second text that nobody named
+_LOOKED_AT = 1000  # rows that are searched for a column of splits
+_MOST_SHOWN = 12  # labels named in a message
+_PAIR = "text_pair"  # usual column of a second text
 
 
 class Row(NamedTuple):
     """A row of a table, its texts checked."""
 
     text: str
-    text_pair: str | None  # None where the options name none
-    label: Any  # the answer's value; None where the column is not there
+    text_pair: str | None  # None where the options name no column
+    label: Any  # the answer's value; None where the column is missing
     place: str  # "file:line"
 
 
 class TableTask(FileTask, TextTask):
-    """Reads tables; what stands in the label column is the subclass's."""
+    """Reads tables; subclasses define the values of the label column."""
 
     Options: ClassVar[type] = TextTableOptions
     usual_file = "a table of texts, train.tsv or the like"
 
     @property
     def both_orders(self) -> bool:  # type: ignore[override]
-        """As the options say."""
+        """Whether the options ask to train on both orders of a pair."""
         return self.options.double_unordered
 
     def answer(self, value: Any, place: str) -> Any:
-        """Returns what a cell of the label column means.
+        """Parses a cell of the label column.
 
         Raises:
-          UserError: nothing that it may hold.
+          UserError: the value is not allowed.
         """
         raise NotImplementedError
 
     @property
     def may_be_empty(self) -> bool:
-        """Whether an empty cell is an answer."""
+        """Returns whether an empty cell is an answer."""
         return False
 
     def check(self, examples: Sequence[TextExample]) -> None:
-        """Refuses answers that cannot be; what `look` saw is known."""
+        """Refuses impossible answers, once `look` has seen all examples."""
 
     def read_files(self, paths: Sequence[str], split: str) -> list[TextExample]:
-        """Returns the rows of a table; a test file may have no answers."""
+        """Reads the rows of a table; a test file may have no answers."""
         needed = split != "test"
         rows: list[Row] = []
         first: list[Mapping[str, Any]] = []
@@ -132,7 +132,7 @@ class TableTask(FileTask, TextTask):
         return self._examples(rows, needed)
 
     def _is_empty(self, record: Mapping[str, Any]) -> bool:
-        """Returns whether a text that a row should have is empty."""
+        """Returns whether a required text of a row is empty."""
         options = self.options
         return any(
             name in record and is_missing(record[name], "+")
@@ -141,11 +141,11 @@ class TableTask(FileTask, TextTask):
         )
 
     def label_of(self, record: Mapping[str, Any], place: str) -> Any:
-        """Returns what the label column holds; None where it is not there."""
+        """Returns the value of the label column; None where it is missing."""
         return record.get(self.options.label_column)
 
     def _check_label(self, record: Mapping[str, Any], place: str) -> None:
-        """Refuses a row without the column of the label."""
+        """Refuses a row without the label's column."""
         column = self.options.label_column
         if column not in record:
             raise missing_column(record, place, column, _LABEL_HINT)
@@ -158,7 +158,7 @@ class TableTask(FileTask, TextTask):
         return found
 
     def identity(self, example: TextExample) -> str:
-        """Returns its text, or both."""
+        """Returns the text, or both texts."""
         if example.text_pair is None:
             return example.text
         return f"{example.text}\0{example.text_pair}"
@@ -198,9 +198,9 @@ class TableTask(FileTask, TextTask):
 
     @property
     def pairs_too(self) -> bool:
-        """Whether a pair may come in place of a text.
+        """Whether a pair may be given in place of a text.
 
-        So of models from elsewhere, which do not tell what they read.
+        It may for imported models, which do not say whether they read pairs.
         """
         either = self.state.get("pairs") == "either"
         return either and self.options.text_pair_column is None
@@ -242,9 +242,7 @@ class TableTask(FileTask, TextTask):
         ]
 
     def _held(self, rows: Sequence[Row]) -> set[str]:
-        """Returns what the label column holds, where it holds texts or
-        numbers.
-        """
+        """Returns the values of the label column that are texts or numbers."""
         return {
             str(row.label)
             for row in rows
@@ -262,9 +260,7 @@ class TableTask(FileTask, TextTask):
     def _labeled(
         self, rows: list[Row], missing: Sequence[bool], filled: Row | None
     ) -> list[Row]:
-        """Returns the rows that have a label; others are refused, or
-        reported.
-        """
+        """Returns the rows with a label; others are refused, or logged."""
         left = [row for row, bad in zip(rows, missing) if not bad]
         if len(left) == len(rows):
             return rows
@@ -287,7 +283,7 @@ class TableTask(FileTask, TextTask):
 
 
 class Classification(TableTask):
-    """One class, or with `multi_label` any number of labels, for each text."""
+    """Predicts one class, or with `multi_label` any number of labels."""
 
     Options = ClassificationOptions
 
@@ -306,7 +302,7 @@ class Classification(TableTask):
             self._target = self._make_target()
 
     def read_files(self, paths: Sequence[str], split: str) -> list[TextExample]:
-        """Returns the rows of a table; "1" and "1.0" are one label."""
+        """Reads the rows of a table; "1" and "1.0" are one label."""
         found = super().read_files(paths, split)
         if self.options.multi_label:
             return found
@@ -323,9 +319,7 @@ class Classification(TableTask):
         ]
 
     def label_of(self, record: Mapping[str, Any], place: str) -> Any:
-        """Returns what the label column holds, or which label columns say
-        yes.
-        """
+        """Returns the label column's value, or the label columns with a yes."""
         if self.options.label_columns is None:
             return super().label_of(record, place)
         return columns_labels(record, self.options.label_columns, place)
@@ -338,7 +332,7 @@ class Classification(TableTask):
             raise missing_column(record, place, columns[0], nameless(record))
 
     def answer(self, value: Any, place: str) -> str | tuple[str, ...]:
-        """Returns a label, or of `multi_label` those that there are."""
+        """Returns a label, or with `multi_label` the labels of a text."""
         names = self.options.label_columns or self.options.labels
         if not self.options.multi_label:
             return one_label(value, names, place)
@@ -363,7 +357,7 @@ class Classification(TableTask):
             )
 
     def check(self, examples: Sequence[TextExample]) -> None:
-        """Refuses labels that are not known, if any are."""
+        """Refuses unknown labels, where the labels are known."""
         if not self._labels:
             return
         known = set(self._labels)
@@ -376,7 +370,7 @@ class Classification(TableTask):
         """Keeps the labels and their weights.
 
         Raises:
-          UserError: all examples are of one class, or have no labels.
+          UserError: all examples have the same class, or none has a label.
         """
         if not self._labels:
             self.look(examples)
@@ -423,7 +417,7 @@ class Classification(TableTask):
         self._target = self._make_target()
 
     def classes(self, examples: Sequence[TextExample]) -> dict[str, int]:
-        """Returns examples of each label, of a set of labels each by itself."""
+        """Counts the examples of each label, also within sets of labels."""
         counts = collections.Counter(n for e in examples for n in _all(e))
         return dict(counts.most_common())
 
@@ -432,9 +426,7 @@ class Classification(TableTask):
         examples: Sequence[TextExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, dict[str, float]]:
-        """Returns precision, recall and F1 of each label, however many there
-        are.
-        """
+        """Returns precision, recall and F1 of each label."""
         pairs = [
             (_all(e), p["labels"] if "labels" in p else (p["label"],))
             for e, p in zip(examples, predictions)
@@ -457,7 +449,9 @@ class Classification(TableTask):
     def _warn(
         self, counts: Mapping[str, int], examples: int, where: str
     ) -> None:
-        """Tells of labels that look like mistakes; `labels` pins them."""
+        """Warns of labels that look like mistakes, unless `labels` names
+        them.
+        """
         if self.options.labels or self.options.label_columns:
             return
         for text in suspicions(
@@ -478,7 +472,8 @@ class Classification(TableTask):
                     (examples - counts[n]) / counts[n] if counts[n] else 1.0
                     for n in self._labels
                 ]
-            # Mean 1 over the training examples; absent classes weigh nothing.
+            # The mean over the training examples is 1; absent classes have
+            # weight 0.
             return [
                 examples / (len(counts) * counts[n]) if counts[n] else 0.0
                 for n in self._labels
@@ -505,12 +500,12 @@ class Classification(TableTask):
 
     @property
     def may_be_empty(self) -> bool:
-        """A set of labels may."""
+        """Returns whether an empty cell is a set of labels without any."""
         return self.options.multi_label
 
 
 class Regression(TableTask):
-    """A number for each text."""
+    """Predicts a number for each text."""
 
     Options = RegressionOptions
 
@@ -523,15 +518,13 @@ class Regression(TableTask):
             self._target = Number(0.0, self.options.scale)
 
     def _has_none(self, label: Any, there: set[str]) -> bool:
-        """Returns what is no number is told as such, unless it is to be left
-        out.
-        """
+        """Returns whether a cell has no number that may be left out."""
         return super()._has_none(label, there) and (
             label in (None, "") or self.options.incomplete == "skip"
         )
 
     def answer(self, value: Any, place: str) -> float:
-        """Returns a finite number."""
+        """Parses a finite number."""
         if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()):
             value = value.replace(",", ".")
         try:
@@ -546,10 +539,10 @@ class Regression(TableTask):
         return number
 
     def fit(self, examples: Sequence[TextExample]) -> None:
-        """Keeps how numbers are scaled.
+        """Keeps the scale and offset of the numbers.
 
         Raises:
-          UserError: they are all the same.
+          UserError: the numbers are all the same.
         """
         numbers = np.asarray([example.answer for example in examples], float)
         if np.ptp(numbers) == 0:
@@ -573,7 +566,7 @@ def _all(example: TextExample) -> tuple[str, ...]:
 
 
 def _sorted(labels: set[str]) -> tuple[str, ...]:
-    """By number if all are whole numbers, else by name."""
+    """Sorts labels by number if all are whole numbers, else by name."""
     if all(label.isascii() and label.isdigit() for label in labels):
         return tuple(sorted(labels, key=lambda label: (int(label), label)))
     return tuple(sorted(labels))

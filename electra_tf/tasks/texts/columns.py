@@ -1,9 +1,8 @@
 """Finds the columns of texts and labels that the options do not name.
 
-A table of the usual kind has its text under one of a few names. One that is
-there is taken, and reported, where the options leave the default and no column
-has that name; where several could be meant, the options must say. Capitals
-do not count.
+Tables usually have their text under one of a few names. Such a column is taken,
+and logged, where the option has its default and no column has that name; where
+several could be meant, the option must name one. Case is ignored.
 """
 
 import dataclasses
@@ -41,7 +40,7 @@ _NUMBERS = (
     "label", "labels", "target", "score", "similarity", "rating", "stars",
     "relatedness_score",
 )  # fmt: skip
-# Columns that say which split a row is of, and what they hold.
+# Columns that name the split of a row, and their values.
 _SPLIT = ("split", "partition", "subset")
 _SPLITS = {"train", "training", "test", "dev", "val", "valid", "validation"}
 
@@ -52,9 +51,9 @@ def with_found_columns(
     """Returns options that name the columns of a table.
 
     Args:
-      options: names that are not the default are kept.
+      options: the options; names other than the default are kept.
       there: the columns of the table.
-      path: of the table, to be told.
+      path: the table, for the log.
     """
     found: dict[str, Any] = {}
     named = {name.lower(): name for name in reversed(list(there))}
@@ -82,7 +81,7 @@ def with_found_columns(
 
 
 def nameless(record: Mapping[str, Any]) -> str:
-    """Returns what to do about a row that lacks a column."""
+    """Returns a hint for a row that lacks a column."""
     there = list(record)
     named = "options.text_column and options.text_pair_column name them"
     if not there or not all(isinstance(v, str) for v in record.values()):
@@ -95,9 +94,7 @@ def nameless(record: Mapping[str, Any]) -> str:
 
 
 def split_column(rows: Iterable[Mapping[str, Any]]) -> str | None:
-    """Returns the column that divides these rows into splits; None where none
-    does.
-    """
+    """Returns the column that divides rows into splits, or None."""
     values: dict[str, set[str]] = {}
     for row in rows:
         for name in row:

@@ -1,4 +1,4 @@
-"""What a cell of a label column means: a label, several, or one-hot."""
+"""Parses cells of a label column: a label, several, or one-hot."""
 
 import ast
 import difflib
@@ -11,27 +11,28 @@ from typing import Any
 from electra_tf.errors import UserError
 from electra_tf.tasks.records import missing_column, truth_of
 
-# More different labels than this share of the rows are hardly classes.
+# Labels are hardly classes if there are more than this share of the rows.
 _NEARLY_UNIQUE, _MANY = 0.5, 20
-# A class of one is rare where the classes have so many rows on average.
+# A class with a single row is suspicious where classes have so many rows on
+# average.
 _COMMON = 20
 _WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
 _TRUTH = re.compile("true|false", re.IGNORECASE)
 _OTHER_SEPARATORS = (";", "|", ",", "/")
-# How NumPy prints a list: "[0 1 0]", "[0. 1.]".
+# A list as NumPy prints it: "[0 1 0]", "[0. 1.]".
 _PRINTED = re.compile(r"\[\s*[-+.\deE]+(\s+[-+.\deE]+)*\s*\]")
 
 
 def label_name(value: Any, place: str) -> str:
-    """Returns the name of one label; JSON's numbers and booleans as JSON has
-    them.
+    """Returns the name of one label; numbers and booleans as JSON writes them.
 
     Args:
-      value: what the cell holds.
-      place: where it stands.
+      value: value of the cell.
+      place: its place, for messages.
 
     Raises:
-      UserError: empty, not a finite number, or nothing that names a label.
+      UserError: the value is empty, a number that is not finite, or cannot name
+        a label.
     """
     if isinstance(value, str):
         name = value.strip()
@@ -53,11 +54,11 @@ def one_label(value: Any, names: Sequence[str] | None, place: str) -> str:
 
     Args:
       value: a label, or a list (as text too) with one, or one-hot.
-      names: all labels, where they are given; one-hot needs them.
-      place: where it stands.
+      names: all labels, where known; one-hot needs them.
+      place: its place, for messages.
 
     Raises:
-      UserError: none, or several.
+      UserError: the cell has no label, or several.
     """
     listed = as_list(value)
     if listed is None:
@@ -74,16 +75,16 @@ def one_label(value: Any, names: Sequence[str] | None, place: str) -> str:
 def several_labels(
     value: Sequence[Any], names: Sequence[str] | None, place: str
 ) -> tuple[str, ...]:
-    """Returns the labels of a list; one-hot ones by the names.
+    """Returns the labels in a list, or a one-hot vector.
 
     Args:
       value: labels, or a 0 or 1 for each of `names`.
-      names: all labels, where they are given.
-      place: where it stands.
+      names: all labels, where known.
+      place: its place, for messages.
 
     Raises:
-      UserError: a label twice; one-hot, and there are no names, or another
-        number of them.
+      UserError: a label is repeated; or the list is one-hot, and the names are
+        unknown or of another number.
     """
     if is_one_hot(value) and not {"0", "1"} <= set(names or ()):
         if names is None:
@@ -110,12 +111,12 @@ def several_labels(
 
 
 def is_missing(value: Any, others: Collection[Any]) -> bool:
-    """Returns whether what a label column holds says that there is no label.
+    """Returns whether the value of a label column means "no label".
 
     Args:
       value: null, an empty text, NaN; the "-" of SNLI, unless there is a "+";
         -1 where the labels are 0, 1, 2 and more.
-      others: all that the column holds, as texts.
+      others: all values of the column, as texts.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return True
@@ -133,14 +134,14 @@ def is_missing(value: Any, others: Collection[Any]) -> bool:
 def one_spelling(
     names: Collection[str], known: Collection[str] = ()
 ) -> dict[str, str]:
-    """Spellings of one number or truth: "1" and "1.0", "True" and "true".
+    """Maps spellings of one number or truth to one: "1" and "1.0".
 
     Args:
       names: labels.
-      known: those of training, whose spelling is taken.
+      known: labels of training, whose spelling is preferred.
 
     Returns:
-      Each label that is to be spelled otherwise -> how; usually none.
+      Label -> its other spelling, for labels to rename; usually empty.
     """
     found: dict[str, str] = {}
     for form, plain in (
@@ -160,10 +161,9 @@ def one_spelling(
 
 
 def is_one_hot(value: Sequence[Any]) -> bool:
-    """Returns whether a list is a 0 or 1 for each of several labels.
+    """Returns whether a list has a 0 or 1 for each of several labels.
 
-    [0, 1] may be one-hot, and may be the labels 0 and 1; it counts as the
-    first.
+    [0, 1] may be one-hot, or the labels 0 and 1; it counts as one-hot.
     """
     return len(value) > 1 and all(
         part in (0, 1)
@@ -174,10 +174,10 @@ def is_one_hot(value: Sequence[Any]) -> bool:
 
 
 def as_list(value: Any) -> list[Any] | None:
-    """Returns a list of JSON, or one that was printed: "['a', 'b']", "[0 1 0]".
+    """Parses a list of JSON, or a printed one: "['a', 'b']", "[0 1 0]".
 
     Returns:
-      None where it is no list.
+      The list; None where the value is not one.
     """
     if isinstance(value, list | tuple):
         return list(value)
@@ -204,19 +204,19 @@ def as_list(value: Any) -> list[Any] | None:
 def columns_labels(
     record: Mapping[str, Any], columns: Sequence[str], place: str
 ) -> tuple[str, ...] | None:
-    """Returns the columns of a row that hold a yes: a table with one for each
-    label.
+    """Returns the labels of a row in a table with a column for each label.
 
     Args:
       record: the row.
-      columns: one for each label, named as it is.
-      place: where it stands.
+      columns: the columns, named like the labels.
+      place: its place, for messages.
 
     Returns:
-      None where the row has none of them, or all are empty.
+      The labels whose column has a yes; None where the row has none of the
+      columns, or all are empty.
 
     Raises:
-      UserError: some are missing or empty, or hold neither 0 nor 1.
+      UserError: some columns are missing or empty, or neither 0 nor 1.
     """
     there = [name for name in columns if record.get(name) not in (None, "")]
     if not there:
@@ -252,17 +252,17 @@ def suspicions(
     multi_label: bool = False,
     separator: str = ",",
 ) -> list[str]:
-    """Returns what about the labels of training data looks like a mistake.
+    """Describes what looks like a mistake in the labels of training data.
 
     Args:
-      counts: rows of each label.
-      examples: rows in all.
-      column: that the labels are in.
+      counts: number of rows of each label.
+      examples: number of rows.
+      column: name of the label column.
       multi_label: whether a row may have several.
-      separator: between those of a text.
+      separator: separator of a text's labels.
 
     Returns:
-      A sentence each, without its full stop.
+      Sentences without full stop.
     """
     if len(counts) > max(_MANY, _NEARLY_UNIQUE * examples):
         return [

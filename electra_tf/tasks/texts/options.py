@@ -1,4 +1,4 @@
-"""The options of tasks that say something of a text or a pair of texts."""
+"""Defines the options of tasks on a text or a pair of texts."""
 
 import dataclasses
 import difflib
@@ -11,7 +11,7 @@ from electra_tf.models.config import HiddenActivation
 from electra_tf.tasks.splits import TableOptions
 
 PAIR = "text_pair"
-# Metrics that may select the best weights; the first one does by default.
+# Metrics that may select the best weights; the first is the default.
 OF_CLASSES = ("accuracy", "macro_f1", "mcc")
 OF_TWO_CLASSES = ("f1", "accuracy_f1", "precision", "recall")
 OF_LABEL_SETS = ("micro_f1", "macro_f1", "exact_match")
@@ -86,7 +86,7 @@ class TextTableOptions(TextOptions, TableOptions):
             )
 
     def needed_columns(self) -> tuple[str, ...]:
-        """Returns the keys that name a column which a table must have."""
+        """Returns the option keys that name columns which a table must have."""
         return ("text_column", "text_pair_column", "label_column")
 
 
@@ -207,7 +207,7 @@ class ClassificationOptions(TextTableOptions):
         )
 
     def needed_columns(self) -> tuple[str, ...]:
-        """See `TextTableOptions`; `label_columns` are checked apart."""
+        """See `TextTableOptions`; `label_columns` are checked separately."""
         keys = super().needed_columns()
         return keys if self.label_columns is None else keys[:-1]
 

@@ -1,7 +1,7 @@
-"""What is said of a text: one class, several labels, or a number.
+"""Defines targets of texts: one class, several labels, or a number.
 
-A target knows the head's outputs, their loss, and how they are read and
-scored; where texts come from is the tasks' business.
+A target defines the head's outputs, their loss, and how they become predictions
+and scores. The tasks read the texts.
 """
 
 import abc
@@ -14,17 +14,17 @@ import tensorflow as tf
 from electra_tf.tasks import metrics
 from electra_tf.tasks.task import Prediction
 
-# Below it a probability is no better than chance rounding.
+# Below it a probability is only rounding.
 _LEAST = 1e-12
 
 
 class Target(abc.ABC):
-    """Answers of one kind.
+    """A kind of answer.
 
     Attributes:
-      num_outputs: of the head.
-      labels: their names; none of a number.
-      offset, scale: an output times `scale`, and `offset`, is what is said.
+      num_outputs: number of the head's outputs.
+      labels: names of the labels; empty for a number.
+      offset, scale: a prediction is output * `scale` + `offset`.
     """
 
     num_outputs: int
@@ -40,35 +40,37 @@ class Target(abc.ABC):
     def loss(
         self, logits: tf.Tensor, batch: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """Returns [B, outputs] float32 and targets -> [B]."""
+        """Returns the loss [B] of logits [B, outputs] float32 and targets."""
 
     @abc.abstractmethod
     def outputs(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns [B, outputs] float32 -> what `prediction` needs of it."""
+        """Returns what `prediction` needs of logits [B, outputs] float32."""
 
     @abc.abstractmethod
     def prediction(self, outputs: Mapping[str, Any]) -> Prediction:
-        """Of one row's outputs."""
+        """Makes a prediction from one row's outputs."""
 
     @abc.abstractmethod
     def scores(
         self, answers: Sequence[Any], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Returns all metrics of this kind, of at least one example."""
+        """Returns all metrics of this kind of answer, for at least one
+        example.
+        """
 
     @abc.abstractmethod
     def constant(self, answers: Sequence[Any]) -> Prediction:
-        """Returns the same for every text, from the answers in training."""
+        """Returns a constant prediction from the training answers."""
 
 
 class Classes(Target):
-    """One of several classes.
+    """One class out of several.
 
     Args:
-      labels: their names.
-      weights: of each class in the loss; None is 1 for all.
-      positive: the class that precision, recall and F1 are of; None is the
-        second of two, and of more classes all, weighted by their examples.
+      labels: names of the labels.
+      weights: weight of each class in the loss; None is 1 for all.
+      positive: the class that precision, recall and F1 are about; None is the
+        second of two, or the average of more, weighted by their examples.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class Classes(Target):
     def loss(
         self, logits: tf.Tensor, batch: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """Cross-entropy, times the weight of the class."""
+        """Returns the cross-entropy, times the weight of the class."""
         labels = batch["label_ids"]
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         if self.weights is not None:
@@ -105,7 +107,7 @@ class Classes(Target):
         return {"probabilities": tf.nn.softmax(logits)}
 
     def prediction(self, outputs: Mapping[str, Any]) -> Prediction:
-        """Returns the likeliest class; the first of equals."""
+        """Returns the most probable class; the first of equals."""
         probabilities = np.asarray(outputs["probabilities"])
         return {
             "label": self.labels[int(probabilities.argmax())],
@@ -115,7 +117,7 @@ class Classes(Target):
     def scores(
         self, answers: Sequence[str], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Accuracy, macro F1, Matthews, F1, precision, recall and loss."""
+        """Returns accuracy, macro F1, Matthews, F1, precision, recall, loss."""
         said = [prediction["label"] for prediction in predictions]
         found = {
             "accuracy": metrics.accuracy(answers, said),
@@ -143,7 +145,7 @@ class Classes(Target):
         return found
 
     def constant(self, answers: Sequence[str]) -> Prediction:
-        """Returns the most frequent class, with the classes' shares."""
+        """Returns the most frequent class, with all classes' shares."""
         counts = np.bincount(
             [self.numbers[answer] for answer in answers],
             minlength=len(self.labels),
@@ -152,12 +154,12 @@ class Classes(Target):
 
 
 class LabelSets(Target):
-    """Any number of labels, each for itself.
+    """Any number of labels, each predicted independently.
 
     Args:
-      labels: their names.
-      weights: of each label's presence in the loss, absence weighing 1.
-      threshold: the probability from which a label is said to be there.
+      labels: names of the labels.
+      weights: weight of each label's presence in the loss; absence has 1.
+      threshold: the probability from which a label is predicted.
     """
 
     def __init__(
@@ -182,7 +184,7 @@ class LabelSets(Target):
     def loss(
         self, logits: tf.Tensor, batch: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """Returns mean over the labels of each one's binary cross-entropy."""
+        """Returns the mean binary cross-entropy over the labels."""
         weights = self.weights or [1.0] * len(self.labels)
         each = tf.nn.weighted_cross_entropy_with_logits(
             batch["label_set"], logits, tf.constant(weights, tf.float32)
@@ -194,7 +196,7 @@ class LabelSets(Target):
         return {"probabilities": tf.sigmoid(logits)}
 
     def prediction(self, outputs: Mapping[str, Any]) -> Prediction:
-        """Returns the labels that reach the threshold, in their order."""
+        """Returns the labels that reach the threshold, in order."""
         probabilities = np.asarray(outputs["probabilities"]).tolist()
         return {
             "labels": [
@@ -210,7 +212,7 @@ class LabelSets(Target):
         answers: Sequence[Sequence[str]],
         predictions: Sequence[Prediction],
     ) -> dict[str, float]:
-        """Returns micro and macro F1, share of sets that are right, loss."""
+        """Returns micro and macro F1, the share of right sets, and the loss."""
         gold = self.rows(answers)["label_set"]
         said = self.rows([p["labels"] for p in predictions])["label_set"]
         micro, macro = metrics.multi_label_f1(gold, said)
@@ -226,8 +228,8 @@ class LabelSets(Target):
         }
 
     def constant(self, answers: Sequence[Sequence[str]]) -> Prediction:
-        """Returns labels that more than half have; the commonest if none
-        does.
+        """Returns labels that most examples have; else the most frequent
+        one.
         """
         shares = self.rows(answers)["label_set"].mean(axis=0)
         found = self.prediction({"probabilities": shares})
@@ -256,7 +258,7 @@ class Number(Target):
     def loss(
         self, logits: tf.Tensor, batch: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """Squared error, of scaled numbers."""
+        """Returns the squared error of scaled numbers."""
         return tf.square(tf.squeeze(logits, axis=-1) - batch["targets"])
 
     def outputs(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -264,13 +266,15 @@ class Number(Target):
         return {"score": tf.squeeze(logits, axis=-1)}
 
     def prediction(self, outputs: Mapping[str, Any]) -> Prediction:
-        """Returns the number, as large as in the data."""
+        """Returns the number, on the data's scale."""
         return {"score": float(outputs["score"]) * self.scale + self.offset}
 
     def scores(
         self, answers: Sequence[float], predictions: Sequence[Prediction]
     ) -> dict[str, float]:
-        """Pearson, Spearman, their mean, R squared; squared error, loss."""
+        """Returns Pearson, Spearman, their mean, R squared, squared error,
+        loss.
+        """
         said = [prediction["score"] for prediction in predictions]
         pearson = metrics.pearson(answers, said)
         spearman = metrics.spearman(answers, said)
@@ -285,5 +289,5 @@ class Number(Target):
         }
 
     def constant(self, answers: Sequence[float]) -> Prediction:
-        """Returns the mean."""
+        """Returns the mean of the answers."""
         return {"score": float(np.mean(answers))}

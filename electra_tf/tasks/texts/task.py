@@ -1,6 +1,6 @@
-"""What tasks on a text or a pair have in common, wherever texts come from.
+"""Defines what all tasks on a text or a pair of texts share.
 
-Rows are as the original makes them.
+Rows are made as in the original.
 """
 
 import dataclasses
@@ -27,14 +27,14 @@ from electra_tf.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class TextExample:
-    """A text or a pair, and what is to be said of it.
+    """A text or a pair of texts, and the answer.
 
     Attributes:
-      text: the first, or only, text.
+      text: the first or only text.
       text_pair: the second; None where there is none.
-      answer: a label, a tuple of labels or a number; None if not known.
-      place: where it stands, "file:line".
-      index: its number in the source, where that has one.
+      answer: a label, a tuple of labels or a number; None if unknown.
+      place: "file:line", for messages.
+      index: its number in the source, where there is one.
     """
 
     text: str
@@ -45,10 +45,10 @@ class TextExample:
 
 
 class TextTask(Task):
-    """Says something of a text or a pair, with a "sequence" head.
+    """Predicts an answer for a text or a pair, with a "sequence" head.
 
     Attributes:
-      both_orders: train on (second, first) as well.
+      both_orders: whether to train on (second, first) as well.
     """
 
     Options: ClassVar[type] = TextOptions
@@ -57,7 +57,7 @@ class TextTask(Task):
 
     @property
     def target(self) -> Target:
-        """What is said; known from the options, the state or `fit`."""
+        """The kind of answer, known from the options, the state or `fit`."""
         if self._target is None:
             raise UserError(
                 f"{self.name}: its labels are not known; give `labels`, or a "
@@ -82,9 +82,7 @@ class TextTask(Task):
         examples: Sequence[TextExample],
         training: bool,
     ) -> Features:
-        """Returns a row an example; training in both orders has the turned
-        after.
-        """
+        """Returns a row for each example; reversed pairs follow all others."""
         first = [example.text for example in examples]
         second = None
         if any(example.text_pair is not None for example in examples):
@@ -118,7 +116,7 @@ class TextTask(Task):
         features: Features,
         outputs: Sequence[Mapping[str, Any]],
     ) -> list[Prediction]:
-        """Returns the target's, a row each."""
+        """Returns the target's predictions, one for each row."""
         return [self.target.prediction(output) for output in outputs]
 
     def scores(
@@ -126,20 +124,20 @@ class TextTask(Task):
         examples: Sequence[TextExample],
         predictions: Sequence[Prediction],
     ) -> dict[str, float]:
-        """Returns the target's; none where an example has no answer."""
+        """Returns the target's scores; none where an example has no answer."""
         answers = [example.answer for example in examples]
         if not answers or any(answer is None for answer in answers):
             return {}
         return self.target.scores(answers, predictions)
 
     def truth(self, example: TextExample) -> str | None:
-        """Returns the example's label, where it has just one."""
+        """Returns the example's label, where it has exactly one."""
         return example.answer if isinstance(example.answer, str) else None
 
     def constant(
         self, train: Sequence[TextExample], held_out: Sequence[TextExample]
     ) -> list[Prediction]:
-        """Returns the most frequent label, or the mean, for all."""
+        """Predicts the most frequent label, or the mean, for all."""
         found = self.target.constant([example.answer for example in train])
         return [found] * len(held_out)
 
@@ -150,17 +148,17 @@ def pair_rows(
     second: Sequence[str] | None,
     max_length: int,
 ) -> Features:
-    """Returns `[CLS] first [SEP]`, or `[CLS] first [SEP] second [SEP]`.
+    """Returns rows `[CLS] first [SEP]`, or `[CLS] first [SEP] second [SEP]`.
 
-    Too long a pair loses tokens at the end of its longer text, one by one,
-    the second's where both are equally long. A second text without tokens is
-    no second text, and gets no [SEP].
+    A pair that is too long loses tokens one by one at the end of its longer
+    text, or of the second where both are equally long. A second text without
+    tokens is left out, with its [SEP].
 
     Args:
       tokenizer: the model's.
       first: N texts.
       second: N texts; None where there are none.
-      max_length: tokens a row, specials included, at most.
+      max_length: most tokens in a row, special ones included.
 
     Returns:
       N rows, `input_ids` padded with [PAD].

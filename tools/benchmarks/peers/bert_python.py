@@ -17,8 +17,9 @@ from serve import serve
 
 def prepare(settings):
     import transformers
+    from transformers.models.bert import tokenization_bert_legacy as legacy
 
-    slow = transformers.BertTokenizer(settings["vocab"])
+    slow = legacy.BertTokenizerLegacy(settings["vocab"])
     words, pieces = slow.basic_tokenizer, slow.wordpiece_tokenizer
     ids, length = slow.vocab, settings["max_seq_length"]
     special = ids["[CLS]"], ids["[SEP]"]

@@ -1,7 +1,7 @@
 """Our pre-training step: mask, generate, corrupt, discriminate, update.
 
 Settings: size, batch_size, seq_length, vocab_size, jit_compile, recompute,
-cores.
+precision ("float32" or "bfloat16_products"), cores.
 Requests: {"do": "steps", "count": n}.
 """
 
@@ -31,6 +31,7 @@ def build(settings):
         ObjectiveConfig(),
         SpecialIds(cls_id=101, sep_id=102, mask_id=103),
     )
+    model.bfloat16_products = settings["precision"] == "bfloat16_products"
     model.compile(
         optimizer.make_optimizer(optimizer.OptimizerConfig(), 1_000_000)
     )

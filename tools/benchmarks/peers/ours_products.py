@@ -3,8 +3,8 @@
 In a process of its own, so that its memory counts for no other side.
 
 Settings: shapes (products at once, rows, inner, columns, calls), cores.
-Requests: {"do": "peak"}; replies with GFLOP/s of a large `square` product and
-of each of the `shapes`.
+Requests: {"do": "peak", "precision": "float32" or "bfloat16_products"}; replies
+with GFLOP/s of a large `square` product and of each of the `shapes`.
 """
 
 import time
@@ -12,21 +12,22 @@ import time
 from serve import serve
 
 
-def gflops(b, m, k, n, seconds):
-    """GFLOP/s of b float32 [m, k] x [k, n] at once, best of repeated calls."""
+def gflops(b, m, k, n, seconds, dtype):
+    """GFLOP/s of b [m, k] x [k, n] at once, best of repeated calls."""
     import tensorflow as tf
 
     left, right = (m, k), (k, n)
     if b > 1:
         left, right = (b, *left), (b, *right)
-    left, right = tf.random.normal(left), tf.random.normal(right)
+    left = tf.cast(tf.random.normal(left), dtype)
+    right = tf.cast(tf.random.normal(right), dtype)
     product = tf.function(lambda x, y: tf.reshape(tf.matmul(x, y), [-1]))
     product(left, right)
     best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
         # One element comes back, so that an accelerator is waited for.
-        product(left, right)[0].numpy()
+        float(product(left, right)[0])
         elapsed = time.perf_counter() - start
         best = max(best, 2e-9 * b * m * k * n / elapsed)
     return best
@@ -36,9 +37,12 @@ def prepare(settings):
     import tensorflow as tf
 
     def handle_request(request):
+        dtype = "float32" if request["precision"] == "float32" else "bfloat16"
         return {
-            "square": gflops(1, 2048, 2048, 2048, 0.5),
-            "shapes": [gflops(*shape, 0.1) for *shape, _ in settings["shapes"]],
+            "square": gflops(1, 2048, 2048, 2048, 0.5, dtype),
+            "shapes": [
+                gflops(*shape, 0.1, dtype) for *shape, _ in settings["shapes"]
+            ],
         }
 
     return {"version": f"tensorflow {tf.__version__}"}, handle_request

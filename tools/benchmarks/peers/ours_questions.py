@@ -14,10 +14,11 @@ from serve import serve
 def prepare(settings):
     import tensorflow as tf
 
-    from electra_tf import Tokenizer
     from electra_tf.tasks.qa.task import QuestionAnswering
+    from electra_tf.text.tokenizer import Tokenizer
+    from electra_tf.text.vocab import load_vocab
 
-    tokenizer = Tokenizer(settings["vocab"])
+    tokenizer = Tokenizer(load_vocab(settings["vocab"]))
     names = ("max_seq_length", "doc_stride", "max_query_length")
     task = QuestionAnswering(
         "squad",

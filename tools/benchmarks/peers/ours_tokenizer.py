@@ -13,9 +13,10 @@ from serve import serve
 def prepare(settings):
     import tensorflow as tf
 
-    from electra_tf import Tokenizer
+    from electra_tf.text.tokenizer import Tokenizer
+    from electra_tf.text.vocab import load_vocab
 
-    tokenizer = Tokenizer(settings["vocab"])
+    tokenizer = Tokenizer(load_vocab(settings["vocab"]))
     with open(settings["lines"], "rb") as handle:
         lines = tf.constant(handle.read().split(b"\n"))
     cores = settings.get("cores") or os.cpu_count()

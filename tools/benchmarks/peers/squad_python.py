@@ -19,8 +19,9 @@ from serve import serve
 
 def prepare(settings):
     import transformers
+    from transformers.models.bert import tokenization_bert_legacy as legacy
 
-    slow = transformers.BertTokenizer(settings["vocab"])
+    slow = legacy.BertTokenizerLegacy(settings["vocab"])
     words, pieces = slow.basic_tokenizer, slow.wordpiece_tokenizer
     pieces.max_input_chars_per_word = 200
     vocab = slow.vocab

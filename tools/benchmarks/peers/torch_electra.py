@@ -1,12 +1,17 @@
 """ELECTRA pre-training in PyTorch on the modules of `transformers`.
 
-`ElectraForMaskedLM` and `ElectraForPreTraining`, used as they come: the
-language-model head runs at every position. All embeddings are shared, as in
-the paper; masking, sampling and the update are written for PyTorch: no Python
-loops, the fused AdamW. An accelerator is used where PyTorch sees one.
+A training step as a careful user writes it: `ElectraModel` with attention by
+SDPA, the language-model head at the masked positions alone, all embeddings
+shared, as in the paper, no Python loops, the fused AdamW. Asked for, the
+forward pass is under bf16 autocast, and it and the backward pass are compiled.
+An accelerator is used where PyTorch sees one.
+
+With `masked_head` false `ElectraForMaskedLM` and `ElectraForPreTraining` are
+used as they come: the head runs at every position.
 
 Settings: size, shape (hidden, embedding, layers, heads), generator (hidden,
-layers, heads), batch_size, seq_length, vocab_size, masked, cores.
+layers, heads), batch_size, seq_length, vocab_size, masked, precision ("float32"
+or "bf16"), attention ("sdpa" or "eager"), masked_head, compiled, cores.
 Requests: {"do": "steps", "count": n}.
 """
 
@@ -33,6 +38,7 @@ def build(settings):
             num_hidden_layers=shape["num_layers"],
             num_attention_heads=shape["num_heads"],
             intermediate_size=shape["intermediate_size"],
+            attn_implementation=settings.get("attention", "sdpa"),
         )
 
     generator = ElectraForMaskedLM(config(settings["generator"]))
@@ -55,6 +61,11 @@ class Trainer:
         self.networks = networks.train()
         self.generator, self.discriminator = networks
         self.masked = settings["masked"]
+        self.bf16 = settings.get("precision") == "bf16"
+        masked_head = settings.get("masked_head", True)
+        self.losses = self.at_masked if masked_head else self.everywhere
+        if settings.get("compiled"):
+            self.losses = torch.compile(self.losses)
         kept, decayed = [], []
         for name, parameter in networks.named_parameters():
             plain = "LayerNorm" in name or name.endswith("bias")
@@ -80,26 +91,56 @@ class Trainer:
         self.count = 0
 
     def mask(self, ids):
-        """(masked ids, labels, which positions): 15 %, 85 % of them [MASK]."""
+        """(masked ids, positions [rows, masked]): 15 %, 85 % of them [MASK]."""
         torch = self.torch
         order = torch.rand(ids.shape, device=self.device)
         order[:, 0] = order[:, -1] = -1.0  # [CLS] and [SEP] stay
-        chosen = torch.zeros_like(ids, dtype=torch.bool).scatter_(
-            1, order.topk(self.masked, dim=1).indices, True
-        )
-        labels = torch.where(chosen, ids, -100)
-        hidden = chosen & (torch.rand(ids.shape, device=self.device) < 0.85)
-        return torch.where(hidden, MASK, ids), labels, chosen
+        positions = order.topk(self.masked, dim=1).indices
+        hidden = torch.rand(positions.shape, device=self.device) < 0.85
+        shown = torch.where(hidden, MASK, ids.gather(1, positions))
+        return ids.scatter(1, positions, shown), positions
 
-    def step(self):
-        """One update; returns the loss (a tensor)."""
+    def at_masked(self, ids):
+        """The joint loss; the head runs at the masked positions alone."""
         torch = self.torch
-        ids = self.batches[self.count % len(self.batches)]
-        self.count += 1
+        functional = torch.nn.functional
+        masked_ids, positions = self.mask(ids)
         attention_mask = torch.ones_like(ids)
-        masked_ids, labels, chosen = self.mask(ids)
+        hidden = self.generator.electra(
+            input_ids=masked_ids, attention_mask=attention_mask
+        ).last_hidden_state
+        at = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+        logits = self.generator.generator_lm_head(
+            self.generator.generator_predictions(hidden.gather(1, at))
+        ).flatten(0, 1)
+        mlm = functional.cross_entropy(
+            logits.float(), ids.gather(1, positions).flatten()
+        )
+        with torch.no_grad():
+            probabilities = logits.detach().float().softmax(-1)
+            sampled = torch.multinomial(probabilities, 1).view_as(positions)
+            corrupted = ids.scatter(1, positions, sampled)
+            replaced = (corrupted != ids).float()
+        hidden = self.discriminator.electra(
+            input_ids=corrupted, attention_mask=attention_mask
+        ).last_hidden_state
+        scores = self.discriminator.discriminator_predictions(hidden)
+        rtd = functional.binary_cross_entropy_with_logits(
+            scores.float(), replaced
+        )
+        return mlm + 50.0 * rtd
+
+    def everywhere(self, ids):
+        """The same by the whole models, which have the head everywhere."""
+        torch = self.torch
+        masked_ids, positions = self.mask(ids)
+        chosen = torch.zeros_like(ids, dtype=torch.bool)
+        chosen.scatter_(1, positions, True)
+        attention_mask = torch.ones_like(ids)
         mlm = self.generator(
-            input_ids=masked_ids, attention_mask=attention_mask, labels=labels
+            input_ids=masked_ids,
+            attention_mask=attention_mask,
+            labels=torch.where(chosen, ids, -100),
         )
         with torch.no_grad():
             probabilities = mlm.logits[chosen].softmax(-1)
@@ -109,7 +150,15 @@ class Trainer:
         rtd = self.discriminator(
             input_ids=corrupted, attention_mask=attention_mask, labels=replaced
         )
-        loss = mlm.loss + 50.0 * rtd.loss
+        return mlm.loss + 50.0 * rtd.loss
+
+    def step(self):
+        """One update; returns the loss (a tensor)."""
+        torch = self.torch
+        ids = self.batches[self.count % len(self.batches)]
+        self.count += 1
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+            loss = self.losses(ids)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
