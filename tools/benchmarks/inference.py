@@ -36,6 +36,14 @@ PEERS = {
     )
     for precision in precisions
 }
+# The plainest and the quickest of them.
+FEW = (
+    "ONNX Runtime",
+    "ONNX Runtime, int8",
+    "OpenVINO",
+    "OpenVINO, bf16",
+    "OpenVINO, int8",
+)
 CLIENTS = (1, 4, 16)
 RATE, OF_CPU = "sentences/s", "sentences per CPU second"
 MEDIAN, QUICK = "ms, median of calls", "ms, p10 of calls"
@@ -73,6 +81,7 @@ def _measure_size(
         told |= {
             name: own | {"model": forms.huggingface}
             for name, own in PEERS.items()
+            if args.peers == "all" or name in FEW
         }
     sides = {
         name: (_script(name), settings | own, _python(name, args))
