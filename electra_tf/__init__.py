@@ -1,7 +1,7 @@
-"""ELECTRA for TensorFlow and Keras 3: the public names.
+"""Provides ELECTRA for TensorFlow and Keras 3: the public names.
 
-Each name is imported when it is first asked for, so that `import electra_tf`
-is quick and does not start TensorFlow.
+Each name is imported on first use, so that `import electra_tf` is fast and does
+not import TensorFlow.
 """
 
 import importlib
@@ -125,7 +125,7 @@ if TYPE_CHECKING:
     from electra_tf.training.optimizer import make_optimizer
 
 
-# What Keras has to run on TensorFlow for.
+# Names that need Keras on TensorFlow.
 _NETWORKS = {
     name
     for name, home in _HOMES.items()
@@ -137,7 +137,7 @@ _NETWORKS = {
     )
 }  # fmt: skip
 
-# Files that Keras has saved name our classes; `import electra_tf` is enough.
+# Files saved by Keras name our classes; `import electra_tf` makes them known.
 announce_classes()
 
 
@@ -146,7 +146,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'electra_tf' has no attribute '{name}'")
     if name in _NETWORKS:
-        backend.check()  # before Keras is imported, which may have no other
+        backend.check()  # before Keras is imported, with whatever backend
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

@@ -1,4 +1,4 @@
-"""`python -m electra_tf COMMAND --flags`."""
+"""Runs `python -m electra_tf COMMAND --flags`."""
 
 from electra_tf.cli import app
 

@@ -1,7 +1,7 @@
-"""Which backend Keras runs on: TensorFlow, or a message that says what to set.
+"""Checks that Keras runs on TensorFlow, or says what to set.
 
-Keras takes it from the environment variable KERAS_BACKEND, else from its file
-keras.json, else it is TensorFlow.
+Keras reads its backend from the environment variable KERAS_BACKEND, else from
+its file keras.json; the default is TensorFlow.
 """
 
 import json
@@ -14,9 +14,7 @@ _VARIABLE = "KERAS_BACKEND"
 
 
 def keras_json() -> str:
-    """Returns the path of Keras' own file of settings, which need not be
-    there.
-    """
+    """Returns the path of Keras' settings file, which may not exist."""
     home = os.environ.get("KERAS_HOME")
     if home is None:
         base = os.path.expanduser("~")
@@ -26,10 +24,10 @@ def keras_json() -> str:
 
 
 def asked_for() -> tuple[str, str]:
-    """Returns the backend that Keras will take, and what says so.
+    """Returns the backend that Keras will use, and where it is set.
 
     Returns:
-      Its name, and the variable or file; an empty text where nothing does.
+      Its name, and the variable or file; an empty text for the default.
     """
     named = os.environ.get(_VARIABLE)
     if named:
@@ -44,13 +42,13 @@ def asked_for() -> tuple[str, str]:
 
 
 def check(running: str | None = None) -> None:
-    """Refuses another backend than TensorFlow.
+    """Refuses backends other than TensorFlow.
 
     Args:
-      running: the one that Keras runs on; what it will take where None.
+      running: the backend of Keras; None means the one it will use.
 
     Raises:
-      UserError: it is another; the message says what to set.
+      UserError: the backend is another; the message says what to set.
     """
     named, where = asked_for()
     if running is not None:
@@ -71,14 +69,14 @@ def check(running: str | None = None) -> None:
 
 
 def compute_in(threads: int) -> None:
-    """Lets TensorFlow compute in so many threads, if it has not begun yet.
+    """Sets the number of TensorFlow's threads, if it has not started yet.
 
-    One is right where a machine runs a process for each of its cores.
+    One is best where a machine runs a process for each of its cores.
     """
     import tensorflow as tf
 
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-    except RuntimeError:  # it runs already
+    except RuntimeError:  # it has already started
         return

@@ -1,11 +1,11 @@
-"""Settings: frozen dataclasses, filled from YAML and `--set key=value`.
+"""Provides settings: frozen dataclasses, filled from YAML and `--set`.
 
-Each package declares its own dataclass on `Settings`. What a field means and
-which values it may have stand in its annotation:
+Each package declares its own dataclass on `Settings`. A field's annotation has
+its meaning and the allowed values:
 
     batch_size: Annotated[int, Setting("Examples per update.", at_least=1)] = 32
 
-This module checks them however they are made; of a mistake it names the file,
+This module checks all settings, however they are made; an error names the file,
 the line, the key and the nearest known key: `train.learning_rate`.
 """
 
@@ -27,7 +27,7 @@ from electra_tf.errors import UserError
 
 T = TypeVar("T")
 
-# What a caller gives as settings: an instance, nested dicts, a YAML file.
+# Settings from a caller: an instance, nested dicts, or a YAML file.
 Config = Any
 # `section.key=value` texts, or dotted keys with values.
 Overrides = Sequence[str] | Mapping[str, Any]
@@ -39,15 +39,15 @@ _NOTHING = ("none", "None", "null", "")
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What a field means and which values it may have.
+    """The meaning of a field, and its allowed values.
 
     Attributes:
-      text: one line that says what it does.
-      at_least: the smallest number it may be.
-      above: it is above this number.
-      at_most: the largest number it may be.
-      below: it is below this number.
-      formerly: older names of the key, which files may still have.
+      text: one line that describes it.
+      at_least: lowest allowed number.
+      above: exclusive lower bound.
+      at_most: highest allowed number.
+      below: exclusive upper bound.
+      formerly: older names of the key, which old files may have.
     """
 
     text: str = ""
@@ -58,7 +58,7 @@ class Setting:
     formerly: tuple[str, ...] = ()
 
     def bounds(self) -> str:
-        """Says in words which numbers are allowed; empty where any is."""
+        """Describes which numbers are allowed; empty where all are."""
         return " and ".join(
             f"{name.replace('_', ' ')} {value:g}"
             for name in ("at_least", "above", "at_most", "below")
@@ -66,7 +66,7 @@ class Setting:
         )
 
     def allows(self, value: float) -> bool:
-        """Says whether a number is within the bounds; NaN never is."""
+        """Returns whether a number is within the bounds; NaN never is."""
         return all(
             bound is None or holds(value, bound)
             for bound, holds in (
@@ -77,7 +77,7 @@ class Setting:
 
 
 class Settings:
-    """Base of settings dataclasses: checks each field against its annotation.
+    """The base of settings dataclasses, which checks fields by annotation.
 
     A subclass that checks several fields together does so in `__post_init__`,
     after `super().__post_init__()`.
@@ -94,27 +94,27 @@ class Settings:
 
 
 class Key(NamedTuple):
-    """A key of a settings class, as a reference shows it."""
+    """A key of a settings class, for the reference."""
 
     key: str  # dotted
     kind: str  # its type in words
     default: str  # as in YAML; "required" where there is none
     bounds: str  # "" where any value of the type is allowed
-    text: str  # what it does
+    text: str  # its description
 
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """Where values came from, and the settings they are all meant for."""
+    """The source of values, and the settings class that they are for."""
 
     root: type
     default: str
     places: Mapping[str, str]
 
     def at(self, key: str) -> str:
-        """Returns the place of `key`, or of the nearest section around it.
+        """Returns the place of `key`, or of the nearest enclosing section.
 
-        It ends in ": " and is empty where nothing is known of it.
+        It ends in ": " and is empty where unknown.
         """
         while key:
             if key in self.places:
@@ -129,7 +129,7 @@ def resolve(
     overrides: Overrides = (),
     **sections: Any,
 ) -> T:
-    """Makes settings from whatever form a caller has them in.
+    """Makes settings from any form that a caller may have.
 
     Args:
       cls: a frozen dataclass; its fields may be dataclasses in turn.
@@ -138,16 +138,17 @@ def resolve(
       overrides: `section.key=value` strings, the value written as in YAML, or
         a mapping of dotted keys to values. They win over everything else,
         later ones over earlier ones.
-      **sections: keys for each section, a mapping or dataclass, over `config`.
+      **sections: keys for each section, a mapping or dataclass, which override
+        `config`.
 
     Returns:
       An instance of `cls`. Keys that are not given keep their defaults.
 
     Raises:
-      UserError: unreadable or malformed file, unknown or repeated key, value
-        of the wrong type or out of its bounds, missing key without a default.
-        It names the place (`file:line` or the override) and, for unknown
-        keys, the nearest one.
+      UserError: the file is unreadable or malformed, a key is unknown, repeated
+        or missing without a default, or a value has a wrong type or is out of
+        bounds. The place (`file:line` or the override) is named, and for
+        unknown keys the nearest one.
     """
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
@@ -177,15 +178,15 @@ def resolve(
 def from_dict(
     cls: type[T], values: Mapping[str, Any], where: str = "settings"
 ) -> T:
-    """Fills `cls` from nested dicts, such as `to_dict` or a JSON file gives.
+    """Fills `cls` from nested dicts, such as those of `to_dict` or a JSON file.
 
     Args:
       cls: a dataclass.
       values: its fields; nested dataclasses as nested mappings.
-      where: what an error message names as the origin, e.g. a file.
+      where: the origin, such as a file, for messages.
 
     Raises:
-      UserError: as for `resolve`.
+      UserError: see `resolve`.
     """
     return _build(cls, values, "", _Source(cls, where, {}))
 
@@ -199,11 +200,11 @@ def to_dict(settings: Any) -> dict[str, Any]:
 
 
 def describe(cls: type, prefix: str = "") -> list[Key]:
-    """Lists every key of a settings class, of its sections too, in order.
+    """Lists every key of a settings class and its sections, in order.
 
     Args:
       cls: a dataclass.
-      prefix: what the keys begin with, such as "train.".
+      prefix: prefix of the keys, such as "train.".
     """
     found = []
     fields = {field.name: field for field in dataclasses.fields(cls)}
@@ -221,7 +222,7 @@ def describe(cls: type, prefix: str = "") -> list[Key]:
 
 
 def setting_of(kind: Any) -> Setting:
-    """Finds the `Setting` in an annotation; an empty one where none is."""
+    """Returns the `Setting` of an annotation, or an empty one."""
     for extra in getattr(kind, "__metadata__", ()):
         if isinstance(extra, Setting):
             return extra
@@ -233,7 +234,7 @@ def setting_of(kind: Any) -> Setting:
 
 
 def _read_yaml(path: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Returns the file's mapping, and `file:line` for each dotted key in it."""
+    """Reads a file's mapping, and `file:line` of each dotted key."""
     if path.startswith("configs/") and not files.exists(path):
         raise UserError(
             f"cannot read {path}: no such file; configs/ lies in a clone of "
@@ -309,7 +310,7 @@ def _write(
     value: Any,
     place: str,
 ) -> None:
-    """Writes one value at a dotted key, over what is there."""
+    """Writes one value at a dotted key, replacing an existing one."""
     *sections, leaf = key.split(".")
     target = values
     for depth, name in enumerate(sections):
@@ -320,7 +321,7 @@ def _write(
             outer = ".".join(sections[: depth + 1])
             raise UserError(f"{place}: '{outer}' is not a section")
         target = inner
-    target.pop(leaf, None)  # the last one written wins, by whatever name
+    target.pop(leaf, None)  # the last one wins, under old and new names
     target[leaf] = value
     for old in [k for k in places if k.startswith(f"{key}.")]:
         del places[old]
@@ -335,7 +336,7 @@ def _build(cls: type[T], values: Any, prefix: str, source: _Source) -> T:
             f"{source.at(section)}{section}: expected a section of "
             f"'key: value', got {_describe(values)}"
         )
-    plain: type = cls  # what `functools.cache` takes: not a type[T]
+    plain: type = cls  # for `functools.cache`, which cannot take type[T]
     kinds, names_today = _field_types(plain), _current_names(plain)
     arguments: dict[str, Any] = {}
     for given, value in values.items():
@@ -351,7 +352,7 @@ def _build(cls: type[T], values: Any, prefix: str, source: _Source) -> T:
                 "older name; leave one of them out"
             )
         if value is None and _section(kinds[name]) is kinds[name]:
-            value = {}  # `train:` with nothing below it
+            value = {}  # an empty section, `train:`
         arguments[name] = _convert(value, kinds[name], key, source)
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if (
@@ -379,9 +380,7 @@ def _build(cls: type[T], values: Any, prefix: str, source: _Source) -> T:
 
 
 def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
-    """Returns `value` as the annotated type `kind`, or a `UserError` naming
-    `key`.
-    """
+    """Converts `value` to the annotated type, or raises a `UserError`."""
     if typing.get_origin(kind) is Annotated:
         setting = setting_of(kind)
         value = _convert(value, typing.get_args(kind)[0], key, source)
@@ -434,7 +433,7 @@ def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
 def _convert_union(
     value: Any, parts: tuple[Any, ...], key: str, source: _Source
 ) -> Any:
-    """Returns the first member of the union that takes `value`."""
+    """Converts `value` to the first member of a union that accepts it."""
     others = [part for part in parts if part is not type(None)]
     if len(others) < len(parts):
         if value is None:
@@ -455,9 +454,7 @@ def _convert_union(
 
 
 def _convert_scalar(value: Any, kind: Any) -> Any:
-    """Returns `value` as a bool, int, float or str; None where it is not
-    one.
-    """
+    """Converts `value` to a bool, int, float or str, or returns None."""
     if kind is Any:
         return value
     if kind in (bool, str):
@@ -498,7 +495,7 @@ def _field_types(cls: type) -> dict[str, Any]:
 
 @functools.cache
 def _current_names(cls: type) -> dict[str, str]:
-    """Older name -> name of today, for the fields of `cls`."""
+    """Returns older name -> current name, for the fields of `cls`."""
     return {
         older: name
         for name, kind in _field_types(cls).items()
@@ -507,7 +504,7 @@ def _current_names(cls: type) -> dict[str, str]:
 
 
 def _section(kind: Any) -> type | None:
-    """Returns the dataclass that `kind` is, or may be beside None."""
+    """Returns the dataclass in `kind`, which may also allow None."""
     for part in (kind, *typing.get_args(kind)):
         if dataclasses.is_dataclass(part) and isinstance(part, type):
             return part
@@ -515,9 +512,7 @@ def _section(kind: Any) -> type | None:
 
 
 def _nearest(name: str, prefix: str, cls: type, root: type) -> str:
-    """Returns words that lead from an unknown `name` in section `cls` to a
-    known.
-    """
+    """Suggests a known key for an unknown `name` in section `cls`."""
     here = list(_field_types(cls))
     leaves = {each.key.rpartition(".")[2]: each.key for each in describe(root)}
     found = _close(name, here)
@@ -530,9 +525,7 @@ def _nearest(name: str, prefix: str, cls: type, root: type) -> str:
 
 
 def _close(name: str, known: typing.Iterable[str]) -> str | None:
-    """Returns the name that is spelled most alike, or has all the words of
-    `name`.
-    """
+    """Returns the most similar name, or one with all words of `name`."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     if close:
@@ -543,7 +536,7 @@ def _close(name: str, known: typing.Iterable[str]) -> str | None:
 
 
 def _default(field: dataclasses.Field) -> str:
-    """Returns the default of a field as YAML has it."""
+    """Formats the default of a field as in YAML."""
     value = field.default
     if field.default_factory is not dataclasses.MISSING:
         value = field.default_factory()
@@ -554,7 +547,7 @@ def _default(field: dataclasses.Field) -> str:
 
 
 def _name(kind: Any) -> str:
-    """Returns an annotated type in words."""
+    """Describes an annotated type."""
     kind = _bare(kind)
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
@@ -573,7 +566,7 @@ def _name(kind: Any) -> str:
 
 
 def _describe(value: Any) -> str:
-    """Returns a value from YAML as an error message shows it."""
+    """Formats a value from YAML for an error message."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -1,8 +1,9 @@
-"""The one exception that is written for the person at the keyboard."""
+"""Defines the exception for errors that a user can correct."""
 
 
 class UserError(Exception):
-    """Reports something to mend: a path, a flag, a key, a damaged file.
+    """Reports an error that the user can correct: a path, a flag, a key, a
+    file.
 
         import electra_tf
 

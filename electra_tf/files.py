@@ -1,8 +1,8 @@
-"""Paths, local or remote: find, open, and replace atomically.
+"""Finds, opens and atomically replaces files, local or remote.
 
-Remote paths go through `tf.io.gfile`, so `gs://` works wherever a path does.
-TensorFlow is imported on first use, and reading a small local file does not
-need it: help and mistakes in settings are answered at once.
+Remote paths use `tf.io.gfile`, so `gs://` works for every path. TensorFlow is
+imported on first use, and reading a small local file does not need it, so that
+help and errors in settings appear at once.
 """
 
 import contextlib
@@ -28,14 +28,14 @@ def _gfile() -> Any:
 
 @contextlib.contextmanager
 def named_errors(path: str, doing: str) -> Iterator[None]:
-    """Turns file-system failures on `path` into a `UserError` naming it."""
+    """Converts file-system errors on `path` to a `UserError` that names it."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"cannot {doing} {path}: {reason}") from error
     except Exception as error:
-        if "tensorflow" not in sys.modules:  # then it is no error of its
+        if "tensorflow" not in sys.modules:  # then it is not its error
             raise
         import tensorflow as tf
 
@@ -45,7 +45,7 @@ def named_errors(path: str, doing: str) -> Iterator[None]:
 
 
 def is_local(path: str) -> bool:
-    """Says whether the operating system itself opens `path`."""
+    """Returns whether the operating system itself can open `path`."""
     return "://" not in path
 
 
@@ -55,7 +55,7 @@ def join(directory: str, *names: str) -> str:
 
 
 def exists(path: str) -> bool:
-    """Returns whether a file or directory is there."""
+    """Returns whether a file or directory exists."""
     if is_local(path):
         return os.path.exists(path)
     return _gfile().exists(path)
@@ -69,7 +69,7 @@ def is_directory(path: str) -> bool:
 
 
 def make_directory(path: str) -> None:
-    """Creates `path` and its parents; fine if it is there already."""
+    """Creates `path` and its parents, unless it exists."""
     with named_errors(path, "create directory"):
         _gfile().makedirs(path)
 
@@ -86,9 +86,7 @@ def size(path: str) -> int:
 
 
 def size_and_time(path: str) -> tuple[int, int]:
-    """Returns size in bytes and time of last modification in ns, local or
-    remote.
-    """
+    """Returns size in bytes and time of modification in ns, local or remote."""
     with named_errors(path, "read"):
         if is_local(path):
             found = os.stat(path)
@@ -98,7 +96,7 @@ def size_and_time(path: str) -> tuple[int, int]:
 
 
 def remove(path: str) -> None:
-    """Deletes a file or a whole directory; silent if it is not there."""
+    """Deletes a file or a whole directory, if it exists."""
     gfile = _gfile()
     with named_errors(path, "remove"):
         if gfile.isdir(path):
@@ -108,7 +106,7 @@ def remove(path: str) -> None:
 
 
 def rename(source: str, target: str) -> None:
-    """Moves `source` to `target`, replacing a file that is there."""
+    """Moves `source` to `target`, replacing an existing file."""
     with named_errors(target, "write"):
         _gfile().rename(source, target, overwrite=True)
 
@@ -116,8 +114,8 @@ def rename(source: str, target: str) -> None:
 def expand(patterns: str, flag: str = "--input") -> list[str]:
     """Returns the files that comma-separated glob `patterns` match, sorted.
 
-    A name that holds a comma is found too, where its pieces match nothing. In
-    local patterns `**` stands for folders within folders.
+    A name that contains a comma is found too, if its pieces match nothing. In
+    local patterns `**` matches nested folders.
 
     Raises:
       UserError: a pattern matches no file; it and `flag` are named.
@@ -143,9 +141,7 @@ def expand(patterns: str, flag: str = "--input") -> list[str]:
 
 
 def _files_matching(pattern: str) -> list[str]:
-    """Returns the files that one pattern matches, or that has it as its
-    name.
-    """
+    """Returns the files that match a pattern, or the file of that name."""
     gfile = _gfile()
     with named_errors(pattern, "look for"):
         if not pattern:
@@ -154,13 +150,13 @@ def _files_matching(pattern: str) -> list[str]:
             matches = glob.glob(pattern, recursive=True)
         else:
             matches = gfile.glob(pattern)
-        if not matches and exists(pattern):  # as "notes [1].txt"
+        if not matches and exists(pattern):  # a name such as "notes [1].txt"
             matches = [pattern]
         return [match for match in matches if not gfile.isdir(match)]
 
 
 def _hint(pattern: str) -> str:
-    """Returns what may have been meant by a pattern that matches no file."""
+    """Suggests what a pattern without matches may have meant."""
     gfile = _gfile()
     if gfile.isdir(pattern):
         return f" (it is a directory: did you mean '{pattern}/*'?)"
@@ -168,7 +164,7 @@ def _hint(pattern: str) -> str:
     if folders:
         deeper = f"{pattern}/*"
         if is_local(pattern) and deeper.endswith(("/*/*",)):
-            deeper = f"{pattern}*"  # however deep
+            deeper = f"{pattern}*"  # at any depth
         return (
             f", but {len(folders)} directories, as {folders[0]}: did you mean "
             f"'{deeper}'?"
@@ -177,9 +173,7 @@ def _hint(pattern: str) -> str:
 
 
 def directories_matching(patterns: str) -> list[str]:
-    """Returns the directories that comma-separated glob patterns match,
-    sorted.
-    """
+    """Returns the directories that comma-separated globs match, sorted."""
     found: set[str] = set()
     for pattern in filter(None, (p.strip() for p in patterns.split(","))):
         if "**" not in pattern:
@@ -190,13 +184,13 @@ def directories_matching(patterns: str) -> list[str]:
 
 @contextlib.contextmanager
 def open_read(path: str) -> Iterator[IO[bytes]]:
-    """Opens `path` for reading bytes; failures become `UserError`."""
+    """Opens `path` for reading bytes; errors become `UserError`."""
     with named_errors(path, "read"):
         if not exists(path):
             raise UserError(f"cannot read {path}: no such file")
         if is_directory(path):
             raise UserError(f"cannot read {path}: it is a directory")
-        # TensorFlow's own takes no local name that is not UTF-8.
+        # TensorFlow cannot open local names that are not UTF-8.
         opened = (
             open(path, "rb") if is_local(path) else _gfile().GFile(path, "rb")
         )
@@ -214,10 +208,10 @@ def read_bytes(path: str) -> bytes:
 
 
 def read_text(path: str) -> str:
-    """Returns the whole file as UTF-8 text.
+    """Reads the whole file as UTF-8 text.
 
     Raises:
-      UserError: unreadable, or not UTF-8; the byte offset is named.
+      UserError: the file is unreadable, or not UTF-8; the byte offset is named.
     """
     try:
         return read_bytes(path).decode("utf-8")
@@ -229,10 +223,10 @@ def read_text(path: str) -> str:
 
 @contextlib.contextmanager
 def atomic_write(path: str) -> Iterator[IO[bytes]]:
-    """Writes bytes to a temporary neighbour, renamed to `path` at the end.
+    """Writes bytes to a temporary file, which is renamed to `path` at the end.
 
-    If the block fails, or the process dies in it, `path` keeps its old
-    content or stays absent.
+    If the block fails, or the process dies in it, `path` keeps its old content
+    or remains absent.
     """
     temporary = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
     gfile = _gfile()
@@ -241,7 +235,7 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
             if os.path.dirname(path):
                 gfile.makedirs(os.path.dirname(path))
             with gfile.GFile(temporary, "wb") as handle:
-                handle.write(b"")  # else a file that stays empty is not made
+                handle.write(b"")  # or an empty file would not be created
                 yield handle
             gfile.rename(temporary, path, overwrite=True)
     except BaseException:
@@ -262,16 +256,16 @@ def write_text(path: str, content: str) -> None:
 
 
 def class_of_file(path: str, name: str, parent: type[C], what: str) -> type[C]:
-    """Returns a class that a user has written in a Python file, which is run.
+    """Imports a class from a user's Python file, which is executed.
 
     Args:
       path: the file.
-      name: of the class.
-      parent: what it has to be a subclass of.
-      what: what such a class is, in a word for messages.
+      name: name of the class.
+      parent: required base class.
+      what: kind of the class, for messages.
 
     Raises:
-      UserError: no such file, it cannot be imported, or has no such class.
+      UserError: the file is missing, cannot be imported, or has no such class.
     """
     file = pathlib.Path(path)
     if not file.is_file():
@@ -280,7 +274,7 @@ def class_of_file(path: str, name: str, parent: type[C], what: str) -> type[C]:
     spec = importlib.util.spec_from_file_location(module_name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look themselves up there
+    sys.modules[module_name] = module  # dataclasses look up their module there
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -6,10 +6,10 @@ as long as it is, without padding, and several interpreters side by side use
 the cores better than one that divides each operation among them.
 """
 
-import collections
 import concurrent.futures
 import importlib.util
 import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -19,9 +19,13 @@ from electra_tf.errors import UserError
 
 Engine = Literal["auto", "tensorflow", "litert"]
 INPUTS = ("input_ids", "input_mask", "segment_ids")
-# An interpreter is given another length in steps of this: a new length costs
-# as much as some tokens.
-_STEP = 4
+# XNNPACK multiplies so many tokens at a time, of 32 bits and of 8, where the
+# processor has AVX-512: up to a multiple of it a row takes as long. Where there
+# are other kernels it is but a step.
+_TILE, _TILE_INT8 = 7, 5
+# Interpreters that keep the length they have, as another one costs as much as
+# some tokens: so many, if they take no more memory than this.
+_KEPT, _KEPT_BYTES = 4, 64 << 20
 
 
 def installed() -> bool:
@@ -83,8 +87,11 @@ class LiteNetwork:
         self._content = content
         self._longest = longest
         self._make = make or interpreter_class()
-        # Those that nobody uses now; there are as many as ran at once.
-        self._free: collections.deque[_Interpreter] = collections.deque()
+        self._lock = threading.Lock()
+        # Those that nobody uses now, what was used last at the end. There are
+        # as many as ran at once, and at most some more for other lengths.
+        self._free: list[_Interpreter] = []
+        self._more = min(_KEPT, _KEPT_BYTES // max(1, len(content))) - 1
         self._threads: concurrent.futures.Executor | None = None
         first = self._new()
         self._shapes = first.shapes
@@ -92,7 +99,25 @@ class LiteNetwork:
         self._free.append(first)
 
     def _new(self) -> "_Interpreter":
-        return _Interpreter(self._make, self._content, self._longest)
+        tile = _TILE_INT8 if self.int8 else _TILE
+        return _Interpreter(self._make, self._content, self._longest, tile)
+
+    def _taken(self, length: int, alone: bool) -> "_Interpreter":
+        """Takes an interpreter, for rows of about this length.
+
+        Args:
+          length: tokens of the first row.
+          alone: whether it is the only one.
+        """
+        with self._lock:
+            for i, one in enumerate(self._free):
+                if one.fits(length):
+                    return self._free.pop(i)
+            more = alone and self._more > 0
+            if self._free and not more:
+                return self._free.pop(0)
+            self._more -= more
+        return self._new()
 
     def __call__(
         self,
@@ -155,11 +180,10 @@ class LiteNetwork:
         stopped: Callable[[], bool],
     ) -> list[np.ndarray]:
         """The output of each row, one after another."""
+        if not rows:
+            return []
         found = []
-        try:
-            one = self._free.pop()
-        except IndexError:
-            one = self._new()
+        one = self._taken(len(rows[0][0]), len(rows) == 1)
         try:
             for row in rows:
                 if stopped():
@@ -167,13 +191,21 @@ class LiteNetwork:
                 found.append(one.run(output, *row))
             return found
         finally:
-            self._free.append(one)
+            with self._lock:
+                self._free.append(one)
 
 
 class _Interpreter:
-    """One interpreter, for one thread at a time."""
+    """One interpreter, for one thread at a time.
 
-    def __init__(self, make: Any, content: bytes, longest: int):
+    Args:
+      make: the class.
+      content: of the .tflite file.
+      longest: the most tokens that it can read.
+      tile: it is given lengths that are multiples of this.
+    """
+
+    def __init__(self, make: Any, content: bytes, longest: int, tile: int):
         try:
             self._made = make(model_content=content, num_threads=1)
             runner = self._made.get_signature_runner()
@@ -193,16 +225,23 @@ class _Interpreter:
             name: tuple(map(int, each["shape_signature"][1:]))
             for name, each in details.items()
         }
-        self._longest = longest
+        self._longest, self._tile = longest, tile
         self._length = 0
+
+    def _wide(self, length: int) -> int:
+        return min(-(-length // self._tile) * self._tile, self._longest)
+
+    def fits(self, length: int) -> bool:
+        """Whether it has the length that this row needs, or none yet."""
+        return self._length in (0, self._wide(length))
 
     def run(
         self, output: str, input_ids: np.ndarray, segment_ids: np.ndarray
     ) -> np.ndarray:
         """One output of one row: [...], or [L or more, ...] of its tokens."""
         length = len(input_ids)
-        if not length <= self._length < length + _STEP:
-            wide = min(-(-length // _STEP) * _STEP, self._longest)
+        wide = self._wide(length)
+        if wide != self._length:
             self._length = 0  # of no use, should there be no memory for it
             for index in self._inputs.values():
                 self._made.resize_tensor_input(index, [1, wide])

@@ -1,10 +1,10 @@
-"""How Keras finds our classes again, when it loads a file that it has saved.
+"""Lets Keras find our classes when it loads a saved file.
 
-A `.keras` file names a class by what it is registered as. A class is
-registered when its module is imported, which a program that only loads a file
-has no reason to do, and `import electra_tf` alone must not start TensorFlow.
-So as soon as Keras is there, each name in `CLASSES` gets a stand-in that
-imports the class when a file asks for it.
+A `.keras` file names a class by its registered name. A class is registered when
+its module is imported, which a program that only loads a file has no reason to
+do, and `import electra_tf` must not import TensorFlow. So as soon as Keras is
+imported, each name in `CLASSES` gets a placeholder that imports the class on
+demand.
 """
 
 import importlib
@@ -20,8 +20,8 @@ from electra_tf import backend
 
 C = TypeVar("C", bound=type)
 
-# Module -> its registered classes. Their names are part of files: a class that
-# moves keeps its name, by the package that it is listed under.
+# Module -> its registered classes. Their names are stored in files: a class
+# that moves keeps its name, by the package that it is listed under.
 CLASSES: dict[str, tuple[str, ...]] = {
     "hub.pretrained": (
         "Encoder", "Discriminator", "Generator", "TwoTowerGenerator",
@@ -59,8 +59,8 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "keras_api.tasks.texts": ("TextClassifier", "TextRegressor"),
 }  # fmt: skip
 
-# What their names begin with, where it is not `electra_tf>`. Classes of inner
-# rooms are parts of the public ones, and may have names that these have too.
+# Prefixes of names other than `electra_tf>`. Classes of inner packages are
+# parts of the public ones, and may have the same names.
 _PACKAGES = {
     "models": "electra_tf.models",
     "pretraining": "electra_tf.pretraining",
@@ -69,11 +69,11 @@ _PACKAGES = {
 
 
 def registered_name(module: str, name: str) -> str:
-    """Returns what a class is registered as: `electra_tf>Encoder`.
+    """Returns the registered name of a class: `electra_tf>Encoder`.
 
     Args:
-      module: where it is, below `electra_tf`.
-      name: the class.
+      module: its module, below `electra_tf`.
+      name: name of the class.
     """
     package = "electra_tf"
     for room, own in _PACKAGES.items():
@@ -83,17 +83,17 @@ def registered_name(module: str, name: str) -> str:
 
 
 def registered(cls: C) -> C:
-    """Registers a class with Keras, so that files which name it can be loaded.
+    """Registers a class with Keras, so that files with its name can be loaded.
 
     Args:
-      cls: listed in `CLASSES`.
+      cls: a class listed in `CLASSES`.
 
     Returns:
       The class.
 
     Raises:
       UserError: Keras runs on another backend than TensorFlow.
-      ValueError: it is not listed.
+      ValueError: the class is not listed.
     """
     import keras
 
@@ -111,7 +111,7 @@ def registered(cls: C) -> C:
 
 
 class _StandIn:
-    """A class that is imported when something is to be made of it."""
+    """A placeholder for a class, which is imported on demand."""
 
     def __init__(self, module: str, name: str):
         self._module, self._name = module, name
@@ -121,7 +121,7 @@ class _StandIn:
         return getattr(module, self._name)
 
     def from_config(self, values: dict[str, Any]) -> Any:
-        """Returns an object of the class."""
+        """Makes an object of the class."""
         return self._found().from_config(values)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
@@ -129,7 +129,7 @@ class _StandIn:
 
 
 def _announce(keras: Any) -> None:
-    """Tells Keras the names of our classes; those it knows stay."""
+    """Registers the names of our classes, except those already known."""
     known = keras.saving.get_custom_objects()
     for module, names in CLASSES.items():
         for name in names:
@@ -139,7 +139,7 @@ def _announce(keras: Any) -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Sees the first import of Keras, and announces our classes after it."""
+    """Registers our classes after the first import of Keras."""
 
     def __init__(self) -> None:
         self._busy = False
@@ -150,7 +150,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         path: Sequence[str] | None,
         target: types.ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
-        """Finds Keras as the others do; leaves the rest to them."""
+        """Finds Keras by the other finders; ignores other modules."""
         if fullname != "keras" or self._busy:
             return None
         self._busy = True
@@ -175,7 +175,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def announce_classes() -> None:
-    """Has Keras know our classes by name, now or once it is imported."""
+    """Registers our classes with Keras, now or once it is imported."""
     keras = sys.modules.get("keras")
     if keras is not None and hasattr(keras, "saving"):
         _announce(keras)

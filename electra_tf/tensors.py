@@ -1,9 +1,9 @@
-"""Named arrays in one safetensors file, written and read one at a time.
+"""Reads and writes safetensors files, one array at a time.
 
 The format is that of Hugging Face `safetensors`: a length, a JSON header, raw
-little-endian data. Reading and writing are ours: the library's writer holds a
-second copy of all the data, its reader maps the file into memory, where what
-was read stays beside the copy, and both know local paths alone.
+little-endian data. Reading and writing are ours: the library's writer needs a
+second copy of all data, its reader maps the file into memory, where the pages
+remain beside the copy, and both only support local paths.
 """
 
 import json
@@ -38,9 +38,9 @@ def save(
 
     Args:
       path: target file.
-      tensors: name -> array (anything `np.asarray` takes). A mapping that
-        reads lazily is asked for each array twice, and none is kept.
-      metadata: string pairs kept in the header.
+      tensors: name -> array (anything that `np.asarray` takes). A lazy mapping
+        is read twice for each array, and no array is kept.
+      metadata: string pairs for the header.
     """
     header: dict[str, object] = {}
     if metadata:
@@ -66,9 +66,9 @@ def save(
 
 
 class TensorFile(Mapping[str, np.ndarray]):
-    """The arrays of a safetensors file, each read when it is looked up.
+    """The arrays of a safetensors file, each read when looked up.
 
-    Looked up twice, an array is read twice: nothing is kept but the header.
+    An array is read again at each look-up: only the header is kept.
 
     Attributes:
       path: the file.
@@ -80,7 +80,8 @@ class TensorFile(Mapping[str, np.ndarray]):
         """Reads and checks the header.
 
         Raises:
-          UserError: missing, truncated or not a safetensors file; names it.
+          UserError: the file is missing, truncated or not a safetensors file;
+            it is named.
         """
         self.path = path
         self._places: dict[str, tuple[str, int, int]] = {}
@@ -130,20 +131,20 @@ class TensorFile(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._places)
 
-    # Mapping's own reads the array.
+    # Mapping's own method would read the array.
     def __contains__(self, name: object) -> bool:
         return name in self._places
 
 
 def read_at(path: str, offset: int, length: int) -> np.ndarray:
-    """Returns [length] uint8, writable: the bytes of the file from `offset` on.
+    """Reads bytes of a file from `offset` on, [length] uint8, writable.
 
     Raises:
-      UserError: unreadable, or the file ends before.
+      UserError: the file is unreadable, or ends too early.
     """
     with files.named_errors(path, "read"):
         if "://" not in path:
-            # Straight into the array; gfile goes through two more copies.
+            # Directly into the array; gfile would make two more copies.
             data = np.fromfile(path, np.uint8, length, offset=offset)
         else:
             with files.open_read(path) as handle:
@@ -155,7 +156,7 @@ def read_at(path: str, offset: int, length: int) -> np.ndarray:
 
 
 def _header(read: Callable[[int], bytes], size: int) -> tuple[int, dict]:
-    """Returns where the data begins, and the parsed header."""
+    """Returns the offset of the data, and the parsed header."""
     length = int.from_bytes(read(8), "little")
     if size < 8 or length > min(size - 8, _LONGEST_HEADER):
         raise ValueError(f"{size} bytes do not hold its header")
@@ -169,6 +170,7 @@ def load(path: str) -> dict[str, np.ndarray]:
     """Returns all arrays of a safetensors file at once.
 
     Raises:
-      UserError: missing, truncated or not a safetensors file; names it.
+      UserError: the file is missing, truncated or not a safetensors file; it is
+        named.
     """
     return dict(TensorFile(path))

@@ -71,6 +71,34 @@ def test_rows_of_any_length_are_the_encoders(encoder):
     assert none.shape == (0, 40, 32)
 
 
+def test_single_rows_find_an_interpreter_of_their_length(encoder):
+    network, content = encoder
+    made = []
+
+    def make(**arguments):
+        made.append(tflite.interpreter_class()(**arguments))
+        return made[-1]
+
+    lite = litert.LiteNetwork(content, 40, make=make)
+    for length in (3, 10, 17, 24, 31, 38, 3, 40, 5, 12):
+        ids = np.full([1, length], length, "int32")
+        rows = [ids, np.ones_like(ids), np.zeros_like(ids)]
+        wanted = network.encoder(*rows).sequence_output.numpy()
+        found = lite("sequence_output", rows)
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert len(made) == 4
+
+    def widths():
+        return [int(i.get_input_details()[0]["shape"][1]) for i in made]
+
+    before = widths()
+    assert before == [35, 40, 7, 14]
+    for length in (6, 11, 39):
+        ids = np.full([1, length], 7, "int32")
+        lite("sequence_output", [ids, np.ones_like(ids), np.zeros_like(ids)])
+    assert widths() == before
+
+
 def test_a_row_without_memory_leaves_the_others_theirs(encoder):
     _, content = encoder
     made = tflite.interpreter_class()

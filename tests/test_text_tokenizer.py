@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import electra_tf.text.tokenizer as tokenizer_lib
 from electra_tf.errors import UserError
 from electra_tf.text.tokenizer import Tokenizer
-from electra_tf.text.vocab import SPECIALS, Vocab, load_vocab
+from electra_tf.text.vocab import SPECIALS, AddedToken, Vocab, load_vocab
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 MODES = {
@@ -102,6 +102,9 @@ def reference(text, tokens, lower_case, strip_accents):
 
 def tokens_of(tokenizer, texts):
     rows = tokenizer(texts).to_list()
+    for text, row in zip(texts, rows):
+        if isinstance(text, str):  # and without TensorFlow, where it can be
+            assert tokenizer.plain_ids(text) in (None, row)
     return [[tokenizer.vocab.tokens[i] for i in row] for row in rows]
 
 
@@ -324,8 +327,36 @@ def test_any_vocabulary(pieces, texts):
     ]
 
 
+printable = st.text("aAbB1\t\n\r [#]-._~!", max_size=25)
+
+
+@settings(max_examples=8)
+@given(
+    st.lists(st.text("aAbB1#[. -", min_size=1, max_size=4), max_size=30),
+    st.lists(printable, max_size=5),
+    st.sampled_from(sorted(MODES)),
+)
+def test_plain_ids_are_the_graphs(pieces, texts, mode):
+    pieces = [piece.strip() or "z" for piece in [*pieces, "z"]]
+    tokens = dict.fromkeys([*SPECIALS, *pieces, *("##" + t for t in pieces)])
+    tokenizer = Tokenizer(Vocab(tuple(tokens)), *MODES[mode])
+    expected = tokenizer(texts).to_list()
+    assert [tokenizer.plain_ids(text) for text in texts] == expected
+
+
+def test_texts_that_have_no_plain_ids(tiny_vocab_file):
+    tokenizer = Tokenizer(tiny_vocab_file)
+    for text in ("é", "a\x00", "a\x0b", "\x7f", "中", "\u00a0", "\ud800"):
+        assert tokenizer.plain_ids(f"the {text}") is None
+    tokens = (*tokenizer.vocab.tokens, "[E1]")
+    added = Vocab(tokens, (AddedToken("[E1]"),))
+    assert Tokenizer(added).plain_ids("the") is None
+
+
 def test_words_of_more_than_200_characters():
     tokenizer = Tokenizer(spelling_vocab("aя中𐐨ẹ."))
+    for length in (200, 201):
+        tokens_of(tokenizer, ["a" * length, "a." * length])
     letters = {"a": 1, "я": 2, "𐐨": 4}
     for letter in letters:
         for length, known in ((200, True), (201, False), (900, False)):

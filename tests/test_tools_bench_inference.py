@@ -100,11 +100,31 @@ def test_texts_are_the_sentences_or_lines(tmp_path):
 def test_answers_are_compared():
     wanted = np.array([[0.25, 0.75], [0.5, 0.5]])
     near = wanted + np.array([[1e-6, -1e-6], [0, 0]])
-    found = inference.differences({"a": wanted, "b": near, "c": wanted})
+    exact = dict.fromkeys("abc", "float32")
+    found = inference.differences({"a": wanted, "b": near, "c": wanted}, exact)
     assert list(found.values()) == [pytest.approx(1e-6), 0.0]
-    for other in (wanted[::-1], np.full([2, 2], np.nan)):
+    nothing = np.full([2, 2], np.nan)
+    for other in (wanted[::-1], nothing):
         with pytest.raises(workers.SideError, match="b answers otherwise"):
-            inference.differences({"a": wanted, "b": other})
+            inference.differences({"a": wanted, "b": other}, exact)
+    # Fewer bits may differ: by how much is told.
+    fewer = {"a": "float32", "b": "int8"}
+    other = np.array([[0.75, 0.25], [0.5, 0.5]])
+    found = inference.differences({"a": wanted, "b": other}, fewer)
+    assert list(found.values()) == [0.5, 0.5]
+    with pytest.raises(workers.SideError, match="b answers otherwise"):
+        inference.differences({"a": wanted, "b": nothing}, fewer)
+
+
+def test_peers_have_all_their_precisions():
+    told = {
+        (own["engine"], own["precision"]) for own in inference.PEERS.values()
+    }
+    assert {engine for engine, precision in told if precision == "int8"} == {
+        "torch", "onnxruntime", "onnxruntime+", "openvino",
+    }  # fmt: skip
+    assert inference.PEERS["OpenVINO"]["precision"] == "float32"
+    assert inference.PEERS["OpenVINO, bf16"]["precision"] == "bf16"
 
 
 def test_latencies_are_drawn(tmp_path):
@@ -123,5 +143,7 @@ def test_ours_is_measured_alone(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "### inference tiny" in out and "by HTTP" in out
     assert "HTTP, 16 clients / electra_tf, an export" in out
+    assert "### inference tiny, a file" in out
+    assert "### inference tiny, one text" in out and "p10 of calls" in out
     assert "no --peer_python" in out
     assert (tmp_path / "p.png").exists()

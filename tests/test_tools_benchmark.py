@@ -122,6 +122,9 @@ def test_the_best_peer_is_quoted_and_the_best_of_the_same_precision():
     quoted = [(r["peer"], r["ratio"], r["lowest"]) for r in found.leading()]
     assert quoted == [("quick", 0.5, 0.5), ("slow", 2.5, 2.0)]
     assert [r["ratio"] for r in found.ratios()] == [2.5, 5.0, 0.5]
+    text = report.to_markdown([found], {})
+    assert "- ours / quick, ms, times as fast: **0.50**" in text
+    assert "- ours / slower" not in text
 
 
 def test_a_peer_that_cannot_start_is_left_out(peers):

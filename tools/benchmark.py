@@ -91,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
         "--peers",
         choices=("all", "few"),
         default="all",
-        help="of pretrain: every peer, or the plainest and the quickest",
+        help="of pretrain, inference: every peer, or the plainest and quickest",
     )
     flags.add_argument("--plot", help="PNG of latency by HTTP")
     flags.add_argument("--steps", type=int, help="a round; depends on size")

@@ -1,4 +1,4 @@
-"""Fine-tuned models in Apache Beam pipelines of one's own.
+"""Provides fine-tuned models for your own Apache Beam pipelines.
 
     import apache_beam as beam
     from electra_tf.beam import Predict
@@ -7,8 +7,8 @@
         rows = pipeline | beam.Create([{"id": 1, "text": "a fine film"}])
         rows | Predict("runs/sst2") | beam.Map(print)
 
-Needs the extra `beam`. Importing this does not start TensorFlow; a worker does
-when it loads the model.
+It needs the extra `beam`. Importing this does not import TensorFlow; a worker
+does when it loads the model.
 """
 
 from electra_tf.beam.transforms import Predict

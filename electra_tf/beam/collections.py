@@ -1,10 +1,10 @@
-"""A `sharded.Job` on an Apache Beam runner.
+"""Runs a `sharded.Job` on an Apache Beam runner.
 
     inputs -> groups of rows -> shards -> answers -> what is in each
                                                             |
                                   files of the output <- a plan of all
 
-What is there already of an earlier run is not answered again.
+Finished shards of an earlier run are not computed again.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from electra_tf import files
 from electra_tf.data import beam_runs
-from electra_tf.data.beam_runs import beam  # says so where it is missing
+from electra_tf.data.beam_runs import beam  # reports it if it is missing
 from electra_tf.prediction import held, sharded
 from electra_tf.prediction.sharded import Group, Job, Shard
 
@@ -23,12 +23,11 @@ _LOOK_SECONDS = 10.0
 
 
 class Finished(NamedTuple):
-    """What a run did.
+    """The result of a run.
 
     Attributes:
       plan: all shards, in the order of the rows.
-      shards: what `sharded.finish` told of each; nothing where the job writes
-        no files.
+      shards: results of `sharded.finish`; empty where the job writes no files.
     """
 
     plan: list[Shard]
@@ -41,16 +40,17 @@ def run(
     num_workers: int = 1,
     note: Callable[[str], None] = lambda text: None,
 ) -> Finished:
-    """Does a job whose directory `resumable.begin` has made or found.
+    """Runs a job whose directory `resumable.begin` has made or found.
 
     Args:
-      job: what to do; all workers reach its paths.
+      job: the job; all workers can reach its paths.
       beam_args: see `beam_runs.run`.
       num_workers: see `beam_runs.run`.
-      note: is told how far it is, and what the starts of the workers took.
+      note: called with messages on progress, and on the cost of the workers'
+        starts.
 
     Raises:
-      UserError: as `beam_runs.run`, or what a worker has raised.
+      UserError: see `beam_runs.run`; or a worker failed.
     """
     before = sharded.done(job)
     if before:
@@ -74,7 +74,7 @@ def run(
 
 
 def _costs(workers: list[held.Cost]) -> str:
-    """Says what the starts of worker processes took."""
+    """Describes the cost of starting worker processes."""
     if not workers:
         return ""
     most = held.Cost("", *map(max, zip(*(cost[1:] for cost in workers))))
@@ -164,7 +164,7 @@ def _write_summary(
 
 
 class _Watch:
-    """Tells now and then how many shards are answered."""
+    """Reports periodically how many shards are finished."""
 
     def __init__(self, job: Job, before: int, note: Callable[[str], None]):
         self._job, self._told, self._note = job, before, note
@@ -182,7 +182,7 @@ class _Watch:
         while not self._ended.wait(_LOOK_SECONDS):
             try:
                 count = len(sharded.done(self._job))
-            except Exception:  # a look is not what a run fails for
+            except Exception:  # a run must not fail because of a report
                 continue
             if count > self._told:
                 self._told = count

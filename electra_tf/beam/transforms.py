@@ -1,40 +1,41 @@
-"""`Predict`: a model as a transform of a Beam pipeline."""
+"""Provides `Predict`: a model as a transform of a Beam pipeline."""
 
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from electra_tf.config import Overrides
-from electra_tf.data.beam_runs import beam  # says so where it is missing
+from electra_tf.data.beam_runs import beam  # reports it if it is missing
 from electra_tf.prediction import held
 
 _PLACE = "row"
 
 
 class Predict(beam.PTransform):
-    """Answers each row of a collection with a fine-tuned model.
+    """Predicts for each row of a collection with a fine-tuned model.
 
         rows | Predict("runs/sst2")
 
-    A row is a mapping with the columns that the task reads, a text or a pair
-    of texts. What comes out is a mapping: the row's columns and the answer's
+    A row is a mapping with the columns that the task reads, a text or a pair of
+    texts. The output is a mapping: the row's columns and the prediction's
     (`label`, `probabilities`, `score`, `tags`, ...), or an `error` where there
-    is none; an answer's name that is a column already becomes
-    `predicted_...`. Windows and timestamps stay those of the row.
+    is none; a predicted name that is a column already becomes `predicted_...`.
+    Rows keep their windows and timestamps.
 
-    Each worker process loads the model once, and answers the rows of a bundle
-    in batches of like length. What a row's answer is does not depend on which
-    rows it is beside, to the last digit.
+    Each worker process loads the model once, and predicts the rows of a bundle
+    in batches of similar length. A row's prediction does not depend on the
+    other rows, to the last digit.
 
     Args:
-      model: what `electra_tf.load` takes; all workers reach it by that path.
-      task: answer as this task, if its head is the same.
-      options: keys of the task's options, over those of the fine-tuning.
-      overrides: `options.key=value` texts, over both.
-      batch_size: rows at once.
-      threads: that TensorFlow computes in, in each worker process; one is
-        right where a machine runs a process for each core. None leaves that
-        to TensorFlow.
+      model: path for `electra_tf.load`, which all workers can reach.
+      task: predict for this task, if its head is the same.
+      options: keys of the task's options, which override those of the
+        fine-tuning.
+      overrides: `options.key=value` texts, which override both.
+      batch_size: rows in a batch.
+      threads: number of TensorFlow's threads in each worker process; use one
+        where a machine runs a process for each core. None is TensorFlow's
+        default.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Predict(beam.PTransform):
 
 
 class Answers(beam.DoFn):
-    """Rows -> rows with answers, by what a loader loads; see `Predict`."""
+    """Adds predictions to rows, by an object that a loader loads."""
 
     def __init__(self, loader: held.Loader, threads: int | None):
         self._loader, self._threads = loader, threads
@@ -71,7 +72,7 @@ class Answers(beam.DoFn):
         self._waiting: list[tuple[Any, Any, Any]] = []
 
     def start_bundle(self) -> None:
-        """Begins with no rows."""
+        """Starts a bundle without rows."""
         self._waiting = []
 
     def process(
@@ -80,13 +81,13 @@ class Answers(beam.DoFn):
         timestamp: Any = beam.DoFn.TimestampParam,
         window: Any = beam.DoFn.WindowParam,
     ) -> Iterator[Any]:
-        """Takes a row; answers when there are enough for batches."""
+        """Takes a row; predicts when there are enough for batches."""
         self._waiting.append((element, timestamp, window))
         if len(self._waiting) >= _AT_ONCE:
             yield from self._answer()
 
     def finish_bundle(self) -> Iterator[Any]:
-        """Answers what is left of a bundle."""
+        """Predicts the remaining rows of a bundle."""
         yield from self._answer()
 
     def _answer(self) -> Iterator[Any]:
@@ -102,5 +103,5 @@ class Answers(beam.DoFn):
             )
 
 
-# Rows that are sorted by length together.
+# Rows that are sorted by length at a time.
 _AT_ONCE = 1024

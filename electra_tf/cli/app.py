@@ -1,8 +1,8 @@
-"""`electra-tf COMMAND --flags`: finds the command, parses, reports errors.
+"""Runs `electra-tf COMMAND --flags`: finds it, parses flags, reports errors.
 
 A command is a function: its flags come from its signature and docstring
-(`cli.flags`), what it returns is printed. TensorFlow is imported when flags
-and settings are understood, so that help and mistakes are answered at once.
+(`cli.flags`), and its result is printed. TensorFlow is imported only after
+flags and settings were parsed, so that help and errors appear at once.
 """
 
 import contextlib
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
 
 
 class Command(NamedTuple):
-    """What `electra-tf NAME` runs.
+    """The command that `electra-tf NAME` runs.
 
-    Its module may have `settings_class(**arguments)`: the settings that
-    `--config` and `--set` fill, or None; they are checked at once. Where that
-    takes more than those two, `check_settings(**arguments)` does it.
+    Its module may have `settings_class(**arguments)`, which returns the
+    settings class of `--config` and `--set`, or None; they are checked at once.
+    Checks that need further arguments are in `check_settings(**arguments)`.
     """
 
     function: str  # "module:name" in this package
     summary: str  # one line of help
-    words: str | None = None  # the flag of words that are given without one
+    words: str | None = None  # the flag that words without a flag belong to
     tensorflow: bool = True  # whether it needs TensorFlow
-    # Keep freed memory for the next step. With batches of many lengths the
-    # system's allocator gives it back and asks again: a third of the time of
-    # fine-tuning went into that. Building data is better without, where
+    # Whether to keep freed memory for the next step. With batches of many
+    # lengths the system's allocator returns it and asks again, which took a
+    # third of the time of fine-tuning. Building data is better without, as
     # several processes share the memory.
     pooled: bool = True
 
 
-# In the order of use.
+# In the usual order of use.
 COMMANDS = {
     "prepare-text": Command(
         "recipes.prepare_text:prepare_text",
@@ -130,7 +130,7 @@ COMMANDS = {
 }
 
 _OK, _USER_ERROR, _INTERRUPTED, _BROKEN_PIPE = 0, 2, 130, 141
-# Seconds that the threads of a run that was given up may take to end.
+# Seconds that the threads of an abandoned run may take to end.
 _ENDING_SECONDS = 3.0
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
 _SETTINGS_HELP = "--help=settings"
@@ -143,10 +143,9 @@ def run(argv: Sequence[str]) -> int:
       argv: the words after `electra-tf`, e.g. `["build-vocab", "--input=x"]`.
 
     Returns:
-      The exit status: 0 done, 2 a mistake of the user's (printed on stderr in
-      one line), 3 done but for some rows (`predict`), 130 interrupted, 141 the
-      reader of our output went away.
-      What else goes wrong is a bug and raises.
+      The exit status: 0 done, 2 an error of the user's (printed on stderr in
+      one line), 3 done except for some rows (`predict`), 130 interrupted, 141
+      the reader of our output is gone. Any other failure is a bug and raises.
     """
     name = argv[0] if argv else "--help"
     try:
@@ -160,19 +159,19 @@ def run(argv: Sequence[str]) -> int:
             raise UserError(_unknown_command(name))
         return _run_command(name, list(argv[1:]))
     except UserError as error:
-        return _tell(name, str(error))
+        return _report(name, str(error))
     except KeyboardInterrupt:
         print(f"\nelectra-tf {name}: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
-        # Python flushes stdout once more at its end; let that succeed.
+        # Python flushes stdout again at exit; let that succeed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except ModuleNotFoundError as error:
         if not error.name or error.name.split(".")[0] == "electra_tf":
             raise
         package = error.name.split(".")[0].replace("_", "-")
-        return _tell(
+        return _report(
             name,
             f"needs the package '{package}': {error}; "
             + _how_to_install(package),
@@ -180,24 +179,24 @@ def run(argv: Sequence[str]) -> int:
     except OSError as error:
         if error.errno is None:
             raise
-        return _tell(name, str(error))
+        return _report(name, str(error))
 
 
 def entry() -> None:
-    """The `electra-tf` console script."""
-    status = 1  # of what raises
+    """Runs the `electra-tf` console script."""
+    status = 1  # if something raises
     try:
         status = run(sys.argv[1:])
     finally:
-        # A run on Beam that was given up leaves threads behind, which Python
-        # would wait for at its end.
+        # An abandoned run on Beam leaves threads behind, for which Python would
+        # wait at exit.
         if status != _OK and "apache_beam" in sys.modules:
             _end_within(_ENDING_SECONDS, status)
     sys.exit(status)
 
 
 def _end_within(seconds: float, status: int) -> None:
-    """Ends this process after some time, if it has not ended till then."""
+    """Ends this process after some time, if it is still running."""
 
     def end() -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -229,7 +228,7 @@ def _run_command(name: str, words: list[str]) -> int:
     if asks_settings:
         words = [word for word in words if word != _SETTINGS_HELP]
     values = command_flags.define(function)
-    if asks_settings:  # nothing is required to read about settings
+    if asks_settings:  # help on settings requires no flags
         for flag in values:
             with contextlib.suppress(AttributeError):
                 values[flag].validators.clear()
@@ -254,7 +253,7 @@ def _run_command(name: str, words: list[str]) -> int:
     if command.tensorflow:
         _start_tensorflow(command.pooled)
     elif str(arguments.get("url", "")).startswith("grpc"):
-        _start_tensorflow(pooled=False)  # the messages of gRPC import it
+        _start_tensorflow(pooled=False)  # gRPC's messages import it
     result = function(**arguments)
     status = (
         result
@@ -272,7 +271,7 @@ def _run_command(name: str, words: list[str]) -> int:
 def _parse(
     name: str, values: "flags.FlagValues", words: list[str], rest_to: str | None
 ) -> None:
-    """Parses `words` into `values`; what is no flag belongs to `rest_to`."""
+    """Parses `words` into `values`; words without a flag go to `rest_to`."""
     from absl import flags
 
     values.set_gnu_getopt(True)  # flags may follow other words
@@ -281,7 +280,7 @@ def _parse(
     except flags.Error as error:
         raise UserError(_flag_error(name, error)) from error
     if rest and rest_to:
-        flag: Any = values[rest_to]  # it holds a list
+        flag: Any = values[rest_to]  # its value is a list
         flag.value = [*flag.value, *rest]
     elif rest:
         raise UserError(
@@ -297,7 +296,7 @@ def _run_module(name: str, words: list[str]) -> int:
     if any(word in _HELP for word in before):
         print(_command_help(name, module), flush=True)
         return _OK
-    # A copy, so that one process can run a command twice.
+    # A copy, so that a process can run a command twice.
     values = copy.deepcopy(module.FLAGS)
     _parse(name, values, words, getattr(module, "WORDS", None))
     _start_tensorflow(pooled=not name.startswith("build-"))
@@ -307,7 +306,7 @@ def _run_module(name: str, words: list[str]) -> int:
 
 
 def _start_tensorflow(pooled: bool) -> None:
-    """Imports TensorFlow without the notices it prints where no GPU is.
+    """Imports TensorFlow without its notices about missing GPUs.
 
     Args:
       pooled: see `Command`.
@@ -323,17 +322,17 @@ def _start_tensorflow(pooled: bool) -> None:
     with _held_stderr():
         import tensorflow as tf
 
-        tf.config.list_physical_devices()  # looks for GPU drivers
-        if not pooled:  # no work for a GPU, nor should it take its memory
-            with contextlib.suppress(RuntimeError):  # it runs already
+        tf.config.list_physical_devices()  # searches for GPU drivers
+        if not pooled:  # needs no GPU, and must not take its memory
+            with contextlib.suppress(RuntimeError):  # it is already initialised
                 tf.config.set_visible_devices([], "GPU")
 
 
 @contextlib.contextmanager
 def _held_stderr() -> Iterator[None]:
-    """Holds back what is written to file descriptor 2, unless we fail.
+    """Holds back output to file descriptor 2, and prints it only on failure.
 
-    TensorFlow's libraries log before any setting of theirs is heard.
+    TensorFlow's libraries log before any of their settings takes effect.
     """
     sys.stderr.flush()
     screen = os.dup(2)
@@ -351,8 +350,8 @@ def _held_stderr() -> Iterator[None]:
             os.close(screen)
 
 
-def _tell(name: str, message: str) -> int:
-    """Prints a mistake of the user's; returns the exit status for it."""
+def _report(name: str, message: str) -> int:
+    """Prints an error of the user's; returns its exit status."""
     command = f"electra-tf {name}" if name in COMMANDS else "electra-tf"
     print(f"{command}: {message}", file=sys.stderr, flush=True)
     return _USER_ERROR
@@ -379,7 +378,7 @@ def _overview() -> str:
 
 
 def _how_to_install(package: str) -> str:
-    """Says which of our extras brings a package."""
+    """Describes which of our extras installs a package."""
     try:
         wanted = metadata.requires("electra-tf") or []
     except metadata.PackageNotFoundError:
@@ -406,7 +405,7 @@ def _see_help(name: str) -> str:
 
 
 def _flag_error(name: str, error: Exception) -> str:
-    """Returns absl's complaint in one plain line with a hint."""
+    """Returns absl's message in one plain line with a hint."""
     text = " ".join(str(error).split())
     if "must have a value other than None" in text:
         flag = text.partition("=")[0].removeprefix("flag ")
@@ -425,13 +424,13 @@ def _flag_error(name: str, error: Exception) -> str:
 
 
 def _as_setting(error: UserError, own: Callable[..., type] | None) -> str:
-    """Says how to write an unknown flag that has the name of a setting."""
+    """Suggests --set for an unknown flag with the name of a setting."""
     found = re.match("unknown flag '--([^']+)'", str(error))
     if not found or own is None:
         return ""
     try:
         keys = [each.key for each in config.describe(own())]
-    except UserError:  # the settings' kind depends on other flags
+    except UserError:  # the settings class depends on other flags
         return ""
     word = found[1].split("=")[0]
     for key in keys:
@@ -451,7 +450,7 @@ def _command_help(name: str, module: types.ModuleType) -> str:
     ]
     own = module.FLAGS.flags_by_module_dict()
     for flag in (flag for flags_ in own.values() for flag in flags_):
-        if flag.name in ("flagfile", "undefok"):  # absl's own
+        if flag.name in ("flagfile", "undefok"):  # absl's own flags
             continue
         kind = flag.flag_type()
         head = f"--[no]{flag.name}" if kind == "bool" else f"--{flag.name}=..."

@@ -1,8 +1,9 @@
-"""Flags of a command from the signature and docstring of its function.
+"""Derives a command's flags from the signature and docstring of its function.
 
-A parameter becomes the flag of its name; `overrides` is called `--set`. What
-only a Python caller can give (sections of settings as mappings, `progress`) is
-no flag. The text of a flag is the parameter's entry under `Args:`.
+A parameter becomes the flag of its name; `overrides` is called `--set`.
+Parameters for Python callers only (sections of settings as mappings,
+`progress`) have no flag. The text of a flag is the parameter's entry under
+`Args:`.
 """
 
 import collections.abc
@@ -25,14 +26,14 @@ _SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:", "Example:")
 
 
 class Help(NamedTuple):
-    """A docstring in parts."""
+    """A docstring split into parts."""
 
-    text: str  # up to its first section
-    arguments: dict[str, str]  # name -> what it is
+    text: str  # everything before its first section
+    arguments: dict[str, str]  # name -> description
 
 
 def read_docstring(function: Callable[..., Any]) -> Help:
-    """Takes a function's docstring apart."""
+    """Splits a function's docstring into parts."""
     lines = inspect.cleandoc(function.__doc__ or "").splitlines()
     text: list[str] = []
     entries: dict[str, str] = {}
@@ -100,8 +101,8 @@ def show(name: str, function: Callable[..., Any], own: bool) -> str:
     """Writes the help of a command.
 
     Args:
-      name: of the command.
-      function: what it runs.
+      name: name of the command.
+      function: the function that it runs.
       own: whether it has settings that `--help=settings` shows.
     """
     lines = [
@@ -121,7 +122,7 @@ def show(name: str, function: Callable[..., Any], own: bool) -> str:
 
 
 def show_settings(cls: type) -> str:
-    """Writes every key of a settings class, for the terminal."""
+    """Formats every key of a settings class, for the terminal."""
     lines = []
     for key in config.describe(cls):
         kind = key.kind if not key.bounds else f"{key.kind}, {key.bounds}"
@@ -133,7 +134,7 @@ def show_settings(cls: type) -> str:
 
 
 def _flag_lines(flag: flags.Flag) -> list[str]:
-    if flag.name in ("flagfile", "undefok"):  # absl's own
+    if flag.name in ("flagfile", "undefok"):  # absl's own flags
         return []
     kind = flag.flag_type()
     head = f"--[no]{flag.name}" if kind == "bool" else f"--{flag.name}=..."
@@ -154,16 +155,14 @@ def _flag_lines(flag: flags.Flag) -> list[str]:
 
 
 def _is_flag(name: str, kind: Any) -> bool:
-    """Returns whether a word on the command line can give it."""
+    """Returns whether a parameter can be given on the command line."""
     if name in ("config", "overrides"):
         return True
     return _scalar(kind) is not None
 
 
 def _scalar(kind: Any) -> Any:
-    """Returns the type that a flag has: bool, int, float, str, list or a
-    Literal.
-    """
+    """Returns the type of a flag: bool, int, float, str, list or a Literal."""
     if typing.get_origin(kind) is Annotated:
         return _scalar(typing.get_args(kind)[0])
     if typing.get_origin(kind) in (Union, types.UnionType):

@@ -1,4 +1,4 @@
-"""Model directories that are whole, or are not there."""
+"""Writes model directories atomically."""
 
 import contextlib
 import os
@@ -12,13 +12,13 @@ from electra_tf.hub import directory
 
 @contextlib.contextmanager
 def written_aside(path: str | os.PathLike[str]) -> Iterator[str]:
-    """A directory to write to, which then becomes `path`, or replaces it.
+    """Yields a temporary directory, which becomes or replaces `path`.
 
-    Of a directory that is there, each file is replaced at once, the one that
-    makes it a model directory last; other files in it stay.
+    In an existing directory files are replaced one by one, atomically, with the
+    one that marks a model directory last; other files in it are kept.
 
     Raises:
-      UserError: it cannot be written; nothing is left beside it.
+      UserError: the directory cannot be written; no temporary files are left.
     """
     path = os.fspath(path)
     if not path:

@@ -1,11 +1,11 @@
-"""BERT's checkpoints, read as the ELECTRA models that compute the same.
+"""Reads BERT's checkpoints as ELECTRA models that compute the same.
 
-An encoder of BERT's is one of ELECTRA's whose embeddings are as wide as its
-blocks; a masked LM's head is that of a generator which shares the encoder;
-heads of fine-tuned models are alike, but that a classifier reads the pooler,
-a dense layer and tanh on the first token. So names and settings are all that
-changes. The pooler of other models and the next-sentence head have no place
-here: they are left over, under their own names.
+BERT's encoder is an encoder of ELECTRA whose embeddings are as wide as its
+blocks; its masked LM's head is that of a generator which shares the encoder;
+heads of fine-tuned models are the same, except that a classifier reads the
+pooler, a dense layer and tanh on the first token. So only names and settings
+change. The pooler of other models and the next-sentence head have no
+counterpart: they are left over, under their own names.
 """
 
 import dataclasses
@@ -21,8 +21,9 @@ from electra_tf.models.config import TaskHeadConfig
 
 CONFIG, OLD_CONFIG = "config.json", "bert_config.json"
 
-# Hugging Face's classes, ELECTRA's that computes the same, and the variable
-# by which its head is known; in the order in which an unnamed one is guessed.
+# Hugging Face's classes, ELECTRA's class that computes the same, and the
+# variable that identifies its head; in the order in which an unnamed class is
+# guessed.
 _ENCODER = "ElectraModel"
 _HEAD = "cls.predictions.transform.dense.weight"
 _CLASSES = {
@@ -47,7 +48,7 @@ _MASKED_LM = {
     "cls.predictions.decoder.weight": "generator_lm_head.weight",
     "cls.predictions.bias": "generator_lm_head.bias",
 }
-# What stands before the names of a class's head -> here.
+# Prefix of the names of a class's head -> our prefix.
 _HEADS = {
     "ElectraForMaskedLM": _MASKED_LM,
     "ElectraForQuestionAnswering": {"qa_outputs.": "qa_outputs."},
@@ -59,11 +60,11 @@ _HEADS = {
     _ENCODER: {},
 }
 _BODY = {"embeddings.": "embeddings.", "encoder.": "encoder."}
-# The bias once more: transformers makes one variable of both.
+# The bias, stored twice: transformers ties both to one variable.
 _BIAS, _BIAS_AGAIN = "cls.predictions.bias", "cls.predictions.decoder.bias"
 
 _TABLE = "embeddings.word_embeddings.weight"
-_HEADS_UNLESS_SAID = 12  # of the class BertConfig
+_HEADS_UNLESS_SAID = 12  # default of the class BertConfig
 
 _TF1 = {
     "bert/embeddings/": "electra/embeddings/",
@@ -75,15 +76,15 @@ _TF1 = {
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A Hugging Face directory as one of ELECTRA's.
+    """A Hugging Face directory, translated to ELECTRA's form.
 
     Attributes:
-      content: of config.json, as ELECTRA's has it.
+      content: content of config.json, in ELECTRA's form.
       arrays: ELECTRA's names -> arrays, read when looked up.
-      leftover: names of the source that have no place.
-      assumed: sentences: what it did not tell.
-      is_bert: whether it was BERT's; else nothing was changed.
-      raw: ELECTRA's name -> the source's, where these differ.
+      leftover: names of the source without a counterpart.
+      assumed: sentences on what was assumed, as the source does not say it.
+      is_bert: whether it was BERT's; if not, nothing was changed.
+      raw: ELECTRA's name -> the source's name, where they differ.
     """
 
     content: Mapping[str, Any]
@@ -94,22 +95,23 @@ class Source:
     raw: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def name(self, name: str) -> str:
-        """Returns the source's own name of one of `arrays`.
+        """Returns the source's own name for one of `arrays`.
 
         Args:
-          name: as `arrays` has it, or with the prefix of a class with a head.
+          name: a key of `arrays`, possibly with the prefix of a class with a
+            head.
         """
         return self.raw.get(name, self.raw.get(name[len("electra.") :], name))
 
     def complete(self, config: DirectoryConfig) -> DirectoryConfig:
-        """Says of a config what BERT's models are beyond ELECTRA's classes.
+        """Adds to a config what distinguishes BERT's models from ELECTRA's.
 
         A masked LM is an encoder as well: one that its generator shares. Its
         head has the encoder's GELU. A classifier's hidden layer, the pooler,
         has tanh.
 
         Args:
-          config: what `content` and the shapes tell.
+          config: the config from `content` and the shapes.
         """
         if not self.is_bert:
             return config
@@ -129,9 +131,7 @@ class Source:
 
 
 def config_file(path: str) -> str:
-    """Returns the file of a directory that tells its sizes: config.json, or the
-    bert_config.json of early copies.
-    """
+    """Returns a directory's config.json, or an early bert_config.json."""
     old = files.join(path, OLD_CONFIG)
     there = files.exists(files.join(path, CONFIG)) or not files.exists(old)
     return files.join(path, CONFIG) if there else old
@@ -140,11 +140,11 @@ def config_file(path: str) -> str:
 def as_electra(
     content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> Source:
-    """Translates a directory of Hugging Face, if it is BERT's.
+    """Translates a Hugging Face directory, if it is BERT's.
 
     Args:
-      content: of config.json.
-      arrays: its names -> arrays; none is read, but for a bias kept twice.
+      content: content of config.json.
+      arrays: its names -> arrays; only a bias stored twice is read.
     """
     named = content.get("architectures")
     name = named[0] if isinstance(named, list) and named else None
@@ -158,7 +158,7 @@ def as_electra(
         return Source(content, arrays)
     there = {n.removeprefix("bert."): n for n in arrays}
     if _adds_other_bias(content, there):
-        # Under the name of the one that is added; the other is left over.
+        # Under the name of the bias that is used; the other is left over.
         added = there.pop(_BIAS_AGAIN)
         if _BIAS in there:
             there[_BIAS_AGAIN] = there[_BIAS]
@@ -203,7 +203,7 @@ def _class(
     """Returns ELECTRA's class for one of BERT's, and what was assumed about it.
 
     Args:
-      name: BERT's; None where it is not said.
+      name: BERT's class; None where unknown.
       there: names of the variables, without `bert.`.
     """
     if name in _CLASSES:
@@ -220,7 +220,7 @@ def _class(
 
 
 def _needed(cls: str) -> tuple[str, ...]:
-    """Returns what a classifier that reads the pooler has beside it."""
+    """Returns the variables that a classifier on the pooler needs."""
     sequence = cls == "ElectraForSequenceClassification"
     return ("classifier.weight",) if sequence else ()
 
@@ -228,31 +228,30 @@ def _needed(cls: str) -> tuple[str, ...]:
 def _adds_other_bias(
     content: Mapping[str, Any], there: Mapping[str, str]
 ) -> bool:
-    """Returns whether a masked LM computes with the bias of `decoder`.
+    """Returns whether a masked LM uses the bias of `decoder`.
 
-    transformers has one variable of both, but where the head is untied; and
-    of one variable it may store either name.
+    transformers has one variable for both, unless the head is untied; and it
+    may store one variable under either name.
     """
     untied = content.get("tie_word_embeddings") is False
     return _BIAS_AGAIN in there and (untied or _BIAS not in there)
 
 
 def _differ(arrays: Mapping[str, np.ndarray], there: Mapping[str, str]) -> bool:
-    """Returns whether a masked LM's two biases are not one."""
+    """Returns whether a masked LM's two biases differ."""
     return _BIAS not in there or not np.array_equal(
         arrays[there[_BIAS]], arrays[there[_BIAS_AGAIN]]
     )
 
 
 def tf1_names(names: Iterable[str]) -> dict[str, str]:
-    """Returns BERT's variables in a TF1 checkpoint -> ELECTRA's of the same
-    meaning.
+    """Returns BERT's names in a TF1 checkpoint -> ELECTRA's names.
 
-    Slots of an optimizer, whose names begin as their variables', too. Empty
-    for a checkpoint of ELECTRA's.
+    Slots of an optimizer, named after their variables, are included. Empty for
+    a checkpoint of ELECTRA's.
 
     Args:
-      names: of all variables.
+      names: names of all variables.
     """
     names = list(names)
     if any(name.startswith("electra/") for name in names):

@@ -1,7 +1,7 @@
-"""A checkpoint out of its format: what every reader returns, and writers take.
+"""Defines a checkpoint, which every reader returns and every writer takes.
 
-Its parts, two networks in one or in two directories, and the report on what
-became of it.
+It also selects parts, handles two networks in one or two directories, and
+reports what was loaded.
 """
 
 import dataclasses
@@ -23,23 +23,23 @@ T = TypeVar("T")
 Part = Literal["discriminator", "generator", "both"]
 NETWORKS: tuple[Network, ...] = ("discriminator", "generator")
 
-_SHOWN = 6  # places that a report lists
+_SHOWN = 6  # names that a report lists
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A model out of its format: our names, our shapes.
+    """A model with our names and shapes, independent of its format.
 
     Attributes:
-      config: what it is.
-      weights: our name on disk -> array. May be lazy: each look-up may read
+      config: its config.
+      weights: our name on disk -> array. It may be lazy: each look-up may read
         from the file, so look up once; `shapes_of` reads nothing.
       vocab: its vocabulary; None where the source has none.
-      slots: our name -> Adam's (m, v), each of the weight's shape; None
-        where the source has none.
-      leftover: names of the source that were not used.
-      assumed: sentences: what the source did not tell and was taken by
-        default, e.g. "model.num_heads 4 (hidden size 256 // 64)".
+      slots: our name -> Adam's (m, v), each with the weight's shape; None where
+        the source has none.
+      leftover: unused names of the source.
+      assumed: sentences on defaults that were used, as the source does not say
+        them, e.g. "model.num_heads 4 (hidden size 256 // 64)".
       source: the path, for messages.
     """
 
@@ -53,7 +53,7 @@ class Checkpoint:
 
 
 class Lazy(Mapping[str, T], Generic[T]):
-    """A mapping that computes a value at each look-up and keeps none.
+    """A mapping that computes a value at each look-up and stores none.
 
     Attributes:
       shapes: name -> shape, known without computing.
@@ -64,7 +64,7 @@ class Lazy(Mapping[str, T], Generic[T]):
         read: Callable[[str], T],
         shapes: Mapping[str, tuple[int, ...]],
     ):
-        """Takes what reads a name's value, and the names with their shapes."""
+        """Takes a function that reads a name's value, and the names' shapes."""
         self._read = read
         self.shapes = dict(shapes)
 
@@ -79,7 +79,7 @@ class Lazy(Mapping[str, T], Generic[T]):
     def __len__(self) -> int:
         return len(self.shapes)
 
-    # Mapping's own looks the value up.
+    # Mapping's own method would look the value up.
     def __contains__(self, name: object) -> bool:
         return name in self.shapes
 
@@ -87,7 +87,7 @@ class Lazy(Mapping[str, T], Generic[T]):
 def shapes_of(
     weights: Mapping[str, Any],
 ) -> Mapping[str, tuple[int, ...]]:
-    """Returns name -> shape; of a lazy mapping without reading its arrays."""
+    """Returns name -> shape, without reading the arrays of a lazy mapping."""
     shapes = getattr(weights, "shapes", None)
     if shapes is None:
         shapes = {name: tuple(np.shape(a)) for name, a in weights.items()}
@@ -95,15 +95,15 @@ def shapes_of(
 
 
 def check_layers(config: DirectoryConfig, held: int, source: str) -> None:
-    """Refuses more layers than there are variables, before they are listed.
+    """Refuses a config with more layers than variables, before listing them.
 
     Args:
-      config: what the source says of itself.
-      held: how many variables it has.
+      config: the source's config.
+      held: number of its variables.
       source: its path, for messages.
 
     Raises:
-      UserError: there are more.
+      UserError: there are more layers.
     """
     for model in (config.discriminator, config.generator):
         if model is not None and model.num_layers > max(held, 1):
@@ -116,12 +116,13 @@ def check_layers(config: DirectoryConfig, held: int, source: str) -> None:
 def check(
     config: DirectoryConfig, weights: Mapping[str, np.ndarray], source: str
 ) -> None:
-    """Compares the shapes of `weights` to those that `config` asks for.
+    """Checks the shapes of `weights` against `config`.
 
-    More than it asks for is fine.
+    Further weights are accepted.
 
     Raises:
-      UserError: one is missing or has another shape; it is named, with both.
+      UserError: a weight is missing or has another shape; its name and both
+        shapes are reported.
     """
     found = shapes_of(weights)
     check_layers(config, len(found), source)
@@ -143,17 +144,18 @@ def check(
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The outcome of loading a checkpoint, or of converting it.
+    """The result of loading or converting a checkpoint.
 
     Attributes:
       source: the checkpoint.
-      loaded: our names of what came from it.
-      parameters: how many numbers those are.
-      new: our names of variables that it lacks and that start anew.
-      leftover: what it has and was not used: our names, or the source's.
-      assumed: what it does not tell and was taken by default.
-      slots: for how many variables Adam's slots came too.
-      step: where training goes on.
+      loaded: our names of the loaded weights.
+      parameters: their number of parameters.
+      new: our names of variables that it lacks, which start from random
+        weights.
+      leftover: names of unused weights, ours or the source's.
+      assumed: defaults that were used, as it does not say them.
+      slots: number of variables with loaded Adam slots.
+      step: the step at which training continues.
     """
 
     source: str
@@ -166,7 +168,7 @@ class Report:
     step: int = 0
 
     def __str__(self) -> str:
-        """Returns a line for each of the attributes that says something."""
+        """Returns a line for each attribute that is not empty."""
         lines = [
             f"loaded {len(self.loaded)} variables "
             f"({self.parameters:,} parameters) from {self.source}"
@@ -190,10 +192,10 @@ class Report:
 
 
 def _some(names: Sequence[str]) -> str:
-    """Returns the names by their place, few enough to read."""
+    """Summarizes names by their place, few enough to read."""
     groups: dict[str, int] = {}
     for name in names:
-        # The layers of an encoder are one place, and so is a head.
+        # All layers of an encoder count as one place, and so does a head.
         place = "/".join(name.split("/")[:2])
         place = ".".join(place.split(".")[:2])
         groups[place] = groups.get(place, 0) + 1
@@ -207,19 +209,18 @@ def _some(names: Sequence[str]) -> str:
 
 
 def select(checkpoint: Checkpoint, part: Part) -> Checkpoint:
-    """Returns the checkpoint with the weights of one network alone, still
-    unread.
+    """Returns the checkpoint of one network, with weights still unread.
 
-    A task head belongs to the discriminator. A generator that was tied, or
-    had tables of its own, is a plain one when it stands alone: its encoder is
-    `generator/encoder`, its tables are `embeddings`.
+    A task head belongs to the discriminator. A tied generator, or one with its
+    own tables, becomes a plain one: its encoder is `generator/encoder`, its
+    tables are `embeddings`.
 
     Args:
-      checkpoint: of both networks, or one.
-      part: which to keep.
+      checkpoint: a checkpoint of both networks, or one.
+      part: the network to keep.
 
     Raises:
-      UserError: it has no such network.
+      UserError: the checkpoint has no such network.
     """
     if part == "both":
         return checkpoint
@@ -235,10 +236,10 @@ def select(checkpoint: Checkpoint, part: Part) -> Checkpoint:
 
 
 def report(checkpoint: Checkpoint, part: Part) -> Report:
-    """Returns what of a checkpoint `select` keeps, and what it leaves over.
+    """Reports what `select` keeps of a checkpoint, and what it leaves over.
 
     Raises:
-      UserError: as `select`.
+      UserError: see `select`.
     """
     shapes_ = shapes_of(checkpoint.weights)
     kept = set(shapes_)
@@ -262,7 +263,7 @@ def report(checkpoint: Checkpoint, part: Part) -> Report:
 def _wanted(
     checkpoint: Checkpoint, part: Part
 ) -> tuple[DirectoryConfig, dict[str, str]]:
-    """Returns the part's own config, and {name in it: name in the whole}."""
+    """Returns a part's config, and {name in it: name in the whole}."""
     config = checkpoint.config
     if getattr(config, part) is None:
         uniform = not config.generator_traits.has_weights
@@ -287,9 +288,7 @@ def _wanted(
 def _lone_generator(
     config: DirectoryConfig,
 ) -> tuple[DirectoryConfig, dict[str, str]]:
-    """Returns the generator's own config, and {name in it: name in the
-    whole}.
-    """
+    """Returns a generator's config, and {name in it: name in the whole}."""
     encoder, embeddings = scopes(config, "generator")
     config = dataclasses.replace(
         config, discriminator=None, task=None, fine_tuning=None
@@ -330,9 +329,7 @@ def present(config: DirectoryConfig) -> list[Network]:
 
 
 def chosen(config: DirectoryConfig, part: Part) -> list[Network]:
-    """Returns the networks that `part` means; "both" are those that are
-    present.
-    """
+    """Returns the networks that `part` means; "both" means those present."""
     return present(config) if part == "both" else [part]
 
 
@@ -342,18 +339,18 @@ def is_pair(path: str, recognises: Callable[[str], bool]) -> bool:
 
 
 def joined(one: Checkpoint, other: Checkpoint, source: str) -> Checkpoint:
-    """One model of a discriminator and a generator.
+    """Joins a discriminator and a generator to one model.
 
     Their tables are shared if they are equal, bit for bit, and the generator
     is tied if its encoder is the discriminator's.
 
     Args:
-      one: holds the discriminator.
-      other: holds the generator.
-      source: the directory of both.
+      one: a checkpoint with the discriminator.
+      other: a checkpoint with the generator.
+      source: the directory with both.
 
     Raises:
-      UserError: one of them holds the other network.
+      UserError: one of them has the other network.
     """
     for part, checkpoint in zip(NETWORKS, (one, other)):
         if getattr(checkpoint.config, part) is None:
@@ -406,14 +403,14 @@ def write_each(
     part: Part,
     write_one: Callable[[str, Checkpoint, Network], list[str]],
 ) -> tuple[str, ...]:
-    """Writes one network into a directory, or two into two below it.
+    """Writes one network to a directory, or two to two subdirectories.
 
     Args:
       path: the directory.
       checkpoint: the model.
-      part: which network; of a model that has one, "both" is that one.
+      part: the network to write; for a model with one, "both" is that one.
       write_one: writes the directory of a network; returns sentences on what
-        could not be held.
+        could not be stored.
 
     Returns:
       The sentences, each once.
@@ -427,10 +424,10 @@ def write_each(
 
 
 def split_elsewhere(vocab: Vocab | None) -> list[str]:
-    """Tells which added tokens a format's own tokenizer splits, if any.
+    """Reports added tokens that a format's own tokenizer splits, if any.
 
     Args:
-      vocab: the model's.
+      vocab: the model's vocabulary.
     """
     listed = ", ".join(token.text for token in vocab.added) if vocab else ""
     if not listed:
@@ -439,15 +436,13 @@ def split_elsewhere(vocab: Vocab | None) -> list[str]:
 
 
 def left_out(names: Iterable[str]) -> list[str]:
-    """Returns the sentence on weights that a format has no place for, if
-    any.
-    """
+    """Reports weights that a format cannot store, if any."""
     listed = ", ".join(names)
     return [f"left out, with no place there: {listed}"] if listed else []
 
 
 def _without_head(config: ModelConfig) -> ModelConfig:
-    """Without what concerns the token LM head alone."""
+    """Returns the config without settings of the token LM head."""
     return dataclasses.replace(config, head_gelu=None, tied_head=True)
 
 

@@ -1,7 +1,7 @@
-"""What a model is: shapes, kinds, task head, tokenizer settings, step.
+"""Describes a model: shapes, kinds, task head, tokenizer settings, step.
 
-As config.json of ours has it, as one of BERT's form does, and what `--set`
-may say of it.
+The description is read from and written to our config.json and BERT's form, and
+changed by `--set`.
 """
 
 import dataclasses
@@ -26,13 +26,13 @@ from electra_tf.models.config import (
 FORMAT = "electra_tf model"
 VERSION = 1
 
-# Kinds of heads with a config of their own; the others are `TaskHeadConfig`'s.
+# Kinds of heads with their own config; the others use `TaskHeadConfig`.
 _HEADS_APART = {"decoder": DecoderConfig, "sentences": SentenceHeadConfig}
 
 GeneratorKind = Literal["separate", "tied", "uniform", "two_tower"]
 
-# Fields that in every source hold for both networks: `--set model.gelu=tanh`
-# means the generator too, unless `generator.gelu` is given.
+# Fields that always hold for both networks: `--set model.gelu=tanh` also sets
+# the generator's, unless `generator.gelu` is given.
 BOTH = (
     "gelu",
     "hidden_dropout",
@@ -40,7 +40,7 @@ BOTH = (
     "initializer_range",
     "layer_norm_epsilon",
 )
-# BERT's names of ours; in the original's code and in Hugging Face's alike.
+# Our names -> BERT's, in the original's code and in Hugging Face's.
 BERT = {
     "vocab_size": "vocab_size",
     "embedding_size": "embedding_size",
@@ -66,7 +66,7 @@ GELUS = {
     "gelu_python_tanh": "tanh",
     "gelu_accurate": "tanh",
 }
-OURS = "electra_tf"  # where what BERT's config has no name for is kept
+OURS = "electra_tf"  # key for settings without a name in BERT's config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,25 +75,24 @@ class DirectoryConfig:
 
     Attributes:
       discriminator: shape of the discriminator; None where it is absent.
-      generator: shape of the generator; None where it is absent, or uniform.
-        Of a tied one it is the discriminator's; of a two-tower one it is
-        that of each tower.
-      lower_case: how the tokenizer is set.
-      strip_accents: how the tokenizer is set; None as lower_case.
-      vocab_fingerprint: of vocab.txt.
-      step: training steps behind the weights.
+      generator: shape of the generator; None where it is absent, or uniform. A
+        tied one has the discriminator's; a two-tower one that of each tower.
+      lower_case: setting of the tokenizer.
+      strip_accents: setting of the tokenizer; None as `lower_case`.
+      vocab_fingerprint: fingerprint of vocab.txt.
+      step: number of training steps of the weights.
       pretraining: the settings of the run that made it, if any.
-      generator_kind: as in `GeneratorConfig`.
+      generator_kind: see `GeneratorConfig`.
       generator_embeddings: "shared", both networks read `embeddings/`; or
         "untied", the generator has tables of its own.
-      wrap_around: as in `GeneratorConfig`.
+      wrap_around: see `GeneratorConfig`.
       replaced_token_head: whether the discriminator has its head.
       token_lm_head: whether the generator has its head.
       task: the head, or decoder, of a fine-tuned model; None where there is
         none.
-      fine_tuning: what `tasks` made it with, as JSON: `task` (its name),
-        `options`, `state`, `metrics`, `settings`; None where it was not, or
-        elsewhere.
+      fine_tuning: record of the fine-tuning, as JSON: `task` (its name),
+        `options`, `state`, `metrics`, `settings`; None without one, or for
+        imported models.
     """
 
     discriminator: ModelConfig | None
@@ -113,12 +112,12 @@ class DirectoryConfig:
 
     @property
     def generator_traits(self) -> GeneratorTraits:
-        """What its kind of generator is made of."""
+        """The traits of its kind of generator."""
         return GENERATOR_KINDS[self.generator_kind]
 
     @property
     def vocab_size(self) -> int:
-        """Rows of the token table; 0 where no network is there."""
+        """Number of rows of the token table; 0 without any network."""
         config = self.discriminator or self.generator
         return config.vocab_size if config else 0
 
@@ -139,7 +138,9 @@ class DirectoryConfig:
 
     @property
     def objective(self) -> str | None:
-        """What it was pre-trained for ("electric"); None where untold."""
+        """The objective of its pre-training ("electric"); None where
+        unknown.
+        """
         settings = (self.pretraining or {}).get("objective") or {}
         return settings.get("kind", "electra" if settings else None)
 
@@ -150,7 +151,9 @@ class DirectoryConfig:
 
     @property
     def judges_tokens(self) -> bool:
-        """Whether the discriminator tells replaced tokens, as ELECTRA's."""
+        """Whether the discriminator detects replaced tokens, as ELECTRA's
+        does.
+        """
         return self.objective in (None, "electra", "electra_15")
 
 
@@ -169,10 +172,10 @@ def to_json(config: DirectoryConfig) -> dict[str, Any]:
 
 
 def from_json(content: Mapping[str, Any], path: str) -> DirectoryConfig:
-    """Returns the inverse of `to_json`; `path` is named in messages.
+    """Parses the content of config.json; `path` is named in messages.
 
     Raises:
-      UserError: not such content.
+      UserError: the content is not of this form.
     """
     try:
         content = dict(content)
@@ -200,7 +203,7 @@ def window_options(max_positions: int) -> dict[str, int]:
     """Returns options of question answering whose windows fit a model.
 
     Args:
-      max_positions: rows of its position table.
+      max_positions: size of its position table.
     """
     longest = max(5, min(512, max_positions))
     question = min(64, (longest - 4 + 1) // 2)
@@ -212,13 +215,13 @@ def window_options(max_positions: int) -> dict[str, int]:
 
 
 def of_bert(content: dict[str, Any]) -> dict[str, Any]:
-    """Takes a config.json of BERT's form apart.
+    """Parses a config.json of BERT's form.
 
     Returns:
-      Dotted keys and values, as `parse` has them.
+      Dotted keys and values, as from `parse`.
 
     Raises:
-      ValueError: it is of no such form.
+      ValueError: the content is not of this form.
     """
     outer, bert = content, content.get("bert_config", content)
     if not isinstance(bert, dict):
@@ -248,9 +251,7 @@ def of_bert(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_bert(config: DirectoryConfig) -> dict[str, Any]:
-    """Returns the content of a config.json that the original's code reads
-    too.
-    """
+    """Returns a config.json that the original's code can read too."""
     network = config.discriminator or config.generator
     content: dict[str, Any] = {}
     if network is not None:
@@ -263,15 +264,15 @@ def to_bert(config: DirectoryConfig) -> dict[str, Any]:
 def assigned(
     overrides: Sequence[str] | Mapping[str, Any], flag: str = "--set"
 ) -> dict[str, str]:
-    """Takes assignments apart: ["a.b=c"] becomes {"a.b": "c"}.
+    """Parses assignments: ["a.b=c"] becomes {"a.b": "c"}.
 
     Args:
       overrides: `section.key=value` texts; or a mapping of such keys to
         values, as a Python caller may give.
-      flag: what messages call it.
+      flag: name of the flag, for messages.
 
     Raises:
-      UserError: a text without an equals sign.
+      UserError: a text has no equals sign.
     """
     if isinstance(overrides, Mapping):
         return {
@@ -288,14 +289,14 @@ def assigned(
 
 
 def parse(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Turns `--set` texts into values of the type that each key has.
+    """Converts `--set` texts to values of each key's type.
 
     Keys are `model.FIELD`, `generator.FIELD` (of `ModelConfig`),
     `task.FIELD` (of `TaskHeadConfig`, or `task.name`, which of the heads of
     a source to take), and some of `DirectoryConfig`'s own.
 
     Raises:
-      UserError: an unknown key, with the nearest known, or a wrong value.
+      UserError: a key is unknown, or a value is wrong.
     """
     texts = assigned(overrides)
     for key in texts.keys() & set(_SECTIONS):
@@ -313,9 +314,7 @@ def parse(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def _keys() -> type:
-    """Returns the settings class of what `--set` may say; no key has a
-    default.
-    """
+    """Returns the settings class of `--set`, whose keys have no defaults."""
 
     def optional(name: str, kinds: Mapping[str, Any]) -> type:
         fields = [(key, kind, None) for key, kind in kinds.items()]
@@ -348,11 +347,11 @@ def override(
 ) -> DirectoryConfig:
     """Returns `config` with `--set` texts applied; see `parse` for the keys.
 
-    What is said of the model holds for a lone generator, and its kind of
-    GELU, dropout and the like for the generator beside it.
+    Settings of the model hold for a lone generator, and its GELU, dropout and
+    the like for a generator beside it.
 
     Raises:
-      UserError: as `parse`, or for values that do not fit each other.
+      UserError: see `parse`; or values do not fit each other.
     """
     values = parse(overrides)
     model = of_section(values, "model")

@@ -1,11 +1,12 @@
-"""The model directory: `config.json`, `vocab.txt`, `model.safetensors`.
+"""Reads and writes model directories.
 
-Weights are named by their place: `embeddings/...` for the tables that both
-networks share, `generator/...` and `discriminator/...` for the rest,
-`task/...` for a fine-tuned head. Adam's slots, where a source had them, are in
-`optimizer.safetensors`. Where the generator's tables are others they are
-`generator/embeddings/...`; a model may hold them in another way, as the
-generator's and a difference (`models.embeddings`).
+A directory has `config.json`, `vocab.txt` and `model.safetensors`. Weights are
+named by their place: `embeddings/...` for the tables that both networks share,
+`generator/...` and `discriminator/...` for the rest, `task/...` for a
+fine-tuned head. Adam's slots, where a source had them, are in
+`optimizer.safetensors`. A generator's own tables are
+`generator/embeddings/...`; a model may store them as the generator's and a
+difference (`models.embeddings`).
 """
 
 import json
@@ -34,14 +35,12 @@ from electra_tf.text.vocab import Vocab, load_vocab
 CONFIG, VOCAB, WEIGHTS = "config.json", "vocab.txt", "model.safetensors"
 SLOTS = "optimizer.safetensors"
 _TABLES = "embeddings/"
-# Where a model has the differences, and a normalisation beside them.
+# Where a model has the differences, and their normalisation.
 _DIFFERENCES = "discriminator/embedding_differences/"
 
 
 def recognises(path: str) -> bool:
-    """Returns whether `path` is a model directory, or a run that contains
-    some.
-    """
+    """Returns whether `path` is a model directory, or a run with one."""
     inside = files.join(path, "model")
     names = models_in(inside)
     for candidate in [path, *(files.join(inside, name) for name in names)]:
@@ -64,15 +63,15 @@ def read(
     overrides: Mapping[str, str] | None = None,
     vocab: Vocab | None = None,
 ) -> Checkpoint:
-    """Reads a model directory; weights are read when they are looked up.
+    """Opens a model directory; weights are read when looked up.
 
     Args:
       path: the directory, or a run that contains it.
       overrides: `--set` texts; see `hub.config.parse`.
-      vocab: in place of the source's, which is then not looked at.
+      vocab: vocabulary in place of the source's, which is then not read.
 
     Raises:
-      UserError: not there or not whole; the file is named.
+      UserError: the directory is missing or incomplete; the file is named.
     """
     folder = find(path)
     config = load_config(folder)
@@ -101,7 +100,7 @@ def read(
 
 
 def _single(array: np.ndarray) -> np.ndarray:
-    """Returns the array, in float32 where it is stored in half the bytes."""
+    """Returns the array, converted to float32 from 16 bits."""
     half = array.dtype.itemsize == 2 and array.dtype.kind in "fV"
     return array.astype("float32") if half else array
 
@@ -123,18 +122,19 @@ def _read_slots(path: str) -> Slots | None:
 def write(
     path: str, checkpoint: Checkpoint, part: Part = "both"
 ) -> tuple[str, ...]:
-    """Writes a model directory; config.json, which makes it one, comes last.
+    """Writes a model directory, with config.json last, which marks it.
 
     Args:
-      path: created if absent; files in it are replaced one by one.
-      checkpoint: what to write.
-      part: which of the networks.
+      path: the directory; existing files are replaced one by one.
+      checkpoint: the checkpoint to write.
+      part: the network to write.
 
     Returns:
-      Sentences on what the format cannot hold: none.
+      Sentences on what the format cannot store: none.
 
     Raises:
-      UserError: it cannot be written, or has no such part or no vocabulary.
+      UserError: the directory cannot be written, or the checkpoint has no such
+        part or no vocabulary.
     """
     checkpoint = select(checkpoint, part)
     if checkpoint.vocab is None:
@@ -147,7 +147,7 @@ def write(
     tensors.save(files.join(path, WEIGHTS), checkpoint.weights)
     slots, file = checkpoint.slots, files.join(path, SLOTS)
     if slots is None:
-        files.remove(file)  # another model's
+        files.remove(file)  # from another model
     else:
         tensors.save(file, _flat(slots))
     content = configs.to_json(checkpoint.config)
@@ -176,9 +176,9 @@ def save(
     """Writes networks as a model directory.
 
     Args:
-      directory: created if absent; files in it are replaced one by one.
-      config: what config.json says.
-      networks_: the networks whose weights go in.
+      directory: the directory; existing files are replaced one by one.
+      config: content of config.json.
+      networks_: the networks to save.
       vocab: the vocabulary.
     """
     networks_ = list(networks_)
@@ -189,7 +189,7 @@ def save(
 def _merged(
     weights: Lazy[np.ndarray], networks_: Sequence[keras.Model]
 ) -> Lazy[np.ndarray]:
-    """Returns the weights with LoRA's changes in the kernels."""
+    """Returns the weights with LoRA's changes added to the kernels."""
     changed = {
         weight_name(path): layer
         for path, layer in adaptation.changed_kernels(networks_).items()
@@ -206,10 +206,10 @@ def _merged(
 
 
 def find(directory: str) -> str:
-    """Returns the model directory that `directory` is, or, if a run, contains.
+    """Finds a model directory: `directory` itself, or the one in a run.
 
     Raises:
-      UserError: neither; it is named.
+      UserError: `directory` is neither; it is named.
     """
     if not files.is_directory(directory):
         raise UserError(f"{directory}: no such model directory")
@@ -236,7 +236,9 @@ def find(directory: str) -> str:
 
 
 def models_in(folder: str) -> list[str]:
-    """Names of the model directories in a folder; "" if it is one itself."""
+    """Returns names of model directories in a folder; "" if it is one
+    itself.
+    """
     if not files.is_directory(folder):
         return []
     names = files.list_directory(folder)
@@ -249,7 +251,7 @@ def load_config(directory: str) -> DirectoryConfig:
     """Reads config.json of a model directory.
 
     Raises:
-      UserError: missing or not one of ours; the file is named.
+      UserError: the file is missing or not ours; it is named.
     """
     path = files.join(directory, CONFIG)
     try:
@@ -270,12 +272,12 @@ def load_weights(
 
     Args:
       model: a built network.
-      weights: name on disk -> array; more than the model needs is fine.
+      weights: name on disk -> array; further ones are accepted.
       source: the file, for messages.
 
     Raises:
-      UserError: a missing name, or another shape; it names the variable and
-        both shapes. The model is unchanged then.
+      UserError: a name is missing, or a shape differs; the variable and both
+        shapes are named. The model is unchanged then.
     """
     targets = named_variables([model])
     origin = sources(targets, weights)
@@ -291,7 +293,7 @@ def load_weights(
 
 
 def weight_name(path: str) -> str:
-    """Returns a variable's path in a model -> its name on disk."""
+    """Converts a variable's path in a model to its name on disk."""
     parts = path.split("/")
     if "embeddings" in parts:
         at = parts.index("embeddings")
@@ -301,15 +303,15 @@ def weight_name(path: str) -> str:
     for i, part in enumerate(parts):
         if part in ("generator", "discriminator"):
             return "/".join(parts[i:])
-    # A bare encoder is the discriminator's: that is what is fine-tuned.
+    # A bare encoder is the discriminator's, which is what is fine-tuned.
     return "/".join(["discriminator", *parts])
 
 
 def _tables_scope(above: list[str]) -> list[str]:
-    """Returns where the tables are that a model has below `above`.
+    """Returns the scope on disk of the tables that a model has below `above`.
 
-    Those of a network alone are "embeddings"; beside another, its own are its
-    own, and those of a tower always are.
+    The tables of a lone network are "embeddings"; beside another, a network's
+    own tables have its scope, and those of a tower always do.
     """
     for tower in ("ltr", "rtl"):
         if tower in above:
@@ -318,13 +320,13 @@ def _tables_scope(above: list[str]) -> list[str]:
 
 
 def named_variables(models: Iterable[keras.Model]) -> dict[str, keras.Variable]:
-    """Returns `weight_name` -> variable, of networks that may share some.
+    """Returns `weight_name` -> variable of networks, which may share some.
 
     LoRA's changes are not among them: on disk they are part of the kernels.
     """
     found = {}
     for model in models:
-        # A network's name is free; below its scope on disk it is the same.
+        # A network's own name may differ; below its scope paths are the same.
         scope, own = getattr(model, "scope", ""), f"{model.path}/"
         above = own[: own.rfind("/", 0, -1) + 1]
         for variable in model.weights:
@@ -338,10 +340,9 @@ def named_variables(models: Iterable[keras.Model]) -> dict[str, keras.Variable]:
 
 
 def stored_weights(variables: Mapping[str, keras.Variable]) -> Lazy[np.ndarray]:
-    """Returns name on disk -> array, of the variables that `named_variables`
-    gives.
+    """Returns name on disk -> array, for the result of `named_variables`.
 
-    Disentangled tables are what each network reads, as if they were untied.
+    Disentangled tables are stored as each network reads them, like untied ones.
     """
     sums: dict[str, tuple[keras.Variable, ...]] = {}
     disentangled = _is_disentangled(variables)
@@ -367,17 +368,17 @@ def stored_weights(variables: Mapping[str, keras.Variable]) -> Lazy[np.ndarray]:
 def sources(
     variables: Mapping[str, keras.Variable], held: Iterable[str]
 ) -> dict[str, tuple[str, ...]]:
-    """Returns which of the names on disk each variable is made of.
+    """Returns the names on disk that each variable is made from.
 
     Args:
-      variables: what `named_variables` gives.
-      held: the names that there are; a training checkpoint's, which are the
-        variables' own, too.
+      variables: result of `named_variables`.
+      held: the existing names, including those of a training checkpoint, which
+        are the variables' own.
 
     Returns:
-      The variable's name -> a name on disk; two where the variable is the
-      first less the second (the same one: 0). Variables for which there is
-      nothing are left out.
+      The variable's name -> a name on disk, or two where the variable is the
+      first minus the second (twice the same: 0). Variables without a source are
+      left out.
     """
     held = set(held)
     found: dict[str, tuple[str, ...]] = {}
@@ -399,9 +400,7 @@ def sources(
 
 
 def _generators(name: str, variables: Iterable[str]) -> tuple[str, ...]:
-    """Returns where a directory has the generator's own copies of a shared
-    table.
-    """
+    """Returns the names of the generator's own copy of a shared table."""
     if any(n.startswith("generator/ltr/") for n in variables):
         return f"generator/ltr/{name}", f"generator/rtl/{name}"
     return (f"generator/{name}",)
@@ -410,7 +409,7 @@ def _generators(name: str, variables: Iterable[str]) -> tuple[str, ...]:
 def value_of(
     names: tuple[str, ...], weights: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """Returns the value of a variable from what `sources` says of it."""
+    """Computes the value of a variable from its `sources`."""
     if len(names) == 1:
         return weights[names[0]]
     return weights[names[0]] - weights[names[1]]
@@ -422,16 +421,17 @@ def check_shapes(
     weights: Mapping[str, np.ndarray],
     source: str,
 ) -> None:
-    """Compares the shapes of variables to those of what they come from.
+    """Checks the shapes of variables against their sources.
 
     Args:
-      variables: what `named_variables` gives.
-      origin: what `sources` gives.
+      variables: result of `named_variables`.
+      origin: result of `sources`.
       weights: name on disk -> array.
       source: the file, for messages.
 
     Raises:
-      UserError: the first that differs, with both shapes.
+      UserError: a shape differs; the first such variable and both shapes are
+        named.
     """
     held = shapes_of(weights)
     for name, names in origin.items():

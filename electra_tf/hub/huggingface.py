@@ -1,8 +1,8 @@
-"""Hugging Face directories: `config.json`, weights, tokenizer files.
+"""Reads and writes Hugging Face directories.
 
-Weights are `model.safetensors` or `pytorch_model.bin`, whole or in shards.
-A directory holds one network: the generator is an ElectraForMaskedLM, the
-discriminator any of the other classes.
+A directory has `config.json`, tokenizer files and weights, `model.safetensors`
+or `pytorch_model.bin`, whole or in shards. It has one network: the generator is
+an ElectraForMaskedLM, the discriminator any of the other classes.
 """
 
 import dataclasses
@@ -44,10 +44,10 @@ from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.text.vocab import Vocab
 
 CONFIG = "config.json"
-# Not weights: constants that older versions saved.
+# Constants that older versions saved, not weights.
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
-_DEFAULTS = {  # of the class ElectraConfig
+_DEFAULTS = {  # defaults of the class ElectraConfig
     "hidden_dropout_prob": 0.1,
     "attention_probs_dropout_prob": 0.1,
     "initializer_range": 0.02,
@@ -56,7 +56,7 @@ _DEFAULTS = {  # of the class ElectraConfig
 _INTEGERS = [
     key for key in configs.BERT if key not in (*_DEFAULTS, "hidden_act")
 ]
-# What a size is where config.json does not say it: (variable, axis).
+# Sizes that config.json does not give: (variable, axis).
 _FROM_SHAPES = {
     "vocab_size": ("electra.embeddings.word_embeddings.weight", 0),
     "embedding_size": ("electra.embeddings.word_embeddings.weight", 1),
@@ -70,9 +70,7 @@ _FROM_SHAPES = {
 
 
 def recognises(path: str) -> bool:
-    """Returns whether `path` is such a directory, of ELECTRA or of another
-    model.
-    """
+    """Returns whether `path` is a Hugging Face directory, of any model."""
     if not files.is_directory(path):
         return False
     path, _ = modules.model_folder(path)
@@ -93,14 +91,14 @@ def read(
     overrides: Mapping[str, str] | None = None,
     vocab: Vocab | None = None,
 ) -> Checkpoint:
-    """Reads a directory; of the weights, names and shapes alone.
+    """Opens a directory; only the names and shapes of weights are read.
 
-    A directory with `discriminator/` and `generator/` below, as `write`
-    makes it, is one model again.
+    A directory with subdirectories `discriminator/` and `generator/`, as
+    `write` makes it, is one model.
 
     Args:
       path: the directory.
-      overrides: `--set` texts, as of `hub.config.override`.
+      overrides: `--set` texts; see `hub.config.override`.
       vocab: in place of the source's, which is then not looked at.
 
     Raises:
@@ -146,7 +144,9 @@ def read(
 
 
 def _normalised(arrays: Mapping[str, np.ndarray]) -> Lazy[np.ndarray]:
-    """Under today's names, prefixed as in a class with a head."""
+    """Renames arrays to current names, with the prefix of a class with a
+    head.
+    """
     raw = {}
     for name in arrays:
         short = name.removeprefix("electra.")
@@ -175,9 +175,7 @@ def _table(config: DirectoryConfig, part: Network) -> names.Table:
 def _renamed(
     theirs: Lazy[np.ndarray], config: DirectoryConfig
 ) -> tuple[Lazy[np.ndarray], tuple[str, ...]]:
-    """Returns the arrays that `config` asks for under our names; and the
-    others'.
-    """
+    """Returns the arrays of `config` by our names, and the other names."""
     expected = names.shapes(config)
     found, unknown = _table(config, _part(config)).ours(theirs)
     leftover = list(unknown)
@@ -187,8 +185,8 @@ def _renamed(
             leftover += sources
         elif all(source in theirs for source in sources):
             kept[name] = sources
-    # Stored though it is tied: the token table once more, which transformers
-    # puts in its place.
+    # A copy of the token table, stored although it is tied: transformers
+    # replaces it.
     leftover = [n for n in leftover if n != "generator_lm_head.weight"]
 
     def compute(name: str) -> np.ndarray:
@@ -204,7 +202,7 @@ def _renamed(
 
 def _our_shape(name: str, theirs: list[tuple[int, ...]]) -> tuple[int, ...]:
     shape = theirs[0][::-1] if name.endswith("/kernel") else theirs[0]
-    if len(set(theirs)) > 1 or not shape:  # for the check to find
+    if len(set(theirs)) > 1 or not shape:  # reported by the check
         return shape
     return (*shape[:-1], len(theirs) * shape[-1])
 
@@ -224,18 +222,17 @@ def write(
     """Writes a directory that transformers loads with no key missing.
 
     Args:
-      path: the directory; of two networks it gets `discriminator/` and
-        `generator/`.
+      path: the directory; two networks go to `discriminator/` and `generator/`.
       checkpoint: the model.
-      part: which network; of a model that has one, "both" is that one.
+      part: the network to write; for a model with one, "both" is that one.
 
     Returns:
-      Sentences on what the format cannot hold.
+      Sentences on what the format cannot store.
 
     Raises:
-      UserError: there is no such network, or no class for it.
+      UserError: the model has no such network, or there is no class for it.
     """
-    for one in chosen(checkpoint.config, part):  # before any is written
+    for one in chosen(checkpoint.config, part):  # checks before writing
         heads.class_of(select(checkpoint, one).config, one)
     return write_each(path, checkpoint, part, _write_one)
 
@@ -275,7 +272,7 @@ def _write_one(
 def _their_weights(
     checkpoint: Checkpoint, part: Network
 ) -> tuple[Lazy[np.ndarray], list[str]]:
-    """Returns their names -> arrays, and our names of what has none."""
+    """Returns their names -> arrays, and our names without a counterpart."""
     config = checkpoint.config
     class_name = heads.class_of(config, part)
     if config.task is not None:  # a class has one head
@@ -301,20 +298,20 @@ def _their_weights(
 def _to_ours(
     content: Mapping[str, Any], path: str, found: heads.Shapes
 ) -> tuple[DirectoryConfig, tuple[str, ...]]:
-    """Returns what a directory holds, tokenizer settings aside.
+    """Builds our config from a directory, without tokenizer settings.
 
     Args:
-      content: of config.json.
-      path: of config.json, for messages.
-      found: names of the variables, prefixed as in a class with a head, and
+      content: content of config.json.
+      path: path of config.json, for messages.
+      found: names of the variables, with the prefix of a class with a head, and
         their shapes.
 
     Returns:
-      The config, and sentences on what was taken by default.
+      The config, and sentences on defaults that were used.
 
     Raises:
-      UserError: another model, or one that computes what ours cannot; the
-        key is named.
+      UserError: it is another model, or computes what ours cannot; the key is
+        named.
     """
     fields = heads.Fields(content, path)
     name, assumed = heads.class_named(fields, found)
@@ -332,7 +329,7 @@ def _to_ours(
         generator = ModelConfig(
             **model,
             tied_head=tied or not present,
-            # That class has the one GELU whatever hidden_act says.
+            # That class always has this GELU, whatever hidden_act says.
             head_gelu="erf" if model["gelu"] == "tanh" else None,
         )
         config = dataclasses.replace(
@@ -354,7 +351,7 @@ def _to_ours(
 
 
 def _refuse(fields: heads.Fields) -> None:
-    """Raises for settings under which ours would compute something else."""
+    """Refuses settings under which our model would compute something else."""
     kind = fields.get("position_embedding_type", (str,), "absolute")
     if kind != "absolute":
         raise fields.error("position_embedding_type", "'absolute'")
@@ -403,15 +400,14 @@ def _layers(found: heads.Shapes) -> int:
 
 
 def description(config: DirectoryConfig, part: Network) -> dict[str, Any]:
-    """Makes the config.json of a network whose weights are kept elsewhere.
+    """Makes the config.json of a network whose weights are stored elsewhere.
 
-    Unlike `write` it takes every network, and names the class whose inputs
-    and outputs are like its own, whether that class could hold its weights
-    or not.
+    Unlike `write` it takes every network, and names the class with the same
+    inputs and outputs, whether that class could store its weights or not.
 
     Args:
-      config: of the model.
-      part: which network.
+      config: config of the model.
+      part: the network.
     """
     content, _ = _from_ours(config, part, heads.nearest(config, part))
     return content | meaning.said(config)
@@ -420,7 +416,7 @@ def description(config: DirectoryConfig, part: Network) -> dict[str, Any]:
 def _from_ours(
     config: DirectoryConfig, part: Network, name: str
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """One network's config.json as the class `name`, and what it cannot say."""
+    """Returns a network's config.json as a class, and what it cannot store."""
     model = getattr(config, part)
     notes = []
     content: dict[str, Any] = {

@@ -1,8 +1,8 @@
-"""Whether a question has an answer: a head that Hugging Face's class lacks.
+"""Stores the answerability head, which Hugging Face's class lacks.
 
-It is kept in a file of ours beside the class's weights, which transformers
-passes over. A copy of the class's own head tells whether both still belong
-together: after training elsewhere they do not.
+It is stored in a file of ours beside the class's weights, which transformers
+ignores. A copy of the class's own head shows whether both still belong
+together: after further training elsewhere they do not.
 """
 
 import dataclasses
@@ -24,19 +24,19 @@ NAMES = (
     "task/answerable/kernel", "task/answerable/bias",
 )  # fmt: skip
 _WITNESS = "task/output/kernel"
-# In config.json: as transformers' scripts call what the first token's score
-# has to exceed the best answer's by.
+# Key in config.json: transformers' scripts use this name for the margin by
+# which the first token's score must exceed the best answer's.
 THRESHOLD = "null_score_diff_threshold"
 
 
 def threshold(about: Mapping[str, Any]) -> float | None:
-    """Finds the odds above which there is no answer.
+    """Returns the odds above which there is no answer.
 
     Args:
-      about: as `DirectoryConfig.fine_tuning`.
+      about: see `DirectoryConfig.fine_tuning`.
 
     Returns:
-      The chosen odds; None where none were.
+      The chosen odds; None where none were chosen.
     """
     options, state = about.get("options") or {}, about.get("state") or {}
     chosen = options.get("null_threshold")
@@ -45,14 +45,14 @@ def threshold(about: Mapping[str, Any]) -> float | None:
 
 
 def write(directory: str, checkpoint: Checkpoint) -> str:
-    """Writes the head into a file of its own.
+    """Writes the head to a file of its own.
 
     Args:
-      directory: where the class's weights are.
-      checkpoint: of a model with such a head.
+      directory: directory of the class's weights.
+      checkpoint: a checkpoint with such a head.
 
     Returns:
-      A sentence on what transformers makes of it.
+      A sentence on what transformers does with it.
     """
     weights = checkpoint.weights
     kept = {name: weights[name] for name in (*NAMES, _WITNESS)}
@@ -72,16 +72,16 @@ def joined(
     weights: Mapping[str, np.ndarray],
     told: list[str],
 ) -> tuple[DirectoryConfig, Mapping[str, np.ndarray]]:
-    """Joins the head of the file beside to a model, if there is one.
+    """Adds the head from its file to a model, if there is one.
 
     Args:
-      directory: where config.json is.
-      config: of the model.
+      directory: directory of config.json.
+      config: config of the model.
       weights: our names -> arrays.
-      told: gets a sentence where the file is of another model.
+      told: a list that gets a sentence where the file belongs to another model.
 
     Returns:
-      Both, with the head.
+      Config and weights with the head.
 
     Raises:
       UserError: the file is damaged.
@@ -117,11 +117,11 @@ def joined(
 
 
 def without_head(about: dict[str, Any]) -> dict[str, Any]:
-    """Says of a task that the first token tells, where the head is not there.
+    """Makes a task use the first token's score, where the head is missing.
 
     Args:
-      about: as `DirectoryConfig.fine_tuning`; the threshold that it has is of
-        the head's odds, and so goes.
+      about: see `DirectoryConfig.fine_tuning`; its threshold applies to the
+        head's odds, so it is removed.
     """
     options, state = (
         {k: v for k, v in about[part].items() if k != "null_threshold"}

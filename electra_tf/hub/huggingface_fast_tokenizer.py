@@ -1,7 +1,7 @@
-"""`tokenizer.json`, the file of the library `tokenizers`: what is in it.
+"""Reads and writes `tokenizer.json`, the file of the library `tokenizers`.
 
-The library runs it as it is written. Ours is written so that it gives our
-ids; of others' it is told where they lead to other ids than ours.
+The library executes the file. Ours is written so that it gives our ids; for
+other files we report where they give other ids than ours.
 """
 
 import re
@@ -11,15 +11,15 @@ from typing import Any
 from electra_tf.text import normalize
 from electra_tf.text.vocab import MAX_CHARS_PER_WORD, Vocab
 
-# At the end of a word, as str.lower sees it: between are marks and the like.
+# The end of a word for str.lower: marks and the like may come between.
 _CASED, _IGNORED = (
     r"[\p{Lu}\p{Ll}\p{Lt}]",
     r"[\p{Mn}\p{Me}\p{Lm}\p{Sk}'.:\x{B7}\x{2019}]",
 )
 _FINAL_SIGMA = f"(?<={_CASED})Σ(?!{_IGNORED}*{_CASED})"
 _MARKS = r"\p{Mn}+"
-# Of Unicode 15.1 and 16: the library knows them, TensorFlow does not and
-# drops them as unknown.
+# Characters of Unicode 15.1 and 16, which the library knows and TensorFlow
+# drops as unknown.
 _NEWER = (
     r"\x{897}\x{1B4E}-\x{1B4F}\x{1B7F}\x{1C89}-\x{1C8A}\x{2427}-\x{2429}"
     r"\x{2FFC}-\x{2FFF}\x{31E4}-\x{31E5}\x{31EF}\x{A7CB}-\x{A7CD}"
@@ -47,16 +47,17 @@ def mapping(value: Any) -> dict[str, Any]:
 
 
 def flags(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Takes the settings out of a normaliser, whatever steps it has.
+    """Reads the settings of a normaliser with any steps.
 
     Args:
-      content: of the file.
+      content: content of the file.
 
     Returns:
-      What a BertNormalizer would say: `lowercase`, `strip_accents` and so on.
+      The settings of an equal BertNormalizer: `lowercase`, `strip_accents` and
+      so on.
     """
     normalizer = mapping(content.get("normalizer"))
-    if _is_null(content, "normalizer"):  # text stays as it is
+    if _is_null(content, "normalizer"):  # text is not changed
         return {"lowercase": False, "strip_accents": False}
     if normalizer.get("type") != "Sequence":
         return normalizer
@@ -74,11 +75,11 @@ def flags(content: Mapping[str, Any]) -> dict[str, Any]:
 def differences(
     content: Mapping[str, Any], roles: Mapping[str, str]
 ) -> list[str]:
-    """Tells in sentences what the file does that ours cannot do.
+    """Describes what the file does and our tokenizer cannot do.
 
     Args:
-      content: of the file.
-      roles: what it calls the special tokens, as `ROLES`.
+      content: content of the file.
+      roles: its names of the special tokens, as `ROLES`.
     """
     if not content:
         return []
@@ -97,7 +98,7 @@ def differences(
             f"tokenizer is of kind {kind}, with the prefix {prefix!r}"
         )
     limit = model.get("max_input_chars_per_word")
-    # 100 is the library's own default.
+    # 100 is the library's default.
     if limit not in (None, 100, MAX_CHARS_PER_WORD):
         told.append(
             f"words of more than {MAX_CHARS_PER_WORD} letters become [UNK]; "
@@ -149,12 +150,12 @@ def differences(
 
 
 def _is_null(content: Mapping[str, Any], step: str) -> bool:
-    """Returns whether the file says that there is no such step."""
+    """Returns whether the file has null for a step."""
     return step in content and content[step] is None
 
 
 def _joins_as_ours(given: dict[str, Any], roles: Mapping[str, str]) -> bool:
-    """Returns whether special tokens are put where BERT has them."""
+    """Returns whether special tokens are placed as in BERT."""
     cls, sep = roles["cls_token"], roles["sep_token"]
     if given.get("type") == "Sequence":
         parts = given.get("processors") or ()
@@ -182,10 +183,10 @@ def _joins_as_ours(given: dict[str, Any], roles: Mapping[str, str]) -> bool:
 
 
 def _regex(pattern: str) -> dict[str, str]:
-    r"""Of `normalize`, with characters in place of `\x{...}`.
+    r"""Returns a pattern of `normalize` with characters for `\x{...}`.
 
-    The library's expressions know that too; those of its port to JavaScript
-    do not.
+    The library's own expressions support the escapes; those of its port to
+    JavaScript do not.
     """
     found = re.compile(r"\\x\{([0-9A-F]+)\}")
     return {"Regex": found.sub(lambda m: chr(int(m[1], 16)), pattern)}
@@ -205,10 +206,10 @@ def _split(pattern: str, behavior: str) -> dict[str, Any]:
 
 
 def _normalizer(lower_case: bool, strip_accents: bool | None) -> dict[str, Any]:
-    """Returns the steps of `text.normalize`, one by one.
+    """Returns the steps of `text.normalize`, as normalisers of the library.
 
-    The library's own BertNormalizer has older tables of characters, and no
-    final sigma.
+    The library's own BertNormalizer has older character tables, and no final
+    sigma.
     """
     steps = [_replace(f"{normalize.DROPPED}|[{_NEWER}]+", "")]
     if lower_case:
@@ -229,10 +230,10 @@ def _pre_tokenizer() -> dict[str, Any]:
 
 
 def added_tokens(vocab: Vocab) -> list[dict[str, Any]]:
-    """Describes the special and the added tokens, in the order of their ids.
+    """Describes the special and added tokens, in the order of their ids.
 
     Args:
-      vocab: the tokens.
+      vocab: the vocabulary.
     """
     found = {token: (False, True) for token in ROLES.values()}
     found |= {token.text: (token.normalized, False) for token in vocab.added}
@@ -258,12 +259,12 @@ def content(
     """Makes the content of `tokenizer.json`.
 
     Args:
-      vocab: the tokens.
-      lower_case: as `Tokenizer`'s.
-      strip_accents: as `Tokenizer`'s.
+      vocab: the vocabulary.
+      lower_case: see `Tokenizer`.
+      strip_accents: see `Tokenizer`.
     """
     specials = {token: vocab.ids[token] for token in ROLES.values()}
-    # Those behind the vocabulary are no pieces of words.
+    # Tokens behind the vocabulary are not pieces of words.
     size, added = len(vocab), {token.text for token in vocab.added}
     while vocab.tokens[size - 1] in added:
         size -= 1

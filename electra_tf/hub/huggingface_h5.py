@@ -1,7 +1,8 @@
-"""`tf_model.h5`, which older transformers wrote from TensorFlow.
+"""Reads `tf_model.h5`, which older transformers wrote from TensorFlow.
 
-Its variables have PyTorch's places in Keras' words: linear weights are kernels
-and not transposed. The library h5py reads it; nothing in it is run.
+Its variables have PyTorch's structure with Keras' names: linear weights are
+kernels and not transposed. The library h5py reads it; no code in it is
+executed.
 """
 
 import math
@@ -14,7 +15,7 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub.checkpoint import Lazy
 
-# The last part of a name there -> in PyTorch.
+# Last part of a name -> PyTorch's.
 _LEAVES = {
     "kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias",
     "embeddings": "weight", "weight": "weight",
@@ -28,7 +29,8 @@ def read(path: str) -> Lazy[np.ndarray]:
       path: a local file.
 
     Raises:
-      UserError: damaged, or h5py is not installed; the file is named.
+      UserError: the file is damaged, or h5py is not installed; the file is
+        named.
     """
     try:
         import h5py
@@ -64,7 +66,7 @@ def read(path: str) -> Lazy[np.ndarray]:
 
 
 def _arrays(file: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the arrays below all groups; links are not followed."""
+    """Yields the arrays in all groups, without following links."""
     found: list[tuple[str, Any]] = []
     file.visititems(lambda name, item: found.append((name, item)))
     for name, item in found:
@@ -75,7 +77,7 @@ def _arrays(file: Any) -> Iterator[tuple[str, Any]]:
 def _named(place: str) -> tuple[str, bool]:
     """Returns PyTorch's name of an array, and whether it is a kernel."""
     parts = place.partition(":")[0].split("/")
-    # The layer's group, then the model's name, as tf_electra_model_1.
+    # The group of a layer, then the model's name, such as tf_electra_model_1.
     models = [i for i, part in enumerate(parts) if part.startswith("tf_")]
     parts = parts[models[0] + 1 :] if models else parts
     leaf = parts.pop()

@@ -1,4 +1,4 @@
-"""Heads of Hugging Face's classes: which class, its labels, what it means."""
+"""Maps heads to Hugging Face's classes and back, with labels."""
 
 import math
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ TASKS = {SEQUENCE: "sequence", TOKEN: "token", ANSWERING: "span"}
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-# The variable by which a class's head is known; of a class that is not
-# named, the first that is there decides.
+# The variable that identifies a class's head; for an unnamed class the first
+# existing one decides.
 MARKS = {
     MASKED_LM: "generator_predictions.dense.weight",
     PRETRAINING: "discriminator_predictions.dense.weight",
@@ -32,7 +32,9 @@ MARKS = {
 
 
 class Fields:
-    """Typed look-ups in config.json; errors name the file and the key."""
+    """Looks up typed values in config.json; errors name the file and the
+    key.
+    """
 
     def __init__(self, content: Mapping[str, Any], path: str):
         self.content, self.path = content, path
@@ -49,7 +51,7 @@ class Fields:
         return value
 
     def error(self, key: str, expected: str) -> UserError:
-        """Says what was expected of a key in place of what is there."""
+        """Makes an error with the expected and the actual value of a key."""
         shown = repr(self.content.get(key))
         return UserError(
             f"{self.path}: {key}: expected {expected}, got {shown[:60]}"
@@ -57,7 +59,7 @@ class Fields:
 
 
 def class_named(fields: Fields, found: Shapes) -> tuple[str, list[str]]:
-    """Returns the class, and what was assumed about it."""
+    """Returns the directory's class, and what was assumed about it."""
     model_type = fields.get("model_type", (str,), None)
     named = fields.get("architectures", (list,), None) or [None]
     name = named[0]
@@ -68,7 +70,7 @@ def class_named(fields: Fields, found: Shapes) -> tuple[str, list[str]]:
             f"{fields.path}: model_type: expected 'electra' or 'bert', got "
             f"{model_type!r}; models of other kinds are not read"
         )
-    # Without a mask of what follows, it is the generator's class.
+    # Without a causal mask, it is the generator's class.
     if name == _CAUSAL_LM and not fields.get("is_decoder", (bool,), False):
         name = MASKED_LM
     if name == _CAUSAL_LM:
@@ -79,7 +81,7 @@ def class_named(fields: Fields, found: Shapes) -> tuple[str, list[str]]:
     if name == ENCODER or name in MARKS:
         return name, []
     for candidate, mark in MARKS.items():
-        # A summary before the classifier: the class for multiple choice.
+        # A summary layer before the classifier: the class for multiple choice.
         if mark in found and "sequence_summary.summary.weight" not in found:
             return candidate, [f"class {candidate}, from its variables"]
     return ENCODER, [f"the encoder alone (its class: {name or 'not said'})"]
@@ -92,20 +94,20 @@ def task_of(
     dropout: float,
     assumed: list[str],
 ) -> TaskHeadConfig:
-    """Describes the head of a fine-tuned class.
+    """Makes the config of a fine-tuned class's head.
 
     Args:
-      fields: of config.json.
-      kind: what `TASKS` has for the class.
+      fields: look-ups in config.json.
+      kind: entry of `TASKS` for the class.
       found: names of the variables and their shapes.
-      dropout: where the config says nothing of the head's.
-      assumed: gets a sentence where names of labels are passed over.
+      dropout: default of the head's dropout.
+      assumed: a list that gets a sentence where names of labels are ignored.
 
     Raises:
-      UserError: one that ours is not.
+      UserError: our heads cannot do the same.
     """
     if kind == "span":
-        # No dropout in that class.
+        # That class has no dropout.
         rows = found["qa_outputs.weight"][0]
         if rows != 2:
             raise UserError(
@@ -130,7 +132,7 @@ def task_of(
 def _labels(
     fields: Fields, number: int, assumed: list[str]
 ) -> tuple[str, ...] | None:
-    """Names in the order of their numbers; None where they are numbers."""
+    """Returns label names in order; None for labels without names."""
     given = fields.get("id2label", (dict,), None) or {}
     labels = {str(key): str(label) for key, label in given.items()}
     whole = set(labels) == {str(i) for i in range(number)}
@@ -146,16 +148,15 @@ def _labels(
 
 
 def unnamed(number: int) -> tuple[str, ...]:
-    """Returns the names of labels that have none."""
+    """Returns the default names of labels, LABEL_0 and so on."""
     return tuple(f"LABEL_{i}" for i in range(number))
 
 
 def is_narrow(config: DirectoryConfig) -> bool:
-    """Returns whether a head without a hidden layer can be written as one with
-    it.
+    """Returns whether a head without hidden layer can be written with one.
 
     Args:
-      config: of a model that may have a head.
+      config: config of a model that may have a head.
     """
     task, model = config.task, config.discriminator
     return (
@@ -168,11 +169,11 @@ def is_narrow(config: DirectoryConfig) -> bool:
 
 
 def nearest(config: DirectoryConfig, part: Network) -> str:
-    """Names the class with the inputs and outputs of one network.
+    """Returns the class with the inputs and outputs of a network.
 
     Args:
-      config: of the model; its head is of `TaskHeadConfig`, if it has one.
-      part: which network.
+      config: config of the model; its head, if any, is a `TaskHeadConfig`.
+      part: the network.
     """
     if part == "generator":
         return MASKED_LM if config.token_lm_head else ENCODER
@@ -184,10 +185,10 @@ def nearest(config: DirectoryConfig, part: Network) -> str:
 
 
 def class_of(config: DirectoryConfig, part: Network) -> str:
-    """Returns the class that one network is saved as.
+    """Returns the class that a network is saved as.
 
     Raises:
-      UserError: none computes what it does.
+      UserError: no class computes the same.
     """
     if part == "generator":
         if config.is_two_tower:

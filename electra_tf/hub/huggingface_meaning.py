@@ -1,8 +1,8 @@
-"""What the outputs of a fine-tuned head mean, in Hugging Face's words.
+"""Translates the meaning of a fine-tuned head's outputs to Hugging Face's.
 
-`problem_type` tells numbers, one label and sets of labels apart;
-sentence-transformers adds which function follows the score of a pair. What
-neither has a word for is kept under a key of ours, which both pass over.
+`problem_type` distinguishes numbers, one label and sets of labels;
+sentence-transformers adds the function on the score of a pair. Anything else is
+stored under a key of ours, which both ignore.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from electra_tf.models.config import TaskHeadConfig
 _NUMBER, _ONE, _SET = (
     "regression", "single_label_classification", "multi_label_classification",
 )  # fmt: skip
-# sentence-transformers' own file, and its keys in config.json, new and old.
+# sentence-transformers' file, and its keys in config.json, new and old.
 _BESIDE = "config_sentence_transformers.json"
 _PAIRS, _OLD_ACTIVATION = (
     "sentence_transformers", "sbert_ce_default_activation_function",
@@ -35,19 +35,19 @@ _IDENTITY, _SIGMOID = (
 _KEPT = ("task", "options", "state")
 _OUTPUT = ("task/output/kernel", "task/output/bias")
 _HIDDEN = ("task/dense/kernel", "task/dense/bias")
-_LONGEST = 512  # tokens of a row, where the positions are more
+_LONGEST = 512  # tokens in a row, if the model has more positions
 
 
 def with_hidden_layer(checkpoint: Checkpoint) -> Checkpoint:
-    """Gives a head the hidden layer that the class has, and its numbers.
+    """Adds to a head the hidden layer of the class, and unscales numbers.
 
-    GELU(x) - GELU(-x) is x: a layer that holds each output and its negative,
-    and one that takes their difference, compute what the head alone does.
-    A number that was scaled for training comes out as large as in the data.
+    GELU(x) - GELU(-x) is x: a layer with each output and its negative, and one
+    that takes their difference, compute the same as the head alone. A number
+    that was scaled for training is returned on the data's scale.
 
     Args:
-      checkpoint: of a model that may have a head; others are returned as
-        they are.
+      checkpoint: a checkpoint that may have a head; others are returned
+        unchanged.
     """
     config = checkpoint.config
     offset, scale = _number(config)
@@ -74,7 +74,7 @@ def with_hidden_layer(checkpoint: Checkpoint) -> Checkpoint:
     }
     shapes = dict(shapes_of(checkpoint.weights))
     shapes |= {name: array.shape for name, array in changed.items()}
-    assert isinstance(config.task, TaskHeadConfig)  # or no number
+    assert isinstance(config.task, TaskHeadConfig)  # or not a number
     task = dataclasses.replace(config.task, hidden_layer=True)
 
     def array(name: str) -> np.ndarray:
@@ -91,14 +91,14 @@ def with_hidden_layer(checkpoint: Checkpoint) -> Checkpoint:
 def without_hidden_layer(
     config: DirectoryConfig, weights: Mapping[str, np.ndarray]
 ) -> tuple[DirectoryConfig, Mapping[str, np.ndarray]]:
-    """Takes away the hidden layer that `with_hidden_layer` gave a head.
+    """Removes the hidden layer that `with_hidden_layer` added to a head.
 
     Args:
-      config: what the directory holds.
+      config: the directory's config.
       weights: our names -> arrays.
 
     Returns:
-      Both; unchanged where the layer computes something else.
+      Config and weights; unchanged where the layer computes something else.
     """
     task, shapes = config.task, dict(shapes_of(weights))
     if (
@@ -140,7 +140,7 @@ def _signs(labels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _number(config: DirectoryConfig) -> tuple[float, float]:
-    """Returns what a number was scaled by: (offset, scale)."""
+    """Returns how a number was scaled: (offset, scale)."""
     about = config.fine_tuning or {}
     if about.get("task") != "regression" or not isinstance(
         config.task, TaskHeadConfig
@@ -151,10 +151,10 @@ def _number(config: DirectoryConfig) -> tuple[float, float]:
 
 
 def said(config: DirectoryConfig) -> dict[str, Any]:
-    """Makes the entries of config.json that tell what outputs mean.
+    """Makes the entries of config.json about the meaning of outputs.
 
     Args:
-      config: of a model that may be fine-tuned.
+      config: config of a model that may be fine-tuned.
     """
     about, task = config.fine_tuning, config.task
     if about is None or not isinstance(task, TaskHeadConfig):
@@ -163,7 +163,7 @@ def said(config: DirectoryConfig) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if task.kind == "sequence" and name == "regression":
         content["problem_type"] = _NUMBER
-        # Else sentence-transformers would put a sigmoid behind it.
+        # Otherwise sentence-transformers would add a sigmoid.
         content[_PAIRS] = {"activation_fn": _IDENTITY}
         about = about | {
             "state": {**about.get("state", {}), "offset": 0.0, "scale": 1.0}
@@ -179,7 +179,7 @@ def said(config: DirectoryConfig) -> dict[str, Any]:
         odds = answerable.threshold(about)
         if odds is not None:
             content[answerable.THRESHOLD] = odds
-    if ":" in name:  # of a file that is not beside it
+    if ":" in name:  # a task from a file, which is not included
         return content
     kept = {key: about[key] for key in _KEPT if key in about}
     return content | {OURS: {"fine_tuning": kept}}
@@ -191,17 +191,16 @@ def heard(
     config: DirectoryConfig,
     assumed: list[str],
 ) -> dict[str, Any] | None:
-    """Reads what outputs mean, where the head itself does not tell.
+    """Reads the meaning of outputs, where the head alone does not show it.
 
     Args:
-      content: of config.json.
-      directory: where it stands.
-      config: of the model, its head included.
-      assumed: gets sentences on what cannot be done.
+      content: content of config.json.
+      directory: its directory.
+      config: config of the model, with its head.
+      assumed: a list that gets sentences on what is not supported.
 
     Returns:
-      As `DirectoryConfig.fine_tuning`; None where there is no more to it than
-      the head.
+      See `DirectoryConfig.fine_tuning`; None where there is only the head.
     """
     task = config.task
     if not isinstance(task, TaskHeadConfig):
@@ -251,11 +250,11 @@ def heard(
 
 
 def named(config: DirectoryConfig) -> DirectoryConfig:
-    """Gives a head's labels the names that its fine-tuning has for them.
+    """Names a head's labels as in its fine-tuning.
 
     Args:
-      config: of a model whose labels may be called LABEL_0 and so on, which
-        a head does without.
+      config: config of a model whose labels may be LABEL_0 and so on, which a
+        head leaves out.
     """
     task, state = config.task, (config.fine_tuning or {}).get("state") or {}
     labels = state.get("labels")
@@ -273,9 +272,7 @@ def named(config: DirectoryConfig) -> DirectoryConfig:
 def _scored(
     kept: dict[str, Any], content: Mapping[str, Any], directory: str
 ) -> dict[str, Any]:
-    """Returns what was kept of ranking, with the function that now follows
-    it.
-    """
+    """Returns the stored record of ranking, with the current score function."""
     if kept["task"] != "ranking":
         return kept
     _, activation = _pair_scores(content, directory)
@@ -284,9 +281,7 @@ def _scored(
 
 
 def _threshold(content: Mapping[str, Any]) -> float | None:
-    """Returns what the first token's score has to exceed the best answer's
-    by.
-    """
+    """Returns the margin of the first token's score over the best answer's."""
     value = content.get(answerable.THRESHOLD)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -296,7 +291,7 @@ def _threshold(content: Mapping[str, Any]) -> float | None:
 def _answered(
     kept: dict[str, Any], content: Mapping[str, Any], task: TaskHeadConfig
 ) -> dict[str, Any]:
-    """Returns what was kept of answering, with what now tells of no answer."""
+    """Returns the stored record of answering, with the current threshold."""
     if task.answerable:
         return kept
     if kept["options"].get("answerability", "head") == "head" and (
@@ -316,8 +311,8 @@ def _answered(
 def _unanswerable(
     content: Mapping[str, Any], config: DirectoryConfig
 ) -> dict[str, Any] | None:
-    """Returns a model from elsewhere whose threshold says that there are
-    such.
+    """Makes a record for an imported model whose threshold implies
+    unanswerables.
     """
     threshold = _threshold(content)
     if threshold is None:
@@ -335,11 +330,11 @@ def _unanswerable(
 
 
 def _is_of(kept: Mapping[str, Any], task: TaskHeadConfig) -> bool:
-    """Returns whether what was kept is still of this head."""
+    """Returns whether the stored record still fits this head."""
     state = kept["state"]
     if not isinstance(state, dict) or not isinstance(kept["options"], dict):
         return False
-    # A directory from elsewhere names no file to run.
+    # An imported directory must not name a file to run.
     if not isinstance(kept["task"], str) or ":" in kept["task"]:
         return False
     labels = state.get("labels")
@@ -350,9 +345,7 @@ def _is_of(kept: Mapping[str, Any], task: TaskHeadConfig) -> bool:
 def _pair_scores(
     content: Mapping[str, Any], directory: str
 ) -> tuple[bool, str | None]:
-    """Returns whether it is a CrossEncoder, and the function behind its
-    scores.
-    """
+    """Returns whether it is a CrossEncoder, and the function on its scores."""
     given = content.get(_PAIRS)
     found = isinstance(given, Mapping) or _OLD_ACTIVATION in content
     activation = given.get("activation_fn") if isinstance(given, Mapping) else (

@@ -1,4 +1,4 @@
-"""sentence-transformers' folders: an encoder, and what stands behind it."""
+"""Reads sentence-transformers' folders: an encoder and further modules."""
 
 import json
 
@@ -11,17 +11,17 @@ _MODULES = "modules.json"
 def model_folder(directory: str) -> tuple[str, list[str]]:
     """Finds the encoder in a folder of sentence-transformers.
 
-    Its older versions keep it in a folder below, as `0_Transformer`.
+    Older versions store it in a subfolder, such as `0_Transformer`.
 
     Args:
       directory: a folder, of that library or not.
 
     Returns:
-      Where config.json and the weights are; and sentences on what stands
-      behind the encoder and is not applied.
+      The folder of config.json and weights; and sentences on further modules,
+      which are not applied.
 
     Raises:
-      UserError: its list of modules is damaged, or leads elsewhere.
+      UserError: its list of modules is damaged, or points outside the folder.
     """
     file = files.join(directory, _MODULES)
     if not files.exists(file):

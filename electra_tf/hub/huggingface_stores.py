@@ -1,4 +1,4 @@
-"""Files of weights in a Hugging Face directory: whole, or in shards."""
+"""Opens the files of weights in a Hugging Face directory."""
 
 from collections.abc import Mapping
 
@@ -13,10 +13,10 @@ from electra_tf.hub.pickle_reader import TorchFile
 
 SAFE, _TORCH = "model.safetensors", "pytorch_model.bin"
 _INDEX, _H5 = ".index.json", "tf_model.h5"
-# As transformers: safetensors before pickles, whole files before shards.
+# In transformers' order: safetensors before pickles, whole files before shards.
 WEIGHTS = (SAFE, SAFE + _INDEX, _TORCH, _TORCH + _INDEX, _H5)
 _WRAPPERS = ("module.", "_orig_mod.")
-# What else may hold weights: the end of a name -> what to do about it.
+# Endings of other files with weights -> what to do about them.
 _OTHERS = {
     "adapter_model.safetensors": "an adapter alone; merge it into its model "
     "first (merge_and_unload of peft), and save that",
@@ -34,13 +34,13 @@ _OTHERS = {
 
 
 def weights_file(directory: str) -> str:
-    """Finds the file that holds a model's weights, or tells where they are.
+    """Finds a model's file of weights, or index of shards.
 
     Args:
-      directory: where to look.
+      directory: the directory.
 
     Raises:
-      UserError: there is none, or one of a kind that is not read.
+      UserError: there is none, or only of an unsupported kind.
     """
     present = files.list_directory(directory)
     name = next((n for n in WEIGHTS if n in present), None)
@@ -57,7 +57,7 @@ def weights_file(directory: str) -> str:
 
 
 def unread(present: list[str]) -> str | None:
-    """Says which file among others holds weights that are not read, and why.
+    """Names a file with weights that are not supported, and why.
 
     Args:
       present: names of a directory's files.
@@ -73,17 +73,17 @@ def unread(present: list[str]) -> str | None:
 
 
 def arrays(path: str) -> Mapping[str, np.ndarray]:
-    """Opens one file of weights, or the shards that an index names.
+    """Opens a file of weights, or the shards of an index.
 
     Args:
       path: the file.
 
     Returns:
-      Name -> array, read when looked up; without the prefix that wrappers of
-      a model (DistributedDataParallel, torch.compile) put before all names.
+      Name -> array, read when looked up; without the prefix that wrappers of a
+      model (DistributedDataParallel, torch.compile) add to all names.
 
     Raises:
-      UserError: damaged, or not whole.
+      UserError: a file is damaged or incomplete.
     """
     return _unwrapped(_read(path))
 
@@ -100,7 +100,7 @@ def _read(path: str) -> Mapping[str, np.ndarray]:
         raise UserError(f"cannot read {path}: no weight_map of names to files")
     shards = {}
     for shard in sorted(set(map(str, places.values()))):
-        # An index must not lead out of its directory.
+        # An index must not point outside its directory.
         if "/" in shard or "\\" in shard:
             raise UserError(
                 f"{path}: weight_map: expected names of files beside it, got "

@@ -1,7 +1,7 @@
-"""Tokenizer files as Hugging Face's libraries keep them.
+"""Reads and writes tokenizer files of Hugging Face's libraries.
 
-Three files say what one would: `vocab.txt` the tokens, `tokenizer_config.json`
-the settings, and `tokenizer.json` both, for the library `tokenizers`.
+There are three: `vocab.txt` has the tokens, `tokenizer_config.json` the
+settings, and `tokenizer.json` both, for the library `tokenizers`.
 """
 
 import dataclasses
@@ -25,26 +25,26 @@ from electra_tf.text.vocab import (
 
 VOCAB, SETTINGS = "vocab.txt", "tokenizer_config.json"
 FAST, SPECIALS_MAP = "tokenizer.json", "special_tokens_map.json"
-# Which run the file as it is written, in versions 4 and 5 of transformers;
-# other classes make a normaliser of their own from the settings.
+# Classes that execute the file unchanged, in versions 4 and 5 of transformers;
+# others make their own normaliser from the settings.
 _AS_WRITTEN = ("PreTrainedTokenizer", "TokenizersBackend")
 _WORDPIECE_CLASSES = (
     *_AS_WRITTEN, "ElectraTokenizer", "BertTokenizer", "DistilBertTokenizer",
 )  # fmt: skip
-# What some versions of transformers leave of a token that is a separator of
-# lines: nothing. No text gives either.
+# Some versions of transformers write a token that is a line separator as an
+# empty one. No text gives either.
 _LINE_SEPARATOR = "\u2028"
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerFiles:
-    """What they say.
+    """The content of tokenizer files.
 
     Attributes:
-      vocab: None where there is none, or not a WordPiece vocabulary.
+      vocab: the vocabulary; None where there is no WordPiece vocabulary.
       lower_case: as `Tokenizer`'s.
       strip_accents: as `Tokenizer`'s.
-      assumed: sentences: what they did not say, or say and we cannot do.
+      assumed: sentences on what is missing, or not supported.
     """
 
     vocab: Vocab | None
@@ -54,10 +54,10 @@ class TokenizerFiles:
 
 
 def read_json(path: str) -> dict[str, Any]:
-    """Returns a JSON file that holds a mapping.
+    """Reads a JSON file with a mapping.
 
     Raises:
-      UserError: missing or something else; the file is named.
+      UserError: the file is missing or has no mapping; it is named.
     """
     try:
         content = json.loads(files.read_text(path))
@@ -74,14 +74,14 @@ def read_json(path: str) -> dict[str, Any]:
 
 
 def read(directory: str, vocab: Vocab | None = None) -> TokenizerFiles:
-    """Reads what is there of the tokenizer's files.
+    """Reads the tokenizer's files that exist.
 
     Args:
-      directory: where they are.
-      vocab: a vocabulary in place of theirs, which is then not looked at.
+      directory: their directory.
+      vocab: a vocabulary in place of theirs, which is then not read.
 
     Raises:
-      UserError: one of them is damaged; it is named.
+      UserError: a file is damaged; it is named.
     """
     settings, fast = (
         read_json(path) if files.exists(path) else {}
@@ -105,7 +105,7 @@ def read(directory: str, vocab: Vocab | None = None) -> TokenizerFiles:
 
 
 def _roles(directory: str, settings: dict[str, Any]) -> dict[str, str]:
-    """Returns what it calls the special tokens, as `ROLES`."""
+    """Returns its names of the special tokens, as `ROLES`."""
     beside = files.join(directory, SPECIALS_MAP)
     given = read_json(beside) if files.exists(beside) else {}
     found = {}
@@ -119,14 +119,14 @@ def _roles(directory: str, settings: dict[str, Any]) -> dict[str, str]:
 def _named_as_ours(
     tokens: tuple[str, ...], roles: dict[str, str], assumed: list[str]
 ) -> tuple[str, ...]:
-    """Returns the tokens, the special ones under BERT's names."""
+    """Returns the tokens, with BERT's names for the special ones."""
     result, told = list(tokens), []
     for role, ours in ROLES.items():
         theirs = roles[role]
         if theirs == ours or theirs not in result:
             continue
         place = result.index(theirs)
-        if ours in result:  # a token like others, which no text gives
+        if ours in result:  # an ordinary token, which no text gives
             result[result.index(ours)] = theirs
         result[place] = ours
         told.append(f"{theirs} is {ours}")
@@ -145,14 +145,14 @@ def _kind(settings: dict[str, Any]) -> str | None:
 def _flags(
     settings: dict[str, Any], fast: dict[str, Any]
 ) -> tuple[bool | None, bool | None]:
-    """Returns whether it lower-cases, and strips accents; None where not
-    said.
+    """Returns whether it lower-cases, and strips accents; None where
+    unknown.
     """
     normalizer = fast_tokenizer.flags(fast)
     ours = (settings.get("do_lower_case"), settings.get("strip_accents"))
     theirs = (normalizer.get("lowercase"), normalizer.get("strip_accents"))
     lower_case, strip_accents = _first(ours[0], theirs[0]), _first(ours[1])
-    # null says something there: as lower_case.
+    # null has a meaning there: as lower_case.
     if "strip_accents" not in settings:
         strip_accents = _first(theirs[1])
     if _kind(settings) in _AS_WRITTEN and isinstance(theirs[0], bool):
@@ -166,7 +166,7 @@ def _flags(
 def _differences(
     settings: dict[str, Any], fast: dict[str, Any], roles: dict[str, str]
 ) -> list[str]:
-    """Returns sentences on what their tokenizer does otherwise."""
+    """Describes differences of their tokenizer from ours."""
     told = []
     chinese = _first(
         settings.get("tokenize_chinese_chars"),
@@ -188,7 +188,7 @@ def _differences(
 
 
 def _first(*values: Any) -> bool | None:
-    """Returns the first that is true or false."""
+    """Returns the first value that is True or False."""
     return next((v for v in values if isinstance(v, bool)), None)
 
 
@@ -223,17 +223,17 @@ def _vocab(
         return Vocab(tokens, tuple(kept))
     except UserError as error:
         if path.endswith(VOCAB) and not kept:
-            return load_vocab(path)  # says what to do
+            return load_vocab(path)  # its error says what to do
         raise UserError(f"{path}: {error}") from error
 
 
 def _tokens(
     model: dict[str, Any], fast: dict[str, Any], path: str, assumed: list[str]
 ) -> tuple[str, ...] | None:
-    """Returns those of tokenizer.json in the order of their ids."""
+    """Returns the tokens of tokenizer.json in the order of their ids."""
     ids = model.get("vocab")
     prefix = model.get("continuing_subword_prefix", "##")
-    kind = model.get("type", "WordPiece")  # old files do not name it
+    kind = model.get("type", "WordPiece")  # old files lack it
     if kind == "WordPiece" and prefix != "##":
         kind = f"WordPiece with the prefix {prefix!r}"
     if kind != "WordPiece" or not isinstance(ids, dict):
@@ -251,7 +251,7 @@ def _tokens(
             places.setdefault(number, token)
     size = max(places, default=-1) + 1
     missing = size - len(places)
-    # Of several tokens that became one, some ids have none.
+    # Where several tokens became one, some ids have no token.
     if (
         len(places) < len(ids)
         or not 0 <= missing <= size // 100
@@ -267,9 +267,9 @@ def _tokens(
 
 
 def _restored(tokens: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns tokens that a line can hold, where one is empty.
+    """Restores an empty token to the line separator that it was.
 
-    The common Chinese vocabulary holds U+2028 and ##U+2028.
+    The common Chinese vocabulary has U+2028 and ##U+2028.
     """
     if tokens.count("") != 1 or not tokens[-1]:
         return tokens
@@ -284,10 +284,10 @@ def _restored(tokens: tuple[str, ...]) -> tuple[str, ...]:
 def _added(
     directory: str, settings: dict[str, Any], fast: dict[str, Any], path: str
 ) -> dict[AddedToken, int]:
-    """Returns the tokens that stay whole, and their ids.
+    """Returns the added tokens, which stay whole, and their ids.
 
     Raises:
-      UserError: one that stays whole between spaces alone.
+      UserError: a token stays whole only between spaces.
     """
     listed = fast.get("added_tokens")
     if not isinstance(listed, list):
@@ -336,7 +336,9 @@ def _never_split(
     added: Iterable[str],
     assumed: list[str],
 ) -> list[AddedToken]:
-    """Returns what the slow tokenizer of version 4 keeps whole beside."""
+    """Returns further tokens that the slow tokenizer of version 4 never
+    splits.
+    """
     given = settings.get("never_split")
     words = [
         word
@@ -372,14 +374,14 @@ def write(
     """Writes all four files, so that transformers 4 and 5 run them as written.
 
     Args:
-      directory: where to; it exists.
+      directory: an existing directory.
       vocab: the tokens.
       lower_case: as `Tokenizer`'s.
       strip_accents: as `Tokenizer`'s.
-      max_length: positions of the model, to which texts are cut.
+      max_length: the model's positions, to which texts are truncated.
     """
     settings: dict[str, Any] = {
-        # Classes of ELECTRA or BERT make a normaliser of their own.
+        # Classes of ELECTRA or BERT make their own normaliser.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         "do_lower_case": lower_case,

@@ -1,9 +1,9 @@
-"""KerasHub presets of `ElectraBackbone`: an encoder, and what is around it.
+"""Reads and writes KerasHub presets of `ElectraBackbone`.
 
-The library builds the backbone and knows the layout of its weight files; the
-names used here are the paths of the backbone's variables. A preset holds one
-encoder with the tanh GELU and a pooler, perhaps a tokenizer, and perhaps a
-task's head, a classifier's or the generator's (see `keras_hub_heads`).
+The library builds the backbone and knows the layout of its weight files; names
+here are the paths of the backbone's variables. A preset has one encoder with
+the tanh GELU and a pooler, optionally a tokenizer, and optionally a task's
+head, a classifier's or the generator's (see `keras_hub_heads`).
 """
 
 import contextlib
@@ -46,12 +46,12 @@ CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 _VOCAB = "assets/tokenizer/vocabulary.txt"
 # One file, or an index of several.
 _WEIGHTS, _INDEX = "model.weights.h5", "model.weights.json"
-# What a preset may have, beside its config and its shards.
+# Further files of a preset, besides its config and its shards.
 _FILES = (
     TOKENIZER, _VOCAB, _WEIGHTS, _INDEX,
     heads.TASK, heads.WEIGHTS, heads.NAMES, "preprocessor.json",
 )  # fmt: skip
-_EPSILON = 1e-12  # the backbone's, which is no argument of it
+_EPSILON = 1e-12  # the backbone's, which cannot be set
 # Their argument -> our field.
 _SIZES = {
     "vocab_size": "vocab_size",
@@ -63,7 +63,7 @@ _SIZES = {
     "max_sequence_length": "max_positions",
     "num_segments": "type_vocab_size",
 }
-# What KerasHub 0.32's tokenizer does, and ours does not.
+# Differences of KerasHub 0.32's tokenizer from ours.
 _TOKENIZER_NOTE = (
     "its tokenizer takes two words around a no-break or another wide space "
     "for one, [UNK]; splits at soft hyphens, zero-width and control "
@@ -74,7 +74,7 @@ _FOLDING_NOTE = (
     "its tokenizer lower-cases by folding compatible characters as well: ß "
     "to ss, … to ..., ™ to tm, fullwidth letters to ASCII"
 )
-_LEAST_BYTES = 2  # of a parameter
+_LEAST_BYTES = 2  # bytes of a parameter, at least
 _POOLER = ("pooled_dense/kernel", "pooled_dense/bias")
 
 
@@ -96,12 +96,12 @@ def read(
     overrides: Mapping[str, str] | None = None,
     vocab: Vocab | None = None,
 ) -> Checkpoint:
-    """Reads a preset; the pooler is left over.
+    """Opens a preset; the pooler is left over.
 
     Args:
       path: a local directory.
-      overrides: `--set` texts, as of `hub.config.override`.
-      vocab: in place of the source's, which is then not looked at.
+      overrides: `--set` texts; see `hub.config.override`.
+      vocab: vocabulary in place of the source's, which is then not read.
 
     Raises:
       UserError: a file is missing, damaged or of another model; it is named.
@@ -122,7 +122,7 @@ def _read_one(
     part: Network,
     given: Vocab | None,
 ) -> Checkpoint:
-    """Returns a preset; only its head, if any, tells which network it is."""
+    """Opens a preset; only its head, if any, shows which network it is."""
     model = _model_config(path)
     vocab, lower_case, strip_accents, assumed = _read_tokenizer(path, given)
     head, told = heads.read(path, model.hidden_size)
@@ -137,7 +137,7 @@ def _read_one(
         lower_case=lower_case,
         strip_accents=strip_accents,
         vocab_fingerprint=vocab.fingerprint() if vocab else "",
-        replaced_token_head=part != "discriminator",  # which no preset has
+        replaced_token_head=part != "discriminator",  # presets never have it
         token_lm_head=part != "generator" or head is not None,
         task=head.task if head else None,
     )
@@ -219,8 +219,8 @@ def _model_config(path: str) -> ModelConfig:
 
 
 def _weights_file(path: str) -> str:
-    """Returns the file of the weights, or the index of its shards, all
-    there.
+    """Returns the weights' file, or the index of shards, which must all
+    exist.
     """
     single, index = files.join(path, _WEIGHTS), files.join(path, _INDEX)
     if files.exists(single):
@@ -244,7 +244,7 @@ def _weights_file(path: str) -> str:
 
 
 def _check_size(config: DirectoryConfig, path: str, weights_file: str) -> None:
-    """Refuses a backbone that is larger than the files, before it is made."""
+    """Refuses a config larger than the files, before the backbone is built."""
     names_ = [weights_file]
     if weights_file.endswith(_INDEX):
         names_ = [
@@ -265,7 +265,7 @@ def _check_size(config: DirectoryConfig, path: str, weights_file: str) -> None:
 
 def _backbone(model: ModelConfig) -> keras.Model:
     """Returns KerasHub's backbone of that shape."""
-    # Seconds to import, and needed for this format alone.
+    # Takes seconds to import, and is only needed for this format.
     import keras_hub
 
     return keras_hub.models.ElectraBackbone(
@@ -277,10 +277,10 @@ def _backbone(model: ModelConfig) -> keras.Model:
 
 @contextlib.contextmanager
 def _named_errors(path: str) -> Iterator[None]:
-    """Turns what the library raises for a damaged file into one line."""
+    """Converts the library's errors for damaged files to a `UserError`."""
     try:
         yield
-    except Exception as error:  # of h5py and Keras, of any kind
+    except Exception as error:  # any kind, of h5py and Keras
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"cannot read {path}: not the weights of such a backbone "
@@ -300,7 +300,7 @@ def _read_tokenizer(
     settings: Any = read_json(file).get("config") if files.exists(file) else {}
     if not isinstance(settings, dict):
         raise UserError(f"{file}: config: expected the tokenizer's arguments")
-    # As its class takes them where they are not there.
+    # Defaults of its class.
     lower_case = settings.get("lowercase", False) is True
     strip_accents = settings.get("strip_accents", False) is True
     return vocab, lower_case, strip_accents, []
@@ -315,16 +315,16 @@ def write(
     a generator with its head an `ElectraMaskedLM`.
 
     Args:
-      path: the directory; of two networks it gets `discriminator/` and
-        `generator/`.
+      path: the directory; two networks go to `discriminator/` and `generator/`.
       checkpoint: the model.
-      part: which network; of a model that has one, "both" is that one.
+      part: the network to write; for a model with one, "both" is that one.
 
     Returns:
-      Sentences on what the format cannot hold.
+      Sentences on what the format cannot store.
 
     Raises:
-      UserError: there is no such network, or it is no such encoder.
+      UserError: the model has no such network, or the backbone cannot represent
+        it.
     """
     config = checkpoint.config
     if "generator" in chosen(config, part) and config.is_two_tower:
@@ -390,9 +390,7 @@ def _write_one(
 
 
 def _tokenizer(checkpoint: Checkpoint) -> keras.Layer | None:
-    """Returns KerasHub's tokenizer with the checkpoint's vocabulary, if it has
-    one.
-    """
+    """Returns KerasHub's tokenizer for the checkpoint's vocabulary, if any."""
     import keras_hub
 
     config, vocab = checkpoint.config, checkpoint.vocab
@@ -407,7 +405,7 @@ def _tokenizer(checkpoint: Checkpoint) -> keras.Layer | None:
 
 
 def _inexact(model: ModelConfig) -> list[str]:
-    """Returns sentences on what the backbone computes otherwise."""
+    """Describes what the backbone computes differently."""
     notes = []
     if model.gelu != "tanh":
         notes.append(
@@ -430,7 +428,7 @@ def _inexact(model: ModelConfig) -> list[str]:
 def _copy(local: str, directory: str) -> None:
     """Copies a preset, each file atomically, config.json last.
 
-    What another preset has there, and this one has not, is removed.
+    Files of an earlier preset that this one lacks are removed.
     """
     found = []
     for folder, _, file_names in os.walk(local):

@@ -1,8 +1,8 @@
-"""The head of a KerasHub preset: `task.json`, beside its weights.
+"""Reads and writes the head of a KerasHub preset, `task.json`.
 
-KerasHub has no task on ELECTRA's backbone of its own; the classes are those
-of `electra_tf.keras_hub`. A classifier's labels are numbers there, so that
-their names have a file of ours.
+KerasHub itself has no task on ELECTRA's backbone; the classes are those of
+`electra_tf.keras_hub`. A classifier's labels are numbers there, so that their
+names are stored in a file of ours.
 """
 
 import dataclasses
@@ -22,20 +22,20 @@ TASK, WEIGHTS = "task.json", "task.weights.h5"
 NAMES = "class_names.json"
 _CLASSIFIER, _MASKED_LM = "ElectraTextClassifier", "ElectraMaskedLM"
 _TANH = "tanh_gelu"
-_LONGEST_ROW = 512  # of a preprocessor, where nothing else is told
+_LONGEST_ROW = 512  # default of a preprocessor
 
 
 class _OtherHead(Exception):
-    """A head for which ours have no place; says why."""
+    """Raised for a head that ours cannot represent; says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """What a preset's head is.
+    """The head of a preset.
 
     Attributes:
-      task: that of a classifier; None of a masked LM.
-      gelu: the form of a masked LM's GELU; None of a classifier.
+      task: config of a classifier; None for a masked LM.
+      gelu: form of a masked LM's GELU; None for a classifier.
     """
 
     task: TaskHeadConfig | None
@@ -48,15 +48,14 @@ class Head:
 
 
 def read(path: str, hidden_size: int) -> tuple[Head | None, list[str]]:
-    """Reads what a preset says of its head.
+    """Reads the head of a preset.
 
     Args:
       path: the preset.
-      hidden_size: its backbone's.
+      hidden_size: hidden size of its backbone.
 
     Returns:
-      The head, None where there is none that ours can have; and what was
-      assumed.
+      The head, None where ours cannot represent it; and what was assumed.
 
     Raises:
       UserError: a file is damaged; it is named.
@@ -143,7 +142,7 @@ def _class_names(path: str, classes: int) -> tuple[str, ...] | None:
 
 def _gelu(settings: dict[str, Any]) -> Gelu:
     activation = settings.get("intermediate_activation")
-    if isinstance(activation, dict):  # of a function that is registered
+    if isinstance(activation, dict):  # a registered function
         activation = activation.get("config")
     activation = str(activation).rpartition(">")[2]
     if activation not in ("gelu", _TANH):
@@ -157,19 +156,19 @@ def attach(
     part: Network,
     preprocessor: Any = None,
 ) -> keras.Model | None:
-    """Returns the backbone with the head of a network, at random.
+    """Adds the head of a network, with random weights, to a backbone.
 
     Args:
-      backbone: a `keras_hub.models.ElectraBackbone` of its shape.
-      config: of the network alone.
-      part: which it is.
-      preprocessor: the task's; see `preprocessor`.
+      backbone: a `keras_hub.models.ElectraBackbone` with its shape.
+      config: config of the single network.
+      part: the network.
+      preprocessor: the task's preprocessor; see `preprocessor`.
 
     Returns:
-      A task of `electra_tf.keras_hub`; None where the network has no head,
-      or one that no task there has.
+      A task of `electra_tf.keras_hub`; None where the network has no head, or
+      one without a task there.
     """
-    # It imports the library.
+    # Imports the library.
     from electra_tf.hub import keras_hub_tasks as tasks
 
     model, task = getattr(config, part), config.task
@@ -197,15 +196,14 @@ def attach(
 def preprocessor(
     tokenizer: Any, config: DirectoryConfig, part: Network
 ) -> keras.Layer:
-    """Returns the preprocessor of the task that `attach` makes of a network.
+    """Makes the preprocessor for the task of `attach`.
 
-    Its rows are as long as those that the model was fine-tuned on, if it
-    says so.
+    Its row length is that of the model's fine-tuning, if known.
 
     Args:
       tokenizer: a `keras_hub.models.ElectraTokenizer`.
-      config: of the network alone.
-      part: which it is.
+      config: config of the single network.
+      part: the network.
     """
     from electra_tf.hub import keras_hub_tasks as tasks
 
@@ -220,14 +218,14 @@ def preprocessor(
 
 
 def write_names(directory: str, config: DirectoryConfig) -> list[str]:
-    """Writes the names of a classifier's classes, and says what they mean.
+    """Writes the names of a classifier's classes.
 
     Args:
-      directory: of the preset.
-      config: of the discriminator.
+      directory: directory of the preset.
+      config: config of the discriminator.
 
     Returns:
-      Sentences on what its outputs do not say there.
+      Sentences on what its outputs lack there.
     """
     task = config.task
     if not isinstance(task, TaskHeadConfig):

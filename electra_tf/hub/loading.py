@@ -1,7 +1,7 @@
-"""Opening a checkpoint of any format, and putting it into a model.
+"""Opens checkpoints of any format, and loads them into models.
 
-It is a path, the name of a model that ships, as `electra-tf-mini`, or a
-handle: `hf://org/name`, `kaggle://owner/model/framework/variation`.
+A checkpoint is a path, the name of a shipped model, such as `electra-tf-mini`,
+or a handle: `hf://org/name`, `kaggle://owner/model/framework/variation`.
 """
 
 import dataclasses
@@ -24,20 +24,21 @@ from electra_tf.hub.huggingface_stores import unread
 from electra_tf.hub.huggingface_tokenizer import read_json
 from electra_tf.text.vocab import Vocab, load_vocab
 
-# Name -> module of this package with recognises(), read() and write(); in the
-# order in which they are asked. All but the first import more when needed.
+# Name -> module of this package with recognises(), read() and write(), in the
+# order in which they are asked. All but the first have imports that are made
+# when needed.
 FORMATS = {
     "electra_tf": "directory",
-    # Before Hugging Face, whose config.json may stand beside one of these.
+    # Before Hugging Face, whose config.json may be beside one of these.
     "tf1": "tf1",
     "huggingface": "huggingface",
     "keras_hub": "keras_hub",
 }
-# What is never needed of a handle: other frameworks' copies of the weights.
+# Files that are never downloaded: other frameworks' copies of the weights.
 _IGNORED = ["tf_model.h5", "*.msgpack", "*.onnx", "*.ot", "*.tflite", "onnx/*"]
-# What a run of ours holds before it holds a model.
+# Files of a run of ours before it has a model.
 _UNFINISHED = ("checkpoints", "trial_1")
-# Models that ship, each a folder of its name among the package's files.
+# Shipped models, each a folder of its name among the package's files.
 SHIPPED = ("electra-tf-mini",)
 _SHIPPED_FOLDER = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
@@ -45,7 +46,7 @@ _SHIPPED_FOLDER = os.path.join(
 )
 SlotVariables = Mapping[str, tuple[keras.Variable, keras.Variable]]
 
-_SLICE = 1 << 22  # bytes of an array that are assigned at once
+_SLICE = 1 << 22  # bytes of an array that are assigned at a time
 _EXPECTED = (
     "expected a model directory of electra_tf, a Hugging Face directory "
     "(config.json and weights), a KerasHub preset, or a TF1 checkpoint"
@@ -53,15 +54,15 @@ _EXPECTED = (
 
 
 def locate(path: str) -> str:
-    """Returns the path of what `path` names.
+    """Resolves a path, a handle or the name of a shipped model to a path.
 
     Args:
-      path: a path, which is returned; a handle, whose model is downloaded
-        once; or the name of a model that ships, unless something of that name
-        is in the working directory.
+      path: a path, which is returned; a handle, whose model is downloaded once;
+        or the name of a shipped model, unless the working directory has
+        something of that name.
 
     Raises:
-      UserError: see `fetch`; or the installation lacks that model's weights.
+      UserError: see `fetch`; or the installation lacks the model's weights.
     """
     if is_handle(path):
         return fetch(path)
@@ -78,20 +79,20 @@ def locate(path: str) -> str:
 
 
 def is_handle(path: str) -> bool:
-    """Returns whether `path` names something to fetch."""
+    """Returns whether `path` is a handle to download."""
     return path.startswith(("hf://", "kaggle://"))
 
 
 def fetch(handle: str) -> str:
-    """Downloads what a handle names, once; returns the local directory.
+    """Downloads the model of a handle, once; returns the local directory.
 
     Args:
       handle: `hf://org/name` or `hf://org/name@revision`, or
         `kaggle://owner/model/framework/variation`.
 
     Raises:
-      UserError: malformed, the package for it is not installed, or it cannot
-        be had (no network, no such model, no right to read it).
+      UserError: the handle is malformed, its package is not installed, or the
+        download failed (no network, no such model, no permission).
     """
     scheme, _, name = handle.partition("://")
     if scheme == "hf":
@@ -129,7 +130,7 @@ def _fetched(
         raise UserError(
             f"{handle}: needs the package {package}; pip install {package}"
         ) from error
-    # Each package, and the HTTP library below it, has exceptions of its own.
+    # Each package, and the HTTP library below it, has its own exceptions.
     except Exception as error:
         reason = " ".join(str(error).split())
         if len(reason) > 160:
@@ -146,10 +147,10 @@ def format_module(name: str) -> ModuleType:
 
 
 def recognise(path: str) -> str:
-    """Returns the format, a key of `FORMATS`, of what is at `path`.
+    """Recognises the format of `path`, a key of `FORMATS`.
 
     Raises:
-      UserError: nothing is there, or nothing known.
+      UserError: the path does not exist, or has no known format.
     """
     for name in FORMATS:
         if format_module(name).recognises(path):
@@ -166,7 +167,7 @@ def recognise(path: str) -> str:
             "same arguments, and it resumes"
         )
     if files.is_directory(path) and files.exists(config):
-        read_json(config)  # says where it is damaged
+        read_json(config)  # its error says where it is damaged
         raise UserError(f"{config}: of no known kind of model; {_EXPECTED}")
     if files.is_directory(path):
         present = files.list_directory(path)
@@ -193,13 +194,14 @@ def open_checkpoint(
     """Opens a checkpoint of any format; weights are read when looked up.
 
     Args:
-      path: a directory, a TF1 prefix, a handle or the name of a model that
-        ships (see `locate`).
-      overrides: `--set` texts for what the source does not tell.
+      path: a directory, a TF1 prefix, a handle or the name of a shipped model
+        (see `locate`).
+      overrides: `--set` texts for what the source does not say.
       vocab: a vocabulary, or its file, in place of the source's.
 
     Raises:
-      UserError: nothing known, damaged, or at odds with its config.
+      UserError: the format is unknown, or the checkpoint is damaged or
+        contradicts its config.
     """
     path = locate(path)
     if isinstance(vocab, str):
@@ -209,7 +211,7 @@ def open_checkpoint(
     )
     check(checkpoint.config, checkpoint.weights, checkpoint.source)
     if checkpoint.vocab is None:
-        # Its networks can be used all the same, on token ids.
+        # Its networks can still be used, on token ids.
         none = "no vocabulary beside it, hence no tokenizer (--vocab)"
         return dataclasses.replace(
             checkpoint, assumed=(*checkpoint.assumed, none)
@@ -237,7 +239,9 @@ def _with_vocab(checkpoint: Checkpoint, vocab: Vocab) -> Checkpoint:
 
 
 def _fill(variable: keras.Variable, array: np.ndarray) -> None:
-    """`variable.assign(array)`, without two more copies of a large array."""
+    """Assigns an array to a variable, without two more copies of a large
+    one.
+    """
     value = variable.value
     if (
         array.nbytes <= _SLICE
@@ -248,7 +252,7 @@ def _fill(variable: keras.Variable, array: np.ndarray) -> None:
         return
     rows = max(1, len(array) * _SLICE // array.nbytes)
     for start in range(0, len(array), rows):
-        # `value[start:end].assign` would read the slice before.
+        # `value[start:end].assign` would read the slice first.
         part = array[start : start + rows]
         tf.raw_ops.ResourceStridedSliceAssign(
             ref=value.handle,
@@ -260,15 +264,15 @@ def _fill(variable: keras.Variable, array: np.ndarray) -> None:
 
 
 def assign(model: keras.Model, checkpoint: Checkpoint) -> Report:
-    """Puts a checkpoint's weights into a built model, as far as both go.
+    """Assigns a checkpoint's weights to a built model, as far as they match.
 
     Args:
       model: a network, or a pre-trainer of two.
-      checkpoint: weights that the model lacks are left over; variables that
-        the checkpoint lacks stay as they are.
+      checkpoint: the checkpoint; weights that the model lacks are left over,
+        and variables that the checkpoint lacks are unchanged.
 
     Returns:
-      What was done.
+      The report.
 
     Raises:
       UserError: a shape differs; the variable and both shapes are named, and
@@ -279,7 +283,7 @@ def assign(model: keras.Model, checkpoint: Checkpoint) -> Report:
     targets = directory.named_variables([model])
     origin = directory.sources(targets, held)
     directory.check_shapes(targets, origin, weights, source)
-    # Large ones first: what they need for a moment is then free again.
+    # Large ones first, as their temporary memory is then free again.
     for name in sorted(origin, key=lambda n: -math.prod(targets[n].shape)):
         _fill(targets[name], directory.value_of(origin[name], weights))
     used = {name for names in origin.values() for name in names}
@@ -304,24 +308,24 @@ def warm_start(
     slots: SlotVariables | None = None,
     iterations: keras.Variable | None = None,
 ) -> Report:
-    """Puts weights, and if asked for Adam's slots and the step, into a model.
+    """Assigns weights, and optionally Adam's slots and the step, to a model.
 
     Args:
-      model: a built pre-trainer. What the checkpoint lacks, a generator or a
-        head, stays as it was initialised.
-      checkpoint: of any format.
+      model: a built pre-trainer. A generator or head that the checkpoint lacks
+        keeps its initial weights.
+      checkpoint: a checkpoint of any format.
       slots: name on disk -> the (m, v) variables of its optimizer, see
-        `slot_variables`, to go on where training stopped; None to start its
-        optimizer afresh. Those that the checkpoint lacks become 0.
-      iterations: the optimizer's counter, set to the checkpoint's step where
-        `slots` are given.
+        `slot_variables`, to continue where training stopped; None starts the
+        optimizer again. Those that the checkpoint lacks become 0.
+      iterations: the optimizer's counter, which is set to the checkpoint's step
+        if `slots` are given.
 
     Returns:
-      What was loaded, newly initialised and left over.
+      The report: what was loaded, newly initialised and left over.
 
     Raises:
-      UserError: a shape differs, or slots are asked for and there are none;
-        the model is unchanged.
+      UserError: a shape differs, or slots are wanted and the checkpoint has
+        none; the model is unchanged.
     """
     held = checkpoint.slots or {}
     if slots is not None and checkpoint.slots is None:
@@ -338,7 +342,7 @@ def warm_start(
     filled = 0
     for name, (m, v) in slots.items():
         there = origin.get(name, ())
-        # A difference of tables has no slots of its own in a source.
+        # Sources have no slots for a difference of tables.
         if len(there) == 1 and there[0] in held:
             filled += 1
             for variable, array in zip((m, v), held[there[0]]):
@@ -355,16 +359,15 @@ def warm_start(
 def slot_variables(
     optimizer: keras.optimizers.Optimizer, trained: Sequence[keras.Variable]
 ) -> SlotVariables:
-    """Returns name on disk -> the (m, v) variables of a built Adam-like
-    optimizer.
+    """Returns name on disk -> (m, v) variables of a built Adam-like optimizer.
 
     Args:
-      optimizer: one whose slots are named after a variable's path, `/`
-        replaced by `_`, and `_m` or `_v`.
+      optimizer: an optimizer whose slots are named by a variable's path, with
+        `_` for `/`, and `_m` or `_v`.
       trained: the variables that it was built with.
 
     Raises:
-      ValueError: it has no such slots.
+      ValueError: the optimizer has no such slots.
     """
     by_path = {v.path.rpartition("/")[2]: v for v in optimizer.variables}
     found = {}

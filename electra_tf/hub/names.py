@@ -1,11 +1,11 @@
-"""The variables of a model: our names and shapes, and others' names.
+"""Maps a model's variables to the names of other formats, with shapes.
 
-One table has the names: ours <-> TF1 <-> Hugging Face <-> KerasHub.
-A `Place` is a part of the network with its name in each format, relative to
-the network it belongs to; a `Table` is what comes of the places in one
-format. Query, key and value are one variable here and three everywhere else;
-Hugging Face's linear weights are transposed; KerasHub's attention kernels
-have an axis for the heads. `to_theirs` and `to_ours` do that.
+One table has the names: ours <-> TF1 <-> Hugging Face <-> KerasHub. A `Place`
+is a part of the network with its name in each format, relative to its network;
+a `Table` has the names of one format. Query, key and value are one variable
+here and three everywhere else; Hugging Face's linear weights are transposed;
+KerasHub's attention kernels have an axis for the heads. `to_theirs` and
+`to_ours` convert them.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ Format = Literal["tf1", "huggingface", "keras_hub"]
 Network = Literal["discriminator", "generator"]
 
 _QKV = ("query", "key", "value")
-# The endings of a part's variables: ours, and in the order of `Format`.
+# Names of a part's variables: ours, then those in the order of `Format`.
 _LEAVES = {
     "linear": (
         ("/kernel", "/kernel", ".weight", "/kernel"),
@@ -47,13 +47,13 @@ _COLUMNS: tuple[Format, ...] = ("tf1", "huggingface", "keras_hub")
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """A part of a network; `{i}` stands for the number of a layer.
+    """A part of a network; `{i}` is the number of a layer.
 
     Attributes:
-      ours: name here.
-      kind: which variables it has, a key of `_LEAVES`.
-      tf1: name there; three of them for query, key, value.
-      huggingface: likewise; None where there is no such part.
+      ours: our name.
+      kind: its kind of variables, a key of `_LEAVES`.
+      tf1: its name in TF1; three names for query, key, value.
+      huggingface: likewise; None where the format lacks the part.
       keras_hub: likewise.
     """
 
@@ -125,8 +125,8 @@ ENCODER = (
     ),
 )  # fmt: skip
 
-# Whole names. `{lm}` is generator_predictions, or what a two-tower generator
-# has in its place.
+# Whole names. `{lm}` is generator_predictions, or a two-tower generator's
+# counterpart.
 HEADS = (
     Place(
         "discriminator/head/dense", "linear",
@@ -166,11 +166,12 @@ def task_places(
 ) -> tuple[Place, ...]:
     """Returns the parts of a fine-tuned head.
 
-    TF1 numbers a task's dense layers as they were made, whatever they are
-    for: dense, dense_1, ... `{task}` is the task's name there.
+    TF1 numbers a task's dense layers in order of creation: dense, dense_1, ...
+    `{task}` is the task's name there.
 
     Raises:
-      UserError: a decoder, or a head for sentences, which ours alone has.
+      UserError: the head is a decoder, or a head for sentences, which only our
+        format has.
     """
     if isinstance(head, SentenceHeadConfig):
         raise UserError(
@@ -221,7 +222,7 @@ def task_places(
     return places
 
 
-# Encoders and embeddings of TF1 checkpoints: our scope -> theirs.
+# Scopes of encoders and embeddings in TF1 checkpoints: ours -> theirs.
 TF1_ENCODERS = {
     "discriminator/encoder": "electra",
     "generator/encoder": "generator",
@@ -239,7 +240,7 @@ _NUMBER = re.compile(r"(?<=layer[_.])\d+(?=[/.])")
 
 
 class Table:
-    """Names of one format, both ways."""
+    """The names of one format, in both directions."""
 
     def __init__(self, pairs: Iterable[tuple[str, tuple[str, ...]]]):
         """Takes (our name, their names) pairs, `{i}` for a layer's number."""
@@ -251,7 +252,7 @@ class Table:
         }
 
     def theirs(self, name: str) -> tuple[str, ...]:
-        """Returns our name -> theirs: three of query, key, value; () if
+        """Converts our name to theirs: three for query, key, value; () if
         unknown.
         """
         template, number = _template(name)
@@ -262,11 +263,10 @@ class Table:
     def ours(
         self, names: Iterable[str]
     ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-        """Returns their names -> {ours: theirs}, and the names that are
-        unknown.
+        """Converts their names to {ours: theirs}, and returns unknown names
+        too.
 
-        Of query, key and value all three are listed, even if `names` lacks
-        one.
+        Query, key and value are all listed, even if `names` lacks one.
         """
         found: dict[str, tuple[str, ...]] = {}
         unknown = []
@@ -294,14 +294,14 @@ def pairs(
     theirs: str = "",
     replaced: Mapping[str, str] | None = None,
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Returns (our name, their names) of all variables of `places` in a format.
+    """Returns (our name, their names) of all variables in `places`.
 
     Args:
       places: parts; those that the format lacks are left out.
       column: the format.
-      ours: what goes before our names, with its separator.
-      theirs: what goes before theirs.
-      replaced: text in their names -> what to put in its place.
+      ours: prefix of our names, with its separator.
+      theirs: prefix of their names.
+      replaced: text in their names -> its replacement.
     """
     which = 1 + _COLUMNS.index(column)
     result = []
@@ -327,12 +327,12 @@ def tf1(
     task: Sequence[Place] = (),
     task_name: str = "task",
 ) -> Table:
-    """Names of TF1 checkpoints.
+    """Returns the names of TF1 checkpoints.
 
     Args:
-      two_tower: whether the generator is of that kind.
+      two_tower: whether the generator is a two-tower one.
       task: the parts of a fine-tuned head, see `task_places`.
-      task_name: what the checkpoint calls it.
+      task_name: name of the task in the checkpoint.
     """
     lm = "cloze_predictions" if two_tower else "generator_predictions"
     replaced = {"{lm}": lm, "{task}": task_name}
@@ -349,7 +349,7 @@ def huggingface(
     embeddings: str = "embeddings",
     task: Sequence[Place] = (),
 ) -> Table:
-    """Names of a Hugging Face model, which holds one network.
+    """Returns the names of a Hugging Face model, which has one network.
 
     Args:
       encoder: our scope of its encoder; see `scopes`.
@@ -370,9 +370,7 @@ def keras_hub(
     embeddings: str = "embeddings",
     task: Sequence[Place] = (),
 ) -> Table:
-    """Returns variable paths of a KerasHub model; arguments as
-    `huggingface`'s.
-    """
+    """Returns the variable paths of a KerasHub model; see `huggingface`."""
     return Table(
         pairs([*HEADS, *task], "keras_hub")
         + pairs(ENCODER, "keras_hub", f"{encoder}/")
@@ -381,11 +379,10 @@ def keras_hub(
 
 
 def scopes(config: DirectoryConfig, part: Network) -> tuple[str, str]:
-    """Returns where one network's encoder and tables are: (encoder,
-    embeddings).
+    """Returns our scopes of a network's encoder and tables.
 
-    A two-tower generator has two encoders and so no such place; ask for its
-    kind first.
+    A two-tower generator has two encoders and so no such scope; check its kind
+    first.
     """
     if part == "discriminator":
         return "discriminator/encoder", "embeddings"
@@ -402,15 +399,14 @@ def to_theirs(
     num_heads: int = 1,
     pieces: int | None = None,
 ) -> list[np.ndarray]:
-    """Returns our array as the arrays of another format, in the order of its
-    names.
+    """Converts our array to another format's arrays, in the order of its names.
 
     Args:
       column: the format.
-      name: our name of it.
+      name: our name.
       array: our array.
-      num_heads: of its encoder; KerasHub's shapes need it.
-      pieces: how many names it has there; 3 for query, key, value where None.
+      num_heads: heads of its encoder, for KerasHub's shapes.
+      pieces: number of its names there; None means 3 for query, key, value.
     """
     joined = "/attention/qkv/" in name
     pieces = pieces or (3 if joined else 1)
@@ -427,7 +423,7 @@ def to_theirs(
 def to_ours(
     column: Format, name: str, arrays: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """Returns the inverse of `to_theirs`."""
+    """Converts another format's arrays to ours: the inverse of `to_theirs`."""
     if column == "huggingface" and name.endswith("/kernel"):
         arrays = [a.T for a in arrays]
     if column == "keras_hub" and "/attention/qkv/" in name:
@@ -441,8 +437,8 @@ def to_ours(
 
 Shapes = dict[str, tuple[int, ...]]
 
-# Heads of pre-training objectives that no other format knows, nor a config
-# tells of: kept where they are found.
+# Heads of pre-training objectives, which no other format and no config
+# describes: kept where they are found.
 EXTRA = ("discriminator/lm_head/", "discriminator/copy/")
 
 
@@ -502,7 +498,7 @@ def _generator(config: DirectoryConfig, generator: ModelConfig) -> Shapes:
 
 
 def encoder_shapes(scope: str, config: ModelConfig) -> Shapes:
-    """Returns shapes of an encoder's variables, without its embeddings."""
+    """Returns the shapes of an encoder's variables, without embeddings."""
     size, inner = config.hidden_size, config.intermediate_size
     result: Shapes = {}
     if config.embedding_size != size:
@@ -515,7 +511,7 @@ def encoder_shapes(scope: str, config: ModelConfig) -> Shapes:
 
 
 def decoder_shapes(decoder: DecoderConfig, config: ModelConfig) -> Shapes:
-    """Returns shapes of a decoder's variables, without the shared
+    """Returns the shapes of a decoder's variables, without shared
     embeddings.
     """
     size, narrow = config.hidden_size, config.embedding_size
@@ -534,7 +530,7 @@ def decoder_shapes(decoder: DecoderConfig, config: ModelConfig) -> Shapes:
 
 
 def task_shapes(head: TaskHeadConfig, hidden_size: int) -> Shapes:
-    """Returns shapes of a fine-tuned head's variables."""
+    """Returns the shapes of a fine-tuned head's variables."""
     result: Shapes = {}
     wide, joint = 2 * hidden_size, head.joint_size
     if head.answerable:

@@ -1,13 +1,13 @@
-"""Arrays out of PyTorch's `.bin` files, without running what is in them.
+"""Reads arrays from PyTorch's `.bin` files, without running their code.
 
 Such a file is a pickle, a small program that may call any function it names,
-and raw data beside it. Ours knows the few names that tensors need, each bound
-to a function of this module that only writes down what was asked for; any
-other name ends the reading. Neither torch nor anything of the file is
-imported or called.
+with raw data beside it. This reader knows only the few names that tensors need,
+each bound to a function of this module that records its arguments; any other
+name is refused. Neither torch nor anything that the file names is imported or
+called.
 
-Two layouts exist: a zip archive (PyTorch 1.6 on), and before it five pickles
-in a row with the data behind them.
+Two layouts exist: a zip archive (since PyTorch 1.6), and before it five
+consecutive pickles followed by the data.
 """
 
 import collections
@@ -40,7 +40,7 @@ _REMEDY = "ask for model.safetensors, or save it again with torch.save"
 
 
 class _Storage(NamedTuple):
-    """Numbers in a row that one or several tensors look at."""
+    """Consecutive numbers that one or several tensors view."""
 
     key: str
     dtype: np.dtype
@@ -48,23 +48,23 @@ class _Storage(NamedTuple):
 
 
 class _View(NamedTuple):
-    """A tensor: a storage, where in it, and how it is laid out."""
+    """A tensor: a storage, its offset in it, and its layout."""
 
     storage: _Storage
-    offset: int  # in elements, as are the strides
+    offset: int  # in elements, like the strides
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
     @property
     def span(self) -> int:
-        """Elements from its first number to its last."""
+        """The number of elements from its first number to its last."""
         if 0 in self.shape:
             return 0
         return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides))
 
 
-# What the names of a pickle are bound to has no attributes, and neither have
-# the tuples above: a pickle may set attributes of all that it gets hold of.
+# The objects bound to a pickle's names have no attributes, and neither do the
+# tuples above: a pickle may set attributes of any object it gets.
 class _Tensor:
     __slots__ = ()
 
@@ -79,8 +79,8 @@ class _Tensor:
             or len(view.shape) != len(view.strides)
         ):
             raise ValueError("a tensor of impossible layout")
-        # An expanded tensor repeats numbers, but none that we know of is
-        # larger than what it repeats; one that is could exhaust the memory.
+        # An expanded tensor repeats numbers, and could exhaust the memory; none
+        # that we know of is larger than its storage.
         if max(math.prod(view.shape), offset + view.span) > storage.length:
             raise ValueError("a tensor that reaches beyond its storage")
         return view
@@ -103,17 +103,17 @@ _KNOWN: dict[str, Any] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows what tensors need, and refuses every other name."""
+    """Unpickles tensors only, and refuses every other name."""
 
     def __init__(self, handle: IO[bytes], path: str):
         super().__init__(handle, encoding="utf-8")
         self._path = path
 
     def find_class(self, module: str, name: str) -> Any:
-        """Returns the object that stands for a name.
+        """Returns the object bound to a name.
 
         Raises:
-          UserError: it is none of those that tensors need.
+          UserError: tensors do not need this name.
         """
         full = f"{module}.{name}"
         if full not in _KNOWN:
@@ -125,7 +125,7 @@ class _Unpickler(pickle.Unpickler):
         return _KNOWN[full]
 
     def persistent_load(self, pid: Any) -> _Storage:
-        """Returns a storage, as the file describes it."""
+        """Returns the storage that the file describes."""
         kind, name, key, _, count = pid[:5]
         if kind != "storage" or name not in _STORAGES:
             raise ValueError("an unknown kind of data")
@@ -137,7 +137,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class TorchFile(Mapping[str, np.ndarray]):
-    """The tensors of a `.bin` file, each read when it is looked up.
+    """The tensors of a `.bin` file, each read when looked up.
 
     Attributes:
       path: the file.
@@ -148,8 +148,8 @@ class TorchFile(Mapping[str, np.ndarray]):
         """Reads the names and layouts.
 
         Raises:
-          UserError: missing, damaged, not of tensors alone, or with a pickle
-            that asks for anything else; it names the file.
+          UserError: the file is missing or damaged, or its pickle needs
+            anything but tensors; it is named.
         """
         self.path = path
         with _named_damage(path), _opened(path) as handle:
@@ -191,19 +191,19 @@ class TorchFile(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._views)
 
-    # Mapping's own reads the array.
+    # Mapping's own method would read the array.
     def __contains__(self, name: object) -> bool:
         return name in self._views
 
 
 @contextlib.contextmanager
 def _named_damage(path: str) -> Iterator[None]:
-    """Turns whatever a damaged file causes into one line that names it."""
+    """Converts any error of a damaged file to a `UserError` that names it."""
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # arbitrary bytes fail in every way there is
+    except Exception as error:  # arbitrary bytes may fail in any way
         raise UserError(
             f"cannot read {path}: not a whole file of PyTorch tensors "
             f"({error or type(error).__name__}); {_REMEDY}"
@@ -222,16 +222,14 @@ _Places = dict[str, tuple[int, int]]  # key -> offset in the file, bytes
 
 
 def _read_zip(handle: IO[bytes], path: str) -> tuple[Any, _Places, bool]:
-    """Returns the unpickled content, where storages are, whether to swap
-    bytes.
-    """
+    """Returns the content, the storages' places, and whether to swap bytes."""
     with zipfile.ZipFile(handle) as archive:
         members = {info.filename: info for info in archive.infolist()}
         pickles = [n for n in members if n.split("/")[1:] == ["data.pkl"]]
         if len(pickles) != 1:
             raise ValueError("a zip archive of something else")
         root = pickles[0].removesuffix("data.pkl")
-        # PyTorch stores it as it is; compressed, it could be of any size.
+        # PyTorch stores it uncompressed; compressed, it could be of any size.
         if members[pickles[0]].file_size > handle.seek(0, io.SEEK_END):
             raise ValueError("its pickle is larger than the file")
         order = b"little"
@@ -244,8 +242,8 @@ def _read_zip(handle: IO[bytes], path: str) -> tuple[Any, _Places, bool]:
             continue
         if info.compress_type != zipfile.ZIP_STORED:
             raise ValueError("its data is compressed")
-        # A local header is 30 bytes, a name and a field that may be of
-        # another length than the directory's.
+        # A local header is 30 bytes, a name, and a field whose length may
+        # differ from the directory's.
         handle.seek(info.header_offset)
         header = handle.read(30)
         lengths = header[26:28], header[28:30]
@@ -282,7 +280,7 @@ def _read_legacy(handle: IO[bytes], path: str) -> tuple[Any, _Places]:
 
 
 def _views(content: Any) -> dict[str, _View]:
-    """Returns name -> tensor; what is neither is no state dict."""
+    """Returns name -> tensor; refuses anything that is not a state dict."""
     if not isinstance(content, Mapping) or not all(
         isinstance(name, str) for name in content
     ):

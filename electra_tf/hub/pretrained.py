@@ -1,4 +1,4 @@
-"""Networks out of checkpoints: `from_pretrained`, `save_pretrained`."""
+"""Loads networks from checkpoints, and saves them."""
 
 import contextlib
 import dataclasses
@@ -22,7 +22,7 @@ from electra_tf.text.vocab import Vocab
 
 _log = logging.getLogger(__name__)
 
-# What was warned of.
+# Warnings that were already given.
 _told: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
 
 M = TypeVar("M", bound="_Pretrained")
@@ -31,9 +31,8 @@ M = TypeVar("M", bound="_Pretrained")
 class _Pretrained(Saved):
     """Loading and saving for the networks below.
 
-    What `from_pretrained` returns has, beside the network, a `tokenizer` (None
-    where the checkpoint has no vocabulary), the `directory_config` and the
-    `load_report`.
+    The result of `from_pretrained` also has a `tokenizer` (None where the
+    checkpoint has no vocabulary), the `directory_config` and the `load_report`.
     """
 
     tokenizer: Tokenizer | None = None
@@ -61,25 +60,26 @@ class _Pretrained(Saved):
           path: a model directory or finished run of ours, a Hugging Face
             directory, a KerasHub preset, a TF1 checkpoint; local, remote, or
             a handle: `hf://org/name`, `kaggle://...`.
-          vocab: a vocabulary, or its file, where there is none beside it.
-          overrides: settings that the source does not tell, as
+          vocab: a vocabulary, or its file, where the checkpoint has none.
+          overrides: settings that the source does not say, as
             `{"model.num_heads": 4}`; see `hub.config.parse`.
-          dtype: what it computes in, as "mixed_bfloat16"; None for the global
-            policy.
-          name: of the network, in a model that contains it; None for a name
-            that no other network from here has.
-          load_weights: false for a network of the same shape whose weights
-            are random.
+          dtype: dtype of its computations, as "mixed_bfloat16"; None for the
+            global policy.
+          name: name of the network, in a model that contains it; None for a
+            unique name.
+          load_weights: whether to load the weights; if not, the network has the
+            same shape and random weights.
 
         Raises:
-          UserError: not there, not whole, or without this network.
+          UserError: the checkpoint is missing, incomplete, or lacks this
+            network.
         """
         checkpoint = select(
             loading.open_checkpoint(path, overrides, vocab), cls._part
         )
         options = {"name": name or _own_name(cls.scope), "dtype": dtype}
-        # What is loaded anyway need not be drawn at random before; but a
-        # variable that the checkpoint lacks must be.
+        # Loaded variables need no random initialisation; a variable that the
+        # checkpoint lacks does.
         with initial.blank() if load_weights else contextlib.nullcontext():
             model = cls._create(checkpoint, **options)
             model.build()
@@ -91,7 +91,7 @@ class _Pretrained(Saved):
         return _loaded(model, checkpoint, load_weights)
 
     def get_config(self) -> dict[str, Any]:
-        """As of every network, with the tokenizer and what else was loaded."""
+        """Returns the network's config, with tokenizer and directory config."""
         config, tokenizer = super().get_config(), self.tokenizer
         if tokenizer is not None:
             config["tokenizer"] = {
@@ -120,21 +120,21 @@ class _Pretrained(Saved):
 
     @classmethod
     def _create(cls, checkpoint: Checkpoint, **options: Any) -> Any:
-        """Makes the network, not yet built."""
+        """Makes the network, unbuilt."""
         raise NotImplementedError
 
     def _saved_config(self, config: DirectoryConfig) -> DirectoryConfig:
-        """Returns the config of this network alone."""
+        """Returns the config of only this network."""
         return config
 
     def save_pretrained(self, path: str) -> None:
-        """Writes this network alone as a model directory of ours.
+        """Writes only this network as a model directory of ours.
 
         Args:
-          path: the directory; a model that is there is replaced.
+          path: the directory; an existing model is replaced.
 
         Raises:
-          UserError: it cannot be written, or there is no vocabulary.
+          UserError: the directory cannot be written, or there is no vocabulary.
         """
         config = getattr(self, "directory_config", None)
         if config is None:
@@ -151,13 +151,13 @@ class _Pretrained(Saved):
 
 
 def _there(config: ModelConfig | None) -> ModelConfig:
-    """Returns the shape of a network that `select` has made sure of."""
+    """Returns the shape of a network, which `select` has checked."""
     assert config is not None
     return config
 
 
 def _own_name(name: str) -> str:
-    """Returns `name`, or where it was given before, with a number behind it."""
+    """Returns `name`, with a number added if it was used before."""
     number = keras.backend.get_uid(f"electra_tf_{name}")
     return name if number == 1 else f"{name}_{number - 1}"
 
@@ -165,16 +165,14 @@ def _own_name(name: str) -> str:
 def _loaded(
     model: Any, checkpoint: Checkpoint, load_weights: bool = True
 ) -> Any:
-    """Returns the built model with the checkpoint's weights and what goes with
-    it.
-    """
+    """Returns the built model with weights, tokenizer, config and report."""
     config = checkpoint.config
     model.load_report = (
         loading.assign(model, checkpoint)
         if load_weights
         else Report(checkpoint.source, ())
     )
-    _tell(model.load_report)
+    _warn(model.load_report)
     model.tokenizer = None
     if checkpoint.vocab is not None:
         model.tokenizer = Tokenizer(
@@ -184,8 +182,8 @@ def _loaded(
     return model
 
 
-def _tell(report: Report) -> None:
-    """Warns of what is new or was taken by default, once for each source."""
+def _warn(report: Report) -> None:
+    """Warns of new variables and defaults, once for each source."""
     told = (report.source, report.new, report.assumed)
     if (report.new or report.assumed) and told not in _told:
         _told.add(told)
@@ -194,7 +192,7 @@ def _tell(report: Report) -> None:
 
 @registered
 class Encoder(_Pretrained, encoder.ElectraEncoder):
-    """Makes vectors of tokens: the discriminator's encoder, to fine-tune.
+    """Embeds tokens as vectors: the discriminator's encoder, to fine-tune.
 
         from electra_tf import Encoder
 
@@ -205,8 +203,8 @@ class Encoder(_Pretrained, encoder.ElectraEncoder):
         output.first_output  # those at [CLS], [2, hidden]
 
     `encoder.tokenizer.encode` adds [CLS] and [SEP]; in functional models and
-    `tf.data` take `electra_tf.Tokenizer(encoder.tokenizer)`. Inputs and
-    outputs are those of `models.encoder.ElectraEncoder`.
+    `tf.data` use `electra_tf.Tokenizer(encoder.tokenizer)`. Inputs and outputs
+    are those of `models.encoder.ElectraEncoder`.
     """
 
     @classmethod
@@ -221,7 +219,7 @@ class Encoder(_Pretrained, encoder.ElectraEncoder):
 
 @registered
 class Discriminator(_Pretrained, networks.Discriminator):
-    """Tells which tokens of a text were replaced.
+    """Detects which tokens of a text were replaced.
 
         from electra_tf import Discriminator
 
@@ -273,8 +271,8 @@ class Generator(_Pretrained, networks.Generator):
         generator(batch).logits  # [1, length, vocabulary]
 
     Inputs and outputs are those of `models.networks.Generator`; on strings
-    there is `electra_tf.MaskedLM`. Of a checkpoint with a two-tower generator
-    that is a `TwoTowerGenerator`.
+    there is `electra_tf.MaskedLM`. For a checkpoint with a two-tower generator
+    the result is a `TwoTowerGenerator`.
     """
 
     _part = "generator"
@@ -315,19 +313,18 @@ def load_task_network(
     vocab: str | Vocab | None = None,
     overrides: Mapping[str, str] | None = None,
 ) -> keras.Model:
-    """Returns a fine-tuned network: encoder and task head; see
-    `models.task_networks`.
+    """Loads a fine-tuned network with its head; see `models.task_networks`.
 
     Args:
-      path: as `from_pretrained`'s, and so the others.
-      vocab: see there.
-      overrides: see there.
+      path: see `from_pretrained`.
+      vocab: see `from_pretrained`.
+      overrides: see `from_pretrained`.
 
     Returns:
       The network, with `tokenizer`, `directory_config` and `load_report`.
 
     Raises:
-      UserError: not there, not whole, or not fine-tuned.
+      UserError: the checkpoint is missing, incomplete, or not fine-tuned.
     """
     checkpoint = select(
         loading.open_checkpoint(path, overrides, vocab), "discriminator"
@@ -352,13 +349,13 @@ def of_config(
     part: Part,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> Any:
-    """Makes the network of a model directory's config, its weights random.
+    """Makes the network of a model directory's config, with random weights.
 
     Args:
-      config: what `directory_config` of such a network is.
+      config: `directory_config` of such a network.
       vocab: its vocabulary.
       part: "generator" or "discriminator".
-      dtype: what it computes in; None for the global policy.
+      dtype: dtype of its computations; None for the global policy.
 
     Returns:
       The built network, with `tokenizer` and `directory_config`.

@@ -1,4 +1,4 @@
-"""Puts a model directory onto a hub, by its handle."""
+"""Uploads a model directory to a hub."""
 
 import re
 from typing import Any
@@ -7,27 +7,27 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import directory
 
-# What is not for others: where a training stood.
+# Files that are not published: the state of training.
 _PRIVATE = ("*.tmp-*", "optimizer*", "checkpoints/*")
 
 
 def push(
     path: str, handle: str, private: bool = False, message: str | None = None
 ) -> str:
-    """Uploads a model; the hub's own package does it.
+    """Uploads a model, with the hub's own package.
 
     Args:
       path: a model directory of ours or of another format, or a run.
       handle: `hf://org/name`, or `kaggle://owner/model/framework/variation`.
-      private: whether a repository that is made is for its owner alone.
-      message: what the change is said to be.
+      private: whether a new repository is private.
+      message: description of the change.
 
     Returns:
-      Where the model is now.
+      The model's address.
 
     Raises:
-      UserError: no such model; a handle of another form; the package is not
-        installed; no network, or no right to write.
+      UserError: the model is missing, the handle has another form, the package
+        is not installed, or there is no network or no permission to write.
     """
     scheme, _, name = handle.partition("://")
     upload: Any
@@ -54,7 +54,7 @@ def push(
         raise UserError(
             f"{handle}: needs the package {package}; pip install {package}"
         ) from error
-    # Each package, and the HTTP library below it, has exceptions of its own.
+    # Each package, and the HTTP library below it, has its own exceptions.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
@@ -64,9 +64,7 @@ def push(
 
 
 def _model_in(path: str) -> str:
-    """Returns the folder to upload: a run's model, or one of whatever
-    format.
-    """
+    """Returns the folder to upload: a run's model, or one of any format."""
     if not files.is_local(path) or not files.is_directory(path):
         raise UserError(f"{path}: no such local directory")
     names = files.list_directory(path)
@@ -94,7 +92,7 @@ def _to_hugging_face(
 
 
 def _to_kaggle(folder: str, name: str, private: bool, message: str) -> str:
-    del private  # there a new model is private until its owner says otherwise
+    del private  # new models there are private until their owner changes it
     import kagglehub
 
     kagglehub.model_upload(

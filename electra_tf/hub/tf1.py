@@ -1,11 +1,12 @@
-"""TF1 checkpoints: `model.ckpt.index` and `.data-…`, the original's names.
+"""Reads and writes TF1 checkpoints, with the original's names.
 
-Any of its forms is read: as released, as training leaves it (with Adam's
-slots and the step) and fine-tuned; with any kind of generator.
+A checkpoint is `model.ckpt.index` and `.data-…`. All forms are read: released
+ones, those of training (with Adam's slots and the step) and fine-tuned ones;
+with any kind of generator.
 
-The variables tell the sizes. Heads, GELU, dropout and the like come from a
-`config.json` beside the checkpoint or from `--set`; else they are the
-original's defaults, and each default that is taken is told.
+Sizes follow from the variables. Heads, GELU, dropout and the like come from a
+`config.json` beside the checkpoint or from `--set`; otherwise they are the
+original's defaults, and each default that is used is reported.
 """
 
 import contextlib
@@ -41,24 +42,24 @@ from electra_tf.text.vocab import Vocab, load_vocab
 CONFIG, VOCAB = "config.json", "vocab.txt"
 _STEP = "global_step"
 _SLOTS = ("adam_m", "adam_v")
-# What TensorFlow 2's object checkpoints have, and name-based ones have not.
+# A key of TensorFlow 2's object checkpoints that name-based ones lack.
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
-# A task head's name where its source had none.
+# Name of a task head whose source had none.
 _TASK = "task"
 _Shapes = Mapping[str, tuple[int, ...]]
 _SIZES = (
     "vocab_size", "embedding_size", "hidden_size", "num_layers",
     "intermediate_size", "max_positions", "type_vocab_size",
 )  # fmt: skip
-# Tasks of the original whose head scores tokens; by name, since their
+# Tasks of the original whose head scores tokens; known by name, since their
 # variables look like a classifier's.
 _TOKEN_TASKS = ("chunk", "ner", "pos", "ccg", "depparse")
 _LAYER = re.compile(r"/encoder/layer_(\d+)/")
 
 
 def recognises(path: str) -> bool:
-    """Returns whether `path` is a checkpoint's prefix, one of its files, or a
-    directory that holds one.
+    """Returns whether `path` is a prefix or file of a checkpoint, or its
+    folder.
     """
     if files.is_directory(path):
         return bool(tf1_files.prefixes(path))
@@ -70,16 +71,17 @@ def read(
     overrides: Mapping[str, str] | None = None,
     vocab: Vocab | None = None,
 ) -> Checkpoint:
-    """Reads a checkpoint; its variables are read when they are looked up.
+    """Opens a checkpoint; its variables are read when looked up.
 
     Args:
       path: a prefix (`…/model.ckpt-1000`), its `.index` file, or a directory
         with a `checkpoint` file or one such prefix.
       overrides: `--set` texts; see `hub.config.parse`.
-      vocab: in place of the source's, which is then not looked at.
+      vocab: vocabulary in place of the source's, which is then not read.
 
     Raises:
-      UserError: missing, damaged, not ELECTRA's, or at odds with what is told.
+      UserError: the checkpoint is missing, damaged, not ELECTRA's, or
+        contradicts config.json or `overrides`.
     """
     prefix = tf1_files.find(path)
     reader = _Reader(prefix)
@@ -100,7 +102,7 @@ def read(
     if _STEP in reader.shapes:
         config = dataclasses.replace(config, step=int(reader.read(_STEP)))
     check_layers(config, len(plain), prefix)
-    asked = shapes(config)  # some have our name there too, see write()
+    asked = shapes(config)  # some have our names there too, see write()
     known, leftover = _table(config, task).ours(plain)
     kept = [n for n in leftover if n.startswith(EXTRA) or n in asked]
     known |= {name: (name,) for name in kept}
@@ -127,15 +129,15 @@ def write(
     beside it: config.json, vocab.txt, and `checkpoint`, which names it.
 
     Args:
-      path: directory; created if absent.
-      checkpoint: what to write, slots and step included.
-      part: which of the networks.
+      path: the directory; created if absent.
+      checkpoint: the checkpoint to write, including slots and step.
+      part: the network to write.
 
     Returns:
       Sentences on what the original's code cannot use.
 
     Raises:
-      UserError: it cannot be written, or has no such part.
+      UserError: it cannot be written, or the checkpoint has no such part.
     """
     checkpoint = select(checkpoint, part)
     config = checkpoint.config
@@ -182,7 +184,7 @@ def _table(config: DirectoryConfig, task: str) -> names.Table:
 def _complete(
     known: Mapping[str, tuple[str, ...]], shapes: Mapping, prefix: str
 ) -> None:
-    """Query without key, or start without end, is no layer."""
+    """Drops incomplete layers: query without key, or start without end."""
     for theirs in known.values():
         for name in theirs:
             if name not in shapes:
@@ -193,7 +195,7 @@ def _complete(
 
 
 class _Reader:
-    """The variables of one checkpoint; failures name its files."""
+    """Reads the variables of one checkpoint; errors name its files."""
 
     def __init__(self, prefix: str):
         self.prefix = prefix
@@ -260,7 +262,7 @@ class _Reader:
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
-        # The reader tells a short file by an IndexError.
+        # The reader raises an IndexError for a truncated file.
         except (tf.errors.OpError, IndexError, ValueError) as error:
             text = " ".join(str(error).split())
             raise UserError(
@@ -270,9 +272,9 @@ class _Reader:
 
 
 def _save(prefix: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes the files under a temporary name, then renames them.
+    """Writes the files under temporary names, then renames them.
 
-    The index comes last: without it there is no checkpoint.
+    The index is last: without it there is no checkpoint.
     """
     temporary = f"{prefix}.tmp-{uuid.uuid4().hex[:8]}"
     ordered = sorted(arrays)
@@ -294,13 +296,13 @@ def _save(prefix: str, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Told:
-    """What is said beside the variables.
+class _Known:
+    """What is known besides the variables.
 
     Attributes:
-      values: dotted key -> value, as of `--set`.
-      origins: dotted key -> where it was said.
-      whole: everything, where config.json is one that we wrote.
+      values: dotted key -> value, as for `--set`.
+      origins: dotted key -> its source.
+      whole: the complete config, where we wrote the config.json.
     """
 
     values: Mapping[str, Any]
@@ -312,11 +314,11 @@ class _Told:
         return configs.of_section(self.values, section)
 
 
-def _read_beside(path: str, overrides: Mapping[str, str]) -> _Told:
-    """Reads the config.json at `path`, if any; `overrides` go before it.
+def _read_beside(path: str, overrides: Mapping[str, str]) -> _Known:
+    """Reads the config.json at `path`, if any; `overrides` take precedence.
 
     Raises:
-      UserError: it is no such file, or an override is wrong.
+      UserError: the file is not valid, or an override is wrong.
     """
     values: dict[str, Any] = {}
     whole = None
@@ -337,17 +339,17 @@ def _read_beside(path: str, overrides: Mapping[str, str]) -> _Told:
     origins = dict.fromkeys(values, path)
     said = configs.parse(overrides)
     origins |= dict.fromkeys(said, "--set")
-    return _Told({**values, **said}, origins, whole)
+    return _Known({**values, **said}, origins, whole)
 
 
 def _infer(
-    shapes: _Shapes, told: _Told, source: str
+    shapes: _Shapes, told: _Known, source: str
 ) -> tuple[DirectoryConfig, str, list[str]]:
-    """Returns what the variables and `told` make of a checkpoint.
+    """Infers the config of a checkpoint from its variables and `told`.
 
     Args:
       shapes: the checkpoint's names -> shapes.
-      told: what was said beside them.
+      told: what is known besides them.
       source: the checkpoint, for messages.
 
     Returns:
@@ -355,7 +357,7 @@ def _infer(
       none), and what was assumed.
 
     Raises:
-      UserError: not an ELECTRA checkpoint, or at odds with what was told.
+      UserError: it is not an ELECTRA checkpoint, or contradicts `told`.
     """
     look = _Look(shapes, told, source)
     discriminator = generator = None
@@ -392,7 +394,7 @@ def _infer(
         "",
         generator_kind=kind,
         generator_embeddings="untied" if untied else "shared",
-        # The original's towers do wrap around.
+        # The original's towers wrap around.
         wrap_around=told.values.get(
             "wrap_around", GENERATOR_KINDS[kind].two_towers
         ),
@@ -405,9 +407,9 @@ def _infer(
 
 
 class _Look:
-    """A look at the variables of a checkpoint."""
+    """Infers configs from the variables of a checkpoint."""
 
-    def __init__(self, shapes: _Shapes, told: _Told, source: str):
+    def __init__(self, shapes: _Shapes, told: _Known, source: str):
         self.shapes = shapes
         self.told = told
         self.source = source
@@ -429,13 +431,13 @@ class _Look:
     def network(
         self, scope: str, tables: str, section: str, shared: Mapping[str, Any]
     ) -> ModelConfig:
-        """Returns the config of one encoder.
+        """Infers the config of one encoder.
 
         Args:
-          scope: of the encoder.
+          scope: scope of the encoder.
           tables: scope of its embeddings.
-          section: "model" or "generator": whose settings are for it.
-          shared: fields that it has from the other network.
+          section: "model" or "generator": the section of its settings.
+          shared: fields that it shares with the other network.
         """
         layer = f"{scope}/encoder/layer_0"
         words = self.shape(f"{tables}/embeddings/word_embeddings")
@@ -487,9 +489,7 @@ class _Look:
                 yield int(match[1])
 
     def task(self) -> tuple[TaskHeadConfig | None, str]:
-        """Returns the head of a fine-tuned checkpoint and what it is called
-        there.
-        """
+        """Returns the head of a fine-tuned checkpoint and its name there."""
         names = sorted(
             {n.split("/")[1] for n in self.shapes if _is_task(n)}
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The files of a TF1 checkpoint: `PREFIX.index` and `PREFIX.data-…`."""
+"""Finds the files of TF1 checkpoints: `PREFIX.index` and `PREFIX.data-…`."""
 
 import re
 
@@ -9,10 +9,10 @@ DATA = re.compile(r"\.data-\d{5}-of-(\d{5})$")
 
 
 def find(path: str) -> str:
-    """Returns the prefix of the checkpoint that `path` is or holds.
+    """Returns the prefix of the checkpoint that `path` is or contains.
 
     Raises:
-      UserError: none, several with no word which, or not all of its files.
+      UserError: there is none, several could be meant, or files are missing.
     """
     prefix = _in_directory(path) if files.is_directory(path) else ""
     prefix = prefix or prefix_of(path)
@@ -35,14 +35,16 @@ def find(path: str) -> str:
 
 
 def _in_directory(path: str) -> str:
-    """Returns the one prefix in a directory, or that its `checkpoint` names."""
+    """Returns the only prefix in a directory, or the one its `checkpoint`
+    names.
+    """
     found = prefixes(path)
     state = files.join(path, "checkpoint")
     if files.exists(state):
         match = re.search(
             r'^model_checkpoint_path: "(.*)"', files.read_text(state), re.M
         )
-        # The path may be of the machine where it was written.
+        # The path may belong to another machine, where it was written.
         name = files.join(path, match[1].rpartition("/")[2]) if match else ""
         if name in found:
             return name
@@ -67,7 +69,7 @@ def prefixes(directory: str) -> list[str]:
 
 
 def prefix_of(path: str) -> str:
-    """Returns the prefix that a file of a checkpoint, or itself, has."""
+    """Returns the prefix of a checkpoint's file; a prefix is unchanged."""
     return re.sub(r"\.(index|meta)$", "", DATA.sub("", path))
 
 
@@ -77,7 +79,7 @@ def folder(prefix: str) -> str:
 
 
 def files_of(prefix: str) -> list[str]:
-    """Lists the files that are there of a checkpoint."""
+    """Lists the existing files of a checkpoint."""
     place, stem = folder(prefix), prefix.rpartition("/")[2]
     if not stem or not files.is_directory(place):
         return []

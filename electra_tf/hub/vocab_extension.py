@@ -1,4 +1,4 @@
-"""More tokens for a model that is there: rows for the words of a domain."""
+"""Extends a model's vocabulary by new tokens, such as words of a domain."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,21 @@ from electra_tf.models.config import ModelConfig
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab
 
-# Endings of the variables that have a row for each token.
+# Name endings of variables with a row for each token.
 _BY_TOKEN = ("/word_embeddings", "/output_bias", "/output_weights")
 
 
 def read_tokens(path: str, tokenizer: Tokenizer) -> tuple[str, ...]:
-    """Returns the new tokens in a file, one a line, checked.
+    """Reads and checks a file of new tokens, one on each line.
 
     Args:
-      path: UTF-8, CRLF accepted.
-      tokenizer: of the vocabulary that is extended.
+      path: the file, in UTF-8; CRLF is accepted.
+      tokenizer: tokenizer of the vocabulary to extend.
 
     Raises:
-      UserError: unreadable, empty, a blank line, a token that is there
-        already or twice, or that no text can give; the line is named.
+      UserError: the file is unreadable or empty, or a line is blank, repeats a
+        token or an existing one, or cannot occur in any text; the line is
+        named.
     """
     lines = files.read_text(path).split("\n")
     if not lines[-1]:
@@ -57,7 +58,9 @@ def read_tokens(path: str, tokenizer: Tokenizer) -> tuple[str, ...]:
 def _check_reachable(
     tokens: Sequence[str], tokenizer: Tokenizer, path: str
 ) -> None:
-    """A token that the tokenizer never gives would be trained on nothing."""
+    """Refuses tokens that the tokenizer never gives: they would not be
+    trained.
+    """
     old = tokenizer.vocab.tokens
     extended = Tokenizer(
         Vocab((*old, *tokens), tokenizer.vocab.added),
@@ -67,8 +70,8 @@ def _check_reachable(
     texts = [token.removeprefix("##") for token in tokens]
     given = extended(texts).to_list()
     for number, (token, ids) in enumerate(zip(tokens, given), 1):
-        # A piece that continues words is looked for without its ##: what
-        # matters is that it is one word, in the tokenizer's spelling.
+        # A piece that continues words is checked without its ##: it must be one
+        # word, in the tokenizer's spelling.
         words = [i for i in ids if not extended.vocab.continues[i]]
         spelled = "".join(
             extended.vocab.tokens[i].removeprefix("##") for i in ids
@@ -90,11 +93,11 @@ def extended(checkpoint: Checkpoint, path: str) -> Checkpoint:
     """Returns the checkpoint with the tokens of a file appended.
 
     Args:
-      checkpoint: with its vocabulary.
+      checkpoint: a checkpoint with its vocabulary.
       path: see `read_tokens`.
 
     Raises:
-      UserError: as `read_tokens`.
+      UserError: see `read_tokens`.
     """
     if checkpoint.vocab is None:
         raise UserError(
@@ -112,18 +115,18 @@ def extend(
 ) -> Checkpoint:
     """Returns the checkpoint with `tokens` at the end of its vocabulary.
 
-    Rows of the new tokens are the mean of the rows of the pieces that the
-    vocabulary had for them; their slots are 0.
+    The rows of a new token are the mean over the pieces that it was split into
+    before; their slots are 0.
 
     Args:
-      checkpoint: with its vocabulary.
-      tokens: new ones, see `read_tokens`.
-      tokenizer: of the checkpoint's vocabulary.
+      checkpoint: a checkpoint with its vocabulary.
+      tokens: new tokens, see `read_tokens`.
+      tokenizer: tokenizer of the checkpoint's vocabulary.
     """
     vocab = Vocab((*tokenizer.vocab.tokens, *tokens), tokenizer.vocab.added)
     pieces = tokenizer([t.removeprefix("##") for t in tokens]).to_list()
     pieces = [ids or [tokenizer.vocab.unk_id] for ids in pieces]
-    # A table may have more rows than its vocabulary tokens.
+    # A table may have more rows than the vocabulary has tokens.
     size = max(len(vocab), checkpoint.config.vocab_size)
     start = len(tokenizer.vocab)
     before = checkpoint.slots or {}
@@ -170,7 +173,7 @@ def extend(
 
 
 def _grown(array: np.ndarray, size: int) -> np.ndarray:
-    """Returns a copy with `size` rows; the new ones are 0."""
+    """Returns a copy with `size` rows, padded with 0."""
     result = np.zeros((size, *array.shape[1:]), array.dtype)
     result[: len(array)] = array
     return result

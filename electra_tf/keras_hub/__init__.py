@@ -1,4 +1,4 @@
-"""Registers ELECTRA's tasks with KerasHub, which has a backbone of it.
+"""Registers ELECTRA's tasks with KerasHub, which only has the backbone.
 
 Importing this registers the classes: `TextClassifier.from_preset(DIR)` and
 `MaskedLM.from_preset(DIR)` of `keras_hub.models`, and their preprocessors,

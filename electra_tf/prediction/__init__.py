@@ -1,1 +1,1 @@
-"""Predicts with fine-tuned models: for Python, for files, for scores."""
+"""Predicts with fine-tuned models, in Python, for files and for scores."""

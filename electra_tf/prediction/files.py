@@ -1,4 +1,4 @@
-"""Predictions in files: JSON Lines, TSV and CSV."""
+"""Writes predictions to files: JSON Lines, TSV and CSV."""
 
 import contextlib
 import csv
@@ -15,12 +15,12 @@ from electra_tf.errors import UserError
 from electra_tf.tasks import records
 from electra_tf.text import inputs
 
-# A TSV cell can hold neither; no quote means anything there.
+# A TSV cell cannot contain them, as TSV has no quotes.
 _BREAKS = str.maketrans("\t\r\n", "   ")
 
 
 def dumps(value: Any) -> str:
-    """One line of JSON; NumPy's numbers and arrays are as Python's."""
+    """Formats a value as a line of JSON; NumPy's values become Python's."""
     return json.dumps(value, ensure_ascii=False, default=_plain)
 
 
@@ -32,10 +32,10 @@ def write_jsonl(path: str, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def check_name(path: str, flag: str) -> records.Format:
-    """Returns the format that an output file's name tells.
+    """Returns the format that an output file's name implies.
 
     Raises:
-      UserError: none that can be written.
+      UserError: no format with this ending can be written.
     """
     found = records.format_of(path, flag)
     if path not in (inputs.plain_name(path), f"{path[:-3]}.gz"):
@@ -44,10 +44,10 @@ def check_name(path: str, flag: str) -> records.Format:
 
 
 def check_output(target: str | None, overwrite: bool) -> None:
-    """Refuses to replace a file unasked.
+    """Refuses to replace an existing file, unless asked to.
 
     Raises:
-      UserError: it is there.
+      UserError: the file exists.
     """
     if target and files.exists(target) and not overwrite:
         raise UserError(
@@ -57,10 +57,10 @@ def check_output(target: str | None, overwrite: bool) -> None:
 
 
 def check_input(source: str, flag: str = "--input") -> None:
-    """Looks for an input before anything large is loaded.
+    """Checks that an input exists, before anything large is loaded.
 
     Raises:
-      UserError: it is not there.
+      UserError: the input does not exist.
     """
     if not files.exists(source):
         raise UserError(f"{flag}: {source}: no such file")
@@ -75,16 +75,16 @@ def write_rows(
     rows: Iterable[bytes],
     count: int | None = None,
 ) -> None:
-    """Writes a file of rows, atomically; compressed where `.gz` says so.
+    """Writes a file of rows, atomically; compressed if its name ends in `.gz`.
 
     Args:
       path: the file.
-      format: JSON Lines take the rows as they are; in tables each has all
-        columns. A cell that is no text holds JSON; in TSV a tab or line
-        feed within a text becomes a space.
-      columns: of a table, in order.
-      rows: a line of JSON each, with its line feed.
-      count: how many there are, which these formats need not know.
+      format: JSON Lines keep the rows unchanged; in tables each has all
+        columns. A cell that is not a text has JSON; in TSV a tab or line feed
+        within a text becomes a space.
+      columns: columns of a table, in order.
+      rows: lines of JSON, with line feeds.
+      count: number of rows, which these formats do not use.
     """
     del count
     with files.atomic_write(path) as raw, _compressed(path, raw) as handle:
@@ -106,7 +106,7 @@ def _compressed(
     if not path.endswith(".gz"):
         yield raw
         return
-    # Without name and time in it: the same rows, the same bytes.
+    # Without name and time, so that the same rows give the same bytes.
     with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as handle:
         yield handle
 

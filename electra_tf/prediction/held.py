@@ -1,7 +1,7 @@
-"""Models in the processes of a cluster: loaded once, however often asked for.
+"""Keeps models loaded in the processes of a cluster, each loaded once.
 
-What is sent to a worker names a model and what loads it. Importing this module
-imports neither TensorFlow nor NumPy.
+Workers are sent the name of a model and a function that loads it. Importing
+this module imports neither TensorFlow nor NumPy.
 """
 
 import contextlib
@@ -19,31 +19,31 @@ from electra_tf import backend
 
 @dataclasses.dataclass(frozen=True)
 class Loader:
-    """A call that loads something, to be made where it is wanted.
+    """A call that loads something, to be made in another process.
 
     Attributes:
       home: the function, "package.module:name".
-      arguments: its keyword arguments; what can be pickled.
+      arguments: its keyword arguments, which can be pickled.
     """
 
     home: str
     arguments: Mapping[str, Any]
 
     def __call__(self, **more: Any) -> Any:
-        """Makes the call, with more arguments."""
+        """Makes the call, with further arguments."""
         module, _, name = self.home.partition(":")
         function = getattr(importlib.import_module(module), name)
         return function(**self.arguments, **more)
 
 
 class Cost(NamedTuple):
-    """What loading took.
+    """The time and memory that loading took.
 
     Attributes:
       worker: the process, "host:pid".
-      seconds: of loading.
-      since_start: seconds from the start of the process to its end.
-      megabytes: of memory that the process then has.
+      seconds: seconds of loading.
+      since_start: seconds from the start of the process to the end of loading.
+      megabytes: memory of the process after loading.
     """
 
     worker: str
@@ -67,16 +67,16 @@ _guard = threading.Lock()
 def using(
     key: str, load: Loader, threads: int | None = None
 ) -> Iterator[tuple[Any, Cost]]:
-    """Lends what `load` loads; to one thread of the process at a time.
+    """Lends what `load` returns, to one thread of the process at a time.
 
     Args:
-      key: of those that are the same.
-      load: is called for the first of a key.
-      threads: how many TensorFlow computes in, if it has not begun; None
-        leaves that as it is.
+      key: identifies what is loaded.
+      load: called once for each key.
+      threads: number of TensorFlow's threads, if it has not started; None keeps
+        the default.
 
     Yields:
-      What was loaded, and what that took.
+      What was loaded, and its cost.
     """
     with _guard:
         entry = _entries.setdefault(key, _Entry())
@@ -87,7 +87,7 @@ def using(
 
 
 def keep(key: str, value: Any) -> None:
-    """Lends `value` for `key` in this process, which has loaded it already."""
+    """Lends `value` for `key` in this process, which has already loaded it."""
     entry = _Entry()
     entry.value, entry.cost = value, _cost(0.0)
     with _guard:
@@ -118,9 +118,7 @@ def _cost(seconds: float) -> Cost:
 
 
 def _age() -> float:
-    """Returns seconds since this process began; 0 where the system does not
-    tell.
-    """
+    """Returns the seconds since this process started; 0 where unknown."""
     try:
         with open("/proc/self/stat", encoding="ascii") as file:
             ticks = int(file.read().rpartition(")")[2].split()[19])
@@ -132,7 +130,7 @@ def _age() -> float:
 
 
 def _megabytes() -> float:
-    """Returns memory of this process; 0 where the system does not tell."""
+    """Returns the memory of this process; 0 where unknown."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             pages = int(file.read().split()[1])

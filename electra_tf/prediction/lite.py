@@ -1,4 +1,4 @@
-"""A task's network as LiteRT runs it, and what it is called by."""
+"""Runs a task's network by LiteRT."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from electra_tf.models import lite_encoder
 from electra_tf.models.rows import Rows
 from electra_tf.tasks.task import Task
 
-# rows, each int32 [B, L] -> the task's outputs of them.
+# Inputs, each int32 [B, L] -> the task's outputs.
 Forward = Callable[..., dict[str, Any]]
 _STATES = "sequence_output"
 
@@ -20,14 +20,14 @@ _STATES = "sequence_output"
 def network_of(
     network: keras.Model, task: Task, int8: bool
 ) -> litert.LiteNetwork:
-    """Converts a network: whole, or as far as its encoder.
+    """Converts a network for LiteRT: whole, or only its encoder.
 
-    What a head makes of a first token is little, and a call of TensorFlow's
-    would take longer; other heads search, and stay TensorFlow's.
+    Heads on the first token are converted too: they compute little, and a call
+    of TensorFlow would take longer. Other heads search, and stay in TensorFlow.
 
     Args:
-      network: of the task.
-      task: says what is kept of its outputs.
+      network: the task's network.
+      task: selects what is kept of its outputs.
       int8: whether to multiply in 8 bits.
 
     Raises:
@@ -47,12 +47,12 @@ def network_of(
 def forward_of(
     network: keras.Model, task: Task, lite: litert.LiteNetwork
 ) -> Forward:
-    """Returns what runs a batch: arrays in, the task's outputs out.
+    """Returns a function that runs a batch: arrays in, the task's outputs out.
 
     Args:
-      network: of the task.
-      task: as of `network_of`.
-      lite: what that returned.
+      network: the task's network.
+      task: see `network_of`.
+      lite: result of `network_of`.
     """
     cores = litert.cores()
     if _STATES not in lite.outputs:  # it is the whole network

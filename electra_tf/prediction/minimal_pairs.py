@@ -1,8 +1,8 @@
-"""Minimal pairs: read from files, judged by scores, counted and drawn.
+"""Reads minimal pairs, judges them by scores, counts and plots the results.
 
-A pair is an acceptable sentence and one like it that is not. BLiMP's JSON
-Lines, Zorro's files of alternating lines, and tables with or without a header
-are read; `Accuracy` counts how often the acceptable one scored higher.
+A pair is an acceptable sentence and a similar one that is not. It reads BLiMP's
+JSON Lines, Zorro's files of alternating lines, and tables with or without a
+header; `Accuracy` counts how often the acceptable one scored higher.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from electra_tf.text import inputs
 
 Column = Literal["good", "bad", "paradigm", "phenomenon"]
 
-# What a column is called in the sets that are around.
+# Usual names of columns in existing sets.
 _NAMES: dict[Column, tuple[str, ...]] = {
     "good": ("good", "sentence_good", "acceptable", "grammatical", "correct"),
     "bad": (
@@ -27,26 +27,27 @@ _NAMES: dict[Column, tuple[str, ...]] = {
     "paradigm": ("uid", "paradigm"),
     "phenomenon": ("phenomenon", "linguistics_term"),
 }  # fmt: skip
-# A table without a header: its columns, by how many there are.
+# Columns of a table without a header, by their number.
 _UNNAMED: dict[int, tuple[Column, ...]] = {
     2: ("good", "bad"),
     3: ("paradigm", "good", "bad"),
     4: ("paradigm", "phenomenon", "good", "bad"),
 }
-# Scores are sums in float32: two that differ by less of their size are equal.
+# Scores are sums in float32: they are equal if their relative difference is
+# less.
 _EQUAL = 1e-5
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two sentences that differ in what makes one of them wrong.
+    """Two sentences that differ in what makes one of them unacceptable.
 
     Attributes:
       good: the acceptable one.
       bad: the other.
-      paradigm: the kind of difference.
-      phenomenon: what the paradigm is an example of; "" where not told.
+      paradigm: kind of the difference.
+      phenomenon: the phenomenon of the paradigm; "" where unknown.
       place: "file:line", for messages.
     """
 
@@ -62,9 +63,9 @@ class Accuracy:
     """How often the acceptable sentence scored higher.
 
     Attributes:
-      pairs: how many were judged.
-      right: of these, how often it did.
-      ties: how often both scored the same; a tie counts as half.
+      pairs: number of judged pairs.
+      right: pairs where the acceptable sentence scored higher.
+      ties: pairs with equal scores; a tie counts as half.
     """
 
     pairs: int
@@ -73,7 +74,7 @@ class Accuracy:
 
     @property
     def percent(self) -> float:
-        """Right ones and half of the ties, of 100 pairs."""
+        """Right pairs and half of the ties, in percent."""
         return 100 * (self.right + self.ties / 2) / self.pairs
 
 
@@ -85,13 +86,14 @@ def read(
     """Reads the pairs of one file.
 
     Args:
-      path: JSON Lines, or a table; or a text in which every two lines are a
-        pair. Compressed or not.
-      columns: names of columns that have others than usual.
-      first: of two such lines, which the first one is.
+      path: JSON Lines, a table, or a text in which two lines are a pair,
+        compressed or not.
+      columns: names of columns other than the usual ones.
+      first: which sentence is the first of two such lines.
 
     Raises:
-      UserError: unreadable, or no pairs; file and line are named.
+      UserError: the file is unreadable or has no pairs; file and line are
+        named.
     """
     head = next((line for _, line in records.text_lines(path)), "")
     named = formats.named_format(path) is not None
@@ -170,7 +172,7 @@ def _unnamed(
 def _name(
     record: Mapping[str, Any], column: Column, given: Mapping[Column, str]
 ) -> str | None:
-    """Returns what the record calls a column; None where it has none."""
+    """Returns the name of a column in the record; None where missing."""
     if column in given:
         return given[column] if given[column] in record else None
     for name in record:
@@ -203,15 +205,15 @@ def _optional(
 
 
 def _stem(path: str) -> str:
-    """Returns the file's name without what tells its format."""
+    """Returns the file's name without its endings."""
     name = os.path.basename(inputs.plain_name(path))
     return name.rpartition(".")[0] or name
 
 
 def judge(good: float, bad: float) -> float:
-    """Tells which of two scores is higher: 1 the first, 0 the second.
+    """Compares two scores: returns 1 if the first is higher, 0 if the second.
 
-    A half where they are equal up to float32's rounding.
+    It returns a half where they are equal up to float32's rounding.
     """
     if math.isclose(good, bad, rel_tol=_EQUAL, abs_tol=1e-7):
         return 0.5
@@ -219,7 +221,7 @@ def judge(good: float, bad: float) -> float:
 
 
 def count(verdicts: Sequence[float]) -> Accuracy:
-    """Counts what `judge` said of some pairs."""
+    """Counts the results of `judge`."""
     return Accuracy(len(verdicts), verdicts.count(1.0), verdicts.count(0.5))
 
 
@@ -237,14 +239,14 @@ def by_paradigm(
 def draw(
     title: str, methods: Mapping[str, Mapping[tuple[str, str], Accuracy]]
 ) -> bytes:
-    """Draws a PNG: a bar for each phenomenon, a dot for each paradigm.
+    """Plots a PNG: a bar for each phenomenon, a dot for each paradigm.
 
     Args:
-      title: stands above.
-      methods: method -> what `by_paradigm` counted. Without phenomena each
+      title: title of the plot.
+      methods: method -> result of `by_paradigm`. Without phenomena each
         paradigm has a bar.
     """
-    # A figure of its own, without pyplot: no display and no global state.
+    # A figure without pyplot: no display and no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""A fine-tuned model that answers: `electra_tf.load(RUN)`."""
+"""Predicts with a fine-tuned model: `electra_tf.load(RUN)`."""
 
 import difflib
 import io
@@ -28,12 +28,12 @@ from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.unknown import UnknownShare, unknown_share
 from electra_tf.training.workers import WHOLE, Workers
 
-# Rows for which features are in memory together: texts, long documents.
+# Rows whose features are in memory at a time: texts, long documents.
 _MANY, _FEW = 1024, 64
 
-# Batches are filled up to a multiple with rows of a token. Kernels treat one
-# row, and what is left over of sixteen numbers, in another way than the rest:
-# now a row's outputs have the same digits whatever it is beside.
+# Batches are filled up to a multiple with rows of one token. Kernels compute a
+# single row, and the remainder of sixteen numbers, differently from the rest:
+# so a row's outputs have the same digits whatever its batch.
 _ROWS = 16
 
 Row = Mapping[str, Any] | BadRow
@@ -41,18 +41,18 @@ Batch = tuple[np.ndarray, dict[str, np.ndarray]]  # rows and their outputs
 
 
 class Predictor:
-    """A task, and a network that has learned it.
+    """A task, and a network that was trained on it.
 
     Attributes:
-      task: knows labels and options.
+      task: the task, with labels and options.
       network: encoder and head; see `models.task_networks`.
-      tokenizer: the model's.
-      directory_config: what the model's config.json says.
-      rows_at_once: items whose features are in memory together.
+      tokenizer: the model's tokenizer.
+      directory_config: content of the model's config.json.
+      rows_at_once: items whose features are in memory at a time.
       int8: whether it multiplies in 8 bits.
 
-    With `workers` they share the examples, and all of them ask alike. With
-    `lite` LiteRT runs the network's encoder; see `Inference`.
+    With `workers` the processes share the examples, and all of them make the
+    same calls. With `lite` LiteRT runs the network's encoder; see `Inference`.
     """
 
     def __init__(
@@ -79,19 +79,18 @@ class Predictor:
         self._texts: list[str] = []
 
     def predict(self, items: Iterable[Any]) -> list[Prediction]:
-        """One prediction for each item, in order.
+        """Predicts for each item, in order.
 
         Args:
-          items: texts, pairs of texts or mappings, as the task takes them:
+          items: texts, pairs of texts or mappings, whichever the task takes:
             `{"question": ..., "context": ...}`.
 
         Returns:
-          What the task predicts: a label with probabilities, tags, an answer
+          Predictions of the task: a label with probabilities, tags, an answer
           or a score.
 
         Raises:
-          UserError: an item is not what the task takes; the message has its
-          number.
+          UserError: the task cannot take an item; its number is named.
         """
         if isinstance(items, str | Mapping):
             raise UserError(
@@ -109,20 +108,20 @@ class Predictor:
                 except UserError as error:
                     raise UserError(f"{place}: {error}") from error
                 examples.append(self.task.asked(record, place))
-            # Few texts are asked in a hurry: computing the rows that a batch
-            # is filled up with doubles the time of one sentence.
+            # Few texts must be fast: the rows that fill up a batch would double
+            # the time of one sentence.
             found += self.answer(examples, fill=len(examples) >= _ROWS)
         return found
 
     def predict_rows(self, rows: Sequence[tuple[Row, str]]) -> list[Prediction]:
-        """One prediction for each row of a file.
+        """Predicts for each row of a file.
 
         Args:
-          rows: what `records.read_records(..., bad_rows=True)` yields; at
-            most `rows_at_once`, as their features are in memory together.
+          rows: rows of `records.read_records(..., bad_rows=True)`; at most
+            `rows_at_once`, as all their features are in memory.
 
         Returns:
-          The predictions in order; `{"error": ...}` for a row without one.
+          The predictions in order; `{"error": ...}` for rows without one.
         """
         found: list[Prediction] = [{}] * len(rows)
         examples: dict[int, Any] = {}
@@ -141,29 +140,25 @@ class Predictor:
     def evaluate(
         self, examples: Sequence[Any]
     ) -> tuple[dict[str, float], list[Prediction]]:
-        """Returns scores, and predictions, of examples that `task.read`
-        gave.
-        """
+        """Returns scores and predictions for examples of `task.read`."""
         predictions = self.answer(examples)
         return self.task.scores(examples, predictions), predictions
 
     def answer(
         self, examples: Sequence[Any], fill: bool = True
     ) -> list[Prediction]:
-        """Returns predictions for examples of the task; `fill` as
-        `Inference.run`.
-        """
+        """Returns predictions for examples; for `fill` see `Inference.run`."""
         if not len(examples):
             return []
         features = self.task.features(self.tokenizer, examples, training=False)
         check_lengths(features, self.network.config.max_positions)
         self._count(examples, features)
         outputs = self._inference.run(features, fill=fill)
-        assert outputs is not None  # nothing asks it to stop
+        assert outputs is not None  # it is never asked to stop
         return self.task.predictions(examples, features, outputs)
 
     def _count(self, examples: Sequence[Any], features: Features) -> None:
-        """Counts [UNK], and keeps some texts that it is in."""
+        """Counts [UNK] tokens, and keeps some texts that have them."""
         ids, vocab = features.tokens["input_ids"], self.tokenizer.vocab
         special = (vocab.cls_id, vocab.sep_id, vocab.pad_id)
         found = np.count_nonzero(ids == vocab.unk_id)
@@ -177,16 +172,16 @@ class Predictor:
 
     @property
     def tokens(self) -> tuple[int, int]:
-        """How many tokens were answered for, and how many are [UNK]."""
+        """Returns the number of tokens read, and of [UNK] among them."""
         return self._total, self._unknown
 
     @property
     def unknown(self) -> UnknownShare:
-        """How many of the tokens that were answered for are [UNK]."""
+        """Describes how many of the tokens read are [UNK]."""
         return self.unknown_of(self._total, self._unknown)
 
     def unknown_of(self, tokens: int, unknown: int) -> UnknownShare:
-        """Returns the same of other counts, which other processes have made."""
+        """Describes the counts of other processes in the same way."""
         tokenizer = self.tokenizer
         return unknown_share(
             unknown, tokens, tokenizer.vocab, tokenizer.lower_case,
@@ -194,7 +189,7 @@ class Predictor:
         )  # fmt: skip
 
     def _answers(self, examples: list[Any]) -> list[Prediction]:
-        """As `answer`; what cannot be answered has an error."""
+        """Returns predictions like `answer`, with errors for bad examples."""
         try:
             return self.answer(examples)
         except UserError as error:
@@ -205,7 +200,7 @@ class Predictor:
 
 
 def _check_characters(value: Any) -> None:
-    """Refuses texts with half characters, which no tokenizer takes."""
+    """Refuses texts with lone surrogates, which tokenizers cannot take."""
     if isinstance(value, str):
         try:
             value.encode("utf-8")
@@ -243,21 +238,22 @@ def load(
         directory, or a fine-tuned model of another format or a handle.
       task: another task than the one it was fine-tuned for, with the same
         head ("glue/ax" for a model of "glue/mnli").
-      options: keys over the options of the fine-tuning, as {"beam_size": 1};
-        or all of them, as an instance of the task's `Options`.
-      overrides: `options.key=value` texts, over both.
-      data: what `task.read` reads, if anything.
-      batch_size: rows at once; results do not depend on it.
+      options: changes to the options of the fine-tuning, as {"beam_size": 1};
+        or all options, as an instance of the task's `Options`.
+      overrides: `options.key=value` texts, which override both.
+      data: data for `task.read`, if needed.
+      batch_size: rows in a batch; results do not depend on it.
       workers: see `Predictor`.
-      engine: what runs the encoder: "tensorflow", or "litert", on CPUs, which
-        answers one text sooner; "auto" is TensorFlow, and LiteRT for int8.
-      int8: multiply in 8 bits: several times as fast where the processor has
-        the instructions. Answers differ, probabilities usually by less than
-        0.01.
+      engine: the engine of the encoder: "tensorflow", or "litert" on CPUs,
+        which is faster for single texts; "auto" is TensorFlow, and LiteRT for
+        int8.
+      int8: whether to multiply in 8 bits: several times as fast where the
+        processor has the instructions. Predictions differ, probabilities
+        usually by less than 0.01.
 
     Raises:
-      UserError: not there, not whole, not fine-tuned, or of another task;
-        LiteRT is not installed, or cannot run such a network.
+      UserError: the model is missing, incomplete, not fine-tuned, or of another
+        task; or LiteRT is not installed, or cannot run the network.
     """
     if int8 and engine == "tensorflow":
         raise UserError(
@@ -266,7 +262,7 @@ def load(
     if engine == "auto":
         engine = "litert" if int8 else "tensorflow"
     if engine == "litert":
-        litert.interpreter_class()  # told before the model is read
+        litert.interpreter_class()  # fails before the model is read
     path = loading.locate(path)
     network = pretrained.load_task_network(path)
     config = network.directory_config
@@ -292,14 +288,14 @@ def load_task(
     """Makes the task of a fine-tuned model, without its network.
 
     Args:
-      path: as `load`'s, and so the others.
-      task: see there.
-      options: see there.
-      overrides: see there.
-      data: see there.
+      path: see `load`.
+      task: see `load`.
+      options: see `load`.
+      overrides: see `load`.
+      data: see `load`.
 
     Raises:
-      UserError: not there, not fine-tuned, or of another task.
+      UserError: the model is missing, not fine-tuned, or of another task.
     """
     path = loading.locate(path)
     config = _config_of(path)
@@ -313,13 +309,12 @@ def _config_of(path: str) -> DirectoryConfig:
 
 
 def fine_tuning_of(path: str) -> dict[str, Any]:
-    """Returns what the model's directory says of its task: `task`, `options`,
-    `state`.
+    """Returns `task`, `options` and `state` from a model's directory.
 
-    Made up from the head where the model is of another format.
+    They are derived from the head where the model has another format.
 
     Raises:
-      UserError: not there, or not fine-tuned.
+      UserError: the model is missing, or not fine-tuned.
     """
     path = loading.locate(path)
     return _described(path, _config_of(path))
@@ -348,7 +343,7 @@ def _task(
     data: str | None,
 ) -> Task:
     about = _described(path, config)
-    assert config.task is not None  # `_described` refuses that
+    assert config.task is not None  # `_described` checks it
     name = name or about["task"]
     options = task_of_model.chosen(about, name, options, overrides, path)
     made = task_class(name)(name, options, data, about["state"])
@@ -373,20 +368,20 @@ def evaluate(
     write: bool = True,
     answer: Callable[[str, Sequence[Any]], list[Prediction]] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Returns split -> metric -> value.
+    """Evaluates splits; returns split -> metric -> value.
 
     Args:
-      predictor: its task reads the splits.
-      splits: their names; those for validation where none is given, or those
-        for testing if the data has no others.
+      predictor: the model; its task reads the splits.
+      splits: names of splits; by default those for validation, or those for
+        testing if the data has no others.
       predictions: a directory for `write_predictions`.
-      write: whether this process writes them; of several workers one does.
-      answer: gives the predictions of a split, by its name and its examples;
-        the predictor does where None.
+      write: whether this process writes them; among several workers one does.
+      answer: returns the predictions of a split, by its name and examples; None
+        means the predictor's.
 
     Raises:
-      UserError: no such split, or one without answers and `predictions` not
-        asked for.
+      UserError: no such split, or a split has no answers and `predictions` is
+        None.
     """
     task = predictor.task
     ours = answer or (lambda split, examples: predictor.answer(examples))
@@ -425,7 +420,7 @@ def evaluate(
 
 
 def _names_of_splits(task: Task, wrong: str) -> str:
-    """Says which splits there are, where none has the name; else nothing."""
+    """Raises an error that lists the splits, if one is unknown."""
     known = ("train", *task.validation_splits, *task.test_splits)
     if wrong in known:
         return ""
@@ -444,11 +439,11 @@ def write_predictions(
     """Writes a split's predictions, and the files that the task makes.
 
     Args:
-      folder: they go to a directory in it with the split's name.
-      task: gives the files.
-      split: the name.
-      examples: of the split.
-      predictions: one each.
+      folder: the parent of a directory with the split's name.
+      task: makes the files.
+      split: name of the split.
+      examples: examples of the split.
+      predictions: one for each example.
     """
     here = files.join(folder, split)
     prediction_files.write_jsonl(
@@ -459,22 +454,23 @@ def write_predictions(
 
 
 class Inference:
-    """Runs a network over features; compiled once, for all lengths.
+    """Runs a network over features; it is compiled once for all lengths.
 
-    The network's variables are read at each run: between two of them they may
-    have been trained, or loaded.
+    The network's variables are read at each run: between runs they may be
+    trained, or loaded.
 
     Args:
-      network: built (`models.task_networks`).
-      task: its `outputs` are what is kept.
-      batch_size: rows at a time; results do not depend on it.
-      pad_to_multiple: of lengths; results do not depend on it either.
-      bucket: whether rows are taken by length, which is much faster, or in
-        their order.
-      workers: several processes that take the batches in turn and tell one
-        another the results; all of them call `run`. None is this one alone.
-      lite: of `lite.network_of`: runs the network with the weights that it
-        was made with; TensorFlow where None.
+      network: a built network (`models.task_networks`).
+      task: its `outputs` select what is kept.
+      batch_size: rows in a batch; results do not depend on it.
+      pad_to_multiple: multiple that lengths are padded to; results do not
+        depend on it either.
+      bucket: whether rows are sorted by length, which is much faster, or kept
+        in order.
+      workers: several processes that take the batches in turn and exchange the
+        results; all of them call `run`. None means only this one.
+      lite: result of `lite.network_of`, which runs the network with the weights
+        from then; None means TensorFlow.
     """
 
     def __init__(
@@ -493,7 +489,7 @@ class Inference:
         self.pad_to_multiple = pad_to_multiple
         self.bucket = bucket
         self.workers = workers
-        # Not where each row costs a search, or what it costs alone.
+        # Not where each row needs a search: extra rows would cost as much.
         infer = getattr(type(task), "infer", Task.infer)
         self._fills = lite is None and infer is Task.infer
 
@@ -518,17 +514,17 @@ class Inference:
         should_stop: Callable[[], bool] | None = None,
         fill: bool = True,
     ) -> list[dict[str, np.ndarray]] | None:
-        """Returns the task's outputs of each row, in the order of the rows.
+        """Computes the task's outputs of each row, in the order of the rows.
 
         Args:
-          features: N rows; groups are taken apart, targets not looked at.
+          features: N rows; groups are split into rows, targets ignored.
           progress: called with (rows done, N) after each batch.
-          should_stop: asked before each batch.
+          should_stop: called before each batch.
           fill: whether small batches are filled up, so that a row's outputs
-            have the same digits whatever it is beside.
+            have the same digits whatever its batch.
 
         Returns:
-          N mappings; None if it was asked to stop before the end.
+          N mappings; None if asked to stop before the end.
         """
         total, done = len(features), 0
         results: list[dict[str, np.ndarray]] = [{}] * total
@@ -539,15 +535,18 @@ class Inference:
                 features, self.batch_size, self.pad_to_multiple, self.bucket
             )
         ):
-            # In rounds of a batch a worker, so that all ask equally often.
+            # In rounds of one batch per worker, so that all communicate equally
+            # often.
             turn = number % share.count
             if turn == 0 and should_stop is not None and should_stop():
                 return None
             if turn == share.index:
                 spare = -len(rows) % _ROWS if fill and self._fills else 0
-                outputs = self._forward(
-                    *(np.pad(batch[n], ((0, spare), (0, 0))) for n in INPUTS)
-                )
+                given = [batch[name] for name in INPUTS]
+                if spare:
+                    pad = ((0, spare), (0, 0))
+                    given = [np.pad(part, pad) for part in given]
+                outputs = self._forward(*given)
                 found = {
                     n: np.asarray(v[: len(rows)]) for n, v in outputs.items()
                 }

@@ -1,11 +1,11 @@
-"""Resumable runs: a result for each line or row of a file, on disk.
+"""Runs resumable jobs: a result for each line or row of a file, on disk.
 
-While the output is made, what is done stands beside it:
+Until the output is complete, finished parts are stored beside it:
 
     <output>.partial/about.json         the input, and what decides the results
     <output>.partial/part-000000.jsonl  how many results, then one a line
 
-Each part is renamed into place whole, so that those that are there are good
+Each part is renamed into place when complete, so that existing parts are good
 whenever the process dies.
 """
 
@@ -24,16 +24,16 @@ from electra_tf.prediction import files as prediction_files
 from electra_tf.tasks import records
 from electra_tf.text import inputs
 
-# A part is written when it has so many results, or after so many seconds.
+# A part is written after so many results, or so many seconds.
 PART_ROWS, PART_SECONDS = 16_384, 20.0
 _ABOUT = "about.json"
 _ERROR = "error"
 _BYTE_ORDER_MARK = "\ufeff"
 
 T = TypeVar("T")
-# Items, and the number of the first of them from 1 -> a result for each.
+# (items, number of the first one, from 1) -> a result for each item.
 Answer = Callable[[Sequence[Any], int], Sequence[Mapping[str, Any]]]
-# Is told of items done, and of bytes taken of the input.
+# Called with the number of items done, and of bytes read from the input.
 Progress = Callable[[int, int], None]
 Note = Callable[[str], None]
 Position = Callable[[int], None]
@@ -44,14 +44,14 @@ def read_lines(
 ) -> Iterator[str]:
     """Yields the lines of a text file without their ends.
 
-    What is not UTF-8 becomes U+FFFD.
+    Bytes that are not UTF-8 become U+FFFD.
 
     Args:
       path: the file; `.gz`, `.xz` and `.zst` are unpacked.
-      position: is told how many bytes of it were taken.
+      position: called with the number of bytes read so far.
 
     Raises:
-      UserError: no such file, or damaged.
+      UserError: the file is missing or damaged.
     """
     with inputs.open_input(path) as stream:
         for number, line in enumerate(records.lines(stream)):
@@ -65,7 +65,7 @@ def read_lines(
 def answer_in_memory(
     source: str, answer: Answer, chunk: int
 ) -> list[Mapping[str, Any]]:
-    """Returns the results of all lines at once, to be shown, not written."""
+    """Returns the results of all lines in memory, to be shown."""
     found: list[Mapping[str, Any]] = []
     for lines in chunks(read_lines(source), chunk):
         found += answer(lines, len(found) + 1)
@@ -73,11 +73,11 @@ def answer_in_memory(
 
 
 class ResumableRun:
-    """The results of a file's items, in parts beside the output.
+    """The results of a file's items, stored in parts beside the output.
 
     Attributes:
-      heads: a mapping for each part, what its first line says; `rows` is how
-        many results it holds.
+      heads: a mapping for each part, its first line; `rows` is its number of
+        results.
     """
 
     def __init__(
@@ -89,18 +89,18 @@ class ResumableRun:
         unit: str = "lines",
         renewed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ):
-        """Finds what an earlier process has done, if it was at the same.
+        """Finds the parts of an earlier process that did the same job.
 
         Args:
           source: the input.
-          target: the output that it is for.
-          about: what decides the results, the input aside; JSON values.
-          note: is told that work is resumed, or begins afresh.
-          unit: what the items are called in that note.
-          renewed: what an older version wrote as `about`, as it is today.
+          target: the output.
+          about: what decides the results, except the input; JSON values.
+          note: called with a message that work is resumed, or starts again.
+          unit: name of the items in that message.
+          renewed: converts an `about` of an older version to this version.
 
         Raises:
-          UserError: no such input; or something else is where the parts go.
+          UserError: no such input; or something else is at the parts' path.
         """
         self.heads: list[dict[str, Any]] = []
         self._source = source
@@ -110,7 +110,7 @@ class ResumableRun:
 
     @property
     def done(self) -> int:
-        """How many items have results."""
+        """The number of items with results."""
         return sum(head["rows"] for head in self.heads)
 
     def answer(
@@ -121,16 +121,16 @@ class ResumableRun:
         read: Callable[[str, Position], Iterator[Any]] = read_lines,
         head: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
-        """Makes the results that are missing.
+        """Computes the missing results.
 
         Args:
-          answer: makes them.
-          chunk: items that it is given at a time. A part ends with a chunk,
-            so that an item is always beside the same others.
-          progress: is told how far it is, after each chunk.
+          answer: computes results.
+          chunk: number of items passed to it at a time. A part ends with a
+            chunk, so that an item is always computed with the same others.
+          progress: called after each chunk.
           read: yields the items of the input.
-          head: what a part's first line says beside the number of rows; asked
-            once for each part, when all of its results are made.
+          head: returns what a part's first line has besides the number of rows;
+            called once for each part, after all of its results.
         """
         taken, since = 0, time.monotonic()
 
@@ -147,7 +147,7 @@ class ResumableRun:
 
         def write() -> None:
             rows = {"rows": len(ready)}
-            # A number alone, where there is no more to say.
+            # Only a number, where there is nothing else.
             first = rows["rows"] if head is None else rows | dict(head())
             lines = [prediction_files.dumps(first), *ready]
             text = "".join(f"{line}\n" for line in lines)
@@ -179,7 +179,7 @@ class ResumableRun:
         return map(json.loads, self.lines())
 
     def close(self) -> None:
-        """Removes what stood beside the output."""
+        """Removes the parts beside the output."""
         files.remove(self._partial)
 
     def _path(self, number: int) -> str:
@@ -201,19 +201,19 @@ def begin(
     note: Note = lambda text: None,
     renewed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> bool:
-    """Makes the directory of a work that may be interrupted, or finds it.
+    """Makes or finds the directory of an interruptible job.
 
     Args:
       partial: the directory.
-      about: what decides the results; JSON values.
-      note: is told that something else was begun there, which is removed.
-      renewed: what an older version wrote as `about`, as it is today.
+      about: what decides the results, as JSON values.
+      note: called with a message if another job's directory is removed.
+      renewed: converts an `about` of an older version to this version.
 
     Returns:
-      Whether what is there is of the same work.
+      Whether the directory has parts of the same job.
 
     Raises:
-      UserError: something else is there, or it cannot be made.
+      UserError: the path has something else, or the directory cannot be made.
     """
     about = json.loads(prediction_files.dumps(about))
     path = files.join(partial, _ABOUT)
@@ -222,7 +222,7 @@ def begin(
             before = renewed(dict(json.loads(files.read_text(path))))
         except (ValueError, KeyError, UserError):
             before = {}
-        # What one of them does not say counts too: `int8` is said of some.
+        # Keys missing on one side count too: only some have `int8`.
         changed = [k for k in before | about if before.get(k) != about.get(k)]
         if not changed:
             return True
@@ -240,14 +240,14 @@ def begin(
 
 @dataclasses.dataclass
 class Done:
-    """What is in the output.
+    """A summary of the output.
 
     Attributes:
-      rows: how many.
-      errors: of those, the ones without a prediction.
-      first_error: of the first of these.
-      inputs: columns of the input, in the order in which they were met.
-      outputs: columns of the predictions, the same.
+      rows: number of rows.
+      errors: number of rows without a prediction.
+      first_error: error of the first of these.
+      inputs: columns of the input, in order of appearance.
+      outputs: columns of the predictions, likewise.
     """
 
     rows: int = 0
@@ -257,7 +257,7 @@ class Done:
     outputs: dict[str, None] = dataclasses.field(default_factory=dict)
 
     def add(self, head: Mapping[str, Any]) -> None:
-        """Counts a part, by its first line."""
+        """Adds the counts of a part's first line."""
         self.rows += head["rows"]
         self.errors += head["errors"]
         self.first_error = self.first_error or head["first_error"]
@@ -266,15 +266,15 @@ class Done:
 
 
 class Answers(Protocol):
-    """What makes rows of an output; see `row_answers.RowAnswers`."""
+    """Makes rows of an output; see `row_answers.RowAnswers`."""
 
     def answer(
         self, rows: Sequence[Any], number: int
     ) -> Sequence[Mapping[str, Any]]:
-        """Returns rows of the output; `number` is the first's, from 1."""
+        """Returns rows of the output; `number` is the first row's, from 1."""
 
     def head(self) -> dict[str, Any]:
-        """Returns what is in those since it was asked last: `Done`'s fields."""
+        """Returns `Done`'s fields for the rows since the last call."""
 
 
 def answer_file(
@@ -290,23 +290,24 @@ def answer_file(
     progress: Progress = lambda rows, taken: None,
     note: Note = lambda text: None,
 ) -> Done:
-    """Answers each row of a file; resumes where it was interrupted.
+    """Makes a result for each row of a file; resumes after interruption.
 
     Args:
       answers: makes the rows of the output.
       source: the file.
-      target: a file there is replaced at the end.
-      write: is called with `path`, `columns`, `rows` and `count`; see
+      target: the output; an existing file is replaced at the end.
+      write: called with `path`, `columns`, `rows` and `count`; see
         `sharded.Job`.
-      read: is called with `path` and `position`; yields the rows.
-      group: rows that are answered together.
-      about: what decides the answers, the file aside.
+      read: called with `path` and `position`; yields the rows.
+      group: rows that are computed together.
+      about: what decides the results, except the file.
       renewed: see `begin`.
-      progress: is told of rows done, and of bytes taken of the input.
-      note: is told that work is resumed, or begins afresh.
+      progress: called with the number of rows done and of bytes read.
+      note: called with a message that work is resumed, or starts again.
 
     Raises:
-      UserError: no such file, or no rows in it; or it cannot be written.
+      UserError: the file is missing or has no rows, or the output cannot be
+        written.
     """
     run = ResumableRun(source, target, about, note, "rows", renewed)
 
@@ -327,20 +328,20 @@ def answer_file(
 
 
 def weights_digest(networks: Iterable[Any]) -> str:
-    """Returns a text that tells one set of weights from another."""
+    """Returns a digest that distinguishes sets of weights."""
     sums = [
         float(np.sum(np.asarray(variable), dtype="float64"))
         for network in networks
         for variable in network.weights
     ]
-    # Numbers that change with any of the sums, and with their order.
+    # The digest changes with any of the sums, and with their order.
     values = np.array(sums, "float64")
     folded = values.sum(), values @ np.arange(1, len(values) + 1)
     return " ".join(f"{value:.17g}" for value in (len(sums), *folded))
 
 
 def _head(line: str | bytes) -> dict[str, Any]:
-    """Returns what the first line of a part says."""
+    """Parses the first line of a part."""
     found = json.loads(line)
     return {"rows": found} if isinstance(found, int) else found
 
@@ -350,7 +351,7 @@ def _is_empty(path: str) -> bool:
 
 
 def identity(source: str) -> dict[str, Any]:
-    """Returns what tells an input from another one, or from itself changed."""
+    """Returns what identifies an input and its state: a change differs."""
     length, time_ns = files.size_and_time(source)
     return {
         "input": source,
@@ -360,7 +361,7 @@ def identity(source: str) -> dict[str, Any]:
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yields so many items at a time; of the last ones what is left."""
+    """Yields lists of `size` items; the last may be shorter."""
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk

@@ -1,4 +1,4 @@
-"""Rows of files with the predictions of a fine-tuned model beside them."""
+"""Adds the predictions of a fine-tuned model to the rows of files."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from electra_tf.prediction.predictor import Predictor, Row
 
 _ERROR = "error"
-_ROW = "row"  # the place of one that is in no file
+_ROW = "row"  # place of a row that is not from a file
 
 
 def predict_file(
@@ -42,21 +42,23 @@ def predict_file(
     """Predicts for each row of a file.
 
     A row of the output repeats the input's columns and adds the prediction's,
-    or `error` where there is none. What would have the name of a column of
-    the input is called `predicted_...`.
+    or `error` where there is none. Predicted columns with the name of an input
+    column are called `predicted_...`.
 
     Args:
       predictor: the model.
       source: TSV, CSV or JSON Lines; see `records`.
-      target: the same; a file there is replaced at the end.
-      layout: of the source; None tells it from what it holds.
-      columns: names of its columns, where its first line does not tell them.
-      keep: columns of the input to repeat; all where None.
-      progress: is told of rows done, and of bytes taken of the input.
-      note: is told that work is resumed, or begins afresh.
+      target: the output, of the same kinds; an existing file is replaced at the
+        end.
+      layout: layout of the source; None detects it.
+      columns: names of its columns, where it has no header.
+      keep: columns of the input to repeat; None means all.
+      progress: called with the number of rows done and of bytes read.
+      note: called with a message that work is resumed, or starts again.
 
     Raises:
-      UserError: no such file, or no rows in it; or it cannot be written.
+      UserError: the file is missing or has no rows, or the output cannot be
+        written.
     """
     target_format = prediction_files.check_name(target, "--output")
     given, layout = layout, layout or formats.detect(source)
@@ -78,11 +80,11 @@ def predict_file(
 
 
 class RowAnswers:
-    """Makes rows of the output, and tells what is in those of a part.
+    """Makes rows of the output, and summarizes those of a part.
 
     Args:
       predictor: the model.
-      keep: columns of the input to repeat; all where None.
+      keep: columns of the input to repeat; None means all.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class RowAnswers:
         return found
 
     def answer_elements(self, elements: Sequence[Any]) -> list[dict[str, Any]]:
-        """Returns rows of the output for what a program asks.
+        """Returns rows of the output for a program's inputs.
 
         Args:
           elements: mappings, texts or pairs of texts; see `Task.record`.
@@ -133,7 +135,7 @@ class RowAnswers:
             for start in range(0, len(rows), size)
             for row in self.answer(rows[start : start + size], 0)
         ]
-        self.head()  # nobody asks for it
+        self.head()  # resets it; the summary is not needed
         return found
 
     def _count(
@@ -148,13 +150,13 @@ class RowAnswers:
             done.errors += 1
             done.first_error = done.first_error or error
         names = (*kept, None, *answer)
-        if names != self._last:  # they seldom change
+        if names != self._last:  # names seldom change
             self._last = names
             done.inputs |= dict.fromkeys(kept)
             done.outputs |= dict.fromkeys(answer)
 
     def head(self) -> dict[str, Any]:
-        """Returns what the part's first line says; a new part begins."""
+        """Returns the part's first line, and begins a new part."""
         done, self._done = self._done, Done()
         self._last = ()
         before, self._tokens = self._tokens, self._predictor.tokens
@@ -171,15 +173,15 @@ class RowAnswers:
 def load(
     model: str, keep: Sequence[str] | None = None, **arguments: Any
 ) -> RowAnswers:
-    """Loads what answers rows.
+    """Loads a `RowAnswers`.
 
     Args:
-      model: as `predictor.load`'s path.
-      keep: columns of the input to repeat; all where None.
-      **arguments: of `predictor.load`.
+      model: `path` of `predictor.load`.
+      keep: columns of the input to repeat; None means all.
+      **arguments: arguments of `predictor.load`.
 
     Raises:
-      UserError: see there.
+      UserError: see `predictor.load`.
     """
     from electra_tf.prediction import predictor
 
@@ -194,7 +196,7 @@ def read_rows(
     delimiter: str | None = None,
     position: Position | None = None,
 ) -> Iterator[tuple["Row", str]]:
-    """Yields the rows of a file, bad ones too, and their places.
+    """Yields the rows of a file, including bad ones, with their places.
 
     Args:
       path: the file.
@@ -219,16 +221,16 @@ def checked_columns(
     layout: formats.Layout,
     columns: Sequence[str] | None = None,
 ) -> tuple[str, ...] | None:
-    """Returns the columns to keep; None where that is all of them.
+    """Returns the columns to keep; None means all.
 
     Args:
-      keep: their names.
-      source: a file that has them.
-      layout: how it is written.
-      columns: its columns, where its first line does not tell them.
+      keep: names of the columns.
+      source: the file.
+      layout: its layout.
+      columns: names of its columns, where it has no header.
 
     Raises:
-      UserError: there is no such column.
+      UserError: a column does not exist.
     """
     if keep is None:
         return None
@@ -251,14 +253,13 @@ def about_rows(
     columns: Sequence[str] | None,
     layout: formats.Layout | None,
 ) -> dict[str, Any]:
-    """Returns what decides the rows; what was made with another is of no use.
+    """Returns what decides the rows: parts made with another are not reused.
 
     Args:
       predictor: the model.
-      keep: columns of the input to repeat; all where None.
+      keep: columns of the input to repeat; None means all.
       columns: see `read_rows`.
-      layout: of the input, where somebody said it; None where it is told from
-        what the input holds.
+      layout: layout of the input, if given; None if detected.
     """
     digest = hashlib.sha256()
     for variable in predictor.network.weights:
@@ -282,7 +283,7 @@ def about_rows(
 def renewed_options(
     predictor: "Predictor",
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Returns what reads `about_rows` as an earlier version wrote it."""
+    """Returns a function that converts an earlier version's `about_rows`."""
     kind = type(predictor.task.options)
 
     def renewed(before: dict[str, Any]) -> dict[str, Any]:

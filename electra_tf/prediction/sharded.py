@@ -1,17 +1,17 @@
-"""Answers for large collections, shard by shard, by whichever process.
+"""Computes results for large collections by shards, in any processes.
 
-The rows of each input are cut into shards, and those into the groups that one
-process alone would answer together. While they are made, what is done stands
-beside the output:
+The rows of each input are split into shards, and those into the groups that a
+single process would compute together. Until all is complete, finished shards
+are stored beside the output:
 
-    <output>.partial/about.json         what decides the answers
+    <output>.partial/about.json         what decides the results
     <output>.partial/FFFFF-SSSSS.jsonl  shard S of input F: what is in it, then
                                         an answer a line
 
-When all are there they become files of the output's format, and last comes a
-manifest. Each file is renamed into place whole: those that are there are good
-whenever a process dies, and are not made again. Importing this module imports
-no TensorFlow.
+When all exist, they are converted to the output's format, and a manifest is
+written last. Each file is renamed into place when complete: existing files are
+good whenever a process dies, and are not made again. Importing this module does
+not import TensorFlow.
 """
 
 import dataclasses
@@ -30,9 +30,9 @@ from electra_tf.prediction.resumable import chunks
 from electra_tf.tasks import records
 from electra_tf.text import inputs
 
-Shard = tuple[int, int]  # number of the input, and of the shard in it
-Group = tuple[int, list[Any]]  # row of the first from 0, and the rows
-_COUNT = -1  # stands for the shard's number in an input's count of rows
+Shard = tuple[int, int]  # numbers of the input and of its shard
+Group = tuple[int, list[Any]]  # number of the first row from 0, and the rows
+_COUNT = -1  # in place of a shard's number: the input's count of rows
 _PART = re.compile(r"(\d{5,})-(\d{5,})\.jsonl")
 _ERROR = "error"
 MANIFEST = ".manifest.json"
@@ -40,24 +40,24 @@ MANIFEST = ".manifest.json"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is done to a collection; it can be pickled.
+    """A job on a collection; it can be pickled.
 
     Attributes:
-      key: tells this job from others.
-      inputs: paths.
-      target: the output's name. Of `answers.jsonl` the files are
-        `answers-00000-of-00002.jsonl`, and so on.
-      load: loads what has `answer(rows, number of the first from 1)`, and
-        `head()`, what is in those that were answered since it was asked last;
-        see `row_answers.RowAnswers`.
-      read: is called with a path in the arguments; yields its rows.
-      write: is called with `path`, `columns`, `rows` (lines of JSON) and
-        `count` (of these) in the arguments; writes a file. None where the
-        answers stay what they are.
-      group: rows that are answered together.
-      rows_per_shard: a multiple of that.
-      threads: that a worker computes in; see `held.using`.
-      last: columns that come after all others, and are always there.
+      key: identifies the job.
+      inputs: paths of the inputs.
+      target: the output's name. `answers.jsonl` stands for the files
+        `answers-00000-of-00002.jsonl` and so on.
+      load: loads an object with `answer(rows, number of the first from 1)`, and
+        `head()`, a summary of the rows since its last call; see
+        `row_answers.RowAnswers`.
+      read: called with a path in the arguments; yields its rows.
+      write: called with `path`, `columns`, `rows` (lines of JSON) and their
+        `count` in the arguments; writes a file. None keeps the results as they
+        are.
+      group: rows that are computed together.
+      rows_per_shard: rows in a shard, a multiple of `group`.
+      threads: number of a worker's threads; see `held.using`.
+      last: columns that come last and always exist.
     """
 
     key: str
@@ -73,17 +73,17 @@ class Job:
 
     @property
     def partial(self) -> str:
-        """The directory of what is done."""
+        """The directory of finished shards."""
         return f"{self.target}.partial"
 
     def path(self, place: int, of: int) -> str:
-        """Returns the file of a shard, by its place among all of them."""
+        """Returns the output file of a shard, by its number among all."""
         stem, suffix = split_name(self.target)
         return f"{stem}-{place:05d}-of-{of:05d}{suffix}"
 
     @property
     def pattern(self) -> str:
-        """What the files of all shards match."""
+        """A glob that matches the files of all shards."""
         stem, suffix = split_name(self.target)
         return f"{stem}-*-of-*{suffix}"
 
@@ -94,11 +94,11 @@ class Job:
 
 
 class Plan(NamedTuple):
-    """What is known when all shards are answered.
+    """The plan of the output's files, when all shards are finished.
 
     Attributes:
-      shards: all of them, in the order of the rows.
-      columns: of the output, in order.
+      shards: all shards, in the order of the rows.
+      columns: columns of the output, in order.
     """
 
     shards: list[Shard]
@@ -106,12 +106,12 @@ class Plan(NamedTuple):
 
 
 def whole_groups(rows_per_shard: int, group: int) -> int:
-    """Rounds up to a multiple of a group."""
+    """Rounds rows per shard up to a multiple of a group."""
     return -(-rows_per_shard // group) * group
 
 
 def split_name(path: str) -> tuple[str, str]:
-    """ "x/a.b.jsonl.gz" -> "x/a.b", ".jsonl.gz"."""
+    """Splits "x/a.b.jsonl.gz" into "x/a.b" and ".jsonl.gz"."""
     plain = inputs.plain_name(path)
     dot = plain.rfind(".")
     if dot <= plain.rfind("/") + 1:
@@ -120,10 +120,11 @@ def split_name(path: str) -> tuple[str, str]:
 
 
 def check_output(job: Job, overwrite: bool) -> None:
-    """Refuses to replace a finished output unasked, and an input ever.
+    """Refuses to replace a finished output unless asked, or any input.
 
     Raises:
-      UserError: it is there, or an input has the name of a file of it.
+      UserError: the output exists, or an input has the name of one of its
+        files.
     """
     stem, suffix = (re.escape(part) for part in split_name(_plain(job.target)))
     ours = re.compile(rf"{stem}-\d{{5,}}-of-\d{{5,}}{suffix}")
@@ -141,7 +142,7 @@ def check_output(job: Job, overwrite: bool) -> None:
 
 
 def done(job: Job) -> list[Shard]:
-    """Returns the shards whose answers are there."""
+    """Returns the shards whose results exist."""
     names = map(_PART.fullmatch, files.list_directory(job.partial))
     return [(int(name[1]), int(name[2])) for name in names if name]
 
@@ -149,12 +150,12 @@ def done(job: Job) -> list[Shard]:
 def groups(
     job: Job, number: int, skip: Iterable[Shard] = ()
 ) -> Iterator[tuple[Shard, Group]]:
-    """Yields the groups of an input, each with its shard; last, its count.
+    """Yields the groups of an input, with their shards; last, its row count.
 
     Args:
-      job: what is done.
-      number: of the input.
-      skip: shards whose groups are not wanted.
+      job: the job.
+      number: number of the input.
+      skip: shards to leave out.
     """
     unwanted, count = set(skip), 0
     rows = job.read(path=job.inputs[number])
@@ -167,19 +168,19 @@ def groups(
 
 
 def answer(job: Job, shard: Shard, parts: Iterable[Group]) -> dict[str, Any]:
-    """Answers the groups of a shard, in whatever order they come.
+    """Computes the groups of a shard, in any order.
 
-    A count is passed on as it is.
+    An input's row count is passed on unchanged.
 
     Returns:
-      What is in the shard, as `heads` gives it again.
+      The shard's summary, as from `head_of`.
     """
     number, index = shard
     if index == _COUNT:
         return {"shard": [number, index], "rows": sum(n for n, _ in parts)}
     lines = []
     with held.using(job.key, job.load, job.threads) as (answerer, cost):
-        answerer.head()  # of a try that failed nothing is counted
+        answerer.head()  # forgets the counts of a failed try
         for first, rows in sorted(parts, key=lambda part: part[0]):
             answers = answerer.answer(rows, first + 1)
             lines += [f"{prediction_files.dumps(row)}\n" for row in answers]
@@ -193,22 +194,22 @@ def answer(job: Job, shard: Shard, parts: Iterable[Group]) -> dict[str, Any]:
 
 
 def head_of(job: Job, shard: Shard) -> dict[str, Any]:
-    """Returns what is in a shard that was answered before."""
+    """Returns the summary of a shard that was finished before."""
     with files.open_read(_part(job, shard)) as handle:
         head = dict(json.loads(next(records.lines(handle))))
-    del head["cost"]  # of a process that is no more
+    del head["cost"]  # of an earlier process
     return head
 
 
 def plan(heads: Iterable[Mapping[str, Any]], job: Job) -> Plan:
-    """Plans the files, when all shards are answered.
+    """Plans the files, when all shards are finished.
 
     Args:
-      heads: of all shards, and the counts of all inputs.
-      job: what is done.
+      heads: summaries of all shards, and row counts of all inputs.
+      job: the job.
 
     Raises:
-      UserError: there are not as many answers as rows.
+      UserError: the numbers of results and rows differ.
     """
     ordered = sorted(heads, key=lambda head: head["shard"])
     counts = {h["shard"][0]: h["rows"] for h in ordered if _is_count(h)}
@@ -235,7 +236,7 @@ def plan(heads: Iterable[Mapping[str, Any]], job: Job) -> Plan:
 
 
 def finish(job: Job, shard: Shard, plan: Plan) -> dict[str, Any]:
-    """Writes a shard's file of the output; what the manifest says of it."""
+    """Writes a shard's output file; returns its entry in the manifest."""
     assert job.write is not None
     number, index = shard
     place = plan.shards.index(shard)
@@ -265,7 +266,7 @@ def finish(job: Job, shard: Shard, plan: Plan) -> dict[str, Any]:
 
 
 def lines_of(job: Job, shards: Iterable[Shard]) -> Iterator[bytes]:
-    """Yields the answers of shards as lines of JSON."""
+    """Yields the results of shards as lines of JSON."""
     for shard in shards:
         with files.open_read(_part(job, shard)) as handle:
             lines = records.lines(handle)
@@ -274,13 +275,13 @@ def lines_of(job: Job, shards: Iterable[Shard]) -> Iterator[bytes]:
 
 
 def close(job: Job, shards: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Writes the manifest, and removes what stood beside the output.
+    """Writes the manifest, and removes the finished shards beside the output.
 
-    Files of an output that is replaced go too.
+    Files of a replaced output are removed too.
 
     Args:
-      job: what was done.
-      shards: what `finish` told of all of them.
+      job: the job.
+      shards: results of `finish`.
 
     Returns:
       The manifest.
@@ -310,7 +311,7 @@ def _plain(path: str) -> str:
 
 
 def _files_of(path: str) -> set[str]:
-    """Returns the files that a manifest names; none where there is none."""
+    """Returns the files that a manifest lists; empty without a manifest."""
     if not files.exists(path):
         return set()
     try:
@@ -329,9 +330,7 @@ def _is_count(head: Mapping[str, Any]) -> bool:
 
 
 def workers(heads: Iterable[Mapping[str, Any]]) -> list[held.Cost]:
-    """Returns the processes that answered in this run, and what their starts
-    took.
-    """
+    """Returns the processes of this run, with the cost of their starts."""
     found: Sequence[held.Cost] = [
         held.Cost(*head["cost"]) for head in heads if "cost" in head
     ]

@@ -1,4 +1,4 @@
-"""Answers to a split's examples, made elsewhere than where they are scored."""
+"""Predicts a split's examples in other processes than the scoring one."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ _NAME = "prediction"
 
 
 class ExampleAnswers:
-    """Answers examples of a task; see `resumable.Answers`."""
+    """Predicts examples of a task; see `resumable.Answers`."""
 
     def __init__(self, loaded: predictor.Predictor):
         self._predictor = loaded
@@ -26,14 +26,14 @@ class ExampleAnswers:
         return [{_NAME: found} for found in self._predictor.answer(examples)]
 
     def head(self) -> dict[str, Any]:
-        """Returns what a part's first line says."""
+        """Returns the summary for a part's first line."""
         return {
             "inputs": [_NAME], "outputs": [], "errors": 0, "first_error": None,
         }  # fmt: skip
 
 
 def load(model: str, **arguments: Any) -> ExampleAnswers:
-    """Loads what answers examples; see `predictor.load`."""
+    """Loads an `ExampleAnswers`; see `predictor.load`."""
     return ExampleAnswers(predictor.load(model, **arguments))
 
 
@@ -41,7 +41,7 @@ def read(path: str, model: str, **arguments: Any) -> Iterator[Any]:
     """Yields the examples of a split.
 
     Args:
-      path: the split's name.
+      path: name of the split.
       model: see `predictor.load_task`.
       **arguments: see `predictor.load_task`.
     """
@@ -49,12 +49,12 @@ def read(path: str, model: str, **arguments: Any) -> Iterator[Any]:
 
 
 def parsed(lines: Iterable[bytes]) -> list[Prediction]:
-    """Reads the predictions again that `ExampleAnswers` has written."""
+    """Parses the predictions that `ExampleAnswers` wrote."""
     return [json.loads(line)[_NAME] for line in lines]
 
 
 def identity_of(data: str | None) -> list[dict[str, Any]]:
-    """Returns what tells a task's data from other data, or itself changed."""
+    """Returns what identifies a task's data and its state."""
     if data is None or not files.exists(data):
         return []
     if not files.is_directory(data):

@@ -1,6 +1,6 @@
-"""What a fine-tuned model says of its task: name, options and head.
+"""Reads a fine-tuned model's task: name, options and head.
 
-Importing this starts no TensorFlow: options are checked before it does.
+Importing this does not import TensorFlow, so that options are checked first.
 """
 
 import dataclasses
@@ -17,22 +17,22 @@ from electra_tf.models.config import HeadConfig, TaskHeadConfig
 from electra_tf.tasks import registry
 from electra_tf.tasks.glue import sets
 
-# Dropout, the width of a search and where weights began are no part of what
-# was learned.
+# Keys that do not change what was learned: dropout, the width of a search, the
+# source of weights.
 _UNLEARNED = ("dropout", "beam_size", "from_encoder")
-_LONGEST = 512  # tokens of a row of a model from elsewhere
+_LONGEST = 512  # tokens in a row of an imported model
 _UNTOLD = "the model says nothing of its task; name one with --task"
 
 
 def stored(path: str) -> dict[str, Any] | None:
-    """Returns what a model of ours says of its fine-tuning, if it is near.
+    """Returns what a model of ours stores about its fine-tuning, if local.
 
     Args:
       path: a model directory, or a run that contains one.
 
     Returns:
-      `task`, `options`, `state` and so on; None where `path` is something
-      else, or not on this machine.
+      `task`, `options`, `state` and so on; None where `path` is another format,
+      or remote.
     """
     for folder in (path, files.join(path, "model")):
         file = files.join(folder, "config.json")
@@ -49,10 +49,10 @@ def stored(path: str) -> dict[str, Any] | None:
 
 
 def settings_class(task: str | None) -> type:
-    """Returns the settings class with the one section `options`.
+    """Returns the settings class whose only section is `options`.
 
     Args:
-      task: whose options; None takes any.
+      task: the task of the options; None accepts any keys.
 
     Raises:
       UserError: no such task.
@@ -78,18 +78,18 @@ def chosen(
     overrides: configs.Overrides = (),
     where: str = "the model",
 ) -> Any:
-    """Returns the options to answer with, an instance of the task's `Options`.
+    """Returns the options to predict with, an instance of the task's `Options`.
 
     Args:
-      about: what `stored` returns.
-      task: another task than the one there.
-      options: all of them, as an instance; or keys over those there.
-      overrides: `options.key=value`, over both.
-      where: where `about` is from, for messages.
+      about: result of `stored`.
+      task: a task other than the stored one.
+      options: all options, as an instance; or changes to the stored ones.
+      overrides: `options.key=value`, which override both.
+      where: source of `about`, for messages.
 
     Raises:
-      UserError: an unknown key or a wrong value; or those there do not fit
-        the task.
+      UserError: a key is unknown or a value wrong; or the stored options do not
+        fit the task.
     """
     name = task or about["task"]
     if dataclasses.is_dataclass(options):
@@ -115,7 +115,7 @@ def chosen(
 
 
 def fits(there: HeadConfig, wanted: TaskHeadConfig) -> bool:
-    """Returns whether one head's weights mean the same in another."""
+    """Returns whether one head's weights fit another head."""
     return _learned(there) == _learned(wanted)
 
 
@@ -123,18 +123,18 @@ def check(there: HeadConfig, wanted: TaskHeadConfig, what: str) -> None:
     """Refuses a head whose outputs mean something else to a task.
 
     Args:
-      there: the model's.
-      wanted: the task's.
-      what: the sentence that the differences are told after.
+      there: the model's head.
+      wanted: the task's head.
+      what: the sentence before the differences, in the message.
 
     Raises:
-      UserError: they differ.
+      UserError: the heads differ.
     """
     _compare(_learned(there), _learned(wanted), what)
 
 
 def check_outputs(there: HeadConfig, wanted: TaskHeadConfig, what: str) -> None:
-    """As `check`, of a head without names: the kind and number of outputs."""
+    """Checks a head without names like `check`: kind and number of outputs."""
     names = ("kind", "num_labels", "answerable")
     _compare(
         {name: getattr(there, name, None) for name in names},
@@ -156,17 +156,17 @@ def _compare(there: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
 def described(
     head: HeadConfig, max_positions: int | None = None
 ) -> dict[str, Any]:
-    """Returns task, options and state of a head that came without them.
+    """Derives task, options and state from a head that has none.
 
-    A model of another format says no more than its head does; whether it
-    reads texts or pairs it does not, so that both are taken.
+    A model of another format has only its head, which does not show whether it
+    reads texts or pairs, so both are accepted.
 
     Args:
-      head: the model's.
-      max_positions: rows of its position table; longer texts are truncated.
+      head: the model's head.
+      max_positions: size of its position table; longer texts are truncated.
 
     Raises:
-      UserError: no task of ours answers with such a head.
+      UserError: no task supports such a head.
     """
     if not isinstance(head, TaskHeadConfig):
         raise UserError(_UNTOLD)
@@ -188,7 +188,7 @@ def described(
         scheme = _scheme(labels)
         return {
             "task": "tagging",
-            # As its own framework does: the best label of each word.
+            # As in its own framework: the best label of each word.
             "options": {"constrained": False},
             "state": {
                 "scheme": scheme,
@@ -205,7 +205,8 @@ def described(
                 "answerability": "head" if head.answerable else "first_token",
                 **(window_options(max_positions) if max_positions else {}),
             },
-            # Else not told: a threshold in the options says there are such.
+            # Unknown otherwise: a threshold in the options means that there are
+            # such questions.
             "state": {"unanswerable": True} if head.answerable else {},
         }
     raise UserError(_UNTOLD)
@@ -214,7 +215,7 @@ def described(
 def _of_texts(
     head: TaskHeadConfig, max_positions: int | None
 ) -> dict[str, Any]:
-    """Returns the options that give a task of texts the same head."""
+    """Returns the options of a task of texts that has the same head."""
     longest = {}
     if max_positions is not None:
         longest["max_seq_length"] = max(3, min(_LONGEST, max_positions))
@@ -225,13 +226,13 @@ def _of_texts(
 
 
 def in_general(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Says of a benchmark's set what it is, where others cannot know it.
+    """Replaces a benchmark's set by its kind of task, for other frameworks.
 
     Args:
-      about: what `stored` returns.
+      about: result of `stored`.
 
     Returns:
-      The same; of a set whose answers are numbers, that these are scaled.
+      The same mapping; for a set with numbers, with their scale.
     """
     family, _, member = str(about["task"]).partition("/")
     if family != "glue" or member not in sets.SETS:
@@ -260,7 +261,7 @@ def names(head: TaskHeadConfig) -> tuple[str, ...]:
 
 
 def _scheme(labels: list[str]) -> str:
-    """Returns how tags spell spans, from their letters."""
+    """Detects the tags' scheme by their letters."""
     letters = {label.partition("-")[0] for label in labels if label != "O"}
     named = all("-" in label for label in labels if label != "O")
     if named and letters and letters <= {"B", "I"}:

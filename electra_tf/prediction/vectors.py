@@ -1,7 +1,7 @@
-"""Texts as vectors: of a file's rows, and in files of their own.
+"""Embeds texts as vectors: the rows of a file, written to files.
 
-In the parts of an interrupted run a vector stands as text; the output has it
-as numbers: `.npy`, Parquet or JSON Lines.
+The parts of an interrupted run store a vector as text; the output stores
+numbers: `.npy`, Parquet or JSON Lines.
 """
 
 import base64
@@ -27,25 +27,26 @@ Pooling = Literal["mean", "first"]
 
 COLUMN = "embedding"
 ROWS_AT_ONCE = 1024
-_PARQUET_ROWS = 4096  # in a group of rows
+_PARQUET_ROWS = 4096  # rows in a row group
 _ERROR = "error"
 
 
 class Vectors:
-    """Makes vectors of texts, as the signatures `embed` of an export.
+    """Makes vectors of texts, like the signatures `embed` of an export.
 
     Args:
-      encoder: with its tokenizer.
-      column: of a row, that holds the text.
-      pooling: the mean over all positions, special tokens among them, or the
-        first one's.
-      normalize: to length 1.
-      max_seq_length: tokens a row, specials included; longer texts are cut.
-      batch_size: rows at once; vectors do not depend on it.
-      keep: columns of the input to repeat; all where None.
+      encoder: an encoder with its tokenizer.
+      column: the column with the text.
+      pooling: the mean over all positions, including special tokens, or the
+        first position.
+      normalize: whether to normalize vectors to length 1.
+      max_seq_length: tokens in a row, special ones included; longer texts are
+        truncated.
+      batch_size: rows in a batch; vectors do not depend on it.
+      keep: columns of the input to repeat; None means all.
 
     Raises:
-      UserError: no vocabulary, or a length that does not fit the model.
+      UserError: there is no vocabulary, or the length does not fit the model.
     """
 
     def __init__(
@@ -103,18 +104,18 @@ class Vectors:
             return {COLUMN: output.first_output}
         hidden = output.sequence_output
         real = tf.cast(input_mask, hidden.dtype)
-        # As a product: a sum along the middle axis adds up in another order
-        # where there is more padding, and the last digit differs.
+        # By a matrix product: a sum along the middle axis changes its order
+        # with the padding, and so the last digit.
         total = tf.matmul(real[:, tf.newaxis], hidden)[:, 0]
         return {COLUMN: total / tf.reduce_sum(real, 1, keepdims=True)}
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """Returns float32 [texts, hidden]."""
+        """Returns the vectors, float32 [texts, hidden]."""
         if not texts:
             return np.zeros([0, self.encoder.config.hidden_size], "float32")
         rows = pair_rows(self._tokenizer, texts, None, self.length)
         outputs = self._inference.run(rows)
-        assert outputs is not None  # nothing asks it to stop
+        assert outputs is not None  # it is never asked to stop
         found = np.stack([row[COLUMN] for row in outputs]).astype("float32")
         if self._normalize:
             lengths = np.linalg.norm(found, axis=1, keepdims=True)
@@ -133,7 +134,7 @@ class Vectors:
             kept = dict(record)
             if self._keep is not None:
                 kept = {n: record[n] for n in self._keep if n in record}
-            kept.pop(COLUMN, None)  # ours, also where there is none
+            kept.pop(COLUMN, None)  # our column, even without a vector
             found.append(kept)
             try:
                 if isinstance(row, BadRow):
@@ -154,19 +155,19 @@ class Vectors:
         return found
 
     def head(self) -> dict[str, Any]:
-        """Returns what is in the rows since it was asked last."""
+        """Returns the summary of the rows since the last call."""
         done, self._done = self._done, Done()
         names = [n for n in done.inputs if n not in (_ERROR, COLUMN)]
         return vars(done) | {"inputs": names, "outputs": [COLUMN]}
 
 
 def load(model: str, vocab: str | None = None, **options: Any) -> Vectors:
-    """Loads what makes vectors.
+    """Loads a `Vectors`.
 
     Args:
       model: any model with an encoder; see `Encoder.from_pretrained`.
-      vocab: its vocabulary, where none is beside it.
-      **options: of `Vectors`.
+      vocab: its vocabulary, where the model has none.
+      **options: options of `Vectors`.
 
     Raises:
       UserError: see `Encoder.from_pretrained`.
@@ -176,10 +177,10 @@ def load(model: str, vocab: str | None = None, **options: Any) -> Vectors:
 
 
 def check_name(path: str) -> str:
-    """Returns the ending of an output's name.
+    """Returns the ending of an output's name, and checks it.
 
     Raises:
-      UserError: no vectors are written under such a name.
+      UserError: vectors cannot be written with this ending.
     """
     for ending in (".npy", ".parquet", ".jsonl", ".jsonl.gz"):
         if path.endswith(ending):
@@ -197,17 +198,17 @@ def write(
     count: int,
     width: int,
 ) -> None:
-    """Writes vectors, and in Parquet and JSON Lines what is beside them.
+    """Writes vectors, in Parquet and JSON Lines with the other columns.
 
-    In `.npy` a row without a vector is of NaN. In Parquet columns hold texts;
-    what is none is JSON, as in a table.
+    In `.npy` a row without a vector is NaN. In Parquet the other columns are
+    texts; values that are not texts become JSON, as in a table.
 
     Args:
-      path: its end tells the format.
-      columns: in order.
-      rows: lines of JSON, as `Vectors.answer` gives them.
-      count: how many.
-      width: numbers of a vector.
+      path: the file; its ending is the format.
+      columns: the columns, in order.
+      rows: lines of JSON, from `Vectors.answer`.
+      count: number of rows.
+      width: size of a vector.
     """
     parsed = map(json.loads, rows)
     ending = check_name(path)
@@ -230,7 +231,7 @@ def _vector(row: Mapping[str, Any]) -> np.ndarray | None:
 
 def _json_line(row: dict[str, Any]) -> bytes:
     vector = _vector(row)
-    if vector is not None:  # nine digits tell every float32 from the next
+    if vector is not None:  # nine digits are enough to distinguish all float32
         row[COLUMN] = [float(f"{value:.9g}") for value in vector]
     return f"{prediction_files.dumps(row)}\n".encode()
 
@@ -290,7 +291,7 @@ def _text(value: Any) -> str | None:
 
 
 class _Sink:
-    """What pyarrow writes to, of a file that is opened by TensorFlow."""
+    """A sink for pyarrow that writes to a file opened by TensorFlow."""
 
     closed = False
 

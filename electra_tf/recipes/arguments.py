@@ -1,4 +1,4 @@
-"""A recipe's own arguments, checked as its signature annotates them."""
+"""Checks a recipe's arguments by the annotations of its signature."""
 
 import collections.abc
 import difflib
@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 def checked(recipe: Callable[P, R]) -> Callable[P, R]:
-    """Lets a recipe refuse what its annotations do not allow.
+    """Decorates a recipe to refuse arguments that its annotations do not allow.
 
     The command line checks its flags by the same annotations; this is for
     callers in Python.
@@ -60,7 +60,7 @@ def checked(recipe: Callable[P, R]) -> Callable[P, R]:
 
 
 def _nearest(given: Any, signature: inspect.Signature) -> str:
-    """Names the argument that an unknown one was perhaps meant for."""
+    """Suggests the argument that an unknown one was perhaps meant for."""
     for name in given:
         if name not in signature.parameters:
             close = difflib.get_close_matches(name, signature.parameters, n=1)
@@ -74,9 +74,7 @@ def _nearest(given: Any, signature: inspect.Signature) -> str:
 
 
 def _kinds(kind: Any) -> set[Any]:
-    """Returns the types that may stand for `kind`: str, list for a sequence,
-    ...
-    """
+    """Returns the types that may stand for `kind`: list for a sequence, ..."""
     origin = typing.get_origin(kind)
     if origin is Annotated:
         return _kinds(typing.get_args(kind)[0])
@@ -86,7 +84,7 @@ def _kinds(kind: Any) -> set[Any]:
 
 
 def _wrong(value: Any, kinds: set[Any]) -> str:
-    """Says which type was expected; empty where `value` is of it."""
+    """Describes the expected type; empty where `value` has it."""
     known = {name: text for name, (text, _) in _TYPES.items() if name in kinds}
     if kinds - known.keys() - {type(None)} or not known:
         return ""  # mappings, objects and choices: not ours to check
@@ -97,7 +95,7 @@ def _wrong(value: Any, kinds: set[Any]) -> str:
     return " or ".join(known.values())
 
 
-# What a parameter's type is called, and what is one.
+# The name of a parameter's type, and the types accepted for it.
 _TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: (
         "true or false",
@@ -130,7 +128,7 @@ _TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
 
 
 def _expected(value: Any, kind: Any) -> str:
-    """Says what `value` should be; empty where it is that."""
+    """Describes what `value` should be; empty where it is valid."""
     bounds = config.setting_of(kind)
     if isinstance(value, int | float) and not bounds.allows(value):
         return bounds.bounds()
@@ -141,7 +139,7 @@ def _expected(value: Any, kind: Any) -> str:
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:
-    """Returns the values of a `Literal`, wherever in `kind` it stands."""
+    """Returns the values of a `Literal` anywhere in `kind`."""
     if typing.get_origin(kind) is Literal:
         return typing.get_args(kind)
     for part in typing.get_args(kind):

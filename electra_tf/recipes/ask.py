@@ -1,4 +1,4 @@
-"""Answers to questions from one's own documents."""
+"""Answers questions from your own documents."""
 
 import dataclasses
 import time
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from electra_tf.retrieval.index import Found, Index, Terms
     from electra_tf.retrieval.kept import Kept
 
-_SECONDS = 5.0  # between words on how far the reading is
-_MOST_TOLD = 20  # files that are left out, by name
-_CHUNK = 16  # questions at a time
+_SECONDS = 5.0  # between messages about progress
+_MOST_NAMED = 20  # files left out that are named
+_CHUNK = 16  # questions in a batch
 _COLUMNS = ("question", "answers", "error")
-_AROUND = 60  # characters of the passage that are shown beside an answer
+_AROUND = 60  # characters of the passage shown beside an answer
 
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """What `ask` found.
+    """The answers that `ask` found.
 
     Attributes:
-      rows: a mapping for each question: `question`, `answers` (best first)
-        and `error`, None where there are answers; empty where they went from
-        a file to a file.
+      rows: a mapping for each question: `question`, `answers` (best first) and
+        `error`, None where there are answers; empty where an output was
+        written.
       output: the file that was written, if one was.
-      count: questions.
+      count: number of questions.
       from_file: whether the questions came from a file.
     """
 
@@ -66,7 +66,7 @@ def ask(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Answered:
-    """Answers questions from one's documents, with file and place.
+    """Answers questions from your documents, with file and place.
 
         electra-tf ask --model=QA_RUN --documents=DIR "When did she come?"
         electra-tf ask --model=QA_RUN --documents=DIR --questions=FILE.txt \\
@@ -96,27 +96,28 @@ def ask(
       model: run of finetune for question answering, or such a model of
         another format
       documents: folder of documents, or files: globs, separated by commas
-      question: what is asked; the flag's name may be left out
-      questions: text file, a question a line
+      question: the question; the flag's name may be left out
+      questions: text file with a question on each line
       output: file to write: .jsonl, .tsv or .csv
       ranker: run of finetune for ranking
-      top_k: passages to read, and answers
-      candidates: passages for the ranking model to order
-      reading_weight: of the reading in an answer's score, 0 to 1
-      language: whose word endings are left out when looking for words; none
-        for others. Chinese and Japanese need nothing here
+      top_k: number of passages to read, and of answers
+      candidates: number of passages for the ranking model to order
+      reading_weight: weight of the reading in an answer's score, 0 to 1
+      language: language whose word endings are ignored in the search; none for
+        other languages. Chinese and Japanese need nothing here
       text_field: field of JSON lines, or column of tables, with the text;
         tables without it are read whole
-      index: directory to keep the index in, or none; a directory of the
-        user's cache by default
-      overwrite: replace an output, and make the index again
-      progress: whether to tell on stderr what was read, and how far it is.
+      index: directory for the index, or none to store nothing; by default in
+        the user's cache
+      overwrite: replace an existing output, and make the index again
+      progress: whether to report on stderr what was read, and progress.
 
     Returns:
-      The answers, or the file that they are in.
+      The answers, or the file that has them.
 
     Raises:
-      UserError: no question, no documents, or models of other tasks.
+      UserError: there is no question or no document, or a model has another
+        task.
     """
     from electra_tf.prediction import files as prediction_files
     from electra_tf.prediction import resumable
@@ -152,10 +153,10 @@ def ask(
         f"{skipped}; index {kept.told}"
     )
     told = [f"left out: {line}" for line in read.left_out] + [*read.notes]
-    for line in told[:_MOST_TOLD]:
+    for line in told[:_MOST_NAMED]:
         note(line)
-    if len(told) > _MOST_TOLD:
-        note(f"left out, or reported: {len(told) - _MOST_TOLD:,} files more")
+    if len(told) > _MOST_NAMED:
+        note(f"left out, or reported: {len(told) - _MOST_NAMED:,} files more")
     if questions and output:
         about = {
             "model": model,
@@ -199,18 +200,18 @@ def load_index(
     overwrite: bool = False,
     progress: bool = False,
 ) -> "Kept":
-    """Reads the index of documents, brought up to date.
+    """Updates and reads the index of documents.
 
     Args:
       documents: a folder, or globs.
       terms: makes terms of texts.
-      text_field: of JSON lines and tables.
-      path: the directory where it is kept; "none" to keep nothing.
-      overwrite: make it again.
-      progress: whether to tell on stderr how many files are looked at.
+      text_field: the text's field in JSON lines and tables.
+      path: directory of the index; "none" stores nothing.
+      overwrite: whether to make it again.
+      progress: whether to report on stderr how many files are checked.
 
     Raises:
-      UserError: no documents, or `path` is something else.
+      UserError: there are no documents, or `path` is not an index.
     """
     from electra_tf.retrieval import kept, passages
 
@@ -242,10 +243,11 @@ def load_index(
 def load_model(
     path: str, kind: Literal["reader", "ranker"], flag: str
 ) -> "Predictor":
-    """Loads a model that was fine-tuned to read, or to rank passages.
+    """Loads a model that was fine-tuned to read or to rank passages.
 
     Raises:
-      UserError: not there, or of another task, found before it is loaded.
+      UserError: the model is missing, or has another task; checked before it is
+        loaded.
     """
     from electra_tf.prediction import predictor
     from electra_tf.tasks.qa.task import QuestionAnswering
@@ -267,14 +269,14 @@ def load_model(
 
 @dataclasses.dataclass(frozen=True)
 class Asker:
-    """Answers questions.
+    """Answers questions from an index.
 
     Attributes:
-      index: of the documents.
-      reader: finds answers in passages.
-      ranker: orders passages, or None for BM25's order.
-      top_k: passages that are read.
-      candidates: passages that are ordered by the ranker.
+      index: index of the documents.
+      reader: model that finds answers in passages.
+      ranker: model that orders passages, or None for BM25's order.
+      top_k: number of passages to read.
+      candidates: number of passages for the ranker.
       reading_weight: see `retrieval.index.combined`.
     """
 
@@ -291,8 +293,8 @@ class Asker:
         """Makes a row for each question.
 
         Args:
-          questions: any; what is wrong with one is in its row.
-          number: unused; `resumable.Answer` has it.
+          questions: the questions; an error of one is in its row.
+          number: not used; part of `resumable.Answer`.
 
         Returns:
           `question`, `answers` (best first; see `ask`) and `error`, None
@@ -312,7 +314,7 @@ class Asker:
                 row["error"] = self._without_words(row["question"])
                 continue
             asked.append((row, found))
-        # All at once: what is alike in length is read together.
+        # All in one call, so that batches have similar lengths.
         read = iter(
             self.reader.predict(
                 {"question": row["question"], "context": one.passage.text}
@@ -337,7 +339,7 @@ class Asker:
         return said
 
     def passages(self, question: str) -> "list[Found]":
-        """Finds the passages that are read, best first."""
+        """Finds the passages to read, best first."""
         if self.ranker is None:
             return self.index.search(question, self.top_k)
         found = self.index.search(question, max(self.candidates, self.top_k))
@@ -384,7 +386,7 @@ class Asker:
 
 
 def _check_questions(asked: Sequence[str], path: str | None) -> None:
-    """Refuses what is no question, and what is no file of questions."""
+    """Refuses empty questions, and a missing file of questions."""
     from electra_tf.prediction import files as prediction_files
 
     if bool(asked) == bool(path):
@@ -402,7 +404,7 @@ def _check_questions(asked: Sequence[str], path: str | None) -> None:
 
 
 def _shown(row: lines.Row) -> list[str]:
-    """Returns a question's answers, with the words around them."""
+    """Formats a question's answers, with the words around them."""
     shown = [row["question"]]
     if row["error"]:
         shown.append(f"  {row['error']}")

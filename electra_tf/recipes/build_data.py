@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class BuiltData:
-    """A data directory that was built; as text, what the command prints.
+    """A data directory that was built; its `str()` is what the command prints.
 
     Attributes:
       path: the directory.
-      manifest: what stands in its `manifest.json`: counts, repairs, settings.
-      seconds: how long it took.
+      manifest: content of its `manifest.json`: counts, repairs, settings.
+      seconds: duration of the build.
     """
 
     path: str
@@ -99,7 +99,7 @@ def build_data(
 
     Args:
       input: Text files, tables or archives: globs, separated by commas.
-      vocab: The vocabulary, one token a line.
+      vocab: The vocabulary, one token per line.
       output: The directory to make.
       max_seq_length: The longest example, in tokens.
       num_workers: Processes; by default all cores, up to 8.
@@ -108,7 +108,7 @@ def build_data(
       blank_lines_separate_documents: A blank line ends a document; else each
         file is one.
       validation_fraction: Share of documents held out.
-      seed: Of all random choices.
+      seed: Seed of all random choices.
       num_shards: Files to write; by default by size.
       text_field: Field of JSON records, or column of tables, with the text.
       stop_words: Words to remove: files, one a line, or english, chinese (this
@@ -117,22 +117,22 @@ def build_data(
       min_line_length: Leave out shorter lines (characters).
       repair_unicode: Mend mojibake with ftfy.
       legacy: Make the original's examples exactly.
-      word_segmenter: Tells where words begin in Chinese text, for whole-word
+      word_segmenter: Finds where words begin in Chinese text, for whole-word
         and span masking: jieba.
       strict: Stop at the first bad byte, naming its line.
       overwrite: Replace a finished build in --output.
       runner: processes of this machine, or Apache Beam (the extra 'beam')
       beam_args: Beam's own flags in one string, as '--runner=FlinkRunner
         --flink_master=host:8081'; without, Beam too runs on this machine
-      progress: Tell on stderr how far it is.
+      progress: Report progress on stderr.
 
     Returns:
       The directory, its manifest, and the time it took.
 
     Raises:
-      UserError: no input; settings that exclude each other; unreadable or
-        unwritable files; a finished build in the way; with `strict`, the
-        first flaw in the text.
+      UserError: there is no input; settings exclude each other; files are
+        unreadable or cannot be written; the output has a finished build; or,
+        with `strict`, the text has a flaw.
       KeyboardInterrupt: Ctrl-C or SIGTERM came.
     """
     from electra_tf.data import builder

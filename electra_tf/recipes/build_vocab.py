@@ -11,23 +11,23 @@ from electra_tf.config import Setting
 from electra_tf.recipes.arguments import checked
 from electra_tf.recipes.interrupts import sigterm_interrupts
 
-# Lines that are looked at for scripts that stripping accents harms.
+# Lines that are checked for scripts that stripping accents harms.
 _SAMPLED_LINES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
 class BuiltVocab:
-    """A vocabulary that was trained; as text, what the command prints.
+    """A vocabulary that was trained; its `str()` is what the command prints.
 
     Attributes:
       path: the file.
-      size: how many tokens it has, specials included.
-      asked_size: how many there should be at most.
-      min_frequency: how often each piece was seen at least.
-      words: how many words the text has.
-      different_words: how many of them are different.
+      size: number of tokens, special ones included.
+      asked_size: largest number of tokens that was asked for.
+      min_frequency: lowest number of occurrences of each piece.
+      words: number of words in the text.
+      different_words: number of distinct words.
       unknown_share: the share of the words that are [UNK], 0 to 1.
-      warnings: what of the text does not become what one would think.
+      warnings: ways in which the text may be tokenized unexpectedly.
     """
 
     path: str
@@ -79,10 +79,10 @@ def build_vocab(
     with the same --lower_case and --strip_accents.
 
     Args:
-      input: text files: paths or globs, separated by commas; and all else
-        that build-data reads
+      input: text files, or other inputs of build-data: paths or globs,
+        separated by commas
       output: the vocabulary file
-      vocab_size: how many tokens, specials included
+      vocab_size: number of tokens, special ones included
       lower_case: lower-case text
       strip_accents: drop accents; as --lower_case unless given
       min_frequency: leave out characters and pieces seen less often
@@ -91,14 +91,14 @@ def build_vocab(
       runner: processes of this machine, or Apache Beam (the extra 'beam')
       beam_args: Beam's own flags in one string, as '--runner=FlinkRunner
         --flink_master=host:8081'; without, Beam too runs on this machine
-      progress: tell on a terminal how much was read
+      progress: report progress on a terminal
 
     Returns:
-      The file, and what it makes of the text.
+      The file, and how it tokenizes the text.
 
     Raises:
-      UserError: no such file, no text in it, or more different characters
-        than `vocab_size` holds; nothing is written then.
+      UserError: a file is missing or has no text, or the text has more distinct
+        characters than `vocab_size`; nothing is written then.
     """
     from electra_tf import files
     from electra_tf.errors import UserError
@@ -167,7 +167,7 @@ def build_vocab(
 
 
 def _sampled(lines: Iterable[str], sample: list[str]) -> Iterator[str]:
-    """Passes lines on; puts some of them, the first too, into `sample`."""
+    """Yields lines, and adds some of them, including the first, to `sample`."""
     every = 1
     for number, line in enumerate(lines):
         if number % every == 0:
@@ -179,7 +179,7 @@ def _sampled(lines: Iterable[str], sample: list[str]) -> Iterator[str]:
 
 
 def _with_progress(lines: Iterable[str]) -> Iterator[str]:
-    """Passes lines on; tells a terminal how much was read."""
+    """Yields lines, and reports on a terminal how much was read."""
     read, shown = 0, time.monotonic()
     for line in lines:
         yield line

@@ -1,4 +1,4 @@
-"""`client`: answers of a server for a file or a few texts; no TensorFlow."""
+"""Asks a server about a file or a few texts, without TensorFlow."""
 
 import contextlib
 import itertools
@@ -41,18 +41,18 @@ def client(
     Args:
       url: address of the server: http://, https:// or grpc://
       model: its name on the server; not needed if there is only one
-      version: of the model; the newest if not given
-      label: of a version, such as stable, instead of its number
-      signature: what to ask for: embed, say; the model's main one if not
+      version: version of the model; the newest if not given
+      label: label of a version, such as stable, instead of its number
+      signature: signature to call, such as embed; the model's main one if not
         given
       text: a text
       input: file with a row of JSON in each line
-      output: write the answers here, not to the screen
+      output: file for the answers, in place of the screen
       batch_size: rows in a request
       timeout: seconds to wait for an answer
 
     Raises:
-      UserError: a line of the file is no JSON, or the server refused or could
+      UserError: a line of the file is not JSON, or the server refused or could
         not be reached.
     """
     from electra_tf.serving.client import Client, encoded
@@ -79,7 +79,7 @@ def client(
 
 
 def _rows(path: str) -> Iterator[Any]:
-    """Reads the rows of a file of JSON lines; a line that is none is named."""
+    """Reads the rows of a file of JSON lines; an error names the line."""
     with open(path, "rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():

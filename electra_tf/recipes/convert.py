@@ -1,4 +1,4 @@
-"""A checkpoint from one format to another."""
+"""Converts a checkpoint from one format to another."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Literal
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 Format = Literal["huggingface", "tf1", "keras_hub", "electra_tf"]
 
-# Formats that hold one network; of two they make two directories.
+# Formats with a single network: two networks need two directories.
 _SINGLE = ("huggingface", "keras_hub")
 
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What `convert` wrote.
+    """The result of `convert`.
 
     Attributes:
       output: the directory.
-      format: of what is in it.
-      report: what of the source was taken, left over and assumed.
-      lost: sentences: what the format cannot hold.
-      slots_lost: whether the source had an optimizer's state and the format
-        has no place for it.
+      format: its format.
+      report: what was taken from the source, left over and assumed.
+      lost: what the format cannot store, as sentences.
+      slots_lost: whether the source had an optimizer's state that the format
+        cannot store.
     """
 
     output: str
@@ -65,17 +65,17 @@ def convert(
     original ELECTRA (a prefix, its .index file or its directory), or a handle
     (hf://org/name, kaggle://owner/model/framework/variation).
 
-    TF1 checkpoints hold nothing but their sizes. What else there is comes from
-    a config.json beside them or from --set, as in --set=model.num_heads=4; what
-    is taken by default is printed.
+    TF1 checkpoints only have the sizes of their weights. The other settings
+    come from a config.json beside them or from --set, as in
+    --set=model.num_heads=4; defaults that are used are printed.
 
     Args:
       source: checkpoint to convert
       to: format to write: huggingface, tf1, keras_hub or electra_tf
       output: directory to write
-      part: which network; if not given, both, but of huggingface and
-        keras_hub, which hold one, the discriminator
-      vocab: vocabulary, where there is none
+      part: the network to convert; if not given, both, or for huggingface and
+        keras_hub, which have only one, the discriminator
+      vocab: vocabulary, where the source has none
       lower_case: whether the tokenizer lower-cases, where the source does not
         say
       overrides: setting of the source, section.key=value
@@ -88,7 +88,8 @@ def convert(
       What was written, and what was not carried over.
 
     Raises:
-      UserError: no such checkpoint, damaged, or not for this format.
+      UserError: the checkpoint is missing or damaged, or cannot be converted to
+        this format.
     """
     from electra_tf import files
     from electra_tf.hub import checkpoint as checkpoints

@@ -1,4 +1,4 @@
-"""The whole road, small, on the text that ships."""
+"""Runs the whole pipeline at a small scale, on the text that ships."""
 
 import os
 import random
@@ -34,18 +34,18 @@ def demo(
         electra-tf demo --output=demo_run
 
     Trains a vocabulary, builds examples, pre-trains the `tiny` size, measures
-    it on held-out text beside its baselines, and marks replaced words in
-    sentences it has not seen. Each step is a command, which is printed before
-    it runs. Started again it resumes where it was.
+    it on held-out text beside its baselines, and marks replaced words in unseen
+    sentences. Each step is a command, which is printed before it runs. Started
+    again it resumes.
 
     Args:
-      output: the folder for everything
+      output: the folder for all outputs
       num_train_steps: length of the training, in updates of 16 examples
-      vocab_size: tokens
-      num_sentences: sentences shown
+      vocab_size: number of tokens
+      num_sentences: number of sentences to show
 
     Raises:
-      UserError: as the steps do.
+      UserError: a step fails.
     """
     from electra_tf.data import manifest
     from electra_tf.recipes.build_data import build_data
@@ -79,7 +79,7 @@ def demo(
 
 
 def _run(recipe: Callable[..., R], **arguments: Any) -> R:
-    """Runs a recipe between its command line and what that prints."""
+    """Prints a recipe's command line, runs it and prints its result."""
     name = recipe.__name__.replace("_", "-")
     words = [f"--{key}={value}" for key, value in arguments.items()]
     print(f"\n$ electra-tf {name} {' '.join(words)}", flush=True)
@@ -91,7 +91,7 @@ def _run(recipe: Callable[..., R], **arguments: Any) -> R:
 
 
 def _settings(num_train_steps: int) -> str:
-    """configs/pretrain/tiny.yaml, shortened to the demo's length."""
+    """Returns configs/pretrain/tiny.yaml, shortened to the demo's length."""
     import dataclasses
 
     import yaml
@@ -106,7 +106,7 @@ def _settings(num_train_steps: int) -> str:
         local_start=True,
     )
     model = dataclasses.asdict(shape)
-    del model["vocab_size"]  # the data says it
+    del model["vocab_size"]  # follows from the data
     every = max(1, num_train_steps // 4)
     settings = {
         "model": model,
@@ -130,7 +130,7 @@ def _settings(num_train_steps: int) -> str:
 
 
 def _comparison(metrics: dict[str, float]) -> str:
-    """Returns each network beside what needs no learning."""
+    """Returns each network's metrics beside baselines without learning."""
     rows = [
         (
             "generator: loss per masked token (nats)",
@@ -167,8 +167,8 @@ def _sentences(model: str, data: str, count: int, seed: int = 1) -> str:
     Args:
       model: run or model directory.
       data: directory of examples with a validation split.
-      count: how many sentences.
-      seed: chooses sentences, words and replacements.
+      count: number of sentences.
+      seed: seed of the choice of sentences, words and replacements.
     """
     import numpy as np
 
@@ -235,7 +235,7 @@ def _held_out_sentences(data: str, tokenizer: "Tokenizer") -> list[list[str]]:
                     if inside and _SHORTEST <= len(sentence) <= _LONGEST:
                         sentences.append([*sentence, word])
                     sentence, inside = [], True
-                elif word == "":  # a special token: a sentence may be cut
+                elif word == "":  # special: the sentence may be incomplete
                     sentence, inside = [], False
                 else:
                     sentence.append(word)
@@ -243,7 +243,7 @@ def _held_out_sentences(data: str, tokenizer: "Tokenizer") -> list[list[str]]:
 
 
 def _words(ids: "np.ndarray", tokenizer: "Tokenizer") -> list[str]:
-    """Returns the words that pieces make up; '' for a special token."""
+    """Joins pieces to words; '' for a special token."""
     special = set(tokenizer.vocab.special_ids)
     words: list[str] = []
     for i in ids:
@@ -260,7 +260,7 @@ def _words(ids: "np.ndarray", tokenizer: "Tokenizer") -> list[str]:
 def _word_scores(
     discriminator: "Discriminator", tokenizer: "Tokenizer", words: list[str]
 ) -> list[float]:
-    """P(replaced) of each word: the highest among its pieces."""
+    """Returns P(replaced) of each word: the highest among its pieces."""
     import numpy as np
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Texts as vectors, for each row of a file."""
+"""Embeds the texts in a file as vectors."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -56,33 +56,33 @@ def embed(
         directory, checkpoint of another format or handle
       input: file with texts
       output: file to write
-      column: of the input, with the text
-      pooling: mean over a text's tokens, or the first one's state
-      normalize: vectors of length 1
-      max_seq_length: tokens of a text that are read; what the model can by
-        default
-      vocab: vocabulary, if none is beside the model
-      format: of the input, where what it holds does not tell
-      columns: names of the input's columns, divided by commas, where its first
-        line does not tell them
-      delimiter: between the columns of CSV, where the first rows do not tell
-      keep: columns of the input to repeat, divided by commas; all by default
-      batch_size: rows at once
-      overwrite: replace an output that is there
+      column: column of the input with the text
+      pooling: mean over a text's tokens, or the first token's state
+      normalize: normalize vectors to length 1
+      max_seq_length: tokens of a text that are read; by default as many as the
+        model can
+      vocab: vocabulary, if the model has none
+      format: format of the input; detected by default
+      columns: names of the input's columns, separated by commas, where it has
+        no header
+      delimiter: delimiter of CSV; detected by default
+      keep: columns of the input to repeat, separated by commas; all by default
+      batch_size: rows in a batch
+      overwrite: replace an existing output
       runner: this process, or Apache Beam
       beam_args: Beam's own flags in one string; without, Beam runs on this
         machine
-      num_workers: processes of Beam on this machine, where no --beam_args say
-        otherwise; each computes on one core
+      num_workers: Beam's processes on this machine, unless --beam_args say
+        otherwise; each uses one core
       rows_per_shard: rows of an output file of --runner=beam; rounded up to
         whole groups of 1,024
-      progress: whether to tell on stderr how far it is.
+      progress: whether to report progress on stderr.
 
     Returns:
-      How many rows were written, and how many of them have an error.
+      The number of rows written, and of those with an error.
 
     Raises:
-      UserError: no such model or input, or an output that is there.
+      UserError: the model or the input is missing, or the output exists.
     """
     from electra_tf import files
     from electra_tf.prediction import files as prediction_files

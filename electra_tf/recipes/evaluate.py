@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found.
+    """The result of `evaluate`.
 
     Attributes:
       metrics: split -> metric -> value.
@@ -72,46 +72,46 @@ def evaluate(
 
         electra-tf evaluate --model=RUN --data=DATA
 
-    Reads the splits that the task validates on, or --split. With --predictions
-    it writes what was predicted too, and the files that a leaderboard takes.
+    Reads the task's validation splits, or --split. With --predictions it also
+    writes the predictions, and the files that a leaderboard takes.
 
-    With --runner=beam Apache Beam's workers answer (the extra 'beam'), each
+    With --runner=beam Apache Beam's workers predict (the extra 'beam'), each
     with the model loaded once; this process reads the data too, and scores the
-    answers. What is done stands in <output>.partial meanwhile, and is not done
-    again where the same command is started again.
+    predictions. Finished parts are stored in <output>.partial, and reused when
+    the same command is started again.
 
     Args:
       model: run of finetune, model directory, or a fine-tuned model of another
         format
-      data: directory or file with the task's data; some tasks know where
-        theirs is
+      data: directory or file with the task's data; some tasks have a default
       task: another task with the same head, as glue/ax for a model of
         glue/mnli
-      split: train, validation, test or what the task has; those for validation
-        if not given
-      overrides: options.key=value, over those of the fine-tuning
-      options: keys of the task's options, over those of the fine-tuning.
-      batch_size: rows at once
-      engine: what runs the network, as of predict
-      int8: multiply in 8 bits, as predict does with this flag
-      output: write the metrics here as JSON too
+      split: train, validation, test or another split of the task; the
+        validation splits if not given
+      overrides: options.key=value, which override those of the fine-tuning
+      options: keys of the task's options, which override those of the
+        fine-tuning.
+      batch_size: rows in a batch
+      engine: engine of the network, as in predict
+      int8: multiply in 8 bits, as in predict
+      output: JSON file for the metrics
       predictions: directory for the predictions of each split
-      strategy: what it runs under; the workers of multi_worker are what the
-        environment variable TF_CONFIG says
+      strategy: distribution strategy; the environment variable TF_CONFIG lists
+        the workers of multi_worker
       join_seconds: how long to wait for the other workers at the start
       runner: this process, or Apache Beam
       beam_args: Beam's own flags in one string; without, Beam runs on this
         machine
-      num_workers: processes of Beam on this machine, where no --beam_args say
-        otherwise; each computes on one core
+      num_workers: Beam's processes on this machine, unless --beam_args say
+        otherwise; each uses one core
       rows_per_shard: examples that are resumed together, with --runner=beam
-      progress: whether to tell on stderr how far Beam is
+      progress: whether to report Beam's progress on stderr
 
     Returns:
       The metrics of each split.
 
     Raises:
-      UserError: no such model, data or split, or options that do not fit.
+      UserError: the model, data or split is missing, or the options do not fit.
     """
     from electra_tf import files
     from electra_tf.prediction import files as prediction_files
@@ -175,7 +175,9 @@ def _on_beam(
     output: str,
     how: spread.Spread,
 ) -> "Callable[[str, Sequence[Any]], list[Prediction]]":
-    """Returns what answers a split on Beam, by its name and its examples."""
+    """Returns a function that predicts a split on Beam, by name and
+    examples.
+    """
     from electra_tf.prediction import held, row_answers, split_answers
 
     home = "electra_tf.prediction.split_answers"
@@ -203,7 +205,7 @@ def _on_beam(
 def settings_class(
     model: str | None = None, task: str | None = None, **others: Any
 ) -> type:
-    """Returns the settings that --set fills: the options of the task."""
+    """Returns the settings class of --set: the options of the task."""
     del others
     about = task_of_model.stored(model) if model else None
     return task_of_model.settings_class(task or (about or {}).get("task"))
@@ -217,7 +219,7 @@ def check_settings(
 ) -> None:
     """Raises a `UserError` for wrong options, without TensorFlow.
 
-    Of a model that has to be loaded to know its task nothing is checked yet.
+    Nothing is checked for a model that must be loaded to find its task.
     """
     del others
     about = task_of_model.stored(model)

@@ -1,4 +1,4 @@
-"""Held-out metrics of a pre-training run."""
+"""Evaluates a pre-training run on held-out data."""
 
 import dataclasses
 import typing
@@ -36,7 +36,7 @@ class PretrainingMetrics:
     output: str | None = None
 
     def __str__(self) -> str:
-        """Returns the metrics, one a line."""
+        """Returns the metrics, one on each line."""
         width = max(map(len, self.metrics))
         return "\n".join(
             f"{name:<{width}}  {value:10.4f}"
@@ -49,7 +49,7 @@ def settings_class(
     overrides: configs.Overrides = (),
     **_: Any,
 ) -> type | None:
-    """Returns what `overrides` change, and checks them over the run's own."""
+    """Returns the settings class, and checks `overrides` with the run's own."""
     if model is None or not overrides:
         return PretrainSettings
     _settings(model, overrides)
@@ -84,24 +84,24 @@ def evaluate_pretraining(
       model: run or model directory
       data: directory made by build-data with --validation_fraction; or, with
         --split=train, a glob of the original's TFRecords
-      batch_size: examples at once
-      skip_corrupt: leave damaged records out instead of stopping
+      batch_size: examples in a batch
+      skip_corrupt: skip damaged records instead of stopping
       overrides: section.key=value over the run's settings, as
         objective.temperature=1
-      split: which examples; train takes those that it was trained on, for
-        data that holds none out
-      max_batches: how many batches at most; all if not given
-      vocab: vocabulary of the original's TFRecords, which name none
-      output: write the metrics here as JSON too
+      split: the examples to evaluate on; train takes the training examples, for
+        data without held-out ones
+      max_batches: most batches to evaluate; all if not given
+      vocab: vocabulary of the original's TFRecords, which do not name one
+      output: JSON file for the metrics
       strategy: one_device or multi_worker; the workers of multi_worker are
-        what the environment variable TF_CONFIG says
+        listed in the environment variable TF_CONFIG
       join_seconds: how long to wait for the other workers at the start
 
     Returns:
       The metrics on the whole split, or on its first batches.
 
     Raises:
-      UserError: no such run or data, or data of another vocabulary.
+      UserError: the run or data is missing, or the data has another vocabulary.
     """
     import json
 
@@ -129,7 +129,7 @@ def evaluate_pretraining(
             folder = weights_folder = directory.find(loading.locate(model))
         settings, fingerprint = _settings(folder, overrides)
         if split == "validation":
-            manifest.load_manifest(data)  # no others hold examples out
+            manifest.load_manifest(data)  # only such data has held-out examples
         examples = PretrainingData.open(data, vocab, skip_corrupt)
         if fingerprint != examples.vocab.fingerprint():
             raise UserError(
@@ -177,14 +177,14 @@ def evaluate_pretraining(
 def _settings(
     model: str, overrides: configs.Overrides
 ) -> tuple[PretrainSettings, str]:
-    """Returns the run's settings with changes, and its vocabulary's
+    """Returns the run's settings with changes, and the vocabulary's
     fingerprint.
     """
     record, where = read_record(model)
     settings = configs.resolve(
         PretrainSettings, recorded(record, where), overrides
     )
-    # The run's device may have had a kernel that this one has not.
+    # The run's device may have had a kernel that this one lacks.
     train = dataclasses.replace(settings.train, attention="composed")
     settings = dataclasses.replace(settings, train=train)
     return settings, record["vocab_fingerprint"]
@@ -200,12 +200,12 @@ def load_weights(
     The objective's own layers, which only training needs, may be missing.
 
     Args:
-      pretrainer: built.
+      pretrainer: a built pre-trainer.
       weights: name on disk -> array.
       source: the file, for messages.
 
     Raises:
-      UserError: a missing name, or another shape. The model is unchanged
+      UserError: a name is missing, or a shape differs. The model is unchanged
         then.
     """
     from electra_tf.hub import directory

@@ -1,4 +1,4 @@
-"""`export`: a model as a SavedModel that takes texts, as ONNX, as .tflite."""
+"""Exports a model as a SavedModel that takes texts, as ONNX, or as .tflite."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """A version of a model that was written.
+    """An exported version of a model.
 
     Attributes:
       path: its directory, `output/version`.
@@ -49,12 +49,12 @@ class Exported:
 
 @dataclasses.dataclass(frozen=True)
 class ExportedOnnx:
-    """A directory for ONNX Runtime that was written.
+    """An exported directory for ONNX Runtime.
 
     Attributes:
       path: the directory, with `model.onnx` and the tokenizer's files.
-      outputs: their names, and their shapes.
-      difference: the largest between an output and the model's own, on
+      outputs: name -> shape.
+      difference: largest difference between an output and the model's own, on
         sample texts.
     """
 
@@ -78,15 +78,15 @@ class ExportedOnnx:
 
 @dataclasses.dataclass(frozen=True)
 class ExportedTflite:
-    """A file for LiteRT that was written.
+    """An exported file for LiteRT.
 
     Attributes:
       path: the file.
       description: the content of the electra_tf.json in it.
-      difference: the largest between an output and the model's own, on
+      difference: largest difference between an output and the model's own, on
         sample texts.
-      metrics: of the model and of the file on `data`, "float32" and "int8" ->
-        split -> metric -> value; empty where none was given.
+      metrics: metrics of the model and of the file on `data`: "float32" and
+        "int8" -> split -> metric -> value; empty without data.
     """
 
     path: str
@@ -138,9 +138,9 @@ def export(
 
         electra-tf export --model=RUN --output=DIR
 
-    Writes DIR/1, or the next number if there are some already: text in,
-    answers out, with the tokenizer inside. The directory's name is the
-    model's. A server that watches DIR never sees a version that is not whole.
+    Writes DIR/1, or the next number if versions exist: text in, predictions
+    out, with the tokenizer inside. The directory's name is the model's. A
+    server that watches DIR never sees an incomplete version.
 
     A fine-tuned model answers as its task does; a pre-trained discriminator
     says for each token of a text whether it was replaced, a generator fills
@@ -160,37 +160,37 @@ def export(
     lengths in it. It is compared with the model before it is written.
 
     Args:
-      model: run of finetune or pretrain, model directory, or a model of
-        another format
+      model: run of finetune or pretrain, model directory, or a model of another
+        format
       output: directory for the model's versions
       version: number of this version; the next one if not given
-      signatures: names, divided by commas; all by default
-      part: of a pre-trained model: discriminator, if there is one, or
-        generator
-      task: answer as this task, if its head is the same
-      overrides: options.key=value, over those of the fine-tuning
-      float16: keep the weights in half the bytes; outputs differ by 3 % at
+      signatures: names of signatures, separated by commas; all by default
+      part: part of a pre-trained model: discriminator or generator; by default
+        the discriminator, if there is one
+      task: predict for this task, if its head is the same
+      overrides: options.key=value, which override those of the fine-tuning
+      float16: store the weights in half the bytes; outputs differ by 3 % at
         most, usually by much less
       optimize: freeze the weights into the graph, which runs faster on a CPU;
         outputs differ by 1e-5 at most
-      litert: add the encoder for LiteRT, with which serve answers sooner
-        (pip install 'electra-tf[litert]' there); its answers differ by 1e-4 at
-        most, but for --int8
-      int8: of .tflite files and --litert: keep large matrices in 8 bits and
+      litert: add the encoder for LiteRT, with which serve is faster (pip
+        install 'electra-tf[litert]' there); outputs differ by 1e-4 at most,
+        without --int8
+      int8: for .tflite files and --litert: store large matrices in 8 bits and
         multiply in 8 bits, which is a quarter of the size and several times as
         fast; outputs differ a little
-      data: with --int8: the task's data, with labels; metrics of float32 and
-        int8 on its validation split are printed
-      explain: let a classifier or regressor of texts say what each token adds
-        to its answer (signature explain); the page of serve draws it
-      format: what is written: a SavedModel, model.onnx or one .tflite file
+      data: with --int8: the task's data, with labels; prints metrics of float32
+        and int8 on its validation split
+      explain: add a signature explain to a classifier or regressor of texts,
+        which returns what each token contributes; the page of serve shows it
+      format: format to write: a SavedModel, model.onnx or one .tflite file
 
     Returns:
-      What was written.
+      The exported model.
 
     Raises:
-      UserError: no such model, nothing that it could answer, a version that
-        is there already, or answers that are not the model's own.
+      UserError: the model is missing or has nothing to predict, the version
+        exists already, or the export's outputs differ from the model's.
     """
     from electra_tf.exporting import writer
 
@@ -217,7 +217,7 @@ def export(
         raise UserError(
             "--int8: is for --litert and --format=tflite; give one of them"
         )
-    writer.model_name(output)  # told before the model is read
+    writer.model_name(output)  # fails before the model is read
     written = writer.export(
         _open(model, part, task, overrides),
         output,
@@ -239,11 +239,11 @@ def _to_onnx(
     overrides: config.Overrides,
     others: Mapping[str, Any],
 ) -> ExportedOnnx:
-    """Exports to ONNX; `others` are the flags that are of SavedModels."""
+    """Exports to ONNX; `others` are flags for SavedModels only."""
     from electra_tf.exporting import onnx_files, onnx_graph
 
     _refuse(others, "onnx")
-    for name in ("onnx", "onnxruntime"):  # told before the model is read
+    for name in ("onnx", "onnxruntime"):  # fails before the model is read
         onnx_graph.package(name)
     written = onnx_files.write(
         _open(model, part, task, overrides, headless=True), output, signatures
@@ -262,7 +262,7 @@ def _to_tflite(
     data: str | None,
     others: Mapping[str, Any],
 ) -> ExportedTflite:
-    """Exports to LiteRT; `others` are the flags that are of SavedModels."""
+    """Exports to LiteRT; `others` are flags for SavedModels only."""
     from electra_tf import litert as runtime
     from electra_tf.exporting import tflite
     from electra_tf.prediction import predictor
@@ -271,7 +271,7 @@ def _to_tflite(
     if data is not None:
         if not int8:
             raise UserError("--data: is of --int8; float32 is the model's own")
-        runtime.interpreter_class()  # told before the model is read
+        runtime.interpreter_class()  # fails before the model is read
     opened = _open(model, part, task, overrides, headless=True)
     metrics: dict[str, dict[str, dict[str, float]]] = {}
     if data is not None and opened.predictor is None:
@@ -293,7 +293,7 @@ def _to_tflite(
 
 
 def _refuse(flags: Mapping[str, Any], format: str) -> None:
-    """Refuses flags that are not of a format."""
+    """Refuses flags that do not belong to a format."""
     for flag, value in flags.items():
         if value:
             raise UserError(
@@ -308,7 +308,7 @@ def _open(
     overrides: config.Overrides,
     headless: bool = False,
 ) -> "Servable":
-    """Opens the model as what the arguments say."""
+    """Opens the model as the arguments say."""
     from electra_tf.exporting import servable
     from electra_tf.hub import loading
     from electra_tf.prediction import predictor

@@ -12,20 +12,20 @@ from electra_tf.recipes.arguments import checked
 if TYPE_CHECKING:
     from electra_tf.generation.filling import Candidate, Filler
 
-_CHUNK = 256  # lines at a time
+_CHUNK = 256  # lines in a batch
 _COLUMNS = ("text", "filled", "log_prob", "blanks", "error")
 
 
 @dataclasses.dataclass(frozen=True)
 class Filled:
-    """What `fill` found.
+    """The result of `fill`.
 
     Attributes:
-      rows: a mapping for each text: `text`, `filled` (None where it could not
-        be), `log_prob`, `blanks` (the candidates of each) and `error`; empty
-        where they went from a file to a file.
+      rows: a mapping for each text: `text`, `filled` (None in case of an
+        error), `log_prob`, `blanks` (the candidates of each) and `error`; empty
+        where an output was written.
       output: the file that was written, if one was.
-      count: texts.
+      count: number of texts.
       from_file: whether the texts came from a file.
     """
 
@@ -61,32 +61,32 @@ def fill(
         electra-tf fill --model=RUN --text="The old man sat by the [MASK]."
         electra-tf fill --model=RUN --input=TEXT.txt --output=FILLED.jsonl
 
-    The generator predicts them from everything around the blank, or from what
-    is nearest in a text that is longer than it reads at once. Several blanks
-    are filled each by itself, or together with --joint, by mask-predict.
+    The generator predicts them from everything around the blank, or from the
+    nearest part of a text that is longer than it reads at once. Several blanks
+    are filled independently, or jointly with --joint, by mask-predict.
 
-    With --input each line is filled; one without [MASK] stays as it is. A row
-    of the output has the text, the filled text and the candidates of each
-    blank. Interrupted and started again with the same arguments, it resumes.
+    With --input each line is filled; one without [MASK] is unchanged. A row of
+    the output has the text, the filled text and the candidates of each blank.
+    Interrupted and started again with the same arguments, it resumes.
 
     Args:
       model: run of pretrain, model directory, checkpoint of another format or
         handle
       text: a text with [MASK] in it
-      input: texts, one a line; .gz too
+      input: texts, one on each line; .gz too
       output: file to write: .jsonl, .tsv or .csv
-      top_k: candidates a blank
-      joint: fill several blanks together
+      top_k: number of candidates for each blank
+      joint: fill several blanks jointly
       max_seq_length: tokens read at once; those of the pre-training by default
-      vocab: vocabulary, if none is beside the model
-      overwrite: replace an output that is there
-      progress: whether to tell on stderr how far a file is.
+      vocab: vocabulary, if the model has none
+      overwrite: replace an existing output
+      progress: whether to report progress on stderr.
 
     Returns:
-      The filled texts, or the file that they are in.
+      The filled texts, or the file that has them.
 
     Raises:
-      UserError: no text or no such file, no such model, or a text that
+      UserError: there is no text, the file or the model is missing, or a text
         cannot be filled.
     """
     from electra_tf.generation import filling
@@ -143,7 +143,7 @@ def fill(
 def _rows(
     filler: "Filler", texts: Iterable[str], top_k: int, joint: bool
 ) -> list[dict[str, Any]]:
-    """Returns a row for each text: one without a blank stays as it is."""
+    """Returns a row for each text; one without a blank is unchanged."""
     from electra_tf.generation import filling
 
     rows: list[dict[str, Any]] = [
@@ -151,7 +151,7 @@ def _rows(
         for t in texts
     ]
     asked = [row for row in rows if filling.BLANK in row["text"]]
-    # Joint ones one by one: one that is too long is no other's error.
+    # Joint ones one by one, so that an error of one does not affect others.
     size = 1 if joint else max(1, len(asked))
     for start in range(0, len(asked), size):
         some = asked[start : start + size]

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class FineTuned:
-    """What `finetune` leaves.
+    """The result of `finetune`.
 
     Attributes:
       output: the run directory.
       model: the directory of the best trial's model.
       finished: whether all trials are done; False where a signal stopped it:
         the same call resumes it.
-      metrics: split -> metric -> value, of the best trial.
+      metrics: metrics of the best trial, split -> metric -> value.
       report: the content of report.json.
     """
 
@@ -74,9 +74,9 @@ def finetune(
 
     The model is a checkpoint of any format: a model directory or run of ours, a
     Hugging Face directory, a KerasHub preset, a TF1 checkpoint, hf:// or
-    kaggle://. It gets a new head, unless it is fine-tuned already and its head
-    is the same. Without --model, or with --random_weights, training starts from
-    random weights.
+    kaggle://. It gets a new head, unless it is already fine-tuned with the same
+    head. Without --model, or with --random_weights, training starts from random
+    weights.
 
     Tasks: glue/NAME, classification, regression, squad, xquad, mrqa,
     chinese_qa, tagging, ranking, multitask, or FILE.py:CLASS for one of your
@@ -89,37 +89,37 @@ def finetune(
       output: the run directory
       config: settings: task, options, train, model; a YAML file (in Python a
         settings object or nested dicts too)
-      overrides: section.key=value, over the file's
-      task: the task, over the file's
+      overrides: section.key=value, which override the file's
+      task: the task, which overrides the file's
       model: checkpoint to start from
-      data: directory or file with the task's data; some tasks know where
-        theirs is
-      num_trials: trials, with seeds one after another; 1 if the file says
-        nothing
-      folds: cross-validation, in place of trials: so many parts of the
-        examples are held out in turn, and the report has mean and standard
-        deviation over them
-      options: keys of the section `options`, over `config`'s.
-      train: keys of the section `train`, over `config`'s.
-      random_weights: take the shape and the vocabulary of --model alone
-      new_head: initialise the head anew though the model has one that fits
+      data: directory or file with the task's data; some tasks have a default
+      num_trials: number of trials, with consecutive seeds; by default the
+        file's, or 1
+      folds: number of folds of a cross-validation, in place of trials: each
+        part of the examples is held out in turn, and the report has mean and
+        standard deviation over them
+      options: keys of the section `options`, which override `config`'s.
+      train: keys of the section `train`, which override `config`'s.
+      random_weights: take only the shape and the vocabulary of --model
+      new_head: start with a new head even though the model has one that fits
       vocab: vocabulary, where the model has none
       lower_case: whether the tokenizer lower-cases, where the model does not
         say
-      strip_accents: the same; as --lower_case if unset
-      strategy: what it runs under; the workers of multi_worker are what the
-        environment variable TF_CONFIG says
+      strip_accents: whether the tokenizer strips accents, likewise; as
+        --lower_case if unset
+      strategy: distribution strategy; the environment variable TF_CONFIG lists
+        the workers of multi_worker
       join_seconds: how long to wait for the other workers at the start
       tpu: name or address of a TPU
-      loggers: mlflow or wandb, or both: where metrics go too
-      overwrite: remove the run that is there, and start again
-      progress: whether to tell on stderr how far it is.
+      loggers: further loggers of metrics: mlflow, wandb or both
+      overwrite: remove an existing run, and start again
+      progress: whether to report progress on stderr.
 
     Returns:
       The metrics, and where the model and the report are.
 
     Raises:
-      UserError: wrong settings, data or model; or the run directory holds a
+      UserError: settings, data or model are wrong; or the run directory has a
         run with other ones.
     """
     settings = finetune_settings.load(
@@ -164,7 +164,7 @@ def settings_class(
     task: str | None = None,
     **others: Any,
 ) -> type:
-    """Returns the settings that --config and --set fill."""
+    """Returns the settings class of --config and --set."""
     del others
     name = finetune_settings.task_of(config, overrides, task)
     return finetune_settings.settings_class(name)
@@ -194,7 +194,7 @@ def _start(
     lower_case: bool | None,
     strip_accents: bool | None,
 ) -> "Start":
-    """Opens the checkpoint at `path`, or makes a start from nothing."""
+    """Opens the checkpoint at `path`, or starts from random weights."""
     from electra_tf.finetuning import start
 
     if path is None:
@@ -204,7 +204,7 @@ def _start(
         ):
             if wanted:
                 raise UserError(f"{flag}: needs --model")
-        return start.from_nothing(
+        return start.from_random(
             given, vocab, lower_case is not False, strip_accents
         )
     flags = {"lower_case": lower_case, "strip_accents": strip_accents}

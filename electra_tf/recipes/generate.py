@@ -16,11 +16,11 @@ _COLUMNS = ("prompt", "sample", "text", "continuation")
 
 @dataclasses.dataclass(frozen=True)
 class Generated:
-    """What `generate` sampled.
+    """The result of `generate`.
 
     Attributes:
-      rows: a mapping for each text: `prompt`, `sample` (its number among
-        those of the prompt, from 0), `text` and `continuation`.
+      rows: a mapping for each text: `prompt`, `sample` (its number for the
+        prompt, from 0), `text` and `continuation`.
       output: the file that was written, if one was.
     """
 
@@ -60,10 +60,10 @@ def generate(
         electra-tf generate --model=RUN --prompt="The old man" --num_samples=10
 
     Methods: mask_predict samples all tokens at once and then, in some
-    iterations, fewer and fewer of them again; gibbs samples one token at a
-    time again; one_shot and unigram are there to compare with. With --critic
-    the discriminator chooses what is sampled again: what it takes for
-    replaced. The same seed gives the same samples, sample by sample.
+      iterations, fewer and fewer of them again; gibbs resamples one token at a
+      time; one_shot and unigram are for comparison. With --critic the
+      discriminator chooses the tokens to resample: those it takes for replaced.
+      The same seed gives the same samples, sample by sample.
 
     An ELECTRA generator is small and was trained to fill blanks: expect
     phrases, not stories.
@@ -71,31 +71,33 @@ def generate(
     Args:
       model: run of pretrain, model directory, checkpoint of another format or
         handle
-      prompt: what the texts begin with; nothing if not given
-      length: tokens after it
-      num_samples: texts for each prompt
-      seed: of the samples; another seed gives other texts
-      method: how texts are sampled
+      prompt: beginning of the texts; empty if not given
+      length: number of tokens after it
+      num_samples: number of texts for each prompt
+      seed: seed of the samples
+      method: sampling method
       num_iterations: passes of mask_predict, or of gibbs over all tokens; 10
         by default
       temperature: below 1: more probable tokens; 0: the most probable
       top_k: sample from so many tokens; 0: all
       top_p: sample from the fewest tokens of this probability
-      critic: whether the discriminator chooses what is sampled again; if not
-        given, where there is one
+      critic: whether the discriminator chooses the tokens to resample; by
+        default if there is one
       critic_model: model with the discriminator, if it is not in --model
-      counts_from: text, for unigram: its words
+      counts_from: text whose words are counted, for unigram
       max_seq_length: tokens read at once; those of the pre-training by default
-      vocab: vocabulary, if none is beside the model
-      output: file to write: .jsonl, .tsv or .csv; or .txt, a text a line
-      overwrite: replace an output that is there
-      progress: whether to tell on stderr of a prompt that is too long.
+      vocab: vocabulary, if the model has none
+      output: file to write: .jsonl, .tsv or .csv; or .txt, with a text on each
+        line
+      overwrite: replace an existing output
+      progress: whether to warn on stderr of a prompt that is too long.
 
     Returns:
-      The texts, and the file that they are in.
+      The texts, and the file that has them.
 
     Raises:
-      UserError: no such model or file, or more tokens than it reads at once.
+      UserError: the model or file is missing, or there are more tokens than the
+        model reads at once.
     """
     from electra_tf.generation import filling, loading, sampling
     from electra_tf.prediction import files as prediction_files

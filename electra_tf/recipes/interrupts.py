@@ -1,4 +1,4 @@
-"""What SIGTERM does to a job that is ended as by Ctrl-C."""
+"""Makes SIGTERM end a job like Ctrl-C."""
 
 import contextlib
 import signal
@@ -9,10 +9,10 @@ from typing import Any
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Lets SIGTERM do what Ctrl-C does, where nobody else handles it.
+    """Makes SIGTERM do what Ctrl-C does, unless it has a handler.
 
-    Python handles signals in the main thread only; a job in another is ended
-    by what ends its process.
+    Python handles signals only in the main thread; a job in another thread ends
+    with its process.
     """
 
     def interrupt(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""What recipes share that answer a text line by line, or show rows."""
+"""Helps recipes that process a text line by line, or show rows."""
 
 import contextlib
 import gzip
@@ -11,7 +11,7 @@ Note = Callable[[str], None]
 
 
 def note_on(progress: bool) -> Note:
-    """Returns what tells something on stderr, or what tells nothing."""
+    """Returns a function that prints to stderr, or one that does nothing."""
 
     def note(text: str) -> None:
         if progress:
@@ -30,20 +30,19 @@ def answered(
     chunk: int,
     progress: bool,
 ) -> Iterator[Callable[[], Iterable[Row]]]:
-    """Answers each line of a file; resumes where it was interrupted.
+    """Computes a result for each line of a file; resumes after interruption.
 
     Args:
       source: the file.
-      output: what the answers are for; while they are made they stand in
-        `<output>.partial`, which is removed when the block ends well.
-      answer: lines, and the number of the first from 1 -> their answers.
-      about: what decides the answers, the file aside: with another, the work
-        starts anew.
-      chunk: lines that are answered together.
-      progress: whether to tell on stderr how far it is.
+      output: the output; until it is complete the results are in
+        `<output>.partial`, which is removed when the block ends without error.
+      answer: (lines, number of the first from 1) -> their results.
+      about: what decides the results, except the file: a change starts again.
+      chunk: lines that are computed together.
+      progress: whether to report progress on stderr.
 
     Yields:
-      What reads the answers, in the order of the lines.
+      A function that reads the results, in the order of the lines.
     """
     from electra_tf import files
     from electra_tf.prediction import resumable
@@ -60,7 +59,7 @@ def answered(
 
 
 def write(output: str, columns: Sequence[str], rows: Iterable[Row]) -> int:
-    """Writes rows in the format that the file's name tells; counts them."""
+    """Writes rows in the format of the file's name; returns their number."""
     from electra_tf.prediction import files as prediction_files
 
     count = 0
@@ -77,7 +76,7 @@ def write(output: str, columns: Sequence[str], rows: Iterable[Row]) -> int:
 
 
 def table(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    """Returns rows as lines of cells that tabs divide, the names first."""
+    """Formats rows as lines of cells separated by tabs, with a header."""
     return "\n".join(
         ["\t".join(columns)]
         + ["\t".join(_shown(row.get(n)) for n in columns) for row in rows]
@@ -85,7 +84,7 @@ def table(columns: Sequence[str], rows: Iterable[Row]) -> str:
 
 
 def write_lines(output: str, lines: Iterable[str]) -> None:
-    """Writes text lines, atomically; compressed where `.gz` says so."""
+    """Writes text lines, atomically; compressed if the name ends in `.gz`."""
     from electra_tf import files
 
     with files.atomic_write(output) as raw, contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""How often a model prefers the acceptable sentence of a minimal pair."""
+"""Measures how often a model prefers the acceptable sentence of a pair."""
 
 import dataclasses
 import time
@@ -16,23 +16,22 @@ if TYPE_CHECKING:
 
 Counts = Mapping[tuple[str, str], "Accuracy"]
 
-_CHUNK = 4096  # sentences that are sorted by length together
+_CHUNK = 4096  # sentences that are sorted by length at a time
 _SUMMARY, _PAIRS, _PLOT = "accuracy.json", "pairs.jsonl", "accuracy.png"
 
 
 @dataclasses.dataclass(frozen=True)
 class PairAccuracies:
-    """What `minimal_pairs` found.
+    """The result of `minimal_pairs`.
 
     Attributes:
       accuracy: method -> per cent of the pairs, the mean of the paradigms;
         a tie is half right.
-      of_phenomena: the same, the mean of the phenomena; empty where the input
+      of_phenomena: the same as mean of the phenomena; empty where the input
         names none.
-      ties: method -> pairs of which both sentences scored the same.
-      pairs: how many there are.
-      alike: pairs of which the tokenizer makes the same tokens; these are ties
-        whatever the model.
+      ties: method -> number of pairs with equal scores.
+      pairs: number of pairs.
+      alike: number of pairs with the same tokens, which are ties for any model.
       paradigms: method -> (phenomenon, paradigm) -> counts.
       output: the folder that was written, if one was.
     """
@@ -101,11 +100,11 @@ def minimal_pairs(
         electra-tf minimal-pairs --model=RUN --input='blimp/*.jsonl' \\
             --method=pll,replaced --output=blimp_accuracy
 
-    A minimal pair is an acceptable sentence and one like it that is not; the
-    model is right where the acceptable one scores higher. Equal scores count
-    as half, so that a model which tells nothing apart has 50 per cent. Each
-    paradigm is counted, and the means of the paradigms and of the phenomena
-    are reported.
+    A minimal pair is an acceptable sentence and a similar one that is not; the
+    model is right where the acceptable one scores higher. Equal scores count as
+    half, so that a model which distinguishes nothing has 50 per cent. Each
+    paradigm is counted, and the means of the paradigms and of the phenomena are
+    reported.
 
     Input: BLiMP's JSON Lines; tables with columns good and bad, and perhaps
     uid (or paradigm) and phenomenon, or without a header these in the order
@@ -121,31 +120,31 @@ def minimal_pairs(
     Args:
       model: run of pretrain, model directory, checkpoint of another format or
         handle
-      input: files of pairs; globs, by commas
+      input: files of pairs; globs, separated by commas
       output: folder to write
-      method: one, or several by commas; auto, as electra-tf score takes it;
-        all, each that the model has the networks for
-      normalize: compare the scores a token, where the sentences of a pair
-        differ in length
-      first_line: of two lines without columns, which sentence is the first
+      method: one method, or several separated by commas; auto, as in electra-tf
+        score; all, each that the model has the networks for
+      normalize: compare scores per token, where the sentences of a pair differ
+        in length
+      first_line: which sentence is the first of two lines without columns
       good_column: column of acceptable sentences, if it has another name
       bad_column: column of the others
       paradigm_column: column of paradigms
       phenomenon_column: column of phenomena
       max_seq_length: tokens read at once; those of the pre-training by default
-      vocab: vocabulary, if none is beside the model
-      batch_tokens: tokens at once
+      vocab: vocabulary, if the model has none
+      batch_tokens: tokens in a batch
       precision: bfloat16_products is faster on CPUs with instructions for it,
         and rounds scores to three digits; auto takes it there
-      overwrite: replace an output that is there
-      progress: whether to tell on stderr how far it is
+      overwrite: replace an existing output
+      progress: whether to report progress on stderr
 
     Returns:
       The accuracies.
 
     Raises:
-      UserError: no such model or file, no pairs in it, or a method that the
-        model has no network for.
+      UserError: the model or file is missing, it has no pairs, or the model has
+        no network for a method.
     """
     from electra_tf import files
     from electra_tf.prediction import files as prediction_files
@@ -223,7 +222,7 @@ def minimal_pairs(
 
 
 def _methods(model: str, method: str | Sequence[str]) -> list["Chosen"]:
-    """Returns the methods asked for, each once, that the model is able to."""
+    """Returns the wanted methods that the model supports, each once."""
     from electra_tf.generation import loading, scoring
 
     wanted = method.split(",") if isinstance(method, str) else list(method)
@@ -253,19 +252,19 @@ def _judged(
     progress: bool,
     **options: Any,
 ) -> tuple[list[float], int]:
-    """Scores both sentences of each pair; a sentence of several pairs once.
+    """Scores both sentences of each pair, repeated sentences once.
 
     Args:
-      model: as the recipe's, and so the others.
-      method: how.
-      pairs: all of them.
-      rows: of each pair, where its scores go.
-      normalize: as the recipe's.
-      progress: as the recipe's.
-      **options: of the scorer.
+      model: see the recipe.
+      method: scoring method.
+      pairs: all pairs.
+      rows: a mapping for each pair, to which its scores are added.
+      normalize: see the recipe.
+      progress: see the recipe.
+      **options: options of the scorer.
 
     Returns:
-      What `judge` says of each pair, and how many have the same tokens.
+      The result of `judge` for each pair, and the number with the same tokens.
     """
     from electra_tf.generation.scoring import Scored, Scorer
     from electra_tf.prediction.minimal_pairs import judge
@@ -318,7 +317,7 @@ def _summary(
     about: Mapping[str, Any],
     seconds: Mapping[str, float],
 ) -> str:
-    """accuracy.json: all counts, by method."""
+    """Returns the content of accuracy.json: all counts, by method."""
     import json
 
     methods = {}

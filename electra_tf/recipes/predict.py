@@ -10,7 +10,7 @@ from electra_tf.errors import UserError
 from electra_tf.recipes import lines, spread
 from electra_tf.recipes.arguments import checked
 
-# The settings are those of `evaluate`.
+# `predict` has the settings of `evaluate`.
 from electra_tf.recipes.evaluate import check_settings, settings_class
 
 __all__ = ["Predicted", "check_settings", "predict", "settings_class"]
@@ -21,13 +21,13 @@ _UNANSWERED = 3
 
 @dataclasses.dataclass(frozen=True)
 class Predicted:
-    """What `predict` wrote.
+    """The result of `predict`.
 
     Attributes:
       output: the file.
-      rows: how many it has.
-      errors: of those, the ones without a prediction.
-      first_error: of the first of these.
+      rows: number of rows.
+      errors: number of rows without a prediction.
+      first_error: error of the first of these.
     """
 
     output: str
@@ -46,7 +46,7 @@ class Predicted:
 
     @property
     def exit_status(self) -> int:
-        """The command's: 3 where rows are without an answer, else 0."""
+        """The command's exit status: 3 if rows lack a prediction, else 0."""
         return _UNANSWERED if self.errors else 0
 
 
@@ -83,56 +83,56 @@ def predict(
     its name; .gz too. The input has the columns that the task was trained with
     (text, or question and context, or tokens). An output row repeats them and
     adds the prediction: label and probabilities, score, tags and entities,
-    answer, or text. A column that is there already gets the name predicted_...;
-    in tables a value that is no text is JSON. A row that cannot be answered has
-    an error instead; the command then says how many there are and ends with
-    status 3.
+    answer, or text. A column that exists already gets the name predicted_...;
+    in tables a value that is not a text is JSON. A row without a prediction has
+    an error instead; the command then prints their number and ends with status
+    3.
 
-    The file is read in pieces, whatever its size. Interrupted at any moment
-    and started again with the same arguments, it resumes where it was.
+    The file is read in pieces, whatever its size. Interrupted at any moment and
+    started again with the same arguments, it resumes.
 
-    With --runner=beam Apache Beam's workers answer (the extra 'beam'), each
-    with the model loaded once. The input may be several files then, as globs
-    and by commas; of --output=x/answers.jsonl the files are
-    x/answers-00000-of-00002.jsonl and so on, whose rows one behind the other
-    are those of the local command to the last digit, and, last of all,
-    x/answers.manifest.json. Started again, it answers the shards that are
-    missing.
+    With --runner=beam Apache Beam's workers predict (the extra 'beam'), each
+    with the model loaded once. The input may then be several files, as globs
+    and separated by commas; --output=x/answers.jsonl stands for the files
+    x/answers-00000-of-00002.jsonl and so on, whose concatenated rows equal
+    those of the local command to the last digit, and x/answers.manifest.json,
+    which is written last. Started again, it computes the missing shards.
 
     Args:
       model: run of finetune, model directory, or a fine-tuned model of another
         format
       input: file to predict for
       output: file to write
-      format: of the input, where its content does not say
-      columns: names of the input's columns, divided by commas, where its first
-        line does not tell them
-      delimiter: between the columns of CSV, where the first rows do not tell
-      keep: columns of the input to repeat, divided by commas; all by default
-      task: answer as this task, if its head is the same
-      overrides: options.key=value, over those of the fine-tuning
-      options: keys of the task's options, over those of the fine-tuning.
-      batch_size: rows at once
-      engine: what runs the network: tensorflow, or litert, on CPUs (pip install
+      format: format of the input; detected by default
+      columns: names of the input's columns, separated by commas, where it has
+        no header
+      delimiter: delimiter of CSV; detected by default
+      keep: columns of the input to repeat, separated by commas; all by default
+      task: predict for this task, if its head is the same
+      overrides: options.key=value, which override those of the fine-tuning
+      options: keys of the task's options, which override those of the
+        fine-tuning.
+      batch_size: rows in a batch
+      engine: engine of the network: tensorflow, or litert on CPUs (pip install
         'electra-tf[litert]'); auto is tensorflow, and litert with --int8
       int8: multiply in 8 bits, which is several times as fast; predictions
-        differ a little, and how much is what evaluate --int8 tells
-      overwrite: replace an output that is there
+        differ a little: evaluate --int8 reports how much
+      overwrite: replace an existing output
       runner: this process, or Apache Beam
       beam_args: Beam's own flags in one string; without, Beam runs on this
         machine
-      num_workers: processes of Beam on this machine, where no --beam_args say
-        otherwise; each computes on one core
+      num_workers: Beam's processes on this machine, unless --beam_args say
+        otherwise; each uses one core
       rows_per_shard: rows of an output file of --runner=beam; rounded up to
-        rows that are answered together, 1,024 or, of long texts, 64
-      progress: whether to tell on stderr how far it is.
+        whole groups of 1,024 rows or, for long texts, 64
+      progress: whether to report progress on stderr.
 
     Returns:
-      How many rows were written, and how many of them have an error.
+      The number of rows written, and of those with an error.
 
     Raises:
-      UserError: no such model or input, an output that is there, or options
-        that do not fit.
+      UserError: the model or the input is missing, the output exists, or the
+        options do not fit.
     """
     from electra_tf.prediction import files as prediction_files
     from electra_tf.prediction import predictor, row_answers
@@ -190,7 +190,7 @@ def _on_beam(
     load: Mapping[str, Any],
     how: spread.Spread,
 ) -> Predicted:
-    """As `predict`, with the arguments of reading, loading and running."""
+    """Predicts on Beam, with arguments for reading, loading and running."""
     from electra_tf.prediction import files as prediction_files
     from electra_tf.prediction import held, predictor, row_answers
     from electra_tf.tasks import formats
@@ -231,12 +231,12 @@ def _on_beam(
 
 
 def of(found: spread.Answered) -> Predicted:
-    """Returns what was written by other processes."""
+    """Returns the result from what other processes wrote."""
     return Predicted(found.files, found.rows, found.errors, found.first_error)
 
 
 def names(given: str | Sequence[str] | None) -> Sequence[str] | None:
-    """Returns the names that a text divides by commas."""
+    """Splits a text at commas into names."""
     if not isinstance(given, str):
         return given
     return [name.strip() for name in given.split(",") if name.strip()]

@@ -1,4 +1,4 @@
-"""Cleans text up, and counts documents, lines and words before and after."""
+"""Cleans up text, and counts documents, lines and words before and after."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from electra_tf.recipes.arguments import checked
 from electra_tf.recipes.lines import write_lines
 from electra_tf.recipes.progress import ProgressLine
 
-# What is read and not written.
+# Formats that can be read but not written.
 _NOT_WRITTEN = (
     ".xz", ".zst", ".bz2", ".lzma", ".zip", ".tar", ".tgz", ".tar.gz",
     ".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".tsv", ".parquet",
@@ -18,13 +18,13 @@ _NOT_WRITTEN = (
 
 @dataclasses.dataclass(frozen=True)
 class PreparedText:
-    """A text that was cleaned up; as text, what the command prints.
+    """A text that was cleaned up; its `str()` is what the command prints.
 
     Attributes:
       path: the file that was written, or None.
-      before: how many documents, lines, words and characters there were.
-      after: how many are left.
-      repairs: what was done, and how often.
+      before: numbers of documents, lines, words and characters before.
+      after: the same numbers after.
+      repairs: each kind of repair, and its count.
     """
 
     path: str | None
@@ -74,7 +74,7 @@ def prepare_text(
     Input may be what build-data reads: text, JSON, tables, plain or packed,
     and archives of these, of any size. Bytes that are not UTF-8 are replaced,
     control characters removed. The output is what build-data would read with
-    the same flags: a line a line, a blank line between documents; .gz
+    the same flags: each line on its line, a blank line between documents; .gz
     compresses it. Without --output only the counts are printed.
 
     Remove stop words for programs that count words. Do not remove them before
@@ -83,8 +83,9 @@ def prepare_text(
     Args:
       input: text files: globs, separated by commas
       output: file to write; .gz compresses
-      stop_words: words to remove: files, one a line, or english, chinese; by
-        commas. In Chinese they are found with --word_segmenter
+      stop_words: words to remove: files with one on each line, or english,
+        chinese; separated by commas. In Chinese they are found with
+        --word_segmenter
       word_segmenter: finds words in Chinese text: jieba
       divide_words: put a space between the words that it finds
       repair_unicode: mend mojibake with ftfy
@@ -94,15 +95,16 @@ def prepare_text(
         file is one
       text_field: field of JSON records, or column of tables, with the text
       strict: stop at the first bad byte, naming its line
-      overwrite: replace an output that is there
-      progress: tell on stderr how far it is
+      overwrite: replace an existing output
+      progress: report progress on stderr
 
     Returns:
       The counts, and the file if one was asked for.
 
     Raises:
-      UserError: no such file, an output in the way or of a format that is not
-        written, an unknown segmenter; with `strict`, the first flaw.
+      UserError: a file is missing, the output exists or its format cannot be
+        written, the segmenter is unknown; or, with `strict`, the text has a
+        flaw.
     """
     from electra_tf import files
     from electra_tf.errors import UserError

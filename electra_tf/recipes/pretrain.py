@@ -1,4 +1,4 @@
-"""Pre-training, from built examples to a model directory."""
+"""Pre-trains a model, from built examples to a model directory."""
 
 import dataclasses
 import typing
@@ -22,19 +22,19 @@ if typing.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class PretrainResult:
-    """What a pre-training run has come to.
+    """The result of a pre-training run.
 
     Attributes:
       output: the run directory.
       model: its model directory; None where a signal stopped the run.
-      step: updates done.
+      step: number of updates done.
       stopped: whether SIGTERM or SIGINT stopped it; started again with the
         same arguments it resumes.
       resumed_from: the step of the checkpoint it resumed from, or None.
       train: the last training metrics.
       validation: the last held-out metrics.
-      start: what came from the checkpoint of `init_from`, in lines; "" where
-        there is none, or the run resumed.
+      start: what was loaded from the checkpoint of `init_from`, in lines; ""
+        without one, or where the run resumed.
     """
 
     output: str
@@ -47,13 +47,13 @@ class PretrainResult:
     start: str = ""
 
     def __str__(self) -> str:
-        """Returns what came from where, and where the model is."""
+        """Describes the start of the weights, and the model's directory."""
         model = f"model: {self.model}" if self.model else ""
         return "\n".join(filter(None, [self.start, model]))
 
 
 def settings_class(**_: Any) -> type:
-    """Returns the settings that `config` and `overrides` fill."""
+    """Returns the settings class of `config` and `overrides`."""
     return PretrainSettings
 
 
@@ -94,43 +94,44 @@ def pretrain(
 
     With --init_from the run starts from a checkpoint of any format (a model
     directory, Hugging Face, KerasHub, TF1, hf:// or kaggle:// handle), whose
-    shape it takes; a generator or head that is missing there is initialised
-    anew.
+    shape it takes; a missing generator or head starts from random weights.
 
     Args:
       data: directory made by build-data, or a glob of the original's TFRecords
       output: the run directory
       config: YAML file of settings; the defaults pre-train ELECTRA-Small
-      overrides: section.key=value, over the file's
-      model: settings of the discriminator's shape and dropout, over the file's
+      overrides: section.key=value, which override the file's
+      model: settings of the discriminator's shape and dropout, which override
+        the file's
       generator: settings of the generator, likewise
       masking: settings of the masking, likewise
-      objective: settings of what is trained, likewise
+      objective: settings of the objective, likewise
       train: settings of the training, likewise
       vocab: vocabulary file; the data's by default
-      init_from: checkpoint to start from; twice for a discriminator and a
-        generator that are apart
-      init_optimizer: carry over its optimizer's slots and step too, so that the
+      init_from: checkpoint to start from; twice for a separate discriminator
+        and generator
+      init_optimizer: load its optimizer's slots and step too, so that the
         learning rate's schedule continues; otherwise it starts again
       init_set: what that checkpoint does not say, as model.num_heads=4
       extend_vocab: file of tokens, one a line, to append to that checkpoint's
         vocabulary
       strategy: one_device, mirrored, multi_worker or tpu; the workers of
-        multi_worker are what the environment variable TF_CONFIG says
+        multi_worker are listed in the environment variable TF_CONFIG
       join_seconds: how long to wait for the other workers at the start
       tpu: name or address of a TPU
-      skip_corrupt: leave damaged records out instead of stopping
-      lower_case: how the text of TFRecords without a manifest was treated
-      strip_accents: the same; as lower_case if unset
-      loggers: mlflow or wandb, or both: where metrics go too
+      skip_corrupt: skip damaged records instead of stopping
+      lower_case: whether the text of TFRecords without a manifest was
+        lower-cased
+      strip_accents: whether its accents were stripped; as lower_case if unset
+      loggers: further loggers of metrics: mlflow, wandb or both
       progress: whether to show progress and notes on stderr
 
     Returns:
       Paths and metrics.
 
     Raises:
-      UserError: settings that cannot be; no such data, or damaged; `output`
-        holds a run of other settings; a loss that is not finite.
+      UserError: settings are not valid; data is missing or damaged; `output`
+        has a run with other settings; or a loss is not finite.
     """
     settings = configs.resolve(
         PretrainSettings,
@@ -271,7 +272,7 @@ def _check_start(
     init_set: Sequence[str],
     extend_vocab: str | None,
 ) -> None:
-    """Refuses flags of a start that do not go together."""
+    """Refuses flags of --init_from that do not go together."""
     if len(init_from) > 2:
         raise UserError(
             "--init_from: expected one checkpoint, or a discriminator's and a "
@@ -292,11 +293,11 @@ def _record(
     init_from: list[str],
     init_optimizer: bool,
 ) -> dict[str, Any]:
-    """Returns what the run keeps of its settings, data and start."""
+    """Returns what the run saves about its settings, data and start."""
     record = configs.to_dict(settings)
     if init_from:
         record["init"] = {"from": init_from, "optimizer": init_optimizer}
-    # With other data the position that a checkpoint keeps would be void.
+    # With other data a checkpoint's data position would be meaningless.
     record["data"] |= {
         "fingerprint": data.fingerprint,
         "max_seq_length": data.max_seq_length,
@@ -311,9 +312,9 @@ def costs(
     """Counts parameters and FLOPs of a run, in the paper's accounting.
 
     Args:
-      settings: of the run.
-      max_seq_length: L.
-      rows: of a batch, [rows, L]; one an example where None.
+      settings: settings of the run.
+      max_seq_length: L, the length of rows.
+      rows: rows of a batch, [rows, L]; None means one per example.
     """
     from electra_tf.data import packing as data_packing
     from electra_tf.pretraining import packing
@@ -338,7 +339,7 @@ def _cost_lines(
     share: "Share",
     replicas: int,
 ) -> list[str]:
-    """Returns size and FLOPs of the run, and what packing saves."""
+    """Describes size and FLOPs of the run, and what packing saves."""
     length, batch_size = data.max_seq_length, settings.train.batch_size
     if not settings.data.pack_examples:
         return [costs(settings, length).line()]
@@ -358,7 +359,7 @@ def _reporter(
     progress: bool,
     loggers: Sequence[str],
 ) -> Any:
-    """Returns progress, records and plots of the run."""
+    """Makes the reporter of the run: progress, records and plots."""
     from electra_tf.training.reporting import PlotGroup, Reporter
 
     return Reporter(

@@ -1,11 +1,11 @@
-"""One line on stderr that tells how far a pass over files is."""
+"""Shows the progress of a pass over files, in one line on stderr."""
 
 import sys
 import time
 
 
 class ProgressLine:
-    """Share done, rate and time left, rewritten in place on a terminal."""
+    """Shows share done, speed and time left, rewritten in place."""
 
     def __init__(self, enabled: bool = True):
         """Starts the clock.
@@ -19,7 +19,9 @@ class ProgressLine:
         self._shown = False
 
     def update(self, bytes_done: int, bytes_total: int, note: str) -> None:
-        """Prints the line if the last one is old enough; `note` ends it."""
+        """Prints the line, with `note` at its end, if the last one is old
+        enough.
+        """
         now = time.monotonic()
         pause = 0.5 if self._terminal else 10
         if not self._enabled or now - self._last < pause:
@@ -37,13 +39,13 @@ class ProgressLine:
         self._shown = self._terminal
 
     def close(self) -> None:
-        """Leaves the line where it is and begins a new one."""
+        """Ends the line and begins a new one."""
         if self._shown:
             print(file=sys.stderr)
 
 
 class RowProgress:
-    """Rows done, rate and time left of a pass over one file."""
+    """Shows rows done, speed and time left of a pass over one file."""
 
     def __init__(self, bytes_total: int, enabled: bool = True):
         """Starts the clock.
@@ -58,7 +60,7 @@ class RowProgress:
         self._start = time.monotonic()
 
     def update(self, rows: int, taken: int) -> None:
-        """Tells of rows done; what the first call tells was done before."""
+        """Shows the rows done; those of the first call were done before."""
         if self._first is None:
             self._first = rows, taken
         before, passed = self._first

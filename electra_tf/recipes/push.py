@@ -1,4 +1,4 @@
-"""Puts a model onto a hub, from where others load it by its handle."""
+"""Uploads a model to a hub, from where others load it by its handle."""
 
 import dataclasses
 
@@ -7,11 +7,11 @@ from electra_tf.recipes.arguments import checked
 
 @dataclasses.dataclass(frozen=True)
 class Pushed:
-    """A model that was uploaded; as text, what the command prints.
+    """A model that was uploaded; its `str()` is what the command prints.
 
     Attributes:
-      source: the directory or run that it is from.
-      handle: what `electra_tf.load` and --model take.
+      source: the directory or run of the model.
+      handle: its handle, for `electra_tf.load` and --model.
     """
 
     source: str
@@ -41,15 +41,15 @@ def push(
     Args:
       model: model directory of any format, or a run that has ended
       to: handle: hf://org/name, or kaggle://owner/model/framework/variation
-      private: make a new repository for its owner alone
-      message: what the change is said to be
+      private: make a new repository private
+      message: description of the change
 
     Returns:
       The handle.
 
     Raises:
-      UserError: no such model, another handle, no package, no network, or no
-        right to write there.
+      UserError: the model or the package is missing, the handle is not valid,
+        or there is no network or no permission to write.
     """
     from electra_tf.hub import publishing
 

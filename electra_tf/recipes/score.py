@@ -1,4 +1,4 @@
-"""How good a pre-trained model finds sentences."""
+"""Scores sentences by a pre-trained model."""
 
 import contextlib
 import dataclasses
@@ -15,29 +15,29 @@ from electra_tf.recipes.arguments import checked
 if TYPE_CHECKING:
     from electra_tf.generation import scoring
 
-Rows = Callable[[], Iterable[lines.Row]]  # they are read once or twice
+Rows = Callable[[], Iterable[lines.Row]]  # rows are read once or twice
 Share = Annotated[float, Setting(at_least=0, at_most=1)]
 
-_CHUNK = 512  # lines that are sorted by length together
+_CHUNK = 512  # lines that are sorted by length at a time
 _RERANK_COLUMNS = ("id", "rank", "text", "total", "score", "other")
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What `score` found.
+    """The result of `score`.
 
     Attributes:
-      method: how the scores were made.
-      summary: what is said of all of them, in words.
-      count: lines that were scored, or candidates.
-      mean: score a token, over all lines; None where none has a token, and
-        of n-best lists and texts that were cleaned up.
-      lists: of candidates; None where the input was no n-best lists.
-      kept: lines with tokens that were kept of a text; None where all were.
-      threshold: the score a token from which on lines were kept, or None.
+      method: the scoring method.
+      summary: a summary of all scores, in words.
+      count: number of lines, or of candidates.
+      mean: mean score per token over all lines; None where none has a token,
+        and for n-best lists and cleaned texts.
+      lists: number of n-best lists; None for other input.
+      kept: number of lines with tokens that were kept; None where all were.
+      threshold: lowest score per token of lines that were kept, or None.
       output: the file that was written, if one was.
-      best: the file with the best of each list, if it was asked for.
-      columns: names of what is in `rows`; empty where these are lines of text.
+      best: the file with the best of each list, if one was written.
+      columns: keys of `rows`; empty where these are lines of text.
       rows: a mapping for each line; empty where a file was written.
     """
 
@@ -87,66 +87,66 @@ def score(
     rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
     progress: bool = True,
 ) -> Scores:
-    """Scores sentences by how good a pre-trained model finds them.
+    """Scores sentences by how probable a pre-trained model finds them.
 
         electra-tf score --model=RUN --input=TEXT.txt --output=SCORES.jsonl
 
-    A score is a log-probability in nats, the higher the better; `mean` is
-    that a token. Methods: pll, the generator's pseudo-log-likelihood, a pass
-    for each token; pll_word, the same with the rest of its word masked;
+    A score is a log-probability in nats, higher is better; `mean` is the score
+    per token. Methods: pll, the generator's pseudo-log-likelihood, with a pass
+    for each token; pll_word, the same with the rest of the token's word masked;
     electric, one pass of a model that was pre-trained with
-    objective.kind=electric; replaced, one pass of a discriminator, which says
-    of each token whether it was replaced. Empty lines have no score.
+    objective.kind=electric; replaced, one pass of a discriminator, which
+    predicts for each token whether it was replaced. Empty lines have no score.
 
     --rerank orders n-best lists: lines of id, candidate and perhaps another
     score, by tabs, those of one id together. The order is by other score plus
     --weight times ours; --best writes the first of each list.
 
-    --keep_above and --keep_share clean a text up: --output then is the text
-    without the lines of low score per token, and the counts are printed.
+    --keep_above and --keep_share clean up a text: --output is then the text
+    without lines of low score per token, and the counts are printed.
 
     Without --output the scores are printed. Interrupted at any moment and
     started again with the same arguments, it resumes.
 
     --runner=beam is as predict's: of x/s.jsonl the files are
     x/s-00000-of-00002.jsonl and so on, and x/s.manifest.json. With --rerank
-    and --keep_... the workers score, and this process writes one output.
+    or --keep_... the workers score, and this process writes one output.
 
     Args:
       model: run of pretrain, model directory, checkpoint of another format or
         handle
       input: text, one sentence a line; .gz too
       output: file to write: .jsonl, .tsv or .csv; a text with --keep_...
-      method: auto: electric where the model was trained so, else pll where
-        there is a generator, else replaced
+      method: scoring method; auto is electric for a model of that objective,
+        else pll if there is a generator, else replaced
       per_token: write the score of each token too
-      rerank: the input is n-best lists
-      weight: of our score beside the other one
-      normalize: rerank by the score a token
+      rerank: order the n-best lists in the input
+      weight: weight of our score, added to the other one
+      normalize: rerank by the score per token
       best: file for the best of each list (TSV)
-      keep_above: keep lines of this score a token
+      keep_above: keep lines with at least this score per token
       keep_share: keep this share of the lines, the best ones
-      max_unknown_share: leave lines out of whose tokens more are [UNK]; with
-        --keep_...
+      max_unknown_share: leave out lines with a larger share of [UNK] tokens;
+        with --keep_...
       max_seq_length: tokens read at once; those of the pre-training by default
-      vocab: vocabulary, if none is beside the model
-      batch_tokens: tokens at once
-      overwrite: replace an output that is there
+      vocab: vocabulary, if the model has none
+      batch_tokens: tokens in a batch
+      overwrite: replace an existing output
       runner: this process, or Apache Beam
       beam_args: Beam's own flags in one string; without, Beam runs on this
         machine
-      num_workers: processes of Beam on this machine, where no --beam_args say
-        otherwise; each computes on one core
+      num_workers: Beam's processes on this machine, unless --beam_args say
+        otherwise; each uses one core
       rows_per_shard: lines of an output file of --runner=beam; rounded up to
         whole groups of 512
-      progress: whether to tell on stderr how far it is, and the summary.
+      progress: whether to report progress and the summary on stderr.
 
     Returns:
-      The scores, or the files that they are in.
+      The scores, or the files that have them.
 
     Raises:
-      UserError: arguments that do not go together, no such model or file, or
-        no n-best lists.
+      UserError: arguments do not go together, the model or file is missing, or
+        the input has no n-best lists.
     """
     from electra_tf.generation import scored_lines
     from electra_tf.prediction import held, resumable
@@ -227,7 +227,7 @@ def score(
 
 
 def _inputs_on_beam(source: str, output: str | None, rerank: bool) -> list[str]:
-    """Returns the files, whose scores go to an output."""
+    """Returns the input files on Beam, after checking them and the output."""
     if not output:
         raise UserError("--runner=beam: give --output, the file to write")
     paths = spread.inputs(source)
@@ -245,7 +245,7 @@ def _scored(
     method: str,
     spread_out: dict[str, Any],
 ) -> Scores:
-    """Scores on Beam, in shards."""
+    """Scores files on Beam, in shards."""
     from electra_tf.prediction import files as prediction_files
     from electra_tf.prediction import held
 
@@ -272,7 +272,7 @@ def _scored(
 
 @dataclasses.dataclass
 class _Total:
-    """Lines, and the sums over them."""
+    """Counts lines, and sums over them."""
 
     count: int
     score: float
@@ -322,7 +322,7 @@ def _check_files(
     keeps: bool,
     overwrite: bool,
 ) -> None:
-    """Looks at paths before anything large is loaded."""
+    """Checks paths before anything large is loaded."""
     from electra_tf import files
     from electra_tf.prediction import files as prediction_files
 
@@ -367,7 +367,7 @@ def _write_scores(
 def _written(
     output: str | None, columns: Sequence[str], rows: Iterable[lines.Row]
 ) -> tuple[int, Sequence[lines.Row]]:
-    """Writes rows, or keeps them to be shown; and their number."""
+    """Writes rows, or keeps them to be shown; returns them and their number."""
     if output:
         return lines.write(output, columns, rows), ()
     shown = list(rows)
@@ -377,7 +377,7 @@ def _written(
 def _write_lists(
     lists: Iterable[list[dict[str, Any]]], output: str | None, best: str | None
 ) -> Scores:
-    """Writes n-best lists, and perhaps the first of each."""
+    """Writes n-best lists, and optionally the best of each."""
     first: list[dict[str, Any]] = []
 
     def flat() -> Iterator[lines.Row]:
@@ -406,13 +406,13 @@ def _reranked(
     """Yields n-best lists in their new order, best first.
 
     Args:
-      rows: `line`, and the score of the candidate in it.
-      weight: of the model's score.
-      normalize: order by the score a token, not the sum.
+      rows: mappings with `line`, and the score of its candidate.
+      weight: weight of the model's score.
+      normalize: whether to order by the score per token, not the sum.
       source: the file, for messages.
 
     Raises:
-      UserError: the file is no n-best file; see `scoring.candidate_lists`.
+      UserError: the file has no n-best lists; see `scoring.candidate_lists`.
     """
     from electra_tf.generation import scored_lines, scoring
 
@@ -454,15 +454,16 @@ def _located(source: str) -> Iterator[None]:
 
 @dataclasses.dataclass
 class _Kept:
-    """Counts of a text that is cleaned up.
+    """Decides which lines of a text are kept, and counts them.
 
     Attributes:
-      threshold: the score a token from which on lines are kept.
-      max_unknown_share: of a line that is kept.
-      texts: [before, after], those without tokens aside.
-      tokens: the same.
-      empty: lines without tokens, which are kept: they divide paragraphs.
-      unknown: lines left out since the model does not know their tokens.
+      threshold: lowest score per token of lines that are kept.
+      max_unknown_share: largest share of [UNK] in a line that is kept.
+      texts: numbers of lines [before, after], except those without tokens.
+      tokens: numbers of tokens [before, after].
+      empty: number of lines without tokens, which are kept: they separate
+        paragraphs.
+      unknown: number of lines left out for their [UNK] tokens.
     """
 
     threshold: float
@@ -473,7 +474,7 @@ class _Kept:
     unknown: int = 0
 
     def keeps(self, row: lines.Row) -> bool:
-        """Counts a line, and says whether it stays."""
+        """Counts a line, and returns whether it is kept."""
         if row["mean"] is None:
             self.empty += 1
             return True
@@ -498,7 +499,7 @@ class _Kept:
 
 
 def _write_kept(rows: Rows, output: str | None, kept: _Kept) -> Scores:
-    """Writes the lines of a text that are kept."""
+    """Writes the kept lines of a text."""
     chosen: Iterable[lines.Row] = (row for row in rows() if kept.keeps(row))
     shown: list[lines.Row] = []
     if output:
@@ -517,16 +518,17 @@ def _write_kept(rows: Rows, output: str | None, kept: _Kept) -> Scores:
 
 
 def _unknown_share(row: lines.Row) -> float:
-    """Returns [UNK] among the tokens of a line, 0 to 1."""
+    """Returns the share of [UNK] among the tokens of a line, 0 to 1."""
     return row["unknown"] / max(1, row["tokens"])
 
 
 def _threshold(
     rows: Iterable[lines.Row], share: float, max_unknown_share: float
 ) -> float:
-    """Returns the score a token that `share` of the lines with tokens reach.
+    """Returns the score per token that `share` of the lines with tokens reach.
 
-    Lines with too many unknown tokens count among them, and reach nothing.
+    Lines with too many unknown tokens count among the lines, but never reach
+    it.
     """
     count, means = 0, []
     for row in rows:

@@ -1,4 +1,4 @@
-"""What recipes share that answer large collections on Apache Beam."""
+"""Helps recipes that process large collections on Apache Beam."""
 
 import contextlib
 import uuid
@@ -15,14 +15,14 @@ Note = Callable[[str], None]
 
 
 class Spread(NamedTuple):
-    """How the work is spread: the flags that recipes have for it.
+    """How work is distributed: the flags that recipes have for it.
 
     Attributes:
       beam_args: see `beam_runs.run`.
       num_workers: see `beam_runs.run`.
-      rows_per_shard: rounded up to whole groups.
-      overwrite: whether an output that is there is replaced.
-      note: is told how far it is, and what the workers took.
+      rows_per_shard: rows in a shard, rounded up to whole groups.
+      overwrite: whether to replace an existing output.
+      note: called with messages on progress and on the workers' cost.
     """
 
     beam_args: str
@@ -33,15 +33,15 @@ class Spread(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """What was written.
+    """The output that was written.
 
     Attributes:
-      files: what the names of all files match.
+      files: glob that matches all files.
       manifest: the file that lists them.
-      rows: how many they have.
-      errors: of those, the ones without an answer.
-      first_error: of the first of these.
-      sums: over all rows, of what the answers say is to be summed.
+      rows: number of rows.
+      errors: number of rows without a result.
+      first_error: error of the first of these.
+      sums: sums over all rows, of the values that are marked to be summed.
     """
 
     files: str
@@ -53,11 +53,10 @@ class Answered(NamedTuple):
 
 
 def inputs(patterns: str) -> list[str]:
-    """Returns the files that globs, by commas, match; or a folder that holds
-    rows.
+    """Returns the files that match globs, separated by commas, or a folder.
 
     Raises:
-      UserError: there is none; or Beam is not installed.
+      UserError: no file matches, or Beam is not installed.
     """
     from electra_tf import files
     from electra_tf.beam import collections  # noqa: F401 - if Beam is there
@@ -84,23 +83,23 @@ def answered(
     renewed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     last: Sequence[str] = ("error",),
 ) -> Answered:
-    """Answers the rows of files on Beam, and writes them in shards.
+    """Computes results for the rows of files on Beam, written in shards.
 
     Args:
-      paths: the files.
-      output: the name of the output.
-      how: the work is spread.
+      paths: paths of the files.
+      output: name of the output.
+      how: how the work is distributed.
       load: see `sharded.Job`.
       read: see `sharded.Job`.
       write: see `sharded.Job`.
       group: see `sharded.Job`.
-      about: what decides the answers, the files aside.
-      loaded: what `load` would load, of this process.
+      about: what decides the results, except the files.
+      loaded: this process' own result of `load`, if any.
       renewed: see `resumable.begin`.
       last: see `sharded.Job`.
 
     Raises:
-      UserError: an output that is there, or what a worker raised.
+      UserError: the output exists, or a worker failed.
     """
     from electra_tf.beam import collections
     from electra_tf.prediction import resumable, sharded
@@ -135,21 +134,22 @@ def answered_lines(
     about: Mapping[str, Any],
     loaded: Callable[[], Any],
 ) -> Iterator[Callable[[int], Iterator[bytes]]]:
-    """Answers on Beam what becomes one output of this process.
+    """Computes results on Beam for a single output of this process.
 
     Args:
-      inputs: what `read` takes as `path`.
-      output: what the answers are for; while they are made they stand in
-        `<output>.partial`, which is removed when the block ends well.
-      how: the work is spread.
+      inputs: values of `path` for `read`.
+      output: the output; until it is complete the results are in
+        `<output>.partial`, which is removed when the block ends without error.
+      how: how the work is distributed.
       load: see `sharded.Job`.
       read: see `sharded.Job`.
       group: see `sharded.Job`.
-      about: what decides the answers.
-      loaded: what `load` would load, of this process.
+      about: what decides the results.
+      loaded: this process' own result of `load`, if any.
 
     Yields:
-      What reads the answers of an input, by its number, as lines of JSON.
+      A function that reads the results of an input, by its number, as lines of
+      JSON.
     """
     from electra_tf import files
     from electra_tf.beam import collections
@@ -206,7 +206,7 @@ def _begun(
     loaded: Callable[[], Any],
     renewed: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> Iterator[None]:
-    """Finds what is there of a job; lends what this process has loaded."""
+    """Finds a job's finished shards, and lends what this process has loaded."""
     from electra_tf.data import beam_runs
     from electra_tf.prediction import held, resumable
 

@@ -19,14 +19,14 @@ _KEYS = ("learning_rate", "batch_size", "num_train_epochs")
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """What a search has found; as text, what the command prints.
+    """The result of a search; its `str()` is what the command prints.
 
     Attributes:
       output: the directory of the search.
       model: the directory of the best run's model.
       finished: whether all runs are done; False where a signal stopped it:
         the same call resumes it.
-      metric: what was maximised, on which split.
+      metric: the maximised metric, with its split.
       best: the settings of the best run.
       score: its score.
       runs: settings, score and directory of each run, in order.
@@ -75,39 +75,39 @@ def tune(
         electra-tf tune --config=configs/finetune/sst2.yaml --model=DIR \\
             --output=SEARCH --num_runs=20
 
-    Each run is a fine-tuning in a directory of its own below the output; what
-    it does best on the validation data decides what is tried next (Optuna's
+    Each run is a fine-tuning in a directory of its own below the output; its
+    best score on the validation data guides the next choice (Optuna's
     tree-structured Parzen estimator). Started again with the same arguments it
     resumes, and with a larger --num_runs it continues. The models of runs that
     are not the best are removed. The output receives tune.md, tune.json and
-    plots/search.png. The score of the best run is flattering, as it was chosen
+    plots/search.png. The score of the best run is biased, as the run was chosen
     by it: judge it on test data. Needs the extra `tune`.
 
     Args:
       output: the directory of the search
       config: settings of the fine-tuning: a YAML file (in Python a settings
         object or nested dicts too)
-      overrides: section.key=value, over the file's
-      task: the task, over the file's
+      overrides: section.key=value, which override the file's
+      task: the task, which overrides the file's
       model: checkpoint to start from
       data: directory or file with the task's data
-      num_runs: fine-tunings in all
-      learning_rates: the lowest and the highest
-      batch_sizes: those to choose from, divided by commas
-      epochs: those to choose from, divided by commas
-      folds: score each run by cross-validation with so many parts
-      options: keys of the section `options`, over `config`'s.
-      train: keys of the section `train`, over `config`'s.
+      num_runs: number of fine-tunings
+      learning_rates: the lowest and the highest learning rate
+      batch_sizes: batch sizes to choose from, separated by commas
+      epochs: numbers of epochs to choose from, separated by commas
+      folds: number of folds, to score each run by cross-validation
+      options: keys of the section `options`, which override `config`'s.
+      train: keys of the section `train`, which override `config`'s.
       vocab: vocabulary, where the model has none
-      search_seed: of the choices; that of the runs is train.seed
-      progress: whether to tell on stderr how far it is.
+      search_seed: seed of the search; that of the runs is train.seed
+      progress: whether to report progress on stderr.
 
     Returns:
       The best settings, and all runs.
 
     Raises:
-      UserError: Optuna is not there; settings that cannot be; no validation
-        data; the output holds another search.
+      UserError: Optuna is not installed; settings are not valid; there is no
+        validation data; or the output has another search.
     """
     space = (
         _numbers("--learning_rates", learning_rates, float, 2),
@@ -130,7 +130,7 @@ def tune(
 
     if not files.is_local(output):
         raise UserError(f"--output: {output}: tune writes to a local directory")
-    # Also checks them, before anything is written.
+    # Also checks the settings, before anything is written.
     given = finetune_settings.load(
         config, overrides, task=task, folds=folds, options=options, train=train
     )
@@ -169,7 +169,7 @@ def tune(
             return None
         return _score(found.report, study)
 
-    # What an earlier process was at, if it was.
+    # The run that an earlier process did not finish, if any.
     waiting = [
         (trial.number, dict(trial.params))
         for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
@@ -181,12 +181,13 @@ def tune(
         if waiting:
             number, params = waiting.pop()
         else:
-            # A new sampler for each: the same choices after an interruption.
+            # A new sampler for each run: the same choices after an
+            # interruption.
             study.sampler = optuna.samplers.TPESampler(
                 seed=search_seed + len(finished)
             )
             number, params = _asked(study, space)
-        if len(params) < len(_KEYS):  # it died before it had chosen
+        if len(params) < len(_KEYS):  # it died before all were chosen
             study.tell(number, state=optuna.trial.TrialState.FAIL)
             continue
         value = run(number, params)
@@ -208,7 +209,7 @@ def settings_class(
     task: str | None = None,
     **others: Any,
 ) -> type:
-    """Returns the settings that --config and --set fill."""
+    """Returns the settings class of --config and --set."""
     from electra_tf.recipes import finetune
 
     return finetune.settings_class(config, overrides, task, **others)
@@ -229,7 +230,7 @@ def check_settings(
 
 
 def _check_steps(given: Any) -> None:
-    """Refuses a number of steps, as the search chooses that of epochs."""
+    """Refuses a number of steps: the search chooses the number of epochs."""
     steps = given.train.num_train_steps
     if steps is not None:
         raise UserError(
@@ -252,7 +253,7 @@ def _numbers(flag: str, text: str, kind: type, count: int = 0) -> list[Any]:
 
 
 def _opened(optuna: Any, output: str, about: Mapping[str, Any]) -> Any:
-    """Returns the search in `output`, a new one if there is none."""
+    """Opens the search in `output`, or makes a new one."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     os.makedirs(output, exist_ok=True)
     path = os.path.abspath(os.path.join(output, _STORAGE))
@@ -306,7 +307,7 @@ def _score(report: Mapping[str, Any], study: Any) -> float:
 
 
 def _remove_models(study: Any, output: str) -> None:
-    """Removes those of all runs but the best, which is known to be there."""
+    """Removes the models of all runs but the best, whose model exists."""
     from electra_tf import files
 
     best = study.best_trial.number

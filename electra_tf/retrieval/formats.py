@@ -1,4 +1,4 @@
-"""The text of documents of several formats, with where it came from.
+"""Extracts the text of documents of several formats, with its place.
 
     .txt               the file
     .md                the file; its headings
@@ -9,8 +9,8 @@
     .docx              paragraphs and tables; its headings
 
 HTML, PDF and DOCX are read by Beautiful Soup, pypdf and python-docx, which the
-extra `documents` installs. A file of another's making may break any of them in
-any way: whatever they raise becomes the reason why a file is left out.
+extra `documents` installs. Damaged files may break any of them in any way: any
+exception becomes the reason why a file is left out.
 """
 
 import csv
@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 from electra_tf.text import inputs
 
-_LOOKED_AT = 1 << 16  # bytes, or characters, that tell whether it is text
-_MOST_WRONG = 0.1  # of the characters of a text: what is no UTF-8
-_FEW_WRONG = 4  # such characters, where no other is beyond ASCII
+_LOOKED_AT = 1 << 16  # bytes, or characters, inspected to recognise text
+_MOST_WRONG = 0.1  # largest share of a text's characters that are not UTF-8
+_FEW_WRONG = 4  # such characters allowed, where all others are ASCII
 _LATIN = frozenset((
     "cp1250", "cp1252", "cp1254", "cp1257", "latin_1", "iso8859_2",
     "iso8859_3", "iso8859_4", "iso8859_9", "iso8859_10", "iso8859_13",
@@ -37,9 +37,9 @@ _MARKDOWN_HEADING = re.compile(
     r"^(?P<fence>```|~~~)|^#{1,6}[ \t]+(?P<title>.*?)[ \t]*#*[ \t]*$",
     re.MULTILINE,
 )
-_OLD_OFFICE = bytes.fromhex("d0cf11e0a1b11ae1")  # of OLE 2 files
+_OLD_OFFICE = bytes.fromhex("d0cf11e0a1b11ae1")  # signature of OLE 2 files
 _HYPHEN = re.compile(r"(?<=[a-zà-ÿ])[-\u00ad]\n(?=[a-zà-ÿ])")
-# Of HTML: what is no text, or leads elsewhere.
+# Tags of HTML that are not text, or navigation.
 _PASSED_OVER = (
     "script", "style", "noscript", "template", "nav", "footer", "menu", "svg",
     "math", "iframe", "object", "canvas", "audio", "video", "button", "select",
@@ -57,10 +57,10 @@ _BLOCKS = frozenset((
 
 
 class LeftOut(Exception):
-    """A file cannot be read; the text says why.
+    """Raised for a file that cannot be read; the text says why.
 
     Attributes:
-      again: whether the same file may be read another time.
+      again: whether to try the same file another time.
     """
 
     def __init__(self, why: str, again: bool = False):
@@ -77,13 +77,13 @@ class Heading(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A text that is divided by itself.
+    """A part of a file, divided into passages by itself.
 
     Attributes:
-      text: it.
-      line: of the file in which it begins, from 1.
-      where: what it is of the file, as "page 3"; "" if it is the file.
-      headings: within it, in order.
+      text: the text.
+      line: line of the file in which it begins, from 1.
+      where: its place in the file, as "page 3"; "" for the whole file.
+      headings: the headings in it, in order.
     """
 
     text: str
@@ -93,11 +93,11 @@ class Part(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """A file's parts.
+    """All parts of a file.
 
     Attributes:
-      parts: in order.
-      skipped: lines or rows without a text.
+      parts: the parts, in order.
+      skipped: number of lines or rows without a text.
       notes: what could not be read, or was guessed: "page 3: why".
     """
 
@@ -110,19 +110,21 @@ def read(data: bytes, name: str, text_field: str = "text") -> Parts:
     """Reads the parts of a file.
 
     Args:
-      data: its content, unpacked, UTF-16 with a mark turned into UTF-8.
-      name: its name, which tells the format.
-      text_field: of JSON lines, and of tables that have it.
+      data: its content, decompressed, UTF-16 with a byte order mark converted
+        to UTF-8.
+      name: its name, which implies the format.
+      text_field: the text's field of JSON lines, and column of tables that have
+        it.
 
     Raises:
-      LeftOut: it cannot be read, or is no text.
+      LeftOut: the file cannot be read, or is not text.
     """
     return _READERS[suffix(name)](data, text_field)
 
 
 def suffix(name: str) -> str | None:
-    """Returns the suffix of a document, compression aside; None for other
-    files.
+    """Returns a document's suffix, without the compression's; None for
+    others.
     """
     lower = inputs.plain_name(name).lower()
     return next((s for s in SUFFIXES if lower.endswith(s)), None)
@@ -138,7 +140,7 @@ def _package(name: str) -> Any:
 
 
 class _Decoded(NamedTuple):
-    """The text of a file, and what has to be told of it."""
+    """The text of a file, and notes about it."""
 
     text: str
     notes: tuple[str, ...] = ()
@@ -165,7 +167,7 @@ def _decoded(data: bytes) -> _Decoded:
 
 
 def _encoding(data: bytes) -> str:
-    """Returns the encoding that the bytes look like; "" if none."""
+    """Guesses the encoding of bytes; "" if none fits."""
     detector = _package("charset_normalizer")
     head = data[:_LOOKED_AT]
     if len(data) > len(head):
@@ -173,7 +175,7 @@ def _encoding(data: bytes) -> str:
     best = detector.from_bytes(head).best()
     if best is None or best.language == "Unknown":
         return ""
-    # Western and Central Europe's are alike, and the first is meant mostly.
+    # Western and Central European encodings look alike; the first is likelier.
     return "cp1252" if best.encoding in _LATIN else best.encoding
 
 
@@ -209,7 +211,7 @@ def _json_lines(data: bytes, text_field: str) -> Parts:
         if not isinstance(found, str):
             skipped += 1
             continue
-        # An escaped half of a surrogate pair is no text.
+        # An escaped lone surrogate is not text.
         found = found.encode("utf-8", "replace").decode("utf-8")
         parts.append(Part(found, line, f"line {line}"))
     return Parts(parts, skipped, notes)
@@ -281,8 +283,9 @@ def _soup(data: bytes) -> Any:
     encoding = None
     try:
         data.decode("utf-8")
-        # What is declared matters where the bytes leave it open, and in
-        # encodings of escapes. UTF-16 has become UTF-8, and may say UTF-16.
+        # The declared encoding matters where the bytes are ambiguous, and in
+        # encodings with escapes. Text converted from UTF-16 may still declare
+        # it.
         if b"\x1b" not in data:
             encoding = "utf-8"
     except UnicodeDecodeError:
@@ -291,12 +294,12 @@ def _soup(data: bytes) -> Any:
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about what the text looks like
+        warnings.simplefilter("ignore")  # about texts that look like file names
         return bs4.BeautifulSoup(data, "html.parser", from_encoding=encoding)
 
 
 def _walk(root: Any, made: "_Text") -> None:
-    """Adds the text of a tree of tags, however deep it is."""
+    """Adds the text of a tree of tags of any depth."""
     import bs4
 
     kinds = (
@@ -332,16 +335,16 @@ def _walk(root: Any, made: "_Text") -> None:
 
 
 class _Text:
-    """A text that grows, with its headings."""
+    """Collects a text, with its headings."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._size = 0
-        self._breaks = ""  # what stands before the next piece
+        self._breaks = ""  # separator before the next piece
         self._headings: list[Heading] = []
 
     def add(self, text: str) -> None:
-        """Adds a run of text; its white space counts as one space."""
+        """Adds a run of text; its white space collapses to one space."""
         words = text.split()
         if not words:
             if text and not self._breaks:
@@ -381,7 +384,7 @@ class _Text:
         self.block()
 
     def part(self) -> Part:
-        """Returns all of it."""
+        """Returns the collected text as a part."""
         text = "".join(self._pieces)
         return Part(text, headings=tuple(self._headings))
 
@@ -403,7 +406,7 @@ def _pdf(data: bytes, text_field: str) -> Parts:
         count = len(reader.pages)
     except LeftOut:
         raise
-    except Exception as error:  # of any kind, see above
+    except Exception as error:  # any kind, see above
         if type(error).__name__ == "DependencyError":
             raise LeftOut(
                 f"is encrypted, and pypdf says: {error}", True
@@ -448,7 +451,7 @@ def _docx(data: bytes, text_field: str) -> Parts:
                 made.line()
             made.block()
         return Parts([made.part()])
-    except Exception as error:  # of any kind, see above
+    except Exception as error:  # any kind, see above
         raise LeftOut(f"is no DOCX, or a damaged one: {_said(error)}") from (
             error
         )
@@ -457,7 +460,7 @@ def _docx(data: bytes, text_field: str) -> Parts:
 def _docx_table(table: Any, made: _Text) -> None:
     made.block()
     for row in table.rows:
-        seen = None  # a cell over several columns is there several times
+        seen = None  # a cell over several columns is listed several times
         for cell in row.cells:
             if cell.text and cell.text != seen:
                 made.add(cell.text)
@@ -489,7 +492,7 @@ SUFFIXES = tuple(s for s in _READERS if s)
 
 
 def opened(path: str) -> bytes:
-    """Returns the content of a file, unpacked, UTF-16 with a mark as UTF-8."""
+    """Returns a file's content, decompressed, marked UTF-16 as UTF-8."""
     with inputs.open_input(path) as stream:
         return b"".join(_blocks(stream))
 

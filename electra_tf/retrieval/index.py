@@ -1,11 +1,11 @@
-"""Texts -> terms -> BM25 over passages, by bm25s.
+"""Indexes passages by their terms, and searches them by BM25 (bm25s).
 
-Terms are words without case, accents and endings (Snowball's stems). Scripts
-without spaces, as Chinese, Japanese and Thai, by their characters and pairs of
-neighbours. Measured: on SQuAD's questions stems find the paragraph among the
-first five 1.5 to 2 points more often than WordPieces or plain words do, and
-leaving stop words out does not help; for Chinese, pairs are well above the
-words of a segmenter and above single characters.
+Terms are words without case, accents and endings (Snowball's stems). Texts in
+scripts without spaces, as Chinese, Japanese and Thai, have characters and pairs
+of neighbouring characters as terms. Measured: on SQuAD's questions stems find
+the paragraph among the first five 1.5 to 2 points more often than WordPieces or
+plain words do, and leaving stop words out does not help; for Chinese, pairs are
+well above the words of a segmenter and above single characters.
 """
 
 import collections
@@ -24,10 +24,10 @@ from electra_tf.retrieval import passages as passages_lib
 from electra_tf.retrieval.passages import UNSPACED
 
 NO_STEMS = "none"
-# Lucene's; of those tried on SQuAD's questions the best, by a little.
+# Lucene's variant: slightly the best of those tried on SQuAD's questions.
 _K1, _B = 1.2, 0.75
-_LOOKED_AT = 2000  # characters that tell the script
-# Marks of Indic scripts are no letters to `re`, and parts of words.
+_LOOKED_AT = 2000  # characters that the script is detected by
+# Marks of Indic scripts are not letters to `re`, but parts of words.
 _MARKS = "\u0900-\u0963\u0966-\u0dff"
 _RUN = re.compile(f"([{UNSPACED}]+)|(?:[^\\W_{UNSPACED}]|[{_MARKS}])+")
 # Latin, Greek and Cyrillic accents, vowel points of Hebrew and Arabic.
@@ -37,10 +37,10 @@ _ACCENT = re.compile(
 
 
 def package(name: str) -> Any:
-    """Returns a package of the extra `retrieval`.
+    """Imports a package of the extra `retrieval`.
 
     Raises:
-      UserError: it is not installed.
+      UserError: the package is not installed.
     """
     try:
         found = __import__(name)
@@ -58,11 +58,11 @@ class Terms:
     """Makes terms of texts.
 
     Attributes:
-      language: whose endings are left out; `NO_STEMS` for nobody's.
+      language: language of the stemmer; `NO_STEMS` for none.
     """
 
     def __init__(self, language: str = "english"):
-        """Looks the language up.
+        """Finds the stemmer of the language.
 
         Raises:
           UserError: there is no stemmer for it.
@@ -86,7 +86,7 @@ class Terms:
 
 
 def plain(text: str) -> str:
-    """Returns `text` without case, accents and widths of characters."""
+    """Normalises case, accents and widths of characters."""
     if text.isascii():
         return text.lower()
     text = unicodedata.normalize("NFKD", text.casefold())
@@ -112,10 +112,10 @@ class Found(NamedTuple):
 
 
 class Index:
-    """Finds passages.
+    """Finds passages by a question's terms.
 
     Attributes:
-      passages: all of them.
+      passages: all passages.
     """
 
     def __init__(
@@ -128,8 +128,8 @@ class Index:
 
         Args:
           passages: at least one.
-          terms: makes terms of them, and of questions.
-          bm25: the index of these passages, if it was made before.
+          terms: makes terms of passages and questions.
+          bm25: an existing index of these passages, if any.
         """
         self.passages = passages
         self._terms = terms
@@ -138,21 +138,21 @@ class Index:
         self._bm25 = bm25
 
     def search(self, question: str, count: int) -> list[Found]:
-        """Returns the passages that fit best, best first; those that fit at
-        all.
+        """Returns the passages that share terms with a question, best first.
 
-        Of passages with the same text, as in copies of a file, the first.
+        Among passages with the same text, as in copies of a file, only the
+        first is returned.
 
         Args:
-          question: a text; without a term that is known, nothing is found.
-          count: passages at most.
+          question: a text; without a known term nothing is found.
+          count: most passages to return.
         """
-        # In a fixed order, so that sums of floats are the same each time.
+        # Sorted, so that sums of floats are always the same.
         known = self._bm25.get_tokens_ids(sorted(self._terms(question)))
         if not known:
             return []
         scores = self._bm25.get_scores_from_ids(known)
-        found: dict[str, Found] = {}  # of copies of a text, the first
+        found: dict[str, Found] = {}  # the first of equal texts
         for i in np.argsort(-scores, kind="stable"):
             if len(found) == count or scores[i] <= 0:
                 break
@@ -162,10 +162,10 @@ class Index:
 
 
 def script_of(text: str) -> str:
-    """Names the script of most letters of a text; "" where it has none.
+    """Returns the script of most letters of a text; "" where it has none.
 
     Args:
-      text: any; its beginning is looked at.
+      text: a text; only its beginning is used.
     """
     found = collections.Counter(
         unicodedata.name(character, "").split(" ")[0].title()
@@ -177,9 +177,7 @@ def script_of(text: str) -> str:
 
 
 def terms_of(passage: passages_lib.Passage, terms: Terms) -> list[str]:
-    """Returns the terms by which a passage is found: its own and its
-    heading's.
-    """
+    """Returns the terms of a passage and of its heading."""
     found = terms(passage.text)
     if passage.heading and passage.heading not in passage.text:
         found += terms(passage.heading)
@@ -190,10 +188,10 @@ def built(rows: Sequence[Sequence[str]]) -> Any:
     """Makes the BM25 of passages.
 
     Args:
-      rows: the terms of each.
+      rows: the terms of each passage.
 
     Raises:
-      UserError: there are none.
+      UserError: there are no terms.
     """
     bm25 = package("bm25s").BM25(k1=_K1, b=_B)
     if not any(rows):
@@ -215,11 +213,11 @@ def dumped(bm25: Any) -> dict[str, bytes]:
 
 
 def restored(content: Mapping[str, bytes], count: int) -> Any:
-    """Returns what `dumped` gave, as BM25 again; None if it is not whole.
+    """Loads BM25 from the files of `dumped`; None if incomplete.
 
     Args:
       content: name -> content.
-      count: passages that it must have.
+      count: expected number of passages.
     """
     if not content:
         return None
@@ -237,23 +235,24 @@ def restored(content: Mapping[str, bytes], count: int) -> Any:
 def combined(
     retrieval: Sequence[float], reading: Sequence[float], weight: float
 ) -> np.ndarray:
-    """Returns the share of each answer among all answers to one question.
+    """Computes the probability of each answer among those to one question.
 
-    A softmax over `(1 - weight) * retrieval + weight * reading`: the weighted
-    product of two distributions over the passages, each a softmax of its
-    scores. Added like this, with scores as they are, BM25 and a reader answer
-    together in BERTserini (Yang et al. 2019).
+    It is a softmax over `(1 - weight) * retrieval + weight * reading`: the
+    weighted product of two distributions over the passages, each a softmax of
+    its scores. BERTserini (Yang et al. 2019) adds the raw scores of BM25 and a
+    reader in this way.
 
     Args:
-      retrieval: of each answer's passage: BM25, or a ranking model's logit.
-      reading: of each answer: the reader's score of its span.
-      weight: of the reading, 0 to 1.
+      retrieval: score of each answer's passage: BM25, or a ranking model's
+        logit.
+      reading: score of each answer's span, by the reader.
+      weight: weight of the reading, 0 to 1.
 
     Returns:
-      float64, one for each, that add up to 1.
+      Probabilities, float64, that add up to 1.
 
     Raises:
-      UserError: `weight` is no such number.
+      UserError: `weight` is not between 0 and 1.
     """
     if not 0 <= weight <= 1:
         raise UserError(f"--reading_weight={weight}: expected 0 to 1")

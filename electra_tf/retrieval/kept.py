@@ -1,10 +1,10 @@
-"""The index of a folder, kept in a file and brought up to date.
+"""Keeps the index of a folder in a file, and updates it.
 
-`index.sqlite` holds of each file its size, times and hash, its passages and
-their terms, and the BM25 of all of them. What has not changed is not read
-again; changed files are read, those that are gone leave, and BM25 is made
-again of the terms that are there. All of it is one transaction: who looks at
-the file at the same time, or after a crash, sees the index before or after.
+`index.sqlite` stores each file's size, times and hash, its passages and their
+terms, and the BM25 of all. Unchanged files are not read again; changed files
+are read, deleted ones are removed, and BM25 is recomputed from the stored
+terms. An update is one transaction: another process, or one after a crash, sees
+the index before or after.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ FILE = "index.sqlite"
 MEMORY = ":memory:"
 """The place of an index that is not kept."""
 
-_VERSION = 2  # what another version has written is made again
-_OLDER = ("about.json", "bm25s")  # of version 1, beside the file
-_WAIT = 120.0  # seconds for another process that writes
-# Files change within the grain of their times: what was changed so shortly
-# before it was read is looked at again.
+_VERSION = 2  # an index of another version is made again
+_OLDER = ("about.json", "bm25s")  # files of version 1, beside the index
+_WAIT = 120.0  # seconds to wait for another process that writes
+# File times have a limited resolution: files changed so shortly before they
+# were read are checked again.
 _GRAIN = 2 * 10**9
 _SCHEMA = """
 CREATE TABLE about (value TEXT NOT NULL);
@@ -52,12 +52,12 @@ Told = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """An index that is up to date.
+    """An up-to-date index.
 
     Attributes:
-      documents: what was read.
-      index: of its passages.
-      told: what was done, in a few words.
+      documents: the documents.
+      index: the index of their passages.
+      told: a short description of what was done.
     """
 
     documents: Documents
@@ -66,18 +66,18 @@ class Kept:
 
 
 class _State(NamedTuple):
-    """What decides whether a file is as it was."""
+    """What shows whether a file is unchanged."""
 
     size: int
     modified: int  # ns
-    changed: int  # ns; 0 where the file system does not tell
+    changed: int  # ns; 0 where unknown
 
 
 def default_place(documents: str) -> str:
-    """Returns the directory in the user's cache where an index is kept.
+    """Returns the index's directory in the user's cache.
 
     Args:
-      documents: the folder or globs; each has its own.
+      documents: the folder or globs; each has its own directory.
     """
     parts = [
         os.path.abspath(part.strip()) if files.is_local(part) else part
@@ -101,22 +101,21 @@ def load(
     longest: int = passages_lib.LONGEST,
     progress: Told = lambda done, count: None,
 ) -> Kept:
-    """Brings the index of documents up to date, and reads it.
+    """Updates the index of documents, and reads it.
 
-    Where it cannot be kept it is made in memory, and that is told.
+    Where it cannot be stored it is made in memory, and a note says so.
 
     Args:
-      found: what `passages.find` gave.
+      found: result of `passages.find`.
       terms: makes terms of texts.
-      text_field: of JSON lines and tables.
-      place: the directory; `MEMORY` to keep nothing.
-      fresh: make it again, whatever is there.
-      longest: characters of a passage at most.
-      progress: called with the number of files that were looked at, and of
-        all.
+      text_field: the text's field in JSON lines and tables.
+      place: the directory; `MEMORY` stores nothing.
+      fresh: whether to make the index again in any case.
+      longest: most characters of a passage.
+      progress: called with the numbers of files checked and of all files.
 
     Raises:
-      UserError: `place` is something else, or no document has any text.
+      UserError: `place` is not an index, or no document has any text.
     """
     about = {
         "version": _VERSION, "language": terms.language,
@@ -138,7 +137,7 @@ def load(
             kept = run.load(file, fresh)
         except sqlite3.DatabaseError as error:
             if type(error) is not sqlite3.DatabaseError:
-                raise  # not of the file's content
+                raise  # not caused by the file's content
             os.remove(file)
             again = "was damaged, and "
             kept = run.load(file, True)
@@ -153,7 +152,7 @@ def load(
 
 
 def _remove_older(place: str) -> None:
-    """Removes what version 1 wrote there."""
+    """Removes the files of version 1."""
     about, folder = (os.path.join(place, name) for name in _OLDER)
     if os.path.exists(about):
         os.remove(about)
@@ -161,13 +160,13 @@ def _remove_older(place: str) -> None:
 
 
 def check_is_index(path: str) -> None:
-    """Keeps what is no index from being written into.
+    """Refuses to write into a file that is not an index.
 
     Args:
-      path: where it is to be.
+      path: path of the index.
 
     Raises:
-      UserError: it is something else.
+      UserError: the file is not an index.
     """
     if not os.path.lexists(path):
         return
@@ -193,11 +192,11 @@ class _Run:
         self._terms = terms
         self._about = about
         self._progress = progress
-        self._bm25: Any = None  # where it was made in this run
+        self._bm25: Any = None  # set if it was made in this run
         self._keeps = True
 
     def load(self, file: str, fresh: bool) -> Kept:
-        """Updates the index in a file, or `MEMORY`, where that is needed."""
+        """Updates the index in a file, or in `MEMORY`, if needed."""
         self._bm25, self._keeps = None, file != MEMORY
         with contextlib.closing(_opened(file)) as base:
             base.execute("BEGIN")
@@ -221,7 +220,7 @@ class _Run:
         )
 
     def _reason(self, base: sqlite3.Connection) -> str:
-        """Returns why all of it has to be made; "" if it has not."""
+        """Returns why the whole index must be made; "" if not."""
         try:
             (value,) = base.execute("SELECT value FROM about").fetchone()
         except (sqlite3.OperationalError, TypeError):
@@ -233,7 +232,7 @@ class _Run:
         return ""
 
     def _update(self, base: sqlite3.Connection, fresh: bool) -> str:
-        """Reads what has changed; returns what was done."""
+        """Reads changed files; returns a description of what was done."""
         reason = self._reason(base)
         if fresh and not reason:
             reason = "made again"
@@ -316,7 +315,7 @@ class _Run:
             )
         ]
         if not any(rows):
-            return  # told when it is read
+            return  # reported when it is read
         self._bm25 = index_lib.built(rows)
         if self._keeps:
             base.executemany(
@@ -383,7 +382,7 @@ def _no_text(
 
 
 class _Known(NamedTuple):
-    """What is kept of a file."""
+    """What the index stores about a file."""
 
     state: _State
     read: int  # ns
@@ -419,7 +418,7 @@ def _state(path: str) -> _State:
 
 def _opened(file: str) -> sqlite3.Connection:
     if file != MEMORY and os.path.exists(file) and not os.access(file, os.W_OK):
-        # Where nothing has changed, it may be read all the same.
+        # Without changes, it can still be read.
         return sqlite3.connect(
             f"file:{_quoted(file)}?mode=ro&immutable=1", uri=True,
             isolation_level=None,

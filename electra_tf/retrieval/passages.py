@@ -1,9 +1,9 @@
-"""Documents -> passages, each with its file and place.
+"""Divides documents into passages, each with its file and place.
 
-Paragraphs end at blank lines. A very short one, as a heading, goes with the
-next; a very long one is divided, at the ends of lines, of sentences, or of
-words. What is a document of its own within a file, as a page of a PDF or a row
-of a table, is divided by itself; see `formats`.
+Paragraphs end at blank lines. A very short one, as a heading, is joined to the
+next; a very long one is divided at the ends of lines, sentences or words.
+Documents within a file, as pages of a PDF or rows of a table, are divided
+separately; see `formats`.
 """
 
 import collections
@@ -22,11 +22,11 @@ from electra_tf.retrieval import formats
 LONGEST = 2000
 """Characters of a passage at most: a window or two of a reader."""
 
-_SHORT = 100  # characters of a paragraph that goes with the next
-# The same of texts in scripts of which a character is a token.
+_SHORT = 100  # characters of a paragraph that is joined to the next
+# The same for scripts in which each character is a token.
 _DENSE, _DENSE_LONGEST, _DENSE_SHORT = 0.5, 700, 35
-_LOOKED_AT = 1 << 16  # characters that tell the script
-_MOST_KINDS = 8  # of suffixes of other files, by name
+_LOOKED_AT = 1 << 16  # characters that the script is detected by
+_MOST_KINDS = 8  # suffixes of unsupported files to name
 _BLANK_LINES = re.compile(r"\r?\n(?:[ \t\r\f\v\u00a0\u3000]*\n)+")
 _SENTENCE_END = re.compile(
     "[.!?\u2026\u061f\u06d4][\"'\u201d\u2019)\\]]*\\s+"
@@ -50,17 +50,17 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 class Passage(NamedTuple):
-    """A stretch of a document."""
+    """A passage of a document."""
 
     file: str
-    line: int  # in which it begins, from 1; of a record, the record's
-    start: int  # in characters of the file; of a part of it, of the part
+    line: int  # of its beginning, from 1; of a record, the record's
+    start: int  # in characters of the file, or of a part of it
     text: str
     where: str = ""  # what part of the file: "page 3", "row 7", "line 2"
     heading: str = ""  # above it
 
     def place(self, offset: int) -> tuple[int, int]:
-        """Returns line and character of what is `offset` characters into it."""
+        """Returns line and character of the file at `offset` in the passage."""
         lines = 0
         if not self.file_holds_records:
             lines = self.text.count("\n", 0, offset)
@@ -68,21 +68,20 @@ class Passage(NamedTuple):
 
     @property
     def file_holds_records(self) -> bool:
-        """Whether the file has records, one after another."""
+        """Whether the file consists of records."""
         return self.where.startswith(("line", "row"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Documents:
-    """Files, read.
+    """All documents that were read.
 
     Attributes:
-      passages: all of them, in order.
-      digests: a file's name below the folder -> of its bytes.
-      skipped: lines and rows without a text.
-      left_out: files that cannot be read, and what could not be looked into:
-        "NAME: why".
-      notes: the same of parts of files, and what was guessed of them.
+      passages: all passages, in order.
+      digests: file name below the folder -> digest of its bytes.
+      skipped: number of lines and rows without a text.
+      left_out: files and folders that could not be read: "NAME: why".
+      notes: the same for parts of files, and what was guessed.
     """
 
     passages: Sequence[Passage]
@@ -97,18 +96,17 @@ def find(
     flag: str = "--documents",
     left_out: Callable[[str, str], None] = lambda name, why: None,
 ) -> list[tuple[str, str]]:
-    """Returns (file, its name below the folder) of each document, sorted.
+    """Finds documents: returns (file, name below the folder), sorted.
 
-    Each file is there once, whatever links lead to it.
+    Each file is listed once, whatever links lead to it.
 
     Args:
-      path: a folder, searched to its bottom; a file; or globs.
-      flag: what gave it, for messages.
-      left_out: called with the name of what is no file, or is one that is
-        there already, and why it is left out.
+      path: a folder, searched recursively; a file; or globs.
+      flag: the flag that gave it, for messages.
+      left_out: called with the name of a path that is left out, and why.
 
     Raises:
-      UserError: nothing is there that could be read.
+      UserError: there is no readable document.
     """
     expected = f"{', '.join(formats.SUFFIXES)}, also .gz, .xz, .zst"
     if not files.is_directory(path):
@@ -141,15 +139,15 @@ def find(
 
 
 class FileRead(NamedTuple):
-    """What a file gives.
+    """The result of reading a file.
 
     Attributes:
-      passages: in order.
-      digest: of its bytes; "" where they could not be read.
-      skipped: lines or rows without a text.
-      notes: what could not be read of it, or was guessed.
-      why: why it is left out, where it is.
-      again: whether it may be read another time, unchanged.
+      passages: its passages, in order.
+      digest: digest of its bytes; "" where unreadable.
+      skipped: number of lines or rows without a text.
+      notes: what could not be read, or was guessed.
+      why: why it is left out, if it is.
+      again: whether to try it another time, even if unchanged.
     """
 
     passages: Sequence[Passage] = ()
@@ -166,14 +164,13 @@ def of_file(
     """Reads a document and divides it.
 
     UTF-16 and UTF-32 are recognised by their byte order marks, other encodings
-    than UTF-8 by their looks; single bytes that are not UTF-8 become U+FFFD.
-    What is no text, or cannot be read, is told.
+    than UTF-8 are guessed; single bytes that are not UTF-8 become U+FFFD. Files
+    that are not text, or unreadable, are reported.
 
     Args:
-      path: of the file.
-      text_field: of JSON lines and tables.
-      longest: characters of a passage at most; of scripts without spaces
-        fewer.
+      path: path of the file.
+      text_field: the text's field in JSON lines and tables.
+      longest: most characters of a passage; fewer in scripts without spaces.
     """
     try:
         data = formats.opened(path)
@@ -195,7 +192,7 @@ def of_file(
 
 
 def digest_of(data: bytes) -> str:
-    """Of the bytes of a file, unpacked."""
+    """Returns the digest of a file's decompressed bytes."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
@@ -211,7 +208,7 @@ def _of_part(part: formats.Part, name: str, longest: int) -> Iterator[Passage]:
         at = passage.start
         while number + 1 < len(headings) and headings[number + 1].start <= at:
             number += 1
-            # It is of the last of the headings that it begins with.
+            # A passage that begins with headings belongs to the last of them.
             if headings[number].start >= passage.start:
                 after = _ANY_SPACE.match(part.text, headings[number].end)
                 at = after.end() if after else at
@@ -225,12 +222,12 @@ def _of_part(part: formats.Part, name: str, longest: int) -> Iterator[Passage]:
 def divide(
     text: str, file: str, longest: int = LONGEST, short: int = _SHORT
 ) -> Iterator[Passage]:
-    """Yields the passages of one text.
+    """Divides one text into passages.
 
     Args:
-      text: it.
+      text: the text.
       file: its name, for the passages.
-      longest: characters of a passage at most.
+      longest: most characters of a passage.
       short: characters of a paragraph that is joined to the next.
     """
     line, counted = 1, 0
@@ -241,7 +238,7 @@ def divide(
 
 
 def _spans(text: str, longest: int, short: int) -> Iterator[tuple[int, int]]:
-    held: tuple[int, int] | None = None  # a short one waits for the next
+    held: tuple[int, int] | None = None  # a short one, waiting for the next
     for start, end in _paragraphs(text):
         if held is not None:
             if end - held[0] <= longest:
@@ -268,7 +265,7 @@ def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
 def _parts(
     text: str, start: int, end: int, longest: int
 ) -> Iterator[tuple[int, int]]:
-    """Yields a stretch in parts of at most `longest` characters."""
+    """Divides a span into parts of at most `longest` characters."""
     while end - start > longest:
         cut = _cut(text[start : start + longest])
         yield from _stripped(text, start, start + cut)
@@ -277,8 +274,8 @@ def _parts(
 
 
 def _cut(text: str) -> int:
-    """Returns where to divide: in the second half, best at the end of a
-    line.
+    """Returns where to divide a text: in its second half, best at a line's
+    end.
     """
     half = len(text) // 2
     at = text.rfind("\n", half) + 1
@@ -292,9 +289,7 @@ def _cut(text: str) -> int:
 
 
 def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yields the stretch without the white space around it, if more is
-    there.
-    """
+    """Yields a span without surrounding white space, if anything is left."""
     part = text[start:end]
     start += len(part) - len(part.lstrip())
     part = part.strip()
@@ -307,16 +302,14 @@ def _is_document(name: str) -> bool:
 
 
 def shown(name: str) -> str:
-    """Returns a file's name that can be written; bytes that are no UTF-8 as
-    \\xNN.
-    """
+    """Returns a printable file name, with bytes that are not UTF-8 as \\xNN."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _walk(
     root: str, left_out: Callable[[str, str], None], below: str = ""
 ) -> Iterator[str]:
-    """Names of files below `root`; nothing that begins with a dot."""
+    """Yields names of files below `root`, except those with a leading dot."""
     if files.is_local(root):
         yield from sorted(_walk_local(root, left_out))
         return
@@ -334,7 +327,9 @@ def _walk(
 def _walk_local(
     root: str, left_out: Callable[[str, str], None]
 ) -> Iterator[str]:
-    """As `_walk`; each folder and file once, by what it is on the disk."""
+    """Walks like `_walk`, but visits each folder and file once despite
+    links.
+    """
     seen: set[tuple[int, int]] = set()
     waiting = [""]
     while waiting:
@@ -354,7 +349,7 @@ def _walk_local(
             if name.startswith("."):
                 continue
             inner = os.path.join(below, name)
-            # A folder or file is known by its own name before any link's.
+            # A folder or file gets its own name rather than a link's.
             if os.path.islink(os.path.join(root, inner)):
                 links.append(inner)
             elif os.path.isdir(os.path.join(root, inner)):
@@ -375,9 +370,7 @@ def _once(
     seen: set[tuple[int, int]],
     left_out: Callable[[str, str], None],
 ) -> Iterator[str]:
-    """Yields the name of a file that was not there under another; else
-    nothing.
-    """
+    """Yields the name of a file, unless it was seen under another name."""
     try:
         status = os.stat(os.path.join(root, name))
     except OSError as error:

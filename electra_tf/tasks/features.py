@@ -6,6 +6,7 @@ long texts, and how often an epoch has each kind of row.
 
 import copy
 import dataclasses
+import itertools
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from electra_tf.text.vocab import Vocab
 
 # Texts tokenized, and rows filled, at a time: bounds memory.
 _TEXTS, _ROWS = 1 << 15, 4096
+_SHORT = 4096  # characters that take no longer than a call of TensorFlow
 _CALLS = 16  # calls of a tokenizer after which tracing it pays
 IGNORED = -1  # the label of tokens that have no loss
 INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -331,8 +333,15 @@ def _tokenized(
     """Returns the ids of all texts, int32, and each text's count, int64.
 
     A tokenizer that is called often for few texts is traced: the graph takes a
-    third of the time of eager operations.
+    third of the time of eager operations. Where `plain_ids` can, it takes less
+    still.
     """
+    if sum(map(len, texts)) <= _SHORT:
+        plain = [tokenizer.plain_ids(text) for text in texts]
+        rows = [row for row in plain if row is not None]
+        if len(rows) == len(plain):
+            ids = np.array([*itertools.chain(*rows)], "int32")
+            return ids, np.array([*map(len, rows)], "int64")
     calls = _calls.setdefault(tokenizer, _Calls())
     calls.count += 1
     if calls.count > _CALLS and calls.graph is None:

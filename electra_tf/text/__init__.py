@@ -1,5 +1,5 @@
 """Reads text: vocabulary, tokenizer, corpora, clean-up.
 
-Start at `tokenizer.py`, which `normalize.py` (text before) and
-`detokenize.py` (text after) serve.
+Start at `tokenizer.py`, which uses `normalize.py`; `detokenize.py` does the
+reverse.
 """

@@ -1,4 +1,4 @@
-"""How much of a text stripping accents changes, script by script.
+"""Measures how much of a text stripping accents changes, by script.
 
 Importing this module imports neither TensorFlow nor NumPy.
 """
@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 
 from electra_tf.text.unknown import script_of
 
-# Where a mark is an accent, which readers do without. Elsewhere marks are
-# vowels, tones and consonants of their own.
+# Scripts in which marks are accents, which readers can do without. In others
+# marks are vowels, tones and consonants.
 _ACCENTED = ("LATIN", "GREEK", "CYRILLIC", "COPTIC")
-# A text has letters of a script if this share of its letters are, and they
-# change much if this share of them do.
+# A text counts as having a script from this share of its letters on, and as
+# changed much from this share of them.
 _PRESENT, _CHANGED = 0.01, 0.02
-# A vocabulary was made with its accents if this share of its tokens has them.
+# A vocabulary counts as made with accents from this share of its tokens on.
 _KEPT = 0.02
 _PREFIX = "stripping"
 
@@ -24,7 +24,7 @@ def changes(text: str) -> Counter[str]:
     """Counts the letters of a text, and those that stripping changes.
 
     Args:
-      text: as it is written.
+      text: the original text.
 
     Returns:
       "stripping SCRIPT letters" and "stripping SCRIPT changed" -> a number.
@@ -42,10 +42,10 @@ def changes(text: str) -> Counter[str]:
 
 
 def vocabulary_warning(tokens: Sequence[str]) -> str | None:
-    """Says that a vocabulary has accents, where texts have them stripped.
+    """Warns of a vocabulary with accents, where texts have them stripped.
 
     Args:
-      tokens: the vocabulary's.
+      tokens: the vocabulary's tokens.
 
     Returns:
       A sentence without its full stop; None where few tokens have accents.
@@ -61,7 +61,7 @@ def vocabulary_warning(tokens: Sequence[str]) -> str | None:
 
 
 def _is_changed(character: str) -> bool:
-    """Says whether stripping drops a character or takes it apart."""
+    """Returns whether stripping drops or decomposes a character."""
     return (
         unicodedata.category(character) == "Mn"
         or unicodedata.normalize("NFD", character) != character
@@ -69,16 +69,16 @@ def _is_changed(character: str) -> bool:
 
 
 def take(counts: Counter[str]) -> dict[str, int]:
-    """Takes out of `counts` what `changes` counts."""
+    """Removes the counts of `changes` from `counts`."""
     names = [name for name in counts if name.startswith(f"{_PREFIX} ")]
     return {name: counts.pop(name) for name in names}
 
 
 def warning(counts: Mapping[str, int]) -> str | None:
-    """Says which scripts stripping accents harms; None where none.
+    """Warns of scripts that stripping accents harms; None where there are none.
 
     Args:
-      counts: sums of what `changes` gives.
+      counts: sums of the counts of `changes`.
     """
     letters: Counter[str] = Counter()
     changed: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Tokens that stay whole, such as entity markers: texts are split at them."""
+"""Splits texts at added tokens, such as entity markers, which stay whole."""
 
 import re
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from electra_tf.text import normalize
 
 
 class Pieces(NamedTuple):
-    """Texts in pieces, of which some are tokens.
+    """Texts split into pieces, some of which are tokens.
 
     Attributes:
-      texts: string [pieces]; "" where the piece is a token.
-      spelled: string [pieces], as they stand, tokens too.
-      tokens: int32 [pieces], the id of a token; -1 where there is text.
-      splits: int64 [batch + 1], the row splits of the pieces.
+      texts: string [pieces]; "" for a piece that is a token.
+      spelled: string [pieces], the original spelling, also of tokens.
+      tokens: int32 [pieces], the id of a token; -1 for text.
+      splits: int64 [batch + 1], row splits of the pieces.
     """
 
     texts: tf.Tensor
@@ -32,13 +32,13 @@ class Pieces(NamedTuple):
     def lengths(self) -> tf.Tensor:
         """Counts the characters of each piece; int64 [pieces].
 
-        As where there are no tokens: `tf.strings.length` counts bytes that
-        are no text in another way.
+        The count is the same as without tokens: `tf.strings.length` counts
+        bytes that are not text differently.
         """
         return tf.strings.unicode_decode(self.spelled, "UTF-8").row_lengths()
 
     def before(self, lengths: tf.Tensor) -> tf.Tensor:
-        """Sums lengths within each text: where the pieces start.
+        """Sums lengths within each text, to get the starts of pieces.
 
         Args:
           lengths: int64 [pieces].
@@ -57,12 +57,12 @@ class Pieces(NamedTuple):
         of_tokens: tf.Tensor,
         shift: tf.Tensor | None = None,
     ) -> tf.RaggedTensor:
-        """Joins what is said of the pieces to rows of the texts.
+        """Joins values of pieces to rows of texts.
 
         Args:
-          values: [pieces, (tokens)], said of `texts`.
-          of_tokens: [pieces], said of a piece that is a token.
-          shift: [pieces], added to all of `values`; None for nothing.
+          values: [pieces, (tokens)], values of `texts`.
+          of_tokens: [pieces], values of pieces that are tokens.
+          shift: [pieces], added to all of `values`; None adds nothing.
 
         Returns:
           [batch, (tokens)].
@@ -76,24 +76,24 @@ class Pieces(NamedTuple):
         alone = tf.RaggedTensor.from_row_lengths(
             tf.boolean_mask(of_tokens, is_token), tf.cast(is_token, tf.int64)
         )
-        # Of the two, one is empty.
+        # One of the two is empty.
         found = tf.concat([values, alone], axis=1)
         return tf.RaggedTensor.from_row_splits(
             found.flat_values, tf.gather(found.row_splits, self.splits)
         )
 
     def rejoined(self) -> tf.Tensor:
-        """Joins the pieces as they are spelled; string [batch]."""
+        """Joins the pieces in their original spelling; string [batch]."""
         rows = tf.RaggedTensor.from_row_splits(self.spelled, self.splits)
         return tf.strings.reduce_join(rows, axis=-1)
 
 
 class Splitter:
-    """Splits texts at tokens; of two that begin together the longer counts.
+    """Splits texts at tokens; the longer of two that begin together wins.
 
     Args:
-      tokens: as they stand in the texts -> their ids; without any, it is
-        false and cannot be called.
+      tokens: spelling in texts -> id; without tokens the object is false and
+        cannot be called.
     """
 
     def __init__(self, tokens: Mapping[str, int]):
@@ -106,8 +106,8 @@ class Splitter:
         return bool(self._texts)
 
     def __call__(self, texts: tf.Tensor) -> Pieces:
-        """string [batch] -> its pieces."""
-        # The operation takes NUL for the end of a text. No token has one.
+        """Splits texts, string [batch], into pieces."""
+        # The operation takes NUL as the end of a text. No token has one.
         found, starts, ends = tf_text.regex_split_with_offsets(
             tf.strings.regex_replace(texts, r"\x00", "\x01"),
             self._pattern,

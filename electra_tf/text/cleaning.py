@@ -1,7 +1,7 @@
-"""Raw bytes -> clean lines and documents, with every repair counted.
+"""Cleans raw bytes to lines and documents, and counts every repair.
 
-Everything works on UTF-8 bytes, which is what the tokenizer takes; a line
-becomes a `str` only for the options that need one.
+Everything works on UTF-8 bytes, which the tokenizer takes; a line becomes a
+`str` only for the options that need one.
 """
 
 import dataclasses
@@ -20,8 +20,8 @@ from electra_tf.text import segment
 MAX_LINE_BYTES = 1 << 15
 """A longer line is cut at white space into pieces of at most this size."""
 
-# C0 controls and DEL vanish; vertical tab, form feed and the separators
-# FS..US divide words, so they become spaces.
+# C0 controls and DEL are removed; vertical tab, form feed and the separators
+# FS..US separate words, so they become spaces.
 _CONTROLS = bytes(
     c for c in (*range(32), 127) if c not in b"\t\n\r\v\f\x1c\x1d\x1e\x1f"
 )
@@ -34,24 +34,24 @@ _BLANK_LATER = re.compile(rb"\n" + _BLANK + rb"\n")
 _BLANK_FIRST = re.compile(_BLANK + rb"\n")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 _REPLACEMENT = "\ufffd".encode()
-# Function words of a language, for what counts words (topics, search); a
-# network that reads sentences wants them left in.
+# Function words of a language, for programs that count words (topics, search);
+# networks that read sentences need them.
 _STOP_WORD_LISTS = pathlib.Path(__file__).parent / "stop_word_lists"
-# Of ftfy's repairs: what was decoded wrongly, not what is written otherwise,
-# as Chinese commas and curled quotes.
+# Only ftfy's repairs of wrong decoding, not of other spellings, such as Chinese
+# commas and curly quotes.
 _MENDED: dict[str, Any] = {"fix_character_width": False, "uncurl_quotes": False}
 
 
 @dataclasses.dataclass(frozen=True)
 class Cleaning:
-    """What is done to lines beyond replacing bad bytes and controls.
+    """What is done to lines, besides replacing bad bytes and controls.
 
     Attributes:
-      repair_unicode: mend mojibake and the like with `ftfy`.
-      stop_words: words, in lower case, that are removed.
-      word_segmenter: finds those in text without spaces; see `text.segment`.
+      repair_unicode: whether to repair mojibake and the like with `ftfy`.
+      stop_words: words to remove, in lower case.
+      word_segmenter: finds them in text without spaces; see `text.segment`.
       min_line_length: shorter lines (in characters) are left out.
-      strict: a bad byte is a `UserError` naming file and line.
+      strict: whether a bad byte is a `UserError` with file and line.
     """
 
     repair_unicode: bool = False
@@ -71,12 +71,12 @@ class Cleaning:
 def first_blank_line(data: bytes, inside_line: bool) -> int:
     """Returns the offset just after the first blank line of `data`, or -1.
 
-    A line is blank if it holds only ASCII white space or controls, no-break
-    or ideographic spaces, or byte order marks.
+    A line is blank if it only has ASCII white space or controls, no-break or
+    ideographic spaces, or byte order marks.
 
     Args:
-      data: raw bytes, cut anywhere.
-      inside_line: `data` starts in the middle of a line.
+      data: raw bytes, from anywhere to anywhere.
+      inside_line: whether `data` starts in the middle of a line.
     """
     if not inside_line and (match := _BLANK_FIRST.match(data)):
         return match.end()
@@ -87,8 +87,8 @@ def first_blank_line(data: bytes, inside_line: bool) -> int:
 def last_blank_line(data: bytes, inside_line: bool) -> int:
     """Returns the offset just after a late blank line of `data`, or -1.
 
-    Late, not last: any boundary serves to cut a file, and looking for the
-    plain `\\n\\n` from the end is quick.
+    It need not be the last: any boundary will do to split a file, and searching
+    for plain `\\n\\n` from the end is fast.
     """
     found = data.rfind(b"\n\n")
     if found >= 0:
@@ -100,7 +100,7 @@ def last_blank_line(data: bytes, inside_line: bool) -> int:
 
 
 def _refuse_flaws(data: bytes, where: Callable[[int], str]) -> None:
-    """Raises `UserError` at the first byte that would not be kept."""
+    """Raises a `UserError` for the first byte that would not be kept."""
     bad = len(data)
     try:
         data.decode("utf-8")
@@ -132,7 +132,7 @@ def _clean_bytes(
     counts: Counter[str],
     where: Callable[[int], str],
 ) -> bytes:
-    """Replaces invalid UTF-8, drops control characters, counts both."""
+    """Replaces invalid UTF-8, drops control characters, and counts both."""
     if cleaning.strict:
         _refuse_flaws(data, where)
     if not data.isascii():
@@ -150,9 +150,7 @@ def _clean_bytes(
 
 
 def _cut_long(line: bytes) -> list[bytes]:
-    """Returns pieces of at most `MAX_LINE_BYTES`, cut at white space if there
-    is.
-    """
+    """Splits a line into pieces of `MAX_LINE_BYTES`, at white space if any."""
     pieces = []
     while len(line) > MAX_LINE_BYTES:
         at = cut_point(line[:MAX_LINE_BYTES])
@@ -163,11 +161,10 @@ def _cut_long(line: bytes) -> list[bytes]:
 
 
 def cut_point(data: bytes) -> int:
-    """Returns where to cut a line that goes on after `data`: never inside a
-    letter.
+    """Returns where to split a line that continues after `data`.
 
-    After the last ASCII white space in the second half, or else before the
-    last UTF-8 character, which may be incomplete.
+    It is after the last ASCII white space in the second half, or else before
+    the last UTF-8 character, which may be incomplete.
     """
     half = len(data) // 2
     at = max(data.rfind(b" ", half), data.rfind(b"\t", half)) + 1
@@ -175,13 +172,13 @@ def cut_point(data: bytes) -> int:
         return at
     for back in range(1, min(4, half) + 1):
         if data[-back] & 0xC0 != 0x80:  # not a continuation byte
-            # A lone ASCII byte is whole; anything else may lack its rest.
+            # An ASCII byte is complete; anything else may be incomplete.
             return len(data) - back + (data[-back] < 0x80)
     return len(data)
 
 
 def _edit(line: bytes, cleaning: Cleaning, counts: Counter[str]) -> bytes:
-    """Returns the options that need text; an empty result drops the line."""
+    """Applies the options that need text; an empty result drops the line."""
     text = line.decode("utf-8").strip()
     if cleaning.repair_unicode:
         import ftfy
@@ -227,10 +224,9 @@ def _lines(
     split_at_blank: bool,
     continues_line: bool = False,
 ) -> list[list[bytes]]:
-    """Returns the documents in clean `data`, each a list of lines that are not
-    blank.
+    """Splits clean `data` into documents, lists of lines that are not blank.
 
-    With `split_at_blank` false there is one document at most.
+    If `split_at_blank` is false there is at most one document.
     """
     documents: list[list[bytes]] = []
     current: list[bytes] = []
@@ -272,20 +268,20 @@ def clean_text(
     first_line: int = 1,
     continues_line: bool = False,
 ) -> list[list[bytes]]:
-    """Documents in raw `data` as lists of clean UTF-8 lines.
+    """Splits raw `data` into documents, as lists of clean UTF-8 lines.
 
     Args:
       data: raw bytes of whole lines.
       cleaning: the options.
-      counts: repairs are added to it, by name.
-      split_at_blank: blank lines end a document (otherwise all is one).
-      path: for messages.
-      first_line: the number of the first line of `data` in the file.
-      continues_line: the first line is part of one that was cut before, and
-        so counted.
+      counts: counts of repairs by name, which are updated.
+      split_at_blank: whether blank lines end a document (if not, all is one).
+      path: the file, for messages.
+      first_line: number of the first line of `data` in the file.
+      continues_line: whether the first line is the rest of a line that was
+        split, and already counted.
 
     Raises:
-      UserError: with `cleaning.strict`, at the first bad byte.
+      UserError: `cleaning.strict`, and there is a bad byte.
     """
 
     def where(offset: int) -> str:
@@ -304,11 +300,11 @@ def clean_records(
     path: str,
     first_line: int = 1,
 ) -> list[list[bytes]]:
-    """One document for each JSON line in `data` that has `text_field`.
+    """Makes a document from each JSON line in `data` that has `text_field`.
 
     A line that is not a JSON object with that field as text is counted as
-    `bad_records` and left out. Where the field is None, lines are the texts of
-    a table's rows: JSON strings, or null. Arguments and errors as in
+    `bad_records` and left out. If the field is None, lines are the texts of a
+    table's rows: JSON strings, or null. For arguments and errors see
     `clean_text`.
     """
     documents = []
@@ -344,20 +340,19 @@ def clean_records(
 
 
 def fingerprint(lines: list[bytes]) -> bytes:
-    """16 bytes that name a document's clean content."""
+    """Returns a digest of 16 bytes of a document's clean content."""
     return hashlib.blake2b(b"\n".join(lines), digest_size=16).digest()
 
 
 def load_stop_words(names: str) -> frozenset[str]:
-    """Reads lists of words that are removed from texts, in lower case.
+    """Reads lists of stop words, in lower case.
 
     Args:
-      names: files, a word a line, or languages that a list ships for; several
-        are divided by commas. Lines that begin with # say something of the
-        list.
+      names: files with one word on each line, or languages with a shipped
+        list, separated by commas. Lines that begin with # are comments.
 
     Raises:
-      UserError: no such file, and no such language.
+      UserError: a name is neither a file nor such a language.
     """
     shipped = {path.stem: path for path in _STOP_WORD_LISTS.glob("*.txt")}
     words: set[str] = set()

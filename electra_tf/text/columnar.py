@@ -1,4 +1,4 @@
-"""Opens Parquet and Arrow files, whatever is read from them."""
+"""Opens Parquet and Arrow files."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,10 +16,10 @@ def is_columnar(head: bytes) -> bool:
 
 
 class Columnar:
-    """An opened file of columns.
+    """An opened Parquet or Arrow file.
 
     Attributes:
-      schema: pyarrow's, of its columns.
+      schema: pyarrow's schema of its columns.
     """
 
     def __init__(self, file: IO[bytes]):
@@ -44,10 +44,10 @@ class Columnar:
             self._batches = map(reader.get_batch, numbers)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
-        """Yields pyarrow's record batches, of a thousand rows or so.
+        """Yields pyarrow's record batches, of about a thousand rows.
 
         Args:
-          columns: those that are needed; Parquet reads no others.
+          columns: the columns needed; Parquet reads no others.
         """
         if self._parquet is not None:
             chosen = None if columns is None else list(columns)
@@ -63,11 +63,12 @@ def opened(file: IO[bytes], name: str) -> Iterator[Columnar]:
     """Opens a Parquet or Arrow file, recognised by its first bytes.
 
     Args:
-      file: it, opened for random access.
-      name: for messages.
+      file: the file, opened for random access.
+      name: its name, for messages.
 
     Raises:
-      UserError: no pyarrow, or damaged, also where that is seen later.
+      UserError: pyarrow is not installed, or the file is damaged, even if found
+        later.
     """
     try:
         import pyarrow as pa

@@ -1,7 +1,7 @@
-"""Files of any size -> parts of bounded size, cut at document boundaries.
+"""Splits files of any size into parts of bounded size, between documents.
 
-The cut depends on the files alone, never on who works on the parts, so that
-whatever is made of them is the same for any number of workers.
+The split depends on the files alone, never on the workers, so that results are
+the same for any number of workers.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ from electra_tf.text.cleaning import Cleaning
 PART_BYTES = 1 << 21
 MAX_RECORD_BYTES = 1 << 26
 """A JSON line longer than this is left out, and counted."""
-# Where more of a part has to be repaired than this share, and more bytes than
-# these, it is no text; of zeros, which no text has, fewer will do.
+# A part is not text if more than this share, and more than so many bytes, must
+# be repaired; for zeros, which no text has, a lower limit holds.
 MOST_FLAWS, MOST_ZEROS, FEW_FLAWS = 0.05, 0.005, 32
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -27,20 +27,20 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A stretch of one file: whole documents, or a piece of a large one.
+    """A part of one file: whole documents, or a piece of a large one.
 
     Attributes:
-      path: the file; a member of an archive stands behind it.
-      data: raw bytes, `part_bytes` at most (JSON lines may be longer).
+      path: the file, followed by the member of an archive.
+      data: raw bytes, at most `part_bytes` (JSON lines may be longer).
       first_line: number of its first line in the file, from 1.
       layout: "blank" (blank lines end documents), "single" (the part is one
         document or a piece of one), "records" (JSON lines) or "rows" (of a
         table: a JSON string a line).
-      identity: 16 bytes that name the large document this is a piece of, or
-        None where the part holds whole documents.
+      identity: 16 bytes that identify the large document of this piece, or None
+        for whole documents.
       piece: the piece's number in that document, from 0.
-      inside_line: it starts in the middle of a line that had to be cut.
-      cut_line: it ends in the middle of a line.
+      inside_line: whether it starts in the middle of a line that was split.
+      cut_line: whether it ends in the middle of a line.
     """
 
     path: str
@@ -54,13 +54,13 @@ class Part:
 
 
 class Reader:
-    """Streams `paths` as parts and counts what it meets.
+    """Streams `paths` as parts, with counts.
 
     Attributes:
-      bytes_read: bytes of the files taken so far (before decompression).
-      bytes_total: the sizes of all the files.
+      bytes_read: bytes of the files read so far (before decompression).
+      bytes_total: total size of all files.
       counts: `files`, `empty_files`, `long_lines_cut`, `bad_records`, and
-        what the files themselves tell, as `archive_members`.
+        counts of kinds of files, such as `archive_members`.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Reader:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of the files taken so far, before decompression."""
+        """Bytes of the files read so far, before decompression."""
         now = self._stream.position() if self._stream else 0
         return self._finished_bytes + now
 
@@ -198,7 +198,7 @@ class Reader:
     def _skip_record(
         self, path: str, line: int, read: Callable[[int], bytes]
     ) -> bytes:
-        """Reads on to the end of the line; returns what follows it."""
+        """Skips to the end of the line; returns what follows it."""
         if self._strict:
             raise UserError(
                 f"{path}:{line}: a JSON line of more than "
@@ -213,9 +213,7 @@ class Reader:
 
 
 def _fill(buffer: bytes, read: Callable[[int], bytes], size: int) -> bytes:
-    """Returns `buffer` extended to at least `size` bytes unless the file
-    ends.
-    """
+    """Extends `buffer` to at least `size` bytes, unless the file ends."""
     blocks, have = [buffer], len(buffer)
     while have < size and (block := read(size - have)):
         blocks.append(block)
@@ -224,7 +222,7 @@ def _fill(buffer: bytes, read: Callable[[int], bytes], size: int) -> bytes:
 
 
 def _end_of_line(data: bytes) -> tuple[int, bool]:
-    """Returns where to cut `data`, and whether that is inside a line."""
+    """Returns where to split `data`, and whether that is inside a line."""
     end = data.rfind(b"\n") + 1
     if end:
         return end, False
@@ -238,17 +236,17 @@ def _name(data: bytes) -> bytes:
 def documents(
     part: Part, cleaning: Cleaning, counts: Counter[str], text_field: str
 ) -> list[list[bytes]]:
-    """Returns the documents in `part`, each a list of clean UTF-8 lines.
+    """Splits a part into documents, lists of clean UTF-8 lines.
 
     Args:
-      part: what `Reader` gave; a piece of a large document counts as one.
+      part: a part from `Reader`; a piece of a large document counts as one.
       cleaning: the options.
       counts: repairs are added to it, by name.
-      text_field: the field of JSON lines that holds the text.
+      text_field: field of JSON lines with the text.
 
     Raises:
-      UserError: it is not text, as the share of repairs tells; with
-        `cleaning.strict`, at the first bad byte or record.
+      UserError: it is not text, by its share of repairs; or, with
+        `cleaning.strict`, a byte or record is bad.
     """
     if part.layout in ("records", "rows"):
         return cleaning_lib.clean_records(
@@ -281,7 +279,7 @@ def _flaws(counts: Counter[str]) -> int:
 
 
 def _check_is_text(part: Part, flaws: int) -> None:
-    """Refuses a part of which too much had to be repaired."""
+    """Refuses a part with too many repairs."""
     size, zeros = len(part.data), part.data.count(0)
     if flaws <= max(FEW_FLAWS, size * MOST_FLAWS) and (
         zeros <= max(FEW_FLAWS, size * MOST_ZEROS)
@@ -298,14 +296,14 @@ def _check_is_text(part: Part, flaws: int) -> None:
 
 
 def iter_lines(paths: Iterable[str], text_field: str = "text") -> Iterator[str]:
-    """Yields all lines of all `paths` that are not blank, clean, in order.
+    """Yields all clean lines of all `paths` that are not blank, in order.
 
-    Memory stays bounded whatever the sizes of files and lines: a line of
-    more than 32 KiB comes in pieces.
+    Memory is bounded for any size of files and lines: a line of more than 32
+    KiB is split.
 
     Args:
-      paths: all that `Reader` reads.
-      text_field: the field of JSON, or column of tables, with the text.
+      paths: paths for `Reader`.
+      text_field: field of JSON, or column of tables, with the text.
     """
     counts: Counter[str] = Counter()
     for part in Reader(paths, text_field=text_field):

@@ -1,6 +1,6 @@
-"""WordPiece tokens back into readable text, in Python and as graph operations.
+"""Joins WordPiece tokens to readable text, in Python and in the graph.
 
-`join` and `Detokenizer` give byte for byte the same text.
+`join` and `Detokenizer` give exactly the same text.
 """
 
 import collections
@@ -15,21 +15,21 @@ from electra_tf.text.vocab import Vocab
 
 
 class Spacing(NamedTuple):
-    """Punctuation marks beside which there is no space."""
+    """Punctuation marks without a space on one side."""
 
-    before: frozenset[str]  # none before these
-    after: frozenset[str]  # none after these
+    before: frozenset[str]  # marks without a space before them
+    after: frozenset[str]  # marks without a space after them
 
 
 USUAL = Spacing(
     frozenset(".,!?;:%)]}\u2019\u201d\u00bb\u2026"),
     frozenset("([{\u2018\u201c\u00ab$£#@"),
 )
-QUOTE = '"'  # opens and closes in turn
-NUMBER_MARKS = frozenset(".,:")  # no space after them between digits
+QUOTE = '"'  # alternately opens and closes
+NUMBER_MARKS = frozenset(".,:")  # without a space after them between digits
 APOSTROPHES = frozenset("'\u2019")
 CONTRACTIONS = {"s", "t", "m", "d", "ll", "re", "ve"}
-# A mark must be seen so often before its text decides over the usual.
+# A mark must occur so often for its text to override the default.
 _SEEN = 10
 CJK_RANGES = (
     (0x2E80, 0x2FDF), (0x3000, 0x30FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF),
@@ -38,14 +38,13 @@ CJK_RANGES = (
 
 
 def learn(texts: Iterable[str]) -> Spacing:
-    """Returns how texts space their marks: hyphens, slashes, quotes of a
-    language.
+    """Learns how texts space their marks: hyphens, slashes, quotes.
 
-    A mark's side is as most of its occurrences are. Marks that are rare, and
-    those that stand on either side of words, are as usual.
+    The side of a mark is that of most of its occurrences. Rare marks, and those
+    on both sides of words, keep the default.
 
     Args:
-      texts: such as the model is to write.
+      texts: texts like those to generate.
     """
     counts: dict[str, tuple[collections.Counter[str], ...]] = {
         side: (collections.Counter(), collections.Counter())
@@ -77,14 +76,14 @@ def _is_mark(character: str) -> bool:
 def join(tokens: Iterable[str], spacing: Spacing = USUAL) -> str:
     """Joins pieces into words and words into text.
 
-    "##" pieces are glued to what precedes them. There is no space between
-    two CJK characters, before closing and after opening punctuation, inside
-    numbers (3.14) and contractions (don't). The tokens do not say where the
-    spaces were, so this is a good guess, not the original text.
+    "##" pieces are joined to the previous piece. There is no space between two
+    CJK characters, before closing and after opening punctuation, inside numbers
+    (3.14) and contractions (don't). The tokens do not show where the spaces
+    were, so this is a good guess, not the original text.
 
     Args:
       tokens: pieces in order.
-      spacing: of punctuation marks.
+      spacing: spacing of punctuation marks.
     """
     words: list[str] = []
     for token in tokens:
@@ -107,7 +106,7 @@ def join(tokens: Iterable[str], spacing: Spacing = USUAL) -> str:
 
 
 def _glued(words: Sequence[str], i: int, spacing: Spacing) -> bool:
-    """Returns whether no space stands before word `i`, quotes apart."""
+    """Returns whether there is no space before word `i`, ignoring quotes."""
     before, word = words[i - 1], words[i]
     after = words[i + 1] if i + 1 < len(words) else ""
     if word in spacing.before or before in spacing.after:
@@ -122,20 +121,20 @@ def _glued(words: Sequence[str], i: int, spacing: Spacing) -> bool:
 
 
 def is_cjk(character: str) -> bool:
-    """Returns whether it is of a script written without spaces."""
+    """Returns whether a character's script is written without spaces."""
     code = ord(character)
     return any(low <= code <= high for low, high in CJK_RANGES)
 
 
 class Detokenizer:
-    """Rows of token ids -> texts, as `join`; special tokens are left out.
+    """Joins rows of token ids to texts like `join`, without special tokens.
 
-    What Python says of a piece (digits, letters, CJK) is kept in tables of the
-    vocabulary, and what it says of words is put together from their pieces.
+    Python's properties of a piece (digits, letters, CJK) are stored in tables
+    over the vocabulary, and those of words are combined from their pieces.
 
     Args:
-      vocab: of the ids.
-      spacing: of punctuation marks; see `learn`.
+      vocab: vocabulary of the ids.
+      spacing: spacing of punctuation marks; see `learn`.
     """
 
     def __init__(self, vocab: Vocab, spacing: Spacing = USUAL):
@@ -145,7 +144,7 @@ class Detokenizer:
         self._inner = np.array(
             [t.startswith("##") and len(t) > 2 for t in vocab.tokens]
         )
-        # Each piece as the beginning of a word, and as a part further in.
+        # Each piece as the beginning of a word, and as a later part.
         inner = [
             token[2:] if is_inner else token
             for token, is_inner in zip(vocab.tokens, self._inner)
@@ -163,7 +162,7 @@ class Detokenizer:
         )  # fmt: skip
 
     def __call__(self, ids: tf.RaggedTensor) -> tf.Tensor:
-        """Returns int32 [B, (tokens)] -> string [B]."""
+        """Joins token ids, int32 [B, (tokens)], to texts, string [B]."""
         ids = tf.ragged.boolean_mask(
             ids, ids.with_flat_values(tf.gather(self._kept, ids.flat_values))
         )
@@ -209,13 +208,17 @@ class Detokenizer:
         cjk_first: tf.Tensor,
         cjk_last: tf.Tensor,
     ) -> tf.Tensor:
-        """Returns whether no space stands before each word; all are [words]."""
+        """Returns whether there is no space before each word; all are
+        [words].
+        """
         same = row[1:] == row[:-1]
         has_before = tf.concat([[False], same], axis=0)[: tf.size(row)]
         has_after = tf.concat([same, [False]], axis=0)[: tf.size(row)]
 
         def before(values: tf.Tensor) -> tf.Tensor:
-            """Of the word before; False where there is none."""
+            """Shifts `values` by one word; False for the first word of a
+            row.
+            """
             return tf.roll(values, 1, axis=0) & has_before
 
         def after(values: tf.Tensor) -> tf.Tensor:
@@ -224,8 +227,8 @@ class Detokenizer:
         contraction = _one_of(words, CONTRACTIONS)
         apostrophe = _one_of(words, APOSTROPHES)
         quote = words == QUOTE
-        third = before(has_before)  # two words stand before it
-        # As in `_glued`, one rule after another; the first that is met.
+        third = before(has_before)  # whether two words precede it
+        # The rules of `_glued` in order; the first that matches decides.
         glued = _one_of(words, self._spacing.before)
         glued |= before(_one_of(words, self._spacing.after))
         glued |= before(cjk_last) & cjk_first
@@ -238,9 +241,9 @@ class Detokenizer:
         glued |= ~decided & contracted & after(contraction)
         decided |= contracted
         glued |= ~decided & before(apostrophe) & contraction & third
-        # Quotes open and close in turn.
+        # Quotes alternately open and close.
         seen = tf.cumsum(tf.cast(quote, tf.int32), exclusive=True)
-        begin = tf.searchsorted(row, row)  # of the row that each word is in
+        begin = tf.searchsorted(row, row)  # start of each word's row
         inside = (seen - tf.gather(seen, begin)) % 2 == 1
         glued |= (before(quote) | quote) & inside
         return glued | ~has_before
@@ -249,13 +252,13 @@ class Detokenizer:
 def _said(
     of: Callable[[str], bool], tokens: Sequence[str], inner: Sequence[str]
 ) -> np.ndarray:
-    """Returns bool [2, V], what a function says of each piece in both
-    places.
+    """Applies a function to each piece as beginning and as later part, [2,
+    V].
     """
     return np.array([[of(t) for t in tokens], [of(t) for t in inner]])
 
 
 def _one_of(words: tf.Tensor, members: Iterable[str]) -> tf.Tensor:
-    """Returns bool [words]."""
+    """Returns whether each word is one of `members`, bool [words]."""
     known = tf.constant(sorted(members), tf.string)
     return tf.reduce_any(words[:, tf.newaxis] == known[tf.newaxis], axis=1)

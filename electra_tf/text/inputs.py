@@ -1,7 +1,7 @@
-"""Opens an input file as one stream of bytes: unpacked, and in UTF-8.
+"""Opens an input file as a stream of decompressed bytes in UTF-8.
 
-What packs a file is recognised by its first bytes, whatever its name is, and so
-is UTF-16, by its byte order mark.
+Compression is recognised by a file's first bytes, whatever its name, and UTF-16
+by its byte order mark.
 """
 
 import bz2
@@ -20,7 +20,7 @@ from electra_tf.errors import UserError
 
 _COMPRESSED = (".gz", ".xz", ".zst", ".bz2", ".lzma")
 _RECORDS = (".jsonl", ".ndjson")
-# First bytes -> the suffix of that kind of compression.
+# First bytes -> suffix of the compression.
 _MAGIC = {
     b"\x1f\x8b\x08": ".gz",
     b"\xfd7zXZ\x00": ".xz",
@@ -28,7 +28,7 @@ _MAGIC = {
     b"BZh": ".bz2",
     b"\x5d\x00\x00": ".lzma",
 }
-# UTF-32 first: its mark begins as that of UTF-16 does.
+# UTF-32 first: its mark begins like that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32-le",
     codecs.BOM_UTF32_BE: "utf-32-be",
@@ -37,12 +37,12 @@ _MARKS = {
 }
 _HEAD = 512
 _ZIP = b"PK\x03\x04"
-# Nothing is packed more often than this.
+# Most nested compressions that are unpacked.
 _LAYERS = 3
 
 
 class Readable(Protocol):
-    """What bytes can be read from, in order."""
+    """An object from which bytes can be read in order."""
 
     def read(self, size: int, /) -> bytes:
         """Reads at most `size` bytes; empty at the end."""
@@ -50,14 +50,14 @@ class Readable(Protocol):
 
 
 class _Headed:
-    """A stream whose first bytes were looked at."""
+    """A stream whose first bytes can be read ahead."""
 
     def __init__(self, raw: Readable):
         self._raw = raw
         self._head = b""
 
     def peek(self, size: int) -> bytes:
-        """Returns the next `size` bytes, or all that are left; they stay."""
+        """Returns the next `size` bytes, or all, without consuming them."""
         while len(self._head) < size:
             block = self._raw.read(size - len(self._head))
             if not block:
@@ -75,20 +75,20 @@ class _Headed:
 
 
 class ByteStream:
-    """An opened input: its bytes, unpacked and in UTF-8.
+    """An opened input: its bytes, decompressed and in UTF-8.
 
     Attributes:
-      name: of the file, or of the archive and its member, for messages.
-      is_plain: whether its bytes are those that are stored.
+      name: name of the file, or of the archive and its member, for messages.
+      is_plain: whether its bytes are the stored ones.
     """
 
     def __init__(self, name: str, raw: Readable, handle: Any):
-        """Looks at the beginning.
+        """Reads the beginning.
 
         Args:
-          name: for messages; its suffix may tell how it is compressed.
-          raw: the bytes as they are stored.
-          handle: what tells the place in the file.
+          name: name for messages; its suffix may imply a compression.
+          raw: the stored bytes.
+          handle: the file, which knows the position.
         """
         self.name = name
         self._handle = handle
@@ -99,7 +99,7 @@ class ByteStream:
                 head = stream.peek(_HEAD)
                 kind = _compression(head)
                 if kind is None and head and not layer:
-                    # What is none is damaged, and reported as such.
+                    # A file without that compression is damaged, and reported.
                     kind = _suffix(name)
                 if kind is None:
                     break
@@ -121,16 +121,16 @@ class ByteStream:
             return self._plain.read(size)
 
     def peek(self, size: int) -> bytes:
-        """Returns the next `size` bytes, or all there are; they stay."""
+        """Returns the next `size` bytes, or all, without consuming them."""
         with self._named_errors():
             return self._plain.peek(size)
 
     def position(self) -> int:
-        """Says how many bytes of the file itself have been taken."""
+        """Returns how many bytes of the file itself were read."""
         return self._handle.tell()
 
     def tell(self) -> int:
-        """Says the same, for what is read from within it."""
+        """Returns the same, as file objects do."""
         return self.position()
 
     @contextlib.contextmanager
@@ -142,7 +142,7 @@ class ByteStream:
             zipfile.BadZipFile,
         ) as error:  # fmt: skip
             if isinstance(error, OSError) and error.errno is not None:
-                raise  # of the file system
+                raise  # an error of the file system
             raise UserError(
                 f"cannot read {self.name}: damaged or cut-off data "
                 f"({error}); fetch the file again"
@@ -150,7 +150,7 @@ class ByteStream:
 
 
 class _Zstd:
-    """`zstandard`'s reader with its error turned into `EOFError`."""
+    """Wraps `zstandard`'s reader, with its error as `EOFError`."""
 
     def __init__(self, path: str, raw: Readable):
         try:
@@ -168,7 +168,7 @@ class _Zstd:
         self._rest = b""
 
     def read(self, size: int, /) -> bytes:
-        """About `size` bytes; a frame cut off at the end is an error."""
+        """Reads about `size` bytes; a truncated last frame is an error."""
         while True:
             block = self._rest or self._raw.read(1 << 14)
             self._rest = b""
@@ -189,7 +189,7 @@ class _Zstd:
 
 
 class _Transcoder:
-    """UTF-16 or UTF-32 as UTF-8; what is wrong stays wrong there."""
+    """Converts UTF-16 or UTF-32 to UTF-8; errors remain errors."""
 
     def __init__(self, raw: Readable, encoding: str):
         self._raw = raw
@@ -198,7 +198,7 @@ class _Transcoder:
         self._ended = False
 
     def read(self, size: int, /) -> bytes:
-        """At most `size` bytes."""
+        """Reads at most `size` bytes."""
         while not self._rest and not self._ended:
             block = self._raw.read(1 << 16)
             try:
@@ -208,33 +208,32 @@ class _Transcoder:
             self._rest = text.encode("utf-8", "surrogatepass")
             if not block:
                 self._ended = True
-                if self._decoder.getstate()[0]:  # half a character is left
+                if self._decoder.getstate()[0]:  # an incomplete character
                     self._rest += b"\xff"
         block, self._rest = self._rest[:size], self._rest[size:]
         return block
 
 
 def plain_name(path: str) -> str:
-    """Returns `path` without the suffix that tells its compression."""
+    """Returns `path` without the suffix of its compression."""
     return path[: len(path) - len(_suffix(path) or "")]
 
 
 def holds_records(path: str) -> bool:
-    """Returns whether the file is JSON lines, one document a line, by its
-    name.
-    """
+    """Returns whether a file name means JSON lines, one document per line."""
     return plain_name(path).lower().endswith(_RECORDS)
 
 
 @contextlib.contextmanager
 def open_input(path: str) -> Iterator[ByteStream]:
-    """Opens `path` for reading, as `ByteStream` gives it.
+    """Opens `path` for reading, as a `ByteStream`.
 
-    Gzip, xz, zstd and bzip2 are unpacked, by content; text in UTF-16 or
+    Gzip, xz, zstd and bzip2 are decompressed, by content; text in UTF-16 or
     UTF-32 that begins with a byte order mark becomes UTF-8.
 
     Raises:
-      UserError: unreadable, or damaged compressed data; names the file.
+      UserError: the file is unreadable, or its compressed data is damaged; it
+        is named.
     """
     with files.open_read(path) as raw:
         yield ByteStream(path, raw, raw)
@@ -242,10 +241,10 @@ def open_input(path: str) -> Iterator[ByteStream]:
 
 @contextlib.contextmanager
 def random_access(path: str) -> Iterator[IO[bytes]]:
-    """Opens `path` for formats that are read from the end, as zip files.
+    """Opens `path` for formats that are read from the end, such as zip files.
 
     Raises:
-      UserError: unreadable.
+      UserError: the file is unreadable.
     """
     if not files.is_local(path):
         with files.open_read(path) as raw:
@@ -257,11 +256,11 @@ def random_access(path: str) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def open_single(path: str) -> Iterator[ByteStream]:
-    """Opens `path` as `open_input`; of a zip archive the one file in it.
+    """Opens `path` like `open_input`, or the only file in a zip archive.
 
     Raises:
-      UserError: as `open_input`; a zip archive of several files, or another
-        kind of file that is one.
+      UserError: see `open_input`; or it is a zip archive of several files, or
+        another format based on zip.
     """
     with open_input(path) as stream:
         if not stream.peek(len(_ZIP)).startswith(_ZIP):
@@ -304,8 +303,9 @@ def _suffix(path: str) -> str | None:
 
 
 def _unmarked(head: bytes) -> dict[bytes, str]:
-    """Returns the beginning of UTF-16 without a mark, and its encoding: plain
-    ASCII in every other byte."""
+    """Detects UTF-16 without a mark, by ASCII in every other byte; returns its
+    beginning and encoding.
+    """
     start = head[: len(head) // 2 * 2]
     for zeros, others, encoding in (
         (start[1::2], start[::2], "utf-16-le"),
@@ -322,7 +322,7 @@ def _compression(head: bytes) -> str | None:
             if suffix == ".bz2" and head[4:10] not in (
                 b"1AY&SY", b"\x17rE8P\x90",
             ):  # fmt: skip
-                continue  # a text that begins with "BZh"
+                continue  # plain text that begins with "BZh"
             return suffix
     return None
 

@@ -1,4 +1,4 @@
-"""The original's clean-up, lower-casing and accent stripping, in the graph.
+"""Cleans up, lower-cases and strips accents like the original, in the graph.
 
 BERT's and ELECTRA's Python tokenizer drops control characters, lower-cases,
 decomposes (NFD) and drops non-spacing marks, in this order. The normalisers
@@ -17,7 +17,7 @@ import tensorflow_text as tf_text
 
 from electra_tf.text.vocab import MAX_CHARS_PER_WORD
 
-# No word of 200 characters is longer than this in UTF-8.
+# The longest word of 200 characters in UTF-8.
 MAX_BYTES_PER_WORD = 4 * MAX_CHARS_PER_WORD
 
 CJK = (
@@ -28,11 +28,11 @@ CJK = (
 PUNCTUATION = r"!-/:-@\[-`{-~\p{P}"
 SPACE = r"\t\n\r\p{Z}"
 
-# Rows of these characters need nothing but ASCII lower-casing.
+# Rows of these characters only need ASCII lower-casing.
 _PLAIN = r"[ -~\t\n\r]*"
 _VALID_UTF8 = r"[\x00-\x{D7FF}\x{E000}-\x{10FFFF}]*"
-# Unicode 14, which the original was recorded with, does not know these;
-# unknown characters are dropped. (Gaps between them are unknown too.)
+# Characters that Unicode 14, with which the original was recorded, does not
+# know; unknown characters are dropped. (Gaps between them are unknown too.)
 _NEWER_THAN_UNICODE_14 = (
     r"\x{CF3}\x{ECE}\x{10EFD}-\x{10EFF}\x{1123F}-\x{11241}\x{11B00}-\x{11B09}"
     r"\x{11F00}-\x{11F59}\x{1342F}\x{13440}-\x{13455}\x{1B132}\x{1B155}"
@@ -42,15 +42,15 @@ _NEWER_THAN_UNICODE_14 = (
     r"\x{1FABB}-\x{1FABF}\x{1FACE}\x{1FACF}\x{1FADA}\x{1FADB}\x{1FAE8}"
     r"\x{1FAF7}\x{1FAF8}\x{2B739}\x{31350}-\x{323AF}"
 )
-# Control, format, private and unassigned characters: all that is not a
-# letter, mark, number, punctuation, symbol or separator.
+# Control, format, private and unassigned characters: anything but letters,
+# marks, numbers, punctuation, symbols and separators.
 DROPPED = (
     r"[^\t\n\r\p{L}\p{M}\p{N}\p{P}\p{S}\p{Z}]+"
     rf"|[\x{{FFFD}}{_NEWER_THAN_UNICODE_14}]+"
 )
-# Capitals that the ICU operation lower-cases by the rules of the process's
-# locale (Turkish, Azerbaijani, Lithuanian), as it does ASCII I and J, and
-# those new in Unicode 14, which it does not know.
+# Capitals that the ICU operation lower-cases by the process's locale (Turkish,
+# Azerbaijani, Lithuanian), like ASCII I and J, and those new in Unicode 14,
+# which it does not know.
 _LOWERED_HERE = {
     "\u0130": "i\u0307", "\u00cc": "\u00ec", "\u00cd": "\u00ed",
     "\u0128": "\u0129", "\u012e": "\u012f", "\u2c2f": "\u2c5f",
@@ -61,28 +61,28 @@ _LOWERED_HERE = {
     for code in range(0x10570, 0x10596)
     if code not in (0x1057B, 0x1058B, 0x10593)
 }  # fmt: skip
-# Not exact: lets every row with too long a word through, and few others.
+# Not exact: it matches every row with too long a word, and few others.
 _MAYBE_LONG_WORD = (
     r"(?s).*[^\s!-/:-@\[-`{-~\x{2010}-\x{2027}\x{3000}-\x{3003}"
     r"\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{FF01}\x{FF0C}\x{FF1A}\x{FF1B}"
     r"\x{FF1F}]{" + str(MAX_CHARS_PER_WORD + 1) + r"}.*"
 )
-# A four-byte letter: a run of over 200 of it exceeds MAX_BYTES_PER_WORD.
+# A four-byte letter: more than 200 of it exceed MAX_BYTES_PER_WORD.
 _FILLER = "\U00010428"
 
 
 def normalize(
     texts: tf.Tensor, lower_case: bool = True, strip_accents: bool = True
 ) -> tf.Tensor:
-    """Clean, lower-cased, accent-free text, as the original makes it.
+    """Cleans up, lower-cases and strips accents like the original.
 
     White space, punctuation and CJK characters stay as they are. Bytes that
     are not UTF-8 are dropped.
 
     Args:
       texts: string tensor [batch].
-      lower_case: lower-case as Python's `str.lower` does.
-      strip_accents: decompose (NFD) and drop non-spacing marks.
+      lower_case: whether to lower-case like Python's `str.lower`.
+      strip_accents: whether to decompose (NFD) and drop non-spacing marks.
 
     Returns:
       String tensor [batch], valid UTF-8.
@@ -99,9 +99,8 @@ def normalize(
 def mask_long_words(texts: tf.Tensor) -> tf.Tensor:
     """Overwrites words of more than 200 characters with a filler letter.
 
-    The filler makes them longer than `MAX_BYTES_PER_WORD`, which is how the
-    WordPiece operation is told to give [UNK]. Their number of characters
-    stays.
+    The filler makes them longer than `MAX_BYTES_PER_WORD`, so that the
+    WordPiece operation gives [UNK]. Their number of characters is unchanged.
 
     Args:
       texts: string tensor [batch], normalised.
@@ -130,7 +129,7 @@ def isolate(texts: tf.Tensor) -> tf.Tensor:
 
 
 def is_stripped_mark(characters: tf.Tensor) -> tf.Tensor:
-    """Returns whether each character is a mark that stripping accents drops.
+    """Returns whether stripping accents drops each character.
 
     Args:
       characters: string tensor [n], one character each.
@@ -142,9 +141,9 @@ def is_stripped_mark(characters: tf.Tensor) -> tf.Tensor:
 
 
 def row_numbers(ragged: tf.RaggedTensor) -> tf.Tensor:
-    """Returns the row of each value, as `ragged.value_rowids()`.
+    """Returns the row of each value, like `ragged.value_rowids()`.
 
-    That makes a matrix of rows by the longest row on the way; this does not.
+    Unlike that method it does not make a matrix of rows by the longest row.
 
     Args:
       ragged: [batch, (values)].
@@ -163,9 +162,7 @@ def _on_rows(
     mask: tf.Tensor,
     function: Callable[[tf.Tensor], tf.Tensor],
 ) -> tf.Tensor:
-    """Returns `texts` with `function` applied to the rows where `mask`
-    holds.
-    """
+    """Applies `function` to the rows of `texts` where `mask` is true."""
     rows = tf.where(mask)
     return tf.tensor_scatter_nd_update(
         texts, rows, function(tf.gather_nd(texts, rows))
@@ -177,7 +174,7 @@ def _normalize_unicode(
 ) -> tf.Tensor:
     valid = tf.strings.regex_full_match(texts, _VALID_UTF8)
     texts = _on_rows(texts, ~valid, _drop_invalid)
-    # Before lower-casing: the final sigma looks at its neighbours, and the
+    # Before lower-casing: the final sigma depends on its neighbours, and the
     # ICU operation stops at a NUL.
     texts = tf.strings.regex_replace(texts, DROPPED, "")
     if lower_case:

@@ -1,7 +1,7 @@
-"""Text files -> one clean text, with counts of before and after.
+"""Prepares one clean text from text files, with counts before and after.
 
-The text is what `data.builder` would make examples of: the same reading,
-cleaning and fingerprints.
+The text is the one that `data.builder` would make examples of, by the same
+reading, cleaning and fingerprints.
 """
 
 import re
@@ -15,18 +15,18 @@ COUNTED = ("documents", "lines", "words", "characters")
 
 _DIVIDED_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-# Where nothing finds Chinese words, each character is one.
+# Without a segmenter, each Chinese character is a word.
 _WORD = re.compile(rf"[{_HAN}]|(?:(?![{_HAN}])[^\W_])+(?:['\u2019][^\W_]+)*")
 _WIDE = re.compile(f"[{_HAN}\u3000-\u303f\uff00-\uffef]")
 
 
 class Preparation:
-    """A text that is prepared.
+    """Prepares a text, and counts.
 
     Attributes:
-      before: of the text as it was, by the names in `COUNTED`.
-      after: of what is left.
-      repairs: what was done, and how often.
+      before: counts of the original text, by the names in `COUNTED`.
+      after: the same counts of the result.
+      repairs: counts of repairs, by name.
     """
 
     def __init__(
@@ -38,18 +38,18 @@ class Preparation:
         divide_words: bool = False,
         text_field: str = "text",
     ):
-        """Decides what is done.
+        """Sets the options.
 
         Args:
-          cleaning: what is done to lines.
-          drop_duplicates: leave out documents that were there before.
-          word_segmenter: finds words in text without spaces, which then are
-            counted; without it each Chinese character is one.
-          divide_words: put a space between words that it finds.
-          text_field: of JSON lines.
+          cleaning: options for lines.
+          drop_duplicates: whether to leave out repeated documents.
+          word_segmenter: finds words in text without spaces; without it each
+            Chinese character counts as a word.
+          divide_words: whether to put a space between the words that it finds.
+          text_field: the text's field in JSON lines.
 
         Raises:
-          UserError: the segmenter is not there.
+          UserError: the segmenter is not installed.
         """
         self.before: Counter[str] = Counter()
         self.after: Counter[str] = Counter()
@@ -63,13 +63,13 @@ class Preparation:
             self._cut = segment.segmenter(word_segmenter).cut
 
     def run(self, reader: corpus.Reader) -> Iterator[list[str]]:
-        """Yields the documents that are left, each a list of lines.
+        """Yields the resulting documents, as lists of lines.
 
-        A piece of a document that is too large for memory is one of its own,
-        in what is yielded, but is not counted again.
+        A piece of a document that is too large for memory is yielded as a
+        document, but not counted again.
 
         Raises:
-          UserError: a file cannot be read, or is not what it should be.
+          UserError: a file is unreadable, or not of a known form.
         """
         for part in reader:
             ignored: Counter[str] = Counter()
@@ -123,10 +123,8 @@ class Preparation:
         return self._divided(text)
 
     def _divided(self, text: str) -> str:
-        """Returns `text` with spaces around Chinese words and marks, nowhere
-        else.
-        """
-        assert self._cut is not None  # the callers look
+        """Puts spaces around Chinese words and marks, and nowhere else."""
+        assert self._cut is not None  # checked by the callers
         found: list[str] = []
         for word in self._cut(text):
             if found and _WIDE.search(found[-1][-1] + word[0]):

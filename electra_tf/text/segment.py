@@ -1,7 +1,7 @@
-"""Where words begin in text that has no spaces between them, as Chinese.
+"""Finds words in text without spaces between them, such as Chinese.
 
-A segmenter is a package of its own, installed by those who need it. This
-file calls it, and carries what it says over to tokens.
+A segmenter is a separate package, installed by those who need it. This module
+calls it, and maps its words to tokens.
 """
 
 import functools
@@ -18,16 +18,15 @@ from electra_tf.text.vocab import Vocab
 
 SEGMENTERS = ("jieba",)
 
-# Of the tokens that begin words, the share of Chinese characters from which
-# on a vocabulary is one for Chinese. BERT's for Chinese has 0.64, its English
-# one 0.01.
+# A vocabulary is Chinese from this share of Chinese characters among the tokens
+# that begin words. BERT's Chinese one has 0.64, its English one 0.01.
 _CHINESE_SHARE = 0.3
 
 _log = logging.getLogger(__name__)
 
 
 def check(name: str) -> str:
-    """Returns the version of the package that segmenter `name` stands for.
+    """Returns the version of a segmenter's package.
 
     Raises:
       UserError: no such segmenter, or its package is not installed.
@@ -41,14 +40,14 @@ def check(name: str) -> str:
 
 
 def check_pieces(vocab: Vocab, source: str) -> None:
-    """Looks whether pieces ("##ing") can tell words from tokens.
+    """Checks whether pieces ("##ing") show where words begin.
 
-    In Chinese every character is a token, and none a piece: this is said in
-    the log, since such text is seldom pure.
+    In Chinese every character is a token, and none is a piece: this is only
+    logged, since such text is seldom purely Chinese.
 
     Args:
       vocab: the vocabulary.
-      source: where the examples are, for messages.
+      source: the examples, for messages.
 
     Raises:
       UserError: the vocabulary has no pieces at all.
@@ -79,7 +78,7 @@ def check_pieces(vocab: Vocab, source: str) -> None:
 def _jieba() -> Any:
     try:
         with warnings.catch_warnings():
-            # Of its regular expressions, and of its use of setuptools.
+            # Its warnings about regular expressions and setuptools.
             warnings.simplefilter("ignore")
             import jieba
     except ImportError as error:
@@ -92,8 +91,8 @@ def _jieba() -> Any:
 
 def _jieba_cut() -> Callable[[str], Iterator[str]]:
     tokenizer = _jieba().Tokenizer()
-    # Otherwise its dictionary is read from a cache that any user of the
-    # machine, or another version, may have left in the common folder.
+    # Otherwise it reads its dictionary from a cache in the common folder, which
+    # any user of the machine, or another version, may have left.
     with tempfile.TemporaryDirectory(prefix="electra_tf-") as folder:
         tokenizer.tmp_dir = folder
         tokenizer.initialize()
@@ -102,14 +101,12 @@ def _jieba_cut() -> Callable[[str], Iterator[str]]:
 
 @functools.cache
 def segmenter(name: str) -> "Segmenter":
-    """Returns the segmenter of that name, made once: its dictionary takes a
-    second.
-    """
+    """Returns a segmenter, made once: loading its dictionary takes a second."""
     return Segmenter(name)
 
 
 class Segmenter:
-    """Cuts lines into words.
+    """Splits lines into words.
 
     Args:
       name: one of `SEGMENTERS`.
@@ -123,18 +120,18 @@ class Segmenter:
         self._cut = _jieba_cut()
 
     def words(self, line: bytes) -> list[bytes]:
-        """Returns the words of a line of UTF-8; joined, they are the line.
+        """Splits a line of UTF-8 into words, which joined give the line.
 
         White space and punctuation are words too.
         """
-        # Bytes that are not UTF-8 come back as they are.
+        # Bytes that are not UTF-8 are returned unchanged.
         text = line.decode("utf-8", "surrogateescape")
         return [
             word.encode("utf-8", "surrogateescape") for word in self._cut(text)
         ]
 
     def cut(self, text: str) -> list[str]:
-        """As `words`, of a text."""
+        """Splits a text like `words`."""
         return list(self._cut(text))
 
     def word_starts(
@@ -146,11 +143,11 @@ class Segmenter:
         """Returns which tokens begin a word.
 
         A token belongs to the word in which it begins; the first token of a
-        line, and of each word that has any, begins a word.
+        line, and of each word with tokens, begins a word.
 
         Args:
           lines: UTF-8.
-          row_splits: int64 [lines + 1], where each line's tokens begin.
+          row_splits: int64 [lines + 1], where the tokens of each line begin.
           start_bytes: int64 [tokens], where each token begins in its line.
 
         Returns:

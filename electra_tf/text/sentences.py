@@ -1,10 +1,10 @@
-"""Where sentences begin and end, in graph operations.
+"""Splits texts into sentences, by graph operations.
 
-Rules, not a model: marks that end sentences, and what keeps one from doing so:
+It uses rules, not a model: marks that end sentences, and exceptions:
 abbreviations of the language, initials, numbers of lists and ordinals, a small
-letter that follows. Text goes through regular expressions that put a mark at
-each end, or take one away; offsets are counted between the marks. Whatever the
-bytes of a text, it has the same sentences in a program and in an export.
+letter that follows. Regular expressions insert a mark at each end, or remove
+one; offsets are counted between the marks. For any bytes the sentences are the
+same in a program and in an export.
 """
 
 import functools
@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-# Control characters of one byte, as long as what they stand for: an end, and
-# a full stop that is none. Where a text has them they count as blanks.
+# Control characters of one byte, like the marks that they replace: an end, and
+# a full stop that does not end a sentence. In texts they count as spaces.
 _END, _DOT = "\x1e", "\x1f"
 _CLOSERS = "\"'”’»)\\]】」』）›"  # noqa: RUF001
 _OPENERS = "\"'“‘«(\\[【「『（‹¿¡„‚"  # noqa: RUF001
@@ -25,10 +25,10 @@ _SPACE = (
 )
 _THIN = r"[ \x{A0}\x{202F}]"  # within abbreviations and quotations
 _WORD = r"[\p{L}\p{N}]"
-# Marks that need space after them, and those that need none.
+# Marks that end a sentence before a space, and anywhere.
 _SPACED = r"[.!?‼⁇⁈⁉…؟۔]"  # noqa: RUF001
 _FREE = r"[。！？｡।॥။។።]"  # noqa: RUF001
-# Before a number alone, as No. 5.
+# Abbreviations only before a number, as No. 5.
 _NUMBERED = {
     "en": "No|Nos|Nr|p|pp|Fig|Figs|Sec|Art|Ch|Eq|Vol|vol|ca|c",
     "de": "Nr|Abb|Bd|Kap|S|Tab|ca",
@@ -38,7 +38,7 @@ _NUMBERED = {
     "nl": "nr|blz|afb|art",
     "pt": "n|pág|fig|art|cap",
 }
-# Never the end of a sentence.
+# Abbreviations that never end a sentence.
 _ALWAYS = {
     "en": (
         "Mr|Mrs|Ms|Messrs|Dr|Drs|Prof|St|Mt|Ft|Gen|Lt|Col|Maj|Capt|Cmdr|Adm|"
@@ -78,14 +78,14 @@ _ALWAYS = {
     "da": "dr|prof|bl\\.a|f\\.eks|dvs|osv|kl|nr|ca|jan|feb|apr|aug|sept|okt",
     "cs": "Dr|Prof|Ing|Mgr|např|tj|tzv|resp|č|str|sv|ul|cca|mil|mld|tis",
 }
-# The same, but where a word follows that begins a sentence.
+# Abbreviations that end one only before a word that begins sentences.
 _MOSTLY = {"en": "Jr|Sr|Inc|Ltd|Corp|Co|Bros|etc"}
-# Days, centuries and kings have a full stop behind their number.
+# Languages with a full stop after numbers of days, centuries and kings.
 _ORDINALS = frozenset((
     "de", "da", "no", "nb", "nn", "fi", "is", "et", "lv", "cs", "sk", "sl",
     "hr", "sr", "hu", "pl",
 ))  # fmt: skip
-# What a sentence begins with, after an abbreviation such as U.S. or p.m.
+# Words that begin a sentence after an abbreviation such as U.S. or p.m.
 _STARTERS = {
     "en": (
         "The|This|That|These|Those|He|She|It|They|We|You|There|In|On|At|But|"
@@ -116,7 +116,7 @@ class _Rule(NamedTuple):
 
 @functools.cache
 def _rules(language: str) -> Sequence[_Rule]:
-    """Returns what is done to a text, in order."""
+    """Returns the rules for a language, in order."""
     base = re.split("[-_]", language.lower())[0]
     before = rf"((?:^|[^\p{{L}}\p{{N}}{_DOT}]))"
     rules = [_Rule(f"[{_END}{_DOT}]", " ")]
@@ -132,7 +132,7 @@ def _rules(language: str) -> Sequence[_Rule]:
             )
         )
     rules += [
-        # Initials and abbreviations such as z. B., e.g. and U.S.
+        # Initials, and abbreviations such as z. B., e.g. and U.S.
         _Rule(rf"{before}(\p{{Ll}})\.({_THIN}\p{{L}}\.)", rf"\1\2{_DOT}\3"),
         _Rule(rf"{before}(\p{{L}}(?:\.\p{{L}})+|\p{{Lu}})\.", rf"\1\2{_DOT}"),
         # Numbers of lists, at the beginning of lines.
@@ -155,7 +155,7 @@ def _rules(language: str) -> Sequence[_Rule]:
     rules += [
         _Rule(rf"({_SPACED}+{closed})({_SPACE})", rf"\1{_END}\2"),
         _Rule(rf"({_FREE}+[{_CLOSERS}]*)", rf"\1{_END}"),
-        # A small letter goes on with the sentence.
+        # A small letter continues the sentence.
         _Rule(
             rf"{_END}({_SPACE}+[{_OPENERS}–—-]*{_SPACE}*[\p{{Ll}},;:])",  # noqa: RUF001
             r"\1",
@@ -168,14 +168,14 @@ def _rules(language: str) -> Sequence[_Rule]:
 
 
 def split(texts: tf.Tensor, language: str = "en") -> Sentences:
-    """Divides texts into sentences, without the space around them.
+    """Splits texts into sentences, without the space around them.
 
-    An empty line ends a sentence; what holds no letter and no number is none.
+    An empty line ends a sentence; a sentence has at least one letter or number.
 
     Args:
       texts: string [B].
-      language: of them, as "en", for its abbreviations; the marks of all
-        scripts are known to every language.
+      language: their language, as "en", for abbreviations; the marks of all
+        scripts work in every language.
     """
     marked = texts
     for rule in _rules(language):

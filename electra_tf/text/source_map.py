@@ -1,4 +1,4 @@
-"""Where the characters of normalised texts come from."""
+"""Maps the characters of normalised texts to the original ones."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,12 +9,12 @@ from electra_tf.text import normalize
 
 
 class SourceMap(NamedTuple):
-    """For a flat batch; all int64.
+    """Offsets in the original texts of a flat batch, int64.
 
     Attributes:
       characters: [normalised characters] -> the source character's number.
       start_bytes, end_bytes, start_chars, end_chars: [source characters] ->
-        its offsets in its row, following stripped accents included.
+        its offsets in its row, including stripped accents that follow it.
     """
 
     characters: tf.Tensor
@@ -29,17 +29,17 @@ def of_texts(
     normalized: Callable[[tf.Tensor], tf.Tensor],
     strip_accents: bool,
 ) -> SourceMap:
-    """Finds where the characters of a normalised batch come from.
+    """Finds the source of each character of a normalised batch.
 
     Args:
-      texts: string [batch], not normalised.
-      normalized: what normalises strings [n].
-      strip_accents: whether it drops accents.
+      texts: the original texts, string [batch].
+      normalized: a function that normalises strings [n].
+      strip_accents: whether that function drops accents.
     """
     codes, starts = tf.strings.unicode_decode_with_offsets(texts, "UTF-8")
     row = normalize.row_numbers(codes)
-    # Normalisation goes character by character, but for the final sigma,
-    # which is one character too.
+    # Normalisation works by character, except for the final sigma, which is one
+    # character too.
     distinct, which = tf.unique(codes.flat_values)
     characters = tf.strings.unicode_encode(distinct[:, tf.newaxis], "UTF-8")
     produced = tf.gather(
@@ -52,7 +52,7 @@ def of_texts(
     start_chars = tf.range(tf.size(row, tf.int64)) - tf.gather(
         codes.row_starts(), row
     )
-    # A stripped accent belongs to what it follows in its row.
+    # A stripped accent belongs to the character before it.
     follows = tf.zeros_like(row, tf.bool)
     if strip_accents:
         mark = tf.gather(normalize.is_stripped_mark(characters), which)

@@ -1,6 +1,6 @@
-"""What an input file holds: text, JSON lines, a table, or an archive of these.
+"""Recognises what an input file has: text, JSON lines, a table, an archive.
 
-What is known not to be text is refused by name.
+Known formats that are not text are refused by name.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from electra_tf.errors import UserError
 from electra_tf.text import columnar, inputs, tables
 from electra_tf.text.inputs import ByteStream, Readable
 
-# First bytes -> what has them. Whatever else is no text shows when it is read.
+# First bytes -> format. Other files that are not text fail when read.
 _NOT_TEXT = {
     b"%PDF-": "a PDF document",
     b"{\\rtf": "an RTF document",
@@ -47,19 +47,19 @@ _NOT_TEXT = {
 _MAGICS = tuple(_NOT_TEXT)
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _HEAD = 512
-# Archives within archives, as OpenWebText's.
+# Depth of archives within archives, as OpenWebText's.
 _DEEPEST = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Something that text is read from: a file, or a member of an archive.
+    """A source of text: a file, or a member of an archive.
 
     Attributes:
-      name: of the file; a member's stands behind it.
+      name: name of the file, followed by the member's.
       layout: "text"; "single", a member of an archive, which is a document;
         "records" (JSON lines); or "rows" (a JSON text a line, of a table).
-      stream: its bytes.
+      stream: stream of its bytes.
     """
 
     name: str
@@ -74,18 +74,18 @@ def find(
     counts: Counter[str],
     strict: bool = False,
 ) -> Iterator[Source]:
-    """Yields what a file holds; each is to be read before the next.
+    """Yields the sources in a file; each must be read before the next.
 
     Args:
       path: the file.
-      stream: it, opened.
-      text_field: the field of JSON records, or column of tables, with the
-        text.
-      counts: members of archives and repairs are added to it, by name.
-      strict: refuse what would be repaired.
+      stream: the opened file.
+      text_field: field of JSON records, or column of tables, with the text.
+      counts: counts of archive members and repairs, which are updated.
+      strict: whether to refuse what would be repaired.
 
     Raises:
-      UserError: not text; no such field or column; a damaged archive.
+      UserError: the file is not text, lacks the field or column, or is a
+        damaged archive.
     """
     return _Finder(path, text_field, counts, strict).find(stream, False, 0)
 
@@ -116,7 +116,7 @@ class _Finder:
             yield from self._file(stream, member)
 
     def _file(self, stream: ByteStream, member: bool) -> Iterator[Source]:
-        """Yields what is no archive."""
+        """Yields the source of a file that is not an archive."""
         name, head = stream.name, stream.peek(_HEAD)
         if columnar.is_columnar(head):
             with self._random_access(stream) as file:
@@ -145,9 +145,7 @@ class _Finder:
             yield Source(name, "single" if member else "text", stream)
 
     def _are_records(self, head: bytes, stream: ByteStream) -> bool:
-        """Returns whether it is JSON Lines whose name does not say so:
-        "wiki_00".
-        """
+        """Returns whether a file is JSON Lines, despite its name: "wiki_00"."""
         return head.startswith(b"{") and tables.holds_json_lines(
             stream, self._text_field
         )
@@ -168,7 +166,7 @@ class _Finder:
                         yield from self._member(
                             stream, info.name, file, True, depth
                         )
-                    # Millions of them would fill memory.
+                    # Millions of members would fill memory.
                     vars(archive)["members"].clear()
         except (tarfile.TarError, EOFError) as error:
             raise UserError(
@@ -201,7 +199,7 @@ class _Finder:
                             f"{name}/{info.filename}: is encrypted; unpack it"
                         )
                     with archive.open(info) as opened:
-                        # One file that was packed is that file.
+                        # A single compressed file counts as that file.
                         several = len(infos) > 1
                         yield from self._member(
                             stream, info.filename, opened, several, depth
@@ -227,7 +225,7 @@ class _Finder:
         yield from self.find(stream, is_document, depth + 1)
 
     def _wanted(self, name: str) -> bool:
-        """Returns whether a member is a file of the user's, not of a system."""
+        """Returns whether a member is a user's file, not a system's."""
         hidden = any(
             part == "__MACOSX" or (part[:1] == "." and part not in (".", ".."))
             for part in name.split("/")
@@ -244,7 +242,7 @@ class _Finder:
 
     @contextlib.contextmanager
     def _random_access(self, stream: ByteStream) -> Iterator[IO[bytes]]:
-        """The file itself, or a copy of what was packed in it."""
+        """Yields the file itself, or a decompressed copy."""
         if stream.name == self._path and stream.is_plain:
             with inputs.random_access(self._path) as file:
                 yield file
@@ -257,15 +255,12 @@ class _Finder:
 
 
 def plain(name: str) -> str:
-    """Returns the name in lower case, without the suffix that tells
-    compression.
-    """
+    """Returns the name in lower case, without the compression's suffix."""
     return inputs.plain_name(name).lower()
 
 
 def known_as(head: bytes) -> str | None:
-    """Returns what a file with these first bytes is, of what is known not to be
-    text.
+    """Recognises known formats that are not text, by a file's first bytes.
 
     Returns:
       "a PDF document" or the like; None where it may be text.

@@ -1,4 +1,4 @@
-"""The texts of JSON files and tables: CSV, TSV, Parquet, Arrow."""
+"""Reads the texts of JSON files and tables: CSV, TSV, Parquet, Arrow."""
 
 import codecs
 import csv
@@ -20,10 +20,10 @@ _SPACE = " \t\r\n"
 
 
 class Rows:
-    """Texts as bytes to read: a JSON string, or null, a line."""
+    """Texts as a stream of bytes: a JSON string, or null, on each line."""
 
     def __init__(self, texts: Iterator[str | None]):
-        """Takes the texts; None stands for a row that has none."""
+        """Takes the texts; None means a row without text."""
         self._texts = texts
         self._rest = b""
 
@@ -59,12 +59,13 @@ def columnar(
     """Yields the texts of a Parquet or Arrow file.
 
     Args:
-      file: it, opened for random access.
-      name: for messages.
-      text_field: the column.
+      file: the file, opened for random access.
+      name: its name, for messages.
+      text_field: the text column.
 
     Raises:
-      UserError: no such column, or not of text; damaged; no pyarrow.
+      UserError: the column is missing or not text, the file is damaged, or
+        pyarrow is not installed.
     """
     with opened(file, name) as table:
         _check_column(table.schema, name, text_field)
@@ -103,7 +104,7 @@ def _check_column(schema: Any, name: str, text_field: str) -> None:
 
 
 class _Text:
-    """A stream as text; bytes that are not UTF-8 are replaced and counted."""
+    """Decodes a stream; bytes that are not UTF-8 are replaced and counted."""
 
     def __init__(self, stream: ByteStream, counts: Counter[str], strict: bool):
         self._stream, self._counts, self._strict = stream, counts, strict
@@ -113,7 +114,7 @@ class _Text:
         self.ended = False
 
     def read(self) -> str:
-        """Returns the next stretch; empty at the end only."""
+        """Returns the next piece of text; empty only at the end."""
         text = ""
         while not text and not self.ended:
             block = self._stream.read(1 << 18)
@@ -169,17 +170,18 @@ def separated(
 ) -> Iterator[str | None]:
     """Yields the texts of a table whose first line names its columns.
 
-    CSV has quotes, and line feeds within them; what separates cells is told
-    by the first line. In TSV a tab does, and no quote means anything.
+    CSV has quotes, and line feeds within them; the delimiter is detected by the
+    first line. TSV has tabs, and quotes mean nothing.
 
     Args:
-      stream: the file; its name tells TSV.
-      text_field: the column.
-      counts: repairs are added to it.
-      strict: refuse what would be repaired.
+      stream: the file; TSV is recognised by its name.
+      text_field: the text column.
+      counts: counts of repairs, which are updated.
+      strict: whether to refuse what would be repaired.
 
     Raises:
-      UserError: no such column; most of the rows have other numbers of cells.
+      UserError: the column is missing, or most rows have another number of
+        cells.
     """
     name = stream.name
     tsv = _ends_in(name, ".tsv")
@@ -239,12 +241,12 @@ EXTRACTED = b"<doc "
 def extracted(
     stream: ByteStream, counts: Counter[str], strict: bool
 ) -> Iterator[str | None]:
-    """Yields the texts between <doc ...> and </doc>, as WikiExtractor writes.
+    """Yields the texts between <doc ...> and </doc>, in WikiExtractor's form.
 
     Args:
       stream: the file.
-      counts: repairs are added to it.
-      strict: refuse what would be repaired.
+      counts: counts of repairs, which are updated.
+      strict: whether to refuse what would be repaired.
     """
     lines: list[str] = []
     for line in _Text(stream, counts, strict).lines():
@@ -261,12 +263,11 @@ def extracted(
 
 
 def holds_json_lines(stream: ByteStream, text_field: str) -> bool:
-    """Returns whether a file that may be JSON has an object a line; its first
-    tells.
+    """Returns whether a file that may be JSON has an object on each line.
 
     Args:
-      stream: the file; nothing is taken from it.
-      text_field: a first line that is all there is must have it.
+      stream: the file; nothing is consumed. Its first line decides.
+      text_field: a field that the first line must have if it is the only one.
     """
     size = _PEEKED
     while True:
@@ -290,19 +291,19 @@ def holds_json_lines(stream: ByteStream, text_field: str) -> bool:
 def json_texts(
     stream: ByteStream, text_field: str, counts: Counter[str], strict: bool
 ) -> Iterator[str | None]:
-    """Yields the texts of a JSON file that is no JSON lines.
+    """Yields the texts of a JSON file that is not JSON lines.
 
-    It may be an array of objects or texts; an object that holds one, or whose
-    text field does; or such values one after another.
+    It may be an array of objects or texts; an object that has one, or whose
+    text field has; or a sequence of such values.
 
     Args:
       stream: the file.
-      text_field: the field of the objects.
-      counts: repairs are added to it.
-      strict: refuse what would be repaired.
+      text_field: field of the objects.
+      counts: counts of repairs, which are updated.
+      strict: whether to refuse what would be repaired.
 
     Raises:
-      UserError: not JSON; none of its objects has the field.
+      UserError: it is not JSON, or no object has the field.
     """
     keys: dict[str, None] = {}
     rows = good = 0
@@ -318,7 +319,7 @@ def json_texts(
 def _texts_in(
     value: Any, text_field: str, keys: dict[str, None]
 ) -> Iterator[str | None]:
-    """Yields the texts of one value; keys of objects without any are noted."""
+    """Yields the texts of one value, and notes keys of objects without any."""
     if isinstance(value, str):
         yield value or None
     elif isinstance(value, dict):
@@ -343,22 +344,22 @@ def _texts_in(
 def json_values(
     stream: ByteStream, counts: Counter[str], strict: bool
 ) -> Iterator[Any]:
-    """Yields the elements of an array, or values that follow one another.
+    """Yields the elements of an array, or of a sequence of values.
 
     Args:
       stream: the file.
-      counts: repairs are added to it.
-      strict: refuse what would be repaired.
+      counts: counts of repairs, which are updated.
+      strict: whether to refuse what would be repaired.
 
     Raises:
-      UserError: not JSON; the message has the number of the value.
+      UserError: it is not JSON; the value's number is named.
     """
     text, buffer, at = _Text(stream, counts, strict), "", 0
     decode = json.JSONDecoder().raw_decode
     number, in_array, begun = 0, False, False
 
     def more(least: int) -> bool:
-        """Reads on; false if nothing is left."""
+        """Reads more; returns false if nothing is left."""
         nonlocal buffer, at
         blocks, have = [buffer[at:]], len(buffer) - at
         had = have
@@ -369,7 +370,7 @@ def json_values(
         return have > had
 
     def skip(characters: str) -> str:
-        """Passes over `characters`; the one after them, or nothing."""
+        """Skips `characters`; returns the next one, or nothing."""
         nonlocal at
         while True:
             while at < len(buffer) and buffer[at] in characters:
@@ -401,7 +402,7 @@ def json_values(
             problem = ""
             try:
                 value, end = decode(buffer, at)
-                # What ends with what was read may go on, as numbers do.
+                # A value at the end of the buffer may continue, as numbers do.
                 if end < len(buffer) or text.ended:
                     break
             except (ValueError, RecursionError) as error:

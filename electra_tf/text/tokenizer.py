@@ -1,8 +1,8 @@
-"""The one tokenizer: BERT's and ELECTRA's WordPiece as graph operations.
+"""Tokenizes texts by BERT's and ELECTRA's WordPiece, in graph operations.
 
-The data builder, the tasks and the exported models all use it. It gives the
-ids of the original Python tokenizer; where the Unicode tables of TensorFlow
-know a character that Python's did not, it follows TensorFlow's.
+The data builder, the tasks and the exported models all use this tokenizer. It
+gives the ids of the original Python tokenizer; for characters that only
+TensorFlow's Unicode tables know, it follows TensorFlow's.
 """
 
 import re
@@ -16,6 +16,7 @@ import tensorflow_text as tf_text
 from electra_tf.errors import UserError
 from electra_tf.text import detokenize, normalize, source_map
 from electra_tf.text.added_tokens import Splitter
+from electra_tf.text.ascii_words import AsciiWords
 from electra_tf.text.truncation import Side, cut, fit, fitting
 from electra_tf.text.vocab import SPECIALS, Vocab, load_vocab
 
@@ -25,14 +26,14 @@ Texts: TypeAlias = tf.Tensor | Sequence[str] | Sequence[bytes]
 
 
 class Offsets(NamedTuple):
-    """Tokens and where each stands in the original text.
+    """Tokens, with the span of each in the original text.
 
     Each is a RaggedTensor [batch, (tokens)]; ends are exclusive. A span
     includes the accents that follow its last character and were stripped.
     A character that decomposes into several tokens is the span of each.
 
     Attributes:
-      ids: int32, what calling the tokenizer gives.
+      ids: int32, the result of calling the tokenizer.
       start_bytes: int64, in UTF-8 bytes of the original text.
       end_bytes: int64.
       start_chars: int64, in Unicode characters of the original text (each
@@ -48,17 +49,17 @@ class Offsets(NamedTuple):
 
 
 class Tokenizer(tf.Module):
-    """Text -> WordPiece ids, exact with the original, in graph operations.
+    """Converts texts to WordPiece ids, exactly like the original.
 
-    `encode` makes what networks read, [CLS] and [SEP] and padding included;
-    calling the tokenizer gives the ids of the texts alone, as KerasHub's do,
-    and with `add_special_tokens=True` whole rows.
+    `encode` makes inputs of networks, including [CLS], [SEP] and padding;
+    calling the tokenizer gives only the ids of the texts, like KerasHub's, and
+    with `add_special_tokens=True` whole rows.
 
     Words of more than 200 characters become [UNK]. Special tokens written in
-    the text are text ("[MASK]" is three tokens), but where they are asked for.
-    Tokens that were added to the vocabulary to stay whole (`Vocab.added`) do.
+    the text are plain text ("[MASK]" is three tokens), unless asked for. Added
+    tokens of the vocabulary (`Vocab.added`) stay whole.
 
-    The layer of functional models, `electra_tf.Tokenizer`, is made of it.
+    The layer for functional models, `electra_tf.Tokenizer`, uses it.
 
     Attributes:
       vocab: the `Vocab`.
@@ -75,9 +76,9 @@ class Tokenizer(tf.Module):
         """Loads the vocabulary and compiles it.
 
         Args:
-          vocab_file: path of a vocabulary, one token a line, or a `Vocab`.
-          lower_case: lower-case the text.
-          strip_accents: drop accents; None follows `lower_case`.
+          vocab_file: path of a vocabulary, one token per line, or a `Vocab`.
+          lower_case: whether to lower-case the text.
+          strip_accents: whether to strip accents; None follows `lower_case`.
 
         Raises:
           UserError: the vocabulary is missing or damaged; lines are named.
@@ -91,9 +92,11 @@ class Tokenizer(tf.Module):
         if strip_accents is None:
             strip_accents = lower_case
         self.strip_accents = strip_accents
+        matchable = _matchable(self.vocab)
+        self._ascii = AsciiWords(matchable, self.vocab.unk_id, lower_case)
         try:
             model = tf_text.build_fast_wordpiece_model(
-                _matchable(self.vocab),
+                matchable,
                 normalize.MAX_BYTES_PER_WORD,
                 "##",  # the suffix indicator
                 "[UNK]",
@@ -102,8 +105,8 @@ class Tokenizer(tf.Module):
             )
         except RuntimeError as error:
             raise UserError(f"cannot use the vocabulary: {error}") from error
-        # Outside any graph, so that every graph can capture it, and where the
-        # operation runs: there is none for GPUs.
+        # Outside any graph, so that every graph can capture it, and on the CPU:
+        # the operation does not exist for GPUs.
         with tf.init_scope(), tf.device("CPU:0"):
             model = tf.constant(np.frombuffer(model, np.uint8))
         self._wordpiece = tf_text.FastWordpieceTokenizer(
@@ -120,7 +123,7 @@ class Tokenizer(tf.Module):
         )
 
     def _as_normalised(self, tokens: list[str]) -> dict[str, int]:
-        """Added tokens as normalised texts have them -> their ids."""
+        """Returns added tokens in normalised spelling -> ids."""
         if not tokens:
             return {}
         with tf.init_scope():
@@ -137,7 +140,7 @@ class Tokenizer(tf.Module):
         return f"<Tokenizer of {len(self.vocab)} tokens>"
 
     def __reduce__(self) -> tuple:
-        """Copies and pickles as what it was made of."""
+        """Copies and pickles the tokenizer by its arguments."""
         made_of = (self.vocab, self.lower_case, self.strip_accents)
         return type(self), made_of
 
@@ -153,10 +156,10 @@ class Tokenizer(tf.Module):
         Args:
           texts: list of str, or string tensor [batch] in UTF-8 (bytes that
             are not are skipped).
-          special_tokens: read "[MASK]" and the other special tokens, where
-            the text has them, as these tokens; a word ends there.
-          add_special_tokens: put [CLS] before each row and [SEP] behind it,
-            as `rows` and `encode` do.
+          special_tokens: whether "[MASK]" and the other special tokens in the
+            text are read as these tokens; a word ends there.
+          add_special_tokens: whether to add [CLS] before and [SEP] after each
+            row, like `rows` and `encode`.
 
         Returns:
           int32 RaggedTensor [batch, (tokens)].
@@ -172,13 +175,23 @@ class Tokenizer(tf.Module):
         return pieces.joined(self._ids(pieces.texts), pieces.tokens)
 
     def _ids(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Returns the ids of texts in which no token stands just as written."""
+        """Returns the ids of texts without added tokens in original
+        spelling.
+        """
         texts = normalize.normalize(texts, self.lower_case, self.strip_accents)
         if not self._normalised:
             return self._wordpiece.tokenize(normalize.mask_long_words(texts))
         pieces = self._normalised(texts)
         words = normalize.mask_long_words(pieces.texts)
         return pieces.joined(self._wordpiece.tokenize(words), pieces.tokens)
+
+    def plain_ids(self, text: str) -> list[int] | None:
+        """Tokenizes a text of ASCII alone, without a call of TensorFlow.
+
+        Returns:
+          The ids that calling the tokenizer gives; None where it must be.
+        """
+        return None if self.vocab.added else self._ascii(text)
 
     def tokenize(
         self, texts: Texts, special_tokens: bool = False
@@ -223,8 +236,8 @@ class Tokenizer(tf.Module):
         )
 
     def _offsets(self, texts: tf.Tensor) -> Offsets:
-        """Returns the offsets in texts in which no token stands just as
-        written.
+        """Returns the offsets in texts without added tokens in original
+        spelling.
         """
         normalized, ids, starts, ends = self._words(texts)
 
@@ -275,34 +288,34 @@ class Tokenizer(tf.Module):
         special_tokens: bool = False,
         return_offsets: bool = False,
     ) -> dict[str, tf.Tensor]:
-        """Makes model inputs of texts: `[CLS] text [SEP]`, or of pairs.
+        """Makes model inputs from texts, `[CLS] text [SEP]`, or from pairs.
 
-        These are `[CLS] text [SEP] pair [SEP]`. Too long a pair loses tokens
-        at the end of its longer text, one by one, as in the original; a text
-        alone is cut.
+        Pairs are `[CLS] text [SEP] pair [SEP]`. A pair that is too long loses
+        tokens at the end of its longer text, one by one, as in the original; a
+        single text is truncated.
 
         Args:
           text: a str, or a list or string tensor [batch].
           pair: the second text, of the same kind.
-          max_length: tokens a row, specials included: longer rows are
+          max_length: tokens in a row, special ones included: longer rows are
             truncated, shorter ones padded. None pads to the longest row.
-          truncation_side: where rows lose tokens: at the "right" or "left".
-          pad_to_multiple_of: pads on to a multiple of this number.
-          special_tokens: read "[MASK]" and the other special tokens, where
-            the text has them, as these tokens.
-          return_offsets: give the span of each token too.
+          truncation_side: side where rows lose tokens: "right" or "left".
+          pad_to_multiple_of: pads rows to a multiple of this number.
+          special_tokens: whether "[MASK]" and the other special tokens in the
+            text are read as these tokens.
+          return_offsets: whether to return the span of each token too.
 
         Returns:
           int32 tensors `input_ids`, `input_mask` (1 at tokens, 0 at padding)
           and `segment_ids` (1 at `pair` and its [SEP]), each [batch, length],
           or [length] for a single str or scalar; with `return_offsets` also
           `offsets` [batch, length, 2] or [length, 2]: where each token begins
-          and ends in its own text, in characters; 0 and 0 for the specials
-          that were added, and for padding.
+          and ends in its own text, in characters; 0 and 0 for added special
+          tokens and padding.
 
         Raises:
           UserError: `max_length` leaves no room for the special tokens, or is
-            no multiple of `pad_to_multiple_of`.
+            not a multiple of `pad_to_multiple_of`.
         """
         given: Any = text  # `is_tensor` narrows no type
         single = isinstance(given, str | bytes) or (
@@ -335,12 +348,13 @@ class Tokenizer(tf.Module):
         special_tokens: bool = False,
         return_offsets: bool = False,
     ) -> dict[str, tf.RaggedTensor]:
-        """Makes model inputs as `encode` does, without padding.
+        """Makes model inputs like `encode`, without padding.
 
         Args:
           text: list of str or string tensor [batch].
           pair: the second text, of the same kind.
-          max_length: tokens a row at most, specials included; None for all.
+          max_length: most tokens in a row, special ones included; None keeps
+            all.
           truncation_side: see `encode`.
           special_tokens: see `encode`.
           return_offsets: see `encode`.
@@ -410,18 +424,18 @@ class Tokenizer(tf.Module):
         length: int | None = None,
         multiple_of: int | None = None,
     ) -> dict[str, tf.Tensor]:
-        """Pads what `rows` gives.
+        """Pads the result of `rows`.
 
         Args:
           rows: RaggedTensors [batch, (length)].
-          length: of the padded rows; None for that of the longest.
-          multiple_of: a number whose multiple the length is to be.
+          length: length of the padded rows; None takes the longest.
+          multiple_of: number of which the length must be a multiple.
 
         Returns:
           The same names with tensors [batch, length].
 
         Raises:
-          UserError: `length` is no multiple of `multiple_of`.
+          UserError: `length` is not a multiple of `multiple_of`.
         """
         if multiple_of is not None and (
             multiple_of < 1 or (length or 0) % multiple_of
@@ -448,11 +462,11 @@ class Tokenizer(tf.Module):
         ids: tf.Tensor | tf.RaggedTensor | Sequence,
         skip_specials: bool = True,
     ) -> str | list[str]:
-        """Readable text; not a graph operation.
+        """Makes readable text from ids; not a graph operation.
 
         Args:
           ids: token ids [tokens] or [batch, tokens], as list or tensor.
-          skip_specials: leave [PAD], [CLS], [SEP] and [MASK] out.
+          skip_specials: whether to leave [PAD], [CLS], [SEP] and [MASK] out.
 
         Returns:
           A str, or a list of str for a batch.
@@ -512,7 +526,9 @@ class Tokenizer(tf.Module):
     def _words(
         self, texts: tf.Tensor
     ) -> tuple[tf.Tensor, tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        """Normalised texts; ids, and their starts and ends in bytes there."""
+        """Returns normalised texts, and ids with starts and ends in their
+        bytes.
+        """
         texts = normalize.normalize(texts, self.lower_case, self.strip_accents)
         if not self._normalised:
             texts = normalize.mask_long_words(texts)
@@ -520,7 +536,7 @@ class Tokenizer(tf.Module):
         pieces = self._normalised(texts)
         words = normalize.mask_long_words(pieces.texts)
         ids, starts, ends = self._wordpiece.tokenize_with_offsets(words)
-        # Masking may have made them longer than they were.
+        # Masking may have lengthened them.
         spelled = tf.where(pieces.tokens < 0, words, pieces.spelled)
         pieces = pieces._replace(spelled=spelled)
         size = pieces.sizes()
@@ -534,13 +550,13 @@ class Tokenizer(tf.Module):
 
 
 def as_batch(texts: Any) -> tf.Tensor:
-    """Makes a string tensor [batch] of texts, of none too.
+    """Makes a string tensor [batch] of texts, also of an empty list.
 
     Args:
       texts: a list of str or of bytes, or such a tensor.
 
     Raises:
-      UserError: they are no texts, or of another shape.
+      UserError: they are not texts, or of another shape.
     """
     if type(texts).__name__ == "KerasTensor":
         raise UserError(
@@ -564,12 +580,12 @@ def as_batch(texts: Any) -> tf.Tensor:
 
 
 def _matchable(vocab: Vocab) -> list[str]:
-    """Returns tokens with those replaced that no word can hold, or is made of.
+    """Replaces tokens that cannot occur in any word.
 
-    The WordPiece compiler refuses a bare "##" and NUL, and finds tokens with
-    spaces inside across words. "#" is a word by itself, control characters
-    are dropped, so none of these can be in a word; nor can their
-    replacements. Added tokens are found before words are taken apart.
+    The WordPiece compiler refuses a bare "##" and NUL, and matches tokens with
+    spaces across words. "#" is a word by itself, and control characters are
+    dropped, so none of these can be in a word; nor can their replacements.
+    Added tokens are found before words are split.
     """
     added = {token.text for token in vocab.added}
     return [

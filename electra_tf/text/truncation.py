@@ -1,4 +1,4 @@
-"""Rows of tokens, truncated to what there is room for."""
+"""Truncates rows of tokens to the room that there is."""
 
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
@@ -13,7 +13,8 @@ def first_tokens(tokens: tf.RaggedTensor, counts: tf.Tensor) -> tf.RaggedTensor:
 
     Args:
       tokens: [B, (tokens)], int32 or another type.
-      counts: int64 [B], how many of each row; no more than it has.
+      counts: int64 [B], number of tokens to keep in each row, at most its
+        length.
     """
     return cut(tokens, counts)
 
@@ -25,8 +26,9 @@ def cut(
 
     Args:
       tokens: [B, (tokens)] of any type, or [B, (tokens), N].
-      counts: int64 [B], how many of each row; no more than it has.
-      side: where tokens are lost.
+      counts: int64 [B], number of tokens to keep in each row, at most its
+        length.
+      side: the side where tokens are lost.
     """
     starts = tokens.row_starts()
     if side == "left":
@@ -61,15 +63,15 @@ def fit(
     room: int | tf.Tensor,
     side: Side = "right",
 ) -> list[tf.RaggedTensor]:
-    """Cuts the end of the longer segment until all fit into `room`.
+    """Truncates the longer segment until all fit into `room`.
 
-    Where both are equally long it is the second that loses a token.
+    Where both are equally long, the second loses a token.
 
     Args:
       segments: one or two, each [B, (tokens)].
-      room: tokens that all segments of a row have together; a number, or
-        int64 [B].
-      side: where tokens are lost: the end, or the beginning ("left").
+      room: most tokens of all segments of a row together; a number, or int64
+        [B].
+      side: the side where tokens are lost: the end, or the beginning ("left").
     """
     kept = fitting(segments, room)
     return [cut(segment, n, side) for segment, n in zip(segments, kept)]

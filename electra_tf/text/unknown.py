@@ -1,4 +1,4 @@
-"""How much of a text a vocabulary does not know, and why that may be.
+"""Measures how much of a text is unknown to a vocabulary, and finds why.
 
 Importing this module imports neither TensorFlow nor NumPy.
 """
@@ -11,24 +11,24 @@ from collections.abc import Iterable, Sequence
 from electra_tf.text.vocab import MAX_CHARS_PER_WORD, Vocab
 
 WARN_ABOVE = 1.0  # percent of the tokens
-# What SentencePiece writes in front of a word.
+# SentencePiece's prefix of a word.
 _WORD_MARK = "\u2581"
-# A vocabulary with so many tokens of a kind is of that kind.
+# Share of tokens of a kind that decides a vocabulary's kind.
 _MARKED, _CASED = 0.2, 0.1
 # Share of the unknown words that a cause must explain to be named.
 _EXPLAINED = 0.3
-_SAMPLE = 200_000  # characters that are looked at for the cause
+_SAMPLE = 200_000  # characters that are read to find the cause
 
 
 @dataclasses.dataclass(frozen=True)
 class UnknownShare:
-    """How many tokens are [UNK], and the likely cause.
+    """The number of [UNK] tokens, and the likely cause.
 
     Attributes:
-      unknown: tokens that are [UNK].
-      total: tokens in all, special ones aside.
-      cause: a sentence about the likely cause; None where there is none to
-        tell, or too few to ask for one.
+      unknown: number of [UNK] tokens.
+      total: number of tokens, without special ones.
+      cause: a sentence about the likely cause; None where it is unknown, or too
+        few tokens are [UNK].
     """
 
     unknown: int
@@ -37,12 +37,12 @@ class UnknownShare:
 
     @property
     def percent(self) -> float:
-        """The share of [UNK] in percent; 0 of no tokens."""
+        """The share of [UNK] in percent; 0 without tokens."""
         return 100.0 * self.unknown / self.total if self.total else 0.0
 
     @property
     def notable(self) -> bool:
-        """Whether there are enough to warn of."""
+        """Whether there are enough for a warning."""
         return self.percent > WARN_ABOVE
 
     def __str__(self) -> str:
@@ -61,16 +61,16 @@ def unknown_share(
     texts: Iterable[str],
     strip_accents: bool | None = None,
 ) -> UnknownShare:
-    """Returns the share of [UNK], with its cause where it is worth a warning.
+    """Returns the share of [UNK], with its cause if it deserves a warning.
 
     Args:
-      unknown: tokens that are [UNK].
-      total: tokens in all, special ones aside.
-      vocab: what the text was tokenized with.
-      lower_case: whether it was lower-cased.
-      texts: the text or a part of it; no more is taken than is needed, and
-        nothing where the share is small.
-      strip_accents: whether accents were stripped; None is as lower_case.
+      unknown: number of [UNK] tokens.
+      total: number of tokens, without special ones.
+      vocab: vocabulary of the tokenizer.
+      lower_case: whether the text was lower-cased.
+      texts: the text or a part of it; it is only read as far as needed, and not
+        at all where the share is small.
+      strip_accents: whether accents were stripped; None as `lower_case`.
     """
     found = UnknownShare(unknown, total)
     if not found.notable:
@@ -80,7 +80,7 @@ def unknown_share(
 
 
 def vocabulary_problem(vocab: Vocab, lower_case: bool) -> str | None:
-    """Says what makes a vocabulary unfit for any text; None where nothing.
+    """Describes what makes a vocabulary unfit for any text, or returns None.
 
     Args:
       vocab: the vocabulary.
@@ -110,16 +110,16 @@ def likely_cause(
     texts: Iterable[str],
     strip_accents: bool | None = None,
 ) -> str | None:
-    """Says why words of a text are [UNK], as far as that can be told.
+    """Finds the likely cause of [UNK] in a text.
 
     Args:
       vocab: the vocabulary.
       lower_case: whether texts are lower-cased.
-      texts: of those that were tokenized, the beginning is looked at.
-      strip_accents: whether accents are stripped; None is as lower_case.
+      texts: the texts, of which the beginning is read.
+      strip_accents: whether accents are stripped; None as `lower_case`.
 
     Returns:
-      A sentence without its full stop; None where no one cause stands out.
+      A sentence without its full stop; None where no single cause stands out.
     """
     problem = vocabulary_problem(vocab, lower_case)
     if problem:
@@ -172,9 +172,7 @@ def likely_cause(
 
 
 def script_of(character: str) -> str:
-    """Returns the script that a character's Unicode name begins with:
-    "CYRILLIC".
-    """
+    """Returns a character's script, by its Unicode name: "CYRILLIC"."""
     name = unicodedata.name(character, "")
     if name.startswith("CJK"):
         return "CJK"
@@ -182,14 +180,12 @@ def script_of(character: str) -> str:
 
 
 def _words(vocab: Vocab) -> Sequence[str]:
-    """Returns the tokens that are no special ones."""
+    """Returns the tokens that are not special."""
     return [t for t in vocab.tokens if not (t[:1] == "[" and t[-1:] == "]")]
 
 
 def _is_dropped(character: str) -> bool:
-    """Returns whether tokenizing drops the character, or it is a stripped
-    accent.
-    """
+    """Returns whether tokenizing drops a character, or strips it as accent."""
     return unicodedata.category(character) in ("Mn", "Cc", "Cf", "Zs")
 
 

@@ -1,4 +1,4 @@
-"""A WordPiece vocabulary: load it, check it, save it."""
+"""Loads, checks and saves WordPiece vocabularies."""
 
 import codecs
 import dataclasses
@@ -18,12 +18,12 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class AddedToken(NamedTuple):
-    """A token that stays whole wherever it stands in a text, as "[E1]".
+    """A token that stays whole anywhere in a text, such as "[E1]".
 
     Attributes:
       text: the token.
-      normalized: whether it is looked for after lower-casing and the like,
-        as the normalised text has it; or before, just as it is written.
+      normalized: whether it is searched in the normalised text, or in the
+        original one.
     """
 
     text: str
@@ -42,7 +42,7 @@ class Vocab:
 
     Attributes:
       tokens: the tokens; "##" marks a piece that continues a word.
-      added: those of them that are no pieces of words but stay whole.
+      added: the tokens that are not pieces of words but stay whole.
     """
 
     tokens: tuple[str, ...]
@@ -105,7 +105,7 @@ class Vocab:
         return "sha256:" + hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     def save(self, path: str) -> None:
-        """Writes one token a line, and added ones to a file beside it."""
+        """Writes one token per line, and added ones to a file beside it."""
         beside = _beside(path)
         if self.added:
             content = {
@@ -118,12 +118,12 @@ class Vocab:
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             files.write_text(beside, text)
         elif files.exists(beside):
-            files.remove(beside)  # of what stood here before
+            files.remove(beside)  # from an earlier vocabulary
         files.write_text(path, "".join(f"{token}\n" for token in self.tokens))
 
 
 def _beside(path: str) -> str:
-    """Returns the file of the added tokens of a vocabulary's."""
+    """Returns the file of a vocabulary's added tokens."""
     folder, slash, name = path.rpartition("/")
     return (
         folder + slash + (ADDED if name == "vocab.txt" else f"{name}.{ADDED}")
@@ -131,16 +131,16 @@ def _beside(path: str) -> str:
 
 
 def load_vocab(path: str) -> Vocab:
-    """Reads a vocabulary file: UTF-8, one token a line, CRLF accepted.
+    """Reads a vocabulary file: UTF-8, one token per line, CRLF accepted.
 
-    A byte order mark before the first token is passed over; one of UTF-16 is
-    understood. Tokens that stay
-    whole are those of `added_tokens.json` beside it, if that is there.
+    A byte order mark before the first token is skipped; one of UTF-16 is
+    understood. Added tokens come from `added_tokens.json` beside it, if it
+    exists.
 
     Raises:
-      UserError: missing, empty, not UTF-8; duplicates, white space around a
-        token, empty lines, or a special missing. Line numbers, from 1, are
-        named.
+      UserError: the file is missing, empty or not UTF-8, or has duplicates,
+        white space around a token, or empty lines, or lacks a special token.
+        Line numbers, from 1, are named.
     """
     tokens = read_tokens(path)
     added: tuple[AddedToken, ...] = ()
@@ -159,10 +159,10 @@ def load_vocab(path: str) -> Vocab:
 
 
 def read_tokens(path: str) -> tuple[str, ...]:
-    """Reads the lines of a vocabulary file, whatever they hold.
+    """Reads the lines of a vocabulary file, without checking tokens.
 
     Raises:
-      UserError: missing, empty or not UTF-8.
+      UserError: the file is missing, empty or not UTF-8.
     """
     content = files.read_bytes(path).removeprefix(_BOM)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -170,7 +170,7 @@ def read_tokens(path: str) -> tuple[str, ...]:
             content = content.decode("utf-16").encode("utf-8")
         except UnicodeError as error:
             raise UserError(f"{path}: not UTF-16 text ({error})") from error
-    # Only \n separates lines: Chinese vocabularies hold U+2028 and the like.
+    # Only \n separates lines: Chinese vocabularies have U+2028 and the like.
     lines = content.split(b"\n")
     if lines[-1] in (b"", b"\r"):
         lines.pop()
@@ -185,14 +185,14 @@ def read_tokens(path: str) -> tuple[str, ...]:
 def _with_added(
     tokens: tuple[str, ...], path: str
 ) -> tuple[tuple[str, ...], tuple[AddedToken, ...]]:
-    """Returns all tokens, and the added ones of a file of ours or
+    """Returns all tokens, and the added ones, from our file or
     transformers'.
     """
     try:
         content: Any = json.loads(files.read_text(path))
         found = {}
         for text, about in content.items():
-            if not isinstance(about, dict):  # transformers' has the id alone
+            if not isinstance(about, dict):  # transformers' has only the id
                 about = {"id": about, "normalized": True}
             found[text] = int(about["id"]), bool(about["normalized"])
     except (
@@ -214,15 +214,15 @@ def _with_added(
 def extended_by(
     tokens: Sequence[str], numbers: dict[str, int], path: str
 ) -> tuple[str, ...]:
-    """Returns `tokens` with those of `numbers` at the ids they have there.
+    """Extends `tokens` by those of `numbers`, at their ids.
 
     Args:
-      tokens: of a vocabulary.
-      numbers: token -> id, inside it or behind its end.
-      path: where the numbers are from, for messages.
+      tokens: tokens of a vocabulary.
+      numbers: token -> id, within the vocabulary or after its end.
+      path: file of the numbers, for messages.
 
     Raises:
-      UserError: an id that is another token's, or leaves a gap.
+      UserError: an id belongs to another token, or leaves a gap.
     """
     result = list(tokens)
     for text, number in sorted(numbers.items(), key=lambda item: item[1]):
@@ -250,7 +250,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _problems(tokens: tuple[str, ...]) -> list[str]:
-    """Returns what is wrong with a vocabulary, naming 1-based lines."""
+    """Describes what is wrong with a vocabulary, with line numbers from 1."""
     problems = []
     first: dict[str, int] = {}
     duplicates, empty, spaces = [], [], []
@@ -259,7 +259,7 @@ def _problems(tokens: tuple[str, ...]) -> list[str]:
             empty.append(number)
         elif token in first:
             duplicates.append(number)
-        # ASCII alone: wider spaces do stand in real vocabularies.
+        # Only ASCII: real vocabularies have wider spaces.
         elif token != token.strip(" \t\r\n\v\f"):
             spaces.append(number)
         first.setdefault(token, number)

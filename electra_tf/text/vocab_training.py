@@ -11,9 +11,9 @@ from electra_tf.errors import UserError
 from electra_tf.text import normalize
 from electra_tf.text.vocab import MAX_CHARS_PER_WORD, SPECIALS, Vocab
 
-# Above this many different words, those seen once are forgotten.
+# Above this many distinct words, those seen once are dropped.
 _MAX_DISTINCT_WORDS = 8_000_000
-# More words than this are counted in proportion.
+# Above this many words, counts are scaled down.
 _MAX_TRAINING_WORDS = 100_000_000
 
 
@@ -22,16 +22,15 @@ def count_words(
     lower_case: bool = True,
     strip_accents: bool | None = None,
 ) -> Counter[str]:
-    """Counts how often each word occurs, words as the tokenizer makes them.
+    """Counts words, split in the same way as by the tokenizer.
 
-    Memory is bounded: past 8 million different words, those seen once are
-    forgotten.
+    Memory is bounded: above 8 million distinct words, those seen once are
+    dropped.
 
     Args:
-      lines: text.
-      lower_case: as the tokenizer will be told.
-      strip_accents: as the tokenizer will be told; None follows
-        `lower_case`.
+      lines: lines of text.
+      lower_case: setting of the tokenizer.
+      strip_accents: setting of the tokenizer; None follows `lower_case`.
     """
     if strip_accents is None:
         strip_accents = lower_case
@@ -54,7 +53,7 @@ def _batches(
     batch: list[bytes] = []
     held = 0
     for line in lines:
-        # A lone surrogate cannot be encoded; the tokenizer drops it too.
+        # Lone surrogates cannot be encoded; the tokenizer drops them too.
         batch.append(line.encode("utf-8", "ignore"))
         held += len(batch[-1])
         if held >= size:
@@ -70,16 +69,16 @@ def train_vocab(
     """Trains a WordPiece vocabulary; the same words give the same tokens.
 
     Args:
-      counts: how often each word occurs, as `count_words` says.
-      vocab_size: how many tokens, specials included; fewer come out if the
-        text has no more.
+      counts: counts of words, from `count_words`.
+      vocab_size: number of tokens, special ones included; the result is smaller
+        if the text has no more.
       min_frequency: characters and pieces seen less often are left out.
 
     Returns:
       The vocabulary: `SPECIALS`, then characters, then pieces.
 
     Raises:
-      UserError: `vocab_size` does not hold the specials and the characters.
+      UserError: `vocab_size` is too small for special tokens and characters.
     """
     first, following = _alphabet(counts, min_frequency)
     alphabet = sorted(first) + ["##" + c for c in sorted(following)]
@@ -97,8 +96,8 @@ def train_vocab(
         if len(word) <= MAX_CHARS_PER_WORD and allowed.issuperset(word)
     }
     # The trainer numbers continuing characters in the random order of a hash
-    # table, and breaks ties by number. Named first, as specials, they get
-    # numbers of their own.
+    # table, and breaks ties by number. Listed first, as special tokens, they
+    # get fixed numbers.
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
@@ -114,10 +113,10 @@ def train_vocab(
 
 
 def unknown_share(vocab: Vocab, counts: Mapping[str, int]) -> float:
-    """Returns the share of words, 0 to 1, that `vocab` can only call [UNK].
+    """Returns the share of words, 0 to 1, that are [UNK] with `vocab`.
 
-    Holds for vocabularies that have each of their characters as a piece, as
-    trained ones do.
+    The vocabulary must have each of its characters as a piece, as trained ones
+    do.
     """
     total = sum(counts.values())
     unknown = 0
@@ -129,14 +128,14 @@ def unknown_share(vocab: Vocab, counts: Mapping[str, int]) -> float:
 
 
 def long_words(counts: Mapping[str, int]) -> int:
-    """Counts the words of more letters than any token may have."""
+    """Counts the words with more letters than any token may have."""
     return sum(n for w, n in counts.items() if len(w) > MAX_CHARS_PER_WORD)
 
 
 def _alphabet(
     counts: Mapping[str, int], min_frequency: int
 ) -> tuple[set[str], set[str]]:
-    """Frequent characters: those that begin words, those that go on."""
+    """Returns frequent characters that begin words, and that continue them."""
     first: Counter[str] = Counter()
     following: Counter[str] = Counter()
     for word, n in counts.items():
@@ -145,13 +144,13 @@ def _alphabet(
             following[character] += n
     total = first + following
     frequent = {c for c, n in total.items() if n >= min_frequency}
-    # Every continuing character may begin a word elsewhere; the reverse
-    # holds for those that ever go on (CJK and punctuation never do).
+    # Every continuing character may also begin a word; the reverse holds only
+    # for some (CJK and punctuation never continue one).
     return frequent, frequent & following.keys()
 
 
 def _repeated(words: Mapping[str, int], size: int = 20_000) -> Iterator[str]:
-    """Yields lines in which each word stands as often as it was counted."""
+    """Yields lines in which each word is repeated by its count."""
     scale = 1 + sum(words.values()) // _MAX_TRAINING_WORDS
     for word, n in words.items():
         n = -(-n // scale)

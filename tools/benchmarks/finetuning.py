@@ -11,15 +11,29 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks import inputs, workers
+from benchmarks import inputs, report, workers
 from benchmarks.report import Benchmark, Side
 
 ALONE = "no --peer_python: the Trainer was not measured"
 # Steps a round, which are an epoch of the rows.
 STEPS = 32
 PADDED = 128
-LONGEST = "Trainer, longest"
-FIXED = f"Trainer, {PADDED}"
+OURS = {
+    "electra_tf": "float32",
+    "electra_tf, bfloat16_products": "bfloat16_products",
+}
+# What hf_trainer.py is told of itself. Compiled for one length as well: it may
+# be that it compiles anew for each.
+PEERS = {
+    "Trainer": {"precision": "float32"},
+    "Trainer, bf16": {"precision": "bf16"},
+    "Trainer, bf16, compiled": {"precision": "bf16", "compiled": True},
+    f"Trainer, bf16, compiled, padded to {PADDED}": {
+        "precision": "bf16",
+        "compiled": True,
+        "pad_to": PADDED,
+    },
+}
 
 
 def measure(args: argparse.Namespace) -> list[Benchmark]:
@@ -106,17 +120,22 @@ def _measure_size(
         "steps": count,
         "jit_compile": args.jit_compile,
     }
-    sides = {"electra_tf": ("ours_finetune.py", settings, sys.executable)}
+    told = {name: {"precision": precision} for name, precision in OURS.items()}
     if args.peer_python:
-        for name, pad_to in ((LONGEST, None), (FIXED, PADDED)):
-            sides[name] = (
-                "hf_trainer.py",
-                settings | {"pad_to": pad_to},
-                args.peer_python,
-            )
+        plain = {"pad_to": None, "compiled": False}
+        told |= {name: plain | own for name, own in PEERS.items()}
+    sides = {
+        name: (
+            "ours_finetune.py" if name in OURS else "hf_trainer.py",
+            settings | own,
+            sys.executable if name in OURS else args.peer_python,
+        )
+        for name, own in told.items()
+    }
     environment = {**os.environ, **dict(e.split("=", 1) for e in args.env)}
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with workers.started(sides, environment) as running:
+    missing: dict[str, str] = {}
+    with workers.started(sides, environment, missing) as running:
         request = {"do": "steps", "count": count}
         replies = workers.interleave(
             running, [request] * len(running), args.rounds
@@ -136,24 +155,29 @@ def _measure_size(
                     for reply in replies[name]
                 ],
             },
+            report.peak_memory(replies[name]),
+            told[name]["precision"],
         )
-        for name in sides
+        for name in facts
     ]
-    notes = {}
-    for name in sides:
+    notes: dict[str, object] = {}
+    for name in facts:
         notes[f"first step of {name}, s"] = facts[name]["first_step_seconds"]
         notes[f"parameters of {name}"] = facts[name]["parameters"]
-    notes["first epoch of electra_tf with tracing and compiling, s"] = facts[
-        "electra_tf"
-    ]["first_epoch_seconds"]
+    for name in OURS:
+        notes[f"first epoch of {name} with tracing and compiling, s"] = facts[
+            name
+        ]["first_epoch_seconds"]
+    notes |= report.left_out(missing)
     if not args.peer_python:
         notes["peer"] = ALONE
     return Benchmark(
         f"finetune {size}",
-        f"a classifier of two classes, batch {args.batch_size}, float32, "
+        f"a classifier of two classes, batch {args.batch_size}, "
         f"an epoch of {count * args.batch_size} rows a round: {named}; "
-        f"transformers.Trainer pads to the longest of a batch, or to {PADDED}",
+        "transformers.Trainer pads to the longest of a batch unless named "
+        "otherwise",
         found,
-        [("electra_tf", name) for name in sides if name != "electra_tf"],
+        [(own, name) for own in OURS for name in PEERS if name in facts],
         notes,
     )

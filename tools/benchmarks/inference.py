@@ -1,25 +1,54 @@
-"""A sentence classifier: ours against PyTorch and ONNX Runtime, and by HTTP."""
+"""A sentence classifier: ours against PyTorch, ONNX Runtime and OpenVINO."""
 
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import inputs, latencies, served_model, workers
+from benchmarks import inputs, latencies, report, served_model, workers
 from benchmarks.report import Benchmark, Side
 
-ALONE = "no --peer_python: PyTorch and ONNX Runtime were not measured"
+ALONE = "no --peer_python: no peer was measured"
 EXPORT = "electra_tf, an export"
 PREDICT = "electra_tf, predict"
-ENGINES = {
-    "torch": "torch",
-    "ONNX Runtime": "onnxruntime",
-    "ONNX Runtime, optimised": "onnxruntime+",
+LITERT = "electra_tf, LiteRT"
+LITERT_INT8 = "electra_tf, LiteRT, int8"
+# What ours_predict.py is told of itself.
+OURS = {
+    PREDICT: {"engine": "tensorflow", "precision": "float32"},
+    LITERT: {"engine": "litert", "precision": "float32"},
+    LITERT_INT8: {"engine": "litert", "precision": "int8"},
 }
+# And hf_inference.py.
+PEERS = {
+    name + ("" if precision == "float32" else f", {precision}"): {
+        "engine": engine,
+        "precision": precision,
+    }
+    for name, engine, precisions in (
+        ("torch", "torch", ("float32", "bf16", "int8")),
+        ("ONNX Runtime", "onnxruntime", ("float32", "int8")),
+        ("ONNX Runtime, optimised", "onnxruntime+", ("float32", "int8")),
+        ("OpenVINO", "openvino", ("float32", "bf16", "int8")),
+    )
+    for precision in precisions
+}
+# The plainest and the quickest of them.
+FEW = (
+    "ONNX Runtime",
+    "ONNX Runtime, int8",
+    "OpenVINO",
+    "OpenVINO, bf16",
+    "OpenVINO, int8",
+)
 CLIENTS = (1, 4, 16)
 RATE, OF_CPU = "sentences/s", "sentences per CPU second"
+MEDIAN, QUICK = "ms, median of calls", "ms, p10 of calls"
+ONE_TEXT = "a charming and often affecting journey ."
+_CALLS, _WARM_CALLS = 100, 10
 
 
 def measure(args: argparse.Namespace) -> list[Benchmark]:
@@ -46,81 +75,152 @@ def _measure_size(
         "cores": args.cores,
         "spinning": not args.no_spinning,
     }
-    sides = {
-        EXPORT: (
-            "ours_export.py",
-            settings | {"export": f"{forms.export}/1"},
-            sys.executable,
-        ),
-        PREDICT: (
-            "ours_predict.py",
-            settings | {"model": forms.run},
-            sys.executable,
-        ),
-    }
+    told = {EXPORT: {"export": f"{forms.export}/1", "precision": "float32"}}
+    told |= {name: own | {"model": forms.run} for name, own in OURS.items()}
     if args.peer_python:
-        for name, engine in ENGINES.items():
-            sides[name] = (
-                "hf_inference.py",
-                settings | {"model": forms.huggingface, "engine": engine},
-                args.peer_python,
-            )
+        told |= {
+            name: own | {"model": forms.huggingface}
+            for name, own in PEERS.items()
+            if args.peers == "all" or name in FEW
+        }
+    sides = {
+        name: (_script(name), settings | own, _python(name, args))
+        for name, own in told.items()
+    }
+    missing: dict[str, str] = {}
+    if not forms.export_int8:
+        for name in (LITERT, LITERT_INT8):
+            missing[name] = "ai-edge-litert is not installed"
+            del sides[name]
     environment = {**os.environ, **dict(e.split("=", 1) for e in args.env)}
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if args.no_spinning:
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
     load = [os.getloadavg()[0]]
-    with workers.started(sides, environment) as running:
+    with workers.started(sides, environment, missing) as running:
         answers = {
             name: np.array(worker.ask({"do": "answers"})["answers"])
             for name, worker in running.items()
         }
-        replies = workers.interleave(
-            running, [{"do": "batches"}] * len(running), args.rounds
+        sides_found = _Sides(running, told, count)
+        notes = differences(
+            answers, {name: told[name]["precision"] for name in running}
         )
-        load.append(os.getloadavg()[0])
-        versions = {n: w.facts["version"] for n, w in running.items()}
-        offline = [
-            _side(name, versions[name], replies[name], count) for name in sides
-        ]
-        notes = differences(answers)
-        notes["load of the machine before and after"] = _spoken(load)
+        notes |= report.left_out(missing)
         if not args.peer_python:
             notes["peer"] = ALONE
-        peers = [name for name in ENGINES if name in sides]
+        batches = sides_found.measured(list(running), "batches", args.rounds)
+        of_file = [name for name in running if name != EXPORT]
+        file = sides_found.measured(of_file, "file", args.rounds)
+        for worker in running.values():
+            worker.ask({"do": "one", "text": ONE_TEXT, "calls": _WARM_CALLS})
+        one = sides_found.measured(
+            list(running), "one", args.rounds, text=ONE_TEXT, calls=_CALLS
+        )
+        load.append(os.getloadavg()[0])
+        notes["load of the machine before and after"] = _spoken(load)
         found = [
             Benchmark(
                 f"inference {size}",
                 f"a classifier of two classes, {count} texts in their order, "
-                f"float32, {_cores(args)}; strings in, probabilities out; "
-                f"{PREDICT} is given all of them at once and may sort them, "
-                f"the others batches of {args.batch_size}, which peers pad to "
-                "the longest",
-                offline,
-                [(ours, peer) for ours in (EXPORT, PREDICT) for peer in peers],
+                f"{_cores(args)}; strings in, probabilities out, in batches of "
+                f"{args.batch_size}, which peers pad to the longest",
+                batches,
+                _pairs(batches),
                 notes,
                 (RATE, OF_CPU),
-            )
+            ),
+            Benchmark(
+                f"inference {size}, a file",
+                f"the same {count} texts at once; ours are given to predict in "
+                "one call, peers go through them by length, in batches of "
+                f"{args.batch_size}",
+                file,
+                _pairs(file),
+                {},
+                (RATE, OF_CPU),
+            ),
+            Benchmark(
+                f"inference {size}, one text",
+                f"'{ONE_TEXT}', one call after the other in one process, "
+                f"{_CALLS} a round, strings in, probabilities out, "
+                f"{_cores(args)}",
+                one,
+                _pairs(one),
+                {},
+                (MEDIAN, QUICK),
+                times=(MEDIAN, QUICK),
+            ),
         ]
         if not args.no_http:
-            found.append(
-                _by_http(args, size, forms, settings, environment,
-                         running[EXPORT], count)
-            )  # fmt: skip
+            served = {EXPORT: forms.export, LITERT_INT8: forms.export_int8}
+            for name, export in served.items():
+                if name in running:
+                    offline = running[name]
+                    found.append(
+                        _by_http(args, size, name, export, settings,
+                                 environment, offline, count)
+                    )  # fmt: skip
     return found
+
+
+def _script(name: str) -> str:
+    if name == EXPORT:
+        return "ours_export.py"
+    return "ours_predict.py" if name in OURS else "hf_inference.py"
+
+
+def _python(name: str, args: argparse.Namespace) -> str:
+    return args.peer_python if name in PEERS else sys.executable
+
+
+def _pairs(sides: list[Side]) -> list[tuple[str, str]]:
+    names = [side.name for side in sides]
+    peers = [name for name in names if name in PEERS]
+    return [(own, peer) for own in names if own not in PEERS for peer in peers]
+
+
+class _Sides(NamedTuple):
+    """The sides that run, and what they were told."""
+
+    running: dict[str, workers.Worker]
+    told: Mapping[str, Mapping]
+    count: int
+
+    def measured(
+        self, names: list[str], what: str, rounds: int, **asked: object
+    ) -> list[Side]:
+        """Asks them in turn; returns their rates, or what calls took."""
+        replies = workers.interleave(
+            {name: self.running[name] for name in names},
+            [{"do": what, **asked}] * len(names),
+            rounds,
+        )
+        make: Callable = _latency if what == "one" else _side
+        return [
+            make(
+                name,
+                self.running[name].facts["version"],
+                replies[name],
+                self.count,
+                self.told[name]["precision"],
+            )
+            for name in names
+        ]
 
 
 def _by_http(
     args: argparse.Namespace,
     size: str,
-    forms: served_model.Forms,
+    served: str,
+    export: str,
     settings: Mapping,
     environment: dict[str, str],
     offline: workers.Worker,
     count: int,
 ) -> Benchmark:
     """A server and clients in processes of their own, in turn with a side."""
-    with served_model.served(forms.export, environment, args.cores) as server:
+    with served_model.served(export, environment, args.cores) as server:
         asking = {"address": server.address, "model": served_model.NAME}
         clients = workers.Worker("http_clients.py", settings | asking)
         both = _ClientsAndServer(clients, server)
@@ -129,12 +229,12 @@ def _by_http(
             known = {
                 f"HTTP, {n} client{'s' if n > 1 else ''}": n for n in CLIENTS
             }
-            requests = {EXPORT: {"do": "batches"}}
+            requests = {served: {"do": "batches"}}
             requests |= {
                 name: {"do": "ask", "clients": n} for name, n in known.items()
             }
             running = {
-                name: offline if name == EXPORT else both for name in requests
+                name: offline if name == served else both for name in requests
             }
             replies = workers.interleave(
                 running, list(requests.values()), args.rounds
@@ -145,9 +245,10 @@ def _by_http(
     named = [
         _side(
             name,
-            "offline" if name == EXPORT else version,
+            "offline" if name == served else version,
             replies[name],
             count,
+            "int8" if served == LITERT_INT8 else "float32",
         )
         for name in requests
     ]
@@ -156,7 +257,7 @@ def _by_http(
         n: [ms for reply in replies[name] for ms in reply["milliseconds"]]
         for name, n in known.items()
     }
-    if args.plot:
+    if args.plot and served == EXPORT:
         latencies.plot(
             args.plot,
             by_clients,
@@ -166,12 +267,13 @@ def _by_http(
         )  # fmt: skip
         notes["plot"] = args.plot
     return Benchmark(
-        f"inference {size}, by HTTP",
+        f"inference {size}, by HTTP"
+        + ("" if served == EXPORT else f", {served.partition(', ')[2]}"),
         "electra-tf serve in a process of its own; clients keep their "
         "connections and send the next text when the last is answered; "
-        "against batches of the same export without a server",
+        "against batches of the same model without a server",
         named,
-        [(name, EXPORT) for name in known],
+        [(name, served) for name in known],
         notes,
         (RATE, OF_CPU),
     )
@@ -198,44 +300,65 @@ class _ClientsAndServer:
 
 
 def _side(
-    name: str,
-    version: str,
-    replies: list[dict],
-    count: int,
+    name: str, version: str, replies: list[dict], count: int, precision: str
 ) -> Side:
     """Rates of each round; and, of calls, milliseconds that many take."""
     rates = {
         RATE: [count / reply["seconds"] for reply in replies],
         OF_CPU: [count / reply["cpu_seconds"] for reply in replies],
     }
-    if "milliseconds" in replies[0]:
+    if all(reply.get("milliseconds") for reply in replies):
         for share in (50, 99):
             rates[f"p{share} of a call, ms"] = [
                 float(np.percentile(reply["milliseconds"], share))
                 for reply in replies
             ]
-    return Side(name, version, rates)
+    return Side(name, version, rates, None, precision)
 
 
-def differences(answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+def _latency(
+    name: str, version: str, replies: list[dict], _: int, precision: str
+) -> Side:
+    """Milliseconds that half of the calls, and a tenth, take at most."""
+    rates = {
+        unit: [
+            float(np.percentile(reply["milliseconds"], share))
+            for reply in replies
+        ]
+        for unit, share in ((MEDIAN, 50), (QUICK, 10))
+    }
+    return Side(name, version, rates, None, precision)
+
+
+def differences(
+    answers: Mapping[str, np.ndarray], precisions: Mapping[str, str]
+) -> dict[str, float]:
     """The largest differences from the first side's, by what they are.
 
     Args:
       answers: name of a side -> probabilities [texts, classes].
+      precisions: name -> its precision; for others than float32 the share of
+        texts with the same best class is told as well.
 
     Raises:
-      workers.SideError: they are so far apart that the sides do not compute
-        the same.
+      workers.SideError: two sides of float32 are so far apart that they do
+        not compute the same; or an answer is not a number.
     """
     (first, wanted), *others = answers.items()
     found = {}
     for name, got in others:
         largest = float(np.abs(got - wanted).max())
-        if not largest < 1e-3:
+        exact = precisions[name] == "float32"
+        if not (largest < 1e-3 if exact else np.isfinite(largest)):
             raise workers.SideError(
                 f"{name} answers otherwise than {first}, by {largest:.2g}"
             )
         found[f"largest difference of {name} from {first}"] = largest
+        if not exact:
+            same = got.argmax(axis=-1) == wanted.argmax(axis=-1)
+            found[f"share of the same labels, {name} and {first}"] = float(
+                same.mean()
+            )
     return found
 
 

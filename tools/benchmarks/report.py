@@ -199,7 +199,10 @@ def from_json(found: dict[str, Any]) -> tuple[list[Benchmark], dict[str, str]]:
 
 
 def to_markdown(benchmarks: list[Benchmark], on: dict[str, str]) -> str:
-    """Tables of medians (lowest to highest), then ratios and facts."""
+    """Tables of medians (lowest to highest), then ratios and facts.
+
+    The ratios are those to quote; `to_json` has all.
+    """
     lines = [", ".join(f"{name} {value}" for name, value in on.items())]
     for benchmark in benchmarks:
         units = list(dict.fromkeys(u for s in benchmark.sides for u in s.rates))
@@ -217,18 +220,24 @@ def to_markdown(benchmarks: list[Benchmark], on: dict[str, str]) -> str:
                 f"| {side.name} | {' | '.join(cells)} | {side.precision} "
                 f"| {side.version} |"
             )
-        ratios = benchmark.ratios()
+        quoted = {(r["ours"], r["peer"]) for r in benchmark.leading()}
+        ratios = [
+            ratio
+            for ratio in benchmark.ratios()
+            if (ratio["ours"], ratio["peer"]) in quoted
+        ]
         if ratios:
             lines.append("")
         for ratio in ratios:
             lines.append(
-                f"- {ratio['ours']} / {ratio['peer']}, {ratio['unit']}: "
+                f"- {ratio['ours']} / {ratio['peer']}, {ratio['unit']}"
+                f"{', times as fast' * (ratio['unit'] in benchmark.times)}: "
                 f"**{ratio['ratio']:.2f}** "
                 f"({ratio['lowest']:.2f} to {ratio['highest']:.2f} by round)"
             )
         for ours, peer in benchmark.pairs:
             share = benchmark.memory_ratio(ours, peer)
-            if share:
+            if share and (ours, peer) in quoted:
                 lines.append(f"- {ours} / {peer}, peak memory: **{share:.2f}**")
         for name, value in benchmark.facts.items():
             lines.append(f"- {name}: {_number(value)}")

@@ -22,6 +22,7 @@ class Forms(NamedTuple):
 
     run: str  # the model directory, as fine-tuning writes it
     export: str  # directory of its versions
+    export_int8: str  # the same for LiteRT; empty where that is not installed
     huggingface: str
     texts: str  # a .json list
 
@@ -68,24 +69,34 @@ def prepared(
       max_seq_length: tokens of a text, specials included.
       other_forms: whether Hugging Face's form is needed.
     """
+    import electra_tf  # the environment of a peer has none
+    from electra_tf import litert
+
     with tempfile.TemporaryDirectory() as folder:
         place = pathlib.Path(folder)
         forms = Forms(
             str(place / "run"),
             str(place / NAME),
+            str(place / "int8" / NAME) if litert.installed() else "",
             str(place / "huggingface"),
             str(place / "texts.json"),
         )
         pathlib.Path(forms.texts).write_text(json.dumps(texts), "utf-8")
         _write_run(forms.run, size, vocab_file, max_seq_length)
-        import electra_tf  # the environment of a peer has none
-
         electra_tf.export(
             forms.run,
             forms.export,
             optimize=True,
             signatures="serving_default",
         )
+        if forms.export_int8:
+            electra_tf.export(
+                forms.run,
+                forms.export_int8,
+                signatures="serving_default",
+                litert=True,
+                int8=True,
+            )
         if other_forms:
             electra_tf.convert(forms.run, "huggingface", forms.huggingface)
         yield forms

@@ -1,4 +1,4 @@
-"""An `ElectraBackbone` with ELECTRA's generator head."""
+"""Provides `ElectraMaskedLM`: a backbone with ELECTRA's generator head."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from electra_tf.hub.keras_hub_tasks.preprocessors import (
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 def tanh_gelu(x: Any) -> Any:
-    """Returns GELU by its tanh formula, which the backbone's layers have."""
+    """Computes GELU by its tanh formula, as the backbone's layers do."""
     return keras.activations.gelu(x, approximate=True)
 
 
@@ -25,7 +25,7 @@ class ElectraMaskedLM(keras_hub.models.MaskedLM):
 
     The head is that of ELECTRA's generator: a dense layer down to the width
     of the embeddings, layer normalisation, and the product with the token
-    table. Where a preset has no such head it starts at random.
+    table. Where a preset has no such head, it starts from random weights.
 
     Example:
 
@@ -88,12 +88,14 @@ class ElectraMaskedLM(keras_hub.models.MaskedLM):
 
     @property
     def trainable_weights(self) -> list[keras.Variable]:
-        """What `fit` changes: all that is trainable but the pooler."""
+        """The weights that `fit` changes: all trainable ones but the
+        pooler's.
+        """
         return without_pooler(super().trainable_weights, self.backbone)
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
-        """As `trainable_weights`."""
+        """The same as `trainable_weights`."""
         return without_pooler(super().trainable_variables, self.backbone)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The backbone's pooler, which ELECTRA's tasks do without."""
+"""Excludes the backbone's pooler, which ELECTRA's tasks do not use."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ import keras
 def without_pooler(
     variables: Iterable[keras.Variable], backbone: keras.Model | None
 ) -> list[keras.Variable]:
-    """Returns variables less those of the backbone's pooler.
+    """Returns variables without those of the backbone's pooler.
 
     No output of a task depends on it. Left among what a task trains, each
     `fit` warns of variables without gradients, and asks for a forgotten loss.
@@ -16,9 +16,8 @@ def without_pooler(
     class' first base.)
 
     Args:
-      variables: a task's.
-      backbone: its `keras_hub.models.ElectraBackbone`; None before it has
-        one.
+      variables: a task's variables.
+      backbone: its `keras_hub.models.ElectraBackbone`; None before it is set.
     """
     if backbone is None:
         return list(variables)

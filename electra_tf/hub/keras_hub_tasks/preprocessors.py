@@ -1,11 +1,11 @@
-"""From strings to what an `ElectraBackbone` reads, for each of the tasks."""
+"""Provides preprocessors: from strings to inputs of an `ElectraBackbone`."""
 
 from typing import Any
 
 import keras
 import keras_hub
 
-# Presets name their classes with it.
+# Presets refer to classes by this name.
 PACKAGE = "electra_tf"
 
 
@@ -96,13 +96,13 @@ class ElectraMaskedLMPreprocessor(keras_hub.models.MaskedLMPreprocessor):
 
 
 def fit_to(preprocessor: Any, backbone: keras.Model) -> None:
-    """Shortens a preprocessor's rows to the positions that a backbone has.
+    """Limits a preprocessor's row length to a backbone's positions.
 
-    A preset tells a preprocessor nothing of the backbone, and its default of
-    512 tokens is more than a model of shorter rows can read.
+    A preprocessor does not know its preset's backbone, and its default of 512
+    tokens may be more than the backbone can read.
 
     Args:
-      preprocessor: one of the above; None and any other is left as it is.
+      preprocessor: one of the above; None and any other are left unchanged.
       backbone: a `keras_hub.models.ElectraBackbone`.
     """
     kinds = ElectraTextClassifierPreprocessor, ElectraMaskedLMPreprocessor

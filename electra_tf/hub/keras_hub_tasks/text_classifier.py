@@ -1,4 +1,4 @@
-"""An `ElectraBackbone` with a classifier on its first token."""
+"""Provides `ElectraTextClassifier`: a backbone with a classifier on [CLS]."""
 
 from typing import Any
 
@@ -103,12 +103,14 @@ class ElectraTextClassifier(keras_hub.models.TextClassifier):
 
     @property
     def trainable_weights(self) -> list[keras.Variable]:
-        """What `fit` changes: all that is trainable but the pooler."""
+        """The weights that `fit` changes: all trainable ones but the
+        pooler's.
+        """
         return without_pooler(super().trainable_weights, self.backbone)
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
-        """As `trainable_weights`."""
+        """The same as `trainable_weights`."""
         return without_pooler(super().trainable_variables, self.backbone)
 
     def get_config(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class _Memory:
 
     def __init__(self) -> None:
         self.steps_done = 0  # in all calls of fit
-        self.scored: list[Any] | None = None  # what evaluate scores in fit
+        self.scored: list[Any] | None = None  # what to score in fit
         self.inferences: dict[tuple[int, str], Inference] = {}
         self.scorer: Any = None  # scores tokens
         self.metrics_built = False  # whether compiled metrics have variables

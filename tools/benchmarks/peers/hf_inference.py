@@ -1,14 +1,22 @@
-"""Texts through a Hugging Face model, on PyTorch or ONNX Runtime.
+"""Texts through a Hugging Face model: PyTorch, ONNX Runtime, OpenVINO.
 
-The fast tokenizer of `transformers` pads each batch to its longest row.
-For ONNX Runtime the same weights are exported by PyTorch; "onnxruntime+"
-has its optimiser for transformers fuse what it knows.
+Each is used at its best, as its own documentation has it: PyTorch with weights
+of bfloat16, or dynamic quantisation of its linear layers; ONNX Runtime on what
+PyTorch exports, dynamically quantised, and "+" with its optimiser for
+transformers before that; OpenVINO on the same file, its hint of precision set,
+or quantised by NNCF with the texts to calibrate on. Of OpenVINO's modes for
+latency and throughput the quicker one here is taken for many texts. The fast
+tokenizer pads each batch to its longest row.
 
 Settings: model (a Hugging Face directory), texts (a .json list), batch_size,
-engine ("torch", "onnxruntime", "onnxruntime+"), max_seq_length, spinning
-(whether ONNX Runtime's threads do, while they wait), cores.
+engine ("torch", "onnxruntime", "onnxruntime+", "openvino"), precision
+("float32", "bf16", "int8"), max_seq_length, spinning (whether ONNX Runtime's
+threads do, while they wait), cores.
 Requests: {"do": "batches"}: all texts once, in their order; replies with
-`milliseconds` of each call. {"do": "answers"}: probabilities of all texts.
+`milliseconds` of each call where calls follow each other. {"do": "file"}: the
+same in the order of their lengths. {"do": "one", "text": ..., "calls": n}:
+`milliseconds` of each call with the one text. {"do": "answers"}: probabilities
+of all texts.
 """
 
 import json
@@ -20,41 +28,78 @@ import numpy as np
 from serve import serve
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_CALIBRATED = 300  # texts
 
 
-def on_torch(model):
-    """The engine: arrays -> logits; and its version."""
+class Engine:
+    """Arrays -> logits.
+
+    Attributes:
+      version: what it is, in words.
+    """
+
+    def __init__(self, run, version):
+        self.one = self.run = run
+        self.version = version
+
+    def many(self, feeds):
+        """Logits and milliseconds of each; one call after the other."""
+        found, milliseconds = [], []
+        for started, arrays in feeds:
+            found.append(self.run(arrays))
+            milliseconds.append(1e3 * (time.perf_counter() - started))
+        return found, milliseconds
+
+
+def on_torch(model, settings):
     import torch
+
+    precision = settings["precision"]
+    version = f"torch {torch.__version__}"
+    if precision == "bf16":
+        model = model.to(torch.bfloat16)
+    elif precision == "int8":
+        model = torch.ao.quantization.quantize_dynamic(
+            model, {torch.nn.Linear}, dtype=torch.qint8
+        )
+        version += ", dynamic quantisation"
 
     def run(arrays):
         with torch.inference_mode():
             tensors = {k: torch.from_numpy(v) for k, v in arrays.items()}
-            return model(**tensors).logits.numpy()
+            return model(**tensors).logits.float().numpy()
 
-    return run, f"torch {torch.__version__}"
+    return Engine(run, version)
 
 
-def on_onnxruntime(model, fused, cores, spinning):
-    """The same, by ONNX Runtime."""
-    import onnxruntime
+def exported(model, folder):
+    """The path of an ONNX file of the model."""
     import torch
 
+    path = str(pathlib.Path(folder) / "model.onnx")
+    example = torch.ones([2, 8], dtype=torch.int64)
+    model.config.return_dict = False
+    # The older exporter: what it writes, the optimiser knows.
+    torch.onnx.export(
+        model,
+        (example,) * len(_INPUTS),
+        path,
+        input_names=list(_INPUTS),
+        output_names=["logits"],
+        dynamic_axes={name: {0: "rows", 1: "length"} for name in _INPUTS},
+        opset_version=17,
+        dynamo=False,
+    )
+    return path
+
+
+def on_onnxruntime(model, settings):
+    import onnxruntime
+
+    version = f"onnxruntime {onnxruntime.__version__}"
     with tempfile.TemporaryDirectory() as folder:
-        path = str(pathlib.Path(folder) / "model.onnx")
-        example = torch.ones([2, 8], dtype=torch.int64)
-        model.config.return_dict = False
-        # The older exporter: what it writes, the optimiser knows.
-        torch.onnx.export(
-            model,
-            (example,) * len(_INPUTS),
-            path,
-            input_names=list(_INPUTS),
-            output_names=["logits"],
-            dynamic_axes={name: {0: "rows", 1: "length"} for name in _INPUTS},
-            opset_version=17,
-            dynamo=False,
-        )
-        if fused:
+        path = exported(model, folder)
+        if settings["engine"].endswith("+"):
             from onnxruntime.transformers import optimizer
 
             optimised = optimizer.optimize_model(
@@ -64,26 +109,102 @@ def on_onnxruntime(model, fused, cores, spinning):
                 hidden_size=model.config.hidden_size,
                 opt_level=1,
             )
-            fusions = optimised.get_fused_operator_statistics()
+            fused = sum(optimised.get_fused_operator_statistics().values())
             optimised.save_model_to_file(path)
+            version += f" with its transformer optimiser ({fused} fusions)"
+        if settings["precision"] == "int8":
+            import onnx
+            from onnxruntime import quantization
+
+            quantised = str(pathlib.Path(folder) / "int8.onnx")
+            quantization.quantize_dynamic(
+                path,
+                quantised,
+                weight_type=quantization.QuantType.QInt8,
+                # Of what fused operations give, it cannot tell the type.
+                extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+            )
+            path = quantised
+            version += ", dynamic quantisation"
         options = onnxruntime.SessionOptions()
         # Of itself it counts the machine's cores, not those it may use.
-        options.intra_op_num_threads = cores or 0
+        options.intra_op_num_threads = settings["cores"] or 0
         options.add_session_config_entry(
-            "session.intra_op.allow_spinning", str(int(spinning))
+            "session.intra_op.allow_spinning", str(int(settings["spinning"]))
         )
         session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
+    return Engine(lambda arrays: session.run(["logits"], arrays)[0], version)
 
-    def run(arrays):
-        return session.run(["logits"], arrays)[0]
 
-    version = f"onnxruntime {onnxruntime.__version__}"
-    if fused:
-        found = ", ".join(f"{n} {k}" for k, n in fusions.items() if n)
-        version += f" with its transformer optimiser ({found})"
-    return run, version
+class OpenVino(Engine):
+    """Two compiled models: for one call, and for many side by side."""
+
+    def __init__(self, model, settings, calibration):
+        import openvino
+
+        core = openvino.Core()
+        with tempfile.TemporaryDirectory() as folder:
+            # Read anew, it would be mapped from a file that is gone.
+            core.set_property({"ENABLE_MMAP": False})
+            network = core.read_model(exported(model, folder))
+        version = f"openvino {openvino.__version__.partition('-')[0]}"
+        precision = settings["precision"]
+        if precision == "int8":
+            import nncf
+
+            network = nncf.quantize(
+                network,
+                nncf.Dataset(calibration),
+                model_type=nncf.ModelType.TRANSFORMER,
+                subset_size=len(calibration),
+            )
+            version += f", nncf {nncf.__version__}"
+        options = {}
+        if precision != "int8":  # whose rest is best left to it
+            options["INFERENCE_PRECISION_HINT"] = {"float32": "f32"}.get(
+                precision, "bf16"
+            )
+        if settings["cores"]:
+            options["INFERENCE_NUM_THREADS"] = settings["cores"]
+        one, self._many = (
+            core.compile_model(
+                network, "CPU", options | {"PERFORMANCE_HINT": hint}
+            )
+            for hint in ("LATENCY", "THROUGHPUT")
+        )
+        request = one.create_infer_request()
+        self._queue = openvino.AsyncInferQueue(self._many)
+        self._side_by_side = False
+        super().__init__(lambda arrays: request.infer(arrays)[0], version)
+
+    def choose(self, feeds):
+        """Takes the mode that is quicker for many calls; feeds(): each."""
+        spent = {}
+        for mode in (False, True):
+            self._side_by_side = mode
+            self.many(feeds())
+            started = time.perf_counter()
+            self.many(feeds())
+            spent[mode] = time.perf_counter() - started
+        self._side_by_side = spent[True] < spent[False]
+        mode = "throughput" if self._side_by_side else "latency"
+        self.version += f", {mode} mode"
+
+    def many(self, feeds):
+        if not self._side_by_side:
+            return super().many(feeds)
+        found = {}
+
+        def keep(request, number):
+            found[number] = request.get_output_tensor().data.copy()
+
+        self._queue.set_callback(keep)
+        for number, (_, arrays) in enumerate(feeds):
+            self._queue.start_async(arrays, number)
+        self._queue.wait_all()
+        return [found[number] for number in sorted(found)], []
 
 
 def prepare(settings):
@@ -93,49 +214,64 @@ def prepare(settings):
     with open(settings["texts"], encoding="utf-8") as handle:
         texts = json.load(handle)
     size = settings["batch_size"]
-    batches = [texts[i : i + size] for i in range(0, len(texts), size)]
-    tokenizer = transformers.ElectraTokenizerFast.from_pretrained(
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
         settings["model"]
-    )
+    ).backend_tokenizer
+    tokenizer.enable_truncation(settings["max_seq_length"])
+    tokenizer.enable_padding()
+
+    def arrays_of(batch):
+        rows = tokenizer.encode_batch_fast(batch)
+        columns = ("ids", "attention_mask", "type_ids")
+        return {
+            name: np.array([getattr(row, column) for row in rows], np.int64)
+            for name, column in zip(_INPUTS, columns)
+        }
+
+    def feeds(texts):
+        """Yields when a batch's turn began, and its arrays."""
+        for i in range(0, len(texts), size):
+            yield time.perf_counter(), arrays_of(texts[i : i + size])
+
+    name = settings["engine"]
     model = transformers.ElectraForSequenceClassification.from_pretrained(
-        settings["model"]
+        settings["model"],
+        # Of what it exports, the optimiser knows this one.
+        attn_implementation="sdpa" if name == "torch" else "eager",
     ).eval()
-    engine = settings["engine"]
-    if engine == "torch":
-        run, version = on_torch(model)
+    if name == "openvino":
+        engine = OpenVino(
+            model, settings, [arrays_of([t]) for t in texts[:_CALIBRATED]]
+        )
+        engine.choose(lambda: feeds(texts))
+    elif name == "torch":
+        engine = on_torch(model, settings)
     else:
-        run, version = on_onnxruntime(
-            model,
-            engine.endswith("+"),
-            settings["cores"],
-            settings["spinning"],
-        )
+        engine = on_onnxruntime(model, settings)
+    by_length = sorted(texts, key=len)
+    engine.many(feeds(texts[: 4 * size]))
 
-    def call(batch):
-        started = time.perf_counter()
-        arrays = tokenizer(
-            batch,
-            padding="longest",
-            truncation=True,
-            max_length=settings["max_seq_length"],
-            return_tensors="np",
-        )
-        arrays = {name: arrays[name].astype(np.int64) for name in _INPUTS}
-        logits = run(arrays)
+    def probabilities(logits):
         powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        found = powers / powers.sum(axis=-1, keepdims=True)
-        return found, 1e3 * (time.perf_counter() - started)
+        return powers / powers.sum(axis=-1, keepdims=True)
 
-    for batch in batches[:4]:
-        call(batch)
+    def one(request):
+        for _ in range(request["calls"]):
+            started = time.perf_counter()
+            probabilities(engine.one(arrays_of([request["text"]])))
+            yield 1e3 * (time.perf_counter() - started)
 
     def handle_request(request):
-        found = [call(batch) for batch in batches]
+        if request["do"] == "one":
+            return {"milliseconds": list(one(request))}
+        chosen = by_length if request["do"] == "file" else texts
+        logits, milliseconds = engine.many(feeds(chosen))
+        found = [probabilities(batch) for batch in logits]
         if request["do"] == "answers":
-            return {"answers": [row.tolist() for f, _ in found for row in f]}
-        return {"milliseconds": [ms for _, ms in found]}
+            return {"answers": [row.tolist() for b in found for row in b]}
+        return {"milliseconds": milliseconds} if milliseconds else {}
 
-    version += f", transformers {transformers.__version__}"
+    version = f"{engine.version}, transformers {transformers.__version__}"
     return {"version": version}, handle_request
 
 

@@ -2,11 +2,13 @@
 
 `ElectraForSequenceClassification` from random weights and `Trainer` as they
 come: its default AdamW and linear decay, no evaluation, nothing saved. The
-collator pads each batch to its longest row, or all to `pad_to`.
+collator pads each batch to its longest row, or all to `pad_to`. It is given
+`bf16` and `torch_compile` where they are asked for.
 
 Settings: shape (embedding, hidden, layers, heads, intermediate), rows (an
 .npz: row_splits, input_ids, labels), vocab_file, vocab_size, batch_size,
-pad_to (null: the batch's longest), accelerator, cores.
+pad_to (null: the batch's longest), precision ("float32" or "bf16"), compiled,
+steps (an epoch of the rows), cores.
 Requests: {"do": "steps", "count": n}.
 """
 
@@ -59,7 +61,7 @@ def trainer_of(settings, pace, folder):
         {"input_ids": i.tolist(), "attention_mask": [1] * len(i), "labels": y}
         for i, y in zip(ids, found["labels"].tolist())
     ]
-    tokenizer = transformers.ElectraTokenizerFast(settings["vocab_file"])
+    tokenizer = transformers.BertTokenizer(settings["vocab_file"])
     padding = {"padding": "longest"}
     if settings["pad_to"]:
         padding = {"padding": "max_length", "max_length": settings["pad_to"]}
@@ -80,7 +82,7 @@ def trainer_of(settings, pace, folder):
             per_device_train_batch_size=settings["batch_size"],
             max_steps=1_000_000,
             learning_rate=3e-4,
-            warmup_ratio=0.1,
+            warmup_steps=100_000,
             save_strategy="no",
             eval_strategy="no",
             logging_strategy="no",
@@ -88,6 +90,8 @@ def trainer_of(settings, pace, folder):
             disable_tqdm=True,
             dataloader_pin_memory=torch.cuda.is_available(),
             use_cpu=not torch.cuda.is_available(),
+            bf16=settings["precision"] == "bf16",
+            torch_compile=settings["compiled"],
             seed=0,
         ),
         train_dataset=rows,
@@ -118,7 +122,8 @@ def prepare(settings):
     start = time.perf_counter()
     pace.ask(1)
     first = time.perf_counter() - start
-    pace.ask(1)
+    # An epoch as well, as of ours: it compiles when lengths change.
+    pace.ask(settings["steps"] - 1)
 
     def handle_request(request):
         pace.ask(request["count"])

@@ -3,7 +3,8 @@
 Settings: export (a version's directory), texts (a .json list), batch_size,
 cores.
 Requests: {"do": "batches"}: all texts once, in their order; replies with
-`milliseconds` of each call. {"do": "answers"}: probabilities of all texts.
+`milliseconds` of each call. {"do": "one", "text": ..., "calls": n}: the same of
+calls with the one text. {"do": "answers"}: probabilities of all texts.
 """
 
 import json
@@ -32,6 +33,9 @@ def prepare(settings):
         call(batch)
 
     def handle_request(request):
+        if request["do"] == "one":
+            calls = [call([request["text"]]) for _ in range(request["calls"])]
+            return {"milliseconds": [ms for _, ms in calls]}
         found = [call(batch) for batch in batches]
         if request["do"] == "answers":
             return {"answers": [row.tolist() for f, _ in found for row in f]}

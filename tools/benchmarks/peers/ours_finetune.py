@@ -1,7 +1,8 @@
 """Fine-tuning a classifier as `electra-tf finetune` does, on given rows.
 
 Settings: size, rows (an .npz: row_splits, input_ids, labels), vocab_size,
-batch_size, steps (an epoch of the rows), jit_compile, cores.
+batch_size, steps (an epoch of the rows), jit_compile, precision ("float32" or
+"bfloat16_products"), cores.
 Requests: {"do": "steps", "count": n}.
 """
 
@@ -54,6 +55,7 @@ def build(settings):
         side_by_side=layout.side_by_side,
         kernel_mode=layout.kernel_mode,
     )
+    model.bfloat16_products = settings["precision"] == "bfloat16_products"
     rates = optimizer.OptimizerConfig(
         learning_rate=3e-4, num_warmup_steps=1000, weight_decay_rate=0.0
     )

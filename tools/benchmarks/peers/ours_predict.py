@@ -1,11 +1,16 @@
-"""A whole file's texts through `electra_tf.load(...).predict`.
+"""Texts through `electra_tf.load(...).predict`, by any engine.
 
-Settings: model (a fine-tuned model directory), texts (a .json list), cores.
-Requests: {"do": "batches"}: all texts once. {"do": "answers"}: and their
-probabilities.
+Settings: model (a fine-tuned model directory), texts (a .json list),
+batch_size, engine ("tensorflow" or "litert"), precision ("float32" or "int8"),
+cores.
+Requests: {"do": "file"}: all texts in one call. {"do": "batches"}: in their
+order, a call for each batch; replies with `milliseconds` of each. {"do": "one",
+"text": ..., "calls": n}: `milliseconds` of each call with the one text.
+{"do": "answers"}: probabilities of all texts.
 """
 
 import json
+import time
 
 from serve import serve
 
@@ -17,17 +22,44 @@ def prepare(settings):
 
     with open(settings["texts"], encoding="utf-8") as handle:
         texts = json.load(handle)
-    model = electra_tf.load(settings["model"])
+    engine = settings["engine"]
+    model = electra_tf.load(
+        settings["model"],
+        engine=engine,
+        int8=settings["precision"] == "int8",
+    )
+    size = settings["batch_size"]
+    batches = [texts[i : i + size] for i in range(0, len(texts), size)]
     model.predict(texts)
+    for batch in batches[:4]:
+        model.predict(batch)
+
+    def timed(asked):
+        for texts in asked:
+            started = time.perf_counter()
+            model.predict(texts)
+            yield 1e3 * (time.perf_counter() - started)
 
     def handle_request(request):
+        what = request["do"]
+        if what == "batches":
+            return {"milliseconds": list(timed(batches))}
+        if what == "one":
+            asked = [[request["text"]]] * request["calls"]
+            return {"milliseconds": list(timed(asked))}
         found = model.predict(texts)
-        if request["do"] == "answers":
+        if what == "answers":
             rows = [list(row["probabilities"].values()) for row in found]
             return {"answers": rows}
         return {}
 
-    return {"version": f"tensorflow {tf.__version__}"}, handle_request
+    version = f"tensorflow {tf.__version__}"
+    if engine == "litert":
+        import importlib.metadata
+
+        lite = importlib.metadata.version("ai-edge-litert")
+        version += f", ai-edge-litert {lite}"
+    return {"version": version}, handle_request
 
 
 if __name__ == "__main__":
