@@ -199,9 +199,7 @@ def _rounded_heads(count: int) -> Callable[..., tuple[tf.Tensor, ...]]:
     def backward(*dys: tf.Tensor) -> tf.Tensor:
         # Not by XLA, which moves one number after the other.
         batch, length, size = (tf.shape(dys[0])[i] for i in (0, 2, 3))
-        d = tf.reshape(
-            tf.stack(dys, axis=1), [batch, 3 * count, length, size]
-        )
+        d = tf.reshape(tf.stack(dys, axis=1), [batch, 3 * count, length, size])
         d = tf.transpose(d, [0, 2, 1, 3])
         return tf.reshape(d, [batch, length, 3 * count * dys[0].shape[-1]])
 
