@@ -101,7 +101,7 @@ def build_data(
 
 
 def _summary(building: str, beam_args: str) -> dict[str, Any]:
-    """What the run says at its end of what it has written."""
+    """Returns what the run says at its end of what it has written."""
     path = files.join(building, _SUMMARY)
     beam_runs.compare(
         {"summaries": (1, int(files.exists(path)))}, building, beam_args
@@ -111,7 +111,9 @@ def _summary(building: str, beam_args: str) -> dict[str, Any]:
 
 
 def _shard_numbers(settings: BuildSettings, input_bytes: int) -> dict[str, int]:
-    """Those of the local build, and more where shards would get large."""
+    """Returns those of the local build, and more where shards would get
+    large.
+    """
     numbers = settings.num_shards_of(input_bytes)
     if settings.num_shards is not None:
         return numbers
@@ -259,7 +261,7 @@ def _drop(element: tuple[Order, dict[str, Iterable[Any]]]) -> Made:
 
 
 def _count_part(element: Made) -> tuple[Order, dict[str, int], Counter]:
-    """Order, examples of each split, and all counts by "split/name"."""
+    """Returns order, examples of each split, and all counts by "split/name"."""
     order, result = element
     sizes, counts = {}, Counter(result.counts)
     for split, chosen in _of_split(result).items():
@@ -278,7 +280,7 @@ def _of_split(result: worker.UnitResult) -> dict[str, np.ndarray]:
 def _begins(
     parts: Iterable[tuple[Order, dict[str, int]]],
 ) -> dict[Order, dict[str, int]]:
-    """How many examples of each split come before each part."""
+    """Returns how many examples of each split come before each part."""
     before: Counter[str] = Counter()
     found = {}
     for order, sizes in sorted(parts, key=lambda part: part[0]):
@@ -292,7 +294,9 @@ def _placed(
     begins: Mapping[Order, Mapping[str, int]],
     numbers: Mapping[str, int],
 ) -> Iterator[Placed]:
-    """((split, shard), (place, records)): what a part gives to each shard."""
+    """Yields ((split, shard), (place, records)): what a part gives to each
+    shard.
+    """
     order, result = element
     for split, chosen in _of_split(result).items():
         if not chosen.any():

@@ -35,7 +35,7 @@ class Parts(NamedTuple):
 def read_parts(
     pipeline: beam.Pipeline, paths: list[str], **options: Any
 ) -> Parts:
-    """The parts of all files, spread over the workers.
+    """Returns the parts of all files, spread over the workers.
 
     Args:
       pipeline: what they are added to.
@@ -77,7 +77,7 @@ def count_done(counts: Counter[str], part: corpus.Part) -> None:
 def take_read(
     counts: dict[str, int], paths: list[str]
 ) -> dict[str, tuple[int, int]]:
-    """What was read and worked on beside what there was.
+    """Returns what was read and worked on beside what there was.
 
     Args:
       counts: sums over all files and parts; what is looked at here is taken
@@ -104,7 +104,7 @@ def take_read(
 
 
 def sum_counts(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
-    """All of them added up."""
+    """Returns all of them added up."""
     total: Counter[str] = Counter()
     for found in counts:
         total.update(found)
@@ -121,7 +121,8 @@ def count_words_of(
     beam_args: str = "",
     num_workers: int = 1,
 ) -> Counter[str]:
-    """What `text.vocab_training.count_words` counts, on an Apache Beam runner.
+    """Returns what `text.vocab_training.count_words` counts, on an Apache Beam
+    runner.
 
     Nothing is forgotten, however many different words there are.
 

@@ -259,7 +259,7 @@ class _Start:
         yield
 
     def pipeline(self) -> beam.Pipeline:
-        """An empty pipeline for the runner."""
+        """Returns an empty pipeline for the runner."""
         try:
             if self._runner is not None:
                 return beam.Pipeline(self._runner, self._options)
@@ -466,18 +466,20 @@ def _quiet_logs() -> Iterator[None]:
 
 
 def _cut(text: str) -> str:
-    """A message of our own, without what Beam adds to it."""
+    """Returns a message of our own, without what Beam adds to it."""
     return text.partition(" [while running")[0]
 
 
 def _one_line(error: object) -> str:
-    """All of an error, short and on one line."""
+    """Returns all of an error, short and on one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 600 else f"{text[:600]} ..."
 
 
 def _explained(error: Exception, start: _Start) -> str | None:
-    """What to tell of an error; None for a bug, which is raised as it is."""
+    """Returns what to tell of an error; None for a bug, which is raised as it
+    is.
+    """
     text = str(error)
     if told := _USER_ERROR.findall(text):
         return _cut(told[-1])

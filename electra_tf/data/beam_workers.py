@@ -27,7 +27,7 @@ _ENDING_SECONDS = 2.0
 
 
 def reachable(address: str) -> bool:
-    """Whether somebody listens at HOST:PORT."""
+    """Returns whether somebody listens at HOST:PORT."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection(
@@ -119,7 +119,7 @@ class Workers:
                 os.kill(pid, 9)
 
     def dead(self) -> str | None:
-        """What a worker said last that ended before its work did."""
+        """Returns what a worker said last that ended before its work did."""
         for pid in self._pids():
             if not _lives(pid) and pid in self._pids():
                 lines = ["nothing"]

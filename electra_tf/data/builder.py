@@ -155,7 +155,9 @@ def assemble(
 def _summarise(
     settings: BuildSettings, opened: OpenedBuild, made: Made
 ) -> manifest.Manifest:
-    """The manifest of what was built; refuses one without training text."""
+    """Returns the manifest of what was built; refuses one without training
+    text.
+    """
     repairs = Counter(_NO_REPAIRS)
     repairs.update(made.counts)
     about = {name: repairs.pop(name, 0) for name in ("files", "empty_files")}
@@ -231,7 +233,7 @@ def _skipped_warning(patterns: str) -> str | None:
 
 
 def _beginnings(paths: Iterable[str], text_field: str) -> Iterator[str]:
-    """Lines of the beginnings of all files."""
+    """Yields lines of the beginnings of all files."""
     for path in paths:
         left = _CHARACTERS_OF_FILE
         for line in corpus.iter_lines([path], text_field):

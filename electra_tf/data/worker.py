@@ -173,7 +173,7 @@ class UnitWorker:
 
 
 def _sample(documents: list[list[bytes]]) -> str:
-    """Some text of each document, as far as it is not ASCII anyway."""
+    """Returns some text of each document, as far as it is not ASCII anyway."""
     found, left = [], _SAMPLED_OF_UNIT
     for lines in documents:
         size = min(_SAMPLED, left)
@@ -189,7 +189,7 @@ def _sample(documents: list[list[bytes]]) -> str:
 
 
 def _count_in_documents(lines: examples_lib.Lines, token: int) -> np.ndarray:
-    """How often each document holds a token; int64 [documents]."""
+    """Returns how often each document holds a token; int64 [documents]."""
     # Marks of where words begin are above the ids.
     ids = lines.ids & examples_lib.ID_MASK
     places = np.flatnonzero(ids == token)
@@ -205,7 +205,7 @@ def place(
     seed: int,
     validation_fraction: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each document's source of random numbers, and its split.
+    """Returns each document's source of random numbers, and its split.
 
     The split depends on the content alone: not on the seed, so that runs
     with other seeds are measured on the same held-out documents.

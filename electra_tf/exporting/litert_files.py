@@ -78,7 +78,7 @@ def prepare(servable: Servable, made: Signatures, int8: bool) -> Prepared:
 def difference(
     prepared: Prepared, made: Signatures, requests: Any
 ) -> dict[str, float]:
-    """The largest difference of answers to the examples, by output.
+    """Returns the largest difference of answers to the examples, by output.
 
     Args:
       prepared: what is to be written.

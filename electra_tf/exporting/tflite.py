@@ -128,7 +128,9 @@ def _best_start_alone(network: Any) -> Iterator[None]:
 
 
 def interpreter_class() -> Any:
-    """LiteRT's `Interpreter`, or TensorFlow's own where it is not there."""
+    """Returns LiteRT's `Interpreter`, or TensorFlow's own where it is not
+    there.
+    """
     if litert.installed():
         return litert.interpreter_class()
 
@@ -144,7 +146,8 @@ def interpreter_class() -> Any:
 def _compare(
     servable: Servable, content: bytes, compute: Any, int8: bool
 ) -> float:
-    """The largest difference on the examples and on rows of random tokens.
+    """Returns the largest difference on the examples and on rows of random
+    tokens.
 
     Raises:
       UserError: it is larger than `TOLERANCE`, and not for the 8 bits.
@@ -183,12 +186,12 @@ def _compare(
 def _described(
     servable: Servable, content: bytes, int8: bool, difference: float
 ) -> dict[str, Any]:
-    """The content of electra_tf.json."""
+    """Returns the content of electra_tf.json."""
     interpreter = interpreter_class()(model_content=content)
     runner = interpreter.get_signature_runner()
 
     def shapes(details: Mapping[str, Any]) -> dict[str, list[int]]:
-        """-1 stands for the length."""
+        """Returns -1 stands for the length."""
         return {
             name: [int(size) for size in detail["shape_signature"]]
             for name, detail in details.items()
@@ -213,7 +216,7 @@ def _described(
 
 
 def _archive(servable: Servable, about: Mapping[str, Any]) -> bytes:
-    """What stands behind the network in the file."""
+    """Returns what stands behind the network in the file."""
     tokenizer = servable.tokenizer
     fast = huggingface_fast_tokenizer.content(
         tokenizer.vocab, tokenizer.lower_case, tokenizer.strip_accents

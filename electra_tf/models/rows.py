@@ -57,11 +57,12 @@ class Rows(NamedTuple):
         return self.segment_ids
 
     def filled(self) -> "Rows":
-        """The same rows, with a mask and segments in any case."""
+        """Returns the same rows, with a mask and segments in any case."""
         return self._replace(input_mask=self.mask, segment_ids=self.segments)
 
     def keyed(self, seed: keras.random.SeedGenerator, training: bool) -> "Rows":
-        """The same rows with dropout keys in training, without in inference.
+        """Returns the same rows with dropout keys in training, without in
+        inference.
 
         Args:
           seed: what keys are drawn from where there are none.
@@ -75,7 +76,7 @@ class Rows(NamedTuple):
         return self
 
     def salted(self, use: int) -> "Rows":
-        """The same rows with the keys of another use of dropout."""
+        """Returns the same rows with the keys of another use of dropout."""
         if self.keys is None:
             return self
         return self._replace(keys=randomness.salted(self.keys, use))
@@ -88,7 +89,7 @@ def as_rows(
     keys: tf.Tensor | None = None,
     sequence_ids: tf.Tensor | None = None,
 ) -> Rows:
-    """`Rows` of its parts; of a mapping of them; or as they are."""
+    """Returns `Rows` of its parts; of a mapping of them; or as they are."""
     if isinstance(input_ids, Rows):
         return input_ids
     if isinstance(input_ids, Mapping):
@@ -103,7 +104,9 @@ _HELD = "functional"
 
 
 def _exchanged(value: Any, old: Any, new: Any) -> Any:
-    """`value` with `new` wherever, in tuples and dicts, it has `old`."""
+    """Returns `value` with `new` wherever, in tuples and dicts, it has
+    `old`.
+    """
     if value is old or (isinstance(value, tuple) and not value and old == ()):
         return new
     if isinstance(value, tuple):
@@ -117,7 +120,7 @@ def _exchanged(value: Any, old: Any, new: Any) -> Any:
 
 
 def predictions(output: Any) -> Any:
-    """What is learned of a network's output, and what `predict` gives.
+    """Returns what is learned of a network's output, and what `predict` gives.
 
     Args:
       output: logits are taken of those that have some; of answers to questions
@@ -195,11 +198,11 @@ class Network(Adaptable, Saved, keras.Model):
         return _exchanged(output, None, ()) if marked else output
 
     def _others(self) -> list[str]:
-        """The names of what `call` takes beside the rows."""
+        """Returns the names of what `call` takes beside the rows."""
         return [n for n in self.call_signature_parameters if n != "rows"]
 
     def _limits(self) -> dict[str, int]:
-        """What `inputs.read` is to check."""
+        """Returns what `inputs.read` is to check."""
         config = getattr(self, "config", None)
         if config is None:
             return {}
@@ -235,7 +238,7 @@ class Network(Adaptable, Saved, keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """The loss that `compile` was given, of the predictions.
+        """Returns the loss that `compile` was given, of the predictions.
 
         Args:
           x: as Keras'.
@@ -251,7 +254,7 @@ class Network(Adaptable, Saved, keras.Model):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> Any:
-        """The metrics that `compile` was given, of the predictions.
+        """Returns the metrics that `compile` was given, of the predictions.
 
         Args:
           x: as Keras'.
@@ -262,7 +265,8 @@ class Network(Adaptable, Saved, keras.Model):
         return super().compute_metrics(x, y, predictions(y_pred), sample_weight)
 
     def predict_step(self, data: Any) -> Any:
-        """What `predict` collects: the predictions of a network with a head.
+        """Returns what `predict` collects: the predictions of a network with a
+        head.
 
         Args:
           data: a batch.
