@@ -68,8 +68,8 @@ def speeds(path: pathlib.Path) -> str:
         f"{on['processor']}, {on['cores']} cores, TensorFlow "
         f"{on['tensorflow']}; measured "
         f"{' to '.join(dict.fromkeys([dates[0], dates[-1]]))}, medians of "
-        "alternating rounds. Each row has the quickest of ours and of the peers that were "
-        "measured, of any precision where none is named.",
+        "alternating rounds. Each row has the quickest of ours and of the "
+        "peers that were measured, of any precision where none is named.",
     ]
     return "\n".join(lines)
 
