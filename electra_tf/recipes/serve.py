@@ -79,7 +79,8 @@ def serve(
         each core, two where there is a GPU
       engine: what runs models: auto is litert where it is installed (pip
         install 'electra-tf[litert]') and the model was exported with --litert,
-        and else tensorflow
+        for all calls with --int8 and else for those of one text, which it
+        answers sooner; for other calls and models auto is tensorflow
       intra_op_threads: threads that share one operation of a call; 0: as many
         as cores. One is best where requests keep the cores busy; for a large
         model that few ask take more, and fewer --parallel_calls

@@ -22,14 +22,20 @@ class LiteSignatures:
       directory: `assets.extra` of the version.
       about: `litert` of its electra_tf.json.
       halves: the functions of the SavedModel, by name.
+      most: texts of a call that LiteRT answers; None for any number.
 
     Raises:
       UserError: its file is not there, or cannot be run.
     """
 
     def __init__(
-        self, directory: str, about: Mapping[str, Any], halves: Mapping
+        self,
+        directory: str,
+        about: Mapping[str, Any],
+        halves: Mapping,
+        most: int | None = None,
     ) -> None:
+        self._most = most
         path = files.join(directory, about["file"])
         self._network = litert.LiteNetwork(
             files.read_bytes(path),
@@ -42,8 +48,16 @@ class LiteSignatures:
             for name, inputs in about["signatures"].items()
         }
 
-    def __contains__(self, signature: str) -> bool:
-        return signature in self._halves
+    def takes(self, signature: str, texts: int | None = None) -> bool:
+        """Whether LiteRT answers a call.
+
+        Args:
+          signature: its name.
+          texts: how many it has; None asks whether of any number.
+        """
+        if signature not in self._halves:
+            return False
+        return self._most is None or (texts is not None and texts <= self._most)
 
     def call(
         self,
@@ -91,7 +105,8 @@ def of_version(
 
     Args:
       engine: "auto" takes LiteRT where it is installed and the export is made
-        for it.
+        for it: for all calls in 8 bits; else for those of one text, as
+        TensorFlow computes several in less time.
       directory: of the version.
       description: its electra_tf.json.
       saved_model: what TensorFlow loaded.
@@ -110,4 +125,6 @@ def of_version(
     if engine == "auto" and not litert.installed():
         return None
     extra = files.join(directory, "assets.extra")
-    return LiteSignatures(extra, about, saved_model.litert)
+    alone = engine == "auto" and about["weights"] != "int8"
+    most = 1 if alone else None
+    return LiteSignatures(extra, about, saved_model.litert, most)
