@@ -107,7 +107,7 @@ def test_a_head_that_is_the_same_goes_on(tmp_path):
     path = written(tmp_path / "m", "electra_tf", found)
     begin = start.from_checkpoint(path, ModelSettings())
     same = dataclasses.replace(HEAD, dropout=0.5)
-    assert begin.goes_on_with(same)
+    assert begin.continues_with(same)
     assert "keeps it" in begin.describe(same)
     network, report = begin.build(same)
     kernel = found.weights["task/output/kernel"]
@@ -120,7 +120,7 @@ def test_a_head_that_is_the_same_goes_on(tmp_path):
         dataclasses.replace(HEAD, hidden_layer=False),
         TaskHeadConfig("token", 2, ("x", "y")),
     ):
-        assert not begin.goes_on_with(other)
+        assert not begin.continues_with(other)
         assert "the one there differs" in begin.describe(other)
         assert "task/output/kernel" in begin.build(other)[1].new
 
@@ -149,9 +149,9 @@ def test_dropout_can_be_set(tmp_path):
     assert begin.config.attention_dropout == 0.1
 
 
-def test_from_nothing(tiny_vocab_file, tiny_tokens):
+def test_from_random_weights(tiny_vocab_file, tiny_tokens):
     model = ModelSettings(size="tiny", num_layers=1, hidden_dropout=0.0)
-    begin = start.from_nothing(model, tiny_vocab_file, lower_case=False)
+    begin = start.from_random(model, tiny_vocab_file, lower_case=False)
     assert begin.config == ModelConfig.of_size(
         "tiny", num_layers=1, hidden_dropout=0.0, vocab_size=len(tiny_tokens)
     )
@@ -172,11 +172,11 @@ def test_mistakes_are_told(tmp_path, tiny_vocab_file):
     with pytest.raises(UserError, match="no such model directory"):
         start.from_checkpoint(str(tmp_path / "none"), ModelSettings())
     with pytest.raises(UserError, match="give --vocab"):
-        start.from_nothing(ModelSettings(), None)
+        start.from_random(ModelSettings(), None)
     with pytest.raises(UserError, match=r"model.vocab_size: 7, but"):
-        start.from_nothing(ModelSettings(vocab_size=7), tiny_vocab_file)
+        start.from_random(ModelSettings(vocab_size=7), tiny_vocab_file)
     with pytest.raises(UserError, match="does not divide"):
-        start.from_nothing(
+        start.from_random(
             ModelSettings(hidden_size=10, num_heads=3), tiny_vocab_file
         )
 

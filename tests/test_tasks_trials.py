@@ -37,7 +37,7 @@ def make(**train):
 
 
 def run(chosen, data, vocab, output, begin=None):
-    begin = begin or start.from_nothing(chosen.model, vocab)
+    begin = begin or start.from_random(chosen.model, vocab)
     return trials.run_trials(
         chosen, begin, data, str(output), strategy.make_strategy()
     )
@@ -342,7 +342,7 @@ def test_under_replicas_the_scores_are_alike(
     finished, data, tiny_vocab_file, tmp_path
 ):
     chosen = make(num_trials=1)
-    begin = start.from_nothing(chosen.model, tiny_vocab_file)
+    begin = start.from_random(chosen.model, tiny_vocab_file)
     summary = trials.run_trials(
         chosen, begin, data, str(tmp_path / "run"),
         strategy.make_strategy("mirrored"),

@@ -1,8 +1,8 @@
-"""The build of examples as Apache Beam transforms.
+"""Builds examples by Apache Beam transforms.
 
-The same functions work on the same parts of the files as in `builder`, and an
-example's place follows from how many come before it: whatever the runner and
-its order of work, the files have the bytes of the local build.
+The same functions process the same parts of the files as in `builder`, and an
+example's place follows from the number of earlier ones: for any runner and
+order of work, the files have the same bytes as those of the local build.
 
     paths -> parts -> examples of each part -> counts -> where each part begins
                            |                                       |
@@ -32,33 +32,33 @@ from electra_tf.data import (
     manifest,
     worker,
 )
-from electra_tf.data.beam_runs import beam  # says so where it is missing
+from electra_tf.data.beam_runs import beam  # reports it if it is missing
 from electra_tf.data.build_settings import BuildSettings, OpenedBuild
 from electra_tf.data.shards import OVERHEAD, shard_name
 from electra_tf.errors import UserError
 from electra_tf.text import corpus
 from electra_tf.text.cleaning import Cleaning
 
-# Beam chooses by these types how to send what has them.
+# Beam chooses coders by these types.
 Order = tuple[int, int]  # file, part in it
 Made = tuple[Order, worker.UnitResult]
 Shard = tuple[str, int]  # split, number
-Placed = tuple[Shard, tuple[int, list[bytes]]]  # place of the first record
+Placed = tuple[Shard, tuple[int, list[bytes]]]  # first number
 _SUMMARY = "summary.json"
-# A shard of this much text still fits into a worker's memory well.
+# A shard of this much text fits easily into a worker's memory.
 _LARGEST_SHARD_BYTES = 1 << 28
 
 
 def build_data(
     settings: BuildSettings, beam_args: str = "", num_workers: int = 1
 ) -> manifest.Manifest:
-    """As `builder.build_data`, on an Apache Beam runner.
+    """Builds data like `builder.build_data`, on an Apache Beam runner.
 
-    All its workers must reach the input, the vocabulary and the output by the
-    same paths, and have this package installed.
+    All its workers must have access to the input, the vocabulary and the output
+    by the same paths, and have this package installed.
 
     Args:
-      settings: what to do; `num_workers` is not looked at.
+      settings: settings of the build; `num_workers` is ignored.
       beam_args: see `beam_runs.run`.
       num_workers: see `beam_runs.run`.
 
@@ -94,14 +94,14 @@ def build_data(
                 sum(written for name, _, written, _ in shards if name == split),
             )
         beam_runs.compare(compared, building, beam_args)
-        splits = _splits(summary, numbers)  # takes its counts out
+        splits = _splits(summary, numbers)  # removes its counts
         return builder.Made(input_bytes, counts, splits)
 
     return builder.assemble(settings, make)
 
 
 def _summary(building: str, beam_args: str) -> dict[str, Any]:
-    """What the run says at its end of what it has written."""
+    """Reads the summary that the run wrote at its end."""
     path = files.join(building, _SUMMARY)
     beam_runs.compare(
         {"summaries": (1, int(files.exists(path)))}, building, beam_args
@@ -111,7 +111,7 @@ def _summary(building: str, beam_args: str) -> dict[str, Any]:
 
 
 def _shard_numbers(settings: BuildSettings, input_bytes: int) -> dict[str, int]:
-    """Those of the local build, and more where shards would get large."""
+    """Returns the local build's number of shards, or more if they are large."""
     numbers = settings.num_shards_of(input_bytes)
     if settings.num_shards is not None:
         return numbers
@@ -153,7 +153,7 @@ def _compose(
         for index in range(number)
     ]
     records = made | "Place" >> beam.FlatMap(_placed, begins, dict(numbers))
-    # Shards without records are files too.
+    # Shards without records must be written too.
     empty = (
         pipeline
         | "AllShards"
@@ -182,20 +182,20 @@ def _compose(
 
 
 class MakeExamples(beam.DoFn):
-    """(order, part) -> (order, UnitResult)."""
+    """Maps (order, part) to (order, UnitResult)."""
 
-    _worker: worker.UnitWorker  # `setup` makes it where the work is done
+    _worker: worker.UnitWorker  # made by `setup`, in the worker
 
     def __init__(self, settings: BuildSettings, cleaning: Cleaning):
         self._arguments = settings, cleaning
 
     def setup(self) -> None:
-        """Loads the vocabulary; once for each thread of a worker."""
+        """Loads the vocabulary, once for each thread of a worker."""
         backend.compute_in(1)
         self._worker = worker.UnitWorker(*self._arguments)
 
     def process(self, element: tuple[Order, corpus.Part]) -> Iterator[Made]:
-        """Works on one part."""
+        """Processes one part."""
         order, part = element
         result = self._worker([part])
         beam_corpus.count_done(result.counts, part)
@@ -203,7 +203,7 @@ class MakeExamples(beam.DoFn):
 
 
 def _without_duplicates(made: Any) -> Any:
-    """Leaves out the documents that came before; the first one stays."""
+    """Drops repeated documents, except the first."""
     dropped = (
         made
         | "Fingerprints" >> beam.FlatMap(_fingerprints)
@@ -259,7 +259,7 @@ def _drop(element: tuple[Order, dict[str, Iterable[Any]]]) -> Made:
 
 
 def _count_part(element: Made) -> tuple[Order, dict[str, int], Counter]:
-    """Order, examples of each split, and all counts by "split/name"."""
+    """Returns order, examples of each split, and counts by "split/name"."""
     order, result = element
     sizes, counts = {}, Counter(result.counts)
     for split, chosen in _of_split(result).items():
@@ -278,7 +278,7 @@ def _of_split(result: worker.UnitResult) -> dict[str, np.ndarray]:
 def _begins(
     parts: Iterable[tuple[Order, dict[str, int]]],
 ) -> dict[Order, dict[str, int]]:
-    """How many examples of each split come before each part."""
+    """Returns the number of examples before each part, for each split."""
     before: Counter[str] = Counter()
     found = {}
     for order, sizes in sorted(parts, key=lambda part: part[0]):
@@ -292,7 +292,9 @@ def _placed(
     begins: Mapping[Order, Mapping[str, int]],
     numbers: Mapping[str, int],
 ) -> Iterator[Placed]:
-    """((split, shard), (place, records)): what a part gives to each shard."""
+    """Yields ((split, shard), (place, records)): what a part gives to each
+    shard.
+    """
     order, result = element
     for split, chosen in _of_split(result).items():
         if not chosen.any():
@@ -310,7 +312,7 @@ def _write(
     building: str,
     numbers: Mapping[str, int],
 ) -> tuple[str, int, int, int]:
-    """Writes one shard; a worker that is run again writes it again."""
+    """Writes one shard; a repeated worker writes it again."""
     (split, index), pieces = element
     name = shard_name(split, index, numbers[split])
     path = files.join(building, name)

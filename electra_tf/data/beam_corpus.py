@@ -1,4 +1,4 @@
-"""Text files on Apache Beam: read as parts, their words counted."""
+"""Reads text files on Apache Beam, and counts their words."""
 
 import json
 from collections import Counter
@@ -7,25 +7,25 @@ from typing import Any, NamedTuple
 
 from electra_tf import files
 from electra_tf.data import beam_runs, manifest
-from electra_tf.data.beam_runs import beam  # says so where it is missing
+from electra_tf.data.beam_runs import beam  # reports it if it is missing
 from electra_tf.text import corpus
 from electra_tf.text.cleaning import Cleaning
 from electra_tf.text.vocab_training import count_words
 
-# Files that counts of words come in; each is read back by itself.
+# Number of files for word counts, which are read one by one.
 _COUNT_FILES = 16
 _READ = "read.json"
-# Counted beside the words; no word begins so.
+# Prefix of other counts; no word begins with it.
 _DONE = ("\0done/parts", "\0done/part_bytes", "\0done/words")
 
 
 class Parts(NamedTuple):
-    """Two collections.
+    """The parts of a corpus, and counts.
 
     Attributes:
       parts: ((file's number, part's number in it), `corpus.Part`).
-      counts: a Counter for each file: `corpus.Reader.counts`, and what
-        `check_read` looks at.
+      counts: a Counter for each file: `corpus.Reader.counts`, and counts for
+        `take_read`.
     """
 
     parts: Any
@@ -35,12 +35,12 @@ class Parts(NamedTuple):
 def read_parts(
     pipeline: beam.Pipeline, paths: list[str], **options: Any
 ) -> Parts:
-    """The parts of all files, spread over the workers.
+    """Reads the parts of all files, distributed over the workers.
 
     Args:
-      pipeline: what they are added to.
-      paths: each is read by one worker, from its beginning to its end.
-      **options: of `corpus.Reader`.
+      pipeline: the pipeline.
+      paths: the files; each is read by one worker, from beginning to end.
+      **options: options of `corpus.Reader`.
     """
     found = (
         pipeline
@@ -69,7 +69,7 @@ def _read_file(
 
 
 def count_done(counts: Counter[str], part: corpus.Part) -> None:
-    """Adds to `counts` that a part was worked on."""
+    """Adds a processed part to `counts`."""
     counts["done/parts"] += 1
     counts["done/part_bytes"] += len(part.data)
 
@@ -77,11 +77,10 @@ def count_done(counts: Counter[str], part: corpus.Part) -> None:
 def take_read(
     counts: dict[str, int], paths: list[str]
 ) -> dict[str, tuple[int, int]]:
-    """What was read and worked on beside what there was.
+    """Removes counts of read and processed data, to compare with the input.
 
     Args:
-      counts: sums over all files and parts; what is looked at here is taken
-        out.
+      counts: sums over all files and parts; those used here are removed.
       paths: the files.
 
     Returns:
@@ -104,7 +103,7 @@ def take_read(
 
 
 def sum_counts(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
-    """All of them added up."""
+    """Sums all counts."""
     total: Counter[str] = Counter()
     for found in counts:
         total.update(found)
@@ -121,17 +120,17 @@ def count_words_of(
     beam_args: str = "",
     num_workers: int = 1,
 ) -> Counter[str]:
-    """What `text.vocab_training.count_words` counts, on an Apache Beam runner.
+    """Counts words like `vocab_training.count_words`, on Apache Beam.
 
-    Nothing is forgotten, however many different words there are.
+    No words are dropped, however many there are.
 
     Args:
-      paths: text files that all workers reach.
-      scratch: a directory that all workers and this process reach; it is
-        made, and removed.
+      paths: text files that all workers can read.
+      scratch: a directory that all workers and this process can access; it is
+        created and removed.
       lower_case: see `count_words`.
       strip_accents: see `count_words`.
-      text_field: of JSON lines.
+      text_field: the text's field in JSON lines.
       beam_args: see `beam_runs.run`.
       num_workers: see `beam_runs.run`.
 

@@ -1,9 +1,9 @@
-"""How work is run on Apache Beam: started, looked after, its errors told.
+"""Runs work on Apache Beam: starts it, watches it, and reports its errors.
 
-A run is composed in a process that has Beam, and goes on any runner but those
-that are known to lose data. What its workers complain of comes back as a
-`UserError`; whatever Beam's threads do, a run can be interrupted, and ends
-when a worker of this machine dies.
+A run is composed in a process that has Beam, and works on any runner except
+those known to lose data. Errors of its workers become a `UserError`; whatever
+Beam's threads do, a run can be interrupted, and ends when a worker of this
+machine dies.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from electra_tf import files
 from electra_tf.data.manifest import LostData
 from electra_tf.errors import UserError
 
-# Beam's modules for Google's services say at import that these are missing.
+# Beam's modules for Google's services log at import that these are missing.
 logging.disable(logging.WARNING)
 try:
     import apache_beam as beam
@@ -52,17 +52,17 @@ REFUSED = {
 """Runners that are known to lose data, by their names in lower case."""
 
 # Names of the runner in processes of this machine. `DirectRunner` would first
-# ask for a program that it downloads.
+# try to download a program.
 _LOCAL = ("directrunner", "switchingdirectrunner", "fnapirunner")
-# Say after so many seconds that no worker has come.
+# Seconds after which a missing worker is reported.
 _WORKER_SECONDS = 45.0
 _POLL_SECONDS = 0.3
-# Seconds for workers to end, and for a runner to hear that it is not wanted.
+# Seconds for workers to end, and for a runner to accept a cancellation.
 _ENDING_SECONDS = 2.0
 _USER_ERROR = re.compile(r"UserError: (.*?)(?: \[while running|\\n|\n|$)")
 _RPC_DETAILS = re.compile(r'details = "(.*?)"\n')
 _NO_JAR = re.compile(r"remote job server jar at (\S+?([^/]+\.jar)): ")
-# What a worker raises where its machine lacks something.
+# Errors of a worker whose machine lacks something.
 _OF_THE_MACHINE = re.compile(
     r"^(?:\w+\.)*(\w*(?:Import|ModuleNotFound|OS|Memory|FileNotFound|Permission|"
     r"NotFound|ResourceExhausted|Unavailable|Connection|Timeout)\w*Error: .*)$",
@@ -71,15 +71,15 @@ _OF_THE_MACHINE = re.compile(
 
 
 def check(beam_args: str, num_workers: int = 1) -> None:
-    """Refuses what cannot work, before anything is made for a run.
+    """Refuses impossible flags, before anything is created for a run.
 
     Args:
       beam_args: see `run`.
       num_workers: see `run`.
 
     Raises:
-      UserError: a runner that is known to lose data; one that Beam does not
-        know, or whose program is not there; a flag that Beam does not know.
+      UserError: the runner is known to lose data, unknown to Beam, or its
+        program is missing; or Beam does not know a flag.
     """
     _Start(beam_args, num_workers)
 
@@ -87,12 +87,12 @@ def check(beam_args: str, num_workers: int = 1) -> None:
 def compare(
     counts: Mapping[str, tuple[int, int]], where: str, beam_args: str = ""
 ) -> None:
-    """Compares what a run has written with what it was given.
+    """Compares the output of a run with its input.
 
     Args:
-      counts: pairs that should be equal by what they count: first what there
-        was to do, then what was found done.
-      where: the folder that holds what was written.
+      counts: name -> pair that should be equal: the work to do, and the work
+        found done.
+      where: folder of the output.
       beam_args: see `run`.
 
     Raises:
@@ -119,16 +119,16 @@ def run(
       compose: adds the transforms.
       beam_args: Beam's own flags, as on a command line. Without --runner the
         pipeline runs in processes of this machine.
-      num_workers: how many these are.
-      folder: where workers of other machines and this process can write; the
-        first worker of all leaves a mark there, and that none has come is
-        then told. It is removed again.
+      num_workers: number of these processes.
+      folder: a folder that workers of other machines and this process can
+        write; the first worker leaves a mark there, so that its absence can be
+        reported. It is removed again.
 
     Raises:
-      UserError: see `check`; what a worker raised; the runner failed; a
-        worker of this machine died.
-      KeyboardInterrupt: the run is given up: workers of this machine are
-        ended, and a runner elsewhere is asked to cancel.
+      UserError: see `check`; or a worker or the runner failed, or a worker of
+        this machine died.
+      KeyboardInterrupt: the run is abandoned: workers of this machine are
+        ended, and a remote runner is asked to cancel.
     """
     start = _Start(beam_args, num_workers)
     mark = None
@@ -157,7 +157,7 @@ def run(
             state = watched.finish(in_this_thread=start.has_job_server)
         except UserError as error:
             raise UserError(_cut(str(error))) from error
-        except Exception as error:  # each runner has its own
+        except Exception as error:  # each runner has its own errors
             told = _explained(error, start)
             raise (UserError(told) if told else error) from error
         finally:
@@ -170,15 +170,15 @@ def run(
 
 
 class _Start:
-    """How a run starts: its runner and options.
+    """The start of a run: its runner and options.
 
     Attributes:
-      flag: as it was given, for messages.
-      runner: the last word of the runner's name.
+      flag: the given flag, for messages.
+      runner: last word of the runner's name.
       is_local: whether the workers are processes of this machine.
-      pools: the addresses of worker pools, where these start the workers and
-        this process runs the pipeline.
-      has_job_server: whether Beam starts a program for it here.
+      pools: addresses of worker pools, if these start the workers and this
+        process runs the pipeline.
+      has_job_server: whether Beam starts a local program for it.
     """
 
     def __init__(self, beam_args: str, num_workers: int):
@@ -240,7 +240,7 @@ class _Start:
     def use(self, command: str) -> Iterator[None]:
         """Lets a command, or the worker pools, start the workers."""
         if self.pools:
-            # Beam's own job server at "embed" never has but one worker.
+            # Beam's own job server at "embed" never has more than one worker.
             with beam_workers.in_turn(self.pools) as address:
                 self._runner = fn_api_runner.FnApiRunner(
                     environments.ExternalEnvironment(address)
@@ -259,7 +259,7 @@ class _Start:
         yield
 
     def pipeline(self) -> beam.Pipeline:
-        """An empty pipeline for the runner."""
+        """Returns an empty pipeline for the runner."""
         try:
             if self._runner is not None:
                 return beam.Pipeline(self._runner, self._options)
@@ -280,7 +280,9 @@ class _Start:
             raise UserError(f"{self.flag}: {reason}") from error
 
     def _refuse_unknown_flags(self) -> None:
-        """A job server may know flags that Beam here does not; else none."""
+        """Refuses unknown flags, except with a job server, which may know
+        more.
+        """
         unknown: list[str] = []
 
         class Listening(logging.Handler):
@@ -331,10 +333,10 @@ class _Start:
 
 
 class _Watched:
-    """A pipeline that is run by a thread of its own, and looked after.
+    """A pipeline that runs in a separate thread, and is watched.
 
-    Beam waits in many places for what may never come; so its threads are
-    left behind when a run is given up, and do not keep the process.
+    Beam waits in many places for events that may never come; so its threads are
+    left behind when a run is abandoned, and do not keep the process alive.
     """
 
     def __init__(
@@ -350,16 +352,16 @@ class _Watched:
         self._error: BaseException | None = None
 
     def finish(self, in_this_thread: bool) -> Any:
-        """Runs it; returns the state that it ends in.
+        """Runs the pipeline; returns its final state.
 
         Args:
-          in_this_thread: start it here, as starting a job server needs.
+          in_this_thread: whether to start it here, as a job server needs.
         """
         if in_this_thread:
             self._result = self._pipeline.run()
         thread = threading.Thread(
             target=self._work, name="beam", daemon=True
-        )  # what it starts are daemons too
+        )  # threads that it starts are daemons too
         thread.start()
         try:
             while thread.is_alive():
@@ -377,7 +379,7 @@ class _Watched:
             if self._result is None:
                 self._result = self._pipeline.run()
             self._state = self._result.wait_until_finish()
-        except BaseException as error:  # raised where it is waited for
+        except BaseException as error:  # raised by `finish`
             self._error = error
 
     def _look(self) -> None:
@@ -420,7 +422,7 @@ class _Watched:
 
 @contextlib.contextmanager
 def _quiet_environment() -> Iterator[None]:
-    """For processes started here: our modules, no notices, no GPU."""
+    """Sets the environment of child processes: modules, no notices, no GPU."""
     ours = {
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "GRPC_VERBOSITY": "NONE",
@@ -443,13 +445,13 @@ def _quiet_environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_logs() -> Iterator[None]:
-    """Keeps Beam's lines back: what they tell comes as an error, too."""
+    """Suppresses Beam's log, whose content is also in its errors."""
     root, beams = logging.getLogger(), logging.getLogger("apache_beam")
 
     def is_ours(record: logging.LogRecord) -> bool:
         return "apache_beam" not in record.pathname
 
-    # Beam logs to the root as well, and would give it a handler for good.
+    # Beam also logs to the root, and would add a permanent handler.
     handler = None if root.handlers else logging.lastResort
     level = beams.level
     beams.setLevel(logging.CRITICAL + 1)
@@ -458,7 +460,7 @@ def _quiet_logs() -> Iterator[None]:
         root.addHandler(handler)
     try:
         yield
-        beams.setLevel(level)  # else threads are left that complain
+        beams.setLevel(level)  # or remaining threads log errors
     finally:
         root.removeFilter(is_ours)
         if handler:
@@ -466,18 +468,18 @@ def _quiet_logs() -> Iterator[None]:
 
 
 def _cut(text: str) -> str:
-    """A message of our own, without what Beam adds to it."""
+    """Removes Beam's additions from one of our messages."""
     return text.partition(" [while running")[0]
 
 
 def _one_line(error: object) -> str:
-    """All of an error, short and on one line."""
+    """Formats an error on one short line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 600 else f"{text[:600]} ..."
 
 
 def _explained(error: Exception, start: _Start) -> str | None:
-    """What to tell of an error; None for a bug, which is raised as it is."""
+    """Converts an error to a message; None for a bug, which is raised."""
     text = str(error)
     if told := _USER_ERROR.findall(text):
         return _cut(told[-1])

@@ -1,10 +1,10 @@
-"""One of Beam's worker processes on this machine: `beam_runs` starts it.
+"""Runs one of Beam's worker processes on this machine, for `beam_runs`.
 
     python -m electra_tf.data.beam_worker FOLDER
 
-It says nothing but in FOLDER/PID.log, is known by the file FOLDER/PID while
-it works, and ends when FOLDER/stop is there or its parent is gone: however
-busy or stuck Beam's threads are, no worker is left behind.
+It logs to FOLDER/PID.log only, marks itself by the file FOLDER/PID while it
+works, and ends when FOLDER/stop exists or its parent is gone: however busy or
+stuck Beam's threads are, no worker is left behind.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ _POLL_SECONDS = 0.2
 
 
 def main(folder: str) -> None:
-    """Works until the run is done, or nobody wants its work.
+    """Works until the run is done or abandoned.
 
     Args:
       folder: see above.
@@ -35,7 +35,7 @@ def main(folder: str) -> None:
             if os.path.exists(stop):
                 break
             time.sleep(_POLL_SECONDS)
-        os._exit(0)  # what it does is no longer wanted
+        os._exit(0)  # its work is no longer wanted
 
     threading.Thread(target=follow, daemon=True).start()
     from apache_beam.runners.worker import sdk_worker_main

@@ -1,7 +1,7 @@
-"""Workers of Beam that are started from here, and seen to end.
+"""Starts and ends Beam's workers.
 
-They are processes of this machine, or come from the worker pools of others.
-Only `beam_runs` imports this, which says so where Beam is missing.
+They are processes of this machine, or come from worker pools of others. Only
+`beam_runs` imports this, which reports it if Beam is missing.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _ENDING_SECONDS = 2.0
 
 
 def reachable(address: str) -> bool:
-    """Whether somebody listens at HOST:PORT."""
+    """Returns whether a process listens at HOST:PORT."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection(
@@ -39,7 +39,7 @@ def reachable(address: str) -> bool:
 
 
 class _Pools(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
-    """Asks worker pools in turn for the workers that it is asked for."""
+    """Forwards requests for workers to several worker pools in turn."""
 
     def __init__(self, addresses: list[str]):
         self._turn = itertools.cycle(
@@ -53,7 +53,7 @@ class _Pools(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         )
 
     def StartWorker(self, request: Any, context: Any) -> Any:
-        """Passes it on."""
+        """Forwards the request to the next pool."""
         address, pool = next(self._turn)
         try:
             return pool.StartWorker(request, timeout=_CONNECT_SECONDS)
@@ -65,7 +65,7 @@ class _Pools(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
 
 @contextlib.contextmanager
 def in_turn(addresses: list[str]) -> Iterator[str]:
-    """The address of what is one worker pool in place of several."""
+    """Yields the address of a single worker pool for several ones."""
     if len(addresses) == 1:
         yield addresses[0]
         return
@@ -82,14 +82,13 @@ def in_turn(addresses: list[str]) -> Iterator[str]:
 
 
 class Workers:
-    """The workers of a run, as far as their ends can be seen from here.
+    """The workers of a run, as far as their ends can be detected here.
 
-    Each process of this machine leaves a file with its number and its log in a
-    folder of their own, and takes the number away when it is done: see
-    `beam_worker`.
+    Each process of this machine writes its log and a file named by its number
+    to a folder, and removes the latter when it is done: see `beam_worker`.
 
     Attributes:
-      command: starts one.
+      command: command that starts one.
     """
 
     def __enter__(self) -> "Workers":
@@ -103,12 +102,12 @@ class Workers:
 
     def __exit__(self, kind: type | None, *_: object) -> None:
         self.stop()
-        if kind is None:  # else threads are left that complain later
+        if kind is None:  # or remaining threads log errors later
             threading.excepthook = self._before
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def stop(self) -> None:
-        """Ends those that are there."""
+        """Ends the running workers."""
         self._stopped = True
         open(os.path.join(self._folder, "stop"), "w").close()
         end = time.monotonic() + _ENDING_SECONDS
@@ -119,7 +118,7 @@ class Workers:
                 os.kill(pid, 9)
 
     def dead(self) -> str | None:
-        """What a worker said last that ended before its work did."""
+        """Returns the last message of a worker that ended too early."""
         for pid in self._pids():
             if not _lives(pid) and pid in self._pids():
                 lines = ["nothing"]
@@ -138,8 +137,8 @@ class Workers:
         return [pid for pid in self._pids() if _lives(pid)]
 
     def _excepthook(self, args: threading.ExceptHookArgs) -> None:
-        # Beam's threads that wait for a worker: it could not start, or its
-        # connection broke. `dead` tells of that.
+        # Errors of Beam's threads that wait for a worker which could not start
+        # or lost its connection. `dead` reports it.
         told = args.exc_value
         if isinstance(told, grpc.RpcError) or (
             "Worker subprocess exited" in str(told)

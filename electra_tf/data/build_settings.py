@@ -1,4 +1,4 @@
-"""What a build of examples is asked for, and what follows from it."""
+"""Defines the settings of a build of examples, and opens its input."""
 
 import dataclasses
 import hashlib
@@ -13,7 +13,7 @@ from electra_tf.text.vocab import Vocab, load_vocab
 
 _SHARD_SOURCE_BYTES = 1 << 24
 _MAX_AUTOMATIC_SHARDS = 256
-# These have their own places in the manifest, or change nothing.
+# Settings with their own places in the manifest, or without effect.
 _NOT_KEPT = (
     "max_seq_length", "lower_case", "strip_accents", "seed", "output",
     "num_workers", "overwrite",
@@ -22,7 +22,7 @@ _NOT_KEPT = (
 
 @dataclasses.dataclass(frozen=True)
 class BuildSettings:
-    """The parameters of `recipes.build_data`, where each is explained."""
+    """The parameters of `recipes.build_data`, which explains them."""
 
     input: str
     vocab: str
@@ -46,7 +46,7 @@ class BuildSettings:
     overwrite: bool
 
     def num_shards_of(self, input_bytes: int) -> dict[str, int]:
-        """Returns how many shards each split has, by its name."""
+        """Returns the number of shards of each split, by name."""
         train = self.num_shards or min(
             _MAX_AUTOMATIC_SHARDS, -(-input_bytes // _SHARD_SOURCE_BYTES) or 1
         )
@@ -59,13 +59,13 @@ class BuildSettings:
 
 
 class OpenedBuild(NamedTuple):
-    """What is found out before the work.
+    """What is known before the build.
 
     Attributes:
       paths: the input files.
       vocab: the vocabulary.
-      cleaning: what is done to lines.
-      kept: the settings that the manifest keeps.
+      cleaning: options for cleaning lines.
+      kept: the settings that the manifest stores.
     """
 
     paths: list[str]
@@ -75,11 +75,11 @@ class OpenedBuild(NamedTuple):
 
 
 def open_build(settings: BuildSettings) -> OpenedBuild:
-    """Checks what can be checked before the work.
+    """Checks settings and input before the build.
 
     Raises:
-      UserError: settings that exclude each other, no input, a finished build
-        in the way, a package that is not installed.
+      UserError: settings exclude each other, there is no input, the output has
+        a finished build, or a package is not installed.
     """
     from electra_tf.data import tfrecords
 

@@ -1,8 +1,8 @@
-"""Text files -> a directory of TFRecord shards with a manifest.
+"""Builds a directory of TFRecord shards with a manifest from text files.
 
-The parent process reads, cuts and writes; workers do the rest. Everything
-that decides what is written depends on the input and the settings alone, so
-the number of workers changes nothing but the time.
+The parent process reads, splits and writes; workers do the rest. The output
+depends only on the input and the settings, so the number of workers changes
+only the time.
 """
 
 import contextlib
@@ -31,18 +31,18 @@ _NO_REPAIRS = dict.fromkeys(
     ("invalid_utf8_replaced", "control_characters_dropped", "long_lines_cut",
      "bad_records"), 0
 )  # fmt: skip
-# What is counted of each split, beside its shards.
+# Counts of each split, besides its shards.
 SPLIT_COUNTS = (
     "documents", "lines", "source_tokens", "unknown_tokens", "tokens",
     "examples",
 )  # fmt: skip
-# Of the text that is looked at for a cause of [UNK], each file's share.
+# Characters of each file that are read to find a cause of [UNK].
 _CHARACTERS_OF_FILE = 50_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a build is: bytes of the input files, and examples made."""
+    """The progress of a build: bytes of input read, and examples made."""
 
     bytes_read: int
     bytes_total: int
@@ -50,12 +50,12 @@ class Progress:
 
 
 class Made(NamedTuple):
-    """What the work has put into the folder of an unfinished build.
+    """The content of an unfinished build's folder.
 
     Attributes:
-      input_bytes: of all files.
-      counts: of files and repairs, by name.
-      splits: with their shards.
+      input_bytes: bytes of all files.
+      counts: counts of files and repairs, by name.
+      splits: the splits, with their shards.
     """
 
     input_bytes: int
@@ -70,7 +70,7 @@ def build_data(
     """Builds `settings.output` with processes of this machine.
 
     Args:
-      settings: what to do.
+      settings: settings of the build.
       progress: called after each unit of work.
 
     Raises:
@@ -118,18 +118,19 @@ def assemble(
 ) -> manifest.Manifest:
     """Builds `settings.output`: shards, a copy of the vocabulary, a manifest.
 
-    The shards are written in a folder inside, moved when all are complete,
-    and the manifest comes last: an interrupted build leaves nothing that
-    looks finished, and the next one clears what it left.
+    The shards are written in a subfolder, moved when all are complete, and the
+    manifest is written last: an interrupted build leaves nothing that looks
+    finished, and the next one removes its files.
 
     Args:
-      settings: what to do.
-      make: writes the shards into the folder that it is given.
+      settings: settings of the build.
+      make: writes the shards into a given folder.
 
     Raises:
-      UserError: bad settings; no input; unreadable or unwritable files; a
-        finished build in the way; with `strict`, the first flaw in the text.
-      LostData: from `make`; the folder is left.
+      UserError: settings are wrong; there is no input; files are unreadable or
+        cannot be written; the output has a finished build; or, with `strict`,
+        the text has a flaw.
+      LostData: from `make`; the folder is kept.
     """
     opened = open_build(settings)
     building = files.join(settings.output, manifest.BUILDING)
@@ -155,7 +156,7 @@ def assemble(
 def _summarise(
     settings: BuildSettings, opened: OpenedBuild, made: Made
 ) -> manifest.Manifest:
-    """The manifest of what was built; refuses one without training text."""
+    """Makes the manifest of a build; refuses one without training text."""
     repairs = Counter(_NO_REPAIRS)
     repairs.update(made.counts)
     about = {name: repairs.pop(name, 0) for name in ("files", "empty_files")}
@@ -231,7 +232,7 @@ def _skipped_warning(patterns: str) -> str | None:
 
 
 def _beginnings(paths: Iterable[str], text_field: str) -> Iterator[str]:
-    """Lines of the beginnings of all files."""
+    """Yields lines from the beginnings of all files."""
     for path in paths:
         left = _CHARACTERS_OF_FILE
         for line in corpus.iter_lines([path], text_field):
@@ -242,7 +243,7 @@ def _beginnings(paths: Iterable[str], text_field: str) -> Iterator[str]:
 
 
 def _publish(output: str, building: str, finished: manifest.Manifest) -> None:
-    """Moves the shards in place; what they replace goes first."""
+    """Moves the shards in place, after removing old ones."""
     files.remove(files.join(output, manifest.FILE))
     for name in files.list_directory(output):
         if name.startswith(("train-", "validation-")) and name.endswith(
@@ -265,7 +266,7 @@ def _publish(output: str, building: str, finished: manifest.Manifest) -> None:
 
 def _num_workers(settings: BuildSettings, input_bytes: int) -> int:
     if settings.legacy:
-        return 1  # its examples depend on the ones before
+        return 1  # its examples depend on earlier ones
     if settings.num_workers:
         return settings.num_workers
     cores = min(os.cpu_count() or 1, _MAX_AUTOMATIC_WORKERS)
@@ -273,7 +274,7 @@ def _num_workers(settings: BuildSettings, input_bytes: int) -> int:
 
 
 def _units(parts: Iterable[corpus.Part]) -> Iterator[list[corpus.Part]]:
-    """Puts small parts together, so that each unit is worth sending."""
+    """Joins small parts to units that are worth sending to a worker."""
     unit: list[corpus.Part] = []
     size = 0
     for part in parts:
@@ -287,7 +288,7 @@ def _units(parts: Iterable[corpus.Part]) -> Iterator[list[corpus.Part]]:
 
 
 class _Tally:
-    """Writes results in order and counts what is written."""
+    """Writes results in order, and counts them."""
 
     def __init__(
         self, settings: BuildSettings, directory: str, input_bytes: int
@@ -304,11 +305,11 @@ class _Tally:
 
     @property
     def examples(self) -> int:
-        """Examples written so far."""
+        """The number of examples written so far."""
         return sum(counts["examples"] for counts in self.counts.values())
 
     def add(self, result: worker.UnitResult) -> None:
-        """Writes a unit's examples, documents seen before left out."""
+        """Writes a unit's examples, except repeated documents."""
         self.repairs.update(result.counts)
         wanted = np.ones(len(result.fingerprints), bool)
         if self._drop_duplicates:
@@ -329,7 +330,7 @@ class _Tally:
                 counts[name] += int(getattr(result, name)[chosen].sum())
 
     def close(self) -> dict[str, manifest.Split]:
-        """Finishes the shards."""
+        """Completes the shards."""
         return {
             split: manifest.Split(
                 **{n: self.counts[split][n] for n in SPLIT_COUNTS},

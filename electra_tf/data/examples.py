@@ -1,4 +1,4 @@
-"""Token ids of lines -> two-segment pre-training examples.
+"""Makes two-segment pre-training examples from the token ids of lines.
 
 The algorithm is ELECTRA's (google-research/electra): lines of a document are
 gathered until they reach a target length (the whole `max_seq_length`, for 5 %
@@ -286,7 +286,7 @@ def _assemble(
 
 
 class LegacyBuilder:
-    """The original's example builder, draw for draw.
+    """The original's example builder, with exactly its random numbers.
 
     It differs from `build` where the original surprises: the target length
     is drawn when an example ends and holds for the next one, also in the
@@ -345,7 +345,7 @@ class LegacyBuilder:
         first = second = 0
         for line in self._lines:
             fits = first == 0 or first + len(line) < half
-            # A draw is consumed only where the line could take it over half.
+            # A random number is used only if the line could exceed half.
             if fits or (second == 0 and first < half and draw() < 0.5):
                 segments[0].append(line)
                 first += len(line)

@@ -1,6 +1,6 @@
-"""What a data directory says about itself: `manifest.json`.
+"""Defines `manifest.json`, the description of a data directory.
 
-It is written last, so a directory that has one is finished.
+It is written last, so a directory with one is complete.
 """
 
 import dataclasses
@@ -22,9 +22,9 @@ _VERSION = 1
 
 
 class LostData(UserError):
-    """A run on other machines whose outputs are not what its inputs make.
+    """Raised for a run on other machines whose output does not match its input.
 
-    What was written is left beside its place, for whoever wants to look.
+    The output is left beside its place for inspection.
     """
 
 
@@ -39,18 +39,18 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Counts of the training or the held-out part.
+    """The counts of the training or the held-out split.
 
     Attributes:
-      documents: documents that gave at least one line.
-      lines: clean lines that are not blank.
-      source_tokens: tokens of those lines.
+      documents: number of documents with at least one line.
+      lines: number of clean lines that are not blank.
+      source_tokens: number of tokens of those lines.
       tokens: tokens of the examples, `[CLS]` and `[SEP]` included.
       examples: the number of examples in all shards.
       shards: the files; example i of the split lies in shard
         i modulo their number.
-      unknown_tokens: how many of the `source_tokens` are [UNK]; None where an
-        earlier version has not counted them.
+      unknown_tokens: number of [UNK] among the `source_tokens`; None where an
+        earlier version did not count them.
     """
 
     documents: int
@@ -64,20 +64,20 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """All that is known of a data directory.
+    """The description of a data directory.
 
     Attributes:
-      max_seq_length: the longest example, specials included.
-      vocab_fingerprint: of the vocabulary, as `Vocab.fingerprint` gives it.
+      max_seq_length: longest example, special tokens included.
+      vocab_fingerprint: `Vocab.fingerprint` of the vocabulary.
       vocab_size: its number of tokens.
-      lower_case: how the tokenizer was set.
-      strip_accents: how the tokenizer was set.
-      seed: of the random numbers.
-      splits: "train" and, if anything was to be held out, "validation".
+      lower_case: setting of the tokenizer.
+      strip_accents: setting of the tokenizer.
+      seed: seed of the random numbers.
+      splits: "train" and, if documents were held out, "validation".
       input: files, bytes, empty files.
-      repairs: what was replaced, dropped or cut, by name.
-      settings: everything else the build was asked for.
-      warnings: what the user was told about the text.
+      repairs: counts of replaced, dropped or truncated data, by name.
+      settings: all other settings of the build.
+      warnings: warnings about the text.
     """
 
     max_seq_length: int
@@ -93,10 +93,10 @@ class Manifest:
     warnings: tuple[str, ...] = ()
 
     def what_was_built(self) -> dict[str, Any]:
-        """Returns what tells these examples from others, as plain values.
+        """Returns what identifies these examples, as plain values.
 
-        What is only told of them is left out: versions that do not count it
-        build the same.
+        Further statistics are left out: versions that do not count them build
+        the same examples.
         """
         content = dataclasses.asdict(self)
         del content["warnings"]
@@ -113,7 +113,7 @@ class Manifest:
 
 
 def is_finished(directory: str) -> bool:
-    """Returns whether `directory` holds a finished build."""
+    """Returns whether `directory` has a finished build."""
     return files.exists(files.join(directory, FILE))
 
 
@@ -121,8 +121,8 @@ def load_manifest(directory: str) -> Manifest:
     """Reads the manifest of a data directory.
 
     Raises:
-      UserError: none there (the build was interrupted, or this is not a data
-        directory), or not one that this version reads.
+      UserError: there is none (the build was interrupted, or this is not a data
+        directory), or this version cannot read it.
     """
     path = files.join(directory, FILE)
     if not files.exists(path):
@@ -163,7 +163,7 @@ def check_vocab(manifest: Manifest, vocab: Vocab) -> None:
     """Refuses a vocabulary other than the data's.
 
     Raises:
-      UserError: with both fingerprints.
+      UserError: they differ; the message has both fingerprints.
     """
     ours = vocab.fingerprint()
     if ours != manifest.vocab_fingerprint:

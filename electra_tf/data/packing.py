@@ -1,8 +1,8 @@
-"""Several short examples in one row, so that less of a batch is padding.
+"""Packs several short examples into one row, to reduce padding.
 
 A batch keeps its examples, and with them its place in the stream: they are
-put into as few rows as they need, and everything else still counts
-examples. All of it is graph operations on whole numbers, the same everywhere.
+packed into as few rows as possible, and everything else still counts examples.
+It only uses graph operations on integers, with the same results everywhere.
 """
 
 import numpy as np
@@ -10,11 +10,11 @@ import tensorflow as tf
 
 Batch = dict[str, tf.Tensor]
 
-# No example takes less than so many positions: a row then holds at most so
-# many examples, and what is kept for each of them has a fixed shape.
+# An example takes at least so many positions: this limits the number of
+# examples in a row, so that arrays over them have a fixed shape.
 _PLACE = 8
-# Numbers of rows have so many steps between two powers of two: each number is
-# a shape that is compiled for, and what is rounded up is padding.
+# Number of steps between two powers of two to which the number of rows is
+# rounded up: each is a shape to compile, and rounding adds padding.
 _STEPS = 16
 
 
@@ -24,16 +24,16 @@ def places(max_seq_length: int) -> int:
 
 
 def pack(batch: Batch, multiple: int = 1) -> Batch:
-    """Returns the same examples in fewer rows: R in place of B.
+    """Packs a batch of B examples into R rows.
 
-    First-fit decreasing: the longest example first, each into the first row
-    with room for it. The number of rows is rounded up a little, so that few
+    It is first-fit decreasing: the longest example first, each into the first
+    row with room for it. The number of rows is rounded up a little, so that few
     different ones occur; rows without an example are padding.
 
     Args:
       batch: `input_ids`, `input_mask`, `segment_ids` and what else there is
         of each token, int32 [B, L]; `example_id`, int64 [B].
-      multiple: R can be cut into so many equal parts.
+      multiple: number of which R is a multiple.
 
     Returns:
       What was [B, L] as [R, L]; `sequence_ids`, int32 [R, L], which of the
@@ -55,7 +55,7 @@ def pack(batch: Batch, multiple: int = 1) -> Batch:
     counts = tf.math.bincount(rows, minlength=total, maxlength=total)
     number = tf.range(tf.shape(rows)[0]) - tf.gather(
         tf.cumsum(counts, exclusive=True), rows
-    )  # of each example in its row
+    )  # position of each example in its row
     lengths = tf.gather(lengths, order)
     filled = tf.math.segment_sum(lengths, rows)
     filled = tf.pad(filled, [[0, total - needed]])
@@ -84,9 +84,7 @@ def pack(batch: Batch, multiple: int = 1) -> Batch:
 
 
 def _first_fit(sizes: tf.Tensor, room: int) -> tf.Tensor:
-    """Returns the first row with room for each, in turn: [B] int32 -> [B]
-    int32.
-    """
+    """Returns the first row with room for each example in turn, [B] int32."""
     count = tf.shape(sizes)[0]
 
     def put(
@@ -115,15 +113,15 @@ def _rounded_up(needed: tf.Tensor, most: tf.Tensor, multiple: int) -> tf.Tensor:
 
 
 def fill(data: tf.data.Dataset, batches: int = 8) -> tuple[float, float]:
-    """Returns what packing makes of the first batches.
+    """Measures packing on the first batches.
 
     Args:
-      data: packed batches.
-      batches: how many to look at.
+      data: a dataset of packed batches.
+      batches: number of batches to use.
 
     Returns:
-      Rows of a batch, and the share of their positions that hold tokens;
-      means.
+      The mean number of rows in a batch, and the mean share of positions with
+      tokens.
     """
     masks = [b["input_mask"] for b in data.take(batches).as_numpy_iterator()]
     rows = [len(mask) for mask in masks]

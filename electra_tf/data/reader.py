@@ -1,9 +1,9 @@
-"""Data directory -> a deterministic, seekable stream of batches.
+"""Reads a data directory as a deterministic, seekable stream of batches.
 
 The stream is a function of (data, seed): the shards are permuted for each
 epoch, and then windows of `SHUFFLE_WINDOW` examples are. Since each shard is
-an even sample of the whole corpus (see `builder`), that mixes well, and the
-stream can be entered anywhere without remembering a shuffle buffer.
+an even sample of the whole corpus (see `builder`), this mixes well, and the
+stream can be entered anywhere without a stored shuffle buffer.
 """
 
 import atexit
@@ -23,8 +23,8 @@ from electra_tf.data import manifest, packing, shards, tfrecords
 from electra_tf.errors import UserError
 
 SHUFFLE_WINDOW = 1 << 15
-# Data up to this size is read through once before training, so that damage
-# shows at the start; of larger data only the sizes of the files are checked.
+# Data up to this size is read completely before training, so that damage shows
+# at the start; for larger data only file sizes are checked.
 _VERIFY_BYTES = 1 << 28
 _COUNT_BATCH = 4096
 _BUFFER = 1 << 22
@@ -35,14 +35,14 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class ExampleFiles:
-    """The TFRecord files of one split, looked over.
+    """The TFRecord files of one split, already checked.
 
     Attributes:
-      source: the directory or glob they come from.
+      source: their directory or glob.
       paths: the files, in order.
-      counts: how many examples each holds.
-      max_seq_length: the longest example, or None if no manifest tells.
-      corrupt_records: how many records were left out as damaged.
+      counts: number of examples in each.
+      max_seq_length: longest example, or None without a manifest.
+      corrupt_records: number of damaged records that were left out.
     """
 
     source: str
@@ -57,7 +57,7 @@ class ExampleFiles:
         return sum(self.counts)
 
     def first_record(self) -> bytes:
-        """Returns the first record of the first file that has any."""
+        """Reads the first record of the first file that is not empty."""
         path = next(p for p, n in zip(self.paths, self.counts) if n)
         records = tf.data.TFRecordDataset(path, buffer_size=_BUFFER)
         return next(iter(records.take(1))).numpy()
@@ -78,14 +78,14 @@ def find_examples(
         original's (all of it is the training split then, and it is read
         through once to be counted).
       split: "train" or "validation".
-      skip_corrupt: leave damaged records out and count them.
-      num_shards: workers, each of which looks for damage in a share of the
-        files that a manifest names; with `skip_corrupt`, in all.
-      shard_index: which of them this is.
+      skip_corrupt: whether to skip damaged records, and count them.
+      num_shards: number of workers, each of which checks a share of the files
+        that a manifest lists; with `skip_corrupt`, all.
+      shard_index: number of this worker.
 
     Raises:
-      UserError: nothing there, no such split, no examples; a truncated or
-        damaged file (names file and record).
+      UserError: there is no data, no such split, or no example; or a file is
+        truncated or damaged (file and record are named).
     """
     if manifest.is_finished(source):
         looks = slice(shard_index, None, num_shards)
@@ -153,7 +153,7 @@ def _from_glob(source: str, split: str, skip_corrupt: bool) -> ExampleFiles:
     pattern = source
     if files.is_directory(source):
         if files.exists(files.join(source, manifest.BUILDING)):
-            manifest.load_manifest(source)  # says that it is not finished
+            manifest.load_manifest(source)  # reports an unfinished build
         pattern = files.join(source, "*tfrecord*")
     paths, counts, lost = [], [], 0
     try:
@@ -173,7 +173,7 @@ def _from_glob(source: str, split: str, skip_corrupt: bool) -> ExampleFiles:
 
 
 def _count(path: str) -> int | None:
-    """Returns how many records a file holds, or None if it is damaged."""
+    """Counts the records of a file; None if it is damaged."""
     records = tf.data.TFRecordDataset(path, buffer_size=_BUFFER)
     count = size = 0
     try:
@@ -184,7 +184,8 @@ def _count(path: str) -> int | None:
         return None
     except tf.errors.OpError as error:
         raise UserError(f"cannot read {path}: {error.message}") from error
-    # A cut within the twelve bytes before a record is no error to TensorFlow.
+    # TensorFlow does not notice a file truncated in the twelve bytes before a
+    # record.
     whole = size + count * shards.OVERHEAD == files.size(path)
     return count if whole else None
 
@@ -192,9 +193,7 @@ def _count(path: str) -> int | None:
 def _damaged(
     path: str, skip_corrupt: bool, expected: int | None
 ) -> tuple[str, int, int]:
-    """Returns a copy of the file without its damage: path, count, records
-    lost.
-    """
+    """Makes a copy of a file without damaged records: path, count, lost."""
     if not skip_corrupt:
         raise UserError(_describe(path, expected))
     folder = tempfile.mkdtemp(prefix="electra_tf-")
@@ -224,7 +223,7 @@ def _describe(path: str, expected: int | None) -> str:
 def data_loss_error(source: str, split: str = "train") -> UserError:
     """Explains a `tf.errors.DataLossError` met while reading `source`.
 
-    Reads all files until it finds the damage.
+    It reads all files until it finds the damage.
     """
     try:
         if manifest.is_finished(source):
@@ -263,46 +262,47 @@ def pretraining_dataset(
 ) -> tf.data.Dataset:
     """Returns batches of pre-training examples.
 
-    The stream runs over epochs without a gap: batches go across their ends.
-    Entered at `start_example`, it equals the stream from 0 with that many
-    examples dropped, bit for bit.
+    The stream continues over epochs without a gap: batches span their ends.
+    From `start_example` on it equals the stream from 0 without the first
+    examples, bit for bit.
 
-    Of several workers each reads of local files the data of its own examples
-    alone, and once the lengths of all, 12 bytes an example; of remote files,
-    and of a pass whose last batch is kept though it is not full, each reads
-    all and takes its slices.
+    Each of several workers reads only its own examples from local files, and
+    once the lengths of all, 12 bytes per example; from remote files, and in a
+    pass that keeps an incomplete last batch, it reads everything and takes its
+    slices.
 
     Args:
       source: directory or glob, see `find_examples`.
       split: "train" or "validation"; the latter is never shuffled.
       batch_size: examples in a batch of all workers together.
-      max_seq_length: the width L; what is shorter is padded with zeros.
-      seed: of the order of examples.
-      start_example: position in the stream to begin at.
-      shuffle: in another order each epoch; else in the order of the files.
-      repeat: for ever; else one epoch.
-      new_epochs: without `repeat`, each pass over the dataset is the next
-        epoch, from 0 on, whose examples are in another order and have
-        positions of their own; else all passes are the first.
-      num_shards: workers, each of which reads an equal slice of each batch.
-      shard_index: which of them this is.
-      skip_corrupt: leave damaged records out (counted in the log).
+      max_seq_length: width L; shorter examples are padded with zeros.
+      seed: seed of the examples' order.
+      start_example: position in the stream to start at.
+      shuffle: whether each epoch has another order; if not, the files' order.
+      repeat: whether to repeat for ever; if not, one epoch.
+      new_epochs: whether, without `repeat`, each pass over the dataset is the
+        next epoch, from 0 on, with a new order and new positions; if not, all
+        passes are the first epoch.
+      num_shards: number of workers, each of which reads an equal slice of each
+        batch.
+      shard_index: number of this worker.
+      skip_corrupt: whether to skip damaged records (counted in the log).
       drop_remainder: without `repeat`, whether to leave out a last batch
         that is not full.
-      shuffle_window: how many examples are shuffled together.
-      pack_rows_by: put several examples of a batch into one row; the number
-        of rows is then a multiple of this. See `packing.pack`.
+      shuffle_window: number of examples that are shuffled at a time.
+      pack_rows_by: if given, examples of a batch are packed into rows, whose
+        number is a multiple of this. See `packing.pack`.
 
     Returns:
       A dataset of dicts: `input_ids`, `input_mask`, `segment_ids`, int32
       [B, L], and `example_id`, int64 [B], the positions in the stream, with
-      B = batch_size / num_shards; of data built with a word segmenter also
+      B = batch_size / num_shards; for data built with a word segmenter also
       `word_starts`, int32 [B, L], 1 at the tokens that begin a word. With
-      `pack_rows_by`, what `packing.pack` makes of that.
+      `pack_rows_by`, the result of `packing.pack`.
 
     Raises:
-      UserError: see `find_examples`; `max_seq_length` shorter than the
-        data's; a batch size that the workers cannot share.
+      UserError: see `find_examples`; or `max_seq_length` is less than the
+        data's, or workers cannot share the batch size.
     """
     if batch_size < 1 or batch_size % num_shards:
         raise UserError(
@@ -373,7 +373,7 @@ def pretraining_dataset(
             epoch, skipped = 0, found.total
         data = stream(epoch, skipped)
     options = tf.data.Options()
-    # A worker knows which examples of all files are its own.
+    # A worker can compute which examples are its own.
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.OFF
     )
@@ -382,7 +382,7 @@ def pretraining_dataset(
 
 
 def _passes() -> tf.data.Dataset:
-    """Returns the number of the pass over the dataset, int64, from 0 on."""
+    """Returns the number of the current pass over the dataset, int64."""
     numbers = itertools.count()
 
     def count(_: tf.Tensor) -> tf.Tensor:
@@ -395,16 +395,16 @@ def _passes() -> tf.data.Dataset:
 
 
 class _Order:
-    """The order of examples from a position on: which follow which.
+    """The order of examples from a position on.
 
     Args:
       found: the files.
-      seed: of the order.
-      first_epoch: the epoch to begin in.
-      skipped: how many of its examples to leave out.
-      shuffle: in another order each epoch.
-      repeat: for ever; else to the end of that epoch.
-      window: how many examples are shuffled together.
+      seed: seed of the order.
+      first_epoch: the epoch to start in.
+      skipped: number of its examples to skip.
+      shuffle: whether each epoch has another order.
+      repeat: whether to continue for ever; if not, to the end of that epoch.
+      window: number of examples that are shuffled at a time.
     """
 
     def __init__(
@@ -428,7 +428,7 @@ class _Order:
         )
 
     def windows(self) -> tf.data.Dataset:
-        """Returns all serialized examples, in string tensors of any size."""
+        """Yields all serialized examples, in string tensors of any size."""
         paths, window = tf.constant(self._found.paths), self._window
 
         def epoch_windows(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -460,11 +460,11 @@ class _Order:
         return windows.prefetch(1)
 
     def chosen(self, mine: Callable[[tf.Tensor], tf.Tensor]) -> tf.data.Dataset:
-        """As `windows`, of some examples alone; no other's data is read.
+        """Yields like `windows`, but reads only some examples.
 
         Args:
-          mine: tells by the positions in the stream, int64 [n], which are
-            wanted; also asked of some before the first.
+          mine: returns by positions in the stream, int64 [n], which are wanted;
+            also called for positions before the first.
         """
         found, window = self._found, self._window
         records = shards.ChosenRecords(found.paths, found.counts)
@@ -504,7 +504,7 @@ class _Order:
         size = len(self._found.paths)
         if not self._shuffle:
             return tf.range(size)
-        # Index -1 is no window's, so these numbers are its own.
+        # No window has index -1, so these random numbers are separate.
         return _permutation(self._base, epoch, -1, size)
 
     def _mixed(
@@ -520,9 +520,7 @@ def _permutation(
     index: tf.Tensor | int,
     size: tf.Tensor | int,
 ) -> tf.Tensor:
-    """Returns a random order of `size` things that depends on its arguments
-    alone.
-    """
+    """Returns a random permutation that depends only on its arguments."""
     seed = tf.random.fold_in(base, tf.cast(epoch, tf.int32), "philox")
     seed = tf.random.fold_in(seed, tf.cast(index, tf.int32), "philox")
     keys = tf.random.stateless_uniform(

@@ -1,9 +1,8 @@
-"""TFRecord files: written shard by shard, and searched for damage.
+"""Writes TFRecord files as shards, and searches them for damage.
 
 A record is: its length (uint64), the masked CRC-32C of those eight bytes, the
 data, the masked CRC-32C of the data (all little-endian). TensorFlow stops at
-the first bad one without saying which; `find_corruption` finds it, and what
-lies behind.
+the first bad one without naming it; `find_corruption` finds it.
 """
 
 import dataclasses
@@ -24,20 +23,20 @@ _HEADER = 12
 
 
 def shard_name(split: str, index: int, num_shards: int) -> str:
-    """Returns the name of a file."""
+    """Returns the file name of a shard."""
     return f"{split}-{index:05d}-of-{num_shards:05d}.tfrecord"
 
 
 class ShardWriter:
-    """Spreads records evenly: the i-th goes to shard i modulo their number.
+    """Distributes records: the i-th goes to shard i modulo their number.
 
     Each shard is then an even sample of the whole, which lets the reader
     shuffle well with little memory.
 
     Args:
-      directory: where the files are written.
-      split: the beginning of their names.
-      num_shards: how many.
+      directory: directory of the files.
+      split: prefix of their names.
+      num_shards: number of shards.
     """
 
     def __init__(self, directory: str, split: str, num_shards: int):
@@ -58,7 +57,7 @@ class ShardWriter:
         """Appends records.
 
         Raises:
-          UserError: they cannot be written, as on a full disk.
+          UserError: they cannot be written, such as on a full disk.
         """
         n = self._next
         try:
@@ -73,10 +72,10 @@ class ShardWriter:
         self._next = n
 
     def close(self) -> tuple[Shard, ...]:
-        """Finishes the files.
+        """Completes the files.
 
         Raises:
-          UserError: they are not on the disk as they should be.
+          UserError: the files on disk are incomplete.
         """
         shards = []
         for i, name in enumerate(self._names):
@@ -112,12 +111,12 @@ _CRC = _table()
 def masked_crcs(
     data: np.ndarray, starts: np.ndarray, lengths: np.ndarray
 ) -> np.ndarray:
-    """Returns the masked CRC-32C of many stretches of `data` at once.
+    """Computes the masked CRC-32C of many ranges of `data` at once.
 
     Args:
       data: uint8 [bytes].
-      starts: int64 [n], where each begins.
-      lengths: int64 [n].
+      starts: int64 [n], first byte of each range.
+      lengths: int64 [n], length of each range.
 
     Returns:
       uint32 [n].
@@ -145,14 +144,14 @@ DAMAGED = "a damaged record was read"
 
 
 class ChosenRecords:
-    """Reads some records of local files, and no other's data.
+    """Reads some records of local files, without reading the others.
 
-    Of each file whose records are asked for the lengths are read once, 12
-    bytes of each record, and kept: 8 bytes of memory a record.
+    The lengths of a file's records are read once, 12 bytes per record, and kept
+    in 8 bytes per record.
 
     Args:
-      paths: of the files.
-      counts: how many records each holds.
+      paths: paths of the files.
+      counts: number of records in each.
     """
 
     def __init__(self, paths: Sequence[str], counts: Sequence[int]):
@@ -164,14 +163,14 @@ class ChosenRecords:
         """Reads records by their numbers.
 
         Args:
-          order: int [files]; the files are numbered through in this order.
-          numbers: int64 [n].
+          order: int [files], the order in which records are numbered.
+          numbers: numbers of the records, int64 [n].
 
         Returns:
           The records' data, an array of bytes objects, [n].
 
         Raises:
-          ValueError: with `DAMAGED`, a record is not what was written.
+          ValueError: a record is damaged; the message is `DAMAGED`.
         """
         ends = np.cumsum(self._counts[order])
         place = np.searchsorted(ends, numbers, "right")
@@ -190,13 +189,13 @@ class ChosenRecords:
         records: np.ndarray,
         places: np.ndarray,
     ) -> None:
-        """Fills `records[places]` with a file's records, in rising order."""
+        """Fills `records[places]` with a file's records, in ascending order."""
         handle = os.open(self._paths[file], os.O_RDONLY)
         try:
             if file not in self._starts:
                 self._starts[file] = self._lengths(handle, file)
             starts = self._starts[file]
-            # Neighbours in one go.
+            # Reads neighbours together.
             runs = np.split(
                 np.arange(len(numbers)),
                 np.flatnonzero(np.diff(numbers) > 1) + 1,
@@ -223,7 +222,7 @@ class ChosenRecords:
             records[i] = content[first : first + length]
 
     def _lengths(self, handle: int, file: int) -> np.ndarray:
-        """Returns where each record of an open file begins, and its end: [n +
+        """Returns where each record of a file begins, and the file's end, [n +
         1].
         """
         count = int(self._counts[file])
@@ -246,12 +245,12 @@ class ChosenRecords:
 
 @dataclasses.dataclass(frozen=True)
 class Corruption:
-    """The first thing wrong in a TFRecord file.
+    """The first damage in a TFRecord file.
 
     Attributes:
-      record: which record, from 0.
+      record: number of the record, from 0.
       offset: where it begins, in bytes.
-      reason: in words.
+      reason: description of the damage.
     """
 
     record: int
@@ -263,8 +262,8 @@ class Corruption:
 class _Scan:
     content: bytes
     starts: np.ndarray  # where each record's framing begins
-    lengths: np.ndarray  # of the data
-    good: np.ndarray  # whether its data is what was written
+    lengths: np.ndarray  # lengths of the data
+    good: np.ndarray  # whether the data is intact
     end: Corruption | None  # what stopped the scan
 
 
@@ -299,7 +298,7 @@ def _scan(path: str) -> _Scan:
 
 
 def _stored(data: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Returns the little-endian uint32 at each place."""
+    """Reads the little-endian uint32 at each position."""
     stored = np.zeros(len(at), np.uint32)
     for k in range(4):
         stored |= data[at + k].astype(np.uint32) << np.uint32(8 * k)
@@ -307,9 +306,9 @@ def _stored(data: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def find_corruption(path: str) -> Corruption | None:
-    """Returns the first bad record of a TFRecord file, or None if it is sound.
+    """Finds the first bad record of a TFRecord file, or returns None.
 
-    Reads the whole file into memory.
+    It reads the whole file into memory.
     """
     scan = _scan(path)
     bad = np.flatnonzero(~scan.good)
@@ -320,11 +319,11 @@ def find_corruption(path: str) -> Corruption | None:
 
 
 def copy_good_records(source: str, target: str) -> tuple[int, int]:
-    """Writes the sound records of `source` to `target`.
+    """Copies the intact records of `source` to `target`.
 
     Returns:
-      How many were copied, and how many are known to be lost (what follows a
-      damaged length or a cut counts as one).
+      The numbers of copied records, and of lost ones (everything after a
+      damaged length or a truncation counts as one).
     """
     scan = _scan(source)
     with files.atomic_write(target) as handle:

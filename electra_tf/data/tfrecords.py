@@ -1,15 +1,15 @@
-"""Examples <-> serialized `tf.train.Example` records.
+"""Converts examples to serialized `tf.train.Example` records and back.
 
-A record of ours holds two features:
+A record of ours has these features:
 
 * `input_ids`: int64 list, `[CLS] first [SEP]` or `[CLS] first [SEP] second
   [SEP]`, not padded;
 * `first_segment_length`: one int64, the length of `[CLS] first [SEP]`;
-* `word_starts`, only if a segmenter told: int64 list, 1 at the tokens that
-  begin a word.
+* `word_starts`, only with a segmenter: int64 list, 1 at the tokens that begin a
+word.
 
-A record of the original holds `input_ids`, `input_mask` and `segment_ids`,
-each padded to the sequence length. Both are read.
+A record of the original has `input_ids`, `input_mask` and `segment_ids`, each
+padded to the sequence length. Both can be read.
 """
 
 import functools
@@ -25,18 +25,17 @@ from electra_tf.errors import UserError
 OURS = frozenset({"input_ids", "first_segment_length"})
 ORIGINAL = frozenset({"input_ids", "input_mask", "segment_ids"})
 
-# Three varint bytes.
+# Largest value in three varint bytes.
 MAX_ID = (1 << 21) - 1
 
 Batch = dict[str, tf.Tensor]
 
 
 def serialize(examples: Examples) -> list[bytes]:
-    """One record for each example.
+    """Serializes one record for each example.
 
-    The protocol buffer is written here, for all examples at once: about
-    thirty times quicker than through `tf.train.Example`, and tested to be
-    the same message.
+    The protocol buffers are written here for all examples at once: about thirty
+    times faster than by `tf.train.Example`, and tested to be the same messages.
     """
     payload, ends = _varints(examples.ids)
     bounds = ends[examples.starts].tolist()
@@ -57,7 +56,7 @@ def serialize(examples: Examples) -> list[bytes]:
 
 
 def _varints(values: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """Returns all `values` as varints, and where each begins (and the end).
+    """Encodes `values` as varints; returns them, and where each begins.
 
     Args:
       values: integers from 0 to `MAX_ID`, [n].
@@ -72,8 +71,8 @@ def _varints(values: np.ndarray) -> tuple[bytes, np.ndarray]:
     low[size == 1] &= 0x7F
     middle = (values >> 7).astype(np.uint8) & np.uint8(0x7F)
     middle[long] |= 0x80
-    # Second bytes go first: where there is none, the next value's first byte
-    # overwrites it.
+    # Second bytes are written first: where there is none, the next value's
+    # first byte overwrites it.
     out[at + 1] = middle
     out[at] = low
     out[at[long] + 2] = values[long] >> 14
@@ -90,18 +89,18 @@ def _varint(value: int) -> bytes:
 
 
 def _field(tag: int, content: bytes) -> bytes:
-    """Returns a length-delimited field of a protocol buffer."""
+    """Encodes a length-delimited field of a protocol buffer."""
     return bytes([tag << 3 | 2]) + _varint(len(content)) + content
 
 
 @functools.lru_cache(1 << 16)
 def _head(payload_length: int, first_length: int, flags: int = 0) -> bytes:
-    """Returns all of a record that comes before the packed ids.
+    """Encodes everything before the packed ids of a record.
 
     Args:
-      payload_length: bytes of the packed ids.
-      first_length: the feature `first_segment_length`.
-      flags: how many packed flags come after, behind their `_tail`.
+      payload_length: number of bytes of the packed ids.
+      first_length: value of the feature `first_segment_length`.
+      flags: number of packed flags that follow, after their `_tail`.
     """
     ids = _before_values(b"input_ids", payload_length)
     length = _field(3, _field(1, _varint(first_length)))
@@ -114,12 +113,12 @@ def _head(payload_length: int, first_length: int, flags: int = 0) -> bytes:
 
 @functools.lru_cache(1 << 10)
 def _tail(flags: int) -> bytes:
-    """Returns what stands between the packed ids and the packed flags."""
+    """Encodes everything between the packed ids and the packed flags."""
     return _before_values(b"word_starts", flags)
 
 
 def _before_values(name: bytes, payload_length: int) -> bytes:
-    """Returns all of a feature that comes before its packed integers.
+    """Encodes everything before the packed integers of a feature.
 
     Example.features(1).feature(1, a map: key 1, value 2).int64_list(3)
     .value(1, packed).
@@ -137,7 +136,7 @@ def keys_of(record: bytes) -> frozenset[str]:
     """Returns the names of the features in a serialized example.
 
     Raises:
-      ValueError: not a serialized `tf.train.Example`.
+      ValueError: the record is not a serialized `tf.train.Example`.
     """
     try:
         return frozenset(tf.train.Example.FromString(record).features.feature)
@@ -148,20 +147,20 @@ def keys_of(record: bytes) -> frozenset[str]:
 def parser(
     record: bytes, max_seq_length: int, where: str
 ) -> Callable[[tf.Tensor], Batch]:
-    """Returns how to decode batches of records that are like `record`.
+    """Returns a function that decodes batches of records like `record`.
 
     Args:
-      record: one of them.
+      record: a sample record.
       max_seq_length: the width L that batches are padded to.
-      where: names the data in messages.
+      where: name of the data, for messages.
 
     Returns:
       A function of a string tensor [B] that gives `input_ids`, `input_mask`
       and `segment_ids`, int32 [B, L], and `word_starts` if `record` has it.
 
     Raises:
-      UserError: unknown features, or `max_seq_length` too small (for our
-        records that is for the caller to check against the manifest).
+      UserError: features are unknown, or `max_seq_length` is too small (for our
+        records the caller checks it against the manifest).
     """
     try:
         keys = keys_of(record)
@@ -222,7 +221,7 @@ def _parse_ours(
         "segment_ids": tf.cast(real & second, tf.int32),
     }
     if word_starts:
-        # A record of other data, without it: every token is a word.
+        # A record without it, of other data: every token is a word.
         starts = parsed["word_starts"].to_tensor(
             1, shape=[None, max_seq_length]
         )

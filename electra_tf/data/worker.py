@@ -1,9 +1,9 @@
-"""Units of work -> results: clean, tokenize, make examples, serialize.
+"""Processes units of work: cleans, tokenizes, makes examples, serializes.
 
 A unit is some parts of files; the result depends on the unit alone (in legacy
-mode, also on the units before). Units are worked on right here, or by a pool
-of processes. This module imports TensorFlow only when a worker starts, so that
-a new process can set its environment first.
+mode, also on earlier units). Units are processed here, or by a pool of
+processes. This module imports TensorFlow only when a worker starts, so that a
+new process can set its environment first.
 """
 
 import collections
@@ -28,27 +28,27 @@ from electra_tf.text import accents, corpus
 from electra_tf.text.cleaning import Cleaning, fingerprint
 
 _MASK64 = (1 << 64) - 1
-# Of each document so many bytes are looked at for scripts that stripping
-# accents harms, and of a unit of work so many.
+# Bytes of each document, and of a unit, that are checked for scripts that
+# stripping accents harms.
 _SAMPLED, _SAMPLED_OF_UNIT = 1 << 11, 1 << 14
 _PRELOAD = "electra_tf.data.worker_preload"
 
 
 @dataclasses.dataclass(frozen=True)
 class UnitResult:
-    """What became of a unit; all arrays have one entry for each document.
+    """The result of a unit; all arrays have one entry for each document.
 
     Attributes:
       records: serialized examples, document after document.
-      examples: how many records each document gave.
-      tokens: how many tokens these hold.
-      lines: how many lines it has.
-      source_tokens: how many tokens these hold.
-      unknown_tokens: how many of those are [UNK].
-      held_out: whether it belongs to the validation split.
-      begins: false for a later piece of a large document.
+      examples: number of records of each document.
+      tokens: number of tokens in these.
+      lines: number of lines of each document.
+      source_tokens: number of tokens in these.
+      unknown_tokens: number of [UNK] among those.
+      held_out: whether a document belongs to the validation split.
+      begins: whether it is a document's beginning, not a later piece.
       fingerprints: 16 bytes for each document's (or piece's) clean content.
-      counts: repairs, by name, and what `accents.changes` counts.
+      counts: counts of repairs by name, and of `accents.changes`.
     """
 
     records: list[bytes]
@@ -89,7 +89,7 @@ class UnitWorker:
             )
 
     def __call__(self, unit: Sequence[corpus.Part]) -> UnitResult:
-        """Works on one unit; `UserError` with `strict`, at the first flaw."""
+        """Processes one unit; a flaw is a `UserError` with `strict`."""
         from electra_tf.data import tfrecords
 
         settings = self._settings
@@ -150,7 +150,7 @@ class UnitWorker:
         if not rows:
             empty = np.zeros(1, np.int64)
             return examples_lib.Lines(empty[:0].astype(np.int32), empty, first)
-        with tf.device("CPU:0"):  # also where the caller's process has a GPU
+        with tf.device("CPU:0"):  # even if the caller's process has a GPU
             texts = tf.constant(rows, tf.string)
             if self._segmenter is None:
                 tokens = self._tokenizer(texts)
@@ -167,13 +167,13 @@ class UnitWorker:
         word_starts = self._segmenter.word_starts(
             rows, lines.starts, offsets.start_bytes.flat_values.numpy()
         )
-        # Of scripts it does not know, the segmenter makes single letters.
+        # The segmenter splits unknown scripts into single letters.
         word_starts &= ~self._continues[lines.ids]
         return examples_lib.mark_word_starts(lines, word_starts)
 
 
 def _sample(documents: list[list[bytes]]) -> str:
-    """Some text of each document, as far as it is not ASCII anyway."""
+    """Returns some text of each document that is not only ASCII."""
     found, left = [], _SAMPLED_OF_UNIT
     for lines in documents:
         size = min(_SAMPLED, left)
@@ -189,8 +189,8 @@ def _sample(documents: list[list[bytes]]) -> str:
 
 
 def _count_in_documents(lines: examples_lib.Lines, token: int) -> np.ndarray:
-    """How often each document holds a token; int64 [documents]."""
-    # Marks of where words begin are above the ids.
+    """Counts a token in each document; int64 [documents]."""
+    # The marks of word starts are in a bit above the ids.
     ids = lines.ids & examples_lib.ID_MASK
     places = np.flatnonzero(ids == token)
     ends = lines.starts[lines.documents]
@@ -205,16 +205,16 @@ def place(
     seed: int,
     validation_fraction: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each document's source of random numbers, and its split.
+    """Returns each document's random key, and whether it is held out.
 
-    The split depends on the content alone: not on the seed, so that runs
-    with other seeds are measured on the same held-out documents.
+    The split depends only on the content, not on the seed, so that runs with
+    other seeds have the same held-out documents.
 
     Args:
       identities: 16 bytes for each document.
-      pieces: the piece's number, 0 where the document is whole.
+      pieces: number of the piece, 0 for a whole document.
       seed: any integer.
-      validation_fraction: the share that is held out.
+      validation_fraction: share of held-out documents.
 
     Returns:
       uint64 keys and bool "held out", one for each document.
@@ -234,14 +234,14 @@ _worker: UnitWorker | None = None
 
 
 class Stopped(Exception):
-    """The parent wants no more results."""
+    """Raised when the parent wants no more results."""
 
 
 class _Stop:
-    """SIGTERM gives up the unit in hand, and any other.
+    """Makes SIGTERM abandon the current unit and all others.
 
-    It does not end the process at once: killed while it sends a result, it
-    would leave the parent waiting for the rest of it.
+    It does not end the process at once: a process killed while it sends a
+    result would leave the parent waiting for the rest.
     """
 
     def __init__(self) -> None:
@@ -261,12 +261,12 @@ def start(settings: BuildSettings, cleaning: Cleaning) -> None:
 
     SIGTERM makes `work` raise `Stopped`, and ends the process soon after.
     """
-    # Ctrl-C reaches the whole group; the parent ends us.
+    # Ctrl-C reaches the whole group; the parent ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def end(*_: object) -> None:
-        # Where no end of work is announced, as after another worker's death:
-        # by now what was being sent has been.
+        # If no end is announced, as after another worker's death: any result
+        # has been sent by now.
         timer = threading.Timer(2.0, os._exit, (1,))
         timer.daemon = True
         timer.start()
@@ -291,10 +291,10 @@ def start(settings: BuildSettings, cleaning: Cleaning) -> None:
 
 
 def work(unit: Sequence[corpus.Part]) -> UnitResult:
-    """Works on a unit in a process that `start` was called in.
+    """Processes a unit in a process where `start` was called.
 
     Raises:
-      Stopped: SIGTERM has come.
+      Stopped: SIGTERM was received.
     """
     if _worker is None:
         raise UserError("a data worker was not started")
@@ -313,13 +313,13 @@ def results(
     cleaning: Cleaning,
     num_workers: int,
 ) -> Generator[UnitResult, None, None]:
-    """Works on all units; results come in the order of the units.
+    """Processes all units; yields results in the order of the units.
 
     Args:
-      units: read as they are needed, a few ahead.
-      settings: of the build.
-      cleaning: what is done to lines.
-      num_workers: processes; 1 works in this one.
+      units: the units, read a few ahead.
+      settings: settings of the build.
+      cleaning: options for cleaning lines.
+      num_workers: number of processes; 1 means this one.
 
     Raises:
       UserError: from a worker, or if a worker process died.
@@ -336,8 +336,8 @@ def results(
         try:
             for unit in units:
                 waiting.append(pool.submit(work, unit))
-                # One in hand and one in wait for each worker: memory stays
-                # bounded, and nobody starves.
+                # One current and one waiting unit for each worker: memory is
+                # bounded, and no worker waits.
                 while len(waiting) >= 2 * num_workers or (
                     waiting and waiting[0].done()
                 ):
@@ -356,9 +356,9 @@ def results(
 def _pool(
     num_workers: int, arguments: tuple[BuildSettings, Cleaning]
 ) -> Iterator[futures.ProcessPoolExecutor]:
-    """A pool whose processes are gone when the block is left, however."""
+    """Yields a pool whose processes always end with the block."""
     others = set(multiprocessing.active_children())
-    # Never forked from this process: TensorFlow's threads do not survive it.
+    # Never forked from this process, as TensorFlow's threads do not survive it.
     method = "spawn"
     if "forkserver" in multiprocessing.get_all_start_methods():
         method = "forkserver"
@@ -375,5 +375,5 @@ def _pool(
     finally:
         ours = set(multiprocessing.active_children()) - others
         for process in ours:
-            process.terminate()  # they give up their work, see `start`
+            process.terminate()  # they abandon their work, see `start`
         pool.shutdown(wait=True, cancel_futures=True)

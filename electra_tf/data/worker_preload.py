@@ -1,4 +1,4 @@
-"""Imported once by the server that worker processes are forked from.
+"""Is imported once by the server from which worker processes are forked.
 
 Workers then share TensorFlow's pages and start at once. Importing TensorFlow
 starts no threads (with one BLAS thread), and nothing is computed before the
@@ -13,7 +13,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# TensorFlow's libraries log at import before any setting of theirs is heard.
+# TensorFlow's libraries log at import before their settings take effect.
 _screen = os.dup(2)
 _nowhere = os.open(os.devnull, os.O_WRONLY)
 os.dup2(_nowhere, 2)
@@ -24,6 +24,6 @@ finally:
     os.close(_screen)
     os.close(_nowhere)
 
-# What is forked stays shared: the workers' collector does not write to it.
+# Memory remains shared, as the workers' collector does not write to it.
 gc.collect()
 gc.freeze()

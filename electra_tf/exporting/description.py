@@ -1,8 +1,8 @@
-"""What an export says of itself: `assets.extra/electra_tf.json`.
+"""Describes an export, for `assets.extra/electra_tf.json`.
 
-Among it are texts to try the model with: the page shows them, a server warms
-up on them. They know nothing of what the model was trained for; they are of
-the kind of text that a model of its kind and language reads.
+The description has texts to try the model with: the page shows them, and a
+server warms up on them. They do not depend on the training data, only on the
+kind and language of the model.
 """
 
 import os
@@ -22,7 +22,7 @@ FORMAT, VERSION = "electra_tf export", 1
 FILE = "electra_tf.json"
 FOLDER = "assets.extra"
 
-# Shares of the vocabulary that make a model's language.
+# Shares of the vocabulary that decide a model's language.
 _CHINESE_SHARE, _ENGLISH_SHARE = 0.2, 0.7
 
 Rows = list[dict[str, str]]
@@ -35,8 +35,8 @@ def describe(
     """Returns the content of electra_tf.json.
 
     Args:
-      servable: what is exported.
-      name: of the model, under which it is served.
+      servable: the model to export.
+      name: name under which the model is served.
       signatures: name -> tf.function with an input signature.
     """
     language = language_of(servable.tokenizer.vocab)
@@ -64,10 +64,10 @@ def describe(
 
 
 def language_of(vocab: Vocab) -> Language:
-    """By the characters of its pieces; None if neither.
+    """Detects a vocabulary's language by its pieces: Chinese, English or None.
 
-    Chinese where more than a fifth of them are Chinese characters, English
-    where nearly all are ASCII.
+    It is Chinese if more than a fifth of the pieces are Chinese characters,
+    English if nearly all are ASCII.
     """
     pieces = [token.removeprefix("##") for token in vocab.tokens]
     chinese = tf.strings.regex_full_match(pieces, f"[{normalize.CJK}]+")
@@ -91,9 +91,7 @@ def _signature(function: Any) -> dict[str, Any]:
 
 
 def _method(name: str) -> dict[str, str]:
-    """Returns the method that asks the signature, if it is another than
-    Predict.
-    """
+    """Returns the method of a signature, unless it is Predict."""
     methods = example_signatures.METHODS
     return {"method_name": methods[name]} if name in methods else {}
 
@@ -109,7 +107,7 @@ def examples_of(kind: str, pair: bool, language: Language) -> Rows:
     Args:
       kind: as in `servable.Kind`.
       pair: whether the model takes two texts.
-      language: of the model; None is served with English ones.
+      language: the model's language; None gives English texts.
     """
     path = os.path.join(os.path.dirname(__file__), "examples.yaml")
     table = yaml.safe_load(files.read_text(path))[language or "en"]

@@ -1,4 +1,4 @@
-"""What lies in an export so that `serve` can run it with LiteRT.
+"""Makes the files of an export for `serve` with LiteRT.
 
     DIR/1/assets.extra/encoder.tflite   the encoder; see `lite_encoder`
     DIR/1/saved_model.pb                has the halves of signatures too, as
@@ -28,7 +28,7 @@ _SIGNATURES = ("serving_default", "embed", "embed_first")
 
 
 class Prepared(NamedTuple):
-    """What is to be written."""
+    """The content to write."""
 
     content: bytes  # of the file
     functions: Signatures  # NAME_rows and NAME_answer of each signature
@@ -44,8 +44,7 @@ def prepare(servable: Servable, made: Signatures, int8: bool) -> Prepared:
       int8: whether LiteRT multiplies in 8 bits.
 
     Raises:
-      UserError: the network has no encoder that is covered, or none of the
-        signatures runs it.
+      UserError: the encoder is not supported, or no signature runs it.
     """
     network = servable.network
     wanted = [name for name in made if name in _SIGNATURES]
@@ -78,15 +77,15 @@ def prepare(servable: Servable, made: Signatures, int8: bool) -> Prepared:
 def difference(
     prepared: Prepared, made: Signatures, requests: Any
 ) -> dict[str, float]:
-    """The largest difference of answers to the examples, by output.
+    """Returns the largest difference on the examples, by output.
 
     Args:
-      prepared: what is to be written.
+      prepared: the content to write.
       made: the model's own signatures.
       requests: (signature, texts by input name).
 
     Raises:
-      UserError: in float32 one is larger than `TOLERANCE`.
+      UserError: a difference in float32 is larger than `TOLERANCE`.
     """
     about = prepared.description
     int8 = about["weights"] == "int8"

@@ -1,4 +1,4 @@
-"""What a network gives without its tokenizer: exports to ONNX and LiteRT."""
+"""Computes expected outputs of exports to ONNX and LiteRT."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,8 +26,7 @@ def number(servable: Servable) -> tuple[float, float] | None:
 
 
 def samples(servable: Servable) -> list[inputs.Rows]:
-    """Returns the examples of the model's kind, and random tokens as long as it
-    reads.
+    """Returns sample batches: texts of the model's kind, and random tokens.
 
     Each is a batch of rows of several lengths.
     """
@@ -59,19 +58,19 @@ def expected(
     signatures: Sequence[str],
     number: tuple[float, float] | None = None,
 ) -> Mapping[str, tf.Tensor]:
-    """Computes with the network itself what an export of it gives.
+    """Computes the expected outputs of an export by the network itself.
 
     Args:
-      network: of one encoder.
+      network: a network with one encoder.
       rows: a batch.
-      signatures: "serving_default", what the head gives, or the last hidden
-        states where there is no head; "embed" and "embed_first", one vector
-        for each row.
-      number: scale and offset that make the number of a regression out of
-        its logit; None of others.
+      signatures: "serving_default", the head's outputs, or the last hidden
+        states without a head; "embed" and "embed_first", one vector for each
+        row.
+      number: scale and offset from a regression's logit to its number; None for
+        others.
 
     Returns:
-      Name of an output -> float32, shaped as the export's.
+      Name of an output -> float32, in the export's shape.
     """
     found: dict[str, tf.Tensor] = {}
     if network.config.type_vocab_size == 1:

@@ -5,8 +5,8 @@
     DIR/tokenizer.json   and vocab.txt, tokenizer_config.json,
                          special_tokens_map.json: for `tokenizers` and Optimum
 
-The directory is made under a temporary name, run with ONNX Runtime, and
-renamed when what it gives is what the model gives.
+The directory is made under a temporary name, run with ONNX Runtime, and renamed
+if its outputs equal the model's.
 """
 
 import json
@@ -32,11 +32,11 @@ _LIMIT = 2**31 - 2**20  # bytes of a file of protocol buffers
 
 
 class Written(NamedTuple):
-    """What was written."""
+    """The result of an export."""
 
     path: str
     outputs: dict[str, list[str | int]]  # name -> shape
-    difference: float  # the largest between an output and the model's
+    difference: float  # largest difference from the model's outputs
 
 
 def write(
@@ -46,13 +46,13 @@ def write(
 
     Args:
       servable: the model.
-      output: the directory; not there yet, or empty.
-      signatures: what it computes; see `onnx_graph.model`. The head's outputs
-        where None.
+      output: the directory, which must be new or empty.
+      signatures: signatures; see `onnx_graph.model`. None means the head's
+        outputs.
 
     Raises:
-      UserError: something is there, packages are missing, the network is of a
-        kind that is not covered, or ONNX Runtime computes something else.
+      UserError: the output exists, packages are missing, the network is not
+        supported, or ONNX Runtime computes something else.
     """
     if files.exists(output) and (
         not files.is_directory(output) or files.list_directory(output)
@@ -65,7 +65,7 @@ def write(
     onnxruntime = onnx_graph.package("onnxruntime")
     number = network_outputs.number(servable)
     made = onnx_graph.model(servable.network, wanted, number)
-    # Of the weights: nothing larger can be written out to be measured.
+    # Checked on the weights, as a larger model cannot be serialized.
     size = sum(len(one.raw_data) for one in made.graph.initializer)
     if size > _LIMIT:
         raise UserError(
@@ -93,7 +93,7 @@ def write(
 
 
 def _write_beside(servable: Servable, folder: str) -> None:
-    """The tokenizer's files and config.json."""
+    """Writes the tokenizer's files and config.json."""
     network, tokenizer = servable.network, servable.tokenizer
     config = (servable.predictor or network).directory_config
     part: Part = (
@@ -119,8 +119,7 @@ def _compare(
     signatures: Sequence[str],
     number: tuple[float, float] | None,
 ) -> float:
-    """Returns the largest difference on the examples, and on a batch with
-    padding.
+    """Returns the largest difference on samples, including padded batches.
 
     Raises:
       UserError: it is larger than `TOLERANCE`.
@@ -148,7 +147,7 @@ def _compare(
             theirs = wanted[name].numpy()
             apart = np.nan_to_num(np.abs(value - theirs), nan=np.inf)
             if theirs.ndim > 1 and theirs.shape[1:2] == mask.shape[1:]:
-                # What stands at padding is nobody's answer.
+                # Outputs at padding are not used.
                 kept = mask.numpy().astype(bool)
                 apart, theirs = apart[kept], theirs[kept]
             worst = max(worst, float(apart.max(initial=0.0)))

@@ -1,11 +1,11 @@
-"""A network as an ONNX graph, built operation by operation from its weights.
+"""Builds a network as an ONNX graph, operation by operation.
 
-The graph takes what Hugging Face's exports take, `input_ids`,
-`attention_mask` and `token_type_ids`, each int64 [batch, sequence], and names
-its outputs as they do. It computes what `models.encoder` and the heads
-compute without dropout, in float32, with operations of opset 17, which every
-ONNX Runtime since 1.12 knows. Scores of padding get what the original adds,
-so that padding does not change what real tokens give.
+The graph has the inputs of Hugging Face's exports, `input_ids`,
+`attention_mask` and `token_type_ids`, each int64 [batch, sequence], and their
+output names. It computes the same as `models.encoder` and the heads without
+dropout, in float32, with operations of opset 17, which every ONNX Runtime since
+1.12 supports. Scores of padding get the original's offset, so that padding does
+not change the outputs of real tokens.
 
 Shapes: B batch, L sequence length, H hidden size, A heads, D = H / A.
 """
@@ -23,11 +23,11 @@ from electra_tf.models.encoder import ElectraEncoder
 from electra_tf.models.task_heads import OUTSIDE
 
 OPSET = 17
-_IR_VERSION = 8  # of the files that opset 17 came with
+_IR_VERSION = 8  # the version of opset 17
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _LAST = "last_hidden_state"
 Shape = list[str | int]
-_Outputs = dict[str, tuple[str, Shape]]  # name -> the name inside, its shape
+_Outputs = dict[str, tuple[str, Shape]]  # name -> inner name, shape
 EMBEDDINGS = {"embed": "sentence_embedding", "embed_first": "cls_embedding"}
 
 
@@ -38,7 +38,7 @@ def package(name: str) -> Any:
       name: onnx or onnxruntime.
 
     Raises:
-      UserError: it is not installed.
+      UserError: the package is not installed.
     """
     try:
         return __import__(name, fromlist=["helper"])
@@ -57,19 +57,19 @@ def model(
     """Builds the ONNX model of a network.
 
     Args:
-      network: any of `models.networks` or `models.task_networks` with one
-        encoder that reads both sides, or such an encoder.
-      signatures: what it computes: "serving_default", the head's logits, or
-        the last hidden states where there is no head; "embed" and
-        "embed_first", one vector for each row.
-      number: scale and offset that make the number of a regression out of
-        its logit; None of others.
+      network: a network of `models.networks` or `models.task_networks` with one
+        bidirectional encoder, or such an encoder.
+      signatures: "serving_default", the head's logits, or the last hidden
+        states without a head; "embed" and "embed_first", one vector for each
+        row.
+      number: scale and offset from a regression's logit to its number; None for
+        others.
 
     Returns:
       An `onnx.ModelProto`.
 
     Raises:
-      UserError: the network is of a kind that is not covered.
+      UserError: the network is not supported.
     """
     encoder = network if isinstance(network, ElectraEncoder) else None
     encoder = encoder or getattr(network, "encoder", None)
@@ -99,7 +99,7 @@ def model(
 
 
 class _Graph:
-    """Nodes and constants of a graph, in the order they are made."""
+    """The nodes and constants of a graph, in order of creation."""
 
     def __init__(self) -> None:
         self._onnx = package("onnx")
@@ -116,7 +116,7 @@ class _Graph:
         return name
 
     def constant(self, value: Any, dtype: str = "float32") -> str:
-        """Adds a constant, once however often it is asked for; its name."""
+        """Adds a constant, unless it exists; returns its name."""
         array = np.ascontiguousarray(value, dtype)
         if np.ndim(value) == 0:
             array = array.reshape(())
@@ -135,14 +135,14 @@ class _Graph:
         return self.constant(tf.convert_to_tensor(value).numpy())
 
     def ints(self, *values: int) -> str:
-        """Adds a list of int64, as of axes and shapes."""
+        """Adds a list of int64, for axes and shapes."""
         return self.constant(list(values), "int64")
 
     def model(self, outputs: _Outputs) -> Any:
         """Makes the model.
 
         Args:
-          outputs: name -> the name inside the graph, and the shape.
+          outputs: name -> inner name, and shape.
         """
         helper, types = self._onnx.helper, self._onnx.TensorProto
         shape = ["batch", "sequence"]
@@ -171,12 +171,12 @@ class _Graph:
     # --- layers ------------------------------------------------------------
 
     def dense(self, layer: layers.Dense, x: str) -> str:
-        """Returns [..., input] -> [..., units]."""
+        """Adds a dense layer: [..., input] -> [..., units]."""
         product = self.op("MatMul", x, self.weight(layer.whole_kernel()))
         return self.op("Add", product, self.weight(layer.bias))
 
     def norm(self, layer: layers.LayerNorm, x: str) -> str:
-        """Normalises the last axis."""
+        """Adds a layer normalisation of the last axis."""
         return self.op(
             "LayerNormalization",
             x,
@@ -187,7 +187,7 @@ class _Graph:
         )
 
     def gelu(self, x: str, kind: str) -> str:
-        """Returns the activation, of each of its two forms."""
+        """Adds GELU, in either of its two forms."""
         half = self.op("Mul", x, self.constant(0.5))
         if kind == "tanh":
             cube = self.op("Mul", self.op("Mul", x, x), x)
@@ -201,12 +201,12 @@ class _Graph:
         return self.op("Mul", half, self.op("Add", share, self.constant(1.0)))
 
     def squeezed(self, x: str) -> str:
-        """Returns [..., 1] -> [...]."""
+        """Adds a squeeze of the last axis: [..., 1] -> [...]."""
         return self.op("Squeeze", x, self.ints(-1))
 
 
 def _encoder(graph: _Graph, encoder: ElectraEncoder) -> str:
-    """Returns the last hidden states, [B, L, H], of the graph's inputs."""
+    """Adds the encoder; returns the last hidden states, [B, L, H]."""
     config, embeddings = encoder.config, encoder.embeddings
     ids, mask, segments = INPUTS
     if config.type_vocab_size == 1:
@@ -237,12 +237,12 @@ def _encoder(graph: _Graph, encoder: ElectraEncoder) -> str:
 
 
 def graph_float() -> int:
-    """Returns ONNX's number of float32."""
+    """Returns ONNX's type number of float32."""
     return package("onnx").TensorProto.FLOAT
 
 
 def _block(graph: _Graph, block: layers.Block, x: str, bias: str) -> str:
-    """Returns a block of the Transformer: [B, L, H] -> [B, L, H]."""
+    """Adds a block of the Transformer: [B, L, H] -> [B, L, H]."""
     attention, config = block.attention, block.config
     heads = config.num_heads
     size = config.hidden_size // heads
@@ -271,18 +271,18 @@ def _block(graph: _Graph, block: layers.Block, x: str, bias: str) -> str:
 
 
 def _first(graph: _Graph, hidden: str) -> str:
-    """Returns [B, L, H] -> [B, H], the first tokens' states."""
+    """Adds the first tokens' states: [B, L, H] -> [B, H]."""
     return graph.op("Gather", hidden, graph.constant(0, "int64"), axis=1)
 
 
 def _mean(graph: _Graph, hidden: str) -> str:
-    """Returns [B, L, H] -> [B, H], the mean over real tokens."""
+    """Adds the mean over real tokens: [B, L, H] -> [B, H]."""
     real = graph.op("Cast", INPUTS[1], to=graph_float())
     real = graph.op("Unsqueeze", real, graph.ints(-1))
     states = graph.op("Mul", hidden, real)
     total = graph.op("ReduceSum", states, graph.ints(1), keepdims=0)
     count = graph.op("ReduceSum", real, graph.ints(1), keepdims=0)
-    # One token at least, but for no row at all.
+    # At least one token, if there is a row.
     count = graph.op("Max", count, graph.constant(1.0))
     return graph.op("Div", total, count)
 
@@ -296,7 +296,7 @@ def _outputs(
     hidden: str,
     number: tuple[float, float] | None,
 ) -> _Outputs:
-    """Returns name -> what the network's head computes of it, and the shape."""
+    """Adds the network's head; returns name -> output and shape."""
     head = getattr(network, "head", None)
     at: Shape = ["batch", "sequence"]
     if head is None:
@@ -361,7 +361,7 @@ def _token_lm(graph: _Graph, head: Any, hidden: str) -> str:
 
 
 def _outside(graph: _Graph) -> str:
-    """Returns [B, L]: 0 in the second segment and at the first token."""
+    """Adds the mask [B, L]: 0 in the second segment and at the first token."""
     _, mask, segments = INPUTS
     allowed = graph.op("Mul", mask, segments)
     zero, one = graph.constant(0, "int64"), graph.constant(1, "int64")
@@ -376,7 +376,7 @@ def _outside(graph: _Graph) -> str:
 
 
 def _spans(graph: _Graph, head: Any, hidden: str) -> tuple[str, str, str]:
-    """Start and end logits, and those of the start where answers can be."""
+    """Adds start and end logits, and start logits masked to valid answers."""
     logits = graph.dense(head.output_dense, hidden)  # [B, L, 2]
     start, end = (
         graph.op("Gather", logits, graph.constant(i, "int64"), axis=2)
@@ -388,7 +388,7 @@ def _spans(graph: _Graph, head: Any, hidden: str) -> tuple[str, str, str]:
 
 
 def _joint_spans(graph: _Graph, head: Any, hidden: str) -> tuple[str, str, str]:
-    """Returns the same; the ends are those that follow the best start."""
+    """Adds the same for a joint head, with ends for the best start."""
     outside = _outside(graph)
     start = graph.squeezed(graph.dense(head.start, hidden))
     start = graph.op("Add", start, outside)
@@ -406,7 +406,7 @@ def _joint_spans(graph: _Graph, head: Any, hidden: str) -> tuple[str, str, str]:
 
 
 def _impossible(graph: _Graph, head: Any, hidden: str, start: str) -> str:
-    """Returns [B]: above 0 where there is no answer."""
+    """Adds the logit of no answer, [B]: above 0 where there is none."""
     shares = graph.op("Softmax", start, axis=-1)
     shares = graph.op("Unsqueeze", shares, graph.ints(1))  # [B, 1, L]
     expected = graph.op("MatMul", shares, hidden)

@@ -1,4 +1,4 @@
-"""A model that is to be served: opened, what kind it is, its signatures."""
+"""Opens a model to be served, and makes its signatures."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -56,7 +56,7 @@ _TASKS: dict[type, Kind] = {
     Seq2SeqTask: "seq2seq",
     ExtractiveSummarization: "summarization",
 }
-# Makes a kind's own signatures of its predictor or network.
+# Makes the signatures of a kind from a predictor or network.
 _SIGNATURES: dict[Kind, Callable[[Any], Signatures]] = {
     "classification": text_signatures.signatures,
     "multilabel": text_signatures.signatures,
@@ -69,14 +69,14 @@ _SIGNATURES: dict[Kind, Callable[[Any], Signatures]] = {
     "discriminator": pretrained_signatures.signatures,
     "generator": pretrained_signatures.signatures,
 }
-# Kinds that TensorFlow Serving's Classify or Regress can be asked for.
+# Kinds that support TensorFlow Serving's Classify or Regress.
 _BY_EXAMPLES: dict[Kind, str] = {
     "classification": "classification",
     "multilabel": "classification",
     "regression": "regression",
     "ranking": "regression",
 }
-# Kinds that say something of a text or of a pair, which tokens can explain.
+# Kinds whose predictions on a text or a pair can be explained by tokens.
 _EXPLAINED: tuple[Kind, ...] = ("classification", "multilabel", "regression")
 
 
@@ -85,12 +85,12 @@ class Servable:
     """A model, fine-tuned or pre-trained.
 
     Attributes:
-      kind: what it answers.
+      kind: kind of its predictions.
       network: fine-tuned (`models.task_networks`) or pre-trained
         (`hub.pretrained`).
-      tokenizer: the model's.
-      max_seq_length: tokens that it reads at once, specials included.
-      predictor: of a fine-tuned model; None of others.
+      tokenizer: the model's tokenizer.
+      max_seq_length: tokens that it reads at once, special ones included.
+      predictor: predictor of a fine-tuned model; None for others.
     """
 
     kind: Kind
@@ -101,12 +101,14 @@ class Servable:
 
     @property
     def task_name(self) -> str | None:
-        """As the model's directory says: "glue/sst2"; None if pre-trained."""
+        """The task's name, such as "glue/sst2"; None if pre-trained."""
         return self.predictor.task.name if self.predictor else None
 
     @property
     def unknown_percent(self) -> float | None:
-        """Of the training data's tokens, how many are [UNK]; None: unknown."""
+        """The share of [UNK] in the training data in percent; None if
+        unknown.
+        """
         config = self.predictor.directory_config if self.predictor else None
         about = (config and config.fine_tuning) or {}
         return about.get("unknown_percent")
@@ -122,7 +124,9 @@ class Servable:
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Of classes, sets of labels, tags; None of what has none."""
+        """The labels of classes, sets of labels, or tags; None without
+        labels.
+        """
         task = self.predictor.task if self.predictor else None
         if isinstance(task, TextTask) and task.target.labels is not None:
             return tuple(task.target.labels)
@@ -132,9 +136,9 @@ class Servable:
 
     @property
     def scale(self) -> tuple[float, float] | None:
-        """Mean and deviation of the numbers that a regressor was trained on.
+        """Mean and deviation of a regressor's training data.
 
-        None of other models, and where the options gave a scale.
+        None for other models, and where the options gave a scale.
         """
         task = self.predictor.task if self.predictor else None
         if not isinstance(task, TextTask) or "scale" not in task.state:
@@ -149,16 +153,16 @@ class Servable:
         """Makes the model's signatures, `serving_default` first.
 
         Args:
-          names: those that are wanted; all where None. Those that read
-            examples bring `serving_default` with them, which they call.
-          explain: add `explain`, see `graphs.explain_signature`.
+          names: names of the wanted signatures; None means all. Those that read
+            examples include `serving_default`, which they call.
+          explain: whether to add `explain`, see `graphs.explain_signature`.
 
         Returns:
           Name -> tf.function with an input signature.
 
         Raises:
-          UserError: it has no signature of such a name, or its answers
-            cannot be explained.
+          UserError: there is no signature of such a name, or predictions cannot
+            be explained.
         """
         found = _SIGNATURES[self.kind](self.predictor or self.network)
         found |= pretrained_signatures.embedding_signatures(
@@ -203,17 +207,17 @@ def is_fine_tuned(path: str) -> bool:
     """Returns whether the model at `path` has a task head.
 
     Raises:
-      UserError: nothing is there, or nothing known.
+      UserError: the path does not exist, or has no known format.
     """
     return loading.open_checkpoint(path).config.task is not None
 
 
 def of_predictor(predictor: Predictor) -> Servable:
-    """Returns a fine-tuned model.
+    """Makes a servable from a fine-tuned model.
 
     Raises:
-      UserError: of a task that cannot be exported, or with rows that are
-        longer than the model can read.
+      UserError: the task cannot be exported, or its rows are longer than the
+        model can read.
     """
     task = predictor.task
     kind = _kind(task)
@@ -232,16 +236,16 @@ def of_predictor(predictor: Predictor) -> Servable:
 def open_pretrained(
     path: str, part: Part | None = None, headless: bool = False
 ) -> Servable:
-    """Returns a discriminator or a generator.
+    """Opens a discriminator or a generator.
 
     Args:
-      path: as `from_pretrained`'s.
-      part: which of the two; the discriminator where None, if there is one.
-      headless: take a discriminator without a head too, as an encoder.
+      path: see `from_pretrained`.
+      part: which of the two; None means the discriminator, if there is one.
+      headless: whether to accept a discriminator without a head, as an encoder.
 
     Raises:
-      UserError: not there, without a vocabulary, or without this part or
-        its head.
+      UserError: the model is missing, or lacks a vocabulary, this part or its
+        head.
     """
     network: Any
     kind: Kind

@@ -1,16 +1,16 @@
-"""Files for TensorFlow Serving, in a version of a model and beside it.
+"""Writes files for TensorFlow Serving, in a version of a model and beside it.
 
-    DIR/models.config             which model is served, and from where
-    DIR/batching_parameters.txt   how requests are put together
-    DIR/compose.yaml              the server in a container: docker compose up
+    DIR/models.config             name and path of the model
+    DIR/batching_parameters.txt   settings of batching DIR/compose.yaml the
+    server in a container: docker compose up
     DIR/1/assets.extra/tf_serving_warmup_requests   run when it is loaded
 
-Those beside it hold nothing of a version, and one's own changes stay: a file
-that is there is left as it is.
+Those beside it do not depend on a version, and your own changes are kept:
+existing files are not overwritten.
 
 Warm-up requests are a TFRecord file of `PredictionLog` messages
 (tensorflow_serving/apis/prediction_log.proto). They are written field by
-field, so that an export needs no package beside TensorFlow.
+field, so that an export needs no package besides TensorFlow.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ from electra_tf.exporting.graphs import example_signatures
 
 WARMUP_FILE = "tf_serving_warmup_requests"
 
-# Numbers of fields in prediction_log.proto, predict.proto and model.proto.
+# Field numbers of prediction_log.proto, predict.proto and model.proto.
 _LOG_PREDICT = 6
 _PREDICT_REQUEST = 1
 _REQUEST_MODEL, _REQUEST_INPUTS = 1, 2
@@ -33,8 +33,8 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 # The name of a signature, and input name -> texts, or serialized examples.
 Request = tuple[str, dict[str, list[Any]]]
 
-# A release reads what TensorFlow of the same version or an older one wrote;
-# patches of either have numbers of their own.
+# A release reads models of the same or an older version of TensorFlow; patch
+# releases of either have separate numbers.
 _IMAGE = "tensorflow/serving:" + ".".join([*tf.__version__.split(".")[:2], "0"])
 
 _MODELS = """\
@@ -92,11 +92,11 @@ services:
 
 
 def write(output: str, name: str, curl: str) -> list[str]:
-    """Writes those of the files that are not there.
+    """Writes those of the files that do not exist.
 
     Args:
       output: directory of the model's versions.
-      name: the model's.
+      name: name of the model.
       curl: the JSON body of a request, for a comment.
 
     Returns:
@@ -119,10 +119,10 @@ def write(output: str, name: str, curl: str) -> list[str]:
 
 
 def warmup_requests(about: Mapping[str, Any]) -> list[Request]:
-    """For all signatures the examples, one by one and then together.
+    """Makes warm-up requests: each signature's examples singly and together.
 
     Args:
-      about: the content of electra_tf.json.
+      about: content of electra_tf.json.
     """
     found: list[Request] = []
     rows = about["examples"]
@@ -135,13 +135,14 @@ def warmup_requests(about: Mapping[str, Any]) -> list[Request]:
         columns = list(signature["inputs"])
         batches = [*([row] for row in rows), rows]
         if not any(column in rows[0] for column in columns):
-            # Such as `text` of a model that is asked questions: any text.
+            # Further inputs, such as `text` of a model for questions: any text.
             batches = [
                 [dict.fromkeys(columns, text) for text in row.values()]
                 for row in rows
             ]
         for batch in batches:
-            # What an example lacks may be left empty, as a label to explain.
+            # Inputs that an example lacks may be empty, such as a label to
+            # explain.
             inputs = {c: [row.get(c, "") for row in batch] for c in columns}
             found.append((name, inputs))
     return found
@@ -160,11 +161,11 @@ def write_warmup(path: str, messages: Iterable[bytes]) -> None:
 def warmup_message(
     model: str, signature: str, inputs: Mapping[str, Sequence[str | bytes]]
 ) -> bytes:
-    """Returns a `PredictionLog` of a `PredictRequest`.
+    """Serializes a `PredictionLog` of a `PredictRequest`.
 
     Args:
-      model: its name.
-      signature: the name.
+      model: name of the model.
+      signature: name of the signature.
       inputs: input name -> texts.
     """
     spec = _field(_MODEL_NAME, model.encode()) + _field(
@@ -183,14 +184,12 @@ def warmup_message(
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """Returns a field of bytes: its key (wire type 2), its length, itself."""
+    """Encodes a field of bytes: key (wire type 2), length, content."""
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
 def _varint(value: int) -> bytes:
-    """Returns seven bits a byte, the lowest first, the top bit where more
-    follow.
-    """
+    """Encodes a number as varint."""
     found = bytearray()
     while value > 0x7F:
         found.append(value & 0x7F | 0x80)

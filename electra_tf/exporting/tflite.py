@@ -1,9 +1,9 @@
-"""A model as one .tflite file: token ids in, logits out, for phones and edge.
+"""Exports a model as one .tflite file: token ids in, logits out.
 
-The operations that the tokenizer is made of are not LiteRT's own, so the file
-holds the network alone. It takes one row at a time, of any length that the
-model reads (`resize_tensor_input`). What else a reader needs lies behind it in
-the same file, as an archive that any reader of zip files opens:
+LiteRT does not have the tokenizer's operations, so the file has only the
+network. It takes one row at a time, of any length that the model reads
+(`resize_tensor_input`). Further data for readers follows in the same file, as a
+zip archive:
 
     electra_tf.json   task, labels, lengths, inputs, outputs; see `write`
     vocab.txt         the tokens, one a line
@@ -39,7 +39,7 @@ TOLERANCE = 1e-4
 
 
 class Written(NamedTuple):
-    """What was written."""
+    """The result of an export."""
 
     path: str
     description: dict[str, Any]  # of electra_tf.json
@@ -114,7 +114,7 @@ def read_description(content: bytes) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _best_start_alone(network: Any) -> Iterator[None]:
-    """Has a joint reader find ends for its best start, which are its logits."""
+    """Makes a joint span head return the ends for its best start as logits."""
     head: Any = getattr(network, "head", None)
     config: Any = getattr(head, "config", None)
     if getattr(config, "kind", None) != "joint_span":
@@ -128,7 +128,9 @@ def _best_start_alone(network: Any) -> Iterator[None]:
 
 
 def interpreter_class() -> Any:
-    """LiteRT's `Interpreter`, or TensorFlow's own where it is not there."""
+    """Returns LiteRT's `Interpreter`, or TensorFlow's own where it is not
+    there.
+    """
     if litert.installed():
         return litert.interpreter_class()
 
@@ -144,7 +146,8 @@ def interpreter_class() -> Any:
 def _compare(
     servable: Servable, content: bytes, compute: Any, int8: bool
 ) -> float:
-    """The largest difference on the examples and on rows of random tokens.
+    """Returns the largest difference on the examples and on rows of random
+    tokens.
 
     Raises:
       UserError: it is larger than `TOLERANCE`, and not for the 8 bits.
@@ -183,12 +186,12 @@ def _compare(
 def _described(
     servable: Servable, content: bytes, int8: bool, difference: float
 ) -> dict[str, Any]:
-    """The content of electra_tf.json."""
+    """Returns the content of electra_tf.json."""
     interpreter = interpreter_class()(model_content=content)
     runner = interpreter.get_signature_runner()
 
     def shapes(details: Mapping[str, Any]) -> dict[str, list[int]]:
-        """-1 stands for the length."""
+        """Returns shapes with -1 for the length."""
         return {
             name: [int(size) for size in detail["shape_signature"]]
             for name, detail in details.items()
@@ -213,7 +216,7 @@ def _described(
 
 
 def _archive(servable: Servable, about: Mapping[str, Any]) -> bytes:
-    """What stands behind the network in the file."""
+    """Returns the archive that follows the network in the file."""
     tokenizer = servable.tokenizer
     fast = huggingface_fast_tokenizer.content(
         tokenizer.vocab, tokenizer.lower_case, tokenizer.strip_accents

@@ -6,10 +6,10 @@
     DIR/1/assets.extra/encoder.tflite    if asked for; see `litert_files`
     DIR/models.config ...                see `serving_files`
 
-A version is made under a temporary name beside its place and renamed when it
-is whole, so that a server which watches DIR never sees a part of one. All of
-the graph is operations of TensorFlow and TensorFlow Text: it runs wherever
-these are, Python or not.
+A version is made under a temporary name beside its place and renamed when it is
+complete, so that a server which watches DIR never sees a part of one. The graph
+only has operations of TensorFlow and TensorFlow Text: it runs wherever these
+are, with or without Python.
 """
 
 import contextlib
@@ -36,29 +36,29 @@ from electra_tf.text import unknown
 
 _log = logging.getLogger(__name__)
 
-# What servers take as a model's name in an address and in a file.
+# Model names that servers accept in addresses and files.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 # "float32": variables. "float16": variables of half the size, widened at each
-# request. "constants": in the graph, which TensorFlow then fuses and folds.
+# request. "constants": weights in the graph, which TensorFlow then fuses and
+# folds.
 Storage = Literal["float32", "float16", "constants"]
 
-# How far outputs may be from those of the model itself: by so much, and by
-# this share of their size.
+# Allowed difference of outputs from the model's own: absolute, and relative.
 TOLERANCES: dict[Storage, float] = {
     "float32": 1e-5, "float16": 3e-2, "constants": 1e-5,
 }  # fmt: skip
 
 
 class _Stored(NamedTuple):
-    """Signatures, and what they read."""
+    """Signatures, with the variables that they read."""
 
     functions: Signatures
     variables: list[tf.Variable]
 
 
 class Export(NamedTuple):
-    """What was written."""
+    """The result of an export."""
 
     path: str  # DIR/version
     version: int
@@ -78,19 +78,19 @@ def export(
 
     Args:
       servable: the model.
-      output: directory of its versions, created if absent; its name is the
-        model's.
-      version: a number from 1; the next one where None.
-      names: of signatures; all where None.
-      storage: how the weights are kept; but for "float32" the answers to the
-        examples are compared with the model's own.
-      explain: add the signature `explain`.
-      lite: add what `serve` needs to run it with LiteRT, in this precision;
+      output: directory of its versions, created if absent, with the model's
+        name.
+      version: a number from 1; None takes the next one.
+      names: names of signatures; None means all.
+      storage: how the weights are stored; except for "float32", predictions on
+        the examples are compared with the model's own.
+      explain: whether to add the signature `explain`.
+      lite: if given, adds the files for `serve` with LiteRT in this precision;
         see `litert_files`.
 
     Raises:
-      UserError: that version is there, the name is none for a server, it
-        cannot be written, or it answers otherwise than the model.
+      UserError: the version exists, servers do not accept the name, it cannot
+        be written, or its outputs differ from the model's.
     """
     name = model_name(output)
     if version is not None:
@@ -146,7 +146,7 @@ def export(
 
 
 def _warn_of_vocabulary(servable: Servable) -> None:
-    """Tells of a vocabulary that texts do not fit; the export is made."""
+    """Warns of a vocabulary that does not fit texts; the export continues."""
     tokenizer, share = servable.tokenizer, servable.unknown_percent
     problem = unknown.vocabulary_problem(tokenizer.vocab, tokenizer.lower_case)
     if problem is not None:
@@ -156,7 +156,7 @@ def _warn_of_vocabulary(servable: Servable) -> None:
 
 
 def _curl(about: Mapping[str, Any]) -> str:
-    """Returns the body of a request that can be tried."""
+    """Returns the body of a sample request."""
     row = about["examples"][0]
     instance = row if len(row) > 1 else next(iter(row.values()))
     return json.dumps({"instances": [instance]}, ensure_ascii=False)
@@ -166,7 +166,7 @@ def model_name(output: str) -> str:
     """Returns the name of the model whose versions are in `output`.
 
     Raises:
-      UserError: servers do not take such a name.
+      UserError: servers do not accept such a name.
     """
     name = output.rstrip("/").rpartition("/")[2]
     if not _NAME.fullmatch(name):
@@ -178,9 +178,7 @@ def model_name(output: str) -> str:
 
 
 def versions(output: str) -> list[int]:
-    """Returns the versions in a directory, ascending; none if it is not
-    there.
-    """
+    """Returns the versions in a directory, ascending; empty if missing."""
     if not files.is_directory(output):
         return []
     return sorted(
@@ -202,9 +200,9 @@ def _check_version(output: str, version: int) -> None:
 def _save(
     servable: Servable, kept: _Stored, folder: str, halves: Iterable[str] = ()
 ) -> None:
-    """Writes the SavedModel; `halves` are functions and no signatures."""
+    """Writes the SavedModel; `halves` are functions, not signatures."""
     module = tf.Module(name="model")
-    # The variables alone: of Keras's own bookkeeping nothing is needed.
+    # Only the variables: Keras's own bookkeeping is not needed.
     module.weights = kept.variables
     module.tokenizer = servable.tokenizer
     concrete = {
@@ -221,10 +219,10 @@ def _save(
 
 
 def _name_methods(folder: str, functions: Iterable[str]) -> None:
-    """Says which signatures Classify and Regress may ask.
+    """Marks the signatures for Classify and Regress.
 
-    TensorFlow 2 writes that all are for Predict. What fingerprint.pb says of
-    the graph is from before; nothing reads it but to tell models apart.
+    TensorFlow 2 marks all as Predict. The graph's hash in fingerprint.pb is not
+    updated, as it only identifies models.
     """
     methods = {
         name: method
@@ -245,7 +243,7 @@ def _compare(
     requests: Iterable[serving_files.Request],
     storage: Storage,
 ) -> None:
-    """Refuses an export whose answers are too far from the model's own."""
+    """Refuses an export whose outputs differ too much from the model's."""
     loaded = tf.saved_model.load(folder)
     tolerance = TOLERANCES[storage]
     for name, texts in requests:
@@ -264,7 +262,7 @@ def _compare(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without TensorFlow's own word on what it wrote and where."""
+    """Suppresses TensorFlow's messages about written files."""
     logger = logging.getLogger("tensorflow")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -277,15 +275,14 @@ def _quiet() -> Iterator[None]:
 def _stored(
     functions: Signatures, network: keras.Model, storage: Storage
 ) -> _Stored:
-    """Returns signatures that read the weights as they are kept.
+    """Makes signatures that read the weights in their storage.
 
     Args:
       functions: tf.functions with an input signature that call the network,
-        and no tf.function inside but for those in
-        `example_signatures.METHODS`.
-      network: read now; what it is trained later is not seen, but for
+        without inner tf.functions except those in `example_signatures.METHODS`.
+      network: the network, read now; later training has no effect, except for
         "float32".
-      storage: how.
+      storage: how weights are stored.
 
     Raises:
       UserError: a weight is too large for float16.
@@ -337,7 +334,7 @@ def _reading(
     function: tf.types.experimental.GenericFunction,
     reading: Callable[[], contextlib.AbstractContextManager[None]],
 ) -> tf.types.experimental.GenericFunction:
-    """Returns the tf.function, traced anew while `reading()` is in force."""
+    """Traces the tf.function again, within `reading()`."""
     inner = function.python_function
 
     @functools.wraps(inner)
@@ -353,16 +350,15 @@ def _reading(
 def _largest_difference(
     one: Mapping[str, Any], other: Mapping[str, Any], tolerance: float
 ) -> float:
-    """Between outputs, as a share of what is allowed.
+    """Returns the largest difference of outputs, relative to the tolerance.
 
     Args:
       one: name -> tensor, of the model itself.
-      other: the same, of the export; other than floats they are not looked
-        at.
-      tolerance: allowed, and allowed again for each 1 of `one`'s size.
+      other: the same for the export; only floats are compared.
+      tolerance: absolute tolerance, which is also the relative one.
 
     Returns:
-      1 where the largest is just allowed.
+      The ratio; 1 is just allowed.
     """
     worst = 0.0
     for name, value in one.items():

@@ -1,6 +1,4 @@
-"""FineTuner: a task's network, trained on the task's loss; and how its steps
-are laid out, so that a run finishes first.
-"""
+"""Trains a task's network on the task's loss, and plans its steps for speed."""
 
 import contextlib
 import dataclasses
@@ -20,43 +18,43 @@ from electra_tf.tasks.task import Task
 
 Batch = Mapping[str, tf.Tensor]
 
-# Measured with a small encoder on a CPU: what it takes to compile the kernels
-# for a length, in seconds of processor time, and to take a number through the
-# kernels and the matrix products that belong to it.
+# Measured with a small encoder on a CPU: seconds of processor time to compile
+# the kernels for a length, and to pass a number through the kernels and their
+# matrix products.
 _COMPILE = 3.2
 _COMPILED, _PLAIN = 48e-9, 64e-9
 # Tokens whose gradients are computed at a time, where so few weights train that
-# it costs nothing to add up their gradients. Fewer leave processors idle.
+# adding up gradients is free. Fewer tokens leave processors idle.
 _AT_ONCE = 512
-# Multiples that lengths are rounded up to. Each length costs compiling; the
-# finer they are, the less is padding. Accelerators want their tiles full.
+# Multiples that lengths are rounded up to. Each length must be compiled; finer
+# multiples give less padding. Accelerators need full tiles.
 _FINE, _COARSE = 4, 8
 
 
 class FineTuner(keras.Model):
-    """Trains a network in `training.loop.train`, or in a loop of one's own.
+    """Trains a network in `training.loop.train`, or in a loop of your own.
 
-    The loss is the mean of `task.loss` over the units of a batch, those of all
-    replicas together. Batches are what `tasks.batches` makes. Dropout is keyed
-    by `example_id` and the step, so that it does not depend on how a batch is
-    padded, cut into parts or spread over replicas.
+    The loss is the mean of `task.loss` over the units of a batch, of all
+    replicas together. Batches come from `tasks.batches`. Dropout is keyed by
+    `example_id` and the step, so that it does not depend on how a batch is
+    padded, split or distributed over replicas.
 
     Args:
-      network: built (`models.task_networks`). Its variables are all that this
-        model has, under their own names.
-      task: gives the loss.
-      seed: of dropout.
-      gradient_accumulation: into how many parts a replica cuts its share of
-        the batch, to go through them in turn and need less memory. The update
-        is that of the whole.
-      side_by_side: into how many parts a batch (or such a part of it) is
-        cut, whose gradients may be computed at the same time, for processors
-        that a whole one leaves half idle. Memory is not less.
+      network: a built network (`models.task_networks`). This model has exactly
+        its variables, under their own names.
+      task: defines the loss.
+      seed: seed of dropout.
+      gradient_accumulation: number of parts of a replica's share of the batch,
+        which are computed in turn to save memory. The update is that of the
+        whole batch.
+      side_by_side: number of parts of a batch (or of such a part) whose
+        gradients may be computed at the same time, for processors that a whole
+        batch leaves half idle. It does not save memory.
       kernel_mode: how training steps run the fused kernels, "xla" or "plain";
-        as `models.kernels.use` says where None. See `plan_steps` for both.
-      tokens_at_once: a longer batch is cut into parts of as many tokens, that
-        are gone through in turn, so that the activations of one are in memory
-        at a time. The update is that of the whole. None cuts nothing.
+        None takes the default of `models.kernels.use`. See `plan_steps`.
+      tokens_at_once: a larger batch is split into parts of so many tokens,
+        which are computed in turn, so that only one part's activations are in
+        memory. The update is that of the whole batch. None does not split.
 
     Attributes:
       bfloat16_products: whether training steps compute their large products
@@ -99,7 +97,8 @@ class FineTuner(keras.Model):
         jit_compile: bool = False,
         **options: Any,
     ) -> None:
-        """As `keras.Model.compile`, without losses: the task has them.
+        """Compiles like `keras.Model.compile`, without losses: the task has
+        one.
 
         Args:
           optimizer: `training.optimizer.make_optimizer` is ELECTRA's.
@@ -116,13 +115,13 @@ class FineTuner(keras.Model):
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Returns the losses of a batch, [B] float32.
+        """Computes the losses of a batch, [B] float32.
 
         Args:
           batch: inputs and targets, [B, L] or [B, group, L].
           training: whether dropout is on.
-          keys: [B] uint32, what dropout is keyed by; those of the batch's
-            examples and the step where None.
+          keys: keys of dropout, [B] uint32; None takes those of the examples
+            and the step.
         """
         return self.task.loss(self.forward(batch, training, keys), batch)
 
@@ -132,10 +131,10 @@ class FineTuner(keras.Model):
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> Any:
-        """Runs the network on a batch; arguments as `call`'s.
+        """Runs the network on a batch; for arguments see `call`.
 
         Returns:
-          What the network gives for its rows, those of groups one by one.
+          The network's output for all rows, including those of groups.
         """
         length = tf.shape(batch["input_ids"])[-1]
         inputs = [tf.reshape(batch[name], [-1, length]) for name in INPUTS]
@@ -154,10 +153,10 @@ class FineTuner(keras.Model):
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Computes what steps minimise and report; arguments as `call`'s.
+        """Computes the losses that steps minimise; for arguments see `call`.
 
         Returns:
-          [B] float32, the loss of each unit.
+          The loss of each unit, [B] float32.
         """
         return self(batch, training=training, keys=keys)
 
@@ -183,7 +182,7 @@ class FineTuner(keras.Model):
         return self.get_metrics_result()
 
     def _keys(self, batch: Batch) -> tf.Tensor:
-        """Returns [B] uint32, one for each unit and step."""
+        """Returns random keys for each unit and step, [B] uint32."""
         step = tf.constant(0, tf.int64)
         if self.optimizer is not None:
             step = tf.cast(self.optimizer.iterations, tf.int64)
@@ -201,7 +200,7 @@ class FineTuner(keras.Model):
     def _gradients(
         self, batch: Batch, keys: tf.Tensor, total: tf.Tensor
     ) -> tuple[tf.Tensor, list[Any]]:
-        """Returns sum of the losses, and gradients of that sum / total."""
+        """Returns the sum of losses, and the gradients of that sum / total."""
         parts, lanes = self._parts(batch, keys.shape[0])
         if isinstance(parts, int) and parts == 1:
             return self._gradients_of_part(batch, keys, total, lanes)
@@ -245,12 +244,11 @@ class FineTuner(keras.Model):
     def _parts(
         self, batch: Batch, rows: int | None
     ) -> tuple[int | tf.Tensor, int]:
-        """Returns how many parts of a batch come in turn, and lanes in each of
-        them.
+        """Returns the number of parts computed in turn, and of lanes in each.
 
         Args:
-          batch: which is cut.
-          rows: units in it, where that is known before it is there.
+          batch: the batch to split.
+          rows: number of its units, if known in advance.
         """
         lanes, given = self.side_by_side, self.gradient_accumulation
         if rows is None or rows % (given * lanes):
@@ -268,7 +266,7 @@ class FineTuner(keras.Model):
     def _gradients_of_part(
         self, batch: Batch, keys: tf.Tensor, total: tf.Tensor, lanes: int
     ) -> tuple[tf.Tensor, list[Any]]:
-        """Returns the same of some units, in lanes that do not wait for each
+        """Returns the same for some units, in lanes independent of each
         other.
         """
         if lanes == 1:
@@ -293,7 +291,7 @@ class FineTuner(keras.Model):
 
 
 def _sum(gradients: Sequence[Any]) -> Any:
-    """Of one variable; those of embeddings stay lists of rows."""
+    """Adds gradients of one variable; those of embeddings stay sparse."""
     if gradients[0] is None:
         return None
     if not all(isinstance(g, tf.IndexedSlices) for g in gradients):
@@ -306,7 +304,7 @@ def _sum(gradients: Sequence[Any]) -> Any:
 
 
 def _row_numbers(batch: Batch) -> tf.Tensor:
-    """Returns the place in the global batch, int64 [B]."""
+    """Returns the positions of rows in the global batch, int64 [B]."""
     rows = tf.shape(batch["input_ids"], out_type=tf.int64)[0]
     first = tf.constant(0, tf.int64)
     replica = tf.distribute.get_replica_context()
@@ -317,11 +315,11 @@ def _row_numbers(batch: Batch) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class StepPlan:
-    """What `FineTuner` and its batches are made with.
+    """The plan that `FineTuner` and its batches are made with.
 
     Attributes:
-      kernel_mode: for `models.kernels.use`.
-      pad_to_multiple: of the batches' lengths.
+      kernel_mode: mode for `models.kernels.use`.
+      pad_to_multiple: multiple of the batches' lengths.
       side_by_side: see `FineTuner`.
       tokens_at_once: see `FineTuner`.
     """
@@ -341,24 +339,24 @@ def plan_steps(
     jit_compile: bool = False,
     few_train: bool = False,
 ) -> StepPlan:
-    """Returns the plan that should need the least time.
+    """Chooses the plan that should need the least time.
 
     XLA compiles a kernel again for each length of a batch. A run over little
-    data, or of a tiny model, is over before that has paid. On a CPU a short
-    batch has products too small to keep two cores busy; its halves, side by
-    side, do.
+    data, or of a tiny model, ends before that has paid off. On a CPU the
+    products of a short batch are too small to keep two cores busy; its halves,
+    computed in parallel, do.
 
     Args:
       config: shape of the encoder.
       features: the training data.
       batch_size: units in a batch.
-      steps: updates in the whole run.
-      strategy: where it runs.
+      steps: number of updates in the whole run.
+      strategy: distribution strategy.
       jit_compile: whether XLA compiles the whole step.
-      few_train: whether so few weights train that their gradients are small.
+      few_train: whether only few weights are trained, with small gradients.
     """
     if isinstance(strategy, tf.distribute.TPUStrategy):
-        # One shape for all batches, all of which XLA compiles anyway.
+        # One shape for all batches, as XLA compiles the whole step anyway.
         return StepPlan("plain", longest(features), 1)
     devices = {
         device.device_type for device in tf.config.list_logical_devices()
@@ -385,7 +383,7 @@ def plan_steps(
 
 
 def _numbers(config: ModelConfig, lengths: np.ndarray) -> float:
-    """Returns how many go through the kernels for a row, on average."""
+    """Returns the mean count of numbers that pass the kernels for a row."""
     of_token = config.intermediate_size + 6 * config.hidden_size
     return config.num_layers * float(
         np.mean(lengths * (of_token + config.num_heads * lengths))

@@ -1,4 +1,4 @@
-"""Pictures of a run: learning curves, and a classifier's confusion matrix."""
+"""Plots a run: learning curves, and a classifier's confusion matrix."""
 
 import io
 import warnings
@@ -11,7 +11,7 @@ from electra_tf import files
 from electra_tf.training import reporting
 from electra_tf.training.reporting import read_records
 
-# More labels than these are drawn without counts, and without names.
+# Above so many labels, counts and then names are left out of the plot.
 _COUNTED, _NAMED = 25, 80
 _NAME_LENGTH = 24
 # Fonts with Chinese, Japanese and Korean letters, in the order of preference.
@@ -33,9 +33,9 @@ _EASTERN = (
 def confusion_counts(
     truths: Sequence[str], predicted: Sequence[str], labels: Sequence[str]
 ) -> np.ndarray:
-    """Returns int64 [labels, labels]: row the truth, column the prediction.
+    """Counts predictions, int64 [labels, labels]: rows are truths.
 
-    Answers that are none of the labels are left out.
+    Columns are predictions. Answers that are not labels are left out.
     """
     number = {label: i for i, label in enumerate(labels)}
     matrix = np.zeros([len(labels)] * 2, "int64")
@@ -51,15 +51,15 @@ def draw_confusion(
     labels: Sequence[str],
     title: str = "",
 ) -> bytes:
-    """Returns a PNG of the counts; colours are shares of each row.
+    """Plots the counts as a PNG; colours are shares of each row.
 
     Args:
       truths: N labels.
       predicted: N labels.
       labels: their order on both axes.
-      title: stands above, before how many are right.
+      title: title, which is followed by the number of right predictions.
     """
-    # A figure of its own, without pyplot: no display and no global state.
+    # A figure without pyplot: no display and no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -97,7 +97,7 @@ def draw_confusion(
     bar.set_label("share of the true label's examples")
     picture = io.BytesIO()
     with warnings.catch_warnings():
-        # Of names in scripts that no font here has.
+        # Warnings about names in scripts that no installed font has.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(picture, format="png", dpi=120)
     return picture.getvalue()
@@ -118,8 +118,8 @@ def _write_counts(axes: Any, matrix: np.ndarray, shares: np.ndarray) -> None:
 
 
 def _families() -> list[str]:
-    """Returns the usual font, and for letters that it lacks those that are
-    here.
+    """Returns the default font, and installed fonts for letters that it
+    lacks.
     """
     from matplotlib import font_manager
 
@@ -134,10 +134,10 @@ def _short(label: str) -> str:
 
 
 def draw_curves(run_dir: str, epoch_steps: float | None = None) -> list[float]:
-    """Draws loss and scores over the steps; the examples/s of the records.
+    """Plots loss, scores and examples/s over the steps.
 
     Args:
-      run_dir: of a trial.
+      run_dir: directory of a trial.
       epoch_steps: steps of an epoch; see `reporting.write_plots`.
     """
     records = read_records(files.join(run_dir, "metrics.jsonl"))
@@ -168,7 +168,9 @@ def draw_curves(run_dir: str, epoch_steps: float | None = None) -> list[float]:
 
 
 def write_plots(output: str, summary: Mapping[str, Any]) -> None:
-    """Draws plots/learning_curves.png; brings the best confusion matrix."""
+    """Writes plots/learning_curves.png, and copies the best confusion
+    matrix.
+    """
     curves = {}
     for trial in summary["trials"]:
         run_dir = files.join(output, f"trial_{trial['trial']}")
@@ -203,7 +205,7 @@ def _draw_trials(
     curves: Mapping[str, tuple[list[tuple[int, float]], int]],
     constant: float | None,
 ) -> bytes:
-    # A figure of its own, without pyplot: no display and no global state.
+    # A figure without pyplot: no display and no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -211,13 +213,13 @@ def _draw_trials(
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    # Steps are whole, and a run may have but a few.
+    # Steps are integers, and a run may have only a few.
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for number, (name, (points, chosen)) in enumerate(curves.items()):
         colour = f"C{number}"
         axes.plot(*zip(*points), marker="o", ms=4, color=colour, label=name)
         for step, value in points:
-            if step == chosen:  # the weights that were kept
+            if step == chosen:  # the chosen weights
                 axes.plot(step, value, "o", ms=10, mfc="none", color=colour)
     if constant is not None:
         axes.axhline(

@@ -1,4 +1,4 @@
-"""What a fine-tuning run came to: report.json and report.md."""
+"""Reports a fine-tuning run: report.json and report.md."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from electra_tf import files
 from electra_tf.finetuning.splits import Splits
 
 JSON, MARKDOWN = "report.json", "report.md"
-# Of a trial's result, what the report repeats.
+# Keys of a trial's result that the report repeats.
 _MOST_CLASSES = 30  # in the report
 _OF_TRIAL = (
     "seed", "steps", "epochs", "chosen_step", "stopped_early", "seconds",
@@ -26,13 +26,13 @@ def summarise(
     read: Splits,
     start: str,
 ) -> dict[str, Any]:
-    """Returns the content of report.json.
+    """Summarizes trials as the content of report.json.
 
     Args:
-      results: trial number -> what `finetune.run_trial` returned.
+      results: trial number -> result of `finetune.run_trial`.
       described: all settings.
       read: the data.
-      start: a sentence, where the weights came from.
+      start: a sentence on the start of the weights.
     """
     metric = read.task.metric
     selected_on = read.validation[0].name if read.validation else None
@@ -84,13 +84,13 @@ def summarise(
 def _values(
     results: Mapping[int, Mapping[str, Any]], split: str, name: str
 ) -> list[float]:
-    """Of the trials that have it: a metric may need a label to be there."""
+    """Returns a metric's values, of trials that have it: some need labels."""
     found = (r["scores"].get(split, {}).get(name) for r in results.values())
     return [value for value in found if value is not None]
 
 
 def _spread(values: list[float], best: float) -> dict[str, float | None]:
-    """Of a metric over trials; one trial has no standard deviation."""
+    """Summarizes a metric over trials; one trial has no standard deviation."""
     return {
         "median": statistics.median(values),
         "best": best,
@@ -102,7 +102,7 @@ def _spread(values: list[float], best: float) -> dict[str, float | None]:
 
 
 def write(output: str, summary: Mapping[str, Any]) -> None:
-    """Writes both files; report.json, which tells that all is done, last."""
+    """Writes both files, report.json last, which marks the run as finished."""
     files.write_text(files.join(output, MARKDOWN), markdown(output, summary))
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     files.write_text(files.join(output, JSON), text)
@@ -142,7 +142,7 @@ def headline(summary: Mapping[str, Any]) -> str:
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """Scores of all splits, as a Markdown table."""
+    """Formats the scores of all splits as a Markdown table."""
     rows = []
     folds = summary["settings"]["train"].get("folds")
     middle = "mean" if folds else "median"
@@ -171,11 +171,11 @@ def table(summary: Mapping[str, Any]) -> str:
 
 
 def _table(rows: list[dict[str, str]], left: Sequence[str]) -> str:
-    """Returns rows as a Markdown table, without the columns that are empty.
+    """Formats rows as a Markdown table, without empty columns.
 
     Args:
-      rows: column -> cell, the same columns each.
-      left: the columns of words; those of numbers are set to the right.
+      rows: mappings of column -> cell, all with the same columns.
+      left: columns of text; columns of numbers are right-aligned.
     """
     columns = [
         name for name in (rows[0] if rows else ()) if any(r[name] for r in rows)
@@ -187,7 +187,7 @@ def _table(rows: list[dict[str, str]], left: Sequence[str]) -> str:
 
 
 def markdown(output: str, summary: Mapping[str, Any]) -> str:
-    """report.md."""
+    """Returns the content of report.md."""
     data, train = summary["data"], summary["settings"]["train"]
     sizes = ", ".join(f"{n:,} {name}" for name, n in data["examples"].items())
     trials = len(summary["trials"])
@@ -259,9 +259,7 @@ def _trial_table(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _about_rows(data: Mapping[str, Any]) -> list[str]:
-    """Returns lines on classes, truncated rows and [UNK] of the training
-    data.
-    """
+    """Returns lines on classes, truncation and [UNK] in the training data."""
     lines = []
     if data.get("classes"):
         total = sum(data["classes"].values())
@@ -285,7 +283,7 @@ def _about_rows(data: Mapping[str, Any]) -> list[str]:
 
 
 def _collapsed(summary: Mapping[str, Any]) -> list[str]:
-    """Returns what to say of trials that give one answer to everything."""
+    """Describes trials that give the same answer to everything."""
     trials = [t["trial"] for t in summary["trials"] if t.get("collapsed")]
     if not trials:
         return []
@@ -302,7 +300,7 @@ def _collapsed(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _details(summary: Mapping[str, Any]) -> list[str]:
-    """Returns tables of the best trial's scores by class or type."""
+    """Formats tables of the best trial's scores by class or type."""
     best = next(
         t for t in summary["trials"] if t["trial"] == summary["best_trial"]
     )

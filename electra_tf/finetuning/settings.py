@@ -1,8 +1,8 @@
-"""What can be set about fine-tuning, and what it comes to.
+"""Defines the settings of fine-tuning, and derives the loop's settings.
 
-Importing this starts no TensorFlow. Defaults are those of the paper (Clark et
-al. 2020, appendix B); where they depend on the encoder's size or the task a
-key is null until both are known.
+Importing this does not import TensorFlow. Defaults are those of the paper
+(Clark et al. 2020, appendix B); where they depend on the encoder's size or the
+task, a key is null until both are known.
 """
 
 import dataclasses
@@ -27,13 +27,13 @@ from electra_tf.training.settings import (
     TrainConfig,
 )
 
-# By the encoder's width: learning rate, factor between layers' rates.
+# By the encoder's width: learning rate, layer-wise decay.
 _BY_WIDTH = ((256, 3e-4, 0.8), (768, 1e-4, 0.8), (math.inf, 5e-5, 0.9))
-# Checkpoints of a trial, for resuming: so many in all unless said otherwise.
+# Default number of checkpoints of a trial, for resuming.
 _CHECKPOINTS = 10
-# Settings that do not change what a trial comes to: no part of config.json.
+# Settings that do not change a trial's result: not in config.json.
 FREE = ("num_trials", "eval_batch_size", "keep_checkpoints")
-# Two ways to say how long; what is said last makes the other void.
+# Two ways to set the length; the last one set overrides the other.
 _LENGTHS = ("num_train_steps", "num_train_epochs")
 
 
@@ -218,16 +218,16 @@ def fit(
     units: int,
     epochs: float,
 ) -> tuple[TrainConfig, float]:
-    """Returns the settings of the loop, once model and data are known.
+    """Makes the settings of the loop, once model and data are known.
 
     Args:
-      config: as given.
+      config: the given settings.
       hidden_size: the encoder's width.
-      units: rows, or groups of rows, of the training data.
-      epochs: the task's, where `config` says nothing.
+      units: number of rows, or groups of rows, of the training data.
+      epochs: the task's number of epochs, unless `config` has one.
 
     Returns:
-      The loop's settings, and the factor between the rates of layers.
+      The loop's settings, and the layer-wise decay.
     """
     _, rate, decay = next(s for s in _BY_WIDTH if hidden_size <= s[0])
     decay = config.layerwise_lr_decay or decay
@@ -239,9 +239,10 @@ def fit(
     if evaluate is None:
         evaluate = 0
         if config.eval_every:
-            # Evenly, so that the last one is not a step before the end.
+            # Evenly spaced, so that the last one is not one step before the
+            # end.
             times = max(1, round(steps / per_epoch / config.eval_every))
-            # As many more in each epoch: at its end is one anyway.
+            # Further ones within each epoch, as one is at its end anyway.
             times *= -(-config.min_evaluations // times)
             evaluate = -(-steps // min(times, steps))
     shared = {
@@ -272,7 +273,7 @@ def _or(value: int | None, default: int) -> int:
 
 
 def _model_settings() -> type:
-    """Returns `ModelConfig` with every key null unless given, and `size`."""
+    """Returns `ModelConfig` with null as default of every key, and `size`."""
     sizes: Any = Literal[tuple(SIZES)]
     size: Any = Annotated[
         sizes | None,
@@ -296,15 +297,14 @@ ModelSettings: Any = _model_settings()
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneSettings(Settings):
-    """All that a file in configs/finetune/ may say.
+    """All settings of a file in configs/finetune/.
 
     Attributes:
       task: its name; see `tasks.registry`.
-      options: the task's own, an instance of its `Options`; None for their
-        defaults.
+      options: an instance of the task's `Options`; None means their defaults.
       train: how it is trained.
-      model: `ModelSettings`: overrides of the model's dropout, or where there
-        is no model the shape of a new one.
+      model: `ModelSettings`: changes to the model's dropout, or without a model
+        the shape of a new one.
     """
 
     task: Annotated[str, Setting("The task's name, as glue/rte.")]
@@ -324,8 +324,7 @@ def settings_class(task: str | None) -> type[FinetuneSettings]:
     """Returns `FinetuneSettings` with the options of this task.
 
     Args:
-      task: its name, which becomes the default; None where it is not known:
-        then any options are taken.
+      task: its name, which becomes the default; None accepts any options.
 
     Raises:
       UserError: no such task.
@@ -346,9 +345,9 @@ def settings_class(task: str | None) -> type[FinetuneSettings]:
 
 
 def run_class(task: str) -> type:
-    """Returns the class of what a run's config.json says of its settings.
+    """Returns the class of the settings in a run's config.json.
 
-    It compares runs of older versions in today's names; see
+    It compares runs of older versions under current names; see
     `training.settings.check_run`.
 
     Args:
@@ -376,9 +375,9 @@ def run_class(task: str) -> type:
 def task_of(
     config: configs.Config, overrides: configs.Overrides, task: str | None
 ) -> str | None:
-    """Returns the task's name, from wherever it is given; None if nowhere.
+    """Returns the task's name, wherever it is given, or None.
 
-    What is wrong with the settings is not told here.
+    Errors in the settings are not reported here.
     """
     given = overrides
     if not isinstance(given, Mapping):
@@ -406,20 +405,20 @@ def load(
     options: Mapping[str, Any] | Settings | None = None,
     train: Mapping[str, Any] | Settings | None = None,
 ) -> FinetuneSettings:
-    """Makes the settings from whatever form they are given in.
+    """Makes the settings from any form.
 
     Args:
       config: a YAML file's path, nested dicts, a settings object, or None for
         the defaults.
       overrides: `section.key=value` texts, or dotted keys with values.
-      task: the task, over all others.
-      num_trials: the number of trials, over all others.
-      folds: the number of folds, over all others.
-      options: keys of the task's options, over `config`.
-      train: keys of the section `train`, over `config`.
+      task: the task, which overrides all others.
+      num_trials: the number of trials, which overrides all others.
+      folds: the number of folds, which overrides all others.
+      options: keys of the task's options, which override `config`.
+      train: keys of the section `train`, which override `config`.
 
     Raises:
-      UserError: no task, or see `config.resolve`.
+      UserError: there is no task; or see `config.resolve`.
     """
     name = task_of(config, overrides, task)
     if name is None:
@@ -428,7 +427,7 @@ def load(
             "--task: name one, as --task=glue/rte, or a settings file that "
             "does (configs/finetune/)"
         )
-    # With a length in steps the file's in epochs is void, and vice versa.
+    # A length in steps overrides the file's in epochs, and vice versa.
     given = [key.removeprefix("train.") for key in _keys(overrides)]
     before = {f"train.{key}": None for key in _other_length(given)}
     sections: dict[str, Any] = {
@@ -454,7 +453,7 @@ def load(
 
 
 def _other_length(given: Iterable[str]) -> list[str]:
-    """Returns the length that is void where only the other one is given."""
+    """Returns the key of the length that is overridden by the other one."""
     void = [name for name in _LENGTHS if name not in given]
     return void if len(void) == 1 else []
 

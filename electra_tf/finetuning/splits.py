@@ -1,4 +1,4 @@
-"""The data of a fine-tuning run: examples, features, what identifies them."""
+"""Reads the data of a fine-tuning run: examples, features, fingerprint."""
 
 import copy
 import dataclasses
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Split:
-    """Examples of one split; their features are made when asked for."""
+    """The examples of one split; their features are made on demand."""
 
     def __init__(
         self,
@@ -51,15 +51,15 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """What a task reads, ready for training.
+    """The splits of a task, ready for training.
 
     Attributes:
-      task: fitted to the training examples.
-      train: those examples.
+      task: the task, fitted to the training examples.
+      train: the training examples.
       features: their inputs and targets.
-      validation: in the task's order; the first one selects.
-      test: the same.
-      unknown: how many of the training tokens are [UNK].
+      validation: validation splits in the task's order; the first selects.
+      test: test splits, likewise.
+      unknown: share of [UNK] among the training tokens.
     """
 
     task: Task
@@ -71,7 +71,7 @@ class Splits:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Of the training features; of the other splits, the sizes."""
+        """The fingerprint of the training features and of the splits' sizes."""
         digest = hashlib.sha256()
         features = self.features
         for name, array in sorted(
@@ -89,21 +89,21 @@ class Splits:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Examples of each split."""
+        """The number of examples of each split."""
         others = {s.name: len(s.examples) for s in self.validation + self.test}
         return {"train": len(self.train), **others}
 
     def fresh_task(self) -> Task:
-        """Returns the task as fitted, with a state of its own to change."""
+        """Returns a copy of the fitted task, with its own state."""
         task = self.task
         state = copy.deepcopy(task.state)
         return type(task)(task.name, task.options, task.data, state)
 
     def baseline(self) -> dict[str, dict[str, float]]:
-        """Scores of the predictor that looks at training answers alone.
+        """Returns scores of the baseline that knows only the training answers.
 
-        Split -> metric -> value, of the splits that have answers; empty
-        where the task has no such predictor.
+        They are split -> metric -> value, of the splits with answers; empty
+        where the task has no such baseline.
         """
         found = {}
         for split in self.validation + self.test:
@@ -123,21 +123,21 @@ def fold(
     tokenizer: Tokenizer,
     max_positions: int,
 ) -> Splits:
-    """Returns the splits with one part of the examples held out.
+    """Makes splits for one fold, with one part of the examples held out.
 
-    The parts are of all examples for training and of those that validate, and
-    of like size; each label is spread over them evenly.
+    The parts divide all training and validation examples, with similar sizes;
+    each label is distributed over them evenly.
 
     Args:
-      whole: what `read` gave.
-      number: of the part, from 1.
-      count: of the parts.
-      seed: of their making.
-      tokenizer: the model's.
-      max_positions: the model's.
+      whole: result of `read`.
+      number: number of the fold, from 1.
+      count: number of folds.
+      seed: seed of the division.
+      tokenizer: the model's tokenizer.
+      max_positions: the model's number of positions.
 
     Raises:
-      UserError: fewer examples than parts, or several tasks at once.
+      UserError: there are fewer examples than folds, or several tasks.
     """
     task = whole.task
     if hasattr(task, "tasks"):
@@ -182,15 +182,15 @@ def read(
     """Reads all splits, fits the task and makes the training features.
 
     Args:
-      task: not fitted yet.
-      tokenizer: the model's.
-      max_positions: the model's.
-      max_train_examples: so many training examples, drawn at random and kept
-        in order; None takes all.
-      seed: of the draw.
+      task: the task, not yet fitted.
+      tokenizer: the model's tokenizer.
+      max_positions: the model's number of positions.
+      max_train_examples: number of training examples, sampled and kept in
+        order; None takes all.
+      seed: seed of the sampling.
 
     Raises:
-      UserError: no training examples, or what the task finds wrong.
+      UserError: there are no training examples, or the task refuses the data.
     """
     parts: dict[str, Task] = getattr(task, "tasks", {"": task})
     for name, part in parts.items():
@@ -207,7 +207,7 @@ def read(
         train = task.draw(train, max_train_examples, seed)
     if not len(train):
         raise UserError(f"task {task.name}: the training data is empty")
-    # Before the other splits are read: their answers can then be checked.
+    # Before the other splits are read, so that their answers can be checked.
     task.fit(train)
     others = {}
     for name in (*task.validation_splits, *task.test_splits):
@@ -220,7 +220,7 @@ def read(
         raise UserError(f"task {task.name}: no training example can be used")
 
     if not any(name in others for name in task.validation_splits):
-        _tell_no_validation(task, len(train))
+        _warn_no_validation(task, len(train))
 
     def splits(names: Sequence[str]) -> tuple[Split, ...]:
         return tuple(
@@ -239,8 +239,8 @@ def read(
     )
 
 
-def _tell_no_validation(task: Task, examples: int) -> None:
-    """Warns that nothing is there to choose weights by, and why."""
+def _warn_no_validation(task: Task, examples: int) -> None:
+    """Warns that there is no data to choose weights by, and why."""
     fraction = getattr(task.options, "validation_fraction", None)
     if fraction is None:
         why, cure = "", "give a validation split"
@@ -263,8 +263,8 @@ def _tell_no_validation(task: Task, examples: int) -> None:
 def _unknown(
     task: Task, tokenizer: Tokenizer, train: Sequence[Any], features: Features
 ) -> UnknownShare:
-    """Returns the share of [UNK] in the training rows; warns of a notable
-    one.
+    """Returns the share of [UNK] in the training rows, and warns if it is
+    high.
     """
     ids, vocab = features.tokens["input_ids"], tokenizer.vocab
     special = np.isin(ids, (vocab.cls_id, vocab.sep_id, vocab.pad_id))

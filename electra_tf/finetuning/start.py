@@ -1,4 +1,4 @@
-"""Where a network that is to be fine-tuned starts: a checkpoint, or chance."""
+"""Defines the start of fine-tuning: a checkpoint, or random weights."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,23 +19,23 @@ from electra_tf.prediction import task_of_model
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab, load_vocab
 
-# In fine-tuning, whatever there was in pre-training (paper, appendix B).
+# Dropout in fine-tuning, whatever pre-training used (paper, appendix B).
 _DROPOUT = {"hidden_dropout": 0.1, "attention_dropout": 0.1}
 _HEAD = "task/"
 
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """An encoder to begin with, and what goes with it.
+    """An encoder to start from, with vocabulary and settings.
 
     Attributes:
       config: its shape, with the dropout of fine-tuning.
       vocab: its vocabulary.
-      lower_case: how the tokenizer is set.
-      strip_accents: how the tokenizer is set; None as lower_case.
-      checkpoint: weights, of a discriminator alone; None for random ones.
-      new_head: initialise the head anew though there may be one that fits.
-      source: the path as given; None where there was none.
+      lower_case: setting of the tokenizer.
+      strip_accents: setting of the tokenizer; None as `lower_case`.
+      checkpoint: the weights, of only a discriminator; None for random ones.
+      new_head: whether to start with a new head even if one fits.
+      source: the given path, or None.
     """
 
     config: ModelConfig
@@ -47,23 +47,23 @@ class Start:
     source: str | None = None
 
     def tokenizer(self) -> Tokenizer:
-        """Returns the model's."""
+        """Makes the model's tokenizer."""
         return Tokenizer(self.vocab, self.lower_case, self.strip_accents)
 
-    def goes_on_with(self, head: TaskHeadConfig) -> bool:
-        """Returns whether the checkpoint's head is taken."""
+    def continues_with(self, head: TaskHeadConfig) -> bool:
+        """Returns whether the checkpoint's head is used."""
         if self.checkpoint is None or self.new_head:
             return False
         there = self.checkpoint.config.task
         return there is not None and task_of_model.fits(there, head)
 
     def build(self, head: TaskHeadConfig) -> tuple[keras.Model, Report | None]:
-        """Returns the built network with its first weights; call it in a scope.
+        """Builds the network with its initial weights; call it in a scope.
 
-        What is random comes from Keras' global seed.
+        Random weights depend on Keras' global seed.
 
         Returns:
-          The network, and what was loaded; None where all is random.
+          The network, and the load report; None where all weights are random.
 
         Raises:
           UserError: the weights do not fit.
@@ -73,21 +73,21 @@ class Start:
         if self.checkpoint is None:
             return network, None
         checkpoint = self.checkpoint
-        if not self.goes_on_with(head):
+        if not self.continues_with(head):
             checkpoint = _without_head(checkpoint)
         report = loading.assign(network, checkpoint)
-        if isinstance(network, Seq2Seq) and not self.goes_on_with(head):
+        if isinstance(network, Seq2Seq) and not self.continues_with(head):
             network.start_head()
         return network, report
 
     def describe(self, head: TaskHeadConfig) -> str:
-        """Returns a sentence for people: where encoder and head come from."""
+        """Describes in a sentence where encoder and head come from."""
         if self.checkpoint is None:
             shape = f" (shape and vocabulary of {self.source})"
             return "random weights" + (shape if self.source else "")
         step = self.checkpoint.config.step
         text = f"{self.source}" + (f", at step {step:,}" if step else "")
-        if self.goes_on_with(head):
+        if self.continues_with(head):
             return f"{text}, which has this head already and keeps it"
         if self.checkpoint.config.task is not None:
             why = "asked for" if self.new_head else "the one there differs"
@@ -100,7 +100,7 @@ class Start:
         step: int,
         fine_tuning: dict[str, Any],
     ) -> DirectoryConfig:
-        """Returns what the fine-tuned model's config.json says."""
+        """Returns the content of the fine-tuned model's config.json."""
         return DirectoryConfig(
             discriminator=self.config,
             generator=None,
@@ -127,18 +127,18 @@ def from_checkpoint(
     """Starts from a checkpoint of any format.
 
     Args:
-      path: a directory, a run, a TF1 prefix or a handle; of a generator
-        alone its encoder is taken.
+      path: a directory, a run, a TF1 prefix or a handle; a lone generator's
+        encoder is used.
       model: `settings.ModelSettings`; dropout, and what the source does not
-        tell.
+        say.
       vocab: a vocabulary file in place of the source's.
       overrides: other settings of the source, as `lower_case`.
-      random_weights: take its shape and vocabulary alone.
+      random_weights: whether to take only its shape and vocabulary.
       new_head: see `Start`.
 
     Raises:
-      UserError: not there, damaged, without vocabulary; settings that do not
-        fit.
+      UserError: the checkpoint is missing, damaged or without vocabulary; or
+        settings do not fit.
     """
     given = _given(model)
     if "size" in given:
@@ -152,7 +152,7 @@ def from_checkpoint(
     if checkpoint.vocab is None:
         raise UserError(f"{path}: no vocabulary beside it; give --vocab=FILE")
     config = checkpoint.config
-    assert config.discriminator is not None  # of `_encoder_of`
+    assert config.discriminator is not None  # from `_encoder_of`
     return Start(
         config=dataclasses.replace(
             config.discriminator,
@@ -167,23 +167,22 @@ def from_checkpoint(
     )
 
 
-def from_nothing(
+def from_random(
     model: Any,
     vocab: str | None,
     lower_case: bool = True,
     strip_accents: bool | None = None,
 ) -> Start:
-    """Starts with random weights.
+    """Starts from random weights.
 
     Args:
-      model: `settings.ModelSettings`, the shape; ELECTRA-Small's where it
-        says nothing.
+      model: `settings.ModelSettings`, the shape; by default ELECTRA-Small's.
       vocab: a vocabulary file.
-      lower_case: how the tokenizer is set.
+      lower_case: setting of the tokenizer.
       strip_accents: how the tokenizer is set.
 
     Raises:
-      UserError: no vocabulary, or a shape that cannot be.
+      UserError: there is no vocabulary, or the shape is not valid.
     """
     if vocab is None:
         raise UserError(
@@ -213,9 +212,7 @@ def _yaml(value: Any) -> str:
 
 
 def _encoder_of(checkpoint: Checkpoint) -> Checkpoint:
-    """Returns the checkpoint as a discriminator's, with a head where it has
-    one.
-    """
+    """Returns the checkpoint as a discriminator's, with its head if any."""
     config = checkpoint.config
     alone = config.discriminator is None and config.generator is not None
     if not alone or config.is_two_tower:

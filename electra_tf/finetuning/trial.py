@@ -1,4 +1,4 @@
-"""One trial: train a network on a task, choose its best weights, use them."""
+"""Runs one trial: trains a network, chooses the best weights, predicts."""
 
 import copy
 import dataclasses
@@ -38,12 +38,12 @@ from electra_tf.training.reporting import Reporter
 from electra_tf.training.stopping import Selection, StopRequest
 
 _SHOWN = 6  # metrics on the progress line
-# Written last: a trial that has it is finished.
+# Written last, to mark a finished trial.
 RESULT = "result.json"
 
 
 def result_of(run_dir: str) -> dict[str, Any] | None:
-    """Returns what a finished trial has left; None where it is not finished.
+    """Reads the result of a trial; None where it is not finished.
 
     Raises:
       UserError: the file is damaged.
@@ -77,22 +77,22 @@ def run_trial(
     progress: bool = True,
     loggers: Sequence[str] = (),
 ) -> dict[str, Any] | None:
-    """Trains from the start, or from where an earlier process came to.
+    """Trains from the start, or resumes from an earlier process.
 
     Args:
-      run_dir: the trial's directory; see `trials` for what is in it. Of
+      run_dir: the trial's directory; see `trials` for its content. Among
         several workers the chief writes it.
       splits: the data.
       start: the first weights.
-      config: its seed is the trial's.
+      config: the settings, with the trial's seed.
       strategy: see `training.strategy.make_strategy`.
-      described: all settings, kept in config.json; starting again with
-        others is an error.
-      progress: whether to tell on stderr how far it is.
+      described: all settings, saved in config.json; resuming with others is an
+        error.
+      progress: whether to report progress on stderr.
       loggers: names in `training.loggers`.
 
     Returns:
-      What RESULT holds: seed, steps, seconds, scores of each split, best,
+      The content of RESULT: seed, steps, seconds, scores of each split, best,
       parameters and so on; None if a signal stopped it.
 
     Raises:
@@ -213,13 +213,13 @@ def run_trial(
             if team.is_chief
             else []
         ),
-        # Of the process that ended it; an earlier one may have begun it.
+        # Seconds of this process; an earlier one may have begun the trial.
         "seconds": round(time.monotonic() - began, 1),
         "scores": scores,
         "state": task.state,
     }
     text = prediction_files.dumps(result)
-    team.barrier()  # all have read what they need
+    team.barrier()  # until all have read what they need
     if team.is_chief:
         _save_models(
             run_dir, task, network, start, chosen.step, scores, described,
@@ -237,7 +237,7 @@ def _result(
     network: keras.Model,
     splits: Splits,
 ) -> dict[str, Any]:
-    """Returns what training alone decides."""
+    """Returns the part of the result that follows from training alone."""
     seen = outcome["step"] * train.batch_size
     sizes = [math.prod(v.shape) for v in network.trainable_variables]
     return {
@@ -257,7 +257,7 @@ def _median(values: list[float]) -> float | None:
 
 
 class HeldOut:
-    """Scores of the validation splits: an evaluator for the loop.
+    """Evaluates the validation splits, for the training loop.
 
     Metrics of the first split have their own names, those of the others
     "split/metric".
@@ -298,10 +298,10 @@ class HeldOut:
 
 
 class Chosen(NamedTuple):
-    """What was loaded."""
+    """The weights that were chosen."""
 
-    step: int  # of the weights; of a mean, the last one's
-    averaged: list[int]  # the steps that the mean is of; empty for none
+    step: int  # step of the weights; for a mean the last one
+    averaged: list[int]  # steps of the averaged weights; empty without a mean
 
 
 def choose_weights(
@@ -312,15 +312,15 @@ def choose_weights(
     evaluator: HeldOut | None,
     metric: str,
 ) -> Chosen:
-    """Puts the weights to keep into a trained model.
+    """Loads the weights to keep into a trained model.
 
     Args:
-      run_dir: the trial's directory, its checkpoints still there.
-      model: trained; it has the last step's weights.
-      outcome: what `training.loop.train` returned.
-      config: says whether the best ones are taken, or a mean.
-      evaluator: of the validation data, if there is any.
-      metric: decides between best and mean; higher is better.
+      run_dir: the trial's directory, with its checkpoints.
+      model: the trained model, with the last step's weights.
+      outcome: result of `training.loop.train`.
+      config: settings that choose the best weights or a mean.
+      evaluator: evaluator of the validation data, if there is any.
+      metric: metric that decides between best and mean; higher is better.
 
     Raises:
       UserError: a checkpoint is damaged.
@@ -359,13 +359,13 @@ def _save_models(
 
     Args:
       run_dir: the trial's directory.
-      task: as it was trained and tuned.
-      network: with the weights to keep.
-      start: where it began: shape and vocabulary.
-      step: updates behind the weights.
+      task: the trained and tuned task.
+      network: the network with the weights to keep.
+      start: the start, with shape and vocabulary.
+      step: number of updates of the weights.
       scores: split -> metric -> value.
       described: all settings.
-      unknown: percent of the training data's tokens that are [UNK].
+      unknown: share of [UNK] in the training data's tokens, in percent.
     """
     for name, (own, part) in task.models(network).items():
         about = {
@@ -385,7 +385,7 @@ def _save_models(
 
 
 def _lasting(name: str) -> str:
-    """Returns a task's name that is found from other directories too."""
+    """Returns a task's name that works from other directories too."""
     path, colon, attribute = name.rpartition(":")
     if colon and path.endswith(".py"):
         return f"{os.path.abspath(path)}:{attribute}"
@@ -393,11 +393,11 @@ def _lasting(name: str) -> str:
 
 
 class _Predicted(NamedTuple):
-    """What the predictions of a trial came to."""
+    """The results of a trial's predictions."""
 
     scores: dict[str, dict[str, float]]  # of each split
     details: dict[str, dict[str, dict[str, float]]]  # by class or type
-    collapsed: str | None  # the answer to everything, if there is but one
+    collapsed: str | None  # the answer to everything, if there is only one
 
 
 def _predict_all(
@@ -407,14 +407,14 @@ def _predict_all(
     splits: Splits,
     should_stop: Callable[[], bool],
 ) -> "_Predicted | None":
-    """Predicts, tunes, writes; the scores of each split that has answers.
+    """Predicts, tunes and writes; returns scores of splits with answers.
 
     Args:
       run_dir: the trial's directory; None writes nothing.
-      task: is tuned on the first validation split.
-      inference: of the trained network.
-      splits: what to predict.
-      should_stop: then the result is None.
+      task: the task, which is tuned on the first validation split.
+      inference: inference with the trained network.
+      splits: the splits to predict.
+      should_stop: returns whether to stop; then the result is None.
     """
     found: dict[str, dict[str, float]] = {}
     details: dict[str, dict[str, dict[str, float]]] = {}

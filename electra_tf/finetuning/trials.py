@@ -1,10 +1,10 @@
-"""Several trials of one fine-tuning run, and what comes of them.
+"""Runs the trials of a fine-tuning run, and reports them.
 
     <run>/config.json     all settings
     <run>/trial_1/        config.json, metrics.jsonl, plots/, predictions/,
                           tensorboard/, model/, result.json (written last),
                           checkpoints/ until then
-    <run>/model/          the best trial's; of several tasks a directory each
+    <run>/model/          the best trial's; for several tasks a directory each
     <run>/plots/  <run>/report.md  <run>/report.json
 
 A run that was interrupted resumes: finished trials are kept, an unfinished one
@@ -33,7 +33,7 @@ from electra_tf.tasks.registry import task_class
 from electra_tf.training import precision, workers
 from electra_tf.training.settings import check_run
 
-# What is in a run's directory.
+# Content of a run's directory.
 _OWN = re.compile(
     r"config\.json|report\.(md|json)|plots|model|trial_\d+|tensorboard"
     r"|mlflow.*|wandb.*|fold_\d+"
@@ -49,12 +49,12 @@ def run_trials(
     progress: bool = True,
     loggers: Sequence[str] = (),
 ) -> dict[str, Any] | None:
-    """Trains, predicts and reports, as far as that is not done yet.
+    """Trains, predicts and reports, and resumes unfinished work.
 
     Args:
-      settings: all of them.
+      settings: all settings.
       start: the first weights of every trial.
-      data: what the task reads.
+      data: data for the task.
       output: the run directory.
       strategy: see `training.strategy.make_strategy`.
       progress: whether to tell on stderr how far it is.
@@ -64,7 +64,8 @@ def run_trials(
       The content of report.json; None if a signal stopped it.
 
     Raises:
-      UserError: other settings or data there; what the task finds wrong.
+      UserError: the run has other settings or data, or the task refuses the
+        data.
     """
     asked = settings.train
     train = dataclasses.replace(
@@ -114,7 +115,8 @@ def run_trials(
     if train.folds is not None:
         read = fold(1)
     head = read.task.head()
-    # Only now: wrong data must leave nothing that refuses the right ones.
+    # Only now, so that wrong data leaves no record that would refuse the right
+    # data.
     check_run(output, described, team.is_chief, cls, begun)
     note(_describe_data(read))
     note(f"start: {start.describe(head)}")
@@ -144,7 +146,7 @@ def run_trials(
         )
         if results[number] is None:
             return None
-        # The next trial's network must not find this one's still there.
+        # Frees this network before the next trial's is built.
         keras.backend.clear_session()
         gc.collect()
     summary = report.summarise(
@@ -170,7 +172,7 @@ def clear(output: str) -> None:
     """Removes a run, for another one in its place.
 
     Raises:
-      UserError: something is there that no run of ours has.
+      UserError: the directory has something that runs do not have.
     """
     if not files.exists(output):
         return
@@ -200,9 +202,9 @@ def _begun(output: str) -> bool:
 def describe(
     settings: FinetuneSettings, start: Start, data: str | None
 ) -> dict[str, Any]:
-    """Returns all that decides what a run comes to, as JSON values."""
+    """Returns everything that decides a run's result, as JSON values."""
     train = dataclasses.asdict(settings.train)
-    assert settings.options is not None  # `settings.settings_class` has them
+    assert settings.options is not None  # from `settings.settings_class`
     found = {
         "task": settings.task,
         "options": dataclasses.asdict(settings.options),

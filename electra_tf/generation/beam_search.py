@@ -1,10 +1,10 @@
-"""Beam search over any model that scores next tokens; greedy with one beam.
+"""Searches by beams over any model that scores next tokens.
 
-All in the graph, a `tf.while_loop` without XLA, so that it can be exported. A
-source's search does not depend on the others of its batch: it is done when as
-many hypotheses as there are beams have ended and none that goes on scores
-better as it is, or at the longest length; what the loop does after that for
-others changes nothing of it.
+One beam is greedy search. It runs in the graph, as a `tf.while_loop` without
+XLA, so that it can be exported. A source's search does not depend on others in
+its batch: it ends when as many hypotheses as beams have ended and no unfinished
+one scores better, or at the longest length; further iterations for others do
+not change it.
 
 Shapes: B sources, K beams, R = B * K rows, V vocabulary, T longest target.
 """
@@ -20,19 +20,19 @@ _NEVER = float("-inf")
 
 
 class Hypotheses(NamedTuple):
-    """The best hypotheses of each source, the best first.
+    """The best hypotheses of each source, best first.
 
-    Those that have ended come before those that were cut at the longest
-    length. Where there are fewer than K the rest have a score of -inf.
+    Those that ended come before those truncated at the longest length. If there
+    are fewer than K, the rest have a score of -inf.
     """
 
-    ids: tf.Tensor  # int32 [B, K, T], the end's id from the end on
+    ids: tf.Tensor  # int32 [B, K, T], filled with the end's id
     lengths: tf.Tensor  # int32 [B, K], tokens without the end
     scores: tf.Tensor  # float32 [B, K], log probability over the penalty
 
 
-# (ids int32 [R], position int32, cache) -> ([R, V] logits, cache). The rows
-# of a source stand side by side.
+# (ids int32 [R], position int32, cache) -> ([R, V] logits, cache). The rows of
+# a source are consecutive.
 Step = Callable[[tf.Tensor, tf.Tensor, Any], tuple[tf.Tensor, Any]]
 
 
@@ -49,20 +49,20 @@ def search(
     """Searches the best continuations of the start token.
 
     Args:
-      step: scores what follows the tokens of all rows.
-      cache: what `step` keeps of a row from step to step: nested tensors
-        [R, ...], as they are before the first.
-      shapes: a `tf.TensorShape` for each of them, None where it grows.
+      step: scores the next tokens of all rows.
+      cache: state of the rows for `step`, before the first step: nested tensors
+        [R, ...].
+      shapes: a `tf.TensorShape` for each of them, with None for growing axes.
       batch: B, int32; may be 0.
-      config: see there.
+      config: see `SearchConfig`.
       start_id: the token before the first.
       end_id: the token that ends a hypothesis.
-      banned: bool [V], tokens that are never written.
+      banned: bool [V], tokens that are never generated.
     """
     beams, length = config.beam_size, config.max_length
     state = _State(
         tokens=tf.fill([batch, beams, length], end_id),
-        # At first all beams of a source are one.
+        # At first all beams of a source are the same.
         log_probs=tf.tile([[0.0] + [_NEVER] * (beams - 1)], [batch, 1]),
         ended=tf.fill([batch, beams, length], end_id),
         ended_lengths=tf.zeros([batch, beams], tf.int32),
@@ -104,14 +104,14 @@ def search(
 
 
 class _State(NamedTuple):
-    """What a step begins with."""
+    """The state before a step."""
 
-    tokens: tf.Tensor  # int32 [B, K, T], of those that go on
+    tokens: tf.Tensor  # int32 [B, K, T], unfinished hypotheses
     log_probs: tf.Tensor  # float32 [B, K]
-    ended: tf.Tensor  # int32 [B, K, T], the best of those that have ended
+    ended: tf.Tensor  # int32 [B, K, T], the best ended ones
     ended_lengths: tf.Tensor  # int32 [B, K], without the end
     ended_scores: tf.Tensor  # float32 [B, K], -inf where there is none
-    done: tf.Tensor  # bool [B], nothing better is to be found
+    done: tf.Tensor  # bool [B], whether the search has ended
 
 
 def _advance(
@@ -121,10 +121,10 @@ def _advance(
     config: SearchConfig,
     end_id: int,
 ) -> tuple[_State, tf.Tensor]:
-    """Returns the next state, and the beams [B, K] that its own come from.
+    """Returns the next state, and the previous beams of its beams, [B, K].
 
-    Of the 2 K best candidates at most K end, one of each beam, so that K are
-    left to go on. Those that end count if they are among the K best.
+    Of the 2 K best candidates at most K end, one for each beam, so that K can
+    continue. Those that end are kept if they are among the K best.
     """
     beams, vocab = config.beam_size, log_probs.shape[-1]
     log_probs = tf.reshape(log_probs, [-1, beams, vocab])
@@ -136,7 +136,7 @@ def _advance(
     ends = token == end_id
     here = tf.range(config.max_length) == position  # [T]
 
-    # Those that go on.
+    # Candidates that continue.
     going, chosen = tf.nn.top_k(tf.where(ends, _NEVER, totals), beams)
     next_origin = tf.gather(origin, chosen, batch_dims=1)
     tokens = tf.where(
@@ -145,7 +145,7 @@ def _advance(
         tf.gather(state.tokens, next_origin, batch_dims=1),
     )
 
-    # Those that end: the best of them and of those before.
+    # Candidates that end: the best of them and of the previous ones.
     counts = ends[:, :beams] & tf.math.is_finite(totals[:, :beams])
     counts &= ~state.done[:, tf.newaxis]
     penalty = _penalty(position + 1, config)
@@ -158,7 +158,7 @@ def _advance(
     ended = tf.concat([state.ended, new], axis=1)
     new_lengths = tf.zeros_like(state.ended_lengths) + position
     lengths = tf.concat([state.ended_lengths, new_lengths], axis=1)
-    # None goes on, or none that would be among the best if it ended as it is.
+    # Done if none continues, or none would be among the best if it ended now.
     worst, hope = best_scores[:, -1], going[:, 0]
     done = tf.math.is_finite(worst) & (hope / penalty <= worst)
     done |= ~tf.math.is_finite(hope)
@@ -175,14 +175,14 @@ def _advance(
 def _best(
     state: _State, position: tf.Tensor, config: SearchConfig
 ) -> Hypotheses:
-    """Returns those that have ended, then those that were cut."""
+    """Returns the ended hypotheses, then the truncated ones."""
     beams = config.beam_size
     cut = state.log_probs / _penalty(position, config)
     cut = tf.where(state.done[:, tf.newaxis], _NEVER, cut)
     scores = tf.concat([state.ended_scores, cut], axis=1)  # [B, 2 K]
     exists = tf.cast(tf.math.is_finite(scores), tf.int32)
     has_ended = tf.constant([[1] * beams + [0] * beams])
-    # Both halves are sorted already, by score.
+    # Both halves are already sorted by score.
     order = tf.argsort(
         exists * (1 + has_ended), direction="DESCENDING", stable=True
     )[:, :beams]
@@ -199,7 +199,7 @@ def _best(
 
 
 def _penalty(length: tf.Tensor, config: SearchConfig) -> tf.Tensor:
-    """Of a length in tokens, the end included."""
+    """Returns the penalty of a length in tokens, end included."""
     length = tf.cast(length, tf.float32)
     return tf.pow((5.0 + length) / 6.0, config.length_penalty)
 
@@ -207,19 +207,19 @@ def _penalty(length: tf.Tensor, config: SearchConfig) -> tf.Tensor:
 def _without_repeats(
     log_probs: tf.Tensor, tokens: tf.Tensor, position: tf.Tensor, n: int
 ) -> tf.Tensor:
-    """-inf where a token would complete n tokens that are there already.
+    """Sets -inf where a token would complete an n-gram that occurs already.
 
     Args:
-      log_probs: [R, V].
-      tokens: int32 [R, T], of which the first `position` are there.
-      position: int32.
-      n: tokens in a row.
+      log_probs: log-probabilities, [R, V].
+      tokens: int32 [R, T], of which the first `position` are generated.
+      position: int32 scalar.
+      n: length of n-grams.
     """
     length = tokens.shape[1]
     if length < n:
         return log_probs
     windows = length - n + 1
-    # A window is a repetition if its first n - 1 tokens are the last ones.
+    # A window repeats if its first n - 1 tokens equal the last ones.
     same = tf.range(windows) <= position - n
     same = tf.repeat(same[tf.newaxis], tf.shape(tokens)[0], axis=0)
     for i in range(n - 1):

@@ -1,4 +1,4 @@
-"""The most probable tokens for the blanks of a text."""
+"""Fills the blanks of a text with the most probable tokens."""
 
 import math
 from collections.abc import Sequence
@@ -12,31 +12,31 @@ from electra_tf.text import detokenize
 
 BLANK = "[MASK]"
 
-# Banned tokens are below this, and no other one is.
+# Banned tokens are below this, all others above.
 _POSSIBLE = -1e8
-_ITERATIONS = 10  # of mask-predict, at most
+_ITERATIONS = 10  # most iterations of mask-predict
 
 
 class Candidate(NamedTuple):
     """A token for a blank."""
 
     token: str
-    probability: float  # of all tokens, those never written included
-    text: str  # the filled text with it in this blank
+    probability: float  # among all tokens, including banned ones
+    text: str  # the filled text, with it in this blank
 
 
 class Filled(NamedTuple):
-    """A text without blanks."""
+    """A text whose blanks are filled."""
 
     text: str  # with the best token in each
-    blanks: tuple[tuple[Candidate, ...], ...]  # of each, the best first
-    log_prob: float  # the sum of those with which they were filled in
+    blanks: tuple[tuple[Candidate, ...], ...]  # of each, best first
+    log_prob: float  # sum of the chosen tokens' log-probabilities
 
 
 class _Text(NamedTuple):
-    parts: list[str]  # between the blanks
+    parts: list[str]  # texts between the blanks
     ids: list[int]  # without [CLS] and [SEP]
-    blanks: list[int]  # places in ids
+    blanks: list[int]  # positions in ids
 
 
 class Filler:
@@ -44,18 +44,18 @@ class Filler:
 
     Attributes:
       generator: the network.
-      tokenizer: the model's.
-      max_length: tokens that it reads at once, specials included; of a longer
-        text it reads what is around a blank.
+      tokenizer: the model's tokenizer.
+      max_length: tokens that it reads at once, special ones included; in a
+        longer text it reads the context of a blank.
     """
 
     def __init__(self, generator: Any, *, max_seq_length: int | None = None):
-        """Takes a generator out of `generation.loading` that reads [MASK].
+        """Takes a generator of `generation.loading` that reads [MASK].
 
         Args:
           generator: the network.
-          max_seq_length: tokens read at once, specials included; None for
-            those of its pre-training.
+          max_seq_length: tokens read at once, special ones included; None takes
+            the length of its pre-training.
         """
         self.generator = generator
         self.tokenizer = generator.tokenizer
@@ -76,10 +76,10 @@ class Filler:
           path: a run, a model directory, a checkpoint of another format, or
             a handle.
           vocab: a vocabulary file, where there is none beside the model.
-          max_seq_length: as the constructor's.
+          max_seq_length: see the constructor.
 
         Raises:
-          UserError: no such model, or it cannot write.
+          UserError: the model is missing, or has no generator for this.
         """
         path, _ = loading.describe(path)
         generator = loading.load_generator(path, vocab)
@@ -93,18 +93,17 @@ class Filler:
 
         Args:
           texts: each with [MASK] at least once.
-          top_k: candidates for each blank; fewer where the vocabulary has no
-            more.
-          joint: several blanks are filled together, by mask-predict
-            (Ghazvininejad et al. 2019, section 3): all at once, and then
-            fewer and fewer, those that are the least probable, again. Their
-            candidates are then those beside the other blanks' fillings. Else
-            each blank is filled as if the others stayed empty.
+          top_k: number of candidates for each blank; fewer if the vocabulary
+            has fewer.
+          joint: whether to fill several blanks jointly, by mask-predict
+            (Ghazvininejad et al. 2019, section 3): all at once, and then again
+            fewer and fewer, the least probable ones. Candidates are then given
+            the other blanks' tokens. If not, each blank is filled as if the
+            others remained empty.
 
         Raises:
-          UserError: a text has no blank, or is longer than the model with
-            blanks too far apart to be filled jointly; the message has its
-            number.
+          UserError: a text has no blank, or is too long for the model with
+            blanks too far apart to be filled jointly; its number is named.
         """
         if top_k < 1:
             raise UserError(f"--top_k={top_k}: expected at least 1")
@@ -130,7 +129,7 @@ class Filler:
         return _Text(parts, ids, blanks)
 
     def _apart(self, texts: list[_Text], top_k: int) -> list[Filled]:
-        """Returns each blank from what is around it, other blanks empty."""
+        """Fills each blank from its context, with other blanks empty."""
         room = self.max_length - loading.SPECIALS
         read, places, whole = [], [], []
         for text in texts:
@@ -138,7 +137,7 @@ class Filler:
                 start, end = rows.around(blank, blank + 1, len(text.ids), room)
                 read.append(self._row(text.ids[start:end]))
                 places.append(1 + blank - start)
-                # What the blank before it is filled with is not known.
+                # The previous blank's token is unknown.
                 whole.append(blank - 1 in text.blanks)
         place, is_whole = np.array(places, "int64"), np.array(whole, bool)
         best: list[_Best] = [[]] * len(read)
@@ -159,7 +158,7 @@ class Filler:
         return filled
 
     def _jointly(self, text: _Text, number: int, top_k: int) -> Filled:
-        """Returns all blanks of a text together."""
+        """Fills all blanks of a text jointly."""
         room = self.max_length - loading.SPECIALS
         first, last = text.blanks[0], text.blanks[-1] + 1
         if last - first > room:
@@ -173,7 +172,7 @@ class Filler:
         batch = rows.padded([row], np.zeros([1], "int64"), length)
         places = 1 + np.array(text.blanks, "int64") - start
         chosen = self._mask_predict(batch, places)
-        # Each blank once more, beside what the others were filled with.
+        # Candidates of each blank, given the other blanks' tokens.
         alone = rows.Batch(
             np.arange(len(places)),
             np.repeat(batch.input_ids, len(places), 0),
@@ -185,7 +184,7 @@ class Filler:
     def _mask_predict(
         self, batch: rows.Batch, places: np.ndarray
     ) -> "list[_Token]":
-        """Fills the places of one row, which it changes."""
+        """Fills the blanks of one row, in place."""
         count, ids = len(places), batch.input_ids
         total = min(_ITERATIONS, count)
         sure = np.zeros([count])
@@ -196,7 +195,7 @@ class Filler:
             found = self._best(batch, places[None, some], 1, nowhere)[0]
             ids[0, places[some]] = [tokens[0].id for tokens in found]
             sure[some] = [tokens[0].log_prob for tokens in found]
-        # Pieces that continue no word, from the left.
+        # Pieces without a word to continue, from the left.
         pieces = self._writer.pieces
         for i, place in enumerate(places):
             carried = pieces.carries[ids[:, place - 1]]
@@ -213,10 +212,10 @@ class Filler:
         top_k: int,
         whole_from: np.ndarray,
     ) -> "list[list[_Best]]":
-        """For each row and place [B, K] its `top_k` best tokens.
+        """Returns the `top_k` best tokens for each row and place [B, K].
 
-        A place that is not behind its row's `whole_from` [B] gets no piece
-        that continues a word.
+        Places up to their row's `whole_from` [B] get no piece that continues a
+        word.
         """
         found = self._writer.candidates(
             batch.input_ids,
@@ -241,7 +240,7 @@ class Filler:
     def _filled(
         self, text: _Text, best: "list[_Best]", chosen: "list[_Token]"
     ) -> Filled:
-        """Returns what the user gets."""
+        """Makes the result for the user."""
         names = self.tokenizer.vocab.tokens
         tokens = [names[token.id] for token in chosen]
         blanks = []
@@ -277,10 +276,10 @@ _Best = list[_Token]
 
 
 def _composed(parts: Sequence[str], tokens: Sequence[str]) -> str:
-    """Returns the user's text with tokens in its blanks.
+    """Inserts tokens into the blanks of the user's text.
 
-    A piece is glued to what precedes it. What the model reads as two words
-    is kept apart, even where the blank stood in a word.
+    A piece is joined to the text before it. Two words are kept apart, even
+    where the blank was inside a word.
     """
     text = parts[0]
     for token, part in zip(tokens, parts[1:]):

@@ -1,4 +1,4 @@
-"""The networks that score and generate, out of a model directory."""
+"""Loads the networks that score and generate."""
 
 from typing import Any
 
@@ -11,30 +11,28 @@ SPECIALS = 2  # [CLS] before a row and [SEP] after it
 
 
 def describe(path: str) -> tuple[str, DirectoryConfig]:
-    """Returns what is at `path`, before any weights are read.
+    """Reads the config of a model, without weights.
 
     Args:
-      path: as `from_pretrained` takes it.
+      path: see `from_pretrained`.
 
     Returns:
-      The path, local where it was a handle, and the model's config.
+      The local path, also for a handle, and the model's config.
 
     Raises:
-      UserError: no model is there.
+      UserError: there is no model.
     """
     path = loading.locate(path)
     return path, loading.open_checkpoint(path).config
 
 
 def has_generator(config: DirectoryConfig) -> bool:
-    """Returns whether there is a token language model to ask."""
+    """Returns whether the model has a token language model."""
     return config.generator is not None and config.token_lm_head
 
 
 def has_critic(config: DirectoryConfig) -> bool:
-    """Returns whether there is a discriminator that judges as ELECTRA's
-    does.
-    """
+    """Returns whether the model has a discriminator like ELECTRA's."""
     return (
         config.discriminator is not None
         and config.replaced_token_head
@@ -44,10 +42,11 @@ def has_critic(config: DirectoryConfig) -> bool:
 
 
 def load_generator(path: str, vocab: str | None = None) -> Any:
-    """Returns the token language model at `path`, with its tokenizer.
+    """Loads the token language model at `path`, with its tokenizer.
 
     Raises:
-      UserError: it has none, or not all of it, or no vocabulary.
+      UserError: the model has none or it is incomplete, or there is no
+        vocabulary.
     """
     config = loading.open_checkpoint(path, vocab=vocab).config
     if config.generator is not None and not config.token_lm_head:
@@ -58,10 +57,11 @@ def load_generator(path: str, vocab: str | None = None) -> Any:
 
 
 def load_discriminator(path: str, vocab: str | None = None) -> Any:
-    """Returns the discriminator at `path`, with its head and its tokenizer.
+    """Loads the discriminator at `path`, with its head and tokenizer.
 
     Raises:
-      UserError: it has none, or no replaced-token head, or no vocabulary.
+      UserError: the model has none, or no replaced-token head, or no
+        vocabulary.
     """
     config = loading.open_checkpoint(path, vocab=vocab).config
     if config.discriminator is not None and not config.replaced_token_head:
@@ -78,10 +78,10 @@ def load_discriminator(path: str, vocab: str | None = None) -> Any:
 
 
 def load_critic(path: str, vocab: str | None = None) -> Any:
-    """As `load_discriminator`, of a model that judges as ELECTRA does.
+    """Loads a discriminator that judges tokens like ELECTRA's.
 
     Raises:
-      UserError: it has none, or one of Electric's kind.
+      UserError: the model has none, or one of Electric's kind.
     """
     network = load_discriminator(path, vocab)
     if network.directory_config.gives_energies:
@@ -96,7 +96,7 @@ def check_reads_masks(path: str, generator: Any) -> None:
     """Refuses a generator that has never seen [MASK].
 
     Raises:
-      UserError: it is a two-tower one.
+      UserError: the generator is a two-tower one.
     """
     if not generator.reads_masked:
         raise UserError(
@@ -109,12 +109,12 @@ def check_same_vocab(path: str, one: Tokenizer, other: Tokenizer) -> None:
     """Refuses two networks that do not read the same token ids.
 
     Args:
-      path: of the second, for the message.
+      path: path of the second, for the message.
       one: the first network's.
       other: the second's.
 
     Raises:
-      UserError: their vocabularies, or how they read text, differ.
+      UserError: their vocabularies, or settings of the tokenizer, differ.
     """
     same = one.vocab.tokens == other.vocab.tokens
     if not same or one.lower_case != other.lower_case:
@@ -125,17 +125,17 @@ def check_same_vocab(path: str, one: Tokenizer, other: Tokenizer) -> None:
 
 
 def longest(network: Any, max_seq_length: int | None = None) -> int:
-    """Returns tokens, specials included, that a network is best read in.
+    """Returns the longest row, special tokens included, that suits a network.
 
-    A network has seen rows as long as those of its pre-training. Positions
-    beyond these may exist, and have learned nothing.
+    It is the row length of pre-training: positions beyond may exist, but are
+    untrained.
 
     Args:
-      network: out of `load_generator` or `load_discriminator`.
-      max_seq_length: what the user asks for, if anything.
+      network: a network from `load_generator` or `load_discriminator`.
+      max_seq_length: the user's choice, if any.
 
     Raises:
-      UserError: more than it has positions for, or too few for one token.
+      UserError: the model has fewer positions, or there is no room for a token.
     """
     there = network.config.max_positions
     if max_seq_length is None:

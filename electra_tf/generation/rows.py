@@ -1,4 +1,4 @@
-"""Token rows of many lengths: as padded batches, and long ones in windows."""
+"""Batches token rows of many lengths, and splits long ones into windows."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -6,31 +6,31 @@ from typing import NamedTuple
 
 import numpy as np
 
-_MULTIPLE = 8  # of lengths: few shapes
+_MULTIPLE = 8  # of lengths, so that there are few shapes
 
 
 class Batch(NamedTuple):
-    """Rows beside one another."""
+    """A batch of padded rows."""
 
-    rows: np.ndarray  # int64 [B], their numbers
+    rows: np.ndarray  # int64 [B], numbers of the rows
     input_ids: np.ndarray  # int32 [B, L]
     input_mask: np.ndarray  # int32 [B, L], 1 at tokens
 
 
 def padded_length(length: int, longest: int) -> int:
-    """Returns `length`, or a little more, so that few lengths occur."""
+    """Rounds `length` up, so that few lengths occur."""
     return max(length, min(-(-length // _MULTIPLE) * _MULTIPLE, longest))
 
 
 def padded(
     rows: Sequence[Sequence[int]], numbers: np.ndarray, length: int
 ) -> Batch:
-    """Returns some rows, padded with 0.
+    """Pads some rows with 0.
 
     Args:
-      rows: all of them.
-      numbers: int64 [B], which to take.
-      length: L, at least that of the longest.
+      rows: all rows.
+      numbers: int64 [B], numbers of the rows to take.
+      length: L, at least the longest row's.
     """
     ids = np.zeros([len(numbers), length], "int32")
     mask = np.zeros_like(ids)
@@ -52,14 +52,15 @@ def batches(
 
     Args:
       rows: lists of token ids.
-      which: numbers of rows, as often as each is wanted.
-      max_tokens: of a batch, padding included; one row is always taken.
-      longest: what no length may exceed.
-      max_rows: of a batch.
+      which: numbers of rows, which may be repeated.
+      max_tokens: most tokens of a batch, padding included; at least one row is
+        taken.
+      longest: upper limit of lengths.
+      max_rows: most rows of a batch.
 
     Yields:
-      Batches; equal rows stay in the order of `which`. `rows` of a batch are
-      places in `which`.
+      Batches; equal rows keep the order of `which`. `rows` of a batch are
+      positions in `which`.
     """
     which = np.asarray(which, "int64")
     lengths = np.array([len(rows[i]) for i in which], "int64")
@@ -79,33 +80,32 @@ def batches(
 
 
 class Window(NamedTuple):
-    """A stretch of a row; ends are exclusive."""
+    """A window of a row; ends are exclusive."""
 
-    start: int  # the first token that is read
+    start: int  # first token that is read
     end: int
-    first: int  # of these, the tokens that are looked at here
+    first: int  # first token that is scored in this window
     last: int
 
 
 def windows(length: int, room: int) -> list[Window]:
-    """Returns windows in which each token is looked at once, near the middle of
-    one.
+    """Divides a row into windows, with each token scored in exactly one.
 
-    Neighbours overlap by half: so a token has at least a quarter of `room` of
-    context on either side, where the row has so much.
+    Neighbours overlap by half, so that a scored token has at least a quarter of
+    `room` as context on either side, where the row has it.
 
     Args:
-      length: tokens of the row.
-      room: tokens that are read at once, at least 1.
+      length: number of tokens of the row.
+      room: number of tokens read at once, at least 1.
 
     Returns:
-      In order; none for an empty row.
+      The windows in order; none for an empty row.
     """
     if length <= room:
         return [Window(0, length, 0, length)] if length else []
     starts = list(range(0, length - room, max(1, room // 2)))
     starts.append(length - room)
-    # Where two overlap, each looks at its half of what both read.
+    # Each of two overlapping windows scores its half of the overlap.
     cuts = [(b + a + room) // 2 for a, b in itertools.pairwise(starts)]
     firsts, lasts = [0, *cuts], [*cuts, length]
     return [
@@ -115,13 +115,13 @@ def windows(length: int, room: int) -> list[Window]:
 
 
 def around(first: int, last: int, length: int, room: int) -> tuple[int, int]:
-    """Returns the window, start and end, that has some tokens in its middle.
+    """Returns start and end of a window with some tokens in its middle.
 
     Args:
-      first: of the tokens, and so
-      last: the end after them, no more than `room` later.
-      length: tokens of the row.
-      room: tokens that are read at once.
+      first: first of the tokens.
+      last: end of the tokens, at most `room` later.
+      length: number of tokens of the row.
+      room: number of tokens read at once.
     """
     start = first - (room - (last - first)) // 2
     start = max(0, min(start, length - room))

@@ -1,4 +1,4 @@
-"""Texts drawn from a masked language model, with the critic's help."""
+"""Samples texts from a masked language model, helped by a critic."""
 
 import dataclasses
 import functools
@@ -17,40 +17,39 @@ from electra_tf.text import detokenize
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import Vocab
 
-# Rows at once, and numbers that their logits have at most. What is drawn
-# decides how many rows there are, and not how much: a row's numbers then do
-# not depend on what else is drawn.
+# Rows in a batch, and largest size of their logits. Batches are always full, so
+# that a row's values do not depend on the number of samples.
 _ROWS, _LOGITS = 32, 1 << 25
-# What a sample's key is salted with to choose places; draws begin at 0.
+# Salt of a sample's key for the choice of places; those of tokens begin at 0.
 _CHOICES = 1_000_003
 
 
 class Sample(NamedTuple):
-    """One text that was drawn."""
+    """One sampled text."""
 
-    text: str  # the prompt as it was given, and what was drawn
-    continuation: str  # what was drawn alone
+    text: str  # the given prompt, and the sampled text
+    continuation: str  # the sampled text only
     tokens: tuple[str, ...]  # of the continuation
 
 
 class _SampleTask(NamedTuple):
-    """One sample that is to be drawn."""
+    """One sample to be generated."""
 
     prompt: list[int]  # token ids
-    number: int  # of the sample among those of its prompt
+    number: int  # number of the sample for its prompt
 
 
 @dataclasses.dataclass
 class _SampleRows:
-    """Rows that are being written.
+    """Rows that are being generated.
 
     Attributes:
       ids: int32 [B, L].
       mask: int32 [B, L].
-      first: int32 [B], where the places begin.
-      length: N, places of a row.
-      keys: uint32 [B].
-      draws: so many have been made.
+      first: int32 [B], where the places to sample begin.
+      length: N, number of places in a row.
+      keys: random keys, uint32 [B].
+      draws: number of sampling passes so far.
     """
 
     ids: np.ndarray
@@ -69,7 +68,7 @@ class _SampleRows:
         length: int,
         seed: int,
     ) -> "_SampleRows":
-        """Returns rows of tasks, not yet begun."""
+        """Makes rows for tasks, with nothing sampled yet."""
         chosen = [tasks[i] for i in np.resize(some, len(padded.input_ids))]
         first = [1 + len(task.prompt) for task in chosen]
         numbers = tf.constant([task.number for task in chosen], tf.int64)
@@ -83,31 +82,31 @@ class _SampleRows:
 
     @property
     def all_places(self) -> np.ndarray:
-        """int32 [B, N]."""
+        """The positions of all places, int32 [B, N]."""
         return self.first[:, None] + np.arange(self.length, dtype="int32")
 
     @property
     def written(self) -> np.ndarray:
-        """int32 [B, N], the tokens there."""
+        """The tokens at all places, int32 [B, N]."""
         return np.take_along_axis(self.ids, self.all_places, axis=1)
 
     def uniform(self, salt: int, count: int) -> np.ndarray:
-        """Returns float32 [B, count] in [0, 1)."""
+        """Returns random numbers in [0, 1), float32 [B, count]."""
         keys = randomness.salted(self.keys, salt)
         return randomness.uniform(keys, count).numpy()
 
 
 class Sampler:
-    """Draws texts that begin with a prompt.
+    """Samples texts that begin with a prompt.
 
-    The same seed gives the same samples, one by one: sample 7 of 10 is sample
-    7 of 100. Special tokens and [UNK] are never written, and pieces ("##ing")
+    The same seed gives the same samples, one by one: sample 7 of 10 is sample 7
+    of 100. Special tokens and [UNK] are never sampled, and pieces ("##ing")
     only where they continue a word.
 
     Attributes:
       generator: the network.
       tokenizer: the model's.
-      max_length: tokens that the model reads at once, specials included.
+      max_length: tokens that the model reads at once, special ones included.
     """
 
     def __init__(
@@ -117,13 +116,13 @@ class Sampler:
         *,
         max_seq_length: int | None = None,
     ):
-        """Takes networks out of `generation.loading`.
+        """Takes networks of `generation.loading`.
 
         Args:
-          generator: one that reads [MASK].
+          generator: a generator that reads [MASK].
           critic: a discriminator with the same vocabulary, if any.
-          max_seq_length: tokens read at once, specials included; None for
-            those of the generator's pre-training.
+          max_seq_length: tokens read at once, special ones included; None takes
+            the length of the generator's pre-training.
         """
         self.generator = generator
         self.tokenizer = generator.tokenizer
@@ -146,18 +145,18 @@ class Sampler:
         vocab: str | None = None,
         max_seq_length: int | None = None,
     ) -> "Sampler":
-        """Loads a generator, and a discriminator to judge what it writes.
+        """Loads a generator, and a discriminator to judge its samples.
 
         Args:
           path: a run, a model directory, a checkpoint of another format, or
             a handle.
-          critic: whether to load the discriminator beside the generator; or
-            the path of another one.
+          critic: whether to load the discriminator too; or the path of another
+            one.
           vocab: a vocabulary file, where there is none beside the model.
-          max_seq_length: as the constructor's.
+          max_seq_length: see the constructor.
 
         Raises:
-          UserError: no such model, or it cannot write.
+          UserError: the model is missing, or has no generator for this.
         """
         path, _ = loading.describe(path)
         generator = loading.load_generator(path, vocab)
@@ -182,23 +181,23 @@ class Sampler:
         seed: int = 0,
         counts: Mapping[str, int] | None = None,
     ) -> list[list[Sample]]:
-        """Draws `num_samples` texts for each prompt.
+        """Samples `num_samples` texts for each prompt.
 
         Args:
-          prompts: what the texts begin with; "" for nothing. Of one too long
-            for the model, its end is what is read.
-          length: tokens to draw after the prompt.
-          num_samples: for each prompt; 0 gives empty lists.
-          config: how; the defaults where None.
+          prompts: beginnings of the texts; "" for none. Of a prompt that is too
+            long for the model, the end is read.
+          length: number of tokens to sample after the prompt.
+          num_samples: number of samples for each prompt; 0 gives empty lists.
+          config: settings of sampling; None takes the defaults.
           seed: any integer.
           counts: token -> how often it occurs, for the method unigram.
 
         Returns:
-          For each prompt its samples.
+          The samples of each prompt.
 
         Raises:
-          UserError: more tokens than the model reads at once, or the critic
-            or counts are missing.
+          UserError: there are more tokens than the model reads at once, or the
+            critic or counts are missing.
         """
         config = config or SampleConfig()
         self._check(length, num_samples, config, counts)
@@ -220,9 +219,9 @@ class Sampler:
         ]
 
     def cut(self, prompt: str, length: int) -> str | None:
-        """Returns what of a prompt is not read, in words; None if all is.
+        """Describes the part of a prompt that is not read, or returns None.
 
-        Nor is anything told of a `length` that cannot be drawn at all.
+        It also returns None for a `length` that is too long anyway.
         """
         room = self.prompt_room(length)
         found = len(self.tokenizer([prompt]).to_list()[0])
@@ -234,7 +233,7 @@ class Sampler:
         )
 
     def prompt_room(self, length: int) -> int:
-        """Returns tokens of a prompt that are read when `length` are drawn."""
+        """Returns how many tokens of a prompt are read for a `length`."""
         return self.max_length - loading.SPECIALS - length
 
     def _check(
@@ -277,7 +276,7 @@ class Sampler:
     def _batches(
         self, tasks: list[_SampleTask], length: int
     ) -> Iterator[tuple[np.ndarray, rows.Batch]]:
-        """Tasks whose rows have one padded length, some at a time."""
+        """Yields batches of tasks with rows of one padded length."""
         vocab = self.tokenizer.vocab
         size = self.generator.config.vocab_size
         count = max(1, min(_ROWS, _LOGITS // (size * length)))
@@ -292,15 +291,15 @@ class Sampler:
             chosen = np.flatnonzero(lengths == padded)
             for start in range(0, len(chosen), count):
                 some = chosen[start : start + count]
-                filled = np.resize(some, count)  # rows again, thrown away
+                filled = np.resize(some, count)  # repeats are discarded
                 yield some, rows.padded(whole, filled, int(padded))
 
     def _one_shot(self, batch: _SampleRows, config: SampleConfig) -> None:
-        """All places at once."""
+        """Samples all places at once."""
         self._write(batch, batch.all_places, config.draw)
 
     def _mask_predict(self, batch: _SampleRows, config: SampleConfig) -> None:
-        """All places, and then those again that are the least sure."""
+        """Samples all places, then resamples the least probable ones."""
         length, total = batch.length, config.iterations
         sure = self._write(batch, batch.all_places, config.draw)
         for iteration in range(1, total):
@@ -317,7 +316,7 @@ class Sampler:
             np.put_along_axis(sure, chosen, log_probs, axis=1)
 
     def _gibbs(self, batch: _SampleRows, config: SampleConfig) -> None:
-        """All places, and then one after the other again."""
+        """Samples all places, then resamples one after another."""
         self._write(batch, batch.all_places, config.draw)
         for sweep in range(config.iterations):
             chance = batch.uniform(_CHOICES + sweep, batch.length)
@@ -334,10 +333,10 @@ class Sampler:
                 self._write(batch, batch.first[:, None] + place, config.draw)
 
     def _repair(self, batch: _SampleRows, how: Draw) -> None:
-        """Draws pieces again that continue no word, from the left."""
+        """Resamples pieces that have no word to continue, from the left."""
         never = np.zeros(
             [len(batch.ids)], bool
-        )  # a prompt's word is left alone
+        )  # a word of the prompt is not changed
         for _ in range(batch.length):
             broken = self._writer.pieces.broken(batch.written, never)
             if not broken.any():
@@ -356,7 +355,7 @@ class Sampler:
         how: Draw,
         whole_from: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Draws for the places [B, K]; log-probabilities of the same shape."""
+        """Samples the places [B, K]; returns log-probabilities, [B, K]."""
         uniform = batch.uniform(batch.draws, places.shape[1])
         batch.draws += 1
         written = self._writer.write(
@@ -371,14 +370,14 @@ class Sampler:
         return written.log_probs.numpy()
 
     def _judge(self, batch: _SampleRows) -> np.ndarray:
-        """Returns [B, N] the critic's logits of the places: above 0,
+        """Returns the critic's logits of the places, [B, N]: above 0,
         replaced.
         """
         logits = self._suspicion(batch.ids, batch.mask).numpy()
         return np.take_along_axis(logits, batch.all_places, axis=1)
 
     def _read(self, prompt: str, ids: list[int]) -> Sample:
-        """Returns the sample as text, after the prompt as the user wrote it."""
+        """Joins a sample to the user's prompt as text."""
         vocab = self.tokenizer.vocab
         tokens = tuple(vocab.tokens[i] for i in ids)
         before = [
@@ -394,7 +393,7 @@ class Sampler:
 
 
 def count_words(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:
-    """Returns how often each token occurs in texts."""
+    """Counts each token in texts."""
     found: Counter[int] = Counter()
     batch: list[str] = []
     for text in texts:
@@ -408,13 +407,13 @@ def count_words(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:
 
 
 class _Unigrams:
-    """Draws tokens by their counts, pieces only where they go on."""
+    """Samples tokens by their counts, pieces only after words."""
 
     def __init__(self, vocab: Vocab, counts: Mapping[str, int]):
-        """Takes the counts of tokens that may be written.
+        """Takes the counts of tokens that may be sampled.
 
         Raises:
-          UserError: of none of them.
+          UserError: no such token has a count.
         """
         self._pieces = writing.Pieces(vocab, len(vocab))
         weights = np.array([counts.get(t, 0) for t in vocab.tokens], "float64")
@@ -429,11 +428,11 @@ class _Unigrams:
     def draw(
         self, numbers: Sequence[int], length: int, seed: int
     ) -> np.ndarray:
-        """Returns int64 [samples, length] token ids.
+        """Samples token ids, int64 [samples, length].
 
         Args:
-          numbers: of the samples.
-          length: tokens of each.
+          numbers: numbers of the samples.
+          length: number of tokens in each.
           seed: any integer.
         """
         found = np.zeros([len(numbers), length], "int64")
@@ -455,5 +454,5 @@ class _Unigrams:
 def _suspicion(
     critic: Any, input_ids: tf.Tensor, input_mask: tf.Tensor
 ) -> tf.Tensor:
-    """Returns [B, L] float32, the critic's logits: above 0, replaced."""
+    """Returns the critic's logits, [B, L] float32: above 0, replaced."""
     return critic(input_ids, input_mask, training=False).logits

@@ -1,4 +1,4 @@
-"""Lines of a file with their scores beside them, as they are written."""
+"""Scores the lines of a file, for output files."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,8 +13,8 @@ class Lines:
 
     Args:
       scorer: scores texts.
-      per_token: whether the score of each token is wanted.
-      lists: the n-best file that the lines are of; None where they are texts.
+      per_token: whether to return the score of each token.
+      lists: the n-best file of the lines; None where lines are texts.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Lines:
         return found
 
     def head(self) -> dict[str, Any]:
-        """Returns what is in the lines since it was asked last."""
+        """Returns the summary of the lines since the last call."""
         sums, self._sums = self._sums, {"score": 0.0, "tokens": 0}
         return {
             "inputs": self._columns, "outputs": [], "errors": 0,
@@ -50,17 +50,17 @@ def load(
     lists: str | None = None,
     **options: Any,
 ) -> Lines:
-    """Loads what scores lines.
+    """Loads a `Lines`.
 
     Args:
-      model: as `Scorer.from_pretrained`'s.
-      method: the same.
+      model: see `Scorer.from_pretrained`.
+      method: see `Scorer.from_pretrained`.
       per_token: see `Lines`.
       lists: see `Lines`.
-      **options: of `Scorer.from_pretrained`.
+      **options: options of `Scorer.from_pretrained`.
 
     Raises:
-      UserError: no such model, or none for that method.
+      UserError: the model is missing, or does not support the method.
     """
     scorer = scoring.Scorer.from_pretrained(model, method, **options)
     return Lines(scorer, per_token, lists)
@@ -69,7 +69,7 @@ def load(
 def _answer(
     scorer: scoring.Scorer, per_token: bool, lists: str | None
 ) -> Callable[[Sequence[str], int], list[dict[str, Any]]]:
-    """Returns what scores lines, or the candidates in those of `lists`."""
+    """Returns a function that scores lines, or the candidates in `lists`."""
 
     def answer(some: Sequence[str], number: int) -> list[dict[str, Any]]:
         if lists is None:
@@ -87,9 +87,7 @@ def _answer(
 
 
 def _row(found: scoring.Scored, per_token: bool) -> dict[str, Any]:
-    """Returns a score as it is written; the text's tokens if they are
-    wanted.
-    """
+    """Formats a score for output, with tokens if wanted."""
     row: dict[str, Any] = {
         "text": found.text,
         "score": rounded(found.score),
@@ -106,5 +104,5 @@ def _row(found: scoring.Scored, per_token: bool) -> dict[str, Any]:
 
 
 def rounded(value: float | None) -> float | None:
-    """Returns a score as it is written."""
+    """Rounds a score for output."""
     return None if value is None else round(value, 6)

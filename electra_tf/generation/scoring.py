@@ -1,4 +1,4 @@
-"""How good a model finds sentences and their tokens; n-best lists in order."""
+"""Scores sentences and tokens by a model, and reranks n-best lists."""
 
 import dataclasses
 import functools
@@ -18,21 +18,20 @@ Method = Literal["auto", "pll", "pll_word", "electric", "replaced"]
 Chosen = Literal["pll", "pll_word", "electric", "replaced"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-# Numbers that a batch's largest tensor has at most: logits, or states.
+# Largest size of a batch's largest tensor: logits, or states.
 _LOGITS = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """A text's score: nats, the higher the better.
+    """A text's score in nats, higher is better.
 
     Attributes:
-      text: as it was given.
-      tokens: as the model reads it.
+      text: the given text.
+      tokens: its tokens.
       log_probs: float32 [tokens], the score of each: log-probabilities, which
-        of Electric are not quite normalised.
-      unknown: how many of the tokens are [UNK]; what these stand for the
-        model cannot judge.
+        for Electric are not exactly normalised.
+      unknown: number of [UNK] tokens, which the model cannot judge.
     """
 
     text: str
@@ -42,14 +41,14 @@ class Scored:
 
     @property
     def score(self) -> float | None:
-        """The sum over the tokens; None of a text that has none."""
+        """The sum over the tokens; None for a text without tokens."""
         if not self.tokens:
             return None
         return float(self.log_probs.sum(dtype="float64"))
 
     @property
     def mean(self) -> float | None:
-        """The score a token."""
+        """The mean score per token."""
         return None if self.score is None else self.score / len(self.tokens)
 
 
@@ -62,24 +61,23 @@ class Scorer:
     pass for all of them (Clark et al. 2020b, section 2.3).
 
     "pll_word": the same, with the pieces of the same word that follow the
-    token masked too (Kauf and Ivanova 2023): a long word is no more likely
-    because its pieces give each other away.
+    token masked too (Kauf and Ivanova 2023): a long word is not more probable
+    because its pieces predict each other.
 
     "electric": minus the sum of the energies that an Electric model's
     discriminator gives, in one pass (Clark et al. 2020b, equation 5).
 
     "replaced": the sum of log p(token is original) under a discriminator, in
-    one pass. It judges each token in the presence of the others' mistakes.
+    one pass. It judges each token in the context of the others' mistakes.
 
-    A text that is longer than what the model reads at once is read in
-    overlapping windows; each token is scored in the one where it is nearest
-    to the middle.
+    A text that is too long for the model is read in overlapping windows; each
+    token is scored in the window where it is nearest to the middle.
 
     Attributes:
-      method: the one that is used.
+      method: the scoring method.
       network: the generator or the discriminator.
-      tokenizer: the model's.
-      max_length: tokens read at once, specials included.
+      tokenizer: the model's tokenizer.
+      max_length: tokens read at once, special ones included.
     """
 
     def __init__(
@@ -91,18 +89,19 @@ class Scorer:
         batch_tokens: int = 8192,
         bfloat16: bool = False,
     ):
-        """Takes a network out of `generation.loading`.
+        """Takes a network of `generation.loading`.
 
         Args:
           network: a generator for pll and pll_word, a discriminator for the
             other two.
-          method: how to score.
-          max_seq_length: tokens read at once, specials included; None for
-            those of the model's pre-training.
-          batch_tokens: about how many at once; scores depend on it in their
-            last digits alone.
-          bfloat16: round what large matrix products multiply; faster on CPUs
-            with instructions for it, and scores differ in the third digit.
+          method: the scoring method.
+          max_seq_length: tokens read at once, special ones included; None takes
+            the length of pre-training.
+          batch_tokens: approximate tokens in a batch; scores depend on it only
+            in their last digits.
+          bfloat16: whether to round the factors of large matrix products;
+            faster on CPUs with instructions for it, and scores differ in the
+            third digit.
 
         Raises:
           UserError: `max_seq_length` does not fit the model.
@@ -143,15 +142,15 @@ class Scorer:
         Args:
           path: a run, a model directory, a checkpoint of another format, or
             a handle.
-          method: "auto" takes electric where the model was trained so, else
-            pll where there is a generator, else replaced.
+          method: the method; "auto" is electric for a model of that objective,
+            else pll if there is a generator, else replaced.
           vocab: a vocabulary file, where there is none beside the model.
-          max_seq_length: as the constructor's, and
-          batch_tokens: so this, and
-          bfloat16: this.
+          max_seq_length: see the constructor.
+          batch_tokens: see the constructor.
+          bfloat16: see the constructor.
 
         Raises:
-          UserError: no such model, or without what the method needs.
+          UserError: the model is missing, or does not support the method.
         """
         path, config = loading.describe(path)
         chosen = choose_method(path, config, method)
@@ -176,7 +175,7 @@ class Scorer:
         """Scores texts, in order.
 
         Args:
-          texts: any number; one without tokens, such as "", has no score.
+          texts: the texts; one without tokens, such as "", has no score.
         """
         texts = list(texts)
         if not texts:
@@ -196,13 +195,13 @@ class Scorer:
     def score_ids(
         self, texts: Sequence[Sequence[int]]
     ) -> list[tuple[list[int], np.ndarray]]:
-        """Scores texts that are token ids already.
+        """Scores texts given as token ids.
 
         Args:
           texts: ids without [CLS] and [SEP].
 
         Returns:
-          For each text its ids, and float32 [tokens], the score of each.
+          For each text its ids, and the score of each token, float32 [tokens].
         """
         lists = [list(ids) for ids in texts]
         found = [np.zeros([len(ids)], "float32") for ids in lists]
@@ -221,9 +220,9 @@ class Scorer:
         return list(zip(lists, found))
 
     def _mask_each(self, read: list[list[int]], targets: "_Targets") -> None:
-        """A pass for each token, with [MASK] in its place."""
+        """Scores by one pass for each token, with [MASK] in its place."""
         which: list[int] = []
-        places: list[int] = []  # of the token, in the row with [CLS]
+        places: list[int] = []  # position of the token, in the row with [CLS]
         for number, (window, _) in enumerate(targets):
             for token in range(window.first, window.last):
                 which.append(number)
@@ -262,7 +261,7 @@ class Scorer:
                 into[window.start + p - 1] = score
 
     def _read_once(self, read: list[list[int]], targets: "_Targets") -> None:
-        """One pass for all tokens of a row."""
+        """Scores all tokens of a row in one pass."""
         at_once = self._batch_tokens
         if self._of_generator:
             at_once = min(at_once, _LOGITS // self.network.config.vocab_size)
@@ -293,20 +292,19 @@ class Scorer:
 
 class _Target(NamedTuple):
     window: rows.Window
-    scores: np.ndarray  # float32 [tokens of the text], where results go
+    scores: np.ndarray  # float32 [tokens of the text], the results
 
 
 _Targets = list[_Target]
 
 
 def choose_method(path: str, config: DirectoryConfig, method: Method) -> Chosen:
-    """Returns the method that "auto" stands for, or the one asked for if it can
-    be.
+    """Chooses the method for "auto", or checks the given one.
 
     Args:
-      path: of the model, for messages.
-      config: what it is.
-      method: what was asked for.
+      path: path of the model, for messages.
+      config: config of the model.
+      method: the given method.
 
     Raises:
       UserError: the model was not trained for the method.
@@ -340,7 +338,7 @@ def _token_log_probs(
     positions: tf.Tensor,
     labels: tf.Tensor,
 ) -> tf.Tensor:
-    """Returns [B, N] float32, log p(label) at each of the positions [B, N]."""
+    """Returns log p(label) at each of the positions [B, N], float32 [B, N]."""
     with products.in_bfloat16(bfloat16):
         logits = network(
             input_ids, input_mask, positions=positions, training=False
@@ -352,8 +350,7 @@ def _token_log_probs(
 def _energy(
     network: Any, bfloat16: bool, input_ids: tf.Tensor, input_mask: tf.Tensor
 ) -> tf.Tensor:
-    """Returns [B, L] float32, minus the energies: unnormalised
-    log-probabilities.
+    """Returns minus the energies: unnormalised log-probabilities, [B, L].
 
     Electric's logit of "noise" is energy + log q(token) + log odds
     (equations 3 and 4); the head itself gives the energy.
@@ -365,14 +362,14 @@ def _energy(
 def _original(
     network: Any, bfloat16: bool, input_ids: tf.Tensor, input_mask: tf.Tensor
 ) -> tf.Tensor:
-    """Returns [B, L] float32, log p(the token was not replaced)."""
+    """Returns log p(the token was not replaced), [B, L] float32."""
     with products.in_bfloat16(bfloat16):
         logits = network(input_ids, input_mask, training=False).logits
     return tf.math.log_sigmoid(-logits)
 
 
 def _word_end(row: Sequence[int], place: int, vocab: Vocab) -> int:
-    """Returns where the word ends that the token at `place` is of."""
+    """Returns the end of the word that contains the token at `place`."""
     end = place + 1
     while end < len(row) and vocab.continues[row[end]]:
         end += 1
@@ -381,13 +378,13 @@ def _word_end(row: Sequence[int], place: int, vocab: Vocab) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One answer of a recogniser or translator.
+    """One candidate of a recogniser or translator.
 
     Attributes:
-      list_id: the utterance or sentence that it is for.
-      text: the answer.
-      other: the score that came with it; the higher the better.
-      line: of the file that it is from, for messages.
+      list_id: id of the utterance or sentence.
+      text: the candidate's text.
+      other: its given score; higher is better.
+      line: its line in the file, for messages.
     """
 
     list_id: str
@@ -398,13 +395,13 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Ranked:
-    """A candidate in its place.
+    """A candidate with its rank.
 
     Attributes:
-      candidate: which.
+      candidate: the candidate.
       rank: 1 is the best.
-      score: the model's; None of a text without tokens.
-      total: what it is ordered by; None as `score`.
+      score: the model's score; None for a text without tokens.
+      total: the score for the order; None like `score`.
     """
 
     candidate: Candidate
@@ -414,19 +411,19 @@ class Ranked:
 
 
 def parse_candidate(line: str, number: int, source: str) -> Candidate | None:
-    """Returns a line of an n-best file: id, candidate and perhaps a score, by
-    tabs.
+    """Parses a line of an n-best file: id, candidate, optional score, by tabs.
 
     Args:
-      line: without its line feed.
-      number: from 1.
+      line: the line without its line feed.
+      number: its number, from 1.
       source: the file, for messages.
 
     Returns:
       The candidate; None for an empty line.
 
     Raises:
-      UserError: another number of fields, or a score that is no number.
+      UserError: there is another number of fields, or the score is not a
+        number.
     """
     if not line.strip():
         return None
@@ -452,11 +449,11 @@ def parse_candidate(line: str, number: int, source: str) -> Candidate | None:
 def candidate_lists(
     candidates: Iterable[Candidate],
 ) -> Iterator[list[Candidate]]:
-    """Yields candidates that follow one another with the same id.
+    """Groups consecutive candidates with the same id.
 
     Raises:
-      UserError: an id comes again after another one, or a list has scores
-        for some candidates alone; the message has the line.
+      UserError: an id is repeated after another one, or only some candidates of
+        a list have scores; the line is named.
     """
     seen: set[str] = set()
     current: list[Candidate] = []
@@ -482,16 +479,16 @@ def rerank(
 ) -> list[Ranked]:
     """Orders one list: other score + weight * model's score, best first.
 
-    With no other scores the model's alone decide (shallow fusion as Salazar
-    et al. 2020, section 3, rescore with it).
+    Without other scores only the model's decide (shallow fusion, as in Salazar
+    et al. 2020, section 3).
 
     Args:
-      candidates: of one list.
-      scores: the model's, the higher the better; None sorts last.
-      weight: of the model's score beside the other one.
+      candidates: candidates of one list.
+      scores: the model's scores, higher is better; None sorts last.
+      weight: weight of the model's score.
 
     Returns:
-      All candidates; equal ones stay in their order.
+      All candidates; equal ones keep their order.
     """
     found = []
     for candidate, score in zip(candidates, scores, strict=True):

@@ -1,4 +1,4 @@
-"""How texts are searched and sampled: settings, without TensorFlow."""
+"""Defines the settings of search and sampling, without TensorFlow."""
 
 import dataclasses
 import math
@@ -89,11 +89,10 @@ class SampleConfig(Settings):
     """How texts are sampled.
 
     mask_predict (Ghazvininejad et al. 2019, section 3) samples all places at
-    once and then, in each iteration, fewer and fewer of them again, those
-    that are the least sure; gibbs (Wang and Cho 2019, section 3) samples one
-    place at a time again; one_shot samples all places once; unigram takes
-    words by how often they occur, whatever stands beside them, for
-    comparison.
+    once and then, in each iteration, fewer and fewer of them again, the least
+    probable ones; gibbs (Wang and Cho 2019, section 3) resamples one place at a
+    time; one_shot samples all places once; unigram samples words by frequency,
+    whatever the context, for comparison.
     """
 
     method: Annotated[Method, Setting("How the places are sampled.")] = (
@@ -123,7 +122,7 @@ class SampleConfig(Settings):
 
     @property
     def iterations(self) -> int:
-        """As many as asked for, or the method's default."""
+        """The number of iterations, by default the method's."""
         if self.method in ("one_shot", "unigram"):
             return 1
         return self.num_iterations or _ITERATIONS

@@ -1,7 +1,7 @@
-"""Writing tokens into places of a text.
+"""Writes tokens into places of a text.
 
-Which tokens may be written there (`Pieces`), how one is sampled from logits
-(`draw`), and the graph functions that do it for a batch (`Writer`).
+`Pieces` knows which tokens may be written, `draw` samples one from logits, and
+`Writer` has the graph functions that do it for a batch.
 """
 
 import functools
@@ -15,26 +15,26 @@ from electra_tf.generation.settings import Draw
 from electra_tf.text import detokenize
 from electra_tf.text.vocab import SPECIALS, Vocab
 
-BANNED = -1e9  # the logit of a token that is never drawn
+BANNED = -1e9  # logit of a token that is never sampled
 
 
 class Pieces:
-    """The tokens of a vocabulary as a writer has to know them.
+    """The properties of a vocabulary's tokens that a writer needs.
 
     Attributes:
-      banned: bool [V], never written: special tokens, [UNK], [unused1] and
-        its like, pieces without text or of characters that are words by
-        themselves, and rows of the token table that no token has.
-      continues: bool [V], "##ing": continues the word before it.
-      carries: bool [V], what such a piece may follow.
+      banned: bool [V], tokens that are never written: special tokens, [UNK],
+        [unused1] and the like, pieces without text or of characters that are
+        words by themselves, and rows of the token table without a token.
+      continues: bool [V], pieces that continue a word, as "##ing".
+      carries: bool [V], tokens that such a piece may follow.
     """
 
     def __init__(self, vocab: Vocab, size: int):
-        """Looks at each token once.
+        """Computes the properties of each token.
 
         Args:
           vocab: the vocabulary.
-          size: V, rows of the token table, at least the tokens' number.
+          size: V, rows of the token table, at least the number of tokens.
         """
         self.banned = np.ones([size], bool)
         self.continues = np.zeros([size], bool)
@@ -53,11 +53,11 @@ class Pieces:
             )
 
     def broken(self, ids: np.ndarray, before: np.ndarray) -> np.ndarray:
-        """Returns where a piece continues a word that is not there.
+        """Finds pieces without a word to continue.
 
         Args:
-          ids: int [B, N], what was written.
-          before: bool [B], whether a word may go on from what stands before.
+          ids: int [B, N], the written tokens.
+          before: bool [B], whether the first token may continue a word.
 
         Returns:
           bool [B, N].
@@ -69,26 +69,26 @@ class Pieces:
 
 
 def _inside_word(character: str) -> bool:
-    """Returns whether the tokenizer leaves it inside of words."""
+    """Returns whether the tokenizer keeps a character inside words."""
     kind = unicodedata.category(character)[0]
     return kind in "LNM" and not detokenize.is_cjk(character)
 
 
 def _unwritable(character: str) -> bool:
-    """Returns white space, controls, and what Unicode has not assigned."""
+    """Returns whether a character is white space, a control or unassigned."""
     kind = unicodedata.category(character)[0]
     return kind in "CZ" or character.isspace()
 
 
 def draw(logits: tf.Tensor, uniform: tf.Tensor, how: Draw) -> tf.Tensor:
-    """One token a row.
+    """Samples one token for each row.
 
-    By the inverse of the cumulative distribution: the number decides, so the
-    same numbers give the same tokens in any batch.
+    It inverts the cumulative distribution, so that the same random numbers give
+    the same tokens in any batch.
 
     Args:
-      logits: [rows, V] float32; `BANNED` at what must not be drawn.
-      uniform: [rows] float32 in [0, 1).
+      logits: [rows, V] float32; `BANNED` for tokens that must not be sampled.
+      uniform: random numbers, [rows] float32 in [0, 1).
       how: temperature, top-k, top-p.
 
     Returns:
@@ -110,10 +110,10 @@ def draw(logits: tf.Tensor, uniform: tf.Tensor, how: Draw) -> tf.Tensor:
 
 
 def _inverse(weights: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-    """Returns [rows, V] weights, [rows] in [0, 1) -> [rows] int32 indices."""
+    """Samples indices [rows] int32 by weights [rows, V] and numbers [rows]."""
     cumulative = tf.cumsum(weights, axis=-1)
     total = cumulative[:, -1]
-    # Rounding must not take the target to the end, where weights may be 0.
+    # Rounding must not move the target to the end, where weights may be 0.
     target = tf.minimum(
         uniform * total, tf.math.nextafter(total, tf.zeros_like(total))
     )
@@ -122,31 +122,31 @@ def _inverse(weights: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
 
 
 class Written(NamedTuple):
-    """What `Writer.write` did."""
+    """The result of `Writer.write`."""
 
     input_ids: tf.Tensor  # int32 [B, L]
-    log_probs: tf.Tensor  # float32 [B, K], of the tokens before tempering
+    log_probs: tf.Tensor  # float32 [B, K], at temperature 1
 
 
 class Candidates(NamedTuple):
-    """The most probable tokens of places, the best first."""
+    """The most probable tokens of places, best first."""
 
     log_probs: tf.Tensor  # float32 [B, K, top_k]; very low where banned
     tokens: tf.Tensor  # int32 [B, K, top_k]
 
 
 class Writer:
-    """Masks places of token rows and asks the generator what stands there.
+    """Masks places of token rows, and samples tokens from the generator.
 
     Attributes:
       pieces: which tokens may be written.
     """
 
     def __init__(self, generator: Any, vocab: Vocab):
-        """Compiles nothing yet.
+        """Prepares the graph functions, which are compiled on first use.
 
         Args:
-          generator: one that reads [MASK].
+          generator: a generator that reads [MASK].
           vocab: its vocabulary.
         """
         size = generator.config.vocab_size
@@ -157,7 +157,7 @@ class Writer:
             self._banned = tf.constant(self.pieces.banned)
             self._continues = tf.constant(self.pieces.continues)
             carries = self.pieces.carries.copy()
-            carries[vocab.mask_id] = True  # what comes there is not known yet
+            carries[vocab.mask_id] = True  # its token is not known yet
             self._carries = tf.constant(carries)
         self._draws: dict[Draw, Any] = {}
         matrix = tf.TensorSpec([None, None], tf.int32)
@@ -177,15 +177,15 @@ class Writer:
         uniform: tf.Tensor,
         how: Draw,
     ) -> Written:
-        """Draws tokens for all the places at once, each from the others.
+        """Samples tokens for all places at once, independently.
 
         Args:
           input_ids: int32 [B, L].
           input_mask: int32 [B, L], 1 at tokens.
           positions: int32 [B, K], the places.
-          whole_from: int32 [B]; a place up to this one gets no piece that
+          whole_from: int32 [B]; places up to this one get no piece that
             continues a word.
-          uniform: float32 [B, K] in [0, 1), decides the tokens.
+          uniform: random numbers, float32 [B, K] in [0, 1).
           how: temperature, top-k, top-p.
         """
         if how not in self._draws:
@@ -211,14 +211,14 @@ class Writer:
         whole_from: tf.Tensor,
         top_k: int,
     ) -> Candidates:
-        """Returns the most probable tokens for each place, all of them masked.
+        """Returns the most probable tokens for each place, with all masked.
 
         Args:
-          input_ids: as `write`'s, and so the others.
-          input_mask: see there.
-          positions: see there.
-          whole_from: see there.
-          top_k: how many, no more than the vocabulary has.
+          input_ids: see `write`.
+          input_mask: see `write`.
+          positions: see `write`.
+          whole_from: see `write`.
+          top_k: number of tokens, at most the vocabulary's size.
         """
         return self._best(
             input_ids, input_mask, positions, whole_from, tf.constant(top_k)
@@ -261,7 +261,7 @@ class Writer:
         positions: tf.Tensor,
         whole_from: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns [B, K, V] with bans, and [B, K, 1] log Z without them."""
+        """Returns logits [B, K, V] with bans, and log Z [B, K, 1] without."""
         masked = _put(
             input_ids,
             positions,
@@ -284,7 +284,7 @@ class Writer:
 def _put(
     input_ids: tf.Tensor, positions: tf.Tensor, tokens: tf.Tensor
 ) -> tf.Tensor:
-    """Returns [B, L] with tokens [B, K] at their positions."""
+    """Puts tokens [B, K] at their positions in rows [B, L]."""
     batch = tf.range(tf.shape(positions)[0])[:, None]
     at = tf.stack([tf.zeros_like(positions) + batch, positions], axis=-1)
     return tf.tensor_scatter_nd_update(input_ids, at, tokens)

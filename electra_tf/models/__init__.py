@@ -1,1 +1,1 @@
-"""Defines Keras layers and networks; imports nothing of the other rooms."""
+"""Defines Keras layers and networks; imports no other package of ours."""

@@ -1,4 +1,4 @@
-"""Training a part of a network: LoRA, freezing by layer, adapters alone."""
+"""Trains a part of a network: LoRA, freezing by layer, adapters."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from electra_tf.models import initial
 
 Targets = Literal["query_value", "attention", "all"]
 
-# Of query, key and value, those that change.
+# Which of query, key and value change.
 _QKV: dict[str, tuple[int, ...]] = {
     "query_value": (0, 2), "attention": (0, 1, 2), "all": (0, 1, 2),
 }  # fmt: skip
@@ -23,16 +23,14 @@ _FORMAT = "electra_tf adapter"
 
 
 class Adaptable:
-    """What an encoder, and every network with one, can be asked to train.
+    """Lets an encoder, and every network with one, train only a part.
 
     A network with an `encoder`, and a task whose `network` has one, adapt that
     encoder; their heads train as before.
     """
 
     def _adapted(self) -> Any:
-        """Returns the encoder; no property, for Keras saves what attributes
-        hold.
-        """
+        """Returns the encoder; not a property, as Keras saves attributes."""
         found: Any = self
         for name in ("network", "encoder"):
             found = getattr(found, name, found)
@@ -47,23 +45,23 @@ class Adaptable:
         alpha: float | None = None,
         verbose: bool = True,
     ) -> None:
-        """Freezes the encoder but for a change of low rank, which is trained.
+        """Freezes the encoder, and trains a low-rank change of its kernels.
 
-        Its own weights are frozen. What stands on the encoder trains on. Call
-        it before the optimizer's first step, so before `fit`.
-        `save_pretrained` writes merged weights, `save_adapter` the change
-        alone.
+        Its own weights are frozen, while heads on the encoder still train. Call
+        it before the optimizer's first step, so before `fit`. `save_pretrained`
+        writes merged weights, `save_adapter` only the change.
 
         Args:
-          rank: of the change of each kernel; 4 to 16 are usual.
+          rank: rank of the change of each kernel; 4 to 16 are usual.
           targets: which kernels of each block change: "query_value",
             "attention" (query, key, value and output), or "all" (those of
             the feed-forward layers too).
-          alpha: the change is scaled by alpha / rank; `rank` where None.
-          verbose: print which parameters train.
+          alpha: the change is scaled by alpha / rank; None means `rank`.
+          verbose: whether to print which parameters train.
 
         Raises:
-          UserError: no such rank or targets, or it is enabled already.
+          UserError: the rank or targets are not valid, or LoRA is already
+            enabled.
         """
         encoder = self._adapted()
         if targets not in _QKV:
@@ -80,7 +78,7 @@ class Adaptable:
                 f"LoRA of rank {encoder.lora[0]} is enabled already; load the "
                 "network again for another"
             )
-        seed = getattr(self, "seed", None)  # of a task on strings
+        seed = getattr(self, "seed", None)  # if it is a task on strings
         drawn = nullcontext() if seed is None else initial.seeded(seed)
         with drawn:
             encoder.lora = (rank, float(alpha or rank), targets)
@@ -91,16 +89,15 @@ class Adaptable:
     def freeze(self, up_to: int | None = None, verbose: bool = True) -> None:
         """Freezes the encoder from below: embeddings, then block by block.
 
-        Nothing is computed in training for the sake of frozen weights alone.
+        Gradients that only frozen weights need are not computed.
 
         Args:
-          up_to: how many blocks are frozen beside the embeddings, from the
-            lowest; all where None, none but the embeddings where 0. Those
-            above train.
-          verbose: print which parameters train.
+          up_to: number of lowest blocks to freeze with the embeddings; None
+            means all, 0 only the embeddings. Those above train.
+          verbose: whether to print which parameters train.
 
         Raises:
-          UserError: there are not so many blocks.
+          UserError: there are fewer blocks.
         """
         encoder = self._adapted()
         count = len(encoder.blocks)
@@ -120,7 +117,7 @@ class Adaptable:
             print(self.trained())
 
     def trained(self) -> str:
-        """Says which parameters train, in a line."""
+        """Describes which parameters train, in a line."""
         model: Any = self
         train = model.trainable_variables
         count = _count(train)
@@ -138,9 +135,9 @@ class Adaptable:
         )
 
     def merge_lora(self) -> None:
-        """Adds LoRA's change to the kernels, and begins a new one at zero.
+        """Adds LoRA's change to the kernels, and starts a new one at zero.
 
-        Outputs stay the same, up to rounding.
+        Outputs are the same, up to rounding.
 
         Raises:
           UserError: LoRA is not enabled.
@@ -150,10 +147,10 @@ class Adaptable:
             dense.lora.up.assign(keras.ops.zeros_like(dense.lora.up))
 
     def save_adapter(self, path: str) -> None:
-        """Writes what trains, LoRA's change and the head, without the rest.
+        """Writes only what trains: LoRA's change and the head.
 
         Args:
-          path: a directory, made if it is not there.
+          path: a directory, created if absent.
 
         Raises:
           UserError: LoRA is not enabled, or it cannot be written.
@@ -177,14 +174,14 @@ class Adaptable:
         )
 
     def load_adapter(self, path: str, verbose: bool = False) -> None:
-        """Loads what `save_adapter` wrote, enabling LoRA as it was then.
+        """Loads an adapter of `save_adapter`, and enables its LoRA.
 
         Args:
           path: the directory.
-          verbose: print which parameters train.
+          verbose: whether to print which parameters train.
 
         Raises:
-          UserError: not an adapter, or one of another network.
+          UserError: it is not an adapter, or belongs to another network.
         """
         file = files.join(path, _CONFIG)
         try:
@@ -221,11 +218,11 @@ class Adaptable:
             variable.assign(held[name])
 
     def quantize(self, mode: str, **options: Any) -> None:
-        """Refuses: weights of a network stay floating-point.
+        """Refuses: weights of a network remain floating-point.
 
         Args:
-          mode: as "int8".
-          **options: as Keras'.
+          mode: a mode such as "int8".
+          **options: see Keras.
 
         Raises:
           UserError: always; it says what to do instead.
@@ -262,7 +259,7 @@ def switch_on(encoder: Any, told: tuple[int, float, str]) -> None:
 
 
 def changed_kernels(models: Iterable[Any]) -> dict[str, Any]:
-    """Returns paths of the kernels that LoRA changes -> their layers."""
+    """Returns kernel path -> layer, for kernels that LoRA changes."""
     found = {}
     for model in models:
         encoder = model if hasattr(model, "blocks") else None
@@ -273,7 +270,7 @@ def changed_kernels(models: Iterable[Any]) -> dict[str, Any]:
 
 
 def _freeze_kernels(encoder: Any) -> None:
-    """With LoRA on, nothing of the encoder trains but the changes."""
+    """Freezes all of the encoder except LoRA's changes."""
     if encoder.lora is None:
         return
     for variable in encoder.variables:
@@ -304,7 +301,7 @@ def _changed(encoder: Any) -> list[Any]:
 
 
 def _renew(model: Any) -> None:
-    """Has Keras trace its functions again, now that others train."""
+    """Makes Keras trace its functions again, as other weights train."""
     for name in ("make_train_function", "make_test_function"):
         make = getattr(model, name, None)
         if make is not None and model.compiled:
@@ -316,7 +313,7 @@ def _count(variables: Any) -> int:
 
 
 def _place(path: str) -> str:
-    """Returns where a variable is, in a word or two."""
+    """Describes the place of a variable in a word or two."""
     parts = path.split("/")
     for place, word in (
         ("lora", "LoRA"), ("task", "head"), ("embeddings", "embeddings"),
@@ -329,9 +326,7 @@ def _place(path: str) -> str:
 
 
 def _named(model: Any) -> dict[str, keras.Variable]:
-    """Returns what an adapter holds: name -> variable, from the encoder's place
-    on.
-    """
+    """Returns an adapter's variables by name, relative to the encoder."""
     found = {}
     for variable in model.trainable_variables:
         parts = variable.path.split("/")

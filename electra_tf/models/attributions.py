@@ -1,9 +1,9 @@
-"""Integrated gradients: what each token of a row adds to a network's output.
+"""Attributes a network's output to tokens by integrated gradients.
 
 The attribution of a token is the integral of the output's gradient along the
 straight line from a baseline, where [PAD] stands in the token's place, to its
 own embedding (Sundararajan et al. 2017). Attributions add up to the difference
-of both outputs but for the error of the quadrature.
+of both outputs, up to the error of the quadrature.
 """
 
 from typing import Any, NamedTuple
@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-STEPS = 24  # points on the line, unless others are asked for
+STEPS = 24  # default number of points on the line
 _AT_ONCE = 2048  # tokens in one pass
 
 
 class Attributions(NamedTuple):
-    """Of a row of L tokens, for one of K outputs."""
+    """The attributions of a row of L tokens, for one of K outputs."""
 
     scores: tf.Tensor  # float32 [L]; 0 at the fixed tokens
     logits: tf.Tensor  # float32 [K], of the row
     target: tf.Tensor  # int32, the output that is explained
     output: tf.Tensor  # float32, its logit
-    baseline: tf.Tensor  # float32, the same with [PAD] in the tokens' places
+    baseline: tf.Tensor  # float32, the same with [PAD] for the tokens
     error: tf.Tensor  # float32, see `integrated_gradients`
 
 
@@ -35,9 +35,9 @@ def integrated_gradients(
     target: tf.Tensor | int,
     steps: int = STEPS,
 ) -> Attributions:
-    """Finds what each token of a row adds to an output of a classifier.
+    """Computes each token's contribution to an output of a classifier.
 
-    Runs eagerly and in graphs alike.
+    It runs eagerly and in graphs.
 
     Args:
       network: a `task_networks.SequenceClassifier`.
@@ -95,7 +95,7 @@ def integrated_gradients(
 def _outputs(
     network: Any, vectors: tf.Tensor, segment_ids: tf.Tensor
 ) -> tf.Tensor:
-    """Returns logits of rows of vectors that stand in place of the tokens'.
+    """Computes the logits of rows given as vectors in place of tokens.
 
     Args:
       network: the classifier.

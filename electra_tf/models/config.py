@@ -1,4 +1,4 @@
-"""Shapes of networks as settings; importable without TensorFlow."""
+"""Defines the shapes of networks as settings, without TensorFlow."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ HiddenActivation = Literal["gelu", "tanh"]
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(Settings):
-    """Says how an encoder is made (Clark et al. 2020, Table 6).
+    """The shape of an encoder (Clark et al. 2020, Table 6).
 
         from electra_tf import ModelConfig
 
         ModelConfig.of_size("small")
         ModelConfig.of_size("small", max_positions=128, hidden_dropout=0.2)
 
-    `electra-tf pretrain --help=settings` tells what each field is.
+    `electra-tf pretrain --help=settings` describes each field.
     """
 
     vocab_size: Annotated[
@@ -145,7 +145,7 @@ class ModelConfig(Settings):
 
     @property
     def beside_words(self) -> bool:
-        """Whether positions begin in half of the columns alone."""
+        """Whether positions start in only half of the columns."""
         return self.words_apart or self.match_heads > 0
 
     @classmethod
@@ -197,11 +197,11 @@ class ModelConfig(Settings):
 
 
 class GeneratorTraits(NamedTuple):
-    """What a kind of generator is made of, for files and counts.
+    """The parts of a kind of generator, for files and counts.
 
     Attributes:
-      encoders: how many encoders of its own it has.
-      shares_encoder: whether it runs in the discriminator's.
+      encoders: number of its own encoders.
+      shares_encoder: whether it uses the discriminator's encoder.
     """
 
     encoders: int
@@ -209,12 +209,12 @@ class GeneratorTraits(NamedTuple):
 
     @property
     def two_towers(self) -> bool:
-        """Whether it reads from both ends."""
+        """Whether it has two towers."""
         return self.encoders > 1
 
     @property
     def has_weights(self) -> bool:
-        """Whether there is anything to learn."""
+        """Whether it has weights."""
         return self.encoders > 0 or self.shares_encoder
 
 
@@ -229,7 +229,7 @@ GENERATOR_KINDS = {
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorConfig(Settings):
-    """Says what fills masked positions (paper, sections 2 and 3.2).
+    """The generator, which fills masked positions (paper, sections 2, 3.2).
 
         from electra_tf import ElectraPretrainer, GeneratorConfig
 
@@ -237,7 +237,7 @@ class GeneratorConfig(Settings):
             "tiny", vocab="vocab.txt", generator=GeneratorConfig(kind="tied")
         )
 
-    `electra-tf pretrain --help=settings` tells what each field is.
+    `electra-tf pretrain --help=settings` describes each field.
     """
 
     hidden_fraction: Annotated[
@@ -301,7 +301,7 @@ class GeneratorConfig(Settings):
 
     @property
     def traits(self) -> GeneratorTraits:
-        """What its kind is made of."""
+        """The parts of its kind."""
         return GENERATOR_KINDS[self.kind]
 
 
@@ -441,13 +441,13 @@ class MultiHeadConfig:
     """Several heads on one encoder.
 
     Attributes:
-      heads: by their names, which are part of variables' names: no slashes.
+      heads: name -> head; names are part of variables' names, without slashes.
     """
 
     heads: Mapping[str, TaskHeadConfig]
 
 
-# The head, or decoder, that a saved model may have.
+# The heads that a saved model may have.
 HeadConfig = TaskHeadConfig | DecoderConfig | SentenceHeadConfig
 
 
@@ -470,8 +470,8 @@ SIZES: dict[str, dict[str, int]] = {
     "large": _shape(1024, 1024, 24, 16),
 }
 
-# Generator hidden size / discriminator hidden size, same table. Ours are
-# wider: a narrow generator learns too little in an hour.
+# Generator hidden size / discriminator hidden size, from the same table. Ours
+# are wider, as a narrow generator learns too little in an hour.
 GENERATOR_FRACTIONS: dict[str, float] = {
     "tiny": 1.0,
     "mini": 0.5,

@@ -1,4 +1,4 @@
-"""Token, segment and position tables, and how two networks share them."""
+"""Provides token, segment and position tables, which networks may share."""
 
 import contextlib
 import contextvars
@@ -21,14 +21,14 @@ from electra_tf.registration import registered
 
 
 class Reading(NamedTuple):
-    """The table [V, E], by what it is used for."""
+    """The table [V, E], for each of its uses."""
 
     lookups: tf.Tensor
     outputs: tf.Tensor
 
 
-# By id() of the variable. Of this thread: replicas are traced in turns, each in
-# a thread of its own.
+# By id() of the variable, for each thread, as replicas are traced in separate
+# threads.
 _Readings = dict[int, Reading]
 _readings: contextvars.ContextVar[_Readings | None] = contextvars.ContextVar(
     "readings", default=None
@@ -37,13 +37,13 @@ _readings: contextvars.ContextVar[_Readings | None] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def read_together(table: keras.Variable | tf.Tensor) -> Iterator[None]:
-    """All lookups and the output layer read `table` once, in what follows.
+    """Makes all lookups and the output layer read `table` once, while entered.
 
-    The gradient of the table has some rows from each lookup and every row
-    from the output layer. Where each reads the variable for itself, every
-    part is made whole before they are added: four times the table at once.
-    Here the rows of the lookups are added into the output layer's. Without an
-    output layer that uses the table there is nothing to gain.
+    The gradient of the table has some rows from each lookup and every row from
+    the output layer. If each reads the variable separately, every part is made
+    dense before they are added: four times the table at once. Here the rows of
+    the lookups are added to the output layer's gradient. Without an output
+    layer that uses the table nothing is gained.
     """
     reading = Reading(*_fork(tf.convert_to_tensor(table)))
     token = _readings.set((_readings.get() or {}) | {id(table): reading})
@@ -54,7 +54,7 @@ def read_together(table: keras.Variable | tf.Tensor) -> Iterator[None]:
 
 
 def read_table(table: keras.Variable | tf.Tensor) -> Reading:
-    """Returns the reading that `read_together` began, or one by itself."""
+    """Returns the shared reading of `read_together`, or a new one."""
     found = (_readings.get() or {}).get(id(table))
     if found is None:
         found = Reading(*[tf.convert_to_tensor(table)] * 2)
@@ -76,7 +76,7 @@ def _fork(table: tf.Tensor) -> tuple:
 
 @registered
 class Embeddings(Saved):
-    """Token + segment + position, normalised.
+    """Adds token, segment and position embeddings, and normalises.
 
     One object serves generator and discriminator: the paper ties their
     embeddings (section 3.2), and the original ties all three tables.
@@ -139,14 +139,14 @@ class Embeddings(Saved):
         position_ids: tf.Tensor | None = None,
         words: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Returns [B, L] int32, [B, L] int32 -> [B, L, E].
+        """Embeds tokens, [B, L] -> [B, L, E].
 
         Args:
           input_ids: token ids.
           segment_ids: 0 or 1.
           keys: [B] uint32 dropout keys in training; None in inference.
-          position_ids: [B, L] int32; counted from 0 where None.
-          words: [B, L, E] in place of the tokens' rows of the table.
+          position_ids: [B, L] int32; None counts from 0.
+          words: [B, L, E], used in place of the tokens' rows of the table.
         """
         positions = tf.convert_to_tensor(self.position_embeddings)
         if position_ids is None:
@@ -156,7 +156,7 @@ class Embeddings(Saved):
         return self.embed(input_ids, segment_ids, positions, keys, words)
 
     def known(self, segment_ids: tf.Tensor) -> tf.Tensor:
-        """Returns the segments that there are rows for: 0 where one is all.
+        """Limits segments to the table's rows: all 0 if it has one row.
 
         Args:
           segment_ids: int32, of any shape.
@@ -173,23 +173,23 @@ class Embeddings(Saved):
         keys: tf.Tensor | None = None,
         words: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """As `call`, of tokens that need not stand at the beginning.
+        """Embeds like `call`, at any positions.
 
         Args:
           input_ids: token ids, [B, L] int32.
           segment_ids: 0 or 1, [B, L] int32.
-          positions: [L, E] or [B, L, E], their rows of the position table.
+          positions: [L, E] or [B, L, E], rows of the position table.
           keys: [B] uint32 dropout keys in training; None in inference.
-          words: [B, L, E] in place of the tokens' rows of the table.
+          words: [B, L, E], used in place of the tokens' rows of the table.
         """
-        # The reading may be float32 where a layer's own is in its precision.
+        # The shared reading may be float32 in a layer of another precision.
         dtype = tf.convert_to_tensor(self.norm.gamma).dtype
         if words is None:
             table = read_table(self.word_embeddings).lookups
             words = tf.gather(table, input_ids)
         words = tf.cast(words, dtype)
-        # A product with a one-hot of two columns: its gradient is a small
-        # matrix product, where a gather's would be a scatter of B * L rows.
+        # A product with one-hot rows of two columns: its gradient is a small
+        # matrix product, while a gather's would be a scatter of B * L rows.
         types = tf.one_hot(
             self.known(segment_ids),
             self.config.type_vocab_size,
@@ -214,16 +214,16 @@ class Embeddings(Saved):
 
 @registered
 class DisentangledEmbeddings(Embeddings):
-    """stop_gradient(the other's tables) + differences, which start at 0.
+    """Embeds by stop_gradient(the generator's tables) + own differences.
 
-    The generator wants tokens of like meaning side by side, the
-    discriminator wants them apart. Where both train one table they pull it
-    two ways ("tug of war": DeBERTaV3, He et al. 2021, section 3). Here the
-    generator alone trains the tables, and the discriminator reads them plus a
-    difference of its own (section 3.3 there). The normalisation is its own.
+    The generator moves tokens of similar meaning together, the discriminator
+    apart. If both train one table they pull it in opposite directions ("tug of
+    war": DeBERTaV3, He et al. 2021, section 3). Here only the generator trains
+    the tables, and the discriminator reads them plus its own differences, which
+    start at 0 (section 3.3 there), and has its own normalisation.
 
     Args:
-      config: shape; the tables have the sizes of `base`'s.
+      config: shape; the tables have the sizes of those of `base`.
       base: the generator's embeddings, built before these.
       name: the scope of its variables.
     """
@@ -239,7 +239,7 @@ class DisentangledEmbeddings(Embeddings):
         self.base = base
 
     def get_config(self) -> dict[str, Any]:
-        """As of every layer, with the other's tables."""
+        """Returns the layer's config, with the other's tables."""
         return {
             **super().get_config(),
             "base": shared(self.base, owned=False),
@@ -269,15 +269,15 @@ class DisentangledEmbeddings(Embeddings):
 
     @property
     def word_embeddings(self) -> tf.Tensor:
-        """[V, E], what the network reads."""
+        """The token table that the network reads, [V, E]."""
         return self._table("word_embeddings")
 
     @property
     def token_type_embeddings(self) -> tf.Tensor:
-        """[segments, E], what the network reads."""
+        """The segment table that the network reads, [segments, E]."""
         return self._table("token_type_embeddings")
 
     @property
     def position_embeddings(self) -> tf.Tensor:
-        """[positions, E], what the network reads."""
+        """The position table that the network reads, [positions, E]."""
         return self._table("position_embeddings")

@@ -1,4 +1,4 @@
-"""ElectraEncoder: embeddings and a stack of blocks."""
+"""Provides `ElectraEncoder`: embeddings and a stack of blocks."""
 
 import os
 from typing import Any, Literal, NamedTuple
@@ -17,14 +17,14 @@ from electra_tf.registration import registered
 
 
 class EncoderOutput(NamedTuple):
-    """What the encoder computes; all of it, since heads differ in needs."""
+    """All results of the encoder, as heads need different ones."""
 
     sequence_output: tf.Tensor  # [B, L, H], after the last block
     first_output: tf.Tensor  # [B, H], of that the first tokens
     embedding_output: tf.Tensor  # [B, L, H], after the projection
     all_layers: tuple[tf.Tensor, ...]  # [B, L, H] after each block
-    # [B, A, L, L] of each block, what a row's positions attend to, without
-    # dropout; None unless asked for.
+    # [B, A, L, L] of each block, the attention probabilities without dropout;
+    # None unless asked for.
     attentions: tuple[tf.Tensor, ...] | None = None
 
 
@@ -33,23 +33,23 @@ Direction = Literal["both", "left", "right"]
 
 @registered
 class ElectraEncoder(Network):
-    """The Transformer of BERT, with embeddings of their own size.
+    """Encodes rows by BERT's Transformer, with an own size of embeddings.
 
     There is no pooler: ELECTRA reads the first token's last hidden state.
 
     Args:
       config: its shape.
-      embeddings: tables shared with another encoder; its own where None.
+      embeddings: tables shared with another encoder; None makes its own.
       name: the scope of its variables.
-      attends: what a position sees beside itself: "both" sides, or only what
-        stands to its "left", or to its "right".
-      **options: Keras' own, as dtype and trainable.
+      attends: what a position sees besides itself: "both" sides, or only its
+        "left", or its "right".
+      **options: Keras' options, such as dtype and trainable.
 
     Attributes:
-      recompute: whether training computes each block's activations again in
-        the backward pass, where long sequences leave no room to keep them.
-      attention: by which means attention is computed, see `products`.
-        Results are the same.
+      recompute: whether the backward pass of training recomputes each block's
+        activations, where long sequences leave no memory to keep them.
+      attention: the implementation of attention, see `products`. Results are
+        the same.
     """
 
     scope = "encoder"
@@ -93,7 +93,9 @@ class ElectraEncoder(Network):
         ]
 
     def get_config(self) -> dict[str, Any]:
-        """As of every layer, with the tables, which others may share."""
+        """Returns the layer's config, with the tables, which others may
+        share.
+        """
         return {
             **super().get_config(),
             "embeddings": shared(self.embeddings, self.owns_embeddings),
@@ -109,7 +111,7 @@ class ElectraEncoder(Network):
 
     @property
     def attention(self) -> products.AttentionKind:
-        """By which means the blocks compute attention."""
+        """The blocks' implementation of attention."""
         return self.blocks[0].attention.kind
 
     @attention.setter
@@ -149,12 +151,12 @@ class ElectraEncoder(Network):
         training: bool = False,
         return_attentions: bool = False,
     ) -> EncoderOutput:
-        """Encodes a batch; called as every `Network`.
+        """Encodes a batch; called like every `Network`.
 
         Args:
-          rows: what is read.
+          rows: the rows to read.
           training: whether dropout is on.
-          return_attentions: whether `attentions` are computed too.
+          return_attentions: whether to compute `attentions` too.
         """
         rows = rows.filled().keyed(self.dropout_seed, training)
         input_ids, input_mask, segment_ids, _, sequence_ids, embeds = rows
@@ -200,10 +202,10 @@ class ElectraEncoder(Network):
         bias: tf.Tensor,
         keys: tf.Tensor | None,
     ) -> products.States:
-        """One block."""
+        """Runs one block."""
         if keys is None or not self.recompute:
             return block.run(x, bias, keys)
-        # Its own activations are not kept, only what goes in.
+        # Only its input is kept, not its activations.
         forget = tf.recompute_grad(
             lambda x, bias, keys: block(x, bias, keys=keys)
         )
@@ -212,14 +214,14 @@ class ElectraEncoder(Network):
     def _attention_bias(
         self, input_mask: tf.Tensor, same: tf.Tensor | None, dtype: tf.DType
     ) -> tf.Tensor:
-        """Returns score offsets, [B, 1, 1, L], or [B, 1, L, L] where queries
+        """Returns score offsets, [B, 1, 1, L], or [B, 1, L, L] if queries
         differ.
 
         Args:
           input_mask: [B, L].
-          same: [B, L, L] bool, pairs of positions of one sequence; all where
-            None.
-          dtype: of the scores.
+          same: [B, L, L] bool, pairs of positions of one sequence; None means
+            all.
+          dtype: dtype of the scores.
         """
         if self.attends == "both" and same is None:
             return layers.attention_bias(input_mask, dtype)

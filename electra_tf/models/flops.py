@@ -1,11 +1,11 @@
-"""How many parameters and operations a run has, in the paper's accounting.
+"""Counts a run's parameters and operations, by the paper's rules.
 
-The rules of ELECTRA's paper (section 3 and appendix), which make its figures
-comparable: a product of [m, k] and [k, n] is 2 m k n operations, any function
-of one number is one; the backward pass counts as much as the forward pass;
-looking a token up is a product with a one-hot vector. These are counts for
-comparing methods. What a machine does is less (tables are gathered) and more
-(a backward pass has twice the products of a forward pass).
+The rules are those of ELECTRA's paper (section 3 and appendix), which make its
+numbers comparable: a product of [m, k] and [k, n] is 2 m k n operations, any
+function of one number is one; the backward pass counts as much as the forward
+pass; a token lookup is a product with a one-hot vector. These counts are for
+comparing methods. A machine does less (tables are gathered) and more (a
+backward pass has twice the products of a forward pass).
 """
 
 import dataclasses
@@ -26,17 +26,16 @@ Parts = dict[str, float]
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """Of a pre-training run, by part.
+    """The costs of a pre-training run, by part.
 
     Parts of the network that is kept are called `model/...`, those of the
-    one that fills masked positions `generator/...`; shared tables are the
-    model's.
+    generator `generator/...`; shared tables are the model's.
 
     Attributes:
-      parameters: numbers that are stored.
-      training: operations of all steps.
-      inference: operations of one sequence through the model and a
-        classifier of each token.
+      parameters: number of parameters.
+      training: number of operations of all steps.
+      inference: number of operations for one sequence, with a classifier of
+        each token.
     """
 
     parameters: Mapping[str, int]
@@ -45,21 +44,21 @@ class Costs:
 
     @property
     def model_parameters(self) -> int:
-        """Of the network that is kept, with its head."""
+        """The parameters of the network that is kept, with its head."""
         return int(_total(self.parameters, "model/"))
 
     @property
     def training_flops(self) -> float:
-        """Of the whole run."""
+        """The operations of the whole run."""
         return _total(self.training)
 
     @property
     def inference_flops(self) -> float:
-        """Of one sequence."""
+        """The operations of inference for one sequence."""
         return _total(self.inference)
 
     def line(self) -> str:
-        """Returns the totals in one line, for a run's report."""
+        """Formats the totals in one line, for a run's report."""
         more = int(_total(self.parameters, "generator/"))
         generator = f" and {millions(more)} of the generator" if more else ""
         return (
@@ -70,19 +69,19 @@ class Costs:
 
 
 def millions(count: int) -> str:
-    """Returns 13600000 -> "13.6M"."""
+    """Formats a count in millions: 13600000 as "13.6M"."""
     return f"{count / 1e6:.1f}M"
 
 
 class Head(NamedTuple):
-    """What stands on the model's encoder in pre-training."""
+    """The head on the model's encoder in pre-training."""
 
-    operations: Parts  # of a forward pass over one sequence
+    operations: Parts  # for a forward pass over one sequence
     parameters: int
 
 
 def replaced_token_head(model: ModelConfig, positions: float) -> Head:
-    """One logit for each of some positions."""
+    """Counts a head with one logit for each of some positions."""
     hidden = model.hidden_size
     each = 2 * hidden * hidden + (1 + _GELU) * hidden + 2 * hidden
     return Head(
@@ -96,13 +95,13 @@ def token_lm_head(
     width: int | None = None,
     copies: bool = False,
 ) -> Head:
-    """Scores of all tokens at some positions.
+    """Counts a head with scores of all tokens at some positions.
 
     Args:
       model: shape of the encoder.
-      positions: where.
-      width: of the states that it reads; the encoder's where None.
-      copies: with a copy mechanism.
+      positions: number of positions.
+      width: width of the states that it reads; None is the encoder's.
+      copies: whether it has a copy mechanism.
     """
     width, size = width or model.hidden_size, model.embedding_size
     dense = 2 * width * size + (1 + _GELU + _LAYER_NORM) * size
@@ -131,18 +130,18 @@ def pretraining_costs(
     num_train_steps: int,
     two_stage_steps: int = 0,
 ) -> Costs:
-    """Returns the costs of a pre-training run.
+    """Counts the costs of a pre-training run.
 
     Args:
-      model: the shape of the network that is kept.
-      generator: what fills masked positions; None for a masked LM.
-      head: what stands on the model's encoder.
-      seq_length: tokens a sequence.
-      predictions: masked tokens a sequence.
-      batch_size: sequences a step.
-      num_train_steps: steps.
-      two_stage_steps: steps that train the generator alone, before the others
-        train the model alone.
+      model: shape of the network that is kept.
+      generator: the generator; None for a masked LM.
+      head: the head on the model's encoder.
+      seq_length: tokens in a sequence.
+      predictions: masked tokens in a sequence.
+      batch_size: sequences in a step.
+      num_train_steps: number of steps.
+      two_stage_steps: number of steps that train only the generator, before the
+        others train only the model.
     """
     encoder = _encoder(model, seq_length)
     parameters = _encoder_parameters(model) | {"head": head.parameters}
@@ -185,7 +184,7 @@ def _generator(
     length: int,
     slots: float,
 ) -> tuple[Parts, dict[str, int]]:
-    """Returns operations of a forward pass, and what it stores of its own."""
+    """Counts the operations of a generator, and its own parameters."""
     traits = generator.traits
     if not traits.has_weights:
         return {}, {}
@@ -211,7 +210,7 @@ def _generator(
 
 
 def _encoder(config: ModelConfig, length: int) -> Parts:
-    """Returns operations of a forward pass over one sequence."""
+    """Counts the operations of an encoder for one sequence."""
     hidden, inner = config.hidden_size, config.intermediate_size
     size = config.embedding_size
     rows = config.vocab_size + config.type_vocab_size + length

@@ -1,21 +1,20 @@
-"""How variables start: the original's way, and on neighbours.
+"""Initialises variables: as the original, or attending to neighbours.
 
-A masked LM with learned positions has to find out, position by position,
-which rows of its position table lie side by side, before it can use a
-neighbour. On small budgets that takes longer than the whole run: the loss
-stays where a bag of words would put it. `ModelConfig.local_start` spares the
-search. It changes no shape and no formula, only where training begins:
-positions start as sinusoids, and queries and keys so that each head of each
-block attends to one neighbour at first (-1, +1, -2, +2, ...): a shift is a
-rotation of each (sin, cos) pair.
+A masked LM with learned positions must learn, position by position, which rows
+of its position table are neighbours, before it can use them. On small budgets
+that takes longer than the whole run: the loss remains that of a bag of words.
+`ModelConfig.local_start` avoids the search. It changes no shape and no formula,
+only the initial values: positions start as sinusoids, and queries and keys so
+that each head of each block attends to one neighbour at first (-1, +1, -2, +2,
+...): a shift is a rotation of each (sin, cos) pair.
 
-What compares two texts has to find equal words in them, which takes longer
-still. `ModelConfig.match_heads` spares that search: positions leave one half
-of the columns to words alone, and the last heads of each block start with
-equal queries and keys there, so that a token attends to its like (and to
+A model that compares two texts must find equal words in them, which takes even
+longer to learn. `ModelConfig.match_heads` avoids that search: positions leave
+one half of the columns to words, and the last heads of each block start with
+equal queries and keys there, so that a token attends to equal tokens (and to
 itself, which adds nothing new).
 
-An encoder that is narrower than its embeddings, as generators are, begins with
+An encoder that is narrower than its embeddings, as generators are, starts with
 a projection that keeps some (sin, cos) pairs and drops the others.
 """
 
@@ -31,16 +30,16 @@ import tensorflow as tf
 from electra_tf.registration import registered
 
 _FAST, _SLOW = 2.8, 0.05  # radians a position, the ends of the spectrum
-# Share of a standard deviation that truncation at two of them leaves.
+# Standard deviation of a normal truncated at two standard deviations.
 _TRUNCATED = 0.88
-# Words start smaller than positions, or tokens would attend to their like.
+# Words start smaller than positions, or tokens would attend to equal ones.
 WORDS_TO_POSITIONS = 0.5
-# Scores of a neighbour and of an equal word before the softmax, where half
-# of the columns is for words: 60 other tokens together then get less than it.
+# Scores of a neighbour and of an equal word before the softmax, where half of
+# the columns are for words: they exceed 60 other tokens together.
 _SHARPER = 2.0
 _EQUAL_WORD = 6.0
-# Variance of a column of words alone, once a row is normalised: 1, in a mean
-# of 1 there and 1 + WORDS_TO_POSITIONS**2 in the other half.
+# Variance of a column for words, in a normalised row: 1, in a mean of 1 there
+# and 1 + WORDS_TO_POSITIONS**2 in the other half.
 _WORD_VARIANCE = 1 / (1 + WORDS_TO_POSITIONS**2 / 2)
 
 
@@ -49,11 +48,11 @@ _blank = contextvars.ContextVar("blank", default=False)
 
 @contextlib.contextmanager
 def blank() -> Iterator[None]:
-    """Networks made inside have kernels and embeddings without values.
+    """Leaves kernels and embeddings of networks made inside uninitialised.
 
-    For those whose every weight is loaded next: a hundred million random
+    It is for networks whose weights are loaded next: a hundred million random
     numbers take longer than reading as many from a file, and memory that is
-    not written to is not taken.
+    never written is never allocated.
     """
     token = _blank.set(True)
     try:
@@ -64,9 +63,9 @@ def blank() -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draws the initial weights of networks made inside from `seed`.
+    """Samples the initial weights of networks made inside by `seed`.
 
-    Other random numbers go on as before. (Keras seeds initializers from
+    Other random numbers are not affected. (Keras seeds initializers from
     Python's generator.)
 
     Args:
@@ -82,24 +81,24 @@ def seeded(seed: int) -> Iterator[None]:
 
 @registered
 class Blank(keras.initializers.Initializer):
-    """Whatever is in the memory, where a truncated normal would be.
+    """Leaves memory uninitialised in place of a truncated normal.
 
     Args:
-      stddev: of that truncated normal, which a layer that is made of this
-        one's config begins with.
+      stddev: standard deviation of that truncated normal, with which a layer
+        made from this one's config starts.
     """
 
     def __init__(self, stddev: float):
         self.stddev = stddev
 
     def __call__(self, shape: tuple, dtype: str | None = None) -> tf.Tensor:
-        """Returns the memory of a tensor of `shape`."""
+        """Returns an uninitialised tensor of `shape`."""
         return tf.raw_ops.Empty(
             shape=shape, dtype=tf.as_dtype(dtype or "float32"), init=False
         )
 
     def get_config(self) -> dict[str, float]:
-        """For Keras."""
+        """Returns the config, for Keras."""
         return {"stddev": self.stddev}
 
     @classmethod
@@ -116,18 +115,21 @@ def truncated_normal(stddev: float) -> keras.initializers.Initializer:
 
 
 def _frequencies(pairs: int, narrowing: int = 1) -> np.ndarray:
-    """Of `pairs` pairs, every so many-th of those that the table has."""
+    """Returns the frequencies of `pairs` pairs, evenly chosen from the
+    table's.
+    """
     all_pairs = np.linspace(np.log(_FAST), np.log(_SLOW), pairs * narrowing)
     return np.exp(all_pairs)[::narrowing]
 
 
 @registered
 class Sinusoids(keras.initializers.Initializer):
-    """[positions, E]: a sine and a cosine for each frequency.
+    """Initialises a position table [positions, E] by sines and cosines.
 
     Args:
-      stddev: of the truncated normal whose size the table shall have.
-      beside_words: the second half of the columns stays 0.
+      stddev: standard deviation of the truncated normal whose scale the table
+        has.
+      beside_words: whether the second half of the columns is 0.
     """
 
     def __init__(self, stddev: float, beside_words: bool = False):
@@ -146,18 +148,19 @@ class Sinusoids(keras.initializers.Initializer):
         return keras.ops.convert_to_tensor(table, dtype or "float32")
 
     def get_config(self) -> dict[str, float | bool]:
-        """For Keras."""
+        """Returns the config, for Keras."""
         return {"stddev": self.stddev, "beside_words": self.beside_words}
 
 
 @registered
 class EveryNthPair(keras.initializers.Initializer):
-    """The [E, H] kernel of a projection that keeps E / H-th pairs of columns.
+    """Initialises a projection [E, H] that keeps every E / H-th pair of
+    columns.
 
-    Their order stays, so that halves of the columns remain halves.
+    Their order is kept, so that halves of the columns remain halves.
 
     Args:
-      stddev: of the truncated normal that is added everywhere.
+      stddev: standard deviation of the truncated normal added everywhere.
     """
 
     def __init__(self, stddev: float):
@@ -174,16 +177,16 @@ class EveryNthPair(keras.initializers.Initializer):
         return noise + keras.ops.convert_to_tensor(kept, dtype or "float32")
 
     def get_config(self) -> dict[str, float]:
-        """For Keras."""
+        """Returns the config, for Keras."""
         return {"stddev": self.stddev}
 
 
 @registered
 class WordsBesidePositions(keras.initializers.Initializer):
-    """[V, E]: truncated normal, smaller in the half that positions use.
+    """Initialises a token table [V, E], smaller in the half for positions.
 
     Args:
-      stddev: of the half that is for words alone.
+      stddev: standard deviation in the half for words.
     """
 
     def __init__(self, stddev: float):
@@ -197,21 +200,21 @@ class WordsBesidePositions(keras.initializers.Initializer):
         return words * keras.ops.convert_to_tensor(scale, dtype or "float32")
 
     def get_config(self) -> dict[str, float]:
-        """For Keras."""
+        """Returns the config, for Keras."""
         return {"stddev": self.stddev}
 
 
 @registered
 class NeighbourAttention(keras.initializers.Initializer):
-    """The [H, 3H] kernel of query, key, value: neighbours, equal words.
+    """Initialises query, key, value [H, 3H] to attend to neighbours.
 
     Args:
-      stddev: of the truncated normal that is added everywhere.
-      num_heads: heads.
-      match_heads: of them, the last ones, which begin on equal words.
-      beside_words: positions have the first half of the columns alone, which
-        match_heads need.
-      narrowing: size of the embeddings / H: `EveryNthPair` came before.
+      stddev: standard deviation of the truncated normal added everywhere.
+      num_heads: number of heads.
+      match_heads: number of last heads that start with equal words instead.
+      beside_words: whether positions only have the first half of the columns,
+        which match_heads need.
+      narrowing: size of the embeddings / H, where `EveryNthPair` precedes.
     """
 
     def __init__(
@@ -273,7 +276,7 @@ class NeighbourAttention(keras.initializers.Initializer):
                 query[word, first + j] = key[word, first + j] = gain
 
     def get_config(self) -> dict[str, float | int]:
-        """For Keras."""
+        """Returns the config, for Keras."""
         return {
             "stddev": self.stddev,
             "num_heads": self.num_heads,

@@ -1,9 +1,9 @@
-"""What a program gives a network: by any usual name, in any usual form.
+"""Reads a network's inputs by any usual name, in any usual form.
 
-Token ids and masks come as arrays, lists, tensors or ragged rows; alone, by
-name, or in a dict, as tokenizers give it. Names are ours, Hugging Face's or
-KerasHub's. What cannot be read is refused in one line, before TensorFlow says
-something else about it.
+Token ids and masks are arrays, lists, tensors or ragged rows; positional, by
+name, or in a dict, as tokenizers return it. Names are ours, Hugging Face's or
+KerasHub's. Unreadable inputs are refused in one line, before TensorFlow fails
+on them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,10 +45,10 @@ _EMBEDS = "inputs_embeds"
 def named_parts(
     given: Iterable[tuple[str, Any]], others: Iterable[str], network: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Sorts what is given by name into parts of rows and other arguments.
+    """Divides named arguments into parts of rows and others.
 
     Args:
-      given: names, of any kind, and values; None stands for nothing.
+      given: names of any kind -> values; None means not given.
       others: the names of the network's other arguments.
       network: its name, for messages.
 
@@ -56,7 +56,7 @@ def named_parts(
       Parts by our names, and the other arguments.
 
     Raises:
-      UserError: a name that nothing has, or two for one part.
+      UserError: a name is unknown, or a part has two.
     """
     parts: dict[str, Any] = {}
     found: dict[str, Any] = {}
@@ -87,23 +87,23 @@ def read(
     segments: int | None = None,
     embedding_size: int | None = None,
 ) -> dict[str, Any]:
-    """Makes tensors of the parts, and checks what can be seen of them.
+    """Makes tensors of the parts, and checks them.
 
-    Values are looked at where they are there: outside graphs.
+    Values are only checked outside graphs.
 
     Args:
       parts: by our names.
       network: its name, for messages.
-      vocab_size: ids are below it.
-      max_positions: rows are no longer.
-      segments: segment ids are below it.
+      vocab_size: upper limit of ids.
+      max_positions: longest row.
+      segments: upper limit of segment ids.
       embedding_size: E of [B, L, E] of embeddings.
 
     Returns:
-      Tensors, int32 but for keys and embeddings; KerasTensors stay.
+      Tensors, int32 except keys and embeddings; KerasTensors are unchanged.
 
     Raises:
-      UserError: the part, and what was expected of it.
+      UserError: a part is wrong; it is named, with what was expected.
     """
     first = "input_ids" if "input_ids" in parts else _EMBEDS
     if first not in parts:
@@ -154,14 +154,12 @@ def read(
 
 
 def symbolic(parts: Mapping[str, Any]) -> bool:
-    """Says whether a part is a KerasTensor, of a functional model."""
+    """Returns whether a part is a KerasTensor, of a functional model."""
     return any(isinstance(v, keras.KerasTensor) for v in parts.values())
 
 
 def placeholder(value: Any) -> Any:
-    """Returns a dense KerasTensor for a ragged one: what a network makes of
-    it.
-    """
+    """Returns a dense KerasTensor for a ragged one, as networks make it."""
     if isinstance(value, keras.KerasTensor) and _is_ragged(value):
         return keras.KerasTensor(value.shape, dtype=value.dtype)
     return value
@@ -174,7 +172,7 @@ def _is_ragged(value: Any) -> bool:
 
 
 def _tensor(value: Any, what: str) -> Any:
-    """Returns a tensor, dense or ragged, of what a program has."""
+    """Converts a program's value to a tensor, dense or ragged."""
     if isinstance(value, keras.KerasTensor | tf.RaggedTensor):
         return value
     if tf.is_tensor(value):
@@ -229,7 +227,7 @@ def _check_rank(value: Any, rank: int, network: str, name: str) -> None:
 
 
 def _dense(parts: dict[str, Any], first: str) -> dict[str, Any]:
-    """Returns ragged rows padded with 0, with a mask that says so."""
+    """Pads ragged rows with 0, and adds a mask."""
     ragged = {n: v for n, v in parts.items() if isinstance(v, tf.RaggedTensor)}
     if not ragged:
         return parts
@@ -250,7 +248,7 @@ def _fit(one: tuple, other: tuple) -> bool:
 def _check_range(
     parts: Mapping[str, Any], name: str, size: int | None, network: str
 ) -> None:
-    """Looks at values outside graphs alone, where it costs no step time."""
+    """Checks values outside graphs only, where it costs no step time."""
     value = parts.get(name)
     if size is None or value is None or not tf.executing_eagerly():
         return

@@ -1,4 +1,4 @@
-"""LoRA: a kernel stays as it is and learns a change of low rank."""
+"""Provides LoRA: a frozen kernel with a trained change of low rank."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from electra_tf.models import products
 
 
 class LowRank(keras.layers.Layer):
-    """A change of a kernel: scale * down @ up, none before `enable`.
+    """The change of a kernel, scale * down @ up; none before `enable`.
 
     With x @ kernel + scale * (x @ down) @ up the kernel's own gradient, which
-    is as costly as the product, need not be computed.
+    costs as much as the product, is not needed.
 
     Attributes:
-      rank: of the change of each part; 0 before `enable`.
+      rank: rank of the change of each part; 0 before `enable`.
       alpha: the scale is alpha / rank.
-      parts: into how many equal parts the kernel's columns are divided.
-      chosen: the numbers of those that change.
+      parts: number of equal parts of the kernel's columns.
+      chosen: numbers of the parts that change.
     """
 
     def __init__(self, name: str = "lora", dtype: Any = None):
@@ -36,20 +36,20 @@ class LowRank(keras.layers.Layer):
         parts: int = 1,
         chosen: tuple[int, ...] = (0,),
     ) -> None:
-        """Creates the factors; the kernel is unchanged to begin with.
+        """Creates the factors; at first the kernel is unchanged.
 
         Args:
           kernel: [input, units].
-          rank: of the change of each part.
+          rank: rank of the change of each part.
           alpha: the scale is alpha / rank.
-          parts: into how many equal parts the columns are divided, as 3 for
-            query, key and value.
+          parts: number of equal parts of the columns, such as 3 for query, key
+            and value.
           chosen: the numbers of the parts that change.
         """
         size, units = kernel.shape
         self.rank, self.alpha = rank, alpha
         self.parts, self.chosen = parts, tuple(chosen)
-        # Beside the kernel: paths of variables tell where they belong.
+        # Beside the kernel, as paths of variables show where they belong.
         *above, place, _ = kernel.path.split("/")
         with keras.name_scope(place, override_parent="/".join(above)):
             self.build((size, units))
@@ -73,7 +73,7 @@ class LowRank(keras.layers.Layer):
 
     @property
     def factors(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Both factors as they are multiplied: [input, W] and [W, units]."""
+        """Returns the factors to multiply: [input, W] and [W, units]."""
         up, part = tf.convert_to_tensor(self.up), self.up.shape[1]
         rows = [
             tf.pad(
@@ -86,12 +86,12 @@ class LowRank(keras.layers.Layer):
         return tf.convert_to_tensor(self.down), tf.concat(rows, axis=0) * scale
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Computes what the change adds: [..., input] -> [..., units]."""
+        """Computes the change's contribution: [..., input] -> [..., units]."""
         down, up = self.factors
         inner = products.product(x, tf.cast(down, x.dtype))
         return products.product(inner, tf.cast(up, x.dtype))
 
     def change(self) -> tf.Tensor:
-        """Computes what is added to the kernel: [input, units]."""
+        """Computes the change of the kernel: [input, units]."""
         down, up = self.factors
         return tf.matmul(down, up)

@@ -1,4 +1,4 @@
-"""The networks of pre-training: encoders with their heads."""
+"""Provides the networks of pre-training: encoders with heads."""
 
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
@@ -19,7 +19,7 @@ DiscriminatorHead = Literal["replaced_token", "token_lm", "copy"]
 
 @registered
 class TokenLMHead(Saved):
-    """Scores of every token of the vocabulary.
+    """Scores every token of the vocabulary.
 
     Dense to E, GELU, LayerNorm, product with the token table (or, untied,
     one of its own), bias.
@@ -48,7 +48,7 @@ class TokenLMHead(Saved):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """As of every layer, with the tables that it scores with."""
+        """Returns the layer's config, with the tables that it scores with."""
         return {
             **super().get_config(),
             "embeddings": shared(self.embeddings, owned=False),
@@ -77,8 +77,8 @@ class TokenLMHead(Saved):
             )
 
     def scores(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns [..., H] hidden states -> [rows, V] logits without
-        output_bias.
+        """Computes logits [rows, V] without output_bias, from states [...,
+        H].
         """
         x = kernels.bias_gelu(
             self.dense.product(products.factor(hidden)),
@@ -96,7 +96,7 @@ class TokenLMHead(Saved):
         return tf.matmul(flat, table, transpose_b=True)
 
     def call(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns [..., H] hidden states -> [..., V] float32 logits."""
+        """Computes logits [..., V] float32 from hidden states [..., H]."""
         logits = tf.cast(self.scores(hidden, training), tf.float32)
         logits += tf.cast(self.output_bias, tf.float32)
         shape = tf.concat(
@@ -107,7 +107,7 @@ class TokenLMHead(Saved):
 
 @registered
 class ReplacedTokenHead(Saved):
-    """One logit for each position: was this token replaced?"""
+    """Computes one logit for each position: was this token replaced?"""
 
     def __init__(self, config: ModelConfig, name: str = "head", **options: Any):
         super().__init__(name=name, **options)
@@ -131,7 +131,7 @@ class ReplacedTokenHead(Saved):
         self.prediction.build(input_shape)
 
     def call(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns [B, L, H] -> [B, L] float32 logits."""
+        """Computes logits [B, L] float32 from hidden states [B, L, H]."""
         x = kernels.bias_gelu(
             self.dense.product(products.factor(hidden)),
             tf.cast(self.dense.bias, hidden.dtype),
@@ -142,14 +142,14 @@ class ReplacedTokenHead(Saved):
 
 
 class GeneratorOutput(NamedTuple):
-    """Of a generator's `call`."""
+    """The output of a generator."""
 
     logits: tf.Tensor  # [B, N, V] float32, or [B, L, V] without positions
-    encoder: tuple | None  # what its encoder, or encoders, computed
+    encoder: tuple | None  # output of its encoder, or encoders
 
 
 class DiscriminatorOutput(NamedTuple):
-    """Of `Discriminator.call`."""
+    """The output of the discriminator."""
 
     # [B, L] float32; above 0: replaced. None without that head.
     logits: tf.Tensor | None
@@ -157,7 +157,7 @@ class DiscriminatorOutput(NamedTuple):
 
 
 class OnEncoder(Network):
-    """A network with an encoder, which is its own or another network's."""
+    """A network with an encoder, its own or another network's."""
 
     encoder: ElectraEncoder
     owns_encoder: bool
@@ -175,7 +175,7 @@ class OnEncoder(Network):
         )
 
     def _build_encoder(self) -> None:
-        """Creates its variables, unless its owner has."""
+        """Creates the encoder's variables, if it is its own."""
         if not self.encoder.built:
             tables = self.encoder.embeddings
             if not (self.encoder.owns_embeddings or tables.built):
@@ -185,12 +185,14 @@ class OnEncoder(Network):
     def read(
         self, rows: Rows, training: bool, return_attentions: bool = False
     ) -> EncoderOutput:
-        """Returns what the encoder, or what stands for it, gives; see there."""
+        """Runs the encoder, or its replacement; see `ElectraEncoder.call`."""
         asked = {"return_attentions": True} if return_attentions else {}
         return self.encoder(rows, training=training, **asked)
 
     def get_config(self) -> dict[str, Any]:
-        """As of every layer, with the encoder, which others may share."""
+        """Returns the layer's config, with the encoder, which others may
+        share.
+        """
         return {
             **super().get_config(),
             "encoder": shared(self.encoder, self.owns_encoder),
@@ -211,11 +213,11 @@ class Generator(OnEncoder):
 
     Args:
       config: shape of its encoder.
-      embeddings: tables shared with the discriminator; its own where None.
+      embeddings: tables shared with the discriminator; None makes its own.
         Tables that are not built yet are its own too.
       name: the scope of its variables.
-      encoder: another network's, to share; one of its own where None.
-      **options: Keras' own, as dtype and trainable.
+      encoder: another network's encoder to share; None makes its own.
+      **options: Keras' options, such as dtype and trainable.
     """
 
     scope = "generator"
@@ -247,11 +249,11 @@ class Generator(OnEncoder):
         positions: tf.Tensor | None = None,
         training: bool = False,
     ) -> GeneratorOutput:
-        """Predicts tokens, at `positions` alone where they are given.
+        """Predicts tokens, only at `positions` if given.
 
         Args:
-          rows: with [MASK] where a token is asked for.
-          positions: [B, N] int32 positions to predict; all where None.
+          rows: rows with [MASK] at tokens to predict.
+          positions: [B, N] int32 positions to predict; None means all.
           training: whether dropout is on.
         """
         hidden, output = self.hidden_at(rows, positions, training)
@@ -263,9 +265,7 @@ class Generator(OnEncoder):
         positions: tf.Tensor | None = None,
         training: bool = False,
     ) -> tuple[tf.Tensor, EncoderOutput]:
-        """Returns the hidden states that the head reads; arguments as
-        `call`'s.
-        """
+        """Computes the hidden states that the head reads; see `call`."""
         output = self.encoder(rows, training=training)
         hidden = output.sequence_output
         if positions is not None:
@@ -274,7 +274,7 @@ class Generator(OnEncoder):
 
 
 class TowersOutput(NamedTuple):
-    """What the two encoders compute."""
+    """The outputs of the two encoders."""
 
     ltr: EncoderOutput  # reads from the left
     rtl: EncoderOutput  # reads from the right
@@ -282,23 +282,24 @@ class TowersOutput(NamedTuple):
 
 @registered
 class TwoTowerGenerator(Network):
-    """A cloze model: p(token | all others) in one pass (Clark et al. 2020b).
+    """Predicts each token from all others in one pass (Clark et al. 2020b).
 
     One encoder reads from the left, one from the right. A position is
     predicted from the left reader's state one before it and the right
-    reader's one after it, so the input is not masked. Before the first and
-    after the last real token there is nothing: zeros.
+    reader's one after it, so the input is not masked. Beyond the first and the
+    last real token states are zeros.
 
     Args:
       config: shape of each tower.
-      embeddings: tables that both towers share, built by their owner; made
-        for the two of them where None.
-      untied: each tower has tables of its own; the head's is the left one's.
-      wrap_around: what is beyond one end of a row is its other end, padding
-        included, as in the original. For comparisons with it: this shows the
-        first and the last token to the head that predicts them.
+      embeddings: tables that both towers share, built by their owner; None
+        makes tables for both.
+      untied: whether each tower has its own tables; the head uses the left
+        one's.
+      wrap_around: whether the states beyond one end of a row are those of its
+        other end, padding included, as in the original. It is for comparisons:
+        it shows the first and the last token to the head that predicts them.
       name: the scope of its variables.
-      **options: Keras' own, as dtype and trainable.
+      **options: Keras' options, such as dtype and trainable.
     """
 
     scope = "generator"
@@ -332,7 +333,9 @@ class TwoTowerGenerator(Network):
         self.head = TokenLMHead(config, self.ltr.embeddings, dtype=policy)
 
     def get_config(self) -> dict[str, Any]:
-        """As of every layer, with the tables, which others may share."""
+        """Returns the layer's config, with the tables, which others may
+        share.
+        """
         tables = None
         if not self.untied:
             tables = shared(self.ltr.embeddings, owned=False)
@@ -368,8 +371,8 @@ class TwoTowerGenerator(Network):
         """Predicts each token from the others, at `positions` if given.
 
         Args:
-          rows: not masked.
-          positions: [B, N] int32 positions to predict; all where None.
+          rows: rows that are not masked.
+          positions: [B, N] int32 positions to predict; None means all.
           training: whether dropout is on.
         """
         hidden, output = self.hidden_at(rows, positions, training)
@@ -381,10 +384,9 @@ class TwoTowerGenerator(Network):
         positions: tf.Tensor | None = None,
         training: bool = False,
     ) -> tuple[tf.Tensor, TowersOutput]:
-        """Returns [B, N or L, 2H] states that the head reads; arguments as
-        `call`'s.
+        """Computes the states that the head reads, [B, N or L, 2H]; see `call`.
 
-        Rows of several sequences are not for wrap_around.
+        wrap_around does not support rows of several sequences.
         """
         if rows.sequence_ids is not None and self.wrap_around:
             raise ValueError("wrap_around takes one sequence a row")
@@ -398,8 +400,8 @@ class TwoTowerGenerator(Network):
             left, right = tf.roll(left, 1, axis=1), tf.roll(right, -1, axis=1)
         else:
             real = tf.cast(rows.input_mask, right.dtype)[:, :, None]
-            # On padding the right reader has nothing to attend to, and a
-            # softmax over nothing attends to everything.
+            # On padding the right reader has nothing to attend to, and its
+            # softmax would attend to everything.
             left, right = left[:, :-1], (right * real)[:, 1:]
             if rows.sequence_ids is not None:
                 goes_on = rows.sequence_ids[:, 1:] == rows.sequence_ids[:, :-1]
@@ -415,12 +417,12 @@ class TwoTowerGenerator(Network):
 
 @registered
 class UniformGenerator(Network):
-    """Finds every token equally likely; has no variables.
+    """Gives every token the same probability; has no variables.
 
     Args:
       vocab_size: V.
-      name: as of the other generators.
-      **options: Keras' own.
+      name: see the other generators.
+      **options: Keras' options.
     """
 
     _arguments = ("vocab_size",)
@@ -443,7 +445,7 @@ class UniformGenerator(Network):
         positions: tf.Tensor | None = None,
         training: bool = False,
     ) -> GeneratorOutput:
-        """Returns logits of 0; arguments as `Generator.call`'s."""
+        """Returns logits of 0; see `Generator.call`."""
         where = rows.input_ids if positions is None else positions
         shape = tf.concat([tf.shape(where), [self.vocab_size]], axis=0)
         return GeneratorOutput(tf.zeros(shape), None)
@@ -451,19 +453,19 @@ class UniformGenerator(Network):
 
 @registered
 class Discriminator(OnEncoder):
-    """Tells replaced tokens from original ones (paper, equation 2).
+    """Distinguishes replaced tokens from original ones (paper, equation 2).
 
     The paper's section 3.4 puts other heads on the same encoder.
 
     Args:
       config: shape of its encoder.
-      embeddings: tables shared with the generator; its own where None.
+      embeddings: tables shared with the generator; None makes its own.
       name: the scope of its variables.
       with_heads: "replaced_token", `head`; "token_lm", `lm_head`, which
-        predicts the original tokens; "copy", `copy_head`, one logit a position:
-        does the original token stand here? None of them is an encoder alone.
-      encoder: another network's, to share; one of its own where None.
-      **options: Keras' own, as dtype and trainable.
+        predicts the original tokens; "copy", `copy_head`, one logit per
+        position: is this the original token? Without any it is only an encoder.
+      encoder: another network's encoder to share; None makes its own.
+      **options: Keras' options, such as dtype and trainable.
     """
 
     scope = "discriminator"
@@ -511,7 +513,9 @@ class Discriminator(OnEncoder):
         training: bool = False,
         return_attentions: bool = False,
     ) -> DiscriminatorOutput:
-        """Computes logits [B, L] of ids [B, L]; called as every `Network`."""
+        """Computes logits [B, L] from ids [B, L]; called like every
+        `Network`.
+        """
         output = self.read(rows, training, return_attentions)
         logits = None
         if self.head is not None:

@@ -51,7 +51,7 @@ def installed(
 def where_fastest(
     network: keras.Model,
 ) -> contextlib.AbstractContextManager[None]:
-    """`installed` where this encoder is the fastest, else nothing.
+    """Returns `installed` where this encoder is the fastest, else nothing.
 
     That is where there is a CPU alone and nothing of 16 bits.
     """
@@ -113,7 +113,7 @@ class PackedEncoder:
     def _embed(
         self, input_ids: tf.Tensor, segment_ids: tf.Tensor, places: _Places
     ) -> tf.Tensor:
-        """[B, L] int32, [B, L] int32 -> [T, E]."""
+        """Returns [B, L] int32, [B, L] int32 -> [T, E]."""
         embeddings = self._encoder.embeddings
         length = tf.shape(input_ids)[1]
 
@@ -130,7 +130,7 @@ class PackedEncoder:
         return _norm(embeddings.norm, x)
 
     def _apart(self, x: tf.Tensor, places: _Places) -> tf.Tensor:
-        """[T, H] -> [B, L, H]."""
+        """Returns [T, H] -> [B, L, H]."""
         size = self.config.hidden_size
         shape = tf.shape(places.rows)
         x = tf.scatter_nd(
@@ -140,7 +140,7 @@ class PackedEncoder:
         return tf.ensure_shape(x, [None, None, size])
 
     def _block(self, block: Any, x: tf.Tensor, places: _Places) -> tf.Tensor:
-        """A block of the Transformer, [T, H] -> [T, H]."""
+        """Returns a block of the Transformer, [T, H] -> [T, H]."""
         qkv = dense(block.attention.qkv, x)  # [T, 3 H]
         query, key, value = (
             self._to_heads(qkv, places.rows, part) for part in range(3)
@@ -150,7 +150,9 @@ class PackedEncoder:
         return self._after_attention(block, context, x)
 
     def _first(self, block: Any, x: tf.Tensor, places: _Places) -> tf.Tensor:
-        """What `_block` gives for the first tokens: [T, H] -> [B, H]."""
+        """Returns what `_block` gives for the first tokens: [T, H] -> [B,
+        H].
+        """
         heads, size = self.config.num_heads, self.config.hidden_size
         first = tf.gather(x, places.firsts)  # [B, H]
         qkv = block.attention.qkv
@@ -166,7 +168,7 @@ class PackedEncoder:
         return self._after_attention(block, context, first)
 
     def _to_heads(self, x: tf.Tensor, rows: tf.Tensor, part: int) -> tf.Tensor:
-        """A part of [T, parts * H], by heads: [B, A, L, D].
+        """Returns a part of [T, parts * H], by heads: [B, A, L, D].
 
         Args:
           x: queries, keys and values, or some of these, side by side.
@@ -186,7 +188,9 @@ class PackedEncoder:
         value: tf.Tensor,
         bias: tf.Tensor,
     ) -> tf.Tensor:
-        """[B, A, L or 1, D] of queries -> the same of what they gather."""
+        """Returns [B, A, L or 1, D] of queries -> the same of what they
+        gather.
+        """
         scale = (self.config.hidden_size // self.config.num_heads) ** -0.5
         scores = tf.matmul(query, key, transpose_b=True) * scale + bias
         return tf.matmul(tf.nn.softmax(scores), value)
@@ -194,7 +198,7 @@ class PackedEncoder:
     def _after_attention(
         self, block: Any, context: tf.Tensor, x: tf.Tensor
     ) -> tf.Tensor:
-        """The rest of a block.
+        """Returns the rest of a block.
 
         Args:
           block: the block.
@@ -210,7 +214,7 @@ class PackedEncoder:
 
 
 def _places(input_mask: tf.Tensor, heads: int) -> _Places:
-    """[B, L] of 1 and 0, and A -> where the real tokens are."""
+    """Returns [B, L] of 1 and 0, and A -> where the real tokens are."""
     real = input_mask > 0
     # A row always has its first place: heads read it.
     first = tf.range(tf.shape(real)[1]) == 0
@@ -232,7 +236,7 @@ def _places(input_mask: tf.Tensor, heads: int) -> _Places:
 def _gather_vectors(
     x: tf.Tensor, index: tf.Tensor, size: int | None = None
 ) -> tf.Tensor:
-    """Vectors of a tensor, counted through all of it: [..., D].
+    """Returns vectors of a tensor, counted through all of it: [..., D].
 
     Args:
       x: whatever shape, D values after D values.
@@ -243,7 +247,7 @@ def _gather_vectors(
 
 
 def dense(layer: layers.Dense, x: tf.Tensor) -> tf.Tensor:
-    """[N, input] -> [N, units]."""
+    """Returns [N, input] -> [N, units]."""
     return product(
         x,
         layer.whole_kernel(),
@@ -252,7 +256,7 @@ def dense(layer: layers.Dense, x: tf.Tensor) -> tf.Tensor:
 
 
 def product(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """[N, input], [input, units], [units] -> [N, units]."""
+    """Returns [N, input], [input, units], [units] -> [N, units]."""
     return tf.nn.bias_add(tf.matmul(x, kernel), bias)
 
 
@@ -267,7 +271,7 @@ def gelu(x: tf.Tensor, kind: str) -> tf.Tensor:
 
 
 def _norm(norm: layers.LayerNorm, x: tf.Tensor) -> tf.Tensor:
-    """Layer normalisation, [N, H] -> [N, H].
+    """Returns layer normalisation, [N, H] -> [N, H].
 
     As Keras 2 wrote it, which the optimiser takes for what it is: each row is
     a channel of a batch normalisation.

@@ -1,9 +1,9 @@
-"""Random numbers from counters: the same on any device, in any batch.
+"""Makes random numbers from counters: the same on any device, in any batch.
 
-Every draw is a hash of (example key, salt, index). It depends on nothing
-else, so a run that is resumed, spread over replicas or batched differently
-sees the same masks, samples and dropout for the same example. The hash is
-elementwise integer work, which fuses into its neighbours; a stateful or
+Every random number is a hash of (example key, salt, index). It depends on
+nothing else, so a run that is resumed, distributed over replicas or batched
+differently has the same masks, samples and dropout for the same example. The
+hash is elementwise integer work, which fuses into its neighbours; a stateful or
 Philox generator does not.
 """
 
@@ -16,9 +16,7 @@ def _constant(value: int) -> tf.Tensor:
 
 
 def mix(value: tf.Tensor) -> tf.Tensor:
-    """Returns a bijection of uint32 with full avalanche (Wellons'
-    lowbias32).
-    """
+    """Mixes uint32 by a bijection with full avalanche (Wellons' lowbias32)."""
     shift, xor = tf.bitwise.right_shift, tf.bitwise.bitwise_xor
     value = xor(value, shift(value, _constant(16))) * _constant(0x7FEB352D)
     value = xor(value, shift(value, _constant(15))) * _constant(0x846CA68B)
@@ -26,7 +24,7 @@ def mix(value: tf.Tensor) -> tf.Tensor:
 
 
 def example_keys(example_id: tf.Tensor, seed: int) -> tf.Tensor:
-    """One key for each example.
+    """Makes one random key for each example.
 
     Args:
       example_id: [B] int64, the example's position in the whole stream.
@@ -45,11 +43,11 @@ def example_keys(example_id: tf.Tensor, seed: int) -> tf.Tensor:
 def fresh_keys(
     seed: keras.random.SeedGenerator, batch: int | tf.Tensor
 ) -> tf.Tensor:
-    """Returns [batch] uint32 keys that differ from call to call.
+    """Makes keys that differ from call to call, [batch] uint32.
 
     Args:
-      seed: the layer's generator; drawing moves it on.
-      batch: how many.
+      seed: the layer's seed generator, which each call advances.
+      batch: number of keys.
     """
     words = keras.random.randint((2,), 0, 2**31 - 1, dtype="int32", seed=seed)
     words = tf.cast(words, tf.uint32)
@@ -58,28 +56,24 @@ def fresh_keys(
 
 
 def salted(keys: tf.Tensor, salt: int) -> tf.Tensor:
-    """Returns independent keys for another use: [B] uint32 -> [B] uint32."""
+    """Makes independent keys for another use, [B] uint32."""
     return mix(keys + _constant((salt + 1) * 0x9E3779B9))
 
 
 def bits(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
-    """Returns `count` words for each key: [B] uint32 -> [B, count] uint32."""
+    """Makes `count` random words for each key, [B, count] uint32."""
     return bits_at(keys, tf.cast(tf.range(count), tf.uint32))
 
 
 def bits_at(keys: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Returns the words of some numbers: [B] uint32, [...] uint32 -> [B,
-    ...].
-    """
+    """Makes the random words of some indices for each key, [B, ...] uint32."""
     index = mix(index * _constant(0x9E3779B9))
     keys = tf.reshape(keys, [-1] + [1] * index.shape.rank)
     return mix(tf.bitwise.bitwise_xor(keys, index[None]))
 
 
 def uniform(keys: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
-    """Returns [B] uint32 -> [B, count] float32 in [0, 1), multiples of
-    2^-24.
-    """
+    """Makes numbers in [0, 1), multiples of 2^-24, [B, count] float32."""
     words = tf.bitwise.right_shift(bits(keys, count), _constant(8))
     return tf.cast(words, tf.float32) * (1.0 / (1 << 24))
 
@@ -96,8 +90,8 @@ def dropout(
       x: [B, ...] floats.
       keys: [B] uint32.
       rate: in [0, 1).
-      index: uint32 as x[0], the number of each place, which decides over it
-        together with the key. Where None they are counted: no number changes
+      index: uint32 in the shape of x[0], the number of each element, which with
+        the key decides its random number. None counts them: no number changes
         when the first axis of x[0] grows, but all do when another one does.
     """
     if not rate:
@@ -112,11 +106,10 @@ def dropout(
 
 
 def square_index(shape: tf.Tensor) -> tf.Tensor:
-    """Returns numbers for the places of [A, L, L] that do not change when L
-    grows.
+    """Numbers the elements of [A, L, L], independently of L.
 
     Args:
-      shape: int32 [3]. Numbers come again above an L of 4,096.
+      shape: int32 [3]. Numbers repeat above an L of 4,096.
 
     Returns:
       uint32 [A, L, L].

@@ -1,4 +1,4 @@
-"""What every network reads: rows of tokens, whole or part by part."""
+"""Defines the input of every network: rows of tokens."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,20 +12,20 @@ from electra_tf.models.saved import Saved, save_whole
 
 
 class Rows(NamedTuple):
-    """A batch of rows of tokens, as a network reads it.
+    """A batch of rows of tokens.
 
     Attributes:
       input_ids: [B, L] int32 token ids.
-      input_mask: [B, L], 1 for real tokens, 0 for padding; all real where
-        None. Padding does not influence the outputs of real tokens.
-      segment_ids: [B, L] int32, 0 or 1; all 0 where None.
-      keys: [B] uint32, what dropout is keyed by in training; drawn from the
-        network's own generator where None.
-      sequence_ids: [B, L] int32, which of several sequences in a row a token
-        belongs to, each a stretch of the row; one a row where None. A
-        sequence is read as if it stood alone.
-      inputs_embeds: [B, L, E] in place of the rows of the token table;
-        input_ids is None then.
+      input_mask: [B, L], 1 for real tokens, 0 for padding; None means all are
+        real. Padding does not influence the outputs of real tokens.
+      segment_ids: [B, L] int32, 0 or 1; None means all 0.
+      keys: [B] uint32, keys of dropout in training; None takes keys from the
+        network's own generator.
+      sequence_ids: [B, L] int32, the sequence that a token belongs to, if rows
+        have several consecutive ones; None means one per row. A sequence is
+        read as if it were alone.
+      inputs_embeds: [B, L, E], used in place of rows of the token table; then
+        input_ids is None.
     """
 
     input_ids: tf.Tensor
@@ -37,7 +37,7 @@ class Rows(NamedTuple):
 
     @property
     def places(self) -> tf.Tensor:
-        """A tensor [B, L] int32: the ids, or zeros beside embeddings."""
+        """The ids, or zeros in their shape where there are embeddings."""
         if self.inputs_embeds is None:
             return self.input_ids
         return tf.zeros(tf.shape(self.inputs_embeds)[:2], tf.int32)
@@ -57,14 +57,14 @@ class Rows(NamedTuple):
         return self.segment_ids
 
     def filled(self) -> "Rows":
-        """The same rows, with a mask and segments in any case."""
+        """Returns the rows with mask and segments filled in."""
         return self._replace(input_mask=self.mask, segment_ids=self.segments)
 
     def keyed(self, seed: keras.random.SeedGenerator, training: bool) -> "Rows":
-        """The same rows with dropout keys in training, without in inference.
+        """Returns the rows with dropout keys in training, without in inference.
 
         Args:
-          seed: what keys are drawn from where there are none.
+          seed: seed generator of keys, where there are none.
           training: whether dropout is on.
         """
         if not training:
@@ -75,7 +75,7 @@ class Rows(NamedTuple):
         return self
 
     def salted(self, use: int) -> "Rows":
-        """The same rows with the keys of another use of dropout."""
+        """Returns the rows with keys for another use of dropout."""
         if self.keys is None:
             return self
         return self._replace(keys=randomness.salted(self.keys, use))
@@ -88,7 +88,7 @@ def as_rows(
     keys: tf.Tensor | None = None,
     sequence_ids: tf.Tensor | None = None,
 ) -> Rows:
-    """`Rows` of its parts; of a mapping of them; or as they are."""
+    """Makes `Rows` from parts or a mapping of them; rows are unchanged."""
     if isinstance(input_ids, Rows):
         return input_ids
     if isinstance(input_ids, Mapping):
@@ -97,13 +97,13 @@ def as_rows(
 
 
 _SEED = "dropout_seed"
-# Marks calls of a functional model. Its tensors are counted by their places,
-# so there () stands for what an output lacks, which has no place.
+# Marks calls of a functional model, whose tensors are counted by position:
+# there () stands for a missing output, which has no position.
 _HELD = "functional"
 
 
 def _exchanged(value: Any, old: Any, new: Any) -> Any:
-    """`value` with `new` wherever, in tuples and dicts, it has `old`."""
+    """Replaces `old` by `new` in nested tuples and dicts."""
     if value is old or (isinstance(value, tuple) and not value and old == ()):
         return new
     if isinstance(value, tuple):
@@ -117,12 +117,12 @@ def _exchanged(value: Any, old: Any, new: Any) -> Any:
 
 
 def predictions(output: Any) -> Any:
-    """What is learned of a network's output, and what `predict` gives.
+    """Returns the part of an output that is trained and that `predict` returns.
 
     Args:
-      output: logits are taken of those that have some; of answers to questions
-        start_logits and end_logits, low where no answer can be; of several
-        heads each one's, by name. Others are taken as they are.
+      output: the logits of outputs that have some; start_logits and end_logits
+        for question answering, low where no answer can be; for several heads
+        each one's, by name. Other outputs are returned unchanged.
     """
     fields = getattr(output, "_fields", ())
     if "logits" in fields:
@@ -141,15 +141,15 @@ class Network(Adaptable, Saved, keras.Model):
     `network(rows)`, `network(input_ids, input_mask, segment_ids)`,
     `network(batch)` and `network(**batch)` are the same call, and so it is
     with a dict of `keras.Input`s; see `Rows` for the parts, and `inputs` for
-    other names and forms that they may have. What a network reads besides
-    comes fourth, by its name, or in the dict.
+    other names and forms that they may have. A further input of a network is
+    the fourth argument, or given by name, or in the dict.
 
-    The output is a tuple of all that was computed, by name. `compile(loss=...)`
-    and `fit` learn from its predictions, see `predictions`; in a functional
-    model name them: `keras.Model(inputs, network(inputs).logits)`.
+    The output is a named tuple of all results. `compile(loss=...)` and `fit`
+    use its predictions, see `predictions`; in a functional model name them:
+    `keras.Model(inputs, network(inputs).logits)`.
     """
 
-    scope = ""  # what its variables are below on disk, whatever its name
+    scope = ""  # scope of its variables on disk, whatever its name
     dropout_seed: keras.random.SeedGenerator | None = None
 
     def __call__(
@@ -160,18 +160,18 @@ class Network(Adaptable, Saved, keras.Model):
         *others: Any,
         **named: Any,
     ) -> Any:
-        """Gives `call` the rows, from whatever form they are in.
+        """Converts inputs of any form to rows, and runs `call`.
 
         Args:
-          input_ids: as in `Rows`; or whole `Rows`, or a mapping of parts.
-          input_mask: as in `Rows`.
-          segment_ids: as in `Rows`.
-          *others: what the network reads besides.
-          **named: the parts by any of their names, and other arguments of
-            `call`, such as training.
+          input_ids: see `Rows`; or whole `Rows`, or a mapping of parts.
+          input_mask: see `Rows`.
+          segment_ids: see `Rows`.
+          *others: further inputs of the network.
+          **named: parts by any of their names, and other arguments of `call`,
+            such as training.
 
         Raises:
-          UserError: a part that cannot be read; it is named.
+          UserError: a part cannot be read; it is named.
         """
         given: list[tuple[str, Any]] = []
         marked = False
@@ -195,11 +195,11 @@ class Network(Adaptable, Saved, keras.Model):
         return _exchanged(output, None, ()) if marked else output
 
     def _others(self) -> list[str]:
-        """The names of what `call` takes beside the rows."""
+        """Returns the names of `call`'s arguments besides the rows."""
         return [n for n in self.call_signature_parameters if n != "rows"]
 
     def _limits(self) -> dict[str, int]:
-        """What `inputs.read` is to check."""
+        """Returns the limits for `inputs.read`."""
         config = getattr(self, "config", None)
         if config is None:
             return {}
@@ -211,7 +211,7 @@ class Network(Adaptable, Saved, keras.Model):
         }
 
     def compute_output_spec(self, rows: Any, *others: Any, **named: Any) -> Any:
-        """Tells shapes and types of what `call` gives, of a functional model.
+        """Computes shapes and types of `call`'s output, for functional models.
 
         Args:
           rows: KerasTensors by name.
@@ -235,14 +235,14 @@ class Network(Adaptable, Saved, keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """The loss that `compile` was given, of the predictions.
+        """Computes the compiled loss of the predictions.
 
         Args:
-          x: as Keras'.
-          y: as Keras'.
-          y_pred: what `call` gave.
-          sample_weight: as Keras'.
-          training: as Keras'.
+          x: see Keras.
+          y: see Keras.
+          y_pred: output of `call`.
+          sample_weight: see Keras.
+          training: see Keras.
         """
         return super().compute_loss(
             x, y, predictions(y_pred), sample_weight, training
@@ -251,18 +251,18 @@ class Network(Adaptable, Saved, keras.Model):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> Any:
-        """The metrics that `compile` was given, of the predictions.
+        """Updates the compiled metrics of the predictions.
 
         Args:
-          x: as Keras'.
-          y: as Keras'.
-          y_pred: what `call` gave.
-          sample_weight: as Keras'.
+          x: see Keras.
+          y: see Keras.
+          y_pred: output of `call`.
+          sample_weight: see Keras.
         """
         return super().compute_metrics(x, y, predictions(y_pred), sample_weight)
 
     def predict_step(self, data: Any) -> Any:
-        """What `predict` collects: the predictions of a network with a head.
+        """Returns the predictions for a batch, which `predict` collects.
 
         Args:
           data: a batch.
@@ -272,7 +272,7 @@ class Network(Adaptable, Saved, keras.Model):
     # --- saving ------------------------------------------------------------
 
     def _build_again(self, config: Mapping[str, Any]) -> None:
-        self.build()  # no input is needed for the shapes
+        self.build()  # shapes do not depend on inputs
 
     def save(
         self,
@@ -281,13 +281,13 @@ class Network(Adaptable, Saved, keras.Model):
         zipped: bool | None = None,
         **named: Any,
     ) -> None:
-        """Saves it as `keras.Model.save`; what fails leaves no file behind.
+        """Saves the network like `keras.Model.save`, without partial files.
 
         Args:
-          filepath: a `.keras` file, or what else Keras takes.
+          filepath: a `.keras` file, or another path for Keras.
           overwrite: whether to replace a file without asking.
-          zipped: as Keras'.
-          **named: as Keras'.
+          zipped: see Keras.
+          **named: see Keras.
 
         Raises:
           UserError: it cannot be written, or something in the model cannot
@@ -296,20 +296,20 @@ class Network(Adaptable, Saved, keras.Model):
         save_whole(super().save, filepath, overwrite, zipped, **named)
 
     def save_own_variables(self, store: Any) -> None:
-        """Writes, beside its weights, where its random numbers stand.
+        """Writes the weights and the state of random numbers.
 
         Args:
-          store: name -> array; Keras gives it.
+          store: name -> array, from Keras.
         """
         super().save_own_variables(store)
         if self.dropout_seed is not None:
             store[_SEED] = self.dropout_seed.state.numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        """The inverse of `save_own_variables`.
+        """Reads what `save_own_variables` wrote.
 
         Args:
-          store: name -> array; Keras gives it.
+          store: name -> array, from Keras.
         """
         held = {name: store[name] for name in store.keys()}
         seed = held.pop(_SEED, None)

@@ -1,12 +1,12 @@
-"""What every layer and network of ours writes down, so that Keras can save it.
+"""Lets Keras save our layers and networks.
 
 A layer declares which of its constructor's arguments describe it; its
-`get_config` gives them as plain values, `from_config` makes a layer of these.
-Beside that a network has parts that others may share: tables, an encoder.
-Within one file Keras makes one object of all that are written with one
+`get_config` returns them as plain values, and `from_config` makes a layer from
+these. A network also has parts that others may share: tables, an encoder.
+Within one file Keras makes one object of all configs with the same
 `shared_object_id`, so each network writes its shared parts in full.
 
-Paths of variables come back as they were: learning rates may depend on them.
+Paths of variables are restored, as learning rates may depend on them.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from electra_tf.errors import UserError
 
 L = TypeVar("L", bound="Saved")
 
-# Kinds of settings, by the names that files have for them.
+# Kinds of settings, by their names in files.
 SETTINGS: dict[str, str] = {
     "ModelConfig": "models.config",
     "GeneratorConfig": "models.config",
@@ -44,7 +44,7 @@ _SHARED, _BUILD = "shared_object_id", "build_config"
 
 
 def settings_config(settings: Any) -> dict[str, Any]:
-    """Returns settings as plain values with the name of their kind.
+    """Converts settings to plain values, with the name of their kind.
 
     Args:
       settings: a dataclass that `SETTINGS` lists.
@@ -56,10 +56,10 @@ def settings_config(settings: Any) -> dict[str, Any]:
 
 
 def settings_of(value: Mapping[str, Any]) -> Any:
-    """Returns the inverse of `settings_config`.
+    """Restores settings: the inverse of `settings_config`.
 
     Raises:
-      UserError: no such kind, or values that it does not take.
+      UserError: the kind is unknown, or does not accept the values.
     """
     kind = value[_KIND]
     if kind not in SETTINGS:
@@ -72,7 +72,7 @@ def settings_of(value: Mapping[str, Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Returns a constructor's argument as Keras can write it to JSON."""
+    """Converts a constructor's argument to a form that Keras writes as JSON."""
     if type(value).__name__ in SETTINGS:
         return settings_config(value)
     if isinstance(value, keras.layers.Layer | keras.initializers.Initializer):
@@ -83,7 +83,7 @@ def plain(value: Any) -> Any:
 
 
 def made(value: Any) -> Any:
-    """Returns the inverse of `plain`; sequences are lists."""
+    """Restores an argument: the inverse of `plain`; sequences are lists."""
     if isinstance(value, Mapping):
         if set(value) == {_KIND, _VALUES}:
             return settings_of(value)
@@ -93,13 +93,12 @@ def made(value: Any) -> Any:
 
 
 def shared(layer: keras.layers.Layer, owned: bool) -> dict[str, Any]:
-    """Returns a part that others may share, for the config of one that reads
-    it.
+    """Returns the config of a part that others may share.
 
     Args:
       layer: the part.
-      owned: whether the reader creates its variables, below its own scope;
-        else they are created as soon as the part is loaded.
+      owned: whether the reader creates its variables, below its own scope; if
+        not, they are created as soon as the part is loaded.
     """
     value = dict(keras.saving.serialize_keras_object(layer))
     value[_SHARED] = id(layer)
@@ -118,17 +117,17 @@ def save_whole(
     zipped: bool | None,
     **named: Any,
 ) -> None:
-    """Saves a model in a `.keras` file that is whole, or is not there.
+    """Saves a model to a `.keras` file, without leaving a partial one.
 
     Args:
-      save: of `keras.Model`.
-      filepath: its argument; what is not a local file is left to Keras.
+      save: `save` of `keras.Model`.
+      filepath: its argument; paths other than local files are left to Keras.
       overwrite: its argument.
       zipped: its argument.
-      **named: others of it.
+      **named: its other arguments.
 
     Raises:
-      UserError: it cannot be written, or something in the model cannot be
+      UserError: the file cannot be written, or a part of the model cannot be
         saved.
     """
     path = os.fspath(filepath)
@@ -162,18 +161,18 @@ def save_whole(
 
 
 class Saved(keras.layers.Layer):
-    """A layer that Keras can save; see the module.
+    """A layer that Keras can save; see this module.
 
-    Of a subclass, `_arguments` names the constructor's arguments that are
-    attributes too, beside Keras' own; `_options` attributes that are set
-    after it.
+    In a subclass, `_arguments` names the constructor's arguments that are also
+    attributes, besides Keras' own; `_options` names attributes that are set
+    later.
     """
 
     _arguments: ClassVar[tuple[str, ...]] = ("config",)
     _options: ClassVar[tuple[str, ...]] = ()
 
     def get_config(self) -> dict[str, Any]:
-        """Gives the constructor's arguments as plain values."""
+        """Returns the constructor's arguments as plain values."""
         config = keras.layers.Layer.get_config(self)
         for name in (*self._arguments, *self._options):
             config[name] = plain(getattr(self, name))
@@ -184,7 +183,7 @@ class Saved(keras.layers.Layer):
 
     @classmethod
     def from_config(cls: type[L], config: Mapping[str, Any]) -> L:
-        """Makes a layer, not yet built, of what `get_config` gave.
+        """Makes an unbuilt layer from the result of `get_config`.
 
         Args:
           config: its own values, and only these.
@@ -200,21 +199,21 @@ class Saved(keras.layers.Layer):
 
     @classmethod
     def _from_values(cls: type[L], values: dict[str, Any]) -> L:
-        """Makes it of the constructor's arguments."""
+        """Makes the layer from the constructor's arguments."""
         return cls(**values)
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """Gives what the variables' shapes and paths follow from."""
+        """Returns what the variables' shapes and paths depend on."""
         if not self.built:
             return None
         config = dict(super().get_build_config() or {})
         return config | ({"path": self.path} if self.path else {})
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
-        """Creates the variables where they were.
+        """Creates the variables under their previous paths.
 
         Args:
-          config: what `get_build_config` gave.
+          config: result of `get_build_config`.
         """
         layer: Any = self
         today = layer.name
@@ -236,7 +235,7 @@ class Saved(keras.layers.Layer):
 
 @contextlib.contextmanager
 def _scope(above: str) -> Iterator[None]:
-    """Variables created inside have this path before their own."""
+    """Prefixes the paths of variables created inside."""
     if not above:
         yield
         return
@@ -246,7 +245,7 @@ def _scope(above: str) -> Iterator[None]:
 
 
 def _parts(layer: Any) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Yields the layers that are attributes of a layer, alone or in lists."""
+    """Yields the layers among a layer's attributes, single or in lists."""
     for name, value in vars(layer).items():
         if name.startswith("_"):
             continue
@@ -265,9 +264,7 @@ def _parts(layer: Any) -> Iterator[tuple[str, keras.layers.Layer]]:
 def _switched(
     layer: Any, trainable: bool, prefix: str
 ) -> Iterator[tuple[str, bool]]:
-    """Yields (name, trainable) of the parts that differ from what is above
-    them.
-    """
+    """Yields (name, trainable) of parts that differ from their parent."""
     for name, part in _parts(layer):
         path = f"{prefix}{name}"
         if part.trainable != trainable:
@@ -276,7 +273,7 @@ def _switched(
 
 
 def _switch(layer: keras.layers.Layer, switched: Mapping[str, bool]) -> None:
-    """The inverse of `_switched`; parts that are not there are passed over."""
+    """Applies the result of `_switched`; missing parts are ignored."""
     if not layer.trainable:
         layer.trainable = False  # its parts too, as Keras has it
     for path, trainable in switched.items():

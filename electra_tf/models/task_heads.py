@@ -1,4 +1,4 @@
-"""What stands on an encoder in fine-tuning: one head for each kind of task.
+"""Provides the heads of fine-tuning, one for each kind of task.
 
 Layer names are the names on disk: `task/output` is every head's last layer,
 except the joint span head's, which has a layer for each thing it predicts.
@@ -49,7 +49,7 @@ def _gelu(dense: layers.Dense, x: tf.Tensor, training: bool) -> tf.Tensor:
 
 @registered
 class SequenceHead(Saved):
-    """Scores of the whole input, from the first token's hidden state."""
+    """Scores the whole input, from the first token's hidden state."""
 
     def __init__(
         self, config: TaskHeadConfig, name: str = "task", **options: Any
@@ -73,7 +73,7 @@ class SequenceHead(Saved):
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Returns [B, H] -> [B, labels] float32 logits.
+        """Computes logits [B, labels] float32 from states [B, H].
 
         Args:
           hidden: the first token's last hidden state.
@@ -91,7 +91,7 @@ class SequenceHead(Saved):
 
 @registered
 class TokenHead(Saved):
-    """Scores of each token."""
+    """Scores each token."""
 
     def __init__(
         self, config: TaskHeadConfig, name: str = "task", **options: Any
@@ -110,18 +110,16 @@ class TokenHead(Saved):
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Returns [B, L, H] -> [B, L, labels] float32; see
-        `SequenceHead.call`.
-        """
+        """Computes logits [B, L, labels] float32; see `SequenceHead.call`."""
         x = _drop(hidden, keys, self.config.dropout)
         return tf.cast(self.output_dense(x), tf.float32)
 
 
 class SpanOutput(NamedTuple):
-    """Of the span heads; the joint head alone fills the beam.
+    """The output of span heads; only the joint head fills the beam.
 
-    The joint head has end logits in training alone, where the true start is
-    given to it; without it they are the ones that follow the best start.
+    The joint head has end logits for the true start in training, where it is
+    given; without it they are those for the best start.
     """
 
     start_logits: tf.Tensor  # [B, L] float32
@@ -131,11 +129,11 @@ class SpanOutput(NamedTuple):
     start_top_index: tf.Tensor | None = None  # [B, K] int32
     end_top_log_probs: tf.Tensor | None = None  # [B, K, K], by start
     end_top_index: tf.Tensor | None = None  # [B, K, K] int32
-    # [B, L], to be added to the logits of a head that has not done so.
+    # [B, L], to be added to the logits of a head that has not added it.
     outside: tf.Tensor | None = None
 
     def inside(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Start and end logits, low where no answer can be; each [B, L]."""
+        """Returns start and end logits, low where no answer can be, [B, L]."""
         if self.outside is None:
             return self.start_logits, self.end_logits
         return self.start_logits + self.outside, self.end_logits + self.outside
@@ -162,7 +160,7 @@ def _answerable_layers(
 
 
 def _score(dense: layers.Dense, x: tf.Tensor) -> tf.Tensor:
-    """Returns [..., J] -> [...] float32."""
+    """Computes one score float32 from the last axis: [..., J] -> [...]."""
     return tf.cast(tf.squeeze(dense(x), axis=-1), tf.float32)
 
 
@@ -172,8 +170,8 @@ def _impossible(
     start_logits: tf.Tensor,
     training: bool,
 ) -> tf.Tensor | None:
-    """Returns [B] logits, from the first token and the start as it is
-    expected.
+    """Computes answerability logits [B], from first token and expected
+    start.
     """
     if head.answerable is None or head.answerable_hidden is None:
         return None
@@ -186,7 +184,7 @@ def _impossible(
 
 @registered
 class SpanHead(Saved):
-    """Where an answer starts and where it ends, each by itself."""
+    """Predicts an answer's start and end independently."""
 
     def __init__(
         self, config: TaskHeadConfig, name: str = "task", **options: Any
@@ -214,13 +212,13 @@ class SpanHead(Saved):
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> SpanOutput:
-        """Predicts spans; the logits are of all tokens, `outside` apart.
+        """Predicts spans; logits do not include `outside`.
 
         Args:
           hidden: [B, L, H].
-          input_mask: [B, L] 1 for real tokens; None where all are.
-          segment_ids: [B, L] 1 for the text that holds the answer; None where
-            every token may be an answer.
+          input_mask: [B, L] 1 for real tokens; None means all.
+          segment_ids: [B, L] 1 for the text with the answer; None if every
+            token may be an answer.
           training: whether gradients follow.
           keys: [B] uint32 dropout keys in training; None for no dropout.
         """
@@ -238,10 +236,10 @@ class SpanHead(Saved):
 
 @registered
 class JointSpanHead(Saved):
-    """The end of an answer given its start, as the original reads SQuAD.
+    """Predicts an answer's end given its start, as the original for SQuAD.
 
     Only tokens of the second segment can be part of an answer, and the first
-    token, which stands for "no answer".
+    token, which means "no answer".
     """
 
     def __init__(
@@ -281,9 +279,9 @@ class JointSpanHead(Saved):
         Args:
           hidden: [B, L, H].
           input_mask: [B, L] 1 for real tokens.
-          segment_ids: [B, L] 1 for the text that holds the answer.
-          start_positions: [B] int32, the true start, which end_logits are
-            then given; the beam is searched where None.
+          segment_ids: [B, L] 1 for the text with the answer.
+          start_positions: [B] int32, the true start, for end_logits; None
+            searches the beam.
           training: whether gradients follow.
           keys: [B] uint32 dropout keys in training; None for no dropout.
         """
@@ -293,7 +291,7 @@ class JointSpanHead(Saved):
 
         start_logits = _score(self.start, hidden) + outside
         beam = self.config.beam_size
-        if beam > 1:  # there is one token at least
+        if beam > 1:  # there is at least one token
             beam = tf.minimum(beam, length)
         top_start, top_start_index = tf.nn.top_k(
             tf.nn.log_softmax(start_logits), beam
@@ -327,10 +325,10 @@ class JointSpanHead(Saved):
         outside: tf.Tensor,
         training: bool,
     ) -> tf.Tensor:
-        """Returns [B, L, H], [B, K] starts -> [B, K, L]."""
+        """Computes end logits [B, K, L] for starts [B, K]."""
         size = hidden.shape[-1]
-        # The layer reads (the start, this token): the products of each half
-        # once, in place of one for each pair.
+        # The layer reads (start, this token): the product of each half is
+        # computed once, rather than once for each pair.
         kernel = tf.cast(self.end_hidden.kernel, hidden.dtype)
         of_token = tf.einsum("blh,hj->blj", hidden, kernel[size:])
         of_start = tf.einsum(
@@ -341,14 +339,14 @@ class JointSpanHead(Saved):
         bias = tf.cast(self.end_hidden.bias, hidden.dtype)
 
         def of_one(start: tf.Tensor) -> tf.Tensor:
-            """Returns [B, J] of one start for each row -> [B, L]."""
+            """Computes end logits [B, L] for one start of each row, [B, J]."""
             x = of_token + start[:, None]  # [B, L, J]
             return _score(self.end, kernels.bias_gelu(x, bias, "erf", training))
 
         if starts.shape[1] == 1:
             logits = of_one(of_start[:, 0])[:, None]
         else:
-            # One after another: [B, K, L, J] is a gigabyte before long.
+            # One after another, as [B, K, L, J] would soon take a gigabyte.
             logits = tf.map_fn(
                 of_one,
                 tf.transpose(of_start, [1, 0, 2]),
@@ -361,15 +359,15 @@ class JointSpanHead(Saved):
 
 @registered
 class SentenceHead(Saved):
-    """A score from a sentence's hidden states and its number in the text.
+    """Scores a sentence by its hidden states and its number in the text.
 
-    BertSum's reading of a text (Liu & Lapata 2019, "Text Summarization with
-    Pretrained Encoders"): a [CLS] before each sentence, segments in turn, a
-    score at each [CLS]. It gives the sentences' vectors their places in the
-    text; here they are counted from the start of the text even where a window
-    begins later. Beside the [CLS] the head reads the mean of the sentence's
-    tokens: a [CLS] inside a row is nothing that pre-training knows, and it
-    takes long to learn what to look at.
+    It follows BertSum (Liu & Lapata 2019, "Text Summarization with Pretrained
+    Encoders"): a [CLS] before each sentence, alternating segments, a score at
+    each [CLS], and encodings of the sentences' positions in the text, here
+    counted from the start of the text even where a window begins later. Besides
+    the [CLS] the head reads the mean of the sentence's tokens: pre-training
+    does not have a [CLS] inside a row, and it takes long to learn its
+    attention.
     """
 
     def __init__(
@@ -396,12 +394,12 @@ class SentenceHead(Saved):
         training: bool = False,
         keys: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Returns [B, L, H] -> [B, L] float32 logits.
+        """Computes logits [B, L] float32 from states [B, L, H].
 
         Args:
           hidden: the last hidden states.
           input_mask: [B, L] int32, 1 for real tokens.
-          numbers: [B, L] int32, of the sentence that a token is in.
+          numbers: [B, L] int32, number of a token's sentence.
           training: whether gradients follow.
           keys: [B] uint32 dropout keys in training; None for no dropout.
         """
@@ -409,7 +407,7 @@ class SentenceHead(Saved):
         means = sentence_means(hidden, input_mask, numbers)
         x = tf.concat([hidden + places, means], axis=-1)  # [B, L, 2H]
         x = _drop(x, keys, self.config.dropout)
-        assert self.dense is not None  # it is built
+        assert self.dense is not None  # from build()
         x = _gelu(self.dense, x, training)
         x = _drop(x, keys, self.config.dropout, 1)
         return tf.cast(tf.squeeze(self.output_dense(x), axis=-1), tf.float32)
@@ -418,13 +416,12 @@ class SentenceHead(Saved):
 def sentence_means(
     hidden: tf.Tensor, input_mask: tf.Tensor, numbers: tf.Tensor
 ) -> tf.Tensor:
-    """Returns each token's sentence's mean: [B, L, H] -> [B, L, H]; 0 for
-    padding.
+    """Computes the mean of each token's sentence, [B, L, H]; 0 for padding.
 
     Args:
-      hidden: of tokens.
+      hidden: hidden states of tokens.
       input_mask: [B, L] int32, 1 for real tokens.
-      numbers: [B, L] int32, of sentences, one after another in a row.
+      numbers: [B, L] int32, numbers of consecutive sentences in a row.
     """
     shape, size = tf.shape(hidden), hidden.shape[-1]
     row = tf.range(shape[0])[:, tf.newaxis] * shape[1]
@@ -441,10 +438,10 @@ def sentence_means(
 
 
 def waves(numbers: tf.Tensor, size: int) -> tf.Tensor:
-    """Returns sines and cosines of numbers: [...] int32 -> [..., size] float32.
+    """Computes sines and cosines of numbers: [...] -> [..., size] float32.
 
-    Defined for any number, so that a text may have more sentences than those
-    that were trained on.
+    They are defined for any number, so that a text may have more sentences than
+    those of training.
     """
     half = (size + 1) // 2
     rates = _LONGEST_WAVE ** (-tf.range(half, dtype=tf.float32) / half)

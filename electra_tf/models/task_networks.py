@@ -1,4 +1,4 @@
-"""An encoder with a task head: what fine-tuning trains and hands out."""
+"""Provides the networks of fine-tuning: encoders with task heads."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -25,54 +25,54 @@ from electra_tf.registration import registered
 
 
 class ClassifierOutput(NamedTuple):
-    """Of `SequenceClassifier.call` and `TokenClassifier.call`."""
+    """The output of `SequenceClassifier` and `TokenClassifier`."""
 
     logits: tf.Tensor  # [B, labels], or [B, L, labels]; float32
     encoder: EncoderOutput
 
 
 class QuestionAnswererOutput(NamedTuple):
-    """Of `QuestionAnswerer.call`."""
+    """The output of `QuestionAnswerer`."""
 
     spans: task_heads.SpanOutput
     encoder: EncoderOutput
 
 
 class Seq2SeqOutput(NamedTuple):
-    """Of `Seq2Seq.call`."""
+    """The output of `Seq2Seq`."""
 
     encoder: EncoderOutput
-    memory: Memory  # what the decoder reads of the sources
+    memory: Memory  # the decoder's view of the sources
     logits: tf.Tensor | None  # [B, T, V] float32; None without a target
 
 
 class SentenceOutput(NamedTuple):
-    """Of `SentenceScorer.call`."""
+    """The output of `SentenceScorer`."""
 
-    logits: tf.Tensor  # [B, L] float32; they are of sentences at their [CLS]
+    logits: tf.Tensor  # [B, L] float32; a sentence's is at its [CLS]
     encoder: EncoderOutput
 
 
 class MultitaskOutput(NamedTuple):
-    """Of `MultitaskNetwork.call`."""
+    """The output of `MultitaskNetwork`."""
 
     heads: dict[str, ClassifierOutput | QuestionAnswererOutput]
     encoder: EncoderOutput
 
 
 class TaskNetwork(OnEncoder):
-    """The encoder, the head and the dropout keys of both.
+    """A network with an encoder and a head, which share dropout keys.
 
     Variables are named like the discriminator's, whose encoder is the one
     that is fine-tuned: `discriminator/encoder/...`, `discriminator/task/...`.
 
     Args:
       config: shape of the encoder.
-      head_config: of the head.
-      embeddings: tables shared with another encoder; its own where None.
+      head_config: config of the head.
+      embeddings: tables shared with another encoder; None makes its own.
       name: the scope of its variables.
-      encoder: another network's, to share; one of its own where None.
-      **options: Keras' own, as dtype and trainable.
+      encoder: another network's encoder to share; None makes its own.
+      **options: Keras' options, such as dtype and trainable.
     """
 
     scope = "discriminator"
@@ -113,7 +113,7 @@ class TaskNetwork(OnEncoder):
 
 @registered
 class SequenceClassifier(TaskNetwork):
-    """Classes, a number or a rank for a text or a pair; see `TaskNetwork`."""
+    """Predicts classes, a number or a rank of a text or a pair."""
 
     _kinds = ("sequence",)
 
@@ -123,9 +123,7 @@ class SequenceClassifier(TaskNetwork):
         training: bool = False,
         return_attentions: bool = False,
     ) -> ClassifierOutput:
-        """Returns [B, L] int32 -> [B, labels] logits; called as every
-        `Network`.
-        """
+        """Computes logits [B, labels] from ids [B, L]; see `Network`."""
         rows = rows.keyed(self.dropout_seed, training)
         output = self.read(rows, training, return_attentions)
         return _answer(self.head, output, rows, training)
@@ -133,7 +131,7 @@ class SequenceClassifier(TaskNetwork):
 
 @registered
 class TokenClassifier(TaskNetwork):
-    """A class for each token: tagging; see `TaskNetwork`."""
+    """Predicts a class for each token, for tagging."""
 
     _kinds = ("token",)
 
@@ -143,9 +141,7 @@ class TokenClassifier(TaskNetwork):
         training: bool = False,
         return_attentions: bool = False,
     ) -> ClassifierOutput:
-        """Returns [B, L] int32 -> [B, L, labels] logits; called as every
-        `Network`.
-        """
+        """Computes logits [B, L, labels] from ids [B, L]; see `Network`."""
         rows = rows.keyed(self.dropout_seed, training)
         output = self.read(rows, training, return_attentions)
         return _answer(self.head, output, rows, training)
@@ -153,7 +149,7 @@ class TokenClassifier(TaskNetwork):
 
 @registered
 class QuestionAnswerer(TaskNetwork):
-    """Answers that are spans of the second segment; see `TaskNetwork`."""
+    """Predicts answers that are spans of the second segment."""
 
     _kinds = ("span", "joint_span")
 
@@ -164,14 +160,14 @@ class QuestionAnswerer(TaskNetwork):
         training: bool = False,
         return_attentions: bool = False,
     ) -> QuestionAnswererOutput:
-        """Predicts spans; called as every `Network`.
+        """Predicts spans; called like every `Network`.
 
         Args:
           rows: segment 0 is the question and 1 the text.
           start_positions: [B] int32 true starts, for the loss of a joint
             head; others ignore them.
           training: whether dropout is on.
-          return_attentions: whether the encoder gives its attention.
+          return_attentions: whether to return the encoder's attention.
         """
         rows = rows.filled().keyed(self.dropout_seed, training)
         output = self.read(rows, training, return_attentions)
@@ -198,7 +194,7 @@ def _answer(
     training: bool,
     start_positions: tf.Tensor | None = None,
 ) -> Any:
-    """Returns what a head makes of the encoder's output of keyed rows."""
+    """Runs a head on the encoder's output of keyed rows."""
     kind, hidden = head.config.kind, output.sequence_output
     options = {"training": training, "keys": rows.keys}
     if kind in ("sequence", "token"):
@@ -212,14 +208,14 @@ def _answer(
 
 @registered
 class Seq2Seq(TaskNetwork):
-    """An ELECTRA encoder and a decoder with cross-attention.
+    """Generates texts by an encoder and a decoder with cross-attention.
 
     Variables of the encoder are named like the discriminator's, those of the
     decoder like a task head's: `discriminator/task/...`.
 
     Args:
       config: shape of the encoder.
-      head_config: of the decoder, a `DecoderConfig`.
+      head_config: config of the decoder, a `DecoderConfig`.
       name: the scope of its variables.
     """
 
@@ -241,8 +237,8 @@ class Seq2Seq(TaskNetwork):
 
         Args:
           rows: the sources.
-          target_ids: [B, T] int32, from [CLS] on; each position's logits are
-            of the token that follows.
+          target_ids: [B, T] int32, from [CLS] on; each position's logits
+            predict the next token.
           training: whether dropout is on.
         """
         rows = rows._replace(input_mask=rows.mask)
@@ -257,21 +253,21 @@ class Seq2Seq(TaskNetwork):
         return Seq2SeqOutput(output, memory, logits)
 
     def start_head(self) -> None:
-        """Begins the decoder with the encoder's weights, if it is to be."""
+        """Initialises the decoder by the encoder's weights, if configured."""
         if self.head_config.from_encoder:
             self.head.start_from(self.encoder)
 
 
 @registered
 class SentenceScorer(TaskNetwork):
-    """The encoder with a `SentenceHead`; scores of a text's sentences.
+    """Scores the sentences of a text, by a `SentenceHead`.
 
     Variables are named like those of the other fine-tuned networks:
     `discriminator/encoder/...`, `discriminator/task/...`.
 
     Args:
       config: shape of the encoder.
-      head_config: of the head, a `SentenceHeadConfig`.
+      head_config: config of the head, a `SentenceHeadConfig`.
       name: the scope of its variables.
     """
 
@@ -285,11 +281,11 @@ class SentenceScorer(TaskNetwork):
         )
 
     def call(self, rows: Rows, training: bool = False) -> SentenceOutput:
-        """Scores all tokens; those of the [CLS] are the sentences'.
+        """Scores all tokens; the scores at [CLS] are those of sentences.
 
         Args:
           rows: the segment of a token is the number of its sentence in the
-            whole text; the encoder is given 0 and 1 in turn.
+            whole text; the encoder gets alternating 0 and 1.
           training: whether dropout is on.
         """
         rows = rows.filled().keyed(self.dropout_seed, training)
@@ -306,7 +302,7 @@ class SentenceScorer(TaskNetwork):
 
 @registered
 class Heads(Saved):
-    """Heads by name, below one scope: `task/NAME/...`."""
+    """Several heads by name, below one scope: `task/NAME/...`."""
 
     def __init__(
         self, config: MultiHeadConfig, name: str = "task", **options: Any
@@ -326,10 +322,10 @@ class Heads(Saved):
 
 @registered
 class MultitaskNetwork(TaskNetwork):
-    """One encoder with several heads; every head sees every row.
+    """Has one encoder with several heads; every head sees every row.
 
-    Variables are named as those of the networks with one head, but for the
-    heads': `discriminator/task/NAME/...`.
+    Variables are named like those of networks with one head, except the heads':
+    `discriminator/task/NAME/...`.
 
     Args:
       config: shape of the encoder.
@@ -346,11 +342,11 @@ class MultitaskNetwork(TaskNetwork):
         start_positions: Mapping[str, tf.Tensor] | None = None,
         training: bool = False,
     ) -> MultitaskOutput:
-        """Returns the outputs of all heads; see `QuestionAnswerer.call`.
+        """Computes the outputs of all heads; see `QuestionAnswerer.call`.
 
         Args:
-          rows: what is read.
-          start_positions: [B] int32 for each joint head that is given any.
+          rows: the rows to read.
+          start_positions: [B] int32 for each joint head with true starts.
           training: whether dropout is on.
         """
         rows = rows.filled().keyed(self.dropout_seed, training)
@@ -363,10 +359,10 @@ class MultitaskNetwork(TaskNetwork):
         return MultitaskOutput(found, output)
 
     def part(self, name: str) -> TaskNetwork:
-        """Returns a network of its own with the encoder's weights and a head's.
+        """Makes a separate network with the encoder's weights and one head's.
 
         Args:
-          name: the head's.
+          name: name of the head.
         """
         network = task_network(self.config, self.head_config.heads[name])
         network.build()
@@ -387,14 +383,14 @@ def task_network(
         TaskHeadConfig | DecoderConfig | SentenceHeadConfig | MultiHeadConfig
     ),
 ) -> TaskNetwork:
-    """Returns the network, not yet built, that a head's kind asks for.
+    """Makes the unbuilt network for a kind of head.
 
     Args:
       config: shape of the encoder.
-      head_config: of the head, of a decoder, or of several heads.
+      head_config: config of the head, of a decoder, or of several heads.
 
     Raises:
-      UserError: a decoder, or a head for sentences, among several heads.
+      UserError: several heads include a decoder, or a head for sentences.
     """
     if isinstance(head_config, SentenceHeadConfig):
         return SentenceScorer(config, head_config)
@@ -412,17 +408,16 @@ def task_network(
 
 
 def layer_rates(decay: float, num_layers: int) -> Callable[[str], float]:
-    """Returns shares of the learning rate that fall with the distance to the
-    head.
+    """Returns learning rate multipliers of layer-wise decay.
 
-    The head has the whole rate, the top block `decay` squared of it, each
-    block below once more, the embeddings and their projection like a block
-    below the lowest. (The factors are the paper's, the exponents the released
-    code's, which skips the first power.)
+    The head has the whole learning rate, the top block `decay` squared of it,
+    each block below one factor more, and the embeddings and their projection
+    like a block below the lowest. (The factors are the paper's, the exponents
+    the released code's, which skips the first power.)
 
     Args:
-      decay: factor between neighbouring layers; 0.8 for small and base, 0.9
-        for large; 1 gives every layer the same rate.
+      decay: factor between neighbouring layers; 0.8 for small and base, 0.9 for
+        large; 1 gives every layer the same learning rate.
       num_layers: blocks of the encoder.
 
     Returns:

@@ -20,7 +20,7 @@ _CORPUS, _OUTPUT, _VOCAB = "openwebtext", "pretrain_tfrecords", "vocab.txt"
 
 
 def _extract(corpus: str, names: Sequence[str], folder: str) -> int:
-    """Unpacks the archives that `names` are; returns how many there were."""
+    """Unpacks the archives among `names`; returns their number."""
     count = 0
     for name in names:
         path = files.join(corpus, name)

@@ -18,7 +18,7 @@ _FALSE, _TRUE = ("false", "no", "0", ""), ("true", "yes", "1")
 
 
 def _truth(text: str) -> bool:
-    """Reads what stands after --blanks-separate-docs."""
+    """Parses the value of --blanks-separate-docs."""
     if text.lower() in _FALSE + _TRUE:
         return text.lower() in _TRUE
     raise argparse.ArgumentTypeError(f"expected True or False, got '{text}'")

@@ -1,4 +1,4 @@
-"""The flags that the two commands that build examples have in common."""
+"""Defines the flags that both commands for building examples share."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from electra_tf.recipes.build_data import build_data
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """Returns the common flags."""
+    """Makes the parser of the common flags."""
     flags = hparams.Flags(description=description)
     flags.add_argument(
         "--max-seq-length", default=128, type=int, help="Tokens an example."
@@ -32,13 +32,13 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def build(args: argparse.Namespace, **arguments: Any) -> str:
-    """Builds what the common flags and `arguments` of `build_data` say."""
+    """Builds data by the common flags and `arguments` of `build_data`."""
     made = build_data(
         max_seq_length=args.max_seq_length,
         num_workers=args.num_processes,
         lower_case=args.lower_case,
         strip_accents=args.strip_accents,
-        overwrite=True,  # as there
+        overwrite=True,  # as the original does
         progress=sys.stderr.isatty(),
         **arguments,
     )

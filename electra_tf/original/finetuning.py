@@ -1,6 +1,6 @@
-"""What the hyperparameters of `run_finetuning` mean to our recipes.
+"""Translates the hyperparameters of `run_finetuning` to our recipes.
 
-Importing this starts no TensorFlow.
+Importing this does not import TensorFlow.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ TASKS = {
     "chunk": "tagging/conll2000",
 }  # fmt: skip
 _LONG = ("rte", "sts")  # ten epochs
-_TURNED = ("glue/mrpc", "glue/stsb")  # pairs whose order means nothing
+_TURNED = ("glue/mrpc", "glue/stsb")  # pairs whose order has no meaning
 _NO_CACHE = "features are made anew, which takes seconds"
 _FOLLOWS = "its place follows from results_txt"
 KNOWN = hparams.Known(
@@ -81,26 +81,26 @@ _SPLITS = {"train": "train_file", "dev": "validation_file", "test": "test_file"}
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to call our recipes with.
+    """The arguments for our recipes.
 
     Attributes:
       names: the original's names of the tasks, in order.
       task: our name; "multitask" where there are several.
-      data: the directory of its data; None where options say it.
-      options: of the task.
-      train: of the section of that name.
-      model: overrides of the checkpoint's shape; of a debug run the shape.
-      start: what is fine-tuned, or evaluated; None for random weights.
-      vocab: the vocabulary's file, where `start` has none of its own.
-      lower_case: what the tokenizer does.
+      data: directory of its data; None where options have it.
+      options: options of the task.
+      train: keys of the section `train`.
+      model: changes to the checkpoint's shape; for a debug run the shape.
+      start: the model to fine-tune or evaluate; None for random weights.
+      vocab: file of the vocabulary, where `start` has none.
+      lower_case: setting of the tokenizer.
       output: the run directory.
-      results: the results' file, a .txt.
-      tests: directory of the predictions for test splits; None for none.
-      tested_trials: of how many trials.
+      results: file of the results, a .txt.
+      tests: directory for predictions on test splits; None for none.
+      tested_trials: number of trials to predict with.
       do_train: whether to train.
       do_eval: whether to evaluate, and write results.
       tpu: a TPU's name or address; None for none.
-      notes: sentences on what changes nothing here.
+      notes: sentences on hyperparameters without effect here.
     """
 
     names: tuple[str, ...]
@@ -126,12 +126,13 @@ def plan(data_dir: str, model_name: str, given: Mapping[str, Any]) -> Plan:
     """Translates the flags.
 
     Args:
-      data_dir: of --data-dir.
-      model_name: of --model-name.
-      given: of --hparams.
+      data_dir: value of --data-dir.
+      model_name: value of --model-name.
+      given: value of --hparams.
 
     Raises:
-      UserError: see `hparams.check`; no such task, or nothing to do.
+      UserError: see `hparams.check`; or a task is unknown, or there is nothing
+        to do.
     """
     notes = hparams.check(given, KNOWN)
     names = _names(given.get("task_names", KNOWN.defaults["task_names"]))
@@ -203,7 +204,7 @@ def _is_qa(name: str) -> bool:
 
 
 def _of_tasks(names: tuple[str, ...]) -> dict[str, Any]:
-    """Returns the original's defaults where one task is learned alone."""
+    """Returns the original's defaults for a single task."""
     if len(names) > 1:
         return {}
     if names[0] in _LONG:
@@ -216,10 +217,10 @@ def _of_tasks(names: tuple[str, ...]) -> dict[str, Any]:
 def _member(
     data_dir: str, name: str, values: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any], str]:
-    """One task: our name, its options, and the directory of its data."""
+    """Returns a task's name here, its options, and its data directory."""
     task = TASKS[name]
     data = files.join(data_dir, "finetuning_data", name)
-    other = files.join(data_dir, name)  # where the original's README has MRQA
+    other = files.join(data_dir, name)  # where the original's README puts MRQA
     if not files.exists(data) and files.exists(other):
         data = other
     options: dict[str, Any] = {"max_seq_length": values["max_seq_length"]}
@@ -268,7 +269,7 @@ def _train(values: Mapping[str, Any], checkpoints: bool) -> dict[str, Any]:
         "layerwise_lr_decay": decay if decay > 0 else 1.0,
         "weight_decay_rate": values["weight_decay_rate"],
         "warmup_proportion": values["warmup_proportion"],
-        # The last weights are the result, and evaluated alone.
+        # Only the last weights are the result, and are evaluated.
         "eval_every": 0,
         "select_best": False,
     }
@@ -278,9 +279,7 @@ def _train(values: Mapping[str, Any], checkpoints: bool) -> dict[str, Any]:
 
 
 def _model(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what the checkpoint does not tell; of a debug run, the whole
-    shape.
-    """
+    """Returns settings that the checkpoint lacks; for debug runs the shape."""
     if values["debug"]:
         return hparams.shape(values)
     if values["model_size"] not in hparams.SIZES:
@@ -314,8 +313,7 @@ def _parent(path: str) -> str:
 
 
 def _trial_of(path: str) -> str:
-    """Returns the model that the original would have at `path`, where it is
-    here.
+    """Returns our path of the model that the original has at `path`.
 
     Its trials are directories TASK_model_1, ours TASK_model/trial_1/model.
     """

@@ -1,8 +1,8 @@
-"""Prints the training FLOPs of known models, as the original's script.
+"""Prints the training FLOPs of known models, like the original's script.
 
     python -m electra_tf.original.flops_computation
 
-The rules are the paper's, in which a run's own report counts as well; see
+It counts by the paper's rules, like the report of a run; see
 `electra_tf/models/flops.py` and, for any settings, tools/flops.py.
 """
 
@@ -20,14 +20,14 @@ _PREDICTED = 0.15625
 
 
 class _Run(NamedTuple):
-    """One of the models: its shape and how it was trained."""
+    """A model: its shape and training."""
 
     hidden: int
     layers: int
     batch_size: int
     steps: float
     length: int = 512
-    generator: int = 0  # its hidden size; 0 for a masked LM alone
+    generator: int = 0  # its hidden size; 0 for only a masked LM
     vocab_size: int = 30522
     embedding: int | None = None
     predicted: float = _PREDICTED
@@ -49,7 +49,7 @@ _LEFT_OUT = "elmo, xlnet and t5_11b are networks of other kinds: not counted"
 
 
 def training_flops(run: _Run) -> float:
-    """Returns operations of all steps of a run."""
+    """Returns the operations of all steps of a run."""
     sections: dict[str, dict[str, Any]] = {
         "model": {
             "vocab_size": run.vocab_size,
@@ -73,7 +73,7 @@ def training_flops(run: _Run) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints a line a model; returns the exit status."""
+    """Prints a line for each model; returns the exit status."""
     hparams.Flags(description=__doc__).parse_args(argv)
 
     def body() -> str:

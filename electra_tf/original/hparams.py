@@ -1,6 +1,6 @@
-"""`--hparams`: a JSON dict, or a file of one, checked key by key.
+"""Reads `--hparams`, a JSON dict or its file, and checks each key.
 
-Importing this starts no TensorFlow.
+Importing this does not import TensorFlow.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SHAPE = {
     "initializer_range": "initializer_range",
     "hidden_act": "gelu",
 }
-# model_size -> what the others follow from.
+# model_size -> the shape that other defaults follow from.
 SIZES = {
     "small": {"hidden_size": 256, "num_layers": 12},
     "base": {"hidden_size": 768, "num_layers": 12},
@@ -41,7 +41,8 @@ _DEBUG_SHAPE = {
     "num_heads": 4,
 }  # fmt: skip
 _SMALL_EMBEDDINGS = 128
-# Of all commands: what has no counterpart, unless it stays as it is there.
+# Hyperparameters of all commands without a counterpart, which must keep their
+# defaults.
 TPU = {
     "num_tpu_cores": (1, "a TPU's cores are found; leave it out"),
     "tpu_job_name": (None, "name the TPU with tpu_name"),
@@ -51,10 +52,10 @@ TPU = {
 
 
 class Flags(argparse.ArgumentParser):
-    """The flags of a command; a mistake in them is told in one line."""
+    """The flags of a command; errors are reported in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Ends the process; `message` says what is wrong."""
+        """Ends the process with a message."""
         name = self.prog.removesuffix(".py")
         self.exit(_USER_ERROR, f"{name}: {message}; --help lists the flags\n")
 
@@ -64,10 +65,10 @@ class Known:
     """The hyperparameters of a command.
 
     Attributes:
-      defaults: of those that are translated, name -> the original's default.
-      unused: of those that change nothing here, name -> why.
-      refused: of those with no counterpart, name -> the original's default,
-        which may be given, and what replaces it.
+      defaults: name -> the original's default, of translated ones.
+      unused: name -> reason, of those without effect here.
+      refused: name -> the original's default, which is accepted, and the
+        replacement, of those without a counterpart.
     """
 
     defaults: Mapping[str, Any]
@@ -76,11 +77,10 @@ class Known:
 
 
 def read(text: str, flag: str = "--hparams") -> dict[str, Any]:
-    """Returns the dict that a flag gives as JSON, or as the path of a .json
-    file.
+    """Reads a dict from a flag: JSON, or the path of a .json file.
 
     Raises:
-      UserError: no such file, or no JSON dict.
+      UserError: the file is missing, or it is not a JSON dict.
     """
     where = flag
     if text.strip().endswith(".json"):
@@ -99,15 +99,15 @@ def read(text: str, flag: str = "--hparams") -> dict[str, Any]:
 
 
 def check(given: Mapping[str, Any], known: Known) -> list[str]:
-    """Refuses what cannot be, and returns sentences on what changes nothing.
+    """Checks hyperparameters, and returns sentences on those without effect.
 
     Args:
-      given: from `read`.
-      known: what there is.
+      given: result of `read`.
+      known: the hyperparameters of the command.
 
     Raises:
-      UserError: an unknown hyperparameter, one of another type than its
-        default, or one without a counterpart.
+      UserError: a hyperparameter is unknown, has another type than its default,
+        or has no counterpart.
     """
     notes = []
     names = [*known.defaults, *known.unused, *known.refused]
@@ -143,10 +143,10 @@ def _check_type(name: str, value: Any, default: Any) -> None:
 
 
 def overridden(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `model_hparam_overrides` under our names.
+    """Translates `model_hparam_overrides` to our names.
 
     Raises:
-      UserError: an unknown key, or an activation that is no GELU.
+      UserError: a key is unknown, or the activation is not GELU.
     """
     found: dict[str, Any] = {}
     for name, value in overrides.items():
@@ -167,13 +167,13 @@ def overridden(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shape(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the keys of the section `model` that give the network's shape.
+    """Returns the keys of the section `model` for the network's shape.
 
     Args:
       values: model_size, model_hparam_overrides, embedding_size and debug.
 
     Raises:
-      UserError: no such size, or a wrong override.
+      UserError: the size is unknown, or an override is wrong.
     """
     size = values["model_size"]
     if size not in SIZES:
@@ -193,12 +193,12 @@ def shape(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run(command: str, body: Callable[[], str], flags: Sequence[str]) -> int:
-    """Runs a command and tells mistakes of the user's in one line.
+    """Runs a command, and reports errors of the user's in one line.
 
     Args:
       command: its name, for messages.
-      body: does it; returns what to print.
-      flags: the command line, for a bare message after Ctrl-C.
+      body: runs it; returns the text to print.
+      flags: the command line, for the message after Ctrl-C.
 
     Returns:
       The exit status.

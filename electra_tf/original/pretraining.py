@@ -1,6 +1,6 @@
-"""What the hyperparameters of `run_pretraining` mean to our recipes.
+"""Translates the hyperparameters of `run_pretraining` to our recipes.
 
-Importing this starts no TensorFlow.
+Importing this does not import TensorFlow.
 """
 
 import dataclasses
@@ -51,22 +51,22 @@ _MANIFEST = "manifest.json"
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to call our recipes with.
+    """The arguments for our recipes.
 
     Attributes:
-      do: "train" or "eval": one of them, as there.
-      data: a directory that build-data made, or a glob of TFRecords.
-      vocab: the vocabulary's file; None where the directory has it.
-      held_out: whether the data has examples that are not trained on.
+      do: "train" or "eval".
+      data: a directory made by build-data, or a glob of TFRecords.
+      vocab: file of the vocabulary; None where the directory has it.
+      held_out: whether the data has held-out examples.
       output: the run directory.
-      settings: section -> key -> value, of `pretrain`.
-      lower_case: how text was treated, where no manifest tells.
+      settings: settings of `pretrain`, section -> key -> value.
+      lower_case: whether text was lower-cased, where there is no manifest.
       tpu: a TPU's name or address; None for none.
-      eval_batch_size: rows at once in an evaluation.
-      eval_steps: batches of an evaluation.
-      results: the results' file, a .txt.
-      debug: whether it is a trial run that replaces the one before.
-      notes: sentences on what changes nothing here.
+      eval_batch_size: rows in a batch of an evaluation.
+      eval_steps: number of batches of an evaluation.
+      results: file of the results, a .txt.
+      debug: whether it is a debug run, which replaces an earlier one.
+      notes: sentences on hyperparameters without effect here.
     """
 
     do: Literal["train", "eval"]
@@ -93,8 +93,7 @@ def plan(data_dir: str, model_name: str, given: Mapping[str, Any]) -> Plan:
       given: of --hparams.
 
     Raises:
-      UserError: see `hparams.check`; or hyperparameters that do not go
-        together.
+      UserError: see `hparams.check`; or hyperparameters do not go together.
     """
     notes = hparams.check(given, KNOWN)
     debug = _DEBUG if given.get("debug") else {}
@@ -132,9 +131,7 @@ def _tpu(values: Mapping[str, Any]) -> str | None:
 def _data(
     data_dir: str, values: Mapping[str, Any], length_given: bool
 ) -> tuple[str, str | None, bool]:
-    """Returns the examples, the vocabulary where they have none beside them,
-    and whether some are held out.
-    """
+    """Returns the data, its vocabulary if separate, and if some is held out."""
     vocab = values["vocab_file"]
     records = values["pretrain_tfrecords"] or files.join(
         data_dir, "pretrain_tfrecords", _RECORDS
@@ -143,7 +140,7 @@ def _data(
         raise UserError(
             "--hparams pretrain_tfrecords: expected a path with wildcards"
         )
-    # Of files made here, the directory tells more than their names.
+    # For files made here, the directory has more information.
     for folder in (records, records.rpartition("/")[0]):
         manifest = files.join(folder, _MANIFEST)
         if folder and files.exists(manifest):
@@ -161,7 +158,7 @@ def _data(
 
 
 def _settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Returns the sections of `pretrain`'s settings."""
+    """Translates hyperparameters to the sections of `pretrain`'s settings."""
     model = hparams.shape(values)
     if values["vocab_size"] is not None:
         model["vocab_size"] = values["vocab_size"]
@@ -204,7 +201,7 @@ def _settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             ("num_eval_steps", "num_eval_steps"),
         )
     }
-    # There, evaluation is a run of its own.
+    # In the original, evaluation is a separate run.
     train["eval_every_steps"] = 0
     return {
         "model": model,
@@ -218,16 +215,15 @@ def _settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def continued(
     settings: Mapping[str, dict[str, Any]], step: int
 ) -> dict[str, dict[str, Any]]:
-    """Returns settings for the rest of a run, where the optimizer's slots are
-    lost.
+    """Returns settings for the rest of a run whose optimizer slots are lost.
 
-    The learning rate goes on where the original's would at that step: a
-    polynomial decay over what is left is the tail of the whole one. A warm-up
-    that has not ended starts again, over the steps that it has left.
+    The learning rate continues as the original's at that step: a polynomial
+    decay over the remaining steps is the tail of the whole one. An unfinished
+    warm-up starts again, over its remaining steps.
 
     Args:
-      settings: of the whole run.
-      step: updates behind the weights.
+      settings: settings of the whole run.
+      step: number of updates of the weights.
 
     Raises:
       UserError: no steps are left.

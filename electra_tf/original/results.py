@@ -1,4 +1,4 @@
-"""Results in the original's text form, and as JSON in place of its pickles."""
+"""Writes results in the original's text form, and JSON for its pickles."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ Trial = Mapping[str, Mapping[str, float]]  # task -> metric -> value
 
 
 def write_finetuning(path: str, trials: Sequence[Trial]) -> None:
-    """Writes a line for each task of each trial, two digits a metric.
+    """Writes a line for each task of each trial, metrics with two digits.
 
     Args:
       path: a .txt file; a .json beside it has all digits, a list with a dict
-        of each trial.
-      trials: in order.
+        for each trial.
+      trials: the trials, in order.
     """
     lines = [
         f"{task}: " + " - ".join(f"{k}: {v:.2f}" for k, v in metrics.items())
@@ -25,7 +25,7 @@ def write_finetuning(path: str, trials: Sequence[Trial]) -> None:
 
 
 def write_pretraining(path: str, metrics: Mapping[str, float]) -> list[str]:
-    """Writes a line a metric; returns the lines."""
+    """Writes a line for each metric; returns the lines."""
     lines = [f"{name} = {value}" for name, value in sorted(metrics.items())]
     _write(path, lines, dict(metrics))
     return lines

@@ -1,4 +1,4 @@
-"""Fine-tunes an ELECTRA model on a task, as the original's script.
+"""Fine-tunes an ELECTRA model on a task, like the original's script.
 
     python -m electra_tf.original.run_finetuning \\
         --data-dir DIR --model-name NAME \\
@@ -123,11 +123,10 @@ def _evaluate(plan: finetuning.Plan) -> str:
 
 
 def _ours(plan: finetuning.Plan, start: str, folder: str) -> str:
-    """Returns the fine-tuned model as a directory of ours, made where it is
-    none.
+    """Returns the fine-tuned model as our directory, converted if needed.
 
-    A checkpoint of the original's tells neither its vocabulary nor all of its
-    shape; the hyperparameters do.
+    A checkpoint of the original's has neither its vocabulary nor its whole
+    shape; the hyperparameters have.
     """
     for place in (start, files.join(start, "model")):
         if files.exists(files.join(place, "model.safetensors")):
@@ -172,7 +171,7 @@ def _test_splits(plan: finetuning.Plan) -> Sequence[str]:
 def _by_task(
     plan: finetuning.Plan, scores: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """Returns metrics on the dev set, by the original's names of the tasks."""
+    """Returns metrics on the dev set, by the original's task names."""
     found: dict[str, dict[str, float]] = {name: {} for name in plan.names}
     for split, metrics in scores.items():
         if not split.startswith("validation"):

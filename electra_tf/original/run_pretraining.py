@@ -1,4 +1,4 @@
-"""Pre-trains an ELECTRA model, or evaluates one, as the original's script.
+"""Pre-trains or evaluates an ELECTRA model, like the original's script.
 
     python -m electra_tf.original.run_pretraining \\
         --data-dir DIR --model-name NAME --hparams '{"model_size": "small"}'
@@ -93,7 +93,7 @@ def _evaluate(plan: pretraining.Plan) -> str:
 
 
 def _clear(plan: pretraining.Plan) -> None:
-    """Removes the debug run that was there before, as the original."""
+    """Removes an earlier debug run, as the original does."""
     if not files.exists(plan.output) or not files.is_local(plan.output):
         return
     config = files.join(plan.output, "config.json")
@@ -110,10 +110,9 @@ def _clear(plan: pretraining.Plan) -> None:
 
 
 def _downloaded(output: str) -> str | None:
-    """Returns the original's checkpoint in the run directory: where the run
-    starts.
+    """Returns the original's checkpoint in the run directory, to start from.
 
-    It stays there, so that the run, when it resumes, has started from it too.
+    It is kept, so that a resumed run has the same start.
     """
     if not files.is_directory(output):
         return None
@@ -138,7 +137,7 @@ def _downloaded(output: str) -> str | None:
 def _forget_start(output: str) -> None:
     """Removes the settings of a run that ended before its first checkpoint.
 
-    They would be taken for those of the original's checkpoint beside them.
+    They would be mistaken for those of the original's checkpoint beside them.
     """
     config = files.join(output, "config.json")
     kept = files.join(output, "checkpoints")
@@ -152,9 +151,7 @@ def _forget_start(output: str) -> None:
 
 
 def _state(prefix: str) -> tuple[int, bool]:
-    """Returns the step of a checkpoint, and whether it has the optimizer's
-    slots.
-    """
+    """Returns the step of a checkpoint, and whether it has slots."""
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(prefix)

@@ -26,7 +26,7 @@ class Scores(NamedTuple):
 
 
 def scores_of(head: TokenLMHead, hidden: tf.Tensor, training: bool) -> Scores:
-    """The head's `Scores` of [..., H] hidden states."""
+    """Returns the head's `Scores` of [..., H] hidden states."""
     bias = tf.cast(head.output_bias, tf.float32)
     return Scores(head.scores(hidden, training), bias)
 
@@ -40,7 +40,7 @@ class TokenLoss(NamedTuple):
     log_z: tf.Tensor  # float32, log of the sum of exp(logits); no gradient
 
     def shaped(self, shape: tf.Tensor) -> "TokenLoss":
-        """The same with its rows in another shape."""
+        """Returns the same with its rows in another shape."""
         return TokenLoss(
             *(None if t is None else tf.reshape(t, shape) for t in self)
         )
@@ -79,7 +79,7 @@ def _rounded_score_gradients(
 def logits_of(
     scores: tf.Tensor, bias: tf.Tensor, tokens: tf.Tensor
 ) -> tf.Tensor:
-    """The logit of one token a row.
+    """Returns the logit of one token a row.
 
     Args:
       scores: [rows, V] logits without their bias.
@@ -101,7 +101,7 @@ def token_loss_and_samples(
     temperature: float | tf.Tensor = 1.0,
     disallow_correct: bool = False,
 ) -> TokenLoss:
-    """Cross-entropy of a token LM, its argmax, and a sample from it.
+    """Returns cross-entropy of a token LM, its argmax, and a sample from it.
 
     Gradients flow into `scores` and `bias` from the loss alone: sampling is
     not differentiated (paper, section 2).
@@ -148,7 +148,7 @@ def token_loss_and_samples(
 
 
 def replaced_token_loss(logits: tf.Tensor, fake_labels: tf.Tensor) -> tf.Tensor:
-    """Binary cross-entropy at every position (paper, equation 2).
+    """Returns binary cross-entropy at every position (paper, equation 2).
 
     Args:
       logits: [B, L] float32.
@@ -177,7 +177,7 @@ def weighted_mean(
 
 
 def total_weights(weights: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Their sums over all replicas, [terms] float32."""
+    """Returns their sums over all replicas, [terms] float32."""
     totals = tf.stack([tf.reduce_sum(w) for w in weights])
     replica = tf.distribute.get_replica_context()
     if replica is not None and replica.num_replicas_in_sync > 1:
@@ -196,7 +196,8 @@ class Term(NamedTuple):
 def joint_loss(
     terms: Sequence[Term], totals: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """The sum of the terms; over replicas these sums add up to the batch's.
+    """Returns the sum of the terms; over replicas these sums add up to the
+    batch's.
 
     Args:
       terms: at least one.
@@ -296,7 +297,7 @@ def adjusted_weights(
 
 
 def is_plain(temperature: float | tf.Tensor, disallow_correct: bool) -> bool:
-    """Whether samples come from the softmax as it is."""
+    """Returns whether samples come from the softmax as it is."""
     plain = isinstance(temperature, (int, float)) and temperature == 1.0
     return plain and not disallow_correct
 
@@ -309,7 +310,7 @@ def draw_adjusted(
     temperature: float | tf.Tensor = 1.0,
     disallow_correct: bool = False,
 ) -> tf.Tensor:
-    """[rows] int32 samples from adjusted scores; not differentiated.
+    """Returns [rows] int32 samples from adjusted scores; not differentiated.
 
     Args:
       scores: [rows, V] logits without their bias.
@@ -335,7 +336,7 @@ def draw_uniform(
     uniform: tf.Tensor,
     disallow_correct: bool = False,
 ) -> tf.Tensor:
-    """Tokens of the vocabulary, all equally likely.
+    """Returns tokens of the vocabulary, all equally likely.
 
     Args:
       vocab_size: V.
@@ -353,7 +354,7 @@ def draw_uniform(
 def temperature_at(
     step: tf.Tensor, start: float, end: float, decay_steps: int
 ) -> tf.Tensor:
-    """`end + (start - end) * exp(-step / decay_steps)`, scalar float32.
+    """Returns `end + (start - end) * exp(-step / decay_steps)`, scalar float32.
 
     Easy negatives first: samples begin closer to uniform and come down to
     the generator's own distribution (Fast-ELECTRA, Dong et al. 2023).

@@ -59,7 +59,7 @@ class MaskedBatch(NamedTuple):
         return None if self.packed is None else self.packed.sequence_ids
 
     def rows(self, input_ids: tf.Tensor, keys: tf.Tensor | None) -> Rows:
-        """What a network reads: these ids in the batch's rows.
+        """Returns what a network reads: these ids in the batch's rows.
 
         Args:
           input_ids: [B, L] int32.
@@ -71,7 +71,7 @@ class MaskedBatch(NamedTuple):
         )  # fmt: skip
 
     def chosen(self) -> tf.Tensor:
-        """[B, L] int32, 1 at the positions that were chosen."""
+        """Returns [B, L] int32, 1 at the positions that were chosen."""
         return replace_at(
             tf.zeros_like(self.input_ids),
             self.masked_lm_positions,
@@ -114,7 +114,7 @@ def choose_positions(
 def may_be_chosen(
     input_ids: tf.Tensor, input_mask: tf.Tensor, special: SpecialIds
 ) -> tf.Tensor:
-    """[B, L] bool: real tokens that are neither [CLS] nor [SEP]."""
+    """Returns [B, L] bool: real tokens that are neither [CLS] nor [SEP]."""
     return (
         tf.cast(input_mask, tf.bool)
         & tf.not_equal(input_ids, special.cls_id)
@@ -128,7 +128,9 @@ def _budget(
     config: MaskingConfig,
     special: SpecialIds,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Tokens that may be chosen, [B, L] bool, and how many, [B] int32."""
+    """Returns tokens that may be chosen, [B, L] bool, and how many, [B]
+    int32.
+    """
     slots = config.slots(input_ids.shape[1])
     candidates = may_be_chosen(input_ids, input_mask, special)
     lengths = tf.reduce_sum(tf.cast(input_mask, tf.float32), axis=1)
@@ -143,7 +145,7 @@ def _budget(
 def word_starts(
     batch: Mapping[str, tf.Tensor], special: SpecialIds
 ) -> tf.Tensor:
-    """Where words begin, [B, L] bool.
+    """Returns where words begin, [B, L] bool.
 
     The batch's own word_starts tell, if there are any, as for Chinese text
     that a segmenter has cut; a token that `special.continues` never begins
@@ -215,7 +217,8 @@ def replace_at(
     tokens: tf.Tensor,
     where: tf.Tensor,
 ) -> tf.Tensor:
-    """`input_ids` with `tokens` at `positions`, in the slots of `where`.
+    """Returns `input_ids` with `tokens` at `positions`, in the slots of
+    `where`.
 
     Args:
       input_ids: [B, L] int32.
@@ -319,7 +322,7 @@ def corrupt(masked: MaskedBatch, sampled_ids: tf.Tensor) -> CorruptedBatch:
 def unigram_entropy(
     dataset: tf.data.Dataset, vocab_size: int, special: SpecialIds
 ) -> float:
-    """Entropy in nats of the tokens that masking may choose.
+    """Returns entropy in nats of the tokens that masking may choose.
 
     The lowest cross-entropy a predictor that ignores the context can reach on
     these very examples, so a generator's `mlm_loss` has to come out below.
@@ -382,7 +385,7 @@ def group(members: tf.Tensor, starts: tf.Tensor) -> Groups:
 
 
 def _firsts(members: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-    """Where groups begin; arguments as in `group`."""
+    """Returns where groups begin; arguments as in `group`."""
     inside = tf.pad(members[:, :-1], [[0, 0], [1, 0]])
     return members & (starts | ~inside)
 
@@ -393,7 +396,7 @@ def _put(
     where: tf.Tensor | bool,
     elsewhere: tf.Tensor | int,
 ) -> tf.Tensor:
-    """A row's values at other columns of the row.
+    """Returns a row's values at other columns of the row.
 
     Args:
       values: [B, L] int32.
@@ -457,14 +460,16 @@ def choose_words(
 def _shuffled(
     groups: Groups, uniform: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The groups' numbers in random order, [B, L], and their lengths."""
+    """Returns the groups' numbers in random order, [B, L], and their
+    lengths.
+    """
     priority = tf.where(groups.lengths > 0, uniform, -1.0)
     order = tf.math.top_k(priority, k=priority.shape[1]).indices
     return order, tf.gather(groups.lengths, order, batch_dims=1)
 
 
 def _fitting(sizes: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
-    """Which groups are taken, if each is that still fits, one by one.
+    """Returns which groups are taken, if each is that still fits, one by one.
 
     Each round takes, of the groups that would fit alone, those before the
     first that does not fit with the others. What is left is then shorter
@@ -560,7 +565,8 @@ def choose_spans(
 def span_lengths(
     uniform: tf.Tensor, geometric: float, longest: int
 ) -> tf.Tensor:
-    """Numbers of words from a geometric distribution, cut off at the top.
+    """Returns numbers of words from a geometric distribution, cut off at the
+    top.
 
     Args:
       uniform: float32 in [0, 1), any shape.

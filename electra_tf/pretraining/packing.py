@@ -22,7 +22,7 @@ Batch = Mapping[str, tf.Tensor]
 
 
 def slots(config: MaskingConfig, length: int, examples: int) -> int:
-    """The most predictions in a row of `length` positions.
+    """Returns the most predictions in a row of `length` positions.
 
     Args:
       config: rates.
@@ -98,7 +98,7 @@ def mask(
 
 
 def _apart(batch: Batch, examples: int) -> tuple[Batch, tf.Tensor]:
-    """Each example in a row of its own: what is [R, L] as [R * E, L].
+    """Returns each example in a row of its own: what is [R, L] as [R * E, L].
 
     And [R, E] int32, where they begin.
     """
@@ -125,7 +125,7 @@ def _apart(batch: Batch, examples: int) -> tuple[Batch, tf.Tensor]:
 def uniform(
     keys: tf.Tensor, count: int | tf.Tensor, packed: Packed | None
 ) -> tf.Tensor:
-    """A number in [0, 1) for each prediction, [B, N] or [R, N] float32.
+    """Returns a number in [0, 1) for each prediction, [B, N] or [R, N] float32.
 
     Args:
       keys: [B] or [R, E] uint32.

@@ -259,7 +259,7 @@ class ElectraPretrainer(Saved, keras.Model):
         seed: int | None = None,
         totals: tf.Tensor | None = None,
     ) -> PretrainOutput:
-        """Masks, generates, corrupts, discriminates.
+        """Returns masks, generates, corrupts, discriminates.
 
         Args:
           batch: as the class says.
@@ -273,7 +273,9 @@ class ElectraPretrainer(Saved, keras.Model):
     def _mask(
         self, batch: Batch, training: bool, seed: int | None = None
     ) -> tuple[MaskedBatch, tf.Tensor]:
-        """The masked batch, and the keys of its examples, as example_id."""
+        """Returns the masked batch, and the keys of its examples, as
+        example_id.
+        """
         keys = randomness.example_keys(
             self._example_ids(batch, training),
             self.seed if seed is None else seed,
@@ -295,7 +297,7 @@ class ElectraPretrainer(Saved, keras.Model):
         corrupted: CorruptedBatch | None = None,
         totals: tf.Tensor | None = None,
     ) -> PretrainOutput:
-        """The part after masking; what it would draw can be given.
+        """Returns the part after masking; what it would draw can be given.
 
         Args:
           masked: the masked batch.
@@ -425,7 +427,8 @@ class ElectraPretrainer(Saved, keras.Model):
         return self.get_metrics_result()
 
     def predict_step(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """What both networks say of each row, masked as `test_step` does.
+        """Returns what both networks say of each row, masked as `test_step`
+        does.
 
         Returns:
           masked_lm_positions, masked_lm_ids, masked_lm_weights and
@@ -462,7 +465,7 @@ class ElectraPretrainer(Saved, keras.Model):
 
 
 def _batch_of(data: Any) -> Batch:
-    """The batch in what Keras hands to a step.
+    """Returns the batch in what Keras hands to a step.
 
     Raises:
       UserError: it is no batch of pre-training.
@@ -497,7 +500,8 @@ def accumulated(
     of_part: Callable[[Batch], Sequence[Any]],
     variables: Sequence[Any],
 ) -> list[Any]:
-    """The sums of what `of_part` gives, which is run once for each part.
+    """Returns the sums of what `of_part` gives, which is run once for each
+    part.
 
     Args:
       batch: arrays [B, ...].

@@ -204,7 +204,7 @@ def _start(
         ):
             if wanted:
                 raise UserError(f"{flag}: needs --model")
-        return start.from_nothing(
+        return start.from_random(
             given, vocab, lower_case is not False, strip_accents
         )
     flags = {"lower_case": lower_case, "strip_accents": strip_accents}

@@ -1,1 +1,1 @@
-"""Serves exports over HTTP and gRPC, and asks servers."""
+"""Serves exports over HTTP and gRPC, and has clients for servers."""

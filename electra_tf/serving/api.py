@@ -1,4 +1,4 @@
-"""What a client asks of a server, over one protocol or another."""
+"""Defines the interface of a server for clients, over any protocol."""
 
 import contextvars
 import random
@@ -25,13 +25,12 @@ class ServingError(UserError):
         except electra_tf.ServingError as error:
             print(error.status, error.said)
 
-    What the caller gave wrongly is a `UserError` that is none of these.
+    Wrong arguments are a `UserError` but not a `ServingError`.
 
     Attributes:
-      status: of HTTP; of gRPC the one that means the same; None if there was
-        no answer.
-      model: that was asked; None where none was.
-      said: the server's own words; None if it said none.
+      status: HTTP status; for gRPC the equivalent one; None without a response.
+      model: the requested model, if any.
+      said: the server's message, if any.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class ServingError(UserError):
 
 
 class Target(NamedTuple):
-    """A model on a server; its newest version unless one is named."""
+    """A model on a server, with its newest or a given version."""
 
     model: str
     version: int | None = None
@@ -61,9 +60,9 @@ class Target(NamedTuple):
 
 
 class Api(Protocol):
-    """A server's interface, over one protocol or another.
+    """The interface of a server, over any protocol.
 
-    Rows and columns are plain values of Python; see `serving.rows`.
+    Rows and columns are plain Python values; see `serving.rows`.
     """
 
     def predict(
@@ -72,7 +71,7 @@ class Api(Protocol):
         signature: str | None,
         data: Sequence[Any] | Mapping[str, Sequence[Any]],
     ) -> Any:
-        """Answers by row to rows, by column to columns."""
+        """Predicts; rows give results by row, columns by column."""
 
     def models(self) -> list[dict[str, Any]] | None:
         """Returns name, version and description of each; None if it does not
@@ -80,30 +79,30 @@ class Api(Protocol):
         """
 
     def status(self, target: Target) -> list[dict[str, Any]]:
-        """Returns the versions of a model, each with its state."""
+        """Returns the versions of a model, with their states."""
 
     def metadata(self, target: Target) -> dict[str, Any]:
-        """Returns the signatures, in the form of the REST interface."""
+        """Returns the signatures in the form of the REST interface."""
 
     def close(self) -> None:
-        """Ends the connections."""
+        """Closes the connections."""
 
 
 class Deadline:
-    """The time that is left for an answer.
+    """The time left for a response.
 
     Args:
-      seconds: from now on; None for no end.
+      seconds: seconds from now; None for no limit.
     """
 
     def __init__(self, seconds: float | None) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
 
     def left(self) -> float | None:
-        """Returns seconds; None for no end.
+        """Returns the seconds left; None for no limit.
 
         Raises:
-          TimeoutError: there are none.
+          TimeoutError: no time is left.
         """
         if self._end is None:
             return None
@@ -113,12 +112,12 @@ class Deadline:
         return left
 
     def allows(self, seconds: float) -> bool:
-        """Returns whether so much time is left."""
+        """Returns whether at least so many seconds are left."""
         return self._end is None or time.monotonic() + seconds < self._end
 
 
 class Abort:
-    """Ends what a thread waits for, from another thread."""
+    """Aborts what a thread waits for, from another thread."""
 
     def __init__(self) -> None:
         self.called = threading.Event()
@@ -126,36 +125,36 @@ class Abort:
         self._end: Callable[[], object] | None = None
 
     def watch(self, end: Callable[[], object] | None) -> None:
-        """Has `end` called when this is; at once if it has been."""
+        """Registers a function to call on abort; at once if already aborted."""
         with self._lock:
             self._end = end
             if self.called.is_set() and end is not None:
                 end()
 
     def __call__(self) -> None:
-        """Ends it, and whatever is watched later."""
+        """Aborts, also whatever is registered later."""
         with self._lock:
             self.called.set()
             if self._end is not None:
                 self._end()
 
 
-# Of the request that runs in this context; None where nothing aborts it.
+# Abort of the current context's request; None where it cannot be aborted.
 ABORT: contextvars.ContextVar[Abort | None] = contextvars.ContextVar(
     "ABORT", default=None
 )
 
 
 def pause(attempt: int, told: float | None, deadline: Deadline) -> bool:
-    """Waits before another attempt, longer each time, never in step.
+    """Waits before another attempt, increasingly long, with random jitter.
 
     Args:
-      attempt: how many there were before the one that failed.
-      told: seconds that the server asked for; None if it did not.
-      deadline: of the answer.
+      attempt: number of attempts before the one that failed.
+      told: seconds that the server asked for, or None.
+      deadline: deadline of the response.
 
     Returns:
-      Whether to try again; False at once where the time does not suffice.
+      Whether to try again; False at once if the time does not suffice.
     """
     seconds = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
     seconds *= random.uniform(0.5, 1.5)

@@ -1,8 +1,8 @@
 """Clients for `electra-tf serve` and for TensorFlow Serving.
 
-Need nothing but Python's standard library: no TensorFlow, no NumPy. With an
-address that begins with grpc:// they speak gRPC, which needs the extra
-`serving`; see `electra_tf.serving.grpc_client`.
+They need only Python's standard library: no TensorFlow, no NumPy. For an
+address that begins with grpc:// they use gRPC, which needs the extra `serving`;
+see `electra_tf.serving.grpc_client`.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from electra_tf.serving.rest_client import RestApi, encoded
 __all__ = ["AsyncClient", "Client", "ServingError", "encoded"]
 
 _T = TypeVar("_T")
-# Servers take 4 MiB, unless told otherwise; names and quotes come on top.
+# Servers accept 4 MiB by default, including names and quotes.
 _REQUEST_BYTES = 2 * 2**20
 _REQUEST_ROWS = 256
 
 
 class Client:
-    """Asks a server for answers. Threads may share one client.
+    """Requests predictions from a server. Threads may share one client.
 
         from electra_tf import Client
 
@@ -47,17 +47,17 @@ class Client:
     Args:
       url: http://HOST:PORT, https://..., unix:///PATH/OF/SOCKET, or
         grpc://HOST:PORT for the other port (grpcs:// with TLS).
-      model: its name on the server; may be left out if there is only one and
-        the server tells (TensorFlow Serving does not).
-      version: a number; None asks the newest.
-      label: of a version, such as "stable", instead of its number.
-      timeout: seconds for the whole answer to a request, further attempts
-        among them; None for no end.
-      retries: how often a request is sent anew after a failure that cannot
-        have lost anything: no connection, a connection that broke, an
-        overloaded server (429, 503), whose Retry-After is kept to.
-      headers: sent with each request, such as an Authorization.
-      compress: whether requests are sent as gzip; answers may come so.
+      model: its name on the server; optional if there is only one and the
+        server lists models (TensorFlow Serving does not).
+      version: a number; None is the newest.
+      label: label of a version, such as "stable", instead of its number.
+      timeout: seconds for the whole response to a request, including further
+        attempts; None for no limit.
+      retries: how often a request is repeated after a safe failure: no
+        connection, a broken connection, an overloaded server (429, 503), whose
+        Retry-After is respected.
+      headers: headers of each request, such as Authorization.
+      compress: whether requests are sent as gzip; responses may be gzip too.
       trust_env: whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY,
         SSL_CERT_FILE and SSL_CERT_DIR count.
 
@@ -113,18 +113,17 @@ class Client:
         batch_size: int = _REQUEST_ROWS,
         progress: Callable[[int], object] | None = None,
     ) -> Any:
-        """Returns the model's predictions for rows.
+        """Requests predictions for rows or columns.
 
         Args:
           data: rows, each a text, or a mapping of input name -> value: a
             list, a generator, an array of NumPy, a table of pandas, Polars or
             Arrow; or columns, a mapping of input name -> list. `bytes` are
-            sent as they are, whether they are UTF-8 or not. Rows are sent in
-            as many requests as they need, one after another; columns in one.
-          signature: "embed", say; None is the model's main one.
-          batch_size: the most rows of one request.
-          progress: called with the number of rows that are answered, after
-            each request.
+            sent unchanged, whether they are UTF-8 or not. Rows are sent in as
+            many requests as needed, one after another; columns in one.
+          signature: a signature, such as "embed"; None is the model's main one.
+          batch_size: most rows of one request.
+          progress: called with the number of rows done, after each request.
 
         Returns:
           For rows a list with an answer for each: a value if the signature
@@ -132,9 +131,9 @@ class Client:
           output name -> list (a bare list with one output).
 
         Raises:
-          UserError: a row is none that a model takes.
-          ServingError: the server refused, could not be reached, or answered
-            more or fewer rows than it was asked.
+          UserError: a row cannot be sent to a model.
+          ServingError: the server refused, could not be reached, or returned
+            another number of rows.
         """
         if signature is not None and not isinstance(signature, str):
             raise UserError(f"signature: expected a name, got {signature!r}")
@@ -169,10 +168,10 @@ class Client:
         return found
 
     def models(self) -> list[dict[str, Any]]:
-        """Lists what is served: name, version, description of each model.
+        """Lists the served models: name, version and description of each.
 
-        TensorFlow Serving does not list its models; of it only the `model`
-        of this client is told.
+        TensorFlow Serving does not list its models; then only this client's
+        `model` is described.
         """
         found = self._api.models()
         if found is not None:
@@ -195,7 +194,7 @@ class Client:
         return self._api.metadata(self._target())
 
     def close(self) -> None:
-        """Ends the connections; with HTTP the client can still be used."""
+        """Closes the connections; with HTTP the client can still be used."""
         self._api.close()
 
     def __enter__(self) -> "Client":
@@ -222,7 +221,7 @@ class Client:
 
 
 class AsyncClient:
-    """Asks a server as `Client` does; its methods are awaited.
+    """Requests predictions like `Client`; its methods are awaited.
 
         import asyncio
 
@@ -237,13 +236,13 @@ class AsyncClient:
 
         asyncio.run(main())
 
-    Cancelling a call, `asyncio.timeout` for instance, ends its request.
+    Cancelling a call, such as by `asyncio.timeout`, aborts its request.
 
     Args:
       url: see `Client`.
       model: see `Client`.
-      connections: the most requests at the same time; others wait.
-      **options: all else that `Client` takes.
+      connections: most requests at the same time; others wait.
+      **options: other arguments of `Client`.
 
     Raises:
       UserError: an argument is wrong.
@@ -300,7 +299,9 @@ class AsyncClient:
         return await self._run(self._client.metadata)
 
     async def close(self) -> None:
-        """Ends the connections and what runs; the client is of no more use."""
+        """Closes connections and aborts requests; the client cannot be used
+        again.
+        """
         self._threads.shutdown(wait=False, cancel_futures=True)
         for abort in tuple(self._running):
             abort()
@@ -359,7 +360,7 @@ def _check_count(asked: int, answers: Any, target: Target) -> None:
 def _check_columns(
     columns: Mapping[str, Sequence[Any]], answer: Any, target: Target
 ) -> None:
-    """As many answers in each output as rows, where columns tell how many."""
+    """Checks that each output has as many results as the columns have rows."""
     lengths = {len(values) for values in columns.values()}
     outputs = answer.values() if isinstance(answer, dict) else [answer]
     if len(lengths) == 1:

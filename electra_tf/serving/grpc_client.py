@@ -1,6 +1,6 @@
-"""gRPC with TensorFlow Serving, for `electra_tf.Client("grpc://HOST:8500")`.
+"""Speaks gRPC with TensorFlow Serving, for `Client("grpc://HOST:8500")`.
 
-Needs the extra `serving`, whose messages import TensorFlow; nothing else of
+It needs the extra `serving`, whose messages import TensorFlow; nothing else in
 the client does.
 """
 
@@ -37,9 +37,9 @@ except ImportError as import_error:
     ) from import_error
 
 _DEFAULT_SIGNATURE = "serving_default"
-# Servers take 4 MB unless told; answers may be as large as they are.
+# Servers accept 4 MB by default; responses may have any size.
 _OPTIONS = [("grpc.max_receive_message_length", -1)]
-# As HTTP says what gRPC says.
+# gRPC's status -> HTTP's.
 _STATUSES = {
     "INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403,
     "NOT_FOUND": 404, "FAILED_PRECONDITION": 412, "OUT_OF_RANGE": 400,
@@ -49,17 +49,18 @@ _STATUSES = {
 
 
 class GrpcApi:
-    """A server's gRPC interface; see `electra_tf.serving.api.Api`.
+    """The gRPC interface of a server; see `electra_tf.serving.api.Api`.
 
     Args:
       url: grpc://HOST:PORT, or grpcs:// for TLS.
-      timeout: seconds for an answer, all attempts together; None for no end.
+      timeout: seconds for a response, including all attempts; None for no
+        limit.
       retries: further attempts while the server is unavailable.
-      headers: sent with each call as metadata.
+      headers: metadata of each call.
       compress: whether requests are sent as gzip.
 
     Raises:
-      UserError: the address is none.
+      UserError: the address is not valid.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class GrpcApi:
         return [dict(zip(outputs, row)) for row in zip(*outputs.values())]
 
     def models(self) -> None:
-        """gRPC has no call that lists the models."""
+        """Returns None: gRPC has no call that lists the models."""
         return None
 
     def status(self, target: Target) -> list[dict[str, Any]]:
@@ -175,7 +176,7 @@ class GrpcApi:
         }
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._channel.close()
 
     def _definitions(self, target: Target) -> Mapping[str, Any]:
@@ -188,7 +189,7 @@ class GrpcApi:
         return found.signature_def
 
     def _input_types(self, target: Target, signature: str) -> dict[str, Any]:
-        """Returns input name -> type, asked once for each signature."""
+        """Returns input name -> type, requested once for each signature."""
         key = (target, signature)
         if key not in self._signatures:
             definitions = self._definitions(target)
@@ -233,7 +234,7 @@ class GrpcApi:
                         continue
                 told = f"{code.name}: {said}"
                 late = code == grpc.StatusCode.DEADLINE_EXCEEDED
-                if late and not deadline.allows(0):  # not the server's own
+                if late and not deadline.allows(0):  # the client's deadline
                     told = f"no answer within {self._timeout:g} seconds"
                 raise ServingError(
                     f"{self._url}: {target}: {told}",
@@ -259,7 +260,7 @@ def _spec(target: Target, signature: str = "") -> Any:
 def _columns(
     rows: Sequence[Any], names: list[str], target: Target
 ) -> dict[str, list[Any]]:
-    """Returns rows to one list for each input."""
+    """Converts rows to one list for each input."""
     bare = not isinstance(rows[0], Mapping) and len(names) == 1
     for number, row in enumerate(rows):
         named = isinstance(row, Mapping)
@@ -277,7 +278,7 @@ def _columns(
 
 
 def _values(name: str, array: Any) -> Any:
-    """Returns nested lists; text decoded, unless its name says that it is
+    """Converts an array to nested lists, with text decoded unless it is
     bytes.
     """
 

@@ -1,6 +1,4 @@
-"""HTTP as the REST client needs it: kept connections, a time for the whole
-answer, proxies and authorities by the environment. Python's library alone.
-"""
+"""Sends HTTP requests for the REST client, with Python's library only."""
 
 import contextlib
 import gzip
@@ -29,15 +27,15 @@ _EXAMPLE = "expected an address such as http://127.0.0.1:8501"
 
 
 class Address(NamedTuple):
-    """Where a server is.
+    """The address of a server.
 
     Attributes:
-      shown: the address as it may be printed.
-      secure: whether it is asked by https.
-      host: its name or number; of a socket file "localhost".
-      port: of the host.
-      path: before /v1, without an end slash.
-      socket_file: of a server on this machine; None of others.
+      shown: the address without secrets, for messages.
+      secure: whether it uses https.
+      host: its name or number; "localhost" for a socket file.
+      port: the port.
+      path: the path before /v1, without a slash at its end.
+      socket_file: socket of a server on this machine, or None.
     """
 
     shown: str
@@ -49,17 +47,17 @@ class Address(NamedTuple):
 
     @property
     def host_header(self) -> str:
-        """The host, with its port where that is not the usual one."""
+        """The host, with its port unless it is the default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         usual = self.port == _PORTS["https" if self.secure else "http"]
         return host if usual else f"{host}:{self.port}"
 
 
 def address_of(url: str) -> Address:
-    """Reads http://HOST:PORT/PATH, https://... or unix:///PATH/OF/SOCKET.
+    """Parses http://HOST:PORT/PATH, https://... or unix:///PATH/OF/SOCKET.
 
     Raises:
-      UserError: it is none; a password is not in the message.
+      UserError: the address has another form; a password is not in the message.
     """
     try:
         parts = urllib.parse.urlsplit(url)
@@ -97,12 +95,12 @@ def address_of(url: str) -> Address:
 
 
 class Reply(NamedTuple):
-    """An answer, of whatever status.
+    """A response, of any status.
 
     Attributes:
-      status: of HTTP.
-      headers: by their names in small letters.
-      content: unpacked.
+      status: HTTP status.
+      headers: headers by lower-case names.
+      content: decompressed body.
     """
 
     status: int
@@ -113,17 +111,17 @@ class Reply(NamedTuple):
 class Exchange:
     """Sends requests to one address, over connections that are kept.
 
-    Threads may share one; a process that was forked begins with none.
+    Threads may share it; a forked process starts without connections.
 
     Args:
-      address: of the server.
-      headers: sent with each request.
+      address: address of the server.
+      headers: headers of each request.
       trust_env: whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY,
         SSL_CERT_FILE and SSL_CERT_DIR count.
       pack: whether bodies are sent as gzip.
 
     Raises:
-      UserError: a header, or what the environment names, cannot be used.
+      UserError: a header, or a value of the environment, cannot be used.
     """
 
     def __init__(
@@ -150,21 +148,21 @@ class Exchange:
     def send(
         self, method: str, path: str, body: bytes | None, deadline: Deadline
     ) -> Reply:
-        """Sends a request and returns the answer.
+        """Sends a request and returns the response.
 
         Raises:
-          TimeoutError: not within the time.
-          OSError: not reached, or the connection broke.
-          http.client.HTTPException: the same, or what came is no HTTP.
+          TimeoutError: the time is over.
+          OSError: the server is unreachable, or the connection broke.
+          http.client.HTTPException: the same, or the response is not HTTP.
         """
         with self._lock:
             if self._process != os.getpid():
-                # The parent's connections are not ours to speak on.
+                # The parent's connections must not be used.
                 self._process, self._idle = os.getpid(), []
             kept = self._idle.pop() if self._idle else None
         if kept:
-            # The server may have closed it in the meantime: then anew, which
-            # is no failure.
+            # The server may have closed it in the meantime: reconnecting is not
+            # a failure.
             with contextlib.suppress(
                 ConnectionError, http.client.BadStatusLine
             ):
@@ -173,7 +171,7 @@ class Exchange:
         return self._ask(new, method, path, body, deadline)
 
     def close(self) -> None:
-        """Ends the connections that are kept."""
+        """Closes the kept connections."""
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -197,7 +195,7 @@ class Exchange:
         connection.deadline = deadline
         try:
             if abort is not None:
-                abort.watch(connection.abort)  # at once if it was called
+                abort.watch(connection.abort)  # at once if already aborted
             reply = connection.ask(
                 method, self._address.path + path, body, headers
             )
@@ -217,7 +215,7 @@ class Exchange:
 
 
 class _Connection:
-    """One connection, and the deadline of the request that is on it."""
+    """One connection, with the deadline of its current request."""
 
     def __init__(
         self,
@@ -251,7 +249,7 @@ class _Connection:
 
     @property
     def is_open(self) -> bool:
-        """Whether another request may follow."""
+        """Returns whether another request may be sent."""
         return self._http.sock is not None
 
     def ask(
@@ -261,16 +259,16 @@ class _Connection:
         body: bytes | None,
         headers: Mapping[str, str],
     ) -> Reply:
-        """Connects where that is needed, sends and reads."""
+        """Connects if needed, sends a request and reads the response."""
         if self._http.sock is None and not self._aborted:
             self._connect()
-        if self._aborted:  # perhaps while it was connecting
+        if self._aborted:  # possibly while it was connecting
             raise ConnectionAbortedError("cancelled")
         headers = {**headers, **self._more}
         try:
             self._http.request(method, self._prefix + path, body, headers)
         except (BrokenPipeError, ConnectionResetError) as error:
-            # A server that refuses a large body answers before its end.
+            # A server that refuses a large body responds before its end.
             try:
                 response = self._http.getresponse()
             except (OSError, http.client.HTTPException):
@@ -287,11 +285,11 @@ class _Connection:
         return Reply(response.status, told, content)
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._http.close()
 
     def abort(self) -> None:
-        """Ends what another thread waits for."""
+        """Aborts what another thread waits for."""
         self._aborted = True
         if self._socket is not None:
             with contextlib.suppress(OSError):
@@ -318,16 +316,16 @@ class _Timed:
         self._of = of
 
     def sendall(self, data: bytes) -> None:
-        """Sends all of it."""
+        """Sends all data."""
         self._plain.settimeout(self._of.deadline.left())
         self._plain.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """Returns a file that reads from it."""
+        """Returns a file that reads from the socket."""
         return io.BufferedReader(_TimedFile(self._plain, self._of))
 
     def close(self) -> None:
-        """Closes it as soon as its files are closed."""
+        """Closes the socket as soon as its files are closed."""
         self._plain.close()
 
 
@@ -337,27 +335,27 @@ class _TimedFile(io.RawIOBase):
     def __init__(self, plain: socket.socket, of: _Connection) -> None:
         self._plain = plain
         self._of = of
-        # It keeps the socket open until it is closed itself.
+        # The file keeps the socket open until it is closed.
         self._file = plain.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
-        """Yes."""
+        """Returns True."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Reads what has come, or waits for it."""
+        """Reads available data, or waits for it."""
         self._plain.settimeout(self._of.deadline.left())
         return self._file.readinto(buffer)
 
     def close(self) -> None:
-        """Closes it."""
+        """Closes the file."""
         if not self.closed:
             self._file.close()
         super().close()
 
 
 class NotHttp(http.client.HTTPException):
-    """What came is no answer of a web server."""
+    """Raised for a response that is not HTTP."""
 
 
 class _Proxy(NamedTuple):
@@ -367,9 +365,7 @@ class _Proxy(NamedTuple):
 
 
 def _proxy_of(address: Address) -> _Proxy | None:
-    """Returns the proxy that the environment, or the system, names for an
-    address.
-    """
+    """Returns the proxy of the environment or the system for an address."""
     found = urllib.request.getproxies()
     url = found.get("https" if address.secure else "http") or found.get("all")
     if not url or address.socket_file is not None:
@@ -397,9 +393,7 @@ def _proxy_of(address: Address) -> _Proxy | None:
 
 
 def _is_exempt(address: Address, no_proxy: str) -> bool:
-    """Returns whether NO_PROXY names the host, its domain, number or
-    network.
-    """
+    """Returns whether NO_PROXY has the host, its domain, number or network."""
     for entry in filter(None, map(str.strip, no_proxy.split(","))):
         if entry == "*":
             return True
@@ -419,10 +413,10 @@ def _is_exempt(address: Address, no_proxy: str) -> bool:
 
 
 def _tls(trust_env: bool) -> ssl.SSLContext:
-    """Checks servers by the system's authorities, or the environment's.
+    """Makes the TLS context, with the system's or environment's authorities.
 
-    OpenSSL itself reads SSL_CERT_FILE and SSL_CERT_DIR, but is silent where
-    there is nothing.
+    OpenSSL itself reads SSL_CERT_FILE and SSL_CERT_DIR, but ignores missing
+    files silently.
     """
     if not trust_env:
         paths = ssl.get_default_verify_paths()
@@ -441,10 +435,10 @@ def _tls(trust_env: bool) -> ssl.SSLContext:
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Returns the headers, with their names as they are usually written.
+    """Checks headers, and returns them with names in the usual spelling.
 
     Raises:
-      UserError: one cannot be sent; its value is not in the message.
+      UserError: a header cannot be sent; its value is not in the message.
     """
     for name, value in headers.items():
         good = isinstance(name, str) and isinstance(value, str)

@@ -1,4 +1,4 @@
-"""The REST interface of TensorFlow Serving, as a client speaks it."""
+"""Speaks the REST interface of TensorFlow Serving, for clients."""
 
 import base64
 import binascii
@@ -15,14 +15,14 @@ from electra_tf.serving.api import Deadline, ServingError, Target, pause
 from electra_tf.serving.http_exchange import Exchange, Reply, address_of
 
 _OVERLOADED = (429, 503)
-_SHOWN = 200  # characters of what is no answer
+_SHOWN = 200  # characters shown of an invalid response
 
 
 class RestApi:
     """See `electra_tf.serving.api.Api`.
 
-    Every request of the REST interface only reads, so that one that broke off
-    can be sent again.
+    All requests of the REST interface only read, so that an interrupted one can
+    be repeated.
 
     Args:
       url: http:// or https://, may have a path before /v1; or unix:///PATH.
@@ -71,7 +71,7 @@ class RestApi:
         try:
             answer = self._request("GET", "/v1/models", None)
         except ServingError as error:
-            if error.status in (400, 404):  # TensorFlow Serving's answer
+            if error.status in (400, 404):  # TensorFlow Serving's response
                 return None
             raise
         return self._member(answer, "models", None)
@@ -95,10 +95,10 @@ class RestApi:
     def _request(
         self, method: str, path: str, target: Target | None, body: Any = None
     ) -> Any:
-        """Sends JSON, returns the answer's JSON.
+        """Sends JSON, and returns the response's JSON.
 
         Raises:
-          ServingError: an error of the server's, or no answer.
+          ServingError: the server reported an error, or there was no response.
         """
         data = None
         if body is not None:
@@ -121,9 +121,10 @@ class RestApi:
         raise AssertionError("the last attempt returns or raises")
 
     def _no_answer(self, error: Exception) -> tuple[str, bool]:
-        """Returns what to tell, and whether to try again."""
+        """Returns a message for a failure, and whether to try again."""
         if isinstance(error, TimeoutError) and error.errno is None:
-            # It may still be at work on it: asking again adds to that.
+            # The server may still be working on it: a repetition adds to its
+            # load.
             return f"no answer within {self._timeout:g} seconds", False
         if isinstance(error, ssl.SSLCertVerificationError):
             return (
@@ -146,7 +147,7 @@ class RestApi:
     def _read(self, reply: Reply, target: Target | None) -> Any:
         status, content = reply.status, reply.content
         try:
-            # TensorFlow Serving writes strings as they are, UTF-8 or not.
+            # TensorFlow Serving writes strings unchanged, UTF-8 or not.
             answer = json.loads(content.decode("utf-8", errors="replace"))
         except (ValueError, RecursionError):
             answer = None
@@ -179,7 +180,7 @@ class RestApi:
         return answer[key]
 
     def _decoded(self, value: Any, target: Target) -> Any:
-        """Returns bytes for what JSON holds in their place."""
+        """Decodes JSON's form of bytes."""
         if isinstance(value, list):
             return [self._decoded(each, target) for each in value]
         if isinstance(value, dict):
@@ -216,7 +217,7 @@ def _path(target: Target) -> str:
 
 
 def encoded(value: Any) -> Any:
-    """Writes `bytes` as JSON can hold them; leaves everything else as it is."""
+    """Encodes `bytes` in JSON's form; anything else is unchanged."""
     if isinstance(value, bytes):
         return {"b64": base64.b64encode(value).decode("ascii")}
     if isinstance(value, Mapping):
@@ -227,9 +228,7 @@ def encoded(value: Any) -> Any:
 
 
 def _asked_pause(reply: Reply) -> float | None:
-    """Returns seconds of Retry-After, a number or a date; None where there is
-    none.
-    """
+    """Returns the seconds of Retry-After, a number or a date, or None."""
     told = reply.headers.get("retry-after", "").strip()
     if told.isascii() and told.isdigit():
         return float(told[:9])

@@ -1,4 +1,4 @@
-"""Rows and columns for a server out of what Python programs hold."""
+"""Converts Python programs' data to rows and columns for a server."""
 
 from collections.abc import (
     AsyncIterable,
@@ -16,10 +16,10 @@ _EXPECTED = "a text, bytes, a number, a list or a mapping of input names"
 
 
 def plain_columns(data: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Returns plain lists, one for each input.
+    """Converts columns to plain lists, one for each input.
 
     Raises:
-      UserError: a column is none, or holds what no model takes.
+      UserError: a column is not a list, or has values that no model takes.
     """
     found = {}
     for name, values in data.items():
@@ -39,15 +39,15 @@ def plain_columns(data: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def plain_rows(data: Any) -> Iterator[Any]:
-    """Returns plain values, one for each row, as they are asked for.
+    """Converts rows to plain values, lazily.
 
     Args:
       data: any iterable of rows: a list, a generator, an array of NumPy, a
         table of pandas, Polars or Arrow.
 
     Raises:
-      UserError: it is none, or a row holds what no model takes; each row is
-        looked at when it is asked for.
+      UserError: the data has no rows, or a row has values that no model takes;
+        each row is checked when it is read.
     """
     if isinstance(data, str | bytes | bytearray | memoryview):
         raise UserError("predict takes a list of texts, not one text")
@@ -81,15 +81,15 @@ def _items(data: Any, place: str) -> Iterable[Any]:
 
 
 def plain(value: Any, place: str) -> Any:
-    """Returns a value of JSON's kinds, and bytes.
+    """Converts a value to JSON's types, and bytes.
 
     Args:
-      value: scalars and arrays of NumPy, tensors and all that holds bytes are
-        understood.
-      place: of the value, for messages.
+      value: a plain value, a scalar or array of NumPy, a tensor, or a
+        bytes-like object.
+      place: place of the value, for messages.
 
     Raises:
-      UserError: it is nothing that a model takes.
+      UserError: no model takes such a value.
     """
     try:
         return _plain(value, place)
@@ -131,7 +131,7 @@ def _plain(value: Any, place: str) -> Any:
 
 
 def _unpacked(value: Any) -> Any:
-    """Returns what an array or a tensor holds; anything else as it is."""
+    """Converts arrays and tensors to lists; anything else is unchanged."""
     if not hasattr(value, "dtype"):
         return value
     if callable(getattr(value, "numpy", None)) and not hasattr(value, "tolist"):
@@ -145,12 +145,12 @@ def _called(value: Any) -> str:
 
 
 def parts(rows: Iterable[Any], most: int, most_bytes: int) -> Iterator[list]:
-    """Yields rows for one request after another.
+    """Divides rows into requests.
 
     Args:
-      rows: plain ones.
-      most: in a request.
-      most_bytes: in a request, about; a larger row goes alone.
+      rows: plain rows.
+      most: most rows in a request.
+      most_bytes: approximate size of a request; a larger row is sent alone.
     """
     part: list[Any] = []
     held = 0
@@ -166,7 +166,7 @@ def parts(rows: Iterable[Any], most: int, most_bytes: int) -> Iterator[list]:
 
 
 def size_of(value: Any) -> int:
-    """About how many bytes of JSON a plain value takes."""
+    """Estimates the size in JSON of a plain value, in bytes."""
     if isinstance(value, str):
         return len(value.encode()) + 3
     if isinstance(value, bytes):

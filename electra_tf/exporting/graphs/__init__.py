@@ -1,1 +1,1 @@
-"""Computes predictions of texts in operations of TensorFlow alone."""
+"""Computes predictions for texts with TensorFlow operations only."""

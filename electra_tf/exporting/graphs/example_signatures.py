@@ -1,8 +1,8 @@
-"""Signatures that TensorFlow Serving's Classify and Regress can ask.
+"""Makes signatures for TensorFlow Serving's Classify and Regress.
 
-They ask one form alone: an input `inputs`, serialized `tf.Example`s, and the
-outputs `classes` and `scores`, or `outputs`. Here an example's features are
-the texts that `serving_default` takes, by the same names, and the answers are
+These methods require one form: an input `inputs`, serialized `tf.Example`s, and
+the outputs `classes` and `scores`, or `outputs`. An example's features are the
+texts that `serving_default` takes, by the same names, and the predictions are
 those of `serving_default`.
 """
 
@@ -14,7 +14,7 @@ from electra_tf.exporting.graphs.inputs import Signatures, Tensors, signature
 
 SOURCE = "serving_default"
 INPUT = "inputs"
-# Signature -> the method that may ask it, as a SavedModel names it.
+# Signature -> its method, as a SavedModel names it.
 METHODS = {
     "classification": "tensorflow/serving/classify",
     "regression": "tensorflow/serving/regress",
@@ -22,17 +22,17 @@ METHODS = {
 
 
 def signatures(name: str, functions: Signatures) -> Signatures:
-    """Returns the signature of a name in `METHODS`.
+    """Makes the signature of a name in `METHODS`.
 
-    Its input is `inputs`, serialized examples, string [B]. Its outputs are,
+    Its input is `inputs`, serialized examples, string [B]. Its outputs are
 
-    - of "classification", `classes` string [B, K], the labels, and `scores`
+    - for "classification", `classes` string [B, K], the labels, and `scores`
       float32 [B, K], their probabilities;
-    - of "regression", `outputs` float32 [B], the score.
+    - for "regression", `outputs` float32 [B], the score.
 
     Args:
-      name: of the signature.
-      functions: `serving_default` among them, which it calls.
+      name: name of the signature.
+      functions: functions with `serving_default`, which it calls.
     """
     answer = functions[SOURCE]
     features = {

@@ -1,4 +1,4 @@
-"""The signature `explain`: what each token adds to an answer."""
+"""Makes the signature `explain`: each token's contribution to an answer."""
 
 import tensorflow as tf
 
@@ -23,11 +23,11 @@ _PARTS = {
 
 
 def signatures(predictor: Predictor) -> Signatures:
-    """Returns `explain`, of a task that says something of a text or of a pair.
+    """Makes `explain`, for a task on a text or a pair of texts.
 
     Inputs are those of `serving_default`, string [B], and, where there are
-    labels, `label` string [B]: the one whose logit is explained, "" for the
-    one with the largest. W is the most tokens that a row has.
+    labels, `label` string [B]: the label whose logit is explained, "" for the
+    largest. W is the most tokens of a row.
 
     - `tokens` string [B, W], special ones included; padding "";
     - `scores` float32 [B, W], what each adds; padding and specials 0;
@@ -101,9 +101,7 @@ def signatures(predictor: Predictor) -> Signatures:
 
 
 def _positions(label: tf.Tensor, labels: tuple[str, ...]) -> tf.Tensor:
-    """Returns names, string [B] -> which labels they are, int32 [B]; -1 of
-    "".
-    """
+    """Returns the numbers of label names, int32 [B]; -1 for ""."""
     same = label[:, tf.newaxis] == tf.constant(labels)[tf.newaxis]
     known = tf.reduce_any(same, axis=1)
     check = tf.debugging.assert_equal(
@@ -122,8 +120,7 @@ def _placed(
     pair: tf.Tensor | None,
     max_length: int,
 ) -> tuple[Rows, tf.Tensor]:
-    """Returns the rows of `inputs.text_rows` or `pair_rows`, and where tokens
-    stand.
+    """Returns the rows of `text_rows` or `pair_rows`, with tokens' positions.
 
     Returns:
       Rows, and int32 [B, L, 2] of characters, -1 of specials and padding.
@@ -153,12 +150,10 @@ def _placed(
 
 
 def _attributed(predictor: Predictor, rows: Rows, target: tf.Tensor) -> Tensors:
-    """Returns `integrated_gradients` of each row by itself, padded to [B,
-    L].
-    """
+    """Computes `integrated_gradients` of each row, padded to [B, L]."""
     vocab = predictor.tokenizer.vocab
     count, width = tf.shape(target)[0], tf.shape(rows.input_ids)[1]
-    # One row more: there is something to read where there are none.
+    # One more row, so that there is always one.
     more = [[0, 1], [0, 1]]
     input_ids = tf.pad(rows.input_ids, more)
     segment_ids = tf.pad(rows.segment_ids, more)
@@ -184,7 +179,7 @@ def _attributed(predictor: Predictor, rows: Rows, target: tf.Tensor) -> Tensors:
 
 
 def _in_words(target: Target, found: Tensors) -> Tensors:
-    """As `electra_tf.explain` says it."""
+    """Returns label and output in the form of `electra_tf.explain`."""
     scale, offset = target.scale, target.offset
     answer = {
         "scores": found["scores"] * scale,

@@ -1,8 +1,8 @@
-"""A signature in two halves, with room for LiteRT between them.
+"""Divides a signature into two halves, with LiteRT between them.
 
-What LiteRT runs is the encoder. Before it texts become rows, after it the
-encoder's states become answers: both are the signature itself, traced as far
-as `inputs.over_rows`, and from there on.
+LiteRT runs the encoder. Before it texts become rows, after it the encoder's
+states become predictions: both halves are the signature itself, traced up to
+`inputs.over_rows`, and from there on.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from electra_tf.models import lite_encoder
 
 
 class _Reached(Exception):
-    """The rows are made; carries them out of the signature."""
+    """Carries the rows out of the signature, once they are made."""
 
     def __init__(self, rows: Rows):
         super().__init__("over_rows")
@@ -37,8 +37,8 @@ def divided(
 
     Args:
       function: a tf.function of string tensors [B], with an input signature.
-      network: that it calls.
-      states: which of the encoder's states its second half is given.
+      network: the network that it calls.
+      states: which of the encoder's states its second half gets.
 
     Returns:
       Two tf.functions: of the texts, returning `input_ids`, `input_mask` and
@@ -104,7 +104,7 @@ def divided(
 
 
 class _NoRows(Exception):
-    """The signature came to its end without rows."""
+    """Raised if the signature ended without rows."""
 
 
 def _raise(forward: Any, rows: Rows, outputs: Any) -> Tensors:

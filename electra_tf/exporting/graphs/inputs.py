@@ -1,7 +1,7 @@
-"""Rows of token ids out of texts, and networks over them, some at a time.
+"""Makes rows of token ids from texts, and runs networks on them in batches.
 
-The same rows as those of the tasks: `tasks.texts.task.pair_rows` for a
-text or a pair, `tasks.ranking.pairs.pair_rows` for query and passage.
+The rows are those of the tasks: `tasks.texts.task.pair_rows` for a text or a
+pair, `tasks.ranking.pairs.pair_rows` for query and passage.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ from electra_tf.prediction.predictor import Predictor
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.truncation import first_tokens, fit, fitting
 
-# What bounds the memory that a request takes.
-_ROWS = 16  # run together: as alike in length as rows of a request can be
-_TOKENS = 8192  # run together, padding included
+# Limits on the memory of a request.
+_ROWS = 16  # rows in a batch, of similar lengths
+_TOKENS = 8192  # tokens in a batch, padding included
 
 Tensors = dict[str, tf.Tensor]
 # `input_ids`, `input_mask`, `segment_ids`, each int32 [P, L] -> [P, ...].
@@ -26,7 +26,7 @@ Forward = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Tensors]
 Signatures = dict[str, tf.types.experimental.GenericFunction]
 
 
-# In place of `over_rows`, for a signature that is taken apart; see there.
+# Replaces `over_rows`, to divide a signature; see `halves`.
 _OverRows = Callable[[Forward, "Rows", Mapping[str, tf.TensorSpec]], Tensors]
 _instead: contextvars.ContextVar[_OverRows | None] = contextvars.ContextVar(
     "instead", default=None
@@ -35,7 +35,7 @@ _instead: contextvars.ContextVar[_OverRows | None] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def over_rows_instead(call: _OverRows) -> Iterator[None]:
-    """While entered, `over_rows` is `call`."""
+    """Replaces `over_rows` by `call`, while entered."""
     token = _instead.set(call)
     try:
         yield
@@ -44,7 +44,7 @@ def over_rows_instead(call: _OverRows) -> Iterator[None]:
 
 
 class Rows(NamedTuple):
-    """What a network reads, padded to the longest row."""
+    """The inputs of a network, padded to the longest row."""
 
     input_ids: tf.Tensor  # int32 [B, L]
     segment_ids: tf.Tensor  # int32 [B, L]
@@ -54,12 +54,12 @@ class Rows(NamedTuple):
 def as_many(
     a: tf.Tensor, b: tf.Tensor, names: str
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the two texts of each row; refuses more of one than of the other.
+    """Checks that there are as many first as second texts, and returns both.
 
     Args:
       a: string [B].
       b: string [B].
-      names: of both, for the message of the InvalidArgumentError.
+      names: names of both, for the message of the InvalidArgumentError.
     """
     check = tf.debugging.assert_equal(
         tf.size(a),
@@ -71,12 +71,12 @@ def as_many(
 
 
 def text_rows(tokenizer: Tokenizer, text: tf.Tensor, max_length: int) -> Rows:
-    """Returns `[CLS] text [SEP]`, cut to `max_length`.
+    """Returns rows `[CLS] text [SEP]`, truncated to `max_length`.
 
     Args:
-      tokenizer: the model's.
-      text: string [B], whatever bytes.
-      max_length: tokens a row, specials included.
+      tokenizer: the model's tokenizer.
+      text: string [B], with any bytes.
+      max_length: tokens in a row, special ones included.
     """
     (ids,) = fit([tokenizer(text)], max_length - 2)
     return single_rows(tokenizer, ids)
@@ -85,16 +85,16 @@ def text_rows(tokenizer: Tokenizer, text: tf.Tensor, max_length: int) -> Rows:
 def pair_rows(
     tokenizer: Tokenizer, text: tf.Tensor, pair: tf.Tensor, max_length: int
 ) -> Rows:
-    """Returns `[CLS] text [SEP] pair [SEP]`; what is too long is cut.
+    """Returns rows `[CLS] text [SEP] pair [SEP]`, truncated.
 
-    Tokens go at the end of the longer text, one by one, the second's where
-    both are equally long. A pair without tokens gets no [SEP].
+    Tokens are dropped at the end of the longer text, one by one, of the second
+    where both are equally long. A pair without tokens gets no [SEP].
 
     Args:
-      tokenizer: the model's.
+      tokenizer: the model's tokenizer.
       text: string [B].
       pair: string [B].
-      max_length: tokens a row, specials included; at least 3.
+      max_length: tokens in a row, special ones included; at least 3.
     """
     a, b = tokenizer(text), tokenizer(pair)
     *kept, closed = pair_kept(a, b, max_length)
@@ -105,15 +105,15 @@ def pair_rows(
 def pair_kept(
     a: tf.RaggedTensor, b: tf.RaggedTensor, max_length: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns how `pair_rows` cuts two texts.
+    """Returns how `pair_rows` truncates two texts.
 
     Args:
       a: [B, (tokens)].
       b: [B, (tokens)].
-      max_length: see there.
+      max_length: see `pair_rows`.
 
     Returns:
-      int64 [B] each: tokens that are kept of `a` and of `b`, and 1 where a
+      int64 [B] each: number of tokens kept of `a` and of `b`, and 1 where a
       [SEP] follows `b`, or 0.
     """
     closed = tf.cast(b.row_lengths() > 0, tf.int64)
@@ -128,15 +128,14 @@ def query_rows(
     max_length: int,
     max_query_length: int,
 ) -> Rows:
-    """Returns `[CLS] query [SEP] passage [SEP]`; the passage has what room is
-    left.
+    """Returns rows `[CLS] query [SEP] passage [SEP]`, passages truncated.
 
     Args:
-      tokenizer: the model's.
+      tokenizer: the model's tokenizer.
       query: string [B].
       passage: string [B].
-      max_length: tokens a row, specials included.
-      max_query_length: tokens of the query.
+      max_length: tokens in a row, special ones included.
+      max_query_length: longest query, in tokens.
     """
     a, b = tokenizer(query), tokenizer(passage)
     kept = query_kept(a, b, max_length, max_query_length)
@@ -150,16 +149,16 @@ def query_kept(
     max_length: int,
     max_query_length: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns how `query_rows` cuts two texts.
+    """Returns how `query_rows` truncates two texts.
 
     Args:
       a: [B, (tokens)], the queries.
       b: [B, (tokens)], the passages.
-      max_length: see there.
-      max_query_length: see there.
+      max_length: see `query_rows`.
+      max_query_length: see `query_rows`.
 
     Returns:
-      int64 [B] each: tokens that are kept of `a` and of `b`.
+      int64 [B] each: number of tokens kept of `a` and of `b`.
     """
     (query,) = fitting([a], max_query_length)
     return query, tf.minimum(b.row_lengths(), max_length - 3 - query)
@@ -169,7 +168,7 @@ def single_rows(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> Rows:
     """Returns rows of one segment, [CLS] before them and [SEP] after.
 
     Args:
-      tokenizer: the model's.
+      tokenizer: the model's tokenizer.
       ids: int32 [B, (tokens)].
     """
     vocab = tokenizer.vocab
@@ -188,7 +187,7 @@ def paired_rows(
     """Returns rows of two segments, `[CLS] a [SEP] b [SEP]`.
 
     Args:
-      tokenizer: the model's.
+      tokenizer: the model's tokenizer.
       a: int32 [B, (tokens)].
       b: int32 [B, (tokens)].
       closed: int64 [B], 1 where there is a [SEP] after `b`, or 0.
@@ -214,14 +213,14 @@ def _lengths(rows: tf.RaggedTensor) -> tf.Tensor:
 
 
 class Batches(NamedTuple):
-    """Rows as they are run: by length, some at a time.
+    """Rows divided into batches by length.
 
     Attributes:
-      input_ids: int32 [B, L], of one column at least.
+      input_ids: int32 [B, L], with at least one column.
       segment_ids: int32 [B, L].
       lengths: int32 [B].
       order: int32 [B], the rows from the shortest to the longest.
-      size: int32, how many are run together.
+      size: int32, number of rows in a batch.
     """
 
     input_ids: tf.Tensor
@@ -231,14 +230,14 @@ class Batches(NamedTuple):
     size: tf.Tensor
 
     def number(self) -> tf.Tensor:
-        """Returns int32, of batches; one where there are no rows."""
+        """Returns the number of batches, int32; at least one."""
         count = tf.size(self.order)
         return tf.maximum((count + self.size - 1) // self.size, 1)
 
 
 def batches_of(rows: Rows) -> Batches:
-    """Puts rows into batches."""
-    # Without rows there is a column all the same: heads read the first one.
+    """Divides rows into batches."""
+    # Even without rows there is a column, as heads read the first one.
     width = tf.maximum(tf.shape(rows.input_ids)[1], 1)
     missing = [[0, 0], [0, width - tf.shape(rows.input_ids)[1]]]
     return Batches(
@@ -261,13 +260,13 @@ def over_batches(
     """Calls `forward` on some batches; results come in the batches' order.
 
     Args:
-      forward: gets P rows, perhaps 0, cut to the longest of them.
-      batches: of B rows; B may be 0.
+      forward: gets P rows, possibly 0, cut to the longest of them.
+      batches: batches of B rows; B may be 0.
       first: int32, the first batch.
       end: int32, the batch after the last.
-      outputs: what `forward` returns; shapes [None, ...].
-      beside: float32 [B, L, H] or [B, H]; `forward` gets it of its rows, after
-        the others.
+      outputs: specs of the results of `forward`, with shapes [None, ...].
+      beside: float32 [B, L, H] or [B, H]; `forward` gets its rows as last
+        argument.
 
     Returns:
       Tensors [rows of these batches, ...].
@@ -295,7 +294,7 @@ def over_batches(
 
 
 def in_order(batches: Batches, found: Tensors) -> Tensors:
-    """Returns what all batches gave, in the rows' order."""
+    """Returns the results of all batches, in the rows' order."""
     back = tf.math.invert_permutation(batches.order)
     return {name: tf.gather(value, back) for name, value in found.items()}
 
@@ -306,9 +305,9 @@ def over_rows(
     """Calls `forward` on the rows by length; results come in the rows' order.
 
     Args:
-      forward: as `over_batches`'s.
-      rows: B of them; B may be 0.
-      outputs: what `forward` returns; shapes [None, ...].
+      forward: see `over_batches`.
+      rows: B rows; B may be 0.
+      outputs: specs of the results of `forward`, with shapes [None, ...].
 
     Returns:
       Tensors [B, ...].
@@ -325,13 +324,13 @@ def some_at_a_time(
     outputs: Mapping[str, tf.TensorSpec],
     beside: tf.Tensor | None = None,
 ) -> Tensors:
-    """Returns what `over_rows` does.
+    """Runs `forward` like `over_rows`, with a further argument.
 
     Args:
-      forward: see there.
-      rows: see there.
-      outputs: see there.
-      beside: as `over_batches`'s.
+      forward: see `over_batches`.
+      rows: see `over_rows`.
+      outputs: see `over_rows`.
+      beside: see `over_batches`.
     """
     batches = batches_of(rows)
     count = batches.number()
@@ -346,16 +345,15 @@ def in_parts(
     outputs: Mapping[str, tf.TensorSpec],
     at_once: int = 2,
 ) -> Tensors:
-    """Returns `run(start, end)` over 0 to `count`, one part after another,
-    joined.
+    """Runs `run(start, end)` on parts of 0 to `count`, and joins the results.
 
     Args:
       run: int32 bounds of a part -> tensors [end - start, ...]; where
         `count` is 0 it is called once, with (0, 0).
       count: int32.
-      size: of a part; the last one is what is left.
-      outputs: what `run` returns; shapes [None, ...].
-      at_once: parts that may run at the same time.
+      size: size of a part; the last one may be smaller.
+      outputs: specs of the results of `run`, with shapes [None, ...].
+      at_once: number of parts that may run at the same time.
 
     Returns:
       Tensors [count, ...].
@@ -386,7 +384,7 @@ def in_parts(
 
 
 def task_outputs(predictor: Predictor) -> Forward:
-    """Returns what the task keeps of its network's outputs."""
+    """Returns a function that computes the task's outputs of rows."""
 
     def forward(
         input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
@@ -403,11 +401,11 @@ def task_outputs(predictor: Predictor) -> Forward:
 def signature(
     answer: Callable[..., Tensors], *names: str
 ) -> tf.types.experimental.GenericFunction:
-    """Makes a signature of a function of texts.
+    """Makes a signature from a function of texts.
 
     Args:
       answer: string tensors [B] -> tensors [B, ...].
-      names: of its inputs.
+      names: names of its inputs.
     """
     return tf.function(
         answer,

@@ -1,4 +1,4 @@
-"""Signatures without a task: replaced tokens, filled masks, vectors."""
+"""Makes signatures without a task: replaced tokens, filled masks, vectors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +16,11 @@ from electra_tf.text.truncation import first_tokens
 
 _MASK = "[MASK]"
 _ANSWERS = 5  # tokens for each mask
-_MASKS = 64  # filled together: each takes as much memory as the vocabulary
+_MASKS = 64  # masks in a batch: each takes as much memory as the vocabulary
 
 
 def signatures(network: Any) -> Signatures:
-    """Returns `serving_default` of a network from `hub.pretrained`.
+    """Makes `serving_default` for a network from `hub.pretrained`.
 
     Both kinds take `text` string [B], and read as much of it as the model has
     positions for. W is the most tokens, M the most masks, that a text of the
@@ -39,11 +39,11 @@ def signatures(network: Any) -> Signatures:
     - `tokens` string [B, M, 5]: the likeliest WordPieces; padding "";
     - `probabilities` float32 [B, M, 5]; padding 0;
     - `num_masks` int32 [B];
-    - `unread_masks` int32 [B]: those behind the end of what the model
-      reads, which get no answer.
+    - `unread_masks` int32 [B]: masks beyond the part that the model reads,
+      which get no prediction.
 
     Args:
-      network: with its `tokenizer`.
+      network: a network with its `tokenizer`.
     """
     make = _fill
     if isinstance(network, Discriminator):
@@ -63,7 +63,7 @@ def _discriminate(
         found = type(found)(*(first_tokens(x, counts) for x in found))
         rows = inputs.single_rows(tokenizer, found.ids)
         width = tf.cast(tf.reduce_max(counts), tf.int32)
-        width = tf.maximum(width, 0)  # of no counts the least there is
+        width = tf.maximum(width, 0)  # the minimum of no counts
 
         def forward(
             input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
@@ -71,7 +71,7 @@ def _discriminate(
             logits = network(
                 input_ids, input_mask, segment_ids, training=False
             ).logits
-            # [CLS] off, and all parts as wide as the longest.
+            # Without [CLS], and all parts as wide as the longest.
             logits = tf.pad(logits[:, 1:], [[0, 0], [0, width]])
             return {"logits": logits[:, :width]}
 
@@ -92,13 +92,13 @@ def _discriminate(
 
 
 def masked_tokens(tokenizer: Tokenizer, text: tf.Tensor) -> tf.RaggedTensor:
-    """Returns token ids, with that of [MASK] where the text says "[MASK]".
+    """Tokenizes texts, with the token [MASK] for "[MASK]".
 
-    What stands between the masks is tokenized by itself: a mask ends a word.
-    Other special tokens are read as they are written, letter by letter.
+    The text between masks is tokenized separately: a mask ends a word. Other
+    special tokens are read as plain text.
 
     Args:
-      tokenizer: the model's.
+      tokenizer: the model's tokenizer.
       text: string [B].
 
     Returns:
@@ -110,10 +110,10 @@ def masked_tokens(tokenizer: Tokenizer, text: tf.Tensor) -> tf.RaggedTensor:
 
 
 def masked_offsets(tokenizer: Tokenizer, text: tf.Tensor) -> Offsets:
-    """Returns the same tokens, and where each stands in the text.
+    """Tokenizes likewise, and returns the position of each token.
 
     Args:
-      tokenizer: the model's.
+      tokenizer: the model's tokenizer.
       text: string [B].
     """
     pieces = tf.strings.split(text, _MASK)
@@ -154,17 +154,17 @@ def masked_offsets(tokenizer: Tokenizer, text: tf.Tensor) -> Offsets:
 def _between_masks(
     pieces: tf.RaggedTensor, values: tf.RaggedTensor, mask: tf.Tensor
 ) -> tf.RaggedTensor:
-    """Returns values of the pieces' tokens as values of the texts' tokens.
+    """Joins values of the pieces' tokens to values of the texts' tokens.
 
     Args:
-      pieces: [B, (pieces)], texts cut at their masks.
-      values: [P, (tokens)], of all pieces.
+      pieces: [B, (pieces)], texts split at their masks.
+      values: [P, (tokens)], values of all pieces' tokens.
       mask: [P], the value of the mask after each piece, where there is one.
 
     Returns:
       [B, (tokens)].
     """
-    # A mask after each piece but the last of its text.
+    # A mask after each piece except the last of its text.
     ends = tf.maximum(pieces.row_splits[1:], 1) - 1
     last = tf.scatter_nd(
         ends[:, tf.newaxis],
@@ -189,7 +189,9 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
     answers = min(_ANSWERS, config.vocab_size)
 
     def best(hidden: tf.Tensor) -> Tensors:
-        """Returns [N, H] states at masks -> [N, 5] probabilities and tokens."""
+        """Returns probabilities and tokens [N, 5] for states at masks [N,
+        H].
+        """
 
         def some(start: tf.Tensor, end: tf.Tensor) -> Tensors:
             logits = network.head(hidden[start:end], training=False)
@@ -226,7 +228,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
             hidden, _ = network.hidden_at(
                 Rows(input_ids, input_mask, segment_ids)
             )
-            # Rows of the part, and which of its masks each is.
+            # Rows of the part, and the mask of each.
             here = input_ids == vocab.mask_id
             at = tf.where(here)
             number = tf.cumsum(tf.cast(here, tf.int64), axis=1) - 1
@@ -237,7 +239,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
                 "probabilities": tf.scatter_nd(
                     place, found["probabilities"], tf.cast(shape, tf.int64)
                 ),
-                # No token is 0 here, so that what is not written is none.
+                # Tokens are counted from 1, so that 0 means none.
                 "indices": tf.scatter_nd(
                     place, found["indices"] + 1, tf.cast(shape, tf.int64)
                 ),
@@ -264,22 +266,22 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
 def embedding_signatures(
     network: Any, tokenizer: Tokenizer, max_length: int
 ) -> Signatures:
-    """Returns `embed`, the mean over a row's positions; `embed_first`, its
-    first's.
+    """Makes `embed`, the mean over positions, and `embed_first`, the first.
 
-    Both are `text` string [B] -> `embedding` float32 [B, H], of the last
+    Both map `text` string [B] to `embedding` float32 [B, H], from the last
     hidden states; special tokens are part of the mean, padding is not. The
-    width is 2 H where the model reads from both sides separately.
+    width is 2 H for a two-tower model.
 
     Args:
       network: any of `models.networks`, `two_tower` or `task_networks`.
-      tokenizer: the model's.
-      max_length: tokens a row, specials included; longer texts are cut.
+      tokenizer: the model's tokenizer.
+      max_length: tokens in a row, special ones included; longer texts are
+        truncated.
     """
 
     def mean(hidden: tf.Tensor, input_mask: tf.Tensor) -> tf.Tensor:
         real = tf.cast(input_mask, hidden.dtype)[:, :, tf.newaxis]
-        # One real position at least, but for no row at all.
+        # At least one real position, if there is a row.
         return tf.reduce_sum(hidden * real, 1) / tf.reduce_sum(real, 1)
 
     def first(hidden: tf.Tensor, input_mask: tf.Tensor) -> tf.Tensor:
@@ -297,7 +299,7 @@ def _embed(
     def forward(
         input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
     ) -> Tensors:
-        if hasattr(network, "hidden_at"):  # a generator
+        if hasattr(network, "hidden_at"):  # it is a generator
             hidden, _ = network.hidden_at(
                 Rows(input_ids, input_mask, segment_ids)
             )

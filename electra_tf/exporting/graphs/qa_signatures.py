@@ -1,7 +1,7 @@
-"""The signature of question answering: question and context in, answer out.
+"""Makes the signature of question answering: question and context to answer.
 
 Contexts become windows of tokens as in `tasks.qa.features`, and scores of
-positions the best answer as in `tasks.qa.answers`.
+positions become the best answer as in `tasks.qa.answers`.
 """
 
 from typing import Any, NamedTuple
@@ -31,22 +31,22 @@ from electra_tf.text.normalize import row_numbers
 from electra_tf.text.tokenizer import Offsets, Tokenizer
 from electra_tf.text.truncation import first_tokens
 
-_WINDOWS = 256  # whose spans are looked at together
+_WINDOWS = 256  # windows whose spans are processed at a time
 
 
 class Windows(NamedTuple):
-    """N windows of B questions, in the order of these; int64.
+    """N windows of B questions, in the questions' order; int64.
 
     Attributes:
       splits: [B + 1], where the windows of each question start.
-      example: [N], the question that each is of.
-      index: [N], which of its windows it is.
-      start: [N], first piece of the context that is seen.
-      length: [N], how many are.
-      offset: [N], position in the row of the first piece that is seen.
-      step: [B], pieces between two windows.
-      room: [B], pieces of the context that a window has room for.
-      total: [B], pieces of the context.
+      example: [N], the question of each window.
+      index: [N], its number among the question's windows.
+      start: [N], first piece of the context in the window.
+      length: [N], number of its pieces.
+      offset: [N], position of the first piece in the row.
+      step: [B], distance of consecutive windows, in pieces.
+      room: [B], room of a window, in pieces.
+      total: [B], number of pieces of the context.
     """
 
     splits: tf.Tensor
@@ -60,12 +60,12 @@ class Windows(NamedTuple):
     total: tf.Tensor
 
     def shows_most(self, example: tf.Tensor, piece: tf.Tensor) -> tf.Tensor:
-        """Returns the window that shows most around a piece:
+        """Returns the window with most context of a piece:
         `Window.max_context`.
 
         Args:
-          example: int64 [C], whose context the piece is of.
-          piece: int64 [C], in its context.
+          example: int64 [C], the question of the piece.
+          piece: int64 [C], number of the piece in its context.
 
         Returns:
           int64 [C], `index` of that window.
@@ -82,7 +82,7 @@ class Windows(NamedTuple):
         left = piece - window * step
         length = tf.minimum(room, total - window * step)
         poorer = tf.minimum(left, length - 1 - left)
-        # Reckoned as there: in float64, the first of equal ones.
+        # Computed as there: in float64, the first of equal ones.
         score = tf.cast(poorer, tf.float64)
         score += 0.01 * tf.cast(length, tf.float64)
         seen = (poorer >= 0) & (window >= 0)
@@ -94,20 +94,19 @@ class Windows(NamedTuple):
 def context_pieces(
     tokenizer: Tokenizer, contexts: tf.Tensor, splitter: Splitter
 ) -> Offsets:
-    """Returns the pieces of contexts, word by word:
-    `qa.documents.make_documents`.
+    """Tokenizes contexts word by word, like `qa.words.make_documents`.
 
     Args:
-      tokenizer: the model's.
-      contexts: string [B], whatever bytes.
-      splitter: the task's.
+      tokenizer: the model's tokenizer.
+      contexts: string [B], with any bytes.
+      splitter: the task's splitter.
     """
 
     def reader(texts: tf.Tensor) -> Read:
         words = split_runs(texts, splitter)
         return Read(_pieces(tokenizer, words)._asdict(), words.num_chars)
 
-    # An added token may have ideographs, and must stay whole.
+    # An added token with ideographs must stay whole.
     found = slices.read(
         contexts, reader,
         {"ids": tf.int32, **dict.fromkeys(PLACES, tf.int64)},
@@ -117,9 +116,7 @@ def context_pieces(
 
 
 def _pieces(tokenizer: Tokenizer, words: Words) -> Offsets:
-    """Returns the pieces of contexts' words, and where they stand in the
-    contexts.
-    """
+    """Tokenizes the words of contexts, with positions in the contexts."""
     found = tokenizer.tokenize_with_offsets(words.text.flat_values)
     of_word = row_numbers(found.ids)
     splits = tf.gather(found.ids.row_splits, words.text.row_splits)
@@ -151,14 +148,14 @@ def make_windows(
     pieces: Offsets,
     config: QAFeatureConfig,
 ) -> tuple[Rows, Windows]:
-    """Returns the windows, and their rows; a context without a piece has none.
+    """Makes the windows and their rows; a context without a piece has none.
 
     A row is `[CLS] question [SEP] part of the context [SEP]`.
 
     Args:
-      tokenizer: the model's.
+      tokenizer: the model's tokenizer.
       questions: string [B].
-      pieces: of the contexts.
+      pieces: pieces of the contexts.
       config: lengths.
     """
     question = tokenizer(questions)
@@ -193,13 +190,13 @@ def make_windows(
 
 
 class Candidates(NamedTuple):
-    """C spans that may be answers: by question, the best first.
+    """C spans that may be answers, by question, best first.
 
     Attributes:
-      splits: int64 [B + 1], where those of each question start.
+      splits: int64 [B + 1], where the spans of each question start.
       score: float32 [C].
-      first: int64 [C], number of the first piece among those of all contexts.
-      last: int64 [C], of the last piece.
+      first: int64 [C], number of the first piece among all contexts' pieces.
+      last: int64 [C], number of the last piece.
     """
 
     splits: tf.Tensor
@@ -212,11 +209,11 @@ class Best(NamedTuple):
     """The best answer to each of B questions.
 
     Attributes:
-      found: bool [B], whether there is any.
+      found: bool [B], whether there is an answer.
       text: string [B].
-      score: float32 [B], of the model; 0 where there is none.
+      score: float32 [B], score of the model; 0 where there is none.
       probability: float32 [B], among the n best; 0 where there is none.
-      first: int64 [B], as `Candidates`'s; 0 where there is none.
+      first: int64 [B], as in `Candidates`; 0 where there is none.
       last: int64 [B].
     """
 
@@ -234,20 +231,18 @@ def find_candidates(
     beams: Tensors,
     max_answer_length: int,
 ) -> Candidates:
-    """Returns the valid spans of all beams.
+    """Finds the valid spans of all beams.
 
     Args:
-      windows: N of them.
-      pieces: of the contexts.
+      windows: N windows.
+      pieces: pieces of the contexts.
       beams: `starts` int32 [N, K] and `start_scores` float32, `ends` int32
         [N, K, M] and `end_scores` float32; -1 for what is no position.
-      max_answer_length: in pieces.
+      max_answer_length: longest answer, in pieces.
     """
 
     def own(start: tf.Tensor, end: tf.Tensor) -> Tensors:
-        """Returns those of some windows, which no other window shows more
-        around.
-        """
+        """Returns the spans for which no other window has more context."""
         ends = tf.cast(beams["ends"][start:end], tf.int64)
         starts = tf.cast(beams["starts"][start:end], tf.int64)
         starts = tf.broadcast_to(starts[:, :, tf.newaxis], tf.shape(ends))
@@ -286,7 +281,7 @@ def find_candidates(
     score, example = owned["score"], owned["example"]
     first, last = owned["first"], owned["last"]
 
-    # By score, then by question; of equal ones the earlier stays before.
+    # By score, then by question; equal ones keep their order.
     order = tf.argsort(-score, stable=True)
     order = tf.gather(order, tf.argsort(tf.gather(example, order), stable=True))
     example = tf.gather(example, order)
@@ -307,25 +302,25 @@ def best_answers(
     splitter: Splitter,
     config: AnswerConfig,
 ) -> Best:
-    """Returns the best answers, and their shares among the n best.
+    """Chooses the best answers, with probabilities among the n best.
 
-    Of candidates with equal texts the first counts. They are looked at some
-    at a time, until there are enough different ones.
+    Among candidates with equal texts the first counts. They are processed in
+    parts, until there are enough distinct ones.
 
     Args:
       contexts: string [B].
-      pieces: theirs.
+      pieces: pieces of the contexts.
       found: the candidates.
-      splitter: the task's.
-      config: how many are kept.
+      splitter: the task's splitter.
+      config: number of answers to keep.
     """
     n_best, at_once = config.n_best_size, 2 * config.n_best_size
     starts, ends = found.splits[:-1], found.splits[1:]
-    score = tf.concat([found.score, [0.0]], axis=0)  # one at least
-    highest = tf.gather(score, starts)  # [B]; of an empty one, any
+    score = tf.concat([found.score, [0.0]], axis=0)  # never empty
+    highest = tf.gather(score, starts)  # [B]; any value for an empty one
 
     def texts_of(at: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Returns [B, (candidates)] -> their texts."""
+        """Returns the texts of candidates [B, (candidates)]."""
 
         def bytes_of(which: tf.Tensor, offsets: tf.RaggedTensor):
             piece = tf.gather(which, at.flat_values)
@@ -396,20 +391,20 @@ def best_answers(
 
 
 def signatures(predictor: Predictor) -> Signatures:
-    """Returns `serving_default`: `question` and `context`, string [B], ->
+    """Makes `serving_default`: `question` and `context`, string [B], to
     answers.
 
     All outputs are [B]:
 
-    - `answer` string, "" for none; where it stands in the context: `start`
-      and `end` int64 in characters, `start_byte` and `end_byte` in bytes, ends
-      exclusive, -1 for no answer;
+    - `answer` string, "" for none; its place in the context: `start` and `end`
+      int64 in characters, `start_byte` and `end_byte` in bytes, ends exclusive,
+      -1 for no answer;
     - `score` float32, the best span's probability among the best ones;
     - `no_answer` float32, the odds that there is none, to be compared with the
-      task's threshold; 0 where the model cannot tell.
+      task's threshold; 0 where the model does not predict it.
 
     Args:
-      predictor: of question answering.
+      predictor: a predictor of question answering.
     """
 
     task, tokenizer = predictor.task, predictor.tokenizer
@@ -475,9 +470,9 @@ def _answers(
 def _forward(
     predictor: Predictor,
 ) -> tuple[Forward, dict[str, tf.TensorSpec]]:
-    """Returns what gives `qa.answers.beam_tensors` of windows, in one shape.
+    """Returns a function that computes `beam_tensors` of windows, in one shape.
 
-    Where a window is shorter than a beam, -1 is no position.
+    Where a window is shorter than a beam, -1 means no position.
     """
     task, network = predictor.task, predictor.network
     size = task.options.beam_size
@@ -518,9 +513,7 @@ def _forward(
 def _null_odds(
     predictor: Predictor, windows: Windows, beams: Tensors, score: tf.Tensor
 ) -> tf.Tensor | None:
-    """Returns float64 [B] as `qa.answers` reckons them; None of what cannot
-    tell.
-    """
+    """Returns the odds of no answer, float64 [B], like `qa.answers`."""
     assert isinstance(predictor.task, QuestionAnswering)
     if not predictor.task.unanswerable:
         return None
@@ -528,7 +521,7 @@ def _null_odds(
     of_window = tf.cast(
         beams["impossible" if is_told else "null_score"], tf.float64
     )
-    # The window that believes most in an answer decides.
+    # The window where an answer is likeliest decides.
     least = tf.math.unsorted_segment_min(
         of_window, windows.example, tf.size(score)
     )

@@ -1,8 +1,8 @@
-"""Long texts read a slice at a time, with the outcome of reading them whole.
+"""Processes long texts in slices, with the same results as whole ones.
 
-What is reckoned for each character of a text takes many times the memory of
-the text, and an operation over all of a long text cannot be ended: so texts are
-cut where nothing can reach across, and read some slices after others.
+Values for each character take many times the memory of the text, and an
+operation over a whole long text cannot be cancelled: so texts are split where
+nothing depends on the other side, and slices are processed in parts.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,19 +12,18 @@ import tensorflow as tf
 
 from electra_tf.exporting.graphs.inputs import Tensors, in_parts
 
-# About so many bytes are read at once.
+# Approximate bytes that are processed at a time.
 BYTES = 2**15
 
 Columns = dict[str, tf.RaggedTensor]
 
 
 class Read(NamedTuple):
-    """What is known of N texts.
+    """Values computed for N texts.
 
     Attributes:
-      columns: name -> RaggedTensor [N, (values)]. Those that are named as
-        `start_bytes`, `end_bytes`, `start_chars` and `end_chars` are places
-        in the texts.
+      columns: name -> RaggedTensor [N, (values)]. Names like `start_bytes`,
+        `end_bytes`, `start_chars` and `end_chars` mean positions in the texts.
       num_chars: int64 [N], the characters of each text.
     """
 
@@ -33,10 +32,10 @@ class Read(NamedTuple):
 
 
 class Slices(NamedTuple):
-    """S slices of B texts, in their order; each text has one at least.
+    """S slices of B texts, in order; each text has at least one.
 
     Attributes:
-      row: int64 [S], whose slice it is.
+      row: int64 [S], the text of the slice.
       start: int64 [S], byte of the text at which it starts.
       size: int64 [S], its bytes.
     """
@@ -47,16 +46,15 @@ class Slices(NamedTuple):
 
 
 def cut(texts: tf.Tensor, between_ideographs: bool) -> Slices:
-    """Cuts texts that are longer than `BYTES`, about so far apart.
+    """Splits texts that are longer than `BYTES`, at about this distance.
 
-    A cut is made after a space or line feed that stands between two letters
-    or digits of ASCII, or between two ideographs: neither words, nor what is
-    looked at beside them, reach across. Where there is no such place a slice
-    is longer.
+    A text is split after a space or line feed between two letters or digits of
+    ASCII, or between two ideographs: neither words nor their context reach
+    across. Where there is no such place a slice is longer.
 
     Args:
-      texts: string [B], whatever bytes.
-      between_ideographs: whether a cut there changes nothing.
+      texts: string [B], with any bytes.
+      between_ideographs: whether a split there changes nothing.
     """
     sizes = tf.cast(tf.strings.length(texts), tf.int64)
     ends = tf.cumsum(sizes)
@@ -64,8 +62,8 @@ def cut(texts: tf.Tensor, between_ideographs: bool) -> Slices:
     row = tf.range(tf.size(texts, tf.int64))
 
     def cuts() -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns int64 [C] each: bytes of all texts to cut before; their
-        texts.
+        """Returns the bytes to split before, and their texts, int64 [C]
+        each.
         """
         wanted = tf.ragged.range(
             tf.minimum(starts + BYTES, ends), ends, BYTES
@@ -74,7 +72,7 @@ def cut(texts: tf.Tensor, between_ideographs: bool) -> Slices:
         number = tf.searchsorted(places, wanted.flat_values)
         places = tf.concat([places, ends[-1:]], axis=0)
         place, which = tf.unique(tf.gather(places, number))
-        # Of those that stand for the same place, the text is the last's.
+        # For several texts at the same place, the last one is meant.
         of = tf.math.segment_max(
             tf.repeat(row, wanted.row_lengths()), tf.cast(which, tf.int64)
         )
@@ -87,8 +85,8 @@ def cut(texts: tf.Tensor, between_ideographs: bool) -> Slices:
     )
     place = tf.concat([starts, place], axis=0)
     row = tf.concat([row, of], axis=0)
-    # Stable: of empty texts, which start where the next one does, each has
-    # its own before that.
+    # Stable, so that empty texts, which start where the next one does, keep
+    # their slices before it.
     order = tf.argsort(place, stable=True)
     place, row = tf.gather(place, order), tf.gather(row, order)
     following = tf.concat([place[1:], ends[-1:]], axis=0)
@@ -96,14 +94,14 @@ def cut(texts: tf.Tensor, between_ideographs: bool) -> Slices:
 
 
 def _safe_places(text: tf.Tensor, between_ideographs: bool) -> tf.Tensor:
-    """Returns int64 [P], the bytes of a text before which it may be cut.
+    """Returns the bytes of a text before which it may be split, int64 [P].
 
     Args:
       text: string, a scalar.
       between_ideographs: see `cut`.
     """
     data = tf.io.decode_raw(text, tf.uint8)
-    # Capitals and small letters are looked at together.
+    # Capitals and small letters are treated alike.
     small = tf.bitwise.bitwise_or(data, 0x20)
     plain = ((small >= ord("a")) & (small <= ord("z"))) | (
         (data >= ord("0")) & (data <= ord("9"))
@@ -125,12 +123,12 @@ def read(
     dtypes: Mapping[str, tf.DType],
     between_ideographs: bool,
 ) -> Columns:
-    """Returns what `reader` finds in texts; it is given some slices at a time.
+    """Runs `reader` on texts, with some slices at a time.
 
     Args:
-      texts: string [B], whatever bytes.
-      reader: string [N] -> what is known of them.
-      dtypes: of its columns.
+      texts: string [B], with any bytes.
+      reader: string [N] -> their values.
+      dtypes: dtypes of its columns.
       between_ideographs: see `cut`.
 
     Returns:
@@ -163,7 +161,7 @@ def read(
         specs[name] = tf.TensorSpec([None], dtype)
         specs[f"{name} size"] = whole
     found = in_parts(some, tf.size(firsts) - 1, 1, specs, at_once=1)
-    # Where each text's slices begin, among all.
+    # Where each text's slices begin among all.
     splits = tf.searchsorted(
         slices.row, tf.range(tf.size(texts, tf.int64) + 1), out_type=tf.int64
     )

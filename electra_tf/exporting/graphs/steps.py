@@ -1,15 +1,15 @@
-"""Signatures that are also there in steps, so that none of them is long.
+"""Makes signatures that also exist in steps, each of which is short.
 
-Beside `serving_default` stand `serving_default.begin`, which reads texts,
+Besides `serving_default` there are `serving_default.begin`, which reads texts,
 `serving_default.part`, which runs some of their batches, and
-`serving_default.end`, which makes the answer: a server that finds them need
-not give a long text all of its time at once. They are made of the same
-functions, and the answer is the same to the last digit.
+`serving_default.end`, which makes the result: so a server need not process a
+long text in one call. They use the same functions, and the result is the same
+to the last digit.
 
-What one step leaves for the next are tensors by name. A step is given those
-that it names; `part` is given besides which batches it runs, `first` and
-`after_last`, of as many as `begin` says in `num_parts`; what it returns is
-joined along the first axis, in the order of the batches.
+Steps pass named tensors to the next ones. A step gets those that it names as
+inputs; `part` also gets the range of batches to run, `first` and `after_last`,
+of the `num_parts` from `begin`; its results are joined along the first axis, in
+the order of the batches.
 """
 
 import dataclasses
@@ -34,14 +34,14 @@ _BATCHES, _REST = "batches", "rest"
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """How texts are answered.
+    """The functions that process texts in steps.
 
     Attributes:
-      prepare: string tensors [B] -> rows, and a structure of tensors that
-        `answer` needs.
-      forward: what is run on the rows.
-      outputs: what `forward` returns; shapes [None, ...].
-      answer: that structure, and what the rows gave -> tensors [B, ...].
+      prepare: string tensors [B] -> rows, and a structure of tensors for
+        `answer`.
+      forward: runs the network on rows.
+      outputs: specs of the results of `forward`, with shapes [None, ...].
+      answer: that structure, and the results of rows -> tensors [B, ...].
     """
 
     prepare: Callable[..., tuple[Rows, Any]]
@@ -51,18 +51,16 @@ class Steps:
 
 
 def suffix(name: str) -> str:
-    """Returns what tells a step from the signature that it is a step of; "" if
-    none.
-    """
+    """Returns the suffix of a step's name; "" for a whole signature."""
     return next((end for end in SUFFIXES if name.endswith(end)), "")
 
 
 def signatures(steps: Steps, *names: str) -> Signatures:
-    """Returns `serving_default`, and its steps.
+    """Makes `serving_default`, and its steps.
 
     Args:
-      steps: how texts are answered.
-      names: of the inputs.
+      steps: the functions of the steps.
+      names: names of the inputs.
     """
     structure: dict[str, Any] = {}
 
@@ -91,7 +89,7 @@ def signatures(steps: Steps, *names: str) -> Signatures:
     rows = [spec for spec in left.values() if spec.name.startswith(_BATCHES)]
 
     def whole(*texts: tf.Tensor) -> Tensors:
-        # It is traced once: it has nothing of the network.
+        # It is traced once, as it does not use the network.
         state = begins(*texts)
         batches = Batches(*_values(_BATCHES, state))
         rows = Rows(batches.input_ids, batches.segment_ids, batches.lengths)
@@ -128,20 +126,20 @@ def signatures(steps: Steps, *names: str) -> Signatures:
 
 
 def _named(prefix: str, structure: Any) -> Tensors:
-    """Returns the tensors of a structure, by names in their order."""
+    """Returns the tensors of a structure by names, in order."""
     tensors = tf.nest.flatten(structure, expand_composites=True)
     return {f"{prefix}_{i:02d}": tensor for i, tensor in enumerate(tensors)}
 
 
 def _values(prefix: str, named: Mapping[str, Any]) -> list[Any]:
-    """Of what `_named` has named, in the order that it had."""
+    """Returns the tensors that `_named` named, in order."""
     return [named[name] for name in sorted(named) if name.startswith(prefix)]
 
 
 def _function(
     function: Callable[..., Tensors], specs: Sequence[tf.TensorSpec]
 ) -> tf.types.experimental.GenericFunction:
-    """Returns a tf.function whose inputs are named as the specs are."""
+    """Makes a tf.function whose inputs are named like the specs."""
     named: Any = function
     named.__signature__ = inspect.Signature(
         [

@@ -1,7 +1,7 @@
-"""The signature of summaries out of a text's sentences: text in, summary out.
+"""Makes the signature of extractive summaries: text in, summary out.
 
-Sentences become rows as in `tasks.features.unit_features`, and a summary is
-made of their scores as `tasks.summarization.selection.take` makes it.
+Sentences become rows as in `tasks.features.unit_features`, and summaries are
+chosen by their scores as in `tasks.summarization.selection.take`.
 """
 
 from typing import NamedTuple
@@ -25,18 +25,17 @@ _CJK = "".join(f"\\x{{{low:X}}}-\\x{{{high:X}}}" for low, high in CJK_RANGES)
 
 
 def signatures(predictor: Predictor) -> Signatures:
-    """Returns `serving_default`: `text` string [B] -> a summary of each text.
+    """Makes `serving_default`: `text` string [B] to a summary of each text.
 
-    - `summary` string [B], "" of a text without a sentence;
-    - `sentences` string [B, S], those that it is made of, in their order; ""
-      where there is none;
+    - `summary` string [B], "" for a text without a sentence;
+    - `sentences` string [B, S], its sentences, in order; padding "";
     - `scores` float32 [B, S], their probabilities, 0 there;
     - `start_bytes`, `end_bytes`, `start_chars` and `end_chars` int64 [B, S],
       in the text, ends exclusive, -1 there;
     - `num_sentences` int32 [B].
 
     Args:
-      predictor: of extractive summarization.
+      predictor: a predictor of extractive summarization.
     """
     task, tokenizer = predictor.task, predictor.tokenizer
     assert isinstance(task, ExtractiveSummarization)
@@ -71,7 +70,7 @@ def signatures(predictor: Predictor) -> Signatures:
 
 
 class _SentenceRows(NamedTuple):
-    """Rows, and the place where each of N sentences is scored."""
+    """Rows, and the position where each of N sentences is scored."""
 
     rows: Rows
     row: tf.Tensor  # int64 [N]
@@ -81,13 +80,12 @@ class _SentenceRows(NamedTuple):
 def _rows(
     tokenizer: Tokenizer, texts: tf.RaggedTensor, max_length: int
 ) -> _SentenceRows:
-    """Returns `[CLS] sentence [SEP] [CLS] ...`; long texts are seen through
-    several.
+    """Returns rows `[CLS] sentence [SEP] [CLS] ...`, several for a long text.
 
     Args:
       tokenizer: the model's.
       texts: string [B, (sentences)].
-      max_length: tokens a row, specials included.
+      max_length: tokens in a row, special ones included.
     """
     vocab = tokenizer.vocab
     pieces = tokenizer(texts.flat_values)
@@ -124,14 +122,14 @@ def _rows(
 def _scores(
     predictor: Predictor, tokenizer: Tokenizer, texts: tf.RaggedTensor
 ) -> tf.Tensor:
-    """Returns float32 [N], the probabilities of all sentences."""
+    """Returns the probabilities of all sentences, float32 [N]."""
     made = _rows(tokenizer, texts, predictor.task.options.max_seq_length)
     width = tf.maximum(tf.shape(made.rows.input_ids)[1], 1)
     outputs_of = inputs.task_outputs(predictor)
 
     def forward(input_ids: tf.Tensor, *others: tf.Tensor) -> Tensors:
         found = outputs_of(input_ids, *others)["probabilities"]
-        missing = width - tf.shape(input_ids)[1]  # parts are joined
+        missing = width - tf.shape(input_ids)[1]  # so that parts can be joined
         return {"probabilities": tf.pad(found, [[0, 0], [0, missing]])}
 
     found = inputs.over_rows(
@@ -151,11 +149,10 @@ def take(
 
     Args:
       texts: string [B, (sentences)].
-      scores: float32 [N], of all of them.
-      length: of a summary.
+      scores: scores of all sentences, float32 [N].
+      length: length of a summary.
       titled: whether the first sentence of several is a title.
-      block: whether sentences that share three words in a row exclude each
-        other.
+      block: whether sentences that share a trigram exclude each other.
 
     Returns:
       bool [N].
@@ -188,7 +185,7 @@ def take(
         size: tf.Tensor,
         done: tf.Tensor,
     ) -> tuple:
-        """Returns the sentence number k of each text's order."""
+        """Processes the sentence number k of each text's order."""
         going &= (k < counts) & (done < most) & (size < goal)
         rows = tf.where(going)[:, 0]
         sentence = tf.gather(order, tf.gather(texts.row_starts(), rows) + k)
@@ -242,18 +239,17 @@ def _order(
     left_out: tf.Tensor,
     lengths: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the sentences of each text, the best first, and how many may be
-    taken.
+    """Returns the sentences of each text, best first, and how many are allowed.
 
     Args:
       texts: string [B, (sentences)].
       scores: float32 [N].
-      left_out: int32 [B], 1 where the first one may not be.
+      left_out: int32 [B], 1 where the first one must not be taken.
       lengths: int64 [B].
 
     Returns:
-      int64 [N], numbers among all sentences, text by text, those that may not
-      be taken at the ends; int64 [B].
+      int64 [N], numbers among all sentences, text by text, with excluded ones
+      last; and int64 [B].
     """
     left_out = tf.cast(left_out, tf.int64)
     number = tf.range(tf.size(scores, tf.int64))
@@ -265,19 +261,19 @@ def _order(
         direction="DESCENDING",
         stable=True,
     )
-    # Sorted by text, and stable, so that each text keeps the order.
+    # Sorted by text, and stable, so that each text keeps its order.
     by_text = tf.argsort(tf.gather(row, best), stable=True)
     order = tf.cast(tf.gather(best, by_text), tf.int64)
     return order, lengths - left_out
 
 
 def _with_end(values: tf.Tensor) -> tf.Tensor:
-    """With one value more, for texts behind the last sentence."""
+    """Appends a value, for texts after the last sentence."""
     return tf.concat([values, tf.zeros([1], values.dtype)], axis=0)
 
 
 def _words(texts: tf.Tensor) -> tf.RaggedTensor:
-    """As `articles.words`: string [N] -> [N, (words)]."""
+    """Splits sentences, string [N], into words, like `articles.words`."""
     lower = tf.strings.lower(texts, encoding="utf-8")
     apart = tf.strings.regex_replace(lower, f"([{_CJK}])", r" \1 ")
     bare = tf.strings.regex_replace(apart, r"[^\p{L}\p{N}]+", " ")
@@ -287,16 +283,15 @@ def _words(texts: tf.Tensor) -> tf.RaggedTensor:
 def _trigrams(
     words: tf.RaggedTensor, row: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns three words in a row, as numbers; the same in another text is
-    another.
+    """Numbers the trigrams of each text; other texts have other numbers.
 
     Args:
       words: string [N, (words)].
       row: int64 [N], the text of each sentence.
 
     Returns:
-      int32 [G] numbers, int64 [N + 1] where each sentence's begin, and how
-      many different ones there are.
+      Numbers, int32 [G]; where each sentence's begin, int64 [N + 1]; and the
+      number of distinct ones.
     """
     counts = tf.maximum(words.row_lengths() - 2, 0)
     starts = tf.ragged.range(words.row_starts(), words.row_starts() + counts)
@@ -308,7 +303,7 @@ def _trigrams(
 
 
 def joined(texts: tf.RaggedTensor) -> tf.Tensor:
-    """As `articles.join`: string [B, (sentences)] -> string [B]."""
+    """Joins sentences, string [B, (sentences)], like `articles.join`."""
     flat = texts.flat_values
     begins = tf.strings.regex_full_match(flat, rf"(?s)[{_CJK}].*")
     ends = tf.strings.regex_full_match(flat, rf"(?s).*[{_CJK}]")

@@ -1,7 +1,8 @@
-"""The signature of tagging: text in, words with their tags out.
+"""Makes the signature of tagging: text in, words with tags out.
 
 Words become rows as in `tasks.features.unit_features`, scores of labels are
-decoded as in `tasks.tagging.answers`, labels spelled as `schemes.convert` does.
+decoded as in `tasks.tagging.answers`, and labels are converted as by
+`schemes.convert`.
 """
 
 from collections.abc import Sequence
@@ -28,15 +29,15 @@ from electra_tf.text.truncation import first_tokens
 
 
 class WordRows(NamedTuple):
-    """Rows, and the place where each of W words is tagged."""
+    """Rows, and the position where each of W words is tagged."""
 
     rows: Rows
     row: tf.Tensor  # int64 [W], -1 for a word without pieces
-    position: tf.Tensor  # int64 [W], of its first piece in that row
+    position: tf.Tensor  # int64 [W], its first piece in that row
 
 
-# What is read of texts; `ids` are those of all words, one after another, and
-# `num_ids` how many each word has.
+# Columns read from texts; `ids` are those of all words in order, and `num_ids`
+# each word's number of ids.
 _READ = {
     "words": tf.string, "ids": tf.int32, "num_ids": tf.int64,
     **dict.fromkeys(PLACES, tf.int64),
@@ -46,7 +47,7 @@ _READ = {
 def word_pieces(
     tokenizer: Tokenizer, words: tf.RaggedTensor, max_length: int
 ) -> Columns:
-    """Returns the pieces of words, as many of each as a row has room for.
+    """Tokenizes words, each truncated to the room in a row.
 
     Args:
       tokenizer: the model's.
@@ -71,12 +72,11 @@ def word_pieces(
 def make_rows(
     tokenizer: Tokenizer, pieces: Columns, max_length: int
 ) -> WordRows:
-    """Returns `[CLS] words [SEP]`; long sentences are seen through several
-    rows.
+    """Returns rows `[CLS] words [SEP]`, several for a long sentence.
 
     Args:
       tokenizer: the model's.
-      pieces: `ids` and `num_ids` of the words, as `word_pieces` gives them.
+      pieces: `ids` and `num_ids` of the words, from `word_pieces`.
       max_length: tokens a row, specials included; at least 3.
     """
     room = max_length - 2
@@ -84,7 +84,7 @@ def make_rows(
     before = tf.concat([[0], tf.cumsum(counts)], axis=0)  # int64 [W + 1]
     first, end, own_first = cut_windows(splits, before, room)
 
-    # The pieces of words that stand together stand together too.
+    # Consecutive words have consecutive pieces.
     at = tf.ragged.range(tf.gather(before, first), tf.gather(before, end))
     ids = at.with_flat_values(
         tf.gather(pieces["ids"].flat_values, at.flat_values)
@@ -105,19 +105,18 @@ def make_rows(
 def cut_windows(
     splits: tf.Tensor, before: tf.Tensor, room: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Cuts groups between units; about a quarter is shared with the next.
+    """Splits groups between units; windows overlap by about a quarter.
 
     Groups are sentences of words, or texts of sentences.
 
     Args:
       splits: int64 [B + 1], where each group starts among all units.
       before: int64 [W + 1], the tokens before each unit.
-      room: tokens of a row.
+      room: number of tokens of a row.
 
     Returns:
-      Of each row, in the order of the groups, int64 [R]: the first unit
-      that is seen, the unit after the last, and the first that is answered
-      for there.
+      For each row, in the order of the groups, int64 [R]: the first unit in it,
+      the unit after the last, and the first unit that is predicted from it.
     """
     end = splits[1:]
 
@@ -162,7 +161,7 @@ def cut_windows(
     starts, stops, used = (
         tf.transpose(a.stack()) for a in (starts, stops, used)
     )
-    # What two rows share is divided in the middle.
+    # The overlap of two rows is divided in the middle.
     own = tf.concat(
         [starts[:, :1], (starts[:, 1:] + stops[:, :-1] + 1) // 2], axis=1
     )
@@ -170,13 +169,13 @@ def cut_windows(
 
 
 def first_best(scores: tf.Tensor, axis: int) -> tf.Tensor:
-    """Returns int32 place of the highest score, the first of equal ones.
+    """Returns the index of the highest score, int32, the first of equal ones.
 
     Args:
       scores: float32.
-      axis: along which.
+      axis: the axis.
     """
-    # The operation argmax does not say which of equal ones it takes.
+    # The operation argmax does not define which of equal ones it takes.
     highest = tf.reduce_max(scores, axis=axis, keepdims=True)
     size = tf.shape(scores)[axis]
     shape = [1] * scores.shape.rank
@@ -189,7 +188,7 @@ def first_best(scores: tf.Tensor, axis: int) -> tf.Tensor:
 def best_labels(
     scores: tf.Tensor, splits: tf.Tensor, grammar: Grammar | None
 ) -> tf.Tensor:
-    """Returns the labels of B sentences whose scores add up to most.
+    """Returns the valid labels of B sentences with the highest total score.
 
     Args:
       scores: float32 [W, K], log-probabilities of all words' labels.
@@ -197,7 +196,7 @@ def best_labels(
       grammar: which sequences may be chosen; None for any.
 
     Returns:
-      int32 [W]. Of labels with equal scores the first is taken.
+      int32 [W]; among labels with equal scores the first.
     """
     best = first_best(scores, axis=1)
     if grammar is None:
@@ -211,9 +210,9 @@ def best_labels(
 
 
 def _valid(labels: tf.Tensor, splits: tf.Tensor, grammar: Grammar) -> tf.Tensor:
-    """Returns bool [B]: which sentences are valid; empty ones are."""
+    """Returns which sentences are valid, bool [B]; empty ones are."""
     size = len(grammar.first)
-    # What stands before and after a sentence is one label more.
+    # A further label means "outside", before and after a sentence.
     follows = np.ones([size + 1, size + 1], bool)
     follows[:size, :size] = grammar.next
     follows[size, :size] = grammar.first
@@ -234,7 +233,7 @@ def neighbours(
     Args:
       labels: int32 [W].
       splits: int64 [B + 1].
-      outside: what stands there.
+      outside: the label beyond a sentence's ends.
 
     Returns:
       int32 [W], int32 [W].
@@ -260,14 +259,14 @@ def _search(
     wrong: tf.Tensor,
     grammar: Grammar,
 ) -> tf.Tensor:
-    """Returns `labels` with those of some sentences by Viterbi's search.
+    """Replaces the labels of some sentences by Viterbi's search.
 
     Args:
       scores: float32 [W, K].
       labels: int32 [W].
       splits: int64 [B + 1].
-      wrong: int64 [S], which sentences; none of them is empty.
-      grammar: what is valid.
+      wrong: int64 [S], the sentences; none of them is empty.
+      grammar: the valid sequences.
     """
 
     def barred(allowed: np.ndarray) -> tf.Tensor:
@@ -284,7 +283,7 @@ def _search(
     size = len(grammar.first)
 
     def go_on(t: tf.Tensor) -> tf.Tensor:
-        """Returns the first sentence that has a word number t."""
+        """Returns the first sentence with a word number t."""
         t = tf.cast(t, tf.int64)[tf.newaxis]
         return tf.searchsorted(lengths, t, side="right")[0]
 
@@ -335,7 +334,7 @@ def _search(
         (longest - 1, label, array([None])),
         parallel_iterations=1,
     )
-    # Word by word, the sentences that have it.
+    # Word by word, for the sentences that have it.
     word = tf.range(tf.cast(longest, tf.int64))
     here = tf.cast(tf.searchsorted(lengths, word, side="right"), tf.int64)
     sentence = tf.ragged.range(
@@ -349,15 +348,15 @@ def _search(
 
 
 class TagSpelling:
-    """`schemes.convert`, by tables over pairs of labels.
+    """Converts labels like `schemes.convert`, by tables over pairs of labels.
 
-    Where spans begin follows from a label and the one before it, and how a
-    word is spelled from where its span begins and ends.
+    The beginning of spans follows from a label and the previous one, and a
+    word's tag from where its span begins and ends.
 
     Args:
       labels: the K names that were learned, in the scheme `learned`.
-      learned: that scheme.
-      scheme: the data's.
+      learned: scheme of the labels.
+      scheme: scheme of the data.
     """
 
     def __init__(self, labels: Sequence[str], learned: str, scheme: str):
@@ -365,7 +364,7 @@ class TagSpelling:
         self._converts = learned != scheme
         if not self._converts:
             return
-        tags = (*labels, schemes.OUTSIDE)  # the last: beyond the sentence
+        tags = (*labels, schemes.OUTSIDE)  # the last one: beyond the sentence
         kinds = [
             None if t == schemes.OUTSIDE else schemes.split_tag(t)[1]
             for t in tags
@@ -417,7 +416,9 @@ def _begins(before: str, tag: str) -> bool:
 
 
 def _spellings(kind: str | None, scheme: str) -> list[str]:
-    """Of a word, by 4 * begins + 2 * ends + touches an equal span before."""
+    """Returns a word's tags, by 4 * begins + 2 * ends + follows an equal
+    span.
+    """
     if kind is None:
         return [schemes.OUTSIDE] * 8
     found = []
@@ -434,7 +435,7 @@ def _spellings(kind: str | None, scheme: str) -> list[str]:
 
 
 def signatures(predictor: Predictor) -> Signatures:
-    """Returns `serving_default`: `text` string [B] -> the words of each text.
+    """Makes `serving_default`: `text` string [B] to the words of each text.
 
     Outputs are padded to the text with most words, W:
 
@@ -445,7 +446,7 @@ def signatures(predictor: Predictor) -> Signatures:
     - `num_tokens` int32 [B].
 
     Args:
-      predictor: of tagging.
+      predictor: a predictor of tagging.
     """
     task, tokenizer = predictor.task, predictor.tokenizer
     assert isinstance(task, Tagging)
@@ -492,7 +493,7 @@ def signatures(predictor: Predictor) -> Signatures:
 def _forward(
     predictor: Predictor,
 ) -> tuple[Forward, dict[str, tf.TensorSpec]]:
-    """Returns what is run on rows, and what it returns: one column for each
+    """Returns the function for rows, and its outputs, a column for each
     token.
     """
     task = predictor.task
@@ -526,16 +527,15 @@ def _word_labels(
     position: tf.Tensor,
     splits: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns int32 [W] labels and the float32 [W] logarithms of their
-    probabilities.
+    """Returns labels int32 [W] and their log-probabilities float32 [W].
 
-    As `tasks.tagging.answers.word_labels`.
+    They equal those of `tasks.tagging.answers.word_labels`.
 
     Args:
-      task: whose labels.
-      outputs: what the rows gave.
-      row: int64 [W], of each word, -1 for one that is in none.
-      position: int64 [W], in that row.
+      task: the task of the labels.
+      outputs: outputs of the rows.
+      row: int64 [W], the row of each word, -1 for none.
+      position: int64 [W], its position in that row.
       splits: int64 [B + 1], where each text starts among the words.
     """
     grammar, default = task.grammar(), task.default_label()

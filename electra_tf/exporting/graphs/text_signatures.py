@@ -1,4 +1,4 @@
-"""Signatures of tasks on a text or two: classes, numbers, ranks, new texts."""
+"""Makes signatures of tasks on texts: classes, numbers, ranks, new texts."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ def reads_pairs(task: Task) -> bool:
 
 
 def signatures(predictor: Predictor) -> Signatures:
-    """Returns `serving_default`, by what is said of the text.
+    """Makes `serving_default` for the kind of prediction.
 
     Inputs are `text` and, of a task on pairs, `text_pair`; of ranking `query`
     and `passage`; all string [B].
@@ -39,7 +39,7 @@ def signatures(predictor: Predictor) -> Signatures:
     - a number, or ranking: `score` float32 [B].
 
     Args:
-      predictor: of a task on texts, or of ranking.
+      predictor: a predictor of a task on texts, or of ranking.
     """
     task, tokenizer = predictor.task, predictor.tokenizer
     options = task.options
@@ -77,7 +77,7 @@ def signatures(predictor: Predictor) -> Signatures:
 
 
 def _said(predictor: Predictor) -> Callable[[Rows], Tensors]:
-    """Returns rows -> what the target says of them."""
+    """Returns a function from rows to the target's outputs."""
     task, forward = predictor.task, inputs.task_outputs(predictor)
     assert isinstance(task, TextTask)
     target = task.target
@@ -93,9 +93,9 @@ def _said(predictor: Predictor) -> Callable[[Rows], Tensors]:
 
 
 def _in_words(target: Target, outputs: Tensors) -> Tensors:
-    """Returns `Target.prediction`, of all rows."""
+    """Converts outputs of all rows like `Target.prediction`."""
     if isinstance(target, Number):
-        # As Python reckons: a large offset would cost a float its digits.
+        # In float64, like Python: a large offset would lose a float's digits.
         score = tf.cast(outputs["score"], tf.float64)
         score = score * target.scale + target.offset
         return {"score": tf.cast(score, tf.float32)}
@@ -112,17 +112,16 @@ def _in_words(target: Target, outputs: Tensors) -> Tensors:
 
 
 def seq2seq_signatures(predictor: Predictor) -> Signatures:
-    """Returns `serving_default`: input `text` string [B], another text for
-    each.
+    """Makes `serving_default`: `text` string [B] to a generated text.
 
-    - `text` string [B], what was written, "" for a text without tokens;
+    - `text` string [B], the generated text, "" for a text without tokens;
     - `score` float32 [B], its log probability over the length penalty;
-    - where the options tell several, `n_best_texts` string [B, N] and
-      `n_best_scores` float32 [B, N], the best first; "" and -inf where the
-      search has found fewer.
+    - if the options ask for several, `n_best_texts` string [B, N] and
+      `n_best_scores` float32 [B, N], best first; "" and -inf where the search
+      found fewer.
 
     Args:
-      predictor: of a task that writes texts.
+      predictor: a predictor of a task that generates texts.
     """
     task, tokenizer = predictor.task, predictor.tokenizer
     assert isinstance(task, Seq2SeqTask)
@@ -157,7 +156,7 @@ def seq2seq_signatures(predictor: Predictor) -> Signatures:
         scores = tf.where(something, found["scores"], 0.0)
         answer = {"text": texts[:, 0], "score": scores[:, 0]}
         if best > 1:
-            # Of a text without tokens there is one, the empty one.
+            # A text without tokens has one result, the empty text.
             first = (tf.range(best) == 0)[tf.newaxis]
             answer["n_best_texts"] = texts
             answer["n_best_scores"] = tf.where(

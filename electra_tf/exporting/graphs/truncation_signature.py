@@ -1,4 +1,4 @@
-"""The signature `truncation`: how much of each text the model reads."""
+"""Makes the signature `truncation`: how much of each text is read."""
 
 from collections.abc import Callable
 
@@ -16,27 +16,27 @@ from electra_tf.tasks.task import Task
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.truncation import fitting
 
-# Tokens of each text -> how many of each are read; RaggedTensors, int64 [B].
+# Tokens of each text -> number of tokens read; RaggedTensors, int64 [B].
 _Kept = Callable[..., list[tf.Tensor]]
 
 
 def signatures(
     task: Task | None, tokenizer: Tokenizer, max_length: int, masks: bool
 ) -> Signatures:
-    """Returns `truncation`, for a model that does not read texts of any length.
+    """Makes `truncation`, for a model that truncates texts.
 
-    Takes those inputs of `serving_default` that are truncated, string [B]:
-    none of tagging and of extractive summaries, which read all, and of
-    question answering the question, as contexts are read window by window.
-    For each input NAME:
+    It takes those inputs of `serving_default` that are truncated, string [B]:
+    none for tagging and extractive summaries, which read everything, and only
+    the question for question answering, as contexts are read in windows. For
+    each input NAME:
 
-    - `NAME_tokens` int32 [B], special tokens not counted;
-    - `NAME_tokens_read` int32 [B], of these, from the first on;
+    - `NAME_tokens` int32 [B], without special tokens;
+    - `NAME_tokens_read` int32 [B], the number of these that are read;
     - `NAME_chars_read` int64 [B]: where the last of them ends, in characters;
       the length of the text where all are read.
 
     Args:
-      task: None of a pre-trained model.
+      task: the task; None for a pre-trained model.
       tokenizer: the model's.
       max_length: tokens a row, specials included.
       masks: whether "[MASK]" in a text is a token, as it is for a generator.
@@ -66,7 +66,7 @@ def signatures(
             }
         return outputs
 
-    # The inputs are named as the parameters are.
+    # The inputs have the names of the parameters.
     def of_text(text: tf.Tensor) -> Tensors:
         return told(_first(max_length - 2), text=text)
 
@@ -99,10 +99,10 @@ def signatures(
 def _characters(
     text: tf.Tensor, cut: tf.Tensor, ends: tf.RaggedTensor, count: tf.Tensor
 ) -> tf.Tensor:
-    """Returns int64 [B], where the last token that is read ends."""
+    """Returns where the last token read ends, int64 [B]."""
     last = tf.minimum(count, ends.row_lengths()) - 1
     at = tf.maximum(ends.row_starts() + last, 0)
-    # One more, for texts without a token.
+    # One more value, for texts without a token.
     end = tf.gather(tf.concat([ends.flat_values, [0]], axis=0), at)
     length = tf.strings.length(text, unit="UTF8_CHAR")
     whole = tf.cast(length, tf.int64)

@@ -1,4 +1,4 @@
-"""The words of a text, as the tasks find them, in graph operations."""
+"""Splits texts into words like the tasks, in graph operations."""
 
 import functools
 from collections.abc import Sequence
@@ -19,8 +19,7 @@ _CODE_POINTS, _BLOCK = 0x110000, 256
 class Words(NamedTuple):
     """The words of B texts, each a RaggedTensor [B, (words)].
 
-    Ends are exclusive. Bytes that are not UTF-8 are characters too, which
-    stand for themselves.
+    Ends are exclusive. Bytes that are not UTF-8 count as characters.
 
     Attributes:
       text: string, the text's own bytes.
@@ -40,7 +39,7 @@ class Words(NamedTuple):
 class _CharacterClasses:
     """A small number for each code point, looked up in the graph.
 
-    Blocks of code points that are alike are kept once.
+    Equal blocks of code points are stored once.
 
     Args:
       classes: uint8 [_CODE_POINTS].
@@ -53,7 +52,7 @@ class _CharacterClasses:
         self._which = which.ravel().astype("int32")
 
     def __call__(self, codes: tf.Tensor) -> tf.Tensor:
-        """Returns int32 [N] code points -> int32 [N] classes."""
+        """Returns the classes of code points, int32 [N]."""
         block = tf.gather(self._which, codes // _BLOCK)
         found = tf.gather(self._blocks, block * _BLOCK + codes % _BLOCK)
         return tf.cast(found, tf.int32)
@@ -63,20 +62,18 @@ PLACES = ("start_bytes", "end_bytes", "start_chars", "end_chars")
 
 
 def places(found: Words | Offsets) -> Tensors:
-    """Returns where words or tokens stand in their texts, int64 [B, W]; padding
-    -1.
-    """
+    """Pads positions of words or tokens with -1, int64 [B, W]."""
     return {name: getattr(found, name).to_tensor(-1) for name in PLACES}
 
 
 def cut_spans(
     texts: tf.Tensor, starts: tf.RaggedTensor, ends: tf.RaggedTensor
 ) -> tf.RaggedTensor:
-    """Cuts the bytes from `starts` to `ends` out of each text.
+    """Extracts the bytes from `starts` to `ends` of each text.
 
-    Takes time and memory in proportion to the bytes that are cut out, and to
-    those before the last of them; a substring operation would copy each text
-    once for every piece.
+    Time and memory are proportional to the extracted bytes, and to those before
+    the last of them; a substring operation would copy each text once for every
+    piece.
 
     Args:
       texts: string [B].
@@ -124,12 +121,11 @@ def _words(
     first: tf.Tensor,
     end: tf.Tensor,
 ) -> Words:
-    """Returns words from the numbers, among all characters, of first and
-    after-last.
+    """Makes words from the numbers of their first and after-last characters.
 
     Args:
       texts: string [B].
-      characters: theirs.
+      characters: characters of the texts.
       first: int64 [W], in order.
       end: int64 [W].
     """
@@ -157,8 +153,8 @@ def _words(
 
 # --- tagging ---------------------------------------------------------------
 
-# In place of characters outside ASCII. Look-ahead, which the engine has not,
-# is put into characters of its own before words are looked for.
+# Replacements of characters outside ASCII. The regex engine has no look-ahead:
+# special characters replace it before words are searched.
 _DOT_NUMBER, _DOT_WORD = "\x01", "\x02"  # a dot before a number, a word
 _N, _SUFFIX = "\x03", "\x04"  # of n't; the apostrophe of 's, 'll
 _IDEOGRAPH, _SYMBOL, _AGAIN = "\x05", "\x06", "\x07"  # again: as before it
@@ -168,7 +164,8 @@ _LOOK_AHEAD = (
     (r"\.( ?[0-9])", _DOT_NUMBER + r"\1"),
     (r"\.( ?[a-z])", _DOT_WORD + r"\1"),
     (r"n('t)([^a-z0-9]|\z)", _N + r"\1\2"),
-    # Twice: a match takes the character after it, which may begin the next.
+    # Twice, as a match consumes the next character, which may begin another
+    # one.
     *[
         (
             rf"'(s|m|d|re|ve|ll)([^a-z0-9{_N}]|\z)",
@@ -180,7 +177,7 @@ _LOOK_AHEAD = (
 
 
 def _word_pattern() -> str:
-    """Returns `tagging.words`'s, over the characters above."""
+    """Returns the pattern of `tagging.words`, over the characters above."""
     dots = f".{_DOT_NUMBER}{_DOT_WORD}"
     letters = f"a-z{_N}"
     word = f"{letters}0-9"
@@ -211,7 +208,7 @@ def _word_pattern() -> str:
 
 @functools.cache
 def _kinds() -> _CharacterClasses:
-    """Returns code point -> code of the character that stands for its kind."""
+    """Returns code point -> representative of its kind."""
     found = np.full([_CODE_POINTS], ord(_SYMBOL), "uint8")
     for code in range(_CODE_POINTS):
         kind = tagging_words.kind_of(chr(code))
@@ -223,10 +220,10 @@ def _kinds() -> _CharacterClasses:
 
 
 def split_words(texts: tf.Tensor) -> Words:
-    """Returns the words that are tagged: `tasks.tagging.words.split_words`.
+    """Splits texts like `tasks.tagging.words.split_words`.
 
     Args:
-      texts: string [B], whatever bytes.
+      texts: string [B], with any bytes.
     """
     characters = _characters(texts)
     codes = characters.codes.flat_values
@@ -239,7 +236,7 @@ def split_words(texts: tf.Tensor) -> Words:
     )
     for pattern, rewrite in _LOOK_AHEAD:
         marked = tf.strings.regex_replace(marked, pattern, rewrite)
-    # Where a part is empty, so is its word.
+    # An empty part is an empty word.
     marked = tf.strings.regex_replace(
         marked,
         _word_pattern(),
@@ -260,25 +257,26 @@ _BETWEEN, _ALONE, _TOGETHER = range(3)
 
 @functools.cache
 def _classes(splitter: Splitter) -> _CharacterClasses:
-    """Returns whether a character is a word, part of one, or neither."""
+    """Classifies characters: a word, part of one, or neither."""
     found = np.full([_CODE_POINTS], _BETWEEN, "uint8")
     for start in range(0, _CODE_POINTS, _BLOCK):
         block = [chr(code) for code in range(start, start + _BLOCK)]
-        if splitter.word.fullmatch("".join(block)):  # mostly: one long word
+        if splitter.word.fullmatch("".join(block)):  # usually one long word
             found[start : start + _BLOCK] = _TOGETHER
             continue
-        # Each twice: as one word, or as two.
+        # Each character twice: the two are one word, or two.
         for word in splitter.word.findall(" ".join(c * 2 for c in block)):
             found[ord(word[0])] = _TOGETHER if len(word) == 2 else _ALONE
     return _CharacterClasses(found)
 
 
 def split_runs(texts: tf.Tensor, splitter: Splitter) -> Words:
-    """Returns the words of contexts: `tasks.qa.words.split_words`.
+    """Splits contexts like `tasks.qa.words.split_words`.
 
     Args:
-      texts: string [B], whatever bytes.
-      splitter: whose words are characters alone, and runs of others.
+      texts: string [B], with any bytes.
+      splitter: a splitter whose words are single characters, and runs of
+        others.
     """
     characters = _characters(texts)
     classes = _classes(splitter)(characters.codes.flat_values)

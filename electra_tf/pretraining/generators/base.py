@@ -104,7 +104,8 @@ class GeneratorKind:
             )
 
     def shape(self, model: ModelConfig) -> ModelConfig | None:
-        """The shape of its encoder, or of each of its towers; None: no such.
+        """Returns the shape of its encoder, or of each of its towers; None: no
+        such.
 
         Args:
           model: the discriminator's.
@@ -171,14 +172,14 @@ class GeneratorKind:
         raise NotImplementedError
 
     def weights(self, masked: MaskedBatch) -> tf.Tensor:
-        """Where its own loss counts, float32; as in `Generated`."""
+        """Returns where its own loss counts, float32; as in `Generated`."""
         return masked.masked_lm_weights
 
 
 def make(
     config: GeneratorConfig, special: SpecialIds | None = None
 ) -> GeneratorKind:
-    """The kind of generator that the settings name.
+    """Returns the kind of generator that the settings name.
 
     Args:
       config: its settings.

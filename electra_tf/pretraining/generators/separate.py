@@ -63,7 +63,7 @@ class Tied(Separate):
     can_freeze = False
 
     def shape(self, model: ModelConfig) -> ModelConfig:
-        """The discriminator's shape."""
+        """Returns the discriminator's shape."""
         return model
 
     def networks(

@@ -38,7 +38,7 @@ class TwoTower(GeneratorKind):
         )
 
     def weights(self, masked: MaskedBatch) -> tf.Tensor:
-        """[B, L] float32, 1 for tokens that masking may choose."""
+        """Returns [B, L] float32, 1 for tokens that masking may choose."""
         assert self.special is not None  # only a shape is asked without
         return tf.cast(
             may_be_chosen(masked.input_ids, masked.input_mask, self.special),
@@ -53,7 +53,9 @@ class TwoTower(GeneratorKind):
         training: bool,
         keys: tf.Tensor | None,
     ) -> Generated:
-        """Every token is predicted, in one pass; the masked are sampled."""
+        """Returns every token is predicted, in one pass; the masked are
+        sampled.
+        """
         hidden, output = network.hidden_at(
             masked.rows(masked.input_ids, keys), None, training
         )

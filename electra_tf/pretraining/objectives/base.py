@@ -123,7 +123,7 @@ class Objective:
     def generator_kind(
         self, config: GeneratorConfig, special: SpecialIds | None = None
     ) -> generators.GeneratorKind:
-        """What fills masked positions here, as the settings say."""
+        """Returns what fills masked positions here, as the settings say."""
         return generators.make(config, special)
 
     def check(self) -> None:
@@ -141,7 +141,7 @@ class Objective:
                 )
 
     def make_layers(self) -> list[keras.layers.Layer]:
-        """Layers beside the networks, which only training needs."""
+        """Returns layers beside the networks, which only training needs."""
         return []
 
     def build(self, generator: Any, discriminator: Any) -> None:
@@ -152,7 +152,7 @@ class Objective:
     def draws(
         self, masked: MaskedBatch, keys: tf.Tensor, step: tf.Tensor | None
     ) -> generators.Draws:
-        """How the generator draws.
+        """Returns how the generator draws.
 
         Args:
           masked: the masked batch.
@@ -183,7 +183,8 @@ class Objective:
     def corrupt(
         self, masked: MaskedBatch, sampled_ids: tf.Tensor
     ) -> CorruptedBatch:
-        """What the discriminator reads, and which tokens are replaced there.
+        """Returns what the discriminator reads, and which tokens are replaced
+        there.
 
         Args:
           masked: the masked batch.
@@ -192,15 +193,20 @@ class Objective:
         return masking.corrupt(masked, sampled_ids)
 
     def judge(self, reading: Reading) -> Judged:
-        """What the discriminator says of the corrupted batch, and its loss."""
+        """Returns what the discriminator says of the corrupted batch, and its
+        loss.
+        """
         raise NotImplementedError
 
     def weights(self, masked: MaskedBatch) -> tf.Tensor:
-        """Where the loss of `judge` counts, float32; of all real tokens."""
+        """Returns where the loss of `judge` counts, float32; of all real
+        tokens.
+        """
         return tf.cast(masked.input_mask, tf.float32)
 
     def factors(self, step: tf.Tensor | None) -> tuple[Factor, Factor]:
-        """What the generator's and the discriminator's losses are weighed by.
+        """Returns what the generator's and the discriminator's losses are
+        weighed by.
 
         Args:
           step: updates done, in training; else None.
@@ -214,7 +220,7 @@ class Objective:
         judged: Judged | None,
         factors: tuple[Factor, Factor],
     ) -> list[Term]:
-        """The parts of the joint loss, the generator's first.
+        """Returns the parts of the joint loss, the generator's first.
 
         Args:
           masked: the masked batch.
@@ -231,7 +237,7 @@ class Objective:
         return terms
 
     def term_weights(self, masked: MaskedBatch) -> list[tf.Tensor]:
-        """The weights of `terms`, which no network decides over."""
+        """Returns the weights of `terms`, which no network decides over."""
         weights = []
         if not self.generator.config.frozen:
             weights.append(self.generator.weights(masked))
@@ -253,7 +259,8 @@ class Objective:
     # --- metrics -----------------------------------------------------------
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The running metrics, in the order they are shown; "loss" first.
+        """Returns the running metrics, in the order they are shown; "loss"
+        first.
 
         `mlm_*`: the generator at the masked positions. `sampled_accuracy`:
         how often a sample is the original token. `cloze_*`: a two-tower
@@ -267,7 +274,7 @@ class Objective:
         return [keras.metrics.Mean(name=name) for name in names]
 
     def measure(self, output: PretrainOutput) -> dict[str, tuple]:
-        """What a step adds to each of `metrics` but the loss, by name.
+        """Returns what a step adds to each of `metrics` but the loss, by name.
 
         Args:
           output: of the step.
@@ -314,7 +321,7 @@ class Objective:
         batch_size: float,
         num_train_steps: int,
     ) -> flops.Costs:
-        """The costs of a run, in the paper's accounting.
+        """Returns the costs of a run, in the paper's accounting.
 
         Args:
           model: the discriminator's shape.
@@ -337,12 +344,12 @@ class Objective:
 
 
 def equal(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """1 where two tensors agree, else 0: float32."""
+    """Returns 1 where two tensors agree, else 0: float32."""
     return tf.cast(tf.equal(a, b), tf.float32)
 
 
 def objective_class(kind: str) -> type[Objective]:
-    """The class of an objective.
+    """Returns the class of an objective.
 
     Args:
       kind: a name, or "FILE.py:CLASS" for an objective of one's own in a
@@ -366,7 +373,8 @@ def objective_class(kind: str) -> type[Objective]:
 
 
 def make(config: ObjectiveConfig | Objective) -> Objective:
-    """The objective that the settings name; one that is made already stays.
+    """Returns the objective that the settings name; one that is made already
+    stays.
 
     Raises:
       UserError: no such objective.

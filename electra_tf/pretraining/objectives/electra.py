@@ -29,13 +29,13 @@ class Detection(Objective):
     """The discriminator says of every token whether it was replaced."""
 
     def judge(self, reading: Reading) -> Judged:
-        """The binary loss, where `weights` says that it counts."""
+        """Returns the binary loss, where `weights` says that it counts."""
         logits, labels = reading.output.logits, reading.corrupted.fake_labels
         loss, weights = self.loss(logits, labels), self.weights(reading.masked)
         return Judged(loss, weights, labels, logits=logits)
 
     def loss(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """The loss at every position (paper, equation 2).
+        """Returns the loss at every position (paper, equation 2).
 
         Args:
           logits: [B, L] float32; above 0: replaced.
@@ -47,7 +47,7 @@ class Detection(Objective):
         return losses.replaced_token_loss(logits, labels)
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """`disc_*`: the discriminator where its loss counts.
+        """Returns `disc_*`: the discriminator where its loss counts.
 
         Precision and recall are means with the right weights: of the tokens
         called replaced, the share that is; of the replaced tokens, the share
@@ -148,7 +148,9 @@ class Electra(Detection):
             )
 
     def make_layers(self) -> list[keras.layers.Layer]:
-        """What an adversarial generator expects of the discriminator."""
+        """Returns what an adversarial generator expects of the
+        discriminator.
+        """
         if not self.config.adversarial:
             return []
         # [..., H] -> [..., 1], the logit of how surely it is right.
@@ -192,7 +194,7 @@ class Electra(Detection):
         return [*own, terms[-1]]
 
     def term_weights(self, masked: MaskedBatch) -> list[tf.Tensor]:
-        """An adversarial generator has two terms, of one weight."""
+        """Returns an adversarial generator has two terms, of one weight."""
         weights = super().term_weights(masked)
         if self._baseline is not None:
             weights.insert(0, weights[0])
@@ -214,7 +216,7 @@ class Electra15(Electra):
     """ELECTRA with the loss of masked positions alone (section 3.4)."""
 
     def weights(self, masked: MaskedBatch) -> tf.Tensor:
-        """[B, L] float32, 1 at the positions that were masked."""
+        """Returns [B, L] float32, 1 at the positions that were masked."""
         return tf.cast(masked.chosen(), tf.float32)
 
 
@@ -225,7 +227,7 @@ def adversarial_terms(
     disc_loss: tf.Tensor,
     baseline: layers.Dense,
 ) -> list[Term]:
-    """The terms of a generator that is to mislead (paper, appendix F).
+    """Returns the terms of a generator that is to mislead (paper, appendix F).
 
     Sampling cannot be differentiated, so the gradient is REINFORCE's: of the
     log-probability of what was drawn, times how much better it did than

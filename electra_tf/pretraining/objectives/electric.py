@@ -32,12 +32,14 @@ class Electric(Detection):
     def corrupt(
         self, masked: MaskedBatch, sampled_ids: tf.Tensor
     ) -> CorruptedBatch:
-        """A sample is noise even if it is the original token (section 2.2)."""
+        """Returns a sample is noise even if it is the original token (section
+        2.2).
+        """
         corrupted = super().corrupt(masked, sampled_ids)
         return corrupted._replace(fake_labels=masked.chosen())
 
     def judge(self, reading: Reading) -> Judged:
-        """The binary loss of its energy and the noise's probability."""
+        """Returns the binary loss of its energy and the noise's probability."""
         output, cloze = reading.output, reading.generated.cloze
         assert cloze is not None  # a two-tower generator; see `check`
         noise = noise_logit(
@@ -50,7 +52,8 @@ class Electric(Detection):
 
 
 def noise_logit(cloze: Cloze, tokens: tf.Tensor, mask_prob: float) -> tf.Tensor:
-    """What Electric adds to its logits: log q(token) + log(p / (1 - p)).
+    """Returns what Electric adds to its logits: log q(token) + log(p / (1 -
+    p)).
 
     q is the two-tower generator's distribution given all other tokens, p the
     share of tokens it replaces; not differentiated (Clark et al. 2020b,

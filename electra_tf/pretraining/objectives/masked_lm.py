@@ -20,7 +20,9 @@ class MaskedLM(Objective):
     def generator_kind(
         self, config: GeneratorConfig, special: SpecialIds | None = None
     ) -> generators.GeneratorKind:
-        """The head alone is the generator's: the encoder is the model."""
+        """Returns the head alone is the generator's: the encoder is the
+        model.
+        """
         return Tied(config, special)
 
     def check(self) -> None:

@@ -42,11 +42,11 @@ class ReplacedMLM(Objective):
         )
 
     def weights(self, masked: MaskedBatch) -> tf.Tensor:
-        """[B, N] float32, 1 in the slots that are used."""
+        """Returns [B, N] float32, 1 in the slots that are used."""
         return masked.masked_lm_weights
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """`restored_*`: the tokens that the second network predicts."""
+        """Returns `restored_*`: the tokens that the second network predicts."""
         names = ("restored_loss", "restored_accuracy")
         return [
             *super().metrics(),
@@ -93,11 +93,11 @@ class AllTokensMLM(ReplacedMLM):
         return Judged(token.loss, self.weights(masked), ids, token.predictions)
 
     def weights(self, masked: MaskedBatch) -> tf.Tensor:
-        """[B, L] float32, 1 for real tokens."""
+        """Returns [B, L] float32, 1 for real tokens."""
         return tf.cast(masked.input_mask, tf.float32)
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """`restored_masked_accuracy`: of those that were masked."""
+        """Returns `restored_masked_accuracy`: of those that were masked."""
         name = "restored_masked_accuracy"
         return [*super().metrics(), keras.metrics.Mean(name=name)]
 

@@ -38,7 +38,8 @@ class Stages:
         )
 
     def factors(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """What the generator's and the discriminator's losses are times.
+        """Returns what the generator's and the discriminator's losses are
+        times.
 
         Args:
           step: scalar, updates done.
@@ -50,7 +51,7 @@ class Stages:
         return first, 1.0 - first
 
     def values(self) -> tuple[tf.Tensor, ...]:
-        """The weights of both networks, to be handed to `settle`."""
+        """Returns the weights of both networks, to be handed to `settle`."""
         return tuple(
             tf.identity(v.value)
             for v in (*self._generator, *self._discriminator)
@@ -82,7 +83,9 @@ class Stages:
 
 
 def _place(path: str) -> str:
-    """A variable's place in its network: tables, and below the encoder."""
+    """Returns a variable's place in its network: tables, and below the
+    encoder.
+    """
     parts = path.split("/")
     for scope in ("embeddings", "encoder"):
         if scope in parts:

@@ -1,4 +1,4 @@
-"""The server's application: paths, errors, headers."""
+"""Defines the server's application: paths, errors, headers."""
 
 import asyncio
 import gzip
@@ -39,10 +39,10 @@ from electra_tf.serving.server.predicting import (
 PAGE = pathlib.Path(__file__).resolve().parent.parent / "page"
 _LOG = logging.getLogger("electra_tf.serving")
 _RETRY_SECONDS = 1
-_WORTH_PACKING = 1024  # bytes of an answer, for a client that takes gzip
+_WORTH_PACKING = 1024  # bytes of a response, for a client that accepts gzip
 _MONITORING = "/monitoring/prometheus/metrics"  # TensorFlow Serving's path
 
-# The page loads its own files and talks to this server, nothing else.
+# The page may only load its own files and contact this server.
 _PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -60,11 +60,11 @@ class App:
 
     Args:
       versions: the models.
-      predicting: answers predict requests.
-      metrics: counts.
-      guard: knows the connections.
-      browsers: the hosts and origins that are answered.
-      page: the directory of the page's files.
+      predicting: handles predict requests.
+      metrics: counters.
+      guard: guard of the connections.
+      browsers: the allowed hosts and origins.
+      page: directory of the page's files.
     """
 
     def __init__(
@@ -98,13 +98,13 @@ class App:
                 Exception: _failure,
             },
         )
-        # A redirection would name whatever the client calls this server.
+        # A redirection would contain the client's name of this server.
         self._router.router.redirect_slashes = False
 
     async def __call__(
         self, scope: Scope, receive: Receive, send_plain: Send
     ) -> None:
-        """One request, or the start and end of the server."""
+        """Handles one request, or the start and end of the server."""
         if scope["type"] != "http":
             await self._router(scope, receive, send_plain)
             return
@@ -140,7 +140,7 @@ class App:
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, from_page: bool
     ) -> None:
-        """A request whose host and origin are allowed."""
+        """Handles a request whose host and origin are allowed."""
         path = scope["path"]
         if scope["method"] == "OPTIONS" and from_page:
             await Response(status_code=204)(scope, receive, send)
@@ -153,7 +153,7 @@ class App:
             await self._router(scope, receive, send)
 
     async def _rest(self, request: Request) -> Response:
-        """Returns everything under /v1/."""
+        """Handles everything under /v1/."""
         began = time.monotonic()
         model, verb = "", ""
         response: Response
@@ -171,7 +171,7 @@ class App:
                     response.headers["Content-Encoding"] = "gzip"
                     response.headers["Vary"] = "Accept-Encoding"
             else:
-                response = _json_response(self._told(target))
+                response = _json_response(self._information(target))
             status = response.status_code
         except RequestError as error:
             status = error.status
@@ -188,8 +188,8 @@ class App:
         self._metrics.answered(model, verb, "REST", int(status), seconds)
         return response
 
-    def _told(self, target: Target) -> bytes:
-        """Returns the answer to what reads only."""
+    def _information(self, target: Target) -> bytes:
+        """Returns the information for requests that only read."""
         if target.verb == "models":
             return _encoded({"models": self._listed()})
         if target.verb == "status":
@@ -212,9 +212,7 @@ class App:
         )
 
     def _listed(self) -> list[dict[str, Any]]:
-        """Returns the newest version of each model, with the older ones beside
-        it.
-        """
+        """Lists the newest version of each model, with its older ones."""
         found = []
         for name in self._versions.names:
             loaded = [
@@ -281,7 +279,7 @@ class _PageFiles(StaticFiles):
 
 
 def error_response(error: RequestError) -> Response:
-    """Returns TensorFlow Serving's form of an error."""
+    """Makes an error response in TensorFlow Serving's form."""
     response = _json_response(_encoded({"error": error.message}), error.status)
     if error.close:
         response.headers["Connection"] = "close"
@@ -303,13 +301,13 @@ def _json_response(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> Response:
 
 
 def _encoded(document: dict[str, Any]) -> bytes:
-    # What cannot be encoded came from a client and is only told back.
+    # Text that cannot be encoded came from a client, and is only echoed.
     text = json.dumps(document, ensure_ascii=False)
     return text.encode("utf-8", errors="replace")
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Returns what the router refuses: an unknown path, another method."""
+    """Handles errors of the router: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     path = request.scope["path"][:200]
@@ -322,7 +320,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _failure(
     request: Request, error: Exception | None = None
 ) -> Response:
-    """Returns a mistake of ours; called while it is handled."""
+    """Handles an internal error."""
     _LOG.exception("%s %s", request.method, request.scope["path"][:200])
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     return error_response(
@@ -331,7 +329,7 @@ async def _failure(
 
 
 def _takes_gzip(request: Request) -> bool:
-    """Returns whether the client wants its answer packed (RFC 9110, 12.5.3)."""
+    """Returns whether the client accepts gzip (RFC 9110, 12.5.3)."""
     for part in request.headers.get("accept-encoding", "").split(","):
         coding, _, quality = part.partition(";")
         if coding.strip().lower() == "gzip":
@@ -342,7 +340,7 @@ def _takes_gzip(request: Request) -> bool:
 
 
 def _with_plain_target(scope: Scope) -> Scope:
-    """Returns a request in absolute form as the same one in the usual form."""
+    """Converts a request in absolute form to the usual form."""
     raw = scope.get("raw_path", b"").decode("latin-1")
     path, host = target_path(raw or scope["path"])
     if host is None:
@@ -357,7 +355,7 @@ def _with_plain_target(scope: Scope) -> Scope:
 
 
 def _is_ambiguous(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Returns whether two headers tell of a body's length (RFC 9112, 6.1)."""
+    """Returns whether two headers give the body's length (RFC 9112, 6.1)."""
     return {b"content-length", b"transfer-encoding"} <= {k for k, _ in headers}
 
 
@@ -369,7 +367,7 @@ def _with_headers(message: Any, more: Mapping[str, str]) -> Any:
 
 
 def _last(message: Any) -> Any:
-    """Returns a response after which the connection is closed."""
+    """Marks a response as the last of its connection."""
     headers = [
         (name, value)
         for name, value in message.get("headers", [])

@@ -1,21 +1,21 @@
-"""Dynamic batching: the rows of requests that come together run together.
+"""Batches dynamically: rows of concurrent requests run together.
 
-There are as many places as calls may run at the same time, and a call takes
-its share: the rows that have been there at once of late, divided by the
-places. Were it to take all that wait, as many clients as fit into one call
-would be answered together, ask again together, and leave the other places
-empty. Rows wait until there is a share of them or until their time is up, and
-then for a free place; so the busier the server, the fuller the calls, and on
-an idle one nobody waits. A request's own rows are divided among the places.
+There are as many slots as calls may run at the same time, and a call takes its
+share: the recent number of concurrent rows, divided by the slots. If a call
+took all waiting rows, as many clients as fit into one call would be answered
+together, ask again together, and leave the other slots empty. Rows wait until
+there is a share of them or until their time is over, and then for a free slot;
+so the busier the server, the fuller the calls, and on an idle server nobody
+waits. A request's own rows are divided among the slots.
 
-No call is made long: from the calls before it is known how many bytes of text a
-model reads in a second, and a call gets no more than it reads in
-`call_seconds`. A single text that needs longer is answered in steps, where the
-export has them; between two of them others have their turn. While short ones
-come, long requests leave one place to them, if need be one beyond the usual. A
-call that nobody waits for any more is ended.
+Calls are kept short: from earlier calls the model's speed in bytes of text per
+second is known, and a call gets no more than it reads in `call_seconds`. A
+single text that takes longer is computed in steps, if the export has them;
+between two steps others have their turn. While short requests come, long ones
+leave one slot to them, if necessary an additional one. A call that nobody waits
+for any more is ended.
 
-Everything but the calls themselves happens on the event loop; no locks.
+Everything except the calls themselves runs on the event loop, without locks.
 """
 
 import asyncio
@@ -50,16 +50,16 @@ from electra_tf.serving.server.signatures import (
 )
 from electra_tf.serving.server.steps import State, Steps
 
-# Of a load that is over, what counts after each call.
+# Decay of an earlier load, for each call.
 _FADING = 0.9
-# Seconds for a byte of text, before a model has been measured.
+# Seconds for a byte of text, before a model is measured.
 _FIRST_PACE = 5e-5
-# Of the pace so far, what counts after each call.
+# Decay of the measured speed, for each call.
 _STEADY = 0.8
-# No call is so short that its own cost, apart from its rows, is all of it.
+# Lower limit of a call's bytes, so that its fixed cost does not dominate.
 _FEWEST_BYTES = 1024
-# Short calls tell little of long ones: a row with more text than this is always
-# answered in steps.
+# Short calls say little about long ones: a row with more text than this is
+# always computed in steps.
 _IN_STEPS_BYTES = 2**14
 
 
@@ -68,13 +68,13 @@ class Work:
     """A signature of a loaded model.
 
     Attributes:
-      owner: tells apart what must not share a call: the model and version.
+      owner: identifies the model and version; others must not share a call.
       signature: its name.
       info: its inputs and outputs.
-      run: arrays in, arrays out; called in a thread. Raises RequestError for
-        inputs that the model cannot take, and ends early when it is told to.
-      settings: the model's own, over those of the server.
-      steps: the signature's, where the export has them.
+      run: arrays in, arrays out; called in a thread. It raises RequestError for
+        inputs that the model cannot take, and ends early when stopped.
+      settings: the model's settings, which override the server's.
+      steps: the signature's steps, if the export has them.
     """
 
     owner: Hashable
@@ -85,7 +85,7 @@ class Work:
     steps: Steps | None = None
 
 
-# What a step is to the queues: a call of its own.
+# To the queues, a step is a separate call.
 _STEP = SignatureInfo({}, {"": TensorInfo("DT_VARIANT", None)})
 
 
@@ -95,15 +95,15 @@ class _Part:
 
     inputs: Arrays
     rows: int
-    longest: int  # bytes of a row
+    longest: int  # bytes of the longest row
     arrived: float
     result: asyncio.Future[Arrays]
-    long: bool  # of a request that takes long
+    long: bool  # whether the request takes long
 
 
 @dataclasses.dataclass
 class _Queue:
-    """Parts that may share a call, the oldest first."""
+    """Parts that may share a call, oldest first."""
 
     work: Work
     shared: bool
@@ -118,7 +118,7 @@ class Batcher:
 
     Args:
       settings: sizes and times.
-      limits: of what waits or runs, and of an answer.
+      limits: limits on waiting and running rows, and on a response.
       observe: called with the rows of each call and its seconds.
     """
 
@@ -137,7 +137,7 @@ class Batcher:
         self._queues: dict[Hashable, _Queue] = {}
         self._running = 0
         self._long_running = 0
-        # Rows that wait or run, and calls that run, of each model.
+        # Waiting and running rows, and running calls, of each model.
         self._pending_of: collections.Counter[Hashable] = collections.Counter()
         self._running_of: collections.Counter[Hashable] = collections.Counter()
         self._short_seen = -math.inf
@@ -150,7 +150,7 @@ class Batcher:
 
     @property
     def pending_rows(self) -> int:
-        """Rows that wait or run now."""
+        """The number of rows that wait or run now."""
         return self._pending
 
     @property
@@ -166,19 +166,19 @@ class Batcher:
         return time.monotonic() - oldest > self._settings.overloaded_seconds
 
     async def submit(self, work: Work, inputs: Arrays) -> Arrays:
-        """Runs one request's rows, maybe with those of others.
+        """Runs one request's rows, possibly with those of others.
 
         Args:
-          work: what to run.
+          work: the signature to run.
           inputs: an array for each input; their first axes are equal if the
             signature is batched.
 
         Returns:
-          An array for each output, as if the request had been alone.
+          An array for each output, as if the request had run alone.
 
         Raises:
-          RequestError: 503 too much is waiting, 413 a text is too long, or
-            the answer would be too large; or what `run` raised.
+          RequestError: 503, too much is waiting; 413, a text is too long or the
+            response would be too large; or an error of `run`.
         """
         shared = work.info.divisible
         sizes = signatures.row_bytes(inputs, shared)
@@ -208,7 +208,7 @@ class Batcher:
             self._short_seen = time.monotonic()
         try:
             for piece, longest in self._divided(work, inputs, sizes, shared):
-                # A long request does not take all the places in the queue.
+                # A long request must not fill the queue.
                 if len(waiting) > self._settings.parallel:
                     done.append(await waiting.popleft())
                     self._check_size(done)
@@ -232,7 +232,7 @@ class Batcher:
             if not self._pending_of[work.owner]:
                 del self._pending_of[work.owner]
             for result in waiting:
-                # One that has failed is told of by the first.
+                # The first failure is the one reported.
                 if not result.cancel() and not result.cancelled():
                     result.exception()
         return signatures.join(done)
@@ -245,11 +245,10 @@ class Batcher:
         inputs: Arrays,
         longest: int,
     ) -> Arrays:
-        """Returns the outputs of a row or a few, by several calls one after
-        another.
+        """Computes the outputs of one or a few rows in several calls.
 
-        They hold as many parts as are run in `call_seconds`, going by those
-        before.
+        Each call has as many parts as take `call_seconds`, judging by earlier
+        calls.
         """
         seconds = 0.0
 
@@ -281,8 +280,8 @@ class Batcher:
             fitting *= last - first
             first, most = last, max(1, min(int(fitting), 2 * most))
         outputs: Arrays
-        # Texts as arrays take more than what they are made of: an answer that
-        # is too large is refused before.
+        # Texts as arrays take more memory than their tensors: an answer that is
+        # too large is refused before.
         end = functools.partial(steps.end, state, parts)
         outputs, _ = await call(
             lambda stop: end(stop, lambda made: self._check_size([made]))
@@ -291,7 +290,7 @@ class Batcher:
         return outputs
 
     def close(self) -> None:
-        """Waits for the calls that run; what waits is cancelled."""
+        """Waits for running calls, and cancels waiting ones."""
         for queue in self._queues.values():
             for part in queue.parts:
                 part.result.cancel()
@@ -301,7 +300,9 @@ class Batcher:
     def _divided(
         self, work: Work, inputs: Arrays, sizes: np.ndarray, shared: bool
     ) -> Iterator[tuple[Arrays, int]]:
-        """Yields pieces of a request, and the bytes of their longest rows."""
+        """Divides a request into pieces, with the bytes of their longest
+        rows.
+        """
         if not shared:
             yield inputs, 0
             return
@@ -311,39 +312,35 @@ class Batcher:
             yield piece, int(sizes[cut].max(initial=0))
 
     def _pace(self, work: Work) -> float:
-        """Returns seconds that a byte of padded text takes, as measured so
-        far.
-        """
+        """Returns the measured seconds for a byte of padded text."""
         return self._paces.get(work.owner, {}).get(work.signature, _FIRST_PACE)
 
     def _call_bytes(self, work: Work) -> int:
-        """Returns the most text, as padded, that a call of several rows
-        takes.
-        """
+        """Returns the most padded text for a call of several rows."""
         read = self._settings.call_seconds / self._pace(work)
         most = self._settings.padded_bytes
         return int(min(max(read, _FEWEST_BYTES), most))
 
     def _measured(self, work: Work, padded: int, seconds: float) -> None:
-        """Learns from a call how fast a model reads."""
-        # A coarse clock may say that no time has passed.
+        """Updates a model's measured speed from a call."""
+        # A coarse clock may show no elapsed time.
         pace = max(seconds, 1e-6) / max(padded, _FEWEST_BYTES)
         paces = self._paces.setdefault(work.owner, {})
         before = paces.get(work.signature, pace)
         paces[work.signature] = _STEADY * before + (1 - _STEADY) * pace
 
     def _share(self, work: Work, rows: float) -> int:
-        """Returns a place's part of these rows, within what a call takes."""
+        """Returns a slot's share of rows, within the limits of a call."""
         share = math.ceil(rows / self._places(work))
         return max(1, min(share, work.settings.rows or self._settings.rows))
 
     def _places(self, work: Work) -> int:
-        """Calls of a model that may run at the same time."""
+        """Returns how many calls of a model may run at the same time."""
         most = self._settings.parallel
         return min(work.settings.parallel or most, most)
 
     def _check_texts(self, work: Work, sizes: np.ndarray) -> None:
-        """Refuses rows that would keep a call for very long.
+        """Refuses rows that would take very long.
 
         Args:
           work: the model.
@@ -388,7 +385,7 @@ class Batcher:
         rows = _rows(work.info, inputs)
         now = time.monotonic()
         part = _Part(inputs, rows, longest, now, result, long)
-        # Rows can be put together if their own shapes are the same.
+        # Rows can be joined if their shapes are the same.
         inner = tuple(array.shape[1:] for array in inputs.values())
         key: Hashable = (work.owner, work.signature, inner, long)
         if not shared:
@@ -399,7 +396,7 @@ class Batcher:
         return result
 
     def _start_calls(self) -> None:
-        """Fills the free places with what is due, the oldest first."""
+        """Fills free slots with queues that are due, oldest first."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
@@ -408,7 +405,7 @@ class Batcher:
             if not self._queues:
                 return
             held = self._reserved()
-            # A call that ends looks again for what is left out here.
+            # Whatever is skipped here is checked again when a call ends.
             free = {
                 key: queue
                 for key, queue in self._queues.items()
@@ -437,12 +434,14 @@ class Batcher:
             self._start(self._queues[key])
 
     def _all_places(self) -> int:
-        """Calls that may run now: one more if a long one has the only place."""
+        """Returns how many calls may run now: one more if a long one has the
+        only slot.
+        """
         most = self._settings.parallel
         return most + (most == 1 and self._long_running == 1)
 
     def _reserved(self) -> bool:
-        """Returns whether the free place is kept for short requests."""
+        """Returns whether the free slot is reserved for short requests."""
         settings = self._settings
         if settings.parallel == 1:
             return self._long_running == 1
@@ -462,7 +461,7 @@ class Batcher:
                 del self._queues[key]
 
     def _due(self, queue: _Queue) -> float:
-        """When the queue's next call may begin."""
+        """Returns when the queue's next call may begin."""
         arrived = queue.parts[0].arrived
         if not queue.shared:
             return arrived
@@ -532,7 +531,7 @@ class Batcher:
                 self._measured(work, rows * longest, seconds)
         for part, outcome in zip(parts, outcomes):
             if part.result.done():
-                continue  # its client has gone
+                continue  # its client is gone
             if isinstance(outcome, BaseException):
                 part.result.set_exception(outcome)
             else:
@@ -542,7 +541,9 @@ class Batcher:
     def _run(
         self, work: Work, inputs: Sequence[Arrays], stop: Stop
     ) -> tuple[list[Arrays | Exception], float]:
-        """One call, in a thread: an outcome for each input; its seconds."""
+        """Runs one call in a thread; returns outcomes of its inputs, and
+        seconds.
+        """
         began = time.monotonic()
         try:
             joined = {
@@ -555,7 +556,8 @@ class Batcher:
         except Exception as error:
             if len(inputs) == 1 or stop.requested:
                 return [error] * len(inputs), time.monotonic() - began
-            # One of them is at fault: the others shall not suffer for it.
+            # One of them is at fault, and the others must not fail because of
+            # it.
             alone = [self._run(work, [each], stop) for each in inputs]
             return [found[0] for found, _ in alone], alone[0][1]
         ends = list(itertools.accumulate(_rows(work.info, i) for i in inputs))
@@ -570,5 +572,5 @@ class Batcher:
 
 
 def _rows(info: SignatureInfo, inputs: Arrays) -> int:
-    """Returns the first axis; 1 for inputs that have no rows."""
+    """Returns the number of rows; 1 for inputs without rows."""
     return len(next(iter(inputs.values()))) if info.batched else 1

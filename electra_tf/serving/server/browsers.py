@@ -1,11 +1,11 @@
-"""Which hosts and origins a server answers to: its guard against browsers.
+"""Guards a server against browsers, by hosts and origins.
 
-A page anywhere on the web can have its reader's browser ask a server that
-listens on the reader's machine: by a name that the page's owner points to
-127.0.0.1 (DNS rebinding), or by a POST that needs no permission. So a server on
-a loopback address answers to the machine's own names and to addresses alone,
-and no server answers a page of another origin that is not allowed by name.
-Programs that are no browser send no Origin and are not concerned.
+Any page on the web can make its reader's browser send requests to a server on
+the reader's machine: by a name that the page's owner points to 127.0.0.1 (DNS
+rebinding), or by a POST that needs no permission. So a server on a loopback
+address only accepts the machine's own names and addresses, and no server
+accepts a page of another origin unless it is allowed. Programs other than
+browsers send no Origin and are not affected.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ from electra_tf.serving.server.limits import RequestError, invalid
 
 _LOCAL = ("localhost",)
 _ANY = "*"
-# What a preflight request is told: the methods and headers of the REST API.
+# Response to a preflight request: methods and headers of the REST API.
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Headers": "Content-Type, Content-Encoding",
@@ -27,18 +27,18 @@ _PREFLIGHT = {
 
 
 class Browsers:
-    """Decides which requests of browsers are answered.
+    """Decides which requests of browsers are allowed.
 
     Args:
       host: the address that the server listens on.
-      allowed_hosts: names that clients may call the server by; "*" is any.
-        Where none is given: any for a server that other machines can reach,
-        local names and addresses for one that they cannot.
-      cors_origins: origins of pages, as `https://app.example`, that may ask
-        this server; "*" is any.
+      allowed_hosts: names that clients may use for the server; "*" is any. By
+        default any for a server that other machines can reach, and local names
+        and addresses for one that they cannot.
+      cors_origins: origins of pages, as `https://app.example`, that may send
+        requests; "*" is any.
 
     Raises:
-      UserError: a host with a port or scheme, or an origin without a scheme.
+      UserError: a host has a port or scheme, or an origin has no scheme.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class Browsers:
         self._origins = {origin.lower() for origin in cors_origins}
 
     def check(self, method: str, headers: Mapping[str, str]) -> dict[str, str]:
-        """Refuses what a browser must not ask.
+        """Refuses requests that a browser must not send.
 
         Args:
-          method: of HTTP.
-          headers: of the request, by lower-case names.
+          method: HTTP method.
+          headers: headers of the request, by lower-case names.
 
         Returns:
-          Headers that the answer needs, for pages of allowed origins.
+          Headers for the response, for pages of allowed origins.
 
         Raises:
           RequestError: 403, the host or the origin is not allowed.
@@ -88,7 +88,7 @@ class Browsers:
             )
         origin = headers.get("origin", "").lower()
         if not origin:
-            # Browsers without an Origin still say where a request comes from.
+            # Browsers that send no Origin still send the request's site.
             if headers.get("sec-fetch-site", "") in ("cross-site", "same-site"):
                 if method not in ("GET", "HEAD"):
                     raise _refused("Pages of other sites are not answered")
@@ -100,7 +100,7 @@ class Browsers:
         if urlsplit(origin).netloc == host.lower():
             return {}
         if method in ("GET", "HEAD"):
-            return {}  # its browser does not show it the answer
+            return {}  # the browser hides the response from the page
         raise _refused(
             f"Pages of {origin[:100]} are not answered; start the server with "
             "--cors_origins to allow an origin"
@@ -111,13 +111,13 @@ class Browsers:
 
 
 def target_path(target: str) -> tuple[str, str | None]:
-    """Returns the path of a request's target and, in absolute form, its host.
+    """Returns the path of a request's target, and its host if absolute.
 
-    `GET http://host:8501/v1/models HTTP/1.1` asks for the same as a target of
-    `/v1/models` (RFC 9112, 3.2.2); its host takes the place of the header's.
+    `GET http://host:8501/v1/models HTTP/1.1` means the same as a target of
+    `/v1/models` (RFC 9112, 3.2.2); its host replaces the header's.
 
     Raises:
-      RequestError: 400, a target of another kind.
+      RequestError: 400, the target is of another kind.
     """
     if target.startswith("/") or target == "*":
         return target, None
@@ -132,7 +132,7 @@ def _refused(message: str) -> RequestError:
 
 
 def _name(host: str) -> str:
-    """Returns a Host header's name or address, without its port."""
+    """Returns the name or address in a Host header, without port."""
     if host.startswith("["):
         return _bare(host.partition("]")[0])
     return _bare(host.rpartition(":")[0] if ":" in host else host)

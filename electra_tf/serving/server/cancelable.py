@@ -1,12 +1,12 @@
-"""Calls of a SavedModel's functions that can be ended while they run.
+"""Makes calls of a SavedModel's functions cancelable while they run.
 
-TensorFlow has no public way to end the call of a function. What it uses itself,
-for its parameter servers, is `tensorflow.python.eager.cancellation`: private,
-and one for all threads of the process. While calls of a server run, it is made
-to ask each thread for its own; when none runs, it is as TensorFlow left it.
-This is the only place that does so. setup.py says which releases of TensorFlow
-are taken, a test that calls end in them; where one has no such module, calls
-run to their end as they would without this.
+TensorFlow has no public way to cancel the call of a function. It uses
+`tensorflow.python.eager.cancellation` for its own parameter servers: private,
+and one for all threads of the process. While a server's calls run, it is
+replaced by one for each thread; when none runs, it is as TensorFlow left it.
+This is the only place that does so. setup.py limits the releases of TensorFlow,
+and a test checks that calls are cancelled in them; in a release without that
+module, calls run to their end as they would without this.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ _OF_THREAD = threading.local()
 
 
 class Stop:
-    """A request to end what runs; may be made in any thread, at any time."""
+    """A request to stop, which may be made in any thread at any time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,7 +33,7 @@ class Stop:
         return self._requested
 
     def request(self) -> None:
-        """Ends the call that runs under it, and those that will."""
+        """Cancels the call that runs under it, and later ones."""
         with self._lock:
             self._requested = True
             if self._action is not None:
@@ -41,7 +41,7 @@ class Stop:
 
     @contextlib.contextmanager
     def ends(self, action: Callable[[], None]) -> Iterator[None]:
-        """While entered, a request calls `action`."""
+        """Makes a request call `action`, while entered."""
         with self._lock:
             self._action = action
             if self._requested:
@@ -59,10 +59,10 @@ def call(function: Any, inputs: dict[str, Any], stop: Stop) -> Any:
     Args:
       function: a signature of a SavedModel.
       inputs: its tensors.
-      stop: ends it; then it raises TensorFlow's CancelledError.
+      stop: cancels it, which raises TensorFlow's CancelledError.
 
     Returns:
-      What the function returns.
+      The function's result.
     """
     with _manager() as manager:
         if manager is None:
@@ -72,10 +72,10 @@ def call(function: Any, inputs: dict[str, Any], stop: Stop) -> Any:
 
 
 class _EachThread:
-    """TensorFlow's context of cancellation, another one in each thread.
+    """Replaces TensorFlow's cancellation context by one for each thread.
 
-    A call that fails cancels the manager it runs under, so that none may serve
-    two calls: a thread without one of its own gets a new one for each.
+    A call that fails cancels its manager, so that a manager must not serve two
+    calls: a thread without its own gets a new one for each.
     """
 
     def __init__(self, module: Any) -> None:
@@ -88,7 +88,7 @@ class _EachThread:
 
 
 class _Installed:
-    """Counts the calls that run, and lays the context down for the last."""
+    """Counts running calls, and restores the context after the last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -114,7 +114,7 @@ _INSTALLED = _Installed()
 
 @contextlib.contextmanager
 def _manager() -> Iterator[Any]:
-    """What ends a call; None where TensorFlow has no such thing any more."""
+    """Returns a cancellation manager; None where TensorFlow has none."""
     try:
         from tensorflow.python.eager import cancellation
 

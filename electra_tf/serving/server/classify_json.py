@@ -1,11 +1,11 @@
-"""The bodies of `:classify` and `:regress`: TensorFlow Serving's examples.
+"""Reads and writes the bodies of `:classify` and `:regress`.
 
-A request is `{"examples": [{"text": "..."}, ...]}`, each example a feature for
-each input of the signature, with an optional `"context"` of features that all
-of them share. TensorFlow Serving itself asks for a signature that reads
-serialized `tf.Example`s, with the outputs `classes` and `scores`, or
-`outputs`. Here any signature with an input for each feature will do too, and
-its outputs `labels` and `probabilities`, or `score`, are the answer.
+A request is `{"examples": [{"text": "..."}, ...]}`, where each example has a
+feature for each input of the signature, with an optional `"context"` of
+features that all share. TensorFlow Serving itself needs a signature that reads
+serialized `tf.Example`s, with the outputs `classes` and `scores`, or `outputs`.
+Here a signature with an input for each feature also works, and its outputs
+`labels` and `probabilities`, or `score`, are the response.
 """
 
 import json
@@ -23,8 +23,8 @@ from electra_tf.serving.server.signatures import (
     SignatureInfo,
 )
 
-# Method -> the outputs that it needs: of signatures that have an input for each
-# feature, and of those that read examples.
+# Method -> required outputs: of signatures with an input for each feature, and
+# of those that read examples.
 NEEDED: dict[str, tuple[str, ...]] = {
     "classify": ("labels", "probabilities"), "regress": ("score",),
 }  # fmt: skip
@@ -38,11 +38,11 @@ def check(info: SignatureInfo, method: str) -> None:
     """Refuses a signature without classes, or without a number.
 
     Args:
-      info: of the signature.
+      info: description of the signature.
       method: "classify" or "regress".
 
     Raises:
-      RequestError: 400, in TensorFlow Serving's words for it.
+      RequestError: 400, with TensorFlow Serving's message.
     """
     needed = NEEDED[method]
     if info.method_name == METHODS + method:
@@ -61,10 +61,10 @@ def parse(
     max_rows: int = 2**31,
     method: str = "classify",
 ) -> PredictRequest:
-    """Reads a request; arguments and errors as `predict_json.parse`'s."""
+    """Parses a request; see `predict_json.parse`."""
     document = predict_json.document(body)
     name = document.get("signature_name", "") or predict_json.DEFAULT_SIGNATURE
-    if isinstance(name, str):  # what is none is refused by `read`
+    if isinstance(name, str):  # other values are refused by `read`
         check(find_signature(name), method)
     examples = document.get("examples")
     if not isinstance(examples, list) or not examples:
@@ -96,7 +96,7 @@ def parse(
 
 
 def _serialized(features: dict[str, Any], number: int) -> bytes:
-    """Returns a row as a `tf.Example`; its values tell each feature's type."""
+    """Serializes a row as a `tf.Example`, with types by values."""
     import tensorflow as tf  # a model is loaded, and so is this
 
     found = tf.train.Example()
@@ -104,7 +104,7 @@ def _serialized(features: dict[str, Any], number: int) -> bytes:
         leaves = value if isinstance(value, list) else [value]
         kinds = {type(leaf) for leaf in leaves}
         try:
-            predict_json.values([name], "DT_STRING")  # no half of a character
+            predict_json.values([name], "DT_STRING")  # refuses lone surrogates
             feature = found.features.feature[name]
             if kinds & {str, dict}:
                 given = predict_json.values(leaves, "DT_STRING")
@@ -129,14 +129,14 @@ def _single(value: Any) -> Any:
 
 
 def classes_of(outputs: Arrays) -> list[list[tuple[str, float]]]:
-    """Returns each row's labels with their probabilities, in the model's order.
+    """Returns each row's labels with probabilities, in the model's order.
 
     Args:
       outputs: `labels` or `classes`, [rows, classes] or [classes], and
         `probabilities` or `scores`, [rows, classes].
 
     Raises:
-      RequestError: 400, they are of another shape.
+      RequestError: 400, they have another shape.
     """
     labels, scores = _found(outputs, "classify")
     if scores.ndim != 2:
@@ -155,7 +155,7 @@ def values_of(outputs: Arrays) -> list[float]:
       outputs: `score` or `outputs`, [rows] or [rows, 1].
 
     Raises:
-      RequestError: 400, it is of another shape.
+      RequestError: 400, it has another shape.
     """
     (scores,) = _found(outputs, "regress")
     if scores.ndim < 1 or scores.size != len(scores):
@@ -171,22 +171,22 @@ def _found(outputs: Arrays, method: str) -> list[np.ndarray]:
 
 
 def classifications(outputs: Arrays, by_row: bool = True) -> bytes:
-    """Returns the body of an answer to `:classify`."""
+    """Makes the body of a response to `:classify`."""
     return _encoded(classes_of(outputs))
 
 
 def regressions(outputs: Arrays, by_row: bool = True) -> bytes:
-    """Returns the body of an answer to `:regress`."""
+    """Makes the body of a response to `:regress`."""
     return _encoded(values_of(outputs))
 
 
 def _encoded(results: list[Any]) -> bytes:
-    # TensorFlow Serving's documents say "result"; its servers answer this.
+    # TensorFlow Serving's documentation says "result"; its servers send this.
     return json.dumps({"results": results}, ensure_ascii=False).encode("utf-8")
 
 
 def _shortest(scores: np.ndarray) -> list[Any]:
-    """Returns numbers with as few digits as tell them from their neighbours."""
+    """Rounds numbers to the fewest digits that identify them."""
     return scores.astype("U").astype(np.float64).tolist()
 
 

@@ -1,8 +1,8 @@
-"""What a connection may do before and after a request.
+"""Limits what a connection may do before and after a request.
 
-uvicorn closes a connection that idles between two requests. This closes also
-one whose headers do not come and one whose answer is not read, and keeps
-their number bounded.
+uvicorn closes a connection that idles between two requests. This module also
+closes one whose headers do not come or whose response is not read, and limits
+the number of connections.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from electra_tf.serving.server.limits import Limits
 from electra_tf.serving.server.metrics import Metrics
 
-# Of a mistake in HTTP, the characters that are reported.
+# Characters of an HTTP error that are reported.
 _SHOWN = 200
 
 
 def _last_answer(status: HTTPStatus, message: str, *headers: str) -> bytes:
-    """Returns an error for a connection that is closed after it."""
+    """Makes an error response, after which the connection is closed."""
     body = json.dumps({"error": message}).encode()
     lines = [
         f"HTTP/1.1 {status.value} {status.phrase}",
@@ -43,10 +43,10 @@ _FULL_ANSWER = _last_answer(
 
 
 class Guard:
-    """Knows the connections of one server.
+    """Tracks the connections of one server.
 
-    The application tells it when a request has begun and ended; that is how
-    it knows a connection that owes its headers.
+    The application reports the beginning and end of requests, so that a
+    connection that must still send its headers is known.
     """
 
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
@@ -55,7 +55,7 @@ class Guard:
         self._open: dict[Any, GuardedProtocol] = {}
 
     def protocol(self) -> Any:
-        """Returns what makes a protocol for each connection, for uvicorn's
+        """Returns a factory of protocols for connections, for uvicorn's
         `http`.
         """
 
@@ -65,7 +65,7 @@ class Guard:
         return make
 
     def opened(self, peer: Any, protocol: "GuardedProtocol") -> bool:
-        """Notes a connection; False if there are too many."""
+        """Notes a connection; returns False if there are too many."""
         if len(self._open) >= self.limits.connections:
             return False
         self._open[peer] = protocol
@@ -79,20 +79,20 @@ class Guard:
             self.metrics.connections.set(len(self._open))
 
     def request_began(self, client: Any) -> None:
-        """Its headers are here."""
+        """Notes that a request's headers have arrived."""
         protocol = self._open.get(_key(client))
         if protocol:
             protocol.owes_headers(False)
 
     def request_ended(self, client: Any) -> None:
-        """It is answered; what comes next are headers again."""
+        """Notes that a request is answered, and headers may follow."""
         protocol = self._open.get(_key(client))
         if protocol:
             protocol.answered()
 
 
 class GuardedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, with clocks for headers and for unread answers."""
+    """Adds to uvicorn's HTTP/1.1 timeouts for headers and unread responses."""
 
     def __init__(self, guard: Guard, *arguments: Any, **words: Any) -> None:
         super().__init__(*arguments, **words)
@@ -105,10 +105,10 @@ class GuardedProtocol(H11Protocol):
     def connection_made(  # type: ignore[override]
         self, transport: asyncio.Transport
     ) -> None:
-        """A client has connected."""
+        """Handles a new client."""
         super().connection_made(transport)
         self._peer = _key(transport.get_extra_info("peername"))
-        # To hear of anything that the client does not take.
+        # So that any unread data is reported.
         transport.set_write_buffer_limits(high=0)
         if self._guard.opened(self._peer, self):
             self.owes_headers(True)
@@ -118,19 +118,19 @@ class GuardedProtocol(H11Protocol):
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It has gone, or was closed."""
+        """Handles the end of a connection."""
         self._guard.lost(self._peer, self)
         self._stop_clocks()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a request."""
+        """Handles bytes of a request."""
         if self.transport.is_closing():
             return
         if not self._in_request and self._header_clock is None:
             self.owes_headers(True)
         if not self._in_request and self.conn.their_state is h11.IDLE:
-            # An empty line before a request is passed over (RFC 9112, 2.2).
+            # An empty line before a request is ignored (RFC 9112, 2.2).
             if not self.conn.trailing_data[0]:
                 data = data.lstrip(b"\r\n")
                 if not data:
@@ -138,28 +138,28 @@ class GuardedProtocol(H11Protocol):
         try:
             super().data_received(data)
         except (UnicodeDecodeError, h11.ProtocolError):
-            # Bytes in the path that are no text; nonsense after a request.
+            # Path bytes that are not text, or garbage after a request.
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuses what is no HTTP, in the form of all errors."""
+        """Refuses data that is not HTTP, in the form of all errors."""
         self._guard.metrics.closed_connections.labels("malformed").inc()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             error = sys.exc_info()[1]
             status = getattr(error, "error_status_hint", 400)
-            # What h11 says may quote all that was sent.
+            # h11's message may quote everything that was sent.
             told = str(error or msg)[:_SHOWN]
             self.transport.write(
                 _last_answer(HTTPStatus(status), f"Malformed HTTP: {told}")
             )
         if self.cycle and not self.cycle.response_complete:
-            # Whoever reads its body hears that no more comes.
+            # A reader of the body learns that no more comes.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
 
     def pause_writing(self) -> None:
-        """The client does not read."""
+        """Starts the timeout: the client does not read."""
         super().pause_writing()
         if self._write_clock is None:
             self._write_clock = asyncio.get_running_loop().call_later(
@@ -167,14 +167,14 @@ class GuardedProtocol(H11Protocol):
             )
 
     def resume_writing(self) -> None:
-        """It does."""
+        """Stops the timeout: the client reads again."""
         super().resume_writing()
         if self._write_clock:
             self._write_clock.cancel()
             self._write_clock = None
 
     def owes_headers(self, owes: bool) -> None:
-        """Starts or stops the clock for headers."""
+        """Starts or stops the timeout for headers."""
         if self._header_clock:
             self._header_clock.cancel()
             self._header_clock = None
@@ -185,7 +185,7 @@ class GuardedProtocol(H11Protocol):
             )
 
     def answered(self) -> None:
-        """The clock starts with the next bytes; until then the client idles."""
+        """Lets the timeout start with the next bytes; until then it idles."""
         self._in_request = False
 
     def _abort(self, reason: str) -> None:
@@ -199,5 +199,5 @@ class GuardedProtocol(H11Protocol):
 
 
 def _key(peer: Any) -> Any:
-    """Returns the address and port that tell a connection from the others."""
+    """Returns the address and port that identify a connection."""
     return tuple(peer[:2]) if peer else None

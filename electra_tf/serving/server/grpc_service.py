@@ -1,8 +1,8 @@
-"""TensorFlow Serving's gRPC interface: PredictionService and ModelService.
+"""Implements TensorFlow Serving's gRPC services for prediction and models.
 
-It runs on the event loop of the HTTP server and shares its models, calls,
-limits and metrics. Reloading by a request is answered with UNIMPLEMENTED: who
-may ask must not say which programs run. Needs the extra `serving`.
+They run on the event loop of the HTTP server and share its models, calls,
+limits and metrics. Reloading by request gives UNIMPLEMENTED: clients must not
+choose which programs run. It needs the extra `serving`.
 """
 
 import asyncio
@@ -59,18 +59,18 @@ except ImportError as import_error:
     ) from import_error
 
 _LOG = logging.getLogger("electra_tf.serving")
-_SIGNATURES = "signature_def"  # the one field of metadata there is
+_SIGNATURES = "signature_def"  # the only field of metadata
 
 
 class GrpcServer:
-    """Listens on a port and answers by gRPC, on the running event loop.
+    """Serves gRPC on a port, on the running event loop.
 
     Args:
-      address: HOST:PORT; port 0 takes a free one.
+      address: HOST:PORT; port 0 takes a free port.
       versions: the models.
-      predicting: runs them.
-      limits: sizes.
-      metrics: counts.
+      predicting: runs the models.
+      limits: size limits.
+      metrics: counters.
     """
 
     def __init__(
@@ -88,12 +88,12 @@ class GrpcServer:
         self.port = 0
 
     async def start(self) -> None:
-        """Begins to listen.
+        """Starts listening.
 
         Raises:
           UserError: the port is taken.
         """
-        # Of bytes that are no message it would write pages.
+        # It would log long messages about invalid bytes.
         logging.getLogger("grpc").setLevel(logging.CRITICAL)
         self._server = grpc.aio.server(
             options=[
@@ -119,7 +119,7 @@ class GrpcServer:
         await self._server.start()
 
     async def stop(self, seconds: float) -> None:
-        """Takes no more calls, and waits so long for those that run."""
+        """Stops accepting calls, and waits for running ones."""
         if self._server is not None:
             await self._server.stop(seconds)
 
@@ -128,7 +128,7 @@ class _Services(
     prediction_service_pb2_grpc.PredictionServiceServicer,
     model_service_pb2_grpc.ModelServiceServicer,
 ):
-    """Both services; each method is named as in their definitions."""
+    """Implements both services, with methods named as in their definitions."""
 
     def __init__(
         self,
@@ -143,9 +143,7 @@ class _Services(
         self._metrics = metrics
 
     async def Predict(self, request: Any, context: Any) -> Any:
-        """Returns the outputs of a signature, all or those of
-        `output_filter`.
-        """
+        """Returns a signature's outputs, all or those of `output_filter`."""
 
         async def answer() -> Any:
             model, name, info = self._asked(request.model_spec)
@@ -200,7 +198,7 @@ class _Services(
         )
 
     async def MultiInference(self, request: Any, context: Any) -> Any:
-        """Returns several signatures of one model on the same examples."""
+        """Runs several signatures of one model on the same examples."""
 
         async def answer() -> Any:
             found = inference_pb2.MultiInferenceResponse()
@@ -295,9 +293,7 @@ class _Services(
         context: Any,
         answer: Callable[[], Awaitable[Any]],
     ) -> Any:
-        """Returns an answer, counted for a model; a refusal as gRPC's
-        status.
-        """
+        """Runs a handler, counts it, and converts errors to gRPC's status."""
         began = time.monotonic()
         model = name if name in self._versions.names else ""
         status: int = HTTPStatus.OK
@@ -334,13 +330,13 @@ class _Services(
     async def _of_examples(
         self, spec: Any, given: Any, method: str, result: Any
     ) -> None:
-        """Answers Classify or Regress.
+        """Handles Classify or Regress.
 
         Args:
           spec: the model and signature.
           given: `Input`, the `tf.Example`s.
           method: "classify" or "regress".
-          result: a message that takes the answer, with a `model_spec`, and a
+          result: the message for the response, with a `model_spec`, and a
             `result` or a `classification_result` and a `regression_result`.
         """
         model, name, info = self._asked(spec)
@@ -384,13 +380,13 @@ class _Services(
     async def _run(
         self, model: LoadedModel, name: str, inputs: Arrays
     ) -> Arrays:
-        # A call whose client goes is cancelled by gRPC itself.
+        # gRPC itself cancels a call whose client leaves.
         return await self._predicting.run(model, name, inputs)
 
     def _arrays(
         self, tensors: Mapping[str, Any], info: SignatureInfo
     ) -> Arrays:
-        """Returns the request's tensors, checked against the signature."""
+        """Converts the request's tensors, checked against the signature."""
         if set(tensors) != set(info.inputs):
             raise invalid(
                 "input tensor alias not found or missing: expected the inputs "
@@ -416,7 +412,7 @@ class _Services(
                     f"The request has {shape[0]} rows; at most "
                     f"{self._limits.request_rows} are answered at once"
                 )
-            # A tensor may be written as one value and a large shape.
+            # A tensor may be a single value with a large shape.
             if math.prod(shape) > self._limits.request_bytes:
                 raise invalid(f"input '{name}': {shape} has too many values")
             try:
@@ -431,7 +427,7 @@ class _Services(
 def _feature_column(
     name: str, rows: list[dict[str, Any]], dtype: str
 ) -> np.ndarray:
-    """One feature of all examples, as the input of a signature."""
+    """Converts one feature of all examples to a signature's input."""
     is_text = dtype == "DT_STRING"
     numpy_type = (
         np.dtype(object)
@@ -455,7 +451,7 @@ def _feature_column(
 
 
 def _serialized(rows: list[dict[str, Any]]) -> np.ndarray:
-    """Returns `tf.Example`s of features, as the input of a signature."""
+    """Serializes features as `tf.Example`s, as a signature's input."""
     found = np.empty(len(rows), object)
     found[:] = [
         tf.train.Example(
@@ -473,7 +469,7 @@ def _fill_spec(spec: Any, model: LoadedModel, signature: str) -> None:
 
 
 def _definition(info: SignatureInfo) -> message.Message:
-    """Returns `SignatureDef` of what a signature takes and returns."""
+    """Returns the `SignatureDef` of a signature."""
     found = meta_graph_pb2.SignatureDef(method_name=info.method_name)
     for source, target in (
         (info.inputs, found.inputs),

@@ -1,4 +1,4 @@
-"""How much the server takes on, how long it waits, how it refuses the rest."""
+"""Defines the server's limits, timeouts and errors."""
 
 import dataclasses
 from http import HTTPStatus
@@ -8,26 +8,25 @@ CLIENT_GONE = 499  # nginx's number for it; never sent
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Bounds that keep a server standing, whatever is sent to it.
+    """Limits that protect a server, whatever is sent to it.
 
     Attributes:
-      request_bytes: the largest body; more is answered with 413.
-      request_rows: the most rows of one request; more is answered with 413.
-      text_bytes: the longest texts of one row; a longer row is answered with
-        413. One row is one call, however long.
-      answer_values: the most numbers and texts of one answer, padding
-        included; more is answered with 413.
-      pending_rows: rows that wait or run; a request beyond is answered with
-        503.
-      pending_bytes: of all bodies held at once; beyond, 503.
-      connections: open at once; a further one gets 503 and is closed.
-      header_seconds: from the first byte, or the connection, to the end of
-        the headers; then the connection is closed.
-      body_seconds: from the headers to the end of the body; then 408.
-      answer_seconds: from the body to the answer; then 504.
-      write_seconds: for which a client may leave an answer unread.
-      idle_seconds: a kept connection may stay without a request.
-      stop_seconds: for requests in flight when the server stops.
+      request_bytes: largest body; a larger one gets 413.
+      request_rows: most rows of one request; more get 413.
+      text_bytes: longest texts of one row; a longer row gets 413. One row is
+        one call, however long.
+      answer_values: most numbers and texts of one response, padding included;
+        more get 413.
+      pending_rows: most rows that wait or run; a request beyond gets 503.
+      pending_bytes: most bytes of all bodies in memory; beyond, 503.
+      connections: most open connections; a further one gets 503 and is closed.
+      header_seconds: seconds from the first byte, or the connection, to the end
+        of the headers; then the connection is closed.
+      body_seconds: seconds from the headers to the end of the body; then 408.
+      answer_seconds: seconds from the body to the response; then 504.
+      write_seconds: seconds for which a client may leave a response unread.
+      idle_seconds: seconds for which a connection may be without a request.
+      stop_seconds: seconds for running requests when the server stops.
     """
 
     request_bytes: int = 4 * 2**20
@@ -47,22 +46,23 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class Batching:
-    """How rows of several requests are put into one call.
+    """How rows of several requests are joined in one call.
 
     Attributes:
       rows: the most in one call.
-      padded_bytes: the most text of the rows in one call, each counted as
-        long as the longest of them; what is padded grows with it.
-      wait_seconds: for which a first row may wait for others while a call
-        runs.
-      parallel: calls that run at the same time.
-      call_seconds: for which a call of several rows is to run at most, by what
-        the calls before took.
-      long_seconds: a request that is expected to take more is a long one;
-        while short ones come, those leave a place free.
-      reserve_seconds: for which it is left free after a short request.
-      overloaded_seconds: once a short request has waited so long, the server
-        says that it is overloaded.
+      padded_bytes: most text of the rows in one call, each counted as long as
+        the longest of them, as padding costs too.
+      wait_seconds: seconds for which a first row may wait for others while a
+        call runs.
+      parallel: number of calls that run at the same time.
+      call_seconds: longest duration of a call of several rows, estimated from
+        earlier calls.
+      long_seconds: a request that is expected to take more is a long one; while
+        short ones come, long ones leave a slot free.
+      reserve_seconds: seconds for which the slot is left free after a short
+        request.
+      overloaded_seconds: the server reports overload once a short request has
+        waited so long.
     """
 
     rows: int = 32
@@ -77,15 +77,15 @@ class Batching:
 
 @dataclasses.dataclass(frozen=True)
 class ModelSettings:
-    """What holds for one model in place of the server's settings; see there.
+    """Settings of one model, which override the server's; see `Limits`.
 
     Attributes:
-      rows: the most in one call; None, here and below: as of the server.
-      wait_seconds: for which a first row may wait for others.
-      parallel: calls of this model that run at the same time.
-      pending_rows: rows of this model that wait or run.
-      text_bytes: the longest texts of one row.
-      answer_seconds: from the body to the answer.
+      rows: most rows in one call; None, here and below, means the server's.
+      wait_seconds: seconds for which a first row may wait for others.
+      parallel: number of this model's calls that run at the same time.
+      pending_rows: most rows of this model that wait or run.
+      text_bytes: longest texts of one row.
+      answer_seconds: seconds from the body to the response.
     """
 
     rows: int | None = None
@@ -100,12 +100,13 @@ NO_SETTINGS = ModelSettings()
 
 
 class RequestError(Exception):
-    """A request that gets no answer but an error.
+    """Raised for a request that gets an error as response.
 
     Args:
-      status: the HTTP status, 4xx or 5xx.
-      message: what was wrong, for whoever sent the request.
-      close: end the connection after it, because unread bytes may follow.
+      status: HTTP status, 4xx or 5xx.
+      message: description of the error, for the client.
+      close: whether to close the connection after it, as unread bytes may
+        follow.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class RequestError(Exception):
         self.close = close
 
 
-# gRPC's names for what HTTP has a number for.
+# HTTP status -> gRPC's name.
 _CODE_NAMES = {
     HTTPStatus.OK: "OK",
     HTTPStatus.BAD_REQUEST: "INVALID_ARGUMENT",
@@ -135,22 +136,20 @@ _CODE_NAMES = {
 
 
 def code_name(status: int) -> str:
-    """Returns gRPC's name for a status of HTTP, "INTERNAL" for one that it
-    lacks.
-    """
+    """Returns gRPC's name for an HTTP status, by default "INTERNAL"."""
     return _CODE_NAMES.get(status, "INTERNAL")
 
 
 def invalid(message: str) -> RequestError:
-    """400: the request itself is at fault."""
+    """Makes the error 400: the request itself is at fault."""
     return RequestError(HTTPStatus.BAD_REQUEST, message)
 
 
 def not_found(message: str) -> RequestError:
-    """404: no such model, version or page."""
+    """Makes the error 404: no such model, version or page."""
     return RequestError(HTTPStatus.NOT_FOUND, message)
 
 
 def overloaded(message: str) -> RequestError:
-    """503: come back later."""
+    """Makes the error 503: the server is overloaded."""
     return RequestError(HTTPStatus.SERVICE_UNAVAILABLE, message)

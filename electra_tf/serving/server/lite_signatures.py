@@ -1,8 +1,8 @@
-"""Signatures whose encoder LiteRT runs, as an export describes them.
+"""Runs signatures whose encoder is computed by LiteRT.
 
-TensorFlow makes rows of the texts, LiteRT runs the encoder over them, and
-TensorFlow makes answers of its states: a call is answered sooner, above all
-one of a single short text.
+TensorFlow makes rows from texts, LiteRT runs the encoder, and TensorFlow makes
+predictions from its states: calls are faster, above all with a single short
+text.
 """
 
 from collections.abc import Mapping
@@ -16,16 +16,22 @@ from electra_tf.serving.server.limits import RequestError
 
 
 class LiteSignatures:
-    """Those signatures of a version that LiteRT helps to answer.
+    """The signatures of a version that LiteRT supports.
 
     Args:
+<<<<<<< HEAD
       directory: `assets.extra` of the version.
       about: `litert` of its electra_tf.json.
       halves: the functions of the SavedModel, by name.
       most: texts of a call that LiteRT answers; None for any number.
+=======
+      directory: directory `assets.extra` of the version.
+      about: key `litert` of its electra_tf.json.
+      halves: functions of the SavedModel, by name.
+>>>>>>> main
 
     Raises:
-      UserError: its file is not there, or cannot be run.
+      UserError: its file is missing, or cannot be run.
     """
 
     def __init__(
@@ -65,18 +71,18 @@ class LiteSignatures:
         tensors: Mapping[str, Any],
         stop: cancelable.Stop,
     ) -> Mapping[str, Any]:
-        """Answers a call.
+        """Runs a call.
 
         Args:
-          signature: one of these.
-          tensors: string [B], by input.
-          stop: ends the call, between rows too.
+          signature: one of these signatures.
+          tensors: inputs, string [B], by name.
+          stop: ends the call, also between rows.
 
         Returns:
           A tensor for each output.
 
         Raises:
-          RequestError: it was asked to stop.
+          RequestError: it was stopped.
         """
         read, answer, names = self._halves[signature]
         texts = [tensors[name] for name in names]
@@ -101,18 +107,24 @@ def of_version(
     description: Mapping[str, Any] | None,
     saved_model: Any,
 ) -> LiteSignatures | None:
-    """Finds out what LiteRT runs of a version.
+    """Finds the signatures of a version that LiteRT runs.
 
     Args:
+<<<<<<< HEAD
       engine: "auto" takes LiteRT where it is installed and the export is made
         for it: for all calls in 8 bits; else for those of one text, as
         TensorFlow computes several in less time.
       directory: of the version.
+=======
+      engine: "auto" uses LiteRT where it is installed and the export supports
+        it.
+      directory: directory of the version.
+>>>>>>> main
       description: its electra_tf.json.
-      saved_model: what TensorFlow loaded.
+      saved_model: the SavedModel loaded by TensorFlow.
 
     Raises:
-      UserError: LiteRT was asked for and cannot be had.
+      UserError: LiteRT was asked for and is not available.
     """
     about = (description or {}).get("litert")
     if engine == "tensorflow" or (engine == "auto" and not about):

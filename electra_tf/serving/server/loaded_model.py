@@ -1,4 +1,4 @@
-"""A SavedModel as TensorFlow loads it: its signatures, and calls of them.
+"""Loads a SavedModel by TensorFlow, and calls its signatures.
 
 TensorFlow is imported when a model is loaded.
 """
@@ -38,10 +38,10 @@ _LOG = logging.getLogger("electra_tf.serving")
 SAVED_MODEL = "saved_model.pb"
 _DESCRIPTION = ("assets.extra", "electra_tf.json")
 _INIT_SIGNATURE = "__saved_model_init_op"
-# Lines of TensorFlow's messages that tell nothing of the cause.
+# Lines of TensorFlow's messages that do not show the cause.
 _NO_REASONS = ("Graph execution", "Detected at", "You may be trying")
 
-# HTTP statuses of TensorFlow's errors, as TensorFlow Serving gives them.
+# HTTP statuses for TensorFlow's errors, as in TensorFlow Serving.
 _STATUSES = {
     "CancelledError": HTTPStatus.SERVICE_UNAVAILABLE,
     "InvalidArgumentError": HTTPStatus.BAD_REQUEST,
@@ -57,19 +57,18 @@ _STATUSES = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A version that can answer.
+    """A loaded version of a model.
 
     Attributes:
-      name: of the model.
+      name: name of the model.
       version: its number.
-      signatures: what it takes and returns, by signature.
+      signatures: description of inputs and outputs, by signature.
       description: `assets.extra/electra_tf.json`; None if it has none.
-      functions: the callables of the SavedModel, by signature, and those of
-        their steps.
-      saved_model: what TensorFlow loaded; it owns the variables.
-      settings: the model's own.
-      step_inputs: what each step takes, by its name.
-      lite: what LiteRT runs of it; None where that is nothing.
+      functions: callables of the SavedModel, by signature, with those of steps.
+      saved_model: the loaded SavedModel, which owns the variables.
+      settings: settings of the model.
+      step_inputs: inputs of each step, by its name.
+      lite: the signatures run by LiteRT, or None.
     """
 
     name: str
@@ -85,10 +84,10 @@ class LoadedModel:
     lite: lite_signatures.LiteSignatures | None = None
 
     def find_signature(self, name: str) -> SignatureInfo:
-        """Returns what a signature takes and returns.
+        """Returns the description of a signature.
 
         Raises:
-          RequestError: 400, the model has none of this name.
+          RequestError: 400, the model has no signature of this name.
         """
         if name not in self.signatures:
             raise invalid(
@@ -114,10 +113,9 @@ class LoadedModel:
           An array for each output, in the order of their names.
 
         Raises:
-          RequestError: TensorFlow refused; the status is the one that
-            TensorFlow Serving gives.
+          RequestError: TensorFlow refused; the status is TensorFlow Serving's.
         """
-        with _told_of():
+        with _as_request_errors():
             tensors = self._tensors(signature, inputs)
             stop = stop or cancelable.Stop()
             texts = max((array.size for array in inputs.values()), default=0)
@@ -129,9 +127,9 @@ class LoadedModel:
             return self._arrays(signature, outputs)
 
     def steps_of(self, signature: str) -> Steps | None:
-        """Returns the steps of a signature; None of one that has none.
+        """Returns the steps of a signature, or None.
 
-        They are TensorFlow's: what LiteRT runs has no steps.
+        Only TensorFlow has steps, not LiteRT.
         """
         lite = self.lite is not None and self.lite.takes(signature)
         if lite or signature + steps.BEGIN not in self.step_inputs:
@@ -141,7 +139,7 @@ class LoadedModel:
             end: str, given: Mapping[str, Any], stop: cancelable.Stop
         ) -> dict[str, Any]:
             name = signature + end
-            with _told_of():
+            with _as_request_errors():
                 wanted = {key: given[key] for key in self.step_inputs[name]}
                 return cancelable.call(self.functions[name], wanted, stop)
 
@@ -172,7 +170,7 @@ class LoadedModel:
             for key in list(parts[0]):
                 state[key] = tf.concat([each.pop(key) for each in parts], 0)
             outputs = call(steps.END, state, stop)
-            # What is left of a long text is large, and so is its answer.
+            # The rest of a long text is large, and so is its response.
             state.clear()
             check(outputs)
             return self._arrays(signature, outputs)
@@ -187,7 +185,7 @@ class LoadedModel:
         info = self.signatures[signature]
         return {
             name: tf.constant(
-                # An empty array of objects does not tell its type.
+                # An empty array of objects has no known type.
                 array.tolist() if not array.size else array,
                 _tensorflow_type(info.inputs[name]),
                 shape=array.shape,
@@ -204,7 +202,8 @@ class LoadedModel:
     def warm_up(self) -> None:
         """Runs each signature once, on the examples of the description.
 
-        The first call of a signature is slow; no client shall meet it.
+        The first call of a signature is slow, and no client should have to wait
+        for it.
         """
         examples = (self.description or {}).get("examples") or []
         rows = [row for row in examples if isinstance(row, dict) and row]
@@ -219,8 +218,8 @@ class LoadedModel:
             if info.by_examples:
                 self.run(name, dict.fromkeys(info.inputs, _examples(rows)))
                 continue
-            # What an example lacks beside its own inputs may be empty, as a
-            # label to explain; else any text will do.
+            # Inputs that an example lacks may be empty, such as a label to
+            # explain; otherwise any text will do.
             own = any(key in rows[0] for key in info.inputs)
             others = ["" if own else next(iter(row.values())) for row in rows]
             columns = {
@@ -242,19 +241,19 @@ def load(
     """Loads a SavedModel and warms it up.
 
     Args:
-      name: the model's.
+      name: name of the model.
       version: its number.
-      directory: with `saved_model.pb`.
-      engine: what runs it; see `lite_signatures.of_version`.
+      directory: directory with `saved_model.pb`.
+      engine: see `lite_signatures.of_version`.
 
     Raises:
-      UserError: unreadable or damaged, or made with operations that are not
-        there; the directory is named.
+      UserError: the SavedModel is unreadable or damaged, or needs missing
+        operations; the directory is named.
     """
     import tensorflow as tf
 
     try:
-        # Its operations are known to TensorFlow once it is imported.
+        # Importing it registers its operations with TensorFlow.
         import tensorflow_text  # noqa: F401
     except ImportError as error:
         _LOG.warning("tensorflow-text is not there: %s", error)
@@ -287,7 +286,7 @@ def load(
     except (MemoryError, ImportError):
         raise
     except Exception as error:
-        # TensorFlow has no one exception for what it cannot load.
+        # TensorFlow has no single exception for models that it cannot load.
         raise UserError(
             f"cannot load {directory}: {_reason(str(error))}; if it is not "
             "whole, copy or export it again"
@@ -296,8 +295,8 @@ def load(
 
 
 @contextlib.contextmanager
-def _told_of() -> Iterator[None]:
-    """TensorFlow's errors as RequestErrors, by TensorFlow Serving's status."""
+def _as_request_errors() -> Iterator[None]:
+    """Converts TensorFlow's errors to RequestErrors."""
     import tensorflow as tf
 
     try:
@@ -310,7 +309,7 @@ def _told_of() -> Iterator[None]:
 
 
 def _signatures(directory: str) -> dict[str, SignatureInfo]:
-    """Returns the signatures as `saved_model.pb` describes them."""
+    """Reads the signatures from `saved_model.pb`."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     saved = saved_model_pb2.SavedModel()
@@ -324,7 +323,7 @@ def _signatures(directory: str) -> dict[str, SignatureInfo]:
         raise UserError(f"{directory}: no graph is tagged for serving")
     return {
         name: SignatureInfo(
-            # Protocol buffers keep them in another order in each process.
+            # Protocol buffers order them differently in each process.
             {k: _tensor_info(v) for k, v in sorted(definition.inputs.items())},
             {k: _tensor_info(v) for k, v in sorted(definition.outputs.items())},
             definition.method_name or PREDICT,
@@ -371,7 +370,7 @@ def _strings(texts: list[str]) -> np.ndarray:
 
 
 def _examples(rows: list[dict[str, str]]) -> np.ndarray:
-    """Returns a serialized `tf.Example` of each row."""
+    """Serializes each row as a `tf.Example`."""
     import tensorflow as tf
 
     array = np.empty(len(rows), object)
@@ -385,9 +384,9 @@ def _examples(rows: list[dict[str, str]]) -> np.ndarray:
 
 
 def _reason(message: str) -> str:
-    """Returns what went wrong, without the node and the lines that made it."""
+    """Returns the cause in a message, without the node and its source lines."""
     head = message.partition("[[{{node")[0]
     lines = [line.strip() for line in head.splitlines()]
     told = [line for line in lines if line and not line.startswith(_NO_REASONS)]
-    # Where the graph was made comes first, if it comes at all.
+    # The place in the source comes first, if at all.
     return (told[-1] if told else message)[:500]

@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus."""
+"""Counts what the server does, for Prometheus."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -28,8 +28,8 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 class Metrics:
     """Counters and histograms of one server.
 
-    Labels take only names that the server knows: whoever sends requests
-    cannot make new series.
+    Labels only take names that the server knows, so that clients cannot create
+    new series.
     """
 
     def __init__(self) -> None:
@@ -101,18 +101,18 @@ class Metrics:
         """Counts a request.
 
         Args:
-          model: its name; "" where there is none of this name.
+          model: name of the model; "" for an unknown one.
           verb: "predict", "classify", "regress", "status", ...
           protocol: "REST" or "GRPC".
-          status: of HTTP.
-          seconds: that it took.
+          status: HTTP status.
+          seconds: duration in seconds.
         """
         self.requests.labels(model, verb, status).inc()
         if status == HTTPStatus.OK and verb in API_NAMES:
             self.request_seconds.labels(model, verb, protocol).observe(seconds)
 
     def version_changed(self, model: str, version: int, event: str) -> None:
-        """A version was "loaded", has "failed", or was "unloaded"."""
+        """Counts an event of a version: "loaded", "failed" or "unloaded"."""
         self.version_changes.labels(model, event).inc()
         loaded = self._loaded.setdefault(model, set())
         if event == "loaded":
@@ -123,11 +123,11 @@ class Metrics:
             self.newest_version.labels(model).set(max(loaded))
 
     def page(self, tensorflow_serving: bool = False) -> bytes:
-        """Returns all of it in Prometheus's text format.
+        """Returns all metrics in Prometheus's text format.
 
         Args:
-          tensorflow_serving: tell what TensorFlow Serving counts by its names,
-            too.
+          tensorflow_serving: whether to add TensorFlow Serving's metrics under
+            its names.
         """
         found = generate_latest(self._registry)
         if tensorflow_serving:

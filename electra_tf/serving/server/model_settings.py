@@ -1,10 +1,10 @@
-"""Settings of single models, and TensorFlow Serving's file of batching.
+"""Reads settings of single models, and TensorFlow Serving's batching file.
 
     DIR/serve.yaml                 batch_rows, max_text_bytes, ... of one model
     DIR/N/batching_params.pbtxt    TensorFlow Serving's, of one version
     --batching_parameters_file     TensorFlow Serving's, of all models
 
-Both of a model are read when a version of it is loaded.
+Both files of a model are read when a version of it is loaded.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ _LOG = logging.getLogger("electra_tf.serving")
 SETTINGS_FILE = "serve.yaml"
 BATCHING_FILE = "batching_params.pbtxt"
 
-# What TensorFlow Serving does with them has no match here, and needs none.
+# Keys of TensorFlow Serving without a counterpart here.
 _UNHEEDED = {
     "allowed_batch_sizes": "calls of any number of rows are as fast",
     "pad_variable_length_inputs": "rows are padded within the model",
@@ -30,7 +30,7 @@ _UNHEEDED = {
     "enable_large_batch_splitting": "large requests are always divided",
     "max_execution_batch_size": "max_batch_size is the most in one call",
 }
-# A wrapped number or text, numbers, or a truth value.
+# A wrapped number or text, a list of numbers, or a boolean.
 _INT, _TEXT, _INTS, _BOOL = "int", "text", "ints", "bool"
 _WRAPPERS = {_INT: "Int64Value", _TEXT: "StringValue"}
 # session_bundle_config.proto, BatchingParameters: name -> number, kind.
@@ -49,7 +49,7 @@ _FIELDS = {
 
 @dataclasses.dataclass(frozen=True)
 class _File(Settings):
-    """The keys of `serve.yaml`, each as the flag of `electra-tf serve`."""
+    """The keys of `serve.yaml`, named as the flags of `electra-tf serve`."""
 
     batch_rows: Annotated[
         int | None, Setting("The most rows in one call.", at_least=1)
@@ -73,13 +73,13 @@ class _File(Settings):
 
 
 def of_version(directory: str) -> ModelSettings:
-    """Reads what is said beside a version.
+    """Reads the settings beside a version.
 
     Args:
-      directory: of the version, `DIR/N`.
+      directory: directory of the version, `DIR/N`.
 
     Raises:
-      UserError: a file that cannot be read; file and key are named.
+      UserError: a file cannot be read; file and key are named.
     """
     found = ModelSettings()
     path = files.join(directory, BATCHING_FILE)
@@ -106,10 +106,11 @@ def of_version(directory: str) -> ModelSettings:
 def read_batching(path: str) -> ModelSettings:
     """Reads TensorFlow Serving's `BatchingParameters` in text form.
 
-    What has no meaning here is said in the log, once for each file.
+    Keys without meaning here are logged, once for each file.
 
     Raises:
-      UserError: not there, not such a file, or a number that is out of bounds.
+      UserError: the file is missing or has another form, or a number is out of
+        bounds.
     """
     from google.protobuf import text_format
 
@@ -151,7 +152,7 @@ def read_batching(path: str) -> ModelSettings:
 
 
 def _check_sizes(path: str, sizes: list[int], values: dict[str, int]) -> None:
-    """TensorFlow Serving does not start with others, and so says this."""
+    """Refuses sizes with which TensorFlow Serving would not start either."""
     most = values.get("max_batch_size", sizes[-1] if sizes else 0)
     if sizes and (sizes != sorted(set(sizes)) or sizes[-1] != most):
         raise UserError(
@@ -162,7 +163,7 @@ def _check_sizes(path: str, sizes: list[int], values: dict[str, int]) -> None:
 
 @functools.cache
 def _message() -> Any:
-    """Returns the class of `BatchingParameters`, which no package on PyPI
+    """Builds the class of `BatchingParameters`, which no package on PyPI
     has.
     """
     from google.protobuf import (

@@ -1,10 +1,10 @@
-"""The versions of each model on disk, and those that are loaded.
+"""Tracks the versions of each model on disk, and loads the newest.
 
 A model is a directory of numbered ones, `DIR/1`, `DIR/2`: the newest are
-served. A new one is loaded beside the old, takes its place when it is ready,
-and only then is the old one let go; what is running on it ends in peace. A
-version that does not load is reported, tried again when its files change, and
-what was there goes on.
+served. A new version is loaded beside the old one, replaces it when it is
+ready, and only then is the old one unloaded; calls running on it complete. A
+version that does not load is reported and tried again when its files change,
+and the old one remains.
 """
 
 import dataclasses
@@ -31,13 +31,13 @@ _REMEMBERED = 20
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What has become of a version: a state, and why it ended."""
+    """The state of a version, and an error if it ended."""
 
     name: str
     error: str = ""
 
     def as_json(self, version: int) -> dict[str, Any]:
-        """Returns `ModelVersionStatus` of get_model_status.proto."""
+        """Returns the `ModelVersionStatus` of get_model_status.proto."""
         return {
             "version": str(version),
             "state": self.name,
@@ -52,11 +52,10 @@ class ModelVersions:
     """All models of a server. Readers may be in any thread.
 
     Args:
-      models: model name -> what is served of it.
-      changed: called with (model, version, event) when a version has been
-        loaded ("loaded"), has failed to load ("failed") or was let go
-        ("unloaded").
-      engine: what runs them; see `lite_signatures.of_version`.
+      models: model name -> its directory and versions.
+      changed: called with (model, version, event) when a version was loaded
+        ("loaded"), failed to load ("failed") or was unloaded ("unloaded").
+      engine: see `lite_signatures.of_version`.
     """
 
     def __init__(
@@ -76,20 +75,20 @@ class ModelVersions:
             name: {} for name in models
         }
         self._failed: dict[tuple[str, int], object] = {}
-        # With paths: for whoever starts the server, not for its clients.
+        # Messages with paths, for the server's operator, not for clients.
         self._errors: dict[str, dict[int, str]] = {name: {} for name in models}
         self._busy = threading.Lock()
 
     @property
     def names(self) -> list[str]:
-        """Of the models, in the order given."""
+        """Returns the names of the models, in the given order."""
         return list(self._models)
 
     def load_all(self) -> None:
         """Loads every model for the first time.
 
         Raises:
-          UserError: a directory has no version, or none that loads.
+          UserError: a directory has no version that can be loaded.
         """
         # A wrong path among several is reported before any model is loaded.
         for served in self._models.values():
@@ -108,7 +107,7 @@ class ModelVersions:
         _settle()
 
     def update(self) -> None:
-        """Looks for new versions; never raises for what lies on disk."""
+        """Loads new versions; never raises for the content of the disk."""
         with self._busy:
             for name in self._models:
                 before = self._loaded[name]
@@ -120,11 +119,11 @@ class ModelVersions:
                     _settle()
 
     def replace(self, models: Mapping[str, Served]) -> None:
-        """Serves other models from now on; those that stay answer meanwhile.
+        """Replaces the served models, while those that remain keep serving.
 
         Args:
-          models: as of `ModelVersions`; one whose directory has changed is
-            loaded anew, one that is not named any more is unloaded.
+          models: see `ModelVersions`; one whose directory has changed is loaded
+            again, one that is missing is unloaded.
         """
         with self._busy:
             moved = {
@@ -157,15 +156,16 @@ class ModelVersions:
     def get(
         self, name: str, version: int | None = None, label: str | None = None
     ) -> LoadedModel:
-        """Returns the version that answers.
+        """Returns the version for a request.
 
         Args:
-          name: of the model.
-          version: None means the newest that is loaded.
-          label: of a version, in place of its number.
+          name: name of the model.
+          version: its number; None means the newest loaded one.
+          label: label of a version, in place of its number.
 
         Raises:
-          RequestError: 404, not there; 400, no such label.
+          RequestError: 404, there is no such model or version; 400, no such
+            label.
         """
         if label is not None:
             version = self.labelled(name, label)
@@ -182,19 +182,19 @@ class ModelVersions:
         return versions[version]
 
     def loaded(self, name: str) -> list[LoadedModel]:
-        """Returns the versions that can answer, the newest first."""
+        """Returns the loaded versions, newest first."""
         versions = self._loaded.get(name, {})
         return [versions[number] for number in sorted(versions, reverse=True)]
 
     def labels(self, name: str) -> dict[str, int]:
-        """Returns label -> the version that it is for, loaded or not."""
+        """Returns label -> version, whether loaded or not."""
         return dict(self._models[name].labels) if name in self._models else {}
 
     def labelled(self, name: str, label: str) -> int:
         """Returns the number of the version with a label.
 
         Raises:
-          RequestError: 400, there is none.
+          RequestError: 400, there is no such label.
         """
         labels = self.labels(name)
         if label not in labels:
@@ -204,10 +204,10 @@ class ModelVersions:
     def status(
         self, name: str, version: int | None = None
     ) -> list[dict[str, Any]]:
-        """Returns the state of one version or of all, the newest first.
+        """Returns the state of one version or of all, newest first.
 
         Raises:
-          RequestError: 404, never heard of.
+          RequestError: 404, the version is unknown.
         """
         states = dict(self._states.get(name, {}))
         if not states:
@@ -224,11 +224,10 @@ class ModelVersions:
         ]
 
     def _update(self, name: str) -> None:
-        """Serves the newest versions on disk that load, and no others.
+        """Loads the newest versions on disk, and unloads others.
 
-        A version whose directory is gone is unloaded once an older one that
-        is still there has taken its place; where none is left on disk, what
-        is loaded goes on.
+        A version whose directory is gone is unloaded once another version on
+        disk has replaced it; without any on disk, the loaded one remains.
         """
         served = self._models[name]
         kept: list[int] = []
@@ -305,12 +304,12 @@ class ModelVersions:
 
 
 class Poller:
-    """Looks for new versions again and again, in a thread of its own.
+    """Checks for new versions periodically, in a separate thread.
 
     Args:
-      versions: what to update.
-      seconds: between two looks; 0 means never.
-      config: a file that names the models, read again when it changes.
+      versions: the versions to update.
+      seconds: interval in seconds; 0 means never.
+      config: a file with the models, read again when it changes.
     """
 
     def __init__(
@@ -326,12 +325,12 @@ class Poller:
         )
 
     def start(self) -> None:
-        """Begins to look."""
+        """Starts the thread."""
         if self._seconds > 0:
             self._thread.start()
 
     def stop(self) -> None:
-        """Looks no more; waits for a version that is being loaded."""
+        """Stops the thread, after a version that is being loaded."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -342,11 +341,11 @@ class Poller:
                 self._read_config()
                 self._versions.update()
             except Exception:
-                # Whatever it is, the next look may go well.
+                # Whatever the error, the next check may succeed.
                 _LOG.exception("looking for new versions failed")
 
     def _read_config(self) -> None:
-        """Takes up a changed file; a wrong one is reported once."""
+        """Applies a changed file; an invalid one is reported once."""
         if self._config is None:
             return
         try:
@@ -366,7 +365,7 @@ class Poller:
 
 
 def _fingerprint(directory: str) -> object:
-    """Changes when a file of a version is written, at whatever size."""
+    """Returns a value that changes when a file of a version is written."""
     names = [loaded_model.SAVED_MODEL]
     variables = files.join(directory, "variables")
     if files.is_directory(variables):
@@ -381,16 +380,15 @@ def _fingerprint(directory: str) -> object:
 
 
 def _without_paths(message: str, directory: str) -> str:
-    """Returns an error for clients, who need not know where the server's files
-    lie.
+    """Removes paths of the server from a message for clients.
 
     Args:
-      message: of an error in loading.
-      directory: of the version.
+      message: message of an error in loading.
+      directory: directory of the version.
 
     Returns:
-      The message with the directory as "the version"; a general one where
-      another path is left in it.
+      The message with the directory as "the version"; a general one if it has
+      another path.
     """
     for path in {directory, os.path.abspath(directory)}:
         message = message.replace(path, "the version")
@@ -404,10 +402,10 @@ def _listed(versions: Sequence[int]) -> str:
 
 
 def _settle() -> None:
-    """Frees what a model has left, and sets what stays apart.
+    """Collects garbage, and freezes the remaining objects.
 
-    Python's collector then passes over TensorFlow and the models; else each
-    of its full rounds stops all requests for a quarter of a second.
+    Python's collector then skips TensorFlow and the models; otherwise each full
+    collection stops all requests for a quarter of a second.
     """
     gc.unfreeze()
     gc.collect()
@@ -415,7 +413,7 @@ def _settle() -> None:
 
 
 def _no_version(directory: str) -> str:
-    """Returns why a directory cannot be served, and what may help."""
+    """Describes why a directory cannot be served, with a hint."""
     if not files.is_directory(directory):
         if files.exists(directory):
             return f"{directory}: is a file; name a directory of versions"

@@ -1,8 +1,8 @@
-"""The bodies of `:predict`: requests and answers, by row and by column.
+"""Reads and writes the bodies of `:predict`, by row and by column.
 
-JSON is mapped to arrays and back as TensorFlow Serving does: a tensor is
-nested lists; text that is no UTF-8 is `{"b64": "..."}`. The numbers NaN,
-Infinity and -Infinity are taken and given. Nothing here imports TensorFlow.
+JSON is converted to arrays and back as in TensorFlow Serving: a tensor is
+nested lists; text that is not UTF-8 is `{"b64": "..."}`. The numbers NaN,
+Infinity and -Infinity are supported. Nothing here imports TensorFlow.
 """
 
 import base64
@@ -34,22 +34,22 @@ _NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "DT_UINT64": np.dtype(np.uint64),
     "DT_BOOL": np.dtype(np.bool_),
 }
-# Outputs with such a name hold bytes, not text.
+# Outputs with such a name have bytes, not text.
 _BYTES_SUFFIX = "_bytes"
 _MAX_RANK = 16
 _MANY = 10_000
-_BLOCK = 2048  # values that are written at once, where there are many
+_BLOCK = 2048  # values that are written at a time
 _SHOWN = 60
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictRequest:
-    """What a client asked.
+    """A parsed request.
 
     Attributes:
       signature: its name.
       inputs: an array for each input of the signature.
-      by_row: whether the answer is wanted row by row too.
+      by_row: whether the response is by row too.
     """
 
     signature: str
@@ -62,17 +62,16 @@ def parse(
     find_signature: Callable[[str], SignatureInfo],
     max_rows: int = 2**31,
 ) -> PredictRequest:
-    """Reads a request.
+    """Parses a request.
 
     Args:
       body: JSON, `{"instances": [...]}` or `{"inputs": ...}`, with an
         optional `"signature_name"`.
-      find_signature: the signature of a name, or RequestError.
-      max_rows: more are not looked at.
+      find_signature: returns the signature of a name, or raises RequestError.
+      max_rows: most rows.
 
     Raises:
-      RequestError: 400, with TensorFlow Serving's words for it; 413, too many
-        rows.
+      RequestError: 400, with TensorFlow Serving's message; 413, too many rows.
     """
     return read(document(body), find_signature, max_rows)
 
@@ -82,7 +81,7 @@ def read(
     find_signature: Callable[[str], SignatureInfo],
     max_rows: int = 2**31,
 ) -> PredictRequest:
-    """Reads the JSON object of a request; see `parse`."""
+    """Interprets the JSON object of a request; see `parse`."""
     name = found.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid(
@@ -109,7 +108,7 @@ def read(
 
 
 def check_rows(value: Any, most: int) -> None:
-    """Refuses a list of more rows than are answered at once, with 413."""
+    """Refuses too many rows, with 413."""
     if isinstance(value, list) and len(value) > most:
         raise RequestError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -119,10 +118,10 @@ def check_rows(value: Any, most: int) -> None:
 
 
 def document(body: bytes) -> dict[str, Any]:
-    """Returns the JSON object of a body.
+    """Parses a body as a JSON object.
 
     Raises:
-      RequestError: 400, it is no JSON object.
+      RequestError: 400, it is not a JSON object.
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
@@ -139,7 +138,7 @@ def document(body: bytes) -> dict[str, Any]:
         ) from error
     except RecursionError as error:
         raise invalid("JSON Parse error: nested too deeply") from error
-    except ValueError as error:  # a whole number of thousands of digits
+    except ValueError as error:  # an integer of thousands of digits
         raise invalid(f"JSON Parse error: {error}") from error
     if not isinstance(found, dict):
         raise invalid(f"JSON Value: {_shown(found)} Is not object")
@@ -147,7 +146,7 @@ def document(body: bytes) -> dict[str, Any]:
 
 
 def _columns(instances: Any, signature: SignatureInfo) -> dict[str, list[Any]]:
-    """Returns rows to one list for each input."""
+    """Converts rows to one list for each input."""
     if not isinstance(instances, list):
         raise invalid("Expecting 'instances' to be an list/array")
     if not instances:
@@ -179,7 +178,7 @@ def _columns(instances: Any, signature: SignatureInfo) -> dict[str, list[Any]]:
 
 
 def _named(inputs: Any, signature: SignatureInfo) -> dict[str, Any]:
-    """Returns the value of each input, from an object or from a bare value."""
+    """Returns the value of each input, from an object or a bare value."""
     if not _is_named(inputs):
         if len(signature.inputs) > 1:
             raise invalid(
@@ -223,15 +222,15 @@ def _arrays(
 
 
 def answer(outputs: dict[str, np.ndarray], by_row: bool) -> bytes:
-    """Returns the body for a signature's outputs.
+    """Makes the body for a signature's outputs.
 
     Args:
-      outputs: an array for each output; by row all have the same first axis.
-      by_row: `{"predictions": [...]}`, else `{"outputs": ...}`. With one
-        output its name is left out in both.
+      outputs: an array for each output; by row, all have the same first axis.
+      by_row: whether to write `{"predictions": [...]}` rather than `{"outputs":
+        ...}`. With one output its name is left out in both.
 
     Raises:
-      RequestError: 400, asked by row for outputs that are no rows.
+      RequestError: 400, the outputs are not rows, but wanted by row.
     """
     values = sum(array.size for array in outputs.values())
     columns = {name: _to_json(name, array) for name, array in outputs.items()}
@@ -254,14 +253,14 @@ def answer(outputs: dict[str, np.ndarray], by_row: bool) -> bytes:
 
 
 def _encoded(document: dict[str, Any], values: int) -> bytes:
-    """Returns the text of a document that has so many values."""
+    """Serializes a document with so many values."""
     if values > _MANY:
         return "".join(_written(document)).encode("utf-8")
     return json.dumps(document, ensure_ascii=False).encode("utf-8")
 
 
 def _written(value: Any) -> Iterator[str]:
-    """Yields JSON, piece by piece: what writes it lets no other thread run."""
+    """Yields JSON in pieces, as json's writer blocks other threads."""
     if isinstance(value, dict):
         before = "{"
         for key, inner in value.items():
@@ -291,7 +290,7 @@ def _written(value: Any) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:
-    """Returns a JSON value for an error message, cut to a readable length."""
+    """Formats a JSON value for an error message, truncated."""
     if isinstance(value, list | dict):
         kind = "list" if isinstance(value, list) else "object"
         return f"a {kind} of {len(value)}"
@@ -309,18 +308,18 @@ def _is_bytes(value: Any) -> bool:
 
 
 def _to_array(value: Any, info: TensorInfo) -> np.ndarray:
-    """Returns the array of a JSON value.
+    """Converts a JSON value to an array.
 
     Args:
-      value: a number, text, truth value, `{"b64": ...}`, or lists of them.
-      info: the type it shall have, and the shape it shall fit.
+      value: a number, text, boolean, `{"b64": ...}`, or lists of them.
+      info: required type and shape.
 
     Returns:
       An array of the type's NumPy type; strings are `bytes` in an object
       array.
 
     Raises:
-      RequestError: 400, another type, ragged lists, another shape.
+      RequestError: 400, the type or shape differs, or lists are ragged.
     """
     if info.dtype not in _NUMPY_TYPES:
         raise invalid(f"Conversion of JSON to type {info.dtype} is unknown")
@@ -334,11 +333,11 @@ def _to_array(value: Any, info: TensorInfo) -> np.ndarray:
             break
         inner = inner[0]
     if shape and shape[-1] == 0 and info.shape is not None:
-        # An empty list has no inner axes of its own: it takes the tensor's.
+        # An empty list has no inner axes: it takes the tensor's.
         missing = info.shape[len(shape) :]
         shape += [0 if size is None else size for size in missing]
     if max(shape, default=0) > _MANY and not info.fits(tuple(shape)):
-        # Its first elements tell; to look at all of them would take long.
+        # Only the first elements are checked: checking all would take long.
         raise _wrong_shape(shape, info)
     leaves: list[Any] = []
     _collect(value, shape, 0, leaves)
@@ -358,7 +357,7 @@ def _wrong_shape(shape: list[int], info: TensorInfo) -> RequestError:
 def _collect(
     value: Any, shape: list[int], level: int, leaves: list[Any]
 ) -> None:
-    """Appends what lies in the innermost lists, all of the same length."""
+    """Collects the values of the innermost lists, which have equal lengths."""
     if not isinstance(value, list):
         if not shape:
             leaves.append(value)
@@ -385,14 +384,14 @@ def _collect(
 
 
 def values(leaves: list[Any], dtype: str) -> list[Any]:
-    """Checks JSON values that shall be of a type; texts become bytes.
+    """Checks the type of JSON values, and converts texts to bytes.
 
     Args:
-      leaves: no lists.
+      leaves: values that are not lists.
       dtype: TensorFlow's name for the type.
 
     Raises:
-      RequestError: 400, one is of another type.
+      RequestError: 400, a value has another type.
     """
     if dtype == "DT_STRING":
         return [_string(leaf) for leaf in leaves]
@@ -403,7 +402,7 @@ def values(leaves: list[Any], dtype: str) -> list[Any]:
                 raise _wrong_type(leaf, dtype)
         return leaves
     for leaf in leaves:
-        # To Python a truth value is a number; to JSON it is not.
+        # In Python a boolean is a number; in JSON it is not.
         if isinstance(leaf, bool) or not isinstance(leaf, int | float):
             raise _wrong_type(leaf, dtype)
     if kind == "f":
@@ -439,9 +438,7 @@ def _string(leaf: Any) -> bytes:
 
 
 def _decimal(leaf: int | float, dtype: str) -> float:
-    """Returns a number as it is; a whole one must have no more digits than
-    fit.
-    """
+    """Returns a number, and refuses integers with too many digits."""
     about = np.finfo(_NUMPY_TYPES[dtype])
     if isinstance(leaf, int):
         fits = abs(leaf) < 2 ** (about.nmant + 1)
@@ -476,16 +473,16 @@ def _type_name(dtype: str) -> str:
 
 
 def _to_json(name: str, array: np.ndarray) -> Any:
-    """Returns the nested lists of an array.
+    """Converts an array to nested lists.
 
     Args:
-      name: the output's name: what ends in "_bytes" is written in base64.
-      array: numbers, truth values, or `bytes` in an object array.
+      name: name of the output: one that ends in "_bytes" is written in base64.
+      array: numbers, booleans, or `bytes` in an object array.
 
     Returns:
       Nested lists as deep as the array has axes, a bare value if it has
-      none. Bytes that are no UTF-8 become the replacement character. A
-      32-bit number gets as few digits as tell it from its neighbours.
+      none. Bytes that are not UTF-8 become the replacement character. A 32-bit
+      number has the fewest digits that identify it.
     """
     if array.dtype == object:
         write = _base64 if name.endswith(_BYTES_SUFFIX) else _text
@@ -497,7 +494,7 @@ def _to_json(name: str, array: np.ndarray) -> Any:
         flat = array.ravel()
         for start in range(0, array.size, _BLOCK):
             some = slice(start, start + _BLOCK)
-            # NumPy's own text of a float32 is the shortest that reads back.
+            # NumPy's text of a float32 is the shortest that reads back exactly.
             shortest[some] = flat[some].astype("U").astype(np.float64)
         return shortest.reshape(array.shape).tolist()
     return array.tolist()

@@ -1,4 +1,4 @@
-"""A request from its path and its bytes to its answer."""
+"""Handles a request, from path and bytes to its response."""
 
 import asyncio
 import contextlib
@@ -37,14 +37,14 @@ _READ = re.compile(_MODEL + _VERSION + r"(?P<verb>/metadata)?", re.IGNORECASE)
 _LIST = re.compile(r"/v1/models/?", re.IGNORECASE)
 _LARGEST_VERSION = 2**63 - 1
 # A body that is too large is still read up to this many times the limit: a
-# client that is told before it has sent everything may miss the answer.
+# client that gets the response before it has sent everything may miss it.
 _DRAINED = 8
-_PIECE = 4096  # of a gzip body, unpacked at once
+_PIECE = 4096  # bytes of a gzip body, decompressed at a time
 _GZIP = ("gzip", "x-gzip")
-# Larger bodies and answers are parsed and written beside the event loop.
+# Larger bodies and responses are handled outside the event loop.
 _LARGE = 32 * 1024
 Goes = Callable[[], Coroutine[Any, Any, None]]
-# verb -> how its body is read, and its answer written.
+# verb -> functions that read its body and write its response.
 _FORMS: dict[
     str, tuple[Callable[..., PredictRequest], Callable[..., bytes]]
 ] = {
@@ -59,13 +59,13 @@ _FORMS: dict[
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What a path names.
+    """The target of a path.
 
     Attributes:
       verb: "models", "status", "metadata", "predict", "classify", "regress".
       model: its name; "" with "models".
-      version: its number; None means the newest.
-      label: of the version, in place of its number.
+      version: number of the version; None means the newest.
+      label: label of the version, in place of its number.
     """
 
     verb: str
@@ -75,15 +75,15 @@ class Target:
 
 
 def parse_path(method: str, path: str) -> Target:
-    """Finds out what is asked.
+    """Parses a path.
 
     Args:
-      method: of HTTP; HEAD asks as GET does.
-      path: decoded, begins with `/v1/`.
+      method: HTTP method; HEAD is like GET.
+      path: decoded path, which begins with `/v1/`.
 
     Raises:
-      RequestError: 400, as TensorFlow Serving answers to what it does not
-        know under this prefix.
+      RequestError: 400, as TensorFlow Serving for unknown paths under this
+        prefix.
     """
     if method == "POST":
         found = _VERB.fullmatch(path)
@@ -97,7 +97,7 @@ def parse_path(method: str, path: str) -> Target:
         raise invalid(f"Malformed request: {method} {path[:200]}")
     version = None
     if found["version"] is not None:
-        # Checked as text first: Python refuses numbers of very many digits.
+        # Checked as text first, as Python refuses numbers of very many digits.
         digits = found["version"].lstrip("0")
         if len(digits) > 19 or int(digits or "0") > _LARGEST_VERSION:
             raise invalid(
@@ -109,14 +109,14 @@ def parse_path(method: str, path: str) -> Target:
 
 
 class Holding:
-    """The bytes that one request holds."""
+    """The bytes in memory for one request."""
 
     def __init__(self) -> None:
         self.size = 0
 
 
 class BodyReader:
-    """Reads bodies, and knows how much of them is held in memory."""
+    """Reads bodies, and limits their total size in memory."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -124,7 +124,7 @@ class BodyReader:
 
     @contextlib.contextmanager
     def holding(self) -> Iterator[Holding]:
-        """While entered, a request's bytes count as held."""
+        """Counts a request's bytes as in memory, while entered."""
         holding = Holding()
         try:
             yield holding
@@ -132,16 +132,16 @@ class BodyReader:
             self._held -= holding.size
 
     async def read(self, request: Request, holding: Holding) -> bytes:
-        """Returns the whole body.
+        """Reads the whole body.
 
         Args:
-          request: one whose body nobody has read.
-          holding: of this request.
+          request: a request whose body is unread.
+          holding: bytes of this request.
 
         Raises:
-          RequestError: 408 too slow, 413 too large, 400 or 415 headers that
-            say something else, 503 too much is held already.
-          starlette.requests.ClientDisconnect: the client has gone.
+          RequestError: 408, too slow; 413, too large; 400 or 415, headers
+            contradict; 503, too much is in memory.
+          starlette.requests.ClientDisconnect: the client is gone.
         """
         self._check_headers(request)
         try:
@@ -160,13 +160,11 @@ class BodyReader:
         return body
 
     def _unpacked(self, body: bytes) -> bytes:
-        """Returns a gzip body's content, which must be no larger than
-        another's.
-        """
+        """Decompresses a gzip body, with the same size limit."""
         limit = self._limits.request_bytes
         found = bytearray()
-        # A gzip file is one stream after another, perhaps of nothing each:
-        # what follows a stream is copied, and so not all of it at once.
+        # A gzip file is a sequence of streams, possibly empty ones: the rest
+        # after a stream is copied, so it is passed in pieces.
         stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
         try:
             for start in range(0, len(body), _PIECE):
@@ -235,13 +233,13 @@ class BodyReader:
 
 
 class Predicting:
-    """Answers `:predict`, `:classify` and `:regress`.
+    """Handles `:predict`, `:classify` and `:regress`.
 
     Args:
       versions: the models.
-      batcher: runs them.
-      limits: sizes and times.
-      metrics: counts.
+      batcher: runs the models.
+      limits: sizes and timeouts.
+      metrics: counters.
     """
 
     def __init__(
@@ -263,11 +261,11 @@ class Predicting:
         return self._batcher.overloaded
 
     async def answer(self, request: Request, target: Target) -> bytes:
-        """Returns the body of the answer.
+        """Returns the body of the response.
 
         Raises:
-          RequestError: whatever is wrong with the request or the server.
-          ClientDisconnect: nobody waits for the answer any more.
+          RequestError: the request is wrong, or the server cannot handle it.
+          ClientDisconnect: the client is gone.
         """
         with self._bodies.holding() as holding:
             body = await self._bodies.read(request, holding)
@@ -298,17 +296,17 @@ class Predicting:
         inputs: Arrays,
         client_goes: Goes | None = None,
     ) -> Arrays:
-        """Returns a signature's outputs, whichever protocol asks for them.
+        """Runs a signature, for any protocol.
 
         Args:
           model: a loaded version.
-          signature: the name of one that it has.
+          signature: name of one of its signatures.
           inputs: arrays that fit the signature.
-          client_goes: returns when nobody waits for the answer any more;
-            None where such a call is cancelled anyway.
+          client_goes: returns when the client is gone; None where such a call
+            is cancelled anyway.
 
         Raises:
-          RequestError: whatever is wrong with the inputs or the server.
+          RequestError: the inputs are wrong, or the server cannot handle them.
           ClientDisconnect: `client_goes` returned.
         """
         info = model.signatures[signature]
@@ -333,9 +331,7 @@ class Predicting:
         inputs: Arrays,
         client_goes: Goes | None,
     ) -> Arrays:
-        """Returns the outputs, unless the client goes or time runs out
-        before.
-        """
+        """Returns the outputs, unless the client leaves or the time is over."""
         seconds = work.settings.answer_seconds or self._limits.answer_seconds
         answer = asyncio.ensure_future(self._batcher.submit(work, inputs))
         gone = client_goes and asyncio.ensure_future(client_goes())
@@ -360,11 +356,11 @@ class Predicting:
 
 
 async def _disconnected(request: Request) -> None:
-    """Returns when the client has closed the connection."""
+    """Waits until the client closes the connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 def _bytes(outputs: Arrays) -> int:
-    """About how much text the outputs will be."""
+    """Estimates the size of the outputs as text."""
     return sum(8 * array.size for array in outputs.values())

@@ -1,4 +1,4 @@
-"""Puts the server together, listens, and stops in good order."""
+"""Assembles the server, listens, and stops gracefully."""
 
 import asyncio
 import contextlib
@@ -29,10 +29,11 @@ from electra_tf.serving.server.predicting import Predicting
 from electra_tf.serving.server.served import Served
 
 _LOG = logging.getLogger("electra_tf.serving")
-# For which a server that stops keeps connections that may bring a request.
+# Seconds for which a stopping server keeps connections that may bring a
+# request.
 _LINGER_SECONDS = 1.0
-_OTHER_FILES = 128  # open beside connections: models, libraries, the log
-_M_ARENA_MAX = -8  # of glibc's malloc.h
+_OTHER_FILES = 128  # open files besides connections: models, libraries, the log
+_M_ARENA_MAX = -8  # from glibc's malloc.h
 _HINTS = {
     errno.EADDRINUSE: "; --port=0 takes a free port",
     errno.EACCES: "; ports below 1024 need rights, take a higher one",
@@ -42,22 +43,21 @@ _HINTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a server serves, and how.
+    """The settings of a server.
 
     Attributes:
-      models: name -> what is served of it.
+      models: name -> directory and versions.
       host: the address to listen on.
-      port: 0 takes a free one.
-      grpc_port: of TensorFlow Serving's gRPC interface; 0 takes a free one,
-        None is none.
-      model_config_file: where `models` was read, to read it again when it
-        changes.
-      poll_seconds: between two looks for new versions; 0 means never.
-      limits: sizes and times.
-      batching: sizes and times.
-      allowed_hosts: see `browsers.Browsers`, and so the next.
+      port: port to listen on; 0 takes a free one.
+      grpc_port: port of TensorFlow Serving's gRPC interface; 0 takes a free
+        one, None is none.
+      model_config_file: file of `models`, which is read again when it changes.
+      poll_seconds: interval of checks for new versions; 0 means never.
+      limits: sizes and timeouts.
+      batching: settings of batching.
+      allowed_hosts: see `browsers.Browsers`.
       cors_origins: see `browsers.Browsers`.
-      engine: what runs the models; see `lite_signatures.of_version`.
+      engine: see `lite_signatures.of_version`.
     """
 
     models: Mapping[str, Served]
@@ -77,10 +77,10 @@ class ModelServer:
     """A server that can be run once, in the main thread or another.
 
     Args:
-      settings: what to serve.
+      settings: settings of the server.
 
     Raises:
-      UserError: the port is taken, a model cannot be loaded.
+      UserError: the port is taken, or a model cannot be loaded.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -89,8 +89,8 @@ class ModelServer:
             settings.host, settings.allowed_hosts, settings.cors_origins
         )
         metrics = Metrics()
-        # Bound first, so that a port in use is told before models are loaded;
-        # nobody can connect until `run`.
+        # Bound first, so that a port in use is reported before models are
+        # loaded; nobody can connect until `run`.
         self._socket = _bound(settings.host, settings.port)
         self.host, self.port = self._socket.getsockname()[:2]
         try:
@@ -117,7 +117,7 @@ class ModelServer:
         guard = Guard(limits, metrics)
         predicting = Predicting(self.versions, self._batcher, limits, metrics)
         self._app = App(self.versions, predicting, metrics, guard, browsers)
-        # What it would print of malformed requests is counted instead.
+        # Malformed requests are counted instead of logged.
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
         self._server = _Server(
             uvicorn.Config(
@@ -137,7 +137,7 @@ class ModelServer:
             self._app,
         )
         if settings.grpc_port is not None:
-            # Its packages are needed where it is asked for alone.
+            # Its packages are only needed if it is asked for.
             from electra_tf.serving.server.grpc_service import GrpcServer
 
             self._server.grpc = GrpcServer(
@@ -147,18 +147,18 @@ class ModelServer:
 
     @property
     def grpc_port(self) -> int | None:
-        """Where it answers by gRPC, once it listens; None if it does not."""
+        """The port of gRPC, once it listens; None without gRPC."""
         return self._server.grpc.port if self._server.grpc else None
 
     @property
     def url(self) -> str:
-        """Where it listens, with the real port."""
+        """The address, with the real port."""
         return f"http://{_bracketed(self.host)}:{self.port}"
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Serves until SIGTERM, SIGINT or `stop`.
 
-        Then it takes no more connections, finishes what is in flight and
+        Then it accepts no more connections, finishes running requests and
         returns.
 
         Args:
@@ -173,12 +173,14 @@ class ModelServer:
             self._batcher.close()
 
     def stop(self) -> None:
-        """Asks `run`, in another thread, to end."""
+        """Stops `run` from another thread."""
         self._server.should_exit = True
 
 
 class _Server(uvicorn.Server):
-    """Tells when it listens, and loses no request when it stops."""
+    """Adds to uvicorn a notice when it listens, and a stop without lost
+    requests.
+    """
 
     def __init__(self, config: uvicorn.Config, app: App) -> None:
         super().__init__(config)
@@ -190,7 +192,7 @@ class _Server(uvicorn.Server):
         try:
             await super().startup(sockets)
         except OSError as error:
-            # Another server may have bound the same port, and listened first.
+            # Another server may have bound the same port and listened first.
             raise UserError(
                 f"--host, --port: cannot listen: {error.strerror}"
                 f"{_HINTS.get(error.errno or 0, '')}"
@@ -202,7 +204,7 @@ class _Server(uvicorn.Server):
     async def shutdown(
         self, sockets: list[socket.socket] | None = None
     ) -> None:
-        # From now on an answer says that it is its connection's last.
+        # From now on responses close their connections.
         self._app.stopping = True
         ends = asyncio.ensure_future(self._stop_grpc())
         waiting = [c for each in sockets or [] for c in _accepted(each)]
@@ -215,11 +217,11 @@ class _Server(uvicorn.Server):
                 )
         connections = self.server_state.connections
         _LOG.info("stopping; %d connections are open", len(connections))
-        # What is on its way over a kept connection is still answered.
+        # Requests on their way over kept connections are still handled.
         end = time.monotonic() + _LINGER_SECONDS
         while connections and time.monotonic() < end:
             await asyncio.sleep(0.05)
-        # So that what has arrived has been read.
+        # So that data that has arrived is read.
         for _ in range(2):
             await asyncio.sleep(0)
         await super().shutdown(sockets)
@@ -240,12 +242,12 @@ class _Server(uvicorn.Server):
 
 
 def _accepted(listener: socket.socket) -> list[socket.socket]:
-    """Returns the clients that have connected and wait to be taken.
+    """Accepts the clients that are waiting in the listener's queue.
 
-    Closing the listener would throw them out.
+    Closing the listener would drop them.
     """
     found = []
-    with contextlib.suppress(OSError):  # there are no more
+    with contextlib.suppress(OSError):  # the queue is empty
         while True:
             connection = listener.accept()[0]
             connection.setblocking(False)
@@ -254,7 +256,7 @@ def _accepted(listener: socket.socket) -> list[socket.socket]:
 
 
 def in_thread(server: ModelServer) -> threading.Thread:
-    """Runs a server in a new thread; returns when clients can connect."""
+    """Runs a server in a new thread; returns when it accepts clients."""
     ready = threading.Event()
     thread = threading.Thread(
         target=server.run, args=(ready.set,), name="server", daemon=True
@@ -267,12 +269,12 @@ def in_thread(server: ModelServer) -> threading.Thread:
 
 
 def _bracketed(host: str) -> str:
-    """Returns an address as it stands before a port."""
+    """Formats an address to precede a port, with brackets for IPv6."""
     return f"[{host}]" if ":" in host else host
 
 
 def _bound(host: str, port: int, flag: str = "--port") -> socket.socket:
-    """Returns a socket with the address, not yet listening."""
+    """Binds a socket to the address, without listening."""
     try:
         found = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -294,25 +296,25 @@ def _bound(host: str, port: int, flag: str = "--port") -> socket.socket:
 
 
 def set_threads(intra_op: int, calls: int) -> bool:
-    """Sets TensorFlow's threads, in the whole process.
+    """Sets TensorFlow's threads for the whole process.
 
     A call divided among all cores waits at each of its operations for the
     slowest core, and the event loop always keeps one of them slow. Calls that
     each stay on a core of their own answered 540 requests a second where calls
     on all cores answered 430 (`small`, 16 clients, 2 cores), and one client
-    alone was answered sooner as well.
+    alone had a lower latency too.
 
     Calls run their operations on threads that all share. There is one for each
     call: with several, calls of 16 clients took turns within each other's
-    operations and answered a sixth less. It is enough because no call is long:
-    a long text is answered in steps, between which others have their turn.
+    operations and answered a sixth less. It is enough because calls are short:
+    a long text is computed in steps, between which others have their turn.
 
     Args:
-      intra_op: threads that share one operation; 0 leaves it to TensorFlow.
-      calls: that run at the same time.
+      intra_op: threads that share one operation; 0 is TensorFlow's default.
+      calls: number of calls that run at the same time.
 
     Returns:
-      Whether it is so; False if TensorFlow runs already with other numbers.
+      Whether it is set; False if TensorFlow already runs with other numbers.
     """
     import tensorflow as tf
 
@@ -325,37 +327,36 @@ def set_threads(intra_op: int, calls: int) -> bool:
 
 
 def switch_often(seconds: float = 0.001) -> None:
-    """Has Python's threads take turns so often, in the whole process.
+    """Sets how often Python's threads take turns, for the whole process.
 
-    While a large answer is written, which is work of Python's, each request
-    beside it waits for its turn several times: for 5 ms unless this is called.
+    While a large response is written by Python code, each other request waits
+    for its turn several times, by default for 5 ms each.
 
     Args:
-      seconds: for which a thread runs while others wait.
+      seconds: seconds that a thread runs while others wait.
     """
     sys.setswitchinterval(seconds)
 
 
 def parallel_calls() -> int:
-    """Returns the calls that are best run at the same time on this machine."""
+    """Returns the best number of concurrent calls on this machine."""
     import tensorflow as tf
 
     if tf.config.list_physical_devices("GPU"):
-        return 2  # one runs while the next is brought there
+        return 2  # one runs while the next is transferred
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def allow_connections(count: int) -> int:
-    """Has the system let this process open as many files as connections need.
+    """Raises this process' limit of open files for connections.
 
     Args:
-      count: connections at the same time.
+      count: number of connections.
 
     Returns:
-      How many of them there is room for; fewer where an administrator's limit
-      (`ulimit -Hn`) is lower.
+      The possible number; fewer where the hard limit (`ulimit -Hn`) is lower.
     """
     try:
         import resource
@@ -372,17 +373,17 @@ def allow_connections(count: int) -> int:
 
 
 def keep_few_arenas(count: int = 2) -> bool:
-    """Has the threads of this process share the C library's heaps.
+    """Limits the heaps of the C library, which threads then share.
 
-    glibc gives each of many threads a heap of its own, and each keeps what
-    its largest answers took: under mixed requests the server's memory creeps
-    up for hours. Call it before there are threads; heaps that exist stay.
+    glibc gives threads separate heaps, and each keeps the memory of its largest
+    responses: under mixed requests the server's memory grows for hours. Call it
+    before there are threads, as existing heaps remain.
 
     Args:
-      count: heaps.
+      count: number of heaps.
 
     Returns:
-      Whether the C library has this setting; glibc alone does.
+      Whether the C library has this setting; only glibc does.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

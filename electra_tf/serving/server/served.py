@@ -1,4 +1,4 @@
-"""What is served of a model, and TensorFlow Serving's file that says it."""
+"""Reads which versions of models are served, in TensorFlow Serving's form."""
 
 import dataclasses
 import posixpath
@@ -11,13 +11,13 @@ from electra_tf.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """A model's directory, and which of its versions are served.
+    """The directory of a model, and its served versions.
 
     Attributes:
-      directory: of versions.
-      newest: so many of the newest; None is all of them.
-      specific: these alone, where any is named.
-      labels: names for versions, as `stable`.
+      directory: directory of the versions.
+      newest: number of newest versions; None is all.
+      specific: if not empty, only these versions.
+      labels: label -> version, as `stable`.
     """
 
     directory: str
@@ -30,14 +30,14 @@ def read_config(path: str) -> dict[str, Served]:
     """Reads a `ModelServerConfig` in text form, as `models.config`.
 
     Args:
-      path: the file; `base_path` in it is taken from its folder where it is
-        relative.
+      path: the file; a relative `base_path` in it starts at its folder.
 
     Returns:
-      Model name -> what is served.
+      Model name -> directory and versions.
 
     Raises:
-      UserError: not there, not such a file, or what is not served here.
+      UserError: the file is missing or has another form, or needs something
+        unsupported.
     """
     try:
         from google.protobuf import text_format

@@ -1,9 +1,9 @@
-"""What a signature takes and returns, and rows of its calls put together.
+"""Describes signatures, and joins and splits the rows of calls.
 
 Outputs are padded, never ragged: the second axis of `tags` is as long as the
-longest row of the call. A signature that pads says how much of each row is
-real in an output `num_...`; so a row taken out of a larger call can get back
-the width that it would have had alone.
+longest row of the call. A signature that pads has an output `num_...` with the
+real length of each row, so that a row of a larger call can be cut to the width
+that it would have had alone.
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ class TensorInfo:
 
     Attributes:
       dtype: TensorFlow's name for it, e.g. "DT_STRING".
-      shape: a length for each axis, None where any will do; None as a whole
-        if even the number of axes is unknown.
+      shape: a length for each axis, None for any; None as a whole if even the
+        number of axes is unknown.
       name: the tensor's name in the graph.
     """
 
@@ -41,7 +41,7 @@ class TensorInfo:
         return bool(self.shape and self.shape[0] is None)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Returns whether a tensor of this shape is one of these."""
+        """Returns whether a shape fits."""
         return self.shape is None or (
             len(self.shape) == len(shape)
             and all(
@@ -51,7 +51,9 @@ class TensorInfo:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Returns `TensorInfo` of tensorflow/core/protobuf/meta_graph.proto."""
+        """Returns the `TensorInfo` of
+        tensorflow/core/protobuf/meta_graph.proto.
+        """
         sizes = [-1 if size is None else size for size in self.shape or ()]
         return {
             "dtype": self.dtype,
@@ -73,16 +75,16 @@ class SignatureInfo:
 
     @property
     def by_examples(self) -> bool:
-        """Whether its one input is serialized `tf.Example`s.
+        """Whether its only input is serialized `tf.Example`s.
 
-        So it is of signatures for Classify and Regress.
+        It is for signatures of Classify and Regress.
         """
         kinds = [info.dtype for info in self.inputs.values()]
         return self.method_name != PREDICT and kinds == ["DT_STRING"]
 
     @functools.cached_property
     def batched(self) -> bool:
-        """Whether rows of several requests may be given in one call."""
+        """Whether rows of several requests may share one call."""
         return all(
             info.batched
             for info in (*self.inputs.values(), *self.outputs.values())
@@ -90,10 +92,10 @@ class SignatureInfo:
 
     @functools.cached_property
     def divisible(self) -> bool:
-        """Whether answers are the same whatever rows share the call.
+        """Whether results do not depend on the other rows of a call.
 
-        That is so if nothing is padded, or if an output counts what is real.
-        Of more than one padded axis nothing is known.
+        It is so if nothing is padded, or if an output has the real lengths.
+        Several padded axes are not supported.
         """
         inner = [
             size
@@ -105,13 +107,13 @@ class SignatureInfo:
         return not self._padded or self._count is not None
 
     def take(self, outputs: Arrays, start: int, end: int) -> Arrays:
-        """Takes the outputs of the rows [start, end), no wider than they need.
+        """Takes the outputs of rows [start, end), without excess padding.
 
         Args:
-          outputs: arrays of a signature that is `divisible`; their first axis
-            is the call's rows.
+          outputs: arrays of a `divisible` signature; their first axis is the
+            call's rows.
           start: the first row.
-          end: one past the last.
+          end: the row after the last.
         """
         found = {name: array[start:end] for name, array in outputs.items()}
         if self._count is not None:
@@ -133,7 +135,7 @@ class SignatureInfo:
 
     @functools.cached_property
     def _count(self) -> str | None:
-        """The output that counts what is real in a row, if there is one."""
+        """The output with the real lengths of rows, if there is one."""
         names = [
             name
             for name, info in self.outputs.items()
@@ -145,7 +147,7 @@ class SignatureInfo:
 
     @functools.cached_property
     def _padded(self) -> list[str]:
-        """The outputs whose second axis has another length in each call."""
+        """The outputs whose second axis varies between calls."""
         return [
             name
             for name, info in self.outputs.items()
@@ -154,12 +156,11 @@ class SignatureInfo:
 
 
 def row_bytes(inputs: Arrays, by_row: bool = True) -> np.ndarray:
-    """Returns how long the texts of each row are, int64 [rows]; 0 without
-    texts.
+    """Returns the bytes of each row's texts, int64 [rows]; 0 without texts.
 
     Args:
-      inputs: arrays of a call.
-      by_row: whether its rows are independent; else all are one, [1].
+      inputs: input arrays of a call.
+      by_row: whether its rows are independent; if not, all count as one, [1].
     """
     rows = max((len(x) for x in inputs.values()), default=0) if by_row else 1
     sizes = np.zeros(rows, np.int64)
@@ -171,13 +172,13 @@ def row_bytes(inputs: Arrays, by_row: bool = True) -> np.ndarray:
 
 
 def cuts(sizes: np.ndarray, rows: int, padded_bytes: int) -> Iterator[slice]:
-    """Yields where to divide rows, so that no call is too large.
+    """Yields where to split rows, so that no call is too large.
 
     Args:
       sizes: the bytes of each row.
-      rows: the most in one call.
-      padded_bytes: the most that the rows of a call may take if each is as
-        long as the longest; one row may be longer.
+      rows: most rows in one call.
+      padded_bytes: most bytes of a call's rows, each counted as long as the
+        longest; a single row may be longer.
     """
     start, longest = 0, 0
     for index, size in enumerate(sizes.tolist()):
@@ -190,9 +191,7 @@ def cuts(sizes: np.ndarray, rows: int, padded_bytes: int) -> Iterator[slice]:
 
 
 def joined_values(parts: Sequence[Mapping[str, Any]]) -> int:
-    """Returns how many values `join` would make of these parts, from their
-    shapes.
-    """
+    """Returns the number of values of `join`, from the parts' shapes."""
     total = 0
     for name in parts[0]:
         shapes = [part[name].shape for part in parts]
@@ -203,10 +202,10 @@ def joined_values(parts: Sequence[Mapping[str, Any]]) -> int:
 
 
 def join(parts: Sequence[Arrays]) -> Arrays:
-    """Returns the outputs of consecutive rows as those of one call.
+    """Joins the outputs of consecutive rows to those of one call.
 
-    Narrower arrays are padded: text with "", whole numbers with -1, decimals
-    with 0, truth values with False.
+    Narrower arrays are padded: text with "", integers with -1, floats with 0,
+    booleans with False.
     """
     if len(parts) == 1:
         return dict(parts[0])

@@ -1,11 +1,11 @@
-"""Signatures that an export has in steps as well.
+"""Runs signatures that an export also has in steps.
 
-Beside a signature NAME there may be three more: `NAME.begin` takes its inputs,
-`NAME.part` runs some of the `num_parts` parts that `begin` tells of, from
-`first` to `after_last`, and `NAME.end` makes NAME's outputs. A step is given
-what it names of what `begin` left, and `end` besides what the parts gave,
-joined along the first axis. So a long text is answered in calls of a bounded
-length.
+Besides a signature NAME there may be three more: `NAME.begin` takes its inputs,
+`NAME.part` runs some of the `num_parts` parts that `begin` returns, from
+`first` to `after_last`, and `NAME.end` makes NAME's outputs. A step gets those
+results of `begin` that it names as inputs, and `end` also the results of the
+parts, joined along the first axis. So a long text is computed in calls of
+bounded duration.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from electra_tf.serving.server.signatures import Arrays
 
 BEGIN, PART, END = SUFFIXES = (".begin", ".part", ".end")
 COUNT, FIRST, AFTER_LAST = "num_parts", "first", "after_last"
-# What a step leaves for the next ones, which nobody looks into: tensors.
+# Opaque results that a step passes to the next ones: tensors.
 State = dict[str, Any]
 Check = Callable[[Mapping[str, Any]], None]
 
@@ -27,12 +27,11 @@ class Steps:
     """The steps of a signature; each is called in a thread.
 
     Attributes:
-      begin: inputs -> what is left for the others, and how many parts there
-        are.
-      part: that, the first part and the one after the last -> their results.
-      end: that, and the results of all parts -> the signature's outputs.
-        Both are used up. The last argument is given the outputs as tensors,
-        before they are made arrays: it may refuse them for their shapes.
+      begin: inputs -> state for the other steps, and the number of parts.
+      part: state, first part and the one after the last -> their results.
+      end: state and the results of all parts -> the signature's outputs. Both
+        are consumed. The last argument is called with the outputs as tensors,
+        before they become arrays: it may refuse them for their shapes.
     """
 
     begin: Callable[[Arrays, Stop], tuple[State, int]]
@@ -41,7 +40,7 @@ class Steps:
 
 
 def of_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Returns those of some signatures that are there in steps."""
+    """Returns the signatures among `names` that have steps."""
     known = set(names)
     return tuple(
         name for name in known if all(name + end in known for end in SUFFIXES)

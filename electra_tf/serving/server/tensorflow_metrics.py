@@ -1,7 +1,7 @@
-"""This server's counts by the names that TensorFlow Serving has for them.
+"""Exposes this server's metrics under TensorFlow Serving's names.
 
-Dashboards and alerts made for TensorFlow Serving then work as they are. What
-it counts beyond these is about its own parts and has no match here.
+Dashboards and alerts made for TensorFlow Serving then work unchanged. Its other
+metrics are about its own internals and have no counterpart here.
 """
 
 import math
@@ -11,7 +11,7 @@ from prometheus_client import Metric
 
 from electra_tf.serving.server.limits import code_name
 
-# The verbs of requests that a model answers -> TensorFlow Serving's names.
+# Verbs of requests to a model -> TensorFlow Serving's names.
 API_NAMES = {
     "predict": "Predict",
     "classify": "Classify",
@@ -27,7 +27,7 @@ def as_tensorflow_serving(metrics: Iterable[Metric]) -> bytes:
     """Returns the lines of Prometheus's text format.
 
     Args:
-      metrics: those of `metrics.Metrics`.
+      metrics: metrics of `metrics.Metrics`.
     """
     counts: Samples = {}
     latencies: Samples = {}
@@ -81,7 +81,7 @@ def _add(into: Samples, suffix: str, value: float, **labels: str) -> None:
 def _add_latency(
     into: Samples, suffix: str, value: float, le: str | None, **labels: str
 ) -> None:
-    """Adds a sample of a histogram of seconds as one of microseconds."""
+    """Adds a sample of a histogram, converted from seconds to microseconds."""
     if suffix == "_bucket" and le is not None:
         limit = float(le) * _MICROSECONDS
         labels["le"] = "+Inf" if math.isinf(limit) else f"{limit:g}"
@@ -95,10 +95,10 @@ def _add_latency(
 def _lines(name: str, kind: str, samples: Samples) -> Iterable[str]:
     yield f"# TYPE {_PREFIX}{name} {kind}"
     for (suffix, labels), value in samples.items():
-        yield f"{_PREFIX}{name}{suffix}{_told(dict(labels))} {value:.17g}"
+        yield f"{_PREFIX}{name}{suffix}{_formatted(dict(labels))} {value:.17g}"
 
 
-def _told(labels: Mapping[str, str]) -> str:
+def _formatted(labels: Mapping[str, str]) -> str:
     if not labels:
         return "{}"
     told = (

@@ -95,7 +95,7 @@ class QAOptions(QAFeatureConfig, SplitOptions):
     ] = 0.0
 
     def features(self) -> QAFeatureConfig:
-        """The options that windows are made by."""
+        """Returns the options that windows are made by."""
         return QAFeatureConfig(
             self.max_seq_length, self.doc_stride, self.max_query_length
         )
