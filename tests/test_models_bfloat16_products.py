@@ -71,7 +71,7 @@ def test_attention():
         x = tf.reshape(x + bias, [4, 6, 3, 2, 8])
         query, key, value = tf.unstack(tf.transpose(x, [2, 0, 3, 1, 4]))
         scores = tf.matmul(query, key, transpose_b=True) * 0.25
-        return tf.nn.softmax(scores) @ value
+        return tf.transpose(tf.nn.softmax(scores) @ value, [0, 2, 1, 3])
 
     def function(x, bias):
         mask = tf.zeros([4, 1, 1, 6])
@@ -80,6 +80,27 @@ def test_attention():
         return products.attend(*divided, mask, _keys(), 0.0, 0.25)
 
     _check(function, reference, [_random(4, 6, 48), _random(48, seed=1)])
+
+
+def test_attention_with_dropout_and_padding():
+    hidden = np.zeros([4, 1, 1, 6], "float32")
+    hidden[1, ..., 4:] = -10000.0  # a row with padding
+    hidden[2] = -10000.0  # one of nothing but padding
+    sides = [_random(4, 2, 6, 8, seed=seed) for seed in range(3)]
+
+    def attended(*sides):
+        return products.attend(*sides, tf.constant(hidden), _keys(), 0.3, 0.25)
+
+    with kernels.use("plain"), tf.GradientTape() as tape:
+        tape.watch(sides)
+        y = attended(*sides)
+        loss = tf.reduce_sum(y * _random(*y.shape, seed=9))
+    expected = y, *tape.gradient(loss, sides)
+    for found, wanted in zip(_gradients(attended, sides), expected):
+        error = np.abs(found - wanted).max(axis=(1, 2, 3))
+        assert np.all(error < ROUNDED * np.abs(wanted).max())
+    for found in _gradients(attended, sides)[2:]:  # of keys and values
+        assert not np.any(found[1, :, 4:])
 
 
 def test_residual():

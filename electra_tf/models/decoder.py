@@ -391,7 +391,6 @@ def _attend(
         config.attention_dropout,
         query.shape[-1] ** -0.5,
     )
-    context = tf.transpose(context, [0, 2, 1, 3])
     rows = tf.shape(context)
     return tf.reshape(context, [rows[0], rows[1], config.hidden_size])
 

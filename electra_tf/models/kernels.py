@@ -463,14 +463,17 @@ def _softmax(scores: tf.Tensor, bias: tf.Tensor, scale: float) -> tf.Tensor:
     return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
 
 
+def _drop_pairs(x: tf.Tensor, keys: tf.Tensor, rate: float) -> tf.Tensor:
+    """Dropout of [B, A, L, L]: the same however far an example is padded."""
+    index = randomness.square_index(tf.shape(x)[1:])
+    return randomness.dropout(x, keys, rate, index)
+
+
 @functools.cache
 def _attention_functions(
     rate: float, scale: float
 ) -> tuple[Callable, Callable]:
-    def drop(x, keys):
-        # The same for an example however far it is padded.
-        index = randomness.square_index(tf.shape(x)[1:])
-        return randomness.dropout(x, keys, rate, index)
+    drop = functools.partial(_drop_pairs, rate=rate)
 
     def forward(scores, bias, keys):
         probabilities = _softmax(scores, bias, scale)
@@ -493,6 +496,49 @@ def attention_cluster(rate: float, scale: float) -> Cluster:
     the mask is not trained.
     """
     return _compiled(*_attention_functions(rate, scale))
+
+
+@functools.cache
+def rounded_attention_cluster(rate: float, scale: float) -> Cluster:
+    """The same for scores of 16 bits, with what is known of their softmax.
+
+    `(scores, bias, keys) -> (y, log_sums)`, the logarithms of the sums of
+    exponentials, [B, A, L, 1] float32; and `(scores, bias, keys, log_sums,
+    along, dy) -> (dscores, y)`, `along` the `dot_products` of the context's
+    gradient with the context, which are those of dy and y. So the second has
+    no sums over rows, and is one pass.
+    """
+    drop = functools.partial(_drop_pairs, rate=rate)
+
+    def forward(scores, bias, keys):
+        logits = _in_float32(scores) * scale + bias
+        peak = tf.reduce_max(logits, axis=-1, keepdims=True)
+        weights = tf.exp(logits - peak)
+        total = tf.reduce_sum(weights, axis=-1, keepdims=True)
+        y = tf.cast(drop(weights / total, keys), scores.dtype)
+        return y, peak + tf.math.log(total)
+
+    def backward(scores, bias, keys, log_sums, along, dy):
+        p = tf.exp(_in_float32(scores) * scale + (bias - log_sums))
+        ds = (drop(_in_float32(dy), keys) - along) * p * scale
+        return tf.cast(ds, scores.dtype), tf.cast(drop(p, keys), scores.dtype)
+
+    return _compiled(forward, backward)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def dot_products(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Sums of x y over the last axis, by head.
+
+    Args:
+      x: [B, L, A, D] bfloat16.
+      y: the same shape.
+
+    Returns:
+      [B, A, L, 1] float32.
+    """
+    sums = tf.reduce_sum(_in_float32(x) * _in_float32(y), axis=-1)
+    return tf.transpose(sums, [0, 2, 1])[..., None]
 
 
 def attention_probabilities(

@@ -212,7 +212,7 @@ class SelfAttention(Saved):
             self.config.num_heads,
             training=keys is not None,
         )  # each [B, A, L, D]
-        context = products.attend(
+        return products.attend(
             query,
             key,
             value,
@@ -220,8 +220,7 @@ class SelfAttention(Saved):
             keys,
             self.config.attention_dropout,
             query.shape[-1] ** -0.5,
-        )  # [B, A, L, D]
-        return tf.transpose(context, [0, 2, 1, 3])
+        )
 
 
 @registered

@@ -196,11 +196,12 @@ def _rounded_heads(count: int) -> Callable[..., tuple[tf.Tensor, ...]]:
         wide = tf.cast(x, bias.dtype) + bias
         return tuple(_divided(wide, count, x.dtype))
 
-    @functools.partial(tf.function, jit_compile=True)
     def backward(*dys: tf.Tensor) -> tf.Tensor:
-        d = tf.transpose(tf.stack(dys, axis=2), [0, 3, 2, 1, 4])
-        rows, size = tf.shape(d), 3 * count * dys[0].shape[-1]
-        return tf.reshape(d, [rows[0], rows[1], size])
+        # Not by XLA, which moves one number after the other.
+        batch, length, size = (tf.shape(dys[0])[i] for i in (0, 2, 3))
+        d = tf.reshape(tf.stack(dys, axis=1), [batch, 3 * count, length, size])
+        d = tf.transpose(d, [0, 2, 1, 3])
+        return tf.reshape(d, [batch, length, 3 * count * dys[0].shape[-1]])
 
     @tf.custom_gradient
     def op(x: tf.Tensor, bias: tf.Tensor) -> tuple:
@@ -235,15 +236,22 @@ def attend(
       scale: 1 / sqrt(D).
 
     Returns:
-      [B, A, T, D].
+      [B, T, A, D].
     """
     query, key, value = (factor(x) for x in (query, key, value))
     if keys is not None and kernels.mode() == "xla":
-        return _attention(rate, scale)(query, key, value, bias, keys)
+        rounds = query.dtype != bias.dtype
+        make = _rounded_attention if rounds else _attention
+        context = make(rate, scale)(query, key, value, bias, keys)
+        return context if rounds else _swapped(context)
     scores = tf.matmul(query, key, transpose_b=True)
-    return tf.matmul(
-        kernels.attention_probabilities(scores, bias, keys, rate, scale), value
-    )
+    p = kernels.attention_probabilities(scores, bias, keys, rate, scale)
+    return _swapped(tf.matmul(p, value))
+
+
+def _swapped(x: tf.Tensor) -> tf.Tensor:
+    """[B, A, T, D] -> [B, T, A, D], and back."""
+    return tf.transpose(x, [0, 2, 1, 3])
 
 
 @functools.cache
@@ -275,6 +283,44 @@ def _attention(rate: float, scale: float) -> Callable[..., tf.Tensor]:
         scores = tf.matmul(query, key, transpose_b=True)
         p = probabilities.forward(scores, bias, keys)
         return tf.matmul(p, value), gradient
+
+    return op
+
+
+@functools.cache
+def _rounded_attention(rate: float, scale: float) -> Callable[..., tf.Tensor]:
+    """Keeps a number for each row of the scores, which tells their softmax."""
+    probabilities = kernels.rounded_attention_cluster(rate, scale)
+
+    @tf.custom_gradient
+    def op(
+        query: tf.Tensor,
+        key: tf.Tensor,
+        value: tf.Tensor,
+        bias: tf.Tensor,
+        keys: tf.Tensor,
+    ) -> tuple[tf.Tensor, Callable]:
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
+            with _once_there(dy):
+                again = tf.matmul(query, key, transpose_b=True)
+            along = kernels.dot_products(dy, context)
+            dy = _swapped(dy)
+            d_scores, p = probabilities.backward(
+                again, bias, keys, log_sums, along,
+                tf.matmul(dy, value, transpose_b=True),
+            )  # fmt: skip
+            return (
+                tf.matmul(d_scores, key),
+                tf.matmul(d_scores, query, transpose_a=True),
+                tf.matmul(p, dy, transpose_a=True),
+                tf.zeros_like(bias),  # the mask is not trained
+                None,
+            )
+
+        scores = tf.matmul(query, key, transpose_b=True)
+        p, log_sums = probabilities.forward(scores, bias, keys)
+        context = _swapped(tf.matmul(p, value))
+        return context, gradient
 
     return op
 
