@@ -19,16 +19,10 @@ class LiteSignatures:
     """The signatures of a version that LiteRT supports.
 
     Args:
-<<<<<<< HEAD
-      directory: `assets.extra` of the version.
-      about: `litert` of its electra_tf.json.
-      halves: the functions of the SavedModel, by name.
-      most: texts of a call that LiteRT answers; None for any number.
-=======
       directory: directory `assets.extra` of the version.
       about: key `litert` of its electra_tf.json.
       halves: functions of the SavedModel, by name.
->>>>>>> main
+      most: texts of a call that LiteRT answers at most; None for any number.
 
     Raises:
       UserError: its file is missing, or cannot be run.
@@ -50,12 +44,35 @@ class LiteSignatures:
         )
         self._states: str = about["states"]
         self._halves = {
-            name: (halves[f"{name}_rows"], halves[f"{name}_answer"], inputs)
+            name: (
+                *self._traced(halves, name, len(inputs)),
+                inputs,
+            )
             for name, inputs in about["signatures"].items()
         }
 
+    def _traced(self, halves: Mapping, name: str, texts: int) -> tuple:
+        """Finds both functions of a signature, for calls without a search.
+
+        Args:
+          halves: see the class.
+          name: the signature's.
+          texts: how many it takes.
+        """
+        import tensorflow as tf
+
+        shape = self._network.shapes[self._states]
+        known = tf.TensorSpec([None, *(None if n < 0 else n for n in shape)])
+        parts = [tf.TensorSpec([None, None], tf.int32)] * len(litert.INPUTS)
+        columns = [tf.TensorSpec([None], tf.string)] * texts
+        read, answer = halves[f"{name}_rows"], halves[f"{name}_answer"]
+        return (
+            read.get_concrete_function(*columns),
+            answer.get_concrete_function(*parts, known, *columns),
+        )
+
     def takes(self, signature: str, texts: int | None = None) -> bool:
-        """Whether LiteRT answers a call.
+        """Returns whether LiteRT answers a call.
 
         Args:
           signature: its name.
@@ -84,6 +101,8 @@ class LiteSignatures:
         Raises:
           RequestError: it was stopped.
         """
+        import tensorflow as tf
+
         read, answer, names = self._halves[signature]
         texts = [tensors[name] for name in names]
         rows = cancelable.call(lambda: read(*texts), {}, stop)
@@ -98,7 +117,8 @@ class LiteSignatures:
             raise RequestError(
                 HTTPStatus.SERVICE_UNAVAILABLE, "The call was cancelled"
             ) from error
-        return cancelable.call(lambda: answer(*parts, states, *texts), {}, stop)
+        known = tf.constant(states)
+        return cancelable.call(lambda: answer(*parts, known, *texts), {}, stop)
 
 
 def of_version(
@@ -110,16 +130,10 @@ def of_version(
     """Finds the signatures of a version that LiteRT runs.
 
     Args:
-<<<<<<< HEAD
-      engine: "auto" takes LiteRT where it is installed and the export is made
-        for it: for all calls in 8 bits; else for those of one text, as
-        TensorFlow computes several in less time.
-      directory: of the version.
-=======
       engine: "auto" uses LiteRT where it is installed and the export supports
-        it.
+        it: for all calls in 8 bits, in float32 for those of one text.
+        TensorFlow computes several in less time.
       directory: directory of the version.
->>>>>>> main
       description: its electra_tf.json.
       saved_model: the SavedModel loaded by TensorFlow.
 
