@@ -179,7 +179,7 @@ def test_the_index_is_kept_and_follows_the_documents(
 
     def told(path, **words):
         made = recipe.load_index(str(folder), Terms(), path=str(path), **words)
-        return made.told
+        return made.summary
 
     assert told(index) == f"made, of 2 files ({index})"
     assert told(index, overwrite=True).startswith("made again, of 2 files")

@@ -49,7 +49,7 @@ def best(found, question):
 
 
 def first_words(found):
-    return found.told.partition(" (")[0]
+    return found.summary.partition(" (")[0]
 
 
 def read_names(monkeypatch):
@@ -102,7 +102,7 @@ def test_times_alone(load, folder, monkeypatch):
     text = CAFE.replace("1921", "1922")
     (folder / "b.txt").write_text(text, "utf-8")
     os.utime(folder / "b.txt", (1e9, 1e9))
-    assert "1 changed" in load().told
+    assert "1 changed" in load().summary
     assert best(load(), "Vienna") == text
 
 
@@ -118,13 +118,15 @@ def test_what_was_changed_as_it_was_read_is_looked_at_again(
 
 def test_other_settings_make_it_again(load):
     load()
-    told = first_words(load(terms=Terms("english")))
-    assert told == "made again: language was none, is english, of 3 files"
+    message = first_words(load(terms=Terms("english")))
+    assert message == "made again: language was none, is english, of 3 files"
     assert first_words(load(terms=Terms("english"))) == "as before"
-    told = load(terms=Terms("english"), text_field="body").told
-    assert "text_field was text, is body" in told
-    told = load(terms=Terms("english"), text_field="body", fresh=True).told
-    assert told.startswith("made again, of 3 files")
+    message = load(terms=Terms("english"), text_field="body").summary
+    assert "text_field was text, is body" in message
+    message = load(
+        terms=Terms("english"), text_field="body", fresh=True
+    ).summary
+    assert message.startswith("made again, of 3 files")
 
 
 def test_damage(load, tmp_path):
@@ -134,7 +136,7 @@ def test_damage(load, tmp_path):
     for damaged in (b"hello" * 500, data[:9000], b""):
         file.write_bytes(damaged)
         found = load()
-        assert "made" in found.told
+        assert "made" in found.summary
         assert found.documents == whole.documents
         assert first_words(load()) == "as before"
     with sqlite3.connect(file) as base:  # BM25 alone
@@ -151,14 +153,16 @@ def test_what_is_no_index_stays(load, tmp_path, folder):
     older = tmp_path / "older"
     (older / "bm25s").mkdir(parents=True)
     (older / "about.json").write_text("{}")
-    assert "made" in load("older").told
+    assert "made" in load("older").summary
     assert [p.name for p in older.iterdir()] == [kept.FILE]
 
 
 def test_where_it_cannot_be_kept(load, folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("x")
     found = load("file/index")
-    assert found.told.startswith("made for this run, as it cannot be kept in")
+    assert found.summary.startswith(
+        "made for this run, as it cannot be kept in"
+    )
     assert best(found, "Vienna") == CAFE
     load()
     # A full disk, as SQLite tells it: in the middle of the update.
@@ -170,9 +174,9 @@ def test_where_it_cannot_be_kept(load, folder, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(kept.index_lib, "dumped", full)
         found = load()
-    assert "cannot be kept" in found.told and "disk is full" in found.told
+    assert "cannot be kept" in found.summary and "disk is full" in found.summary
     assert "green" in best(found, "door")
-    assert "1 new, 3 as before" in load().told  # nothing was half kept
+    assert "1 new, 3 as before" in load().summary  # nothing was half kept
 
 
 def test_a_folder_that_may_only_be_read(load, folder, tmp_path):
@@ -184,7 +188,7 @@ def test_a_folder_that_may_only_be_read(load, folder, tmp_path):
     assert first_words(load()) == "as before"
     (folder / "d.txt").write_text("A door was painted green by its owner.")
     found = load()
-    assert "cannot be kept" in found.told and "green" in best(found, "door")
+    assert "cannot be kept" in found.summary and "green" in best(found, "door")
     (tmp_path / "index").chmod(0o700)
 
 
@@ -194,7 +198,7 @@ def _update(folder, place, number, queue):
     found = kept.load(
         passages.find(str(folder)), Terms("none"), place=str(place)
     )
-    queue.put((number, best(found, f"Number{number}"), found.told))
+    queue.put((number, best(found, f"Number{number}"), found.summary))
 
 
 def test_two_at_once(load, folder, tmp_path):
@@ -209,10 +213,10 @@ def test_two_at_once(load, folder, tmp_path):
     ]
     for run in runs:
         run.start()
-    told = [queue.get(timeout=60) for _ in runs]
+    message = [queue.get(timeout=60) for _ in runs]
     for run in runs:
         run.join()
-    for number, text, done in told:
+    for number, text, done in message:
         assert text == f"Number{number} is a text."
         assert "cannot be kept" not in done
     assert len(load().documents.passages) == 5

@@ -167,7 +167,7 @@ class _Watch:
     """Reports periodically how many shards are finished."""
 
     def __init__(self, job: Job, before: int, note: Callable[[str], None]):
-        self._job, self._told, self._note = job, before, note
+        self._job, self._reported, self._note = job, before, note
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -184,8 +184,8 @@ class _Watch:
                 count = len(sharded.done(self._job))
             except Exception:  # a run must not fail because of a report
                 continue
-            if count > self._told:
-                self._told = count
+            if count > self._reported:
+                self._reported = count
                 self._note(
                     f"{count:,} shards of about "
                     f"{self._job.rows_per_shard:,} rows are answered"

@@ -167,9 +167,9 @@ def count_words_of(
             (read if name == _READ else counts).update(json.loads(text))
         for name in _DONE:
             read[name[1:]] = counts.pop(name, 0)
-        told = read.pop("done/words")
+        kept_words = read.pop("done/words")
         found = take_read(read, paths)
-        found["words"] = (told, sum(counts.values()))
+        found["words"] = (kept_words, sum(counts.values()))
         beam_runs.compare(found, scratch, beam_args)
     except manifest.LostData:
         keep = True

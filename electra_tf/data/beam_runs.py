@@ -158,8 +158,8 @@ def run(
         except UserError as error:
             raise UserError(_cut(str(error))) from error
         except Exception as error:  # each runner has its own errors
-            told = _explained(error, start)
-            raise (UserError(told) if told else error) from error
+            explanation = _explained(error, start)
+            raise (UserError(explanation) if explanation else error) from error
         finally:
             if mark is not None:
                 files.remove(mark)
@@ -268,14 +268,14 @@ class _Start:
             raise UserError(f"{self.flag}: {_one_line(error)}") from error
 
     def _parsed(self, words: list[str]) -> pipeline_options.PipelineOptions:
-        told = io.StringIO()
+        explanation = io.StringIO()
         try:
-            with contextlib.redirect_stderr(told):
+            with contextlib.redirect_stderr(explanation):
                 options = pipeline_options.PipelineOptions(words)
                 options.view_as(pipeline_options.DirectOptions)
                 return options
         except (ValueError, SystemExit) as error:
-            lines = told.getvalue().strip().splitlines() or [str(error)]
+            lines = explanation.getvalue().strip().splitlines() or [str(error)]
             reason = lines[-1].rpartition("error: ")[2]
             raise UserError(f"{self.flag}: {reason}") from error
 
@@ -481,8 +481,8 @@ def _one_line(error: object) -> str:
 def _explained(error: Exception, start: _Start) -> str | None:
     """Converts an error to a message; None for a bug, which is raised."""
     text = str(error)
-    if told := _USER_ERROR.findall(text):
-        return _cut(told[-1])
+    if explanation := _USER_ERROR.findall(text):
+        return _cut(explanation[-1])
     if jar := _NO_JAR.search(text):
         flag = f"--{start.runner.removesuffix('Runner').lower()}_job_server_jar"
         return (

@@ -139,9 +139,9 @@ class Workers:
     def _excepthook(self, args: threading.ExceptHookArgs) -> None:
         # Errors of Beam's threads that wait for a worker which could not start
         # or lost its connection. `dead` reports it.
-        told = args.exc_value
-        if isinstance(told, grpc.RpcError) or (
-            "Worker subprocess exited" in str(told)
+        raised = args.exc_value
+        if isinstance(raised, grpc.RpcError) or (
+            "Worker subprocess exited" in str(raised)
         ):
             self._lost = self._lost or not self._stopped
         else:

@@ -68,7 +68,7 @@ class Examples:
       first_lengths: int64 [examples], the length of `[CLS] first [SEP]`.
       per_document: int64 [documents], how many examples each document gave.
       word_starts: bool [tokens], which tokens begin a word (specials do
-        not), or None if no segmenter told.
+        not), or None if no segmenter found any.
     """
 
     ids: np.ndarray

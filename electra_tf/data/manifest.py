@@ -155,8 +155,8 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
         for name, split in content["splits"].items()
         for shards in [split["shards"]]
     }
-    told = {"warnings": tuple(content.get("warnings", ()))}
-    return Manifest(**{**content, **told, "splits": splits})
+    warnings_read = {"warnings": tuple(content.get("warnings", ()))}
+    return Manifest(**{**content, **warnings_read, "splits": splits})
 
 
 def check_vocab(manifest: Manifest, vocab: Vocab) -> None:

@@ -120,9 +120,9 @@ def run_trials(
     check_run(output, described, team.is_chief, cls, begun)
     note(_describe_data(read))
     note(f"start: {start.describe(head)}")
-    told = precision.describe(train.precision, asked.precision)
-    if told:
-        note(told)
+    description = precision.describe(train.precision, asked.precision)
+    if description:
+        note(description)
     for number, result in results.items():
         if train.folds is not None:
             read = fold(number)

@@ -304,11 +304,12 @@ def parse(overrides: Mapping[str, Any]) -> dict[str, Any]:
             f"--set {key}={texts[key]}: is a section; name a key in it, as "
             f"{key}.{dataclasses.fields(_SECTIONS[key])[0].name}"
         )
-    told: Any = config_lib.resolve(
+    resolved: Any = config_lib.resolve(
         _keys(), None, [f"{key}={text}" for key, text in texts.items()]
     )
     return {
-        key: functools.reduce(getattr, key.split("."), told) for key in texts
+        key: functools.reduce(getattr, key.split("."), resolved)
+        for key in texts
     }
 
 

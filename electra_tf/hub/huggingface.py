@@ -110,7 +110,7 @@ def read(
             read(files.join(path, n), overrides, vocab) for n in NETWORKS
         )
         return joined(one, other, path)
-    path, told = modules.model_folder(path)
+    path, remarks = modules.model_folder(path)
     weights_file = stores.weights_file(path)
     config_file = bert.config_file(path)
     found = bert.as_electra(read_json(config_file), stores.arrays(weights_file))
@@ -128,17 +128,17 @@ def read(
     check_layers(config, len(theirs), weights_file)
     weights, unused = _renamed(theirs, config)
     check(config, weights, weights_file)
-    told += found.assumed + assumed + tokenizer.assumed
+    remarks += found.assumed + assumed + tokenizer.assumed
     config, simpler = meaning.without_hidden_layer(config, weights)
-    config, simpler = answerable.joined(path, config, simpler, told)
-    about = meaning.heard(found.content, path, config, told)
+    config, simpler = answerable.joined(path, config, simpler, remarks)
+    about = meaning.heard(found.content, path, config, remarks)
     config = meaning.named(dataclasses.replace(config, fine_tuning=about))
     return Checkpoint(
         config=config,
         weights=simpler,
         vocab=vocab,
         leftover=tuple(map(found.name, unused)) + found.leftover,
-        assumed=tuple(told),
+        assumed=tuple(remarks),
         source=path,
     )
 

@@ -70,7 +70,7 @@ def joined(
     directory: str,
     config: DirectoryConfig,
     weights: Mapping[str, np.ndarray],
-    told: list[str],
+    notes: list[str],
 ) -> tuple[DirectoryConfig, Mapping[str, np.ndarray]]:
     """Adds the head from its file to a model, if there is one.
 
@@ -78,7 +78,7 @@ def joined(
       directory: directory of config.json.
       config: config of the model.
       weights: our names -> arrays.
-      told: a list that gets a sentence where the file belongs to another model.
+      notes: a list that gets a sentence if the file is another model's.
 
     Returns:
       Config and weights with the head.
@@ -104,7 +104,7 @@ def joined(
             f"size is {size}"
         )
     if not np.array_equal(beside[_WITNESS], weights[_WITNESS]):
-        told.append(
+        notes.append(
             f"trained on elsewhere: {FILE}, which tells whether a question "
             "has an answer, is of other weights, and passed over"
         )

@@ -83,9 +83,9 @@ def differences(
     """
     if not content:
         return []
-    told = []
+    notes = []
     if _is_null(content, "normalizer"):
-        told.append(
+        notes.append(
             "control characters are dropped; its tokenizer (normalizer null) "
             "keeps them"
         )
@@ -93,27 +93,27 @@ def differences(
     kind = model.get("type", "WordPiece")
     prefix = model.get("continuing_subword_prefix", "##")
     if (kind, prefix) != ("WordPiece", "##"):
-        told.append(
+        notes.append(
             "words become WordPieces, with ## before those inside one; its "
             f"tokenizer is of kind {kind}, with the prefix {prefix!r}"
         )
     limit = model.get("max_input_chars_per_word")
     # 100 is the library's default.
     if limit not in (None, 100, MAX_CHARS_PER_WORD):
-        told.append(
+        notes.append(
             f"words of more than {MAX_CHARS_PER_WORD} letters become [UNK]; "
             f"in its tokenizer those of more than {limit}"
         )
     if "post_processor" in content and not _joins_as_ours(
         mapping(content["post_processor"]), roles
     ):
-        told.append(
+        notes.append(
             "special tokens stand as in [CLS] A [SEP] B [SEP], B in segment "
             "1; its tokenizer's post_processor puts them in another way"
         )
     normalizer = mapping(content.get("normalizer"))
     if normalizer.get("clean_text") is False:
-        told.append(
+        notes.append(
             "control characters are dropped, which its tokenizer "
             "(clean_text false) keeps"
         )
@@ -124,13 +124,13 @@ def differences(
     )  # fmt: skip
     unknown = [kind for kind in kinds if kind not in known]
     if unknown:
-        told.append(
+        notes.append(
             f"text is normalised as BERT does; its tokenizer has the steps "
             f"{', '.join(unknown)} too, so ids may differ"
         )
     splitter = mapping(content.get("pre_tokenizer"))
     if _is_null(content, "pre_tokenizer"):
-        told.append(
+        notes.append(
             "words are split as BERT does; its tokenizer (pre_tokenizer null) "
             "does not split text before it looks for tokens"
         )
@@ -142,11 +142,11 @@ def differences(
     ):
         parts = splitter.get("pretokenizers") or [splitter]
         kinds = [str(mapping(part).get("type")) for part in parts]
-        told.append(
+        notes.append(
             f"words are split as BERT does; its tokenizer splits them by "
             f"{', '.join(kinds)}, so ids may differ"
         )
-    return told
+    return notes
 
 
 def _is_null(content: Mapping[str, Any], step: str) -> bool:

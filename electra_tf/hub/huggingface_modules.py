@@ -37,17 +37,17 @@ def model_folder(directory: str) -> tuple[str, list[str]]:
             f"cannot read {file}: expected a JSON list of modules, each with "
             "type and path"
         ) from error
-    told = []
+    notes = []
     if kinds[1:]:
-        told.append(
+        notes.append(
             "the encoder alone: sentence-transformers' "
             f"{', '.join(kinds[1:])} behind it are not applied"
         )
     first = places[0]
     if not first or files.exists(files.join(directory, "config.json")):
-        return directory, told
+        return directory, notes
     if "/" in first.strip("/") or "\\" in first or first.startswith("."):
         raise UserError(
             f"{file}: path: expected a folder beside it, got '{first}'"
         )
-    return files.join(directory, first), told
+    return files.join(directory, first), notes

@@ -120,7 +120,7 @@ def _named_as_ours(
     tokens: tuple[str, ...], roles: dict[str, str], assumed: list[str]
 ) -> tuple[str, ...]:
     """Returns the tokens, with BERT's names for the special ones."""
-    result, told = list(tokens), []
+    result, notes = list(tokens), []
     for role, ours in ROLES.items():
         theirs = roles[role]
         if theirs == ours or theirs not in result:
@@ -129,10 +129,10 @@ def _named_as_ours(
         if ours in result:  # an ordinary token, which no text gives
             result[result.index(ours)] = theirs
         result[place] = ours
-        told.append(f"{theirs} is {ours}")
-    if told:
+        notes.append(f"{theirs} is {ours}")
+    if notes:
         assumed.append(
-            "special tokens have BERT's names here: " + ", ".join(told)
+            "special tokens have BERT's names here: " + ", ".join(notes)
         )
     return tuple(result)
 
@@ -167,24 +167,24 @@ def _differences(
     settings: dict[str, Any], fast: dict[str, Any], roles: dict[str, str]
 ) -> list[str]:
     """Describes differences of their tokenizer from ours."""
-    told = []
+    notes = []
     chinese = _first(
         settings.get("tokenize_chinese_chars"),
         fast_tokenizer.flags(fast).get("handle_chinese_chars"),
     )
     if chinese is False:
-        told.append(
+        notes.append(
             "Chinese characters are words of their own, which its tokenizer "
             "(tokenize_chinese_chars false) does not make them: where it "
             "keeps them together, ids differ"
         )
     kind = _kind(settings)
     if kind is not None and kind not in _WORDPIECE_CLASSES:
-        told.append(
+        notes.append(
             f"words are split as BERT does; its tokenizer, {kind}, may "
             "split them in another way"
         )
-    return told + fast_tokenizer.differences(fast, roles)
+    return notes + fast_tokenizer.differences(fast, roles)
 
 
 def _first(*values: Any) -> bool | None:

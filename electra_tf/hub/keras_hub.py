@@ -125,8 +125,8 @@ def _read_one(
     """Opens a preset; only its head, if any, shows which network it is."""
     model = _model_config(path)
     vocab, lower_case, strip_accents, assumed = _read_tokenizer(path, given)
-    head, told = heads.read(path, model.hidden_size)
-    assumed += told
+    head, assumptions = heads.read(path, model.hidden_size)
+    assumed += assumptions
     if head is not None:
         part = head.part
         if head.gelu not in (None, model.gelu):

@@ -23,7 +23,7 @@ from electra_tf.text.vocab import Vocab
 _log = logging.getLogger(__name__)
 
 # Warnings that were already given.
-_told: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
+_logged: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
 
 M = TypeVar("M", bound="_Pretrained")
 
@@ -184,9 +184,9 @@ def _loaded(
 
 def _warn(report: Report) -> None:
     """Warns of new variables and defaults, once for each source."""
-    told = (report.source, report.new, report.assumed)
-    if (report.new or report.assumed) and told not in _told:
-        _told.add(told)
+    logged = (report.source, report.new, report.assumed)
+    if (report.new or report.assumed) and logged not in _logged:
+        _logged.add(logged)
         _log.warning("%s", report)
 
 

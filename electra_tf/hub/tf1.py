@@ -91,14 +91,14 @@ def read(
         if name != _STEP and name.rpartition("/")[2] not in _SLOTS
     }
     folder = tf1_files.folder(prefix)
-    told = _read_beside(bert.config_file(folder), overrides or {})
-    if told.whole is not None:
-        config = configs.override(told.whole, overrides or {})
+    given = _read_beside(bert.config_file(folder), overrides or {})
+    if given.whole is not None:
+        config = configs.override(given.whole, overrides or {})
         assumed: list[str] = []
         tasks = [n.split("/")[1] for n in plain if n.startswith("task_spec")]
         task = tasks[0] if tasks else ""
     else:
-        config, task, assumed = _infer(plain, told, prefix)
+        config, task, assumed = _infer(plain, given, prefix)
     if _STEP in reader.shapes:
         config = dataclasses.replace(config, step=int(reader.read(_STEP)))
     check_layers(config, len(plain), prefix)
@@ -343,13 +343,13 @@ def _read_beside(path: str, overrides: Mapping[str, str]) -> _Known:
 
 
 def _infer(
-    shapes: _Shapes, told: _Known, source: str
+    shapes: _Shapes, given: _Known, source: str
 ) -> tuple[DirectoryConfig, str, list[str]]:
-    """Infers the config of a checkpoint from its variables and `told`.
+    """Infers the config of a checkpoint from its variables and `given`.
 
     Args:
       shapes: the checkpoint's names -> shapes.
-      told: what is known besides them.
+      given: what is known besides them.
       source: the checkpoint, for messages.
 
     Returns:
@@ -357,18 +357,18 @@ def _infer(
       none), and what was assumed.
 
     Raises:
-      UserError: it is not an ELECTRA checkpoint, or contradicts `told`.
+      UserError: it is not an ELECTRA checkpoint, or contradicts `given`.
     """
-    look = _Look(shapes, told, source)
+    look = _Look(shapes, given, source)
     discriminator = generator = None
-    kind, untied = told.values.get("generator_kind", "separate"), False
+    kind, untied = given.values.get("generator_kind", "separate"), False
     if look.has("electra/encoder/"):
         discriminator = look.network("electra", "electra", "model", {})
     shared = {
         name: getattr(discriminator, name)
         for name in configs.BOTH
         if discriminator is not None
-    } | {k: v for k, v in told.of("model").items() if k in configs.BOTH}
+    } | {k: v for k, v in given.of("model").items() if k in configs.BOTH}
     for scope in ("generator", "generator_ltr"):
         if look.has(f"{scope}/encoder/"):
             kind = "two_tower" if scope == "generator_ltr" else "separate"
@@ -384,18 +384,18 @@ def _infer(
             "below electra/encoder or bert/encoder"
         )
     task, task_name = look.task()
-    if "lower_case" not in told.values:
+    if "lower_case" not in given.values:
         look.assumed.append("lower_case true (--lower_case)")
     config = DirectoryConfig(
         discriminator,
         generator,
-        told.values.get("lower_case", True),
-        told.values.get("strip_accents"),
+        given.values.get("lower_case", True),
+        given.values.get("strip_accents"),
         "",
         generator_kind=kind,
         generator_embeddings="untied" if untied else "shared",
         # The original's towers wrap around.
-        wrap_around=told.values.get(
+        wrap_around=given.values.get(
             "wrap_around", GENERATOR_KINDS[kind].two_towers
         ),
         replaced_token_head=look.has("discriminator_predictions/"),
@@ -409,9 +409,9 @@ def _infer(
 class _Look:
     """Infers configs from the variables of a checkpoint."""
 
-    def __init__(self, shapes: _Shapes, told: _Known, source: str):
+    def __init__(self, shapes: _Shapes, given: _Known, source: str):
         self.shapes = shapes
-        self.told = told
+        self.given = given
         self.source = source
         self.assumed: list[str] = []
 
@@ -457,18 +457,18 @@ class _Look:
                 f"{tables}/embeddings/token_type_embeddings"
             )[0],
         }
-        told = self.told.of(section)
+        given = self.given.of(section)
         for name in _SIZES:
-            if told.get(name, sizes[name]) != sizes[name]:
+            if given.get(name, sizes[name]) != sizes[name]:
                 key = f"{section}.{name}"
                 raise UserError(
-                    f"{self.told.origins[key]}: {key} is {told[name]} there, "
+                    f"{self.given.origins[key]}: {key} is {given[name]} there, "
                     f"but {sizes[name]} in {self.source}"
                 )
         settings = {
-            "num_heads": max(1, hidden // 64), **shared, **told, **sizes
+            "num_heads": max(1, hidden // 64), **shared, **given, **sizes
         }  # fmt: skip
-        if "num_heads" not in told:
+        if "num_heads" not in given:
             self.assumed.append(
                 f"{section}.num_heads {settings['num_heads']} "
                 f"(hidden size {hidden} // 64)"
@@ -495,20 +495,20 @@ class _Look:
         )  # fmt: skip
         if not names:
             return None, ""
-        wanted = self.told.values.get("task.name", names[0])
+        wanted = self.given.values.get("task.name", names[0])
         if wanted not in names:
             raise UserError(
                 f"--set task.name={wanted}: {self.source} has "
                 f"{', '.join(names)}"
             )
-        if len(names) > 1 and "task.name" not in self.told.values:
+        if len(names) > 1 and "task.name" not in self.given.values:
             self.assumed.append(f"task.name {wanted} (of {', '.join(names)})")
-        told = self.told.of("task")
-        told.pop("name", None)
-        kind = self._task_kind(wanted, told)
-        return TaskHeadConfig(**{**kind, **told}), wanted
+        given = self.given.of("task")
+        given.pop("name", None)
+        kind = self._task_kind(wanted, given)
+        return TaskHeadConfig(**{**kind, **given}), wanted
 
-    def _task_kind(self, task: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    def _task_kind(self, task: str, given: Mapping[str, Any]) -> dict[str, Any]:
         scope = f"task_specific/{task}"
 
         def found(name: str) -> bool:
@@ -532,7 +532,7 @@ class _Look:
             labels = second[1]
             return dict(kind="sequence", hidden_layer=True, num_labels=labels)
         kind = "token" if task in _TOKEN_TASKS else "sequence"
-        if "kind" not in told:
+        if "kind" not in given:
             self.assumed.append(f"task.kind {kind} (of its name, {task})")
         return {"kind": kind, "num_labels": first[1]}
 

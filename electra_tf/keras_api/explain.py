@@ -56,7 +56,7 @@ class Explanation:
         return self.error <= self.tolerance
 
     def __repr__(self) -> str:
-        return f"<Explanation of {self._told()}: {len(self.tokens)} tokens>"
+        return f"<Explanation of {self._heading()}: {len(self.tokens)} tokens>"
 
     def __str__(self) -> str:
         width = max(map(len, self.tokens), default=0)
@@ -64,14 +64,14 @@ class Explanation:
             f"{token:{width}} {score:+.3f}"
             for token, score in zip(self.tokens, self.scores)
         ]
-        return "\n".join([self._told(), *lines, self._sum()])
+        return "\n".join([self._heading(), *lines, self._sum()])
 
-    def _told(self) -> str:
-        told = "output" if self.label is None else str(self.label)
-        told += f" {self.output:+.3f}"
+    def _heading(self) -> str:
+        heading = "output" if self.label is None else str(self.label)
+        heading += f" {self.output:+.3f}"
         if self.probability is not None:
-            told += f" (probability {self.probability:.3f})"
-        return told
+            heading += f" (probability {self.probability:.3f})"
+        return heading
 
     def _sum(self) -> str:
         return (
@@ -101,7 +101,7 @@ class Explanation:
         return (
             '<div style="background:#fff;color:#111;padding:8px;'
             'line-height:1.9;font-family:sans-serif">'
-            f"<div><b>{html.escape(self._told())}</b></div>"
+            f"<div><b>{html.escape(self._heading())}</b></div>"
             f"<div>{''.join(words)}</div>"
             f'<div style="font-size:85%">{legend} &middot; '
             f"{html.escape(self._sum())}</div></div>"

@@ -357,12 +357,12 @@ class Tokenizer(keras.layers.Layer):
         return type(self).from_config, (self.get_config(),)
 
     def __repr__(self) -> str:
-        told = f"{self.vocabulary_size()} tokens"
+        description = f"{self.vocabulary_size()} tokens"
         if self.sequence_length is not None:
-            told += f", sequence_length={self.sequence_length}"
+            description += f", sequence_length={self.sequence_length}"
         if not self.lower_case:
-            told += ", cased"
-        return f"<electra_tf.Tokenizer {self.name}: {told}>"
+            description += ", cased"
+        return f"<electra_tf.Tokenizer {self.name}: {description}>"
 
 
 AnyTokenizer: TypeAlias = Tokenizer | wordpiece.Tokenizer

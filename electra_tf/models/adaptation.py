@@ -128,10 +128,10 @@ class Adaptable:
         for variable in train:
             place = _place(variable.path)
             places[place] = places.get(place, 0) + math.prod(variable.shape)
-        told = ", ".join(f"{name} {n:,}" for name, n in places.items())
+        settings = ", ".join(f"{name} {n:,}" for name, n in places.items())
         share = 100 * count / max(total, 1)
         return f"{count:,} of {total:,} parameters train ({share:.2f} %)" + (
-            f": {told}" if told else ""
+            f": {settings}" if settings else ""
         )
 
     def merge_lora(self) -> None:
@@ -185,10 +185,10 @@ class Adaptable:
         """
         file = files.join(path, _CONFIG)
         try:
-            told = json.loads(files.read_text(file))
-            if told["format"] != _FORMAT:
-                raise ValueError(f"format is {told['format']}")
-            wanted = (told["rank"], told["alpha"], told["targets"])
+            settings = json.loads(files.read_text(file))
+            if settings["format"] != _FORMAT:
+                raise ValueError(f"format is {settings['format']}")
+            wanted = (settings["rank"], settings["alpha"], settings["targets"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{file}: not what save_adapter writes ({error})"
@@ -199,8 +199,8 @@ class Adaptable:
             self.enable_lora(wanted[0], wanted[2], wanted[1], verbose)
         elif encoder.lora != wanted:
             raise UserError(
-                f"{path}: is of {_told(wanted)}, the network has "
-                f"{_told(encoder.lora)}; load the network again"
+                f"{path}: is of {_settings(wanted)}, the network has "
+                f"{_settings(encoder.lora)}; load the network again"
             )
         targets = _named(self)
         for name, variable in targets.items():
@@ -235,14 +235,14 @@ class Adaptable:
         )
 
 
-def switch_on(encoder: Any, told: tuple[int, float, str]) -> None:
+def switch_on(encoder: Any, settings: tuple[int, float, str]) -> None:
     """Freezes a built encoder and creates the factors of its changes.
 
     Args:
       encoder: an `ElectraEncoder`.
-      told: rank, alpha and targets.
+      settings: rank, alpha and targets.
     """
-    rank, alpha, targets = told
+    rank, alpha, targets = settings
     for block in encoder.blocks:
         attention = block.attention
         attention.qkv.lora.enable(
@@ -340,5 +340,5 @@ def _named(model: Any) -> dict[str, keras.Variable]:
     return found
 
 
-def _told(lora: tuple[int, float, str]) -> str:
+def _settings(lora: tuple[int, float, str]) -> str:
     return f"rank {lora[0]}, alpha {lora[1]:g}, on {lora[2]}"

@@ -125,8 +125,12 @@ class ElectraEncoder(Network):
         return self._lora
 
     @lora.setter
-    def lora(self, told: tuple[int, float, str] | None) -> None:
-        self._lora = None if told is None else (told[0], told[1], told[2])
+    def lora(self, settings: tuple[int, float, str] | None) -> None:
+        self._lora = (
+            None
+            if settings is None
+            else (settings[0], settings[1], settings[2])
+        )
         if self.built and self._lora is not None:
             adaptation.switch_on(self, self._lora)
 

@@ -556,8 +556,8 @@ class Inference:
                 progress(done, total)
         whole = own
         if self.workers and share.count > 1:
-            told = self.workers.gather(_dumps(own))
-            whole = [batch for data in told for batch in _loads(data)]
+            gathered = self.workers.gather(_dumps(own))
+            whole = [batch for data in gathered for batch in _loads(data)]
         for rows, arrays in whole:
             for i, row in enumerate(rows):
                 results[row] = {n: value[i] for n, value in arrays.items()}

@@ -150,13 +150,15 @@ def ask(
     skipped = f"; {read.skipped:,} lines without a text" if read.skipped else ""
     note(
         f"{len(read.digests):,} documents, {len(read.passages):,} passages"
-        f"{skipped}; index {kept.told}"
+        f"{skipped}; index {kept.summary}"
     )
-    told = [f"left out: {line}" for line in read.left_out] + [*read.notes]
-    for line in told[:_MOST_NAMED]:
+    omitted = [f"left out: {line}" for line in read.left_out] + [*read.notes]
+    for line in omitted[:_MOST_NAMED]:
         note(line)
-    if len(told) > _MOST_NAMED:
-        note(f"left out, or reported: {len(told) - _MOST_NAMED:,} files more")
+    if len(omitted) > _MOST_NAMED:
+        note(
+            f"left out, or reported: {len(omitted) - _MOST_NAMED:,} files more"
+        )
     if questions and output:
         about = {
             "model": model,
@@ -358,13 +360,13 @@ class Asker:
     ) -> list[dict[str, Any]]:
         from electra_tf.retrieval.index import combined
 
-        told = [(one, said) for one, said in read if said["answer"]]
-        reading = [said["n_best"][0]["score"] for _, said in told]
+        answered = [(one, said) for one, said in read if said["answer"]]
+        reading = [said["n_best"][0]["score"] for _, said in answered]
         shares = combined(
-            [one.score for one, _ in told], reading, self.reading_weight
+            [one.score for one, _ in answered], reading, self.reading_weight
         )
         rows = []
-        for (one, said), score, share in zip(told, reading, shares):
+        for (one, said), score, share in zip(answered, reading, shares):
             line, start = one.passage.place(said["start"])
             rows.append(
                 {

@@ -140,7 +140,7 @@ def build_vocab(
     vocab = vocab_training.train_vocab(counts, vocab_size, min_frequency)
     share = vocab_training.unknown_share(vocab, counts)
     long = vocab_training.long_words(counts)
-    told = []
+    remarks = []
     if share > 0.01:
         cause = "characters seen less than min_frequency times were left out"
         if long * 2 > share * sum(counts.values()):
@@ -149,10 +149,10 @@ def build_vocab(
                 "and the tokenizer makes [UNK] of each: is the text encoded "
                 "data, or without spaces?"
             )
-        told.append(f"{share:.2%} of the words are [UNK]: {cause}")
+        remarks.append(f"{share:.2%} of the words are [UNK]: {cause}")
     if lower_case if strip_accents is None else strip_accents:
         stripped = accents.warning(accents.changes("\n".join(sample)))
-        told += [stripped] if stripped else []
+        remarks += [stripped] if stripped else []
     vocab.save(output)
     return BuiltVocab(
         output,
@@ -162,7 +162,7 @@ def build_vocab(
         sum(counts.values()),
         len(counts),
         share,
-        tuple(told),
+        tuple(remarks),
     )
 
 

@@ -84,9 +84,9 @@ def _run(recipe: Callable[..., R], **arguments: Any) -> R:
     words = [f"--{key}={value}" for key, value in arguments.items()]
     print(f"\n$ electra-tf {name} {' '.join(words)}", flush=True)
     result = recipe(**arguments)
-    told = str(result)
-    if told:
-        print(told, flush=True)
+    output_text = str(result)
+    if output_text:
+        print(output_text, flush=True)
     return result
 
 

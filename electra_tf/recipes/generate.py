@@ -143,9 +143,9 @@ def generate(
         if not counts:
             raise UserError(f"--counts_from: {counts_from}: no words")
     for each in prompts:
-        told = sampler.cut(each, length)
-        if told:
-            note(f"--prompt: {told}")
+        remark = sampler.cut(each, length)
+        if remark:
+            note(f"--prompt: {remark}")
     samples = sampler.sample(prompts, length, num_samples, how, seed, counts)
     rows = [
         dict(zip(_COLUMNS, (each, number, one.text, one.continuation)))

@@ -231,9 +231,9 @@ def pretrain(
         reporter.recording = team.is_chief
         if report is not None:
             reporter.note(str(report))
-        told = precision.describe(numbers, asked.precision)
-        if told:
-            reporter.note(told)
+        description = precision.describe(numbers, asked.precision)
+        if description:
+            reporter.note(description)
         for line in _cost_lines(settings, examples, share, replicas):
             reporter.note(line)
         try:

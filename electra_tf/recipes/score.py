@@ -256,16 +256,16 @@ def _scored(
     found = spread.answered(
         paths, output, how, write=write, last=(), **spread_out
     )
-    told = _Total(
+    total = _Total(
         found.rows, found.sums.get("score", 0.0),
         int(found.sums.get("tokens", 0)),
     )  # fmt: skip
-    how.note(told.summary(method))
+    how.note(total.summary(method))
     return Scores(
         method,
-        told.summary(method),
+        total.summary(method),
         found.rows,
-        mean=told.mean,
+        mean=total.mean,
         output=found.files,
     )
 
@@ -283,10 +283,12 @@ class _Total:
         return self.score / self.tokens if self.tokens else None
 
     def summary(self, method: str) -> str:
-        told = "nothing to score"
+        score = "nothing to score"
         if self.mean is not None:
-            told = f"{self.mean:.4f} a token"
-        return f"{self.count:,} lines, {self.tokens:,} tokens, {method}: {told}"
+            score = f"{self.mean:.4f} a token"
+        return (
+            f"{self.count:,} lines, {self.tokens:,} tokens, {method}: {score}"
+        )
 
 
 def _check_together(

@@ -131,12 +131,12 @@ def serve(
         models = served.read_config(model_config_file)
     if not models:
         raise UserError("--model: name a directory of versions to serve")
-    told = limits.ModelSettings()
+    limits_given = limits.ModelSettings()
     if batching_parameters_file is not None:
-        told = model_settings.read_batching(batching_parameters_file)
+        limits_given = model_settings.read_batching(batching_parameters_file)
     wait_seconds = batch_wait_ms / 1000
-    if told.wait_seconds is not None:
-        wait_seconds = told.wait_seconds
+    if limits_given.wait_seconds is not None:
+        wait_seconds = limits_given.wait_seconds
     connections = running.allow_connections(max_connections)
     if connections < max_connections:
         log.info(
@@ -145,7 +145,7 @@ def serve(
         )  # fmt: skip
     running.keep_few_arenas()
     running.switch_often()
-    calls = told.parallel or parallel_calls or running.parallel_calls()
+    calls = limits_given.parallel or parallel_calls or running.parallel_calls()
     if not running.set_threads(intra_op_threads, calls):
         log.info("--intra_op_threads is not heeded: TensorFlow runs already")
     # A signal while models are loaded ends it too; uvicorn hears those after.
@@ -162,7 +162,7 @@ def serve(
                     request_bytes=max_request_bytes,
                     request_rows=max_request_rows,
                     text_bytes=max_text_bytes,
-                    pending_rows=told.pending_rows or max_pending_rows,
+                    pending_rows=limits_given.pending_rows or max_pending_rows,
                     connections=connections,
                     body_seconds=read_timeout,
                     header_seconds=min(read_timeout, 10.0),
@@ -170,7 +170,7 @@ def serve(
                     stop_seconds=stop_timeout,
                 ),
                 batching=limits.Batching(
-                    rows=told.rows or batch_rows,
+                    rows=limits_given.rows or batch_rows,
                     wait_seconds=wait_seconds,
                     parallel=calls,
                 ),

@@ -57,12 +57,12 @@ class Kept:
     Attributes:
       documents: the documents.
       index: the index of their passages.
-      told: a short description of what was done.
+      summary: a short description of what was done.
     """
 
     documents: Documents
     index: index_lib.Index
-    told: str
+    summary: str
 
 
 class _State(NamedTuple):
@@ -142,12 +142,15 @@ def load(
             again = "was damaged, and "
             kept = run.load(file, True)
         _remove_older(place)
-        return dataclasses.replace(kept, told=f"{again}{kept.told} ({place})")
+        return dataclasses.replace(
+            kept, summary=f"{again}{kept.summary} ({place})"
+        )
     except (OSError, OverflowError, sqlite3.Error) as error:
         kept = run.load(MEMORY, True)
         return dataclasses.replace(
             kept,
-            told=f"made for this run, as it cannot be kept in {place}: {error}",
+            summary="made for this run, as it cannot be kept in "
+            f"{place}: {error}",
         )
 
 
@@ -200,15 +203,15 @@ class _Run:
         self._bm25, self._keeps = None, file != MEMORY
         with contextlib.closing(_opened(file)) as base:
             base.execute("BEGIN")
-            told = "as before"
+            summary = "as before"
             if fresh or self._is_stale(base):
                 base.rollback()
                 base.execute("BEGIN IMMEDIATE")
-                told = self._update(base, fresh)
+                summary = self._update(base, fresh)
             documents, bm25 = self._read(base)
             base.commit()
         index = index_lib.Index(documents.passages, self._terms, bm25)
-        return Kept(documents, index, told)
+        return Kept(documents, index, summary)
 
     def _is_stale(self, base: sqlite3.Connection) -> bool:
         if self._reason(base):
@@ -345,14 +348,14 @@ class _Run:
     def _documents(
         self, base: sqlite3.Connection, passages: list[Passage]
     ) -> Documents:
-        digests, left_out, told, skipped, first = {}, [], [], 0, ""
+        digests, left_out, kept_notes, skipped, first = {}, [], [], 0, ""
         for name, digest, count, notes, why in base.execute(
             "SELECT name, digest, skipped, notes, why FROM files ORDER BY name"
         ):
             shown = passages_lib.shown(os.fsdecode(name))
             digests[shown] = digest
             skipped += count
-            told += [f"{shown}: {note}" for note in json.loads(notes)]
+            kept_notes += [f"{shown}: {note}" for note in json.loads(notes)]
             if why:
                 place = passages_lib.shown(self._paths[name])
                 first = first or f"{place}: {why}"
@@ -363,7 +366,7 @@ class _Run:
                 first or shown_first, len(self._paths), skipped,
                 self._about["text_field"],
             )  # fmt: skip
-        return Documents(passages, digests, skipped, left_out, told)
+        return Documents(passages, digests, skipped, left_out, kept_notes)
 
 
 def _no_text(

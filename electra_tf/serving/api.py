@@ -145,12 +145,12 @@ ABORT: contextvars.ContextVar[Abort | None] = contextvars.ContextVar(
 )
 
 
-def pause(attempt: int, told: float | None, deadline: Deadline) -> bool:
+def pause(attempt: int, retry_after: float | None, deadline: Deadline) -> bool:
     """Waits before another attempt, increasingly long, with random jitter.
 
     Args:
       attempt: number of attempts before the one that failed.
-      told: seconds that the server asked for, or None.
+      retry_after: seconds that the server asked for, or None.
       deadline: deadline of the response.
 
     Returns:
@@ -158,7 +158,7 @@ def pause(attempt: int, told: float | None, deadline: Deadline) -> bool:
     """
     seconds = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
     seconds *= random.uniform(0.5, 1.5)
-    seconds = max(seconds, told or 0.0)
+    seconds = max(seconds, retry_after or 0.0)
     if not deadline.allows(seconds):
         return False
     abort = ABORT.get()

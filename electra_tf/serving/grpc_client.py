@@ -232,12 +232,12 @@ class GrpcApi:
                 if busy and attempt < self._retries:
                     if pause(attempt, None, deadline):
                         continue
-                told = f"{code.name}: {said}"
+                problem = f"{code.name}: {said}"
                 late = code == grpc.StatusCode.DEADLINE_EXCEEDED
                 if late and not deadline.allows(0):  # the client's deadline
-                    told = f"no answer within {self._timeout:g} seconds"
+                    problem = f"no answer within {self._timeout:g} seconds"
                 raise ServingError(
-                    f"{self._url}: {target}: {told}",
+                    f"{self._url}: {target}: {problem}",
                     413 if large else _STATUSES.get(code.name),
                     model=target.model,
                     said=said or None,

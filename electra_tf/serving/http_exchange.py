@@ -281,8 +281,8 @@ class _Connection:
                 content = gzip.decompress(content)
             except (OSError, EOFError, zlib.error) as error:
                 raise NotHttp(f"the answer is no gzip: {error}") from error
-        told = {name.lower(): v for name, v in response.headers.items()}
-        return Reply(response.status, told, content)
+        lowered = {name.lower(): v for name, v in response.headers.items()}
+        return Reply(response.status, lowered, content)
 
     def close(self) -> None:
         """Closes the connection."""

@@ -110,9 +110,9 @@ class RestApi:
             try:
                 reply = self._exchange.send(method, path, data, deadline)
             except (OSError, http.client.HTTPException) as error:
-                told, again = self._no_answer(error)
+                problem, again = self._no_answer(error)
                 if last or not again or not pause(attempt, None, deadline):
-                    raise self._failed(told, target) from error
+                    raise self._failed(problem, target) from error
                 continue
             if reply.status in _OVERLOADED and not last:
                 if pause(attempt, _asked_pause(reply), deadline):
@@ -169,14 +169,14 @@ class RestApi:
                 f"{status}: the server sends to {place}; give that address",
                 target, status, said,
             )  # fmt: skip
-        told = f"{status} {http.client.responses.get(status, '')}".strip()
-        told = f"{told}: {said}" if said else told
-        raise self._failed(told, target, status, said)
+        problem = f"{status} {http.client.responses.get(status, '')}".strip()
+        problem = f"{problem}: {said}" if said else problem
+        raise self._failed(problem, target, status, said)
 
     def _member(self, answer: Any, key: str, target: Target | None) -> Any:
         if not isinstance(answer, dict) or key not in answer:
-            told = f"the answer has no '{key}', so not a model server's"
-            raise self._failed(told, target, http.client.OK)
+            problem = f"the answer has no '{key}', so not a model server's"
+            raise self._failed(problem, target, http.client.OK)
         return answer[key]
 
     def _decoded(self, value: Any, target: Target) -> Any:
@@ -188,14 +188,14 @@ class RestApi:
                 try:
                     return base64.b64decode(value["b64"])
                 except binascii.Error as error:
-                    told = f"a damaged answer: {error}"
-                    raise self._failed(told, target, 200) from error
+                    problem = f"a damaged answer: {error}"
+                    raise self._failed(problem, target, 200) from error
             return {k: self._decoded(v, target) for k, v in value.items()}
         return value
 
     def _failed(
         self,
-        told: str,
+        problem: str,
         target: Target | None,
         status: int | None = None,
         said: str | None = None,
@@ -203,7 +203,7 @@ class RestApi:
         model = None if target is None else target.model
         place = self._place if target is None else f"{self._place}: {target}"
         return ServingError(
-            f"{place}: {told}", status, model=model, said=said or None
+            f"{place}: {problem}", status, model=model, said=said or None
         )
 
 
@@ -229,11 +229,11 @@ def encoded(value: Any) -> Any:
 
 def _asked_pause(reply: Reply) -> float | None:
     """Returns the seconds of Retry-After, a number or a date, or None."""
-    told = reply.headers.get("retry-after", "").strip()
-    if told.isascii() and told.isdigit():
-        return float(told[:9])
+    problem = reply.headers.get("retry-after", "").strip()
+    if problem.isascii() and problem.isdigit():
+        return float(problem[:9])
     try:
-        until = email.utils.parsedate_to_datetime(told)
+        until = email.utils.parsedate_to_datetime(problem)
         now = datetime.datetime.now(until.tzinfo)
         return max((until - now).total_seconds(), 0.0)
     except (TypeError, ValueError):

@@ -38,6 +38,6 @@ def with_usual(
     if len(found) != 1:
         return options
     chosen = {key: named[name] for key, name in zip(keys, found[0])}
-    told = ", ".join(f"{key}={name}" for key, name in chosen.items())
-    _log.warning("%s: taking %s", path, told)
+    taken = ", ".join(f"{key}={name}" for key, name in chosen.items())
+    _log.warning("%s: taking %s", path, taken)
     return dataclasses.replace(options, **chosen)  # type: ignore[type-var]

@@ -23,7 +23,7 @@ VARIABLE = "ELECTRA_TF_PRECISION"
 
 _CPU_INFO = pathlib.Path("/proc/cpuinfo")
 _INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
-# Instructions that TensorFlow's library may be told not to use.
+# Instructions that TensorFlow's library may be given not to use.
 _LIMIT = "ONEDNN_MAX_CPU_ISA"
 _WITHOUT = ("AVX", "AVX512_CORE", "AVX512_CORE_VNNI")
 
@@ -71,9 +71,9 @@ def resolved(
     before = _recorded(run_dir) if run_dir is not None else None
     if before is not None:
         return before
-    told = os.environ.get(VARIABLE)
-    if told:
-        return _known(told, VARIABLE)
+    given = os.environ.get(VARIABLE)
+    if given:
+        return _known(given, VARIABLE)
     if jit_compile or instructions() is None:
         return FLOAT32
     import tensorflow as tf

@@ -369,5 +369,5 @@ def _is_of_collective(error: tf.errors.OpError) -> bool:
 
 def _reason(error: tf.errors.OpError) -> str:
     lines = [line for line in error.message.splitlines() if line.strip()]
-    told = [line for line in lines if "aborted by" in line] or lines
-    return told[0].rpartition("aborted by: ")[2].strip() if told else ""
+    causes = [line for line in lines if "aborted by" in line] or lines
+    return causes[0].rpartition("aborted by: ")[2].strip() if causes else ""

@@ -445,19 +445,19 @@ def _answers(
     found = find_candidates(windows, pieces, beams, config.max_answer_length)
     best = best_answers(context, pieces, found, splitter, config)
     odds = _null_odds(predictor, windows, beams, best.score)
-    told = best.found
+    answered = best.found
     if odds is not None:
-        told &= ~(odds > task.threshold)
+        answered &= ~(odds > task.threshold)
     else:
         odds = tf.zeros_like(best.score)
 
     def place(offsets: tf.RaggedTensor, piece: tf.Tensor) -> tf.Tensor:
         values = tf.concat([offsets.flat_values, [-1]], axis=0)
         none = tf.size(offsets.flat_values, tf.int64)
-        return tf.gather(values, tf.where(told, piece, none))
+        return tf.gather(values, tf.where(answered, piece, none))
 
     return {
-        "answer": tf.where(told, best.text, ""),
+        "answer": tf.where(answered, best.text, ""),
         "start": place(pieces.start_chars, best.first),
         "end": place(pieces.end_chars, best.last),
         "start_byte": place(pieces.start_bytes, best.first),
@@ -517,14 +517,14 @@ def _null_odds(
     assert isinstance(predictor.task, QuestionAnswering)
     if not predictor.task.unanswerable:
         return None
-    is_told = "impossible" in beams
+    is_given = "impossible" in beams
     of_window = tf.cast(
-        beams["impossible" if is_told else "null_score"], tf.float64
+        beams["impossible" if is_given else "null_score"], tf.float64
     )
     # The window where an answer is likeliest decides.
     least = tf.math.unsorted_segment_min(
         of_window, windows.example, tf.size(score)
     )
-    odds = least if is_told else least - tf.cast(score, tf.float64)
+    odds = least if is_given else least - tf.cast(score, tf.float64)
     some = windows.splits[1:] > windows.splits[:-1]
     return tf.where(some, odds, 0.0)

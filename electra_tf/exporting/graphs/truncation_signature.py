@@ -44,7 +44,7 @@ def signatures(
     if isinstance(task, (Tagging, ExtractiveSummarization)):
         return {}
 
-    def told(kept: _Kept, **texts: tf.Tensor) -> Tensors:
+    def described(kept: _Kept, **texts: tf.Tensor) -> Tensors:
         found = {
             name: masked_offsets(tokenizer, text)
             if masks
@@ -68,22 +68,22 @@ def signatures(
 
     # The inputs have the names of the parameters.
     def of_text(text: tf.Tensor) -> Tensors:
-        return told(_first(max_length - 2), text=text)
+        return described(_first(max_length - 2), text=text)
 
     def of_pair(text: tf.Tensor, text_pair: tf.Tensor) -> Tensors:
         a, b = inputs.as_many(text, text_pair, "text and text_pair")
-        return told(_fair(max_length), text=a, text_pair=b)
+        return described(_fair(max_length), text=a, text_pair=b)
 
     def of_query(query: tf.Tensor, passage: tf.Tensor) -> Tensors:
         assert isinstance(task, Ranking)
         a, b = inputs.as_many(query, passage, "query and passage")
         kept = _query_first(task.options.max_query_length, max_length)
-        return told(kept, query=a, passage=b)
+        return described(kept, query=a, passage=b)
 
     def of_question(question: tf.Tensor) -> Tensors:
         assert isinstance(task, QuestionAnswering)
         kept = _first(task.options.max_query_length)
-        return told(kept, question=question)
+        return described(kept, question=question)
 
     if isinstance(task, QuestionAnswering):
         made = inputs.signature(of_question, "question")

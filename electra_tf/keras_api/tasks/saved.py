@@ -60,9 +60,12 @@ class SavedTask(Adaptable, CompiledTask):
         super().enable_lora(*args, **named)
         self._memory.inferences.clear()  # traced without LoRA
         if self._own_optimizer:  # made for the weights trainable before
-            kind, told = type(self.optimizer), self.optimizer.get_config()
+            kind, optimizer_config = (
+                type(self.optimizer),
+                self.optimizer.get_config(),
+            )
             with self.distribute_strategy.scope():
-                self.optimizer = kind.from_config(told)
+                self.optimizer = kind.from_config(optimizer_config)
                 self.optimizer.build(self.trainable_variables)
 
     @classmethod

@@ -121,9 +121,9 @@ def _manager() -> Iterator[Any]:
         cancellation.context  # noqa: B018
         manager = cancellation.CancellationManager()
     except (ImportError, AttributeError) as error:
-        if not _told:
+        if not _warned:
             _LOG.warning("calls that nobody waits for run on: %s", error)
-            _told.append(True)
+            _warned.append(True)
         yield None
         return
     _INSTALLED.add(cancellation)
@@ -135,4 +135,4 @@ def _manager() -> Iterator[Any]:
         _INSTALLED.remove(cancellation)
 
 
-_told: list[bool] = []
+_warned: list[bool] = []

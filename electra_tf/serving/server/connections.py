@@ -148,9 +148,9 @@ class GuardedProtocol(H11Protocol):
             error = sys.exc_info()[1]
             status = getattr(error, "error_status_hint", 400)
             # h11's message may quote everything that was sent.
-            told = str(error or msg)[:_SHOWN]
+            problem = str(error or msg)[:_SHOWN]
             self.transport.write(
-                _last_answer(HTTPStatus(status), f"Malformed HTTP: {told}")
+                _last_answer(HTTPStatus(status), f"Malformed HTTP: {problem}")
             )
         if self.cycle and not self.cycle.response_complete:
             # A reader of the body learns that no more comes.

@@ -387,6 +387,8 @@ def _reason(message: str) -> str:
     """Returns the cause in a message, without the node and its source lines."""
     head = message.partition("[[{{node")[0]
     lines = [line.strip() for line in head.splitlines()]
-    told = [line for line in lines if line and not line.startswith(_NO_REASONS)]
+    reasons = [
+        line for line in lines if line and not line.startswith(_NO_REASONS)
+    ]
     # The place in the source comes first, if at all.
-    return (told[-1] if told else message)[:500]
+    return (reasons[-1] if reasons else message)[:500]

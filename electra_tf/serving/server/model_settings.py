@@ -88,16 +88,16 @@ def of_version(directory: str) -> ModelSettings:
     path = files.join(posixpath.dirname(directory.rstrip("/")), SETTINGS_FILE)
     if not files.exists(path):
         return found
-    told = config.resolve(_File, path)
+    read = config.resolve(_File, path)
     own = ModelSettings(
-        rows=told.batch_rows,
+        rows=read.batch_rows,
         wait_seconds=None
-        if told.batch_wait_ms is None
-        else told.batch_wait_ms / 1000,
-        parallel=told.parallel_calls,
-        pending_rows=told.max_pending_rows,
-        text_bytes=told.max_text_bytes,
-        answer_seconds=told.answer_timeout,
+        if read.batch_wait_ms is None
+        else read.batch_wait_ms / 1000,
+        parallel=read.parallel_calls,
+        pending_rows=read.max_pending_rows,
+        text_bytes=read.max_text_bytes,
+        answer_seconds=read.answer_timeout,
     )
     given = {k: v for k, v in vars(own).items() if v is not None}
     return dataclasses.replace(found, **given)
@@ -131,9 +131,9 @@ def read_batching(path: str) -> ModelSettings:
             )
         values[name] = value
     _check_sizes(path, list(found.allowed_batch_sizes), values)
-    told = {field.name for field, _ in found.ListFields()}
+    present = {field.name for field, _ in found.ListFields()}
     for name, why in _UNHEEDED.items():
-        if name in told:
+        if name in present:
             _LOG.info("%s: %s is not heeded: %s", path, name, why)
     rows = values.get("max_batch_size")
     batches = values.get("max_enqueued_batches")

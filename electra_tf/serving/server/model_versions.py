@@ -262,8 +262,8 @@ class ModelVersions:
         except (UserError, MemoryError) as error:
             self._failed[name, version] = found
             self._errors[name][version] = str(error)
-            told = _without_paths(str(error), path)
-            self._set_state(name, version, State(_END, told))
+            reason = _without_paths(str(error), path)
+            self._set_state(name, version, State(_END, reason))
             self._changed(name, version, "failed")
             _LOG.warning("model %s: version %d: %s", name, version, error)
             return

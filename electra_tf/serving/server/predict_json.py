@@ -213,10 +213,10 @@ def _arrays(
     if signature.batched:
         lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{k}: {n}" for k, n in sorted(lengths.items()))
+            listed = ", ".join(f"{k}: {n}" for k, n in sorted(lengths.items()))
             raise invalid(
                 "Input tensors must have equal 0th-dimension size, but they "
-                f"have {told}"
+                f"have {listed}"
             )
     return arrays
 

@@ -101,10 +101,10 @@ def _lines(name: str, kind: str, samples: Samples) -> Iterable[str]:
 def _formatted(labels: Mapping[str, str]) -> str:
     if not labels:
         return "{}"
-    told = (
+    pairs = (
         f'{name}="{_escaped(value)}"' for name, value in sorted(labels.items())
     )
-    return "{" + ",".join(told) + "}"
+    return "{" + ",".join(pairs) + "}"
 
 
 def _escaped(value: str) -> str:

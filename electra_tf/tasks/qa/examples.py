@@ -378,10 +378,10 @@ def _shifted(example: QAExample) -> str | None:
     if _spaced(there).startswith(_spaced(answer)):
         return None
     near = example.context.find(answer, max(0, span[0] - len(answer)))
-    told = f"; it begins at {near}" if near >= 0 else ""
+    hint = f"; it begins at {near}" if near >= 0 else ""
     return (
         f"shifted: its answer '{answer:.60}' is not what stands at character "
-        f"{example.answer_start} ('{example.context[slice(*span)]:.60}'){told}"
+        f"{example.answer_start} ('{example.context[slice(*span)]:.60}'){hint}"
     )
 
 

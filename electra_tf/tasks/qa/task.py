@@ -95,10 +95,10 @@ class QuestionAnswering(FileTask):
 
         Imported models do not say; a threshold among their options does.
         """
-        told = self.state.get("unanswerable")
-        if told is None:
+        saved = self.state.get("unanswerable")
+        if saved is None:
             return self.options.null_threshold is not None
-        return bool(told)
+        return bool(saved)
 
     @property
     def metric(self) -> str:  # type: ignore[override]

@@ -100,12 +100,12 @@ def read_rows(
     found: list[Sentence] = []
     table = layout.format in ("tsv", "csv")
     names = (tag_column,) if tag_column else (*preferred, *_TAGS)
-    told = False
+    warned = False
     odd = spans = 0
     for row, place in _rows(path, layout):
         record = row if table else dict(marked.of_label_studio(row))
-        if not told:
-            told = True
+        if not warned:
+            warned = True
             _log_choice(record, names, path)
         text = next((record[n] for n in TEXTS if n in record), None)
         if isinstance(text, str) and not _of_texts(record.get("tokens")):

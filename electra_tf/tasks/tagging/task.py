@@ -118,7 +118,8 @@ class Tagging(FileTask):
         if tags and all(tag.isdigit() for tag in tags):
             _log.warning(
                 "%s: the tags are numbers, taken as they are: entities cannot "
-                "be told; options.tag_names gives their names, in order", path,
+                "be recognised; options.tag_names gives their names, in order",
+                path,
             )  # fmt: skip
 
     def _with_letters(

@@ -311,8 +311,10 @@ class Classification(TableTask):
         spelled = one_spelling(names, known)
         if not spelled:
             return found
-        told = ", ".join(f"'{a}' as '{b}'" for a, b in sorted(spelled.items()))
-        _log.warning("%s: labels are read: %s", paths[0], told)
+        spellings = ", ".join(
+            f"'{a}' as '{b}'" for a, b in sorted(spelled.items())
+        )
+        _log.warning("%s: labels are read: %s", paths[0], spellings)
         return [
             dataclasses.replace(e, answer=spelled.get(e.answer, e.answer))
             for e in found

@@ -75,8 +75,8 @@ def with_found_columns(
             found["label_column"] = named[labels[0]]
     if not found:
         return options
-    told = ", ".join(f"{key}={name}" for key, name in found.items())
-    _log.warning("%s: taking %s", path, told)
+    columns = ", ".join(f"{key}={name}" for key, name in found.items())
+    _log.warning("%s: taking %s", path, columns)
     return dataclasses.replace(options, **found)
 
 

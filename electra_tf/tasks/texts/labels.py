@@ -305,9 +305,9 @@ def suspicions(
             near = difflib.get_close_matches(name, others, n=1, cutoff=0.75)
             fold = [o for o in others if o.casefold() == name.casefold()]
             hint = (near or fold)[:1]
-            told = f"a misspelling of '{hint[0]}'? " if hint else ""
+            question = f"a misspelling of '{hint[0]}'? " if hint else ""
             found.append(
-                f"the label '{name:.60}' is in one row alone: {told}"
+                f"the label '{name:.60}' is in one row alone: {question}"
                 "options.labels says which labels there are, and refuses "
                 "others"
             )
