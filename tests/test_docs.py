@@ -6,7 +6,6 @@ Nothing here imports TensorFlow.
 import ast
 import functools
 import importlib
-import inspect
 import pathlib
 import re
 
@@ -21,7 +20,6 @@ from electra_tf.cli import app, flags
 from electra_tf.errors import UserError
 from electra_tf.finetuning import settings as finetune_settings
 from electra_tf.keras_api.settings import PretrainSettings
-from electra_tf.recipes import serve as recipes
 from electra_tf.tasks import registry
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -230,12 +228,6 @@ def test_files_exist(page):
         )
         if found and not pathlib.Path(found[1]).stem.isupper():
             assert (ROOT / found[1]).exists(), f"{page.name}: `{span}`"
-
-
-def test_all_flags_of_serving_are_told():
-    text = (ROOT / "docs" / "serving.md").read_text("utf-8")
-    for name in inspect.signature(recipes.serve).parameters:
-        assert f"`--{name}`" in text, name
 
 
 # --- Python ---

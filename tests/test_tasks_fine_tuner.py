@@ -1,5 +1,7 @@
 """FineTuner: the same update however a batch is cut, spread and padded."""
 
+import dataclasses
+
 import finetuning_toy as toy
 import keras
 import numpy as np
@@ -267,6 +269,10 @@ def test_compiling_must_pay(size, rows, steps, expected):
         config, features, 32, steps, make_strategy(), jit_compile=True
     )
     assert (whole.pad_to_multiple, whole.side_by_side) == (8, 1)
+    rounded = plan_steps(
+        config, features, 32, steps, make_strategy(), bfloat16_products=True
+    )
+    assert rounded == dataclasses.replace(found, side_by_side=1)
 
 
 def test_lengths_are_fine_where_compiling_them_pays():

@@ -4,8 +4,9 @@
     python tools/write_docs.py --check    # names what differs; status 1
 
 It writes docs/settings.md, docs/commands.md, docs/architecture.md,
-docs/reference/, pictures, and in README.md and docs/*.md the sections that show
-what was measured: docs/results/*.yaml and docs/performance/results.json.
+docs/reference/, pictures, in README.md and docs/*.md the sections that show
+what was measured (docs/results/*.yaml and docs/performance/results.json), and
+the table of flags in docs/serving.md.
 """
 
 import argparse
@@ -49,6 +50,10 @@ def renewed() -> dict[pathlib.Path, str]:
         if path.name == "README.md":
             new = sections.replaced(
                 new, "speed", tables.speeds(DOCS / "performance/results.json")
+            )
+        if path.name == "serving.md":
+            new = sections.replaced(
+                new, "flags of serve", commands.flag_table("serve")
             )
         found[path] = new
     return found

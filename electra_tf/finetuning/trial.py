@@ -124,6 +124,7 @@ def run_trial(
         train.num_train_steps,
         strategy,
         train.jit_compile,
+        bfloat16_products=config.precision == precision.PRODUCTS,
     )
     with strategy.scope(), precision_policy(config.precision):
         network, report = start.build(task.head())

@@ -1,4 +1,4 @@
-"""`serve`: exported models over HTTP."""
+"""Serves exported models over HTTP and gRPC."""
 
 import logging
 import os
@@ -51,58 +51,57 @@ def serve(
       GET  /v1/models/NAME           also /metadata; /versions/N before them
       GET  /v1/models                all of them, with their descriptions
       POST /v1/models/NAME:classify  {"examples": [{"text": ...}]}; :regress
-      GET  /healthz   GET /metrics   for whoever watches over it
+      GET  /healthz   GET /metrics   for monitoring
 
-    --grpc_port has the same by gRPC: PredictionService and ModelService.
+    --grpc_port adds the same by gRPC: PredictionService and ModelService.
 
-    Rows of requests that come together run together. SIGTERM or ctrl-C ends
-    it when what is in flight is answered. It has no passwords and no
-    encryption: beyond this machine it belongs behind a proxy that has.
+    Rows of concurrent requests run together. SIGTERM or Ctrl-C stops it after
+    running requests are answered. It has no passwords and no encryption: beyond
+    this machine it belongs behind a proxy that has both.
 
     Args:
-      model: directory of versions, or NAME=DIRECTORY, for more models
+      model: directory of versions, or NAME=DIRECTORY
       model_config_file: file that names models, their versions and labels, in
         TensorFlow Serving's form; read again when it changes
-      batching_parameters_file: TensorFlow Serving's, in place of --batch_rows,
-        --batch_wait_ms, --parallel_calls and --max_pending_rows where it says
-        so; DIR/serve.yaml has such flags for one model, by their names
+      batching_parameters_file: TensorFlow Serving's file, which overrides
+        --batch_rows, --batch_wait_ms, --parallel_calls and --max_pending_rows;
+        DIR/serve.yaml has such flags for one model, by their names
       host: address to listen on; 0.0.0.0 is every address of this machine
       port: port to listen on; 0 takes a free one, which is printed
       grpc_port: port for TensorFlow Serving's gRPC interface, 8500 there; 0
-        takes a free one, which is printed; none where it is left out
-      versions: serve so many of the newest versions of each model
-      poll_seconds: look for new versions so often; 0 never
-      batch_rows: the most rows in one call of the model
-      batch_wait_ms: while calls run a row may wait so long for others to
-        share its own
-      parallel_calls: calls of models that run at the same time; 0: one for
-        each core, two where there is a GPU
-      engine: what runs models: auto is litert where it is installed (pip
+        takes a free one, which is printed; no gRPC by default
+      versions: number of newest versions of each model to serve
+      poll_seconds: seconds between checks for new versions; 0 means never
+      batch_rows: most rows in one call of a model
+      batch_wait_ms: milliseconds that a row may wait for others to share its
+        call, while calls run
+      parallel_calls: number of calls that run at the same time; 0 means one for
+        each core, or two with a GPU
+      engine: engine of models: auto is litert where it is installed (pip
         install 'electra-tf[litert]') and the model was exported with --litert,
-        and else tensorflow
-      intra_op_threads: threads that share one operation of a call; 0: as many
-        as cores. One is best where requests keep the cores busy; for a large
-        model that few ask take more, and fewer --parallel_calls
-      max_request_bytes: answer larger requests with 413
-      max_request_rows: answer requests of more rows with 413
-      max_text_bytes: answer requests with a longer text, or longer texts of one
-        row together, with 413
-      max_pending_rows: answer 503 while so many rows wait
-      max_connections: answer 503 to further connections
-      read_timeout: seconds in which a request's body must have come
-      answer_timeout: seconds after which a request that waits is answered
-        with 504
-      stop_timeout: seconds for what is in flight when the server is asked to
-        stop
-      allowed_hosts: names, separated by commas, that clients may call this
-        server by, besides local names and addresses; * is any, which is so
-        already unless --host is a local address. A name outside is answered
-        with 403
-      cors_origins: origins of web pages, separated by commas, that may ask
-        this server, as https://app.example; * is any
+        and tensorflow otherwise
+      intra_op_threads: threads that share one operation of a call; 0 means as
+        many as cores. One is best where requests keep the cores busy; for a
+        large model with few requests take more, and fewer --parallel_calls
+      max_request_bytes: largest body, also after decompression; larger ones get
+        413
+      max_request_rows: most rows in a request; more get 413
+      max_text_bytes: most bytes of one row's texts together; more get 413
+      max_pending_rows: most rows that wait or run; requests beyond get 503
+      max_connections: most connections; further ones get 503. It is lowered
+        where the system allows fewer open files
+      read_timeout: seconds for a request's body, then 408; its headers have 10
+        at most
+      answer_timeout: seconds for the response, then 504
+      stop_timeout: seconds for running requests when the server stops
+      allowed_hosts: names, separated by commas, that clients may use for this
+        server besides local names and addresses; * means any, which is the
+        default unless --host is a local address. Other names get 403
+      cors_origins: origins of web pages, separated by commas, that may send
+        requests, as https://app.example; * means any
 
     Raises:
-      UserError: no such model, none that loads, or a port that is taken.
+      UserError: a model is missing, no model can be loaded, or a port is taken.
     """
     from electra_tf.serving.server import (
         limits,

@@ -27,7 +27,7 @@ def draw(found: Sequence[Benchmark], folder: pathlib.Path) -> list[str]:
     figures = {}
     if steps:
         figures["pretrain.png"] = _pretraining(steps)
-        figures["growth.png"] = _growth(steps)
+        figures["growth.png"] = _growth(_together(steps))
     data = [
         (draw_panel, chosen)
         for measure, draw_panel in (
@@ -163,7 +163,7 @@ def _pretraining(steps: Sequence[Benchmark]) -> Any:
     peak.set(
         xlabel="% of the measured peak, in float32", title="matrix products"
     )
-    figure.supxlabel(_measured(steps), fontsize=7)
+    figure.suptitle(_measured(steps), fontsize=7)
     return figure
 
 
@@ -175,7 +175,15 @@ def _measured(steps: Sequence[Benchmark]) -> str:
     """Which sides are the best ones, and what they run on."""
     best = [side for b in steps for side in _best(b).values()]
     versions = {side.spoken: side.version for side in best}
-    return "; ".join(f"{name} ({on})" for name, on in versions.items())
+    return "\n".join(f"{name}: {on}" for name, on in versions.items())
+
+
+def _together(steps: Sequence[Benchmark]) -> list[Benchmark]:
+    """The most that were measured on one day: these can share a line."""
+    days: dict[str, list[Benchmark]] = {}
+    for b in steps:
+        days.setdefault(b.parameters.get("measured", ""), []).append(b)
+    return max(days.values(), key=len)
 
 
 def _growth(steps: Sequence[Benchmark]) -> Any:
@@ -233,7 +241,7 @@ def _growth(steps: Sequence[Benchmark]) -> Any:
         loc="outside lower center", ncols=6, fontsize=7,
     )  # fmt: skip
     size.legend(fontsize=7)
-    figure.supxlabel(_measured(steps), fontsize=7)
+    figure.suptitle(_measured(steps), fontsize=7)
     return figure
 
 

