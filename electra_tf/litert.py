@@ -71,6 +71,7 @@ class LiteNetwork:
 
     Attributes:
       outputs: their names.
+      shapes: of each, that of one row; -1 is the row's length.
 
     Raises:
       UserError: LiteRT is not installed, or cannot run it.
@@ -94,7 +95,7 @@ class LiteNetwork:
         self._more = min(_KEPT, _KEPT_BYTES // max(1, len(content))) - 1
         self._threads: concurrent.futures.Executor | None = None
         first = self._new()
-        self._shapes = first.shapes
+        self.shapes = first.shapes
         self.outputs = tuple(first.shapes)
         self._free.append(first)
 
@@ -162,7 +163,7 @@ class LiteNetwork:
             found = [np.empty(0)] * len(each)
             for i, call in enumerate(calls):
                 found[i::threads] = call.result()
-        shape = self._shapes[output]
+        shape = self.shapes[output]
         wide = [input_ids.shape[1] if size < 0 else size for size in shape]
         result = np.zeros([len(found), *wide], "float32")
         of_tokens = shape[:1] == (-1,)

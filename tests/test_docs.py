@@ -400,7 +400,7 @@ def test_facts_are_no_figures(line):
     assert not figures.by_hand(line)
 
 
-def test_every_result_is_shown_and_says_when():
+def test_every_result_is_shown_and_says_when_and_how():
     measured = results.Results(ROOT / "docs" / "results")
     shown = {
         each
@@ -408,5 +408,31 @@ def test_every_result_is_shown_and_says_when():
         for each in results.shown(page.read_text("utf-8"))
     }
     assert shown == set(measured.names())
-    for file, name in measured.names():
-        assert re.match(r"20\d\d-\d\d", measured.entry(file, name)["measured"])
+    for path in (ROOT / "docs" / "results").glob("*.yaml"):
+        if path.stem == "configs":
+            continue
+        for name, entry in measured.entries(path.stem).items():
+            assert re.match(r"20\d\d-\d\d.*core", entry["measured"]), name
+            assert entry["command"], f"{path.name}: {name}"
+
+
+def expectation(config: pathlib.Path) -> str:
+    """Returns what stands after "Expect:" in the head of a configuration."""
+    head = re.match(r"(?:#.*\n)+", config.read_text("utf-8"))
+    _, _, text = head[0].partition("Expect:") if head else ("", "", "")
+    text = re.split(r"\n(?!# )", text)[0]
+    return re.sub(r"\s*\n# +", " ", text).strip()
+
+
+def test_expected_figures_of_configs_name_their_source():
+    """docs/results/configs.yaml has each, with its day or its publication."""
+    known = results.Results(ROOT / "docs" / "results").entries("configs")
+    found = {}
+    for path in (ROOT / "configs").rglob("*.yaml"):
+        text = expectation(path)
+        if re.search(r"\d\.\d|\d (?:minutes|hours)", text):
+            name = path.relative_to(ROOT / "configs").with_suffix("")
+            found[name.as_posix()] = text
+    assert found == {name: entry["expect"] for name, entry in known.items()}
+    for name, entry in known.items():
+        assert ("measured" in entry) != ("source" in entry), name

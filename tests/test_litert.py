@@ -16,7 +16,11 @@ from electra_tf.errors import UserError
 from electra_tf.exporting import tflite
 from electra_tf.models import lite_encoder, networks
 from electra_tf.models.config import ModelConfig
-from electra_tf.serving.server import cancelable, loaded_model
+from electra_tf.serving.server import (
+    cancelable,
+    lite_signatures,
+    loaded_model,
+)
 from electra_tf.serving.server.limits import RequestError
 from electra_tf.tasks.tagging import schemes
 from electra_tf.text.vocab import load_vocab
@@ -346,7 +350,7 @@ def test_served_as_tensorflow_does(tmp_path, tiny_vocab_file):
         assert one.lite is None
         assert other.lite is not None
         for signature in ("serving_default", "embed"):
-            assert signature in other.lite
+            assert other.lite.takes(signature)
             texts = {
                 key: np.array(
                     [f"{t} [MASK] {i}".encode() for t in TEXTS], object
@@ -378,5 +382,41 @@ def test_engines_that_cannot_be_had(colours, tmp_path, monkeypatch):
     about = both.description["litert"]
     assert (about["weights"], about["states"]) == ("int8", "first_output")
     assert "for LiteRT, int8: assets.extra/encoder.tflite" in str(both)
+    monkeypatch.setattr(litert, "installed", lambda: True)
+    auto = loaded_model.load("both", 1, both.path).lite
+    assert auto is not None
+    assert auto.takes("serving_default")
+    assert not auto.takes("embed")
     monkeypatch.setattr(litert, "installed", lambda: False)
     assert loaded_model.load("both", 1, both.path).lite is None
+
+
+@pytest.mark.slow
+def test_auto_takes_single_texts_in_32_bits(colours, tmp_path, monkeypatch):
+    made = electra_tf.export(colours, str(tmp_path / "m"), litert=True)
+    monkeypatch.setattr(litert, "installed", lambda: True)
+    ran = []
+    monkeypatch.setattr(lite_signatures.LiteSignatures, "call", recording(ran))
+    model = loaded_model.load("m", 1, made.path)
+    lite = loaded_model.load("m", 1, made.path, "litert")
+    ran.clear()
+    one, two = (np.array([b"the cat"] * n, object) for n in (1, 2))
+    a = model.run("serving_default", {"text": one})
+    b = model.run("serving_default", {"text": two})
+    assert ran == [1]
+    np.testing.assert_allclose(
+        a["probabilities"], b["probabilities"][:1], atol=1e-5
+    )
+    lite.run("serving_default", {"text": two})
+    assert ran == [1, 2]
+
+
+def recording(ran):
+    """`LiteSignatures.call`, with the number of texts of each call kept."""
+    call = lite_signatures.LiteSignatures.call
+
+    def recorded(self, signature, tensors, stop):
+        ran.append(len(next(iter(tensors.values()))))
+        return call(self, signature, tensors, stop)
+
+    return recorded

@@ -194,6 +194,24 @@ def test_inference_batches_cover_all_rows(size):
         assert set(INPUTS) <= batch.keys() and "labels" not in batch
 
 
+def test_one_row_alone_is_its_batch():
+    ids, segments = np.array([[5, 6, 7], [0, 0, 1]], "int32")
+    tokens = {"input_ids": ids, "segment_ids": segments}
+    features = Features(np.array([0, 3]), tokens)
+    ((rows, batch),) = batches.inference_batches(features, 4)
+    np.testing.assert_array_equal(rows, [0])
+    expected = features.batch([0])
+    assert batch.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(batch[name], value)
+        assert batch[name].dtype == value.dtype
+    none = {name: value[:0] for name, value in tokens.items()}
+    ((_, batch),) = batches.inference_batches(
+        Features(np.array([0, 0]), none), 4
+    )
+    assert batch["input_mask"].tolist() == [[0]]
+
+
 def test_nothing_to_infer():
     empty = Features(np.zeros([1], "int64"), {"input_ids": np.zeros([0], "i4")})
     assert list(batches.inference_batches(empty, 4)) == []

@@ -1,8 +1,7 @@
-"""Losses, and samples from the scores of a language model.
+"""Computes losses, and samples from the scores of a language model.
 
-Tensors in, tensors out. The token loss and the sample share one pass of
-exponentials over the [rows, V] scores, which are the largest tensor of the
-step.
+The token loss and the sample share one pass of exponentials over the [rows, V]
+scores, which are the largest tensor of the step.
 """
 
 from collections.abc import Sequence
@@ -14,12 +13,13 @@ from electra_tf.models import kernels
 from electra_tf.models.networks import TokenLMHead
 
 _BLOCK = 256  # tokens summed together before a sample is sought among them
-# What the original takes from the score of a token that must not be drawn.
+# What the original subtracts from the score of a token that must not be
+# sampled.
 _DISALLOWED = 1000.0
 
 
 class Scores(NamedTuple):
-    """Logits of a token LM as two parts, whose sum is never stored."""
+    """Holds logits of a token LM as two parts, whose sum is never stored."""
 
     scores: tf.Tensor  # [rows, V]
     bias: tf.Tensor  # [V] float32
@@ -32,15 +32,15 @@ def scores_of(head: TokenLMHead, hidden: tf.Tensor, training: bool) -> Scores:
 
 
 class TokenLoss(NamedTuple):
-    """Of `token_loss_and_samples`, each [rows]."""
+    """Holds the results of `token_loss_and_samples`, each [rows]."""
 
     loss: tf.Tensor  # float32, -log p(label), nats
     predictions: tf.Tensor  # int32, the most probable token
-    sampled_ids: tf.Tensor | None  # int32, drawn; None where none was asked
+    sampled_ids: tf.Tensor | None  # int32 samples; None if not requested
     log_z: tf.Tensor  # float32, log of the sum of exp(logits); no gradient
 
     def shaped(self, shape: tf.Tensor) -> "TokenLoss":
-        """Returns the same with its rows in another shape."""
+        """Returns the same values with their rows in another shape."""
         return TokenLoss(
             *(None if t is None else tf.reshape(t, shape) for t in self)
         )
@@ -101,7 +101,7 @@ def token_loss_and_samples(
     temperature: float | tf.Tensor = 1.0,
     disallow_correct: bool = False,
 ) -> TokenLoss:
-    """Returns cross-entropy of a token LM, its argmax, and a sample from it.
+    """Returns the cross-entropy of a token LM, its argmax and a sample from it.
 
     Gradients flow into `scores` and `bias` from the loss alone: sampling is
     not differentiated (paper, section 2).
@@ -110,9 +110,10 @@ def token_loss_and_samples(
       scores: [rows, V] logits without their bias.
       bias: [V] float32.
       labels: [rows] int32, the tokens that stood there.
-      uniform: [rows] float32 in [0, 1), decides the samples; None for none.
+      uniform: [rows] float32 in [0, 1), random numbers that decide the samples;
+        None for no samples.
       temperature: divides the logits before
-      disallow_correct: never draw the label.
+      disallow_correct: whether the label is never sampled.
     """
     drawn_here = uniform is not None and is_plain(temperature, disallow_correct)
 
@@ -165,7 +166,7 @@ def replaced_token_loss(logits: tf.Tensor, fake_labels: tf.Tensor) -> tf.Tensor:
 def weighted_mean(
     values: tf.Tensor, weights: tf.Tensor, total_weight: tf.Tensor
 ) -> tf.Tensor:
-    """sum(values * weights) / (1e-6 + total_weight), as the original's.
+    """Returns sum(values * weights) / (1e-6 + total_weight), as the original.
 
     Args:
       values: any shape, float32.
@@ -177,7 +178,9 @@ def weighted_mean(
 
 
 def total_weights(weights: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns their sums over all replicas, [terms] float32."""
+    """Returns the sums of the terms' weights over all replicas, [terms]
+    float32.
+    """
     totals = tf.stack([tf.reduce_sum(w) for w in weights])
     replica = tf.distribute.get_replica_context()
     if replica is not None and replica.num_replicas_in_sync > 1:
@@ -186,7 +189,7 @@ def total_weights(weights: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 class Term(NamedTuple):
-    """A part of the joint loss: `factor` times a weighted mean."""
+    """Holds a part of the joint loss: `factor` times a weighted mean."""
 
     factor: float | tf.Tensor
     values: tf.Tensor  # float32, nats
@@ -196,12 +199,12 @@ class Term(NamedTuple):
 def joint_loss(
     terms: Sequence[Term], totals: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Returns the sum of the terms; over replicas these sums add up to the
-    batch's.
+    """Returns the sum of the terms; sums of all replicas add up to the batch's.
 
     Args:
       terms: at least one.
-      totals: `total_weights` of the whole batch, where these are a part's.
+      totals: `total_weights` of the whole batch, if the terms are of a part of
+        it.
 
     Returns:
       Scalar float32.
@@ -234,7 +237,7 @@ def _first_above(cumulative: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 
 
 def draw(weights: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-    """One index a row, with probability proportional to its weight.
+    """Samples one index a row, with probability proportional to its weight.
 
     Inverse of the cumulative distribution, in two stages: the same
     distribution as adding Gumbel noise and taking the largest, with one
@@ -280,7 +283,7 @@ def adjusted_weights(
     temperature: tf.Tensor,
     disallow_correct: bool,
 ) -> tf.Tensor:
-    """exp((scores + bias) / temperature), up to a factor for each row.
+    """Returns exp((scores + bias) / temperature), up to a factor for each row.
 
     Args:
       scores: [rows, V] logits without their bias.
@@ -297,7 +300,7 @@ def adjusted_weights(
 
 
 def is_plain(temperature: float | tf.Tensor, disallow_correct: bool) -> bool:
-    """Returns whether samples come from the softmax as it is."""
+    """Returns whether samples come from the unchanged softmax."""
     plain = isinstance(temperature, (int, float)) and temperature == 1.0
     return plain and not disallow_correct
 
@@ -318,7 +321,7 @@ def draw_adjusted(
       labels: [rows] int32, the right tokens.
       uniform: [rows] float32 in [0, 1), decides the samples.
       temperature: divides the logits.
-      disallow_correct: never draw the right token.
+      disallow_correct: whether the right token is never sampled.
     """
     weights = adjusted_weights(
         tf.stop_gradient(scores),
@@ -336,13 +339,13 @@ def draw_uniform(
     uniform: tf.Tensor,
     disallow_correct: bool = False,
 ) -> tf.Tensor:
-    """Returns tokens of the vocabulary, all equally likely.
+    """Samples tokens of the vocabulary, all equally likely.
 
     Args:
       vocab_size: V.
       labels: int32, any shape, the right tokens.
       uniform: float32 in [0, 1), the same shape.
-      disallow_correct: never draw the right token.
+      disallow_correct: whether the right token is never sampled.
     """
     size = vocab_size - int(disallow_correct)
     drawn = tf.minimum(tf.cast(uniform * float(size), tf.int32), size - 1)

@@ -1,7 +1,7 @@
-"""Choose positions, mask them, put sampled tokens in: all in the graph.
+"""Chooses positions, masks them and inserts sampled tokens, all in the graph.
 
-Unlike the original, positions are drawn WITHOUT replacement: the original
-may draw one twice and then writes the mean of two token ids there.
+Unlike the original, positions are sampled WITHOUT replacement: the original may
+sample one twice and then writes the mean of two token ids there.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ _CHOOSE, _KEEP, _CUTS, _FROM_END = range(4)
 
 @dataclasses.dataclass(frozen=True)
 class SpecialIds:
-    """What masking has to know of the vocabulary."""
+    """Holds what masking has to know of the vocabulary."""
 
     cls_id: int
     sep_id: int
@@ -33,18 +33,18 @@ class SpecialIds:
 
 
 class Packed(NamedTuple):
-    """Of rows that hold several examples; see `packing`."""
+    """Describes rows that hold several examples; see `packing`."""
 
-    sequence_ids: tf.Tensor  # [B, L] int32, whose a token is; 0 for padding
-    # [B, N] int32, which of the E * N draws of a row's examples decide over
-    # a prediction.
+    sequence_ids: tf.Tensor  # [B, L] int32, a token's example; 0 for padding
+    # [B, N] int32, which of the E * N random numbers of a row's examples
+    # decides a prediction.
     draws: tf.Tensor
 
 
 class MaskedBatch(NamedTuple):
-    """A batch with its masked-out copy; names as the original's."""
+    """Holds a batch and its masked copy; names as the original's."""
 
-    input_ids: tf.Tensor  # [B, L] int32, as they were
+    input_ids: tf.Tensor  # [B, L] int32, unmasked
     input_mask: tf.Tensor  # [B, L] int32, 1 for real tokens
     segment_ids: tf.Tensor  # [B, L] int32
     masked_input_ids: tf.Tensor  # [B, L] int32, what the generator reads
@@ -55,11 +55,11 @@ class MaskedBatch(NamedTuple):
 
     @property
     def sequence_ids(self) -> tf.Tensor | None:
-        """As in `Packed`; None where each row is one example."""
+        """Returns `Packed.sequence_ids`; None if each row is one example."""
         return None if self.packed is None else self.packed.sequence_ids
 
     def rows(self, input_ids: tf.Tensor, keys: tf.Tensor | None) -> Rows:
-        """Returns what a network reads: these ids in the batch's rows.
+        """Returns a network's input: these ids in the batch's rows.
 
         Args:
           input_ids: [B, L] int32.
@@ -87,18 +87,18 @@ def choose_positions(
     special: SpecialIds,
     uniform: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws the positions to predict, token by token, without replacement.
+    """Samples the positions to predict, token by token, without replacement.
 
-    A row asks for round(mask_prob * its real tokens) positions, at least
-    one, at most N; [CLS], [SEP] and padding are never chosen. A row with
-    fewer candidates takes them all: with none it is left unmasked.
+    A row gets round(mask_prob * its real tokens) positions, at least one, at
+    most N; [CLS], [SEP] and padding are never chosen. In a row with fewer
+    candidates all are masked: with none it is left unmasked.
 
     Args:
       input_ids: [B, L] int32.
       input_mask: [B, L], 1 for real tokens.
-      config: rates.
+      config: how much is masked.
       special: ids that are never masked.
-      uniform: [B, L] float32 in [0, 1), the draw.
+      uniform: [B, L] float32 in [0, 1), random numbers that decide.
 
     Returns:
       masked_lm_positions [B, N] int32 and masked_lm_weights [B, N] float32.
@@ -128,8 +128,8 @@ def _budget(
     config: MaskingConfig,
     special: SpecialIds,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns tokens that may be chosen, [B, L] bool, and how many, [B]
-    int32.
+    """Returns which tokens may be chosen, [B, L] bool, and how many are,
+    [B].
     """
     slots = config.slots(input_ids.shape[1])
     candidates = may_be_chosen(input_ids, input_mask, special)
@@ -147,9 +147,8 @@ def word_starts(
 ) -> tf.Tensor:
     """Returns where words begin, [B, L] bool.
 
-    The batch's own word_starts tell, if there are any, as for Chinese text
-    that a segmenter has cut; a token that `special.continues` never begins
-    a word.
+    They are the batch's word_starts, if it has any, as for Chinese text that a
+    segmenter has cut; a token of `special.continues` never begins a word.
 
     Args:
       batch: input_ids and perhaps word_starts, [B, L].
@@ -179,7 +178,9 @@ def _choose_units(
     special: SpecialIds,
     keys: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """As `choose_positions`, by words or spans; and [B, N], each one's unit."""
+    """Chooses as `choose_positions`, by words or spans; adds [B, N], the
+    units.
+    """
     length = batch["input_ids"].shape[1]
     candidates, wanted = _budget(
         batch["input_ids"], batch["input_mask"], config, special
@@ -227,7 +228,7 @@ def replace_at(
       where: [B, N] bool, which slots are written.
     """
     batch, length = tf.shape(input_ids)[0], input_ids.shape[1]
-    # Slots not to be written go to an extra column, cut off again.
+    # Slots not to be written go to an extra column, which is dropped.
     columns = tf.where(where, positions, length)
     rows = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(columns))
     wide = tf.pad(input_ids, [[0, 0], [0, 1]])
@@ -245,18 +246,18 @@ def mask(
 ) -> MaskedBatch:
     """Masks a batch anew (dynamic masking).
 
-    Whether what is chosen becomes [MASK] or stays is drawn for each unit,
-    as in SpanBERT: half a word left in view gives the other half away.
+    Whether the chosen tokens become [MASK] or stay is sampled for each unit, as
+    in SpanBERT: half a word left in view gives the other half away.
 
     Args:
       batch: input_ids, input_mask, segment_ids, each [B, L]; for words and
-        spans, word_starts [B, L] is heeded if there.
-      config: the unit and rates.
+        spans, word_starts [B, L] is used if present.
+      config: the unit, and how much is masked.
       special: what masking has to know of the vocabulary.
-      keys: [B] uint32, one for each example; decides every draw.
+      keys: [B] uint32, one for each example, which decides all randomness.
 
     Raises:
-      UserError: nothing tells where words begin; see `word_starts`.
+      UserError: it is unknown where words begin; see `word_starts`.
     """
     input_ids = batch["input_ids"]
     length = input_ids.shape[1]
@@ -294,14 +295,14 @@ def mask(
 
 
 class CorruptedBatch(NamedTuple):
-    """What the discriminator reads, and what it shall say."""
+    """Holds the discriminator's input and labels."""
 
     fake_input_ids: tf.Tensor  # [B, L] int32
     fake_labels: tf.Tensor  # [B, L] int32, 1 where a token was replaced
 
 
 def corrupt(masked: MaskedBatch, sampled_ids: tf.Tensor) -> CorruptedBatch:
-    """Puts the generator's samples in (paper, section 2).
+    """Replaces masked tokens by the generator's samples (paper, section 2).
 
     A sample that equals the original token counts as original.
 
@@ -322,10 +323,10 @@ def corrupt(masked: MaskedBatch, sampled_ids: tf.Tensor) -> CorruptedBatch:
 def unigram_entropy(
     dataset: tf.data.Dataset, vocab_size: int, special: SpecialIds
 ) -> float:
-    """Returns entropy in nats of the tokens that masking may choose.
+    """Returns the entropy, in nats, of the tokens that masking may choose.
 
-    The lowest cross-entropy a predictor that ignores the context can reach on
-    these very examples, so a generator's `mlm_loss` has to come out below.
+    It is the lowest cross-entropy that a predictor can reach on these examples
+    if it ignores the context, so a generator's `mlm_loss` has to be below it.
 
     Args:
       dataset: finite, of batches with input_ids and input_mask, [B, L].
@@ -347,13 +348,13 @@ def unigram_entropy(
 #
 # A row's tokens are grouped into words, words into spans. Groups are put in a
 # random order and taken until the row's budget of tokens is spent. All shapes
-# are static but for the batch, all draws come from keyed numbers that are
-# indexed by the group, so a row's choice depends on its own tokens and key:
-# not on its neighbours, nor on how wide it is padded.
+# are static but for the batch, all randomness comes from keyed numbers that are
+# indexed by the group, so a row's choice depends on its own tokens and key: not
+# on its neighbours, nor on how wide it is padded.
 
 
 class Groups(NamedTuple):
-    """Neighbouring tokens of a row, grouped; groups are numbered from 0.
+    """Holds groups of neighbouring tokens of a row, numbered from 0.
 
     Attributes:
       number: [B, L] int32, each member's group; any group's elsewhere.
@@ -367,12 +368,12 @@ class Groups(NamedTuple):
 
 
 def group(members: tf.Tensor, starts: tf.Tensor) -> Groups:
-    """Cuts each stretch of members before every start.
+    """Splits each run of members before every start.
 
     Args:
       members: [B, L] bool, the tokens that are in a group.
-      starts: [B, L] bool, where a new group begins; one also begins after
-        what is no member.
+      starts: [B, L] bool, where a new group begins; one also begins after a
+        token that is no member.
     """
     first = _firsts(members, starts)
     number = tf.cumsum(tf.cast(first, tf.int32), axis=1) - 1
@@ -396,19 +397,19 @@ def _put(
     where: tf.Tensor | bool,
     elsewhere: tf.Tensor | int,
 ) -> tf.Tensor:
-    """Returns a row's values at other columns of the row.
+    """Moves a row's values to other columns of the row.
 
     Args:
       values: [B, L] int32.
-      at: [B, L] int32, the column of each, distinct where it is put.
-      where: [B, L] bool, which are put.
-      elsewhere: [B, 1] int32, what stands where nothing is put.
+      at: [B, L] int32, the column of each, distinct among those moved.
+      where: [B, L] bool, which values are moved.
+      elsewhere: [B, 1] int32, the value of the other columns.
 
     Returns:
       [B, L] int32.
     """
     batch, length = tf.shape(values)[0], values.shape[1]
-    # What is not to be put goes to an extra column, cut off again.
+    # Values that are not moved go to an extra column, which is dropped.
     columns = tf.where(where, at, length)
     rows = tf.broadcast_to(tf.range(batch)[:, tf.newaxis], [batch, length])
     out = tf.tensor_scatter_nd_update(
@@ -420,7 +421,7 @@ def _put(
 
 
 class Chosen(NamedTuple):
-    """The tokens to predict, and the unit that each belongs to.
+    """Holds the tokens to predict, and the unit that each belongs to.
 
     Attributes:
       tokens: [B, L] bool.
@@ -438,16 +439,16 @@ def choose_words(
     wanted: tf.Tensor,
     uniform: tf.Tensor,
 ) -> Chosen:
-    """Draws words, all equally likely, until no more of them fits.
+    """Samples words, all equally likely, until no more of them fits.
 
-    A word that is longer than what is left of the budget is passed over, as
-    in BERT's whole-word masking.
+    A word longer than the rest of the budget is skipped, as in BERT's
+    whole-word masking.
 
     Args:
       candidates: [B, L] bool, the tokens that may be chosen.
       starts: [B, L] bool, where words begin.
       wanted: [B] int32, the budget: the most tokens of each row.
-      uniform: [B, L] float32 in [0, 1), the draw; indexed by the word.
+      uniform: [B, L] float32 in [0, 1), random numbers, indexed by the word.
     """
     words = group(candidates, starts)
     order, sizes = _shuffled(words, uniform)
@@ -469,7 +470,7 @@ def _shuffled(
 
 
 def _fitting(sizes: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
-    """Returns which groups are taken, if each is that still fits, one by one.
+    """Returns which groups are taken if each that still fits is, one by one.
 
     Each round takes, of the groups that would fit alone, those before the
     first that does not fit with the others. What is left is then shorter
@@ -510,21 +511,20 @@ def choose_spans(
     cuts: tf.Tensor,
     from_end: tf.Tensor,
 ) -> Chosen:
-    """Draws spans of whole words, as in SpanBERT (Joshi et al., 2020).
+    """Samples spans of whole words, as in SpanBERT (Joshi et al., 2020).
 
-    The original draws a span's length and its place, again and again, and
-    drops what overlaps. Here the whole row is cut into spans of random
-    length beforehand and some are drawn, all equally likely: the same
-    lengths, no overlap, nothing to repeat. The last span is shortened to
-    what is left of the budget, at its end or at its beginning; else the
-    first words of a row, which never stand late in a span, were masked more
-    often than others.
+    The original samples a span's length and its place, again and again, and
+    drops what overlaps. Here the whole row is cut into spans of random length
+    beforehand and some are sampled, all equally likely: the same lengths, no
+    overlap, nothing to repeat. The last span is shortened to the rest of the
+    budget, at its end or at its beginning; otherwise the first words of a row,
+    which are never late in a span, would be masked more often than others.
 
     Args:
       candidates: [B, L] bool, the tokens that may be chosen.
       starts: [B, L] bool, where words begin.
       wanted: [B] int32, the budget: the most tokens of each row.
-      uniform: [B, L] float32 in [0, 1), the draw; indexed by the span.
+      uniform: [B, L] float32 in [0, 1), random numbers, indexed by the span.
       cuts: [B, L] int32, how many words the consecutive spans have.
       from_end: [B] bool, whether the last span keeps its end.
     """
@@ -565,8 +565,7 @@ def choose_spans(
 def span_lengths(
     uniform: tf.Tensor, geometric: float, longest: int
 ) -> tf.Tensor:
-    """Returns numbers of words from a geometric distribution, cut off at the
-    top.
+    """Samples numbers of words from a truncated geometric distribution.
 
     Args:
       uniform: float32 in [0, 1), any shape.

@@ -1,8 +1,8 @@
-"""Masks for rows that hold several examples: each as if it stood alone.
+"""Masks rows that hold several examples, each as if it had its own row.
 
-The examples are taken apart, masked and put together again. That is work on
-whole numbers alone, and the choice of masks is the same code, with the same
-draws, as for examples that have a row each.
+The examples are split, masked and packed again. That moves integers alone, and
+masks are chosen by the same code, with the same random numbers, as for examples
+that have a row each.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def slots(config: MaskingConfig, length: int, examples: int) -> int:
     """Returns the most predictions in a row of `length` positions.
 
     Args:
-      config: rates.
+      config: how much is masked.
       length: L.
       examples: E, the most examples in a row.
     """
@@ -43,13 +43,13 @@ def slots(config: MaskingConfig, length: int, examples: int) -> int:
 def mask(
     batch: Batch, config: MaskingConfig, special: SpecialIds, keys: tf.Tensor
 ) -> MaskedBatch:
-    """Masks a batch, as `masking.mask`, also of several examples a row.
+    """Masks a batch as `masking.mask` does, also with several examples a row.
 
     Args:
       batch: as there, [R, L]; if rows hold several examples, `sequence_ids`,
         int32 [R, L]: which of the row's examples a token belongs to, from 1,
         and 0 for padding.
-      config: the unit and rates.
+      config: the unit, and how much is masked.
       special: what masking has to know of the vocabulary.
       keys: [R, E] uint32, one for each example of each row; or [R].
 

@@ -1,4 +1,4 @@
-"""ElectraPretrainer: generator and discriminator trained together."""
+"""Defines ElectraPretrainer, which trains generator and discriminator."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ Batch = Mapping[str, tf.Tensor]
 
 # Held-out masks do not depend on the run's seed, so that runs compare.
 _EVALUATION_SEED = 20200423
-# What the keys of an example are used for.
+# The purposes that an example's keys are used for.
 _MASK, _GENERATOR, _DISCRIMINATOR = 1001, 1003, 1004  # 1002: `draws`
 _PARTS = ("input_ids", "input_mask", "segment_ids")
 
@@ -46,36 +46,36 @@ _PARTS = ("input_ids", "input_mask", "segment_ids")
 class ElectraPretrainer(Saved, keras.Model):
     """Trains both networks on `gen_weight * MLM + disc_weight * RTD`.
 
-    The objective says what the two losses are, and whether there are two;
-    the generator's settings, what fills masked positions.
+    The objective defines the losses, one or two; the generator's settings
+    define what predicts the masked tokens.
 
-    Works in `compile(optimizer)` and `fit(dataset)`, in a loop of one's own
+    It works with `compile(optimizer)` and `fit(dataset)`, in a loop of your own
     over `train_step`, and under `tf.distribute`. Batches are dicts of
     input_ids, input_mask, segment_ids, each [B, L] int32, and optionally
-    example_id [B] int64: the example's position in the whole stream, which
-    all masks, samples and dropout are keyed by. Without it they are keyed by
-    the row and, in training, the optimizer's step. A row of several examples
-    has sequence_ids [B, L] too, and an example_id for each, [B, E]: see
-    `packing.mask`. They are learned from as if each had a row of its own.
+    example_id [B] int64: the example's position in the whole stream, which all
+    masks, samples and dropout are keyed by. Without it they are keyed by the
+    row and, in training, the optimizer's step. A row of several examples has
+    sequence_ids [B, L] too, and an example_id for each, [B, E]: see
+    `packing.mask`. Each is trained on as if it had a row of its own.
 
     Args:
       model: the discriminator's shape.
       generator: the generator's kind, and its size relative to it.
-      masking_config: masking rates.
+      masking_config: how much is masked, and how.
       objective: what is trained, loss weights and sampling: settings, or an
-        `Objective` of one's own.
+        `Objective` of your own.
       special: ids of [CLS], [SEP] and [MASK].
       seed: of masks, samples and dropout.
-      gradient_accumulation: into how many parts a replica cuts its share of
-        the batch, to go through them in turn and need less memory. The update
-        is that of the whole.
+      gradient_accumulation: the number of parts into which a replica cuts its
+        share of the batch, to compute one after the other in less memory. The
+        update is that of the whole.
 
     Attributes:
       bfloat16_products: whether training steps compute their large products
         in bfloat16, see `models.products`.
 
     Raises:
-      UserError: settings that do not go together.
+      UserError: settings contradict each other.
     """
 
     _arguments = ()
@@ -136,7 +136,7 @@ class ElectraPretrainer(Saved, keras.Model):
 
     @property
     def encoders(self) -> list[ElectraEncoder]:
-        """The encoders, or towers, that both networks run in."""
+        """Returns the encoders, or towers, of both networks."""
         return [
             getattr(network, name)
             for network in (self.generator, self.discriminator)
@@ -146,11 +146,12 @@ class ElectraPretrainer(Saved, keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The objective's running metrics; the loss is the first of them."""
+        """Returns the objective's running metrics, the loss first."""
         return list(self._own_metrics)
 
     def get_config(self) -> dict[str, Any]:
-        """Gives what makes the same pre-trainer with other weights.
+        """Returns the arguments that make the same pre-trainer, without
+        weights.
 
         Raises:
           ValueError: its objective is an object that no setting names.
@@ -205,7 +206,7 @@ class ElectraPretrainer(Saved, keras.Model):
         return cls(**values, special=SpecialIds(**special))
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
-        """Compiles it as it was before it was saved.
+        """Compiles the model as it was before it was saved.
 
         Args:
           config: what Keras keeps of the arguments of `compile`.
@@ -221,11 +222,13 @@ class ElectraPretrainer(Saved, keras.Model):
         jit_compile: bool = False,
         **options: Any,
     ) -> None:
-        """As `keras.Model.compile`, without losses: they are the objective's.
+        """Compiles as `keras.Model.compile`, without losses: the objective has
+        them.
 
         Args:
           optimizer: an optimizer or the name of one; AdamW at a constant
-            rate if None. `training.optimizer.make_optimizer` is ELECTRA's.
+            learning rate if None. `training.optimizer.make_optimizer` is
+            ELECTRA's.
           jit_compile: whether XLA compiles the whole step. Off unless asked
             for: on a CPU that is about ten times slower.
           **options: run_eagerly, steps_per_execution, auto_scale_loss.
@@ -259,12 +262,12 @@ class ElectraPretrainer(Saved, keras.Model):
         seed: int | None = None,
         totals: tf.Tensor | None = None,
     ) -> PretrainOutput:
-        """Returns masks, generates, corrupts, discriminates.
+        """Masks a batch, generates, corrupts, discriminates; returns all of it.
 
         Args:
           batch: as the class says.
           training: whether dropout is on.
-          seed: what draws are keyed by beside example_id; the run's if None.
+          seed: the key of all randomness beside example_id; the run's if None.
           totals: see `losses.joint_loss`.
         """
         masked, keys = self._mask(_batch_of(batch), training, seed)
@@ -273,7 +276,7 @@ class ElectraPretrainer(Saved, keras.Model):
     def _mask(
         self, batch: Batch, training: bool, seed: int | None = None
     ) -> tuple[MaskedBatch, tf.Tensor]:
-        """Returns the masked batch, and the keys of its examples, as
+        """Returns the masked batch, and its examples' keys, shaped as
         example_id.
         """
         keys = randomness.example_keys(
@@ -297,7 +300,7 @@ class ElectraPretrainer(Saved, keras.Model):
         corrupted: CorruptedBatch | None = None,
         totals: tf.Tensor | None = None,
     ) -> PretrainOutput:
-        """Returns the part after masking; what it would draw can be given.
+        """Computes what follows masking; samples can be given instead of taken.
 
         Args:
           masked: the masked batch.
@@ -329,7 +332,7 @@ class ElectraPretrainer(Saved, keras.Model):
             token = generated.token._replace(sampled_ids=sampled_ids)
             generated = generated._replace(token=token)
 
-        # The discriminator reads them, and is asked.
+        # The discriminator reads them and predicts.
         judged = encoder = None
         if objective.discriminates:
             if corrupted is None:
@@ -363,7 +366,7 @@ class ElectraPretrainer(Saved, keras.Model):
         )
 
     def _step(self) -> tf.Tensor:
-        """Updates done, int64; 0 where there is no optimizer."""
+        """Returns the number of updates done, int64; 0 without an optimizer."""
         if getattr(self, "optimizer", None) is None:
             return tf.constant(0, tf.int64)
         return tf.cast(self.optimizer.iterations, tf.int64)
@@ -389,7 +392,8 @@ class ElectraPretrainer(Saved, keras.Model):
         if self.gradient_accumulation == 1:
             gradients = self._gradients(batch)
         else:
-            # Keyed by the row, where they have no number, before it is cut.
+            # Examples without a number are keyed by their row in the whole
+            # batch.
             batch = {**batch, "example_id": self._example_ids(batch, True)}
             masked, _ = self._mask(batch, training=True)
             totals = losses.total_weights(self.objective.term_weights(masked))
@@ -408,7 +412,9 @@ class ElectraPretrainer(Saved, keras.Model):
     def _gradients(
         self, batch: Batch, totals: tf.Tensor | None = None
     ) -> list[tf.Tensor | None]:
-        """Of a batch, or of a part where there are `totals`; adds metrics."""
+        """Returns gradients of a batch, or with `totals` of a part; adds
+        metrics.
+        """
         with products.in_bfloat16(self.bfloat16_products):
             with tf.GradientTape() as tape:
                 with read_together(self.embeddings.word_embeddings):
@@ -427,8 +433,8 @@ class ElectraPretrainer(Saved, keras.Model):
         return self.get_metrics_result()
 
     def predict_step(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """Returns what both networks say of each row, masked as `test_step`
-        does.
+        """Returns both networks' predictions for each row, masked as in
+        `test_step`.
 
         Returns:
           masked_lm_positions, masked_lm_ids, masked_lm_weights and
@@ -456,7 +462,7 @@ class ElectraPretrainer(Saved, keras.Model):
         return {k: v for k, v in found.items() if v is not None}
 
     def _update_metrics(self, output: PretrainOutput, parts: int = 1) -> None:
-        """Adds a step, or one of `parts` of a step."""
+        """Adds a step, or one of its `parts`, to the metrics."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         updates = self.objective.measure(output)
         updates["loss"] = (output.loss * (replicas * parts),)
@@ -465,7 +471,7 @@ class ElectraPretrainer(Saved, keras.Model):
 
 
 def _batch_of(data: Any) -> Batch:
-    """Returns the batch in what Keras hands to a step.
+    """Returns the batch from what Keras passes to a step.
 
     Raises:
       UserError: it is no batch of pre-training.
@@ -500,15 +506,14 @@ def accumulated(
     of_part: Callable[[Batch], Sequence[Any]],
     variables: Sequence[Any],
 ) -> list[Any]:
-    """Returns the sums of what `of_part` gives, which is run once for each
-    part.
+    """Returns the sums of the results of `of_part`, run once for each part.
 
     Args:
       batch: arrays [B, ...].
       parts: a divisor of B.
       of_part: a batch [B / parts, ...] -> a gradient for each variable, or
         None; those of all parts add up to the whole batch's.
-      variables: what they are of.
+      variables: the variables of the gradients.
 
     Raises:
       UserError: `parts` does not divide B.

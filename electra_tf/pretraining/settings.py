@@ -20,7 +20,7 @@ OBJECTIVES = {
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig(Settings):
-    """Says what is trained on what, and with which weight.
+    """Holds what is trained on what, and with which weight.
 
         from electra_tf import ElectraPretrainer, ObjectiveConfig
 
@@ -29,7 +29,7 @@ class ObjectiveConfig(Settings):
             "tiny", vocab="vocab.txt", objective=objective
         )
 
-    `electra-tf pretrain --help=settings` tells what each field is.
+    `electra-tf pretrain --help=settings` describes each field.
     """
 
     kind: Annotated[
@@ -112,14 +112,14 @@ class ObjectiveConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class MaskingConfig(Settings):
-    """Says how many tokens are masked, and how (paper, section 3.1).
+    """Holds how many tokens are masked, and how (paper, section 3.1).
 
         from electra_tf import MaskedLM, MaskingConfig
 
         masking = MaskingConfig(mask_prob=0.25, unit="whole_word")
         MaskedLM.from_pretrained("model", masking=masking)
 
-    `electra-tf pretrain --help=settings` tells what each field is.
+    `electra-tf pretrain --help=settings` describes each field.
     """
 
     mask_prob: Annotated[
@@ -163,7 +163,7 @@ class MaskingConfig(Settings):
     ] = 0.2
 
     def slots(self, length: int) -> int:
-        """N, the most predictions in a row of `length` positions."""
+        """Returns N, the most predictions in a row of `length` positions."""
         if self.max_predictions is not None:
             return min(self.max_predictions, length)
         return max(1, min(length, int((self.mask_prob + 0.005) * length)))

@@ -79,7 +79,7 @@ def serve(
         each core, or two with a GPU
       engine: engine of models: auto is litert where it is installed (pip
         install 'electra-tf[litert]') and the model was exported with --litert,
-        and tensorflow otherwise
+        in float32 for calls of one text alone, and tensorflow otherwise
       intra_op_threads: threads that share one operation of a call; 0 means as
         many as cores. One is best where requests keep the cores busy; for a
         large model with few requests take more, and fewer --parallel_calls

@@ -248,6 +248,9 @@ def inference_batches(
     lengths = rows.lengths
     longest = int(lengths.max(initial=1))
     order = np.arange(len(rows))
+    if len(rows) == 1 and lengths[0]:
+        yield order, rows.alone()
+        return
     if bucket:
         # The longest first: too little memory shows at once.
         order = np.argsort(-lengths, kind="stable")

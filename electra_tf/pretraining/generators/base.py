@@ -1,4 +1,4 @@
-"""What a kind of generator has to say and to do."""
+"""Defines the interface of a kind of generator."""
 
 import dataclasses
 import importlib
@@ -26,12 +26,13 @@ KINDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Draws:
-    """How samples are drawn.
+    """Says how samples are taken from the generator's logits.
 
     Attributes:
-      uniform: [B, N] float32 in [0, 1), decides them; None for no samples.
+      uniform: [B, N] float32 in [0, 1), random numbers that decide the samples;
+        None for no samples.
       temperature: divides the logits.
-      disallow_correct: never draw the original token.
+      disallow_correct: whether the original token is never sampled.
     """
 
     uniform: tf.Tensor | None
@@ -40,7 +41,9 @@ class Draws:
 
 
 class Cloze(NamedTuple):
-    """A two-tower generator's prediction of every token from the others."""
+    """Holds a two-tower generator's prediction of every token from the
+    others.
+    """
 
     token: TokenLoss  # each [B, L]; no samples
     weights: tf.Tensor  # [B, L] float32, 1 for the tokens it is trained on
@@ -48,7 +51,7 @@ class Cloze(NamedTuple):
 
 
 class Generated(NamedTuple):
-    """What a generator computes for a masked batch."""
+    """Holds what a generator computes for a masked batch."""
 
     token: TokenLoss  # each [B, N]
     # What the generator itself is trained on: nats and weights.
@@ -62,15 +65,16 @@ class Generated(NamedTuple):
 
 
 class GeneratorKind:
-    """A kind of generator: its shape, its network, what it does in a step.
+    """Defines a kind of generator: its shape, its network and its step.
 
     Args:
       config: its settings.
       special: ids that are never masked; not needed for its shape.
 
     Attributes:
-      reads_masked: whether its input has [MASK] where a token is asked for.
-      can_freeze: whether it has weights of its own to stay as they are.
+      reads_masked: whether its input has [MASK] where a token is to be
+        predicted.
+      can_freeze: whether it has weights of its own that can be frozen.
     """
 
     reads_masked: ClassVar[bool] = True
@@ -83,10 +87,11 @@ class GeneratorKind:
         self.special = special
 
     def check(self) -> None:
-        """Refuses settings of the generator that contradict each other.
+        """Raises an error if settings of the generator contradict each other.
 
         Raises:
-          UserError: it names the keys, and what to do.
+          UserError: settings contradict each other; it names the keys and what
+            to do.
         """
         if not self.config.frozen:
             return
@@ -104,8 +109,7 @@ class GeneratorKind:
             )
 
     def shape(self, model: ModelConfig) -> ModelConfig | None:
-        """Returns the shape of its encoder, or of each of its towers; None: no
-        such.
+        """Returns the shape of its encoder, or of each of its towers, or None.
 
         Args:
           model: the discriminator's.
@@ -120,7 +124,7 @@ class GeneratorKind:
                 local_start=model.local_start,
             )
         if config.frozen:
-            # It only answers; nothing is to be regularised.
+            # It is only evaluated: there is nothing to regularise.
             shape = dataclasses.replace(
                 shape, hidden_dropout=0.0, attention_dropout=0.0
             )
@@ -132,7 +136,7 @@ class GeneratorKind:
         embeddings: Embeddings,
         discriminator: Callable[[], Discriminator],
     ) -> tuple[Network, Discriminator]:
-        """Makes both networks, not built yet.
+        """Makes both networks, unbuilt.
 
         Args:
           model: the discriminator's shape.
@@ -144,7 +148,7 @@ class GeneratorKind:
         return own, discriminator()
 
     def network(self, model: ModelConfig, embeddings: Embeddings) -> Network:
-        """Makes a generator that shares no more than embeddings.
+        """Makes a generator that shares at most the embeddings.
 
         Args:
           model: the discriminator's shape.
@@ -160,19 +164,19 @@ class GeneratorKind:
         training: bool,
         keys: tf.Tensor | None,
     ) -> Generated:
-        """Predicts the masked tokens and draws replacements for them.
+        """Predicts the masked tokens and samples replacements for them.
 
         Args:
           network: from `networks`.
           masked: the masked batch.
-          draws: how samples are drawn.
+          draws: how samples are taken.
           training: whether dropout is on.
           keys: [B] uint32 dropout keys.
         """
         raise NotImplementedError
 
     def weights(self, masked: MaskedBatch) -> tf.Tensor:
-        """Returns where its own loss counts, float32; as in `Generated`."""
+        """Returns the weights of its own loss, float32; as in `Generated`."""
         return masked.masked_lm_weights
 
 

@@ -1,4 +1,4 @@
-"""Generators that read [MASK]: an encoder of their own, shared, or none."""
+"""Defines the generators that read [MASK]: separate, tied and uniform."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +19,12 @@ from electra_tf.pretraining.masking import MaskedBatch
 
 
 class Separate(GeneratorKind):
-    """A masked LM with an encoder of its own (paper, equation 1)."""
+    """Predicts masked tokens with an encoder of its own (paper, equation 1)."""
 
     def network(
         self, model: ModelConfig, embeddings: Embeddings
     ) -> networks.Generator:
-        """Makes a generator that shares no more than embeddings."""
+        """Makes a generator that shares at most the embeddings."""
         shape = self.shape(model)
         assert shape is not None  # there is an encoder
         if self.config.embeddings == "untied":
@@ -39,7 +39,7 @@ class Separate(GeneratorKind):
         training: bool,
         keys: tf.Tensor | None,
     ) -> Generated:
-        """Predicts the masked tokens and draws replacements for them."""
+        """Predicts the masked tokens and samples replacements for them."""
         positions = masked.masked_lm_positions
         hidden, output = network.hidden_at(
             masked.rows(masked.masked_input_ids, keys), positions, training
@@ -58,7 +58,7 @@ class Separate(GeneratorKind):
 
 
 class Tied(Separate):
-    """The discriminator's encoder, at its full size, with a head of its own."""
+    """Predicts with the discriminator's whole encoder and a head of its own."""
 
     can_freeze = False
 
@@ -78,12 +78,12 @@ class Tied(Separate):
 
 
 class Uniform(GeneratorKind):
-    """Finds every token equally likely."""
+    """Samples every token of the vocabulary with the same probability."""
 
     can_freeze = False
 
     def shape(self, model: ModelConfig) -> None:
-        """There is no encoder."""
+        """Returns None: there is no encoder."""
         return None
 
     def network(
@@ -100,7 +100,7 @@ class Uniform(GeneratorKind):
         training: bool,
         keys: tf.Tensor | None,
     ) -> Generated:
-        """Draws tokens of the vocabulary, all equally likely."""
+        """Samples tokens of the vocabulary, all equally likely."""
         ids = masked.masked_lm_ids
         log_z = tf.fill(tf.shape(ids), tf.math.log(float(network.vocab_size)))
         sampled = None

@@ -1,4 +1,4 @@
-"""A generator that predicts every token of a row from all the others."""
+"""Defines a generator that predicts each token of a row from all others."""
 
 from typing import Any
 
@@ -19,14 +19,14 @@ from electra_tf.pretraining.masking import MaskedBatch, may_be_chosen
 
 
 class TwoTower(GeneratorKind):
-    """One reader from the left and one from the right (Electric)."""
+    """Reads with one tower from the left and one from the right (Electric)."""
 
     reads_masked = False
 
     def network(
         self, model: ModelConfig, embeddings: Embeddings
     ) -> networks.TwoTowerGenerator:
-        """Makes a generator that shares no more than embeddings."""
+        """Makes a generator that shares at most the embeddings."""
         untied = self.config.embeddings == "untied"
         shape = self.shape(model)
         assert shape is not None  # of each tower
@@ -39,7 +39,7 @@ class TwoTower(GeneratorKind):
 
     def weights(self, masked: MaskedBatch) -> tf.Tensor:
         """Returns [B, L] float32, 1 for tokens that masking may choose."""
-        assert self.special is not None  # only a shape is asked without
+        assert self.special is not None  # only `shape` works without
         return tf.cast(
             may_be_chosen(masked.input_ids, masked.input_mask, self.special),
             tf.float32,
@@ -53,9 +53,7 @@ class TwoTower(GeneratorKind):
         training: bool,
         keys: tf.Tensor | None,
     ) -> Generated:
-        """Returns every token is predicted, in one pass; the masked are
-        sampled.
-        """
+        """Predicts every token in one pass, and samples at the masked ones."""
         hidden, output = network.hidden_at(
             masked.rows(masked.input_ids, keys), None, training
         )

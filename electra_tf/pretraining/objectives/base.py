@@ -1,4 +1,4 @@
-"""What an objective of pre-training has to say and to do.
+"""Defines the interface of a pre-training objective.
 
 A step of the pre-trainer goes through an objective's methods in this order:
 `draws`, `corrupt`, `judge`, `factors`, `terms`; then `measure` and `update`.
@@ -33,58 +33,60 @@ from electra_tf.pretraining.settings import (
 
 Factor: TypeAlias = float | tf.Tensor
 
-_SAMPLE = 1002  # what draws use the keys of examples for; see the pre-trainer
+_SAMPLE = 1002  # the purpose of the keys for sampling; see the pre-trainer
 
 
 class Judged(NamedTuple):
-    """What the discriminator says of some places, and what that costs.
+    """Holds the discriminator's predictions at some positions, and their loss.
 
-    The places are all of a row, [B, L], or the masked ones, [B, N].
+    The positions are all of a row, [B, L], or the masked ones, [B, N].
     """
 
     loss: tf.Tensor  # float32, nats
     weights: tf.Tensor  # float32, 1 where the loss counts
-    labels: tf.Tensor  # int32, the right answers
-    predictions: tf.Tensor | None = None  # int32, its answers
+    labels: tf.Tensor  # int32
+    predictions: tf.Tensor | None = None  # int32
     logits: tf.Tensor | None = None  # float32; above 0: replaced
 
 
 class Reading(NamedTuple):
-    """What the discriminator has read, and all that was computed before."""
+    """Holds the discriminator's input and output, and what came before."""
 
     discriminator: Any  # a `networks.Discriminator` with the objective's heads
-    output: networks.DiscriminatorOutput  # what it computed
+    output: networks.DiscriminatorOutput  # its output
     masked: MaskedBatch
-    corrupted: CorruptedBatch  # what it read
+    corrupted: CorruptedBatch  # its input
     generated: generators.Generated
-    training: bool  # whether gradients follow
+    training: bool  # whether gradients are computed
 
 
 class PretrainOutput(NamedTuple):
-    """Everything one forward pass computes; None where there is no such."""
+    """Holds all that a forward pass computes; None for what an objective
+    lacks.
+    """
 
     loss: tf.Tensor  # scalar; over replicas these sum to the batch's loss
     masked: MaskedBatch
     token: TokenLoss  # of the generator, each [B, N]
     cloze: generators.Cloze | None  # of a two-tower generator
-    corrupted: CorruptedBatch | None  # what the discriminator reads
-    judged: Judged | None  # what it says
-    generator: Any  # what the generator's encoder, or its towers, computed
+    corrupted: CorruptedBatch | None  # the discriminator's input
+    judged: Judged | None  # its predictions
+    generator: Any  # the output of the generator's encoder, or of its towers
     discriminator: networks.EncoderOutput | None
 
 
 class Objective:
-    """What a pre-training run trains.
+    """Defines what a pre-training run trains.
 
-    This class itself is joint training: the generator fills masked positions
+    This class itself is joint training: the generator predicts masked tokens
     and is trained on them, the discriminator reads its samples and is trained
-    on what `judge` says. Subclasses say what the discriminator is asked.
+    on the loss of `judge`. Subclasses define the discriminator's task.
 
     Args:
       config: its settings; the defaults where None.
 
     Attributes:
-      heads: what stands on the discriminator's encoder.
+      heads: the heads on the discriminator's encoder.
       discriminates: whether a second network reads the generator's samples.
     """
 
@@ -105,16 +107,16 @@ class Objective:
         masking_config: MaskingConfig,
         special: SpecialIds,
     ) -> None:
-        """Learns the run's other settings; the pre-trainer calls it first.
+        """Receives the run's other settings; the pre-trainer calls it first.
 
         Args:
           model: the discriminator's shape.
-          generator: what fills masked positions.
-          masking_config: masking rates.
+          generator: the kind of generator.
+          masking_config: how much is masked, and how.
           special: ids that are never masked.
 
         Raises:
-          UserError: settings that do not go together.
+          UserError: settings contradict each other.
         """
         self.model, self.masking_config = model, masking_config
         self.generator = self.generator_kind(generator, special)
@@ -123,14 +125,15 @@ class Objective:
     def generator_kind(
         self, config: GeneratorConfig, special: SpecialIds | None = None
     ) -> generators.GeneratorKind:
-        """Returns what fills masked positions here, as the settings say."""
+        """Returns the kind of generator that the settings name."""
         return generators.make(config, special)
 
     def check(self) -> None:
-        """Refuses settings that contradict each other.
+        """Raises an error if settings contradict each other.
 
         Raises:
-          UserError: it names the keys, and what to do.
+          UserError: settings contradict each other; it names the keys and what
+            to do.
         """
         self.generator.check()
         for key in ("adversarial", "two_stage_steps"):
@@ -152,7 +155,7 @@ class Objective:
     def draws(
         self, masked: MaskedBatch, keys: tf.Tensor, step: tf.Tensor | None
     ) -> generators.Draws:
-        """Returns how the generator draws.
+        """Returns how the generator samples.
 
         Args:
           masked: the masked batch.
@@ -193,20 +196,21 @@ class Objective:
         return masking.corrupt(masked, sampled_ids)
 
     def judge(self, reading: Reading) -> Judged:
-        """Returns what the discriminator says of the corrupted batch, and its
+        """Returns the discriminator's predictions for the batch, and their
         loss.
         """
         raise NotImplementedError
 
     def weights(self, masked: MaskedBatch) -> tf.Tensor:
-        """Returns where the loss of `judge` counts, float32; of all real
-        tokens.
+        """Returns the weights of the loss of `judge`, float32:
+
+        1 for real tokens.
         """
         return tf.cast(masked.input_mask, tf.float32)
 
     def factors(self, step: tf.Tensor | None) -> tuple[Factor, Factor]:
-        """Returns what the generator's and the discriminator's losses are
-        weighed by.
+        """Returns the factors of the generator's and the discriminator's
+        losses.
 
         Args:
           step: updates done, in training; else None.
@@ -230,14 +234,14 @@ class Objective:
         """
         terms = []
         if not self.generator.config.frozen:
-            # Left out, its backward pass is never computed.
+            # If it is left out, its backward pass is never computed.
             terms.append(Term(factors[0], generated.loss, generated.weights))
         if judged is not None:
             terms.append(Term(factors[1], judged.loss, judged.weights))
         return terms
 
     def term_weights(self, masked: MaskedBatch) -> list[tf.Tensor]:
-        """Returns the weights of `terms`, which no network decides over."""
+        """Returns the weights of `terms`, which depend on no network."""
         weights = []
         if not self.generator.config.frozen:
             weights.append(self.generator.weights(masked))
@@ -248,7 +252,7 @@ class Objective:
     def update(
         self, step: Callable[[], tf.Tensor], apply: Callable[[], None]
     ) -> None:
-        """The optimizer's update, and what else moves weights.
+        """Applies the optimizer's update, and whatever else changes weights.
 
         Args:
           step: gives the updates done.
@@ -259,8 +263,7 @@ class Objective:
     # --- metrics -----------------------------------------------------------
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Returns the running metrics, in the order they are shown; "loss"
-        first.
+        """Returns the running metrics, in the order of display, "loss" first.
 
         `mlm_*`: the generator at the masked positions. `sampled_accuracy`:
         how often a sample is the original token. `cloze_*`: a two-tower
@@ -302,7 +305,7 @@ class Objective:
     def head_costs(
         self, model: ModelConfig, seq_length: int, predictions: float
     ) -> flops.Head:
-        """Of what stands on the discriminator's encoder.
+        """Returns the cost of the heads on the discriminator's encoder.
 
         Args:
           model: the discriminator's shape.
@@ -325,7 +328,7 @@ class Objective:
 
         Args:
           model: the discriminator's shape.
-          generator: what fills masked positions.
+          generator: the kind of generator.
           seq_length: tokens a sequence.
           predictions: masked tokens a sequence.
           batch_size: sequences a step.

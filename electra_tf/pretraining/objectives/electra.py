@@ -153,7 +153,7 @@ class Electra(Detection):
         """
         if not self.config.adversarial:
             return []
-        # [..., H] -> [..., 1], the logit of how surely it is right.
+        # [..., H] -> [..., 1], the logit of the probability that it is right.
         self._baseline = layers.Dense(
             1, keras.initializers.Zeros(), name="baseline"
         )
@@ -169,7 +169,7 @@ class Electra(Detection):
             )
 
     def factors(self, step: tf.Tensor | None) -> tuple[Factor, Factor]:
-        """In two stages one loss counts at a time, in training."""
+        """Returns the factors; with two stages, one loss counts at a time."""
         generator, discriminator = super().factors(step)
         if self._stages is None or step is None:
             return generator, discriminator
@@ -183,7 +183,10 @@ class Electra(Detection):
         judged: Judged | None,
         factors: tuple[Factor, Factor],
     ) -> list[Term]:
-        """Of an adversarial generator: REINFORCE in place of its own loss."""
+        """Returns the terms:
+
+        REINFORCE for the loss of an adversarial generator.
+        """
         terms = super().terms(masked, generated, judged, factors)
         if self._baseline is None:
             return terms
@@ -194,7 +197,9 @@ class Electra(Detection):
         return [*own, terms[-1]]
 
     def term_weights(self, masked: MaskedBatch) -> list[tf.Tensor]:
-        """Returns an adversarial generator has two terms, of one weight."""
+        """Returns the weights; both terms of an adversarial generator share
+        one.
+        """
         weights = super().term_weights(masked)
         if self._baseline is not None:
             weights.insert(0, weights[0])
@@ -203,7 +208,9 @@ class Electra(Detection):
     def update(
         self, step: Callable[[], tf.Tensor], apply: Callable[[], None]
     ) -> None:
-        """In two stages, what must stand still is put back afterwards."""
+        """Applies an update; with two stages, restores the weights to be
+        kept.
+        """
         if self._stages is None:
             apply()
             return
@@ -213,7 +220,7 @@ class Electra(Detection):
 
 
 class Electra15(Electra):
-    """ELECTRA with the loss of masked positions alone (section 3.4)."""
+    """Trains ELECTRA with the loss of masked positions alone (section 3.4)."""
 
     def weights(self, masked: MaskedBatch) -> tf.Tensor:
         """Returns [B, L] float32, 1 at the positions that were masked."""
@@ -229,9 +236,9 @@ def adversarial_terms(
 ) -> list[Term]:
     """Returns the terms of a generator that is to mislead (paper, appendix F).
 
-    Sampling cannot be differentiated, so the gradient is REINFORCE's: of the
-    log-probability of what was drawn, times how much better it did than
-    expected. What is expected is learned beside it, from the generator's
+    Sampling cannot be differentiated, so the gradient is REINFORCE's: that of
+    the log-probability of the sample, times how much its reward exceeds the
+    expected one. The expected reward is learned beside it, from the generator's
     hidden states.
 
     Args:
@@ -239,7 +246,8 @@ def adversarial_terms(
       generated: the generator's predictions and samples.
       masked: the masked batch.
       disc_loss: [B, L] float32, the discriminator's loss: the reward.
-      baseline: [..., H] -> [..., 1], the logit of how surely it is right.
+      baseline: [..., H] -> [..., 1], the logit of the probability that the
+        discriminator is right.
     """
     weights = masked.masked_lm_weights
     reward = tf.stop_gradient(

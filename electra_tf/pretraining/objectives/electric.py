@@ -1,4 +1,4 @@
-"""Electric: noise-contrastive estimation of how likely each token is."""
+"""Defines Electric: noise-contrastive estimation of token probabilities."""
 
 import tensorflow as tf
 
@@ -11,10 +11,10 @@ from electra_tf.pretraining.objectives.electra import Detection
 
 
 class Electric(Detection):
-    """The density ratio of text to noise is learned (Clark et al. 2020b)."""
+    """Learns the density ratio of text to noise (Clark et al. 2020b)."""
 
     def check(self) -> None:
-        """Needs a generator that gives the probability of every token."""
+        """Requires a generator that gives the probability of every token."""
         if self.generator.reads_masked:
             raise UserError(
                 "objective.kind, generator.kind: electric needs the "
@@ -32,7 +32,7 @@ class Electric(Detection):
     def corrupt(
         self, masked: MaskedBatch, sampled_ids: tf.Tensor
     ) -> CorruptedBatch:
-        """Returns a sample is noise even if it is the original token (section
+        """Labels a sample as noise even if it is the original token (section
         2.2).
         """
         corrupted = super().corrupt(masked, sampled_ids)
@@ -61,7 +61,7 @@ def noise_logit(cloze: Cloze, tokens: tf.Tensor, mask_prob: float) -> tf.Tensor:
 
     Args:
       cloze: the generator's, of the original batch.
-      tokens: [B, L] int32, what stands there now.
+      tokens: [B, L] int32, the corrupted tokens.
       mask_prob: p, in (0, 1).
 
     Returns:

@@ -1,4 +1,4 @@
-"""BERT's masked LM, with masks of its own in each epoch."""
+"""Defines BERT's masked LM, with new masks in each epoch."""
 
 import tensorflow as tf
 
@@ -12,7 +12,7 @@ from electra_tf.pretraining.objectives.base import Objective
 
 
 class MaskedLM(Objective):
-    """The model itself fills masked positions; nothing reads its samples."""
+    """Trains the model itself to predict masked tokens; nothing is sampled."""
 
     heads = ()
     discriminates = False
@@ -20,13 +20,15 @@ class MaskedLM(Objective):
     def generator_kind(
         self, config: GeneratorConfig, special: SpecialIds | None = None
     ) -> generators.GeneratorKind:
-        """Returns the head alone is the generator's: the encoder is the
-        model.
+        """Returns a tied generator: its encoder is the model, its head its
+        own.
         """
         return Tied(config, special)
 
     def check(self) -> None:
-        """Refuses settings of a generator and of samples."""
+        """Raises an error if there are settings of a generator or of
+        samples.
+        """
         config, generator = self.config, self.generator.config
         if not generator.traits.shares_encoder and (
             generator.traits.encoders != 1
@@ -52,11 +54,11 @@ class MaskedLM(Objective):
     def draws(
         self, masked: MaskedBatch, keys: tf.Tensor, step: tf.Tensor | None
     ) -> generators.Draws:
-        """No samples are drawn."""
+        """Returns that nothing is sampled."""
         return generators.Draws(None)
 
     def head_costs(
         self, model: ModelConfig, seq_length: int, predictions: float
     ) -> flops.Head:
-        """Of a token LM at the masked positions."""
+        """Returns the cost of a token LM at the masked positions."""
         return flops.token_lm_head(model, predictions)

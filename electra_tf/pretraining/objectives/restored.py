@@ -1,4 +1,4 @@
-"""Objectives whose second network restores tokens (paper, section 3.4)."""
+"""Defines objectives whose second network restores tokens (section 3.4)."""
 
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ from electra_tf.pretraining.objectives.base import (
 
 
 class ReplacedMLM(Objective):
-    """A masked LM that reads the generator's samples in place of [MASK]."""
+    """Trains a masked LM that reads the generator's samples, not [MASK]."""
 
     heads: ClassVar[tuple[DiscriminatorHead, ...]] = ("token_lm",)
 
@@ -66,12 +66,14 @@ class ReplacedMLM(Objective):
     def head_costs(
         self, model: ModelConfig, seq_length: int, predictions: float
     ) -> flops.Head:
-        """Of a token LM at the masked positions."""
+        """Returns the cost of a token LM at the masked positions."""
         return flops.token_lm_head(model, predictions)
 
 
 class AllTokensMLM(ReplacedMLM):
-    """The same, predicting every token, with a copy mechanism."""
+    """Trains a `ReplacedMLM` that predicts every token, with a copy
+    mechanism.
+    """
 
     heads = ("token_lm", "copy")
 
@@ -114,7 +116,9 @@ class AllTokensMLM(ReplacedMLM):
     def head_costs(
         self, model: ModelConfig, seq_length: int, predictions: float
     ) -> flops.Head:
-        """Of a token LM, and a copy mechanism, at every position."""
+        """Returns the cost of a token LM and a copy mechanism at every
+        position.
+        """
         return flops.token_lm_head(model, seq_length, copies=True)
 
 

@@ -1,9 +1,9 @@
-"""First the generator alone, then the discriminator from its weights.
+"""Trains the generator alone, then the discriminator from its weights.
 
 Two-stage training of the paper's section 3.2. The stage follows from the
 optimizer's step, inside the graph, so a run that is resumed is in the right
-one. What must stand still in a stage is put back after each update, whatever
-the optimizer does to it (weight decay, momentum).
+one. Weights that a stage does not train are restored after each update,
+whatever the optimizer does to them (weight decay, momentum).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 
 class Stages:
-    """The variables of both networks, and what happens to them.
+    """Moves and keeps the variables of both networks, stage by stage.
 
     Args:
       generator: built, with tables of its own.
@@ -32,14 +32,15 @@ class Stages:
         self._generator = tuple(generator.trainable_variables)
         self._discriminator = tuple(discriminator.trainable_variables)
         by_place = {_place(v.path): v for v in self._generator}
-        # The replaced-token head has no counterpart: it starts as drawn.
+        # The replaced-token head has no counterpart: it starts from its initial
+        # weights.
         self._sources = tuple(
             by_place.get(_place(v.path)) for v in self._discriminator
         )
 
     def factors(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns what the generator's and the discriminator's losses are
-        times.
+        """Returns the factors of the generator's and the discriminator's
+        losses.
 
         Args:
           step: scalar, updates done.
@@ -58,7 +59,8 @@ class Stages:
         )
 
     def settle(self, step: tf.Tensor, before: Sequence[tf.Tensor]) -> None:
-        """Puts back what must not have moved; copies at the change of stage.
+        """Restores the weights to be kept; copies weights at the change of
+        stage.
 
         Args:
           step: scalar, updates done before the one that `before` precedes.

@@ -22,14 +22,20 @@ class LiteSignatures:
       directory: directory `assets.extra` of the version.
       about: key `litert` of its electra_tf.json.
       halves: functions of the SavedModel, by name.
+      most: texts of a call that LiteRT answers at most; None for any number.
 
     Raises:
       UserError: its file is missing, or cannot be run.
     """
 
     def __init__(
-        self, directory: str, about: Mapping[str, Any], halves: Mapping
+        self,
+        directory: str,
+        about: Mapping[str, Any],
+        halves: Mapping,
+        most: int | None = None,
     ) -> None:
+        self._most = most
         path = files.join(directory, about["file"])
         self._network = litert.LiteNetwork(
             files.read_bytes(path),
@@ -38,12 +44,43 @@ class LiteSignatures:
         )
         self._states: str = about["states"]
         self._halves = {
-            name: (halves[f"{name}_rows"], halves[f"{name}_answer"], inputs)
+            name: (
+                *self._traced(halves, name, len(inputs)),
+                inputs,
+            )
             for name, inputs in about["signatures"].items()
         }
 
-    def __contains__(self, signature: str) -> bool:
-        return signature in self._halves
+    def _traced(self, halves: Mapping, name: str, texts: int) -> tuple:
+        """Finds both functions of a signature, for calls without a search.
+
+        Args:
+          halves: see the class.
+          name: the signature's.
+          texts: how many it takes.
+        """
+        import tensorflow as tf
+
+        shape = self._network.shapes[self._states]
+        known = tf.TensorSpec([None, *(None if n < 0 else n for n in shape)])
+        parts = [tf.TensorSpec([None, None], tf.int32)] * len(litert.INPUTS)
+        columns = [tf.TensorSpec([None], tf.string)] * texts
+        read, answer = halves[f"{name}_rows"], halves[f"{name}_answer"]
+        return (
+            read.get_concrete_function(*columns),
+            answer.get_concrete_function(*parts, known, *columns),
+        )
+
+    def takes(self, signature: str, texts: int | None = None) -> bool:
+        """Returns whether LiteRT answers a call.
+
+        Args:
+          signature: its name.
+          texts: how many it has; None asks whether of any number.
+        """
+        if signature not in self._halves:
+            return False
+        return self._most is None or (texts is not None and texts <= self._most)
 
     def call(
         self,
@@ -64,6 +101,8 @@ class LiteSignatures:
         Raises:
           RequestError: it was stopped.
         """
+        import tensorflow as tf
+
         read, answer, names = self._halves[signature]
         texts = [tensors[name] for name in names]
         rows = cancelable.call(lambda: read(*texts), {}, stop)
@@ -78,7 +117,8 @@ class LiteSignatures:
             raise RequestError(
                 HTTPStatus.SERVICE_UNAVAILABLE, "The call was cancelled"
             ) from error
-        return cancelable.call(lambda: answer(*parts, states, *texts), {}, stop)
+        known = tf.constant(states)
+        return cancelable.call(lambda: answer(*parts, known, *texts), {}, stop)
 
 
 def of_version(
@@ -91,7 +131,8 @@ def of_version(
 
     Args:
       engine: "auto" uses LiteRT where it is installed and the export supports
-        it.
+        it: for all calls in 8 bits, in float32 for those of one text.
+        TensorFlow computes several in less time.
       directory: directory of the version.
       description: its electra_tf.json.
       saved_model: the SavedModel loaded by TensorFlow.
@@ -110,4 +151,6 @@ def of_version(
     if engine == "auto" and not litert.installed():
         return None
     extra = files.join(directory, "assets.extra")
-    return LiteSignatures(extra, about, saved_model.litert)
+    alone = engine == "auto" and about["weights"] != "int8"
+    most = 1 if alone else None
+    return LiteSignatures(extra, about, saved_model.litert, most)

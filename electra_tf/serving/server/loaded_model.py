@@ -118,7 +118,8 @@ class LoadedModel:
         with _as_request_errors():
             tensors = self._tensors(signature, inputs)
             stop = stop or cancelable.Stop()
-            if self.lite is not None and signature in self.lite:
+            texts = max((array.size for array in inputs.values()), default=0)
+            if self.lite is not None and self.lite.takes(signature, texts):
                 outputs = dict(self.lite.call(signature, tensors, stop))
             else:
                 function = self.functions[signature]
@@ -130,7 +131,7 @@ class LoadedModel:
 
         Only TensorFlow has steps, not LiteRT.
         """
-        lite = self.lite is not None and signature in self.lite
+        lite = self.lite is not None and self.lite.takes(signature)
         if lite or signature + steps.BEGIN not in self.step_inputs:
             return None
 
