@@ -1,7 +1,9 @@
-"""What a worker process does when the build is given up."""
+"""How a worker process starts, and what it does when the build is given up."""
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -41,3 +43,22 @@ def test_sigterm_between_units_interrupts_nothing(stop, monkeypatch):
     assert stop.wanted
     with pytest.raises(worker.Stopped):
         worker.work([])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="no /proc")
+def test_what_workers_are_forked_with_is_all_they_need_and_has_no_threads():
+    code = """
+        import os, sys
+        import electra_tf.data.worker_preload
+        print(len(os.listdir("/proc/self/task")))
+        before = set(sys.modules)
+        from electra_tf.data import tfrecords, worker
+        from electra_tf.text import segment, tokenizer, vocab
+        print(len(set(sys.modules) - before))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(map(str.strip, code.splitlines()))],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["1", "0"]

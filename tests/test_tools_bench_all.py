@@ -16,6 +16,7 @@ from benchmarks import (
     workers,
 )
 from benchmarks.report import Benchmark, Side
+from documents import tables
 
 
 def step(size, rows, length, rate, peer=None):
@@ -142,6 +143,44 @@ def test_older_results_have_no_precision(steps):
     assert "| 21 steps/s | 18.9 (torch, bf16, compiled" in summary.table(
         [found]
     )
+
+
+def test_the_short_table_has_the_best_of_both_and_of_float32(tmp_path, steps):
+    def side(name, precision, milliseconds):
+        rates = {"ms": [milliseconds] * 2, "sentences/s": [1e3 / milliseconds]}
+        return Side(name, "lib 1", rates, None, precision)
+
+    sides = [
+        side("electra_tf, an export", "float32", 8.0),
+        side("electra_tf, LiteRT, int8", "int8", 1.0),
+        side("slow", "float32", 16.0),
+        side("quick", "int8", 1.5),
+    ]
+    pairs = [(a.name, b.name) for a in sides[:2] for b in sides[2:]]
+    found = [
+        *steps,
+        Benchmark("inference small", "", sides, pairs,
+                  compared=("sentences/s",)),
+        Benchmark("inference small, one text", "", sides, pairs,
+                  compared=("ms",), times=("ms",)),
+    ]  # fmt: skip
+    for one in found:
+        one.parameters["measured"] = "2026-01-02"
+    path = tmp_path / outputs.RESULTS
+    on = {"processor": "P", "cores": "2", "tensorflow": "2"}
+    path.write_text(json.dumps(report.to_json(found, on)))
+    text = tables.speeds(path)
+    for row in (
+        "pre-training step, `small`, 32 x 128 | 2.1 steps/s (bfloat16_products)"
+        " | 0.63 (torch, bf16, compiled; transformers 5, torch 2) | **3.33**",
+        "texts in batches of 32 | 1,000 sentences/s (LiteRT, int8)"
+        " | 667 (quick, int8; lib 1) | **1.50**",
+        "the same in float32 | 125 sentences/s (an export, float32)"
+        " | 62.5 (slow, float32; lib 1) | **2.00**",
+        "one short text | 1 ms (LiteRT, int8)"
+        " | 1.5 (quick, int8; lib 1) | **1.50**",
+    ):
+        assert row in text, text
 
 
 def test_a_peer_that_did_not_start_is_named_below_the_table(data):

@@ -71,9 +71,11 @@ def test_the_shape_that_ships():
 
 def test_every_method_can_be(study):
     base = str(STUDY / "base.yaml")
-    for method, changes in study.METHODS.items():
+    for method, changes in (study.METHODS | study.PRECISIONS).items():
         settings = study._resolved(base, changes, 10)
         assert settings.train.num_train_steps == 10, method
+        if method in study.PRECISIONS:
+            assert settings.train.precision == method
 
 
 def test_table(study, tmp_path):

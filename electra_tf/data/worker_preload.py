@@ -19,6 +19,9 @@ _nowhere = os.open(os.devnull, os.O_WRONLY)
 os.dup2(_nowhere, 2)
 try:
     import tensorflow_text  # noqa: F401
+
+    from electra_tf.data import tfrecords, worker  # noqa: F401
+    from electra_tf.text import segment, tokenizer, vocab  # noqa: F401
 finally:
     os.dup2(_screen, 2)
     os.close(_screen)

@@ -71,8 +71,12 @@ def forward_of(
         with lite_encoder.known_states(network, states):
             return task.infer(network, *rows)
 
+    # Called without a search for the types of what it is given.
+    traced = answer.get_concrete_function()
+
     def forward(*rows: np.ndarray) -> dict[str, np.ndarray]:
         states = lite(_STATES, rows, threads=cores)
-        return {n: v.numpy() for n, v in answer(states, *rows).items()}
+        found = traced(*map(tf.constant, (states, *rows)))
+        return {name: value.numpy() for name, value in found.items()}
 
     return forward

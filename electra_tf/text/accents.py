@@ -50,7 +50,9 @@ def vocabulary_warning(tokens: Sequence[str]) -> str | None:
     Returns:
       A sentence without its full stop; None where few tokens have accents.
     """
-    kept = sum(any(map(_is_changed, token)) for token in tokens)
+    kept = sum(
+        any(map(_is_changed, token)) for token in tokens if not token.isascii()
+    )
     if kept <= _KEPT * len(tokens):
         return None
     return (

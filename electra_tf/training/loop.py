@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf.errors import UserError
-from electra_tf.training import checkpoints, workers
+from electra_tf.training import checkpoints, pages, workers
 from electra_tf.training.reporting import Reporter
 from electra_tf.training.settings import TrainConfig, check_run
 from electra_tf.training.steps import (
@@ -23,6 +23,10 @@ from electra_tf.training.steps import (
 from electra_tf.training.stopping import Selection, StopRequest, Tracker
 
 TrainData = Callable[[int], tf.data.Dataset]
+
+# After so many steps a run has the memory that it works in. To move that into
+# large pages takes a second or two, which so many more steps win back.
+_SETTLED, _LONG = 20, 2000
 
 
 def train(
@@ -148,6 +152,7 @@ def train(
     )
     batches = iterate(train_data(step), strategy)
     watch = FiniteWatch()
+    settled_at: int | None = step + _SETTLED
 
     def log() -> None:
         nonlocal logged
@@ -222,6 +227,10 @@ def train(
                 # Checks the previous call, so that the device is never idle.
                 watch.push(outcome, step, count, result["checkpoint"])
                 step += count
+                if settled_at is not None and step >= settled_at:
+                    settled_at = None
+                    if config.num_train_steps - step >= _LONG and _on_cpu():
+                        pages.enlarge()
                 result["step"] = step
                 reporter.progress(step)
                 logs = _due(step, config.log_every_steps)
@@ -289,6 +298,11 @@ def _check_arguments(
             "jit_compile works on one device: turn it off, or take the"
             " strategy one_device"
         )
+
+
+def _on_cpu() -> bool:
+    devices = tf.config.list_logical_devices()
+    return all(device.device_type == "CPU" for device in devices)
 
 
 def _due(step: int, every: int) -> bool:

@@ -11,7 +11,12 @@ started at will, and done in parts (--methods, --seeds, --measures). The table
 and the plot are made anew each time: STUDY/table.md, STUDY/loss.png.
 
 The methods are those of the paper's sections 3.2 to 3.4, and some of later
-work; `METHODS` says what each changes in base.yaml.
+work; `METHODS` says what each changes in base.yaml. `PRECISIONS` are taken only
+where they are named: whether products of bfloat16 learn as float32 does, is
+
+  tools/studies/equal_compute/study.py --data=DATA --output=PRECISION \
+      --methods=float32,bfloat16_products --base=configs/pretrain/mini.yaml \
+      --glue=GLUE --measures=sst2,mrpc,stsb
 """
 
 import argparse
@@ -64,6 +69,11 @@ METHODS: dict[str, Changes] = {
     },
     "no_local_start": {"model.local_start": False, "model.match_heads": 0},
 }  # fmt: skip
+# The same method, and fine-tuning, in other numbers.
+PRECISIONS: dict[str, Changes] = {
+    name: {"train.precision": name} for name in ("float32", "bfloat16_products")
+}
+_CHANGES = METHODS | PRECISIONS
 _TEACHER = "untied"
 # Share of a run in which the temperature of a frozen generator comes down.
 _COOLING = 0.2
@@ -111,7 +121,7 @@ class Study:
         from electra_tf.keras_api.data import PretrainingData
         from electra_tf.recipes.pretrain import costs
 
-        changes = dict(METHODS[method]) | {"train.seed": seed}
+        changes = dict(_CHANGES[method]) | {"train.seed": seed}
         examples = PretrainingData.open(self.data)
         settings = examples.fit(_resolved(self.base, changes, 1))
         rows = None
@@ -190,7 +200,9 @@ def finetune(study: Study, method: str, seed: int, task: str) -> report.Row:
     from electra_tf.recipes import finetune as recipe
 
     folder = files.join(study.output, "tasks", f"{method}-{seed}-{task}")
-    train = {"seed": seed}
+    train: dict[str, Any] = {"seed": seed}
+    if method in PRECISIONS:
+        train["precision"] = method
     if study.max_train:
         train["max_train_examples"] = study.max_train
     found = recipe.finetune(
@@ -224,7 +236,7 @@ def measure(study: Study, method: str, seed: int, name: str) -> None:
         "method": method,
         "seed": seed,
         "measure": name,
-        "changes": dict(METHODS[method]),
+        "changes": dict(_CHANGES[method]),
         "seconds": round(time.monotonic() - start, 1),
     }
     files.make_directory(study.output)
@@ -273,7 +285,9 @@ def main() -> int:
     )  # fmt: skip
     known = [*["pairs"] * bool(options.blimp), *tasks]
     try:
-        methods = _list(options.methods, list(METHODS), "--methods")
+        methods = _list(
+            options.methods or ",".join(METHODS), list(_CHANGES), "--methods"
+        )
         measures = _list(options.measures, known, "--measures")
         seeds = [int(seed) for seed in options.seeds.split(",")]
         for unit in units(study, methods, seeds, measures):
