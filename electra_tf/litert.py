@@ -57,7 +57,7 @@ def cores() -> int:
 
 
 class Stopped(Exception):
-    """Raised where a call was told to stop."""
+    """Raised where a call was asked to stop."""
 
 
 class LiteNetwork:

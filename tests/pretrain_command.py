@@ -15,7 +15,7 @@ SMALL = (
 def flags(
     data: pathlib.Path, output: pathlib.Path, *settings: str, small: bool = True
 ) -> list[str]:
-    """The command's words; of a small model unless told otherwise."""
+    """The command's words; of a small model by default."""
     settings = (*SMALL, *settings) if small else settings
     return [
         "pretrain", f"--data={data}", f"--output={output}",

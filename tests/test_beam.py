@@ -97,13 +97,13 @@ def test_the_local_answers(model, rows, local, tmp_path, capfd):
     assert "o.manifest.json is there already" in capfd.readouterr().err
 
 
-def test_unknown_tokens_are_told(model, tmp_path, capfd):
+def test_unknown_tokens_are_reported(model, tmp_path, capfd):
     (tmp_path / "a.jsonl").write_text('{"text": "\u8fd9\u5bb6\u5e97"}\n')
     assert on_beam(model, tmp_path, tmp_path / "out" / "o.jsonl") == 0
     assert "of the tokens are [UNK]" in capfd.readouterr().err
 
 
-def test_what_a_worker_finds_wrong_is_told(model, rows, tmp_path, capfd):
+def test_what_a_worker_finds_wrong_is_reported(model, rows, tmp_path, capfd):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.jsonl").write_text('{"text": "a cat"}\n')
     (tmp_path / "bad" / "b.jsonl").write_text("")

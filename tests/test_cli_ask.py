@@ -231,7 +231,7 @@ def test_questions_in_another_script(folder):
         (["who?", "--output=a.doc"], "--output: a.doc: expected a name"),
     ],
 )
-def test_mistakes_are_told_in_one_line(run, words, told, capfd):
+def test_mistakes_are_reported_in_one_line(run, words, told, capfd):
     assert run(*words) == 2
     assert told in capfd.readouterr().err.strip().splitlines()[-1]
 

@@ -62,7 +62,7 @@ def test_missing_flag_is_named(flags, capsys):
     assert "output" in capsys.readouterr().err
 
 
-def test_nothing_held_out_is_told(flags, capsys):
+def test_nothing_held_out_is_reported(flags, capsys):
     more = ["--noblank_lines_separate_documents", "--validation_fraction=1e-9"]
     assert app.run([*flags, *more]) == 0
     assert "no document fell into the held-out" in capsys.readouterr().err

@@ -88,6 +88,6 @@ def test_a_blank_in_a_text_too_long(model, capsys):
         ),
     ],
 )
-def test_mistakes_are_told_in_one_line(model, words, told, capfd):
+def test_mistakes_are_reported_in_one_line(model, words, told, capfd):
     assert run(model, *words) == 2
     assert told in capfd.readouterr().err.strip().splitlines()[-1]

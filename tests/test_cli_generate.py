@@ -67,7 +67,7 @@ def test_odd_prompts(model, tmp_path):
         assert row["continuation"]
 
 
-def test_a_long_prompt_is_told(model, capsys):
+def test_a_long_prompt_is_reported(model, capsys):
     words = ["--length=4", "--method=one_shot"]
     assert run(model, "--prompt=" + "the cat. " * 20, *words) == 0
     told = capsys.readouterr()
@@ -116,6 +116,6 @@ def test_without_a_discriminator(tmp_path, tiny_tokens, model, capfd):
         (["--model=/no/such"], "/no/such: no such model"),
     ],
 )
-def test_mistakes_are_told_in_one_line(model, words, told, capfd):
+def test_mistakes_are_reported_in_one_line(model, words, told, capfd):
     assert run(model, *words) == 2
     assert told in capfd.readouterr().err.strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""score as a user runs it: files, n-best lists, clean-up, going on."""
+"""score as a user runs it: files, n-best lists, clean-up, resuming."""
 
 import gzip
 import json
@@ -228,7 +228,7 @@ def test_lists_of_nothing(model, tmp_path, capsys):
         (["--weight=nan"], "--weight=nan: expected a finite number"),
     ],
 )
-def test_mistakes_are_told_in_one_line(model, text, words, told, capfd):
+def test_mistakes_are_reported_in_one_line(model, text, words, told, capfd):
     assert run(model, text, *words) == 2
     assert told in capfd.readouterr().err.strip().splitlines()[-1]
 

@@ -1,4 +1,4 @@
-"""Settings from YAML and overrides, and what mistakes are told."""
+"""Settings from YAML and overrides, and which mistakes are reported."""
 
 import dataclasses
 import json

@@ -266,7 +266,7 @@ def test_refused_for_words_too(texts, tmp_path, capfd):
         ("summary", r"0 summaries of 1 arrived"),
     ],
 )
-def test_lost_data_is_told_and_left_aside(
+def test_lost_data_is_reported_and_left_aside(
     losing, told, build, tmp_path, monkeypatch
 ):
     from electra_tf.data import beam, beam_corpus
@@ -362,7 +362,7 @@ class _Stuck:
         self.cancelled.set()
 
 
-def test_a_stuck_run_is_told_interrupted_and_cancelled(
+def test_a_stuck_run_is_reported_interrupted_and_cancelled(
     tmp_path, monkeypatch, capfd
 ):
     from electra_tf.data import beam_runs, beam_workers

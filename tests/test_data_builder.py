@@ -253,7 +253,7 @@ def test_no_text_is_an_error(build, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_finished_build_is_kept_unless_told(build, tmp_path):
+def test_finished_build_is_kept_unless_overwritten(build, tmp_path):
     build(_text(), num_shards=4)
     before = _hashes(tmp_path / "out")
     with pytest.raises(UserError, match="--overwrite"):

@@ -162,7 +162,7 @@ def test_a_build_that_fails_leaves_no_folder(tmp_path, vocab):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_archives_are_told_in_the_manifest(tmp_path, vocab):
+def test_archives_are_reported_in_the_manifest(tmp_path, vocab):
     with tarfile.open(tmp_path / "a.tar.xz", "w:xz") as archive:
         for name in ("1.txt", "2.txt", "._2.txt"):
             info = tarfile.TarInfo(name)
@@ -214,7 +214,7 @@ def test_names_with_commas_and_folders(tmp_path, pattern, want):
     assert files.expand(there) == [f"{tmp_path}/{name}" for name in want]
 
 
-def test_folders_that_a_pattern_matches_are_told(tmp_path, vocab):
+def test_folders_that_a_pattern_matches_are_reported(tmp_path, vocab):
     write(tmp_path / "many" / "x" / "1.txt", LINE)
     with pytest.raises(UserError, match=r"but 1 dir.*/x: .*many/\*\*'\?"):
         files.expand(f"{tmp_path}/many/*")

@@ -6,8 +6,10 @@ Nothing here imports TensorFlow.
 import ast
 import functools
 import importlib
+import io
 import pathlib
 import re
+import tokenize
 
 import pytest
 import write_docs
@@ -355,6 +357,32 @@ def test_words_are_those_of_the_field(page):
         return
     for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
         assert not _PRIVATE.search(line), f"{page.name}:{number}: {line}"
+
+
+_COMMENTS_ONLY = re.compile(_PRIVATE.pattern + r"|\bsee there\b|\bone's own\b")
+
+
+def comments(path: pathlib.Path):
+    """Yields (line, text) of each comment and docstring of a module."""
+    text = path.read_text("utf-8")
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, kinds) and (doc := ast.get_docstring(node)):
+            yield node.body[0].lineno, doc
+
+
+@pytest.mark.parametrize("folder", ["electra_tf", "tools", "tests"])
+def test_words_of_comments_are_those_of_the_field(folder):
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {text.strip():.200}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line, text in comments(path)
+        if _COMMENTS_ONLY.search(" ".join(text.split()))
+    ]
+    assert not found, "docs/style.md has other words:\n" + "\n".join(found)
 
 
 # --- Figures ---

@@ -161,7 +161,7 @@ def repeats(tokens, n):
 def test_no_ngram_comes_twice(n, beams):
     toy = Toy(12, seed=4, steady=True)
     options = {"beam_size": beams, "max_length": 12}
-    # What goes on as long as it can.
+    # A sequence that continues as long as it can.
     endless = tf.constant([False, True, False, False])
     free, lengths, _ = run(toy, range(12), endless, **options)
     ids, kept, scores = run(toy, range(12), no_repeat_ngram=n, **options)

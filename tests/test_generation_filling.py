@@ -36,7 +36,7 @@ def test_candidates_are_the_generators(filler):
     chances = [c.probability for c in blank]
     assert chances == sorted(chances, reverse=True)
     tokens = {c.token for c in blank}
-    # All but special ones, and pieces: no word goes on after a comma.
+    # All but special ones, and pieces: no word continues after a comma.
     allowed = set(vocab.tokens) - {*vocab.tokens[:5], "[unused1]"}
     assert tokens == {t for t in allowed if not t.startswith("##") or t == "##"}
     assert found.text == blank[0].text

@@ -106,7 +106,7 @@ def test_a_masked_lm_with_a_table_of_its_own(tmp_path):
     _close(generator(ROWS).logits[REAL], bert.masked_lm(weights, table)[REAL])
 
 
-def test_two_biases_that_differ_are_told(tmp_path):
+def test_two_biases_that_differ_are_reported(tmp_path):
     weights = bert.arrays("masked_lm")
     other = weights["cls.predictions.bias"] + 1
     weights |= {"cls.predictions.decoder.bias": other}
@@ -309,7 +309,7 @@ def test_pre_training_goes_on_from_it(tmp_path, cls, heads, kind):
     )
     model.compile()
     report = start.load(model, checkpoint, False)
-    # The discriminator is BERT's encoder; the rest starts afresh, or is left
+    # The discriminator is BERT's encoder; the rest has random weights, or is left
     # over, and either is said.
     encoder = model.discriminator(ROWS).encoder.sequence_output
     _close(encoder[REAL], bert.hidden_states(weights)[REAL])

@@ -159,7 +159,7 @@ def test_a_tied_head_that_is_stored_too(tmp_path):
     back = huggingface.read(str(tmp_path))
     hub_models.assert_same_weights(back.weights, ours.weights)
     assert back.leftover == () and back.config.generator.tied_head
-    # Told to be untied, transformers does not put the table in its place.
+    # Set to be untied, transformers does not put the table in its place.
     hub_models.edit(tmp_path / "config.json", tie_word_embeddings=False)
     back = huggingface.read(str(tmp_path))
     assert not back.config.generator.tied_head
@@ -227,7 +227,7 @@ def test_overrides(tmp_path):
     assert back.config.discriminator.gelu == "tanh"
 
 
-def test_what_has_no_place_is_told(tmp_path):
+def test_what_has_no_place_is_reported(tmp_path):
     hub_models.saved(tmp_path)
     extra = np.zeros(3, np.float32)
     hub_models.rewrite(tmp_path, lambda a: a | {"something.else": extra})
@@ -240,7 +240,7 @@ def test_what_has_no_place_is_told(tmp_path):
     assert any("discriminator/copy/bias" in note for note in notes)
 
 
-def test_a_head_that_is_absent_is_told(tmp_path):
+def test_a_head_that_is_absent_is_reported(tmp_path):
     hub_models.saved(tmp_path, replaced_token_head=False)
     hub_models.edit(
         tmp_path / "config.json", architectures=["ElectraForPreTraining"]
@@ -250,7 +250,7 @@ def test_a_head_that_is_absent_is_told(tmp_path):
     assert "no head" in back.assumed[0]
 
 
-def test_gelu_that_the_class_has_not_is_told(tmp_path):
+def test_gelu_that_the_class_has_not_is_reported(tmp_path):
     tanh = dataclasses.replace(hub_models.TINY, gelu="tanh")
     config = hub_models.directory_config(None, tanh)
     notes = huggingface.write(str(tmp_path), hub_models.checkpoint(config))

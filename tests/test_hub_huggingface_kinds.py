@@ -210,7 +210,7 @@ def test_names_of_labels(tmp_path, labels, names):
     assert len(told) == (names is None)
 
 
-def test_several_numbers_are_told(tmp_path):
+def test_several_numbers_are_reported(tmp_path):
     huggingface.write(str(tmp_path), model_of(TaskHeadConfig("sequence", 3)))
     hub_models.edit(tmp_path / "config.json", problem_type="regression")
     (told,) = huggingface.read(str(tmp_path)).assumed

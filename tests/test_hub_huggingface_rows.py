@@ -281,7 +281,7 @@ def test_cross_encoders_from_huggingface(
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_an_unknown_function_behind_the_scores_is_told(tmp_path):
+def test_an_unknown_function_behind_the_scores_is_reported(tmp_path):
     path = from_huggingface(
         tmp_path, sentence_transformers={"activation_fn": "mine.Cube"}
     )
@@ -301,7 +301,7 @@ def test_pairs_and_texts_of_models_that_tell_neither(tmp_path):
         odds / odds.sum(axis=1, keepdims=True),
         rtol=1e-5,
     )
-    # One's own model reads what it was trained on.
+    # A model of your own reads what it was trained on.
     state = {"labels": list(LABELS)}
     own = ours(tmp_path / "ours", SETS, "classification", {}, state)
     with pytest.raises(UserError, match="expected a text alone"):

@@ -89,7 +89,7 @@ def test_tokens_that_became_empty(tmp_path):
     (tmp_path / "vocab.txt").write_text(lines, "utf-8")
     assert huggingface_tokenizer.read(path).vocab == read.vocab
     with pytest.raises(UserError, match=r"vocab\.txt: no token on line 7"):
-        load_vocab(str(tmp_path / "vocab.txt"))  # a file of one's own is not
+        load_vocab(str(tmp_path / "vocab.txt"))  # a file of your own is not
 
 
 def test_several_tokens_that_became_one(tmp_path):
@@ -203,7 +203,7 @@ def test_never_split(tmp_path):
         ({"pre_tokenizer": None}, "pre_tokenizer null"),
     ],
 )
-def test_steps_of_another_kind_are_told(tmp_path, changes, words):
+def test_steps_of_another_kind_are_reported(tmp_path, changes, words):
     path = as_version_5(tmp_path, (*SPECIALS, *WORDS))
     file = tmp_path / "tokenizer.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))

@@ -116,7 +116,7 @@ def test_the_vocabulary_of_tokenizer_json(write, vocab):
     assert read.vocab is None and "Unigram" in read.assumed[0]
 
 
-def test_what_cannot_be_done_alike_is_told(write):
+def test_what_cannot_be_done_alike_is_reported(write):
     path = write()
     file = path / "tokenizer_config.json"
     content = json.loads(file.read_text())

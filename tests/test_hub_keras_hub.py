@@ -164,7 +164,7 @@ def test_there_and_back_is_the_identity(tmp_path_factory, config, seed):
     hub_models.assert_same_weights(back.weights, ours.weights)
 
 
-def test_what_the_backbone_computes_otherwise_is_told(tmp_path):
+def test_what_the_backbone_computes_otherwise_is_reported(tmp_path):
     shape = dataclasses.replace(
         SHAPE, gelu="erf", layer_norm_epsilon=1e-6, attention_dropout=0.3
     )

@@ -132,7 +132,7 @@ def test_a_uniform_generator_is_none(tmp_path):
         electra_tf.Generator.from_pretrained(_written(tmp_path, config))
 
 
-def test_a_missing_head_is_new_and_told(tmp_path, caplog):
+def test_a_missing_head_is_new_and_reported(tmp_path, caplog):
     config = dataclasses.replace(CONFIG, replaced_token_head=False)
     path = _written(tmp_path, config)
     with caplog.at_level(logging.WARNING):

@@ -139,7 +139,7 @@ def test_every_way_to_name_it(folder):
     assert tf1_files.find(folder) == f"{folder}/model.ckpt-7"
 
 
-def test_what_was_assumed_is_told(folder):
+def test_what_was_assumed_is_reported(folder):
     os.remove(f"{folder}/config.json")
     read = tf1.read(folder)
     assert read.config.discriminator.num_heads == 1

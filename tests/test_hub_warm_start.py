@@ -1,4 +1,4 @@
-"""Training goes on where another stopped: weights, slots, step."""
+"""Training continues where another stopped: weights, slots, step."""
 
 import dataclasses
 
@@ -83,7 +83,7 @@ def test_without_slots_the_optimizer_starts_afresh():
         warm_start(model, dataclasses.replace(source, slots=None), slots)
 
 
-def test_what_is_missing_is_new_and_told():
+def test_what_is_missing_is_new_and_reported():
     model = _pretrainer()
     before = {n: v.numpy() for n, v in named_variables([model]).items()}
     config = _config(generator=None, replaced_token_head=False)

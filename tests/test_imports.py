@@ -28,13 +28,13 @@ ARROWS = {
     "tasks": {"models", "training", "text", "hub", "generation"},
     "prediction": {"tasks", "models", "training", "text", "hub"},
     "finetuning": {"prediction", "tasks", "models", "training", "text", "hub"},
-    # For pipelines of one's own, and what the recipes run on Apache Beam.
+    # For pipelines of your own, and what the recipes run on Apache Beam.
     "beam": {"prediction", "data"},
     "exporting": {
         "prediction", "tasks", "generation", "models", "text", "hub",
     },
     "serving": set(),  # a server knows an export by what is written in it
-    # The networks' way in and out, for programs of one's own.
+    # The networks' way in and out, for programs of your own.
     "keras_api": {
         "finetuning", "prediction", "tasks", "pretraining", "generation",
         "data", "models", "training", "text", "hub",

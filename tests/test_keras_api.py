@@ -1,4 +1,4 @@
-"""The public pre-trainer, as a program of one's own uses it."""
+"""The public pre-trainer, as a program of your own uses it."""
 
 import json
 import pathlib
@@ -202,7 +202,7 @@ def test_saving_replaces_a_model_and_leaves_other_files(vocab, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
-def test_mistakes_are_told(data, vocab, tmp_path):
+def test_mistakes_are_reported(data, vocab, tmp_path):
     make = electra_tf.ElectraPretrainer
     for call, told in (
         (lambda: make.from_size("tinny", vocab=vocab), "tinny"),

@@ -1,6 +1,6 @@
 """What a Keras and KerasHub user expects, one test for each expectation.
 
-Through public names alone, inside a program of one's own. The parts have
+Through public names alone, inside a program of your own. The parts have
 tests of their own: saving, inputs, the tokenizer, tasks, LoRA, explaining.
 """
 
@@ -232,7 +232,7 @@ def test_dtype_name_weights_and_overrides(model):
     assert changed.config.hidden_dropout == 0.2
 
 
-# --- programs of one's own ---------------------------------------------------
+# --- programs of your own ---------------------------------------------------
 def siamese(model):
     left = electra_tf.Encoder.from_pretrained(model, name="left")
     right = electra_tf.Encoder.from_pretrained(model, name="right")
@@ -341,7 +341,7 @@ def test_lora_and_what_is_refused(model, tmp_path, capsys):
         task.quantize("int8")
 
 
-# --- what is told ------------------------------------------------------------
+# --- what is reported --------------------------------------------------------
 @pytest.mark.parametrize(
     ("batch", "told"),
     [
@@ -352,7 +352,7 @@ def test_lora_and_what_is_refused(model, tmp_path, capsys):
         ({"input_ids": np.array([["a"]])}, "text|string"),
     ],
 )
-def test_wrong_inputs_are_told_in_one_line(encoder, batch, told):
+def test_wrong_inputs_are_reported_in_one_line(encoder, batch, told):
     with pytest.raises((UserError, ValueError), match=told) as caught:
         encoder(batch)
     assert str(caught.value).count("\n") <= 5  # Keras adds the arguments

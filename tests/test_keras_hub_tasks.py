@@ -258,7 +258,7 @@ def test_conversion_of_a_fine_tuned_directory(classifier, tmp_path):
     hub_models.assert_same_weights(other.weights, one.weights)
 
 
-def test_the_tanh_gelu_is_told_and_small(tmp_path, tiny_tokens):
+def test_the_tanh_gelu_is_reported_and_small(tmp_path, tiny_tokens):
     shape = dataclasses.replace(SHAPE, gelu="erf")
     ours = checkpoint(
         tiny_tokens, shape=shape, task=head(), replaced_token_head=False
@@ -463,7 +463,9 @@ def test_damage_is_named(tmp_path, tiny_tokens, change, named):
         ),
     ],
 )
-def test_a_head_of_no_kind_here_is_told(tmp_path, tiny_tokens, change, said):
+def test_a_head_of_no_kind_here_is_reported(
+    tmp_path, tiny_tokens, change, said
+):
     ours = checkpoint(tiny_tokens, task=head(), replaced_token_head=False)
     presets.write(str(tmp_path), ours)
     change(tmp_path)
@@ -484,7 +486,7 @@ def test_another_presets_files_do_not_stay(tmp_path, tiny_tokens):
     assert presets.read(str(tmp_path)).config.task is None
 
 
-def test_a_score_is_told_with_its_scale(tmp_path, tiny_tokens):
+def test_a_score_is_reported_with_its_scale(tmp_path, tiny_tokens):
     state = {"offset": 2.5, "scale": 1.25}
     ours = checkpoint(
         tiny_tokens,

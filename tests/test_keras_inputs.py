@@ -1,4 +1,4 @@
-"""Networks in programs of one's own: inputs by any name, outputs that train."""
+"""Networks in programs of your own: inputs by any name, outputs that train."""
 
 import keras
 import numpy as np
@@ -201,14 +201,14 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("batch", "message"), WRONG)
-def test_what_cannot_be_read_is_told(encoder, batch, message):
+def test_what_cannot_be_read_is_reported(encoder, batch, message):
     with pytest.raises(UserError, match=message) as caught:
         encoder(batch)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(encoder.name)
 
 
-def test_a_keras_input_of_floats_is_told(encoder):
+def test_a_keras_input_of_floats_is_reported(encoder):
     with pytest.raises(UserError, match=r"dtype='int32'"):
         encoder(keras.Input((None,)))
 

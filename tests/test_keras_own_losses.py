@@ -1,4 +1,4 @@
-"""Losses and metrics of one's own: what they are given, in each task."""
+"""Losses and metrics of your own: what they are given, in each task."""
 
 import keras
 import numpy as np

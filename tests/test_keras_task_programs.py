@@ -1,4 +1,4 @@
-"""Task classes in training programs of one's own: batches, devices, XLA."""
+"""Task classes in training programs of your own: batches, devices, XLA."""
 
 import json
 import os

@@ -165,7 +165,7 @@ def test_fit_is_the_command(model, tmp_path):
 
 
 def test_pairs_and_several_labels(model):
-    """Pairs, sets of labels, a dataset, a loss and metrics of one's own."""
+    """Pairs, sets of labels, a dataset, a loss and metrics of your own."""
     made = electra_tf.TextClassifier.from_pretrained(
         model, labels=["a", "b", "c"], multi_label=True, name="sets"
     )
@@ -229,7 +229,7 @@ def test_weights_of_rows_and_classes(model):
 
 
 def test_functional_model(classifier):
-    """Strings in, a layer of one's own behind."""
+    """Strings in, a layer of your own behind."""
     texts = keras.Input((), dtype="string")
     scores = keras.layers.Dense(1)(classifier(texts))
     model = keras.Model(texts, scores)

@@ -169,7 +169,7 @@ def test_tasks_on_texts(name, tmp_path, tiny_vocab_file):
             assert a.get(key) == pytest.approx(b.get(key), abs=1e-4)
 
 
-def test_what_it_cannot_do_is_told(colours):
+def test_what_it_cannot_do_is_reported(colours):
     with pytest.raises(UserError, match="int8: is LiteRT's"):
         electra_tf.load(colours, engine="tensorflow", int8=True)
     config = ModelConfig(vocab_size=150, **serving_models.SHAPE)

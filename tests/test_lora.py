@@ -312,7 +312,7 @@ def test_saved_merged(tmp_path, tiny_tokens):
     )
 
 
-def test_what_cannot_be_is_told():
+def test_what_cannot_be_is_reported():
     model = network()
     with pytest.raises(UserError, match="rank: 17; expected 1 to 16"):
         model.enable_lora(17)

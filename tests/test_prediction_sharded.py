@@ -192,7 +192,7 @@ def test_files_of_a_replaced_output_go(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", ["lost", "twice", "a group"])
-def test_a_runner_that_loses_rows_is_told(tmp_path, wrong):
+def test_a_runner_that_loses_rows_is_reported(tmp_path, wrong):
     job = a_job(tmp_path)
     found = all_groups(job)
     if wrong == "a group":

@@ -1,4 +1,4 @@
-"""An objective of one's own, as docs/objectives.md shows it."""
+"""An objective of your own, as docs/objectives.md shows it."""
 
 import re
 

@@ -16,7 +16,7 @@ README = ROOT / "README.md"
 
 @pytest.fixture
 def titles(tmp_path):
-    """The page's task of one's own, and data for it."""
+    """The page's task of your own, and data for it."""
     page = (ROOT / "docs" / "finetuning.md").read_text("utf-8")
     code = re.search(r"```python\n(# titles\.py.*?)```", page, re.DOTALL)
     file = tmp_path / "titles.py"

@@ -47,7 +47,7 @@ def recipe(
         ({"mode": "c"}, "--mode=c: expected one of a, b"),
     ],
 )
-def test_a_wrong_value_is_told(given, told):
+def test_a_wrong_value_is_reported(given, told):
     with pytest.raises(UserError, match=told):
         recipe(**{"text": "x", **given})
 
@@ -111,6 +111,6 @@ def test_a_missing_package_names_its_extra(monkeypatch):
         ("--train.seed=1", "the setting is --set=train.seed=VALUE"),
     ],
 )
-def test_a_setting_given_as_a_flag_is_told(capsys, flag, told):
+def test_a_setting_given_as_a_flag_is_reported(capsys, flag, told):
     assert app.run(["pretrain", "--data=x", "--output=y", flag]) == 2
     assert told in capsys.readouterr().err

@@ -125,7 +125,7 @@ def test_every_form_of_settings(data, tiny_vocab_file, tmp_path):
         )
 
 
-def test_no_progress_is_told_unless_wanted(
+def test_no_progress_is_reported_unless_wanted(
     data, tiny_vocab_file, tmp_path, capfd
 ):
     electra_tf.finetune(
@@ -218,7 +218,7 @@ def test_predict_is_the_command(run, data, tmp_path):
          "unknown key 'options.lenght'"),
     ],
 )  # fmt: skip
-def test_wrong_keys_are_told_before_tensorflow(words, told, tmp_path):
+def test_wrong_keys_are_reported_before_tensorflow(words, told, tmp_path):
     """The options of evaluate and predict are those of the model's task."""
     model = tmp_path / "run" / "model"
     model.mkdir(parents=True)

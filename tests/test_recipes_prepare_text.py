@@ -1,4 +1,4 @@
-"""What is left of a text that is cleaned up, and what is told of it."""
+"""What is left of a text that is cleaned up, and what is reported of it."""
 
 import gzip
 import json

@@ -85,7 +85,7 @@ def test_evaluation_repeats(run, data, tmp_path):
     assert figures[0]["always_original_accuracy"] == pytest.approx(
         1 - figures[0]["replaced_share"]
     )
-    # Other settings give other figures, and mistakes in them are told.
+    # Other settings give other figures, and mistakes in them are reported.
     words = [f"--model={run}", f"--data={data}", f"--output={tmp_path}/c"]
     change = "--set=objective.disallow_correct=true"
     assert app.run(["evaluate-pretraining", *words, change]) == 0
@@ -255,7 +255,7 @@ def test_demo(tmp_path, capfd):
     out = capfd.readouterr().out
     for part in ("unigram entropy", "always original", "became", "plots:"):
         assert part in out
-    assert app.run(["demo", *words]) == 0  # goes on where it was: at the end
+    assert app.run(["demo", *words]) == 0  # continues where it was: at the end
 
 
 PROGRAM = """

@@ -1,4 +1,4 @@
-"""pretrain --init_from: from one's own runs and from elsewhere."""
+"""pretrain --init_from: from your own runs and from elsewhere."""
 
 import importlib.util
 import json
@@ -81,7 +81,7 @@ def test_what_it_started_from_may_be_gone(run, data, tmp_path, capfd):
 
 @pytest.mark.slow
 def test_from_bert(data, tmp_path, capfd):
-    """Replaced-token detection goes on from it, and learns."""
+    """Replaced-token detection continues from it, and learns."""
     tokens = load_vocab(str(data / "vocab.txt")).tokens
     sizes = bert_reference.SIZES | {
         "vocab_size": len(tokens), "hidden_size": 32,
@@ -182,7 +182,7 @@ def test_more_rows_than_the_vocabulary_has_tokens(run, data, tmp_path, capfd):
         after["embeddings/word_embeddings"], arrays[name]
     )
     assert after["generator/head/output_bias"].shape == (size,)
-    # It is scored, and goes on, with what it has.
+    # It is scored, and trained further, with what it has.
     words = [f"--data={data}", f"--model={tmp_path / 'b'}", "--batch_size=4"]
     assert app.run(["evaluate-pretraining", *words, "--split=train"]) in (0, 2)
     assert "tokens" not in capfd.readouterr().err

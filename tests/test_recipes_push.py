@@ -74,7 +74,7 @@ def test_a_run_or_a_directory_is_uploaded(done, run, capsys):
         ("/..", "hf://me/small", "expected a model directory"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_uploaded(
+def test_mistakes_are_reported_before_anything_is_uploaded(
     done, run, model, to, message
 ):
     with pytest.raises(UserError, match=message):
@@ -82,7 +82,7 @@ def test_mistakes_are_told_before_anything_is_uploaded(
     assert done == []
 
 
-def test_what_the_hub_refuses_is_told(done, run, monkeypatch):
+def test_what_the_hub_refuses_is_reported(done, run, monkeypatch):
     def refuse(self, name, **_):
         raise RuntimeError("401 Unauthorized")
 

@@ -75,7 +75,7 @@ def test_encodings_of_pages(meta, coding, text):
         ("latin-1", "Le café de la gare ferme à minuit, après le dîner."),
     ],
 )
-def test_other_encodings_of_texts_are_guessed_and_told(coding, text):
+def test_other_encodings_of_texts_are_guessed_and_reported(coding, text):
     pytest.importorskip("charset_normalizer")
     found = formats.read(text.encode(coding), "a.txt")
     assert found.parts[0].text == text

@@ -209,7 +209,7 @@ def test_byte_order_marks(tmp_path, coding):
 @pytest.mark.parametrize(
     "content", [b"\x89PNG\r\n\x1a\n\0\0", bytes(range(128, 256)) * 9]
 )
-def test_what_is_no_text_is_left_out_and_told(tmp_path, content):
+def test_what_is_no_text_is_left_out_and_reported(tmp_path, content):
     (tmp_path / "a.txt").write_text(LONG)
     (tmp_path / "b.txt").write_bytes(content)
     documents = read(passages.find(str(tmp_path)))

@@ -239,7 +239,7 @@ def test_overload_is_seen():
 
 
 class Endless:
-    """Runs until it is told to stop; notes the calls that began and ended."""
+    """Runs until it is asked to stop; notes the calls that began and ended."""
 
     def __init__(self):
         self.began, self.ended = [], []

@@ -158,7 +158,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_data_is_told(client, server, name):
+def test_wrong_data_is_reported(client, server, name):
     data, words = WRONG[name]
     with pytest.raises(UserError, match=words) as told:
         client.predict(data)
@@ -166,7 +166,7 @@ def test_wrong_data_is_told(client, server, name):
     assert server.asked == []
 
 
-def test_wrong_arguments_are_told():
+def test_wrong_arguments_are_reported():
     for words, options in (
         ("timeout: expected seconds above 0, or None, got 0", {"timeout": 0}),
         ("timeout", {"timeout": -1}), ("timeout", {"timeout": "9"}),
@@ -296,7 +296,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_odd_answers_are_told_once(name):
+def test_odd_answers_are_reported_once(name):
     status, body, words = ODD[name]
     client = electra_tf.Client(answers(reply(status, body), GOOD), "m")
     with pytest.raises(ServingError, match=words):
@@ -451,7 +451,7 @@ def test_proxies(proxy, server, monkeypatch):
     with pytest.raises(ServingError, match="Tunnel connection failed: 403"):
         secure.predict(["a"])
     assert proxy.asked.pop()[0] == "models.example:443"
-    # Without it: told so, or named as an exception.
+    # Without it: reported, or named as an exception.
     direct = electra_tf.Client(server.url, "m", trust_env=False)
     assert direct.predict(["ab"]) == [2]
     port = server.server_address[1]

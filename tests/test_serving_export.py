@@ -122,7 +122,7 @@ def test_versions(run, exports, tmp_path, capsys):
     }  # fmt: skip
     assert (exports["float32"] / "saved_model.pb").exists()
     flags = [f"--model={run}", "--signatures=embed"]
-    # One's own changes stay; versions are numbers, and nothing else is.
+    # The user's changes stay; versions are numbers, and nothing else is.
     (tmp_path / "m" / "12x").mkdir(parents=True)
     (tmp_path / "m" / "models.config").write_text("mine")
     here = f"--output={tmp_path / 'm'}"
@@ -148,7 +148,7 @@ def test_versions(run, exports, tmp_path, capsys):
         (["--model=nowhere"], "nowhere: no such model directory"),
     ],
 )
-def test_mistakes_are_told(run, exports, flags, message, capsys):
+def test_mistakes_are_reported(run, exports, flags, message, capsys):
     output = exports["float32"].parent
     before = sorted(output.iterdir())
     assert command(f"--model={run}", f"--output={output}", *flags) == 2
@@ -157,7 +157,7 @@ def test_mistakes_are_told(run, exports, flags, message, capsys):
     assert sorted(output.iterdir()) == before
 
 
-def test_a_weight_too_large_for_half_is_told(run, tmp_path, capsys):
+def test_a_weight_too_large_for_half_is_reported(run, tmp_path, capsys):
     checkpoint = directory.read(run)
     arrays = {n: np.array(v) for n, v in checkpoint.weights.items()}
     arrays["task/output/bias"][:] = 1e6
@@ -259,7 +259,7 @@ def test_a_version_appears_whole(run, tmp_path, monkeypatch):
     assert list(pathlib.Path(output).iterdir()) == []
 
 
-def test_the_share_of_unknown_tokens_is_told(caplog):
+def test_the_share_of_unknown_tokens_is_reported(caplog):
     told = writer.Export("a/b/1", 1, {})
     about = {"name": "b", "signatures": {}, "unknown_percent": 12.345}
     text = str(Exported(told.path, 1, about))

@@ -476,7 +476,7 @@ def test_a_model_without_a_description_is_asked_in_json(serve, page):
     assert "JSON" in page.inner_text("#error")
 
 
-def test_errors_are_told_in_words(serve, page, errors):
+def test_errors_are_reported_in_words(serve, page, errors):
     visit(page, serve("classification"), "classification")
     page.click("#run")
     assert "first" in page.inner_text("#error")

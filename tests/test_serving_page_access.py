@@ -255,7 +255,7 @@ ERRORS = [
 
 @pytest.mark.slow
 def test_errors(visit):
-    """Each is told in words; the next good answer takes its place."""
+    """Each is reported in words; the next good answer takes its place."""
     page, site = visit("classification")
     page.locator("#fields textarea").fill("the cat")
     for status, body, words in ERRORS:

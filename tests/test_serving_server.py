@@ -522,7 +522,7 @@ def test_wrong_examples(server, verb, body, message):
 
 
 def test_a_long_text_is_answered_in_steps(tmp_path):
-    """Those of its signature, which clients are not told of."""
+    """Those of its signature, which clients do not see."""
     serving_toy.save(tmp_path / "toy" / "1")
     batching = limits.Batching(call_seconds=1e-4)
     with serving_toy.served(

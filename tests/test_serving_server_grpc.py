@@ -183,7 +183,7 @@ def test_models_are_not_changed_by_requests(channel):
     fails(unknown, "", models.HandleReloadConfigRequest, request)
 
 
-def test_a_mistake_of_ours_is_told_without_its_words(
+def test_a_mistake_of_ours_is_reported_without_its_words(
     server, predictions, monkeypatch
 ):
     model = server.versions.get("toy")

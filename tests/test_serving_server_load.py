@@ -106,7 +106,7 @@ def test_a_call_can_be_ended_and_no_other_with_it(server):
     assert isinstance(found[0], limits.RequestError)
     assert found[0].status == 503
     assert found[1]["size"].tolist() == [3.0]
-    # Told before it begins, it does not begin.
+    # Cancelled before it begins, it does not begin.
     with pytest.raises(limits.RequestError):
         model.run("slow", inputs, stops[0])
     model.run("size", inputs)
@@ -361,7 +361,7 @@ def test_new_versions_lose_no_request(versions, tmp_path):
             server, "POST", "/v1/models/toy/versions/1:predict", BODY
         )
         assert status == 404
-        # What is served goes on when its files are gone.
+        # Serving continues when its files are gone.
         shutil.rmtree(model / "2")
         time.sleep(0.3)
         assert predict(server, BODY)[1] == {"predictions": [4.0]}
@@ -395,7 +395,7 @@ def wait_for(server, version: str, state: str) -> None:
     raise AssertionError(f"{version} is not {state}: {states}")
 
 
-def test_command_stops_when_told_and_loses_nothing(versions, tmp_path):
+def test_command_stops_when_reported_and_loses_nothing(versions, tmp_path):
     """SIGTERM: what is in flight is answered, and the status is 0."""
     model = model_of(versions, tmp_path, 1)
     process = subprocess.Popen(

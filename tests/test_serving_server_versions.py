@@ -118,7 +118,7 @@ def test_status_tells_clients_no_path(model, events):
     assert "version" in errors[0] and "cannot load" in errors[1]
 
 
-def test_the_operator_is_told_the_path(model, events):
+def test_the_operator_is_reported_the_path(model, events):
     path, add = model
     add(1)
     (path / "1" / "saved_model.pb").write_bytes(b"\x07")
@@ -126,7 +126,7 @@ def test_the_operator_is_told_the_path(model, events):
         versions_of(path, events).load_all()
 
 
-def test_a_wrong_path_among_several_is_told_before_any_is_loaded(
+def test_a_wrong_path_among_several_is_reported_before_any_is_loaded(
     model, tmp_path, events
 ):
     path, add = model

@@ -73,7 +73,7 @@ def test_the_mean_where_it_is_better(trained):
     )  # fmt: skip
 
 
-def test_a_damaged_checkpoint_is_told(trained):
+def test_a_damaged_checkpoint_is_reported(trained):
     run_dir, model = trained
     path = checkpoints.all_steps(run_dir)[3]
     with open(f"{path}/model.safetensors", "ab") as file:

@@ -36,7 +36,7 @@ def test_text_alone(tokenizer):
     assert all(value.shape == (2, 5) for value in features.values())
 
 
-def test_half_a_character_is_told_however_often_texts_came(tiny_vocab_file):
+def test_half_a_character_is_reported_however_often_texts_came(tiny_vocab_file):
     tokenizer = Tokenizer(tiny_vocab_file)
     for _ in range(20):  # a tokenizer that is asked so often is traced
         pair_features(tokenizer, ["the cat"], None, 5)

@@ -47,7 +47,7 @@ def answers(path, **options):
         ["1,0,0", "0,0,1", "0, 1, 1", "0,0,0"],
     ],
 )  # fmt: skip
-def test_one_hot_is_told_by_the_names(tmp_path, rows):
+def test_one_hot_is_reported_by_the_names(tmp_path, rows):
     path = jsonl(tmp_path / "a.jsonl", rows)
     assert answers(path, labels=NAMES, multi_label=True) == [
         ("cat",), ("cow",), ("dog", "cow"), (),
@@ -201,7 +201,7 @@ def test_numbers_that_are_none(tmp_path, value):
 # --- what looks like a mistake ------------------------------------------------
 
 
-def test_a_misspelt_label_is_told(tmp_path, caplog):
+def test_a_misspelt_label_is_reported(tmp_path, caplog):
     rows = [(f"text {i}", ("pos", "neg")[i % 2]) for i in range(299)]
     path = table(tmp_path / "a.tsv", [*rows, ("text x", "poss")])
     with caplog.at_level(logging.WARNING):
@@ -215,7 +215,7 @@ def test_a_misspelt_label_is_told(tmp_path, caplog):
         fitted(path, labels=("neg", "pos"))
 
 
-def test_swapped_columns_are_told(tmp_path, caplog):
+def test_swapped_columns_are_reported(tmp_path, caplog):
     rows = [(("pos", "neg")[i % 2], f"text {i % 183}") for i in range(300)]
     with caplog.at_level(logging.WARNING):
         fitted(table(tmp_path / "a.tsv", rows))
@@ -257,7 +257,7 @@ def test_suspicions(counts, options, told):
         ("text_a,text_b,label", ("text_a", "text_b")),
     ],
 )
-def test_usual_names_of_columns_are_found_and_told(
+def test_usual_names_of_columns_are_found_and_reported(
     tmp_path, header, texts, caplog
 ):
     path = tmp_path / "a.csv"

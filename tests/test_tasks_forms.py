@@ -238,7 +238,7 @@ def test_tags_of_saved_sets(saved):
     assert [s.tags for s in task.read("train")] == [("O", "B-PER"), ("O",)]
 
 
-def test_what_is_told_of_files(tmp_path):
+def test_what_is_reported_of_files(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("only words\nand more, of them\n")
     with pytest.raises(UserError, match=r"what format is it.*options\.format"):

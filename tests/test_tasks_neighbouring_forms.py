@@ -290,7 +290,7 @@ def test_a_negative_class_stays_one(tmp_path):
     assert {e.answer for e in found} == {"-1", "0", "1"}
 
 
-def test_what_is_told_of_labels(tmp_path, caplog):
+def test_what_is_reported_of_labels(tmp_path, caplog):
     text = "text,label,split\n" + "a,pos,train\nb,Pos,test\nc,neg,train\n" * 2
     read(tmp_path, "classification", {"train.csv": text})
     assert "the labels 'pos' and 'Pos' differ in capitals" in caplog.text
@@ -406,7 +406,7 @@ def test_tags(tmp_path, task, name, content, right, options):
     assert [part for s in found for part in (s.tokens, s.tags)] == right
 
 
-def test_what_is_told_of_tags(tmp_path, caplog):
+def test_what_is_reported_of_tags(tmp_path, caplog):
     files = {"train.jsonl": lines(
         {"tokens": ["a", "b"], "ner_tags": [1, 0], "pos_tags": [3, 4]}
     )}  # fmt: skip
@@ -571,7 +571,7 @@ def test_pairs_that_are_refused(tmp_path, files, options, told):
         read(tmp_path, "translation", files, **options)
 
 
-def test_empty_targets_are_told(tmp_path, caplog):
+def test_empty_targets_are_reported(tmp_path, caplog):
     read(tmp_path, "translation", {"train.tsv": "a\tb\nc\t\n"})
     assert "1 of 2 targets are empty" in caplog.text
 
@@ -591,14 +591,14 @@ def test_an_array_is_read_bit_by_bit(tmp_path):
         tracemalloc.stop()
 
 
-def test_other_numbers_of_passages_and_marks_are_told(tmp_path):
+def test_other_numbers_of_passages_and_marks_are_reported(tmp_path):
     passages = {"passage_text": ["a"], "is_selected": [1, 0]}
     row = lines({"query": "q", "passages": passages})
     with pytest.raises(UserError, match=r"jsonl:1.*passage_text and is_sel"):
         read(tmp_path, "ranking", {"train.jsonl": row})
 
 
-def test_spans_that_are_no_places_are_told(tmp_path):
+def test_spans_that_are_no_places_are_reported(tmp_path):
     row = lines({"text": "Ann sings", "label": {"PER": {"Ann": 3}}})
     with pytest.raises(UserError, match=r"jsonl:1: label"):
         read(tmp_path, "tagging", {"train.jsonl": row})

@@ -58,7 +58,7 @@ def loaded(model):
 @pytest.mark.parametrize(
     "item", ["an emoji \ud83d cut", {"text": "\udc00"}, ["ok", "b \ud83d"]]
 )
-def test_half_characters_are_told_by_their_item(loaded, item):
+def test_half_characters_are_reported_by_their_item(loaded, item):
     with pytest.raises(UserError, match=r"item 2: .*half of a surrogate pair"):
         loaded.predict(["fine", item])
 
@@ -176,7 +176,7 @@ def test_a_head_alone_tells_the_task(
         ]
 
 
-def test_mistakes_are_told(tmp_path, tiny_vocab_file, model):
+def test_mistakes_are_reported(tmp_path, tiny_vocab_file, model):
     with pytest.raises(UserError, match="no such model directory"):
         electra_tf.load(str(tmp_path / "none"))
     vocab = load_vocab(tiny_vocab_file)
@@ -422,8 +422,10 @@ def test_parts_of_something_else_are_not_taken(
         row_answers.predict_file(loaded, many, target)
 
 
-def test_a_full_disk_is_told_and_nothing_is_lost(loaded, tmp_path, monkeypatch):
-    """The parts that are there stay; later it goes on."""
+def test_a_full_disk_is_reported_and_nothing_is_lost(
+    loaded, tmp_path, monkeypatch
+):
+    """The parts that are there stay; later it is resumed."""
     import errno
 
     source, target = write(tmp_path / "in.tsv"), str(tmp_path / "o.jsonl")

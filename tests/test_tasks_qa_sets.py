@@ -95,7 +95,7 @@ def test_plain_mrqa_has_files_of_ones_own(tmp_path):
         (line("a"), r":3: question id 'a' comes twice, before at .*:2"),
     ],
 )
-def test_damaged_mrqa_is_told_with_its_line(bad, message, tmp_path):
+def test_damaged_mrqa_is_reported_with_its_line(bad, message, tmp_path):
     path = mrqa(tmp_path / "x.jsonl.gz", line("a"), bad)
     with pytest.raises(UserError, match=message):
         read_mrqa(path)

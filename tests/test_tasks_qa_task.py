@@ -112,7 +112,7 @@ def test_impossible_options(key, value):
         QAOptions(**{key: value})
 
 
-def test_wrong_json_is_told_with_its_line(tmp_path):
+def test_wrong_json_is_reported_with_its_line(tmp_path):
     path = tmp_path / "dev.json"
     path.write_text('{"data": [\n{"paragraphs": }]}')
     with pytest.raises(UserError, match=r"dev\.json:2: not JSON"):
@@ -126,7 +126,7 @@ def test_wrong_json_is_told_with_its_line(tmp_path):
         make(validation_file=str(path)).read("validation")
 
 
-def test_a_question_twice_is_told_with_both_places(tmp_path):
+def test_a_question_twice_is_reported_with_both_places(tmp_path):
     qas = [qa_toys.question("q", "she"), qa_toys.question("q", "cat")]
     with pytest.raises(UserError, match=r"qas\[1\].*'q' comes twice.*qas\[0\]"):
         read(tmp_path, qas)
@@ -141,7 +141,9 @@ def test_a_question_twice_is_told_with_both_places(tmp_path):
         ({"answers": [{"text": "she"}]}, r"qas\[1\].*no 'answer_start'"),
     ],
 )
-def test_damaged_questions_are_told_with_their_place(change, message, tmp_path):
+def test_damaged_questions_are_reported_with_their_place(
+    change, message, tmp_path
+):
     qas = [qa_toys.question("a", "she"), qa_toys.question("b", "cat") | change]
     with pytest.raises(UserError, match=message):
         read(tmp_path, qas)
@@ -150,7 +152,7 @@ def test_damaged_questions_are_told_with_their_place(change, message, tmp_path):
 # --- features --------------------------------------------------------------
 
 
-def test_what_cannot_be_trained_on_is_left_out_and_told(
+def test_what_cannot_be_trained_on_is_left_out_and_reported(
     tmp_path, tokenizer, caplog
 ):
     qas = [

@@ -180,7 +180,7 @@ def test_hard_negatives_from_a_file(tmp_path):
         task.read("train")
 
 
-def test_what_cannot_be_learned_or_scored_is_told(tmp_path):
+def test_what_cannot_be_learned_or_scored_is_reported(tmp_path):
     task = ranking()
     with pytest.raises(UserError, match="nothing to learn"):
         task.fit([Pair("q", "a", 1.0), Pair("r", "b", 0.0)])

@@ -1,4 +1,6 @@
-"""Rows of tables and JSON Lines: what is read, and what is told of bad ones."""
+"""Rows of tables and JSON Lines: what is read, and what is reported of bad
+ones.
+"""
 
 import gzip
 import json

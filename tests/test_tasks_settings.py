@@ -125,7 +125,7 @@ def test_a_file_has_the_keys_of_its_task(tmp_path):
          ":2: train.batch_size: expected at least 1, got 0"),
     ],
 )  # fmt: skip
-def test_misspelt_keys_are_told_with_their_line(tmp_path, text, told):
+def test_misspelt_keys_are_reported_with_their_line(tmp_path, text, told):
     path = tmp_path / "a.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as error:

@@ -160,7 +160,7 @@ def test_from_random_weights(tiny_vocab_file, tiny_tokens):
     assert begin.checkpoint is None
 
 
-def test_mistakes_are_told(tmp_path, tiny_vocab_file):
+def test_mistakes_are_reported(tmp_path, tiny_vocab_file):
     path = written(tmp_path / "m", "electra_tf", checkpoint())
     for model, more, told in (
         (ModelSettings(size="tiny"), {}, "model.size: is for a new model"),

@@ -1,4 +1,4 @@
-"""Trials: learning, repeating, stopping, going on, reporting."""
+"""Trials: learning, repeating, stopping, resuming, reporting."""
 
 import json
 import os
@@ -125,7 +125,7 @@ def test_trials_have_seeds_of_their_own(finished):
     assert np.abs(first[name] - second[name]).max() > 1e-3
 
 
-def test_all_done_is_told_at_once(finished, data, chosen, tiny_vocab_file,
+def test_all_done_is_reported_at_once(finished, data, chosen, tiny_vocab_file,
                                   capfd, monkeypatch):  # fmt: skip
     output, summary = finished
     monkeypatch.setattr(trials.splits, "read", None)  # not needed
@@ -255,7 +255,7 @@ def test_without_validation_data(tiny_vocab_file, tmp_path):
     assert "no validation data" in (tmp_path / "run/report.md").read_text()
 
 
-def test_too_few_rows_for_validation_are_told_before_training(
+def test_too_few_rows_for_validation_are_reported_before_training(
     tiny_vocab_file, tmp_path, caplog
 ):
     path = tmp_path / "two.csv"
@@ -302,7 +302,7 @@ def test_early_stopping(data, tiny_vocab_file, tmp_path):
          "test.tsv:2: 1 columns, expected 2: text, label"),
     ],
 )  # fmt: skip
-def test_bad_data_is_told(changes, told, tiny_vocab_file, tmp_path):
+def test_bad_data_is_reported(changes, told, tiny_vocab_file, tmp_path):
     data = tmp_path / "d"
     word_task.write_data(data, train=20, validation=4, test=4)
     changes(data)

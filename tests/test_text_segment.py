@@ -97,7 +97,9 @@ def test_jieba_reads_no_cache_of_others(tmp_path, monkeypatch):
     assert (tmp_path / "jieba.cache").read_bytes() == b"not a cache"
 
 
-def test_vocabularies_without_words_are_told(caplog, shared_dir: pathlib.Path):
+def test_vocabularies_without_words_are_reported(
+    caplog, shared_dir: pathlib.Path
+):
     with pytest.raises(UserError, match=r"no pieces.*--word_segmenter=jieba"):
         segment.check_pieces(Vocab((*SPECIALS, "a", "b")), "data")
     folder = shared_dir / "data/vocab"

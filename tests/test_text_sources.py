@@ -90,7 +90,7 @@ def zstd(data):
         ("a.txt", lambda data: b"\xef\xbb\xbf" + data),
     ],
 )
-def test_what_packs_a_file_is_told_by_its_content(tmp_path, name, pack):
+def test_what_packs_a_file_is_reported_by_its_content(tmp_path, name, pack):
     path = written(tmp_path, name, pack(TEXT))
     found, counts = documents(path, strict=True)
     assert found == TWO

@@ -37,7 +37,7 @@ awkward_text = st.text(
 
 
 def words_of(text, lower_case, strip_accents):
-    """The original's basic tokenizer, told anew with Python's `str`."""
+    """The original's basic tokenizer, written anew with Python's `str`."""
     kept = []
     for character in text:
         category = unicodedata.category(character)

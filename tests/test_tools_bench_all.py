@@ -119,7 +119,7 @@ def test_results_come_back_from_json(steps, data):
     assert report.from_json(plain) == (every, {"cores": "2"})
 
 
-def test_memory_is_told_and_compared(steps):
+def test_memory_is_reported_and_compared(steps):
     assert steps[0].memory_ratio("electra_tf", "torch") == 0.5
     text = report.to_markdown(steps[:1], {})
     assert "| 800 | float32 | tensorflow 2 |" in text
@@ -303,7 +303,7 @@ def test_one_failure_does_not_lose_the_rest(
     assert "| build: " in out and "| input small: read | 900 batches/s" in out
 
 
-def test_wrong_flags_are_told(tmp_path, capsys):
+def test_wrong_flags_are_reported(tmp_path, capsys):
     for argv, message in (
         (["all"], "all: needs --output"),
         (["render"], "render: needs --output"),

@@ -107,7 +107,7 @@ def test_answers_are_compared():
     for other in (wanted[::-1], nothing):
         with pytest.raises(workers.SideError, match="b answers otherwise"):
             inference.differences({"a": wanted, "b": other}, exact)
-    # Fewer bits may differ: by how much is told.
+    # Fewer bits may differ: by how much is reported.
     fewer = {"a": "float32", "b": "int8"}
     other = np.array([[0.75, 0.25], [0.5, 0.5]])
     found = inference.differences({"a": wanted, "b": other}, fewer)

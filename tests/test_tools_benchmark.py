@@ -58,7 +58,7 @@ def test_sides_take_turns_and_are_timed(peers):
     assert all(r["cpu_seconds"] < 0.05 for r in replies["slow"])
 
 
-def test_a_side_that_dies_is_told_with_its_last_words(peers):
+def test_a_side_that_dies_is_reported_with_its_last_words(peers):
     peers("bad.py", "raise ValueError('no such size')")
     with pytest.raises(workers.SideError, match="no such size"):
         workers.Worker("bad.py", {})

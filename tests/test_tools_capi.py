@@ -56,11 +56,11 @@ def test_rows_are_the_same_but_for_padding():
         (b"a", 1, "here: x is object (), expected int64 ()"),
     ],
 )
-def test_differences_are_told(found, wanted, message):
+def test_differences_are_reported(found, wanted, message):
     assert compared({"x": found}, {"x": wanted}).problems == [message]
 
 
-def test_missing_outputs_are_told():
+def test_missing_outputs_are_reported():
     assert compared({"x": 1}, {"y": 1}).problems == [
         "here: the output x is not expected",
         "here: the output y is missing",
@@ -108,7 +108,7 @@ def test_offsets_must_cut_their_tokens():
     assert comparing.wrong_spans((b"?", text), answer) == []
 
 
-def test_a_dead_process_and_errors_are_told():
+def test_a_dead_process_and_errors_are_reported():
     asked = [questions.Asked("s", ("text",), [(b"a",), (b"b",)])] * 2
     dead = processes.Answers({}, ["s: no"], "was ended by SIGABRT\nlast words")
     [line] = checks.check_answers(asked, dead, 1e-5)
@@ -119,7 +119,7 @@ def test_a_dead_process_and_errors_are_told():
     ]
 
 
-def test_a_dead_model_and_wrong_shapes_are_told():
+def test_a_dead_model_and_wrong_shapes_are_reported():
     asked = [questions.Asked("s", ("text",), [(b"a",), (b"b",)])]
     rows = questions.rows(asked)
     assert rows == {"s": [(b"a",), (b"b",)]}

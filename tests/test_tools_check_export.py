@@ -144,7 +144,7 @@ def test_strings_go_in_and_all_types_come_out(small, tmp_path):
     assert unknown == "no signature nothing; there are joined, serving_default"
 
 
-def test_what_cannot_be_loaded_is_told(tmp_path):
+def test_what_cannot_be_loaded_is_reported(tmp_path):
     with pytest.raises(processes.ProcessError, match="Could not find Saved"):
         processes.run_capi(str(tmp_path), [], str(tmp_path))
 
@@ -222,7 +222,7 @@ def test_another_model_does_not_agree(made, tiny_tokens, tmp_path, capsys):
     assert "Python model: serving_default: " in told and " more\n" in told
 
 
-def test_bad_usage_is_told(small, tmp_path, capsys):
+def test_bad_usage_is_reported(small, tmp_path, capsys):
     for flags, message in (
         ([str(tmp_path)], "no export; expected what electra-tf export"),
         ([str(small), "--model=x"], "has no assets.extra/electra_tf.json"),

@@ -124,6 +124,6 @@ def test_plan_of_predictions_by_hand(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("text", ["0.3", "0,0.5", "0.4,1.2", "a,b"])
-def test_wrong_shares_are_told(text, capsys):
+def test_wrong_shares_are_reported(text, capsys):
     assert tool.main(["--plan", f"--utilisation={text}"]) == 2
     assert "expected two shares as in 0.3,0.45" in capsys.readouterr().err

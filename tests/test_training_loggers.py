@@ -96,7 +96,7 @@ def test_wandb_itself_writes_offline(folder, monkeypatch):
     assert list(folder.glob("wandb/offline-run-*/run-*.wandb"))
 
 
-def test_what_fails_there_is_told(folder, monkeypatch):
+def test_what_fails_there_is_reported(folder, monkeypatch):
     def init(**given):
         raise RuntimeError("no such entity")
 

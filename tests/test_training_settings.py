@@ -33,7 +33,7 @@ def test_an_older_run_is_understood(tmp_path):
     _kept(tmp_path, {"options": {"fraction": 0.2}, "train": 3, "data": "x"})
     now = config.to_dict(RunSettings(Options(share=0.2))) | {"data": "x"}
     check_run(str(tmp_path), now, cls=RunSettings)
-    # Real differences are told, under the names of today.
+    # Real differences are reported, under the names of today.
     now["options"]["share"] = 0.3
     now["options"]["later"] = 5
     with pytest.raises(UserError) as told:
@@ -66,7 +66,7 @@ def test_what_identifies_the_data_is_no_setting():
 
 
 @pytest.mark.parametrize("steps", [20, 5])
-def test_a_longer_run_is_told_how_to_go_on(tmp_path, steps):
+def test_a_longer_run_is_reported_how_to_go_on(tmp_path, steps):
     _kept(tmp_path, {"train": {"num_train_steps": 10, "seed": 1}})
     with pytest.raises(UserError) as told:
         check_run(

@@ -1,7 +1,7 @@
 """Trains the toy as one of the workers of TF_CONFIG, for tests of them.
 
 `python tests/worker_toy.py RUN_DIR STEPS SECONDS_PER_BATCH`; how it ends is
-told in JSON. RUN_DIR may say {index}, for workers that share no folder.
+given in JSON. RUN_DIR may say {index}, for workers that share no folder.
 """
 
 import json

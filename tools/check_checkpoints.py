@@ -4,7 +4,7 @@
 
 Classes, settings, ways to store weights, tokenizers, damage: see
 tools/benchmarks/peers/hf_kinds.py. Outputs and ids are the library's, or what
-differs is told, or a refusal names what is wrong. --python may name several.
+differs is reported, or an error names what is wrong. --python may name several.
 """
 
 import json
@@ -40,7 +40,7 @@ def kinds_peer(folder: pathlib.Path, python: str) -> Worker:
 def compare_kinds(
     peer: Worker, folder: pathlib.Path, which: str = ""
 ) -> Iterator[Outcome]:
-    """Checkpoints of many kinds, from the library: the same, or told truly.
+    """Checkpoints of many kinds, from the library: the same, or reported truly.
 
     Args:
       peer: of hf_kinds.py.

@@ -4,9 +4,9 @@
       [--articles=20] [--questions=200] [--seed=0]
       [--ranker=RUN] [--model=RUN] [--candidates=50]
 
-Articles of a SQuAD file are drawn, and written as text: a file an article, a
-blank line between paragraphs. Questions about them are asked. Told is how
-often the passage that holds a true answer, at its own place, is among the
+Articles of a SQuAD file are sampled, and written as text: a file an article, a
+blank line between paragraphs. Questions about them are asked. It reports
+how often the passage that holds a true answer, at its own place, is among the
 first 1, 5, 10 and 20, and with a model how good the answers are, at several
 weights of the reading.
 """

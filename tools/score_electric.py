@@ -4,8 +4,8 @@
 
 Sentences are scored by minus their energies, in one pass, and by the same
 model's normalised probabilities, for which the sum over the vocabulary is
-estimated at each token with --num_candidates passes. Told are the rank
-correlations of both scores, of sums and a token (sums agree for long and
+estimated at each token with --num_candidates passes. It prints the
+rank correlations of both scores, of sums and a token (sums agree for long and
 short sentences alone), and how long each took.
 """
 

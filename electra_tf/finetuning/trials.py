@@ -57,7 +57,7 @@ def run_trials(
       data: data for the task.
       output: the run directory.
       strategy: see `training.strategy.make_strategy`.
-      progress: whether to tell on stderr how far it is.
+      progress: whether to report progress on stderr.
       loggers: names in `training.loggers`.
 
     Returns:

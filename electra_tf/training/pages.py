@@ -1,6 +1,6 @@
 """Large pages for the memory that training keeps.
 
-Linux gives memory in pages of 4 KiB unless told otherwise, and a step walks
+Linux gives memory in pages of 4 KiB unless set otherwise, and a step walks
 through gigabytes: most distributions leave large pages to programs that ask
 for them. Importing this starts no TensorFlow.
 """

@@ -22,7 +22,7 @@ OURS = {
     "electra_tf": "float32",
     "electra_tf, bfloat16_products": "bfloat16_products",
 }
-# What hf_trainer.py is told of itself. Compiled for one length as well: it may
+# Settings that hf_trainer.py receives. Compiled for one length as well: it may
 # be that it compiles anew for each.
 PEERS = {
     "Trainer": {"precision": "float32"},

@@ -16,7 +16,7 @@ EXPORT = "electra_tf, an export"
 PREDICT = "electra_tf, predict"
 LITERT = "electra_tf, LiteRT"
 LITERT_INT8 = "electra_tf, LiteRT, int8"
-# What ours_predict.py is told of itself.
+# Settings that ours_predict.py receives.
 OURS = {
     PREDICT: {"engine": "tensorflow", "precision": "float32"},
     LITERT: {"engine": "litert", "precision": "float32"},
@@ -181,7 +181,7 @@ def _pairs(sides: list[Side]) -> list[tuple[str, str]]:
 
 
 class _Sides(NamedTuple):
-    """The sides that run, and what they were told."""
+    """The sides that run, and the settings they received."""
 
     running: dict[str, workers.Worker]
     told: Mapping[str, Mapping]
@@ -338,7 +338,7 @@ def differences(
     Args:
       answers: name of a side -> probabilities [texts, classes].
       precisions: name -> its precision; for others than float32 the share of
-        texts with the same best class is told as well.
+        texts with the same best class is reported too.
 
     Raises:
       workers.SideError: two sides of float32 are so far apart that they do

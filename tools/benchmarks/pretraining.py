@@ -14,7 +14,7 @@ OURS = "electra_tf"
 OURS_BFLOAT16 = "electra_tf, bfloat16_products"
 # Ours, and the precision of each (`train.precision`).
 PRECISIONS = {OURS: "float32", OURS_BFLOAT16: "bfloat16_products"}
-# What torch_electra.py is told of itself. The last is the code that one reads
+# Settings that torch_electra.py receives. The last is the code that one reads
 # in examples: attention by ordinary operations, the head at every position.
 PEERS = {
     "torch": {"precision": "float32"},
@@ -52,7 +52,7 @@ def environment(args: argparse.Namespace) -> dict[str, str]:
 
 
 def settings(args: argparse.Namespace, size: str) -> dict:
-    """What both sides are told."""
+    """The settings that both sides receive."""
     from electra_tf.models.config import GENERATOR_FRACTIONS, ModelConfig
 
     model = ModelConfig.of_size(size, vocab_size=args.vocab_size)

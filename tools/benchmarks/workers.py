@@ -24,7 +24,7 @@ class Worker:
     """A running side; see `tools/benchmarks/peers/serve.py` for what it speaks.
 
     Attributes:
-      facts: what the side told of itself when it was ready.
+      facts: what the side reported when it was ready.
     """
 
     def __init__(

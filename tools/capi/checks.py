@@ -98,7 +98,7 @@ def check_model(
         if isinstance(outputs, str) or any(
             comparing.wrong_batch(outputs, len(one.rows))
         ):
-            continue  # told already
+            continue  # reported already
         for i, row in enumerate(one.rows):
             answer = expected.get((one.signature, row))
             if answer is not None:

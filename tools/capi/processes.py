@@ -25,7 +25,7 @@ class Answers(NamedTuple):
     """Of one process.
 
     Attributes:
-      facts: what it told of itself.
+      facts: what it reported.
       outputs: for each request name -> array, or a text: what went wrong.
         Fewer than the requests if it died.
       death: how; None if it did not die.
@@ -79,7 +79,7 @@ def _run(
     source.write_bytes(pickle.dumps(question))
     target.unlink(missing_ok=True)
     environment = {
-        # Where the models are compared, and what goes wrong is told anyway.
+        # Where the models are compared, and errors are reported anyway.
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         **os.environ,

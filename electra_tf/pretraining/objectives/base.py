@@ -355,7 +355,7 @@ def objective_class(kind: str) -> type[Objective]:
     """Returns the class of an objective.
 
     Args:
-      kind: a name, or "FILE.py:CLASS" for an objective of one's own in a
+      kind: a name, or "FILE.py:CLASS" for an objective of your own in a
         Python file.
 
     Raises:

@@ -78,7 +78,7 @@ def wrong_length(draw: random.Random, world: World) -> Attack:
 
 
 def short_length(draw: random.Random, world: World) -> Attack:
-    """A body that goes on after its length: the rest is no request."""
+    """A body that continues after its length: the rest is no request."""
     good = draw.choice(world.predictions)
     head, _, body = good.data.partition(b"\r\n\r\n")
     less = draw.randrange(1, len(body))

@@ -22,7 +22,7 @@ class Versions:
       models: the directory that the server polls.
       contents: two versions that answer differently; copies of them come and
         go. The first is what is served.
-      world: its `serving` is told.
+      world: its `serving` is reported.
       tally: takes the problems.
     """
 

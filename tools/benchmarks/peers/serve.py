@@ -1,4 +1,4 @@
-"""The measured side of a benchmark: a process that works when it is told to.
+"""The measured side of a benchmark: a process that works on request.
 
 A side is a script that calls `serve`. It is started with its settings as JSON
 in the first argument, and speaks JSON lines over stdin and stdout. Between
@@ -54,7 +54,7 @@ def peak_bytes() -> int:
                     return 1024 * int(line.split()[1])
     except OSError:
         pass
-    return 0  # not told
+    return 0  # not reported
 
 
 def _cpu_seconds() -> float:

@@ -151,7 +151,7 @@ def _resolved(base: str, changes: Changes, steps: int) -> PretrainSettings:
 
 
 def pretrain(study: Study, method: str, seed: int) -> report.Row:
-    """Pre-trains a method, or goes on with it."""
+    """Pre-trains a method, or resumes it."""
     from electra_tf.recipes import convert
     from electra_tf.recipes import pretrain as recipe
 
