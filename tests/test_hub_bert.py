@@ -309,8 +309,8 @@ def test_pre_training_goes_on_from_it(tmp_path, cls, heads, kind):
     )
     model.compile()
     report = start.load(model, checkpoint, False)
-    # The discriminator is BERT's encoder; the rest has random weights, or is left
-    # over, and either is said.
+    # The discriminator is BERT's encoder; the rest keeps random weights, or is
+    # left over, and either is reported.
     encoder = model.discriminator(ROWS).encoder.sequence_output
     _close(encoder[REAL], bert.hidden_states(weights)[REAL])
     new = {name.partition("/")[0] for name in report.new}
