@@ -118,7 +118,10 @@ setuptools.setup(
         "keras-hub>=0.21",
         # Nothing imports it: it is KerasHub under its former name, and the
         # owner of this project asks for it, for programs that import that.
-        "keras-nlp>=0.21",
+        # From 0.26 on it says that it runs on Python 3.10, where the
+        # keras-hub that it pins does not: pip tries one after the other.
+        "keras-nlp>=0.21,<0.26; python_version < '3.11'",
+        "keras-nlp>=0.21; python_version >= '3.11'",
         "tensorflow-datasets>=4.9.9",
         "importlib_resources",  # tensorflow-datasets uses it undeclared
         "absl-py>=2.0",

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import setuptools
+from packaging import requirements
 
 import electra_tf
 
@@ -140,6 +141,27 @@ def test_what_is_imported_is_what_is_required(distribution):
     )
     assert required - needed == UNIMPORTED
     assert needed - required == set()
+
+
+@pytest.mark.parametrize(
+    ("python", "allowed", "refused"),
+    # keras-nlp 0.26.0 to 0.32.0 pin a keras-hub that needs Python 3.11, and
+    # say that they run on 3.10.
+    [("3.10", "0.25.1", "0.26.0"), ("3.11", "0.32.0", "0.20.0")],
+)
+def test_keras_nlp_is_one_that_can_be_installed(
+    distribution, python, allowed, refused
+):
+    found = [
+        requirement.specifier
+        for requirement in map(
+            requirements.Requirement, distribution["install_requires"]
+        )
+        if requirement.name == "keras-nlp"
+        and requirement.marker.evaluate({"python_version": python})
+    ]
+    assert len(found) == 1
+    assert allowed in found[0] and refused not in found[0]
 
 
 def test_what_is_extended_has_a_bound(distribution):
