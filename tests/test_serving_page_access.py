@@ -162,6 +162,7 @@ def test_the_address_is_followed(visit):
 def test_a_pinned_version_shows_what_it_is_itself(visit):
     """Not what the newest is: another task, in another language."""
     page, site = visit()
+    page.get_by_text("no model yet").wait_for()
     newest = page_models.described("qa", version="3")
     older = page_models.described("tagging", "zh", version="2")
     del older["name"]

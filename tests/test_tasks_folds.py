@@ -33,7 +33,7 @@ def data(tmp_path_factory):
 @pytest.mark.slow
 def test_each_example_is_held_out_once(tmp_path, data, tiny_vocab_file):
     chosen = make(folds=3)
-    begin = start.from_nothing(chosen.model, tiny_vocab_file)
+    begin = start.from_random(chosen.model, tiny_vocab_file)
     run = (chosen, begin, data, str(tmp_path), strategy.make_strategy())
     summary = trials.run_trials(*run)
     sizes = []
@@ -56,7 +56,7 @@ def test_each_example_is_held_out_once(tmp_path, data, tiny_vocab_file):
 
 
 def test_parts_are_even_and_the_same_each_time(data, tiny_vocab_file):
-    begin = start.from_nothing(make().model, tiny_vocab_file)
+    begin = start.from_random(make().model, tiny_vocab_file)
     task = task_class(TASK)(TASK, make().options, data)
     tokenizer = begin.tokenizer()
     whole = splits.read(task, tokenizer, 512, None, 0)

@@ -27,9 +27,7 @@ def data(tmp_path):
 
 @pytest.mark.slow  # three trainings
 def test_the_head_alone_learns(data, tmp_path, tiny_vocab_file):
-    random = start.from_nothing(
-        settings.ModelSettings(**SHAPE), tiny_vocab_file
-    )
+    random = start.from_random(settings.ModelSettings(**SHAPE), tiny_vocab_file)
     before = run(data, str(tmp_path / "a"), random, num_train_epochs=0.1)
     begin = start.from_checkpoint(
         str(tmp_path / "a"), settings.ModelSettings(**SHAPE)

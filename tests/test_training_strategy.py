@@ -38,10 +38,10 @@ def test_mirrored_on_one_device_says_that_it_is_one(monkeypatch, caplog):
 
 
 def test_of_a_lost_worker_the_checkpoint_to_go_on_from(tmp_path, monkeypatch):
-    assert strategies._going_on(None) == "start all workers again"
+    assert strategies._resume_hint(None) == "start all workers again"
     run = tmp_path / "run"
     begin = f"there is no checkpoint in {run} yet: start all workers again"
-    assert strategies._going_on(str(run)) == f"{begin} from step 0"
+    assert strategies._resume_hint(str(run)) == f"{begin} from step 0"
     steps = {}
     for number, folder in enumerate(("trial_2", "trial_1")):
         step = run / folder / "checkpoints" / "step-00000003"
@@ -50,9 +50,11 @@ def test_of_a_lost_worker_the_checkpoint_to_go_on_from(tmp_path, monkeypatch):
         state.touch()
         os.utime(state, (number, number))
         steps[str(run / folder)] = str(step)
-    assert strategies._going_on(str(run)) == f"{begin} from step 0"  # damaged
+    assert (
+        strategies._resume_hint(str(run)) == f"{begin} from step 0"
+    )  # damaged
     monkeypatch.setattr(strategies.checkpoints, "latest", steps.get)
-    assert strategies._going_on(str(run)) == (
+    assert strategies._resume_hint(str(run)) == (
         f"start all workers again to resume from {steps[str(run / 'trial_1')]}"
     )
 
