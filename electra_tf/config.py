@@ -460,8 +460,9 @@ def _convert_scalar(value: Any, kind: Any) -> Any:
     if kind in (bool, str):
         return value if isinstance(value, kind) else None
     if kind not in (int, float):
-        known = isinstance(kind, type) and isinstance(value, kind)
-        return value if known else None
+        # To Python 3.10 tuple[int, ...] is a type as well.
+        plain = typing.get_origin(kind) is None and isinstance(kind, type)
+        return value if plain and isinstance(value, kind) else None
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         digits = value.replace("_", "")
         value = int(digits) if digits.lstrip("+-").isdigit() else float(digits)
