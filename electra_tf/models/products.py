@@ -273,9 +273,7 @@ def _attention(rate: float, scale: float) -> Callable[..., tf.Tensor]:
                 again, bias, keys, tf.matmul(dy, value, transpose_b=True)
             )
             return (
-                tf.matmul(d_scores, key),
-                tf.matmul(d_scores, query, transpose_a=True),
-                tf.matmul(p, dy, transpose_a=True),
+                *_factors_gradients(query, key, d_scores, p, dy),
                 tf.zeros_like(bias),  # the mask is not trained
                 None,
             )
@@ -310,9 +308,7 @@ def _rounded_attention(rate: float, scale: float) -> Callable[..., tf.Tensor]:
                 tf.matmul(dy, value, transpose_b=True),
             )  # fmt: skip
             return (
-                tf.matmul(d_scores, key),
-                tf.matmul(d_scores, query, transpose_a=True),
-                tf.matmul(p, dy, transpose_a=True),
+                *_factors_gradients(query, key, d_scores, p, dy),
                 tf.zeros_like(bias),  # the mask is not trained
                 None,
             )
@@ -323,6 +319,21 @@ def _rounded_attention(rate: float, scale: float) -> Callable[..., tf.Tensor]:
         return context, gradient
 
     return op
+
+
+def _factors_gradients(
+    query: tf.Tensor,
+    key: tf.Tensor,
+    d_scores: tf.Tensor,
+    p: tf.Tensor,
+    dy: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the gradients of query, key and value."""
+    return (
+        tf.matmul(d_scores, key),
+        tf.matmul(d_scores, query, transpose_a=True),
+        tf.matmul(p, dy, transpose_a=True),
+    )
 
 
 def _once_there(dy: tf.Tensor) -> tf.control_dependencies:
