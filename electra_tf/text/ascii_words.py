@@ -7,6 +7,7 @@ it.
 Importing this module imports neither TensorFlow nor NumPy.
 """
 
+import functools
 import re
 from collections.abc import Sequence
 
@@ -26,10 +27,18 @@ class AsciiWords:
     """
 
     def __init__(self, tokens: Sequence[str], unknown: int, lower_case: bool):
-        self._ids = {token: i for i, token in enumerate(tokens)}
+        self._tokens = tokens
         self._unknown = unknown
         self._lower_case = lower_case
-        self._longest = max(map(len, tokens))
+
+    # Made when a text comes: most tokenizers are never asked here.
+    @functools.cached_property
+    def _ids(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self._tokens)}
+
+    @functools.cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._tokens))
 
     def __call__(self, text: str) -> list[int] | None:
         """Returns the ids; None of a text that is not plain."""
