@@ -210,35 +210,24 @@ def score(task: str, answers: Row) -> dict[str, float]:
         "truths", the accepted texts of each question, and "given".
     """
     from electra_tf.tasks import metrics
-    from electra_tf.tasks.qa import metrics as qa
-    from electra_tf.tasks.tagging import schemes
+    from electra_tf.tasks.qa.metrics import squad1_scores
+    from electra_tf.tasks.tagging.answers import entity_scores
 
+    given = answers["given"]
     if task == "squad":
-        truths, given = answers["truths"], answers["given"]
-        return {
-            name: 100
-            * statistics.fmean(
-                qa.best(measure, truths[key], given[key]) for key in truths
-            )
-            for name, measure in (("exact_match", qa.exact), ("f1", qa.f1))
-        }
-    gold, given = answers["gold"], answers["given"]
+        truths = answers["truths"]
+        return squad1_scores([*truths.values()], [given[key] for key in truths])
+    gold = answers["gold"]
     if task == "conll2000":
-        pairs = [(set(schemes.spans(a)), set(schemes.spans(b)))
-                 for a, b in zip(gold, given, strict=True)]  # fmt: skip
-        right = sum(len(a & b) for a, b in pairs)
-        both = sum(len(a) + len(b) for a, b in pairs)
-        return {"f1": 200 * right / max(1, both)}
+        return entity_scores(gold, given, "bio")
     if task == "stsb":
         return {
             "pearson": metrics.pearson(gold, given),
             "spearman": metrics.spearman(gold, given),
         }
-    right = sum(a == b for a, b in zip(gold, given, strict=True))
-    found = {"accuracy": 100 * right / len(gold)}
+    found = {"accuracy": metrics.accuracy(gold, given)}
     if task == "mrpc":
-        both = sum(a == b == 1 for a, b in zip(gold, given))
-        found["f1"] = 200 * both / max(1, sum(gold) + sum(given))
+        *_, found["f1"] = metrics.precision_recall_f1(gold, given, 1)
         found["accuracy_f1"] = (found["accuracy"] + found["f1"]) / 2
     return found
 
