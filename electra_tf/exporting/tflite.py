@@ -171,8 +171,8 @@ def _compare(
             apart = np.nan_to_num(apart, nan=np.inf)
             # Where no answer can be, logits are so low that their last digit
             # alone is more than others differ by.
-            told = apart[theirs > OUTSIDE / 2]
-            worst = max(worst, float(told.max(initial=0.0)))
+            unmasked = apart[theirs > OUTSIDE / 2]
+            worst = max(worst, float(unmasked.max(initial=0.0)))
             allowed = TOLERANCE * np.maximum(1.0, np.abs(theirs))
             if not int8 and (apart > allowed).any():
                 raise UserError(

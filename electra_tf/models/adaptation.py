@@ -128,10 +128,10 @@ class Adaptable:
         for variable in train:
             place = _place(variable.path)
             places[place] = places.get(place, 0) + math.prod(variable.shape)
-        settings = ", ".join(f"{name} {n:,}" for name, n in places.items())
+        counts = ", ".join(f"{name} {n:,}" for name, n in places.items())
         share = 100 * count / max(total, 1)
         return f"{count:,} of {total:,} parameters train ({share:.2f} %)" + (
-            f": {settings}" if settings else ""
+            f": {counts}" if counts else ""
         )
 
     def merge_lora(self) -> None:
