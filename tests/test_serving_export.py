@@ -1,6 +1,7 @@
 """Versions, names, files beside them, and how weights are kept."""
 
 import dataclasses
+import json
 import pathlib
 import types
 
@@ -114,6 +115,52 @@ def test_frozen_weights_are_fused(exports):
         }, kinds
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["classification", "pair", "regression", "ranking"]
+)
+def test_products_of_bfloat16(tiny_vocab_file, tmp_path, name):
+    """Answers are close, and every product with weights has 16 bits."""
+    model = serving_models.fine_tuned(tmp_path / "model", tiny_vocab_file, name)
+    output = tmp_path / "models" / "m"
+    for flags in ([], ["--optimize", "--bfloat16"]):
+        assert command(f"--model={model}", f"--output={output}", *flags) == 0
+    exact, rounded = (
+        tf.saved_model.load(str(output / str(number))) for number in (1, 2)
+    )
+    path = output / "2" / description.FOLDER / description.FILE
+    about = json.loads(path.read_text(encoding="utf-8"))
+    request, *_ = about["examples"]
+    inputs = {key: tf.constant([text]) for key, text in request.items()}
+    one, other = (
+        loaded.signatures["serving_default"](**inputs)
+        for loaded in (exact, rounded)
+    )
+    tolerance = writer.TOLERANCES["bfloat16"]
+    for key, value in one.items():
+        if value.dtype.is_floating:
+            np.testing.assert_allclose(
+                other[key], value, atol=tolerance, rtol=tolerance
+            )
+    kinds = product_types(output / "2")
+    assert kinds.count(tf.bfloat16) >= 6 * kinds.count(tf.float32) > 0
+
+
+def product_types(path):
+    """The types of the products of matrices in `serving_default`."""
+    loaded = tf.saved_model.load(str(path))
+    graph = loaded.signatures["serving_default"].graph.as_graph_def()
+    nodes = [*graph.node]
+    for function in graph.library.function:
+        nodes += function.node_def
+    products = {"MatMul", "BatchMatMulV2"}
+    return [
+        tf.as_dtype(node.attr["T"].type)
+        for node in nodes
+        if node.op in products
+    ]
+
+
 def test_versions(run, exports, tmp_path, capsys):
     output = exports["float32"].parent
     assert {p.name for p in output.iterdir()} == {
@@ -145,6 +192,7 @@ def test_versions(run, exports, tmp_path, capsys):
         (["--part=generator"], "--part: is of pre-trained models"),
         (["--set=options.max_seq_length=99"], "the model has 40 positions"),
         (["--float16", "--optimize"], "give one of them"),
+        (["--bfloat16"], "--bfloat16: is for --optimize; give both of them"),
         (["--model=nowhere"], "nowhere: no such model directory"),
     ],
 )

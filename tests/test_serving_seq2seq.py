@@ -86,6 +86,8 @@ def test_by_command(predictor, tmp_path, capsys):
         assert app.run(["export", *words]) == 0
     told = capsys.readouterr().out
     assert "serving_default: text -> " in told
+    assert app.run(["export", *words, "--optimize", "--bfloat16"]) == 2
+    assert "translation generates texts" in capsys.readouterr().err
     for version in (1, 2):
         loaded = tf.saved_model.load(str(output / str(version)))
         found = loaded.signatures["serving_default"](text=tf.constant(TEXTS))

@@ -31,7 +31,7 @@ from electra_tf.exporting import description, litert_files, serving_files
 from electra_tf.exporting.graphs import example_signatures
 from electra_tf.exporting.graphs.inputs import Signatures
 from electra_tf.exporting.servable import Servable
-from electra_tf.models import packed_encoder
+from electra_tf.models import packed_encoder, products
 from electra_tf.text import unknown
 
 _log = logging.getLogger(__name__)
@@ -42,11 +42,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # "float32": variables. "float16": variables of half the size, widened at each
 # request. "constants": weights in the graph, which TensorFlow then fuses and
 # folds.
-Storage = Literal["float32", "float16", "constants"]
+# "bfloat16": constants, with products of bfloat16.
+Storage = Literal["float32", "float16", "constants", "bfloat16"]
 
 # Allowed difference of outputs from the model's own: absolute, and relative.
 TOLERANCES: dict[Storage, float] = {
-    "float32": 1e-5, "float16": 3e-2, "constants": 1e-5,
+    "float32": 1e-5, "float16": 3e-2, "constants": 1e-5, "bfloat16": 3e-2,
 }  # fmt: skip
 
 
@@ -90,8 +91,15 @@ def export(
 
     Raises:
       UserError: the version exists, servers do not accept the name, it cannot
-        be written, or its outputs differ from the model's.
+        be written, its outputs differ from the model's, or a model that
+        generates texts was to multiply in bfloat16.
     """
+    if storage == "bfloat16" and servable.kind == "seq2seq":
+        # The rounding of each step adds up, and would choose other words.
+        raise UserError(
+            f"--bfloat16: {servable.task_name} generates texts, which would "
+            "become others; leave the flag out"
+        )
     name = model_name(output)
     if version is not None:
         _check_version(output, version)
@@ -255,8 +263,8 @@ def _compare(
             raise UserError(
                 f"with weights kept as {storage}, {name} answers otherwise "
                 f"than the model itself: {share * tolerance:.1g}, more than "
-                f"{tolerance:g}, and nothing was written; leave --float16 or "
-                "--optimize out"
+                f"{tolerance:g}, and nothing was written; leave --float16, "
+                "--bfloat16 or --optimize out"
             )
 
 
@@ -306,6 +314,7 @@ def _stored(
             with (
                 keras.StatelessScope(list(zip(network.weights, constants))),
                 packed_encoder.installed(network),
+                products.in_bfloat16(storage == "bfloat16"),
             ):
                 yield
 

@@ -11,6 +11,9 @@ The same sums as `encoder.ElectraEncoder`, with these differences:
 - `first_output` computes of the last block what the first tokens need. What
   nobody reads of an `EncoderOutput`, TensorFlow does not run.
 
+Inside `products.in_bfloat16` the large products are of bfloat16, as are the
+scores' factors; residuals, softmax, GELU and normalisation stay in float32.
+
 Shapes as in `layers`; T is the number of real tokens.
 """
 
@@ -22,7 +25,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from electra_tf.models import layers
+from electra_tf.models import layers, products
 from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
 from electra_tf.models.rows import as_rows
 
@@ -102,7 +105,7 @@ class PackedEncoder:
         places = _places(input_mask, self.config.num_heads)
         x = self._embed(input_ids, segment_ids, places)
         if encoder.embeddings_project is not None:
-            x = dense(encoder.embeddings_project, x)
+            x = _whole(dense(encoder.embeddings_project, x))
         packed = [x]
         for block in encoder.blocks:
             packed.append(self._block(block, packed[-1], places))
@@ -192,8 +195,9 @@ class PackedEncoder:
         gather.
         """
         scale = (self.config.hidden_size // self.config.num_heads) ** -0.5
-        scores = tf.matmul(query, key, transpose_b=True) * scale + bias
-        return tf.matmul(tf.nn.softmax(scores), value)
+        scores = _whole(tf.matmul(query, key, transpose_b=True))
+        weights = tf.nn.softmax(scores * scale + bias)
+        return tf.matmul(tf.cast(weights, value.dtype), value)
 
     def _after_attention(
         self, block: Any, context: tf.Tensor, x: tf.Tensor
@@ -207,10 +211,11 @@ class PackedEncoder:
         """
         # In the shape of `x`, so that the optimiser sees they are the same.
         context = tf.reshape(context, tf.shape(x))
-        x = dense(block.attention.output_dense, context) + x
+        x = _whole(dense(block.attention.output_dense, context)) + x
         x = _norm(block.attention_norm, x)
-        inner = gelu(dense(block.intermediate, x), self.config.gelu)
-        return _norm(block.output_norm, dense(block.output_dense, inner) + x)
+        inner = gelu(_whole(dense(block.intermediate, x)), self.config.gelu)
+        outer = _whole(dense(block.output_dense, inner))
+        return _norm(block.output_norm, outer + x)
 
 
 def _places(input_mask: tf.Tensor, heads: int) -> _Places:
@@ -256,8 +261,18 @@ def dense(layer: layers.Dense, x: tf.Tensor) -> tf.Tensor:
 
 
 def product(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Returns [N, input], [input, units], [units] -> [N, units]."""
+    """Returns [N, input], [input, units], [units] -> [N, units].
+
+    Inside `products.in_bfloat16` all are rounded, and so is what it returns.
+    """
+    x = products.factor(x)
+    kernel, bias = tf.cast(kernel, x.dtype), tf.cast(bias, x.dtype)
     return tf.nn.bias_add(tf.matmul(x, kernel), bias)
+
+
+def _whole(x: tf.Tensor) -> tf.Tensor:
+    """Returns a product in float32; the same tensor where it is."""
+    return tf.cast(x, tf.float32)
 
 
 def gelu(x: tf.Tensor, kind: str) -> tf.Tensor:
