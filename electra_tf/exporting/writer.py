@@ -308,13 +308,18 @@ def _stored(
                 yield
     else:
         constants = [tf.constant(v.numpy()) for v in network.weights]
+        rounded = storage == "bfloat16"
+        # One for all signatures, which then share its constants.
+        encoder = functools.cache(
+            functools.partial(packed_encoder.PackedEncoder, bfloat16=rounded)
+        )
 
         @contextlib.contextmanager
         def reading() -> Iterator[None]:
             with (
                 keras.StatelessScope(list(zip(network.weights, constants))),
-                packed_encoder.installed(network),
-                products.in_bfloat16(storage == "bfloat16"),
+                packed_encoder.installed(network, encoder),
+                products.in_bfloat16(rounded),
             ):
                 yield
 

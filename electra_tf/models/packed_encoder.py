@@ -11,8 +11,8 @@ The same sums as `encoder.ElectraEncoder`, with these differences:
 - `first_output` computes of the last block what the first tokens need. What
   nobody reads of an `EncoderOutput`, TensorFlow does not run.
 
-Inside `products.in_bfloat16` the large products are of bfloat16, as are the
-scores' factors; residuals, softmax, GELU and normalisation stay in float32.
+With weights of bfloat16 the products with them are of bfloat16, as are those of
+attention; residuals, softmax, GELU and normalisation stay in float32.
 
 Shapes as in `layers`; T is the number of real tokens.
 """
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from electra_tf.models import layers, products
+from electra_tf.models import layers
 from electra_tf.models.encoder import ElectraEncoder, EncoderOutput
 from electra_tf.models.rows import as_rows
 
@@ -80,12 +80,19 @@ class PackedEncoder:
 
     Args:
       encoder: attends to both sides.
+      bfloat16: whether to multiply by constants of bfloat16, rounded from the
+        weights of now.
     """
 
-    def __init__(self, encoder: ElectraEncoder):
+    def __init__(self, encoder: ElectraEncoder, bfloat16: bool = False):
         self._encoder = encoder
         self.config = encoder.config
         self.embeddings = encoder.embeddings
+        self._rounded: dict[layers.Dense, _Weights] = {}
+        if bfloat16:
+            self._rounded = {
+                layer: _rounded(layer) for layer in _dense_layers(encoder)
+            }
 
     def __call__(
         self, *parts: Any, training: bool = False, **named: Any
@@ -105,7 +112,7 @@ class PackedEncoder:
         places = _places(input_mask, self.config.num_heads)
         x = self._embed(input_ids, segment_ids, places)
         if encoder.embeddings_project is not None:
-            x = _whole(dense(encoder.embeddings_project, x))
+            x = _whole(self._dense(encoder.embeddings_project, x))
         packed = [x]
         for block in encoder.blocks:
             packed.append(self._block(block, packed[-1], places))
@@ -144,7 +151,7 @@ class PackedEncoder:
 
     def _block(self, block: Any, x: tf.Tensor, places: _Places) -> tf.Tensor:
         """Returns a block of the Transformer, [T, H] -> [T, H]."""
-        qkv = dense(block.attention.qkv, x)  # [T, 3 H]
+        qkv = self._dense(block.attention.qkv, x)  # [T, 3 H]
         query, key, value = (
             self._to_heads(qkv, places.rows, part) for part in range(3)
         )  # each [B, A, L, D]
@@ -158,10 +165,10 @@ class PackedEncoder:
         """
         heads, size = self.config.num_heads, self.config.hidden_size
         first = tf.gather(x, places.firsts)  # [B, H]
-        qkv = block.attention.qkv
-        kernel = qkv.whole_kernel()
-        bias = tf.convert_to_tensor(qkv.bias)
-        query = product(first, kernel[:, :size], bias[:size])
+        kernel, bias = self._weights(block.attention.qkv)
+        x = tf.cast(x, kernel.dtype)
+        asking = tf.cast(first, kernel.dtype)
+        query = product(asking, kernel[:, :size], bias[:size])
         query = tf.reshape(query, [-1, heads, 1, size // heads])
         pair = product(x, kernel[:, size:], bias[size:])  # [T, 2 H]
         key, value = (
@@ -169,6 +176,15 @@ class PackedEncoder:
         )
         context = self._attend(query, key, value, places.bias)  # [B, A, 1, D]
         return self._after_attention(block, context, first)
+
+    def _dense(self, layer: layers.Dense, x: tf.Tensor) -> tf.Tensor:
+        """Returns [N, input] -> [N, units], in the weights' type."""
+        kernel, bias = self._weights(layer)
+        return product(tf.cast(x, kernel.dtype), kernel, bias)
+
+    def _weights(self, layer: layers.Dense) -> "_Weights":
+        """Returns what a layer's product reads."""
+        return self._rounded.get(layer) or _weights(layer)
 
     def _to_heads(self, x: tf.Tensor, rows: tf.Tensor, part: int) -> tf.Tensor:
         """Returns a part of [T, parts * H], by heads: [B, A, L, D].
@@ -211,10 +227,11 @@ class PackedEncoder:
         """
         # In the shape of `x`, so that the optimiser sees they are the same.
         context = tf.reshape(context, tf.shape(x))
-        x = _whole(dense(block.attention.output_dense, context)) + x
+        x = _whole(self._dense(block.attention.output_dense, context)) + x
         x = _norm(block.attention_norm, x)
-        inner = gelu(_whole(dense(block.intermediate, x)), self.config.gelu)
-        outer = _whole(dense(block.output_dense, inner))
+        inner = _whole(self._dense(block.intermediate, x))
+        inner = gelu(inner, self.config.gelu)
+        outer = _whole(self._dense(block.output_dense, inner))
         return _norm(block.output_norm, outer + x)
 
 
@@ -251,22 +268,43 @@ def _gather_vectors(
     return tf.gather(tf.reshape(x, [-1, size or x.shape[-1]]), index)
 
 
+class _Weights(NamedTuple):
+    """Of a dense layer."""
+
+    kernel: tf.Tensor  # [input, units]
+    bias: tf.Tensor  # [units]
+
+
+def _weights(layer: layers.Dense) -> _Weights:
+    return _Weights(layer.whole_kernel(), tf.convert_to_tensor(layer.bias))
+
+
+def _rounded(layer: layers.Dense) -> _Weights:
+    """Returns constants of bfloat16."""
+    with tf.init_scope():
+        return _Weights(
+            *(tf.cast(value, tf.bfloat16) for value in _weights(layer))
+        )
+
+
+def _dense_layers(encoder: ElectraEncoder) -> Iterator[layers.Dense]:
+    """Yields the layers whose products are large."""
+    if encoder.embeddings_project is not None:
+        yield encoder.embeddings_project
+    for block in encoder.blocks:
+        yield block.attention.qkv
+        yield block.attention.output_dense
+        yield block.intermediate
+        yield block.output_dense
+
+
 def dense(layer: layers.Dense, x: tf.Tensor) -> tf.Tensor:
     """Returns [N, input] -> [N, units]."""
-    return product(
-        x,
-        layer.whole_kernel(),
-        tf.convert_to_tensor(layer.bias),
-    )
+    return product(x, *_weights(layer))
 
 
 def product(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Returns [N, input], [input, units], [units] -> [N, units].
-
-    Inside `products.in_bfloat16` all are rounded, and so is what it returns.
-    """
-    x = products.factor(x)
-    kernel, bias = tf.cast(kernel, x.dtype), tf.cast(bias, x.dtype)
+    """Returns [N, input], [input, units], [units] -> [N, units]."""
     return tf.nn.bias_add(tf.matmul(x, kernel), bias)
 
 

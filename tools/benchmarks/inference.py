@@ -13,6 +13,8 @@ from benchmarks.report import Benchmark, Side
 
 ALONE = "no --peer_python: no peer was measured"
 EXPORT = "electra_tf, an export"
+EXPORT_BF16 = "electra_tf, an export, bf16"
+EXPORTS = (EXPORT, EXPORT_BF16)
 PREDICT = "electra_tf, predict"
 LITERT = "electra_tf, LiteRT"
 LITERT_INT8 = "electra_tf, LiteRT, int8"
@@ -75,7 +77,10 @@ def _measure_size(
         "cores": args.cores,
         "spinning": not args.no_spinning,
     }
-    told = {EXPORT: {"export": f"{forms.export}/1", "precision": "float32"}}
+    told = {
+        EXPORT: {"export": f"{forms.export}/1", "precision": "float32"},
+        EXPORT_BF16: {"export": f"{forms.export_bf16}/1", "precision": "bf16"},
+    }
     told |= {name: own | {"model": forms.run} for name, own in OURS.items()}
     if args.peer_python:
         told |= {
@@ -88,6 +93,9 @@ def _measure_size(
         for name, own in told.items()
     }
     missing: dict[str, str] = {}
+    if not forms.export_bf16:
+        missing[EXPORT_BF16] = "the processor has no instructions for bfloat16"
+        del sides[EXPORT_BF16]
     if not forms.export_int8:
         for name in (LITERT, LITERT_INT8):
             missing[name] = "ai-edge-litert is not installed"
@@ -110,7 +118,7 @@ def _measure_size(
         if not args.peer_python:
             notes["peer"] = ALONE
         batches = sides_found.measured(list(running), "batches", args.rounds)
-        of_file = [name for name in running if name != EXPORT]
+        of_file = [name for name in running if name not in EXPORTS]
         file = sides_found.measured(of_file, "file", args.rounds)
         for worker in running.values():
             worker.ask({"do": "one", "text": ONE_TEXT, "calls": _WARM_CALLS})
@@ -165,7 +173,7 @@ def _measure_size(
 
 
 def _script(name: str) -> str:
-    if name == EXPORT:
+    if name in EXPORTS:
         return "ours_export.py"
     return "ours_predict.py" if name in OURS else "hf_inference.py"
 

@@ -22,6 +22,7 @@ class Forms(NamedTuple):
 
     run: str  # the model directory, as fine-tuning writes it
     export: str  # directory of its versions
+    export_bf16: str  # products of bfloat16; empty without the instructions
     export_int8: str  # the same for LiteRT; empty where that is not installed
     huggingface: str
     texts: str  # a .json list
@@ -71,12 +72,14 @@ def prepared(
     """
     import electra_tf  # the environment of a peer has none
     from electra_tf import litert
+    from electra_tf.training import precision
 
     with tempfile.TemporaryDirectory() as folder:
         place = pathlib.Path(folder)
         forms = Forms(
             str(place / "run"),
             str(place / NAME),
+            str(place / "bf16" / NAME) if precision.instructions() else "",
             str(place / "int8" / NAME) if litert.installed() else "",
             str(place / "huggingface"),
             str(place / "texts.json"),
@@ -89,6 +92,14 @@ def prepared(
             optimize=True,
             signatures="serving_default",
         )
+        if forms.export_bf16:
+            electra_tf.export(
+                forms.run,
+                forms.export_bf16,
+                optimize=True,
+                bfloat16=True,
+                signatures="serving_default",
+            )
         if forms.export_int8:
             electra_tf.export(
                 forms.run,
