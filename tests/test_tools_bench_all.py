@@ -29,7 +29,7 @@ def step(size, rows, length, rate, peer=None):
             "GFLOP/s": [100 * value] * 2,
         }
 
-    ours = (pretraining.OURS, pretraining.OURS_BFLOAT16)
+    ours = tuple(map(pretraining.named, pretraining.PRECISIONS[:2]))
     peers = ("torch", "torch, bf16, compiled") if peer else ()
     sides = []
     for names, version, value, memory in (
@@ -138,7 +138,7 @@ def test_older_results_have_no_precision(steps):
     (found,), _ = report.from_json(json.loads(json.dumps(plain)))
     assert [(r["ours"], r["peer"]) for r in found.leading()] == [
         (ours, "torch, bf16, compiled")
-        for ours in (pretraining.OURS, pretraining.OURS_BFLOAT16)
+        for ours in map(pretraining.named, pretraining.PRECISIONS[:2])
     ]
     assert "| 21 steps/s | 18.9 (torch, bf16, compiled" in summary.table(
         [found]

@@ -101,6 +101,11 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--scratch", help="folder for what build-memory builds")
     flags.add_argument("--jit_compile", action="store_true")
     flags.add_argument(
+        "--precision",
+        default="float32,bfloat16_products",
+        help="of pretrain: ours in each of these values of train.precision",
+    )
+    flags.add_argument(
         "--recompute",
         action="store_true",
         help="of pretrain: ours with train.recompute, for less memory",
@@ -140,6 +145,10 @@ def main(argv: list[str] | None = None) -> int:
             flags.error(f"--output: no {outputs.RESULTS} in {args.output}")
         print(outputs.render(pathlib.Path(args.output), args.docs))
         return 0
+    for name in args.precision.split(","):
+        if name not in pretraining.PRECISIONS:
+            known = ", ".join(pretraining.PRECISIONS)
+            flags.error(f"--precision: no '{name}'; known: {known}")
     try:
         found = _measure(args.what, args)
     except workers.SideError as error:

@@ -11,9 +11,7 @@ from benchmarks.report import Benchmark, Side
 
 ALONE = "no --peer_python: transformers in PyTorch was not measured"
 OURS = "electra_tf"
-OURS_BFLOAT16 = "electra_tf, bfloat16_products"
-# Ours, and the precision of each (`train.precision`).
-PRECISIONS = {OURS: "float32", OURS_BFLOAT16: "bfloat16_products"}
+PRECISIONS = ("float32", "bfloat16_products", "mixed_bfloat16")
 # Settings that torch_electra.py receives. The last is the code that one reads
 # in examples: attention by ordinary operations, the head at every position.
 PEERS = {
@@ -37,6 +35,11 @@ STEPS = {"tiny": 20, "mini": 8, "small": 3, "base": 1, "large": 1}
 def measure(args: argparse.Namespace) -> list[Benchmark]:
     """Steps/s and examples/s for each size, and GFLOP/s reached."""
     return [_measure_size(args, size) for size in args.size.split(",")]
+
+
+def named(precision: str) -> str:
+    """Names our side that trains in a precision (`train.precision`)."""
+    return OURS if precision == "float32" else f"{OURS}, {precision}"
 
 
 def share_of(side: str, which: str) -> str:
@@ -77,13 +80,14 @@ def settings(args: argparse.Namespace, size: str) -> dict:
 def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
     told = settings(args, size)
     count = args.steps or STEPS.get(size, 1)
+    own = {named(each): each for each in args.precision.split(",")}
     sides = {
         name: (
             "ours_pretrain.py",
             told | {"precision": precision},
             sys.executable,
         )
-        for name, precision in PRECISIONS.items()
+        for name, precision in own.items()
     }
     if args.peer_python:
         chosen = PEERS if args.peers == "all" else FEW
@@ -101,10 +105,10 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
         sides = {name: side for name, side in sides.items() if name in every}
         running = {name: every[name] for name in sides}
         replies: dict[str, list[dict]] = {name: [] for name in sides}
-        peaks: dict[str, list[dict]] = {name: [] for name in PRECISIONS}
+        peaks: dict[str, list[dict]] = {name: [] for name in own}
         for _ in range(args.rounds):
             # The peak is measured in every round: it moves with the machine.
-            for name, precision in PRECISIONS.items():
+            for name, precision in own.items():
                 peaks[name].append(
                     every["matrix products"].ask(
                         {"do": "peak", "precision": precision}
@@ -117,7 +121,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
         facts = {name: worker.facts for name, worker in running.items()}
     work = flops.step_gflop(told["shapes"])
     found = []
-    for name, (_, own, _) in sides.items():
+    for name, (_, given, _) in sides.items():
         steps = [count / reply["seconds"] for reply in replies[name]]
         rates = {
             "steps/s": steps,
@@ -133,12 +137,14 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
                 facts[name]["version"],
                 rates,
                 report.peak_memory(replies[name]),
-                own["precision"],
+                given["precision"],
             )
         )
     notes = {"GFLOP of matrix products needed for a step": work}
-    for side in found[: len(PRECISIONS)]:
+    tokens = args.batch_size * args.seq_length
+    for side in found[: len(own)]:
         notes |= _peaks(side, peaks[side.name], told["shapes"])
+        notes[f"tokens/s of {side.name}"] = tokens * side.median("steps/s")
     for name in sides:
         notes[f"first step of {name}, s"] = facts[name]["first_step_seconds"]
         notes[f"parameters of {name}"] = facts[name]["parameters"]
@@ -155,7 +161,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
         "SDPA and the head at the masked positions unless named otherwise; "
         "GFLOP/s count the products our step needs, for all sides",
         found,
-        [(ours, peer) for ours in PRECISIONS for peer in peers],
+        [(name, peer) for name in own for peer in peers],
         notes,
         ("steps/s", "steps per CPU second"),
         {
@@ -164,7 +170,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
             "size": size,
             "batch_size": args.batch_size,
             "seq_length": args.seq_length,
-            "parameters": facts[OURS]["parameters"],
+            "parameters": facts[next(iter(own))]["parameters"],
         },
     )
 
@@ -172,14 +178,15 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
 def _peaks(side: Side, peaks: list[dict], shapes: list) -> dict[str, float]:
     """What can be reached in the side's precision, and what it reached."""
     square = statistics.median(peak["square"] for peak in peaks)
-    own = statistics.median(
+    attainable = statistics.median(
         flops.attainable(shapes, peak["shapes"]) for peak in peaks
     )
+    edge = " x ".join([str(peaks[0]["edge"])] * 3)
     of = "" if side.precision == "float32" else f" of {side.precision}"
     reached = side.median("GFLOP/s")
     return {
-        f"measured peak{of}, 2048 x 2048 x 2048, GFLOP/s": square,
-        f"measured peak{of}, the model's own shapes, GFLOP/s": own,
+        f"measured peak{of}, {edge}, GFLOP/s": square,
+        f"measured peak{of}, the model's own shapes, GFLOP/s": attainable,
         share_of(side.name, "first"): reached / square,
-        share_of(side.name, "second"): reached / own,
+        share_of(side.name, "second"): reached / attainable,
     }

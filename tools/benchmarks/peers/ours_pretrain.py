@@ -1,7 +1,7 @@
 """Our pre-training step: mask, generate, corrupt, discriminate, update.
 
 Settings: size, batch_size, seq_length, vocab_size, jit_compile, recompute,
-precision ("float32" or "bfloat16_products"), cores.
+precision (of `train.precision`), cores.
 Requests: {"do": "steps", "count": n}.
 """
 
@@ -23,15 +23,16 @@ def build(settings):
     from electra_tf.pretraining.settings import ObjectiveConfig
     from electra_tf.training import optimizer
 
-    size = settings["size"]
-    model = ElectraPretrainer(
-        ModelConfig.of_size(size, vocab_size=settings["vocab_size"]),
-        GeneratorConfig(hidden_fraction=GENERATOR_FRACTIONS[size]),
-        MaskingConfig(),
-        ObjectiveConfig(),
-        SpecialIds(cls_id=101, sep_id=102, mask_id=103),
-    )
-    model.bfloat16_products = settings["precision"] == "bfloat16_products"
+    size, precision = settings["size"], settings["precision"]
+    with optimizer.precision_policy(precision):
+        model = ElectraPretrainer(
+            ModelConfig.of_size(size, vocab_size=settings["vocab_size"]),
+            GeneratorConfig(hidden_fraction=GENERATOR_FRACTIONS[size]),
+            MaskingConfig(),
+            ObjectiveConfig(),
+            SpecialIds(cls_id=101, sep_id=102, mask_id=103),
+        )
+    model.bfloat16_products = precision == "bfloat16_products"
     model.compile(
         optimizer.make_optimizer(optimizer.OptimizerConfig(), 1_000_000)
     )

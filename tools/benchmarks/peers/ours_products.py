@@ -3,8 +3,9 @@
 In a process of its own, so that its memory counts for no other side.
 
 Settings: shapes (products at once, rows, inner, columns, calls), cores.
-Requests: {"do": "peak", "precision": "float32" or "bfloat16_products"}; replies
-with GFLOP/s of a large `square` product and of each of the `shapes`.
+Requests: {"do": "peak", "precision": "float32", or another for bfloat16};
+replies with GFLOP/s of a large `square` product, of its `edge`, and of each of
+the `shapes`.
 """
 
 import time
@@ -36,10 +37,14 @@ def gflops(b, m, k, n, seconds, dtype):
 def prepare(settings):
     import tensorflow as tf
 
+    # A GPU is not busy with less.
+    edge = 8192 if tf.config.list_physical_devices("GPU") else 2048
+
     def handle_request(request):
         dtype = "float32" if request["precision"] == "float32" else "bfloat16"
         return {
-            "square": gflops(1, 2048, 2048, 2048, 0.5, dtype),
+            "edge": edge,
+            "square": gflops(1, edge, edge, edge, 0.5, dtype),
             "shapes": [
                 gflops(*shape, 0.1, dtype) for *shape, _ in settings["shapes"]
             ],
