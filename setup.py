@@ -124,6 +124,9 @@ setuptools.setup(
         "keras-nlp>=0.21; python_version >= '3.11'",
         "tensorflow-datasets>=4.9.9",
         "importlib_resources",  # tensorflow-datasets uses it undeclared
+        # Of tensorflow-datasets, with extras; named so that pip 23.0, which
+        # comes with Python 3.10, finds versions of everything that fit.
+        "etils<1.14; python_version < '3.11'",
         "absl-py>=2.0",
         "ftfy>=6.1",
         "h5py>=3.10",

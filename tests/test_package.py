@@ -112,7 +112,7 @@ BY_NAME = {
     "onnxruntime": "onnxruntime", "pypdf": "pypdf", "sacrebleu": "sacrebleu",
 }  # fmt: skip
 # Not imported; setup.py says why each is there.
-UNIMPORTED = {"importlib_resources", "keras-nlp"}
+UNIMPORTED = {"etils", "importlib_resources", "keras-nlp"}
 
 
 def names(requirements):
