@@ -114,7 +114,9 @@ def spelling_vocab(characters):
         {
             c
             for c in characters
-            if not c.isspace() and unicodedata.category(c)[0] != "C"
+            # Python 3.10 does not know all that the tokenizer's tables do: Cn.
+            if not c.isspace()
+            and unicodedata.category(c) not in ("Cc", "Cf", "Co", "Cs")
         }
     )
     return Vocab((*SPECIALS, *singles, *(f"##{c}" for c in singles)))
