@@ -54,11 +54,17 @@ def test_a_wrong_value_is_reported(given, told):
 
 def test_right_values_pass_as_they_are():
     given = {
-        "text": "x", "several": ["a"], "names": "one", "count": np.int64(2),
+        "text": "x", "several": ["a"], "names": ("one",), "count": np.int64(2),
         "maybe": None, "rate": 1, "sure": np.bool_(True), "mode": "b",
         "anything": {"a": 1}, "overrides": {"train.seed": 1},
     }  # fmt: skip
     assert recipe(**given) == given
+
+
+def test_one_text_is_a_list_of_one_and_not_of_its_letters():
+    assert recipe("x", names="one")["names"] == ("one",)
+    assert recipe("x", names=pathlib.Path("one"))["names"] == ("one",)
+    assert recipe("x", several="one, two")["several"] == "one, two"
 
 
 def test_a_path_becomes_its_text():

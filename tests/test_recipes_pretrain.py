@@ -251,9 +251,14 @@ def test_sigterm_writes_a_checkpoint_and_exits_0(data, tmp_path):
 @pytest.mark.slow
 def test_demo(tmp_path, capfd):
     words = [f"--output={tmp_path}/demo", "--num_train_steps=8"]
+    words.append("--num_train_epochs=1")
     assert app.run(["demo", *words]) == 0
     out = capfd.readouterr().out
-    for part in ("unigram entropy", "always original", "became", "plots:"):
+    for part in (
+        "unigram entropy", "always original", "became", "plots:",
+        "electra-tf fill --model=", "% correct", "$ electra-tf client --url",
+        '"probabilities"', "The page for trying the model was at http://",
+    ):  # fmt: skip
         assert part in out
     assert app.run(["demo", *words]) == 0  # continues where it was: at the end
 

@@ -69,13 +69,19 @@ def locate(path: str) -> str:
     if path not in SHIPPED or files.exists(path):
         return path
     folder = os.path.join(_SHIPPED_FOLDER, path)
-    if not files.exists(files.join(folder, directory.WEIGHTS)):
+    if not is_installed(path):
         raise UserError(
             f"{path}: this installation lacks its weights, which belong into "
             f"{folder}; install electra-tf anew from a wheel that has them, "
             "or give the directory of another model"
         )
     return folder
+
+
+def is_installed(name: str) -> bool:
+    """Returns whether the installation has the weights of a shipped model."""
+    folder = os.path.join(_SHIPPED_FOLDER, name)
+    return files.exists(files.join(folder, directory.WEIGHTS))
 
 
 def is_handle(path: str) -> bool:

@@ -31,7 +31,8 @@ def checked(recipe: Callable[P, R]) -> Callable[P, R]:
     Returns:
       The recipe, which raises `UserError` for a value of a wrong type, a number
       out of its bounds and an unknown choice, and `TypeError` for an argument
-      that it lacks or does not have. Paths may be `os.PathLike`.
+      that it lacks or does not have. Paths may be `os.PathLike`, and a single
+      text stands for a list of one.
     """
 
     @functools.wraps(recipe)
@@ -46,8 +47,10 @@ def checked(recipe: Callable[P, R]) -> Callable[P, R]:
         hints = typing.get_type_hints(recipe, include_extras=True)
         for name, value in bound.arguments.items():
             kinds = _kinds(hints[name])
-            if isinstance(value, os.PathLike) and str in kinds:
+            if isinstance(value, os.PathLike) and kinds & {str, list}:
                 bound.arguments[name] = value = os.fspath(value)
+            if isinstance(value, str) and list in kinds and str not in kinds:
+                bound.arguments[name] = value = (value,)  # not its letters
             expected = _wrong(value, kinds)
             if expected:
                 raise UserError(f"{name}: expected {expected}, got {value!r}")

@@ -140,7 +140,7 @@ def evaluate(
             data=data, batch_size=batch_size, workers=team,
             engine=engine, int8=int8,
         )  # fmt: skip
-        splits = (split,) if isinstance(split, str) else tuple(split)
+        splits = tuple(split)
         answer = None
         if on_beam:
             how = spread.Spread(

@@ -93,7 +93,7 @@ def fill(
     from electra_tf.prediction import files as prediction_files
     from electra_tf.prediction import resumable
 
-    texts = [text] if isinstance(text, str) else list(text)
+    texts = list(text)
     if bool(texts) == bool(input):
         raise UserError('give --text="... [MASK] ..." or --input=FILE')
     if input:
