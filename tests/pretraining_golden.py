@@ -34,18 +34,18 @@ class Recorded:
 
     def model(self) -> ElectraPretrainer:
         """Returns our pre-trainer with the recorded settings and weights."""
-        bert, said = self.settings["bert_config"], self.settings["kwargs"]
-        electric = said.get("electric_objective", False)
-        electra = said.get("electra_objective", True)
+        bert, options = self.settings["bert_config"], self.settings["kwargs"]
+        electric = options.get("electric_objective", False)
+        electra = options.get("electra_objective", True)
         kind = "electric" if electric else "electra" if electra else "mlm"
         generator = "separate"
-        if said.get("uniform_generator"):
+        if options.get("uniform_generator"):
             generator = "uniform"
-        elif not said.get("untied_generator", True):
+        elif not options.get("untied_generator", True):
             generator = "tied"
-        elif electric or said.get("two_tower_generator"):
+        elif electric or options.get("two_tower_generator"):
             generator = "two_tower"
-        untied = said.get("untied_generator_embeddings", False)
+        untied = options.get("untied_generator_embeddings", False)
         model = ElectraPretrainer(
             ModelConfig(
                 vocab_size=bert["vocab_size"],
@@ -59,19 +59,19 @@ class Recorded:
                 type_vocab_size=bert["type_vocab_size"],
             ),
             GeneratorConfig(
-                said.get("generator_hidden_size", 0.25),
-                said.get("generator_layers", 1.0),
+                options.get("generator_hidden_size", 0.25),
+                options.get("generator_layers", 1.0),
                 kind=generator,
                 embeddings="untied" if untied else "shared",
                 wrap_around=generator == "two_tower",
             ),
-            MaskingConfig(mask_prob=said.get("mask_prob", 0.15)),
+            MaskingConfig(mask_prob=options.get("mask_prob", 0.15)),
             ObjectiveConfig(
                 kind=kind,
-                gen_weight=said.get("gen_weight", 1.0),
-                disc_weight=said.get("disc_weight", 50.0),
-                temperature=said.get("temperature", 1.0),
-                disallow_correct=said.get("disallow_correct", False),
+                gen_weight=options.get("gen_weight", 1.0),
+                disc_weight=options.get("disc_weight", 50.0),
+                temperature=options.get("temperature", 1.0),
+                disallow_correct=options.get("disallow_correct", False),
             ),
             SpecialIds(101, 102, 103),
         )

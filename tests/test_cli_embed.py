@@ -1,4 +1,4 @@
-"""embed as a user runs it: vectors of a file's texts, in files."""
+"""Tests `embed` as a user runs it: vectors of a file's texts, in files."""
 
 import json
 import pathlib
@@ -25,7 +25,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(tiny_model):
-    """float32 [texts, hidden] of both poolings, text by text."""
+    """float32 [texts, hidden] of both poolings, computed text by text."""
     encoder = electra_tf.Encoder.from_pretrained(tiny_model)
     found = {"mean": [], "first": []}
     for text in TEXTS:
@@ -54,8 +54,8 @@ def test_npy(tiny_model, source, expected, tmp_path, capfd):
         np.testing.assert_allclose(
             np.delete(found, 2, 0), expected[pooling], atol=1e-5
         )
-    told = capfd.readouterr().out
-    assert "1 of them without an answer" in told and "no column 'text'" in told
+    out = capfd.readouterr().out
+    assert "1 of them without an answer" in out and "no column 'text'" in out
     assert not list(tmp_path.glob("*.partial"))
 
 

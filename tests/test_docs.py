@@ -323,12 +323,12 @@ def test_written_pages_are_up_to_date(path, text):
 
 
 def test_every_public_name_has_its_entry():
-    told = [name for _, _, names in reference.PAGES.values() for name in names]
-    assert sorted(told) == sorted(set(electra_tf.__all__) - {"__version__"})
+    shown = [name for _, _, names in reference.PAGES.values() for name in names]
+    assert sorted(shown) == sorted(set(electra_tf.__all__) - {"__version__"})
     functions = {
         app.COMMANDS[name].function.rpartition(":")[2] for name in app.COMMANDS
     }
-    assert functions <= {*told, *reference.OTHER_RECIPES}
+    assert functions <= {*shown, *reference.OTHER_RECIPES}
 
 
 def test_every_setting_has_its_entry():

@@ -137,8 +137,8 @@ def test_pretrain_then_finetune(tmp_path, capsys, sample_text_dir):
             f"--output={tmp_path / 'novels' / 'run'}",
         ]
     )  # fmt: skip
-    said = capsys.readouterr().out
-    assert "accuracy" in said and "persuasion" in said
+    printed = capsys.readouterr().out
+    assert "accuracy" in printed and "persuasion" in printed
 
 
 @pytest.mark.slow

@@ -212,12 +212,12 @@ def test_mistakes(model, tmp_path, monkeypatch):
         path = str(tmp_path / output)
         return electra_tf.export(model, path, format="onnx", **arguments)
 
-    for told, arguments in {
+    for message, arguments in {
         "--version: is not for --format=onnx": {"version": 3},
         "--float16: is not for --format=onnx": {"float16": True},
         "there is no 'x' in an ONNX export": {"signatures": "x"},
     }.items():
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             export(**arguments)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "file").touch()

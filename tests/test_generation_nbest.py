@@ -14,13 +14,13 @@ def test_lines():
     assert parse("a\tthe cat", 3, "f") == Candidate("a", "the cat", None, 3)
     assert parse("a\tthe cat\t-1.5", 3, "f").other == -1.5
     assert parse("a\t", 1, "f").text == "" and parse(" ", 1, "f") is None
-    for line, told in (
+    for line, message in (
         ("a the cat", "f:7: expected id, candidate"),
         ("a\tb\tc\td", "got 4 field"),
         ("a\tb\tgood", "'good' is no number"),
         ("a\tb\tnan", "'nan' is no number"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             parse(line, 7, "f")
 
 

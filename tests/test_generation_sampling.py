@@ -162,11 +162,11 @@ def test_unigrams(sampler):
 
 
 def test_wrong_settings():
-    for wrong, told in (
+    for wrong, message in (
         ({"method": "beam"}, "method: expected one of .*, got 'beam'"),
         ({"num_iterations": 0}, "num_iterations: .* at least 1, got 0"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             SampleConfig(**wrong)
 
 

@@ -206,15 +206,15 @@ def test_names_of_labels(tmp_path, labels, names):
     hub_models.edit(tmp_path / "config.json", id2label=labels)
     found = huggingface.read(str(tmp_path))
     assert found.config.task.labels == names
-    told = [s for s in found.assumed if "id2label" in s]
-    assert len(told) == (names is None)
+    notes = [s for s in found.assumed if "id2label" in s]
+    assert len(notes) == (names is None)
 
 
 def test_several_numbers_are_reported(tmp_path):
     huggingface.write(str(tmp_path), model_of(TaskHeadConfig("sequence", 3)))
     hub_models.edit(tmp_path / "config.json", problem_type="regression")
-    (told,) = huggingface.read(str(tmp_path)).assumed
-    assert "3 numbers" in told
+    (note,) = huggingface.read(str(tmp_path)).assumed
+    assert "3 numbers" in note
 
 
 @pytest.mark.parametrize("longest", [5, 6, 9, 40, 512, 4096])

@@ -303,9 +303,9 @@ def test_pairs_and_texts_of_models_that_tell_neither(tmp_path):
     )
     # A model of your own reads what it was trained on.
     state = {"labels": list(LABELS)}
-    own = ours(tmp_path / "ours", SETS, "classification", {}, state)
+    trained_here = ours(tmp_path / "ours", SETS, "classification", {}, state)
     with pytest.raises(UserError, match="expected a text alone"):
-        predictions(own, PAIRS)
+        predictions(trained_here, PAIRS)
 
 
 SPAN = TaskHeadConfig("span", dropout=0.0)

@@ -184,8 +184,8 @@ def test_what_cannot_stay_whole_is_refused_by_name(tmp_path, token, message):
 def test_never_split(tmp_path):
     tokens = (*SPECIALS, *WORDS, "[E1]")
     path = as_version_5(tmp_path, tokens, never_split=["[E1]", "[CLS]"])
-    told = huggingface_tokenizer.read(path).assumed
-    assert len(told) == 1 and "never_split '[E1]'" in told[0]
+    assumed = huggingface_tokenizer.read(path).assumed
+    assert len(assumed) == 1 and "never_split '[E1]'" in assumed[0]
     # Without that file it is the slow tokenizer's, which heeds it.
     (tmp_path / "tokenizer.json").unlink()
     Vocab(tokens).save(str(tmp_path / "vocab.txt"))
@@ -207,8 +207,8 @@ def test_steps_of_another_kind_are_reported(tmp_path, changes, words):
     path = as_version_5(tmp_path, (*SPECIALS, *WORDS))
     file = tmp_path / "tokenizer.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-    told = huggingface_tokenizer.read(path).assumed
-    assert len(told) == bool(words) and all(words in line for line in told)
+    notes = huggingface_tokenizer.read(path).assumed
+    assert len(notes) == bool(words) and all(words in line for line in notes)
 
 
 @pytest.mark.parametrize("kind", ["PreTrainedTokenizerFast", "BertTokenizer"])
@@ -234,8 +234,8 @@ def test_what_is_written_is_run_as_written(tmp_path):
     assert settings["model_input_names"] == [
         "input_ids", "token_type_ids", "attention_mask",
     ]  # fmt: skip
-    told = huggingface_tokenizer.read(str(tmp_path))
-    assert told.assumed == ()
+    again = huggingface_tokenizer.read(str(tmp_path))
+    assert again.assumed == ()
 
 
 @pytest.mark.parametrize("lower_case", [True, False])

@@ -123,10 +123,10 @@ def test_what_cannot_be_done_alike_is_reported(write):
     content["tokenize_chinese_chars"] = False
     content["tokenizer_class"] = "BertJapaneseTokenizer"
     file.write_text(json.dumps(content))
-    told = huggingface_tokenizer.read(str(path)).assumed
-    assert len(told) == 2
-    assert "tokenize_chinese_chars" in told[0]
-    assert "BertJapaneseTokenizer" in told[1]
+    assumed = huggingface_tokenizer.read(str(path)).assumed
+    assert len(assumed) == 2
+    assert "tokenize_chinese_chars" in assumed[0]
+    assert "BertJapaneseTokenizer" in assumed[1]
 
 
 def test_nothing_there(tmp_path):

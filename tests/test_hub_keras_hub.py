@@ -174,9 +174,9 @@ def test_what_the_backbone_computes_otherwise_is_reported(tmp_path):
         ),
         vocab=None,
     )
-    told = "\n".join(presets.write(str(tmp_path), ours))
+    notes = "\n".join(presets.write(str(tmp_path), ours))
     for word in ("GELU", "epsilon", "dropout", "task/output", "no tokenizer"):
-        assert word in told
+        assert word in notes
     assert presets.read(str(tmp_path)).vocab is None
 
 
@@ -246,6 +246,6 @@ def test_damage_is_named(preset, tmp_path, damage, named):
     copy = tmp_path / "copy"
     shutil.copytree(preset[0], copy)
     damage(copy)
-    with pytest.raises(UserError, match=named) as told:
+    with pytest.raises(UserError, match=named) as error:
         presets.read(str(copy))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)

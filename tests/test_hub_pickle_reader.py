@@ -106,9 +106,9 @@ def test_a_pickle_that_calls_is_refused(tmp_path, attack, legacy, monkeypatch):
                 pickle.dump(part, handle, protocol=2)
     else:
         torch_layout.save("model.bin", content)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         TorchFile("model.bin")
-    message = str(told.value)
+    message = str(error.value)
     assert "model.bin" in message and "\n" not in message
     assert f".{attack.__name__}," in message
     assert os.listdir() == ["model.bin"]
@@ -144,9 +144,9 @@ def test_damage_is_named(tmp_path, save):
         b"x" * 99,
     ):
         path.write_bytes(damaged)
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as error:
             TorchFile(str(path))
-        assert str(path) in str(told.value) and "\n" not in str(told.value)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(UserError, match="no such file"):
         TorchFile(str(tmp_path / "absent.bin"))
 

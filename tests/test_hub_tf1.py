@@ -147,9 +147,9 @@ def test_what_was_assumed_is_reported(folder):
         "model.num_heads 1 (hidden size 8 // 64)",
         "generator.num_heads 1 (hidden size 4 // 64)",
     )
-    told = tf1.read(folder, {"model.num_heads": "4", "lower_case": "false"})
-    assert told.config.discriminator.num_heads == 4
-    assert told.assumed == read.assumed[1:2]
+    changed = tf1.read(folder, {"model.num_heads": "4", "lower_case": "false"})
+    assert changed.config.discriminator.num_heads == 4
+    assert changed.assumed == read.assumed[1:2]
     gelu = tf1.read(folder, {"model.gelu": "tanh"}).config
     assert gelu.discriminator.gelu == gelu.generator.gelu == "tanh"
     with pytest.raises(UserError, match="num_heads: 3 does not divide"):

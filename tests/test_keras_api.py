@@ -204,7 +204,7 @@ def test_saving_replaces_a_model_and_leaves_other_files(vocab, tmp_path):
 
 def test_mistakes_are_reported(data, vocab, tmp_path):
     make = electra_tf.ElectraPretrainer
-    for call, told in (
+    for call, message in (
         (lambda: make.from_size("tinny", vocab=vocab), "tinny"),
         (lambda: make.from_size("tiny"), "vocabulary"),
         (
@@ -248,7 +248,7 @@ def test_mistakes_are_reported(data, vocab, tmp_path):
         (lambda: electra_tf.make_optimizer({"epsilo": 1}, 9), "epsilon"),
         (lambda: electra_tf.make_optimizer(), "num_train_steps"),
     ):
-        with pytest.raises(UserError, match=re.escape(told)):
+        with pytest.raises(UserError, match=re.escape(message)):
             call()
 
 

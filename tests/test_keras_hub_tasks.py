@@ -93,8 +93,8 @@ def classifier(tmp_path_factory, tiny_tokens):
             fine_tuning=about(max_seq_length=20),
         ),
     )
-    told = electra_tf.convert(ours, "keras_hub", theirs)
-    return ours, theirs, told
+    report = electra_tf.convert(ours, "keras_hub", theirs)
+    return ours, theirs, report
 
 
 def our_logits(network, texts, pairs=None):
@@ -240,9 +240,9 @@ def test_a_classifier_answers_there_as_here(tmp_path, tiny_tokens, hidden):
 
 
 def test_conversion_of_a_fine_tuned_directory(classifier, tmp_path):
-    ours, theirs, told = classifier
+    ours, theirs, report = classifier
     for said in ("ElectraTextClassifier", "class_names.json", "no-break"):
-        assert said in str(told) and any(said in note for note in told.lost)
+        assert said in str(report) and any(said in note for note in report.lost)
     model = keras_hub.models.TextClassifier.from_preset(theirs)
     # As in fine-tuning, not KerasHub's 512.
     assert model.preprocessor.sequence_length == 20
@@ -264,10 +264,10 @@ def test_the_tanh_gelu_is_reported_and_small(tmp_path, tiny_tokens):
         tiny_tokens, shape=shape, task=head(), replaced_token_head=False
     )
     loading.format_module("electra_tf").write(str(tmp_path / "here"), ours)
-    told = electra_tf.convert(
+    report = electra_tf.convert(
         str(tmp_path / "here"), "keras_hub", str(tmp_path / "there")
     )
-    assert "tanh GELU, this model the erf GELU" in str(told)
+    assert "tanh GELU, this model the erf GELU" in str(report)
     model = keras_hub.models.TextClassifier.from_preset(str(tmp_path / "there"))
     network = pretrained.load_task_network(str(tmp_path / "here"))
     apart = logits(model, TEXTS) - our_logits(network, TEXTS)
@@ -445,9 +445,9 @@ def test_damage_is_named(tmp_path, tiny_tokens, change, named):
     ours = checkpoint(tiny_tokens, task=head(), replaced_token_head=False)
     presets.write(str(tmp_path), ours)
     change(tmp_path)
-    with pytest.raises(UserError, match=named) as told:
+    with pytest.raises(UserError, match=named) as error:
         presets.read(str(tmp_path))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

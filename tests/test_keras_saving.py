@@ -249,7 +249,7 @@ def test_a_failed_save_leaves_no_file(tmp_path, monkeypatch):
         raise OSError("the disk is full")
 
     monkeypatch.setattr(network, "save_own_variables", fails)
-    told = r"cannot write .*x\.keras: the disk is full"
-    with pytest.raises(UserError, match=told):
+    message = r"cannot write .*x\.keras: the disk is full"
+    with pytest.raises(UserError, match=message):
         network.save(str(tmp_path / "x.keras"))
     assert not list(tmp_path.iterdir())

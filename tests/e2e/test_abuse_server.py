@@ -70,8 +70,8 @@ def test_answers_are_compared():
         None,
     ):
         assert not same(found, wanted)
-    told = world.compare({"a": [0, {"b": 1}]}, {"a": [0, {"b": 2}]}, 0)
-    assert told == "answer.a[1].b: '1', not '2'"
+    difference = world.compare({"a": [0, {"b": 1}]}, {"a": [0, {"b": 2}]}, 0)
+    assert difference == "answer.a[1].b: '1', not '2'"
 
 
 def a_world():
