@@ -1,4 +1,4 @@
-"""Plain clients of TensorFlow Serving ask this server, and the real one."""
+"""Tests example clients with `electra-tf serve` and TensorFlow Serving."""
 
 import contextlib
 import json
@@ -81,7 +81,7 @@ def _tensorflow_serving(toy):
 
 @contextlib.contextmanager
 def _served(kind, path):
-    """The ports for gRPC and for REST of a server of a model."""
+    """Yields the gRPC and REST ports of a server of one model."""
     if kind == "tensorflow":
         with _tensorflow_serving(path) as found:
             yield found
@@ -135,7 +135,7 @@ def test_grpc(ports):
 @pytest.mark.parametrize("kind", ["electra-tf", "tensorflow"])
 @pytest.mark.parametrize("name", ["classification", "regression"])
 def test_classify_and_regress(kind, name, exported):
-    """The exports' answers, by both methods and both interfaces."""
+    """Classify and Regress give the model's predictions, by gRPC and REST."""
     texts = ["the cat sat on the mat.", "", "a dog"]
     run = exported[name].parent.parent / name
     wanted = electra_tf.load(str(run)).predict(texts)

@@ -1,4 +1,4 @@
-"""N-best lists: reading them, and their new order."""
+"""Tests the reading of n-best lists, and their new order."""
 
 import hypothesis.strategies as st
 import pytest

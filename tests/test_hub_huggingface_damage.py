@@ -1,4 +1,4 @@
-"""Hugging Face directories that are wrong: one line, which names the file."""
+"""Tests that errors of Hugging Face directories are one line with the file."""
 
 import json
 import os

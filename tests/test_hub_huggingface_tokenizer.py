@@ -1,4 +1,4 @@
-"""Tokenizer files: each of the three alone, and the ids they lead to."""
+"""Tests tokenizer files: each of the three alone, and the ids they give."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_the_library_gives_the_recorded_tokens(
     final_sigmas = "ΑΣ ΑΣ. ΑΣ'Α Σ ΑΣΒ\u0301 Σ\u0301Α ΑΣ\u0301Α"  # noqa: RUF001
     texts = [final_sigmas, *(case["text"] for case in golden["cases"])]
     for text, ids in zip(texts, ours(texts).to_list()):
-        # Written in a text, a special token is the token there, text here.
+        # In a text, a special token is a token in the library, but text here.
         if not any(special in text for special in vocab.tokens[:5]):
             got = theirs.encode(text, add_special_tokens=False)
             assert got.ids == ids, text

@@ -1,4 +1,4 @@
-"""Losses and metrics of your own: what they are given, in each task."""
+"""Tests what your own losses and metrics are given, in each task."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ SPARSE = keras.losses.sparse_categorical_crossentropy
 
 
 def still(model, loss=None, metrics=None, **options):
-    """Compiled so that weights stay: the same loss in fit and evaluate."""
+    """Compiles with learning rate 0, so that weights do not change."""
     model.compile(
         keras.optimizers.SGD(0.0), loss, metrics, run_eagerly=True, **options
     )
@@ -23,7 +23,7 @@ def still(model, loss=None, metrics=None, **options):
 
 
 class Seen:
-    """A loss that keeps what it was given."""
+    """A loss that stores its arguments."""
 
     def __init__(self, function):
         self.function = function
@@ -38,7 +38,7 @@ class Seen:
 
 @pytest.mark.slow
 def test_question_answerer(tiny_model):
-    """The same sum as the task's own loss, start by start and end by end."""
+    """Losses of start and end add up to twice the task's default loss."""
     made = electra_tf.QuestionAnswerer.from_pretrained(tiny_model)
     x, y = (QUESTIONS, CONTEXTS), ["the cat", "dog", "cat"]
     default = still(made).evaluate(x, y, verbose=0)[0]
@@ -109,7 +109,7 @@ def test_masked_lm(tiny_model):
     default = still(made).evaluate(TEXTS, verbose=0, return_dict=True)
     assert set(default) == {"loss", "accuracy"}
     seen = Seen(SPARSE)
-    # Keras' mean is of all places; ours of the masked ones.
+    # The losses differ: Keras' mean is over all places, ours over masked ones.
     still(made, seen, weighted_metrics=["accuracy"])
     found = made.evaluate(TEXTS, verbose=0, return_dict=True)
     assert found["accuracy"] == pytest.approx(default["accuracy"], abs=1e-6)
