@@ -81,7 +81,7 @@ def arrays(*heads, labels=3, seed=0, sizes=SIZES, scale=0.4):
 
 
 def save(path, weights, cls, tokens=TOKENS, **config):
-    """Writes a model directory of class `cls`; `config` goes before CONFIG."""
+    """Writes a model directory of class `cls`; `config` overrides CONFIG."""
     path.mkdir(exist_ok=True, parents=True)
     tensors.save(str(path / "model.safetensors"), weights, {"format": "pt"})
     content = {**SIZES, **CONFIG, "architectures": [cls], **config}

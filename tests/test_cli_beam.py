@@ -8,7 +8,7 @@ from electra_tf.cli import app
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("apache_beam") is not None, reason="it is there"
+    importlib.util.find_spec("apache_beam") is not None, reason="is installed"
 )
 @pytest.mark.parametrize("command", ["score"])
 def test_the_package_is_named(command, tiny_model, tmp_path, capfd):

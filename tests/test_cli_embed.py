@@ -115,10 +115,10 @@ def test_interrupted_it_resumes(tiny_model, source, tmp_path, monkeypatch):
     monkeypatch.setattr(vectors, "ROWS_AT_ONCE", 2)
     monkeypatch.setattr(resumable, "PART_ROWS", 2)
     assert embed(tiny_model, source, tmp_path / "whole.npy") == 3
-    answer, asked = vectors.Vectors.answer, []
+    answer, calls = vectors.Vectors.answer, []
 
     def dies(self, rows, number):
-        asked.append(number)
+        calls.append(number)
         if number > 2:
             raise KeyboardInterrupt
         return answer(self, rows, number)
@@ -127,7 +127,7 @@ def test_interrupted_it_resumes(tiny_model, source, tmp_path, monkeypatch):
     assert embed(tiny_model, source, tmp_path / "v.npy") == 130
     monkeypatch.setattr(vectors.Vectors, "answer", answer)
     assert embed(tiny_model, source, tmp_path / "v.npy") == 3
-    assert asked == [1, 3]
+    assert calls == [1, 3]
     assert (tmp_path / "v.npy").read_bytes() == (
         tmp_path / "whole.npy"
     ).read_bytes()

@@ -144,21 +144,21 @@ def test_it_goes_on(model, scores, text, tmp_path, monkeypatch, capsys):
     target = tmp_path / "out.jsonl"
     monkeypatch.setattr(resumable, "PART_SECONDS", -1.0)
     monkeypatch.setattr(recipe, "_CHUNK", 2)
-    asked = []
+    scored = []
     whole = Scorer.score
 
     def until_the_third(self, texts):
-        if len(asked) == 2:
+        if len(scored) == 2:
             raise KeyboardInterrupt
-        asked.append(list(texts))
+        scored.append(list(texts))
         return whole(self, texts)
 
     monkeypatch.setattr(Scorer, "score", until_the_third)
     assert run(model, text, f"--output={target}") == 130
     assert not target.exists()
-    asked.clear()
+    scored.clear()
     assert run(model, text, f"--output={target}") == 0
-    assert asked == [LINES[4:]]
+    assert scored == [LINES[4:]]
     assert "resuming after 4 lines" in capsys.readouterr().err
     found = rows_of(target)
     assert [row["text"] for row in found] == LINES

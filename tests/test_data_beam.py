@@ -466,7 +466,7 @@ def _wait_for(what, seconds=90):
         if found := what():
             return found
         time.sleep(0.2)
-    raise AssertionError("it did not come")
+    raise AssertionError(f"nothing after {seconds} s")
 
 
 @pytest.mark.slow

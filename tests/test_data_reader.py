@@ -155,7 +155,7 @@ def _bytes_read():
 
 
 @pytest.mark.skipif(
-    not os.path.exists("/proc/self/io"), reason="the system does not count"
+    not os.path.exists("/proc/self/io"), reason="no /proc/self/io"
 )
 def test_a_worker_reads_its_own_examples_alone(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)

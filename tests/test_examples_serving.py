@@ -110,25 +110,25 @@ def _said(script, *arguments):
 
 
 def test_rest(ports):
-    (said,) = _said(
+    (result,) = _said(
         "rest_client.py", f"http://127.0.0.1:{ports[1]}", "toy", *TEXTS
     )
-    assert said["states"] == ["AVAILABLE"]
-    assert said["signatures"] == SIGNATURES
-    assert said["outputs"]["score"] == [7.0, 5.0]
-    assert said["outputs"]["tokens"] == [["one", "two"], ["three", ""]]
-    first, second = said["predictions"]
+    assert result["states"] == ["AVAILABLE"]
+    assert result["signatures"] == SIGNATURES
+    assert result["outputs"]["score"] == [7.0, 5.0]
+    assert result["outputs"]["tokens"] == [["one", "two"], ["three", ""]]
+    first, second = result["predictions"]
     assert first["tokens"] == ["one", "two"] and second["score"] == 5.0
     assert first["raw_bytes"] == {"b64": "b25lIHR3bw=="}
 
 
 @pytest.mark.slow  # the script imports TensorFlow
 def test_grpc(ports):
-    (said,) = _said("grpc_client.py", f"127.0.0.1:{ports[0]}", "toy", *TEXTS)
-    assert said["states"] == ["AVAILABLE"] and said["version"] == 3
-    assert said["signatures"] == SIGNATURES
-    assert said["outputs"]["score"] == [7.0, 5.0]
-    assert said["outputs"]["tokens"] == [["one", "two"], ["three", ""]]
+    (result,) = _said("grpc_client.py", f"127.0.0.1:{ports[0]}", "toy", *TEXTS)
+    assert result["states"] == ["AVAILABLE"] and result["version"] == 3
+    assert result["signatures"] == SIGNATURES
+    assert result["outputs"]["score"] == [7.0, 5.0]
+    assert result["outputs"]["tokens"] == [["one", "two"], ["three", ""]]
 
 
 @pytest.mark.slow  # exports models, and the script imports TensorFlow

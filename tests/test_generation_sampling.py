@@ -55,9 +55,9 @@ def test_the_same_seed_gives_the_same_samples(sampler, name):
     config = CONFIGS[name]
     prompts = ["the cat", "", "the dog sat on the mat, and"]
     first = sampler.sample(prompts, 7, 12, config, seed=5, counts=COUNTS)
-    assert [len(own) for own in first] == [12] * 3
+    assert [len(samples) for samples in first] == [12] * 3
     fewer = sampler.sample(prompts[::-1], 7, 2, config, 5, COUNTS)
-    assert fewer[::-1] == [own[:2] for own in first]
+    assert fewer[::-1] == [samples[:2] for samples in first]
     other = sampler.sample(prompts, 7, 12, config, seed=6, counts=COUNTS)
     if name != "cold":
         assert other != first
@@ -65,12 +65,12 @@ def test_the_same_seed_gives_the_same_samples(sampler, name):
 
     vocab = sampler.tokenizer.vocab
     pieces = Pieces(vocab, len(vocab))
-    for prompt, own in zip(prompts, first):
-        ids = np.array([[vocab.ids[t] for t in s.tokens] for s in own])
+    for prompt, samples in zip(prompts, first):
+        ids = np.array([[vocab.ids[t] for t in s.tokens] for s in samples])
         assert ids.shape == (12, 7)
         assert not pieces.banned[ids].any()
         assert not pieces.broken(ids, np.zeros([12], bool)).any()
-        for sample in own:
+        for sample in samples:
             assert sample.text.startswith(prompt)
             assert "##" not in sample.text.replace(" ##", "")
             # The text has the continuation without changes.

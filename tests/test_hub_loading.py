@@ -256,10 +256,10 @@ def test_malformed_handles(handle, match):
 
 def test_handles(tmp_path, monkeypatch):
     """Handles are fetched; a failure or a missing package is one line."""
-    path, asked = _written(tmp_path), []
+    path, calls = _written(tmp_path), []
 
     def snapshot_download(name, revision=None, ignore_patterns=None):
-        asked.append((name, revision))
+        calls.append((name, revision))
         if name == "org/none":
             raise OSError("cannot reach\nthe host " + 500 * "x")
         return path
@@ -268,7 +268,7 @@ def test_handles(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
     assert loading.open_checkpoint("hf://org/name").source.startswith(path)
     assert loading.fetch("hf://org/name@v1") == path
-    assert asked == [("org/name", None), ("org/name", "v1")]
+    assert calls == [("org/name", None), ("org/name", "v1")]
     _fails("hf://org/none", "hf://org/none: cannot be fetched .*copy")
     kaggle = types.SimpleNamespace(model_download=lambda name: path)
     monkeypatch.setitem(sys.modules, "kagglehub", kaggle)

@@ -57,7 +57,7 @@ def test_without_the_config_the_variables_tell_the_rest(config):
         config, replaced_token_head=True, token_lm_head=bool(config.generator)
     )
     before = hub_random.checkpoint(config)
-    said = {
+    settings = {
         "lower_case": str(config.lower_case).lower(),
         "strip_accents": str(config.strip_accents),
         "wrap_around": str(config.wrap_around),
@@ -70,15 +70,15 @@ def test_without_the_config_the_variables_tell_the_rest(config):
             "layer_norm_epsilon",
         ):  # fmt: skip
             if model is not None:
-                said[f"{section}.{name}"] = str(getattr(model, name))
-    if said["strip_accents"] == "None":
-        said["strip_accents"] = "null"
+                settings[f"{section}.{name}"] = str(getattr(model, name))
+    if settings["strip_accents"] == "None":
+        settings["strip_accents"] = "null"
     if config.generator is None:
-        said["generator_kind"] = config.generator_kind
+        settings["generator_kind"] = config.generator_kind
     with tempfile.TemporaryDirectory() as path:
         tf1.write(path, before)
         os.remove(f"{path}/config.json")
-        after = tf1.read(path, said)
+        after = tf1.read(path, settings)
     kept = {}
     if config.generator is None:  # no variable shows it
         kept["generator_embeddings"] = config.generator_embeddings

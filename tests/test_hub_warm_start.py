@@ -260,10 +260,10 @@ def test_the_next_step_of_a_run(shared_dir):
     )
     slots = slot_variables(optimizer, model.trainable_variables)
     for name, variable in variables.items():
-        spared = "layer_norm" in name or "bias" in name
+        no_decay = "layer_norm" in name or "bias" in name
         expected = _updated(
             checkpoint.weights[name], gradients[name],
-            *checkpoint.slots[name], 2e-3, 0.0 if spared else 0.01,
+            *checkpoint.slots[name], 2e-3, 0.0 if no_decay else 0.01,
         )  # fmt: skip
         assert np.any(checkpoint.slots[name][1])
         for actual, wanted in zip((variable, *slots[name]), expected):

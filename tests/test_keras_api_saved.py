@@ -142,10 +142,10 @@ def test_every_variant_has_a_config():
 def test_a_disentangled_run_from_shared_tables(batch):
     """A disentangled model loaded from shared tables has the same loss."""
     shared = tiny.variant("electra", dropout=0.0, seed=1)
-    parted = tiny.variant("disentangled", dropout=0.0, seed=2)
+    disentangled = tiny.variant("disentangled", dropout=0.0, seed=2)
     networks = [shared.discriminator, shared.generator]
     weights = directory.stored_weights(directory.named_variables(networks))
-    load_weights(parted, weights, "shared")
-    assert float(parted(batch, seed=1).loss) == pytest.approx(
+    load_weights(disentangled, weights, "shared")
+    assert float(disentangled(batch, seed=1).loss) == pytest.approx(
         float(shared(batch, seed=1).loss), rel=1e-5
     )

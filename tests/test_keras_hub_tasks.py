@@ -241,8 +241,8 @@ def test_a_classifier_answers_there_as_here(tmp_path, tiny_tokens, hidden):
 
 def test_conversion_of_a_fine_tuned_directory(classifier, tmp_path):
     ours, theirs, report = classifier
-    for said in ("ElectraTextClassifier", "class_names.json", "no-break"):
-        assert said in str(report) and any(said in note for note in report.lost)
+    for part in ("ElectraTextClassifier", "class_names.json", "no-break"):
+        assert part in str(report) and any(part in note for note in report.lost)
     model = keras_hub.models.TextClassifier.from_preset(theirs)
     # As in fine-tuning, not KerasHub's 512.
     assert model.preprocessor.sequence_length == 20
