@@ -1,5 +1,6 @@
-"""A tiny BERT in NumPy: random weights under Hugging Face's names, and what
-they compute. For comparisons; nothing of ours is in it.
+"""A tiny BERT in NumPy, to compare with; it uses no code of the package.
+
+It has random weights under Hugging Face's names, and computes their outputs.
 """
 
 import json
@@ -26,14 +27,14 @@ SEGMENTS = np.array([[0, 0, 0, 0, 1, 1, 1], [0] * 7], np.int32)
 
 
 def arrays(*heads, labels=3, seed=0, sizes=SIZES, scale=0.4):
-    """Random weights of an encoder with a pooler, and of heads.
+    """Returns random weights of an encoder with a pooler, and of heads.
 
     Args:
-      *heads: of "masked_lm", "next_sentence", "classifier", "answers".
-      labels: rows of the classifier.
-      seed: of the numbers.
-      sizes: of the network, as in its config.
-      scale: standard deviation of the numbers.
+      *heads: any of "masked_lm", "next_sentence", "classifier", "answers".
+      labels: number of the classifier's labels.
+      seed: seed of the random weights.
+      sizes: sizes of the network, as in its config.
+      scale: standard deviation of the weights.
     """
     rng = np.random.default_rng(seed)
     hidden, inner = sizes["hidden_size"], sizes["intermediate_size"]
@@ -80,7 +81,7 @@ def arrays(*heads, labels=3, seed=0, sizes=SIZES, scale=0.4):
 
 
 def save(path, weights, cls, tokens=TOKENS, **config):
-    """Writes a directory of that class; `config` over the usual one."""
+    """Writes a model directory of class `cls`; `config` overrides CONFIG."""
     path.mkdir(exist_ok=True, parents=True)
     tensors.save(str(path / "model.safetensors"), weights, {"format": "pt"})
     content = {**SIZES, **CONFIG, "architectures": [cls], **config}
@@ -120,7 +121,7 @@ def _attended(x, weights, layer):
 
 
 def hidden_states(weights):
-    """[2, 7, hidden] of IDS, MASK and SEGMENTS."""
+    """Returns the outputs for IDS, MASK and SEGMENTS: [2, 7, hidden]."""
     tables = "bert.embeddings.{}_embeddings.weight"
     x = weights[tables.format("word")][IDS]
     x = x + weights[tables.format("token_type")][SEGMENTS]
@@ -138,7 +139,10 @@ def hidden_states(weights):
 
 
 def masked_lm(weights, table=None):
-    """[2, 7, vocabulary] logits; by the encoder's table where none is given."""
+    """Returns [2, 7, vocabulary] logits.
+
+    The output layer is `table`, or the encoder's token embeddings if None.
+    """
     head = "cls.predictions.transform"
     x = gelu(_linear(hidden_states(weights), weights, f"{head}.dense"))
     x = _norm(x, weights, f"{head}.LayerNorm")
@@ -148,19 +152,19 @@ def masked_lm(weights, table=None):
 
 
 def classified(weights):
-    """[2, labels] logits of the class for sequences."""
+    """Returns [2, labels] logits of sequence classification."""
     first = hidden_states(weights)[:, 0]
     pooled = np.tanh(_linear(first, weights, "bert.pooler.dense"))
     return _linear(pooled, weights, "classifier")
 
 
 def of_tokens(weights, name="classifier"):
-    """[2, 7, labels] logits of the classes for tokens and for answers."""
+    """Returns [2, 7, labels] logits of token classification or of answers."""
     return _linear(hidden_states(weights), weights, name)
 
 
 def tf1(weights):
-    """The same variables under the names of the original BERT's TF1 form."""
+    """Returns the weights under the names of the original BERT in TF1."""
     renamed = {}
     for name, array in weights.items():
         name = name.replace(".", "/").replace("/layer/", "/layer_")

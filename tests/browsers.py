@@ -1,4 +1,4 @@
-"""Chromium for tests that look at the page; they skip where there is none."""
+"""Chromium for tests of the page, which are skipped where it is missing."""
 
 import contextlib
 import importlib.util
@@ -29,7 +29,7 @@ def need_browser():
 
 @contextlib.contextmanager
 def opened():
-    """A browser that is open."""
+    """Yields a running headless browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -41,7 +41,10 @@ def opened():
 
 
 def axe_path():
-    """axe-core's script: of a package, of node_modules, or of AXE_CORE."""
+    """Returns the path of axe-core's script, or None if it is not installed.
+
+    It is looked for in AXE_CORE, in a Python package and in node_modules.
+    """
     places = [os.environ.get("AXE_CORE", "")]
     package = importlib.util.find_spec("axe_playwright_python")
     if package:

@@ -1,4 +1,4 @@
-"""Small random models of every kind that is exported, for its check."""
+"""Small random models of every kind that can be exported, for tests."""
 
 import dataclasses
 import pathlib
@@ -56,7 +56,7 @@ TASKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 def vocab_of(tokens: Sequence[str]) -> Vocab:
-    """With the Chinese characters of the built-in texts."""
+    """Returns `tokens` and the Chinese characters of the built-in texts."""
     characters = sorted(
         {c for text in texts.built_in() for c in text if "一" <= c <= "龥"}
     )
@@ -66,7 +66,7 @@ def vocab_of(tokens: Sequence[str]) -> Vocab:
 def save(
     folder: pathlib.Path, kind: str, tokens: Sequence[str], seed: int = 0
 ) -> str:
-    """Writes a model directory; returns its path."""
+    """Writes a model directory of that kind; returns its path."""
     vocab = vocab_of(tokens)
     shape = ModelConfig(vocab_size=len(vocab), **SHAPE)
     if kind == "discriminator":

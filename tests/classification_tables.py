@@ -1,4 +1,4 @@
-"""Tasks on small tables, and what they make of made-up logits."""
+"""Tasks on small tables, and their predictions from given logits."""
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +14,7 @@ def table(path, rows, header="text\tlabel"):
 
 
 def fitted(path, cls=Classification, **options):
-    """The task after training data, and the examples."""
+    """Returns a task fitted to its training data, and the examples."""
     options = cls.Options(validation_fraction=0.0, **options)
     task = cls(cls.__name__.lower(), options, path)
     examples = task.read("train")

@@ -1,13 +1,13 @@
-"""What all tests share: a quiet TensorFlow, small inputs, the goldens."""
+"""Settings and fixtures of all tests: small inputs, a tiny model, goldens."""
 
 import os
 import pathlib
 
-# Before any test imports TensorFlow.
+# These have to be set before any test imports TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the same on any machine
-# So is this: numbers are pinned in float32, whatever the processor could do.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # same on any machine
+# Expected values hold for float32, whatever else the processor supports.
 os.environ["ELECTRA_TF_PRECISION"] = "float32"
 
 import hypothesis
@@ -16,8 +16,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
-# Times on shared machines are no property of the code, and a test that fails
-# must fail again.
+# No deadlines, as shared machines are slow at times; always the same examples,
+# so that a test that fails does so again.
 hypothesis.settings.register_profile(
     "repeatable",
     deadline=None,
@@ -29,10 +29,10 @@ hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_make_parametrize_id(val, argname):
-    """Names bytes given to a test by their number, not by what they are.
+    """Names a test's parameter of type bytes by its length, not its content.
 
-    Packed files hold the time, and the workers of a parallel run, each of
-    which collects the tests for itself, have to come to the same names.
+    Packed files contain the time. The workers of a parallel run collect the
+    tests independently and must arrive at the same names.
     """
     if isinstance(val, bytes) and len(val) >= 20:
         return f"{argname}_of_{len(val)}_bytes"
@@ -41,7 +41,7 @@ def pytest_make_parametrize_id(val, argname):
 
 @pytest.fixture(scope="session")
 def shared_dir() -> pathlib.Path:
-    """The folder with recorded goldens and larger data; skips without it."""
+    """The folder of recorded goldens and larger data; skips if missing."""
     path = pathlib.Path(
         os.environ.get("ELECTRA_TF_SHARED", ROOT.parent / "shared")
     )
@@ -91,7 +91,7 @@ def sample_text_dir() -> pathlib.Path:
 def small_text_file(
     tmp_path_factory: pytest.TempPathFactory, sample_text_dir: pathlib.Path
 ) -> str:
-    """The first six chapters or so of the sample text, 60 KB; its path."""
+    """Writes 60 KB of the sample text, about six chapters; returns the path."""
     source = sorted(sample_text_dir.glob("*.txt"))[0]
     text = source.read_text(encoding="utf-8")[:60_000]
     path = tmp_path_factory.mktemp("text") / "small.txt"
@@ -101,9 +101,10 @@ def small_text_file(
 
 @pytest.fixture(scope="session", autouse=True)
 def devices() -> None:
-    """Two threads, and two logical CPUs for tests of several replicas.
+    """Sets two threads, and two logical CPUs for tests of several replicas.
 
-    Must precede the first operation; what asks for no device uses the first.
+    This has to precede the first operation. Operations that name no device
+    run on the first CPU.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Builds of examples in this process, for tests that look inside."""
+"""Builds examples in this process, for tests that look inside the builder."""
 
 import inspect
 
@@ -9,7 +9,7 @@ _ELSEWHERE = ("runner", "beam_args", "progress")
 
 
 def settings_of(**given):
-    """`BuildSettings` with the defaults of the recipe."""
+    """Returns `BuildSettings` of `given` and, for the rest, the defaults."""
     parameters = inspect.signature(build_data).parameters
     defaults = {
         name: parameter.default

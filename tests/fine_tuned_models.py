@@ -1,10 +1,10 @@
-"""Directories of networks with random weights, as if fine-tuned."""
+"""Directories of fine-tuned models, but with random weights."""
 
 from electra_tf.hub import directory
 
 
 def about(task, options, state):
-    """What a model's config.json says of its task."""
+    """Returns the part of a model's config.json about its task."""
     return {
         "task": task, "options": options, "state": state, "metrics": {},
         "settings": {},

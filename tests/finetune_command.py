@@ -1,4 +1,4 @@
-"""What the tests of `finetune` run: a small task, a small encoder."""
+"""The run that tests of `finetune` start: a small task, a small encoder."""
 
 import pathlib
 
@@ -20,7 +20,16 @@ TRAIN = {
 
 
 def flags(data, vocab, output, *words, **train) -> list[str]:
-    """The words of a run from random weights; `train` goes into --set."""
+    """Returns the command's arguments, with a small model if `vocab` is given.
+
+    Args:
+      data: the data directory.
+      vocab: the vocabulary of a model with random weights; None adds no flags
+        of a model.
+      output: the run directory.
+      *words: more arguments.
+      **train: settings of the section `train`.
+    """
     sections = {"model": SHAPE, "train": TRAIN | train}
     return [
         "finetune",

@@ -18,11 +18,14 @@ VOCAB, LONGEST = 60, 30
 
 @dataclasses.dataclass(frozen=True)
 class ToyOptions:
-    """None."""
+    """The task has no options."""
 
 
 class ToyTask(Task):
-    """Has the row a token below 20?  Rows or groups, or a label a token."""
+    """Predicts whether a row has a token below 20, or a label for each token.
+
+    In a group of rows it predicts which one has such a token.
+    """
 
     Options = ToyOptions
     metric = "accuracy"
@@ -54,7 +57,7 @@ class ToyTask(Task):
                 weights, -1
             )
         labels = batch["labels"]
-        if batch["input_ids"].shape.rank == 3:  # which of the group is it
+        if batch["input_ids"].shape.rank == 3:  # a label is a row of the group
             group = tf.shape(batch["input_ids"])[1]
             logits = tf.reshape(logits[:, 1], [-1, group])
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

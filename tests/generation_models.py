@@ -1,4 +1,4 @@
-"""Small random models that score and write, of each kind."""
+"""Small random models of each kind that scores or generates text."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from electra_tf.models.config import ModelConfig
 from electra_tf.text.vocab import Vocab
 
 CHINESE = tuple("今天气很好阳光明媚\uff0c。")
-LENGTH = 24  # of the rows that the models are said to have been trained on
+LENGTH = 24  # the length of rows that the models' pre-training settings have
 
 
 def vocab(tiny_tokens):
@@ -40,7 +40,7 @@ def save(
         **fields,
     )
     made = checkpoint(config, known)
-    # By default large enough for what stands beside a token to matter.
+    # The default scale is large enough for a token's context to matter.
     weights = {name: scale * value for name, value in made.weights.items()}
     directory.write(str(path), dataclasses.replace(made, weights=weights))
     return str(path)

@@ -20,7 +20,7 @@ HEADERS = {
              "index\tsentence1\tsentence2"),
     "ax": ("", "index\tsentence1\tsentence2"),
 }  # fmt: skip
-# As the official files write them.
+# The labels as the official files write them.
 LABELS = {
     "cola": "01", "sst2": "01", "mrpc": "01", "qqp": "01", "wnli": "01",
     "stsb": ("3.800", "0.000"),
@@ -32,13 +32,13 @@ NUMBERS = ("id", "qid1", "qid2", "index")
 
 
 def text(name, split, row, which):
-    """One of the texts; with quotes, which mean nothing there."""
+    """Returns one text of a row; its quotes have no meaning in the format."""
     quote = '"' if row % 2 else ""
     return f"{quote}{name} {split} {row} {which}"
 
 
 def lines(name, split, rows):
-    """The lines of a file."""
+    """Returns the lines of a file."""
     glue_set = SETS[name]
     header = HEADERS[name][split.startswith("test")]
     found = [header] if header else []

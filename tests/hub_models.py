@@ -1,4 +1,4 @@
-"""Small random models for the tests of formats."""
+"""Small random models for the tests of checkpoint formats."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ TINY = ModelConfig(
 
 
 def checkpoint(config, vocab=VOCAB, seed=0):
-    """Random weights of the shapes that `config` asks for."""
+    """Returns random weights of the shapes that `config` asks for."""
     rng = np.random.default_rng(seed)
     if vocab is not None:
         config = dataclasses.replace(
@@ -37,7 +37,7 @@ def checkpoint(config, vocab=VOCAB, seed=0):
 
 
 def directory_config(discriminator, generator=None, **fields):
-    """With the tokenizer's settings left at their defaults."""
+    """Returns a config with the tokenizer's settings at their defaults."""
     fields = {"lower_case": True, "strip_accents": None} | fields
     return DirectoryConfig(
         discriminator, generator, vocab_fingerprint="", **fields
@@ -46,7 +46,7 @@ def directory_config(discriminator, generator=None, **fields):
 
 @st.composite
 def model_configs(draw, gelu=("erf", "tanh"), one_dropout=False):
-    """Shapes of all kinds, every size small."""
+    """Generates network configs of all kinds, with small sizes."""
     heads = draw(st.integers(1, 3))
     hidden = heads * draw(st.sampled_from([2, 4]))
     dropout = draw(st.sampled_from([0.0, 0.1, 0.3]))
@@ -67,7 +67,7 @@ def model_configs(draw, gelu=("erf", "tanh"), one_dropout=False):
 
 
 def assert_same_weights(one, other):
-    """Both mappings hold the same names and, bit for bit, the same arrays."""
+    """Asserts that two mappings have the same names and the same arrays."""
     assert set(one) == set(other)
     for name in one:
         a, b = np.asarray(one[name]), np.asarray(other[name])
@@ -76,7 +76,7 @@ def assert_same_weights(one, other):
 
 
 def saved(path, vocab=VOCAB, **fields):
-    """Writes a tiny model as a Hugging Face directory; returns ours."""
+    """Writes a tiny Hugging Face directory; returns the checkpoint written."""
     config = directory_config(TINY, **fields)
     ours = checkpoint(config, vocab)
     huggingface.write(str(path), ours)
@@ -84,7 +84,7 @@ def saved(path, vocab=VOCAB, **fields):
 
 
 def edit(path, **changes):
-    """Changes keys of a JSON file; None takes them away."""
+    """Changes keys of a JSON file; None deletes a key."""
     content = json.loads(path.read_text())
     for key, value in changes.items():
         if value is None:

@@ -18,7 +18,7 @@ VOCAB = Vocab((*SPECIALS, *"abcdefghij", *(f"##{c}" for c in "abcdefghij")))
 def checkpoint(
     config: DirectoryConfig, seed: int = 0, slots: bool = False
 ) -> Checkpoint:
-    """Random weights, and slots if asked for, of a config's shapes."""
+    """Returns random weights of a config's shapes; slots too if `slots`."""
     rng = np.random.default_rng(seed)
 
     def draw(shape: tuple[int, ...]) -> np.ndarray:
@@ -50,7 +50,7 @@ TASKS = (
 
 @st.composite
 def models(draw: st.DrawFn) -> ModelConfig:
-    """A shape of one encoder, with and without projection."""
+    """Generates configs of one encoder, with and without projection."""
     heads = draw(st.integers(1, 3))
     hidden = heads * draw(st.sampled_from([2, 4]))
     return ModelConfig(
@@ -71,7 +71,7 @@ def models(draw: st.DrawFn) -> ModelConfig:
 
 @st.composite
 def configs(draw: st.DrawFn) -> DirectoryConfig:
-    """A model with or without each network, head and task."""
+    """Generates configs with and without each network, head and task."""
     discriminator = draw(models())
     kind = draw(st.sampled_from(["separate", "tied", "uniform", "two_tower"]))
     untied = kind in ("separate", "two_tower") and draw(st.booleans())
@@ -104,7 +104,7 @@ def configs(draw: st.DrawFn) -> DirectoryConfig:
 
 
 def same(a: Checkpoint, b: Checkpoint) -> None:
-    """Asserts that two checkpoints are one, bit for bit."""
+    """Asserts that two checkpoints are equal, bit for bit."""
     assert a.config == b.config
     assert a.vocab == b.vocab
     assert set(a.weights) == set(b.weights)

@@ -1,4 +1,4 @@
-"""Numbers for the tests of kernels and of what is made of them."""
+"""Inputs for the tests of kernels and of the layers that use them."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,11 +7,11 @@ from electra_tf.models import randomness
 
 
 def keys():
-    """Dropout keys of four examples."""
+    """Returns the dropout keys of four examples."""
     return randomness.example_keys(tf.range(4, dtype=tf.int64), seed=3)
 
 
 def random(*shape, seed=0):
-    """Normal float32 numbers."""
+    """Returns normally distributed float32 numbers."""
     values = np.random.default_rng(seed).normal(size=shape)
     return tf.constant(values.astype("float32"))

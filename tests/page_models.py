@@ -1,7 +1,7 @@
-"""Models that answer at once and the same: for the page without a network.
+"""Stand-ins for models, to test the server's page without a network.
 
-What a server of such models would say, by kind: descriptions and answers in
-the forms of the exports, made of the texts alone.
+For each kind of model there are a server's description and its answers, in the
+formats of the exports. Answers depend on the texts alone.
 """
 
 import json
@@ -14,7 +14,7 @@ PAGE = pathlib.Path(__file__).parent.parent / "electra_tf/serving/page"
 ADDRESS = "http://page.test"
 WORD = re.compile(r"[\u4e00-\u9fff]|[^\W_]+|[^\w\s]", re.UNICODE)
 SENTENCE = re.compile(r"[^\s.!?。][^.!?。]*[.!?。]*")
-READ = 40  # tokens of a text
+READ = 40  # tokens of a text that the model reads
 LABELS = {
     "classification": ["negative", "neutral", "positive"],
     "pairs": ["entailment", "neutral", "contradiction"],
@@ -52,7 +52,7 @@ def inputs_of(kind):
 
 
 def described(kind, language="en", version="3"):
-    """A model in the server's list."""
+    """Returns a model's entry in the server's list."""
     if kind == "plain":
         return {"name": kind, "version": version, "description": None}
     names = inputs_of(kind)
@@ -93,7 +93,7 @@ def described(kind, language="en", version="3"):
 
 
 def _figure(*parts):
-    """A number of 0 to 1 that looks as if by chance."""
+    """Returns a number from 0 to 1, pseudo-random but always the same."""
     return zlib.crc32("\0".join(map(str, parts)).encode()) / 2**32
 
 
@@ -102,7 +102,7 @@ def _pieces(text):
 
 
 def answer(kind, rows, signature=None):
-    """`predictions` for the rows of a request."""
+    """Returns the `predictions` for the rows of a request."""
     if signature == "truncation":
         return [_truncation(row) for row in rows]
     if kind == "plain":
@@ -176,7 +176,7 @@ def _seq2seq(kind, row):
 
 
 def _summarization(kind, row):
-    """The first sentence, and the third where there is one."""
+    """Selects the first sentence, and the third if there is one."""
     spans = [(m.start(), m.end()) for m in SENTENCE.finditer(row)][:3:2]
     sentences = [row[a:b] for a, b in spans]
     return {"summary": " ".join(sentences), "sentences": [*sentences, ""],
@@ -215,13 +215,14 @@ _ANSWERS = {
 
 
 class Site:
-    """The page and its server, for a browser's context, without a socket.
+    """Serves the page and its requests in a browser's context, with no socket.
 
     Attributes:
-      models: what the server lists.
-      failing: (status, body) for each prediction; None where it answers.
-      gone: the server is.
-      asked: paths of the predictions.
+      models: the models that the server lists.
+      failing: (status, body) of the response to each prediction; None to
+        answer it.
+      gone: whether the server is unreachable.
+      asked: paths of the predictions so far.
     """
 
     def __init__(self, context, *kinds, language="en"):
@@ -257,7 +258,7 @@ def _json(route, status, body):
 
 
 def fill(page, kind, text):
-    """The same text into every field of a kind's form."""
+    """Puts the same text into every field of a kind's form."""
     if kind == "generator" and "[MASK]" not in text:
         text = f"{text} [MASK]."
     if kind == "plain":

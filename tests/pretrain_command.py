@@ -15,7 +15,7 @@ SMALL = (
 def flags(
     data: pathlib.Path, output: pathlib.Path, *settings: str, small: bool = True
 ) -> list[str]:
-    """The command's words; of a small model by default."""
+    """Returns the command's arguments, of a small model if `small`."""
     settings = (*SMALL, *settings) if small else settings
     return [
         "pretrain", f"--data={data}", f"--output={output}",
@@ -26,7 +26,7 @@ def flags(
 def build_data(
     folder: pathlib.Path, text: str, vocab: pathlib.Path | None = None
 ) -> pathlib.Path:
-    """Examples of `text`, with a vocabulary of their own unless given one."""
+    """Builds examples of `text`, and a vocabulary unless `vocab` is given."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "text.txt").write_text(text)
     if vocab is None:

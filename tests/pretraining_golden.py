@@ -1,4 +1,4 @@
-"""A pre-trainer from a recorded run of the original, and what it was fed."""
+"""A pre-trainer from a recorded run of the original, and its inputs."""
 
 import json
 import pathlib
@@ -19,7 +19,7 @@ from electra_tf.pretraining.settings import ObjectiveConfig
 
 
 class Recorded:
-    """A folder of `golden/pretrain`: settings, checkpoint, numbers."""
+    """A folder of `golden/pretrain`: settings, checkpoint, recorded arrays."""
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
@@ -33,19 +33,19 @@ class Recorded:
         return name in self.numbers
 
     def model(self) -> ElectraPretrainer:
-        """Ours with the recorded settings and weights."""
-        bert, said = self.settings["bert_config"], self.settings["kwargs"]
-        electric = said.get("electric_objective", False)
-        electra = said.get("electra_objective", True)
+        """Returns our pre-trainer with the recorded settings and weights."""
+        bert, options = self.settings["bert_config"], self.settings["kwargs"]
+        electric = options.get("electric_objective", False)
+        electra = options.get("electra_objective", True)
         kind = "electric" if electric else "electra" if electra else "mlm"
         generator = "separate"
-        if said.get("uniform_generator"):
+        if options.get("uniform_generator"):
             generator = "uniform"
-        elif not said.get("untied_generator", True):
+        elif not options.get("untied_generator", True):
             generator = "tied"
-        elif electric or said.get("two_tower_generator"):
+        elif electric or options.get("two_tower_generator"):
             generator = "two_tower"
-        untied = said.get("untied_generator_embeddings", False)
+        untied = options.get("untied_generator_embeddings", False)
         model = ElectraPretrainer(
             ModelConfig(
                 vocab_size=bert["vocab_size"],
@@ -59,19 +59,19 @@ class Recorded:
                 type_vocab_size=bert["type_vocab_size"],
             ),
             GeneratorConfig(
-                said.get("generator_hidden_size", 0.25),
-                said.get("generator_layers", 1.0),
+                options.get("generator_hidden_size", 0.25),
+                options.get("generator_layers", 1.0),
                 kind=generator,
                 embeddings="untied" if untied else "shared",
                 wrap_around=generator == "two_tower",
             ),
-            MaskingConfig(mask_prob=said.get("mask_prob", 0.15)),
+            MaskingConfig(mask_prob=options.get("mask_prob", 0.15)),
             ObjectiveConfig(
                 kind=kind,
-                gen_weight=said.get("gen_weight", 1.0),
-                disc_weight=said.get("disc_weight", 50.0),
-                temperature=said.get("temperature", 1.0),
-                disallow_correct=said.get("disallow_correct", False),
+                gen_weight=options.get("gen_weight", 1.0),
+                disc_weight=options.get("disc_weight", 50.0),
+                temperature=options.get("temperature", 1.0),
+                disallow_correct=options.get("disallow_correct", False),
             ),
             SpecialIds(101, 102, 103),
         )
@@ -80,19 +80,22 @@ class Recorded:
         return model
 
     def masked(self) -> MaskedBatch:
-        """The recorded masking."""
+        """Returns the recorded masking."""
         names = [n for n in MaskedBatch._fields if n != "packed"]
         return MaskedBatch(*(tf.constant(self[n]) for n in names))
 
     def corrupted(self) -> CorruptedBatch:
-        """What the recorded discriminator read, and its labels."""
+        """Returns the recorded discriminator's inputs and labels."""
         return CorruptedBatch(
             *(tf.constant(self[n]) for n in CorruptedBatch._fields)
         )
 
 
 def theirs(model: ElectraPretrainer, variable) -> list[str]:
-    """The original's names of a variable: three of query, key and value."""
+    """Returns the original's names of a variable.
+
+    Query, key and value are three there and one here.
+    """
     two_tower = model.generator_config.kind == "two_tower"
     name = variable.path.removeprefix("electra/")
     return list(names.tf1(two_tower=two_tower).theirs(name))
@@ -105,7 +108,7 @@ def load(model: ElectraPretrainer, array_of) -> None:
 
 
 def recorded_of(model: ElectraPretrainer, variable, array_of) -> np.ndarray:
-    """A variable's array out of those of the original."""
+    """Returns a variable's array, made of those of the original."""
     found = theirs(model, variable)
     assert found, variable.path
     return np.concatenate([array_of(name) for name in found], axis=-1)

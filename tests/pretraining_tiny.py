@@ -16,7 +16,7 @@ VOCAB, LENGTH, BATCH = 150, 24, 8
 SPECIAL = SpecialIds(2, 3, 4)
 
 
-# Every objective and option by name: (generator, objective).
+# Every objective and option by name: settings of (generator, objective).
 VARIANTS = {
     "electra": ({}, {}),
     "electra_15": ({}, {"kind": "electra_15"}),
@@ -44,7 +44,7 @@ VARIANTS = {
 
 
 def variant(name, **options):
-    """The tiny model with an objective or option of `VARIANTS`."""
+    """Returns the tiny model with an objective or option of `VARIANTS`."""
     generator, objective = VARIANTS[name]
     if name == "two_stage":  # both networks of one shape
         options = {
@@ -64,7 +64,10 @@ def model(
     objective=None,
     **shape,
 ):
-    """One layer of width 32; its initial weights depend on `seed` alone."""
+    """Returns a pre-trainer of one layer of width 32.
+
+    Its initial weights depend on `seed` alone.
+    """
     import keras
 
     keras.utils.set_random_seed(seed)
@@ -91,7 +94,7 @@ def model(
 
 
 def dataset(batches=20, batch=BATCH, seed=0):
-    """Finite dataset of `batches` global batches, with example ids."""
+    """Returns a finite dataset of global batches, with example ids."""
     random = np.random.default_rng(seed)
     count = batches * batch
     # Skewed tokens, so that there is something to learn.

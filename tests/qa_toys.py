@@ -1,4 +1,4 @@
-"""Small files of questions, and models that know the answers."""
+"""Small question-answering files, and outputs of models with right answers."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ TEXT = "the cat sat on a mat , she ran with the dog to his house and was good"
 
 
 def question(name: str, answer: str | None, text: str = TEXT) -> dict[str, Any]:
-    """One of SQuAD's `qas`; None for the answer marks it as impossible."""
+    """Returns one of SQuAD's `qas`; without an answer it is impossible."""
     if answer is None:
         return {
             "id": name, "question": "which cat?", "answers": [],
@@ -26,7 +26,7 @@ def question(name: str, answer: str | None, text: str = TEXT) -> dict[str, Any]:
 
 
 def squad(qas: Sequence[dict[str, Any]], context: str = TEXT) -> dict[str, Any]:
-    """The form of SQuAD."""
+    """Returns the questions in SQuAD's format, about one context."""
     return {"data": [{"paragraphs": [{"context": context, "qas": list(qas)}]}]}
 
 
@@ -40,12 +40,12 @@ def write(path: pathlib.Path, content: Any) -> str:
 def knowing(
     features: Features, spans: Sequence[tuple[str, str, float] | None]
 ) -> list[dict[str, np.ndarray]]:
-    """What a task's `outputs` would be, of a model that is sure.
+    """Returns a task's `outputs` for a model that is sure of its answers.
 
     Args:
-      features: without targets.
+      features: features without targets.
       spans: for each example, its answer, the next best answer, and the logit
-        of being unanswerable; None for nothing valid at all.
+        of being unanswerable; None for no valid answer.
     """
     windows: Windows = features.extra
     rows = []
@@ -79,9 +79,9 @@ def knowing(
 
 
 def window_arrays(windows, vocab, length=None):
-    """Windows as model inputs and targets, int32, padded to a length.
+    """Returns windows as model inputs and targets, int32.
 
-    That is the longest window's where None.
+    They are padded to `length`, or to the longest window if None.
     """
     features = dataclasses.replace(
         window_features(windows, vocab), rows=targets(windows)

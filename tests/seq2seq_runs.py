@@ -1,4 +1,4 @@
-"""A translator that has learned twenty pairs by heart, trained by command."""
+"""Trains a translator by command until it has memorised twenty pairs."""
 
 import numpy as np
 from finetune_command import SHAPE
@@ -12,7 +12,7 @@ WORDS = (
 
 
 def pairs(count=20, seed=0):
-    """(source, target) of words without a meaning."""
+    """Returns (source, target) pairs of made-up words."""
     rng = np.random.default_rng(seed)
     found = []
     for i in range(count):
@@ -25,7 +25,7 @@ def pairs(count=20, seed=0):
 
 
 def write(folder, rows, name="train", languages=("en", "de")):
-    """Parallel files; returns the folder."""
+    """Writes parallel files; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for side, language in enumerate(languages):
         text = "".join(f"{row[side]}\n" for row in rows)

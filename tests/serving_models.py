@@ -9,7 +9,7 @@ from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.text.vocab import load_vocab
 
-# Large enough weights for answers to differ.
+# The weights are large enough for answers to differ.
 SHAPE = dict(
     embedding_size=16, hidden_size=32, num_layers=2, num_heads=2,
     intermediate_size=64, max_positions=40, initializer_range=0.3,
@@ -82,7 +82,7 @@ def pretrained(path, vocab_file, seed=3):
     return str(path)
 
 
-# What people and machines send.
+# Texts that users and programs may send.
 ODD_TEXTS = (
     "the cat sat on the mat.",
     "",

@@ -1,4 +1,4 @@
-"""What the page must show of an answer, for each kind of model."""
+"""Checks what the page shows of an answer, for each kind of model."""
 
 import json
 import re
@@ -6,13 +6,13 @@ import urllib.request
 
 
 def answered(page):
-    """Waits for an answer; its headline."""
+    """Waits for an answer; returns its headline."""
     page.wait_for_selector("#answer[aria-busy=false] #summary:not(:empty)")
     return page.inner_text("#summary")
 
 
 def ask_again(page):
-    """What the server says to the shown command's request."""
+    """Sends the request of the shown command; returns the predictions."""
     request = page.inner_text("#request pre >> nth=0")
     body = re.search(r"-d '(.*)'$", request, re.DOTALL).group(1)
     url = re.search(r"'(http[^']*)'", request).group(1)
@@ -118,8 +118,8 @@ def check_seq2seq(page, rows, texts):
     shown = page.text_content("#summary")
     assert shown == (row["text"] or "Nothing was written")
     score = f"{row['score']:.3f}".replace("-", "\u2212")
-    told = page.inner_text("#body .note")
-    assert told.startswith(f"Log-likelihood {score}, ")
+    note = page.inner_text("#body .note")
+    assert note.startswith(f"Log-likelihood {score}, ")
 
 
 def check_summarization(page, rows, texts):

@@ -14,7 +14,7 @@ from electra_tf.serving.server.served import Served
 
 
 class Toy(tf.Module):
-    """Counts, splits and repeats; its answers are easily foretold."""
+    """Computes lengths, words and copies, so that answers are predictable."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Toy(tf.Module):
         autograph=False,
     )
     def words(self, text):
-        """The words, padded to the longest row of the call."""
+        """Returns the words, padded to the longest row of the call."""
         words = tf.strings.split(text)
         lengths = tf.cast(words.row_lengths(), tf.int32)
         tokens = words.to_tensor("")
@@ -44,7 +44,7 @@ class Toy(tf.Module):
         autograph=False,
     )
     def size(self, text):
-        """One output; fails for a row that says so."""
+        """Returns one output; fails if a row is "fail"."""
         bad = tf.reduce_any(tf.equal(text, "fail"))
         guard = tf.debugging.assert_equal(bad, False, "a row says fail")
         with tf.control_dependencies([guard]):
@@ -59,7 +59,7 @@ class Toy(tf.Module):
         autograph=False,
     )
     def pair(self, text, text_pair):
-        """Two inputs."""
+        """Takes two inputs."""
         return {
             "both": tf.strings.join([text, text_pair], "|"),
             "same": tf.equal(text, text_pair),
@@ -73,7 +73,7 @@ class Toy(tf.Module):
         autograph=False,
     )
     def numbers(self, x, n):
-        """Inputs that are no text."""
+        """Takes inputs that are not texts."""
         return {"sum": tf.reduce_sum(x, axis=1) + tf.cast(n, tf.float32)}
 
     @tf.function(
@@ -81,7 +81,7 @@ class Toy(tf.Module):
         autograph=False,
     )
     def classes(self, text):
-        """Whether a text is long, as a classifier answers."""
+        """Classifies texts as long or short, in a classifier's format."""
         share = tf.cast(tf.strings.length(text), tf.float32) / 10.0
         share = tf.minimum(share, 1.0)
         names = tf.constant([["long", "short"]])
@@ -95,7 +95,7 @@ class Toy(tf.Module):
         autograph=False,
     )
     def begin(self, text):
-        """The first step of `size`: three parts."""
+        """Begins `size` in steps: there are three parts."""
         return {"num_parts": tf.constant(3), "kept": text}
 
     @tf.function(
@@ -106,7 +106,7 @@ class Toy(tf.Module):
         autograph=False,
     )
     def part(self, first, after_last):
-        """Each part gives its number."""
+        """Returns the numbers of the parts from `first` on."""
         return {"seen": tf.range(first, after_last)}
 
     @tf.function(
@@ -117,7 +117,7 @@ class Toy(tf.Module):
         autograph=False,
     )
     def end(self, kept, seen):
-        """What `size` gives; fails if the parts are not all there."""
+        """Returns the output of `size`; fails if a part is missing."""
         tf.debugging.assert_equal(seen, [0, 1, 2])
         return self.size(kept)
 
@@ -126,7 +126,7 @@ class Toy(tf.Module):
         autograph=False,
     )
     def slow(self, text):
-        """Takes a second or so; more cores do not help."""
+        """Takes about a second, on any number of cores."""
         x = tf.ones([2, 2])
         x = tf.while_loop(
             lambda i, _: i < 400_000,
@@ -168,7 +168,7 @@ def save(directory: pathlib.Path, factor: float = 1.0) -> None:
 
 
 def add_version(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Copies a version so that it appears all at once."""
+    """Copies a version so that it appears atomically."""
     hidden = target.parent / f".tmp-{target.name}"
     shutil.copytree(source, hidden)
     hidden.rename(target)
@@ -176,7 +176,7 @@ def add_version(source: pathlib.Path, target: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def served(models: dict[str, pathlib.Path], newest: int = 1, **settings):
-    """A running server on a free port; stopped at the end."""
+    """Yields a running server on a free port; stops it at the end."""
     server = running.ModelServer(
         running.Settings(
             models={
@@ -196,7 +196,7 @@ def served(models: dict[str, pathlib.Path], newest: int = 1, **settings):
 
 
 def ask(server, method: str, path: str, body=None, headers=None):
-    """(status, headers, content) of one request on a new connection."""
+    """Returns (status, headers, content) of a request on a new connection."""
     connection = http.client.HTTPConnection(
         server.host, server.port, timeout=30
     )
@@ -211,7 +211,7 @@ def ask(server, method: str, path: str, body=None, headers=None):
 
 
 def predict(server, body, model: str = "toy"):
-    """(status, answer as JSON) of a predict request."""
+    """Sends a predict request; returns (status, answer as JSON)."""
     status, _, content = ask(
         server, "POST", f"/v1/models/{model}:predict", body
     )
@@ -219,7 +219,10 @@ def predict(server, body, model: str = "toy"):
 
 
 def raw(server, data: bytes, seconds: float = 10.0) -> bytes:
-    """What comes back for raw bytes, until the server closes or silence."""
+    """Sends raw bytes; returns the response.
+
+    It ends when the server closes the connection or is silent for `seconds`.
+    """
     with socket.create_connection((server.host, server.port)) as connection:
         connection.settimeout(seconds)
         connection.sendall(data)

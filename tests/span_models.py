@@ -1,4 +1,4 @@
-"""Taggers and readers with random weights, and their exports."""
+"""Taggers and question answerers with random weights, and their exports."""
 
 import fine_tuned_models
 import keras
@@ -15,9 +15,9 @@ from electra_tf.text.vocab import load_vocab
 
 
 def make(path, vocab_file, name, options, state, spread=1.0) -> Predictor:
-    """A model with random weights, as if it were fine-tuned, loaded.
+    """Returns a loaded fine-tuned model, but with random weights.
 
-    `spread` is that of the head's weights.
+    `spread` is the standard deviation of the head's weights.
     """
     cls = task_class(name)
     task = cls(name, cls.Options(**options), None, state)
@@ -37,7 +37,7 @@ def make(path, vocab_file, name, options, state, spread=1.0) -> Predictor:
 
 
 def exported(predictor, function, path):
-    """`function` after it was saved and loaded again."""
+    """Returns `function` after it was saved and loaded."""
     module = tf.Module()
     module.network = predictor.network
     module.tokenizer = predictor.tokenizer
@@ -59,7 +59,7 @@ def exported(predictor, function, path):
 
 
 def check_steps(signatures, inputs, at_once):
-    """The steps of `serving_default` against itself, to the last digit."""
+    """Asserts that `serving_default` in steps equals it in one call exactly."""
     whole, *steps = [
         signatures["serving_default" + end].get_concrete_function()
         for end in ("", ".begin", ".part", ".end")

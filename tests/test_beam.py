@@ -1,4 +1,4 @@
-"""Answers on Apache Beam against those of the local commands."""
+"""Compares predictions on Apache Beam with those of the local commands."""
 
 import contextlib
 import json
@@ -56,7 +56,7 @@ def rows(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def local(model, rows, tmp_path_factory):
-    """The local command's answers, of both files."""
+    """The local command's predictions for both files."""
     folder = tmp_path_factory.mktemp("local")
     for name in "ab":
         app.run([
@@ -89,10 +89,10 @@ def check(folder, local):
 def test_the_local_answers(model, rows, local, tmp_path, capfd):
     assert on_beam(model, rows, tmp_path / "o.jsonl") == 3
     check(tmp_path, local)
-    told = capfd.readouterr()
-    assert "4 of 4 shards were answered now, by 1 process" in told.err
-    assert f"2,501 rows: {tmp_path}/o-*-of-*.jsonl" in told.out
-    assert "4 of them without an answer, the first:" in told.out
+    captured = capfd.readouterr()
+    assert "4 of 4 shards were answered now, by 1 process" in captured.err
+    assert f"2,501 rows: {tmp_path}/o-*-of-*.jsonl" in captured.out
+    assert "4 of them without an answer, the first:" in captured.out
     assert on_beam(model, rows, tmp_path / "o.jsonl") == 2
     assert "o.manifest.json is there already" in capfd.readouterr().err
 
@@ -108,8 +108,8 @@ def test_what_a_worker_finds_wrong_is_reported(model, rows, tmp_path, capfd):
     (tmp_path / "bad" / "a.jsonl").write_text('{"text": "a cat"}\n')
     (tmp_path / "bad" / "b.jsonl").write_text("")
     assert on_beam(model, tmp_path / "bad", tmp_path / "o.jsonl") == 2
-    told = capfd.readouterr().err.strip().splitlines()[-1]
-    assert told.startswith("electra-tf predict: ") and "b.jsonl" in told
+    line = capfd.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("electra-tf predict: ") and "b.jsonl" in line
     assert not (tmp_path / "o.manifest.json").exists()
 
 
@@ -117,13 +117,13 @@ def test_what_a_worker_finds_wrong_is_reported(model, rows, tmp_path, capfd):
 def test_two_processes(model, rows, local, tmp_path, capfd):
     assert on_beam(model, rows, tmp_path / "o.jsonl", "--num_workers=2") == 3
     check(tmp_path, local)
-    told = capfd.readouterr().err
-    assert "shards were answered now, by 2 processes; the model was " in told
+    err = capfd.readouterr().err
+    assert "shards were answered now, by 2 processes; the model was " in err
 
 
 @pytest.mark.slow
 def test_killed_it_answers_what_is_missing(model, rows, local, tmp_path):
-    """The first process dies by -9 when some shards are there."""
+    """After SIGKILL, a second process predicts only the missing shards."""
     words = [
         sys.executable, "-m", "electra_tf", "predict", f"--model={model}",
         f"--input={rows}/*.jsonl", f"--output={tmp_path}/o.jsonl",
@@ -219,14 +219,14 @@ def test_in_a_pipeline_of_two_processes(model, tmp_path):
 
 
 def test_scores(tiny_model, tmp_path, capfd):
-    """Lines with their scores, n-best lists, and what is kept of a text."""
+    """Scores, reranked n-best lists and filtered texts equal the local ones."""
     lines = [" ".join(WORDS[(i + k) % 11] for k in range(i % 7))
              for i in range(1100)]  # fmt: skip
     text, lists = tmp_path / "text.txt", tmp_path / "lists.txt"
     text.write_text("\n".join(lines) + "\n")
     lists.write_text("".join(f"{i // 3}\tthe {WORDS[i % 11]}\t{-i}\n"
                              for i in range(30)))  # fmt: skip
-    told = {}
+    notes = {}
     for runner in ("local", "beam"):
         words = ["score", f"--model={tiny_model}", f"--runner={runner}"]
         words += ["--rows_per_shard=512"] if runner == "beam" else []
@@ -241,7 +241,7 @@ def test_scores(tiny_model, tmp_path, capfd):
                 [*words, f"--input={source}", f"--output={output}", *more]
             ) == 0  # fmt: skip
         last = capfd.readouterr().err.splitlines()
-        told[runner] = [line for line in last if "a token" in line]
+        notes[runner] = [line for line in last if "a token" in line]
     shards = sorted(tmp_path.glob("beam-s-*-of-00003.jsonl"))
     assert len(shards) == 3
     content = b"".join(path.read_bytes() for path in shards)
@@ -250,7 +250,7 @@ def test_scores(tiny_model, tmp_path, capfd):
         assert (tmp_path / f"local{name}").read_bytes() == (
             tmp_path / f"beam{name}"
         ).read_bytes()
-    assert told["local"] == told["beam"] and len(told["beam"]) == 2
+    assert notes["local"] == notes["beam"] and len(notes["beam"]) == 2
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -303,7 +303,7 @@ def test_evaluation(model, tmp_path, capfd):
 
 @contextlib.contextmanager
 def worker_pool():
-    """Beam's own, which starts a worker for each run; gives its address."""
+    """Starts Beam's worker pool; yields the flags that use it."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

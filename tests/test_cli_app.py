@@ -1,4 +1,4 @@
-"""The front of the command line: help, mistakes, exit statuses."""
+"""Tests what all commands share: help, error messages, exit statuses."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ flags.DEFINE_multi_string("set", [], "Overrides.", flag_values=_FLAGS)
 
 @pytest.fixture
 def command(monkeypatch):
-    """A command `toy` whose `main` the test sets; returns its module."""
+    """The module of a command `toy`, whose `main` the test sets."""
     module = types.ModuleType("electra_tf.cli.toy")
     module.__doc__ = "Does a toy thing.\n\nAt length."
     module.FLAGS = _FLAGS

@@ -1,4 +1,4 @@
-"""ask as a user runs it; the models are of random weights."""
+"""Tests `ask` as a user runs it, with models of random weights."""
 
 import json
 
@@ -72,7 +72,7 @@ def test_answers_with_their_places(run, reader, folder, tmp_path, capsys):
     assert "2 documents, 3 passages" in capsys.readouterr().err
     (row,) = rows_of(target)
     assert row["question"] == QUESTION and row["error"] is None
-    assert len(row["answers"]) == 3  # each has "the", at least
+    assert len(row["answers"]) == 3  # every passage has "the"
     assert sum(a["score"] for a in row["answers"]) == pytest.approx(1, abs=1e-5)
     for answer in row["answers"]:
         with open(answer["file"], encoding="utf-8") as handle:

@@ -1,4 +1,4 @@
-"""What the commands say of Apache Beam where it is not installed."""
+"""Tests the commands' error message where Apache Beam is not installed."""
 
 import importlib.util
 
@@ -8,7 +8,7 @@ from electra_tf.cli import app
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("apache_beam") is not None, reason="it is there"
+    importlib.util.find_spec("apache_beam") is not None, reason="is installed"
 )
 @pytest.mark.parametrize("command", ["score"])
 def test_the_package_is_named(command, tiny_model, tmp_path, capfd):
@@ -17,6 +17,6 @@ def test_the_package_is_named(command, tiny_model, tmp_path, capfd):
         command, f"--model={tiny_model}", f"--input={tmp_path}/rows.jsonl",
         f"--output={tmp_path}/o.jsonl", "--runner=beam",
     ]) == 2  # fmt: skip
-    told = capfd.readouterr().err
-    assert "--runner=beam needs the package apache-beam" in told
+    err = capfd.readouterr().err
+    assert "--runner=beam needs the package apache-beam" in err
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]

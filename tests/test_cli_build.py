@@ -1,4 +1,4 @@
-"""build-vocab, build-data and prepare-text, as a user types them."""
+"""Tests build-vocab, build-data and prepare-text as a user runs them."""
 
 import gzip
 import signal
@@ -91,8 +91,8 @@ def test_signals_end_the_build_cleanly(
         ],
         stderr=subprocess.PIPE,
         text=True,
-        # In the background of a shell, SIGINT is ignored, and children
-        # inherit that.
+        # A shell's background processes ignore SIGINT, and so do their
+        # children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     building = out / manifest.BUILDING

@@ -1,4 +1,4 @@
-"""`electra-tf convert`: what it writes, says and refuses."""
+"""Tests what `electra-tf convert` writes, reports and refuses."""
 
 import hub_random
 import pytest

@@ -1,4 +1,4 @@
-"""embed as a user runs it: vectors of a file's texts, in files."""
+"""Tests `embed` as a user runs it: vectors of a file's texts, in files."""
 
 import json
 import pathlib
@@ -25,7 +25,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(tiny_model):
-    """float32 [texts, hidden] of both poolings, text by text."""
+    """float32 [texts, hidden] of both poolings, computed text by text."""
     encoder = electra_tf.Encoder.from_pretrained(tiny_model)
     found = {"mean": [], "first": []}
     for text in TEXTS:
@@ -54,8 +54,8 @@ def test_npy(tiny_model, source, expected, tmp_path, capfd):
         np.testing.assert_allclose(
             np.delete(found, 2, 0), expected[pooling], atol=1e-5
         )
-    told = capfd.readouterr().out
-    assert "1 of them without an answer" in told and "no column 'text'" in told
+    out = capfd.readouterr().out
+    assert "1 of them without an answer" in out and "no column 'text'" in out
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -115,10 +115,10 @@ def test_interrupted_it_resumes(tiny_model, source, tmp_path, monkeypatch):
     monkeypatch.setattr(vectors, "ROWS_AT_ONCE", 2)
     monkeypatch.setattr(resumable, "PART_ROWS", 2)
     assert embed(tiny_model, source, tmp_path / "whole.npy") == 3
-    answer, asked = vectors.Vectors.answer, []
+    answer, calls = vectors.Vectors.answer, []
 
     def dies(self, rows, number):
-        asked.append(number)
+        calls.append(number)
         if number > 2:
             raise KeyboardInterrupt
         return answer(self, rows, number)
@@ -127,7 +127,7 @@ def test_interrupted_it_resumes(tiny_model, source, tmp_path, monkeypatch):
     assert embed(tiny_model, source, tmp_path / "v.npy") == 130
     monkeypatch.setattr(vectors.Vectors, "answer", answer)
     assert embed(tiny_model, source, tmp_path / "v.npy") == 3
-    assert asked == [1, 3]
+    assert calls == [1, 3]
     assert (tmp_path / "v.npy").read_bytes() == (
         tmp_path / "whole.npy"
     ).read_bytes()

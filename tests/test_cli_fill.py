@@ -1,4 +1,4 @@
-"""fill as a user runs it."""
+"""Tests `fill` as a user runs it."""
 
 import json
 

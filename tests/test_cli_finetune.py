@@ -1,4 +1,4 @@
-"""finetune, evaluate and predict as a user runs them."""
+"""Tests finetune, evaluate and predict as a user runs them."""
 
 import json
 import os
@@ -68,8 +68,8 @@ def test_from_the_command_to_answers(run, data, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_fine_tuned_model_goes_on(run, data, tmp_path, capfd):
-    """The same head; and a new one where it is asked for."""
-    for flag, told in (
+    """A fine-tuned model keeps its head, unless a flag asks for a new one."""
+    for flag, note in (
         ((), "keeps it"),
         (("--new_head",), "with a new head (asked for)"),
         (("--random_weights",), "random weights (shape and vocabulary of"),
@@ -80,10 +80,11 @@ def test_a_fine_tuned_model_goes_on(run, data, tmp_path, capfd):
         )
         assert app.run(words) == 0
         captured = capfd.readouterr()
-        assert told in captured.err
+        assert note in captured.err
         best = json.loads((output / "report.json").read_text())["summary"]
         accuracy = best["validation"]["accuracy"]["best"]
-        if told != "with a new head (asked for)":  # which may be lucky
+        # The accuracy of a new head may be high by chance.
+        if note != "with a new head (asked for)":
             assert (accuracy > 90) == (not flag)
 
 
@@ -97,7 +98,7 @@ def test_convert_keeps_the_task_and_elsewhere_the_head(run, tmp_path):
     theirs = tmp_path / "theirs"
     words = ["convert", source, f"--output={theirs}", "--to=huggingface"]
     assert app.run([*words, "--overwrite"]) == 0
-    # Their class has a hidden layer, which this head gets and hands through.
+    # That class has a hidden layer, so this head gets one that changes nothing.
     there = json.loads((theirs / "config.json").read_text())
     assert there["architectures"] == ["ElectraForSequenceClassification"]
     assert list(there["id2label"].values()) == config["task"]["labels"]
@@ -129,7 +130,7 @@ def test_settings_from_a_file_and_flags_over_it(
     assert config["start"]["lower_case"] is False
     report = json.loads((output / "report.json").read_text())
     assert len(report["trials"]) == 1
-    # A length in steps takes the place of the file's in epochs.
+    # A length in steps replaces the file's length in epochs.
     steps = finetune_settings.load(str(path), ["train.num_train_steps=7"]).train
     assert (steps.num_train_steps, steps.num_train_epochs) == (7, None)
     found = json.loads((output / "model" / "config.json").read_text())
@@ -175,7 +176,8 @@ def test_mistakes_with_runs(run, data, tiny_vocab_file, tmp_path, capfd):
         flags(str(tmp_path), tiny_vocab_file, tmp_path / "r"), capfd
     )
     assert "train.tsv: no such file; give --data" in line
-    assert not (tmp_path / "r").exists()  # nor would it refuse the right data
+    # A run directory left behind would refuse the right data.
+    assert not (tmp_path / "r").exists()
     line = error_of(flags(data, None, tmp_path / "q", f"--model={data}"), capfd)
     assert f"{data}: holds no model.safetensors" in line
     unfinished = tmp_path / "unfinished"
@@ -242,7 +244,7 @@ def test_help_needs_no_tensorflow():
 def start_process(words):
     environment = os.environ | {
         "CUDA_VISIBLE_DEVICES": "-1",
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",  # the task's file
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",  # for the task's file
     }
     return subprocess.Popen(
         [sys.executable, "-m", "electra_tf", *words], cwd=ROOT,
@@ -269,10 +271,10 @@ def wait_for(process, path, seconds=240):
 def test_a_process_that_was_ended_goes_on(
     number, where, data, tiny_vocab_file, tmp_path
 ):
-    """To the same numbers as one that was not."""
+    """A run that was killed and resumed has the same results as a whole one."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     words = ("--num_trials=2",)
-    # Another process, as devices differ from those of the tests.
+    # In its own process, as the tests' process has other devices.
     process = start_process(flags(data, tiny_vocab_file, whole, *words))
     assert process.wait() == 0
     process = start_process(flags(data, tiny_vocab_file, cut, *words))

@@ -1,4 +1,4 @@
-"""Flags from a function's signature and docstring; settings on the way."""
+"""Tests flags made from a function's signature and docstring, and settings."""
 
 import dataclasses
 import sys
@@ -69,7 +69,7 @@ def config_of(given: Any, overrides: Any, train: Any) -> Any:
 
 @pytest.fixture
 def command(monkeypatch):
-    """The command `toy`, which needs no TensorFlow; returns its module."""
+    """The module of a command `toy`, which needs no TensorFlow."""
     module = types.ModuleType("electra_tf.recipes.toy")
     module.toy = toy
     module.settings_class = lambda **arguments: _settings()
@@ -94,25 +94,25 @@ def _run(capsys, *argv: str, status: int = 0) -> str:
 
 
 def test_defaults_are_those_of_the_signature(capsys, command):
-    told = _run(capsys)
-    assert told == f"x 3 None None a () {Train()}\n"
-    assert told == f"{toy('x', 'y')}\n"
+    out = _run(capsys)
+    assert out == f"x 3 None None a () {Train()}\n"
+    assert out == f"{toy('x', 'y')}\n"
 
 
 def test_each_kind_of_flag_reaches_the_function(capsys, command):
-    told = _run(
+    out = _run(
         capsys, "--steps=9", "--rate=.5", "--nostrip", "--mode=b", "one",
         "--words=two", "--set=train.learning_rate=2",
     )  # fmt: skip
-    assert told == f"x 9 0.5 False b ('two', 'one') {Train(2.0)}\n"
+    assert out == f"x 9 0.5 False b ('two', 'one') {Train(2.0)}\n"
     assert _run(capsys) == f"x 3 None None a () {Train()}\n"
 
 
 def test_a_settings_file_reaches_the_function(capsys, command, tmp_path):
     path = tmp_path / "toy.yaml"
     path.write_text("train: {num_train_epochs: 2}\n")
-    told = _run(capsys, f"--config={path}", "--set=train.learning_rate=2")
-    assert str(Train(2.0, 2.0)) in told
+    out = _run(capsys, f"--config={path}", "--set=train.learning_rate=2")
+    assert str(Train(2.0, 2.0)) in out
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,10 @@ def test_a_settings_file_reaches_the_function(capsys, command, tmp_path):
     ],
 )
 def test_mistakes_take_one_line(capsys, command, argv, expected):
-    told = _run(capsys, *argv, status=2)
-    assert told.startswith("electra-tf toy: ")
-    assert told.count("\n") == 1
-    assert expected in told
+    err = _run(capsys, *argv, status=2)
+    assert err.startswith("electra-tf toy: ")
+    assert err.count("\n") == 1
+    assert expected in err
 
 
 def test_settings_are_checked_before_the_function_is_called(capsys, command):
@@ -147,15 +147,15 @@ def test_required_flags_are_asked_for(capsys, command):
 
 
 def test_help_shows_docstring_and_flags(capsys, command):
-    told = _run(capsys, "--help")
-    assert "Does a toy thing.\n\nAt length: electra-tf toy" in told
-    assert "Returns" not in told
-    assert "  --from=...\n      files to read, and where they are.\n" in told
-    assert "how fast: as a number." in told
-    assert "how often. (default: 3)" in told
-    assert "--[no]lower_case" in told
-    assert "--help=settings" in told
-    assert "progress" not in told and "train" not in told.split("flags:")[1]
+    out = _run(capsys, "--help")
+    assert "Does a toy thing.\n\nAt length: electra-tf toy" in out
+    assert "Returns" not in out
+    assert "  --from=...\n      files to read, and where they are.\n" in out
+    assert "how fast: as a number." in out
+    assert "how often. (default: 3)" in out
+    assert "--[no]lower_case" in out
+    assert "--help=settings" in out
+    assert "progress" not in out and "train" not in out.split("flags:")[1]
 
 
 def test_help_of_settings_lists_every_key(capsys, command):

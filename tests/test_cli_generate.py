@@ -1,4 +1,4 @@
-"""generate as a user runs it."""
+"""Tests `generate` as a user runs it."""
 
 import json
 
@@ -45,8 +45,8 @@ def test_other_samples_without_the_critic(model, tmp_path, capsys):
 
 def test_none(model, tmp_path, capsys):
     assert run(model, "--num_samples=0") == 0
-    told = capsys.readouterr()
-    assert told.out == "" and "nothing to draw" in told.err
+    captured = capsys.readouterr()
+    assert captured.out == "" and "nothing to draw" in captured.err
 
     target = tmp_path / "out.txt"
     assert run(model, "--num_samples=0", f"--output={target}") == 0
@@ -54,7 +54,7 @@ def test_none(model, tmp_path, capsys):
 
 
 def test_odd_prompts(model, tmp_path):
-    """Special tokens are text like any other, unknown scripts stay."""
+    """Special tokens are read as plain text, and unknown scripts are kept."""
     prompts = ["", " \t", "[CLS] [SEP]", "[PAD]", "\u0436\u2603", "\0"]
     target = tmp_path / "out.jsonl"
     words = [f"--prompt={prompt}" for prompt in prompts]
@@ -70,8 +70,8 @@ def test_odd_prompts(model, tmp_path):
 def test_a_long_prompt_is_reported(model, capsys):
     words = ["--length=4", "--method=one_shot"]
     assert run(model, "--prompt=" + "the cat. " * 20, *words) == 0
-    told = capsys.readouterr()
-    assert "has 60 tokens" in told.err and told.out.startswith("the cat. the")
+    seen = capsys.readouterr()
+    assert "has 60 tokens" in seen.err and seen.out.startswith("the cat. the")
 
 
 def test_unigrams(model, tmp_path, capsys):

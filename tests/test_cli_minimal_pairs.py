@@ -1,4 +1,4 @@
-"""minimal-pairs as a user runs it: forms of input, ties, what is written."""
+"""Tests `minimal-pairs` as a user runs it: input formats, ties, output."""
 
 import gzip
 import json
@@ -39,7 +39,7 @@ def table(header=True):
 
 
 def blimp():
-    """As BLiMP writes them."""
+    """Returns the pairs in BLiMP's format."""
     keys = ("UID", "linguistics_term", "sentence_good", "sentence_bad")
     return "".join(
         json.dumps(dict(zip(keys, row)) | {"field": "f", "pairID": "0"}) + "\n"
@@ -140,12 +140,12 @@ def test_the_command(model, sums, tmp_path, capsys):
         for good, bad in zip(GOOD, BAD)
     ]
     want = [100 * sum(right[:3]) / 3, 100 * right[3]]
-    own = found["methods"]["pll"]
-    by_name = {x["paradigm"]: x["accuracy"] for x in own["paradigms"]}
+    pll = found["methods"]["pll"]
+    by_name = {x["paradigm"]: x["accuracy"] for x in pll["paradigms"]}
     assert by_name["order"] == pytest.approx(want[0], abs=1e-3)
     assert by_name["length"] == pytest.approx(want[1])
-    assert own["accuracy"] == pytest.approx(sum(want) / 2, abs=1e-3)
-    assert own["ties"] == 1
+    assert pll["accuracy"] == pytest.approx(sum(want) / 2, abs=1e-3)
+    assert pll["ties"] == 1
     assert f"{sum(want) / 2:9.2f}" in shown.out
     assert found["same_tokens"] == 1 and "1 pairs are the same" in shown.err
     pairs = [
@@ -158,7 +158,7 @@ def test_the_command(model, sums, tmp_path, capsys):
     )
     picture = np.asarray(Image.open(out / "accuracy.png").convert("RGB"))
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20  # bars, letters
-    assert app.run(["minimal-pairs", *words]) == 2  # it is there already
+    assert app.run(["minimal-pairs", *words]) == 2  # the output exists
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_scores_a_token(model, sums, tmp_path):
 def test_a_model_that_tells_nothing_apart_has_a_half(
     tmp_path, tiny_tokens, method
 ):
-    """Every token of every text alike; also where lengths are not."""
+    """Equal token scores are ties, even where the texts' lengths differ."""
     blank = models.save(tmp_path / "m", tiny_tokens, scale=0)
     source = tmp_path / "p.tsv"
     source.write_text(table(), "utf-8")

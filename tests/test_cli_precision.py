@@ -1,4 +1,4 @@
-"""16-bit numbers train as 32-bit ones do."""
+"""Tests that training in 16-bit precision learns as in float32."""
 
 import json
 
@@ -20,7 +20,7 @@ def data(tmp_path_factory, sample_text_dir):
 
 @pytest.fixture(scope="module")
 def held_out(tmp_path_factory, data, pytestconfig):
-    """Precision -> the held-out metrics of `tiny` after some steps."""
+    """A function: precision -> held-out metrics of `tiny` after some steps."""
     folder = tmp_path_factory.mktemp("runs")
 
     def train(precision):

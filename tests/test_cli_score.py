@@ -1,4 +1,4 @@
-"""score as a user runs it: files, n-best lists, clean-up, resuming."""
+"""Tests `score` as a user runs it: files, n-best lists, clean-up, resuming."""
 
 import gzip
 import json
@@ -64,9 +64,9 @@ def test_a_row_for_each_line(model, scores, text, tmp_path, capsys):
         else:
             assert row["score"] == pytest.approx(want.score, rel=1e-4)
             assert row["mean"] == pytest.approx(want.mean, rel=1e-4)
-    told = capsys.readouterr()
-    assert "6 lines" in told.err and "pll" in told.err
-    assert str(target) in told.out
+    captured = capsys.readouterr()
+    assert "6 lines" in captured.err and "pll" in captured.err
+    assert str(target) in captured.out
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
 
 
@@ -107,7 +107,7 @@ def test_rerank(model, scores, tmp_path, capsys):
 def test_rerank_beside_another_score(model, scores, tmp_path):
     source, target = tmp_path / "lists.tsv", tmp_path / "out.tsv"
     ordered = sorted(LINES[:2], key=lambda t: -scores[t].score)
-    # Another score, and a weight that makes ours count for little.
+    # The weight is so low that the other score decides.
     source.write_text(f"u1\t{ordered[0]}\t-2\nu1\t{ordered[1]}\t-1\n", "utf-8")
     words = [f"--output={target}", "--rerank", "--weight=1e-6"]
     assert run(model, source, *words) == 0
@@ -118,15 +118,15 @@ def test_rerank_beside_another_score(model, scores, tmp_path):
 def test_clean_up_by_share(model, scores, text, tmp_path, capsys):
     target = tmp_path / "clean.txt"
     assert run(model, text, f"--output={target}", "--keep_share=0.4") == 0
-    # Two of five lines with tokens; the snowmen are not known.
+    # Two of five lines with tokens; those with snowmen have unknown tokens.
     known = [t for t in LINES if t and "☃" not in t]
     best = sorted(known, key=lambda t: -scores[t].mean)[:2]
     want = [t for t in LINES if not t or t in best]
     assert target.read_text("utf-8").split("\n") == [*want, ""]
-    told = capsys.readouterr().err
-    assert "before: 5 lines" in told and "after:  2 lines (40.0 %)" in told
-    assert "1 of tokens that the model does not know" in told
-    assert "1 empty lines stay" in told
+    err = capsys.readouterr().err
+    assert "before: 5 lines" in err and "after:  2 lines (40.0 %)" in err
+    assert "1 of tokens that the model does not know" in err
+    assert "1 empty lines stay" in err
 
 
 def test_clean_up_above_a_score(model, scores, text, tmp_path):
@@ -140,25 +140,25 @@ def test_clean_up_above_a_score(model, scores, text, tmp_path):
 
 
 def test_it_goes_on(model, scores, text, tmp_path, monkeypatch, capsys):
-    """What was done before the end is not done again."""
+    """A resumed run does not score again what the interrupted one scored."""
     target = tmp_path / "out.jsonl"
     monkeypatch.setattr(resumable, "PART_SECONDS", -1.0)
     monkeypatch.setattr(recipe, "_CHUNK", 2)
-    asked = []
+    scored = []
     whole = Scorer.score
 
     def until_the_third(self, texts):
-        if len(asked) == 2:
+        if len(scored) == 2:
             raise KeyboardInterrupt
-        asked.append(list(texts))
+        scored.append(list(texts))
         return whole(self, texts)
 
     monkeypatch.setattr(Scorer, "score", until_the_third)
     assert run(model, text, f"--output={target}") == 130
     assert not target.exists()
-    asked.clear()
+    scored.clear()
     assert run(model, text, f"--output={target}") == 0
-    assert asked == [LINES[4:]]
+    assert scored == [LINES[4:]]
     assert "resuming after 4 lines" in capsys.readouterr().err
     found = rows_of(target)
     assert [row["text"] for row in found] == LINES
@@ -188,7 +188,7 @@ def test_an_empty_file(model, tmp_path, capsys):
 
 
 def test_nothing_but_special_tokens(model, tmp_path, capsys):
-    """They are text like any other; what has no token has no score."""
+    """Special tokens are read as text; a text without tokens has no score."""
     source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
     lines = ["[CLS] [SEP]", "[MASK]", "[PAD]", " \t", "\u200b", "\0\1"]
     source.write_text("\n".join(lines), "utf-8")

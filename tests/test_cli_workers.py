@@ -1,4 +1,4 @@
-"""The commands on two workers: as one process, and after a kill."""
+"""Tests that two workers train as one process does, also after a kill."""
 
 import json
 import pathlib
@@ -38,7 +38,7 @@ def corpus(tmp_path_factory, small_text_file):
 
 
 def test_pretraining(corpus, tmp_path):
-    """50 steps of dropout, masks and samples; then one worker is killed."""
+    """50 random steps equal those of one process, also after a kill."""
     settings = (
         "train.num_train_steps=50",
         "train.log_every_steps=1",
@@ -124,7 +124,7 @@ def test_fine_tuning(tmp_path, tiny_vocab_file):
 
 
 def test_packed_rows(tmp_path, small_text_file):
-    """Each worker packs its share of the examples of a batch."""
+    """Packing works when each worker packs its share of a batch."""
     text = pathlib.Path(small_text_file).read_text()[:20_000]
     sentences = [" ".join(s.split()) for s in text.split(".")]
     lines = [f"{s}.\n\n" for s in sentences if 2 < len(s.split()) < 12]

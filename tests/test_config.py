@@ -1,4 +1,4 @@
-"""Settings from YAML and overrides, and which mistakes are reported."""
+"""Tests settings from YAML and overrides, and how mistakes are reported."""
 
 import dataclasses
 import json
@@ -259,7 +259,7 @@ def test_any_mapping_gives_settings_or_a_user_error(values):
         assert "\n" not in str(error)
     else:
         again = config.from_dict(Run, config.to_dict(run))
-        assert repr(again) == repr(run)  # NaN equals nothing
+        assert repr(again) == repr(run)  # NaN does not equal NaN
 
 
 @given(st.text())
@@ -374,7 +374,7 @@ def test_resolve_takes_objects_and_mappings(given):
         BoundedRun, given, {"part.steps": 6}, part={"share": 0.5}
     )
     assert both.part == Bounded(0.5, 6)
-    # What was given is left as it was.
+    # The argument was not changed.
     assert config.resolve(BoundedRun, given).part.steps == 4
 
 

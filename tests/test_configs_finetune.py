@@ -1,4 +1,4 @@
-"""The settings files of fine-tuning."""
+"""Tests the settings files of fine-tuning."""
 
 import pathlib
 
@@ -24,7 +24,7 @@ def test_loads_and_opens_with_its_command(path):
 
 def test_every_set_of_glue_has_one():
     for name, glue_set in SETS.items():
-        if name == "ax":  # answered by a model of MNLI
+        if name == "ax":  # predicted by a model of MNLI
             continue
         path = str(FOLDER / f"{name}.yaml")
         settings = finetune_settings.load(path)

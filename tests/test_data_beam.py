@@ -1,4 +1,4 @@
-"""Apache Beam's build and count against the local ones."""
+"""Compares builds and word counts on Apache Beam with the local ones."""
 
 import contextlib
 import dataclasses
@@ -29,7 +29,7 @@ pytest.importorskip(
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory, sample_text_dir):
-    """Three files; of one, a part is there twice; records, and bad bytes."""
+    """Text files with a repeated part and bad bytes, and a file of records."""
     folder = tmp_path_factory.mktemp("texts")
     sources = sorted(sample_text_dir.glob("*.txt"))
     for number, source in enumerate(sources[:2]):
@@ -39,7 +39,7 @@ def texts(tmp_path_factory, sample_text_dir):
         (folder / "0.txt").read_bytes()[:30_000] + b"bad \xff bytes\n"
     )
     records = [{"text": f"Record {i}. It says it."} for i in range(60)]
-    records += records[:30]  # some of what is held out, too
+    records += records[:30]  # duplicates, some of them held out
     lines = [json.dumps(r) for r in [*records, {"title": "no text"}]]
     (folder / "3.jsonl").write_text("\n".join(lines))
     (folder / "4.txt").write_text("")
@@ -80,7 +80,7 @@ def test_the_bytes_of_the_local_build(
     from electra_tf.data import beam
     from electra_tf.text import corpus
 
-    # Many parts, and documents that are cut into pieces.
+    # Small parts, so that there are many and documents are cut into pieces.
     read = corpus.Reader.__init__
     monkeypatch.setitem(read.__kwdefaults__, "part_bytes", 1 << 13)
     monkeypatch.setattr(corpus, "PART_BYTES", 1 << 13)
@@ -100,7 +100,7 @@ pools = {}
 
 @contextlib.contextmanager
 def _worker_pool(python_from):
-    """Beam's own, which starts `python` from a PATH; gives its address."""
+    """Starts Beam's worker pool with that PATH; yields its address."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -143,7 +143,7 @@ def test_two_processes_and_a_worker_pool(
         "--validation_fraction=0.1",
     ]  # fmt: skip
     assert app.run([*words, f"--output={tmp_path}/local"]) == 0
-    capfd.readouterr()  # how far it was
+    capfd.readouterr()  # discards the progress report
     assert app.run([*words, f"--output={tmp_path}/beam", "--runner=beam"]) == 0
     _same(tmp_path / "local", tmp_path / "beam")
     there = [*words, f"--output={tmp_path}/pool", "--runner=beam"]
@@ -152,7 +152,7 @@ def test_two_processes_and_a_worker_pool(
         assert app.run([*there, _pool_args(f"{one},{other}")]) == 0
         assert app.run([*there, "--overwrite", _pool_args(one)]) == 0
     _same(tmp_path / "local", tmp_path / "pool")
-    # Neither Beam nor gRPC nor a worker's TensorFlow has anything to say.
+    # No message of Beam, of gRPC or of a worker's TensorFlow is printed.
     assert capfd.readouterr().err == ""
 
 
@@ -186,7 +186,7 @@ def test_the_counts_of_words(texts):
 
 @pytest.fixture
 def build(texts, tiny_vocab_file, tmp_path, capfd):
-    """Runs a build on Beam in vain; gives its one line."""
+    """A function: runs a build on Beam that fails; returns its error line."""
 
     def run(*more):
         words = [
@@ -242,8 +242,8 @@ def test_refused_runners_leave_nothing_behind(flag, told, build, tmp_path):
 
 
 def test_mistakes(build, tmp_path):
-    told = build("--legacy", "--validation_fraction=0")
-    assert "leave out --runner=beam" in told
+    line = build("--legacy", "--validation_fraction=0")
+    assert "leave out --runner=beam" in line
     assert "; drop --strict" in build("--strict")
     assert not any(tmp_path.iterdir())
 
@@ -259,7 +259,7 @@ def test_refused_for_words_too(texts, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("losing", "told"),
     [
-        # A record of a shard, what a branch gives, a whole branch.
+        # Lost are records of a shard, a branch's output, or a whole branch.
         ("records", r"\d+ (train|validation) examples of [\d,]+ arrived"),
         ("parts", r"\d+ parts of the files of \d+ arrived"),
         ("tags", r"0 files of 5 arrived"),
@@ -340,12 +340,12 @@ def test_errors_of_beam_are_one_line():
         RuntimeError(f"{remote}Command '['docker', 'run']' returned 125")
     )
     assert told(ValueError("two\nlines")) == f"{flag}SparkRunner: two lines"
-    # A bug stays one.
+    # A bug is not explained.
     assert told(RuntimeError(f"{remote}KeyError: 'x'\n")) is None
 
 
 class _Stuck:
-    """A pipeline that never ends, as Beam's when a worker does not come."""
+    """A pipeline that never ends, as Beam's does while no worker starts."""
 
     def __init__(self):
         self.cancelled = threading.Event()
@@ -382,9 +382,9 @@ def test_a_stuck_run_is_reported_interrupted_and_cancelled(
             watched.finish(in_this_thread=False)
         assert time.monotonic() - begin < 8
     assert stuck.cancelled.is_set()
-    told = capfd.readouterr().err
-    assert told.count("note: no worker has come in") == 1
-    assert "`python` of a worker pool's PATH" in told
+    err = capfd.readouterr().err
+    assert err.count("note: no worker has come in") == 1
+    assert "`python` of a worker pool's PATH" in err
 
 
 def test_a_worker_that_dies_ends_the_run(tmp_path):
@@ -422,7 +422,7 @@ def test_workers_that_cannot_start(monkeypatch):
 
 @pytest.fixture(scope="module")
 def much(tmp_path_factory, sample_text_dir):
-    """Text for half a minute."""
+    """Text that takes half a minute to build."""
     path = tmp_path_factory.mktemp("much") / "text.txt"
     text = sorted(sample_text_dir.glob("*.txt"))[0].read_text()
     size = 60_000_000 // len(text)
@@ -442,7 +442,7 @@ def _command(much, vocab, output, *more):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        # Of a process group in the background it would be ignored.
+        # A process group in the background would ignore SIGINT.
         preexec_fn=lambda: signal.signal(
             signal.SIGINT, signal.default_int_handler
         ),
@@ -466,7 +466,7 @@ def _wait_for(what, seconds=90):
         if found := what():
             return found
         time.sleep(0.2)
-    raise AssertionError("it did not come")
+    raise AssertionError(f"nothing after {seconds} s")
 
 
 @pytest.mark.slow
@@ -479,20 +479,20 @@ def test_two_processes_end_when_they_are_to(
     workers = _wait_for(
         lambda: len(_workers_of(process)) == 2 and _workers_of(process)
     )
-    time.sleep(8)  # they work
+    time.sleep(8)  # until the workers are busy
     begin = time.monotonic()
     if what.startswith("a worker"):
         os.kill(workers[0], signal.SIGKILL)
     else:
         process.send_signal(getattr(signal, what))
-    _, told = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert time.monotonic() - begin < 10
     if what.startswith("a worker"):
         assert process.returncode == 2
-        assert "a worker process died" in told
+        assert "a worker process died" in err
     else:
         assert process.returncode == 130
-        assert told.strip() == "electra-tf build-data: interrupted"
+        assert err.strip() == "electra-tf build-data: interrupted"
     assert not output.exists()
     assert not any(pathlib.Path(f"/proc/{pid}").exists() for pid in workers)
 
@@ -510,7 +510,7 @@ def test_a_pool_that_cannot_start_its_workers(much, tiny_vocab_file, tmp_path):
         begin = time.monotonic()
         line = process.stderr.readline()
         assert "note: no worker has come in 45 s" in line
-        assert time.monotonic() - begin < 90  # with the time to start
+        assert time.monotonic() - begin < 90  # includes the start
         begin = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 130
@@ -534,7 +534,7 @@ def test_a_worker_of_a_pool_that_dies(much, tiny_vocab_file, tmp_path):
         time.sleep(8)
         begin = time.monotonic()
         os.kill(workers()[1], signal.SIGKILL)
-        _, told = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
         assert time.monotonic() - begin < 10
-        assert process.returncode == 2 and "a worker process died" in told
+        assert process.returncode == 2 and "a worker process died" in err
     assert not (tmp_path / "out").exists()

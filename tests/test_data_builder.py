@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def build(tmp_path, tiny_vocab_file):
-    """Builds from `text` (bytes or several) -> manifest; `tmp_path/out`."""
+    """A function: builds `tmp_path/out` from bytes or a list -> manifest."""
 
     def run(text, *, progress=None, suffix=".txt", **options):
         texts = [text] if isinstance(text, bytes) else text

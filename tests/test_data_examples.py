@@ -17,7 +17,7 @@ MAX = 32
 
 
 def _lines(documents):
-    """Documents as lists of line lengths -> Lines with ids 10, 11, 12, ..."""
+    """Returns Lines with ids 10, 11, 12, ... for lists of line lengths."""
     lengths = [n for lines in documents for n in lines]
     starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     ids = np.arange(10, 10 + starts[-1], dtype=np.int32)
@@ -26,7 +26,7 @@ def _lines(documents):
 
 
 def _unpack(made):
-    """Examples -> list of (ids, length of the first segment)."""
+    """Returns a list of (ids, length of the first segment)."""
     return [
         (made.ids[a:b].tolist(), int(first))
         for a, b, first in zip(
@@ -102,7 +102,7 @@ def test_legacy_makes_the_recorded_examples_of_a_whole_book(shared_dir):
 
 
 def _slow_build(lines, keys):
-    """The algorithm of `build`, line by line, one document at a time."""
+    """Computes what `build` does, line by line and document by document."""
     made = []
     for d, key in enumerate(keys):
         rows = []
@@ -163,7 +163,7 @@ def test_build_is_the_algorithm(documents, key):
     )
     assert _unpack(made) == _slow_build(lines, keys)
     assert made.per_document.sum() == len(made.first_lengths)
-    # A document gives the same alone as among others.
+    # A document gives the same examples alone and among others.
     at = 0
     for d, count in enumerate(made.per_document):
         a, b = lines.documents[d], lines.documents[d + 1]

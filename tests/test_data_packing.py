@@ -1,4 +1,4 @@
-"""Several examples in a row: nothing lost, little left empty."""
+"""Tests the packing of examples into rows: none is lost, little is padding."""
 
 import numpy as np
 import pytest
@@ -25,13 +25,13 @@ def _batch(lengths, **more):
 
 
 def _examples(packed):
-    """example_id -> its tokens and segments, where it stands whole."""
+    """Returns example_id -> (tokens, segments), and checks the rows."""
     found = {}
     arrays = {name: value.numpy() for name, value in packed.items()}
     for row, sequence in enumerate(arrays["sequence_ids"]):
         names = [n for n in arrays["example_id"][row] if n >= 0]
         assert set(sequence) - {0} == set(range(1, len(names) + 1))
-        # Stretches in order, then padding.
+        # The examples come in order, and then padding.
         real = sequence[sequence > 0]
         assert (np.diff(real) >= 0).all() and not sequence[len(real) :].any()
         np.testing.assert_array_equal(sequence > 0, arrays["input_mask"][row])
@@ -80,7 +80,7 @@ def test_numbers_of_rows_are_few():
     rows = [int(packing._rounded_up(n, 1000, 1)) for n in needed]
     assert all(0 <= r - n <= n / 16 for r, n in zip(rows, range(1, 1000)))
     assert len(set(rows)) < 120
-    # Never more than there would be without packing, but for the multiple.
+    # Never more rows than without packing, except to fill the multiple.
     assert int(packing._rounded_up(tf.constant(9), 10, 4)) == 12
 
 

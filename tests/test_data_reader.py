@@ -52,7 +52,7 @@ def data(tmp_path_factory, tiny_vocab_file):
 
 
 def _read(data, batches=None, **options):
-    """The stream as arrays, whole batches joined; and the batch sizes."""
+    """Returns the stream's batches joined into arrays, and their sizes."""
     options = {"batch_size": 7, "max_seq_length": 24, "seed": 5, **options}
     dataset = reader.pretraining_dataset(data, **options)
     if batches is not None:
@@ -149,13 +149,13 @@ def test_slices_of_workers_make_the_batch(data, workers):
 
 
 def _bytes_read():
-    """What this process has read so far, as the system counts it."""
+    """Returns the bytes that this process has read, by the system's count."""
     text = pathlib.Path("/proc/self/io").read_text()
     return int(text.split()[1])
 
 
 @pytest.mark.skipif(
-    not os.path.exists("/proc/self/io"), reason="the system does not count"
+    not os.path.exists("/proc/self/io"), reason="no /proc/self/io"
 )
 def test_a_worker_reads_its_own_examples_alone(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
@@ -312,7 +312,7 @@ def test_damaged_records_are_named_or_left_out(data, copy):
     assert len(set(_rows(whole)) - set(_rows(stream))) <= 1
     assert len(_rows(stream)) == total - 1
 
-    _flip(shard, 12 + 5)  # mended
+    _flip(shard, 12 + 5)  # repairs the record
     with open(shard, "r+b") as handle:
         handle.truncate(size - 3)
     last = manifest.load_manifest(data).splits["train"].shards[1].examples - 1
@@ -330,10 +330,10 @@ def test_damage_met_while_training_is_explained(copy, monkeypatch):
     error = reader.data_loss_error(str(copy))
     assert isinstance(error, UserError)
     assert "train-00002-of-00003.tfrecord: record 0" in str(error)
-    # Of two workers, the one whose example it is meets it, or who reads its
-    # length.
+    # Damaged content fails one of two workers, the one that reads it; a damaged
+    # length fails each that reads the length.
     for offset in (5, 12 + 5):
-        _flip(sorted(copy.glob("train-*"))[2], 12 + 5)  # mended
+        _flip(sorted(copy.glob("train-*"))[2], 12 + 5)  # repairs the record
         _flip(sorted(copy.glob("train-*"))[2], offset)
         met = 0
         for index in range(2):
@@ -374,7 +374,10 @@ def test_damaged_original_records_are_named_or_left_out(tmp_path):
 
 @pytest.mark.parametrize("rest", [1, 11])
 def test_a_cut_before_a_record_is_damage(tmp_path, rest):
-    """TensorFlow takes it for the end of the file."""
+    """A file cut within a record's header is damaged.
+
+    TensorFlow alone would take the cut for the end of the file.
+    """
     path = tmp_path / "x.tfrecord"
     with tf.io.TFRecordWriter(str(path)) as writer:
         for _ in range(3):
@@ -419,12 +422,12 @@ def test_packed_rows_hold_the_same_examples_from_any_step(data):
         assert after["input_mask"].sum() == before["input_mask"].sum()
         ids = after["example_id"]
         assert sorted(ids[ids >= 0]) == before["example_id"].tolist()
-    # Entered later, it is the same stream.
+    # Started at a later step, it is the same stream.
     for expected, found in zip(packed[2:], read(32, pack_rows_by=2)):
         assert expected.keys() == found.keys()
         for name, array in expected.items():
             np.testing.assert_array_equal(array, found[name])
-    # A worker packs its own share.
+    # Each worker packs its own share.
     second = read(pack_rows_by=1, num_shards=2, shard_index=1)
     for before, after in zip(plain, second):
         ids = after["example_id"]

@@ -1,4 +1,4 @@
-"""What a build says of text that does not fit, and of what it was given."""
+"""Tests a build's warnings about unsuitable text, and its report of inputs."""
 
 import io
 import pathlib
@@ -137,8 +137,8 @@ def test_stripping_is_warned_of_where_it_is_done(tmp_path, options, warned):
         str(source), str(tmp_path / "v.txt"), progress=False, **options
     )
     made = build(tmp_path, source, tmp_path / "v.txt", **options)
-    for told in (trained, made):
-        assert ("--nostrip_accents" in str(told)) is warned
+    for report in (trained, made):
+        assert ("--nostrip_accents" in str(report)) is warned
     assert not [n for n in made.manifest.repairs if "stripping" in n]
 
 
@@ -156,7 +156,7 @@ def test_a_build_that_fails_leaves_no_folder(tmp_path, vocab):
     with pytest.raises(UserError, match="no text to train on"):
         build(tmp_path, empty, vocab)
     assert not (tmp_path / "out").exists()
-    (tmp_path / "out").mkdir()  # the user's own stays
+    (tmp_path / "out").mkdir()  # a folder of the user is kept
     with pytest.raises(UserError, match="no text to train on"):
         build(tmp_path, empty, vocab)
     assert list((tmp_path / "out").iterdir()) == []

@@ -1,4 +1,4 @@
-"""Where words begin: from a segmenter, through the records, to masking."""
+"""Tests word starts: from a segmenter, through the records, to masking."""
 
 import hashlib
 import itertools
@@ -77,7 +77,7 @@ def _hashes(folder):
 
 
 def _examples(folder):
-    """(ids, word_starts or None) of each training example."""
+    """Yields (ids, word_starts or None) of each training example."""
     for path in sorted(pathlib.Path(folder).glob("train-*")):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             features = tf.train.Example.FromString(record).features.feature
@@ -91,7 +91,7 @@ def _examples(folder):
 def test_words_arrive_in_the_records(
     corpus_files, tmp_path, monkeypatch, legacy
 ):
-    """With a segmenter that knows that each word ends before 的 and 。"""
+    """Records hold the words of a segmenter that cuts before 的 and 。"""
 
     class Cut(segment.Segmenter):
         def __init__(self, name):
@@ -113,7 +113,7 @@ def test_words_arrive_in_the_records(
     _build(corpus_files, tmp_path / "yes", word_segmenter="jieba", **options)
     plain = list(_examples(tmp_path / "no"))
     marked = list(_examples(tmp_path / "yes"))
-    # The same examples; what a segmenter says is added.
+    # The examples are the same; a segmenter only adds word starts.
     assert [ids for ids, _ in plain] == [ids for ids, _ in marked]
     assert not any(starts for _, starts in plain)
     _, tokens = corpus_files
@@ -207,7 +207,7 @@ def test_batches_say_where_words_begin_and_masking_heeds_it(
         inside &= ~np.isin(batch["input_ids"], [2, 3])
         before = np.isin(batch["input_ids"], [2, 3])[:, :-1]
         joined = inside[:, 1:] & ~before
-        # A token within a word is hidden when the one before it is.
+        # A token within a word is masked if and only if the one before it is.
         assert (hidden[:, 1:] == hidden[:, :-1])[joined].all()
 
 

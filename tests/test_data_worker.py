@@ -1,4 +1,4 @@
-"""How a worker process starts, and what it does when the build is given up."""
+"""Tests how a worker process starts, and what it does on SIGTERM."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from electra_tf.data import worker
 
 @pytest.fixture
 def stop(monkeypatch):
-    """As `worker.start` installs it, in this process."""
+    """The worker's handler of SIGTERM, installed in this process."""
     stop = worker._Stop()
     monkeypatch.setattr(worker, "_stop", stop)
     before = signal.signal(signal.SIGTERM, stop)
@@ -39,7 +39,8 @@ def test_sigterm_gives_up_the_unit_in_hand_and_all_others(stop, monkeypatch):
 def test_sigterm_between_units_interrupts_nothing(stop, monkeypatch):
     monkeypatch.setattr(worker, "_worker", lambda unit: "result")
     assert worker.work([]) == "result"
-    os.kill(os.getpid(), signal.SIGTERM)  # a result may be on its way
+    # Nothing is interrupted here, as a result may be in transit.
+    os.kill(os.getpid(), signal.SIGTERM)
     assert stop.wanted
     with pytest.raises(worker.Stopped):
         worker.work([])

@@ -1,4 +1,4 @@
-"""What README and docs say exists: links, commands, flags, keys, names, code.
+"""Tests that the links, commands, flags, keys and code of the docs exist.
 
 Nothing here imports TensorFlow.
 """
@@ -26,7 +26,7 @@ from electra_tf.tasks import registry
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = pages.all_pages()
-# What is written by hand; the others are written from the code.
+# Pages written by hand; the others are generated from the code.
 WRITTEN = [
     page
     for page in PAGES
@@ -61,11 +61,11 @@ def test_links_lead_somewhere(page):
 
 
 def parsed(name, words):
-    """The arguments of a command, by its own parser."""
+    """Returns the arguments of a command, as its own parser reads them."""
     command = app.COMMANDS[name]
     function = command_pages.function_of(name)
     values = flags.define(function)
-    # A page may leave out what it does not speak about: `...`.
+    # A page may write `...` for required flags that it does not show.
     if "..." in words or any(word.endswith("=...") for word in words):
         for flag in values:
             if flag in values and hasattr(values[flag], "validators"):
@@ -78,7 +78,7 @@ def parsed(name, words):
 
 @each_page()
 def test_commands_parse(page, monkeypatch):
-    """Names, flags, their values and the settings, without running them."""
+    """Commands have valid names, flags, values and settings."""
     monkeypatch.chdir(ROOT)
     for line, (name, *words) in pages.commands(page.read_text("utf-8")):
         place = f"{page.name}:{line}: electra-tf {name}"
@@ -92,7 +92,7 @@ def test_commands_parse(page, monkeypatch):
             if given.get("config") and not known_file(given["config"]):
                 continue
             if ".py:" in (given.get("task") or ""):
-                continue  # a task of the page's own
+                continue  # a task that the page defines
             if hasattr(module, "check_settings"):
                 module.check_settings(**given)
             elif hasattr(module, "settings_class") and "config" in given:
@@ -103,7 +103,7 @@ def test_commands_parse(page, monkeypatch):
 
 
 def known_file(path):
-    """Whether a config is one of ours; others are the reader's own."""
+    """Returns whether a config is in configs/; others are the reader's."""
     if path.startswith("configs/"):
         assert (ROOT / path).exists(), path
         return True
@@ -136,7 +136,7 @@ def test_the_readme_has_every_command():
 
 @each_page(WRITTEN)
 def test_commands_stand_in_shell_blocks(page):
-    """Where they are checked; an indented block has no language."""
+    """Commands are in shell blocks, the only place where they are checked."""
     text = page.read_text("utf-8")
     wrong = re.findall(
         r"^    (?:\$ )?electra-tf .*", pages.without_code(text), re.M
@@ -165,7 +165,7 @@ _SECTIONS = "model|generator|masking|objective|train|data|options"
 
 @functools.cache
 def keys():
-    """Every key that a settings file may have."""
+    """Returns every key that a settings file may have."""
     found = {key.key for key in config.describe(PretrainSettings)}
     kind = finetune_settings.settings_class("classification")
     found |= {key.key for key in config.describe(kind)}
@@ -177,7 +177,7 @@ def keys():
 
 @functools.cache
 def flag_names():
-    """Every flag of a command, and of the programs in tools/."""
+    """Returns every flag of the commands and of the programs in tools/."""
     found = set()
     for name in app.COMMANDS:
         for flag in flags.define(command_pages.function_of(name)):
@@ -203,7 +203,7 @@ def test_keys_exist(page):
             assert found[1] in keys(), f"{page.name}: `{span}`"
 
 
-# Flags of other programs that pages speak of.
+# Flags of other programs that pages mention.
 _OTHERS = {
     "--gpu_price", "--tpu_price",  # of tools/flops.py, made in a loop
     "--help", "--version", "--flag", "--config-setting",
@@ -253,7 +253,7 @@ def test_python_compiles_and_its_imports_exist(page):
 
 
 def names_used(tree):
-    """The dotted names of this package that code imports or reads."""
+    """Yields the dotted names of this package that code imports or reads."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             if node.module.split(".")[0] == "electra_tf":
@@ -273,13 +273,13 @@ def names_used(tree):
 
 
 def listed(node):
-    """The names in an assignment of `__all__`; none in other lines."""
+    """Returns the names in an assignment of `__all__`; none for other nodes."""
     targets = [getattr(t, "id", None) for t in getattr(node, "targets", [])]
     return ast.literal_eval(node.value) if targets == ["__all__"] else ()
 
 
 def exists(name):
-    """Whether there is such a module, or such a name in one; by the sources."""
+    """Returns whether the sources have such a module, or a name in one."""
     parts = name.split(".")
     path = ROOT.joinpath(*parts)
     if path.with_suffix(".py").exists() or path.is_dir():
@@ -323,12 +323,12 @@ def test_written_pages_are_up_to_date(path, text):
 
 
 def test_every_public_name_has_its_entry():
-    told = [name for _, _, names in reference.PAGES.values() for name in names]
-    assert sorted(told) == sorted(set(electra_tf.__all__) - {"__version__"})
+    shown = [name for _, _, names in reference.PAGES.values() for name in names]
+    assert sorted(shown) == sorted(set(electra_tf.__all__) - {"__version__"})
     functions = {
         app.COMMANDS[name].function.rpartition(":")[2] for name in app.COMMANDS
     }
-    assert functions <= {*told, *reference.OTHER_RECIPES}
+    assert functions <= {*shown, *reference.OTHER_RECIPES}
 
 
 def test_every_setting_has_its_entry():
@@ -352,7 +352,7 @@ _PRIVATE = re.compile(
 
 @each_page()
 def test_words_are_those_of_the_field(page):
-    """docs/style.md has the words to use in place of these."""
+    """Pages have none of these words; docs/style.md has others for them."""
     if page.name == "style.md":
         return
     for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
@@ -390,7 +390,10 @@ def test_words_of_comments_are_those_of_the_field(folder):
 
 @each_page(WRITTEN)
 def test_no_figure_is_written_by_hand(page):
-    """Move it into docs/results/PAGE.yaml and run tools/write_docs.py."""
+    """Measured numbers are in docs/results/PAGE.yaml, not in the page.
+
+    tools/write_docs.py copies them from there into the page.
+    """
     found = figures.by_hand(page.read_text("utf-8"))
     assert not found, "\n".join(f"{page.name}:{n}: {line}" for n, line in found)
 
@@ -445,7 +448,7 @@ def test_every_result_is_shown_and_says_when_and_how():
 
 
 def expectation(config: pathlib.Path) -> str:
-    """Returns what stands after "Expect:" in the head of a configuration."""
+    """Returns the text after "Expect:" in the head of a configuration."""
     head = re.match(r"(?:#.*\n)+", config.read_text("utf-8"))
     _, _, text = head[0].partition("Expect:") if head else ("", "", "")
     text = re.split(r"\n(?!# )", text)[0]
@@ -453,7 +456,7 @@ def expectation(config: pathlib.Path) -> str:
 
 
 def test_expected_figures_of_configs_name_their_source():
-    """docs/results/configs.yaml has each, with its day or its publication."""
+    """docs/results/configs.yaml names the day or publication of each."""
     known = results.Results(ROOT / "docs" / "results").entries("configs")
     found = {}
     for path in (ROOT / "configs").rglob("*.yaml"):

@@ -1,4 +1,4 @@
-"""Every public class opens with an example, which runs as it stands."""
+"""Tests that every public class's docstring has an example that runs."""
 
 import ast
 import inspect
@@ -13,18 +13,18 @@ CLASSES = [
     for name in electra_tf.__all__
     if inspect.isclass(getattr(electra_tf, name))
 ]
-# Those that train a little.
+# Classes whose examples train.
 SLOW = {
     "CrossEncoder", "ElectraPretrainer", "MaskedLM", "QuestionAnswerer",
     "ReplacedTokenDetector", "TextClassifier", "TextRegressor",
     "TokenClassifier",
 }  # fmt: skip
-# Compiled, not run: it wants a server, which tests/test_serving_*.py start.
+# Their examples need a server, which tests/test_serving_*.py start.
 NOT_RUN = {"AsyncClient", "Client", "ServingError"}
 
 
 def example_of(documented):
-    """The indented block behind a docstring's first sentence, or None."""
+    """Returns the indented block after a docstring's summary, or None."""
     text = inspect.cleandoc(documented.__doc__ or "")
     _, _, rest = text.partition("\n\n")
     found = []
@@ -79,7 +79,7 @@ def test_example_runs(name, place, monkeypatch):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, tiny_vocab_file, tiny_tokens):
-    """A folder with what examples name: model, vocab.txt and data."""
+    """A folder with the files that examples name: model and vocab.txt."""
     path = tmp_path_factory.mktemp("examples")
     (path / "vocab.txt").write_bytes(open(tiny_vocab_file, "rb").read())
     electra_tf.ElectraPretrainer.from_size(
@@ -95,7 +95,7 @@ def place(tmp_path_factory, tiny_vocab_file, tiny_tokens):
 
 @pytest.fixture(scope="module", autouse=True)
 def data(request):
-    """Pre-training data, where an example that reads them is run."""
+    """Builds pre-training data if an example that reads them is run."""
     items = request.session.items
     if any("runs[ElectraPretrainer]" in item.name for item in items):
         path = request.getfixturevalue("place")

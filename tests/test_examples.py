@@ -1,4 +1,4 @@
-"""The programs in examples/ do what they say."""
+"""Tests that the programs in examples/ do what they describe."""
 
 import ast
 import importlib.util
@@ -29,7 +29,7 @@ FEW = {
 
 
 def program(name):
-    """The module of an example."""
+    """Returns the module of an example."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -47,7 +47,7 @@ def test_examples_are_short_and_in_the_list(path):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory, tiny_vocab_file):
-    """A directory with two networks of random weights."""
+    """A model directory of two networks with random weights."""
     path = tmp_path_factory.mktemp("examples") / "model"
     electra_tf.ElectraPretrainer.from_size(
         "tiny", vocab=tiny_vocab_file, model=FEW
@@ -64,7 +64,7 @@ def test_own_objective():
     with kernels.use("plain"):
         judged = model(batch).judged
         plain = tiny.model(objective=ObjectiveConfig(), dropout=0.0)(batch)
-    # loss(wrong) - loss(right) is the logit of the right answer.
+    # loss(wrong) - loss(right) is the logit of the right label.
     right = plain.judged.loss.numpy()
     signs = 2.0 * judged.labels.numpy() - 1.0
     expected = right + 0.05 * signs * judged.logits.numpy()
@@ -123,7 +123,7 @@ def test_kerashub_task(checkpoint, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_pretrain_then_finetune(tmp_path, capsys, sample_text_dir):
-    """The two programs that a newcomer runs first, one after the other."""
+    """The two programs that a new user runs first work one after the other."""
     program("pretrain_own_text").main(
         [
             f"--input={sample_text_dir}/*.txt", f"--output={tmp_path / 'own'}",
@@ -137,8 +137,8 @@ def test_pretrain_then_finetune(tmp_path, capsys, sample_text_dir):
             f"--output={tmp_path / 'novels' / 'run'}",
         ]
     )  # fmt: skip
-    said = capsys.readouterr().out
-    assert "accuracy" in said and "persuasion" in said
+    printed = capsys.readouterr().out
+    assert "accuracy" in printed and "persuasion" in printed
 
 
 @pytest.mark.slow
@@ -179,7 +179,7 @@ def test_notebooks_have_outputs(path):
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory, tiny_vocab_file):
-    """A model of classes, 50 rows, and their answers."""
+    """A classifier, 50 rows, and their predictions."""
     folder = tmp_path_factory.mktemp("collections")
     model = serving_models.fine_tuned(
         str(folder / "model"), tiny_vocab_file, "classification"
@@ -206,7 +206,7 @@ def classifier(tmp_path_factory, tiny_vocab_file):
     ],
 )  # fmt: skip
 def test_large_collections(name, needs, more, classifier, tmp_path):
-    """A process of their own, as a user starts it."""
+    """Each example runs in its own process, as a user starts it."""
     pytest.importorskip(needs)
     folder, expected = classifier
     found = subprocess.run(

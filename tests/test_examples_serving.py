@@ -1,4 +1,4 @@
-"""Plain clients of TensorFlow Serving ask this server, and the real one."""
+"""Tests example clients with `electra-tf serve` and TensorFlow Serving."""
 
 import contextlib
 import json
@@ -81,7 +81,7 @@ def _tensorflow_serving(toy):
 
 @contextlib.contextmanager
 def _served(kind, path):
-    """The ports for gRPC and for REST of a server of a model."""
+    """Yields the gRPC and REST ports of a server of one model."""
     if kind == "tensorflow":
         with _tensorflow_serving(path) as found:
             yield found
@@ -110,32 +110,32 @@ def _said(script, *arguments):
 
 
 def test_rest(ports):
-    (said,) = _said(
+    (result,) = _said(
         "rest_client.py", f"http://127.0.0.1:{ports[1]}", "toy", *TEXTS
     )
-    assert said["states"] == ["AVAILABLE"]
-    assert said["signatures"] == SIGNATURES
-    assert said["outputs"]["score"] == [7.0, 5.0]
-    assert said["outputs"]["tokens"] == [["one", "two"], ["three", ""]]
-    first, second = said["predictions"]
+    assert result["states"] == ["AVAILABLE"]
+    assert result["signatures"] == SIGNATURES
+    assert result["outputs"]["score"] == [7.0, 5.0]
+    assert result["outputs"]["tokens"] == [["one", "two"], ["three", ""]]
+    first, second = result["predictions"]
     assert first["tokens"] == ["one", "two"] and second["score"] == 5.0
     assert first["raw_bytes"] == {"b64": "b25lIHR3bw=="}
 
 
 @pytest.mark.slow  # the script imports TensorFlow
 def test_grpc(ports):
-    (said,) = _said("grpc_client.py", f"127.0.0.1:{ports[0]}", "toy", *TEXTS)
-    assert said["states"] == ["AVAILABLE"] and said["version"] == 3
-    assert said["signatures"] == SIGNATURES
-    assert said["outputs"]["score"] == [7.0, 5.0]
-    assert said["outputs"]["tokens"] == [["one", "two"], ["three", ""]]
+    (result,) = _said("grpc_client.py", f"127.0.0.1:{ports[0]}", "toy", *TEXTS)
+    assert result["states"] == ["AVAILABLE"] and result["version"] == 3
+    assert result["signatures"] == SIGNATURES
+    assert result["outputs"]["score"] == [7.0, 5.0]
+    assert result["outputs"]["tokens"] == [["one", "two"], ["three", ""]]
 
 
 @pytest.mark.slow  # exports models, and the script imports TensorFlow
 @pytest.mark.parametrize("kind", ["electra-tf", "tensorflow"])
 @pytest.mark.parametrize("name", ["classification", "regression"])
 def test_classify_and_regress(kind, name, exported):
-    """The exports' answers, by both methods and both interfaces."""
+    """Classify and Regress give the model's predictions, by gRPC and REST."""
     texts = ["the cat sat on the mat.", "", "a dog"]
     run = exported[name].parent.parent / name
     wanted = electra_tf.load(str(run)).predict(texts)

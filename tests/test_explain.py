@@ -1,4 +1,4 @@
-"""Integrated gradients: they add up, and find the word that decides."""
+"""Tests that integrated gradients add up, and how they are shown."""
 
 import logging
 
@@ -48,7 +48,7 @@ def test_scores_add_up_to_the_difference(model):
     assert abs(found.output - found.baseline) > 0.05
     assert found.error < 0.01
     np.testing.assert_allclose(found.scores.sum(), output - baseline, atol=0.01)
-    assert found.scores[0] == found.scores[-1] == 0  # they are in both
+    assert found.scores[0] == found.scores[-1] == 0  # same in the baseline
     assert found.complete
     assert 0 < found.probability < 1
 

@@ -1,4 +1,4 @@
-"""ONNX exports compute what the networks compute, and lie beside tokenizers."""
+"""Tests that ONNX exports compute what the networks do, and have tokenizers."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ def rows():
 
 
 def both(network, signatures=("serving_default",), number=None):
-    """What ONNX Runtime gives of the export, and the network itself."""
+    """Returns the outputs of ONNX Runtime, and those of the network."""
     made = onnx_graph.model(network, signatures, number)
     assert made.opset_import[0].version == 17
     session = onnxruntime.InferenceSession(made.SerializeToString())
@@ -72,7 +72,7 @@ def both(network, signatures=("serving_default",), number=None):
 
 
 def varied(network, seed=1):
-    """The network built, with biases that are not all zero."""
+    """Builds the network, with biases that are not all zero."""
     if not network.built:
         network.build()
     keras.utils.set_random_seed(seed)
@@ -184,7 +184,7 @@ def test_a_directory_for_the_libraries_of_hugging_face(model, tmp_path):
     about = json.loads((output / "config.json").read_text())
     assert about["architectures"] == ["ElectraForSequenceClassification"]
     assert about["id2label"] == {"0": "red", "1": "green", "2": "blue"}
-    # As one who has nothing of ours would use it.
+    # Used without this package, as by users of other libraries.
     tokenizers = pytest.importorskip("tokenizers")
     tokenizer = tokenizers.Tokenizer.from_file(str(output / "tokenizer.json"))
     text, pair = "the cat sat on the mat.", "a dog"
@@ -212,12 +212,12 @@ def test_mistakes(model, tmp_path, monkeypatch):
         path = str(tmp_path / output)
         return electra_tf.export(model, path, format="onnx", **arguments)
 
-    for told, arguments in {
+    for message, arguments in {
         "--version: is not for --format=onnx": {"version": 3},
         "--float16: is not for --format=onnx": {"float16": True},
         "there is no 'x' in an ONNX export": {"signatures": "x"},
     }.items():
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             export(**arguments)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "file").touch()

@@ -1,4 +1,4 @@
-"""The search against all hypotheses of a toy vocabulary, one by one."""
+"""Compares beam search with the scores of all hypotheses of a toy model."""
 
 import itertools
 
@@ -14,17 +14,17 @@ START, END, VOCAB = 0, 1, 4
 
 
 class Toy:
-    """Scores by the two tokens before, for each source others.
+    """A decoder whose logits depend on the source and the last two tokens.
 
-    What it keeps of a row is the source's number and the token before the
-    last: a wrong reordering shows.
+    The cache of a row has the source's number and the row's tokens, so that a
+    wrong reordering of the cache changes the results.
     """
 
     def __init__(self, sources, seed=0, steady=False):
         rng = np.random.default_rng(seed)
         shape = [sources, 12, VOCAB, VOCAB, VOCAB]
         self.table = rng.normal(scale=2.0, size=shape).astype("float32")
-        if steady:  # at every place alike, and late to end: it goes in circles
+        if steady:  # equal at every position, and slow to end: it repeats
             self.table[:] = self.table[:, :1]
             self.table[..., END] -= 8.0
 
@@ -44,7 +44,7 @@ class Toy:
         return tf.gather_nd(self.table, at), (source, past)
 
     def log_probs(self, source, tokens):
-        """Of each token, given those before it."""
+        """Yields the log probability of each token, given those before it."""
         before, last = 0, START
         for t, token in enumerate(tokens):
             before = last if t == 0 else tokens[t - 2] if t > 1 else START
@@ -70,7 +70,7 @@ def run(toy, sources, banned=None, graph=False, **options):
 
 
 def hypotheses(toy, source, length, alpha, allowed=None):
-    """All of them with their scores, the best first."""
+    """Returns all hypotheses with their scores, the best first."""
     others = [t for t in range(VOCAB) if t != END]
     found = []
     for n in range(length + 1):
@@ -119,7 +119,7 @@ def test_one_beam_is_greedy():
     ids, lengths, _ = run(toy, range(8), beam_size=1, max_length=6)
     found = [row[0, : n[0]].tolist() for row, n in zip(ids, lengths)]
     assert found == [greedy(toy, source, 6) for source in range(8)]
-    assert {len(row) for row in found} > {6}  # cut ones, and others
+    assert {len(row) for row in found} > {6}  # truncated ones, and others
 
 
 def test_a_beam_scores_no_worse_than_greedy():
@@ -161,7 +161,7 @@ def repeats(tokens, n):
 def test_no_ngram_comes_twice(n, beams):
     toy = Toy(12, seed=4, steady=True)
     options = {"beam_size": beams, "max_length": 12}
-    # A sequence that continues as long as it can.
+    # The end is banned, so that sequences are as long as possible.
     endless = tf.constant([False, True, False, False])
     free, lengths, _ = run(toy, range(12), endless, **options)
     ids, kept, scores = run(toy, range(12), no_repeat_ngram=n, **options)
@@ -206,11 +206,11 @@ def test_no_source_at_all():
 
 
 def test_fewer_hypotheses_than_beams():
-    """Of length 1 there are the end and three others."""
+    """With length 1 there are four hypotheses: the end and three tokens."""
     _, lengths, scores = run(Toy(1), [0], beam_size=6, max_length=1)
     assert np.isfinite(scores[0]).sum() == 4
     assert sorted(lengths[0, :4].tolist()) == [0, 1, 1, 1]
-    assert lengths[0, 0] == 0  # what has ended comes first
+    assert lengths[0, 0] == 0  # the ended hypothesis comes first
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,8 @@ def test_wrong_settings(wrong):
 def test_it_goes_on_while_a_better_one_has_not_ended():
     """Poor hypotheses that end early do not stop the search for the best."""
     toy = Toy(1)
-    # 2 six times and then the end is nearly sure; else the end is likeliest.
+    # Six times 2 and then the end is nearly certain; otherwise the end is the
+    # most probable token.
     toy.table[:] = 0.0
     toy.table[..., END] = 3.0
     toy.table[:, :6, ..., 2] = 9.0

@@ -1,4 +1,4 @@
-"""Draws of tokens, and which of them may be written."""
+"""Tests the sampling of tokens, and which tokens may be generated."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ LOGITS = np.log(np.array([0.05, 0.4, 0.3, 0.2, 0.05], "float32"))
 
 
 def shares(how, logits=LOGITS):
-    """How often each token is drawn by evenly spaced numbers."""
+    """Returns how often each token is sampled, for evenly spaced numbers."""
     uniform = (np.arange(STEPS, dtype="float32") + 0.5) / STEPS
     tokens = draw(np.repeat([logits], STEPS, 0), uniform, how).numpy()
     return np.bincount(tokens, minlength=len(logits)) / STEPS
@@ -28,7 +28,7 @@ def shares(how, logits=LOGITS):
         (Draw(top_k=1), [0, 1, 0, 0, 0]),
         (Draw(top_k=2), [0, 4 / 7, 3 / 7, 0, 0]),
         (Draw(top_k=99), [0.05, 0.4, 0.3, 0.2, 0.05]),
-        # The third passes 0.65 of the first two, and is in.
+        # The first two have 0.7, so the third is needed to reach 0.75.
         (Draw(top_p=0.75), [0, 4 / 9, 3 / 9, 2 / 9, 0]),
         (Draw(top_p=0.3), [0, 1, 0, 0, 0]),
         (Draw(top_k=3, top_p=0.7), [0, 4 / 7, 3 / 7, 0, 0]),

@@ -1,4 +1,4 @@
-"""Blanks: their candidates, several together, and the text around them."""
+"""Tests the candidates of blanks, jointly filled blanks, and their texts."""
 
 import generation_models as models
 import numpy as np
@@ -16,7 +16,7 @@ def filler(tmp_path_factory, tiny_tokens):
 
 
 def log_probs(filler, ids, place):
-    """By hand: [V] at a place of ids, which are masked there."""
+    """Returns the log probabilities [V] at a place of `ids`, masked there."""
     vocab = filler.tokenizer.vocab
     row = [vocab.cls_id, *ids, vocab.sep_id]
     row[place + 1] = vocab.mask_id
@@ -36,7 +36,7 @@ def test_candidates_are_the_generators(filler):
     chances = [c.probability for c in blank]
     assert chances == sorted(chances, reverse=True)
     tokens = {c.token for c in blank}
-    # All but special ones, and pieces: no word continues after a comma.
+    # All but special tokens, and pieces: no word continues after a comma.
     allowed = set(vocab.tokens) - {*vocab.tokens[:5], "[unused1]"}
     assert tokens == {t for t in allowed if not t.startswith("##") or t == "##"}
     assert found.text == blank[0].text
@@ -89,7 +89,7 @@ def test_joint_candidates_are_beside_the_other_fillings(filler):
 
 
 def test_long_texts(filler):
-    """What is near the blank is read; together, blanks must be near."""
+    """The text near a blank is read; jointly filled blanks must be near."""
     far = "the cat. " * 20
     (found,) = filler.fill([f"{far}[MASK] dog {far}"])
     assert found.text.startswith(far) and found.text.endswith(far)

@@ -1,4 +1,4 @@
-"""N-best lists: reading them, and their new order."""
+"""Tests the reading of n-best lists, and their new order."""
 
 import hypothesis.strategies as st
 import pytest
@@ -14,13 +14,13 @@ def test_lines():
     assert parse("a\tthe cat", 3, "f") == Candidate("a", "the cat", None, 3)
     assert parse("a\tthe cat\t-1.5", 3, "f").other == -1.5
     assert parse("a\t", 1, "f").text == "" and parse(" ", 1, "f") is None
-    for line, told in (
+    for line, message in (
         ("a the cat", "f:7: expected id, candidate"),
         ("a\tb\tc\td", "got 4 field"),
         ("a\tb\tgood", "'good' is no number"),
         ("a\tb\tnan", "'nan' is no number"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             parse(line, 7, "f")
 
 
@@ -39,9 +39,9 @@ def test_lists_of_one_id():
 
 
 def test_the_other_score_and_the_weight():
-    own = candidates("a\tx\t-1", "a\ty\t-2")
-    assert [r.candidate.text for r in rerank(own, [-9.0, -1.0])] == ["y", "x"]
-    first, second = rerank(own, [-9.0, -1.0], weight=0.1)
+    nbest = candidates("a\tx\t-1", "a\ty\t-2")
+    assert [r.candidate.text for r in rerank(nbest, [-9.0, -1.0])] == ["y", "x"]
+    first, second = rerank(nbest, [-9.0, -1.0], weight=0.1)
     assert (first.candidate.text, first.total) == ("x", pytest.approx(-1.9))
     assert (second.rank, second.score) == (2, -1.0)
 
@@ -54,12 +54,12 @@ def test_the_other_score_and_the_weight():
     st.floats(0, 3),
 )
 def test_the_order(scored, weight):
-    own = [Candidate("a", str(i), o) for i, (_, o) in enumerate(scored)]
-    found = rerank(own, [s for s, _ in scored], weight)
+    nbest = [Candidate("a", str(i), o) for i, (_, o) in enumerate(scored)]
+    found = rerank(nbest, [s for s, _ in scored], weight)
     assert sorted(r.candidate.text for r in found) == sorted(
-        c.text for c in own
+        c.text for c in nbest
     )
-    assert [r.rank for r in found] == list(range(1, len(own) + 1))
+    assert [r.rank for r in found] == list(range(1, len(nbest) + 1))
     totals = [r.total for r in found]
     known = [t for t in totals if t is not None]
     assert known == sorted(known, reverse=True)

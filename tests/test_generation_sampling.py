@@ -1,4 +1,4 @@
-"""Texts that are drawn: the same for a seed, and never of broken pieces."""
+"""Tests that sampled texts depend on the seed alone and have whole words."""
 
 import dataclasses
 
@@ -39,7 +39,7 @@ def test_all_methods_are_tried():
     assert {config.method for config in CONFIGS.values()} == set(METHODS)
 
 
-# Those beyond the first trace graphs and write for long.
+# The other methods trace graphs and take long to generate.
 QUICK = ("mask_predict", "one_shot", "unigram")
 
 
@@ -51,13 +51,13 @@ QUICK = ("mask_predict", "one_shot", "unigram")
     ],
 )
 def test_the_same_seed_gives_the_same_samples(sampler, name):
-    """Each by itself, whatever is drawn beside it."""
+    """A sample depends on its seed, not on the other samples."""
     config = CONFIGS[name]
     prompts = ["the cat", "", "the dog sat on the mat, and"]
     first = sampler.sample(prompts, 7, 12, config, seed=5, counts=COUNTS)
-    assert [len(own) for own in first] == [12] * 3
+    assert [len(samples) for samples in first] == [12] * 3
     fewer = sampler.sample(prompts[::-1], 7, 2, config, 5, COUNTS)
-    assert fewer[::-1] == [own[:2] for own in first]
+    assert fewer[::-1] == [samples[:2] for samples in first]
     other = sampler.sample(prompts, 7, 12, config, seed=6, counts=COUNTS)
     if name != "cold":
         assert other != first
@@ -65,27 +65,27 @@ def test_the_same_seed_gives_the_same_samples(sampler, name):
 
     vocab = sampler.tokenizer.vocab
     pieces = Pieces(vocab, len(vocab))
-    for prompt, own in zip(prompts, first):
-        ids = np.array([[vocab.ids[t] for t in s.tokens] for s in own])
+    for prompt, samples in zip(prompts, first):
+        ids = np.array([[vocab.ids[t] for t in s.tokens] for s in samples])
         assert ids.shape == (12, 7)
         assert not pieces.banned[ids].any()
         assert not pieces.broken(ids, np.zeros([12], bool)).any()
-        for sample in own:
+        for sample in samples:
             assert sample.text.startswith(prompt)
             assert "##" not in sample.text.replace(" ##", "")
-            # It reads as it was written: the same tokens again.
+            # The text has the continuation without changes.
             assert sample.text.endswith(sample.continuation[1:])
 
 
 def test_pieces_are_written_where_they_go_on(sampler):
-    """Else the tests above would see none."""
+    """Pieces are generated; without them the tests above would be empty."""
     (found,) = sampler.sample(["the"], 12, 40, CONFIGS["one_shot"])
     tokens = [t for sample in found for t in sample.tokens]
     assert sum(t.startswith("##") for t in tokens) > 5
 
 
 def test_one_pass_draws_from_the_generator(sampler):
-    """Cold, the first place holds the best token for a blank there."""
+    """At temperature 0 the first token is the best one for a blank there."""
     (found,) = sampler.sample(
         ["the cat,"], 1, 1, SampleConfig("one_shot", draw=Draw(0.0))
     )
@@ -95,7 +95,7 @@ def test_one_pass_draws_from_the_generator(sampler):
 
 
 def test_the_critic_chooses(model, sampler):
-    """Other places are drawn again than without it."""
+    """The critic changes which tokens are sampled again."""
     config = SampleConfig(num_iterations=4)
     with_it = sampler.sample(["the"], 8, 4, config)
     assert with_it != sampler.sample(
@@ -122,7 +122,7 @@ def test_none_and_too_many(sampler):
 
 
 def test_a_prompt_longer_than_the_model(sampler):
-    """Its end is read, and all of it is in the text."""
+    """The end of a long prompt is read, and the text has all of it."""
     prompt = "The Dog. " * 20 + "the cat"
     assert (
         "has 62 tokens; beside the 5 to draw, the model reads its last 17"
@@ -139,7 +139,7 @@ def test_a_prompt_longer_than_the_model(sampler):
 
 
 def test_prompts_of_other_scripts(sampler):
-    """What the vocabulary lacks stays in the text as it was written."""
+    """Characters that the vocabulary lacks are kept in the text unchanged."""
     for prompt in ("☃ Ж", "今天天气很好\uff0c", "[CLS]", "Émile's  CAT "):
         for sample in sampler.sample([prompt], 4, 3)[0]:
             assert sample.text.startswith(prompt.rstrip())
@@ -162,11 +162,11 @@ def test_unigrams(sampler):
 
 
 def test_wrong_settings():
-    for wrong, told in (
+    for wrong, message in (
         ({"method": "beam"}, "method: expected one of .*, got 'beam'"),
         ({"num_iterations": 0}, "num_iterations: .* at least 1, got 0"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             SampleConfig(**wrong)
 
 

@@ -1,4 +1,4 @@
-"""Scores: what they are by definition, whatever the batches and rows."""
+"""Tests that scores equal their definition, in any batches and windows."""
 
 import generation_models as models
 import hypothesis.strategies as st
@@ -43,7 +43,7 @@ def framed(scorer, ids):
 
 
 def by_hand(scorer, ids, whole_words=False):
-    """Each token masked, in a row of its own."""
+    """Returns each token's log probability, masked in a row of its own."""
     vocab, row, masked = scorer.tokenizer.vocab, framed(scorer, ids), []
     if not ids:
         return []
@@ -155,12 +155,12 @@ def test_unknown_and_special_texts(pll):
     unknown, special = pll.score(["☃ ☃", "[CLS] [MASK]"])
     assert unknown.tokens == ("[UNK]",) * 2 and unknown.unknown == 2
     assert np.isfinite(unknown.score)
-    # Special tokens in a text are text.
+    # Special tokens in a text are read as plain text.
     assert special.tokens[:2] == ("[UNK]", "c") and special.unknown == 4
 
 
 def test_long_texts_are_read_in_windows(pll):
-    """Each token's score is the one of the window it belongs to."""
+    """A token's score is that of the window to which the token belongs."""
     ids = [5 + i % 90 for i in range(70)]
     ((same, found),) = pll.score_ids([ids])
     assert same == ids and len(found) == 70 and np.all(found < 0)
@@ -188,7 +188,7 @@ def test_replaced_is_one_pass(model):
     (found,) = scorer.score(TEXTS[:1])
     ids = [scorer.tokenizer.vocab.ids[t] for t in found.tokens]
     logits = scorer.network(tf.constant([framed(scorer, ids)])).logits
-    probability = 1 / (1 + np.exp(logits[0, 1:-1]))  # of an original
+    probability = 1 / (1 + np.exp(logits[0, 1:-1]))  # of an original token
     np.testing.assert_allclose(found.log_probs, np.log(probability), rtol=1e-4)
 
 
@@ -206,7 +206,7 @@ def test_a_two_tower_generator_needs_one_pass(electric_model):
     (found,) = scorer.score(TEXTS[3:4])
     ids = [scorer.tokenizer.vocab.ids[t] for t in found.tokens]
     row = framed(scorer, ids)
-    # What stands at a place does not show in what is said of it.
+    # The token at a place does not change the prediction for that place.
     others = np.repeat([row], len(ids), 0)
     others[np.arange(len(ids)), 1 + np.arange(len(ids))] = 7
     logits = scorer.network(tf.constant(others, tf.int32)).logits
@@ -219,13 +219,13 @@ def test_a_two_tower_generator_needs_one_pass(electric_model):
 
 
 def test_the_sum_that_electric_leaves_out(tmp_path, tiny_tokens):
-    """With many candidates the estimate is the sum over all tokens."""
+    """With many candidates the estimate is near the sum over all tokens."""
     mild = models.electric(tmp_path, tiny_tokens, scale=1)
     many = NormalizedScorer(mild, num_candidates=300)
     (found,) = many.score(["the cat"])
     scorer = Scorer.from_pretrained(mild)
     (once,) = scorer.score(["the cat"])
-    assert np.abs(once.log_probs - found).min() > 1  # there is one
+    assert np.abs(once.log_probs - found).min() > 1  # the sum matters
     vocab = scorer.tokenizer.vocab
     row = framed(scorer, [vocab.ids["the"], vocab.ids["cat"]])
     size = scorer.network.config.vocab_size

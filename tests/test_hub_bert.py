@@ -1,4 +1,4 @@
-"""BERT's checkpoints as encoders, generators and fine-tuned models."""
+"""Tests BERT's checkpoints as encoders, generators and fine-tuned models."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def _close(ours, theirs):
 
 
 def _older(weights):
-    """Names of 2018: LayerNorm's, and constants that were saved."""
+    """Renames LayerNorm as in 2018, and adds a constant saved at that time."""
     renamed = {}
     for name, array in weights.items():
         if "LayerNorm" in name:
@@ -39,12 +39,12 @@ def _older(weights):
 
 
 def _bare(weights):
-    """As BertModel itself saves them: without the prefix."""
+    """Removes the prefix, as in a checkpoint of BertModel itself."""
     return {n.removeprefix("bert."): a for n, a in weights.items()}
 
 
 def _tied(weights):
-    """With what is one variable there and stored twice."""
+    """Adds the second copies of variables that BERT stores twice."""
     table = weights["bert.embeddings.word_embeddings.weight"]
     return weights | {
         "cls.predictions.decoder.weight": table,
@@ -120,7 +120,7 @@ def test_the_bias_that_is_added(tmp_path, both):
     weights = bert.arrays("masked_lm")
     added = weights["cls.predictions.bias"] + 1
     stored = weights | {"cls.predictions.decoder.bias": added}
-    if not both:  # of one variable, which has two names
+    if not both:  # one variable, of which only the second name is stored
         del stored["cls.predictions.bias"]
     table = weights["bert.embeddings.word_embeddings.weight"]
     stored["cls.predictions.decoder.weight"] = table
@@ -136,7 +136,7 @@ def test_the_bias_that_is_added(tmp_path, both):
 def test_how_many_heads_where_it_is_not_said(tmp_path):
     weights = bert.arrays()
     bert.save(tmp_path, weights, "BertModel", num_attention_heads=None)
-    with pytest.raises(UserError, match="num_heads"):  # 8 columns
+    with pytest.raises(UserError, match="num_heads"):  # hidden size 8
         loading.open_checkpoint(str(tmp_path), {"model.num_heads": "3"})
     wide = {**bert.SIZES, "hidden_size": 24, "num_attention_heads": None}
     weights = bert.arrays(sizes=wide)
@@ -192,7 +192,7 @@ def test_a_pooler_stays_one_in_our_directory_and_is_refused_elsewhere(
     convert(str(tmp_path / "a"), "electra_tf", str(tmp_path / "b"))
     network = pretrained.load_task_network(str(tmp_path / "b"))
     _close(network(ROWS).logits, bert.classified(weights))
-    # ELECTRA's class there has a GELU in that place.
+    # Hugging Face's class for ELECTRA has a GELU in that place.
     with pytest.raises(UserError, match="tanh"):
         convert(str(tmp_path / "a"), "huggingface", str(tmp_path / "c"))
 
@@ -209,7 +209,7 @@ def test_the_file_names_of_2018(tmp_path):
     bert.save(tmp_path, weights, "", architectures=None, model_type=None)
     (tmp_path / "config.json").rename(tmp_path / "bert_config.json")
     index = {"weight_map": dict.fromkeys(weights, "model.safetensors")}
-    # Recognised by an index or a pickle, not by a bare safetensors file.
+    # An index or a pickle is recognised, a bare safetensors file is not.
     file = tmp_path / "model.safetensors.index.json"
     file.write_text(json.dumps(index))
     encoder = electra_tf.Encoder.from_pretrained(str(tmp_path))
@@ -234,7 +234,7 @@ def test_what_computes_something_else_is_refused(tmp_path, config, said):
 
 
 def _tf1(path, weights):
-    """Writes the original BERT's files: bert_model.ckpt and its config."""
+    """Writes the files of the original BERT: bert_model.ckpt and config."""
     arrays = bert.tf1(weights)
     names = sorted(arrays)
     path.mkdir()
@@ -283,9 +283,10 @@ def test_a_masked_lm_becomes_a_directory_and_goes_back(tmp_path):
         back["generator_predictions.dense.weight"],
         weights["cls.predictions.transform.dense.weight"],
     )
-    convert(*words, overwrite=True)  # the encoder
+    convert(*words, overwrite=True)  # writes the encoder
     report = convert(*words, part="both", overwrite=True).report
-    assert "bert.pooler" not in str(report)  # left behind at the first
+    # The first conversion already left out the pooler.
+    assert "bert.pooler" not in str(report)
 
 
 @pytest.mark.parametrize(
@@ -309,8 +310,8 @@ def test_pre_training_goes_on_from_it(tmp_path, cls, heads, kind):
     )
     model.compile()
     report = start.load(model, checkpoint, False)
-    # The discriminator is BERT's encoder; the rest keeps random weights, or is
-    # left over, and either is reported.
+    # The discriminator is BERT's encoder. Other variables keep random weights,
+    # and arrays without a variable are left over; both are reported.
     encoder = model.discriminator(ROWS).encoder.sequence_output
     _close(encoder[REAL], bert.hidden_states(weights)[REAL])
     new = {name.partition("/")[0] for name in report.new}
@@ -327,7 +328,7 @@ def test_pre_training_goes_on_from_it(tmp_path, cls, heads, kind):
     assert any("pooler" in name for name in report.leftover)
 
 
-# What is run there: prints nothing, leaves the outputs of each class.
+# The program run with transformers; it saves the outputs of each class.
 _THEIRS = """
 import sys, numpy as np, torch, transformers
 folder, cls = sys.argv[1:]

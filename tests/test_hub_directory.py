@@ -1,4 +1,4 @@
-"""Model directories: what is saved is what is loaded, and damage is named."""
+"""Tests that model directories load as saved, and that damage is reported."""
 
 import dataclasses
 import json

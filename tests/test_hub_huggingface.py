@@ -1,4 +1,4 @@
-"""Hugging Face directories: in and out unchanged, and damage is named.
+"""Tests that Hugging Face directories are read and written unchanged.
 
 Nothing here needs transformers; `test_tools_check_huggingface.py` does.
 """
@@ -25,7 +25,7 @@ QUERY = "electra.encoder.layer.1.attention.self.query.weight"
 
 @st.composite
 def configs(draw):
-    """What a directory of one network, or a pair, can hold."""
+    """Generates configs of all that one directory, or a pair, can hold."""
     shape = draw(hub_models.model_configs())
     shape = dataclasses.replace(
         shape,
@@ -36,7 +36,7 @@ def configs(draw):
         "lower_case": draw(st.booleans()),
         "strip_accents": draw(st.sampled_from([None, True, False])),
     }
-    # That class has erf in its head, whatever the encoder has.
+    # Hugging Face's head always has the erf GELU, whatever the encoder has.
     head_gelu = "erf" if shape.gelu == "tanh" else None
     kind = draw(
         st.sampled_from(
@@ -54,7 +54,7 @@ def configs(draw):
         fields["generator_embeddings"] = draw(
             st.sampled_from(["shared", "untied"])
         )
-        # As wide as the other's, the encoders could be equal by chance only.
+        # The widths are equal, but random weights keep the encoders different.
         generator = dataclasses.replace(
             generator, num_layers=draw(st.integers(1, 2))
         )
@@ -159,7 +159,7 @@ def test_a_tied_head_that_is_stored_too(tmp_path):
     back = huggingface.read(str(tmp_path))
     hub_models.assert_same_weights(back.weights, ours.weights)
     assert back.leftover == () and back.config.generator.tied_head
-    # Set to be untied, transformers does not put the table in its place.
+    # With untied weights, transformers keeps the stored array of the head.
     hub_models.edit(tmp_path / "config.json", tie_word_embeddings=False)
     back = huggingface.read(str(tmp_path))
     assert not back.config.generator.tied_head
@@ -298,7 +298,7 @@ def test_other_directories_are_not_recognised(tmp_path):
     (tmp_path / "config.json").write_text('{"format": "electra_tf model"}')
     assert not huggingface.recognises(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    assert huggingface.recognises(str(tmp_path))  # to say what is wrong
+    assert huggingface.recognises(str(tmp_path))  # to report what is wrong
 
 
 def test_reading_is_lazy(tmp_path):

@@ -1,4 +1,4 @@
-"""Hugging Face directories that are wrong: one line, which names the file."""
+"""Tests that errors of Hugging Face directories are one line with the file."""
 
 import json
 import os
@@ -35,9 +35,9 @@ QUERY = "electra.encoder.layer.1.attention.self.query.weight"
 def test_wrong_configs_are_named(tmp_path, changes, message):
     hub_models.saved(tmp_path)
     hub_models.edit(tmp_path / "config.json", **changes)
-    with pytest.raises(UserError, match=rf"config\.json: .*{message}") as told:
+    with pytest.raises(UserError, match=rf"config\.json: .*{message}") as error:
         huggingface.read(str(tmp_path))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_sizes_at_odds_name_both(tmp_path):
@@ -79,9 +79,9 @@ def _truncate(path):
 def test_damage_is_named(tmp_path, damage, named):
     hub_models.saved(tmp_path)
     damage(tmp_path)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         huggingface.read(str(tmp_path))
-    assert named in str(told.value) and "\n" not in str(told.value)
+    assert named in str(error.value) and "\n" not in str(error.value)
 
 
 def test_half_a_set_of_shards_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""Kinds of Hugging Face directories that users hold, each from a small one.
+"""Tests the kinds of Hugging Face directories that users have.
 
 `tools/check_checkpoints.py` has the library itself make some two hundred.
 """
@@ -32,7 +32,11 @@ THRESHOLD = huggingface_answerable.THRESHOLD
 
 
 def answering(tmp_path, threshold):
-    """Ours that tells by a head of its own; and the same over there."""
+    """Writes a model with its own head for answerability, and converts it.
+
+    Returns:
+      The model's path, that of the Hugging Face directory, and the result.
+    """
     state = {"unanswerable": True, "null_threshold": threshold}
     head = TaskHeadConfig("span", dropout=0.0, answerable=True)
     source = ours(tmp_path / "ours", head, "squad", ANSWERS, state)
@@ -51,7 +55,7 @@ def test_a_head_that_tells_of_no_answer_is_kept_beside(tmp_path, threshold):
     assert bool(expected[0]["answer"]) == (threshold > 0)
     assert found[0]["answer"] == expected[0]["answer"]
     assert found[0]["null_odds"] == pytest.approx(expected[0]["null_odds"])
-    # And back, as it was.
+    # Converted back, it is unchanged.
     convert(str(there), "electra_tf", str(tmp_path / "back"))
     one, other = (
         loading.open_checkpoint(str(path))
@@ -64,7 +68,7 @@ def test_a_head_that_tells_of_no_answer_is_kept_beside(tmp_path, threshold):
 
 def test_without_that_head_the_first_token_tells(tmp_path):
     _, there, _ = answering(tmp_path, 50.0)
-    # As after training there: other weights.
+    # Other weights, as after training with Hugging Face's library.
     hub_models.rewrite(
         there,
         lambda held: {
@@ -75,7 +79,7 @@ def test_without_that_head_the_first_token_tells(tmp_path):
     checkpoint = huggingface.read(str(there))
     assert not checkpoint.config.task.answerable
     assert any(BESIDE in sentence for sentence in checkpoint.assumed)
-    # Or saved to another place, without it.
+    # Saved elsewhere by that library, the directory lacks the file.
     (there / BESIDE).unlink()
     checkpoint = huggingface.read(str(there))
     about = checkpoint.config.fine_tuning
@@ -103,7 +107,7 @@ def test_a_threshold_on_the_first_token_goes_both_ways(tmp_path):
     assert json.loads(config.read_text())[THRESHOLD] == 1.5
     for changes, threshold in (
         ({}, 1.5),
-        ({"electra_tf": None}, 1.5),  # of a model from elsewhere
+        ({"electra_tf": None}, 1.5),  # as in models of others
         ({THRESHOLD: -2}, -2.0),
     ):
         hub_models.edit(config, **changes)
@@ -206,15 +210,15 @@ def test_names_of_labels(tmp_path, labels, names):
     hub_models.edit(tmp_path / "config.json", id2label=labels)
     found = huggingface.read(str(tmp_path))
     assert found.config.task.labels == names
-    told = [s for s in found.assumed if "id2label" in s]
-    assert len(told) == (names is None)
+    notes = [s for s in found.assumed if "id2label" in s]
+    assert len(notes) == (names is None)
 
 
 def test_several_numbers_are_reported(tmp_path):
     huggingface.write(str(tmp_path), model_of(TaskHeadConfig("sequence", 3)))
     hub_models.edit(tmp_path / "config.json", problem_type="regression")
-    (told,) = huggingface.read(str(tmp_path)).assumed
-    assert "3 numbers" in told
+    (note,) = huggingface.read(str(tmp_path)).assumed
+    assert "3 numbers" in note
 
 
 @pytest.mark.parametrize("longest", [5, 6, 9, 40, 512, 4096])
@@ -251,7 +255,7 @@ NAMES = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
 def test_special_tokens_of_other_names(tmp_path, place, alone):
     theirs = dict(zip(SPECIALS, NAMES))
     tokens = [theirs.get(t, t) for t in VOCAB.tokens]
-    if alone:  # the vocabulary has BERT's names too, as tokens like others
+    if alone:  # the vocabulary has BERT's names too, as ordinary tokens
         tokens += SPECIALS
     (tmp_path / "vocab.txt").write_text("".join(f"{t}\n" for t in tokens))
     roles = {role: {"content": theirs[t]} for role, t in ROLES.items()}

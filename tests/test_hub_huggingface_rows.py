@@ -1,4 +1,4 @@
-"""Fine-tuned heads to and from Hugging Face's form, case by case.
+"""Tests the conversion of fine-tuned heads to and from Hugging Face's format.
 
 Directories are in the form that transformers and sentence-transformers write;
 `test_tools_check_huggingface.py` compares with these libraries themselves.
@@ -32,7 +32,7 @@ PAIRS = [("a b", "c"), ("d", "e f g h")]
 
 
 def model_of(task, about=None, shape=SHAPE, seed=3):
-    """A checkpoint with a head, as fine-tuning leaves it."""
+    """Returns a checkpoint with a head, as after fine-tuning."""
     config = hub_models.directory_config(
         shape, None, replaced_token_head=False, task=task, fine_tuning=about
     )
@@ -40,7 +40,7 @@ def model_of(task, about=None, shape=SHAPE, seed=3):
 
 
 def ours(path, task, name, options=None, state=None, **more):
-    """Such a model as a model directory of ours."""
+    """Writes a fine-tuned model as a model directory; returns the path."""
     about = {"task": name, "options": options or {}, "state": state or {}}
     loading.format_module("electra_tf").write(
         str(path), model_of(task, about, **more)
@@ -57,7 +57,10 @@ def to_huggingface(source, tmp_path):
 
 
 def from_huggingface(tmp_path, task=NUMBER, shape=SHAPE, **changes):
-    """A directory of theirs: what the head means is said by `changes`."""
+    """Writes a Hugging Face directory with a head; returns the path.
+
+    `changes` of its config say what the head means.
+    """
     huggingface.write(str(tmp_path), model_of(task, shape=shape))
     if changes:
         hub_models.edit(tmp_path / "config.json", **changes)
@@ -91,14 +94,14 @@ def test_a_number_comes_out_as_large_as_in_the_data(
     expected = numbers(predictions(source, items))
     target, content = to_huggingface(source, tmp_path)
     assert content["problem_type"] == "regression"
-    # What sentence-transformers puts behind the score.
+    # The activation that sentence-transformers applies to the score.
     assert content["sentence_transformers"]["activation_fn"].endswith(
         ".Identity"
     )
     np.testing.assert_allclose(
         numbers(predictions(target, items)), expected, rtol=2e-6, atol=1e-5
     )
-    # The class itself, to which nothing of ours is known.
+    # The class alone computes it too, without this package's keys.
     hub_models.edit(tmp_path / "huggingface/config.json", electra_tf=None)
     network = predictor.pretrained.load_task_network(target)
     given = [items] if name == "regression" else zip(*items)
@@ -116,7 +119,7 @@ def test_a_head_alone_is_written_with_a_hidden_layer(tmp_path, labels):
     back = huggingface.read(str(tmp_path))
     assert back.config == before.config
     hub_models.assert_same_weights(dict(back.weights), before.weights)
-    # Trained on elsewhere it is a layer like any other.
+    # After further training elsewhere it is a layer like any other.
     name = "classifier.dense.weight"
     hub_models.rewrite(tmp_path, lambda a: a | {name: a[name] + 1})
     back = huggingface.read(str(tmp_path))
@@ -166,7 +169,7 @@ def test_sets_of_labels_to_huggingface(tmp_path):
             list(b["probabilities"].values()),
             rtol=1e-5,
         )
-    # Each label for itself.
+    # Labels are independent, so their probabilities do not add up to 1.
     assert any(sum(p["probabilities"].values()) > 1.01 for p in found)
 
 
@@ -222,7 +225,7 @@ def test_ranking_to_huggingface(tmp_path):
     np.testing.assert_allclose(
         numbers(predictions(target, PAIRS)), expected, rtol=1e-5
     )
-    # Saved again by sentence-transformers, with a sigmoid behind the score.
+    # As saved by sentence-transformers, with a sigmoid after the score.
     beside = tmp_path / "huggingface" / "config_sentence_transformers.json"
     beside.write_text(
         json.dumps({"model_type": "CrossEncoder", "activation_fn": SIGMOID})
@@ -234,7 +237,7 @@ def test_ranking_to_huggingface(tmp_path):
     )
     beside.unlink()
     hub_models.edit(tmp_path / "huggingface/config.json", electra_tf=None)
-    again = predictor.load(target)  # by sentence-transformers' word alone
+    again = predictor.load(target)  # by the keys of sentence-transformers
     assert again.task.name == "ranking"
     np.testing.assert_allclose(
         numbers(again.predict(PAIRS)), expected, rtol=1e-5
@@ -301,11 +304,11 @@ def test_pairs_and_texts_of_models_that_tell_neither(tmp_path):
         odds / odds.sum(axis=1, keepdims=True),
         rtol=1e-5,
     )
-    # A model of your own reads what it was trained on.
+    # A model trained with this package reads only what it was trained on.
     state = {"labels": list(LABELS)}
-    own = ours(tmp_path / "ours", SETS, "classification", {}, state)
+    trained_here = ours(tmp_path / "ours", SETS, "classification", {}, state)
     with pytest.raises(UserError, match="expected a text alone"):
-        predictions(own, PAIRS)
+        predictions(trained_here, PAIRS)
 
 
 SPAN = TaskHeadConfig("span", dropout=0.0)
@@ -326,14 +329,14 @@ def test_questions_without_an_answer(tmp_path, threshold):
     found = predictions(target, QUESTIONS)[0]
     assert found["answer"] == expected["answer"]
     assert found["null_odds"] == pytest.approx(expected["null_odds"], rel=1e-4)
-    # From elsewhere nothing tells; the options may.
+    # Without these keys only the options can set the threshold.
     nothing = {"electra_tf": None, "null_score_diff_threshold": None}
     hub_models.edit(tmp_path / "huggingface/config.json", **nothing)
     small = {k: v for k, v in QA.items() if k.startswith(("max", "doc"))}
     plain = predictions(target, QUESTIONS, options=small)[0]
     assert plain["answer"] and plain["null_odds"] is None
-    told = small | {"null_threshold": threshold}
-    found = predictions(target, QUESTIONS, options=told)[0]
+    options = small | {"null_threshold": threshold}
+    found = predictions(target, QUESTIONS, options=options)[0]
     assert bool(found["answer"]) == (threshold > 0)
 
 
@@ -343,7 +346,7 @@ def test_what_was_kept_of_another_head_is_passed_over(tmp_path):
     target, content = to_huggingface(source, tmp_path)
     kept = content["electra_tf"]["fine_tuning"]
     assert kept["task"] == "classification" and kept["state"] == state
-    # A file that is named there is not run.
+    # A Python file named in the config is not run.
     evil = {"task": "evil.py:Task", "options": {}, "state": {}}
     hub_models.edit(
         tmp_path / "huggingface/config.json", electra_tf={"fine_tuning": evil}
@@ -352,7 +355,7 @@ def test_what_was_kept_of_another_head_is_passed_over(tmp_path):
     hub_models.edit(
         tmp_path / "huggingface/config.json", electra_tf=content["electra_tf"]
     )
-    # As after training there for other labels.
+    # Other labels, as after training with Hugging Face's library.
     hub_models.edit(
         tmp_path / "huggingface/config.json",
         id2label={"0": "p", "1": "q", "2": "r"},
@@ -364,7 +367,7 @@ def test_what_was_kept_of_another_head_is_passed_over(tmp_path):
 
 
 def test_a_pair_where_there_is_one_segment(tmp_path):
-    # transformers has no row for the second; both texts are in the first.
+    # There is no embedding of a second segment; both texts are in the first.
     shape = dataclasses.replace(SHAPE, type_vocab_size=1)
     path = from_huggingface(tmp_path, SETS, shape)
     loaded = predictor.load(path)
@@ -434,7 +437,7 @@ def test_a_causal_lm_that_sees_both_sides_is_a_generator(tmp_path):
 
 
 def _as_h5(path):
-    """The weights as TensorFlow's classes of transformers 4 kept them."""
+    """Stores the weights as TensorFlow's classes of transformers 4 did."""
     arrays = tensors.load(str(path / "model.safetensors"))
     (path / "model.safetensors").unlink()
     with h5py.File(path / "tf_model.h5", "w") as file:

@@ -1,6 +1,6 @@
-"""Tokenizers of Hugging Face directories, case by case; no library of theirs.
+"""Tests tokenizers of Hugging Face directories, without transformers.
 
-Files are made here in the form that transformers 4 and 5 write.
+The files are written here in the formats of transformers 4 and 5.
 """
 
 import json
@@ -28,7 +28,7 @@ def added(text, number, **about):
 
 
 def as_version_5(path, tokens, more=(), normalizer=BERT, ids=None, **settings):
-    """tokenizer.json and tokenizer_config.json alone."""
+    """Writes tokenizer.json and tokenizer_config.json alone."""
     specials = [
         added(token, i, special=True)
         for i, token in enumerate(tokens)
@@ -67,7 +67,7 @@ def theirs(path):
 
 
 def test_tokens_that_became_empty(tmp_path):
-    # As version 5 leaves the common Chinese vocabulary, which has U+2028.
+    # Version 5 makes this of the common Chinese vocabulary, which has U+2028.
     tokens = (*SPECIALS, "a", "", "##b", "##", "中", "##\u3000")
     path = as_version_5(tmp_path, tokens)
     read = huggingface_tokenizer.read(path)
@@ -81,7 +81,7 @@ def test_tokens_that_became_empty(tmp_path):
         theirs(path).encode(text, add_special_tokens=False).ids
         for text in texts
     ]
-    # The same from vocab.txt, which keeps its line, and back from ours.
+    # It is the same after writing it, and from the vocab.txt with its line.
     huggingface_tokenizer.write(path, read.vocab, True, None, 512)
     again = huggingface_tokenizer.read(path)
     assert again.vocab == read.vocab
@@ -89,11 +89,11 @@ def test_tokens_that_became_empty(tmp_path):
     (tmp_path / "vocab.txt").write_text(lines, "utf-8")
     assert huggingface_tokenizer.read(path).vocab == read.vocab
     with pytest.raises(UserError, match=r"vocab\.txt: no token on line 7"):
-        load_vocab(str(tmp_path / "vocab.txt"))  # a file of your own is not
+        load_vocab(str(tmp_path / "vocab.txt"))  # an error in other files
 
 
 def test_several_tokens_that_became_one(tmp_path):
-    # U+2028 and U+2029: the later one has the entry, an id has none.
+    # Of U+2028 and U+2029 the later one has the entry; one id has no token.
     tokens = [*SPECIALS, *map(str, range(200)), "", "x"]
     ids = {t: i for i, t in enumerate(tokens)} | {"": 220, "y": 221}
     ids |= {f"w{i}": i for i in range(207, 220)}
@@ -117,7 +117,7 @@ MARKERS = (
     added("[E1]", 15, normalized=True),
     added("[S1]", 16, special=True),
     added("covid", 17, normalized=True),
-    added("[", 8, special=True),  # one of the vocabulary
+    added("[", 8, special=True),  # a token of the vocabulary
 )
 TEXTS = [
     "a [E1] b[S1]", "[e1] [s1]", "Covid19 covidb", "ab[E1]中", "x[S1][E1]y", "",
@@ -153,7 +153,7 @@ def test_added_tokens_stay_whole(tmp_path, place):
         AddedToken("["),
     }  # fmt: skip
     assert made_of(read)(TEXTS).to_list() == expected
-    # As we write them, too: whole in the library, and here again.
+    # As written by this package, they are whole in the library and here.
     huggingface_tokenizer.write(path, read.vocab, True, None, 512)
     library = theirs(path)
     assert expected == [
@@ -184,9 +184,9 @@ def test_what_cannot_stay_whole_is_refused_by_name(tmp_path, token, message):
 def test_never_split(tmp_path):
     tokens = (*SPECIALS, *WORDS, "[E1]")
     path = as_version_5(tmp_path, tokens, never_split=["[E1]", "[CLS]"])
-    told = huggingface_tokenizer.read(path).assumed
-    assert len(told) == 1 and "never_split '[E1]'" in told[0]
-    # Without that file it is the slow tokenizer's, which heeds it.
+    assumed = huggingface_tokenizer.read(path).assumed
+    assert len(assumed) == 1 and "never_split '[E1]'" in assumed[0]
+    # Without that file the slow tokenizer is used, which obeys never_split.
     (tmp_path / "tokenizer.json").unlink()
     Vocab(tokens).save(str(tmp_path / "vocab.txt"))
     read = huggingface_tokenizer.read(path)
@@ -207,13 +207,13 @@ def test_steps_of_another_kind_are_reported(tmp_path, changes, words):
     path = as_version_5(tmp_path, (*SPECIALS, *WORDS))
     file = tmp_path / "tokenizer.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-    told = huggingface_tokenizer.read(path).assumed
-    assert len(told) == bool(words) and all(words in line for line in told)
+    notes = huggingface_tokenizer.read(path).assumed
+    assert len(notes) == bool(words) and all(words in line for line in notes)
 
 
 @pytest.mark.parametrize("kind", ["PreTrainedTokenizerFast", "BertTokenizer"])
 def test_whose_settings_count(tmp_path, kind):
-    # A class that runs the file as written has no use for do_lower_case.
+    # A class that runs the file as written ignores do_lower_case.
     path = as_version_5(
         tmp_path, (*SPECIALS, *WORDS), tokenizer_class=kind,
         normalizer=BERT | {"lowercase": False, "strip_accents": True},
@@ -230,12 +230,12 @@ def test_what_is_written_is_run_as_written(tmp_path):
     )
     settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
-    # Which that class would leave token types out of.
+    # By default that class would leave out token types.
     assert settings["model_input_names"] == [
         "input_ids", "token_type_ids", "attention_mask",
     ]  # fmt: skip
-    told = huggingface_tokenizer.read(str(tmp_path))
-    assert told.assumed == ()
+    again = huggingface_tokenizer.read(str(tmp_path))
+    assert again.assumed == ()
 
 
 @pytest.mark.parametrize("lower_case", [True, False])
@@ -243,7 +243,7 @@ def test_characters_newer_than_our_tables(tmp_path, lower_case):
     vocab = Vocab((*SPECIALS, "a", "b", "ab"))
     path = str(tmp_path)
     huggingface_tokenizer.write(path, vocab, lower_case, None, 512)
-    # Of Unicode 14 to 16, and unassigned ones.
+    # Characters of Unicode 14 to 16, and unassigned code points.
     codes = (
         0x378, 0x897, 0x1C89, 0x2427, 0x2FFC, 0x31EF, 0xA7CB, 0x105C0,
         0x10D40, 0x11380, 0x16100, 0x1C89, 0x1E5D0, 0x1FAE9, 0x2B820, 0x2EBF0,

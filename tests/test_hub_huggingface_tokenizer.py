@@ -1,4 +1,4 @@
-"""Tokenizer files: each of the three alone, and the ids they lead to."""
+"""Tests tokenizer files: each of the three alone, and the ids they give."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_the_library_gives_the_recorded_tokens(
     final_sigmas = "ΑΣ ΑΣ. ΑΣ'Α Σ ΑΣΒ\u0301 Σ\u0301Α ΑΣ\u0301Α"  # noqa: RUF001
     texts = [final_sigmas, *(case["text"] for case in golden["cases"])]
     for text, ids in zip(texts, ours(texts).to_list()):
-        # Written in a text, a special token is the token there, text here.
+        # In a text, a special token is a token in the library, but text here.
         if not any(special in text for special in vocab.tokens[:5]):
             got = theirs.encode(text, add_special_tokens=False)
             assert got.ids == ids, text
@@ -123,10 +123,10 @@ def test_what_cannot_be_done_alike_is_reported(write):
     content["tokenize_chinese_chars"] = False
     content["tokenizer_class"] = "BertJapaneseTokenizer"
     file.write_text(json.dumps(content))
-    told = huggingface_tokenizer.read(str(path)).assumed
-    assert len(told) == 2
-    assert "tokenize_chinese_chars" in told[0]
-    assert "BertJapaneseTokenizer" in told[1]
+    assumed = huggingface_tokenizer.read(str(path)).assumed
+    assert len(assumed) == 2
+    assert "tokenize_chinese_chars" in assumed[0]
+    assert "BertJapaneseTokenizer" in assumed[1]
 
 
 def test_nothing_there(tmp_path):

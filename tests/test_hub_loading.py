@@ -1,4 +1,4 @@
-"""A checkpoint of any format is recognised; what is none is named."""
+"""Tests that checkpoints of any format load, and that others are reported."""
 
 import dataclasses
 import json
@@ -140,7 +140,7 @@ def test_a_missing_head_is_new_and_reported(tmp_path, caplog):
     assert "newly initialised (4): discriminator/head (4)" in caplog.text
     assert len(model.load_report.new) == 4
     kernel = model.head.dense.kernel.numpy()
-    assert 0.001 < kernel.std() < 0.1  # drawn, not what was in the memory
+    assert 0.001 < kernel.std() < 0.1  # initialised, not arbitrary memory
     encoder = electra_tf.Encoder.from_pretrained(path)
     encoder.save_pretrained(str(tmp_path / "alone"))
     saved = directory.load_config(str(tmp_path / "alone"))
@@ -148,7 +148,7 @@ def test_a_missing_head_is_new_and_reported(tmp_path, caplog):
 
 
 def test_heads_of_other_objectives_are_kept(tmp_path):
-    """They are in no config: their variables tell."""
+    """Heads that no config lists are found by their variables."""
     discriminator = networks.Discriminator(
         MODEL, with_heads=["token_lm", "copy"]
     )
@@ -255,11 +255,11 @@ def test_malformed_handles(handle, match):
 
 
 def test_handles(tmp_path, monkeypatch):
-    """Without a network, or the package, in one line."""
-    path, asked = _written(tmp_path), []
+    """Handles are fetched; a failure or a missing package is one line."""
+    path, calls = _written(tmp_path), []
 
     def snapshot_download(name, revision=None, ignore_patterns=None):
-        asked.append((name, revision))
+        calls.append((name, revision))
         if name == "org/none":
             raise OSError("cannot reach\nthe host " + 500 * "x")
         return path
@@ -268,7 +268,7 @@ def test_handles(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
     assert loading.open_checkpoint("hf://org/name").source.startswith(path)
     assert loading.fetch("hf://org/name@v1") == path
-    assert asked == [("org/name", None), ("org/name", "v1")]
+    assert calls == [("org/name", None), ("org/name", "v1")]
     _fails("hf://org/none", "hf://org/none: cannot be fetched .*copy")
     kaggle = types.SimpleNamespace(model_download=lambda name: path)
     monkeypatch.setitem(sys.modules, "kagglehub", kaggle)

@@ -1,4 +1,4 @@
-"""The table of names is one to one and leaves nothing out."""
+"""Tests that the tables of names are one to one and complete."""
 
 import hub_random
 import hypothesis
@@ -42,7 +42,7 @@ def test_huggingface_and_keras_hub_have_every_part(config):
         backbone = names.keras_hub(encoder, embeddings, places)
         for name in names.shapes(alone):
             if name.startswith("task/") and task is None:
-                continue  # in no class there
+                continue  # no class of the library has it
             assert table.theirs(name), name
             there = name.startswith(
                 (f"{encoder}/", f"{embeddings}/", "generator/head/")
@@ -75,7 +75,7 @@ def test_shapes_there_and_back(column, name, shape):
 
 
 def test_spelled_out():
-    """A few names as the other side writes them, transforms included."""
+    """A few names and their transforms are those of the other format."""
     kernel = "discriminator/encoder/layer_10/attention/qkv/kernel"
     assert names.tf1().theirs(kernel)[1] == (
         "electra/encoder/layer_10/attention/self/key/kernel"

@@ -1,4 +1,4 @@
-"""PyTorch files: their tensors come out, and nothing of them is run."""
+"""Tests that tensors of PyTorch files are read, and that no code is run."""
 
 import collections
 import os
@@ -61,7 +61,7 @@ def test_views_of_one_storage(tmp_path):
 @pytest.mark.parametrize(
     "layout",
     [
-        ((5, 5), (5, 1), 0),  # one more than there is
+        ((5, 5), (5, 1), 0),  # one number more than the storage has
         ((4, 6), (6, 1), 1),
         ((2,), (-1,), 3),
         ((1 << 40,), (0,), 0),  # numbers repeated until memory is full
@@ -81,7 +81,7 @@ def test_layouts_beyond_the_storage(tmp_path, layout):
 
 
 class Attack:
-    """Unpickled by Python's own `pickle`, it would create a file."""
+    """An object that would create a file if Python's `pickle` loaded it."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -106,16 +106,16 @@ def test_a_pickle_that_calls_is_refused(tmp_path, attack, legacy, monkeypatch):
                 pickle.dump(part, handle, protocol=2)
     else:
         torch_layout.save("model.bin", content)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         TorchFile("model.bin")
-    message = str(told.value)
+    message = str(error.value)
     assert "model.bin" in message and "\n" not in message
     assert f".{attack.__name__}," in message
     assert os.listdir() == ["model.bin"]
 
 
 def test_a_pickle_cannot_change_what_the_next_one_gets(tmp_path):
-    # BUILD sets attributes; none of the things at hand takes any.
+    # BUILD sets attributes, which none of the allowed objects accepts.
     for name in (
         b"torch._utils\n_rebuild_tensor_v2",
         b"torch._utils\n_rebuild_parameter",
@@ -144,9 +144,9 @@ def test_damage_is_named(tmp_path, save):
         b"x" * 99,
     ):
         path.write_bytes(damaged)
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as error:
             TorchFile(str(path))
-        assert str(path) in str(told.value) and "\n" not in str(told.value)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(UserError, match="no such file"):
         TorchFile(str(tmp_path / "absent.bin"))
 

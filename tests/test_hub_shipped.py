@@ -1,4 +1,4 @@
-"""Models that ship: found by name, with no network; weights in float16."""
+"""Tests that shipped models are found by name; their weights are float16."""
 
 import generation_models as models
 import numpy as np
@@ -19,7 +19,7 @@ NAME = "electra-tf-mini"
 
 @pytest.fixture
 def shipped(monkeypatch, tmp_path, tiny_tokens):
-    """A tiny stand-in where the package has its models; the original run."""
+    """Ships a tiny model in place of the package's; gives the original run."""
     run = models.save(tmp_path / "run", tiny_tokens)
     folder = tmp_path / "shipped_models"
     monkeypatch.setattr(loading, "_SHIPPED_FOLDER", str(folder))

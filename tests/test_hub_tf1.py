@@ -1,4 +1,4 @@
-"""TF1 checkpoints: read as they are, written as they were, damage named."""
+"""Tests that TF1 checkpoints are read and written unchanged."""
 
 import dataclasses
 import json
@@ -52,12 +52,12 @@ def test_there_and_back_is_the_identity(config, slots, seed):
 @hypothesis.given(hub_random.configs())
 @hypothesis.settings(max_examples=30)
 def test_without_the_config_the_variables_tell_the_rest(config):
-    """What no variable tells is asked for; all else is found again."""
+    """Given what no variable shows, all other settings are found."""
     config = dataclasses.replace(
         config, replaced_token_head=True, token_lm_head=bool(config.generator)
     )
     before = hub_random.checkpoint(config)
-    said = {
+    settings = {
         "lower_case": str(config.lower_case).lower(),
         "strip_accents": str(config.strip_accents),
         "wrap_around": str(config.wrap_around),
@@ -70,17 +70,17 @@ def test_without_the_config_the_variables_tell_the_rest(config):
             "layer_norm_epsilon",
         ):  # fmt: skip
             if model is not None:
-                said[f"{section}.{name}"] = str(getattr(model, name))
-    if said["strip_accents"] == "None":
-        said["strip_accents"] = "null"
+                settings[f"{section}.{name}"] = str(getattr(model, name))
+    if settings["strip_accents"] == "None":
+        settings["strip_accents"] = "null"
     if config.generator is None:
-        said["generator_kind"] = config.generator_kind
+        settings["generator_kind"] = config.generator_kind
     with tempfile.TemporaryDirectory() as path:
         tf1.write(path, before)
         os.remove(f"{path}/config.json")
-        after = tf1.read(path, said)
+        after = tf1.read(path, settings)
     kept = {}
-    if config.generator is None:  # nothing is left to tell
+    if config.generator is None:  # no variable shows it
         kept["generator_embeddings"] = config.generator_embeddings
     if config.task is not None:
         kind = after.config.task
@@ -111,7 +111,8 @@ def test_names_are_the_originals(folder):
     assert shapes["generator_predictions/output_bias/adam_m"] == [25]
     assert shapes["discriminator_predictions/dense_1/kernel"] == [8, 1]
     assert shapes["global_step"] == []
-    # Three pieces for one of ours, three arrays for each, and the step.
+    # Query, key and value are three variables there, each variable has two
+    # slots, and there is the step.
     assert len(shapes) == 3 * (5 + 2 * 2 * 16 + 2 + 2 + 4 + 5) + 1
     assert tf.train.latest_checkpoint(folder) == f"{folder}/model.ckpt-12"
     with open(f"{folder}/config.json") as handle:
@@ -133,7 +134,7 @@ def test_every_way_to_name_it(folder):
             shutil.copy(f"{folder}/{name}", f"{folder}/{other}")
     with pytest.raises(UserError, match=r"2 TF1 checkpoints.*ckpt-12.*ckpt-7"):
         tf1_files.find(folder)
-    # As written elsewhere, with that machine's path.
+    # As written on another machine, with its path.
     with open(f"{folder}/checkpoint", "w") as handle:
         handle.write('model_checkpoint_path: "gs://there/model.ckpt-7"\n')
     assert tf1_files.find(folder) == f"{folder}/model.ckpt-7"
@@ -147,9 +148,9 @@ def test_what_was_assumed_is_reported(folder):
         "model.num_heads 1 (hidden size 8 // 64)",
         "generator.num_heads 1 (hidden size 4 // 64)",
     )
-    told = tf1.read(folder, {"model.num_heads": "4", "lower_case": "false"})
-    assert told.config.discriminator.num_heads == 4
-    assert told.assumed == read.assumed[1:2]
+    changed = tf1.read(folder, {"model.num_heads": "4", "lower_case": "false"})
+    assert changed.config.discriminator.num_heads == 4
+    assert changed.assumed == read.assumed[1:2]
     gelu = tf1.read(folder, {"model.gelu": "tanh"}).config
     assert gelu.discriminator.gelu == gelu.generator.gelu == "tanh"
     with pytest.raises(UserError, match="num_heads: 3 does not divide"):
@@ -203,7 +204,7 @@ def test_a_config_of_bert_beside_it(folder, inside):
     ],
 )
 def test_a_task_is_known_by_its_variables(tmp_path, task, name):
-    """As the original leaves it, with the task's name in the variables."""
+    """The task's name is in the variables, as the original writes them."""
     config = dataclasses.replace(CONFIG, generator=None, task=task)
     path = str(tmp_path)
     tf1.write(path, hub_random.checkpoint(config))
@@ -318,7 +319,7 @@ KINDS = {
 
 @pytest.mark.parametrize("name", list(KINDS))
 def test_goldens_give_the_recorded_logits(shared_dir, name):
-    """Whole: nothing left over, nothing new, the recorded outputs."""
+    """All variables are used, and the outputs are the recorded ones."""
     folder = shared_dir / "golden" / "pretrain" / name
     vocab = str(shared_dir / "data" / "vocab" / "bert_uncased_en.txt")
     checkpoint = loading.open_checkpoint(str(folder), None, vocab)
@@ -333,7 +334,7 @@ def test_goldens_give_the_recorded_logits(shared_dir, name):
         )
         assert network.load_report.new == ()
         logits = network(tf.constant(golden["fake_input_ids"]), *inputs).logits
-        if name != "electric":  # its logits are offset by the noise's
+        if name != "electric":  # its logits are offset by those of the noise
             np.testing.assert_allclose(logits, golden["disc_logits"], atol=2e-5)
     if config.generator is not None and name != "electric":
         network = electra_tf.Generator.from_pretrained(str(folder), vocab=vocab)
@@ -342,7 +343,7 @@ def test_goldens_give_the_recorded_logits(shared_dir, name):
             tf.constant(golden["masked_input_ids"]), *inputs,
             tf.constant(golden["masked_lm_positions"]),
         ).logits  # fmt: skip
-        if name != "disallow":  # there the right tokens are taken out
+        if name != "disallow":  # its logits exclude the right tokens
             np.testing.assert_allclose(
                 logits[:1, :2], golden["mlm_logits"], atol=2e-5
             )

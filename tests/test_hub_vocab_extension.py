@@ -1,4 +1,4 @@
-"""New tokens: rows from their pieces, mistakes named with their lines."""
+"""Tests new tokens: their embeddings, and errors with their lines."""
 
 import hub_random
 import numpy as np

@@ -1,4 +1,4 @@
-"""Training continues where another stopped: weights, slots, step."""
+"""Tests that training continues from a checkpoint's weights, slots and step."""
 
 import dataclasses
 
@@ -113,7 +113,7 @@ def test_another_size_names_both_and_changes_nothing():
 
 
 def test_disentangled_tables_are_saved_whole_and_come_back(tmp_path):
-    """On disk there are two sets of tables, in the model a difference."""
+    """Two tables are stored; in the model one is a difference to the other."""
     model = _pretrainer(fraction=1.0, embeddings="disentangled")
     plain = _config(generator=MODEL.generator(1.0))
     source = hub_random.checkpoint(plain)
@@ -156,7 +156,7 @@ def test_disentangled_tables_are_saved_whole_and_come_back(tmp_path):
 
 
 def test_the_names_of_variables_themselves_are_taken_as_they_are():
-    """A training checkpoint has the differences, not the tables."""
+    """Variables load by name; a training checkpoint has the differences."""
     model = _pretrainer(fraction=1.0, embeddings="disentangled")
     for variable in model.weights:
         variable.assign(np.random.default_rng(0).normal(size=variable.shape))
@@ -179,7 +179,7 @@ def _opened(path, shared_dir):
 
 
 def _started(checkpoint, rate, **settings):
-    """A pre-trainer and its optimizer, both from the checkpoint."""
+    """Returns a pre-trainer and its optimizer, both from the checkpoint."""
     config = checkpoint.config
     model = _pretrainer(
         config.discriminator,
@@ -193,7 +193,7 @@ def _started(checkpoint, rate, **settings):
 
 
 def test_recorded_steps_from_its_slots(shared_dir):
-    """The original's gradients and rates give the original's variables."""
+    """The original's gradients and learning rates give its variables."""
     folder = shared_dir / "golden" / "train" / "electra"
     golden = np.load(folder / "train.npz")
     checkpoint = _opened(folder / "step0.ckpt", shared_dir)
@@ -203,7 +203,8 @@ def test_recorded_steps_from_its_slots(shared_dir):
 
     def recorded(step, kind, name, slot=""):
         keys = [f"step{step}/{kind}/{n}{slot}" for n in table.theirs(name)]
-        if keys[0] not in golden:  # the largest, between first and last
+        # The largest arrays are recorded only at the first and the last step.
+        if keys[0] not in golden:
             return None
         return names.to_ours("tf1", name, [golden[key] for key in keys])
 
@@ -215,7 +216,8 @@ def test_recorded_steps_from_its_slots(shared_dir):
 
     for step in range(5):
         compare(step)
-        # Its norm counts rows of sparse gradients twice, so it is given.
+        # The recorded norm is used, as the original's counts rows of sparse
+        # gradients twice.
         norm = float(golden[f"step{step}/out/global_norm"])
         gradients = [
             tf.constant(recorded(step, "grad", name) / max(1.0, norm))
@@ -233,14 +235,14 @@ def test_recorded_steps_from_its_slots(shared_dir):
 
 
 def _updated(weight, gradient, m, v, rate, decay):
-    """The original's rule, clipped gradient given."""
+    """Applies the original's update rule, given the clipped gradient."""
     m = 0.9 * m + 0.1 * gradient
     v = 0.999 * v + 0.001 * gradient**2
     return weight - rate * (m / (np.sqrt(v) + 1e-6) + decay * weight), m, v
 
 
 def test_the_next_step_of_a_run(shared_dir):
-    """cli_run stopped after 6 steps; its slots are not zeros."""
+    """The step after a checkpoint of step 6 uses its slots, which are not 0."""
     path = shared_dir / "golden" / "cli_run" / "model.ckpt-6"
     checkpoint = _opened(path, shared_dir)
     assert checkpoint.config.step == 6
@@ -258,10 +260,10 @@ def test_the_next_step_of_a_run(shared_dir):
     )
     slots = slot_variables(optimizer, model.trainable_variables)
     for name, variable in variables.items():
-        spared = "layer_norm" in name or "bias" in name
+        no_decay = "layer_norm" in name or "bias" in name
         expected = _updated(
             checkpoint.weights[name], gradients[name],
-            *checkpoint.slots[name], 2e-3, 0.0 if spared else 0.01,
+            *checkpoint.slots[name], 2e-3, 0.0 if no_decay else 0.01,
         )  # fmt: skip
         assert np.any(checkpoint.slots[name][1])
         for actual, wanted in zip((variable, *slots[name]), expected):

@@ -1,4 +1,4 @@
-"""No module imports one that, over however many steps, imports it."""
+"""Tests that there are no circular imports, direct or indirect."""
 
 import graphlib
 
@@ -12,7 +12,7 @@ def module_of(path):
 
 
 def arrows(sources):
-    """Module -> the modules of the package it imports, wherever it does."""
+    """Returns module -> modules of the package that it imports anywhere."""
     modules = {module_of(path): (path, text) for path, text in sources}
     found = {}
     for module, (path, text) in modules.items():
@@ -20,7 +20,7 @@ def arrows(sources):
         for _, name in imported(path, text):
             while name not in modules and "." in name:
                 name = name.rpartition(".")[0]
-            # The package itself is the table of contents of all of it.
+            # The package's __init__ lists all modules and does not count.
             if name in modules and name not in (PACKAGE.name, module):
                 found[module].add(name)
     del found[PACKAGE.name]
@@ -28,7 +28,7 @@ def arrows(sources):
 
 
 def circle(found):
-    """The modules of one circle, each imported by the next; else none."""
+    """Returns a circle's modules, each imported by the next; else none."""
     try:
         graphlib.TopologicalSorter(found).prepare()
     except graphlib.CycleError as error:

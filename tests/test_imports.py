@@ -1,4 +1,7 @@
-"""Which room may import which, and how large a file may be."""
+"""Tests which part of the package imports which, and the sizes of files.
+
+A room is a module or a folder at the top of the package.
+"""
 
 import ast
 import pathlib
@@ -22,19 +25,19 @@ ARROWS = {
     "training": set(),
     "pretraining": {"models"},
     "hub": {"models", "text"},
-    "keras_hub": {"hub"},  # registers what lies in hub/keras_hub_tasks
+    "keras_hub": {"hub"},  # registers the classes of hub/keras_hub_tasks
     "generation": {"models", "hub", "text"},
     "retrieval": {"text"},
     "tasks": {"models", "training", "text", "hub", "generation"},
     "prediction": {"tasks", "models", "training", "text", "hub"},
     "finetuning": {"prediction", "tasks", "models", "training", "text", "hub"},
-    # For pipelines of your own, and what the recipes run on Apache Beam.
+    # Transforms for your own pipelines, also run by the recipes.
     "beam": {"prediction", "data"},
     "exporting": {
         "prediction", "tasks", "generation", "models", "text", "hub",
     },
-    "serving": set(),  # a server knows an export by what is written in it
-    # The networks' way in and out, for programs of your own.
+    "serving": set(),  # a server learns about an export from its files
+    # The networks' public interface, for programs of your own.
     "keras_api": {
         "finetuning", "prediction", "tasks", "pretraining", "generation",
         "data", "models", "training", "text", "hub",
@@ -44,15 +47,15 @@ ARROWS = {
         "retrieval", "generation", "hub", "pretraining", "training", "models",
         "data", "text", "serving",
     },
-    "original": {"recipes"},  # another front, with the original's flags
+    "original": {"recipes"},  # commands with the original's flags
     "cli": {"recipes", "__init__"},
     "__main__": {"cli"},
-    "__init__": None,  # the table of contents
+    "__init__": None,  # lists the public names, so may import anything
 }  # fmt: skip
-# room -> the rooms within it -> those of them that they may import; "" are
-# the files that lie beside them.
+# room -> its inner folders -> the inner folders that each may import; "" are
+# the files beside these folders.
 INNER_ARROWS = {
-    # The kinds of tasks know only the contract.
+    # A kind of task imports only the common interface.
     "tasks": {
         "": set(),
         "texts": {""},
@@ -72,7 +75,7 @@ INNER_ARROWS = {
         "generators": {""},
     },
 }
-# The fronts of the house: nobody imports them but `python -m`.
+# Nothing imports these; they are run by `python -m`.
 FRONTS = {"cli", "original", "tools"}
 MAX_LINES = 600
 
@@ -86,13 +89,13 @@ def room_of(path: pathlib.Path) -> str:
 
 
 def inner_room(parts: tuple[str, ...]) -> str:
-    """`qa` of (tasks, qa, task); nothing of (tasks, task)."""
+    """Returns `qa` for (tasks, qa, task), and "" for (tasks, task)."""
     known = INNER_ARROWS[parts[0]]
     return parts[1] if len(parts) > 1 and parts[1] in known else ""
 
 
 def imported(path: pathlib.Path, text: str) -> list[tuple[int, str]]:
-    """(line, absolute dotted module) of every import, wherever it stands."""
+    """Returns (line, absolute dotted module) of every import in a file."""
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):

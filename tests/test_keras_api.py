@@ -1,4 +1,4 @@
-"""The public pre-trainer, as a program of your own uses it."""
+"""Tests the public pre-trainer, as a program of your own uses it."""
 
 import json
 import pathlib
@@ -54,7 +54,7 @@ def _same(a, b):
 
 @pytest.mark.slow
 def test_the_page_pre_trains(data, tmp_path, monkeypatch):
-    """Its lines as they stand; then what is said to read the result does."""
+    """The page's code runs, and all that the page names read its result."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (code,) = [block for block in blocks if "ElectraPretrainer" in block]
     monkeypatch.chdir(tmp_path)
@@ -97,7 +97,7 @@ def test_the_page_pre_trains(data, tmp_path, monkeypatch):
 
 
 def test_fit_takes_the_steps_of_the_recipe(data, vocab, tmp_path):
-    """20 steps, to the last bit, over the same batches."""
+    """20 steps over the same batches give the same weights, to the last bit."""
     output = str(tmp_path / "run")
     result = electra_tf.pretrain(str(data), output, progress=False, **SMALL)
     assert result.step == 20 and result.model == f"{output}/model"
@@ -146,7 +146,7 @@ def test_each_pass_is_an_epoch_of_its_own(data):
         np.testing.assert_array_equal(
             np.concatenate(ids), np.arange(start, start + per_pass * 8)
         )
-    # The order is the stream's, whose second epoch begins there.
+    # The second pass is the second epoch of the stream.
     stream = reader.pretraining_dataset(
         str(data), batch_size=8, max_seq_length=32, seed=42,
         start_example=found.total,
@@ -204,7 +204,7 @@ def test_saving_replaces_a_model_and_leaves_other_files(vocab, tmp_path):
 
 def test_mistakes_are_reported(data, vocab, tmp_path):
     make = electra_tf.ElectraPretrainer
-    for call, told in (
+    for call, message in (
         (lambda: make.from_size("tinny", vocab=vocab), "tinny"),
         (lambda: make.from_size("tiny"), "vocabulary"),
         (
@@ -248,7 +248,7 @@ def test_mistakes_are_reported(data, vocab, tmp_path):
         (lambda: electra_tf.make_optimizer({"epsilo": 1}, 9), "epsilon"),
         (lambda: electra_tf.make_optimizer(), "num_train_steps"),
     ):
-        with pytest.raises(UserError, match=re.escape(told)):
+        with pytest.raises(UserError, match=re.escape(message)):
             call()
 
 

@@ -1,4 +1,4 @@
-"""What a run of each objective saves: whole, loadable, computing the same."""
+"""Tests that a saved run of each objective is complete and loads as it was."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ VOCAB = Vocab((*SPECIALS, *(f"w{i}" for i in range(tiny.VOCAB - 5))))
 
 
 def made(name):
-    """The public pre-trainer of a variant of the tiny one."""
+    """Returns the public pre-trainer of a variant of the tiny one."""
     like = tiny.variant(name, dropout=0.0)
     return ElectraPretrainer.from_config(
         vocab=VOCAB,
@@ -32,7 +32,7 @@ def made(name):
 
 @pytest.fixture(scope="module", params=tiny.VARIANTS)
 def saved(request, tmp_path_factory):
-    """A pre-trainer with weights of its own everywhere, and its directory."""
+    """A pre-trainer with all weights changed, and its saved directory."""
     model = made(request.param)
     random = np.random.default_rng(0)
     for v in model.weights:
@@ -48,7 +48,7 @@ def batch():
 
 
 def test_the_directory_is_whole(saved):
-    """Its config asks for what is there, and for no more."""
+    """The config asks for exactly the weights in the directory."""
     name, _, run = saved
     checkpoint = loading.open_checkpoint(run)
     expected = set(names.shapes(checkpoint.config))
@@ -63,7 +63,7 @@ def test_the_pre_trainer_comes_back(saved, batch):
     again = tiny.variant(name, dropout=0.0)
     path = f"{run}/model/{directory.WEIGHTS}"
     load_weights(again, directory.read(run).weights, path)
-    # One sample for both: rounding may draw another where two are as likely.
+    # Both use the same sampled tokens, as rounding may change a sample.
     expected = model(batch, seed=1)
     found = again.forward_masked(
         expected.masked,
@@ -72,7 +72,7 @@ def test_the_pre_trainer_comes_back(saved, batch):
         sampled_ids=expected.token.sampled_ids,
     )
     np.testing.assert_allclose(found.token.loss, expected.token.loss, atol=1e-4)
-    if name != "adversarial":  # its baseline is training's alone
+    if name != "adversarial":  # its baseline is used in training only
         np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-5)
     if expected.discriminator is not None:
         np.testing.assert_allclose(
@@ -86,11 +86,11 @@ def test_from_pretrained_is_what_was_saved(saved):
     name, model, run = saved
     again = ElectraPretrainer.from_pretrained(run)
     assert again.settings == model.settings
-    # Its baseline is training's alone.
+    # The baseline of `adversarial` is not saved, as only training uses it.
     assert bool(again.load_report.new) == (name == "adversarial")
     for ours, theirs in zip(again.weights, model.weights, strict=True):
         if "baseline" not in ours.path:
-            # A difference of tables is computed from both of them.
+            # A difference of two tables is computed anew, with rounding.
             np.testing.assert_allclose(
                 ours, theirs, rtol=0, atol=3e-8, err_msg=ours.path
             )
@@ -119,7 +119,7 @@ def test_each_network_loads_alone(saved, batch):
     ids=lambda p: p.stem,
 )
 def test_shipped_configs_are_possible(path):
-    """They load, say how to run them, and build; each option has one."""
+    """Shipped configs load, have instructions to run them, and build."""
     settings = config.resolve(PretrainSettings, str(path))
     small = dataclasses.replace(settings.model, max_positions=16)
     settings = dataclasses.replace(settings, model=small)
@@ -140,12 +140,12 @@ def test_every_variant_has_a_config():
 
 
 def test_a_disentangled_run_from_shared_tables(batch):
-    """It starts where the other was."""
+    """A disentangled model loaded from shared tables has the same loss."""
     shared = tiny.variant("electra", dropout=0.0, seed=1)
-    parted = tiny.variant("disentangled", dropout=0.0, seed=2)
+    disentangled = tiny.variant("disentangled", dropout=0.0, seed=2)
     networks = [shared.discriminator, shared.generator]
     weights = directory.stored_weights(directory.named_variables(networks))
-    load_weights(parted, weights, "shared")
-    assert float(parted(batch, seed=1).loss) == pytest.approx(
+    load_weights(disentangled, weights, "shared")
+    assert float(disentangled(batch, seed=1).loss) == pytest.approx(
         float(shared(batch, seed=1).loss), rel=1e-5
     )

@@ -1,7 +1,7 @@
-"""What a Keras and KerasHub user expects, one test for each expectation.
+"""Tests what a Keras and KerasHub user expects, by public names alone.
 
-Through public names alone, inside a program of your own. The parts have
-tests of their own: saving, inputs, the tokenizer, tasks, LoRA, explaining.
+There is one test for each expectation. Saving, inputs, the tokenizer, tasks,
+LoRA and explaining have their own tests.
 """
 
 import copy
@@ -49,7 +49,7 @@ def opened(name, model):
 
 
 def answered(network):
-    """All numbers that a network gives for the texts."""
+    """Returns all outputs of a network for the texts."""
     batch = network.tokenizer.encode(TEXTS)
     return [
         np.asarray(x) for x in tf.nest.flatten(network(batch)) if x is not None
@@ -118,7 +118,7 @@ for name in {names!r}:
 
 @pytest.mark.slow
 def test_a_fresh_process_loads_the_same(model, tmp_path):
-    """With nothing to name after `import electra_tf`; to the last bit."""
+    """After `import electra_tf`, networks load without custom objects."""
     wanted = {}
     for name in NETWORKS:
         network = opened(name, model)
@@ -282,7 +282,7 @@ def test_models_of_one_s_own_train_and_are_saved(build, model, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["mirrored", "jit", "mixed_bfloat16"])
 def test_ways_of_training(how, model, tmp_path):
-    """Each trains, is saved, and is loaded as it was."""
+    """A model trained in each way is saved and loaded unchanged."""
     code = f"""
 import numpy as np, keras, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]

@@ -1,4 +1,4 @@
-"""Saving that fails leaves nothing half-written, and says why in a line."""
+"""Tests that a failed save leaves no partial file and gives one error line."""
 
 import contextlib
 import pathlib
@@ -20,7 +20,7 @@ def classifier(tiny_model):
 
 @pytest.fixture
 def full_disk():
-    """No file can have more than 4 KB: a write ends as on a full disk."""
+    """Limits files to 4 KB, so that a write fails as on a full disk."""
 
     @contextlib.contextmanager
     def limited():
@@ -37,7 +37,7 @@ def full_disk():
 
 
 def told(save, match):
-    """The one line in which a save ends."""
+    """Asserts that a save fails with a one-line error that matches."""
     with pytest.raises(UserError, match=match) as found:
         save()
     assert "\n" not in str(found.value)
@@ -67,14 +67,14 @@ class Unsaved(keras.metrics.Metric):
     """A metric that cannot be written to a file."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Counts nothing."""
+        """Does nothing."""
 
     def result(self):
-        """Nothing."""
+        """Returns 0."""
         return 0.0
 
     def get_config(self):
-        """Fails, as Keras' own default does."""
+        """Fails, as Keras' default does."""
         raise NotImplementedError("Unsaved has no config")
 
 

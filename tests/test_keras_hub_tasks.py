@@ -1,4 +1,4 @@
-"""ELECTRA's tasks in KerasHub: its own calls, on presets that we write."""
+"""Tests ELECTRA's tasks in KerasHub, with presets that this package writes."""
 
 import dataclasses
 import json
@@ -46,14 +46,14 @@ def checkpoint(tokens, part="discriminator", shape=SHAPE, **fields):
 
 @pytest.fixture(autouse=True)
 def eager():
-    """Without graphs, which take longer to trace than to run here."""
+    """Runs without graphs, which take longer to trace than to run here."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
 
 
 def logits(model, texts):
-    """What `predict` gives, in a fraction of its time."""
+    """Returns the outputs of `predict`, in a fraction of its time."""
     return np.asarray(model(model.preprocessor(texts)))
 
 
@@ -81,7 +81,7 @@ def about(**options):
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory, tiny_tokens):
-    """A fine-tuned model of ours: (its directory, the preset of it)."""
+    """A fine-tuned model: (directory, preset, report of the conversion)."""
     path = tmp_path_factory.mktemp("classifier")
     ours, theirs = str(path / "ours"), str(path / "theirs")
     loading.format_module("electra_tf").write(
@@ -93,12 +93,12 @@ def classifier(tmp_path_factory, tiny_tokens):
             fine_tuning=about(max_seq_length=20),
         ),
     )
-    told = electra_tf.convert(ours, "keras_hub", theirs)
-    return ours, theirs, told
+    report = electra_tf.convert(ours, "keras_hub", theirs)
+    return ours, theirs, report
 
 
 def our_logits(network, texts, pairs=None):
-    """Logits of a task network of ours, row by row, without padding."""
+    """Returns a task network's logits, row by row, without padding."""
     tokenizer = network.tokenizer
     vocab, found = tokenizer.vocab, []
     for i, first in enumerate(tokenizer(texts).to_list()):
@@ -118,7 +118,7 @@ def our_logits(network, texts, pairs=None):
 
 
 def test_the_documentations_example(preset):
-    """The calls of KerasHub's text classification, with a preset of ours."""
+    """The calls of KerasHub's guide to text classification work here."""
     features, labels = ["The cat sat.", "The dog ran on."], [0, 3]
     model = keras_hub.models.TextClassifier.from_preset(preset, num_classes=4)
     assert type(model) is tasks.ElectraTextClassifier
@@ -126,7 +126,7 @@ def test_the_documentations_example(preset):
         warnings.filterwarnings("error", "Gradients do not exist")
         model.fit(x=features, y=labels, batch_size=2, verbose=0)
     assert model.predict(x=features, batch_size=2, verbose=0).shape == (2, 4)
-    # Compiled again, with the backbone left as it is.
+    # Compiled again with a frozen backbone.
     model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         optimizer=keras.optimizers.Adam(5e-5),
@@ -177,7 +177,7 @@ def test_the_example_with_a_backbone_and_vocabulary_of_ones_own():
 
 @pytest.mark.slow
 def test_the_example_compiled_and_in_a_process_of_its_own(preset, tmp_path):
-    """One import is enough, there and for what was saved."""
+    """One import is enough to train and to load what was saved."""
     program = f"""
 import keras, keras_hub, numpy as np
 import electra_tf.keras_hub
@@ -209,7 +209,7 @@ for model in (
 
 
 def test_kerashub_has_none_of_its_own():
-    """When it does, ours would stand in its way."""
+    """KerasHub has no such classes, which ours would hide."""
     for name in tasks.__all__:
         assert not hasattr(keras_hub.models, name)
 
@@ -232,7 +232,7 @@ def test_a_classifier_answers_there_as_here(tmp_path, tiny_tokens, hidden):
     np.testing.assert_allclose(
         model(x), our_logits(network, TEXTS[1:3], TEXTS[2:]), atol=2e-6
     )
-    # Back again, the head included.
+    # Read back, it is unchanged, the head included.
     back = presets.read(theirs)
     assert back.config == ours.config
     assert back.leftover == ("pooled_dense/bias", "pooled_dense/kernel")
@@ -240,9 +240,9 @@ def test_a_classifier_answers_there_as_here(tmp_path, tiny_tokens, hidden):
 
 
 def test_conversion_of_a_fine_tuned_directory(classifier, tmp_path):
-    ours, theirs, told = classifier
-    for said in ("ElectraTextClassifier", "class_names.json", "no-break"):
-        assert said in str(told) and any(said in note for note in told.lost)
+    ours, theirs, report = classifier
+    for part in ("ElectraTextClassifier", "class_names.json", "no-break"):
+        assert part in str(report) and any(part in note for note in report.lost)
     model = keras_hub.models.TextClassifier.from_preset(theirs)
     # As in fine-tuning, not KerasHub's 512.
     assert model.preprocessor.sequence_length == 20
@@ -264,10 +264,10 @@ def test_the_tanh_gelu_is_reported_and_small(tmp_path, tiny_tokens):
         tiny_tokens, shape=shape, task=head(), replaced_token_head=False
     )
     loading.format_module("electra_tf").write(str(tmp_path / "here"), ours)
-    told = electra_tf.convert(
+    report = electra_tf.convert(
         str(tmp_path / "here"), "keras_hub", str(tmp_path / "there")
     )
-    assert "tanh GELU, this model the erf GELU" in str(told)
+    assert "tanh GELU, this model the erf GELU" in str(report)
     model = keras_hub.models.TextClassifier.from_preset(str(tmp_path / "there"))
     network = pretrained.load_task_network(str(tmp_path / "here"))
     apart = logits(model, TEXTS) - our_logits(network, TEXTS)
@@ -368,7 +368,7 @@ def test_saved_and_loaded(preset, tmp_path):
     model = keras_hub.models.TextClassifier.from_preset(
         preset, num_classes=2, hidden_dim=16, activation="softmax"
     )
-    # The loss that goes with it.
+    # The default loss fits the softmax.
     assert model.loss.get_config()["from_logits"] is False
     model.backbone.enable_lora(2)
     adapters = [v for v in model.trainable_variables if "lora" in v.path]
@@ -388,7 +388,7 @@ def test_saved_and_loaded(preset, tmp_path):
         np.testing.assert_allclose(logits(again, TEXTS), expected, atol=1e-6)
     metadata = json.loads((tmp_path / "preset/metadata.json").read_text())
     assert metadata["tasks"] == ["MaskedLM", "TextClassifier"]
-    # It opens here as well; a softmax is what our answers have anyway.
+    # It opens here as well; our predictions always have a softmax.
     network = pretrained.load_task_network(str(tmp_path / "preset"))
     assert network.directory_config.task.hidden_layer
     np.testing.assert_allclose(
@@ -445,9 +445,9 @@ def test_damage_is_named(tmp_path, tiny_tokens, change, named):
     ours = checkpoint(tiny_tokens, task=head(), replaced_token_head=False)
     presets.write(str(tmp_path), ours)
     change(tmp_path)
-    with pytest.raises(UserError, match=named) as told:
+    with pytest.raises(UserError, match=named) as error:
         presets.read(str(tmp_path))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -514,7 +514,7 @@ def test_a_score_is_reported_with_its_scale(tmp_path, tiny_tokens):
     ],
 )
 def test_what_its_tokenizer_does_otherwise(tiny_tokens, text, ours, theirs):
-    """What `convert` says of it: called on strings, and inside tf.data."""
+    """KerasHub's tokenizer differs as `convert` reports, also in tf.data."""
     here = Tokenizer(Vocab(tiny_tokens))([text]).to_list()[0]
     there = keras_hub.models.ElectraTokenizer(
         vocabulary=list(tiny_tokens), lowercase=True, strip_accents=True

@@ -1,4 +1,4 @@
-"""Networks in programs of your own: inputs by any name, outputs that train."""
+"""Tests networks in your own programs: forms of inputs, outputs, training."""
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ def expected(encoder):
 
 
 def given():
-    """Forms of one batch."""
+    """Returns one batch in every supported form."""
     hugging = {
         "input_ids": IDS, "attention_mask": MASK, "token_type_ids": SEGMENTS,
     }  # fmt: skip
@@ -108,7 +108,7 @@ HEADS = {
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_functional_outputs_lack_nothing(kind):
-    """Each output is the one it is called, also where others are missing."""
+    """Functional outputs equal the eager ones, also where some are None."""
     network = task_networks.task_network(CONFIG, HEADS[kind])
     inputs = keras_inputs(BATCH)
     symbolic, real = network(inputs), network(BATCH)
@@ -156,7 +156,7 @@ def test_attentions(encoder):
     for a in found.attentions:
         np.testing.assert_allclose(tf.reduce_sum(a, -1), 1, rtol=1e-6)
         assert np.max(np.asarray(a)[1, ..., 3:]) == 0  # padding
-    # They are what the block uses: its output follows from them.
+    # They are those that the block uses: its output follows from them.
     attention = encoder.blocks[0].attention
     value = attention.qkv(found.embedding_output)[..., 32:]
     value = tf.transpose(tf.reshape(value, [2, 5, 2, 8]), [0, 2, 1, 3])
@@ -170,8 +170,8 @@ def test_attentions(encoder):
 
 
 def test_attentions_in_a_functional_model():
-    # A network of its own: Keras counts the outputs of each further call of a
-    # layer as those of its first.
+    # This needs a new network: Keras takes the outputs of a layer's later calls
+    # for those of its first call.
     network, inputs = ElectraEncoder(CONFIG), keras_inputs(BATCH)
     output = network(inputs, return_attentions=True)
     model = keras.Model(inputs, list(output.attentions))
@@ -213,7 +213,7 @@ def test_a_keras_input_of_floats_is_reported(encoder):
         encoder(keras.Input((None,)))
 
 
-# Labels, the loss, and the predictions' shapes.
+# Kind of head -> labels, and the shape of the predictions.
 LEARNED = {
     "sequence": (np.array([0, 2]), (2, 3)),
     "token": (np.array([[0, 1, 2, 1, 0]] * 2), (2, 5, 3)),
@@ -223,7 +223,7 @@ LEARNED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", LEARNED)
 def test_fit(kind):
-    """`compile(loss)` takes the logits; so does `predict`."""
+    """Losses of `compile` get the logits, and `predict` returns them."""
     y, shape = LEARNED[kind]
     network = task_networks.task_network(CONFIG, HEADS[kind])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -1,4 +1,4 @@
-"""Losses and metrics of your own: what they are given, in each task."""
+"""Tests what your own losses and metrics are given, in each task."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ SPARSE = keras.losses.sparse_categorical_crossentropy
 
 
 def still(model, loss=None, metrics=None, **options):
-    """Compiled so that weights stay: the same loss in fit and evaluate."""
+    """Compiles with learning rate 0, so that weights do not change."""
     model.compile(
         keras.optimizers.SGD(0.0), loss, metrics, run_eagerly=True, **options
     )
@@ -23,7 +23,7 @@ def still(model, loss=None, metrics=None, **options):
 
 
 class Seen:
-    """A loss that keeps what it was given."""
+    """A loss that stores its arguments."""
 
     def __init__(self, function):
         self.function = function
@@ -38,17 +38,18 @@ class Seen:
 
 @pytest.mark.slow
 def test_question_answerer(tiny_model):
-    """The same sum as the task's own loss, start by start and end by end."""
+    """Losses of start and end add up to twice the task's default loss."""
     made = electra_tf.QuestionAnswerer.from_pretrained(tiny_model)
     x, y = (QUESTIONS, CONTEXTS), ["the cat", "dog", "cat"]
-    own = still(made).evaluate(x, y, verbose=0)[0]
+    default = still(made).evaluate(x, y, verbose=0)[0]
     start, end = Seen(SPARSE), Seen(SPARSE)
     still(
         made, {"start": start, "end": end},
         {"start": ["accuracy"], "end": ["accuracy"]},
     )  # fmt: skip
     found = made.evaluate(x, y, verbose=0, return_dict=True)
-    assert found["loss"] == pytest.approx(2 * own, rel=1e-5)  # theirs: a mean
+    # The task's default loss is the mean of the two.
+    assert found["loss"] == pytest.approx(2 * default, rel=1e-5)
     assert {"start_accuracy", "end_accuracy", "exact_match"} <= set(found)
     assert start.y.shape == (3,) and (end.y >= start.y).all()
     assert start.y_pred.shape == end.y_pred.shape == (3, len(start.y_pred[0]))
@@ -84,7 +85,7 @@ def test_cross_encoder(tiny_model, loss):
     )
     x = (["cat"] * 3 + ["dog"] * 3, ["very good", "house", "dog ran"] * 2)
     y = [0, 1, 0] * 2
-    own = still(made).evaluate(x, y, verbose=0, return_dict=True)["loss"]
+    default = still(made).evaluate(x, y, verbose=0, return_dict=True)["loss"]
     mine = {
         "pointwise": keras.losses.BinaryCrossentropy(from_logits=True),
         "listwise": lambda y, p: keras.losses.categorical_crossentropy(
@@ -93,7 +94,7 @@ def test_cross_encoder(tiny_model, loss):
     }[loss]
     still(made, mine, [keras.metrics.MeanSquaredError(name="mse")])
     found = made.evaluate(x, y, verbose=0, return_dict=True)
-    assert found["loss"] == pytest.approx(own, rel=1e-5)
+    assert found["loss"] == pytest.approx(default, rel=1e-5)
     assert found["mse"] > 0 and "mrr@10" in found
     if loss == "pointwise":
         scores = made.predict(x, verbose=0)
@@ -105,13 +106,13 @@ def test_cross_encoder(tiny_model, loss):
 
 def test_masked_lm(tiny_model):
     made = electra_tf.MaskedLM.from_pretrained(tiny_model, mask_prob=0.3)
-    own = still(made).evaluate(TEXTS, verbose=0, return_dict=True)
-    assert set(own) == {"loss", "accuracy"}
+    default = still(made).evaluate(TEXTS, verbose=0, return_dict=True)
+    assert set(default) == {"loss", "accuracy"}
     seen = Seen(SPARSE)
-    # Keras' mean is of all places; ours of the masked ones.
+    # The losses differ: Keras' mean is over all places, ours over masked ones.
     still(made, seen, weighted_metrics=["accuracy"])
     found = made.evaluate(TEXTS, verbose=0, return_dict=True)
-    assert found["accuracy"] == pytest.approx(own["accuracy"], abs=1e-6)
+    assert found["accuracy"] == pytest.approx(default["accuracy"], abs=1e-6)
     assert list(found) == ["accuracy", "loss"]
     assert seen.y.shape == seen.y_pred.shape[:2]
     assert seen.y_pred.shape[2] == made.tokenizer.vocabulary_size()
@@ -119,7 +120,7 @@ def test_masked_lm(tiny_model):
     ids = seen.y[..., None].astype(int)
     chosen = np.take_along_axis(seen.y_pred, ids, -1)[..., 0]
     assert -np.log(chosen[masked]).mean() == pytest.approx(
-        own["loss"], rel=1e-4
+        default["loss"], rel=1e-4
     )
     made.compile("adam", "sparse_categorical_crossentropy")
     assert made.fit(TEXTS, verbose=0).history["loss"][0] > 0
@@ -132,7 +133,7 @@ def test_masked_lm(tiny_model):
 @pytest.mark.slow
 def test_replaced_token_detector(tiny_model):
     made = electra_tf.ReplacedTokenDetector.from_pretrained(tiny_model)
-    own = still(made).evaluate(TEXTS, verbose=0, return_dict=True)
+    default = still(made).evaluate(TEXTS, verbose=0, return_dict=True)
     seen = Seen(keras.losses.binary_crossentropy)
     still(
         made, seen,
@@ -140,8 +141,8 @@ def test_replaced_token_detector(tiny_model):
     )  # fmt: skip
     found = made.evaluate(TEXTS, verbose=0, return_dict=True)
     assert set(found) == {"loss", "accuracy", "area"}
-    assert found["accuracy"] == pytest.approx(own["accuracy"], abs=1e-6)
-    assert found["area"] == pytest.approx(own["auc"], abs=1e-6)
+    assert found["accuracy"] == pytest.approx(default["accuracy"], abs=1e-6)
+    assert found["area"] == pytest.approx(default["auc"], abs=1e-6)
     assert seen.y.shape == seen.y_pred.shape and seen.y.shape[2] == 1
     assert set(seen.y.ravel()) <= {0, 1} and seen.y.any()
 

@@ -1,4 +1,4 @@
-"""Keras saves, copies and loads every layer and network of ours, exactly."""
+"""Tests that Keras saves, copies and loads every layer and network exactly."""
 
 import copy
 import importlib
@@ -100,7 +100,7 @@ NETWORKS = {
 
 
 def moved(network):
-    """Its weights, and where its dropout stands, as if it had been trained."""
+    """Changes the weights and the dropout state, as training does."""
     random = np.random.default_rng(3)
     for v in network.weights:
         v.assign(v + random.normal(size=v.shape) * 0.1)
@@ -117,7 +117,7 @@ def outputs(network, batch=BATCH, **named):
 
 
 def assert_same(again, network, batch=BATCH):
-    """The class, the config, the paths and each output, to the last bit."""
+    """Asserts equal class, config, paths and outputs, to the last bit."""
     assert type(again) is type(network)
     assert again.get_config().keys() == network.get_config().keys()
     assert [v.path for v in again.variables] == [
@@ -163,7 +163,7 @@ def test_copies(network):
 
 @pytest.mark.slow
 def test_made_of_its_config(network):
-    """As `keras.models.clone_model` makes layers: new weights."""
+    """A network made from a config, as clones are, has new weights."""
     again = type(network).from_config(network.get_config())
     assert not again.built
     again.build()
@@ -179,7 +179,7 @@ def test_made_of_its_config(network):
 
 
 def test_the_list_of_classes_is_whole():
-    """Each is where the list says, registered as it says; none is missing."""
+    """The list has every class, with its module and registered name."""
     for module, names in registration.CLASSES.items():
         there = importlib.import_module(f"electra_tf.{module}")
         for name in names:
@@ -196,7 +196,7 @@ def test_the_list_of_classes_is_whole():
         name
         for name, found in keras.saving.get_custom_objects().items()
         if name.startswith("electra_tf")
-        # KerasHub's tasks come with their own import.
+        # KerasHub's tasks are registered by another import.
         and not found.__module__.startswith("electra_tf.hub.keras_hub_tasks")
     }
     assert known == listed
@@ -216,7 +216,7 @@ def trained(model, batches):
     "name", ["electra", "tied", "uniform", "two_tower", "disentangled"]
 )
 def test_a_pre_trainer_goes_on(name, tmp_path):
-    """Training after loading is training on, optimizer and dropout too."""
+    """A loaded pre-trainer resumes training, with optimizer and dropout."""
     vocab = Vocab((*SPECIALS, *(f"w{i}" for i in range(tiny.VOCAB - 5))))
     like = tiny.variant(name)
     model = ElectraPretrainer.from_config(
@@ -249,7 +249,7 @@ def test_a_failed_save_leaves_no_file(tmp_path, monkeypatch):
         raise OSError("the disk is full")
 
     monkeypatch.setattr(network, "save_own_variables", fails)
-    told = r"cannot write .*x\.keras: the disk is full"
-    with pytest.raises(UserError, match=told):
+    message = r"cannot write .*x\.keras: the disk is full"
+    with pytest.raises(UserError, match=message):
         network.save(str(tmp_path / "x.keras"))
     assert not list(tmp_path.iterdir())

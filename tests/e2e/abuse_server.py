@@ -1,29 +1,29 @@
-"""Sends a server what clients should not send, and watches what it does.
+"""Sends a server requests that clients should not send, and checks it.
 
   tests/e2e/abuse_server.py --model=DIR [--num_requests=100000] [--output=DIR]
   tests/e2e/abuse_server.py --url=http://127.0.0.1:8501 [--pid=N]
   tests/e2e/abuse_server.py --model=DIR --other=DIR [--change_every=20]
   tests/e2e/abuse_server.py --model=DIR --mode=kill [--every=2000]
 
-DIR is what `electra-tf export` wrote; the server is started with it as a
-process. --mode says what is done:
+DIR is the output of `electra-tf export`; the server is started with it as a
+process. --mode is one of:
 
   mixed      two good requests, one malformed, and so on, from many
-             connections; slow clients beside them. A fifth goes by gRPC where
-             its packages are there and the server was started here. With
-             --other, an export whose newest version answers otherwise,
-             versions of both are added, deleted and broken meanwhile, and an
-             answer must be that of a version which may have given it
-  kill       good requests; SIGKILL and a new start now and then
+             connections, and slow clients at the same time. A fifth goes by
+             gRPC if its packages are installed and the server was started
+             here. With --other, an export whose newest version gives other
+             answers, versions of both are added, deleted and broken meanwhile,
+             and an answer must be that of a version served at the time
+  kill       good requests; at intervals SIGKILL and a restart
   terminate  the same with SIGTERM
-  reload     good requests; a new version of the model now and then
+  reload     good requests; at intervals a new version of the model
 
-The answers to good requests are known: they were asked for once in peace.
-Wrong are: a good request without its answer (in kill: unless it was in flight
-at a kill), another answer, a status that does not fit what was sent, a server
-that dies, memory, threads or open files that grow. Then the status is 1.
-The output holds metrics.jsonl (the server each second), plot.png, report.json
-and the server's log.
+The expected answers to good requests are recorded first, without other load.
+Problems are: a good request without its answer (in kill: unless it was in
+flight at a kill), a wrong answer, a status that does not fit the request, a
+server that dies, and memory, threads or open files that grow. With problems the
+exit status is 1. The output folder has metrics.jsonl (the server's use of
+resources each second), plot.png, report.json and the server's log.
 """
 
 import argparse
@@ -42,7 +42,7 @@ import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-# `capi`, with which answers are compared; pytest has it on its path.
+# For `capi`, which compares answers; pytest has it on its path.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
 
 from abuse import (
@@ -60,17 +60,17 @@ from abuse.upheavals import Upheavals
 from electra_tf.errors import UserError
 
 MODES = ("mixed", "kill", "terminate", "reload")
-_SETTLING = 90.0  # seconds in which a server is rid of what clients left
+_SETTLING = 90.0  # seconds for a server to close its clients' connections
 
 
 def abuse(args: argparse.Namespace) -> dict[str, Any]:
-    """Does what the flags say.
+    """Runs the requests that the flags ask for.
 
     Returns:
-      The report; its "problems" are empty if all is well.
+      The report; its "problems" are empty if there were none.
 
     Raises:
-      UserError: the server cannot be started, or is none of ours.
+      UserError: the server cannot be started, or is no `electra-tf serve`.
     """
     output = pathlib.Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
@@ -95,8 +95,8 @@ def abuse(args: argparse.Namespace) -> dict[str, Any]:
             _run(args, host, port, pid, journal, process, models)
         )
         if process:
-            told = process.tracebacks()
-            report["problems"] += [f"the server's log: {t}" for t in told]
+            found = process.tracebacks()
+            report["problems"] += [f"the server's log: {t}" for t in found]
     plot.draw(
         journal.rows,
         output / "plot.png",
@@ -183,7 +183,7 @@ async def _changing(
     found: world.World,
     tally: Tally,
 ) -> versions.Versions:
-    """Has the other version served, to know its answers; its kind is 1."""
+    """Serves the other version once, to record its answers as kind 1."""
     contents = [_newest(path) for path in (args.model, args.other)]
     changing = versions.Versions(models, contents, found, tally)
     await changing.add()
@@ -208,7 +208,7 @@ async def _settled(
     pid: int,
     before: dict[str, float],
 ) -> dict[str, Any]:
-    """Compares the server at the end with the server at 10 %."""
+    """Compares the server's resources at the end with those at 10 %."""
     tenth = 0.1 * tally.sent
     early = [r for r in journal.rows if tenth <= r["requests"] <= 2 * tenth]
     late = [r for r in journal.rows if r["requests"] >= 9 * tenth]
@@ -233,7 +233,7 @@ async def _settled(
             break
         if time.monotonic() > deadline:
             tally.problem(
-                f"{after['fds']} files are open, before it were {before['fds']}"
+                f"{after['fds']} files are open, {before['fds']} were before"
             )
             break
         await asyncio.sleep(1)
@@ -242,7 +242,7 @@ async def _settled(
 
 
 async def _process_start(found: world.World) -> str:
-    """When the server was started, as its metrics tell."""
+    """Returns the server's start time, as its metrics report it."""
     connection = await wire.Connection.open(found.host, found.port)
     try:
         await connection.send(wire.request("GET", "/metrics"))
@@ -258,7 +258,7 @@ async def _process_start(found: world.World) -> str:
 
 @contextlib.contextmanager
 def _copied(args: argparse.Namespace) -> Iterator[pathlib.Path]:
-    """The model's directory; a copy if versions are added to it."""
+    """Yields the model's directory; a copy if versions are added to it."""
     source = pathlib.Path(args.model)
     if not source.is_dir():
         raise UserError(f"--model={args.model}: no such directory")
@@ -273,7 +273,7 @@ def _copied(args: argparse.Namespace) -> Iterator[pathlib.Path]:
 
 
 def _newest(model: str) -> pathlib.Path:
-    """The newest version of a directory of versions."""
+    """Returns the newest version in a directory of versions."""
     source = pathlib.Path(model)
     if not source.is_dir():
         raise UserError(f"{model}: no such directory")
@@ -301,53 +301,53 @@ def _flags() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     what = flags.add_mutually_exclusive_group(required=True)
-    what.add_argument("--model", help="an export, to start a server with")
-    what.add_argument("--url", help="of a server that runs; mixed only")
+    what.add_argument("--model", help="export to start a server with")
+    what.add_argument("--url", help="URL of a running server; mixed only")
     flags.add_argument("--mode", choices=MODES, default="mixed")
-    flags.add_argument("--other", help="another export, to change versions")
+    flags.add_argument("--other", help="second export, to change versions")
     flags.add_argument(
         "--change_every", type=float, default=20.0,
         help="seconds between two changes of versions",
     )  # fmt: skip
     flags.add_argument("--output", default="abuse_results")
-    flags.add_argument("--pid", type=int, help="of the server at --url")
+    flags.add_argument("--pid", type=int, help="process of the server at --url")
     flags.add_argument("--num_requests", type=int, default=100_000)
     flags.add_argument(
         "--max_seconds", type=float, default=math.inf,
-        help="mixed: send no more after so long",
+        help="mixed: stop sending after this time",
     )  # fmt: skip
     flags.add_argument(
         "--signature", action="append",
-        help="of those that take texts, only this; repeat",
+        help="use only this signature of those that take texts; repeat",
     )  # fmt: skip
     flags.add_argument("--connections", type=int, default=32)
     flags.add_argument("--slow", type=int, default=6, help="slow clients")
     flags.add_argument("--seed", type=int, default=1)
     flags.add_argument(
         "--num_answers", type=int, default=300,
-        help="different good requests",
+        help="number of different good requests",
     )  # fmt: skip
     flags.add_argument(
         "--every", type=int, default=2000,
-        help="requests between two kills, stops or versions",
+        help="requests between two kills, terminations or new versions",
     )  # fmt: skip
     flags.add_argument(
         "--tolerance", type=float, default=1e-5,
-        help="between decimals; of those above 1, relative",
+        help="allowed difference of decimals; relative for those above 1",
     )  # fmt: skip
     flags.add_argument(
         "--max_growth", type=float, default=0.1,
-        help="of resident memory, from the second tenth of the run to the last",
+        help="allowed growth of memory, from the second tenth of the run on",
     )  # fmt: skip
     flags.add_argument(
         "--serve_flag", action="append", default=[],
-        help="for electra-tf serve, as --serve_flag=--batch_rows=8; repeat",
+        help="flag of electra-tf serve, as --serve_flag=--batch_rows=8; repeat",
     )  # fmt: skip
     return flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints what was found; returns the status."""
+    """Runs the program; returns its exit status."""
     args = _flags().parse_args(argv)
     try:
         if args.url and args.mode != "mixed":

@@ -1,19 +1,19 @@
-"""Short requests beside very long ones: whether a server stays answerable.
+"""Checks that a server answers short requests while it works on long ones.
 
   tests/e2e/long_texts.py --qa=DIR --tagging=DIR --asked=DIR [--seconds=60]
 
-Each DIR is what `electra-tf export` wrote. Clients ask the model of --asked one
-line at a time, first in quiet, then while another client sends the model of
+Each DIR is the output of `electra-tf export`. Clients send the model of --asked
+one line at a time: first alone, then while another client sends the model of
 --qa a context of 2.5 MB, then while it sends the model of --tagging a text of
-3.9 MB, then with 300 contexts of 8 kB, each for --seconds, and again when it is
-answered; at the end of its time it hangs up. The status is 1 if the 99th
-percentile of the short requests beside one of these grows to --most_times of
-that in quiet, if the server's memory grows by more than --most_mb, if a short
-request is not answered, or if a long one gets a status that does not fit.
+3.9 MB, then 300 contexts of 8 kB. Each takes --seconds. The long request is
+repeated when it is answered, and its client disconnects when the time is over.
+The exit status is 1 if the 99th percentile of the short requests beside a long
+one reaches --most_times that without, if the server's memory grows by more than
+--most_mb, if a short request is not answered, or if a long one gets a status
+that does not fit.
 
-By default the server's limits are raised so that the long texts are really
-worked on, and given up when their time is over; with --default_limits they are
-as they come.
+By default the server's limits are raised, so that it works on the long texts
+until their client disconnects; with --default_limits they are not.
 """
 
 import argparse
@@ -38,16 +38,16 @@ RAISED = (
 )
 _LINES = ("a fine film", "nothing in it is new", "see it twice", "dull")
 _SENTENCE = "The ark of God was taken by the men of the city near the river. "
-_SAMPLED = 0.1  # seconds between two looks at the memory
+_SAMPLED = 0.1  # seconds between two measurements of the memory
 
 
 def long_requests(qa: str, tagging: str, scale: float) -> dict[str, bytes]:
-    """What the rude client sends, by name.
+    """Returns the long requests by name.
 
     Args:
       qa: the name of a model that answers questions.
       tagging: the name of a model that tags.
-      scale: of all lengths; 1 is as the module says.
+      scale: factor of all lengths; 1 gives those of the module's docstring.
     """
 
     def text(size: int) -> str:
@@ -74,7 +74,7 @@ def long_requests(qa: str, tagging: str, scale: float) -> dict[str, bytes]:
 
 
 async def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Starts the server, asks it, and tells what was seen."""
+    """Starts the server, measures it, and returns the report."""
     flags = [] if args.default_limits else [*RAISED]
     flags += args.serve_flag
     models = [args.qa, args.tagging, args.asked]
@@ -98,7 +98,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
             found["times"] = found["p99_ms"] / quiet["p99_ms"]
             found["more_mb"] = run.peak_mb - mb
             beside[name] = found
-        # The last one's call is given up; the server is itself again.
+        # The last long call is cancelled by now, so its effects must be gone.
         again = await run.short(min(5.0, args.seconds))
         again["more_mb"] = server_process.usage(process.pid)["rss_mb"] - mb
     report: dict[str, Any] = {
@@ -124,8 +124,8 @@ class _Run:
 
     Args:
       process: the server.
-      model: that the short requests ask.
-      clients: of short requests, at once.
+      model: the model that the short requests ask.
+      clients: number of clients that send short requests at once.
     """
 
     def __init__(
@@ -152,10 +152,10 @@ class _Run:
         seconds: float,
         beside: Callable[[float], Awaitable[None]] | None = None,
     ) -> dict[str, float]:
-        """Short requests for so long, and something beside them.
+        """Sends short requests for `seconds`, while `beside` runs.
 
         Returns:
-          How many there were, and percentiles of what each took.
+          Their number, and percentiles of their latencies.
         """
         until = time.monotonic() + seconds
         took: list[float] = []
@@ -175,7 +175,7 @@ class _Run:
         }  # fmt: skip
 
     async def long(self, name: str, data: bytes, until: float) -> None:
-        """One client that sends a long request until its time is over."""
+        """Sends a long request again and again, until the time `until`."""
         while (left := until - time.monotonic()) > 0:
             began = time.monotonic()
             connection = await wire.Connection.open(
@@ -185,7 +185,7 @@ class _Run:
                 await connection.send(data)
                 answer = await asyncio.wait_for(connection.answer(), left)
             except asyncio.TimeoutError:
-                return  # it hangs up: the server shall hear of it
+                return  # disconnects, which the server has to notice
             except wire.NoAnswer as error:
                 self.problems.append(f"{name}: {error}")
                 return
@@ -235,24 +235,24 @@ def _flags() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    flags.add_argument("--qa", required=True, help="answers questions")
-    flags.add_argument("--tagging", required=True, help="tags texts")
-    flags.add_argument("--asked", required=True, help="takes a text")
-    flags.add_argument("--seconds", type=float, default=60.0, help="of each")
+    flags.add_argument("--qa", required=True, help="model for questions")
+    flags.add_argument("--tagging", required=True, help="model that tags")
+    flags.add_argument("--asked", required=True, help="model for one text")
+    flags.add_argument("--seconds", type=float, default=60.0, help="for each")
     flags.add_argument("--clients", type=int, default=8)
     flags.add_argument(
-        "--scale", type=float, default=1.0, help="of the long texts' lengths"
+        "--scale", type=float, default=1.0, help="factor of the long lengths"
     )
     flags.add_argument("--default_limits", action="store_true")
     flags.add_argument("--most_times", type=float, default=5.0)
     flags.add_argument("--most_mb", type=float, default=500.0)
-    flags.add_argument("--log", help="folder for what the server says")
+    flags.add_argument("--log", help="folder for the server's log")
     flags.add_argument("--serve_flag", action="append", default=[])
     return flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints what was found; returns the status."""
+    """Runs the program; returns its exit status."""
     args = _flags().parse_args(argv)
     try:
         report = asyncio.run(measure(args))

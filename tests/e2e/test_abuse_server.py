@@ -1,4 +1,4 @@
-"""The abuse of a server: that it is thorough, and sees what is wrong."""
+"""Tests that `abuse_server.py` sends every attack and finds what is wrong."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ FEW = ["--num_answers=60", *(f"--signature={name}" for name in SIGNATURES)]
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory):
-    """Versions 1 and 2, whose answers are not the same."""
+    """Versions 1 and 2, whose answers differ."""
     path = tmp_path_factory.mktemp("versions")
     serving_toy.save(path / "1")
     serving_toy.save(path / "2", factor=2.0)
@@ -70,8 +70,8 @@ def test_answers_are_compared():
         None,
     ):
         assert not same(found, wanted)
-    told = world.compare({"a": [0, {"b": 1}]}, {"a": [0, {"b": 2}]}, 0)
-    assert told == "answer.a[1].b: '1', not '2'"
+    difference = world.compare({"a": [0, {"b": 1}]}, {"a": [0, {"b": 2}]}, 0)
+    assert difference == "answer.a[1].b: '1', not '2'"
 
 
 def a_world():
@@ -154,7 +154,7 @@ def test_a_server_that_stands(toy, tmp_path, capsys):
 
 
 def test_wrong_answers_are_seen(versions, toy):
-    """Another version, of other answers, takes over."""
+    """Answers of another version are reported as wrong."""
     counts = tally.Tally()
     with serving_toy.served({"toy": toy}) as server:
         found = asyncio.run(
@@ -207,7 +207,7 @@ def test_versions_that_change_under_requests_and_calls(versions, toy):
         await found.grpc.look()
         found.serving.changing = True
         churn = asyncio.ensure_future(changing.keep(0.1))
-        # Added, broken, added, deleted, added.
+        # The five changes: added, broken, added, deleted, added.
         while changing.changes < 5 and not churn.done():
             plan = mixed_load.Plan(
                 requests=300, connections=4, slow=0, seed=changing.changes
@@ -239,7 +239,7 @@ def test_a_server_that_is_gone_is_seen(toy):
 
 
 class Nowhere:
-    """A journal that keeps nothing."""
+    """A journal that discards its rows."""
 
     def add(self, *_, **__):
         pass
@@ -278,7 +278,7 @@ def test_mistakes(flags, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow  # starts the command anew, several times
+@pytest.mark.slow  # starts the command several times
 @pytest.mark.parametrize("mode", ["kill", "terminate", "reload"])
 def test_upheavals(mode, toy, tmp_path):
     output = tmp_path / "results"

@@ -1,4 +1,4 @@
-"""Short requests beside long ones: the short form of `long_texts.py`."""
+"""Tests short requests beside long ones, by a short run of `long_texts.py`."""
 
 import http.client
 import json
@@ -91,7 +91,7 @@ def test_answers_in_steps_are_those_in_one_call(exports, name):
             assert answer == json.loads(predict_json.answer(arrays, True))
         assert run.count("serving_default.part") > 10
         assert run.count("serving_default.end") >= 3
-        # Nobody waits for it: it ends with the step that runs.
+        # When the client disconnects, the work ends with the current step.
         client = http.client.HTTPConnection(server.host, server.port)
         row = {key: values[0] for key, values in columns.items()}
         body = json.dumps({"instances": [row] * 40})
