@@ -1,4 +1,4 @@
-"""The packed encoder gives what the ordinary one gives."""
+"""Tests that the packed encoder equals the ordinary one."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ CONFIG = ModelConfig(
     num_heads=2, intermediate_size=32, max_positions=12,
     initializer_range=0.3,
 )  # fmt: skip
-# Rows that end early, one that is whole, one with holes.
+# Rows with padding, one without, and one with padding in between.
 MASK = np.array(
     [
         [1, 1, 1, 0, 0, 0, 0],
