@@ -1,4 +1,4 @@
-"""Documents into passages, with their places."""
+"""Tests of dividing documents into passages with their positions."""
 
 import gzip
 import json
@@ -39,7 +39,7 @@ def test_paragraphs_and_their_places():
 def test_short_ones_go_with_the_next():
     text = f"# Heading\n\n{LONG * 2}.\n\nThe end\n"
     assert texts_of(text) == [f"# Heading\n\n{LONG * 2}.", "The end"]
-    # Where there is room for it.
+    # Unless both together are too long.
     assert texts_of(text, longest=140)[0] == "# Heading"
 
 
