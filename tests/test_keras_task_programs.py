@@ -305,12 +305,12 @@ def test_losses_and_metrics_that_want_labels_one_hot(classifier):
     scores = classifier.scores(TEXTS, LABELS)
     assert found["f1_score"] == pytest.approx(scores["macro_f1"] / 100)
     assert found["accuracy"] == pytest.approx(scores["accuracy"] / 100)
-    shares = classifier.predict(TEXTS, verbose=0)
+    probabilities = classifier.predict(TEXTS, verbose=0)
     wanted = np.eye(2)[[1, 0] * 2]
-    expected = np.mean((shares - wanted) ** 2)
+    expected = np.mean((probabilities - wanted) ** 2)
     assert found["loss"] == pytest.approx(expected, rel=1e-5)
     auc = keras.metrics.AUC()
-    auc.update_state(wanted, shares)
+    auc.update_state(wanted, probabilities)
     assert found["auc"] == pytest.approx(float(auc.result()), abs=1e-6)
     with pytest.raises(UserError, match=r"f1.?score: wants labels one-hot"):
         classifier.compile("adam", "sparse_categorical_crossentropy", [f1])

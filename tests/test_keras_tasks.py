@@ -297,8 +297,8 @@ def test_layer_rates(model):
     made = electra_tf.TextClassifier.from_pretrained(model, num_classes=2)
     made.compile(layerwise_lr_decay=0.5, **EAGER)
     made.fit(TEXTS[:2], [0, 1], verbose=0)
-    shares = made.optimizer.get_config()["learning_rate_multipliers"]
-    by_end = {path.split("discriminator/")[-1]: v for path, v in shares.items()}
+    scales = made.optimizer.get_config()["learning_rate_multipliers"]
+    by_end = {path.split("discriminator/")[-1]: v for path, v in scales.items()}
     assert by_end["task/output/kernel"] == 1.0
     assert by_end["encoder/layer_1/output/kernel"] == 0.25
     assert by_end["encoder/layer_0/output/kernel"] == 0.125

@@ -265,8 +265,8 @@ def test_tasks(task, ours, epochs, length):
     assert made.train.learning_rate == 1e-4
     assert made.train.weight_decay_rate == 0.01
     assert made.train.eval_every == 0 and not made.train.select_best
-    said = {"task_names": [task], "num_train_epochs": 1, "max_seq_length": 99}
-    plan = finetuning.plan("d", "n", said)
+    given = {"task_names": [task], "num_train_epochs": 1, "max_seq_length": 99}
+    plan = finetuning.plan("d", "n", given)
     assert plan.train["num_train_epochs"] == 1
     assert plan.options["max_seq_length"] == 99
 
@@ -471,9 +471,9 @@ def test_the_recorded_metrics(shared_dir, tmp_path, task):
 
 
 def test_a_start_that_came_to_nothing_is_forgotten(tmp_path):
-    """A failed start removes its config.json, and no other.
+    """Only the config.json of a start that failed is removed.
 
-    The next run would take it for the settings of the checkpoint beside it.
+    Otherwise it would be taken for the settings of the checkpoint beside it.
     """
     config = tmp_path / "config.json"
     config.write_text('{"train": {}, "masking": {}, "objective": {}}')

@@ -162,11 +162,11 @@ def test_metrics_that_mean_the_same(output, recorded, model):
 
 
 def test_metrics_that_mean_another_thing(output, recorded):
-    """The original's metrics, computed from our outputs, equal the recorded.
+    """The original's formulas on our outputs give its recorded metrics.
 
-    Our own differ on purpose. Its disc_loss is the mean over rows of the rows'
-    means, precision and recall are weighted accuracies, and padding counts in
-    its AUC.
+    Our metrics differ on purpose. The original's disc_loss is the mean over
+    rows of the rows' means, its precision and recall are weighted accuracies,
+    and padding counts in its AUC.
     """
     if "metric/disc_auc" not in recorded:
         return

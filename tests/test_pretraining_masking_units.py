@@ -305,7 +305,7 @@ def test_batches_of_any_size(unit):
 
 
 def test_word_starts_of_the_batch_are_heeded():
-    """The batch's word_starts define words, as for Chinese; here of two."""
+    """The batch's word_starts define words, here of two tokens each."""
     row = _row([1] * 28)
     starts = np.zeros([1, LENGTH], "int32")
     starts[0, 1:29:2] = 1

@@ -59,7 +59,7 @@ def _moved(gradients, prefix):
 
 @pytest.mark.parametrize("name", tiny.VARIANTS)
 def test_every_variable_has_a_gradient(name, batch):
-    """Each has one, unless a stage or freezing excludes it; so are metrics."""
+    """Every variable has one, unless a stage or freezing excludes it."""
     model = tiny.variant(name, dropout=0.0)
     gradients = _gradients(model, batch)
     if name == "two_stage":

@@ -199,7 +199,7 @@ def _start(data, output, *settings):
 
 @pytest.mark.slow
 def test_killed_three_times_ends_the_same(data, tmp_path):
-    """A run stopped by kill -9 at random ends as an uninterrupted one."""
+    """A run killed at random moments ends as an uninterrupted one."""
     settings = (
         "train.num_train_steps=200", "train.checkpoint_every_steps=10",
         "train.eval_every_steps=100",

@@ -174,9 +174,9 @@ def test_each_file_once_whatever_links_there_are(tmp_path):
     (elsewhere / "c.txt").write_text(LONG)
     (root / "out").symlink_to(elsewhere)
     os.mkfifo(root / "pipe.txt")
-    told = {}
-    assert names_of(root, told) == ["a.txt", "below/b.txt", "out/c.txt"]
-    assert told == {
+    reasons = {}
+    assert names_of(root, reasons) == ["a.txt", "below/b.txt", "out/c.txt"]
+    assert reasons == {
         "gone.txt": "No such file or directory",
         "pipe.txt": "is no file but a pipe, socket or device",
     }

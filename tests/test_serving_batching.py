@@ -111,10 +111,10 @@ def test_a_long_request_is_divided_among_the_places(model):
 def test_no_call_takes_more_than_its_limit(model):
     async def scenario(ask):
         model.go.clear()
-        asked = [asyncio.ensure_future(ask(texts(i))) for i in range(40)]
+        requests = [asyncio.ensure_future(ask(texts(i))) for i in range(40)]
         await asyncio.sleep(0.05)
         model.go.set()
-        return await asyncio.gather(*asked)
+        return await asyncio.gather(*requests)
 
     found = run(model, batching(wait_seconds=0.01, rows=5), scenario)
     assert [x["score"].item() for x in found] == list(range(40))
@@ -173,7 +173,7 @@ def test_a_call_takes_what_the_model_reads_in_its_time():
     found = serve(reader, settings, scenario)
     assert found["score"].tolist() == [1000] * 24
     assert max(reader.calls[1:]) <= 5000
-    assert len(reader.calls) < 12  # nor in many small ones
+    assert len(reader.calls) < 12  # nor many small calls
 
 
 def test_short_requests_keep_their_place_beside_long_ones():
@@ -223,12 +223,12 @@ def test_overload_is_seen():
 
     async def scenario(ask, batcher):
         assert not batcher.overloaded
-        asked = [
+        requests = [
             asyncio.ensure_future(ask(texts(*[500] * 2))) for _ in range(8)
         ]
         await asyncio.sleep(0.4)
         assert batcher.overloaded
-        await asyncio.gather(*asked)
+        await asyncio.gather(*requests)
         assert not batcher.overloaded
 
     settings = batching(
@@ -408,19 +408,19 @@ def test_long_texts_take_turns():
 
     in_steps(model, scenario, call_seconds=0.01, parallel=1, long_seconds=0.0)
     letters = [letter for letter, _ in model.calls]
-    own = [i for i, letter in enumerate(letters) if letter == b"b"]
-    between = letters[own[0] : own[-1]]
+    places = [i for i, letter in enumerate(letters) if letter == b"b"]
+    between = letters[places[0] : places[-1]]
     # The steps of the two texts alternate.
-    assert between.count(b"a") == pytest.approx(len(own) - 1, abs=2)
+    assert between.count(b"a") == pytest.approx(len(places) - 1, abs=2)
 
 
 def test_a_long_text_that_nobody_waits_for_ends_with_its_step():
     model = InSteps(pace=5e-4)
 
     async def scenario(ask):
-        asked = asyncio.ensure_future(ask(lone(b"a", 4000)))
+        request = asyncio.ensure_future(ask(lone(b"a", 4000)))
         await asyncio.sleep(0.1)
-        asked.cancel()
+        request.cancel()
         await asyncio.sleep(0.1)
         count = len(model.calls)
         await asyncio.sleep(0.1)
