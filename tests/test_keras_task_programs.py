@@ -1,4 +1,4 @@
-"""Task classes in training programs of your own: batches, devices, XLA."""
+"""Tests of task classes in training programs: batches, devices, XLA."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def model(tiny_model):
 
 
 def opened(model):
-    """A classifier without dropout, so that steps do not depend on chance."""
+    """Returns a classifier without dropout: its steps are deterministic."""
     return electra_tf.TextClassifier.from_pretrained(
         model,
         labels=["bad", "good"],
@@ -41,7 +41,7 @@ def classifier(model):
 
 
 def test_single_batches(classifier, model):
-    """A step is that of `fit` on the same rows; tests are `evaluate`'s."""
+    """`train_on_batch` steps as `fit` does; `test_on_batch` is `evaluate`."""
     classifier.compile(keras.optimizers.SGD(1e-4), run_eagerly=True)
     before = classifier.test_on_batch(TEXTS, LABELS, return_dict=True)
     assert before == pytest.approx(
@@ -70,13 +70,13 @@ def test_a_planned_rate_wants_fit(classifier):
 
 
 def test_steps_may_be_compiled_by_xla(classifier):
-    """Though the tokenizer, which no step runs, cannot be."""
+    """XLA compiles the steps, although it cannot compile the tokenizer."""
     plain = keras.Sequential([keras.layers.Dense(1)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plain.compile(jit_compile=True)
     if not plain.jit_compile:
-        pytest.skip("a test before has asked TensorFlow for determinism")
+        pytest.skip("an earlier test has made TensorFlow deterministic")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         classifier.compile(jit_compile=True)
@@ -95,7 +95,7 @@ def test_a_list_of_texts_to_validate_on(model):
 
 
 def test_lora_after_an_optimizer_of_one_s_own(classifier):
-    """The optimizer is made anew for what trains now."""
+    """The optimizer is created again for the variables that now train."""
     classifier.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     classifier.enable_lora(2, verbose=False)
     before = classifier.evaluate(TEXTS, LABELS, verbose=0)[0]
@@ -106,7 +106,7 @@ def test_lora_after_an_optimizer_of_one_s_own(classifier):
 
 
 def test_saved_before_anything_is_compiled(model, tmp_path):
-    """Weights are there from the start; so are files of them."""
+    """A model that was never compiled can be saved and loaded."""
     made = electra_tf.TokenClassifier.from_pretrained(model, labels=["O", "X"])
     made.save_pretrained(str(tmp_path / "tagger"))
     words = [["a", "good", "cat"]]
@@ -124,7 +124,7 @@ def test_a_file_that_could_not_be_read_is_not_written(classifier, tmp_path):
 
 @pytest.mark.slow
 def test_the_commands_take_a_directory(classifier, model, tmp_path):
-    """What `save_pretrained` writes is a model for each of them."""
+    """Each command accepts a directory that `save_pretrained` wrote."""
     classifier.fit(TEXTS, LABELS, verbose=0)
     wanted = classifier.predict(TEXTS, verbose=0)
     names = [classifier.labels[i] for i in wanted.argmax(axis=1)]
@@ -180,7 +180,7 @@ def test_the_commands_take_a_directory(classifier, model, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [None, "adam"])
 def test_two_devices(optimizer, model, tmp_path):
-    """Trains, evaluates rows that do not divide, is saved and loaded."""
+    """On two devices a model trains, evaluates 3 rows, saves and loads."""
     code = f"""
 import keras
 import numpy as np, keras, tensorflow as tf
@@ -220,7 +220,7 @@ print("equal")
 
 
 class Parts(keras.utils.PyDataset):
-    """Two batches of two texts."""
+    """Returns two batches of two texts, and counts the epochs that ended."""
 
     def __init__(self):
         super().__init__()
@@ -234,7 +234,7 @@ class Parts(keras.utils.PyDataset):
         return np.array(TEXTS[at], object), np.array(LABELS[at])
 
     def on_epoch_end(self):
-        """Counts."""
+        """Counts the epoch."""
         self.ended += 1
 
 
@@ -266,7 +266,7 @@ def test_batches_that_python_makes(model):
     )
     parts = Parts()
     made.fit(parts, epochs=2, verbose=0)
-    assert parts.ended == 2  # to look at the first batches ends none
+    assert parts.ended == 2  # reading the first batches ends no epoch
     with pytest.raises(UserError, match="batch_size: x comes in batches"):
         made.fit(Parts(), batch_size=2, verbose=0)
     with pytest.raises(UserError, match="y: a dataset holds its own"):
@@ -297,7 +297,7 @@ def test_texts_by_name_and_in_a_column(classifier):
 
 
 def test_losses_and_metrics_that_want_labels_one_hot(classifier):
-    """Of Keras' own all but the sparse ones; mixed ones are refused."""
+    """One-hot losses and metrics of Keras work, but not with sparse ones."""
     f1 = keras.metrics.F1Score(average="macro")
     metrics = ["accuracy", f1, keras.metrics.AUC(name="auc")]
     classifier.compile("adam", "mse", metrics, run_eagerly=True)
@@ -305,12 +305,12 @@ def test_losses_and_metrics_that_want_labels_one_hot(classifier):
     scores = classifier.scores(TEXTS, LABELS)
     assert found["f1_score"] == pytest.approx(scores["macro_f1"] / 100)
     assert found["accuracy"] == pytest.approx(scores["accuracy"] / 100)
-    shares = classifier.predict(TEXTS, verbose=0)
+    probabilities = classifier.predict(TEXTS, verbose=0)
     wanted = np.eye(2)[[1, 0] * 2]
-    expected = np.mean((shares - wanted) ** 2)
+    expected = np.mean((probabilities - wanted) ** 2)
     assert found["loss"] == pytest.approx(expected, rel=1e-5)
     auc = keras.metrics.AUC()
-    auc.update_state(wanted, shares)
+    auc.update_state(wanted, probabilities)
     assert found["auc"] == pytest.approx(float(auc.result()), abs=1e-6)
     with pytest.raises(UserError, match=r"f1.?score: wants labels one-hot"):
         classifier.compile("adam", "sparse_categorical_crossentropy", [f1])
@@ -358,7 +358,7 @@ def test_a_column_of_strings_and_a_path_for_a_config(classifier, model):
 
 @pytest.mark.slow
 def test_export_of_keras(classifier, model, tmp_path):
-    """Strings in, without a call or a signature before."""
+    """An exported model takes strings, though it was never called before."""
     classifier.export(str(tmp_path / "texts"), verbose=False)
     loaded = tf.saved_model.load(str(tmp_path / "texts"))
     np.testing.assert_allclose(

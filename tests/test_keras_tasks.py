@@ -1,4 +1,4 @@
-"""Tasks on strings: Keras models that do what the commands do."""
+"""Tests of tasks on strings: Keras models that equal the commands."""
 
 import os
 import pathlib
@@ -30,7 +30,7 @@ def model(tiny_model):
 
 @pytest.fixture(scope="module")
 def classifier(model):
-    """Fitted until it knows the eight texts."""
+    """A classifier that is fitted until it knows the eight texts."""
     made = electra_tf.TextClassifier.from_pretrained(
         model, labels=["bad", "good"]
     )
@@ -103,7 +103,7 @@ def test_forms_of_labels(classifier, y):
 
 
 def test_keras_file(classifier, tmp_path):
-    """Weights, optimizer and tokenizer come back, to the last bit."""
+    """Weights, optimizer and tokenizer are restored to the last bit."""
     path = tmp_path / "classifier.keras"
     classifier.save(path)
     again = keras.saving.load_model(path)
@@ -118,7 +118,7 @@ def test_keras_file(classifier, tmp_path):
 
 
 def test_model_directory(classifier, tmp_path):
-    """What it writes is a fine-tuned model like those of `finetune`."""
+    """`save_pretrained` writes a fine-tuned model, as `finetune` does."""
     path = str(tmp_path / "saved")
     classifier.save_pretrained(path)
     expected = classifier.answer(TEXTS)
@@ -131,7 +131,7 @@ def test_model_directory(classifier, tmp_path):
 
 @pytest.mark.slow
 def test_fit_is_the_command(model, tmp_path):
-    """The same settings and seed: the same weights, to the last bit."""
+    """The same settings and seed give the same weights, to the last bit."""
     rows = [f"{t}\t{label}" for t, label in zip(TEXTS, LABELS)]
     table = tmp_path / "train.tsv"
     table.write_text("\n".join(["text\tlabel", *rows, ""]))
@@ -159,13 +159,13 @@ def test_fit_is_the_command(model, tmp_path):
     assert theirs.keys() == ours.keys()
     for name, value in theirs.items():
         np.testing.assert_array_equal(ours[name], value, err_msg=name)
-    # And the run opens as its class.
+    # The run directory opens as the class, too.
     opened = electra_tf.TextClassifier.from_pretrained(run)
     assert opened.answer(TEXTS) == electra_tf.load(run).predict(TEXTS)
 
 
 def test_pairs_and_several_labels(model):
-    """Pairs, sets of labels, a dataset, a loss and metrics of your own."""
+    """Pairs with sets of labels train with a loss and metrics of Keras."""
     made = electra_tf.TextClassifier.from_pretrained(
         model, labels=["a", "b", "c"], multi_label=True, name="sets"
     )
@@ -229,7 +229,7 @@ def test_weights_of_rows_and_classes(model):
 
 
 def test_functional_model(classifier):
-    """Strings in, a layer of your own behind."""
+    """A functional model takes strings and has a layer after the task."""
     texts = keras.Input((), dtype="string")
     scores = keras.layers.Dense(1)(classifier(texts))
     model = keras.Model(texts, scores)
@@ -297,8 +297,8 @@ def test_layer_rates(model):
     made = electra_tf.TextClassifier.from_pretrained(model, num_classes=2)
     made.compile(layerwise_lr_decay=0.5, **EAGER)
     made.fit(TEXTS[:2], [0, 1], verbose=0)
-    shares = made.optimizer.get_config()["learning_rate_multipliers"]
-    by_end = {path.split("discriminator/")[-1]: v for path, v in shares.items()}
+    scales = made.optimizer.get_config()["learning_rate_multipliers"]
+    by_end = {path.split("discriminator/")[-1]: v for path, v in scales.items()}
     assert by_end["task/output/kernel"] == 1.0
     assert by_end["encoder/layer_1/output/kernel"] == 0.25
     assert by_end["encoder/layer_0/output/kernel"] == 0.125
@@ -419,7 +419,7 @@ def test_answerer(model, tmp_path):
     assert made.scores(records) == made.scores((QUESTIONS, CONTEXTS), ANSWERS)
     spans = made((QUESTIONS[:2], CONTEXTS[:2]))
     np.testing.assert_allclose(np.sum(spans["start"], axis=1), 1, atol=1e-5)
-    # [CLS] who sat [SEP]: of these the first alone may be an answer.
+    # Of [CLS] who sat [SEP] only the first may be predicted as an answer.
     assert np.max(spans["start"][:, 1:4]) < 1e-6
     made.save_pretrained(str(tmp_path / "saved"))
     pairs = list(zip(QUESTIONS, CONTEXTS))
@@ -493,7 +493,7 @@ def test_the_step_is_traced_once_and_metrics_begin_empty(model):
 
     def counted(data):
         steps.append(data)
-        # What traces a step again is variables that it creates.
+        # Variables that a step creates would cause a second tracing.
         made.compute_metrics(data[0], data[1], tf.one_hot(data[1], 2))
         return made.get_metrics_result()
 
@@ -528,7 +528,7 @@ def test_lora_goes_through_a_batch_in_parts_from_a_seeded_start(model):
         v for v in made.optimizer.variables if v.path.endswith(("_m", "_v"))
     ]
     trained = made.trainable_variables
-    assert len(trained) == 2 * 2 + 2  # of two blocks, and the head
+    assert len(trained) == 2 * 2 + 2  # two in each block, two in the head
     assert sorted(tuple(v.shape) for v in moments) == sorted(
         tuple(v.shape) for v in trained * 2
     )
@@ -539,7 +539,7 @@ def test_lora_on_strings(model, tmp_path):
     made = electra_tf.TextClassifier.from_pretrained(
         model, labels=["bad", "good"]
     )
-    before = made.predict(TEXTS, verbose=0)  # traced without it
+    before = made.predict(TEXTS, verbose=0)  # traced without LoRA
     made.enable_lora(4, "all", verbose=False)
     np.testing.assert_allclose(
         made.predict(TEXTS, verbose=0), before, atol=1e-6
@@ -639,13 +639,13 @@ def test_replaced_token_detector(model, tmp_path):
     np.testing.assert_allclose(
         alone.predict(["the cat sat"], verbose=0)[0], found[0], atol=1e-6
     )
-    # Without a generator all tokens are drawn alike.
+    # Without a generator, replacements are sampled uniformly.
     alone.fit(texts, verbose=0)
 
 
 @pytest.mark.slow
 def test_keras_files_in_a_fresh_process(model, classifier, tmp_path):
-    """Nothing but `import electra_tf` is needed to load them."""
+    """A fresh process loads the files after `import electra_tf` alone."""
     made = {
         "classifier": (classifier, TEXTS),
         "regressor": (electra_tf.TextRegressor.from_pretrained(model), TEXTS),

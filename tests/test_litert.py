@@ -1,4 +1,4 @@
-"""LiteRT as the engine: the answers of TensorFlow, or nearly, in 8 bits."""
+"""Tests of LiteRT as the engine, against TensorFlow's predictions."""
 
 import zipfile
 
@@ -30,7 +30,7 @@ TEXTS = ["the cat sat.", "a dog", "the good sister had " * 20, "x", "中 the"]
 
 @pytest.fixture(autouse=True)
 def interpreter(monkeypatch):
-    """LiteRT; where it is not installed TensorFlow's copy of it."""
+    """Uses TensorFlow's copy of LiteRT where LiteRT is not installed."""
     if not litert.installed():
         made = tflite.interpreter_class()
         monkeypatch.setattr(litert, "interpreter_class", lambda: made)
@@ -38,7 +38,7 @@ def interpreter(monkeypatch):
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory, tiny_vocab_file):
-    """A classifier of texts."""
+    """The directory of a text classifier."""
     path = tmp_path_factory.mktemp("litert") / "model"
     return serving_models.fine_tuned(path, tiny_vocab_file, "classification")
 
@@ -139,7 +139,7 @@ def test_the_same_answers(colours):
     assert not lite.int8
     found = probabilities(lite.predict(TEXTS))
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    # One alone, and the same again.
+    # A single text gives the same as within a batch.
     assert probabilities(lite.predict(TEXTS[1:2])) == pytest.approx(found[1:2])
 
 
@@ -225,7 +225,7 @@ def test_reading(head, tmp_path, tiny_vocab_file):
 
 
 def _kinds(tmp_path, vocab_file):
-    """Kind of model -> its directory, and the outputs of its file."""
+    """Maps a kind of model to its directory, options and file's outputs."""
     state = {
         "scheme": "none", "learned": "none", "default": "X",
         "labels": ["X", "Y", "Z"],
@@ -233,7 +233,7 @@ def _kinds(tmp_path, vocab_file):
 
     def spans(name, options, state):
         path = str(tmp_path / name.replace("/", "_"))
-        # Logits of the size that trained ones have.
+        # The spread gives logits as large as those of a trained model.
         span_models.make(path, vocab_file, name, options, state, spread=0.2)
         return path
 
@@ -285,9 +285,9 @@ def test_a_file_of_each_kind(tmp_path, tiny_vocab_file):
         assert about == made.description
         assert about["outputs"] == outputs, name
         assert set(about["inputs"]) <= set(litert.INPUTS)
-    said = str(made)
-    assert f"{path}, float32\n" in said
-    assert "sentence_embedding [1, 32]" in said
+    printed = str(made)
+    assert f"{path}, float32\n" in printed
+    assert "sentence_embedding [1, 32]" in printed
 
 
 @pytest.mark.slow
@@ -412,7 +412,7 @@ def test_auto_takes_single_texts_in_32_bits(colours, tmp_path, monkeypatch):
 
 
 def recording(ran):
-    """`LiteSignatures.call`, with the number of texts of each call kept."""
+    """Returns `LiteSignatures.call` that records each call's batch size."""
     call = lite_signatures.LiteSignatures.call
 
     def recorded(self, signature, tensors, stop):

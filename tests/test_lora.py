@@ -1,4 +1,4 @@
-"""LoRA, freezing by layer, adapters: what trains, what stays, what is saved."""
+"""Tests of LoRA, freezing by layer, and adapters."""
 
 import dataclasses
 
@@ -40,7 +40,7 @@ def logits(model):
 
 
 def disturb(model):
-    """Random changes, as if they were learned."""
+    """Adds random changes to the trainable variables, as training would."""
     for i, variable in enumerate(model.trainable_variables):
         noise = np.random.default_rng(i).normal(0, 0.3, variable.shape)
         variable.assign_add(noise)
@@ -59,11 +59,11 @@ def test_only_changes_and_head_train_and_outputs_begin_equal(capsys):
     assert len(paths) == 6
     down, up = model.encoder.blocks[0].attention.qkv.lora.variables
     assert (tuple(down.shape), tuple(up.shape)) == ((16, 8), (8, 16))
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     lora = 2 * (16 * 8 + 8 * 16)
     head = 16 * 2 + 2
-    assert f"{lora + head:,} of " in told
-    assert f"LoRA {lora}, head {head}" in told
+    assert f"{lora + head:,} of " in printed
+    assert f"LoRA {lora}, head {head}" in printed
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_targets(targets, layers, numbers):
 @pytest.mark.parametrize("mode", ["plain", "xla"])
 @pytest.mark.parametrize("targets", ["query_value", "all"])
 def test_changes_are_those_of_the_merged_kernels(targets, mode):
-    """As a network whose kernels are kernel + scale * down @ up."""
+    """LoRA gives what a network of kernels + scale * down @ up gives."""
     model = network()
     model.enable_lora(4, targets, alpha=8, verbose=False)
     disturb(model)
@@ -185,9 +185,9 @@ def test_no_product_is_computed_for_the_gradient_of_a_frozen_kernel():
             for op in needed.values()
         )
 
-    # Of each block qkv, output, intermediate, output; the projection; head.
+    # Per block: qkv, output, intermediate, output. And projection and head.
     assert kernel_gradients(lambda model: None) == 2 * 4 + 1 + 1
-    # Of each block `down` and `up`, and the head's.
+    # Per block: `down` and `up`. And the head.
     lora = kernel_gradients(lambda m: m.enable_lora(4, verbose=False))
     assert lora == 2 * 2 + 1
     assert kernel_gradients(lambda m: m.freeze(1, verbose=False)) == 4 + 1
@@ -245,7 +245,7 @@ def test_freezing_by_layer(capsys):
     assert len(model.trainable_variables) == 2
     with pytest.raises(UserError, match="up_to: 3; expected 0 to 2"):
         model.freeze(3)
-    # With LoRA below as above, changes of frozen blocks do not train either.
+    # With LoRA on all blocks, the factors of frozen blocks do not train.
     model.enable_lora(2, verbose=False)
     model.freeze(1, verbose=False)
     paths = [v.path for v in model.encoder.trainable_variables]
@@ -263,7 +263,7 @@ def test_adapters_alone(tmp_path):
     other.load_adapter(path)
     assert other.encoder.lora == (4, 8.0, "attention")
     np.testing.assert_array_equal(logits(other), logits(model))
-    other.load_adapter(path)  # again, into what has it
+    other.load_adapter(path)  # a second time, into the same model
     third = network()
     third.enable_lora(2, verbose=False)
     with pytest.raises(UserError, match="rank 4, alpha 8, on attention"):

@@ -1,4 +1,4 @@
-"""Products of bfloat16 in training, against float64 and against float32."""
+"""Tests of bfloat16 products in training, against float64 and float32."""
 
 import functools
 import re
@@ -16,7 +16,7 @@ from electra_tf.training import loop
 from electra_tf.training.reporting import Reporter
 from electra_tf.training.settings import TrainConfig
 
-# A number is rounded to 8 bits; a few such errors meet in a gradient.
+# Values are rounded to 8 bits; a gradient adds up a few such errors.
 ROUNDED = 0.02
 
 
@@ -85,7 +85,7 @@ def test_attention():
 def test_attention_with_dropout_and_padding():
     hidden = np.zeros([4, 1, 1, 6], "float32")
     hidden[1, ..., 4:] = -10000.0  # a row with padding
-    hidden[2] = -10000.0  # one of nothing but padding
+    hidden[2] = -10000.0  # a row of padding only
     sides = [_random(4, 2, 6, 8, seed=seed) for seed in range(3)]
 
     def attended(*sides):
@@ -141,7 +141,7 @@ def test_dropout_is_that_of_float32():
 
 
 def _trained(rounds, name="electra", **options):
-    """A tiny pre-trainer, and its gradients of a batch."""
+    """Returns a tiny pre-trainer, its graph of gradients, and a batch."""
     model = pretraining_tiny.variant(name, **options)
     model.bfloat16_products = rounds
     batch = next(iter(pretraining_tiny.dataset(1)))
@@ -184,8 +184,8 @@ def test_all_large_products_are_of_16_bits():
         if op.type in ("MatMul", "BatchMatMulV2"):
             if op.inputs[0].dtype != tf.bfloat16:
                 narrow.append([tuple(i.shape) for i in op.inputs])
-    # Embeddings of segments, sums over rows as products with ones, and the
-    # discriminator's one column.
+    # These may stay in float32: segment embeddings, sums over rows computed
+    # as products with ones, and the discriminator's single column.
     for left, right in narrow:
         assert 2 in (*left, *right) or 1 in (*left, *right), (left, right)
 

@@ -1,4 +1,4 @@
-"""The decoder: causal, the same by steps as whole, started from the encoder."""
+"""Tests of the decoder: causality, decoding by steps, initialisation."""
 
 import dataclasses
 
@@ -31,7 +31,7 @@ def network():
     tf.keras.utils.set_random_seed(0)
     made = task_network(CONFIG, DecoderConfig(num_layers=2))
     made.build()
-    # So that every part of a formula counts.
+    # Zero biases and unit gammas would hide a missing term.
     for variable in made.trainable_variables:
         variable.assign_add(0.1 * RNG.normal(size=variable.shape))
     return made
@@ -58,7 +58,7 @@ def test_padding_of_the_source_is_not_seen(network):
 
 
 def test_steps_are_the_whole(network):
-    """With a cache as without: within 1e-5."""
+    """Decoding by steps with a cache equals the whole, within 1e-5."""
     whole = network(SOURCE, MASK, target_ids=TARGET).logits.numpy()
     memory, decoder = network(SOURCE, MASK).memory, network.head
     cache = decoder.empty_cache(tf.constant(3), tf.float32)
@@ -71,7 +71,7 @@ def test_steps_are_the_whole(network):
 
 
 def test_steps_of_several_beams(network):
-    """The rows of a source read its memory, and their own cache."""
+    """Beams of a source share its memory, and each has its own cache."""
     beams = np.stack([TARGET, TARGET[::-1], (TARGET + 3) % 50], axis=1)
     memory, decoder = network(SOURCE, MASK).memory, network.head
     cache = decoder.empty_cache(tf.constant(9), tf.float32)
@@ -87,7 +87,7 @@ def test_steps_of_several_beams(network):
 
 
 def test_the_cross_attention_by_hand(network):
-    """softmax(q k / sqrt(D)) v, head by head."""
+    """Cross-attention equals softmax(q k / sqrt(D)) v of each head."""
     cross = network.head.blocks[0].cross_attention
     x = RNG.normal(size=[1, 4, 16]).astype("float32")
     source = RNG.normal(size=[1, 5, 16]).astype("float32")

@@ -1,4 +1,4 @@
-"""Parameters and operations against the paper and against built networks."""
+"""Tests of parameter and FLOP counts, against the paper and networks."""
 
 import dataclasses
 
@@ -45,9 +45,9 @@ def paper_costs(
     )
 
 
-# The paper's figure for Small is that of a generator of half its size, which
-# also is what BERT-Small was given 1.45M steps to equal. With the quarter of
-# Table 6 the paper's rules, and its authors' script, give 1.29e18.
+# The paper's count for Small is that of a generator of half its size. It is
+# also the count that BERT-Small reaches with 1.45M steps. With the quarter of
+# Table 6, the paper's rules and its authors' script give 1.29e18.
 TRAINING = {
     "small": (("small", 128, 128, 1_000_000, "electra", 0.5), 1.4e18),
     "small_table_6": (("small", 128, 128, 1_000_000, "electra", 0.25), 1.29e18),
@@ -68,13 +68,13 @@ def test_training_of_the_paper(name):
 
 @pytest.mark.parametrize(("size", "flop"), [("small", 3.7e9), ("base", 2.9e10)])
 def test_inference_of_the_paper(size, flop):
-    """Table 1 there, of sequences of 128 tokens."""
+    """FLOPs of inference equal Table 1 for sequences of 128 tokens."""
     costs = paper_costs(size, 128, 1, 1)
     assert costs.inference_flops == pytest.approx(flop, rel=0.03)
 
 
 def test_parameters_of_the_paper():
-    """14M, 110M, 335M; the first is 13.55M, rounded."""
+    """The counts are 14M (13.55M before rounding), 110M and 335M."""
     small, base, large = (
         paper_costs(size, 128, 1, 1).model_parameters
         for size in ("small", "base", "large")
@@ -156,7 +156,7 @@ def test_two_stages():
         for steps in (0, 4)
     )
     assert staged["model/attention"] == 0.6 * costs["model/attention"]
-    # Four steps there and back, six only there; of ten there and back.
+    # Four of ten steps have both passes; six have the forward pass only.
     assert staged["generator/softmax"] == pytest.approx(
         0.7 * costs["generator/softmax"]
     )

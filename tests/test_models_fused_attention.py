@@ -1,4 +1,4 @@
-"""Keras' attention computes what our kernels do, or is refused."""
+"""Tests that Keras' attention equals our kernels, or is refused."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,8 @@ CONFIG = ModelConfig(
 def test_outputs_and_gradients_are_equal(attends, packed):
     encoder = ElectraEncoder(CONFIG, attends=attends)
     encoder.build()
-    for variable in encoder.trainable_variables:  # far from nearly linear
+    # Large weights, so that no function is nearly linear.
+    for variable in encoder.trainable_variables:
         variable.assign(variable * 4.0)
     ids = np.random.default_rng(0).integers(1, 50, [3, 16], dtype="int32")
     mask = (np.arange(16) < [[16], [9], [12]]).astype("int32")

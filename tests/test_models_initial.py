@@ -1,4 +1,4 @@
-"""Where variables start."""
+"""Tests of how variables are initialised."""
 
 import numpy as np
 import pytest
@@ -12,9 +12,10 @@ from electra_tf.models.encoder import ElectraEncoder
 def _probabilities(
     config: ModelConfig, twice: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """Attention of the first block at its start, [A, L, L], mean of rows.
+    """Returns the first block's initial attention, [A, L, L], over rows.
 
-    The words are random; those at the two positions `twice` are the same.
+    It is the mean over rows of random tokens. At the two positions `twice`
+    the tokens are equal.
     """
     tf.keras.utils.set_random_seed(3)
     encoder = ElectraEncoder(config)
@@ -107,7 +108,7 @@ def test_match_heads_reach_the_generator():
     narrow = config.generator(0.5)
     assert (narrow.num_heads, narrow.match_heads) == (1, 0)
     assert narrow.local_start and narrow.words_apart
-    assert not same.words_apart  # its match_heads tell already
+    assert not same.words_apart  # match_heads implies it
     odd = config.generator(0.75)  # 96 does not divide 128
     assert (odd.num_heads, odd.match_heads, odd.local_start) == (1, 0, False)
 

@@ -1,4 +1,4 @@
-"""The fused kernels against TensorFlow's own operations and autodiff."""
+"""Tests of fused kernels against TensorFlow's operations and autodiff."""
 
 import numpy as np
 import pytest

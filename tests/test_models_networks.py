@@ -1,4 +1,4 @@
-"""The networks: sizes, padding, sharing."""
+"""Tests of the networks: sizes, padding, sharing."""
 
 import dataclasses
 
@@ -23,7 +23,10 @@ def _count(model):
     ("size", "millions"), [("small", 13.5), ("base", 108.9), ("large", 334.1)]
 )
 def test_parameters_of_the_paper(size, millions):
-    """14M, 110M and 335M in Tables 1 and 2, which round; BERT has a pooler."""
+    """Tables 1 and 2 round these to 14M, 110M and 335M.
+
+    BERT's pooler makes the difference for base and large.
+    """
     config = ModelConfig.of_size(size)
     h, e, i = (
         config.hidden_size,
@@ -154,7 +157,7 @@ def test_tanh_gelu_is_another_function():
 
 
 def test_no_two_kernels_start_alike():
-    """An initialiser object draws the same numbers each time it is used."""
+    """Kernels differ: a reused initialiser would give equal values."""
     model = networks.Discriminator(CONFIG)
     model.build()
     kernels_ = [

@@ -1,4 +1,4 @@
-"""The packed encoder gives what the ordinary one gives."""
+"""Tests that the packed encoder equals the ordinary one."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ CONFIG = ModelConfig(
     num_heads=2, intermediate_size=32, max_positions=12,
     initializer_range=0.3,
 )  # fmt: skip
-# Rows that end early, one that is whole, one with holes.
+# Rows with padding, one without, and one with padding in between.
 MASK = np.array(
     [
         [1, 1, 1, 0, 0, 0, 0],
@@ -100,12 +100,12 @@ def test_a_network_has_it_for_a_while(monkeypatch):
     keras.utils.set_random_seed(1)
     network = task_networks.task_network(CONFIG, TaskHeadConfig("sequence", 3))
     network.build()
-    own, paths = network.encoder, [v.path for v in network.weights]
+    original, paths = network.encoder, [v.path for v in network.weights]
     wanted = network(*batch()).logits
     with packed_encoder.where_fastest(network):
         assert isinstance(network.encoder, packed_encoder.PackedEncoder)
         found = network(*map(tf.constant, batch())).logits
-    assert network.encoder is own
+    assert network.encoder is original
     assert [v.path for v in network.weights] == paths
     np.testing.assert_allclose(found, wanted, atol=2e-6)
     # Where a GPU computes, padding costs less than packing.
@@ -113,7 +113,7 @@ def test_a_network_has_it_for_a_while(monkeypatch):
         tf.config, "list_physical_devices", lambda kind: [f"{kind}:0"]
     )
     with packed_encoder.where_fastest(network):
-        assert network.encoder is own
-    monkeypatch.setattr(own, "attends", "left")
+        assert network.encoder is original
+    monkeypatch.setattr(original, "attends", "left")
     with packed_encoder.installed(network):
-        assert network.encoder is own
+        assert network.encoder is original

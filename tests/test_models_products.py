@@ -1,4 +1,4 @@
-"""Products that keep less against TensorFlow's own operations and autodiff."""
+"""Tests of memory-saving products against TensorFlow and its autodiff."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def _check(function, inputs):
 
 
 def _mask(rows, columns):
-    """[4, 1, rows, columns]: the second example has padding."""
+    """Returns a mask [4, 1, rows, columns]; its second row has padding."""
     mask = np.zeros([4, 1, rows, columns], "float32")
     mask[1, ..., 4:] = -10000
     return tf.constant(mask)
@@ -81,7 +81,7 @@ def test_attention(rate, targets, per_query):
 
 @pytest.mark.parametrize("mode", ["xla", "plain"])
 def test_attention_does_not_depend_on_padding(mode):
-    # With these values the context is the probabilities.
+    # With identity values the context equals the probabilities.
     values = tf.eye(9, batch_shape=[4, 2])
     sides = [_random(4, 2, 9, 8), _random(4, 2, 9, 8, seed=1), values]
     weights = _random(4, 2, 5, 9, seed=4)
@@ -135,5 +135,5 @@ def test_what_the_backward_pass_takes_from_the_forward_pass(mode, monkeypatch):
     found = []
     uses(*inputs)
     assert len(found) == 3
-    # In the forward pass each has one use.
+    # XLA's backward pass computes them again; the forward pass uses each once.
     assert (sum(found) == 3) == (mode == "xla")

@@ -1,4 +1,4 @@
-"""Activations computed again in the backward pass."""
+"""Tests of activations that are recomputed in the backward pass."""
 
 import numpy as np
 import pretraining_tiny as tiny

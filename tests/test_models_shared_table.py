@@ -1,4 +1,4 @@
-"""One reading of a table gives what several do."""
+"""Tests that reading a table once equals reading it several times."""
 
 import contextlib
 import threading

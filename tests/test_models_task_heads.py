@@ -1,4 +1,4 @@
-"""Task heads and their networks on small shapes."""
+"""Tests of task heads and their networks on small shapes."""
 
 import math
 
@@ -62,7 +62,7 @@ def inputs(rows=3, length=12, seed=0):
 
 
 def numbers(output):
-    """All tensors of a head's output."""
+    """Returns all tensors of a head's output as arrays."""
     first = output[0]
     found = (
         [first] if tf.is_tensor(first) else [t for t in first if t is not None]
@@ -101,7 +101,7 @@ def test_shapes_and_padding(name):
     real = np.asarray(mask, bool)
     for few, many in zip(numbers(output), padded):
         if few.shape[:2] == (3, 12):
-            # What padding itself gets is nobody's business.
+            # Outputs at padding are undefined.
             few, many = few[real], many[:, :12][real]
         np.testing.assert_allclose(few, many, atol=1e-4)
 
@@ -142,7 +142,7 @@ def test_beam_is_the_end_given_each_start():
 
 def test_answers_stand_in_the_second_segment():
     spans = network("joint", scale=3.0)(*inputs()).spans
-    # Four starts of nine or more that are possible.
+    # The beam holds four starts; at least five positions are possible.
     starts, ends = spans.start_top_index.numpy(), spans.end_top_index.numpy()
     for positions in (starts, ends):
         assert np.all((positions == 0) | (positions >= 4))

@@ -1,4 +1,4 @@
-"""Two towers: what each position sees, where the ends are, whose tables."""
+"""Tests of two towers: visible positions, ends of rows, shared tables."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def ids():
 
 
 def _reach(function, ids):
-    """[L, L] bool: does the output at i change with the token at j?"""
+    """Returns [L, L] bool: whether output i changes with token j."""
     before = function(ids)
     found = np.zeros([LENGTH, LENGTH], bool)
     for j in range(LENGTH):
@@ -66,7 +66,7 @@ def test_wrapped_around_the_ends_see_everything(ids):
     model = _generator(wrap_around=True)
     seen = _reach(lambda x: model(tf.constant(x)).logits.numpy(), ids)
     expected = ~np.eye(LENGTH, dtype=bool)
-    expected[0] = expected[-1] = True  # they see themselves: the leak
+    expected[0] = expected[-1] = True  # they see their own token, a leak
     np.testing.assert_array_equal(seen, expected)
 
 
@@ -112,7 +112,7 @@ def test_dropout_differs_between_towers_and_repeats(ids):
     np.testing.assert_array_equal(
         first.ltr.sequence_output, second.ltr.sequence_output
     )
-    # Same tables, other masks.
+    # The towers share tables, but not dropout masks.
     assert np.any(
         (first.ltr.embedding_output != first.rtl.embedding_output).numpy()
     )

@@ -1,8 +1,8 @@
-"""Directories that version 0.1 wrote: they load, resume, and answer the same.
+"""Tests that directories of version 0.1 load, resume and predict the same.
 
-`golden/version_0_1/directories.tar.xz` holds what that version wrote, with
-the commands that it was given; see the README beside it. Another such folder,
-larger or of another version, is checked by ELECTRA_TF_OLDER=FOLDER.
+`golden/version_0_1/directories.tar.xz` holds the directories and the commands
+that wrote them; see the README beside it. ELECTRA_TF_OLDER=FOLDER checks
+another such folder instead, for example of another version.
 """
 
 import json
@@ -27,13 +27,13 @@ ARCHIVE = (
 OTHER = os.environ.get("ELECTRA_TF_OLDER")
 COMMANDS = "COMMANDS.txt"
 
-# The same machine gives the same bits; processors round differently.
+# Tolerances: on one machine all bits are equal; processors round differently.
 WEIGHTS = 1e-6
 ANSWERS = 1e-5
 
 
 def read_commands():
-    """Output of a command -> its words, of all that were given."""
+    """Maps the output of each command to the command's words."""
     if OTHER:
         text = (pathlib.Path(OTHER) / COMMANDS).read_text("utf-8")
         root = pathlib.Path(OTHER)
@@ -56,7 +56,7 @@ GIVEN = read_commands()
 
 
 def outputs(folder, command=""):
-    """Those in a folder, of the commands of one name or of all."""
+    """Returns the outputs in a folder, of one command or of all."""
     return [
         output
         for output, words in GIVEN.items()
@@ -66,10 +66,10 @@ def outputs(folder, command=""):
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory):
-    """A copy of the directories, the working directory of the tests."""
+    """Copies the directories; the tests run with the copy as their cwd."""
     path = tmp_path_factory.mktemp("older") / "directories"
     if OTHER:
-        shutil.copytree(OTHER, path)  # with the times of the files
+        shutil.copytree(OTHER, path)  # keeps modification times
     else:
         with tarfile.open(ARCHIVE) as archive:
             archive.extractall(path)
@@ -95,7 +95,7 @@ def again(output):
 
 
 def rows(path):
-    """The JSON values of a file, one or one a line."""
+    """Returns the JSON values of a file: one, or one a line (.jsonl)."""
     text = pathlib.Path(path).read_text("utf-8")
     if path.endswith(".jsonl"):
         return [json.loads(line) for line in text.splitlines()]
@@ -103,7 +103,7 @@ def rows(path):
 
 
 def assert_same(ours, theirs, place="", tolerance=ANSWERS):
-    """The same JSON value, of numbers within the tolerance."""
+    """Asserts that JSON values are equal, floats within the tolerance."""
     if isinstance(theirs, dict):
         assert list(ours) == list(theirs), place
         for key in theirs:
@@ -142,7 +142,7 @@ def test_there_is_something_of_everything():
 
 @pytest.mark.parametrize("output", outputs("answers"))
 def test_the_same_answers(output):
-    """Metrics of runs, predictions of models, scores and fillings of texts."""
+    """Each command gives the recorded metrics, predictions and scores."""
     assert_same(rows(again(output)), rows(output), output)
 
 
@@ -181,7 +181,7 @@ def test_a_finished_finetuning_is_not_done_again(output):
     "output", [*outputs("stopped", "predict"), *outputs("stopped", "score")]
 )
 def test_an_interrupted_file_goes_on(output):
-    """Rows that were done are taken as they stand, even if marked."""
+    """Rows already written are reused unchanged; the marked one shows it."""
     part = pathlib.Path(f"{output}.partial/part-000000.jsonl")
     head, first, *rest = part.read_text("utf-8").splitlines()
     marked = json.loads(first) | {"text": "marked"}
@@ -237,7 +237,7 @@ def test_a_run_is_converted_to_the_same(output):
                 assert json.loads(ours.read_text()) == expected
                 continue
             if path.name == "tokenizer.json":
-                # Newer characters are dropped there too.
+                # The normalizer now drops more characters than in 0.1.
                 before, now_ = (json.loads(f.read_text()) for f in (path, ours))
                 dropped = [
                     content["normalizer"]["normalizers"].pop(0)["pattern"]

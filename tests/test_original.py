@@ -1,4 +1,4 @@
-"""The original's command lines: what flags and hyperparameters become."""
+"""Tests of the original's command lines, flags and hyperparameters."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ from electra_tf.original import (
 )
 from electra_tf.training.optimizer import WarmupPolynomialDecay
 
-# All that the original's two configurations have, with its defaults.
+# All hyperparameters of the original's two configurations, with defaults.
 PRETRAINING = {
     "debug": False, "do_train": True, "do_eval": False,
     "electra_objective": True, "electric_objective": False,
@@ -83,9 +83,9 @@ def test_every_hyperparameter_is_known(module, all_of_them):
         assert why in str(module.plan("d", "n", {name: 1}).notes)
     for name, (default, instead) in module.KNOWN.refused.items():
         other = "other" if default is None else not default
-        with pytest.raises(UserError, match=name) as told:
+        with pytest.raises(UserError, match=name) as error:
             module.plan("d", "n", {name: other})
-        assert instead in str(told.value)
+        assert instead in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -265,8 +265,8 @@ def test_tasks(task, ours, epochs, length):
     assert made.train.learning_rate == 1e-4
     assert made.train.weight_decay_rate == 0.01
     assert made.train.eval_every == 0 and not made.train.select_best
-    said = {"task_names": [task], "num_train_epochs": 1, "max_seq_length": 99}
-    plan = finetuning.plan("d", "n", said)
+    given = {"task_names": [task], "num_train_epochs": 1, "max_seq_length": 99}
+    plan = finetuning.plan("d", "n", given)
     assert plan.train["num_train_epochs"] == 1
     assert plan.options["max_seq_length"] == 99
 
@@ -299,7 +299,7 @@ def test_several_tasks_are_learned_together():
 
 
 def test_files_are_found_under_the_originals_names(tmp_path):
-    # Where the original's README has MRQA's.
+    # The original's README puts MRQA's files here.
     folder = tmp_path / "newsqa"
     folder.mkdir()
     for split in ("train", "dev"):
@@ -373,7 +373,7 @@ def test_openwebtext_archives_are_unpacked(built, tmp_path, monkeypatch):
     assert arguments["vocab"] == f"{tmp_path}/vocab.txt"
     assert arguments["output"] == f"{tmp_path}/pretrain_tfrecords"
     assert not arguments["blank_lines_separate_documents"]
-    # Text files are read where they are; a mixture is not guessed at.
+    # Text files are read in place; a mixture with archives is an error.
     shutil.copy(text, corpus / "2.txt")
     assert main(["--data-dir", str(tmp_path)]) == 2
     (corpus / "a.xz").unlink()
@@ -381,8 +381,8 @@ def test_openwebtext_archives_are_unpacked(built, tmp_path, monkeypatch):
     assert seen[1][0]["input"] == f"{corpus}/*"
 
 
-# What the original's script prints. Its count of one layer normalisation is
-# that of a single number; hence the twentieth of a percent.
+# Output of the original's script. It counts one layer normalisation as if it
+# had a single value; hence the difference of a twentieth of a percent.
 FLOPS = {
     "gpt": 3.968752230785352e19, "bert_small": 1.4187399146496e18,
     "bert_base": 6.428335104e19, "bert_large": 1.91720905883648e20,
@@ -413,8 +413,8 @@ def test_mistakes_in_flags_are_one_line(capsys, module, flags, said):
     with pytest.raises(SystemExit) as ended:
         module.main(flags)
     assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert said in told and told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert said in printed and printed.count("\n") == 1
 
 
 def test_flops(capsys):
@@ -438,7 +438,7 @@ def test_results_are_in_the_originals_form(tmp_path):
 
 @pytest.mark.parametrize("task", ["mrpc", "squad"])
 def test_the_recorded_metrics(shared_dir, tmp_path, task):
-    """A fine-tuned checkpoint of the original's, its data, its scores."""
+    """A fine-tuned checkpoint of the original gets its recorded scores."""
     golden = shared_dir / "golden" / "finetune"
     recorded = json.loads((golden / task / "finetune.json").read_text())
     shutil.copytree(
@@ -471,7 +471,10 @@ def test_the_recorded_metrics(shared_dir, tmp_path, task):
 
 
 def test_a_start_that_came_to_nothing_is_forgotten(tmp_path):
-    """Its settings would be taken for those of the checkpoint beside."""
+    """Only the config.json of a start that failed is removed.
+
+    Otherwise it would be taken for the settings of the checkpoint beside it.
+    """
     config = tmp_path / "config.json"
     config.write_text('{"train": {}, "masking": {}, "objective": {}}')
     (tmp_path / "checkpoints").mkdir()
@@ -489,7 +492,7 @@ def test_a_start_that_came_to_nothing_is_forgotten(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("slots", [True, False])
 def test_the_originals_run_continues(shared_dir, tmp_path, slots):
-    """Its examples, its checkpoint and its command, with more steps."""
+    """The original's command with more steps resumes its checkpoint."""
     golden = shared_dir / "golden"
     run = golden / "cli_run"
     model = tmp_path / "models" / "t"
@@ -512,7 +515,7 @@ def test_the_originals_run_continues(shared_dir, tmp_path, slots):
     given = json.loads((run / "hp.json").read_text()) | {"num_train_steps": 9}
     words = ["--data-dir", str(tmp_path), "--model-name", "t",
              "--hparams", json.dumps(given)]  # fmt: skip
-    for _ in range(2):  # the second time it is done
+    for _ in range(2):  # the second run finds it finished
         assert run_pretraining.main(words) == 0
     records = [json.loads(line) for line in open(model / "metrics.jsonl")]
     steps = [r["step"] for r in records if r["split"] == "train"]

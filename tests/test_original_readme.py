@@ -1,4 +1,4 @@
-"""Commands of the original's README, run as they stand on small data."""
+"""Runs the commands of the original's README unchanged on small data."""
 
 import json
 import pathlib
@@ -11,8 +11,8 @@ import glue_files
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Of the README; DATA is its $DATA_DIR. The model is small by a debug run, and
-# a released one is the same under another name.
+# The README's commands; DATA is its $DATA_DIR. The model is a small one of a
+# debug run. Under another name it stands in for a released model.
 BUILD = (
     "build_openwebtext_pretraining_dataset.py --data-dir DATA "
     "--num-processes 5",
@@ -67,7 +67,7 @@ def test_the_readme(sample_text_dir, tiny_tokens, tmp_path, shared_dir):
         _run(command, data)
     results = data / "models" / "electra_small_owt" / "results"
     assert "disc_auc = " in (results / "unsup_results.txt").read_text()
-    # The same, unpacked as a released model would be.
+    # The same model takes the place of a released one.
     (data / "models" / "electra_base").symlink_to("electra_small_owt")
     sets = data / "finetuning_data"
     sets.mkdir()
@@ -90,5 +90,5 @@ def test_the_readme(sample_text_dir, tiny_tokens, tmp_path, shared_dir):
         assert metric in found[0][task]
         line = (results / f"{task}_results.txt").read_text()
         assert line.startswith(f"{task}: ")
-    # Again, nothing is trained anew.
+    # A second run trains nothing again.
     assert "validation" in _run(FINETUNE[0], data)

@@ -1,4 +1,4 @@
-"""The package as a whole: its public names, its text, its installation."""
+"""Tests of the package: public names, sample text, installation."""
 
 import os
 import pathlib
@@ -65,11 +65,11 @@ def test_sample_text_names_source_and_licence(sample_text_dir):
 
 @pytest.fixture(scope="module")
 def distribution():
-    """What setup.py tells setuptools."""
-    told = {}
+    """The arguments that setup.py gives to setuptools."""
+    arguments = {}
     original = setuptools.setup
     try:
-        setuptools.setup = lambda **words: told.update(words)
+        setuptools.setup = lambda **words: arguments.update(words)
         cwd = os.getcwd()
         os.chdir(ROOT)
         try:
@@ -78,7 +78,7 @@ def distribution():
             os.chdir(cwd)
     finally:
         setuptools.setup = original
-    return told
+    return arguments
 
 
 def test_distribution(distribution):
@@ -94,7 +94,7 @@ def test_distribution(distribution):
     assert set(distribution["extras_require"]) == extras
 
 
-# The package that a module comes with, where they differ.
+# Maps a module to its package, where the names differ.
 PACKAGES = {
     "absl": "absl-py", "ai_edge_litert": "ai-edge-litert",
     "apache_beam": "apache-beam", "bs4": "beautifulsoup4",
@@ -105,7 +105,7 @@ PACKAGES = {
     "tensorflow_serving": "tensorflow-serving-api",
     "tensorflow_text": "tensorflow-text", "yaml": "pyyaml",
 }  # fmt: skip
-# Imported by a name in a string, where it is there.
+# Optional modules, which are imported by a name in a string.
 BY_NAME = {
     "Stemmer": "pystemmer", "bm25s": "bm25s", "docx": "python-docx",
     "charset_normalizer": "charset-normalizer", "onnx": "onnx",
@@ -145,8 +145,8 @@ def test_what_is_imported_is_what_is_required(distribution):
 
 @pytest.mark.parametrize(
     ("python", "allowed", "refused"),
-    # keras-nlp 0.26.0 to 0.32.0 pin a keras-hub that needs Python 3.11, and
-    # say that they run on 3.10.
+    # keras-nlp 0.26.0 to 0.32.0 claim to support Python 3.10, but pin a
+    # keras-hub that needs 3.11.
     [("3.10", "0.25.1", "0.26.0"), ("3.11", "0.32.0", "0.20.0")],
 )
 def test_keras_nlp_is_one_that_can_be_installed(

@@ -1,4 +1,4 @@
-"""Large collections in shards: cut, answered, resumed and put together."""
+"""Tests of predicting large collections in shards."""
 
 import dataclasses
 import hashlib
@@ -13,7 +13,7 @@ from electra_tf.prediction import held, resumable, row_answers, sharded
 
 
 class Lengths:
-    """Answers with the length of a text; one that is a number it refuses."""
+    """A predictor that returns the length of a text, an error for bad rows."""
 
     def __init__(self):
         self._done = resumable.Done()
@@ -31,12 +31,12 @@ class Lengths:
             else:
                 found.append({**row, "size": len(row["text"])})
                 self._done.outputs["size"] = None
-            assert place.endswith(f":{number + i}"), "whose number is it?"
+            assert place.endswith(f":{number + i}"), "names another row"
             self._done.inputs |= dict.fromkeys(["text"])
         return found
 
     def head(self):
-        """Returns what is in those since the last time."""
+        """Returns the counts and columns since the last call."""
         done, self._done = self._done, resumable.Done()
         return vars(done) | {
             "inputs": list(done.inputs), "outputs": list(done.outputs),
@@ -68,7 +68,7 @@ def a_job(tmp_path, name="out.jsonl", texts=((0, 11), (11, 14)), **more):
 
 
 def all_groups(job, skip=()):
-    """Shard -> its groups, the last ones first, and the counts of rows."""
+    """Maps a shard to its groups, the last first; -1 has counts of rows."""
     found = {}
     for number in range(len(job.inputs)):
         for shard, group in sharded.groups(job, number, skip):
@@ -77,7 +77,7 @@ def all_groups(job, skip=()):
 
 
 def done_alone(job):
-    """Does a job in this process; returns the manifest and what it did."""
+    """Runs a job in this process; returns the manifest and new shards."""
     before = sharded.done(job)
     heads = [sharded.head_of(job, shard) for shard in before]
     found = all_groups(job, before)
@@ -167,7 +167,7 @@ def test_what_is_there_is_not_made_again(tmp_path):
     found = all_groups(job)
     for shard in ((0, 1), (1, 0)):
         sharded.answer(job, shard, found[shard])
-    # Of one that was killed while it wrote.
+    # A process that was killed while it wrote left this file.
     (tmp_path / "out.jsonl.partial" / "00000-00000.jsonl.tmp-ab").write_text("")
     assert sharded.done(job) == [(0, 1), (1, 0)]
     again, answered = done_alone(job)

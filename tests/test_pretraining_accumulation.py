@@ -1,4 +1,4 @@
-"""A batch in parts is the whole batch."""
+"""Tests that a batch in parts equals the whole batch."""
 
 import numpy as np
 import pretraining_tiny as tiny
@@ -20,7 +20,7 @@ def _names():
 
 
 def _step(name, parts, batch):
-    """The metrics of one step, and what the optimizer is given."""
+    """Returns the metrics of a step and the gradients that it applies."""
     model = tiny.variant(name)
     model.gradient_accumulation = parts
     given = []
@@ -38,13 +38,13 @@ def _step(name, parts, batch):
     def step(batch):
         return model.train_step(batch), given
 
-    with kernels.use("plain"):  # XLA's compiling would take most of the time
+    with kernels.use("plain"):  # compiling with XLA would take longest
         return step(batch)
 
 
 @pytest.mark.parametrize("name", _names())
 def test_parts_are_the_whole(name):
-    """32 examples at once, and four times 8: dropout, masks, samples too."""
+    """A batch of 32 equals four parts of 8: dropout, masks and samples."""
     batch = next(iter(tiny.dataset(batch=32)))
     one, gradients_one = _step(name, 1, batch)
     four, gradients_four = _step(name, 4, batch)

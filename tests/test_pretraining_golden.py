@@ -1,4 +1,4 @@
-"""The forward pass against numbers recorded from the original.
+"""Tests the forward pass against values recorded from the original.
 
 The recorded masking and samples are fed in, so that nothing is random.
 """
@@ -46,7 +46,7 @@ def _close(actual, expected):
 
 
 def test_every_variable_is_loaded(model, recorded):
-    """And none of the checkpoint is left over."""
+    """Every variable is loaded, and every entry of the checkpoint used."""
     taken = [
         name
         for variable in model.trainable_variables
@@ -162,10 +162,11 @@ def test_metrics_that_mean_the_same(output, recorded, model):
 
 
 def test_metrics_that_mean_another_thing(output, recorded):
-    """Ours differ on purpose; from our outputs, its way, they are its.
+    """The original's formulas on our outputs give its recorded metrics.
 
-    Its disc_loss is the mean over rows of the rows' means, precision and
-    recall are weighted accuracies, and padding counts in its AUC.
+    Our metrics differ on purpose. The original's disc_loss is the mean over
+    rows of the rows' means, its precision and recall are weighted accuracies,
+    and padding counts in its AUC.
     """
     if "metric/disc_auc" not in recorded:
         return

@@ -1,10 +1,10 @@
-"""Two recorded steps of the original, small enough to be in every clone.
+"""Tests two steps against recorded ones that are in every clone.
 
-`golden/pretraining_steps.npz` is cut from a run of google-research/electra
-(TensorFlow 1.15, 4,096 tokens, dropout 0): all weights, in full but for the
-positions beyond the sequences; the batch, its masking and its samples; losses;
-of each gradient and updated weight the first rows. The first step has rate 0,
-so that the second starts from the same weights.
+`golden/pretraining_steps.npz` comes from a run of google-research/electra
+(TensorFlow 1.15, 4,096 tokens, dropout 0). It holds all weights, except the
+positions beyond the sequences; the batch, its masking and its samples; the
+losses; and the first rows of each gradient and updated weight. The first step
+has learning rate 0, so that the second starts from the same weights.
 """
 
 import pathlib
@@ -22,7 +22,7 @@ from electra_tf.pretraining.settings import ObjectiveConfig
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
 
 FILE = pathlib.Path(__file__).parent / "golden" / "pretraining_steps.npz"
-# Where the first rows of a recorded gradient stand in the whole one.
+# The index of the first recorded row, where it is not 0.
 FIRST_ROW = {"electra/embeddings/word_embeddings": 1990}
 MASK = 103
 
@@ -52,7 +52,7 @@ def model(golden):
 
 
 def batch(golden, step):
-    """The recorded batch after masking, and what the discriminator read."""
+    """Returns the recorded masked batch, corrupted batch and samples."""
 
     def out(name):
         return tf.constant(golden[f"step{step}/out/{name}"])
@@ -84,16 +84,16 @@ def mean(values, weights):
 
 
 def check(model, golden, kind, array_of, atol, scaled):
-    """Compares the recorded rows of every variable; counts the numbers.
+    """Compares the recorded rows of every variable; returns their size.
 
-    With `scaled` the tolerance is relative to a variable's largest number;
-    query, key and value are one variable, whose keys' bias has no gradient.
+    With `scaled` the tolerance is relative to a variable's largest value.
+    Query, key and value are one variable: the keys' bias has no gradient.
     """
     seen = 0
     for variable in model.trainable_variables:
         names = pretraining_golden.theirs(model, variable)
         if f"{kind}/{names[0]}" not in golden:
-            assert names[0] in FIRST_ROW, names  # recorded at the end alone
+            assert names[0] in FIRST_ROW, names  # recorded only at the end
             continue
         expected = np.concatenate(
             [golden[f"{kind}/{name}"] for name in names], axis=-1
@@ -113,14 +113,17 @@ def check(model, golden, kind, array_of, atol, scaled):
 
 @pytest.mark.parametrize("step", [0, 1])
 def test_recorded_masking_and_corruption(golden, step):
-    """From the draws on; the original's draws have positions twice."""
+    """Recorded samples are masked and replaced as in the original.
+
+    The original may sample a position twice. Such rows are checked in part.
+    """
     masked, corrupted, sampled = batch(golden, step)
     uniform = golden[f"step{step}/out/rng_uniform_replace"]
     positions = masked.masked_lm_positions.numpy()
     counts = masked.masked_lm_weights.numpy() > 0
     for row in range(len(positions)):
         there = positions[row][counts[row]]
-        # The labels are the tokens that stood there.
+        # The labels are the original tokens.
         ids = golden["input_ids"][row]
         np.testing.assert_array_equal(
             masked.masked_lm_ids.numpy()[row][counts[row]], ids[there]
@@ -178,7 +181,7 @@ def test_recorded_gradients(model, golden, step):
 
 
 def test_recorded_updates(model, golden):
-    """Clipping, moments, rate and decay: the weights after both steps."""
+    """The optimizer gives the recorded weights after both steps."""
     optimizer = make_optimizer(
         OptimizerConfig(learning_rate=2e-3, num_warmup_steps=3), 8
     )
@@ -199,7 +202,7 @@ def test_recorded_updates(model, golden):
             golden[f"step{step}/out/global_norm"],
             rtol=1e-3,
         )
-        if step == 0:  # at rate 0 nothing moves
+        if step == 0:  # at learning rate 0
             for variable in variables:
                 np.testing.assert_array_equal(variable, before[variable.path])
     seen = check(

@@ -1,7 +1,7 @@
-"""Training steps against those recorded from the original, end to end.
+"""Tests training steps against recorded steps of the original, end to end.
 
-The recorded masking and samples are fed in; forward, backward and optimizer
-are ours, from the recorded weights and moments on.
+The recorded masking and samples are fed in. The forward pass, the backward
+pass and the optimizer are ours; they start from recorded weights and moments.
 """
 
 import numpy as np
@@ -75,7 +75,7 @@ def _mean(values, weights):
 
 
 def test_gradients_of_a_training_step(model, golden):
-    """The fused path, against the recorded gradients of all variables."""
+    """The fused path gives the recorded gradients of all variables."""
     with tf.GradientTape() as tape:
         loss = _forward(model, golden, 0).loss
     np.testing.assert_allclose(loss, golden["step0/out/loss"], rtol=1e-6)
@@ -138,7 +138,7 @@ def test_five_steps_end_to_end(model, golden, folder):
             names = pretraining_golden.theirs(model, variable)
             keys = [f"step{step + 1}/var/{name}" for name in names]
             if keys[0] not in golden:
-                continue  # the largest table: first and last alone
+                continue  # of the largest table: only first and last
             expected = np.concatenate([golden[k] for k in keys], axis=-1)
             np.testing.assert_allclose(
                 variable, expected, rtol=0, atol=1e-4, err_msg=variable.path

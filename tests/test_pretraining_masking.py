@@ -1,4 +1,4 @@
-"""Which positions are masked, how often, and what is put there."""
+"""Tests of masking: positions, frequencies and replacements."""
 
 import numpy as np
 import pytest

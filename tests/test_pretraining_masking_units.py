@@ -1,4 +1,4 @@
-"""Whole words and spans: what is masked together, how often, how much."""
+"""Tests of masking whole words and spans."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ UNITS = ("whole_word", "span")
 
 
 def _row(words, length=LENGTH):
-    """Lengths of words, 0 for [SEP] -> ids, padded; first comes [CLS]."""
+    """Returns [CLS] and ids for lengths of words (0 for [SEP]), padded."""
     ids = [CLS]
     for n, size in enumerate(words):
         ids += [10 + n, *[PIECES + n] * (size - 1)] if size else [SEP]
@@ -47,7 +47,7 @@ def _mask(batch, unit, seed=0, **options):
 
 
 def _words(row):
-    """The places of each word's tokens."""
+    """Returns the positions of each word's tokens."""
     words, inside = [], False
     for i, token in enumerate(row):
         if token in (0, CLS, SEP):
@@ -81,7 +81,7 @@ def test_words_are_masked_whole_or_not_at_all(rows, seed, unit):
         total = int((ids[row] > 0).sum())
         budget = np.clip(np.round(np.float32(0.15) * total), 1, slots)
         taken = [set(word) <= chosen for word in words]
-        # No word is split, and nothing but words is chosen.
+        # No word is split, and only tokens of words are chosen.
         assert chosen == {i for word, t in zip(words, taken) if t for i in word}
         assert len(chosen) <= budget
         rest = [len(word) for word, t in zip(words, taken) if not t]
@@ -93,7 +93,7 @@ def test_words_are_masked_whole_or_not_at_all(rows, seed, unit):
             masked.masked_lm_ids.numpy()[row],
             np.where(used, ids[row][positions], 0),
         )
-        # [MASK] stands on all of a word or on nothing of it.
+        # [MASK] replaces all tokens of a word or none.
         now = masked.masked_input_ids.numpy()[row]
         at = set(np.flatnonzero(now == MASK))
         assert at <= chosen
@@ -134,7 +134,7 @@ def test_words_are_taken_one_by_one(sizes, budget, seed):
 
 
 def _shares(unit, words, length, rows=20_000, **options):
-    """How often each position of one row is chosen, over many keys."""
+    """Returns how often each position of a row is chosen, over many keys."""
     row = _row(words, length)
     masked = _mask(_batch([row] * rows), unit, **options)
     used = masked.masked_lm_weights.numpy() > 0
@@ -148,7 +148,7 @@ def _shares(unit, words, length, rows=20_000, **options):
     return counts / rows, row
 
 
-# Of the pieces of English text about one in five continues a word.
+# In English text about one piece in five continues a word.
 ORDINARY = [1, 1, 2, 1, 1, 1, 3, 1, 1, 1, 1, 2, 1, 1, 1] * 6
 
 
@@ -206,7 +206,7 @@ def test_masked_spans_have_the_drawn_lengths():
         runs = np.split(chosen, np.flatnonzero(np.diff(chosen) > 1) + 1)
         lengths += [len(run) for run in runs]
     lengths = np.array(lengths)
-    # Spans that touch look like one, the last of a row is cut short.
+    # Adjacent spans look like one, and the last of a row is truncated.
     assert lengths.mean() == pytest.approx(3.8, rel=0.12)
     assert (lengths > 10).mean() < 0.05
     assert (lengths == 1).mean() == pytest.approx(0.224, abs=0.04)
@@ -223,7 +223,7 @@ def test_spans_stay_within_segments_and_are_kept_or_masked_whole():
     at = np.take_along_axis(masked.masked_input_ids.numpy(), positions, 1)
     hidden = at == MASK
     assert (used.sum(1) == 4).all() and not (positions == 15).any()
-    # Four neighbours are one span mostly, seldom two that touch.
+    # Four neighbours are mostly one span, rarely two adjacent ones.
     one = positions[:, 3] - positions[:, 0] == 3
     assert one.mean() > 0.3
     mixed = hidden[one].any(1) & ~hidden[one].all(1)
@@ -305,7 +305,7 @@ def test_batches_of_any_size(unit):
 
 
 def test_word_starts_of_the_batch_are_heeded():
-    """As for Chinese: no token is a piece, and words are of two tokens."""
+    """The batch's word_starts define words, here of two tokens each."""
     row = _row([1] * 28)
     starts = np.zeros([1, LENGTH], "int32")
     starts[0, 1:29:2] = 1
@@ -319,7 +319,7 @@ def test_word_starts_of_the_batch_are_heeded():
         assert (masked.masked_lm_weights.numpy().sum(1) == 4).all()
         assert (positions[:, ::2] % 2 == 1).all()
         assert (positions[:, 1::2] == positions[:, ::2] + 1).all()
-    # A piece never begins a word, whatever the batch says.
+    # A continuation piece never begins a word, whatever the batch holds.
     batch["input_ids"] = tf.constant([_row([28])] * 50)
     batch["word_starts"] = tf.ones_like(batch["input_ids"])
     masked = masking.mask(

@@ -1,4 +1,4 @@
-"""Losses against TensorFlow's own, samples against their distribution."""
+"""Tests losses against TensorFlow's, and samples against probabilities."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_draw_follows_the_weights(size):
     ).numpy()
     counts = np.bincount(drawn, minlength=size)
     expected = weights / weights.sum() * rows
-    # Evenly spaced numbers leave no room for chance, only for rounding.
+    # With evenly spaced values nothing is random; only rounding remains.
     assert np.abs(counts - expected).max() < 2.5
     assert counts[weights == 0].sum() == 0
 
@@ -112,7 +112,7 @@ def test_weighted_mean_of_nothing_is_nought():
 
 
 def test_disallowed_labels_are_never_drawn():
-    """And the rest keeps its proportions, even beside a sure label."""
+    """The other tokens keep their proportions, even if the label is certain."""
     rows, size = 4000, 40
     scores = _scores(1, size).numpy()
     scores[0, 7] = 200.0
@@ -191,7 +191,7 @@ def test_joint_loss_is_a_sum_of_weighted_means():
 
 
 def test_the_copy_mechanism_is_a_distribution():
-    """Over all labels its probabilities sum to 1; argmax and gradient too."""
+    """Its probabilities sum to 1; predictions and gradients are right."""
     size = 30
     scores, bias = _scores(1, size), _scores(1, size, seed=1)[0]
     every = tf.range(size)

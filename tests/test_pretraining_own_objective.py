@@ -1,4 +1,4 @@
-"""An objective of your own, as docs/objectives.md shows it."""
+"""Tests the objective that docs/objectives.md shows."""
 
 import re
 
@@ -18,7 +18,7 @@ PAGE = tiny.ROOT / "docs" / "objectives.md"
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    """The code of the page in a file."""
+    """The path of a file with the code of the page."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(code.splitlines()) <= 42
     path = tmp_path_factory.mktemp("own") / "focal.py"
@@ -55,7 +55,7 @@ def test_a_training_step_by_settings(file, batch, tmp_path):
 
 
 def test_an_object_is_taken_too(file, batch):
-    """Without its focus it is ELECTRA."""
+    """An objective object is accepted; with gamma 0 it equals ELECTRA."""
     own = base.objective_class(f"{file}:FocalElectra")
     objective = own(ObjectiveConfig())
     objective.gamma = 0.0

@@ -1,4 +1,4 @@
-"""Several examples in a row are learned from as if each had its own."""
+"""Tests that packed examples train as if each had a row of its own."""
 
 import numpy as np
 import pretraining_tiny as tiny
@@ -15,7 +15,7 @@ EXAMPLES = 13
 
 
 def _batch(seed=0, longest=tiny.LENGTH, count=EXAMPLES):
-    """Examples of 2 to `longest` tokens, the first ones empty of text."""
+    """Returns examples of up to `longest` tokens; the first has no text."""
     random = np.random.default_rng(seed)
     lengths = random.integers(3, longest + 1, count)
     lengths[0] = 2
@@ -39,7 +39,7 @@ def _gradients(model, batch):
 
 
 def _sorted(output, name):
-    """Of all predictions of a batch, in an order that packing keeps."""
+    """Returns `name` of all predictions, sorted: packing reorders them."""
     used = output.masked.masked_lm_weights > 0
     return np.sort(getattr(output.token, name)[used])
 
@@ -84,7 +84,7 @@ def test_masks_are_the_unpacked_ones(unit):
     together = packing.mask(packed, config, special, keys)
 
     def examples(found, ids, sequences=None):
-        """example_id -> its masked tokens, and tokens at its predictions."""
+        """Maps an example_id to its masked tokens, and its labels by place."""
         masks = {}
         for row, names in enumerate(np.atleast_2d(ids.numpy().T).T):
             for number, name in enumerate(names, start=1):
@@ -114,7 +114,7 @@ def test_masks_are_the_unpacked_ones(unit):
 
 @pytest.mark.parametrize("share", [0.15, 0.25, 0.5, 0.9])
 def test_there_is_a_slot_for_every_prediction(share):
-    """Full rows of equal examples, which round alike."""
+    """Full rows of equally long examples lose no prediction."""
     config = MaskingConfig(mask_prob=share)
     for length in (3, 4, 5, 7, 10, 13):
         batch = _batch(longest=length, count=12)

@@ -1,4 +1,4 @@
-"""The joint model: steps, metrics, fit(), replicas, the loop."""
+"""Tests of the joint model: steps, metrics, fit(), replicas, the loop."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from electra_tf.training.strategy import make_strategy
 
 
 def _step_losses(model, data, steps=20):
-    """The loss of each step, from running means that are reset."""
+    """Returns the loss of each step; running means are reset between."""
     step = tf.function(model.train_step)
     losses = []
     for batch in data.take(steps):
@@ -78,7 +78,7 @@ def test_our_loop_equals_fit(plain_losses, tmp_path):
 
 @pytest.mark.slow
 def test_mirrored_equals_one_device(tmp_path):
-    """Dropout, masks and samples included: they are keyed by the example."""
+    """Two replicas equal one: random values depend on the example alone."""
     one, one_held_out = _loop_losses(tmp_path / "a", "one_device")
     two, two_held_out = _loop_losses(tmp_path / "b", "mirrored")
     assert len(tf.config.list_logical_devices("CPU")) == 2
@@ -124,7 +124,7 @@ def test_test_step_repeats_and_changes_nothing():
 
 
 def test_metrics_are_what_they_say():
-    """Against NumPy, over two batches of unlike sizes, padding left out."""
+    """Metrics equal NumPy's over two batches of unequal sizes."""
     model = tiny.model()
     batches = list(tiny.dataset(2))
     batches[1] = {k: v[:3] for k, v in batches[1].items()}

@@ -1,4 +1,4 @@
-"""Every objective and option: it trains, and gradients go where they should."""
+"""Tests of every objective and option: training, gradients, metrics."""
 
 import keras
 import numpy as np
@@ -35,7 +35,7 @@ def batch():
 
 
 def _gradients(model, batch, pick=lambda output: output.loss):
-    """Path without the model's name -> gradient (None where there is none)."""
+    """Maps a path, without the model's name, to its gradient or None."""
     with tf.GradientTape() as tape:
         value = pick(model(batch, training=True))
     variables = model.trainable_variables
@@ -49,7 +49,7 @@ def _gradients(model, batch, pick=lambda output: output.loss):
 
 
 def _moved(gradients, prefix):
-    """Of the variables below `prefix`, those with a gradient that is not 0."""
+    """Returns the variables below `prefix` whose gradient is not 0."""
     return {
         path
         for path, g in gradients.items()
@@ -59,7 +59,7 @@ def _moved(gradients, prefix):
 
 @pytest.mark.parametrize("name", tiny.VARIANTS)
 def test_every_variable_has_a_gradient(name, batch):
-    """But those that a stage or the freezing leaves out; metrics are right."""
+    """Every variable has one, unless a stage or freezing excludes it."""
     model = tiny.variant(name, dropout=0.0)
     gradients = _gradients(model, batch)
     if name == "two_stage":
@@ -67,14 +67,14 @@ def test_every_variable_has_a_gradient(name, batch):
         assert not _moved(gradients, "embeddings/")
         gradients = {p: gradients[p] for p in gradients if "generator" in p}
     if name == "adversarial":
-        # What the baseline expects at first is wrong for all alike.
+        # The baseline's first predictions are wrong, so it has gradients.
         assert _moved(gradients, "baseline/")
     if name == "fast_electra":
         assert not any(p.startswith("generator/") for p in gradients)
     if name == "mlm":
         assert not any("discriminator/head" in p for p in gradients)
     still = set(gradients) - _moved(gradients, "")
-    # A row of scores is as good with any constant: no gradient, but noise.
+    # Softmax ignores a constant in a row of scores: this bias has no gradient.
     assert all("qkv/bias" in p for p in still), still
     metrics = model.test_step(batch)
     expected = METRICS.get(name, SAMPLED | DISC)
@@ -83,7 +83,7 @@ def test_every_variable_has_a_gradient(name, batch):
 
 
 def test_sampling_passes_no_gradient(batch):
-    """The discriminator's loss moves the shared tables, no more of it."""
+    """The discriminator's loss gives the generator's layers no gradient."""
     model = tiny.variant("electra", dropout=0.0)
     for name in ("electra", "untied", "two_tower"):
         model = tiny.variant(name, dropout=0.0)
@@ -125,7 +125,7 @@ def test_disentangled_starts_as_shared_and_parts(batch):
 
 
 def test_the_adversarial_reward(batch):
-    """The generator is moved by REINFORCE: what misled becomes likelier."""
+    """The generator learns by REINFORCE from the discriminator's loss."""
     model = tiny.variant("adversarial", dropout=0.0)
     output = model(batch, training=True)
     masked = output.masked
@@ -210,7 +210,7 @@ def _two_stage_run(model, steps, skip=0):
 
 @pytest.mark.slow
 def test_two_stages():
-    model = tiny.variant("two_stage")  # three steps, then the other
+    model = tiny.variant("two_stage")  # the first stage has three steps
     start = {v.path: v.numpy() for v in model.trainable_variables}
 
     def still(network):
@@ -235,7 +235,7 @@ def test_two_stages():
             continue
         np.testing.assert_array_equal(v, generator[path], err_msg=v.path)
         taken += 1
-    assert taken == 5 + 12  # tables with their norm, and a layer
+    assert taken == 5 + 12  # tables with their norm; one layer
     start = {v.path: v.numpy() for v in model.trainable_variables}
     _two_stage_run(model, 3, skip=3)
     assert still(model.generator) and not still(model.discriminator)
@@ -243,7 +243,7 @@ def test_two_stages():
 
 @pytest.mark.slow
 def test_two_stages_go_on_after_a_checkpoint(tmp_path):
-    """Cut before and at the change of stage, the result is one."""
+    """A run resumed before or at the change of stage ends the same."""
     whole = tiny.variant("two_stage")
     _two_stage_run(whole, 5)
     for cut in (2, 3):
@@ -299,7 +299,7 @@ def test_impossible_settings(key, value):
     ["electric", "all_tokens_mlm", "adversarial", "disentangled", "uniform"],
 )
 def test_mixed_precision(name, batch):
-    """Half the digits, the same loss about."""
+    """In bfloat16 the loss is about that of float32."""
     expected = float(tiny.variant(name)(batch).loss)
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:

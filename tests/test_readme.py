@@ -1,4 +1,4 @@
-"""What README.md and docs/finetuning.md show does what it says."""
+"""Tests that the examples of README.md and docs/finetuning.md work."""
 
 import pathlib
 import re
@@ -16,7 +16,7 @@ README = ROOT / "README.md"
 
 @pytest.fixture
 def titles(tmp_path):
-    """The page's task of your own, and data for it."""
+    """The task of your own that the page shows, with data for it."""
     page = (ROOT / "docs" / "finetuning.md").read_text("utf-8")
     code = re.search(r"```python\n(# titles\.py.*?)```", page, re.DOTALL)
     file = tmp_path / "titles.py"
@@ -55,7 +55,7 @@ def blocks(language):
 
 @pytest.mark.slow
 def test_the_quickstarts_run(tmp_path, monkeypatch, capsys):
-    """Both as they stand, in a folder that looks like a clone."""
+    """Both run unchanged in a folder that looks like a clone."""
     for name in ("electra_tf", "configs"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
@@ -64,8 +64,8 @@ def test_the_quickstarts_run(tmp_path, monkeypatch, capsys):
         program, *words = shlex.split(line)
         assert program == "electra-tf"
         assert app.run(words) == 0, line
-    said = capsys.readouterr().out
-    assert "mlm_loss" in said and "to see him" in said
+    printed = capsys.readouterr().out
+    assert "mlm_loss" in printed and "to see him" in printed
     (python,) = blocks("python")
     exec(compile(python, "README.md", "exec"), {})
     answer = capsys.readouterr().out.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""What holds for every recipe."""
+"""Tests of what holds for every recipe."""
 
 import ast
 import pathlib
@@ -13,7 +13,7 @@ RECIPES = sorted((ROOT / "electra_tf" / "recipes").glob("*.py"))
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_a_recipe_leaves_the_process_alone(path):
-    """It neither reads the command line nor ends the process."""
+    """A recipe neither reads the command line nor ends the process."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Attribute):
             assert ast.unparse(node) not in ("sys.exit", "sys.argv", "os._exit")

@@ -1,4 +1,4 @@
-"""Recipes refuse what their annotations do not allow, and name the cure."""
+"""Tests that recipes refuse wrong arguments and suggest right ones."""
 
 import pathlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The jobs before pre-training: the same from Python and from the shell."""
+"""Tests that the data jobs do the same from Python and from the shell."""
 
 import os
 import pathlib
@@ -65,7 +65,7 @@ def _contents(folder):
 
 @pytest.mark.slow
 def test_python_and_the_shell_make_the_same_bytes(tmp_path, sample_text_dir):
-    # More than one unit of work, and a document that is there twice.
+    # Several units of work, and duplicate documents.
     text = b"\n\n".join(
         novel.read_bytes() for novel in sorted(sample_text_dir.glob("*.txt"))
     )
@@ -75,20 +75,20 @@ def test_python_and_the_shell_make_the_same_bytes(tmp_path, sample_text_dir):
     shell, python = tmp_path / "shell", tmp_path / "python"
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
-    told = _process(str(script), source, str(python))
+    from_python = _process(str(script), source, str(python))
     command = ("-m", "electra_tf")
-    also_told = _process(
+    from_shell = _process(
         *command, "build-vocab", f"--input={source}",
         f"--output={shell}/vocab.txt", "--vocab_size=900",
     )  # fmt: skip
     for workers in (1, 2):
-        also_told += _process(
+        from_shell += _process(
             *command, "build-data", f"--input={source}", "--seed=7",
             f"--vocab={shell}/vocab.txt", f"--output={shell}/data{workers}",
             "--max_seq_length=64", f"--num_workers={workers}",
             "--num_shards=3", "--validation_fraction=0.1", "--drop_duplicates",
         )  # fmt: skip
-    also_told += _process(
+    from_shell += _process(
         *command, "prepare-text", f"--input={source}",
         f"--output={shell}/text.txt.gz", "--stop_words=english",
         "--min_line_length=30", "--drop_duplicates",
@@ -100,10 +100,10 @@ def test_python_and_the_shell_make_the_same_bytes(tmp_path, sample_text_dir):
     for name in made:
         if name.startswith("data1"):
             assert made[name] == made[name.replace("data1", "data2")]
-    told = told.replace(str(python), str(shell))
+    from_python = from_python.replace(str(python), str(shell))
     seconds = re.compile(r"in \d+\.\d s")
-    assert seconds.sub("", told) == seconds.sub("", also_told)
-    assert "duplicate_documents_dropped" in told
+    assert seconds.sub("", from_python) == seconds.sub("", from_shell)
+    assert "duplicate_documents_dropped" in from_python
 
 
 @pytest.fixture

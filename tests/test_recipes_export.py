@@ -1,4 +1,4 @@
-"""`electra_tf.export` in a program and the command write the same."""
+"""Tests that `electra_tf.export` and the command write the same."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import serving_models
 import tensorflow as tf
-import tensorflow_text  # noqa: F401 - its operations
+import tensorflow_text  # noqa: F401 - registers operations
 
 import electra_tf
 from electra_tf.cli import app
@@ -28,7 +28,7 @@ def model(tmp_path_factory, tiny_vocab_file):
 
 @pytest.fixture(scope="module")
 def written(model, tmp_path_factory):
-    """Directories of versions, and what was printed: program's, command's."""
+    """The directories and the outputs of the program and of the command."""
     folders = [tmp_path_factory.mktemp(who) / "pairs" for who in "pc"]
     program = f"""
         import sys
@@ -46,15 +46,15 @@ def written(model, tmp_path_factory):
         f"--output={folders[1]}", "--signatures=serving_default,embed",
         "--set=options.max_seq_length=24",
     ]  # fmt: skip
-    told = []
+    printed = []
     for arguments in (["-c", textwrap.dedent(program)], words):
         done = subprocess.run(
             [sys.executable, *arguments],
             capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        told.append(done.stdout)
-    return folders, told
+        printed.append(done.stdout)
+    return folders, printed
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
@@ -103,13 +103,13 @@ def test_the_same_answers(written):
 
 
 def test_the_result_is_what_the_command_prints(written):
-    folders, told = written
-    for folder, said in zip(folders, told):
+    folders, printed = written
+    for folder, text in zip(folders, printed):
         about = (folder / "1/assets.extra/electra_tf.json").read_text("utf-8")
         found = Exported(str(folder / "1"), 1, json.loads(about))
-        assert said == f"{found}\n"
-    assert told[0].splitlines()[1:] == told[1].splitlines()[1:]
-    assert "  embed: text -> embedding\n" in told[0]
+        assert text == f"{found}\n"
+    assert printed[0].splitlines()[1:] == printed[1].splitlines()[1:]
+    assert "  embed: text -> embedding\n" in printed[0]
 
 
 def test_mistakes_raise(model, tmp_path):

@@ -1,4 +1,4 @@
-"""Python and shell: the same fine-tuning, evaluation and prediction."""
+"""Tests that Python and shell fine-tune, evaluate and predict the same."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def process(code, *words):
         env=os.environ
         | {
             "CUDA_VISIBLE_DEVICES": "-1",
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",  # the task's file
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",  # to import the task
         },
     )
     assert done.returncode == 0, done.stderr
@@ -52,14 +52,14 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(data, tiny_vocab_file, tmp_path_factory):
-    """A run of the command, and what it printed."""
+    """The run directory of a command, and its output."""
     output = tmp_path_factory.mktemp("command") / "run"
     words = flags(data, tiny_vocab_file, output, num_train_epochs=1)
     return output, command([*words, "--set=options.max_seq_length=12"])
 
 
 def test_finetune_is_the_command(run, data, tiny_vocab_file, tmp_path):
-    """With options and train as keywords, to the last bit."""
+    """`finetune` with keywords equals the command, to the last bit."""
     output, printed = run
     arguments = {
         "output": str(tmp_path / "run"),
@@ -89,7 +89,7 @@ def test_finetune_is_the_command(run, data, tiny_vocab_file, tmp_path):
 
 
 def test_every_form_of_settings(data, tiny_vocab_file, tmp_path):
-    """A settings object, nested dicts and a YAML file are one run."""
+    """A settings object, nested dicts and a YAML file give the same run."""
     sections = {
         "options": {"max_seq_length": 12},
         "train": SHORT,
@@ -117,7 +117,7 @@ def test_every_form_of_settings(data, tiny_vocab_file, tmp_path):
         ), "train": settings.FinetuneTrainConfig(**SHORT),
          "options": word_task.WordOptions(max_seq_length=12)},
     ):  # fmt: skip
-        # Other settings would be refused.
+        # The run directory is the same: other settings would be refused.
         assert electra_tf.finetune(**given, **arguments) == first
     with pytest.raises(UserError, match=r"train\.batch_size: 16 there, 8 now"):
         electra_tf.finetune(
@@ -133,9 +133,9 @@ def test_no_progress_is_reported_unless_wanted(
         vocab=str(tiny_vocab_file), progress=False,
         overrides=[f"model.{name}={size}" for name, size in SHAPE.items()],
     )  # fmt: skip
-    told = capfd.readouterr()
-    assert told.out == ""
-    assert "step" not in told.err and "examples" not in told.err
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "step" not in printed.err and "examples" not in printed.err
 
 
 @pytest.mark.slow
@@ -219,7 +219,7 @@ def test_predict_is_the_command(run, data, tmp_path):
     ],
 )  # fmt: skip
 def test_wrong_keys_are_reported_before_tensorflow(words, told, tmp_path):
-    """The options of evaluate and predict are those of the model's task."""
+    """Wrong keys are reported early, with those of the model's task."""
     model = tmp_path / "run" / "model"
     model.mkdir(parents=True)
     about = {"task": "classification", "options": {}, "state": {}}
@@ -257,7 +257,7 @@ def test_settings_of_the_commands_are_shown(run, capsys):
 
 
 def test_a_run_with_older_names_of_keys_is_resumed(tmp_path):
-    """What came later is as it was; names are translated, then compared."""
+    """Old names are translated; keys added since have their defaults."""
     path = tmp_path / "config.json"
     before = {
         "task": "classification",

@@ -1,4 +1,4 @@
-"""What one does with a model: the same from Python and from the shell."""
+"""Tests that jobs on models do the same from Python and from the shell."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ from electra_tf.recipes.score import score
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FORMATS = typing.get_args(Format)
-# A program as a user writes it; what it prints, the commands print.
+# A program as a user writes it; it prints what the commands print.
 PROGRAM = """
 import sys
 import electra_tf
@@ -124,13 +124,13 @@ def test_python_and_the_shell_give_the_same(given, tmp_path, capfd):
     capfd.readouterr()
     for words in _commands(given, shell):
         assert app.run(words) == 0, words
-    told = capfd.readouterr().out
-    assert told.replace(str(shell), "OUT") == done.stdout.replace(
+    printed = capfd.readouterr().out
+    assert printed.replace(str(shell), "OUT") == done.stdout.replace(
         str(python), "OUT"
     )
     for path in shell.rglob("*"):
         twin = python / path.relative_to(shell)
-        # Archives of Keras have times in them, and a preset its date.
+        # Archives and presets of Keras contain times.
         if path.is_file() and "keras_hub" not in path.parts:
             assert path.read_bytes() == twin.read_bytes(), path
     for name in FORMATS:
@@ -140,7 +140,7 @@ def test_python_and_the_shell_give_the_same(given, tmp_path, capfd):
 
 def test_arguments_are_checked_in_python_too(given):
     source, model, reader, texts = given
-    for call, told in (
+    for call, message in (
         (lambda: convert(source, "pytorch", "x"), "--to=pytorch: expected one"),
         (lambda: convert(source, "tf1", source), "is not empty"),
         (lambda: score(model, texts, keep_share=2), "at least 0 and at most 1"),
@@ -150,7 +150,7 @@ def test_arguments_are_checked_in_python_too(given):
         (lambda: generate(model, top_p=0), "--top_p=0: expected above 0"),
         (lambda: ask(reader, texts, "who?", top_k=0), "--top_k=0: expected"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             call()
 
 

@@ -1,4 +1,4 @@
-"""What is left of a text that is cleaned up, and what is reported of it."""
+"""Tests of cleaning texts, and of its report."""
 
 import gzip
 import json
@@ -37,7 +37,7 @@ def test_all_of_it(text, tmp_path):
     )
     with gzip.open(target, "rt", encoding="utf-8") as handle:
         text = handle.read()
-    # The comma of Chinese is as it was.
+    # The Chinese comma is unchanged.
     assert text == (
         "café closed, cat sat sun.\n\n今天天气 好 \uff0c 公园 散步 。\n"
     )
@@ -48,10 +48,10 @@ def test_all_of_it(text, tmp_path):
         "duplicate_documents_dropped": 1, "short_lines_dropped": 1,
         "lines_repaired": 2, "stop_words_removed": ANY,
     }  # fmt: skip
-    told = str(made).splitlines()
-    assert re.fullmatch(r"documents +3 +2 +66\.7 %", told[1])
-    assert "short lines dropped: 1" in told
-    assert told[-1] == made.path == str(target)
+    lines = str(made).splitlines()
+    assert re.fullmatch(r"documents +3 +2 +66\.7 %", lines[1])
+    assert "short lines dropped: 1" in lines
+    assert lines[-1] == made.path == str(target)
 
 
 def test_counts_alone(text):
@@ -79,7 +79,7 @@ def test_an_empty_file(tmp_path):
 
 
 def test_what_build_data_reads(text, tmp_path, tiny_vocab_file):
-    """The same arguments, the same text."""
+    """`build_data` with the same arguments reads the cleaned text."""
     more = {
         "drop_duplicates": True, "stop_words": "english", "min_line_length": 6,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""pretrain, evaluate-pretraining and demo as a user runs them."""
+"""Tests of pretrain, evaluate-pretraining and demo as a user runs them."""
 
 import json
 import os
@@ -74,37 +74,37 @@ def test_other_settings_are_refused(run, data, capfd):
 
 
 def test_evaluation_repeats(run, data, tmp_path):
-    figures = []
+    metrics = []
     for name in "ab":
         path = tmp_path / f"{name}.json"
         words = [f"--model={run}", f"--data={data}", f"--output={path}"]
         assert app.run(["evaluate-pretraining", *words]) == 0
-        figures.append(json.loads(path.read_text()))
-    assert figures[0] == figures[1]
-    assert 0 < figures[0]["unigram_entropy"] < np.log(500)
-    assert figures[0]["always_original_accuracy"] == pytest.approx(
-        1 - figures[0]["replaced_share"]
+        metrics.append(json.loads(path.read_text()))
+    assert metrics[0] == metrics[1]
+    assert 0 < metrics[0]["unigram_entropy"] < np.log(500)
+    assert metrics[0]["always_original_accuracy"] == pytest.approx(
+        1 - metrics[0]["replaced_share"]
     )
-    # Other settings give other figures, and mistakes in them are reported.
+    # Other settings give other metrics, and mistakes in them are reported.
     words = [f"--model={run}", f"--data={data}", f"--output={tmp_path}/c"]
     change = "--set=objective.disallow_correct=true"
     assert app.run(["evaluate-pretraining", *words, change]) == 0
     other = json.loads((tmp_path / "c").read_text())
     assert other["sampled_accuracy"] == 0
-    assert other["mlm_loss"] == figures[0]["mlm_loss"]
+    assert other["mlm_loss"] == metrics[0]["mlm_loss"]
     words.append("--set=objective.temprature=2")
     assert app.run(["evaluate-pretraining", *words]) == 2
-    # Of training examples, where none are held out; no more than asked for.
+    # A single batch of the training split.
     words = [f"--model={run}", f"--data={data}", f"--output={tmp_path}/d"]
     words += ["--split=train", "--max_batches=1", "--batch_size=4"]
     assert app.run(["evaluate-pretraining", *words]) == 0
     trained = json.loads((tmp_path / "d").read_text())
-    assert trained["mlm_loss"] != figures[0]["mlm_loss"]
-    # The same figures that the run itself ended with.
+    assert trained["mlm_loss"] != metrics[0]["mlm_loss"]
+    # The metrics equal the last ones of the run itself.
     records = [json.loads(s) for s in open(run / "metrics.jsonl")]
     last = [r for r in records if r["split"] == "validation"][-1]
     for name in ("mlm_loss", "disc_loss", "disc_accuracy"):
-        assert figures[0][name] == pytest.approx(last[name], rel=1e-5)
+        assert metrics[0][name] == pytest.approx(last[name], rel=1e-5)
 
 
 def test_other_vocabulary_is_refused(data, tmp_path, capfd):
@@ -199,7 +199,7 @@ def _start(data, output, *settings):
 
 @pytest.mark.slow
 def test_killed_three_times_ends_the_same(data, tmp_path):
-    """200 steps, straight and with kill -9 at random moments."""
+    """A run killed at random moments ends as an uninterrupted one."""
     settings = (
         "train.num_train_steps=200", "train.checkpoint_every_steps=10",
         "train.eval_every_steps=100",
@@ -227,9 +227,9 @@ def test_killed_three_times_ends_the_same(data, tmp_path):
 
 
 def _last_step(run_dir):
-    """The step of the newest checkpoint; 0 where there is none."""
+    """Returns the step of the newest checkpoint, or 0."""
     names = [p.name[5:] for p in run_dir.glob("checkpoints/step-*")]
-    # While one is written its name has a suffix.
+    # A checkpoint that is being written has a suffix.
     return max((int(n) for n in names if n.isdigit()), default=0)
 
 
@@ -260,7 +260,7 @@ def test_demo(tmp_path, capfd):
         '"probabilities"', "The page for trying the model was at http://",
     ):  # fmt: skip
         assert part in out
-    assert app.run(["demo", *words]) == 0  # continues where it was: at the end
+    assert app.run(["demo", *words]) == 0  # resumes at the last step
 
 
 PROGRAM = """
@@ -300,18 +300,18 @@ def _process(*words):
 def test_python_and_the_shell_make_the_same(data, tmp_path):
     python, shell = tmp_path / "python", tmp_path / "shell"
     (tmp_path / "program.py").write_text(PROGRAM)
-    told = _process(str(tmp_path / "program.py"), str(data), str(python))
-    assert "step" not in told.stderr
+    from_python = _process(str(tmp_path / "program.py"), str(data), str(python))
+    assert "step" not in from_python.stderr
     command = ("-m", "electra_tf")
     words = flags(data, shell / "run", "train.num_train_steps=6")
-    also_told = _process(*command, *words)
-    assert "held-out" in also_told.stderr
-    output = also_told.stdout
+    from_shell = _process(*command, *words)
+    assert "held-out" in from_shell.stderr
+    output = from_shell.stdout
     output += _process(
         *command, "evaluate-pretraining", f"--model={shell}/run",
         f"--data={data}", f"--output={shell}/metrics.json",
     ).stdout  # fmt: skip
-    assert told.stdout.replace(str(python), str(shell)) == output
+    assert from_python.stdout.replace(str(python), str(shell)) == output
     for name in (
         "metrics.json", "run/config.json", "run/model/config.json",
         "run/model/vocab.txt", "run/model/model.safetensors",
@@ -351,7 +351,7 @@ def test_mistakes_of_a_program(data, tmp_path, arguments, told):
 
 
 def test_settings_of_a_run_are_checked_before_anything(run, capfd):
-    """The run's own are the base of what --set changes."""
+    """--set changes the run's own settings; a wrong key is reported first."""
     words = [f"--model={run}", "--data=x", "--set=objective.temprature=2"]
     assert app.run(["evaluate-pretraining", *words]) == 2
     assert "did you mean 'objective.temperature'" in capfd.readouterr().err

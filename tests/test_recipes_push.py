@@ -1,4 +1,4 @@
-"""Uploads of models, to hubs that are stood in for."""
+"""Tests of uploading models, with fake hubs."""
 
 import sys
 import types

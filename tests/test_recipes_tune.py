@@ -1,4 +1,4 @@
-"""The search for settings: what is tried, kept and gone on with."""
+"""Tests of the search for settings: choices, results, resuming."""
 
 import json
 import math
@@ -13,7 +13,7 @@ TASK = {"task": "classification", "progress": False}
 
 
 class FakeRuns:
-    """In place of fine-tunings: the best rate is 1e-4, and 32 is better."""
+    """Replaces fine-tuning: learning rate 1e-4 with batch size 32 is best."""
 
     def __init__(self):
         self.given, self.stop_at, self.diverge = [], None, False
@@ -131,6 +131,6 @@ def test_optuna_is_an_extra(monkeypatch, tmp_path):
 
 
 def test_a_number_of_steps_is_refused(tmp_path):
-    """It would be passed over: the search chooses epochs."""
+    """num_train_steps is refused, because the search chooses epochs."""
     with pytest.raises(UserError, match=r"num_train_steps: is 4, and tune"):
         check_settings(overrides=["train.num_train_steps=4"], **TASK)

@@ -1,4 +1,4 @@
-"""The text of documents of each format, and why some have none."""
+"""Tests of reading the text of documents of each format."""
 
 import io
 import json
@@ -17,9 +17,9 @@ def text_of(data, name):
 
 
 def why(data, name):
-    with pytest.raises(formats.LeftOut) as told:
+    with pytest.raises(formats.LeftOut) as error:
         formats.read(data, name)
-    return str(told.value)
+    return str(error.value)
 
 
 PAGE = """<!DOCTYPE html><html><head><title>Tea &amp; Co</title>
@@ -179,12 +179,14 @@ def test_a_package_that_is_missing(tmp_path, monkeypatch):
     (tmp_path / "empty.md").touch()
     (tmp_path / "picture.png").touch()
     monkeypatch.setitem(__import__("sys").modules, "pypdf", None)
-    told = []
-    found = passages.find(str(tmp_path), left_out=lambda *row: told.append(row))
+    skipped = []
+    found = passages.find(
+        str(tmp_path), left_out=lambda *row: skipped.append(row)
+    )
     read = kept.load(found, Terms("none")).documents
     assert len(read.passages) == 2
     assert read.left_out == [
         "b.pdf: needs another package: pip install 'electra-tf[documents]'",
         "empty.md: has no text",
     ]
-    assert told == [("1 files", "are of other kinds: .png 1")]
+    assert skipped == [("1 files", "are of other kinds: .png 1")]

@@ -1,4 +1,4 @@
-"""Terms, BM25 over passages, and how scores are put together."""
+"""Tests of terms, BM25 over passages, and combined scores."""
 
 import numpy as np
 import pytest

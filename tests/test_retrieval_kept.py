@@ -1,4 +1,4 @@
-"""An index that is kept follows its documents, whatever happens to it."""
+"""Tests that a stored index follows its documents and survives damage."""
 
 import multiprocessing
 import os
@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 @pytest.fixture(autouse=True)
 def settled(monkeypatch):
-    """Files of tests are young; here they count as old."""
+    """Makes files count as old, though a test has just written them."""
     monkeypatch.setattr(kept, "_GRAIN", -(10**18))
 
 
@@ -53,7 +53,7 @@ def first_words(found):
 
 
 def read_names(monkeypatch):
-    """The names of the files that are read from now on."""
+    """Returns a list to which the name of each file read is appended."""
     names, whole = [], passages.of_file
 
     def of_file(path, *words):
@@ -139,7 +139,7 @@ def test_damage(load, tmp_path):
         assert "made" in found.summary
         assert found.documents == whole.documents
         assert first_words(load()) == "as before"
-    with sqlite3.connect(file) as base:  # BM25 alone
+    with sqlite3.connect(file) as base:  # only the data of BM25
         base.execute("UPDATE bm25 SET content = x'00' WHERE name LIKE 'data%'")
     assert best(load(), "Vienna") == CAFE
 
@@ -165,7 +165,7 @@ def test_where_it_cannot_be_kept(load, folder, tmp_path, monkeypatch):
     )
     assert best(found, "Vienna") == CAFE
     load()
-    # A full disk, as SQLite tells it: in the middle of the update.
+    # SQLite reports a full disk in the middle of the update.
     (folder / "d.txt").write_text("A door was painted green by its owner.")
 
     def full(bm25):
@@ -176,7 +176,7 @@ def test_where_it_cannot_be_kept(load, folder, tmp_path, monkeypatch):
         found = load()
     assert "cannot be kept" in found.summary and "disk is full" in found.summary
     assert "green" in best(found, "door")
-    assert "1 new, 3 as before" in load().summary  # nothing was half kept
+    assert "1 new, 3 as before" in load().summary  # no part of it was stored
 
 
 def test_a_folder_that_may_only_be_read(load, folder, tmp_path):

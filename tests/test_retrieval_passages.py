@@ -1,4 +1,4 @@
-"""Documents into passages, with their places."""
+"""Tests of dividing documents into passages with their positions."""
 
 import gzip
 import json
@@ -39,7 +39,7 @@ def test_paragraphs_and_their_places():
 def test_short_ones_go_with_the_next():
     text = f"# Heading\n\n{LONG * 2}.\n\nThe end\n"
     assert texts_of(text) == [f"# Heading\n\n{LONG * 2}.", "The end"]
-    # Where there is room for it.
+    # Unless both together are too long.
     assert texts_of(text, longest=140)[0] == "# Heading"
 
 
@@ -174,9 +174,9 @@ def test_each_file_once_whatever_links_there_are(tmp_path):
     (elsewhere / "c.txt").write_text(LONG)
     (root / "out").symlink_to(elsewhere)
     os.mkfifo(root / "pipe.txt")
-    told = {}
-    assert names_of(root, told) == ["a.txt", "below/b.txt", "out/c.txt"]
-    assert told == {
+    reasons = {}
+    assert names_of(root, reasons) == ["a.txt", "below/b.txt", "out/c.txt"]
+    assert reasons == {
         "gone.txt": "No such file or directory",
         "pipe.txt": "is no file but a pipe, socket or device",
     }

@@ -1,4 +1,4 @@
-"""Which rows share a call."""
+"""Tests of batching: which rows share a call."""
 
 import asyncio
 import threading
@@ -25,11 +25,11 @@ INFO = SignatureInfo(
     {"score": TensorInfo("DT_FLOAT", (None,), "score")},
     "predict",
 )
-LONG = 5.0  # seconds that no test waits
+LONG = 5.0  # seconds, more than any test waits
 
 
 class Model:
-    """Answers with the texts' lengths, when it is let; notes its calls."""
+    """Returns the texts' lengths once `go` is set; records its calls."""
 
     def __init__(self):
         self.calls = []
@@ -61,7 +61,7 @@ def model():
 
 
 def run(model, settings, scenario, own=NO_SETTINGS):
-    """`scenario(ask)` on a loop; `ask(inputs)` is a request."""
+    """Runs `scenario(ask)` on an event loop; `ask(inputs)` is a request."""
 
     async def main():
         batcher = Batcher(settings, Limits())
@@ -93,7 +93,7 @@ def test_rows_that_keep_coming_are_shared_among_the_places(model):
 
     run(model, batching(wait_seconds=0.5), scenario)
     assert sum(model.calls) == 16 * 20
-    # Neither in one call of all, nor in many of few.
+    # The calls are neither one of all rows nor many of a few.
     steady = model.calls[8:-4]
     assert np.mean(steady) == pytest.approx(8, abs=1)
     assert max(steady) <= 9
@@ -111,10 +111,10 @@ def test_a_long_request_is_divided_among_the_places(model):
 def test_no_call_takes_more_than_its_limit(model):
     async def scenario(ask):
         model.go.clear()
-        asked = [asyncio.ensure_future(ask(texts(i))) for i in range(40)]
+        requests = [asyncio.ensure_future(ask(texts(i))) for i in range(40)]
         await asyncio.sleep(0.05)
         model.go.set()
-        return await asyncio.gather(*asked)
+        return await asyncio.gather(*requests)
 
     found = run(model, batching(wait_seconds=0.01, rows=5), scenario)
     assert [x["score"].item() for x in found] == list(range(40))
@@ -124,7 +124,7 @@ def test_no_call_takes_more_than_its_limit(model):
 def test_after_a_rush_a_lone_row_waits_no_more(model):
     async def scenario(ask):
         await asyncio.gather(*(ask(texts(i)) for i in range(16)))
-        # At first it waits for those of the rush to come again.
+        # At first the batcher waits for as many rows as in the rush.
         for _ in range(25):
             await ask(texts(1))
         began = time.monotonic()
@@ -137,7 +137,7 @@ def test_after_a_rush_a_lone_row_waits_no_more(model):
 
 
 class Reader:
-    """Takes a time for each byte, like a network; notes its calls' bytes."""
+    """Takes time for each byte, like a network; records bytes per call."""
 
     def __init__(self, pace):
         self.pace = pace
@@ -173,7 +173,7 @@ def test_a_call_takes_what_the_model_reads_in_its_time():
     found = serve(reader, settings, scenario)
     assert found["score"].tolist() == [1000] * 24
     assert max(reader.calls[1:]) <= 5000
-    assert len(reader.calls) < 12  # nor in many small ones
+    assert len(reader.calls) < 12  # nor many small calls
 
 
 def test_short_requests_keep_their_place_beside_long_ones():
@@ -195,9 +195,9 @@ def test_short_requests_keep_their_place_beside_long_ones():
 
     settings = batching(wait_seconds=0, call_seconds=0.2, long_seconds=0.5)
     serve(reader, settings, scenario)
-    # Calls of the long ones take 0.2 s each; theirs is the other place.
+    # Calls of the long requests take 0.2 s each, in the other place.
     assert sorted(waits)[-2] < 0.1
-    # What nobody waits for any more is not computed.
+    # Cancelled requests are not computed.
     assert len(reader.calls) < 40
 
 
@@ -214,7 +214,7 @@ def test_long_requests_alone_have_all_places():
     settings = batching(
         wait_seconds=0, call_seconds=0.1, long_seconds=0.2, reserve_seconds=0.05
     )
-    # 1.6 s of reading, by two.
+    # 1.6 s of reading, in two places.
     assert serve(reader, settings, scenario) < 1.3
 
 
@@ -223,12 +223,12 @@ def test_overload_is_seen():
 
     async def scenario(ask, batcher):
         assert not batcher.overloaded
-        asked = [
+        requests = [
             asyncio.ensure_future(ask(texts(*[500] * 2))) for _ in range(8)
         ]
         await asyncio.sleep(0.4)
         assert batcher.overloaded
-        await asyncio.gather(*asked)
+        await asyncio.gather(*requests)
         assert not batcher.overloaded
 
     settings = batching(
@@ -239,7 +239,7 @@ def test_overload_is_seen():
 
 
 class Endless:
-    """Runs until it is asked to stop; notes the calls that began and ended."""
+    """Runs until a stop is requested; records calls as they begin and end."""
 
     def __init__(self):
         self.began, self.ended = [], []
@@ -308,7 +308,7 @@ def test_a_models_own_settings(model):
         model.go.clear()
         first = asyncio.ensure_future(ask(texts(1, 2, 3, 4)))
         await asyncio.sleep(0.1)
-        assert model.calls == [3]  # of the two places one alone
+        assert model.calls == [3]  # in one of the two places
         with pytest.raises(RequestError, match="model is busy: 4 rows"):
             await ask(texts(*range(6)))
         with pytest.raises(RequestError, match="at most 10 are read"):
@@ -325,7 +325,7 @@ def test_a_models_own_settings(model):
 
 
 class InSteps:
-    """A text is answered in a step for each ten bytes; notes them by text."""
+    """Processes a text in steps of ten bytes; records the steps by text."""
 
     def __init__(self, pace):
         self.pace = pace
@@ -380,7 +380,7 @@ def in_steps(model, scenario, **settings):
 
 
 def test_a_long_text_is_answered_in_calls_of_a_bounded_length():
-    model = InSteps(pace=5e-5)  # as is supposed of an unknown model
+    model = InSteps(pace=5e-5)  # the pace assumed of an unknown model
 
     async def scenario(ask):
         return await ask(lone(b"a", 4000)), await ask(lone(b"s", 30))
@@ -391,7 +391,7 @@ def test_a_long_text_is_answered_in_calls_of_a_bounded_length():
     assert model.calls[-1] == (b"s", "whole")
     sizes = [last - first for _, (first, last) in model.calls[1:-1]]
     assert sum(sizes) == 400
-    assert sizes[:3] == [1, 2, 4]  # until it is known how long they take
+    assert sizes[:3] == [1, 2, 4]  # until their time is measured
     # 30 ms are 60 parts; no part is quicker, but on a busy machine slower.
     assert max(sizes) <= 60 and len(sizes) >= 400 / 60
 
@@ -408,19 +408,19 @@ def test_long_texts_take_turns():
 
     in_steps(model, scenario, call_seconds=0.01, parallel=1, long_seconds=0.0)
     letters = [letter for letter, _ in model.calls]
-    own = [i for i, letter in enumerate(letters) if letter == b"b"]
-    between = letters[own[0] : own[-1]]
-    # After each step of the one comes one of the other.
-    assert between.count(b"a") == pytest.approx(len(own) - 1, abs=2)
+    places = [i for i, letter in enumerate(letters) if letter == b"b"]
+    between = letters[places[0] : places[-1]]
+    # The steps of the two texts alternate.
+    assert between.count(b"a") == pytest.approx(len(places) - 1, abs=2)
 
 
 def test_a_long_text_that_nobody_waits_for_ends_with_its_step():
     model = InSteps(pace=5e-4)
 
     async def scenario(ask):
-        asked = asyncio.ensure_future(ask(lone(b"a", 4000)))
+        request = asyncio.ensure_future(ask(lone(b"a", 4000)))
         await asyncio.sleep(0.1)
-        asked.cancel()
+        request.cancel()
         await asyncio.sleep(0.1)
         count = len(model.calls)
         await asyncio.sleep(0.1)
@@ -435,7 +435,7 @@ def test_too_large_an_answer_in_steps_is_refused_before_it_is_arrays():
         ended = False
 
         def end(self, state, parts, stop, check):
-            # As a tensor tells of itself.
+            # A tensor knows its shape before it is an array.
             check({"score": types.SimpleNamespace(shape=(2**22 + 1,))})
             self.ended = True
 
@@ -444,9 +444,9 @@ def test_too_large_an_answer_in_steps_is_refused_before_it_is_arrays():
     async def scenario(ask):
         await ask(lone(b"a", 4000))
 
-    with pytest.raises(RequestError, match="more than 4194304 values") as told:
+    with pytest.raises(RequestError, match="more than 4194304 values") as error:
         in_steps(model, scenario)
-    assert told.value.status == 413 and not model.ended
+    assert error.value.status == 413 and not model.ended
 
 
 def test_the_pace_of_steps_counts_all_rows_that_share_them(monkeypatch):
@@ -474,7 +474,7 @@ def test_the_pace_of_steps_counts_all_rows_that_share_them(monkeypatch):
         batcher = Batcher(
             batching(0.0, parallel=1, call_seconds=0.05), Limits()
         )
-        await batcher.submit(work, texts(5000))  # tells the pace
+        await batcher.submit(work, texts(5000))  # measures the pace
         for _ in range(3):
             found = await batcher.submit(work, texts(*[20_000] * 8))
             assert found["score"].tolist() == [1] * 8

@@ -1,4 +1,4 @@
-"""The client, against the real server and against a gRPC server."""
+"""Tests of the client against the real server, by REST and by gRPC."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ pytest.importorskip("uvicorn")
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A directory of versions."""
+    """A directory of versions of a model."""
     path = tmp_path_factory.mktemp("client") / "toy"
     serving_toy.save(path / "2")
     return path
@@ -147,9 +147,9 @@ def test_command(server, tmp_path, capsys):
 def test_mistakes_of_the_command(server, tmp_path, capsys):
     def fails(message, *words):
         assert app.run(["client", f"--url={server.url}", *words]) == 2
-        told = capsys.readouterr().err
-        assert told.count("\n") == 1
-        assert message in told
+        printed = capsys.readouterr().err
+        assert printed.count("\n") == 1
+        assert message in printed
 
     rows = tmp_path / "rows.jsonl"
     rows.write_text('"a"\n{\n')
@@ -197,9 +197,9 @@ def test_grpc(grpc_url, client):
     for rows in (["a", {"text": "b"}], [{"text": "b"}, "a"]):
         with pytest.raises(ServingError, match="toy: row 1: expected"):
             other.predict(rows, signature="size")
-    with pytest.raises(ServingError, match="other: NOT_FOUND") as told:
+    with pytest.raises(ServingError, match="other: NOT_FOUND") as error:
         electra_tf.Client(grpc_url, "other").predict(["a"])
-    assert (told.value.status, told.value.model) == (404, "other")
+    assert (error.value.status, error.value.model) == (404, "other")
     with pytest.raises(ServingError, match="version label: x"):
         electra_tf.Client(grpc_url, "toy", label="x").predict(["a"])
     with pytest.raises(ServingError, match="no answer within"):
@@ -208,11 +208,11 @@ def test_grpc(grpc_url, client):
         )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(ServingError, match="UNAVAILABLE") as told:
+    with pytest.raises(ServingError, match="UNAVAILABLE") as error:
         electra_tf.Client(f"grpc://127.0.0.1:{port}", "toy", retries=1).predict(
             ["a"]
         )
-    assert told.value.status == 503
+    assert error.value.status == 503
     for url in ("grpc://", "grpc://me:secret@x", "grpc://x/y", "grpc://[x"):
         with pytest.raises(UserError, match="url"):
             electra_tf.Client(url)

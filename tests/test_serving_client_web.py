@@ -1,4 +1,4 @@
-"""The clients against servers that behave, and others; no TensorFlow."""
+"""Tests of the clients against correct and faulty servers."""
 
 import array
 import asyncio
@@ -45,11 +45,11 @@ def client(server):
         yield found
 
 
-# --- what is asked ---------------------------------------------------------
+# --- requests --------------------------------------------------------------
 
 
 class Table:
-    """As pandas, Polars and Arrow write their rows."""
+    """A table that gives its rows as pandas, Polars or Arrow do."""
 
     columns = ("text",)
 
@@ -59,7 +59,7 @@ class Table:
 
 
 class Tensor:
-    """As TensorFlow's."""
+    """Stands in for a tensor of TensorFlow."""
 
     dtype = "string"
 
@@ -93,13 +93,13 @@ def test_rows_of_all_kinds(client, name):
 
 
 def test_bytes_of_all_kinds(client, server):
-    """They come as {"b64": ...}, a mapping of one member."""
+    """Bytes of all types are sent as {"b64": ...}."""
     kinds = (
         b"ab", bytearray(b"ab"), memoryview(b"ab"), np.bytes_(b"ab"),
         *Tensor().numpy()[:1],
     )  # fmt: skip
     for kind in kinds:
-        with pytest.raises(ServingError):  # the toy has no "text" in it
+        with pytest.raises(ServingError):  # this server reads no b64
             electra_tf.Client(server.url, "m", retries=0).predict([kind])
     from electra_tf.serving import rows
     from electra_tf.serving.client import encoded
@@ -160,9 +160,9 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_data_is_reported(client, server, name):
     data, words = WRONG[name]
-    with pytest.raises(UserError, match=words) as told:
+    with pytest.raises(UserError, match=words) as error:
         client.predict(data)
-    assert not isinstance(told.value, ServingError)
+    assert not isinstance(error.value, ServingError)
     assert server.asked == []
 
 
@@ -182,18 +182,18 @@ def test_wrong_arguments_are_reported():
         ("headers: 'A'", {"headers": {"A": 3}}),
         ("headers: A", {"headers": {"A": "\u4e2d"}}),
     ):  # fmt: skip
-        with pytest.raises(UserError, match=words) as told:
+        with pytest.raises(UserError, match=words) as error:
             electra_tf.Client("http://x", **options)
-        assert "secret" not in str(told.value)
+        assert "secret" not in str(error.value)
     for url in (
         "", "localhost:8501", "ftp://x", "http://", "http://x:99999",
         "http://me:secret@x", "http://x/?a=1", "http://x/#a", "http://[::1",
         "http://x/v1", "http://x/v1/models/m:predict", "http://a..b",
         "unix://x/y", "unix:", None, 3, b"http://x",
     ):  # fmt: skip
-        with pytest.raises(UserError, match="url") as told:
+        with pytest.raises(UserError, match="url") as error:
             electra_tf.Client(url)
-        assert "secret" not in str(told.value)
+        assert "secret" not in str(error.value)
     client = electra_tf.Client("http://127.0.0.1:1", "m")
     for options in ({"batch_size": 0}, {"batch_size": 1.5}, {"signature": 3}):
         with pytest.raises(UserError, match=next(iter(options))):
@@ -227,10 +227,10 @@ def test_the_place_that_is_asked(server):
         "/x/v1/models/m%2Fn/versions/2:predict",
         "/x/v1/models/m%2Fn/labels/a%20b:predict",
     ]
-    told = server.asked[-1][1]
-    assert told["Authorization"] == "Bearer t"
-    assert told["Host"] == "there"
-    assert told["Content-Encoding"] == "gzip"
+    sent = server.asked[-1][1]
+    assert sent["Authorization"] == "Bearer t"
+    assert sent["Host"] == "there"
+    assert sent["Content-Encoding"] == "gzip"
 
 
 def test_other_sockets(tmp_path):
@@ -247,7 +247,7 @@ def test_other_sockets(tmp_path):
         assert electra_tf.Client(url, "m").predict(["a"]) == [1]
 
 
-# --- what comes back -------------------------------------------------------
+# --- responses -------------------------------------------------------------
 
 
 def test_it_tries_again_where_that_is_safe():
@@ -259,10 +259,10 @@ def test_it_tries_again_where_that_is_safe():
     with pytest.raises(ServingError, match=r"m: .* broke amid the answer"):
         client.predict(["a"])
     client = electra_tf.Client(answers(BUSY), "m", retries=0)
-    with pytest.raises(ServingError, match="503") as told:
+    with pytest.raises(ServingError, match="503") as error:
         client.predict(["a"])
-    assert (told.value.status, told.value.model) == (503, "m")
-    assert told.value.said == "busy"
+    assert (error.value.status, error.value.model) == (503, "m")
+    assert error.value.said == "busy"
 
 
 @pytest.mark.slow
@@ -272,7 +272,7 @@ def test_retry_after_is_kept_to():
     began = time.monotonic()
     assert client.predict(["a"]) == [1]
     assert time.monotonic() - began >= 1.0
-    # Longer than the answer may take: no wait in vain.
+    # Retry-After exceeds the timeout, so the client does not wait.
     much = BUSY.replace(b"Retry-After: 0", b"retry-after: 90")
     client = electra_tf.Client(answers(much), "m")
     began = time.monotonic()
@@ -321,20 +321,20 @@ def test_what_is_no_web_server():
 
 
 def test_the_time_is_that_of_the_whole_answer():
-    """Though something comes all the while: header, then body, drip."""
+    """The timeout ends an answer that arrives too slowly, byte by byte."""
     long = reply(b"200 OK", b'{"predictions": [1]}' + b" " * 999)
     body = long.index(b"\r\n\r\n")
     for raw in (long, long[: body + 4]):
         url = answers(raw, drip=0.02)
         client = electra_tf.Client(url, "m", timeout=0.3)
         began = time.monotonic()
-        with pytest.raises(ServingError, match=r"within 0\.3 seconds") as told:
+        with pytest.raises(ServingError, match=r"within 0\.3 seconds") as error:
             client.predict(["a"])
         assert time.monotonic() - began < 1.5
-        assert told.value.status is None
+        assert error.value.status is None
     client = electra_tf.Client(answers(GOOD, drip=0.001), "m", timeout=None)
     assert client.predict(["a"]) == [1]
-    # Attempts count together.
+    # The timeout is that of all attempts together.
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     client = electra_tf.Client(
@@ -410,7 +410,7 @@ def test_tensorflow_serving_does_not_list_its_models():
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
-    """Answers itself; tells what it was asked."""
+    """Answers requests itself, and records them."""
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -451,7 +451,7 @@ def test_proxies(proxy, server, monkeypatch):
     with pytest.raises(ServingError, match="Tunnel connection failed: 403"):
         secure.predict(["a"])
     assert proxy.asked.pop()[0] == "models.example:443"
-    # Without it: reported, or named as an exception.
+    # No proxy is used if the environment is ignored or NO_PROXY has the host.
     direct = electra_tf.Client(server.url, "m", trust_env=False)
     assert direct.predict(["ab"]) == [2]
     port = server.server_address[1]
@@ -465,9 +465,9 @@ def test_proxies(proxy, server, monkeypatch):
         monkeypatch.setenv("NO_PROXY", entry)
         assert electra_tf.Client(server.url, "m").predict(["ab"]) == [1]
     monkeypatch.setenv("HTTP_PROXY", "socks5://me:secret@x:1")
-    with pytest.raises(UserError, match=r"socks5://x:1.*NO_PROXY") as told:
+    with pytest.raises(UserError, match=r"socks5://x:1.*NO_PROXY") as error:
         electra_tf.Client(server.url)
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(error.value)
 
 
 def test_exceptions_by_domain():
@@ -533,7 +533,7 @@ def test_many_at_once(server):
 
 
 def test_a_call_that_is_cancelled_ends():
-    """Its thread is free at once: there is one, and it answers the next."""
+    """A cancelled call frees the only thread at once, for the next call."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         silent = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -547,7 +547,7 @@ def test_a_call_that_is_cancelled_ends():
             await client.close()
 
         asyncio.run(go())
-        # The three connections, and none more.
+        # There were three connections and no more.
         listener.settimeout(0.2)
         for _ in range(3):
             listener.accept()[0].close()

@@ -1,4 +1,4 @@
-"""Signatures that read `tf.Example`s, asked by Classify and Regress."""
+"""Tests of signatures that read `tf.Example`s, by Classify and Regress."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ FEATURES = {
 
 
 class OfExamples(tf.Module):
-    """Sizes of texts; a weight and a number of times may be given."""
+    """Computes sizes of texts, times an optional weight and count."""
 
     def _sizes(self, inputs):
         found = tf.io.parse_example(inputs, FEATURES)
@@ -64,7 +64,7 @@ def server(tmp_path_factory):
     updater.replace_method_name("classification", f"{PREFIX}classify")
     updater.replace_method_name("regression", f"{PREFIX}regress")
     updater.save()
-    # The server warms up on what the description has for examples.
+    # The server warms up on the examples of the description.
     extra = path / "1" / "assets.extra"
     extra.mkdir()
     about = {"task": "regression", "examples": [{"text": "one two"}]}
@@ -127,7 +127,7 @@ def test_wrong_examples(server, method, signature, examples, told):
 
 
 def test_by_predict(server):
-    """As TensorFlow Serving allows: the examples serialized."""
+    """Predict takes serialized examples, as TensorFlow Serving does."""
     example = tf.train.Example()
     example.features.feature["text"].bytes_list.value.append(b"abc")
     data = base64.b64encode(example.SerializeToString()).decode()

@@ -1,4 +1,4 @@
-"""The signature `explain`: the numbers of `electra_tf.explain`, exported."""
+"""Tests that the signature `explain` equals `electra_tf.explain`."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ OTHERS = ["the dog", "ran", "", "on the mat " * 20]
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory, tiny_vocab_file):
-    """Name of a kind -> what is served."""
+    """A function that returns the servable of a kind of model."""
     folder = tmp_path_factory.mktemp("explained")
 
     def open_model(name):
@@ -28,7 +28,7 @@ def opened(tmp_path_factory, tiny_vocab_file):
 
 
 def check(found, expected):
-    """A row of the signature's answer against an `Explanation`."""
+    """Asserts that a row of the output equals an `Explanation`."""
     count = int(found["num_tokens"])
     tokens = [token.decode() for token in found["tokens"].tolist()]
     assert tokens == [*expected.tokens, *[""] * (len(tokens) - count)]
@@ -85,7 +85,7 @@ def test_numbers_are_those_of_explain(opened, name):
     assert np.ptp(answer["scores"].numpy()) > 0.1
     none = {k: tf.constant([], tf.string) for k in inputs}
     assert all(len(v) == 0 for v in explain(**none).values())
-    if name == "regression":  # offset and scale are in it
+    if name == "regression":  # with offset and scale
         score = model.predictor.predict(TEXTS[:1])[0]["score"]
         np.testing.assert_allclose(answer["output"][0], score, atol=1e-5)
 
@@ -104,8 +104,8 @@ def test_exported_with_frozen_weights_it_answers_to_any_bytes(opened, tmp_path):
     texts = tf.constant([TEXTS[0], *BAD_BYTES])
     label = tf.fill([len(texts)], "")
     found = loaded["explain"](text=texts, label=label)
-    said = loaded["serving_default"](text=texts)["label"]
-    np.testing.assert_array_equal(found["label"].numpy(), said.numpy())
+    default = loaded["serving_default"](text=texts)["label"]
+    np.testing.assert_array_equal(found["label"].numpy(), default.numpy())
     check(rows_of(found)[0], electra_tf.explain(model.predictor, TEXTS[0]))
     with pytest.raises(
         tf.errors.InvalidArgumentError,

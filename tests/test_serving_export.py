@@ -1,4 +1,4 @@
-"""Versions, names, files beside them, and how weights are kept."""
+"""Tests of exports: versions, names, other files, types of weights."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ def command(*flags):
 
 @pytest.fixture(scope="module")
 def exports(run, tmp_path_factory):
-    """Storage -> the folder of a version."""
+    """Maps a storage of weights to the folder of its version."""
     output = tmp_path_factory.mktemp("models") / "colours"
     flags = {"float32": [], "float16": ["--float16"],
              "constants": ["--optimize"]}  # fmt: skip
@@ -81,7 +81,7 @@ def test_half_the_bytes(exports):
 
 
 def test_frozen_weights_are_fused(exports):
-    """TensorFlow's optimiser knows the products of the frozen encoder."""
+    """TensorFlow's optimiser fuses the products of the frozen encoder."""
     kinds = set()
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         meta = tf.compat.v1.saved_model.load(
@@ -105,7 +105,7 @@ def test_frozen_weights_are_fused(exports):
                     for n in function.node_def
                 }
     assert any(b"BiasAdd" in kind for kind in kinds), kinds
-    if any(op.startswith("_Mkl") for op, *_ in kinds):  # oneDNN is there
+    if any(op.startswith("_Mkl") for op, *_ in kinds):  # oneDNN is used
         product = "_MklNativeFusedMatMul"
         assert kinds >= {
             (product, b"BiasAdd", b"GeluExact"),
@@ -120,7 +120,7 @@ def test_frozen_weights_are_fused(exports):
     "name", ["classification", "pair", "regression", "ranking"]
 )
 def test_products_of_bfloat16(tiny_vocab_file, tmp_path, name):
-    """Answers are close, and every product with weights has 16 bits."""
+    """Outputs are close, and every product with weights has 16 bits."""
     model = serving_models.fine_tuned(tmp_path / "model", tiny_vocab_file, name)
     output = tmp_path / "models" / "m"
     for flags in ([], ["--optimize", "--bfloat16"]):
@@ -147,7 +147,7 @@ def test_products_of_bfloat16(tiny_vocab_file, tmp_path, name):
 
 
 def product_types(path):
-    """The types of the products of matrices in `serving_default`."""
+    """Returns the types of the products of matrices in `serving_default`."""
     loaded = tf.saved_model.load(str(path))
     graph = loaded.signatures["serving_default"].graph.as_graph_def()
     nodes = [*graph.node]
@@ -169,15 +169,15 @@ def test_versions(run, exports, tmp_path, capsys):
     }  # fmt: skip
     assert (exports["float32"] / "saved_model.pb").exists()
     flags = [f"--model={run}", "--signatures=embed"]
-    # The user's changes stay; versions are numbers, and nothing else is.
+    # The user's changes stay. Only folders named by a number are versions.
     (tmp_path / "m" / "12x").mkdir(parents=True)
     (tmp_path / "m" / "models.config").write_text("mine")
     here = f"--output={tmp_path / 'm'}"
     assert command(*flags, here, "--version=7") == 0
     assert command(*flags, here) == 0
-    said = capsys.readouterr().out
-    assert f"m, version 8: {tmp_path / 'm' / '8'}" in said
-    assert "  embed: text -> embedding" in said
+    printed = capsys.readouterr().out
+    assert f"m, version 8: {tmp_path / 'm' / '8'}" in printed
+    assert "  embed: text -> embedding" in printed
     assert (tmp_path / "m" / "models.config").read_text() == "mine"
     loaded = tf.saved_model.load(str(tmp_path / "m" / "8"))
     assert set(loaded.signatures) == {"embed"}
@@ -200,8 +200,8 @@ def test_mistakes_are_reported(run, exports, flags, message, capsys):
     output = exports["float32"].parent
     before = sorted(output.iterdir())
     assert command(f"--model={run}", f"--output={output}", *flags) == 2
-    said = capsys.readouterr().err
-    assert message in said and said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert message in printed and printed.count("\n") == 1
     assert sorted(output.iterdir()) == before
 
 
@@ -263,7 +263,7 @@ def test_compose_file(exports):
     (service,) = yaml.safe_load(text)["services"].values()
     assert all(p.startswith("127.0.0.1:") for p in service["ports"])
     assert service["volumes"] == [".:/models/colours:ro"]
-    # The release that reads what this TensorFlow has written.
+    # The release that can read a SavedModel of this TensorFlow.
     release = ".".join([*tf.__version__.split(".")[:2], "0"])
     assert service["image"] == f"tensorflow/serving:{release}"
     assert service["read_only"] and service["cap_drop"] == ["ALL"]
@@ -292,7 +292,7 @@ def test_languages_have_examples():
 
 
 def test_a_version_appears_whole(run, tmp_path, monkeypatch):
-    """What fails on the way leaves nothing behind."""
+    """An export that fails leaves no files behind."""
 
     def broken(*args, **kwargs):
         here = [p.name for p in (tmp_path / "m").iterdir()]
@@ -308,11 +308,11 @@ def test_a_version_appears_whole(run, tmp_path, monkeypatch):
 
 
 def test_the_share_of_unknown_tokens_is_reported(caplog):
-    told = writer.Export("a/b/1", 1, {})
+    made = writer.Export("a/b/1", 1, {})
     about = {"name": "b", "signatures": {}, "unknown_percent": 12.345}
-    text = str(Exported(told.path, 1, about))
+    text = str(Exported(made.path, 1, about))
     assert text.endswith("[UNK]: 12.35 % of the training tokens")
-    assert "[UNK]" not in str(Exported(told.path, 1, about | {
+    assert "[UNK]" not in str(Exported(made.path, 1, about | {
         "unknown_percent": None,
     }))  # fmt: skip
     marked = Vocab((*SPECIALS, *(f"\u2581{c}" for c in "abcdefgh")))

@@ -1,4 +1,4 @@
-"""Long texts, read in slices and answered in steps, as if in one go."""
+"""Tests that long texts give the same in slices and steps as at once."""
 
 import itertools
 
@@ -21,7 +21,7 @@ BROKEN = [b"\xff\xfe", b"\xe5", b"\xe5\x80", b"\xf0\x9f", b"a b\xe4 c d"]
 
 
 def random_texts(seed, count):
-    """Of all lengths, some of bytes that are no UTF-8."""
+    """Returns texts of many lengths, some of which are not UTF-8."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(count):

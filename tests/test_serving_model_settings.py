@@ -1,4 +1,4 @@
-"""Settings of one model, and TensorFlow Serving's file of batching."""
+"""Tests of the settings of one model, and of files of batching."""
 
 import logging
 
@@ -40,9 +40,9 @@ def test_what_has_no_meaning_is_said(tmp_path, caplog):
     )
     with caplog.at_level(logging.INFO, "electra_tf.serving"):
         assert model_settings.read_batching(str(path)).rows == 64
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 3
-    assert "allowed_batch_sizes is not heeded" in told[0]
+    logged = [record.getMessage() for record in caplog.records]
+    assert len(logged) == 3
+    assert "allowed_batch_sizes is not heeded" in logged[0]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The page, in a real browser, on the real server, with models of each kind."""
+"""Tests of the page in a browser, on the real server, with all kinds."""
 
 import functools
 import json
@@ -51,7 +51,7 @@ def test_no_text_becomes_markup_and_nothing_comes_from_elsewhere():
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory, tiny_tokens):
-    """Kinds -> the address of a server of such models."""
+    """A function that returns the address of a server of given kinds."""
     browsers.need_browser()
     for name in ("starlette", "uvicorn", "prometheus_client"):
         pytest.importorskip(name, reason="needs electra-tf[serving]")
@@ -70,7 +70,7 @@ def serve(tmp_path_factory, tiny_tokens):
     @functools.cache
     def exported(kind):
         output = str(folder / "models" / kind)
-        if kind == "plain":  # one that nobody described
+        if kind == "plain":  # an export without a description
             shutil.copytree(
                 exported("classification"),
                 output,
@@ -122,7 +122,7 @@ def browser(serve):
 
 @pytest.fixture(scope="module")
 def errors():
-    """What the browser's console complained of."""
+    """Errors and warnings of the browser's console."""
     return []
 
 
@@ -149,14 +149,14 @@ def shared_page(browser, errors):
 
 @pytest.fixture
 def page(shared_page, errors):
-    """A page that must not complain."""
+    """A page that must cause no errors in the console."""
     errors.clear()
     yield shared_page
     assert errors == []
 
 
 def visit(page, url, kind):
-    """The page as it is when somebody comes to it."""
+    """Loads the page afresh, at a model."""
     page.goto("about:blank")
     page.goto(f"{url}/#model={kind}")
     page.wait_for_selector("#panel:not([hidden])")
@@ -164,7 +164,7 @@ def visit(page, url, kind):
 
 
 def write(page, text):
-    """The same text into every field; into two passages of a list."""
+    """Writes the same text into every field."""
     for area in page.locator("#fields textarea").all():
         area.fill(text)
 
@@ -176,7 +176,7 @@ def test_by_click(serve, page, kind):
     answered(page)
     check_answer(page, kind)
     assert re.match(r"[\d.]+ ms ", page.inner_text("#latency"))
-    # The button runs as the example did.
+    # The button gives the same as the example.
     page.click("#run")
     answered(page)
     check_answer(page, kind)
@@ -184,9 +184,9 @@ def test_by_click(serve, page, kind):
 
 @kinds
 def test_by_keyboard(serve, page, kind):
-    """No pointer."""
+    """A text is written and run by the keyboard alone."""
     visit(page, serve(kind), kind)
-    for _ in range(30):  # past the examples to the first field
+    for _ in range(30):  # skips the examples
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.tagName") == "TEXTAREA":
             break
@@ -194,7 +194,7 @@ def test_by_keyboard(serve, page, kind):
     assert "solid 2px" in outline or "2px" in outline
     for number in range(page.locator("#fields textarea").count()):
         page.keyboard.insert_text(f"the [MASK] {number} sat.\non the mat")
-        for _ in range(2):  # past a button to remove a passage
+        for _ in range(2):  # skips a button that removes a passage
             page.keyboard.press("Tab")
             if page.evaluate("document.activeElement.tagName") == "TEXTAREA":
                 break
@@ -238,12 +238,12 @@ def test_a_cut_text_is_marked(serve, page):
     write(page, text)
     page.keyboard.press("Control+Enter")
     answered(page)
-    told = re.search(r"(\d+) of (\d+) tokens", page.inner_text("#cut"))
-    read, tokens = map(int, told.groups())
+    shown = re.search(r"(\d+) of (\d+) tokens", page.inner_text("#cut"))
+    read, tokens = map(int, shown.groups())
     assert tokens == len(text.split())
     reach = re.search(r"first (\d+) tokens", page.inner_text("#facts"))
     assert read == int(reach[1]) < tokens
-    # Each word is a token: what is struck out is the next one.
+    # Each word is a token. The text struck out starts at the first unread.
     unread = page.text_content("#cut s").split()[0]
     assert unread == text.split()[read]
 
@@ -309,7 +309,7 @@ def test_passages_are_added_and_taken_away(serve, page):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pairs", "regression"])
 def test_an_answer_is_explained(serve, page, kind):
-    """Tokens shaded by what they add, with numbers; a label is chosen."""
+    """Tokens show their contributions; another label can be chosen."""
     visit(page, serve(kind), kind)
     write(page, "😀 the cat sat.")
     page.keyboard.press("Control+Enter")
@@ -330,10 +330,10 @@ def test_an_answer_is_explained(serve, page, kind):
     assert re.fullmatch(
         r"\.: [+\u2212]\d\.\d{3}, (for|against|no part)", reading.inner_text()
     )
-    said = page.locator(".explain > div > .note").inner_text()
-    assert "complete but for" in said
+    note = page.locator(".explain > div > .note").inner_text()
+    assert "complete but for" in note
     rises = [float(n.replace("\u2212", "-"))
-             for n in re.findall(r"[+\u2212]\d+\.\d{3}", said)]  # fmt: skip
+             for n in re.findall(r"[+\u2212]\d+\.\d{3}", note)]  # fmt: skip
     assert rises[1] - rises[0] == pytest.approx(rises[2], abs=0.05)
     if kind == "pairs":
         label = page.locator(".explain select")
@@ -364,7 +364,7 @@ def test_the_legend_hides_and_shows(serve, page):
 
 
 def add_version(source, target, **changes):
-    """A version with something else in its description."""
+    """Adds a version with changes in its description."""
     hidden = target.parent / f".tmp-{target.name}"
     shutil.copytree(source, hidden)
     path = hidden / "assets.extra/electra_tf.json"
@@ -379,7 +379,7 @@ def test_a_new_version_is_noticed(serve, page, tmp_path):
     folder.mkdir()
 
     def come_back(text):
-        """To the window, until the server has loaded what is new."""
+        """Focuses the window until the page shows the new version."""
         page.wait_for_function(
             "text => { dispatchEvent(new Event('focus'));"
             " return document.getElementById('facts').textContent"
@@ -403,14 +403,14 @@ def test_a_new_version_is_noticed(serve, page, tmp_path):
         assert page.inner_text("#news") == (
             "Version 2 is loaded now. Run again for its answer."
         )
-        # What was written and answered stays, and the cursor where it was.
+        # The text, its answer and the position of the cursor stay.
         assert page.inner_text("#summary") == headline
         assert page.evaluate("document.activeElement.value") == "the cat"
         assert page.locator(".example").all_inner_texts() == ["the dog"]
         page.keyboard.press("Control+Enter")
         page.wait_for_selector("#news:empty", state="attached")
         answered(page)
-        # Of another task: another form.
+        # A version of another task has another form.
         add_version(source, folder / "3", task="multilabel")
         come_back("version 3 ")
         assert page.input_value("#fields textarea") == ""
@@ -419,7 +419,7 @@ def test_a_new_version_is_noticed(serve, page, tmp_path):
 
 
 def test_numbers_that_json_has_not(serve, page, tmp_path):
-    """The server writes them as TensorFlow Serving does."""
+    """The page shows NaN and infinities, which JSON does not have."""
     module = tf.Module()
     spec = tf.TensorSpec([None], tf.float32, name="x")
     module.log = tf.function(
@@ -458,11 +458,11 @@ def test_the_curl_command_gives_what_is_shown(serve, page):
     page.get_by_text("The answer in JSON").press("Enter")
     shown = page.locator("#request details pre")
     shown.filter(has_text="predictions").wait_for()
-    told, shown = json.loads(ran.stdout), json.loads(shown.inner_text())
-    assert told["predictions"][0].pop("probabilities") == pytest.approx(
+    printed, shown = json.loads(ran.stdout), json.loads(shown.inner_text())
+    assert printed["predictions"][0].pop("probabilities") == pytest.approx(
         shown["predictions"][0].pop("probabilities"), abs=1e-5
     )
-    assert told == shown
+    assert printed == shown
 
 
 def test_a_model_without_a_description_is_asked_in_json(serve, page):
@@ -500,11 +500,11 @@ def test_errors_are_reported_in_words(serve, page, errors):
     answered(page)
     assert page.inner_text("#error") == ""
     assert all("Failed to load" in error for error in errors)
-    errors.clear()  # of the browser itself, on what failed
+    errors.clear()  # the browser reports the failed requests
 
 
 def test_several_models(serve, page):
-    """One is chosen by keyboard; what was written stays with its model."""
+    """A model is chosen by keyboard; each model keeps its text."""
     visit(page, serve("classification", "discriminator"), "classification")
     write(page, "the cat")
     page.keyboard.press("Control+Enter")
@@ -531,7 +531,7 @@ def test_light_and_dark(serve, browser):
         page.get_by_role("button", name="Use light colours").press("Enter")
         light = page.evaluate(ground)
         assert light != dark
-        page.reload()  # it is remembered
+        page.reload()  # the choice is stored
         assert page.evaluate(ground) == light
         page.get_by_role("button", name="Use dark colours").press("Space")
         assert page.evaluate(ground) == dark

@@ -1,4 +1,4 @@
-"""The page for everybody: axe-core's rules, sizes, colours, hard texts."""
+"""Tests of accessibility: axe-core's rules, sizes, colours, odd texts."""
 
 import pathlib
 
@@ -27,11 +27,11 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Kinds -> a page on a site of such models, and the site."""
+    """A function that returns a page with models of kinds, and its site."""
     contexts = []
 
     def visit(*kinds, language="en", hash="", phone=False):
-        # axe is put into the page, which allows its own scripts only.
+        # The page allows its own scripts only; axe is evaluated in it.
         width, height = SIZES["phone" if phone else "desktop"]
         context = browser.new_context(
             viewport={"width": width, "height": height},
@@ -59,20 +59,22 @@ def axe():
 
 
 def faults(page, axe):
-    """Serious violations of axe's rules, at each size, light and dark."""
+    """Returns serious violations of axe's rules, for sizes and colours."""
     page.evaluate(axe)
     found = set()
     for size, (width, height) in SIZES.items():
         page.set_viewport_size({"width": width, "height": height})
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
-            told = page.evaluate(
+            violations = page.evaluate(
                 "axe.run(document, {resultTypes: ['violations']})"
                 ".then(found => found.violations.map(each => [each.id,"
                 " each.impact, ...each.nodes.map(node => node.html)]))"
             )
             found |= {
-                (size, scheme, *each) for each in told if each[1] in SERIOUS
+                (size, scheme, *each)
+                for each in violations
+                if each[1] in SERIOUS
             }
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, (size, scheme)
@@ -81,7 +83,7 @@ def faults(page, axe):
 
 @kinds
 def test_axe_finds_nothing_serious(visit, axe, kind):
-    """With an answer, of a text that is cut where the model cuts."""
+    """A page with a prediction for a truncated text has no violations."""
     page, _ = visit(kind)
     page_models.fill(page, kind, page_models.TEXTS["long"])
     page.get_by_text("The answer in JSON").click()
@@ -90,7 +92,7 @@ def test_axe_finds_nothing_serious(visit, axe, kind):
 
 @pytest.mark.slow
 def test_axe_of_what_is_no_answer(visit, axe):
-    """Before the first model, an empty form, errors."""
+    """A page without models, and one with an error, have no violations."""
     page, site = visit()
     page.get_by_text("no model yet").wait_for()
     assert faults(page, axe) == []
@@ -116,14 +118,14 @@ def test_hard_texts_fit_on_a_phone(visit, kind):
 
 
 def go(page, hash):
-    """To another place of the page, as a link or the address does."""
+    """Changes the hash of the address, as a link does."""
     page.evaluate("hash => { location.hash = hash; }", hash)
     page.wait_for_timeout(100)
 
 
 @pytest.mark.slow
 def test_the_address_is_followed(visit):
-    """Links to a model or a version of it; back and forward."""
+    """The page follows links to models and versions, back and forward."""
     page, site = visit("classification", "qa", "tagging", hash="#model=qa")
     title = page.locator("#title")
     page.get_by_text("What does the text answer?").wait_for()
@@ -147,7 +149,7 @@ def test_the_address_is_followed(visit):
     page_models.fill(page, "qa", "the cat")
     assert (
         site.asked[-2:] == ["/v1/models/qa/versions/2:predict"] * 2
-    )  # and what was read of it
+    )  # for the prediction and the truncation
     page.get_by_text("use the newest").click()
     page.get_by_text("version 3").wait_for()
     page_models.fill(page, "qa", "the cat")
@@ -160,7 +162,7 @@ def test_the_address_is_followed(visit):
 
 
 def test_a_pinned_version_shows_what_it_is_itself(visit):
-    """Not what the newest is: another task, in another language."""
+    """It shows its own task and language, not those of the newest."""
     page, site = visit()
     page.get_by_text("no model yet").wait_for()
     newest = page_models.described("qa", version="3")
@@ -168,17 +170,17 @@ def test_a_pinned_version_shows_what_it_is_itself(visit):
     del older["name"]
     newest |= {"older": [older], "labels": {"stable": "2", "next": "4"}}
     site.models = [newest]
-    site.failing = (503, {"error": "not now"})  # what is asked is enough
+    site.failing = (503, {"error": "not now"})  # only requests are checked
     page.get_by_role("button", name="Try again").click()
     page.get_by_text("What does the text answer?").wait_for()
-    for asked, path, told in (
+    for choice, path, text in (
         ("version=2", "versions/2", "version 2, as the address asks"),
         ("label=stable", "labels/stable", "version 2 (stable), as the address"),
     ):
-        go(page, f"model=qa&{asked}")
+        go(page, f"model=qa&{choice}")
         assert page.inner_text("#title") == "Which tags do the words get?"
         facts = page.inner_text("#facts")
-        assert told in facts and "tagging/toy · Chinese" in facts
+        assert text in facts and "tagging/toy · Chinese" in facts
         assert (
             page.locator("#examples button").first.inner_text()
             == (page_models.TEXTS["zh"])
@@ -188,7 +190,7 @@ def test_a_pinned_version_shows_what_it_is_itself(visit):
         assert site.asked[-1] == f"/v1/models/qa/{path}:predict"
     go(page, "model=qa&label=next")
     assert "version 4 (next), which is not served" in page.inner_text("#facts")
-    # The label is given to the newest: the page follows.
+    # The label moves to the newest version, and the page follows.
     go(page, "model=qa&label=stable")
     newest["labels"]["stable"] = "3"
     page.evaluate("dispatchEvent(new Event('focus'))")
@@ -206,7 +208,7 @@ def test_many_masks_are_paged(visit):
     page.get_by_role("button", name="Masks after").press("Enter")
     page.keyboard.press("Enter")
     assert page.inner_text(".pager [role=status]") == "Masks 25 to 30 of 30"
-    page.keyboard.press("Enter")  # none after them; the focus stays
+    page.keyboard.press("Enter")  # the last page; the focus stays
     assert legends.first.inner_text() == "Mask 25"
     page.locator(".guess input").nth(2).check()
     assert page.locator(".filled .mark").nth(24).inner_text() == "中"
@@ -230,7 +232,7 @@ def test_hints_are_for_fingers_where_there_are_fingers(visit):
 
 @pytest.mark.slow
 def test_alike_texts(visit):
-    """An export of `embed` alone."""
+    """An export with only `embed` ranks texts by similarity."""
     page, _ = visit("embeddings")
     page.locator("#fields textarea").first.fill("one")
     for number, text in enumerate(("two", "one")):
@@ -256,7 +258,7 @@ ERRORS = [
 
 @pytest.mark.slow
 def test_errors(visit):
-    """Each is reported in words; the next good answer takes its place."""
+    """Each error is shown in words; the next success replaces it."""
     page, site = visit("classification")
     page.locator("#fields textarea").fill("the cat")
     for status, body, words in ERRORS:
@@ -282,7 +284,7 @@ def test_the_server_comes_later(visit):
     page.get_by_text("cannot be reached").wait_for()
     site.gone = False
     site.models = [page_models.described("regression")]
-    page.get_by_text("What score does it get?").wait_for()  # by itself
+    page.get_by_text("What score does it get?").wait_for()  # without a click
     assert page.locator("#loading").is_hidden()
     page_models.fill(page, "regression", "the cat")
     assert "2.50 on average, most between 0.00" in page.inner_text("#body")
@@ -295,10 +297,10 @@ def test_a_cut_text_is_marked(visit):
     assert page.locator("#cut").is_hidden()
     # 12 tokens a sentence: the fourth is read up to its fourth word.
     page_models.fill(page, "classification", page_models.TEXTS["long"])
-    told = page.inner_text("#cut")
-    assert "40 of 480 tokens were read" in told
+    shown = page.inner_text("#cut")
+    assert "40 of 480 tokens were read" in shown
     assert page.text_content("#cut s").startswith(" his dog walked slowly")
-    assert "The old man and" in told
+    assert "The old man and" in shown
     go(page, "model=tagging")
     assert "tokens" not in page.inner_text("#facts")
     assert page.locator("#cut").is_hidden()

@@ -1,4 +1,4 @@
-"""Replaced tokens and filled masks out of a SavedModel."""
+"""Tests of replaced tokens and filled masks from a SavedModel."""
 
 import numpy as np
 import pytest
@@ -90,15 +90,15 @@ def test_filled_masks(folder):
         if not masks:
             continue
         logits = opened.network(tf.constant([ids])).logits
-        shares = tf.nn.softmax(logits)[0].numpy()[masks]
-        best = np.argsort(-shares, kind="stable")[:, :5]
+        probabilities = tf.nn.softmax(logits)[0].numpy()[masks]
+        best = np.argsort(-probabilities, kind="stable")[:, :5]
         np.testing.assert_allclose(
             found["probabilities"][i, : len(masks)],
-            np.take_along_axis(shares, best, axis=1),
+            np.take_along_axis(probabilities, best, axis=1),
             atol=1e-5,
         )
-        said = np.vectorize(bytes.decode)(found["tokens"][i, : len(masks)])
-        assert said.tolist() == np.array(vocab.tokens)[best].tolist()
+        tokens = np.vectorize(bytes.decode)(found["tokens"][i, : len(masks)])
+        assert tokens.tolist() == np.array(vocab.tokens)[best].tolist()
     assert found["unread_masks"].max() > 60  # of b"x [MASK] " * 100
     for none in ([], [""], ["no mask"]):
         rows = function(text=tf.constant(none, tf.string))
@@ -107,7 +107,7 @@ def test_filled_masks(folder):
 
 
 def test_what_a_generator_reads_of_texts_with_special_tokens(folder):
-    """Only [MASK] is a token; [SEP] and others are read letter by letter."""
+    """Only [MASK] is a token; [SEP] and others are read as plain text."""
     opened = servable.open_pretrained(str(folder / "run"), "generator")
     tokenizer, room = opened.tokenizer, opened.max_seq_length - 2
     texts = [
@@ -126,7 +126,7 @@ def test_what_a_generator_reads_of_texts_with_special_tokens(folder):
             assert until == len(text)
             continue
 
-        # What was read gives these tokens, and no shorter part of it does.
+        # The text up to there gives these tokens; a shorter one does not.
         parts = tf.constant([text[:until], text[: until - 1]])
         whole, less = pretrained_signatures.masked_tokens(tokenizer, parts)
         assert whole.numpy().tolist() == row[:read] != less.numpy().tolist()

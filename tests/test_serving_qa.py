@@ -1,4 +1,4 @@
-"""The exported readers answer as the Python ones."""
+"""Tests that exported readers predict as the Python ones."""
 
 import dataclasses
 
@@ -76,7 +76,7 @@ KINDS = {
 
 @pytest.fixture(scope="module", params=KINDS)
 def pair(request, tmp_path_factory, tiny_vocab_file):
-    """A predictor, and its export."""
+    """A predictor and its export."""
     name, options = KINDS[request.param]
     path = tmp_path_factory.mktemp(request.param)
     predictor = span_models.make(
@@ -94,7 +94,7 @@ def pair(request, tmp_path_factory, tiny_vocab_file):
 
 
 def check(predictor, export, pairs):
-    """The export's answers to some pairs against the predictor's."""
+    """Asserts that the export's answers equal the predictor's."""
     questions, contexts = zip(*pairs)
     found = export(question=questions, context=contexts)
     expected = predictor.predict(pairs)
@@ -118,7 +118,7 @@ def test_answers_are_those_of_python(pair):
     predictor, export = pair
     expected = check(predictor, export, PAIRS)
     check(predictor, export, PAIRS[2:3])
-    # Beside others, and alone: then there may be no row for the network.
+    # Alone, an empty text may give no row for the network.
     check(predictor, export, [*EMPTY, PAIRS[0]])
     for one in EMPTY:
         check(predictor, export, [one])
@@ -126,7 +126,7 @@ def test_answers_are_those_of_python(pair):
 
 
 def test_thresholds(pair):
-    """Some are answered, some are not."""
+    """With a threshold amid the odds only some questions are answered."""
     predictor, _ = pair
     if not predictor.task.unanswerable:
         pytest.skip("there is always an answer")
@@ -176,9 +176,9 @@ def test_whatever_comes_is_answered(pair):
 
 
 def test_steps_give_what_the_whole_gives(pair):
-    """To the last digit, whatever parts are run together."""
+    """Steps equal the whole to the last digit, however they are grouped."""
     predictor, export = pair
     if predictor.task.name != "chinese_qa":
-        pytest.skip("one of each kind will do")
+        pytest.skip("a single kind is enough")
     columns = [tf.constant(texts) for texts in zip(*PAIRS * 3)]
     span_models.check_steps(export.signatures, columns, 1)

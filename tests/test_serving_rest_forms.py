@@ -1,10 +1,10 @@
-"""Each form of TensorFlow Serving's REST interface, one row for one case.
+"""Tests each form of TensorFlow Serving's REST interface.
 
-From its documentation, https://www.tensorflow.org/tfx/serving/api_rest, and
-where that is silent from its source, v2.16: util/json_tensor.cc,
+The cases are from https://www.tensorflow.org/tfx/serving/api_rest. Where it
+leaves a case open, they are from the source, v2.16: util/json_tensor.cc,
 model_servers/http_rest_api_util.cc and http_rest_api_handler.cc. Answers are
-compared as JSON; where the words of an error are the server's own to choose,
-a part of them is.
+compared as JSON. Only a part of an error's message is compared where a server
+may choose its words.
 """
 
 import json
@@ -73,7 +73,7 @@ class Documented(tf.Module):
         autograph=False,
     )  # fmt: skip
     def kinds(self, a, b):
-        """Outputs that are not one for a row."""
+        """Returns outputs that are not one for each row."""
         return {"total": tf.reduce_sum(a), "any": tf.reduce_any(b)}
 
 
@@ -106,7 +106,7 @@ def named(name, **body):
     return {"signature_name": name, **body}
 
 
-# What is sent to :predict -> the whole answer.
+# Each case has a body for :predict and the whole answer.
 ANSWERS = {
     "row, one input": (
         {"instances": [1.0, 2.0, 5.0]},
@@ -233,7 +233,7 @@ def test_numbers_that_json_has_not(server, body, expected):
     assert (status, content) == (200, expected)
 
 
-# Path and body of what is POSTed -> status, a part of "error".
+# Each case has a path and a body to POST, a status, and a part of "error".
 ERRORS = {
     "no such model": (
         "half:predict", {"instances": [1.0]},
@@ -344,7 +344,7 @@ ERRORS = {
         "doc:predict",
         named("kinds", instances=[{"a": 1.0, "b": True}]), 400, "",
     ),
-    # Documented, for signatures that take tf.Example; an export has none.
+    # These are for signatures that take tf.Example; this model has none.
     "classify": (
         "doc:classify", {"examples": [{"x": 1.0}]}, 400,
         "Expected classification signature method_name to be "
@@ -411,7 +411,7 @@ def test_what_is_asked_for(server, path, status, expected):
 
 
 def test_metadata_is_the_protocol_buffers_own_form(server):
-    """As its ToJsonString writes it: every field, and names as they are."""
+    """Metadata equals ToJsonString: every field, with unchanged names."""
     from google.protobuf import json_format
     from tensorflow.core.protobuf import meta_graph_pb2
 
@@ -442,10 +442,10 @@ def test_metadata_is_the_protocol_buffers_own_form(server):
     }  # fmt: skip
     assert list(found["metadata"]) == ["signature_def"]
     signatures = found["metadata"]["signature_def"]["signature_def"]
-    told = signatures["pictures"]
-    for info in told["outputs"].values():  # TensorFlow's to choose
+    described = signatures["pictures"]
+    for info in described["outputs"].values():  # TensorFlow chooses these
         assert "PartitionedCall" in info["name"]
         info["name"] = ""
-    assert told == form
+    assert described == form
     scalar = signatures["kinds"]["outputs"]["total"]["tensor_shape"]
     assert scalar == {"dim": [], "unknown_rank": False}

@@ -1,4 +1,4 @@
-"""The exported translator writes what the Python one writes."""
+"""Tests that exported translators give the texts of the Python ones."""
 
 import json
 
@@ -27,7 +27,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["greedy", "beam"])
 def predictor(request, tmp_path_factory, tiny_vocab_file):
-    """Of random weights, whose texts are a jumble of all pieces."""
+    """A predictor of random weights, whose texts mix all pieces."""
     beams = request.param
     options = {
         "max_seq_length": 20, "max_target_length": 12, "decoder_layers": 2,
@@ -76,7 +76,7 @@ def test_the_same_texts(predictor, tmp_path):
 
 @pytest.mark.slow
 def test_by_command(predictor, tmp_path, capsys):
-    """Weights kept in every way; what the export says of itself."""
+    """The command exports weights of each storage, and a description."""
     model = tmp_path / "model"
     save(predictor, model)
     expected = predictor.predict(TEXTS)
@@ -84,8 +84,8 @@ def test_by_command(predictor, tmp_path, capsys):
         output = tmp_path / "models" / "mt"
         words = [f"--model={model}", f"--output={output}", *flags]
         assert app.run(["export", *words]) == 0
-    told = capsys.readouterr().out
-    assert "serving_default: text -> " in told
+    printed = capsys.readouterr().out
+    assert "serving_default: text -> " in printed
     assert app.run(["export", *words, "--optimize", "--bfloat16"]) == 2
     assert "translation generates texts" in capsys.readouterr().err
     for version in (1, 2):

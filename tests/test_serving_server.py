@@ -1,4 +1,4 @@
-"""The server's REST interface, case by case, over a real socket."""
+"""Tests the server's REST interface over a real socket."""
 
 import base64
 import gzip
@@ -132,7 +132,7 @@ def test_two_inputs(server):
 def test_numbers(server):
     rows = [{"x": [1, 2.5], "n": 3}, {"x": [0.1, 0], "n": 0}]
     body = {"signature_name": "numbers", "instances": rows}
-    # As few digits as tell a 32-bit number from its neighbours.
+    # The shortest digits that identify a 32-bit number.
     assert predict(server, body) == (200, {"predictions": [6.5, 0.1]})
     body = b'{"signature_name":"numbers","inputs":{"x":[[NaN,0]],"n":[1]}}'
     status, answer = predict(server, body)
@@ -309,7 +309,7 @@ def test_large_requests(server):
         server, {"signature_name": "size", "instances": [text]}
     )
     assert (status, answer) == (200, {"predictions": [131_072.0]})
-    # A call cannot be stopped: a text that would take very long is refused.
+    # Texts that would take very long are refused.
     for rows in (["a", text + "x"], ["a", "é" * 65_537]):
         body = {"signature_name": "size", "instances": rows}
         status, answer = predict(server, body)
@@ -344,10 +344,10 @@ def test_health_and_metrics(server):
     assert status == 200
     assert headers["content-type"].startswith("text/plain")
     text = content.decode()
-    told = 'electra_tf_requests_total{model="toy",status="200",verb="predict"}'
-    assert told in text
+    line = 'electra_tf_requests_total{model="toy",status="200",verb="predict"}'
+    assert line in text
     assert 'electra_tf_model_version{model="toy"} 3.0' in text
-    assert "made-up" not in text  # nobody outside makes series
+    assert "made-up" not in text  # requests cannot add time series
     assert "electra_tf_batch_rows_bucket" in text
 
 
@@ -365,7 +365,7 @@ def test_page(server):
 
 
 def test_requests_share_calls_and_keep_their_own(server):
-    """Whatever runs beside it, a request gets what it would get alone."""
+    """A request gets the same beside others as alone."""
     generator = np.random.default_rng(5)
     texts = [
         [" ".join(["w"] * int(n)) for n in generator.integers(0, 30, size)]
@@ -420,18 +420,18 @@ def test_gzip_both_ways(server):
         gzip.compress(body),
         gzip.compress(body[:9]) + gzip.compress(body[9:]),
     ):
-        status, told, content = ask(
+        status, found, content = ask(
             server, "POST", "/v1/models/toy:predict", packed, headers
         )
         assert status == 200
-        assert told["content-encoding"] == "gzip"
-        assert int(told["content-length"]) == len(content)
+        assert found["content-encoding"] == "gzip"
+        assert int(found["content-length"]) == len(content)
         assert json.loads(gzip.decompress(content)) == plain
     headers["Accept-Encoding"] = "gzip; q=0"
-    _, told, content = ask(
+    _, found, content = ask(
         server, "POST", "/v1/models/toy:predict", gzip.compress(body), headers
     )
-    assert "content-encoding" not in told
+    assert "content-encoding" not in found
     assert json.loads(content) == plain
 
 
@@ -442,7 +442,7 @@ def test_gzip_both_ways(server):
         (gzip.compress(b'{"instances": ["a"]}')[:-9], 400, "cut short"),
         (gzip.compress(b" " * 5_000_000), 413, "4194304 bytes"),
     ],
-    ids=["other", "cut", "large"],  # a packed text holds the time
+    ids=["other", "cut", "large"],  # gzip stores the time
 )
 def test_wrong_gzip(server, packed, status, message):
     found, _, content = ask(
@@ -454,7 +454,7 @@ def test_wrong_gzip(server, packed, status, message):
 
 
 def test_gzip_of_very_many_streams(server):
-    """Each is of nothing; what follows must not be copied for each."""
+    """Many empty streams before the data take little time."""
     packed = gzip.compress(b"") * 150_000
     packed += gzip.compress(b'{"signature_name": "size", "instances": ["ab"]}')
     began = time.process_time()
@@ -522,7 +522,7 @@ def test_wrong_examples(server, verb, body, message):
 
 
 def test_a_long_text_is_answered_in_steps(tmp_path):
-    """Those of its signature, which clients do not see."""
+    """Long texts use the signature's steps, which are hidden from clients."""
     serving_toy.save(tmp_path / "toy" / "1")
     batching = limits.Batching(call_seconds=1e-4)
     with serving_toy.served(

@@ -1,4 +1,4 @@
-"""What a server does with wrong HTTP, large answers, and when it stops."""
+"""Tests of a server with wrong HTTP, large answers, and when it stops."""
 
 import itertools
 import json
@@ -76,7 +76,7 @@ def test_wrong_http_is_answered_as_other_mistakes(
 def test_odd_hosts(server, host, path):
     data = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1")
     found = serving_toy.raw(server, data)
-    # Nobody is sent to where the client says that this server is.
+    # The server never redirects to a host that the client names.
     assert found.startswith((b"HTTP/1.1 404 ", b"HTTP/1.1 400 "))
     assert b'{"error": "' in found
 
@@ -140,7 +140,7 @@ def test_metrics_have_tensorflow_servings_names_too(server):
     count = value("serving:request_latency_count", **labels)
     assert count >= 1
     assert count == value("serving:request_latency_bucket", le="+Inf", **labels)
-    # Microseconds: of one that is answered in less than a second.
+    # The sum is in microseconds, of requests shorter than a second.
     seconds = value("serving:request_latency_sum", **labels) / count / 1e6
     assert 1e-4 < seconds < 5
     runs = value("core:graph_runs")
@@ -171,7 +171,7 @@ def test_outputs_come_in_the_order_of_their_names(server):
 
 
 def test_answers_that_would_be_too_large(server):
-    """Rows are padded to the longest: few texts can make a huge answer."""
+    """Padding to the longest row can make a huge answer; it is refused."""
     rows = ["w " * 100, *["w"] * 20]
     status, answer = predict(server, {"instances": rows})
     assert status == 413
@@ -211,14 +211,14 @@ def test_cuts(sizes, rows, padded_bytes):
         assert count <= rows and (count or not len(sizes))
         assert count <= 1 or count * sizes[cut].max() <= padded_bytes
     for one, next_ in itertools.pairwise(found):
-        # Nothing is divided that could have stayed together.
+        # No division was unnecessary.
         both = sizes[one.start : next_.start + 1]
         assert len(both) > rows or len(both) * both.max() > padded_bytes
 
 
 @pytest.mark.parametrize("data", [b"", HEAD, REQUEST[:-3], REQUEST])
 def test_half_closed_connections_are_closed(server, data):
-    """A client that sends no more is answered at once, or has gone."""
+    """A half-closed connection is answered and closed at once."""
     with socket.create_connection((server.host, server.port)) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -251,7 +251,7 @@ def test_other_methods(server, method, path, status):
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        # Of a key that comes twice the last holds, as in Python.
+        # The last value of a repeated key counts, as in Python.
         (b'{"instances": [1], "instances": ["ab"], "signature_name": "size"}',
          200),
         (b'{"signature_name": "size", "instances": [NaN]}', 400),
@@ -268,7 +268,7 @@ def test_odd_json(server, body, status):
 
 
 def read(connection, end=None):
-    """All that comes, up to `end` or until the server closes."""
+    """Returns the bytes up to `end`, or until the server closes."""
     connection.settimeout(30)
     found = b""
     while not (end and found.endswith(end)):
@@ -280,7 +280,7 @@ def read(connection, end=None):
 
 
 def test_a_stop_loses_no_request(toy):
-    """What comes over kept connections is answered, and said to be the last."""
+    """Requests over open connections are answered with Connection: close."""
     server = running.ModelServer(
         running.Settings(
             models={"toy": Served(str(toy))}, port=0, poll_seconds=0
@@ -301,7 +301,7 @@ def test_a_stop_loses_no_request(toy):
         server.stop()
         deadline = time.monotonic() + 10
         with pytest.raises(OSError):
-            while time.monotonic() < deadline:  # it listens no more
+            while time.monotonic() < deadline:  # until it stops listening
                 socket.create_connection(address).close()
         kept.sendall(REQUEST)
         fresh.sendall(REQUEST)
@@ -318,7 +318,7 @@ def test_a_stop_loses_no_request(toy):
 
 @pytest.mark.slow
 def test_two_servers_that_start_at_the_same_port(toy):
-    """Both may bind it before one of them listens; the other says so."""
+    """Both may bind the port, but the second to listen reports an error."""
     first = running.ModelServer(
         running.Settings(
             models={"toy": Served(str(toy))}, port=0, poll_seconds=0

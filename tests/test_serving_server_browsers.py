@@ -1,4 +1,4 @@
-"""Whom a server answers: hosts, origins, and HTTP's odd but legal forms."""
+"""Tests of hosts and origins, and of unusual but valid HTTP."""
 
 import json
 
@@ -55,8 +55,8 @@ def test_post(server, headers, status):
         assert json.loads(content) == {"predictions": [3.0]}
     else:
         assert list(json.loads(content)) == ["error"]
-    asked_by = headers.get("Origin")
-    assert allowed == (asked_by if asked_by == "https://app.example" else None)
+    origin = headers.get("Origin")
+    assert allowed == (origin if origin == "https://app.example" else None)
 
 
 def test_preflight(server):
@@ -128,7 +128,7 @@ def test_absolute_form_is_accepted(server):
         server, request(target, SIZED + b"Connection: close\r\n", TEXT)
     )
     assert found.startswith(b"HTTP/1.1 200 ")
-    # Its host counts, not the header's.
+    # The host of the target counts, not that of the header.
     target = b"http://evil.example/v1/models/toy:predict"
     found = serving_toy.raw(
         server, request(target, SIZED + b"Connection: close\r\n", TEXT)

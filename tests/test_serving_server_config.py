@@ -1,4 +1,4 @@
-"""TensorFlow Serving's file of models: versions, labels, reading it anew."""
+"""Tests of TensorFlow Serving's file of models: versions, labels, changes."""
 
 import json
 import time
@@ -112,13 +112,13 @@ def test_labels_versions_and_a_changed_file(tmp_path):
         (state,) = json.loads(content)["model_version_status"]
         assert state["version"] == "1"
         assert ask(server, "GET", "/v1/models/toy/versions/3")[0] == 404
-        # What the page needs of a version that its address names.
-        (told,) = json.loads(ask(server, "GET", "/v1/models")[2])["models"]
-        assert told["version"] == "2" and told["description"]
-        assert told["labels"] == {"stable": "1", "canary": "2"}
-        assert [each["version"] for each in told["older"]] == ["1"]
-        assert told["older"][0]["description"]["task"] == "tagging"
-        # A wrong file changes nothing; a right one is taken up.
+        # The page needs these for a version that its address names.
+        (model,) = json.loads(ask(server, "GET", "/v1/models")[2])["models"]
+        assert model["version"] == "2" and model["description"]
+        assert model["labels"] == {"stable": "1", "canary": "2"}
+        assert [each["version"] for each in model["older"]] == ["1"]
+        assert model["older"][0]["description"]["task"] == "tagging"
+        # A wrong file changes nothing; a correct one is loaded.
         (tmp_path / "models.config").write_text("nonsense")
         time.sleep(0.3)
         assert labelled("canary") == (200, {"predictions": [4.0]})

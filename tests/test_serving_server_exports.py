@@ -1,4 +1,4 @@
-"""Real exports on the server: a request gets what it would get alone."""
+"""Tests that requests to real exports give the same beside others."""
 
 import threading
 
@@ -13,7 +13,7 @@ from electra_tf.exporting import servable
 from electra_tf.exporting import writer as export
 from electra_tf.serving.server import limits
 
-# Real exports of two networks: half a minute before the first answer.
+# Exporting two networks takes half a minute.
 pytestmark = pytest.mark.slow
 
 pytest.importorskip("uvicorn")
@@ -23,7 +23,7 @@ TEXTS = [*ODD_TEXTS[:12], "[MASK] the [MASK]", "the [MASK]"]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, tiny_vocab_file):
-    """A discriminator and a generator, whose answers are padded."""
+    """A server of a discriminator and a generator, which pad outputs."""
     folder = tmp_path_factory.mktemp("exports")
     serving_models.pretrained(folder / "run", tiny_vocab_file)
     models = {}

@@ -1,4 +1,4 @@
-"""The gRPC interface, asked by tensorflow-serving-api's own stubs."""
+"""Tests of the gRPC interface with the stubs of tensorflow-serving-api."""
 
 import threading
 import time
@@ -176,7 +176,7 @@ def test_wrong_requests_for_several_signatures(
 
 
 def test_models_are_not_changed_by_requests(channel):
-    """Who may ask must not say which programs run."""
+    """A client may not change which models are served."""
     models = model_service_pb2_grpc.ModelServiceStub(channel)
     request = model_management_pb2.ReloadConfigRequest()
     unknown = grpc.StatusCode.UNIMPLEMENTED
@@ -243,7 +243,7 @@ def test_other_wrong_requests(predictions):
     request = request_of(predict_pb2.PredictRequest, text=["a"])
     request.output_filter.append("none")
     fails(wrong, "none", predictions.Predict, request)
-    # One value, and a shape that would take all memory.
+    # A tensor of one value, whose shape would take all memory.
     tensor = tf.make_tensor_proto([1.0])
     tensor.tensor_shape.dim[0].size = 100
     tensor.tensor_shape.dim.add(size=2**40)
@@ -283,8 +283,8 @@ def test_a_call_that_is_given_up_is_not_computed(predictions, server):
     for each in waiting:
         each.cancel()
     deadline = time.monotonic() + 20
-    told = b"electra_tf_pending_rows 0.0"
-    while told not in serving_toy.ask(server, "GET", "/metrics")[2]:
+    line = b"electra_tf_pending_rows 0.0"
+    while line not in serving_toy.ask(server, "GET", "/metrics")[2]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert all(each.cancelled() for each in waiting)

@@ -1,4 +1,4 @@
-"""The server under pressure: time-outs, limits, reloads, stopping."""
+"""Tests of the server under load: timeouts, limits, reloads, stopping."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ SLOW = {"signature_name": "slow", "instances": ["a"]}
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory):
-    """Versions 1 and 2, whose sizes are once and twice as large."""
+    """Versions 1 and 2; the sizes of version 2 are twice as large."""
     path = tmp_path_factory.mktemp("versions")
     serving_toy.save(path / "1")
     serving_toy.save(path / "2", factor=2.0)
@@ -43,7 +43,7 @@ def model_of(versions, directory, *numbers):
 
 @pytest.fixture(scope="module")
 def server(versions, tmp_path_factory):
-    """Impatient, with little room."""
+    """A server with short timeouts and low limits."""
     path = tmp_path_factory.mktemp("small") / "toy"
     path.mkdir()
     bounds = limits.Limits(
@@ -65,14 +65,14 @@ def server(versions, tmp_path_factory):
 
 
 def healthy(server):
-    """It answers, right."""
+    """Asserts that the server answers correctly."""
     deadline = time.monotonic() + 20
     while True:
         status, answer = predict(server, BODY)
         if status == 200:
             assert answer == {"predictions": [2.0]}
             return
-        # What was given up may still run.
+        # Calls that timed out may still run.
         assert status in (503, 504) and time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -85,7 +85,7 @@ def test_time_out_of_an_answer(server):
 
 
 def test_a_call_can_be_ended_and_no_other_with_it(server):
-    """TensorFlow's releases within setup.py's bounds let it."""
+    """TensorFlow's releases within setup.py's bounds support this."""
     model = server.versions.get("toy")
     inputs = {"text": np.array([b"abc"], object)}
     stops, found = [cancelable.Stop() for _ in "ab"], {}
@@ -106,14 +106,14 @@ def test_a_call_can_be_ended_and_no_other_with_it(server):
     assert isinstance(found[0], limits.RequestError)
     assert found[0].status == 503
     assert found[1]["size"].tolist() == [3.0]
-    # Cancelled before it begins, it does not begin.
+    # A call that is cancelled before it begins does not run.
     with pytest.raises(limits.RequestError):
         model.run("slow", inputs, stops[0])
     model.run("size", inputs)
 
 
 def test_functions_beside_a_call_run_and_fail_as_ever(server):
-    """One that fails ends no other; and nothing of it is left afterwards."""
+    """A failing function ends no call, and leaves no context behind."""
     tf = pytest.importorskip("tensorflow")
     from tensorflow.python.eager import cancellation
 
@@ -167,7 +167,7 @@ def test_slow_body(server):
 
 
 def test_trickled_body(server):
-    """A byte now and then does not keep a connection for ever."""
+    """A byte now and then does not keep a connection open."""
     began = time.monotonic()
     with socket.create_connection((server.host, server.port)) as connection:
         connection.sendall(HEAD + b"Content-Length: 900\r\n\r\n")
@@ -180,7 +180,7 @@ def test_trickled_body(server):
                 with contextlib.suppress(ConnectionError):
                     connection.sendall(b" ")
                 continue
-            except ConnectionError:  # it is closed on a byte under way
+            except ConnectionError:  # it is closed while a byte is sent
                 break
             found += got
             if not got:
@@ -282,9 +282,9 @@ def test_an_unread_answer_does_not_stay(versions, tmp_path):
             connection.sendall(
                 HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
             )
-            told = b'closed_connections_total{reason="unread"} 1.0'
+            line = b'closed_connections_total{reason="unread"} 1.0'
             deadline = time.monotonic() + 15
-            while told not in ask(server, "GET", "/metrics")[2]:
+            while line not in ask(server, "GET", "/metrics")[2]:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
 
@@ -345,7 +345,7 @@ def test_new_versions_lose_no_request(versions, tmp_path):
         threads = [threading.Thread(target=go) for _ in range(3)]
         for thread in threads:
             thread.start()
-        # Half a version, and one that cannot be loaded: neither is taken.
+        # Neither an incomplete version nor a broken one is loaded.
         (model / ".tmp-9").mkdir()
         broken = model / "3"
         broken.mkdir()
@@ -396,7 +396,7 @@ def wait_for(server, version: str, state: str) -> None:
 
 
 def test_command_stops_when_reported_and_loses_nothing(versions, tmp_path):
-    """SIGTERM: what is in flight is answered, and the status is 0."""
+    """On SIGTERM pending requests are answered; the exit status is 0."""
     model = model_of(versions, tmp_path, 1)
     process = subprocess.Popen(
         [
@@ -410,8 +410,8 @@ def test_command_stops_when_reported_and_loses_nothing(versions, tmp_path):
     )  # fmt: skip
     try:
         lines = iter(process.stdout.readline, "")
-        told = next(line for line in lines if line.startswith("listening on"))
-        host, _, port = told.split("//")[1].strip().partition(":")
+        first = next(line for line in lines if line.startswith("listening on"))
+        host, _, port = first.split("//")[1].strip().partition(":")
         assert host == "127.0.0.1"
         body = json.dumps(SLOW | {"instances": ["abc"]}).encode()
         with socket.create_connection((host, int(port))) as connection:

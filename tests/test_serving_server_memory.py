@@ -1,4 +1,4 @@
-"""Heaps of the C library."""
+"""Tests of the heaps of the C library, and of limits of open files."""
 
 import subprocess
 import sys

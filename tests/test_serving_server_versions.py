@@ -1,4 +1,4 @@
-"""Which versions are loaded as directories come, go and change."""
+"""Tests of which versions are loaded as directories change."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def model(saved, tmp_path):
-    """A directory, and what adds a version to it."""
+    """A directory, and a function that adds a version to it."""
     path = tmp_path / "toy"
     path.mkdir()
 
@@ -112,8 +112,8 @@ def test_status_tells_clients_no_path(model, events):
     shutil.rmtree(path / "3" / "variables")
     versions = versions_of(path, events)
     versions.load_all()
-    told = json.dumps(versions.status("toy"))
-    assert str(path) not in told
+    text = json.dumps(versions.status("toy"))
+    assert str(path) not in text
     errors = [s["status"]["error_message"] for s in versions.status("toy")]
     assert "version" in errors[0] and "cannot load" in errors[1]
 

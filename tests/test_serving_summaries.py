@@ -1,4 +1,4 @@
-"""Exported summaries are those of the predictor, whatever the text."""
+"""Tests that exported summaries equal the predictor's."""
 
 # ruff: noqa: RUF001
 
@@ -38,7 +38,7 @@ def predictor(tmp_path_factory, tiny_vocab_file):
 
 @pytest.fixture(scope="module")
 def exported(predictor):
-    """What is exported; that it is saved whole is a slow test elsewhere."""
+    """The signature before it is saved; a slow test elsewhere saves it."""
     function = servable.of_predictor(predictor).signatures(["serving_default"])
 
     def call(text):
@@ -83,7 +83,7 @@ def test_the_same_summaries(predictor, exported):
     ids=str,
 )  # fmt: skip
 def test_other_lengths(predictor, options):
-    """The choice alone, with the scores of the predictor's own sentences."""
+    """For other lengths, the same sentences are chosen by given scores."""
     task_options = dataclasses.replace(predictor.task.options, **options)
     length = task_options.length(STATE["ratio"])
     rng = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def test_other_lengths(predictor, options):
     rows = [rng.integers(0, 4, len(a.spans)).astype("float32") for a in made]
     texts = tf.ragged.constant(
         [a.texts for a in made], dtype=tf.string
-    )  # ties are part of it
+    )  # some scores are equal
     taken = summary_signatures.take(
         texts, tf.constant(np.concatenate(rows)), length,
         task_options.title_line, task_options.trigram_blocking,

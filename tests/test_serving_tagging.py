@@ -1,4 +1,4 @@
-"""The exported taggers answer as the Python ones."""
+"""Tests that exported taggers predict as the Python ones."""
 
 import hypothesis
 import hypothesis.strategies as st
@@ -21,7 +21,7 @@ TEXTS = [
     "The cat sat on a mat, and she didn't like U.S. dogs (Mr. O'Brien's).",
     "the house",
     "中国人 love the dog's house, no. 7!",
-    "\u200b a \u200b \u200b cat \u200b",  # nothing to see of some words
+    "\u200b a \u200b \u200b cat \u200b",  # some words are invisible
     "she ran with all the dogs of the house and was very good " * 6,
     "all of the antidisestablishmentarianisms " * 3,
     "",
@@ -40,7 +40,7 @@ split = tf.function(
 
 
 def found_words(words, texts):
-    """(words, starts) of each text; the four offsets must agree."""
+    """Returns (words, starts) of each text; checks the four offsets."""
     columns = [column.to_list() for column in words[:-1]]
     for text, cut, b0, b1, c0, c1 in zip(texts, *columns):
         assert [text.encode()[a:b] for a, b in zip(b0, b1)] == cut
@@ -140,7 +140,7 @@ def test_labels_are_those_of_python(scheme, step):
     lengths = np.array([0, 1, 1, 5, 0, 30, 2, 2, 9, 0])
     splits = np.concatenate([[0], np.cumsum(lengths)])
     scores = rng.normal(size=[splits[-1], len(names)]).astype("float32")
-    if step:  # many are equal
+    if step:  # many scores are equal
         scores = np.round(scores / step).astype("float32")
     search = tf.function(
         lambda s, p: tagging_signatures.best_labels(s, p, grammar),
@@ -189,7 +189,7 @@ KINDS = {
 
 @pytest.fixture(scope="module", params=KINDS)
 def pair(request, tmp_path_factory, tiny_vocab_file):
-    """A predictor, and its export."""
+    """A predictor and its export."""
     scheme, options, learned = KINDS[request.param]
     labels = ["NOUN", "VERB", "X"]
     if scheme != "none":
@@ -240,7 +240,7 @@ def test_tags_are_those_of_python(pair):
 
 @pytest.mark.parametrize("text", ["", " \t\n ", "\0", "\u200b"])
 def test_a_text_without_a_word_has_no_tags(pair, text):
-    """By itself: then there is no row for the network at all."""
+    """Alone, a text without words gives no row for the network."""
     predictor, export = pair
     (answer,) = predictor.predict([text])
     found = export(text=[text])
@@ -262,7 +262,7 @@ def test_whatever_comes_is_answered(pair):
     odd = [b"", b"\xff", b"\x00", b"   ", b"cat\xffdog", "\u0301".encode()]
     assert export(text=odd)["num_tokens"].tolist() == [0, 1, 0, 0, 3, 1]
     assert export(text=[b""])["tags"].shape == (1, 0)
-    # Alone, or beside others: the same.
+    # A text gives the same alone and beside others.
     together, alone = export(text=TEXTS), export(text=TEXTS[4:5])
     np.testing.assert_array_equal(
         together["tags"][4][: alone["num_tokens"][0]], alone["tags"][0]
@@ -272,10 +272,10 @@ def test_whatever_comes_is_answered(pair):
 
 
 def test_steps_give_what_the_whole_gives(pair):
-    """To the last digit, whatever parts are run together."""
+    """Steps equal the whole to the last digit, however they are grouped."""
     predictor, export = pair
     state = predictor.task.state
     if state["learned"] == state["scheme"]:
-        pytest.skip("one of each kind will do")
+        pytest.skip("a single kind is enough")
     texts = tf.constant([*TEXTS * 3, "", "the cat 中国 sat. " * 300])
     span_models.check_steps(export.signatures, [texts], 3)

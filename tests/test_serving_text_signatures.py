@@ -1,4 +1,4 @@
-"""Classes, labels, numbers and ranks out of a SavedModel, as Python's."""
+"""Tests that SavedModels of tasks on texts predict as Python does."""
 
 import json
 import pathlib
@@ -23,13 +23,13 @@ PAIRED = ("pair", "glue", "ranking")
 EXAMPLES = dict.fromkeys(serving_models.FINE_TUNED, "classification") | {
     "regression": "regression", "ranking": "regression",
 }  # fmt: skip
-# What stands beside the odd texts: short ones, long ones, none.
+# The second texts beside the odd ones: short, long and empty.
 OTHERS = [("the dog " * (7 * i % 40)) for i in range(len(ODD_TEXTS))]
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory, tiny_vocab_file):
-    """Name -> what is served, and its export."""
+    """Maps a name to a servable and its export."""
     folder = tmp_path_factory.mktemp("serving")
     found = {}
     for name in serving_models.FINE_TUNED:
@@ -63,13 +63,13 @@ def requested(name):
 
 
 def of_python(opened, name):
-    """What `predict` answers, to empty texts too."""
+    """Returns the predictions of `predict`, also for empty texts."""
     pairs = zip(ODD_TEXTS, OTHERS)
     items = list(pairs) if name in PAIRED else list(ODD_TEXTS)
     return opened.predictor.predict(items)
 
 
-# Where TensorFlow and TensorFlow Text are all there is of packages.
+# A program that imports only TensorFlow, TensorFlow Text and NumPy.
 FRESH = """
 import json, sys
 import numpy as np
@@ -104,7 +104,7 @@ np.savez("answers.npz", **arrays)
 
 @pytest.fixture(scope="module")
 def answers(models, tmp_path_factory):
-    """`name/output` -> array, of a process without electra_tf."""
+    """Maps `name/output` to an array, of a process without electra_tf."""
     folder = tmp_path_factory.mktemp("fresh")
     requests = {
         f"{name}/{column}": value.numpy()
@@ -139,10 +139,10 @@ def test_answers_are_those_of_python(models, answers, name):
         )
         return
     labels = opened.labels
-    shares = [list(e["probabilities"].values()) for e in expected]
-    assert np.ptp(np.array(shares), axis=0).max() > 0.1
+    probabilities = [list(e["probabilities"].values()) for e in expected]
+    assert np.ptp(np.array(probabilities), axis=0).max() > 0.1
     np.testing.assert_allclose(
-        found["probabilities"][: len(shares)], shares, atol=1e-5
+        found["probabilities"][: len(probabilities)], probabilities, atol=1e-5
     )
     assert [b.decode() for b in found["labels"][0]] == list(labels)
     assert (found["labels"] == found["labels"][0]).all()
@@ -151,17 +151,17 @@ def test_answers_are_those_of_python(models, answers, name):
             [label for label, is_there in zip(labels, row) if is_there]
             for row in found["selected"]
         ]
-        assert chosen[: len(shares)] == [e["labels"] for e in expected]
+        assert chosen[: len(probabilities)] == [e["labels"] for e in expected]
         assert {len(c) for c in chosen} > {1}
     else:
-        said = [label.decode() for label in found["label"]]
-        assert said[: len(shares)] == [e["label"] for e in expected]
-        assert set(said) <= set(labels)
+        chosen = [label.decode() for label in found["label"]]
+        assert chosen[: len(probabilities)] == [e["label"] for e in expected]
+        assert set(chosen) <= set(labels)
 
 
 @pytest.mark.parametrize("name", serving_models.FINE_TUNED)
 def test_examples_are_answered_as_texts_are(models, answers, name):
-    """In the form that TensorFlow Serving's Classify and Regress ask."""
+    """Outputs have the form that Classify and Regress require."""
     signature = EXAMPLES[name]
     outputs = {"outputs": "score"}
     if signature == "classification":
@@ -190,9 +190,9 @@ def test_examples_are_answered_as_texts_are(models, answers, name):
     assert set(kinds.values()) == {types_pb2.DT_FLOAT}
     default = definitions["serving_default"]
     assert default.method_name == "tensorflow/serving/predict"
-    told = written.description["signatures"]
-    assert told[signature]["method_name"] == about.method_name
-    assert "method_name" not in told["serving_default"]
+    described = written.description["signatures"]
+    assert described[signature]["method_name"] == about.method_name
+    assert "method_name" not in described["serving_default"]
 
 
 def test_results_do_not_depend_on_the_others_in_a_request(models):
@@ -259,14 +259,14 @@ def test_the_description(models):
 
 
 def kept_by_hand(name, lengths):
-    """Tokens read of each text of a row, one taken away at a time."""
+    """Returns how many tokens of each text are read, removing one by one."""
     room = 32 - 3 if name in PAIRED else 32 - 2
     kept = list(lengths)
     if name == "ranking":
         kept[0] = min(kept[0], 6)
         return [kept[0], min(kept[1], room - kept[0])]
     if name in PAIRED and not lengths[1]:
-        room += 1  # and no [SEP] after it
+        room += 1  # there is no second [SEP]
     while sum(kept) > room:
         kept[0 if kept[0] > kept[-1] or len(kept) == 1 else 1] -= 1
     return kept

@@ -1,4 +1,4 @@
-"""Every settings class of the package: described, and quick to import."""
+"""Tests that settings classes are described, and quick to import."""
 
 import ast
 import importlib
@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(electra_tf.__file__).parent
 
 
 def _classes() -> list[tuple[str, str]]:
-    """(module, class) of each subclass of `Settings`, direct or not."""
+    """Returns (module, class) of each subclass of `Settings`."""
     found: dict[str, str] = {}
     bases: dict[str, tuple[str, set[str]]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -50,7 +50,7 @@ CLASSES = _classes()
 def test_every_field_is_described(module, name):
     cls = getattr(importlib.import_module(module), name)
     silent = [key.key for key in config.describe(cls) if not key.text]
-    assert not silent, f"{name}: say what these do, in a Setting"
+    assert not silent, f"{name}: describe these, in a Setting"
 
 
 @pytest.mark.parametrize(("module", "name"), CLASSES)

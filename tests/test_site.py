@@ -1,4 +1,4 @@
-"""The site builds without a warning, and its pages fit a phone."""
+"""Tests that the site builds without a warning and fits a phone."""
 
 import pathlib
 import subprocess
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("mkdocs", reason="needs the extra docs")
 pytest.importorskip("mkdocstrings", reason="needs the extra docs")
 
-# Elements beyond the right edge that nothing lets scroll.
+# Elements beyond the right edge that are in no scrolling element.
 _BEYOND = """() => [...document.querySelectorAll('.md-content *')].filter(e => {
   const box = e.getBoundingClientRect();
   if (!box.width || box.right <= innerWidth + 1) return false;
@@ -52,14 +52,14 @@ def test_pages_are_there(site):
 @pytest.mark.parametrize("width", [390, 1280])
 def test_pages_fit(site, width):
     browsers.need_browser()
-    asked = []
+    urls = []
     with browsers.opened() as browser:
         page = browser.new_page(viewport={"width": width, "height": 844})
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: urls.append(request.url))
         for path in sorted(site.rglob("*.html")):
             page.goto(path.as_uri())
             assert page.evaluate(_BEYOND) == [], path.name
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, path.name
-    outside = {url for url in asked if url.startswith("http")}
-    assert not outside  # nothing comes from elsewhere
+    outside = {url for url in urls if url.startswith("http")}
+    assert not outside  # the site loads no other address

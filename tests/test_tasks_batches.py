@@ -1,4 +1,4 @@
-"""Batches by length: order, padding, random access, distribution."""
+"""Tests of batches by length: order, padding, access, distribution."""
 
 import finetuning_toy as toy
 import numpy as np
@@ -36,8 +36,8 @@ def test_every_epoch_has_every_unit_once(units, size, bucket):
     chosen, positions = map(
         np.concatenate, zip(*[found.units(s) for s in range(steps)])
     )
-    # Positions are those of the stream, each once, in every batch of the four
-    # epochs and what the last batch takes of the fifth.
+    # Each position of the stream comes once, in four epochs and the part of a
+    # fifth that fills the last batch.
     np.testing.assert_array_equal(np.sort(positions), np.arange(steps * size))
     for epoch in range(4):
         here = (positions >= epoch * units) & (positions < (epoch + 1) * units)
