@@ -1,4 +1,4 @@
-"""Inference: the same answers whatever the batches."""
+"""Tests that outputs of inference do not depend on the batches."""
 
 import finetuning_toy as toy
 import numpy as np

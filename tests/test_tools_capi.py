@@ -1,4 +1,4 @@
-"""What an export is asked, and how its answers are compared."""
+"""Tests the requests to an export and the comparison of its outputs."""
 
 import numpy as np
 import pytest
@@ -156,8 +156,8 @@ def test_rows_out_of_lines():
         (b"a b c d",), ("道可道".encode(),),
     ]  # fmt: skip
     assert texts.rows(("text", "text_pair"), lines)[-1] == (b"w", b"a b c d")
-    asked, context = texts.rows(("question", "context"), lines)[1]
-    assert asked.decode() == "道可道" and context == b"x y z w a b c d"
+    question, context = texts.rows(("question", "context"), lines)[1]
+    assert question.decode() == "道可道" and context == b"x y z w a b c d"
     masked = texts.rows(("text",), lines[:2], masked=True)
     assert [text.decode() for (text,) in masked] == [
         "a [MASK] [MASK] d", "道[MASK]道",
