@@ -65,7 +65,7 @@ def network_of(task, tokenizer):
     return network
 
 
-# --- sampling -------------------------------------------------------------
+# --- sampling --------------------------------------------------------------
 
 
 def test_shares_follow_the_power():

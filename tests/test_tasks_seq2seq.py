@@ -104,7 +104,7 @@ def test_it_goes_on_from_a_translator(run, tmp_path, capsys):
         "options.decoder_layers=1", "train.num_train_steps=1",
         "train.batch_size=4", "train.eval_every=0",
     ]  # fmt: skip
-    for number, (more, told) in enumerate(
+    for number, (more, message) in enumerate(
         (
             ([], "keeps it"),
             (["--new_head"], "new head"),
@@ -118,7 +118,7 @@ def test_it_goes_on_from_a_translator(run, tmp_path, capsys):
              f"--data={data}", f"--output={output}", *words, *more]
         )  # fmt: skip
         assert status == 0
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def zstd(data):
         ("a.bin", gzip.compress),
         ("a.txt", lzma.compress),
         ("a", bz2.compress),
-        ("a.gz", bz2.compress),  # not as its name says
+        ("a.gz", bz2.compress),  # not of the named kind
         ("A.TXT.GZ", gzip.compress),
         ("a.dat", zstd),
         ("a.lzma", lambda data: lzma.compress(data, lzma.FORMAT_ALONE)),

@@ -15,7 +15,7 @@ from electra_tf.training import checkpoints
 
 @pytest.fixture(scope="module")
 def trained():
-    """Returns a toy after three updates, with changed slots, counter and seeds."""
+    """Returns a toy after three updates, which changed slots and seeds."""
     model = toy.make_model()
     for step in range(3):
         model.train_step(toy.batch_at(step))

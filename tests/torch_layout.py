@@ -46,7 +46,7 @@ def _fake_torch():
 
 
 class _Pickler(pickle.Pickler):
-    """Writes `View`s as torch writes tensors, everything else as it is."""
+    """Writes `View`s as torch writes tensors, everything else unchanged."""
 
     def __init__(self, handle, torch, legacy):
         super().__init__(handle, protocol=2)
