@@ -1,4 +1,4 @@
-"""A trial keeps its last weights, its best, or the mean of several."""
+"""Tests whether a trial ends with its last, best or averaged weights."""
 
 import keras
 import numpy as np
@@ -23,7 +23,10 @@ class Nearness:
 
 @pytest.fixture
 def trained(tmp_path):
-    """Checkpoints of steps 1 to 4, with weights 1, 2, 4 and 9."""
+    """Returns a run directory with checkpoints of steps 1 to 4, and the model.
+
+    The bias of the checkpoints is 1, 2, 4 and 9.
+    """
     model = keras.Sequential([keras.layers.Dense(1)])
     model.build((None, 1))
     model.compile(optimizer=keras.optimizers.SGD())

@@ -1,4 +1,4 @@
-"""Classification: labels, features, losses, predictions, scores."""
+"""Tests classification: labels, features, losses, predictions, scores."""
 
 import warnings
 
@@ -129,7 +129,7 @@ def test_loss_is_weighted_cross_entropy(tmp_path, tokenizer):
     )  # fmt: skip
     balanced, _ = fitted(path, class_weights="balanced")
     weights = losses(balanced, tokenizer, examples, logits) / each
-    # Every class weighs the same in all, and the mean weight is 1.
+    # Each class has the same total weight, and the mean weight is 1.
     np.testing.assert_allclose(weights, [2 / 3, 4 / 3, 2 / 3, 4 / 3], rtol=1e-5)
     none, _ = fitted(path, class_weights="none")
     assert none.target.weights is None
@@ -145,18 +145,18 @@ def test_predictions_and_scores(tmp_path):
         {"a": 0.2, "b": 0.7, "c": 0.1}
     )
     scores = task.scores(examples, found)
-    gold, said = [1, 0, 1, 2], [1, 1, 1, 2]
+    gold, pred = [1, 0, 1, 2], [1, 1, 1, 2]
     assert scores == pytest.approx(
         {
             "accuracy": 75.0,
             "macro_f1": 100
-            * sklearn.metrics.f1_score(gold, said, average="macro"),
-            "mcc": 100 * sklearn.metrics.matthews_corrcoef(gold, said),
-            # Weighted by the examples of each class: b is said 3 times.
+            * sklearn.metrics.f1_score(gold, pred, average="macro"),
+            "mcc": 100 * sklearn.metrics.matthews_corrcoef(gold, pred),
+            # Weighted by the size of each class; b is predicted 3 times.
             "precision": (25 * 0 + 50 * 2 / 3 + 25),
             "recall": 75.0,
             "f1": 100
-            * sklearn.metrics.f1_score(gold, said, average="weighted"),
+            * sklearn.metrics.f1_score(gold, pred, average="weighted"),
             "loss": -np.mean(np.log([0.7, 0.3, 0.8, 0.6])),
         },
         rel=1e-5,
@@ -227,16 +227,16 @@ def test_any_number_of_labels(tmp_path, tokenizer):
     assert [p["labels"] for p in found] == [["a", "b"], [], ["a", "b"], ["a"]]
     assert found[3]["probabilities"]["a"] == pytest.approx(0.5)
     scores = task.scores(examples, found)
-    said = np.array([[1, 1, 0], [0, 0, 0], [1, 1, 0], [1, 0, 0]])
+    pred = np.array([[1, 1, 0], [0, 0, 0], [1, 1, 0], [1, 0, 0]])
     assert scores["micro_f1"] == pytest.approx(
-        100 * sklearn.metrics.f1_score(gold, said, average="micro")
+        100 * sklearn.metrics.f1_score(gold, pred, average="micro")
     )
     assert scores["exact_match"] == 50.0
     assert scores["loss"] == pytest.approx(np.mean(expected), rel=1e-5)
     weighted, _ = fitted(
         str(path), multi_label=True, separator=";", class_weights="balanced"
     )
-    # Two of four have a, one each b and c.
+    # Of the four rows, two have label a, one has b, and one has c.
     assert weighted.state["class_weights"] == [1.0, 3.0, 3.0]
     constant = task.constant(examples, examples)
     assert constant[0]["labels"] == ["a"]
@@ -303,4 +303,4 @@ def test_a_program_may_ask_of_an_empty_text(tmp_path):
     task, _ = fitted(table(tmp_path / "a.tsv", ROWS))
     assert task.asked(task.record(""), "item 1").text == ""
     with pytest.raises(UserError, match="x:2: the text in 'text' is empty"):
-        task.example({"text": ""}, "x:2")  # of a file
+        task.example({"text": ""}, "x:2")  # a row of a file

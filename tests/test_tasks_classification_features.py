@@ -1,4 +1,4 @@
-"""Pairs of texts -> model inputs."""
+"""Tests how texts and pairs of texts become model inputs."""
 
 import hypothesis
 import numpy as np
@@ -16,7 +16,7 @@ def tokenizer(tiny_vocab_file):
 
 
 def row(features, i, tokenizer):
-    """The tokens of a row, its segments, and how long it is."""
+    """Returns the tokens and segments of row `i` without its padding."""
     length = int(features["input_mask"][i].sum())
     ids = features["input_ids"][i]
     assert np.all(ids[length:] == tokenizer.vocab.pad_id)
@@ -38,7 +38,7 @@ def test_text_alone(tokenizer):
 
 def test_half_a_character_is_reported_however_often_texts_came(tiny_vocab_file):
     tokenizer = Tokenizer(tiny_vocab_file)
-    for _ in range(20):  # a tokenizer that is asked so often is traced
+    for _ in range(20):  # after so many calls the tokenizer is traced
         pair_features(tokenizer, ["the cat"], None, 5)
         with pytest.raises(UserError, match="expected a list of str"):
             pair_features(tokenizer, ["the \ud800"], None, 5)

@@ -1,4 +1,4 @@
-"""Cells of label columns: labels, lists, one-hot, a column for each label."""
+"""Tests label cells: labels, lists, one-hot, a column for each label."""
 
 import json
 import logging
@@ -183,7 +183,7 @@ def test_label_columns_that_are_not_there(tmp_path):
         ClassificationOptions(label_columns=("a", "b"), labels=("c", "d"))
 
 
-# --- what is no label ---------------------------------------------------------
+# --- values that are no label -------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -233,8 +233,8 @@ def test_swapped_columns_are_reported(tmp_path, caplog):
             "'xyz' is in one row alone: opt",
         ),
         ({"a;b": 50, "b;c": 40, "d": 30}, {"multi_label": True}, "hold ';'"),
-        ({"pos": 10, "neg": 9, "poss": 1}, {}, None),  # so few rows
-        ({str(i): 2 for i in range(100)}, {}, None),  # intents have few each
+        ({"pos": 10, "neg": 9, "poss": 1}, {}, None),  # too few rows
+        ({str(i): 2 for i in range(100)}, {}, None),  # many small classes
     ],
 )
 def test_suspicions(counts, options, told):
@@ -290,7 +290,7 @@ def test_a_pair_named_by_the_columns(tmp_path):
     assert [(e.text, e.text_pair) for e in examples] == [("a", "b"), ("x", "y")]
 
 
-# --- what the report says -----------------------------------------------------
+# --- values for the report ----------------------------------------------------
 
 
 def test_classes_truncation_and_collapse(tmp_path, tiny_vocab_file):
@@ -300,11 +300,11 @@ def test_classes_truncation_and_collapse(tmp_path, tiny_vocab_file):
     assert task.texts(examples[0]) == ["the cat sat on a mat"]
     features = task.features(Tokenizer(tiny_vocab_file), examples, True)
     assert features.truncated == 1
-    said = [{"label": label} for label in ("y", "y", "y")]
-    assert task.one_answer(examples, said) == "y"
-    assert task.one_answer(examples, [{"label": "x"}, *said[1:]]) is None
-    assert task.one_answer(examples[1:], said[1:]) is None  # all are "y"
-    found = task.details(examples, said)
+    preds = [{"label": label} for label in ("y", "y", "y")]
+    assert task.one_answer(examples, preds) == "y"
+    assert task.one_answer(examples, [{"label": "x"}, *preds[1:]]) is None
+    assert task.one_answer(examples[1:], preds[1:]) is None  # all are "y"
+    found = task.details(examples, preds)
     assert found["x"] == {
         "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tables of texts and answers: files, headers, columns, held-out rows."""
+"""Tests tables of texts and labels: files, headers, columns, held-out rows."""
 
 import json
 
@@ -23,7 +23,7 @@ def write(path, content):
 
 
 def table(kind, rows=ROWS, header=("text", "label")):
-    """The same rows in any format."""
+    """Returns the text of a file of `rows` in the format `kind`."""
     if kind == "jsonl":
         return "".join(json.dumps(dict(zip(header, r))) + "\n" for r in rows)
     if kind == "csv":
@@ -73,13 +73,13 @@ def test_named_files_and_columns(tmp_path):
 
 
 def read(path, **options):
-    """All rows of a table."""
+    """Reads all rows of a table."""
     task = Classification("classification", Options(**options))
     return task.read_files([path], "train")
 
 
 def test_named_columns_where_there_is_no_header(tmp_path):
-    """As ChnSentiCorp: train and dev without a header, test with one."""
+    """ChnSentiCorp has a header in its test file, but not in train and dev."""
     write(tmp_path / "train.tsv", "好 國\tpositive\n坏 人\tnegative\n")
     write(tmp_path / "dev.tsv", "人\tnegative\n")
     write(tmp_path / "test.tsv", "qid\ttext_a\n0\t中\n1\t国\n")
@@ -115,9 +115,9 @@ def test_one_file_is_divided(tmp_path):
     assert task.read("test") is None
     assert len(train) + len(validation) == 300
     assert 10 <= len(validation) <= 60
-    # Equal texts are on one side.
+    # Equal texts are in the same split.
     assert not {e.text for e in train} & {e.text for e in validation}
-    # The same rows, whatever else is in the file.
+    # A row's split does not depend on the other rows.
     some = write(tmp_path / "some.tsv", table("tsv", rows[50:]))
     texts = {
         e.text
@@ -136,7 +136,7 @@ def test_a_trained_model_takes_the_whole_of_another_file(tmp_path):
     other = write(tmp_path / "other.tsv", table("tsv", rows[:90]))
     trained = Classification("classification", None, other, task.state)
     assert answers(trained, "validation") == rows[:90]
-    # But of the file that it has seen, the part that it has not.
+    # Of the training file it takes only the held-out rows.
     trained = Classification("classification", None, path, task.state)
     assert answers(trained, "validation") == held_out
 

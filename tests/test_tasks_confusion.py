@@ -1,4 +1,4 @@
-"""The confusion matrix: its counts, and that it can be drawn."""
+"""Tests the counts and the plot of the confusion matrix."""
 
 import numpy as np
 import pytest

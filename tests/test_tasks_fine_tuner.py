@@ -1,4 +1,4 @@
-"""FineTuner: the same update however a batch is cut, spread and padded."""
+"""Tests FineTuner: its updates do not depend on splits, devices or padding."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ from electra_tf.training.strategy import make_strategy
 
 @pytest.fixture(autouse=True, scope="module")
 def quick():
-    """Compiling for each length would take most of the time."""
+    """Turns off compilation, which would take most of the time."""
     with kernels.use("plain"):
         yield
 
@@ -29,7 +29,7 @@ def tuner(kind="sequence", parts=1, dropout=0.1, rate=0.01, seed=42, **options):
     model = FineTuner(
         toy.network(kind, dropout), toy.ToyTask(kind), seed, parts, **options
     )
-    # A large epsilon: Adam would make gradients of rounding errors large.
+    # With a small epsilon, Adam would amplify rounding errors of gradients.
     config = OptimizerConfig(
         learning_rate=rate, num_warmup_steps=0, epsilon=1e-3
     )
@@ -38,7 +38,7 @@ def tuner(kind="sequence", parts=1, dropout=0.1, rate=0.01, seed=42, **options):
 
 
 def stepper(model, data):
-    """Traced once, for batches of all lengths."""
+    """Returns a training step, traced once for batches of all lengths."""
     return tf.function(
         model.train_step,
         autograph=False,
@@ -104,7 +104,7 @@ def test_a_batch_is_cut_by_its_tokens():
     assert [parts(8, length) for length in (8, 9, 16, 17, 99)] == [
         (1, 2), (2, 2), (2, 2), (4, 2), (4, 2),
     ]  # fmt: skip
-    assert parts(7, 99) == (1, 1)  # not to be cut in two
+    assert parts(7, 99) == (1, 1)  # 7 rows cannot be halved
     model.gradient_accumulation = 2
     assert [parts(8, length) for length in (8, 17)] == [(2, 2), (4, 2)]
     # Batches of 8 rows have 24 tokens and more.
@@ -143,7 +143,7 @@ def test_a_batch_that_cannot_be_cut():
 
 @pytest.mark.parametrize("kind", ["sequence", "token"])
 def test_padding_changes_nothing(kind):
-    """Dropout is on: it goes by the place of a number, not by the width."""
+    """Dropout is on: its mask depends on positions, not on the padded width."""
     tags = kind == "token"
     little = train(tuner(kind), data(tags=tags, multiple=1))
     much = train(tuner(kind), data(tags=tags, multiple=64))
@@ -178,7 +178,7 @@ def test_rows_of_a_group_have_dropout_of_their_own():
     batch = dict(next(iter(data(group=2))))
     for name in ("input_ids", "input_mask", "segment_ids"):
         batch[name] = tf.repeat(batch[name][:, :1], 2, axis=1)
-    # Two equal rows would score the same: a loss of log 2.
+    # With equal dropout, the equal rows would score the same: loss log 2.
     losses = model(batch, training=True).numpy()
     assert np.abs(losses - np.log(2)).max() > 1e-3
     np.testing.assert_allclose(model(batch).numpy(), np.log(2), atol=1e-6)
@@ -290,7 +290,7 @@ def test_lengths_are_fine_where_compiling_them_pays():
     [("sequence", 1), pytest.param("token", 2, marks=pytest.mark.slow)],
 )
 def test_lanes_give_the_gradients_of_the_whole(kind, parts):
-    """Of embeddings, of weights, and of what the loss does not reach."""
+    """Embeddings, weights, and variables without a gradient are the same."""
     given = data(tags=kind == "token")
     whole = train(tuner(kind), given)
     model = tuner(kind, parts)

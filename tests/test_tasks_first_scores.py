@@ -1,6 +1,7 @@
-"""Files in the forms of public sets reach a first score, as a new user tries.
+"""Tests that files in the forms of public sets reach a first score.
 
-At most one option each, beside a tiny network's shape.
+As a new user would, each run sets at most one option beside a tiny network's
+shape.
 """
 
 # ruff: noqa: RUF001
@@ -24,7 +25,7 @@ DE = ("Bonn liegt am Rhein.", "Was liegt am Rhein?", "Bonn")
 
 
 def columns(lines, head=""):
-    """Sentences of a column file, as often as there are rows."""
+    """Returns a function that writes `lines` `count` times after `head`."""
     return lambda count: head + "".join(f"{lines}\n" for _ in range(count))
 
 
@@ -72,8 +73,8 @@ CONLLU = "".join(
     )
 )  # fmt: skip
 
-# Name -> (task, training file, validation file, what is in them, an option,
-# the metric that there has to be).
+# Name -> (task, training file, validation file, a function that returns the
+# text of so many rows, an option, a metric that has to be reported).
 FORMS = {
     "wnut17": (
         "tagging/wnut17", "wnut17train.conll", "emerging.dev.conll",
@@ -150,7 +151,7 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def vocab(tmp_path_factory):
-    """All characters of the files: none of them is [UNK]."""
+    """Returns a vocabulary of all characters of the files: none is [UNK]."""
     letters = {c for f in FORMS.values() for c in f[3](ROWS)}
     letters |= {c.lower() for c in letters}
     letters = sorted(c for c in letters if not c.isspace())
@@ -177,8 +178,8 @@ def test_a_first_score(form, vocab, tmp_path, capfd):
     ]  # fmt: skip
     assert app.run(words) == 0, capfd.readouterr().err
     report = json.loads((output / "report.json").read_text("utf-8"))
-    split = report["selected_on"] or "test"  # XQuAD's own is a test set
-    words_a_row = form == "kaggle"  # of which two are a sentence
+    split = report["selected_on"] or "test"  # XQuAD's file is a test set
+    words_a_row = form == "kaggle"  # two rows are a sentence
     examples = ROWS // 8 if words_a_row else ROWS // 4
     assert report["data"]["examples"][split] == examples
     assert 0 <= report["summary"][split][metric]["best"] <= 100

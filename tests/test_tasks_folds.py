@@ -1,4 +1,4 @@
-"""Cross-validation: --folds of finetune."""
+"""Tests cross-validation: --folds of finetune."""
 
 import json
 

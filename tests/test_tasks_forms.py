@@ -1,4 +1,4 @@
-"""Files in the forms of public sets, read with one option each at most."""
+"""Tests reading files in the forms of public sets, with at most one option."""
 
 # ruff: noqa: RUF001
 
@@ -39,8 +39,8 @@ ZH = "北京是中国的首都。"
 def squad(context, question, answer):
     start = context.index(answer)
     answers = [{"text": answer, "answer_start": start}]
-    asked = {"id": "1", "question": question, "answers": answers}
-    paragraphs = [{"context": context, "qas": [asked]}]
+    qa = {"id": "1", "question": question, "answers": answers}
+    paragraphs = [{"context": context, "qas": [qa]}]
     return json.dumps(
         {"version": "1", "data": [{"paragraphs": paragraphs}]},
         ensure_ascii=False,
@@ -169,8 +169,8 @@ def test_dialogsum_folder(tmp_path):
         assert task.read(split)[0].target == "They meet."
     (example,) = task.read("test")
     assert example.references == tuple(f"They meet {i}." for i in (1, 2, 3))
-    said = [{"text": "They meet 3."}]  # the best of them counts
-    assert task.scores([example], said)["rouge1"] == 100.0
+    preds = [{"text": "They meet 3."}]  # the best reference counts
+    assert task.scores([example], preds)["rouge1"] == 100.0
 
 
 def read(folder, task, name, text, options):
@@ -266,8 +266,8 @@ def test_several_references_of_a_translation():
     assert (found[0].target, len(found[0].references)) == (
         "the cat sat on it", 2,
     )  # fmt: skip
-    said = [{"text": "a dog ran far away"}, {"text": "she saw the big house"}]
-    assert task.scores(found, said)["bleu"] == pytest.approx(100.0)
+    preds = [{"text": "a dog ran far away"}, {"text": "she saw the big house"}]
+    assert task.scores(found, preds)["bleu"] == pytest.approx(100.0)
     with pytest.raises(UserError, match=r"expected a text in 'target\[1\]'"):
         row = {"source": "a", "target": ["x", 7]}
         pairs.pair(row, "f:1", task.options, True)
@@ -384,7 +384,7 @@ def test_shards_are_one_split(tmp_path):
     found = task().read("train")
     assert [e.text for e in found] == ["train 0", "train 1", "train 2"]
     assert [e.text for e in task().read("test")] == ["test 0"]
-    # One that is named is that one alone.
+    # A shard that is named is read alone.
     one = "train-00001-of-00003.csv"
     assert [e.text for e in task(train_file=one).read("train")] == ["train 1"]
     assert [e.text for e in task(tmp_path / one).read("train")] == ["train 1"]

@@ -1,4 +1,4 @@
-"""train.freeze_encoder: a probe, whose head learns and whose encoder stays."""
+"""Tests train.freeze_encoder: the head learns, the encoder does not change."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The ten sets of GLUE: from files, through TFDS, scored, handed in."""
+"""Tests the ten sets of GLUE: files, TFDS, defaults, metrics."""
 
 import logging
 
@@ -83,7 +83,7 @@ def test_rows_that_are_cut_off_are_left_out(tmp_path, caplog):
     (folder / "train.tsv").write_text("\n".join(lines) + "\n\n")
     with caplog.at_level(logging.WARNING):
         found = Glue("glue/qqp", None, str(tmp_path)).read("train")
-    # Numbered as TensorFlow Datasets numbers them.
+    # The indices are those of TensorFlow Datasets.
     assert [example.index for example in found] == [0, 2]
     assert "left out 3 rows that are cut off (lines 3, 5, 6)" in caplog.text
 
@@ -195,12 +195,12 @@ def test_similarity_is_learned_in_fifths(tokenizer, tmp_path):
 
 
 def answered(task, labels):
-    """Predictions that say these labels, with certainty."""
+    """Returns predictions of `labels` with probability 1."""
     return [
-        {"label": said, "probabilities": {
-            label: float(label == said) for label in task.set.labels
+        {"label": pred, "probabilities": {
+            label: float(label == pred) for label in task.set.labels
         }}
-        for said in labels
+        for pred in labels
     ]  # fmt: skip
 
 
@@ -222,7 +222,7 @@ def test_official_metrics(tmp_path):
         test = task.read("test")
         assert task.scores(test, task.constant(examples, test)) == {}
     task = Glue("glue/mrpc", None, str(tmp_path))
-    examples = task.read("validation")  # not, yes, not
+    examples = task.read("validation")  # true labels: 0, 1, 0
     found = answered(task, [task.set.labels[1]] * 2 + [task.set.labels[0]])
     scores = task.scores(examples, found)
     assert scores["accuracy"] == pytest.approx(200 / 3)

@@ -1,4 +1,4 @@
-"""The zip for gluebenchmark.com."""
+"""Tests the zip archive for gluebenchmark.com."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from electra_tf.tasks.glue.sets import SETS
 from electra_tf.tasks.glue.task import Glue
 from electra_tf.tasks.texts.task import TextExample
 
-# What the site asks for.
+# The names of the files that the site expects.
 NAMES = (
     "CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI-m", "MNLI-mm", "QNLI",
     "RTE", "WNLI", "AX",

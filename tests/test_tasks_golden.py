@@ -1,4 +1,4 @@
-"""Fine-tuning against numbers recorded from the original."""
+"""Tests fine-tuning against values recorded from the original."""
 
 import json
 
@@ -19,8 +19,8 @@ from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.training.optimizer import OptimizerConfig, make_optimizer
 
 TOLERANCE = 2e-5
-# What the original takes from logits outside the text; 1e-4 is the spacing of
-# floats there and a half.
+# Logits outside the text are lowered by 1000; floats of that size are 6e-5
+# apart.
 OUTSIDE_TOLERANCE = 1e-4
 HEADS = {
     "mrpc": TaskHeadConfig(dropout=0.0),
@@ -40,7 +40,7 @@ INPUTS = ("input_ids", "input_mask", "segment_ids")
 
 
 def original_names(path: str, task: str) -> list[str]:
-    """Ours -> the original's variable names (query, key and value: three)."""
+    """Returns the original's names of our variable (three for qkv)."""
     path = path.removeprefix("discriminator/").removeprefix("encoder/")
     path = path.replace("layer_norm/", "LayerNorm/")
     scope, rest = path.split("/", 1)
@@ -68,7 +68,7 @@ def original_names(path: str, task: str) -> list[str]:
 
 
 class Recorded:
-    """One of the folders in golden/finetune."""
+    """Reads one of the folders in golden/finetune."""
 
     def __init__(self, shared_dir, task):
         self.task = task
@@ -81,7 +81,7 @@ class Recorded:
             self.arrays = dict(file)
 
     def of(self, prefix, variable, suffix=""):
-        """A recorded array in the shape of one of our variables."""
+        """Returns a recorded array in the shape of `variable`, or None."""
         names = original_names(variable.path, self.task)
         names = [f"{prefix}{name}{suffix}" for name in names]
         # The token table is recorded before the first step and at the end.
@@ -141,7 +141,7 @@ def close(actual, expected, tolerance=TOLERANCE, name=""):
 
 
 def rows_of(task, split, data_dir):
-    """(first, second or None) of each row, as the original's task reads it."""
+    """Returns the texts of each row, as the original's task reads them."""
     first_line, columns = {
         "mrpc": (1, (3, 4)), "sts": (1, (7, 8)), "cola": (0, (3,)),
     }[task]  # fmt: skip
@@ -149,13 +149,13 @@ def rows_of(task, split, data_dir):
     lines = path.read_text(encoding="utf-8").splitlines()[first_line:]
     rows = [[line.split("\t")[c] for c in columns] for line in lines]
     if split == "train" and len(columns) == 2:
-        # A pair has no order there: both are trained on.
+        # The original trains on both orders of a pair.
         rows += [row[::-1] for row in rows]
     return rows
 
 
 def stored_features(task, split, data_dir):
-    """The original's serialised features, and the eid of each row."""
+    """Returns the original's serialised features, with the eid of each row."""
     path = data_dir / "models" / "ft" / "finetuning_tfrecords"
     path = path / f"{task}_tfrecords" / f"{task}_{split}.tfrecord"
     rows = []
@@ -268,7 +268,7 @@ def test_span_output(shared_dir):
         close(ours, theirs, OUTSIDE_TOLERANCE, name)
     for name in ("start", "end"):
         index = golden[f"dev_out/{name}_top_index"]
-        # Equally likely ones may change places.
+        # Equally likely positions may be in another order.
         tied = np.diff(golden[f"dev_out/{name}_top_log_probs"]) > -1e-6
         tied = np.pad(tied, [(0, 0)] * (index.ndim - 1) + [(1, 1)])
         tied = tied[..., 1:] | tied[..., :-1]
@@ -297,10 +297,10 @@ def test_recorded_answers(shared_dir, tokenizer, data_dir):
     ]
     expected = recorded.settings["dev_preds"]
     for i, example in enumerate(examples):
-        own = [n for n, w in enumerate(windows) if w.example == i]
+        rows = [n for n, w in enumerate(windows) if w.example == i]
         prediction = qa_answers.predict(
-            [windows[n] for n in own],
-            [beams[n] for n in own],
+            [windows[n] for n in rows],
+            [beams[n] for n in rows],
             qa_answers.AnswerConfig(),
         )
         name = example.question_id
@@ -358,7 +358,7 @@ def test_updates_from_recorded_gradients(task, shared_dir):
     recorded = Recorded(shared_dir, task)
     model = recorded.network()
     # The original clips by a norm that counts duplicate rows of the sparse
-    # gradient apart; that norm is taken from the record here.
+    # gradient separately; that norm is taken from the record here.
     optimizer = optimizer_for(recorded, model, max_grad_norm=0.0)
     variables = model.trainable_variables
     for step, row in enumerate(recorded.settings["log"]):

@@ -1,4 +1,4 @@
-"""Inference: the same answers whatever the batches."""
+"""Tests that outputs of inference do not depend on the batches."""
 
 import finetuning_toy as toy
 import numpy as np
@@ -76,8 +76,8 @@ def test_progress_and_stopping():
     seen = []
     inference.run(toy.features(10), lambda *a: seen.append(a))
     assert seen == [(4, 10), (8, 10), (10, 10)]
-    asked = iter([False, True])
-    assert inference.run(toy.features(10), None, lambda: next(asked)) is None
+    stops = iter([False, True])
+    assert inference.run(toy.features(10), None, lambda: next(stops)) is None
     empty = Features(
         np.zeros([1], "int64"),
         {name: np.zeros([0], "i4") for name in ("input_ids", "segment_ids")},

@@ -1,4 +1,4 @@
-"""Scores against scikit-learn, SciPy and the recorded ones."""
+"""Tests metrics against scikit-learn, SciPy and recorded values."""
 
 import json
 import pathlib
@@ -36,7 +36,7 @@ def no_warnings():
 
 @pytest.fixture(scope="module")
 def recorded():
-    """Answers, predictions and the original's scores of them."""
+    """Returns labels, predictions and the original's scores of them."""
     path = pathlib.Path(__file__).parent / "golden/classification_metrics.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -63,7 +63,7 @@ def test_recorded(recorded):
 
 
 def test_f1_of_the_recorded_answers(recorded):
-    """The recorded F1 counts predictions as answers; ours is right."""
+    """The recorded F1 counts predictions as labels; ours is correct."""
     y, p = recorded["f1"]["y"], recorded["f1"]["p"]
     assert metrics.precision_recall_f1(y, p, 1) == pytest.approx(
         [
@@ -76,48 +76,48 @@ def test_f1_of_the_recorded_answers(recorded):
 
 @hypothesis.given(LABELS)
 def test_labels_by_their_definitions(pairs):
-    gold, said = map(np.array, zip(*pairs))
-    assert metrics.accuracy(gold, said) == pytest.approx(
-        100 * np.mean(gold == said)
+    gold, pred = map(np.array, zip(*pairs))
+    assert metrics.accuracy(gold, pred) == pytest.approx(
+        100 * np.mean(gold == pred)
     )
     each = []
-    for label in sorted({*gold, *said}):
-        right = np.sum((gold == label) & (said == label))
-        both = np.sum(gold == label) + np.sum(said == label)
+    for label in sorted({*gold, *pred}):
+        right = np.sum((gold == label) & (pred == label))
+        both = np.sum(gold == label) + np.sum(pred == label)
         each.append(200 * right / both)
-        precision, recall, f1 = metrics.precision_recall_f1(gold, said, label)
+        precision, recall, f1 = metrics.precision_recall_f1(gold, pred, label)
         assert f1 == pytest.approx(each[-1])
         assert precision == pytest.approx(
-            100 * right / max(1, np.sum(said == label))
+            100 * right / max(1, np.sum(pred == label))
         )
         assert recall == pytest.approx(
             100 * right / max(1, np.sum(gold == label))
         )
-    assert metrics.macro_f1(gold, said) == pytest.approx(np.mean(each))
+    assert metrics.macro_f1(gold, pred) == pytest.approx(np.mean(each))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = 100 * sklearn.metrics.matthews_corrcoef(gold, said)
-    assert metrics.matthews(gold, said) == pytest.approx(expected)
+        expected = 100 * sklearn.metrics.matthews_corrcoef(gold, pred)
+    assert metrics.matthews(gold, pred) == pytest.approx(expected)
 
 
 @hypothesis.given(NUMBERS)
 def test_numbers_by_their_definitions(pairs):
-    gold, said = map(np.array, zip(*pairs))
-    assert metrics.mean_squared_error(gold, said) == pytest.approx(
-        sklearn.metrics.mean_squared_error(gold, said)
+    gold, pred = map(np.array, zip(*pairs))
+    assert metrics.mean_squared_error(gold, pred) == pytest.approx(
+        sklearn.metrics.mean_squared_error(gold, pred)
     )
     if np.ptp(gold) > 0:
-        assert metrics.determination(gold, said) == pytest.approx(
-            100 * sklearn.metrics.r2_score(gold, said)
+        assert metrics.determination(gold, pred) == pytest.approx(
+            100 * sklearn.metrics.r2_score(gold, pred)
         )
-    if np.ptp(gold) > 0 and np.ptp(said) > 1e-6:
-        ranks = [scipy.stats.rankdata(v) for v in (gold, said)]
+    if np.ptp(gold) > 0 and np.ptp(pred) > 1e-6:
+        ranks = [scipy.stats.rankdata(v) for v in (gold, pred)]
         for function, (x, y) in (
-            (metrics.pearson, (gold, said)),
+            (metrics.pearson, (gold, pred)),
             (metrics.spearman, ranks),
         ):
             expected = 100 * np.corrcoef(x, y)[0, 1]
-            assert function(gold, said) == pytest.approx(expected, abs=1e-6)
+            assert function(gold, pred) == pytest.approx(expected, abs=1e-6)
 
 
 def test_macro_f1_is_over_labels_that_occur():
@@ -126,10 +126,10 @@ def test_macro_f1_is_over_labels_that_occur():
 
 def test_multi_label_f1():
     gold = np.array([[1, 0, 1, 0], [0, 0, 1, 0], [1, 0, 0, 0]])
-    said = np.array([[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]])
-    micro, macro = metrics.multi_label_f1(gold, said)
+    pred = np.array([[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]])
+    micro, macro = metrics.multi_label_f1(gold, pred)
     assert micro == pytest.approx(
-        100 * sklearn.metrics.f1_score(gold, said, average="micro")
+        100 * sklearn.metrics.f1_score(gold, pred, average="micro")
     )
     # The fourth label occurs nowhere; the second was never right.
     assert macro == pytest.approx((200 / 3 + 0 + 200 / 3) / 3)

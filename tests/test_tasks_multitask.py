@@ -1,4 +1,4 @@
-"""Several tasks over one encoder."""
+"""Tests fine-tuning of several tasks over one encoder."""
 
 import keras
 import numpy as np
@@ -65,7 +65,7 @@ def network_of(task, tokenizer):
     return network
 
 
-# --- how often -------------------------------------------------------------
+# --- sampling --------------------------------------------------------------
 
 
 def test_shares_follow_the_power():
@@ -85,7 +85,7 @@ def test_units_are_seen_equally_often():
     assert all(epoch.shape == (14,) for epoch in epochs)
     counts = np.bincount(np.concatenate(epochs), minlength=14)
     assert counts.tolist() == [6] * 10 + [20] * 4
-    for epoch in epochs:  # no unit again before the others
+    for epoch in epochs:  # no unit repeats before all are used
         assert len(set(epoch[:6])) >= 5
         assert epoch[:6].max() < 10 <= epoch[6:].min()
     np.testing.assert_array_equal(epochs[4], mixed.epoch(4, seed=3))

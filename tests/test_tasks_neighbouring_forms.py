@@ -1,4 +1,4 @@
-"""Files in forms beside those of the documentation: read right, or named."""
+"""Tests files in undocumented forms: each is read correctly or reported."""
 
 import gzip
 import json
@@ -16,7 +16,7 @@ def lines(*rows):
 
 
 def read(folder, task, files, split="train", **options):
-    """The examples of a split of files: name -> text or bytes."""
+    """Writes `files` (name -> text or bytes) and reads examples of `split`."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,7 +222,7 @@ def test_questions_of_another_member_are_not_taken(tmp_path):
     ("labels", "right"),
     [
         (["0.0", "1.0", "1"], ["0", "1", "1"]),
-        (["0.0", "1.0"], ["0.0", "1.0"]),  # as they are: of one spelling
+        (["0.0", "1.0"], ["0.0", "1.0"]),  # one spelling each: unchanged
         (["True", "False", "TRUE"], ["true", "false", "true"]),
         (["1", "-1", "0"], ["1", "-1", "0"]),
         (["+", "-"], ["+", "-"]),
@@ -269,7 +269,7 @@ def test_rows_without_a_text(tmp_path, caplog):
     found = read(tmp_path, "classification", files, incomplete="skip")
     assert [(e.text, e.text_pair, e.answer) for e in found] == PAIR
     assert "csv:3: 1 rows have no text" in caplog.text
-    # Of a test file there is an answer for each row.
+    # Each row of a test file needs a prediction.
     (example,) = read(
         tmp_path, "classification", files, "test", incomplete="skip"
     )
@@ -474,7 +474,7 @@ def test_shards_of_questions_without_ids(tmp_path):
     }
     first, second = read(tmp_path, "squad", files)
     assert (first.question_id, second.question_id) == ("0", "1")
-    # A shard of unanswerable questions alone, too.
+    # A shard may hold unanswerable questions alone.
     assert (first.impossible, second.impossible) == (False, True)
 
 
@@ -577,7 +577,7 @@ def test_empty_targets_are_reported(tmp_path, caplog):
 
 
 def test_an_array_is_read_bit_by_bit(tmp_path):
-    """A large array of JSON takes little memory, and less than its size."""
+    """Reading a large array of JSON takes less memory than its size."""
     import tracemalloc
 
     path = tmp_path / "train.json"

@@ -1,4 +1,4 @@
-"""Options of tasks: without TensorFlow, and as older versions wrote them."""
+"""Tests task options: without TensorFlow, and as older versions wrote them."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from electra_tf.finetuning import splits
 from electra_tf.tasks import registry
 from electra_tf.tasks.splits import SplitOptions
 
-# Families and what directories and settings files of before have of them.
+# Family -> its options in run directories and settings of older versions.
 SPLITS = {"train_file": None, "validation_file": "d.txt", "test_file": None}
 BEFORE = {
     "classification": {
@@ -140,7 +140,7 @@ def test_options_are_known_without_tensorflow():
 
 
 def test_longer_rows_than_the_model_reads_are_refused_at_the_start():
-    """Before any row is read, however short the rows are."""
+    """The error comes before any row is read, however short the rows are."""
 
     class Unread:
         def __init__(self, **lengths):

@@ -1,4 +1,4 @@
-"""Tagging, ranking and both at once learn a handful of examples by heart."""
+"""Tests that tagging, ranking and both at once overfit a few examples."""
 
 import itertools
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Thirty sentences with random chunks; eight queries."""
+    """Writes thirty sentences with random chunks, and eight queries."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     lines = []
@@ -47,7 +47,7 @@ def data(tmp_path_factory):
 
 
 def learn(task, vocab_file, steps, batch_size):
-    """The scores on the training examples after some updates."""
+    """Returns the scores on the training examples after some updates."""
     tf.keras.utils.set_random_seed(1)
     tokenizer = Tokenizer(vocab_file)
     train = task.read("train")

@@ -1,4 +1,4 @@
-"""A fine-tuned model that answers, from any format; files of answers."""
+"""Tests predictions of fine-tuned models of any format, and their files."""
 
 import csv
 import dataclasses
@@ -30,7 +30,7 @@ HEAD = TaskHeadConfig("sequence", 2, ("animal", "thing"), hidden_layer=True)
 
 
 def save(path, vocab_file, head=HEAD, task=TASK, state=None, options=None):
-    """A model with random weights, as if it were fine-tuned."""
+    """Saves a model with random weights as if it were fine-tuned."""
     vocab = load_vocab(vocab_file)
     config = ModelConfig(vocab_size=len(vocab), **SHAPE)
     network = task_networks.task_network(config, head)
@@ -76,7 +76,7 @@ def test_it_answers_lists(loaded, model):
         == (answers[1]["label"])
     )
     assert loaded.predict([]) == []
-    # The run around the directory does as well.
+    # The run directory can be given instead of the model directory.
     again = electra_tf.load(os.path.dirname(model))
     assert again.predict(texts[:2] + texts[3:]) == answers
     with pytest.raises(UserError, match="item 3: the text is empty"):
@@ -111,7 +111,7 @@ def test_evaluate(loaded, tmp_path):
 
 @pytest.mark.parametrize("format", ["huggingface", "electra_tf"])
 def test_other_formats_keep_the_answers(model, loaded, tmp_path, format):
-    """Ours keeps the task too; elsewhere the head and its labels are kept."""
+    """Our format also stores the task; others store the head and its labels."""
     there = str(tmp_path / "there")
     loading.format_module(format).write(
         there, loading.open_checkpoint(model), "discriminator"
@@ -125,7 +125,7 @@ def test_other_formats_keep_the_answers(model, loaded, tmp_path, format):
         assert ours["probabilities"] == pytest.approx(theirs["probabilities"])
     kept = found.directory_config.fine_tuning
     assert (kept is not None) == (format == "electra_tf")
-    # And back.
+    # Converted back to our format.
     back = str(tmp_path / "back")
     loading.format_module("electra_tf").write(
         back, loading.open_checkpoint(there), "discriminator"
@@ -166,7 +166,7 @@ def test_a_head_alone_tells_the_task(
         )  # fmt: skip
     (answer,) = electra_tf.load(path, **options).predict([item])
     assert keys <= set(answer)
-    if head.kind == "token":  # as other frameworks answer: the best of each
+    if head.kind == "token":  # as other frameworks: each word's best tag
         assert not electra_tf.load(path).task.options.constrained
     if "probabilities" in keys:
         assert list(answer["probabilities"]) == [
@@ -304,12 +304,12 @@ def test_what_the_task_refuses_late_is_told_apart(model, tmp_path):
 
 
 class Killed(BaseException):
-    """What stands for the end of the process."""
+    """Stands for the end of the process."""
 
 
 @pytest.fixture
 def many(tmp_path, monkeypatch):
-    """Ten parts of four rows, in chunks of two; the expected answers."""
+    """Returns a file of ten parts of four rows, predicted in chunks of two."""
     monkeypatch.setattr(predictor, "_MANY", 2)
     monkeypatch.setattr(resumable, "PART_ROWS", 4)
     lines = [f"{i}\tthe {'cat' if i % 3 else 'house'} {i}" for i in range(39)]
@@ -317,13 +317,13 @@ def many(tmp_path, monkeypatch):
 
 
 def killed_after(parts, monkeypatch):
-    """`predict_file` whose process dies before part number `parts` is there."""
+    """Lets `predict_file` die before part number `parts` is written."""
 
     write_text = files.write_text
 
     def write_or_die(path, text):
         if path.endswith(f"part-{parts:06d}.jsonl"):
-            # As a kill in the middle of writing: a temporary file stays.
+            # Like a kill in the middle of writing, leave a temporary file.
             write_text(f"{path}.tmp-1", "{")
             raise Killed
         write_text(path, text)
@@ -344,17 +344,17 @@ def test_killed_it_goes_on_to_the_same_bytes(
         with pytest.raises(Killed):
             row_answers.predict_file(loaded, many, target)
     assert not os.path.exists(target)
-    asked, notes, seen = [], [], []
+    predicted, notes, seen = [], [], []
     answer = predictor.Predictor.answer
     monkeypatch.setattr(
         predictor.Predictor, "answer",
-        lambda self, e: asked.extend(e) or answer(self, e),
+        lambda self, e: predicted.extend(e) or answer(self, e),
     )  # fmt: skip
     done = row_answers.predict_file(
         electra_tf.load(model), many, target, note=notes.append,
         progress=lambda rows, taken: seen.append(rows),
     )  # fmt: skip
-    assert done.rows == 39 and len(asked) == 39 - 4 * parts
+    assert done.rows == 39 and len(predicted) == 39 - 4 * parts
     assert seen[0] == 4 * parts and seen[-1] == 39
     assert bool(notes) == bool(parts)
     assert files.read_bytes(target) == files.read_bytes(whole)
@@ -415,7 +415,7 @@ def test_parts_of_something_else_are_not_taken(
     begin()
     shutil.copy(many, tmp_path / "copy.tsv")
     assert "another input" in told(loaded, str(tmp_path / "copy.tsv"))
-    # Not ours to remove.
+    # A directory with a user's files is not removed.
     os.mkdir(f"{target}.partial")
     (tmp_path / "t.jsonl.partial" / "mine").write_text("")
     with pytest.raises(UserError, match="is in the way"):
@@ -425,7 +425,7 @@ def test_parts_of_something_else_are_not_taken(
 def test_a_full_disk_is_reported_and_nothing_is_lost(
     loaded, tmp_path, monkeypatch
 ):
-    """The parts that are there stay; later it is resumed."""
+    """Finished parts stay on disk, and a later run resumes after them."""
     import errno
 
     source, target = write(tmp_path / "in.tsv"), str(tmp_path / "o.jsonl")
@@ -528,7 +528,7 @@ def test_the_share_of_unknown_tokens_is_counted(model):
 def test_a_row_has_one_answer_whatever_it_is_beside(
     kind, tmp_path, tiny_vocab_file
 ):
-    """To the last digit, alone too: collections are cut anywhere."""
+    """Predictions are equal to the last digit however rows are batched."""
     path = serving_models.fine_tuned(
         str(tmp_path / "model"), tiny_vocab_file, kind
     )
@@ -547,14 +547,14 @@ def test_a_row_has_one_answer_whatever_it_is_beside(
 
 def test_no_rows_are_added_to_a_few_texts(loaded, monkeypatch):
     """Added rows would double the time of one sentence."""
-    asked = []
+    sizes = []
     forward = loaded._inference._forward
     monkeypatch.setattr(
         loaded._inference,
         "_forward",
-        lambda *arrays: asked.append(len(arrays[0])) or forward(*arrays),
+        lambda *arrays: sizes.append(len(arrays[0])) or forward(*arrays),
     )
     loaded.predict(["the cat"])
     loaded.predict(["the cat"] * 20)
     loaded.predict_rows([({"text": "the cat"}, "row 1")])
-    assert asked == [1, 32, 16]
+    assert sizes == [1, 32, 16]

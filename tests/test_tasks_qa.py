@@ -1,4 +1,4 @@
-"""Questions on a text: windows there, answers back."""
+"""Tests questions on a text: files, windows and answers."""
 
 import json
 
@@ -170,7 +170,7 @@ def test_answer_inside_a_word(tokenizer):
     first = window.answer_start - window.offset
     last = window.answer_end - window.offset
     assert window.document.text(first, last) == "good"
-    # "go" is no piece of "good": the whole word is the best there is.
+    # "goo" is no piece of "good": the target is the whole word.
     wider = example("goo", "she ran good , it")
     (window,) = windows_of(tokenizer, [wider], config=WIDE)
     assert window.answer_start == window.answer_end
@@ -232,7 +232,7 @@ def test_text_of_pieces(tokenizer):
 
 
 def beam_for(window, spans, impossible=None):
-    """A beam of (first, last piece, score) in a window."""
+    """Returns a beam of `spans`: (first piece, last piece, score)."""
     first = np.array([s for s, _, _ in spans]) - window.start + window.offset
     last = np.array([e for _, e, _ in spans]) - window.start + window.offset
     ends = np.tile(last, (len(spans), 1))
@@ -248,7 +248,7 @@ def beam_for(window, spans, impossible=None):
 def test_all_windows_of_a_question_tell_whether_it_has_an_answer(
     tokenizer, least, head
 ):
-    """The one that believes most in an answer decides, wherever it stands."""
+    """The window with the lowest score of no answer decides, at any place."""
     windows = list(windows_of(tokenizer, [example()], training=False))
     assert len(windows) > 1
     odds = [2.5 - 4.0 * (i == least) for i in range(len(windows))]
@@ -262,7 +262,7 @@ def test_all_windows_of_a_question_tell_whether_it_has_an_answer(
         beams.append(qa_answers.Beam(**row))
     found = qa_answers.predict(windows, beams, qa_answers.AnswerConfig())
     assert found.text and found.null_odds == (-1.5 if head else -1.5 + 3.0)
-    # One window by itself says otherwise: no threshold of theirs fits both.
+    # The first window alone gives other odds, unless it is that window.
     alone = qa_answers.predict(
         windows[:1], beams[:1], qa_answers.AnswerConfig()
     ).null_odds
@@ -273,7 +273,7 @@ def test_best_answers(tokenizer):
     windows = windows_of(tokenizer, [example()], training=False)
     beams = [
         beam_for(windows[0], [(0, 1, -1.0), (3, 3, -2.0), (2, 1, 9.0)], 0.5),
-        # Word 5 is at its best in the first window, word 7 in this one.
+        # Word 5 has its best context in the first window, word 7 in this one.
         beam_for(windows[1], [(5, 5, 7.0), (7, 9, -0.5)], -0.25),
         beam_for(windows[2], [(8, 9, 5.0), (17, 18, 8.0), (0, 2, 9.0)], 2.0),
     ]

@@ -1,4 +1,4 @@
-"""Which questions have no answer, in whatever way a file says so."""
+"""Tests which questions are unanswerable, in each form of marking them."""
 
 import json
 
@@ -21,8 +21,8 @@ def read(path, *qas):
     "mark", [False, "false", "False", " FALSE ", "no", 0, "0", 0.0, None, ""]
 )
 def test_a_marked_question_keeps_its_answer(tmp_path, mark):
-    asked = qa_toys.question("a", "she ran") | {"is_impossible": mark}
-    (found,) = read(tmp_path, asked)
+    qa = qa_toys.question("a", "she ran") | {"is_impossible": mark}
+    (found,) = read(tmp_path, qa)
     assert (found.answers, found.impossible) == (("she ran",), False)
 
 
@@ -39,9 +39,9 @@ def test_marks_that_mean_nothing_are_refused(tmp_path, mark):
 
 
 def test_a_mark_against_the_answers_is_refused(tmp_path):
-    asked = qa_toys.question("a", "she") | {"is_impossible": "true"}
+    qa = qa_toys.question("a", "she") | {"is_impossible": "true"}
     with pytest.raises(UserError, match=r"qas\[0\].*there are answers; empty"):
-        read(tmp_path, asked)
+        read(tmp_path, qa)
 
 
 @pytest.mark.parametrize(
@@ -55,26 +55,26 @@ def test_a_mark_against_the_answers_is_refused(tmp_path):
     ],
 )
 def test_no_answers_is_no_answer_and_counts(tmp_path, nobody):
-    """What exports of SQuAD 2.0 look like: total 3 of 3, not 1."""
-    asked = [qa_toys.question("a", "she"), nobody, nobody | {"id": "c"}]
-    examples = read(tmp_path, *asked)
+    """All 3 questions of such exports of SQuAD 2.0 are scored, not only 1."""
+    qas = [qa_toys.question("a", "she"), nobody, nobody | {"id": "c"}]
+    examples = read(tmp_path, *qas)
     assert [e.impossible for e in examples] == [False, True, True]
     task = QuestionAnswering("squad")
     task.fit(examples)
     assert task.unanswerable
-    said = [
+    preds = [
         {"n_best": [{"text": "she"}], "null_odds": odds}
         for odds in (-1.0, 1.0, 1.0)
     ]
-    scores = task.scores(examples, said)
+    scores = task.scores(examples, preds)
     assert (scores["total"], scores["HasAns_total"]) == (3, 1)
     assert scores["exact"] == 100.0
 
 
 def test_totals_are_the_files_where_each_has_an_answer(tmp_path):
     examples = read(tmp_path, qa_toys.question("a", "she"), NOBODY)
-    said = [{"n_best": [{"text": "she"}], "null_odds": None}] * 2
-    scores = QuestionAnswering("squad/v1.1").scores(examples, said)
+    preds = [{"n_best": [{"text": "she"}], "null_odds": None}] * 2
+    scores = QuestionAnswering("squad/v1.1").scores(examples, preds)
     assert scores["exact_match"] == 50.0
 
 

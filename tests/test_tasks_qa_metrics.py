@@ -1,4 +1,4 @@
-"""Scores of answers: the recorded ones, and SQuAD's arithmetic by hand."""
+"""Tests scores of answers against recorded values and by hand."""
 
 import json
 
@@ -32,10 +32,10 @@ def test_recorded_scores_of_answers(recorded):
 
 
 def test_recorded_texts_of_answers(recorded, shared_dir):
-    """Where an answer's pieces stand is the original's text of them.
+    """The text at the pieces of an answer is the one that the original finds.
 
-    The original looks for the pieces in the words; here they are known to
-    stand there, so that the two rows without them have no counterpart.
+    The original searches the words for the pieces; here their places are
+    known, so that the two rows without a match have no counterpart.
     """
     vocab = shared_dir / "data" / "vocab" / "bert_uncased_en.txt"
     if not vocab.exists():
@@ -68,7 +68,7 @@ def test_recorded_evaluation(shared_dir):
         [e.answers for e in examples],
         [texts[e.question_id] for e in examples],
         [odds[e.question_id] for e in examples],
-        -2.75,  # the original's
+        -2.75,  # the original's threshold
     )
     assert found == pytest.approx(settings["dev_metrics"])
 
@@ -91,7 +91,7 @@ def test_the_best_true_answer_counts():
 
 
 def test_unanswerable_questions():
-    truths = [("cat",), ("dog",), (), ("the.",)]  # the last one is none
+    truths = [("cat",), ("dog",), (), ("the.",)]  # "the." normalises to ""
     answers = ["cat", "black dog", "mat", "a"]
     odds = [-2.0, 0.5, -1.0, -3.0]
     found = qa_metrics.squad2_scores(truths, answers, odds, 0.0)
@@ -100,8 +100,8 @@ def test_unanswerable_questions():
     assert found["HasAns_total"] == 3
     assert found["NoAns_exact"] == 0.0 and found["NoAns_total"] == 1
     assert found["total"] == 4
-    # Never to answer is worth 1 (of question 3), the two likeliest answers one
-    # more each. Then question 3 is lost, and two thirds of the second are won.
+    # Without any answer, question 3 alone is right. Answering questions 4 and
+    # 1 adds 1 each; then question 3 would lose 1, and question 2 add 2/3.
     for name in ("exact", "f1"):
         assert found[f"best_{name}"] == 75.0
         assert found[f"best_{name}_thresh"] == -2.0
@@ -113,7 +113,7 @@ def test_never_to_answer_may_be_best():
         [-1.0, 1.0],
     )  # fmt: skip
     assert (value, threshold) == (50.0, 0.0)
-    # "" loses nothing where there is no answer.
+    # An empty prediction costs nothing on an unanswerable question.
     value, threshold = qa_metrics.best_threshold(
         np.array([0.0, 1.0]), np.array([False, True]), np.array([False, True]),
         [-1.0, 1.0],

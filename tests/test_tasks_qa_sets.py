@@ -1,4 +1,4 @@
-"""MRQA's form, Chinese, and true answers there and back."""
+"""Tests MRQA files, Chinese sets, and the round trip of true answers."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ def make(name, data=None, **options):
 
 
 def line(*qids, context=qa_toys.TEXT, **changes):
-    """A context with questions whose answer is "The Cat", of "the cat"."""
+    """Returns a line of MRQA: a context with questions on "the cat"."""
     question = {
         "question": "who sat?",
         "answers": ["cat", "The Cat"],
@@ -70,7 +70,7 @@ def test_mrqa_is_read(tmp_path, tokenizer):
     start, end = (int(batch[f"{n}_positions"][0]) for n in ("start", "end"))
     ids = batch["input_ids"][0, start : end + 1]
     assert [tokenizer.vocab.tokens[i] for i in ids] == ["the", "cat"]
-    # Scores are of the true answers.
+    # Scores compare with the true answers, not the detected ones.
     held_out = task.read("validation")
     found = task.features(tokenizer, held_out, training=False)
     outputs = qa_toys.knowing(found, [("cat", "mat", 0.0)])
@@ -141,13 +141,13 @@ def test_the_place_of_a_repeated_answer_counts(tokenizer, tmp_path):
     start = window.answer_start - window.offset
     assert window.document.span(start, start + 1) == (6, 8)
     assert features.rows["start_positions"] == [window.answer_start]
-    # An answer is what stands in the context, spaces and all.
+    # An answer is the text of the context, including its spaces.
     found = task.features(tokenizer, examples, training=False)
     outputs = qa_toys.knowing(found, [("人in 中国", "人", 0.0)])
     (prediction,) = task.predictions(examples, found, outputs)
     assert prediction["answer"] == "人in 中国"
     scores = task.scores(examples, [prediction])
-    # Two of two units, and two of four.
+    # Recall is 2 of 2 units, precision 2 of 4.
     assert scores["f1"] == pytest.approx(200 / 3)
     assert scores["average"] == pytest.approx(100 / 3)
 
@@ -156,7 +156,7 @@ def test_official_names_of_chinese_sets(tmp_path):
     qas = [{"id": "a", "question": "?", "answers": []}]
     content = json.dumps(qa_toys.squad(qas))
     for name in ("cmrc2018_train", "DRCD_training"):
-        text = "\ufeff" + content  # some copies begin so
+        text = "\ufeff" + content  # some copies have it
         (tmp_path / f"{name}.json").write_text(text, encoding="utf-8")
     for name in ("cmrc2018", "drcd"):
         task = make(f"chinese_qa/{name}", str(tmp_path))
@@ -176,7 +176,7 @@ def test_official_names_of_chinese_sets(tmp_path):
         ("3.5公里", "3", 0, 0.0),
         ("in-1990", "in1990", 1, 1.0),
         ("中国", "", 0, 0.0),
-        ("……", "……", 1, 1.0),  # two signs, which are no punctuation there
+        ("……", "……", 1, 1.0),  # not in the script's punctuation
     ],
 )
 def test_scores_by_character(truth, answer, same, f1):
@@ -187,7 +187,7 @@ def test_scores_by_character(truth, answer, same, f1):
     assert found["average"] == pytest.approx(50 * (same + f1))
 
 
-# --- there and back --------------------------------------------------------
+# --- round trip of answers -------------------------------------------------
 
 
 def test_large_data_is_tokenized_in_parts(tokenizer, monkeypatch):
@@ -223,11 +223,11 @@ def test_large_data_is_tokenized_in_parts(tokenizer, monkeypatch):
     [
         ("cats", 4, "cat ##s"),
         ("cat", 4, "cat"),
-        ("s", 7, "##s"),  # as it stands, though "s" by itself is a word
+        ("s", 7, "##s"),  # a piece of the word, not the word "s"
         (" cats ", 3, "cat ##s"),
         ("CATS", 4, "cat ##s"),
         ("ran  the", 10, "ran the"),  # other white space than the context's
-        ("a", 11, "ran"),  # no piece: the word that it stands in
+        ("a", 11, "ran"),  # not a piece: the word around it
     ],
 )
 def test_pieces_of_answers(answer, start, pieces, tokenizer):
@@ -262,14 +262,14 @@ def test_true_answers_are_checked(tmp_path, tiny_vocab_file, capsys):
     assert "different true answers:   4\n" in out
     assert "b: 'h' -> 'the': it begins and ends inside a WordPiece" in out
     assert "Questions of which none comes back: 1\n  c\n" in out
-    # Too long an answer has no such excuse.
+    # An answer that is too long to be predicted is an error.
     assert check_answers.main([*argv, "--max_answer_length=1"]) == 1
     assert "a: 'she ran' -> '': no window" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_the_answers_of_squad_come_back(shared_dir):
-    """All but those that begin or end inside a WordPiece."""
+    """All answers come back but those that begin or end inside a WordPiece."""
     path = shared_dir / "data" / "squad" / "dev-v1.1.json"
     vocab = shared_dir / "data" / "vocab" / "bert_uncased_en.txt"
     if not (path.exists() and vocab.exists()):
@@ -280,7 +280,7 @@ def test_the_answers_of_squad_come_back(shared_dir):
         qa_features.QAFeatureConfig(),
     )
     assert found.questions == 10570
-    # "four" of "fourth" is the only true answer of this one.
+    # The only true answer of this question is "four", inside "fourth".
     assert found.whole == ["56dfa1d34a1a83140091ebd4"]
     assert found.exact == 10569
     assert len(found.lost) == 62 and found.answers == 18216

@@ -1,4 +1,4 @@
-"""Question answering as a task: files, features, answers, thresholds."""
+"""Tests the question answering task: files, features, answers, thresholds."""
 
 import gzip
 import json
@@ -33,7 +33,7 @@ def make(name="squad", data=None, state=None, **options):
 
 
 def read(tmp_path, qas, **options):
-    """A task, and the questions of a file."""
+    """Writes questions to a file; returns a task and its examples."""
     path = qa_toys.write(tmp_path / "one.json", qa_toys.squad(qas))
     task = make(validation_file=path, **options)
     return task, task.read("validation")
@@ -72,7 +72,7 @@ def test_files_of_ones_own(tmp_path):
     task = make(data=str(tmp_path), train_file="mine.json.gz")
     assert len(task.read("train")) == 1
     assert len(make(train_file=str(path)).read("train")) == 1
-    # A file is for training; with a model, for whatever is asked for.
+    # A single file is training data; for a trained model it is any split.
     task = make(data=str(path))
     assert len(task.read("train")) == 1
     assert task.read("validation") is None and task.read("test") is None
@@ -181,7 +181,7 @@ def test_what_cannot_be_trained_on_is_left_out_and_reported(
     assert task.skipped[2].endswith("(', she r'); it begins at 23")
     found = task.files("validation", [], [])
     assert found["skipped.txt"].count(b"\n") == 3
-    # They are answered and scored all the same.
+    # They still get predictions and scores.
     features = task.features(tokenizer, examples, training=False)
     assert set(features.examples) == set(range(5))
     assert not features.rows
@@ -284,7 +284,7 @@ def test_the_threshold_is_found_on_held_out_data(tmp_path, tokenizer):
     assert scores["exact"] == 50 and scores["best_exact"] == 100
     task.tune(examples, found)
     assert task.state == {"unanswerable": True, "null_threshold": 2.0}
-    # What was predicted before is judged by the threshold that is now.
+    # Earlier predictions are scored with the new threshold.
     assert task.scores(examples, found)["exact"] == 100
     found = task.predictions(examples, features, outputs)
     assert [p["answer"] for p in found] == ["cat", "dog", "", ""]
@@ -300,7 +300,7 @@ def test_the_threshold_is_found_on_held_out_data(tmp_path, tokenizer):
     }  # fmt: skip
     assert files["null_odds.json"]["b"] == 2.0
     assert files["nbest_predictions.json"]["c"][0]["text"] == "mat"
-    # A loaded model has the threshold; options go before it.
+    # A loaded model has the threshold; the option overrides it.
     again = make(state=task.state)
     assert again.predictions(examples, features, outputs) == found
     fixed = make(state=task.state, null_threshold=1.5)
@@ -316,7 +316,7 @@ def test_the_first_token_can_tell_that_there_is_no_answer(tmp_path, tokenizer):
     for row in outputs:
         del row["impossible"]
     found = task.predictions(examples, features, outputs)
-    # -3 of [CLS], -1 of the best answer.
+    # [CLS] scores -3, the best answer -1.
     assert [p["null_odds"] for p in found[:3]] == [-2.0] * 3
 
 
@@ -386,7 +386,7 @@ def test_outputs_and_losses_do_not_depend_on_padding(head, tmp_path, tokenizer):
         found.append([loss, *(outputs[n] for n in sorted(outputs))])
     for short, long in zip(*found):
         np.testing.assert_allclose(short, long, atol=1e-4)
-    # Nothing outside the context is thought of.
+    # Every start is [CLS] or in the context.
     starts = outputs["starts"].numpy()
     assert np.all((starts == 0) | (starts > 6))
 

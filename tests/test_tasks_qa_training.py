@@ -1,4 +1,4 @@
-"""Question answering from a file of questions to their answers, learned."""
+"""Tests that a small network learns question answering from files."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ WORDS = "the cat sat on mat she ran with dog to his house and was good".split()
 
 
 def questions(rng, count):
-    """ "who?" is answered by what follows "ran", if that word is there."""
+    """Returns questions "who?", answered by the word after "ran", if any."""
     paragraphs = []
     for i in range(count):
         words = [w for w in rng.permutation(WORDS) if w != "ran"]
@@ -89,7 +89,7 @@ def test_questions_are_learned(head, answerability, tmp_path, tiny_vocab_file):
     assert scores["best_exact"] > 95
     task.tune(train, predictions)
     assert task.scores(train, predictions)["exact"] == scores["best_exact"]
-    # The constant answer, none at all, is right for a third.
+    # The constant prediction, no answer, is right for a third.
     features = task.features(tokenizer, held_out, training=False)
     predictions = task.predictions(held_out, features, inference.run(features))
     constant = task.constant(train, held_out)

@@ -1,4 +1,4 @@
-"""Ranking: files, groups, rows, answers."""
+"""Tests ranking: files, groups, rows, predictions."""
 
 import collections
 import json
@@ -53,7 +53,7 @@ def test_triples(tmp_path):
     assert read(tmp_path, "h.tsv", "query\tpositive\tnegative\n" + TRIPLES) == (
         pairs
     )
-    # One object for equal texts: there are many.
+    # Equal texts share one object, to save memory.
     assert pairs[0].passage is pairs[2].passage
 
 
@@ -211,7 +211,7 @@ def test_groups_have_the_positive_first():
         grade = pairs[positive].relevance
         assert all(pairs[i].relevance < grade for i in negatives)
         assert all(pairs[i].query == pairs[positive].query for i in negatives)
-    # b's lesser positive has one negative alone: it comes again.
+    # b's lower positive has only one negative, which is repeated.
     assert groups.pairs[2].tolist() == [5, 6, 6]
 
 
@@ -222,7 +222,7 @@ def test_every_negative_is_used_once():
     assert sorted(groups.pairs[:, 1:].ravel()) == [1, 2, 3, 4, 5, 6]
     other = ranking_pairs.make_groups(pairs, 1.0, 2, None, 1)
     assert other.pairs.tolist() != groups.pairs.tolist()
-    # No larger than the most negatives that there are.
+    # A group has no more negatives than there are.
     assert ranking_pairs.make_groups(pairs, 1.0, 50, None, 0).size == 7
 
 

@@ -1,4 +1,4 @@
-"""Ranking: metrics and losses, against sums by hand and scikit-learn."""
+"""Tests ranking metrics and losses by hand and against scikit-learn."""
 
 import math
 
@@ -22,7 +22,7 @@ def test_by_hand():
     found = scores_of(
         ([0.9, 0.8, 0.7], [0, 1, 0]),  # rank 2
         ([0.1, 0.2, 0.3], [1, 0, 1]),  # ranks 1 and 3
-        ([0.3, 0.2], [0, 0]),  # tells nothing
+        ([0.3, 0.2], [0, 0]),  # not counted
     )
     assert found["mrr@10"] == pytest.approx(100 * (1 / 2 + 1) / 2)
     assert found["map"] == pytest.approx(100 * (1 / 2 + (1 + 2 / 3) / 2) / 2)
@@ -48,7 +48,7 @@ def test_grades():
     assert found["mrr@10"] == pytest.approx(50)
     gain = (1 + 7 / math.log2(3)) / (7 + 1 / math.log2(3))
     assert found["ndcg@10"] == pytest.approx(100 * gain)
-    # Grades below 0 (spam, in TREC) are no gain, and no loss.
+    # Grades below 0 (spam, in TREC) count as 0.
     spam = scores_of(([3, 2, 1], [-2, 1, 0]))
     assert spam == scores_of(([3, 2, 1], [0, 1, 0]))
 
@@ -82,7 +82,7 @@ def test_pairwise():
 
     first = (soft(3 - 1) + soft(-2 - 1) + soft(3 - -2)) / 3
     np.testing.assert_allclose(found, [first, soft(0.5)], rtol=1e-5)
-    # Nothing to compare is no loss.
+    # Without pairs to compare, the loss is 0.
     same = scores.pairwise(SCORES, np.ones_like(SCORES))
     np.testing.assert_array_equal(same, [0, 0])
 

@@ -1,6 +1,4 @@
-"""Rows of tables and JSON Lines: what is read, and what is reported of bad
-ones.
-"""
+"""Tests rows of tables and JSON Lines: reading them and reporting bad ones."""
 
 import gzip
 import json
@@ -74,12 +72,12 @@ def test_lines_across_chunks(tmp_path):
     path = write(tmp_path / "a.tsv", "a\tb\n" + "".join(
         f"{text}\t{i}\n" for i, text in enumerate(texts)
     ))  # fmt: skip
-    told = []
-    found = list(read_records(path, position=told.append))
+    positions = []
+    found = list(read_records(path, position=positions.append))
     assert [row["a"] for row, _ in found] == texts
     assert found[-1][1].endswith(":3001")
-    assert told == sorted(told) and len(told) > 1
-    assert told[-1] == (tmp_path / "a.tsv").stat().st_size
+    assert positions == sorted(positions) and len(positions) > 1
+    assert positions[-1] == (tmp_path / "a.tsv").stat().st_size
 
 
 def test_names_given_for_a_file_without_a_header(tmp_path):
@@ -130,7 +128,7 @@ def test_of_a_ragged_row_what_there_is(tmp_path):
     assert row.record == {"id": "7", "text": "hello"}
 
 
-# No time in it: parallel workers have to collect the same tests.
+# Without a time stamp: parallel workers have to collect the same tests.
 DAMAGED = gzip.compress(b"a\tb\n1\t2\n" * 99, mtime=0)[:-12]
 
 

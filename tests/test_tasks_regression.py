@@ -1,4 +1,4 @@
-"""Regression, options, records, and learning with a small network."""
+"""Tests regression, options, records, and learning with a small network."""
 
 import math
 
@@ -45,13 +45,13 @@ def test_regression(tmp_path, tokenizer):
         (logits[:, 0] - scaled) ** 2, rtol=1e-4, atol=1e-6,
     )  # fmt: skip
     found = predicted(task, examples, logits)
-    said = logits[:, 0] * gold.std() + gold.mean()
-    assert [p["score"] for p in found] == pytest.approx(list(said), rel=1e-5)
+    pred = logits[:, 0] * gold.std() + gold.mean()
+    assert [p["score"] for p in found] == pytest.approx(list(pred), rel=1e-5)
     scores = task.scores(examples, found)
     assert scores["pearson"] == pytest.approx(
-        100 * np.corrcoef(gold, said)[0, 1], rel=1e-5
+        100 * np.corrcoef(gold, pred)[0, 1], rel=1e-5
     )
-    assert scores["mse"] == pytest.approx(np.mean((gold - said) ** 2), rel=1e-4)
+    assert scores["mse"] == pytest.approx(np.mean((gold - pred) ** 2), rel=1e-4)
     assert scores["loss"] == pytest.approx(scores["mse"] / gold.var())
     assert task.metric == "pearson"
     fifth, _ = fitted(path, Regression, scale=5.0, metric="r2")
@@ -119,15 +119,15 @@ def test_records_to_predict_for(tmp_path):
 
 @pytest.mark.parametrize("name", ["classification", "regression"])
 def test_a_small_network_learns_it(tmp_path, tokenizer, tiny_tokens, name):
-    """From the registry's class to predictions, on a word that decides."""
+    """A task of the registry is learned where one word decides the label."""
     rng = np.random.default_rng(0)
     rows = []
     for _ in range(64):
         word = rng.choice(["cat", "dog"])
         rest = " ".join(rng.choice(["the", "a", "on", "she"], 3))
         number = {"cat": 4.0, "dog": 1.0}[word]
-        said = number if name == "regression" else word
-        rows.append((f"{rest} {word}", said))
+        label = number if name == "regression" else word
+        rows.append((f"{rest} {word}", label))
     cls = registry.task_class(name)
     task, examples = fitted(table(tmp_path / "a.tsv", rows), cls)
     keras.utils.set_random_seed(0)

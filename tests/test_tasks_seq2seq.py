@@ -1,4 +1,4 @@
-"""A translator is trained, scored, asked and started from, by command."""
+"""Tests training, scoring, using and fine-tuning a translator by command."""
 
 import json
 
@@ -53,7 +53,7 @@ def test_empty_and_long_sources(predictor):
     empty = {"text": "", "score": 0.0}
     expected = empty | {"n_best": [empty]}
     assert predictor.predict(["", "   ", "\u200b"]) == [expected] * 3
-    # Special tokens in a text are letters like any other.
+    # Special tokens in a text are plain letters.
     special = predictor.predict(["[CLS] [SEP]", "[PAD]", "\u0436\u2603"])
     assert all(isinstance(answer["text"], str) for answer in special)
     long = "cat sat " * 30
@@ -91,12 +91,12 @@ def test_predict_and_evaluate_by_command(run, tmp_path, capsys):
     table.write_text("".join(f"{s}\t{t}\n" for s, t in PAIRS[:7]))
     capsys.readouterr()
     assert app.run(["evaluate", f"--model={run}", f"--data={table}"]) == 0
-    assert "bleu" in (told := capsys.readouterr().out) and "100.0" in told
+    assert "bleu" in (out := capsys.readouterr().out) and "100.0" in out
 
 
 @pytest.mark.slow
 def test_it_goes_on_from_a_translator(run, tmp_path, capsys):
-    """With its decoder; and the encoder alone begins both sides."""
+    """A run starts from the translator, or from its encoder with a new head."""
     data = run.parent / "data"
     options = [
         "options.source_language=en", "options.target_language=de",
@@ -104,7 +104,7 @@ def test_it_goes_on_from_a_translator(run, tmp_path, capsys):
         "options.decoder_layers=1", "train.num_train_steps=1",
         "train.batch_size=4", "train.eval_every=0",
     ]  # fmt: skip
-    for number, (more, told) in enumerate(
+    for number, (more, message) in enumerate(
         (
             ([], "keeps it"),
             (["--new_head"], "new head"),
@@ -118,7 +118,7 @@ def test_it_goes_on_from_a_translator(run, tmp_path, capsys):
              f"--data={data}", f"--output={output}", *words, *more]
         )  # fmt: skip
         assert status == 0
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,6 @@ def test_it_goes_on_from_a_translator(run, tmp_path, capsys):
 def test_wrong_options(run, word, message, capsys):
     words = [f"--model={run}", f"--data={run.parent / 'data'}", f"--set={word}"]
     assert app.run(["evaluate", *words]) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert len(told.strip().splitlines()) == 1
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.strip().splitlines()) == 1

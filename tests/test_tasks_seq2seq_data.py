@@ -1,4 +1,4 @@
-"""Pairs out of files and TFDS, as rows of tokens, in batches; the loss."""
+"""Tests pairs of files and TFDS, their rows and batches, loss and scores."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ def texts(pairs):
 
 
 def test_parallel_files(tmp_path):
-    """Found by split and language; compressed, with other files beside."""
+    """Files are found by split and language, even compressed, among others."""
     seq2seq_runs.write(tmp_path, ROWS, "train")
     seq2seq_runs.write(tmp_path, ROWS[:2], "val", ("de", "en"))
     for language, side in (("en", 0), ("de", 1), ("fr", 0)):
@@ -75,7 +75,7 @@ def test_a_part_is_held_out(tmp_path):
     assert len(train) + len(held_out) == 300
     assert 30 < len(held_out) < 90
     assert not {p.source for p in train} & {p.source for p in held_out}
-    # Once trained: that file's other part, another file as a whole.
+    # After training: the held-out rows of that file, all rows of another.
     trained = task(path, state=made.state, validation_fraction=0.2)
     assert texts(trained.read("validation")) == texts(held_out)
     other = tmp_path / "other.tsv"
@@ -166,7 +166,7 @@ def test_rows(tokenizer):
     assert [tokens(row) for row in rows["input_ids"]] == [
         "[CLS] the cat sat [SEP]", "[CLS] the the the [SEP]",
     ]  # fmt: skip
-    # The second is cut: its end is not where it stops.
+    # The second is truncated, so that it has no [SEP].
     assert [tokens(row) for row in rows["target_ids"]] == [
         "[CLS] he ran [SEP]", "[CLS] his dog sat",
     ]  # fmt: skip

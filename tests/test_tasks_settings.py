@@ -1,4 +1,4 @@
-"""What the settings of fine-tuning come to."""
+"""Tests how the settings of fine-tuning are resolved."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Where fine-tuning starts: any checkpoint, any network in it, or chance."""
+"""Tests starts of fine-tuning: any checkpoint or network, random weights."""
 
 import dataclasses
 
@@ -162,12 +162,12 @@ def test_from_random_weights(tiny_vocab_file, tiny_tokens):
 
 def test_mistakes_are_reported(tmp_path, tiny_vocab_file):
     path = written(tmp_path / "m", "electra_tf", checkpoint())
-    for model, more, told in (
+    for model, more, message in (
         (ModelSettings(size="tiny"), {}, "model.size: is for a new model"),
         (ModelSettings(hidden_size=16), {}, "has shape"),
         (ModelSettings(), {"vocab": tiny_vocab_file}, "vocabulary"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             start.from_checkpoint(path, model, **more)
     with pytest.raises(UserError, match="no such model directory"):
         start.from_checkpoint(str(tmp_path / "none"), ModelSettings())

@@ -1,4 +1,4 @@
-"""Extractive summaries: sentences, labels, windows, selection, files."""
+"""Tests extractive summaries: sentences, labels, windows, selection, files."""
 
 import dataclasses
 import json
@@ -57,7 +57,7 @@ def row(document=TEXT, summary="A dog ran off!"):
         ("A title\n\nOne line\nof text.  Next. ", ["A title",
                                                   "One line\nof text.",
                                                   "Next."]),
-        # Inside quotations; the marks stay with their articles.
+        # Inside quotations; the marks stay with their sentences.
         ('He said: "I go. You stay." Then he went. "So?" she said.',
          ['He said: "I go.', 'You stay."', "Then he went.",
           '"So?" she said.']),
@@ -92,13 +92,13 @@ def test_sentences_that_stand_in_the_summary_are_the_labels():
     assert selection.labels(texts, "They said so.The  cat sat.") == [
         True, False, False, True,
     ]  # fmt: skip
-    # A sentence that is a part of another is not found in that one's place.
+    # A sentence that occurs only inside another one is no label.
     texts = ["They said so.", "said so."]
     assert selection.labels(texts, "They said so.") == [True, False]
 
 
 def rouge_sum(texts, reference):
-    """ROUGE-1 F + ROUGE-2 F, spelled out."""
+    """Returns ROUGE-1 F + ROUGE-2 F, computed step by step."""
     total = 0.0
     for n in (1, 2):
 
@@ -153,7 +153,7 @@ WORDS = [["a"] * 4, ["b"] * 2, ["c"] * 6, ["d"] * 3]
     [
         (Length(sentences=2), [2, 3]),
         (Length(sentences=9), [0, 1, 2, 3]),
-        (Length(words=1), [3]),  # one at least
+        (Length(words=1), [3]),  # at least one
         (Length(words=9), [2, 3]),
         (Length(words=10), [2, 3]),  # 9 is nearer than 13
         (Length(words=12), [0, 2, 3]),
@@ -279,7 +279,7 @@ def test_a_window_knows_where_in_the_text_it_is(network):
     assert first.shape == [1, 6] and first.dtype == tf.float32
     later = network(ids, mask, numbers + 2).logits
     assert np.abs(first - later).max() > 1e-3
-    # The encoder itself is given segments in turn.
+    # The encoder itself gets alternating segments: the same for both.
     same = network(ids, mask, numbers + 2).encoder.sequence_output
     np.testing.assert_allclose(
         network(ids, mask, numbers).encoder.sequence_output, same, atol=1e-6
@@ -382,7 +382,7 @@ def test_predictions(tokenizer):
     examples = [made.example({"text": TEXT}, "here")]
     found = made.features(tokenizer, examples, training=False)
     probabilities = np.zeros(found.lengths[0], "float32")
-    # The title is the best, and is not taken.
+    # The title scores best, but is not selected.
     probabilities[found.extra.position] = [0.9, 0.2, 0.3, 0.8]
     answer = made.predictions(
         examples, found, [{"probabilities": probabilities}]

@@ -1,4 +1,4 @@
-"""A summariser is trained, scored, asked and kept, by command."""
+"""Tests training, scoring, using and exporting a summariser by command."""
 
 import json
 
@@ -14,7 +14,7 @@ WORDS = "the of and to in was he she it his that not with for on as at".split()
 
 
 def documents(count, seed=0):
-    """Sentences without a meaning; those with a cat are the summary."""
+    """Returns texts of random words; sentences with a cat are the summary."""
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(count):
@@ -101,7 +101,7 @@ def test_predict_and_evaluate_by_command(run, tmp_path, capsys):
     rows = documents(2, seed=4)
     write(source, [*rows, {"document": ""}, {"other": "x"}])
     words = [f"--model={run}", f"--input={source}", f"--output={target}"]
-    # Two rows are without a text.
+    # Two rows have no text.
     assert app.run(["predict", *words, "--set=options.num_sentences=1"]) == 3
     found = [json.loads(line) for line in target.read_text().splitlines()]
     for row, answer in zip(rows, found[:2]):
@@ -113,8 +113,8 @@ def test_predict_and_evaluate_by_command(run, tmp_path, capsys):
     write(table, rows)
     capsys.readouterr()
     assert app.run(["evaluate", f"--model={run}", f"--data={table}"]) == 0
-    told = capsys.readouterr().out
-    assert "random/rouge2" in told and "100.0" in told
+    out = capsys.readouterr().out
+    assert "random/rouge2" in out and "100.0" in out
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ def test_what_others_have_no_place_for(run, tmp_path, words, message, capsys):
 
 @pytest.mark.slow
 def test_exported(run, tmp_path, capsys):
-    """As any SavedModel: by TensorFlow alone, its answers are `predict`'s."""
+    """The SavedModel needs TensorFlow alone and returns what `predict` does."""
     output = tmp_path / "served"
     words = [f"--model={run}", f"--output={output}"]
     assert app.run(["export", *words, "--set=options.num_sentences=1"]) == 0
-    told = capsys.readouterr().out
-    assert "serving_default: text -> summary, sentences, scores" in told
+    out = capsys.readouterr().out
+    assert "serving_default: text -> summary, sentences, scores" in out
     about = json.loads(
         (output / "1" / "assets.extra" / "electra_tf.json").read_text()
     )
@@ -155,5 +155,5 @@ def test_too_long_for_the_model(run, capsys):
     words = [f"--model={run}", f"--data={run.parent}"]
     more = "--set=options.max_seq_length=64"
     assert app.run(["evaluate", *words, more]) == 2
-    told = capsys.readouterr().err
-    assert "max_seq_length" in told and "40 positions" in told
+    err = capsys.readouterr().err
+    assert "max_seq_length" in err and "40 positions" in err

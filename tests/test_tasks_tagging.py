@@ -1,4 +1,4 @@
-"""Tagging: from files to rows, from outputs to tags."""
+"""Tests tagging: files, features, predictions, scores."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ def fitted(examples=TRAIN, name="tagging", data=None, **options):
 
 
 def outputs_of(task, features, labels, high=5.0):
-    """What a network would give that knows the labels of all words."""
+    """Returns the outputs of a network that knows the labels of all words."""
     size = len(task.state["labels"])
     found = [np.full([n, size], -high, "float32") for n in features.lengths]
     places = features.extra
@@ -150,7 +150,7 @@ def test_words_without_pieces_get_a_tag(tokenizer):
     features = task.features(tokenizer, [example], training=False)
     outputs = outputs_of(task, features, [0, 1, 0, 2, 0])
     (found,) = task.predictions([example], features, outputs)
-    # Between the two words of a chunk nothing else is valid.
+    # Between two words of a chunk only its I- tag is valid.
     assert found["tags"] == ["O", "B-NP", "I-NP", "I-NP", "O"]
     free = fitted(constrained=False)
     (found,) = free.predictions([example], features, outputs)
@@ -338,7 +338,7 @@ def test_unknown_members_are_named():
 
 
 def test_conll2000(shared_dir, tiny_vocab_file):
-    """Nothing is lost on the way there and back."""
+    """The tags of CoNLL-2000 survive features and perfect outputs."""
     data = shared_dir / "data" / "conll2000"
     if not data.is_dir():
         pytest.skip("no CoNLL-2000")
@@ -351,7 +351,7 @@ def test_conll2000(shared_dir, tiny_vocab_file):
     assert task.state["scheme"] == "bio" and task.state["default"] == "I-NP"
     tokenizer = Tokenizer(tiny_vocab_file)
     features = task.features(tokenizer, test, training=False)
-    assert len(features) > len(test)  # long ones are cut
+    assert len(features) > len(test)  # long ones are split
     known = set(task.state["labels"])
     gold = [
         task.state["labels"].index(tag) if tag in known else 0

@@ -1,4 +1,4 @@
-"""Sentences as rows of tokens."""
+"""Tests how sentences become rows of tokens."""
 
 import hypothesis
 import numpy as np
@@ -44,7 +44,7 @@ def test_rows(tokenizer):
 
 
 def test_first_pieces_are_tagged(tokenizer):
-    # "zebra" is spelled; "\u200b" is nothing.
+    # "zebra" has several pieces, "\u200b" has none.
     sentence = Sentence(
         ("zebra", "\u200b", "sat"), ("B-NP", "I-NP", "O"), place="t:1"
     )
@@ -89,7 +89,7 @@ def test_every_word_has_a_place(tokenizer, pieces, sentences, max_length):
                 assert there.tolist() == ids
                 assert position + len(ids) < features.lengths[row]
             word += 1
-    # In training each of these words is learned once.
+    # In training, each of these words is labelled once.
     trained = unit_features(tokenizer, sentences, max_length, labels)
     learned = trained.tokens["labels"]
     assert (
@@ -129,7 +129,7 @@ def test_loss_weighs_words_alike(tokenizer):
     assert loss.shape == (3,) and len(picked) == 12
     # The mean over rows is the mean over words.
     np.testing.assert_allclose(loss.numpy().mean(), picked.mean(), rtol=1e-5)
-    # What stands at other tokens does not matter.
+    # The logits of other tokens do not matter.
     logits[~tagged] += 7 * logits[~tagged]
     again = task.loss(ClassifierOutput(tf.constant(logits), None), batch)
     np.testing.assert_allclose(loss, again)

@@ -1,4 +1,4 @@
-"""Column files."""
+"""Tests reading and finding column files."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Tag schemes: spans there and back."""
+"""Tests tag schemes: conversion to spans and back."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ SPELLING = [scheme for scheme in SCHEMES if scheme != "none"]
 
 @st.composite
 def sentences(draw):
-    """Some spans that do not overlap, and a length that holds them."""
+    """Returns spans that do not overlap, and a length that holds them."""
     found, end = [], 0
     for _ in range(draw(st.integers(0, 4))):
         start = end + draw(st.integers(0, 2))
@@ -99,7 +99,7 @@ def test_spellings():
         ("O O", "none"),
         ("B-X I-X", "bio"),
         ("I-X I-X", "iob1"),
-        ("I-X O B-Y", "bio"),  # wrong in both: as conlleval reads it
+        ("I-X O B-Y", "bio"),  # invalid in both: as in conlleval
         ("B-X E-X L-X", "none"),
         ("B I O", "bio"),
     ],
@@ -119,7 +119,7 @@ def test_grammar_is_what_is_valid(scheme):
             )
             tags = [names[i] for i in row]
             assert ok == tagging_schemes.is_valid(tags, scheme)
-            # Valid is what its own spans spell.
+            # Valid tags are those that their own spans are written as.
             assert ok == (tagging_schemes.convert(tags, scheme) == tags)
 
 

@@ -1,4 +1,4 @@
-"""Tags in other spellings and schemes, comments, numbers: what files hold."""
+"""Tests tags in other spellings and schemes, comments, and numbers in files."""
 
 import logging
 
@@ -15,7 +15,7 @@ SPANS = [("PER", 0, 1), ("PER", 1, 4), ("LOC", 5, 6)]
 
 
 def spelled(form):
-    """BIO's tags in a spelling."""
+    """Returns the tags of `BIO` in the spelling of `form`."""
 
     def one(tag):
         if tag == "O":
@@ -59,8 +59,8 @@ def test_spellings_are_read_as_spans(tmp_path, form, caplog):
     found = [(s.type.upper(), s.start, s.end) for s in schemes.spans(expected)]
     assert found == SPANS
     assert ("spelled like" in caplog.text) == (form != "B-PER")
-    said = [{"tags": list(e.tags or ())} for e in examples]
-    assert task.scores(examples, said)["f1"] == 100.0
+    preds = [{"tags": list(e.tags or ())} for e in examples]
+    assert task.scores(examples, preds)["f1"] == 100.0
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_schemes_are_found_and_scored(tmp_path, scheme, tags, form):
     assert schemes.convert(BIO, scheme) == list(tags)
     assert [(s.type, s.start, s.end) for s in schemes.spans(tags)] == SPANS
     wrong = schemes.write(schemes.spans(tags)[1:], len(tags), scheme)
-    said = [{"tags": wrong}, {"tags": ["O"]}]
+    preds = [{"tags": wrong}, {"tags": ["O"]}]
     for scorer in ("seqeval", "strict", "original"):
         other, _ = fitted(str(tmp_path), scorer=scorer)
-        scores = other.scores(examples, said)
+        scores = other.scores(examples, preds)
         assert scores["precision"] == 100.0
         assert scores["recall"] == pytest.approx(200 / 3)
 
@@ -207,14 +207,14 @@ def test_entity_types_and_collapse_in_the_report(tmp_path):
     task, examples = fitted(write(tmp_path, BIO))
     assert task.classes(examples) == {"PER": 2, "LOC": 1}
     assert task.texts(examples[0])[:2] == ["w0", "w1"]
-    said = [{"tags": ["B-PER", *["O"] * 5]}, {"tags": ["O"]}]
-    assert task.details(examples, said) == {
+    preds = [{"tags": ["B-PER", *["O"] * 5]}, {"tags": ["O"]}]
+    assert task.details(examples, preds) == {
         "LOC": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1},
         "PER": {
             "precision": 100.0, "recall": 50.0,
             "f1": pytest.approx(200 / 3), "support": 2,
         },
     }  # fmt: skip
-    assert task.one_answer(examples, said) is None
-    said[0]["tags"][0] = "O"
-    assert task.one_answer(examples, said) == "O"
+    assert task.one_answer(examples, preds) is None
+    preds[0]["tags"][0] = "O"
+    assert task.one_answer(examples, preds) == "O"

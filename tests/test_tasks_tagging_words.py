@@ -1,4 +1,4 @@
-"""Words of a text."""
+"""Tests splitting a text into words."""
 
 import hypothesis
 import pytest

@@ -1,4 +1,4 @@
-"""Trials: learning, repeating, stopping, resuming, reporting."""
+"""Tests trials: learning, repeating, stopping, resuming, reporting."""
 
 import json
 import os
@@ -136,7 +136,7 @@ def test_all_done_is_reported_at_once(finished, data, chosen, tiny_vocab_file,
 def test_the_same_seed_gives_the_same_run(
     finished, data, tiny_vocab_file, tmp_path
 ):
-    # One trial more than once: what was run before it does not matter.
+    # A trial does not depend on the trials that ran before it.
     output, _ = finished
     run(make(seed=43), data, tiny_vocab_file, tmp_path / "again")
     assert_same_weights(output / "trial_2", tmp_path / "again" / "trial_1")
@@ -152,13 +152,13 @@ def test_more_trials_later(finished, data, tiny_vocab_file, tmp_path):
     summary = run(make(num_trials=3), data, tiny_vocab_file, output)
     assert [t["seed"] for t in summary["trials"]] == [42, 43, 44]
     assert summary["trials"][:2] == finished[1]["trials"]
-    # And fewer: what is there is reported on.
+    # With fewer trials, only these are reported.
     summary = run(make(num_trials=2), data, tiny_vocab_file, output)
     assert summary["trials"] == finished[1]["trials"]
 
 
 def stop_at_evaluation(monkeypatch, number):
-    """SIGTERM to this process in the middle of an evaluation."""
+    """Sends SIGTERM to this process in the middle of evaluation `number`."""
     task = registry.task_class(TASK)
     seen = []
 
@@ -174,8 +174,8 @@ def stop_at_evaluation(monkeypatch, number):
     return seen
 
 
-# 4 evaluations of a trial while it trains, then its validation and its test
-# split; and then the same of the second one.
+# A trial has 4 evaluations while it trains, then one of its validation and one
+# of its test split; the second trial has the same.
 @pytest.mark.parametrize(
     "evaluation",
     [
@@ -213,7 +213,7 @@ def test_other_settings_or_data_are_refused(
     other = word_task.write_data(tmp_path / "other", seed=5)
     with pytest.raises(UserError, match=r"data: .* there, .* now"):
         run(chosen, other, tiny_vocab_file, output)
-    # The files themselves were changed, and a trial is to be added.
+    # The data files have changed, and a trial is added.
     changed = tmp_path / "changed"
     shutil.copytree(data, changed)
     once = make(num_trials=1, num_train_epochs=1)
@@ -264,15 +264,15 @@ def test_too_few_rows_for_validation_are_reported_before_training(
     task = task_class("classification")("classification", cls(), str(path))
     found = splits.read(task, Tokenizer(tiny_vocab_file), 128, None, 0)
     assert not found.validation and len(found.train) == 2
-    (told,) = [m for m in caplog.messages if "no validation data" in m]
-    assert "validation_fraction=0.1 none of the 2 examples falls to it" in told
-    assert "give options.validation_file" in told
+    (text,) = [m for m in caplog.messages if "no validation data" in m]
+    assert "validation_fraction=0.1 none of the 2 examples falls to it" in text
+    assert "give options.validation_file" in text
     caplog.clear()
     cls = cls(validation_fraction=0.0)
     task = task_class("classification")("classification", cls, str(path))
     splits.read(task, Tokenizer(tiny_vocab_file), 128, None, 0)
-    (told,) = [m for m in caplog.messages if "no validation data" in m]
-    assert "(options.validation_fraction is 0)" in told
+    (text,) = [m for m in caplog.messages if "no validation data" in m]
+    assert "(options.validation_fraction is 0)" in text
 
 
 def test_early_stopping(data, tiny_vocab_file, tmp_path):
@@ -361,7 +361,7 @@ def test_an_unfinished_directory_of_something_else(
 def test_a_start_that_failed_is_in_nobodys_way(
     data, tiny_vocab_file, tmp_path, monkeypatch
 ):
-    """Not in its data, and not between its settings and a checkpoint."""
+    """A run that failed in its data or before a checkpoint can be restarted."""
     output = tmp_path / "run"
     with pytest.raises(UserError):
         run(make(num_trials=1), str(tmp_path / "no"), tiny_vocab_file, output)
@@ -386,7 +386,7 @@ def test_a_start_that_failed_is_in_nobodys_way(
     assert "| split | metric | constant | score |" in text
     assert "Std:" not in text and "## By class, validation" not in text
     assert summary["data"]["unknown_percent"] >= 0
-    # It is begun now: other settings are refused, unless it may be replaced.
+    # Now it has results: other settings are refused until it is cleared.
     with pytest.raises(UserError, match="holds a run with other settings"):
         run(make(num_trials=1, seed=9), data, tiny_vocab_file, output)
     (output / "mine.txt").write_text("")
@@ -418,7 +418,7 @@ def test_what_reports_say_of_the_data_and_of_collapse():
         "- unknown: 0.00 % of the tokens are [UNK] (0 of 9)",
     ]
     found = [{"trial": 1, "collapsed": "a"}, {"trial": 2, "collapsed": None}]
-    (told,) = report._collapsed({"trials": found})
-    assert told.startswith("trial 1: gives 'a'") and "learning_rate" in told
-    assert "too short or has collapsed; take more epochs" in told
+    (line,) = report._collapsed({"trials": found})
+    assert line.startswith("trial 1: gives 'a'") and "learning_rate" in line
+    assert "too short or has collapsed; take more epochs" in line
     assert report._collapsed({"trials": found[1:]}) == []

@@ -1,4 +1,4 @@
-"""safetensors files: exact, readable by the library, damage is named."""
+"""Tests safetensors files: exact values, other readers, damaged files."""
 
 import json
 
@@ -44,7 +44,7 @@ def test_what_is_saved_is_read(path):
     assert file.shapes == {n: a.shape for n, a in ARRAYS.items()}
     assert "other" not in file
     array = file["b/kernel"]
-    array += 1  # nobody else's memory
+    array += 1  # no shared memory
     np.testing.assert_array_equal(file["b/kernel"], ARRAYS["b/kernel"])
 
 
@@ -98,9 +98,9 @@ def test_damage_is_named(path):
     for damaged in (b"", b"abc", content[:20], content[:-1], content + b"x"):
         with open(path, "wb") as handle:
             handle.write(damaged)
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as error:
             tensors.load(path)
-        assert path in str(told.value) and "\n" not in str(told.value)
+        assert path in str(error.value) and "\n" not in str(error.value)
 
 
 def test_missing_and_unknown(path, tmp_path):

@@ -1,4 +1,4 @@
-"""Tokens that stay whole: in ids, offsets, files and graphs."""
+"""Tests tokens that are not split: in ids, offsets, files and graphs."""
 
 import dataclasses
 import json
@@ -44,10 +44,10 @@ def named(tokenizer, texts):
         ("a[E1]b", ["a", "[E1]", "b"]),  # no space is needed
         ("ab[E1][E1]中", ["a", "##b", "[E1]", "[E1]", "中"]),
         ("[E1 [E1]", ["[E1", "[E1]"]),  # the longer of two
-        ("[e1] A", ["[", "e1", "]", "a"]),  # just as it is written
-        ("[ü] [U] [Ü]", ["[Ü]"] * 3),  # as the normalised text has it
+        ("[e1] A", ["[", "e1", "]", "a"]),  # case matters
+        ("[ü] [U] [Ü]", ["[Ü]"] * 3),  # found in the normalised text
         ("a new YORK", ["a", "New York"]),
-        ("COVID", ["[UNK]", "vid"]),  # cuts words, as it does elsewhere
+        ("COVID", ["[UNK]", "vid"]),  # found within words, too
         ("", []),
         ("a\0b[E1]\0b\0", ["a", "##b", "[E1]", "b"]),
         ("[E1]", ["[E1]"]),
@@ -115,7 +115,7 @@ def test_files(tmp_path):
     assert load_vocab(path) == VOCAB
     plain = Vocab(TOKENS)
     assert plain.fingerprint() != VOCAB.fingerprint()
-    plain.save(path)  # over one with added tokens
+    plain.save(path)  # overwrites one with added tokens
     assert load_vocab(path) == plain
     other = str(tmp_path / "words.txt")
     VOCAB.save(other)

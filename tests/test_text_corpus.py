@@ -20,7 +20,7 @@ def _write(folder, name, content):
 
 
 def _documents(paths, plan=PLAIN, **options):
-    """All documents, the pieces of large ones joined; and the counts."""
+    """Returns all documents, pieces of large ones joined, and the counts."""
     reader = corpus.Reader(paths, **options)
     counts, found, last, begun = Counter(), [], None, False
     for part in reader:
@@ -230,7 +230,7 @@ def test_cutting_into_parts_changes_nothing(
 
 
 def _squeeze(documents):
-    """Documents without their white space, empty ones left out."""
+    """Returns the documents without white space, and without empty ones."""
     texts = (b"".join(b"".join(lines).split()) for lines in documents)
     return [text for text in texts if text]
 

@@ -1,4 +1,4 @@
-"""Token ids into text in the graph: the same bytes as in Python."""
+"""Tests that text of token ids is the same in the graph as in Python."""
 
 import pytest
 import tensorflow as tf
@@ -72,8 +72,8 @@ def test_spacing_is_learned():
     found = detokenize.learn(texts)
     assert {"/", "“", ",", ".", ")"} <= found.before
     assert {"/", "„", "("} <= found.after
-    assert "-" in found.before and "-" in found.after  # two of three
-    assert "“" not in found.after  # as usual it is
+    assert "-" in found.before and "-" in found.after  # in two of three places
+    assert "“" not in found.after  # unlike the default
     tokens = "ein t - shirt , rot / blau und „ alt “".split()
     text = detokenize.join(tokens, found)
     assert text == "ein t-shirt, rot/blau und „alt“"

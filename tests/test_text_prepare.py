@@ -1,4 +1,4 @@
-"""Stop words, words of Chinese, and counts of before and after."""
+"""Tests stop words, words of Chinese, and the counts before and after."""
 
 from collections import Counter
 
@@ -24,7 +24,7 @@ def lines_of(text, **options):
 def test_lists_of_ours():
     english, chinese = map(load_stop_words, ("english", "chinese"))
     assert {"the", "and", "it's"} <= english and {"的", "我们"} <= chinese
-    # These turn a meaning round.
+    # These negate a meaning.
     assert not {"not", "no", "never", "n't"} & english
     assert not {"不", "没", "没有", "别", "非"} & chinese
     assert load_stop_words("english, chinese") == english | chinese

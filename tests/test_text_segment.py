@@ -1,4 +1,4 @@
-"""A segmenter's words, and the tokens that begin them."""
+"""Tests the words of a segmenter, and the tokens that begin them."""
 
 import builtins
 import pathlib
@@ -78,7 +78,7 @@ def test_jieba_finds_words_and_loses_nothing(capfd):
     pytest.importorskip("jieba")
     capfd.readouterr()
     cut = segment.Segmenter("jieba")
-    assert capfd.readouterr() == ("", "")  # it is talkative by itself
+    assert capfd.readouterr() == ("", "")  # jieba itself prints messages
     line = "我来到北京清华大学。  iPhone6很好用!\t中华人民共和国 é".encode()
     words = cut.words(line)
     assert b"".join(words) == line

@@ -1,4 +1,4 @@
-"""Where sentences begin and end, in several languages, whatever the bytes."""
+"""Tests where sentences begin and end, in several languages and any bytes."""
 
 # ruff: noqa: RUF001
 

@@ -1,4 +1,4 @@
-"""Files as people have them: archives, tables, encodings, and no text."""
+"""Tests reading archives, tables, other encodings, and files without text."""
 
 import bz2
 import csv
@@ -77,7 +77,7 @@ def zstd(data):
         ("a.bin", gzip.compress),
         ("a.txt", lzma.compress),
         ("a", bz2.compress),
-        ("a.gz", bz2.compress),  # another kind than its name says
+        ("a.gz", bz2.compress),  # not of the named kind
         ("A.TXT.GZ", gzip.compress),
         ("a.dat", zstd),
         ("a.lzma", lambda data: lzma.compress(data, lzma.FORMAT_ALONE)),

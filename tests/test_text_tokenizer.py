@@ -37,7 +37,7 @@ awkward_text = st.text(
 
 
 def words_of(text, lower_case, strip_accents):
-    """The original's basic tokenizer, written anew with Python's `str`."""
+    """Returns the words of the original's basic tokenizer, found with `str`."""
     kept = []
     for character in text:
         category = unicodedata.category(character)
@@ -79,7 +79,7 @@ def is_punctuation(character):
 
 
 def pieces_of(word, tokens):
-    """Greedy longest match first."""
+    """Splits a word into pieces, greedily, the longest match first."""
     if len(word) > 200:
         return ["[UNK]"]
     pieces, start = [], 0
@@ -103,18 +103,18 @@ def reference(text, tokens, lower_case, strip_accents):
 def tokens_of(tokenizer, texts):
     rows = tokenizer(texts).to_list()
     for text, row in zip(texts, rows):
-        if isinstance(text, str):  # and without TensorFlow, where it can be
+        if isinstance(text, str):  # also without TensorFlow, if possible
             assert tokenizer.plain_ids(text) in (None, row)
     return [[tokenizer.vocab.tokens[i] for i in row] for row in rows]
 
 
 def spelling_vocab(characters):
-    """A vocabulary that can spell every word of `characters`."""
+    """Returns a vocabulary that can spell every word of `characters`."""
     singles = sorted(
         {
             c
             for c in characters
-            # Python 3.10 does not know all that the tokenizer's tables do: Cn.
+            # Cn is allowed: Python 3.10 lacks some of the characters.
             if not c.isspace()
             and unicodedata.category(c) not in ("Cc", "Cf", "Co", "Cs")
         }
@@ -166,7 +166,7 @@ def test_recorded_strings(golden, mode):
     assert len(texts) == 73
     for case, tokens in zip(golden["cases"], got, strict=True):
         assert tokens == case[mode], case["text"]
-    # One by one as well as in a batch, and with offsets.
+    # The ids are the same one by one, and with offsets.
     assert [tokens_of(tokenizer, [text])[0] for text in texts] == got
     assert (
         tokenizer.tokenize_with_offsets(texts).ids.to_list()
@@ -186,7 +186,7 @@ def test_recorded_strings_whole_vocabulary(shared_dir, mode):
 
 
 def recorded_words():
-    """Code point -> words of a<c>b, for those that are not one word."""
+    """Returns code point -> words of a<c>b, where these are not one word."""
     recorded = json.loads((GOLDEN / "tokenizer_codepoints.json").read_text())
     words = {code: text.split(" ") for code, text in recorded["tokens"]}
     for kind, ends in recorded["ranges"].items():
@@ -265,7 +265,7 @@ def check_spans(vocab, text, row, flags):
         source = text[starts[i] : ends[i]]
         assert source == encoded[start_bytes[i] : end_bytes[i]].decode()
         assert source
-        if i:  # in order, and apart unless one character gave both
+        if i:  # in order, and disjoint unless of one character
             assert starts[i] >= starts[i - 1]
             assert starts[i] >= ends[i - 1] or ends[i] - starts[i] >= 1
         token = vocab.tokens[token_id]
@@ -504,7 +504,7 @@ def test_inside_functions_and_datasets(tiny_tokenizer):
 
 
 class Exported(tf.Module):
-    """What an exported model does: text in, tensors out."""
+    """Maps texts to tensors, as an exported model does."""
 
     def __init__(self, tokenizer):
         super().__init__()
@@ -521,7 +521,7 @@ class Exported(tf.Module):
 
 @pytest.mark.slow
 def test_saved_model_in_a_turkish_process(tmp_path):
-    """Reloads without this package, in a locale with its own lower case."""
+    """The model loads without this package, in a locale of other lower case."""
     vocab = Vocab((*SPECIALS, "istanbul", "iii", "cafe\u0301", "ì", "."))
     tokenizer = Tokenizer(vocab, lower_case=True, strip_accents=False)
     module = Exported(tokenizer)

@@ -1,4 +1,4 @@
-"""The share of [UNK], and what it is put down to."""
+"""Tests the share of [UNK] and its reported causes."""
 
 import pytest
 

@@ -107,7 +107,7 @@ def test_trained_vocabulary(tmp_path):
     assert unknown_share(vocab, {"fox": 3, "ж": 1}) == 0.25
     cased = train_vocab(count_words(LINES, lower_case=False), 120)
     assert "é" in cased.ids and "T" in cased.ids
-    # A text that has no more to give.
+    # The text has fewer pieces than that.
     assert 100 < len(train_vocab(counts, 10_000)) < 10_000
 
 

@@ -1,4 +1,4 @@
-"""The tokenizer as a Keras layer, and what `encode` can be asked for."""
+"""Tests the tokenizer as a Keras layer, and the options of `encode`."""
 
 import copy
 import pickle
@@ -101,17 +101,17 @@ def test_length_side_and_multiple(tiny_vocab_file, graph):
 
 
 def test_special_tokens_in_texts(tiny_vocab_file, layer, graph):
-    asked = electra_tf.Tokenizer(tiny_vocab_file, special_tokens=True)
+    special = electra_tf.Tokenizer(tiny_vocab_file, special_tokens=True)
     ids = graph.vocab.ids
     text = "the [MASK]cat[SEP] [MASK]"
-    assert asked.tokenize([text, "", "[PAD]"]).to_list() == [
+    assert special.tokenize([text, "", "[PAD]"]).to_list() == [
         [ids["the"], ids["[MASK]"], ids["cat"], ids["[SEP]"], ids["[MASK]"]],
         [],
         [ids["[PAD]"]],
     ]
     assert ids["[MASK]"] not in layer.tokenize([text]).to_list()[0]
-    # Written small it is text, as it is without being asked.
-    assert asked.tokenize(["[mask]"]).to_list() == (
+    # In lower case it is text, as without the option.
+    assert special.tokenize(["[mask]"]).to_list() == (
         layer.tokenize(["[mask]"]).to_list()
     )
 
@@ -287,7 +287,7 @@ def test_what_is_no_text_is_reported(layer, graph):
 
 
 def test_calling_the_graph_tokenizer_and_its_special_tokens(graph):
-    """Called it gives the texts' ids alone; on request what `encode` does."""
+    """A call returns the ids of texts; special tokens are added on request."""
     vocab = graph.vocab
     alone = graph(TEXTS).to_list()
     whole = [[vocab.cls_id, *row, vocab.sep_id] for row in alone]

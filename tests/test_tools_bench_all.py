@@ -1,4 +1,4 @@
-"""`benchmark.py all`: what it measures, its tables, plots and document."""
+"""Tests `benchmark.py all`: its measurements, tables, plots and document."""
 
 import json
 import struct
@@ -20,7 +20,7 @@ from documents import tables
 
 
 def step(size, rows, length, rate, peer=None):
-    """A result of `pretrain`; in 16 bits each is twice as fast."""
+    """Returns a result of `pretrain` in which 16 bits are twice as fast."""
 
     def rates(value):
         return {
@@ -79,7 +79,7 @@ def steps():
 
 @pytest.fixture
 def data():
-    """Results of the measures of data."""
+    """Returns results of the measures of data."""
     names = ("electra_tf, 1 worker", "electra_tf, 2 workers", "plain Python")
     build = Benchmark(
         "build", "text",

@@ -1,4 +1,4 @@
-"""The benchmark of inference: its texts, its clients, what it compares."""
+"""Tests the benchmark of inference: its texts, clients and comparisons."""
 
 import http.server
 import json
@@ -107,7 +107,7 @@ def test_answers_are_compared():
     for other in (wanted[::-1], nothing):
         with pytest.raises(workers.SideError, match="b answers otherwise"):
             inference.differences({"a": wanted, "b": other}, exact)
-    # Fewer bits may differ: by how much is reported.
+    # With fewer bits outputs may differ; the difference is reported.
     fewer = {"a": "float32", "b": "int8"}
     other = np.array([[0.75, 0.25], [0.5, 0.5]])
     found = inference.differences({"a": wanted, "b": other}, fewer)
@@ -117,10 +117,10 @@ def test_answers_are_compared():
 
 
 def test_peers_have_all_their_precisions():
-    told = {
+    pairs = {
         (own["engine"], own["precision"]) for own in inference.PEERS.values()
     }
-    assert {engine for engine, precision in told if precision == "int8"} == {
+    assert {engine for engine, precision in pairs if precision == "int8"} == {
         "torch", "onnxruntime", "onnxruntime+", "openvino",
     }  # fmt: skip
     assert inference.PEERS["OpenVINO"]["precision"] == "float32"

@@ -1,4 +1,4 @@
-"""Memory of a family of processes, and what is built from repeated text."""
+"""Tests measuring the memory of a process tree, and repeating text."""
 
 import os
 import subprocess

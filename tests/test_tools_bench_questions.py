@@ -1,4 +1,4 @@
-"""The benchmark of questions, and our windows against its plain Python."""
+"""Tests the benchmark of questions, and our windows against plain Python."""
 
 import argparse
 import importlib
@@ -20,7 +20,7 @@ WORDS = "the cats mat , (ran good) house. Was hers it's".split()
 
 @pytest.fixture(scope="module")
 def peer():
-    """benchmarks/peers/squad_python.py; needs no package until it is asked."""
+    """Returns the module benchmarks/peers/squad_python.py."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(workers.PEERS))
         yield importlib.import_module("squad_python")

@@ -1,4 +1,4 @@
-"""The benchmark: sides in turn, ratios, tables, counted matrix products."""
+"""Tests the benchmark: turns of sides, ratios, tables, matrix products."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from electra_tf.models.config import GENERATOR_FRACTIONS, ModelConfig
 
 @pytest.fixture
 def peers(tmp_path, monkeypatch):
-    """A folder for sides; a function that writes one."""
+    """Returns a function that writes the program of a side."""
     serve = workers.PEERS / "serve.py"
     (tmp_path / "serve.py").write_text(serve.read_text(encoding="utf-8"))
     monkeypatch.setattr(workers, "PEERS", tmp_path)

@@ -1,4 +1,4 @@
-"""What an export is asked, and how its answers are compared."""
+"""Tests the requests to an export and the comparison of its outputs."""
 
 import numpy as np
 import pytest
@@ -109,9 +109,9 @@ def test_offsets_must_cut_their_tokens():
 
 
 def test_a_dead_process_and_errors_are_reported():
-    asked = [questions.Asked("s", ("text",), [(b"a",), (b"b",)])] * 2
+    requests = [questions.Asked("s", ("text",), [(b"a",), (b"b",)])] * 2
     dead = processes.Answers({}, ["s: no"], "was ended by SIGABRT\nlast words")
-    [line] = checks.check_answers(asked, dead, 1e-5)
+    [line] = checks.check_answers(requests, dead, 1e-5)
     assert line.rows == 4
     assert line.found.problems == [
         "s, 2 rows: s: no",
@@ -120,24 +120,24 @@ def test_a_dead_process_and_errors_are_reported():
 
 
 def test_a_dead_model_and_wrong_shapes_are_reported():
-    asked = [questions.Asked("s", ("text",), [(b"a",), (b"b",)])]
-    rows = questions.rows(asked)
+    requests = [questions.Asked("s", ("text",), [(b"a",), (b"b",)])]
+    rows = questions.rows(requests)
     assert rows == {"s": [(b"a",), (b"b",)]}
     capi = processes.Answers({}, [{"x": np.array([1.0, 2.0])}], None)
     dead = processes.Answers({}, [], "ended with status 1")
-    [line] = checks.check_model(asked, capi, dead, rows, 1e-5)
+    [line] = checks.check_model(requests, capi, dead, rows, 1e-5)
     assert line.found.problems == [
         "s: not answered: the process ended with status 1"
     ]
     model = processes.Answers({}, [[{"x": 1.0}, {"x": 3.0}]], None)
-    [line] = checks.check_model(asked, capi, model, rows, 1e-5)
+    [line] = checks.check_model(requests, capi, model, rows, 1e-5)
     assert line.rows == 2 and len(line.found.problems) == 1
     assert "row 1 of 2 ('b'): x has 2 where 3 is" in line.found.problems[0]
     model = processes.Answers({}, [[{"x": 1.0}, None]], None)
-    [line] = checks.check_model(asked, capi, model, rows, 1e-5)
+    [line] = checks.check_model(requests, capi, model, rows, 1e-5)
     assert line.rows == 1 and line.found.problems == []
     short = processes.Answers({}, [{"x": np.array([1.0])}], None)
-    [line] = checks.check_answers(asked, short, 1e-5)
+    [line] = checks.check_answers(requests, short, 1e-5)
     assert line.found.problems == ["s, 2 rows: x is (1,) for 2 rows"]
 
 
@@ -156,8 +156,8 @@ def test_rows_out_of_lines():
         (b"a b c d",), ("道可道".encode(),),
     ]  # fmt: skip
     assert texts.rows(("text", "text_pair"), lines)[-1] == (b"w", b"a b c d")
-    asked, context = texts.rows(("question", "context"), lines)[1]
-    assert asked.decode() == "道可道" and context == b"x y z w a b c d"
+    question, context = texts.rows(("question", "context"), lines)[1]
+    assert question.decode() == "道可道" and context == b"x y z w a b c d"
     masked = texts.rows(("text",), lines[:2], masked=True)
     assert [text.decode() for (text,) in masked] == [
         "a [MASK] [MASK] d", "道[MASK]道",

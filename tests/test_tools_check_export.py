@@ -1,4 +1,4 @@
-"""Exports through TensorFlow's C API, and the checks of their answers."""
+"""Tests exports through TensorFlow's C API, and the checks of their outputs."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ LINES = (
 
 
 class Small(tf.Module):
-    """Strings in, all kinds of tensors out."""
+    """Maps strings to tensors of all kinds."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
     def measure(self, text):
@@ -71,7 +71,7 @@ def small(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, tiny_tokens):
-    """(model, export) of a kind, each made when it is first asked for."""
+    """Returns a function: kind -> (model, export), made at their first use."""
     folder, found = tmp_path_factory.mktemp("exports"), {}
 
     def make(kind, storage="float32", names=None):
@@ -181,19 +181,19 @@ def agree(made, kind, lines_file, capsys, *flags, **how):
     status = check_export.main(
         [output, f"--model={model}", f"--texts={lines_file}", *flags]
     )
-    told = capsys.readouterr().out
-    assert status == 0, told
-    return told
+    out = capsys.readouterr().out
+    assert status == 0, out
+    return out
 
 
 @pytest.mark.slow
 def test_an_export_answers_as_its_model(made, lines_file, capsys):
     names = ("serving_default",)
-    told = agree(
+    out = agree(
         made, "pairs", lines_file, capsys, "--longest=3000", names=names
     )
     for who in ("C API", "plain Python", "Python model"):
-        assert f"serving_default  {who} " in told
+        assert f"serving_default  {who} " in out
 
 
 @pytest.mark.slow
@@ -216,10 +216,10 @@ def test_another_model_does_not_agree(made, tiny_tokens, tmp_path, capsys):
     file.write_text(json.dumps({"text": LINES[0]}) + "\n", encoding="utf-8")
     flags = [f"--model={other}", f"--texts={file}", "--longest=0"]
     assert check_export.main([output, *flags, "--no-plain"]) == 1
-    told = capsys.readouterr().out
-    assert "Python model: serving_default, row 0 of " in told
-    assert " where " in told and " is expected" in told
-    assert "Python model: serving_default: " in told and " more\n" in told
+    out = capsys.readouterr().out
+    assert "Python model: serving_default, row 0 of " in out
+    assert " where " in out and " is expected" in out
+    assert "Python model: serving_default: " in out and " more\n" in out
 
 
 def test_bad_usage_is_reported(small, tmp_path, capsys):
@@ -259,7 +259,7 @@ def test_tensorflow_serving_gives_the_same(made, tmp_path):
 
 @contextlib.contextmanager
 def tensorflow_serving(output, folder):
-    """A running server; yields the model's address."""
+    """Runs a server and yields the address of the model."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,8 +1,8 @@
-"""The comparison with transformers, at a tiny size.
+"""Tests models of a tiny size against transformers.
 
-It needs other environments: ELECTRA_TF_TORCH_PYTHON names their Pythons,
+It needs other environments: ELECTRA_TF_TORCH_PYTHON lists their Pythons,
 separated by colons, which have torch, transformers (4.57, 5) and
-sentence-transformers; ELECTRA_TF_VOCABS vocabularies, likewise.
+sentence-transformers. ELECTRA_TF_VOCABS lists vocabularies likewise.
 """
 
 import os

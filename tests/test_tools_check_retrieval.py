@@ -1,4 +1,4 @@
-"""Whether a question's paragraph is found, made up and real."""
+"""Tests finding the paragraph of a question, in made-up and real articles."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pytest
 
 
 def squad(path, articles=6, paragraphs=5):
-    """Paragraphs of nonsense, of which each has words of its own."""
+    """Writes articles of random words, with a question on each paragraph."""
     rng = np.random.default_rng(0)
     letters = list("abcdefghijklmnopqrstuvwxyz")
     words = ["".join(rng.choice(letters, 5)) for _ in range(400)]
@@ -43,9 +43,9 @@ def test_made_up(tmp_path, capsys):
     source = squad(tmp_path / "dev.json")
     words = [f"--input={source}", f"--output={tmp_path / 'out'}"]
     assert check_retrieval.main([*words, "--articles=4", "--questions=12"]) == 0
-    told = capsys.readouterr().out
-    assert "4 documents, 20 passages" in told and "12 questions" in told
-    assert shares(told)[5] == 100.0
+    out = capsys.readouterr().out
+    assert "4 documents, 20 passages" in out and "12 questions" in out
+    assert shares(out)[5] == 100.0
     assert len(list((tmp_path / "out").iterdir())) == 4
     assert check_retrieval.main([*words, "--articles=9"]) == 2
     assert "has 6 articles" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The table of parameters and operations."""
+"""Tests the tables of parameters and operations, and the plans."""
 
 import flops as tool
 import pytest
@@ -56,8 +56,8 @@ def test_plan_by_hand():
     assert base.hours(1.0) == pytest.approx(base.teraflop / 3600)
     steps = base.sequences_per_second(2.0) / 256
     assert steps == pytest.approx(2.0 / (base.teraflop / base.steps))
-    # Products forward and twice backward, against forward and as much again
-    # in the paper's count, which has a little besides.
+    # The plan counts products once forward and twice backward. The paper counts
+    # them once each, and a few other operations.
     counted = tool.costs_of(str(plan.CONFIGS / "base.yaml"), [], None)
     without_tables = sum(
         n for part, n in counted.training.items() if "embeddings" not in part
@@ -115,7 +115,7 @@ def test_plan_of_predictions_by_hand(tmp_path, capsys):
         "1,000,000", "10,000,000", "100,000,000", "1,000,000,000",
         "10,000,000,000",
     ]  # fmt: skip
-    # 1e9 / 360,000 = 2778 hours of a core, 1.2 days of 100.
+    # 1e9 / 360,000 = 2778 hours of a core, 1.2 days of 100 cores.
     assert rows[3] == [
         "small, an export", "360,000", "1,000,000,000", "2,778", "1.2", "1,389",
     ]  # fmt: skip

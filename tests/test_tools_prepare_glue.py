@@ -1,4 +1,4 @@
-"""Official files -> the download cache of TensorFlow Datasets -> the tasks."""
+"""Tests official files through the download cache of TensorFlow Datasets."""
 
 import os
 import socket
@@ -34,7 +34,7 @@ def official(tmp_path):
 
 
 def same(name, official, data_dir, numbered=True):
-    """Reads all splits both ways; returns how many rows there are."""
+    """Reads all splits both ways; returns the number of rows of each."""
     files, cached = (
         Glue(f"glue/{name}", None, str(where)) for where in (official, data_dir)
     )

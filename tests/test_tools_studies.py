@@ -1,4 +1,4 @@
-"""The studies' own code: cleaned books, methods that can be, the table."""
+"""Tests the code of the studies: cleaned books, valid methods, the table."""
 
 import json
 import pathlib

@@ -15,7 +15,7 @@ from electra_tf.training import checkpoints
 
 @pytest.fixture(scope="module")
 def trained():
-    """A toy after three updates: slots, counter and seeds are not at rest."""
+    """Returns a toy after three updates, which changed slots and seeds."""
     model = toy.make_model()
     for step in range(3):
         model.train_step(toy.batch_at(step))
@@ -98,7 +98,7 @@ def test_keeps_the_last_and_every_nth(tmp_path, trained):
         lambda d: (d / "state.json").write_text('{"step": 2'),
         lambda d: (d / "state.json").unlink(),
         lambda d: (d / "state.json").write_text("[]"),
-        # The right size, and not what it was.
+        # The right size, but other content.
         lambda d: (d / "model.safetensors").write_bytes(
             b"\xff" * (d / "model.safetensors").stat().st_size
         ),
@@ -117,7 +117,7 @@ def test_a_damaged_one_is_named_and_passed_over(
     assert "damaged" in caplog.text
     assert str(directory(tmp_path, 2)) in caplog.text
     toy.assert_same(toy.variables(other), toy.variables(trained))
-    # Its step is reached again: it is replaced.
+    # A new checkpoint of the same step replaces it.
     checkpoints.save(str(tmp_path), 2, trained, trained.optimizer)
     assert checkpoints.latest(str(tmp_path)) == str(directory(tmp_path, 2))
     assert names(tmp_path) == ["step-00000001", "step-00000002"]
@@ -174,7 +174,7 @@ def test_full_disk_leaves_the_older_one(tmp_path, trained):
 
 @pytest.mark.parametrize("renames_done", [0, 1])
 def test_killed_while_saving(tmp_path, trained, monkeypatch, renames_done):
-    """Dies (with no clean-up at all) at the renames of a second save."""
+    """A save that dies at a rename, without clean-up, loses no checkpoint."""
     checkpoints.save(str(tmp_path), 1, trained, trained.optimizer)
     real_rename, real_remove = (
         checkpoints.files.rename,

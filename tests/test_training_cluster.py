@@ -1,4 +1,4 @@
-"""TF_CONFIG, and the workers that it names."""
+"""Tests TF_CONFIG and the workers that it names."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""Metrics in MLflow and Weights & Biases."""
+"""Tests logging of metrics to MLflow and Weights & Biases."""
 
 import json
 import sys

@@ -64,7 +64,7 @@ def records(run) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """30 steps without a stop: its directory, the model and the result."""
+    """Trains 30 steps without a stop; returns run directory, model, result."""
     run = tmp_path_factory.mktemp("straight")
     return run, *train(run)
 
@@ -106,7 +106,7 @@ def test_metrics_are_means_since_the_last_record(tmp_path):
     np.testing.assert_allclose(
         found, [np.mean(losses[:2]), np.mean(losses[2:])], rtol=1e-6
     )
-    # The held-out data is looked at in the end all the same.
+    # The held-out data is still evaluated at the end.
     assert result["validation"]
 
 
@@ -189,7 +189,7 @@ def test_xla_step_is_nearly_the_same(tmp_path):
 
 
 def test_mirrored_equals_one_device(tmp_path):
-    """Two logical devices; the held-out data does not divide by two."""
+    """Two replicas equal one device, even on an odd number of held-out rows."""
     models, results = [], []
     for name in ("one_device", "mirrored"):
         strategy = make_strategy(name)
@@ -253,7 +253,7 @@ def test_mixed_float16_with_loss_scaling(tmp_path, name):
         )
     finally:
         keras.config.set_dtype_policy(before)
-    # The scale was too large at first: those steps moved nothing.
+    # At first the scale was too large, and those updates were skipped.
     assert 15 < int(scaled.iterations.numpy()) < 30
     assert float(scaled.dynamic_scale.numpy()) < 2.0**20
     assert result["step"] == 30 and np.isfinite(result["validation"]["loss"])
@@ -381,7 +381,7 @@ def test_second_interrupt_aborts():
 
 
 def start(run, steps, seconds) -> subprocess.Popen:
-    """The toy in a process of its own, which leaves stderr in `run`.log."""
+    """Trains the toy in its own process; its stdout contains stderr, too."""
     environment = dict(os.environ)
     root = str(pathlib.Path(SCRIPT).parent.parent)
     environment["PYTHONPATH"] = root

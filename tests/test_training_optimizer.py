@@ -24,7 +24,7 @@ def variable(value, name="kernel"):
 
 
 def variable_at(path: str, value: np.ndarray) -> keras.Variable:
-    """A variable with the path that a model's layer would give it."""
+    """Returns a variable with the path that a model's layer would give it."""
     *scopes, name = path.split("/")
     with tf.init_scope():
         layer = keras.layers.Layer(name=scopes[-1] if scopes else "layer")
@@ -34,7 +34,7 @@ def variable_at(path: str, value: np.ndarray) -> keras.Variable:
 
 
 def recorded_run(variables, gradients, start_slots=None):
-    """Yields after each of five updates from the recorded gradients."""
+    """Yields the optimizer after each update from `gradients`."""
     optimizer = make_optimizer(RECORDED, RECORDED_STEPS)
     optimizer.build(variables)
     for name, value in (start_slots or {}).items():
@@ -70,8 +70,8 @@ def test_schedule_ends_and_needs_no_warm_up():
 
 
 def test_updates_are_the_recorded_ones():
-    # A few of the recorded variables; the norm of all the other gradients is
-    # that of one further variable, so that clipping is the same.
+    # A few of the recorded variables are compared. One more variable stands
+    # for the norm of all other gradients, so that clipping is the same.
     with np.load(GOLDEN) as file:
         golden = dict(file)
     names = sorted(
@@ -129,7 +129,7 @@ def test_updates_of_the_whole_recorded_model(shared_dir):
     for number, name in enumerate(names):
         kind = "bias" if "LayerNorm" in name or "bias" in name else "kernel"
         value = golden[f"step0/var/{name}"]
-        # Unique names, with what decides about decay in them.
+        # Unique names that keep the part on which weight decay depends.
         variables.append(variable(value, f"{kind}_{number}"))
         for ours, theirs in ("m", "adam_m"), ("v", "adam_v"):
             slots[f"{kind}_{number}_{ours}"] = start.get_tensor(
@@ -149,7 +149,7 @@ def test_updates_of_the_whole_recorded_model(shared_dir):
         )
         for name, ours in zip(names, variables):
             key = f"step{step + 1}/var/{name}"
-            if key not in golden:  # the largest ones: first and last alone
+            if key not in golden:  # recorded first and last only
                 assert name.endswith("word_embeddings") and step < 4
                 continue
             np.testing.assert_allclose(
@@ -164,7 +164,7 @@ def test_norm_is_of_the_summed_rows():
     )
     optimizer = AdamWeightDecay(0.1, beta_1=0.0)
     optimizer.apply([slices], [table])
-    # sqrt(6^2 + 8^2), where the rows apart would give sqrt(3^2 + 3^2 + 8^2).
+    # sqrt(6^2 + 8^2); separate rows would give sqrt(3^2 + 3^2 + 8^2).
     np.testing.assert_allclose(optimizer.last_global_norm.numpy(), 10.0)
     slots = {v.name: v.numpy() for v in optimizer.variables}
     np.testing.assert_allclose(
@@ -244,8 +244,8 @@ def test_missing_gradients():
 def test_in_fit_equals_a_plain_loop():
     batches = [toy.batch_at(s) for s in range(6)]
     fitted, plain = toy.make_model(), toy.make_model()
-    # A number of steps, because fit() starts a step too many, and counts its
-    # examples in the metrics, when it finds the end by itself.
+    # Without `steps_per_epoch`, fit() would start one step too many at the end
+    # of the data, and count its examples in the metrics.
     dataset = toy.train_data()(0)
     history = fitted.fit(dataset, verbose=0, epochs=1, steps_per_epoch=6)
     step = tf.function(plain.train_step)
@@ -294,7 +294,7 @@ def test_inside_a_loss_scale_optimizer():
     [(1.0, 0.5, 1.0), (1.0, 1.0, 1.0), (1.0, 4.0, 0.25), (0.0, 4.0, 1.0)],
 )
 def test_only_gradients_above_the_limit_are_scaled(limit, norm, factor):
-    """One update from zero leaves (1 - beta_1) times what came through."""
+    """After one update the moment is (1 - beta_1) times the scaled gradient."""
     optimizer = AdamWeightDecay(0.1, max_grad_norm=limit)
     weights = [variable(np.zeros(2), "a"), variable(np.zeros(2), "b")]
     optimizer.build(weights)

@@ -1,4 +1,4 @@
-"""Large pages for what training keeps in memory."""
+"""Tests requests of large pages for the memory of training."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ MAPPINGS = """\
 
 @pytest.fixture
 def system(tmp_path, monkeypatch):
-    """What the system says, in files of our own, and the calls to it."""
+    """Returns a function that fakes the system and returns `madvise` calls."""
     calls = []
 
     class Library:
@@ -76,10 +76,10 @@ def test_numbers_in_memory_stay():
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_long_run_asks_once(tmp_path, monkeypatch, more):
-    asked = []
+    calls = []
     monkeypatch.setattr(loop, "_SETTLED", 1)
     monkeypatch.setattr(loop, "_LONG", 2)
-    monkeypatch.setattr(loop.pages, "enlarge", lambda: asked.append(1))
+    monkeypatch.setattr(loop.pages, "enlarge", lambda: calls.append(1))
     loop.train(
         toy.make_model(),
         toy.train_data(),
@@ -87,4 +87,4 @@ def test_a_long_run_asks_once(tmp_path, monkeypatch, more):
         run_dir=str(tmp_path),
         strategy=tf.distribute.get_strategy(),
     )
-    assert len(asked) == more
+    assert len(calls) == more

@@ -1,4 +1,4 @@
-"""Which number format training takes where no setting says so."""
+"""Tests which number format training uses where no setting names one."""
 
 import json
 
@@ -12,7 +12,7 @@ from electra_tf.training.settings import check_run
 
 @pytest.fixture
 def processor(tmp_path, monkeypatch):
-    """Has the processor say what flags it has."""
+    """Returns a function that sets the flags of the processor."""
     for name in (
         precision.VARIABLE, "ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS",
     ):  # fmt: skip
@@ -29,7 +29,7 @@ def processor(tmp_path, monkeypatch):
 
 
 def test_the_processor_decides(processor, monkeypatch):
-    assert precision.instructions() is None  # no such file: no Linux
+    assert precision.instructions() is None  # no such file: not Linux
     processor("avx512f avx512_vnni")
     assert precision.resolved("auto") == "float32"
     processor("avx512f avx512_bf16 avx512_vnni")
@@ -37,7 +37,7 @@ def test_the_processor_decides(processor, monkeypatch):
     assert precision.resolved("auto") == "bfloat16_products"
     processor("amx_bf16 avx512_bf16")
     assert precision.instructions() == "amx_bf16 and avx512_bf16"
-    # XLA's products on a CPU are others, and slower.
+    # XLA uses other, slower products on a CPU.
     assert precision.resolved("auto", jit_compile=True) == "float32"
     monkeypatch.setenv(precision.VARIABLE, "float32")
     assert precision.resolved("auto") == "float32"
@@ -74,7 +74,7 @@ def test_a_run_goes_on_as_it_began(processor, tmp_path):
     run.mkdir()
     assert precision.resolved("auto", str(run)) == "bfloat16_products"
     for train, expected in (
-        ({}, "float32"),  # before there was a choice
+        ({}, "float32"),  # a run of an older version
         ({"precision": "float32"}, "float32"),
         ({"precision": "mixed_bfloat16"}, "mixed_bfloat16"),
         ({"precision": "bfloat16_products"}, "bfloat16_products"),
@@ -82,14 +82,14 @@ def test_a_run_goes_on_as_it_began(processor, tmp_path):
         (run / "config.json").write_text(json.dumps({"train": train}))
         processor("avx512_bf16" if expected == "float32" else "")
         assert precision.resolved("auto", str(run)) == expected
-    # Who says something is heard; `check_run` refuses what differs.
+    # An explicit setting is used; `check_run` refuses one that differs.
     assert precision.resolved("float32", str(run)) == "float32"
 
 
 def test_the_line_for_people(processor):
     processor("avx512_bf16")
-    told = precision.describe("bfloat16_products", "auto")
-    assert "avx512_bf16" in told and "train.precision=float32" in told
+    line = precision.describe("bfloat16_products", "auto")
+    assert "avx512_bf16" in line and "train.precision=float32" in line
     assert precision.describe("bfloat16_products", "bfloat16_products") is None
     assert precision.describe("float32", "auto") is None
 
@@ -101,7 +101,7 @@ def test_settings_from_before_there_was_a_choice(tmp_path):
     content["train"]["precision"] = "bfloat16_products"
     found = recorded(content, "config.json").train
     assert found.precision == "bfloat16_products"
-    # What a run of today compares itself with.
+    # A new run in float32 has the settings of such an older run.
     (tmp_path / "config.json").write_text('{"train": {"num_train_steps": 7}}')
     now = {"train": {"num_train_steps": 7, "precision": "float32"}}
     check_run(str(tmp_path), now)

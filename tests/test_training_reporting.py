@@ -116,7 +116,7 @@ def test_a_line_every_half_minute_without_a_terminal(tmp_path, monkeypatch):
     lines = stream.getvalue().splitlines()
     assert lines[0] == "step 1/100 (1%)"
     assert lines[1] == "step 10 held-out: loss 2  accuracy 0.25"
-    # 2 s a step: 84 steps are left after step 16, in 168 s.
+    # At 2 s a step, the 84 steps after step 16 take 168 s.
     assert lines[2] == (
         "step 16/100 (16%)  loss 1.235  accuracy 0.5  16 examples/s  ETA 2m 48s"
     )

@@ -1,4 +1,4 @@
-"""The best checkpoint, early stopping, and both over a resume."""
+"""Tests the best checkpoint, early stopping, and both after a resume."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from electra_tf.training import checkpoints, loop, reporting
 from electra_tf.training.stopping import Selection, Tracker
 from electra_tf.training.strategy import make_strategy
 
-# By step: a gain at 4, 8 and 16, nothing later.
+# Step -> score: it improves at 4, 8 and 16, and never later.
 SCORES = {4: 10.0, 8: 30.0, 12: 30.0, 16: 40.0, 20: 39.0, 24: 1.0, 28: 40.0}
 
 
 class Crash(BaseException):
-    """What no code expects."""
+    """Stands for an error that no code expects."""
 
 
 class Scripted:
@@ -174,14 +174,14 @@ def test_stopped_within_an_evaluation(tmp_path, straight, at):
     model, result, evaluator = train(tmp_path)
     assert evaluator.steps[0] == at
     assert_as_straight(tmp_path, model, result, straight)
-    # What was owed is paid.
+    # Now no evaluation is missing.
     _, _, evaluator = train(tmp_path)
     assert evaluator.steps == []
 
 
 @pytest.mark.parametrize("where", ["evaluating", "writing", "pruning"])
 def test_killed_again_and_again(tmp_path, straight, monkeypatch, where):
-    """Each start gets through one more of these events than the last."""
+    """Each start gets through three more of these events than the last."""
     left = 0
 
     def count(*_):
@@ -227,10 +227,10 @@ def test_a_lost_newest_checkpoint_is_made_again(tmp_path, straight):
 def test_another_metric_begins_anew():
     tracker = Tracker(Selection("a"), None)
     assert tracker.update(1, {"a": 1.0})
-    kept = json.loads(json.dumps(tracker.state()["selection"]))
-    assert Tracker(Selection("a"), kept).best == {"step": 1, "value": 1.0}
-    assert Tracker(Selection("b"), kept).best is None
-    assert Tracker(None, kept).best is None
+    saved = json.loads(json.dumps(tracker.state()["selection"]))
+    assert Tracker(Selection("a"), saved).best == {"step": 1, "value": 1.0}
+    assert Tracker(Selection("b"), saved).best is None
+    assert Tracker(None, saved).best is None
     assert Tracker(None, None).state() == {}
 
 

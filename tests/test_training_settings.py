@@ -1,4 +1,4 @@
-"""A run's settings: kept, compared, and understood when names change."""
+"""Tests the settings of a run: saved, compared, read under older names."""
 
 import dataclasses
 import json
@@ -33,12 +33,12 @@ def test_an_older_run_is_understood(tmp_path):
     _kept(tmp_path, {"options": {"fraction": 0.2}, "train": 3, "data": "x"})
     now = config.to_dict(RunSettings(Options(share=0.2))) | {"data": "x"}
     check_run(str(tmp_path), now, cls=RunSettings)
-    # Real differences are reported, under the names of today.
+    # Real differences are reported, under their current names.
     now["options"]["share"] = 0.3
     now["options"]["later"] = 5
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         check_run(str(tmp_path), now, cls=RunSettings)
-    message = str(told.value)
+    message = str(error.value)
     assert "options.share: 0.2 there, 0.3 now" in message
     assert "options.later: null there, 5 now" in message
     assert "fraction" not in message
@@ -68,9 +68,9 @@ def test_what_identifies_the_data_is_no_setting():
 @pytest.mark.parametrize("steps", [20, 5])
 def test_a_longer_run_is_reported_how_to_go_on(tmp_path, steps):
     _kept(tmp_path, {"train": {"num_train_steps": 10, "seed": 1}})
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         check_run(
             str(tmp_path), {"train": {"num_train_steps": steps, "seed": 1}}
         )
     hint = f"--init_from={tmp_path} --init_optimizer"
-    assert (hint in str(told.value)) == (steps > 10)
+    assert (hint in str(error.value)) == (steps > 10)

@@ -33,8 +33,8 @@ def test_mirrored_on_one_device_says_that_it_is_one(monkeypatch, caplog):
             lambda kind, n=count: [device] * n if kind == "CPU" else [],
         )
         assert len(make_strategy("mirrored")) == count
-        told = "has one device, /device:CPU:0; it computes as one_device does"
-        assert (told in caplog.text) == (count == 1)
+        text = "has one device, /device:CPU:0; it computes as one_device does"
+        assert (text in caplog.text) == (count == 1)
 
 
 def test_of_a_lost_worker_the_checkpoint_to_go_on_from(tmp_path, monkeypatch):
@@ -69,7 +69,7 @@ def test_too_late_to_split_the_cpu():
     now = len(tf.config.list_logical_devices("CPU"))
     with pytest.raises(UserError, match="make the strategy first"):
         make_strategy("mirrored", num_logical_cpus=now + 1)
-    # Asking for what is there already is no error.
+    # Requesting the present number is no error.
     strategy = make_strategy("mirrored", num_logical_cpus=now)
     assert strategy.num_replicas_in_sync == now
 

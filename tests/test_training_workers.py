@@ -1,4 +1,4 @@
-"""Two processes over TCP that train as one."""
+"""Tests two processes that train as one, over TCP."""
 
 import json
 import pathlib
@@ -29,7 +29,7 @@ def _words(run, steps=30, seconds=0.0):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A job of two workers that nobody disturbs, and one process's."""
+    """Runs undisturbed jobs of two workers and of one process."""
     folder = tmp_path_factory.mktemp("whole")
     two = two_workers.succeed(_words(folder / "two"), folder / "log")
     one = two_workers.succeed(_words(folder / "one"), folder / "log1", count=1)
@@ -57,7 +57,7 @@ def test_two_workers_equal_one_process(whole):
     ]
     assert len(curves[0]) == 32
     np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)
-    # The chief alone writes and shows.
+    # Only the chief reports scores.
     assert "held-out" in two.said(0) and "held-out" not in two.said(1)
 
 
@@ -69,9 +69,9 @@ def test_goes_on_where_a_worker_was_killed(killed, whole, tmp_path):
         job.kill_at(killed, (run / "checkpoints" / "step-00000009").exists)
         statuses = job.wait(400)
         assert statuses[killed] == -signal.SIGKILL and 2 in statuses
-        told = job.said(1 - killed)
-    assert f"ERROR lost worker {killed} (127.0.0.1:" in told
-    assert "start all workers again" in told
+        text = job.said(1 - killed)
+    assert f"ERROR lost worker {killed} (127.0.0.1:" in text
+    assert "start all workers again" in text
     again = two_workers.succeed(_words(run), tmp_path / "b")
     assert _result(again)["resumed_from"] >= 9
     assert _result(again)["weights"] == _result(whole[1])["weights"]
@@ -109,12 +109,12 @@ def test_a_signal_to_one_stops_all_at_one_step(whole, tmp_path):
 
 @pytest.mark.slow
 def test_workers_that_share_no_folder(whole, tmp_path):
-    """One has a checkpoint, the other none: both say so and end."""
+    """If one has a checkpoint and the other none, both report it and end."""
     run = f"{tmp_path}/run_{{index}}"
     two_workers.succeed(_words(run, steps=3), tmp_path / "a")
     with two_workers.Job(_words(run), tmp_path / "b") as job:
         assert job.wait(400) == [2, 2]
         for index in (0, 1):
-            told = job.said(index)
-            assert "newest checkpoint" in told
-            assert "3 on worker 0" in told and "0 on worker 1" in told
+            text = job.said(index)
+            assert "newest checkpoint" in text
+            assert "3 on worker 0" in text and "0 on worker 1" in text

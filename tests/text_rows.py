@@ -1,4 +1,4 @@
-"""Rows of texts, all padded to one length."""
+"""Makes rows of texts, all padded to one length."""
 
 import numpy as np
 
@@ -7,17 +7,17 @@ from electra_tf.tasks.texts.task import pair_rows
 
 
 def pair_features(tokenizer, first, second, max_length):
-    """Model inputs of texts or pairs, each int32 [N, max_length]."""
+    """Returns model inputs of texts or pairs, each int32 [N, max_length]."""
     rows = pair_rows(tokenizer, first, second, max_length)
     batch = rows.batch(np.arange(len(rows)), max_length)
     return {name: batch[name] for name in INPUTS}
 
 
 def from_rows(rows, /, names=("input_ids", "segment_ids"), **others):
-    """Features from one mapping of token arrays a row.
+    """Returns `Features` of one mapping of token arrays for each row.
 
     Args:
-      rows: N mappings, the arrays of one of them all of one length.
+      rows: N mappings; the arrays of a row have one length.
       names: the token arrays.
       **others: the other attributes of `Features`.
     """

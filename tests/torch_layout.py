@@ -1,4 +1,4 @@
-"""Files in PyTorch's layouts, made without PyTorch."""
+"""Writes files in PyTorch's layouts, without PyTorch."""
 
 import collections
 import io
@@ -17,7 +17,7 @@ _KINDS = {
 
 
 class View:
-    """A tensor that looks at an array of one dimension, its storage."""
+    """Describes a tensor as a view of a one-dimensional array, its storage."""
 
     def __init__(self, storage, shape, strides, offset=0):
         self.storage = storage
@@ -25,7 +25,7 @@ class View:
 
 
 def view(array):
-    """All of an array, in its own storage."""
+    """Returns a view of a whole array, which is its own storage."""
     strides = [
         s // array.itemsize for s in np.empty(array.shape, array.dtype).strides
     ]
@@ -46,7 +46,7 @@ def _fake_torch():
 
 
 class _Pickler(pickle.Pickler):
-    """Writes `View`s as torch writes tensors, everything else as it is."""
+    """Writes `View`s as torch writes tensors, everything else unchanged."""
 
     def __init__(self, handle, torch, legacy):
         super().__init__(handle, protocol=2)

@@ -1,6 +1,6 @@
-"""A small model and endless data for the tests of the training room.
+"""Provides a small model and endless data for the tests of training.
 
-Run as a script it trains in a process of its own, to be signalled or killed:
+As a script it trains in its own process, which tests can signal or kill:
 `python tests/training_toy.py RUN_DIR STEPS SECONDS_PER_BATCH`.
 """
 
@@ -17,7 +17,7 @@ VOCABULARY, LENGTH, CLASSES = 50, 6, 4
 
 
 class Toy(keras.Model):
-    """Embedding, dropout, LayerNorm and a classifier, with its own steps."""
+    """Classifies with embedding, dropout and LayerNorm, in its own steps."""
 
     def __init__(self, dropout: float, global_batch: int, poison_at: int = -1):
         super().__init__(name="toy")
@@ -78,7 +78,7 @@ def make_model(
     seed: int = 1,
     **optimizer_settings,
 ) -> Toy:
-    """A built and compiled toy with seeded weights; call it in a scope."""
+    """Returns a compiled toy with seeded weights; call it in a scope."""
     keras.utils.set_random_seed(seed)
     model = Toy(dropout, global_batch, poison_at)
     model(np.zeros([1, LENGTH], np.int32))
@@ -95,7 +95,7 @@ def batch_at(step: int, size: int = 8) -> dict[str, np.ndarray]:
 
 
 def train_data(size: int = 8, seconds: float = 0.0, end: int = 1_000_000):
-    """step -> batches from that step on, each a function of its step."""
+    """Returns step -> batches from that step on, each fixed by its step."""
     signature = {
         "x": tf.TensorSpec([size, LENGTH], tf.int32),
         "y": tf.TensorSpec([size], tf.int32),
@@ -132,7 +132,7 @@ def config(**settings) -> loop.TrainConfig:
 
 
 def variables(model: keras.Model) -> dict[str, np.ndarray]:
-    """All state that a checkpoint must bring back, by position."""
+    """Returns all state that a checkpoint must restore, by position."""
     state = [*model.variables, *model.optimizer.variables]
     return {f"{i} {v.name}": v.numpy() for i, v in enumerate(state)}
 

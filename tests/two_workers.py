@@ -1,4 +1,4 @@
-"""Commands as the workers of one job: processes that talk over TCP here."""
+"""Runs commands as workers of one job: processes that talk over local TCP."""
 
 import json
 import os
@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at, as far as one can know."""
+    """Returns ports that are free now; other processes may still take them."""
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
@@ -24,14 +24,14 @@ def free_ports(count: int) -> list[int]:
 
 
 class Job:
-    """One process a worker, each running the same words.
+    """Runs one process for each worker, all with the same command.
 
     Args:
-      words: after `electra-tf`; or a script of the tests and its arguments.
-      folder: where what they print goes.
-      count: workers.
-      only: start just these of them.
-      ports: theirs; free ones where None.
+      words: arguments of `electra-tf`, or a script of the tests and its own.
+      folder: directory of the files with their output.
+      count: number of workers.
+      only: indices of the workers to start; all where None.
+      ports: ports of the workers; free ones where None.
     """
 
     def __init__(self, words, folder, count=2, only=None, ports=None):
@@ -75,7 +75,7 @@ class Job:
         return self._paths[index].read_text()
 
     def wait(self, seconds: float = 900.0) -> list[int]:
-        """The exit statuses, once all have ended."""
+        """Waits until all have ended, and returns their exit statuses."""
         end = time.monotonic() + seconds
         return [
             process.wait(timeout=max(0.1, end - time.monotonic()))
@@ -92,14 +92,14 @@ class Job:
         self.processes[index].send_signal(number)
 
     def kill_at(self, index, reached) -> None:
-        """Ends a worker as a machine that breaks does."""
+        """Kills a worker, as a failing machine would."""
         self.signal_at(index, signal.SIGKILL, reached)
 
 
 def succeed(words, folder, count=2) -> "Job":
-    """Runs a job to its end, which must be a good one."""
+    """Runs a job to its end; it must succeed."""
     with Job(words, folder, count) as job:
         statuses = job.wait()
-        said = "\n".join(job.said(i)[-3000:] for i in job.processes)
-        assert statuses == [0] * count, said
+        output = "\n".join(job.said(i)[-3000:] for i in job.processes)
+        assert statuses == [0] * count, output
     return job

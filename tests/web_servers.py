@@ -1,4 +1,4 @@
-"""Web servers for tests of clients: canned replies, and a model of lengths."""
+"""Runs web servers for tests of clients: canned replies, a model of lengths."""
 
 import contextlib
 import http.server
@@ -20,10 +20,10 @@ BUSY = reply(b"503 Busy", b'{"error": "busy"}', b"Retry-After: 0")
 
 
 def answers(*replies, family=socket.AF_INET, drip=0.0):
-    """A server that gives each connection the next reply; its URL.
+    """Starts a server that sends each connection the next reply; returns a URL.
 
-    An empty reply cuts the connection. With `drip` the bytes come one by one,
-    so many seconds apart.
+    An empty reply closes the connection. With `drip`, bytes are sent one by
+    one, that many seconds apart.
     """
     place = ("::1" if family == socket.AF_INET6 else "127.0.0.1", 0)
     listener = socket.create_server(place, family=family)
@@ -50,8 +50,8 @@ def answers(*replies, family=socket.AF_INET, drip=0.0):
 
 
 def _read_request(connection):
-    """All of it: to close on unread bytes resets the connection."""
-    if connection.recv(1, socket.MSG_PEEK) == b"\x16":  # the hello of TLS
+    """Reads a whole request: closing on unread bytes resets the connection."""
+    if connection.recv(1, socket.MSG_PEEK) == b"\x16":  # TLS client hello
         connection.recv(65536)
         return
     with connection.makefile("rb") as stream:
@@ -64,7 +64,7 @@ def _read_request(connection):
 
 
 class Lengths(http.server.BaseHTTPRequestHandler):
-    """Answers a row by the length of its text; tells what it was asked."""
+    """Predicts the length of each text; records requests in `server.asked`."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # headers and body in one write
@@ -98,7 +98,7 @@ class Lengths(http.server.BaseHTTPRequestHandler):
 
 
 class _Server(http.server.ThreadingHTTPServer):
-    """One that closes what is open when it ends, as a process would."""
+    """Closes its open connections when it ends, as a process would."""
 
     daemon_threads = True
 
@@ -121,7 +121,7 @@ class _UnixServer(_Server):
 
 @contextlib.contextmanager
 def lengths(*, port=0, socket_file=None, packs=False, context=None):
-    """A running server of `Lengths`."""
+    """Runs a server of `Lengths` and yields it."""
     if socket_file:
         server = _UnixServer(str(socket_file), Lengths)
         server.url = f"unix://{socket_file}"

@@ -1,4 +1,4 @@
-"""A small task for the tests of fine-tuning: which word is in the text?
+"""Provides a small task for tests of fine-tuning: which word is in a text?
 
 Data: a directory with `train.tsv`, and `validation.tsv` and `test.tsv` if
 wanted, each with columns `text` and `label`.
@@ -33,7 +33,7 @@ class WordOptions:
     max_seq_length: int = 24
     hidden_layer: bool = False
     extra_metric: bool = False
-    # Examples of which features cannot be made; none where empty.
+    # `features` raises an error for texts with this; for none where empty.
     refused: str = ""
 
 
@@ -147,7 +147,7 @@ class WordTask(Task):
 
 
 def write_data(folder, train=240, validation=40, test=20, seed=0):
-    """Files of made-up sentences; returns the folder's path."""
+    """Writes files of made-up sentences; returns the folder's path."""
     rng = np.random.default_rng(seed)
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

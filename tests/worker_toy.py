@@ -1,7 +1,7 @@
 """Trains the toy as one of the workers of TF_CONFIG, for tests of them.
 
-`python tests/worker_toy.py RUN_DIR STEPS SECONDS_PER_BATCH`; how it ends is
-given in JSON. RUN_DIR may say {index}, for workers that share no folder.
+`python tests/worker_toy.py RUN_DIR STEPS SECONDS_PER_BATCH` prints its result
+in JSON. RUN_DIR may contain {index}, for workers that share no folder.
 """
 
 import json
@@ -47,13 +47,13 @@ def main(run_dir: str, steps: str, seconds: str) -> int:
         float(np.sum(np.abs(v.numpy()))) for v in model.trainable_variables
     )
     gathered = [text.decode() for text in gathered]
-    told = result | {"weights": weights, "gathered": gathered}
-    print(f"RESULT {json.dumps(told)}")
+    report = result | {"weights": weights, "gathered": gathered}
+    print(f"RESULT {json.dumps(report)}")
     return 0
 
 
 def share_of(data, share):
-    """The rows of each batch that a worker takes; it may be none."""
+    """Returns the rows of each batch that a worker takes, possibly none."""
     width = 8 // share.count
     at = slice(share.index * width, (share.index + 1) * width)
     return data.map(
