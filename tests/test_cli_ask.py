@@ -182,7 +182,7 @@ def test_the_index_is_kept_and_follows_the_documents(
         return made.summary
 
     assert told(index) == f"made, of 2 files ({index})"
-    assert told(index, overwrite=True).startswith("made again, of 2 files")
+    assert told(index, overwrite=True).startswith("rebuilt, of 2 files")
     assert told("none") == "made, of 2 files"
     assert len(list(place.parent.iterdir())) == 1
     assert run(QUESTION, f"--index={folder}", "--overwrite") == 2

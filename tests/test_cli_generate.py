@@ -46,7 +46,7 @@ def test_other_samples_without_the_critic(model, tmp_path, capsys):
 def test_none(model, tmp_path, capsys):
     assert run(model, "--num_samples=0") == 0
     captured = capsys.readouterr()
-    assert captured.out == "" and "nothing to draw" in captured.err
+    assert captured.out == "" and "nothing to sample" in captured.err
 
     target = tmp_path / "out.txt"
     assert run(model, "--num_samples=0", f"--output={target}") == 0

@@ -172,7 +172,7 @@ def test_what_was_begun_with_other_settings(model, text, tmp_path, capsys):
     )
     run_.answer(lambda lines, _: [{}] * len(lines), 2, lambda rows, taken: None)
     assert run(model, text, f"--output={target}") == 0
-    assert "was begun with another model" in capsys.readouterr().err
+    assert "was started with another model" in capsys.readouterr().err
     assert len(rows_of(target)) == len(LINES)
 
 

@@ -383,7 +383,7 @@ def test_a_stuck_run_is_reported_interrupted_and_cancelled(
         assert time.monotonic() - begin < 8
     assert stuck.cancelled.is_set()
     err = capfd.readouterr().err
-    assert err.count("note: no worker has come in") == 1
+    assert err.count("note: no worker has connected") == 1
     assert "`python` of a worker pool's PATH" in err
 
 
@@ -509,7 +509,7 @@ def test_a_pool_that_cannot_start_its_workers(much, tiny_vocab_file, tmp_path):
         )
         begin = time.monotonic()
         line = process.stderr.readline()
-        assert "note: no worker has come in 45 s" in line
+        assert "note: no worker has connected in 45 s" in line
         assert time.monotonic() - begin < 90  # includes the start
         begin = time.monotonic()
         process.send_signal(signal.SIGTERM)

@@ -125,7 +125,7 @@ def test_a_prompt_longer_than_the_model(sampler):
     """The end of a long prompt is read, and the text has all of it."""
     prompt = "The Dog. " * 20 + "the cat"
     assert (
-        "has 62 tokens; beside the 5 to draw, the model reads its last 17"
+        "has 62 tokens; beside the 5 to sample, the model reads its last 17"
         in (sampler.cut(prompt, 5))
     )
     assert sampler.cut("the cat", 5) is None

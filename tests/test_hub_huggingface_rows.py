@@ -362,7 +362,7 @@ def test_what_was_kept_of_another_head_is_passed_over(tmp_path):
     )
     found = huggingface.read(target)
     assert found.config.fine_tuning is None
-    assert any("trained on elsewhere" in a for a in found.assumed)
+    assert any("trained further elsewhere" in a for a in found.assumed)
     assert predictions(target)[0]["label"] in ("p", "q", "r")
 
 

@@ -71,7 +71,7 @@ def test_what_has_changed_is_read_and_no_more(load, folder, monkeypatch):
     assert names == ["a.txt", "b.txt", "c.txt"]
     del names[:]
     again = load()
-    assert first_words(again) == "as before" and names == []
+    assert first_words(again) == "unchanged" and names == []
     assert again.documents == made.documents
     for question in ("the river", "Vienna", "xylophone", "heating the gas"):
         assert again.index.search(question, 9) == made.index.search(question, 9)
@@ -80,7 +80,7 @@ def test_what_has_changed_is_read_and_no_more(load, folder, monkeypatch):
     (folder / "b.txt").unlink()
     now = load()
     assert first_words(now) == (
-        "brought up to date: 1 new, 1 changed, 1 gone, 1 as before"
+        "brought up to date: 1 new, 1 changed, 1 gone, 1 unchanged"
     )
     assert names == ["a.txt", "d.txt"]
     assert best(now, "Vienna") is None and best(now, "river") is None
@@ -96,8 +96,8 @@ def test_times_alone(load, folder, monkeypatch):
     load()
     names = read_names(monkeypatch)
     os.utime(folder / "a.txt", (2e9, 2e9))
-    assert first_words(load()) == "as before" and names == ["a.txt"]
-    assert first_words(load()) == "as before" and names == ["a.txt"]
+    assert first_words(load()) == "unchanged" and names == ["a.txt"]
+    assert first_words(load()) == "unchanged" and names == ["a.txt"]
     # The same size and the same time, but other bytes.
     text = CAFE.replace("1921", "1922")
     (folder / "b.txt").write_text(text, "utf-8")
@@ -112,21 +112,21 @@ def test_what_was_changed_as_it_was_read_is_looked_at_again(
     monkeypatch.setattr(kept, "_GRAIN", 2 * 10**9)
     load()
     names = read_names(monkeypatch)
-    assert first_words(load()) == "as before"
+    assert first_words(load()) == "unchanged"
     assert names == ["a.txt", "b.txt", "c.txt"]  # their ctime is now
 
 
 def test_other_settings_make_it_again(load):
     load()
     message = first_words(load(terms=Terms("english")))
-    assert message == "made again: language was none, is english, of 3 files"
-    assert first_words(load(terms=Terms("english"))) == "as before"
+    assert message == "rebuilt: language was none, is english, of 3 files"
+    assert first_words(load(terms=Terms("english"))) == "unchanged"
     message = load(terms=Terms("english"), text_field="body").summary
     assert "text_field was text, is body" in message
     message = load(
         terms=Terms("english"), text_field="body", fresh=True
     ).summary
-    assert message.startswith("made again, of 3 files")
+    assert message.startswith("rebuilt, of 3 files")
 
 
 def test_damage(load, tmp_path):
@@ -138,7 +138,7 @@ def test_damage(load, tmp_path):
         found = load()
         assert "made" in found.summary
         assert found.documents == whole.documents
-        assert first_words(load()) == "as before"
+        assert first_words(load()) == "unchanged"
     with sqlite3.connect(file) as base:  # only the data of BM25
         base.execute("UPDATE bm25 SET content = x'00' WHERE name LIKE 'data%'")
     assert best(load(), "Vienna") == CAFE
@@ -161,7 +161,7 @@ def test_where_it_cannot_be_kept(load, folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("x")
     found = load("file/index")
     assert found.summary.startswith(
-        "made for this run, as it cannot be kept in"
+        "made for this run, as it cannot be saved in"
     )
     assert best(found, "Vienna") == CAFE
     load()
@@ -174,9 +174,10 @@ def test_where_it_cannot_be_kept(load, folder, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(kept.index_lib, "dumped", full)
         found = load()
-    assert "cannot be kept" in found.summary and "disk is full" in found.summary
+    assert "cannot be saved" in found.summary
+    assert "disk is full" in found.summary
     assert "green" in best(found, "door")
-    assert "1 new, 3 as before" in load().summary  # no part of it was stored
+    assert "1 new, 3 unchanged" in load().summary  # no part of it was stored
 
 
 def test_a_folder_that_may_only_be_read(load, folder, tmp_path):
@@ -185,10 +186,10 @@ def test_a_folder_that_may_only_be_read(load, folder, tmp_path):
     (tmp_path / "index").chmod(0o500)
     if os.access(tmp_path / "index" / kept.FILE, os.W_OK):
         pytest.skip("root may write everywhere")
-    assert first_words(load()) == "as before"
+    assert first_words(load()) == "unchanged"
     (folder / "d.txt").write_text("A door was painted green by its owner.")
     found = load()
-    assert "cannot be kept" in found.summary and "green" in best(found, "door")
+    assert "cannot be saved" in found.summary and "green" in best(found, "door")
     (tmp_path / "index").chmod(0o700)
 
 
@@ -218,9 +219,9 @@ def test_two_at_once(load, folder, tmp_path):
         run.join()
     for number, text, done in message:
         assert text == f"Number{number} is a text."
-        assert "cannot be kept" not in done
+        assert "cannot be saved" not in done
     assert len(load().documents.passages) == 5
-    assert first_words(load()) == "as before"
+    assert first_words(load()) == "unchanged"
 
 
 def test_the_place_by_default(monkeypatch, tmp_path):

@@ -42,7 +42,7 @@ def test_what_has_no_meaning_is_said(tmp_path, caplog):
         assert model_settings.read_batching(str(path)).rows == 64
     logged = [record.getMessage() for record in caplog.records]
     assert len(logged) == 3
-    assert "allowed_batch_sizes is not heeded" in logged[0]
+    assert "allowed_batch_sizes is ignored" in logged[0]
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def page(shared_page, errors):
 
 
 def visit(page, url, kind):
-    """Loads the page afresh, at a model."""
+    """Reloads the page, at a model."""
     page.goto("about:blank")
     page.goto(f"{url}/#model={kind}")
     page.wait_for_selector("#panel:not([hidden])")

@@ -87,7 +87,7 @@ def check(host, name, **settings):
     return Browsers(host, **settings).check("POST", {"host": name})
 
 
-def test_a_server_for_other_machines_has_any_name_unless_reported():
+def test_a_server_for_other_machines_has_any_name_unless_named():
     assert check("0.0.0.0", "model.internal:8501") == {}
     with pytest.raises(RequestError, match="--allowed_hosts"):
         check("0.0.0.0", "evil.example", allowed_hosts=["model.internal"])

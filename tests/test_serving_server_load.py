@@ -395,7 +395,7 @@ def wait_for(server, version: str, state: str) -> None:
     raise AssertionError(f"{version} is not {state}: {states}")
 
 
-def test_command_stops_when_reported_and_loses_nothing(versions, tmp_path):
+def test_command_stops_on_a_signal_and_loses_nothing(versions, tmp_path):
     """On SIGTERM pending requests are answered; the exit status is 0."""
     model = model_of(versions, tmp_path, 1)
     process = subprocess.Popen(

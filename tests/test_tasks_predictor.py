@@ -368,7 +368,7 @@ def test_what_one_of_two_runs_alone_says_tells_them_apart(tmp_path, first):
     assert not resumable.begin(partial, {"task": "t"} | first)
     assert resumable.begin(partial, {"task": "t"} | first)
     assert not resumable.begin(partial, {"task": "t"} | other, notes.append)
-    assert "was begun with another int8; starting again" in notes[0]
+    assert "was started with another int8; starting again" in notes[0]
 
 
 def test_a_column_called_error_is_written_once(model, tmp_path):
@@ -462,7 +462,7 @@ def test_rows_that_were_read_in_another_way_are_not_used(
         loaded, source, target,
         layout=formats.Layout("csv", ";"), note=notes.append,
     )  # fmt: skip
-    assert "begun with another layout" in notes[0]
+    assert "started with another layout" in notes[0]
     (row,) = read_jsonl(target)
     assert row["id,x"] == "1,a" and row["text"] == "the cat"
 

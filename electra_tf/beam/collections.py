@@ -54,7 +54,7 @@ def run(
     """
     before = sharded.done(job)
     if before:
-        note(f"going on: {len(before):,} shards are there, in {job.partial}")
+        note(f"resuming: {len(before):,} shards are there, in {job.partial}")
     with _Watch(job, len(before), note):
         beam_runs.run(
             lambda pipeline: _compose(pipeline, job, before),
@@ -66,10 +66,8 @@ def run(
     summary = json.loads(text)
     plan = [(int(number), int(index)) for number, index in summary["plan"]]
     workers = [held.Cost(*cost) for cost in summary["workers"]]
-    note(
-        f"{len(plan) - len(before):,} of {len(plan):,} shards were answered now"
-        + _costs(workers)
-    )
+    now = len(plan) - len(before)
+    note(f"{now:,} of {len(plan):,} shards were predicted now{_costs(workers)}")
     return Finished(plan, summary["shards"])
 
 

@@ -396,8 +396,8 @@ class _Watched:
         if waited > _WORKER_SECONDS:
             if not files.exists(self._mark):
                 print(
-                    f"note: no worker has come in {waited:.0f} s; see that "
-                    "the runner has free workers, and that their Python "
+                    f"note: no worker has connected in {waited:.0f} s; see "
+                    "that the runner has free workers, and that their Python "
                     "(`python` of a worker pool's PATH) has electra-tf[beam] "
                     f"and reaches {os.path.dirname(self._mark)}; still "
                     "waiting",

@@ -228,8 +228,8 @@ class Sampler:
         if found <= room or room < 0:
             return None
         return (
-            f"has {found} tokens; beside the {length} to draw, the model reads "
-            f"its last {room}"
+            f"has {found} tokens; beside the {length} to sample, the model "
+            f"reads its last {room}"
         )
 
     def prompt_room(self, length: int) -> int:

@@ -105,8 +105,8 @@ def joined(
         )
     if not np.array_equal(beside[_WITNESS], weights[_WITNESS]):
         notes.append(
-            f"trained on elsewhere: {FILE}, which tells whether a question "
-            "has an answer, is of other weights, and passed over"
+            f"ignored: {FILE}, which says whether a question has an answer, "
+            "belongs to other weights; the model was trained further elsewhere"
         )
         return config, weights
     found = dict(shapes_of(weights)) | expected

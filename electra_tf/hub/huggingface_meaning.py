@@ -213,8 +213,8 @@ def heard(
                 return _answered(kept, content, task)
             return _scored(kept, content, directory)
         assumed.append(
-            "trained on elsewhere: what config.json keeps of its fine-tuning "
-            "here is of another head, and passed over"
+            "ignored: the fine-tuning that config.json describes belongs to "
+            "another head; the model was trained further elsewhere"
         )
     if task.kind == "span":
         return _unanswerable(content, config)

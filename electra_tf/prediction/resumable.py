@@ -227,7 +227,7 @@ def begin(
         if not changed:
             return True
         note(
-            f"{partial}: was begun with another {', '.join(changed)}; "
+            f"{partial}: was started with another {', '.join(changed)}; "
             "starting again"
         )
         files.remove(partial)

@@ -10,7 +10,7 @@ are stored beside the output:
 
 When all exist, they are converted to the output's format, and a manifest is
 written last. Each file is renamed into place when complete: existing files are
-good whenever a process dies, and are not made again. Importing this module does
+good whenever a process dies, and are not rebuilt. Importing this module does
 not import TensorFlow.
 """
 

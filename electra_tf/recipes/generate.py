@@ -157,5 +157,5 @@ def generate(
     elif output:
         lines.write(output, _COLUMNS, rows)
     elif not rows:
-        note("--num_samples=0: nothing to draw")
+        note("--num_samples=0: nothing to sample")
     return Generated(rows, output)

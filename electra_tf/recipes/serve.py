@@ -147,7 +147,7 @@ def serve(
     running.switch_often()
     calls = limits_given.parallel or parallel_calls or running.parallel_calls()
     if not running.set_threads(intra_op_threads, calls):
-        log.info("--intra_op_threads is not heeded: TensorFlow runs already")
+        log.info("--intra_op_threads is ignored: TensorFlow runs already")
     # A signal while models are loaded ends it too; uvicorn hears those after.
     with StopRequest() as stop:
         server = running.ModelServer(

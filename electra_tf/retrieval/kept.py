@@ -28,7 +28,7 @@ FILE = "index.sqlite"
 MEMORY = ":memory:"
 """The place of an index that is not kept."""
 
-_VERSION = 2  # an index of another version is made again
+_VERSION = 2  # an index of another version is rebuilt
 _OLDER = ("about.json", "bm25s")  # files of version 1, beside the index
 _WAIT = 120.0  # seconds to wait for another process that writes
 # File times have a limited resolution: files changed so shortly before they
@@ -149,7 +149,7 @@ def load(
         kept = run.load(MEMORY, True)
         return dataclasses.replace(
             kept,
-            summary="made for this run, as it cannot be kept in "
+            summary="made for this run, as it cannot be saved in "
             f"{place}: {error}",
         )
 
@@ -203,7 +203,7 @@ class _Run:
         self._bm25, self._keeps = None, file != MEMORY
         with contextlib.closing(_opened(file)) as base:
             base.execute("BEGIN")
-            summary = "as before"
+            summary = "unchanged"
             if fresh or self._is_stale(base):
                 base.rollback()
                 base.execute("BEGIN IMMEDIATE")
@@ -231,14 +231,14 @@ class _Run:
         before = dict(json.loads(value))
         for name, now in self._about.items():
             if before.get(name) != now:
-                return f"made again: {name} was {before.get(name)}, is {now}"
+                return f"rebuilt: {name} was {before.get(name)}, is {now}"
         return ""
 
     def _update(self, base: sqlite3.Connection, fresh: bool) -> str:
         """Reads changed files; returns a description of what was done."""
         reason = self._reason(base)
         if fresh and not reason:
-            reason = "made again"
+            reason = "rebuilt"
         if reason:
             _clear(base)
             base.execute(
@@ -264,9 +264,9 @@ class _Run:
         done = {"new": new, "changed": changed, "gone": len(gone)}
         parts = [f"{count:,} {what}" for what, count in done.items() if count]
         if not parts:
-            return "as before"
+            return "unchanged"
         same = len(self._paths) - new - changed
-        return f"brought up to date: {', '.join(parts)}, {same:,} as before"
+        return f"brought up to date: {', '.join(parts)}, {same:,} unchanged"
 
     def _renew(
         self,

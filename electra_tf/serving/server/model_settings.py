@@ -134,7 +134,7 @@ def read_batching(path: str) -> ModelSettings:
     present = {field.name for field, _ in found.ListFields()}
     for name, why in _UNHEEDED.items():
         if name in present:
-            _LOG.info("%s: %s is not heeded: %s", path, name, why)
+            _LOG.info("%s: %s is ignored: %s", path, name, why)
     rows = values.get("max_batch_size")
     batches = values.get("max_enqueued_batches")
     if batches and not rows:
