@@ -208,7 +208,7 @@ def test_steps_of_another_kind_are_reported(tmp_path, changes, words):
     file = tmp_path / "tokenizer.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     notes = huggingface_tokenizer.read(path).assumed
-    assert len(notes) == bool(words) and all(words in line for line in notes)
+    assert len(notes) == 1 and words in notes[0]
 
 
 @pytest.mark.parametrize("kind", ["PreTrainedTokenizerFast", "BertTokenizer"])

@@ -180,7 +180,6 @@ def test_rows_of_padding_weigh_nothing():
     padded = {k: tf.pad(v, [[0, 2]] + [[0, 0]] * (v.shape.rank - 1))
               for k, v in batch.items()}  # fmt: skip
     np.testing.assert_allclose(model(padded).loss, model(batch).loss, rtol=1e-6)
-    gradients = []
     with tf.GradientTape() as tape:
         loss = model(padded, training=True).loss
     gradients = tape.gradient(loss, model.trainable_variables)

@@ -68,7 +68,7 @@ def test_what_is_missing_is_filled_in():
     packed, missing = glue_sets.pack({"RTE": given})
     assert sorted([*missing, "RTE"]) == sorted(NAMES)
     found = unpack(packed)
-    assert list(found) and set(found) == {f"{name}.tsv" for name in NAMES}
+    assert set(found) == {f"{name}.tsv" for name in NAMES}
     assert found["RTE.tsv"] == given
     for name, (glue_set, split) in glue_sets.site_files().items():
         header, *rows = lines(found[f"{name}.tsv"])
