@@ -1,4 +1,4 @@
-"""One pre-training step: ours against `transformers` modules in PyTorch."""
+"""Measures pre-training steps against `transformers` modules in PyTorch."""
 
 import argparse
 import dataclasses
@@ -12,8 +12,8 @@ from benchmarks.report import Benchmark, Side
 ALONE = "no --peer_python: transformers in PyTorch was not measured"
 OURS = "electra_tf"
 PRECISIONS = ("float32", "bfloat16_products", "mixed_bfloat16")
-# Settings that torch_electra.py receives. The last is the code that one reads
-# in examples: attention by ordinary operations, the head at every position.
+# Settings for torch_electra.py. The last is the code of common examples:
+# attention by ordinary operations, the head at every position.
 PEERS = {
     "torch": {"precision": "float32"},
     "torch, compiled": {"precision": "float32", "compiled": True},
@@ -25,42 +25,42 @@ PEERS = {
         "masked_head": False,
     },
 }
-# The plainest and the quickest: for shapes where all would take too long, or
-# too much memory, as every side keeps its own.
+# The plainest and the quickest: for shapes where all peers would take too
+# long, or too much memory (the memory of all sides adds up).
 FEW = ("torch", "torch, bf16, compiled")
 # Steps a round, so that a round takes some seconds on a few cores.
 STEPS = {"tiny": 20, "mini": 8, "small": 3, "base": 1, "large": 1}
 
 
 def measure(args: argparse.Namespace) -> list[Benchmark]:
-    """Steps/s and examples/s for each size, and GFLOP/s reached."""
+    """Measures steps/s, examples/s and GFLOP/s for each size."""
     return [_measure_size(args, size) for size in args.size.split(",")]
 
 
 def named(precision: str) -> str:
-    """Names our side that trains in a precision (`train.precision`)."""
+    """Returns the name of our side in a precision (`train.precision`)."""
     return OURS if precision == "float32" else f"{OURS}, {precision}"
 
 
 def share_of(side: str, which: str) -> str:
-    """Name of the fact: what a side reaches of the "first" or "second" peak."""
+    """Returns the name of a fact: the share of the "first" or "second" peak."""
     return f"{side}'s share of the {which} peak"
 
 
 def environment(args: argparse.Namespace) -> dict[str, str]:
-    """Of the processes that run models."""
+    """Returns the environment of the processes that run models."""
     found = {**os.environ, **dict(e.split("=", 1) for e in args.env)}
     found.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return found
 
 
 def settings(args: argparse.Namespace, size: str) -> dict:
-    """The settings that both sides receive."""
+    """Returns the settings that both sides receive."""
     from electra_tf.models.config import GENERATOR_FRACTIONS, ModelConfig
 
     model = ModelConfig.of_size(size, vocab_size=args.vocab_size)
     generator = model.generator(GENERATOR_FRACTIONS[size])
-    masked = max(1, int(0.155 * args.seq_length))  # as our masking has it
+    masked = max(1, int(0.155 * args.seq_length))  # as in our masking
     return {
         "size": size,
         "shape": dataclasses.asdict(model),
@@ -107,7 +107,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
         replies: dict[str, list[dict]] = {name: [] for name in sides}
         peaks: dict[str, list[dict]] = {name: [] for name in own}
         for _ in range(args.rounds):
-            # The peak is measured in every round: it moves with the machine.
+            # Measured in every round: the machine's speed varies over time.
             for name, precision in own.items():
                 peaks[name].append(
                     every["matrix products"].ask(
@@ -176,7 +176,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
 
 
 def _peaks(side: Side, peaks: list[dict], shapes: list) -> dict[str, float]:
-    """What can be reached in the side's precision, and what it reached."""
+    """Returns the peaks in the side's precision, and its shares of them."""
     square = statistics.median(peak["square"] for peak in peaks)
     attainable = statistics.median(
         flops.attainable(shapes, peak["shapes"]) for peak in peaks

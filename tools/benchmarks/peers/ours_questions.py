@@ -1,4 +1,4 @@
-"""Questions turned into features by electra_tf, from the file to the arrays.
+"""Turns questions into features by electra_tf, from the file to the arrays.
 
 Settings: vocab, questions (a JSON file), max_seq_length, doc_stride,
 max_query_length, cores.
@@ -28,7 +28,7 @@ def prepare(settings):
         ),
     )
     few = task.read("validation")[:50]
-    task.features(tokenizer, few, training=True)  # traces and caches
+    task.features(tokenizer, few, training=True)  # for tracing and caches
 
     def handle_request(request):
         examples = task.read("validation")

@@ -1,4 +1,4 @@
-"""Our tokenizer, as the data builder runs it: batches of lines in the graph.
+"""Runs our tokenizer as the data builder does: in graph, batches of lines.
 
 Settings: vocab, lines (a file), batch_size, cores.
 Requests: {"do": "tokenize"}, {"do": "digest"}.
