@@ -5,10 +5,10 @@
 
 Random models of ELECTRA's six classes are saved by transformers and read
 here, and the other way round; outputs on the same inputs are compared, and
-transformers is asked for missing and unexpected keys. The other environment
+missing and unexpected keys that transformers reports. The other environment
 needs torch and transformers, of version 4.57 or 5, and for the last part
-sentence-transformers; --python may name several, one after another. Sizes are
-tiny, small and base, each with and without a projection of the embeddings.
+sentence-transformers; --python may list several interpreters. Sizes are tiny,
+small and base, each with and without a projection of the embeddings.
 """
 
 import dataclasses
@@ -58,12 +58,12 @@ VARIANTS = (
 
 
 class Outcome(NamedTuple):
-    """Of one comparison."""
+    """Holds the result of one comparison."""
 
     name: str
-    difference: float  # largest, absolute
+    difference: float  # the largest, absolute
     problems: list[str]  # keys missing, unexpected and so on
-    required: bool = True  # or for information alone
+    required: bool = True  # False: for information only
 
     @property
     def good(self) -> bool:
@@ -112,7 +112,7 @@ def our_config(size: str, embedding: int, name: str) -> Any:
 
 
 def network(config: Any) -> Any:
-    """Ours of the class that `config` speaks of, built."""
+    """Builds our network for `config`."""
     from electra_tf.models import encoder, networks, task_networks
 
     if config.discriminator is None:
@@ -128,7 +128,7 @@ def network(config: Any) -> Any:
 
 
 def outputs(model: Any, inputs: Mapping[str, np.ndarray]) -> dict:
-    """What our network computes, under their names."""
+    """Returns our network's outputs, by the names of `transformers`."""
     result = model(
         inputs["input_ids"], inputs["input_mask"], inputs["segment_ids"]
     )
@@ -163,7 +163,7 @@ def difference(ours: Mapping, theirs: Mapping) -> float:
 def compare(
     peer: Worker, folder: pathlib.Path, sizes: Sequence[str]
 ) -> Iterator[Outcome]:
-    """All classes, sizes, projections and directions, one after another."""
+    """Compares all classes, sizes, projections and directions."""
     number = 0
     for size in sizes:
         inputs = random_inputs(size)
@@ -188,7 +188,7 @@ def compare(
 
 
 def compare_variants(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
-    """Unusual settings of tiny models, from Hugging Face."""
+    """Compares tiny models with unusual settings, from Hugging Face."""
     inputs = random_inputs("tiny")
     np.savez(folder / "inputs.npz", **inputs)
     for changes in VARIANTS:
@@ -256,7 +256,7 @@ def _to_theirs(peer, request, case, inputs, store, which) -> Outcome:
 
 
 def awkward_strings(count: int) -> list[str]:
-    """Recorded ones, and random rows of all kinds of characters."""
+    """Returns recorded texts, and random ones of all kinds of characters."""
     golden = json.loads(STRINGS.read_text(encoding="utf-8"))
     texts = [case["text"] for case in golden["cases"]]
     rng = random.Random(0)
@@ -279,23 +279,23 @@ def awkward_strings(count: int) -> list[str]:
                 for _ in range(length)
             )
         )
-    # Here a special token in the text is text; there it is the token.
+    # Ours reads special tokens in a text as text; theirs, as the tokens.
     return [t for t in texts if not any(s in t for s in SPECIALS)]
 
 
 def compare_tokenizers(
     peer: Worker, folder: pathlib.Path, vocabs: Sequence[str] = ()
 ) -> Iterator[Outcome]:
-    """Ids of awkward strings: our files there, their files here.
+    """Compares ids of awkward strings: our files there, their files here.
 
     Args:
       peer: the other environment.
       folder: for files.
-      vocabs: vocabulary files; the recorded one comes first in any case.
+      vocabs: vocabulary files; the recorded one is always used first.
 
-    `difference` is the number of strings that differ. None may with the fast
-    tokenizer on our files. Their own have other tables of characters and no
-    word of more than 100, and so has the slow tokenizer on any files.
+    `difference` is the number of strings that differ. It must be 0 for the fast
+    tokenizer on our files. On their own files it may not be, nor for the slow
+    tokenizer: both have other character tables, and words up to 100 characters.
     """
     from electra_tf.hub import huggingface_tokenizer
     from electra_tf.text.tokenizer import Tokenizer
@@ -357,7 +357,7 @@ MEANINGS = {
 
 
 def compare_meanings(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
-    """What fine-tuned heads say: ours there, CrossEncoders' here."""
+    """Compares predictions of fine-tuned heads, and of CrossEncoders."""
     from electra_tf.hub import huggingface
     from electra_tf.prediction import predictor
 
@@ -415,7 +415,7 @@ def _embeddings(peer: Worker, folder: pathlib.Path) -> Outcome:
 
 
 def _answers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
-    """A head that tells whether there is an answer, and a threshold alone."""
+    """Compares models that predict no answer by a head or by a threshold."""
     from electra_tf.hub import huggingface
     from electra_tf.hub.directory import write
     from electra_tf.prediction import predictor
@@ -447,12 +447,12 @@ def _answers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
             predictor.load(path).predict(asked) for path in (ours, theirs)
         )
         problems = [f"{k}: {told[k]}" for k in told if "keys" in k and told[k]]
-        problems += ["not said"] * (bool(notes) != (told_by == "head"))
+        problems += ["no note"] * (bool(notes) != (told_by == "head"))
         problems += ["answers"] * (
             [a["answer"] for a in found] != [a["answer"] for a in expected]
         )
         yield Outcome(
-            f"questions without an answer, told by the {name}",
+            f"questions without an answer, predicted by the {name}",
             relative(
                 [a["null_odds"] for a in expected],
                 [a["null_odds"] for a in found],
@@ -464,9 +464,9 @@ def _answers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
 def _with_head(
     labels: int, state: Mapping, about: Any, told_by: str | None = None
 ) -> Any:
-    """A random model, with a head alone where there are labels.
+    """Returns a random model; it has a head only if there are labels.
 
-    With `told_by`, one that answers questions, or tells that it cannot.
+    With `told_by` its head answers questions, which may have no answer.
     """
     from electra_tf.hub import names
     from electra_tf.hub.checkpoint import Checkpoint
@@ -507,7 +507,7 @@ def _shares(answers: Sequence[Mapping], labels: Any) -> list[float]:
 
 
 def relative(ours: Any, theirs: Any) -> float:
-    """The largest difference, as a share of the largest number."""
+    """Returns the largest difference, relative to the largest number."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     return float(np.abs(ours - theirs).max() / max(1, np.abs(ours).max()))
 

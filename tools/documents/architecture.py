@@ -1,4 +1,4 @@
-"""docs/architecture.md and its pictures, from test_imports.py and the code."""
+"""Writes docs/architecture.md and its pictures from the code and its tests."""
 
 import ast
 import pathlib
@@ -181,7 +181,7 @@ def purpose(path: pathlib.Path) -> str:
 
 
 def _literal(node: ast.expr):
-    """`ast.literal_eval` that knows `set()`."""
+    """Evaluates like `ast.literal_eval`, but also accepts `set()`."""
     if isinstance(node, ast.Call):
         return set()
     if isinstance(node, ast.Dict):

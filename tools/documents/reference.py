@@ -1,8 +1,8 @@
-"""docs/reference/: the public names, for mkdocstrings to fill in."""
+"""Writes docs/reference/: the public names, for mkdocstrings to fill in."""
 
 import electra_tf
 
-# A page, its title, its opening, and what of the package is on it.
+# A page, its title, its opening, and the package's names on it.
 PAGES = {
     "networks": (
         "Networks and the tokenizer",
@@ -52,8 +52,8 @@ _TASK = (
     "answer", "train_on_batch", "test_on_batch", "save", "save_pretrained",
     *_ADAPTED,
 )  # fmt: skip
-# What a class shows besides its own text; the rest of its names are for Keras
-# and for other modules of the package.
+# The documented members of classes; others are for Keras and for other modules
+# of the package.
 MEMBERS = {
     "Discriminator": _NETWORK,
     "Generator": _NETWORK,
@@ -111,7 +111,7 @@ def pages() -> dict[str, str]:
 
 
 def _entry(name: str) -> str:
-    """The lines that mkdocstrings puts a name's documentation in place of."""
+    """Returns the lines that mkdocstrings replaces by documentation."""
     line = f"::: {electra_tf._HOMES[name]}.{name}"
     if name not in MEMBERS:
         return line
