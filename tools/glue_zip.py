@@ -99,8 +99,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if missing:
         print(
-            f"{', '.join(missing)}: NOT PREDICTED, filled in with one answer "
-            "throughout"
+            f"{', '.join(missing)}: NOT PREDICTED, filled in with the same "
+            "label throughout"
         )
     print(f"wrote {args.output}")
     return 0

@@ -18,7 +18,7 @@ PAGES = {
     ),
     "tasks": (
         "Tasks on texts",
-        "Keras models that take texts and give answers.",
+        "Keras models that take texts and return predictions.",
         ("TextClassifier", "TextRegressor", "TokenClassifier",
          "QuestionAnswerer", "CrossEncoder", "MaskedLM",
          "ReplacedTokenDetector", "explain", "load"),
@@ -26,7 +26,7 @@ PAGES = {
     "commands": (
         "Commands as functions",
         "Each command of `electra-tf` is one of these functions. Those that "
-        "are no names of the package are imported from their modules: `from "
+        "are not names of the package are imported from their modules: `from "
         "electra_tf.recipes.fill import fill`.",
         ("prepare_text", "build_vocab", "build_data", "pretrain",
          "evaluate_pretraining", "finetune", "evaluate", "predict", "embed",
