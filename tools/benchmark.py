@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     flags.add_argument("what", choices=[*MEASURES, "all", "render"])
-    flags.add_argument("--rounds", type=int, help="of A B; 5, but all has its own")
+    flags.add_argument("--rounds", type=int, help="of A B; 5, or set by all")
     flags.add_argument("--json", help="write everything to this file")
     flags.add_argument("--peer_python", help="interpreter with torch")
     inputs.add_flags(flags)

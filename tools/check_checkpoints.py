@@ -58,12 +58,12 @@ def compare_kinds(
     other: set[int] = set()
     for number, name in enumerate(("as it comes", "cased")):
         path = folder / f"plain{number}"
-        told = peer.ask(
+        reply = peer.ask(
             {**request, "name": f"tokenizer/{name}", "directory": str(path)}
         )
         ids = _read_kind(path)[1](texts).to_list()
         other |= {
-            i for i, ab in enumerate(zip(ids, told["ids"])) if ab[0] != ab[1]
+            i for i, ab in enumerate(zip(ids, reply["ids"])) if ab[0] != ab[1]
         }
     kept = [i for i in range(len(texts)) if i not in other]
     request["texts"] = [texts[i] for i in kept]
@@ -71,9 +71,9 @@ def compare_kinds(
         if which not in name:
             continue
         path = folder / f"kind{number}"
-        told = peer.ask({**request, "name": name, "directory": str(path)})
-        if "cannot" not in told:
-            yield _kind(name, path, told, request["texts"], pairs)
+        reply = peer.ask({**request, "name": name, "directory": str(path)})
+        if "cannot" not in reply:
+            yield _kind(name, path, reply, request["texts"], pairs)
         shutil.rmtree(path, ignore_errors=True)
 
 

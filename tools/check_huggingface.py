@@ -241,11 +241,11 @@ def _to_theirs(peer, request, case, inputs, store, which) -> Outcome:
     notes = huggingface.write(
         request["directory"], Checkpoint(config, weights, None)
     )
-    told = peer.ask({**request, "do": "load"})
+    reply = peer.ask({**request, "do": "load"})
     problems = [
-        f"{key}: {told[key]}"
+        f"{key}: {reply[key]}"
         for key in ("missing_keys", "unexpected_keys", "mismatched_keys")
-        if told[key]
+        if reply[key]
     ]
     problems += [note for note in notes if "tokenizer" not in note]
     return Outcome(
@@ -326,19 +326,19 @@ def compare_tokenizers(
                 read.vocab, read.lower_case, read.strip_accents
             )
             expected = tokenizer(texts).to_list()
-            told = peer.ask(
+            reply = peer.ask(
                 {"do": "tokenize", "directory": str(place), "texts": texts}
             )
-            for kind in set(told) & {"fast", "slow"}:
+            for kind in set(reply) & {"fast", "slow"}:
                 wrong = [
                     repr(text)[:60]
-                    for text, a, b in zip(texts, expected, told[kind])
+                    for text, a, b in zip(texts, expected, reply[kind])
                     if a != b
                 ]
                 yield Outcome(
                     f"tokenizer {name} Hugging Face, {which}, lower_case "
                     f"{lower_case}, "
-                    f"{told[f'{kind}_class']}, {len(texts)} strings",
+                    f"{reply[f'{kind}_class']}, {len(texts)} strings",
                     len(wrong),
                     wrong,
                     required=kind == "fast" and place == ours,
@@ -368,17 +368,17 @@ def compare_meanings(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
         huggingface.write(path, _with_head(labels, state, about))
         ours = predictor.load(path)
         if name == "ranking":
-            told = peer.ask({"do": "score", "directory": path, "pairs": PAIRS})
+            reply = peer.ask({"do": "score", "directory": path, "pairs": PAIRS})
             expected = [p["score"] for p in ours.predict(PAIRS)]
-            found = told["scores"]
+            found = reply["scores"]
         else:
-            told = peer.ask(
+            reply = peer.ask(
                 {"do": "classify", "directory": path, "texts": TEXTS}
             )
             expected = _shares(ours.predict(TEXTS), state.get("labels"))
             found = [
                 next(x["score"] for x in row if x["label"] == label)
-                for row in told["answers"]
+                for row in reply["answers"]
                 for label in state.get("labels") or ["LABEL_0"]
             ]
         yield Outcome(f"{name} to Hugging Face", relative(expected, found), [])
@@ -387,11 +387,11 @@ def compare_meanings(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
         request = {"do": "save_scorer", "directory": path}
         source = str(folder / "meaning_ranking")
         peer.ask({**request, "source": source, "activation": activation})
-        told = peer.ask({"do": "score", "directory": path, "pairs": PAIRS})
+        reply = peer.ask({"do": "score", "directory": path, "pairs": PAIRS})
         found = [p["score"] for p in predictor.load(path).predict(PAIRS)]
         yield Outcome(
             f"CrossEncoder with {activation} from sentence-transformers",
-            relative(told["scores"], found), [],
+            relative(reply["scores"], found), [],
         )  # fmt: skip
     yield _embeddings(peer, folder)
     yield from _answers(peer, folder)
@@ -402,7 +402,7 @@ def _embeddings(peer: Worker, folder: pathlib.Path) -> Outcome:
 
     path = str(folder / "encoder")
     huggingface.write(path, _with_head(0, {}, None))
-    told = peer.ask({"do": "embed", "directory": path, "texts": TEXTS})
+    reply = peer.ask({"do": "embed", "directory": path, "texts": TEXTS})
     encoder = pretrained.Encoder.from_pretrained(path)
     rows = encoder.tokenizer.encode(TEXTS)
     hidden = encoder(rows).sequence_output.numpy()
@@ -410,7 +410,7 @@ def _embeddings(peer: Worker, folder: pathlib.Path) -> Outcome:
     means = (hidden * mask).sum(axis=1) / mask.sum(axis=1)
     return Outcome(
         "SentenceTransformer of an encoder, the mean of its tokens",
-        relative(told["vectors"], means), [],
+        relative(reply["vectors"], means), [],
     )  # fmt: skip
 
 
@@ -436,7 +436,7 @@ def _answers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
         made = _with_head(2, {}, about, told_by)
         write(ours, made)
         notes = huggingface.write(theirs, made)
-        told = peer.ask(
+        reply = peer.ask(
             {
                 "do": "load", "class": CLASSES[5], "directory": theirs,
                 "inputs": str(folder / "inputs.npz"),
@@ -446,7 +446,9 @@ def _answers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
         expected, found = (
             predictor.load(path).predict(asked) for path in (ours, theirs)
         )
-        problems = [f"{k}: {told[k]}" for k in told if "keys" in k and told[k]]
+        problems = [
+            f"{k}: {reply[k]}" for k in reply if "keys" in k and reply[k]
+        ]
         problems += ["no note"] * (bool(notes) != (told_by == "head"))
         problems += ["answers"] * (
             [a["answer"] for a in found] != [a["answer"] for a in expected]

@@ -55,13 +55,13 @@ def measure(args: argparse.Namespace) -> list[Benchmark]:
             ]
         found.append(Side(name, facts[name]["version"], rates))
     one, two = (side.median("MB/s") for side in found[:2])
-    told = {
+    notes = {
         "1 worker, of the original's 0.5 MB/s": one / ORIGINAL,
         "2 workers, of 1 worker": two / one,
         "2 workers, MB/s each": two / 2,
     }
     if not args.peer_python:
-        told["peer"] = ALONE
+        notes["peer"] = ALONE
     return [
         Benchmark(
             "build",
@@ -71,7 +71,7 @@ def measure(args: argparse.Namespace) -> list[Benchmark]:
             f"on one core, tokenizes and gathers {megabytes:.1f} MB only",
             found,
             [(ONE, PEER)] if args.peer_python else [],
-            told,
+            notes,
             parameters={"measure": "build"},
         )
     ]

@@ -94,7 +94,7 @@ def _sst2(folder: str) -> tuple[list[str], list[int]]:
         pairs = [line.rsplit("\t", 1) for line in lines]
         return [p[0] for p in pairs], [int(p[1]) for p in pairs]
     except (OSError, ValueError, IndexError) as error:
-        sys.exit(f"benchmark: {path} is not SST-2's train.tsv: {error}")
+        sys.exit(f"benchmark: {path} is no train.tsv of SST-2: {error}")
 
 
 def _measure_size(
@@ -120,17 +120,17 @@ def _measure_size(
         "steps": count,
         "jit_compile": args.jit_compile,
     }
-    told = {name: {"precision": precision} for name, precision in OURS.items()}
+    given = {name: {"precision": precision} for name, precision in OURS.items()}
     if args.peer_python:
         plain = {"pad_to": None, "compiled": False}
-        told |= {name: plain | own for name, own in PEERS.items()}
+        given |= {name: plain | own for name, own in PEERS.items()}
     sides = {
         name: (
             "ours_finetune.py" if name in OURS else "hf_trainer.py",
             settings | own,
             sys.executable if name in OURS else args.peer_python,
         )
-        for name, own in told.items()
+        for name, own in given.items()
     }
     environment = {**os.environ, **dict(e.split("=", 1) for e in args.env)}
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -156,7 +156,7 @@ def _measure_size(
                 ],
             },
             report.peak_memory(replies[name]),
-            told[name]["precision"],
+            given[name]["precision"],
         )
         for name in facts
     ]

@@ -77,20 +77,20 @@ def _measure_size(
         "cores": args.cores,
         "spinning": not args.no_spinning,
     }
-    told = {
+    given = {
         EXPORT: {"export": f"{forms.export}/1", "precision": "float32"},
         EXPORT_BF16: {"export": f"{forms.export_bf16}/1", "precision": "bf16"},
     }
-    told |= {name: own | {"model": forms.run} for name, own in OURS.items()}
+    given |= {name: own | {"model": forms.run} for name, own in OURS.items()}
     if args.peer_python:
-        told |= {
+        given |= {
             name: own | {"model": forms.huggingface}
             for name, own in PEERS.items()
             if args.peers == "all" or name in FEW
         }
     sides = {
         name: (_script(name), settings | own, _python(name, args))
-        for name, own in told.items()
+        for name, own in given.items()
     }
     missing: dict[str, str] = {}
     if not forms.export_bf16:
@@ -110,9 +110,9 @@ def _measure_size(
             name: np.array(worker.ask({"do": "answers"})["answers"])
             for name, worker in running.items()
         }
-        sides_found = _Sides(running, told, count)
+        sides_found = _Sides(running, given, count)
         notes = differences(
-            answers, {name: told[name]["precision"] for name in running}
+            answers, {name: given[name]["precision"] for name in running}
         )
         notes |= report.left_out(missing)
         if not args.peer_python:
@@ -359,7 +359,7 @@ def differences(
         exact = precisions[name] == "float32"
         if not (largest < 1e-3 if exact else np.isfinite(largest)):
             raise workers.SideError(
-                f"{name} differs from {first} by {largest:.2g}"
+                f"{name} answers otherwise than {first}, by {largest:.2g}"
             )
         found[f"largest difference of {name} from {first}"] = largest
         if not exact:

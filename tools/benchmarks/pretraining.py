@@ -78,13 +78,13 @@ def settings(args: argparse.Namespace, size: str) -> dict:
 
 
 def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
-    told = settings(args, size)
+    shared = settings(args, size)
     count = args.steps or STEPS.get(size, 1)
     own = {named(each): each for each in args.precision.split(",")}
     sides = {
         name: (
             "ours_pretrain.py",
-            told | {"precision": precision},
+            shared | {"precision": precision},
             sys.executable,
         )
         for name, precision in own.items()
@@ -94,10 +94,10 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
         for name in chosen:
             sides[name] = (
                 "torch_electra.py",
-                told | PEERS[name],
+                shared | PEERS[name],
                 args.peer_python,
             )
-    products = ("ours_products.py", told, sys.executable)
+    products = ("ours_products.py", shared, sys.executable)
     missing: dict[str, str] = {}
     with workers.started(
         sides | {"matrix products": products}, environment(args), missing
@@ -119,7 +119,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
             for name, found in turn.items():
                 replies[name] += found
         facts = {name: worker.facts for name, worker in running.items()}
-    work = flops.step_gflop(told["shapes"])
+    work = flops.step_gflop(shared["shapes"])
     found = []
     for name, (_, given, _) in sides.items():
         steps = [count / reply["seconds"] for reply in replies[name]]
@@ -143,7 +143,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
     notes = {"GFLOP of matrix products needed for a step": work}
     tokens = args.batch_size * args.seq_length
     for side in found[: len(own)]:
-        notes |= _peaks(side, peaks[side.name], told["shapes"])
+        notes |= _peaks(side, peaks[side.name], shared["shapes"])
         notes[f"tokens/s of {side.name}"] = tokens * side.median("steps/s")
     for name in sides:
         notes[f"first step of {name}, s"] = facts[name]["first_step_seconds"]
@@ -156,7 +156,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
     return Benchmark(
         f"pretrain {size}, {args.batch_size} x {args.seq_length}{again}",
         f"forward, backward and update with dropout, batch {args.batch_size} "
-        f"x {args.seq_length}, {told['masked']} masked, vocabulary "
+        f"x {args.seq_length}, {shared['masked']} masked, vocabulary "
         f"{args.vocab_size}; torch: the modules of transformers, attention by "
         "SDPA and the head at the masked positions unless named otherwise; "
         "GFLOP/s count the products our step needs, for all sides",

@@ -58,12 +58,12 @@ def measure(args: argparse.Namespace) -> list[Benchmark]:
         )
         for name in sides
     ]
-    told: dict[str, Any] = {"windows": made["electra_tf"]["rows"]}
+    notes: dict[str, Any] = {"windows": made["electra_tf"]["rows"]}
     if args.peer_python:
         same = len({reply["digest"] for reply in made.values()}) == 1
-        told["same ids"] = "yes" if same else "NO"
+        notes["same ids"] = "yes" if same else "NO"
     else:
-        told["peer"] = ALONE
+        notes["peer"] = ALONE
     return [
         Benchmark(
             "questions",
@@ -71,7 +71,7 @@ def measure(args: argparse.Namespace) -> list[Benchmark]:
             "file to arrays with the answers' places, one process on one core",
             found,
             [("electra_tf", "plain Python")] if args.peer_python else [],
-            told,
+            notes,
         )
     ]
 

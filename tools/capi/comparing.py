@@ -65,7 +65,7 @@ class Comparison:
         self.values += values.size
         if (rest != _PADDING.get(a.dtype.kind)).any():
             shown = rest[:3].tolist()
-            self.problems.append(f"{place}: {shown} is in the padding")
+            self.problems.append(f"{place}: {shown} stands in the padding")
         if not values.size:
             return
         if a.dtype == object:
