@@ -163,6 +163,7 @@ def _kind(
 
 
 def main(_: list[str]) -> None:
+    """Checks the kinds with every interpreter; prints the outcomes."""
     for python in FLAGS.python:
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)

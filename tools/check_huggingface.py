@@ -67,11 +67,13 @@ class Outcome(NamedTuple):
 
     @property
     def good(self) -> bool:
+        """Whether the outcome is as expected, or only for information."""
         equal = self.difference <= TOLERANCE and not self.problems
         return equal or not self.required
 
 
 def their_config(size: str, embedding: int, name: str) -> dict[str, Any]:
+    """Returns the settings of a `transformers` model."""
     (hidden, layers, heads, positions, vocab), _ = SIZES[size]
     return {
         "vocab_size": vocab,
@@ -86,6 +88,7 @@ def their_config(size: str, embedding: int, name: str) -> dict[str, Any]:
 
 
 def our_config(size: str, embedding: int, name: str) -> Any:
+    """Returns the settings of our model of the same size."""
     from electra_tf.hub.config import DirectoryConfig
     from electra_tf.models.config import ModelConfig
     from electra_tf.models.task_heads import TaskHeadConfig
@@ -143,6 +146,7 @@ def outputs(model: Any, inputs: Mapping[str, np.ndarray]) -> dict:
 
 
 def random_inputs(size: str) -> dict[str, np.ndarray]:
+    """Returns random rows, of which one has padding."""
     positions, vocab = SIZES[size][0][3:]
     length = min(positions, 48)
     rng = np.random.default_rng(0)
@@ -155,6 +159,7 @@ def random_inputs(size: str) -> dict[str, np.ndarray]:
 
 
 def difference(ours: Mapping, theirs: Mapping) -> float:
+    """Returns the largest absolute difference of outputs."""
     return max(
         float(np.abs(np.asarray(ours[key]) - theirs[key]).max()) for key in ours
     )
@@ -515,6 +520,7 @@ def relative(ours: Any, theirs: Any) -> float:
 
 
 def main(_: list[str]) -> None:
+    """Compares with every interpreter; prints the outcomes."""
     for python in FLAGS.python:
         _check(python)
 
@@ -544,6 +550,7 @@ def _check(python: str) -> None:
 
 
 def show(outcome: Outcome) -> None:
+    """Prints an outcome and its problems."""
     mark = "ok  " if outcome.good else "BAD "
     if not outcome.required:
         mark = "note"

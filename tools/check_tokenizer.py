@@ -64,6 +64,7 @@ def peer_ids(peer, lines: list[str]) -> list[list[int]]:
 
 
 def main(arguments: list[str]) -> None:
+    """Compares the tokenizers on the files; prints the differences."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -16,6 +16,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Loads the tokenizers; returns facts and the handler."""
     import transformers
     from transformers.models.bert import tokenization_bert_legacy as legacy
 

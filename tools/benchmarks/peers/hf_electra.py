@@ -18,6 +18,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Imports `transformers`; returns facts and the handler."""
     import numpy as np
     import torch
     import transformers

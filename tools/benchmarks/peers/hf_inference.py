@@ -52,6 +52,7 @@ class Engine:
 
 
 def on_torch(model, settings):
+    """Returns an engine that runs the model in PyTorch."""
     import torch
 
     precision = settings["precision"]
@@ -94,6 +95,7 @@ def exported(model, folder):
 
 
 def on_onnxruntime(model, settings):
+    """Returns an engine that runs the model in ONNX Runtime."""
     import onnxruntime
 
     version = f"onnxruntime {onnxruntime.__version__}"
@@ -193,6 +195,7 @@ class OpenVino(Engine):
         self.version += f", {mode} mode"
 
     def many(self, feeds):
+        """See `Engine.many`; overlapping calls have no milliseconds."""
         if not self._side_by_side:
             return super().many(feeds)
         found = {}
@@ -208,6 +211,7 @@ class OpenVino(Engine):
 
 
 def prepare(settings):
+    """Loads the model and an engine; returns facts and the handler."""
     import transformers
 
     transformers.logging.set_verbosity_error()

@@ -333,6 +333,7 @@ def directories():
 
 
 def prepare(settings):
+    """Imports `transformers`; returns facts and the handler."""
     import numpy as np
     import torch
     import transformers

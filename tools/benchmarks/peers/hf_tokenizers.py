@@ -20,6 +20,7 @@ _BATCHES = (128, 1024, 8192)
 
 
 def prepare(settings):
+    """Loads the tokenizer and lines; returns facts and the handler."""
     if settings.get("cores") == 1:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import tokenizers

@@ -103,6 +103,7 @@ def trainer_of(settings, pace, folder):
 
 
 def prepare(settings):
+    """Starts the Trainer and warms it up; returns facts and the handler."""
     import torch
     import transformers
 

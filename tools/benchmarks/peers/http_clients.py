@@ -56,6 +56,7 @@ class _Client:
 
 
 def prepare(settings):
+    """Makes the requests; returns facts and the handler."""
     with open(settings["texts"], encoding="utf-8") as handle:
         texts = json.load(handle)
     bodies = [json.dumps({"instances": [text]}).encode() for text in texts]

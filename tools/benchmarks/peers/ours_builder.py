@@ -13,6 +13,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Builds once to warm up; returns facts and the handler."""
     import tensorflow as tf
 
     from electra_tf import build_data

@@ -14,6 +14,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Loads the export and warms it up; returns facts and the handler."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  registers the operations
 

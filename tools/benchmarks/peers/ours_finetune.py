@@ -77,6 +77,7 @@ def build(settings):
 
 
 def prepare(settings):
+    """Builds the model and trains one epoch; returns facts and the handler."""
     # The command sets this too (cli/app.py).
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     import tensorflow as tf

@@ -16,6 +16,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Loads the model and warms it up; returns facts and the handler."""
     import tensorflow as tf
 
     import electra_tf

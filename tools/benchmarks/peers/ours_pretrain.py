@@ -61,6 +61,7 @@ def batches(settings):
 
 
 def prepare(settings):
+    """Builds the model and runs two steps; returns facts and the handler."""
     # The command sets this too (cli/app.py).
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     import tensorflow as tf

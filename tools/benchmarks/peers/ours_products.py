@@ -35,6 +35,7 @@ def gflops(b, m, k, n, seconds, dtype):
 
 
 def prepare(settings):
+    """Chooses the size of products; returns facts and the handler."""
     import tensorflow as tf
 
     # Smaller products do not occupy a GPU.

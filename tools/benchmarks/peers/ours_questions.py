@@ -12,6 +12,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Loads the task and warms it up; returns facts and the handler."""
     import tensorflow as tf
 
     from electra_tf.tasks.qa.task import QuestionAnswering

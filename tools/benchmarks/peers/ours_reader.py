@@ -12,6 +12,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Opens the data and warms up; returns facts and the handler."""
     import tensorflow as tf
 
     from electra_tf.data import reader

@@ -11,6 +11,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Loads the tokenizer and lines; returns facts and the handler."""
     import tensorflow as tf
 
     from electra_tf.text.tokenizer import Tokenizer

@@ -18,6 +18,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Loads the tokenizers; returns facts and the handler."""
     import transformers
     from transformers.models.bert import tokenization_bert_legacy as legacy
 
@@ -65,6 +66,7 @@ def examples(content):
 
 
 def example(question, words, word_of_character):
+    """Returns (question, words, answer); answer is None if unusable."""
     answers = question["answers"]
     if not answers:
         return question["question"], words, None

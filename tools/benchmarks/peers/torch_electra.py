@@ -168,6 +168,7 @@ class Trainer:
 
 
 def prepare(settings):
+    """Builds the Trainer and runs two steps; returns facts and the handler."""
     import torch
     import transformers
 
