@@ -1,4 +1,4 @@
-"""How fast electra_tf is, against named peers, in one run.
+"""Measures the speed of electra_tf against named peers, in one run.
 
   tools/benchmark.py startup       imports, and the first training step
   tools/benchmark.py tokenize      against Hugging Face `tokenizers`
@@ -10,14 +10,15 @@
   tools/benchmark.py finetune      against the Trainer of `transformers`
   tools/benchmark.py inference     against PyTorch and ONNX Runtime, and by HTTP
   tools/benchmark.py all           all of them at several sizes, into --output
-  tools/benchmark.py render        tables and plots again, from --output
+  tools/benchmark.py render        renews tables and plots, from --output
 
-All sides run in processes of their own, in turn (A B A B ...), and sleep
-while another is measured. Peers need an environment of their own, which
-docs/performance.md says how to make: --peer_python=PATH/bin/python; without it
-ours runs alone. A peer whose package is not there is left out, and named.
-`all` writes results.json, report.md and plots; with --docs it also renews the
-marked sections of a document. docs/performance.md says how to read them.
+Each side runs in its own process; they take turns (A B A B ...), and sleep
+while another is measured. Peers need an environment of their own, given by
+--peer_python=PATH/bin/python (docs/performance.md describes how to make it);
+without it only electra_tf is measured. A peer whose package is not installed
+is left out and named. `all` writes results.json, report.md and plots; with
+--docs it also renews the marked sections of a document. docs/performance.md
+explains how to read them.
 """
 
 import argparse
@@ -58,20 +59,20 @@ LINES = ("tokenize", "build", "build-memory", "questions")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags; those a subcommand does not need are ignored by it."""
+    """Returns the parser; a subcommand ignores flags it does not need."""
     flags = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     flags.add_argument("what", choices=[*MEASURES, "all", "render"])
-    flags.add_argument("--rounds", type=int, help="of A B; 5, or all's own")
+    flags.add_argument("--rounds", type=int, help="of A B; 5, or set by all")
     flags.add_argument("--json", help="write everything to this file")
     flags.add_argument("--peer_python", help="interpreter with torch")
     inputs.add_flags(flags)
     flags.add_argument("--data", help="folder of SST-2's train.tsv and dev.tsv")
     flags.add_argument(
-        "--size", default="small", help="of the model, or several: tiny,small"
+        "--size", default="small", help="of the model; several: tiny,small"
     )
     flags.add_argument("--batch_size", type=int, help="32, or 1024 lines")
     flags.add_argument("--seq_length", type=int, default=128)
@@ -98,17 +99,17 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--batches", type=int, default=1000, help="of input")
     flags.add_argument("--gigabytes", type=float, help="of build-memory; 1")
     flags.add_argument("--workers", type=int, default=2, help="of build-memory")
-    flags.add_argument("--scratch", help="folder for what build-memory builds")
+    flags.add_argument("--scratch", help="folder for the build of build-memory")
     flags.add_argument("--jit_compile", action="store_true")
     flags.add_argument(
         "--precision",
         default="float32,bfloat16_products",
-        help="of pretrain: ours in each of these values of train.precision",
+        help="of pretrain: values of train.precision to measure electra_tf in",
     )
     flags.add_argument(
         "--recompute",
         action="store_true",
-        help="of pretrain: ours with train.recompute, for less memory",
+        help="of pretrain: set train.recompute, for less memory",
     )
     flags.add_argument(
         "--env",
@@ -120,11 +121,11 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--output", help="folder of all, render")
     flags.add_argument(
         "--only",
-        help="of all: these measures anew (pretrain,input); the others stay "
+        help="of all: repeat these measures (pretrain,input); the others stay "
         "as they are in --output",
     )
     flags.add_argument(
-        "--quick", action="store_true", help="of all: tiny, to try it"
+        "--quick", action="store_true", help="of all: tiny sizes, as a test"
     )
     flags.add_argument(
         "--docs", help="of all, render: a document with marked sections"
@@ -133,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measures, prints Markdown, writes what is asked for."""
+    """Measures, prints Markdown, and writes the files that flags name."""
     flags = parser()
     args = flags.parse_args(argv)
     if args.what in ("all", "render"):
@@ -163,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _measure(name: str, args: argparse.Namespace) -> list[report.Benchmark]:
-    """One measure, with the defaults that are its own."""
+    """Runs one measure, with its own default settings."""
     own = argparse.Namespace(**vars(args))
     if own.batch_size is None:
         own.batch_size = 1024 if name in LINES else 32
@@ -188,7 +189,7 @@ def _all(flags: argparse.ArgumentParser, args: argparse.Namespace) -> int:
             found = []
             for own in suite.settings(name, args):
                 found += _measure(name, own)
-                # What was measured is kept, whatever comes next.
+                # Saved at once: a later failure must not lose it.
                 outputs.record(folder, name, found, list(MEASURES))
         except workers.SideError as error:
             print(f"benchmark {name}: {error}", file=sys.stderr)

@@ -1,11 +1,11 @@
-"""Are the true answers of a SQuAD file what windows of tokens give back?
+"""Checks that the true answers of a SQuAD file survive tokenization.
 
   tools/check_answers.py --input=dev-v1.1.json --vocab=vocab.txt
 
 Every true answer is turned into positions in the windows of its question, as
-in training, and these positions into a text again, as if a model had been
-sure of them. The texts are scored as SQuAD scores answers. Those that do not
-come back are listed, with the reason.
+in training, and these positions into a text again, as if a model had predicted
+them with probability 1. The texts are scored by SQuAD's metrics. Answers that
+are not recovered are listed, with the reason.
 """
 
 import argparse
@@ -28,13 +28,15 @@ ANY_LENGTH = 1 << 30
 
 @dataclasses.dataclass
 class Found:
-    """Attributes:
-    questions: how many have an answer.
-    exact: how many of them a true answer comes back of, to score 1.
-    answers: different true answers (text and place).
-    back: how many of these come back.
-    lost: "id: 'answer' -> 'what came back': reason" of the others.
-    whole: ids of the questions of which no answer comes back.
+    """Holds the counts, and the answers that were lost.
+
+    Attributes:
+      questions: how many have an answer.
+      exact: how many of them get a true answer back, with a score of 1.
+      answers: different true answers (text and place).
+      back: how many of these are recovered.
+      lost: "id: 'answer' -> 'recovered text': reason" of the others.
+      whole: ids of the questions of which no answer is recovered.
     """
 
     questions: int
@@ -46,7 +48,7 @@ class Found:
 
 
 def true_answers(path: str) -> list[QAExample]:
-    """One example for each true answer; equal ones of a question once."""
+    """Returns an example for each true answer; equal ones appear once."""
     content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     found = []
     for article in content["data"]:
@@ -73,7 +75,7 @@ def there_and_back(
     config: qa_features.QAFeatureConfig,
     max_answer_length: int = ANY_LENGTH,
 ) -> Found:
-    """Windows of examples, and answers from the windows."""
+    """Makes windows of the examples, and answers from the windows again."""
     lost, score = [], collections.defaultdict(float)
     usable = []
     for example in examples:
@@ -110,7 +112,7 @@ def there_and_back(
 
 
 def sure(window: qa_features.Window) -> qa_answers.Beam:
-    """Of a model that knows the answer, and where it is not."""
+    """Returns the output of a model that knows where the answer is."""
     return qa_answers.Beam(
         np.array([window.answer_start]), np.zeros([1], "float32"),
         np.array([[window.answer_end]]), np.zeros([1, 1], "float32"),
@@ -118,6 +120,7 @@ def sure(window: qa_features.Window) -> qa_answers.Beam:
 
 
 def reason_of(windows: qa_features.Windows, i: int, example: QAExample) -> str:
+    """Returns why the answer of example `i` is lost."""
     document = windows.documents[windows.document[i]]
     start = example.answer_start
     end = start + len(example.target.rstrip())
@@ -135,21 +138,23 @@ def reason_of(windows: qa_features.Windows, i: int, example: QAExample) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints what is found; the status is 1 if an answer without a reason
-    in the WordPieces is lost.
+    """Prints the counts and the lost answers.
+
+    Returns:
+      1 if an answer is lost for another reason than WordPieces, else 0.
     """
     flags = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    flags.add_argument("--input", required=True, help="in the form of SQuAD")
+    flags.add_argument("--input", required=True, help="in SQuAD's format")
     flags.add_argument("--vocab", required=True, help="vocab.txt")
     flags.add_argument("--max_seq_length", type=int, default=512)
     flags.add_argument("--doc_stride", type=int, default=128)
     flags.add_argument(
         "--max_answer_length", type=int, default=ANY_LENGTH,
-        help="in WordPieces, of an answer that is given; default: any",
+        help="the longest answer, in WordPieces; default: any",
     )  # fmt: skip
     args = flags.parse_args(argv)
     found = there_and_back(

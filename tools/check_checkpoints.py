@@ -1,10 +1,11 @@
-"""Reads Hugging Face checkpoints of some two hundred kinds, made by it.
+"""Reads Hugging Face checkpoints of about two hundred kinds and compares.
 
     python tools/check_checkpoints.py --python=/path/to/torch/env/bin/python
 
-Classes, settings, ways to store weights, tokenizers, damage: see
-tools/benchmarks/peers/hf_kinds.py. Outputs and ids are the library's, or what
-differs is reported, or an error names what is wrong. --python may name several.
+`transformers` makes them: classes, settings, ways to store weights, tokenizers,
+damage; see tools/benchmarks/peers/hf_kinds.py. A kind is good if outputs and
+ids equal the library's, or a warning names the difference, or an error names
+the problem. --python may list several interpreters.
 """
 
 import json
@@ -30,7 +31,7 @@ from check_huggingface import (
 
 
 def kinds_peer(folder: pathlib.Path, python: str) -> Worker:
-    """A peer that makes checkpoints of many kinds."""
+    """Starts a peer that makes checkpoints of many kinds."""
     golden = json.loads(STRINGS.read_text(encoding="utf-8"))
     file = folder / "vocab.txt"
     file.write_text("".join(f"{t}\n" for t in golden["vocab"]))
@@ -40,12 +41,12 @@ def kinds_peer(folder: pathlib.Path, python: str) -> Worker:
 def compare_kinds(
     peer: Worker, folder: pathlib.Path, which: str = ""
 ) -> Iterator[Outcome]:
-    """Checkpoints of many kinds, from the library: the same, or reported truly.
+    """Compares checkpoints of many kinds, made by the library.
 
     Args:
       peer: of hf_kinds.py.
       folder: for files.
-      which: part of the names of those to compare.
+      which: only kinds with this in their names are compared.
     """
     pairs = [("the cat", "of it"), ("a", "b")]
     texts = [t for t in awkward_strings(220) if not _long(t)]
@@ -53,16 +54,16 @@ def compare_kinds(
         "a NASA nasa New York [E1] x[E1]y  [E1]\0the<x y> newword cats"
     )
     request = {"do": "make", "texts": texts, "pairs": pairs}
-    # Some characters are others in the library's tables, in all kinds alike.
+    # The library's character tables differ: leave out the texts concerned.
     other: set[int] = set()
     for number, name in enumerate(("as it comes", "cased")):
         path = folder / f"plain{number}"
-        told = peer.ask(
+        reply = peer.ask(
             {**request, "name": f"tokenizer/{name}", "directory": str(path)}
         )
         ids = _read_kind(path)[1](texts).to_list()
         other |= {
-            i for i, ab in enumerate(zip(ids, told["ids"])) if ab[0] != ab[1]
+            i for i, ab in enumerate(zip(ids, reply["ids"])) if ab[0] != ab[1]
         }
     kept = [i for i in range(len(texts)) if i not in other]
     request["texts"] = [texts[i] for i in kept]
@@ -70,9 +71,9 @@ def compare_kinds(
         if which not in name:
             continue
         path = folder / f"kind{number}"
-        told = peer.ask({**request, "name": name, "directory": str(path)})
-        if "cannot" not in told:
-            yield _kind(name, path, told, request["texts"], pairs)
+        reply = peer.ask({**request, "name": name, "directory": str(path)})
+        if "cannot" not in reply:
+            yield _kind(name, path, reply, request["texts"], pairs)
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -92,7 +93,7 @@ def _read_kind(path: pathlib.Path) -> tuple[Any, Any]:
 
 
 def _unanswered(path: pathlib.Path, task: Any) -> list[str]:
-    """What is wrong with the answers of a fine-tuned model, as a user asks."""
+    """Returns what is wrong with a fine-tuned model's predictions."""
     from electra_tf.prediction import predictor
 
     asked = [("a", "the cat")] if task.kind == "span" else ["the cat", "of"]
@@ -143,7 +144,7 @@ def _kind(
                 [row[m].tolist() for row, m in zip(rows[k].numpy(), mask)]
                 for k in ("input_ids", "segment_ids")
             ]
-            if told["segments"] is None:  # a class that gives none
+            if told["segments"] is None:  # a class that returns none
                 told["segments"] = joined[1]
             if expect == "" and joined != [told["pairs"], told["segments"]]:
                 problems.append(f"pairs: {joined}")
@@ -162,6 +163,7 @@ def _kind(
 
 
 def main(_: list[str]) -> None:
+    """Checks the kinds with every interpreter; prints the outcomes."""
     for python in FLAGS.python:
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)

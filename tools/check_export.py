@@ -1,12 +1,12 @@
-"""Runs an export as TensorFlow Serving would, and compares what it answers.
+"""Runs an export as TensorFlow Serving would, and compares its outputs.
 
   tools/check_export.py DIR --model=RUN [--texts=FILE] [--tolerance=1e-5]
 
 DIR is what `electra-tf export --output=DIR` wrote, or one version in it. Every
 signature is run through TensorFlow's C API, in a process without Python
-TensorFlow; once more in a Python that has only tensorflow and tensorflow-text;
+TensorFlow; again in a Python that has only tensorflow and tensorflow-text;
 and by the model that the export was made of. Texts are English and Chinese,
-odd ones and very long ones. The status is 0 if all agree, 1 if not.
+odd ones and very long ones. The exit status is 0 if all agree, 1 if not.
 """
 
 import argparse
@@ -31,18 +31,18 @@ def check(
     longest: int = 100_000,
     plain: bool = True,
 ) -> list[Line]:
-    """Runs all and compares.
+    """Runs an export in all ways, and compares the outputs.
 
     Args:
       path: an export, or a version of it.
-      model: what it was made of; not compared with where None.
+      model: the model that it was made of; None to skip this comparison.
       texts_file: lines or JSON Lines; built-in texts where None.
-      tolerance: between numbers, absolute; of those above 1, relative.
+      tolerance: between numbers, absolute; relative for those above 1.
       longest: bytes of the longest texts; 0 for none.
       plain: whether the plain process runs too.
 
     Raises:
-      UserError: no export, texts or model there.
+      UserError: there is no export, text or model.
       ProcessError: a process died before it answered.
     """
     folder, about = questions.find(path)
@@ -60,8 +60,8 @@ def check(
             {
                 name: signature
                 for name, signature in signatures.of_folder(folder).items()
-                # `serving_default.part` and its like take no texts alone; they
-                # are steps of what is asked.
+                # `serving_default.part` and the like are steps of the
+                # others, and do not take texts alone.
                 if "." not in name
             },
             kind,
@@ -75,7 +75,7 @@ def check(
         _alone(capi, "the C API's process")
         found = checks.check_answers(asked, capi, tolerance)
         if plain:
-            _tell("a Python with tensorflow and tensorflow-text alone")
+            _tell("a Python with only tensorflow and tensorflow-text")
             answers = processes.run_plain(folder, requests, exchange)
             _alone(answers, "the plain process")
             found += checks.check_plain(asked, capi, answers, tolerance)
@@ -94,7 +94,7 @@ def check(
 
 
 def _alone(answers: Answers, who: str) -> None:
-    """Refuses a process with what it should do without."""
+    """Raises if a process imported a package that it must not need."""
     if answers.facts["foreign"]:
         raise ProcessError(
             f"{who} has imported {', '.join(answers.facts['foreign'])}"
@@ -102,7 +102,7 @@ def _alone(answers: Answers, who: str) -> None:
 
 
 def report(lines: Sequence[Line]) -> str:
-    """A table, and below it what is wrong."""
+    """Returns a table, and below it the problems."""
     rows = [("signature", "run by", "rows", "values", "difference", "wrong")]
     for line in sorted(lines, key=lambda line: line.signature):
         found = line.found
@@ -135,14 +135,14 @@ def report(lines: Sequence[Line]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the table; returns the status."""
+    """Prints the table; returns the exit status."""
     flags = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     flags.add_argument("export", metavar="DIR", help="the export")
-    flags.add_argument("--model", help="what it was made of: a run or model")
+    flags.add_argument("--model", help="the run or model that it was made of")
     flags.add_argument(
         "--texts",
         help="a text a line, or JSON Lines (.jsonl) with the inputs' names; "
@@ -150,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     flags.add_argument(
         "--tolerance", type=float, default=1e-5,
-        help="between numbers; of those above 1, relative",
+        help="between numbers; relative for those above 1",
     )  # fmt: skip
     flags.add_argument(
         "--longest", type=int, default=100_000,
@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     flags.add_argument(
         "--no-plain", dest="plain", action="store_false",
-        help="leave out the Python that has TensorFlow alone",
+        help="leave out the Python that has only TensorFlow",
     )  # fmt: skip
     args = flags.parse_args(argv)
     try:

@@ -5,10 +5,10 @@
 
 Random models of ELECTRA's six classes are saved by transformers and read
 here, and the other way round; outputs on the same inputs are compared, and
-transformers is asked for missing and unexpected keys. The other environment
+missing and unexpected keys that transformers reports. The other environment
 needs torch and transformers, of version 4.57 or 5, and for the last part
-sentence-transformers; --python may name several, one after another. Sizes are
-tiny, small and base, each with and without a projection of the embeddings.
+sentence-transformers; --python may list several interpreters. Sizes are tiny,
+small and base, each with and without a projection of the embeddings.
 """
 
 import dataclasses
@@ -58,20 +58,22 @@ VARIANTS = (
 
 
 class Outcome(NamedTuple):
-    """Of one comparison."""
+    """Holds the result of one comparison."""
 
     name: str
-    difference: float  # largest, absolute
+    difference: float  # the largest, absolute
     problems: list[str]  # keys missing, unexpected and so on
-    required: bool = True  # or for information alone
+    required: bool = True  # False: for information only
 
     @property
     def good(self) -> bool:
+        """Whether the outcome is as expected, or only for information."""
         equal = self.difference <= TOLERANCE and not self.problems
         return equal or not self.required
 
 
 def their_config(size: str, embedding: int, name: str) -> dict[str, Any]:
+    """Returns the settings of a `transformers` model."""
     (hidden, layers, heads, positions, vocab), _ = SIZES[size]
     return {
         "vocab_size": vocab,
@@ -86,6 +88,7 @@ def their_config(size: str, embedding: int, name: str) -> dict[str, Any]:
 
 
 def our_config(size: str, embedding: int, name: str) -> Any:
+    """Returns the settings of our model of the same size."""
     from electra_tf.hub.config import DirectoryConfig
     from electra_tf.models.config import ModelConfig
     from electra_tf.models.task_heads import TaskHeadConfig
@@ -112,7 +115,7 @@ def our_config(size: str, embedding: int, name: str) -> Any:
 
 
 def network(config: Any) -> Any:
-    """Ours of the class that `config` speaks of, built."""
+    """Builds our network for `config`."""
     from electra_tf.models import encoder, networks, task_networks
 
     if config.discriminator is None:
@@ -128,7 +131,7 @@ def network(config: Any) -> Any:
 
 
 def outputs(model: Any, inputs: Mapping[str, np.ndarray]) -> dict:
-    """What our network computes, under their names."""
+    """Returns our network's outputs, by the names of `transformers`."""
     result = model(
         inputs["input_ids"], inputs["input_mask"], inputs["segment_ids"]
     )
@@ -143,6 +146,7 @@ def outputs(model: Any, inputs: Mapping[str, np.ndarray]) -> dict:
 
 
 def random_inputs(size: str) -> dict[str, np.ndarray]:
+    """Returns random rows, of which one has padding."""
     positions, vocab = SIZES[size][0][3:]
     length = min(positions, 48)
     rng = np.random.default_rng(0)
@@ -155,6 +159,7 @@ def random_inputs(size: str) -> dict[str, np.ndarray]:
 
 
 def difference(ours: Mapping, theirs: Mapping) -> float:
+    """Returns the largest absolute difference of outputs."""
     return max(
         float(np.abs(np.asarray(ours[key]) - theirs[key]).max()) for key in ours
     )
@@ -163,7 +168,7 @@ def difference(ours: Mapping, theirs: Mapping) -> float:
 def compare(
     peer: Worker, folder: pathlib.Path, sizes: Sequence[str]
 ) -> Iterator[Outcome]:
-    """All classes, sizes, projections and directions, one after another."""
+    """Compares all classes, sizes, projections and directions."""
     number = 0
     for size in sizes:
         inputs = random_inputs(size)
@@ -188,7 +193,7 @@ def compare(
 
 
 def compare_variants(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
-    """Unusual settings of tiny models, from Hugging Face."""
+    """Compares tiny models with unusual settings, from Hugging Face."""
     inputs = random_inputs("tiny")
     np.savez(folder / "inputs.npz", **inputs)
     for changes in VARIANTS:
@@ -241,11 +246,11 @@ def _to_theirs(peer, request, case, inputs, store, which) -> Outcome:
     notes = huggingface.write(
         request["directory"], Checkpoint(config, weights, None)
     )
-    told = peer.ask({**request, "do": "load"})
+    reply = peer.ask({**request, "do": "load"})
     problems = [
-        f"{key}: {told[key]}"
+        f"{key}: {reply[key]}"
         for key in ("missing_keys", "unexpected_keys", "mismatched_keys")
-        if told[key]
+        if reply[key]
     ]
     problems += [note for note in notes if "tokenizer" not in note]
     return Outcome(
@@ -256,7 +261,7 @@ def _to_theirs(peer, request, case, inputs, store, which) -> Outcome:
 
 
 def awkward_strings(count: int) -> list[str]:
-    """Recorded ones, and random rows of all kinds of characters."""
+    """Returns recorded texts, and random ones of all kinds of characters."""
     golden = json.loads(STRINGS.read_text(encoding="utf-8"))
     texts = [case["text"] for case in golden["cases"]]
     rng = random.Random(0)
@@ -279,23 +284,23 @@ def awkward_strings(count: int) -> list[str]:
                 for _ in range(length)
             )
         )
-    # Here a special token in the text is text; there it is the token.
+    # Ours reads special tokens in a text as text; theirs, as the tokens.
     return [t for t in texts if not any(s in t for s in SPECIALS)]
 
 
 def compare_tokenizers(
     peer: Worker, folder: pathlib.Path, vocabs: Sequence[str] = ()
 ) -> Iterator[Outcome]:
-    """Ids of awkward strings: our files there, their files here.
+    """Compares ids of awkward strings: our files there, their files here.
 
     Args:
       peer: the other environment.
       folder: for files.
-      vocabs: vocabulary files; the recorded one comes first in any case.
+      vocabs: vocabulary files; the recorded one is always used first.
 
-    `difference` is the number of strings that differ. None may with the fast
-    tokenizer on our files. Their own have other tables of characters and no
-    word of more than 100, and so has the slow tokenizer on any files.
+    `difference` is the number of strings that differ. It must be 0 for the fast
+    tokenizer on our files. On their own files it may not be, nor for the slow
+    tokenizer: both have other character tables, and words up to 100 characters.
     """
     from electra_tf.hub import huggingface_tokenizer
     from electra_tf.text.tokenizer import Tokenizer
@@ -326,19 +331,19 @@ def compare_tokenizers(
                 read.vocab, read.lower_case, read.strip_accents
             )
             expected = tokenizer(texts).to_list()
-            told = peer.ask(
+            reply = peer.ask(
                 {"do": "tokenize", "directory": str(place), "texts": texts}
             )
-            for kind in set(told) & {"fast", "slow"}:
+            for kind in set(reply) & {"fast", "slow"}:
                 wrong = [
                     repr(text)[:60]
-                    for text, a, b in zip(texts, expected, told[kind])
+                    for text, a, b in zip(texts, expected, reply[kind])
                     if a != b
                 ]
                 yield Outcome(
                     f"tokenizer {name} Hugging Face, {which}, lower_case "
                     f"{lower_case}, "
-                    f"{told[f'{kind}_class']}, {len(texts)} strings",
+                    f"{reply[f'{kind}_class']}, {len(texts)} strings",
                     len(wrong),
                     wrong,
                     required=kind == "fast" and place == ours,
@@ -357,7 +362,7 @@ MEANINGS = {
 
 
 def compare_meanings(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
-    """What fine-tuned heads say: ours there, CrossEncoders' here."""
+    """Compares predictions of fine-tuned heads, and of CrossEncoders."""
     from electra_tf.hub import huggingface
     from electra_tf.prediction import predictor
 
@@ -368,17 +373,17 @@ def compare_meanings(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
         huggingface.write(path, _with_head(labels, state, about))
         ours = predictor.load(path)
         if name == "ranking":
-            told = peer.ask({"do": "score", "directory": path, "pairs": PAIRS})
+            reply = peer.ask({"do": "score", "directory": path, "pairs": PAIRS})
             expected = [p["score"] for p in ours.predict(PAIRS)]
-            found = told["scores"]
+            found = reply["scores"]
         else:
-            told = peer.ask(
+            reply = peer.ask(
                 {"do": "classify", "directory": path, "texts": TEXTS}
             )
             expected = _shares(ours.predict(TEXTS), state.get("labels"))
             found = [
                 next(x["score"] for x in row if x["label"] == label)
-                for row in told["answers"]
+                for row in reply["answers"]
                 for label in state.get("labels") or ["LABEL_0"]
             ]
         yield Outcome(f"{name} to Hugging Face", relative(expected, found), [])
@@ -387,11 +392,11 @@ def compare_meanings(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
         request = {"do": "save_scorer", "directory": path}
         source = str(folder / "meaning_ranking")
         peer.ask({**request, "source": source, "activation": activation})
-        told = peer.ask({"do": "score", "directory": path, "pairs": PAIRS})
+        reply = peer.ask({"do": "score", "directory": path, "pairs": PAIRS})
         found = [p["score"] for p in predictor.load(path).predict(PAIRS)]
         yield Outcome(
             f"CrossEncoder with {activation} from sentence-transformers",
-            relative(told["scores"], found), [],
+            relative(reply["scores"], found), [],
         )  # fmt: skip
     yield _embeddings(peer, folder)
     yield from _answers(peer, folder)
@@ -402,7 +407,7 @@ def _embeddings(peer: Worker, folder: pathlib.Path) -> Outcome:
 
     path = str(folder / "encoder")
     huggingface.write(path, _with_head(0, {}, None))
-    told = peer.ask({"do": "embed", "directory": path, "texts": TEXTS})
+    reply = peer.ask({"do": "embed", "directory": path, "texts": TEXTS})
     encoder = pretrained.Encoder.from_pretrained(path)
     rows = encoder.tokenizer.encode(TEXTS)
     hidden = encoder(rows).sequence_output.numpy()
@@ -410,12 +415,12 @@ def _embeddings(peer: Worker, folder: pathlib.Path) -> Outcome:
     means = (hidden * mask).sum(axis=1) / mask.sum(axis=1)
     return Outcome(
         "SentenceTransformer of an encoder, the mean of its tokens",
-        relative(told["vectors"], means), [],
+        relative(reply["vectors"], means), [],
     )  # fmt: skip
 
 
 def _answers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
-    """A head that tells whether there is an answer, and a threshold alone."""
+    """Compares models that predict no answer by a head or by a threshold."""
     from electra_tf.hub import huggingface
     from electra_tf.hub.directory import write
     from electra_tf.prediction import predictor
@@ -436,7 +441,7 @@ def _answers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
         made = _with_head(2, {}, about, told_by)
         write(ours, made)
         notes = huggingface.write(theirs, made)
-        told = peer.ask(
+        reply = peer.ask(
             {
                 "do": "load", "class": CLASSES[5], "directory": theirs,
                 "inputs": str(folder / "inputs.npz"),
@@ -446,13 +451,15 @@ def _answers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
         expected, found = (
             predictor.load(path).predict(asked) for path in (ours, theirs)
         )
-        problems = [f"{k}: {told[k]}" for k in told if "keys" in k and told[k]]
-        problems += ["not said"] * (bool(notes) != (told_by == "head"))
+        problems = [
+            f"{k}: {reply[k]}" for k in reply if "keys" in k and reply[k]
+        ]
+        problems += ["no note"] * (bool(notes) != (told_by == "head"))
         problems += ["answers"] * (
             [a["answer"] for a in found] != [a["answer"] for a in expected]
         )
         yield Outcome(
-            f"questions without an answer, told by the {name}",
+            f"questions without an answer, predicted by the {name}",
             relative(
                 [a["null_odds"] for a in expected],
                 [a["null_odds"] for a in found],
@@ -464,9 +471,9 @@ def _answers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
 def _with_head(
     labels: int, state: Mapping, about: Any, told_by: str | None = None
 ) -> Any:
-    """A random model, with a head alone where there are labels.
+    """Returns a random model; it has a head only if there are labels.
 
-    With `told_by`, one that answers questions, or tells that it cannot.
+    With `told_by` its head answers questions, which may have no answer.
     """
     from electra_tf.hub import names
     from electra_tf.hub.checkpoint import Checkpoint
@@ -507,12 +514,13 @@ def _shares(answers: Sequence[Mapping], labels: Any) -> list[float]:
 
 
 def relative(ours: Any, theirs: Any) -> float:
-    """The largest difference, as a share of the largest number."""
+    """Returns the largest difference, relative to the largest number."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     return float(np.abs(ours - theirs).max() / max(1, np.abs(ours).max()))
 
 
 def main(_: list[str]) -> None:
+    """Compares with every interpreter; prints the outcomes."""
     for python in FLAGS.python:
         _check(python)
 
@@ -542,6 +550,7 @@ def _check(python: str) -> None:
 
 
 def show(outcome: Outcome) -> None:
+    """Prints an outcome and its problems."""
     mark = "ok  " if outcome.good else "BAD "
     if not outcome.required:
         mark = "note"

@@ -1,14 +1,14 @@
-"""Does `electra-tf ask` find the paragraph, and the answer, in a folder?
+"""Measures whether `electra-tf ask` finds paragraphs and answers in a folder.
 
   tools/check_retrieval.py --input=dev-v1.1.json --output=FOLDER
       [--articles=20] [--questions=200] [--seed=0]
       [--ranker=RUN] [--model=RUN] [--candidates=50]
 
 Articles of a SQuAD file are sampled, and written as text: a file an article, a
-blank line between paragraphs. Questions about them are asked. It reports
-how often the passage that holds a true answer, at its own place, is among the
-first 1, 5, 10 and 20, and with a model how good the answers are, at several
-weights of the reading.
+blank line between paragraphs. Questions about them are asked. It reports how
+often the passage with a true answer, at its original place, is among the first
+1, 5, 10 and 20; and with a model the scores of the answers, at several values
+of `reading_weight`.
 """
 
 import argparse
@@ -33,7 +33,7 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 class Question(NamedTuple):
-    """One to ask."""
+    """A question about one of the articles."""
 
     text: str
     answers: tuple[str, ...]
@@ -81,7 +81,7 @@ def write_articles(
 
 
 def holds(passage: Passage, question: Question) -> bool:
-    """Whether a true answer stands in the passage, at its own place."""
+    """Returns whether a true answer is in the passage, at its own place."""
     return passage.file == question.file and any(
         passage.start <= place
         and place + len(answer) <= passage.start + len(passage.text)
@@ -90,7 +90,7 @@ def holds(passage: Passage, question: Question) -> bool:
 
 
 def ranks(asker: ask.Asker, questions: list[Question]) -> np.ndarray:
-    """Where the right passage is, from 0; of 10**6 if it is not found."""
+    """Returns the right passages' ranks, from 0; 10**6 if not found."""
     found = []
     for question in questions:
         passages = asker.passages(question.text)
@@ -104,7 +104,7 @@ def ranks(asker: ask.Asker, questions: list[Question]) -> np.ndarray:
 def answer_scores(
     rows: list[dict], questions: list[Question], weight: float
 ) -> dict[str, float]:
-    """Exact match and F1 of the answers that a weight puts first."""
+    """Returns exact match and F1 of the answers ranked first by a weight."""
     best = []
     for row in rows:
         answers = row["answers"]
@@ -118,19 +118,20 @@ def answer_scores(
 
 
 def main(words: list[str] | None = None) -> int:
+    """Asks the questions; prints the scores."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--input", required=True, help="of SQuAD's form")
+    parser.add_argument("--input", required=True, help="in SQuAD's format")
     parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument("--articles", type=int, default=20)
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model", help="run of question answering")
-    parser.add_argument("--ranker", help="run of ranking")
+    parser.add_argument("--model", help="run directory of question answering")
+    parser.add_argument("--ranker", help="run directory of ranking")
     parser.add_argument("--top_k", type=int, default=5, help="passages to read")
     parser.add_argument(
-        "--candidates", type=int, default=50, help="passages to order"
+        "--candidates", type=int, default=50, help="passages to rank"
     )
     parser.add_argument("--language", default="english")
     asked = parser.parse_args(words)

@@ -2,10 +2,10 @@
 
     python tools/check_tokenizer.py --vocab=vocab.txt 'books/*.txt'
 
-The peer is put together as its `BertWordPieceTokenizer` is, with two changes
-to match the original: words of up to 200 characters (not 100), and "[MASK]"
-in the text being text. Prints how many lines are equal, the code points that
-explain the others, and MB per second of process CPU time on one thread.
+The peer is built like its `BertWordPieceTokenizer`, with two changes to match
+the original: words have up to 200 characters (not 100), and "[MASK]" in a text
+is plain text. Prints how many lines are equal, the code points that explain
+the others, and MB per second of process CPU time on one thread.
 """
 
 import collections
@@ -26,7 +26,7 @@ flags.DEFINE_bool("offsets", False, "also check offsets against the ids")
 
 
 def read_batches(paths: list[str], size: int) -> Iterator[list[str]]:
-    """Lines of the files, `size` at a time; bytes not UTF-8 are replaced."""
+    """Yields lines of the files, `size` at a time; replaces invalid UTF-8."""
     batch: list[str] = []
     for path in paths:
         with open(path, "rb") as handle:
@@ -41,6 +41,7 @@ def read_batches(paths: list[str], size: int) -> Iterator[list[str]]:
 
 
 def build_peer(tokens: tuple[str, ...], lower_case: bool):
+    """Builds the tokenizer of Hugging Face to compare with."""
     import tokenizers
     from tokenizers import models, normalizers, pre_tokenizers
 
@@ -57,11 +58,13 @@ def build_peer(tokens: tuple[str, ...], lower_case: bool):
 
 
 def peer_ids(peer, lines: list[str]) -> list[list[int]]:
+    """Returns the peer's token ids of each line."""
     encoded = peer.encode_batch_fast(lines, add_special_tokens=False)
     return [line.ids for line in encoded]
 
 
 def main(arguments: list[str]) -> None:
+    """Compares the tokenizers on the files; prints the differences."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -70,7 +73,7 @@ def main(arguments: list[str]) -> None:
 
     paths = sorted(p for a in arguments[1:] for p in glob.glob(a))
     if not paths:
-        raise app.UsageError("name files to compare on")
+        raise app.UsageError("give files to compare on")
     ours = Tokenizer(FLAGS.vocab, lower_case=FLAGS.lower_case)
     peer = build_peer(ours.vocab.tokens, FLAGS.lower_case)
     explains: dict[str, bool] = {}

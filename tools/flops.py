@@ -1,15 +1,15 @@
-"""Parameters and FLOPs of pre-training configs, in the paper's accounting.
+"""Counts parameters and FLOPs of pre-training configs, as the paper does.
 
     python tools/flops.py --config=configs/pretrain/small.yaml
     python tools/flops.py --all
     python tools/flops.py --plan
 
 The first prints every part, the second a line for each file in
-configs/pretrain/. The sequence length is the one in the file's opening
-command unless --max_seq_length says otherwise. `electra_tf/models/flops.py`
+configs/pretrain/. The sequence length is that of the command in the file's
+opening comment, unless --max_seq_length is given. `electra_tf/models/flops.py`
 has the rules. The third prints hours and cost of the paper's runs on large
-machines under the assumptions that its flags state, and what predictions for
-a million to ten billion sentences take at the rates that were measured:
+machines, under the assumptions in its flags, and the time that predictions for
+a million to ten billion sentences take at the measured speed:
 `benchmarks/plan.py`.
 """
 
@@ -30,7 +30,7 @@ RESULTS = CONFIGS.parents[1] / "docs/performance" / outputs.RESULTS
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Returns the parser of the flags."""
     flags = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -62,10 +62,10 @@ def parser() -> argparse.ArgumentParser:
 def costs_of(
     path: str, overrides: list[str], seq_length: int | None
 ) -> flops.Costs:
-    """The costs of the run that a file describes.
+    """Returns the costs of the run that a file describes.
 
     Raises:
-      UserError: a wrong file, or one that does not tell a length.
+      UserError: the file is wrong, or names no sequence length.
     """
     settings = config.resolve(PretrainSettings, path, overrides)
     if seq_length is None:
@@ -74,7 +74,7 @@ def costs_of(
 
 
 def part_table(costs: flops.Costs) -> str:
-    """Markdown, a row for each part."""
+    """Returns a Markdown table with a row for each part."""
     lines = [
         "| part | parameters | training FLOPs | inference FLOPs |",
         "| --- | ---: | ---: | ---: |",
@@ -92,7 +92,7 @@ def part_table(costs: flops.Costs) -> str:
 
 
 def run_table(runs: dict[str, flops.Costs]) -> str:
-    """Markdown, a row for each run."""
+    """Returns a Markdown table with a row for each run."""
     lines = [
         "| config | parameters | of the generator "
         "| training FLOPs | inference FLOPs |",
@@ -109,7 +109,7 @@ def run_table(runs: dict[str, flops.Costs]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints Markdown."""
+    """Prints the requested tables as Markdown."""
     args = parser().parse_args(argv)
     try:
         if args.plan:

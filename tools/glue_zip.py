@@ -3,10 +3,10 @@
     python tools/glue_zip.py --runs=RUN_COLA,RUN_SST2,... --output=glue.zip
 
 A run of `electra-tf finetune --task=glue/...` writes the file of its set
-(CoLA.tsv and so on, MNLI-m.tsv, MNLI-mm.tsv and AX.tsv for MNLI); they are
-found in the runs' folders, of several trials the best one's. The site refuses
-a zip that lacks one: what is missing is filled in with one answer throughout,
-and named. Their scores there mean nothing.
+(CoLA.tsv and so on; MNLI-m.tsv, MNLI-mm.tsv and AX.tsv for MNLI). They are
+read from the run directories; of several trials the best is used. The site
+refuses a zip that lacks a file: a missing one is filled in with the same label
+throughout, and named. Its score there means nothing.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from electra_tf.tasks.glue import sets as glue_sets
 
 
 def find(path: str) -> list[str]:
-    """The files of the site's names in a folder, however deep, sorted.
+    """Finds files with the site's names in a folder and below it, sorted.
 
-    Of a run with several trials, those of the best one.
+    Of a run with several trials, only the best trial is searched.
     """
     names = {f"{name}.tsv" for name in glue_sets.site_files()}
     if not files.exists(path):
@@ -48,7 +48,7 @@ def pack(runs: Sequence[str], output: str) -> list[str]:
     """Writes the zip; returns the names that were filled in.
 
     Raises:
-      UserError: nothing found, two files for one set, or a wrong one.
+      UserError: there is no file, two for one set, or a wrong one.
     """
     paths: dict[str, str] = {}
     for run in runs:
@@ -75,7 +75,7 @@ def pack(runs: Sequence[str], output: str) -> list[str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Returns the parser of the flags."""
     flags = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -83,14 +83,14 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument(
         "--runs", required=True,
-        help="folders of predictions or whole runs, or TSV files, by commas",
+        help="folders of predictions, run directories or TSV files, by commas",
     )  # fmt: skip
     flags.add_argument("--output", required=True, help="the zip")
     return flags
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints what is in the zip."""
+    """Writes the zip and prints its content."""
     args = parser().parse_args(argv)
     try:
         missing = pack(args.runs.split(","), args.output)
@@ -99,8 +99,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if missing:
         print(
-            f"{', '.join(missing)}: NOT PREDICTED, filled in with one answer "
-            "throughout"
+            f"{', '.join(missing)}: NOT PREDICTED, filled in with the same "
+            "label throughout"
         )
     print(f"wrote {args.output}")
     return 0

@@ -1,17 +1,16 @@
-"""Lays official GLUE files where TensorFlow Datasets looks for downloads.
+"""Copies official GLUE files to where TensorFlow Datasets looks for downloads.
 
     python tools/prepare_glue.py --input=GLUE [--data_dir=DIR] [--tasks=rte]
 
-For machines with no network: `glue/*` is then built from these files, with
-nothing patched. --input holds the official folders (CoLA, SST-2, MRPC, STS-B,
-QQP, MNLI, QNLI, RTE, WNLI, AX) with their TSV files; those that are missing
-are passed over.
+For machines without network: `glue/*` is then built from these files, without
+any patches. --input holds the official folders (CoLA, SST-2, MRPC, STS-B, QQP,
+MNLI, QNLI, RTE, WNLI, AX) with their TSV files; missing ones are skipped.
 
-What differs from a download: the files' checksums are not the recorded ones
-(TensorFlow Datasets checks those of what it downloads, not of what it finds);
-MRPC's rows are numbered train first, then dev, as the official files are; and
-where a set has no test.tsv the test split, which TensorFlow Datasets cannot
-leave empty, has one row that says so, and that electra_tf leaves out.
+Differences from a download: the files' checksums are not the recorded ones
+(TensorFlow Datasets checks them only after a download); MRPC's rows are
+numbered train first, then dev, like the official files; and if a set has no
+test.tsv, its test split has one row as a mark, which electra_tf leaves out
+(TensorFlow Datasets does not support an empty split).
 """
 
 import argparse
@@ -36,12 +35,12 @@ _MRPC_COLUMNS = ("Quality", *_MRPC_IDS, "#1 String", "#2 String")
 
 
 def zip_of(glue_set: GlueSet, paths: Mapping[str, str], folder: str) -> bytes:
-    """The archive that the set is downloaded as; the same for the same files.
+    """Returns the set's archive; equal files give equal bytes.
 
     Args:
-      glue_set: which.
+      glue_set: the set.
       paths: split -> official file; a test split may be missing.
-      folder: inside the archive.
+      folder: the folder of the files in the archive.
     """
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -58,10 +57,10 @@ def zip_of(glue_set: GlueSet, paths: Mapping[str, str], folder: str) -> bytes:
 
 
 def mrpc_files(paths: Mapping[str, str]) -> dict[str, bytes]:
-    """MRPC as it is downloaded: train and dev in one file, and dev's ids.
+    """Returns MRPC's downloads: train and dev in one file, and dev's ids.
 
     Raises:
-      UserError: a pair of train is in dev too.
+      UserError: a pair of train is also in dev.
     """
     lines, dev = ["\t".join(_MRPC_COLUMNS)], []
     for split in ("train", "validation"):
@@ -87,7 +86,7 @@ def mrpc_files(paths: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _mrpc_rows(path: str) -> list[list[str]]:
-    """The cells of each row, in the order of `_MRPC_COLUMNS`."""
+    """Reads the cells of each row, in the order of `_MRPC_COLUMNS`."""
     try:
         header, *rows = (cells for _, cells in glue_files.cells_of(path))
         order = [header.index(name) for name in _MRPC_COLUMNS]
@@ -100,7 +99,7 @@ def _mrpc_rows(path: str) -> list[list[str]]:
 
 
 def ax_file(paths: Mapping[str, str]) -> bytes:
-    """AX as it is downloaded, without labels."""
+    """Returns AX as it is downloaded, without labels."""
     lines = ["index\tsentence1\tsentence2"]
     for row in glue_files.rows(SETS["ax"], paths["test"]):
         lines.append("\t".join([str(row.index), *row.texts]))
@@ -108,7 +107,7 @@ def ax_file(paths: Mapping[str, str]) -> bytes:
 
 
 def stand_in(columns: Sequence[str]) -> bytes:
-    """A test file of one row that says that there is none."""
+    """Returns a test file whose only row marks that there is no test file."""
     header = "\t".join(["index", *columns])
     row = "\t".join(["0", *[glue_files.NO_FILE] * len(columns)])
     return f"{header}\n{row}\n".encode()
@@ -117,7 +116,7 @@ def stand_in(columns: Sequence[str]) -> bytes:
 def downloads(
     glue_set: GlueSet, paths: Mapping[str, str], builder: Any
 ) -> dict[str, bytes]:
-    """URL -> what TensorFlow Datasets is to find in its place."""
+    """Returns URL -> the content that replaces the download."""
     if glue_set.name == "mrpc":
         contents = mrpc_files(paths)
         return {
@@ -136,10 +135,10 @@ def lay(
     data_dir: str | None,
     overwrite: bool,
 ) -> str:
-    """Writes the set's downloads; returns what was done, in words.
+    """Writes the set's downloads; returns a message on what was done.
 
     Raises:
-      UserError: other files are there already, and `overwrite` is not set.
+      UserError: other files exist there, and `overwrite` is not set.
     """
     builder = glue_files.builder_of(glue_set, data_dir)
     places = glue_files.cached_files(builder)
@@ -181,7 +180,7 @@ def lay(
 
 
 def _forget(builder: Any, name: str) -> None:
-    """Removes what was unpacked from an earlier archive of this name."""
+    """Removes files unpacked from an earlier archive of this name."""
     extracted = files.join(glue_files.downloads_folder(builder), "extracted")
     for folder in (extracted, files.join(extracted, "glue")):
         if files.is_directory(folder):
@@ -197,11 +196,11 @@ def prepare(
     overwrite: bool = False,
     build: bool = False,
 ) -> None:
-    """Lays out the sets, and prints what it did and how many rows there are.
+    """Writes the sets' downloads; prints what it did and the rows' numbers.
 
     Raises:
-      UserError: a set that was asked for is not there, or has no train or
-        dev file; none is there; a file is wrong.
+      UserError: a set of `tasks` is missing, or has no train or dev file;
+        there is no set at all; a file is wrong.
     """
     for name in tasks or ():
         if name not in SETS:
@@ -262,7 +261,7 @@ def _compared(glue_set: GlueSet, counts: Mapping[str, int]) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Returns the parser of the flags."""
     flags = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -270,28 +269,28 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument(
         "--input", required=True,
-        help="folder that holds the official folders, or is one of them",
+        help="folder of the official folders, or one of these",
     )  # fmt: skip
     flags.add_argument(
         "--data_dir",
         help="of TensorFlow Datasets; its own default if not given",
     )
     flags.add_argument(
-        "--tasks", help="sets to lay out, such as rte,cola; all there are"
+        "--tasks", help="sets to write, such as rte,cola; default: all found"
     )
     flags.add_argument(
         "--build", action="store_true",
-        help="build the data sets at once, and compare their sizes",
+        help="also build the data sets, and compare their sizes",
     )  # fmt: skip
     flags.add_argument(
         "--overwrite", action="store_true",
-        help="replace files and data sets that are there",
+        help="replace existing files and data sets",
     )  # fmt: skip
     return flags
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints what was done."""
+    """Writes the downloads; prints what was done."""
     args = parser().parse_args(argv)
     logging.set_verbosity(logging.WARNING)  # of TensorFlow Datasets
     try:

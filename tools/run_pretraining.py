@@ -1,4 +1,4 @@
-"""The original's script of this name; see electra_tf/original/."""
+"""Runs the original's script of this name; see electra_tf/original/."""
 
 import sys
 

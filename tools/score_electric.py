@@ -1,12 +1,12 @@
-"""Is Electric's score in one pass what its many passes would say?
+"""Compares Electric's scores of one pass with those of many passes.
 
   tools/score_electric.py --input='held_out/*.txt' --model=ELECTRIC_RUN
 
 Sentences are scored by minus their energies, in one pass, and by the same
 model's normalised probabilities, for which the sum over the vocabulary is
-estimated at each token with --num_candidates passes. It prints the
-rank correlations of both scores, of sums and a token (sums agree for long and
-short sentences alone), and how long each took.
+estimated at each token with --num_candidates passes. It prints the rank
+correlations of both scores: of sums, of means and of tokens (sums correlate
+already because sentences differ in length), and the time of each.
 """
 
 import argparse
@@ -30,21 +30,21 @@ _ROWS_AT_ONCE = 256
 
 
 class NormalizedScorer:
-    """log p(token | context) of Electric, with an estimate of Z.
+    """Scores texts by Electric's log p(token | context), with an estimated Z.
 
     Electric models p(token | context) as exp(-energy) / Z(context), and its
     training drives Z towards 1 (Clark et al. 2020b, sections 2.1 and 2.3).
-    `Scorer` takes it to be 1, in one pass. Here Z is estimated, with many.
+    `Scorer` assumes Z = 1, in one pass. Here Z is estimated with many passes.
 
-    Z = E over q of exp(-energy) / q, q the noise distribution that the
-    two-tower generator gives for the token's place. The expectation is a mean
-    over tokens that stand at even steps of q's cumulative distribution, half
-    a step off its ends: no random numbers, and less variance than with them.
+    Z = E over q of exp(-energy) / q, where q is the noise distribution of the
+    two-tower generator at the token's position. The expectation is a mean over
+    tokens at even steps of q's cumulative distribution, half a step off its
+    ends: without random numbers, and with less variance than sampling.
 
     Attributes:
-      num_candidates: tokens of the vocabulary that Z is estimated from, and
-        so passes for each token of a text.
-      max_length: tokens of a text that are read, specials included.
+      num_candidates: tokens of the vocabulary that Z is estimated from: the
+        number of passes for each token of a text.
+      max_length: the longest text in tokens, specials included.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class NormalizedScorer:
           vocab: a vocabulary file, where there is none beside the model.
 
         Raises:
-          UserError: no Electric model with its two-tower generator.
+          UserError: the model is not Electric with a two-tower generator.
         """
         path, config = loading.describe(path)
         if not config.gives_energies:
@@ -85,10 +85,13 @@ class NormalizedScorer:
         )
 
     def score(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """float32 [tokens] log-probabilities of each text's tokens.
+        """Returns the log-probabilities of each text's tokens.
+
+        Returns:
+          For each text a float32 array [tokens].
 
         Raises:
-          UserError: a text is longer than what the model reads at once.
+          UserError: a text is longer than `max_length`.
         """
         vocab = self.tokenizer.vocab
         room = self.max_length - loading.SPECIALS
@@ -103,7 +106,7 @@ class NormalizedScorer:
         return found
 
     def _score(self, row: list[int]) -> np.ndarray:
-        """[tokens] of a row with [CLS] and [SEP]."""
+        """Returns the log-probabilities [tokens] of a row with specials."""
         length = rows.padded_length(len(row), self.max_length)
         batch = rows.padded([row], np.zeros([1], "int64"), length)
         count = len(row) - loading.SPECIALS
@@ -111,7 +114,7 @@ class NormalizedScorer:
         log_q = self._log_q(*batch[1:]).numpy()[0, 1 : 1 + count]  # [n, V]
         energy = self._energies(*batch[1:]).numpy()[0, 1 : 1 + count]
         tokens = _even_steps(log_q, self.num_candidates)  # [n, K]
-        # A row for each place and candidate, with the candidate there.
+        # One row for each place and candidate, with the candidate there.
         place = np.repeat(places, self.num_candidates)
         log_weights = np.empty([len(place)])
         for start in range(0, len(place), _ROWS_AT_ONCE):
@@ -130,7 +133,12 @@ class NormalizedScorer:
 
 
 def _even_steps(log_q: np.ndarray, count: int) -> np.ndarray:
-    """[n, V] log-probabilities -> [n, count] tokens at even steps of them."""
+    """Returns [n, count] tokens at even steps of cumulative probabilities.
+
+    Args:
+      log_q: [n, V] log-probabilities.
+      count: tokens of a row.
+    """
     cumulative = np.cumsum(np.exp(log_q.astype("float64")), axis=1)
     steps = (np.arange(count) + 0.5) / count
     found = [np.searchsorted(c, steps * c[-1]) for c in cumulative]
@@ -140,13 +148,13 @@ def _even_steps(log_q: np.ndarray, count: int) -> np.ndarray:
 def compare(
     model: str, texts: list[str], num_candidates: int
 ) -> dict[str, float]:
-    """Rank correlations, seconds, and the mean of log Z."""
+    """Returns rank correlations, seconds, and the statistics of log Z."""
     one = Scorer.from_pretrained(model, "electric")
     many = NormalizedScorer(model, num_candidates)
     lengths = many.tokenizer(texts).row_lengths().numpy() + loading.SPECIALS
     texts = [t for t, n in zip(texts, lengths) if n <= many.max_length]
     for scorer in (one, many):
-        scorer.score(texts[:1])  # traced
+        scorer.score(texts[:1])  # traces, which is not timed
     start = time.perf_counter()
     quick = [found.log_probs for found in one.score(texts)]
     between = time.perf_counter()
@@ -171,7 +179,7 @@ def compare(
 
 
 def main() -> int:
-    """Draws sentences, compares, prints."""
+    """Samples sentences, compares the scores, and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--input", required=True, help="text files, globs")
     parser.add_argument("--model", required=True)

@@ -2,7 +2,7 @@
 
     python tools/settings_reference.py [--output=docs/settings.md]
 
-The same text, a command at a time: electra-tf COMMAND --help=settings.
+`electra-tf COMMAND --help=settings` prints the same text for one command.
 """
 
 import argparse

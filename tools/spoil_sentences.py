@@ -1,11 +1,11 @@
-"""Minimal pairs from any text: sentences, and spoilt copies of them.
+"""Makes minimal pairs from any text: sentences, and corrupted copies.
 
   tools/spoil_sentences.py --input='held_out/*.txt' --output=pairs.tsv
   electra-tf minimal-pairs --model=RUN --input=pairs.tsv --method=pll,replaced
 
-Of the sentences, half have two words swapped, and half two words replaced by
-others, which are drawn by how often they occur in the text. The same seed
-gives the same pairs.
+Half of the copies have two words swapped; the other half have two words
+replaced by others, sampled by their frequency in the text. The same seed gives
+the same pairs.
 """
 
 import argparse
@@ -21,15 +21,17 @@ from electra_tf.recipes import lines
 
 _SENTENCE = re.compile(r"[^.!?]+[.!?]+[\"'\u201d\u2019)]*")
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
-_WORDS = range(8, 31)  # that a sentence has
+_WORDS = range(8, 31)  # lengths of sentences
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Attributes:
-    kind: "swapped" or "replaced".
-    real: the sentence.
-    spoilt: with two other words.
+    """Holds a sentence and its corrupted copy.
+
+    Attributes:
+      kind: "swapped" or "replaced".
+      real: the sentence.
+      spoilt: the copy, with two changed words.
     """
 
     kind: str
@@ -38,7 +40,7 @@ class Pair:
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences of 8 to 30 words, each once, in order."""
+    """Returns the sentences of 8 to 30 words, each once, in order."""
     found = []
     for line in text.split("\n"):
         if line.startswith("#"):  # a heading
@@ -51,7 +53,7 @@ def sentences(text: str) -> list[str]:
 
 
 def make_pairs(text: str, count: int, seed: int) -> list[Pair]:
-    """Pairs, swapped and replaced in turn.
+    """Returns pairs, swapped and replaced in turn.
 
     Raises:
       UserError: the text has too few sentences.
@@ -80,7 +82,8 @@ def make_pairs(text: str, count: int, seed: int) -> list[Pair]:
             if any(n == o.lower() for n, o in zip(new, old)):
                 continue
         spoilt = sentence
-        for i, word in ((b, new[1]), (a, new[0])):  # from behind
+        # The later word first: the other's offsets then stay valid.
+        for i, word in ((b, new[1]), (a, new[0])):
             spoilt = spoilt[: spans[i][0]] + word + spoilt[spans[i][1] :]
         pairs.append(Pair(kind, sentence, spoilt))
         if len(pairs) == count:

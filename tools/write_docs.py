@@ -1,12 +1,12 @@
-"""Writes what programs write of the documents, or says what is out of date.
+"""Writes the generated parts of the docs, or checks that they are current.
 
     python tools/write_docs.py            # writes
     python tools/write_docs.py --check    # names what differs; status 1
 
 It writes docs/settings.md, docs/commands.md, docs/architecture.md,
-docs/reference/, pictures, in README.md and docs/*.md the sections that show
-what was measured (docs/results/*.yaml and docs/performance/results.json), and
-the table of flags in docs/serving.md.
+docs/reference/, pictures, the sections of measurements in README.md and
+docs/*.md (from docs/results/*.yaml and docs/performance/results.json), and the
+table of flags in docs/serving.md.
 """
 
 import argparse
@@ -22,7 +22,7 @@ DOCS = ROOT / "docs"
 
 
 def generated() -> dict[pathlib.Path, str]:
-    """Returns the text of every file that is written whole."""
+    """Returns the text of every file that is generated completely."""
     found = {
         DOCS / "settings.md": settings_reference.page(),
         DOCS / "commands.md": commands.page(),
@@ -36,7 +36,7 @@ def generated() -> dict[pathlib.Path, str]:
 
 
 def renewed() -> dict[pathlib.Path, str]:
-    """Returns every page that has sections of results, with these anew."""
+    """Returns every page that has generated sections, with these renewed."""
     measured = results.Results(DOCS / "results")
     found = {}
     for path in [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]:
@@ -60,7 +60,7 @@ def renewed() -> dict[pathlib.Path, str]:
 
 
 def main() -> int:
-    """Writes, or checks; returns the exit status."""
+    """Writes or checks the docs; returns the exit status."""
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument(
         "--check", action="store_true", help="write nothing, name differences"

@@ -1,1 +1,1 @@
-"""What `tools/benchmark.py` is made of: one module a benchmark."""
+"""The modules of `tools/benchmark.py`: one for each benchmark."""

@@ -1,8 +1,8 @@
-"""Our data builder against examples built in plain Python.
+"""Measures our data builder against a builder in plain Python.
 
-Ours gets more text than the peer: it has a start, which the peer's stand-in
-has not, and it would be over at once. That start is most of what the second
-worker loses: each compiles the vocabulary for itself.
+Ours gets more text than the peer: it is much faster, and its start-up time
+would dominate a short run. Start-up is also most of why two workers are less
+than twice as fast as one: each compiles the vocabulary for itself.
 """
 
 import argparse
@@ -12,14 +12,14 @@ from benchmarks import inputs, workers
 from benchmarks.report import Benchmark, Side
 
 ALONE = "no --peer_python: the plain-Python builder was not measured"
-# Of the original, one process, in MB/s: the plain-Python peer is as fast.
+# MB/s of the original in one process; the plain-Python peer is as fast.
 ORIGINAL = 0.5
 OURS_TIMES = 24
 ONE, TWO, PEER = "electra_tf, 1 worker", "electra_tf, 2 workers", "plain Python"
 
 
 def measure(args: argparse.Namespace) -> list[Benchmark]:
-    """MB/s of one process, and of two workers."""
+    """Measures MB/s of one process, and of two workers."""
     more = argparse.Namespace(**vars(args))
     more.megabytes = OURS_TIMES * args.megabytes
     with (
@@ -48,19 +48,20 @@ def measure(args: argparse.Namespace) -> list[Benchmark]:
     for name in sides:
         size = megabytes if name == PEER else more_megabytes
         rates = {"MB/s": [size / reply["seconds"] for reply in replies[name]]}
-        if name != TWO:  # whose workers are not its own children
+        # CPU time leaves out the workers of TWO: not direct children.
+        if name != TWO:
             rates["MB per CPU second"] = [
                 size / reply["cpu_seconds"] for reply in replies[name]
             ]
         found.append(Side(name, facts[name]["version"], rates))
     one, two = (side.median("MB/s") for side in found[:2])
-    told = {
+    notes = {
         "1 worker, of the original's 0.5 MB/s": one / ORIGINAL,
         "2 workers, of 1 worker": two / one,
         "2 workers, MB/s each": two / 2,
     }
     if not args.peer_python:
-        told["peer"] = ALONE
+        notes["peer"] = ALONE
     return [
         Benchmark(
             "build",
@@ -70,7 +71,7 @@ def measure(args: argparse.Namespace) -> list[Benchmark]:
             f"on one core, tokenizes and gathers {megabytes:.1f} MB only",
             found,
             [(ONE, PEER)] if args.peer_python else [],
-            told,
+            notes,
             parameters={"measure": "build"},
         )
     ]

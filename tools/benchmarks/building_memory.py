@@ -1,4 +1,4 @@
-"""A large build in constant memory: the same text over and over."""
+"""Measures the memory of a large build: the same text over and over."""
 
 import argparse
 import glob
@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from benchmarks import inputs, memory, workers
 from benchmarks.report import Benchmark, Side
 
-# From one look at the memory to the next.
+# Seconds between two memory readings, and how many a report keeps.
 _SECONDS, _LOOKS = 1.0, 400
 
 
 def measure(args: argparse.Namespace) -> list[Benchmark]:
-    """MB/s of a build with two workers, and its memory over time."""
+    """Measures MB/s of a build with workers, and its memory over time."""
     with inputs.prepared(args) as (lines, vocab, _):
         names = sorted(glob.glob(args.input)) if args.input else [lines]
         with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
@@ -66,12 +66,12 @@ def measure(args: argparse.Namespace) -> list[Benchmark]:
 
 
 def repeat(names: list[str], folder: pathlib.Path, gigabytes: float) -> float:
-    """Links to the files, again and again; returns the megabytes they make.
+    """Links to the files repeatedly; returns the total size in MB.
 
     Args:
       names: text files.
       folder: where the links go.
-      gigabytes: at least so much text, in whole repetitions.
+      gigabytes: the least amount of text; repetitions are whole.
     """
     size = sum(os.path.getsize(name) for name in names)
     if not size:
@@ -85,7 +85,7 @@ def repeat(names: list[str], folder: pathlib.Path, gigabytes: float) -> float:
 
 
 def thinned(series: memory.Series) -> Iterator[tuple[float, float]]:
-    """The highest of each stretch, so that a report stays small."""
+    """Yields the highest reading of each stretch, for a small report."""
     step = max(1, len(series) // _LOOKS)
     for i in range(0, len(series), step):
         yield max(series[i : i + step], key=lambda look: look[1])

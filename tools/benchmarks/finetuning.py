@@ -1,4 +1,4 @@
-"""Fine-tuning a sentence classifier: ours against `transformers.Trainer`."""
+"""Measures fine-tuning of a sentence classifier against the HF `Trainer`."""
 
 import argparse
 import contextlib
@@ -15,15 +15,15 @@ from benchmarks import inputs, report, workers
 from benchmarks.report import Benchmark, Side
 
 ALONE = "no --peer_python: the Trainer was not measured"
-# Steps a round, which are an epoch of the rows.
+# Steps of a round; a round is one epoch of the rows.
 STEPS = 32
 PADDED = 128
 OURS = {
     "electra_tf": "float32",
     "electra_tf, bfloat16_products": "bfloat16_products",
 }
-# Settings that hf_trainer.py receives. Compiled for one length as well: it may
-# be that it compiles anew for each.
+# Settings for hf_trainer.py. One side pads all rows to one length: with several
+# lengths, compiling may happen again for each.
 PEERS = {
     "Trainer": {"precision": "float32"},
     "Trainer, bf16": {"precision": "bf16"},
@@ -37,7 +37,7 @@ PEERS = {
 
 
 def measure(args: argparse.Namespace) -> list[Benchmark]:
-    """Examples/s of each size, once all shapes have been seen."""
+    """Measures examples/s of each size, after all shapes were seen once."""
     with _rows(args) as (path, vocab_file, vocab_size, named):
         return [
             _measure_size(args, size, path, vocab_file, vocab_size, named)
@@ -47,7 +47,7 @@ def measure(args: argparse.Namespace) -> list[Benchmark]:
 
 @contextlib.contextmanager
 def _rows(args: argparse.Namespace) -> Iterator[tuple[str, str, int, str]]:
-    """Yields (rows as .npz, vocabulary, its size, what they are)."""
+    """Yields (rows as .npz, vocabulary, its size, a description)."""
     from electra_tf.text.tokenizer import Tokenizer
     from electra_tf.text.vocab import load_vocab
 
@@ -87,7 +87,7 @@ def _rows(args: argparse.Namespace) -> Iterator[tuple[str, str, int, str]]:
 
 
 def _sst2(folder: str) -> tuple[list[str], list[int]]:
-    """Sentences and labels of train.tsv."""
+    """Returns sentences and labels of train.tsv."""
     path = pathlib.Path(folder) / "train.tsv"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()[1:]
@@ -120,17 +120,17 @@ def _measure_size(
         "steps": count,
         "jit_compile": args.jit_compile,
     }
-    told = {name: {"precision": precision} for name, precision in OURS.items()}
+    given = {name: {"precision": precision} for name, precision in OURS.items()}
     if args.peer_python:
         plain = {"pad_to": None, "compiled": False}
-        told |= {name: plain | own for name, own in PEERS.items()}
+        given |= {name: plain | own for name, own in PEERS.items()}
     sides = {
         name: (
             "ours_finetune.py" if name in OURS else "hf_trainer.py",
             settings | own,
             sys.executable if name in OURS else args.peer_python,
         )
-        for name, own in told.items()
+        for name, own in given.items()
     }
     environment = {**os.environ, **dict(e.split("=", 1) for e in args.env)}
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -156,7 +156,7 @@ def _measure_size(
                 ],
             },
             report.peak_memory(replies[name]),
-            told[name]["precision"],
+            given[name]["precision"],
         )
         for name in facts
     ]

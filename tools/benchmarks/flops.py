@@ -1,7 +1,7 @@
-"""Matrix products of a pre-training step: how many, and in which shapes.
+"""Counts the matrix products of a pre-training step, by shape.
 
-Only what must be computed counts: the language-model head at the masked
-positions alone. A multiplication and an addition are two operations.
+Only what must be computed counts: the language-model head, for instance, only
+at the masked positions. A multiplication and an addition are two operations.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def step_shapes(
     seq_length: int,
     masked: int,
 ) -> list[Shape]:
-    """All matrix products of the forward pass of both networks.
+    """Returns all matrix products of the forward pass of both networks.
 
     Args:
       model: the discriminator.
@@ -41,12 +41,12 @@ def step_shapes(
 
 
 def step_gflop(shapes: list[Shape]) -> float:
-    """GFLOP of one training step: the backward pass costs twice the forward."""
+    """Returns GFLOP of one training step; backward costs twice forward."""
     return 3 * sum(_forward_gflop(shapes))
 
 
 def attainable(shapes: list[Shape], rates: list[float]) -> float:
-    """GFLOP/s if each shape ran at its own measured rate (GFLOP/s)."""
+    """Returns GFLOP/s if each shape ran at its measured rate (GFLOP/s)."""
     work = _forward_gflop(shapes)
     return sum(work) / sum(w / rate for w, rate in zip(work, rates))
 

@@ -3,19 +3,19 @@
 #
 #   tools/benchmarks/gpu.sh [FOLDER]
 #
-# Prints tokens/s of the sizes small, base and large, with the share that they
-# reach of the GPU's own speed at products of matrices in bfloat16, and writes
-# FOLDER/SIZE.json (benchmark-gpu if not given). It takes some five minutes.
+# Prints tokens/s of the sizes small, base and large, and their share of the
+# GPU's measured speed at bfloat16 matrix products. Writes FOLDER/SIZE.json
+# (FOLDER: benchmark-gpu if not given). It takes about five minutes.
 # PYTHON names an interpreter with this package and a TensorFlow for GPUs;
 # without it an environment with .[gpu] is made in a temporary folder.
 #
-# Nobody has run this on a GPU yet; without one it says so, and ends with 1.
+# Not run on a GPU yet. Without a GPU it prints an error and exits with 1.
 set -eu
 here=$(cd "$(dirname "$0")/../.." && pwd)
 folder=${1:-benchmark-gpu}
 
 if ! command -v nvidia-smi >/dev/null || ! nvidia-smi -L; then
-    echo "gpu.sh: nvidia-smi finds no GPU; this measures one" >&2
+    echo "gpu.sh: nvidia-smi finds no GPU; this script needs one" >&2
     exit 1
 fi
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
@@ -31,7 +31,7 @@ if ! "$PYTHON" -c '
 import tensorflow as tf
 raise SystemExit(not tf.config.list_physical_devices("GPU"))
 '; then
-    echo "gpu.sh: TensorFlow of $PYTHON finds no GPU; install $here[gpu]" >&2
+    echo "gpu.sh: $PYTHON's TensorFlow finds no GPU; install $here[gpu]" >&2
     exit 1
 fi
 
@@ -42,7 +42,7 @@ measure() {  # SIZE ROWS LENGTH STEPS
         --precision=mixed_bfloat16 --jit_compile --rounds=3 \
         --json="$folder/$1.json"
 }
-# As the original trains them (paper, table 6), with fewer rows.
+# The original's settings (paper, table 6), with smaller batches.
 measure small 128 128 50
 measure base 128 512 20
 measure large 32 512 10

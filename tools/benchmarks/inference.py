@@ -1,4 +1,4 @@
-"""A sentence classifier: ours against PyTorch, ONNX Runtime and OpenVINO."""
+"""Measures a sentence classifier against PyTorch, ONNX Runtime, OpenVINO."""
 
 import argparse
 import os
@@ -18,13 +18,13 @@ EXPORTS = (EXPORT, EXPORT_BF16)
 PREDICT = "electra_tf, predict"
 LITERT = "electra_tf, LiteRT"
 LITERT_INT8 = "electra_tf, LiteRT, int8"
-# Settings that ours_predict.py receives.
+# Settings for ours_predict.py.
 OURS = {
     PREDICT: {"engine": "tensorflow", "precision": "float32"},
     LITERT: {"engine": "litert", "precision": "float32"},
     LITERT_INT8: {"engine": "litert", "precision": "int8"},
 }
-# And hf_inference.py.
+# Settings for hf_inference.py.
 PEERS = {
     name + ("" if precision == "float32" else f", {precision}"): {
         "engine": engine,
@@ -38,7 +38,7 @@ PEERS = {
     )
     for precision in precisions
 }
-# The plainest and the quickest of them.
+# The peers of --peers=few: the plainest and the quickest.
 FEW = (
     "ONNX Runtime",
     "ONNX Runtime, int8",
@@ -54,7 +54,7 @@ _CALLS, _WARM_CALLS = 100, 10
 
 
 def measure(args: argparse.Namespace) -> list[Benchmark]:
-    """Sentences/s of each size: batches, a whole file, and by HTTP."""
+    """Measures sentences/s of each size: batches, a file, and by HTTP."""
     with inputs.prepared(args) as (text_file, vocab_file, _):
         texts = served_model.read_texts(args.data, text_file, args.sentences)
         found = []
@@ -77,20 +77,20 @@ def _measure_size(
         "cores": args.cores,
         "spinning": not args.no_spinning,
     }
-    told = {
+    given = {
         EXPORT: {"export": f"{forms.export}/1", "precision": "float32"},
         EXPORT_BF16: {"export": f"{forms.export_bf16}/1", "precision": "bf16"},
     }
-    told |= {name: own | {"model": forms.run} for name, own in OURS.items()}
+    given |= {name: own | {"model": forms.run} for name, own in OURS.items()}
     if args.peer_python:
-        told |= {
+        given |= {
             name: own | {"model": forms.huggingface}
             for name, own in PEERS.items()
             if args.peers == "all" or name in FEW
         }
     sides = {
         name: (_script(name), settings | own, _python(name, args))
-        for name, own in told.items()
+        for name, own in given.items()
     }
     missing: dict[str, str] = {}
     if not forms.export_bf16:
@@ -110,9 +110,9 @@ def _measure_size(
             name: np.array(worker.ask({"do": "answers"})["answers"])
             for name, worker in running.items()
         }
-        sides_found = _Sides(running, told, count)
+        sides_found = _Sides(running, given, count)
         notes = differences(
-            answers, {name: told[name]["precision"] for name in running}
+            answers, {name: given[name]["precision"] for name in running}
         )
         notes |= report.left_out(missing)
         if not args.peer_python:
@@ -198,7 +198,7 @@ class _Sides(NamedTuple):
     def measured(
         self, names: list[str], what: str, rounds: int, **asked: object
     ) -> list[Side]:
-        """Asks them in turn; returns their rates, or what calls took."""
+        """Runs one request on them in turn; returns rates or latencies."""
         replies = workers.interleave(
             {name: self.running[name] for name in names},
             [{"do": what, **asked}] * len(names),
@@ -227,7 +227,7 @@ def _by_http(
     offline: workers.Worker,
     count: int,
 ) -> Benchmark:
-    """A server and clients in processes of their own, in turn with a side."""
+    """Measures a server and its clients, in turn with a side without them."""
     with served_model.served(export, environment, args.cores) as server:
         asking = {"address": server.address, "model": served_model.NAME}
         clients = workers.Worker("http_clients.py", settings | asking)
@@ -288,11 +288,11 @@ def _by_http(
 
 
 class _ClientsAndServer:
-    """As a worker; the processor's time is that of both processes.
+    """Acts as a worker whose CPU time is that of both processes.
 
     Args:
-      clients: the worker.
-      server: that it asks.
+      clients: the worker that sends the requests.
+      server: the server that answers them.
     """
 
     def __init__(self, clients: workers.Worker, server: served_model.Server):
@@ -310,7 +310,7 @@ class _ClientsAndServer:
 def _side(
     name: str, version: str, replies: list[dict], count: int, precision: str
 ) -> Side:
-    """Rates of each round; and, of calls, milliseconds that many take."""
+    """Returns rates of each round, and latencies of calls where known."""
     rates = {
         RATE: [count / reply["seconds"] for reply in replies],
         OF_CPU: [count / reply["cpu_seconds"] for reply in replies],
@@ -327,7 +327,7 @@ def _side(
 def _latency(
     name: str, version: str, replies: list[dict], _: int, precision: str
 ) -> Side:
-    """Milliseconds that half of the calls, and a tenth, take at most."""
+    """Returns the median and the 10th percentile of the calls' latencies."""
     rates = {
         unit: [
             float(np.percentile(reply["milliseconds"], share))
@@ -341,7 +341,7 @@ def _latency(
 def differences(
     answers: Mapping[str, np.ndarray], precisions: Mapping[str, str]
 ) -> dict[str, float]:
-    """The largest differences from the first side's, by what they are.
+    """Returns the largest differences from the first side, by description.
 
     Args:
       answers: name of a side -> probabilities [texts, classes].
@@ -349,8 +349,8 @@ def differences(
         texts with the same best class is reported too.
 
     Raises:
-      workers.SideError: two sides of float32 are so far apart that they do
-        not compute the same; or an answer is not a number.
+      workers.SideError: two sides of float32 are too far apart to compute
+        the same; or a probability is not finite.
     """
     (first, wanted), *others = answers.items()
     found = {}

@@ -1,4 +1,4 @@
-"""The text and vocabulary that tokenizers and builders are measured on."""
+"""Prepares the text and vocabulary for tokenizers and builders."""
 
 import argparse
 import contextlib
@@ -12,7 +12,7 @@ import electra_tf
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags that choose text and vocabulary."""
+    """Adds the flags that choose text and vocabulary."""
     parser.add_argument(
         "--input", help="text files (a glob); default: the text that ships"
     )
@@ -39,7 +39,7 @@ def prepared(args: argparse.Namespace) -> Iterator[tuple[str, str, float]]:
         path = pathlib.Path(folder) / "text.txt"
         size = 0
         with open(path, "wb") as target:
-            while size < wanted:  # over again, until it is long enough
+            while size < wanted:  # repeats the files until it is long enough
                 for name in names:
                     with open(name, "rb") as source:
                         data = source.read(max(0, wanted - size))

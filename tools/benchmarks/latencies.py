@@ -1,4 +1,4 @@
-"""A picture of how long a server's clients wait, and how much it answers."""
+"""Plots a server's latencies and rates by the number of its clients."""
 
 import io
 import pathlib
@@ -17,11 +17,11 @@ def plot(
 
     Args:
       path: of the picture.
-      milliseconds: clients at the same time -> what each request took.
+      milliseconds: clients at the same time -> latency of each request.
       rates: clients -> requests/s.
       offline: sentences/s without a server.
     """
-    # Figures of their own, without pyplot: no display and no global state.
+    # Without pyplot: no display and no global state.
     from matplotlib.figure import Figure
 
     clients = sorted(milliseconds)

@@ -1,4 +1,4 @@
-"""How much memory a process and all of its children have, over time."""
+"""Measures the memory of a process and all its descendants over time."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ Series = list[tuple[float, float]]
 
 
 def descendants(root: int) -> list[int]:
-    """The process `root` and all that it, or they, started; Linux."""
+    """Returns the process `root` and all its descendants (Linux only)."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -27,7 +27,7 @@ def descendants(root: int) -> list[int]:
 
 
 def proportional_megabytes(root: int) -> float:
-    """Memory of the processes together: what they share counts once (PSS)."""
+    """Returns the memory of all; what they share counts once (PSS)."""
     total = 0
     for pid in descendants(root):
         with contextlib.suppress(OSError):  # it has just ended
@@ -41,11 +41,11 @@ def proportional_megabytes(root: int) -> float:
 
 @contextlib.contextmanager
 def watched(root: int, seconds: float = 1.0) -> Iterator[Series]:
-    """Yields a list that grows, until the block ends.
+    """Yields a list to which readings are added until the block ends.
 
     Args:
-      root: the process whose family is watched.
-      seconds: from one look to the next.
+      root: the process that is watched, with its descendants.
+      seconds: between two readings.
     """
     series: Series = []
     ended = threading.Event()
@@ -66,12 +66,12 @@ def watched(root: int, seconds: float = 1.0) -> Iterator[Series]:
 
 
 def growth(series: Series) -> float:
-    """MB that the last quarter has more than the second one, at their peaks.
+    """Returns by how many MB the last quarter's peak exceeds the second's.
 
-    The first quarter is left out: there the work begins.
+    The first quarter is ignored: memory still grows as the work starts.
     """
     quarter = len(series) // 4
     if not quarter:
-        raise ValueError(f"expected at least 4 looks, got {len(series)}")
+        raise ValueError(f"expected at least 4 readings, got {len(series)}")
     values = [megabytes for _, megabytes in series]
     return max(values[-quarter:]) - max(values[quarter : 2 * quarter])

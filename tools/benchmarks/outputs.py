@@ -1,4 +1,4 @@
-"""The folder of `tools/benchmark.py all`, and the document that shows it."""
+"""Writes the folder of `tools/benchmark.py all`, and renews a document."""
 
 import json
 import os
@@ -30,13 +30,13 @@ def record(
     found: Sequence[Benchmark],
     order: Sequence[str],
 ) -> None:
-    """Puts what a measure found in the place of what it had found before.
+    """Replaces the recorded results of a measure by new ones.
 
     Args:
       folder: of the results.
       name: of the measure.
-      found: now.
-      order: of all measures.
+      found: the new results.
+      order: names of all measures, in the order to write them.
     """
     known: list[Benchmark] = []
     if (folder / RESULTS).exists():
@@ -54,12 +54,12 @@ def record(
 
 
 def load(path: pathlib.Path) -> tuple[list[Benchmark], dict[str, str]]:
-    """The recorded results, and the machine they are of."""
+    """Reads the recorded results, and the machine they were measured on."""
     return report.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 def render(folder: pathlib.Path, document: str | None = None) -> str:
-    """Tables and plots from the recorded results; returns the one table.
+    """Writes tables and plots of the recorded results; returns the summary.
 
     Args:
       folder: with results.json; report.md and plots are written there.
@@ -90,7 +90,7 @@ def render(folder: pathlib.Path, document: str | None = None) -> str:
 
 
 def _write(path: pathlib.Path, text: str) -> None:
-    """Under another name first: half a file is never found."""
+    """Writes under another name first, so that no half file is seen."""
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)

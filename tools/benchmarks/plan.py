@@ -1,10 +1,10 @@
-"""Hours and cost of the paper's runs, and of predictions by the billion.
+"""Estimates hours and cost of the paper's runs, and of many predictions.
 
-Arithmetic on counts, vendors' peaks and assumptions, which are named as such:
-a step takes the operations of its matrix products, divided by the peak of
-the chips and by the share of it that is reached. Predictions take what they
-were measured to take on one machine's cores, as often as there are sentences:
-they are independent, so that cores add up.
+It computes with counts, vendors' peaks and assumptions, which are named as
+such: the time of a step is the operations of its matrix products, divided by
+the peak of the chips and by the share of it that is reached. The time of
+predictions is that measured on one machine's cores, times the number of
+sentences: they are independent, so more cores are proportionally faster.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from electra_tf.keras_api.settings import PretrainSettings
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs/pretrain"
 _LENGTH = re.compile(r"^#.*--max_seq_length=(\d+)", re.MULTILINE)
 
-# Assumed, not measured: the share of the peak that training reaches, with the
-# time for communication in it. Well-tuned BERT training is in this range.
+# Assumed, not measured: the share of the peak that training reaches,
+# communication included. Well-tuned BERT training is in this range.
 UTILISATION = (0.30, 0.45)
 # Assumed: dollars for an hour of a chip, on demand in the United States;
-# Google Cloud's lists of 2024 (a2-highgpu-1g; TPU v4), not looked up since.
+# Google Cloud's prices of 2024 (a2-highgpu-1g; TPU v4), not updated since.
 PRICES_OF = "2024"
 GPU_PRICE, TPU_PRICE = 3.67, 3.22
 
@@ -35,9 +35,9 @@ CORE_PRICE = 0.04
 SENTENCES = (10**6, 10**7, 10**8, 10**9, 10**10)
 _PER_CORE = "sentences per CPU second"
 
-# Of the paper's Table 1: config -> (hardware, chips, peak TFLOP/s of one,
-# days). The precision is not in it; the original's code has 32 bits on a GPU,
-# and TPUs multiply in 16.
+# From the paper's Table 1: config -> (hardware, chips, peak TFLOP/s of one,
+# days). It does not give the precision; the original's code uses 32 bits on a
+# GPU, and TPUs multiply in 16.
 PAPER = {
     "small": ("1 V100 (32-bit peak)", 1, 15.7, 4.0),
     "base": ("16 TPU v3 (16-bit peak)", 16, 123.0, 4.0),
@@ -46,17 +46,17 @@ PAPER = {
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """Chips that train together; peaks are of dense 16-bit products."""
+    """Describes chips that train together; peaks: dense 16-bit products."""
 
     name: str
     chip: str
     chips: int
-    teraflops: float  # of one chip, as its vendor has it
+    teraflops: float  # of one chip, from its vendor
     price: float  # dollars an hour for one chip
 
 
 def machines(gpu_price: float, tpu_price: float) -> list[Machine]:
-    """Those that are planned for; a v4-32 has 32 cores on 16 chips."""
+    """Returns the machines of the plan; a v4-32 has 32 cores on 16 chips."""
     return [
         Machine("1 A100", "A100", 1, 312.0, gpu_price),
         Machine("8 A100", "A100", 8, 312.0, gpu_price),
@@ -66,7 +66,7 @@ def machines(gpu_price: float, tpu_price: float) -> list[Machine]:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A pre-training run as a config has it."""
+    """Describes a pre-training run, as its config defines it."""
 
     name: str
     size: str
@@ -75,12 +75,12 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Updates."""
+        """The number of updates."""
         return self.settings.train.num_train_steps
 
     @property
     def step_gflop(self) -> float:
-        """Matrix products of a step."""
+        """GFLOP of the matrix products of a step."""
         settings, generator = self.settings, self.settings.generator
         model = settings.model
         return flops.step_gflop(
@@ -97,21 +97,21 @@ class Run:
 
     @property
     def teraflop(self) -> float:
-        """Matrix products of the whole run."""
+        """TFLOP of the matrix products of the whole run."""
         return self.steps * self.step_gflop / 1e3
 
     def hours(self, teraflops: float) -> float:
-        """With so many TFLOP/s, reached and not at the peak."""
+        """Returns the run's hours at this speed (reached TFLOP/s)."""
         return self.teraflop / teraflops / 3600
 
     def sequences_per_second(self, teraflops: float) -> float:
-        """What the input has to give, then."""
+        """Returns the sequences/s the input must deliver at this speed."""
         steps = 1e3 * teraflops / self.step_gflop
         return steps * self.settings.train.batch_size
 
 
 def runs() -> list[Run]:
-    """The paper's (Table 6); large for 400,000 steps and for 1.75 million."""
+    """Returns the paper's runs (Table 6); large has 400K or 1.75M steps."""
     found = []
     for name, size, overrides in (
         ("small", "small", []),
@@ -126,10 +126,10 @@ def runs() -> list[Run]:
 
 
 def seq_length(path: str) -> int:
-    """Tokens a sequence, from the opening command of a config.
+    """Returns the sequence length that a config's opening comment names.
 
     Raises:
-      UserError: it has none.
+      UserError: it names none.
     """
     found = _LENGTH.search(pathlib.Path(path).read_text(encoding="utf-8"))
     if found is None:
@@ -140,7 +140,7 @@ def seq_length(path: str) -> int:
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
-    """The assumptions, as flags."""
+    """Adds the flags of the assumptions."""
     flags.add_argument(
         "--utilisation", default=",".join(map(str, UTILISATION)),
         metavar="LOW,HIGH",
@@ -159,7 +159,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
 
 
 def shares(text: str) -> tuple[float, float]:
-    """ "0.3,0.45" -> (0.3, 0.45).
+    """Parses two shares: "0.3,0.45" -> (0.3, 0.45).
 
     Raises:
       UserError: these are not two shares.
@@ -182,12 +182,12 @@ def tables(
     tpu_price: float = TPU_PRICE,
     core_price: float = CORE_PRICE,
 ) -> str:
-    """Markdown: the plan, the paper's own runs, and the measured machine.
+    """Returns Markdown tables: plan, paper's runs, and measured machine.
 
     Args:
       measured: results of the benchmark; the last tables need its `pretrain`
         and its `inference`.
-      utilisation: the range that is assumed.
+      utilisation: the assumed range.
       gpu_price: dollars an hour, assumed.
       tpu_price: the same for one TPU chip.
       core_price: the same for a core.
@@ -239,7 +239,7 @@ def _planned(
 
 
 def _paper_share(run: Run) -> float:
-    """Of the peak, in the paper's own run."""
+    """Returns the share of the peak that the paper's own run reached."""
     _, chips, peak, days = PAPER[run.name]
     return run.teraflop / (days * 86400) / (chips * peak)
 
@@ -261,7 +261,7 @@ def _papers(planned: Sequence[Run]) -> str:
 
 
 def _measured(planned: Sequence[Run], measured: Sequence[Benchmark]) -> str:
-    """On the machine of the benchmark, at the rate that was reached there."""
+    """Returns the table of days on the benchmark's machine, at its speed."""
     lines = [
         "| run | measured here, at best | days |",
         "| --- | --- | ---: |",
@@ -287,7 +287,7 @@ def _measured(planned: Sequence[Run], measured: Sequence[Benchmark]) -> str:
 
 
 def _predictions(measured: Sequence[Benchmark], core_price: float) -> str:
-    """What so many sentences take, at the rates that were measured."""
+    """Returns the table of hours of predictions, at the measured speed."""
     lines = [
         "| predictions | sentences an hour and core | sentences "
         "| hours of a core | days of 100 cores | dollars |",

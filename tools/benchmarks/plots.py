@@ -1,4 +1,4 @@
-"""Pictures of what `tools/benchmark.py all` found."""
+"""Plots the results of `tools/benchmark.py all`."""
 
 import io
 import pathlib
@@ -14,14 +14,14 @@ _STYLES = {OURS: "o-", PEER: "s--"}
 
 
 def draw(found: Sequence[Benchmark], folder: pathlib.Path) -> list[str]:
-    """Draws every picture that there are results for.
+    """Draws every plot that there are results for.
 
     Args:
       found: the results.
       folder: where the PNGs go.
 
     Returns:
-      Their names.
+      The names of the PNGs.
     """
     steps = _of(found, "pretrain")
     figures = {}
@@ -51,12 +51,13 @@ def _of(found: Sequence[Benchmark], measure: str) -> list[Benchmark]:
         b
         for b in found
         if b.parameters.get("measure") == measure
-        and not b.parameters.get("recompute")  # another step than the others
+        # Such steps do more work: not comparable with the others.
+        and not b.parameters.get("recompute")
     ]
 
 
 def _figure(width: float, height: float, columns: int, **shared: Any) -> Any:
-    # Figures of their own, without pyplot: no display and no global state.
+    # Without pyplot: no display and no global state.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -67,7 +68,7 @@ def _figure(width: float, height: float, columns: int, **shared: Any) -> Any:
 
 
 def _best(benchmark: Benchmark) -> dict[str, Side]:
-    """The quickest of ours and of the peers, by examples/s."""
+    """Returns the quickest of ours and of the peers, by examples/s."""
     ours = {pair[0] for pair in benchmark.pairs} or {benchmark.sides[0].name}
     peers = {pair[1] for pair in benchmark.pairs}
     return {
@@ -81,7 +82,7 @@ def _best(benchmark: Benchmark) -> dict[str, Side]:
 
 
 def _ratios(benchmark: Benchmark) -> list[dict]:
-    """In float32 against the best of the same, and best against best."""
+    """Returns the ratio of the best sides, and of the same precision."""
     leading = benchmark.leading()
     if not leading:
         return []
@@ -100,7 +101,7 @@ def _ratios(benchmark: Benchmark) -> list[dict]:
 
 
 def _pretraining(steps: Sequence[Benchmark]) -> Any:
-    """Three panels, a row for each shape of a step."""
+    """Plots three panels, with a row for each shape of a step."""
     height = 1.3 + 0.34 * len(steps)
     figure, (speed, memory, peak) = _figure(10, height, 3, sharey=True)
     places = range(len(steps))
@@ -121,8 +122,8 @@ def _pretraining(steps: Sequence[Benchmark]) -> Any:
             )  # fmt: skip
             ends = [ratio["lowest"], ratio["highest"]]
             speed.plot(ends, [at, at], color="black", linewidth=1)
-            told = f" {ratio['ratio']:.2f}: {b.side(ratio['peer']).spoken}"
-            speed.text(ends[1], at, told, va="center", fontsize=6)
+            label = f" {ratio['ratio']:.2f}: {b.side(ratio['peer']).spoken}"
+            speed.text(ends[1], at, label, va="center", fontsize=6)
     speed.axvline(1, color="black", linestyle=":", linewidth=1)
     speed.set_yticks(places, labels)
     speed.invert_yaxis()
@@ -172,14 +173,14 @@ def _ends(ratios: Sequence[Sequence[dict]]) -> list[float]:
 
 
 def _measured(steps: Sequence[Benchmark]) -> str:
-    """Which sides are the best ones, and what they run on."""
+    """Returns the names of the best sides, and what they run on."""
     best = [side for b in steps for side in _best(b).values()]
     versions = {side.spoken: side.version for side in best}
     return "\n".join(f"{name}: {on}" for name, on in versions.items())
 
 
 def _together(steps: Sequence[Benchmark]) -> list[Benchmark]:
-    """The most that were measured on one day: these can share a line."""
+    """Returns those of the day with most: they can share a line."""
     days: dict[str, list[Benchmark]] = {}
     for b in steps:
         days.setdefault(b.parameters.get("measured", ""), []).append(b)
@@ -187,7 +188,7 @@ def _together(steps: Sequence[Benchmark]) -> list[Benchmark]:
 
 
 def _growth(steps: Sequence[Benchmark]) -> Any:
-    """Time a token, by batch, by sequence length and by parameters."""
+    """Plots time per token by batch, by length and by parameters."""
     figure, (batch, length, size) = _figure(10, 3.9, 3)
     panels = (
         (batch, "batch_size", "sequences of 128 in a batch", _at_128(steps)),
@@ -250,7 +251,7 @@ def _at_128(steps: Sequence[Benchmark]) -> list[Benchmark]:
 
 
 def _as_many_tokens(steps: Sequence[Benchmark]) -> list[Benchmark]:
-    """Of each size, batches of that many tokens that come in most lengths."""
+    """Returns, of each size, the batches of the most common token count."""
     groups: dict[tuple[str, int], list[Benchmark]] = {}
     for b in steps:
         tokens = b.parameters["batch_size"] * b.parameters["seq_length"]
@@ -268,7 +269,7 @@ def _microseconds(benchmark: Benchmark, kind: str) -> float:
 
 
 def _logarithmic(axes: Any, ticks: Sequence[float]) -> None:
-    """Both axes; plain numbers, ticks below where something was measured."""
+    """Makes both axes logarithmic, with plain numbers at the given ticks."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     axes.set_xscale("log")
@@ -327,8 +328,8 @@ def _input(axes: Any, found: Sequence[Benchmark]) -> None:
         places = [at + (i - 1) * width for at in range(len(found))]
         values = [b.side(name).median("batches/s") for b in found]
         bars = axes.bar(places, values, width, label=name)
-        told = [f"{v:.0f}" if v >= 10 else f"{v:.2g}" for v in values]
-        axes.bar_label(bars, told, fontsize=6)
+        texts = [f"{v:.0f}" if v >= 10 else f"{v:.2g}" for v in values]
+        axes.bar_label(bars, texts, fontsize=6)
     labels = [
         "{size}\n{batch_size} x {seq_length}".format(**b.parameters)
         for b in found

@@ -1,4 +1,4 @@
-"""One pre-training step: ours against `transformers` modules in PyTorch."""
+"""Measures pre-training steps against `transformers` modules in PyTorch."""
 
 import argparse
 import dataclasses
@@ -12,8 +12,8 @@ from benchmarks.report import Benchmark, Side
 ALONE = "no --peer_python: transformers in PyTorch was not measured"
 OURS = "electra_tf"
 PRECISIONS = ("float32", "bfloat16_products", "mixed_bfloat16")
-# Settings that torch_electra.py receives. The last is the code that one reads
-# in examples: attention by ordinary operations, the head at every position.
+# Settings for torch_electra.py. The last is the code of common examples:
+# attention by ordinary operations, the head at every position.
 PEERS = {
     "torch": {"precision": "float32"},
     "torch, compiled": {"precision": "float32", "compiled": True},
@@ -25,42 +25,42 @@ PEERS = {
         "masked_head": False,
     },
 }
-# The plainest and the quickest: for shapes where all would take too long, or
-# too much memory, as every side keeps its own.
+# The plainest and the quickest: for shapes where all peers would take too
+# long, or too much memory (the memory of all sides adds up).
 FEW = ("torch", "torch, bf16, compiled")
 # Steps a round, so that a round takes some seconds on a few cores.
 STEPS = {"tiny": 20, "mini": 8, "small": 3, "base": 1, "large": 1}
 
 
 def measure(args: argparse.Namespace) -> list[Benchmark]:
-    """Steps/s and examples/s for each size, and GFLOP/s reached."""
+    """Measures steps/s, examples/s and GFLOP/s for each size."""
     return [_measure_size(args, size) for size in args.size.split(",")]
 
 
 def named(precision: str) -> str:
-    """Names our side that trains in a precision (`train.precision`)."""
+    """Returns the name of our side in a precision (`train.precision`)."""
     return OURS if precision == "float32" else f"{OURS}, {precision}"
 
 
 def share_of(side: str, which: str) -> str:
-    """Name of the fact: what a side reaches of the "first" or "second" peak."""
+    """Returns the name of a fact: the share of the "first" or "second" peak."""
     return f"{side}'s share of the {which} peak"
 
 
 def environment(args: argparse.Namespace) -> dict[str, str]:
-    """Of the processes that run models."""
+    """Returns the environment of the processes that run models."""
     found = {**os.environ, **dict(e.split("=", 1) for e in args.env)}
     found.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return found
 
 
 def settings(args: argparse.Namespace, size: str) -> dict:
-    """The settings that both sides receive."""
+    """Returns the settings that both sides receive."""
     from electra_tf.models.config import GENERATOR_FRACTIONS, ModelConfig
 
     model = ModelConfig.of_size(size, vocab_size=args.vocab_size)
     generator = model.generator(GENERATOR_FRACTIONS[size])
-    masked = max(1, int(0.155 * args.seq_length))  # as our masking has it
+    masked = max(1, int(0.155 * args.seq_length))  # as in our masking
     return {
         "size": size,
         "shape": dataclasses.asdict(model),
@@ -78,13 +78,13 @@ def settings(args: argparse.Namespace, size: str) -> dict:
 
 
 def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
-    told = settings(args, size)
+    shared = settings(args, size)
     count = args.steps or STEPS.get(size, 1)
     own = {named(each): each for each in args.precision.split(",")}
     sides = {
         name: (
             "ours_pretrain.py",
-            told | {"precision": precision},
+            shared | {"precision": precision},
             sys.executable,
         )
         for name, precision in own.items()
@@ -94,10 +94,10 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
         for name in chosen:
             sides[name] = (
                 "torch_electra.py",
-                told | PEERS[name],
+                shared | PEERS[name],
                 args.peer_python,
             )
-    products = ("ours_products.py", told, sys.executable)
+    products = ("ours_products.py", shared, sys.executable)
     missing: dict[str, str] = {}
     with workers.started(
         sides | {"matrix products": products}, environment(args), missing
@@ -107,7 +107,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
         replies: dict[str, list[dict]] = {name: [] for name in sides}
         peaks: dict[str, list[dict]] = {name: [] for name in own}
         for _ in range(args.rounds):
-            # The peak is measured in every round: it moves with the machine.
+            # Measured in every round: the machine's speed varies over time.
             for name, precision in own.items():
                 peaks[name].append(
                     every["matrix products"].ask(
@@ -119,7 +119,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
             for name, found in turn.items():
                 replies[name] += found
         facts = {name: worker.facts for name, worker in running.items()}
-    work = flops.step_gflop(told["shapes"])
+    work = flops.step_gflop(shared["shapes"])
     found = []
     for name, (_, given, _) in sides.items():
         steps = [count / reply["seconds"] for reply in replies[name]]
@@ -143,7 +143,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
     notes = {"GFLOP of matrix products needed for a step": work}
     tokens = args.batch_size * args.seq_length
     for side in found[: len(own)]:
-        notes |= _peaks(side, peaks[side.name], told["shapes"])
+        notes |= _peaks(side, peaks[side.name], shared["shapes"])
         notes[f"tokens/s of {side.name}"] = tokens * side.median("steps/s")
     for name in sides:
         notes[f"first step of {name}, s"] = facts[name]["first_step_seconds"]
@@ -156,7 +156,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
     return Benchmark(
         f"pretrain {size}, {args.batch_size} x {args.seq_length}{again}",
         f"forward, backward and update with dropout, batch {args.batch_size} "
-        f"x {args.seq_length}, {told['masked']} masked, vocabulary "
+        f"x {args.seq_length}, {shared['masked']} masked, vocabulary "
         f"{args.vocab_size}; torch: the modules of transformers, attention by "
         "SDPA and the head at the masked positions unless named otherwise; "
         "GFLOP/s count the products our step needs, for all sides",
@@ -176,7 +176,7 @@ def _measure_size(args: argparse.Namespace, size: str) -> Benchmark:
 
 
 def _peaks(side: Side, peaks: list[dict], shapes: list) -> dict[str, float]:
-    """What can be reached in the side's precision, and what it reached."""
+    """Returns the peaks in the side's precision, and its shares of them."""
     square = statistics.median(peak["square"] for peak in peaks)
     attainable = statistics.median(
         flops.attainable(shapes, peak["shapes"]) for peak in peaks

@@ -1,4 +1,4 @@
-"""Our features of questions against the original's algorithm, one core each."""
+"""Measures question features against the original's algorithm, on one core."""
 
 import argparse
 import contextlib
@@ -17,7 +17,7 @@ _WORDS = 120  # of a context that is made from running text
 
 
 def measure(args: argparse.Namespace) -> list[Benchmark]:
-    """Questions per second, and per second of CPU time."""
+    """Measures questions per second, and per second of CPU time."""
     with _questions(args) as (path, vocab, count):
         settings = {
             "questions": path,
@@ -58,12 +58,12 @@ def measure(args: argparse.Namespace) -> list[Benchmark]:
         )
         for name in sides
     ]
-    told: dict[str, Any] = {"windows": made["electra_tf"]["rows"]}
+    notes: dict[str, Any] = {"windows": made["electra_tf"]["rows"]}
     if args.peer_python:
         same = len({reply["digest"] for reply in made.values()}) == 1
-        told["same ids"] = "yes" if same else "NO"
+        notes["same ids"] = "yes" if same else "NO"
     else:
-        told["peer"] = ALONE
+        notes["peer"] = ALONE
     return [
         Benchmark(
             "questions",
@@ -71,7 +71,7 @@ def measure(args: argparse.Namespace) -> list[Benchmark]:
             "file to arrays with the answers' places, one process on one core",
             found,
             [("electra_tf", "plain Python")] if args.peer_python else [],
-            told,
+            notes,
         )
     ]
 
@@ -82,7 +82,7 @@ def _questions(args: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
     is_squad = (args.input or "").endswith(".json")
     text = argparse.Namespace(**vars(args))
     if is_squad:
-        text.input = None  # a vocabulary of the text that ships
+        text.input = None  # the vocabulary comes from the shipped text
     with contextlib.ExitStack() as stack:
         if is_squad and args.vocab:
             lines, vocab = None, args.vocab
@@ -101,7 +101,7 @@ def _questions(args: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
 
 
 def made_up(text: str) -> dict[str, Any]:
-    """Running text in the form of SQuAD: five questions a paragraph."""
+    """Turns text into SQuAD's format, with five questions a paragraph."""
     words, paragraphs = text.split(), []
     for begin in range(0, len(words) - _WORDS, _WORDS):
         own = words[begin : begin + _WORDS]
@@ -123,7 +123,11 @@ def made_up(text: str) -> dict[str, Any]:
 
 
 def cut(content: dict[str, Any], wanted: int) -> int:
-    """Leaves whole paragraphs with `wanted` questions or some more."""
+    """Removes paragraphs beyond the first `wanted` questions, or some more.
+
+    Returns:
+      The number of questions that remain.
+    """
     count = 0
     for article in content["data"]:
         kept = []

@@ -1,4 +1,4 @@
-"""The input pipeline alone against what a training step consumes."""
+"""Measures the input pipeline against what a training step consumes."""
 
 import argparse
 import contextlib
@@ -15,7 +15,7 @@ READ, MASK, STEP = "batches read", "batches read and masked", "training step"
 
 
 def measure(args: argparse.Namespace) -> list[Benchmark]:
-    """Batches/s of the input and of the step, for each size."""
+    """Measures batches/s of the input and of the step, for each size."""
     with _examples(args) as data:
         return [
             _measure_size(args, size, data) for size in args.size.split(",")

@@ -1,4 +1,4 @@
-"""What a benchmark found, as Markdown for people and JSON for programs."""
+"""Holds the results of benchmarks; writes them as Markdown and as JSON."""
 
 import dataclasses
 import importlib.metadata
@@ -14,14 +14,14 @@ PACKAGES = ("tensorflow", "tensorflow-text", "keras", "tokenizers", "numpy")
 
 @dataclasses.dataclass
 class Side:
-    """One measured side.
+    """Holds the measurements of one side.
 
     Attributes:
       name: as the table shows it.
-      version: what it runs on.
-      rates: unit -> one figure a round.
-      memory: the most that its process had at once, MB; None if not measured.
-      precision: of its matrix products; empty where it has none to speak of.
+      version: the software it runs on.
+      rates: unit -> one measurement a round.
+      memory: the peak memory of its process, MB; None if not measured.
+      precision: of its matrix products; empty where it does not matter.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Side:
     precision: str = ""
 
     def median(self, unit: str) -> float:
-        """Over the rounds."""
+        """Returns the median over the rounds."""
         return statistics.median(self.rates[unit])
 
     @property
     def spoken(self) -> str:
-        """Its name, with the precision where that is not in the name."""
+        """The side's name, with the precision where the name lacks it."""
         if not self.precision or self.precision in self.name:
             return self.name
         return f"{self.name}, {self.precision}"
@@ -44,19 +44,19 @@ class Side:
 
 @dataclasses.dataclass
 class Benchmark:
-    """One comparison.
+    """Holds one comparison of sides.
 
     Attributes:
-      name: the subcommand, with what was varied.
-      settings: what was measured, in words.
+      name: the subcommand, with the varied parameters.
+      settings: a description of what was measured.
       sides: ours and peers, in the order they ran in.
       pairs: (ours, peer) names whose ratio is of interest.
       facts: further lines, name -> value.
-      compared: the units it is taken of; all where empty.
-      parameters: what was varied, for plots and further arithmetic.
-      series: figures over time.
-      times: units of which less is better; their ratios are the peer's figure
-        over ours, so that above 1 is always ours ahead.
+      compared: the units of which ratios are taken; all where empty.
+      parameters: the varied parameters, for plots and further arithmetic.
+      series: measurements over time.
+      times: units where less is better; their ratios are the peer's value
+        over ours, so that a ratio above 1 always means that ours is better.
     """
 
     name: str
@@ -70,11 +70,11 @@ class Benchmark:
     times: tuple[str, ...] = ()
 
     def side(self, name: str) -> Side:
-        """The side of that name."""
+        """Returns the side of that name."""
         return next(side for side in self.sides if side.name == name)
 
     def ratios(self) -> list[dict[str, Any]]:
-        """For each pair and unit: ratio of medians, and of each round."""
+        """Returns, for each pair and unit, ratios of medians and of rounds."""
         return [
             self._ratio(ours, peer, unit)
             for ours, peer in self.pairs
@@ -83,10 +83,10 @@ class Benchmark:
         ]
 
     def leading(self) -> list[dict[str, Any]]:
-        """The ratios to quote: each of ours against the best of its peers.
+        """Returns the ratios to quote: each of ours against its best peer.
 
-        By the first unit that is compared: against the best of all, and where
-        that one is of another precision, against the best of ours as well.
+        The best is chosen by the first compared unit. If it has another
+        precision, the ratio to the best peer of our precision is added.
         """
         found = []
         for ours in dict.fromkeys(pair[0] for pair in self.pairs):
@@ -121,23 +121,23 @@ class Benchmark:
         }
 
     def memory_ratio(self, ours: str, peer: str) -> float | None:
-        """Our peak memory as a share of a peer's; None if not measured."""
+        """Returns our peak memory as a share of a peer's; None if unknown."""
         a, b = self.side(ours).memory, self.side(peer).memory
         return a / b if a and b else None
 
 
 def peak_memory(replies: list[dict[str, Any]]) -> float | None:
-    """MB, of a side that gave these replies; None if the system tells none."""
+    """Returns a side's peak memory in MB; None if the system reports none."""
     return max(reply["peak_bytes"] for reply in replies) / 1e6 or None
 
 
 def left_out(missing: Mapping[str, str]) -> dict[str, str]:
-    """Facts about peers that did not start: name -> the reason."""
+    """Returns facts about peers that did not start: name -> the reason."""
     return {f"{LEFT_OUT} {name}": reason for name, reason in missing.items()}
 
 
 def machine() -> dict[str, str]:
-    """Processor, cores this process may use, and versions."""
+    """Returns the processor, the cores this process may use, and versions."""
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as handle:
@@ -167,7 +167,7 @@ def machine() -> dict[str, str]:
 
 
 def to_json(benchmarks: list[Benchmark], on: dict[str, str]) -> dict[str, Any]:
-    """Everything, with medians and ratios spelled out."""
+    """Returns all results as JSON data, with medians and ratios added."""
     return {
         "machine": on,
         "benchmarks": [
@@ -185,7 +185,7 @@ def to_json(benchmarks: list[Benchmark], on: dict[str, str]) -> dict[str, Any]:
 
 
 def from_json(found: dict[str, Any]) -> tuple[list[Benchmark], dict[str, str]]:
-    """What `to_json` was given."""
+    """Returns the arguments of `to_json` from its result."""
     names = {field.name for field in dataclasses.fields(Benchmark)}
     benchmarks = []
     for one in found["benchmarks"]:
@@ -199,9 +199,9 @@ def from_json(found: dict[str, Any]) -> tuple[list[Benchmark], dict[str, str]]:
 
 
 def to_markdown(benchmarks: list[Benchmark], on: dict[str, str]) -> str:
-    """Tables of medians (lowest to highest), then ratios and facts.
+    """Returns tables of medians (lowest to highest), then ratios and facts.
 
-    The ratios are those to quote; `to_json` has all.
+    Only the ratios to quote are shown; `to_json` has all.
     """
     lines = [", ".join(f"{name} {value}" for name, value in on.items())]
     for benchmark in benchmarks:

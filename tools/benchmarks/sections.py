@@ -1,16 +1,16 @@
-"""Sections of a document that a program writes, between two marks."""
+"""Replaces sections of a document that are generated, between two marks."""
 
 
 def replaced(text: str, name: str, body: str) -> str:
-    """The text with another section of that name.
+    """Returns the text with the named section replaced.
 
     Args:
       text: Markdown with `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
       name: of the section.
-      body: what stands between from now on.
+      body: its new content.
 
     Raises:
-      SystemExit: the marks are not there, or not once each in this order.
+      SystemExit: the marks do not occur once each, in this order.
     """
     begin, end = (f"<!-- {name}: {at} -->" for at in ("begin", "end"))
     before, found, rest = text.partition(begin)

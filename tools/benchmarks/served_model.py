@@ -1,4 +1,4 @@
-"""A classifier with random weights, in every form that is measured."""
+"""Writes a classifier with random weights in every form to measure."""
 
 import contextlib
 import dataclasses
@@ -18,28 +18,28 @@ LABELS = ("negative", "positive")
 
 
 class Forms(NamedTuple):
-    """One model and what it is asked; paths."""
+    """Paths of one model's forms, and of its input texts."""
 
     run: str  # the model directory, as fine-tuning writes it
     export: str  # directory of its versions
-    export_bf16: str  # products of bfloat16; empty without the instructions
-    export_int8: str  # the same for LiteRT; empty where that is not installed
+    export_bf16: str  # bfloat16 products; empty if the CPU lacks support
+    export_int8: str  # of LiteRT; empty where that is not installed
     huggingface: str
     texts: str  # a .json list
 
 
 def read_texts(folder: str | None, text_file: str, count: int | None) -> list:
-    """What the classifier is asked about.
+    """Returns the texts to classify.
 
     Args:
-      folder: of SST-2's dev.tsv; lines of a text where None.
-      text_file: that text.
-      count: at most so many.
+      folder: of SST-2's dev.tsv; where None, lines of `text_file` are used.
+      text_file: a text.
+      count: the greatest number of texts.
     """
     if folder is None:
         with open(text_file, encoding="utf-8") as source:
             lines = [line.strip() for line in source if line.strip()]
-        # Not one chapter after another: lines of all lengths come together.
+        # Shuffled, so that every batch has lines of all lengths.
         random.Random(0).shuffle(lines)
         return lines[: count or 872]
     path = pathlib.Path(folder) / "dev.tsv"
@@ -61,16 +61,16 @@ def prepared(
     max_seq_length: int,
     other_forms: bool,
 ) -> Iterator[Forms]:
-    """Writes the model; yields where.
+    """Writes the model in all forms; yields their paths.
 
     Args:
       size: of the model.
-      texts: what it is to be asked.
+      texts: the texts to classify.
       vocab_file: its vocabulary.
       max_seq_length: tokens of a text, specials included.
       other_forms: whether Hugging Face's form is needed.
     """
-    import electra_tf  # the environment of a peer has none
+    import electra_tf  # not installed in a peer's environment
     from electra_tf import litert
     from electra_tf.training import precision
 
@@ -128,7 +128,7 @@ def _write_run(
     # Hugging Face's head has a hidden layer.
     head = TaskHeadConfig("sequence", len(LABELS), LABELS, hidden_layer=True)
     keras.utils.set_random_seed(0)
-    # With weights so large the answers are not all the same.
+    # Large weights, so that not all predictions are the same.
     config = dataclasses.replace(
         ModelConfig.of_size(size, vocab_size=len(vocab)), initializer_range=0.1
     )
@@ -154,13 +154,13 @@ def _write_run(
 
 
 class Server(NamedTuple):
-    """A process of `electra-tf serve`."""
+    """Describes a running process of `electra-tf serve`."""
 
     address: str  # host:port
     pid: int
 
     def cpu_seconds(self) -> float:
-        """That it has used; NaN where the system does not tell."""
+        """Returns the CPU time it has used; NaN where unknown."""
         try:
             with open(f"/proc/{self.pid}/stat", encoding="ascii") as handle:
                 fields = handle.read().rpartition(")")[2].split()
@@ -178,7 +178,7 @@ def served(
     Args:
       export: directory of the model's versions.
       environment: of the process.
-      cores: that it may use; all where None.
+      cores: number of cores it may use; all where None.
     """
 
     def limit() -> None:

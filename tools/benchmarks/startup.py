@@ -1,4 +1,4 @@
-"""What has to be waited for: imports, and the first training step."""
+"""Measures start-up times: imports, and the first training step."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from benchmarks import pretraining, workers
 from benchmarks.report import Benchmark, Side
 
-# What a process does, and prints: seconds of each statement.
+# The code of a process: it prints the seconds of each statement.
 _TIMED = """
 import json, sys, time
 spent = []
@@ -28,7 +28,7 @@ EVERYTHING = "from electra_tf import *"
 
 
 def measure(args: argparse.Namespace) -> list[Benchmark]:
-    """Seconds, each time in a fresh process."""
+    """Measures seconds, each time in a fresh process."""
     found = [_imports(args.rounds)]
     for size in args.size.split(","):
         found.append(_first_step(args, size))
@@ -36,10 +36,10 @@ def measure(args: argparse.Namespace) -> list[Benchmark]:
 
 
 def seconds_of(statements: Sequence[str]) -> list[float]:
-    """Of each statement, run one after the other in a fresh process.
+    """Returns the seconds of statements, run in order in a fresh process.
 
     Raises:
-      workers.SideError: one of them failed.
+      workers.SideError: a statement failed.
     """
     done = subprocess.run(
         [sys.executable, "-c", _TIMED, *statements],

@@ -1,17 +1,17 @@
-"""What `tools/benchmark.py all` measures, in which sizes and how often.
+"""Defines the measures of `tools/benchmark.py all`: sizes and rounds.
 
-An hour and a half on two quiet cores; `--quick` tries the same code in some
-minutes, most of which PyTorch compiles.
+They take an hour and a half on two idle cores; `--quick` runs the same code in
+some minutes, most of them for PyTorch's compilation.
 """
 
 import argparse
 import pathlib
 from typing import Any
 
-# (size, sequences, tokens each, rounds, steps a round, whether ours computes
-# activations again in the backward pass to save memory). The first and the
-# longest sequences of a size hold equally many tokens as one at 128.
-# `EVERY_PEER` are the shapes with all peers; each keeps memory of its own.
+# (size, sequences, tokens each, rounds, steps a round, whether ours recomputes
+# activations in the backward pass to save memory). The longest sequences of a
+# size have as many tokens in a batch as one of its shapes with 128.
+# `EVERY_PEER` are the shapes with all peers; the memory of all sides adds up.
 EVERY_PEER = [("small", 32, 128)]
 STEPS = (
     ("tiny", 8, 128, 3, 80, False),
@@ -82,12 +82,12 @@ QUICK: dict[str, list[dict[str, Any]]] = {
 
 
 def settings(name: str, args: argparse.Namespace) -> list[argparse.Namespace]:
-    """The flags that a measure is run with, one after the other.
+    """Returns the flags of each run of a measure.
 
     Args:
       name: of the measure.
-      args: as they were given; --rounds and --gigabytes, if given, go before
-        what stands here.
+      args: the flags of the command; its --rounds and --gigabytes override
+        those defined here.
     """
     found = []
     for own in (QUICK if args.quick else FULL)[name]:

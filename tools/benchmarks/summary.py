@@ -1,4 +1,4 @@
-"""One table of all that was measured."""
+"""Summarises all results in one table."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,9 +13,9 @@ _HEAD = (
 
 
 def table(found: Sequence[Benchmark]) -> str:
-    """Markdown: rows of each comparison, or side where there is none.
+    """Returns a Markdown table: a row for each comparison, or lone side.
 
-    Ours are compared with the best of the peers, and with the best of their own
+    Ours are compared with the best of the peers, and with the best of the same
     precision.
     """
     lines = list(_HEAD)
@@ -34,7 +34,7 @@ def table(found: Sequence[Benchmark]) -> str:
 
 
 def machine_line(found: Sequence[Benchmark], on: dict[str, str]) -> str:
-    """What was measured on what, and when."""
+    """Returns a sentence on dates, machine and versions of the results."""
     dates = sorted({b.parameters.get("measured", "") for b in found} - {""})
     when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else ""
     facts = ", ".join(f"{name} {value}" for name, value in on.items())
@@ -82,7 +82,7 @@ def _rows(benchmark: Benchmark) -> Iterator[str]:
 
 
 def named_with_version(peer: Side) -> str:
-    """A peer's name and precision, and what it runs on."""
+    """Returns a peer's name, its precision, and what it runs on."""
     if not peer.version or peer.version.startswith(("tensorflow", "offline")):
         return peer.spoken
     if peer.version.startswith(peer.spoken):

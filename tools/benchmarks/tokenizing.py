@@ -1,4 +1,4 @@
-"""Our tokenizer against Hugging Face `tokenizers`, on the same lines."""
+"""Measures our tokenizer against Hugging Face `tokenizers`."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from benchmarks.report import Benchmark, Side
 
 
 def measure(args: argparse.Namespace) -> list[Benchmark]:
-    """MB/s on one core and on all, and whether the ids are the same."""
+    """Measures MB/s on one core and on all; compares the ids."""
     with inputs.prepared(args) as (lines, vocab, megabytes):
         return [
             _compare(args, lines, vocab, megabytes, cores)

@@ -1,4 +1,4 @@
-"""Measured sides as processes of their own, run in turn: A B A B ..."""
+"""Runs the measured sides in separate processes, in turn: A B A B ..."""
 
 import contextlib
 import json
@@ -13,15 +13,15 @@ PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 
 
 class SideError(Exception):
-    """A side could not start or died; the message ends with its last words."""
+    """A side could not start, or died; the message ends with its stderr."""
 
 
 class NoInterpreterError(SideError):
-    """The interpreter of a side cannot be run: no side would start with it."""
+    """The interpreter of a side cannot be run, so no side can start."""
 
 
 class Worker:
-    """A running side; see `tools/benchmarks/peers/serve.py` for what it speaks.
+    """Runs a side; `tools/benchmarks/peers/serve.py` has the protocol.
 
     Attributes:
       facts: what the side reported when it was ready.
@@ -53,7 +53,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Of the side's process."""
+        """The id of the side's process."""
         return self._process.pid
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Worker:
         return self._answer()
 
     def close(self) -> None:
-        """Lets the side end."""
+        """Ends the side."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
@@ -100,10 +100,10 @@ def started(
     """Starts sides one after another: name -> (script, settings, python).
 
     Args:
-      sides: what is started.
+      sides: the sides to start.
       environment: of their processes.
-      missing: where a dictionary is given, a peer (a side whose script is not
-        one of ours) that cannot start is left out, and why is put there.
+      missing: if given, a peer (a side whose script is not one of ours) that
+        cannot start is left out, and this receives name -> reason.
     """
     workers: dict[str, Worker] = {}
     try:
@@ -127,12 +127,12 @@ def started(
 def interleave(
     workers: Mapping[str, Worker], requests: Sequence[Mapping], rounds: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Asks every worker in turn, `rounds` times.
+    """Sends every worker its request in turn, `rounds` times.
 
     Args:
       workers: name -> side.
       requests: one for each worker, in their order.
-      rounds: how often.
+      rounds: the number of repetitions.
 
     Returns:
       name -> the replies, one a round.

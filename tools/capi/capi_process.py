@@ -2,7 +2,7 @@
 
     python -m capi.capi_process REQUESTS ANSWERS
 
-Both are pickles, as those of `plain_process`.
+REQUESTS and ANSWERS are pickles, as described in `plain_process`.
 """
 
 import pickle
@@ -13,7 +13,7 @@ from capi.saved_model import SavedModel
 
 
 def main(source: str, target: str) -> None:
-    """See above."""
+    """Answers the requests of `source` in `target`; see above."""
     with open(source, "rb") as file:
         path, requests = pickle.load(file)
     with SavedModel(path) as model, open(target, "wb") as file:

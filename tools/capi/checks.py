@@ -1,4 +1,4 @@
-"""What must hold of an export's answers, signature by signature."""
+"""Checks an export's outputs, signature by signature."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from capi.texts import Row
 
 
 class Line(NamedTuple):
-    """Of the table: one signature, in one comparison."""
+    """A line of the table: one comparison of one signature."""
 
     signature: str
     what: str
@@ -21,7 +21,7 @@ class Line(NamedTuple):
 def check_answers(
     asked: Sequence[Asked], capi: Answers, tolerance: float
 ) -> list[Line]:
-    """Errors, shapes and offsets; and that a row's company does not matter."""
+    """Checks errors, shapes, offsets, and that batching changes no row."""
     lines = {}
     first: dict[tuple[str, Row], dict[str, Any]] = {}
     for number, one in enumerate(asked):
@@ -55,7 +55,7 @@ def check_answers(
 def check_plain(
     asked: Sequence[Asked], capi: Answers, plain: Answers, tolerance: float
 ) -> list[Line]:
-    """That the plain process gives what the C API gave."""
+    """Checks that the plain process returns what the C API returned."""
     lines = {}
     for number, one in enumerate(asked):
         found = comparing.Comparison(tolerance)
@@ -80,7 +80,7 @@ def check_model(
     wanted: dict[str, list[Row]],
     tolerance: float,
 ) -> list[Line]:
-    """That the C API gives what the Python model gives."""
+    """Checks that the C API returns what the Python model returns."""
     expected: dict[tuple[str, Row], Any] = {}
     lines = {}
     for number, (name, rows) in enumerate(wanted.items()):

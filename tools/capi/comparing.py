@@ -1,22 +1,22 @@
-"""Are two answers the same, and can an answer be right at all?"""
+"""Compares outputs with each other, and checks them for plain mistakes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-# What fills a row up to the longest; of numbers that say where, -1.
+# The padding of rows, by kind of dtype; -1 for integers, which are positions.
 _PADDING = {"O": b"", "i": -1, "f": 0, "b": False}
 _OFFSETS = ("start_bytes", "end_bytes", "start_chars", "end_chars")
 
 
 class Comparison:
-    """Of many values; keeps the largest difference and what is wrong.
+    """Compares many values; records the largest difference and problems.
 
     Attributes:
       values: how many numbers and texts were compared.
-      difference: the largest between numbers; of those above 1, relative.
-      problems: in words.
+      difference: the largest between numbers; relative for those above 1.
+      problems: messages.
     """
 
     def __init__(self, tolerance: float):
@@ -35,10 +35,10 @@ class Comparison:
         """Compares a row's outputs; where `wanted` ends, padding must follow.
 
         Args:
-          place: where, for messages.
+          place: a name of the row, for messages.
           found: name -> array or value.
-          wanted: the same; of each dimension no more than `found` has.
-          either: whether it may have more, which must then be padding.
+          wanted: the same; no dimension is larger than in `found`.
+          either: whether it may be larger; the rest must then be padding.
         """
         for name in sorted({*found, *wanted}):
             if name not in found or name not in wanted:
@@ -91,16 +91,16 @@ class Comparison:
 
 
 def rows_of(outputs: Mapping[str, np.ndarray], i: int) -> dict[str, Any]:
-    """Row `i` of each output."""
+    """Returns row `i` of each output."""
     return {name: value[i] for name, value in outputs.items()}
 
 
 def wrong_batch(outputs: Mapping[str, np.ndarray], count: int) -> Iterator[str]:
-    """What is wrong with a request's outputs, whatever was asked.
+    """Yields what is wrong with a request's outputs for any inputs.
 
     Args:
       outputs: name -> array.
-      count: rows that were asked.
+      count: the number of rows of the request.
     """
     for name, value in outputs.items():
         if not value.ndim or len(value) != count:
@@ -110,11 +110,11 @@ def wrong_batch(outputs: Mapping[str, np.ndarray], count: int) -> Iterator[str]:
 
 
 def wrong_spans(row: Sequence[bytes], outputs: Mapping[str, Any]) -> list[str]:
-    """Offsets that do not cut what they are said to cut.
+    """Returns descriptions of offsets that do not select their token.
 
     Args:
       row: the inputs; offsets are in the last one.
-      outputs: of the row.
+      outputs: the row's outputs.
     """
     text = row[-1]
     if all(name in outputs for name in (*_OFFSETS, "tokens", "num_tokens")):
@@ -144,7 +144,7 @@ def wrong_spans(row: Sequence[bytes], outputs: Mapping[str, Any]) -> list[str]:
 
 
 def _array(value: Any) -> np.ndarray:
-    if isinstance(value, bytes):  # NumPy's own would lose NULs
+    if isinstance(value, bytes):  # NumPy's strings would lose NULs
         found = np.empty([], object)
         found[()] = value
         return found

@@ -1,7 +1,7 @@
-"""TensorFlow's C library out of the installed wheel, without its Python.
+"""Loads TensorFlow's C library from the installed wheel, without Python.
 
-It is what TensorFlow Serving is built on: the same loader and the same
-kernels, with no Python that could help a model along.
+TensorFlow Serving has the same loader and the same kernels, and no Python
+either that a model could depend on.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class CApiError(Exception):
-    """What TensorFlow says it cannot do."""
+    """TensorFlow reported an error."""
 
 
 class Output(ctypes.Structure):
@@ -36,7 +36,7 @@ class Buffer(ctypes.Structure):
 _P, _TEXT, _SIZE = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
 _INT, _LONGS = ctypes.c_int, ctypes.POINTER(ctypes.c_int64)
 _POINTERS = ctypes.POINTER(ctypes.c_void_p)
-# Of tensorflow/c/c_api.h, tf_tensor.h, tf_tstring.h: result, arguments.
+# From tensorflow/c/c_api.h, tf_tensor.h, tf_tstring.h: result, arguments.
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "TF_Version": (_TEXT, ()),
     "TF_NewStatus": (_P, ()),
@@ -81,14 +81,14 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 @functools.cache
 def load() -> ctypes.CDLL:
-    """The library, with the operations of tensorflow-text; loaded once.
+    """Returns the library, with tensorflow-text's operations; loads it once.
 
     Raises:
-      CApiError: no wheel of TensorFlow or tensorflow-text, or one without
+      CApiError: TensorFlow or tensorflow-text is not installed, or lacks
         these libraries.
     """
     folder = _folder("tensorflow")
-    # What has operations of its own finds this one by its name.
+    # Libraries of operations look this one up by its name.
     _opened(folder / "libtensorflow_framework.so.2", ctypes.RTLD_GLOBAL)
     library = _opened(folder / "libtensorflow_cc.so.2", ctypes.RTLD_LOCAL)
     for name, (result, arguments) in _FUNCTIONS.items():
@@ -106,10 +106,10 @@ def load() -> ctypes.CDLL:
 
 @contextlib.contextmanager
 def checked(library: ctypes.CDLL, what: str) -> Iterator[int]:
-    """A `TF_Status` to hand to a call.
+    """Yields a `TF_Status` for a call, and checks it afterwards.
 
     Raises:
-      CApiError: it says that the call failed; its message comes after `what`.
+      CApiError: the call failed; the status's message follows `what`.
     """
     status = library.TF_NewStatus()
     try:
@@ -122,7 +122,7 @@ def checked(library: ctypes.CDLL, what: str) -> Iterator[int]:
 
 
 def _folder(package: str) -> pathlib.Path:
-    """Where an installed package lies; it is not imported."""
+    """Returns the folder of an installed package, without importing it."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise CApiError(f"{package} is not installed")

@@ -1,11 +1,11 @@
-"""Runs an export in a Python that has TensorFlow and tensorflow-text alone.
+"""Runs an export in a Python with only TensorFlow and tensorflow-text.
 
     python -I -S plain_process.py SITE REQUESTS ANSWERS
 
--I -S leave out what is installed; SITE, the folder of the packages, is added
-here, and a hook refuses all but those two packages and what they require.
-REQUESTS and ANSWERS are pickles: a path and pairs of a signature and its
-inputs; facts, and then for each request its outputs or an error.
+-I -S leave out the installed packages; SITE, their folder, is added here, and
+a hook refuses all but those two packages and what they require. REQUESTS is a
+pickle: a path and pairs of a signature and its inputs. ANSWERS is a sequence
+of pickles: facts, and then for each request its outputs or an error.
 """
 
 import importlib.metadata
@@ -15,22 +15,22 @@ import sys
 
 
 class Refuse:
-    """A finder of modules that finds none, and lets none but some pass."""
+    """A finder of modules that refuses all but the allowed ones."""
 
     def __init__(self, allowed: set[str]):
         self._allowed = allowed | set(sys.stdlib_module_names)
 
     def find_spec(self, name, path=None, target=None):
-        """For `sys.meta_path`."""
+        """Raises for modules that are not allowed (see `sys.meta_path`)."""
         top = name.partition(".")[0]
-        # Python's own data on the system has the system's name in it.
+        # The name of this module of Python's depends on the system.
         if top not in self._allowed and not top.startswith("_sysconfigdata"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return None
 
 
 def required(*names: str) -> set[str]:
-    """Distributions, and all that they require; extras left out."""
+    """Returns distributions and all that they require, without extras."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -51,7 +51,7 @@ def required(*names: str) -> set[str]:
 
 
 def modules(distributions: set[str]) -> set[str]:
-    """The top-level names that distributions bring."""
+    """Returns the top-level modules of distributions."""
     return {
         name
         for name, owners in importlib.metadata.packages_distributions().items()
@@ -60,13 +60,13 @@ def modules(distributions: set[str]) -> set[str]:
 
 
 def main(site: str, source: str, target: str) -> None:
-    """See above."""
+    """Answers the requests of `source` in `target`; see above."""
     sys.path.append(site)
     allowed = modules(required("tensorflow", "tensorflow-text"))
     sys.meta_path.insert(0, Refuse(allowed))
 
     import tensorflow as tf
-    import tensorflow_text  # noqa: F401 (its operations)
+    import tensorflow_text  # noqa: F401 (registers its operations)
 
     with open(source, "rb") as file:
         path, requests = pickle.load(file)
@@ -86,7 +86,7 @@ def main(site: str, source: str, target: str) -> None:
 
 
 def run(tf, model, signature: str, inputs: dict):
-    """Name -> array; or what went wrong, a text."""
+    """Returns name -> array of the outputs; or an error's message."""
     try:
         tensors = {
             name: tf.constant(values, tf.string, [len(values)])

@@ -1,4 +1,4 @@
-"""Other processes that run an export, or the model that it was made of."""
+"""Runs an export, or the model it was made of, in other processes."""
 
 import importlib.util
 import os
@@ -18,17 +18,17 @@ _LAST_WORDS = 15  # lines
 
 
 class ProcessError(Exception):
-    """A process died; the message ends with its last words."""
+    """A process died; the message ends with its last output."""
 
 
 class Answers(NamedTuple):
-    """Of one process.
+    """Holds what one process answered.
 
     Attributes:
-      facts: what it reported.
-      outputs: for each request name -> array, or a text: what went wrong.
-        Fewer than the requests if it died.
-      death: how; None if it did not die.
+      facts: what it reported about itself.
+      outputs: for each request name -> array, or an error's message. Fewer
+        than the requests if it died.
+      death: how it died; None if it did not.
     """
 
     facts: dict[str, Any]
@@ -37,22 +37,25 @@ class Answers(NamedTuple):
 
 
 def run_capi(path: str, requests: Sequence[Request], folder: str) -> Answers:
-    """The export's answers through the C API.
+    """Runs the requests on the export through the C API.
 
     Args:
       path: the folder with saved_model.pb.
       requests: in order.
-      folder: for what is exchanged.
+      folder: for the files exchanged with the process.
 
     Raises:
-      ProcessError: it died before the first request.
+      ProcessError: the process died before the first request.
     """
     command = [sys.executable, "-m", "capi.capi_process"]
     return _run(command, (str(path), list(requests)), folder, "capi")
 
 
 def run_plain(path: str, requests: Sequence[Request], folder: str) -> Answers:
-    """The same by Python's TensorFlow, with no other package; see above."""
+    """Runs the requests in Python with no package but TensorFlow's.
+
+    Arguments and errors are those of `run_capi`.
+    """
     package = importlib.util.find_spec("tensorflow")
     site = pathlib.Path(package.submodule_search_locations[0]).parent
     script = HERE / "plain_process.py"
@@ -61,11 +64,11 @@ def run_plain(path: str, requests: Sequence[Request], folder: str) -> Answers:
 
 
 def run_model(question: Mapping[str, Any], folder: str) -> Answers:
-    """What the model answers that the export was made of.
+    """Runs the model that the export was made of.
 
     Args:
       question: see `python_model`.
-      folder: for what is exchanged.
+      folder: for the files exchanged with the process.
     """
     command = [sys.executable, "-m", "capi.python_model"]
     return _run(command, question, folder, "model")
@@ -79,7 +82,7 @@ def _run(
     source.write_bytes(pickle.dumps(question))
     target.unlink(missing_ok=True)
     environment = {
-        # Where the models are compared, and errors are reported anyway.
+        # Models are compared on the CPU; errors reach us as exceptions.
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         **os.environ,
@@ -110,7 +113,7 @@ def _read(path: pathlib.Path) -> list[Any]:
                 while True:
                     found.append(pickle.load(file))
             except (EOFError, pickle.UnpicklingError):
-                pass  # the end, or cut off there
+                pass  # the end, or truncated there
     return found
 
 

@@ -1,12 +1,12 @@
-"""What the model answers that an export was made of.
+"""Computes the outputs of the model that an export was made of.
 
     python -m capi.python_model QUESTION ANSWERS
 
-QUESTION is a pickle: `model`, a path; `kind` and `max_seq_length`, as the
-export's description has them; `rows`, signature -> rows of bytes. ANSWERS is
-facts, and then for each signature in order a list: for each row the outputs
-as the export should give them but without padding, or None where Python has
-no answer of its own.
+QUESTION is a pickle: `model`, a path; `kind` and `max_seq_length`, as in the
+export's description; `rows`, signature -> rows of bytes. ANSWERS is a sequence
+of pickles: facts, and then for each signature in order a list. It has for each
+row the outputs that the export should return, without padding, or None where
+Python has no counterpart.
 """
 
 import pickle
@@ -29,7 +29,7 @@ Outputs = dict[str, Any]
 
 
 def main(source: str, target: str) -> None:
-    """See above."""
+    """Answers the question of `source` in `target`; see above."""
     with open(source, "rb") as file:
         question = pickle.load(file)
     kind, length = question["kind"], question["max_seq_length"]
@@ -62,7 +62,7 @@ def main(source: str, target: str) -> None:
 
 
 def _renamed(function: Callable, names: dict[str, str]) -> Callable:
-    """Some of a function's outputs, by other names."""
+    """Returns a function that selects and renames a function's outputs."""
 
     def answer(rows: Sequence[Row]) -> list[Outputs]:
         return [
@@ -74,10 +74,10 @@ def _renamed(function: Callable, names: dict[str, str]) -> Callable:
 
 
 def _each(function: Callable, network: Any, length: int) -> Callable:
-    """A function of some texts -> one of any number of rows."""
+    """Turns a function of a batch of texts into one of any number of rows."""
 
     def answer(rows: Sequence[Row]) -> list[Outputs]:
-        # Texts of like length together; results do not depend on it.
+        # Batches have texts of similar length, for speed alone.
         order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
         found: list[Outputs] = [{}] * len(rows)
         for start in range(0, len(order), _TOGETHER):
@@ -91,7 +91,7 @@ def _each(function: Callable, network: Any, length: int) -> Callable:
 
 
 def _rows(network: Any, ids: Sequence[Sequence[int]]) -> dict[str, tf.Tensor]:
-    """`[CLS] ids [SEP]`, padded to the longest."""
+    """Returns inputs of `[CLS] ids [SEP]`, padded to the longest."""
     vocab = network.tokenizer.vocab
     rows = tf.ragged.constant(
         [[vocab.cls_id, *row, vocab.sep_id] for row in ids], tf.int32
@@ -103,7 +103,7 @@ def _rows(network: Any, ids: Sequence[Sequence[int]]) -> dict[str, tf.Tensor]:
 
 
 def _hidden(network: Any, texts: Sequence[bytes], length: int) -> list:
-    """The hidden states of each text, [tokens, H]."""
+    """Returns the hidden states of each text, [tokens, H]."""
     ids = [row[: length - 2] for row in network.tokenizer(texts).to_list()]
     inputs = _rows(network, ids)
     if hasattr(network, "hidden_at"):
@@ -114,19 +114,19 @@ def _hidden(network: Any, texts: Sequence[bytes], length: int) -> list:
 
 
 def embedded(network: Any, texts: Sequence[bytes], length: int) -> list:
-    """`embed`: the mean of the hidden states."""
+    """Returns the outputs of `embed`: the mean of the hidden states."""
     hidden = _hidden(network, texts, length)
     return [{"embedding": row.mean(axis=0)} for row in hidden]
 
 
 def embedded_first(network: Any, texts: Sequence[bytes], length: int) -> list:
-    """`embed_first`: the first hidden state."""
+    """Returns the outputs of `embed_first`: the first hidden state."""
     hidden = _hidden(network, texts, length)
     return [{"embedding": row[0]} for row in hidden]
 
 
 def replaced(network: Any, texts: Sequence[bytes], length: int) -> list:
-    """`serving_default` of a discriminator."""
+    """Returns the outputs of a discriminator's `serving_default`."""
     spans = network.tokenizer.tokenize_with_offsets(texts)
     spans = {k: v.to_list() for k, v in spans._asdict().items()}
     spans = {k: [row[: length - 2] for row in v] for k, v in spans.items()}
@@ -148,7 +148,7 @@ def replaced(network: Any, texts: Sequence[bytes], length: int) -> list:
 
 
 def filled(network: Any, texts: Sequence[bytes], length: int) -> list:
-    """`serving_default` of a generator."""
+    """Returns the outputs of a generator's `serving_default`."""
     vocab, ids, written = network.tokenizer.vocab, [], []
     for text in texts:
         row: list[int] = []
@@ -183,7 +183,7 @@ def filled(network: Any, texts: Sequence[bytes], length: int) -> list:
 
 
 def _objects(texts: Sequence[bytes]) -> np.ndarray:
-    """Without NumPy's own strings, which lose NULs at the end."""
+    """Returns an array of objects: NumPy's strings lose NULs at the end."""
     found = np.empty([len(texts)], object)
     found[:] = texts
     return found

@@ -1,4 +1,4 @@
-"""What fine-tuned models answer, in the form of their export's outputs."""
+"""Predicts with fine-tuned models, in the form of their export's outputs."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,13 +22,13 @@ def _predicted(
     rows: Sequence[Row],
     by_hand: Callable[..., Any] = lambda *row: None,
 ) -> list[Prediction | None]:
-    """What `predict` gives, row by row.
+    """Returns the predictions of `predict`, row by row.
 
     Args:
       predictor: the model.
       rows: of one or two texts.
-      by_hand: makes an example of a row that is not UTF-8; None where there
-        is no such thing.
+      by_hand: makes an example of a row that is not UTF-8, or returns None
+        where the task has none.
     """
     examples = []
     for row in rows:
@@ -53,7 +53,7 @@ def _said(predictor: Predictor, rows: Sequence[Row]) -> list[Prediction]:
 
 
 def classes(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
-    """Of classes and of sets of labels."""
+    """Returns outputs of classification and multi-label models."""
     found = []
     for said in _said(predictor, rows):
         outputs = {
@@ -71,42 +71,42 @@ def classes(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
 
 
 def numbers(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
-    """Of regression."""
+    """Returns outputs of regression models."""
     return [{"score": said["score"]} for said in _said(predictor, rows)]
 
 
 def ranks(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
-    """Of ranking."""
+    """Returns outputs of ranking models."""
     found = _predicted(predictor, rows, Pair)
     return [{"score": said["score"]} for said in found]
 
 
 def tags(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
-    """Of tagging; None for what is not UTF-8."""
+    """Returns outputs of tagging models; None for rows not in UTF-8."""
     said = _predicted(predictor, rows)
     known = [i for i, answer in enumerate(said) if answer is not None]
     texts = [rows[i][0].decode() for i in known]
     examples = [predictor.task.asked({"text": t}, "row") for t in texts]
     probabilities = _tag_probabilities(predictor, examples)
     found: list[Outputs | None] = [None] * len(rows)
-    for i, sentence, sure in zip(known, examples, probabilities):
+    for i, sentence, probs in zip(known, examples, probabilities):
         answer = said[i]
         starts = np.array(sentence.starts, "int64")
         sizes = np.array([len(t) for t in sentence.tokens], "int64")
         found[i] = {
             "tokens": _objects(sentence.tokens),
             "tags": _objects(answer["tags"]),
-            "probabilities": sure,
+            "probabilities": probs,
             "num_tokens": len(starts),
             "start_chars": starts,
             "end_chars": starts + sizes,
             "start_bytes": _bytes(sentence.text, starts),
             "end_bytes": _bytes(sentence.text, starts + sizes),
         }
-        for entity in answer["entities"]:  # a product over its words
+        for entity in answer["entities"]:  # the product over its words
             inside = (starts >= entity["start"]) & (starts < entity["end"])
             assert math.isclose(
-                entity["probability"], np.prod(sure[inside]), abs_tol=1e-4
+                entity["probability"], np.prod(probs[inside]), abs_tol=1e-4
             )
     return found
 
@@ -114,7 +114,7 @@ def tags(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
 def _tag_probabilities(
     predictor: Predictor, examples: Sequence[Sentence]
 ) -> list[np.ndarray]:
-    """Of each word's tag; `predict` tells those of whole entities."""
+    """Returns each tag's probability; `predict` has those of entities."""
     if not examples:
         return []
     task = predictor.task
@@ -127,7 +127,7 @@ def _tag_probabilities(
 
 
 def answers(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
-    """Of question answering; None for what is not UTF-8."""
+    """Returns outputs of question answering; None for rows not in UTF-8."""
     found: list[Outputs | None] = []
     for row, said in zip(rows, _predicted(predictor, rows)):
         if said is None:
@@ -150,7 +150,7 @@ def answers(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
 
 
 def texts(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
-    """Of what writes texts; None for what is not UTF-8."""
+    """Returns outputs of seq2seq models; None for rows not in UTF-8."""
     found: list[Outputs | None] = []
     for said in _predicted(predictor, rows):
         if said is None:
@@ -168,7 +168,7 @@ def texts(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
 def summaries(
     predictor: Predictor, rows: Sequence[Row]
 ) -> list[Outputs | None]:
-    """Of extractive summaries; None for what is not UTF-8."""
+    """Returns outputs of summarization; None for rows not in UTF-8."""
     found: list[Outputs | None] = []
     for row, said in zip(rows, _predicted(predictor, rows)):
         if said is None:
@@ -190,7 +190,7 @@ def summaries(
 
 
 def _bytes(text: str, places: Sequence[int]) -> np.ndarray:
-    """Places in characters -> in bytes of UTF-8."""
+    """Converts offsets in characters to offsets in bytes of UTF-8."""
     sizes = [len(character.encode()) for character in text]
     return np.cumsum([0, *sizes])[np.asarray(places, "int64")]
 

@@ -1,4 +1,4 @@
-"""What an export is asked."""
+"""Makes the requests that an export is checked with."""
 
 import json
 import pathlib
@@ -13,11 +13,11 @@ from electra_tf.errors import UserError
 
 _ORDER = ("text", "text_pair", "query", "passage", "question", "context")
 _BATCH = 64
-_ALONE = 3  # real rows that are asked for by themselves too
+_ALONE = 3  # real rows that are also sent in requests of their own
 
 
 class Asked(NamedTuple):
-    """A request."""
+    """A request to a signature."""
 
     signature: str
     inputs: tuple[str, ...]  # in the order of a row's texts
@@ -26,7 +26,7 @@ class Asked(NamedTuple):
 
     @property
     def request(self) -> Request:
-        """As processes take it."""
+        """The request in the form that processes take."""
         if self.examples is not None:
             rows = [_example(self.inputs, row) for row in self.rows]
             return self.signature, {self.examples: rows}
@@ -35,10 +35,10 @@ class Asked(NamedTuple):
 
 
 def find(path: str) -> tuple[pathlib.Path, dict[str, Any]]:
-    """The newest version of an export, and its description.
+    """Returns the newest version of an export, and its description.
 
     Raises:
-      UserError: there is none.
+      UserError: there is no version.
     """
     folder = pathlib.Path(path)
     if not (folder / "saved_model.pb").exists():
@@ -66,7 +66,7 @@ def ask(
     records: Sequence[dict[str, str]],
     longest: int,
 ) -> list[Asked]:
-    """All requests: real rows in batches and alone, none, odd and long ones."""
+    """Returns all requests: real rows in batches and alone, no, odd, long."""
     found = []
     for name, signature in signatures.items():
         examples, inputs = None, signature.inputs
@@ -74,7 +74,7 @@ def ask(
             (examples,) = inputs
             if "serving_default" not in signatures:
                 continue
-            # Their features are the texts that it takes.
+            # The features of `tf.Example`s are named like its inputs.
             inputs = signatures["serving_default"].inputs
         inputs = tuple(sorted(inputs, key=_place))
         width = len(inputs)
@@ -100,7 +100,7 @@ def _example(names: Sequence[str], row: Row) -> bytes:
 
 
 def rows(asked: Sequence[Asked]) -> dict[str, list[Row]]:
-    """Signature -> its different rows."""
+    """Returns signature -> its different rows."""
     found: dict[str, dict[Row, None]] = {}
     for one in asked:
         found.setdefault(one.signature, {}).update(dict.fromkeys(one.rows))

@@ -1,4 +1,4 @@
-"""A SavedModel in a session of TensorFlow's C API."""
+"""Runs a SavedModel in a session of TensorFlow's C API."""
 
 import contextlib
 import ctypes
@@ -12,10 +12,10 @@ from capi.library import CApiError, Output
 
 
 class SavedModel:
-    """Loads and runs; a context manager that closes.
+    """Loads and runs a SavedModel; a context manager closes it.
 
     Attributes:
-      signatures: by name.
+      signatures: name -> signature.
     """
 
     def __init__(self, path: str):
@@ -25,7 +25,7 @@ class SavedModel:
           path: the folder with saved_model.pb.
 
         Raises:
-          CApiError: it cannot be loaded.
+          CApiError: the model cannot be loaded.
         """
         self._library = c = library.load()
         self._session = None
@@ -52,14 +52,14 @@ class SavedModel:
     def run(
         self, signature: str, inputs: Mapping[str, Any]
     ) -> dict[str, np.ndarray]:
-        """The outputs of a signature, by name; strings as bytes in objects.
+        """Returns the outputs of a signature by name; strings as bytes.
 
         Args:
           signature: its name.
-          inputs: name -> lists, or an array, of bytes or numbers.
+          inputs: name -> list or array, of bytes or numbers.
 
         Raises:
-          CApiError: no such signature or input, or the model fails.
+          CApiError: there is no such signature or input, or the model fails.
         """
         wanted = self.signatures.get(signature)
         if wanted is None:
@@ -97,7 +97,7 @@ class SavedModel:
                     self._places(wanted.outputs.values()), results, count,
                     None, 0, None, status,
                 )  # fmt: skip
-            # Copied before the inputs go: an output may be one of them.
+            # Copied before inputs are freed: an output may share an input.
             return [tensors.array_of(c, result) for result in results]
         finally:
             for result in results:
@@ -116,7 +116,7 @@ class SavedModel:
         return (Output * len(found))(*found)
 
     def close(self) -> None:
-        """Frees everything; may be called again."""
+        """Frees all resources; may be called again."""
         c = self._library
         if self._session:
             with library.checked(c, "cannot close the session") as status:

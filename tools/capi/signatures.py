@@ -1,4 +1,4 @@
-"""Signatures of a SavedModel, read out of its MetaGraphDef."""
+"""Reads the signatures of a SavedModel from its MetaGraphDef."""
 
 import collections
 import pathlib
@@ -13,16 +13,16 @@ _NEGATIVE = 1 << 63
 
 
 class TensorInfo(NamedTuple):
-    """An input or output."""
+    """Describes an input or output of a signature."""
 
     operation: str
     index: int  # of the operation's output
     dtype: str
-    shape: tuple[int, ...] | None  # -1 where any; None of unknown rank
+    shape: tuple[int, ...] | None  # -1: any size; None: unknown rank
 
 
 class Signature(NamedTuple):
-    """What can be asked."""
+    """Describes a signature: its inputs, outputs and method."""
 
     inputs: dict[str, TensorInfo]
     outputs: dict[str, TensorInfo]
@@ -30,12 +30,12 @@ class Signature(NamedTuple):
 
     @property
     def by_examples(self) -> bool:
-        """Whether its input is serialized `tf.Example`s."""
+        """Whether its input holds serialized `tf.Example`s."""
         return self.method != "predict"
 
 
 def of_folder(path: str) -> dict[str, Signature]:
-    """Those of the first graph of a SavedModel, which is not loaded.
+    """Returns the signatures of a SavedModel's first graph; does not load it.
 
     Args:
       path: the folder with saved_model.pb.
@@ -45,7 +45,7 @@ def of_folder(path: str) -> dict[str, Signature]:
 
 
 def read(meta_graph: bytes) -> dict[str, Signature]:
-    """Name -> signature; those without outputs are left out.
+    """Returns name -> signature; leaves out those without outputs.
 
     Args:
       meta_graph: a serialised MetaGraphDef.
@@ -54,7 +54,7 @@ def read(meta_graph: bytes) -> dict[str, Signature]:
     for name, content in _entries(_fields(meta_graph)[5]).items():
         fields = _fields(content)
         outputs = _tensors(fields[2])
-        if outputs:  # "__saved_model_init_op" has an operation alone
+        if outputs:  # "__saved_model_init_op" has only an operation
             method = (fields[3] or [b"predict"])[0].decode().rpartition("/")[2]
             found[name] = Signature(_tensors(fields[1]), outputs, method)
     return dict(sorted(found.items()))
@@ -87,7 +87,7 @@ def _shape(content: list[bytes]) -> tuple[int, ...] | None:
 
 
 def _entries(entries: list[bytes]) -> dict[str, bytes]:
-    """A map's: each a message with key 1 and value 2."""
+    """Returns the entries of a map: messages with key 1 and value 2."""
     found = {}
     for entry in entries:
         fields = _fields(entry)
@@ -96,7 +96,7 @@ def _entries(entries: list[bytes]) -> dict[str, bytes]:
 
 
 def _fields(message: bytes) -> dict[int, list]:
-    """Number -> values of a message whose form is not known to protobuf."""
+    """Returns number -> values of a message, without its definition."""
     found: dict[int, list] = collections.defaultdict(list)
     for field in UnknownFieldSet(Empty.FromString(message)):
         found[field.field_number].append(field.data)

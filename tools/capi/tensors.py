@@ -1,4 +1,4 @@
-"""NumPy's arrays <-> TensorFlow's tensors, strings too."""
+"""Converts NumPy's arrays to TensorFlow's tensors and back, strings too."""
 
 import contextlib
 import ctypes
@@ -9,7 +9,7 @@ import numpy as np
 from capi.library import CApiError
 
 STRING = 7
-_STRING_BYTES = 24  # sizeof(TF_TString), where pointers have 8
+_STRING_BYTES = 24  # sizeof(TF_TString) where pointers have 8 bytes
 # Numbers of `TF_DataType`.
 _NUMBERS = {
     1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8",
@@ -21,14 +21,14 @@ NAMES = _NUMBERS | {STRING: "string"}
 
 @contextlib.contextmanager
 def made(library: ctypes.CDLL, array: np.ndarray) -> Iterator[int]:
-    """A tensor with the array's content, freed at the end.
+    """Yields a tensor with the array's content, and frees it at the end.
 
     Args:
       library: of `library.load`.
       array: numbers; or objects, which are bytes.
 
     Raises:
-      CApiError: of another type.
+      CApiError: the array's type is not supported.
     """
     strings = array.dtype == object
     code = STRING
@@ -59,10 +59,10 @@ def made(library: ctypes.CDLL, array: np.ndarray) -> Iterator[int]:
 
 
 def array_of(library: ctypes.CDLL, tensor: int) -> np.ndarray:
-    """A copy of a tensor's content; strings are bytes, in objects.
+    """Returns a copy of a tensor's content; strings are objects (bytes).
 
     Raises:
-      CApiError: of a type that NumPy has not.
+      CApiError: the tensor's type is not supported.
     """
     code = library.TF_TensorType(tensor)
     rank = library.TF_NumDims(tensor)

@@ -1,4 +1,4 @@
-"""Rows to run an export on: English, Chinese, a user's own, and odd ones."""
+"""Makes rows for an export: English, Chinese, a user's own, and odd ones."""
 
 import itertools
 import json
@@ -13,12 +13,12 @@ _SAMPLE = (
     / "electra_tf/sample_text/emma.txt"
 )
 _ENGLISH_LINES = 110
-# Lines that are a context together, after the one that is a question.
+# Lines that form a context, after the one that is its question.
 _CONTEXT = 5
 
 Row = tuple[bytes, ...]
 
-# Laozi, Daodejing, and Confucius, Lunyu; then some of today.
+# Laozi, Daodejing, and Confucius, Lunyu; then some modern sentences.
 _CHINESE = """
 道可道，非常道。名可名，非常名。无名天地之始。有名万物之母。
 故常无欲以观其妙。常有欲以观其徼。此两者同出而异名，同谓之玄。
@@ -61,7 +61,7 @@ _SENTENCE = re.compile("[^。？！]+[。？！]”?")  # noqa: RUF001
 
 
 def built_in() -> list[str]:
-    """English and Chinese sentences in turn, 100 of each or so."""
+    """Returns English and Chinese sentences in turn, about 100 of each."""
     with open(_SAMPLE, encoding="utf-8") as file:
         english = [
             line.strip() for line in itertools.islice(file, _ENGLISH_LINES)
@@ -72,10 +72,10 @@ def built_in() -> list[str]:
 
 
 def read(path: str) -> tuple[list[str], list[dict[str, str]]]:
-    """Lines of a file; or of JSON Lines the records, and all their texts.
+    """Reads the lines of a file; or, of JSON Lines, all texts and records.
 
     Raises:
-      UserError: not there, empty, not UTF-8 or not of this form.
+      UserError: the file is missing, empty, not UTF-8 or not JSON Lines.
     """
     try:
         content = pathlib.Path(path).read_text(encoding="utf-8-sig")
@@ -109,17 +109,17 @@ def rows(
     records: Sequence[dict[str, str]] = (),
     masked: bool = False,
 ) -> list[Row]:
-    """Rows for a signature out of plain texts.
+    """Returns rows for a signature, made of plain texts.
 
-    Records that have all inputs are taken as they are. Else, where there are
-    two inputs, the second is the line after; the context of a question, the
+    If some records have all inputs, these records are the rows. Otherwise a
+    second input is the line after the first; the context of a question is the
     five lines after it.
 
     Args:
-      inputs: names of the signature's, one or two, in order.
+      inputs: names of the signature's inputs, one or two, in order.
       lines: texts.
       records: of JSON Lines, if any.
-      masked: whether a text needs a [MASK]; one is put in where none is.
+      masked: whether a text needs a [MASK]; one is inserted where none is.
     """
     whole = [r for r in records if all(name in r for name in inputs)]
     if whole:
@@ -138,7 +138,7 @@ def rows(
 
 
 def _masked(text: str, number: int) -> str:
-    """One or two of its words, or of its characters, replaced."""
+    """Masks one or two of a text's words, or of its characters."""
     if MASK in text:
         return text
     words = text.split(" ")
@@ -150,7 +150,7 @@ def _masked(text: str, number: int) -> str:
 
 
 def odd(width: int) -> list[Row]:
-    """Rows that nobody should send: each text beside good and odd ones."""
+    """Returns rows of odd texts, each combined with good and odd ones."""
     found: list[Row] = []
     for i, text in enumerate(ODD):
         if width == 1:
@@ -162,7 +162,7 @@ def odd(width: int) -> list[Row]:
 
 
 def long(width: int, size: int) -> list[Row]:
-    """Rows with texts of `size` bytes or so."""
+    """Returns rows with texts of about `size` bytes."""
     found = [
         (b"The cat sat on a [MASK] mat. " * (size // 29 + 1))[:size],
         b"x" * size,
@@ -190,7 +190,7 @@ ODD = (
     b"\xff\xfe",
     b"cut off \xe4\xb8",
     b"a \xf0\x9f b \x80\x80 c",
-    b"\xc0\xaf \xed\xa0\x80 \xf4\x90\x80\x80",  # too long, half, too high
+    b"\xc0\xaf \xed\xa0\x80 \xf4\x90\x80\x80",  # overlong, surrogate, too high
     "\ufeffa mark of byte order".encode(),
     "\U0010ffff \ufffd \ufdd0 \u2028 \u00a0 \u200b".encode(),
     ("e" + "\u0301" * 300).encode(),

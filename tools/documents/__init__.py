@@ -1,1 +1,1 @@
-"""What `tools/write_docs.py` writes, and what the tests of the pages read."""
+"""Generates parts of the docs for `tools/write_docs.py` and page tests."""

@@ -1,4 +1,4 @@
-"""docs/architecture.md and its pictures, from test_imports.py and the code."""
+"""Writes docs/architecture.md and its pictures from the code and its tests."""
 
 import ast
 import pathlib
@@ -74,9 +74,9 @@ it imports; arrows that follow from others are left out. The foundation
 | --- | --- |
 | `configs/pretrain/` | settings of pre-training, by size and objective |
 | `configs/finetune/` | settings of fine-tuning, one file for each task |
-| `docs/` | these pages, and in `docs/results/` what was measured |
+| `docs/` | these pages, and in `docs/results/` the measurements |
 | `examples/` | short programs and notebooks, each run by a test |
-| `findings/` | surprises of public libraries, each a script that shows one |
+| `findings/` | scripts that each show a surprise of a public library |
 | `tests/` | `test_<room>_<file>.py`; `golden/`: recorded numbers |
 | `tools/` | checks and measurements to run yourself |
 
@@ -87,8 +87,8 @@ it imports; arrows that follow from others are left out. The foundation
 {tools}
 
 Tests that compare with the recorded numbers of the original need a folder of
-them that is too large for this repository: `ELECTRA_TF_SHARED=DIR`. They are
-skipped, and say so, where it is absent.
+them that is too large for this repository: `ELECTRA_TF_SHARED=DIR`. Without it
+they are skipped, with a message.
 """
 
 
@@ -181,7 +181,7 @@ def purpose(path: pathlib.Path) -> str:
 
 
 def _literal(node: ast.expr):
-    """`ast.literal_eval` that knows `set()`."""
+    """Evaluates like `ast.literal_eval`, but also accepts `set()`."""
     if isinstance(node, ast.Call):
         return set()
     if isinstance(node, ast.Dict):

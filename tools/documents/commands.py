@@ -1,4 +1,4 @@
-"""docs/commands.md: what each command does, and its flags, from the code."""
+"""Writes docs/commands.md, each command with its flags, from the code."""
 
 import importlib
 import re

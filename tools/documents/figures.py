@@ -1,8 +1,8 @@
-"""Finds measured figures that are written by hand in a page.
+"""Finds measurements that are written by hand in a page.
 
-A figure is a speed, a score, a time or a size that somebody measured. Each has
-to come from a results file, in a section that `tools/write_docs.py` writes. A
-line that only looks like one (a limit, a figure of a paper) ends with
+A measurement is a speed, a score, a time or a size. Each has to come from a
+results file, in a section that `tools/write_docs.py` writes. A line that only
+looks like one (a limit, a number from a paper) ends with
 `<!-- not measured -->`, or stands between `<!-- not measured: begin -->` and
 `<!-- not measured: end -->`.
 """
@@ -36,7 +36,7 @@ _CELL = re.compile(r"-?\*{0,2}\d+\.\d+\*{0,2}(?: ?%| MB| GB)?(?: \([^)]*\))?")
 
 
 def by_hand(text: str) -> list[tuple[int, str]]:
-    """Returns (line number, line) of every figure that no program wrote.
+    """Returns (line number, line) of every measurement written by hand.
 
     Args:
       text: a page, in Markdown.

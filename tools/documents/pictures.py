@@ -1,4 +1,4 @@
-"""Pictures of boxes and arrows, as SVG text."""
+"""Draws pictures of boxes and arrows, as SVG text."""
 
 from collections.abc import Mapping, Sequence, Set
 from html import escape
@@ -23,12 +23,12 @@ _STYLE = (
 def layers(
     arrows: Mapping[str, set[str]], title: str, commands: Set[str] = frozenset()
 ) -> str:
-    """Draws a graph without circles, from those that nobody reaches downwards.
+    """Draws an acyclic graph in layers; names without incoming arrows on top.
 
     Args:
-      arrows: from a name to the names that it leads to. An arrow that others
-        lead along already is left out.
-      title: what a screen reader says.
+      arrows: from a name to the names that it leads to. An arrow that follows
+        from others is left out.
+      title: the text for screen readers.
       commands: names that are drawn in another colour.
     """
     names = list(
@@ -45,7 +45,7 @@ def layers(
     rows: list[list[str]] = [[] for _ in range(max(map(height, names)) + 1)]
     for name in names:
         rows[depth[name]].append(name)
-    # An arrow over several rows has a place of its own in each.
+    # An arrow across several rows takes up a place in each, to avoid boxes.
     steps: dict[str, list[str]] = {name: [] for name in names}
     for name, reached in reduced.items():
         for each in reached:
@@ -113,7 +113,7 @@ def _reduced(
 def _ordered(
     rows: list[list[str]], arrows: Mapping[str, list[str]]
 ) -> list[list[str]]:
-    """Puts each row near the middle of what leads to it."""
+    """Sorts each row by the mean position of what leads to its names."""
     for _ in range(4):
         for above, row in pairwise(rows):
             position = {name: i / len(above) for i, name in enumerate(above)}

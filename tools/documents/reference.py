@@ -1,8 +1,8 @@
-"""docs/reference/: the public names, for mkdocstrings to fill in."""
+"""Writes docs/reference/: the public names, for mkdocstrings to fill in."""
 
 import electra_tf
 
-# A page, its title, its opening, and what of the package is on it.
+# A page, its title, its opening, and the package's names on it.
 PAGES = {
     "networks": (
         "Networks and the tokenizer",
@@ -18,7 +18,7 @@ PAGES = {
     ),
     "tasks": (
         "Tasks on texts",
-        "Keras models that take texts and give answers.",
+        "Keras models that take texts and return predictions.",
         ("TextClassifier", "TextRegressor", "TokenClassifier",
          "QuestionAnswerer", "CrossEncoder", "MaskedLM",
          "ReplacedTokenDetector", "explain", "load"),
@@ -26,7 +26,7 @@ PAGES = {
     "commands": (
         "Commands as functions",
         "Each command of `electra-tf` is one of these functions. Those that "
-        "are no names of the package are imported from their modules: `from "
+        "are not names of the package are imported from their modules: `from "
         "electra_tf.recipes.fill import fill`.",
         ("prepare_text", "build_vocab", "build_data", "pretrain",
          "evaluate_pretraining", "finetune", "evaluate", "predict", "embed",
@@ -52,8 +52,8 @@ _TASK = (
     "answer", "train_on_batch", "test_on_batch", "save", "save_pretrained",
     *_ADAPTED,
 )  # fmt: skip
-# What a class shows besides its own text; the rest of its names are for Keras
-# and for other modules of the package.
+# The documented members of classes; others are for Keras and for other modules
+# of the package.
 MEMBERS = {
     "Discriminator": _NETWORK,
     "Generator": _NETWORK,
@@ -111,7 +111,7 @@ def pages() -> dict[str, str]:
 
 
 def _entry(name: str) -> str:
-    """The lines that mkdocstrings puts a name's documentation in place of."""
+    """Returns the lines that mkdocstrings replaces by documentation."""
     line = f"::: {electra_tf._HOMES[name]}.{name}"
     if name not in MEMBERS:
         return line

@@ -1,7 +1,7 @@
-"""Sections of pages that are written from the results files.
+"""Writes sections of pages from the results files.
 
-A file `docs/results/NAME.yaml` holds what was measured: entries with a text, in
-Markdown, and where and when it was measured. A page shows an entry between
+A file `docs/results/NAME.yaml` holds measurements: entries with a text, in
+Markdown, and where and when they were made. A page shows an entry between
 `<!-- results/NAME.yaml#ENTRY: begin -->` and the same with `end`.
 `{file.entry.key}` in a text stands for a value of another file, so that it is
 written once.
@@ -19,7 +19,7 @@ _REFERENCE = re.compile(r"\{([a-z][\w-]*(?:\.[\w-]+)+)\}")
 
 
 class Results:
-    """The results files of a folder."""
+    """Holds the results files of a folder."""
 
     def __init__(self, folder: pathlib.Path):
         self._files = {
@@ -31,7 +31,7 @@ class Results:
         """Returns one entry of a file.
 
         Raises:
-          SystemExit: there is none.
+          SystemExit: there is no such entry.
         """
         try:
             return self._files[file][name]
@@ -54,7 +54,7 @@ class Results:
         ]
 
     def text(self, file: str, name: str) -> str:
-        """Writes an entry, with the values that it refers to."""
+        """Returns an entry's text, with the values that it refers to."""
         text = self.entry(file, name)["text"].strip("\n")
         return _REFERENCE.sub(self._value, text)
 
@@ -62,13 +62,13 @@ class Results:
         value: Any = self._files
         for key in found[1].split("."):
             if not isinstance(value, dict) or key not in value:
-                raise SystemExit(f"write_docs: nothing is called {found[0]}")
+                raise SystemExit(f"write_docs: no value of name {found[0]}")
             value = value[key]
         return str(value)
 
 
 def renew(page: str, results: Results) -> str:
-    """Returns a page with all of its sections of results written anew."""
+    """Returns a page with all of its sections of results renewed."""
     for found in _MARK.finditer(page):
         file, name = found.groups()
         page = sections.replaced(

@@ -1,7 +1,7 @@
-"""Hooks of mkdocs: pages of the site that are files beside `docs/`.
+"""Adds files beside `docs/` to the site, by hooks of mkdocs.
 
 README.md is its home; CONTRIBUTING.md and CHANGELOG.md are pages. Links to
-files that are no pages become plain text, as they lead nowhere on a site.
+files that are not pages become plain text: the site does not have them.
 """
 
 import pathlib
@@ -31,7 +31,7 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Mends links of the pages in `docs/` that lead out of it."""
+    """Adapts links of the pages in `docs/` that lead out of it."""
     if page.file.src_uri in PAGES.values():
         return markdown
     folder = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
@@ -39,7 +39,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def _link(found, folder):
-    """A link as it is on the site."""
+    """Returns a link in the form that the site needs."""
     words, target, anchor = found[1], found[2], found[3] or ""
     path = posixpath.normpath(posixpath.join(folder, target))
     if path in PAGES:

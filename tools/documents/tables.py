@@ -1,4 +1,4 @@
-"""The tables of README.md: scores and speed, from the results files."""
+"""Writes README.md's tables of scores and speed from the results files."""
 
 import json
 import pathlib
@@ -9,8 +9,8 @@ from benchmarks.report import Benchmark
 
 from documents.results import Results
 
-# What the short table of speeds shows: a benchmark, how the row reads, and the
-# precision of both sides, or None for the best of any.
+# Rows of the short table of speeds: a benchmark, the row's title, and the
+# precision of both sides (None: the best of any precision).
 SPEEDS = (
     ("pretrain small, 32 x 128", "pre-training step, `small`, 32 x 128", None),
     ("pretrain base, 8 x 128", "pre-training step, `base`, 8 x 128", None),
@@ -77,7 +77,7 @@ def speeds(path: pathlib.Path) -> str:
 def _speed(
     benchmark: Benchmark, title: str, precision: str | None
 ) -> Iterator[str]:
-    """The row of the best of ours, if there is one of that precision."""
+    """Yields the row of our best side of that precision, if there is one."""
     leading = benchmark.leading()
     if precision is not None:
         leading = [

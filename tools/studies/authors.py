@@ -1,11 +1,12 @@
-r"""The labelled set that ships: which of three authors wrote a sentence?
+r"""Makes the shipped labelled set: sentences and which of 3 authors wrote them.
 
   tools/studies/authors.py --books BOOKS electra_tf/sample_text \
       --output electra_tf/sample_tasks/authors
 
-Sentences of 8 to 40 words, as many of each author. Those to test with are from
-other books than those to train with, so that names of people and places are no
-help; the detective and his friend, who are in all of the stories, are left out.
+Sentences have 8 to 40 words; each author has equally many. Test sentences are
+from other books than training sentences, so that names of people and places do
+not help; sentences with the names of Holmes and Watson, who are in all of
+Doyle's stories, are left out.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import books
 
 from electra_tf.recipes import lines
 
-# Author -> the beginnings of the files' names, to train and to test with.
+# Author -> the beginnings of file names, for training and for test.
 AUTHORS = {
     "Austen": (
         ["emma", "pride_and_prejudice"],
@@ -50,7 +51,7 @@ _LEFT_OUT = re.compile(r"Holmes|Watson|Sherlock|[\t#]")
 
 
 def sentences(folder: pathlib.Path, names: list[str]) -> list[str]:
-    """The sentences of some books, each once, in order."""
+    """Returns the sentences of some books, each once, in order."""
     found: list[str] = []
     for name in names:
         for path in sorted(folder.glob(f"{name}*.txt")):
@@ -66,6 +67,7 @@ def sentences(folder: pathlib.Path, names: list[str]) -> list[str]:
 
 
 def main() -> int:
+    """Writes train.tsv and dev.tsv."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--books", required=True, nargs="+", help="folders")
     parser.add_argument("--output", required=True, help="the folder to fill")

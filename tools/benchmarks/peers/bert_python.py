@@ -1,8 +1,8 @@
-"""Examples built in plain Python, as the original implementation does it.
+"""Builds examples in plain Python, as the original implementation does.
 
-A stand-in for the original, which needs TensorFlow 1: BERT's basic and
-WordPiece tokenizers in plain Python are taken from `transformers` (of the same
-descent, without the wrapper that slows them), and the loop below gathers
+It stands in for the original, which needs TensorFlow 1: BERT's basic and
+WordPiece tokenizers in plain Python are taken from `transformers` (they derive
+from the same code; the slow wrapper is left out), and the loop below gathers
 lines into two-segment examples with the same choices. Nothing is serialised
 or written, which favours it.
 
@@ -16,6 +16,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Loads the tokenizers; returns facts and the handler."""
     import transformers
     from transformers.models.bert import tokenization_bert_legacy as legacy
 
@@ -62,7 +63,7 @@ def build(lines, encode, special, length, rng):
 
 
 def example(sentences, special, length, rng):
-    """Two segments from whole sentences; one in ten has the first alone."""
+    """Returns one example of whole sentences; one in ten has one segment."""
     room = length - 3
     wanted = 100_000 if rng.random() < 0.1 else room // 2
     first, second = [], []

@@ -1,14 +1,14 @@
-"""Hugging Face `transformers` 4 or 5: ELECTRA's classes and tokenizers.
+"""Runs ELECTRA's classes and tokenizers of `transformers` 4 or 5.
 
 Settings: none.
 Requests: {"do": "make", class, config, directory, store, inputs, outputs} saves
-a random model and what it computes; {"do": "load", class, directory, inputs,
-outputs} loads one; {"do": "tokenize", directory, texts} gives the ids of the
+a random model and its outputs; {"do": "load", class, directory, inputs,
+outputs} loads one; {"do": "tokenize", directory, texts} returns the ids of the
 fast and, where there is one, of the slow tokenizer; {"do": "save_tokenizer",
-source, directory}; {"do": "classify", directory, texts} gives what the pipeline
-says; {"do": "score", directory, pairs} and {"do": "save_scorer", source,
-directory, activation} are of sentence-transformers' CrossEncoder, {"do":
-"embed", directory, texts} of its SentenceTransformer.
+source, directory}; {"do": "classify", directory, texts} returns the pipeline's
+predictions; {"do": "score", directory, pairs} and {"do": "save_scorer", source,
+directory, activation} use sentence-transformers' CrossEncoder, {"do":
+"embed", directory, texts} its SentenceTransformer.
 """
 
 import json
@@ -18,6 +18,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Imports `transformers`; returns facts and the handler."""
     import numpy as np
     import torch
     import transformers
@@ -45,10 +46,10 @@ def prepare(settings):
         store = request["store"]
         with torch.no_grad():
             for parameter in model.parameters():
-                # So that no bias is 0 and no scale 1.
+                # Otherwise biases are 0 and scales 1, which hides mistakes.
                 parameter += 0.02 * torch.randn_like(parameter)
         kind = getattr(torch, store, None)
-        if kind is not None:  # of 16 bits
+        if kind is not None:  # a dtype of 16 bits
             model = model.to(kind)
         size = sum(p.numel() * 4 for p in model.parameters())
         model.save_pretrained(
@@ -61,7 +62,7 @@ def prepare(settings):
         return {}
 
     def pickle(directory):
-        """As versions before 5 could save it: state dicts in .bin files."""
+        """Rewrites it as state dicts in .bin files, as before version 5."""
         from safetensors.torch import load_file
 
         for path in sorted(pathlib.Path(directory).glob("model*")):
@@ -76,11 +77,11 @@ def prepare(settings):
             path.unlink()
 
     def load(request):
-        model, told = getattr(transformers, request["class"]).from_pretrained(
+        model, info = getattr(transformers, request["class"]).from_pretrained(
             request["directory"], output_loading_info=True
         )
         compute(model, request)
-        return {key: list(map(str, value)) for key, value in told.items()}
+        return {key: list(map(str, value)) for key, value in info.items()}
 
     def tokenize(request):
         ids = {}

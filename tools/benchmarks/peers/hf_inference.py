@@ -1,19 +1,19 @@
-"""Texts through a Hugging Face model: PyTorch, ONNX Runtime, OpenVINO.
+"""Runs a Hugging Face model in PyTorch, ONNX Runtime or OpenVINO.
 
-Each is used at its best, as its own documentation has it: PyTorch with weights
-of bfloat16, or dynamic quantisation of its linear layers; ONNX Runtime on what
-PyTorch exports, dynamically quantised, and "+" with its optimiser for
-transformers before that; OpenVINO on the same file, its hint of precision set,
-or quantised by NNCF with the texts to calibrate on. Of OpenVINO's modes for
-latency and throughput the quicker one here is taken for many texts. The fast
+Each is used at its best, as its documentation recommends: PyTorch with weights
+of bfloat16, or dynamic quantisation of its linear layers; ONNX Runtime on the
+ONNX file that PyTorch exports, dynamically quantised, and "+" with its
+optimiser for transformers before that; OpenVINO on the same file, with its
+precision hint, or quantised by NNCF, calibrated on the texts. For many texts
+the quicker of OpenVINO's latency and throughput modes is used. The fast
 tokenizer pads each batch to its longest row.
 
 Settings: model (a Hugging Face directory), texts (a .json list), batch_size,
 engine ("torch", "onnxruntime", "onnxruntime+", "openvino"), precision
-("float32", "bf16", "int8"), max_seq_length, spinning (whether ONNX Runtime's
-threads do, while they wait), cores.
+("float32", "bf16", "int8"), max_seq_length, spinning (whether waiting threads
+of ONNX Runtime spin), cores.
 Requests: {"do": "batches"}: all texts once, in their order; replies with
-`milliseconds` of each call where calls follow each other. {"do": "file"}: the
+`milliseconds` of each call where calls do not overlap. {"do": "file"}: the
 same in the order of their lengths. {"do": "one", "text": ..., "calls": n}:
 `milliseconds` of each call with the one text. {"do": "answers"}: probabilities
 of all texts.
@@ -32,10 +32,10 @@ _CALIBRATED = 300  # texts
 
 
 class Engine:
-    """Arrays -> logits.
+    """Computes logits from arrays.
 
     Attributes:
-      version: what it is, in words.
+      version: name and version of the engine, with its settings.
     """
 
     def __init__(self, run, version):
@@ -43,7 +43,7 @@ class Engine:
         self.version = version
 
     def many(self, feeds):
-        """Logits and milliseconds of each; one call after the other."""
+        """Returns logits and milliseconds of each, one call after another."""
         found, milliseconds = [], []
         for started, arrays in feeds:
             found.append(self.run(arrays))
@@ -52,6 +52,7 @@ class Engine:
 
 
 def on_torch(model, settings):
+    """Returns an engine that runs the model in PyTorch."""
     import torch
 
     precision = settings["precision"]
@@ -73,13 +74,13 @@ def on_torch(model, settings):
 
 
 def exported(model, folder):
-    """The path of an ONNX file of the model."""
+    """Exports the model to an ONNX file; returns its path."""
     import torch
 
     path = str(pathlib.Path(folder) / "model.onnx")
     example = torch.ones([2, 8], dtype=torch.int64)
     model.config.return_dict = False
-    # The older exporter: what it writes, the optimiser knows.
+    # The older exporter: the optimiser recognises what it writes.
     torch.onnx.export(
         model,
         (example,) * len(_INPUTS),
@@ -94,6 +95,7 @@ def exported(model, folder):
 
 
 def on_onnxruntime(model, settings):
+    """Returns an engine that runs the model in ONNX Runtime."""
     import onnxruntime
 
     version = f"onnxruntime {onnxruntime.__version__}"
@@ -121,13 +123,13 @@ def on_onnxruntime(model, settings):
                 path,
                 quantised,
                 weight_type=quantization.QuantType.QInt8,
-                # Of what fused operations give, it cannot tell the type.
+                # It cannot infer the type of what fused operations return.
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
             path = quantised
             version += ", dynamic quantisation"
         options = onnxruntime.SessionOptions()
-        # Of itself it counts the machine's cores, not those it may use.
+        # By default it counts the machine's cores, not those it may use.
         options.intra_op_num_threads = settings["cores"] or 0
         options.add_session_config_entry(
             "session.intra_op.allow_spinning", str(int(settings["spinning"]))
@@ -139,14 +141,14 @@ def on_onnxruntime(model, settings):
 
 
 class OpenVino(Engine):
-    """Two compiled models: for one call, and for many side by side."""
+    """Compiles two models: for one call, and for many side by side."""
 
     def __init__(self, model, settings, calibration):
         import openvino
 
         core = openvino.Core()
         with tempfile.TemporaryDirectory() as folder:
-            # Read anew, it would be mapped from a file that is gone.
+            # Memory-mapped, it would need the file, which is deleted.
             core.set_property({"ENABLE_MMAP": False})
             network = core.read_model(exported(model, folder))
         version = f"openvino {openvino.__version__.partition('-')[0]}"
@@ -162,7 +164,7 @@ class OpenVino(Engine):
             )
             version += f", nncf {nncf.__version__}"
         options = {}
-        if precision != "int8":  # whose rest is best left to it
+        if precision != "int8":  # for int8 its own default is best
             options["INFERENCE_PRECISION_HINT"] = {"float32": "f32"}.get(
                 precision, "bf16"
             )
@@ -180,7 +182,7 @@ class OpenVino(Engine):
         super().__init__(lambda arrays: request.infer(arrays)[0], version)
 
     def choose(self, feeds):
-        """Takes the mode that is quicker for many calls; feeds(): each."""
+        """Chooses the quicker mode for many calls; feeds() yields them."""
         spent = {}
         for mode in (False, True):
             self._side_by_side = mode
@@ -193,6 +195,7 @@ class OpenVino(Engine):
         self.version += f", {mode} mode"
 
     def many(self, feeds):
+        """See `Engine.many`; overlapping calls have no milliseconds."""
         if not self._side_by_side:
             return super().many(feeds)
         found = {}
@@ -208,6 +211,7 @@ class OpenVino(Engine):
 
 
 def prepare(settings):
+    """Loads the model and an engine; returns facts and the handler."""
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -229,14 +233,14 @@ def prepare(settings):
         }
 
     def feeds(texts):
-        """Yields when a batch's turn began, and its arrays."""
+        """Yields the start time of each batch, and its arrays."""
         for i in range(0, len(texts), size):
             yield time.perf_counter(), arrays_of(texts[i : i + size])
 
     name = settings["engine"]
     model = transformers.ElectraForSequenceClassification.from_pretrained(
         settings["model"],
-        # Of what it exports, the optimiser knows this one.
+        # The optimiser recognises only the export of "eager" attention.
         attn_implementation="sdpa" if name == "torch" else "eager",
     ).eval()
     if name == "openvino":

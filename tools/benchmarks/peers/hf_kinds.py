@@ -1,11 +1,11 @@
-"""Hugging Face checkpoints of many kinds, as users hold them; tiny, random.
+"""Makes Hugging Face checkpoints of many kinds that users have; tiny, random.
 
 Settings: vocab, a file. Requests: {"do": "list"} names the kinds; {"do":
 "make", name, directory, texts, pairs} saves one, and replies with what the
-library itself makes of it: `outputs`, a file of what its class computes, `ids`
-of the texts, `pairs` and their `segments` with special tokens. `expect` is ""
-where ours has to do the same, else a word of what it has to say: of a refusal
-("!word") or beside ("word"); "?" where nothing is expected.
+library itself computes: `outputs`, a file of its class's outputs, `ids` of the
+texts, `pairs` and their `segments` with special tokens. `expect` is "" where
+ours must do the same, else a word that our message must hold: an error
+("!word") or a warning ("word"); "?" where nothing is expected.
 """
 
 import json
@@ -25,12 +25,12 @@ NARROW, WIDE = {"embedding_size": 16}, {"embedding_size": 32}
 
 
 def models():
-    """Name -> (class, settings, store, expect)."""
+    """Returns name -> (class, settings, store, expect)."""
     found = {}
 
     def add(cls, store="safetensors", expect="", name="", **settings):
-        told = ",".join(f"{k}={v}" for k, v in settings.items())[:70]
-        found[f"{name or cls} {store} {told}"] = cls, settings, store, expect
+        shown = ",".join(f"{k}={v}" for k, v in settings.items())[:70]
+        found[f"{name or cls} {store} {shown}"] = cls, settings, store, expect
 
     electra = ("Model", "ForPreTraining", "ForMaskedLM", "ForMultipleChoice",
                "ForSequenceClassification", "ForTokenClassification",
@@ -107,7 +107,7 @@ def models():
 
 
 def directories():
-    """Name -> (of which class, what is done to its directory, expect)."""
+    """Returns name -> (class, change to its directory, expect)."""
 
     def config(**changes):
         def change(path):
@@ -333,6 +333,7 @@ def directories():
 
 
 def prepare(settings):
+    """Imports `transformers`; returns facts and the handler."""
     import numpy as np
     import torch
     import transformers
@@ -447,7 +448,9 @@ def prepare(settings):
                 cls, _, store = cls.partition("/")
                 made(cls, {}, store or "safetensors", path)
                 new().save_pretrained(path)
-                if not expect:  # the same, whatever the library makes of it
+                # Ours must compute what the unchanged model does, even if
+                # the library fails on the changed directory.
+                if not expect:
                     before = computed(cls, path, 9)
                 change(path)
                 if "CrossEncoder" in name:
@@ -459,20 +462,20 @@ def prepare(settings):
                 make_files(path, new)
         except Exception as error:  # the library cannot make it
             return {"cannot": f"{type(error).__name__}: {error}"[:200]}
-        told = {"expect": expect, "class": cls}
+        reply = {"expect": expect, "class": cls}
         try:
             arrays = before or computed(cls, path, 9)
             np.savez(path.with_suffix(".npz"), **arrays)
-            told["outputs"] = str(path.with_suffix(".npz"))
+            reply["outputs"] = str(path.with_suffix(".npz"))
         except Exception as error:
-            told["their_error"] = f"{type(error).__name__}: {error}"[:200]
+            reply["their_error"] = f"{type(error).__name__}: {error}"[:200]
         try:
-            told |= tokenized(path, request)
+            reply |= tokenized(path, request)
         except Exception as error:
-            told["their_tokenizer_error"] = f"{type(error).__name__}: {error}"[
+            reply["their_tokenizer_error"] = f"{type(error).__name__}: {error}"[
                 :200
             ]
-        return told
+        return reply
 
     def handle(request):
         if request["do"] == "make":

@@ -1,4 +1,4 @@
-"""Files of tokenizers of many kinds, as `transformers` saves them, edited."""
+"""Makes tokenizer files of many kinds: saved by `transformers`, or edited."""
 
 import json
 
@@ -7,7 +7,7 @@ FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json",
 
 
 def tokenizers(vocab):
-    """Name -> (makes a directory's files, expect).
+    """Returns name -> (function that makes a directory's files, expect).
 
     Args:
       vocab: the tokens.
@@ -15,7 +15,7 @@ def tokenizers(vocab):
     from tokenizers import AddedToken, processors
 
     def write_as_is(path):
-        """So that version 5 runs the file as it is, like version 4."""
+        """Makes version 5 run the file as it is, like version 4."""
         file = path / "tokenizer_config.json"
         content = json.loads(file.read_text())
         content["tokenizer_class"] = "PreTrainedTokenizerFast"

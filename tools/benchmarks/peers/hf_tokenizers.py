@@ -1,8 +1,8 @@
-"""Hugging Face `tokenizers`: BertWordPieceTokenizer on the same lines.
+"""Runs BertWordPieceTokenizer of Hugging Face `tokenizers` on the same lines.
 
 It runs without offsets (`encode_batch_fast`), its quickest way, in batches of
-the size that is quickest here, and what it returns is not turned into lists
-within the measured time.
+the size that is quickest here. The measured time does not include turning its
+results into lists.
 
 Settings: vocab, lines (a file), batch_size (of the digest), cores.
 Requests: {"do": "tokenize"}, {"do": "digest"}.
@@ -15,11 +15,12 @@ import time
 
 from serve import serve
 
-# Lines in a batch: which is best depends on the machine.
+# Lines in a batch; the best size depends on the machine.
 _BATCHES = (128, 1024, 8192)
 
 
 def prepare(settings):
+    """Loads the tokenizer and lines; returns facts and the handler."""
     if settings.get("cores") == 1:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import tokenizers
@@ -30,7 +31,7 @@ def prepare(settings):
         lines = handle.read().split("\n")
 
     def encoded(size):
-        """The rows of each batch."""
+        """Yields the rows of each batch."""
         for i in range(0, len(lines), size):
             yield tokenizer.encode_batch_fast(
                 lines[i : i + size], add_special_tokens=False
@@ -42,12 +43,12 @@ def prepare(settings):
             pass
         return time.perf_counter() - started
 
-    seconds(_BATCHES[0])  # its threads start
+    seconds(_BATCHES[0])  # starts its threads
     best = min(_BATCHES, key=seconds)
 
     def handle_request(request):
         tokens, digest = 0, hashlib.blake2b(digest_size=16)
-        # The digest goes by batches, which then have to be those of ours.
+        # The digest depends on the batches: use the same as ours.
         digested = request["do"] == "digest"
         for rows in encoded(settings["batch_size"] if digested else best):
             tokens += sum(map(len, rows))

@@ -1,9 +1,9 @@
-"""Fine-tuning a classifier with the Trainer of `transformers`, on PyTorch.
+"""Fine-tunes a classifier with the Trainer of `transformers`, on PyTorch.
 
-`ElectraForSequenceClassification` from random weights and `Trainer` as they
-come: its default AdamW and linear decay, no evaluation, nothing saved. The
-collator pads each batch to its longest row, or all to `pad_to`. It is given
-`bf16` and `torch_compile` where they are asked for.
+`ElectraForSequenceClassification` from random weights and `Trainer` with its
+defaults: AdamW and linear decay; no evaluation, nothing saved. The collator
+pads each batch to its longest row, or all to `pad_to`. The Trainer receives
+`bf16` and `torch_compile` as the settings request.
 
 Settings: shape (embedding, hidden, layers, heads, intermediate), rows (an
 .npz: row_splits, input_ids, labels), vocab_file, vocab_size, batch_size,
@@ -21,7 +21,7 @@ from serve import serve
 
 
 class Pace:
-    """Lets a thread do some steps, and waits until they are done."""
+    """Makes a thread run a given number of steps, and waits for them."""
 
     def __init__(self):
         self.allowed = threading.Semaphore(0)
@@ -29,7 +29,7 @@ class Pace:
         self.error = None
 
     def ask(self, count):
-        """Has `count` steps done."""
+        """Runs `count` steps."""
         self.allowed.release(count)
         for _ in range(count):
             self.done.acquire()
@@ -38,7 +38,7 @@ class Pace:
 
 
 def trainer_of(settings, pace, folder):
-    """The Trainer, with a callback that keeps its pace."""
+    """Returns the Trainer, with a callback that follows `pace`."""
     import torch
     import transformers
 
@@ -103,6 +103,7 @@ def trainer_of(settings, pace, folder):
 
 
 def prepare(settings):
+    """Starts the Trainer and warms it up; returns facts and the handler."""
     import torch
     import transformers
 
@@ -122,7 +123,7 @@ def prepare(settings):
     start = time.perf_counter()
     pace.ask(1)
     first = time.perf_counter() - start
-    # An epoch as well, as of ours: it compiles when lengths change.
+    # A whole epoch, as for ours: it compiles when lengths change.
     pace.ask(settings["steps"] - 1)
 
     def handle_request(request):

@@ -1,14 +1,14 @@
-"""Clients that ask a server for one text after another, at the same time.
+"""Runs clients that send texts to a server, one after another, in parallel.
 
-Each has a connection of its own, which it keeps, and sends its next request
-when the last one is answered. They share one thread and read no more of an
-answer than where it ends: they run on the machine that is measured, and what
-they use the server lacks. Only the standard library is needed.
+Each keeps its own connection, and sends its next request when the last one is
+answered. They share one thread and parse only the length of a response: they
+run on the measured machine, and take CPU time from the server. Only the
+standard library is needed.
 
 Settings: address (host:port), model (its name), texts (a .json list), cores.
 Requests: {"do": "ask", "clients": how many}: all texts once, shared among
 them; replies with `milliseconds` of each request. {"do": "answers"}:
-probabilities of all texts, asked by one client.
+probabilities of all texts, requested by one client.
 """
 
 import json
@@ -27,7 +27,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class _Client:
-    """A connection and the request that it waits for."""
+    """Holds a connection and its pending request."""
 
     def __init__(self, address: str):
         host, _, port = address.rpartition(":")
@@ -41,7 +41,7 @@ class _Client:
         self.socket.sendall(request)
 
     def receive(self) -> bytes | None:
-        """What has come; the answer's body, once it is whole."""
+        """Reads what has arrived; returns the body once it is whole."""
         piece = self.socket.recv(1 << 16)
         if not piece:
             raise RuntimeError("the server has closed a connection")
@@ -56,6 +56,7 @@ class _Client:
 
 
 def prepare(settings):
+    """Makes the requests; returns facts and the handler."""
     with open(settings["texts"], encoding="utf-8") as handle:
         texts = json.load(handle)
     bodies = [json.dumps({"instances": [text]}).encode() for text in texts]
@@ -66,7 +67,7 @@ def prepare(settings):
     ]
 
     def ask_all(count):
-        """Milliseconds and answers, in the order of the texts."""
+        """Returns milliseconds and responses, in the order of the texts."""
         found = [None] * len(requests)
         following = iter(enumerate(requests))
         with selectors.DefaultSelector() as selector:

@@ -1,7 +1,7 @@
-"""`electra-tf build-data`, in a process already warm.
+"""Runs `electra-tf build-data` in a process that is already warm.
 
 Settings: vocab, lines (a file, or a glob), max_seq_length, num_workers, cores,
-scratch (a folder for what is built; null: the system's).
+scratch (a folder for the data; null: the system's temporary folder).
 Requests: {"do": "build"}.
 """
 
@@ -13,6 +13,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Builds once to warm up; returns facts and the handler."""
     import tensorflow as tf
 
     from electra_tf import build_data
@@ -35,7 +36,8 @@ def prepare(settings):
             with open(os.path.join(output, "manifest.json")) as handle:
                 return {"manifest": json.load(handle)}
 
-    with tempfile.TemporaryDirectory() as folder:  # imports, traces, caches
+    # A first build, for imports, tracing and caches.
+    with tempfile.TemporaryDirectory() as folder:
         text = os.path.join(folder, "warm.txt")
         with open(text, "w") as handle:
             handle.write("A few words to warm up with.\n" * 200)

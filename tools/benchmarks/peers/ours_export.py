@@ -1,10 +1,10 @@
-"""An export that takes texts, called as a service does: batches of strings.
+"""Calls an export that takes texts, as a service does: batches of strings.
 
 Settings: export (a version's directory), texts (a .json list), batch_size,
 cores.
 Requests: {"do": "batches"}: all texts once, in their order; replies with
-`milliseconds` of each call. {"do": "one", "text": ..., "calls": n}: the same of
-calls with the one text. {"do": "answers"}: probabilities of all texts.
+`milliseconds` of each call. {"do": "one", "text": ..., "calls": n}: the same
+for calls with the one text. {"do": "answers"}: probabilities of all texts.
 """
 
 import json
@@ -14,6 +14,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Loads the export and warms it up; returns facts and the handler."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  registers the operations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning a classifier as `electra-tf finetune` does, on given rows.
+"""Fine-tunes a classifier as `electra-tf finetune` does, on given rows.
 
 Settings: size, rows (an .npz: row_splits, input_ids, labels), vocab_size,
 batch_size, steps (an epoch of the rows), jit_compile, precision ("float32" or
@@ -12,12 +12,12 @@ import time
 import numpy as np
 from serve import serve
 
-# The run whose steps are laid out: SST-2's training sentences, three times.
+# The run that steps are planned for: SST-2's training split, three epochs.
 SENTENCES, EPOCHS = 67_349, 3
 
 
 def build(settings):
-    """The model and the data; the one place to adapt."""
+    """Returns the model and the data, as the command makes them."""
     import tensorflow as tf
 
     from electra_tf.finetuning.fine_tuner import FineTuner, plan_steps
@@ -77,7 +77,8 @@ def build(settings):
 
 
 def prepare(settings):
-    # As the command does (cli/app.py).
+    """Builds the model and trains one epoch; returns facts and the handler."""
+    # The command sets this too (cli/app.py).
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     import tensorflow as tf
 

@@ -1,10 +1,10 @@
-"""Texts through `electra_tf.load(...).predict`, by any engine.
+"""Predicts texts by `electra_tf.load(...).predict`, with any engine.
 
 Settings: model (a fine-tuned model directory), texts (a .json list),
 batch_size, engine ("tensorflow" or "litert"), precision ("float32" or "int8"),
 cores.
-Requests: {"do": "file"}: all texts in one call. {"do": "batches"}: in their
-order, a call for each batch; replies with `milliseconds` of each. {"do": "one",
+Requests: {"do": "file"}: all texts in one call. {"do": "batches"}: one call for
+each batch, in order; replies with `milliseconds` of each. {"do": "one",
 "text": ..., "calls": n}: `milliseconds` of each call with the one text.
 {"do": "answers"}: probabilities of all texts.
 """
@@ -16,6 +16,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Loads the model and warms it up; returns facts and the handler."""
     import tensorflow as tf
 
     import electra_tf
@@ -34,8 +35,8 @@ def prepare(settings):
     for batch in batches[:4]:
         model.predict(batch)
 
-    def timed(asked):
-        for texts in asked:
+    def timed(calls):
+        for texts in calls:
             started = time.perf_counter()
             model.predict(texts)
             yield 1e3 * (time.perf_counter() - started)
@@ -45,8 +46,8 @@ def prepare(settings):
         if what == "batches":
             return {"milliseconds": list(timed(batches))}
         if what == "one":
-            asked = [[request["text"]]] * request["calls"]
-            return {"milliseconds": list(timed(asked))}
+            calls = [[request["text"]]] * request["calls"]
+            return {"milliseconds": list(timed(calls))}
         found = model.predict(texts)
         if what == "answers":
             rows = [list(row["probabilities"].values()) for row in found]

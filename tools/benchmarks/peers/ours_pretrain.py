@@ -1,4 +1,4 @@
-"""Our pre-training step: mask, generate, corrupt, discriminate, update.
+"""Runs our pre-training step: mask, generate, corrupt, discriminate, update.
 
 Settings: size, batch_size, seq_length, vocab_size, jit_compile, recompute,
 precision (of `train.precision`), cores.
@@ -13,7 +13,7 @@ from serve import serve
 
 
 def build(settings):
-    """The model as `electra-tf pretrain` makes it; the one place to adapt."""
+    """Returns the model as `electra-tf pretrain` makes it."""
     from electra_tf.models.config import GENERATOR_FRACTIONS, ModelConfig
     from electra_tf.pretraining.masking import MaskingConfig, SpecialIds
     from electra_tf.pretraining.pretrainer import (
@@ -43,7 +43,7 @@ def build(settings):
 
 
 def batches(settings):
-    """Endless batches of random full-length rows."""
+    """Returns an endless dataset of batches of random full-length rows."""
     import tensorflow as tf
 
     rows, length = settings["batch_size"], settings["seq_length"]
@@ -61,7 +61,8 @@ def batches(settings):
 
 
 def prepare(settings):
-    # As the command does (cli/app.py).
+    """Builds the model and runs two steps; returns facts and the handler."""
+    # The command sets this too (cli/app.py).
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     import tensorflow as tf
 

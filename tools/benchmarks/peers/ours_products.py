@@ -1,6 +1,6 @@
-"""How fast TensorFlow multiplies matrices here: what no step can exceed.
+"""Measures TensorFlow's matrix products: the upper bound of a step's speed.
 
-In a process of its own, so that its memory counts for no other side.
+It runs in its own process, so that no other side's memory includes its own.
 
 Settings: shapes (products at once, rows, inner, columns, calls), cores.
 Requests: {"do": "peak", "precision": "float32", or another for bfloat16};
@@ -14,7 +14,7 @@ from serve import serve
 
 
 def gflops(b, m, k, n, seconds, dtype):
-    """GFLOP/s of b [m, k] x [k, n] at once, best of repeated calls."""
+    """Returns GFLOP/s of b products [m, k] x [k, n]; the best of many calls."""
     import tensorflow as tf
 
     left, right = (m, k), (k, n)
@@ -27,7 +27,7 @@ def gflops(b, m, k, n, seconds, dtype):
     best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
-        # One element comes back, so that an accelerator is waited for.
+        # Reading one element waits for the accelerator.
         float(product(left, right)[0])
         elapsed = time.perf_counter() - start
         best = max(best, 2e-9 * b * m * k * n / elapsed)
@@ -35,9 +35,10 @@ def gflops(b, m, k, n, seconds, dtype):
 
 
 def prepare(settings):
+    """Chooses the size of products; returns facts and the handler."""
     import tensorflow as tf
 
-    # A GPU is not busy with less.
+    # Smaller products do not occupy a GPU.
     edge = 8192 if tf.config.list_physical_devices("GPU") else 2048
 
     def handle_request(request):

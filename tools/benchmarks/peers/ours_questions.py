@@ -1,4 +1,4 @@
-"""Questions turned into features by electra_tf, from the file to the arrays.
+"""Turns questions into features by electra_tf, from the file to the arrays.
 
 Settings: vocab, questions (a JSON file), max_seq_length, doc_stride,
 max_query_length, cores.
@@ -12,6 +12,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Loads the task and warms it up; returns facts and the handler."""
     import tensorflow as tf
 
     from electra_tf.tasks.qa.task import QuestionAnswering
@@ -28,7 +29,7 @@ def prepare(settings):
         ),
     )
     few = task.read("validation")[:50]
-    task.features(tokenizer, few, training=True)  # traces and caches
+    task.features(tokenizer, few, training=True)  # for tracing and caches
 
     def handle_request(request):
         examples = task.read("validation")

@@ -1,4 +1,4 @@
-"""The input of pre-training alone: batches off the disk, masked.
+"""Reads and masks pre-training batches from disk, without a training step.
 
 Masking is part of the training step's graph; here it runs without the rest.
 
@@ -12,6 +12,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Opens the data and warms up; returns facts and the handler."""
     import tensorflow as tf
 
     from electra_tf.data import reader
@@ -34,7 +35,7 @@ def prepare(settings):
         batch = next(iterator)
         keys = tf.cast(batch["example_id"], tf.uint32)
         found = masking.mask(batch, masking.MaskingConfig(), special, keys)
-        # All of it is asked for: what nobody reads is not computed.
+        # The sum uses every part: the graph prunes unused outputs.
         return tf.add_n(
             [
                 tf.reduce_sum(tf.cast(part, tf.int32))

@@ -1,4 +1,4 @@
-"""Our tokenizer, as the data builder runs it: batches of lines in the graph.
+"""Runs our tokenizer as the data builder does: in graph, batches of lines.
 
 Settings: vocab, lines (a file), batch_size, cores.
 Requests: {"do": "tokenize"}, {"do": "digest"}.
@@ -11,6 +11,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Loads the tokenizer and lines; returns facts and the handler."""
     import tensorflow as tf
 
     from electra_tf.text.tokenizer import Tokenizer

@@ -1,11 +1,11 @@
-"""The measured side of a benchmark: a process that works on request.
+"""Serves the requests of a benchmark, in the process that is measured.
 
 A side is a script that calls `serve`. It is started with its settings as JSON
-in the first argument, and speaks JSON lines over stdin and stdout. Between
+in the first argument, and exchanges JSON lines over stdin and stdout. Between
 requests it is blocked on the pipe, so that the other side has the machine.
-Each reply tells the seconds it took (`seconds`, and `cpu_seconds` of the
-processor) and the process's most memory until then (`peak_bytes`).
-Only the standard library is needed, whatever the environment.
+Each reply holds the time it took (`seconds`, and `cpu_seconds` of CPU time)
+and the process's peak memory so far (`peak_bytes`).
+Only the standard library is needed, so that it runs in any environment.
 """
 
 import json
@@ -21,11 +21,11 @@ def serve(prepare: Callable[[dict], tuple[dict, Handler]]) -> None:
     """Prepares once, then answers requests until stdin ends.
 
     Args:
-      prepare: settings -> (facts about this side, handler); it imports what
-        is slow to import, after the number of cores has been limited.
+      prepare: settings -> (facts about this side, handler); libraries are
+        imported in it, so that they see the limited number of cores.
     """
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints is no reply
+    os.dup2(2, 1)  # what libraries print must not mix with replies
     settings = json.loads(sys.argv[1])
     cores = settings.get("cores")
     if cores and hasattr(os, "sched_setaffinity"):
@@ -45,9 +45,9 @@ def serve(prepare: Callable[[dict], tuple[dict, Handler]]) -> None:
 
 
 def peak_bytes() -> int:
-    """Most memory that this process has had at once, without its children."""
+    """Returns the peak memory of this process, without its children."""
     try:
-        # Not ru_maxrss: a child begins with its parent's.
+        # Not ru_maxrss: a child inherits its parent's value.
         with open("/proc/self/status", encoding="ascii") as handle:
             for line in handle:
                 if line.startswith("VmHWM:"):
@@ -58,7 +58,7 @@ def peak_bytes() -> int:
 
 
 def _cpu_seconds() -> float:
-    """Of this process with all its threads, and of children that ended."""
+    """Returns CPU time of this process and of its children that ended."""
     times = os.times()
     ended = times.children_user + times.children_system
     return time.process_time() + ended

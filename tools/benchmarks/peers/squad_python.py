@@ -1,10 +1,10 @@
-"""Questions turned into features in plain Python, as the original does it.
+"""Turns questions into features in plain Python, as the original does.
 
-A stand-in for the original, which needs TensorFlow 1: BERT's basic and
-WordPiece tokenizers in plain Python are taken from `transformers` (of the same
-descent, without the wrapper that slows them); words, windows and the search
-for the window that shows most around a token are written below with the same
-loops. Nothing is serialised or written, which favours it.
+It stands in for the original, which needs TensorFlow 1: BERT's basic and
+WordPiece tokenizers in plain Python are taken from `transformers` (they derive
+from the same code; the slow wrapper is left out); words, windows and the
+search for the window with most context of a token are written below with the
+same loops. Nothing is serialised or written, which favours it.
 
 Settings: vocab, questions (a JSON file), max_seq_length, doc_stride,
 max_query_length, cores.
@@ -18,6 +18,7 @@ from serve import serve
 
 
 def prepare(settings):
+    """Loads the tokenizers; returns facts and the handler."""
     import transformers
     from transformers.models.bert import tokenization_bert_legacy as legacy
 
@@ -65,6 +66,7 @@ def examples(content):
 
 
 def example(question, words, word_of_character):
+    """Returns (question, words, answer); answer is None if unusable."""
     answers = question["answers"]
     if not answers:
         return question["question"], words, None
@@ -77,7 +79,7 @@ def example(question, words, word_of_character):
 
 
 def features(example, tokenize, vocab, settings):
-    """The windows of one question, padded."""
+    """Returns the padded windows of one question."""
     question, words, answer = example
     asked = tokenize(question)[: settings["max_query_length"]]
     pieces, word_of_piece, piece_of_word = [], [], []
@@ -139,7 +141,7 @@ def features(example, tokenize, vocab, settings):
 
 
 def narrowed(pieces, first, last, answer):
-    """The run of pieces within first and last that is the answer."""
+    """Returns the span within first and last that matches the answer."""
     wanted = " ".join(answer)
     for start in range(first, last + 1):
         for end in range(last, start - 1, -1):
@@ -149,7 +151,7 @@ def narrowed(pieces, first, last, answer):
 
 
 def shows_best(windows, index, position):
-    """Whether this window has most pieces around the piece."""
+    """Returns whether this window has most context around the piece."""
     best_score = best = None
     for i, (start, size) in enumerate(windows):
         end = start + size - 1

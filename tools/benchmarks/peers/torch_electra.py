@@ -1,13 +1,13 @@
-"""ELECTRA pre-training in PyTorch on the modules of `transformers`.
+"""Pre-trains ELECTRA in PyTorch on the modules of `transformers`.
 
 A training step as a careful user writes it: `ElectraModel` with attention by
 SDPA, the language-model head at the masked positions alone, all embeddings
-shared, as in the paper, no Python loops, the fused AdamW. Asked for, the
-forward pass is under bf16 autocast, and it and the backward pass are compiled.
+shared, as in the paper, no Python loops, the fused AdamW. Optionally the
+forward pass runs under bf16 autocast, and forward and backward are compiled.
 An accelerator is used where PyTorch sees one.
 
 With `masked_head` false `ElectraForMaskedLM` and `ElectraForPreTraining` are
-used as they come: the head runs at every position.
+used unchanged: the head runs at every position.
 
 Settings: size, shape (hidden, embedding, layers, heads), generator (hidden,
 layers, heads), batch_size, seq_length, vocab_size, masked, precision ("float32"
@@ -23,7 +23,7 @@ CLS, SEP, MASK = 101, 102, 103
 
 
 def build(settings):
-    """(generator, discriminator) with shared embeddings."""
+    """Returns (generator, discriminator) with shared embeddings."""
     from transformers import (
         ElectraConfig,
         ElectraForMaskedLM,
@@ -49,7 +49,7 @@ def build(settings):
 
 
 class Trainer:
-    """One optimizer over both networks, and one step of it."""
+    """Trains both networks with one optimizer, step by step."""
 
     def __init__(self, settings):
         import torch
@@ -91,7 +91,7 @@ class Trainer:
         self.count = 0
 
     def mask(self, ids):
-        """(masked ids, positions [rows, masked]): 15 %, 85 % of them [MASK]."""
+        """Returns (masked ids, positions [rows, masked]); 85 % are [MASK]."""
         torch = self.torch
         order = torch.rand(ids.shape, device=self.device)
         order[:, 0] = order[:, -1] = -1.0  # [CLS] and [SEP] stay
@@ -101,7 +101,7 @@ class Trainer:
         return ids.scatter(1, positions, shown), positions
 
     def at_masked(self, ids):
-        """The joint loss; the head runs at the masked positions alone."""
+        """Returns the joint loss; the head runs at masked positions only."""
         torch = self.torch
         functional = torch.nn.functional
         masked_ids, positions = self.mask(ids)
@@ -131,7 +131,7 @@ class Trainer:
         return mlm + 50.0 * rtd
 
     def everywhere(self, ids):
-        """The same by the whole models, which have the head everywhere."""
+        """Returns the joint loss; the head runs at every position."""
         torch = self.torch
         masked_ids, positions = self.mask(ids)
         chosen = torch.zeros_like(ids, dtype=torch.bool)
@@ -153,7 +153,7 @@ class Trainer:
         return mlm.loss + 50.0 * rtd.loss
 
     def step(self):
-        """One update; returns the loss (a tensor)."""
+        """Runs one update; returns the loss (a tensor)."""
         torch = self.torch
         ids = self.batches[self.count % len(self.batches)]
         self.count += 1
@@ -168,6 +168,7 @@ class Trainer:
 
 
 def prepare(settings):
+    """Builds the Trainer and runs two steps; returns facts and the handler."""
     import torch
     import transformers
 

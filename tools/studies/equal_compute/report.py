@@ -1,4 +1,4 @@
-"""The study's results as a table and as a plot of loss against FLOPs."""
+"""Writes the study's results: a table, and a plot of loss against FLOPs."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from electra_tf.training.reporting import read_records
 Row = dict[str, Any]
 Unit = tuple[str, int, str]  # method, seed, measure
 
-# Measure -> the metric that is reported, of the held-out part or the test.
+# Measure -> the metric to report, of the test or validation split.
 GLUE = {
     "sst2": ("accuracy", "SST-2"),
     "mrpc": ("f1", "MRPC F1"),
@@ -20,7 +20,7 @@ GLUE = {
     "rte": ("accuracy", "RTE"),
 }
 TASKS = {**GLUE, "conll2000": ("f1", "CoNLL-2000 F1")}
-# Ways of scoring minimal pairs, and losses that are drawn.
+# Ways of scoring minimal pairs, and losses to plot.
 _PAIRS = ("pll", "pll_word", "replaced", "electric")
 _LOSSES = {
     "mlm_loss": "generator: nats per masked token",
@@ -40,7 +40,7 @@ def read(path: str) -> dict[Unit, Row]:
 
 
 def _score(row: Row) -> float | None:
-    """The metric of a task's row."""
+    """Returns the metric of a task's row."""
     metric, _ = TASKS[row["measure"]]
     for split in ("test", "validation"):
         if metric in row["scores"].get(split, {}):
@@ -68,7 +68,7 @@ def columns(rows: dict[Unit, Row]) -> dict[str, dict[str, list[float]]]:
 
 
 def spread(values: list[float]) -> str:
-    """Returns "mean ± standard deviation", of one value that alone."""
+    """Returns "mean ± standard deviation"; only the value if there is one."""
     mean = f"{statistics.fmean(values):.1f}"
     if len(values) == 1:
         return mean
@@ -107,7 +107,7 @@ def table(rows: dict[Unit, Row]) -> str:
 
 
 def draw(output: str, rows: dict[Unit, Row]) -> bool:
-    """Draws loss.png: held-out losses against operations; the first seeds."""
+    """Plots loss.png: held-out losses against operations."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -136,7 +136,7 @@ def draw(output: str, rows: dict[Unit, Row]) -> bool:
     for axes, (loss, own) in zip(
         figure.subplots(1, len(curves), squeeze=False)[0], curves.items()
     ):
-        told = set()
+        labelled = set()
         for name, points in own.items():
             method = name.rpartition(",")[0]
             place = methods.index(method)
@@ -144,9 +144,9 @@ def draw(output: str, rows: dict[Unit, Row]) -> bool:
                 *zip(*points),
                 color=f"C{place % 10}",
                 ls=styles[place // 10 % len(styles)],
-                label=None if method in told else method,
+                label=None if method in labelled else method,
             )
-            told.add(method)
+            labelled.add(method)
         axes.set_xscale("log")
         axes.set_xlabel("floating point operations of the training")
         axes.set_ylabel(f"held-out loss, {_LOSSES[loss]}")
@@ -157,7 +157,7 @@ def draw(output: str, rows: dict[Unit, Row]) -> bool:
 
 
 def write(output: str) -> None:
-    """Writes table.md and loss.png of what is done so far."""
+    """Writes table.md and loss.png of the units that are finished."""
     rows = read(files.join(output, "results.jsonl"))
     files.write_text(files.join(output, "table.md"), table(rows))
     draw(output, rows)

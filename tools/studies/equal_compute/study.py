@@ -1,18 +1,18 @@
-r"""ELECTRA beside its ablations, at equal FLOPs, on equal data.
+r"""Compares ELECTRA with its ablations, at equal FLOPs, on equal data.
 
   tools/studies/equal_compute/study.py --data=DATA --output=STUDY \
       --blimp=blimp/*.jsonl --glue=GLUE --conll=CONLL2000
 
-Each method is pre-trained with as many operations (the paper's accounting) as
-every other, from each seed, then measured: minimal pairs, and fine-tuning for
+Each method is pre-trained with equally many operations (the paper's
+accounting), from each seed, then measured: minimal pairs, and fine-tuning for
 six tasks. A unit is a method, a seed and a measure; a finished one is a line of
-STUDY/results.jsonl and is not done again, so that the study can be stopped and
-started at will, and done in parts (--methods, --seeds, --measures). The table
-and the plot are made anew each time: STUDY/table.md, STUDY/loss.png.
+STUDY/results.jsonl and is not repeated, so that the study can be stopped and
+resumed at will, and run in parts (--methods, --seeds, --measures). The table
+and the plot are written after each unit: STUDY/table.md, STUDY/loss.png.
 
 The methods are those of the paper's sections 3.2 to 3.4, and some of later
-work; `METHODS` says what each changes in base.yaml. `PRECISIONS` are taken only
-where they are named: whether products of bfloat16 learn as float32 does, is
+work; `METHODS` has what each changes in base.yaml. `PRECISIONS` run only if
+named. This compares training with bfloat16 products and with float32:
 
   tools/studies/equal_compute/study.py --data=DATA --output=PRECISION \
       --methods=float32,bfloat16_products --base=configs/pretrain/mini.yaml \
@@ -69,26 +69,26 @@ METHODS: dict[str, Changes] = {
     },
     "no_local_start": {"model.local_start": False, "model.match_heads": 0},
 }  # fmt: skip
-# The same method, and fine-tuning, in other numbers.
+# The same method and fine-tuning, in other precisions.
 PRECISIONS: dict[str, Changes] = {
     name: {"train.precision": name} for name in ("float32", "bfloat16_products")
 }
 _CHANGES = METHODS | PRECISIONS
 _TEACHER = "untied"
-# Share of a run in which the temperature of a frozen generator comes down.
+# Share of a run in which a frozen generator's temperature decays.
 _COOLING = 0.2
 _EVALUATIONS = 20  # of a run, for the plot
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Where everything is, and how much of it there is to be.
+    """Holds the paths and sizes of a study.
 
     Attributes:
       data: directory of build-data.
       output: the study's folder.
       base: the settings that all methods share.
-      flops: operations of one pre-training.
+      flops: operations of one pre-training run.
       pairs: files of minimal pairs; "" for none.
       tasks: measure -> the folder of its data.
       max_train: rows that a task is trained on; None for all.
@@ -108,15 +108,15 @@ class Study:
         return files.join(self.output, "results.jsonl")
 
     def run(self, method: str, seed: int) -> str:
-        """The folder of a pre-training."""
+        """Returns the run directory of a pre-training."""
         return files.join(self.output, "runs", f"{method}-{seed}")
 
     def done(self) -> dict[report.Unit, report.Row]:
-        """The finished units."""
+        """Returns the finished units."""
         return report.read(self.results)
 
     def settings(self, method: str, seed: int) -> tuple[Changes, float]:
-        """What a method is trained with, and the operations of a step."""
+        """Returns a method's changed settings, and the operations of a step."""
         from electra_tf.data import packing
         from electra_tf.keras_api.data import PretrainingData
         from electra_tf.recipes.pretrain import costs
@@ -140,7 +140,7 @@ class Study:
         }
         if "objective.temperature_start" in changes:
             changes["objective.temperature_decay_steps"] = max(
-                1, round(_COOLING * steps / 5)  # five times this is 99 %
+                1, round(_COOLING * steps / 5)  # 99 % after five times this
             )  # fmt: skip
         return changes, step
 
@@ -196,7 +196,7 @@ def minimal_pairs(study: Study, method: str, seed: int) -> report.Row:
 
 
 def finetune(study: Study, method: str, seed: int, task: str) -> report.Row:
-    """Fine-tunes a run for a task; the model is not kept, the report is."""
+    """Fine-tunes a run for a task; keeps the report but not the model."""
     from electra_tf.recipes import finetune as recipe
 
     folder = files.join(study.output, "tasks", f"{method}-{seed}-{task}")
@@ -220,7 +220,7 @@ def finetune(study: Study, method: str, seed: int, task: str) -> report.Row:
 
 
 def measure(study: Study, method: str, seed: int, name: str) -> None:
-    """Does a unit, unless it is done, and writes its line."""
+    """Runs a unit, unless it is finished, and writes its line."""
     unit = (method, seed, name)
     if unit in study.done():
         return
@@ -247,7 +247,7 @@ def measure(study: Study, method: str, seed: int, name: str) -> None:
 def units(
     study: Study, methods: list[str], seeds: list[int], measures: list[str]
 ) -> Iterator[report.Unit]:
-    """Yields what is to be done: a whole seed after the other."""
+    """Yields all units, one seed after the other."""
     for seed in seeds:
         for method in methods:
             for name in ("pretrain", *measures):
@@ -263,6 +263,7 @@ def _list(text: str, known: list[str], flag: str) -> list[str]:
 
 
 def main() -> int:
+    """Runs the units; prints the table and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="made by build-data")
     parser.add_argument("--output", required=True, help="the study's folder")
@@ -297,7 +298,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; start it again, and it goes on", file=sys.stderr)
+        print("stopped; start it again to resume", file=sys.stderr)
         return 130
     report.write(study.output)
     print(files.read_text(files.join(study.output, "table.md")))

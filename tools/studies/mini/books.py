@@ -1,12 +1,12 @@
-"""Books as they are read for pre-training: sentences, one a line.
+"""Turns books into text for pre-training: one sentence a line.
 
   tools/studies/mini/books.py --input='books/*.txt' --output=books_clean.txt
 
-Headings, rules and marks of emphasis go, quotation marks and dashes become
-those of ASCII, and a paragraph becomes its sentences. A blank line ends a
-document: a whole paragraph, or, for half of the paragraphs, each sentence by
-itself, since single sentences are what a model is asked about most. Which
-half is decided by the paragraph's own letters.
+Headings, rules and marks of emphasis are removed, quotation marks and dashes
+become those of ASCII, and a paragraph is divided into sentences. A blank line
+ends a document: a whole paragraph, or, for half of the paragraphs, each single
+sentence, since most inputs of a model are single sentences. A checksum of the
+paragraph decides which half it belongs to.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _LICENCE = re.compile(r"project gutenberg|transcriber's note", re.IGNORECASE)
 
 
 def paragraphs(text: str) -> Iterator[str]:
-    """Yields what a book says, a paragraph a line, without its apparatus."""
+    """Yields a book's paragraphs, without headings, footnotes and licence."""
     for block in re.split(r"\n\s*\n", text.translate(_PLAIN)):
         kept = [line for line in block.split("\n") if not _HEADING.match(line)]
         found = " ".join(" ".join(kept).split())
@@ -43,7 +43,7 @@ def paragraphs(text: str) -> Iterator[str]:
 
 
 def in_sentences(blocks: list[str]) -> list[list[str]]:
-    """Divides each paragraph; one without a sentence gives none."""
+    """Divides each paragraph into sentences; the list may be empty."""
     import tensorflow as tf
 
     from electra_tf.text import sentences
@@ -58,7 +58,7 @@ def in_sentences(blocks: list[str]) -> list[list[str]]:
 
 
 def documents(blocks: Iterable[str]) -> Iterator[list[str]]:
-    """Yields documents, each its sentences."""
+    """Yields documents, each as a list of sentences."""
     waiting: list[str] = []
 
     def divided() -> Iterator[list[str]]:
@@ -78,14 +78,14 @@ def documents(blocks: Iterable[str]) -> Iterator[list[str]]:
 
 
 def clean(source: str, output: str) -> int:
-    """Writes the documents of all books; counts their words.
+    """Writes the documents of all books; returns the number of words.
 
     Args:
       source: text files, globs, by commas.
       output: the file to write.
 
     Raises:
-      UserError: no such file.
+      UserError: there is no such file.
     """
     words = 0
 
@@ -102,6 +102,7 @@ def clean(source: str, output: str) -> int:
 
 
 def main() -> int:
+    """Cleans the books; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--input", required=True, help="text files, globs")
     parser.add_argument("--output", required=True, help="the text, cleaned")

@@ -19,14 +19,14 @@ def ship(run: str, folder: str) -> int:
     """Writes both networks of a run as a model directory.
 
     Args:
-      run: what `from_pretrained` takes.
+      run: a model, as for `from_pretrained`.
       folder: the directory to write.
 
     Returns:
-      How many weights it has.
+      The number of weights.
 
     Raises:
-      UserError: no such model, or one that float16 cannot hold.
+      UserError: there is no such model, or a weight is too large for float16.
     """
     checkpoint = loading.open_checkpoint(run)
     weights = checkpoint.weights
@@ -44,6 +44,7 @@ def ship(run: str, folder: str) -> int:
 
 
 def main() -> int:
+    """Writes the model; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="the finished run")
     parser.add_argument(

@@ -3,8 +3,8 @@
   tools/studies/mini/train.py --books='books/*.txt' --output=mini
 
 Cleans the books, trains a vocabulary, builds examples and pre-trains with
-configs/pretrain/electra_tf_mini.yaml. What is there already is kept: started
-again with the same arguments it resumes, and SIGTERM stops it at a checkpoint.
+configs/pretrain/electra_tf_mini.yaml. Existing files are reused: started again
+with the same arguments it resumes, and SIGTERM stops it at a checkpoint.
 Then `tools/studies/mini/ship.py --model=mini/run` puts it into the package.
 """
 
@@ -31,7 +31,7 @@ VOCAB_SIZE, LENGTH, HELD_OUT = 10_000, 128, 0.005
 
 
 def prepare(source: str, output: str) -> str:
-    """Makes the text, the vocabulary and the examples that are not there yet.
+    """Makes text, vocabulary and examples, unless they exist already.
 
     Args:
       source: the books; globs, by commas.
@@ -41,7 +41,7 @@ def prepare(source: str, output: str) -> str:
       The directory of examples.
 
     Raises:
-      UserError: no such books.
+      UserError: there are no such books.
     """
     from electra_tf.data import manifest
     from electra_tf.recipes.build_data import build_data
@@ -73,6 +73,7 @@ def fingerprint(path: str) -> str:
 
 
 def main() -> int:
+    """Prepares the data and pre-trains; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--books", required=True, help="text files, globs")
     parser.add_argument("--output", required=True, help="the folder to fill")

