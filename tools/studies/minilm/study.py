@@ -321,7 +321,7 @@ def table(rows: Sequence[Row]) -> str:
     trains on one, by the medians of "equal".
     """
     lines = [
-        "| task | Trainer | ours, equal recipe | ours, defaults | int8 | rate |",
+        "| task | Trainer | ours, equal | ours, defaults | int8 | rate |",
         "| --- | --- | --- | --- | ---: | ---: |",
     ]
     for task, about in TASKS.items():
