@@ -12,10 +12,13 @@ import tensorflow as tf
 import yaml
 from google.protobuf import text_format
 
+from electra_tf import processor
 from electra_tf.cli import app
+from electra_tf.errors import UserError
 from electra_tf.exporting import description, writer
 from electra_tf.hub import directory
 from electra_tf.recipes.export import Exported
+from electra_tf.serving.server import loaded_model
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import SPECIALS, Vocab
 
@@ -119,7 +122,7 @@ def test_frozen_weights_are_fused(exports):
 @pytest.mark.parametrize(
     "name", ["classification", "pair", "regression", "ranking"]
 )
-def test_products_of_bfloat16(tiny_vocab_file, tmp_path, name):
+def test_products_of_bfloat16(tiny_vocab_file, tmp_path, monkeypatch, name):
     """Outputs are close, and every product with weights has 16 bits."""
     model = serving_models.fine_tuned(tmp_path / "model", tiny_vocab_file, name)
     output = tmp_path / "models" / "m"
@@ -142,6 +145,13 @@ def test_products_of_bfloat16(tiny_vocab_file, tmp_path, name):
             np.testing.assert_allclose(
                 other[key], value, atol=tolerance, rtol=tolerance
             )
+    # Where TensorFlow would end the process, no such model is loaded or made.
+    (tmp_path / "cpuinfo").write_text("flags : avx2 avx512f avx512_bf16\n")
+    monkeypatch.setattr(processor, "_CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    with pytest.raises(UserError, match="2: it multiplies in bfloat16; with"):
+        loaded_model.load("m", 2, str(output / "2"))
+    assert command(f"--model={model}", f"--output={output}", *flags) == 2
     kinds = product_types(output / "2")
     assert kinds.count(tf.bfloat16) >= 6 * kinds.count(tf.float32) > 0
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from electra_tf import processor as processors
 from electra_tf.errors import UserError
 from electra_tf.keras_api.settings import PretrainSettings, recorded
 from electra_tf.training import precision
@@ -18,7 +19,7 @@ def processor(tmp_path, monkeypatch):
     ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     path = tmp_path / "cpuinfo"
-    monkeypatch.setattr(precision, "_CPU_INFO", path)
+    monkeypatch.setattr(processors, "_CPU_INFO", path)
 
     def has(flags):
         path.write_text(
@@ -29,14 +30,14 @@ def processor(tmp_path, monkeypatch):
 
 
 def test_the_processor_decides(processor, monkeypatch):
-    assert precision.instructions() is None  # no such file: not Linux
+    assert processors.bfloat16_instructions() is None  # no such file: not Linux
     processor("avx512f avx512_vnni")
     assert precision.resolved("auto") == "float32"
     processor("avx512f avx512_bf16 avx512_vnni")
-    assert precision.instructions() == "avx512_bf16"
+    assert processors.bfloat16_instructions() == "avx512_bf16"
     assert precision.resolved("auto") == "bfloat16_products"
     processor("amx_bf16 avx512_bf16")
-    assert precision.instructions() == "amx_bf16 and avx512_bf16"
+    assert processors.bfloat16_instructions() == "amx_bf16 and avx512_bf16"
     # XLA uses other, slower products on a CPU.
     assert precision.resolved("auto", jit_compile=True) == "float32"
     monkeypatch.setenv(precision.VARIABLE, "float32")
@@ -59,6 +60,21 @@ def test_instructions_that_may_not_be_used(processor, monkeypatch, name, value):
     processor("avx512_bf16")
     monkeypatch.setenv(name, value)
     assert precision.resolved("auto") == "float32"
+
+
+@pytest.mark.parametrize("value", ["AVX2", "avx2_vnni_2", "AVX", "SSE41"])
+def test_what_would_end_the_process_is_refused(processor, monkeypatch, value):
+    """TensorFlow 2.21 aborts there: oneDNN has no such product."""
+    processor("avx512f avx512_bf16")
+    assert precision.resolved("bfloat16_products") == "bfloat16_products"
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", value)
+    with pytest.raises(UserError, match=f"ONEDNN_MAX_CPU_ISA={value.upper()}"):
+        precision.resolved("bfloat16_products")
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert processors.bfloat16_problem() is None
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    processor("")  # without AVX-512 TensorFlow multiplies by itself
+    assert precision.resolved("bfloat16_products") == "bfloat16_products"
 
 
 def test_limits_that_leave_them(processor, monkeypatch):

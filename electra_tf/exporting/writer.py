@@ -25,7 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf import files
+from electra_tf import files, processor
 from electra_tf.errors import UserError
 from electra_tf.exporting import description, litert_files, serving_files
 from electra_tf.exporting.graphs import example_signatures
@@ -100,6 +100,9 @@ def export(
             f"--bfloat16: {servable.task_name} generates texts, which would "
             "become others; leave the flag out"
         )
+    problem = processor.bfloat16_problem() if storage == "bfloat16" else None
+    if problem is not None:
+        raise UserError(f"--bfloat16: {problem}; change that variable")
     name = model_name(output)
     if version is not None:
         _check_version(output, version)

@@ -5,11 +5,10 @@ Importing this starts no TensorFlow.
 
 import json
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal, cast, get_args
 
-from electra_tf import files
+from electra_tf import files, processor
 from electra_tf.errors import UserError
 
 Precision = Literal[
@@ -20,34 +19,6 @@ FLOAT32: Precision = "float32"
 PRODUCTS: Precision = "bfloat16_products"
 # Overrides the processor's features: the same numbers on every machine.
 VARIABLE = "ELECTRA_TF_PRECISION"
-
-_CPU_INFO = pathlib.Path("/proc/cpuinfo")
-_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
-# Instructions that TensorFlow's library may be given not to use.
-_LIMIT = "ONEDNN_MAX_CPU_ISA"
-_WITHOUT = ("AVX", "AVX512_CORE", "AVX512_CORE_VNNI")
-
-
-def instructions() -> str | None:
-    """Names the processor's instructions for products of bfloat16.
-
-    Returns None where it has none, or TensorFlow's library may not use them.
-    """
-    limit = os.environ.get(_LIMIT, "").upper()
-    if limit.startswith(("SSE", "AVX2")) or limit in _WITHOUT:
-        return None
-    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
-        return None
-    try:
-        text = _CPU_INFO.read_text()
-    except OSError:
-        return None
-    for line in text.splitlines():
-        name, _, flags = line.partition(":")
-        if name.strip() == "flags":
-            found = _INSTRUCTIONS & set(flags.split())
-            return " and ".join(sorted(found)) or None
-    return None
 
 
 def resolved(
@@ -64,8 +35,22 @@ def resolved(
       jit_compile: whether XLA compiles the whole step, including products.
 
     Raises:
-      UserError: the environment variable names an unknown format.
+      UserError: the environment variable names an unknown format, or TensorFlow
+        would end the process at products of bfloat16.
     """
+    found = _resolved(precision, run_dir, jit_compile)
+    problem = processor.bfloat16_problem() if found == PRODUCTS else None
+    if problem is not None:
+        raise UserError(
+            f"precision={found}: {problem}; set another precision, or "
+            "change that variable"
+        )
+    return found
+
+
+def _resolved(
+    precision: Precision, run_dir: str | None, jit_compile: bool
+) -> Precision:
     if precision != AUTO:
         return precision
     before = _recorded(run_dir) if run_dir is not None else None
@@ -74,7 +59,7 @@ def resolved(
     given = os.environ.get(VARIABLE)
     if given:
         return _known(given, VARIABLE)
-    if jit_compile or instructions() is None:
+    if jit_compile or processor.bfloat16_instructions() is None:
         return FLOAT32
     import tensorflow as tf
 
@@ -112,7 +97,7 @@ def describe(precision: str, asked: str) -> str | None:
     """
     if asked != AUTO or precision != PRODUCTS:
         return None
-    why = instructions() or "as this run began"
+    why = processor.bfloat16_instructions() or "as this run began"
     return (
         f"precision: {PRODUCTS}, matrix products of bfloat16 ({why}) and all "
         "else in float32; for float32 alone set train.precision=float32"

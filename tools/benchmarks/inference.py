@@ -93,8 +93,9 @@ def _measure_size(
         for name, own in given.items()
     }
     missing: dict[str, str] = {}
-    if not forms.export_bf16:
-        missing[EXPORT_BF16] = "the processor has no instructions for bfloat16"
+    limited = any(each.startswith("ONEDNN_MAX_CPU_ISA=") for each in args.env)
+    if limited or not forms.export_bf16:
+        missing[EXPORT_BF16] = "there are no instructions for bfloat16"
         del sides[EXPORT_BF16]
     if not forms.export_int8:
         for name in (LITERT, LITERT_INT8):

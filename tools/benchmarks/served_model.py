@@ -71,15 +71,16 @@ def prepared(
       other_forms: whether Hugging Face's form is needed.
     """
     import electra_tf  # not installed in a peer's environment
-    from electra_tf import litert
-    from electra_tf.training import precision
+    from electra_tf import litert, processor
 
     with tempfile.TemporaryDirectory() as folder:
         place = pathlib.Path(folder)
         forms = Forms(
             str(place / "run"),
             str(place / NAME),
-            str(place / "bf16" / NAME) if precision.instructions() else "",
+            str(place / "bf16" / NAME)
+            if processor.bfloat16_instructions()
+            else "",
             str(place / "int8" / NAME) if litert.installed() else "",
             str(place / "huggingface"),
             str(place / "texts.json"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from electra_tf import files, litert
+from electra_tf import files, litert, processor
 from electra_tf.errors import UserError
 from electra_tf.serving.server import (
     cancelable,
@@ -265,8 +265,10 @@ def load(
             for name in steps.of_names(infos)
             for end in steps.SUFFIXES
         }
-        loaded = tf.saved_model.load(directory, tags=["serve"])
         description = _description(directory)
+        if (description or {}).get("weights") == "bfloat16":
+            _check_bfloat16(directory)
+        loaded = tf.saved_model.load(directory, tags=["serve"])
         model = LoadedModel(
             name,
             version,
@@ -350,6 +352,21 @@ def _tensorflow_type(info: TensorInfo) -> Any:
     from tensorflow.core.framework import types_pb2
 
     return tf.dtypes.as_dtype(types_pb2.DataType.Value(info.dtype))
+
+
+def _check_bfloat16(directory: str) -> None:
+    """Refuses, or warns, where this machine should not multiply bfloat16."""
+    problem = processor.bfloat16_problem()
+    if problem is not None:
+        raise UserError(
+            f"{directory}: it multiplies in bfloat16; {problem}; change that "
+            "variable, or export the model without --bfloat16"
+        )
+    if processor.bfloat16_instructions() is None:
+        _LOG.warning(
+            "%s: it multiplies in bfloat16, which is slow on this processor; "
+            "export the model without --bfloat16", directory,
+        )  # fmt: skip
 
 
 def _description(directory: str) -> dict[str, Any] | None:
