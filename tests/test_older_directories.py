@@ -146,7 +146,13 @@ def test_the_same_answers(output):
     assert_same(rows(again(output)), rows(output), output)
 
 
-@pytest.mark.parametrize("output", outputs("stopped", "pretrain"))
+@pytest.mark.parametrize(
+    "output",
+    [
+        pytest.param(output, marks=[pytest.mark.slow] * ("electric" in output))
+        for output in outputs("stopped", "pretrain")
+    ],
+)
 def test_an_interrupted_pretraining_ends_as_one_that_was_not(output):
     run(GIVEN[output])
     whole = output.replace("stopped/", "pretrain/")

@@ -184,7 +184,8 @@ def test_rows_of_a_group_have_dropout_of_their_own():
     np.testing.assert_allclose(model(batch).numpy(), np.log(2), atol=1e-6)
 
 
-@pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [1, 2])
 def test_mirrored_equals_one_device(tmp_path, parts):
     found = []
     for name in ("one_device", "mirrored"):
