@@ -23,7 +23,7 @@ _SHORTEST, _LONGEST = 8, 18  # words of a sentence worth showing
 def demo(
     output: str = "demo_run",
     *,
-    num_train_steps: Annotated[int, Setting(at_least=1)] = 1200,
+    num_train_steps: Annotated[int, Setting(at_least=1)] = 2000,
     num_train_epochs: Annotated[int, Setting(at_least=1)] = 3,
     vocab_size: Annotated[int, Setting(at_least=100)] = 4000,
     num_sentences: Annotated[int, Setting(at_least=1)] = 6,
