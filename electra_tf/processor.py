@@ -7,7 +7,7 @@ _CPU_INFO = pathlib.Path("/proc/cpuinfo")
 _INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 # The instructions that TensorFlow's library, oneDNN, may use.
 _LIMIT = "ONEDNN_MAX_CPU_ISA"
-_WITHOUT = ("AVX", "AVX512_CORE", "AVX512_CORE_VNNI")
+_WITHOUT = ("AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 def bfloat16_instructions() -> str | None:
@@ -15,10 +15,8 @@ def bfloat16_instructions() -> str | None:
 
     Returns None where it has none, or TensorFlow's library may not use them.
     """
-    limit = os.environ.get(_LIMIT, "").upper()
-    if limit.startswith(("SSE", "AVX2")) or limit in _WITHOUT:
-        return None
-    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
+    limit = _limit()
+    if _is_narrow(limit) or limit in _WITHOUT or not _uses_library():
         return None
     return " and ".join(sorted(_INSTRUCTIONS & _flags())) or None
 
@@ -32,16 +30,28 @@ def bfloat16_problem() -> str | None:
 
     Returns None where they work, however slow they are.
     """
-    limit = os.environ.get(_LIMIT, "").upper()
-    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
-        return None
-    narrow = limit.startswith(("SSE", "AVX2")) or limit == "AVX"
-    if not narrow or "avx512f" not in _flags():
+    limit = _limit()
+    works = not _is_narrow(limit) or "avx512f" not in _flags()
+    if works or not _uses_library():
         return None
     return (
         f"with {_LIMIT}={limit} in the environment TensorFlow cannot multiply "
         "in bfloat16, and would end this process"
     )
+
+
+def _limit() -> str:
+    return os.environ.get(_LIMIT, "").upper()
+
+
+def _is_narrow(limit: str) -> bool:
+    """Returns whether a limit leaves less than AVX-512."""
+    return limit == "AVX" or limit.startswith(("SSE", "AVX2"))
+
+
+def _uses_library() -> bool:
+    """Returns whether TensorFlow uses oneDNN."""
+    return os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"
 
 
 def _flags() -> set[str]:

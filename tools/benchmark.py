@@ -137,6 +137,10 @@ def main(argv: list[str] | None = None) -> int:
     """Measures, prints Markdown, and writes the files that flags name."""
     flags = parser()
     args = flags.parse_args(argv)
+    for name in args.precision.split(","):
+        if name not in pretraining.PRECISIONS:
+            known = ", ".join(pretraining.PRECISIONS)
+            flags.error(f"--precision: no '{name}'; known: {known}")
     if args.what in ("all", "render"):
         if not args.output:
             flags.error(f"{args.what}: needs --output, a folder")
@@ -146,10 +150,6 @@ def main(argv: list[str] | None = None) -> int:
             flags.error(f"--output: no {outputs.RESULTS} in {args.output}")
         print(outputs.render(pathlib.Path(args.output), args.docs))
         return 0
-    for name in args.precision.split(","):
-        if name not in pretraining.PRECISIONS:
-            known = ", ".join(pretraining.PRECISIONS)
-            flags.error(f"--precision: no '{name}'; known: {known}")
     try:
         found = _measure(args.what, args)
     except workers.SideError as error:

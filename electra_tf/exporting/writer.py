@@ -41,8 +41,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 # "float32": variables. "float16": variables of half the size, widened at each
 # request. "constants": weights in the graph, which TensorFlow then fuses and
-# folds.
-# "bfloat16": constants, with products of bfloat16.
+# folds. "bfloat16": such constants, with products of bfloat16.
 Storage = Literal["float32", "float16", "constants", "bfloat16"]
 
 # Allowed difference of outputs from the model's own: absolute, and relative.
