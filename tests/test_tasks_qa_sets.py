@@ -89,10 +89,10 @@ def test_plain_mrqa_has_files_of_ones_own(tmp_path):
     [
         ('{"context": "a"}', r"x\.jsonl\.gz:3.*form of MRQA \(no 'qas'\)"),
         ("{", r"x\.jsonl\.gz:3: not JSON"),
-        (line("b", context=3), r":3.*context is no text but 3"),
+        (line("b", context=3), r":3.*context is not a text but 3"),
         (line(""), ":3.*no 'qid'"),
         (line("b", detected_answers=[{"text": "a", "char_spans": []}]), ":3"),
-        (line("a"), r":3: question id 'a' comes twice, before at .*:2"),
+        (line("a"), r":3: question id 'a' comes twice, first at .*:2"),
     ],
 )
 def test_damaged_mrqa_is_reported_with_its_line(bad, message, tmp_path):
