@@ -481,7 +481,7 @@ def test_cross_encoder(model, tmp_path):
         again.predict((queries, passages), verbose=0), scores
     )
     data = tf.data.Dataset.from_tensor_slices(((queries, passages), y))
-    with pytest.raises(UserError, match="may have in several batches"):
+    with pytest.raises(UserError, match="a dataset may divide them"):
         made.fit(data)
 
 

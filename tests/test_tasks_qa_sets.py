@@ -258,10 +258,10 @@ def test_true_answers_are_checked(tmp_path, tiny_vocab_file, capsys):
     assert check_answers.main(argv) == 0
     out = capsys.readouterr().out
     assert "questions with an answer: 3\n" in out
-    assert "comes back:     2 (66" in out
+    assert "an answer is recovered:   2 (66" in out
     assert "different true answers:   4\n" in out
     assert "b: 'h' -> 'the': it begins and ends inside a WordPiece" in out
-    assert "Questions of which none comes back: 1\n  c\n" in out
+    assert "Questions with no recovered answer: 1\n  c\n" in out
     # An answer that is too long to be predicted is an error.
     assert check_answers.main([*argv, "--max_answer_length=1"]) == 1
     assert "a: 'she ran' -> '': no window" in capsys.readouterr().out
