@@ -68,8 +68,10 @@ def test_what_would_end_the_process_is_refused(processor, monkeypatch, value):
     processor("avx512f avx512_bf16")
     assert precision.resolved("bfloat16_products") == "bfloat16_products"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", value)
-    with pytest.raises(UserError, match=f"ONEDNN_MAX_CPU_ISA={value.upper()}"):
-        precision.resolved("bfloat16_products")
+    for name in ("bfloat16_products", "mixed_bfloat16"):
+        with pytest.raises(UserError, match=f"_ISA={value.upper()}"):
+            precision.resolved(name)
+    assert precision.resolved("mixed_float16") == "mixed_float16"
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     assert processors.bfloat16_problem() is None
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")

@@ -467,12 +467,15 @@ class CompiledTask(FineTuner, abc.ABC):
 def _policy(dtype: Any) -> Any:
     """Returns a dtype policy; None means Keras' global one."""
     try:
-        return keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        found = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
     except (TypeError, ValueError) as error:
         raise UserError(
             f"dtype: {dtype!r} is none of float32, bfloat16, mixed_bfloat16 "
             "and mixed_float16"
         ) from error
+    if found.compute_dtype == "bfloat16":
+        precision.check(precision.MIXED)
+    return found
 
 
 def _snake(name: str) -> str:
