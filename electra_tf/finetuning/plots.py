@@ -223,7 +223,7 @@ def _draw_trials(
                 axes.plot(step, value, "o", ms=10, mfc="none", color=colour)
     if constant is not None:
         axes.axhline(
-            constant, color="0.5", linestyle=":", label="constant answer"
+            constant, color="0.5", linestyle=":", label="constant prediction"
         )
     axes.set_title(f"{summary['task']} (circles: the selected weights)")
     axes.set_xlabel("training step (updates)")
